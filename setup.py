@@ -1,0 +1,61 @@
+"""Packaging of tfeff; `pip install .` for users, `make test` for developers (see BUILD.md)."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "tfeff/__init__.py").read_text(), re.M).group(1)
+
+# What each dependency is for: ARCHITECTURE.md, "Dependencies". Exact versions: requirements*.lock.
+REQUIRED = [
+    "absl-py>=2.1",
+    "keras>=3.15,<4",
+    "keras-cv>=0.9,<0.10",
+    "matplotlib>=3.9",
+    "numpy>=2.0",
+    "opencv-contrib-python>=4.10",
+    "rich>=13.7",
+    "scikit-learn>=1.5",
+    "tensorboard>=2.21,<2.22",
+    "tensorflow>=2.21,<2.22",
+    "tensorflow-datasets>=4.9.7",
+]
+
+EXTRAS = {
+    # CUDA and cuDNN as wheels, at the versions that this TensorFlow was built against.
+    "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
+    "jax": ["jax>=0.7"],
+    "dev": [
+        "build>=1.2",
+        "import-linter>=2.1",
+        "mypy>=1.15",
+        "pre-commit>=4.0",
+        "pytest>=8.3",
+        "pytest-timeout>=2.3",
+        "pytest-xdist>=3.6",
+        "ruff>=0.11",
+    ],
+}
+
+setup(
+    name="tfeff",
+    version=VERSION,
+    description="Find, train, evaluate and export the best scaled convolutional network for your images and your budget.",
+    long_description=(ROOT / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["tfeff", "tfeff.*"]),
+    package_data={"tfeff": ["py.typed"]},
+    install_requires=REQUIRED,
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["tfeff = tfeff.__main__:main"]},
+    classifiers=[
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3 :: Only",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)
