@@ -11,6 +11,7 @@ VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "tfeff/__init__.py").read
 # What each dependency is for: ARCHITECTURE.md, "Dependencies". Exact versions: requirements*.lock.
 REQUIRED = [
     "absl-py>=2.1",
+    "h5py>=3.12",
     "keras>=3.15,<4",
     "keras-cv>=0.9,<0.10",
     "matplotlib>=3.9",
@@ -26,7 +27,10 @@ REQUIRED = [
 EXTRAS = {
     # CUDA and cuDNN as wheels, at the versions that this TensorFlow was built against.
     "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
+    # The other Keras backend, for the networks alone (KERAS_BACKEND=jax).
     "jax": ["jax>=0.7"],
+    # Trials of a search on several machines.
+    "ray": ["ray[default]>=2.40"],
     "dev": [
         "build>=1.2",
         "import-linter>=2.1",
@@ -36,17 +40,19 @@ EXTRAS = {
         "pytest-timeout>=2.3",
         "pytest-xdist>=3.6",
         "ruff>=0.11",
+        "uv>=0.8",
     ],
 }
 
 setup(
     name="tfeff",
     version=VERSION,
-    description="Find, train, evaluate and export the best scaled convolutional network for your images and your budget.",
+    description="The best scaled convolutional network for a labelled image set and a compute budget.",
     long_description=(ROOT / "README.md").read_text(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.11",
+    license_files=["LICENSE"],
+    python_requires=">=3.11,<3.14",  # TensorFlow 2.21 has wheels for these
     packages=find_packages(include=["tfeff", "tfeff.*"]),
     package_data={"tfeff": ["py.typed"]},
     install_requires=REQUIRED,
@@ -56,6 +62,9 @@ setup(
         "Intended Audience :: Developers",
         "Intended Audience :: Science/Research",
         "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
 )

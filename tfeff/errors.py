@@ -12,6 +12,23 @@ class UserError(Exception):
     """
 
 
+class Interrupted(Exception):  # noqa: N818 (it is no error)
+    """A run was asked to stop, by Ctrl-C or SIGTERM, and has saved its state.
+
+    Args:
+        signal_number: of the signal; a verb exits with 128 + this number.
+        where: what was saved, for the message.
+    """
+
+    def __init__(self, signal_number: int, where: str):
+        super().__init__(where)
+        self.signal_number = signal_number
+
+
+class WorkerLostError(Exception):
+    """Another worker of a distributed run is gone; a new start from the last checkpoint waits for it to come back."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """The hint that ends a message about an unknown name.
 

@@ -1,0 +1,31 @@
+"""A scaled ResNet on real handwritten digits (scikit-learn's, 1,797 images of 8x8), upsampled on the fly.
+
+Command   python -m tfeff.train --config=configs/digits_demo.py --workdir=runs/demo      (make demo)
+Machine   2 CPU cores
+"""
+
+from tfeff.config import Data, Experiment, Model, Optimizer, Schedule, Training
+from tfeff.data.augmentation import Augmentation
+
+
+def get_config() -> Experiment:
+    return Experiment(
+        # Compound scaling of a small baseline: depth 1.2, width 1.25, resolution 20 -> 24 pixels.
+        model=Model(
+            name="resnet",
+            width=8,
+            stage_blocks=(1, 1, 1, 1),
+            depth_coefficient=1.25,
+            width_coefficient=1.25,
+            resolution=24,
+        ),
+        data=Data(
+            source="embedded:digits",
+            channels=1,
+            normalization="dataset",
+            augmentation=Augmentation(rotation=10, shift=0.1, scale=0.1),
+        ),
+        optimizer=Optimizer(name="sgd", learning_rate=0.1, weight_decay=5e-3),
+        schedule=Schedule(name="cosine", warmup_epochs=1),
+        training=Training(epochs=20, batch_size=64, ema_decay=0.99),
+    )

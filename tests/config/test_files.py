@@ -1,0 +1,105 @@
+import dataclasses
+
+import pytest
+
+from tfeff import config
+from tfeff.data.augmentation import Augmentation
+from tfeff.errors import UserError
+
+
+def test_json_round_trip_keeps_every_value():
+    experiment = config.Experiment(
+        seed=3,
+        model=config.Model(name="efficientnet-b0", stage_blocks=(1, 2), resolution=33),
+        data=config.Data(augmentation=Augmentation(rotation=5.0, horizontal_flip=True)),
+        schedule=config.Schedule(boundaries=(1.5, 3.0)),
+    )
+    assert config.from_json(config.to_json(experiment)) == experiment
+
+
+@pytest.mark.parametrize(
+    ("assignment", "section", "key", "value"),
+    [
+        ("training.epochs=3", "training", "epochs", 3),
+        ("optimizer.learning_rate=1e-3", "optimizer", "learning_rate", 1e-3),
+        ("model.stage_blocks=1,2,3,4", "model", "stage_blocks", (1, 2, 3, 4)),
+        ("model.dropout=none", "model", "dropout", None),
+        ("training.deterministic=true", "training", "deterministic", True),
+        ("data.cache=none", "data", "cache", "none"),
+    ],
+)
+def test_override_parses_by_type(assignment, section, key, value):
+    changed = config.override(config.Experiment(), [assignment])
+    assert getattr(getattr(changed, section), key) == value
+    keys = [key for key, _, _ in config.differences(config.Experiment(), changed)]
+    assert set(keys) <= {f"{section}.{key}"}
+
+
+def test_override_reaches_augmentation():
+    changed = config.override(config.Experiment(), ["data.augmentation.rotation=15"])
+    assert changed.data.augmentation.rotation == 15
+
+
+@pytest.mark.parametrize(
+    ("assignment", "words"),
+    [
+        ("training.epoch=3", ["epoch", '"epochs"']),
+        ("trainning.epochs=3", ['"training"']),
+        ("training.epochs=three", ["training.epochs", "three", "int"]),
+        ("training=3", ["training", "section"]),
+        ("seed.x=3", ["seed", "single value"]),
+        ("training.epochs", ["--config.training.epochs=VALUE"]),
+        ("training.precision=float16", ["mixed_float16"]),
+        ("training.epochs=0", ["training.epochs", "above 0"]),
+        ("data.channels=2", ["data.channels", "3 (RGB)"]),
+        ("data.augmentation.rotatoin=3", ['"rotation"']),
+        ("data.cache=disk", ["cache_directory"]),
+    ],
+)
+def test_wrong_overrides_name_key_and_remedy(assignment, words):
+    with pytest.raises(UserError) as error:
+        config.override(config.Experiment(), [assignment])
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_watching_a_validation_loss_needs_validation_images():
+    with pytest.raises(UserError, match="validation_fraction"):
+        config.Experiment(data=config.Data(validation_fraction=0.0), training=config.Training(keep="best"))
+
+
+def test_sections_are_locked():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.Training().epochs = 5  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("x = 1\n", ["get_config"]),
+        ("def get_config(:\n", ["line 1"]),
+        ("def get_config():\n    return 3\n", ["int", "Experiment"]),
+        (
+            "from tfeff.config import *\ndef get_config():\n    return Experiment(training=Training(epoch=3))\n",
+            ['"epochs"', "Training"],
+        ),
+        ("from tfeff.config import *\ndef get_config():\n    return Experiment(modell=Model())\n", ['"model"']),
+    ],
+)
+def test_bad_config_files_are_explained(tmp_path, text, words):
+    path = tmp_path / "c.py"
+    path.write_text(text)
+    with pytest.raises(UserError) as error:
+        config.load(path)
+    for word in [*words, str(path)]:
+        assert word in str(error.value)
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere\.py"):
+        config.load(tmp_path / "nowhere.py")
+
+
+def test_unknown_key_in_json_is_named():
+    with pytest.raises(UserError, match=r'"epochs"'):
+        config.from_json('{"training": {"epoch": 3}}')

@@ -1,0 +1,103 @@
+"""What every test finds: quiet and bounded TensorFlow, a clean Keras, and the real data where it is at hand."""
+
+import fcntl
+import json
+import os
+import shutil
+import sys
+import tarfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Before TensorFlow is imported: the processes of pytest-xdist share the cores, and those of a GPU its memory. The
+# programs that tests start inherit all of it.
+_threads = max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(_threads))
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", str(_threads))
+os.environ.setdefault("OMP_NUM_THREADS", str(_threads))
+os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = Path(os.environ.get("TFEFF_SHARED", ROOT.parent / "shared"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of the real data sets' archives; without it the test is skipped."""
+    return _shared("data")
+
+
+@pytest.fixture(scope="session")
+def reference() -> dict[str, Any]:
+    """Parameters and multiply-adds as the published implementations have them; without them the test is skipped."""
+    return json.loads((_shared("reference") / "complexity.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def dataset(shared_data: Path, pytestconfig: pytest.Config) -> Callable[..., Path]:
+    """`dataset("cifar10", per_folder=100)`: the folder of an unpacked archive, whole or the first files of each folder.
+
+    Unpacked once and kept in pytest's cache; a test that changes files copies them first.
+    """
+    assert pytestconfig.cache is not None
+    cache = pytestconfig.cache.mkdir("datasets")
+
+    def unpacked(name: str, per_folder: int | None = None) -> Path:
+        folder = cache / (name if per_folder is None else f"{name}-first-{per_folder}")
+        with (cache / f"{folder.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # the other test processes wait, then find it there
+            if not folder.exists():
+                _unpack(shared_data / f"{name}.tar.gz", folder, per_folder)
+        return folder
+
+    return unpacked
+
+
+@pytest.fixture(autouse=True)
+def _seeds_and_precision() -> Iterator[None]:
+    """Every test starts from the same seeds and keeps its precision to itself."""
+    if keras := sys.modules.get("keras"):
+        keras.utils.set_random_seed(0)
+    yield
+    if keras := sys.modules.get("keras"):
+        keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _memory() -> Iterator[None]:
+    """Gives back a file's networks and layer names; after every test, the collector would take half of the time."""
+    yield
+    if keras := sys.modules.get("keras"):
+        keras.backend.clear_session()
+
+
+def _shared(part: str) -> Path:
+    folder = SHARED / part
+    if not folder.is_dir():
+        pytest.skip(f"needs {folder} (TFEFF_SHARED names its parent)")
+    return folder
+
+
+def _unpack(archive: Path, folder: Path, per_folder: int | None) -> None:
+    partial = folder.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    with tarfile.open(archive) as tar:
+        members = sorted((member for member in tar if member.isfile()), key=lambda member: member.name)
+        if per_folder is not None:
+            taken: Counter[Path] = Counter()
+            first = []
+            for member in members:
+                parent = Path(member.name).parent
+                taken[parent] += 1
+                if taken[parent] <= per_folder:
+                    first.append(member)
+            members = first
+        members.sort(key=lambda member: member.offset)  # seeking back would mean to decompress from the start
+        tar.extractall(partial, members, filter="data")
+    partial.rename(folder)

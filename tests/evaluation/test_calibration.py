@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+from sklearn.calibration import calibration_curve
+
+from tfeff.evaluation import calibration
+
+
+def brute_force(confidences, correct, bins, weights):
+    """Guo et al. 2017, equations 2 to 5, example by example."""
+    expected, largest = 0.0, 0.0
+    for m in range(1, bins + 1):
+        inside = [i for i, p in enumerate(confidences) if (m - 1) / bins < p <= m / bins]
+        total = sum(weights[i] for i in inside)
+        if total:
+            accuracy = sum(weights[i] * correct[i] for i in inside) / total
+            confidence = sum(weights[i] * confidences[i] for i in inside) / total
+            expected += total / sum(weights) * abs(accuracy - confidence)
+            largest = max(largest, abs(accuracy - confidence))
+    return expected, largest
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("bins", [1, 8, 15])
+def test_errors_equal_the_papers_equations(bins, weighted):
+    rng = np.random.default_rng(0)
+    confidences, correct = rng.uniform(0.3, 1.0, 300), rng.random(300) < 0.7
+    weights = rng.uniform(0.0, 2.0, 300) if weighted else np.ones(300)
+    found = calibration(confidences, correct, bins, weights if weighted else None)
+    expected, largest = brute_force(confidences, correct, bins, weights)
+    assert found.expected_error == pytest.approx(expected)
+    assert found.maximum_error == pytest.approx(largest)
+    assert found.weight.sum() == pytest.approx(weights.sum())
+
+
+def test_bins_equal_scikit_learn():
+    rng = np.random.default_rng(1)
+    confidences, correct = rng.random(500), rng.random(500) < 0.5
+    found = calibration(confidences, correct, bins=10)
+    accuracy, confidence = calibration_curve(correct, confidences, n_bins=10)
+    filled = found.weight > 0
+    np.testing.assert_allclose(found.accuracy[filled], accuracy)
+    np.testing.assert_allclose(found.confidence[filled], confidence)
+
+
+def test_confidences_on_an_edge_join_the_bin_below():
+    found = calibration([0.0, 0.25, 0.5, 1.0, 1.0 + 1e-7], [False, False, True, True, True], bins=4)
+    assert found.weight.tolist() == [2, 1, 0, 2]
+    assert np.isnan(found.accuracy[2])
+
+
+def test_examples_that_come_true_as_often_as_said_have_no_error():
+    confidences, correct = np.repeat([0.5, 0.75, 1.0], 4), [1, 1, 0, 0, 1, 1, 1, 0, 1, 1, 1, 1]
+    assert calibration(confidences, correct).expected_error == 0.0
+    assert calibration(confidences, correct).maximum_error == 0.0

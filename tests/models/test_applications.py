@@ -1,0 +1,138 @@
+"""Weights of keras.applications: the same outputs in the networks here."""
+
+import keras
+import numpy as np
+import pytest
+
+from tfeff import models
+from tfeff.errors import UserError
+
+MODULES = {
+    **{f"efficientnet-b{member}": (f"EfficientNetB{member}", "efficientnet") for member in range(8)},
+    "resnet50": ("ResNet50", "resnet"),
+    "resnet101": ("ResNet101", "resnet"),
+    "resnet152": ("ResNet152", "resnet"),
+    "mobilenet-v1": ("MobileNet", "mobilenet"),
+    "mobilenet-v2": ("MobileNetV2", "mobilenet_v2"),
+}
+
+
+def application(name: str, resolution: int, **options: object) -> keras.Model:
+    """Random network whose every weight matters: statistics, scales and shifts are random too."""
+    made = getattr(keras.applications, MODULES[name][0])(
+        weights=None, input_shape=(resolution, resolution, 3), classifier_activation=None, **options
+    )
+    rng = np.random.default_rng(0)
+    ranges = {
+        "gamma": (0.5, 0.9),
+        "beta": (-0.3, 0.3),
+        "bias": (-0.3, 0.3),
+        "moving_mean": (-0.3, 0.3),
+        "moving_variance": (0.8, 1.2),
+        "mean": (0.3, 0.6),
+        "variance": (0.04, 0.08),
+    }
+    for layer in made.layers:
+        for weight in layer.weights:
+            if (kind := weight.path.rsplit("/", 1)[1]) in ranges:
+                weight.assign(rng.uniform(*ranges[kind], weight.shape))
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()
+    return made
+
+
+def images(resolution: int) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 256, (2, resolution, resolution, 3)).astype("float32")
+
+
+def outputs(name: str, network: keras.Model, x: np.ndarray) -> np.ndarray:
+    """What an application makes of raw pixels."""
+    return np.asarray(network(getattr(keras.applications, MODULES[name][1]).preprocess_input(x.copy())))
+
+
+@pytest.mark.parametrize("resolution", [64, 65])
+@pytest.mark.parametrize("name", MODULES)
+def test_same_outputs(name: str, resolution: int) -> None:
+    if resolution % 2:
+        if name == "mobilenet-v1":
+            pytest.skip("MobileNet of keras.applications rounds odd sides down, the networks here up")
+        if name not in ("efficientnet-b0", "resnet50", "mobilenet-v2"):
+            pytest.skip("one network a family for odd sides; the others differ in width and depth alone")
+    theirs = application(name, resolution)
+    ours = models.build(name, resolution=resolution)
+    report = models.from_applications(ours, theirs)
+    assert not report.skipped
+    assert len(report.loaded) == len(ours.weights)
+    x = images(resolution)
+    expected = outputs(name, theirs, x)
+    assert np.abs(expected[0] - expected[1]).max() > 1e-2  # the images matter
+    np.testing.assert_allclose(ours(x), expected, rtol=0, atol=1e-4)
+
+
+def test_published_normalisation_of_efficientnet() -> None:
+    """The published files carry the standard deviation as the variance, and their network divides once more."""
+    theirs = application("efficientnet-b0", 32)
+    normalization = next(layer for layer in theirs.layers if isinstance(layer, keras.layers.Normalization))
+    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    for weight in normalization.weights:
+        if weight.path.endswith(("/mean", "/variance")):
+            weight.assign(mean if weight.path.endswith("/mean") else std**2)
+    normalization.finalize_state()
+    ours = models.build("efficientnet-b0", resolution=32)
+    before = ours.get_layer("standardisation").get_config()
+    models.from_applications(ours, theirs)
+    assert ours.get_layer("standardisation").get_config() == before  # the family's own is the published one
+    np.testing.assert_allclose(ours(images(32)), theirs(images(32)), rtol=0, atol=1e-4)
+
+
+def test_another_head_is_left_and_told() -> None:
+    theirs = application("mobilenet-v2", 32)
+    ours = models.build("mobilenet-v2", resolution=48, num_classes=5)
+    report = models.from_applications(ours, theirs)
+    told = {skipped.name: (skipped.shape_here, skipped.shape_there) for skipped in report.skipped}
+    assert told == {
+        "head_classifier/kernel": ((1280, 5), (1280, 1000)),
+        "head_classifier/bias": ((5,), (1000,)),
+    }
+
+
+def test_without_top_and_with_more_blocks() -> None:
+    theirs = application("efficientnet-b0", 32)
+    ours = models.build("efficientnet-b1", resolution=32, include_top=False)
+    report = models.from_applications(ours, theirs)
+    absent = {skipped.name for skipped in report.skipped if skipped.shape_there is None}
+    assert absent
+    assert all("stage" in name for name in absent)
+    assert {s.name for s in report.skipped if s.shape_here is None} == {"predictions/kernel", "predictions/bias"}
+
+
+@pytest.mark.parametrize("name", ["mobilenet-v2", "resnet50", "efficientnet-b0"])
+def test_gray_image_as_three_equal_channels(name: str) -> None:
+    theirs = application(name, 32)
+    colour, gray = (models.build(name, resolution=32, channels=channels) for channels in (3, 1))
+    models.from_applications(colour, theirs)
+    models.from_applications(gray, theirs)
+    mean, std = (np.mean(getattr(models.architecture(name), field)) for field in ("mean", "std"))
+    x = images(32)[..., :1]
+    stem = [keras.Model(network.inputs, network.get_layer("stem_conv").output) for network in (colour, gray)]
+    one, three = np.asarray(stem[1](x)), np.asarray(stem[0](np.repeat(x, 3, axis=-1)))
+    if name == "mobilenet-v2":  # one mean for all channels: exact up to the image's border
+        np.testing.assert_allclose(one, three, rtol=0, atol=1e-4 * np.abs(three).max())
+    else:  # in general the channels' means differ: same response to a change of the gray value
+        change = np.asarray(stem[1](x + 1)) - one
+        expected = np.asarray(stem[0](np.repeat(x + 1, 3, axis=-1))) - three
+        np.testing.assert_allclose(change, expected, rtol=0, atol=1e-3 * np.abs(three).max())
+    assert mean > 0
+    assert std > 0
+
+
+def test_foreign_networks_and_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="not a network of keras.applications"):
+        models.from_applications(models.build("resnet", resolution=16), keras.Sequential([keras.Input((4,))]))
+
+    def offline(**_: object) -> keras.Model:
+        raise Exception("URL fetch failure")  # what keras.utils.get_file raises
+
+    monkeypatch.setattr(keras.applications, "MobileNetV2", offline)
+    with pytest.raises(UserError, match="connection"):
+        models.build("mobilenet-v2", weights="imagenet")

@@ -1,0 +1,145 @@
+"""What holds for every network: shapes, gradients, options, precision, round trips."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfeff import models
+from tfeff.errors import UserError
+
+SMALL = {  # each kind of network, made small by its own options
+    "resnet": {"width": 4, "stage_blocks": (1, 2, 1, 1)},
+    "resnet50": {"width": 8, "stage_blocks": (1, 1, 2, 1)},
+    "efficientnet-b0": {"width_coefficient": 0.25, "depth_coefficient": 0.5},
+    "efficientnet-lite0": {"width_coefficient": 0.25, "depth_coefficient": 0.5},
+    "mobilenet-v1": {"width_coefficient": 0.25, "depth_coefficient": 0.5},
+    "mobilenet-v2": {"width_coefficient": 0.35, "depth_coefficient": 0.5},
+}
+
+
+def images(resolution: int, channels: int = 3, batch: int = 2) -> np.ndarray:
+    return np.random.default_rng(1).uniform(0, 255, (batch, resolution, resolution, channels)).astype("float32")
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("resolution", [8, 33, 64])
+def test_level_n_has_stride_two_to_the_n(name: str, resolution: int) -> None:
+    network = models.build(name, resolution=resolution, num_classes=3, **SMALL[name])
+    assert network.resolution == resolution
+    assert network.output.shape == (None, 3)
+    maps = models.pyramid(network, tuple(network.levels))(images(resolution))
+    assert set(maps) == ({"P1", "P2", "P3"} if name == "resnet" else {"P1", "P2", "P3", "P4", "P5"})
+    for level, feature_map in maps.items():
+        side = -(-resolution // 2 ** int(level[1:]))
+        assert feature_map.shape[:3] == (2, side, side)
+        assert feature_map.shape[3] == network.pyramid[level].shape[3]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_every_trainable_weight_gets_a_gradient(name: str) -> None:
+    network = models.build(name, resolution=32, num_classes=5, **SMALL[name])
+    with tf.GradientTape() as tape:
+        logits = network(images(32, batch=4), training=True)
+        loss = tf.reduce_mean(
+            keras.losses.sparse_categorical_crossentropy(tf.constant([0, 1, 2, 3]), logits, from_logits=True)
+        )
+    weights = network.trainable_variables
+    for weight, gradient in zip(weights, tape.gradient(loss, weights), strict=True):
+        assert gradient is not None, weight.path
+        # Batch normalisation takes off whatever bias a convolution before it adds.
+        if not (name == "resnet50" and "conv" in weight.path and weight.path.endswith("/bias")):
+            assert np.any(np.asarray(gradient) != 0), weight.path
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_one_channel_other_classes_no_top(name: str) -> None:
+    network = models.build(
+        name, resolution=16, channels=1, num_classes=7, classifier_activation="softmax", **SMALL[name]
+    )
+    probabilities = np.asarray(network(images(16, channels=1)))
+    assert probabilities.shape == (2, 7)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+    backbone = models.build(name, resolution=16, include_top=False, **SMALL[name])
+    side = 2 if name == "resnet" else 1
+    assert backbone.output.shape[1:3] == (side, side)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_saving_and_loading_keep_outputs_and_contract(name: str, tmp_path: Path) -> None:
+    network = models.build(name, resolution=24, num_classes=3, mean=(1, 2, 3), std=(50, 60, 70), **SMALL[name])
+    network.save(tmp_path / "network.keras")
+    loaded = keras.saving.load_model(tmp_path / "network.keras")
+    x = images(24)
+    np.testing.assert_array_equal(loaded(x), network(x))
+    assert isinstance(loaded, models.Network)
+    assert loaded.levels == network.levels
+    assert loaded.resolution == 24
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_half_precision_keeps_preprocessing_and_logits_in_float32(name: str) -> None:
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    network = models.build(name, resolution=16, num_classes=3, **SMALL[name])
+    assert network.get_layer("standardisation").output.dtype == "float32"
+    assert network.get_layer("stem_conv").output.dtype == "bfloat16"
+    logits = network(images(16), training=True)
+    assert logits.dtype == tf.float32
+    assert np.isfinite(logits).all()
+
+
+def test_standardisation_is_in_pixel_units() -> None:
+    network = models.build("resnet", resolution=8, mean=(10, 20, 30), std=(1, 2, 4))
+    layer = network.get_layer("standardisation")
+    got = layer(np.full((1, 1, 1, 3), [11, 24, 22], "float32"))
+    np.testing.assert_allclose(np.ravel(got), [1, 2, -2], rtol=1e-6)
+
+
+def test_shared_weights_between_a_network_and_its_pyramid() -> None:
+    network = models.build("resnet", resolution=16, **SMALL["resnet"])
+    part = models.pyramid(network, ["P1"])
+    assert part.get_layer("stem_conv") is network.get_layer("stem_conv")
+    assert not [layer for layer in part.layers if layer.name.startswith("stage3")]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("resnet5", {}, 'did you mean "resnet50"'),
+        ("resnet", {"widht": 3}, "width"),
+        ("mobilenet-v2", {"survival_probability": 0.5}, "survival_probability"),
+        ("efficientnet-b0", {"batch_norm": False}, "batch_norm"),
+        ("resnet", {"width": 0}, "width 0"),
+        ("resnet", {"width": 2.5}, "width 2.5"),
+        ("resnet", {"stage_blocks": (2, 2)}, "four"),
+        ("resnet", {"stage_blocks": (2, 2, 0, 2)}, "at least 1"),
+        ("resnet", {"stem": "5x5"}, "3x3, 7x7"),
+        ("efficientnet-b0", {"resolution": 7}, "at least 8"),
+        ("efficientnet-b0", {"width_coefficient": 0.0}, "above 0"),
+        ("efficientnet-b0", {"depth_coefficient": -1.0}, "above 0"),
+        ("efficientnet-b0", {"survival_probability": 0.0}, "survival_probability 0.0"),
+        ("mobilenet-v1", {"dropout": 1.0}, "dropout 1.0"),
+        ("resnet", {"channels": 4}, "channels 4"),
+        ("resnet", {"num_classes": 0}, "num_classes 0"),
+        ("resnet", {"mean": (1, 2)}, "2 per-channel statistics"),
+        ("resnet", {"std": (1, 0, 1)}, "above 0"),
+        ("resnet", {"weights": "imagenet"}, "no published weights"),
+        ("resnet50", {"weights": "imagenet", "mean": (0, 0, 0)}, "own preprocessing"),
+        ("resnet", {"weights": "nowhere.npz"}, "no such file"),
+    ],
+)
+def test_mistakes_are_told(name: str, options: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        models.build(name, **options)
+
+
+def test_unknown_level_and_family() -> None:
+    with pytest.raises(UserError, match='no pyramid level "P5"'):
+        models.pyramid(models.build("resnet", resolution=16), ["P5"])
+    with pytest.raises(UserError, match='did you mean "mobilenet"'):
+        models.names("mobilnet")
+    assert set(models.names()) == {
+        n for family in ("resnet", "efficientnet", "efficientnet-lite", "mobilenet") for n in models.names(family)
+    }

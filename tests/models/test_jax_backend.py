@@ -1,0 +1,61 @@
+"""The same networks on the JAX backend, in a process of its own and without TensorFlow."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tfeff import models
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs jax")
+
+NETWORKS = {
+    "resnet": {"width": 4, "stage_blocks": [1, 2, 1, 1]},
+    "resnet50": {"width": 8, "stage_blocks": [1, 1, 2, 1]},
+    "efficientnet-b0": {"width_coefficient": 0.25},
+    "efficientnet-lite0": {"width_coefficient": 0.25},
+    "mobilenet-v1": {"width_coefficient": 0.25},
+    "mobilenet-v2": {"width_coefficient": 0.35},
+}
+PROGRAM = """
+import json, sys
+import numpy as np
+from tfeff import models
+import keras
+assert keras.backend.backend() == "jax"
+folder, networks = sys.argv[1], json.loads(sys.argv[2])
+for name, options in networks.items():
+    network = models.build(name, resolution=33, num_classes=3, weights=f"{folder}/{name}.npz", **options)
+    x = np.load(f"{folder}/images.npy")
+    y = np.asarray(network(x))
+    assert np.isfinite(np.asarray(network(x, training=True))).all()
+    models.complexity.count(network)
+    np.save(f"{folder}/{name}.npy", y)
+assert "tensorflow" not in sys.modules
+"""
+
+
+def test_outputs_equal_those_of_tensorflow(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).uniform(0, 255, (2, 33, 33, 3)).astype("float32")
+    np.save(tmp_path / "images.npy", x)
+    expected = {}
+    for name, options in NETWORKS.items():
+        network = models.build(name, resolution=33, num_classes=3, **options)
+        np.savez(tmp_path / f"{name}.npz", **{weight.path: np.asarray(weight) for weight in network.weights})
+        expected[name] = np.asarray(network(x))
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": str(Path(models.__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(tmp_path), json.dumps(NETWORKS)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for name, y in expected.items():
+        np.testing.assert_allclose(np.load(tmp_path / f"{name}.npy"), y, rtol=0, atol=1e-4, err_msg=name)

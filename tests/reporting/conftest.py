@@ -1,0 +1,35 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+
+@pytest.fixture
+def assert_legible(monkeypatch: pytest.MonkeyPatch) -> Callable[[Figure], None]:
+    """Draws a figure and checks that all of its texts lie inside it and none lies on another."""
+
+    def check(figure: Figure) -> None:
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()  # settles the layout
+        texts = []
+        draw = Text.draw
+        with monkeypatch.context() as patch:
+            # Axes keep texts that they do not draw, such as ticks outside of their limits.
+            patch.setattr(Text, "draw", lambda text, *args, **kwargs: (texts.append(text), draw(text, *args, **kwargs)))
+            canvas.draw()
+        texts = [text for text in texts if text.get_visible() and text.get_text().strip()]
+        extents = [text.get_window_extent(canvas.get_renderer()).extents for text in texts]
+        left, bottom, right, top = np.reshape(extents, (-1, 4)).T
+        outside = (left < -1) | (bottom < -1) | (right > figure.bbox.width + 1) | (top > figure.bbox.height + 1)
+        assert not outside.any(), [texts[i].get_text() for i in np.flatnonzero(outside)]
+
+        # A pixel of slack: the extents of a text hold the full height of its lines.
+        across = np.minimum.outer(right, right) - np.maximum.outer(left, left) > 1
+        down = np.minimum.outer(top, top) - np.maximum.outer(bottom, bottom) > 1
+        pairs = np.argwhere(np.triu(across & down, 1))
+        assert not len(pairs), [(texts[i].get_text(), texts[j].get_text()) for i, j in pairs[:5]]
+
+    return check

@@ -1,0 +1,63 @@
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from tfeff.reporting.figure import caption, new, rgb, save
+
+
+def drawing():
+    figure = new(3, 2)
+    axes = figure.add_subplot()
+    axes.plot([1, 3, 2], label="curve")
+    axes.legend()
+    return figure
+
+
+def test_both_formats_are_written_where_asked(tmp_path):
+    png, svg = save(drawing(), tmp_path / "figures" / "run.v2", dpi=100)
+    assert (png, svg) == (tmp_path / "figures" / "run.v2.png", tmp_path / "figures" / "run.v2.svg")
+    assert cv2.imread(str(png)).shape == (200, 300, 3)
+    assert svg.read_text().rstrip().endswith("</svg>")
+    assert save(drawing(), tmp_path / "other.PNG")[1] == tmp_path / "other.svg"
+
+
+def test_the_same_figure_gives_the_same_bytes(tmp_path):
+    first = [path.read_bytes() for path in save(drawing(), tmp_path / "a" / "figure")]
+    second = [path.read_bytes() for path in save(drawing(), tmp_path / "b" / "figure")]
+    assert first == second
+
+
+def test_pixels_equal_the_file(tmp_path):
+    png, _ = save(drawing(), tmp_path / "figure", dpi=80)
+    pixels = rgb(drawing(), dpi=80)
+    assert pixels.dtype == np.uint8
+    np.testing.assert_array_equal(pixels, cv2.imread(str(png))[:, :, ::-1])
+
+
+@pytest.mark.parametrize("length", [4, 5, 10, 25])
+def test_captions_are_one_line_of_limited_length(length):
+    name = "Corvus\ncorax  (Linnaeus, 1758)"
+    short = caption(name, length)
+    assert len(short) == min(length, 29)
+    assert "\n" not in short
+    head, _, tail = short.partition("…")
+    assert "Corvus corax (Linnaeus, 1758)".startswith(head)
+    assert "Corvus corax (Linnaeus, 1758)".endswith(tail)
+
+
+def test_dollars_are_no_mathematics():
+    figure = new(3, 1)
+    text = figure.text(0.5, 0.5, caption("$5_note$ and $", 40))
+    rgb(figure)
+    assert text._preprocess_math(text.get_text()) == ("$5_note$ and $", False)
+
+
+def test_pyplot_stays_out():
+    code = (
+        "import sys, tfeff.reporting.classification, tfeff.reporting.gallery, tfeff.reporting.training_curves;"
+        "sys.exit('matplotlib.pyplot' in sys.modules or 'tensorflow' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

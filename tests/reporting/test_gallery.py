@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+
+from tfeff.reporting.figure import GREEN, VERMILION
+from tfeff.reporting.gallery import augmentation_figure, gallery_figure
+
+LONG = ["black-footed albatross (juvenile, winter plumage)", "US$ coin & $5 note", "WWWWWWWWWWWWWWWWWWWWWWWWWW"]
+
+
+def images(count):
+    """Of mixed sizes, gray and colour, uint8 and float."""
+    rng = np.random.default_rng(0)
+    for i in range(count):
+        height, width = rng.integers(8, 200, 2)
+        shape = [(height, width), (height, width, 1), (height, width, 3)][i % 3]
+        yield rng.uniform(0, 255, shape).astype(np.uint8 if i % 2 else np.float32)
+
+
+@pytest.mark.parametrize("count", [0, 1, 4, 12])
+def test_captions_do_not_meet(count, assert_legible):
+    true, predicted = [LONG[i % 3] for i in range(count)], [LONG[i % 2] for i in range(count)]
+    figure = gallery_figure(list(images(count)), true, predicted, [1.0] * count, title="The most confident errors")
+    assert_legible(figure)
+
+
+def test_errors_name_the_true_class():
+    right, wrong, _, _ = gallery_figure(list(images(4)), "abcd", "acdd", [0.5, 0.25, 1.0, 0.999], columns=2).axes
+    assert (right.get_title(), right.title.get_color()) == ("a, 50.0 %", GREEN)
+    assert (wrong.get_title(), wrong.title.get_color()) == ("c, 25.0 %\ntrue: b", VERMILION)
+
+
+def test_pixels_are_shown_as_they_are():
+    gray, colour = np.arange(12.0).reshape(3, 4, 1) * 20, np.full((2, 2, 3), [300.0, -5.0, 127.6])
+    first, second = gallery_figure([gray, colour], "ab", "ab", [1, 1]).axes
+    np.testing.assert_array_equal(first.images[0].get_array(), gray[:, :, 0])
+    assert first.images[0].get_clim() == (0, 255)
+    np.testing.assert_array_equal(second.images[0].get_array()[0, 0], [255, 0, 128])
+
+
+def test_augmentation_rows_start_with_the_original(assert_legible):
+    originals = list(images(3))
+    augmented = [[original * 0.5 for _ in range(5)] for original in originals]
+    figure = augmentation_figure(originals, augmented, names=[LONG[2]] * 3)
+    assert_legible(figure)
+    grid = np.array(figure.axes).reshape(3, 6)
+    np.testing.assert_allclose(
+        grid[2, 0].images[0].get_array(), np.rint(np.squeeze(originals[2])).astype(np.uint8), atol=0
+    )
+    assert [axes.get_title() for axes in grid[0]] == ["original", *(f"augmented {i}" for i in range(1, 6))]

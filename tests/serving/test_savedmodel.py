@@ -1,0 +1,249 @@
+import os
+import resource
+import subprocess
+import sys
+
+import cv2
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from sklearn.datasets import load_digits
+
+from tfeff.data import preprocess
+from tfeff.errors import UserError
+from tfeff.serving.savedmodel import export
+
+DIGITS = [str(digit) for digit in range(10)]
+
+
+def network(resolution, channels, classes, dtype="float32"):
+    """A small convolutional network whose random statistics spread its logits over several units."""
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((resolution, resolution, channels))
+    x = keras.layers.Rescaling(1 / 64, -2.0, dtype="float32")(inputs)
+    for stride in (1, 2):
+        x = keras.layers.Conv2D(12, 3, stride, padding="same", use_bias=False, dtype=dtype)(x)
+        x = keras.layers.BatchNormalization(
+            moving_mean_initializer="random_normal", beta_initializer="random_normal", dtype=dtype
+        )(x)
+        x = keras.layers.Activation("silu", dtype=dtype)(x)
+    x = keras.layers.Dropout(0.5, dtype=dtype)(keras.layers.Flatten(dtype=dtype)(x))
+    spread = keras.initializers.RandomNormal(stddev=0.5)
+    return keras.Model(inputs, keras.layers.Dense(classes, kernel_initializer=spread, dtype=dtype)(x))
+
+
+def digit_images(count):
+    """Real handwritten digits, uint8 [h, w, 1], each of its own size."""
+    sizes = np.random.default_rng(0).integers(9, 70, (count, 2))
+    for image, (height, width) in zip(load_digits().images, sizes, strict=False):
+        scaled = cv2.resize(image * (255 / 16), (int(width), int(height)), interpolation=cv2.INTER_CUBIC)
+        yield np.clip(scaled, 0, 255).astype(np.uint8)[:, :, np.newaxis]
+
+
+def encoded(image, suffix):
+    return cv2.imencode(suffix, image)[1].tobytes()
+
+
+def predict(model, images, image_size):
+    """The Keras model's probabilities, computed outside of any graph."""
+    resolution = model.input_shape[1:3]
+    fitted = np.stack([preprocess.fit(image, image_size or resolution) for image in images])
+    logits = model(preprocess.resize(fitted, resolution), training=False)
+    return tf.nn.softmax(tf.cast(logits, tf.float32)).numpy()
+
+
+def serve(loaded, files):
+    return {name: value.numpy() for name, value in loaded.signatures["serving_bytes"](encoded=files).items()}
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """(model, directory of its SavedModel): digits that a loader brings to 24 × 20 before the network's 16 × 16."""
+    model = network(16, 1, 10)
+    directory = tmp_path_factory.mktemp("digits") / "saved_model"
+    return model, export(model, DIGITS, directory, image_size=(24, 20), resolution=16, channels=1)
+
+
+@pytest.mark.parametrize("image_size", [None, (24, 20), (16, 16)])
+def test_bytes_of_mixed_sizes_give_the_models_probabilities(image_size, tmp_path):
+    model = network(16, 1, 10)
+    export(model, DIGITS, tmp_path / "model", image_size=image_size, resolution=16, channels=1)
+    images = list(digit_images(500))
+    served = serve(tf.saved_model.load(tmp_path / "model"), [encoded(image, ".png") for image in images])
+    expected = predict(model, images, image_size)
+    assert expected.max(axis=1).std() > 0.05  # the digits do tell the network's classes apart
+    assert served["probabilities"].dtype == np.float32
+    np.testing.assert_allclose(served["probabilities"], expected, atol=1e-5, rtol=0)
+    assert [label.decode() for label in served["label"]] == [DIGITS[i] for i in expected.argmax(axis=1)]
+
+
+def test_images_and_their_lossless_files_agree(digits):
+    _, directory = digits
+    loaded = tf.saved_model.load(directory)
+    for image in digit_images(5):
+        served = loaded.signatures["serving_default"](images=image[np.newaxis])
+        np.testing.assert_allclose(
+            served["probabilities"], serve(loaded, [encoded(image, ".png")])["probabilities"], atol=1e-6
+        )
+
+
+def test_jpeg_and_png_share_a_batch_and_channels_are_converted(digits):
+    model, directory = digits
+    gray, other = digit_images(2)
+    colour = np.repeat(other, 3, axis=2)
+    files = [encoded(gray, ".jpg"), encoded(colour, ".png")]
+    decoded = [preprocess.decode(file, 1).numpy() for file in files]
+    served = serve(tf.saved_model.load(directory), files)
+    np.testing.assert_allclose(served["probabilities"], predict(model, decoded, (24, 20)), atol=1e-5)
+
+
+def test_photographs_give_the_models_probabilities(dataset, tmp_path):
+    model = network(40, 3, 2)
+    export(model, ["ants", "bees"], tmp_path / "model", image_size=(64, 64), resolution=40, channels=3)
+    files = [path.read_bytes() for path in sorted(dataset("hymenoptera", per_folder=10).rglob("*.jpg"))]
+    assert len(files) == 40
+    images = [preprocess.decode(file, 3).numpy() for file in files]
+    served = serve(tf.saved_model.load(tmp_path / "model"), files)
+    np.testing.assert_allclose(served["probabilities"], predict(model, images, (64, 64)), atol=1e-5)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_a_mixed_precision_model_gives_float32(policy, tmp_path):
+    model = network(16, 1, 10, dtype=policy)
+    export(model, DIGITS, tmp_path / "model", image_size=(24, 20), resolution=16, channels=1)
+    images = list(digit_images(8))
+    served = serve(tf.saved_model.load(tmp_path / "model"), [encoded(image, ".png") for image in images])
+    assert served["probabilities"].dtype == np.float32
+    np.testing.assert_allclose(served["probabilities"].sum(axis=1), 1.0, atol=1e-6)
+    np.testing.assert_allclose(served["probabilities"], predict(model, images, (24, 20)), atol=0.05)
+
+
+SERVER = """
+import sys
+sys.modules["tfeff"] = None  # an import of it would fail
+import numpy as np
+import tensorflow as tf
+directory, images, out = sys.argv[1:]
+model = tf.saved_model.load(directory)
+files = list(np.load(images, allow_pickle=True)["files"])
+served = model.signatures["serving_bytes"](encoded=tf.constant(files))
+names = [name.decode() for name in model.class_names().numpy()]
+with open(model.classes_file.asset_path.numpy(), encoding="utf-8") as lines:
+    assert lines.read().split("\\n") == [*names, ""]
+np.savez(out, names=names, variables=len(model.model_variables), **served)
+assert not any(name.startswith("tfeff.") for name in sys.modules)
+"""
+
+
+def test_a_process_without_tfeff_serves_it(digits, tmp_path):
+    model, directory = digits
+    images = list(digit_images(20))
+    files = np.array([encoded(image, ".png") for image in images], object)
+    np.savez(tmp_path / "images.npz", files=files)
+    moved = tmp_path / "moved"  # a SavedModel may not depend on the place it was written to
+    directory.rename(moved)
+    try:
+        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        arguments = [str(moved), str(tmp_path / "images.npz"), str(tmp_path / "served.npz")]
+        subprocess.run([sys.executable, "-c", SERVER, *arguments], check=True, cwd=tmp_path, env=environment)
+    finally:
+        moved.rename(directory)
+    served = np.load(tmp_path / "served.npz")
+    np.testing.assert_allclose(served["probabilities"], predict(model, images, (24, 20)), atol=1e-5)
+    assert served["names"].tolist() == DIGITS
+    assert served["variables"] == len(model.variables)
+
+
+def test_the_weights_are_variables_of_the_savedmodel(digits):
+    model, directory = digits
+    stored = tf.train.load_checkpoint(str(directory / "variables" / "variables"))
+    values = [stored.get_tensor(key) for key in stored.get_variable_to_shape_map() if key.endswith("VARIABLE_VALUE")]
+    for weight in model.get_weights():
+        assert any(value.shape == weight.shape and (value == weight).all() for value in values)
+
+
+def test_frozen_weights_are_no_variables_and_give_the_models_probabilities(digits, tmp_path):
+    model, directory = digits
+    frozen = export(model, DIGITS, tmp_path / "frozen", image_size=(24, 20), resolution=16, channels=1, freeze=True)
+    images = list(digit_images(50))
+    loaded = tf.saved_model.load(frozen)
+    served = serve(loaded, [encoded(image, ".png") for image in images])
+    np.testing.assert_allclose(served["probabilities"], predict(model, images, (24, 20)), atol=1e-5)
+    assert [label.decode() for label in served["label"]] == [DIGITS[i] for i in served["probabilities"].argmax(axis=1)]
+    assert not loaded.model_variables
+    stored = [tf.train.list_variables(str(path / "variables" / "variables")) for path in (frozen, directory)]
+    assert [len(weights) - 1 for weights in stored] == [0, len(model.variables)]  # each lists its object graph too
+
+
+def test_an_empty_batch_gives_no_predictions(digits):
+    _, directory = digits
+    loaded = tf.saved_model.load(directory)
+    for served in (
+        loaded.signatures["serving_bytes"](encoded=tf.constant([], tf.string)),
+        loaded.signatures["serving_default"](images=tf.zeros([0, 30, 40, 1], tf.uint8)),
+    ):
+        assert served["probabilities"].shape == (0, 10)
+        assert served["label"].shape == (0,)
+
+
+@pytest.mark.parametrize("corruption", [lambda file: b"not an image", lambda file: file[:60], lambda file: b""])
+def test_a_file_that_is_no_image_fails_naming_the_decoder(digits, corruption):
+    _, directory = digits
+    good, bad = (encoded(image, ".jpg") for image in digit_images(2))
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"(?i)decode_?image|decode_?jpeg"):
+        serve(tf.saved_model.load(directory), [good, corruption(bad)])
+
+
+def test_class_names_in_other_scripts(tmp_path):
+    names = ["Ameise 🐜", "蜂", "a, b"]
+    export(network(16, 1, 3), names, tmp_path / "model", image_size=None, resolution=16, channels=1)
+    loaded = tf.saved_model.load(tmp_path / "model")
+    assert [name.decode() for name in loaded.class_names().numpy()] == names
+
+
+def test_an_earlier_export_is_replaced_only_if_asked(tmp_path):
+    target = tmp_path / "runs" / "saved_model"
+    settings = {"image_size": None, "resolution": 16, "channels": 1}
+    export(network(16, 1, 2), ["a", "b"], target, **settings)
+    with pytest.raises(UserError, match="earlier export"):
+        export(network(16, 1, 3), ["a", "b", "c"], target, **settings)
+    export(network(16, 1, 3), ["a", "b", "c"], target, overwrite=True, **settings)
+    assert len(tf.saved_model.load(target).class_names()) == 3
+    assert os.listdir(target.parent) == ["saved_model"]
+
+
+def test_a_full_disk_leaves_the_earlier_export(digits):
+    model, directory = digits
+    before = {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))  # writing past 4 KiB fails, as on a full disk
+    try:
+        with pytest.raises(UserError, match="could not be written"):
+            export(model, DIGITS, directory, image_size=(24, 20), resolution=16, channels=1, overwrite=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()} == before
+    assert os.listdir(directory.parent) == ["saved_model"]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["a", "b"], "2 class names"),
+        (["a", "b\nc", "d"], "one line"),
+        (["a", "b", "c\n"], "one line"),
+        (["a", "", "b"], "one line"),
+    ],
+)
+def test_class_names_that_do_not_fit_are_refused(names, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        export(network(16, 1, 3), names, tmp_path / "model", image_size=None, resolution=16, channels=1)
+    assert not os.listdir(tmp_path)
+
+
+def test_a_model_with_softmax_is_refused(tmp_path):
+    model = network(16, 1, 3)
+    model = keras.Model(model.input, keras.layers.Softmax()(model.output))
+    with pytest.raises(UserError, match="probabilities already"):
+        export(model, ["a", "b", "c"], tmp_path / "model", image_size=None, resolution=16, channels=1)

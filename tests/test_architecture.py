@@ -1,0 +1,136 @@
+"""What no linter checks: names of files, tests that mirror the package, the verbs' list, and the lock files."""
+
+import ast
+import subprocess
+import sys
+from importlib.metadata import entry_points, packages_distributions
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tfeff import __main__, verbs
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = ("tfeff", "tools", "configs", "tests")
+PYTHONS = ("3.11", "3.12", "3.13")
+RUN_LOCK, DEV_LOCK = "requirements.lock", "requirements-dev.lock"
+# Tests of what several files do together mirror none of them.
+OF_THE_WHOLE = {
+    "tests/models/test_jax_backend.py",
+    "tests/test_architecture.py",
+    "tests/training/test_restart.py",
+}
+
+
+def sources(folder: str) -> list[Path]:
+    """The Python files below a folder, relative to the repository."""
+    return sorted(path.relative_to(ROOT) for path in (ROOT / folder).rglob("*.py"))
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_file_is_named_after_what_it_is_about(folder: str) -> None:
+    nameless = {"utils", "util", "common", "helpers", "helper", "misc"}
+    words = {
+        path: {word for part in path.with_suffix("").parts for word in part.split("_")} for path in sources(folder)
+    }
+    assert not [str(path) for path, named in words.items() if named & nameless]
+
+
+def test_tests_mirror_the_package() -> None:
+    strays = []
+    for test in sources("tests"):
+        if not test.name.startswith("test_") or test.as_posix() in OF_THE_WHOLE:
+            continue
+        inner = test.relative_to("tests").with_name(test.name.removeprefix("test_"))
+        if not ((ROOT / "tfeff" / inner).is_file() or (ROOT / inner).is_file()):
+            strays.append(f"{test}: neither tfeff/{inner} nor {inner}")
+    assert not strays
+
+
+def test_every_verb_is_listed_and_every_listed_verb_exists() -> None:
+    not_verbs = {"__init__", "__main__", "errors", "verbs"}
+    assert {path.stem for path in (ROOT / "tfeff").glob("*.py")} - not_verbs == set(verbs.VERBS)
+
+
+def test_help_of_the_console_script_lists_the_verbs() -> None:
+    output = subprocess.run(
+        [sys.executable, "-m", "tfeff", "--help"], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    listed = {line.split()[0] for line in output.stdout.splitlines() if line.startswith("  ")}
+    assert listed == set(verbs.VERBS)
+
+
+def test_console_script_is_installed() -> None:
+    (script,) = entry_points(group="console_scripts", name="tfeff")
+    assert script.load() is __main__.main
+
+
+def declared() -> tuple[list[Requirement], dict[str, list[Requirement]]]:
+    """What setup.py requires, and what its extras add."""
+    values = {
+        node.targets[0].id: ast.literal_eval(node.value)
+        for node in ast.parse((ROOT / "setup.py").read_text()).body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+        if node.targets[0].id in ("REQUIRED", "EXTRAS")
+    }
+    extras = {name: [Requirement(line) for line in lines] for name, lines in values["EXTRAS"].items()}
+    return [Requirement(line) for line in values["REQUIRED"]], extras
+
+
+def test_setup_requires_what_the_package_imports() -> None:
+    required = {canonicalize_name(requirement.name) for requirement in declared()[0]}
+    distributions = packages_distributions()
+    undeclared = set()
+    for path in sources("tfeff"):
+        for node in ast.walk(ast.parse((ROOT / path).read_text())):
+            if isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                modules = [node.module or ""]
+            else:
+                continue
+            for package in {module.split(".")[0] for module in modules} - sys.stdlib_module_names - {"tfeff"}:
+                if not required & {canonicalize_name(name) for name in distributions.get(package, [package])}:
+                    undeclared.add(f"{path} imports {package}")
+    assert not undeclared
+
+
+def pinned(lock: str, python: str) -> dict[str, str]:
+    """The versions that a lock file gives on Linux, by canonical package name."""
+    environment = {"python_version": python, "python_full_version": f"{python}.0", "sys_platform": "linux"}
+    environment |= {"os_name": "posix", "platform_python_implementation": "CPython"}
+    pins: dict[str, str] = {}
+    for line in (ROOT / lock).read_text().splitlines():
+        if not line or line.lstrip().startswith("#"):
+            continue
+        requirement = Requirement(line)
+        if requirement.marker is None or requirement.marker.evaluate(environment):
+            (pin,) = requirement.specifier
+            name = canonicalize_name(requirement.name)
+            assert pin.operator == "==", f"{lock}: {line}"
+            assert name not in pins, f"{lock}: {name} twice on Python {python}"
+            pins[name] = pin.version
+    return pins
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.parametrize(("lock", "extras"), [(RUN_LOCK, ()), (DEV_LOCK, ("jax", "dev"))])
+def test_lock_holds_what_setup_requires(lock: str, extras: tuple[str, ...], python: str) -> None:
+    required, by_extra = declared()
+    pins = pinned(lock, python)
+    for requirement in [*required, *(line for extra in extras for line in by_extra[extra])]:
+        version = pins.get(canonicalize_name(requirement.name))
+        assert version is not None, f"{lock} lacks {requirement}"
+        assert version in requirement.specifier, f"{lock} has {version}, setup.py wants {requirement}"
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_development_lock_holds_the_other_one(python: str) -> None:
+    assert pinned(RUN_LOCK, python).items() <= pinned(DEV_LOCK, python).items()
+
+
+@pytest.mark.parametrize("lock", [RUN_LOCK, DEV_LOCK])
+def test_lock_holds_what_an_offline_editable_install_needs(lock: str) -> None:
+    assert {"setuptools", "wheel"} <= pinned(lock, PYTHONS[0]).keys()

@@ -1,0 +1,126 @@
+"""Killed at any moment and started again: the same end, to the bit. `TFEFF_KILLS=20` for a long session of it."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tfeff.training import checkpoint
+
+KILLS = int(os.environ.get("TFEFF_KILLS", "2"))
+
+CONFIG = """
+from tfeff.config import Data, Experiment, Model, Optimizer, Schedule, Training
+from tfeff.data.augmentation import Augmentation
+
+def get_config():
+    return Experiment(
+        model=Model(name="resnet", width=4, stage_blocks=(1, 1, 1, 1), resolution=16, dropout=0.2),
+        data=Data(
+            source="embedded:digits", channels=1, class_balanced=True,
+            augmentation=Augmentation(rotation=10, shift=0.1, mixup_alpha=0.2, random_erasing=0.2),
+        ),
+        optimizer=Optimizer(name="rmsprop", learning_rate=0.003, weight_decay=1e-3),
+        schedule=Schedule(name="plateau", patience_epochs=1, decay_rate=0.5),
+        training=Training(
+            epochs=4, batch_size=32, ema_decay=0.99, deterministic=True, checkpoint_seconds=0.05, keep="best",
+        ),
+    )
+"""
+
+
+def command(config: Path, workdir: Path) -> list[str]:
+    return [sys.executable, "-m", "tfeff.train", f"--config={config}", f"--workdir={workdir}", "--noevaluate"]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("uninterrupted")
+    config = directory / "config.py"
+    config.write_text(CONFIG)
+    began = time.monotonic()
+    subprocess.run(command(config, directory / "run"), check=True, capture_output=True)
+    return config, directory / "run", time.monotonic() - began
+
+
+def without_times(workdir: Path) -> list[dict]:
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second", "input_wait")} for row in rows]
+
+
+def assert_same_end(first: Path, second: Path):
+    for name in ("final.npz", "best.npz"):
+        one, _ = checkpoint.load(first / "checkpoints" / name)
+        other, _ = checkpoint.load(second / "checkpoints" / name)
+        assert one.keys() == other.keys()
+        for key in one:
+            np.testing.assert_array_equal(one[key], other[key], err_msg=f"{name}: {key}")
+    last = [checkpoint.load(checkpoint.Checkpoints(run / "checkpoints").latest()) for run in (first, second)]
+    for key, array in last[0][0].items():
+        np.testing.assert_array_equal(array, last[1][0][key], err_msg=key)
+    assert last[0][1] == last[1][1]
+    assert without_times(first) == without_times(second)
+
+
+def test_sigkill_at_random_moments(uninterrupted, tmp_path):
+    config, whole, seconds = uninterrupted
+    rng = random.Random(7)
+    kills = 0
+    attempt = 0
+    while kills < KILLS:
+        attempt += 1
+        run = tmp_path / f"run{attempt}"
+        while kills < KILLS and not (run / "checkpoints" / "final.npz").is_file():
+            process = subprocess.Popen(command(config, run), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            time.sleep(rng.uniform(0.4, 1.0) * seconds)
+            if process.poll() is None:
+                process.send_signal(signal.SIGKILL)
+                kills += 1
+            process.wait()
+        subprocess.run(command(config, run), check=True, capture_output=True)
+        assert_same_end(whole, run)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_signals_save_first(uninterrupted, tmp_path, number, code):
+    config, whole, _ = uninterrupted
+    run = tmp_path / "run"
+    process = subprocess.Popen(command(config, run), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    checkpoints = checkpoint.Checkpoints(run / "checkpoints")
+    while checkpoints.latest() is None:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, message = process.communicate(timeout=60)
+    assert process.returncode == code, message
+    assert "state saved at step" in message
+    assert "Traceback" not in message
+    step = checkpoint.load(checkpoints.latest())[1]["step"]
+    assert f"{step:,}" in message
+    subprocess.run(command(config, run), check=True, capture_output=True)
+    assert_same_end(whole, run)
+
+
+def test_finished_run_is_left_alone(uninterrupted):
+    config, run, _ = uninterrupted
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
+    done = subprocess.run(command(config, run), check=True, capture_output=True, text=True)
+    assert "has finished" in done.stdout
+    assert before == {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
+
+
+def test_workdir_of_another_config_is_refused(uninterrupted):
+    config, run, _ = uninterrupted
+    done = subprocess.run(
+        [*command(config, run), "--config.optimizer.learning_rate=0.5"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "optimizer.learning_rate: 0.003 there, 0.5 now" in done.stderr
+    assert "Traceback" not in done.stderr

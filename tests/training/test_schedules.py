@@ -1,0 +1,45 @@
+import itertools
+import math
+
+import pytest
+
+from tfeff.training import schedules
+
+
+def test_efficientnet_decay_is_97_percent_every_2_4_epochs():
+    steps_per_epoch = 100
+    rate = schedules.Exponential(0.256, 0.97, 2.4 * steps_per_epoch)
+    assert rate(239) == 0.256
+    assert rate(240) == pytest.approx(0.256 * 0.97)
+    assert rate(350 * steps_per_epoch) == pytest.approx(0.256 * 0.97**145)
+
+
+def test_warm_up_meets_the_schedule_without_a_jump():
+    rate = schedules.WarmUp(schedules.Cosine(0.1, 90), 10)
+    values = [rate(step) for step in range(101)]
+    assert values[9] == values[10] == 0.1
+    assert values[:10] == pytest.approx([0.01 * (i + 1) for i in range(10)])
+    assert all(a > b for a, b in itertools.pairwise(values[10:]))
+    assert values[100] == pytest.approx(0, abs=1e-12)
+
+
+def test_plateau_lowers_after_patience_and_survives_a_restart():
+    losses = [3.0, 2.0, 2.1, 2.2, 2.3, 1.9, 2.0, math.inf, 2.0]
+    whole = schedules.Plateau(1.0, 0.1, 2)
+    rates = []
+    for loss in losses:
+        whole.observe(loss)
+        rates.append(whole(0))
+    assert rates == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1, 0.1, 0.01, 0.01])
+    resumed = schedules.Plateau(1.0, 0.1, 2)
+    for loss, rate in zip(losses, rates, strict=True):
+        again = schedules.Plateau(1.0, 0.1, 2)
+        again.restore(resumed.state())
+        resumed = again
+        resumed.observe(loss)
+        assert resumed(0) == rate
+
+
+def test_steps_fall_at_their_boundaries():
+    rate = schedules.Step(0.8, 0.1, (30, 60))
+    assert [rate(step) for step in (0, 29, 30, 59, 60)] == pytest.approx([0.8, 0.8, 0.08, 0.08, 0.008])

@@ -1,0 +1,137 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfeff.training import optimizers
+from tfeff.training.averaging import Average
+from tfeff.training.step import Step, cross_entropy
+
+
+def network(seed=0, batch_norm=False):
+    keras.utils.set_random_seed(seed)
+    layers = [keras.layers.Input((6, 6, 1)), keras.layers.Conv2D(4, 3, use_bias=True)]
+    if batch_norm:
+        layers.append(keras.layers.BatchNormalization())
+    return keras.Sequential([*layers, keras.layers.ReLU(), keras.layers.Flatten(), keras.layers.Dense(3)])
+
+
+def sgd(model, name="sgd", **options):
+    return optimizers.build(name, model, **{"nesterov": False} | options)
+
+
+def batch_of(n, seed=0):
+    rng = np.random.default_rng(seed)
+    return {
+        "image": tf.constant(rng.uniform(-1, 1, (n, 6, 6, 1)), tf.float32),
+        "label": tf.one_hot(rng.integers(0, 3, n), 3),
+        "weight": tf.ones(n),
+    }
+
+
+def run(model, optimizer, batch, steps=3, **options):
+    step = Step(model, optimizer, tf.distribute.get_strategy(), batch_size=len(batch["weight"]), **options)
+    return [step.train(batch, step=i, learning_rate=0.1).numpy() for i in range(steps)]
+
+
+def test_accumulated_gradients_make_the_same_update():
+    whole, parts = network(), network()
+    batch = batch_of(12)
+    sums = run(whole, sgd(whole), batch), run(parts, sgd(parts), batch, accumulation_steps=4)
+    np.testing.assert_allclose(sums[0], sums[1], rtol=1e-5)
+    for a, b in zip(whole.get_weights(), parts.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_update_is_momentum_sgd_on_the_mean_loss():
+    model, batch = network(), batch_of(8)
+    before = [w.numpy() for w in model.trainable_variables]
+    velocity = [np.zeros_like(w) for w in before]
+    step = Step(model, sgd(model), tf.distribute.get_strategy(), batch_size=8)
+    for i in range(3):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(batch["label"], model(batch["image"])))
+        gradients = tape.gradient(loss, [v.value for v in model.trainable_variables])
+        velocity = [0.9 * v + g.numpy() for v, g in zip(velocity, gradients, strict=True)]
+        before = [w - 0.1 * v for w, v in zip(before, velocity, strict=True)]
+        step.train(batch, step=i, learning_rate=0.1)
+        for expected, got in zip(before, model.trainable_variables, strict=True):
+            np.testing.assert_allclose(got.numpy(), expected, atol=1e-6)
+
+
+def test_clipping_bounds_the_update():
+    model = network()
+    before = [v.numpy() for v in model.trainable_variables]
+    run(model, sgd(model, clip_norm=1e-3), batch_of(8), steps=1)
+    moved = [v.numpy() - b for v, b in zip(model.trainable_variables, before, strict=True)]
+    norm = np.sqrt(sum(float(np.sum(m**2)) for m in moved))
+    assert norm == pytest.approx(0.1 * 1e-3, rel=1e-3)
+
+
+def test_weight_decay_shrinks_kernels_alone():
+    model = network()
+    before = {v.path: v.numpy() for v in model.trainable_variables}
+    optimizer = sgd(model, weight_decay=0.5)
+    optimizer.learning_rate = 0.1
+    optimizer.apply([tf.zeros(v.shape) for v in model.trainable_variables])
+    for variable in model.trainable_variables:
+        factor = 1.0 if variable.path.endswith("bias") else 1 - 0.1 * 0.5
+        np.testing.assert_allclose(variable.numpy(), before[variable.path] * factor, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["sgd", "rmsprop", "adamw"])
+def test_every_rule_lowers_the_loss(name):
+    model, batch = network(), batch_of(32)
+    step = Step(model, sgd(model, name=name), tf.distribute.get_strategy(), batch_size=32)
+    losses = [step.train(batch, step=i, learning_rate=0.01)[0].numpy() for i in range(30)]
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_float16_skips_an_overflowing_update_and_halves_the_scale():
+    keras.mixed_precision.set_dtype_policy("mixed_float16")
+    model = network()
+    optimizer = sgd(model, loss_scaling=True)
+    before = [v.numpy() for v in model.trainable_variables]
+    scale = float(optimizer.dynamic_scale)
+    batch = batch_of(8)
+    batch["image"] = batch["image"] * 1e6
+    run(model, optimizer, batch, steps=1)
+    assert float(optimizer.dynamic_scale) == scale / 2
+    for a, b in zip(before, model.trainable_variables, strict=True):
+        np.testing.assert_array_equal(a, b.numpy())
+
+
+def test_label_smoothing_against_its_definition():
+    logits = tf.constant([[1.0, -2.0, 0.5]])
+    smoothed = np.array([0.9 + 0.1 / 3, 0.1 / 3, 0.1 / 3])
+    expected = -(smoothed * tf.nn.log_softmax(logits).numpy()).sum()
+    assert cross_entropy(tf.constant([[1.0, 0.0, 0.0]]), logits, 0.1).numpy()[0] == pytest.approx(expected, rel=1e-6)
+
+
+def test_measure_ignores_padding():
+    model = network()
+    step = Step(model, sgd(model), tf.distribute.get_strategy(), batch_size=8)
+    batch = batch_of(8)
+    batch["weight"] = tf.constant([1.0] * 5 + [0.0] * 3)
+    first_five = {key: value[:5] for key, value in batch.items()}
+    np.testing.assert_allclose(step.measure(batch), step.measure(first_five), rtol=1e-6)
+
+
+def test_average_follows_its_recurrence_and_includes_batch_statistics():
+    model, batch = network(batch_norm=True), batch_of(8)
+    average = Average(model, decay=0.5)
+    expected = [w.copy() for w in model.get_weights()]
+    step = Step(model, sgd(model), tf.distribute.get_strategy(), batch_size=8, average=average)
+    for i in range(12):
+        step.train(batch, step=i, learning_rate=0.1)
+        decay = min(0.5, (1 + i) / (10 + i))
+        expected = [decay * e + (1 - decay) * w for e, w in zip(expected, model.get_weights(), strict=True)]
+    for e, a in zip(expected, average.variables, strict=True):
+        np.testing.assert_allclose(a.numpy(), e, atol=1e-5)
+    weights = model.get_weights()
+    average.swap()
+    for e, w in zip(expected, model.get_weights(), strict=True):
+        np.testing.assert_allclose(w, e, atol=1e-5)
+    average.swap()
+    for before, after in zip(weights, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)

@@ -1,0 +1,26 @@
+"""`tfeff VERB ...`, or `python -m tfeff VERB ...`: the same as `python -m tfeff.VERB ...`."""
+
+import runpy
+import sys
+
+from tfeff import verbs
+from tfeff.errors import nearest
+
+
+def main() -> None:
+    """Runs the verb that the first argument names, or lists the verbs."""
+    verb = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if verb in ("--help", "-h", "help"):
+        print("usage: tfeff VERB [--flags]     (tfeff VERB --help lists a verb's flags)\n")
+        for name, purpose in verbs.VERBS.items():
+            print(f"  {name:10} {purpose}")
+        return
+    if verb not in verbs.VERBS:
+        print(f'error: no verb "{verb}"; {nearest(verb, verbs.VERBS)}', file=sys.stderr)
+        sys.exit(2)
+    sys.argv = [f"tfeff {verb}", *sys.argv[2:]]
+    runpy.run_module(f"tfeff.{verb}", run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()

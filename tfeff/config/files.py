@@ -1,0 +1,103 @@
+"""Configs on disk: a Python file with `get_config()`, JSON beside the results, and what flags change."""
+
+import dataclasses
+import json
+import re
+import runpy
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from tfeff.config.schema import Experiment
+from tfeff.config.section import from_dict, replace
+from tfeff.errors import UserError, nearest
+
+
+def load(path: str | Path) -> Experiment:
+    """The experiment of a Python file that defines `get_config() -> Experiment`, or of a `config.json`.
+
+    Raises:
+        UserError: for a missing file, one without `get_config`, an unknown key, a value of another type.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"--config: no file {path}")
+    if path.suffix == ".json":
+        try:
+            return from_json(path.read_text())
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path}: not JSON ({error})") from None
+    try:
+        get_config = runpy.run_path(str(path)).get("get_config")
+        if get_config is None:
+            raise UserError(f"{path}: defines no get_config()")
+        config = get_config()
+    except SyntaxError as error:
+        raise UserError(f"{path}, line {error.lineno}: {error.msg}") from None
+    except TypeError as error:
+        raise _unknown_argument(path, error) or error from None
+    if not isinstance(config, Experiment):
+        raise UserError(f"{path}: get_config() gives {type(config).__name__}; it should give tfeff.config.Experiment")
+    return config
+
+
+def override(config: Experiment, assignments: Iterable[str]) -> Experiment:
+    """`config` with `key=value` assignments, keys dotted: `training.epochs=3`.
+
+    Raises:
+        UserError: for an unknown key (the nearest is named) or a value of another type.
+    """
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals:
+            raise UserError(f"--config.{key}: write --config.{key}=VALUE")
+        config = replace(config, key.split("."), text)
+    return config
+
+
+def to_json(config: Experiment) -> str:
+    """The whole config, defaults included, as JSON text that `from_json` reads back to an equal one."""
+    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+
+
+def from_json(text: str) -> Experiment:
+    """The experiment that `to_json` wrote."""
+    config: Experiment = from_dict(Experiment, json.loads(text))
+    return config
+
+
+def differences(first: Experiment, second: Experiment) -> list[tuple[str, Any, Any]]:
+    """The dotted keys at which two configs differ, with both values."""
+    left, right = flatten(first), flatten(second)
+    return [(key, left[key], right[key]) for key in left if left[key] != right[key]]
+
+
+def flatten(experiment: Experiment) -> dict[str, Any]:
+    """Every value by its dotted key."""
+    return _flat(dataclasses.asdict(experiment))
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _unknown_argument(path: Path, error: TypeError) -> UserError | None:
+    """A section made with a key that it does not have, said as for any other unknown key."""
+    found = re.match(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
+    if found is None:
+        return None
+    section, key = found.groups()
+    kinds = {kind.__name__: kind for kind in [Experiment, *_sections(Experiment)]}
+    names = [field.name for field in dataclasses.fields(kinds.get(section, Experiment))]
+    return UserError(f'{path}: {section} has no key "{key}"; {nearest(key, names)}')
+
+
+def _sections(kind: Any) -> list[Any]:
+    below = [field.type for field in dataclasses.fields(kind) if dataclasses.is_dataclass(field.type)]
+    return below + [deeper for child in below for deeper in _sections(child)]

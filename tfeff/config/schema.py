@@ -1,0 +1,194 @@
+"""The sections of an experiment and every key that they take.
+
+Each section is a frozen dataclass: a key that is not written here is an error that names the nearest one, a value of
+another type an error that names the key. `None` means "as the part itself decides" (the family's own dropout, say).
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tfeff.config.section import Section, at_least, fraction, positive
+from tfeff.data.augmentation import Augmentation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model(Section):
+    """A network of `tfeff.models`: what `tfeff.models.build` takes."""
+
+    name: str = "resnet"
+    resolution: int | None = None
+    width_coefficient: float | None = None
+    depth_coefficient: float | None = None
+    width: int | None = None
+    """Channels of the first stack (`resnet`)."""
+    stage_blocks: tuple[int, ...] | None = None
+    """Blocks of each stack (`resnet`)."""
+    stem: str | None = None
+    """`3x3` at stride 1, or `7x7` at stride 2 with max-pooling (`resnet`)."""
+    batch_norm: bool | None = None
+    dropout: float | None = None
+    """Share of the head's inputs dropped at training."""
+    survival_probability: float | None = None
+    """Of the last block; 1 at the first, linear in between (stochastic depth, arXiv:1603.09382)."""
+    weights: str | None = None
+    """A file of weights to start from, or `imagenet`."""
+
+    def check(self) -> None:
+        """Values that no type excludes."""
+        positive(self, "resolution", "width_coefficient", "depth_coefficient", "width")
+        fraction(self, "dropout", "survival_probability")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data(Section):
+    """Where the images come from and what happens to them on the way to the network."""
+
+    source: str = "embedded:digits"
+    """`embedded:<name>`, `folder:<directory>` or `tfds:<name>`."""
+    channels: int = 3
+    """3 (RGB) or 1 (gray)."""
+    image_size: int | None = None
+    """Side in pixels to which each image is brought once, at loading; the batch is resized from there to the model's
+    resolution on the fly. None: the images' own size where they share one, else the model's resolution."""
+    train_split: str = "train"
+    validation_split: str | None = None
+    """A split of the source; None: held out of the training split (`validation_fraction`)."""
+    test_split: str | None = "test"
+    validation_fraction: float = 0.1
+    """Stratified share of the training split held out when there is no validation split; 0: no validation."""
+    train_examples: int | None = None
+    """A stratified subset of the training split, drawn by the seed."""
+    folds: int | None = None
+    """k of k-fold cross-validation over the training split; `fold` is the one held out."""
+    fold: int = 0
+    cache: Literal["memory", "disk", "none"] = "memory"
+    """Where decoded images of `image_size` wait: in memory, in a memory-mapped file, or decoded at each reading."""
+    cache_directory: str | None = None
+    corrupt_images: Literal["error", "skip"] = "error"
+    class_balanced: bool = False
+    """Draw each class equally often."""
+    normalization: Literal["family", "dataset"] = "family"
+    """Per-channel mean and deviation inside the model: the family's own, or the training images'."""
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+    def check(self) -> None:
+        """Values that no type excludes."""
+        at_least(self, 0, "fold")
+        at_least(self, 2, "folds")
+        positive(self, "image_size", "train_examples")
+        fraction(self, "validation_fraction")
+        if self.channels not in (1, 3):
+            self.wrong("channels", "1 (gray) or 3 (RGB)")
+        if self.folds is not None and self.fold >= self.folds:
+            self.wrong("fold", f"below folds = {self.folds}")
+        if self.cache == "disk" and self.cache_directory is None:
+            self.wrong("cache_directory", 'a directory, since cache is "disk"')
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimizer(Section):
+    """The update rule; the learning rate is the schedule's peak."""
+
+    name: Literal["sgd", "rmsprop", "adamw"] = "sgd"
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    """Of SGD and RMSProp; AdamW's β1."""
+    nesterov: bool = True
+    decay: float = 0.9
+    """RMSProp's moving average of squared gradients; AdamW uses `beta_2`."""
+    beta_2: float = 0.999
+    epsilon: float | None = None
+    """None: 1e-3 for RMSProp (as EfficientNet's training), 1e-7 for AdamW."""
+    weight_decay: float = 0.0
+    """Decoupled (arXiv:1711.05101): every step takes learning_rate × weight_decay of each kernel; biases and
+    normalisation are left alone. Under SGD with momentum m, an L2 penalty λ is weight_decay = λ / (1 - m)."""
+    clip_norm: float | None = None
+    """Largest global norm of the gradient."""
+
+    def check(self) -> None:
+        """Values that no type excludes."""
+        positive(self, "learning_rate", "epsilon", "clip_norm")
+        at_least(self, 0, "weight_decay")
+        fraction(self, "momentum", "decay", "beta_2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule(Section):
+    """The learning rate over time; durations in epochs, fractions allowed."""
+
+    name: Literal["constant", "cosine", "exponential", "step", "plateau"] = "cosine"
+    warmup_epochs: float = 0.0
+    decay_rate: float = 0.97
+    """Factor of `exponential` (each `decay_epochs`), `step` (at each boundary) and `plateau`."""
+    decay_epochs: float = 2.4
+    boundaries: tuple[float, ...] = ()
+    """Epochs at which `step` multiplies by `decay_rate`."""
+    patience_epochs: int = 5
+    """Epochs without a better validation loss before `plateau` multiplies by `decay_rate`."""
+
+    def check(self) -> None:
+        """Values that no type excludes."""
+        at_least(self, 0, "warmup_epochs")
+        positive(self, "decay_epochs", "decay_rate", "patience_epochs")
+        if list(self.boundaries) != sorted(self.boundaries):
+            self.wrong("boundaries", "epochs in rising order")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(Section):
+    """How long, in what batches, on what devices."""
+
+    epochs: int = 10
+    batch_size: int = 128
+    """Images an update, over all devices and workers together."""
+    accumulation_steps: int = 1
+    """Equal parts into which a device cuts its share of the batch; their gradients are summed before the update."""
+    label_smoothing: float = 0.0
+    ema_decay: float | None = None
+    """Exponential moving average of all weights, used for evaluation and export; None: off."""
+    early_stopping_epochs: int | None = None
+    """Stop after so many epochs without a better validation loss, and keep the best epoch's weights."""
+    keep: Literal["last", "best"] = "last"
+    """Which weights are evaluated and exported: the last epoch's, or those of the best validation loss."""
+    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
+    deterministic: bool = False
+    """Bit-identical runs on the same machine, at some cost in speed."""
+    strategy: Literal["auto", "single", "mirrored", "multi_worker"] = "auto"
+    synchronized_batch_norm: bool = False
+    """Batch statistics over all devices instead of each device's own."""
+    xla: bool = False
+    checkpoint_seconds: float = 300.0
+    """A checkpoint is written at the end of each epoch, and within one after so many seconds."""
+
+    def check(self) -> None:
+        """Values that no type excludes."""
+        positive(self, "epochs", "batch_size", "accumulation_steps", "early_stopping_epochs", "checkpoint_seconds")
+        fraction(self, "label_smoothing", "ema_decay")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment(Section):
+    """Everything that decides the outcome of a run."""
+
+    seed: int = 0
+    model: Model = field(default_factory=Model)
+    data: Data = field(default_factory=Data)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    schedule: Schedule = field(default_factory=Schedule)
+    training: Training = field(default_factory=Training)
+
+    def check(self) -> None:
+        """Values that contradict each other."""
+        watches_validation = (
+            self.training.early_stopping_epochs is not None
+            or self.training.keep == "best"
+            or self.schedule.name == "plateau"
+        )
+        held_out = self.data.validation_split or self.data.folds or self.data.validation_fraction > 0
+        if watches_validation and not held_out:
+            self.wrong(
+                "data.validation_fraction",
+                "above 0 (or a validation_split): early stopping, keep=best and the plateau schedule watch the "
+                "validation loss",
+                value=self.data.validation_fraction,
+            )

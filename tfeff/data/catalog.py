@@ -1,0 +1,94 @@
+"""From a data set's name to a `Source`; the one place that knows the schemes."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from tfeff.data.source import Source
+from tfeff.data.splits import canonical_name
+from tfeff.errors import UserError, nearest
+
+SCHEMES = ("embedded", "folder", "tfds")
+
+
+def load(
+    name: str,
+    split: str,
+    *,
+    channels: int = 3,
+    fractions: Mapping[str, float] | None = None,
+    seed: int = 0,
+    data_dir: str | Path | None = None,
+    download: bool = False,
+) -> Source:
+    """The images of one split.
+
+    Args:
+        name: `embedded:digits`, `folder:<dir>` or `tfds:<name>`.
+        split: One of `splits(name)`; `val` is accepted for `validation`.
+        channels: 3 for RGB, 1 for gray.
+        fractions: Splits of a folder that has none of its own, and their shares; default train 0.8, validation 0.1,
+            test 0.1.
+        seed: Seed of that division.
+        data_dir: Where TensorFlow Datasets keeps its prepared data; default as there.
+        download: Whether TensorFlow Datasets may download and prepare data that is not there.
+
+    Raises:
+        UserError: an unknown name or split, a missing folder, an empty class, data that is not prepared.
+    """
+    scheme, rest = _parse(name)
+    known = splits(name, fractions=fractions, data_dir=data_dir, download=download)
+    canonical = canonical_name(split)
+    if canonical not in known:
+        raise UserError(f'{name}: no split "{split}"; {nearest(canonical, known)}')
+    if scheme == "embedded":
+        from tfeff.data import embedded
+
+        return embedded.digits(canonical, channels)
+    if scheme == "folder":
+        from tfeff.data import folder
+
+        return folder.load(Path(rest), canonical, channels=channels, fractions=fractions, seed=seed)
+    from tfeff.data import tfds
+
+    return tfds.load(rest, canonical, channels=channels, data_dir=data_dir, download=download)
+
+
+def splits(
+    name: str,
+    *,
+    fractions: Mapping[str, float] | None = None,
+    data_dir: str | Path | None = None,
+    download: bool = False,
+) -> tuple[str, ...]:
+    """The names of a data set's splits.
+
+    Raises:
+        UserError: an unknown name, a missing folder, data that is not prepared.
+    """
+    scheme, rest = _parse(name)
+    if scheme == "embedded":
+        from tfeff.data import embedded
+
+        return embedded.SPLITS
+    if scheme == "folder":
+        from tfeff.data import folder
+
+        return folder.splits(Path(rest), fractions=fractions)
+    from tfeff.data import tfds
+
+    return tfds.splits(rest, data_dir=data_dir, download=download)
+
+
+def _parse(name: str) -> tuple[str, str]:
+    scheme, colon, rest = name.partition(":")
+    if not colon or not rest:
+        hint = "write embedded:digits, folder:<dir> or tfds:<name>"
+        raise UserError(f'data set "{name}" does not say where it comes from; {hint}')
+    if scheme not in SCHEMES:
+        raise UserError(f'data set "{name}": unknown scheme "{scheme}"; {nearest(scheme, SCHEMES)}')
+    if scheme == "embedded":
+        from tfeff.data import embedded
+
+        if rest not in embedded.NAMES:
+            raise UserError(f'data set "{name}": unknown name "{rest}"; {nearest(rest, embedded.NAMES)}')
+    return scheme, rest

@@ -1,0 +1,85 @@
+"""Random numbers without a state: each is a function of a key and a counter (Salmon et al. 2011, Philox-4x32-10).
+
+A generator with a state hands out numbers in the order of the calls, which threads change. Here the seed is the key
+and (example, epoch, purpose, repeat) the counter, so an image's numbers are the same whoever computes them, and when.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import tensorflow as tf
+
+_ROUNDS = 10
+_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+_KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
+_MASK = 0xFFFFFFFF
+_WORDS = 4
+
+
+class Purpose(IntEnum):
+    """What a number is for: one value each, so that switching one variation on leaves the others as they were."""
+
+    PLACEMENT = 0
+    WARP = 1
+    COLOR = 2
+    ERASING = 3
+    AUTOAUGMENT = 4
+    RANDAUGMENT = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """The examples of a batch as far as chance is concerned.
+
+    Attributes:
+        seed: At least 0.
+        epoch: Scalar integer tensor.
+        index: int64 [n]; position of each example in its set.
+        repeat: int64 [n]; tells apart several draws of one example in one epoch.
+    """
+
+    seed: int
+    epoch: tf.Tensor
+    index: tf.Tensor
+    repeat: tf.Tensor
+
+    def uniform(self, purpose: Purpose, count: int) -> tf.Tensor:
+        """float32 [n, count], uniform in [0, 1)."""
+        blocks = -(-count // _WORDS)
+        n = tf.shape(self.index)[0]
+        shape = tf.stack([n, blocks])
+        words = (
+            self.index[:, tf.newaxis],
+            tf.cast(self.epoch, tf.int64)[tf.newaxis, tf.newaxis],
+            int(purpose) * 256 + tf.range(blocks, dtype=tf.int64)[tf.newaxis],
+            self.repeat[:, tf.newaxis],
+        )
+        counter = tf.stack([tf.broadcast_to(word, shape) for word in words], axis=-1)
+        bits = philox(self.seed, counter)
+        # 24 bits are as many as a float32 holds exactly.
+        fractions = tf.cast(tf.bitwise.right_shift(bits, tf.constant(8, tf.uint64)), tf.float32) * 2.0**-24
+        return tf.reshape(fractions, (-1, blocks * _WORDS))[:, :count]
+
+
+def philox(key: int, counter: tf.Tensor) -> tf.Tensor:
+    """Philox-4x32-10.
+
+    Args:
+        key: 64 bits.
+        counter: Integers in [0, 2^32), [..., 4].
+
+    Returns:
+        uint64 [..., 4] of values in [0, 2^32).
+    """
+    words = tf.cast(counter, tf.uint64)
+    even, odd = words[..., 0::2], words[..., 1::2]
+    multipliers = tf.constant(_MULTIPLIERS, tf.uint64)
+    mask, half = tf.constant(_MASK, tf.uint64), tf.constant(32, tf.uint64)
+    keys = [key & _MASK, (key >> 32) & _MASK]
+    for _ in range(_ROUNDS):
+        product = even * multipliers
+        high, low = tf.bitwise.right_shift(product, half), tf.bitwise.bitwise_and(product, mask)
+        even = tf.bitwise.bitwise_xor(tf.bitwise.bitwise_xor(high[..., ::-1], odd), tf.constant(keys, tf.uint64))
+        odd = low[..., ::-1]
+        keys = [(k + step) & _MASK for k, step in zip(keys, _KEY_STEPS, strict=True)]
+    return tf.reshape(tf.stack([even, odd], axis=-1), tf.shape(counter))

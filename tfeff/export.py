@@ -1,0 +1,22 @@
+"""`python -m tfeff.export --workdir=DIR --out=DIR2 [--overwrite]`: a trained network as a SavedModel."""
+
+from absl import flags
+
+from tfeff import verbs
+
+flags.DEFINE_string("workdir", None, "The workdir of a finished tfeff.train run.", required=True)
+flags.DEFINE_string("out", None, "Where the SavedModel goes.", required=True)
+flags.DEFINE_bool("overwrite", False, "Replace a SavedModel that is already there.")
+
+
+def main(argv: list[str]) -> None:
+    """Exports the run of the flags."""
+    from tfeff import training
+    from tfeff.serving import run
+
+    out = run.export(training.Workdir(flags.FLAGS.workdir), flags.FLAGS.out, overwrite=flags.FLAGS.overwrite)
+    print(f"wrote {out}: signatures serving_default (uint8 images) and serving_bytes (encoded JPEG or PNG)")
+
+
+if __name__ == "__main__":
+    verbs.run(main)

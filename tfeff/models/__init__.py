@@ -1,0 +1,19 @@
+"""Networks: scaling rules, families, the backbone contract, complexity and pretrained weights."""
+
+from tfeff.models import complexity
+from tfeff.models.applications import from_applications
+from tfeff.models.backbone import Network, pyramid
+from tfeff.models.build import architecture, build, names
+from tfeff.models.weights import LoadReport, load_weights
+
+__all__ = [
+    "LoadReport",
+    "Network",
+    "architecture",
+    "build",
+    "complexity",
+    "from_applications",
+    "load_weights",
+    "names",
+    "pyramid",
+]

@@ -1,0 +1,30 @@
+"""From a finished run's workdir to a SavedModel."""
+
+from pathlib import Path
+
+import keras
+
+from tfeff.serving import savedmodel
+from tfeff.training import build
+from tfeff.training.workdir import Workdir
+
+
+def export(workdir: Workdir, directory: str | Path, *, overwrite: bool = False) -> Path:
+    """Writes the network of a finished run, with the decoding and resizing of its training, to `directory`.
+
+    Raises:
+        UserError: when the run has not finished, or the directory cannot be written.
+    """
+    settings, record = workdir.config(), workdir.dataset()
+    keras.mixed_precision.set_dtype_policy("float32")
+    model = build.trained_model(workdir)
+    height, width = record["image_size"]
+    return savedmodel.export(
+        model,
+        record["class_names"],
+        directory,
+        image_size=(height, width),
+        resolution=model.resolution,
+        channels=settings.data.channels,
+        overwrite=overwrite,
+    )

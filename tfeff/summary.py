@@ -1,0 +1,68 @@
+"""What networks cost: `python -m tfeff.summary --model=efficientnet-b3`."""
+
+import dataclasses
+import json
+
+from absl import flags
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from tfeff import models, verbs
+from tfeff.errors import UserError
+
+FLAGS = flags.FLAGS
+MINIMUM_WIDTH = 100  # characters that the table takes; a narrower terminal wraps lines rather than losing digits
+
+
+def define_flags() -> None:
+    """Defines this verb's flags."""
+    flags.DEFINE_string("model", None, "A network, such as efficientnet-b3.")
+    flags.DEFINE_string("family", None, "A whole family instead: resnet, efficientnet, efficientnet-lite or mobilenet.")
+    flags.DEFINE_integer("resolution", None, "Side of the square input in pixels; the network's own if not given.")
+    flags.DEFINE_integer("num_classes", 1000, "Outputs of the classifier.")
+    flags.DEFINE_float("width_coefficient", None, "Multiplies the channels; the network's own if not given.")
+    flags.DEFINE_float("depth_coefficient", None, "Multiplies the blocks; the network's own if not given.")
+    flags.DEFINE_bool("json", False, "Print JSON: an object for --model, a list of them for --family.")
+
+
+def main(argv: list[str]) -> None:
+    """Count the networks that the flags name and print them."""
+    if (FLAGS.model is None) == (FLAGS.family is None):
+        raise UserError("give either --model=NAME or --family=NAME")
+    names = models.names(FLAGS.family) if FLAGS.family else (FLAGS.model,)
+    counted = [summary(name) for name in names]
+    if FLAGS.json:
+        print(json.dumps(counted if FLAGS.family else counted[0], indent=2))
+    else:
+        print_table(counted)
+
+
+def summary(name: str) -> dict[str, str | int]:
+    """Name, resolution and cost of one network, scaled as the flags say."""
+    network = models.build(
+        name,
+        num_classes=FLAGS.num_classes,
+        resolution=FLAGS.resolution,
+        width_coefficient=FLAGS.width_coefficient,
+        depth_coefficient=FLAGS.depth_coefficient,
+    )
+    cost = dataclasses.asdict(models.complexity.count(network))
+    keys = ("params", "trainable_params", "macs", "activation_bytes")
+    return {"name": name, "resolution": network.resolution, **{key: cost[key] for key in keys}}
+
+
+def print_table(counted: list[dict[str, str | int]]) -> None:
+    """Print a row a network, digits grouped by thousands."""
+    table = Table("model", box=box.SIMPLE_HEAD)
+    for column in ("resolution", "params", "trainable", "multiply-adds", "activation bytes"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in counted:
+        table.add_row(*(value if isinstance(value, str) else f"{value:,}" for value in row.values()))
+    console = Console()
+    console.print(table, width=max(console.width, MINIMUM_WIDTH), crop=False)
+
+
+if __name__ == "__main__":
+    define_flags()
+    verbs.run(main)

@@ -1,0 +1,32 @@
+"""`python -m tfeff.train --config=FILE --workdir=DIR [--config.key=value ...]`: train, evaluate and export a network.
+
+The same command goes on with a run that was stopped.
+"""
+
+from absl import flags
+
+from tfeff import verbs
+
+verbs.define_config()
+flags.DEFINE_string("workdir", None, "Where everything is written; see tfeff.training.workdir.", required=True)
+flags.DEFINE_bool("evaluate", True, "Evaluate and export the network when its training is over.")
+flags.DEFINE_bool("profile", False, "Trace some steps for TensorBoard's profiler.")
+
+
+def main(argv: list[str]) -> None:
+    """Runs the experiment of the flags."""
+    experiment = verbs.experiment()
+    from tfeff import training  # after the config, so that its mistakes are told before TensorFlow has loaded
+
+    workdir = training.train(experiment, flags.FLAGS.workdir, profile=flags.FLAGS.profile)
+    if flags.FLAGS.evaluate and training.is_chief():
+        from tfeff.serving import run
+
+        assessment = training.conclude(workdir, training.Reporter())
+        exported = run.export(workdir, workdir.saved_model, overwrite=True)
+        print(assessment.to_text() if assessment else "no images were held out: nothing to evaluate")
+        print(f"wrote {workdir.path / 'result.json'}\nwrote {exported}")
+
+
+if __name__ == "__main__":
+    verbs.run(main)

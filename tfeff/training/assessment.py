@@ -1,0 +1,147 @@
+"""Measuring the final weights of a run: report, pictures, JSON."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfeff import evaluation
+from tfeff.data import catalog
+from tfeff.data.pipeline import Pipeline
+from tfeff.data.store import Store
+from tfeff.models import complexity
+from tfeff.reporting import figure, tables
+from tfeff.reporting.classification import classification_figures, per_class_rows, summary_rows
+from tfeff.reporting.gallery import gallery_figure
+from tfeff.reporting.training_curves import training_figure
+from tfeff.training import build
+from tfeff.training.progress import Reporter
+from tfeff.training.tensorboard import Board
+from tfeff.training.workdir import Workdir, write
+
+GALLERY = 25
+"""Pictures in the gallery of mistakes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Assessment:
+    """A run's network on a split.
+
+    Attributes:
+        split: which one.
+        report: `tfeff.evaluation.ClassificationReport.to_json()`.
+        files: everything written.
+    """
+
+    split: str
+    report: dict[str, Any]
+    files: Sequence[Path]
+
+    def to_text(self) -> str:
+        """Tables for the terminal, and the paths of what was written."""
+        parts = [tables.text(summary_rows(self.report)), tables.text(per_class_rows(self.report))]
+        return "\n\n".join([*parts, "\n".join(f"wrote {path}" for path in self.files)])
+
+
+def assess(workdir: Workdir, split: str, reporter: Reporter) -> Assessment:
+    """Runs the final weights over every image of `split`; writes `evaluation_<split>.json` and figures.
+
+    Raises:
+        UserError: when the run has not finished, or for a split that its source does not have.
+    """
+    settings, record = workdir.config(), workdir.dataset()
+    keras.mixed_precision.set_dtype_policy("float32")
+    with reporter.bars():
+        model = build.trained_model(workdir)
+        images = build.split(settings, split, record, reporter.reading)
+        labels, probabilities = predict(model, build.evaluation_pipeline(settings, images, model.resolution, (0, 1)))
+    report = evaluation.classification_report(labels, probabilities, record["class_names"]).to_json()
+    path = workdir.path / f"evaluation_{split}.json"
+    write(path, json.dumps({"split": split} | report, indent=2) + "\n")
+
+    figures = classification_figures(report)
+    wrong = evaluation.confident_errors(labels, probabilities, GALLERY)
+    if len(wrong):
+        figures["mistakes"] = gallery_figure(
+            pixels(images, wrong),
+            [record["class_names"][label] for label in labels[wrong]],
+            [record["class_names"][label] for label in probabilities[wrong].argmax(axis=1)],
+            probabilities[wrong].max(axis=1),
+            title="The most confident mistakes",
+        )
+    files = [path]
+    for name, drawn in figures.items():
+        files += figure.save(drawn, workdir.figures / f"{split}_{name}")
+    board = Board(workdir.tensorboard)
+    last = workdir.rows()[-1]["step"]
+    scores = {
+        f"{split}/accuracy": report["top1"],
+        f"{split}/top5": report["top5"],
+        f"{split}/calibration_error": report["calibration"]["expected_error"],
+    }
+    board.result(last, scores, {f"{split}/{name}": figure.rgb(drawn) for name, drawn in figures.items()})
+    board.close()
+    return Assessment(split, report, files)
+
+
+def conclude(workdir: Workdir, reporter: Reporter) -> Assessment | None:
+    """What a run ends with: its curves, the measures of its test split (else of its validation images), `result.json`.
+
+    Returns:
+        The assessment, or None when the source has no test split and nothing was held out.
+    """
+    settings, rows = workdir.config(), workdir.rows()
+    curves = figure.save(training_figure(rows, title=settings.model.name), workdir.figures / "training")
+    test = settings.data.test_split
+    split = test if test in catalog.splits(settings.data.source) else "validation"
+    held_out = split != "validation" or settings.data.validation_split or workdir.dataset()["validation_examples"]
+    assessment = assess(workdir, split, reporter) if held_out else None
+    model = build.trained_model(workdir)
+    counted = complexity.count(model)
+    result = {
+        "model": settings.model.name,
+        "resolution": model.resolution,
+        "params": counted.params,
+        "macs": counted.macs,
+        "activation_bytes": counted.activation_bytes,
+        "epochs": rows[-1]["epoch"],
+        "training_seconds": sum(row["seconds"] for row in rows),
+        "images_per_second": float(np.median([row["images_per_second"] for row in rows])),
+        "input_wait": float(np.median([row["input_wait"] for row in rows])),
+        "train_accuracy": rows[-1]["train_accuracy"],
+    }
+    if "validation_accuracy" in rows[-1]:
+        result["validation_accuracy"] = rows[-1]["validation_accuracy"]
+    if assessment is not None:
+        result |= {
+            "split": split,
+            "accuracy": assessment.report["top1"],
+            "accuracy_interval": assessment.report["top1_interval"],
+            "top5": assessment.report["top5"],
+            "calibration_error": assessment.report["calibration"]["expected_error"],
+        }
+    workdir.write_result(result)
+    if assessment is None:
+        return None
+    return Assessment(split, assessment.report, [*curves, *assessment.files])
+
+
+def predict(model: keras.Model, pipeline: Pipeline) -> tuple[np.ndarray, np.ndarray]:
+    """Labels int [n] and probabilities float32 [n, classes] of every image, in the store's order."""
+    forward = tf.function(lambda images: tf.nn.softmax(model(images, training=False)), jit_compile=False)
+    labels, probabilities = [], []
+    for batch in pipeline.evaluation_batches():
+        kept = batch["weight"].numpy() > 0
+        probabilities.append(forward(batch["image"]).numpy()[kept])
+        labels.append(batch["label"].numpy().argmax(axis=-1)[kept])
+    return np.concatenate(labels), np.concatenate(probabilities)
+
+
+def pixels(images: Store, positions: np.ndarray) -> list[np.ndarray]:
+    """The images at `positions`, uint8 [height, width, channels] each."""
+    return [image for batch in images.take(positions).chunks(len(positions)) for image in batch]

@@ -1,0 +1,237 @@
+"""The one place where the names of a config become objects."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfeff import config, models
+from tfeff.data import catalog, splits
+from tfeff.data.pipeline import Pipeline
+from tfeff.data.source import Source
+from tfeff.data.statistics import channel_statistics
+from tfeff.data.store import Store
+from tfeff.errors import UserError
+from tfeff.training import optimizers, schedules
+from tfeff.training.workdir import Workdir
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being read, how many images are done and how many there are."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The images of a run, decoded to one size, and what the network must know of them."""
+
+    train: Store
+    validation: Store | None
+    class_names: tuple[str, ...]
+    image_size: tuple[int, int]
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+    def record(self) -> dict[str, Any]:
+        """For the workdir: what evaluation and export need without the images."""
+        return {
+            "class_names": list(self.class_names),
+            "image_size": list(self.image_size),
+            "mean": list(self.mean),
+            "deviation": list(self.deviation),
+            "train_examples": len(self.train),
+            "validation_examples": len(self.validation) if self.validation else 0,
+            "train_class_counts": np.bincount(self.train.source.labels, minlength=len(self.class_names)).tolist(),
+            "skipped_images": [image.id for image in self.train.skipped],
+        }
+
+
+def dataset(settings: config.Experiment, progress: Progress) -> Dataset:
+    """The training and validation images of an experiment.
+
+    Raises:
+        UserError: for a source that is not there, corrupt images, folds or subsets that cannot be drawn.
+    """
+    data = settings.data
+    source = catalog.load(data.source, data.train_split, channels=data.channels)
+    size = image_size(settings, source)
+    train = store(settings, source, size, progress)
+    validation: Store | None = None
+    if data.train_examples is not None:
+        train = train.take(splits.subset(train.source.labels, data.train_examples, settings.seed))
+    if data.folds is not None:
+        fold = splits.k_folds(train.source.labels, data.folds, settings.seed)[data.fold]
+        train, validation = train.take(fold.train), train.take(fold.validation)
+    elif data.validation_split is not None:
+        held_out = catalog.load(data.source, data.validation_split, channels=data.channels)
+        _same_classes(source, held_out, data.validation_split)
+        validation = store(settings, held_out, size, progress)
+    elif data.validation_fraction > 0:
+        fold = splits.holdout(train.source.labels, data.validation_fraction, settings.seed)
+        train, validation = train.take(fold.train), train.take(fold.validation)
+    mean, deviation = channel_statistics(train) if data.normalization == "dataset" else ((), ())
+    return Dataset(
+        train=train,
+        validation=validation,
+        class_names=source.class_names,
+        image_size=size,
+        mean=tuple(map(float, mean)),
+        deviation=tuple(map(float, deviation)),
+    )
+
+
+def split(settings: config.Experiment, name: str, record: dict[str, Any], progress: Progress) -> Store:
+    """The images of one split of a finished run's source; `validation` is the run's own, however it was held out.
+
+    Args:
+        record: the workdir's `dataset.json`.
+
+    Raises:
+        UserError: for an unknown split, or one whose classes are not the network's.
+    """
+    if name == "validation" and settings.data.validation_split is None:
+        held_out = dataset(settings, progress).validation
+        if held_out is None:
+            raise UserError("--split=validation: this run held no images out (data.validation_fraction is 0)")
+        return held_out
+    source = catalog.load(settings.data.source, name, channels=settings.data.channels)
+    if list(source.class_names) != record["class_names"]:
+        raise UserError(f"--split={name}: its classes are not those that the network was trained on")
+    height, width = record["image_size"]
+    return store(settings, source, (height, width), progress)
+
+
+def image_size(settings: config.Experiment, source: Source) -> tuple[int, int]:
+    """(height, width) to which the loader brings each image."""
+    if settings.data.image_size is not None:
+        return settings.data.image_size, settings.data.image_size
+    if source.size is not None:
+        return source.size
+    resolution = settings.model.resolution or models.architecture(settings.model.name).resolution
+    return resolution, resolution
+
+
+def store(settings: config.Experiment, source: Source, size: tuple[int, int], progress: Progress) -> Store:
+    """The decoded images of a source."""
+    return Store.open(
+        source,
+        size,
+        cache=settings.data.cache,
+        directory=settings.data.cache_directory,
+        corrupt_images=settings.data.corrupt_images,
+        progress=lambda done, total: progress(source.name, done, total),
+    )
+
+
+def model(settings: config.Experiment, record: dict[str, Any]) -> keras.Model:
+    """The network of an experiment, under the present dtype policy and strategy.
+
+    Args:
+        record: the workdir's `dataset.json` (`Dataset.record`).
+    """
+    section = settings.model
+    options = {
+        key: getattr(section, key)
+        for key in (
+            "width_coefficient",
+            "depth_coefficient",
+            "width",
+            "stage_blocks",
+            "stem",
+            "batch_norm",
+            "dropout",
+            "survival_probability",
+        )
+        if getattr(section, key) is not None
+    }
+    if record["mean"]:
+        options |= {"mean": record["mean"], "std": record["deviation"]}
+    if settings.training.synchronized_batch_norm:
+        options["synchronized"] = True
+    keras.utils.set_random_seed(settings.seed)
+    return models.build(
+        section.name,
+        num_classes=len(record["class_names"]),
+        resolution=section.resolution,
+        channels=settings.data.channels,
+        weights=section.weights,
+        **options,
+    )
+
+
+def training_pipeline(settings: config.Experiment, images: Store, resolution: int, worker: tuple[int, int]) -> Pipeline:
+    """Shuffled, augmented batches; `worker` is (index, count)."""
+    return Pipeline(
+        images,
+        batch_size=settings.training.batch_size,
+        resolution=resolution,
+        seed=settings.seed,
+        augmentation=settings.data.augmentation,
+        class_balanced=settings.data.class_balanced,
+        shard=worker,
+    )
+
+
+def evaluation_pipeline(
+    settings: config.Experiment, images: Store, resolution: int, worker: tuple[int, int]
+) -> Pipeline:
+    """Every image once, in order."""
+    return Pipeline(images, batch_size=settings.training.batch_size, resolution=resolution, shuffle=False, shard=worker)
+
+
+def schedule(settings: config.Experiment, steps_per_epoch: int) -> schedules.Schedule:
+    """The learning rate of each step."""
+    section, peak = settings.schedule, settings.optimizer.learning_rate
+    warm_up = round(section.warmup_epochs * steps_per_epoch)
+    total = settings.training.epochs * steps_per_epoch
+    after: schedules.Schedule
+    match section.name:
+        case "constant":
+            after = schedules.Constant(peak)
+        case "cosine":
+            after = schedules.Cosine(peak, max(1, total - warm_up))
+        case "exponential":
+            after = schedules.Exponential(peak, section.decay_rate, section.decay_epochs * steps_per_epoch)
+        case "step":
+            boundaries = tuple(epoch * steps_per_epoch - warm_up for epoch in section.boundaries)
+            after = schedules.Step(peak, section.decay_rate, boundaries)
+        case "plateau":
+            after = schedules.Plateau(peak, section.decay_rate, section.patience_epochs)
+    return schedules.WarmUp(after, warm_up) if warm_up else after
+
+
+def optimizer(settings: config.Experiment, network: keras.Model, replicas: int) -> keras.optimizers.Optimizer:
+    """The update rule, under the present dtype policy and strategy."""
+    section = settings.optimizer
+    return optimizers.build(
+        section.name,
+        network,
+        momentum=section.momentum,
+        nesterov=section.nesterov,
+        decay=section.decay,
+        beta_2=section.beta_2,
+        epsilon=section.epsilon,
+        weight_decay=section.weight_decay,
+        clip_norm=section.clip_norm,
+        replicas=replicas,
+        loss_scaling=keras.mixed_precision.dtype_policy().name == "mixed_float16",
+    )
+
+
+def trained_model(workdir: Workdir) -> keras.Model:
+    """The network of a finished run with the weights that its config keeps, in float32.
+
+    Raises:
+        UserError: when the workdir holds no finished run.
+    """
+    if not workdir.final.is_file():
+        raise UserError(f"--workdir={workdir.path}: the run has not finished; run its tfeff.train command again")
+    network = model(workdir.config(), workdir.dataset())
+    models.load_weights(network, workdir.final)
+    return network
+
+
+def _same_classes(train: Source, other: Source, name: str) -> None:
+    if train.class_names != other.class_names:
+        odd = sorted(set(train.class_names) ^ set(other.class_names))
+        raise UserError(f"{train.name}: the classes of {name} are not those of the training split; only in one: {odd}")

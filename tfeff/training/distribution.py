@@ -1,0 +1,57 @@
+"""Devices and workers: the tf.distribute strategy of a run."""
+
+import json
+import os
+
+import tensorflow as tf
+
+from tfeff.errors import UserError
+
+
+def strategy(name: str) -> tf.distribute.Strategy:
+    """The strategy that `name` says; `auto`: the workers that TF_CONFIG names, else all GPUs, else one device.
+
+    Raises:
+        UserError: for `multi_worker` without a usable TF_CONFIG.
+    """
+    workers = _workers()
+    if name == "auto":
+        several = len(tf.config.list_physical_devices("GPU")) > 1
+        name = "multi_worker" if len(workers) > 1 else "mirrored" if several else "single"
+    if name == "multi_worker":
+        if not workers:
+            raise UserError(
+                'training.strategy is multi_worker, but TF_CONFIG names no workers; set it on each, as in {"cluster": '
+                '{"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
+            )
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    if name == "mirrored":
+        return tf.distribute.MirroredStrategy()
+    return tf.distribute.get_strategy()
+
+
+def is_chief() -> bool:
+    """Whether this process writes the run's files: the first worker, or the only one."""
+    return worker_index() == 0
+
+
+def worker_index() -> int:
+    """This worker's place among the workers."""
+    return int(_tf_config().get("task", {}).get("index", 0))
+
+
+def worker_count() -> int:
+    """How many workers train together."""
+    return max(1, len(_workers()))
+
+
+def _workers() -> list[str]:
+    return list(_tf_config().get("cluster", {}).get("worker", []))
+
+
+def _tf_config() -> dict:
+    text = os.environ.get("TF_CONFIG", "{}")
+    try:
+        return dict(json.loads(text))
+    except ValueError as error:
+        raise UserError(f"TF_CONFIG is not JSON ({error}): {text}") from None

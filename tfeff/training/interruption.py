@@ -1,0 +1,25 @@
+"""Ctrl-C and SIGTERM, held back until the state is saved."""
+
+import signal
+from types import FrameType
+from typing import Self
+
+
+class Interruption:
+    """While active, notes SIGINT and SIGTERM instead of dying of them; a second one acts at once."""
+
+    def __init__(self) -> None:
+        self.signal_number: int | None = None
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.signal_number = number
+        for held, handler in self._before.items():
+            signal.signal(held, handler)

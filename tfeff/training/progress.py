@@ -1,0 +1,90 @@
+"""What a run says while it works: a live bar on a terminal, a line an epoch elsewhere."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+class Reporter:
+    """Progress on the console.
+
+    Args:
+        console: where to write; without a terminal behind it, plain lines come instead of bars.
+        quiet: say nothing (other workers than the first).
+    """
+
+    def __init__(self, console: Console | None = None, quiet: bool = False):
+        self.console = console or Console(quiet=quiet)
+        self._bar: Progress | None = None
+        self._reading: dict[str, Any] = {}
+        self._said = time.monotonic()
+
+    @contextmanager
+    def bars(self) -> Iterator[None]:
+        """Shows bars while active, on a terminal."""
+        if not self.console.is_terminal:
+            yield
+            return
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Progress(*columns, console=self.console) as self._bar:
+            yield
+        self._bar = None
+
+    def say(self, text: str) -> None:
+        """Writes a line, above the bars."""
+        self.console.print(text, highlight=False, soft_wrap=True)
+
+    def reading(self, name: str, done: int, total: int) -> None:
+        """Images decoded so far."""
+        if self._bar is None:
+            if done == total and name not in self._reading:
+                self._reading[name] = None
+                self.say(f"read {total:,} images of {name}")
+            return
+        if name not in self._reading:
+            self._reading[name] = self._bar.add_task(f"reading {name}", total=total, note="")
+        self._bar.update(self._reading[name], completed=done)
+
+    def start(self, total_steps: int, step: int) -> None:
+        """The training bar, from `step` on."""
+        self._total, self._first, self._began = total_steps, step, time.monotonic()
+        if self._bar is not None:
+            self._training = self._bar.add_task("training", total=total_steps, completed=step, note="")
+
+    def advance(self, step: int, images_per_second: float, loss: float) -> None:
+        """A step done."""
+        note = f"{images_per_second:,.0f} images/s, loss {loss:.4f}"
+        if self._bar is not None:
+            self._bar.update(self._training, completed=step, note=note)
+        elif time.monotonic() - self._said > 60:
+            self._said = time.monotonic()
+            self.say(f"  step {step:,} of {self._total:,}, {note}, {self._remaining(step)} left")
+
+    def epoch(self, row: dict[str, Any], epochs: int) -> None:
+        """An epoch done: its metrics."""
+        self._said = time.monotonic()
+        parts = [f"epoch {row['epoch']:>3}/{epochs}", f"loss {row['train_loss']:.4f}"]
+        parts.append(f"accuracy {row['train_accuracy']:.4f}")
+        if "validation_loss" in row:
+            parts.append(f"validation loss {row['validation_loss']:.4f} accuracy {row['validation_accuracy']:.4f}")
+        parts.append(f"{row['images_per_second']:,.0f} images/s")
+        parts.append(f"waiting for input {row['input_wait']:.1%}")
+        if row["step"] < self._total:
+            parts.append(f"{self._remaining(row['step'])} left")
+        self.say("  ".join(parts))
+
+    def _remaining(self, step: int) -> str:
+        seconds = (time.monotonic() - self._began) / max(1, step - self._first) * (self._total - step)
+        minutes, seconds = divmod(round(seconds), 60)
+        return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"

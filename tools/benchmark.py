@@ -1,0 +1,163 @@
+"""Timings against peers: `python tools/benchmark.py NAME [--flags]`.
+
+Machines are noisy: both sides of a comparison run in one process, in turn, and what is reported is the ratio of each
+pair of rounds: its median, and its quartiles.
+"""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfeff import models
+from tfeff.data import catalog
+from tfeff.data.augmentation import Augmentation
+from tfeff.data.pipeline import Pipeline
+from tfeff.data.store import Store
+from tfeff.reporting import tables
+from tfeff.training import optimizers
+from tfeff.training.step import Step
+
+Round = Callable[[], None]
+
+
+def interleave(first: Round, second: Round, *, rounds: int) -> tuple[list[float], list[float]]:
+    """Seconds of each round of both sides, the two in turn, after one untimed round each."""
+    first(), second()
+    seconds: tuple[list[float], list[float]] = [], []
+    for index in range(rounds):
+        sides = ((first, 0), (second, 1))
+        for side, place in sides if index % 2 == 0 else reversed(sides):
+            start = time.perf_counter()
+            side()
+            seconds[place].append(time.perf_counter() - start)
+    return seconds
+
+
+def row(what: str, ours: list[float], theirs: list[float], images: int) -> dict[str, object]:
+    """A comparison as a table's row; the ratio is ours over theirs in images/s: above 1, we are faster."""
+    ratios = sorted(b / a for a, b in zip(ours, theirs, strict=True))
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    return {
+        "comparison": what,
+        "ours, images/s": images / statistics.median(ours),
+        "theirs, images/s": images / statistics.median(theirs),
+        "ratio": middle,
+        "quartiles": f"{low:.3f} to {high:.3f}",
+        "rounds": len(ratios),
+    }
+
+
+def new_step(model: keras.Model, batch_size: int) -> Step:
+    """A training step of momentum SGD."""
+    optimizer = optimizers.build("sgd", model, weight_decay=1e-3)
+    return Step(model, optimizer, tf.distribute.get_strategy(), batch_size=batch_size)
+
+
+def random_batch(batch_size: int, resolution: int, classes: int) -> dict[str, tf.Tensor]:
+    """Noise of the right shape."""
+    return {
+        "image": tf.random.uniform((batch_size, resolution, resolution, 3), 0, 255),
+        "label": tf.one_hot(tf.random.uniform((batch_size,), 0, classes, tf.int32), classes),
+        "weight": tf.ones(batch_size),
+    }
+
+
+def train_for(step: Step, steps: int, next_batch: Callable[[], dict[str, tf.Tensor]]) -> Round:
+    """A round of some training steps."""
+
+    def run() -> None:
+        for _ in range(steps):
+            sums = step.train(next_batch(), step=0, learning_rate=1e-3)
+        sums.numpy()
+
+    return run
+
+
+def benchmark_input(arguments: argparse.Namespace) -> None:
+    """Training with the whole input pipeline against training on one batch that stays in memory."""
+    cases = [
+        ("resnet width 12 at 32", arguments.small, 32, 32, 128, 30, {"width": 12, "resolution": 32}, "resnet"),
+        ("efficientnet-b0 at 224", arguments.large, 256, 224, 16, 8, {}, "efficientnet-b0"),
+    ]
+    rows = []
+    for what, source, image_size, resolution, batch_size, steps, options, name in cases:
+        if source is None:
+            continue
+        images = catalog.load(source, "train")
+        store = Store.open(images, (image_size, image_size))
+        augmentation = Augmentation(horizontal_flip=True, crop_padding=image_size // 8)
+        pipeline = Pipeline(store, batch_size=batch_size, resolution=resolution, augmentation=augmentation)
+        batches = iter(pipeline.training_batches(epochs=10_000))
+        kept = next(batches)
+        step = new_step(models.build(name, num_classes=images.num_classes, **options), batch_size)
+        with_pipeline = train_for(step, steps, lambda batches=batches: next(batches))
+        bare = train_for(step, steps, lambda kept=kept: kept)
+        ours, theirs = interleave(with_pipeline, bare, rounds=arguments.rounds)
+        rows.append(row(f"{what}: pipeline / one batch in memory", ours, theirs, steps * batch_size))
+    print(tables.markdown(rows))
+
+
+def benchmark_models(arguments: argparse.Namespace) -> None:
+    """Our networks against keras.applications' of the same name: training and prediction."""
+    peers = {
+        "efficientnet-b0": keras.applications.EfficientNetB0,
+        "resnet50": keras.applications.ResNet50,
+        "mobilenet-v1": keras.applications.MobileNet,
+        "mobilenet-v2": keras.applications.MobileNetV2,
+    }
+    batch = random_batch(arguments.batch_size, 224, 1000)
+    rows = []
+    for name in arguments.names.split(","):
+        ours, theirs = models.build(name), peers[name](weights=None, classifier_activation=None)
+        count = arguments.batch_size * arguments.steps
+        sides = [
+            train_for(new_step(model, arguments.batch_size), arguments.steps, lambda: batch) for model in (ours, theirs)
+        ]
+        rows.append(row(f"{name}: training", *interleave(*sides, rounds=arguments.rounds), count))
+        sides = [predict_for(model, arguments.steps, batch["image"]) for model in (ours, theirs)]
+        rows.append(row(f"{name}: prediction", *interleave(*sides, rounds=arguments.rounds), count))
+    print(tables.markdown(rows))
+
+
+def predict_for(model: keras.Model, steps: int, images: tf.Tensor) -> Round:
+    """A round of some predictions."""
+    forward = tf.function(lambda pixels: model(pixels, training=False), jit_compile=False)
+
+    def run() -> None:
+        for _ in range(steps):
+            result = forward(images)
+        np.asarray(result)
+
+    return run
+
+
+def main() -> None:
+    """Runs the benchmark that the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    benchmarks = parser.add_subparsers(dest="benchmark", required=True)
+    into = benchmarks.add_parser("input", help=benchmark_input.__doc__)
+    into.add_argument("--small", default="embedded:digits", help="data set for the width-12 ResNet at 32x32")
+    into.add_argument("--large", help="data set for EfficientNet-B0 at 224x224")
+    into.add_argument("--rounds", type=int, default=15)
+    into.set_defaults(run=benchmark_input)
+    against = benchmarks.add_parser("models", help=benchmark_models.__doc__)
+    against.add_argument("--names", default="efficientnet-b0")
+    against.add_argument("--batch_size", type=int, default=16)
+    against.add_argument("--steps", type=int, default=3)
+    against.add_argument("--rounds", type=int, default=15)
+    against.set_defaults(run=benchmark_models)
+    arguments = parser.parse_args()
+    arguments.run(arguments)
+
+
+if __name__ == "__main__":
+    main()
