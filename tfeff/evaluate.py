@@ -13,11 +13,12 @@ flags.DEFINE_bool("json", False, "Print the whole report as JSON.")
 
 def main(argv: list[str]) -> None:
     """Evaluates the run of the flags."""
+    verbs.load_tensorflow()
     from tfeff import training
 
     workdir = training.Workdir(flags.FLAGS.workdir)
     assessment = training.assess(workdir, flags.FLAGS.split, training.Reporter(quiet=flags.FLAGS.json))
-    print(json.dumps(assessment.to_json(), indent=2) if flags.FLAGS.json else assessment.to_text())
+    print(json.dumps(assessment.report, indent=2) if flags.FLAGS.json else assessment.to_text())
 
 
 if __name__ == "__main__":

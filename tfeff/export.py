@@ -11,6 +11,7 @@ flags.DEFINE_bool("overwrite", False, "Replace a SavedModel that is already ther
 
 def main(argv: list[str]) -> None:
     """Exports the run of the flags."""
+    verbs.load_tensorflow()
     from tfeff import training
     from tfeff.serving import run
 

@@ -16,7 +16,8 @@ flags.DEFINE_bool("profile", False, "Trace some steps for TensorBoard's profiler
 def main(argv: list[str]) -> None:
     """Runs the experiment of the flags."""
     experiment = verbs.experiment()
-    from tfeff import training  # after the config, so that its mistakes are told before TensorFlow has loaded
+    verbs.load_tensorflow()  # after the config: its mistakes are told at once
+    from tfeff import training
 
     workdir = training.train(experiment, flags.FLAGS.workdir, profile=flags.FLAGS.profile)
     if flags.FLAGS.evaluate and training.is_chief():

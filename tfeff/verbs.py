@@ -7,12 +7,11 @@ number after an interruption (the state is saved first).
 import errno
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from typing import NoReturn
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported: its start-up notes help nobody
-
-from absl import app, flags
+from absl import app, flags, logging
 
 from tfeff import config
 from tfeff.errors import Interrupted, UserError, WorkerLostError
@@ -36,10 +35,38 @@ def experiment() -> config.Experiment:
     return config.override(config.load(flags.FLAGS.config), flags.FLAGS.override)
 
 
+def load_tensorflow() -> None:
+    """Imports TensorFlow without its start-up notes; they are shown if it fails, or if TF_CPP_MIN_LOG_LEVEL is set.
+
+    The notes (which instructions the processor has, that there is no GPU driver) come from C++ code, some before any log
+    level is looked at, so that the stream itself is turned aside.
+    """
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    sys.stderr.flush()
+    before = os.dup(2)
+    with tempfile.TemporaryFile() as notes:
+        os.dup2(notes.fileno(), 2)
+        try:
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()
+        except BaseException:
+            notes.seek(0)
+            os.write(before, notes.read())
+            raise
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
+
+
 def run(main: Callable[[list[str]], int | None]) -> NoReturn:
     """Runs a verb: parses the flags, calls `main` and ends the process with its exit code."""
 
     def guarded(argv: list[str]) -> int:
+        if not flags.FLAGS["verbosity"].present:
+            logging.set_verbosity(logging.WARNING)
         try:
             if len(argv) > 1:
                 raise UserError(f"unexpected argument {argv[1]!r}; flags are written --name=value")

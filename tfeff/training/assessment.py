@@ -34,7 +34,7 @@ class Assessment:
 
     Attributes:
         split: which one.
-        report: `tfeff.evaluation.ClassificationReport.to_json()`.
+        report: `tfeff.evaluation.ClassificationReport.to_json()` and the split's name.
         files: everything written.
     """
 
@@ -60,9 +60,10 @@ def assess(workdir: Workdir, split: str, reporter: Reporter) -> Assessment:
         model = build.trained_model(workdir)
         images = build.split(settings, split, record, reporter.reading)
         labels, probabilities = predict(model, build.evaluation_pipeline(settings, images, model.resolution, (0, 1)))
-    report = evaluation.classification_report(labels, probabilities, record["class_names"]).to_json()
+    scores = evaluation.classification_report(labels, probabilities, record["class_names"]).to_json()
+    report = {"split": split, **scores}
     path = workdir.path / f"evaluation_{split}.json"
-    write(path, json.dumps({"split": split} | report, indent=2) + "\n")
+    write(path, json.dumps(report, indent=2) + "\n")
 
     figures = classification_figures(report)
     wrong = evaluation.confident_errors(labels, probabilities, GALLERY)
@@ -79,12 +80,12 @@ def assess(workdir: Workdir, split: str, reporter: Reporter) -> Assessment:
         files += figure.save(drawn, workdir.figures / f"{split}_{name}")
     board = Board(workdir.tensorboard)
     last = workdir.rows()[-1]["step"]
-    scores = {
+    headline = {
         f"{split}/accuracy": report["top1"],
         f"{split}/top5": report["top5"],
         f"{split}/calibration_error": report["calibration"]["expected_error"],
     }
-    board.result(last, scores, {f"{split}/{name}": figure.rgb(drawn) for name, drawn in figures.items()})
+    board.result(last, headline, {f"{split}/{name}": figure.rgb(drawn) for name, drawn in figures.items()})
     board.close()
     return Assessment(split, report, files)
 
