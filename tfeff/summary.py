@@ -54,13 +54,13 @@ def summary(name: str) -> dict[str, str | int]:
 
 def print_table(counted: list[dict[str, str | int]]) -> None:
     """Print a row a network, digits grouped by thousands."""
-    table = Table("model", box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("model", no_wrap=True)
     for column in ("resolution", "params", "trainable", "multiply-adds", "activation bytes"):
         table.add_column(column, justify="right", no_wrap=True)
     for row in counted:
         table.add_row(*(value if isinstance(value, str) else f"{value:,}" for value in row.values()))
-    console = Console()
-    console.print(table, width=max(console.width, MINIMUM_WIDTH), crop=False)
+    Console(width=max(Console().width, MINIMUM_WIDTH)).print(table)
 
 
 if __name__ == "__main__":

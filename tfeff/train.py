@@ -27,6 +27,7 @@ def main(argv: list[str]) -> None:
         exported = run.export(workdir, workdir.saved_model, overwrite=True)
         print(assessment.to_text() if assessment else "no images were held out: nothing to evaluate")
         print(f"wrote {workdir.path / 'result.json'}\nwrote {exported}")
+        print(f"wrote {workdir.tensorboard} (to look at it: tensorboard --logdir={workdir.path})")
 
 
 if __name__ == "__main__":

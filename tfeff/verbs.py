@@ -6,6 +6,8 @@ number after an interruption (the state is saved first).
 
 import errno
 import os
+import re
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -27,7 +29,8 @@ VERBS = {
 def define_config() -> None:
     """Defines the flags --config and --config.key=value."""
     flags.DEFINE_string("config", None, "A Python file with get_config(), or a config.json.", required=True)
-    flags.DEFINE_multi_string("override", [], "A changed value; --config.key=value is the usual way to write it.")
+    flags.DEFINE_multi_string("override", [], "A changed value, key=value; --config.key=value means the same.")
+    flags.adopt_module_key_flags(sys.modules[__name__])  # so that the verb's --help shows them
 
 
 def experiment() -> config.Experiment:
@@ -38,8 +41,8 @@ def experiment() -> config.Experiment:
 def load_tensorflow() -> None:
     """Imports TensorFlow without its start-up notes; they are shown if it fails, or if TF_CPP_MIN_LOG_LEVEL is set.
 
-    The notes (which instructions the processor has, that there is no GPU driver) come from C++ code, some before any log
-    level is looked at, so that the stream itself is turned aside.
+    The notes (which instructions the processor has, that there is no GPU driver) come from C++ code, some before any
+    log level is looked at, so that the stream itself is turned aside.
     """
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         return
@@ -80,11 +83,12 @@ def run(main: Callable[[list[str]], int | None]) -> NoReturn:
             print(f"{error}; starting again from the last checkpoint", file=sys.stderr, flush=True)
             # A cluster that has lost a worker cannot be mended inside a process: TensorFlow forms it once, at start.
             os.execv(sys.executable, sys.orig_argv)
+        except KeyboardInterrupt:
+            print("interrupted; what was complete is kept, and the same command does the rest", file=sys.stderr)
+            return 128 + signal.SIGINT
         except Exception as error:
-            if _disk_is_full(error):
-                return _fail(
-                    f"no space left on the disk ({error}). What was complete is kept; free some space and run again"
-                )
+            if remedy := _remedy(error):
+                return _fail(remedy)
             raise
 
     app.run(guarded, flags_parser=_parse)
@@ -96,13 +100,28 @@ def _parse(argv: list[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)
     except flags.Error as error:
-        sys.exit(_fail(str(error)))
+        missing = re.findall(r"^flag --(\w+)=None", str(error), re.MULTILINE)
+        message = f"give {' and '.join(f'--{name}=...' for name in missing)}" if missing else str(error)
+        sys.exit(_fail(f"{message} (--help lists the flags)"))
+    except SystemExit:  # absl's --help, which would end with 1
+        sys.exit(0)
 
 
-def _disk_is_full(error: BaseException) -> bool:
-    if isinstance(error, OSError):
-        return error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return "No space left on device" in str(error)  # TensorFlow's own writers say it in words only
+def _remedy(error: Exception) -> str | None:
+    """What to do about an error of the machine, or None when it is the program's own."""
+    code = error.errno if isinstance(error, OSError) else None
+    first_line = re.sub(r"\{\{.*?\}\} *", "", str(error)).partition("\n")[0]
+    # TensorFlow says it in words only.
+    if code in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error):
+        return f"no space left on the disk ({first_line}). What was complete is kept; free some space and run again"
+    if code in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"no permission ({first_line}); choose another place, or make this one readable and writable"
+    if isinstance(error, MemoryError) or "OOM when allocating" in str(error):
+        return (
+            f"out of memory ({first_line}); lower training.batch_size, raise training.accumulation_steps, or keep the "
+            "images out of memory (data.cache)"
+        )
+    return None
 
 
 def _fail(message: str) -> int:

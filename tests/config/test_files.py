@@ -45,7 +45,7 @@ def test_override_reaches_augmentation():
     [
         ("training.epoch=3", ["epoch", '"epochs"']),
         ("trainning.epochs=3", ['"training"']),
-        ("training.epochs=three", ["training.epochs", "three", "int"]),
+        ("training.epochs=three", ["training.epochs", "three", "whole number"]),
         ("training=3", ["training", "section"]),
         ("seed.x=3", ["seed", "single value"]),
         ("training.epochs", ["--config.training.epochs=VALUE"]),
@@ -103,3 +103,57 @@ def test_missing_file_is_named(tmp_path):
 def test_unknown_key_in_json_is_named():
     with pytest.raises(UserError, match=r'"epochs"'):
         config.from_json('{"training": {"epoch": 3}}')
+
+
+def test_overrides_are_checked_together():
+    changed = config.override(config.Experiment(), ["data.cache=disk", "data.cache_directory=somewhere"])
+    assert (changed.data.cache, changed.data.cache_directory) == ("disk", "somewhere")
+
+
+def test_a_key_without_its_section_is_found():
+    with pytest.raises(UserError, match=r'did you mean "training\.batch_size"'):
+        config.override(config.Experiment(), ["batch_size=3"])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("import no_such_module\n", ["line 1", "no_such_module"]),
+        ("\ndef get_config():\n    return Experimnt()\n", ["line 3", "NameError", "Experimnt"]),
+        ("get_config = 3\n", ["TypeError", "not callable"]),
+        (
+            "from tfeff.config import *\ndef get_config():\n    return Training(epochs=0)\n",
+            ["training.epochs", "above 0"],
+        ),
+        ("\0", ["null bytes"]),
+    ],
+)
+def test_any_mistake_in_a_config_file_is_told_by_line(tmp_path, text, words):
+    path = tmp_path / "c.py"
+    path.write_text(text)
+    with pytest.raises(UserError) as error:
+        config.load(path)
+    for word in [*words, str(path)]:
+        assert word in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[]", ["should be an object", "seed"]),
+        ("{", ["not JSON"]),
+        ('{"training": 3}', ["training is 3"]),
+        ('{"seed": -1}', ["seed", "between 0"]),
+        ('{"optimizer": {"learning_rate": NaN}}', ["learning_rate", "a number"]),
+        ('{"data": {"augmentation": {"rotation": "x"}}}', ["data.augmentation.rotation", "a number"]),
+        (
+            '{"training": {"batch_size": 8, "accumulation_steps": 3}}',
+            ["accumulation_steps", "divisor of batch_size = 8"],
+        ),
+    ],
+)
+def test_what_is_wrong_with_json_is_said(text, words):
+    with pytest.raises(UserError) as error:
+        config.from_json(text)
+    for word in words:
+        assert word in str(error.value)

@@ -4,12 +4,13 @@ import dataclasses
 import json
 import re
 import runpy
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from tfeff.config.schema import Experiment
-from tfeff.config.section import from_dict, replace
+from tfeff.config.section import assign, from_dict
 from tfeff.errors import UserError, nearest
 
 
@@ -17,42 +18,49 @@ def load(path: str | Path) -> Experiment:
     """The experiment of a Python file that defines `get_config() -> Experiment`, or of a `config.json`.
 
     Raises:
-        UserError: for a missing file, one without `get_config`, an unknown key, a value of another type.
+        UserError: for a missing file, one without `get_config`, an unknown key, a value of another type, any mistake in
+            the Python file.
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"--config: no file {path}")
+        raise UserError(f"--config={path}: {'a directory; name a file' if path.is_dir() else 'no such file'}")
     if path.suffix == ".json":
-        try:
-            return from_json(path.read_text())
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path}: not JSON ({error})") from None
+        return from_json(path.read_text(errors="replace"), where=str(path))
     try:
         get_config = runpy.run_path(str(path)).get("get_config")
         if get_config is None:
             raise UserError(f"{path}: defines no get_config()")
         config = get_config()
+    except UserError as error:
+        raise UserError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
     except SyntaxError as error:
-        raise UserError(f"{path}, line {error.lineno}: {error.msg}") from None
-    except TypeError as error:
-        raise _unknown_argument(path, error) or error from None
+        raise UserError(f"{_place(path, error)}: {error.msg}") from None
+    except Exception as error:
+        raise _unknown_argument(path, error) or UserError(
+            f"{_place(path, error)}: {type(error).__name__}: {error}"
+        ) from error
     if not isinstance(config, Experiment):
         raise UserError(f"{path}: get_config() gives {type(config).__name__}; it should give tfeff.config.Experiment")
     return config
 
 
 def override(config: Experiment, assignments: Iterable[str]) -> Experiment:
-    """`config` with `key=value` assignments, keys dotted: `training.epochs=3`.
+    """`config` with `key=value` assignments, keys dotted: `training.epochs=3`; checked once all of them are made.
 
     Raises:
         UserError: for an unknown key (the nearest is named) or a value of another type.
     """
+    values = dataclasses.asdict(config)
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals:
             raise UserError(f"--config.{key}: write --config.{key}=VALUE")
-        config = replace(config, key.split("."), text)
-    return config
+        full = [known for known in flatten(config) if known.endswith(f".{key}")]
+        if full and key not in values:
+            raise UserError(f'config: no key "{key}"; did you mean "{full[0]}"?')
+        assign(Experiment, values, key.split("."), text)
+    changed: Experiment = from_dict(Experiment, values)
+    return changed
 
 
 def to_json(config: Experiment) -> str:
@@ -60,9 +68,21 @@ def to_json(config: Experiment) -> str:
     return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
 
 
-def from_json(text: str) -> Experiment:
-    """The experiment that `to_json` wrote."""
-    config: Experiment = from_dict(Experiment, json.loads(text))
+def from_json(text: str, *, where: str = "config") -> Experiment:
+    """The experiment that `to_json` wrote.
+
+    Args:
+        text: JSON.
+        where: it comes from, for messages.
+
+    Raises:
+        UserError: when it is not JSON, for an unknown key or a value of another type.
+    """
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{where}: not JSON ({error})") from None
+    config: Experiment = from_dict(Experiment, values, where=where)
     return config
 
 
@@ -87,7 +107,17 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _unknown_argument(path: Path, error: TypeError) -> UserError | None:
+def _place(path: Path, error: Exception) -> str:
+    """The file, and the line of it at which a mistake came to light."""
+    if isinstance(error, SyntaxError):
+        line = error.lineno if error.filename in (None, str(path)) else None
+    else:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        line = lines[-1] if lines else None
+    return f"{path}, line {line}" if line else str(path)
+
+
+def _unknown_argument(path: Path, error: Exception) -> UserError | None:
     """A section made with a key that it does not have, said as for any other unknown key."""
     found = re.match(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
     if found is None:

@@ -164,6 +164,8 @@ class Training(Section):
         """Values that no type excludes."""
         positive(self, "epochs", "batch_size", "accumulation_steps", "early_stopping_epochs", "checkpoint_seconds")
         fraction(self, "label_smoothing", "ema_decay")
+        if self.batch_size % self.accumulation_steps:
+            self.wrong("accumulation_steps", f"a divisor of batch_size = {self.batch_size}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,7 +180,9 @@ class Experiment(Section):
     training: Training = field(default_factory=Training)
 
     def check(self) -> None:
-        """Values that contradict each other."""
+        """Values that no type excludes, or that contradict each other."""
+        if not 0 <= self.seed < 2**32:
+            self.wrong("seed", "between 0 and 2^32 - 1")
         watches_validation = (
             self.training.early_stopping_epochs is not None
             or self.training.keep == "best"

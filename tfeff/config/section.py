@@ -1,6 +1,7 @@
 """A section of a config: a frozen dataclass whose keys and types are checked, and that becomes JSON and comes back."""
 
 import dataclasses
+import math
 import types
 import typing
 from typing import Any, NoReturn
@@ -54,20 +55,26 @@ def fraction(section: Section, *keys: str) -> None:
             section.wrong(key, "between 0 and 1")
 
 
-def from_dict(kind: Any, values: dict[str, Any], *, where: str = "config") -> Any:
+def from_dict(kind: Any, values: Any, *, where: str = "config") -> Any:
     """The dataclass `kind` from nested plain values, as JSON gives them.
 
     Raises:
-        UserError: for a key that `kind` does not have; the message names the nearest one.
+        UserError: for a key that `kind` does not have (the message names the nearest one), or a value of another type.
     """
+    if not isinstance(values, dict):
+        raise UserError(f"{where} is {values!r}; it should be an object of {', '.join(_keys(kind))}")
     hints = typing.get_type_hints(kind)
     arguments = {}
     for key, value in values.items():
         if key not in hints:
             raise UserError(f'{where}: no key "{key}"; {nearest(key, hints)}')
-        if dataclasses.is_dataclass(hints[key]) and isinstance(value, dict):
-            value = from_dict(hints[key], value, where=f"{where}.{key}")
-        arguments[key] = value
+        if dataclasses.is_dataclass(hints[key]):
+            arguments[key] = from_dict(hints[key], value, where=f"{where}.{key}")
+            continue
+        try:
+            arguments[key] = conform(value, hints[key])
+        except TypeError as error:
+            raise UserError(f"{where}.{key} is {value!r}; it should be {error}") from None
     return kind(**arguments)
 
 
@@ -94,7 +101,7 @@ def conform(value: Any, annotation: Any) -> Any:
         if isinstance(value, list | tuple):
             return tuple(conform(item, arguments[0]) for item in value)
     elif annotation is float:
-        if isinstance(value, int | float) and not isinstance(value, bool):
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
             return float(value)
     elif annotation is int:
         if isinstance(value, int) and not isinstance(value, bool):
@@ -133,7 +140,7 @@ def parse(text: str, annotation: Any) -> Any:
             return text.lower() == "true"
     elif annotation in (int, float):
         try:
-            return annotation(text)
+            return conform(annotation(text), annotation)
         except ValueError:
             pass
     elif annotation is str:
@@ -145,7 +152,7 @@ def describe(annotation: Any) -> str:
     """A type in words, for messages.
 
     >>> describe(int | None), describe(typing.Literal["a", "b"])
-    ('int or None', '"a" or "b"')
+    ('a whole number or none', '"a" or "b"')
     """
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (types.UnionType, typing.Union):
@@ -153,33 +160,33 @@ def describe(annotation: Any) -> str:
     if origin is typing.Literal:
         return " or ".join(f'"{option}"' for option in arguments)
     if origin is tuple:
-        return f"several {describe(arguments[0])}s"
-    return "None" if annotation is type(None) else annotation.__name__
+        return f"a list, each item {describe(arguments[0])}"
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "none"}
+    return words.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 
-def replace(section: Any, path: list[str], text: str) -> Any:
-    """`section` with the value at the dotted `path` parsed from `text`.
+def assign(kind: Any, values: dict[str, Any], path: list[str], text: str) -> None:
+    """Sets the value at the dotted `path` from a flag's `text`; `values` is nested as `from_dict` takes it for `kind`.
 
     Raises:
         UserError: for an unknown key (the nearest is named) or a value of another type.
     """
-    hints = typing.get_type_hints(type(section))
+    hints = typing.get_type_hints(kind)
     key, *rest = path
-    where = type(section).__name__.lower()
+    where = kind.__name__.lower()
     if key not in hints:
         raise UserError(f'config: {where} has no key "{key}"; {nearest(key, hints)}')
     if rest:
-        child = getattr(section, key)
-        if not dataclasses.is_dataclass(child):
+        if not dataclasses.is_dataclass(hints[key]):
             raise UserError(f"config: {where}.{key} is a single value; it has no key {'.'.join(rest)!r}")
-        return dataclasses.replace(section, **{key: replace(child, rest, text)})
+        assign(hints[key], values[key], rest, text)
+        return
     if dataclasses.is_dataclass(hints[key]):
         raise UserError(f"config: {where}.{key} is a section; name one of its keys: {', '.join(_keys(hints[key]))}")
     try:
-        value = parse(text, hints[key])
+        values[key] = parse(text, hints[key])
     except TypeError as error:
         raise UserError(f"config: {where}.{key} is {text!r}; it should be {error}") from None
-    return dataclasses.replace(section, **{key: value})
 
 
 def _keys(kind: Any) -> list[str]:

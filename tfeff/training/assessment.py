@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfeff import evaluation
-from tfeff.data import catalog
+from tfeff.data import catalog, splits
 from tfeff.data.pipeline import Pipeline
 from tfeff.data.store import Store
 from tfeff.models import complexity
@@ -44,8 +44,12 @@ class Assessment:
 
     def to_text(self) -> str:
         """Tables for the terminal, and the paths of what was written."""
-        parts = [tables.text(summary_rows(self.report)), tables.text(per_class_rows(self.report))]
-        return "\n\n".join([*parts, "\n".join(f"wrote {path}" for path in self.files)])
+        formats: dict[Path, list[str]] = {}
+        for path in self.files:
+            formats.setdefault(path.with_suffix(""), []).append(path.suffix.removeprefix("."))
+        wrote = [f"wrote {path}.{_alternatives(suffixes)}" for path, suffixes in formats.items()]
+        parts = [tables.text(summary_rows(self.report)), tables.text(per_class_rows(self.report)), "\n".join(wrote)]
+        return "\n\n".join(parts)
 
 
 def assess(workdir: Workdir, split: str, reporter: Reporter) -> Assessment:
@@ -61,7 +65,9 @@ def assess(workdir: Workdir, split: str, reporter: Reporter) -> Assessment:
         images = build.split(settings, split, record, reporter.reading)
         labels, probabilities = predict(model, build.evaluation_pipeline(settings, images, model.resolution, (0, 1)))
     scores = evaluation.classification_report(labels, probabilities, record["class_names"]).to_json()
-    report = {"split": split, **scores}
+    report = {"split": split, "skipped_images": [image.id for image in images.skipped], **scores}
+    if images.skipped:
+        reporter.say(f"left out {len(images.skipped)} corrupt images, the first {images.skipped[0].id}")
     path = workdir.path / f"evaluation_{split}.json"
     write(path, json.dumps(report, indent=2) + "\n")
 
@@ -99,7 +105,8 @@ def conclude(workdir: Workdir, reporter: Reporter) -> Assessment | None:
     settings, rows = workdir.config(), workdir.rows()
     curves = figure.save(training_figure(rows, title=settings.model.name), workdir.figures / "training")
     test = settings.data.test_split
-    split = test if test in catalog.splits(settings.data.source) else "validation"
+    known = catalog.splits(settings.data.source)
+    split = test if test is not None and splits.canonical_name(test) in known else "validation"
     held_out = split != "validation" or settings.data.validation_split or workdir.dataset()["validation_examples"]
     assessment = assess(workdir, split, reporter) if held_out else None
     model = build.trained_model(workdir)
@@ -146,3 +153,8 @@ def predict(model: keras.Model, pipeline: Pipeline) -> tuple[np.ndarray, np.ndar
 def pixels(images: Store, positions: np.ndarray) -> list[np.ndarray]:
     """The images at `positions`, uint8 [height, width, channels] each."""
     return [image for batch in images.take(positions).chunks(len(positions)) for image in batch]
+
+
+def _alternatives(suffixes: Sequence[str]) -> str:
+    """Suffixes as a shell understands them: `json`, `{png,svg}`."""
+    return suffixes[0] if len(suffixes) == 1 else f"{{{','.join(suffixes)}}}"

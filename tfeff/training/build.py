@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -13,8 +14,8 @@ from tfeff.data.pipeline import Pipeline
 from tfeff.data.source import Source
 from tfeff.data.statistics import channel_statistics
 from tfeff.data.store import Store
-from tfeff.errors import UserError
-from tfeff.training import optimizers, schedules
+from tfeff.errors import UserError, nearest
+from tfeff.training import checkpoint, optimizers, schedules
 from tfeff.training.workdir import Workdir
 
 Progress = Callable[[str, int, int], None]
@@ -32,6 +33,12 @@ class Dataset:
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
 
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """The corrupt images that were left out, in training and validation split."""
+        held_out = self.validation.skipped if self.validation is not None else ()
+        return tuple(dict.fromkeys(image.id for image in (*self.train.skipped, *held_out)))
+
     def record(self) -> dict[str, Any]:
         """For the workdir: what evaluation and export need without the images."""
         return {
@@ -40,10 +47,39 @@ class Dataset:
             "mean": list(self.mean),
             "deviation": list(self.deviation),
             "train_examples": len(self.train),
-            "validation_examples": len(self.validation) if self.validation else 0,
+            "validation_examples": len(self.validation) if self.validation is not None else 0,
             "train_class_counts": np.bincount(self.train.source.labels, minlength=len(self.class_names)).tolist(),
-            "skipped_images": [image.id for image in self.train.skipped],
+            "skipped_images": list(self.skipped),
         }
+
+
+def check(settings: config.Experiment, replicas: int) -> None:
+    """Looks for mistakes that would otherwise come to light once all images are read, or once training is over.
+
+    Raises:
+        UserError: for a network or weights that cannot be, a batch that the devices cannot share, a test split that is
+            not there or whose classes are not those of the training split.
+    """
+    section, data, training = settings.model, settings.data, settings.training
+    models.architecture(section.name, resolution=section.resolution, **_options(settings))
+    if section.weights not in (None, "imagenet") and not Path(section.weights).is_file():
+        raise UserError(f"config: model.weights: no file {section.weights}")
+    parts = replicas * training.accumulation_steps
+    if training.batch_size % parts:
+        raise UserError(
+            f"config: training.batch_size is {training.batch_size}; it should be a multiple of {parts} "
+            f"({replicas} devices x training.accumulation_steps)"
+        )
+    known = catalog.splits(data.source)
+    if data.test_split is not None and splits.canonical_name(data.test_split) not in known:
+        if data.test_split != config.Data.test_split:
+            raise UserError(
+                f'config: data.test_split: {data.source} has no split "{data.test_split}"; '
+                f"{nearest(data.test_split, known)}"
+            )
+    elif data.test_split is not None and data.source.startswith("folder:"):  # a listing; others would read all images
+        train = catalog.load(data.source, data.train_split, channels=data.channels)
+        _same_classes(train, catalog.load(data.source, data.test_split, channels=data.channels), data.test_split)
 
 
 def dataset(settings: config.Experiment, progress: Progress) -> Dataset:
@@ -130,20 +166,7 @@ def model(settings: config.Experiment, record: dict[str, Any]) -> keras.Model:
         record: the workdir's `dataset.json` (`Dataset.record`).
     """
     section = settings.model
-    options = {
-        key: getattr(section, key)
-        for key in (
-            "width_coefficient",
-            "depth_coefficient",
-            "width",
-            "stage_blocks",
-            "stem",
-            "batch_norm",
-            "dropout",
-            "survival_probability",
-        )
-        if getattr(section, key) is not None
-    }
+    options = _options(settings)
     if record["mean"]:
         options |= {"mean": record["mean"], "std": record["deviation"]}
     if settings.training.synchronized_batch_norm:
@@ -157,6 +180,22 @@ def model(settings: config.Experiment, record: dict[str, Any]) -> keras.Model:
         weights=section.weights,
         **options,
     )
+
+
+def _options(settings: config.Experiment) -> dict[str, Any]:
+    """The options of the network that its config says, beside name, resolution and weights."""
+    keys = (
+        "width_coefficient",
+        "depth_coefficient",
+        "width",
+        "stage_blocks",
+        "stem",
+        "batch_norm",
+        "dropout",
+        "survival_probability",
+    )
+    given = {key: getattr(settings.model, key) for key in keys}
+    return {key: value for key, value in given.items() if value is not None}
 
 
 def training_pipeline(settings: config.Experiment, images: Store, resolution: int, worker: tuple[int, int]) -> Pipeline:
@@ -226,8 +265,14 @@ def trained_model(workdir: Workdir) -> keras.Model:
     """
     if not workdir.final.is_file():
         raise UserError(f"--workdir={workdir.path}: the run has not finished; run its tfeff.train command again")
+    try:
+        arrays, _ = checkpoint.load(workdir.final)
+    except UserError as error:
+        raise UserError(f"{error}; remove it, and tfeff.train writes it anew from the last checkpoint") from None
     network = model(workdir.config(), workdir.dataset())
-    models.load_weights(network, workdir.final)
+    loaded = models.load_weights(network, {name.removeprefix("model/"): array for name, array in arrays.items()})
+    if loaded.skipped:
+        raise UserError(f"{workdir.final} is not of the network that config.json says: {loaded.skipped[0]}")
     return network
 
 

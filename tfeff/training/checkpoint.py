@@ -7,8 +7,9 @@ the disk and renamed, so that a process killed at any moment leaves either the o
 import json
 import os
 import re
+import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,9 @@ def save(path: Path, arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk comes without one
+        raise
     finally:
         partial.unlink(missing_ok=True)
 
@@ -40,16 +44,16 @@ def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The arrays and the record of a checkpoint.
 
     Raises:
-        UserError: when the file is missing or damaged.
+        UserError: when the file is missing or damaged; the message names it.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         return arrays, json.loads(str(arrays.pop(RECORD)))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"{path}: not a readable checkpoint ({error}); remove it to go on from the one before"
-        ) from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, KeyError, EOFError, NotImplementedError, struct.error, zipfile.BadZipFile):
+        raise UserError(f"{path}: a damaged checkpoint") from None
 
 
 class Checkpoints:
@@ -69,6 +73,25 @@ class Checkpoints:
         """The newest checkpoint, or None."""
         found = self._by_step()
         return found[-1] if found else None
+
+    def load_latest(self, notice: Callable[[str], None]) -> tuple[Path, dict[str, np.ndarray], dict[str, Any]] | None:
+        """The newest checkpoint that is whole: its path, arrays and record; None when there is none at all.
+
+        Args:
+            notice: called with a line about each damaged one that was passed over.
+
+        Raises:
+            UserError: when every checkpoint is damaged.
+        """
+        paths = self._by_step()
+        for path in reversed(paths):
+            try:
+                return path, *load(path)
+            except UserError as error:
+                notice(f"{error}: passed over")
+        if paths:
+            raise UserError(f"{self.directory}: every checkpoint is damaged; remove this directory to start over")
+        return None
 
     def save(self, step: int, arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> None:
         """Writes the checkpoint of `step`, then removes those beyond the newest `keep` and what a kill left."""

@@ -4,6 +4,8 @@ import signal
 from types import FrameType
 from typing import Self
 
+from tfeff.errors import Interrupted
+
 
 class Interruption:
     """While active, notes SIGINT and SIGTERM instead of dying of them; a second one acts at once."""
@@ -18,6 +20,11 @@ class Interruption:
     def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def check(self, state: str) -> None:
+        """Raises Interrupted when a signal has come; `state` says for the message what is kept."""
+        if self.signal_number is not None:
+            raise Interrupted(self.signal_number, state)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.signal_number = number

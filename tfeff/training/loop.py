@@ -63,12 +63,19 @@ def train(settings: config.Experiment, directory: str | Path, *, profile: bool =
         tf.config.experimental.enable_op_determinism()
 
     with Interruption() as interruption, reporter.bars():
-        dataset = build.dataset(settings, reporter.reading)
+
+        def reading(name: str, done: int, total: int) -> None:
+            interruption.check("no step was taken yet")
+            reporter.reading(name, done, total)
+
+        build.check(settings, strategy.num_replicas_in_sync)
+        dataset = build.dataset(settings, reading)
+        if dataset.skipped:
+            reporter.say(f"left out {len(dataset.skipped)} corrupt images, the first {dataset.skipped[0]}")
         if chief:
             workdir.write_dataset(dataset.record())
-        latest = workdir.checkpoints.latest()
-        saved = checkpoint.load(latest) if latest else None
-        policy = saved[1]["precision"] if saved else _precision(settings, dataset)
+        saved = workdir.checkpoints.load_latest(reporter.say)
+        policy = saved[2]["precision"] if saved else _precision(settings, dataset)
         keras.mixed_precision.set_dtype_policy(policy)
 
         with strategy.scope():
@@ -90,8 +97,9 @@ def train(settings: config.Experiment, directory: str | Path, *, profile: bool =
             precision=policy,
         )
         if saved is not None:
-            state.restore(*saved)
-            reporter.say(f"going on from step {state.step:,} ({latest})")
+            path, arrays, record = saved
+            state.restore(arrays, record)
+            reporter.say(f"going on from step {state.step:,} ({path})")
         reporter.say(
             f"{settings.model.name} at {resolution}x{resolution}: {model.count_params():,} parameters, {policy}, "
             f"{len(dataset.train):,} training images, {pipeline.steps_per_epoch:,} steps an epoch"
@@ -152,6 +160,7 @@ class _Run:
             row = self._epoch(batches)
             row |= self._validate()
             self._end_epoch(row)
+            self.interruption.check(f"state saved at step {state.step:,}")
         if self.chief:
             self._finish()
         if self.board:
@@ -216,12 +225,7 @@ class _Run:
         unread.clear()
         loss = float(sums[0] / sums[2])
         if not math.isfinite(loss):
-            epoch = (self.state.step - 1) // self.pipeline.steps_per_epoch + 1
-            raise UserError(
-                f"the loss is {loss} at step {self.state.step:,} (epoch {epoch}); lower optimizer.learning_rate "
-                f"({self.settings.optimizer.learning_rate:g} now), warm up (schedule.warmup_epochs) or clip "
-                "(optimizer.clip_norm). The last checkpoint before it is kept"
-            )
+            raise self._diverged(f"the loss is {loss}")
         self.state.sums = self.state.sums + sums
         return loss
 
@@ -254,7 +258,22 @@ class _Run:
 
     def _save(self) -> None:
         if self.chief:
-            self.workdir.checkpoints.save(self.state.step, self.state.arrays(), self.state.record())
+            arrays = self.state.arrays()
+            # The last update can spoil the weights while its loss, taken before it, is still finite.
+            for name, array in arrays.items():
+                if not np.isfinite(array).all():
+                    raise self._diverged(f"{name} holds numbers that are not finite")
+            self.workdir.checkpoints.save(self.state.step, arrays, self.state.record())
+
+    def _diverged(self, what: str) -> UserError:
+        epoch = (self.state.step - 1) // self.pipeline.steps_per_epoch + 1
+        good = self.workdir.checkpoints.latest()
+        kept = f"; the last good checkpoint is {good}" if good else ""
+        return UserError(
+            f"training diverged: {what} at step {self.state.step:,} (epoch {epoch}). Start again in a new --workdir "
+            f"with a lower optimizer.learning_rate ({self.settings.optimizer.learning_rate:g} now), a warm-up "
+            f"(schedule.warmup_epochs) or clipping (optimizer.clip_norm); the same command would end here again{kept}"
+        )
 
     def _finish(self) -> None:
         """Writes the weights that the config keeps."""

@@ -6,7 +6,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+LEAST_WIDTH = 7
+"""Characters of a column of the table of epochs."""
 
 
 class Reporter:
@@ -33,8 +36,7 @@ class Reporter:
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            TimeRemainingColumn(elapsed_when_finished=True),
             TextColumn("{task.fields[note]}"),
         )
         with Progress(*columns, console=self.console) as self._bar:
@@ -59,8 +61,9 @@ class Reporter:
     def start(self, total_steps: int, step: int) -> None:
         """The training bar, from `step` on."""
         self._total, self._first, self._began = total_steps, step, time.monotonic()
+        self._headed = False
         if self._bar is not None:
-            self._training = self._bar.add_task("training", total=total_steps, completed=step, note="")
+            self._training = self._bar.add_task("training", total=total_steps, completed=step, note="compiling")
 
     def advance(self, step: int, images_per_second: float, loss: float) -> None:
         """A step done."""
@@ -72,17 +75,24 @@ class Reporter:
             self.say(f"  step {step:,} of {self._total:,}, {note}, {self._remaining(step)} left")
 
     def epoch(self, row: dict[str, Any], epochs: int) -> None:
-        """An epoch done: its metrics."""
+        """An epoch done: its metrics, as a line of a table whose head stands above the first one."""
         self._said = time.monotonic()
-        parts = [f"epoch {row['epoch']:>3}/{epochs}", f"loss {row['train_loss']:.4f}"]
-        parts.append(f"accuracy {row['train_accuracy']:.4f}")
+        cells = {
+            "epoch": f"{row['epoch']}/{epochs}",
+            "loss": f"{row['train_loss']:.4f}",
+            "accuracy": f"{row['train_accuracy']:.4f}",
+        }
         if "validation_loss" in row:
-            parts.append(f"validation loss {row['validation_loss']:.4f} accuracy {row['validation_accuracy']:.4f}")
-        parts.append(f"{row['images_per_second']:,.0f} images/s")
-        parts.append(f"waiting for input {row['input_wait']:.1%}")
-        if row["step"] < self._total:
-            parts.append(f"{self._remaining(row['step'])} left")
-        self.say("  ".join(parts))
+            cells["val. loss"] = f"{row['validation_loss']:.4f}"
+            cells["val. accuracy"] = f"{row['validation_accuracy']:.4f}"
+        cells["images/s"] = f"{row['images_per_second']:,.0f}"
+        cells["input wait"] = f"{row['input_wait']:.1%}"
+        cells["left"] = self._remaining(row["step"])
+        widths = [max(len(name), LEAST_WIDTH) for name in cells]
+        if not self._headed:
+            self.say("  ".join(f"{name:>{width}}" for name, width in zip(cells, widths, strict=True)))
+            self._headed = True
+        self.say("  ".join(f"{cell:>{width}}" for cell, width in zip(cells.values(), widths, strict=True)))
 
     def _remaining(self, step: int) -> str:
         seconds = (time.monotonic() - self._began) / max(1, step - self._first) * (self._total - step)

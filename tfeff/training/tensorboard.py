@@ -1,13 +1,36 @@
 """What a run writes for TensorBoard."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
+from tensorboard.plugins.hparams import api_pb2, summary
 
 from tfeff import config
+
+LEADING = (
+    "model.name",
+    "model.resolution",
+    "model.width_coefficient",
+    "model.depth_coefficient",
+    "optimizer.learning_rate",
+    "training.batch_size",
+    "training.epochs",
+)
+"""Settings by which runs are compared first; TensorBoard shows the first few columns until told otherwise."""
+METRICS = {
+    "test/accuracy": "test accuracy",
+    "validation/accuracy": "validation accuracy",
+    "train/accuracy": "train accuracy",
+    "validation/loss": "validation loss",
+    "throughput/images_per_second": "images/s",
+}
+"""Columns of the table of runs, by the chart that gives their last value."""
+SAMPLE_SIDE = 96
+"""Least side of a sample on the sheet, in screen pixels."""
 
 
 class Board:
@@ -22,20 +45,26 @@ class Board:
 
     def settings(self, experiment: config.Experiment) -> None:
         """The config, as HParams that runs are compared by."""
+        values = {key: _plain(value) for key, value in config.flatten(experiment).items()}
+        order = [*LEADING, *(key for key in values if key not in LEADING)]
         with self._writer.as_default(step=0):
-            hparams.hparams({key: _plain(value) for key, value in config.flatten(experiment).items()})
+            hparams.hparams_config(
+                hparams=[hparams.HParam(key) for key in order],
+                metrics=[hparams.Metric(tag, display_name=name) for tag, name in METRICS.items()],
+            )
+            hparams.hparams({key: values[key] for key in order})
 
     def samples(self, images: np.ndarray) -> None:
-        """Augmented images as the network sees them, float32 [n, h, w, c] in [0, 255]."""
+        """A sheet of augmented images as the network sees them, float32 [n, h, w, c] in [0, 255]."""
         with self._writer.as_default(step=0):
-            tf.summary.image("augmented", np.clip(images / 255, 0, 1), max_outputs=len(images))
+            tf.summary.image("train/augmented_samples", sheet(images)[None])
 
     def training(self, step: int, loss: float, learning_rate: float, images_per_second: float) -> None:
         """The course of an epoch."""
         with self._writer.as_default(step=step):
             tf.summary.scalar("train/loss_by_step", loss)
             tf.summary.scalar("train/learning_rate", learning_rate)
-            tf.summary.scalar("speed/images_per_second", images_per_second)
+            tf.summary.scalar("throughput/images_per_second", images_per_second)
 
     def epoch(self, row: dict[str, Any]) -> None:
         """An epoch's metrics; `train_loss` becomes the chart `train/loss`, beside `validation/loss`."""
@@ -44,20 +73,42 @@ class Board:
                 group, _, name = key.partition("_")
                 if group in ("train", "validation"):
                     tf.summary.scalar(f"{group}/{name}", value)
-            tf.summary.scalar("speed/input_wait", row["input_wait"])
+            tf.summary.scalar("throughput/input_wait", row["input_wait"])
         self._writer.flush()
 
     def result(self, step: int, measures: dict[str, float], figures: dict[str, np.ndarray]) -> None:
-        """The final measures, and pictures uint8 [h, w, 3 or 4] by name."""
+        """The final measures, and pictures uint8 [h, w, 3 or 4] by name; the run counts as complete."""
         with self._writer.as_default(step=step):
             for name, value in measures.items():
                 tf.summary.scalar(name, value)
             for name, picture in figures.items():
                 tf.summary.image(name, picture[None])
+            end = summary.session_end_pb(api_pb2.STATUS_SUCCESS)
+            tf.summary.experimental.write_raw_pb(end.SerializeToString(), step=0)
 
     def close(self) -> None:
         """Writes what is still held back."""
         self._writer.close()
+
+
+def sheet(images: np.ndarray) -> np.ndarray:
+    """Images side by side on one picture, small ones enlarged pixel by pixel.
+
+    Args:
+        images: float32 [n, h, w, c] in [0, 255].
+
+    Returns:
+        uint8 [rows · (h · k + 1), columns · (w · k + 1), c], enlarged k times; about square, white lines between.
+    """
+    n, height, width, channels = images.shape
+    enlargement = math.ceil(SAMPLE_SIDE / min(height, width))
+    columns = math.ceil(math.sqrt(n))
+    rows = math.ceil(n / columns)
+    pixels = np.clip(np.rint(images), 0, 255).astype(np.uint8)
+    pixels = pixels.repeat(enlargement, axis=1).repeat(enlargement, axis=2)
+    pixels = np.pad(pixels, ((0, rows * columns - n), (0, 1), (0, 1), (0, 0)), constant_values=255)
+    grid = pixels.reshape(rows, columns, height * enlargement + 1, width * enlargement + 1, channels)
+    return grid.swapaxes(1, 2).reshape(rows * grid.shape[2], columns * grid.shape[3], channels)
 
 
 def _plain(value: Any) -> bool | int | float | str:

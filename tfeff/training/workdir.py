@@ -55,15 +55,15 @@ class Workdir:
             return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            write(path, config.to_json(experiment))
         except (FileExistsError, NotADirectoryError):
             raise UserError(f"--workdir={self.path}: a file is in the way; name a directory") from None
-        except PermissionError:
-            raise UserError(f"--workdir={self.path}: no permission to make it") from None
-        write(path, config.to_json(experiment))
+        except (FileNotFoundError, PermissionError) as error:
+            raise UserError(f"--workdir={self.path}: cannot be written ({error.strerror}); name another one") from None
 
     def config(self) -> config.Experiment:
         """The experiment whose run this is."""
-        return config.from_json(self._read("config.json"))
+        return config.from_json(self._read("config.json"), where=str(self.path / "config.json"))
 
     def write_dataset(self, record: dict[str, Any]) -> None:
         """Keeps what evaluation and export must know of the data."""
@@ -71,7 +71,12 @@ class Workdir:
 
     def dataset(self) -> dict[str, Any]:
         """What `write_dataset` kept."""
-        return dict(json.loads(self._read("dataset.json")))
+        try:
+            return dict(json.loads(self._read("dataset.json")))
+        except ValueError as error:
+            raise UserError(
+                f"{self.path / 'dataset.json'}: damaged ({error}); train again in a new --workdir"
+            ) from None
 
     def write_result(self, record: dict[str, Any]) -> None:
         """Writes the measures of the final weights."""
@@ -111,5 +116,10 @@ class Workdir:
 def write(path: Path, text: str) -> None:
     """Writes a text file whole or not at all."""
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
-    partial.replace(path)
+    try:
+        partial.write_text(text)
+        partial.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk comes without one
+        partial.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,134 @@
+"""Two workers on this machine: the weights of one worker, also when one of them is killed on the way.
+
+The runs are short on purpose: sums in another order round otherwise, and once that has moved a ReLU of a flat image
+region across zero the weights part, just as those of one worker do when its own rounding changes.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+import pytest
+
+from tfeff.training import checkpoint
+
+CONFIG = """
+from tfeff.config import Data, Experiment, Model, Optimizer, Training
+from tfeff.data.augmentation import Augmentation
+
+def get_config():
+    return Experiment(
+        model=Model(name="resnet", width=4, stage_blocks=(1, 1, 1, 1), resolution=8),
+        data=Data(source="embedded:digits", channels=1, augmentation=Augmentation(shift=0.1)),
+        optimizer=Optimizer(name="sgd", learning_rate=0.02, weight_decay=1e-3, clip_norm=1.0),
+        training=Training(
+            epochs=1, batch_size=32, ema_decay=0.99, synchronized_batch_norm=True, precision="float32",
+            checkpoint_seconds=0.05,
+        ),
+    )
+"""
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("localhost", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def start(config, workdir, addresses=(), index=0):
+    environment = dict(os.environ)
+    if addresses:
+        cluster = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        environment["TF_CONFIG"] = json.dumps(cluster)
+    command = [sys.executable, "-m", "tfeff.train", f"--config={config}", f"--workdir={workdir}", "--noevaluate"]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+@pytest.mark.timeout(900)
+def test_two_workers_end_as_one_also_when_one_is_killed(tmp_path):
+    config = tmp_path / "config.py"
+    config.write_text(CONFIG)
+    alone = start(config, tmp_path / "one")
+    assert alone.wait(300) == 0, alone.stdout.read()
+
+    addresses = [f"localhost:{port}" for port in free_ports(2)]
+    workers = [start(config, tmp_path / "two", addresses, index) for index in range(2)]
+    checkpoints = checkpoint.Checkpoints(tmp_path / "two" / "checkpoints")
+    while checkpoints.latest() is None:
+        assert all(worker.poll() is None for worker in workers)
+        time.sleep(0.1)
+    workers[1].send_signal(signal.SIGKILL)
+    workers[1].wait()
+    workers[1] = start(config, tmp_path / "two", addresses, 1)
+    outputs = [worker.communicate(timeout=600)[0] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], outputs
+    assert "another worker is gone; starting again from the last checkpoint" in outputs[0]
+    assert "going on from step" in outputs[0]
+
+    one, _ = checkpoint.load(tmp_path / "one" / "checkpoints" / "final.npz")
+    two, _ = checkpoint.load(tmp_path / "two" / "checkpoints" / "final.npz")
+    assert one.keys() == two.keys()
+    for name in one:
+        np.testing.assert_allclose(two[name], one[name], rtol=0, atol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize("options", [{"clip_norm": 0.1}, {"clip_norm": 0.1, "loss_scaling": True}])
+def test_two_devices_make_the_update_of_one(options):
+    """Clipping, loss scaling and synchronised batch statistics over two replicas, against one device."""
+    script = """
+        import sys
+        import keras, numpy as np, tensorflow as tf
+        from tfeff import models
+        from tfeff.training import optimizers
+        from tfeff.training.averaging import Average
+        from tfeff.training.step import Step
+
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+        rng = np.random.default_rng(0)
+        images = rng.uniform(0, 255, (16, 8, 8, 3)).astype(np.float32)
+        labels = np.eye(5, dtype=np.float32)[rng.integers(0, 5, 16)]
+
+        def rows_of(context, replicas):
+            share = len(images) // replicas
+            rows = slice(context.replica_id_in_sync_group * share, (context.replica_id_in_sync_group + 1) * share)
+            return {"image": tf.constant(images[rows]), "label": tf.constant(labels[rows]), "weight": tf.ones(share)}
+
+        options = eval(sys.argv[1])
+        weights = []
+        for strategy in (tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])):
+            replicas = strategy.num_replicas_in_sync
+            with strategy.scope():
+                keras.utils.set_random_seed(0)
+                model = models.build("resnet", width=2, stage_blocks=(1, 1, 1, 1), resolution=8,
+                                     num_classes=5, synchronized=True)
+                optimizer = optimizers.build("sgd", model, replicas=replicas, weight_decay=1e-3, **options)
+                average = Average(model, 0.9)
+            step = Step(model, optimizer, strategy, batch_size=16, average=average)
+            batch = strategy.experimental_distribute_values_from_function(
+                lambda context: rows_of(context, replicas))
+            for index in range(3):
+                sums = step.train(batch, step=index, learning_rate=0.05)
+            weights.append(model.get_weights() + [v.numpy() for v in average.variables] + [sums.numpy()])
+        for one, two in zip(*weights, strict=True):
+            np.testing.assert_allclose(two, one, atol=2e-5, rtol=1e-4)
+        print("equal")
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), repr(options)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.stdout.strip().endswith("equal"), done.stderr[-3000:]
