@@ -15,7 +15,7 @@ from tfeff import models
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs jax")
 
 NETWORKS = {
-    "resnet": {"width": 4, "stage_blocks": [1, 2, 1, 1]},
+    "resnet": {"width": 4, "stage_blocks": [1, 1, 1, 1]},
     "resnet50": {"width": 8, "stage_blocks": [1, 1, 1, 1]},
     "efficientnet-b0": {"width_coefficient": 0.25, "depth_coefficient": 0.5},
     "efficientnet-lite0": {"width_coefficient": 0.25, "depth_coefficient": 0.5},
@@ -56,6 +56,7 @@ def test_outputs_equal_those_of_tensorflow(tmp_path: Path) -> None:
         **os.environ,
         "KERAS_BACKEND": "jax",
         "JAX_PLATFORMS": "cpu",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # most of the time goes into compiling each initializer for each shape
         "PYTHONPATH": str(Path(models.__file__).parents[2]),
     }
     done = subprocess.run(
