@@ -45,6 +45,10 @@ class Data(Section):
 
     source: str = "embedded:digits"
     """`embedded:<name>`, `folder:<directory>` or `tfds:<name>`."""
+    directory: str | None = None
+    """Where TensorFlow Datasets keeps what it has prepared (`tfds:`); None: its default."""
+    download: bool = False
+    """Let TensorFlow Datasets download and prepare what is not there."""
     channels: int = 3
     """3 (RGB) or 1 (gray)."""
     image_size: int | None = None

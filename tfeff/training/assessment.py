@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfeff import evaluation
-from tfeff.data import catalog, splits
+from tfeff.data import splits
 from tfeff.data.pipeline import Pipeline
 from tfeff.data.store import Store
 from tfeff.models import complexity
@@ -105,7 +105,7 @@ def conclude(workdir: Workdir, reporter: Reporter) -> Assessment | None:
     settings, rows = workdir.config(), workdir.rows()
     curves = figure.save(training_figure(rows, title=settings.model.name), workdir.figures / "training")
     test = settings.data.test_split
-    known = catalog.splits(settings.data.source)
+    known = build.split_names(settings)
     split = test if test is not None and splits.canonical_name(test) in known else "validation"
     held_out = split != "validation" or settings.data.validation_split or workdir.dataset()["validation_examples"]
     assessment = assess(workdir, split, reporter) if held_out else None

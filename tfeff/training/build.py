@@ -89,7 +89,7 @@ def dataset(settings: config.Experiment, progress: Progress) -> Dataset:
         UserError: for a source that is not there, corrupt images, folds or subsets that cannot be drawn.
     """
     data = settings.data
-    source = catalog.load(data.source, data.train_split, channels=data.channels)
+    source = open_source(settings, data.train_split)
     size = image_size(settings, source)
     train = store(settings, source, size, progress)
     validation: Store | None = None
@@ -99,7 +99,7 @@ def dataset(settings: config.Experiment, progress: Progress) -> Dataset:
         fold = splits.k_folds(train.source.labels, data.folds, settings.seed)[data.fold]
         train, validation = train.take(fold.train), train.take(fold.validation)
     elif data.validation_split is not None:
-        held_out = catalog.load(data.source, data.validation_split, channels=data.channels)
+        held_out = open_source(settings, data.validation_split)
         _same_classes(source, held_out, data.validation_split)
         validation = store(settings, held_out, size, progress)
     elif data.validation_fraction > 0:
@@ -130,11 +130,24 @@ def split(settings: config.Experiment, name: str, record: dict[str, Any], progre
         if held_out is None:
             raise UserError("--split=validation: this run held no images out (data.validation_fraction is 0)")
         return held_out
-    source = catalog.load(settings.data.source, name, channels=settings.data.channels)
+    source = open_source(settings, name)
     if list(source.class_names) != record["class_names"]:
         raise UserError(f"--split={name}: its classes are not those that the network was trained on")
     height, width = record["image_size"]
     return store(settings, source, (height, width), progress)
+
+
+def open_source(settings: config.Experiment, name: str) -> Source:
+    """The images of one split of the experiment's source."""
+    data = settings.data
+    return catalog.load(
+        data.source, name, channels=data.channels, seed=settings.seed, data_dir=data.directory, download=data.download
+    )
+
+
+def split_names(settings: config.Experiment) -> tuple[str, ...]:
+    """The splits that the experiment's source has."""
+    return catalog.splits(settings.data.source, data_dir=settings.data.directory, download=settings.data.download)
 
 
 def image_size(settings: config.Experiment, source: Source) -> tuple[int, int]:
