@@ -51,9 +51,7 @@ def main() -> None:
             by_pixels = [from_images(images=image[tf.newaxis])["probabilities"].numpy()[0] for image in decoded]
             worst["serving_default"] = max(worst["serving_default"], float(np.abs(by_pixels - expected).max()))
     deviation = np.concatenate(spread).std(axis=0).mean()
-    print(
-        f"{len(arguments.images)} images of {len(sizes)} sizes; probabilities vary by {deviation:.3f} from image to image"
-    )
+    print(f"{len(arguments.images)} images of {len(sizes)} sizes; their probabilities deviate by {deviation:.3f}")
     for signature, difference in worst.items():
         print(f"{signature}: largest difference {difference:.2e}")
     sys.exit(int(max(worst.values()) > TOLERANCE))
