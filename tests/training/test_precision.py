@@ -1,0 +1,34 @@
+import time
+
+import keras
+import pytest
+
+from tfeff.training import precision
+
+
+def steps_of(seconds):
+    """Steps that take the time that `seconds` says for the policy under which they are made."""
+
+    def make_step():
+        duration = seconds[keras.mixed_precision.dtype_policy().name]
+        return lambda: time.sleep(duration)
+
+    return make_step
+
+
+@pytest.mark.parametrize(
+    ("float32", "bfloat16", "chosen"),
+    [(0.02, 0.01, "mixed_bfloat16"), (0.01, 0.02, "float32"), (0.02, 0.02, "float32")],
+)
+def test_the_faster_policy_is_chosen_and_ties_are_float32(float32, bfloat16, chosen):
+    make_step = steps_of({"float32": float32, "mixed_bfloat16": bfloat16})
+    assert precision.faster("float32", "mixed_bfloat16", make_step) == chosen
+    assert keras.mixed_precision.dtype_policy().name == "float32"
+
+
+def test_a_policy_by_name_is_taken_unmeasured():
+    def make_step():
+        raise AssertionError("nothing is to be measured")
+
+    assert precision.choose("mixed_float16", deterministic=False, make_step=make_step) == "mixed_float16"
+    assert precision.choose("auto", deterministic=True, make_step=make_step) == "float32"

@@ -1,0 +1,49 @@
+import dataclasses
+
+import pytest
+
+from tfeff import config
+from tfeff.errors import UserError
+from tfeff.training.workdir import Workdir
+
+
+def test_claim_is_for_one_experiment(tmp_path):
+    workdir = Workdir(tmp_path / "a" / "b")
+    workdir.claim(config.Experiment(seed=1))
+    workdir.claim(config.Experiment(seed=1))
+    assert workdir.config() == config.Experiment(seed=1)
+    with pytest.raises(UserError, match="seed: 1 there, 2 now"):
+        workdir.claim(config.Experiment(seed=2))
+
+
+def test_a_file_in_the_way_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="file is in the way"):
+        Workdir(tmp_path / "file").claim(config.Experiment())
+    with pytest.raises(UserError, match="file is in the way"):
+        Workdir(tmp_path / "file" / "below").claim(config.Experiment())
+
+
+def test_rows_survive_a_line_cut_short_and_rewind(tmp_path):
+    workdir = Workdir(tmp_path)
+    for epoch in (1, 2, 3):
+        workdir.append_row({"epoch": epoch, "step": 10 * epoch})
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"epoch": 4, "st')
+    assert [row["epoch"] for row in workdir.rows()] == [1, 2, 3]
+    assert [row["epoch"] for row in workdir.rewind(25)] == [1, 2]
+    workdir.append_row({"epoch": 3, "step": 30})
+    assert [row["epoch"] for row in workdir.rows()] == [1, 2, 3]
+
+
+def test_unfinished_workdir_is_explained(tmp_path):
+    with pytest.raises(UserError, match=r"no config\.json there"):
+        Workdir(tmp_path).config()
+
+
+def test_config_written_is_the_whole_config(tmp_path):
+    workdir = Workdir(tmp_path)
+    workdir.claim(config.Experiment())
+    text = (tmp_path / "config.json").read_text()
+    for section in dataclasses.fields(config.Experiment):
+        assert f'"{section.name}"' in text
