@@ -30,7 +30,6 @@ def define_config() -> None:
     """Defines the flags --config and --config.key=value."""
     flags.DEFINE_string("config", None, "A Python file with get_config(), or a config.json.", required=True)
     flags.DEFINE_multi_string("override", [], "A changed value, key=value; --config.key=value means the same.")
-    flags.adopt_module_key_flags(sys.modules[__name__])  # so that the verb's --help shows them
 
 
 def experiment() -> config.Experiment:
@@ -116,6 +115,8 @@ def _remedy(error: Exception) -> str | None:
         return f"no space left on the disk ({first_line}). What was complete is kept; free some space and run again"
     if code in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"no permission ({first_line}); choose another place, or make this one readable and writable"
+    if code in (errno.EEXIST, errno.ENOTDIR, errno.EIO):
+        return f"{first_line}; choose another place"
     if isinstance(error, MemoryError) or "OOM when allocating" in str(error):
         return (
             f"out of memory ({first_line}); lower training.batch_size, raise training.accumulation_steps, or keep the "

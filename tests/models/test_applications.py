@@ -75,6 +75,18 @@ def test_same_outputs(name: str, resolution: int) -> None:
     np.testing.assert_allclose(ours(x), expected, rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["resnet50", "resnet101", "resnet152"])
+def test_flipped_channels_change_the_order_of_sums_alone(name: str) -> None:
+    """In single precision, against the application with its own channels flipped: no rounding left to magnify."""
+    theirs = application(name, 64)
+    ours = models.build(name, resolution=64)
+    models.from_applications(ours, theirs)
+    kernel = theirs.get_layer("conv1_conv").kernel
+    kernel.assign(np.asarray(kernel)[:, :, ::-1])
+    x = images(64)
+    np.testing.assert_allclose(ours(x), theirs(preprocessed(name, x)[..., ::-1]), rtol=0, atol=1e-4)
+
+
 def test_standardisation_of_efficientnet_is_the_published_one() -> None:
     theirs = application("efficientnet-b0", 32)
     normalization = next(layer for layer in theirs.layers if isinstance(layer, keras.layers.Normalization))

@@ -19,7 +19,7 @@ def survival(network: models.Network) -> dict[str, float]:
 def test_survival_falls_linearly_over_the_scaled_blocks(depth_coefficient: float) -> None:
     network = models.build("efficientnet-b0", resolution=8, width_coefficient=0.1, depth_coefficient=depth_coefficient)
     blocks = [
-        layer.name.removesuffix("_project_conv") for layer in network.layers if layer.name[-12:] == "project_conv"
+        layer.name.removesuffix("_project_conv") for layer in network.layers if layer.name.endswith("_project_conv")
     ]
     got = survival(network)
     for index, block in enumerate(blocks, start=1):

@@ -52,7 +52,7 @@ def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         return arrays, json.loads(str(arrays.pop(RECORD)))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, KeyError, EOFError, NotImplementedError, struct.error, zipfile.BadZipFile):
+    except (ValueError, KeyError, EOFError, RuntimeError, struct.error, zipfile.BadZipFile):
         raise UserError(f"{path}: a damaged checkpoint") from None
 
 

@@ -20,7 +20,7 @@ LEADING = (
     "training.batch_size",
     "training.epochs",
 )
-"""Settings by which runs are compared first; TensorBoard shows the first few columns until told otherwise."""
+"""Settings by which runs are compared first; TensorBoard shows five columns until told otherwise."""
 METRICS = {
     "test/accuracy": "test accuracy",
     "validation/accuracy": "validation accuracy",
@@ -46,13 +46,14 @@ class Board:
     def settings(self, experiment: config.Experiment) -> None:
         """The config, as HParams that runs are compared by."""
         values = {key: _plain(value) for key, value in config.flatten(experiment).items()}
-        order = [*LEADING, *(key for key in values if key not in LEADING)]
+        table = summary.experiment_pb(
+            # TensorBoard puts the columns that differ from run to run first; of a single run it cannot know which.
+            [api_pb2.HParamInfo(name=key, differs=key in LEADING) for key in values],
+            [hparams.Metric(tag, display_name=name).as_proto() for tag, name in METRICS.items()],
+        )
         with self._writer.as_default(step=0):
-            hparams.hparams_config(
-                hparams=[hparams.HParam(key) for key in order],
-                metrics=[hparams.Metric(tag, display_name=name) for tag, name in METRICS.items()],
-            )
-            hparams.hparams({key: values[key] for key in order})
+            tf.summary.experimental.write_raw_pb(table.SerializeToString(), step=0)
+            hparams.hparams(values)
 
     def samples(self, images: np.ndarray) -> None:
         """A sheet of augmented images as the network sees them, float32 [n, h, w, c] in [0, 255]."""

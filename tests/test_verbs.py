@@ -1,0 +1,394 @@
+"""The verbs on bad and on good input: one clear message and exit code 2, or results; never a traceback.
+
+Started as a program, this file is the server that the tests run verbs through: it imports TensorFlow once and forks a
+process for each call, which spares the tests the seconds of its start.
+"""
+
+import json
+import os
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIG = """
+from tfeff.config import Data, Experiment, Model, Optimizer, Schedule, Training
+
+def get_config():
+    return Experiment(
+        model=Model(name="resnet", width=4, stage_blocks=(1, 1, 1, 1), resolution=16),
+        data=Data(source="folder:nowhere", image_size=16),
+        optimizer=Optimizer(learning_rate=0.05),
+        training=Training(epochs=2, batch_size=16, precision="float32", deterministic=True),
+    )
+"""
+
+
+@dataclass(frozen=True)
+class Done:
+    code: int
+    out: str
+    err: str
+
+    def fails_with(self, *words: str) -> None:
+        assert self.code == 2, self
+        assert "Traceback" not in self.err
+        for word in words:
+            assert word in self.err, self.err
+
+
+def serve() -> None:
+    """Reads a call a line, {"argv", "env"}; writes the process id, then the exit code when it has ended."""
+    import tfeff.serving.run  # noqa: F401
+
+    for line in sys.stdin:
+        call = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            os.environ |= call["env"]
+            for number, path in ((0, os.devnull), (1, call["out"]), (2, call["err"])):
+                os.dup2(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), number)
+            os._exit(run_verb(call["argv"]))
+        print(pid, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+
+
+def run_verb(argv: list[str]) -> int:
+    """As `python -m tfeff.<argv[0]>`: the exit code."""
+    sys.argv = [f"tfeff.{argv[0]}", *argv[1:]]
+    try:
+        runpy.run_module(f"tfeff.{argv[0]}", run_name="__main__")
+    except SystemExit as end:
+        return int(end.code or 0)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        return 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return 0
+
+
+@pytest.fixture(scope="module")
+def verb() -> Iterator[Callable[..., Done]]:
+    """`verb("train", "--config=...", interrupt_after=None, env={})`."""
+    server = subprocess.Popen(
+        [sys.executable, __file__],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert server.stdin is not None
+    assert server.stdout is not None
+    stdin, stdout = server.stdin, server.stdout
+
+    def call(*argv: object, interrupt_after: float | None = None, env: dict[str, str] | None = None) -> Done:
+        with tempfile.TemporaryDirectory() as directory:
+            out, err = Path(directory, "out"), Path(directory, "err")
+            line = {"argv": list(map(str, argv)), "env": env or {}, "out": str(out), "err": str(err)}
+            stdin.write(json.dumps(line).encode() + b"\n")
+            stdin.flush()
+            pid = int(stdout.readline())
+            if interrupt_after is not None:
+                time.sleep(interrupt_after)
+                os.kill(pid, signal.SIGINT)
+            code = int(stdout.readline())
+            return Done(code, out.read_text(), err.read_text())
+
+    yield call
+    stdin.close()
+    server.wait(60)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> Callable[..., Path]:
+    """`images("train/a", ...)`: a folder of two classes, its named files or folders removed."""
+    whole = tmp_path_factory.mktemp("whole")
+    rng = np.random.default_rng(0)
+    for part, count in (("train/a", 40), ("train/b", 40), ("test/a", 6), ("test/b", 6)):
+        (whole / part).mkdir(parents=True)
+        for i in range(count):
+            Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8)).save(whole / part / f"{i:03}.jpg")
+
+    def make(*without: str) -> Path:
+        root = tmp_path_factory.mktemp("images") / "set"
+        shutil.copytree(whole, root)
+        for part in without:
+            shutil.rmtree(root / part)
+        return root
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("config") / "tiny.py"
+    path.write_text(CONFIG)
+    return path
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished run, and the command that made it."""
+
+    workdir: Path
+    flags: tuple[str, ...]
+    done: Done
+
+    def copy(self, to: Path) -> Path:
+        shutil.copytree(self.workdir, to)
+        return to
+
+
+@pytest.fixture(scope="module")
+def trained(verb, images, config, tmp_path_factory) -> Trained:
+    workdir = tmp_path_factory.mktemp("trained") / "run"
+    flags = (f"--config={config}", f"--config.data.source=folder:{images()}")
+    done = verb("train", *flags, f"--workdir={workdir}")
+    return Trained(workdir, flags, done)
+
+
+def test_train_evaluates_exports_and_says_what_it_wrote(trained):
+    assert trained.done.code == 0, trained.done.err
+    result = json.loads((trained.workdir / "result.json").read_text())
+    assert result["epochs"] == 2
+    assert result["split"] == "test"
+    assert json.loads((trained.workdir / "evaluation_test.json").read_text())["skipped_images"] == []
+    assert (trained.workdir / "saved_model" / "saved_model.pb").is_file()
+    for line in trained.done.out.splitlines():
+        if line.startswith("wrote "):
+            stem = line.removeprefix("wrote ").split(" (")[0].split(".{")[0]
+            assert list(Path(stem).parent.glob(f"{Path(stem).name}*")), line
+
+
+def test_the_same_command_again_trains_nothing_and_evaluates_again(trained, verb, tmp_path):
+    run = trained.copy(tmp_path / "run")
+    (run / "result.json").unlink()
+    again = verb("train", *trained.flags, f"--workdir={run}")
+    assert again.code == 0
+    assert "has finished" in again.out
+    assert (run / "result.json").read_bytes() == (trained.workdir / "result.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--confg=x.py"], ["confg", "Did you mean: config"]),
+        ([], ["--config=", "--workdir="]),
+        (["--config=nowhere.py", "--workdir=run"], ["nowhere.py", "no such file"]),
+        (["--config={config}", "--workdir=run", "--config.training.epoch=3"], ['"epochs"']),
+        (["--config={config}", "--workdir=run", "--config.batch_size=3"], ['"training.batch_size"']),
+        (["--config={config}", "--workdir=run", "epochs=3"], ["unexpected argument 'epochs=3'"]),
+        (["--config={config}", "--workdir={config}"], ["tiny.py", "a file is in the way"]),
+        (["--config={config}", "--workdir=/proc/run"], ["/proc/run", "cannot be written"]),
+    ],
+)
+def test_wrong_flags(verb, config, tmp_path, monkeypatch, flags, words):
+    verb("train", *(flag.format(config=config) for flag in flags)).fails_with(*words)
+    assert not (ROOT / "run").exists()
+
+
+def test_mistakes_in_the_config_do_not_wait_for_tensorflow():
+    code = "import sys, tfeff.verbs, tfeff.config; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_help_lists_the_flags_and_ends_well(verb):
+    done = verb("train", "--help")
+    assert done.code == 0
+    for flag in ("--config", "--workdir", "--[no]profile"):
+        assert flag in done.out
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("data.source=folder:{tmp}/nowhere", ["nowhere", "does not exist"]),
+        ("data.source=folder:{tmp}", ["no class folders"]),
+        ("data.source=digits", ["embedded:digits"]),
+        ("data.test_split=tset", ["data.test_split", 'did you mean "test"']),
+        ("data.cache_directory={config}", ["{config}"]),
+        ("model.name=resnte", ['"resnet"']),
+        ("model.resolution=2", ["resolution 2", "at least"]),
+        ("model.width=0", ["model.width", "above 0"]),
+        ("model.weights={tmp}/nowhere.npz", ["model.weights", "nowhere.npz"]),
+        ("training.batch_size=1000", ["one batch of 1000", "at most 72"]),
+        ("training.accumulation_steps=3", ["accumulation_steps", "divisor"]),
+        ("seed=-1", ["seed", "between 0"]),
+        ("training.strategy=multi_worker", ["TF_CONFIG"]),
+    ],
+)
+def test_wrong_settings(verb, images, config, tmp_path, override, words):
+    names = {"tmp": str(tmp_path / "empty"), "config": str(config)}
+    (tmp_path / "empty").mkdir()
+    flags = [f"--config.data.source=folder:{images()}", f"--config.{override.format(**names)}"]
+    if "cache_directory" in override:
+        flags.append("--config.data.cache=disk")
+    done = verb("train", f"--config={config}", f"--workdir={tmp_path / 'run'}", *flags)
+    done.fails_with(*(word.format(**names) for word in words))
+
+
+def test_tf_config_must_be_json(verb, config, tmp_path):
+    done = verb("train", f"--config={config}", f"--workdir={tmp_path / 'run'}", env={"TF_CONFIG": "{worker"})
+    done.fails_with("TF_CONFIG", "not JSON", "{worker")
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_an_empty_class_is_told_before_training(verb, images, config, tmp_path, split):
+    root = images(f"{split}/b")
+    (root / split / "b").mkdir()
+    done = verb("train", f"--config={config}", f"--workdir={tmp_path / 'run'}", f"--config.data.source=folder:{root}")
+    done.fails_with(f"{root}/{split}", 'class "b" is empty')
+    assert "epoch" not in done.out
+
+
+def spoil(root: Path) -> dict[str, Path]:
+    """Damages four training images, each in its own way; a fifth is a PNG by another name, which is no damage."""
+    train = root / "train"
+    files = {"cut off": train / "a/001.jpg", "empty": train / "a/002.jpg", "text": train / "b/003.jpg"}
+    files["cut late"] = train / "b/004.jpg"
+    files["cut off"].write_bytes(files["cut off"].read_bytes()[:200])
+    files["empty"].write_bytes(b"")
+    files["text"].write_text("not an image")
+    files["cut late"].write_bytes(files["cut late"].read_bytes()[:-200])
+    Image.new("RGB", (16, 16)).save(train / "b/005.jpg", "PNG")
+    return files
+
+
+def test_corrupt_images_are_all_named(verb, images, config, tmp_path):
+    root = images()
+    files = spoil(root)
+    done = verb("train", f"--config={config}", f"--workdir={tmp_path / 'run'}", f"--config.data.source=folder:{root}")
+    done.fails_with("4 of 80 images", "corrupt_images", *map(str, files.values()))
+    assert "005.jpg" not in done.err
+
+
+def test_corrupt_images_are_skipped_only_if_asked(verb, images, config, tmp_path):
+    root = images()
+    files = spoil(root)
+    flags = [f"--config.data.source=folder:{root}", "--config.data.corrupt_images=skip", "--config.training.epochs=1"]
+    done = verb("train", f"--config={config}", f"--workdir={tmp_path / 'run'}", "--noevaluate", *flags)
+    assert done.code == 0, done.err
+    assert "left out 4 corrupt images" in done.out
+    record = json.loads((tmp_path / "run" / "dataset.json").read_text())
+    assert record["skipped_images"] == sorted(map(str, files.values()))
+    assert record["train_examples"] + record["validation_examples"] == 76
+
+
+def test_divergence_keeps_the_last_good_checkpoint_and_says_what_to_change(verb, images, config, tmp_path):
+    flags = [f"--config={config}", f"--workdir={tmp_path / 'run'}", f"--config.data.source=folder:{images()}"]
+    explode = ("name=step", "boundaries=1", "decay_rate=1e30")  # the second epoch's learning rate
+    flags += [f"--config.schedule.{setting}" for setting in explode]
+    for _ in range(2):  # the second time it goes on from the checkpoint, and says the same
+        done = verb("train", *flags)
+        done.fails_with("diverged", "epoch 2", "optimizer.learning_rate", "new --workdir", "step_000000004.npz")
+    with np.load(tmp_path / "run" / "checkpoints" / "step_000000004.npz") as file:
+        assert all(np.isfinite(file[name]).all() for name in file.files if name != "record")
+
+
+def test_a_damaged_checkpoint_is_passed_over(trained, verb, tmp_path):
+    run = trained.copy(tmp_path / "run")
+    (run / "checkpoints" / "final.npz").unlink()
+    last = run / "checkpoints" / "step_000000008.npz"
+    last.write_bytes(last.read_bytes()[:-1000])
+    done = verb("train", *trained.flags, f"--workdir={run}", "--noevaluate")
+    assert done.code == 0, done.err
+    assert f"{last}: a damaged checkpoint: passed over" in done.out
+    assert "going on from step 4" in done.out
+    with (
+        np.load(run / "checkpoints" / "final.npz") as again,
+        np.load(trained.workdir / "checkpoints" / "final.npz") as whole,
+    ):
+        for name in whole.files:
+            np.testing.assert_array_equal(again[name], whole[name], err_msg=name)
+
+
+def test_when_every_checkpoint_is_damaged_the_user_decides(trained, verb, tmp_path):
+    run = trained.copy(tmp_path / "run")
+    (run / "checkpoints" / "final.npz").unlink()
+    for path in (run / "checkpoints").glob("step_*.npz"):
+        path.write_bytes(b"")
+    done = verb("train", *trained.flags, f"--workdir={run}")
+    done.fails_with("every checkpoint is damaged", str(run / "checkpoints"))
+
+
+@pytest.mark.parametrize("name", ["config.json", "dataset.json", "checkpoints/final.npz"])
+def test_damaged_files_of_a_run_are_named(trained, verb, tmp_path, name):
+    run = trained.copy(tmp_path / "run")
+    (run / name).write_text("{")
+    verb("evaluate", f"--workdir={run}").fails_with(str(run / name))
+
+
+def test_a_full_disk_ends_with_a_message_and_loses_nothing(trained, verb, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "metrics.jsonl").symlink_to("/dev/full")
+    done = verb("train", *trained.flags, f"--workdir={run}", "--noevaluate")
+    done.fails_with("no space left on the disk")
+    (run / "metrics.jsonl").unlink()
+    again = verb("train", *trained.flags, f"--workdir={run}", "--noevaluate")
+    assert again.code == 0, again.err
+    assert (run / "checkpoints" / "final.npz").is_file()
+
+
+@pytest.mark.parametrize("part", ["checkpoints", "tensorboard", "figures"])
+def test_a_full_file_system(trained, verb, tmp_path, part):
+    run = tmp_path / "run"
+    (run / part).mkdir(parents=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", run / part], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a small file system")
+    try:
+        verb("train", *trained.flags, f"--workdir={run}").fails_with("no space left on the disk", str(run))
+    finally:
+        subprocess.run(["umount", run / part], check=True)
+    again = verb("train", *trained.flags, f"--workdir={run}")
+    assert again.code == 0, again.err
+    assert json.loads((run / "result.json").read_text())["epochs"] == 2
+
+
+def test_evaluate_prints_json_alone(trained, verb, tmp_path):
+    run = trained.copy(tmp_path / "run")
+    report = json.loads(verb("evaluate", f"--workdir={run}", "--json", "--split=validation").out)
+    assert report["split"] == "validation"
+    assert report["examples"] == 8
+
+
+def test_what_evaluate_and_export_refuse(trained, verb, tmp_path):
+    at = f"--workdir={trained.workdir}"
+    verb("evaluate", at, "--split=tset").fails_with('"tset"', 'did you mean "test"')
+    verb("evaluate", f"--workdir={tmp_path}").fails_with(str(tmp_path), "no config.json")
+    verb("export", at, f"--out={trained.workdir / 'saved_model'}").fails_with("saved_model", "overw")
+    unfinished = trained.copy(tmp_path / "run")
+    (unfinished / "checkpoints" / "final.npz").unlink()
+    verb("evaluate", f"--workdir={unfinished}").fails_with("has not finished")
+    verb("export", f"--workdir={unfinished}", f"--out={tmp_path / 'out'}").fails_with("has not finished")
+
+
+def test_ctrl_c(trained, verb, tmp_path):
+    run = trained.copy(tmp_path / "run")
+    evaluating = verb("evaluate", f"--workdir={run}", interrupt_after=0.5)
+    training = verb("train", *trained.flags, f"--workdir={tmp_path / 'new'}", interrupt_after=0.5)
+    for done in (evaluating, training):
+        assert done.code == 128 + signal.SIGINT, done
+        assert done.err.splitlines()[-1].startswith("interrupted")
+        assert "Traceback" not in done.err
+
+
+if __name__ == "__main__":
+    serve()
