@@ -10,7 +10,7 @@ from tfeff.data.augmentation import Augmentation
 
 def get_config() -> Experiment:
     return Experiment(
-        # Compound scaling of a small baseline: depth 1.2, width 1.25, resolution 20 -> 24 pixels.
+        # Compound scaling of a small baseline: depth 1.25, width 1.25, resolution 20 -> 24 pixels.
         model=Model(
             name="resnet",
             width=8,

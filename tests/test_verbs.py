@@ -158,11 +158,11 @@ def trained(verb, images, config, tmp_path_factory) -> Trained:
     workdir = tmp_path_factory.mktemp("trained") / "run"
     flags = (f"--config={config}", f"--config.data.source=folder:{images()}")
     done = verb("train", *flags, f"--workdir={workdir}")
+    assert done.code == 0, done
     return Trained(workdir, flags, done)
 
 
 def test_train_evaluates_exports_and_says_what_it_wrote(trained):
-    assert trained.done.code == 0, trained.done.err
     result = json.loads((trained.workdir / "result.json").read_text())
     assert result["epochs"] == 2
     assert result["split"] == "test"
@@ -332,34 +332,35 @@ def test_damaged_files_of_a_run_are_named(trained, verb, tmp_path, name):
     verb("evaluate", f"--workdir={run}").fails_with(str(run / name))
 
 
-def test_a_full_disk_ends_with_a_message_and_loses_nothing(trained, verb, tmp_path):
-    run = tmp_path / "run"
-    run.mkdir()
-    (run / "metrics.jsonl").symlink_to("/dev/full")
-    done = verb("train", *trained.flags, f"--workdir={run}", "--noevaluate")
-    done.fails_with("no space left on the disk")
-    (run / "metrics.jsonl").unlink()
-    again = verb("train", *trained.flags, f"--workdir={run}", "--noevaluate")
-    assert again.code == 0, again.err
-    assert (run / "checkpoints" / "final.npz").is_file()
+def test_a_full_disk_is_named_and_nothing_half_written_stays(trained, verb, tmp_path):
+    run = trained.copy(tmp_path / "run")
+    before = (run / "result.json").read_bytes()
+    (run / ".result.json.partial").symlink_to("/dev/full")
+    done = verb("train", *trained.flags, f"--workdir={run}")
+    done.fails_with("no space left on the disk", str(run / "result.json"))
+    assert (run / "result.json").read_bytes() == before
+    assert not list(run.glob(".*.partial"))
 
 
 @pytest.mark.parametrize("part", ["checkpoints", "tensorboard", "figures"])
-def test_a_full_file_system(trained, verb, tmp_path, part):
+def test_a_full_file_system_costs_no_more_than_what_it_could_not_take(trained, verb, tmp_path, part):
     run = tmp_path / "run"
+    flags = [*trained.flags, f"--workdir={run}"]
+    if part == "figures":
+        shutil.rmtree(trained.copy(run) / part)
+    else:
+        flags.append("--noevaluate")
     (run / part).mkdir(parents=True)
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", run / part], capture_output=True, check=False
-    )
-    if mounted.returncode:
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", run / part]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("needs the right to mount a small file system")
     try:
-        verb("train", *trained.flags, f"--workdir={run}").fails_with("no space left on the disk", str(run))
+        verb("train", *flags).fails_with("no space left on the disk", str(run))
     finally:
         subprocess.run(["umount", run / part], check=True)
-    again = verb("train", *trained.flags, f"--workdir={run}")
+    again = verb("train", *flags)
     assert again.code == 0, again.err
-    assert json.loads((run / "result.json").read_text())["epochs"] == 2
+    assert (run / "checkpoints" / "final.npz").is_file()
 
 
 def test_evaluate_prints_json_alone(trained, verb, tmp_path):

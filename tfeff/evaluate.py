@@ -6,9 +6,12 @@ from absl import flags
 
 from tfeff import verbs
 
-flags.DEFINE_string("workdir", None, "The workdir of a finished tfeff.train run.", required=True)
-flags.DEFINE_string("split", "test", "A split of the run's data; validation is what the run itself held out.")
-flags.DEFINE_bool("json", False, "Print the whole report as JSON.")
+
+def define_flags() -> None:
+    """Defines this verb's flags."""
+    flags.DEFINE_string("workdir", None, "The workdir of a finished tfeff.train run.", required=True)
+    flags.DEFINE_string("split", "test", "A split of the run's data; validation is what the run itself held out.")
+    flags.DEFINE_bool("json", False, "Print the whole report as JSON.")
 
 
 def main(argv: list[str]) -> None:
@@ -22,4 +25,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    define_flags()
     verbs.run(main)

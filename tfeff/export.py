@@ -4,9 +4,12 @@ from absl import flags
 
 from tfeff import verbs
 
-flags.DEFINE_string("workdir", None, "The workdir of a finished tfeff.train run.", required=True)
-flags.DEFINE_string("out", None, "Where the SavedModel goes.", required=True)
-flags.DEFINE_bool("overwrite", False, "Replace a SavedModel that is already there.")
+
+def define_flags() -> None:
+    """Defines this verb's flags."""
+    flags.DEFINE_string("workdir", None, "The workdir of a finished tfeff.train run.", required=True)
+    flags.DEFINE_string("out", None, "Where the SavedModel goes.", required=True)
+    flags.DEFINE_bool("overwrite", False, "Replace a SavedModel that is already there.")
 
 
 def main(argv: list[str]) -> None:
@@ -20,4 +23,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    define_flags()
     verbs.run(main)

@@ -7,11 +7,14 @@ from absl import flags
 
 from tfeff import verbs
 
-verbs.define_config()
-flags.adopt_module_key_flags(verbs)  # so that --help shows them
-flags.DEFINE_string("workdir", None, "Where everything is written; see tfeff.training.workdir.", required=True)
-flags.DEFINE_bool("evaluate", True, "Evaluate and export the network when its training is over.")
-flags.DEFINE_bool("profile", False, "Trace some steps for TensorBoard's profiler.")
+
+def define_flags() -> None:
+    """Defines this verb's flags."""
+    verbs.define_config()
+    flags.adopt_module_key_flags(verbs)  # so that --help shows them
+    flags.DEFINE_string("workdir", None, "Where everything is written; see tfeff.training.workdir.", required=True)
+    flags.DEFINE_bool("evaluate", True, "Evaluate and export the network when its training is over.")
+    flags.DEFINE_bool("profile", False, "Trace some steps for TensorBoard's profiler.")
 
 
 def main(argv: list[str]) -> None:
@@ -32,4 +35,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    define_flags()
     verbs.run(main)

@@ -112,7 +112,9 @@ def _remedy(error: Exception) -> str | None:
     first_line = re.sub(r"\{\{.*?\}\} *", "", str(error)).partition("\n")[0]
     # TensorFlow says it in words only.
     if code in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error):
-        return f"no space left on the disk ({first_line}). What was complete is kept; free some space and run again"
+        workdir = str(flags.FLAGS["workdir"].value) if "workdir" in flags.FLAGS else ""
+        place = "" if workdir in first_line else f", writing to {workdir}"  # a full disk often comes without a name
+        return f"no space left on the disk ({first_line}{place}). What was complete is kept; free some and run again"
     if code in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"no permission ({first_line}); choose another place, or make this one readable and writable"
     if code in (errno.EEXIST, errno.ENOTDIR, errno.EIO):

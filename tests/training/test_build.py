@@ -49,7 +49,7 @@ def test_dataset_normalization_reaches_the_network():
     dataset = build.dataset(settings, QUIET)
     images = next(dataset.train.chunks(len(dataset.train))).astype(np.float64)
     assert dataset.mean == pytest.approx([images.mean()], rel=1e-5)
-    assert dataset.deviation == pytest.approx([images.std()], rel=1e-5)
+    assert dataset.std == pytest.approx([images.std()], rel=1e-5)
     network = build.model(settings, dataset.record())
     rescaling = next(layer for layer in network.layers if type(layer).__name__ == "Rescaling")
     standardised = np.asarray(rescaling(images))

@@ -30,5 +30,5 @@ def test_a_policy_by_name_is_taken_unmeasured():
     def make_step():
         raise AssertionError("nothing is to be measured")
 
-    assert precision.choose("mixed_float16", deterministic=False, make_step=make_step) == "mixed_float16"
-    assert precision.choose("auto", deterministic=True, make_step=make_step) == "float32"
+    assert precision.choose("mixed_float16", may_measure=True, make_step=make_step) == "mixed_float16"
+    assert precision.choose("auto", may_measure=False, make_step=make_step) == "float32"

@@ -56,10 +56,12 @@ class Data(Section):
     resolution on the fly. None: the images' own size where they share one, else the model's resolution."""
     train_split: str = "train"
     validation_split: str | None = None
-    """A split of the source; None: held out of the training split (`validation_fraction`)."""
+    """A split of the source; None: its own `validation` split if it has one, else a part held out of the training split
+    (`validation_fraction`)."""
     test_split: str | None = "test"
     validation_fraction: float = 0.1
-    """Stratified share of the training split held out when there is no validation split; 0: no validation."""
+    """Stratified share of the training split held out when there is no validation split. 0: no validation, unless
+    `validation_split` names one."""
     train_examples: int | None = None
     """A stratified subset of the training split, drawn by the seed."""
     folds: int | None = None
@@ -85,6 +87,8 @@ class Data(Section):
             self.wrong("channels", "1 (gray) or 3 (RGB)")
         if self.folds is not None and self.fold >= self.folds:
             self.wrong("fold", f"below folds = {self.folds}")
+        if self.folds is not None and self.validation_split is not None:
+            self.wrong("validation_split", "left out under folds: the fold is the validation part")
         if self.cache == "disk" and self.cache_directory is None:
             self.wrong("cache_directory", 'a directory, since cache is "disk"')
 
@@ -123,7 +127,7 @@ class Schedule(Section):
     name: Literal["constant", "cosine", "exponential", "step", "plateau"] = "cosine"
     warmup_epochs: float = 0.0
     decay_rate: float = 0.97
-    """Factor of `exponential` (each `decay_epochs`), `step` (at each boundary) and `plateau`."""
+    """Factor of `exponential` (each `decay_epochs` after the warm-up), `step` (at each boundary) and `plateau`."""
     decay_epochs: float = 2.4
     boundaries: tuple[float, ...] = ()
     """Epochs at which `step` multiplies by `decay_rate`."""
@@ -200,3 +204,7 @@ class Experiment(Section):
                 "validation loss",
                 value=self.data.validation_fraction,
             )
+        if self.schedule.warmup_epochs >= self.training.epochs:
+            self.schedule.wrong("warmup_epochs", f"below training.epochs = {self.training.epochs}")
+        if self.model.weights is not None and self.data.normalization == "dataset":
+            self.data.wrong("normalization", '"family" with model.weights, which bring their own preprocessing')

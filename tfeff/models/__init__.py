@@ -1,7 +1,7 @@
 """Networks: scaling rules, families, the backbone contract, complexity and pretrained weights."""
 
-from tfeff.models import complexity
-from tfeff.models.applications import from_applications
+from tfeff.models import complexity, preprocessing
+from tfeff.models.applications import from_applications, load_imagenet
 from tfeff.models.backbone import Network, pyramid
 from tfeff.models.build import architecture, build, names
 from tfeff.models.weights import LoadReport, load_weights
@@ -13,7 +13,9 @@ __all__ = [
     "build",
     "complexity",
     "from_applications",
+    "load_imagenet",
     "load_weights",
     "names",
+    "preprocessing",
     "pyramid",
 ]

@@ -12,6 +12,8 @@ import numpy as np
 from tfeff.errors import UserError
 from tfeff.models.preprocessing import STANDARDISATION, per_channel, set_mean, statistics
 
+PREPROCESSING_MEAN, PREPROCESSING_STD = "preprocessing/mean", "preprocessing/std"
+"""Names under which arrays bring their network's preprocessing along, float64 [channels] in pixel units."""
 CHECKPOINT_PREFIX = "model/"  # of a network's variables among those of a training state
 
 
@@ -56,9 +58,10 @@ def load_weights(model: keras.Model, source: str | Path | keras.Model | Mapping[
     """Set all of a network's variables that the source has in the same shape under the same path.
 
     A network with one input channel takes the sum of an RGB stem's kernels over their input channels: on a gray image
-    it then computes what the RGB network computes on that image's three equal channels. A source that is a model (or a
-    `.keras` file) brings its preprocessing along: the network's mean becomes the source's, and a different standard
-    deviation is folded into the stem's kernel. Other sources must have been trained with the network's preprocessing.
+    it then computes what the RGB network computes on that image's three equal channels. A source that is a model, a
+    `.keras` file or a training's checkpoint brings its preprocessing along: the network's mean becomes the source's,
+    and another standard deviation is folded into the stem's kernel. Other sources must have been trained with the
+    network's preprocessing.
     Load before the network is traced by a function of your own: a traced function keeps the mean it has seen.
 
     Args:
@@ -80,6 +83,9 @@ def load_weights(model: keras.Model, source: str | Path | keras.Model | Mapping[
             adopt_preprocessing(model, arrays, *statistics(layers[STANDARDISATION]))
     else:
         arrays = dict(source)
+        given = arrays.pop(PREPROCESSING_MEAN, None), arrays.pop(PREPROCESSING_STD, None)
+        if given[0] is not None and given[1] is not None:
+            adopt_preprocessing(model, arrays, tuple(map(float, given[0])), tuple(map(float, given[1])))
     return assign(model, arrays, origin)
 
 
@@ -148,7 +154,8 @@ def _read(model: keras.Model, path: Path) -> keras.Model | dict[str, np.ndarray]
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
     with np.load(path) as archive:
-        names = [name for name in archive.files if name.startswith(CHECKPOINT_PREFIX)] or archive.files
+        brought = (CHECKPOINT_PREFIX, PREPROCESSING_MEAN, PREPROCESSING_STD)
+        names = [name for name in archive.files if name.startswith(brought)] or archive.files
         return {name.removeprefix(CHECKPOINT_PREFIX): archive[name] for name in names}
 
 

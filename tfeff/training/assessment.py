@@ -14,12 +14,13 @@ from tfeff import evaluation
 from tfeff.data import splits
 from tfeff.data.pipeline import Pipeline
 from tfeff.data.store import Store
+from tfeff.errors import UserError
 from tfeff.models import complexity
 from tfeff.reporting import figure, tables
 from tfeff.reporting.classification import classification_figures, per_class_rows, summary_rows
 from tfeff.reporting.gallery import gallery_figure
 from tfeff.reporting.training_curves import training_figure
-from tfeff.training import build
+from tfeff.training import build, checkpoint
 from tfeff.training.progress import Reporter
 from tfeff.training.tensorboard import Board
 from tfeff.training.workdir import Workdir, write
@@ -103,11 +104,15 @@ def conclude(workdir: Workdir, reporter: Reporter) -> Assessment | None:
         The assessment, or None when the source has no test split and nothing was held out.
     """
     settings, rows = workdir.config(), workdir.rows()
+    _, kept = checkpoint.load(workdir.final)
+    row = next((row for row in rows if row["epoch"] == kept["epoch"]), None)
+    if row is None:
+        raise UserError(f"{workdir.path}: metrics.jsonl has no row of epoch {kept['epoch']}, whose weights were kept")
     curves = figure.save(training_figure(rows, title=settings.model.name), workdir.figures / "training")
     test = settings.data.test_split
     known = build.split_names(settings)
     split = test if test is not None and splits.canonical_name(test) in known else "validation"
-    held_out = split != "validation" or settings.data.validation_split or workdir.dataset()["validation_examples"]
+    held_out = split != "validation" or workdir.dataset()["validation_examples"]
     assessment = assess(workdir, split, reporter) if held_out else None
     model = build.trained_model(workdir)
     counted = complexity.count(model)
@@ -118,13 +123,14 @@ def conclude(workdir: Workdir, reporter: Reporter) -> Assessment | None:
         "macs": counted.macs,
         "activation_bytes": counted.activation_bytes,
         "epochs": rows[-1]["epoch"],
+        "kept_epoch": row["epoch"],
         "training_seconds": sum(row["seconds"] for row in rows),
         "images_per_second": float(np.median([row["images_per_second"] for row in rows])),
         "input_wait": float(np.median([row["input_wait"] for row in rows])),
-        "train_accuracy": rows[-1]["train_accuracy"],
+        "train_accuracy": row["train_accuracy"],
     }
-    if "validation_accuracy" in rows[-1]:
-        result["validation_accuracy"] = rows[-1]["validation_accuracy"]
+    if "validation_accuracy" in row:
+        result["validation_accuracy"] = row["validation_accuracy"]
     if assessment is not None:
         result |= {
             "split": split,

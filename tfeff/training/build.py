@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tfeff import config, models
 from tfeff.data import catalog, splits
@@ -16,6 +17,8 @@ from tfeff.data.statistics import channel_statistics
 from tfeff.data.store import Store
 from tfeff.errors import UserError, nearest
 from tfeff.training import checkpoint, optimizers, schedules
+from tfeff.training.averaging import Average
+from tfeff.training.step import Step
 from tfeff.training.workdir import Workdir
 
 Progress = Callable[[str, int, int], None]
@@ -31,7 +34,9 @@ class Dataset:
     class_names: tuple[str, ...]
     image_size: tuple[int, int]
     mean: tuple[float, ...]
-    deviation: tuple[float, ...]
+    std: tuple[float, ...]
+    fingerprint: str
+    """Of everything that the sources list: other images, another fingerprint."""
 
     @property
     def skipped(self) -> tuple[str, ...]:
@@ -45,7 +50,8 @@ class Dataset:
             "class_names": list(self.class_names),
             "image_size": list(self.image_size),
             "mean": list(self.mean),
-            "deviation": list(self.deviation),
+            "std": list(self.std),
+            "fingerprint": self.fingerprint,
             "train_examples": len(self.train),
             "validation_examples": len(self.validation) if self.validation is not None else 0,
             "train_class_counts": np.bincount(self.train.source.labels, minlength=len(self.class_names)).tolist(),
@@ -70,7 +76,9 @@ def check(settings: config.Experiment, replicas: int) -> None:
             f"config: training.batch_size is {training.batch_size}; it should be a multiple of {parts} "
             f"({replicas} devices x training.accumulation_steps)"
         )
-    known = catalog.splits(data.source)
+    if training.xla and replicas > 1:
+        raise UserError("config: training.xla compiles the step of a single device; leave it off with several")
+    known = split_names(settings)
     if data.test_split is not None and splits.canonical_name(data.test_split) not in known:
         if data.test_split != config.Data.test_split:
             raise UserError(
@@ -78,8 +86,7 @@ def check(settings: config.Experiment, replicas: int) -> None:
                 f"{nearest(data.test_split, known)}"
             )
     elif data.test_split is not None and data.source.startswith("folder:"):  # a listing; others would read all images
-        train = catalog.load(data.source, data.train_split, channels=data.channels)
-        _same_classes(train, catalog.load(data.source, data.test_split, channels=data.channels), data.test_split)
+        _same_classes(open_source(settings, data.train_split), open_source(settings, data.test_split), data.test_split)
 
 
 def dataset(settings: config.Experiment, progress: Progress) -> Dataset:
@@ -90,30 +97,42 @@ def dataset(settings: config.Experiment, progress: Progress) -> Dataset:
     """
     data = settings.data
     source = open_source(settings, data.train_split)
+    fingerprints = [source.fingerprint]
     size = image_size(settings, source)
     train = store(settings, source, size, progress)
     validation: Store | None = None
+    own_validation = validation_split(settings)
     if data.train_examples is not None:
         train = train.take(splits.subset(train.source.labels, data.train_examples, settings.seed))
     if data.folds is not None:
         fold = splits.k_folds(train.source.labels, data.folds, settings.seed)[data.fold]
         train, validation = train.take(fold.train), train.take(fold.validation)
-    elif data.validation_split is not None:
-        held_out = open_source(settings, data.validation_split)
-        _same_classes(source, held_out, data.validation_split)
+    elif own_validation is not None:
+        held_out = open_source(settings, own_validation)
+        _same_classes(source, held_out, own_validation)
+        fingerprints.append(held_out.fingerprint)
         validation = store(settings, held_out, size, progress)
     elif data.validation_fraction > 0:
         fold = splits.holdout(train.source.labels, data.validation_fraction, settings.seed)
         train, validation = train.take(fold.train), train.take(fold.validation)
-    mean, deviation = channel_statistics(train) if data.normalization == "dataset" else ((), ())
+    mean, std = channel_statistics(train) if data.normalization == "dataset" else ((), ())
     return Dataset(
         train=train,
         validation=validation,
         class_names=source.class_names,
         image_size=size,
         mean=tuple(map(float, mean)),
-        deviation=tuple(map(float, deviation)),
+        std=tuple(map(float, std)),
+        fingerprint=" ".join(fingerprints),
     )
+
+
+def validation_split(settings: config.Experiment) -> str | None:
+    """The split of the source that validates, or None where a part of the training split does, or nothing."""
+    data = settings.data
+    if data.validation_split is not None or data.folds is not None or data.validation_fraction == 0:
+        return data.validation_split
+    return "validation" if "validation" in split_names(settings) else None
 
 
 def split(settings: config.Experiment, name: str, record: dict[str, Any], progress: Progress) -> Store:
@@ -125,7 +144,9 @@ def split(settings: config.Experiment, name: str, record: dict[str, Any], progre
     Raises:
         UserError: for an unknown split, or one whose classes are not the network's.
     """
-    if name == "validation" and settings.data.validation_split is None:
+    if splits.canonical_name(name) == "validation":
+        name = validation_split(settings) or name
+    if splits.canonical_name(name) == "validation" and validation_split(settings) is None:
         held_out = dataset(settings, progress).validation
         if held_out is None:
             raise UserError("--split=validation: this run held no images out (data.validation_fraction is 0)")
@@ -173,26 +194,43 @@ def store(settings: config.Experiment, source: Source, size: tuple[int, int], pr
 
 
 def model(settings: config.Experiment, record: dict[str, Any]) -> keras.Model:
-    """The network of an experiment, under the present dtype policy and strategy.
+    """The network of an experiment, randomly initialised, under the present dtype policy and strategy.
 
     Args:
-        record: the workdir's `dataset.json` (`Dataset.record`).
+        record: the workdir's `dataset.json`; its `mean` and `std`, if any, are the network's preprocessing.
     """
-    section = settings.model
     options = _options(settings)
     if record["mean"]:
-        options |= {"mean": record["mean"], "std": record["deviation"]}
-    if settings.training.synchronized_batch_norm:
-        options["synchronized"] = True
+        options |= {"mean": record["mean"], "std": record["std"]}
     keras.utils.set_random_seed(settings.seed)
     return models.build(
-        section.name,
+        settings.model.name,
         num_classes=len(record["class_names"]),
-        resolution=section.resolution,
+        resolution=settings.model.resolution,
         channels=settings.data.channels,
-        weights=section.weights,
+        synchronized=settings.training.synchronized_batch_norm,
         **options,
     )
+
+
+def initial_weights(settings: config.Experiment, network: keras.Model) -> models.LoadReport | None:
+    """Loads the weights that the config starts from, if any; what was loaded and what did not fit.
+
+    Raises:
+        UserError: for a file that is not there or of which nothing fits, or a failed download.
+    """
+    source = settings.model.weights
+    if source is None:
+        return None
+    if source == "imagenet":
+        return models.load_imagenet(network, settings.model.name)
+    return models.load_weights(network, source)
+
+
+def preprocessing(network: keras.Model) -> dict[str, Any]:
+    """The network's per-channel `mean` and `std`, for `dataset.json`."""
+    mean, std = models.preprocessing.statistics(network.get_layer(models.preprocessing.STANDARDISATION))
+    return {"mean": list(mean), "std": list(std)}
 
 
 def _options(settings: config.Experiment) -> dict[str, Any]:
@@ -267,6 +305,27 @@ def optimizer(settings: config.Experiment, network: keras.Model, replicas: int) 
         clip_norm=section.clip_norm,
         replicas=replicas,
         loss_scaling=keras.mixed_precision.dtype_policy().name == "mixed_float16",
+    )
+
+
+def step(
+    settings: config.Experiment,
+    network: keras.Model,
+    strategy: tf.distribute.Strategy,
+    update: keras.optimizers.Optimizer,
+    average: Average | None = None,
+) -> Step:
+    """The compiled work on a batch."""
+    training = settings.training
+    return Step(
+        network,
+        update,
+        strategy,
+        batch_size=training.batch_size,
+        label_smoothing=training.label_smoothing,
+        accumulation_steps=training.accumulation_steps,
+        average=average,
+        xla=training.xla,
     )
 
 

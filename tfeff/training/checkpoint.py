@@ -29,7 +29,7 @@ def save(path: Path, arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as file:
-            np.savez(file, allow_pickle=False, **{RECORD: np.array(json.dumps(record))}, **arrays)
+            np.savez(file, **{RECORD: np.array(json.dumps(record)), **arrays})  # type: ignore[arg-type]
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)

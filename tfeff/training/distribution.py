@@ -12,9 +12,13 @@ def strategy(name: str) -> tf.distribute.Strategy:
     """The strategy that `name` says; `auto`: the workers that TF_CONFIG names, else all GPUs, else one device.
 
     Raises:
-        UserError: for `multi_worker` without a usable TF_CONFIG.
+        UserError: for `multi_worker` without a usable TF_CONFIG, or several workers under another strategy.
     """
     workers = _workers()
+    if len(workers) > 1 and name in ("single", "mirrored"):
+        raise UserError(
+            f"training.strategy is {name}, but TF_CONFIG names {len(workers)} workers; unset one of the two"
+        )
     if name == "auto":
         several = len(tf.config.list_physical_devices("GPU")) > 1
         name = "multi_worker" if len(workers) > 1 else "mirrored" if several else "single"
@@ -46,7 +50,11 @@ def worker_count() -> int:
 
 
 def _workers() -> list[str]:
-    return list(_tf_config().get("cluster", {}).get("worker", []))
+    cluster = dict(_tf_config().get("cluster", {}))
+    workers = list(cluster.pop("worker", []))
+    if cluster:
+        raise UserError(f'TF_CONFIG: tasks of type {", ".join(cluster)}; name all of them under "worker"')
+    return workers
 
 
 def _tf_config() -> dict:

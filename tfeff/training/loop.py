@@ -7,6 +7,7 @@ there is one, then update, measure and save until the last epoch.
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ import tensorflow as tf
 
 from tfeff import config
 from tfeff.data.pipeline import Pipeline
-from tfeff.errors import Interrupted, UserError, WorkerLostError
+from tfeff.errors import UserError, WorkerLostError
 from tfeff.training import build, checkpoint, distribution, precision
 from tfeff.training.averaging import Average
 from tfeff.training.interruption import Interruption
+from tfeff.training.profiler import Profiler
 from tfeff.training.progress import Reporter
 from tfeff.training.state import State
 from tfeff.training.step import Batch, Step
@@ -30,7 +32,6 @@ from tfeff.training.workdir import Workdir
 SECONDS_BETWEEN_READINGS = 1.0
 """How often the loss is fetched from the device, checked and shown; between readings steps follow each other freely."""
 AUGMENTED_SAMPLES = 16
-PROFILED_STEPS = range(10, 20)
 
 
 def train(settings: config.Experiment, directory: str | Path, *, profile: bool = False) -> Workdir:
@@ -45,12 +46,13 @@ def train(settings: config.Experiment, directory: str | Path, *, profile: bool =
         The workdir, with the weights to evaluate in `checkpoints/final.npz`.
 
     Raises:
-        UserError: for bad images or settings, a workdir of another experiment, a loss that is not finite.
+        UserError: for bad images or settings, a workdir of another experiment, training that diverges.
         Interrupted: after Ctrl-C or SIGTERM, once the state is saved.
         WorkerLostError: when another worker of a distributed run is gone.
     """
     workdir = Workdir(directory)
     strategy = distribution.strategy(settings.training.strategy)
+    worker = distribution.worker_index(), distribution.worker_count()
     chief = distribution.is_chief()
     reporter = Reporter(quiet=not chief)
     if chief:
@@ -65,29 +67,41 @@ def train(settings: config.Experiment, directory: str | Path, *, profile: bool =
     with Interruption() as interruption, reporter.bars():
 
         def reading(name: str, done: int, total: int) -> None:
-            interruption.check("no step was taken yet")
+            interruption.check("nothing is lost")
             reporter.reading(name, done, total)
 
         build.check(settings, strategy.num_replicas_in_sync)
         dataset = build.dataset(settings, reading)
         if dataset.skipped:
             reporter.say(f"left out {len(dataset.skipped)} corrupt images, the first {dataset.skipped[0]}")
-        if chief:
-            workdir.write_dataset(dataset.record())
         saved = workdir.checkpoints.load_latest(reporter.say)
-        policy = saved[2]["precision"] if saved else _precision(settings, dataset)
+        if saved is None:
+            record = dataset.record()
+            policy = _precision(settings, record, reporter, interruption)
+        else:
+            record = workdir.dataset()
+            policy = saved[2]["precision"]
+            if record["fingerprint"] != dataset.fingerprint:
+                raise UserError(
+                    f"the images of {settings.data.source} have changed since this run began; put them back, or give "
+                    "another --workdir"
+                )
         keras.mixed_precision.set_dtype_policy(policy)
 
         with strategy.scope():
-            model = build.model(settings, dataset.record())
+            model = build.model(settings, record)
+            loaded = build.initial_weights(settings, model) if saved is None else None
             optimizer = build.optimizer(settings, model, strategy.num_replicas_in_sync)
             decay = settings.training.ema_decay
             average = Average(model, decay) if decay is not None else None
-        resolution = model.resolution
-        worker = distribution.worker_index(), distribution.worker_count()
-        pipeline = build.training_pipeline(settings, dataset.train, resolution, worker)
-        held_out = dataset.validation
-        validation = build.evaluation_pipeline(settings, held_out, resolution, worker) if held_out is not None else None
+        if loaded is not None:
+            reporter.say(f"{settings.model.weights}: {loaded}")
+        if chief and saved is None:
+            workdir.write_dataset(record | build.preprocessing(model))
+        pipeline = build.training_pipeline(settings, dataset.train, model.resolution, worker)
+        validation: Pipeline | None = None
+        if dataset.validation is not None:
+            validation = build.evaluation_pipeline(settings, dataset.validation, model.resolution, worker)
         state = State(
             model=model,
             optimizer=optimizer,
@@ -97,72 +111,80 @@ def train(settings: config.Experiment, directory: str | Path, *, profile: bool =
             precision=policy,
         )
         if saved is not None:
-            path, arrays, record = saved
-            state.restore(arrays, record)
+            path, arrays, kept = saved
+            state.restore(arrays, kept)
             reporter.say(f"going on from step {state.step:,} ({path})")
         reporter.say(
-            f"{settings.model.name} at {resolution}x{resolution}: {model.count_params():,} parameters, {policy}, "
-            f"{len(dataset.train):,} training images, {pipeline.steps_per_epoch:,} steps an epoch"
+            f"{settings.model.name} at {model.resolution}x{model.resolution}: {model.count_params():,} parameters, "
+            f"{policy}, {len(dataset.train):,} training images, {pipeline.steps_per_epoch:,} steps an epoch"
         )
-        run = _Run(settings, workdir, strategy, reporter, interruption, state, pipeline, validation, chief, profile)
+        run = _Run(
+            settings=settings,
+            workdir=workdir,
+            strategy=strategy,
+            reporter=reporter,
+            interruption=interruption,
+            state=state,
+            step=build.step(settings, model, strategy, optimizer, average),
+            pipeline=pipeline,
+            validation=validation,
+            board=Board(workdir.tensorboard) if chief else None,
+            profiler=Profiler(workdir.tensorboard) if chief and profile else None,
+        )
         try:
             run.go()
         except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
             if distribution.worker_count() == 1:
                 raise
             raise WorkerLostError("another worker is gone") from error
+        finally:
+            run.close()
     return workdir
 
 
+@dataclass(kw_only=True)
 class _Run:
-    """The epochs of one run, with what they share."""
+    """The epochs of one run, with what they share; only the chief, the first worker, has a board and writes files."""
 
-    def __init__(
-        self,
-        settings: config.Experiment,
-        workdir: Workdir,
-        strategy: tf.distribute.Strategy,
-        reporter: Reporter,
-        interruption: Interruption,
-        state: State,
-        pipeline: Pipeline,
-        validation: Pipeline | None,
-        chief: bool,
-        profile: bool,
-    ):
-        self.settings, self.workdir, self.strategy, self.reporter = settings, workdir, strategy, reporter
-        self.interruption, self.state, self.chief, self.profile = interruption, state, chief, profile
-        self.pipeline, self.validation = pipeline, validation
-        training = settings.training
-        self.step = Step(
-            state.model,
-            state.optimizer,
-            strategy,
-            batch_size=training.batch_size,
-            label_smoothing=training.label_smoothing,
-            accumulation_steps=training.accumulation_steps,
-            average=state.average,
-            xla=training.xla,
-        )
-        self.total_steps = training.epochs * pipeline.steps_per_epoch
-        self.board = Board(workdir.tensorboard) if chief else None
+    settings: config.Experiment
+    workdir: Workdir
+    strategy: tf.distribute.Strategy
+    reporter: Reporter
+    interruption: Interruption
+    state: State
+    step: Step
+    pipeline: Pipeline
+    validation: Pipeline | None
+    board: Board | None
+    profiler: Profiler | None
+
+    def __post_init__(self) -> None:
+        self.epochs = self.settings.training.epochs
+        self.batch_size = self.settings.training.batch_size
+        self.total_steps = self.epochs * self.pipeline.steps_per_epoch
+        if self.validation is not None:
+            self.validation_batches = self._distributed(self.validation.evaluation_batches())
 
     def go(self) -> None:
         """Trains to the end, epoch by epoch."""
         state = self.state
-        if self.chief:
-            self.workdir.rewind(state.step)
         if self.board:
+            self.workdir.rewind(state.step)
             self.board.settings(self.settings)
-        batches = self._batches()
+        batches = iter(self._distributed(self.pipeline.training_batches(self.epochs, state.step)))
         self.reporter.start(self.total_steps, state.step)
         while state.step < self.total_steps and not state.stopping.exhausted:
             row = self._epoch(batches)
             row |= self._validate()
             self._end_epoch(row)
-            self.interruption.check(f"state saved at step {state.step:,}")
-        if self.chief:
+            self.interruption.check(self._kept())
+        if self.board:
             self._finish()
+
+    def close(self) -> None:
+        """Writes what the event files still lack."""
+        if self.profiler:
+            self.profiler.close()
         if self.board:
             self.board.close()
 
@@ -170,48 +192,49 @@ class _Run:
         """Trains to the end of the present epoch; its metrics."""
         state, steps = self.state, self.pipeline.steps_per_epoch
         end = (state.step // steps + 1) * steps
-        began = last_reading = last_saved = time.perf_counter()
-        first, at_reading, waited, unread = state.step, state.step, 0.0, []
+        last_reading = last_saved = time.perf_counter()
+        at_reading, unread = state.step, list[tf.Tensor]()
         while state.step < end:
+            if self.profiler:
+                self.profiler.step()
             asked = time.perf_counter()
             batch = next(batches)
-            waited += time.perf_counter() - asked
-            if state.step == 0 and self.board and self.strategy.num_replicas_in_sync == 1:
-                self.board.samples(batch["image"][:AUGMENTED_SAMPLES].numpy())
-            if self.profile:
-                self._profile()
+            state.waited += time.perf_counter() - asked
+            if state.step == 0 and self.board:
+                images = self.strategy.experimental_local_results(batch["image"])[0]
+                self.board.samples(images[:AUGMENTED_SAMPLES].numpy())
             unread.append(self.step.train(batch, step=state.step, learning_rate=state.schedule(state.step)))
             state.step += 1
+            stop = self.interruption.signal_number is not None
+            save = time.perf_counter() - last_saved > self.settings.training.checkpoint_seconds
 
-            now = time.perf_counter()
-            if now - last_reading > SECONDS_BETWEEN_READINGS or state.step == end or self.interruption.signal_number:
+            if stop or save or state.step == end or time.perf_counter() - last_reading > SECONDS_BETWEEN_READINGS:
                 loss = self._read(unread)
-                speed = (state.step - at_reading) * self.settings.training.batch_size / (now - last_reading)
+                now = time.perf_counter()
+                state.seconds += now - last_reading
+                speed = (state.step - at_reading) * self.batch_size / (now - last_reading)
                 last_reading, at_reading = now, state.step
                 self.reporter.advance(state.step, speed, loss)
                 if self.board:
                     self.board.training(state.step, loss, state.schedule(state.step - 1), speed)
-            if self.interruption.signal_number:
+            if (stop or save) and state.step < end:  # at the end there is more to do before the state is whole
                 self._save()
-                raise Interrupted(self.interruption.signal_number, f"state saved at step {state.step:,}")
-            if now - last_saved > self.settings.training.checkpoint_seconds and state.step < end:
-                self._read(unread)
-                self._save()
-                last_saved = now
+                self.interruption.check(self._kept())
+                last_reading = last_saved = time.perf_counter()
 
-        seconds = time.perf_counter() - began
         loss, right, images = state.sums
-        state.sums = np.zeros(3)
-        return {
+        row = {
             "epoch": state.step // steps,
             "step": state.step,
             "train_loss": loss / images,
             "train_accuracy": right / images,
             "learning_rate": state.schedule(state.step - 1),
-            "images_per_second": (state.step - first) * self.settings.training.batch_size / seconds,
-            "input_wait": waited / seconds,
-            "seconds": seconds,
+            "images_per_second": steps * self.batch_size / state.seconds,
+            "input_wait": state.waited / state.seconds,
+            "seconds": state.seconds,
         }
+        state.sums, state.seconds, state.waited = np.zeros(3), 0.0, 0.0
+        return row
 
     def _read(self, unread: list[tf.Tensor]) -> float:
         """Adds what the device has summed to the epoch's sums; the mean loss since the last reading.
@@ -237,33 +260,41 @@ class _Run:
         if average is not None:
             average.swap()
         sums = np.zeros(3)
-        for batch in self._distributed(self.validation.evaluation_batches()):
+        for batch in self.validation_batches:
             sums += np.asarray(self.step.measure(batch), np.float64)
         if average is not None:
             average.swap()
-        return {"validation_loss": sums[0] / sums[2], "validation_accuracy": sums[1] / sums[2]}
+        loss = sums[0] / sums[2]
+        if not math.isfinite(loss):
+            raise self._diverged(f"the validation loss is {loss}")
+        return {"validation_loss": loss, "validation_accuracy": sums[1] / sums[2]}
 
     def _end_epoch(self, row: dict[str, Any]) -> None:
         state = self.state
         if self.validation is not None:
             state.schedule.observe(row["validation_loss"])
-            if state.stopping.observe(row["validation_loss"]) and self.chief:
+            if state.stopping.observe(row["validation_loss"]) and self.board and self._keeps_best():
                 self.workdir.checkpoints.save_best(state.weights(), {"epoch": row["epoch"]})
-        if self.chief:
-            self.workdir.append_row(row)
-        self._save()
         if self.board:
+            self.workdir.append_row(row)
             self.board.epoch(row)
-        self.reporter.epoch(row, self.settings.training.epochs)
+        self._save()
+        self.reporter.epoch(row, self.epochs)
 
     def _save(self) -> None:
-        if self.chief:
-            arrays = self.state.arrays()
-            # The last update can spoil the weights while its loss, taken before it, is still finite.
-            for name, array in arrays.items():
-                if not np.isfinite(array).all():
-                    raise self._diverged(f"{name} holds numbers that are not finite")
-            self.workdir.checkpoints.save(self.state.step, arrays, self.state.record())
+        if not self.board:
+            return
+        arrays = self.state.arrays()
+        # The last update can spoil the weights while its loss, taken before it, is still finite.
+        for name, array in arrays.items():
+            if not np.isfinite(array).all():
+                raise self._diverged(f"{name} holds numbers that are not finite")
+        self.workdir.checkpoints.save(self.state.step, arrays, self.state.record())
+
+    def _kept(self) -> str:
+        if self.board:
+            return f"state saved at step {self.state.step:,}"
+        return "this worker has stopped; the first one keeps the state, and the others wait for its return"
 
     def _diverged(self, what: str) -> UserError:
         epoch = (self.state.step - 1) // self.pipeline.steps_per_epoch + 1
@@ -275,51 +306,53 @@ class _Run:
             f"(schedule.warmup_epochs) or clipping (optimizer.clip_norm); the same command would end here again{kept}"
         )
 
+    def _keeps_best(self) -> bool:
+        return self.settings.training.keep == "best" or self.settings.training.early_stopping_epochs is not None
+
     def _finish(self) -> None:
         """Writes the weights that the config keeps."""
-        training = self.settings.training
-        keep_best = training.keep == "best" or training.early_stopping_epochs is not None
-        if keep_best and self.workdir.checkpoints.best.is_file():
-            checkpoint.save(self.workdir.final, *checkpoint.load(self.workdir.checkpoints.best))
+        if self._keeps_best():
+            arrays, record = checkpoint.load(self.workdir.checkpoints.best)
         else:
-            checkpoint.save(self.workdir.final, self.state.weights(), {"step": self.state.step})
-
-    def _batches(self) -> Iterator[Batch]:
-        epochs = self.settings.training.epochs
-        return iter(self._distributed(self.pipeline.training_batches(epochs, self.state.step)))
+            arrays, record = self.state.weights(), {"epoch": self.state.step // self.pipeline.steps_per_epoch}
+        checkpoint.save(self.workdir.final, arrays, record)
 
     def _distributed(self, batches: tf.data.Dataset) -> Any:
-        """`batches` (this worker's share of each) cut among this worker's devices."""
+        """`batches` (this worker's share of each) cut among this worker's devices, and on their way there."""
         replicas = self.strategy.num_replicas_in_sync
         if replicas == 1:
-            return batches
+            gpus = tf.config.list_logical_devices("GPU")
+            return batches.apply(tf.data.experimental.prefetch_to_device(gpus[0].name)) if gpus else batches
         local = replicas // distribution.worker_count()
         if local > 1:
-            batches = batches.rebatch(self.settings.training.batch_size // replicas)
+            batches = batches.rebatch(self.batch_size // replicas)
         return self.strategy.distribute_datasets_from_function(lambda context: batches)
 
-    def _profile(self) -> None:
-        if self.state.step == PROFILED_STEPS.start:
-            tf.profiler.experimental.start(str(self.workdir.tensorboard))
-        if self.state.step == PROFILED_STEPS.stop:
-            tf.profiler.experimental.stop()
 
-
-def _precision(settings: config.Experiment, dataset: build.Dataset) -> str:
+def _precision(
+    settings: config.Experiment, record: dict[str, Any], reporter: Reporter, interruption: Interruption
+) -> str:
     """The dtype policy of a run that starts afresh."""
+    training = settings.training
+    strategy = tf.distribute.get_strategy()
 
     def make_step() -> Any:
-        model = build.model(settings, dataset.record())
-        optimizer = build.optimizer(settings, model, 1)
-        batch_size = settings.training.batch_size
-        step = Step(model, optimizer, tf.distribute.get_strategy(), batch_size=batch_size)
-        shape = (batch_size, model.resolution, model.resolution, settings.data.channels)
+        reporter.say(f"precision=auto: timing steps in {keras.mixed_precision.dtype_policy().name}")
+        model = build.model(settings, record)
+        step = build.step(settings, model, strategy, build.optimizer(settings, model, 1))
+        shape = (training.batch_size, model.resolution, model.resolution, settings.data.channels)
         batch = {
             "image": tf.random.uniform(shape, 0, 255),
-            "label": tf.one_hot(tf.zeros(batch_size, tf.int32), len(dataset.class_names)),
-            "weight": tf.ones(batch_size),
+            "label": tf.one_hot(tf.zeros(training.batch_size, tf.int32), len(record["class_names"])),
+            "weight": tf.ones(training.batch_size),
         }
-        return lambda: step.train(batch, step=0, learning_rate=0.0).numpy()
 
-    training = settings.training
-    return precision.choose(training.precision, deterministic=training.deterministic, make_step=make_step)
+        def run() -> None:
+            interruption.check("nothing is lost")
+            step.train(batch, step=0, learning_rate=0.0).numpy()
+
+        return run
+
+    # Workers that measured each for itself could come to different results.
+    may_measure = not training.deterministic and distribution.worker_count() == 1
+    return precision.choose(training.precision, may_measure=may_measure, make_step=make_step)

@@ -14,7 +14,7 @@ LEAST_GAIN = 1.05
 must not choose it."""
 
 
-def choose(requested: str, *, deterministic: bool, make_step: Callable[[], Callable[[], None]]) -> str:
+def choose(requested: str, *, may_measure: bool, make_step: Callable[[], Callable[[], None]]) -> str:
     """The Keras dtype policy for `requested`; `auto` is never slower than float32 on this device.
 
     On a GPU with bfloat16 units (compute capability 8.0, Ampere) `auto` is mixed_bfloat16, on one with float16 units
@@ -23,7 +23,8 @@ def choose(requested: str, *, deterministic: bool, make_step: Callable[[], Calla
 
     Args:
         requested: `auto` or a policy's name, which is taken as it is.
-        deterministic: a choice by stopwatch could change from run to run; it is float32 then.
+        may_measure: whether a stopwatch may decide; float32 on CPUs where it may not (a deterministic run, or workers
+            that could come to different results).
         make_step: builds, under the present dtype policy, a function that runs one training step to its end.
     """
     if requested != "auto":
@@ -34,7 +35,7 @@ def choose(requested: str, *, deterministic: bool, make_step: Callable[[], Calla
             tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0)) for gpu in gpus
         )
         return "mixed_bfloat16" if capability >= (8, 0) else "mixed_float16" if capability >= (7, 0) else "float32"
-    if deterministic or not _cpu_multiplies_bfloat16():
+    if not may_measure or not _cpu_multiplies_bfloat16():
         return "float32"
     return faster("float32", "mixed_bfloat16", make_step)
 

@@ -29,9 +29,13 @@ class State:
     step: int = 0
     sums: np.ndarray = field(default_factory=lambda: np.zeros(3))
     """Loss, right answers and images of the epoch so far."""
+    seconds: float = 0.0
+    """Training time of the epoch so far."""
+    waited: float = 0.0
+    """Of which spent waiting for input."""
 
     def weights(self) -> dict[str, np.ndarray]:
-        """The weights that evaluation uses, `model/<path>`: the average where there is one."""
+        """The weights that evaluation uses, `model/<path>` (the average where there is one), and the preprocessing."""
         values = self.average.variables if self.average else [weight.value for weight in self.model.weights]
         return {f"model/{weight.path}": value.numpy() for weight, value in zip(self.model.weights, values, strict=True)}
 
@@ -44,6 +48,8 @@ class State:
         return {
             "step": self.step,
             "sums": self.sums.tolist(),
+            "seconds": self.seconds,
+            "waited": self.waited,
             "precision": self.precision,
             "schedule": self.schedule.state(),
             "stopping": self.stopping.state(),
@@ -56,8 +62,9 @@ class State:
             UserError: when the checkpoint is of another network or optimizer.
         """
         variables = self._variables()
-        if variables.keys() != arrays.keys():
-            odd = sorted(variables.keys() ^ arrays.keys())
+        there, here = ({name: tuple(value.shape) for name, value in side.items()} for side in (arrays, variables))
+        if there != here:
+            odd = sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name))
             raise UserError(
                 f"the checkpoint is of another network or optimizer: {odd[0]} and {len(odd) - 1} others differ"
             )
@@ -65,6 +72,7 @@ class State:
             variable.assign(arrays[name])
         self.step = record["step"]
         self.sums = np.array(record["sums"])
+        self.seconds, self.waited = record["seconds"], record["waited"]
         self.schedule.restore(record["schedule"])
         self.stopping.restore(record["stopping"])
 
