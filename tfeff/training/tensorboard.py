@@ -100,6 +100,9 @@ def sheet(images: np.ndarray) -> np.ndarray:
 
     Returns:
         uint8 [rows · (h · k + 1), columns · (w · k + 1), c], enlarged k times; about square, white lines between.
+
+    >>> sheet(np.zeros((5, 32, 48, 3), np.float32)).shape  # 2 rows of 3, enlarged three times
+    (194, 435, 3)
     """
     n, height, width, channels = images.shape
     enlargement = math.ceil(SAMPLE_SIDE / min(height, width))
