@@ -115,8 +115,12 @@ def residual_sum(
     unit: ConvolutionUnit, x: keras.KerasTensor, y: keras.KerasTensor, strides: int, name: str
 ) -> keras.KerasTensor:
     """ReLU(shortcut(x) + y): the identity where the shapes agree, else a projection."""
-    if strides != 1 or x.shape[-1] != y.shape[-1]:
-        x = unit(x, y.shape[-1], 1, strides=strides, activate=False, name=f"{name}_shortcut_conv")
+    if strides != 1:
+        # Every second pixel, then 1x1 at stride 1: the same numbers as 1x1 at stride 2, whose filter gradient in oneDNN
+        # (TensorFlow 2.21 on CPUs) writes out of bounds for some sides and few channels, and kills the process.
+        x = keras.layers.AveragePooling2D(1, strides=strides, name=f"{name}_shortcut_pool")(x)
+    if x.shape[-1] != y.shape[-1]:
+        x = unit(x, y.shape[-1], 1, activate=False, name=f"{name}_shortcut_conv")
     x = keras.layers.Add(name=f"{name}_add")([x, y])
     return keras.layers.Activation(unit.activation, name=f"{name}_out")(x)
 
