@@ -42,8 +42,7 @@ class StochasticDepth(keras.layers.Layer):
             return inputs
         shape = (ops.shape(inputs)[0],) + (1,) * (len(inputs.shape) - 1)
         survives = keras.random.uniform(shape, seed=self.seed_generator, dtype="float32") < self.survival_probability
-        # Selected, not multiplied: the gradient of a product would keep the branch in memory.
-        return ops.where(survives, inputs / self.survival_probability, 0.0)
+        return inputs * (ops.cast(survives, inputs.dtype) / self.survival_probability)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Same as the input's."""
