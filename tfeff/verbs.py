@@ -110,6 +110,8 @@ def _remedy(error: Exception) -> str | None:
     """What to do about an error of the machine, or None when it is the program's own."""
     code = error.errno if isinstance(error, OSError) else None
     first_line = re.sub(r"\{\{.*?\}\} *", "", str(error)).partition("\n")[0]
+    if "UserError: " in first_line:  # raised while tf.data read an image
+        return first_line.partition("UserError: ")[2]
     # TensorFlow says it in words only.
     if code in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error):
         workdir = str(flags.FLAGS["workdir"].value) if "workdir" in flags.FLAGS else ""

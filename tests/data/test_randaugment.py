@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import tensorflow as tf
 
@@ -40,6 +42,31 @@ def test_identity_is_drawn_as_often_as_any_other():
     unchanged = (randaugment.randaugment(IMAGES, 1, 10, draws()).numpy() == IMAGES.numpy()).all(axis=(1, 2, 3))
     # Solarising from level 0 and the others all change this picture; 400 / 14 = 29 +- 5.
     assert 14 <= unchanged.sum() <= 45
+
+
+# Table 9: 25 sub-policies, two operations each, with probability in percent and magnitude ("-" where it has none).
+TABLE_9 = """
+posterize 40 8, rotate 60 9;        solarize 60 5, auto_contrast 60 -;  equalize 80 -, equalize 60 -
+posterize 60 7, posterize 60 6;     equalize 40 -, solarize 20 4;       equalize 40 -, rotate 80 8
+solarize 60 3, equalize 60 -;       posterize 80 5, equalize 100 -;     rotate 20 3, solarize 60 8
+equalize 60 -, posterize 40 6;      rotate 80 8, color 40 0;            rotate 40 9, equalize 60 -
+equalize 0 -, equalize 80 -;        invert 60 -, equalize 100 -;        color 60 4, contrast 100 8
+rotate 80 8, color 100 2;           color 80 8, solarize 80 7;          sharpness 40 7, invert 60 -
+shear_x 60 5, equalize 100 -;       color 40 0, equalize 60 -;          equalize 40 -, solarize 20 4
+solarize 60 5, auto_contrast 60 -;  invert 60 -, equalize 100 -;        color 60 4, contrast 100 8
+equalize 80 -, equalize 60 -
+"""
+
+
+def test_the_policy_is_the_papers_table():
+    without_magnitude = (Operation.AUTO_CONTRAST, Operation.EQUALIZE, Operation.INVERT)
+    ours = [
+        f"{operation.name.lower()} {round(100 * probability)} {'-' if operation in without_magnitude else magnitude}"
+        for line in IMAGENET_POLICY
+        for operation, probability, magnitude in line
+    ]
+    assert ours == [entry.strip() for entry in re.split("[,;\n]", TABLE_9) if entry.strip()]
+    assert all(len(line) == 2 for line in IMAGENET_POLICY)
 
 
 def test_the_policy_is_applied_as_often_as_its_probabilities_say():

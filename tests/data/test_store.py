@@ -103,6 +103,13 @@ def test_a_file_that_disappears_is_named(source):
         Store.open(source, (7, 8))
 
 
+def test_a_file_that_disappears_later_is_named(source):
+    store = Store.open(source, (7, 8), cache="none")
+    Path(source.ids[5]).unlink()
+    with pytest.raises(UserError, match=rf"{source.ids[5]} cannot be read any more: .*No such file"):
+        list(store.chunks(4))
+
+
 def test_progress_counts_up_to_all(source):
     calls = []
     Store.open(source, (7, 8), progress=lambda done, total: calls.append((done, total)))

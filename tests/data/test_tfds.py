@@ -56,7 +56,7 @@ def test_a_prepared_set_is_read_without_a_network_in_one_order(prepared):
 
 
 def test_what_is_not_there_is_said(prepared, tmp_path):
-    with pytest.raises(UserError, match=r"cifar10 is not prepared in .*; prepare it"):
+    with pytest.raises(UserError, match=r"cifar10 is not prepared in .*data\.directory=DIR.*data\.download=true"):
         catalog.load("tfds:cifar10", "train", data_dir=tmp_path)
     with pytest.raises(UserError, match='knows no such data set; did you mean "cifar10'):
         catalog.load("tfds:cifar1O", "train", data_dir=tmp_path)

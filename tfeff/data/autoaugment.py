@@ -11,7 +11,7 @@ AUTO_CONTRAST, COLOR, CONTRAST = Operation.AUTO_CONTRAST, Operation.COLOR, Opera
 EQUALIZE, INVERT, POSTERIZE = Operation.EQUALIZE, Operation.INVERT, Operation.POSTERIZE
 ROTATE, SHARPNESS, SHEAR_X, SOLARIZE = Operation.ROTATE, Operation.SHARPNESS, Operation.SHEAR_X, Operation.SOLARIZE
 
-# Two operations a line: (operation, probability, magnitude in 0..9).
+# Two operations a line: (operation, probability, magnitude in 0..9). Some lines come twice, as in the table.
 IMAGENET_POLICY = (
     ((POSTERIZE, 0.4, 8), (ROTATE, 0.6, 9)),
     ((SOLARIZE, 0.6, 5), (AUTO_CONTRAST, 0.6, 5)),
@@ -43,6 +43,9 @@ IMAGENET_POLICY = (
 
 def autoaugment(images: tf.Tensor, draws: Draws) -> tf.Tensor:
     """Applies a random line of the policy to each image: its two operations, each with its probability.
+
+    As in torchvision, a magnitude of 9 is the end of an operation's range (`operations.apply`) and directions are
+    random.
 
     Args:
         images: float32 [n, height, width, channels] in [0, 255]; rounded first.

@@ -1,9 +1,13 @@
 """An array on disk that is either complete and intact or not there."""
 
+import errno
 import json
 import logging
+import math
 import os
+import re
 import shutil
+import socket
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -14,10 +18,14 @@ from typing import Any
 
 import numpy as np
 
+from tfeff.errors import UserError
+
 _LOG = logging.getLogger(__name__)
 _ARRAY = "images.uint8"
 _INDEX = "index.json"
+_PARTIAL = ".partial"
 _CHUNK = 1 << 24
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -57,11 +65,21 @@ class DiskCache:
 
     @contextmanager
     def filling(self) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
-        """A writable array and a dict whose "note" is kept; both count once the block ends without an exception."""
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{self.folder.name}.", dir=self.folder.parent))
+        """A writable array and a dict whose "note" is kept; both count once the block ends without an exception.
+
+        What processes left behind that were killed while filling is cleared away first.
+
+        Raises:
+            UserError: the array does not fit on the disk.
+        """
+        parent = self.folder.parent
+        parent.mkdir(parents=True, exist_ok=True)
+        _clear_abandoned(parent)
+        prefix = f".{self.folder.name}.{socket.gethostname()}.{os.getpid()}."
+        partial = Path(tempfile.mkdtemp(prefix=prefix, suffix=_PARTIAL, dir=parent))
         try:
-            array = np.memmap(partial / _ARRAY, np.uint8, "w+", shape=self.shape)
+            _reserve(partial / _ARRAY, math.prod(self.shape))
+            array = np.memmap(partial / _ARRAY, np.uint8, "r+", shape=self.shape)
             kept: dict[str, Any] = {"note": None}
             yield array, kept
             array.flush()
@@ -77,6 +95,43 @@ class DiskCache:
                     raise
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+
+
+def _reserve(path: Path, size: int) -> None:
+    """A file of `size` bytes that the disk has room for: a mapped page without room would end the process by SIGBUS."""
+    try:
+        with path.open("wb") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:
+                for start in range(0, size, _CHUNK):
+                    file.write(bytes(min(_CHUNK, size - start)))
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise UserError(
+            f"{path.parent.parent}: the cache of decoded images needs {size / 1e6:,.1f} MB, which do not fit "
+            f"({error.strerror}); free some, choose another cache directory, or do without a cache on disk"
+        ) from error
+
+
+def _clear_abandoned(parent: Path) -> None:
+    """Removes what processes of this machine began and, being dead, will not complete."""
+    name = re.compile(rf"\..+\.{re.escape(socket.gethostname())}\.(\d+)\.[^.]+{re.escape(_PARTIAL)}")
+    for path in parent.iterdir():
+        match = name.fullmatch(path.name)
+        if match and not _runs(int(match[1])):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # It runs, as another user.
+        return True
+    return True
 
 
 def _crc32(path: Path) -> int:

@@ -14,6 +14,7 @@ from tfeff.errors import UserError
 
 _MOST_THREADS = 16
 _PREFETCHED_BATCHES = 2
+_NOTHING = -2  # No position: neither an image's nor that of a filled-up row (-1).
 Batch = dict[str, tf.Tensor]
 
 
@@ -199,10 +200,11 @@ class Pipeline:
             cached = tf.autograph.experimental.do_not_convert(lambda table: finish(table, self._cached(table["index"])))
             batches = dataset.map(cached, num_parallel_calls=threads)
         else:
-            positions = dataset.flat_map(lambda table: tf.data.Dataset.from_tensor_slices(table["index"]))
-            images = positions.map(lambda i: self.store.read(tf.maximum(i, 0)), num_parallel_calls=threads)
-            pairs = tf.data.Dataset.zip((dataset, images.batch(count, drop_remainder=True)))
-            batches = pairs.map(finish, num_parallel_calls=threads)
+            pairs = tf.data.Dataset.zip((dataset, self._decoded(dataset, count)))
+            decoded = tf.autograph.experimental.do_not_convert(
+                lambda table, images: finish(table, self._whole(table["index"], *images))
+            )
+            batches = pairs.map(decoded, num_parallel_calls=threads)
         options = tf.data.Options()
         options.deterministic = True
         options.autotune.enabled = False
@@ -211,6 +213,39 @@ class Pipeline:
         options.threading.max_intra_op_parallelism = 1
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
         return batches.prefetch(_PREFETCHED_BATCHES).with_options(options)
+
+    def _decoded(self, dataset: tf.data.Dataset, count: int) -> tf.data.Dataset:
+        """For each element, the positions and the images of its `count` examples, read anew.
+
+        An image that cannot be read is left out, so that all that follow move up: the positions show it.
+        """
+
+        def read(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return index, self.store.read(tf.maximum(index, 0))
+
+        positions = dataset.flat_map(lambda table: tf.data.Dataset.from_tensor_slices(table["index"]))
+        images = positions.map(read, num_parallel_calls=self.parallelism).ignore_errors(log_warning=False)
+        # What fills the last batch up if one of its images was left out.
+        shape = (*self.store.image_size, self.store.source.channels)
+        nothing = tf.data.Dataset.from_tensors((tf.constant(_NOTHING, tf.int64), tf.zeros(shape, tf.uint8)))
+        return images.concatenate(nothing.repeat(count)).batch(count, drop_remainder=True)
+
+    def _whole(self, wanted: tf.Tensor, read: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
+        """The images, if they are those that were wanted.
+
+        Raises:
+            tf.errors.UnknownError: one could not be read; the message is that of the `UserError` which names it.
+        """
+
+        def fail() -> tf.Tensor:
+            return tf.numpy_function(self._fail, [wanted, read], tf.uint8)
+
+        complete = tf.reduce_all(tf.equal(wanted, read))
+        return tf.ensure_shape(tf.cond(complete, lambda: images, fail), images.shape)
+
+    def _fail(self, wanted: np.ndarray, read: np.ndarray) -> np.ndarray:
+        first = wanted[wanted != read][0]
+        raise self.store.lost([max(int(first), 0)])
 
     def _cached(self, index: tf.Tensor) -> tf.Tensor:
         return tf.gather(self.store.images, tf.gather(self._rows, tf.maximum(index, 0)))

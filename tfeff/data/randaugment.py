@@ -17,8 +17,11 @@ OPERATIONS = tuple(operation for operation in Operation if operation != Operatio
 def randaugment(images: tf.Tensor, layers: int, magnitude: float, draws: Draws) -> tf.Tensor:
     """Applies `layers` random operations to each image, one after the other.
 
-    Unlike in the first implementation, every operation grows with the magnitude: enhancements move away from the image
-    in a random direction, posterising keeps fewer bits.
+    The ranges are torchvision's (see `operations.apply`): every operation grows with the magnitude, enhancements move
+    away from the image in a random direction. What differs is the scale of M: here, as in the paper's, 10 is the end of
+    all ranges; there 30 is, so that its default of 9 is 3 here. In the paper's own code (TPU EfficientNet) enhancement
+    factors run from 0.1 to 1.9 with M, posterising and solarising weaken with it, translation reaches 100 pixels, and
+    the operations include inversion, Cutout and SolarizeAdd.
 
     Args:
         images: float32 [n, height, width, channels] in [0, 255]; rounded first.

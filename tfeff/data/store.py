@@ -3,7 +3,7 @@
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,7 +129,11 @@ class Store:
         return Store(self.source.take(indices), self.image_size, self.images, self.rows[indices], self.skipped)
 
     def chunks(self, count: int) -> Iterator[np.ndarray]:
-        """All images in order, `count` at a time: uint8 [<= count, height, width, channels]."""
+        """All images in order, `count` at a time: uint8 [<= count, height, width, channels].
+
+        Raises:
+            UserError: an image that is not cached has gone or was damaged since the store was opened.
+        """
         if self.images is not None:
             for start in range(0, len(self), count):
                 with tf.device("CPU:0"):  # Elsewhere, all images would be copied there for each chunk.
@@ -137,11 +141,30 @@ class Store:
                 yield chunk.numpy()
         else:
             images = tf.data.Dataset.range(len(self)).map(self.read, num_parallel_calls=os.cpu_count())
-            yield from images.batch(count).as_numpy_iterator()
+            done = 0
+            try:
+                for chunk in images.batch(count).as_numpy_iterator():
+                    yield chunk
+                    done += len(chunk)
+            except tf.errors.OpError as error:
+                raise self.lost(range(done, min(done + count, len(self)))) from error
 
     def read(self, index: tf.Tensor) -> tf.Tensor:
         """One image at the fixed size, decoded anew: scalar int64 -> uint8 [*image_size, channels]."""
         return preprocess.fit(self.source.read(index), self.image_size)
+
+    def lost(self, candidates: Sequence[int]) -> UserError:
+        """The error that names the first of some images that cannot be read any more; it reads them to find out."""
+        for index in candidates:
+            try:
+                self.read(tf.constant(index, tf.int64))
+            except (tf.errors.OpError, ValueError) as error:
+                return UserError(
+                    f"{self.source.ids[index]} cannot be read any more: {_reason(error)}; "
+                    "put it back, and leave the images alone while they are in use without a cache"
+                )
+        place = self.source.ids[candidates[0]]
+        return UserError(f"{place}, or one soon after it, could not be read for a moment; is the disk reliable?")
 
 
 @dataclass(frozen=True)

@@ -87,8 +87,8 @@ def _prepared(name: str, data_dir: str | Path | None, download: bool) -> Any:
         return builder
     if not download:
         raise UserError(
-            f"tfds:{name} is not prepared in {builder.data_dir}; prepare it where there is a network "
-            f"(tfds build {name}), or allow the download"
+            f"tfds:{name} is not prepared in {builder.data_dir}; say where prepared data lies "
+            "(--config.data.directory=DIR), or allow the download (--config.data.download=true)"
         )
     builder.download_and_prepare()
     return builder
