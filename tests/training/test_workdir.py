@@ -7,21 +7,26 @@ from tfeff.errors import UserError
 from tfeff.training.workdir import Workdir
 
 
+def claim(workdir, experiment):
+    with workdir.claimed(experiment):
+        pass
+
+
 def test_claim_is_for_one_experiment(tmp_path):
     workdir = Workdir(tmp_path / "a" / "b")
-    workdir.claim(config.Experiment(seed=1))
-    workdir.claim(config.Experiment(seed=1))
-    assert workdir.config() == config.Experiment(seed=1)
+    for _ in range(2):
+        with workdir.claimed(config.Experiment(seed=1)):
+            assert workdir.config() == config.Experiment(seed=1)
     with pytest.raises(UserError, match="seed: 1 there, 2 now"):
-        workdir.claim(config.Experiment(seed=2))
+        claim(workdir, config.Experiment(seed=2))
 
 
 def test_a_file_in_the_way_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="file is in the way"):
-        Workdir(tmp_path / "file").claim(config.Experiment())
+        claim(Workdir(tmp_path / "file"), config.Experiment())
     with pytest.raises(UserError, match="file is in the way"):
-        Workdir(tmp_path / "file" / "below").claim(config.Experiment())
+        claim(Workdir(tmp_path / "file" / "below"), config.Experiment())
 
 
 def test_rows_survive_a_line_cut_short_and_rewind(tmp_path):
@@ -43,7 +48,7 @@ def test_unfinished_workdir_is_explained(tmp_path):
 
 def test_config_written_is_the_whole_config(tmp_path):
     workdir = Workdir(tmp_path)
-    workdir.claim(config.Experiment())
+    claim(workdir, config.Experiment())
     text = (tmp_path / "config.json").read_text()
     for section in dataclasses.fields(config.Experiment):
         assert f'"{section.name}"' in text

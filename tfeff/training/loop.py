@@ -7,6 +7,7 @@ there is one, then update, measure and save until the last epoch.
 import math
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,16 +56,15 @@ def train(settings: config.Experiment, directory: str | Path, *, profile: bool =
     worker = distribution.worker_index(), distribution.worker_count()
     chief = distribution.is_chief()
     reporter = Reporter(quiet=not chief)
-    if chief:
-        workdir.claim(settings)
-    if workdir.final.is_file():
-        reporter.say(f"{workdir.path}: this run has finished; nothing is left to train")
-        return workdir
     keras.utils.set_random_seed(settings.seed)
     if settings.training.deterministic:
         tf.config.experimental.enable_op_determinism()
 
-    with Interruption() as interruption, reporter.bars():
+    claimed = workdir.claimed(settings) if chief else nullcontext()
+    with claimed, Interruption() as interruption, reporter.bars():
+        if workdir.final.is_file():
+            reporter.say(f"{workdir.path}: this run has finished; nothing is left to train")
+            return workdir
 
         def reading(name: str, done: int, total: int) -> None:
             interruption.check("nothing is lost")

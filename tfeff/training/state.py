@@ -7,6 +7,8 @@ import keras
 import numpy as np
 
 from tfeff.errors import UserError
+from tfeff.models import preprocessing
+from tfeff.models.weights import PREPROCESSING_MEAN, PREPROCESSING_STD
 from tfeff.training.averaging import Average
 from tfeff.training.schedules import Schedule
 from tfeff.training.stopping import EarlyStopping
@@ -37,7 +39,11 @@ class State:
     def weights(self) -> dict[str, np.ndarray]:
         """The weights that evaluation uses, `model/<path>` (the average where there is one), and the preprocessing."""
         values = self.average.variables if self.average else [weight.value for weight in self.model.weights]
-        return {f"model/{weight.path}": value.numpy() for weight, value in zip(self.model.weights, values, strict=True)}
+        named = {
+            f"model/{weight.path}": value.numpy() for weight, value in zip(self.model.weights, values, strict=True)
+        }
+        mean, std = preprocessing.statistics(self.model.get_layer(preprocessing.STANDARDISATION))
+        return named | {PREPROCESSING_MEAN: np.array(mean), PREPROCESSING_STD: np.array(std)}
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All variables by name."""

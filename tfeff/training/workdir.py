@@ -14,6 +14,8 @@ saved_model/     the export
 
 import fcntl
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +40,9 @@ class Workdir:
         self.saved_model = self.path / "saved_model"
         self._metrics = self.path / "metrics.jsonl"
 
-    def claim(self, experiment: config.Experiment) -> None:
-        """Makes the directory this experiment's, and this process's for as long as it lives.
+    @contextmanager
+    def claimed(self, experiment: config.Experiment) -> Iterator[None]:
+        """Makes the directory this experiment's, and nobody else's to train in while the context lasts.
 
         Raises:
             UserError: when it already belongs to another one (the message lists the keys that differ), or when another
@@ -54,25 +57,23 @@ class Workdir:
                     f"{self.path} belongs to another config:\n{lines}\n"
                     "give another --workdir, or the same values to go on with that run"
                 )
-            self._lock()
-            return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock()
-            write(path, config.to_json(experiment))
+            lock = (self.path / ".lock").open("a")
         except (FileExistsError, NotADirectoryError):
             raise UserError(f"--workdir={self.path}: a file is in the way; name a directory") from None
         except (FileNotFoundError, PermissionError) as error:
             raise UserError(f"--workdir={self.path}: cannot be written ({error.strerror}); name another one") from None
-
-    def _lock(self) -> None:
-        self._held = (self.path / ".lock").open("a")  # the system lets go of it when the process ends, however it ends
-        try:
-            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"--workdir={self.path}: another process is training there; wait for it or stop it"
-            ) from None
+        with lock:  # the system lets go of it when the process ends, however it ends
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(
+                    f"--workdir={self.path}: another process is training there; wait for it or stop it"
+                ) from None
+            if not path.exists():
+                write(path, config.to_json(experiment))
+            yield
 
     def config(self) -> config.Experiment:
         """The experiment whose run this is."""
