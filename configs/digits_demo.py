@@ -1,7 +1,8 @@
 """A scaled ResNet on real handwritten digits (scikit-learn's, 1,797 images of 8x8), upsampled on the fly.
 
 Command   python -m tfeff.train --config=configs/digits_demo.py --workdir=runs/demo      (make demo)
-Machine   2 CPU cores
+Machine   2 CPU cores (AMD EPYC): half a minute
+Result    99.2 % of 359 test images (95 % interval 97.6 to 99.7)
 """
 
 from tfeff.config import Data, Experiment, Model, Optimizer, Schedule, Training
