@@ -30,7 +30,8 @@ def main(argv: list[str]) -> None:
         assessment = training.conclude(workdir, training.Reporter())
         exported = run.export(workdir, workdir.saved_model, overwrite=True)
         print(assessment.to_text() if assessment else "no images were held out: nothing to evaluate")
-        print(f"wrote {workdir.path}/config.json, dataset.json, metrics.jsonl, result.json, checkpoints/")
+        for name in ("config.json", "dataset.json", "metrics.jsonl", "result.json", "checkpoints"):
+            print(f"wrote {workdir.path / name}")
         print(f"wrote {exported}")
         print(f"wrote {workdir.tensorboard} (to look at it: tensorboard --logdir={workdir.path})")
 
