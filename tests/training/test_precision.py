@@ -2,6 +2,7 @@ import time
 
 import keras
 import pytest
+import tensorflow as tf
 
 from tfeff.training import precision
 
@@ -32,3 +33,17 @@ def test_a_policy_by_name_is_taken_unmeasured():
 
     assert precision.choose("mixed_float16", may_measure=True, make_step=make_step) == "mixed_float16"
     assert precision.choose("auto", may_measure=False, make_step=make_step) == "float32"
+
+
+@pytest.mark.parametrize(
+    ("capability", "candidate"), [((9, 0), "mixed_bfloat16"), ((7, 5), "mixed_float16"), ((6, 1), "float32")]
+)
+def test_gpus_take_what_their_units_multiply(monkeypatch, capability, candidate):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["GPU:0"])
+    details = {"compute_capability": capability}
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: details)
+    fast = steps_of({"float32": 0.02, "mixed_bfloat16": 0.005, "mixed_float16": 0.005})
+    slow = steps_of({"float32": 0.005, "mixed_bfloat16": 0.02, "mixed_float16": 0.02})
+    assert precision.choose("auto", may_measure=True, make_step=fast) == candidate
+    assert precision.choose("auto", may_measure=True, make_step=slow) == "float32"
+    assert precision.choose("auto", may_measure=False, make_step=slow) == candidate

@@ -2,7 +2,8 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -17,27 +18,27 @@ must not choose it."""
 def choose(requested: str, *, may_measure: bool, make_step: Callable[[], Callable[[], None]]) -> str:
     """The Keras dtype policy for `requested`; `auto` is never slower than float32 on this device.
 
-    On a GPU with bfloat16 units (compute capability 8.0, Ampere) `auto` is mixed_bfloat16, on one with float16 units
-    alone (7.0, Volta) mixed_float16. On a CPU it depends on the network (bfloat16 speeds up ResNet-50 and slows down
-    EfficientNet on the same processor), so that one training step of each kind is timed.
+    Whether mixed precision pays depends on the network as much as on the device (on one processor bfloat16 speeds up
+    ResNet-50 and slows down EfficientNet), so that training steps of both kinds are timed. The candidate is bfloat16
+    where the device has units for it (GPUs of compute capability 8.0, Ampere, and CPUs that say so), float16 on GPUs
+    from 7.0 (Volta) on.
 
     Args:
         requested: `auto` or a policy's name, which is taken as it is.
-        may_measure: whether a stopwatch may decide; float32 on CPUs where it may not (a deterministic run, or workers
-            that could come to different results).
+        may_measure: whether a stopwatch may decide. Where it may not (a deterministic run, or workers that could come
+            to different results) GPUs take the candidate and CPUs float32.
         make_step: builds, under the present dtype policy, a function that runs one training step to its end.
     """
     if requested != "auto":
         return requested
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
-        capability = min(
-            tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0)) for gpu in gpus
-        )
-        return "mixed_bfloat16" if capability >= (8, 0) else "mixed_float16" if capability >= (7, 0) else "float32"
-    if not may_measure or not _cpu_multiplies_bfloat16():
-        return "float32"
-    return faster("float32", "mixed_bfloat16", make_step)
+        candidate = _gpu_candidate([tf.config.experimental.get_device_details(gpu) for gpu in gpus])
+    else:
+        candidate = "mixed_bfloat16" if may_measure and _cpu_multiplies_bfloat16() else "float32"
+    if candidate == "float32" or not may_measure:
+        return candidate
+    return faster("float32", candidate, make_step)
 
 
 def faster(first: str, second: str, make_step: Callable[[], Callable[[], None]]) -> str:
@@ -59,6 +60,11 @@ def faster(first: str, second: str, make_step: Callable[[], Callable[[], None]])
     gains = [slow / fast for slow, fast in zip(seconds[first], seconds[second], strict=True)]
     lower_quartile = statistics.quantiles(gains, n=4)[0]
     return second if lower_quartile >= LEAST_GAIN else first
+
+
+def _gpu_candidate(details: Sequence[Mapping[str, Any]]) -> str:
+    capability = min(gpu.get("compute_capability", (0, 0)) for gpu in details)
+    return "mixed_bfloat16" if capability >= (8, 0) else "mixed_float16" if capability >= (7, 0) else "float32"
 
 
 def _cpu_multiplies_bfloat16() -> bool:
