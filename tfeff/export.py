@@ -1,4 +1,4 @@
-"""`python -m tfeff.export --workdir=DIR --out=DIR2 [--overwrite]`: a trained network as a SavedModel."""
+"""`python -m tfeff.export --workdir=DIR --out=DIR2 [--freeze] [--overwrite]`: a trained network as a SavedModel."""
 
 from absl import flags
 
@@ -9,6 +9,7 @@ def define_flags() -> None:
     """Defines this verb's flags."""
     flags.DEFINE_string("workdir", None, "The workdir of a finished tfeff.train run.", required=True)
     flags.DEFINE_string("out", None, "Where the SavedModel goes.", required=True)
+    flags.DEFINE_bool("freeze", False, "Weights as constants: faster on CPUs, but nothing can train them any more.")
     flags.DEFINE_bool("overwrite", False, "Replace a SavedModel that is already there.")
 
 
@@ -18,7 +19,8 @@ def main(argv: list[str]) -> None:
     from tfeff import training
     from tfeff.serving import run
 
-    out = run.export(training.Workdir(flags.FLAGS.workdir), flags.FLAGS.out, overwrite=flags.FLAGS.overwrite)
+    values = flags.FLAGS
+    out = run.export(training.Workdir(values.workdir), values.out, freeze=values.freeze, overwrite=values.overwrite)
     print(f"wrote {out}: signatures serving_default (uint8 images) and serving_bytes (encoded JPEG or PNG)")
 
 

@@ -9,8 +9,14 @@ from tfeff.training import build
 from tfeff.training.workdir import Workdir
 
 
-def export(workdir: Workdir, directory: str | Path, *, overwrite: bool = False) -> Path:
+def export(workdir: Workdir, directory: str | Path, *, freeze: bool = False, overwrite: bool = False) -> Path:
     """Writes the network of a finished run, with the decoding and resizing of its training, to `directory`.
+
+    Args:
+        workdir: the run's.
+        directory: where the SavedModel goes.
+        freeze: see `savedmodel.export`.
+        overwrite: replace a SavedModel that is already there.
 
     Raises:
         UserError: when the run has not finished, or the directory cannot be written.
@@ -26,5 +32,6 @@ def export(workdir: Workdir, directory: str | Path, *, overwrite: bool = False) 
         image_size=(height, width),
         resolution=model.resolution,
         channels=settings.data.channels,
+        freeze=freeze,
         overwrite=overwrite,
     )
