@@ -50,7 +50,7 @@ def start(config, workdir, addresses=(), index=0):
     if addresses:
         cluster = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
         environment["TF_CONFIG"] = json.dumps(cluster)
-    command = [sys.executable, "-m", "tfeff.train", f"--config={config}", f"--workdir={workdir}", "--noevaluate"]
+    command = [sys.executable, "-m", "tfeff.train", f"--config={config}", f"--workdir={workdir}"]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
@@ -74,6 +74,7 @@ def test_two_workers_end_as_one_also_when_one_is_killed(tmp_path):
     assert [worker.returncode for worker in workers] == [0, 0], outputs
     assert "another worker is gone; starting again from the last checkpoint" in outputs[0]
     assert "going on from step" in outputs[0]
+    assert (tmp_path / "two" / "saved_model" / "saved_model.pb").is_file()  # written when the others had left already
 
     one, _ = checkpoint.load(tmp_path / "one" / "checkpoints" / "final.npz")
     two, _ = checkpoint.load(tmp_path / "two" / "checkpoints" / "final.npz")
