@@ -59,8 +59,13 @@ class Dataset:
         }
 
 
-def check(settings: config.Experiment, replicas: int) -> None:
+def check(settings: config.Experiment, replicas: int, *, afresh: bool) -> None:
     """Looks for mistakes that would otherwise come to light once all images are read, or once training is over.
+
+    Args:
+        settings: the experiment.
+        replicas: devices that share a batch, over all workers.
+        afresh: whether the run starts now; one that goes on needs no weights but its own.
 
     Raises:
         UserError: for a network or weights that cannot be, a batch that the devices cannot share, a test split that is
@@ -68,7 +73,7 @@ def check(settings: config.Experiment, replicas: int) -> None:
     """
     section, data, training = settings.model, settings.data, settings.training
     models.architecture(section.name, resolution=section.resolution, **_options(settings))
-    if section.weights not in (None, "imagenet") and not Path(section.weights).is_file():
+    if afresh and section.weights not in (None, "imagenet") and not Path(section.weights).is_file():
         raise UserError(f"config: model.weights: no file {section.weights}")
     parts = replicas * training.accumulation_steps
     if training.batch_size % parts:

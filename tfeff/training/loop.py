@@ -70,11 +70,11 @@ def train(settings: config.Experiment, directory: str | Path, *, profile: bool =
             interruption.check("nothing is lost")
             reporter.reading(name, done, total)
 
-        build.check(settings, strategy.num_replicas_in_sync)
+        saved = workdir.checkpoints.load_latest(reporter.say)
+        build.check(settings, strategy.num_replicas_in_sync, afresh=saved is None)
         dataset = build.dataset(settings, reading)
         if dataset.skipped:
             reporter.say(f"left out {len(dataset.skipped)} corrupt images, the first {dataset.skipped[0]}")
-        saved = workdir.checkpoints.load_latest(reporter.say)
         if saved is None:
             record = dataset.record()
             policy = _precision(settings, record, reporter, interruption)
