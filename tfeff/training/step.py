@@ -85,9 +85,6 @@ class Step:
             logits = self.model(batch["image"], training=True)
             losses = cross_entropy(batch["label"], logits, self.label_smoothing)
             loss = tf.reduce_sum(losses) / self.batch_size
-            if self.model.losses:
-                parts = self.strategy.num_replicas_in_sync * self.accumulation_steps
-                loss += tf.add_n(self.model.losses) / parts
             scaled = self.optimizer.scale_loss(loss)
         variables = [variable.value for variable in self.model.trainable_variables]
         return tape.gradient(scaled, variables), sums(batch, logits, losses)
