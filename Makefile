@@ -63,7 +63,7 @@ format: $(DEV_STAMP) ## mend what ruff can mend
 
 lock: $(DEV_STAMP) ## resolve both lock files anew [UPGRADE=--upgrade for the newest versions]
 	@$(BIN)/uv pip compile --universal --python-version 3.11 --quiet $(UPGRADE) \
-		setup.py --extra jax --extra dev -o requirements-dev.lock
+		setup.py --extra jax --extra ray --extra dev -o requirements-dev.lock
 	@$(BIN)/uv pip compile --universal --python-version 3.11 --quiet $(UPGRADE) \
 		setup.py -c requirements-dev.lock -o requirements.lock
 

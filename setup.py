@@ -19,6 +19,7 @@ REQUIRED = [
     "opencv-contrib-python>=4.10",
     "rich>=13.7",
     "scikit-learn>=1.5",
+    "scipy>=1.13",
     "tensorboard>=2.21,<2.22",
     "tensorflow>=2.21,<2.22",
     "tensorflow-datasets>=4.9.7",
@@ -30,7 +31,7 @@ EXTRAS = {
     # The other Keras backend, for the networks alone (KERAS_BACKEND=jax).
     "jax": ["jax>=0.7"],
     # Trials of a search on several machines.
-    "ray": ["ray[default]>=2.40"],
+    "ray": ["ray>=2.40"],
     "dev": [
         "build>=1.2",
         "import-linter>=2.1",

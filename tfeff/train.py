@@ -27,8 +27,9 @@ def main(argv: list[str]) -> None:
     if flags.FLAGS.evaluate and training.is_chief():
         from tfeff.serving import run
 
-        assessment = training.conclude(workdir, training.Reporter())
-        exported = run.export(workdir, workdir.saved_model, overwrite=True)
+        model = training.trained_model(workdir)
+        assessment = training.conclude(workdir, training.Reporter(), model)
+        exported = run.export(workdir, workdir.saved_model, model=model, overwrite=True)
         print(assessment.to_text() if assessment else "no images were held out: nothing to evaluate")
         for name in ("config.json", "dataset.json", "metrics.jsonl", "result.json", "checkpoints"):
             print(f"wrote {workdir.path / name}")

@@ -20,6 +20,7 @@ from tfeff.errors import Interrupted, UserError, WorkerLostError
 
 VERBS = {
     "train": "train a network as a config says; evaluate and export it",
+    "search": "find the scaling coefficients of a baseline, its data and a budget",
     "evaluate": "measure a trained network on a split",
     "export": "write a trained network as a SavedModel that takes raw pixels or encoded images",
     "summary": "count a network's parameters, multiply-adds and activation bytes",
@@ -34,7 +35,7 @@ def define_config() -> None:
 
 def experiment() -> config.Experiment:
     """The experiment that --config and its overrides say."""
-    return config.override(config.load(flags.FLAGS.config), flags.FLAGS.override)
+    return config.override(config.load(flags.FLAGS.config, config.Experiment), flags.FLAGS.override)
 
 
 def load_tensorflow() -> None:

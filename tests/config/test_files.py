@@ -14,7 +14,7 @@ def test_json_round_trip_keeps_every_value():
         data=config.Data(augmentation=Augmentation(rotation=5.0, horizontal_flip=True)),
         schedule=config.Schedule(boundaries=(1.5, 3.0)),
     )
-    assert config.from_json(config.to_json(experiment)) == experiment
+    assert config.from_json(config.to_json(experiment), config.Experiment) == experiment
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,8 @@ def test_override_reaches_augmentation():
         ("data.channels=2", ["data.channels", "3 (RGB)"]),
         ("data.augmentation.rotatoin=3", ['"rotation"']),
         ("data.cache=disk", ["cache_directory"]),
+        ("data.fold_examples=100", ["data.fold_examples", "without folds"]),
+        ("training.validation_epochs=0", ["training.validation_epochs", "above 0"]),
     ],
 )
 def test_wrong_overrides_name_key_and_remedy(assignment, words):
@@ -66,6 +68,13 @@ def test_wrong_overrides_name_key_and_remedy(assignment, words):
 def test_watching_a_validation_loss_needs_validation_images():
     with pytest.raises(UserError, match="validation_fraction"):
         config.Experiment(data=config.Data(validation_fraction=0.0), training=config.Training(keep="best"))
+
+
+def test_independent_folds_hold_images_out_and_one_is_enough():
+    data = config.Data(folds=1, fold_examples=100, validation_fraction=0.5)
+    for changes in ({"fold_examples": None}, {"validation_fraction": 0.0}, {"fold": 1}):
+        with pytest.raises(UserError, match=r"data\.(folds|validation_fraction|fold) is"):
+            dataclasses.replace(data, **changes)
 
 
 def test_sections_are_locked():
@@ -98,19 +107,19 @@ def test_bad_config_files_are_explained(tmp_path, text, words):
     path = tmp_path / "c.py"
     path.write_text(text)
     with pytest.raises(UserError) as error:
-        config.load(path)
+        config.load(path, config.Experiment)
     for word in [*words, str(path)]:
         assert word in str(error.value)
 
 
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"nowhere\.py"):
-        config.load(tmp_path / "nowhere.py")
+        config.load(tmp_path / "nowhere.py", config.Experiment)
 
 
 def test_unknown_key_in_json_is_named():
     with pytest.raises(UserError, match=r'"epochs"'):
-        config.from_json('{"training": {"epoch": 3}}')
+        config.from_json('{"training": {"epoch": 3}}', config.Experiment)
 
 
 def test_overrides_are_checked_together():
@@ -140,6 +149,6 @@ def test_a_key_without_its_section_is_found():
 )
 def test_what_is_wrong_with_json_is_said(text, words):
     with pytest.raises(UserError) as error:
-        config.from_json(text)
+        config.from_json(text, config.Experiment)
     for word in words:
         assert word in str(error.value)

@@ -72,7 +72,11 @@ def test_independent_folds_share_nothing():
         (lambda: splits.holdout(np.array([0] * 9 + [1]), 0.9, 0), "none of class"),
         (lambda: splits.k_folds(LABELS, 1, 0), "at least 2 folds"),
         (lambda: splits.k_folds(np.array([0, 0, 0, 1]), 3, 0), "class 1 has 1"),
-        (lambda: splits.independent_folds(LABELS, 5, 300, 60, 0), "need 1500 images; there are 1003"),
+        (
+            lambda: splits.independent_folds(LABELS, 5, 300, 60, 0),
+            "need 1,500 images; there are 1,003: at most 200 a fold",
+        ),
+        (lambda: splits.independent_folds(LABELS, 1100, 2, 1, 0), "at most 1003 folds"),
         (lambda: splits.independent_folds(LABELS, 2, 50, 50, 0), "a part would be empty"),
         (lambda: splits.independent_folds(LABELS, 2, 50, 3, 0), "validation part of fold 0"),
     ],
@@ -80,3 +84,16 @@ def test_independent_folds_share_nothing():
 def test_what_cannot_be_drawn_is_said(call, message):
     with pytest.raises(UserError, match=message):
         call()
+
+
+def test_a_missing_class_is_named():
+    labels = np.repeat([0, 1], [40, 3])
+    names = ("common", "rare")
+    calls = (
+        lambda: splits.k_folds(labels, 4, 0, names),
+        lambda: splits.independent_folds(labels, 4, 10, 5, 0, names),
+        lambda: splits.holdout(np.repeat([0, 1], [40, 1]), 0.9, 0, names),
+    )
+    for call in calls:
+        with pytest.raises(UserError, match='class "rare"'):
+            call()

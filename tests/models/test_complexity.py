@@ -93,7 +93,10 @@ def test_peak_by_hand() -> None:
     b = layers.Conv2D(5, 1)(image)  # 320; alive: image, a, b = 640
     flat = layers.Flatten()(layers.Concatenate()([a, b]))  # 512; alive: a, b, both = 1024
     out = layers.Dense(10)(flat)  # 40; alive: 512 + 40
-    assert count(keras.Model(image, out)).peak_bytes == 1024
+    counted = count(keras.Model(image, out))
+    assert counted.peak_bytes == 1024
+    # Training keeps the image, the concatenation and the output; the dense layer's gradients are those of the last two.
+    assert counted.training_peak_bytes == (128 + 512 + 40) + (512 + 40)
 
 
 def test_kinds_of_layers_by_hand() -> None:

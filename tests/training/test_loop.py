@@ -1,11 +1,14 @@
+import io
 import os
 import shutil
 import signal
+import threading
 
 import keras
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from tfeff import config, training
 from tfeff.errors import Interrupted, UserError
@@ -28,6 +31,18 @@ def final(workdir):
     return checkpoint.load(workdir.final)[0]
 
 
+def measures(workdir, *left_out):
+    """The rows without what a stopwatch says, and without keys that begin with one of `left_out`."""
+    others = ("seconds", "images_per_second", "input_wait", *left_out)
+    return [{k: v for k, v in row.items() if not k.startswith(others)} for row in workdir.rows()]
+
+
+def assert_same_arrays(first, second):
+    assert first.keys() == second.keys()
+    for name, array in first.items():
+        np.testing.assert_array_equal(second[name], array, err_msg=name)
+
+
 def test_a_signal_in_the_last_step_of_an_epoch_loses_nothing(tmp_path, monkeypatch):
     settings = experiment("training.deterministic=true")
     whole = training.train(settings, tmp_path / "whole")
@@ -44,12 +59,73 @@ def test_a_signal_in_the_last_step_of_an_epoch_loses_nothing(tmp_path, monkeypat
     assert [row["epoch"] for row in training.Workdir(tmp_path / "stopped").rows()] == [1]
     monkeypatch.undo()
     stopped = training.train(settings, tmp_path / "stopped")
-    for name, array in final(whole).items():
-        np.testing.assert_array_equal(final(stopped)[name], array, err_msg=name)
-    measures = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
-    assert [[row[key] for key in measures] for row in stopped.rows()] == [
-        [row[key] for key in measures] for row in whole.rows()
+    assert_same_arrays(final(whole), final(stopped))
+    assert measures(stopped) == measures(whole)
+
+
+def test_calls_that_end_early_make_up_the_run_that_was_never_cut(tmp_path):
+    """Dropout, averaging, plateau and the best epoch, which a validation at a cut must not move."""
+    settings = experiment(
+        *("training.deterministic=true", "training.ema_decay=0.9", "training.keep=best", "training.epochs=5"),
+        *("training.validation_epochs=2", "schedule.name=plateau", "schedule.patience_epochs=2"),
+        *(
+            "schedule.decay_rate=0.5",
+            "optimizer.learning_rate=0.5",
+            "model.dropout=0.2",
+            "training.label_smoothing=0.1",
+        ),
+    )
+    stores = build.stores(settings, lambda *_: None)
+    whole = training.train(settings, tmp_path / "whole", stores=stores, tensorboard=False)
+    for until, done in ((1, 1), (3, 3), (2, 3)):
+        cut = training.train(settings, tmp_path / "cut", until_epoch=until, stores=stores, tensorboard=False)
+        assert cut.rows()[-1]["epoch"] == done
+        assert not cut.final.exists()
+    cut = training.train(settings, tmp_path / "cut", until_epoch=5)
+    assert_same_arrays(final(whole), final(cut))
+    ends = [checkpoint.load(workdir.checkpoints.latest()) for workdir in (whole, cut)]
+    assert_same_arrays(ends[0][0], ends[1][0])
+    assert ends[0][1] == ends[1][1]
+    assert measures(whole, "validation") == measures(cut, "validation")
+    validated = [[row["epoch"] for row in workdir.rows() if "validation_loss" in row] for workdir in (whole, cut)]
+    assert validated == [[2, 4, 5], [1, 2, 3, 4, 5]]
+    assert checkpoint.load(whole.final)[1]["epoch"] in validated[0]
+
+
+def test_a_cut_at_the_end_writes_the_final_weights_of_a_run_killed_before_it_could(tmp_path):
+    settings = experiment()
+    workdir = training.train(settings, tmp_path, until_epoch=7)
+    whole = final(workdir)
+    workdir.final.unlink()
+    assert_same_arrays(whole, final(training.train(settings, tmp_path, until_epoch=2)))
+
+
+def test_stores_of_other_settings_are_refused(tmp_path):
+    stores = build.stores(experiment(), lambda *_: None)
+    with pytest.raises(ValueError, match=r"data\.channels: 1 there, 3 now"):
+        training.train(experiment("data.channels=3"), tmp_path, stores=stores)
+
+
+def test_a_run_without_tensorboard_keeps_all_else(tmp_path):
+    settings = experiment("training.validation_epochs=2", "training.epochs=3")
+    console = Console(file=io.StringIO(), width=120)
+    workdir = training.train(settings, tmp_path, reporter=training.Reporter(console), tensorboard=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *(".lock", "checkpoints", "config.json", "dataset.json", "metrics.jsonl")
     ]
+    assert [row["epoch"] for row in workdir.rows() if "validation_accuracy" in row] == [2, 3]
+    head, *lines = console.file.getvalue().splitlines()[-4:]
+    ends = [head.index("val. accuracy") + len("val. accuracy")] * 3
+    assert [line[:end].endswith(" " * 13) for line, end in zip(lines, ends, strict=True)] == [True, False, False]
+    assert {len(line) for line in lines} == {len(head)}
+
+
+def test_training_in_another_thread(tmp_path):
+    """Where no signal can be waited for."""
+    thread = threading.Thread(target=training.train, args=(experiment("training.epochs=1"), tmp_path))
+    thread.start()
+    thread.join()
+    assert training.Workdir(tmp_path).final.is_file()
 
 
 def test_divergence_is_told_and_never_saved(tmp_path):
@@ -71,6 +147,17 @@ def test_mixed_precision_trains_in_float32_variables(tmp_path, precision):
 def test_xla_and_profiler_on_one_device(tmp_path):
     workdir = training.train(experiment("training.xla=true", "training.epochs=3"), tmp_path, profile=True)
     assert list(workdir.tensorboard.rglob("*.xplane.pb"))
+
+
+def test_early_stopping_counts_epochs_that_were_not_validated(tmp_path):
+    changes = ("training.early_stopping_epochs=4", "training.epochs=40", "optimizer.learning_rate=1e-9")
+    settings = config.override(experiment(*changes), ["training.validation_epochs=3"])
+    workdir = training.train(settings, tmp_path, tensorboard=False)
+    losses = {row["epoch"]: row["validation_loss"] for row in workdir.rows() if "validation_loss" in row}
+    best = min(losses, key=losses.__getitem__)
+    assert list(losses) == list(range(3, best + 7, 3))
+    assert workdir.rows()[-1]["epoch"] == best + 6 < 40
+    assert checkpoint.load(workdir.final)[1]["epoch"] == best
 
 
 def test_early_stopping_keeps_the_best_epoch(tmp_path):

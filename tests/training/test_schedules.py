@@ -28,7 +28,7 @@ def test_plateau_lowers_after_patience_and_survives_a_restart():
     whole = schedules.Plateau(1.0, 0.1, 2)
     rates = []
     for loss in losses:
-        whole.observe(loss)
+        whole.observe(loss, epochs=1)
         rates.append(whole(0))
     assert rates == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1, 0.1, 0.01, 0.01])
     resumed = schedules.Plateau(1.0, 0.1, 2)
@@ -36,8 +36,15 @@ def test_plateau_lowers_after_patience_and_survives_a_restart():
         again = schedules.Plateau(1.0, 0.1, 2)
         again.restore(resumed.state())
         resumed = again
-        resumed.observe(loss)
+        resumed.observe(loss, epochs=1)
         assert resumed(0) == rate
+
+
+def test_plateau_counts_the_epochs_between_two_looks_at_the_loss():
+    rate = schedules.WarmUp(schedules.Plateau(1.0, 0.1, 4), 1)
+    for loss, expected in ((3.0, 1), (3.5, 1), (3.5, 0.1), (2.0, 0.1), (2.5, 0.1), (2.5, 0.01)):
+        rate.observe(loss, epochs=2)
+        assert rate(1) == pytest.approx(expected)
 
 
 def test_steps_fall_at_their_boundaries():

@@ -1,3 +1,5 @@
+import gc
+
 import keras
 import numpy as np
 import pytest
@@ -135,3 +137,23 @@ def test_average_follows_its_recurrence_and_includes_batch_statistics():
     average.swap()
     for before, after in zip(weights, model.get_weights(), strict=True):
         np.testing.assert_array_equal(before, after)
+
+
+def test_a_network_that_was_trained_leaves_no_graph_behind():
+    """Else a process that trains one network after the other fills its memory."""
+
+    def graphs():
+        keras.backend.clear_session()
+        gc.collect()
+        return sum(type(alive).__name__ == "FuncGraph" for alive in gc.get_objects())
+
+    def once():
+        model = network()
+        step = Step(model, sgd(model, weight_decay=0.1), tf.distribute.get_strategy(), batch_size=4)
+        batch = {"image": tf.zeros((4, 6, 6, 1)), "label": tf.one_hot([0, 1, 2, 0], 3), "weight": tf.ones(4)}
+        step.train(batch, step=0, learning_rate=0.1)
+        step.measure(batch)
+
+    before = graphs()
+    once()
+    assert graphs() == before

@@ -1,19 +1,30 @@
-"""What an experiment may say: typed, locked sections, read from Python files and JSON, changed by flags."""
+"""What an experiment or a search may say: typed, locked sections, read from Python files and JSON, changed by flags."""
 
+from tfeff.config.family import Family, settled
 from tfeff.config.files import differences, flatten, from_json, load, override, to_json
 from tfeff.config.schema import Data, Experiment, Model, Optimizer, Schedule, Training
+from tfeff.config.search import Allocation, Budget, Folds, Objective, Search, Sweeps, Trials
 
 __all__ = [
+    "Allocation",
+    "Budget",
     "Data",
     "Experiment",
+    "Family",
+    "Folds",
     "Model",
+    "Objective",
     "Optimizer",
     "Schedule",
+    "Search",
+    "Sweeps",
     "Training",
+    "Trials",
     "differences",
     "flatten",
     "from_json",
     "load",
     "override",
+    "settled",
     "to_json",
 ]

@@ -7,30 +7,38 @@ import runpy
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tfeff.config.schema import Experiment
-from tfeff.config.section import assign, from_dict
+from tfeff.config.search import Search
+from tfeff.config.section import Section, assign, from_dict
 from tfeff.errors import UserError, nearest
 
+Config = TypeVar("Config", Experiment, Search)
+VERBS = {Experiment: "tfeff.train", Search: "tfeff.search"}
 
-def load(path: str | Path) -> Experiment:
-    """The experiment of a Python file that defines `get_config() -> Experiment`, or of a `config.json`.
+
+def load(path: str | Path, kind: type[Config]) -> Config:
+    """The config of a Python file that defines `get_config()`, or of a `config.json`.
+
+    Args:
+        path: of the file.
+        kind: `Experiment` or `Search`, whichever is wanted.
 
     Raises:
-        UserError: for a missing file, one without `get_config`, an unknown key, a value of another type, any mistake in
-            the Python file.
+        UserError: for a missing file, one without `get_config` or of the other kind, an unknown key, a value of another
+            type, any mistake in the Python file.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"--config={path}: {'a directory; name a file' if path.is_dir() else 'no such file'}")
     if path.suffix == ".json":
-        return from_json(path.read_text(errors="replace"), where=str(path))
+        return from_json(path.read_text(errors="replace"), kind, where=str(path))
     try:
         get_config = runpy.run_path(str(path)).get("get_config")
         if get_config is None:
             raise UserError(f"{path}: defines no get_config()")
-        config = get_config()
+        made = get_config()
     except UserError as error:
         raise UserError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
     except SyntaxError as error:
@@ -39,12 +47,15 @@ def load(path: str | Path) -> Experiment:
         raise _unknown_argument(path, error) or UserError(
             f"{_place(path, error)}: {type(error).__name__}: {error}"
         ) from error
-    if not isinstance(config, Experiment):
-        raise UserError(f"{path}: get_config() gives {type(config).__name__}; it should give tfeff.config.Experiment")
-    return config
+    if isinstance(made, kind):
+        return made
+    for other, verb in VERBS.items():
+        if isinstance(made, other):
+            raise UserError(f"{path}: this config is for python -m {verb}")
+    raise UserError(f"{path}: get_config() gives {type(made).__name__}; it should give tfeff.config.{kind.__name__}")
 
 
-def override(config: Experiment, assignments: Iterable[str]) -> Experiment:
+def override(config: Config, assignments: Iterable[str]) -> Config:
     """`config` with `key=value` assignments, keys dotted: `training.epochs=3`; checked once all of them are made.
 
     Raises:
@@ -58,21 +69,22 @@ def override(config: Experiment, assignments: Iterable[str]) -> Experiment:
         full = [known for known in flatten(config) if known.endswith(f".{key}")]
         if full and key not in values:
             raise UserError(f'config: no key "{key}"; did you mean "{full[0]}"?')
-        assign(Experiment, values, key.split("."), text)
-    changed: Experiment = from_dict(Experiment, values)
+        assign(type(config), values, key.split("."), text)
+    changed: Config = from_dict(type(config), values)
     return changed
 
 
-def to_json(config: Experiment) -> str:
+def to_json(config: Section) -> str:
     """The whole config, defaults included, as JSON text that `from_json` reads back to an equal one."""
     return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
 
 
-def from_json(text: str, *, where: str = "config") -> Experiment:
-    """The experiment that `to_json` wrote.
+def from_json(text: str, kind: type[Config], *, where: str = "config") -> Config:
+    """The config that `to_json` wrote.
 
     Args:
         text: JSON.
+        kind: of config.
         where: it comes from, for messages.
 
     Raises:
@@ -82,19 +94,19 @@ def from_json(text: str, *, where: str = "config") -> Experiment:
         values = json.loads(text)
     except json.JSONDecodeError as error:
         raise UserError(f"{where}: not JSON ({error})") from None
-    config: Experiment = from_dict(Experiment, values, where=where)
+    config: Config = from_dict(kind, values, where=where)
     return config
 
 
-def differences(first: Experiment, second: Experiment) -> list[tuple[str, Any, Any]]:
+def differences(first: Config, second: Config) -> list[tuple[str, Any, Any]]:
     """The dotted keys at which two configs differ, with both values."""
     left, right = flatten(first), flatten(second)
     return [(key, left[key], right[key]) for key in left if left[key] != right[key]]
 
 
-def flatten(experiment: Experiment) -> dict[str, Any]:
+def flatten(config: Section) -> dict[str, Any]:
     """Every value by its dotted key."""
-    return _flat(dataclasses.asdict(experiment))
+    return _flat(dataclasses.asdict(config))
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -123,8 +135,10 @@ def _unknown_argument(path: Path, error: Exception) -> UserError | None:
     if found is None:
         return None
     section, key = found.groups()
-    kinds = {kind.__name__: kind for kind in [Experiment, *_sections(Experiment)]}
-    names = [field.name for field in dataclasses.fields(kinds.get(section, Experiment))]
+    kinds = {kind.__name__: kind for kind in [Experiment, Search, *_sections(Search), *_sections(Experiment)]}
+    if section not in kinds:
+        return None
+    names = [field.name for field in dataclasses.fields(kinds[section])]
     return UserError(f'{path}: {section} has no key "{key}"; {nearest(key, names)}')
 
 

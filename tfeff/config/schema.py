@@ -4,8 +4,8 @@ Each section is a frozen dataclass: a key that is not written here is an error t
 another type an error that names the key. `None` means "as the part itself decides" (the family's own dropout, say).
 """
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
 
 from tfeff.config.section import Section, at_least, fraction, positive
 from tfeff.data.augmentation import Augmentation
@@ -16,6 +16,11 @@ class Model(Section):
     """A network of `tfeff.models`: what `tfeff.models.build` takes."""
 
     name: str = "resnet"
+    family: str | None = None
+    """The workdir of a `tfeff.search`: the network is the member `phi` of the family that was found there, and only
+    `dropout`, `survival_probability` and `weights` are still to be said."""
+    phi: float | None = None
+    """φ of the member: depth α^φ, width β^φ, resolution γ^φ; None: 0, the baseline."""
     resolution: int | None = None
     width_coefficient: float | None = None
     depth_coefficient: float | None = None
@@ -37,6 +42,15 @@ class Model(Section):
         """Values that no type excludes."""
         positive(self, "resolution", "width_coefficient", "depth_coefficient", "width")
         fraction(self, "dropout", "survival_probability")
+        at_least(self, 0, "phi")
+        if self.phi is not None and self.family is None:
+            self.wrong("phi", "left out without model.family, whose member it names")
+
+    def options(self) -> dict[str, Any]:
+        """What of the network's description is said beside its name, its resolution and its weights."""
+        others = ("name", "family", "phi", "resolution", "weights")
+        given = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in others}
+        return {key: value for key, value in given.items() if value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,11 +76,17 @@ class Data(Section):
     validation_fraction: float = 0.1
     """Stratified share of the training split held out when there is no validation split. 0: no validation, unless
     `validation_split` names one."""
+    seed: int | None = None
+    """Of what is drawn from the images: splits of a folder without its own, `train_examples`, the part held out, folds.
+    None: the experiment's; another one repeats a training on the same images."""
     train_examples: int | None = None
     """A stratified subset of the training split, drawn by the seed."""
     folds: int | None = None
     """k of k-fold cross-validation over the training split; `fold` is the one held out."""
     fold: int = 0
+    fold_examples: int | None = None
+    """With `folds`: k disjoint subsets of so many images each instead, every one with a `validation_fraction` of its
+    own held out; `fold` is the one to train on. None: classic k-fold, whose training parts overlap."""
     cache: Literal["memory", "disk", "none"] = "memory"
     """Where decoded images of `image_size` wait: in memory, in a memory-mapped file, or decoded at each reading."""
     cache_directory: str | None = None
@@ -75,20 +95,35 @@ class Data(Section):
     """Draw each class equally often."""
     normalization: Literal["family", "dataset"] = "family"
     """Per-channel mean and deviation inside the model: the family's own, or the training images'."""
+    mean: tuple[float, ...] | None = None
+    """Per channel, in pixel units, with `std`: in place of what `normalization` says."""
+    std: tuple[float, ...] | None = None
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def check(self) -> None:
         """Values that no type excludes."""
         at_least(self, 0, "fold")
-        at_least(self, 2, "folds")
-        positive(self, "image_size", "train_examples")
+        at_least(self, 2 if self.fold_examples is None else 1, "folds")
+        positive(self, "image_size", "train_examples", "fold_examples")
         fraction(self, "validation_fraction")
         if self.channels not in (1, 3):
             self.wrong("channels", "1 (gray) or 3 (RGB)")
+        for key in ("mean", "std"):
+            given = getattr(self, key)
+            if (self.mean is None) != (self.std is None) or (given is not None and len(given) != self.channels):
+                self.wrong(key, f"given with the other one, {self.channels} numbers each, or none")
+        if self.std is not None and min(self.std) <= 0:
+            self.wrong("std", "numbers above 0")
         if self.folds is not None and self.fold >= self.folds:
             self.wrong("fold", f"below folds = {self.folds}")
         if self.folds is not None and self.validation_split is not None:
             self.wrong("validation_split", "left out under folds: the fold is the validation part")
+        if self.fold_examples is not None and self.folds is None:
+            self.wrong("fold_examples", "left out without folds, whose size it is")
+        if self.fold_examples is not None and not 0 < self.validation_fraction < 1:
+            self.wrong("validation_fraction", "above 0 and below 1: the share of each fold that validates")
+        if self.seed is not None and not 0 <= self.seed < 2**32:
+            self.wrong("seed", "between 0 and 2^32 - 1")
         if self.cache == "disk" and self.cache_directory is None:
             self.wrong("cache_directory", 'a directory, since cache is "disk"')
 
@@ -132,7 +167,8 @@ class Schedule(Section):
     boundaries: tuple[float, ...] = ()
     """Epochs at which `step` multiplies by `decay_rate`."""
     patience_epochs: int = 5
-    """Epochs without a better validation loss before `plateau` multiplies by `decay_rate`."""
+    """Epochs without a better validation loss before `plateau` multiplies by `decay_rate`; it is looked at where
+    `training.validation_epochs` measures it."""
 
     def check(self) -> None:
         """Values that no type excludes."""
@@ -154,6 +190,9 @@ class Training(Section):
     label_smoothing: float = 0.0
     ema_decay: float | None = None
     """Exponential moving average of all weights, used for evaluation and export; None: off."""
+    validation_epochs: int = 1
+    """Measure the validation images every so many epochs, and after the last one. Early stopping, the plateau schedule
+    and `keep="best"` look at those epochs alone; their patience still counts all epochs."""
     early_stopping_epochs: int | None = None
     """Stop after so many epochs without a better validation loss, and keep the best epoch's weights."""
     keep: Literal["last", "best"] = "last"
@@ -170,7 +209,8 @@ class Training(Section):
 
     def check(self) -> None:
         """Values that no type excludes."""
-        positive(self, "epochs", "batch_size", "accumulation_steps", "early_stopping_epochs", "checkpoint_seconds")
+        positive(self, "epochs", "batch_size", "accumulation_steps", "validation_epochs")
+        positive(self, "early_stopping_epochs", "checkpoint_seconds")
         fraction(self, "label_smoothing", "ema_decay")
         if self.batch_size % self.accumulation_steps:
             self.wrong("accumulation_steps", f"a divisor of batch_size = {self.batch_size}")

@@ -23,7 +23,7 @@ def load(
     """The images of one split.
 
     Args:
-        name: `embedded:digits`, `folder:<dir>` or `tfds:<name>`.
+        name: `embedded:digits`, `embedded:cluttered_digits`, `folder:<dir>` or `tfds:<name>`.
         split: One of `splits(name)`; `val` is accepted for `validation`.
         channels: 3 for RGB, 1 for gray.
         fractions: Splits of a folder that has none of its own, and their shares; default train 0.8, validation 0.1,
@@ -43,7 +43,7 @@ def load(
     if scheme == "embedded":
         from tfeff.data import embedded
 
-        return embedded.digits(canonical, channels)
+        return embedded.load(rest, canonical, channels)
     if scheme == "folder":
         from tfeff.data import folder
 

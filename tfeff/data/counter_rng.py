@@ -25,6 +25,10 @@ class Purpose(IntEnum):
     ERASING = 3
     AUTOAUGMENT = 4
     RANDAUGMENT = 5
+    DIGIT = 6
+    PIECE = 7
+    BACKGROUND = 8
+    NOISE = 9
 
 
 @dataclass(frozen=True, eq=False)

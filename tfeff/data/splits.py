@@ -4,6 +4,7 @@ All parts are stratified: each holds every class in the proportion of the whole,
 integer labels [n] and return sorted int64 arrays of positions.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,8 +49,14 @@ def subset(labels: np.ndarray, n: int, seed: int) -> np.ndarray:
     return chosen
 
 
-def holdout(labels: np.ndarray, fraction: float, seed: int) -> Fold:
+def holdout(labels: np.ndarray, fraction: float, seed: int, class_names: Sequence[str] = ()) -> Fold:
     """A stratified part of `fraction` held out for validation, the rest for training.
+
+    Args:
+        labels: int [n].
+        fraction: Share held out.
+        seed: Seed of the draw.
+        class_names: What messages call the classes; default their numbers.
 
     Raises:
         UserError: the fraction is outside (0, 1), leaves either part empty, or leaves no image of a class to train on.
@@ -59,12 +66,18 @@ def holdout(labels: np.ndarray, fraction: float, seed: int) -> Fold:
     if not 0 < fraction < 1 or not 0 < held < len(labels):
         raise UserError(f"cannot hold out a fraction of {fraction} of {len(labels)} images: one part would be empty")
     validation, train = _draw(labels, held, np.random.default_rng(seed))
-    _require_every_class(labels, train, f"the training part of a hold-out of {fraction}")
+    require_every_class(labels, train, f"the training part of a hold-out of {fraction}", "add images", class_names)
     return Fold(train=train, validation=validation)
 
 
-def k_folds(labels: np.ndarray, k: int, seed: int) -> list[Fold]:
+def k_folds(labels: np.ndarray, k: int, seed: int, class_names: Sequence[str] = ()) -> list[Fold]:
     """k rounds of cross-validation: the validation parts are disjoint and together the whole.
+
+    Args:
+        labels: int [n].
+        k: Number of folds.
+        seed: Seed of the draw.
+        class_names: What messages call the classes; default their numbers.
 
     Raises:
         UserError: k is below 2, or a class has fewer than k images.
@@ -75,7 +88,8 @@ def k_folds(labels: np.ndarray, k: int, seed: int) -> list[Fold]:
     classes, counts = np.unique(labels, return_counts=True)
     if counts.min() < k:
         raise UserError(
-            f"{k} folds need at least {k} images of each class; class {classes[counts.argmin()]} has {counts.min()}"
+            f"{k} folds need at least {k} images of each class; "
+            f"class {_name(classes[counts.argmin()], class_names)} has {counts.min()}"
         )
     parts = _deal(labels, np.arange(len(labels)), k, np.random.default_rng(seed))
     return [
@@ -83,7 +97,9 @@ def k_folds(labels: np.ndarray, k: int, seed: int) -> list[Fold]:
     ]
 
 
-def independent_folds(labels: np.ndarray, k: int, size: int, validation_size: int, seed: int) -> list[Fold]:
+def independent_folds(
+    labels: np.ndarray, k: int, size: int, validation_size: int, seed: int, class_names: Sequence[str] = ()
+) -> list[Fold]:
     """k disjoint stratified subsets, each with a training part of its own and a validation part of its own.
 
     Nothing is shared between two folds, so their results are independent samples of the same experiment.
@@ -94,6 +110,7 @@ def independent_folds(labels: np.ndarray, k: int, size: int, validation_size: in
         size: Images of one fold, validation included.
         validation_size: Those of them held out for validation.
         seed: Seed of the draw.
+        class_names: What messages call the classes; default their numbers.
 
     Raises:
         UserError: k * size images are more than there are, a part would be empty, or a class would be missing from
@@ -105,16 +122,19 @@ def independent_folds(labels: np.ndarray, k: int, size: int, validation_size: in
             f"{k} independent folds of {size} images, {validation_size} of them for validation: a part would be empty"
         )
     if k * size > len(labels):
-        raise UserError(f"{k} independent folds of {size} images need {k * size} images; there are {len(labels)}")
+        most = f"at most {len(labels) // k} a fold" if k <= len(labels) else f"at most {len(labels)} folds"
+        raise UserError(
+            f"{k} independent folds of {size} images need {k * size:,} images; there are {len(labels):,}: {most}"
+        )
     rng = np.random.default_rng(seed)
     chosen, _ = _draw(labels, k * size, rng)
     folds = []
     for i, part in enumerate(_deal(labels, chosen, k, rng)):
         validation, train = _draw(labels[part], validation_size, rng)
         fold = Fold(train=part[train], validation=part[validation])
-        advice = f"use larger or fewer folds (k={k}, size={size}, validation_size={validation_size})"
-        _require_every_class(labels, fold.train, f"the training part of fold {i}", advice)
-        _require_every_class(labels, fold.validation, f"the validation part of fold {i}", advice)
+        advice = f"use larger or fewer folds ({k} of {size} images now, {validation_size} of them for validation)"
+        require_every_class(labels, fold.train, f"the training part of fold {i}", advice, class_names)
+        require_every_class(labels, fold.validation, f"the validation part of fold {i}", advice, class_names)
         folds.append(fold)
     return folds
 
@@ -146,7 +166,28 @@ def _deal(labels: np.ndarray, positions: np.ndarray, k: int, rng: np.random.Gene
     return [np.sort(order[i::k]) for i in range(k)]
 
 
-def _require_every_class(labels: np.ndarray, positions: np.ndarray, part: str, advice: str = "add images") -> None:
-    missing = np.setdiff1d(labels, labels[positions])
+def require_every_class(
+    labels: np.ndarray, positions: np.ndarray, part: str, advice: str, class_names: Sequence[str] = ()
+) -> None:
+    """Sees to it that every class of a set has images in a part of it.
+
+    Args:
+        labels: int [n], of the set.
+        positions: int [m], of the part.
+        part: What messages call the part.
+        advice: What would be right.
+        class_names: What messages call the classes; default their numbers.
+
+    Raises:
+        UserError: a class has none; it is named.
+    """
+    missing, counts = np.unique(labels[~np.isin(labels, labels[positions])], return_counts=True)
     if len(missing):
-        raise UserError(f"{part} has {len(positions)} images and none of class {missing[0]}; {advice}")
+        raise UserError(
+            f"{part} has {len(positions):,} images and none of class {_name(missing[0], class_names)} "
+            f"({counts[0]:,} among all {len(labels):,}); {advice}"
+        )
+
+
+def _name(label: int, class_names: Sequence[str]) -> str:
+    return f'"{class_names[label]}"' if class_names else str(label)

@@ -4,9 +4,12 @@ from tfeff.models import complexity, preprocessing
 from tfeff.models.applications import from_applications, load_imagenet
 from tfeff.models.backbone import Network, pyramid
 from tfeff.models.build import architecture, build, names
+from tfeff.models.complexity import Complexity
+from tfeff.models.prediction import predict
 from tfeff.models.weights import LoadReport, load_weights
 
 __all__ = [
+    "Complexity",
     "LoadReport",
     "Network",
     "architecture",
@@ -16,6 +19,7 @@ __all__ = [
     "load_imagenet",
     "load_weights",
     "names",
+    "predict",
     "preprocessing",
     "pyramid",
 ]

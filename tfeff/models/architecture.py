@@ -7,6 +7,9 @@ import keras
 import numpy as np
 
 from tfeff.errors import UserError
+from tfeff.models import head
+from tfeff.models.layers import FeatureMap, Layers
+from tfeff.models.preprocessing import per_channel
 
 MINIMUM_RESOLUTION = 8  # the smallest images in common use (8x8 digits); below, a network sees mostly its own padding
 
@@ -20,8 +23,23 @@ class Features:
         levels: "P1".."P5" to the last feature map of stride 2, 4, .. 32, as far as the network goes.
     """
 
-    output: keras.KerasTensor
-    levels: dict[str, keras.KerasTensor]
+    output: FeatureMap
+    levels: dict[str, FeatureMap]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A whole network.
+
+    Attributes:
+        images: (batch, resolution, resolution, channels), raw pixels.
+        output: logits, or the last feature map where the head is left out.
+        levels: of `Features`.
+    """
+
+    images: FeatureMap
+    output: FeatureMap
+    levels: dict[str, FeatureMap]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,13 +85,56 @@ class Architecture(ABC):
         if self.synchronized and keras.backend.backend() != "tensorflow":
             raise UserError("synchronized: batch statistics over all replicas need Keras' TensorFlow backend")
 
+    @property
     @abstractmethod
-    def features(self, images: keras.KerasTensor) -> Features:
-        """Draw the network without its head.
+    def blocks(self) -> tuple[int, ...]:
+        """Blocks of each stage, after depth scaling."""
+
+    @property
+    @abstractmethod
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each stage, after width scaling."""
+
+    @abstractmethod
+    def features(self, images: FeatureMap, layers: Layers) -> Features:
+        """Draw the network without its preprocessing and its head.
 
         Args:
             images: (batch, resolution, resolution, channels), standardised.
+            layers: what to draw with.
         """
+
+    def draw(
+        self,
+        layers: Layers,
+        *,
+        num_classes: int,
+        channels: int = 3,
+        include_top: bool = True,
+        classifier_activation: str | None = None,
+    ) -> Drawing:
+        """Draw the whole network: preprocessing, features, and the classifier unless it is left out.
+
+        Args:
+            layers: what to draw with.
+            num_classes: outputs of the classifier.
+            channels: of the images: 3 (RGB) or 1 (gray).
+            include_top: False ends the network at its last feature map.
+            classifier_activation: such as "softmax"; None gives logits.
+
+        Raises:
+            UserError: a number of classes or channels that cannot be, or preprocessing that does not fit the channels.
+        """
+        if channels not in (1, 3):
+            raise UserError(f"channels {channels!r}: must be 3 (RGB) or 1 (gray)")
+        whole("num_classes", num_classes, at_least=1)
+        images = layers.images(self.resolution, channels)
+        x = layers.standardisation(images, per_channel(self.mean, channels), per_channel(self.std, channels))
+        features = self.features(x, layers)
+        output = features.output
+        if include_top:
+            output = head.classifier(layers, output, num_classes, self.dropout, classifier_activation)
+        return Drawing(images, output, features.levels)
 
 
 def whole(name: str, value: object, at_least: int) -> None:

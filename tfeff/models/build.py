@@ -4,14 +4,12 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import keras
-
 from tfeff.errors import UserError, nearest
-from tfeff.models import efficientnet, head, mobilenet, resnet
+from tfeff.models import efficientnet, mobilenet, resnet
 from tfeff.models.applications import load_imagenet
-from tfeff.models.architecture import Architecture, whole
+from tfeff.models.architecture import Architecture
 from tfeff.models.backbone import Network
-from tfeff.models.preprocessing import per_channel, standardisation
+from tfeff.models.layers import KerasLayers
 from tfeff.models.weights import load_weights
 
 FAMILIES: dict[str, dict[str, Architecture]] = {
@@ -124,20 +122,18 @@ def build(
         std=std,
         **options,
     )
-    if channels not in (1, 3):
-        raise UserError(f"channels {channels!r}: must be 3 (RGB) or 1 (gray)")
-    whole("num_classes", num_classes, at_least=1)
     if weights == "imagenet" and not (mean is None and std is None):
         raise UserError('weights "imagenet" bring their own preprocessing; leave out mean and std')
 
-    images = keras.Input((described.resolution, described.resolution, channels), name="images")
-    x = standardisation(per_channel(described.mean, channels), per_channel(described.std, channels))(images)
-    features = described.features(x)
-    outputs = features.output
-    if include_top:
-        outputs = head.classifier(outputs, num_classes, described.dropout, classifier_activation)
-    network = Network(images, outputs, name=name.replace("-", "_"))
-    network.levels = {level: map_._keras_history.operation.name for level, map_ in features.levels.items()}
+    drawing = described.draw(
+        KerasLayers(),
+        num_classes=num_classes,
+        channels=channels,
+        include_top=include_top,
+        classifier_activation=classifier_activation,
+    )
+    network = Network(drawing.images, drawing.output, name=name.replace("-", "_"))
+    network.levels = {level: map_._keras_history.operation.name for level, map_ in drawing.levels.items()}
     if weights == "imagenet":
         load_imagenet(network, name)
     elif weights is not None:

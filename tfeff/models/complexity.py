@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import keras
 
 from tfeff.errors import UserError
-from tfeff.models.stochastic_depth import StochasticDepth
+from tfeff.models.activation_memory import Call, Lifetimes, is_view, lifetimes, most, reads
 
 L = keras.layers
 
@@ -42,40 +42,6 @@ _MULTIPLYING_OPERATIONS = {
     "Vdot",
 }
 
-# Whose output is its input under another name.
-_VIEWS = (L.Reshape, L.Flatten, L.Identity, L.ActivityRegularization)
-# Whose gradient reads neither input nor output: linear with constant factors, or with a mask of its own.
-_READS_NOTHING = (
-    L.Add,
-    L.Average,
-    L.AveragePooling2D,
-    L.Concatenate,
-    L.Cropping2D,
-    L.Dropout,
-    L.GlobalAveragePooling2D,
-    L.Permute,
-    L.Rescaling,
-    L.Resizing,
-    L.SpatialDropout2D,
-    StochasticDepth,
-    L.Subtract,
-    L.UpSampling2D,
-    L.ZeroPadding2D,
-)
-_READS_INPUT = (
-    *_CONVOLUTIONS,
-    *_SEPARABLE,
-    *_TRANSPOSED,
-    *_WITHOUT_MACS,
-    L.Dense,
-    L.EinsumDense,
-    L.LeakyReLU,
-    L.Multiply,
-)
-_READS_OUTPUT = (L.ReLU, L.Softmax)
-# Activations whose gradient is a function of their output; that of all others reads their input.
-_ACTIVATIONS_READING_OUTPUT = {"relu", "relu6", "sigmoid", "softmax", "tanh"}
-
 
 @dataclass(frozen=True)
 class Complexity:
@@ -94,6 +60,10 @@ class Complexity:
             Each tensor counts once and in its own dtype; views (Reshape, Flatten, linear activations) not at all.
         peak_bytes: most bytes of layer outputs alive at once in a forward pass, layers in the order in which Keras runs
             them, each output freed after its last reader; the images included, weights not.
+        training_peak_bytes: most bytes alive at once in a training step, for each image of the batch: the images, the
+            layer outputs alive or kept, and, as the layers are run backwards in the opposite order, the gradients of
+            layer outputs, each from its first use to its last. Weights, their gradients and the working memory of
+            single operations are not counted: they do not grow with the batch.
     """
 
     params: int
@@ -101,10 +71,11 @@ class Complexity:
     macs: int
     activation_bytes: int
     peak_bytes: int
+    training_peak_bytes: int
 
 
 @dataclass(frozen=True)
-class _Call:
+class _Run:
     """One run of one layer."""
 
     operation: keras.Operation
@@ -133,15 +104,16 @@ def count(model: keras.Model, resolution: int | None = None) -> Complexity:
     for tensor in images:
         if None in tensor.shape:
             raise UserError(f"{model.name}: input shape {tensor.shape[1:]} is not fully known; give a resolution")
-    calls: list[_Call] = []
-    outputs = keras.tree.flatten(_run(graph, images, calls))
-    roots = _Roots(calls)
+    runs: list[_Run] = []
+    outputs = keras.tree.flatten(_run(graph, images, runs))
+    when, sizes = _lifetimes(runs, images, outputs)
     return Complexity(
         params=model.count_params(),
         trainable_params=sum(math.prod(weight.shape) for weight in model.trainable_weights),
-        macs=sum(_macs(call) for call in calls),
-        activation_bytes=_activation_bytes(calls, outputs, roots),
-        peak_bytes=_peak_bytes(calls, images, outputs, roots),
+        macs=sum(map(_macs, runs)),
+        activation_bytes=most([when.kept], sizes),
+        peak_bytes=most(when.forward, sizes),
+        training_peak_bytes=most(when.training, sizes),
     )
 
 
@@ -158,16 +130,16 @@ def _graph(model: keras.Model) -> keras.Model:
     return model
 
 
-def _run(graph: keras.Model, inputs: Sequence[keras.KerasTensor], calls: list[_Call]) -> object:
+def _run(graph: keras.Model, inputs: Sequence[keras.KerasTensor], runs: list[_Run]) -> object:
     """Follow shapes through a graph and record every run of a layer, those inside nested models too."""
 
     def recorded(operation: keras.Operation) -> Callable[..., object]:
         def run(*args: object, **kwargs: object) -> object:
             arguments = [leaf for leaf in keras.tree.flatten((args, kwargs)) if isinstance(leaf, keras.KerasTensor)]
             if isinstance(operation, keras.Model):
-                return _run(_graph(operation), arguments, calls)
+                return _run(_graph(operation), arguments, runs)
             results = operation.compute_output_spec(*args, **kwargs)
-            calls.append(_Call(operation, arguments, keras.tree.flatten(results)))
+            runs.append(_Run(operation, arguments, keras.tree.flatten(results)))
             return results
 
         return run
@@ -177,18 +149,18 @@ def _run(graph: keras.Model, inputs: Sequence[keras.KerasTensor], calls: list[_C
     return leaves[0] if len(leaves) == 1 else outputs
 
 
-def _macs(call: _Call) -> int:
+def _macs(run: _Run) -> int:
     """Multiply-adds of one run of a layer."""
-    layer = call.operation
+    layer = run.operation
     if isinstance(layer, _SEPARABLE):
-        positions = _positions(layer, call.outputs[0])
+        positions = _positions(layer, run.outputs[0])
         return positions * (math.prod(layer.depthwise_kernel.shape) + math.prod(layer.pointwise_kernel.shape))
     if isinstance(layer, _TRANSPOSED):
-        return _positions(layer, call.inputs[0]) * math.prod(layer.kernel.shape)
+        return _positions(layer, run.inputs[0]) * math.prod(layer.kernel.shape)
     if isinstance(layer, _CONVOLUTIONS):
-        return _positions(layer, call.outputs[0]) * math.prod(layer.kernel.shape)
+        return _positions(layer, run.outputs[0]) * math.prod(layer.kernel.shape)
     if isinstance(layer, L.Dense):
-        return math.prod(call.inputs[0].shape[:-1]) * math.prod(layer.kernel.shape)
+        return math.prod(run.inputs[0].shape[:-1]) * math.prod(layer.kernel.shape)
     if isinstance(layer, keras.Layer):
         if layer.weights and not isinstance(layer, _WITHOUT_MACS):
             raise UserError(f'layer "{layer.name}": multiply-adds of {type(layer).__name__} are not known')
@@ -202,20 +174,27 @@ def _positions(layer: keras.Layer, tensor: keras.KerasTensor) -> int:
     return math.prod(tensor.shape[1:-1] if layer.data_format == "channels_last" else tensor.shape[2:])
 
 
-class _Roots:
-    """Tensors that hold memory of their own: a view stands for the tensor it looks at."""
-
-    def __init__(self, calls: Sequence[_Call]) -> None:
-        self._viewed = {id(call.outputs[0]): call.inputs[0] for call in calls if _is_view(call.operation)}
-
-    def __call__(self, tensor: keras.KerasTensor) -> keras.KerasTensor:
-        while id(tensor) in self._viewed:
-            tensor = self._viewed[id(tensor)]
-        return tensor
-
-
-def _is_view(layer: keras.Operation) -> bool:
-    return isinstance(layer, _VIEWS) or (isinstance(layer, L.Activation) and _activation(layer) == "linear")
+def _lifetimes(
+    runs: Sequence[_Run], images: Sequence[keras.KerasTensor], outputs: Sequence[keras.KerasTensor]
+) -> tuple[Lifetimes, list[int]]:
+    """When each map is in memory, and bytes of the maps by number; a view is the map that it looks at."""
+    numbers = {id(tensor): number for number, tensor in enumerate(images)}
+    sizes = [_bytes(tensor) for tensor in images]
+    calls = []
+    for run in runs:
+        kind: type = type(run.operation)
+        activation = _activation(run.operation)
+        sources = tuple(numbers[id(tensor)] for tensor in run.inputs)
+        if is_view(kind, activation):
+            numbers[id(run.outputs[0])] = sources[0]
+            continue
+        made = tuple(range(len(sizes), len(sizes) + len(run.outputs)))
+        numbers.update((id(tensor), number) for tensor, number in zip(run.outputs, made, strict=True))
+        sizes.extend(map(_bytes, run.outputs))
+        calls.append(Call(sources, made, reads(kind, activation)))
+    last = {numbers[id(tensor)] for tensor in outputs}
+    first = range(len(images))
+    return lifetimes(calls, inputs=first, outputs=last, kept=last, held=first), sizes
 
 
 def _activation(layer: keras.Operation) -> str | None:
@@ -228,51 +207,3 @@ def _bytes(tensor: keras.KerasTensor) -> int:
     digits = re.search(r"\d+", tensor.dtype)  # none in "bool", which takes a byte
     bits = int(digits.group()) if digits else 8
     return math.prod(tensor.shape) * bits // 8
-
-
-def _activation_bytes(calls: Sequence[_Call], outputs: Sequence[keras.KerasTensor], roots: _Roots) -> int:
-    kept = {id(tensor): tensor for tensor in map(roots, outputs)}
-    inside = 0
-    for call in calls:
-        layer = call.operation
-        if _is_view(layer):
-            continue
-        reads_input, reads_output = _reads(layer)
-        activation = _activation(layer)
-        if activation not in (None, "linear"):
-            if activation in _ACTIVATIONS_READING_OUTPUT:
-                reads_output = True
-            elif isinstance(layer, L.Activation):
-                reads_input = True
-            else:
-                inside += sum(map(_bytes, call.outputs))
-        read = [*(call.inputs if reads_input else ()), *(call.outputs if reads_output else ())]
-        kept.update((id(tensor), tensor) for tensor in map(roots, read))
-    return inside + sum(map(_bytes, kept.values()))
-
-
-def _reads(layer: keras.Operation) -> tuple[bool, bool]:
-    """Whether a layer's gradient, its activation's aside, reads the layer's input and its output."""
-    if isinstance(layer, (L.Activation, *_READS_NOTHING)):
-        return False, False
-    if isinstance(layer, _READS_OUTPUT):
-        return False, True
-    return True, not isinstance(layer, _READS_INPUT)
-
-
-def _peak_bytes(
-    calls: Sequence[_Call],
-    images: Sequence[keras.KerasTensor],
-    outputs: Sequence[keras.KerasTensor],
-    roots: _Roots,
-) -> int:
-    last_use = {id(roots(tensor)): step for step, call in enumerate(calls) for tensor in call.inputs}
-    last_use.update((id(roots(tensor)), len(calls)) for tensor in outputs)
-    alive = {id(tensor): _bytes(tensor) for tensor in images}
-    peak = sum(alive.values())
-    for step, call in enumerate(calls):
-        if not _is_view(call.operation):
-            alive.update((id(tensor), _bytes(tensor)) for tensor in call.outputs)
-        peak = max(peak, sum(alive.values()))
-        alive = {tensor: size for tensor, size in alive.items() if last_use.get(tensor, -1) > step}
-    return peak

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-import keras
+from tfeff.models.layers import FeatureMap, Layers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,6 +12,7 @@ class ConvolutionUnit:
     Padding is "same" throughout, so that stride 2 takes a side r to ceil(r / 2).
 
     Attributes:
+        layers: what the network is drawn with.
         activation: Keras activation, such as "relu", "relu6" or "silu".
         initializer: Keras initializer of the kernels, as an identifier or a config.
         batch_norm: False leaves batch normalisation out and gives the convolutions biases.
@@ -21,6 +22,7 @@ class ConvolutionUnit:
         synchronized: batch statistics over all replicas (TensorFlow backend only).
     """
 
+    layers: Layers
     activation: str
     initializer: str | dict
     momentum: float
@@ -31,7 +33,7 @@ class ConvolutionUnit:
 
     def __call__(
         self,
-        x: keras.KerasTensor,
+        x: FeatureMap,
         filters: int,
         kernel_size: int,
         *,
@@ -39,7 +41,7 @@ class ConvolutionUnit:
         strides: int = 1,
         activate: bool = True,
         padding: str = "same",
-    ) -> keras.KerasTensor:
+    ) -> FeatureMap:
         """Full convolution: (batch, h, w, c) -> (batch, ceil(h / strides), ceil(w / strides), filters).
 
         Args:
@@ -51,32 +53,33 @@ class ConvolutionUnit:
             activate: False ends the unit after the normalisation.
             padding: "valid" where the caller has padded.
         """
-        x = keras.layers.Conv2D(
+        x = self.layers.convolution(
+            x,
             filters,
             kernel_size,
             strides=strides,
             padding=padding,
-            use_bias=self.bias or not self.batch_norm,
-            kernel_initializer=keras.initializers.get(self.initializer),
+            bias=self.bias or not self.batch_norm,
+            initializer=self.initializer,
             name=name,
-        )(x)
+        )
         return self._normalised(x, name, activate)
 
-    def depthwise(self, x: keras.KerasTensor, kernel_size: int, *, name: str, strides: int = 1) -> keras.KerasTensor:
+    def depthwise(self, x: FeatureMap, kernel_size: int, *, name: str, strides: int = 1) -> FeatureMap:
         """Depthwise convolution, one kernel a channel: (batch, h, w, c) -> (batch, ceil(h / s), ceil(w / s), c)."""
-        x = keras.layers.DepthwiseConv2D(
+        x = self.layers.depthwise_convolution(
+            x,
             kernel_size,
             strides=strides,
-            padding="same",
-            use_bias=self.bias or not self.batch_norm,
-            depthwise_initializer=keras.initializers.get(self.initializer),
+            bias=self.bias or not self.batch_norm,
+            initializer=self.initializer,
             name=name,
-        )(x)
+        )
         return self._normalised(x, name, activate=True)
 
-    def _normalised(self, x: keras.KerasTensor, name: str, activate: bool) -> keras.KerasTensor:
+    def _normalised(self, x: FeatureMap, name: str, activate: bool) -> FeatureMap:
         if self.batch_norm:
-            x = keras.layers.BatchNormalization(
-                momentum=self.momentum, epsilon=self.epsilon, synchronized=self.synchronized, name=f"{name}_bn"
-            )(x)
-        return keras.layers.Activation(self.activation, name=f"{name}_act")(x) if activate else x
+            x = self.layers.batch_normalisation(
+                x, momentum=self.momentum, epsilon=self.epsilon, synchronized=self.synchronized, name=f"{name}_bn"
+            )
+        return self.layers.activation(x, self.activation, name=f"{name}_act") if activate else x

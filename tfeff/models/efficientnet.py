@@ -8,11 +8,10 @@ and the depth of the first and last stage.
 
 from dataclasses import dataclass
 
-import keras
-
 from tfeff.errors import UserError
 from tfeff.models.architecture import Architecture, Features
 from tfeff.models.convolution import ConvolutionUnit
+from tfeff.models.layers import FeatureMap, Layers
 from tfeff.models.mbconv import INITIALIZER, Stage, inverted_residual
 from tfeff.models.scaling import round_filters, round_repeats, survival_probabilities
 
@@ -60,9 +59,23 @@ class EfficientNet(Architecture):
         if not 0 <= self.squeeze_ratio <= 1:
             raise UserError(f"squeeze_ratio {self.squeeze_ratio}: must be in [0, 1]")
 
-    def features(self, images: keras.KerasTensor) -> Features:
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Repeats of each stage, scaled and rounded up; those of the ends as they are where these are fixed."""
+        scaled = [round_repeats(stage.repeats, self.depth_coefficient) for stage in STAGES]
+        if self.fixed_ends:
+            scaled[0], scaled[-1] = STAGES[0].repeats, STAGES[-1].repeats
+        return tuple(scaled)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Filters of each stage, scaled and rounded to multiples of 8."""
+        return tuple(round_filters(stage.filters, self.width_coefficient) for stage in STAGES)
+
+    def features(self, images: FeatureMap, layers: Layers) -> Features:
         """Draw stem, stages and the 1x1 convolution before pooling; P1..P5 are the last stages of their strides."""
         unit = ConvolutionUnit(
+            layers=layers,
             activation=self.activation,
             initializer=INITIALIZER,
             momentum=self.bn_momentum,
@@ -70,33 +83,26 @@ class EfficientNet(Architecture):
             synchronized=self.synchronized,
         )
         ends_width = 1.0 if self.fixed_ends else self.width_coefficient
-        repeats = self._repeats()
-        survival = iter(survival_probabilities(sum(repeats), last=self.survival_probability))
+        survival = survival_probabilities(sum(self.blocks), last=self.survival_probability)
         x = unit(images, round_filters(STEM_FILTERS, ends_width), 3, strides=2, name="stem_conv")
-        level, levels = 1, {}
-        for stage, blocks, number in zip(STAGES, repeats, range(1, len(STAGES) + 1), strict=True):
-            for index in range(blocks):
+        level, levels, drawn = 1, {}, 0
+        for number, (stage, blocks, width) in enumerate(zip(STAGES, self.blocks, self.widths, strict=True), start=1):
+            for index in layers.blocks(blocks):
                 x = inverted_residual(
                     unit,
                     x,
-                    round_filters(stage.filters, self.width_coefficient),
+                    width,
                     stage=stage,
                     strides=stage.strides if index == 0 else 1,
                     squeeze_ratio=self.squeeze_ratio,
-                    survival_probability=next(survival),
+                    survival_probability=survival[drawn + index],
                     name=f"stage{number}_block{index + 1}",
                 )
+            drawn += blocks
             level += stage.strides - 1
             levels[f"P{level}"] = x
         output = unit(x, round_filters(HEAD_FILTERS, ends_width), 1, name="head_conv")
         return Features(output, levels)
-
-    def _repeats(self) -> tuple[int, ...]:
-        """Blocks of each stage after depth scaling."""
-        scaled = [round_repeats(stage.repeats, self.depth_coefficient) for stage in STAGES]
-        if self.fixed_ends:
-            scaled[0], scaled[-1] = STAGES[0].repeats, STAGES[-1].repeats
-        return tuple(scaled)
 
 
 def _b(width_coefficient: float, depth_coefficient: float, resolution: int, dropout: float) -> EfficientNet:

@@ -2,11 +2,9 @@
 
 from dataclasses import dataclass
 
-import keras
-
 from tfeff.models.convolution import ConvolutionUnit
+from tfeff.models.layers import FeatureMap
 from tfeff.models.squeeze_excite import squeeze_excite
-from tfeff.models.stochastic_depth import StochasticDepth
 
 # Normal with variance 2 / fan_out: the initialisation of EfficientNet's reference implementation. A depthwise kernel
 # counts as having one output channel.
@@ -37,7 +35,7 @@ class Stage:
 
 def inverted_residual(
     unit: ConvolutionUnit,
-    x: keras.KerasTensor,
+    x: FeatureMap,
     filters: int,
     *,
     stage: Stage,
@@ -45,7 +43,7 @@ def inverted_residual(
     name: str,
     squeeze_ratio: float = 0.0,
     survival_probability: float = 1.0,
-) -> keras.KerasTensor:
+) -> FeatureMap:
     """Expand 1x1, filter depthwise, squeeze and excite, project 1x1; with an identity shortcut where shapes agree.
 
     Sandler et al., "MobileNetV2" (2018), section 3.4; with squeeze-and-excitation, Tan et al., "MnasNet" (2019).
@@ -70,11 +68,16 @@ def inverted_residual(
     if squeeze_ratio > 0:
         reduced = max(1, int(channels * squeeze_ratio))
         x = squeeze_excite(
-            x, reduced, activation=unit.activation, initializer=unit.initializer, name=f"{name}_squeeze_excite"
+            unit.layers,
+            x,
+            reduced,
+            activation=unit.activation,
+            initializer=unit.initializer,
+            name=f"{name}_squeeze_excite",
         )
     x = unit(x, filters, 1, activate=False, name=f"{name}_project_conv")
     if strides != 1 or channels != filters:
         return x
     if survival_probability < 1:
-        x = StochasticDepth(survival_probability, name=f"{name}_stochastic_depth")(x)
-    return keras.layers.Add(name=f"{name}_add")([inputs, x])
+        x = unit.layers.stochastic_depth(x, survival_probability, name=f"{name}_stochastic_depth")
+    return unit.layers.add(inputs, x, name=f"{name}_add")

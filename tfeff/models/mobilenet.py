@@ -6,10 +6,9 @@ width multiplier; depth scaling multiplies the repeats of each stage, rounding u
 
 from dataclasses import dataclass
 
-import keras
-
 from tfeff.models.architecture import Architecture, Features
 from tfeff.models.convolution import ConvolutionUnit
+from tfeff.models.layers import FeatureMap, Layers
 from tfeff.models.mbconv import INITIALIZER, Stage, inverted_residual
 from tfeff.models.scaling import round_filters, round_repeats
 
@@ -37,9 +36,10 @@ V2_STAGES = (
 class MobileNet(Architecture):
     """What both versions share: the convolution units."""
 
-    def unit(self) -> ConvolutionUnit:
+    def unit(self, layers: Layers) -> ConvolutionUnit:
         """Convolutions with batch normalisation and ReLU6."""
         return ConvolutionUnit(
+            layers=layers,
             activation="relu6",
             initializer=INITIALIZER,
             momentum=self.bn_momentum,
@@ -52,16 +52,26 @@ class MobileNet(Architecture):
 class MobileNetV1(MobileNet):
     """Depthwise separable convolutions; scaled filters are cut to whole numbers, at least 1."""
 
-    def features(self, images: keras.KerasTensor) -> Features:
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Repeats of each stage, scaled and rounded up."""
+        return tuple(round_repeats(stage.repeats, self.depth_coefficient) for stage in V1_STAGES)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Filters of each stage, scaled and cut to whole numbers."""
+        return tuple(self._filters(stage.filters) for stage in V1_STAGES)
+
+    def features(self, images: FeatureMap, layers: Layers) -> Features:
         """Draw stem and stages; P1..P5 are the stages."""
-        unit = self.unit()
+        unit = self.unit(layers)
         x = unit(images, self._filters(STEM_FILTERS), 3, strides=2, name="stem_conv")
         levels = {}
-        for number, stage in enumerate(V1_STAGES, start=1):
-            for index in range(round_repeats(stage.repeats, self.depth_coefficient)):
+        for number, (stage, blocks, width) in enumerate(zip(V1_STAGES, self.blocks, self.widths, strict=True), start=1):
+            for index in layers.blocks(blocks):
                 name = f"stage{number}_block{index + 1}"
                 x = unit.depthwise(x, 3, strides=stage.strides if index == 0 else 1, name=f"{name}_depthwise_conv")
-                x = unit(x, self._filters(stage.filters), 1, name=f"{name}_pointwise_conv")
+                x = unit(x, width, 1, name=f"{name}_pointwise_conv")
             levels[f"P{number}"] = x
         return Features(x, levels)
 
@@ -73,17 +83,27 @@ class MobileNetV1(MobileNet):
 class MobileNetV2(MobileNet):
     """Inverted residuals; scaled filters are multiples of 8, and the last convolution never gets narrower than 1280."""
 
-    def features(self, images: keras.KerasTensor) -> Features:
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Repeats of each stage, scaled and rounded up."""
+        return tuple(round_repeats(stage.repeats, self.depth_coefficient) for stage in V2_STAGES)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Filters of each stage, scaled, cut to whole numbers and rounded to multiples of 8."""
+        return tuple(round_filters(int(stage.filters * self.width_coefficient)) for stage in V2_STAGES)
+
+    def features(self, images: FeatureMap, layers: Layers) -> Features:
         """Draw stem, stages and the 1x1 convolution before pooling; P1..P5 are the last stages of their strides."""
-        unit = self.unit()
+        unit = self.unit(layers)
         x = unit(images, round_filters(STEM_FILTERS, self.width_coefficient), 3, strides=2, name="stem_conv")
         level, levels = 1, {}
-        for number, stage in enumerate(V2_STAGES, start=1):
-            for index in range(round_repeats(stage.repeats, self.depth_coefficient)):
+        for number, (stage, blocks, width) in enumerate(zip(V2_STAGES, self.blocks, self.widths, strict=True), start=1):
+            for index in layers.blocks(blocks):
                 x = inverted_residual(
                     unit,
                     x,
-                    round_filters(int(stage.filters * self.width_coefficient)),
+                    width,
                     stage=stage,
                     strides=stage.strides if index == 0 else 1,
                     name=f"stage{number}_block{index + 1}",

@@ -45,14 +45,23 @@ def standardisation(mean: Sequence[float], std: Sequence[float]) -> keras.layers
     Raises:
         UserError: a standard deviation that is not positive.
     """
-    if min(std) <= 0:
-        raise UserError(f"std {tuple(std)}: every standard deviation must be above 0")
+    check_standard_deviations(std)
     return keras.layers.Rescaling(
         scale=[1 / s for s in std],
         offset=[-m / s for m, s in zip(mean, std, strict=True)],
         dtype="float32",
         name=STANDARDISATION,
     )
+
+
+def check_standard_deviations(std: Sequence[float]) -> None:
+    """Check that one can divide by them.
+
+    Raises:
+        UserError: a standard deviation that is not positive.
+    """
+    if min(std) <= 0:
+        raise UserError(f"std {tuple(std)}: every standard deviation must be above 0")
 
 
 def statistics(layer: keras.layers.Rescaling) -> tuple[tuple[float, ...], tuple[float, ...]]:

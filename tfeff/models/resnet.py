@@ -6,11 +6,10 @@ Image Recognition" (2015), sections 3 and 4.
 
 from dataclasses import dataclass
 
-import keras
-
 from tfeff.errors import UserError
 from tfeff.models.architecture import Architecture, Features, one_of, whole
 from tfeff.models.convolution import ConvolutionUnit
+from tfeff.models.layers import FeatureMap, Layers
 from tfeff.models.scaling import doubled_widths, scale_total_blocks
 
 IMAGENET_MEAN = (123.68, 116.779, 103.939)  # RGB; the mean that the published ResNet weights were trained with
@@ -56,13 +55,24 @@ class ResNet(Architecture):
         for blocks in self.stage_blocks:
             whole("stage_blocks: blocks of a stack", blocks, at_least=1)
 
-    def features(self, images: keras.KerasTensor) -> Features:
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Blocks of each stack, their total scaled."""
+        return scale_total_blocks(self.stage_blocks, self.depth_coefficient)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each stack's 3x3 convolutions: the first's scaled and rounded, the others' by doubling."""
+        return doubled_widths(self.width, self.width_coefficient)
+
+    def features(self, images: FeatureMap, layers: Layers) -> Features:
         """Draw the stem and the four stacks.
 
         Levels: with the 3x3 stem P1..P3 are stacks 2 to 4; with the 7x7 stem P1 is the stem before its pooling and
         P2..P5 are the stacks.
         """
         unit = ConvolutionUnit(
+            layers=layers,
             activation="relu",
             initializer="he_normal",
             momentum=self.bn_momentum,
@@ -71,22 +81,20 @@ class ResNet(Architecture):
             bias=self.conv_bias,
             synchronized=self.synchronized,
         )
-        widths = doubled_widths(self.width, self.width_coefficient)
-        levels = {}
+        stem_width, levels = self.widths[0], {}
         if self.stem == "3x3":
-            x = unit(images, widths[0], 3, name="stem_conv")
+            x = unit(images, stem_width, 3, name="stem_conv")
         else:
             # Three pixels on every side: with "same" an even side would get two before and three after, which shifts
             # the grid against that of the published networks.
-            x = keras.layers.ZeroPadding2D(3, name="stem_pad")(images)
-            x = levels["P1"] = unit(x, widths[0], 7, strides=2, padding="valid", name="stem_conv")
-            x = keras.layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
-            x = keras.layers.MaxPooling2D(3, strides=2, name="stem_pool")(x)
+            x = layers.zero_padding(images, 3, name="stem_pad")
+            x = levels["P1"] = unit(x, stem_width, 7, strides=2, padding="valid", name="stem_conv")
+            x = layers.zero_padding(x, 1, name="stem_pool_pad")
+            x = layers.max_pooling(x, 3, strides=2, name="stem_pool")
         block = basic_block if self.block == "basic" else bottleneck_block
-        stacks = scale_total_blocks(self.stage_blocks, self.depth_coefficient)
         first_level = 0 if self.stem == "3x3" else 2
-        for stage, (blocks, width) in enumerate(zip(stacks, widths, strict=True)):
-            for index in range(blocks):
+        for stage, (blocks, width) in enumerate(zip(self.blocks, self.widths, strict=True)):
+            for index in layers.blocks(blocks):
                 strides = 2 if stage > 0 and index == 0 else 1
                 x = block(unit, x, width, strides, name=f"stage{stage + 1}_block{index + 1}")
             if first_level + stage > 0:
@@ -94,16 +102,14 @@ class ResNet(Architecture):
         return Features(x, levels)
 
 
-def basic_block(unit: ConvolutionUnit, x: keras.KerasTensor, width: int, strides: int, name: str) -> keras.KerasTensor:
+def basic_block(unit: ConvolutionUnit, x: FeatureMap, width: int, strides: int, name: str) -> FeatureMap:
     """Two 3x3 convolutions and a shortcut; the result has `width` channels and 1/strides of the sides."""
     y = unit(x, width, 3, strides=strides, name=f"{name}_conv1")
     y = unit(y, width, 3, activate=False, name=f"{name}_conv2")
     return residual_sum(unit, x, y, strides, name)
 
 
-def bottleneck_block(
-    unit: ConvolutionUnit, x: keras.KerasTensor, width: int, strides: int, name: str
-) -> keras.KerasTensor:
+def bottleneck_block(unit: ConvolutionUnit, x: FeatureMap, width: int, strides: int, name: str) -> FeatureMap:
     """1x1 down to `width`, 3x3, 1x1 up to four times `width`, and a shortcut; the stride is in the first 1x1."""
     y = unit(x, width, 1, strides=strides, name=f"{name}_conv1")
     y = unit(y, width, 3, name=f"{name}_conv2")
@@ -111,18 +117,16 @@ def bottleneck_block(
     return residual_sum(unit, x, y, strides, name)
 
 
-def residual_sum(
-    unit: ConvolutionUnit, x: keras.KerasTensor, y: keras.KerasTensor, strides: int, name: str
-) -> keras.KerasTensor:
+def residual_sum(unit: ConvolutionUnit, x: FeatureMap, y: FeatureMap, strides: int, name: str) -> FeatureMap:
     """ReLU(shortcut(x) + y): the identity where the shapes agree, else a projection."""
     if strides != 1:
         # Every second pixel, then 1x1 at stride 1: the same numbers as 1x1 at stride 2, whose filter gradient in oneDNN
         # (TensorFlow 2.21 on CPUs) writes out of bounds for some sides and few channels, and kills the process.
-        x = keras.layers.AveragePooling2D(1, strides=strides, name=f"{name}_shortcut_pool")(x)
+        x = unit.layers.subsampling(x, strides, name=f"{name}_shortcut_pool")
     if x.shape[-1] != y.shape[-1]:
         x = unit(x, y.shape[-1], 1, activate=False, name=f"{name}_shortcut_conv")
-    x = keras.layers.Add(name=f"{name}_add")([x, y])
-    return keras.layers.Activation(unit.activation, name=f"{name}_out")(x)
+    x = unit.layers.add(x, y, name=f"{name}_add")
+    return unit.layers.activation(x, unit.activation, name=f"{name}_out")
 
 
 def _published(stage_blocks: tuple[int, ...]) -> ResNet:

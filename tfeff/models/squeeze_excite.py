@@ -1,16 +1,17 @@
 """Squeeze-and-excitation: channels weighted by what the whole feature map holds."""
 
-import keras
+from tfeff.models.layers import FeatureMap, Layers
 
 
 def squeeze_excite(
-    x: keras.KerasTensor, reduced: int, *, activation: str, initializer: str | dict, name: str
-) -> keras.KerasTensor:
+    layers: Layers, x: FeatureMap, reduced: int, *, activation: str, initializer: str | dict, name: str
+) -> FeatureMap:
     """Multiply each channel by a gate in (0, 1) computed from all channels' means.
 
     Hu et al., "Squeeze-and-Excitation Networks" (2018), section 3; the two layers are 1x1 convolutions with biases.
 
     Args:
+        layers: what the network is drawn with.
         x: (batch, height, width, channels).
         reduced: channels between the two layers.
         activation: between the two layers.
@@ -20,13 +21,15 @@ def squeeze_excite(
     Returns:
         (batch, height, width, channels).
     """
-    gate = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_pool")(x)
+    gate = layers.global_pooling(x, keepdims=True, name=f"{name}_pool")
     for filters, function, step in ((reduced, activation, "reduce"), (x.shape[-1], "sigmoid", "expand")):
-        gate = keras.layers.Conv2D(
+        gate = layers.convolution(
+            gate,
             filters,
             1,
+            padding="valid",
             activation=function,
-            kernel_initializer=keras.initializers.get(initializer),
+            initializer=initializer,
             name=f"{name}_{step}",
-        )(gate)
-    return keras.layers.Multiply(name=f"{name}_scale")([x, gate])
+        )
+    return layers.scale(x, gate, name=f"{name}_scale")

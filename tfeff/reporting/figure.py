@@ -1,23 +1,27 @@
 """What all figures share: colours, captions, and the way to a file. No pyplot, hence no global state and no display."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeGuard
 
 import matplotlib
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from matplotlib.ticker import PercentFormatter
+from matplotlib.transforms import offset_copy
 
 # Okabe & Ito 2008: colours that people with any colour vision tell apart.
 BLUE, SKY_BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#56B4E9", "#E69F00", "#009E73", "#D55E00"
-GRAY, LIGHT_GRAY = "#666666", "#DDDDDD"
+BLACK, GRAY, LIGHT_GRAY = "#000000", "#666666", "#DDDDDD"
 
 FORMATS = ("png", "svg")
+DOTS_ASIDE = 4.5  # points from an error bar to the dots of its single values
 
 
 def new(width: float, height: float) -> Figure:
@@ -32,6 +36,67 @@ def style(axes: Axes, *, grid: Literal["x", "y", "both"] = "y") -> None:
     axes.grid(axis=grid, color=LIGHT_GRAY, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def quantity(axis: Axis, name: str, unit: str) -> None:
+    """Labels an axis with a quantity and its unit; where that is "%", values from 0 to 1 are shown as percents."""
+    axis.set_label_text(f"{caption(name, 60)} ({unit})" if unit else caption(name, 60))
+    if unit == "%":
+        axis.set_major_formatter(PercentFormatter(1.0, symbol=None))
+
+
+def known(value: float | None) -> TypeGuard[float]:
+    """Whether a value can be drawn: it is there, and finite."""
+    return value is not None and bool(np.isfinite(value))
+
+
+def error_bars(
+    axes: Axes,
+    positions: Sequence[float],
+    points: Sequence[Mapping[str, Any]],
+    *,
+    colour: str,
+    direction: Literal["x", "y"] = "y",
+) -> None:
+    """Bars from each point's `low` to its `high`, for those that have both, and beside them its `values` as faint dots.
+
+    Args:
+        axes: where to draw.
+        positions: of the points, along the other direction.
+        points: mappings with `mean`, and if known `low`, `high` (borders of an interval) and `values` (single trials).
+        colour: of bars and dots.
+        direction: along which axis the values lie.
+    """
+    dots = [
+        (position, value)
+        for position, point in zip(positions, points, strict=True)
+        for value in point.get("values") or ()
+        if known(value)
+    ]
+    bars = [
+        (position, point["mean"], point["low"], point["high"])
+        for position, point in zip(positions, points, strict=True)
+        if known(point.get("low")) and known(point.get("high"))
+    ]
+    across, values = np.reshape(dots, (-1, 2)).T
+    aside = (DOTS_ASIDE, 0.0) if direction == "y" else (0.0, -DOTS_ASIDE)  # a bar would cover them
+    axes.plot(
+        *((across, values) if direction == "y" else (values, across)),
+        transform=offset_copy(axes.transData, axes.get_figure(root=True), *aside, units="points"),
+        linestyle="none",
+        marker="o",
+        markersize=3.5,
+        markeredgewidth=0,
+        color=colour,
+        alpha=0.35,
+        zorder=2,
+    )
+    across, means, lows, highs = np.reshape(bars, (-1, 4)).T
+    reach = np.maximum([means - lows, highs - means], 0)  # equal values differ from their mean by a rounding
+    if direction == "y":
+        axes.errorbar(across, means, yerr=reach, fmt="none", ecolor=colour, elinewidth=1.4, capsize=3.5, zorder=3)
+    else:
+        axes.errorbar(means, across, xerr=reach, fmt="none", ecolor=colour, elinewidth=1.4, capsize=3.5, zorder=3)
 
 
 def caption(text: str, length: int) -> str:

@@ -47,7 +47,7 @@ def text(rows: Rows, columns: Sequence[str] | None = None) -> str:
     ant        0.5000
     bumblebee       –
     """
-    header, body, numeric = _cells(rows, columns)
+    header, body, numeric = cells(rows, columns)
     widths = [max(map(cell_len, column)) for column in zip(header, *body, strict=True)]
     lines = [header, ["─" * width for width in widths], *body]
     return "\n".join("  ".join(map(_padded, line, widths, numeric)).rstrip() for line in lines)
@@ -61,7 +61,7 @@ def markdown(rows: Rows, columns: Sequence[str] | None = None) -> str:
     | --- | ---: |
     | a\\|b | 1,200 |
     """
-    header, body, numeric = _cells(rows, columns)
+    header, body, numeric = cells(rows, columns)
     rule = ["---:" if right else "---" for right in numeric]
     escaped = [[value.replace("|", r"\|") for value in line] for line in (header, *body)]
     return "\n".join(f"| {' | '.join(line)} |" for line in (escaped[0], rule, *escaped[1:]))
@@ -69,7 +69,7 @@ def markdown(rows: Rows, columns: Sequence[str] | None = None) -> str:
 
 def rich(rows: Rows, columns: Sequence[str] | None = None, *, title: str | None = None) -> Table:
     """A table for `rich.console.Console.print`. Arguments as in `text`."""
-    header, body, numeric = _cells(rows, columns)
+    header, body, numeric = cells(rows, columns)
     table = Table(title=None if title is None else Text(title))
     for name, right in zip(header, numeric, strict=True):
         table.add_column(Text(name), justify="right" if right else "left")
@@ -78,7 +78,7 @@ def rich(rows: Rows, columns: Sequence[str] | None = None, *, title: str | None 
     return table
 
 
-def _cells(rows: Rows, columns: Sequence[str] | None) -> tuple[list[str], list[list[str]], list[bool]]:
+def cells(rows: Rows, columns: Sequence[str] | None) -> tuple[list[str], list[list[str]], list[bool]]:
     """(header, cells by row, whether each column holds numbers alone)."""
     keys = list(dict.fromkeys(key for row in rows for key in row)) if columns is None else list(columns)
     body = [[cell(row.get(key)) for key in keys] for row in rows]

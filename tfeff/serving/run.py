@@ -9,12 +9,20 @@ from tfeff.training import build
 from tfeff.training.workdir import Workdir
 
 
-def export(workdir: Workdir, directory: str | Path, *, freeze: bool = False, overwrite: bool = False) -> Path:
+def export(
+    workdir: Workdir,
+    directory: str | Path,
+    *,
+    model: keras.Model | None = None,
+    freeze: bool = False,
+    overwrite: bool = False,
+) -> Path:
     """Writes the network of a finished run, with the decoding and resizing of its training, to `directory`.
 
     Args:
         workdir: the run's.
         directory: where the SavedModel goes.
+        model: `build.trained_model(workdir)`, where it has been built already.
         freeze: see `savedmodel.export`.
         overwrite: replace a SavedModel that is already there.
 
@@ -22,8 +30,8 @@ def export(workdir: Workdir, directory: str | Path, *, freeze: bool = False, ove
         UserError: when the run has not finished, or the directory cannot be written.
     """
     settings, record = workdir.config(), workdir.dataset()
-    keras.mixed_precision.set_dtype_policy("float32")
-    model = build.trained_model(workdir)
+    if model is None:
+        model = build.trained_model(workdir)
     height, width = record["image_size"]
     return savedmodel.export(
         model,

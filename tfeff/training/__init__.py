@@ -1,9 +1,21 @@
 """Training: one loop for one device, several devices and several workers; checkpoints, TensorBoard, assessment."""
 
 from tfeff.training.assessment import Assessment, assess, conclude
+from tfeff.training.build import trained_model
 from tfeff.training.distribution import is_chief
 from tfeff.training.loop import train
 from tfeff.training.progress import Reporter
+from tfeff.training.range_test import range_test
 from tfeff.training.workdir import Workdir
 
-__all__ = ["Assessment", "Reporter", "Workdir", "assess", "conclude", "is_chief", "train"]
+__all__ = [
+    "Assessment",
+    "Reporter",
+    "Workdir",
+    "assess",
+    "conclude",
+    "is_chief",
+    "range_test",
+    "train",
+    "trained_model",
+]

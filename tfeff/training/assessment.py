@@ -53,16 +53,22 @@ class Assessment:
         return "\n\n".join(parts)
 
 
-def assess(workdir: Workdir, split: str, reporter: Reporter) -> Assessment:
+def assess(workdir: Workdir, split: str, reporter: Reporter, model: keras.Model | None = None) -> Assessment:
     """Runs the final weights over every image of `split`; writes `evaluation_<split>.json` and figures.
+
+    Args:
+        workdir: of the run.
+        split: of the run's source; `validation` is what the run held out.
+        reporter: says what is being read.
+        model: `build.trained_model(workdir)`, where it has been built already.
 
     Raises:
         UserError: when the run has not finished, or for a split that its source does not have.
     """
     settings, record = workdir.config(), workdir.dataset()
-    keras.mixed_precision.set_dtype_policy("float32")
-    with reporter.bars():
+    if model is None:
         model = build.trained_model(workdir)
+    with reporter.bars():
         images = build.split(settings, split, record, reporter.reading)
         labels, probabilities = predict(model, build.evaluation_pipeline(settings, images, model.resolution, (0, 1)))
     scores = evaluation.classification_report(labels, probabilities, record["class_names"]).to_json()
@@ -97,8 +103,13 @@ def assess(workdir: Workdir, split: str, reporter: Reporter) -> Assessment:
     return Assessment(split, report, files)
 
 
-def conclude(workdir: Workdir, reporter: Reporter) -> Assessment | None:
+def conclude(workdir: Workdir, reporter: Reporter, model: keras.Model | None = None) -> Assessment | None:
     """What a run ends with: its curves, the measures of its test split (else of its validation images), `result.json`.
+
+    Args:
+        workdir: of the run.
+        reporter: says what is being read.
+        model: `build.trained_model(workdir)`, where it has been built already.
 
     Returns:
         The assessment, or None when the source has no test split and nothing was held out.
@@ -113,8 +124,9 @@ def conclude(workdir: Workdir, reporter: Reporter) -> Assessment | None:
     known = build.split_names(settings)
     split = test if test is not None and splits.canonical_name(test) in known else "validation"
     held_out = split != "validation" or workdir.dataset()["validation_examples"]
-    assessment = assess(workdir, split, reporter) if held_out else None
-    model = build.trained_model(workdir)
+    if model is None:
+        model = build.trained_model(workdir)
+    assessment = assess(workdir, split, reporter, model) if held_out else None
     counted = complexity.count(model)
     result = {
         "model": settings.model.name,

@@ -19,6 +19,11 @@ class Average:
         self.model = model
         self.variables = [tf.Variable(weight.value, trainable=False, name="average") for weight in model.weights]
 
+    def restart(self) -> None:
+        """Begins anew with the weights as they are now."""
+        for average, weight in zip(self.variables, self.model.weights, strict=True):
+            average.assign(weight.value)
+
     def update(self, step: tf.Tensor, strategy: tf.distribute.Strategy) -> None:
         """Moves the average towards the weights; in cross-replica context, after the update of `step`."""
         step = tf.cast(step, tf.float32)

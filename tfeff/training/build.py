@@ -1,6 +1,7 @@
 """The one place where the names of a config become objects."""
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,25 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
+class Stores:
+    """The images that an experiment's source has, read and decoded: what `dataset` takes a run's images from.
+
+    Reading is what takes long, so that runs which differ in network, training, seed or fold can share them.
+
+    Attributes:
+        train: the whole training split.
+        validation: the whole validation split of the source, where it validates.
+        settings: what decided how they were read, by dotted key.
+        fingerprint: of everything that the sources list: other images, another fingerprint.
+    """
+
+    train: Store
+    validation: Store | None
+    settings: Mapping[str, Any]
+    fingerprint: str
+
+
+@dataclass(frozen=True)
 class Dataset:
     """The images of a run, decoded to one size, and what the network must know of them."""
 
@@ -36,7 +56,7 @@ class Dataset:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     fingerprint: str
-    """Of everything that the sources list: other images, another fingerprint."""
+    """That of the stores."""
 
     @property
     def skipped(self) -> tuple[str, ...]:
@@ -72,7 +92,7 @@ def check(settings: config.Experiment, replicas: int, *, afresh: bool) -> None:
             not there or whose classes are not those of the training split.
     """
     section, data, training = settings.model, settings.data, settings.training
-    models.architecture(section.name, resolution=section.resolution, **_options(settings))
+    models.architecture(section.name, resolution=section.resolution, **settings.model.options())
     if afresh and section.weights not in (None, "imagenet") and not Path(section.weights).is_file():
         raise UserError(f"config: model.weights: no file {section.weights}")
     parts = replicas * training.accumulation_steps
@@ -94,42 +114,104 @@ def check(settings: config.Experiment, replicas: int, *, afresh: bool) -> None:
         _same_classes(open_source(settings, data.train_split), open_source(settings, data.test_split), data.test_split)
 
 
-def dataset(settings: config.Experiment, progress: Progress) -> Dataset:
-    """The training and validation images of an experiment.
+def stores(settings: config.Experiment, progress: Progress) -> Stores:
+    """Reads all images that the experiment trains and validates on.
 
     Raises:
-        UserError: for a source that is not there, corrupt images, folds or subsets that cannot be drawn.
+        UserError: for a source that is not there, or corrupt images.
     """
-    data = settings.data
-    source = open_source(settings, data.train_split)
-    fingerprints = [source.fingerprint]
+    source = open_source(settings, settings.data.train_split)
     size = image_size(settings, source)
     train = store(settings, source, size, progress)
+    fingerprints = [source.fingerprint]
     validation: Store | None = None
     own_validation = validation_split(settings)
-    if data.train_examples is not None:
-        train = train.take(splits.subset(train.source.labels, data.train_examples, settings.seed))
-    if data.folds is not None:
-        fold = splits.k_folds(train.source.labels, data.folds, settings.seed)[data.fold]
-        train, validation = train.take(fold.train), train.take(fold.validation)
-    elif own_validation is not None:
+    if own_validation is not None:
         held_out = open_source(settings, own_validation)
         _same_classes(source, held_out, own_validation)
         fingerprints.append(held_out.fingerprint)
         validation = store(settings, held_out, size, progress)
-    elif data.validation_fraction > 0:
-        fold = splits.holdout(train.source.labels, data.validation_fraction, settings.seed)
-        train, validation = train.take(fold.train), train.take(fold.validation)
-    mean, std = channel_statistics(train) if data.normalization == "dataset" else ((), ())
+    return Stores(train, validation, _reading(settings, source), " ".join(fingerprints))
+
+
+def dataset(settings: config.Experiment, stores: Stores) -> Dataset:
+    """The training and validation images of an experiment: its subset, fold or hold-out of what the stores have.
+
+    Raises:
+        UserError: for folds or subsets that cannot be drawn, or that lack a class.
+        ValueError: for stores that were read under other settings.
+    """
+    data, seed = settings.data, data_seed(settings)
+    wanted = _reading(settings, stores.train.source)
+    odd = [
+        f"{key}: {stores.settings[key]!r} there, {wanted[key]!r} now"
+        for key in wanted
+        if stores.settings[key] != wanted[key]
+    ]
+    if odd:
+        raise ValueError(f"the stores were read under other settings ({'; '.join(odd)}); read them anew")
+    train, validation = stores.train, stores.validation
+    names = train.source.class_names
+    if data.train_examples is not None:
+        labels = train.source.labels
+        drawn = splits.subset(labels, data.train_examples, seed)
+        what = f"config: data.train_examples: the subset of {train.source.name}"
+        splits.require_every_class(labels, drawn, what, "draw more", names)
+        train = train.take(drawn)
+    part = fold(settings, train.source)
+    if part is not None:
+        train, validation = train.take(part.train), train.take(part.validation)
+    mean, std = data.mean or (), data.std or ()
+    if data.mean is None and data.normalization == "dataset":
+        mean, std = (tuple(map(float, values)) for values in channel_statistics(train))
     return Dataset(
         train=train,
         validation=validation,
-        class_names=source.class_names,
-        image_size=size,
-        mean=tuple(map(float, mean)),
-        std=tuple(map(float, std)),
-        fingerprint=" ".join(fingerprints),
+        class_names=names,
+        image_size=train.image_size,
+        mean=mean,
+        std=std,
+        fingerprint=stores.fingerprint,
     )
+
+
+def fold(settings: config.Experiment, source: Source) -> splits.Fold | None:
+    """Which of a source's images to train on and which to validate on; None: all of them train."""
+    data, labels, names, seed = settings.data, source.labels, source.class_names, data_seed(settings)
+    if data.folds is not None:
+        key = "data.folds" if data.fold_examples is None else "data.fold_examples"
+        try:
+            if data.fold_examples is None:
+                return splits.k_folds(labels, data.folds, seed, names)[data.fold]
+            held_out = round(data.fold_examples * data.validation_fraction)
+            return splits.independent_folds(labels, data.folds, data.fold_examples, held_out, seed, names)[data.fold]
+        except UserError as error:
+            raise UserError(f"config: {key}: {source.name}: {error}") from None
+    if data.validation_fraction == 0 or validation_split(settings) is not None:
+        return None
+    return splits.holdout(labels, data.validation_fraction, seed, names)
+
+
+def _reading(settings: config.Experiment, source: Source) -> dict[str, Any]:
+    """What decides how a source is read, by dotted key."""
+    data = settings.data
+    # A folder without splits of its own is divided by the seed.
+    seed = data_seed(settings) if data.source.startswith("folder:") else None
+    return {
+        "data.source": data.source,
+        "data.directory": data.directory,
+        "data.channels": data.channels,
+        "data.image_size": image_size(settings, source),
+        "data.train_split": data.train_split,
+        "data.validation_split": validation_split(settings),
+        "data.corrupt_images": data.corrupt_images,
+        "data.seed": seed,
+    }
+
+
+def data_seed(settings: config.Experiment) -> int:
+    """The seed of what is drawn from the images."""
+    return settings.seed if settings.data.seed is None else settings.data.seed
 
 
 def validation_split(settings: config.Experiment) -> str | None:
@@ -152,7 +234,7 @@ def split(settings: config.Experiment, name: str, record: dict[str, Any], progre
     if splits.canonical_name(name) == "validation":
         name = validation_split(settings) or name
     if splits.canonical_name(name) == "validation" and validation_split(settings) is None:
-        held_out = dataset(settings, progress).validation
+        held_out = dataset(settings, stores(settings, progress)).validation
         if held_out is None:
             raise UserError("--split=validation: this run held no images out (data.validation_fraction is 0)")
         return held_out
@@ -167,7 +249,12 @@ def open_source(settings: config.Experiment, name: str) -> Source:
     """The images of one split of the experiment's source."""
     data = settings.data
     return catalog.load(
-        data.source, name, channels=data.channels, seed=settings.seed, data_dir=data.directory, download=data.download
+        data.source,
+        name,
+        channels=data.channels,
+        seed=data_seed(settings),
+        data_dir=data.directory,
+        download=data.download,
     )
 
 
@@ -204,10 +291,12 @@ def model(settings: config.Experiment, record: dict[str, Any]) -> keras.Model:
     Args:
         record: the workdir's `dataset.json`; its `mean` and `std`, if any, are the network's preprocessing.
     """
-    options = _options(settings)
+    options = settings.model.options()
     if record["mean"]:
         options |= {"mean": record["mean"], "std": record["std"]}
-    keras.utils.set_random_seed(settings.seed)
+    # Keras draws the seeds of initializers and dropout from Python's generator. (keras.utils.set_random_seed seeds
+    # TensorFlow's own besides, which nothing here draws from, and so makes it compile all its functions again.)
+    random.seed(settings.seed)
     return models.build(
         settings.model.name,
         num_classes=len(record["class_names"]),
@@ -236,22 +325,6 @@ def preprocessing(network: keras.Model) -> dict[str, Any]:
     """The network's per-channel `mean` and `std`, for `dataset.json`."""
     mean, std = models.preprocessing.statistics(network.get_layer(models.preprocessing.STANDARDISATION))
     return {"mean": list(mean), "std": list(std)}
-
-
-def _options(settings: config.Experiment) -> dict[str, Any]:
-    """The options of the network that its config says, beside name, resolution and weights."""
-    keys = (
-        "width_coefficient",
-        "depth_coefficient",
-        "width",
-        "stage_blocks",
-        "stem",
-        "batch_norm",
-        "dropout",
-        "survival_probability",
-    )
-    given = {key: getattr(settings.model, key) for key in keys}
-    return {key: value for key, value in given.items() if value is not None}
 
 
 def training_pipeline(settings: config.Experiment, images: Store, resolution: int, worker: tuple[int, int]) -> Pipeline:
@@ -335,7 +408,7 @@ def step(
 
 
 def trained_model(workdir: Workdir) -> keras.Model:
-    """The network of a finished run with the weights that its config keeps, in float32.
+    """The network of a finished run with the weights that its config keeps, in float32, which becomes the dtype policy.
 
     Raises:
         UserError: when the workdir holds no finished run.
@@ -346,6 +419,7 @@ def trained_model(workdir: Workdir) -> keras.Model:
         arrays, _ = checkpoint.load(workdir.final)
     except UserError as error:
         raise UserError(f"{error}; remove it, and tfeff.train writes it anew from the last checkpoint") from None
+    keras.mixed_precision.set_dtype_policy("float32")
     network = model(workdir.config(), workdir.dataset())
     loaded = models.load_weights(network, {name.removeprefix("model/"): array for name, array in arrays.items()})
     if loaded.skipped:

@@ -1,6 +1,7 @@
 """Ctrl-C and SIGTERM, held back until the state is saved."""
 
 import signal
+import threading
 from types import FrameType
 from typing import Self
 
@@ -8,13 +9,18 @@ from tfeff.errors import Interrupted
 
 
 class Interruption:
-    """While active, notes SIGINT and SIGTERM instead of dying of them; a second one acts at once."""
+    """While active, notes SIGINT and SIGTERM instead of dying of them; a second one acts at once.
+
+    Signals reach a process's main thread alone; in another one this does nothing.
+    """
 
     def __init__(self) -> None:
         self.signal_number: int | None = None
 
     def __enter__(self) -> Self:
-        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        main = threading.current_thread() is threading.main_thread()
+        numbers = (signal.SIGINT, signal.SIGTERM) if main else ()
+        self._before = {number: signal.signal(number, self._note) for number in numbers}
         return self
 
     def __exit__(self, *error: object) -> None:

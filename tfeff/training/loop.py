@@ -20,7 +20,7 @@ from tfeff import config
 from tfeff.data.pipeline import Pipeline
 from tfeff.errors import UserError, WorkerLostError
 from tfeff.training import build, checkpoint, distribution, precision
-from tfeff.training.averaging import Average
+from tfeff.training.assembly import Workshop, assemble
 from tfeff.training.interruption import Interruption
 from tfeff.training.profiler import Profiler
 from tfeff.training.progress import Reporter
@@ -35,28 +35,48 @@ SECONDS_BETWEEN_READINGS = 1.0
 AUGMENTED_SAMPLES = 16
 
 
-def train(settings: config.Experiment, directory: str | Path, *, profile: bool = False) -> Workdir:
+def train(
+    settings: config.Experiment,
+    directory: str | Path,
+    *,
+    until_epoch: int | None = None,
+    stores: build.Stores | None = None,
+    workshop: Workshop | None = None,
+    reporter: Reporter | None = None,
+    tensorboard: bool = True,
+    profile: bool = False,
+) -> Workdir:
     """Trains the network of an experiment to its last epoch, from the last checkpoint if there is one.
 
     Args:
         settings: the experiment.
         directory: the workdir; see `tfeff.training.workdir` for what it will hold.
+        until_epoch: end this call after so many epochs, the last of them validated. A later call goes on as if there
+            had been no end: schedules, early stopping and the choice of the best epoch are those of the whole run.
+        stores: the experiment's images where they have been read already (`build.stores`); several runs may share them.
+        workshop: that assembles networks for several runs of this process; default, for this run alone.
+        reporter: says how it goes; default one on the console, silent in other workers than the first.
+        tensorboard: write event files.
         profile: trace some steps for TensorBoard's profiler.
 
     Returns:
-        The workdir, with the weights to evaluate in `checkpoints/final.npz`.
+        The workdir, with the weights to evaluate in `checkpoints/final.npz` once the run is over; it is when the last
+        epoch is done or early stopping ends it.
 
     Raises:
         UserError: for bad images or settings, a workdir of another experiment, training that diverges.
+        ValueError: for stores that were read under other settings, or an `until_epoch` below 1.
         Interrupted: after Ctrl-C or SIGTERM, once the state is saved.
         WorkerLostError: when another worker of a distributed run is gone.
     """
+    settings = config.settled(settings)
     workdir = Workdir(directory)
     strategy = distribution.strategy(settings.training.strategy)
     worker = distribution.worker_index(), distribution.worker_count()
     chief = distribution.is_chief()
-    reporter = Reporter(quiet=not chief)
-    keras.utils.set_random_seed(settings.seed)
+    reporter = reporter or Reporter(quiet=not chief)
+    if until_epoch is not None and until_epoch < 1:
+        raise ValueError(f"until_epoch is {until_epoch}; epochs count from 1")
     if settings.training.deterministic:
         tf.config.experimental.enable_op_determinism()
 
@@ -71,8 +91,11 @@ def train(settings: config.Experiment, directory: str | Path, *, profile: bool =
             reporter.reading(name, done, total)
 
         saved = workdir.checkpoints.load_latest(reporter.say)
+        if saved is not None and until_epoch is not None and _reached(until_epoch, settings, workdir, saved[2]):
+            reporter.say(f"{workdir.path}: epoch {until_epoch} is done")
+            return workdir
         build.check(settings, strategy.num_replicas_in_sync, afresh=saved is None)
-        dataset = build.dataset(settings, reading)
+        dataset = build.dataset(settings, stores or build.stores(settings, reading))
         if dataset.skipped:
             reporter.say(f"left out {len(dataset.skipped)} corrupt images, the first {dataset.skipped[0]}")
         if saved is None:
@@ -88,13 +111,13 @@ def train(settings: config.Experiment, directory: str | Path, *, profile: bool =
                 )
         keras.mixed_precision.set_dtype_policy(policy)
 
+        assembly = (workshop.assemble if workshop else assemble)(settings, record, strategy)
+        model, average = assembly.model, assembly.average
         with strategy.scope():
-            model = build.model(settings, record)
             loaded = build.initial_weights(settings, model) if saved is None else None
-            optimizer = build.optimizer(settings, model, strategy.num_replicas_in_sync)
-            decay = settings.training.ema_decay
-            average = Average(model, decay) if decay is not None else None
         if loaded is not None:
+            if average is not None:
+                average.restart()
             reporter.say(f"{settings.model.weights}: {loaded}")
         if chief and saved is None:
             workdir.write_dataset(record | build.preprocessing(model))
@@ -104,7 +127,7 @@ def train(settings: config.Experiment, directory: str | Path, *, profile: bool =
             validation = build.evaluation_pipeline(settings, dataset.validation, model.resolution, worker)
         state = State(
             model=model,
-            optimizer=optimizer,
+            optimizer=assembly.optimizer,
             average=average,
             schedule=build.schedule(settings, pipeline.steps_per_epoch),
             stopping=EarlyStopping(settings.training.early_stopping_epochs),
@@ -125,14 +148,15 @@ def train(settings: config.Experiment, directory: str | Path, *, profile: bool =
             reporter=reporter,
             interruption=interruption,
             state=state,
-            step=build.step(settings, model, strategy, optimizer, average),
+            step=assembly.step,
             pipeline=pipeline,
             validation=validation,
-            board=Board(workdir.tensorboard) if chief else None,
+            chief=chief,
+            board=Board(workdir.tensorboard) if chief and tensorboard else None,
             profiler=Profiler(workdir.tensorboard) if chief and profile else None,
         )
         try:
-            run.go()
+            run.go(until_epoch)
         except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
             if distribution.worker_count() == 1:
                 raise
@@ -144,7 +168,7 @@ def train(settings: config.Experiment, directory: str | Path, *, profile: bool =
 
 @dataclass(kw_only=True)
 class _Run:
-    """The epochs of one run, with what they share; only the chief, the first worker, has a board and writes files."""
+    """The epochs of one run, with what they share; only the chief, the first worker, writes files."""
 
     settings: config.Experiment
     workdir: Workdir
@@ -155,6 +179,7 @@ class _Run:
     step: Step
     pipeline: Pipeline
     validation: Pipeline | None
+    chief: bool
     board: Board | None
     profiler: Profiler | None
 
@@ -165,20 +190,24 @@ class _Run:
         if self.validation is not None:
             self.validation_batches = self._distributed(self.validation.evaluation_batches())
 
-    def go(self) -> None:
-        """Trains to the end, epoch by epoch."""
+    def go(self, until_epoch: int | None) -> None:
+        """Trains to the end, or the end of an epoch before it, epoch by epoch."""
         state = self.state
-        if self.board:
+        if self.chief:
             self.workdir.rewind(state.step)
+        if self.board:
             self.board.settings(self.settings)
-        batches = iter(self._distributed(self.pipeline.training_batches(self.epochs, state.step)))
-        self.reporter.start(self.total_steps, state.step)
-        while state.step < self.total_steps and not state.stopping.exhausted:
+        until = min(self.epochs, until_epoch or self.epochs)
+        end = until * self.pipeline.steps_per_epoch
+        batches = iter(self._distributed(self.pipeline.training_batches(until, state.step)))
+        self.reporter.start(end, state.step, validates=self.validation is not None)
+        while state.step < end and not state.stopping.exhausted:
             row = self._epoch(batches)
-            row |= self._validate()
+            if self._is_validated(row["epoch"]) or row["epoch"] == until:
+                row |= self._validate()
             self._end_epoch(row)
             self.interruption.check(self._kept())
-        if self.board:
+        if self.chief and (state.step == self.total_steps or state.stopping.exhausted):
             self._finish()
 
     def close(self) -> None:
@@ -252,6 +281,10 @@ class _Run:
         self.state.sums = self.state.sums + sums
         return loss
 
+    def _is_validated(self, epoch: int) -> bool:
+        """Whether the run measures the validation images after `epoch`, wherever a call of it may end."""
+        return epoch % self.settings.training.validation_epochs == 0 or epoch == self.epochs
+
     def _validate(self) -> dict[str, float]:
         """Loss and accuracy of the validation images, with the averaged weights where there are such."""
         if self.validation is None:
@@ -270,19 +303,22 @@ class _Run:
         return {"validation_loss": loss, "validation_accuracy": sums[1] / sums[2]}
 
     def _end_epoch(self, row: dict[str, Any]) -> None:
-        state = self.state
-        if self.validation is not None:
-            state.schedule.observe(row["validation_loss"])
-            if state.stopping.observe(row["validation_loss"]) and self.board and self._keeps_best():
-                self.workdir.checkpoints.save_best(state.weights(), {"epoch": row["epoch"]})
-        if self.board:
+        state, epoch = self.state, row["epoch"]
+        # What a call measures at an end of its own changes nothing: the run would else depend on where it was cut.
+        if self.validation is not None and self._is_validated(epoch):
+            loss, passed = row["validation_loss"], (epoch - 1) % self.settings.training.validation_epochs + 1
+            state.schedule.observe(loss, epochs=passed)
+            if state.stopping.observe(loss, epochs=passed) and self.chief and self._keeps_best():
+                self.workdir.checkpoints.save_best(state.weights(), {"epoch": epoch})
+        if self.chief:
             self.workdir.append_row(row)
+        if self.board:
             self.board.epoch(row)
         self._save()
         self.reporter.epoch(row, self.epochs)
 
     def _save(self) -> None:
-        if not self.board:
+        if not self.chief:
             return
         arrays = self.state.arrays()
         # The last update can spoil the weights while its loss, taken before it, is still finite.
@@ -292,7 +328,7 @@ class _Run:
         self.workdir.checkpoints.save(self.state.step, arrays, self.state.record())
 
     def _kept(self) -> str:
-        if self.board:
+        if self.chief:
             return f"state saved at step {self.state.step:,}"
         return "this worker has stopped; the first one keeps the state, and the others wait for its return"
 
@@ -327,6 +363,15 @@ class _Run:
         if local > 1:
             batches = batches.rebatch(self.batch_size // replicas)
         return self.strategy.distribute_datasets_from_function(lambda context: batches)
+
+
+def _reached(until_epoch: int, settings: config.Experiment, workdir: Workdir, kept: dict[str, Any]) -> bool:
+    """Whether the state of record `kept` leaves nothing to do up to the end of `until_epoch`."""
+    stopping = EarlyStopping(settings.training.early_stopping_epochs)
+    stopping.restore(kept["stopping"])
+    # A run that is over, but was killed before its end, still has its final weights to write.
+    over = stopping.exhausted or until_epoch >= settings.training.epochs
+    return not over and workdir.epochs(kept["step"]) >= until_epoch
 
 
 def _precision(

@@ -39,9 +39,11 @@ class Reporter:
             TimeRemainingColumn(elapsed_when_finished=True),
             TextColumn("{task.fields[note]}"),
         )
-        with Progress(*columns, console=self.console) as self._bar:
-            yield
-        self._bar = None
+        try:
+            with Progress(*columns, console=self.console) as self._bar:
+                yield
+        finally:
+            self._bar, self._reading = None, {}
 
     def say(self, text: str) -> None:
         """Writes a line, above the bars."""
@@ -58,9 +60,10 @@ class Reporter:
             self._reading[name] = self._bar.add_task(f"reading {name}", total=total, note="")
         self._bar.update(self._reading[name], completed=done)
 
-    def start(self, total_steps: int, step: int) -> None:
-        """The training bar, from `step` on."""
+    def start(self, total_steps: int, step: int, *, validates: bool) -> None:
+        """The training bar, from `step` on; `validates` says whether some epochs will have validation measures."""
         self._total, self._first, self._began = total_steps, step, time.monotonic()
+        self._validates = validates
         self._headed = False
         if self._bar is not None:
             self._training = self._bar.add_task("training", total=total_steps, completed=step, note="compiling")
@@ -82,9 +85,10 @@ class Reporter:
             "loss": f"{row['train_loss']:.4f}",
             "accuracy": f"{row['train_accuracy']:.4f}",
         }
-        if "validation_loss" in row:
-            cells["val. loss"] = f"{row['validation_loss']:.4f}"
-            cells["val. accuracy"] = f"{row['validation_accuracy']:.4f}"
+        if self._validates:
+            measured = "validation_loss" in row
+            cells["val. loss"] = f"{row['validation_loss']:.4f}" if measured else ""
+            cells["val. accuracy"] = f"{row['validation_accuracy']:.4f}" if measured else ""
         cells["images/s"] = f"{row['images_per_second']:,.0f}"
         cells["input wait"] = f"{row['input_wait']:.1%}"
         cells["left"] = self._remaining(row["step"])

@@ -13,8 +13,8 @@ class Schedule(Protocol):
         """The learning rate of the update that `step` makes."""
         ...
 
-    def observe(self, validation_loss: float) -> None:
-        """Takes the validation loss at the end of an epoch."""
+    def observe(self, validation_loss: float, *, epochs: int) -> None:
+        """Takes a validation loss, `epochs` after the one before."""
         ...
 
     def state(self) -> dict[str, Any]:
@@ -29,7 +29,7 @@ class Schedule(Protocol):
 class Stateless:
     """Base of the schedules that depend on the step alone."""
 
-    def observe(self, validation_loss: float) -> None:
+    def observe(self, validation_loss: float, *, epochs: int) -> None:
         """Nothing follows from the validation loss."""
 
     def state(self) -> dict[str, Any]:
@@ -112,12 +112,12 @@ class Plateau:
         """The learning rate of `step`."""
         return self.peak * self.factor
 
-    def observe(self, validation_loss: float) -> None:
+    def observe(self, validation_loss: float, *, epochs: int) -> None:
         """Counts the epochs without a better loss, and lowers the rate when there were `patience` of them."""
         if validation_loss < self.best:
             self.best, self.waited = validation_loss, 0
             return
-        self.waited += 1
+        self.waited += epochs
         if self.waited >= self.patience:
             self.factor, self.waited = self.factor * self.rate, 0
 
@@ -150,9 +150,9 @@ class WarmUp:
             return self.after(0) * (step + 1) / self.steps
         return self.after(step - self.steps)
 
-    def observe(self, validation_loss: float) -> None:
+    def observe(self, validation_loss: float, *, epochs: int) -> None:
         """Passed on."""
-        self.after.observe(validation_loss)
+        self.after.observe(validation_loss, epochs=epochs)
 
     def state(self) -> dict[str, Any]:
         """That of the schedule after the rise."""

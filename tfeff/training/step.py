@@ -46,11 +46,11 @@ class Step:
         self.average = average
         replicas = strategy.num_replicas_in_sync
         # Clipping and the search for overflows look at the whole batch's gradient, not at a replica's share of it.
-        scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-        inner = optimizer.inner_optimizer if scaled else optimizer
-        self._reduce_first = replicas > 1 and (scaled or inner.global_clipnorm is not None)
-        self._train = tf.function(self._distributed_update, jit_compile=xla)
-        self._measure = tf.function(self._distributed_measure, jit_compile=False)
+        self._scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+        inner = optimizer.inner_optimizer if self._scaled else optimizer
+        self._reduce_first = replicas > 1 and (self._scaled or inner.global_clipnorm is not None)
+        self._train = tf.function(self._distributed_update, autograph=False, jit_compile=xla)
+        self._measure = tf.function(self._distributed_measure, autograph=False, jit_compile=False)
 
     def train(self, batch: Batch, *, step: int, learning_rate: float) -> tf.Tensor:
         """Updates the network; returns float32 [3]: summed loss, right answers, images."""
@@ -77,7 +77,13 @@ class Step:
             context = tf.distribute.get_replica_context()
             gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
             gradients = [gradient / self.strategy.num_replicas_in_sync for gradient in gradients]
-        self.optimizer.apply(gradients, self.model.trainable_variables)
+        if tf.distribute.has_strategy() or self._scaled:
+            self.optimizer.apply(gradients, self.model.trainable_variables)
+        else:
+            # On a single device Keras would sum the gradients over replicas all the same, in a function with a gradient
+            # of its own. TensorFlow keeps those for ever, and with them the graph of every network that was trained.
+            context = tf.distribute.get_replica_context()
+            context.merge_call(lambda _: self.optimizer.apply(gradients, self.model.trainable_variables))
         return sums
 
     def _gradients(self, batch: Batch) -> tuple[list[tf.Tensor], tf.Tensor]:

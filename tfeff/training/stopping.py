@@ -10,7 +10,7 @@ class EarlyStopping:
     """Watches the validation loss; `patience` None never stops, the best epoch is known all the same.
 
     >>> watch = EarlyStopping(patience=2)
-    >>> [watch.observe(loss) for loss in (3.0, 2.0, 2.5, 2.5)], watch.exhausted
+    >>> [watch.observe(loss, epochs=1) for loss in (3.0, 2.0, 2.5, 2.5)], watch.exhausted
     ([True, True, False, False], True)
     """
 
@@ -18,12 +18,12 @@ class EarlyStopping:
     best: float = math.inf
     waited: int = 0
 
-    def observe(self, validation_loss: float) -> bool:
-        """Takes the loss of an epoch; True when it is the best so far."""
+    def observe(self, validation_loss: float, *, epochs: int) -> bool:
+        """Takes a validation loss, `epochs` after the one before; True when it is the best so far."""
         if validation_loss < self.best:
             self.best, self.waited = validation_loss, 0
             return True
-        self.waited += 1
+        self.waited += epochs
         return False
 
     @property

@@ -57,27 +57,14 @@ class Workdir:
                     f"{self.path} belongs to another config:\n{lines}\n"
                     "give another --workdir, or the same values to go on with that run"
                 )
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / ".lock").open("a")
-        except (FileExistsError, NotADirectoryError):
-            raise UserError(f"--workdir={self.path}: a file is in the way; name a directory") from None
-        except (FileNotFoundError, PermissionError) as error:
-            raise UserError(f"--workdir={self.path}: cannot be written ({error.strerror}); name another one") from None
-        with lock:  # the system lets go of it when the process ends, however it ends
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(
-                    f"--workdir={self.path}: another process is training there; wait for it or stop it"
-                ) from None
+        with held(self.path):
             if not path.exists():
                 write(path, config.to_json(experiment))
             yield
 
     def config(self) -> config.Experiment:
         """The experiment whose run this is."""
-        return config.from_json(self._read("config.json"), where=str(self.path / "config.json"))
+        return config.from_json(self._read("config.json"), config.Experiment, where=str(self.path / "config.json"))
 
     def write_dataset(self, record: dict[str, Any]) -> None:
         """Keeps what evaluation and export must know of the data."""
@@ -108,6 +95,10 @@ class Workdir:
                 break
         return rows
 
+    def epochs(self, step: int) -> int:
+        """How many epochs have ended at `step` or before it, by their rows."""
+        return max((row["epoch"] for row in self.rows() if row["step"] <= step), default=0)
+
     def append_row(self, row: dict[str, Any]) -> None:
         """Adds the metrics of an epoch."""
         with self._metrics.open("a") as file:
@@ -137,3 +128,27 @@ def write(path: Path, text: str) -> None:
         error.filename = error.filename or str(path)  # a full disk comes without one
         partial.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def held(directory: Path) -> Iterator[None]:
+    """Makes a directory, and keeps other processes from working in it while the context lasts.
+
+    Raises:
+        UserError: when it cannot be made, or when another process works in it.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = (directory / ".lock").open("a")
+    except (FileExistsError, NotADirectoryError):
+        raise UserError(f"--workdir={directory}: a file is in the way; name a directory") from None
+    except (FileNotFoundError, PermissionError) as error:
+        raise UserError(f"--workdir={directory}: cannot be written ({error.strerror}); name another one") from None
+    with lock:  # the system lets go of it when the process ends, however it ends
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"--workdir={directory}: another process is training there; wait for it or stop it"
+            ) from None
+        yield

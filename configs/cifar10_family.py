@@ -1,0 +1,25 @@
+"""A member of a family that a search found, on all of CIFAR-10.
+
+Data      <directory>/train/<class>/*.jpg and <directory>/test/<class>/*.jpg, 50,000 + 10,000 images
+Command   python -m tfeff.train --config=configs/cifar10_family.py --workdir=runs/family_phi3 \\
+              --config.data.source=folder:<directory> --config.model.family=runs/search_cpu --config.model.phi=3
+"""
+
+from tfeff.config import Data, Experiment, Model, Optimizer, Schedule, Training
+from tfeff.data.augmentation import Augmentation
+
+
+def get_config() -> Experiment:
+    return Experiment(
+        model=Model(family="runs/search_cpu", phi=0.0),
+        data=Data(
+            source="folder:data/cifar10",
+            image_size=32,
+            normalization="dataset",
+            validation_fraction=0.02,
+            augmentation=Augmentation(horizontal_flip=True, crop_padding=4),
+        ),
+        optimizer=Optimizer(name="sgd", learning_rate=0.1, weight_decay=5e-3),
+        schedule=Schedule(name="cosine", warmup_epochs=1),
+        training=Training(epochs=20, batch_size=64, ema_decay=0.998),
+    )

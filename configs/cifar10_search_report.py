@@ -1,0 +1,48 @@
+"""Scaling coefficients of the width-12 ResNet at 95x95 on CIFAR-10, upsampled on the fly: the whole experiment.
+
+About 20 networks of twice the baseline's multiply-adds, each trained 40 epochs without a learning-rate schedule on five
+independent subsets, in batches that take the memory of the baseline at 220. `configs/cifar10_search_cpu.py` asks the
+same question in an hour on two cores.
+
+Data      <directory>/train/<class>/*.jpg, 50,000 images; every fold trains on 7,000 of them and is measured on 3,000
+Command   python -m tfeff.search --config=configs/cifar10_search_report.py --workdir=runs/search_report \\
+              --config.experiment.data.source=folder:<directory>
+Machine   made for a GPU: 100 trials and 65 of the sweeps, 8 million images of 0.2 to 1.4 billion multiply-adds each
+Result    not run yet
+"""
+
+from tfeff.config import (
+    Budget,
+    Data,
+    Experiment,
+    Folds,
+    Model,
+    Optimizer,
+    Schedule,
+    Search,
+    Sweeps,
+    Training,
+    Trials,
+)
+from tfeff.data.augmentation import Augmentation
+
+
+def get_config() -> Search:
+    return Search(
+        experiment=Experiment(
+            model=Model(name="resnet", width=12, stage_blocks=(2, 2, 2, 2), resolution=95),
+            data=Data(
+                source="folder:data/cifar10",
+                image_size=32,
+                normalization="dataset",
+                augmentation=Augmentation(horizontal_flip=True, shift=0.1, rotation=10, scale=0.1),
+            ),
+            optimizer=Optimizer(name="sgd", learning_rate=0.05, weight_decay=5e-3),
+            schedule=Schedule(name="constant"),
+            training=Training(epochs=40, batch_size=220),
+        ),
+        budget=Budget(macs=2.0, tolerance=0.05, candidates=20),
+        folds=Folds(kind="independent", count=5, examples=10_000, validation_fraction=0.3),
+        trials=Trials(batch_size="product", learning_rate="fixed"),
+        sweeps=Sweeps(phis=(1.0, 2.0, 3.0), batch_norm=True),
+    )

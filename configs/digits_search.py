@@ -1,0 +1,34 @@
+"""Scaling coefficients of a tiny ResNet on cluttered handwritten digits.
+
+Command   python -m tfeff.search --config=configs/digits_search.py --workdir=runs/digits_search      (make demo)
+"""
+
+from tfeff.config import (
+    Allocation,
+    Budget,
+    Data,
+    Experiment,
+    Folds,
+    Model,
+    Optimizer,
+    Schedule,
+    Search,
+    Sweeps,
+    Training,
+)
+
+
+def get_config() -> Search:
+    return Search(
+        experiment=Experiment(
+            model=Model(name="resnet", width=6, stage_blocks=(1, 1, 1, 1), resolution=16),
+            data=Data(source="embedded:cluttered_digits", channels=1, normalization="dataset"),
+            optimizer=Optimizer(name="sgd", learning_rate=0.2, weight_decay=5e-3),
+            schedule=Schedule(name="cosine", warmup_epochs=1),
+            training=Training(epochs=12, batch_size=64, ema_decay=0.95, validation_epochs=12, precision="float32"),
+        ),
+        budget=Budget(macs=2.0, tolerance=0.08, candidates=9),
+        folds=Folds(count=3, examples=1000, validation_fraction=0.5),
+        allocation=Allocation(name="halving", reduction=3, minimum_epochs=4),
+        sweeps=Sweeps(phis=(1.0, 2.0)),
+    )

@@ -1,0 +1,72 @@
+import pytest
+
+from tfeff import config
+from tfeff.config.family import FILE, Family, settled
+from tfeff.errors import UserError
+
+BASELINE = config.Model(
+    name="resnet", width=8, stage_blocks=(1, 1, 1, 1), resolution=16, depth_coefficient=1.0, width_coefficient=1.0
+)
+FAMILY = Family(baseline=BASELINE, alpha=1.2, beta=1.1, gamma=1.15)
+
+
+def test_members_follow_the_coefficients():
+    member = FAMILY.member(2)
+    assert member.depth_coefficient == pytest.approx(1.44)
+    assert member.width_coefficient == pytest.approx(1.21)
+    assert member.resolution == 21  # 16 · 1.3225 = 21.16
+    assert FAMILY.member(0) == BASELINE
+
+
+def test_a_baseline_with_coefficients_of_its_own_is_scaled_further():
+    family = Family(
+        baseline=config.Model(name="efficientnet-b1", depth_coefficient=1.1, width_coefficient=1.0, resolution=240),
+        alpha=1.2,
+        beta=1.1,
+        gamma=1.15,
+    )
+    member = family.member(1)
+    assert member.depth_coefficient == pytest.approx(1.32)
+    assert member.resolution == 276
+
+
+def test_files_come_back(tmp_path):
+    (tmp_path / FILE).write_text(FAMILY.to_json())
+    assert Family.load(tmp_path) == FAMILY
+
+
+def test_an_experiment_gets_its_member(tmp_path):
+    (tmp_path / FILE).write_text(FAMILY.to_json())
+    named = config.Experiment(model=config.Model(family=str(tmp_path), phi=2.0, dropout=0.2))
+    made = settled(named)
+    assert made.model.resolution == 21
+    assert made.model.dropout == 0.2
+    assert (made.model.family, made.model.phi) == (None, None)
+    assert settled(made) == made
+
+
+@pytest.mark.parametrize(
+    ("model", "word"),
+    [
+        ({"width": 16}, "model.width"),
+        ({"resolution": 32}, "model.resolution"),
+        ({"depth_coefficient": 2.0}, "model.depth_coefficient"),
+    ],
+)
+def test_keys_that_the_family_decides_are_refused(tmp_path, model, word):
+    (tmp_path / FILE).write_text(FAMILY.to_json())
+    with pytest.raises(UserError, match=word):
+        settled(config.Experiment(model=config.Model(family=str(tmp_path), phi=1.0, **model)))
+
+
+def test_a_family_that_is_not_there_is_explained(tmp_path):
+    with pytest.raises(UserError, match=r"tfeff\.search"):
+        settled(config.Experiment(model=config.Model(family=str(tmp_path), phi=1.0)))
+    (tmp_path / FILE).write_text("{")
+    with pytest.raises(UserError, match="not JSON"):
+        settled(config.Experiment(model=config.Model(family=str(tmp_path), phi=1.0)))
+
+
+def test_phi_without_a_family_is_refused():
+    with pytest.raises(UserError, match=r"model\.phi"):
+        config.Model(phi=1.0)

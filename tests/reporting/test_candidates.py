@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+
+from tfeff.reporting.candidates import candidates_figure, coefficients
+
+
+def networks(count, seed=0):
+    rng = np.random.default_rng(seed)
+    factors = 2.0 ** (rng.dirichlet([1, 1, 1], count) / [1, 2, 2])
+    return [
+        {"id": str(i), "depth": d, "width": w, "resolution": r, "ratio": rng.uniform(1.9, 2.1)}
+        for i, (d, w, r) in enumerate(factors.tolist())
+    ]
+
+
+def points(axes, marker):
+    return np.concatenate([line.get_xydata() for line in axes.lines if line.get_marker() == marker])
+
+
+@pytest.mark.parametrize(("count", "chosen"), [(0, 0), (1, 1), (3, 3), (25, 20), (400, 25)])
+def test_texts_do_not_meet_and_every_network_is_drawn_once(count, chosen, assert_legible):
+    rows = networks(count)
+    figure = candidates_figure(rows, {str(i) for i in range(chosen)}, target=2.0, tolerance=0.05)
+    assert_legible(figure)
+    assert f"{chosen} chosen of {count} distinct networks" in figure.get_suptitle()
+    for axes in figure.axes:
+        assert len(points(axes, "D")) == chosen
+        assert len(points(axes, "o")) == count - chosen
+
+
+def test_real_cost_stands_against_the_nominal_one():
+    rows = networks(20)
+    axes = candidates_figure(rows, {row["id"] for row in rows}, cost="peak memory").axes[1]
+    nominal = [row["depth"] * row["width"] ** 2 * row["resolution"] ** 2 for row in rows]
+    np.testing.assert_allclose(points(axes, "D"), np.transpose([nominal, [row["ratio"] for row in rows]]))
+    assert axes.get_ylabel() == "real peak memory (x baseline)"
+    assert "(x baseline)" in axes.get_xlabel()
+    for limits, shown in ((axes.get_xlim(), nominal), (axes.get_ylim(), [row["ratio"] for row in rows])):
+        assert limits[0] < min(shown) < max(shown) < limits[1]
+
+
+def test_coefficients_name_their_dimension():
+    assert coefficients({"depth": 1.0, "width": 1.256, "resolution": 12.0}) == "d 1.00  w 1.26  r 12.00"

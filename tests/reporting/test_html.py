@@ -1,0 +1,123 @@
+import base64
+import re
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import pytest
+
+from tfeff.reporting.figure import new, save
+from tfeff.reporting.html import Command, Figure, Paragraph, Section, Table, page
+
+VOID = {"meta", "link", "img", "br", "hr"}
+HOSTILE = """<script>alert("x")</script> & 'quotes' <b>"""
+
+
+class Document(HTMLParser):
+    """Checks that tags close in order; collects elements and texts."""
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.open, self.elements, self.texts = [], [], []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append((self.open[-1] if self.open else None, data))
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    def text(self, tag):
+        return [data for name, data in self.texts if name == tag]
+
+
+@pytest.fixture
+def drawings(tmp_path):
+    figure = new(4, 3)
+    figure.add_subplot().plot([1, 3, 2])
+    return save(figure, tmp_path / "a figure")
+
+
+@pytest.fixture
+def report(drawings):
+    png, svg = drawings
+    rows = [{"network": "d 1.2", "accuracy": 0.75, "note": None}, {"network": HOSTILE, "accuracy": None, "note": "x"}]
+    sections = [
+        Section("Result", [Paragraph("One."), Command("python -m tfeff.search --config=a.py && echo '<done>'")]),
+        Section(HOSTILE, [Table(rows, HOSTILE), Figure(svg, "first"), Figure(svg, HOSTILE), Figure(png, "pixels")]),
+    ]
+    return page(HOSTILE, sections, summary="γ = 1.2 & more")
+
+
+def test_the_page_is_well_formed_and_escaped(report):
+    document = Document(report)
+    assert not document.all("script")
+    assert not document.all("b")
+    for tag in ("title", "h1", "h2", "a", "td", "caption", "figcaption"):
+        assert HOSTILE in document.text(tag)
+    assert HOSTILE in [image["alt"] for image in document.all("img")]
+    assert document.text("code") == ["python -m tfeff.search --config=a.py && echo '<done>'"]
+    assert "γ = 1.2 & more" in document.text("p")
+
+
+def test_the_contents_lead_to_every_section(report):
+    document = Document(report)
+    targets = [section["id"] for section in document.all("section")]
+    assert [link["href"] for link in document.all("a")] == [f"#{target}" for target in targets]
+    assert len(set(targets)) == len(targets) == 2
+    ids = [attributes["id"] for _, attributes in document.elements if "id" in attributes]
+    assert len(set(ids)) == len(ids)
+
+
+def test_nothing_is_loaded_from_anywhere(report):
+    assert not re.search(r"https?:|//\w|@import|url\(", re.sub(r"base64,[\w+/=]+", "", report))
+    document = Document(report)
+    for _, attributes in document.elements:
+        for name in ("src", "href"):
+            assert attributes.get(name, "#").startswith(("#", "data:"))
+    policy = next(meta["content"] for meta in document.all("meta") if "http-equiv" in meta)
+    assert "default-src 'none'" in policy
+
+
+def test_figures_are_the_files_and_of_their_size(report, drawings):
+    png, svg = drawings
+    images = Document(report).all("img")
+    kinds, contents = zip(*(image["src"].split(";base64,") for image in images), strict=True)
+    assert kinds == ("data:image/svg+xml", "data:image/svg+xml", "data:image/png")
+    assert [base64.b64decode(content) for content in contents] == [svg.read_bytes(), svg.read_bytes(), png.read_bytes()]
+    assert ElementTree.fromstring(base64.b64decode(contents[0])).tag.endswith("svg")
+    assert images[0]["width"] == "384"  # 4 inches of 96 CSS pixels
+
+
+def test_numbers_stand_to_the_right(report):
+    cells = [attributes.get("class") for attributes in Document(report).all("td")]
+    assert cells == [None, "number", None] * 2
+    assert Document(report).text("td") == ["d 1.2", "0.7500", "–", HOSTILE, "–", "x"]
+
+
+def test_columns_can_be_chosen():
+    document = Document(page("t", [Section("s", [Table([{"a": 1, "b": 2}], columns=["b"])])]))
+    assert document.text("th") == ["b"]
+    assert document.text("td") == ["2"]
+
+
+def test_an_empty_page_is_a_page():
+    document = Document(page("nothing", []))
+    assert document.text("h1") == ["nothing"]
+    assert not document.all("nav")
+
+
+def test_other_files_are_no_figures(tmp_path):
+    with pytest.raises(ValueError, match=r"neither an \.svg nor a \.png"):
+        Figure(tmp_path / "drawing.pdf", "").html()
+    with pytest.raises(FileNotFoundError):
+        Figure(tmp_path / "missing.svg", "").html()

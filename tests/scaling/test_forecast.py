@@ -1,0 +1,50 @@
+import pytest
+
+from tfeff.scaling.allocation import Full, Halving, Job, Racing
+from tfeff.scaling.forecast import Rate, core_seconds, epochs, to_come
+
+NAMES = [f"n{number}" for number in range(9)]
+BLOCKS = [(0, 0), (1, 0), (2, 0)]
+
+
+def test_a_full_grid_is_all_of_it():
+    coming = to_come(Full(4), NAMES, BLOCKS, {})
+    assert {(job.candidate, job.block) for job in coming} == {(name, block) for name in NAMES for block in BLOCKS}
+    done = {Job("n0", 0, 0, 4): 0.5, Job("n1", 0, 0, 4): None}
+    assert len(to_come(Full(4), NAMES, BLOCKS, done)) == 25
+
+
+def test_halving_is_forecast_to_its_last_rung():
+    coming = to_come(Halving(9), NAMES, BLOCKS, {})
+    counts = {rung: sum(job.epochs == rung for job in coming) for rung in (1, 3, 9)}
+    assert counts == {1: 27, 3: 9, 9: 3}
+
+
+def test_a_race_is_forecast_between_its_bounds():
+    least, most = Racing(3).forecast(len(NAMES), len(BLOCKS))
+    assert least <= sum(job.epochs for job in to_come(Racing(3), NAMES, BLOCKS, {})) <= most
+
+
+def test_a_job_adds_what_its_training_lacks():
+    done = {Job("a", 0, 0, 3): 0.5, Job("a", 1, 0, 9): 0.5, Job("b", 0, 0, 9): 0.5}
+    assert epochs(Job("a", 0, 0, 9), done) == 6
+    assert epochs(Job("c", 0, 0, 9), done) == 9
+
+
+def test_rates_are_recovered_from_measurements():
+    true = Rate(start=5.0, per_image=2e-5, per_mac=1e-10)
+    measured = [(macs, 5.0, 2e-5 + 1e-10 * macs) for macs in (10**6, 2 * 10**6, 5 * 10**6)]
+    found = Rate.fit(measured)
+    assert found.per_mac == pytest.approx(true.per_mac)
+    assert found.per_image == pytest.approx(true.per_image)
+    assert found.seconds(10**6, 1000) == pytest.approx(true.seconds(10**6, 1000))
+    assert (
+        min(Rate.fit([(1, 1.0, 0.5), (2, 1.0, 0.1)]).per_mac, Rate.fit([(1, 1.0, 0.1), (2, 1.0, 5.0)]).per_image) >= 0
+    )
+
+
+def test_core_seconds_add_up():
+    rate = Rate(start=1.0, per_image=0.0, per_mac=1e-9)
+    # 2 trials of 10 epochs with 100 images that train and 300 that validate every 5 epochs
+    found = core_seconds(rate, Full(10), {"a": 10**6}, [(0, 0), (1, 0)], (100, 300), 5)
+    assert found == pytest.approx(2 * (1.0 + 1e-3 * (1000 + 2 * 300 / 3)))

@@ -1,0 +1,116 @@
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tfeff.errors import UserError
+from tfeff.scaling.local import LocalProcesses
+
+
+def gather(executor, count):
+    outcomes, deadline = {}, time.monotonic() + 60
+    while len(outcomes) < count:
+        assert time.monotonic() < deadline
+        outcomes |= {outcome.key: outcome for outcome in executor.wait(1.0)}
+    return outcomes
+
+
+@pytest.fixture
+def processes(tmp_path):
+    with LocalProcesses(2, tmp_path / "log") as executor:
+        yield executor
+
+
+def test_calls_come_back_under_their_keys(processes):
+    for number in range(7):
+        processes.submit(number, math.factorial, number)
+    outcomes = gather(processes, 7)
+    assert {key: outcome.value for key, outcome in outcomes.items()} == {n: math.factorial(n) for n in range(7)}
+
+
+def test_two_processes_serve_all_calls(processes):
+    for number in range(6):
+        processes.submit(number, os.getpid)
+    pids = {outcome.value for outcome in gather(processes, 6).values()}
+    assert 1 <= len(pids) <= 2
+    assert os.getpid() not in pids
+
+
+def test_an_exception_is_told_and_may_be_tried_again(processes):
+    processes.submit("x", math.sqrt, -1.0)
+    outcome = gather(processes, 1)["x"]
+    assert "ValueError" in outcome.error
+    assert outcome.died
+
+
+def test_a_users_mistake_is_final(processes):
+    processes.submit("x", exec, "from tfeff.errors import UserError\nraise UserError('no such thing')")
+    outcome = gather(processes, 1)["x"]
+    assert (outcome.error, outcome.died) == ("no such thing", False)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+def test_a_lost_process_is_told_and_replaced(processes, number):
+    processes.submit("lost", exec, f"import os; os.kill(os.getpid(), {int(number)})")
+    processes.submit("kept", math.sqrt, 4.0)
+    outcomes = gather(processes, 2)
+    assert outcomes["lost"].died
+    assert number.name in outcomes["lost"].error
+    assert outcomes["kept"].value == 2.0
+    for key in range(4):
+        processes.submit(key, math.sqrt, 9.0)
+    assert all(outcome.value == 3.0 for outcome in gather(processes, 4).values())
+
+
+def test_processes_have_cores_of_their_own(processes):
+    if not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("one core, or a system that does not tell")
+    processes.submit("a", exec, "import time; time.sleep(1)")
+    processes.submit("b", os.sched_getaffinity, 0)
+    other = gather(processes, 2)["b"].value
+    assert other < os.sched_getaffinity(0)
+
+
+def test_workers_end_with_the_search(tmp_path):
+    script = (
+        "import os, sys, time\n"
+        "from pathlib import Path\n"
+        "from tfeff.scaling.local import LocalProcesses\n"
+        "if __name__ == '__main__':\n"
+        f"    executor = LocalProcesses(1, Path({str(tmp_path / 'log')!r}))\n"
+        "    executor.submit('pid', os.getpid)\n"
+        "    while not (ended := executor.wait(1.0)): pass\n"
+        "    executor.submit('sleep', time.sleep, 600)\n"
+        "    print(ended[0].value, flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    path = tmp_path / "search.py"
+    path.write_text(script)
+    search = subprocess.Popen([sys.executable, path], stdout=subprocess.PIPE, text=True)
+    worker = int(search.stdout.readline())
+    search.kill()
+    search.wait()
+    deadline = time.monotonic() + 20
+    while _runs(worker):
+        assert time.monotonic() < deadline, "the worker outlived the search"
+        time.sleep(0.1)
+
+
+def _runs(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_ray_that_is_not_there_is_explained(monkeypatch):
+    from tfeff.scaling.cluster import RayCluster
+
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UserError, match=r"tfeff\[ray\]"):
+        RayCluster()

@@ -1,0 +1,72 @@
+import math
+
+import numpy as np
+import pytest
+
+from tfeff.errors import UserError
+from tfeff.scaling.objective import Objective
+
+ROW = {"validation_accuracy": 0.75, "validation_loss": 0.9, "step_seconds": 0.02, "epoch": 12, "name": "trial"}
+
+
+def test_accuracy_alone_ignores_cost():
+    assert Objective().value(ROW, macs=1) == Objective().value(ROW, macs=1e9) == 0.75
+
+
+def test_mnasnet_weighs_twice_the_cost_at_five_per_cent_of_accuracy():
+    # MnasNet, section 3.2: models of (latency, accuracy) = (l, a) and (2 l, 1.05 a) are worth the same.
+    objective = Objective(cost_target=4e8, exponent=-0.07)
+    small = objective.value({"validation_accuracy": 0.70}, macs=3e8)
+    large = objective.value({"validation_accuracy": 0.70 * 1.05}, macs=6e8)
+    assert large == pytest.approx(small, rel=1e-3)
+    assert objective.value({"validation_accuracy": 0.70}, macs=4e8) == 0.70
+    assert small == pytest.approx(0.70 * math.exp(-0.07 * math.log(0.75)))
+
+
+@pytest.mark.parametrize("metric", ["validation_loss", "step_seconds", "top1_error", "latency"])
+@pytest.mark.parametrize("exponent", [0.0, -0.07, -1.0])
+def test_less_is_better_of_a_minimised_metric_and_of_its_cost(metric, exponent):
+    objective = Objective(metric, cost_target=100.0, exponent=exponent)
+    assert objective.minimised
+    assert objective.value({metric: 0.5}, 100.0) > objective.value({metric: 0.6}, 100.0)
+    cheap, dear = objective.value({metric: 0.5}, 100.0), objective.value({metric: 0.5}, 200.0)
+    assert cheap == dear if exponent == 0.0 else cheap > dear
+
+
+@pytest.mark.parametrize("exponent", [-0.07, -1.0])
+def test_more_is_better_of_an_accuracy_and_less_of_its_cost(exponent):
+    objective = Objective(cost_target=100.0, exponent=exponent)
+    assert not objective.minimised
+    assert objective.value({"validation_accuracy": 0.6}, 100.0) > objective.value({"validation_accuracy": 0.5}, 100.0)
+    assert objective.value({"validation_accuracy": 0.6}, 100.0) > objective.value({"validation_accuracy": 0.6}, 101.0)
+
+
+def test_numbers_of_every_kind_are_metrics():
+    row = {"validation_accuracy": np.float32(0.5), "epoch": 3}
+    assert Objective().value(row, 1.0) == 0.5
+    assert Objective("epoch").value(row, 1.0) == 3.0
+    assert math.isnan(Objective().value({"validation_accuracy": float("nan")}, 1.0))
+
+
+def test_an_unknown_metric_names_those_there_are():
+    with pytest.raises(UserError, match=r'"validation_acuracy".*did you mean "validation_accuracy".*validation_loss'):
+        Objective("validation_acuracy").value(ROW, 1.0)
+    with pytest.raises(UserError, match="known: epoch, step_seconds, validation_accuracy, validation_loss"):
+        Objective("zzz").value(ROW, 1.0)
+    with pytest.raises(UserError, match='"name"'):
+        Objective("name").value(ROW, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"exponent": 0.07, "cost_target": 1.0}, "reward cost"),
+        ({"exponent": float("nan"), "cost_target": 1.0}, "exponent"),
+        ({"exponent": -0.07}, "cost_target is not set"),
+        ({"exponent": -0.07, "cost_target": 0.0}, "positive number"),
+        ({"cost_target": -1.0}, "positive number"),
+    ],
+)
+def test_settings_that_make_no_sense(settings, message):
+    with pytest.raises(UserError, match=message):
+        Objective(**settings)

@@ -1,0 +1,214 @@
+"""Whole searches by the verb: killed, resumed, on processes and on a cluster."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tfeff import config
+from tfeff.scaling.store import Store
+
+CONFIG = """
+from tfeff.config import *
+
+def get_config():
+    return Search(
+        experiment=Experiment(
+            model=Model(name="resnet", width=4, stage_blocks=(1, 1, 1, 1), resolution=8),
+            data=Data(source="embedded:digits", channels=1),
+            training=Training(epochs=4, batch_size=32, precision="float32", deterministic=True),
+        ),
+        budget=Budget(macs=2.0, tolerance=0.2, candidates=4),
+        folds=Folds(count=2, examples=200, validation_fraction=0.5),
+        allocation=Allocation(name="halving", reduction=2, minimum_epochs=2),
+        sweeps=Sweeps(phis=(1.0,), batch_norm=True),
+    )
+"""
+KILLS = int(os.environ.get("TFEFF_KILLS", "2"))
+
+
+def start(directory: Path, *flags: str) -> subprocess.Popen:
+    path = directory.parent / "config.py"
+    path.write_text(CONFIG)
+    command = [sys.executable, "-m", "tfeff.search", f"--config={path}", f"--workdir={directory}", *flags]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+
+def finish(directory: Path, *flags: str) -> str:
+    process = start(directory, *flags)
+    text, _ = process.communicate(timeout=500)
+    assert process.returncode == 0, text
+    return text
+
+
+def outcome(directory: Path) -> dict:
+    """What does not depend on the clock."""
+    result = json.loads((directory / "result.json").read_text())
+    result.pop("seconds_of_trials")
+    for row in result["sweeps"]:
+        row.pop("latency")
+    for row in result["family"]:
+        row.pop("latency, ms")
+    return result
+
+
+def done(directory: Path) -> dict:
+    """Seconds of every finished trial: a trial that ran again would take others."""
+    path = directory / "search.sqlite"
+    if not path.exists():
+        return {}
+    store = Store(path, None)
+    found = {record.job: record.seconds for record in store.records() if record.state == "done"}
+    store.close()
+    return found
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    directory = tmp_path_factory.mktemp("whole") / "search"
+    directory.with_suffix(".txt").write_text(finish(directory))
+    return directory
+
+
+def test_a_search_ends_with_coefficients_a_family_and_a_report(whole):
+    text = whole.with_suffix(".txt").read_text()
+    result = json.loads((whole / "result.json").read_text())
+    family = json.loads((whole / "coefficients.json").read_text())
+    assert family["alpha"] * family["beta"] ** 2 * family["gamma"] ** 2 == pytest.approx(2, rel=0.35)
+    assert [result[key] for key in ("alpha", "beta", "gamma")] == [family[key] for key in ("alpha", "beta", "gamma")]
+    assert result["sentence"] in text
+    assert not result["failed_trials"]
+    assert {row["standing"] for row in result["candidates"]} >= {"winner", "left"}
+    assert [row["φ"] for row in result["family"]] == ["0", "1"]
+    for row in result["sweeps"]:
+        assert row["latency"] > 0
+        assert len(row["values"]) == 2
+    report = (whole / "report.html").read_text()
+    assert result["sentence"] in report
+    assert "python -m tfeff.search" in report
+    for name in ("candidates", "landscape", "allocation", "methods", "sweep_compound", "batch_normalization"):
+        assert (whole / "figures" / f"{name}.png").stat().st_size > 10_000
+    events = list((whole / "tensorboard").rglob("events*"))
+    assert len(events) >= 2 * 2
+
+
+def test_halving_trains_each_candidate_as_far_as_it_got(whole):
+    records = Store(whole / "search.sqlite", None).records()
+    for record in records:
+        assert [row["epoch"] for row in record.rows] == list(range(1, record.job.epochs + 1))
+    assert {record.job.epochs for record in records} == {2, 4}
+
+
+def test_a_finished_search_is_told_again_without_training(whole):
+    before = done(whole)
+    text = finish(whole)
+    assert done(whole) == before
+    assert json.loads((whole / "result.json").read_text())["sentence"] in text
+
+
+def test_a_member_of_the_family_trains(whole, tmp_path):
+    experiment = tmp_path / "member.py"
+    experiment.write_text(
+        "from tfeff.config import *\n"
+        "def get_config():\n"
+        "    return Experiment(data=Data(channels=1, train_examples=200), training=Training(epochs=1, batch_size=50))\n"
+    )
+    command = [sys.executable, "-m", "tfeff.train", f"--config={experiment}", f"--workdir={tmp_path / 'run'}"]
+    command += [f"--config.model.family={whole}", "--config.model.phi=1", "--noevaluate"]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    trained = config.from_json((tmp_path / "run" / "config.json").read_text(), config.Experiment)
+    family = json.loads((whole / "coefficients.json").read_text())
+    assert trained.model.depth_coefficient == pytest.approx(family["alpha"])
+    assert trained.model.resolution == round(8 * family["gamma"])
+    assert (trained.model.width, trained.model.family) == (4, None)
+
+
+def test_killed_at_random_moments_it_repeats_nothing_and_ends_alike(whole, tmp_path):
+    directory = tmp_path / "search"
+    moments = random.Random(7)
+    for _ in range(KILLS):
+        search = start(directory)
+        # The programs take some 10 s to start; what follows them is what is to be cut.
+        time.sleep(moments.uniform(8, 30))
+        before = done(directory)
+        os.killpg(search.pid, signal.SIGKILL) if moments.random() < 0.5 else search.kill()
+        search.communicate()
+        kept = done(directory)
+        assert kept.items() >= before.items()
+    finish(directory)
+    assert done(directory).items() >= kept.items()
+    assert outcome(directory) == outcome(whole)
+
+
+def test_ctrl_c_keeps_what_is_done_and_says_so(tmp_path):
+    directory = tmp_path / "search"
+    search = start(directory)
+    while not done(directory):
+        assert search.poll() is None
+        time.sleep(0.3)
+    search.send_signal(signal.SIGINT)
+    text, _ = search.communicate(timeout=60)
+    assert search.returncode == 128 + signal.SIGINT
+    assert "the same command goes on" in text
+    assert done(directory)
+
+
+def test_a_cluster_gives_the_same_and_survives_the_loss_of_a_node(whole, tmp_path):
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        other = cluster.add_node(num_cpus=1)
+        directory = tmp_path / "search"
+        search = start(directory, "--executor=ray", f"--ray_address={cluster.address}")
+        while not done(directory):
+            assert search.poll() is None, search.stdout.read()
+            time.sleep(0.3)
+        cluster.remove_node(other, allow_graceful=False)
+        text, _ = search.communicate(timeout=500)
+        assert search.returncode == 0, text
+    finally:
+        cluster.shutdown()
+    assert outcome(directory) == outcome(whole)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["budget.macs=1.3", "budget.tolerance=0.0001"], ["nearest", "tolerance"]),
+        (["folds.count=20"], ["20", "images"]),
+        (["folds.examples=12"], ["class"]),
+        (["budget.macs=0.5"], ["budget.macs", "above 1"]),
+        (["experiment.training.batch_size=5000"], ["batch"]),
+        (["experiment.model.name=resnet99"], ["resnet99", "did you mean"]),
+        (["experiment.data.source=folder:/nowhere"], ["/nowhere"]),
+        (["objective.exponent=0.5"], ["exponent"]),
+        (["trials.learning_rate=linar"], ["learning_rate", "linear"]),
+        (["experiment.data.folds=3"], ["folds"]),
+        (["allocation.name=halving", "allocation.minimum_epochs=40"], ["minimum_epochs"]),
+    ],
+)
+def test_mistakes_end_with_a_message(tmp_path, overrides, words):
+    search = start(tmp_path / "search", *(f"--config.{override}" for override in overrides))
+    text, _ = search.communicate(timeout=120)
+    assert search.returncode == 2, text
+    assert "Traceback" not in text
+    for word in words:
+        assert word in text
+
+
+def test_a_store_of_another_search_is_refused(whole):
+    search = start(whole, "--config.experiment.training.epochs=6")
+    text, _ = search.communicate(timeout=120)
+    assert search.returncode == 2
+    for word in ("experiment.training.epochs", "4 there", "6 now"):
+        assert word in text

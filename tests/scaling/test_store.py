@@ -1,0 +1,100 @@
+import sqlite3
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tfeff import config
+from tfeff.errors import UserError
+from tfeff.scaling.allocation import Job
+from tfeff.scaling.store import Store
+
+SEARCH = config.Search()
+JOB = Job("b4-p100-r16", 0, 0, 3)
+ROWS = [{"epoch": 1, "validation_accuracy": 0.5}, {"epoch": 3, "validation_accuracy": 0.625}]
+
+
+def test_what_is_kept_comes_back(tmp_path):
+    path = tmp_path / "search.sqlite"
+    store = Store(path, SEARCH)
+    store.start(JOB)
+    store.finish(JOB, ROWS, seconds=2.5, peak_bytes=1 << 40)
+    lost = Job("b4-p100-r16", 1, 0, 3)
+    store.start(lost)
+    assert [store.died(lost), store.died(lost)] == [1, 2]
+    store.fail(lost, "its process ended by signal SIGKILL")
+    store.write_fact("latency x", "0.25")
+    store.close()
+
+    first, second = Store(path, SEARCH).records()
+    assert (first.job, first.state, first.rows, first.seconds, first.peak_bytes) == (JOB, "done", ROWS, 2.5, 1 << 40)
+    assert (second.job, second.state, second.deaths, second.error) == (
+        lost,
+        "failed",
+        2,
+        "its process ended by signal SIGKILL",
+    )
+    assert Store(path, None).fact("latency x") == "0.25"
+    assert Store(path, None).search() == SEARCH
+
+
+def test_another_search_is_refused_by_its_keys(tmp_path):
+    Store(tmp_path / "s", SEARCH).close()
+    other = config.override(SEARCH, ["experiment.training.epochs=3", "budget.candidates=7"])
+    with pytest.raises(UserError) as error:
+        Store(tmp_path / "s", other)
+    for word in ("experiment.training.epochs", "budget.candidates", "10", "3", "--workdir"):
+        assert word in str(error.value)
+
+
+def test_a_file_that_is_no_store_is_named(tmp_path):
+    (tmp_path / "s").write_bytes(b"no database" * 1000)
+    with pytest.raises(UserError, match="not a database"):
+        Store(tmp_path / "s", SEARCH)
+    with pytest.raises(UserError, match="no missing there"):
+        Store(tmp_path / "missing", None)
+
+
+def test_it_can_be_read_while_it_grows(tmp_path):
+    writer = Store(tmp_path / "s", SEARCH)
+    reader = sqlite3.connect(tmp_path / "s")
+    for epoch in range(1, 4):
+        writer.start(Job("x", 0, 0, epoch))
+        assert reader.execute("select count(*) from trials").fetchone() == (epoch,)
+
+
+def test_a_killed_writer_leaves_whole_rows(tmp_path):
+    script = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from tfeff import config\n"
+        "from tfeff.scaling.allocation import Job\n"
+        "from tfeff.scaling.store import Store\n"
+        "store = Store(Path(sys.argv[1]), config.Search())\n"
+        "for number in range(10**9):\n"
+        "    job = Job(f'n{number}', 0, 0, 1)\n"
+        "    store.start(job)\n"
+        "    store.finish(job, [{'epoch': number}] * 100, 1.0, None)\n"
+    )
+    path = tmp_path / "s"
+    for _ in range(3):
+        writer = subprocess.Popen([sys.executable, "-c", script, str(path)])
+        while not (path.exists() and _count(path) > 5):
+            time.sleep(0.05)
+        writer.kill()
+        writer.wait()
+        records = Store(path, SEARCH).records()
+        done = [record for record in records if record.state == "done"]
+        assert all(len(record.rows) == 100 for record in done)
+        assert len(records) - len(done) <= 1
+        path.unlink()
+        for rest in tmp_path.glob("s-*"):
+            rest.unlink()
+
+
+def _count(path):
+    try:
+        return sqlite3.connect(path).execute("select count(*) from trials").fetchone()[0]
+    except sqlite3.OperationalError:
+        return 0

@@ -1,0 +1,43 @@
+import math
+
+import pytest
+
+from tfeff import config
+from tfeff.config.family import Family
+from tfeff.scaling import sweeps
+from tfeff.scaling.baseline import Baseline
+
+BASELINE = Baseline(config.Model(name="resnet", width=8, stage_blocks=(2, 2, 2, 2), resolution=16), 10, 3)
+FAMILY = Family(baseline=BASELINE.start.model, alpha=1.25, beta=1.125, gamma=1.125)
+
+
+@pytest.mark.parametrize("dimension", ["depth", "width", "resolution"])
+@pytest.mark.parametrize("ratio", [1.0, 1.9, 4.0, 7.7])
+def test_a_single_dimension_comes_as_near_as_it_can(dimension, ratio):
+    target = round(BASELINE.cost.macs * ratio)
+    network = sweeps.single(BASELINE, dimension, target)
+    others = {"depth": network.depth, "width": network.width, "resolution": network.scale}
+    assert [others[name] for name in others if name != dimension] == [1.0, 1.0]
+    distance = abs(math.log(network.cost.macs / target))
+    for step in range(400):
+        factor = 1 + step / 50
+        other = {
+            "depth": lambda factor=factor: BASELINE.network(factor, 1.0, 16),
+            "width": lambda factor=factor: BASELINE.network(1.0, factor, 16),
+            "resolution": lambda factor=factor: BASELINE.network(1.0, 1.0, round(16 * factor)),
+        }[dimension]()
+        assert distance <= abs(math.log(other.cost.macs / target)) + 1e-12
+
+
+def test_points_are_the_baseline_and_every_method_at_every_phi():
+    points = sweeps.points(BASELINE, FAMILY, config.Sweeps(phis=(2.0, 1.0)))
+    assert [(point.method, point.phi) for point in points] == [("baseline", 0.0)] + [
+        (method, phi) for phi in (1.0, 2.0) for method in ("depth", "width", "resolution", "compound")
+    ]
+    by_key = {(point.method, point.phi): point.network for point in points}
+    compound = by_key["compound", 2.0]
+    assert compound.resolution == round(16 * 1.125**2)
+    assert sum(compound.blocks) == math.floor(8 * 1.25**2 + 0.5)
+    assert compound.model == FAMILY.member(2.0)
+    for method in ("depth", "width", "resolution"):
+        assert by_key[method, 2.0].cost.macs == pytest.approx(compound.cost.macs, rel=0.12)

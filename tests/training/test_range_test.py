@@ -1,0 +1,62 @@
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from tfeff import config, training
+from tfeff.errors import UserError
+from tfeff.training import build
+from tfeff.training.range_test import least
+
+
+def experiment(**data):
+    return config.Experiment(
+        model=config.Model(width=4, stage_blocks=(1, 1, 1, 1), resolution=8),
+        data=config.Data(**{"source": "embedded:digits", "channels": 1, "validation_fraction": 0.0} | data),
+        optimizer=config.Optimizer(learning_rate=0.1),
+        training=config.Training(epochs=1, batch_size=32, deterministic=True, label_smoothing=0.1),
+    )
+
+
+def read(settings):
+    return build.stores(settings, lambda *_: None)
+
+
+def test_the_lowest_of_a_noisy_valley_is_found_and_a_lucky_batch_is_not():
+    rates = np.geomspace(1e-3, 10, 120)
+    losses = 2 + (np.log10(rates) + 0.5) ** 2 + np.random.default_rng(0).normal(0, 0.05, 120)
+    losses[10] = 1.0
+    rate, loss = least(rates, losses)
+    assert rate == pytest.approx(10**-0.5, rel=0.3)
+    assert loss == pytest.approx(2, abs=0.1)
+
+
+def test_the_rate_found_trains_better_than_rates_far_from_it(tmp_path):
+    settings = experiment()
+    stores = read(settings)
+    rate = training.range_test(settings, stores)
+    assert training.range_test(settings, stores) == rate
+    assert keras.mixed_precision.dtype_policy().name == "float32"
+    losses = {}
+    for factor in (0.01, 1, 100):
+        run = config.override(settings, [f"optimizer.learning_rate={factor * rate}", "training.epochs=2"])
+        workdir = training.train(run, tmp_path / str(factor), stores=stores, tensorboard=False)
+        losses[factor] = workdir.rows()[-1]["train_loss"]
+        keras.backend.clear_session()
+    assert min(losses, key=losses.__getitem__) == 1
+
+
+def test_images_that_teach_nothing_are_told(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for index in range(50):
+            Image.new("L", (8, 8), 128).save(tmp_path / name / f"{index}.png")
+    settings = experiment(source=f"folder:{tmp_path}")
+    with pytest.raises(UserError, match=r"learnt nothing in \d+ steps at rates from 0\.001 to .* labels"):
+        training.range_test(settings, read(settings))
+
+
+def test_a_rate_that_diverges_at_once_is_told():
+    settings = config.override(experiment(), ["optimizer.learning_rate=1e20", "model.batch_norm=false"])
+    with pytest.raises(UserError, match="learnt nothing"):
+        training.range_test(settings, read(settings))

@@ -1,0 +1,193 @@
+"""One HTML file that says all: text, tables, figures and commands, with nothing to load and nothing to run.
+
+Figures travel inside the page as data URIs. An SVG in an `<img>` is a document of its own: the names and styles in it
+meet neither those of other figures nor those of the page, and scripts in it do not run.
+"""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from xml.etree import ElementTree
+
+from tfeff.reporting.tables import Rows, cells
+
+MEDIA_TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
+READABLE = 0.62  # how far a figure may shrink on a narrow screen before it is scrolled instead
+PIXELS_A_POINT = 96 / 72  # CSS
+
+STYLE = """
+:root { color-scheme: light; }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 1240px; padding: 1rem; color: #1a1a1a; background: #fff;
+  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; overflow-wrap: break-word; }
+h1 { font-size: 1.7rem; line-height: 1.25; margin: 0.6rem 0; }
+h2 { font-size: 1.3rem; line-height: 1.3; margin: 2.4rem 0 0.6rem; padding-top: 0.6rem; border-top: 1px solid #ddd; }
+p, nav { max-width: 46rem; }
+.summary { font-size: 1.1rem; border-left: 4px solid #0072b2; padding-left: 0.8rem; }
+a { color: #00558a; }
+nav ol { margin: 0; padding-left: 1.6rem; }
+figure { margin: 1.4rem 0; }
+figcaption, caption { color: #444; font-size: 0.92rem; text-align: left; }
+figcaption { margin-top: 0.4rem; max-width: 46rem; }
+caption { padding-bottom: 0.4rem; }
+.scroll { overflow-x: auto; }
+img { display: block; height: auto; max-width: 100%; }
+table { border-collapse: collapse; width: max-content; font-size: 0.9rem; font-variant-numeric: tabular-nums; }
+th, td { padding: 0.3rem 0.7rem; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top; }
+td { max-width: 24rem; }
+th { border-bottom: 2px solid #888; }
+.number { text-align: right; white-space: nowrap; }
+pre { margin: 0.8rem 0; padding: 0.7rem 0.9rem; background: #f4f4f4; border: 1px solid #ddd; border-radius: 4px;
+  font: 0.85rem/1.45 ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace;
+  white-space: pre-wrap; overflow-wrap: anywhere; }
+@page { margin: 12mm; }
+@media print {
+  body { max-width: none; padding: 0; font-size: 10.5pt; }
+  nav { display: none; }
+  .scroll { overflow: visible; }
+  img { min-width: 0 !important; max-height: 22cm; }
+  figure, tr, pre { break-inside: avoid; }
+  h2, caption { break-after: avoid; }
+  table { font-size: 7pt; width: auto; }
+  th, td { padding: 0.1rem 0.2rem; }
+  thead { display: table-header-group; }
+}
+"""
+# A second lock: were there an address in the page, a browser would not load it.
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """A paragraph of plain text."""
+
+    text: str
+
+    def html(self) -> str:
+        """The paragraph as HTML."""
+        return f"<p>{escape(self.text)}</p>"
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command, or several lines, to be typed as they stand."""
+
+    text: str
+
+    def html(self) -> str:
+        """The command as HTML."""
+        return f"<pre><code>{escape(self.text)}</code></pre>"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows as `tfeff.reporting.tables` takes them: names to the left, numbers to the right.
+
+    Args:
+        rows: one mapping a row, from column to value.
+        caption: what the table shows.
+        columns: which columns, and their order; None takes all, in the order of their first appearance.
+    """
+
+    rows: Rows
+    caption: str = ""
+    columns: Sequence[str] | None = None
+
+    def html(self) -> str:
+        """The table as HTML; on a narrow screen it scrolls by itself."""
+        header, body, numeric = cells(self.rows, self.columns)
+        kinds = [' class="number"' if right else "" for right in numeric]
+        head = "".join(f'<th scope="col"{kind}>{escape(name)}</th>' for name, kind in zip(header, kinds, strict=True))
+        lines = [
+            "<tr>"
+            + "".join(f"<td{kind}>{escape(value)}</td>" for value, kind in zip(line, kinds, strict=True))
+            + "</tr>"
+            for line in body
+        ]
+        caption = f"<caption>{escape(self.caption)}</caption>" if self.caption else ""
+        start = f'<div class="scroll"><table>{caption}<thead><tr>{head}</tr></thead><tbody>'
+        return "\n".join([start, *lines, "</tbody></table></div>"])
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawing from a file.
+
+    Args:
+        path: an .svg or .png file, such as `tfeff.reporting.figure.save` writes; read when the page is made.
+        caption: what is to be seen; it also stands for the drawing where that cannot be seen.
+    """
+
+    path: Path
+    caption: str
+
+    def html(self) -> str:
+        """The figure as HTML, the drawing inside.
+
+        Raises:
+            OSError: there is no such file.
+            ValueError: the file is neither an SVG nor a PNG.
+        """
+        suffix = self.path.suffix.lower()
+        if suffix not in MEDIA_TYPES:
+            raise ValueError(f"{self.path} is neither an .svg nor a .png file")
+        content = self.path.read_bytes()
+        size = ""
+        if suffix == ".svg":
+            # Matplotlib gives sizes in points. Without one a browser would draw it as wide as the page.
+            width = ElementTree.fromstring(content).get("width", "")
+            if width.endswith("pt"):
+                pixels = PIXELS_A_POINT * float(width.removesuffix("pt"))
+                size = f' width="{pixels:.0f}" style="min-width: {READABLE * pixels:.0f}px"'
+        data = base64.b64encode(content).decode()
+        image = f'<img src="data:{MEDIA_TYPES[suffix]};base64,{data}" alt="{escape(self.caption)}"{size}>'
+        return f'<figure><div class="scroll">{image}</div><figcaption>{escape(self.caption)}</figcaption></figure>'
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page with a heading, to which the table of contents leads."""
+
+    title: str
+    parts: Sequence[Paragraph | Command | Table | Figure]
+
+
+def page(title: str, sections: Sequence[Section], *, summary: str = "") -> str:
+    """A whole HTML document: title, summary, table of contents, sections; readable on phones and on paper.
+
+    Args:
+        title: of the page.
+        sections: in order.
+        summary: a sentence with the result.
+
+    Returns:
+        The text of the file; write it as UTF-8.
+
+    Raises:
+        OSError: a figure's file is missing.
+        ValueError: a figure's file is neither an SVG nor a PNG.
+    """
+    titles = [escape(section.title) for section in sections]
+    contents = [f'<li><a href="#section-{number}">{heading}</a></li>' for number, heading in enumerate(titles, 1)]
+    body = [f"<h1>{escape(title)}</h1>"]
+    if summary:
+        body.append(f'<p class="summary">{escape(summary)}</p>')
+    if contents:
+        body += ['<nav aria-label="Contents"><ol>', *contents, "</ol></nav>"]
+    for number, (heading, section) in enumerate(zip(titles, sections, strict=True), 1):
+        body.append(f'<section id="section-{number}">\n<h2>{heading}</h2>')
+        body += [part.html() for part in section.parts]
+        body.append("</section>")
+    head = [
+        '<meta charset="utf-8">',
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        '<link rel="icon" href="data:,">',
+        f"<title>{escape(title)}</title>",
+        f"<style>{STYLE}</style>",
+    ]
+    return "\n".join(
+        ["<!DOCTYPE html>", '<html lang="en">', "<head>", *head, "</head>", "<body>", *body, "</body>", "</html>", ""]
+    )

@@ -1,0 +1,123 @@
+"""How well the candidates of a search did, over the coefficients that they were scaled by."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from tfeff.reporting.candidates import STANDINGS, Candidate, coefficients
+from tfeff.reporting.figure import BLACK, GRAY, error_bars, known, new, quantity, style
+from tfeff.reporting.labels import place
+from tfeff.reporting.ternary import CORNERS, draw_triangle, positions
+
+TRAINED = ("winner", "tied", "beaten")  # to the end, by the standings; the others' means are of fewer epochs
+PITCH = 0.27  # inches a candidate
+COLOURS = colormaps["cividis"]  # as light and dark to the colour-blind as to others
+
+
+def landscape_figure(
+    rows: Sequence[Candidate],
+    *,
+    metric: str,
+    unit: str = "%",
+    baseline: float | None = None,
+) -> Figure:
+    """Mean accuracy over the shares of depth, width and resolution, and ranked with intervals beside it.
+
+    The numbers in the triangle are the ranks. Candidates that left early were trained for fewer epochs: they are ranked
+    after all others, and take no part in the colour scale.
+
+    Args:
+        rows: candidates with `mean`, `low`, `high` (95 % interval, or None), `values` (one a fold) and `standing`, a
+            key of `candidates.STANDINGS`. Those without a mean are left out.
+        metric: what `mean` is.
+        unit: of the metric; "%" shows values from 0 to 1 as percents, "" is for what has none.
+        baseline: the unscaled network's mean, drawn as a line.
+    """
+    ranked = sorted(
+        (row for row in rows if known(row.get("mean"))), key=lambda row: (row["standing"] not in TRAINED, -row["mean"])
+    )
+    figure = new(11.0, max(5.6, PITCH * len(ranked) + 1.7))
+    left, right = figure.subplots(1, 2, width_ratios=[1.15, 1])
+    _draw_shares(left, ranked, metric, unit)
+    _draw_ranking(right, ranked, metric, unit, baseline)
+    figure.suptitle(f"Coefficient landscape: {len(ranked)} candidates", fontsize=12)
+    present = [standing for name, standing in STANDINGS.items() if any(row["standing"] == name for row in ranked)]
+    handles = [
+        Line2D([], [], linestyle="none", marker=s.marker, markersize=s.size, color=s.colour, label=s.label)
+        for s in present
+    ]
+    if baseline is not None and known(baseline):
+        handles.append(Line2D([], [], color=GRAY, linewidth=1, linestyle="--", label="baseline"))
+    if handles:
+        figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False, fontsize=9)
+    outline = np.vstack([CORNERS, CORNERS[:1]])
+    ranks = [str(rank) for rank in range(1, len(ranked) + 1)]
+    place(left, positions(ranked), ranks, lines=[outline], radius=6.0, colour=BLACK)
+    return figure
+
+
+def _draw_shares(axes: Axes, ranked: Sequence[Candidate], metric: str, unit: str) -> None:
+    """The triangle: shape is the standing, colour the mean, of those that were trained to the end."""
+    draw_triangle(axes)
+    axes.set_anchor("N")
+    axes.set_title("where the cost goes (numbers: rank)", fontsize=11)
+    compared = [row["mean"] for row in ranked if row["standing"] in TRAINED]
+    low, high = min(compared, default=0.0), max(compared, default=1.0)
+    room = 0.0 if high > low else 0.01 * abs(high) or 0.01  # a scale of one colour has no ticks
+    scale = Normalize(low - room, high + room)
+    for row, xy in reversed(list(zip(ranked, positions(ranked), strict=True))):  # the best lie on top
+        standing, compares = STANDINGS[row["standing"]], row["standing"] in TRAINED
+        axes.plot(
+            *xy,
+            linestyle="none",
+            marker=standing.marker,
+            markersize=1.2 * standing.size,
+            markerfacecolor=COLOURS(scale(row["mean"])) if compares else "white",
+            markeredgecolor=BLACK if compares else GRAY,
+            zorder=4,
+        )
+    if compared:
+        inset = axes.inset_axes((0.2, -0.13, 0.6, 0.035))
+        Colorbar(inset, ScalarMappable(scale, COLOURS), orientation="horizontal")
+        inset.xaxis.set_major_locator(MaxNLocator(4))
+        quantity(inset.xaxis, metric, unit)
+        inset.tick_params(labelsize=9)
+
+
+def _draw_ranking(axes: Axes, ranked: Sequence[Candidate], metric: str, unit: str, baseline: float | None) -> None:
+    """One line a candidate, the best on top."""
+    heights = np.arange(1.0, len(ranked) + 1)
+    means = np.array([row["mean"] for row in ranked], np.float64)
+    axes.set_ylim(len(ranked) + 0.6, 0.4)
+    if baseline is not None and known(baseline):
+        axes.axvline(baseline, color=GRAY, linewidth=1, linestyle="--", zorder=1)
+    for name, standing in STANDINGS.items():
+        chosen = [i for i, row in enumerate(ranked) if row["standing"] == name]
+        error_bars(axes, heights[chosen].tolist(), [ranked[i] for i in chosen], colour=standing.colour, direction="x")
+        axes.plot(
+            means[chosen],
+            heights[chosen],
+            linestyle="none",
+            marker=standing.marker,
+            markersize=standing.size,
+            color=standing.colour,
+            markeredgecolor="white",
+            markeredgewidth=0.8,
+            zorder=4,
+        )
+    names = [f"{rank}   {coefficients(row)}" for rank, row in enumerate(ranked, 1)]
+    axes.set_yticks(heights, names, fontsize=8.5)
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylabel("rank, and coefficients (x baseline)")
+    axes.set_title("mean with 95 % interval; dots: single folds", fontsize=11)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    quantity(axes.xaxis, metric, unit)
+    style(axes, grid="both")

@@ -1,0 +1,319 @@
+"""Accuracy against what a network costs, when one of its dimensions is scaled alone or all together.
+
+A *point* is a mapping, one network: `label`, `method` (a key of `METHODS`), `phi`, `relative_macs` (multiply-adds over
+the baseline's), `macs`, `latency` (seconds, or None), `mean`, `low` and `high` (95 % interval, or None), and `values`
+(one a fold). Points whose `mean` is None or NaN are left out. The baseline's points begin every curve.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator
+from matplotlib.typing import LineStyleType
+
+from tfeff.reporting.figure import (
+    BLACK,
+    BLUE,
+    DOTS_ASIDE,
+    GRAY,
+    GREEN,
+    ORANGE,
+    VERMILION,
+    caption,
+    error_bars,
+    known,
+    new,
+    quantity,
+    style,
+)
+from tfeff.reporting.labels import place
+
+Point = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a way of scaling is named and drawn."""
+
+    label: str
+    colour: str
+    marker: str
+    linestyle: LineStyleType
+
+
+METHODS = {
+    "baseline": Method("baseline", BLACK, "X", "none"),
+    "depth": Method("depth alone", BLUE, "o", "--"),
+    "width": Method("width alone", ORANGE, "s", "-."),
+    "resolution": Method("resolution alone", GREEN, "^", ":"),
+    "compound": Method("compound", VERMILION, "D", "-"),
+}
+SINGLE = ("depth", "width", "resolution")
+
+APART = 0.13  # octaves of multiply-adds between two error bars, at least
+LABEL_LENGTH = 28  # characters
+NOTE = "bars: 95 % interval; faint dots: single folds"
+
+
+def sweep_figure(points: Sequence[Point], method: str, *, metric: str, unit: str = "%") -> Figure:
+    """Accuracy against relative multiply-adds for one method, each point with its label.
+
+    Args:
+        points: of this method and the baseline. Those of other methods are not drawn, but count for the limits of the
+            axes, so that the figures of all methods may be laid side by side.
+        method: a key of `METHODS`.
+        metric: what `mean`, `low`, `high` and `values` are.
+        unit: of the metric; "%" shows values from 0 to 1 as percents, "" is for what has none.
+    """
+    figure = new(5.8, 4.4)
+    axes = figure.add_subplot()
+    drawn = _drawn(points, ("baseline", method))
+    positions = _curves(axes, drawn)
+    _limits(axes, points)
+    axes.set_title(f"Scaling: {METHODS[method].label}", fontsize=11)
+    _axis_labels(axes, metric, unit)
+    _legend(figure, drawn)
+    curve = np.stack([positions, [point["mean"] for point in drawn]], axis=1)
+    place(
+        axes,
+        curve,
+        [caption(str(point["label"]), LABEL_LENGTH) for point in drawn],
+        lines=[curve[np.argsort(positions)], *_bars(positions, drawn)] if drawn else [],
+        radius=2 + DOTS_ASIDE,
+    )
+    return figure
+
+
+def methods_figure(points: Sequence[Point], *, metric: str, unit: str = "%") -> Figure:
+    """Accuracy against relative multiply-adds for all methods in one; points of equal cost stand side by side.
+
+    Arguments as in `sweep_figure`.
+    """
+    figure = new(6.4, 4.8)
+    axes = figure.add_subplot()
+    drawn = _drawn(points, tuple(METHODS))
+    _curves(axes, drawn)
+    _limits(axes, drawn)
+    axes.set_title("Depth, width and resolution alone, and compound scaling", fontsize=11)
+    _axis_labels(axes, metric, unit)
+    _legend(figure, drawn, f"{NOTE}; equal costs stand side by side")
+    return figure
+
+
+def single_against_compound_figure(points: Sequence[Point], *, metric: str, unit: str = "%") -> Figure:
+    """Compound scaling against each single dimension, one panel a dimension, all on the same axes.
+
+    Arguments as in `sweep_figure`. Dimensions without points have no panel.
+    """
+    drawn = _drawn(points, tuple(METHODS))
+    single = [method for method in SINGLE if any(point["method"] == method for point in drawn)] or ["compound"]
+    figure = new(2.4 + 3.0 * len(single), 4.2)
+    for axes, method in zip(figure.subplots(1, len(single), sharey=True, squeeze=False)[0], single, strict=True):
+        _curves(axes, _drawn(points, ("baseline", method, "compound")))
+        _limits(axes, drawn)
+        axes.set_title(METHODS[method].label, fontsize=11)
+        _axis_labels(axes, metric, unit)
+        axes.label_outer()
+    figure.suptitle("Compound scaling against single dimensions", fontsize=12)
+    _legend(figure, drawn)
+    return figure
+
+
+def latency_figure(points: Sequence[Point], *, metric: str, unit: str = "%") -> Figure:
+    """Accuracy against the measured latency of one image, with the Pareto front, whose points are labelled.
+
+    On the front are the points that no other one surpasses in mean without being slower. Points without a latency are
+    left out, and counted below. Arguments as in `sweep_figure`.
+    """
+    means = _drawn(points, tuple(METHODS))
+    drawn = [point for point in means if known(point.get("latency"))]
+    missing = len(means) - len(drawn)
+    milliseconds = np.array([1e3 * point["latency"] for point in drawn])
+    figure = new(6.4, 4.8)
+    axes = figure.add_subplot()
+    axes.set_title("Accuracy and latency" if unit == "%" else f"{caption(metric, 40)} and latency", fontsize=11)
+
+    front = pareto_front(milliseconds, [point["mean"] for point in drawn])
+    stairs = np.array([(milliseconds[i], drawn[i]["mean"]) for i in front]).reshape(-1, 2)
+    axes.plot(*stairs.T, drawstyle="steps-post", color=GRAY, linewidth=1, zorder=1)
+    for name, method in METHODS.items():
+        of_method = [i for i, point in enumerate(drawn) if point["method"] == name]
+        if of_method:
+            # No single folds: points of equal latency stand on each other, and dots would belong to none.
+            alone = [{**drawn[i], "values": ()} for i in of_method]
+            _markers(axes, milliseconds[of_method], alone, method)
+    if not drawn:
+        _empty(axes)
+    elif max(milliseconds) > 4 * min(milliseconds):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_locator(LogLocator(10, subs=()))
+    axes.margins(x=0.12, y=0.08)
+    axes.set_xlabel("latency (ms, one image a batch)")
+    quantity(axes.yaxis, metric, unit)
+    style(axes, grid="both")
+    note = "bars: 95 % interval"
+    if missing:
+        note += f"; {missing} without a measured latency left out"
+    _legend(figure, drawn, note, [Line2D([], [], color=GRAY, linewidth=1, label="Pareto front")])
+
+    corners = np.repeat(stairs, 2, axis=0)
+    lines = [np.stack([corners[1:, 0], corners[:-1, 1]], axis=1)] if len(stairs) else []
+    lines += _bars(milliseconds, drawn)
+    texts = [caption(str(point["label"]), LABEL_LENGTH) if i in front else "" for i, point in enumerate(drawn)]
+    place(axes, [(x, point["mean"]) for x, point in zip(milliseconds, drawn, strict=True)], texts, lines=lines)
+    return figure
+
+
+def pareto_front(cost: npt.ArrayLike, value: npt.ArrayLike) -> list[int]:
+    """Indices of the points that no other one surpasses in value at the same or a lower cost, cheapest first.
+
+    >>> pareto_front([1, 2, 3, 3], [0.5, 0.4, 0.6, 0.7])
+    [0, 3]
+    """
+    costs, values = np.asarray(cost, np.float64), np.asarray(value, np.float64)
+    front: list[int] = []
+    for i in np.lexsort((-values, costs)).tolist():
+        if not front or values[i] > values[front[-1]]:
+            front.append(i)
+    return front
+
+
+def apart(values: npt.ArrayLike, distance: float) -> npt.NDArray[np.float64]:
+    """The places nearest to `values` (in least squares) that keep a distance from each other, in the same order.
+
+    >>> apart([1.0, 1.0, 3.0], 0.5)
+    array([0.75, 1.25, 3.  ])
+    """
+    wanted = np.asarray(values, np.float64)
+    order = np.argsort(wanted, kind="stable")
+    steps = distance * np.arange(len(wanted))
+    # Without the steps the places may not fall: isotonic regression, by pooling neighbours that do.
+    pools: list[tuple[float, int]] = []
+    for value in wanted[order] - steps:
+        mean, size = float(value), 1
+        while pools and pools[-1][0] >= mean:
+            before, many = pools.pop()
+            mean, size = (mean * size + before * many) / (size + many), size + many
+        pools.append((mean, size))
+    places = np.empty(len(wanted))
+    places[order] = np.array([mean for mean, size in pools for _ in range(size)]) + steps
+    return places
+
+
+def _drawn(points: Sequence[Point], methods: Sequence[str]) -> list[Point]:
+    """Points of these methods that have a mean, in the methods' order."""
+    return [point for method in methods for point in points if point["method"] == method and known(point.get("mean"))]
+
+
+def _curves(axes: Axes, points: Sequence[Point]) -> npt.NDArray[np.float64]:
+    """Draws each method's curve on a log2 axis and returns where along it the points stand."""
+    axes.set_xscale("log", base=2)
+    positions = np.exp2(apart([np.log2(point["relative_macs"]) for point in points], APART))
+    start = [i for i, point in enumerate(points) if point["method"] == "baseline"]
+    for name, method in METHODS.items():
+        of_method = [i for i, point in enumerate(points) if point["method"] == name]
+        if of_method:
+            along = sorted(start + of_method, key=lambda i: positions[i]) if name != "baseline" else []
+            axes.plot(
+                positions[along],
+                [points[i]["mean"] for i in along],
+                color=method.colour,
+                linestyle=method.linestyle,
+                linewidth=1.2,
+                zorder=2,
+            )
+            _markers(axes, positions[of_method], [points[i] for i in of_method], method)
+    if not points:
+        _empty(axes)
+    return positions
+
+
+def _markers(axes: Axes, positions: npt.NDArray[np.float64], points: Sequence[Point], method: Method) -> None:
+    """Means with their intervals; a mean without one is hollow."""
+    error_bars(axes, positions.tolist(), points, colour=method.colour)
+    for hollow in (False, True):
+        shown = [i for i, point in enumerate(points) if hollow is not _has_interval(point)]
+        axes.plot(
+            positions[shown],
+            [points[i]["mean"] for i in shown],
+            linestyle="none",
+            marker=method.marker,
+            markersize=6.5,
+            color=method.colour,
+            markerfacecolor="white" if hollow else method.colour,
+            zorder=4,
+            label=f"_{method.label}",
+        )
+
+
+def _has_interval(point: Point) -> bool:
+    return known(point.get("low")) and known(point.get("high"))
+
+
+def _bars(positions: npt.NDArray[np.float64], points: Sequence[Point]) -> list[npt.NDArray[np.float64]]:
+    """The error bars as polylines, [2, 2] each."""
+    return [
+        np.array([(position, point["low"]), (position, point["high"])])
+        for position, point in zip(positions, points, strict=True)
+        if _has_interval(point)
+    ]
+
+
+def _limits(axes: Axes, points: Sequence[Point]) -> None:
+    """Octaves from 1 to 8, and further where there are points; heights with room for every interval and value."""
+    octaves = apart([np.log2(point["relative_macs"]) for point in points if known(point.get("mean"))], APART)
+    heights = [
+        value
+        for point in points
+        if known(point.get("mean"))
+        for value in (point["mean"], point.get("low"), point.get("high"), *(point.get("values") or ()))
+        if known(value)
+    ]
+    low, high = min([0.0, *octaves]) - 0.4, max([3.0, *octaves]) + 0.4
+    axes.set_xlim(2.0**low, 2.0**high)
+    ticks = 2.0 ** np.arange(np.ceil(low), np.floor(high) + 1)
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_xticks([], minor=True)
+    if heights:
+        margin = 0.08 * (max(heights) - min(heights)) or 0.02 * abs(max(heights)) or 0.02
+        axes.set_ylim(min(heights) - margin, max(heights) + margin)
+
+
+def _axis_labels(axes: Axes, metric: str, unit: str) -> None:
+    axes.set_xlabel("relative multiply-adds (x baseline)")
+    quantity(axes.yaxis, metric, unit)
+    style(axes)
+
+
+def _legend(figure: Figure, points: Sequence[Point], note: str = NOTE, more: Sequence[Line2D] = ()) -> None:
+    methods = [METHODS[name] for name in METHODS if any(point["method"] == name for point in points)]
+    handles = [
+        Line2D(
+            [], [], color=m.colour, marker=m.marker, markersize=6, linestyle=m.linestyle, linewidth=1.2, label=m.label
+        )
+        for m in methods
+    ] + list(more)
+    if not all(map(_has_interval, points)):
+        note += "; hollow: no interval"
+    if handles:
+        figure.legend(
+            handles=handles,
+            loc="outside lower center",
+            ncols=min(3, len(handles)),
+            frameon=False,
+            fontsize=9,
+            title=note,
+            title_fontsize=8.5,
+        )
+
+
+def _empty(axes: Axes) -> None:
+    axes.text(0.5, 0.5, "no points", ha="center", va="center", transform=axes.transAxes, color=GRAY)

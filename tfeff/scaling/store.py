@@ -1,0 +1,182 @@
+"""What a search has done so far: one SQLite file that can be read while it grows.
+
+One process writes. Each change is a transaction of its own (write-ahead log), so that a kill at any moment leaves whole
+rows and nothing else.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tfeff import config
+from tfeff.errors import UserError
+from tfeff.scaling.allocation import Job
+from tfeff.scaling.baseline import ScaledNetwork
+
+_TABLES = """
+create table if not exists facts (name text primary key, value text not null);
+create table if not exists networks (
+    id text primary key, label text not null, depth real, width real, resolution integer, scale real,
+    blocks text, widths text, params integer, macs integer, memory integer, relative_macs real
+);
+create table if not exists trials (
+    network text not null references networks(id), fold integer not null, seed integer not null,
+    epochs integer not null, state text not null check (state in ('running', 'done', 'failed')),
+    deaths integer not null default 0, error text, seconds real, peak_bytes integer, rows text,
+    primary key (network, fold, seed, epochs)
+);
+"""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of one trial.
+
+    Attributes:
+        job: which.
+        state: `running` (or cut short by a kill), `done` or `failed`.
+        deaths: how often its process died.
+        error: why it failed.
+        seconds: of its process, image reading and compilation included.
+        peak_bytes: most memory that its process took beyond what it held before, or None where the system does not say.
+        rows: of metrics.jsonl, one an epoch.
+    """
+
+    job: Job
+    state: str
+    deaths: int
+    error: str | None
+    seconds: float | None
+    peak_bytes: int | None
+    rows: Sequence[dict[str, Any]]
+
+
+class Store:
+    """The file of one search.
+
+    Args:
+        path: of the file.
+        search: whose results it holds; None to read whatever is there.
+
+    Raises:
+        UserError: when it holds the results of another search (the keys that differ are listed), or is no store.
+    """
+
+    def __init__(self, path: Path, search: config.Search | None) -> None:
+        self.path = path
+        if search is None and not path.is_file():
+            raise UserError(f"--workdir={path.parent}: no {path.name} there; it should be the workdir of a search")
+        self._file = sqlite3.connect(path, timeout=60, isolation_level=None)
+        self._file.row_factory = sqlite3.Row
+        try:
+            self._file.execute("pragma journal_mode = wal")
+            self._file.executescript(_TABLES)
+            kept = self.fact("config")
+        except sqlite3.DatabaseError as error:
+            raise UserError(f"{path}: {error}; remove it, or give another --workdir") from None
+        if search is None:
+            return
+        if kept is None:
+            self.write_fact("config", config.to_json(search))
+            return
+        changed = config.differences(config.from_json(kept, config.Search, where=str(path)), search)
+        if changed:
+            lines = "\n".join(f"  {key}: {old!r} there, {new!r} now" for key, old, new in changed)
+            raise UserError(
+                f"{path} holds the results of another search:\n{lines}\n"
+                "give another --workdir, or the same values to go on with that search"
+            )
+
+    def search(self) -> config.Search:
+        """The search whose results these are."""
+        kept = self.fact("config")
+        if kept is None:
+            raise UserError(f"{self.path}: holds no search yet")
+        return config.from_json(kept, config.Search, where=str(self.path))
+
+    def fact(self, name: str) -> str | None:
+        """A text kept under a name."""
+        row = self._file.execute("select value from facts where name = ?", (name,)).fetchone()
+        return None if row is None else str(row["value"])
+
+    def write_fact(self, name: str, value: str) -> None:
+        """Keeps a text under a name."""
+        self._file.execute("insert or replace into facts values (?, ?)", (name, value))
+
+    def add_networks(self, networks: Iterable[ScaledNetwork]) -> None:
+        """Describes networks for those who read the file."""
+        rows = [
+            (
+                network.id,
+                network.label,
+                network.depth,
+                network.width,
+                network.resolution,
+                network.scale,
+                json.dumps(network.blocks),
+                json.dumps(network.widths),
+                network.cost.params,
+                network.cost.macs,
+                network.cost.training_peak_bytes,
+                network.relative["macs"],
+            )
+            for network in networks
+        ]
+        self._file.execute("begin")
+        self._file.executemany(f"insert or ignore into networks values ({', '.join('?' * 12)})", rows)
+        self._file.execute("commit")
+
+    def start(self, job: Job) -> None:
+        """Notes that a trial is running."""
+        self._file.execute(
+            "insert into trials (network, fold, seed, epochs, state) values (?, ?, ?, ?, 'running')"
+            " on conflict do update set state = 'running'",
+            _key(job),
+        )
+
+    def died(self, job: Job) -> int:
+        """Notes that a trial's process died; how often it has by now."""
+        where = "where network = ? and fold = ? and seed = ? and epochs = ?"
+        self._file.execute(f"update trials set deaths = deaths + 1 {where}", _key(job))
+        return int(self._file.execute(f"select deaths from trials {where}", _key(job)).fetchone()["deaths"])
+
+    def finish(self, job: Job, rows: Sequence[dict[str, Any]], seconds: float, peak_bytes: int | None) -> None:
+        """Keeps what a trial gave."""
+        self._file.execute(
+            "update trials set state = 'done', error = null, seconds = ?, peak_bytes = ?, rows = ?"
+            " where network = ? and fold = ? and seed = ? and epochs = ?",
+            (seconds, peak_bytes, json.dumps(rows), *_key(job)),
+        )
+
+    def fail(self, job: Job, error: str) -> None:
+        """Keeps why a trial failed for good."""
+        self._file.execute(
+            "update trials set state = 'failed', error = ? where network = ? and fold = ? and seed = ? and epochs = ?",
+            (error, *_key(job)),
+        )
+
+    def records(self) -> list[Record]:
+        """All trials, in the order in which they were started first."""
+        return [
+            Record(
+                job=Job(row["network"], row["fold"], row["seed"], row["epochs"]),
+                state=row["state"],
+                deaths=row["deaths"],
+                error=row["error"],
+                seconds=row["seconds"],
+                peak_bytes=row["peak_bytes"],
+                rows=json.loads(row["rows"] or "[]"),
+            )
+            for row in self._file.execute("select * from trials order by rowid")
+        ]
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        self._file.close()
+
+
+def _key(job: Job) -> tuple[str, int, int, int]:
+    return job.candidate, job.fold, job.seed, job.epochs

@@ -1,0 +1,164 @@
+"""What the worker processes do: each function runs whole in one process and returns plain values."""
+
+import functools
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfeff import config, training
+from tfeff.data.statistics import channel_statistics
+from tfeff.training import build
+from tfeff.training.assembly import Workshop
+from tfeff.training.progress import Reporter
+from tfeff.training.tensorboard import Board
+
+TIMED_STEPS = 12
+LATENCY_ROUNDS = 30
+
+
+def train(experiment: config.Experiment, directory: str, until_epoch: int, board: str) -> dict[str, Any]:
+    """Trains one trial to an epoch, from its last checkpoint if it has one.
+
+    Args:
+        experiment: the trial.
+        directory: its workdir.
+        until_epoch: where to stop for now.
+        board: directory of the event files that a training writes which reaches its last epoch.
+
+    Returns:
+        `rows`, a mapping an epoch; `seconds`; `peak_bytes`, what the process took beyond what it held before, or None.
+    """
+    began = time.perf_counter()
+    images = stores(experiment)
+    before = _reset_peak()
+    workdir = training.train(
+        experiment,
+        directory,
+        until_epoch=until_epoch,
+        stores=images,
+        workshop=_workshop(),
+        reporter=Reporter(quiet=True),
+        tensorboard=False,
+    )
+    peak = _peak()
+    rows = workdir.rows()
+    if rows and workdir.final.is_file():
+        events = Board(Path(board))
+        events.settings(experiment)
+        for row in rows:
+            events.epoch(row)
+        events.result(rows[-1]["step"], {}, {})
+        events.close()
+    return {
+        "rows": rows,
+        "seconds": time.perf_counter() - began,
+        "peak_bytes": None if before is None or peak is None else peak - before,
+    }
+
+
+def statistics_of(experiment: config.Experiment) -> tuple[list[float], list[float]]:
+    """Per-channel mean and deviation of all training images."""
+    mean, std = channel_statistics(stores(experiment).train)
+    return list(map(float, mean)), list(map(float, std))
+
+
+def range_test(experiment: config.Experiment) -> float:
+    """The learning rate that suits a network."""
+    images = stores(experiment)
+    keras.backend.clear_session()
+    return training.range_test(experiment, images)
+
+
+def calibrate(experiment: config.Experiment) -> dict[str, float]:
+    """What a training costs here.
+
+    Returns:
+        `start`: seconds until the first step is done, image reading aside; `image`: seconds an image after that.
+    """
+    images = build.dataset(experiment, stores(experiment))
+    keras.backend.clear_session()
+    began = time.perf_counter()
+    model = build.model(experiment, images.record())
+    strategy = tf.distribute.get_strategy()
+    step = build.step(experiment, model, strategy, build.optimizer(experiment, model, 1))
+    pipeline = build.training_pipeline(experiment, images.train, model.resolution, (0, 1))
+    batches = iter(pipeline.training_batches(epochs=TIMED_STEPS))
+    step.train(next(batches), step=0, learning_rate=0.0).numpy()
+    start = time.perf_counter() - began
+    began = time.perf_counter()
+    for done in range(1, TIMED_STEPS):
+        step.train(next(batches), step=done, learning_rate=0.0)
+    step.train(next(batches), step=TIMED_STEPS, learning_rate=0.0).numpy()
+    return {"start": start, "image": (time.perf_counter() - began) / TIMED_STEPS / pipeline.batch_size}
+
+
+def latency(section: config.Model, num_classes: int, channels: int) -> float:
+    """Median seconds that the prediction of one image takes, in a compiled graph, on the cores of this process."""
+    keras.backend.clear_session()
+    settings = config.Experiment(model=section, data=config.Data(channels=channels))
+    model = build.model(settings, {"mean": [], "std": [], "class_names": [str(index) for index in range(num_classes)]})
+    forward = tf.function(lambda images: model(images, training=False), jit_compile=False)
+    image = tf.random.uniform((1, model.resolution, model.resolution, channels), 0, 255)
+    for _ in range(3):
+        np.asarray(forward(image))
+    seconds = []
+    for _ in range(LATENCY_ROUNDS):
+        began = time.perf_counter()
+        np.asarray(forward(image))
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds)
+
+
+@functools.cache
+def _workshop() -> Workshop:
+    return Workshop()
+
+
+@functools.lru_cache(maxsize=1)
+def _stores(data: config.Data, seed: int, resolution: int | None, name: str) -> build.Stores:
+    settings = config.Experiment(seed=seed, data=data, model=config.Model(name=name, resolution=resolution))
+    return build.stores(settings, lambda name, done, total: None)
+
+
+def stores(experiment: config.Experiment) -> build.Stores:
+    """The images of an experiment, read once a process whatever the fold and the network."""
+    data = experiment.data
+    plain = config.Data(
+        source=data.source,
+        directory=data.directory,
+        download=data.download,
+        channels=data.channels,
+        image_size=data.image_size,
+        train_split=data.train_split,
+        validation_fraction=0.0,
+        cache=data.cache,
+        cache_directory=data.cache_directory,
+        corrupt_images=data.corrupt_images,
+    )
+    return _stores(plain, 0, None, experiment.model.name)
+
+
+def _reset_peak() -> int | None:
+    """Starts the record of this process' peak memory anew; bytes that it holds now."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+        return _status("VmRSS")
+    except OSError:
+        return None
+
+
+def _peak() -> int | None:
+    try:
+        return _status("VmHWM")
+    except OSError:
+        return None
+
+
+def _status(key: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))
