@@ -12,6 +12,10 @@ class UserError(Exception):
     """
 
 
+class BusyError(UserError):
+    """Another process holds what is needed; once it has ended, another attempt succeeds."""
+
+
 class Interrupted(Exception):  # noqa: N818 (it is no error)
     """A run was asked to stop, by Ctrl-C or SIGTERM, and has saved its state.
 

@@ -43,7 +43,7 @@ def main(argv: list[str]) -> None:
         study = scaling.prepare(search, lambda *networks: scaling.time_networks(processes, *networks))
         print(report.candidates(study, directory), flush=True)
         if given.dry_run:
-            print(report.forecast(study, *scaling.forecast(study, processes), processes.slots))
+            print(report.forecast(study, scaling.forecast(study, processes), processes.slots))
             return
         findings = scaling.run(study, directory, processes, Console())
         print(

@@ -113,8 +113,9 @@ def _remedy(error: Exception) -> str | None:
     first_line = re.sub(r"\{\{.*?\}\} *", "", str(error)).partition("\n")[0]
     if "UserError: " in first_line:  # raised while tf.data read an image
         return first_line.partition("UserError: ")[2]
-    # TensorFlow says it in words only.
-    if code in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error):
+    # TensorFlow and SQLite say it in words only.
+    full = ("No space left on device", "disk is full")
+    if code in (errno.ENOSPC, errno.EDQUOT) or any(words in str(error) for words in full):
         workdir = str(flags.FLAGS["workdir"].value) if "workdir" in flags.FLAGS else ""
         place = "" if workdir in first_line else f", writing to {workdir}"  # a full disk often comes without a name
         return f"no space left on the disk ({first_line}{place}). What was complete is kept; free some and run again"

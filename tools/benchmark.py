@@ -9,20 +9,26 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import argparse
+import json
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfeff import models
+from tfeff import config, models, training
 from tfeff.data import catalog
 from tfeff.data.augmentation import Augmentation
 from tfeff.data.pipeline import Pipeline
 from tfeff.data.store import Store
 from tfeff.reporting import tables
+from tfeff.scaling import search as scaling
+from tfeff.scaling import trial
 from tfeff.training import optimizers
 from tfeff.training.step import Step
 
@@ -157,6 +163,65 @@ def predict_for(model: keras.Model, steps: int, images: tf.Tensor) -> Round:
     return run
 
 
+def benchmark_search(arguments: argparse.Namespace) -> None:
+    """A whole search against the naive one: one process, every candidate to its last epoch, everything anew each time.
+
+    Both are programs of their own, one after the other; a machine that is busy with one half slows that one alone.
+    """
+    directory = Path(arguments.workdir)
+    overrides = [f"--config.{override}" for override in arguments.override]
+    ours = [sys.executable, "-m", "tfeff.search", "--config.sweeps.phis=", f"--config={arguments.config}", *overrides]
+    naive = [sys.executable, __file__, "naive-search", arguments.config, str(directory / "naive"), *arguments.override]
+    seconds = {}
+    for name, command in (("ours", [*ours, f"--workdir={directory / 'ours'}"]), ("naive", naive)):
+        start = time.perf_counter()
+        subprocess.run(command, check=True)
+        seconds[name] = time.perf_counter() - start
+    told = json.loads((directory / "ours" / "result.json").read_text())
+    naive_table = json.loads((directory / "naive" / "result.json").read_text())
+    means = {name: statistics.fmean(values) for name, values in naive_table.items()}
+    winner = max(means, key=lambda name: means[name])
+    candidates = {row["id"]: row for row in told["candidates"]}
+    best = candidates[told["best"]]
+    print(
+        tables.markdown(
+            [
+                {
+                    "candidates": len(candidates),
+                    "naive, s": seconds["naive"],
+                    "ours, s": seconds["ours"],
+                    "ratio": seconds["naive"] / seconds["ours"],
+                    "ours: best": best["label"],
+                    "its 95 % interval": f"{best['low']:.3f} to {best['high']:.3f}",
+                    "naive: best": candidates[winner]["label"],
+                    "its mean": means[winner],
+                    "inside": best["low"] <= means[winner] <= best["high"],
+                    "its standing in ours": candidates[winner]["standing"],
+                }
+            ]
+        )
+    )
+
+
+def naive_search(arguments: argparse.Namespace) -> None:
+    """The naive side of `search`: trains every trial in this process, reading and tracing anew."""
+    search = config.override(config.load(arguments.config, config.Search), arguments.override)
+    study = scaling.prepare(search, lambda *_: [])
+    directory = Path(arguments.workdir)
+    result: dict[str, list[float]] = {}
+    for network in study.chosen:
+        for fold, seed in scaling.blocks(search):
+            settings = trial.experiment(search, study.baseline, network, fold=fold, seed=seed)
+            keras.backend.clear_session()
+            workdir = training.train(
+                settings, directory / network.id / f"{fold}-{seed}", reporter=training.Reporter(quiet=True)
+            )
+            value = study.objective.value(workdir.rows()[-1], network.cost.macs)
+            result.setdefault(network.id, []).append(value)
+            print(f"naive: {network.label}, fold {fold}: {value:.4f}", flush=True)
+    (directory / "result.json").write_text(json.dumps(result))
+
+
 def main() -> None:
     """Runs the benchmark that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -172,6 +237,16 @@ def main() -> None:
     against.add_argument("--steps", type=int, default=3)
     against.add_argument("--rounds", type=int, default=15)
     against.set_defaults(run=benchmark_models)
+    whole = benchmarks.add_parser("search", help=benchmark_search.__doc__)
+    whole.add_argument("--config", default="configs/digits_search.py")
+    whole.add_argument("--workdir", required=True, help="an empty directory for both sides")
+    whole.add_argument("override", nargs="*", help="key=value, as --config.key=value of tfeff.search")
+    whole.set_defaults(run=benchmark_search)
+    naive = benchmarks.add_parser("naive-search", help=naive_search.__doc__)
+    naive.add_argument("config")
+    naive.add_argument("workdir")
+    naive.add_argument("override", nargs="*")
+    naive.set_defaults(run=naive_search)
     arguments = parser.parse_args()
     arguments.run(arguments)
 

@@ -192,14 +192,14 @@ class TestHalving:
         means = {name: 0.5 + 0.002 * i for i, name in enumerate(names)}
         _, plan = in_turn(Halving(12, 4), names, FOLDS, lambda job: means[job.candidate])
         left = plan.left["c03"]
-        assert left.reason == "after 4 of 12 epochs its mean 0.506 was below the best 7 of 20"
+        assert left.reason == "mean 0.506 after 4 of 12 epochs, below the best 7 of 20"
         assert (left.epochs, left.trials) == (4, 3)
 
     def test_equals_of_the_last_survivor_go_on(self):
         values = {"a": 0.7, "b": 0.6, "c": 0.6, "d": 0.6, "e": 0.5, "f": 0.4}
         results, plan = in_turn(Halving(3), "abcdef", FOLDS, lambda job: values[job.candidate])
         assert set(plan.left) == {"e", "f"}
-        assert plan.left["e"].reason == "after 1 of 3 epochs its mean 0.500 was below the best 4 of 6"
+        assert plan.left["e"].reason == "mean 0.500 after 1 of 3 epochs, below the best 4 of 6"
         assert {job.candidate for job in results if job.epochs == 3} == set("abcd")
 
     def test_those_that_cannot_be_told_from_the_last_survivor_may_be_kept(self):

@@ -163,6 +163,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_so(tmp_path):
 
 def test_a_cluster_gives_the_same_and_survives_the_loss_of_a_node(whole, tmp_path):
     pytest.importorskip("ray")
+    moments = random.Random(11)
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
@@ -173,6 +174,13 @@ def test_a_cluster_gives_the_same_and_survives_the_loss_of_a_node(whole, tmp_pat
         while not done(directory):
             assert search.poll() is None, search.stdout.read()
             time.sleep(0.3)
+        for _ in range(KILLS - 1):
+            search.kill()
+            search.communicate()
+            kept = done(directory)
+            search = start(directory, "--executor=ray", f"--ray_address={cluster.address}")
+            time.sleep(moments.uniform(12, 30))
+            assert done(directory).items() >= kept.items()
         cluster.remove_node(other, allow_graceful=False)
         text, _ = search.communicate(timeout=500)
         assert search.returncode == 0, text

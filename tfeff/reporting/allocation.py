@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from tfeff.reporting.candidates import STANDINGS, Candidate, coefficients
 from tfeff.reporting.figure import caption, new, style
 
-REASON_LENGTH = 48  # characters
+REASON_LENGTH = 58  # characters
 PITCH = 0.27  # inches a candidate
 
 

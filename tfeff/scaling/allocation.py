@@ -255,8 +255,8 @@ class Halving:
         for name in running:
             if name not in kept:
                 reason = (
-                    f"after {rung} of {self.epochs} epochs its mean {number(layout.means[name])} "
-                    f"was below the best {len(kept)} of {entered}"
+                    f"mean {number(layout.means[name])} after {rung} of {self.epochs} epochs, "
+                    f"below the best {len(kept)} of {entered}"
                 )
                 left[name] = Left(reason, rung, len(blocks))
         return kept

@@ -7,6 +7,8 @@ from typing import Any, Protocol, Self
 from tfeff.errors import UserError
 
 Function = Callable[..., Any]
+DISK_FULL = "no space left on the disk"
+"""The error of a call that ended so; the others will too."""
 
 
 @dataclass(frozen=True)

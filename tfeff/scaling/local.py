@@ -1,11 +1,13 @@
 """Trials in processes of this machine."""
 
+import errno
 import multiprocessing
 import os
 import pickle
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Hashable, Sequence
@@ -13,11 +15,13 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Self
 
-from tfeff.errors import Interrupted, UserError
-from tfeff.scaling.executor import Function, Outcome
+from tfeff.errors import BusyError, Interrupted, UserError
+from tfeff.scaling.executor import DISK_FULL, Function, Outcome
 
 BYTES_A_PROCESS = 1_500_000_000
 """Of a process that trains a small network: TensorFlow, its graph, some thousand images."""
+BUSY_SECONDS = 10.0
+"""Before a call ends for which another process held the workdir."""
 GRACE_SECONDS = 30.0
 """That a process gets to save its state when it is asked to stop."""
 
@@ -147,16 +151,18 @@ def run(call: bytes) -> tuple[Any, str | None, bool]:
     try:
         function, arguments = pickle.loads(call)
         return function(*arguments), None, False
+    except BusyError as error:  # a process of a search that was killed has not ended yet
+        time.sleep(BUSY_SECONDS)
+        return None, str(error), True
     except UserError as error:
         return None, str(error), False
     except Interrupted:
         os._exit(128 + signal.SIGTERM)
-    except (MemoryError, OSError) as error:  # may pass: a full disk, another process that took the memory
-        traceback.print_exc(file=sys.stderr)
-        return None, f"{type(error).__name__}: {error}", True
     except Exception as error:
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error):
+            return None, DISK_FULL, False
         traceback.print_exc(file=sys.stderr)
-        return None, f"{type(error).__name__}: {str(error).partition(chr(10))[0]}", True
+        return None, f"{type(error).__name__}: {str(error).partition(chr(10))[0]}", True  # it may pass
 
 
 def _die_with_parent() -> None:

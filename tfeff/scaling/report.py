@@ -36,8 +36,7 @@ from tfeff.reporting.scaling_curves import (
 )
 from tfeff.scaling import statistics, trial
 from tfeff.scaling.baseline import ScaledNetwork, memory
-from tfeff.scaling.forecast import Rate
-from tfeff.scaling.search import STORE, Findings, Study, blocks
+from tfeff.scaling.search import STORE, Findings, Forecast, Study, blocks
 from tfeff.scaling.store import Record, Store
 from tfeff.training.workdir import write
 
@@ -75,16 +74,22 @@ def candidates(study: Study, directory: Path) -> str:
     )
 
 
-def forecast(study: Study, rate: Rate, core_seconds: float, processes: int) -> str:
-    """What the trials of the candidates will take, in words."""
+def forecast(study: Study, expected: Forecast, processes: int) -> str:
+    """What the search will take, in words."""
     trials = len(study.chosen) * len(blocks(study.search))
-    return (
-        f"{trials} trials on {study.examples[0]:,} training and {study.examples[1]:,} validation images, "
-        f"{study.search.allocation.name} allocation: {core_seconds / 3600:.2f} core-hours, "
-        f"{timedelta(seconds=round(core_seconds / processes))} with {processes} at once (measured here: "
-        f"{rate.start:.1f} s to start a trial, then {1e6 * rate.per_image:.0f} µs an image and "
-        f"{1e12 * rate.per_mac:.0f} ps a multiply-add; the sweeps come on top)"
-    )
+    parts = [
+        f"{trials} trials on {study.examples[0]:,} training and {study.examples[1]:,} validation images each, under "
+        f"{study.search.allocation.name} allocation: {_duration(expected.search, processes)}",
+        f"the sweeps after them: {_duration(expected.sweeps, processes)}",
+        f"measured here: {expected.rate.start:.1f} s to start a trial of a new network, then "
+        f"{1e6 * expected.rate.per_image:.0f} µs an image and {1e12 * expected.rate.per_mac:.0f} ps a multiply-add",
+    ]
+    return "\n".join(parts)
+
+
+def _duration(seconds: float, processes: int) -> str:
+    elapsed = timedelta(seconds=round(seconds / processes))
+    return f"{seconds / 3600:.2f} core-hours, {elapsed} with {processes} at once"
 
 
 def write_all(findings: Findings, directory: Path, command: str) -> str:

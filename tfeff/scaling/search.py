@@ -1,6 +1,7 @@
 """The search from its config to the coefficients: candidates, trials, the choice, and what the choice is worth."""
 
 import dataclasses
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,8 +146,23 @@ def prepare(search: config.Search, time_networks: Callable[[Baseline, Sequence[S
     )
 
 
-def forecast(study: Study, executor: Executor) -> tuple[Rate, float]:
-    """How fast trainings are here, and the core-seconds of the trials of the candidates.
+@dataclass(frozen=True)
+class Forecast:
+    """What a search will take, in seconds of all processes together.
+
+    Attributes:
+        rate: how fast trainings are here.
+        search: of the candidates' trials.
+        sweeps: of those after them.
+    """
+
+    rate: Rate
+    search: float
+    sweeps: float
+
+
+def forecast(study: Study, executor: Executor) -> Forecast:
+    """Measures how fast trainings are here.
 
     The baseline and two candidates are trained for some steps, as many at once as will be later.
     """
@@ -161,7 +177,21 @@ def forecast(study: Study, executor: Executor) -> tuple[Rate, float]:
     )
     macs = {network.id: network.cost.macs for network in study.chosen}
     validation_epochs = search.experiment.training.validation_epochs
-    return rate, core_seconds(rate, study.allocation, macs, blocks(search), study.examples, validation_epochs)
+
+    def seconds(allocation: Allocation, macs: dict[str, int]) -> float:
+        return core_seconds(rate, allocation, macs, blocks(search), study.examples, validation_epochs)
+
+    growth = statistics.median(network.relative["macs"] for network in study.chosen)
+    swept = {
+        f"{method} {phi}": round(baseline.cost.macs * growth**phi)
+        for phi in search.sweeps.phis
+        for method in search.sweeps.methods
+    }
+    return Forecast(
+        rate=rate,
+        search=seconds(study.allocation, macs),
+        sweeps=seconds(Full(search.experiment.training.epochs), {"baseline": baseline.cost.macs, **swept}),
+    )
 
 
 def time_networks(executor: Executor, baseline: Baseline, networks: Sequence[ScaledNetwork]) -> list[float]:

@@ -11,7 +11,7 @@ from tfeff.errors import UserError
 from tfeff.scaling import trial, work
 from tfeff.scaling.allocation import Allocation, Job, Plan
 from tfeff.scaling.baseline import Baseline, ScaledNetwork
-from tfeff.scaling.executor import Executor, Outcome, collect
+from tfeff.scaling.executor import DISK_FULL, Executor, Outcome, collect
 from tfeff.scaling.objective import Objective
 from tfeff.scaling.progress import Progress
 from tfeff.scaling.statistics import Block
@@ -145,6 +145,8 @@ class Trials:
         assert isinstance(key, str | Job)
         del self._running[key]
         self._last = key.candidate if isinstance(key, Job) else self._last
+        if outcome.error == DISK_FULL:
+            raise UserError(f"{DISK_FULL} of {self.directory}; finished trials are kept: free some and run again")
         if isinstance(key, str):
             if outcome.error is None:
                 self.store.write_fact(key, repr(outcome.value))

@@ -103,7 +103,8 @@ def latency(section: config.Model, num_classes: int, channels: int) -> float:
     settings = config.Experiment(model=section, data=config.Data(channels=channels))
     model = build.model(settings, {"mean": [], "std": [], "class_names": [str(index) for index in range(num_classes)]})
     forward = tf.function(lambda images: model(images, training=False), jit_compile=False)
-    image = tf.random.uniform((1, model.resolution, model.resolution, channels), 0, 255)
+    shape = (1, model.resolution, model.resolution, channels)
+    image = tf.constant(np.random.default_rng(0).uniform(0, 255, shape), tf.float32)
     for _ in range(3):
         np.asarray(forward(image))
     seconds = []

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tfeff import config
-from tfeff.errors import UserError
+from tfeff.errors import BusyError, UserError
 from tfeff.training.checkpoint import Checkpoints
 
 
@@ -135,7 +135,8 @@ def held(directory: Path) -> Iterator[None]:
     """Makes a directory, and keeps other processes from working in it while the context lasts.
 
     Raises:
-        UserError: when it cannot be made, or when another process works in it.
+        UserError: when it cannot be made.
+        BusyError: when another process works in it.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -148,7 +149,7 @@ def held(directory: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(
+            raise BusyError(
                 f"--workdir={directory}: another process is training there; wait for it or stop it"
             ) from None
         yield
