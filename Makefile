@@ -39,8 +39,10 @@ endef
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(RUN_STAMP) ## train, evaluate, draw and export a scaled network on handwritten digits [WORKDIR=runs/demo]
-	@$(BIN)/python -m tfeff.train --config=configs/digits_demo.py --workdir=$(WORKDIR)
+demo: $(RUN_STAMP) ## find scaling coefficients on handwritten digits, train and export the network [WORKDIR=runs/demo]
+	@$(BIN)/python -m tfeff.search --config=configs/digits_search.py --workdir=$(WORKDIR)/search
+	@$(BIN)/python -m tfeff.train --config=configs/digits_family.py --workdir=$(WORKDIR)/phi2 \
+		--config.model.family=$(WORKDIR)/search --config.model.phi=2
 
 test: lint imports types pytest ## everything that must pass: lint, layers, types, tests and doctests [WORKERS=2]
 

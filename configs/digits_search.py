@@ -1,6 +1,9 @@
-"""Scaling coefficients of a tiny ResNet on cluttered handwritten digits.
+"""Scaling coefficients of a tiny ResNet on cluttered handwritten digits: a whole search in two minutes.
 
-Command   python -m tfeff.search --config=configs/digits_search.py --workdir=runs/digits_search      (make demo)
+Six networks of about twice the baseline's multiply-adds, on three independent folds of 980 training images; then depth,
+width and resolution alone against all three together at twice and four times its cost.
+
+Command   python -m tfeff.search --config=configs/digits_search.py --workdir=runs/demo/search      (make demo)
 """
 
 from tfeff.config import (
@@ -27,8 +30,8 @@ def get_config() -> Search:
             schedule=Schedule(name="cosine", warmup_epochs=1),
             training=Training(epochs=12, batch_size=64, ema_decay=0.95, validation_epochs=12, precision="float32"),
         ),
-        budget=Budget(macs=2.0, tolerance=0.08, candidates=9),
-        folds=Folds(count=3, examples=1000, validation_fraction=0.5),
-        allocation=Allocation(name="halving", reduction=3, minimum_epochs=4),
+        budget=Budget(macs=2.0, tolerance=0.08, candidates=6),
+        folds=Folds(count=3, examples=1400, validation_fraction=0.3),
+        allocation=Allocation(name="halving", reduction=2, minimum_epochs=6),
         sweeps=Sweeps(phis=(1.0, 2.0)),
     )
