@@ -1,0 +1,78 @@
+"""A member of a family against its baseline and against depth, width and resolution alone at its cost, on all images.
+
+    python tools/compare_members.py --search=DIR --phi=3 --config=configs/cifar10_family.py --workdir=DIR2 \\
+        [key=value ...]
+
+Trains the five networks by one config, some at once, and prints one table of test accuracies and costs. The same
+command goes on where it was stopped.
+"""
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from tfeff import config, training
+from tfeff.config import Family
+from tfeff.reporting import tables
+from tfeff.scaling import sweeps
+from tfeff.scaling.baseline import Baseline
+from tfeff.scaling.executor import collect
+from tfeff.scaling.local import LocalProcesses
+
+
+def train(experiment: config.Experiment, directory: str) -> dict[str, Any]:
+    """Trains one network and measures it on the test split."""
+    reporter = training.Reporter()
+    workdir = training.train(experiment, directory, reporter=reporter)
+    if not (workdir.path / "result.json").is_file():
+        training.conclude(workdir, reporter, training.trained_model(workdir))
+    return dict(json.loads((workdir.path / "result.json").read_text()))
+
+
+def main() -> None:
+    """Trains and compares."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--search", required=True, help="workdir of a finished search")
+    parser.add_argument("--phi", type=float, default=3.0)
+    parser.add_argument("--config", required=True, help="of the trainings; its model gives way to each network")
+    parser.add_argument("--workdir", required=True)
+    parser.add_argument("--classes", type=int, default=10)
+    parser.add_argument("--processes", type=int)
+    parser.add_argument("override", nargs="*", help="key=value, as --config.key=value of tfeff.train")
+    arguments = parser.parse_args()
+
+    directory = Path(arguments.workdir)
+    directory.mkdir(parents=True, exist_ok=True)
+    base = config.override(config.load(arguments.config, config.Experiment), arguments.override)
+    family = Family.load(arguments.search)
+    baseline = Baseline(family.baseline, arguments.classes, base.data.channels)
+    points = sweeps.points(baseline, family, config.Sweeps(phis=(arguments.phi,)))
+    with LocalProcesses(arguments.processes, directory / "trainings.log") as processes:
+        for point in points:
+            experiment = dataclasses.replace(base, model=point.network.model)
+            processes.submit(point.method, train, experiment, str(directory / point.method))
+        results = collect(processes, len(points))
+    rows = [
+        {
+            "network": point.method if point.method in ("baseline", "compound") else f"{point.method} alone",
+            "blocks": "-".join(map(str, point.network.blocks)),
+            "widths": "-".join(map(str, point.network.widths)),
+            "resolution": point.network.resolution,
+            "params": point.network.cost.params,
+            "multiply-adds": point.network.cost.macs,
+            "x baseline": point.network.relative["macs"],
+            "test accuracy": results[point.method]["accuracy"],
+            "95 % interval": "{:.4f} to {:.4f}".format(*results[point.method]["accuracy_interval"]),
+            "training accuracy": results[point.method]["train_accuracy"],
+            "minutes": results[point.method]["training_seconds"] / 60,
+        }
+        for point in points
+    ]
+    (directory / "result.json").write_text(json.dumps(rows, indent=2) + "\n")
+    print(tables.markdown(rows))
+
+
+if __name__ == "__main__":
+    main()
