@@ -42,5 +42,5 @@ def get_config() -> Search:
         folds=Folds(kind="independent", count=4, examples=6_000, validation_fraction=0.5),
         trials=Trials(batch_size="product", learning_rate="linear"),
         allocation=Allocation(name="halving", reduction=3, minimum_epochs=5, keep_tied=True),
-        sweeps=Sweeps(phis=(1.0, 2.0, 3.0), batch_norm=True),
+        sweeps=Sweeps(phis=(), ratios=(2.0, 4.0, 8.0), batch_norm=True),
     )

@@ -98,3 +98,9 @@ def _count(path):
         return sqlite3.connect(path).execute("select count(*) from trials").fetchone()[0]
     except sqlite3.OperationalError:
         return 0
+
+
+def test_other_sweeps_may_be_asked_for_later(tmp_path):
+    Store(tmp_path / "s", SEARCH).close()
+    more = config.override(SEARCH, ["sweeps.ratios=2,4", "sweeps.batch_norm=true"])
+    assert Store(tmp_path / "s", more).search() == more

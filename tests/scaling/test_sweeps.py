@@ -41,3 +41,14 @@ def test_points_are_the_baseline_and_every_method_at_every_phi():
     assert compound.model == FAMILY.member(2.0)
     for method in ("depth", "width", "resolution"):
         assert by_key[method, 2.0].cost.macs == pytest.approx(compound.cost.macs, rel=0.12)
+
+
+@pytest.mark.parametrize("ratio", [1.5, 2.0, 4.0, 8.0])
+def test_a_cost_names_its_phi(ratio):
+    phi = sweeps.nearest_phi(BASELINE, FAMILY, ratio)
+    distance = abs(math.log(BASELINE.network(*FAMILY.coefficients(phi)).relative["macs"] / ratio))
+    for step in range(1, 201):
+        other = BASELINE.network(*FAMILY.coefficients(step * sweeps.PHI_STEP))
+        assert distance <= abs(math.log(other.relative["macs"] / ratio)) + 1e-12
+    points = sweeps.points(BASELINE, FAMILY, config.Sweeps(phis=(), ratios=(ratio,), methods=("compound",)))
+    assert [(point.method, point.phi) for point in points] == [("baseline", 0.0), ("compound", phi)]

@@ -136,6 +136,8 @@ class Sweeps(Section):
 
     phis: tuple[float, ...] = (1.0, 2.0, 3.0)
     """Compound members; depth, width and resolution alone follow at the same multiply-adds."""
+    ratios: tuple[float, ...] = ()
+    """More of them, by their multiply-adds as multiples of the baseline's: φ is then the one that comes nearest."""
     methods: tuple[str, ...] = ("depth", "width", "resolution", "compound")
     batch_norm: bool = False
     """Train the baseline with and without batch normalisation too, for the figure of both losses."""
@@ -145,6 +147,9 @@ class Sweeps(Section):
         for phi in self.phis:
             if not phi > 0:
                 self.wrong("phis", "numbers above 0")
+        for ratio in self.ratios:
+            if not ratio > 1:
+                self.wrong("ratios", "numbers above 1")
         for method in self.methods:
             if method not in ("depth", "width", "resolution", "compound"):
                 self.wrong("methods", "any of depth, width, resolution, compound")

@@ -255,7 +255,7 @@ class _Told:
         """The members of the family."""
         family, baseline = self.findings.family, self.study.baseline
         rows = []
-        for phi in sorted({0.0, *self.search.sweeps.phis}):
+        for phi in sorted({0.0, *(point.phi for point in self.findings.points)}):
             network = baseline.network(*family.coefficients(phi))
             seconds = self.findings.latencies.get(network.id)
             rows.append(
@@ -376,7 +376,7 @@ class _Told:
 
     def member_command(self, directory: Path) -> str:
         """How to train a member of the family."""
-        phi = max(self.search.sweeps.phis, default=1.0)
+        phi = max((point.phi for point in self.findings.points), default=0.0) or 1.0
         return (
             f"python -m tfeff.train --config=CONFIG --workdir=WORKDIR --config.model.family={directory} "
             f"--config.model.phi={phi:g}"

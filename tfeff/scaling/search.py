@@ -182,10 +182,9 @@ def forecast(study: Study, executor: Executor) -> Forecast:
         return core_seconds(rate, allocation, macs, blocks(search), study.examples, validation_epochs)
 
     growth = statistics.median(network.relative["macs"] for network in study.chosen)
+    ratios = [*(growth**phi for phi in search.sweeps.phis), *search.sweeps.ratios]
     swept = {
-        f"{method} {phi}": round(baseline.cost.macs * growth**phi)
-        for phi in search.sweeps.phis
-        for method in search.sweeps.methods
+        f"{method} {ratio}": round(baseline.cost.macs * ratio) for ratio in ratios for method in search.sweeps.methods
     }
     return Forecast(
         rate=rate,

@@ -83,12 +83,15 @@ class Store:
             self.write_fact("config", config.to_json(search))
             return
         changed = config.differences(config.from_json(kept, config.Search, where=str(path)), search)
+        # The sweeps come after the search: others may be asked for later.
+        changed = [difference for difference in changed if not difference[0].startswith("sweeps.")]
         if changed:
             lines = "\n".join(f"  {key}: {old!r} there, {new!r} now" for key, old, new in changed)
             raise UserError(
                 f"{path} holds the results of another search:\n{lines}\n"
                 "give another --workdir, or the same values to go on with that search"
             )
+        self.write_fact("config", config.to_json(search))
 
     def search(self) -> config.Search:
         """The search whose results these are."""

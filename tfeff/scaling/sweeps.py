@@ -11,6 +11,8 @@ from tfeff.scaling.baseline import Baseline, ScaledNetwork
 from tfeff.scaling.candidates import MOST, STEP
 
 COMPOUND = "compound"
+PHI_STEP, MOST_PHI = 0.05, 10.0
+"""Of the φ that are looked at for a cost."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,25 @@ class Point:
 def points(baseline: Baseline, family: Family, sweeps: config.Sweeps) -> list[Point]:
     """The baseline, then for each φ the compound member and the networks of one dimension that cost what it costs."""
     found = [Point("baseline", 0.0, baseline.start)]
-    for phi in sorted(set(sweeps.phis)):
+    for phi in sorted({*sweeps.phis, *(nearest_phi(baseline, family, ratio) for ratio in sweeps.ratios)}):
         compound = baseline.network(*family.coefficients(phi))
         for method in sweeps.methods:
             network = compound if method == COMPOUND else single(baseline, method, compound.cost.macs)
             found.append(Point(method, phi, network))
     return found
+
+
+def nearest_phi(baseline: Baseline, family: Family, ratio: float) -> float:
+    """The φ whose member's multiply-adds come nearest to `ratio` times the baseline's, in steps of PHI_STEP."""
+
+    def macs(step: int) -> int:
+        return baseline.network(*family.coefficients(step * PHI_STEP)).cost.macs
+
+    target = ratio * baseline.cost.macs
+    steps = range(round(MOST_PHI / PHI_STEP) + 1)
+    above = min(bisect.bisect_left(steps, target, lo=1, key=macs), steps[-1])
+    nearest = min((above - 1, above), key=lambda step: abs(math.log(macs(step) / target)))
+    return round(max(1, nearest) * PHI_STEP, 6)
 
 
 def single(baseline: Baseline, dimension: str, macs: int) -> ScaledNetwork:
