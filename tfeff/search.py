@@ -40,6 +40,7 @@ def main(argv: list[str]) -> None:
 
     directory = Path(given.workdir)
     with held(directory), executor(directory) as processes:
+        scaling.claim(directory, search)
         study = scaling.prepare(search, lambda *networks: scaling.time_networks(processes, *networks))
         print(report.candidates(study, directory), flush=True)
         if given.dry_run:

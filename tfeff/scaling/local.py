@@ -129,7 +129,7 @@ class _Worker:
 def _serve(connection: Connection, cores: Sequence[int], gpu: str | None, log: str) -> None:
     """The life of a worker process: runs calls until the search ends."""
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the search asks its workers itself
+    os.setpgid(0, 0)  # Ctrl-C reaches the whole group of a terminal; the search asks its workers itself
     with open(log, "a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

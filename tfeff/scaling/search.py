@@ -88,6 +88,15 @@ class Findings:
     latencies: dict[str, float]
 
 
+def claim(directory: Path, search: config.Search) -> None:
+    """Makes the workdir this search's.
+
+    Raises:
+        UserError: when it is another one's.
+    """
+    Store(directory / STORE, search).close()
+
+
 def prepare(search: config.Search, time_networks: Callable[[Baseline, Sequence[ScaledNetwork]], list[float]]) -> Study:
     """Checks the data and the budget, and lists the candidates.
 

@@ -79,9 +79,10 @@ class Trials:
                     self._submit(job)
             if not self._running:
                 raise RuntimeError("the allocation waits for trials that it does not ask for")
-            for outcome in self.executor.wait(POLL_SECONDS):
+            outcomes = self.executor.wait(POLL_SECONDS)
+            self.interruption.check("finished trials are kept, running ones save their state")
+            for outcome in outcomes:
                 self._take(outcome)
-            self.interruption.check("finished trials are kept, running ones have saved their state")
 
     def place(self, job: Job) -> Path:
         """The workdir of a trial; jobs that differ in epochs alone go on with one another's training."""

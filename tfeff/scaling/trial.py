@@ -44,7 +44,7 @@ def experiment(
         train_examples=None if independent else folds.examples,
         validation_fraction=folds.validation_fraction if independent else base.data.validation_fraction,
         test_split=None,
-        seed=base.seed,
+        seed=base.seed if base.data.seed is None else base.data.seed,
     )
     if statistics is not None:
         mean, std = (tuple(values) for values in statistics)

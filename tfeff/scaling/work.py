@@ -87,7 +87,7 @@ def calibrate(experiment: config.Experiment) -> dict[str, float]:
     strategy = tf.distribute.get_strategy()
     step = build.step(experiment, model, strategy, build.optimizer(experiment, model, 1))
     pipeline = build.training_pipeline(experiment, images.train, model.resolution, (0, 1))
-    batches = iter(pipeline.training_batches(epochs=TIMED_STEPS))
+    batches = iter(pipeline.training_batches(epochs=TIMED_STEPS + 1))
     step.train(next(batches), step=0, learning_rate=0.0).numpy()
     start = time.perf_counter() - began
     began = time.perf_counter()
@@ -140,6 +140,7 @@ def stores(experiment: config.Experiment) -> build.Stores:
         cache=data.cache,
         cache_directory=data.cache_directory,
         corrupt_images=data.corrupt_images,
+        seed=build.data_seed(experiment),
     )
     return _stores(plain, 0, None, experiment.model.name)
 
