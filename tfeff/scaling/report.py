@@ -433,8 +433,8 @@ class _Told:
                     html.Paragraph(
                         "Compound members against networks scaled in one dimension alone to the same multiply-adds; "
                         "differences are paired over the folds, with the pair's own t interval and without "
-                        "adjustment for their number. The compound member of φ = 1 was picked by these very trials, which flatters "
-                        "it."
+                        "adjustment for their number. The compound member of φ = 1 was picked by these very trials, "
+                        "which flatters it."
                     ),
                     html.Table(self.comparison_rows(), f"Differences in {self.title}."),
                     *drawn("single_against_compound", "methods"),
