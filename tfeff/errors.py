@@ -1,6 +1,7 @@
 """What a user can put right, said so that they can."""
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -31,6 +32,13 @@ class Interrupted(Exception):  # noqa: N818 (it is no error)
 
 class WorkerLostError(Exception):
     """Another worker of a distributed run is gone; a new start from the last checkpoint waits for it to come back."""
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error is that of a full disk; TensorFlow and SQLite say so in words only."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return any(words in str(error) for words in ("No space left on device", "disk is full"))
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

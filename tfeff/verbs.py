@@ -16,7 +16,7 @@ from typing import NoReturn
 from absl import app, flags, logging
 
 from tfeff import config
-from tfeff.errors import Interrupted, UserError, WorkerLostError
+from tfeff.errors import Interrupted, UserError, WorkerLostError, is_disk_full
 
 VERBS = {
     "train": "train a network as a config says; evaluate and export it",
@@ -113,9 +113,7 @@ def _remedy(error: Exception) -> str | None:
     first_line = re.sub(r"\{\{.*?\}\} *", "", str(error)).partition("\n")[0]
     if "UserError: " in first_line:  # raised while tf.data read an image
         return first_line.partition("UserError: ")[2]
-    # TensorFlow and SQLite say it in words only.
-    full = ("No space left on device", "disk is full")
-    if code in (errno.ENOSPC, errno.EDQUOT) or any(words in str(error) for words in full):
+    if is_disk_full(error):
         workdir = str(flags.FLAGS["workdir"].value) if "workdir" in flags.FLAGS else ""
         place = "" if workdir in first_line else f", writing to {workdir}"  # a full disk often comes without a name
         return f"no space left on the disk ({first_line}{place}). What was complete is kept; free some and run again"

@@ -210,7 +210,7 @@ def naive_search(arguments: argparse.Namespace) -> None:
     directory = Path(arguments.workdir)
     result: dict[str, list[float]] = {}
     for network in study.chosen:
-        for fold, seed in scaling.blocks(search):
+        for fold, seed in search.folds.blocks:
             settings = trial.experiment(search, study.baseline, network, fold=fold, seed=seed)
             keras.backend.clear_session()
             workdir = training.train(

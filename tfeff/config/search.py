@@ -71,6 +71,11 @@ class Folds(Section):
         if self.kind == "independent" and self.examples is None:
             self.wrong("examples", "a number: how many images an independent fold has")
 
+    @property
+    def blocks(self) -> list[tuple[int, int]]:
+        """(fold, seed) of all trials of a network."""
+        return [(fold, seed) for seed in range(self.seeds) for fold in range(self.count)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Trials(Section):

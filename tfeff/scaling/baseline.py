@@ -123,7 +123,7 @@ class Baseline:
             },
         )
 
-    @property
+    @cached_property
     def start(self) -> ScaledNetwork:
         """The baseline itself."""
         return self.network(1.0, 1.0, self.resolution)

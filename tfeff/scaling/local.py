@@ -1,6 +1,5 @@
 """Trials in processes of this machine."""
 
-import errno
 import multiprocessing
 import os
 import pickle
@@ -15,7 +14,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Self
 
-from tfeff.errors import BusyError, Interrupted, UserError
+from tfeff.errors import BusyError, Interrupted, UserError, is_disk_full
 from tfeff.scaling.executor import DISK_FULL, Function, Outcome
 
 BYTES_A_PROCESS = 1_500_000_000
@@ -159,7 +158,7 @@ def run(call: bytes) -> tuple[Any, str | None, bool]:
     except Interrupted:
         os._exit(128 + signal.SIGTERM)
     except Exception as error:
-        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error):
+        if is_disk_full(error):
             return None, DISK_FULL, False
         traceback.print_exc(file=sys.stderr)
         return None, f"{type(error).__name__}: {str(error).partition(chr(10))[0]}", True  # it may pass

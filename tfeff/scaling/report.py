@@ -36,7 +36,7 @@ from tfeff.reporting.scaling_curves import (
 )
 from tfeff.scaling import statistics, trial
 from tfeff.scaling.baseline import ScaledNetwork, memory
-from tfeff.scaling.search import STORE, Findings, Forecast, Study, blocks
+from tfeff.scaling.search import STORE, Findings, Forecast, Study
 from tfeff.scaling.store import Record, Store
 from tfeff.training.workdir import write
 
@@ -76,7 +76,7 @@ def candidates(study: Study, directory: Path) -> str:
 
 def forecast(study: Study, expected: Forecast, processes: int) -> str:
     """What the search will take, in words."""
-    trials = len(study.chosen) * len(blocks(study.search))
+    trials = len(study.chosen) * len(study.search.folds.blocks)
     parts = [
         f"{trials} trials on {study.examples[0]:,} training and {study.examples[1]:,} validation images each, under "
         f"{study.search.allocation.name} allocation: {_duration(expected.search, processes)}",

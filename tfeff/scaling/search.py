@@ -20,7 +20,7 @@ from tfeff.scaling.latency import LatencyModel, samples
 from tfeff.scaling.objective import Objective
 from tfeff.scaling.progress import Progress
 from tfeff.scaling.stage import Trials
-from tfeff.scaling.statistics import Block, Ranking, rank
+from tfeff.scaling.statistics import Ranking, rank
 from tfeff.scaling.store import Store
 from tfeff.scaling.sweeps import Point
 from tfeff.training import build
@@ -188,7 +188,7 @@ def forecast(study: Study, executor: Executor) -> Forecast:
     validation_epochs = search.experiment.training.validation_epochs
 
     def seconds(allocation: Allocation, macs: dict[str, int]) -> float:
-        return core_seconds(rate, allocation, macs, blocks(search), study.examples, validation_epochs)
+        return core_seconds(rate, allocation, macs, search.folds.blocks, study.examples, validation_epochs)
 
     growth = statistics.median(network.relative["macs"] for network in study.chosen)
     ratios = [*(growth**phi for phi in search.sweeps.phis), *search.sweeps.ratios]
@@ -228,16 +228,14 @@ def run(study: Study, directory: Path, executor: Executor, console: Console) -> 
     store = Store(directory / STORE, search)
     progress = Progress(console)
     with Interruption() as interruption, progress.shown():
-        trials = Trials(
-            search, baseline, directory, store, executor, study.objective, blocks(search), progress, interruption
-        )
+        trials = Trials(search, baseline, directory, store, executor, study.objective, progress, interruption)
         plan = trials.run(study.chosen, study.allocation, "search")
         finalists = [network for network in study.chosen if network.id not in plan.left]
         if not finalists:
             reasons = "; ".join(sorted({left.reason for left in plan.left.values()}))
             raise UserError(f"no candidate is left: {reasons}. See {directory / 'trials.log'}")
-        epochs, pairs = search.experiment.training.epochs, blocks(search)
-        table = tabulate(trials.results, epochs, [network.id for network in finalists], pairs)
+        epochs = search.experiment.training.epochs
+        table = tabulate(trials.results, epochs, [network.id for network in finalists], trials.blocks)
         ranking = rank(
             table,
             {network.id: float(network.cost.macs) for network in finalists},
@@ -263,11 +261,6 @@ def run(study: Study, directory: Path, executor: Executor, console: Console) -> 
         latencies = _latencies(store, executor, baseline, [winner, *(point.network for point in points)])
     store.close()
     return Findings(study, dict(plan.left), ranking, winner, family, points, plain, latencies)
-
-
-def blocks(search: config.Search) -> list[Block]:
-    """(fold, seed) of all trials of a network."""
-    return [(fold, seed) for seed in range(search.folds.seeds) for fold in range(search.folds.count)]
 
 
 def _without_batch_norm(study: Study, trials: Trials) -> ScaledNetwork:

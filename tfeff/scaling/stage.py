@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from tfeff.scaling.baseline import Baseline, ScaledNetwork
 from tfeff.scaling.executor import DISK_FULL, Executor, Outcome, collect
 from tfeff.scaling.objective import Objective
 from tfeff.scaling.progress import Progress
-from tfeff.scaling.statistics import Block
 from tfeff.scaling.store import Store
 from tfeff.training.interruption import Interruption
 
@@ -31,7 +29,6 @@ class Trials:
         store: of their results.
         executor: where they run.
         objective: what a result is worth.
-        blocks: (fold, seed) of all trials of a network.
         progress: told of each change.
         interruption: looked at between changes.
     """
@@ -44,17 +41,16 @@ class Trials:
         store: Store,
         executor: Executor,
         objective: Objective,
-        blocks: Sequence[Block],
         progress: Progress,
         interruption: Interruption,
     ) -> None:
         self.search, self.baseline, self.directory = search, baseline, directory
         self.store, self.executor, self.objective = store, executor, objective
-        self.blocks, self.progress, self.interruption = blocks, progress, interruption
+        self.blocks, self.progress, self.interruption = search.folds.blocks, progress, interruption
         self.networks: dict[str, ScaledNetwork] = {}
         self.results: dict[Job, float | None] = {}
         self.rates: dict[str, float] = {}
-        self._running: dict[Job | str, float] = {}
+        self._running: set[Job | str] = set()
         self._last = ""
         self._statistics = self._measured_statistics()
 
@@ -123,7 +119,7 @@ class Trials:
             return
         self.store.start(job)
         board = self.directory / "tensorboard" / job.candidate / f"fold{job.fold}-seed{job.seed}"
-        self._running[job] = time.monotonic()
+        self._running.add(job)
         self.executor.submit(job, work.train, self.experiment(job), str(self.place(job)), job.epochs, str(board))
 
     def _has_rate(self, job: Job) -> bool:
@@ -133,7 +129,7 @@ class Trials:
             kept = self.store.fact(fact)
             if kept is None:
                 if fact not in self._running:
-                    self._running[fact] = time.monotonic()
+                    self._running.add(fact)
                     first = Job(job.candidate, 0, 0, job.epochs)
                     self.executor.submit(fact, work.range_test, self.experiment(first))
                 return False
@@ -144,7 +140,7 @@ class Trials:
         """Keeps what a call gave, or starts it again."""
         key = outcome.key
         assert isinstance(key, str | Job)
-        del self._running[key]
+        self._running.remove(key)
         self._last = key.candidate if isinstance(key, Job) else self._last
         if outcome.error == DISK_FULL:
             raise UserError(f"{DISK_FULL} of {self.directory}; finished trials are kept: free some and run again")

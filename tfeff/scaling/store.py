@@ -14,7 +14,7 @@ from typing import Any
 from tfeff import config
 from tfeff.errors import UserError
 from tfeff.scaling.allocation import Job
-from tfeff.scaling.baseline import ScaledNetwork
+from tfeff.scaling.baseline import ScaledNetwork, memory
 
 _TABLES = """
 create table if not exists facts (name text primary key, value text not null);
@@ -123,7 +123,7 @@ class Store:
                 json.dumps(network.widths),
                 network.cost.params,
                 network.cost.macs,
-                network.cost.training_peak_bytes,
+                memory(network.cost),
                 network.relative["macs"],
             )
             for network in networks

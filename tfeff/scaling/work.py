@@ -1,5 +1,6 @@
 """What the worker processes do: each function runs whole in one process and returns plain values."""
 
+import dataclasses
 import functools
 import statistics
 import time
@@ -121,28 +122,25 @@ def _workshop() -> Workshop:
 
 
 @functools.lru_cache(maxsize=1)
-def _stores(data: config.Data, seed: int, resolution: int | None, name: str) -> build.Stores:
-    settings = config.Experiment(seed=seed, data=data, model=config.Model(name=name, resolution=resolution))
-    return build.stores(settings, lambda name, done, total: None)
+def _stores(experiment: config.Experiment) -> build.Stores:
+    return build.stores(experiment, lambda name, done, total: None)
 
 
 def stores(experiment: config.Experiment) -> build.Stores:
     """The images of an experiment, read once a process whatever the fold and the network."""
-    data = experiment.data
-    plain = config.Data(
-        source=data.source,
-        directory=data.directory,
-        download=data.download,
-        channels=data.channels,
-        image_size=data.image_size,
-        train_split=data.train_split,
+    whole = dataclasses.replace(
+        experiment.data,
+        folds=None,
+        fold=0,
+        fold_examples=None,
+        train_examples=None,
         validation_fraction=0.0,
-        cache=data.cache,
-        cache_directory=data.cache_directory,
-        corrupt_images=data.corrupt_images,
+        mean=None,
+        std=None,
+        test_split=None,
         seed=build.data_seed(experiment),
     )
-    return _stores(plain, 0, None, experiment.model.name)
+    return _stores(config.Experiment(data=whole, model=config.Model(name=experiment.model.name)))
 
 
 def _reset_peak() -> int | None:
