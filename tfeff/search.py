@@ -3,6 +3,7 @@
 The same command goes on with a search that was stopped, and repeats no finished trial.
 """
 
+import dataclasses
 import shlex
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from tfeff import config, verbs
+from tfeff.errors import UserError
 
 if TYPE_CHECKING:
     from tfeff.scaling.executor import Executor
@@ -31,29 +33,33 @@ def main(argv: list[str]) -> None:
     """Runs the search of the flags."""
     given = flags.FLAGS
     search = config.override(config.load(given.config, config.Search), given.override)
+    search = dataclasses.replace(search, experiment=config.settled(search.experiment))
     verbs.load_tensorflow()  # after the config: its mistakes are told at once
     from rich.console import Console
 
     from tfeff.scaling import report
     from tfeff.scaling import search as scaling
+    from tfeff.scaling.latency import Clock
+    from tfeff.scaling.store import Store
     from tfeff.training.workdir import held
 
     directory = Path(given.workdir)
-    with held(directory), executor(directory) as processes:
-        scaling.claim(directory, search)
-        study = scaling.prepare(search, lambda *networks: scaling.time_networks(processes, *networks))
+    with held(directory), Store(directory / scaling.STORE, search) as store, executor(directory) as processes:
+        study = scaling.prepare(search, Clock(store, processes))
         print(report.candidates(study, directory), flush=True)
         if given.dry_run:
             print(report.forecast(study, scaling.forecast(study, processes), processes.slots))
             return
-        findings = scaling.run(study, directory, processes, Console())
-        print(
-            report.write_all(findings, directory, command=shlex.join(["python", "-m", "tfeff.search", *sys.argv[1:]]))
-        )
+        findings = scaling.run(study, directory, store, processes, Console())
+        command = shlex.join(["python", "-m", "tfeff.search", *sys.argv[1:]])
+        print(report.write_all(findings, store.records(), directory, command))
 
 
 def executor(directory: Path) -> "Executor":
     """Where the flags want the trials to run."""
+    other = "processes" if flags.FLAGS.executor == "ray" else "ray_address"
+    if flags.FLAGS[other].present:
+        raise UserError(f"--{other} has no effect with --executor={flags.FLAGS.executor}; leave it out")
     if flags.FLAGS.executor == "ray":
         from tfeff.scaling.cluster import RayCluster
 

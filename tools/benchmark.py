@@ -206,7 +206,7 @@ def benchmark_search(arguments: argparse.Namespace) -> None:
 def naive_search(arguments: argparse.Namespace) -> None:
     """The naive side of `search`: trains every trial in this process, reading and tracing anew."""
     search = config.override(config.load(arguments.config, config.Search), arguments.override)
-    study = scaling.prepare(search, lambda *_: [])
+    study = scaling.prepare(search)
     directory = Path(arguments.workdir)
     result: dict[str, list[float]] = {}
     for network in study.chosen:

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,9 @@ from pathlib import Path
 import pytest
 
 from tfeff import config
+from tfeff.errors import UserError
+from tfeff.scaling import search as scaling
+from tfeff.scaling.latency import Latency
 from tfeff.scaling.store import Store
 
 CONFIG = """
@@ -135,9 +139,13 @@ def test_killed_at_random_moments_it_repeats_nothing_and_ends_alike(whole, tmp_p
     directory = tmp_path / "search"
     moments = random.Random(7)
     for _ in range(KILLS):
+        before = done(directory)
         search = start(directory)
-        # The programs take some 10 s to start; what follows them is what is to be cut.
-        time.sleep(moments.uniform(8, 30))
+        # The programs take some 10 s to start; what follows is what is to be cut, wherever it stands by then.
+        wanted = len(before) + moments.randint(0, 2)
+        while len(done(directory)) < wanted and search.poll() is None:
+            time.sleep(0.2)
+        time.sleep(moments.uniform(0, 12))
         before = done(directory)
         os.killpg(search.pid, signal.SIGKILL) if moments.random() < 0.5 else search.kill()
         search.communicate()
@@ -212,6 +220,55 @@ def test_mistakes_end_with_a_message(tmp_path, overrides, words):
     assert "Traceback" not in text
     for word in words:
         assert word in text
+
+
+SEARCH = config.Search(
+    experiment=config.Experiment(
+        model=config.Model(name="resnet", width=4, stage_blocks=(1, 1, 1, 1), resolution=8),
+        data=config.Data(source="embedded:digits", channels=1),
+        training=config.Training(epochs=4, batch_size=32, precision="float32"),
+    ),
+    budget=config.Budget(macs=2.0, tolerance=0.2, candidates=4),
+    folds=config.Folds(count=2, examples=200, validation_fraction=0.5),
+)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["objective.metric=validation_acuracy"], "did you mean \"validation_accuracy\""),
+        (["experiment.model.name=mobilenet-v2", "experiment.model.stage_blocks=none", "experiment.model.width=none",
+          "experiment.model.resolution=32", "sweeps.batch_norm=true"], "sweeps.batch_norm"),
+        (["sweeps.phis=9", "experiment.training.batch_size=64"], "training.batch_size"),
+        (["allocation.name=racing", "allocation.minimum_blocks=2"], "nobody can leave the race"),
+        (["experiment.data.train_examples=100"], "data.train_examples"),
+    ],
+)  # fmt: skip
+def test_what_would_go_wrong_late_is_told_before_anything_trains(overrides, words):
+    with pytest.raises(UserError, match=re.escape(words)) as error:
+        scaling.prepare(config.override(SEARCH, overrides))
+    assert len(str(error.value)) < 400
+
+
+def test_classic_folds_divide_the_subset_that_is_asked_for():
+    study = scaling.prepare(config.override(SEARCH, ["folds.kind=classic", "folds.count=4", "folds.examples=400"]))
+    assert study.examples == (300, 100)
+
+
+def test_a_latency_budget_tries_networks_that_take_what_it_says_when_they_are_timed():
+    def clock(baseline, network):
+        # Not a law that the fit can find: every other network takes a third more.
+        odd = 4 / 3 if sum(network.blocks) % 2 else 1.0
+        return Latency(1e-3, network.relative["macs"] ** 0.7 * odd)
+
+    search = config.override(SEARCH, ["budget.macs=none", "budget.latency=1.6"])
+    study = scaling.prepare(search, clock)
+    assert len(study.chosen) == 4
+    for network in study.chosen:
+        assert network.relative["latency"] == clock(study.baseline, network).relative
+        assert network.relative["latency"] == pytest.approx(1.6, rel=0.2)
+    assert {network.id for network in study.chosen} <= {network.id for network in study.networks}
+    assert search.budget.measure == "latency"
 
 
 def test_a_store_of_another_search_is_refused(whole):

@@ -399,7 +399,3 @@ class TestRanking:
             ranking = rank(table_of(values), dict.fromkeys(table_of(values), 1.0))
             found.append("c00" in (ranking.best, *ranking.tied))
         assert np.mean(found) >= 0.95
-
-
-def test_extent_of_an_incomplete_product_counts_pairs():
-    assert statistics.extent([(0, 0), (0, 1), (1, 0)]) == "3 pairs of fold and seed"

@@ -36,15 +36,14 @@ def test_what_is_kept_comes_back(tmp_path):
         "its process ended by signal SIGKILL",
     )
     assert Store(path, None).fact("latency x") == "0.25"
-    assert Store(path, None).search() == SEARCH
 
 
 def test_another_search_is_refused_by_its_keys(tmp_path):
     Store(tmp_path / "s", SEARCH).close()
-    other = config.override(SEARCH, ["experiment.training.epochs=3", "budget.candidates=7"])
+    other = config.override(SEARCH, ["experiment.training.epochs=3", "folds.count=7"])
     with pytest.raises(UserError) as error:
         Store(tmp_path / "s", other)
-    for word in ("experiment.training.epochs", "budget.candidates", "10", "3", "--workdir"):
+    for word in ("experiment.training.epochs", "folds.count", "10", "3", "--workdir"):
         assert word in str(error.value)
 
 
@@ -100,7 +99,24 @@ def _count(path):
         return 0
 
 
-def test_other_sweeps_may_be_asked_for_later(tmp_path):
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ["sweeps.ratios=2,4", "sweeps.batch_norm=true"],
+        ["objective.exponent=-0.07", "allocation.name=racing", "budget.candidates=30", "folds.seeds=2"],
+        ["trials.attempts=5"],
+    ],
+)
+def test_what_no_trial_depends_on_may_change_later(tmp_path, keys):
     Store(tmp_path / "s", SEARCH).close()
-    more = config.override(SEARCH, ["sweeps.ratios=2,4", "sweeps.batch_norm=true"])
-    assert Store(tmp_path / "s", more).search() == more
+    more = config.override(SEARCH, keys)
+    Store(tmp_path / "s", more).close()
+    # The last one given is the one that the results are told by.
+    assert config.from_json(Store(tmp_path / "s", None).fact("config"), config.Search) == more
+
+
+def test_a_trial_that_could_not_start_is_kept_as_failed(tmp_path):
+    with Store(tmp_path / "s", SEARCH) as store:
+        store.fail(JOB, "its learning-rate range test failed")
+        (record,) = store.records()
+    assert (record.job, record.state, record.error) == (JOB, "failed", "its learning-rate range test failed")

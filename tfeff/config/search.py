@@ -46,6 +46,11 @@ class Budget(Section):
         """The bounds that are given, by measure."""
         return {name: getattr(self, name) for name in MEASURES if getattr(self, name) is not None}
 
+    @property
+    def measure(self) -> str:
+        """By which cost networks are compared: the first that is bounded."""
+        return next(iter(self.bounds))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Folds(Section):
@@ -177,9 +182,15 @@ class Search(Section):
         """Values that contradict each other."""
         epochs = self.experiment.training.epochs
         if self.allocation.name == "halving" and self.allocation.minimum_epochs > epochs:
-            self.wrong("allocation", f"one whose minimum_epochs is at most training.epochs = {epochs}")
-        data = self.experiment.data
-        if data.folds is not None or data.validation_split is not None or data.train_examples is not None:
-            self.wrong("experiment", "one without data.folds, data.validation_split and data.train_examples: see folds")
-        if self.experiment.model.weights is not None:
-            self.wrong("experiment", "one without model.weights: every network starts from its own random weights")
+            self.allocation.wrong("minimum_epochs", f"at most experiment.training.epochs = {epochs}")
+        blocks = len(self.folds.blocks)
+        if self.allocation.name == "racing" and self.allocation.minimum_blocks >= blocks:
+            self.allocation.wrong(
+                "minimum_blocks", f"less than folds.count x folds.seeds = {blocks}; else nobody can leave the race"
+            )
+        data, model = self.experiment.data, self.experiment.model
+        for key in ("folds", "fold_examples", "validation_split", "train_examples"):
+            if getattr(data, key) is not None:
+                data.wrong(key, "left out in a search: its section folds says which images")
+        if model.weights is not None:
+            model.wrong("weights", "left out in a search: every network starts from its own random weights")

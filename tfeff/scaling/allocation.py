@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tfeff.errors import UserError
-from tfeff.scaling.statistics import Block, extent, interval, number, pooled
+from tfeff.scaling.statistics import Block, by_fold, extent, interval, number, pooled
 
 
 @dataclass(frozen=True, order=True)
@@ -108,10 +108,6 @@ class Full:
         _without_failed(candidates, blocks, self.epochs, _failures(candidates, blocks, self.epochs, results), left)
         return Plan(tuple(jobs), left, not jobs)
 
-    def forecast(self, candidates: int, blocks: int) -> tuple[int, int]:
-        """Least and most epochs that a search takes, added up over its trials."""
-        return (candidates * blocks * self.epochs,) * 2
-
 
 @dataclass(frozen=True)
 class Halving:
@@ -164,18 +160,6 @@ class Halving:
             rung *= self.reduction
         return (*rungs, self.epochs)
 
-    def schedule(self, candidates: int) -> tuple[tuple[int, int], ...]:
-        """Candidates at each rung and its epochs, when none are equal or tied.
-
-        >>> Halving(epochs=27).schedule(27)
-        ((27, 1), (9, 3), (3, 9), (1, 27))
-        """
-        rungs = []
-        for rung in self.rungs:
-            rungs.append((candidates, rung))
-            candidates = self._survivors(candidates)
-        return tuple(rungs)
-
     def plan(self, candidates: Sequence[str], blocks: Sequence[Block], results: Results) -> Plan:
         """What to do next; lower rungs first, since decisions wait for them.
 
@@ -212,20 +196,6 @@ class Halving:
                 break
             running = self._cut(running, blocks, rung, results, entered, left)
         return Plan(tuple(jobs), left, not jobs)
-
-    def forecast(self, candidates: int, blocks: int) -> tuple[int, int]:
-        """Least and most epochs that a search takes, added up over its trials and without failures.
-
-        The least is the usual number; ties add to it.
-
-        >>> Halving(epochs=27).forecast(candidates=27, blocks=1)
-        (81, 729)
-        """
-        least, before = 0, 0
-        for survivors, rung in self.schedule(candidates):
-            least += survivors * (rung - before) * blocks
-            before = rung
-        return least, candidates * blocks * self.epochs
 
     def _survivors(self, candidates: int) -> int:
         return -(-candidates // self.reduction)
@@ -269,11 +239,11 @@ class Halving:
         Enough others have to be below: among candidates without a missing cell the order by plain means is that of
         the adjusted means, whatever the others have; those that failed altogether are below everyone.
         """
-        table = tabulate(results, rung, running, blocks)
-        complete = [name for name in running if len(table[name]) == len(blocks)]
+        there = _values(results, rung, running, blocks)
+        complete = [name for name in running if len(there[name]) == len(blocks)]
         if not complete:
             return []
-        layout = pooled({name: table[name] for name in complete})
+        layout = pooled(tabulate(results, rung, complete, blocks))
         means = layout.means
         out = entered - len(running)
 
@@ -342,15 +312,6 @@ class Racing:
             racing = self._drop_beaten(racing, blocks[:met], results, 1.0 - (1.0 - self.confidence) / comparisons, left)
         return Plan(tuple(jobs), left, not jobs)
 
-    def forecast(self, candidates: int, blocks: int) -> tuple[int, int]:
-        """Least and most epochs that a search takes, added up over its trials and without failures.
-
-        >>> Racing(epochs=10).forecast(candidates=20, blocks=5)
-        (430, 1000)
-        """
-        first = min(self.minimum_blocks, blocks)
-        return (candidates * first + blocks - first) * self.epochs, candidates * blocks * self.epochs
-
     def _drop_beaten(
         self,
         racing: Sequence[str],
@@ -380,7 +341,9 @@ Allocation = Full | Halving | Racing
 def tabulate(
     results: Results, epochs: int, candidates: Iterable[str], blocks: Sequence[Block]
 ) -> dict[str, dict[Block, float]]:
-    """Candidate -> block -> value of the trials trained up to an epoch, but for those that failed or are to come.
+    """Candidate -> fold -> value of the trials trained up to an epoch, averaged over seeds.
+
+    Trials that failed or are to come are left out.
 
     Args:
         results: what is known.
@@ -391,35 +354,18 @@ def tabulate(
     >>> tabulate({Job("a", 0, 0, 5): 0.5, Job("a", 1, 0, 5): None}, 5, ["a", "b"], [(0, 0), (1, 0)])
     {'a': {(0, 0): 0.5}, 'b': {}}
     """
+    return {name: by_fold(row) for name, row in _values(results, epochs, candidates, blocks).items()}
+
+
+def _values(
+    results: Results, epochs: int, candidates: Iterable[str], blocks: Sequence[Block]
+) -> dict[str, dict[Block, float]]:
+    """Candidate -> block -> value of each trial trained up to an epoch."""
     table: dict[str, dict[Block, float]] = {}
     for name in candidates:
         row = ((block, results.get(Job(name, *block, epochs))) for block in blocks)
         table[name] = {block: value for block, value in row if value is not None and math.isfinite(value)}
     return table
-
-
-def epochs_spent(jobs: Iterable[Job]) -> int:
-    """Epochs trained, added up over trials; one that went on from rung to rung counts each epoch once.
-
-    Those of failed jobs count in full, since how far they came is not known.
-
-    >>> epochs_spent([Job("a", 0, 0, 1), Job("a", 0, 0, 3), Job("b", 0, 0, 1)])
-    4
-    """
-    reached: dict[tuple[str, Block], int] = {}
-    for job in jobs:
-        trial = job.candidate, job.block
-        reached[trial] = max(job.epochs, reached.get(trial, 0))
-    return sum(reached.values())
-
-
-def saving(jobs: Iterable[Job], candidates: int, blocks: int, epochs: int) -> float:
-    """Share of the full grid's epochs that these jobs did without, in [0, 1].
-
-    >>> round(saving([Job("a", 0, 0, 1), Job("a", 0, 0, 3), Job("b", 0, 0, 1)], candidates=2, blocks=1, epochs=3), 3)
-    0.333
-    """
-    return 1.0 - epochs_spent(jobs) / (candidates * blocks * epochs)
 
 
 def _missing(
@@ -438,7 +384,7 @@ def _failures(
     candidates: Sequence[str], blocks: Sequence[Block], epochs: int, results: Results
 ) -> set[tuple[str, Block]]:
     """Trials whose result says that they failed."""
-    table = tabulate(results, epochs, candidates, blocks)
+    table = _values(results, epochs, candidates, blocks)
     return {
         (name, block)
         for name in candidates

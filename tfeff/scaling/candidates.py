@@ -51,9 +51,7 @@ def within_budget(baseline: Baseline, budget: config.Budget, costs: Costs = pred
         )
 
     def share(network: ScaledNetwork) -> float:
-        """Of the budget, by the measure that spends most of it."""
-        relative = costs(network)
-        return max(relative[name] / bound for name, bound in bounds.items())
+        return _share(costs(network), budget)
 
     found: list[ScaledNetwork] = []
     below: list[tuple[float, ScaledNetwork]] = []
@@ -81,6 +79,17 @@ def within_budget(baseline: Baseline, budget: config.Budget, costs: Costs = pred
             f"{budget.tolerance:.1%}; the nearest take {said}. Raise budget.tolerance, or take a larger baseline"
         )
     return found
+
+
+def keeps(network: ScaledNetwork, budget: config.Budget) -> bool:
+    """Whether a network whose relative costs are all known keeps to a budget and spends it."""
+    share = _share(network.relative, budget)
+    return 1 - budget.tolerance <= share <= 1 + budget.tolerance
+
+
+def _share(relative: dict[str, float], budget: config.Budget) -> float:
+    """Of the budget, by the measure that spends most of it."""
+    return max(relative[name] / bound for name, bound in budget.bounds.items())
 
 
 def spread(networks: Sequence[ScaledNetwork], count: int) -> list[ScaledNetwork]:

@@ -38,13 +38,17 @@ class RayCluster:
         self.slots = max(1, gpus or int(resources.get("CPU", 1)))
         # Ray must not start a call again by itself: the search counts deaths.
         options = {"num_gpus": 1, "num_cpus": 1} if gpus else {"num_cpus": 1}
-        self._call = ray.remote(max_retries=0, **options)(local.run)
+        self._call = ray.remote(max_retries=0, **options)(_run)
         self._running: dict[Any, Hashable] = {}
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
+        for reference in self._running:
+            self._ray.cancel(reference)  # as Ctrl-C would
+        if self._running:
+            self._ray.wait(list(self._running), num_returns=len(self._running), timeout=local.GRACE_SECONDS)
         for reference in self._running:
             self._ray.cancel(reference, force=True)
         self._ray.shutdown()
@@ -68,3 +72,15 @@ class RayCluster:
             reason = str(lost).strip().partition("\n")[0]
             return Outcome(key, error=f"its process or machine was lost ({reason})", died=True)
         return Outcome(key, value, error, died)
+
+
+def _run(call: bytes) -> tuple[Any, str | None, bool]:
+    """`local.run` on the one core that a task has: else TensorFlow makes a thread for each core of the machine."""
+    import tensorflow as tf
+
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError:  # this process has run a call before
+        pass
+    return local.run(call)

@@ -19,7 +19,8 @@ class Outcome:
         key: of the call.
         value: what the function returned.
         error: why it returned nothing; None if it did.
-        died: whether the process or machine was lost, rather than an exception raised: another attempt may succeed.
+        died: whether another attempt may succeed: the process or machine was lost, or an exception raised that is no
+            mistake of the user's.
     """
 
     key: Hashable
@@ -47,14 +48,20 @@ class Executor(Protocol):
         """Stops what still runs. Trainings save their state first."""
 
 
-def collect(executor: Executor, count: int) -> dict[Hashable, Any]:
+def collect(executor: Executor, count: int, check: Callable[[], None] = lambda: None) -> dict[Hashable, Any]:
     """The values of `count` calls, by key.
+
+    Args:
+        executor: that has no other calls under way.
+        count: how many to wait for.
+        check: called now and then while waiting; may raise.
 
     Raises:
         UserError: one of them failed.
     """
     values: dict[Hashable, Any] = {}
     while len(values) < count:
+        check()
         for outcome in executor.wait(1.0):
             if outcome.error is not None:
                 raise UserError(f"a measurement failed: {outcome.error}")

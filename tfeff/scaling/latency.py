@@ -1,12 +1,16 @@
 """Measured latency as a cost: some networks are timed, the others follow by a fit."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import optimize
 
+from tfeff.scaling import work
 from tfeff.scaling.baseline import Baseline, ScaledNetwork, memory
+from tfeff.scaling.executor import Executor, collect
+from tfeff.scaling.store import Store
 from tfeff.scaling.sweeps import single
 
 REACH = (1.5, 2.0, 3.0)
@@ -14,8 +18,44 @@ REACH = (1.5, 2.0, 3.0)
 
 
 @dataclass(frozen=True)
+class Latency:
+    """What the prediction of one image takes.
+
+    Attributes:
+        seconds: of the network.
+        relative: to the baseline's, timed in turn with it.
+    """
+
+    seconds: float
+    relative: float
+
+
+class Clock:
+    """Times networks, one after the other so that none slows another down, and each once a search.
+
+    Args:
+        store: keeps what was measured.
+        executor: where.
+    """
+
+    def __init__(self, store: Store, executor: Executor) -> None:
+        self._store, self._executor = store, executor
+
+    def __call__(self, baseline: Baseline, network: ScaledNetwork, check: Callable[[], None] = lambda: None) -> Latency:
+        """The latency of a network; `check` is called now and then, and may raise."""
+        fact = f"latency {network.id}"
+        kept = self._store.fact(fact)
+        if kept is None:
+            sections = network.model, baseline.start.model
+            self._executor.submit(fact, work.latency, *sections, baseline.num_classes, baseline.channels)
+            kept = json.dumps(collect(self._executor, 1, check)[fact])
+            self._store.write_fact(fact, kept)
+        return Latency(*json.loads(kept))
+
+
+@dataclass(frozen=True)
 class LatencyModel:
-    """Seconds = a + b · multiply-adds + c · blocks + d · bytes of activations, no term below 0.
+    """Ratio = a + b · multiply-adds + c · blocks + d · bytes of activations, no term below 0.
 
     So it never falls as a network grows, which the enumeration of candidates relies on.
     """
@@ -24,20 +64,16 @@ class LatencyModel:
 
     @classmethod
     def fit(cls, measured: Sequence[tuple[ScaledNetwork, float]]) -> "LatencyModel":
-        """Non-negative least squares of relative errors over timed networks."""
+        """Non-negative least squares of relative errors over timed networks and their ratios to the baseline."""
         rows = np.array([_features(network) for network, _ in measured])
-        seconds = np.array([value for _, value in measured])
+        ratios = np.array([value for _, value in measured])
         scale = rows.max(axis=0)
-        terms, _ = optimize.nnls(rows / scale / seconds[:, None], np.ones(len(seconds)))
+        terms, _ = optimize.nnls(rows / scale / ratios[:, None], np.ones(len(ratios)))
         return cls(tuple((terms / scale).tolist()))
 
-    def seconds(self, network: ScaledNetwork) -> float:
-        """Of the prediction of one image."""
+    def relative(self, network: ScaledNetwork) -> float:
+        """Latency over the baseline's."""
         return float(np.dot(_features(network), self.terms))
-
-    def errors(self, measured: Sequence[tuple[ScaledNetwork, float]]) -> list[float]:
-        """Relative error of each timed network."""
-        return [self.seconds(network) / seconds - 1 for network, seconds in measured]
 
 
 def samples(baseline: Baseline) -> list[ScaledNetwork]:

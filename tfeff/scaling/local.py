@@ -1,5 +1,6 @@
 """Trials in processes of this machine."""
 
+import math
 import multiprocessing
 import os
 import pickle
@@ -19,8 +20,8 @@ from tfeff.scaling.executor import DISK_FULL, Function, Outcome
 
 BYTES_A_PROCESS = 1_500_000_000
 """Of a process that trains a small network: TensorFlow, its graph, some thousand images."""
-BUSY_SECONDS = 10.0
-"""Before a call ends for which another process held the workdir."""
+BUSY_SECONDS, BUSY_PAUSE = 120.0, 1.0
+"""How long a call waits for a workdir that another process holds, and between two looks at it."""
 GRACE_SECONDS = 30.0
 """That a process gets to save its state when it is asked to stop."""
 
@@ -37,9 +38,7 @@ class LocalProcesses:
     """
 
     def __init__(self, processes: int | None, log: Path) -> None:
-        cores = (
-            sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
-        )
+        cores = _cores()
         gpus = _gpus()
         if processes is None:
             processes = len(gpus) or max(1, min(len(cores), _free_memory() // BYTES_A_PROCESS))
@@ -149,9 +148,8 @@ def run(call: bytes) -> tuple[Any, str | None, bool]:
     """(value, error, whether another attempt may succeed) of a pickled call."""
     try:
         function, arguments = pickle.loads(call)
-        return function(*arguments), None, False
-    except BusyError as error:  # a process of a search that was killed has not ended yet
-        time.sleep(BUSY_SECONDS)
+        return _patiently(function, arguments), None, False
+    except BusyError as error:
         return None, str(error), True
     except UserError as error:
         return None, str(error), False
@@ -162,6 +160,21 @@ def run(call: bytes) -> tuple[Any, str | None, bool]:
             return None, DISK_FULL, False
         traceback.print_exc(file=sys.stderr)
         return None, f"{type(error).__name__}: {str(error).partition(chr(10))[0]}", True  # it may pass
+
+
+def _patiently(function: Function, arguments: Sequence[Any]) -> Any:
+    """The call's value; where another process holds what it needs, after that one has let go.
+
+    A search that was killed, or a machine that was lost, may leave a training that has not ended yet.
+    """
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            return function(*arguments)
+        except BusyError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(BUSY_PAUSE)
 
 
 def _die_with_parent() -> None:
@@ -179,10 +192,29 @@ def _gpus() -> list[str]:
     return [str(index) for index in range(len(list(Path("/proc/driver/nvidia/gpus").glob("*"))))]
 
 
+def _cores() -> list[int]:
+    """The cores that this process may keep busy: fewer than it sees where a container has a quota."""
+    if not hasattr(os, "sched_getaffinity"):
+        return list(range(os.cpu_count() or 1))
+    cores = sorted(os.sched_getaffinity(0))
+    quota, _, period = _control("cpu.max").partition(" ")
+    return cores[: math.ceil(int(quota) / int(period))] if quota.isdigit() else cores
+
+
 def _free_memory() -> int:
-    """Bytes that new processes may take."""
+    """Bytes that new processes may take, on the machine and in the container."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
         return sys.maxsize
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    most, used = _control("memory.max"), _control("memory.current")
+    return min(free, int(most) - int(used)) if most.isdigit() and used.isdigit() else free
+
+
+def _control(name: str) -> str:
+    """What a file of this container's control group says; "" where there is none."""
+    try:
+        return (Path("/sys/fs/cgroup") / name).read_text().strip()
+    except OSError:
+        return ""

@@ -76,7 +76,7 @@ class Progress:
             self._left = self._seconds(coming, mine)
             self._total = len(mine) + len(coming)
             self._best = self._leader(mine, plan)
-        note = f"{len(mine)}/{self._total} trials, {running} running{self._best}, {self._time()}"
+        note = f"{len(mine)}/{self._total} trials, {running} running{self._best}{self._time()}"
         if self._bars is not None:
             self._bars.update(self._task, completed=len(mine), total=self._total, note=note)
         elif plan.done or time.monotonic() - self._said > LINE_SECONDS:
@@ -113,4 +113,4 @@ class Progress:
         return f", best so far {self._networks[best].label}: {of.mean:.3f}{interval} after {furthest} epochs"
 
     def _time(self) -> str:
-        return "" if self._left is None else f"{timedelta(seconds=round(self._left))} left"
+        return "" if self._left is None else f", {timedelta(seconds=round(self._left))} left"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tfeff import config
+from tfeff import config, training
 from tfeff.config.family import FILE, Family
 from tfeff.errors import UserError
 from tfeff.scaling import candidates, sweeps, trial, work
@@ -16,7 +16,7 @@ from tfeff.scaling.allocation import Allocation, Full, Halving, Left, Racing, ta
 from tfeff.scaling.baseline import Baseline, ScaledNetwork
 from tfeff.scaling.executor import Executor, collect
 from tfeff.scaling.forecast import Rate, core_seconds
-from tfeff.scaling.latency import LatencyModel, samples
+from tfeff.scaling.latency import Clock, Latency, LatencyModel, samples
 from tfeff.scaling.objective import Objective
 from tfeff.scaling.progress import Progress
 from tfeff.scaling.stage import Trials
@@ -39,6 +39,7 @@ class Study:
         baseline: what is scaled.
         objective: what is maximised.
         examples: training images of one trial, and those that it is measured on.
+        fingerprint: of all images.
         networks: all distinct networks within the budget.
         chosen: those of them that are tried.
     """
@@ -47,6 +48,7 @@ class Study:
     baseline: Baseline
     objective: Objective
     examples: tuple[int, int]
+    fingerprint: str
     networks: Sequence[ScaledNetwork]
     chosen: Sequence[ScaledNetwork]
 
@@ -75,7 +77,7 @@ class Findings:
         family: with its coefficients.
         points: networks of the sweeps.
         plain: the baseline without batch normalisation, where both were trained.
-        latencies: measured seconds of one image's prediction, by network.
+        latencies: measured, by network.
     """
 
     study: Study
@@ -85,28 +87,19 @@ class Findings:
     family: Family
     points: Sequence[Point]
     plain: ScaledNetwork | None
-    latencies: dict[str, float]
+    latencies: dict[str, Latency]
 
 
-def claim(directory: Path, search: config.Search) -> None:
-    """Makes the workdir this search's.
-
-    Raises:
-        UserError: when it is another one's.
-    """
-    Store(directory / STORE, search).close()
-
-
-def prepare(search: config.Search, time_networks: Callable[[Baseline, Sequence[ScaledNetwork]], list[float]]) -> Study:
+def prepare(search: config.Search, clock: Callable[[Baseline, ScaledNetwork], Latency] | None = None) -> Study:
     """Checks the data and the budget, and lists the candidates.
 
     Args:
-        search: the config.
-        time_networks: seconds of one image's prediction by each of some networks; called only under a latency budget.
+        search: the config, `settled`.
+        clock: times networks; only a latency budget needs it.
 
     Raises:
         UserError: for data that is not there or too little for the folds, a network that cannot be, a budget that no
-            network meets.
+            network meets, a batch, an objective or sweeps that would come to nothing.
     """
     base = search.experiment
     source = build.open_source(base, base.data.train_split)
@@ -118,24 +111,13 @@ def prepare(search: config.Search, time_networks: Callable[[Baseline, Sequence[S
     baseline = Baseline(base.model, len(source.class_names), base.data.channels)
     start = baseline.start
     parts = [
-        build.fold(trial.experiment(search, baseline, start, fold=fold, seed=0), source)
+        build.selection(trial.experiment(search, baseline, start, fold=fold, seed=0), source)
         for fold in range(search.folds.count)
     ]
     examples = (
         min(len(part.train) for part in parts if part is not None),
         min(len(part.validation) for part in parts if part is not None),
     )
-    costs = candidates.predicted
-    if search.budget.latency is not None:
-        timed = samples(baseline)
-        model = LatencyModel.fit(list(zip(timed, time_networks(baseline, timed), strict=True)))
-        unit = model.seconds(start)
-
-        def costs(network: ScaledNetwork) -> dict[str, float]:
-            return network.relative | {"latency": model.seconds(network) / unit}
-
-    networks = candidates.within_budget(baseline, search.budget, costs)
-    chosen = candidates.spread(networks, search.budget.candidates)
     if base.training.batch_size > examples[0]:
         raise UserError(
             f"config: folds: {examples[0]} training images a fold are less than one batch of "
@@ -145,14 +127,85 @@ def prepare(search: config.Search, time_networks: Callable[[Baseline, Sequence[S
     target = section.cost_target
     if target is None and section.exponent:
         target = baseline.cost.macs * (search.budget.macs or 1.0)
+    objective = Objective(section.metric, target, section.exponent)
+    objective.value(dict.fromkeys(training.METRICS, 1.0), baseline.cost.macs)
+    networks, chosen = _candidates(baseline, search.budget, clock)
+    _check_sweeps(search, baseline, chosen)
     return Study(
         search=search,
         baseline=baseline,
-        objective=Objective(section.metric, target, section.exponent),
+        objective=objective,
         examples=examples,
+        fingerprint=source.fingerprint,
         networks=networks,
         chosen=chosen,
     )
+
+
+def _candidates(
+    baseline: Baseline, budget: config.Budget, clock: Callable[[Baseline, ScaledNetwork], Latency] | None
+) -> tuple[list[ScaledNetwork], list[ScaledNetwork]]:
+    """All networks within a budget, and those to try."""
+    if budget.latency is None:
+        networks = candidates.within_budget(baseline, budget)
+        return networks, candidates.spread(networks, budget.candidates)
+    assert clock is not None
+    model = LatencyModel.fit([(network, clock(baseline, network).relative) for network in samples(baseline)])
+
+    def timed(network: ScaledNetwork, relative: float) -> ScaledNetwork:
+        return dataclasses.replace(network, relative=network.relative | {"latency": relative})
+
+    networks = [
+        timed(network, model.relative(network))
+        for network in candidates.within_budget(
+            baseline, budget, lambda network: network.relative | {"latency": model.relative(network)}
+        )
+    ]
+    # The fit says where to look; what counts is what each of those chosen takes.
+    pool = {network.id: network for network in networks}
+    known: set[str] = set()
+    while pool:
+        chosen = candidates.spread(list(pool.values()), budget.candidates)
+        for network in chosen:
+            if network.id not in known:
+                known.add(network.id)
+                pool[network.id] = timed(network, clock(baseline, network).relative)
+                if not candidates.keeps(pool[network.id], budget):
+                    del pool[network.id]
+        if all(network.id in pool for network in chosen):
+            networks = [pool.get(network.id, network) for network in networks if network.id in pool]
+            return networks, [pool[network.id] for network in chosen]
+    raise UserError(
+        f"config: budget.latency: none of the {len(known)} networks that a fit over timed ones puts within "
+        f"{budget.tolerance:.1%} of it was so when it was timed itself; raise budget.tolerance, or take a larger "
+        "baseline"
+    )
+
+
+def _check_sweeps(search: config.Search, baseline: Baseline, chosen: Sequence[ScaledNetwork]) -> None:
+    """Looks for what would go wrong once the search is over, whichever candidate wins.
+
+    Raises:
+        UserError: for networks of the sweeps, or batches, that cannot be.
+    """
+    if search.sweeps.batch_norm:
+        try:
+            _ = _without_batch_norm(baseline).start
+        except UserError as error:
+            raise UserError(f"config: sweeps.batch_norm: {error}; leave it off") from None
+    for winner in chosen:
+        for point in sweeps.points(baseline, _family(baseline, winner), search.sweeps):
+            trial.batch_size(search, baseline, point.network)
+
+
+def _family(baseline: Baseline, winner: ScaledNetwork, finding: str = "") -> Family:
+    return Family(
+        baseline=baseline.start.model, alpha=winner.depth, beta=winner.width, gamma=winner.scale, finding=finding
+    )
+
+
+def _without_batch_norm(baseline: Baseline) -> Baseline:
+    return dataclasses.replace(baseline, model=dataclasses.replace(baseline.model, batch_norm=False))
 
 
 @dataclass(frozen=True)
@@ -202,30 +255,27 @@ def forecast(study: Study, executor: Executor) -> Forecast:
     )
 
 
-def time_networks(executor: Executor, baseline: Baseline, networks: Sequence[ScaledNetwork]) -> list[float]:
-    """Seconds of one image's prediction by each network, one after the other, so that none slows another down."""
-    seconds = []
-    for index, network in enumerate(networks):
-        executor.submit(index, work.latency, network.model, baseline.num_classes, baseline.channels)
-        seconds.append(float(collect(executor, 1)[index]))
-    return seconds
-
-
-def run(study: Study, directory: Path, executor: Executor, console: Console) -> Findings:
+def run(study: Study, directory: Path, store: Store, executor: Executor, console: Console) -> Findings:
     """Searches to the end, from where it stands.
 
     Args:
         study: what `prepare` made.
         directory: the workdir, held by this process.
+        store: what has been done so far.
         executor: where trials run.
         console: for progress.
 
     Raises:
-        UserError: for a store of another search, or when no candidate could be trained.
+        UserError: when the images are others than before, or no candidate could be trained.
         Interrupted: after Ctrl-C or SIGTERM; finished trials are kept.
     """
     search, baseline = study.search, study.baseline
-    store = Store(directory / STORE, search)
+    if store.fact("images") not in (None, study.fingerprint):
+        raise UserError(
+            f"{search.experiment.data.source}: its images are not those that the trials in {store.path} were made on; "
+            "put them back, or give another --workdir"
+        )
+    store.write_fact("images", study.fingerprint)
     progress = Progress(console)
     with Interruption() as interruption, progress.shown():
         trials = Trials(search, baseline, directory, store, executor, study.objective, progress, interruption)
@@ -238,46 +288,24 @@ def run(study: Study, directory: Path, executor: Executor, console: Console) -> 
         table = tabulate(trials.results, epochs, [network.id for network in finalists], trials.blocks)
         ranking = rank(
             table,
-            {network.id: float(network.cost.macs) for network in finalists},
+            {network.id: network.relative[search.budget.measure] for network in finalists},
             names={network.id: network.label for network in finalists},
             metric=study.objective.title,
             left=len(plan.left),
         )
         winner = next(network for network in finalists if network.id == ranking.chosen)
-        family = Family(
-            baseline=baseline.start.model,
-            alpha=winner.depth,
-            beta=winner.width,
-            gamma=winner.scale,
-            finding=ranking.sentence,
-        )
+        family = _family(baseline, winner, ranking.sentence)
         write(directory / FILE, family.to_json())
         progress.say(ranking.sentence)
         progress.say(f"wrote {directory / FILE}: α {family.alpha:.3f}, β {family.beta:.3f}, γ {family.gamma:.3f}")
 
         points = sweeps.points(baseline, family, search.sweeps)
         trials.run([point.network for point in points], Full(epochs), "sweeps")
-        plain = _without_batch_norm(study, trials) if search.sweeps.batch_norm else None
-        latencies = _latencies(store, executor, baseline, [winner, *(point.network for point in points)])
-    store.close()
+        plain = None
+        if search.sweeps.batch_norm:
+            plain = _without_batch_norm(baseline).start
+            trials.run([plain], Full(epochs), "without batch normalization")
+        clock = Clock(store, executor)
+        networks = {network.id: network for network in (winner, *(point.network for point in points))}
+        latencies = {id_: clock(baseline, network, trials.check) for id_, network in networks.items()}
     return Findings(study, dict(plan.left), ranking, winner, family, points, plain, latencies)
-
-
-def _without_batch_norm(study: Study, trials: Trials) -> ScaledNetwork:
-    """Trains the baseline without batch normalisation."""
-    baseline = study.baseline
-    model = dataclasses.replace(baseline.model, batch_norm=False)
-    plain = dataclasses.replace(baseline, model=model).start
-    trials.run([plain], Full(study.search.experiment.training.epochs), "without batch normalisation")
-    return plain
-
-
-def _latencies(
-    store: Store, executor: Executor, baseline: Baseline, networks: Sequence[ScaledNetwork]
-) -> dict[str, float]:
-    """Measured seconds of one image's prediction by network; each is timed once a search."""
-    for network in networks:
-        if store.fact(f"latency {network.id}") is None:
-            (seconds,) = time_networks(executor, baseline, [network])
-            store.write_fact(f"latency {network.id}", repr(seconds))
-    return {network.id: float(store.fact(f"latency {network.id}") or "nan") for network in networks}

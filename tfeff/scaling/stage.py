@@ -1,16 +1,18 @@
 """Runs the trials that an allocation asks for, until it asks for no more."""
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tfeff import config
 from tfeff.errors import UserError
 from tfeff.scaling import trial, work
 from tfeff.scaling.allocation import Allocation, Job, Plan
 from tfeff.scaling.baseline import Baseline, ScaledNetwork
-from tfeff.scaling.executor import DISK_FULL, Executor, Outcome, collect
+from tfeff.scaling.executor import DISK_FULL, Executor, Function, Outcome, collect
 from tfeff.scaling.objective import Objective
 from tfeff.scaling.progress import Progress
 from tfeff.scaling.store import Store
@@ -44,7 +46,7 @@ class Trials:
         progress: Progress,
         interruption: Interruption,
     ) -> None:
-        self.search, self.baseline, self.directory = search, baseline, directory
+        self.baseline, self.directory = baseline, directory
         self.store, self.executor, self.objective = store, executor, objective
         self.blocks, self.progress, self.interruption = search.folds.blocks, progress, interruption
         self.networks: dict[str, ScaledNetwork] = {}
@@ -52,7 +54,7 @@ class Trials:
         self.rates: dict[str, float] = {}
         self._running: set[Job | str] = set()
         self._last = ""
-        self._statistics = self._measured_statistics()
+        self.search = self._settled(search)
 
     def run(self, networks: Sequence[ScaledNetwork], allocation: Allocation, stage: str) -> Plan:
         """Trains `networks` as `allocation` shares out the epochs; what the store has is not done again."""
@@ -68,15 +70,21 @@ class Trials:
             plan = allocation.plan(ids, self.blocks, self.results)
             self.progress.show(plan, self.results, running=len(self._running))
             if plan.done:
+                # Those of candidates that left are not needed any more either.
+                for candidate in plan.left:
+                    for block in self.blocks:
+                        self._forget_state(Job(candidate, *block, allocation.epochs))
                 return plan
             # The process that has become free still has the graph of its last network.
             for job in sorted(plan.jobs, key=lambda job: job.candidate != self._last):
                 if len(self._running) < self.executor.slots:
                     self._submit(job)
+            if any(job in self.results for job in plan.jobs):  # some could not start
+                continue
             if not self._running:
                 raise RuntimeError("the allocation waits for trials that it does not ask for")
             outcomes = self.executor.wait(POLL_SECONDS)
-            self.interruption.check("finished trials are kept, running ones save their state")
+            self.check()
             for outcome in outcomes:
                 self._take(outcome)
 
@@ -95,22 +103,35 @@ class Trials:
             fold=job.fold,
             seed=job.seed,
             learning_rate=rate,
-            statistics=self._statistics,
         )
 
-    def _measured_statistics(self) -> tuple[list[float], list[float]] | None:
-        """Mean and deviation of all training images, where the networks are to have them."""
-        data = self.search.experiment.data
-        if data.normalization != "dataset" or data.mean is not None:
-            return None
-        kept = self.store.fact("statistics")
+    def _settled(self, search: config.Search) -> config.Search:
+        """With what all trials share written out: the statistics of all training images, the arithmetic."""
+        data, training = search.experiment.data, search.experiment.training
+        if data.normalization == "dataset" and data.mean is None:
+            mean, std = self._once(f"reading {data.source}", work.statistics_of, search.experiment)
+            data = dataclasses.replace(data, mean=mean, std=std)
+        if training.precision == "auto":
+            start = trial.experiment(search, self.baseline, self.baseline.start, fold=0, seed=0)
+            precision = self._once("timing precision=auto on the baseline", work.precision, start)
+            training = dataclasses.replace(training, precision=precision)
+        return dataclasses.replace(
+            search, experiment=dataclasses.replace(search.experiment, data=data, training=training)
+        )
+
+    def _once(self, what: str, function: Function, experiment: config.Experiment) -> Any:
+        """What a function says of an experiment, asked once a search."""
+        kept = self.store.fact(what)
         if kept is None:
-            self.progress.say(f"reading {data.source}")
-            self.executor.submit("statistics", work.statistics_of, self.search.experiment)
-            kept = json.dumps(collect(self.executor, 1)["statistics"])
-            self.store.write_fact("statistics", kept)
-        mean, std = json.loads(kept)
-        return mean, std
+            self.progress.say(what)
+            self.executor.submit(what, function, experiment)
+            kept = json.dumps(collect(self.executor, 1, self.check)[what])
+            self.store.write_fact(what, kept)
+        return json.loads(kept)
+
+    def check(self) -> None:
+        """Raises Interrupted when the search is asked to stop."""
+        self.interruption.check("finished trials are kept, running ones save their state")
 
     def _submit(self, job: Job) -> None:
         if job in self._running:
@@ -126,7 +147,10 @@ class Trials:
         """Whether the network's learning rate is known; if not, its range test is started."""
         fact = f"learning_rate {job.candidate}"
         if job.candidate not in self.rates:
-            kept = self.store.fact(fact)
+            kept, failed = self.store.fact(fact), self.store.fact(f"failed {fact}")
+            if failed is not None:
+                self._fail(job, failed)
+                return False
             if kept is None:
                 if fact not in self._running:
                     self._running.add(fact)
@@ -151,20 +175,27 @@ class Trials:
             deaths = int(self.store.fact(f"deaths {key}") or 0) + 1
             self.store.write_fact(f"deaths {key}", str(deaths))
             if not outcome.died or deaths >= self.search.trials.attempts:
-                raise UserError(f"{key}: the range test failed ({outcome.error}); set trials.learning_rate otherwise")
+                self.store.write_fact(f"failed {key}", f"its learning-rate range test failed: {outcome.error}")
             return
         if outcome.error is None:
             value = outcome.value
             self.store.finish(key, value["rows"], value["seconds"], value["peak_bytes"])
             self.results[key] = self._value(key, value["rows"])
             if key.epochs >= self.search.experiment.training.epochs:
-                shutil.rmtree(self.place(key) / "checkpoints", ignore_errors=True)
+                self._forget_state(key)
         elif outcome.died and self.store.died(key) < self.search.trials.attempts:
             self.progress.say(f"{self.networks[key.candidate].label}, fold {key.fold}: {outcome.error}; starts again")
         else:
-            self.store.fail(key, outcome.error)
-            self.results[key] = None
-            self.progress.say(f"{self.networks[key.candidate].label}, fold {key.fold}: failed: {outcome.error}")
+            self._fail(key, outcome.error)
+
+    def _fail(self, job: Job, error: str) -> None:
+        self.store.fail(job, error)
+        self.results[job] = None
+        self.progress.say(f"{self.networks[job.candidate].label}, fold {job.fold}: failed: {error}")
+
+    def _forget_state(self, job: Job) -> None:
+        """Removes what a trial that will not go on would go on from."""
+        shutil.rmtree(self.place(job) / "checkpoints", ignore_errors=True)
 
     def _value(self, job: Job, rows: Sequence[Mapping[str, float]]) -> float:
-        return self.objective.value(rows[-1], self.networks[job.candidate].cost.macs)
+        return self.objective.value(trial.outcome(self.search, rows), self.networks[job.candidate].cost.macs)

@@ -9,13 +9,16 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tfeff import config
 from tfeff.errors import UserError
 from tfeff.scaling.allocation import Job
 from tfeff.scaling.baseline import ScaledNetwork, memory
 
+FREE = ("sweeps.", "objective.", "allocation.", "budget.", "trials.attempts", "folds.seeds")
+"""Keys that say which trials there are and what becomes of their results; the trials themselves do not depend on them,
+so that a search may go on with others."""
 _TABLES = """
 create table if not exists facts (name text primary key, value text not null);
 create table if not exists networks (
@@ -41,7 +44,7 @@ class Record:
         deaths: how often its process died.
         error: why it failed.
         seconds: of its process, image reading and compilation included.
-        peak_bytes: most memory that its process took beyond what it held before, or None where the system does not say.
+        peak_bytes: most device memory that it took, or None where that is not counted.
         rows: of metrics.jsonl, one an epoch.
     """
 
@@ -83,8 +86,7 @@ class Store:
             self.write_fact("config", config.to_json(search))
             return
         changed = config.differences(config.from_json(kept, config.Search, where=str(path)), search)
-        # The sweeps come after the search: others may be asked for later.
-        changed = [difference for difference in changed if not difference[0].startswith("sweeps.")]
+        changed = [difference for difference in changed if not difference[0].startswith(FREE)]
         if changed:
             lines = "\n".join(f"  {key}: {old!r} there, {new!r} now" for key, old, new in changed)
             raise UserError(
@@ -92,13 +94,6 @@ class Store:
                 "give another --workdir, or the same values to go on with that search"
             )
         self.write_fact("config", config.to_json(search))
-
-    def search(self) -> config.Search:
-        """The search whose results these are."""
-        kept = self.fact("config")
-        if kept is None:
-            raise UserError(f"{self.path}: holds no search yet")
-        return config.from_json(kept, config.Search, where=str(self.path))
 
     def fact(self, name: str) -> str | None:
         """A text kept under a name."""
@@ -155,10 +150,11 @@ class Store:
         )
 
     def fail(self, job: Job, error: str) -> None:
-        """Keeps why a trial failed for good."""
+        """Keeps why a trial failed for good, or could not even start."""
         self._file.execute(
-            "update trials set state = 'failed', error = ? where network = ? and fold = ? and seed = ? and epochs = ?",
-            (error, *_key(job)),
+            "insert into trials (network, fold, seed, epochs, state, error) values (?, ?, ?, ?, 'failed', ?)"
+            " on conflict do update set state = 'failed', error = excluded.error",
+            (*_key(job), error),
         )
 
     def records(self) -> list[Record]:
@@ -179,6 +175,12 @@ class Store:
     def close(self) -> None:
         """Lets go of the file."""
         self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
 
 def _key(job: Job) -> tuple[str, int, int, int]:

@@ -2,7 +2,8 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tfeff import config
 from tfeff.errors import UserError
@@ -17,7 +18,6 @@ def experiment(
     fold: int,
     seed: int,
     learning_rate: float | None = None,
-    statistics: tuple[Sequence[float], Sequence[float]] | None = None,
 ) -> config.Experiment:
     """What `tfeff.training.train` runs for one trial.
 
@@ -28,8 +28,6 @@ def experiment(
         fold: 0 to folds.count - 1.
         seed: 0 to folds.seeds - 1; added to the experiment's seed. The folds are drawn by the experiment's seed alone.
         learning_rate: found by a range test; None: as `trials.learning_rate` says.
-        statistics: per-channel mean and deviation of all training images, so that all folds have one preprocessing;
-            None: as the experiment says.
     """
     base, folds = search.experiment, search.folds
     size = batch_size(search, baseline, network)
@@ -46,9 +44,6 @@ def experiment(
         test_split=None,
         seed=base.seed if base.data.seed is None else base.data.seed,
     )
-    if statistics is not None:
-        mean, std = (tuple(values) for values in statistics)
-        data = dataclasses.replace(data, mean=mean, std=std)
     return dataclasses.replace(
         base,
         seed=base.seed + seed,
@@ -57,6 +52,14 @@ def experiment(
         optimizer=dataclasses.replace(base.optimizer, learning_rate=learning_rate),
         training=dataclasses.replace(base.training, batch_size=size),
     )
+
+
+def outcome(search: config.Search, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Of a trial's rows the one that counts: the last, or that of the weights which the training keeps."""
+    training = search.experiment.training
+    if training.keep == "best" or training.early_stopping_epochs is not None:
+        return min((row for row in rows if "validation_loss" in row), key=lambda row: float(row["validation_loss"]))
+    return rows[-1]
 
 
 def batch_size(search: config.Search, baseline: Baseline, network: ScaledNetwork) -> int:

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ from tfeff import config, training
 from tfeff.data.statistics import channel_statistics
 from tfeff.training import build
 from tfeff.training.assembly import Workshop
+from tfeff.training.interruption import Interruption
+from tfeff.training.precision import measured
 from tfeff.training.progress import Reporter
 from tfeff.training.tensorboard import Board
 
 TIMED_STEPS = 12
-LATENCY_ROUNDS = 30
+WARM_UP_ROUNDS, LATENCY_ROUNDS = 3, 30
 
 
 def train(experiment: config.Experiment, directory: str, until_epoch: int, board: str) -> dict[str, Any]:
@@ -32,7 +35,8 @@ def train(experiment: config.Experiment, directory: str, until_epoch: int, board
         board: directory of the event files that a training writes which reaches its last epoch.
 
     Returns:
-        `rows`, a mapping an epoch; `seconds`; `peak_bytes`, what the process took beyond what it held before, or None.
+        `rows`, a mapping an epoch; `seconds`; `peak_bytes`, the most that TensorFlow's allocator held on the device
+        beyond what it held before, or None where it does not say.
     """
     began = time.perf_counter()
     images = stores(experiment)
@@ -46,7 +50,7 @@ def train(experiment: config.Experiment, directory: str, until_epoch: int, board
         reporter=Reporter(quiet=True),
         tensorboard=False,
     )
-    peak = _peak()
+    peak = _device_memory("peak")
     rows = workdir.rows()
     if rows and workdir.final.is_file():
         events = Board(Path(board))
@@ -75,6 +79,13 @@ def range_test(experiment: config.Experiment) -> float:
     return training.range_test(experiment, images)
 
 
+def precision(experiment: config.Experiment) -> str:
+    """What `precision=auto` comes to here."""
+    images = build.dataset(experiment, stores(experiment))
+    keras.backend.clear_session()
+    return measured(experiment, images.record(), Reporter(quiet=True), Interruption())
+
+
 def calibrate(experiment: config.Experiment) -> dict[str, float]:
     """What a training costs here.
 
@@ -98,22 +109,36 @@ def calibrate(experiment: config.Experiment) -> dict[str, float]:
     return {"start": start, "image": (time.perf_counter() - began) / TIMED_STEPS / pipeline.batch_size}
 
 
-def latency(section: config.Model, num_classes: int, channels: int) -> float:
-    """Median seconds that the prediction of one image takes, in a compiled graph, on the cores of this process."""
+def latency(section: config.Model, start: config.Model, num_classes: int, channels: int) -> tuple[float, float]:
+    """Seconds that the prediction of one image takes, in a compiled graph on the cores of this process.
+
+    The network and the baseline are timed in turn, so that what else the machine does slows both.
+
+    Returns:
+        Median seconds of the network `section`, and the median of its ratios to `start`.
+    """
     keras.backend.clear_session()
+    predictions = [_prediction(network, num_classes, channels) for network in (section, start)]
+    rounds = []
+    for done in range(WARM_UP_ROUNDS + LATENCY_ROUNDS):
+        seconds = []
+        for prediction in predictions:
+            began = time.perf_counter()
+            prediction()
+            seconds.append(time.perf_counter() - began)
+        if done >= WARM_UP_ROUNDS:
+            rounds.append(seconds)
+    return statistics.median(own for own, _ in rounds), statistics.median(own / other for own, other in rounds)
+
+
+def _prediction(section: config.Model, num_classes: int, channels: int) -> Callable[[], object]:
+    """Predicts one image with a network, to the end."""
     settings = config.Experiment(model=section, data=config.Data(channels=channels))
     model = build.model(settings, {"mean": [], "std": [], "class_names": [str(index) for index in range(num_classes)]})
     forward = tf.function(lambda images: model(images, training=False), jit_compile=False)
     shape = (1, model.resolution, model.resolution, channels)
     image = tf.constant(np.random.default_rng(0).uniform(0, 255, shape), tf.float32)
-    for _ in range(3):
-        np.asarray(forward(image))
-    seconds = []
-    for _ in range(LATENCY_ROUNDS):
-        began = time.perf_counter()
-        np.asarray(forward(image))
-        seconds.append(time.perf_counter() - began)
-    return statistics.median(seconds)
+    return lambda: np.asarray(forward(image))
 
 
 @functools.cache
@@ -144,21 +169,21 @@ def stores(experiment: config.Experiment) -> build.Stores:
 
 
 def _reset_peak() -> int | None:
-    """Starts the record of this process' peak memory anew; bytes that it holds now."""
+    """Starts the record of the device's peak memory anew; bytes that it holds now."""
     try:
-        Path("/proc/self/clear_refs").write_text("5")
-        return _status("VmRSS")
-    except OSError:
+        tf.config.experimental.reset_memory_stats(_device())
+    except ValueError:
+        return None
+    return _device_memory("current")
+
+
+def _device_memory(key: str) -> int | None:
+    """What TensorFlow's allocator says: bytes held now (`current`) or at most (`peak`); not all allocators count."""
+    try:
+        return int(tf.config.experimental.get_memory_info(_device())[key])
+    except ValueError:
         return None
 
 
-def _peak() -> int | None:
-    try:
-        return _status("VmHWM")
-    except OSError:
-        return None
-
-
-def _status(key: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))
+def _device() -> str:
+    return "GPU:0" if tf.config.list_logical_devices("GPU") else "CPU:0"

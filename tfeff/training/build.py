@@ -141,7 +141,7 @@ def dataset(settings: config.Experiment, stores: Stores) -> Dataset:
         UserError: for folds or subsets that cannot be drawn, or that lack a class.
         ValueError: for stores that were read under other settings.
     """
-    data, seed = settings.data, data_seed(settings)
+    data = settings.data
     wanted = _reading(settings, stores.train.source)
     odd = [
         f"{key}: {stores.settings[key]!r} there, {wanted[key]!r} now"
@@ -150,24 +150,18 @@ def dataset(settings: config.Experiment, stores: Stores) -> Dataset:
     ]
     if odd:
         raise ValueError(f"the stores were read under other settings ({'; '.join(odd)}); read them anew")
+    part = selection(settings, stores.train.source)
     train, validation = stores.train, stores.validation
-    names = train.source.class_names
-    if data.train_examples is not None:
-        labels = train.source.labels
-        drawn = splits.subset(labels, data.train_examples, seed)
-        what = f"config: data.train_examples: the subset of {train.source.name}"
-        splits.require_every_class(labels, drawn, what, "draw more", names)
-        train = train.take(drawn)
-    part = fold(settings, train.source)
     if part is not None:
-        train, validation = train.take(part.train), train.take(part.validation)
+        train = stores.train.take(part.train)
+        validation = stores.train.take(part.validation) if len(part.validation) else stores.validation
     mean, std = data.mean or (), data.std or ()
     if data.mean is None and data.normalization == "dataset":
         mean, std = (tuple(map(float, values)) for values in channel_statistics(train))
     return Dataset(
         train=train,
         validation=validation,
-        class_names=names,
+        class_names=train.source.class_names,
         image_size=train.image_size,
         mean=mean,
         std=std,
@@ -175,9 +169,27 @@ def dataset(settings: config.Experiment, stores: Stores) -> Dataset:
     )
 
 
-def fold(settings: config.Experiment, source: Source) -> splits.Fold | None:
-    """Which of a source's images to train on and which to validate on; None: all of them train."""
-    data, labels, names, seed = settings.data, source.labels, source.class_names, data_seed(settings)
+def selection(settings: config.Experiment, source: Source) -> splits.Fold | None:
+    """Which of a source's images to train on, and which of them to validate on, if any; None: all of them train.
+
+    Raises:
+        UserError: for folds or subsets that cannot be drawn, or that lack a class.
+    """
+    wanted, labels = settings.data.train_examples, source.labels
+    if wanted is None:
+        return _fold(settings, source, labels)
+    drawn = splits.subset(labels, wanted, data_seed(settings))
+    what = f"config: data.train_examples: the subset of {source.name}"
+    splits.require_every_class(labels, drawn, what, "draw more", source.class_names)
+    part = _fold(settings, source, labels[drawn])
+    if part is None:
+        return splits.Fold(train=drawn, validation=drawn[:0])
+    return splits.Fold(train=drawn[part.train], validation=drawn[part.validation])
+
+
+def _fold(settings: config.Experiment, source: Source, labels: np.ndarray) -> splits.Fold | None:
+    """Which of the images of these labels to train on and which to validate on; None: all of them train."""
+    data, names, seed = settings.data, source.class_names, data_seed(settings)
     if data.folds is not None:
         key = "data.folds" if data.fold_examples is None else "data.fold_examples"
         try:

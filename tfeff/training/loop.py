@@ -100,7 +100,7 @@ def train(
             reporter.say(f"left out {len(dataset.skipped)} corrupt images, the first {dataset.skipped[0]}")
         if saved is None:
             record = dataset.record()
-            policy = _precision(settings, record, reporter, interruption)
+            policy = precision.measured(settings, record, reporter, interruption)
         else:
             record = workdir.dataset()
             policy = saved[2]["precision"]
@@ -164,6 +164,13 @@ def train(
         finally:
             run.close()
     return workdir
+
+
+METRICS = (
+    *("epoch", "step", "train_loss", "train_accuracy", "learning_rate", "images_per_second", "input_wait", "seconds"),
+    *("validation_loss", "validation_accuracy"),
+)
+"""The columns of metrics.jsonl; the last two in the epochs that are validated."""
 
 
 @dataclass(kw_only=True)
@@ -372,32 +379,3 @@ def _reached(until_epoch: int, settings: config.Experiment, workdir: Workdir, ke
     # A run that is over, but was killed before its end, still has its final weights to write.
     over = stopping.exhausted or until_epoch >= settings.training.epochs
     return not over and workdir.epochs(kept["step"]) >= until_epoch
-
-
-def _precision(
-    settings: config.Experiment, record: dict[str, Any], reporter: Reporter, interruption: Interruption
-) -> str:
-    """The dtype policy of a run that starts afresh."""
-    training = settings.training
-    strategy = tf.distribute.get_strategy()
-
-    def make_step() -> Any:
-        reporter.say(f"precision=auto: timing steps in {keras.mixed_precision.dtype_policy().name}")
-        model = build.model(settings, record)
-        step = build.step(settings, model, strategy, build.optimizer(settings, model, 1))
-        shape = (training.batch_size, model.resolution, model.resolution, settings.data.channels)
-        batch = {
-            "image": tf.random.uniform(shape, 0, 255),
-            "label": tf.one_hot(tf.zeros(training.batch_size, tf.int32), len(record["class_names"])),
-            "weight": tf.ones(training.batch_size),
-        }
-
-        def run() -> None:
-            interruption.check("nothing is lost")
-            step.train(batch, step=0, learning_rate=0.0).numpy()
-
-        return run
-
-    # Workers that measured each for itself could come to different results.
-    may_measure = not training.deterministic and distribution.worker_count() == 1
-    return precision.choose(training.precision, may_measure=may_measure, make_step=make_step)

@@ -8,6 +8,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfeff import config
+from tfeff.training import build, distribution
+from tfeff.training.interruption import Interruption
+from tfeff.training.progress import Reporter
+
 CALIBRATION_STEPS = 7
 """Timed pairs of steps, one of each kind in turn."""
 LEAST_GAIN = 1.05
@@ -39,6 +44,42 @@ def choose(requested: str, *, may_measure: bool, make_step: Callable[[], Callabl
     if candidate == "float32" or not may_measure:
         return candidate
     return faster("float32", candidate, make_step)
+
+
+def measured(
+    settings: config.Experiment, record: dict[str, Any], reporter: Reporter, interruption: Interruption
+) -> str:
+    """The dtype policy of a run that starts afresh.
+
+    Args:
+        settings: the experiment.
+        record: the workdir's `dataset.json`.
+        reporter: told of each timing.
+        interruption: looked at between steps.
+    """
+    training = settings.training
+    strategy = tf.distribute.get_strategy()
+
+    def make_step() -> Any:
+        reporter.say(f"precision=auto: timing steps in {keras.mixed_precision.dtype_policy().name}")
+        model = build.model(settings, record)
+        step = build.step(settings, model, strategy, build.optimizer(settings, model, 1))
+        shape = (training.batch_size, model.resolution, model.resolution, settings.data.channels)
+        batch = {
+            "image": tf.random.uniform(shape, 0, 255),
+            "label": tf.one_hot(tf.zeros(training.batch_size, tf.int32), len(record["class_names"])),
+            "weight": tf.ones(training.batch_size),
+        }
+
+        def run() -> None:
+            interruption.check("nothing is lost")
+            step.train(batch, step=0, learning_rate=0.0).numpy()
+
+        return run
+
+    # Workers that measured each for itself could come to different results.
+    may_measure = not training.deterministic and distribution.worker_count() == 1
+    return choose(training.precision, may_measure=may_measure, make_step=make_step)
 
 
 def faster(first: str, second: str, make_step: Callable[[], Callable[[], None]]) -> str:
