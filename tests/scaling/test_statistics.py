@@ -8,7 +8,6 @@ import pytest
 from scipy import stats
 
 from tfeff.errors import UserError
-from tfeff.scaling import statistics
 from tfeff.scaling.statistics import dunnett_quantile, paired, pooled, rank, summary
 
 RNG = np.random.default_rng

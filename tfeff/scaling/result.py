@@ -89,15 +89,17 @@ class Result:
         )
         return [
             {
-                **described(self.study, network),
+                **_coefficients(network),
                 "mean": row["mean"],
-                "deviation": row["deviation"],
-                "standard error": row["standard_error"],
                 "95 % from": row["low"],
                 "to": row["high"],
+                "deviation": row["deviation"],
+                "standard error": row["standard_error"],
                 "trials": row["trials"],
                 "epochs": row["epochs"],
-                "standing": row["standing"] if row["reason"] is None else f"{row['standing']}: {row['reason']}",
+                "standing": row["standing"],
+                **described(self.study, network),
+                "why it left": row["reason"] or "",
             }
             for network, row in rows
         ]
@@ -226,8 +228,10 @@ class Result:
         ]
 
     def _seconds(self, network: ScaledNetwork) -> float | None:
-        latency = self.findings.latencies.get(network.id)
-        return None if latency is None else latency.seconds
+        """Of one image's prediction: the ratio to the baseline is what a busy machine disturbs least."""
+        latencies = self.findings.latencies
+        unit, own = (latencies.get(id_) for id_ in (self.study.baseline.start.id, network.id))
+        return None if unit is None or own is None else unit.seconds * own.relative
 
     def numbers(self) -> dict[str, Any]:
         """Everything as numbers."""
@@ -254,9 +258,7 @@ class Result:
 def described(study: Study, network: ScaledNetwork) -> dict[str, Any]:
     """A candidate before anything trains."""
     return {
-        "α": network.depth,
-        "β": network.width,
-        "γ": network.scale,
+        **_coefficients(network),
         "α·β²·γ²": network.nominal,
         **{f"real {name}": ratio for name, ratio in network.relative.items()},
         "blocks": "-".join(map(str, network.blocks)),
@@ -264,6 +266,10 @@ def described(study: Study, network: ScaledNetwork) -> dict[str, Any]:
         "pixels": str(network.resolution),
         "batch": trial.batch_size(study.search, study.baseline, network),
     }
+
+
+def _coefficients(network: ScaledNetwork) -> dict[str, Any]:
+    return {"α": network.depth, "β": network.width, "γ": network.scale}
 
 
 def _interval(values: Sequence[float]) -> dict[str, Any]:

@@ -1,0 +1,112 @@
+"""Rows of a search's findings against SciPy's statistics, from trials with made-up accuracies."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from tfeff import config
+from tfeff.scaling import search as scaling
+from tfeff.scaling.allocation import Job, Left
+from tfeff.scaling.latency import Latency
+from tfeff.scaling.result import Result
+from tfeff.scaling.statistics import rank
+from tfeff.scaling.store import Record
+from tfeff.scaling.sweeps import points
+
+SEARCH = config.Search(
+    experiment=config.Experiment(
+        model=config.Model(name="resnet", width=4, stage_blocks=(1, 1, 1, 1), resolution=8),
+        data=config.Data(source="embedded:digits", channels=1),
+        training=config.Training(epochs=4, batch_size=64),
+    ),
+    budget=config.Budget(macs=2.0, tolerance=0.2, candidates=4),
+    folds=config.Folds(count=3, examples=200, seeds=2),
+    sweeps=config.Sweeps(phis=(2.0,)),
+)
+FOLDS, SEEDS = range(3), range(2)
+
+
+@pytest.fixture(scope="module")
+def findings():
+    study = scaling.prepare(SEARCH)
+    *stayed, left = study.chosen
+    rng = np.random.default_rng(0)
+    family = scaling.Family(baseline=study.baseline.start.model, alpha=1.2, beta=1.1, gamma=1.25)
+    swept = points(study.baseline, family, SEARCH.sweeps)
+    accuracy = {}
+    for network in {n.id: n for n in (*stayed, *(point.network for point in swept))}.values():
+        for fold in FOLDS:
+            for seed in SEEDS:
+                accuracy[Job(network.id, fold, seed, 4)] = rng.normal(0.6 + 0.01 * network.relative["macs"], 0.02)
+    for fold in FOLDS:
+        for seed in SEEDS:
+            accuracy[Job(left.id, fold, seed, 2)] = 0.3
+    records = [
+        Record(job, "done", 0, None, 10.0, 5_000_000 + job.fold, [{"epoch": job.epochs, "validation_accuracy": value}])
+        for job, value in accuracy.items()
+    ]
+    table = {network.id: _folds(accuracy, network.id, 4) for network in stayed}
+    ranking = rank(
+        {name: {(fold, 0): row[fold] for fold in FOLDS} for name, row in table.items()}, dict.fromkeys(table, 1.0)
+    )
+    found = scaling.Findings(
+        study=study,
+        left={left.id: Left("slow", 2, 6)},
+        ranking=ranking,
+        winner=next(network for network in stayed if network.id == ranking.chosen),
+        family=family,
+        points=swept,
+        plain=None,
+        latencies={point.network.id: Latency(9.0, 1 + index) for index, point in enumerate(swept)},
+    )
+    return Result(found, records), accuracy, left
+
+
+def _folds(accuracy, name, epochs):
+    """Of each fold the mean of its seeds."""
+    return [np.mean([accuracy[Job(name, fold, seed, epochs)] for seed in SEEDS]) for fold in FOLDS]
+
+
+def test_means_and_intervals_of_candidates_are_students_over_folds(findings):
+    result, accuracy, left = findings
+    for network, row in zip(result.study.chosen, result.candidates, strict=True):
+        values = _folds(accuracy, network.id, 2 if network.id == left.id else 4)
+        assert row["mean"] == pytest.approx(np.mean(values))
+        if network.id == left.id:
+            assert (row["standing"], row["reason"], row["epochs"]) == ("left", "slow", 12)
+            continue
+        assert row["standard_error"] == pytest.approx(stats.sem(values))
+        expected = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
+        assert (row["low"], row["high"]) == pytest.approx(expected)
+        assert (row["epochs"], row["trials"]) == (24, 6)
+
+
+def test_sweeps_are_compared_by_the_paired_t_interval(findings):
+    result, accuracy, _ = findings
+    compound = next(point for point in result.findings.points if point.method == "compound")
+    others = {point.method: point.network.id for point in result.findings.points}
+    assert [row["against"] for row in result.comparisons] == ["depth alone", "width alone", "resolution alone"]
+    for row in result.comparisons:
+        other = others[row["against"].removesuffix(" alone")]
+        test = stats.ttest_rel(_folds(accuracy, compound.network.id, 4), _folds(accuracy, other, 4))
+        low, high = test.confidence_interval(0.95)
+        assert (row["95 % from"], row["to"]) == pytest.approx((low, high))
+        verdict = "compound is better" if low > 0 else "compound is worse" if high < 0 else "not separable"
+        assert row["verdict"] == verdict
+
+
+def test_the_family_has_the_baseline_and_the_member_that_was_found_whatever_is_swept(findings):
+    result, *_ = findings
+    assert [row["φ"] for row in result.family] == ["0", "1", "2"]
+    # Latencies are ratios in units of the baseline's.
+    index = [point.method for point in result.findings.points].index("compound")
+    assert result.family[2]["latency, ms"] == pytest.approx(9000.0 * (1 + index))
+    assert result.family[1]["latency, ms"] is None
+
+
+def test_predicted_memory_stands_beside_the_least_that_was_measured(findings):
+    result, *_ = findings
+    row = result.memory[0]
+    network = result.study.chosen[0]
+    assert row["predicted, MB"] == pytest.approx(network.cost.training_peak_bytes * row["batch"] / 1e6)
+    assert row["measured, MB"] == pytest.approx(5.0)
