@@ -147,19 +147,21 @@ def _figures(result: Result) -> dict[str, tuple[Any, str]]:
             sweep_figure(points, method, metric=title, unit=unit),
             f"Scaling by {method if method == 'compound' else f'{method} alone'}: {title} against multiply-adds.",
         )
-    found["methods"] = (
-        methods_figure(points, metric=title, unit=unit),
-        "All ways of scaling on the same axes.",
-    )
+    if points:
+        found["methods"] = (
+            methods_figure(points, metric=title, unit=unit),
+            "All ways of scaling on the same axes.",
+        )
     if "compound" in methods and len(methods) > 1:
         found["single_against_compound"] = (
             single_against_compound_figure(points, metric=title, unit=unit),
             "Each single dimension against compound scaling.",
         )
-    found["latency"] = (
-        latency_figure(points, metric=title, unit=unit),
-        "Against the measured time of one image's prediction.",
-    )
+    if points:
+        found["latency"] = (
+            latency_figure(points, metric=title, unit=unit),
+            "Against the measured time of one image's prediction.",
+        )
     if result.findings.plain is not None:
         runs = {
             "with batch normalization": result.losses(study.baseline.start),
@@ -188,85 +190,84 @@ def _member_command(result: Result, directory: Path) -> str:
 
 def _page(result: Result, directory: Path, command: str, captions: Mapping[str, str]) -> str:
     """The report."""
-    findings, folds, search = result.findings, result.search.folds, result.search
-    family = findings.family
-    study, (title, _) = result.study, _metric(result)
+    study, search = result.study, result.search
 
     def drawn(*names: str) -> list[html.Figure]:
         return [
             html.Figure(directory / "figures" / f"{name}.svg", captions[name]) for name in names if name in captions
         ]
 
-    kind = "independent subsets" if folds.kind == "independent" else "folds of classic cross-validation"
-    setting = (
-        f"{len(study.chosen)} of {len(study.networks)} distinct networks that cost "
-        f"{' and '.join(f'{bound:g} times the {name}' for name, bound in search.budget.bounds.items())} of the "
-        f"baseline (to within {search.budget.tolerance:.1%}) were tried on {folds.count} {kind} of "
-        f"{search.experiment.data.source}, {study.examples[0]:,} training and {study.examples[1]:,} "
-        f"validation images each, {folds.seeds} seed{'s' * (folds.seeds != 1)} a fold, for at most {result.epochs} "
-        f'epochs under {search.allocation.name} allocation; batch size by the rule "{search.trials.batch_size}", '
-        f'learning rate by "{search.trials.learning_rate}". All candidates met the same folds. The trials took '
-        f"{result.seconds / 3600:.2f} process-hours."
-    )
-    sections = [
-        html.Section(
-            "The coefficients",
-            [
-                html.Paragraph(
-                    f"Depth α = {family.alpha:.3f}, width β = {family.beta:.3f}, resolution γ = {family.gamma:.3f};"
-                    f" α·β²·γ² = {findings.winner.nominal:.3f}, real multiply-adds "
-                    f"{findings.winner.relative['macs']:.3f} times the baseline's. {findings.ranking.sentence}"
-                ),
-                html.Paragraph(setting),
-                *drawn("landscape"),
-                html.Table(result.ranking, f"The candidates by {study.objective.title}."),
-            ],
+    coefficients = [
+        html.Paragraph(_found(result)),
+        html.Paragraph(_setting(result)),
+        *drawn("landscape"),
+        html.Table(result.ranking, f"The candidates by {study.objective.title}."),
+    ]
+    worth = [
+        html.Paragraph(
+            "Compound members against networks scaled in one dimension alone to the same multiply-adds; differences are "
+            "paired over the folds, with the pair's own t interval and without adjustment for their number. The compound "
+            "member of φ = 1 was picked by these very trials, which flatters it."
         ),
-        html.Section("The candidates and their epochs", drawn("candidates", "allocation")),
-        html.Section(
-            "What the coefficients are worth",
-            [
-                html.Paragraph(
-                    "Compound members against networks scaled in one dimension alone to the same multiply-adds; "
-                    "differences are paired over the folds, with the pair's own t interval and without "
-                    "adjustment for their number. The compound member of φ = 1 was picked by these very trials, "
-                    "which flatters it."
-                ),
-                html.Table(result.comparisons, f"Differences in {title}."),
-                *drawn("single_against_compound", "methods"),
-                *drawn(*(name for name in captions if name.startswith("sweep_"))),
-                *drawn("latency"),
-            ],
-        ),
-        html.Section(
-            "The family",
-            [
-                html.Table(result.family, "Members by φ; latency is that of one image on one process."),
-                html.Command(_member_command(result, directory)),
-            ],
+        html.Table(result.comparisons, f"Differences in {_metric(result)[0]}."),
+        *drawn(
+            "single_against_compound", "methods", *(name for name in captions if name.startswith("sweep_")), "latency"
         ),
     ]
-    if "batch_normalization" in captions:
-        sections.append(html.Section("Batch normalization", drawn("batch_normalization")))
-    sections.append(
-        html.Section(
-            "Memory",
-            [
-                html.Paragraph(
-                    "Predicted: layer outputs and gradients at the worst moment of a training step, times the "
-                    "batch. Measured: the most that TensorFlow's allocator held on the device during a trial beyond "
-                    "what it held before, the smallest of the network's trials. Fused operations keep less than is "
-                    "predicted; batches that are read ahead, and the working memory of an operation, come on top."
-                ),
-                html.Table(result.memory, "Memory of a training."),
-            ],
-        )
+    family = [
+        html.Table(result.family, "Members by φ; latency is that of one image on one process."),
+        html.Command(_member_command(result, directory)),
+    ]
+    memory = [
+        html.Paragraph(
+            "Predicted: layer outputs and gradients at the worst moment of a training step, times the batch. Measured: the "
+            "most that TensorFlow's allocator held on the device during a trial beyond what it held before, the smallest "
+            "of the network's trials. Fused operations keep less than is predicted; batches that are read ahead, and the "
+            "working memory of an operation, come on top."
+        ),
+        html.Table(result.memory, "Memory of a training."),
+    ]
+    sections = {
+        "The coefficients": coefficients,
+        "The candidates and their epochs": drawn("candidates", "allocation"),
+        "What the coefficients are worth": worth if result.points else [],
+        "The family": family,
+        "Batch normalization": drawn("batch_normalization"),
+        "Memory": memory,
+        "Failed trials": [html.Table(result.failed, "Trials without a result.")] if result.failed else [],
+        "The commands": [html.Command(command), html.Command(config.to_json(search))],
+    }
+    return html.page(
+        f"Compound scaling of {study.baseline.model.name} on {search.experiment.data.source}",
+        [html.Section(title, parts) for title, parts in sections.items() if parts],
+        summary=result.findings.ranking.sentence,
     )
-    if result.failed:
-        sections.append(html.Section("Failed trials", [html.Table(result.failed, "Trials without a result.")]))
-    sections.append(html.Section("The commands", [html.Command(command), html.Command(config.to_json(search))]))
-    heading = f"Compound scaling of {study.baseline.model.name} on {search.experiment.data.source}"
-    return html.page(heading, sections, summary=findings.ranking.sentence)
+
+
+def _found(result: Result) -> str:
+    """The coefficients, in words."""
+    family, winner = result.findings.family, result.findings.winner
+    return (
+        f"Depth α = {family.alpha:.3f}, width β = {family.beta:.3f}, resolution γ = {family.gamma:.3f}; α·β²·γ² = "
+        f"{winner.nominal:.3f}, real multiply-adds {winner.relative['macs']:.3f} times the baseline's. "
+        f"{result.findings.ranking.sentence}"
+    )
+
+
+def _setting(result: Result) -> str:
+    """How they were found, in words."""
+    study, search, folds = result.study, result.search, result.search.folds
+    bounds = " and ".join(f"{bound:g} times the {name}" for name, bound in search.budget.bounds.items())
+    kind = "independent subsets" if folds.kind == "independent" else "folds of classic cross-validation"
+    return (
+        f"{len(study.chosen)} of {len(study.networks)} distinct networks that cost {bounds} of the baseline (to within "
+        f"{search.budget.tolerance:.1%}) were tried on {folds.count} {kind} of {search.experiment.data.source}, "
+        f"{study.examples[0]:,} training and {study.examples[1]:,} validation images each, {folds.seeds} "
+        f"seed{'s' * (folds.seeds != 1)} a fold, for at most {result.epochs} epochs under {search.allocation.name} "
+        f'allocation; batch size by the rule "{search.trials.batch_size}", learning rate by '
+        f'"{search.trials.learning_rate}". All candidates met the same folds. The trials took '
+        f"{result.seconds / 3600:.2f} process-hours."
+    )
 
 
 def _candidates_figure(study: Study) -> Any:

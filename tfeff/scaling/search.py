@@ -300,12 +300,14 @@ def run(study: Study, directory: Path, store: Store, executor: Executor, console
         progress.say(f"wrote {directory / FILE}: α {family.alpha:.3f}, β {family.beta:.3f}, γ {family.gamma:.3f}")
 
         points = sweeps.points(baseline, family, search.sweeps)
-        trials.run([point.network for point in points], Full(epochs), "sweeps")
+        swept = [point.network for point in points]
         plain = None
         if search.sweeps.batch_norm:
             plain = _without_batch_norm(baseline).start
-            trials.run([plain], Full(epochs), "without batch normalization")
+            swept += [baseline.start, plain]
+        if swept:
+            trials.run(swept, Full(epochs), "sweeps")
         clock = Clock(store, executor)
-        networks = {network.id: network for network in (winner, *(point.network for point in points))}
+        networks = {network.id: network for network in (baseline.start, winner, *(point.network for point in points))}
         latencies = {id_: clock(baseline, network, trials.check) for id_, network in networks.items()}
     return Findings(study, dict(plan.left), ranking, winner, family, points, plain, latencies)

@@ -31,9 +31,13 @@ class Point:
 
 
 def points(baseline: Baseline, family: Family, sweeps: config.Sweeps) -> list[Point]:
-    """The baseline, then for each φ the compound member and the networks of one dimension that cost what it costs."""
-    found = [Point("baseline", 0.0, baseline.start)]
-    for phi in sorted({*sweeps.phis, *(nearest_phi(baseline, family, ratio) for ratio in sweeps.ratios)}):
+    """The baseline, then for each φ the compound member and the networks of one dimension that cost what it costs.
+
+    Nothing where no φ is asked for.
+    """
+    phis = sorted({*sweeps.phis, *(nearest_phi(baseline, family, ratio) for ratio in sweeps.ratios)})
+    found = [Point("baseline", 0.0, baseline.start)] if phis else []
+    for phi in phis:
         compound = baseline.network(*family.coefficients(phi))
         for method in sweeps.methods:
             network = compound if method == COMPOUND else single(baseline, method, compound.cost.macs)
