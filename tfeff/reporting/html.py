@@ -146,12 +146,15 @@ class Figure:
         return f'<figure><div class="scroll">{image}</div><figcaption>{escape(self.caption)}</figcaption></figure>'
 
 
+Part = Paragraph | Command | Table | Figure
+
+
 @dataclass(frozen=True)
 class Section:
     """A part of the page with a heading, to which the table of contents leads."""
 
     title: str
-    parts: Sequence[Paragraph | Command | Table | Figure]
+    parts: Sequence[Part]
 
 
 def page(title: str, sections: Sequence[Section], *, summary: str = "") -> str:

@@ -205,9 +205,9 @@ def _page(result: Result, directory: Path, command: str, captions: Mapping[str, 
     ]
     worth = [
         html.Paragraph(
-            "Compound members against networks scaled in one dimension alone to the same multiply-adds; differences are "
-            "paired over the folds, with the pair's own t interval and without adjustment for their number. The compound "
-            "member of φ = 1 was picked by these very trials, which flatters it."
+            "Compound members against networks scaled in one dimension alone to the same multiply-adds; differences "
+            "are paired over the folds, with the pair's own t interval and without adjustment for their number. The "
+            "compound member of φ = 1 was picked by these very trials, which flatters it."
         ),
         html.Table(result.comparisons, f"Differences in {_metric(result)[0]}."),
         *drawn(
@@ -220,14 +220,14 @@ def _page(result: Result, directory: Path, command: str, captions: Mapping[str, 
     ]
     memory = [
         html.Paragraph(
-            "Predicted: layer outputs and gradients at the worst moment of a training step, times the batch. Measured: the "
-            "most that TensorFlow's allocator held on the device during a trial beyond what it held before, the smallest "
-            "of the network's trials. Fused operations keep less than is predicted; batches that are read ahead, and the "
-            "working memory of an operation, come on top."
+            "Predicted: layer outputs and gradients at the worst moment of a training step, times the batch. "
+            "Measured: the most that TensorFlow's allocator held on the device during a trial beyond what it held "
+            "before, the smallest of the network's trials. Fused operations keep less than is predicted; batches that "
+            "are read ahead, and the working memory of an operation, come on top."
         ),
         html.Table(result.memory, "Memory of a training."),
     ]
-    sections = {
+    sections: dict[str, Sequence[html.Part]] = {
         "The coefficients": coefficients,
         "The candidates and their epochs": drawn("candidates", "allocation"),
         "What the coefficients are worth": worth if result.points else [],
