@@ -197,13 +197,13 @@ def _page(result: Result, directory: Path, command: str, captions: Mapping[str, 
             html.Figure(directory / "figures" / f"{name}.svg", captions[name]) for name in names if name in captions
         ]
 
-    coefficients = [
+    coefficients: list[html.Part] = [
         html.Paragraph(_found(result)),
         html.Paragraph(_setting(result)),
         *drawn("landscape"),
         html.Table(result.ranking, f"The candidates by {study.objective.title}."),
     ]
-    worth = [
+    worth: list[html.Part] = [
         html.Paragraph(
             "Compound members against networks scaled in one dimension alone to the same multiply-adds; differences "
             "are paired over the folds, with the pair's own t interval and without adjustment for their number. The "
@@ -214,11 +214,11 @@ def _page(result: Result, directory: Path, command: str, captions: Mapping[str, 
             "single_against_compound", "methods", *(name for name in captions if name.startswith("sweep_")), "latency"
         ),
     ]
-    family = [
+    family: list[html.Part] = [
         html.Table(result.family, "Members by φ; latency is that of one image on one process."),
         html.Command(_member_command(result, directory)),
     ]
-    memory = [
+    memory: list[html.Part] = [
         html.Paragraph(
             "Predicted: layer outputs and gradients at the worst moment of a training step, times the batch. "
             "Measured: the most that TensorFlow's allocator held on the device during a trial beyond what it held "
