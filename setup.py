@@ -11,12 +11,16 @@ VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "tfeff/__init__.py").read
 # What each dependency is for: ARCHITECTURE.md, "Dependencies". Exact versions: requirements*.lock.
 REQUIRED = [
     "absl-py>=2.1",
+    "defusedxml>=0.7.1",
     "h5py>=3.12",
     "keras>=3.15,<4",
     "keras-cv>=0.9,<0.10",
     "matplotlib>=3.9",
+    "numba>=0.61",
     "numpy>=2.0",
     "opencv-contrib-python>=4.10",
+    "pillow>=11.0",
+    "pyyaml>=6.0",
     "rich>=13.7",
     "scikit-learn>=1.5",
     "scipy>=1.13",

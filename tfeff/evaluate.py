@@ -1,27 +1,66 @@
-"""`python -m tfeff.evaluate --workdir=DIR [--split=test] [--json]`: measure a trained network on a split."""
+"""`python -m tfeff.evaluate`: measure a trained network on a split, or region proposals on a data set.
+
+python -m tfeff.evaluate --workdir=DIR [--split=test] [--json]
+python -m tfeff.evaluate --proposals=DIR [--proposals=NAME=DIR ...] --dataset=voc:DIR [--split=all] [--out=DIR]
+"""
 
 import json
+from pathlib import Path
 
 from absl import flags
 
 from tfeff import verbs
+from tfeff.errors import UserError
 
 
 def define_flags() -> None:
     """Defines this verb's flags."""
-    flags.DEFINE_string("workdir", None, "The workdir of a finished tfeff.train run.", required=True)
-    flags.DEFINE_string("split", "test", "A split of the run's data; validation is what the run itself held out.")
+    flags.DEFINE_string("workdir", None, "The workdir of a finished tfeff.train run.")
+    flags.DEFINE_multi_string("proposals", [], "A store that tfeff.propose filled, DIR or NAME=DIR; may be repeated.")
+    flags.DEFINE_string(
+        "dataset", None, "With --proposals: whose objects they should cover; voc:DIR, yolo:DIR, coco:DIR."
+    )
+    flags.DEFINE_string("split", None, "Of the data; test (of a run), all (of a data set) if not given.")
+    flags.DEFINE_string("out", None, "With --proposals: a directory for proposals.json and the figure.")
     flags.DEFINE_bool("json", False, "Print the whole report as JSON.")
 
 
 def main(argv: list[str]) -> None:
-    """Evaluates the run of the flags."""
+    """Evaluates what the flags name."""
+    given = flags.FLAGS
+    if bool(given.workdir) == bool(given.proposals):
+        raise UserError("give either --workdir=DIR, of a trained network, or --proposals=DIR, of region proposals")
+    if given.proposals:
+        _proposals()
+        return
+    for name in ("dataset", "out"):
+        if given[name].present:
+            raise UserError(f"--{name} goes with --proposals; leave it out")
     verbs.load_tensorflow()
     from tfeff import training
 
-    workdir = training.Workdir(flags.FLAGS.workdir)
-    assessment = training.assess(workdir, flags.FLAGS.split, training.Reporter(quiet=flags.FLAGS.json))
-    print(json.dumps(assessment.report, indent=2) if flags.FLAGS.json else assessment.to_text())
+    workdir = training.Workdir(given.workdir)
+    assessment = training.assess(workdir, given.split or "test", training.Reporter(quiet=given.json))
+    print(json.dumps(assessment.report, indent=2) if given.json else assessment.to_text())
+
+
+def _proposals() -> None:
+    given = flags.FLAGS
+    if not given.dataset:
+        raise UserError("give --dataset=... too: whose objects the proposals should cover")
+    from tfeff.data import catalog
+    from tfeff.proposals import ProposalStore
+    from tfeff.proposals.quality import Quality
+
+    stores = {}
+    for text in given.proposals:
+        name, _, directory = text.rpartition("=")
+        stores[name or Path(directory).name] = ProposalStore(directory)
+    quality = Quality(stores, catalog.load_annotated(given.dataset, given.split or "all"))
+    print(json.dumps(quality.to_dict(), indent=2) if given.json else quality.to_text())
+    if given.out:
+        for path in quality.save(Path(given.out)):
+            print(f"wrote {path}")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from tfeff import config, verbs
 from tfeff.errors import UserError
 
 if TYPE_CHECKING:
-    from tfeff.scaling.executor import Executor
+    from tfeff.execution.executor import Executor
 
 
 def define_flags() -> None:
@@ -37,11 +37,11 @@ def main(argv: list[str]) -> None:
     verbs.load_tensorflow()  # after the config: its mistakes are told at once
     from rich.console import Console
 
+    from tfeff.durable import held
     from tfeff.scaling import report
     from tfeff.scaling import search as scaling
     from tfeff.scaling.latency import Clock
     from tfeff.scaling.store import Store
-    from tfeff.training.workdir import held
 
     directory = Path(given.workdir)
     with held(directory), Store(directory / scaling.STORE, search) as store, executor(directory) as processes:
@@ -61,10 +61,10 @@ def executor(directory: Path) -> "Executor":
     if flags.FLAGS[other].present:
         raise UserError(f"--{other} has no effect with --executor={flags.FLAGS.executor}; leave it out")
     if flags.FLAGS.executor == "ray":
-        from tfeff.scaling.cluster import RayCluster
+        from tfeff.execution.cluster import RayCluster
 
         return RayCluster(flags.FLAGS.ray_address)
-    from tfeff.scaling.local import LocalProcesses
+    from tfeff.execution.local import LocalProcesses
 
     return LocalProcesses(flags.FLAGS.processes, directory / "trials.log")
 

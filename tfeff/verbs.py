@@ -21,7 +21,8 @@ from tfeff.errors import Interrupted, UserError, WorkerLostError, is_disk_full
 VERBS = {
     "train": "train a network as a config says; evaluate and export it",
     "search": "find the scaling coefficients of a baseline, its data and a budget",
-    "evaluate": "measure a trained network on a split",
+    "propose": "fill a store with region proposals of a data set",
+    "evaluate": "measure a trained network on a split, or region proposals on a data set",
     "export": "write a trained network as a SavedModel that takes raw pixels or encoded images",
     "summary": "count a network's parameters, multiply-adds and activation bytes",
 }

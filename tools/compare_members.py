@@ -15,11 +15,11 @@ from typing import Any
 
 from tfeff import config, training
 from tfeff.config import Family
+from tfeff.execution.executor import collect
+from tfeff.execution.local import LocalProcesses
 from tfeff.reporting import tables
 from tfeff.scaling import sweeps
 from tfeff.scaling.baseline import Baseline
-from tfeff.scaling.executor import collect
-from tfeff.scaling.local import LocalProcesses
 
 
 def train(experiment: config.Experiment, directory: str) -> dict[str, Any]:

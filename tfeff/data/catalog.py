@@ -1,13 +1,17 @@
-"""From a data set's name to a `Source`; the one place that knows the schemes."""
+"""From a data set's name to a `Source`, or with boxes to an `AnnotatedSource`; the one place that knows the schemes."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
+from tfeff.data.annotations import AnnotatedSource, OnDefect
 from tfeff.data.source import Source
 from tfeff.data.splits import canonical_name
 from tfeff.errors import UserError, nearest
 
 SCHEMES = ("embedded", "folder", "tfds")
+ANNOTATED_SCHEMES = ("voc", "yolo", "coco")
+FRACTIONS: Mapping[str, float] = {"train": 0.8, "validation": 0.1, "test": 0.1}
+"""Shares of the splits of an annotated data set that is not divided."""
 
 
 def load(
@@ -77,6 +81,44 @@ def splits(
     from tfeff.data import tfds
 
     return tfds.splits(rest, data_dir=data_dir, download=download)
+
+
+def load_annotated(
+    name: str,
+    split: str,
+    *,
+    fractions: Mapping[str, float] = FRACTIONS,
+    seed: int = 0,
+    on_defect: OnDefect = "mend",
+) -> AnnotatedSource:
+    """The images of one split, with the boxes of their objects.
+
+    Args:
+        name: `voc:<dir>`, `yolo:<dir>` or `coco:<dir>`.
+        split: one of the data set's own, or of `fractions` where it has none; `all` (not of `coco`) is everything.
+        fractions: splits of a data set that has none of its own, and their shares.
+        seed: of that division.
+        on_defect: what to do with annotations that cannot be.
+
+    Raises:
+        UserError: an unknown name or split, a missing folder, no image, or (as `on_defect` says) a defect.
+    """
+    scheme, colon, rest = name.partition(":")
+    if not colon or not rest or scheme not in ANNOTATED_SCHEMES:
+        known = ", ".join(f"{scheme}:<dir>" for scheme in ANNOTATED_SCHEMES)
+        raise UserError(f'data set "{name}" is none with boxes; write one of {known}')
+    root, canonical = Path(rest), canonical_name(split)
+    if scheme == "coco":
+        from tfeff.data import coco
+
+        return coco.load(root, split, on_defect=on_defect)
+    if scheme == "voc":
+        from tfeff.data import voc
+
+        return voc.load(root, canonical, fractions=fractions, seed=seed, on_defect=on_defect)
+    from tfeff.data import yolo
+
+    return yolo.load(root, canonical, fractions=fractions, seed=seed, on_defect=on_defect)
 
 
 def _parse(name: str) -> tuple[str, str]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize
 
+from tfeff.execution.executor import Executor, collect
 from tfeff.scaling import work
 from tfeff.scaling.baseline import Baseline, ScaledNetwork, memory
-from tfeff.scaling.executor import Executor, collect
 from tfeff.scaling.store import Store
 from tfeff.scaling.sweeps import single
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tfeff import config
+from tfeff.durable import write
 from tfeff.reporting import figure, html, tables
 from tfeff.reporting.allocation import allocation_figure
 from tfeff.reporting.candidates import candidates_figure
@@ -38,7 +39,6 @@ from tfeff.scaling.baseline import memory
 from tfeff.scaling.result import Result, described
 from tfeff.scaling.search import Findings, Forecast, Study
 from tfeff.scaling.store import Record
-from tfeff.training.workdir import write
 
 
 def candidates(study: Study, directory: Path) -> str:

@@ -10,11 +10,12 @@ from rich.console import Console
 
 from tfeff import config, training
 from tfeff.config.family import FILE, Family
+from tfeff.durable import write
 from tfeff.errors import UserError
+from tfeff.execution.executor import Executor, collect
 from tfeff.scaling import candidates, sweeps, trial, work
 from tfeff.scaling.allocation import Allocation, Full, Halving, Left, Racing, tabulate
 from tfeff.scaling.baseline import Baseline, ScaledNetwork
-from tfeff.scaling.executor import Executor, collect
 from tfeff.scaling.forecast import Rate, core_seconds
 from tfeff.scaling.latency import Clock, Latency, LatencyModel, samples
 from tfeff.scaling.objective import Objective
@@ -25,7 +26,6 @@ from tfeff.scaling.store import Store
 from tfeff.scaling.sweeps import Point
 from tfeff.training import build
 from tfeff.training.interruption import Interruption
-from tfeff.training.workdir import write
 
 STORE = "search.sqlite"
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from tfeff import config
 from tfeff.errors import UserError
+from tfeff.execution.executor import DISK_FULL, Executor, Function, Outcome, collect
 from tfeff.scaling import trial, work
 from tfeff.scaling.allocation import Allocation, Job, Plan
 from tfeff.scaling.baseline import Baseline, ScaledNetwork
-from tfeff.scaling.executor import DISK_FULL, Executor, Function, Outcome, collect
 from tfeff.scaling.objective import Objective
 from tfeff.scaling.progress import Progress
 from tfeff.scaling.store import Store

@@ -14,6 +14,7 @@ from tfeff import evaluation
 from tfeff.data import splits
 from tfeff.data.pipeline import Pipeline
 from tfeff.data.store import Store
+from tfeff.durable import write
 from tfeff.errors import UserError
 from tfeff.models import complexity
 from tfeff.reporting import figure, tables
@@ -23,7 +24,7 @@ from tfeff.reporting.training_curves import training_figure
 from tfeff.training import build, checkpoint
 from tfeff.training.progress import Reporter
 from tfeff.training.tensorboard import Board
-from tfeff.training.workdir import Workdir, write
+from tfeff.training.workdir import Workdir
 
 GALLERY = 25
 """Pictures in the gallery of mistakes."""

@@ -12,7 +12,6 @@ saved_model/     the export
 ```
 """
 
-import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from tfeff import config
-from tfeff.errors import BusyError, UserError
+from tfeff.durable import held, write
+from tfeff.errors import UserError
 from tfeff.training.checkpoint import Checkpoints
 
 
@@ -116,40 +116,3 @@ class Workdir:
         if not path.is_file():
             raise UserError(f"--workdir={self.path}: no {name} there; it should be the workdir of a tfeff.train run")
         return path.read_text()
-
-
-def write(path: Path, text: str) -> None:
-    """Writes a text file whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_text(text)
-        partial.replace(path)
-    except OSError as error:
-        error.filename = error.filename or str(path)  # a full disk comes without one
-        partial.unlink(missing_ok=True)
-        raise
-
-
-@contextmanager
-def held(directory: Path) -> Iterator[None]:
-    """Makes a directory, and keeps other processes from working in it while the context lasts.
-
-    Raises:
-        UserError: when it cannot be made.
-        BusyError: when another process works in it.
-    """
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        lock = (directory / ".lock").open("a")
-    except (FileExistsError, NotADirectoryError):
-        raise UserError(f"--workdir={directory}: a file is in the way; name a directory") from None
-    except (FileNotFoundError, PermissionError) as error:
-        raise UserError(f"--workdir={directory}: cannot be written ({error.strerror}); name another one") from None
-    with lock:  # the system lets go of it when the process ends, however it ends
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BusyError(
-                f"--workdir={directory}: another process is training there; wait for it or stop it"
-            ) from None
-        yield

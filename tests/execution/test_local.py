@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tfeff.errors import UserError
-from tfeff.scaling.local import LocalProcesses
+from tfeff.execution.local import LocalProcesses
 
 
 def gather(executor, count):
@@ -79,7 +79,7 @@ def test_workers_end_with_the_search(tmp_path):
     script = (
         "import os, sys, time\n"
         "from pathlib import Path\n"
-        "from tfeff.scaling.local import LocalProcesses\n"
+        "from tfeff.execution.local import LocalProcesses\n"
         "if __name__ == '__main__':\n"
         f"    executor = LocalProcesses(1, Path({str(tmp_path / 'log')!r}))\n"
         "    executor.submit('pid', os.getpid)\n"
@@ -109,7 +109,7 @@ def _runs(pid):
 
 
 def test_ray_that_is_not_there_is_explained(monkeypatch):
-    from tfeff.scaling.cluster import RayCluster
+    from tfeff.execution.cluster import RayCluster
 
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"tfeff\[ray\]"):

@@ -9,8 +9,8 @@ from collections.abc import Hashable
 from typing import Any, Self
 
 from tfeff.errors import UserError
-from tfeff.scaling import local
-from tfeff.scaling.executor import Function, Outcome
+from tfeff.execution import local
+from tfeff.execution.executor import Function, Outcome
 
 
 class RayCluster:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tfeff.errors import BusyError, Interrupted, UserError, is_disk_full
-from tfeff.scaling.executor import DISK_FULL, Function, Outcome
+from tfeff.execution.executor import DISK_FULL, Function, Outcome
 
 BYTES_A_PROCESS = 1_500_000_000
 """Of a process that trains a small network: TensorFlow, its graph, some thousand images."""

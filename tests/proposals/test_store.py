@@ -1,0 +1,119 @@
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from tfeff.errors import UserError
+from tfeff.proposals.proposals import Proposals
+from tfeff.proposals.store import ProposalStore, Writer, digest
+
+PARAMETERS = {"engine": "windows", "scales": [0.5, 1.0]}
+
+
+def made(seed, n=20):
+    corners = np.sort(np.random.default_rng(seed).integers(0, 300, (n, 2, 2)), axis=1)
+    return Proposals(np.concatenate([corners[:, 0], corners[:, 1]], axis=1).astype(np.uint16), (300, 400), (601, 803))
+
+
+def same(one, other):
+    return np.array_equal(one.cells, other.cells) and (one.grid, one.size) == (other.grid, other.size)
+
+
+def test_what_is_written_is_read_while_the_store_grows(tmp_path):
+    store = ProposalStore.create(tmp_path / "s", PARAMETERS)
+    reader = ProposalStore(tmp_path / "s")
+    with Writer(store) as writer, Writer(store) as other:
+        for number in range(20):
+            (writer if number % 3 else other).add(f"a/ü{number}.jpg", digest(b"%d" % number), made(number, n=number))
+            reader.refresh()
+            assert len(reader) == number + 1
+            assert same(reader[f"a/ü{number}.jpg"], made(number, n=number))
+    assert reader["a/ü5.jpg"].boxes_yxyx.dtype == np.float32
+    scale = np.array([601 / 300, 803 / 400] * 2)
+    assert reader["a/ü5.jpg"].boxes_yxyx == pytest.approx(made(5, n=5).cells * scale)
+    assert reader.parameters == PARAMETERS
+
+
+def test_a_record_takes_what_its_boxes_take(tmp_path):
+    store = ProposalStore.create(tmp_path / "s", PARAMETERS)
+    with Writer(store) as writer:
+        writer.add("x.jpg", digest(b""), made(0, n=2000))
+    assert next((tmp_path / "s").glob("shard*")).stat().st_size < 16_100
+
+
+def test_a_changed_image_is_noticed_and_its_newest_proposals_count(tmp_path):
+    store = ProposalStore.create(tmp_path / "s", PARAMETERS)
+    for content in (b"old", b"new"):
+        assert not store.is_of("x", digest(content))
+        with Writer(store) as writer:
+            writer.add("x", digest(content), made(len(content) + content[0]))
+        store.refresh()
+        assert store.is_of("x", digest(content))
+    assert not store.is_of("x", digest(b"old"))
+    # Whatever the order in which shards are read.
+    assert same(ProposalStore(tmp_path / "s")["x"], made(3 + ord("n")))
+    assert same(store.by_content(digest(b"old")), made(3 + ord("o")))
+
+
+def test_what_a_kill_cut_off_is_passed_over(tmp_path):
+    store = ProposalStore.create(tmp_path / "s", PARAMETERS)
+    with Writer(store) as writer:
+        for number in range(3):
+            writer.add(f"{number}", digest(b"%d" % number), made(number))
+    (shard,) = (tmp_path / "s").glob("shard*")
+    whole = shard.read_bytes()
+    for cut in [1, 30, len(whole) // 3 + 1, len(whole) - 1]:
+        shard.write_bytes(whole[:cut])
+        assert len(ProposalStore(tmp_path / "s")) == cut // (len(whole) // 3)
+    shard.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert len(ProposalStore(tmp_path / "s")) == 2
+    with Writer(store) as writer:
+        writer.add("2", digest(b"2"), made(2))
+    assert same(ProposalStore(tmp_path / "s")["2"], made(2))
+
+
+def test_another_proposers_store_is_refused(tmp_path):
+    ProposalStore.create(tmp_path / "s", PARAMETERS)
+    with pytest.raises(UserError, match="scales") as error:
+        ProposalStore.create(tmp_path / "s", PARAMETERS | {"scales": [0.25]})
+    assert "engine" not in str(error.value)
+    with pytest.raises(UserError, match=r"tfeff\.propose"):
+        ProposalStore(tmp_path / "nothing")
+    with pytest.raises(UserError, match="no proposals of y"):
+        _ = ProposalStore(tmp_path / "s")["y"]
+
+
+def test_a_writer_killed_at_random_moments_leaves_whole_records(tmp_path):
+    script = (
+        "import sys, numpy as np\n"
+        "from tfeff.proposals.proposals import Proposals\n"
+        "from tfeff.proposals.store import ProposalStore, Writer, digest\n"
+        "store = ProposalStore.create(sys.argv[1], {'engine': 'x'})\n"
+        "with Writer(store) as writer:\n"
+        "    for number in range(len(store), 10**6):\n"
+        "        cells = np.full((number % 5000, 4), number % 65536, np.uint16)\n"
+        "        writer.add(str(number), digest(str(number).encode()), Proposals(cells, (9, 9), (9, 9)))\n"
+    )
+    moments = random.Random(5)
+    seen = 0
+    for _ in range(6):
+        writer = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "s")])
+        while not list((tmp_path / "s").glob("shard*")):
+            time.sleep(0.02)
+        time.sleep(1.0 + moments.uniform(0, 0.5))
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+        store = ProposalStore(tmp_path / "s")
+        assert len(store) >= seen
+        seen = len(store)
+        assert sorted(map(int, store)) == list(range(seen))
+        for name in list(store)[:: max(1, seen // 200)]:
+            assert len(store[name]) == int(name) % 5000
+            assert (store[name].cells == int(name) % 65536).all()
+    assert seen > 100
+    assert json.loads((tmp_path / "s" / "parameters.json").read_text()) == {"engine": "x"}

@@ -1,0 +1,57 @@
+"""Encoded images outside of TensorFlow: their size, and their pixels as proposers and drawings take them."""
+
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from tfeff.errors import UserError
+
+
+def size(path: Path) -> tuple[int, int]:
+    """(height, width) as stored, from the file's header alone.
+
+    Raises:
+        UserError: not an image, or not there.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path}: not an image ({_first_line(error)})") from None
+
+
+def decode(encoded: bytes, name: str) -> np.ndarray:
+    """Pixels uint8 [height, width, 3], RGB, as stored: an orientation noted in EXIF metadata is not followed.
+
+    Gray, palette and CMYK images become RGB, transparency is dropped, 16-bit samples lose their lower byte.
+
+    Raises:
+        UserError: not an image, or a damaged one; `name` says which.
+    """
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags) if encoded else None
+    except cv2.error as error:
+        raise UserError(f"{name}: not an image ({_first_line(error)})") from None
+    if pixels is None:
+        pixels = _by_pillow(encoded, name)
+    elif encoded[:2] == b"\xff\xd8" and b"\xff\xd9" not in encoded[-64:]:
+        # OpenCV fills up what a truncated JPEG lacks, with a note on the console alone; Pillow tells.
+        _by_pillow(encoded, name)
+    return np.ascontiguousarray(pixels[..., ::-1])
+
+
+def _by_pillow(encoded: bytes, name: str) -> np.ndarray:
+    """BGR pixels."""
+    try:
+        with Image.open(io.BytesIO(encoded)) as image:
+            return np.asarray(image.convert("RGB"))[..., ::-1]
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"{name}: not an image, or a damaged one ({_first_line(error)})") from None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

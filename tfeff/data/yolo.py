@@ -1,0 +1,155 @@
+"""YOLO text: a file of lines `class cx cy w h` an image, in shares of its width and height.
+
+`<dir>/images/` and `<dir>/labels/` mirror each other; each may be divided into `<split>/` (else divided by seed). Names
+of classes come from `data.yaml` (`names`), `classes.txt` or `obj.names`; without any, classes are called by their
+numbers.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from tfeff.data import photograph, preprocess
+from tfeff.data.annotations import AnnotatedSource, Collector, Objects, OnDefect, Report
+from tfeff.data.division import divided
+from tfeff.data.splits import canonical_name
+from tfeff.errors import UserError, nearest
+
+ALL = "all"
+
+
+def splits(root: Path, fractions: Mapping[str, float]) -> tuple[str, ...]:
+    """The names of the data set's splits: its own folders, or those of `fractions`; and `all`.
+
+    Raises:
+        UserError: the folder is missing, or is no YOLO data set.
+    """
+    return (*(_split_folders(_images(root)) or fractions), ALL)
+
+
+def load(
+    root: Path, split: str, *, fractions: Mapping[str, float], seed: int = 0, on_defect: OnDefect = "mend"
+) -> AnnotatedSource:
+    """One split, in the order of the images' names; an image without a file of labels has no objects.
+
+    Args:
+        root: the folder.
+        split: one of `splits(root)`.
+        fractions: shares of the splits where the data set is not divided.
+        seed: of that division.
+        on_defect: what to do with annotations that cannot be.
+
+    Raises:
+        UserError: the folder or the split is missing, holds no image, or (as `on_defect` says) has a defect.
+    """
+    images, report = _images(root), Report(on_defect)
+    every = sorted(
+        path.relative_to(images).as_posix()
+        for path in images.rglob("*")
+        if path.name.lower().endswith(preprocess.EXTENSIONS)
+    )
+    folders = _split_folders(images)
+    if split == ALL:
+        names = every
+    elif folders:
+        if split not in folders:
+            raise UserError(f'{root}: no split "{split}"; {nearest(split, (*folders, ALL))}')
+        names = [name for name in every if name.startswith(f"{folders[split]}/")]
+    else:
+        names = divided(every, split, fractions, seed)
+    given = _class_names(root)
+    found = [_lines(root / "labels" / Path(name).with_suffix(".txt"), report) for name in names]
+    if given is None:
+        # Numbers alone: as many classes as the whole data set has, so that every split counts them alike.
+        silent = Report()
+        rows = (row for name in every for row in _lines(root / "labels" / Path(name).with_suffix(".txt"), silent))
+        count = 1 + max((label for _, label, _ in rows), default=0)
+        given = tuple(str(number) for number in range(count))
+    ids, objects = list[str](), list[Objects]()
+    for name, lines in zip(names, found, strict=True):
+        try:
+            size = photograph.size(images / name)
+        except UserError as error:
+            report.defect("image that cannot be read", str(error))
+            continue
+        where = str(root / "labels" / Path(name).with_suffix(".txt"))
+        collector = Collector(where, size, report)
+        for number, label, (cx, cy, w, h) in lines:
+            if not 0 <= label < len(given):
+                report.defect("class without a name", f"{where}, line {number}: {label} of {len(given)}")
+                continue
+            top, left = (cy - h / 2) * size[0], (cx - w / 2) * size[1]
+            # What rounding of the six digits that are usual puts outside is inside.
+            yxyx = [top, left, (cy + h / 2) * size[0], (cx + w / 2) * size[1]]
+            limits = (0.0, 0.0, float(size[0]), float(size[1]))
+            slack = 1e-5 * max(size)
+            for side, limit in enumerate(limits):
+                if abs(yxyx[side] - limit) < slack:
+                    yxyx[side] = limit
+            collector.add(number, (yxyx[0], yxyx[1], yxyx[2], yxyx[3]), label)
+        ids.append(name)
+        objects.append(collector.objects())
+    paths = [images / name for name in ids]
+    return AnnotatedSource(
+        name=f"yolo:{root}/{split}",
+        class_names=given,
+        ids=ids,
+        objects=objects,
+        encoded=lambda index: paths[index].read_bytes(),
+        report=report,
+    )
+
+
+def _images(root: Path) -> Path:
+    if not (root / "images").is_dir() or not (root / "labels").is_dir():
+        what = "has no folders images and labels" if root.exists() else "does not exist"
+        raise UserError(f"YOLO data set {root} {what}; expected {root}/images/ and {root}/labels/")
+    return root / "images"
+
+
+def _split_folders(images: Path) -> dict[str, str]:
+    """Split -> folder below `images`."""
+    return {canonical_name(path.name): path.name for path in sorted(images.iterdir()) if path.is_dir()}
+
+
+def _lines(path: Path, report: Report) -> list[tuple[int, int, tuple[float, float, float, float]]]:
+    """(number of the line, class, (cx, cy, w, h)) of each line that can be read."""
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return []
+    except (OSError, UnicodeError) as error:
+        report.defect("file that is no annotation", f"{path}: {error}")
+        return []
+    rows = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            label, *box = (float(word) for word in line.split())
+            cx, cy, w, h = box
+            if label != int(label) or not np.isfinite(box).all():
+                raise ValueError(line)
+        except (ValueError, OverflowError):
+            report.defect("line that is no object", f"{path}, line {number}: {line.strip()[:60]!r}")
+            continue
+        rows.append((number, int(label), (cx, cy, w, h)))
+    return rows
+
+
+def _class_names(root: Path) -> tuple[str, ...] | None:
+    for name in ("data.yaml", "data.yml"):
+        if (root / name).is_file():
+            try:
+                names = yaml.safe_load((root / name).read_text())["names"]
+            except (yaml.YAMLError, KeyError, TypeError, UnicodeError) as error:
+                raise UserError(f"{root / name}: no list of names in it ({str(error).partition(chr(10))[0]})") from None
+            if isinstance(names, dict):
+                names = [names[key] for key in sorted(names)]
+            return tuple(map(str, names))
+    for name in ("classes.txt", "obj.names"):
+        if (root / name).is_file():
+            return tuple(line.strip() for line in (root / name).read_text().splitlines() if line.strip())
+    return None

@@ -1,0 +1,59 @@
+"""Calls in threads of this process: for work that lets go of Python's lock, as compiled kernels and OpenCV do."""
+
+import queue
+import threading
+from collections.abc import Hashable
+from typing import Any, Self
+
+from tfeff.errors import UserError
+from tfeff.execution.executor import Function, Outcome
+
+
+class Threads:
+    """Threads that live as long as the context.
+
+    Args:
+        count: how many.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.slots = count
+        self._calls: queue.SimpleQueue[tuple[Hashable, Function, tuple[Any, ...]] | None] = queue.SimpleQueue()
+        self._outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+        self._threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(count)]
+        for thread in self._threads:
+            thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for _ in self._threads:
+            self._calls.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def submit(self, key: Hashable, function: Function, *arguments: Any) -> None:
+        """Queues a call."""
+        self._calls.put((key, function, arguments))
+
+    def wait(self, timeout: float) -> list[Outcome]:
+        """The calls that have ended since it was last asked; waits for one, at most `timeout` seconds."""
+        found = []
+        try:
+            found.append(self._outcomes.get(timeout=timeout))
+            while True:
+                found.append(self._outcomes.get_nowait())
+        except queue.Empty:
+            return found
+
+    def _serve(self) -> None:
+        while (call := self._calls.get()) is not None:
+            key, function, arguments = call
+            try:
+                self._outcomes.put(Outcome(key, function(*arguments)))
+            except UserError as error:
+                self._outcomes.put(Outcome(key, error=str(error)))
+            except Exception as error:
+                message = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+                self._outcomes.put(Outcome(key, error=message, died=True))

@@ -1,0 +1,144 @@
+"""Fills a store with the proposals of a data set, in parallel; what is there already is not computed again."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from tfeff.data import photograph
+from tfeff.execution.executor import Executor, Outcome
+from tfeff.proposals.proposals import Proposals
+from tfeff.proposals.store import ProposalStore, Writer, digest
+
+AHEAD = 4
+"""Images that wait for each slot of the executor."""
+ATTEMPTS = 3
+"""How often an image is tried whose process dies."""
+
+
+class Proposer(Protocol):
+    """Boxes of an image."""
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What decides the boxes, JSON-ready."""
+
+    def __call__(self, image: np.ndarray) -> Proposals:
+        """Proposals of an image uint8 [height, width, 3]."""
+
+
+class Images(Protocol):
+    """Encoded images; `data.annotations.AnnotatedSource` is such."""
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """One an image, all different."""
+
+    @property
+    def encoded(self) -> Callable[[int], bytes]:
+        """Index -> the file's bytes."""
+
+
+@dataclass
+class Filled:
+    """What `fill` did.
+
+    Attributes:
+        made: images whose proposals were computed.
+        known: images that had theirs.
+        copied: images that got those of another one of the same content.
+        failed: image -> why it has none.
+    """
+
+    made: int = 0
+    known: int = 0
+    copied: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def done(self) -> int:
+        """Images dealt with."""
+        return self.made + self.known + self.copied + len(self.failed)
+
+
+def fill(
+    store: ProposalStore,
+    images: Images,
+    proposer: Proposer,
+    executor: Executor,
+    *,
+    progress: Callable[[Filled], None] = lambda filled: None,
+) -> Filled:
+    """Adds the proposals of every image that the store has none of, or those of other content.
+
+    Args:
+        store: made with the proposer's parameters; the caller sees to it that nobody else fills it.
+        images: the data set.
+        proposer: pickled where the executor's calls run elsewhere.
+        executor: where images are decoded and boxes proposed. One thread here reads and writes.
+        progress: told after each image.
+
+    Returns:
+        What was done. Images that cannot be read are listed and do not stop the rest.
+    """
+    filled = Filled()
+    # Content that is being computed -> the images that wait for it.
+    waiting: dict[bytes, list[int]] = {}
+    attempts: dict[bytes, int] = {}
+    with Writer(store) as writer:
+
+        def take(outcome: Outcome) -> None:
+            content = outcome.key
+            assert isinstance(content, bytes)
+            if outcome.error is not None and outcome.died:
+                attempts[content] = attempts.get(content, 0) + 1
+                if attempts[content] < ATTEMPTS:
+                    submit(waiting[content][0], content)
+                    return
+            first, *others = waiting.pop(content)
+            for index in (first, *others):
+                if outcome.error is not None:
+                    filled.failed[images.ids[index]] = outcome.error
+                    continue
+                writer.add(images.ids[index], content, outcome.value)
+                filled.made += index == first
+                filled.copied += index != first
+            store.refresh()
+            progress(filled)
+
+        def submit(index: int, content: bytes) -> None:
+            executor.submit(content, propose, proposer, images.encoded(index), images.ids[index])
+
+        for index, name in enumerate(images.ids):
+            while len(waiting) >= AHEAD * executor.slots:
+                for outcome in executor.wait(1.0):
+                    take(outcome)
+            try:
+                content = digest(images.encoded(index))
+            except OSError as error:
+                filled.failed[name] = f"{name}: cannot be read ({error.strerror})"
+                continue
+            if store.is_of(name, content):
+                filled.known += 1
+            elif content in waiting:
+                waiting[content].append(index)
+                continue
+            elif (known := store.by_content(content)) is not None:
+                writer.add(name, content, known)
+                store.refresh()
+                filled.copied += 1
+            else:
+                waiting[content] = [index]
+                submit(index, content)
+                continue
+            progress(filled)
+        while waiting:
+            for outcome in executor.wait(1.0):
+                take(outcome)
+    return filled
+
+
+def propose(proposer: Proposer, encoded: bytes, name: str) -> Proposals:
+    """Proposals of one encoded image."""
+    return proposer(photograph.decode(encoded, name))

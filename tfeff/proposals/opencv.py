@@ -1,0 +1,50 @@
+"""OpenCV's selective search: the reference that ours is compared with."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from tfeff.errors import UserError, nearest
+from tfeff.proposals.proposals import Proposals, unique
+from tfeff.proposals.selective_search import as_rgb
+
+MODES = {
+    "single": "switchToSingleStrategy",
+    "fast": "switchToSelectiveSearchFast",
+    "quality": "switchToSelectiveSearchQuality",
+}
+
+
+@dataclass(frozen=True)
+class OpenCVSelectiveSearch:
+    """Proposes boxes; in another order each time, since OpenCV ranks them by random numbers without a seed.
+
+    Attributes:
+        mode: `single`, `fast` or `quality`.
+        max_proposals: how many at most.
+    """
+
+    mode: str = "fast"
+    max_proposals: int = 2000
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise UserError(f'OpenCV: no mode "{self.mode}"; {nearest(self.mode, MODES)}')
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What decides the boxes."""
+        return {"engine": "opencv", "version": cv2.__version__, "mode": self.mode, "max_proposals": self.max_proposals}
+
+    def __call__(self, image: np.ndarray) -> Proposals:
+        """Proposals of an image."""
+        pixels = as_rgb(image)
+        size = pixels.shape[0], pixels.shape[1]
+        search = cv2.ximgproc.segmentation.createSelectiveSearchSegmentation()
+        search.setBaseImage(np.ascontiguousarray(pixels[..., ::-1]))
+        getattr(search, MODES[self.mode])()
+        left, top, width, height = np.asarray(search.process()).reshape(-1, 4).T
+        cells = np.stack([top, left, top + height, left + width], axis=1).astype(np.uint16)
+        return Proposals(unique(cells)[: self.max_proposals], size, size)

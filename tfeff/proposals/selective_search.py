@@ -1,0 +1,177 @@
+"""Selective search: boxes of the regions of several hierarchical groupings of an image.
+
+Uijlings, van de Sande, Gevers and Smeulders, "Selective Search for Object Recognition", IJCV 2013. The image is brought
+to a working size, where the scales of segmentation shrink with it; boxes come back in its own pixels.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from tfeff.errors import UserError
+from tfeff.proposals import colour, ranking, regions
+from tfeff.proposals.grouping import group
+from tfeff.proposals.proposals import Proposals
+from tfeff.proposals.segmentation import segmentations
+from tfeff.proposals.similarity import TERMS
+from tfeff.proposals.strategies import Strategy, described, strategies
+from tfeff.proposals.texture import texture_bins
+
+SIDE = 400
+"""Longest side at which an image is looked at, in pixels; smaller ones stay as they are."""
+SIGMA, MINIMUM = 0.8, 100
+"""Of the segmentation at full size: smoothing, and least size of a region in pixels."""
+STEPS = 12.0
+"""Of edge weights, a unit of colour distance."""
+TEXTURE_SCALE = 10 / 64
+STRIDE = 2
+"""One pixel of so many each way counts in histograms."""
+
+
+@dataclass(frozen=True)
+class SelectiveSearch:
+    """Proposes boxes.
+
+    Attributes:
+        mode: `single`, `fast`, `quality`, or strategies.
+        max_proposals: how many at most.
+        seed: of the order of boxes that are ranked alike.
+        side: longest side at which an image is looked at, in pixels.
+    """
+
+    mode: str | Sequence[Strategy] = "fast"
+    max_proposals: int = 2000
+    seed: int = 0
+    side: int = SIDE
+
+    def __post_init__(self) -> None:
+        strategies(self.mode)
+        if self.max_proposals < 1:
+            raise UserError(f"max_proposals is {self.max_proposals}; it should be 1 or more")
+        if not 8 <= self.side <= 20_000:
+            raise UserError(f"side is {self.side}; it should be between 8 and 20,000 pixels")
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What decides the boxes."""
+        return {
+            "engine": "selective search",
+            "version": 1,
+            "strategies": described(self.mode),
+            "max_proposals": self.max_proposals,
+            "seed": self.seed,
+            "side": self.side,
+        }
+
+    def __call__(self, image: np.ndarray) -> Proposals:
+        """Proposals of an image; see `selective_search`."""
+        pixels = as_rgb(image)
+        size = pixels.shape[0], pixels.shape[1]
+        factor = min(1.0, self.side / max(size))
+        if factor < 1:
+            rows, columns = (max(1, round(length * factor)) for length in size)
+            pixels = cv2.resize(pixels, (columns, rows), interpolation=cv2.INTER_AREA)
+        shape = pixels.shape[0], pixels.shape[1]
+        boxes = [hierarchy for _, hierarchy, _ in hierarchies(pixels, strategies(self.mode), factor)]
+        cells = ranking.ranked([of.astype(np.uint16) for of in boxes], self.seed)
+        return Proposals(cells[: self.max_proposals], shape, size)
+
+
+def hierarchies(
+    pixels: np.ndarray, wanted: Sequence[Strategy], factor: float
+) -> Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """(labels int32 [height, width], boxes int32 [M, 4], parents int32 [M]) of each strategy's grouping.
+
+    Args:
+        pixels: uint8 [height, width, 3], RGB.
+        wanted: the strategies.
+        factor: of the working size; sigma and thresholds shrink with it, the least size with its square.
+    """
+    luminance = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    texture = texture_bins(luminance, TEXTURE_SCALE)
+    minimum = max(1, round(MINIMUM * factor**2))
+    count = pixels.shape[0] * pixels.shape[1]
+    for space in dict.fromkeys(strategy.space for strategy in wanted):
+        of_space = [strategy for strategy in wanted if strategy.space == space]
+        converted = colour.convert(pixels, space)
+        planes = np.stack(
+            [
+                cv2.GaussianBlur(plane, (0, 0), SIGMA * factor)
+                for plane in np.moveaxis(converted, -1, 0).astype(np.float32)
+            ]
+        )
+        bins = (converted.astype(np.uint16) * regions.COLOUR_BINS >> 8).astype(np.uint8)
+        thresholds = sorted({strategy.threshold for strategy in of_space})
+        labels = segmentations(planes, np.array(thresholds) * factor, minimum, steps=STEPS)
+        for threshold, of_threshold in zip(thresholds, labels, strict=True):
+            size, box = regions.measure(of_threshold)
+            pairs = regions.neighbours(of_threshold, len(size))
+            histogram = regions.histograms(of_threshold, bins, texture, len(size), STRIDE)
+            for strategy in of_space:
+                if strategy.threshold != threshold:
+                    continue
+                terms = sum(TERMS[term] for term in strategy.terms)
+                colours = bins.shape[-1] * regions.COLOUR_BINS
+                boxes, parents = group(size, box, pairs, histogram, colours, count, terms)
+                yield of_threshold, boxes, parents
+
+
+def selective_search(
+    image: np.ndarray, mode: str | Sequence[Strategy] = "fast", max_proposals: int = 2000, seed: int = 0
+) -> np.ndarray:
+    """Boxes that may hold an object, best first.
+
+    The same image, mode and seed give the same boxes in the same order. The first call compiles for some seconds; what
+    it compiled is kept on disk.
+
+    Args:
+        image: uint8 [height, width, 3] (RGB); gray ([height, width] or one channel), RGBA, 16-bit and floats (0 to 1 or
+        0
+            to 255) are taken as well.
+        mode: `single`, `fast`, `quality`, or strategies.
+        max_proposals: how many at most.
+        seed: of the order of boxes that are ranked alike.
+
+    Returns:
+        float32 [n, 4], `yxyx` in pixels of the image, no two the same.
+
+    Raises:
+        UserError: not an image, or an unknown mode.
+    """
+    return SelectiveSearch(mode, max_proposals, seed)(image).boxes_yxyx
+
+
+def as_rgb(image: np.ndarray) -> np.ndarray:
+    """Any usual array of pixels as uint8 [height, width, 3].
+
+    Raises:
+        UserError: it has another shape or type, no pixels, or values that are not finite.
+    """
+    pixels = np.asarray(image)
+    if pixels.ndim == 2:
+        pixels = pixels[..., np.newaxis]
+    if pixels.ndim != 3 or pixels.shape[-1] not in (1, 3, 4) or not pixels.size:
+        raise UserError(
+            f"an image of shape {np.shape(image)}; it should be [height, width] or [height, width, 1, 3 or 4 channels]"
+        )
+    if max(pixels.shape[:2]) > 65535:
+        raise UserError(f"an image of {pixels.shape[0]} x {pixels.shape[1]} pixels; sides should be below 65,536")
+    if pixels.dtype == np.uint16:
+        pixels = (pixels >> 8).astype(np.uint8)
+    elif pixels.dtype == bool:
+        pixels = pixels.astype(np.uint8) * np.uint8(255)
+    elif np.issubdtype(pixels.dtype, np.floating):
+        if not np.isfinite(pixels).all():
+            raise UserError("an image with values that are not finite; mend them, or leave the image out")
+        scale = 255.0 if pixels.min() >= 0 and pixels.max() <= 1 else 1.0
+        pixels = np.rint(np.clip(pixels * scale, 0, 255)).astype(np.uint8)
+    elif np.issubdtype(pixels.dtype, np.integer):
+        pixels = np.clip(pixels, 0, 255).astype(np.uint8)
+    else:
+        raise UserError(f"an image of {pixels.dtype}; it should be of uint8, uint16 or floats")
+    if pixels.shape[-1] == 1:
+        pixels = np.repeat(pixels, 3, axis=-1)
+    return np.ascontiguousarray(pixels[..., :3])
