@@ -3,14 +3,15 @@
 from tfeff.proposals.fill import Filled, Proposer, fill
 from tfeff.proposals.opencv import OpenCVSelectiveSearch
 from tfeff.proposals.proposals import Proposals
-from tfeff.proposals.selective_search import SelectiveSearch, selective_search
+from tfeff.proposals.selective import SelectiveSearch, selective_search
 from tfeff.proposals.store import ProposalStore
-from tfeff.proposals.strategies import MODES, Strategy
+from tfeff.proposals.strategies import MODES, Mode, Strategy
 from tfeff.proposals.windows import SlidingWindows, UniformBoxes
 
 __all__ = [
     "MODES",
     "Filled",
+    "Mode",
     "OpenCVSelectiveSearch",
     "ProposalStore",
     "Proposals",

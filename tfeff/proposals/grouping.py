@@ -9,6 +9,11 @@ from numba import njit
 
 from tfeff.proposals.similarity import similarity
 
+NODE_BITS = 20
+LAST_NODE = np.int64((1 << NODE_BITS) - 1)
+ALIKE_STEPS = np.float32(1 << 20)
+"""In which similarities are compared: a sum of four terms of at most 1 and two nodes fill the bits of one number."""
+
 
 @njit(cache=True, nogil=True)
 def group(
@@ -17,7 +22,7 @@ def group(
     """The hierarchy over R regions.
 
     Args:
-        size: int32 [R], pixels of the regions.
+        size: int32 [R], pixels of the regions; R is at most 500,000.
         box: int32 [R, 4].
         pairs: int32 [P, 2], neighbours.
         histogram: float32 [2R - 1, bins]; rows from R on are overwritten.
@@ -47,7 +52,6 @@ def group(
     follows = np.full(2 * len(pairs), -1, np.int32)
     neighbour = np.empty(2 * len(pairs), np.int32)
     # There are never more pairs than at first; the dead ones are cleared away when the heap is full.
-    alike = np.empty(2 * len(pairs) + 1, np.float32)
     waiting = np.empty(2 * len(pairs) + 1, np.int64)
     count = 0
     for index in range(len(pairs)):
@@ -60,20 +64,17 @@ def group(
                 follows[tail[region]] = entry
             tail[region] = entry
         one, other = pairs[index, 0], pairs[index, 1]
-        alike[count] = similarity(one, other, sizes, boxes, histogram, colours, pixels, terms)
-        waiting[count] = np.int64(one) * nodes + other
+        waiting[count] = _key(similarity(one, other, sizes, boxes, histogram, colours, pixels, terms), one, other)
         count += 1
     for place in range(count // 2 - 1, -1, -1):
-        _down(alike, waiting, place, count)
+        _down(waiting, place, count)
 
     new = regions
     while count > 0:
-        pair = waiting[0]
+        one, other = _pair(waiting[0])
         count -= 1
-        alike[0], waiting[0] = alike[count], waiting[count]
-        if count > 0:
-            _down(alike, waiting, 0, count)
-        one, other = np.int32(pair // nodes), np.int32(pair % nodes)
+        waiting[0] = waiting[count]
+        _down(waiting, 0, count)
         if parent[one] >= 0 or parent[other] >= 0:
             continue
         parent[one] = parent[other] = become[one] = become[other] = new
@@ -105,11 +106,11 @@ def group(
                 else:
                     follows[last] = entry
                 last = entry
-                if count == len(alike):
-                    count = _clear(alike, waiting, count, parent, nodes)
-                alike[count] = similarity(region, new, sizes, boxes, histogram, colours, pixels, terms)
-                waiting[count] = np.int64(region) * nodes + new
-                _up(alike, waiting, count)
+                if count == len(waiting):
+                    count = _clear(waiting, count, parent)
+                alike = similarity(region, new, sizes, boxes, histogram, colours, pixels, terms)
+                waiting[count] = _key(alike, region, new)
+                _up(waiting, count)
                 count += 1
             entry = after
         tail[new] = last
@@ -120,47 +121,55 @@ def group(
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _before(alike: np.ndarray, waiting: np.ndarray, one: int, other: int) -> bool:
-    """Whether a pair comes before another: more alike, or of equals the older."""
-    return alike[one] > alike[other] or (alike[one] == alike[other] and waiting[one] < waiting[other])
+def _key(alike: np.float32, one: int, other: int) -> np.int64:
+    """A pair as one number: the more alike, the larger; of equals the older is larger."""
+    return (
+        (np.int64(alike * ALIKE_STEPS) << 2 * NODE_BITS)
+        | ((LAST_NODE - np.int64(one)) << NODE_BITS)
+        | (LAST_NODE - np.int64(other))
+    )
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _swap(alike: np.ndarray, waiting: np.ndarray, one: int, other: int) -> None:
-    alike[one], alike[other] = alike[other], alike[one]
-    waiting[one], waiting[other] = waiting[other], waiting[one]
+def _pair(key: np.int64) -> tuple[np.int64, np.int64]:
+    """The pair of a key."""
+    return LAST_NODE - ((key >> NODE_BITS) & LAST_NODE), LAST_NODE - (key & LAST_NODE)
 
 
 @njit(cache=True, nogil=True)
-def _up(alike: np.ndarray, waiting: np.ndarray, place: int) -> None:
+def _up(waiting: np.ndarray, place: int) -> None:
     """Moves a pair of the heap to where it belongs, towards the top."""
-    while place > 0 and _before(alike, waiting, place, (place - 1) // 2):
-        _swap(alike, waiting, place, (place - 1) // 2)
-        place = (place - 1) // 2
+    key = waiting[place]
+    while place > 0 and waiting[(place - 1) >> 1] < key:
+        waiting[place] = waiting[(place - 1) >> 1]
+        place = (place - 1) >> 1
+    waiting[place] = key
 
 
 @njit(cache=True, nogil=True)
-def _down(alike: np.ndarray, waiting: np.ndarray, place: int, count: int) -> None:
+def _down(waiting: np.ndarray, place: int, count: int) -> None:
     """Moves a pair of the heap to where it belongs, away from the top."""
-    while True:
-        best = place
-        for child in (2 * place + 1, 2 * place + 2):
-            if child < count and _before(alike, waiting, child, best):
-                best = child
-        if best == place:
-            return
-        _swap(alike, waiting, place, best)
-        place = best
+    key = waiting[place]
+    while 2 * place + 1 < count:
+        child = 2 * place + 1
+        if child + 1 < count and waiting[child + 1] > waiting[child]:
+            child += 1
+        if waiting[child] <= key:
+            break
+        waiting[place] = waiting[child]
+        place = child
+    waiting[place] = key
 
 
 @njit(cache=True, nogil=True)
-def _clear(alike: np.ndarray, waiting: np.ndarray, count: int, parent: np.ndarray, nodes: int) -> int:
+def _clear(waiting: np.ndarray, count: int, parent: np.ndarray) -> int:
     """Removes the pairs of which a region is gone; how many are left."""
     kept = 0
     for place in range(count):
-        if parent[waiting[place] // nodes] < 0 and parent[waiting[place] % nodes] < 0:
-            alike[kept], waiting[kept] = alike[place], waiting[place]
+        one, other = _pair(waiting[place])
+        if parent[one] < 0 and parent[other] < 0:
+            waiting[kept] = waiting[place]
             kept += 1
     for place in range(kept // 2 - 1, -1, -1):
-        _down(alike, waiting, place, kept)
+        _down(waiting, place, kept)
     return kept

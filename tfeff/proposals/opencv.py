@@ -8,7 +8,7 @@ import numpy as np
 
 from tfeff.errors import UserError, nearest
 from tfeff.proposals.proposals import Proposals, unique
-from tfeff.proposals.selective_search import as_rgb
+from tfeff.proposals.selective import as_rgb
 
 MODES = {
     "single": "switchToSingleStrategy",

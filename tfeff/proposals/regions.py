@@ -41,12 +41,12 @@ def neighbours(labels: np.ndarray, regions: int) -> np.ndarray:
     keys = np.empty(room, np.int64)
     count = 0
     for y in range(height):
+        line, below = labels[y], labels[min(y + 1, height - 1)]
         for x in range(width):
-            here = labels[y, x]
-            for down in range(2):
-                if (y + 1 == height) if down else (x + 1 == width):
-                    continue
-                there = labels[y + 1, x] if down else labels[y, x + 1]
+            here, right = line[x], line[min(x + 1, width - 1)]
+            if here == right and here == below[x]:
+                continue
+            for there in (right, below[x]):
                 if here == there:
                     continue
                 key = np.int64(min(here, there)) * regions + max(here, there)

@@ -31,16 +31,18 @@ def similarity(
         pixels: of the image.
         terms: sum of COLOUR, TEXTURE, SIZE, FILL.
     """
-    first = 0 if terms & 1 else colours
-    last = histogram.shape[1] if terms & 2 else colours
+    first = 0 if terms & COLOUR else colours
+    last = histogram.shape[1] if terms & TEXTURE else colours
     alike = np.float32(0)
     for index in range(first, last):
         alike += min(histogram[one, index], histogram[other, index])
+    # All in float32: with one term of float64 the loop above would be so too, at a tenth of its speed.
+    share = np.float32(1) / np.float32(pixels)
     both = size[one] + size[other]
-    if terms & 4:
-        alike += np.float32(1) - np.float32(both) / pixels
-    if terms & 8:
+    if terms & SIZE:
+        alike += np.float32(1) - np.float32(both) * share
+    if terms & FILL:
         height = max(box[one, 2], box[other, 2]) - min(box[one, 0], box[other, 0])
         width = max(box[one, 3], box[other, 3]) - min(box[one, 1], box[other, 1])
-        alike += np.float32(1) - np.float32(height * width - both) / pixels
-    return np.float32(alike)
+        alike += np.float32(1) - np.float32(height * width - both) * share
+    return alike

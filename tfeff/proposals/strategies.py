@@ -1,5 +1,6 @@
 """Which hierarchies a mode makes: combinations of colour space, threshold and similarity."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -38,35 +39,59 @@ class Strategy:
             raise UserError(f"selective search: no similarity; name some of {', '.join(TERMS)}")
 
 
-def grid(spaces: Sequence[str], thresholds: Sequence[float], similarities: Sequence[tuple[str, ...]]) -> list[Strategy]:
+def grid(
+    spaces: Sequence[str], thresholds: Sequence[float], similarities: Sequence[tuple[str, ...]]
+) -> tuple[Strategy, ...]:
     """Every combination."""
-    return [Strategy(space, threshold, terms) for space in spaces for threshold in thresholds for terms in similarities]
+    return tuple(Strategy(*of) for of in itertools.product(spaces, thresholds, similarities))
 
 
 ALL = ("colour", "texture", "size", "fill")
 WITHOUT_COLOUR = ("texture", "size", "fill")
-MODES: dict[str, list[Strategy]] = {
-    "single": grid(("hsv",), (200,), (ALL,)),
-    "fast": grid(("hsv", "lab"), (150, 300), (ALL, WITHOUT_COLOUR)),
-    "quality": grid(("hsv", "lab", "rgi"), (150, 300, 450), (ALL, WITHOUT_COLOUR, ("fill",), ("size",))),
+
+
+@dataclass(frozen=True)
+class Mode:
+    """What selective search does with an image.
+
+    Attributes:
+        strategies: the hierarchies.
+        side: longest side at which the image is looked at, in pixels; smaller ones stay as they are.
+    """
+
+    strategies: tuple[Strategy, ...]
+    side: int = 320
+
+    def __post_init__(self) -> None:
+        if not self.strategies:
+            raise UserError("selective search: no strategy given")
+        if not 8 <= self.side <= 20_000:
+            raise UserError(f"selective search: the side is {self.side}; it should be between 8 and 20,000 pixels")
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """JSON-ready."""
+        strategies = [[of.space, of.threshold, "+".join(of.terms)] for of in self.strategies]
+        return {"side": self.side, "strategies": strategies}
+
+
+MODES = {
+    "single": Mode(grid(("hsv",), (200,), (ALL,))),
+    "fast": Mode(grid(("hsv", "lab"), (120, 350), (ALL, WITHOUT_COLOUR))),
+    "quality": Mode(grid(("hsv", "lab", "rgi"), (120, 250, 500), (ALL, WITHOUT_COLOUR, ("fill",), ("size",))), 400),
 }
 
 
-def strategies(mode: str | Sequence[Strategy]) -> list[Strategy]:
-    """The strategies of a mode, or those given.
+def mode(name: "str | Mode | Sequence[Strategy]") -> Mode:
+    """A mode by its name, or as it is given.
 
     Raises:
         UserError: no such mode, or no strategy.
     """
-    if not isinstance(mode, str):
-        if not mode:
-            raise UserError("selective search: no strategy given")
-        return list(mode)
-    if mode not in MODES:
-        raise UserError(f'selective search: no mode "{mode}"; {nearest(mode, MODES)}')
-    return MODES[mode]
-
-
-def described(mode: str | Sequence[Strategy]) -> list[dict[str, Any]]:
-    """Strategies, JSON-ready."""
-    return [{"space": of.space, "threshold": of.threshold, "terms": list(of.terms)} for of in strategies(mode)]
+    if isinstance(name, Mode):
+        return name
+    if not isinstance(name, str):
+        return Mode(tuple(name))
+    if name not in MODES:
+        raise UserError(f'selective search: no mode "{name}"; {nearest(name, MODES)}')
+    return MODES[name]

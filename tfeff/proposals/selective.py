@@ -17,15 +17,17 @@ from tfeff.proposals.grouping import group
 from tfeff.proposals.proposals import Proposals
 from tfeff.proposals.segmentation import segmentations
 from tfeff.proposals.similarity import TERMS
-from tfeff.proposals.strategies import Strategy, described, strategies
+from tfeff.proposals.strategies import Mode, Strategy, mode
 from tfeff.proposals.texture import texture_bins
 
-SIDE = 400
-"""Longest side at which an image is looked at, in pixels; smaller ones stay as they are."""
 SIGMA, MINIMUM = 0.8, 100
 """Of the segmentation at full size: smoothing, and least size of a region in pixels."""
 STEPS = 12.0
 """Of edge weights, a unit of colour distance."""
+NEIGHBOURS = 4
+"""That a pixel is joined to in the segmentation."""
+QUANTUM = 1 / 64
+"""Corners so near each other (a share of the longest side) are the same."""
 TEXTURE_SCALE = 10 / 64
 STRIDE = 2
 """One pixel of so many each way counts in histograms."""
@@ -36,23 +38,19 @@ class SelectiveSearch:
     """Proposes boxes.
 
     Attributes:
-        mode: `single`, `fast`, `quality`, or strategies.
+        mode: `single`, `fast`, `quality`, a `Mode`, or strategies.
         max_proposals: how many at most.
         seed: of the order of boxes that are ranked alike.
-        side: longest side at which an image is looked at, in pixels.
     """
 
-    mode: str | Sequence[Strategy] = "fast"
+    mode: str | Mode | Sequence[Strategy] = "fast"
     max_proposals: int = 2000
     seed: int = 0
-    side: int = SIDE
 
     def __post_init__(self) -> None:
-        strategies(self.mode)
+        mode(self.mode)
         if self.max_proposals < 1:
             raise UserError(f"max_proposals is {self.max_proposals}; it should be 1 or more")
-        if not 8 <= self.side <= 20_000:
-            raise UserError(f"side is {self.side}; it should be between 8 and 20,000 pixels")
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -60,23 +58,22 @@ class SelectiveSearch:
         return {
             "engine": "selective search",
             "version": 1,
-            "strategies": described(self.mode),
+            **mode(self.mode).parameters,
             "max_proposals": self.max_proposals,
             "seed": self.seed,
-            "side": self.side,
         }
 
     def __call__(self, image: np.ndarray) -> Proposals:
         """Proposals of an image; see `selective_search`."""
         pixels = as_rgb(image)
-        size = pixels.shape[0], pixels.shape[1]
-        factor = min(1.0, self.side / max(size))
+        size, wanted = (pixels.shape[0], pixels.shape[1]), mode(self.mode)
+        factor = min(1.0, wanted.side / max(size))
         if factor < 1:
             rows, columns = (max(1, round(length * factor)) for length in size)
             pixels = cv2.resize(pixels, (columns, rows), interpolation=cv2.INTER_AREA)
         shape = pixels.shape[0], pixels.shape[1]
-        boxes = [hierarchy for _, hierarchy, _ in hierarchies(pixels, strategies(self.mode), factor)]
-        cells = ranking.ranked([of.astype(np.uint16) for of in boxes], self.seed)
+        boxes = [of.astype(np.uint16) for _, of, _ in hierarchies(pixels, wanted.strategies, factor)]
+        cells = ranking.ranked(boxes, max(1, round(max(shape) * QUANTUM)), self.seed)
         return Proposals(cells[: self.max_proposals], shape, size)
 
 
@@ -105,7 +102,7 @@ def hierarchies(
         )
         bins = (converted.astype(np.uint16) * regions.COLOUR_BINS >> 8).astype(np.uint8)
         thresholds = sorted({strategy.threshold for strategy in of_space})
-        labels = segmentations(planes, np.array(thresholds) * factor, minimum, steps=STEPS)
+        labels = segmentations(planes, np.array(thresholds) * factor, minimum, steps=STEPS, neighbours=NEIGHBOURS)
         for threshold, of_threshold in zip(thresholds, labels, strict=True):
             size, box = regions.measure(of_threshold)
             pairs = regions.neighbours(of_threshold, len(size))
@@ -120,7 +117,7 @@ def hierarchies(
 
 
 def selective_search(
-    image: np.ndarray, mode: str | Sequence[Strategy] = "fast", max_proposals: int = 2000, seed: int = 0
+    image: np.ndarray, mode: str | Mode | Sequence[Strategy] = "fast", max_proposals: int = 2000, seed: int = 0
 ) -> np.ndarray:
     """Boxes that may hold an object, best first.
 
@@ -131,7 +128,7 @@ def selective_search(
         image: uint8 [height, width, 3] (RGB); gray ([height, width] or one channel), RGBA, 16-bit and floats (0 to 1 or
         0
             to 255) are taken as well.
-        mode: `single`, `fast`, `quality`, or strategies.
+        mode: `single`, `fast`, `quality`, a `Mode`, or strategies.
         max_proposals: how many at most.
         seed: of the order of boxes that are ranked alike.
 
