@@ -96,9 +96,10 @@ class UniformBoxes:
 
 def _grid(size: tuple[int, int], height: float, width: float, stride: float) -> np.ndarray:
     """uint16 [n, 4]: windows of one height and width, the outermost ones at the image's borders."""
+    lengths = [max(1, round(length)) for length in (height, width)]
     starts = []
-    for side, length in zip(size, (height, width), strict=True):
+    for side, length in zip(size, lengths, strict=True):
         count = 1 + int(np.ceil((side - length) / (length * stride)))
-        starts.append(np.linspace(0, side - length, count))
+        starts.append(np.rint(np.linspace(0, side - length, count)))
     top, left = (part.ravel() for part in np.meshgrid(*starts, indexing="ij"))
-    return np.rint(np.stack([top, left, top + height, left + width], axis=1)).astype(np.uint16)
+    return np.stack([top, left, top + lengths[0], left + lengths[1]], axis=1).astype(np.uint16)

@@ -1,0 +1,160 @@
+"""Stores filled by the verb: killed, resumed, read; and evaluated."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tfeff.proposals import ProposalStore
+
+IMAGES = 60
+KILLS = int(os.environ.get("TFEFF_KILLS", "3"))
+OBJECT = "<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    """A VOC set of rectangles on noise; one file is no image, one is truncated, two are the same."""
+    folder = tmp_path_factory.mktemp("voc")
+    (folder / "Annotations").mkdir()
+    (folder / "JPEGImages").mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(IMAGES):
+        pixels = rng.integers(0, 60, (150, 200, 3), np.uint8)
+        top, left = rng.integers(0, 80, 2)
+        pixels[top : top + 60, left : left + 70] += 120
+        Image.fromarray(pixels).save(folder / f"JPEGImages/{number:03}.jpg", quality=95)
+        text = OBJECT.format("box", left + 1, top + 1, left + 70, top + 60)
+        (folder / f"Annotations/{number:03}.xml").write_text(f"<annotation>{text}</annotation>")
+    (folder / "JPEGImages/010.jpg").write_bytes((folder / "JPEGImages/011.jpg").read_bytes())
+    whole = (folder / "JPEGImages/020.jpg").read_bytes()
+    (folder / "JPEGImages/020.jpg").write_bytes(whole[: len(whole) // 2])
+    return folder
+
+
+def start(root: Path, out: Path, *flags: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "tfeff.propose", f"--dataset=voc:{root}", f"--out={out}", *flags]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def finish(root: Path, out: Path, *flags: str, code: int = 0) -> str:
+    process = start(root, out, *flags)
+    text, _ = process.communicate(timeout=300)
+    assert process.returncode == code, text
+    assert "Traceback" not in text
+    return text
+
+
+def content(out: Path) -> dict[str, bytes]:
+    store = ProposalStore(out)
+    return {name: store[name].boxes_yxyx.tobytes() for name in sorted(store)}
+
+
+@pytest.fixture(scope="module")
+def whole(root, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("stores") / "whole"
+    text = finish(root, out)
+    assert f"{IMAGES - 2} computed, 0 known, 1 copied" in text
+    assert "020.jpg" in text or "020" in text
+    return out
+
+
+def test_every_image_that_can_be_read_has_its_proposals(root, whole):
+    store = ProposalStore(whole)
+    assert len(store) == IMAGES - 1
+    assert "020" not in store
+    assert np.array_equal(store["010"].cells, store["011"].cells)
+    for name in store:
+        boxes = store[name].boxes_yxyx
+        assert (boxes[:, 2:] <= [150, 200]).all()
+
+
+def test_the_same_command_computes_nothing_again_but_what_has_changed(root, whole, tmp_path):
+    before = content(whole)
+    assert f"0 computed, {IMAGES - 1} known" in finish(root, whole)
+    assert content(whole) == before
+    picture = root / "JPEGImages/030.jpg"
+    old = picture.read_bytes()
+    try:
+        Image.new("RGB", (50, 40), (200, 0, 0)).save(picture)
+        assert f"1 computed, {IMAGES - 2} known" in finish(root, whole)
+        assert ProposalStore(whole)["030"].boxes_yxyx.tolist() == [[0, 0, 40, 50]]
+    finally:
+        picture.write_bytes(old)
+    finish(root, whole)
+    assert content(whole) == before
+
+
+def test_threads_and_a_cluster_give_the_same(root, whole, tmp_path):
+    finish(root, tmp_path / "one", "--threads=1")
+    assert content(tmp_path / "one") == content(whole)
+    pytest.importorskip("ray")
+    finish(root, tmp_path / "ray", "--executor=ray")
+    assert content(tmp_path / "ray") == content(whole)
+
+
+def test_killed_at_random_moments_nothing_is_half_written_or_computed_twice(root, whole, tmp_path):
+    out, moments, known = tmp_path / "store", random.Random(3), 0
+    for _ in range(KILLS):
+        # Slowly, so that there is a middle to be cut in.
+        process = start(root, out, "--mode=fast", "--threads=1")
+        wanted = min(known + moments.randint(0, max(1, IMAGES // KILLS)), IMAGES - 3)
+        while process.poll() is None and (len(content(out)) if (out / "parameters.json").exists() else 0) < wanted:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        known = len(content(out)) if (out / "parameters.json").exists() else 0
+    text = finish(root, out)
+    assert f", {known} known" in text
+    assert content(out) == content(whole)
+    # Each image stands in the files once: nothing was computed twice.
+    written = sum(path.read_bytes().count(b"tfp1") for path in out.glob("shard-*.bin"))
+    assert written <= IMAGES - 1 + KILLS  # a kill may cut one off
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--mode=fsat"], ["mode"]),
+        (["--max_proposals=100"], ["max_proposals", "2000 there, 100 now"]),
+        (["--split=tset"], ["tset", "did you mean"]),
+        (["--executor=ray", "--threads=2"], ["--threads"]),
+        (["--dataset=folder:x"], ["voc:<dir>"]),
+        (["--dataset=voc:/nowhere"], ["/nowhere", "does not exist"]),
+    ],
+)
+def test_mistakes_end_with_a_message(root, whole, flags, words):
+    text = finish(root, whole, *flags, code=2)
+    for word in words:
+        assert word in text
+
+
+def test_stores_are_evaluated_side_by_side(root, whole, tmp_path):
+    finish(root, tmp_path / "windows", "--engine=windows", "--seed=1")
+    (tmp_path / "images").mkdir()
+    for folder in ("Annotations", "JPEGImages"):
+        (tmp_path / "images" / folder).symlink_to(root / folder)
+    command = [sys.executable, "-m", "tfeff.evaluate", f"--proposals=ours={whole}"]
+    command += [f"--proposals={tmp_path / 'windows'}", f"--dataset=voc:{root}", f"--out={tmp_path / 'report'}"]
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert refused.returncode == 2
+    assert "020" in refused.stderr  # that image has no proposals
+    (root / "Annotations/020.xml").rename(tmp_path / "020.xml")
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    finally:
+        (tmp_path / "020.xml").rename(root / "Annotations/020.xml")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "report/proposals.json").read_text())
+    assert set(report["proposers"]) == {"ours", "windows"}
+    at = report["counts"].index(100)
+    assert report["proposers"]["ours"]["recall"]["0.7"][at] > 0.9 > report["proposers"]["windows"]["recall"]["0.7"][at]
+    assert (tmp_path / "report/proposals.png").stat().st_size > 20_000
