@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import benchmark_proposals
 import keras
 import numpy as np
 import tensorflow as tf
@@ -242,6 +243,9 @@ def main() -> None:
     whole.add_argument("--workdir", required=True, help="an empty directory for both sides")
     whole.add_argument("override", nargs="*", help="key=value, as --config.key=value of tfeff.search")
     whole.set_defaults(run=benchmark_search)
+    boxes = benchmarks.add_parser("proposals", help=benchmark_proposals.run.__doc__)
+    benchmark_proposals.add_flags(boxes)
+    boxes.set_defaults(run=benchmark_proposals.run)
     naive = benchmarks.add_parser("naive-search", help=naive_search.__doc__)
     naive.add_argument("config")
     naive.add_argument("workdir")
