@@ -1,0 +1,38 @@
+import numpy as np
+from PIL import Image
+
+from tfeff.reporting.hierarchy import frames, hierarchy_figure, save_animation
+
+# Four quarters; the upper two are merged, then the lower two, then all.
+LABELS = np.repeat(np.repeat(np.array([[0, 1], [2, 3]], np.int32), 10, axis=0), 12, axis=1)
+PARENTS = np.array([4, 4, 5, 5, 6, 6, -1], np.int32)
+IMAGE = np.stack([LABELS * 40] * 3, axis=-1).astype(np.uint8)
+
+
+def test_each_state_has_so_many_regions_in_their_mean_colours():
+    four, three, two, one = frames(IMAGE, LABELS, PARENTS, (4, 3, 2, 1))
+    assert sorted(set(four[..., 0].ravel().tolist())) == [0, 40, 80, 120, 255]
+    assert sorted(set(three[..., 0].ravel().tolist())) == [20, 80, 120, 255]
+    assert sorted(set(two[..., 0].ravel().tolist())) == [20, 100, 255]
+    assert one[..., 0].tolist() == np.full(LABELS.shape, 60).tolist()
+    assert (two[10] == 255).all()
+    assert not (two[9] == 255).any()
+
+
+def test_more_regions_than_there_are_show_all_of_them():
+    assert np.array_equal(*frames(IMAGE, LABELS, PARENTS, (4, 99)))
+
+
+def test_strip_and_animation(tmp_path):
+    figure = hierarchy_figure(IMAGE, LABELS, PARENTS, (4, 3, 2, 1))
+    assert [axes.get_title() for axes in figure.axes[:5]] == [
+        "image",
+        "4 regions",
+        "3 regions",
+        "2 regions",
+        "1 region",
+    ]
+    save_animation(frames(IMAGE, LABELS, PARENTS, (4, 2, 1)), tmp_path / "x.gif")
+    with Image.open(tmp_path / "x.gif") as animation:
+        assert animation.n_frames == 3
+        assert animation.size == (24, 20)

@@ -1,0 +1,53 @@
+"""Pictures of selective search on an image: `python tools/draw_proposals.py --image=FILE --out=DIR`.
+
+Writes the first boxes on the image (`boxes.png`), the merging of its regions under the mode's first strategy as a strip
+(`hierarchy.png`) and as an animation (`hierarchy.gif`).
+"""
+
+import argparse
+from pathlib import Path
+
+import cv2
+
+from tfeff.data import photograph
+from tfeff.proposals import MODES, selective_search
+from tfeff.proposals.selective import hierarchies
+from tfeff.reporting import figure
+from tfeff.reporting.hierarchy import frames, hierarchy_figure, save_animation
+from tfeff.reporting.proposal_curves import boxes_figure
+
+STATES = (200, 100, 50, 20, 10, 5, 2)
+"""Numbers of regions that the strip shows."""
+
+
+def main() -> None:
+    """Draws."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--image", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--mode", choices=list(MODES), default="fast")
+    parser.add_argument("--boxes", type=int, default=60, help="how many to draw")
+    arguments = parser.parse_args()
+    image = photograph.decode(arguments.image.read_bytes(), str(arguments.image))
+    arguments.out.mkdir(parents=True, exist_ok=True)
+
+    boxes = selective_search(image, arguments.mode, max_proposals=arguments.boxes)
+    title = f"the first {len(boxes)} proposals of {arguments.image.name}"
+    figure.save(boxes_figure(image, boxes, title=title), arguments.out / "boxes")
+
+    mode = MODES[arguments.mode]
+    factor = min(1.0, mode.side / max(image.shape[:2]))
+    small = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    labels, _, parents = next(iter(hierarchies(small, mode.strategies[:1], factor)))
+    regions = int(labels.max()) + 1
+    figure.save(
+        hierarchy_figure(small, labels, parents, [count for count in STATES if count <= regions]),
+        arguments.out / "hierarchy",
+    )
+    counts = sorted({max(1, round(regions * 0.8**step)) for step in range(40)}, reverse=True)
+    save_animation(frames(small, labels, parents, counts), arguments.out / "hierarchy.gif")
+    print(f"wrote {arguments.out / 'boxes'}.{{png,svg}}, {arguments.out / 'hierarchy'}.{{png,svg,gif}}")
+
+
+if __name__ == "__main__":
+    main()
