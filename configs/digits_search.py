@@ -4,6 +4,9 @@ Six networks of about twice the baseline's multiply-adds, on three independent f
 width and resolution alone against all three together at twice and four times its cost.
 
 Command   python -m tfeff.search --config=configs/digits_search.py --workdir=runs/demo/search      (make demo)
+Machine   2 CPU cores (AMD EPYC): under two minutes
+Result    d 1.00 w 1.17 r 1.12 has the highest validation accuracy, 0.766 (95 % 0.671 to 0.861); with three folds two
+          others cannot be told from it, and the cheapest, d 1.00 w 1.00 r 1.38, is taken
 """
 
 from tfeff.config import (

@@ -45,7 +45,7 @@ def main(argv: list[str]) -> None:
 
     directory = Path(given.workdir)
     with held(directory), Store(directory / scaling.STORE, search) as store, executor(directory) as processes:
-        study = scaling.prepare(search, Clock(store, processes))
+        study = scaling.prepare(search, Clock(store, processes, lambda text: print(text, flush=True)))
         print(report.candidates(study, directory), flush=True)
         if given.dry_run:
             print(report.forecast(study, scaling.forecast(study, processes), processes.slots))

@@ -156,8 +156,13 @@ def peer(package: str) -> Engine:
 
         return search
 
+    structure, joblib = importlib.import_module(f"{package}.structure"), importlib.import_module("joblib")
+    find_objects = structure.find_objects
+    structure.find_objects = lambda mask: find_objects(mask.astype(int))  # it fails under NumPy 2 otherwise
+
     def boxes(image: np.ndarray) -> np.ndarray:
-        left, top, right, bottom = np.array(module.selective_search(image, mode="fast"), np.float32).T
+        with joblib.parallel_config(backend="threading"):  # its processes would not know the line above
+            left, top, right, bottom = np.array(module.selective_search(image, mode="fast"), np.float32).T
         return np.stack([top, left, bottom, right], axis=1)
 
     return boxes

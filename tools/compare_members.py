@@ -50,10 +50,8 @@ def main() -> None:
     baseline = Baseline(family.baseline, arguments.classes, base.data.channels)
     points = sweeps.points(baseline, family, config.Sweeps(phis=(arguments.phi,)))
     with LocalProcesses(arguments.processes, directory / "trainings.log") as processes:
-        for point in points:
-            experiment = dataclasses.replace(base, model=point.network.model)
-            processes.submit(point.method, train, experiment, str(directory / point.method))
-        results = collect(processes, len(points))
+        experiments = {point.method: dataclasses.replace(base, model=point.network.model) for point in points}
+        results = collect(processes, {name: (train, of, str(directory / name)) for name, of in experiments.items()})
     rows = [
         {
             "network": point.method if point.method in ("baseline", "compound") else f"{point.method} alone",

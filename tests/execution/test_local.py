@@ -8,6 +8,7 @@ import time
 import pytest
 
 from tfeff.errors import UserError
+from tfeff.execution.executor import collect
 from tfeff.execution.local import LocalProcesses
 
 
@@ -64,6 +65,13 @@ def test_a_lost_process_is_told_and_replaced(processes, number):
     for key in range(4):
         processes.submit(key, math.sqrt, 9.0)
     assert all(outcome.value == 3.0 for outcome in gather(processes, 4).values())
+
+
+def test_a_measurement_whose_process_is_lost_is_made_again(processes, tmp_path):
+    once = f"import os, pathlib; p = pathlib.Path({str(tmp_path / 'died')!r}); p.exists() or (p.touch(), os._exit(9))"
+    assert collect(processes, {"a": (exec, once), "b": (math.sqrt, 4.0)}) == {"a": None, "b": 2.0}
+    with pytest.raises(UserError, match="measurement failed"):
+        collect(processes, {"c": (os._exit, 9)})
 
 
 def test_processes_have_cores_of_their_own(processes):

@@ -8,6 +8,7 @@ import pytest
 from tfeff import config
 from tfeff.errors import UserError
 from tfeff.scaling.allocation import Job
+from tfeff.scaling.baseline import Baseline
 from tfeff.scaling.store import Store
 
 SEARCH = config.Search()
@@ -39,7 +40,8 @@ def test_what_is_kept_comes_back(tmp_path):
 
 
 def test_another_search_is_refused_by_its_keys(tmp_path):
-    Store(tmp_path / "s", SEARCH).close()
+    with Store(tmp_path / "s", SEARCH) as store:
+        store.start(JOB)
     other = config.override(SEARCH, ["experiment.training.epochs=3", "folds.count=7"])
     with pytest.raises(UserError) as error:
         Store(tmp_path / "s", other)
@@ -113,6 +115,28 @@ def test_what_no_trial_depends_on_may_change_later(tmp_path, keys):
     Store(tmp_path / "s", more).close()
     # The last one given is the one that the results are told by.
     assert config.from_json(Store(tmp_path / "s", None).fact("config"), config.Search) == more
+
+
+def test_a_list_of_candidates_does_not_bind_the_search(tmp_path):
+    other = config.override(SEARCH, ["experiment.training.epochs=3"])
+    with Store(tmp_path / "s", SEARCH) as store:
+        store.write_fact("latency x", "[1.0, 1.0]")
+    with Store(tmp_path / "s", other) as store:  # nothing has been trained
+        assert store.fact("latency x") is None
+        store.start(JOB)
+    with pytest.raises(UserError, match="another search"):
+        Store(tmp_path / "s", SEARCH)
+
+
+def test_networks_come_back_with_the_coefficients_of_their_trials(tmp_path):
+    baseline = Baseline(config.Model(name="resnet", width=8, resolution=16), 10, 3)
+    first, same = baseline.network(1.2, 1.0, 20), baseline.network(1.22, 1.0, 20)
+    other = Baseline(config.Model(name="resnet", width=8, resolution=16, batch_norm=False), 10, 3).start
+    assert first.id == same.id
+    with Store(tmp_path / "s", SEARCH) as store:
+        store.add_networks([first])
+        store.add_networks([same, other])
+        assert store.networks(baseline) == {first.id: first}
 
 
 def test_a_trial_that_could_not_start_is_kept_as_failed(tmp_path):

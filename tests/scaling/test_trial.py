@@ -56,6 +56,20 @@ def test_learning_rates_follow_the_batch(rule, rate):
     assert measured.optimizer.learning_rate == 0.03
 
 
+def test_what_counts_is_what_the_training_keeps():
+    losses = {4: 0.5, 5: 0.1, 8: 0.4, 10: 0.6}
+    rows = [
+        {"epoch": epoch} | ({"validation_loss": losses[epoch]} if epoch in losses else {}) for epoch in range(1, 11)
+    ]
+    keys = ["experiment.training.validation_epochs=4", "experiment.training.epochs=10"]
+    last = config.override(SEARCH, keys)
+    best = config.override(SEARCH, [*keys, "experiment.training.keep=best"])
+    assert trial.outcome(last, rows)["epoch"] == 10
+    assert trial.outcome(best, rows)["epoch"] == 8  # epoch 5 was measured because a rung ended there
+    assert trial.outcome(best, rows[:5])["epoch"] == 4
+    assert trial.outcome(best, [{"epoch": 1, "validation_loss": 2.0}])["epoch"] == 1
+
+
 def test_parts_of_an_accumulated_batch_stay_equal():
     search = config.override(SEARCH, ["experiment.training.accumulation_steps=4"])
     assert trial.batch_size(search, BASELINE, TWICE) % 4 == 0

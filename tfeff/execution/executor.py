@@ -1,12 +1,15 @@
 """Where trials run: what local processes and a cluster have in common."""
 
-from collections.abc import Callable, Hashable
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 from tfeff.errors import UserError
 
 Function = Callable[..., Any]
+ATTEMPTS = 3
+"""How often a measurement is made whose process is lost."""
 DISK_FULL = "no space left on the disk"
 """The error of a call that ended so; the others will too."""
 
@@ -48,22 +51,32 @@ class Executor(Protocol):
         """Stops what still runs. Trainings save their state first."""
 
 
-def collect(executor: Executor, count: int, check: Callable[[], None] = lambda: None) -> dict[Hashable, Any]:
-    """The values of `count` calls, by key.
+def collect(
+    executor: Executor, calls: Mapping[Hashable, tuple[Any, ...]], check: Callable[[], None] = lambda: None
+) -> dict[Hashable, Any]:
+    """The values of some calls, by key; one whose process is lost is made again, ATTEMPTS times in all.
 
     Args:
         executor: that has no other calls under way.
-        count: how many to wait for.
+        calls: key -> (function, *arguments).
         check: called now and then while waiting; may raise.
 
     Raises:
         UserError: one of them failed.
     """
+    for key, call in calls.items():
+        executor.submit(key, *call)
     values: dict[Hashable, Any] = {}
-    while len(values) < count:
+    deaths: Counter[Hashable] = Counter()
+    while len(values) < len(calls):
         check()
         for outcome in executor.wait(1.0):
-            if outcome.error is not None:
+            key = outcome.key
+            if outcome.error is None:
+                values[key] = outcome.value
+                continue
+            deaths[key] += 1
+            if not outcome.died or deaths[key] == ATTEMPTS:
                 raise UserError(f"a measurement failed: {outcome.error}")
-            values[outcome.key] = outcome.value
+            executor.submit(key, *calls[key])
     return values

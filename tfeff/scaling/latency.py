@@ -36,19 +36,20 @@ class Clock:
     Args:
         store: keeps what was measured.
         executor: where.
+        say: told of each timing.
     """
 
-    def __init__(self, store: Store, executor: Executor) -> None:
-        self._store, self._executor = store, executor
+    def __init__(self, store: Store, executor: Executor, say: Callable[[str], None] = lambda text: None) -> None:
+        self._store, self._executor, self._say = store, executor, say
 
     def __call__(self, baseline: Baseline, network: ScaledNetwork, check: Callable[[], None] = lambda: None) -> Latency:
         """The latency of a network; `check` is called now and then, and may raise."""
         fact = f"latency {network.id}"
         kept = self._store.fact(fact)
         if kept is None:
-            sections = network.model, baseline.start.model
-            self._executor.submit(fact, work.latency, *sections, baseline.num_classes, baseline.channels)
-            kept = json.dumps(collect(self._executor, 1, check)[fact])
+            self._say(f"timing {network.label}")
+            call = work.latency, network.model, baseline.start.model, baseline.num_classes, baseline.channels
+            kept = json.dumps(collect(self._executor, {fact: call}, check)[fact])
             self._store.write_fact(fact, kept)
         return Latency(*json.loads(kept))
 

@@ -258,7 +258,9 @@ def _setting(result: Result) -> str:
     """How they were found, in words."""
     study, search, folds = result.study, result.search, result.search.folds
     bounds = " and ".join(f"{bound:g} times the {name}" for name, bound in search.budget.bounds.items())
-    kind = "independent subsets" if folds.kind == "independent" else "folds of classic cross-validation"
+    kind = "independent subsets"
+    if folds.kind == "classic":
+        kind = "folds of classic cross-validation (whose training parts overlap: intervals are somewhat too narrow)"
     return (
         f"{len(study.chosen)} of {len(study.networks)} distinct networks that cost {bounds} of the baseline (to within "
         f"{search.budget.tolerance:.1%}) were tried on {folds.count} {kind} of {search.experiment.data.source}, "

@@ -1,6 +1,7 @@
 """The search from its config to the coefficients: candidates, trials, the choice, and what the choice is worth."""
 
 import dataclasses
+import functools
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from tfeff.training import build
 from tfeff.training.interruption import Interruption
 
 STORE = "search.sqlite"
+TIMING_ROUNDS = 6
+"""How often candidates are chosen anew because some took more or less time than expected."""
 
 
 @dataclass(frozen=True)
@@ -150,36 +153,34 @@ def _candidates(
         networks = candidates.within_budget(baseline, budget)
         return networks, candidates.spread(networks, budget.candidates)
     assert clock is not None
-    model = LatencyModel.fit([(network, clock(baseline, network).relative) for network in samples(baseline)])
 
     def timed(network: ScaledNetwork, relative: float) -> ScaledNetwork:
         return dataclasses.replace(network, relative=network.relative | {"latency": relative})
 
-    networks = [
-        timed(network, model.relative(network))
-        for network in candidates.within_budget(
-            baseline, budget, lambda network: network.relative | {"latency": model.relative(network)}
+    # A fit over what has been timed says where to look; what counts is what each of those chosen takes itself.
+    measured = {network.id: timed(network, clock(baseline, network).relative) for network in samples(baseline)}
+    for _ in range(TIMING_ROUNDS):
+        model = LatencyModel.fit([(network, network.relative["latency"]) for network in measured.values()])
+        found = candidates.within_budget(baseline, budget, functools.partial(_fitted, model))
+        networks = [measured.get(network.id) or timed(network, model.relative(network)) for network in found]
+        networks = [network for network in networks if candidates.keeps(network, budget)]
+        chosen = candidates.spread(networks, budget.candidates)
+        new = [network for network in chosen if network.id not in measured]
+        if not new and chosen:
+            return networks, chosen
+        measured |= {network.id: timed(network, clock(baseline, network).relative) for network in new}
+    chosen = [network for network in measured.values() if candidates.keeps(network, budget)]
+    if len(chosen) < 2:
+        raise UserError(
+            f"config: budget.latency: of {len(measured)} networks that were timed {len(chosen)} took what it says to "
+            f"within {budget.tolerance:.1%}; raise budget.tolerance, take a larger baseline, or a quieter machine"
         )
-    ]
-    # The fit says where to look; what counts is what each of those chosen takes.
-    pool = {network.id: network for network in networks}
-    known: set[str] = set()
-    while pool:
-        chosen = candidates.spread(list(pool.values()), budget.candidates)
-        for network in chosen:
-            if network.id not in known:
-                known.add(network.id)
-                pool[network.id] = timed(network, clock(baseline, network).relative)
-                if not candidates.keeps(pool[network.id], budget):
-                    del pool[network.id]
-        if all(network.id in pool for network in chosen):
-            networks = [pool.get(network.id, network) for network in networks if network.id in pool]
-            return networks, [pool[network.id] for network in chosen]
-    raise UserError(
-        f"config: budget.latency: none of the {len(known)} networks that a fit over timed ones puts within "
-        f"{budget.tolerance:.1%} of it was so when it was timed itself; raise budget.tolerance, or take a larger "
-        "baseline"
-    )
+    return chosen, candidates.spread(chosen, budget.candidates)
+
+
+def _fitted(model: LatencyModel, network: ScaledNetwork) -> dict[str, float]:
+    """Relative costs, latency by a fit."""
+    return network.relative | {"latency": model.relative(network)}
 
 
 def _check_sweeps(search: config.Search, baseline: Baseline, chosen: Sequence[ScaledNetwork]) -> None:
@@ -230,10 +231,10 @@ def forecast(study: Study, executor: Executor) -> Forecast:
     """
     search, baseline = study.search, study.baseline
     ordered = sorted(study.chosen, key=lambda network: network.width)
-    timed = [baseline.start, ordered[0], ordered[-1]]
-    for index, network in enumerate(timed):
-        executor.submit(index, work.calibrate, trial.experiment(search, baseline, network, fold=0, seed=0))
-    values = collect(executor, len(timed))
+    # As many at once as there will be: processes slow each other down.
+    timed = [(baseline.start, ordered[0], ordered[-1])[index % 3] for index in range(max(3, executor.slots))]
+    experiments = [trial.experiment(search, baseline, network, fold=0, seed=0) for network in timed]
+    values = collect(executor, {index: (work.calibrate, of) for index, of in enumerate(experiments)})
     rate = Rate.fit(
         [(network.cost.macs, values[index]["start"], values[index]["image"]) for index, network in enumerate(timed)]
     )
@@ -309,5 +310,10 @@ def run(study: Study, directory: Path, store: Store, executor: Executor, console
             trials.run(swept, Full(epochs), "sweeps")
         clock = Clock(store, executor)
         networks = {network.id: network for network in (baseline.start, winner, *(point.network for point in points))}
-        latencies = {id_: clock(baseline, network, trials.check) for id_, network in networks.items()}
+        latencies = {}
+        for id_, network in networks.items():
+            try:
+                latencies[id_] = clock(baseline, network, trials.check)
+            except UserError as error:  # the search is over: its report lacks a number
+                progress.say(f"{network.label}: no latency: {error}")
     return Findings(study, dict(plan.left), ranking, winner, family, points, plain, latencies)

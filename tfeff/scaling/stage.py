@@ -49,7 +49,8 @@ class Trials:
         self.baseline, self.directory = baseline, directory
         self.store, self.executor, self.objective = store, executor, objective
         self.blocks, self.progress, self.interruption = search.folds.blocks, progress, interruption
-        self.networks: dict[str, ScaledNetwork] = {}
+        # Other coefficients may round to a network that is known: it keeps those that its trials were made with.
+        self.networks = store.networks(baseline)
         self.results: dict[Job, float | None] = {}
         self.rates: dict[str, float] = {}
         self._running: set[Job | str] = set()
@@ -58,7 +59,6 @@ class Trials:
 
     def run(self, networks: Sequence[ScaledNetwork], allocation: Allocation, stage: str) -> Plan:
         """Trains `networks` as `allocation` shares out the epochs; what the store has is not done again."""
-        # Other coefficients may round to a network that is known: it keeps those that its trials were made with.
         self.networks = {network.id: network for network in networks} | self.networks
         self.store.add_networks(networks)
         ids = list(dict.fromkeys(network.id for network in networks))
@@ -124,8 +124,7 @@ class Trials:
         kept = self.store.fact(what)
         if kept is None:
             self.progress.say(what)
-            self.executor.submit(what, function, experiment)
-            kept = json.dumps(collect(self.executor, 1, self.check)[what])
+            kept = json.dumps(collect(self.executor, {what: (function, experiment)}, self.check)[what])
             self.store.write_fact(what, kept)
         return json.loads(kept)
 

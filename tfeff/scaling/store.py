@@ -14,7 +14,7 @@ from typing import Any, Self
 from tfeff import config
 from tfeff.errors import UserError
 from tfeff.scaling.allocation import Job
-from tfeff.scaling.baseline import ScaledNetwork, memory
+from tfeff.scaling.baseline import Baseline, ScaledNetwork, memory
 
 FREE = ("sweeps.", "objective.", "allocation.", "budget.", "trials.attempts", "folds.seeds")
 """Keys that say which trials there are and what becomes of their results; the trials themselves do not depend on them,
@@ -87,7 +87,10 @@ class Store:
             return
         changed = config.differences(config.from_json(kept, config.Search, where=str(path)), search)
         changed = [difference for difference in changed if not difference[0].startswith(FREE)]
-        if changed:
+        if changed and not self.records():
+            # A list of candidates and a forecast, of which nothing is kept.
+            self._file.executescript("delete from facts; delete from networks;")
+        elif changed:
             lines = "\n".join(f"  {key}: {old!r} there, {new!r} now" for key, old, new in changed)
             raise UserError(
                 f"{path} holds the results of another search:\n{lines}\n"
@@ -126,6 +129,13 @@ class Store:
         self._file.execute("begin")
         self._file.executemany(f"insert or ignore into networks values ({', '.join('?' * 12)})", rows)
         self._file.execute("commit")
+
+    def networks(self, baseline: Baseline) -> dict[str, ScaledNetwork]:
+        """The networks described so far, by id, with the coefficients that they came with; those of other baselines
+        are left out."""
+        rows = self._file.execute("select id, depth, width, resolution from networks")
+        made = {row["id"]: baseline.network(row["depth"], row["width"], row["resolution"]) for row in rows}
+        return {id_: network for id_, network in made.items() if network.id == id_}
 
     def start(self, job: Job) -> None:
         """Notes that a trial is running."""

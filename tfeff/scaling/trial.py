@@ -55,11 +55,15 @@ def experiment(
 
 
 def outcome(search: config.Search, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """Of a trial's rows the one that counts: the last, or that of the weights which the training keeps."""
+    """Of a trial's rows the one that counts: the last, or that of the weights which the training keeps.
+
+    A training keeps those of the epochs that it validates itself, not of one at whose end it was interrupted.
+    """
     training = search.experiment.training
-    if training.keep == "best" or training.early_stopping_epochs is not None:
-        return min((row for row in rows if "validation_loss" in row), key=lambda row: float(row["validation_loss"]))
-    return rows[-1]
+    if training.keep == "last" and training.early_stopping_epochs is None:
+        return rows[-1]
+    own = [row for row in rows if row["epoch"] % training.validation_epochs == 0 or row["epoch"] == training.epochs]
+    return min(own or rows[-1:], key=lambda row: float(row["validation_loss"]))
 
 
 def batch_size(search: config.Search, baseline: Baseline, network: ScaledNetwork) -> int:

@@ -94,6 +94,8 @@ def calibrate(experiment: config.Experiment) -> dict[str, float]:
     """
     images = build.dataset(experiment, stores(experiment))
     keras.backend.clear_session()
+    policy = experiment.training.precision
+    keras.mixed_precision.set_dtype_policy("float32" if policy == "auto" else policy)
     began = time.perf_counter()
     model = build.model(experiment, images.record())
     strategy = tf.distribute.get_strategy()
@@ -115,9 +117,10 @@ def latency(section: config.Model, start: config.Model, num_classes: int, channe
     The network and the baseline are timed in turn, so that what else the machine does slows both.
 
     Returns:
-        Median seconds of the network `section`, and the median of its ratios to `start`.
+        Median seconds of the network `section`, and the median of its ratios to `start`; both in float32, as exported.
     """
     keras.backend.clear_session()
+    keras.mixed_precision.set_dtype_policy("float32")
     predictions = [_prediction(network, num_classes, channels) for network in (section, start)]
     rounds = []
     for done in range(WARM_UP_ROUNDS + LATENCY_ROUNDS):
