@@ -55,7 +55,10 @@ def _proposals() -> None:
     stores = {}
     for text in given.proposals:
         name, _, directory = text.rpartition("=")
-        stores[name or Path(directory).name] = ProposalStore(directory)
+        name = name or Path(directory).name
+        if name in stores:
+            raise UserError(f'--proposals: two stores are called "{name}"; name them: --proposals=NAME=DIR')
+        stores[name] = ProposalStore(directory)
     quality = Quality(stores, catalog.load_annotated(given.dataset, given.split or "all"))
     print(json.dumps(quality.to_dict(), indent=2) if given.json else quality.to_text())
     if given.out:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from absl import flags
 
 from tfeff import verbs
@@ -28,7 +29,7 @@ def define_flags() -> None:
     flags.DEFINE_enum("engine", "selective_search", ENGINES, "What proposes.")
     flags.DEFINE_enum("mode", "fast", ["single", "fast", "quality"], "Of selective search.")
     flags.DEFINE_integer("max_proposals", 2000, "An image, at most.", lower_bound=1)
-    flags.DEFINE_integer("seed", 0, "Of the order of boxes that are ranked alike, and of windows and uniform boxes.")
+    flags.DEFINE_integer("seed", 0, "Of boxes that are ranked alike, windows and uniform boxes.", lower_bound=0)
     flags.DEFINE_integer("threads", None, "Images at once; one a core if not given.", lower_bound=1)
     flags.DEFINE_enum("executor", "local", ["local", "ray"], "Threads of this machine, or a Ray cluster.")
     flags.DEFINE_string("ray_address", None, "Of the cluster; that of RAY_ADDRESS, or this machine, if not given.")
@@ -43,6 +44,7 @@ def main(argv: list[str]) -> None:
     from tfeff.proposals import ProposalStore, fill
     from tfeff.reporting.progress import Bar
 
+    check_flags()
     proposer = build_proposer()
     source = catalog.load_annotated(given.dataset, given.split, on_defect=given.on_defect)
     if source.report.counts:
@@ -51,13 +53,29 @@ def main(argv: list[str]) -> None:
     with held(directory, "--out"), executor() as places:
         store = ProposalStore.create(directory, proposer.parameters)
         with Bar(source.name, len(source), "images") as bar:
-            filled = fill(store, source, proposer, places, progress=lambda filled: bar.show(filled.done))
-    for message in filled.failed.values():
-        print(f"left out: {message}", file=sys.stderr)
+            filled = fill(store, source, proposer, places, progress=lambda filled: bar.show(filled.done, filled.made))
+        store.refresh()
+    for name, message in filled.failed.items():
+        print(f"left out: {name}: {message.removeprefix(f'{name}: ')}", file=sys.stderr)
+    if not len(store):
+        raise UserError(f"{source.name}: no image of it has proposals; see above")
     print(
         f"{directory}: proposals of {len(store)} images; {filled.made} computed, {filled.known} known, {filled.copied} "
         f"copied from images of the same content, {len(filled.failed)} that could not be read"
     )
+
+
+def check_flags() -> None:
+    """Refuses flags that would have no effect."""
+    given = flags.FLAGS
+    idle = [("threads" if given.executor == "ray" else "ray_address", f"--executor={given.executor}")]
+    if given.engine in ("windows", "uniform"):
+        idle.append(("mode", f"--engine={given.engine}"))
+    if given.engine == "opencv":
+        idle.append(("seed", "--engine=opencv"))
+    for name, other in idle:
+        if given[name].present:
+            raise UserError(f"--{name} has no effect with {other}; leave it out")
 
 
 def build_proposer() -> "Proposer":
@@ -72,14 +90,14 @@ def build_proposer() -> "Proposer":
             return proposals.SlidingWindows(given.max_proposals, given.seed)
         case "uniform":
             return proposals.UniformBoxes(given.max_proposals, given.seed)
-    return proposals.SelectiveSearch(given.mode, given.max_proposals, given.seed)
+    search = proposals.SelectiveSearch(given.mode, given.max_proposals, given.seed)
+    print("preparing the kernels; the first time they are compiled, for a minute or less", file=sys.stderr)
+    search(np.zeros((8, 8, 3), np.uint8))
+    return search
 
 
 def executor() -> "Executor":
     """Where the flags want images to be looked at."""
-    other = "threads" if flags.FLAGS.executor == "ray" else "ray_address"
-    if flags.FLAGS[other].present:
-        raise UserError(f"--{other} has no effect with --executor={flags.FLAGS.executor}; leave it out")
     if flags.FLAGS.executor == "ray":
         from tfeff.execution.cluster import RayCluster
 

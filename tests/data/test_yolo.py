@@ -41,9 +41,12 @@ def test_names_come_from_the_files_that_are_usual(root):
     (root / "data.yaml").write_text("names: [a, b]\n")
     source = load(root)
     assert source.report.counts == {"class without a name": 1}
-    (root / "data.yaml").write_text("names: [")
-    with pytest.raises(UserError, match=r"data\.yaml"):
-        load(root)
+    for text in ("names: [", "names:", "names: 5", "names: person", "names: {x: a}", "names: {-1: a}", "x: 1", "[]"):
+        (root / "data.yaml").write_text(text)
+        with pytest.raises(UserError, match=r"data\.yaml"):
+            load(root)
+    (root / "data.yaml").write_text("names: {0: a, 2: c}")
+    assert load(root).class_names == ("a", "1", "c")
 
 
 def test_folders_are_splits(root):
@@ -57,10 +60,11 @@ def test_folders_are_splits(root):
 
 def test_lines_that_are_no_objects_are_counted(root):
     lines = ["0 0.5 0.5 0.5", "x 0.5 0.5 0.5 0.5", "0 nan 0.5 0.5 0.5", "1 0.5 0.5 0.1 0.1", "0.5 0.1 0.1 0.1 0.1"]
+    lines.append("1000000000 0.5 0.5 0.1 0.1")
     (root / "labels/train/b.txt").write_text("\n".join(lines))
     (root / "labels/train/c.txt").write_bytes(b"\xff\xfe\x00")
     source = load(root)
-    assert source.report.counts == {"line that is no object": 4, "file that is no annotation": 1}
+    assert source.report.counts == {"line that is no object": 5, "file that is no annotation": 1}
     assert source.objects[1].labels.tolist() == [1]
     with pytest.raises(UserError, match="line 1"):
         load(root, on_defect="error")

@@ -5,13 +5,13 @@ import numpy as np
 OFFSETS = ((0, 1), (1, 0), (1, 1), (1, -1))
 
 
-def edges(planes, steps):
+def edges(planes, steps, neighbours):
     """(bucket, pixel, direction, one end, other end) of all neighbours, in the order of their buckets, then pixels."""
     _, height, width = planes.shape
     found = []
     for y in range(height):
         for x in range(width):
-            for direction, (dy, dx) in enumerate(OFFSETS):
+            for direction, (dy, dx) in enumerate(OFFSETS[: neighbours // 2]):
                 if y + dy < height and 0 <= x + dx < width:
                     difference = planes[:, y, x].astype(np.float64) - planes[:, y + dy, x + dx]
                     bucket = int(np.sqrt((difference**2).sum()) * steps + 0.5)
@@ -19,7 +19,7 @@ def edges(planes, steps):
     return sorted(found)
 
 
-def segmentations(planes, steps, thresholds, minimum):
+def segmentations(planes, steps, thresholds, minimum, neighbours):
     """Felzenszwalb and Huttenlocher's criterion over rising thresholds; labels int [K, height, width] in raster
     order."""
     n = planes[0].size
@@ -27,7 +27,7 @@ def segmentations(planes, steps, thresholds, minimum):
     size = [1] * n
     internal = [0] * n
     out = []
-    remaining = edges(planes, steps)
+    remaining = edges(planes, steps, neighbours)
 
     def root(of, u):
         while of[u] != u:

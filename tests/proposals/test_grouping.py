@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from tests.proposals import reference
-from tfeff.proposals.grouping import group
-from tfeff.proposals.regions import COLOUR_BINS, ORIENTATIONS, TEXTURE_BINS, histograms, measure, neighbours
-from tfeff.proposals.similarity import TERMS, similarity
+from tfeff.proposals.grouping import TERMS, group, similarity
+from tfeff.proposals.regions import COLOUR_BINS, histograms, measure, neighbours
+from tfeff.proposals.texture import BINS as TEXTURE_BINS
+from tfeff.proposals.texture import ORIENTATIONS
 
 EVERY_SET = [terms for n in range(1, 5) for terms in itertools.combinations(TERMS, n)]
 
@@ -27,7 +28,15 @@ def case(seed):
     count = len(size)
     colour = rng.integers(0, COLOUR_BINS, (*labels.shape, 3)).astype(np.uint8)
     texture = rng.integers(0, TEXTURE_BINS, (*labels.shape, ORIENTATIONS)).astype(np.uint8)
-    return labels, size, box, neighbours(labels, count), histograms(labels, colour, texture, count, 1), colour, texture
+    return (
+        labels,
+        size,
+        box,
+        neighbours(labels, count),
+        histograms(labels, colour, texture, TEXTURE_BINS, count, 1),
+        colour,
+        texture,
+    )
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -65,7 +74,7 @@ def test_regions_that_the_stride_misses_are_counted_whole():
     labels[5:, 5] = 2
     colour = np.full((8, 8, 3), 4, np.uint8)
     texture = np.zeros((8, 8, ORIENTATIONS), np.uint8)
-    counts = histograms(labels, colour, texture, 3, 4)
+    counts = histograms(labels, colour, texture, TEXTURE_BINS, 3, 4)
     assert counts[:3, 4].tolist() == pytest.approx([1 / 3] * 3)
     assert counts[:3].sum(1).tolist() == pytest.approx([2.0] * 3)
 

@@ -22,8 +22,9 @@ def test_labels_equal_those_of_the_plain_algorithm(seed):
     planes = picture(rng, channels=int(rng.choice([1, 3])))
     thresholds = np.sort(rng.uniform(1, 400, rng.integers(1, 4)))
     minimum, steps = int(rng.integers(1, 12)), float(rng.choice([1, 12]))
-    found = segmentations(planes, thresholds, minimum, steps=steps)
-    expected = reference.segmentations(planes, steps, thresholds * steps, minimum)
+    neighbours = int(rng.choice([4, 8]))
+    found = segmentations(planes, thresholds, minimum, steps=steps, neighbours=neighbours)
+    expected = reference.segmentations(planes, steps, thresholds * steps, minimum, neighbours)
     for one, other in zip(found, expected, strict=True):
         assert np.array_equal(one, other)
 

@@ -1,4 +1,5 @@
 import json
+import os
 import random
 import signal
 import subprocess
@@ -37,6 +38,14 @@ def test_what_is_written_is_read_while_the_store_grows(tmp_path):
     scale = np.array([601 / 300, 803 / 400] * 2)
     assert reader["a/ü5.jpg"].boxes_yxyx == pytest.approx(made(5, n=5).cells * scale)
     assert reader.parameters == PARAMETERS
+
+
+def test_names_may_be_any_that_the_disk_has(tmp_path):
+    store = ProposalStore.create(tmp_path / "s", PARAMETERS)
+    name = os.fsdecode(b"caf\xe9.jpg")
+    with Writer(store) as writer:
+        writer.add(name, digest(b"x"), made(1))
+    assert same(ProposalStore(tmp_path / "s")[name], made(1))
 
 
 def test_a_record_takes_what_its_boxes_take(tmp_path):

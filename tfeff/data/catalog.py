@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tfeff.data.annotations import AnnotatedSource, OnDefect
-from tfeff.data.source import Source
 from tfeff.data.splits import canonical_name
 from tfeff.errors import UserError, nearest
+
+if TYPE_CHECKING:  # TensorFlow, which data with boxes does without
+    from tfeff.data.source import Source
 
 SCHEMES = ("embedded", "folder", "tfds")
 ANNOTATED_SCHEMES = ("voc", "yolo", "coco")
@@ -23,7 +26,7 @@ def load(
     seed: int = 0,
     data_dir: str | Path | None = None,
     download: bool = False,
-) -> Source:
+) -> "Source":
     """The images of one split.
 
     Args:

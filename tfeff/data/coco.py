@@ -33,7 +33,7 @@ def load(root: Path, split: str, *, on_defect: OnDefect = "mend") -> AnnotatedSo
 
     Args:
         root: the folder.
-        split: one of `splits(root)`.
+        split: one of `splits(root)`; `all` where there is one alone.
         on_defect: what to do with annotations that cannot be.
 
     Raises:
@@ -42,6 +42,8 @@ def load(root: Path, split: str, *, on_defect: OnDefect = "mend") -> AnnotatedSo
             says) has a defect.
     """
     known = splits(root)
+    if split == "all" and len(known) == 1:
+        split = known[0]
     if split not in known:
         raise UserError(f'{root}: no split "{split}"; {nearest(split, known)}')
     path = root / "annotations" / f"{_PREFIX}{split}.json"
@@ -57,7 +59,7 @@ def load(root: Path, split: str, *, on_defect: OnDefect = "mend") -> AnnotatedSo
     of_image: dict[int, list[tuple[int, Any]]] = {id_: [] for id_ in images}
     for number, item in enumerate(annotations, 1):
         owner = item.get("image_id") if isinstance(item, dict) else None
-        if owner not in of_image:
+        if not isinstance(owner, int) or owner not in of_image:
             report.defect("object of no image", f"{path}, annotation {number}")
             continue
         of_image[owner].append((number, item))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from tfeff.data import preprocess
+from tfeff.data import photograph, preprocess
 from tfeff.data.source import Source
 from tfeff.data.splits import canonical_name
 from tfeff.errors import UserError, nearest
@@ -119,9 +119,9 @@ def _listing(folder: Path, class_names: tuple[str, ...]) -> tuple[list[str], np.
         if not class_folder.is_dir():
             raise UserError(f'{folder}: no folder for class "{name}"; each split needs every class')
         files = sorted(e.path for e in os.scandir(class_folder) if e.is_file() and not e.name.startswith("."))
-        images = [path for path in files if path.lower().endswith(preprocess.EXTENSIONS)]
+        images = [path for path in files if path.lower().endswith(photograph.EXTENSIONS)]
         if not images:
-            known = " ".join(preprocess.EXTENSIONS)
+            known = " ".join(photograph.EXTENSIONS)
             raise UserError(f'{folder}: class "{name}" is empty: {len(files)} files, none with one of {known}')
         paths += images
         counts.append(len(images))

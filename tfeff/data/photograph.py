@@ -9,6 +9,8 @@ from PIL import Image
 
 from tfeff.errors import UserError
 
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
+
 
 def size(path: Path) -> tuple[int, int]:
     """(height, width) as stored, from the file's header alone.

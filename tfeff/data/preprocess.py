@@ -12,7 +12,6 @@ import tensorflow as tf
 
 from tfeff.data import bitmap, triangle_filter
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 _SMALL = 64  # Sides in pixels up to which matrices shrink a batch at least twice as fast as TensorFlow's kernel.
 _LUMA_WEIGHTS = (19595, 38470, 7471)  # ITU-R BT.601 in 1/65536, as PIL's and OpenCV's conversion to gray.
 

@@ -2,7 +2,8 @@
 
 `<dir>/Annotations/*.xml` and `<dir>/JPEGImages/*`, with splits as lists in `<dir>/ImageSets/Main/<split>.txt`; or, as
 LabelImg users have it, `annotations/` and `images/` without lists, then divided by seed. Corners are counted from 1 and
-belong to the box (VOC2012 development kit, section 3.2): xmin = 1, xmax = width is the whole width.
+belong to the box (VOC2012 development kit, section 3.2): xmin = 1, xmax = width is the whole width. A box whose corners
+are the same one is a slip of the hand, and taken as one without area.
 """
 
 import os
@@ -14,7 +15,7 @@ import defusedxml
 import defusedxml.ElementTree
 import numpy as np
 
-from tfeff.data import photograph, preprocess
+from tfeff.data import photograph
 from tfeff.data.annotations import AnnotatedSource, Collector, Objects, OnDefect, Report
 from tfeff.data.division import divided
 from tfeff.errors import UserError, nearest
@@ -57,11 +58,14 @@ def load(
     elif lists:
         if split not in lists:
             raise UserError(f'{root}: no split "{split}"; {nearest(split, (*lists, ALL))}')
-        names = [line.split()[0] for line in lists[split].read_text().splitlines() if line.strip()]
+        try:
+            names = [line.split()[0] for line in lists[split].read_text().splitlines() if line.strip()]
+        except (OSError, UnicodeError) as error:
+            raise UserError(f"{lists[split]}: cannot be read ({error})") from None
     else:
         names = divided(every, split, fractions, seed)
     pictures = {
-        path.stem: path for path in sorted(images.iterdir()) if path.name.lower().endswith(preprocess.EXTENSIONS)
+        path.stem: path for path in sorted(images.iterdir()) if path.name.lower().endswith(photograph.EXTENSIONS)
     }
     parsed = {name: _parsed(annotations / f"{name}.xml") for name in every}
     # The classes of all images, so that every split counts them alike.
@@ -151,8 +155,12 @@ def _objects(root: Element, path: Path, picture: Path, class_names: tuple[str, .
             report.defect("object without a whole box", f"{path}, object {number}")
             continue
         top, left, bottom, right = (float(value) for value in values if value is not None)
-        if bottom > top and right > left:
-            top, left = top - 1, left - 1
+        swapped = bottom < top or right < left
+        if bottom != top and right != left:
+            # The smaller corners' pixels belong to the box, whichever they are called.
+            top, bottom, left, right = min(top, bottom) - 1, max(top, bottom), min(left, right) - 1, max(left, right)
+        if swapped:
+            report.defect("swapped corners", f"{path}, object {number}")
         difficult = (item.findtext("difficult") or "0").strip() == "1"
         collector.add(number, (top, left, bottom, right), class_names.index(name), difficult=difficult)
     return collector.objects()

@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from tfeff.data import photograph, preprocess
+from tfeff.data import photograph
 from tfeff.data.annotations import AnnotatedSource, Collector, Objects, OnDefect, Report
 from tfeff.data.division import divided
 from tfeff.data.splits import canonical_name
 from tfeff.errors import UserError, nearest
 
 ALL = "all"
+MOST_CLASSES = 100_000
 
 
 def splits(root: Path, fractions: Mapping[str, float]) -> tuple[str, ...]:
@@ -48,7 +49,7 @@ def load(
     every = sorted(
         path.relative_to(images).as_posix()
         for path in images.rglob("*")
-        if path.name.lower().endswith(preprocess.EXTENSIONS)
+        if path.name.lower().endswith(photograph.EXTENSIONS)
     )
     folders = _split_folders(images)
     if split == ALL:
@@ -130,7 +131,7 @@ def _lines(path: Path, report: Report) -> list[tuple[int, int, tuple[float, floa
         try:
             label, *box = (float(word) for word in line.split())
             cx, cy, w, h = box
-            if label != int(label) or not np.isfinite(box).all():
+            if label != int(label) or not label < MOST_CLASSES or not np.isfinite(box).all():
                 raise ValueError(line)
         except (ValueError, OverflowError):
             report.defect("line that is no object", f"{path}, line {number}: {line.strip()[:60]!r}")
@@ -140,16 +141,24 @@ def _lines(path: Path, report: Report) -> list[tuple[int, int, tuple[float, floa
 
 
 def _class_names(root: Path) -> tuple[str, ...] | None:
-    for name in ("data.yaml", "data.yml"):
-        if (root / name).is_file():
+    for path in (root / "data.yaml", root / "data.yml"):
+        if path.is_file():
             try:
-                names = yaml.safe_load((root / name).read_text())["names"]
-            except (yaml.YAMLError, KeyError, TypeError, UnicodeError) as error:
-                raise UserError(f"{root / name}: no list of names in it ({str(error).partition(chr(10))[0]})") from None
-            if isinstance(names, dict):
-                names = [names[key] for key in sorted(names)]
-            return tuple(map(str, names))
-    for name in ("classes.txt", "obj.names"):
-        if (root / name).is_file():
-            return tuple(line.strip() for line in (root / name).read_text().splitlines() if line.strip())
+                names = yaml.safe_load(path.read_text())["names"]
+                numbered = (
+                    names if isinstance(names, dict) else dict(enumerate(names if isinstance(names, list) else ()))
+                )
+                last = max(map(int, numbered))
+                if not 0 <= min(map(int, numbered)) <= last < MOST_CLASSES:
+                    raise ValueError(f"numbers from {min(numbered)} to {last}")
+                return tuple(str(numbered.get(number, number)) for number in range(last + 1))
+            except (yaml.YAMLError, KeyError, TypeError, ValueError, OSError) as error:
+                raise UserError(f"{path}: no list of names in it ({str(error).partition(chr(10))[0]})") from None
+    for path in (root / "classes.txt", root / "obj.names"):
+        if path.is_file():
+            try:
+                lines = path.read_text().rstrip().splitlines()
+            except (OSError, UnicodeError) as error:
+                raise UserError(f"{path}: cannot be read ({error})") from None
+            return tuple(line.strip() or str(number) for number, line in enumerate(lines))
     return None

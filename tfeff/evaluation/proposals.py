@@ -3,7 +3,7 @@
 O: objects of all images together. C: numbers of proposals that are looked at.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -68,7 +68,7 @@ class Coverage:
 
 
 def coverage(
-    proposals: Sequence[np.ndarray],
+    proposals: Iterable[np.ndarray],
     objects: Sequence[np.ndarray],
     labels: Sequence[np.ndarray],
     counts: Sequence[int] = COUNTS,

@@ -12,6 +12,9 @@ from tfeff.errors import UserError
 from tfeff.execution import local
 from tfeff.execution.executor import Function, Outcome
 
+ONE_THREAD = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+"""A task has one core; TensorFlow would make a thread for each one of the machine."""
+
 
 class RayCluster:
     """Ray tasks of one core each, or of one GPU where the cluster has some.
@@ -30,7 +33,13 @@ class RayCluster:
             raise UserError('--executor=ray needs Ray: pip install "tfeff[ray]"') from None
         self._ray = ray
         try:
-            ray.init(address=address, logging_level="WARNING", log_to_driver=False, ignore_reinit_error=True)
+            ray.init(
+                address=address,
+                logging_level="WARNING",
+                log_to_driver=False,
+                ignore_reinit_error=True,
+                runtime_env={"env_vars": ONE_THREAD},
+            )
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise UserError(f"--ray_address={address}: no Ray cluster answers there ({error})") from None
         resources = ray.cluster_resources()
@@ -38,7 +47,7 @@ class RayCluster:
         self.slots = max(1, gpus or int(resources.get("CPU", 1)))
         # Ray must not start a call again by itself: the search counts deaths.
         options = {"num_gpus": 1, "num_cpus": 1} if gpus else {"num_cpus": 1}
-        self._call = ray.remote(max_retries=0, **options)(_run)
+        self._call = ray.remote(max_retries=0, **options)(local.run)
         self._running: dict[Any, Hashable] = {}
 
     def __enter__(self) -> Self:
@@ -72,15 +81,3 @@ class RayCluster:
             reason = str(lost).strip().partition("\n")[0]
             return Outcome(key, error=f"its process or machine was lost ({reason})", died=True)
         return Outcome(key, value, error, died)
-
-
-def _run(call: bytes) -> tuple[Any, str | None, bool]:
-    """`local.run` on the one core that a task has: else TensorFlow makes a thread for each core of the machine."""
-    import tensorflow as tf
-
-    try:
-        tf.config.threading.set_intra_op_parallelism_threads(1)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-    except RuntimeError:  # this process has run a call before
-        pass
-    return local.run(call)

@@ -28,6 +28,8 @@ class Threads:
         return self
 
     def __exit__(self, *error: object) -> None:
+        while not self._calls.empty():  # what has not begun does not begin any more
+            self._calls.get()
         for _ in self._threads:
             self._calls.put(None)
         for thread in self._threads:
@@ -56,4 +58,4 @@ class Threads:
                 self._outcomes.put(Outcome(key, error=str(error)))
             except Exception as error:
                 message = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-                self._outcomes.put(Outcome(key, error=message, died=True))
+                self._outcomes.put(Outcome(key, error=message))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import cv2
 import numpy as np
 
 from tfeff.data import photograph
@@ -94,7 +95,7 @@ def fill(
             if outcome.error is not None and outcome.died:
                 attempts[content] = attempts.get(content, 0) + 1
                 if attempts[content] < ATTEMPTS:
-                    submit(waiting[content][0], content)
+                    submit(waiting[content][0], content, images.encoded(waiting[content][0]))
                     return
             first, *others = waiting.pop(content)
             for index in (first, *others):
@@ -107,18 +108,20 @@ def fill(
             store.refresh()
             progress(filled)
 
-        def submit(index: int, content: bytes) -> None:
-            executor.submit(content, propose, proposer, images.encoded(index), images.ids[index])
+        def submit(index: int, content: bytes, encoded: bytes) -> None:
+            executor.submit(content, propose, proposer, encoded, images.ids[index])
 
         for index, name in enumerate(images.ids):
             while len(waiting) >= AHEAD * executor.slots:
                 for outcome in executor.wait(1.0):
                     take(outcome)
             try:
-                content = digest(images.encoded(index))
+                encoded = images.encoded(index)
             except OSError as error:
-                filled.failed[name] = f"{name}: cannot be read ({error.strerror})"
+                filled.failed[name] = f"cannot be read ({error.strerror})"
+                progress(filled)
                 continue
+            content = digest(encoded)
             if store.is_of(name, content):
                 filled.known += 1
             elif content in waiting:
@@ -130,7 +133,7 @@ def fill(
                 filled.copied += 1
             else:
                 waiting[content] = [index]
-                submit(index, content)
+                submit(index, content, encoded)
                 continue
             progress(filled)
         while waiting:
@@ -140,5 +143,6 @@ def fill(
 
 
 def propose(proposer: Proposer, encoded: bytes, name: str) -> Proposals:
-    """Proposals of one encoded image."""
+    """Proposals of one encoded image, on one thread."""
+    cv2.setNumThreads(1)  # there are as many images at work as there are cores
     return proposer(photograph.decode(encoded, name))

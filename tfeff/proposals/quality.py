@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from tfeff.data import photograph
 from tfeff.data.annotations import AnnotatedSource
 from tfeff.durable import write
 from tfeff.errors import UserError
 from tfeff.evaluation.proposals import COUNTS, SIZES, THRESHOLDS, Coverage, coverage
-from tfeff.proposals.store import ProposalStore
+from tfeff.proposals.store import ProposalStore, digest
 from tfeff.reporting import figure, tables
 from tfeff.reporting.proposal_curves import proposals_figure
 
@@ -21,18 +22,32 @@ AT = 1000
 """Number of proposals where classes, sizes and overlaps are looked at."""
 
 
+def _is_damaged(index: int, source: AnnotatedSource, stores: Mapping[str, ProposalStore]) -> bool:
+    """Whether an image that some store lacks cannot be decoded."""
+    if all(source.ids[index] in store for store in stores.values()):
+        return False
+    try:
+        photograph.decode(source.encoded(index), source.ids[index])
+    except UserError:
+        return True
+    return False
+
+
 class Quality:
-    """Measures of stores on one data set. Objects marked difficult or crowd are left out.
+    """Measures of stores on one data set. Objects marked difficult or crowd are left out, and images that are damaged.
 
     Args:
         stores: name -> store.
         source: images with objects.
 
     Raises:
-        UserError: a store lacks an image of the data set.
+        UserError: a store lacks an image of the data set, or has proposals of another content of it.
     """
 
     def __init__(self, stores: Mapping[str, ProposalStore], source: AnnotatedSource) -> None:
+        damaged = [index for index in range(len(source)) if _is_damaged(index, source, stores)]
+        self.left_out = [source.ids[index] for index in damaged]
+        source = source.take(np.delete(np.arange(len(source)), damaged))
         self.source = source
         kept = [~(objects.difficult | objects.crowd) for objects in source.objects]
         boxes = [objects.boxes_yxyx[keep] for objects, keep in zip(source.objects, kept, strict=True)]
@@ -40,15 +55,15 @@ class Quality:
         self.coverage: dict[str, Coverage] = {}
         self.mean_count: dict[str, float] = {}
         for name, store in stores.items():
-            missing = [image for image in source.ids if image not in store]
-            if missing:
+            contents = [digest(source.encoded(index)) for index in range(len(source))]
+            wrong = [id_ for id_, content in zip(source.ids, contents, strict=True) if not store.is_of(id_, content)]
+            if wrong:
                 raise UserError(
-                    f"{store.directory}: no proposals of {len(missing)} of the {len(source)} images of {source.name}, "
-                    f"the first is {missing[0]}; run tfeff.propose on it"
+                    f"{store.directory}: no proposals of {len(wrong)} of the {len(source)} images of {source.name} (as "
+                    f"they are now), the first is {wrong[0]}; run tfeff.propose on it"
                 )
-            proposals = [store[image].boxes_yxyx for image in source.ids]
-            self.coverage[name] = coverage(proposals, boxes, labels)
-            self.mean_count[name] = float(np.mean([len(of) for of in proposals]))
+            self.coverage[name] = coverage((store[image].boxes_yxyx for image in source.ids), boxes, labels)
+            self.mean_count[name] = float(np.mean([len(store[image]) for image in source.ids]))
 
     def rows(self) -> list[dict[str, Any]]:
         """A row a store and number of proposals."""
@@ -86,7 +101,10 @@ class Quality:
             of_size = {name: of.of_size(size) for name, of in self.coverage.items()}
             row: dict[str, Any] = {"size": size, "objects": len(next(iter(of_size.values())).labels)}
             for name, of in of_size.items():
-                row |= {f"recall@.5, {name}": float(of.recall(0.5)[at]), f"ABO, {name}": float(of.abo[at])}
+                measures = {"recall@.5": of.recall(0.5)[at], "ABO": of.abo[at], "MABO": of.mabo[at]}
+                row |= {
+                    f"{what}, {name}": None if np.isnan(value) else float(value) for what, value in measures.items()
+                }
             rows.append(row)
         return rows
 
@@ -100,6 +118,7 @@ class Quality:
                 f"by size (COCO's), with {AT:,} proposals\n{tables.text(self.size_rows())}",
                 f"{len(next(iter(self.coverage.values())).labels):,} objects in {len(self.source):,} images; proposals "
                 f"an image on average: {counts}",
+                *([f"left out, damaged: {', '.join(self.left_out)}"] if self.left_out else []),
             ]
         )
 
@@ -120,6 +139,7 @@ class Quality:
             },
             "classes": self.class_rows(),
             "sizes": self.size_rows(),
+            "left_out": self.left_out,
         }
 
     def save(self, directory: Path) -> list[Path]:

@@ -5,7 +5,6 @@ from numba import njit
 
 COLOUR_BINS = 25
 """A channel (Uijlings et al., IJCV 2013, section 3.2.2)."""
-TEXTURE_BINS, ORIENTATIONS = 10, 8
 _GOLDEN = np.int64(0x1E3779B97F4A7C15)  # spreads the keys of a hash table
 
 
@@ -82,7 +81,9 @@ def _place(table: np.ndarray, key: np.int64) -> np.int64:
 
 
 @njit(cache=True, nogil=True)
-def histograms(labels: np.ndarray, colour: np.ndarray, texture: np.ndarray, regions: int, stride: int) -> np.ndarray:
+def histograms(
+    labels: np.ndarray, colour: np.ndarray, texture: np.ndarray, texture_bins: int, regions: int, stride: int
+) -> np.ndarray:
     """Histograms float32 [2R - 1, bins] of regions; rows from R on are left for what they are merged to.
 
     Colour and texture each add up to 1 in a region.
@@ -90,13 +91,15 @@ def histograms(labels: np.ndarray, colour: np.ndarray, texture: np.ndarray, regi
     Args:
         labels: int32 [height, width].
         colour: uint8 [height, width, C], bins of COLOUR_BINS.
-        texture: uint8 [height, width, ORIENTATIONS], bins of TEXTURE_BINS.
+        texture: uint8 [height, width, O], bins of `texture_bins` in each of O orientations.
+        texture_bins: how many.
         regions: R.
         stride: one pixel of so many, in a row and in a column, is counted; of regions that have none of them, all.
     """
     height, width, channels = colour.shape
+    orientations = texture.shape[2]
     first = channels * COLOUR_BINS
-    counts = np.zeros((2 * regions - 1, first + ORIENTATIONS * TEXTURE_BINS), np.float32)
+    counts = np.zeros((2 * regions - 1, first + orientations * texture_bins), np.float32)
     looked_at = np.zeros(regions, np.int32)
     for step in (stride, 1):
         late = step != stride
@@ -108,8 +111,8 @@ def histograms(labels: np.ndarray, colour: np.ndarray, texture: np.ndarray, regi
                 looked_at[region] += 1
                 for channel in range(channels):
                     counts[region, channel * COLOUR_BINS + colour[y, x, channel]] += 1
-                for orientation in range(ORIENTATIONS):
-                    counts[region, first + orientation * TEXTURE_BINS + texture[y, x, orientation]] += 1
+                for orientation in range(orientations):
+                    counts[region, first + orientation * texture_bins + texture[y, x, orientation]] += 1
         missed = 0
         for region in range(regions):
             missed += looked_at[region] == 0
@@ -122,5 +125,5 @@ def histograms(labels: np.ndarray, colour: np.ndarray, texture: np.ndarray, regi
         for index in range(COLOUR_BINS):
             seen += counts[region, index]
         counts[region, :first] *= np.float32(1) / (seen * channels)
-        counts[region, first:] *= np.float32(1) / (seen * ORIENTATIONS)
+        counts[region, first:] *= np.float32(1) / (seen * orientations)
     return counts

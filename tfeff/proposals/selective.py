@@ -6,18 +6,18 @@ to a working size, where the scales of segmentation shrink with it; boxes come b
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 
 from tfeff.errors import UserError
 from tfeff.proposals import colour, ranking, regions
-from tfeff.proposals.grouping import group
+from tfeff.proposals.grouping import MOST_REGIONS, TERMS, group
 from tfeff.proposals.proposals import Proposals
 from tfeff.proposals.segmentation import segmentations
-from tfeff.proposals.similarity import TERMS
 from tfeff.proposals.strategies import Mode, Strategy, mode
+from tfeff.proposals.texture import BINS as TEXTURE_BINS
 from tfeff.proposals.texture import texture_bins
 
 SIGMA, MINIMUM = 0.8, 100
@@ -105,19 +105,28 @@ def hierarchies(
         labels = segmentations(planes, np.array(thresholds) * factor, minimum, steps=STEPS, neighbours=NEIGHBOURS)
         for threshold, of_threshold in zip(thresholds, labels, strict=True):
             size, box = regions.measure(of_threshold)
+            if len(size) > MOST_REGIONS:
+                raise UserError(
+                    f"an image of {len(size):,} regions; at most {MOST_REGIONS:,} can be grouped: take a smaller side "
+                    "or larger thresholds"
+                )
             pairs = regions.neighbours(of_threshold, len(size))
-            histogram = regions.histograms(of_threshold, bins, texture, len(size), STRIDE)
+            histogram = regions.histograms(of_threshold, bins, texture, TEXTURE_BINS, len(size), STRIDE)
             for strategy in of_space:
                 if strategy.threshold != threshold:
                     continue
-                terms = sum(TERMS[term] for term in strategy.terms)
+                terms = sum({TERMS[term] for term in strategy.terms})
                 colours = bins.shape[-1] * regions.COLOUR_BINS
                 boxes, parents = group(size, box, pairs, histogram, colours, count, terms)
                 yield of_threshold, boxes, parents
 
 
 def selective_search(
-    image: np.ndarray, mode: str | Mode | Sequence[Strategy] = "fast", max_proposals: int = 2000, seed: int = 0
+    image: np.ndarray,
+    mode: str | Mode | Sequence[Strategy] = "fast",
+    max_proposals: int = 2000,
+    seed: int = 0,
+    engine: Literal["ours", "opencv"] = "ours",
 ) -> np.ndarray:
     """Boxes that may hold an object, best first.
 
@@ -131,14 +140,27 @@ def selective_search(
         mode: `single`, `fast`, `quality`, a `Mode`, or strategies.
         max_proposals: how many at most.
         seed: of the order of boxes that are ranked alike.
+        engine: `opencv` for the reference, whose order no seed decides.
 
     Returns:
         float32 [n, 4], `yxyx` in pixels of the image, no two the same.
 
     Raises:
-        UserError: not an image, or an unknown mode.
+        UserError: not an image, or an unknown mode or engine.
     """
+    if engine == "opencv":
+        from tfeff.proposals.opencv import OpenCVSelectiveSearch
+
+        return OpenCVSelectiveSearch(str(mode), max_proposals)(image).boxes_yxyx
+    if engine != "ours":
+        raise UserError(f'selective search: no engine "{engine}"; known: ours, opencv')
     return SelectiveSearch(mode, max_proposals, seed)(image).boxes_yxyx
+
+
+def check_sides(image: np.ndarray) -> None:
+    """Raises UserError for an image [height, width, ...] whose corners 16 bits cannot hold."""
+    if max(image.shape[:2]) > 65535:
+        raise UserError(f"an image of {image.shape[0]} x {image.shape[1]} pixels; sides should be below 65,536")
 
 
 def as_rgb(image: np.ndarray) -> np.ndarray:
@@ -154,8 +176,7 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
         raise UserError(
             f"an image of shape {np.shape(image)}; it should be [height, width] or [height, width, 1, 3 or 4 channels]"
         )
-    if max(pixels.shape[:2]) > 65535:
-        raise UserError(f"an image of {pixels.shape[0]} x {pixels.shape[1]} pixels; sides should be below 65,536")
+    check_sides(pixels)
     if pixels.dtype == np.uint16:
         pixels = (pixels >> 8).astype(np.uint8)
     elif pixels.dtype == bool:

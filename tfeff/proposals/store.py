@@ -157,7 +157,7 @@ class ProposalStore:
             after = start + 8 * count
             if magic != _MAGIC or after > end or zlib.crc32(memoryview(content)[at + 8 : after]) != checksum:
                 break
-            name = content[at + _HEADER.size : start].decode()
+            name = os.fsdecode(content[at + _HEADER.size : start])
             place = _Place(shard, start, count, (height, width), (rows, columns), image, generation)
             if name not in self._ids or self._ids[name].generation <= generation:
                 self._ids[name] = place
@@ -197,7 +197,7 @@ class Writer:
             content: its `digest`.
             proposals: its boxes.
         """
-        encoded = name.encode()
+        encoded = os.fsencode(name)
         body = _HEADER.pack(
             _MAGIC,
             0,

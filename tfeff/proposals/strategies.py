@@ -7,7 +7,7 @@ from typing import Any
 
 from tfeff.errors import UserError, nearest
 from tfeff.proposals.colour import SPACES
-from tfeff.proposals.similarity import TERMS
+from tfeff.proposals.grouping import TERMS
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ class Mode:
     def __post_init__(self) -> None:
         if not self.strategies:
             raise UserError("selective search: no strategy given")
-        if not 8 <= self.side <= 20_000:
-            raise UserError(f"selective search: the side is {self.side}; it should be between 8 and 20,000 pixels")
+        if not 8 <= self.side <= 65_535:
+            raise UserError(f"selective search: the side is {self.side}; it should be between 8 and 65,535 pixels")
 
     @property
     def parameters(self) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import numpy as np
 from numba import njit
 
-from tfeff.proposals.regions import ORIENTATIONS, TEXTURE_BINS
+BINS, ORIENTATIONS = 10, 8
 
 
 @njit(cache=True, nogil=True, fastmath=True)
@@ -17,7 +17,7 @@ def texture_bins(luminance: np.ndarray, scale: float) -> np.ndarray:
     height, width = luminance.shape
     bins = np.empty((height, width, ORIENTATIONS), np.uint8)
     factor, diagonal = np.float32(scale), np.float32(np.sqrt(0.5))
-    most = np.float32(TEXTURE_BINS - 1)
+    most = np.float32(BINS - 1)
     zero = np.float32(0)
     for y in range(height):
         above, below = max(0, y - 1), min(height - 1, y + 1)

@@ -12,6 +12,7 @@ import numpy as np
 
 from tfeff.errors import UserError
 from tfeff.proposals.proposals import Proposals, unique
+from tfeff.proposals.selective import check_sides
 
 RATIOS = (0.5, 1.0, 2.0)
 SCALES = (1.0, 0.71, 0.5, 0.35, 0.25, 0.177, 0.125, 0.088, 0.0625)
@@ -53,6 +54,7 @@ class SlidingWindows:
 
     def __call__(self, image: np.ndarray) -> Proposals:
         """Windows of an image [height, width, ...]."""
+        check_sides(image)
         size = image.shape[0], image.shape[1]
         found = []
         for scale in self.scales:
@@ -86,6 +88,7 @@ class UniformBoxes:
 
     def __call__(self, image: np.ndarray) -> Proposals:
         """Boxes of an image [height, width, ...]."""
+        check_sides(image)
         size = image.shape[0], image.shape[1]
         rng = np.random.default_rng(self.seed)
         rows, columns = (np.sort(rng.integers(0, side + 1, (2 * self.max_proposals, 2)), axis=1) for side in size)

@@ -42,17 +42,17 @@ class Bar:
         if self._bar is not None:
             self._bar.stop()
 
-    def show(self, done: int) -> None:
-        """So many are done."""
+    def show(self, done: int, worked: int | None = None) -> None:
+        """So many are done, of which so many (all, if not given) took work: the speed is theirs."""
         now = time.monotonic()
-        speed = done / max(1e-9, now - self._began)
+        speed = (done if worked is None else worked) / max(1e-9, now - self._began)
         if self._bar is not None:
             self._bar.update(self._task, completed=done, speed=f"{speed:,.1f} {self._unit}/s")
         elif now - self._said > LINE_SECONDS or done == self._total:
             self._said = now
-            left = timedelta(seconds=round((self._total - done) / max(1e-9, speed)))
+            left = f", {timedelta(seconds=round((self._total - done) / speed))} left" if speed else ""
             self._console.print(
-                f"{self._title}: {done:,} of {self._total:,} {self._unit}, {speed:,.1f} a second, {left} left",
+                f"{self._title}: {done:,} of {self._total:,} {self._unit}, {speed:,.1f} a second{left}",
                 highlight=False,
                 soft_wrap=True,
             )
