@@ -44,8 +44,11 @@ def similarity(
     first = 0 if terms & COLOUR else colours
     last = histogram.shape[1] if terms & TEXTURE else colours
     alike = np.float32(0)
-    for index in range(first, last):
-        alike += min(histogram[one, index], histogram[other, index])
+    if first < last:
+        # Slices, and counting from 0: else every index could be negative, and the loop would not be vectorised.
+        own, others = histogram[one, first:last], histogram[other, first:last]
+        for index in range(len(own)):
+            alike += min(own[index], others[index])
     # All in float32: with one term of float64 the loop above would be so too, at a tenth of its speed.
     share = np.float32(1) / np.float32(pixels)
     both = size[one] + size[other]
@@ -124,8 +127,10 @@ def group(
         sizes[new] = sizes[one] + sizes[other]
         share = np.float32(sizes[one]) / np.float32(sizes[new])
         rest = np.float32(1) - share
-        for index in range(first_bin, last_bin):
-            histogram[new, index] = share * histogram[one, index] + rest * histogram[other, index]
+        merged = histogram[new, first_bin:last_bin]
+        own, others = histogram[one, first_bin:last_bin], histogram[other, first_bin:last_bin]
+        for index in range(len(merged)):
+            merged[index] = share * own[index] + rest * others[index]
         boxes[new, 0] = min(boxes[one, 0], boxes[other, 0])
         boxes[new, 1] = min(boxes[one, 1], boxes[other, 1])
         boxes[new, 2] = max(boxes[one, 2], boxes[other, 2])

@@ -92,12 +92,17 @@ def _sort(weights: np.ndarray, heaviest: np.int64) -> tuple[np.ndarray, np.ndarr
 
 @njit(cache=True, nogil=True, inline="always")
 def _root(parent: np.ndarray, node: int) -> int:
-    """The root of a node's tree; on the way every other node is brought closer to it. A root holds minus its size."""
-    while parent[node] >= 0:
-        up = parent[node]
-        if parent[up] >= 0:
-            parent[node] = parent[up]
-        node = up
+    """The root of a node's tree; on the way every node is brought closer to it. A root holds minus its size.
+
+    Indices are unsigned, since numba looks at the sign of others.
+    """
+    up = parent[np.uint32(node)]
+    while up >= 0:
+        above = parent[np.uint32(up)]
+        if above >= 0:
+            parent[np.uint32(node)] = above
+        node = np.int64(up)
+        up = above
     return node
 
 

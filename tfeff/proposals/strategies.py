@@ -77,7 +77,7 @@ class Mode:
 
 MODES = {
     "single": Mode(grid(("hsv",), (200,), (ALL,))),
-    "fast": Mode(grid(("hsv", "lab"), (120, 350), (ALL, WITHOUT_COLOUR))),
+    "fast": Mode(grid(("hsv", "lab"), (100, 250, 600), (ALL, WITHOUT_COLOUR))),
     "quality": Mode(grid(("hsv", "lab", "rgi"), (120, 250, 500), (ALL, WITHOUT_COLOUR, ("fill",), ("size",))), 400),
 }
 
