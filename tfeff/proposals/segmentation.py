@@ -101,7 +101,7 @@ def _root(parent: np.ndarray, node: int) -> int:
         above = parent[np.uint32(up)]
         if above >= 0:
             parent[np.uint32(node)] = above
-        node = np.int64(up)
+        node = int(up)
         up = above
     return node
 
