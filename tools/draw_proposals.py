@@ -7,11 +7,9 @@ Writes the first boxes on the image (`boxes.png`), the merging of its regions un
 import argparse
 from pathlib import Path
 
-import cv2
-
 from tfeff.data import photograph
 from tfeff.proposals import MODES, selective_search
-from tfeff.proposals.selective import hierarchies
+from tfeff.proposals.selective import hierarchies, shrunk
 from tfeff.reporting import figure
 from tfeff.reporting.hierarchy import frames, hierarchy_figure, save_animation
 from tfeff.reporting.proposal_curves import boxes_figure
@@ -36,8 +34,7 @@ def main() -> None:
     figure.save(boxes_figure(image, boxes, title=title), arguments.out / "boxes")
 
     mode = MODES[arguments.mode]
-    factor = min(1.0, mode.side / max(image.shape[:2]))
-    small = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    small, factor = shrunk(image, mode.side)
     labels, _, parents = next(iter(hierarchies(small, mode.strategies[:1], factor)))
     regions = int(labels.max()) + 1
     figure.save(

@@ -89,8 +89,8 @@ def group(
     parent = np.full(nodes, -1, np.int32)
     # Path from a region that is gone to the one that it has become, shortened on the way.
     become = np.full(nodes, -1, np.int32)
-    first_bin = 0 if terms & 1 else colours
-    last_bin = histogram.shape[1] if terms & 2 else colours
+    first_bin = 0 if terms & COLOUR else colours
+    last_bin = histogram.shape[1] if terms & TEXTURE else colours
 
     seen = np.full(nodes, -1, np.int32)
     head = np.full(nodes, -1, np.int32)

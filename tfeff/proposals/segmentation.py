@@ -1,7 +1,7 @@
 """Graph-based segmentation: Felzenszwalb and Huttenlocher, "Efficient Graph-Based Image Segmentation", IJCV 2004.
 
-Pixels are nodes, joined to their eight neighbours by edges that weigh the distance of their colours. Edges are taken
-from the lightest on; one joins the components of its ends when it is no heavier than the heaviest edge inside either of
+Pixels are nodes, joined to their neighbours by edges that weigh the distance of their colours. Edges are taken from the
+lightest on; one joins the components of its ends when it is no heavier than the heaviest edge inside either of
 them plus threshold / size. Components below a least size are joined with a neighbour afterwards.
 
 Weights are whole numbers of steps, so that a counting sort orders them; equal ones stand in the order of their pixels.
@@ -31,11 +31,10 @@ def segmentations(
     _, height, width = planes.shape
     weights = np.empty((neighbours // 2, height, width), np.uint16)
     heaviest = _weigh(planes, np.float32(steps), weights)
-    starts, order = _sort(weights, heaviest)
+    edges, sorted_weights = _sort(weights, heaviest)
     labels = np.empty((len(thresholds), height, width), np.int32)
-    _segment(
-        starts, order, np.asarray(thresholds, np.float64) * steps, minimum, labels.reshape(len(thresholds), -1), width
-    )
+    in_steps = np.asarray(thresholds, np.float64) * steps
+    _segment(edges, sorted_weights, in_steps, minimum, labels.reshape(len(thresholds), -1), width)
     return labels
 
 
@@ -69,7 +68,7 @@ def _weigh(planes: np.ndarray, steps: np.float32, weights: np.ndarray) -> np.int
 
 @njit(cache=True, nogil=True)
 def _sort(weights: np.ndarray, heaviest: np.int64) -> tuple[np.ndarray, np.ndarray]:
-    """Edges, uint32 4 * pixel + direction, by weight; `starts` [heaviest + 2] says where each weight begins."""
+    """Edges, uint32 4 * pixel + direction, by weight; their weights, uint16."""
     pixels = weights.shape[1] * weights.shape[2]
     flat = weights.reshape(len(weights), pixels)
     starts = np.zeros(heaviest + 2, np.int64)
@@ -87,7 +86,10 @@ def _sort(weights: np.ndarray, heaviest: np.int64) -> tuple[np.ndarray, np.ndarr
             if weight != NO_EDGE:
                 order[places[weight]] = 4 * pixel + direction
                 places[weight] += 1
-    return starts, order
+    by_weight = np.empty(len(order), np.uint16)
+    for weight in range(heaviest + 1):
+        by_weight[starts[weight] : starts[weight + 1]] = weight
+    return order, by_weight
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -118,55 +120,38 @@ def _join(parent: np.ndarray, one: int, other: int) -> int:
 
 @njit(cache=True, nogil=True)
 def _segment(
-    starts: np.ndarray, order: np.ndarray, thresholds: np.ndarray, minimum: int, labels: np.ndarray, width: int
+    edges: np.ndarray, weights: np.ndarray, thresholds: np.ndarray, minimum: int, labels: np.ndarray, width: int
 ) -> None:
+    """Fills labels [K, pixels]; of `edges` and `weights`, those that each threshold refused are kept in front."""
     pixels = labels.shape[1]
-    offsets = (1, width, width + 1, width - 1)
     parent = np.full(pixels, -1, np.int32)
     # Heaviest weight that a component still takes in.
-    limit = np.full(pixels, thresholds[0], np.float32)
-    refused = np.empty(len(order), np.uint32)
-    heavy = np.empty(len(order), np.uint16)
-    count = 0
-    for weight in range(len(starts) - 1):
-        for place in range(starts[weight], starts[weight + 1]):
-            edge = order[place]
-            one = _root(parent, np.int64(edge >> 2))
-            other = _root(parent, np.int64(edge >> 2) + offsets[edge & 3])
-            if one == other:
-                continue
-            if weight <= limit[one] and weight <= limit[other]:
-                root = _join(parent, one, other)
-                limit[root] = weight - thresholds[0] / parent[root]
-            else:
-                refused[count] = edge
-                heavy[count] = weight
-                count += 1
+    limit = np.zeros(pixels, np.float32)
+    count, before = len(edges), 0.0
     for index in range(len(thresholds)):
-        if index > 0:
-            count = _go_on(parent, limit, refused, heavy, count, thresholds[index - 1], thresholds[index], width)
-        _finish(parent, refused, count, minimum, labels[index], width)
+        for node in range(pixels):
+            if parent[node] < 0:
+                limit[node] += (thresholds[index] - before) / -parent[node]
+        before = thresholds[index]
+        count = _grow(parent, limit, edges, weights, count, before, width)
+        _finish(parent, edges, count, minimum, labels[index], width)
 
 
 @njit(cache=True, nogil=True)
-def _go_on(
+def _grow(
     parent: np.ndarray,
     limit: np.ndarray,
-    refused: np.ndarray,
-    heavy: np.ndarray,
+    edges: np.ndarray,
+    weights: np.ndarray,
     count: int,
-    before: float,
     threshold: float,
     width: int,
 ) -> int:
-    """Goes on with a larger threshold over the edges that were refused; how many still are."""
+    """Takes the first `count` edges in turn; those refused are moved to the front: how many."""
     offsets = (1, width, width + 1, width - 1)
-    for node in range(len(parent)):
-        if parent[node] < 0:
-            limit[node] += (threshold - before) / -parent[node]
     kept = 0
     for place in range(count):
-        edge, weight = refused[place], heavy[place]
+        edge, weight = edges[place], weights[place]
         one = _root(parent, np.int64(edge >> 2))
         other = _root(parent, np.int64(edge >> 2) + offsets[edge & 3])
         if one == other:
@@ -175,8 +160,8 @@ def _go_on(
             root = _join(parent, one, other)
             limit[root] = weight - threshold / parent[root]
         else:
-            refused[kept] = edge
-            heavy[kept] = weight
+            edges[kept] = edge
+            weights[kept] = weight
             kept += 1
     return kept
 

@@ -67,14 +67,20 @@ class SelectiveSearch:
         """Proposals of an image; see `selective_search`."""
         pixels = as_rgb(image)
         size, wanted = (pixels.shape[0], pixels.shape[1]), mode(self.mode)
-        factor = min(1.0, wanted.side / max(size))
-        if factor < 1:
-            rows, columns = (max(1, round(length * factor)) for length in size)
-            pixels = cv2.resize(pixels, (columns, rows), interpolation=cv2.INTER_AREA)
+        pixels, factor = shrunk(pixels, wanted.side)
         shape = pixels.shape[0], pixels.shape[1]
         boxes = [of.astype(np.uint16) for _, of, _ in hierarchies(pixels, wanted.strategies, factor)]
         cells = ranking.ranked(boxes, max(1, round(max(shape) * QUANTUM)), self.seed)
         return Proposals(cells[: self.max_proposals], shape, size)
+
+
+def shrunk(pixels: np.ndarray, side: int) -> tuple[np.ndarray, float]:
+    """An image whose longest side is `side` or less, and the factor that made it so."""
+    factor = min(1.0, side / max(pixels.shape[:2]))
+    if factor == 1:
+        return pixels, factor
+    rows, columns = (max(1, round(length * factor)) for length in pixels.shape[:2])
+    return cv2.resize(pixels, (columns, rows), interpolation=cv2.INTER_AREA), factor
 
 
 def hierarchies(
@@ -134,9 +140,8 @@ def selective_search(
     it compiled is kept on disk.
 
     Args:
-        image: uint8 [height, width, 3] (RGB); gray ([height, width] or one channel), RGBA, 16-bit and floats (0 to 1 or
-        0
-            to 255) are taken as well.
+        image: uint8 [height, width, 3] (RGB); gray ([height, width] or one channel), RGBA, 16-bit and floats (0 to 1,
+            or 0 to 255) are taken as well.
         mode: `single`, `fast`, `quality`, a `Mode`, or strategies.
         max_proposals: how many at most.
         seed: of the order of boxes that are ranked alike.
