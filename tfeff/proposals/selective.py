@@ -100,12 +100,8 @@ def hierarchies(
     for space in dict.fromkeys(strategy.space for strategy in wanted):
         of_space = [strategy for strategy in wanted if strategy.space == space]
         converted = colour.convert(pixels, space)
-        planes = np.stack(
-            [
-                cv2.GaussianBlur(plane, (0, 0), SIGMA * factor)
-                for plane in np.moveaxis(converted, -1, 0).astype(np.float32)
-            ]
-        )
+        channels = np.moveaxis(converted, -1, 0).astype(np.float32)
+        planes = np.stack([cv2.GaussianBlur(channel, (0, 0), SIGMA * factor) for channel in channels])
         bins = (converted.astype(np.uint16) * regions.COLOUR_BINS >> 8).astype(np.uint8)
         thresholds = sorted({strategy.threshold for strategy in of_space})
         labels = segmentations(planes, np.array(thresholds) * factor, minimum, steps=STEPS, neighbours=NEIGHBOURS)
