@@ -20,6 +20,7 @@ REQUIRED = [
     "numpy>=2.0",
     "opencv-contrib-python>=4.10",
     "pillow>=11.0",
+    "pycocotools>=2.0.8",
     "pyyaml>=6.0",
     "rich>=13.7",
     "scikit-learn>=1.5",

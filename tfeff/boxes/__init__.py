@@ -1,5 +1,31 @@
 """Pure functions on boxes."""
 
+from tfeff.boxes.coding import FAST_RCNN_WEIGHTS, decode, encode
+from tfeff.boxes.formats import (
+    clip,
+    cyxhw_from_yxyx,
+    relative_from_yxyx,
+    xywh_from_yxyx,
+    yxyx_from_cyxhw,
+    yxyx_from_relative,
+    yxyx_from_xywh,
+)
+from tfeff.boxes.nms import nms, nms_per_class
 from tfeff.boxes.overlap import area, iou
 
-__all__ = ["area", "iou"]
+__all__ = [
+    "FAST_RCNN_WEIGHTS",
+    "area",
+    "clip",
+    "cyxhw_from_yxyx",
+    "decode",
+    "encode",
+    "iou",
+    "nms",
+    "nms_per_class",
+    "relative_from_yxyx",
+    "xywh_from_yxyx",
+    "yxyx_from_cyxhw",
+    "yxyx_from_relative",
+    "yxyx_from_xywh",
+]
