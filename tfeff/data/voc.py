@@ -8,6 +8,7 @@ are the same one is a slip of the hand, and taken as one without area.
 
 import os
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError
 
@@ -15,12 +16,10 @@ import defusedxml
 import defusedxml.ElementTree
 import numpy as np
 
-from tfeff.data import photograph
+from tfeff.data import division, photograph
 from tfeff.data.annotations import AnnotatedSource, Collector, Objects, OnDefect, Report
-from tfeff.data.division import divided
-from tfeff.errors import UserError, nearest
+from tfeff.errors import UserError
 
-ALL = "all"
 _ANNOTATIONS, _IMAGES = ("Annotations", "annotations"), ("JPEGImages", "images")
 
 
@@ -31,7 +30,7 @@ def splits(root: Path, fractions: Mapping[str, float]) -> tuple[str, ...]:
         UserError: the folder is missing, or is no VOC data set.
     """
     _folder(root, _ANNOTATIONS)
-    return (*(_lists(root) or fractions), ALL)
+    return division.split_names(_lists(root), fractions)
 
 
 def load(
@@ -52,18 +51,8 @@ def load(
     annotations, images = _folder(root, _ANNOTATIONS), _folder(root, _IMAGES)
     report = Report(on_defect)
     every = sorted(path.stem for path in annotations.iterdir() if path.suffix.lower() == ".xml")
-    lists = _lists(root)
-    if split == ALL:
-        names = every
-    elif lists:
-        if split not in lists:
-            raise UserError(f'{root}: no split "{split}"; {nearest(split, (*lists, ALL))}')
-        try:
-            names = [line.split()[0] for line in lists[split].read_text().splitlines() if line.strip()]
-        except (OSError, UnicodeError) as error:
-            raise UserError(f"{lists[split]}: cannot be read ({error})") from None
-    else:
-        names = divided(every, split, fractions, seed)
+    own = {name: partial(_listed, path) for name, path in _lists(root).items()}
+    names = division.members(root, split, every, own, fractions, seed)
     pictures = {
         path.stem: path for path in sorted(images.iterdir()) if path.name.lower().endswith(photograph.EXTENSIONS)
     }
@@ -112,6 +101,14 @@ def _lists(root: Path) -> dict[str, Path]:
     names = sorted(folder.glob("*.txt")) if folder.is_dir() else []
     known = ("train", "val", "trainval", "test")
     return {"validation" if path.stem == "val" else path.stem: path for path in names if path.stem in known}
+
+
+def _listed(path: Path) -> list[str]:
+    """The names in a list of images; what follows them in a line is left out."""
+    try:
+        return [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
+    except (OSError, UnicodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
 
 
 def _parsed(path: Path) -> Element | None:
