@@ -140,7 +140,7 @@ def _objects(root: Element, path: Path, picture: Path, class_names: tuple[str, .
         written = _number(said, "height"), _number(said, "width")
         if None not in written and written != size and written != (0, 0):
             report.defect("size that is not the image's", f"{path}: {written} written, {size} real")
-    collector = Collector(str(path), size, report)
+    collector = Collector(str(path), size, report, origin=1)
     for number, item in enumerate(root.iter("object"), 1):
         name = (item.findtext("name") or "").strip()
         if not name:
@@ -151,13 +151,7 @@ def _objects(root: Element, path: Path, picture: Path, class_names: tuple[str, .
         if any(value is None for value in values):
             report.defect("object without a whole box", f"{path}, object {number}")
             continue
-        top, left, bottom, right = (float(value) for value in values if value is not None)
-        swapped = bottom < top or right < left
-        if bottom != top and right != left:
-            # The smaller corners' pixels belong to the box, whichever they are called.
-            top, bottom, left, right = min(top, bottom) - 1, max(top, bottom), min(left, right) - 1, max(left, right)
-        if swapped:
-            report.defect("swapped corners", f"{path}, object {number}")
+        top, left, bottom, right = (value for value in values if value is not None)
         difficult = (item.findtext("difficult") or "0").strip() == "1"
         collector.add(number, (top, left, bottom, right), class_names.index(name), difficult=difficult)
     return collector.objects()
