@@ -3,7 +3,6 @@
 The same command goes on with a store that was stopped, and computes nothing twice.
 """
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -104,7 +103,7 @@ def executor() -> "Executor":
         return RayCluster(flags.FLAGS.ray_address)
     from tfeff.execution.threads import Threads
 
-    return Threads(flags.FLAGS.threads or len(os.sched_getaffinity(0)))
+    return Threads(flags.FLAGS.threads)
 
 
 if __name__ == "__main__":
