@@ -41,6 +41,18 @@ def is_disk_full(error: BaseException) -> bool:
     return any(words in str(error) for words in ("No space left on device", "disk is full"))
 
 
+def changes(values: Iterable[tuple[str, object, object]]) -> str:
+    """The lines of a message about values that are not those that were found.
+
+    Args:
+        values: (key, what is there, what is wanted now).
+
+    >>> changes([("seed", 1, 2), ("mode", "fast", None)])
+    "  seed: 1 there, 2 now\\n  mode: 'fast' there, None now"
+    """
+    return "\n".join(f"  {key}: {old!r} there, {new!r} now" for key, old, new in values)
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """The hint that ends a message about an unknown name.
 

@@ -48,7 +48,7 @@ def _proposals() -> None:
     given = flags.FLAGS
     if not given.dataset:
         raise UserError("give --dataset=... too: whose objects the proposals should cover")
-    from tfeff.data import catalog
+    from tfeff.data import catalog, division
     from tfeff.proposals import ProposalStore
     from tfeff.proposals.quality import Quality
 
@@ -59,7 +59,7 @@ def _proposals() -> None:
         if name in stores:
             raise UserError(f'--proposals: two stores are called "{name}"; name them: --proposals=NAME=DIR')
         stores[name] = ProposalStore(directory)
-    quality = Quality(stores, catalog.load_annotated(given.dataset, given.split or "all"))
+    quality = Quality(stores, catalog.load_annotated(given.dataset, given.split or division.ALL))
     print(json.dumps(quality.to_dict(), indent=2) if given.json else quality.to_text())
     if given.out:
         for path in quality.save(Path(given.out)):

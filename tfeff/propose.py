@@ -3,8 +3,8 @@
 The same command goes on with a store that was stopped, and computes nothing twice.
 """
 
-import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,6 @@ from tfeff import verbs
 from tfeff.errors import UserError
 
 if TYPE_CHECKING:
-    from tfeff.execution.executor import Executor
     from tfeff.proposals import Proposer
 
 ENGINES = ("selective_search", "opencv", "windows", "uniform")
@@ -31,8 +30,8 @@ def define_flags() -> None:
     flags.DEFINE_integer("max_proposals", 2000, "An image, at most.", lower_bound=1)
     flags.DEFINE_integer("seed", 0, "Of boxes that are ranked alike, windows and uniform boxes.", lower_bound=0)
     flags.DEFINE_integer("threads", None, "Images at once; one a core if not given.", lower_bound=1)
-    flags.DEFINE_enum("executor", "local", ["local", "ray"], "Threads of this machine, or a Ray cluster.")
-    flags.DEFINE_string("ray_address", None, "Of the cluster; that of RAY_ADDRESS, or this machine, if not given.")
+    verbs.define_executor("Threads")
+    flags.adopt_module_key_flags(verbs)
     flags.DEFINE_enum("on_defect", "mend", ["mend", "error"], "Mend and count annotations that cannot be, or stop.")
 
 
@@ -41,6 +40,7 @@ def main(argv: list[str]) -> None:
     given = flags.FLAGS
     from tfeff.data import catalog
     from tfeff.durable import held
+    from tfeff.execution.threads import Threads
     from tfeff.proposals import ProposalStore, fill
     from tfeff.reporting.progress import Bar
 
@@ -50,11 +50,10 @@ def main(argv: list[str]) -> None:
     if source.report.counts:
         print(source.report.text(), file=sys.stderr)
     directory = Path(given.out)
-    with held(directory, "--out"), executor() as places:
+    with held(directory, "--out"), verbs.executor(partial(Threads, given.threads)) as executor:
         store = ProposalStore.create(directory, proposer.parameters)
         with Bar(source.name, len(source), "images") as bar:
-            filled = fill(store, source, proposer, places, progress=lambda filled: bar.show(filled.done, filled.made))
-        store.refresh()
+            filled = fill(store, source, proposer, executor, progress=lambda filled: bar.show(filled.done, filled.made))
     for name, message in filled.failed.items():
         print(f"left out: {name}: {message.removeprefix(f'{name}: ')}", file=sys.stderr)
     if not len(store):
@@ -68,14 +67,11 @@ def main(argv: list[str]) -> None:
 def check_flags() -> None:
     """Refuses flags that would have no effect."""
     given = flags.FLAGS
-    idle = [("threads" if given.executor == "ray" else "ray_address", f"--executor={given.executor}")]
+    verbs.check_executor("threads")
     if given.engine in ("windows", "uniform"):
-        idle.append(("mode", f"--engine={given.engine}"))
+        verbs.refuse("mode", f"--engine={given.engine}")
     if given.engine == "opencv":
-        idle.append(("seed", "--engine=opencv"))
-    for name, other in idle:
-        if given[name].present:
-            raise UserError(f"--{name} has no effect with {other}; leave it out")
+        verbs.refuse("seed", "--engine=opencv")
 
 
 def build_proposer() -> "Proposer":
@@ -94,17 +90,6 @@ def build_proposer() -> "Proposer":
     print("preparing the kernels; the first time they are compiled, for a minute or less", file=sys.stderr)
     search(np.zeros((8, 8, 3), np.uint8))
     return search
-
-
-def executor() -> "Executor":
-    """Where the flags want images to be looked at."""
-    if flags.FLAGS.executor == "ray":
-        from tfeff.execution.cluster import RayCluster
-
-        return RayCluster(flags.FLAGS.ray_address)
-    from tfeff.execution.threads import Threads
-
-    return Threads(flags.FLAGS.threads or len(os.sched_getaffinity(0)))
 
 
 if __name__ == "__main__":

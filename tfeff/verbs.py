@@ -11,12 +11,15 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from absl import app, flags, logging
 
 from tfeff import config
 from tfeff.errors import Interrupted, UserError, WorkerLostError, is_disk_full
+
+if TYPE_CHECKING:
+    from tfeff.execution.executor import Executor
 
 VERBS = {
     "train": "train a network as a config says; evaluate and export it",
@@ -37,6 +40,45 @@ def define_config() -> None:
 def experiment() -> config.Experiment:
     """The experiment that --config and its overrides say."""
     return config.override(config.load(flags.FLAGS.config, config.Experiment), flags.FLAGS.override)
+
+
+def define_executor(here: str) -> None:
+    """Defines the flags --executor and --ray_address; `here` is what runs the calls on this machine."""
+    flags.DEFINE_enum("executor", "local", ["local", "ray"], f"{here} of this machine, or a Ray cluster.")
+    flags.DEFINE_string("ray_address", None, "Of the cluster; that of RAY_ADDRESS, or this machine, if not given.")
+
+
+def check_executor(local_flag: str) -> None:
+    """Refuses the flags of the executor that was not chosen; `local_flag` is that of the local one.
+
+    Raises:
+        UserError: one of them is given.
+    """
+    chosen = flags.FLAGS.executor
+    refuse(local_flag if chosen == "ray" else "ray_address", f"--executor={chosen}")
+
+
+def executor(local: Callable[[], "Executor"]) -> "Executor":
+    """Where --executor wants calls to run; `local` makes the executor of this machine.
+
+    Raises:
+        UserError: no cluster answers.
+    """
+    if flags.FLAGS.executor == "local":
+        return local()
+    from tfeff.execution.cluster import RayCluster
+
+    return RayCluster(flags.FLAGS.ray_address)
+
+
+def refuse(name: str, other: str) -> None:
+    """Refuses a flag that would have no effect, because of `other` (as the user writes it).
+
+    Raises:
+        UserError: the flag is given.
+    """
+    if flags.FLAGS[name].present:
+        raise UserError(f"--{name} has no effect with {other}; leave it out")
 
 
 def load_tensorflow() -> None:

@@ -47,6 +47,14 @@ def test_swapped_corners_give_the_box_that_was_meant(root):
     root[1]("s", OBJECT.format("dog", 20, 30, 11, 21))
     source = load(root[0])
     assert source.objects[2].boxes_yxyx.tolist() == [[20, 10, 30, 20]]
+    assert source.report.counts == {"swapped corners": 1}
+
+
+def test_corners_that_are_swapped_and_in_one_column_are_counted_once_each(root):
+    root[1]("s", OBJECT.format("dog", 10, 30, 10, 10))
+    source = load(root[0])
+    assert len(source.objects[2]) == 0
+    assert source.report.counts == {"swapped corners": 1, "box without area": 1}
 
 
 def test_lists_are_splits(root):

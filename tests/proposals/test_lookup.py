@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -19,5 +21,10 @@ def test_boxes_of_images_in_a_pipeline(tmp_path):
     for boxes, number in zip(found, (3, 0, 4), strict=True):
         assert np.array_equal(boxes, store[f"ü{number}"].boxes_yxyx)
     assert [len(boxes) for boxes in names.map(lookup(store, limit=2)).as_numpy_iterator()] == [2, 1, 2]
+    with Writer(store) as writer:
+        writer.add(os.fsdecode(b"caf\xe9.jpg"), digest(b"9"), Proposals(np.ones((7, 4), np.uint16), (10, 10), (20, 30)))
+    store.refresh()
+    other = tf.data.Dataset.from_tensors(b"caf\xe9.jpg")
+    assert [len(boxes) for boxes in other.map(lookup(store)).as_numpy_iterator()] == [7]
     with pytest.raises(tf.errors.UnknownError, match="no proposals of y"):
         list(tf.data.Dataset.from_tensors("y").map(lookup(store)).as_numpy_iterator())

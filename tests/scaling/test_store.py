@@ -39,6 +39,25 @@ def test_what_is_kept_comes_back(tmp_path):
     assert Store(path, None).fact("latency x") == "0.25"
 
 
+def test_what_is_remembered_is_computed_once_even_by_another_process(tmp_path):
+    calls = []
+
+    def compute():
+        calls.append(None)
+        return {"mean": (0.1, 0.2), "none": None}
+
+    with Store(tmp_path / "s", SEARCH) as store:
+        store.start(JOB)  # facts of a search without trials are not kept
+        first = store.remember("what", compute)
+        # The same form at once and later: JSON knows no tuples.
+        assert first == store.remember("what", compute) == {"mean": [0.1, 0.2], "none": None}
+        assert store.remember("nothing", lambda: None) is None
+    with Store(tmp_path / "s", SEARCH) as store:
+        assert store.remember("what", compute) == first
+        assert store.remember("nothing", lambda: calls.append(None)) is None
+    assert len(calls) == 1
+
+
 def test_another_search_is_refused_by_its_keys(tmp_path):
     with Store(tmp_path / "s", SEARCH) as store:
         store.start(JOB)

@@ -44,10 +44,14 @@ class Collector:
         where: the annotation file, for messages.
         size: (height, width) of the image.
         report: counts the defects.
+        origin: what the first row and column are called. 0: corners are edges, right and bottom exclusive. 1: corners
+            are pixels that belong to the box, as VOC writes them, so that two corners in one row make a slip of the
+            hand, without area.
     """
 
-    def __init__(self, where: str, size: tuple[int, int], report: "Report") -> None:
+    def __init__(self, where: str, size: tuple[int, int], report: "Report", *, origin: Literal[0, 1] = 0) -> None:
         self._where, (self._height, self._width), self._report = where, size, report
+        self._origin = origin
         self._rows: list[tuple[tuple[float, float, float, float], int, bool, bool]] = []
 
     def add(
@@ -68,6 +72,8 @@ class Collector:
             self._report.defect("swapped corners", f"{self._where}, object {number}: {yxyx}")
             top, bottom = min(top, bottom), max(top, bottom)
             left, right = min(left, right), max(left, right)
+        if bottom > top and right > left:
+            top, left = top - self._origin, left - self._origin
         inside = max(top, 0.0), max(left, 0.0), min(bottom, float(self._height)), min(right, float(self._width))
         if inside != (top, left, bottom, right):
             outside = inside[0] >= inside[2] or inside[1] >= inside[3]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfeff.data.annotations import AnnotatedSource, OnDefect
+from tfeff.data.division import FRACTIONS
 from tfeff.data.splits import canonical_name
 from tfeff.errors import UserError, nearest
 
@@ -13,8 +14,6 @@ if TYPE_CHECKING:  # TensorFlow, which data with boxes does without
 
 SCHEMES = ("embedded", "folder", "tfds")
 ANNOTATED_SCHEMES = ("voc", "yolo", "coco")
-FRACTIONS: Mapping[str, float] = {"train": 0.8, "validation": 0.1, "test": 0.1}
-"""Shares of the splits of an annotated data set that is not divided."""
 
 
 def load(

@@ -7,6 +7,7 @@ from typing import Any
 
 from tfeff.data import photograph
 from tfeff.data.annotations import AnnotatedSource, Collector, Objects, OnDefect, Report
+from tfeff.data.division import ALL
 from tfeff.errors import UserError, nearest
 
 _PREFIX = "instances_"
@@ -38,11 +39,10 @@ def load(root: Path, split: str, *, on_defect: OnDefect = "mend") -> AnnotatedSo
 
     Raises:
         UserError: the folder or the split is missing, the file is no COCO annotation, holds no image, or (as
-        `on_defect`
-            says) has a defect.
+            `on_defect` says) has a defect.
     """
     known = splits(root)
-    if split == "all" and len(known) == 1:
+    if split == ALL and len(known) == 1:
         split = known[0]
     if split not in known:
         raise UserError(f'{root}: no split "{split}"; {nearest(split, known)}')

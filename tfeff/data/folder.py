@@ -9,11 +9,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfeff.data import photograph, preprocess
+from tfeff.data.division import FRACTIONS, checked
 from tfeff.data.source import Source
 from tfeff.data.splits import canonical_name
 from tfeff.errors import UserError, nearest
-
-DEFAULT_FRACTIONS: Mapping[str, float] = {"train": 0.8, "validation": 0.1, "test": 0.1}
 
 
 def splits(root: Path, *, fractions: Mapping[str, float] | None = None) -> tuple[str, ...]:
@@ -22,7 +21,7 @@ def splits(root: Path, *, fractions: Mapping[str, float] | None = None) -> tuple
     Raises:
         UserError: the folder is missing or not one of the two layouts.
     """
-    return tuple(_split_folders(_require(root)) or _checked(fractions))
+    return tuple(_split_folders(_require(root)) or checked(fractions or FRACTIONS))
 
 
 def load(
@@ -48,7 +47,7 @@ def load(
         class_names = _class_names(folders)
         paths, labels = _listing(folders[split], class_names)
     else:
-        shares = _checked(fractions)
+        shares = checked(fractions or FRACTIONS)
         if split not in shares:
             raise UserError(f'{root}: no split "{split}"; {nearest(split, shares)}')
         class_names = _subfolders(root)
@@ -89,11 +88,11 @@ def _split_folders(root: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for name in _subfolders(root):
         split = canonical_name(name.lower())
-        if split in DEFAULT_FRACTIONS and _subfolders(root / name):
+        if split in FRACTIONS and _subfolders(root / name):
             if split in found:
                 raise UserError(f"{root}: both {found[split].name} and {name} would be the {split} split; keep one")
             found[split] = root / name
-    return {split: found[split] for split in DEFAULT_FRACTIONS if split in found}
+    return {split: found[split] for split in FRACTIONS if split in found}
 
 
 def _class_names(folders: Mapping[str, Path]) -> tuple[str, ...]:
@@ -126,13 +125,6 @@ def _listing(folder: Path, class_names: tuple[str, ...]) -> tuple[list[str], np.
         paths += images
         counts.append(len(images))
     return paths, np.repeat(np.arange(len(class_names)), counts)
-
-
-def _checked(fractions: Mapping[str, float] | None) -> Mapping[str, float]:
-    fractions = fractions or DEFAULT_FRACTIONS
-    if any(share <= 0 for share in fractions.values()) or not 0 < sum(fractions.values()) <= 1 + 1e-9:
-        raise UserError(f"fractions {dict(fractions)} must be positive and add up to at most 1")
-    return fractions
 
 
 def _division(labels: np.ndarray, fractions: Mapping[str, float], seed: int) -> dict[str, np.ndarray]:

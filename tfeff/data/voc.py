@@ -8,6 +8,7 @@ are the same one is a slip of the hand, and taken as one without area.
 
 import os
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError
 
@@ -15,12 +16,10 @@ import defusedxml
 import defusedxml.ElementTree
 import numpy as np
 
-from tfeff.data import photograph
+from tfeff.data import division, photograph
 from tfeff.data.annotations import AnnotatedSource, Collector, Objects, OnDefect, Report
-from tfeff.data.division import divided
-from tfeff.errors import UserError, nearest
+from tfeff.errors import UserError
 
-ALL = "all"
 _ANNOTATIONS, _IMAGES = ("Annotations", "annotations"), ("JPEGImages", "images")
 
 
@@ -31,7 +30,7 @@ def splits(root: Path, fractions: Mapping[str, float]) -> tuple[str, ...]:
         UserError: the folder is missing, or is no VOC data set.
     """
     _folder(root, _ANNOTATIONS)
-    return (*(_lists(root) or fractions), ALL)
+    return division.split_names(_lists(root), fractions)
 
 
 def load(
@@ -52,18 +51,8 @@ def load(
     annotations, images = _folder(root, _ANNOTATIONS), _folder(root, _IMAGES)
     report = Report(on_defect)
     every = sorted(path.stem for path in annotations.iterdir() if path.suffix.lower() == ".xml")
-    lists = _lists(root)
-    if split == ALL:
-        names = every
-    elif lists:
-        if split not in lists:
-            raise UserError(f'{root}: no split "{split}"; {nearest(split, (*lists, ALL))}')
-        try:
-            names = [line.split()[0] for line in lists[split].read_text().splitlines() if line.strip()]
-        except (OSError, UnicodeError) as error:
-            raise UserError(f"{lists[split]}: cannot be read ({error})") from None
-    else:
-        names = divided(every, split, fractions, seed)
+    own = {name: partial(_listed, path) for name, path in _lists(root).items()}
+    names = division.members(root, split, every, own, fractions, seed)
     pictures = {
         path.stem: path for path in sorted(images.iterdir()) if path.name.lower().endswith(photograph.EXTENSIONS)
     }
@@ -114,6 +103,14 @@ def _lists(root: Path) -> dict[str, Path]:
     return {"validation" if path.stem == "val" else path.stem: path for path in names if path.stem in known}
 
 
+def _listed(path: Path) -> list[str]:
+    """The names in a list of images; what follows them in a line is left out."""
+    try:
+        return [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
+    except (OSError, UnicodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
+
+
 def _parsed(path: Path) -> Element | None:
     """The file's root element; None for one that cannot be read."""
     try:
@@ -143,7 +140,7 @@ def _objects(root: Element, path: Path, picture: Path, class_names: tuple[str, .
         written = _number(said, "height"), _number(said, "width")
         if None not in written and written != size and written != (0, 0):
             report.defect("size that is not the image's", f"{path}: {written} written, {size} real")
-    collector = Collector(str(path), size, report)
+    collector = Collector(str(path), size, report, origin=1)
     for number, item in enumerate(root.iter("object"), 1):
         name = (item.findtext("name") or "").strip()
         if not name:
@@ -154,13 +151,7 @@ def _objects(root: Element, path: Path, picture: Path, class_names: tuple[str, .
         if any(value is None for value in values):
             report.defect("object without a whole box", f"{path}, object {number}")
             continue
-        top, left, bottom, right = (float(value) for value in values if value is not None)
-        swapped = bottom < top or right < left
-        if bottom != top and right != left:
-            # The smaller corners' pixels belong to the box, whichever they are called.
-            top, bottom, left, right = min(top, bottom) - 1, max(top, bottom), min(left, right) - 1, max(left, right)
-        if swapped:
-            report.defect("swapped corners", f"{path}, object {number}")
+        top, left, bottom, right = (value for value in values if value is not None)
         difficult = (item.findtext("difficult") or "0").strip() == "1"
         collector.add(number, (top, left, bottom, right), class_names.index(name), difficult=difficult)
     return collector.objects()

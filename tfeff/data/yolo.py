@@ -5,19 +5,18 @@ of classes come from `data.yaml` (`names`), `classes.txt` or `obj.names`; withou
 numbers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import yaml
 
-from tfeff.data import photograph
+from tfeff.data import division, photograph
 from tfeff.data.annotations import AnnotatedSource, Collector, Objects, OnDefect, Report
-from tfeff.data.division import divided
 from tfeff.data.splits import canonical_name
-from tfeff.errors import UserError, nearest
+from tfeff.errors import UserError
 
-ALL = "all"
 MOST_CLASSES = 100_000
 
 
@@ -27,7 +26,7 @@ def splits(root: Path, fractions: Mapping[str, float]) -> tuple[str, ...]:
     Raises:
         UserError: the folder is missing, or is no YOLO data set.
     """
-    return (*(_split_folders(_images(root)) or fractions), ALL)
+    return division.split_names(_split_folders(_images(root)), fractions)
 
 
 def load(
@@ -51,15 +50,8 @@ def load(
         for path in images.rglob("*")
         if path.name.lower().endswith(photograph.EXTENSIONS)
     )
-    folders = _split_folders(images)
-    if split == ALL:
-        names = every
-    elif folders:
-        if split not in folders:
-            raise UserError(f'{root}: no split "{split}"; {nearest(split, (*folders, ALL))}')
-        names = [name for name in every if name.startswith(f"{folders[split]}/")]
-    else:
-        names = divided(every, split, fractions, seed)
+    own = {name: partial(_below, folder, every) for name, folder in _split_folders(images).items()}
+    names = division.members(root, split, every, own, fractions, seed)
     given = _class_names(root)
     found = [_lines(root / "labels" / Path(name).with_suffix(".txt"), report) for name in names]
     if given is None:
@@ -113,6 +105,10 @@ def _images(root: Path) -> Path:
 def _split_folders(images: Path) -> dict[str, str]:
     """Split -> folder below `images`."""
     return {canonical_name(path.name): path.name for path in sorted(images.iterdir()) if path.is_dir()}
+
+
+def _below(folder: str, names: Sequence[str]) -> list[str]:
+    return [name for name in names if name.startswith(f"{folder}/")]
 
 
 def _lines(path: Path, report: Report) -> list[tuple[int, int, tuple[float, float, float, float]]]:

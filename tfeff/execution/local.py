@@ -1,6 +1,5 @@
 """Trials in processes of this machine."""
 
-import math
 import multiprocessing
 import os
 import pickle
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tfeff.errors import BusyError, Interrupted, UserError, is_disk_full
+from tfeff.execution import resources
 from tfeff.execution.executor import DISK_FULL, Function, Outcome
 
 BYTES_A_PROCESS = 1_500_000_000
@@ -38,10 +38,9 @@ class LocalProcesses:
     """
 
     def __init__(self, processes: int | None, log: Path) -> None:
-        cores = _cores()
-        gpus = _gpus()
+        cores, gpus = resources.cores(), resources.gpus()
         if processes is None:
-            processes = len(gpus) or max(1, min(len(cores), _free_memory() // BYTES_A_PROCESS))
+            processes = len(gpus) or max(1, min(len(cores), resources.free_memory() // BYTES_A_PROCESS))
         self.slots = processes
         self._log = log
         self._cores = [cores[index % len(cores) :: processes] for index in range(processes)]
@@ -182,39 +181,3 @@ def _die_with_parent() -> None:
     if parent is not None:
         wait([parent.sentinel])
         os._exit(1)
-
-
-def _gpus() -> list[str]:
-    """The GPUs that this process may use, found without TensorFlow, which would take hold of them."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return [name for name in visible.split(",") if name and name != "-1"]
-    return [str(index) for index in range(len(list(Path("/proc/driver/nvidia/gpus").glob("*"))))]
-
-
-def _cores() -> list[int]:
-    """The cores that this process may keep busy: fewer than it sees where a container has a quota."""
-    if not hasattr(os, "sched_getaffinity"):
-        return list(range(os.cpu_count() or 1))
-    cores = sorted(os.sched_getaffinity(0))
-    quota, _, period = _control("cpu.max").partition(" ")
-    return cores[: math.ceil(int(quota) / int(period))] if quota.isdigit() else cores
-
-
-def _free_memory() -> int:
-    """Bytes that new processes may take, on the machine and in the container."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return sys.maxsize
-    free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    most, used = _control("memory.max"), _control("memory.current")
-    return min(free, int(most) - int(used)) if most.isdigit() and used.isdigit() else free
-
-
-def _control(name: str) -> str:
-    """What a file of this container's control group says; "" where there is none."""
-    try:
-        return (Path("/sys/fs/cgroup") / name).read_text().strip()
-    except OSError:
-        return ""

@@ -6,6 +6,7 @@ from collections.abc import Hashable
 from typing import Any, Self
 
 from tfeff.errors import UserError
+from tfeff.execution import resources
 from tfeff.execution.executor import Function, Outcome
 
 
@@ -13,14 +14,14 @@ class Threads:
     """Threads that live as long as the context.
 
     Args:
-        count: how many.
+        count: how many; None: as many as there are cores.
     """
 
-    def __init__(self, count: int) -> None:
-        self.slots = count
+    def __init__(self, count: int | None = None) -> None:
+        self.slots = len(resources.cores()) if count is None else count
         self._calls: queue.SimpleQueue[tuple[Hashable, Function, tuple[Any, ...]] | None] = queue.SimpleQueue()
         self._outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
-        self._threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(count)]
+        self._threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(self.slots)]
         for thread in self._threads:
             thread.start()
 

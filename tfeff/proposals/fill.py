@@ -8,14 +8,12 @@ import cv2
 import numpy as np
 
 from tfeff.data import photograph
-from tfeff.execution.executor import Executor, Outcome
+from tfeff.execution.executor import ATTEMPTS, Executor, Outcome
 from tfeff.proposals.proposals import Proposals
 from tfeff.proposals.store import ProposalStore, Writer, digest
 
 AHEAD = 4
 """Images that wait for each slot of the executor."""
-ATTEMPTS = 3
-"""How often an image is tried whose process dies."""
 
 
 class Proposer(Protocol):

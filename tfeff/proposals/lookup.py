@@ -1,5 +1,6 @@
 """A store's proposals inside a `tf.data` pipeline."""
 
+import os
 from collections.abc import Callable
 
 import numpy as np
@@ -17,7 +18,7 @@ def lookup(store: ProposalStore, limit: int | None = None) -> Callable[[tf.Tenso
     """
 
     def read(name: bytes) -> np.ndarray:
-        return store[name.decode()].first(limit if limit is not None else len(store[name.decode()])).boxes_yxyx
+        return store[os.fsdecode(name)].first(limit).boxes_yxyx
 
     def boxes(name: tf.Tensor) -> tf.Tensor:
         return tf.ensure_shape(tf.numpy_function(read, [name], tf.float32, stateful=False), (None, 4))

@@ -28,8 +28,8 @@ class Proposals:
         scale = np.array([self.size[0] / self.grid[0], self.size[1] / self.grid[1]] * 2)
         return (self.cells * scale).astype(np.float32)
 
-    def first(self, count: int) -> "Proposals":
-        """The best `count` of them."""
+    def first(self, count: int | None) -> "Proposals":
+        """The best `count` of them; None: all."""
         return Proposals(self.cells[:count], self.grid, self.size)
 
 

@@ -54,8 +54,8 @@ class Quality:
         labels = [objects.labels[keep] for objects, keep in zip(source.objects, kept, strict=True)]
         self.coverage: dict[str, Coverage] = {}
         self.mean_count: dict[str, float] = {}
+        contents = [digest(source.encoded(index)) for index in range(len(source))]
         for name, store in stores.items():
-            contents = [digest(source.encoded(index)) for index in range(len(source))]
             wrong = [id_ for id_, content in zip(source.ids, contents, strict=True) if not store.is_of(id_, content)]
             if wrong:
                 raise UserError(

@@ -9,8 +9,9 @@ shard-00000.bin ...  records, appended; each writer has shards of its own
 A record is whole or absent: it carries its length and a checksum, and what a kill cut off at a shard's end is passed
 over. Nothing is ever rewritten, so that readers may look while the store grows.
 
-Record: header (below), the image's id in UTF-8, then the boxes' corners, uint16 [n, 4]. The digest is that of the
-encoded image, so that a changed file is noticed and equal files are not computed twice.
+Record: header (below), the image's id in the bytes that the disk has for it (`os.fsencode`), then the boxes' corners,
+uint16 [n, 4]. The digest is that of the encoded image, so that a changed file is noticed and equal files are not
+computed twice.
 """
 
 import hashlib
@@ -28,14 +29,13 @@ from typing import Any, Self
 import numpy as np
 
 from tfeff.durable import write
-from tfeff.errors import UserError
+from tfeff.errors import UserError, changes
 from tfeff.proposals.proposals import Proposals
 
 PARAMETERS = "parameters.json"
 _MAGIC = b"tfp1"
 _HEADER = struct.Struct("<4sI16s2I2HIHI")
-"""Magic, checksum of all that follows, digest, size of image and grid, boxes, length of the id, generation of the
-id."""
+"""Magic, checksum of all that follows, digest, size of image and grid, number of boxes, length and generation of id."""
 _DIGEST = 16
 
 
@@ -95,11 +95,13 @@ class ProposalStore:
             directory.mkdir(parents=True, exist_ok=True)
             write(directory / PARAMETERS, json.dumps(wanted, indent=2) + "\n")
         store = cls(directory)
-        keys = [key for key in {**store.parameters, **wanted} if store.parameters.get(key) != wanted.get(key)]
-        if keys:
-            lines = "\n".join(f"  {key}: {store.parameters.get(key)!r} there, {wanted.get(key)!r} now" for key in keys)
+        there = store.parameters
+        changed = [(key, there.get(key), wanted.get(key)) for key in {**there, **wanted}]
+        changed = [(key, old, new) for key, old, new in changed if old != new]
+        if changed:
             raise UserError(
-                f"{directory} holds proposals made otherwise:\n{lines}\ngive another --out, or the same values"
+                f"{directory} holds proposals made otherwise:\n{changes(changed)}\n"
+                "give another --out, or the same values"
             )
         return store
 
@@ -120,9 +122,7 @@ class ProposalStore:
         """
         if name not in self._ids:
             raise UserError(f"{self.directory}: no proposals of {name}; run tfeff.propose on its data set")
-        place = self._ids[name]
-        corners = self._map(place.shard)[place.start : place.start + 8 * place.count].view(np.uint16)
-        return Proposals(corners.reshape(-1, 4), place.grid, place.size)
+        return self._proposals(self._ids[name])
 
     def is_of(self, name: str, content: bytes) -> bool:
         """Whether the proposals of an image are those of this content (a `digest`)."""
@@ -131,10 +131,7 @@ class ProposalStore:
     def by_content(self, content: bytes) -> Proposals | None:
         """Proposals of any image of this content (a `digest`)."""
         place = self._digests.get(content)
-        if place is None:
-            return None
-        corners = self._map(place.shard)[place.start : place.start + 8 * place.count].view(np.uint16)
-        return Proposals(corners.reshape(-1, 4), place.grid, place.size)
+        return None if place is None else self._proposals(place)
 
     def generation(self, name: str) -> int:
         """How many proposals of an image there have been before its next ones."""
@@ -164,6 +161,10 @@ class ProposalStore:
             self._digests[image] = place
             at = after
         self._read[shard] = at
+
+    def _proposals(self, place: _Place) -> Proposals:
+        corners = self._map(place.shard)[place.start : place.start + 8 * place.count].view(np.uint16)
+        return Proposals(corners.reshape(-1, 4), place.grid, place.size)
 
     def _map(self, shard: Path) -> np.ndarray:
         needed = self._read[shard]

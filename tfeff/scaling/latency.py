@@ -1,8 +1,8 @@
 """Measured latency as a cost: some networks are timed, the others follow by a fit."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import optimize
@@ -45,13 +45,13 @@ class Clock:
     def __call__(self, baseline: Baseline, network: ScaledNetwork, check: Callable[[], None] = lambda: None) -> Latency:
         """The latency of a network; `check` is called now and then, and may raise."""
         fact = f"latency {network.id}"
-        kept = self._store.fact(fact)
-        if kept is None:
+
+        def time() -> Any:
             self._say(f"timing {network.label}")
             call = work.latency, network.model, baseline.start.model, baseline.num_classes, baseline.channels
-            kept = json.dumps(collect(self._executor, {fact: call}, check)[fact])
-            self._store.write_fact(fact, kept)
-        return Latency(*json.loads(kept))
+            return collect(self._executor, {fact: call}, check)[fact]
+
+        return Latency(*self._store.remember(fact, time))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Runs the trials that an allocation asks for, until it asks for no more."""
 
 import dataclasses
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -121,12 +120,12 @@ class Trials:
 
     def _once(self, what: str, function: Function, experiment: config.Experiment) -> Any:
         """What a function says of an experiment, asked once a search."""
-        kept = self.store.fact(what)
-        if kept is None:
+
+        def ask() -> Any:
             self.progress.say(what)
-            kept = json.dumps(collect(self.executor, {what: (function, experiment)}, self.check)[what])
-            self.store.write_fact(what, kept)
-        return json.loads(kept)
+            return collect(self.executor, {what: (function, experiment)}, self.check)[what]
+
+        return self.store.remember(what, ask)
 
     def check(self) -> None:
         """Raises Interrupted when the search is asked to stop."""

@@ -6,13 +6,13 @@ rows and nothing else.
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from tfeff import config
-from tfeff.errors import UserError
+from tfeff.errors import UserError, changes
 from tfeff.scaling.allocation import Job
 from tfeff.scaling.baseline import Baseline, ScaledNetwork, memory
 
@@ -91,9 +91,8 @@ class Store:
             # A list of candidates and a forecast, of which nothing is kept.
             self._file.executescript("delete from facts; delete from networks;")
         elif changed:
-            lines = "\n".join(f"  {key}: {old!r} there, {new!r} now" for key, old, new in changed)
             raise UserError(
-                f"{path} holds the results of another search:\n{lines}\n"
+                f"{path} holds the results of another search:\n{changes(changed)}\n"
                 "give another --workdir, or the same values to go on with that search"
             )
         self.write_fact("config", config.to_json(search))
@@ -106,6 +105,14 @@ class Store:
     def write_fact(self, name: str, value: str) -> None:
         """Keeps a text under a name."""
         self._file.execute("insert or replace into facts values (?, ?)", (name, value))
+
+    def remember(self, name: str, compute: Callable[[], Any]) -> Any:
+        """What `compute` gives, JSON-ready, kept under a name: asked once a search."""
+        kept = self.fact(name)
+        if kept is None:
+            kept = json.dumps(compute())
+            self.write_fact(name, kept)
+        return json.loads(kept)
 
     def add_networks(self, networks: Iterable[ScaledNetwork]) -> None:
         """Describes networks for those who read the file."""

@@ -20,7 +20,7 @@ from typing import Any
 
 from tfeff import config
 from tfeff.durable import held, write
-from tfeff.errors import UserError
+from tfeff.errors import UserError, changes
 from tfeff.training.checkpoint import Checkpoints
 
 
@@ -52,9 +52,8 @@ class Workdir:
         if path.exists():
             changed = config.differences(self.config(), experiment)
             if changed:
-                lines = "\n".join(f"  {key}: {old!r} there, {new!r} now" for key, old, new in changed)
                 raise UserError(
-                    f"{self.path} belongs to another config:\n{lines}\n"
+                    f"{self.path} belongs to another config:\n{changes(changed)}\n"
                     "give another --workdir, or the same values to go on with that run"
                 )
         with held(self.path):
