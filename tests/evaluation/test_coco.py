@@ -5,12 +5,7 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from tfeff.evaluation.coco import coco_scores, to_coco_results
-
-FIGURES = (
-    *("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"),
-    *("ar1", "ar10", "ar100", "ar_small", "ar_medium", "ar_large"),
-)
+from tfeff.evaluation.coco import FIGURES, coco_scores, to_coco_results
 
 
 def directly(found, there, classes, folder):

@@ -1,4 +1,4 @@
-"""What a classifier or a detector is worth: accuracy and average precision with error bars, per-class scores, confusion,
+"""What a classifier or a detector is worth: accuracy, average precision, error bars, scores by class, confusion,
 calibration, kinds of errors. numpy alone, but for COCO's own measures."""
 
 from tfeff.evaluation.average_precision import (

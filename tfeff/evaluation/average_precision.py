@@ -71,7 +71,7 @@ class PrecisionRecall:
 def precision_recall(matching: Matching, label: int) -> PrecisionRecall:
     """The curve of one class; detections that are neither right nor wrong are no points of it."""
     of_class = np.flatnonzero((matching.label == label) & ~matching.passed_over)
-    hits = np.cumsum(matching.hit[of_class])
+    hits = np.cumsum(matching.hit[of_class], dtype=np.int64)
     return PrecisionRecall(
         objects=int(matching.objects[label]),
         scores=matching.score[of_class],
@@ -91,12 +91,12 @@ def average_precisions(matching: Matching, *, eleven_point: bool = False) -> Flo
     return np.array([curve.eleven_point if eleven_point else curve.average_precision for curve in curves])
 
 
-def mean_average_precision(of_classes: Floats, axis: int = -1) -> Floats:
+def mean_average_precision(of_classes: Floats, axis: int | tuple[int, ...] = -1) -> Floats:
     """Mean over classes, without those whose value is NaN; NaN where all are.
 
     Args:
         of_classes: float64 [..., classes].
-        axis: that of the classes.
+        axis: that of the classes, or several axes that are averaged over at once.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a mean of nothing is NaN, and that is meant
