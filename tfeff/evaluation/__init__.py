@@ -1,23 +1,56 @@
-"""What a classifier is worth: accuracies with error bars, per-class scores, confusion and calibration. numpy alone."""
+"""What a classifier or a detector is worth: accuracy, average precision, error bars, scores by class, confusion,
+calibration, kinds of errors. numpy alone, but for COCO's own measures."""
 
+from tfeff.evaluation.average_precision import (
+    PrecisionRecall,
+    average_precisions,
+    mean_average_precision,
+    precision_recall,
+)
+from tfeff.evaluation.bootstrap import bootstrap_mean_average_precision, percentile_interval
 from tfeff.evaluation.calibration import Calibration, calibration
 from tfeff.evaluation.classification import ClassificationReport, classification_report, top_k_accuracy
+from tfeff.evaluation.coco import CocoScores, coco_scores, to_coco_results
 from tfeff.evaluation.confusion import PerClass, confusion_matrix, most_confused, per_class
+from tfeff.evaluation.detection import DetectionReport, detection_report
+from tfeff.evaluation.detection_confusion import best_f1_threshold, detection_confusion
+from tfeff.evaluation.detection_errors import DetectionErrors, detection_errors
+from tfeff.evaluation.detections import Detections, GroundTruth
 from tfeff.evaluation.examples import confident_errors, confident_hits, uncertain
 from tfeff.evaluation.interval import standard_error, wilson_interval
+from tfeff.evaluation.matching import Matching, match
 
 __all__ = [
     "Calibration",
     "ClassificationReport",
+    "CocoScores",
+    "DetectionErrors",
+    "DetectionReport",
+    "Detections",
+    "GroundTruth",
+    "Matching",
     "PerClass",
+    "PrecisionRecall",
+    "average_precisions",
+    "best_f1_threshold",
+    "bootstrap_mean_average_precision",
     "calibration",
     "classification_report",
+    "coco_scores",
     "confident_errors",
     "confident_hits",
     "confusion_matrix",
+    "detection_confusion",
+    "detection_errors",
+    "detection_report",
+    "match",
+    "mean_average_precision",
     "most_confused",
     "per_class",
+    "percentile_interval",
+    "precision_recall",
     "standard_error",
+    "to_coco_results",
     "top_k_accuracy",
     "uncertain",
     "wilson_interval",

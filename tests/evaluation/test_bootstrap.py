@@ -1,0 +1,45 @@
+import numpy as np
+import pytest
+
+from tfeff.evaluation.average_precision import average_precisions, mean_average_precision
+from tfeff.evaluation.bootstrap import bootstrap_mean_average_precision, percentile_interval
+from tfeff.evaluation.matching import match
+
+
+def test_a_resample_is_what_its_images_would_have_given(make_case, make_detections):
+    found, there = make_case(1, images=15)
+    rng = np.random.default_rng(0)
+    # Equal scores of different images would change their order with the images'.
+    unlike = [make_detections(of.boxes_yxyx, of.labels, rng.random(len(of))) for of in found]
+    values = bootstrap_mean_average_precision(match(unlike, there, 3), resamples=100, seed=5)
+    drawn = np.random.default_rng(5).multinomial(15, np.full(15, 1 / 15), size=100)
+    expected = []
+    for counts in drawn:
+        chosen = np.repeat(np.arange(15), counts)
+        again = match([unlike[i] for i in chosen], [there[i] for i in chosen], 3)
+        expected.append(mean_average_precision(average_precisions(again)))
+    np.testing.assert_allclose(values, expected, atol=1e-12)
+
+
+def test_the_interval_holds_the_measure_and_narrows_with_images(make_case):
+    widths = []
+    for images in (20, 320):
+        found, there = make_case(2, images=images)
+        matching = match(found, there, 3)
+        low, high = percentile_interval(bootstrap_mean_average_precision(matching))
+        assert low < mean_average_precision(average_precisions(matching)) < high
+        widths.append(high - low)
+    assert widths[1] == pytest.approx(widths[0] / 4, rel=0.5)
+
+
+def test_seeds_decide(make_case):
+    matching = match(*make_case(4), 3)
+    first, again, other = (bootstrap_mean_average_precision(matching, resamples=20, seed=seed) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+
+
+def test_without_objects_nothing_is_claimed(make_detections, make_objects):
+    values = bootstrap_mean_average_precision(match([make_detections()], [make_objects()], 2), resamples=5)
+    assert np.isnan(values).all()
+    assert np.isnan(percentile_interval(values)).all()

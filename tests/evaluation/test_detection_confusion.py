@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+
+from tfeff.evaluation.detection_confusion import best_f1_threshold, detection_confusion
+from tfeff.evaluation.matching import match
+
+A, B, C = [0, 0, 10, 10], [20, 20, 30, 30], [50, 50, 60, 60]
+
+
+def confusion(found, there, threshold=0.5):
+    return detection_confusion(match([found], [there], 2), [found], [there], score_threshold=threshold).tolist()
+
+
+def test_hits_confusions_strays_and_misses_have_their_cells(make_detections, make_objects):
+    found = make_detections([A, A, B, C, C], [0, 1, 0, 1, 0], [0.9, 0.8, 0.7, 0.6, 0.1])
+    there = make_objects([A, B, [80, 80, 90, 90]], [0, 1, 1])
+    # A is found, the other class there is a stray; B is taken for the other class; C is nothing; the last is missed.
+    assert confusion(found, there) == [[1, 0, 0], [1, 0, 1], [0, 2, 0]]
+    assert confusion(found, there, 0.85) == [[1, 0, 0], [0, 0, 2], [0, 0, 0]]
+
+
+def test_what_does_not_count_has_no_cell(make_detections, make_objects):
+    there = make_objects([A, B], [0, 1], difficult=[True, False])
+    assert confusion(make_detections([A], [0], [0.9]), there) == [[0, 0, 0], [0, 0, 1], [0, 0, 0]]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_every_detection_and_every_object_is_counted_once(seed, make_case):
+    found, there = make_case(seed, images=10, crowd=True)
+    matching = match(found, there, 3)
+    for threshold in (0.0, 0.4, 0.8):
+        matrix = detection_confusion(matching, found, there, score_threshold=threshold)
+        believed = matching.score >= threshold
+        assert (
+            np.diag(matrix)[:3].tolist() == np.bincount(matching.label[matching.hit & believed], minlength=3).tolist()
+        )
+        judged = matching.label[believed & ~matching.passed_over]
+        assert matrix[:, :3].sum(axis=0).tolist() == np.bincount(judged, minlength=3).tolist()
+        assert matrix[:3].sum(axis=1).tolist() == matching.objects.tolist()
+        assert matrix[3, 3] == 0
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_best_threshold_equals_trying_all(seed, make_case):
+    found, there = make_case(seed, images=10)
+    matching = match(found, there, 3)
+
+    def f1(threshold):
+        matrix = detection_confusion(matching, found, there, score_threshold=threshold)
+        hits = np.diag(matrix).sum()
+        return 2 * hits / (matrix[:, :3].sum() + matrix[:3].sum())
+
+    best = max(sorted(set(matching.score), reverse=True), key=f1)
+    assert best_f1_threshold(matching) == best

@@ -1,0 +1,65 @@
+"""How far mean average precision might have come out differently, had other images of the same kind been chosen.
+
+Source: Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13 (percentile interval). Images are
+drawn with replacement, since the detections of one image are not independent of each other.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from tfeff.evaluation.average_precision import mean_average_precision
+from tfeff.evaluation.matching import Matching
+
+CHUNK = 2**22  # numbers held at a time in each of a few arrays
+
+
+def bootstrap_mean_average_precision(
+    matching: Matching, *, resamples: int = 1000, seed: int = 0
+) -> npt.NDArray[np.float64]:
+    """Mean average precision (all points) of resampled images.
+
+    What a detection is does not depend on other images, so that nothing is matched anew: an image that is drawn k times
+    counts k times. Classes that have no objects in a resample are left out of its mean.
+
+    Args:
+        matching: the detections of n > 0 images, judged.
+        resamples: how often n images are drawn of the n.
+        seed: of the draws.
+
+    Returns:
+        float64 [resamples]; NaN where no drawn image has an object.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(matching.images, np.full(matching.images, 1 / matching.images), size=resamples)
+    return mean_average_precision(np.stack([_of_class(matching, label, drawn) for label in range(matching.classes)], 1))
+
+
+def percentile_interval(values: npt.NDArray[np.float64], confidence: float = 0.95) -> tuple[float, float]:
+    """(low, high) between which so large a share of the values lies; NaN values are left out."""
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return np.nan, np.nan
+    low, high = np.quantile(known, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
+def _of_class(matching: Matching, label: int, drawn: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """float64 [resamples], average precision of a class in each."""
+    judged = np.flatnonzero((matching.label == label) & ~matching.passed_over)
+    images, hits = matching.image[judged], np.flatnonzero(matching.hit[judged])
+    of_class = matching.object_counts & (matching.object_label == label)
+    objects = drawn @ np.bincount(matching.object_image[of_class], minlength=matching.images)
+
+    areas = np.zeros(len(drawn))
+    rows = max(1, CHUNK // max(1, len(judged)))
+    for start in range(0, len(drawn) if len(hits) else 0, rows):
+        part = slice(start, start + rows)
+        # Precision at its hits is all that the area below the envelope depends on.
+        weight = drawn[part][:, images]
+        said = np.cumsum(weight, axis=1)[:, hits]
+        gained = weight[:, hits]
+        right = np.cumsum(gained, axis=1)
+        precision = np.divide(right, said, out=np.zeros(right.shape), where=said > 0)
+        envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+        areas[part] = (gained * envelope).sum(axis=1)
+    return np.divide(areas, objects, out=np.full(len(drawn), np.nan), where=objects > 0)
