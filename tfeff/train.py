@@ -1,11 +1,14 @@
-"""`python -m tfeff.train --config=FILE --workdir=DIR [--config.key=value ...]`: train, evaluate and export a network.
+"""`python -m tfeff.train --config=FILE --workdir=DIR [--config.key=value ...]`: train, evaluate, export.
+
+The config says what: a network that classifies images (`Experiment`), or a detector (`RCNN`).
 
 The same command goes on with a run that was stopped.
 """
 
 from absl import flags
 
-from tfeff import verbs
+from tfeff import config, verbs
+from tfeff.errors import UserError
 
 
 def define_flags() -> None:
@@ -19,8 +22,15 @@ def define_flags() -> None:
 
 def main(argv: list[str]) -> None:
     """Runs the experiment of the flags."""
-    experiment = verbs.experiment()
+    settings = verbs.configured()
     verbs.load_tensorflow()  # after the config: its mistakes are told at once
+    if isinstance(settings, config.RCNN):
+        _detector(settings)
+    else:
+        _classifier(settings)
+
+
+def _classifier(experiment: config.Experiment) -> None:
     from tfeff import training
 
     workdir = training.train(experiment, flags.FLAGS.workdir, profile=flags.FLAGS.profile)
@@ -35,6 +45,16 @@ def main(argv: list[str]) -> None:
             print(f"wrote {workdir.path / name}")
         print(f"wrote {exported}")
         print(f"wrote {workdir.tensorboard} (to look at it: tensorboard --logdir={workdir.path})")
+
+
+def _detector(settings: config.RCNN) -> None:
+    if flags.FLAGS.profile:
+        raise UserError("--profile has no effect on this config's training; leave it out")
+    from tfeff import rcnn
+
+    workdir = rcnn.train(settings, flags.FLAGS.workdir)
+    if flags.FLAGS.evaluate:
+        print(rcnn.conclude(workdir).to_text())
 
 
 if __name__ == "__main__":

@@ -37,9 +37,11 @@ def define_config() -> None:
     flags.DEFINE_multi_string("override", [], "A changed value, key=value; --config.key=value means the same.")
 
 
-def experiment() -> config.Experiment:
-    """The experiment that --config and its overrides say."""
-    return config.override(config.load(flags.FLAGS.config, config.Experiment), flags.FLAGS.override)
+def configured() -> config.Experiment | config.RCNN:
+    """What --config and its overrides say."""
+    loaded = config.load(flags.FLAGS.config, config.Experiment, config.RCNN)
+    assert isinstance(loaded, config.Experiment | config.RCNN)
+    return config.override(loaded, flags.FLAGS.override)
 
 
 def define_executor(here: str) -> None:

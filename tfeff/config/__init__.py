@@ -2,19 +2,27 @@
 
 from tfeff.config.family import Family, settled
 from tfeff.config.files import differences, flatten, from_json, load, override, to_json
+from tfeff.config.rcnn import RCNN, Classic, Detection, Features, Joint, Objects, Proposals
 from tfeff.config.schema import Data, Experiment, Model, Optimizer, Schedule, Training
 from tfeff.config.search import Allocation, Budget, Folds, Objective, Search, Sweeps, Trials
 
 __all__ = [
+    "RCNN",
     "Allocation",
     "Budget",
+    "Classic",
     "Data",
+    "Detection",
     "Experiment",
     "Family",
+    "Features",
     "Folds",
+    "Joint",
     "Model",
     "Objective",
+    "Objects",
     "Optimizer",
+    "Proposals",
     "Schedule",
     "Search",
     "Sweeps",

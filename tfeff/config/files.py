@@ -9,21 +9,22 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tfeff.config.rcnn import RCNN
 from tfeff.config.schema import Experiment
 from tfeff.config.search import Search
 from tfeff.config.section import Section, assign, from_dict
 from tfeff.errors import UserError, nearest
 
-Config = TypeVar("Config", Experiment, Search)
-VERBS = {Experiment: "tfeff.train", Search: "tfeff.search"}
+Config = TypeVar("Config", bound=Section)
+VERBS = {Experiment: "tfeff.train", RCNN: "tfeff.train", Search: "tfeff.search"}
 
 
-def load(path: str | Path, kind: type[Config]) -> Config:
+def load(path: str | Path, *kinds: type[Config]) -> Config:
     """The config of a Python file that defines `get_config()`, or of a `config.json`.
 
     Args:
         path: of the file.
-        kind: `Experiment` or `Search`, whichever is wanted.
+        *kinds: `Experiment`, `RCNN` or `Search`, whichever may be there.
 
     Raises:
         UserError: for a missing file, one without `get_config` or of the other kind, an unknown key, a value of another
@@ -33,7 +34,7 @@ def load(path: str | Path, kind: type[Config]) -> Config:
     if not path.is_file():
         raise UserError(f"--config={path}: {'a directory; name a file' if path.is_dir() else 'no such file'}")
     if path.suffix == ".json":
-        return from_json(path.read_text(errors="replace"), kind, where=str(path))
+        return from_json(path.read_text(errors="replace"), *kinds, where=str(path))
     try:
         get_config = runpy.run_path(str(path)).get("get_config")
         if get_config is None:
@@ -47,12 +48,14 @@ def load(path: str | Path, kind: type[Config]) -> Config:
         raise _unknown_argument(path, error) or UserError(
             f"{_place(path, error)}: {type(error).__name__}: {error}"
         ) from error
-    if isinstance(made, kind):
-        return made
+    for kind in kinds:
+        if isinstance(made, kind):
+            return made
     for other, verb in VERBS.items():
         if isinstance(made, other):
             raise UserError(f"{path}: this config is for python -m {verb}")
-    raise UserError(f"{path}: get_config() gives {type(made).__name__}; it should give tfeff.config.{kind.__name__}")
+    wanted = " or ".join(f"tfeff.config.{kind.__name__}" for kind in kinds)
+    raise UserError(f"{path}: get_config() gives {type(made).__name__}; it should give {wanted}")
 
 
 def override(config: Config, assignments: Iterable[str]) -> Config:
@@ -79,12 +82,12 @@ def to_json(config: Section) -> str:
     return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
 
 
-def from_json(text: str, kind: type[Config], *, where: str = "config") -> Config:
+def from_json(text: str, *kinds: type[Config], where: str = "config") -> Config:
     """The config that `to_json` wrote.
 
     Args:
         text: JSON.
-        kind: of config.
+        *kinds: of config, of which the text's keys tell.
         where: it comes from, for messages.
 
     Raises:
@@ -94,6 +97,8 @@ def from_json(text: str, kind: type[Config], *, where: str = "config") -> Config
         values = json.loads(text)
     except json.JSONDecodeError as error:
         raise UserError(f"{where}: not JSON ({error})") from None
+    keys = set(values) if isinstance(values, dict) else set()
+    kind = next((kind for kind in kinds if keys <= {field.name for field in dataclasses.fields(kind)}), kinds[0])
     config: Config = from_dict(kind, values, where=where)
     return config
 
@@ -135,7 +140,7 @@ def _unknown_argument(path: Path, error: Exception) -> UserError | None:
     if found is None:
         return None
     section, key = found.groups()
-    kinds = {kind.__name__: kind for kind in [Experiment, Search, *_sections(Search), *_sections(Experiment)]}
+    kinds = {kind.__name__: kind for top in VERBS for kind in (top, *_sections(top))}
     if section not in kinds:
         return None
     names = [field.name for field in dataclasses.fields(kinds[section])]

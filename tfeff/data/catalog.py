@@ -12,7 +12,7 @@ from tfeff.errors import UserError, nearest
 if TYPE_CHECKING:  # TensorFlow, which data with boxes does without
     from tfeff.data.source import Source
 
-SCHEMES = ("embedded", "folder", "tfds")
+SCHEMES = ("embedded", "folder", "tfds", "crops")
 ANNOTATED_SCHEMES = ("voc", "yolo", "coco")
 
 
@@ -29,7 +29,8 @@ def load(
     """The images of one split.
 
     Args:
-        name: `embedded:digits`, `embedded:cluttered_digits`, `folder:<dir>` or `tfds:<name>`.
+        name: `embedded:digits`, `embedded:cluttered_digits`, `folder:<dir>`, `tfds:<name>`, or `crops:<name>` of a
+            data set with boxes.
         split: One of `splits(name)`; `val` is accepted for `validation`.
         channels: 3 for RGB, 1 for gray.
         fractions: Splits of a folder that has none of its own, and their shares; default train 0.8, validation 0.1,
@@ -54,6 +55,11 @@ def load(
         from tfeff.data import folder
 
         return folder.load(Path(rest), canonical, channels=channels, fractions=fractions, seed=seed)
+    if scheme == "crops":
+        from tfeff.data import crops
+
+        of = load_annotated(rest, canonical, fractions=fractions or FRACTIONS, seed=seed)
+        return crops.load(of, channels=channels, seed=seed)
     from tfeff.data import tfds
 
     return tfds.load(rest, canonical, channels=channels, data_dir=data_dir, download=download)
@@ -80,6 +86,8 @@ def splits(
         from tfeff.data import folder
 
         return folder.splits(Path(rest), fractions=fractions)
+    if scheme == "crops":
+        return annotated_splits(rest, fractions=fractions or FRACTIONS)
     from tfeff.data import tfds
 
     return tfds.splits(rest, data_dir=data_dir, download=download)
@@ -105,11 +113,8 @@ def load_annotated(
     Raises:
         UserError: an unknown name or split, a missing folder, no image, or (as `on_defect` says) a defect.
     """
-    scheme, colon, rest = name.partition(":")
-    if not colon or not rest or scheme not in ANNOTATED_SCHEMES:
-        known = ", ".join(f"{scheme}:<dir>" for scheme in ANNOTATED_SCHEMES)
-        raise UserError(f'data set "{name}" is none with boxes; write one of {known}')
-    root, canonical = Path(rest), canonical_name(split)
+    scheme, root = _parse_annotated(name)
+    canonical = canonical_name(split)
     if scheme == "coco":
         from tfeff.data import coco
 
@@ -123,10 +128,38 @@ def load_annotated(
     return yolo.load(root, canonical, fractions=fractions, seed=seed, on_defect=on_defect)
 
 
+def annotated_splits(name: str, *, fractions: Mapping[str, float] = FRACTIONS) -> tuple[str, ...]:
+    """The names of the splits of a data set with boxes.
+
+    Raises:
+        UserError: an unknown name, or a missing folder.
+    """
+    scheme, root = _parse_annotated(name)
+    if scheme == "coco":
+        from tfeff.data import coco
+
+        return coco.splits(root)
+    if scheme == "voc":
+        from tfeff.data import voc
+
+        return voc.splits(root, fractions)
+    from tfeff.data import yolo
+
+    return yolo.splits(root, fractions)
+
+
+def _parse_annotated(name: str) -> tuple[str, Path]:
+    scheme, colon, rest = name.partition(":")
+    if not colon or not rest or scheme not in ANNOTATED_SCHEMES:
+        known = ", ".join(f"{scheme}:<dir>" for scheme in ANNOTATED_SCHEMES)
+        raise UserError(f'data set "{name}" is none with boxes; write one of {known}')
+    return scheme, Path(rest)
+
+
 def _parse(name: str) -> tuple[str, str]:
     scheme, colon, rest = name.partition(":")
     if not colon or not rest:
-        hint = "write embedded:digits, folder:<dir> or tfds:<name>"
+        hint = "write embedded:digits, folder:<dir>, tfds:<name> or crops:<data set with boxes>"
         raise UserError(f'data set "{name}" does not say where it comes from; {hint}')
     if scheme not in SCHEMES:
         raise UserError(f'data set "{name}": unknown scheme "{scheme}"; {nearest(scheme, SCHEMES)}')

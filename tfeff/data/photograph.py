@@ -12,17 +12,17 @@ from tfeff.errors import UserError
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 
 
-def size(path: Path) -> tuple[int, int]:
-    """(height, width) as stored, from the file's header alone.
+def size(file: Path | io.BytesIO) -> tuple[int, int]:
+    """(height, width) as stored, from the header alone of a file, or of its bytes.
 
     Raises:
         UserError: not an image, or not there.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(file) as image:
             return image.height, image.width
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: not an image ({_first_line(error)})") from None
+        raise UserError(f"{file}: not an image ({_first_line(error)})") from None
 
 
 def decode(encoded: bytes, name: str) -> np.ndarray:

@@ -1,6 +1,7 @@
 """What a run writes for TensorBoard."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,12 @@ class Board:
             tf.summary.scalar("train/loss_by_step", loss)
             tf.summary.scalar("train/learning_rate", learning_rate)
             tf.summary.scalar("throughput/images_per_second", images_per_second)
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Charts of any names."""
+        with self._writer.as_default(step=step):
+            for name, value in values.items():
+                tf.summary.scalar(name, value)
 
     def epoch(self, row: dict[str, Any]) -> None:
         """An epoch's metrics; `train_loss` becomes the chart `train/loss`, beside `validation/loss`."""

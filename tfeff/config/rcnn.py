@@ -1,0 +1,161 @@
+"""The sections of R-CNN: where regions come from, what sees them, what is learned of them."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tfeff.config.schema import Experiment
+from tfeff.config.section import Section, at_least, fraction, positive
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objects(Section):
+    """Images with boxes around their objects."""
+
+    source: str = "voc:data/voc"
+    """`voc:<directory>`, `yolo:<directory>`, `coco:<directory>`, `tfds:<name>` or `embedded:<name>`."""
+    train_split: str = "train"
+    validation_split: str | None = None
+    """A split of the source; None: a share of the training images is held out (`validation_fraction`)."""
+    validation_fraction: float = 0.15
+    test_split: str = "test"
+    on_defect: Literal["mend", "error"] = "mend"
+    """Mend and count annotations that cannot be, or stop."""
+
+    def check(self) -> None:
+        """Values that no type excludes."""
+        if not 0 < self.validation_fraction < 1:
+            self.wrong("validation_fraction", "above 0 and below 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposals(Section):
+    """The regions of an image."""
+
+    mode: Literal["single", "fast", "quality"] = "fast"
+    """Of selective search."""
+    max_proposals: int = 1000
+    """An image, at most."""
+    directory: str | None = None
+    """A store of `tfeff.propose` that goes on being filled; None: one inside the workdir."""
+
+    def check(self) -> None:
+        """Values that no type excludes."""
+        positive(self, "max_proposals")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features(Section):
+    """What the backbone sees in a region."""
+
+    grid: int = 3
+    """Cells each way to which its last feature map is averaged."""
+    context: int = 0
+    """Pixels of its input, on each side, that show what surrounds the region (16 of 227 in arXiv:1311.2524)."""
+
+    def check(self) -> None:
+        """Values that no type excludes."""
+        positive(self, "grid")
+        at_least(self, 0, "context")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Joint(Section):
+    """A softmax over classes and background and one box regressor, trained together."""
+
+    positives: int = 100
+    """Regions of a batch that overlap an object by more than `positive_overlap`."""
+    negatives: int = 28
+    positive_overlap: float = 0.5
+    """Intersection over union above which a region is its object's class."""
+    negative_overlap: float = 0.5
+    """Below this a region is background."""
+    hidden: tuple[int, ...] = ()
+    """Units of layers that both heads share."""
+    dropout: float = 0.0
+    learning_rate: float = 1e-2
+    momentum: float = 0.9
+    l1: float = 1e-5
+    """Penalty of the kernels' absolute values."""
+    epochs: int = 60
+    """At most; an epoch has as many batches as it takes to see as many positives as there are."""
+    patience_epochs: int = 5
+    """Epochs without a lower validation loss before the training ends; the best weights are kept."""
+
+    def check(self) -> None:
+        """Values that no type excludes."""
+        positive(self, "positives", "learning_rate", "epochs", "patience_epochs")
+        at_least(self, 0, "negatives", "l1")
+        fraction(self, "positive_overlap", "negative_overlap", "momentum", "dropout")
+        if self.negative_overlap > self.positive_overlap:
+            self.wrong("negative_overlap", f"positive_overlap = {self.positive_overlap} or less")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classic(Section):
+    """A linear support vector machine and a ridge regressor a class (arXiv:1311.2524, section 2.3, appendices B, C)."""
+
+    negative_overlap: float = 0.3
+    """A region that overlaps every object of a class by less is a negative of it."""
+    penalty: float = 1e-3
+    """C of the machines."""
+    positive_weight: float = 2.0
+    """How many times a positive counts."""
+    mining_rounds: int = 6
+    hardest: int = 4000
+    """Most negatives that a round of mining adds."""
+    box_overlap: float = 0.6
+    """Regions that overlap their object by more teach the regressors."""
+    ridge: float = 1000.0
+    """lambda of the regressors."""
+
+    def check(self) -> None:
+        """Values that no type excludes."""
+        fraction(self, "negative_overlap", "box_overlap")
+        positive(self, "penalty", "positive_weight", "mining_rounds", "hardest", "ridge")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detection(Section):
+    """From scores to detections."""
+
+    nms_overlap: float = 0.3
+    """Of two boxes of a class that overlap by more, the one with the higher score stays."""
+    max_detections: int = 100
+    """An image."""
+    score: float | None = None
+    """From which on a detection is believed: drawn, listed, and counted in tables at one operating point. None: that of
+    the best F1 on the validation images."""
+    missed: float = 0.005
+    """Share of the validation images' objects that may be called background where regions are classified."""
+
+    def check(self) -> None:
+        """Values that no type excludes."""
+        fraction(self, "nms_overlap", "score", "missed")
+        positive(self, "max_detections")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RCNN(Section):
+    """Everything that decides the outcome of a run of R-CNN."""
+
+    seed: int = 0
+    forms: tuple[Literal["joint", "classic"], ...] = ("joint", "classic")
+    """The heads that are trained on the same features."""
+    data: Objects = field(default_factory=Objects)
+    proposals: Proposals = field(default_factory=Proposals)
+    backbone: Experiment = field(default_factory=Experiment)
+    """How the backbone is trained as a classifier, on what `backbone.data` says; `crops` there means the crops of
+    `data.source`'s training split."""
+    backbone_workdir: str | None = None
+    """A finished run of `tfeff.train` whose network is taken instead of training one."""
+    features: Features = field(default_factory=Features)
+    joint: Joint = field(default_factory=Joint)
+    classic: Classic = field(default_factory=Classic)
+    detection: Detection = field(default_factory=Detection)
+
+    def check(self) -> None:
+        """Values that no type excludes."""
+        if not self.forms or len(set(self.forms)) != len(self.forms):
+            self.wrong("forms", '"joint", "classic" or both, each once')
+        if not 0 <= self.seed < 2**32:
+            self.wrong("seed", "between 0 and 2^32 - 1")

@@ -1,0 +1,69 @@
+"""What a frozen backbone sees in regions."""
+
+import keras
+import tensorflow as tf
+
+from tfeff.detection.warping import warp
+from tfeff.errors import UserError
+
+BATCH = 128
+"""Regions that go through the backbone at once."""
+
+
+class RegionFeatures(tf.Module):
+    """Image and regions -> features.
+
+    Args:
+        model: a network of `tfeff.models` with its classifier; images [n, resolution, resolution, channels] in
+            [0, 255].
+        grid: cells each way to which the last feature map is averaged; 1 is global pooling. A box regressor needs to
+            know where in the region things are.
+        context: pixels of the network's input, on each side, that show what surrounds the region.
+
+    Raises:
+        UserError: a context that leaves nothing of the region, or a grid that the feature map is too small for.
+    """
+
+    def __init__(self, model: keras.Model, *, grid: int = 3, context: int = 0) -> None:
+        super().__init__()
+        side = model.resolution
+        if 2 * context >= side:
+            raise UserError(f"a context of {context} pixels leaves nothing of a region at {side} x {side}")
+        last = list(model.pyramid.values())[-1]
+        if grid > last.shape[1]:
+            raise UserError(
+                f"a grid of {grid} x {grid} cells; the last feature map has {last.shape[1]} x {last.shape[2]}"
+            )
+        self.backbone = keras.Model(model.inputs, last)
+        self.backbone.trainable = False
+        self.side, self.grid, self.context = side, grid, context
+        self.channels = model.inputs[0].shape[-1]
+        self.size = grid * grid * int(last.shape[-1])
+        """Numbers a region."""
+
+    def __call__(self, image: tf.Tensor, boxes_yxyx: tf.Tensor) -> tf.Tensor:
+        """Features float32 [n, size] of regions float [n, 4] of an image [height, width, channels] in [0, 255]."""
+        count = tf.shape(boxes_yxyx)[0]
+        batches = -(-count // BATCH)
+        # A whole number of batches, so that one graph serves any number of regions.
+        padded = tf.pad(tf.cast(boxes_yxyx, tf.float32), [[0, batches * BATCH - count], [0, 0]])
+        parts = tf.reshape(padded, (batches, BATCH, 4))
+        found = tf.map_fn(
+            lambda boxes: self._features(warp(image, boxes, self.side, self.context)),
+            parts,
+            fn_output_signature=tf.TensorSpec((BATCH, self.size), tf.float32),
+            parallel_iterations=1,
+        )
+        return tf.reshape(found, (batches * BATCH, self.size))[:count]
+
+    def _features(self, pixels: tf.Tensor) -> tf.Tensor:
+        map_ = tf.cast(self.backbone(pixels, training=False), tf.float32)
+        side = map_.shape[1]
+        # Cells of equal size up to rounding, as adaptive pooling has them.
+        edges = [(index * side // self.grid, -(-(index + 1) * side // self.grid)) for index in range(self.grid)]
+        cells = [
+            tf.reduce_mean(map_[:, top:bottom, left:right], axis=(1, 2))
+            for top, bottom in edges
+            for left, right in edges
+        ]
+        return tf.concat(cells, axis=-1)

@@ -1,0 +1,178 @@
+"""What a run of R-CNN is worth on a split: both forms side by side, the proposals' ceiling beside them."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfeff import training
+from tfeff.durable import write
+from tfeff.evaluation import DetectionReport, detection_report, to_coco_results
+from tfeff.rcnn.detector import Detector
+from tfeff.rcnn.splits import Extractor, Split, load, propose
+from tfeff.rcnn.stages import backbone, ceiling
+from tfeff.rcnn.workdir import Workdir
+from tfeff.reporting import tables
+
+
+@dataclass(frozen=True, eq=False)
+class RegionReport:
+    """How a head classifies regions: the class of the best score, background where that is below the operating point.
+
+    Attributes:
+        accuracy: share of objects whose own box gets their class.
+        called_background: share of objects whose own box is called background.
+        background_recall: share of proposals that overlap no object by half that are called background.
+        precision: float64 [C], of the objects' own boxes; NaN where none gets the class.
+        recall: float64 [C]; NaN where there is no object.
+    """
+
+    accuracy: float
+    called_background: float
+    background_recall: float
+    precision: np.ndarray
+    recall: np.ndarray
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "accuracy": self.accuracy,
+            "called_background": self.called_background,
+            "background_recall": self.background_recall,
+            "precision": [None if np.isnan(of) else float(of) for of in self.precision],
+            "recall": [None if np.isnan(of) else float(of) for of in self.recall],
+        }
+
+
+BACKGROUND_OVERLAP = 0.5
+"""Below it a proposal is background, in these tables."""
+
+
+@dataclass(frozen=True, eq=False)
+class Assessment:
+    """A run on a split.
+
+    Attributes:
+        split: which one.
+        class_names: C.
+        ceiling: share of objects that some proposal overlaps by half.
+        regions: of each form.
+        detections: of each form.
+        files: everything written.
+    """
+
+    split: str
+    class_names: tuple[str, ...]
+    ceiling: float
+    regions: Mapping[str, RegionReport]
+    detections: Mapping[str, DetectionReport]
+    files: tuple[Path, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as numbers."""
+        return {
+            "split": self.split,
+            "class_names": list(self.class_names),
+            "proposal_recall": self.ceiling,
+            "forms": {
+                form: {"regions": self.regions[form].to_dict(), "detections": report.to_dict()}
+                for form, report in self.detections.items()
+            },
+        }
+
+    def to_text(self) -> str:
+        """Tables for the terminal."""
+        overall = [
+            {
+                "form": form,
+                "mAP@.5": report.mean_ap,
+                "95 % from": report.mean_ap_interval[0],
+                "to": report.mean_ap_interval[1],
+                "COCO AP": report.coco.ap,
+                "accuracy of objects": self.regions[form].accuracy,
+                "called background": self.regions[form].called_background,
+                "background recall": self.regions[form].background_recall,
+                "recall of proposals": self.ceiling,
+            }
+            for form, report in self.detections.items()
+        ]
+        by_class = [
+            {
+                "form": form,
+                "class": name,
+                "precision of objects": float(self.regions[form].precision[label]),
+                "recall of objects": float(self.regions[form].recall[label]),
+                "AP@.5": float(report.ap[label]),
+                "precision": float(report.at_threshold.precision[label]),
+                "recall": float(report.at_threshold.recall[label]),
+            }
+            for form, report in self.detections.items()
+            for label, name in enumerate(self.class_names)
+        ]
+        parts = [tables.text(overall), tables.text(by_class)]
+        parts += [f"{form}\n{report.to_text()}" for form, report in self.detections.items()]
+        return "\n\n".join([*parts, "\n".join(f"wrote {path}" for path in self.files)])
+
+
+def assess(workdir: Workdir, split: str, reporter: training.Reporter) -> Assessment:
+    """Runs every form of a finished run over a split; writes `evaluation_<split>.json` and detections in COCO's format.
+
+    Raises:
+        UserError: the run has not finished, or there is no such split.
+    """
+    settings = workdir.settings()
+    images = load(settings, split)
+    detectors = {form: Detector(workdir, form) for form in settings.forms}
+    proposals = propose(settings, workdir.proposals(settings), images)
+    regions = Extractor(settings, backbone(settings, workdir, reporter), workdir.features)
+    of = regions.split(split, images, proposals)
+    found = {form: detector.detect(of) for form, detector in detectors.items()}
+    path = workdir.path / f"evaluation_{split}.json"
+    files = [path]
+    for form, detections in found.items():
+        files.append(workdir.path / f"detections_{form}_{split}.json")
+        write(files[-1], json.dumps(to_coco_results(detections, list(images.ids))) + "\n")
+    assessment = Assessment(
+        split=split,
+        class_names=images.class_names,
+        ceiling=ceiling(images.objects, proposals),
+        regions={form: region_report(detector, of) for form, detector in detectors.items()},
+        detections={
+            form: detection_report(
+                detections, images.objects, images.class_names, score_threshold=detectors[form].point.detection
+            )
+            for form, detections in found.items()
+        },
+        files=tuple(files),
+    )
+    write(path, json.dumps(assessment.to_dict(), indent=2) + "\n")
+    return assessment
+
+
+def region_report(detector: Detector, split: Split) -> RegionReport:
+    """How a head classifies the regions of a split."""
+    threshold, regions = detector.point.region, split.regions
+    scores = detector.scores(split.features)
+    background = len(split.images.class_names)
+    said = np.where(scores.max(axis=1) < threshold, background, scores.argmax(axis=1))
+    objects, right = said[regions.is_object], regions.label[regions.is_object]
+    elsewhere = said[(regions.overlap < BACKGROUND_OVERLAP) & ~regions.ignored & ~regions.is_object]
+    confusion = np.zeros((background, background + 1))
+    np.add.at(confusion, (right, objects), 1)
+    hits = np.diag(confusion)
+    with np.errstate(invalid="ignore"):
+        return RegionReport(
+            accuracy=float((objects == right).mean()),
+            called_background=float((objects == background).mean()),
+            background_recall=float((elsewhere == background).mean()),
+            precision=hits / confusion[:, :background].sum(axis=0),
+            recall=hits / confusion.sum(axis=1),
+        )
+
+
+def conclude(workdir: Workdir, reporter: training.Reporter | None = None) -> Assessment:
+    """What a run ends with: its measures on the test split."""
+    return assess(workdir, workdir.settings().data.test_split, reporter or training.Reporter())

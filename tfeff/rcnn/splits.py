@@ -1,0 +1,182 @@
+"""The images of a run with all that is known of their regions."""
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfeff import config
+from tfeff.boxes import iou
+from tfeff.data import catalog, photograph
+from tfeff.data.annotations import AnnotatedSource
+from tfeff.detection.region_features import RegionFeatures
+from tfeff.detection.regions import IGNORED_OVERLAP, Regions, assign, together
+from tfeff.durable import held
+from tfeff.errors import UserError
+from tfeff.execution.threads import Threads
+from tfeff.proposals import ProposalStore, SelectiveSearch, fill
+from tfeff.rcnn.cache import Cached, cached
+from tfeff.reporting.progress import Bar
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Some images of a run.
+
+    Attributes:
+        name: `train`, `validation` or `test`.
+        images: with their objects.
+        proposals: boxes_yxyx float32 [n, 4] of each image, best first.
+        cached: features of the regions of each image: the boxes of its objects (but difficult and crowd ones), then its
+            proposals.
+    """
+
+    name: str
+    images: AnnotatedSource
+    proposals: Sequence[np.ndarray]
+    cached: Cached
+
+    @property
+    def features(self) -> np.ndarray:
+        """float16 [R, D] of all regions."""
+        return self.cached.features
+
+    def boxes(self, image: int) -> np.ndarray:
+        """float32 [n, 4]: the regions of an image, objects first."""
+        objects = self.images.objects[image]
+        return together(self.proposals[image], objects.boxes_yxyx, objects.difficult | objects.crowd)
+
+    def proposal_features(self, image: int) -> np.ndarray:
+        """float16 [n, D] of an image's proposals alone."""
+        return self.cached.of(image)[-len(self.proposals[image]) or len(self.cached.of(image)) :]
+
+    @cached_property
+    def regions(self) -> Regions:
+        """What all regions are to learn."""
+        parts = [
+            assign(boxes, objects.boxes_yxyx, objects.labels, objects.difficult | objects.crowd, number)
+            for number, (boxes, objects) in enumerate(zip(self.proposals, self.images.objects, strict=True))
+        ]
+        fields = Regions.__dataclass_fields__
+        return Regions(*(np.concatenate([getattr(part, name) for part in parts]) for name in fields))
+
+    @cached_property
+    def class_overlaps(self) -> np.ndarray:
+        """float32 [R, C]: most that each region overlaps an object of each class; NaN where it lies on a difficult or
+        crowd one."""
+        classes = len(self.images.class_names)
+        parts = []
+        for image, objects in enumerate(self.images.objects):
+            boxes, aside = self.boxes(image), objects.difficult | objects.crowd
+            overlaps = iou(boxes, objects.boxes_yxyx)
+            own = [overlaps[:, ~aside & (objects.labels == label)].max(axis=1, initial=0.0) for label in range(classes)]
+            rows = np.stack(own, axis=1).astype(np.float32)
+            rows[overlaps[:, aside].max(axis=1, initial=0.0) > IGNORED_OVERLAP] = np.nan
+            parts.append(rows)
+        return np.concatenate(parts)
+
+
+def sources(settings: config.RCNN) -> dict[str, AnnotatedSource]:
+    """The images of `train` and `validation`.
+
+    Raises:
+        UserError: a data set or a split that is not there, or fewer than two images.
+    """
+    data = settings.data
+    train = load(settings, data.train_split)
+    if data.validation_split is not None:
+        return {"train": train, "validation": load(settings, data.validation_split)}
+    held_out = max(1, round(data.validation_fraction * len(train)))
+    if held_out >= len(train):
+        raise UserError(f"{train.name}: {len(train)} images are too few to hold out {data.validation_fraction} of them")
+    order = np.random.default_rng(settings.seed).permutation(len(train))
+    return {"train": train.take(np.sort(order[held_out:])), "validation": train.take(np.sort(order[:held_out]))}
+
+
+def load(settings: config.RCNN, split: str) -> AnnotatedSource:
+    """A split of the run's data set; `validation` is what the run holds out where the data set has none."""
+    data = settings.data
+    if split == "validation" and split not in catalog.annotated_splits(data.source):
+        return sources(settings)["validation"]
+    return catalog.load_annotated(data.source, split, seed=settings.seed, on_defect=data.on_defect)
+
+
+def propose(settings: config.RCNN, directory: Path, images: AnnotatedSource) -> list[np.ndarray]:
+    """The proposals of some images, computed where the store lacks them: boxes_yxyx [n, 4] each.
+
+    Raises:
+        UserError: an image that cannot be read, or a store of other proposals.
+    """
+    search = SelectiveSearch(settings.proposals.mode, settings.proposals.max_proposals, settings.seed)
+    with held(directory, "proposals.directory"), Threads() as threads:
+        store = ProposalStore.create(directory, search.parameters)
+        with Bar(f"proposals of {images.name}", len(images), "images") as bar:
+            filled = fill(store, images, search, threads, progress=lambda of: bar.show(of.done, of.made))
+    if filled.failed:
+        name, reason = next(iter(filled.failed.items()))
+        raise UserError(
+            f"{images.name}: {len(filled.failed)} images cannot be read, the first is {name} ({reason}); replace them, "
+            "or take them out of the data set"
+        )
+    return [store[name].boxes_yxyx for name in images.ids]
+
+
+class Extractor:
+    """Features of the regions of splits, by a trained backbone.
+
+    Args:
+        settings: of the run.
+        model: the backbone with its classifier.
+        directory: where features are kept.
+    """
+
+    def __init__(self, settings: config.RCNN, model: keras.Model, directory: Path) -> None:
+        self.network = RegionFeatures(model, grid=settings.features.grid, context=settings.features.context)
+        self._directory = directory
+        weights = hashlib.blake2b(digest_size=16)
+        for weight in model.get_weights():
+            weights.update(np.ascontiguousarray(weight).tobytes())
+        policy = keras.mixed_precision.dtype_policy().name
+        self._of = weights.digest() + repr((settings.features, policy)).encode()
+        signature = [tf.TensorSpec((None, None, self.network.channels), tf.uint8), tf.TensorSpec((None, 4), tf.float32)]
+        self._run = tf.function(self.network, input_signature=signature, autograph=False, jit_compile=False)
+
+    def split(self, name: str, images: AnnotatedSource, proposals: Sequence[np.ndarray]) -> Split:
+        """A split with its features; what was computed before is taken from the disk."""
+
+        def boxes(image: int) -> np.ndarray:
+            objects = images.objects[image]
+            return together(proposals[image], objects.boxes_yxyx, objects.difficult | objects.crowd)
+
+        def compute(image: int) -> np.ndarray:
+            pixels = photograph.decode(images.encoded(image), images.ids[image])
+            return np.asarray(self._run(self._channels(pixels), boxes(image)))
+
+        contents = [self._of + images.encoded(image) + boxes(image).tobytes() for image in range(len(images))]
+        with Bar(f"features of {images.name}", len(images), "images") as bar:
+            kept = cached(self._directory / name, images.ids, contents, self.network.size, compute, bar.show)
+        return Split(name, images, proposals, kept)
+
+    def _channels(self, pixels: np.ndarray) -> np.ndarray:
+        if self.network.channels == 3:
+            return pixels
+        from tfeff.data.preprocess import luma
+
+        return np.asarray(luma(tf.constant(pixels)))
+
+
+def backbone_experiment(settings: config.RCNN) -> config.Experiment:
+    """How the backbone is trained: on the crops of the run's own training images, where the config says so."""
+    experiment = settings.backbone
+    if experiment.data.source != "crops":
+        return experiment
+    data = dataclasses.replace(
+        experiment.data, source=f"crops:{settings.data.source}", train_split=settings.data.train_split
+    )
+    return dataclasses.replace(experiment, data=data)

@@ -1,0 +1,79 @@
+"""The workdir of a run of R-CNN.
+
+```
+config.json           the run's config, defaults included
+proposals/            the store of regions, unless the config names another one
+backbone/             the workdir of the backbone's training as a classifier
+features/<split>/     features of all regions
+heads/<form>.keras    features -> scores and codes
+<form>.json           how the training of a form went
+evaluation_<split>.json, detections_<form>_<split>.json, figures/, tensorboard/
+saved_model/<form>/   the exports
+```
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tfeff import config
+from tfeff.durable import held, write
+from tfeff.errors import UserError
+
+
+class Workdir:
+    """A run's directory.
+
+    Args:
+        path: where; made when the run starts.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.backbone = self.path / "backbone"
+        self.features = self.path / "features"
+        self.figures = self.path / "figures"
+        self.tensorboard = self.path / "tensorboard"
+
+    @contextmanager
+    def claimed(self, settings: config.RCNN) -> Iterator[None]:
+        """Makes the directory this config's, and nobody else's to work in while the context lasts.
+
+        Raises:
+            UserError: when it already belongs to another one (the message lists the keys that differ), or when another
+                process works in it.
+        """
+        path = self.path / "config.json"
+        if path.exists():
+            changed = config.differences(self.settings(), settings)
+            if changed:
+                lines = "\n".join(f"  {key}: {old!r} there, {new!r} now" for key, old, new in changed)
+                raise UserError(
+                    f"{self.path} belongs to another config:\n{lines}\n"
+                    "give another --workdir, or the same values to go on with that run"
+                )
+        with held(self.path):
+            if not path.exists():
+                write(path, config.to_json(settings))
+            yield
+
+    def settings(self) -> config.RCNN:
+        """The config whose run this is."""
+        path = self.path / "config.json"
+        if not path.is_file():
+            raise UserError(
+                f"--workdir={self.path}: no config.json there; it should be the workdir of a tfeff.train run"
+            )
+        return config.from_json(path.read_text(errors="replace"), config.RCNN, where=str(path))
+
+    def proposals(self, settings: config.RCNN) -> Path:
+        """Where the store of regions lies."""
+        return Path(settings.proposals.directory or self.path / "proposals")
+
+    def head(self, form: str) -> Path:
+        """The file of a trained head."""
+        return self.path / "heads" / f"{form}.keras"
+
+    def saved_model(self, form: str) -> Path:
+        """Where a form is exported to."""
+        return self.path / "saved_model" / form
