@@ -55,7 +55,7 @@ def main(argv: list[str]) -> None:
         with Bar(source.name, len(source), "images") as bar:
             filled = fill(store, source, proposer, executor, progress=lambda filled: bar.show(filled.done, filled.made))
     for name, message in filled.failed.items():
-        print(f"left out: {name}: {message.removeprefix(f'{name}: ')}", file=sys.stderr)
+        print(f"left out: {name}: {message}", file=sys.stderr)
     if not len(store):
         raise UserError(f"{source.name}: no image of it has proposals; see above")
     print(

@@ -5,11 +5,11 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
-from tfeff.errors import UserError
+from tfeff.errors import BusyError, UserError, is_disk_full
 
 Function = Callable[..., Any]
 ATTEMPTS = 3
-"""How often a measurement is made whose process is lost."""
+"""How often a call is made whose process is lost."""
 DISK_FULL = "no space left on the disk"
 """The error of a call that ended so; the others will too."""
 
@@ -30,6 +30,15 @@ class Outcome:
     value: Any = None
     error: str | None = None
     died: bool = False
+
+
+def failure(error: BaseException) -> tuple[str, bool]:
+    """What an outcome says of a call that raised: its `error`, and whether it `died`."""
+    if isinstance(error, UserError):
+        return str(error), isinstance(error, BusyError)
+    if is_disk_full(error):
+        return DISK_FULL, False
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}", True  # it may pass
 
 
 class Executor(Protocol):

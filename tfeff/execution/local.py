@@ -14,9 +14,9 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Self
 
-from tfeff.errors import BusyError, Interrupted, UserError, is_disk_full
+from tfeff.errors import BusyError, Interrupted, UserError
 from tfeff.execution import resources
-from tfeff.execution.executor import DISK_FULL, Function, Outcome
+from tfeff.execution.executor import Function, Outcome, failure
 
 BYTES_A_PROCESS = 1_500_000_000
 """Of a process that trains a small network: TensorFlow, its graph, some thousand images."""
@@ -148,17 +148,12 @@ def run(call: bytes) -> tuple[Any, str | None, bool]:
     try:
         function, arguments = pickle.loads(call)
         return _patiently(function, arguments), None, False
-    except BusyError as error:
-        return None, str(error), True
-    except UserError as error:
-        return None, str(error), False
     except Interrupted:
         os._exit(128 + signal.SIGTERM)
     except Exception as error:
-        if is_disk_full(error):
-            return None, DISK_FULL, False
-        traceback.print_exc(file=sys.stderr)
-        return None, f"{type(error).__name__}: {str(error).partition(chr(10))[0]}", True  # it may pass
+        if not isinstance(error, UserError):
+            traceback.print_exc(file=sys.stderr)
+        return None, *failure(error)
 
 
 def _patiently(function: Function, arguments: Sequence[Any]) -> Any:

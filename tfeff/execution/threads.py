@@ -1,13 +1,13 @@
 """Calls in threads of this process: for work that lets go of Python's lock, as compiled kernels and OpenCV do."""
 
+import contextlib
 import queue
 import threading
 from collections.abc import Hashable
 from typing import Any, Self
 
-from tfeff.errors import UserError
 from tfeff.execution import resources
-from tfeff.execution.executor import Function, Outcome
+from tfeff.execution.executor import Function, Outcome, failure
 
 
 class Threads:
@@ -29,8 +29,9 @@ class Threads:
         return self
 
     def __exit__(self, *error: object) -> None:
-        while not self._calls.empty():  # what has not begun does not begin any more
-            self._calls.get()
+        with contextlib.suppress(queue.Empty):
+            while True:  # what has not begun does not begin any more
+                self._calls.get_nowait()
         for _ in self._threads:
             self._calls.put(None)
         for thread in self._threads:
@@ -55,8 +56,5 @@ class Threads:
             key, function, arguments = call
             try:
                 self._outcomes.put(Outcome(key, function(*arguments)))
-            except UserError as error:
-                self._outcomes.put(Outcome(key, error=str(error)))
-            except Exception as error:
-                message = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-                self._outcomes.put(Outcome(key, error=message))
+            except BaseException as error:  # a thread that ended with SystemExit would be waited for without end
+                self._outcomes.put(Outcome(key, None, *failure(error)))

@@ -47,7 +47,7 @@ class Filled:
         made: images whose proposals were computed.
         known: images that had theirs.
         copied: images that got those of another one of the same content.
-        failed: image -> why it has none.
+        failed: image -> why it has none (a message that does not name it).
     """
 
     made: int = 0
@@ -59,6 +59,15 @@ class Filled:
     def done(self) -> int:
         """Images dealt with."""
         return self.made + self.known + self.copied + len(self.failed)
+
+
+@dataclass
+class _Content:
+    """A file's bytes, the images that wait for their proposals, and how often those were asked for."""
+
+    encoded: bytes
+    names: list[str]
+    attempts: int = 0
 
 
 def fill(
@@ -82,32 +91,29 @@ def fill(
         What was done. Images that cannot be read are listed and do not stop the rest.
     """
     filled = Filled()
-    # Content that is being computed -> the images that wait for it.
-    waiting: dict[bytes, list[int]] = {}
-    attempts: dict[bytes, int] = {}
+    waiting: dict[bytes, _Content] = {}
     with Writer(store) as writer:
 
         def take(outcome: Outcome) -> None:
             content = outcome.key
             assert isinstance(content, bytes)
-            if outcome.error is not None and outcome.died:
-                attempts[content] = attempts.get(content, 0) + 1
-                if attempts[content] < ATTEMPTS:
-                    submit(waiting[content][0], content, images.encoded(waiting[content][0]))
-                    return
-            first, *others = waiting.pop(content)
-            for index in (first, *others):
+            if outcome.died and waiting[content].attempts < ATTEMPTS:
+                submit(content)
+                return
+            first, *others = waiting.pop(content).names
+            for name in (first, *others):
                 if outcome.error is not None:
-                    filled.failed[images.ids[index]] = outcome.error
+                    filled.failed[name] = outcome.error.removeprefix(f"{first}: ")
                     continue
-                writer.add(images.ids[index], content, outcome.value)
-                filled.made += index == first
-                filled.copied += index != first
+                writer.add(name, content, outcome.value)
+                filled.made += name == first
+                filled.copied += name != first
             store.refresh()
             progress(filled)
 
-        def submit(index: int, content: bytes, encoded: bytes) -> None:
-            executor.submit(content, propose, proposer, encoded, images.ids[index])
+        def submit(content: bytes) -> None:
+            waiting[content].attempts += 1
+            executor.submit(content, propose, proposer, waiting[content].encoded, waiting[content].names[0])
 
         for index, name in enumerate(images.ids):
             while len(waiting) >= AHEAD * executor.slots:
@@ -123,15 +129,15 @@ def fill(
             if store.is_of(name, content):
                 filled.known += 1
             elif content in waiting:
-                waiting[content].append(index)
+                waiting[content].names.append(name)
                 continue
             elif (known := store.by_content(content)) is not None:
                 writer.add(name, content, known)
                 store.refresh()
                 filled.copied += 1
             else:
-                waiting[content] = [index]
-                submit(index, content, encoded)
+                waiting[content] = _Content(encoded, [name])
+                submit(content)
                 continue
             progress(filled)
         while waiting:

@@ -22,46 +22,44 @@ AT = 1000
 """Number of proposals where classes, sizes and overlaps are looked at."""
 
 
-def _is_damaged(index: int, source: AnnotatedSource, stores: Mapping[str, ProposalStore]) -> bool:
-    """Whether an image that some store lacks cannot be decoded."""
-    if all(source.ids[index] in store for store in stores.values()):
-        return False
-    try:
-        photograph.decode(source.encoded(index), source.ids[index])
-    except UserError:
-        return True
-    return False
-
-
 class Quality:
-    """Measures of stores on one data set. Objects marked difficult or crowd are left out, and images that are damaged.
+    """Measures of stores on one data set.
+
+    Objects marked difficult or crowd are left out, and damaged images that some store lacks.
 
     Args:
         stores: name -> store.
         source: images with objects.
 
     Raises:
-        UserError: a store lacks an image of the data set, or has proposals of another content of it.
+        UserError: a store lacks an image of the data set, or has proposals of another content of it; or no object
+            is left.
     """
 
     def __init__(self, stores: Mapping[str, ProposalStore], source: AnnotatedSource) -> None:
-        damaged = [index for index in range(len(source)) if _is_damaged(index, source, stores)]
+        contents = [digest(source.encoded(index)) for index in range(len(source))]
+        lacking = {
+            name: [index for index, content in enumerate(contents) if not store.is_of(source.ids[index], content)]
+            for name, store in stores.items()
+        }
+        damaged = [index for index in sorted(set().union(*lacking.values())) if _is_damaged(source, index)]
+        for name, store in stores.items():
+            if wrong := [source.ids[index] for index in lacking[name] if index not in damaged]:
+                raise UserError(
+                    f"{store.directory}: no proposals of {len(wrong)} of the {len(source)} images of {source.name} (as "
+                    f"they are now), the first is {wrong[0]}; run tfeff.propose on it"
+                )
         self.left_out = [source.ids[index] for index in damaged]
         source = source.take(np.delete(np.arange(len(source)), damaged))
         self.source = source
         kept = [~(objects.difficult | objects.crowd) for objects in source.objects]
         boxes = [objects.boxes_yxyx[keep] for objects, keep in zip(source.objects, kept, strict=True)]
         labels = [objects.labels[keep] for objects, keep in zip(source.objects, kept, strict=True)]
+        if not sum(map(len, boxes)):
+            raise UserError(f"{source.name}: no objects to cover, but for difficult ones and crowds")
         self.coverage: dict[str, Coverage] = {}
         self.mean_count: dict[str, float] = {}
-        contents = [digest(source.encoded(index)) for index in range(len(source))]
         for name, store in stores.items():
-            wrong = [id_ for id_, content in zip(source.ids, contents, strict=True) if not store.is_of(id_, content)]
-            if wrong:
-                raise UserError(
-                    f"{store.directory}: no proposals of {len(wrong)} of the {len(source)} images of {source.name} (as "
-                    f"they are now), the first is {wrong[0]}; run tfeff.propose on it"
-                )
             self.coverage[name] = coverage((store[image].boxes_yxyx for image in source.ids), boxes, labels)
             self.mean_count[name] = float(np.mean([len(store[image]) for image in source.ids]))
 
@@ -158,3 +156,11 @@ class Quality:
         title = f"Proposals on {self.source.name}"
         drawn = proposals_figure(curves, COUNTS, thresholds=THRESHOLDS, at=AT, title=title)
         return [directory / "proposals.json", *figure.save(drawn, directory / "proposals")]
+
+
+def _is_damaged(source: AnnotatedSource, index: int) -> bool:
+    try:
+        photograph.decode(source.encoded(index), source.ids[index])
+    except UserError:
+        return True
+    return False

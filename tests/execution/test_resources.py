@@ -1,0 +1,50 @@
+import os
+
+import pytest
+
+from tfeff.execution import resources
+
+
+@pytest.fixture
+def control(monkeypatch):
+    """What the control group's files say."""
+    files = {}
+    monkeypatch.setattr(resources, "_control", lambda name: files.get(name, ""))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 0, 7, 5}, raising=False)
+    return files
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"),
+    [
+        ("", [0, 3, 5, 7]),
+        ("max 100000", [0, 3, 5, 7]),
+        ("200000 100000", [0, 3]),
+        ("150000 100000", [0, 3]),
+        ("5000 100000", [0]),
+        ("900000 100000", [0, 3, 5, 7]),
+    ],
+)
+def test_a_quota_counts_and_a_part_of_a_core_is_one(control, quota, cores):
+    control["cpu.max"] = quota
+    assert resources.cores() == cores
+
+
+def test_systems_that_do_not_tell_have_all_their_cores(control, monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert resources.cores() == list(range(os.cpu_count()))
+
+
+@pytest.mark.parametrize(("visible", "gpus"), [("", []), ("-1", []), ("0,2", ["0", "2"]), ("GPU-1f", ["GPU-1f"])])
+def test_gpus_are_those_that_are_visible(monkeypatch, visible, gpus):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert resources.gpus() == gpus
+
+
+def test_memory_is_bounded_by_the_container(control):
+    machine = resources.free_memory()
+    assert machine > 0
+    control |= {"memory.max": "3000000", "memory.current": "1000000"}
+    assert resources.free_memory() == 2_000_000
+    control["memory.max"] = "max"
+    assert resources.free_memory() == pytest.approx(machine, rel=0.5)

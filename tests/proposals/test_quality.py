@@ -1,0 +1,230 @@
+"""Measures of made-up stores, against loops over single boxes."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tfeff.data.annotations import AnnotatedSource, Objects, Report
+from tfeff.errors import UserError
+from tfeff.proposals import Proposals, ProposalStore
+from tfeff.proposals.quality import AT, SHOWN, Quality
+from tfeff.proposals.store import Writer, digest
+
+SIDE = 200
+IMAGES = 12
+CLASSES = ("bird", "cat", "dog", "owl")
+UNSEEN = 3
+"""A class without objects."""
+
+
+def boxes(rng, n):
+    """Boxes uint16 [n, 4] of all sizes, none without area."""
+    sides = np.exp(rng.uniform(np.log(6), np.log(SIDE), (n, 2))).astype(int)
+    corners = rng.integers(0, SIDE - sides + 1)
+    return np.concatenate([corners, corners + sides], axis=1).astype(np.uint16)
+
+
+def encoded(number):
+    file = io.BytesIO()
+    Image.new("RGB", (SIDE, SIDE), (number, 0, 0)).save(file, "PNG")
+    return file.getvalue()
+
+
+def objects(rng):
+    n = int(rng.integers(0, 9))
+    return Objects(
+        boxes_yxyx=boxes(rng, n).astype(np.float32),
+        labels=rng.integers(0, UNSEEN, n).astype(np.int32),
+        difficult=rng.random(n) < 0.2,
+        crowd=rng.random(n) < 0.2,
+    )
+
+
+class Data:
+    """A data set in memory that counts how often each file is read."""
+
+    def __init__(self):
+        rng = np.random.default_rng(3)
+        self.files = [encoded(number) for number in range(IMAGES)]
+        self.objects = [objects(rng) for _ in self.files]
+        self.read = [0] * IMAGES
+        self.source = AnnotatedSource(
+            name="made-up",
+            class_names=CLASSES,
+            ids=[f"{number}.png" for number in range(IMAGES)],
+            objects=self.objects,
+            encoded=self.encoded,
+            report=Report(),
+        )
+
+    def encoded(self, index):
+        self.read[index] += 1
+        return self.files[index]
+
+
+@pytest.fixture
+def data():
+    return Data()
+
+
+def filled(directory, source, cells, files):
+    """A store with `cells` of each image; None leaves it out."""
+    store = ProposalStore.create(directory, {"engine": directory.name})
+    with Writer(store) as writer:
+        for name, found, file in zip(source.ids, cells, files, strict=True):
+            if found is not None:
+                writer.add(name, digest(file), Proposals(found, (SIDE, SIDE), (SIDE, SIDE)))
+    store.refresh()
+    return store
+
+
+@pytest.fixture
+def cells():
+    """Proposals of two proposers: many; and few, on one image none."""
+    rng = np.random.default_rng(7)
+    many = [boxes(rng, 700 + 100 * number) for number in range(IMAGES)]
+    few = [boxes(rng, 3 * number) for number in range(IMAGES)]
+    return {"many": many, "few": few}
+
+
+@pytest.fixture
+def stores(tmp_path, data, cells):
+    return {name: filled(tmp_path / name, data.source, found, data.files) for name, found in cells.items()}
+
+
+def overlap(one, other):
+    """Intersection over union of two boxes, counted in pixels."""
+    grids = np.zeros((2, SIDE, SIDE), bool)
+    for grid, (top, left, bottom, right) in zip(grids, (one, other), strict=True):
+        grid[int(top) : int(bottom), int(left) : int(right)] = True
+    return (grids[0] & grids[1]).sum() / (grids[0] | grids[1]).sum()
+
+
+def best(data, cells, count):
+    """(class, area, best overlap with the first `count`) of each object that counts."""
+    rows = []
+    for found, items in zip(cells, data.objects, strict=True):
+        for box, label, difficult, crowd in zip(
+            items.boxes_yxyx, items.labels, items.difficult, items.crowd, strict=True
+        ):
+            if not difficult and not crowd:
+                # Pixels are counted for those alone that can be the best: the others' bound is below it.
+                value = 0.0
+                for other in found[:count]:
+                    if bound(box, other) > value:
+                        value = max(value, overlap(box, other))
+                rows.append((int(label), float((box[2] - box[0]) * (box[3] - box[1])), value))
+    return rows
+
+
+def bound(one, other):
+    """No overlap is larger than the ratio of the areas, and there is none where boxes do not meet."""
+    if one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]:
+        return 0.0
+    areas = sorted(float(box[2] - box[0]) * float(box[3] - box[1]) for box in (one, other))
+    return areas[0] / areas[1]
+
+
+def test_measures_are_those_of_loops_over_boxes(data, stores, cells):
+    quality = Quality(stores, data.source)
+    rows = quality.rows()
+    assert [(row["proposer"], row["proposals"]) for row in rows] == [(name, n) for name in stores for n in SHOWN]
+    for row in rows:
+        found = best(data, cells[row["proposer"]], row["proposals"])
+        values = np.array([value for _, _, value in found])
+        assert row["recall@.5"] == pytest.approx(np.mean(values >= 0.5))
+        assert row["recall@.7"] == pytest.approx(np.mean(values >= 0.7))
+        recalls = [np.mean(values >= threshold / 100) for threshold in range(50, 100, 5)]
+        assert row["average recall"] == pytest.approx(np.mean(recalls))
+        assert row["ABO"] == pytest.approx(values.mean())
+        of_classes = [np.mean([v for label, _, v in found if label == wanted]) for wanted in range(UNSEEN)]
+        assert row["MABO"] == pytest.approx(np.mean(of_classes))
+    assert quality.mean_count == {name: np.mean([len(each) for each in cells[name]]) for name in stores}
+
+
+def test_classes_and_sizes_are_those_of_loops_over_boxes(data, stores, cells):
+    quality = Quality(stores, data.source)
+    found = {name: best(data, each, AT) for name, each in cells.items()}
+    by_class = {row["class"]: row for row in quality.class_rows()}
+    assert set(by_class) == set(CLASSES) - {CLASSES[UNSEEN]}
+    for name, rows in found.items():
+        for label, class_name in enumerate(CLASSES[:UNSEEN]):
+            values = [value for wanted, _, value in rows if wanted == label]
+            assert by_class[class_name]["objects"] == len(values)
+            assert by_class[class_name][f"ABO, {name}"] == pytest.approx(np.mean(values))
+        limits = {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, SIDE**2 + 1)}
+        for row in quality.size_rows():
+            low, high = limits[row["size"]]
+            values = np.array([value for _, area, value in rows if low <= area < high])
+            assert row["objects"] == len(values) > 0
+            assert row[f"recall@.5, {name}"] == pytest.approx(np.mean(values >= 0.5))
+            assert row[f"ABO, {name}"] == pytest.approx(values.mean())
+
+
+def test_a_store_that_has_the_objects_covers_them(tmp_path, data):
+    own = [items.boxes_yxyx.astype(np.uint16) for items in data.objects]
+    quality = Quality({"own": filled(tmp_path / "own", data.source, own, data.files)}, data.source)
+    for row in quality.rows():
+        assert {row[key] for key in ("recall@.5", "recall@.7", "average recall", "ABO", "MABO")} == {1.0}
+
+
+def test_every_file_is_read_once_for_all_stores(data, stores):
+    Quality(stores, data.source)
+    assert set(data.read) == {1}
+
+
+def test_damaged_images_are_left_out_for_all_stores(tmp_path, data, cells, stores):
+    data.files[4] = data.files[4][:40]
+    lacking = [None if number == 4 else found for number, found in enumerate(cells["few"])]
+    store = filled(tmp_path / "lacking", data.source, lacking, data.files)
+    quality = Quality({"many": stores["many"], "lacking": store}, data.source)
+    assert quality.left_out == ["4.png"]
+    assert "4.png" in quality.to_text()
+    del data.objects[4]
+    for row in quality.rows():
+        found = cells["many" if row["proposer"] == "many" else "few"]
+        values = [value for *_, value in best(data, found[:4] + found[5:], row["proposals"])]
+        assert row["ABO"] == pytest.approx(np.mean(values))
+
+
+def test_an_image_that_was_damaged_after_it_had_proposals_is_left_out(data, stores):
+    data.files[4] = data.files[4][:40]
+    assert Quality(stores, data.source).left_out == ["4.png"]
+
+
+def test_images_that_a_store_lacks_or_has_otherwise_are_named(tmp_path, data, cells):
+    lacking = [None if number in (2, 5) else found for number, found in enumerate(cells["few"])]
+    store = filled(tmp_path / "lacking", data.source, lacking, data.files)
+    with pytest.raises(UserError, match=rf"lacking: no proposals of 2 of the {IMAGES} images of made-up .* 2\.png"):
+        Quality({"few": store}, data.source)
+    store = filled(tmp_path / "old", data.source, cells["few"], data.files)
+    data.files[7] = encoded(99)
+    with pytest.raises(UserError, match=r"no proposals of 1 of .* 7\.png; run tfeff\.propose"):
+        Quality({"few": store}, data.source)
+
+
+def test_without_objects_there_is_nothing_to_measure(data, stores):
+    for number, items in enumerate(data.objects):
+        data.objects[number] = Objects(items.boxes_yxyx, items.labels, items.difficult, np.ones(len(items), bool))
+    with pytest.raises(UserError, match="made-up: no objects"):
+        Quality(stores, data.source)
+
+
+def test_what_is_saved_is_json_of_the_same_numbers(tmp_path, data, stores):
+    quality = Quality(stores, data.source)
+    written = quality.save(tmp_path / "out" / "deep")
+    assert all(path.stat().st_size for path in written)
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    record = json.loads((tmp_path / "out/deep/proposals.json").read_text(), parse_constant=refuse)
+    assert record == quality.to_dict()
+    rows = {(row["proposer"], row["proposals"]): row for row in quality.rows()}
+    for name, proposer in record["proposers"].items():
+        for count in SHOWN:
+            assert proposer["abo"][record["counts"].index(count)] == rows[name, count]["ABO"]
+            assert proposer["recall"]["0.7"][record["counts"].index(count)] == rows[name, count]["recall@.7"]
