@@ -21,8 +21,8 @@ class Standardize(keras.layers.Layer):
         std: D numbers above 0.
     """
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float], **options: object) -> None:
-        super().__init__(dtype="float32", **options)
+    def __init__(self, mean: Sequence[float], std: Sequence[float], dtype: Any = "float32", **options: Any) -> None:
+        super().__init__(dtype=dtype, **options)
         self.mean, self.std = [float(of) for of in mean], [float(of) for of in std]
         self._shift = np.asarray(mean, np.float32)
         self._scale = 1 / np.asarray(std, np.float32)
@@ -86,7 +86,7 @@ def joint_detector(head: keras.Model) -> keras.Model:
     logits, codes = head.outputs
     scores = keras.layers.Softmax(dtype="float32", name="probabilities")(logits)[:, :-1]
     plain = keras.layers.Rescaling(1.0, dtype="float32", name="plain")(codes / np.array(CODE_WEIGHTS, np.float32))
-    return keras.Model(head.inputs, (scores, plain), name="joint_detector")
+    return keras.Model(head.input, (scores, plain), name="joint_detector")
 
 
 def linear_detector(

@@ -1,0 +1,100 @@
+"""`python -m tfeff.detect --workdir=DIR --images=PATH --out=DIR2`: draw and list what a trained detector finds.
+
+`--images` is a file or a folder, looked through with all that lies below it. `--out` gets a picture an image, and
+`detections.json` in COCO's result format, `image_id` being the image's path below `--images`.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from absl import flags
+
+from tfeff import verbs
+from tfeff.errors import UserError
+
+
+def define_flags() -> None:
+    """Defines this verb's flags."""
+    flags.DEFINE_string("workdir", None, "The workdir of a finished tfeff.train run of a detector.")
+    flags.DEFINE_string("model", None, "A detector's SavedModel, in place of --workdir.")
+    flags.DEFINE_string("form", None, "Which of the run's detectors; the first of its config's forms if not given.")
+    flags.DEFINE_string("images", None, "An image, or a folder of images.", required=True)
+    flags.DEFINE_string("out", None, "Where pictures and detections.json go.", required=True)
+    flags.DEFINE_float("score", None, "Detections from this score on; the run's own if not given.", lower_bound=0.0)
+
+
+def main(argv: list[str]) -> None:
+    """Detects in the images of the flags."""
+    given = flags.FLAGS
+    if bool(given.workdir) == bool(given.model):
+        raise UserError("give either --workdir=DIR, of a trained detector, or --model=DIR, its SavedModel")
+    if given.model and given.form:
+        raise UserError("--form goes with --workdir; leave it out")
+    paths = _paths(Path(given.images))
+    verbs.load_tensorflow()
+    from tfeff.durable import write
+    from tfeff.evaluation import Detections, to_coco_results
+    from tfeff.reporting.detections import draw_detections
+    from tfeff.reporting.progress import Bar
+    from tfeff.serving.detector import LoadedDetector
+
+    detector = LoadedDetector(given.model or _saved_model())
+    least = detector.score if given.score is None else given.score
+    out = Path(given.out)
+    out.mkdir(parents=True, exist_ok=True)
+    found, failed = dict[str, Detections](), list[str]()
+    with Bar("detecting", len(paths), "images") as bar:
+        for number, (name, path) in enumerate(paths.items(), 1):
+            try:
+                pixels, boxes, labels, scores = detector(path.read_bytes(), str(path))
+            except UserError as error:
+                failed.append(str(error))
+                continue
+            found[name] = Detections(boxes, labels, scores).take(scores >= least)
+            names = [detector.class_names[label] for label in found[name].labels]
+            picture = out / Path(name).with_suffix(".png")
+            picture.parent.mkdir(parents=True, exist_ok=True)
+            draw_detections(pixels, found[name].boxes_yxyx, names, found[name].scores).save(picture)
+            bar.show(number)
+    for message in failed:
+        print(f"left out: {message}", file=sys.stderr)
+    if not found:
+        raise UserError(f"--images={given.images}: no image could be read; see above")
+    write(out / "detections.json", json.dumps(to_coco_results(list(found.values()), list(found)), indent=1) + "\n")
+    print(f"wrote {out / 'detections.json'}: {sum(map(len, found.values()))} detections in {len(found)} images, drawn in {out}")
+
+
+def _paths(images: Path) -> dict[str, Path]:
+    """Name -> file, in the order of the names."""
+    from tfeff.data import photograph
+
+    if images.is_file():
+        return {images.name: images}
+    if not images.is_dir():
+        raise UserError(f"--images={images}: no such file or folder")
+    paths = {
+        path.relative_to(images).as_posix(): path
+        for path in sorted(images.rglob("*"))
+        if path.name.lower().endswith(photograph.EXTENSIONS)
+    }
+    if not paths:
+        raise UserError(f"--images={images}: no image there; known are {', '.join(photograph.EXTENSIONS)}")
+    return paths
+
+
+def _saved_model() -> Path:
+    """Of the flags' run and form."""
+    from tfeff import rcnn
+
+    workdir = rcnn.Workdir(flags.FLAGS.workdir)
+    forms = workdir.settings().forms
+    form = flags.FLAGS.form or forms[0]
+    if form not in forms:
+        raise UserError(f"--form={form}: the run has {' and '.join(forms)}")
+    return workdir.saved_model(form)
+
+
+if __name__ == "__main__":
+    define_flags()
+    verbs.run(main)
