@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tfeff.evaluation.image_quality import image_quality
+from tfeff.evaluation.image_quality import from_worst_to_best, image_quality
 from tfeff.evaluation.matching import match
 
 BOX, OFF, FAR = [0, 0, 10, 10], [0, 2, 10, 12], [50, 50, 60, 60]  # OFF overlaps BOX by 8 / 12
@@ -29,3 +29,6 @@ def test_quality_is_that_of_the_image_by_itself(seed, make_case):
     np.testing.assert_allclose(together, alone)
     assert np.nanmax(together) <= 1
     assert np.nanmin(together) >= 0
+    order = from_worst_to_best(together)
+    assert (np.diff(together[order]) >= 0).all()
+    assert sorted([*order, *np.flatnonzero(np.isnan(together))]) == list(range(8))

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tfeff.reporting.detections import BLUE, GREEN, RED, around, draw_detections
+from tfeff.reporting.detections import BLUE, GREEN, RED, DetectedImage, draw_detections
 
 
 def near(picture, colour, tolerance=60):
@@ -73,12 +73,27 @@ def test_long_and_foreign_names_fit():
 
 
 def test_the_part_around_a_box_is_a_square_that_stays_in_the_image():
-    rng = np.random.default_rng(0)
-    image = rng.integers(0, 255, (120, 200, 3)).astype(np.uint8)
+    image = np.random.default_rng(0).integers(0, 255, (120, 200, 3)).astype(np.uint8)
     for box in ([10, 10, 30, 40], [100, 180, 120, 200], [50, 90, 52, 91], [0, 0, 120, 200]):
-        part, (top, left) = around(image, box)
-        height, width = part.shape[:2]
-        np.testing.assert_array_equal(part, image[top : top + height, left : left + width])
-        assert top <= box[0] < box[2] <= top + height
-        assert left <= box[1] < box[3] <= left + width
+        one = DetectedImage(
+            image, np.array([box, [0, 0, 9, 9]], float), ["a", "b"], np.array([0.5, 0.25]), np.array([box])
+        )
+        part = one.around(box)
+        height, width = part.image.shape[:2]
+        top, left, bottom, right = part.boxes_yxyx[0].astype(int)
+        assert 0 <= top < bottom <= height
+        assert 0 <= left < right <= width
         assert (height == width and height >= 32) or height == 120
+        np.testing.assert_array_equal(part.image[top:bottom, left:right], image[box[0] : box[2], box[1] : box[3]])
+        np.testing.assert_array_equal(part.objects_yxyx, part.boxes_yxyx[:1])
+        expected = draw_detections(part.image, part.boxes_yxyx, "ab", [0.5, 0.25], objects_yxyx=part.objects_yxyx)
+        np.testing.assert_array_equal(part.drawn(), expected)
+
+
+def test_of_labels_without_room_the_surest_is_whole():
+    crowd = [[0, 0, 40, 40]] * 60
+    names = [f"w{i}w" for i in range(60)]
+    blank = np.full((40, 40, 3), 128, np.uint8)
+    alone = draw_detections(blank, crowd[:1], names[:1], [0.9])
+    all_of_them = draw_detections(blank, crowd, names, [0.9] * 60)
+    assert near(all_of_them, BLUE, 90)[near(alone, BLUE, 30)].all()  # edges of letters take on what is below

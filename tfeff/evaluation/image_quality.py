@@ -25,3 +25,12 @@ def image_quality(matching: Matching, score_threshold: float) -> npt.NDArray[np.
     there = np.bincount(matching.object_image[matching.object_counts], minlength=matching.images)
     both = (said + there) / 2
     return np.divide(overlaps, both, out=np.full(matching.images, np.nan), where=both > 0)
+
+
+def from_worst_to_best(quality: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """int64 [images with a quality], those of equal quality in their order.
+
+    >>> from_worst_to_best(np.array([0.5, np.nan, 0.25, 0.5])).tolist()
+    [2, 0, 3]
+    """
+    return np.argsort(quality, kind="stable")[: np.count_nonzero(~np.isnan(quality))]

@@ -1,11 +1,10 @@
-"""Galleries of pictures with detections: the best, the worst, the objects that were missed."""
+"""Galleries of images with detections: the best, the worst, the objects that were missed."""
 
 from collections.abc import Sequence
 
-import numpy as np
-import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from tfeff.reporting.detections import DetectedImage
 from tfeff.reporting.figure import GRAY, caption, new, shrink
 
 CELL = 3.6  # inches a picture takes: their letters are to be read
@@ -13,22 +12,23 @@ LEGEND = "detections red, objects green"
 
 
 def detection_gallery_figure(
-    pictures: Sequence[npt.NDArray[np.uint8]],
+    images: Sequence[DetectedImage],
     captions: Sequence[str],
     *,
     columns: int = 3,
     title: str = "",
     caption_length: int = 48,
 ) -> Figure:
-    """Pictures in rows, each under its caption.
+    """Images with their detections and objects in rows, each under its caption.
 
     Args:
-        pictures: uint8 [height, width, 3] each, of any sizes, as `detections.draw_detections` gives them.
-        captions: one a picture.
-        columns: pictures a row.
+        images: of any sizes; parts of images (`DetectedImage.around`) show single objects.
+        captions: one an image.
+        columns: images a row.
         title: what the figure is of; what the colours mean is added.
         caption_length: longest caption, in characters; longer ones lose their middle.
     """
+    pictures = [image.drawn() for image in images]
     columns = max(1, min(columns, len(pictures)))
     rows = max(1, -(-len(pictures) // columns))
     # Pictures that are wider than high need less height.

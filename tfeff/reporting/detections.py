@@ -3,7 +3,9 @@
 import functools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -20,6 +22,48 @@ LEAST_SIDE = 720
 PIXELLED_BELOW = 100  # longest side of images whose pixels keep their edges when enlarged
 LINES, LETTERS = 1 / 280, 1 / 42  # width of a line and height of letters, as shares of the side
 PLATE = 200  # opacity of the plate under a label, of 255
+
+
+@dataclass(frozen=True, eq=False)
+class DetectedImage:
+    """An image, what was found in it, and what is there.
+
+    Attributes:
+        image: [height, width, 3], [height, width, 1] or [height, width], in [0, 255].
+        boxes_yxyx: float [n, 4], detections.
+        names: n classes.
+        scores: float [n]; None where there are none.
+        objects_yxyx: float [m, 4].
+    """
+
+    image: npt.NDArray[Any]
+    boxes_yxyx: npt.NDArray[np.floating]
+    names: Sequence[str]
+    scores: npt.NDArray[np.floating] | None
+    objects_yxyx: npt.NDArray[np.floating]
+
+    def drawn(self) -> npt.NDArray[np.uint8]:
+        """The picture, as `draw_detections` makes it."""
+        return draw_detections(self.image, self.boxes_yxyx, self.names, self.scores, objects_yxyx=self.objects_yxyx)
+
+    def around(self, box_yxyx: npt.ArrayLike, *, context: float = 1.0) -> "DetectedImage":
+        """The square around a box, at least 32 pixels wide; less where the image ends, which it does not leave.
+
+        Args:
+            box_yxyx: float [4].
+            context: how much is shown on each side, in longer sides of the box.
+        """
+        top, left, bottom, right = np.asarray(box_yxyx, np.float64).tolist()
+        side = max(32, math.ceil((1 + 2 * context) * max(bottom - top, right - left)))
+        height, width = self.image.shape[:2]
+        row = round(min(max((top + bottom - side) / 2, 0), max(height - side, 0)))
+        column = round(min(max((left + right - side) / 2, 0), max(width - side, 0)))
+        return replace(
+            self,
+            image=self.image[row : row + side, column : column + side],
+            boxes_yxyx=self.boxes_yxyx - (row, column, row, column),
+            objects_yxyx=self.objects_yxyx - (row, column, row, column),
+        )
 
 
 def draw_detections(
@@ -67,27 +111,6 @@ def draw_detections(
     texts += [(name, box, GREEN) for name, box in zip(object_names, objects, strict=False)]
     _write(draw, [(" ".join(text.split()), box, colour) for text, box, colour in texts], (height, width))
     return np.asarray(picture)
-
-
-def around(
-    image: npt.NDArray[np.uint8], box_yxyx: npt.ArrayLike, *, context: float = 1.0
-) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
-    """The square around a box, at least 32 pixels wide; less where the image ends, which it does not leave.
-
-    Args:
-        image: [height, width, ...].
-        box_yxyx: float [4].
-        context: how much is shown on each side, in longer sides of the box.
-
-    Returns:
-        (that part, (top, left) of it in the image): boxes in it are those of the image less (top, left, top, left).
-    """
-    top, left, bottom, right = np.asarray(box_yxyx, np.float64).tolist()
-    side = max(32, math.ceil((1 + 2 * context) * max(bottom - top, right - left)))
-    height, width = image.shape[:2]
-    first_row = round(min(max((top + bottom - side) / 2, 0), max(height - side, 0)))
-    first_column = round(min(max((left + right - side) / 2, 0), max(width - side, 0)))
-    return image[first_row : first_row + side, first_column : first_column + side], (first_row, first_column)
 
 
 def _enlarged(image: npt.ArrayLike) -> tuple[Image.Image, npt.NDArray[np.float64]]:
@@ -138,7 +161,8 @@ def _write(
     tall = sum(font.getmetrics()) + margin
     sizes = [(tall, math.ceil(font.getlength(text)) + 2 * margin) for text, _, _ in labels]
     places = label_places([box for _, box, _ in labels], sizes, size)
-    for (text, _, colour), (top, left, bottom, right) in zip(labels, places, strict=True):
+    # The first, which are the surest, on top of those that found no place of their own.
+    for (text, _, colour), (top, left, bottom, right) in zip(reversed(labels), places[::-1], strict=True):
         draw.rectangle((left, top, right - 1, bottom - 1), fill=(*WHITE, PLATE))
         draw.text((left + margin, (top + bottom) / 2), text, fill=colour, font=font, anchor="lm")
 
