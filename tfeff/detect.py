@@ -62,7 +62,9 @@ def main(argv: list[str]) -> None:
     if not found:
         raise UserError(f"--images={given.images}: no image could be read; see above")
     write(out / "detections.json", json.dumps(to_coco_results(list(found.values()), list(found)), indent=1) + "\n")
-    print(f"wrote {out / 'detections.json'}: {sum(map(len, found.values()))} detections in {len(found)} images, drawn in {out}")
+    print(
+        f"wrote {out / 'detections.json'}: {sum(map(len, found.values()))} detections in {len(found)} images, drawn in {out}"
+    )
 
 
 def _paths(images: Path) -> dict[str, Path]:

@@ -27,15 +27,18 @@ def nms(
     rest = np.argsort(-score, kind="stable")
     boxes = np.asarray(boxes_yxyx, np.float64).reshape(-1, 4)[rest]
     areas = area(boxes)
+    top, left, bottom, right = np.ascontiguousarray(boxes.T)
     kept: list[int] = []
     while len(rest) and (limit is None or len(kept) < limit):
         kept.append(int(rest[0]))
-        sides = np.minimum(boxes[1:, 2:], boxes[0, 2:]) - np.maximum(boxes[1:, :2], boxes[0, :2])
-        common = np.clip(sides, 0.0, None).prod(axis=1)
+        height = np.minimum(bottom[1:], bottom[0]) - np.maximum(top[1:], top[0])
+        width = np.minimum(right[1:], right[0]) - np.maximum(left[1:], left[0])
+        common = np.maximum(height, 0.0) * np.maximum(width, 0.0)
         union = areas[1:] + areas[0] - common
         overlap = np.divide(common, union, out=np.zeros_like(common), where=union > 0)
-        stays = np.flatnonzero(overlap <= threshold) + 1
-        rest, boxes, areas = rest[stays], boxes[stays], areas[stays]
+        stays = np.append(False, overlap <= threshold)
+        rest, areas = rest[stays], areas[stays]
+        top, left, bottom, right = top[stays], left[stays], bottom[stays], right[stays]
     return np.array(kept, np.int64)
 
 

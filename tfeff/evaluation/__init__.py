@@ -17,6 +17,7 @@ from tfeff.evaluation.detection_confusion import best_f1_threshold, detection_co
 from tfeff.evaluation.detection_errors import DetectionErrors, detection_errors
 from tfeff.evaluation.detections import Detections, GroundTruth
 from tfeff.evaluation.examples import confident_errors, confident_hits, uncertain
+from tfeff.evaluation.image_quality import from_worst_to_best, image_quality
 from tfeff.evaluation.interval import standard_error, wilson_interval
 from tfeff.evaluation.matching import Matching, match
 
@@ -43,6 +44,8 @@ __all__ = [
     "detection_confusion",
     "detection_errors",
     "detection_report",
+    "from_worst_to_best",
+    "image_quality",
     "match",
     "mean_average_precision",
     "most_confused",

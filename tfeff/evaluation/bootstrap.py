@@ -31,7 +31,8 @@ def bootstrap_mean_average_precision(
     """
     rng = np.random.default_rng(seed)
     drawn = rng.multinomial(matching.images, np.full(matching.images, 1 / matching.images), size=resamples)
-    return mean_average_precision(np.stack([_of_class(matching, label, drawn) for label in range(matching.classes)], 1))
+    often = drawn.astype(np.int32)
+    return mean_average_precision(np.stack([_of_class(matching, label, often) for label in range(matching.classes)], 1))
 
 
 def percentile_interval(values: npt.NDArray[np.float64], confidence: float = 0.95) -> tuple[float, float]:
@@ -43,23 +44,24 @@ def percentile_interval(values: npt.NDArray[np.float64], confidence: float = 0.9
     return float(low), float(high)
 
 
-def _of_class(matching: Matching, label: int, drawn: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """float64 [resamples], average precision of a class in each."""
+def _of_class(matching: Matching, label: int, drawn: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
+    """float64 [resamples], average precision of a class, given how often each image is drawn, [resamples, images]."""
     judged = np.flatnonzero((matching.label == label) & ~matching.passed_over)
     images, hits = matching.image[judged], np.flatnonzero(matching.hit[judged])
     of_class = matching.object_counts & (matching.object_label == label)
-    objects = drawn @ np.bincount(matching.object_image[of_class], minlength=matching.images)
+    of_images = np.bincount(matching.object_image[of_class], minlength=matching.images)
+    objects = drawn @ of_images
 
     areas = np.zeros(len(drawn))
     rows = max(1, CHUNK // max(1, len(judged)))
     for start in range(0, len(drawn) if len(hits) else 0, rows):
         part = slice(start, start + rows)
+        weight = np.take(drawn[part], images, axis=1)
         # Precision at its hits is all that the area below the envelope depends on.
-        weight = drawn[part][:, images]
-        said = np.cumsum(weight, axis=1)[:, hits]
-        gained = weight[:, hits]
-        right = np.cumsum(gained, axis=1)
-        precision = np.divide(right, said, out=np.zeros(right.shape), where=said > 0)
+        gained = np.take(weight, hits, axis=1)
+        said = np.take(np.cumsum(weight, axis=1, dtype=np.int32), hits, axis=1)
+        right = np.cumsum(gained, axis=1, dtype=np.int32)
+        precision = right / np.maximum(said, 1)
         envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-        areas[part] = (gained * envelope).sum(axis=1)
+        areas[part] = np.einsum("rh,rh->r", gained, envelope)
     return np.divide(areas, objects, out=np.full(len(drawn), np.nan), where=objects > 0)

@@ -10,9 +10,11 @@ that it fits:
 - `background`: it overlaps no object by as much as `background`;
 - `both`: it overlaps an object of another class only, and not enough.
 
-An object is `missed` if no detection found it, and none of the kinds `box` and `class` was meant for it. The paper
-measures by COCO's average precision; here it is VOC's (all points), and who is right is judged by VOC's rules. Objects
-that are difficult, or a crowd, are not looked at.
+An object is `missed` if no detection found it, and none of the kinds `box` and `class` was meant for it. Kinds and
+their order are the paper's. Different from its code, average precision is VOC's (all points), and so is the judgement
+of what is right; and each kind is mended by itself, where the code lets a surer error of kind `class` on the same
+object keep one of kind `box` from being mended, and the reverse. Objects that are difficult, or a crowd, are not looked
+at.
 """
 
 from collections.abc import Sequence

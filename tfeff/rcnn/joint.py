@@ -15,6 +15,8 @@ from tfeff.errors import UserError
 from tfeff.rcnn.sampling import Sampler
 from tfeff.training.stopping import EarlyStopping
 
+LENGTH = 6.0
+"""Mean length to which a region's features are brought: longer ones make the regressor unstable at the usual rates."""
 VALIDATION_BATCHES = 50
 """At most, always the same ones."""
 
@@ -63,8 +65,15 @@ class JointTraining:
                     f"no region of the {name} images overlaps an object by more than {settings.positive_overlap}; "
                     "lower joint.positive_overlap, or propose more regions"
                 )
+        mean, std = moments
         self.head = heads.joint(
-            *moments, classes, hidden=settings.hidden, l1=settings.l1, dropout=settings.dropout, seed=seed
+            mean,
+            std * np.sqrt(len(std)) / LENGTH,
+            classes,
+            hidden=settings.hidden,
+            l1=settings.l1,
+            dropout=settings.dropout,
+            seed=seed,
         )
         optimizer = keras.optimizers.SGD(settings.learning_rate, momentum=settings.momentum)
         if keras.mixed_precision.dtype_policy().name == "mixed_float16":

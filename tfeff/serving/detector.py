@@ -137,7 +137,9 @@ class LoadedDetector:
         path = Path(directory)
         about = path / "assets" / ABOUT
         if not about.is_file():
-            raise UserError(f"{path}: no detector there; it should be a SavedModel that tfeff.train or tfeff.export wrote")
+            raise UserError(
+                f"{path}: no detector there; it should be a SavedModel that tfeff.train or tfeff.export wrote"
+            )
         said = json.loads(about.read_text())
         self.class_names: tuple[str, ...] = tuple(said["class_names"])
         self.score = float(said["score"])
