@@ -33,6 +33,8 @@ def main(argv: list[str]) -> None:
         raise UserError("--form goes with --workdir; leave it out")
     paths = _paths(Path(given.images))
     verbs.load_tensorflow()
+    from PIL import Image
+
     from tfeff.durable import write
     from tfeff.evaluation import Detections, to_coco_results
     from tfeff.reporting.detections import draw_detections
@@ -53,18 +55,18 @@ def main(argv: list[str]) -> None:
                 continue
             found[name] = Detections(boxes, labels, scores).take(scores >= least)
             names = [detector.class_names[label] for label in found[name].labels]
-            picture = out / Path(name).with_suffix(".png")
+            drawn = draw_detections(pixels, found[name].boxes_yxyx, names, found[name].scores)
+            picture = out / f"{name}.png"
             picture.parent.mkdir(parents=True, exist_ok=True)
-            draw_detections(pixels, found[name].boxes_yxyx, names, found[name].scores).save(picture)
+            Image.fromarray(drawn).save(picture)
             bar.show(number)
     for message in failed:
         print(f"left out: {message}", file=sys.stderr)
     if not found:
         raise UserError(f"--images={given.images}: no image could be read; see above")
     write(out / "detections.json", json.dumps(to_coco_results(list(found.values()), list(found)), indent=1) + "\n")
-    print(
-        f"wrote {out / 'detections.json'}: {sum(map(len, found.values()))} detections in {len(found)} images, drawn in {out}"
-    )
+    count = sum(map(len, found.values()))
+    print(f"wrote {out / 'detections.json'}: {count} detections in {len(found)} images, drawn in {out}")
 
 
 def _paths(images: Path) -> dict[str, Path]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from absl import flags
 
-from tfeff import verbs
+from tfeff import config, verbs
 from tfeff.errors import UserError
 
 
@@ -39,8 +39,14 @@ def main(argv: list[str]) -> None:
     verbs.load_tensorflow()
     from tfeff import training
 
-    workdir = training.Workdir(given.workdir)
-    assessment = training.assess(workdir, given.split or "test", training.Reporter(quiet=given.json))
+    reporter = training.Reporter(quiet=given.json)
+    if isinstance(config.load(Path(given.workdir) / "config.json", config.Experiment, config.RCNN), config.RCNN):
+        from tfeff import rcnn
+
+        of_detector = rcnn.assess(rcnn.Workdir(given.workdir), given.split or "test", reporter)
+        print(json.dumps(of_detector.to_dict(), indent=2) if given.json else of_detector.to_text())
+        return
+    assessment = training.assess(training.Workdir(given.workdir), given.split or "test", reporter)
     print(json.dumps(assessment.report, indent=2) if given.json else assessment.to_text())
 
 

@@ -54,7 +54,10 @@ def _detector(settings: config.RCNN) -> None:
 
     workdir = rcnn.train(settings, flags.FLAGS.workdir)
     if flags.FLAGS.evaluate:
-        print(rcnn.conclude(workdir).to_text())
+        assessment = rcnn.conclude(workdir)
+        exported = [rcnn.export(workdir, form, overwrite=True) for form in settings.forms]
+        print(assessment.to_text())
+        print("\n".join(f"wrote {path}" for path in exported))
 
 
 if __name__ == "__main__":

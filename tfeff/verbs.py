@@ -26,6 +26,7 @@ VERBS = {
     "search": "find the scaling coefficients of a baseline, its data and a budget",
     "propose": "fill a store with region proposals of a data set",
     "evaluate": "measure a trained network on a split, or region proposals on a data set",
+    "detect": "draw and list what a trained detector finds in images",
     "export": "write a trained network as a SavedModel that takes raw pixels or encoded images",
     "summary": "count a network's parameters, multiply-adds and activation bytes",
 }

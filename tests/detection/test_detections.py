@@ -53,4 +53,4 @@ def test_both_ways_are_the_loops(shared: bool, limit: int) -> None:
 def test_nothing_is_believed() -> None:
     regions, scores, codes = case(0, shared=True)
     boxes, labels, score = Postprocess(least_score=2.0)(regions, scores, codes, (70, 80))
-    assert boxes.shape == (0, 4) and len(labels) == len(score) == 0
+    assert (boxes.shape, len(labels), len(score)) == ((0, 4), 0, 0)

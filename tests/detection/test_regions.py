@@ -28,12 +28,13 @@ def test_every_region_is_seen_from_its_nearest_object() -> None:
         every = together(proposals, objects, left_out)
         kept, aside = np.flatnonzero(~left_out), np.flatnonzero(left_out)
         assert len(regions) == len(every) == len(kept) + 40
-        assert regions.is_object.sum() == len(kept) and (regions.image == 7).all()
+        assert regions.is_object.sum() == len(kept)
+        assert (regions.image == 7).all()
         for number, box in enumerate(every):
             overlaps = [overlap(box, objects[index]) for index in kept]
             aside_overlap = max((overlap(box, objects[index]) for index in aside), default=0.0)
             if not overlaps:
-                assert regions.label[number] == -1 and regions.overlap[number] == 0
+                assert (regions.label[number], regions.overlap[number]) == (-1, 0)
                 assert regions.ignored[number] == (aside_overlap > 0.3)
                 continue
             best = int(np.argmax(overlaps))

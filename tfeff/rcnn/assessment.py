@@ -1,21 +1,30 @@
 """What a run of R-CNN is worth on a split: both forms side by side, the proposals' ceiling beside them."""
 
+import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from tfeff import training
+from tfeff.data import photograph
+from tfeff.data.annotations import AnnotatedSource
 from tfeff.durable import write
-from tfeff.evaluation import DetectionReport, detection_report, to_coco_results
+from tfeff.evaluation import DetectionReport, Detections, detection_report, to_coco_results
+from tfeff.evaluation.image_quality import from_worst_to_best, image_quality
 from tfeff.rcnn.detector import Detector
 from tfeff.rcnn.splits import Extractor, Split, load, propose
 from tfeff.rcnn.stages import backbone, ceiling
 from tfeff.rcnn.workdir import Workdir
-from tfeff.reporting import tables
+from tfeff.reporting import figure, tables
+from tfeff.reporting.detection import detection_figures
+from tfeff.reporting.detection_gallery import detection_gallery_figure
+from tfeff.reporting.detections import DetectedImage
+from tfeff.training.tensorboard import Board
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +58,8 @@ class RegionReport:
 
 BACKGROUND_OVERLAP = 0.5
 """Below it a proposal is background, in these tables."""
+PICTURES = 6
+"""In a gallery."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +160,52 @@ def assess(workdir: Workdir, split: str, reporter: training.Reporter) -> Assessm
         files=tuple(files),
     )
     write(path, json.dumps(assessment.to_dict(), indent=2) + "\n")
-    return assessment
+    board = Board(workdir.tensorboard)
+    for name, report in assessment.detections.items():
+        drawn = {**detection_figures(report.to_dict()), **galleries(report, found[name], images)}
+        for what, made in drawn.items():
+            files += figure.save(made, workdir.figures / f"{split}_{name}_{what}")
+        headline = {
+            f"{split}/{name}/mean_ap": report.mean_ap,
+            f"{split}/{name}/accuracy_of_objects": assessment.regions[name].accuracy,
+            f"{split}/{name}/background_recall": assessment.regions[name].background_recall,
+        }
+        board.result(0, headline, {f"{split}/{name}/{what}": figure.rgb(made) for what, made in drawn.items()})
+    board.close()
+    return dataclasses.replace(assessment, files=tuple(files))
+
+
+def galleries(report: DetectionReport, detections: Sequence[Detections], images: AnnotatedSource) -> dict[str, Figure]:
+    """The images that were done best and worst, and objects that were missed; by name."""
+    names = images.class_names
+
+    def picture(image: int) -> DetectedImage:
+        believed = detections[image].take(detections[image].scores >= report.score_threshold)
+        return DetectedImage(
+            image=photograph.decode(images.encoded(image), images.ids[image]),
+            boxes_yxyx=believed.boxes_yxyx,
+            names=[names[label] for label in believed.labels],
+            scores=believed.scores,
+            objects_yxyx=images.objects[image].boxes_yxyx,
+        )
+
+    quality = image_quality(report.matching, report.score_threshold)
+    order = from_worst_to_best(quality)
+    made = {}
+    for what, chosen in (("worst", order[:PICTURES]), ("best", order[::-1][:PICTURES])):
+        captions = [f"{images.ids[image]}, quality {quality[image]:.2f}" for image in chosen]
+        made[what] = detection_gallery_figure(
+            [picture(int(image)) for image in chosen], captions, title=f"The {what} images"
+        )
+    missed = np.flatnonzero(report.errors.missed)[:PICTURES]
+    matching, pictures, captions = report.matching, list[DetectedImage](), list[str]()
+    for number in missed:
+        image = int(matching.object_image[number])
+        pictures.append(picture(image).around(images.objects[image].boxes_yxyx[matching.object_index[number]]))
+        captions.append(f"{names[matching.object_label[number]]} in {images.ids[image]}")
+    if pictures:
+        made["missed"] = detection_gallery_figure(pictures, captions, title="Objects that were missed")
+    return made
 
 
 def region_report(detector: Detector, split: Split) -> RegionReport:
@@ -174,5 +230,14 @@ def region_report(detector: Detector, split: Split) -> RegionReport:
 
 
 def conclude(workdir: Workdir, reporter: training.Reporter | None = None) -> Assessment:
-    """What a run ends with: its measures on the test split."""
-    return assess(workdir, workdir.settings().data.test_split, reporter or training.Reporter())
+    """What a run ends with: its measures on the test split, and `result.json`."""
+    settings = workdir.settings()
+    assessment = assess(workdir, settings.data.test_split, reporter or training.Reporter())
+    result = {
+        form: {"mean_ap": report.mean_ap, "mean_ap_interval": report.mean_ap_interval, "coco_ap": report.coco.ap}
+        | assessment.regions[form].to_dict()
+        for form, report in assessment.detections.items()
+    }
+    said = {"split": assessment.split, "proposal_recall": assessment.ceiling, "forms": result}
+    write(workdir.path / "result.json", json.dumps(said, indent=2) + "\n")
+    return assessment

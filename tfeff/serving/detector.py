@@ -6,9 +6,9 @@ It needs TensorFlow alone, in any of its languages:
     model.signatures["serving_default"](image=image, proposals=boxes)    # uint8 [height, width, 3], float32 [n, 4]
     model.signatures["serving_bytes"](encoded=file, proposals=boxes)     # scalar string: an image file
 
-Proposals are `yxyx` in pixels of the image. Both give `boxes` (float32 [m, 4], `yxyx`), `scores` (float32 [m], falling),
-`labels` (int32 [m]) and `names` (string [m]). `assets/detector.json` says which proposals it was trained on, all class
-names, and from which score on a detection is to be believed.
+Proposals are `yxyx` in pixels of the image. Both give `boxes` (float32 [m, 4], `yxyx`), `scores` (float32 [m],
+falling), `labels` (int32 [m]) and `names` (string [m]). `assets/detector.json` says which proposals it was trained on,
+the names of all classes, and from which score on a detection is to be believed.
 """
 
 import json
@@ -53,7 +53,7 @@ class RegionDetector(tf.Module):
     ) -> None:
         super().__init__(name="detector")
         # Wrapped, for a SavedModel would take a model that is an attribute for a part of its own.
-        self._of = (lambda: features, lambda: head)
+        self._features, self._head = (lambda: features), (lambda: head)
         self._variables = [of.value for of in (*features.backbone.variables, *head.variables)]
         self._postprocess = postprocess
         self._names = tf.constant(list(class_names))
@@ -65,11 +65,10 @@ class RegionDetector(tf.Module):
         self.from_bytes = tf.function(self._from_bytes, input_signature=[encoded, proposals], autograph=False)
 
     def _from_image(self, image: tf.Tensor, proposals: tf.Tensor) -> dict[str, tf.Tensor]:
-        features, head = (of() for of in self._of)
         # The fused CPU kernels refuse an empty batch; the whole image, dropped again, stands in for it.
         whole = tf.cast(tf.stack([[0, 0, tf.shape(image)[0], tf.shape(image)[1]]]), tf.float32)
         boxes = tf.concat([proposals, whole], axis=0)
-        scores, codes = head(features(image, boxes), training=False)
+        scores, codes = self._head()(self._features()(image, boxes), training=False)
         count = tf.shape(proposals)[0]
         found, labels, score = self._postprocess.in_graph(
             boxes, tf.where(tf.range(count + 1)[:, tf.newaxis] < count, scores, -1.0), codes, tf.shape(image)[:2]
@@ -77,8 +76,7 @@ class RegionDetector(tf.Module):
         return {"boxes": found, "scores": score, "labels": labels, "names": tf.gather(self._names, labels)}
 
     def _from_bytes(self, encoded: tf.Tensor, proposals: tf.Tensor) -> dict[str, tf.Tensor]:
-        features = self._of[0]()
-        return self._from_image(preprocess.decode(encoded, features.channels), proposals)
+        return self._from_image(preprocess.decode(encoded, self._features().channels), proposals)
 
 
 def export(
