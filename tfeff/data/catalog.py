@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # TensorFlow, which data with boxes does without
     from tfeff.data.source import Source
 
 SCHEMES = ("embedded", "folder", "tfds")
-ANNOTATED_SCHEMES = ("voc", "yolo", "coco")
+ANNOTATED_SCHEMES = ("voc", "yolo", "coco", "embedded", "tfds")
 FRACTIONS: Mapping[str, float] = {"train": 0.8, "validation": 0.1, "test": 0.1}
 """Shares of the splits of an annotated data set that is not divided."""
 
@@ -93,24 +93,40 @@ def load_annotated(
     fractions: Mapping[str, float] = FRACTIONS,
     seed: int = 0,
     on_defect: OnDefect = "mend",
+    data_dir: str | Path | None = None,
+    download: bool = False,
 ) -> AnnotatedSource:
     """The images of one split, with the boxes of their objects.
 
     Args:
-        name: `voc:<dir>`, `yolo:<dir>` or `coco:<dir>`.
+        name: `voc:<dir>`, `yolo:<dir>`, `coco:<dir>`, `tfds:<name>`, `embedded:placed_digits` or
+            `embedded:single_digits`; the latter two also with the side of their canvas, `embedded:placed_digits:96`.
         split: one of the data set's own, or of `fractions` where it has none; `all` (not of `coco`) is everything.
         fractions: splits of a data set that has none of its own, and their shares.
         seed: of that division.
         on_defect: what to do with annotations that cannot be.
+        data_dir: Where TensorFlow Datasets keeps its prepared data; default as there.
+        download: Whether TensorFlow Datasets may download and prepare data that is not there.
 
     Raises:
         UserError: an unknown name or split, a missing folder, no image, or (as `on_defect` says) a defect.
     """
     scheme, colon, rest = name.partition(":")
     if not colon or not rest or scheme not in ANNOTATED_SCHEMES:
-        known = ", ".join(f"{scheme}:<dir>" for scheme in ANNOTATED_SCHEMES)
+        known = "voc:<dir>, yolo:<dir>, coco:<dir>, tfds:<name>, embedded:placed_digits, embedded:single_digits"
         raise UserError(f'data set "{name}" is none with boxes; write one of {known}')
     root, canonical = Path(rest), canonical_name(split)
+    if scheme == "embedded":
+        from tfeff.data import placed_digits
+
+        drawing, _, side = rest.partition(":")
+        if side and not side.isdecimal():
+            raise UserError(f'data set "{name}": "{side}" is no size in pixels; write embedded:{drawing}:128')
+        return placed_digits.load(drawing, canonical, canvas=(int(side),) * 2 if side else placed_digits.CANVAS)
+    if scheme == "tfds":
+        from tfeff.data import annotated_tfds
+
+        return annotated_tfds.load(rest, canonical, on_defect=on_defect, data_dir=data_dir, download=download)
     if scheme == "coco":
         from tfeff.data import coco
 
