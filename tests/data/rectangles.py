@@ -8,7 +8,7 @@ import tensorflow as tf
 from tfeff.data.annotated_image import AnnotatedImage, annotated
 from tfeff.data.counter_rng import Draws
 
-_BLUE = (0, 80, 160, 240)  # of each label
+_BLUE = (10, 130, 250, 190)  # of each label
 
 
 def draw(number: int, objects: int = 1, sides: tuple[int, int] = (40, 120)) -> AnnotatedImage:
