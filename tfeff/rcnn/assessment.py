@@ -136,7 +136,7 @@ def assess(workdir: Workdir, split: str, reporter: training.Reporter) -> Assessm
     """
     settings = workdir.settings()
     images = load(settings, split)
-    detectors = {form: Detector(workdir, form) for form in settings.forms}
+    detectors = {str(form): Detector(workdir, form) for form in settings.forms}
     proposals = propose(settings, workdir.proposals(settings), images)
     regions = Extractor(settings, backbone(settings, workdir, reporter), workdir.features)
     of = regions.split(split, images, proposals)
