@@ -1,7 +1,7 @@
 """Proposers against each other: `python tools/benchmark.py proposals --dataset=voc:DIR [--dataset=yolo:DIR2 ...]`.
 
-All engines run in one process, one image after the other, each image by all of them in turn. Times are those of the
-call, the image decoded; overlaps are measured on the same boxes.
+All engines run in one process, one image after the other, each image by all of them in turn. Times are the processor's
+for the call, the image decoded; overlaps are measured on the same boxes.
 """
 
 import argparse
@@ -83,9 +83,9 @@ def compare(name: str, images: Sequence[np.ndarray], objects: Sequence[np.ndarra
     for number, image in enumerate(images):
         order = list(engines) if number % 2 else list(reversed(engines))
         for engine in order:
-            began = time.perf_counter()
+            began = time.process_time()
             found = engines[engine](image)
-            seconds[engine].append(time.perf_counter() - began)
+            seconds[engine].append(time.process_time() - began)
             boxes[engine].append(found)
         print(f"\r{name}: {number + 1} of {len(images)} images", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)

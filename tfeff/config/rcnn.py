@@ -69,9 +69,9 @@ class Joint(Section):
     """Intersection over union above which a region is its object's class."""
     negative_overlap: float = 0.5
     """Below this a region is background."""
-    hidden: tuple[int, ...] = ()
+    hidden: tuple[int, ...] = (256,)
     """Units of layers that both heads share."""
-    dropout: float = 0.0
+    dropout: float = 0.3
     learning_rate: float = 1e-2
     momentum: float = 0.9
     l1: float = 1e-5

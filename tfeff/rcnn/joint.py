@@ -140,8 +140,12 @@ class JointTraining:
             loss = self._optimizer.scale_loss(sums[0] + sums[1] + tf.add_n([0.0, *self.head.losses]))
         variables = self.head.trainable_variables
         gradients = tape.gradient(loss, [variable.value for variable in variables])
-        context = tf.distribute.get_replica_context()  # as training.step does: Keras' own way keeps the graph for ever
-        context.merge_call(lambda _: self._optimizer.apply(gradients, variables))
+        if isinstance(self._optimizer, keras.optimizers.LossScaleOptimizer):
+            self._optimizer.apply(gradients, variables)
+        else:
+            # As `training.step` does: Keras' own way would keep the graph for ever.
+            context = tf.distribute.get_replica_context()
+            context.merge_call(lambda _: self._optimizer.apply(gradients, variables))
         return sums
 
     def _losses(

@@ -1,0 +1,55 @@
+"""Batches of regions: their make-up, and that no positive is left out."""
+
+import numpy as np
+
+from tfeff.detection.regions import Regions
+from tfeff.rcnn.sampling import Sampler
+
+
+def regions(rng: np.random.Generator, count: int) -> Regions:
+    return Regions(
+        overlap=rng.random(count).astype(np.float32),
+        label=rng.integers(0, 3, count).astype(np.int32),
+        code=np.zeros((count, 4), np.float32),
+        is_object=np.zeros(count, bool),
+        ignored=rng.random(count) < 0.2,
+        image=np.zeros(count, np.int32),
+    )
+
+
+def sampler(of: Regions, seed: int = 0, positives: int = 30) -> Sampler:
+    return Sampler.of(of, positives=positives, negatives=8, positive_overlap=0.5, negative_overlap=0.3, seed=seed)
+
+
+def test_batches_are_made_up_as_asked() -> None:
+    of = regions(np.random.default_rng(0), 1000)
+    made = sampler(of)
+    batches = list(made.epoch(1))
+    assert len(batches) == made.batches
+    for rows in batches:
+        assert len(rows) == 38
+        assert (of.overlap[rows[:30]] > 0.5).all()
+        assert (of.overlap[rows[30:]] < 0.3).all()
+        assert not of.ignored[rows].any()
+    drawn = np.concatenate([rows[:30] for rows in batches])
+    expected = np.flatnonzero((of.overlap > 0.5) & ~of.ignored)
+    assert set(drawn) == set(expected)
+    assert np.unique(drawn, return_counts=True)[1].max() <= 2
+
+
+def test_epochs_differ_and_repeat_under_their_seed() -> None:
+    of = regions(np.random.default_rng(0), 300)
+    one, same, later, other = (
+        np.concatenate(list(sampler(of, seed).epoch(epoch))).tolist()
+        for seed, epoch in ((0, 1), (0, 1), (0, 2), (1, 1))
+    )
+    assert one == same
+    assert one != later
+    assert one != other
+
+
+def test_fewer_positives_than_a_batch_wants() -> None:
+    of = regions(np.random.default_rng(0), 20)
+    (rows,) = sampler(of, positives=100).epoch(0)
+    counts = np.unique(rows[:100], return_counts=True)[1]
+    assert counts.max() - counts.min() <= 1
