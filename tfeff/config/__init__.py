@@ -2,7 +2,7 @@
 
 from tfeff.config.family import Family, settled
 from tfeff.config.files import differences, flatten, from_json, load, override, to_json
-from tfeff.config.rcnn import RCNN, Classic, Detection, Features, Joint, Objects, Proposals
+from tfeff.config.rcnn import RCNN, Classic, Detection, Features, Joint, Objects, Proposals, Windows
 from tfeff.config.schema import Data, Experiment, Model, Optimizer, Schedule, Training
 from tfeff.config.search import Allocation, Budget, Folds, Objective, Search, Sweeps, Trials
 
@@ -28,6 +28,7 @@ __all__ = [
     "Sweeps",
     "Training",
     "Trials",
+    "Windows",
     "differences",
     "flatten",
     "from_json",

@@ -115,6 +115,31 @@ class Classic(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Windows(Section):
+    """The sliding window: every place of an image at several sizes and ratios, and the backbone's own classifier."""
+
+    most: int = 2000
+    """Windows of an image; of more places than that, so many drawn by the seed."""
+    scales: tuple[float, ...] = (1.0, 0.71, 0.5, 0.35, 0.25, 0.177, 0.125, 0.088, 0.0625)
+    """Square roots of the windows' areas over that of the image."""
+    ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    """Heights over widths, the image's own ratio apart."""
+    overlap: float = 0.75
+    """Of neighbouring windows along one side, a share of that side: a stride is what is left of it."""
+
+    def check(self) -> None:
+        """Values that no type excludes."""
+        positive(self, "most")
+        for key in ("scales", "ratios"):
+            if not getattr(self, key) or min(getattr(self, key)) <= 0:
+                self.wrong(key, "numbers above 0, at least one")
+        if max(self.scales) > 1:
+            self.wrong("scales", "1 or less")
+        if not 0 <= self.overlap < 1:
+            self.wrong("overlap", "0 or more and below 1")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Detection(Section):
     """From scores to detections."""
 
@@ -139,8 +164,9 @@ class RCNN(Section):
     """Everything that decides the outcome of a run of R-CNN."""
 
     seed: int = 0
-    forms: tuple[Literal["joint", "classic"], ...] = ("joint", "classic")
-    """The heads that are trained on the same features."""
+    forms: tuple[Literal["joint", "classic", "sliding_window"], ...] = ("joint", "classic")
+    """`joint` and `classic` are heads trained on the same features of proposals; `sliding_window` is what they have to
+    beat."""
     data: Objects = field(default_factory=Objects)
     proposals: Proposals = field(default_factory=Proposals)
     backbone: Experiment = field(default_factory=Experiment)
@@ -151,11 +177,12 @@ class RCNN(Section):
     features: Features = field(default_factory=Features)
     joint: Joint = field(default_factory=Joint)
     classic: Classic = field(default_factory=Classic)
+    windows: Windows = field(default_factory=Windows)
     detection: Detection = field(default_factory=Detection)
 
     def check(self) -> None:
         """Values that no type excludes."""
         if not self.forms or len(set(self.forms)) != len(self.forms):
-            self.wrong("forms", '"joint", "classic" or both, each once')
+            self.wrong("forms", '"joint", "classic", "sliding_window" or some of them, each once')
         if not 0 <= self.seed < 2**32:
             self.wrong("seed", "between 0 and 2^32 - 1")

@@ -89,6 +89,31 @@ def joint_detector(head: keras.Model) -> keras.Model:
     return keras.Model(head.input, (scores, plain), name="joint_detector")
 
 
+def classifier_detector(
+    kernel: np.ndarray, biases: np.ndarray, columns: Sequence[int], activation: str = "softmax"
+) -> keras.Model:
+    """A classifier's own last layer as detectors take it; boxes stay as they are.
+
+    Args:
+        kernel: float [D, K] of the layer.
+        biases: float [K].
+        columns: which of its K classes each of the C classes is; the others are background.
+        activation: from its outputs to probabilities.
+
+    Returns:
+        features [n, D] -> (scores float32 [n, C], codes float32 [n, 1, 4], all 0).
+    """
+    features = keras.Input((len(kernel),), name="features", dtype="float32")
+    classifier = keras.layers.Dense(len(biases), activation, dtype="float32", name="classifier")
+    chosen = keras.layers.Dense(len(columns), use_bias=False, dtype="float32", name="classes")
+    nothing = keras.layers.Dense(4, kernel_initializer="zeros", use_bias=False, dtype="float32", name="no_codes")
+    boxes = keras.layers.Reshape((1, 4), dtype="float32", name="boxes")(nothing(features))
+    model = keras.Model(features, (chosen(classifier(features)), boxes), name="classifier_detector")
+    classifier.set_weights([kernel, biases])
+    chosen.set_weights([np.eye(len(biases), dtype=np.float32)[:, list(columns)]])
+    return model
+
+
 def linear_detector(
     weights: np.ndarray, biases: np.ndarray, box_weights: np.ndarray, box_biases: np.ndarray
 ) -> keras.Model:

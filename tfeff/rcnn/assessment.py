@@ -17,8 +17,8 @@ from tfeff.durable import write
 from tfeff.evaluation import DetectionReport, Detections, detection_report, to_coco_results
 from tfeff.evaluation.image_quality import from_worst_to_best, image_quality
 from tfeff.rcnn.detector import Detector
-from tfeff.rcnn.splits import Extractor, Split, load, propose
-from tfeff.rcnn.stages import backbone, ceiling
+from tfeff.rcnn.splits import Split, load
+from tfeff.rcnn.stages import WINDOWS, Material, ceiling
 from tfeff.rcnn.workdir import Workdir
 from tfeff.reporting import figure, tables
 from tfeff.reporting.detection import detection_figures
@@ -69,7 +69,7 @@ class Assessment:
     Attributes:
         split: which one.
         class_names: C.
-        ceiling: share of objects that some proposal overlaps by half.
+        ceilings: of each form: share of objects that some region overlaps by half, the most that it can find.
         regions: of each form.
         detections: of each form.
         files: everything written.
@@ -77,7 +77,7 @@ class Assessment:
 
     split: str
     class_names: tuple[str, ...]
-    ceiling: float
+    ceilings: Mapping[str, float]
     regions: Mapping[str, RegionReport]
     detections: Mapping[str, DetectionReport]
     files: tuple[Path, ...]
@@ -87,9 +87,12 @@ class Assessment:
         return {
             "split": self.split,
             "class_names": list(self.class_names),
-            "proposal_recall": self.ceiling,
             "forms": {
-                form: {"regions": self.regions[form].to_dict(), "detections": report.to_dict()}
+                form: {
+                    "proposal_recall": self.ceilings[form],
+                    "regions": self.regions[form].to_dict(),
+                    "detections": report.to_dict(),
+                }
                 for form, report in self.detections.items()
             },
         }
@@ -106,7 +109,7 @@ class Assessment:
                 "accuracy of objects": self.regions[form].accuracy,
                 "called background": self.regions[form].called_background,
                 "background recall": self.regions[form].background_recall,
-                "recall of proposals": self.ceiling,
+                "recall of proposals": self.ceilings[form],
             }
             for form, report in self.detections.items()
         ]
@@ -137,10 +140,9 @@ def assess(workdir: Workdir, split: str, reporter: training.Reporter) -> Assessm
     settings = workdir.settings()
     images = load(settings, split)
     detectors = {str(form): Detector(workdir, form) for form in settings.forms}
-    proposals = propose(settings, workdir.proposals(settings), images)
-    regions = Extractor(settings, backbone(settings, workdir, reporter), workdir.features)
-    of = regions.split(split, images, proposals)
-    found = {form: detector.detect(of) for form, detector in detectors.items()}
+    material = Material(settings, workdir, reporter)
+    of = {form: material.split(split, images, windows=form == WINDOWS) for form in detectors}
+    found = {form: detector.detect(of[form]) for form, detector in detectors.items()}
     path = workdir.path / f"evaluation_{split}.json"
     files = [path]
     for form, detections in found.items():
@@ -149,8 +151,8 @@ def assess(workdir: Workdir, split: str, reporter: training.Reporter) -> Assessm
     assessment = Assessment(
         split=split,
         class_names=images.class_names,
-        ceiling=ceiling(images.objects, proposals),
-        regions={form: region_report(detector, of) for form, detector in detectors.items()},
+        ceilings={form: ceiling(images.objects, of[form].proposals) for form in detectors},
+        regions={form: region_report(detector, of[form]) for form, detector in detectors.items()},
         detections={
             form: detection_report(
                 detections, images.objects, images.class_names, score_threshold=detectors[form].point.detection
@@ -234,10 +236,15 @@ def conclude(workdir: Workdir, reporter: training.Reporter | None = None) -> Ass
     settings = workdir.settings()
     assessment = assess(workdir, settings.data.test_split, reporter or training.Reporter())
     result = {
-        form: {"mean_ap": report.mean_ap, "mean_ap_interval": report.mean_ap_interval, "coco_ap": report.coco.ap}
+        form: {
+            "proposal_recall": assessment.ceilings[form],
+            "mean_ap": report.mean_ap,
+            "mean_ap_interval": report.mean_ap_interval,
+            "coco_ap": report.coco.ap,
+        }
         | assessment.regions[form].to_dict()
         for form, report in assessment.detections.items()
     }
-    said = {"split": assessment.split, "proposal_recall": assessment.ceiling, "forms": result}
+    said = {"split": assessment.split, "forms": result}
     write(workdir.path / "result.json", json.dumps(said, indent=2) + "\n")
     return assessment

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -69,17 +68,13 @@ class Detector:
             found = self.detect(held_out)
             detection = best_f1_threshold(match(found, held_out.images.objects, len(held_out.images.class_names)))
         point = OperatingPoint(float(np.quantile(best, settings.missed)), float(detection))
-        write(self._point_path, json.dumps(asdict(point), indent=2) + "\n")
+        write(self._workdir.point(self.form), json.dumps(asdict(point), indent=2) + "\n")
         return point
 
     @property
     def point(self) -> OperatingPoint:
         """What `operating_point` wrote."""
-        return OperatingPoint(**json.loads(self._point_path.read_text()))
-
-    @property
-    def _point_path(self) -> Path:
-        return self._workdir.head(self.form).with_suffix(".json")
+        return OperatingPoint(**json.loads(self._workdir.point(self.form).read_text()))
 
     def _image(self, split: Split, image: int) -> Detections:
         if not len(split.proposals[image]):

@@ -1,13 +1,15 @@
 """From a finished run of R-CNN to SavedModels."""
 
 from pathlib import Path
+from typing import Any
 
-from tfeff import training
+from tfeff import config, training
 from tfeff.data import catalog
 from tfeff.detection.region_features import RegionFeatures
 from tfeff.errors import UserError
+from tfeff.rcnn import backbone
 from tfeff.rcnn.detector import Detector
-from tfeff.rcnn.stages import backbone
+from tfeff.rcnn.stages import WINDOWS
 from tfeff.rcnn.workdir import Workdir
 from tfeff.serving import detector as serving
 
@@ -28,19 +30,37 @@ def export(workdir: Workdir, form: str, directory: str | Path | None = None, *, 
     if form not in settings.forms:
         raise UserError(f"--form={form}: the run has {' and '.join(settings.forms)}")
     detector = Detector(workdir, form)
-    network = backbone(settings, workdir, training.Reporter(quiet=True))
+    network = backbone.trained(settings, workdir, training.Reporter(quiet=True)).model
     names = catalog.load_annotated(settings.data.source, settings.data.train_split, seed=settings.seed).class_names
     return serving.export(
-        RegionFeatures(network, grid=settings.features.grid, context=settings.features.context),
+        RegionFeatures(
+            network, grid=1 if form == WINDOWS else settings.features.grid, context=settings.features.context
+        ),
         detector.head,
         detector.postprocess,
         directory or workdir.saved_model(form),
         class_names=names,
-        proposals={
-            "mode": settings.proposals.mode,
-            "max_proposals": settings.proposals.max_proposals,
-            "seed": settings.seed,
-        },
+        proposals=_proposals(settings, form),
         score=detector.point.detection,
         overwrite=overwrite,
     )
+
+
+def _proposals(settings: config.RCNN, form: str) -> dict[str, Any]:
+    """What makes the regions of a form, as `serving.LoadedDetector` takes it."""
+    if form == WINDOWS:
+        windows = settings.windows
+        return {
+            "engine": "windows",
+            "max_proposals": windows.most,
+            "seed": settings.seed,
+            "scales": windows.scales,
+            "ratios": windows.ratios,
+            "overlap": windows.overlap,
+        }
+    return {
+        "engine": "selective_search",
+        "mode": settings.proposals.mode,
+        "max_proposals": settings.proposals.max_proposals,
+        "seed": settings.seed,
+    }

@@ -1,6 +1,5 @@
-"""The images of a run with all that is known of their regions."""
+"""The images of a run with all that is known of their regions: proposals, or the places of a sliding window."""
 
-import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,14 +12,14 @@ import tensorflow as tf
 
 from tfeff import config
 from tfeff.boxes import iou
-from tfeff.data import catalog, photograph
+from tfeff.data import catalog, photograph, preprocess
 from tfeff.data.annotations import AnnotatedSource
 from tfeff.detection.region_features import RegionFeatures
 from tfeff.detection.regions import IGNORED_OVERLAP, Regions, assign, together
 from tfeff.durable import held
 from tfeff.errors import UserError
 from tfeff.execution.threads import Threads
-from tfeff.proposals import ProposalStore, SelectiveSearch, fill
+from tfeff.proposals import ProposalStore, SelectiveSearch, SlidingWindows, fill
 from tfeff.rcnn.cache import Cached, cached
 from tfeff.reporting.progress import Bar
 
@@ -32,7 +31,7 @@ class Split:
     Attributes:
         name: `train`, `validation` or `test`.
         images: with their objects.
-        proposals: boxes_yxyx float32 [n, 4] of each image, best first.
+        proposals: boxes_yxyx float32 [n, 4] of each image: where objects are looked for.
         cached: features of the regions of each image: the boxes of its objects (but difficult and crowd ones), then its
             proposals.
     """
@@ -127,6 +126,14 @@ def propose(settings: config.RCNN, directory: Path, images: AnnotatedSource) -> 
     return [store[name].boxes_yxyx for name in images.ids]
 
 
+def slide(settings: config.RCNN, images: AnnotatedSource) -> list[np.ndarray]:
+    """The places of the sliding window in each image: boxes_yxyx [n, 4]."""
+    windows = settings.windows
+    places = SlidingWindows(windows.most, settings.seed, windows.scales, windows.ratios, windows.overlap)
+    sizes = [photograph.encoded_size(images.encoded(index), name) for index, name in enumerate(images.ids)]
+    return [places(np.broadcast_to(np.uint8(0), (*size, 3))).boxes_yxyx for size in sizes]
+
+
 class Extractor:
     """Features of the regions of splits, by a trained backbone.
 
@@ -134,16 +141,17 @@ class Extractor:
         settings: of the run.
         model: the backbone with its classifier.
         directory: where features are kept.
+        grid: cells of a region each way.
     """
 
-    def __init__(self, settings: config.RCNN, model: keras.Model, directory: Path) -> None:
-        self.network = RegionFeatures(model, grid=settings.features.grid, context=settings.features.context)
+    def __init__(self, settings: config.RCNN, model: keras.Model, directory: Path, grid: int) -> None:
+        self.network = RegionFeatures(model, grid=grid, context=settings.features.context)
         self._directory = directory
         weights = hashlib.blake2b(digest_size=16)
         for weight in model.get_weights():
             weights.update(np.ascontiguousarray(weight).tobytes())
         policy = keras.mixed_precision.dtype_policy().name
-        self._of = weights.digest() + repr((settings.features, policy)).encode()
+        self._of = weights.digest() + repr((grid, settings.features.context, policy)).encode()
         signature = [tf.TensorSpec((None, None, self.network.channels), tf.uint8), tf.TensorSpec((None, 4), tf.float32)]
         self._run = tf.function(self.network, input_signature=signature, autograph=False, jit_compile=False)
 
@@ -164,19 +172,4 @@ class Extractor:
         return Split(name, images, proposals, kept)
 
     def _channels(self, pixels: np.ndarray) -> np.ndarray:
-        if self.network.channels == 3:
-            return pixels
-        from tfeff.data.preprocess import luma
-
-        return np.asarray(luma(tf.constant(pixels)))
-
-
-def backbone_experiment(settings: config.RCNN) -> config.Experiment:
-    """How the backbone is trained: on the crops of the run's own training images, where the config says so."""
-    experiment = settings.backbone
-    if experiment.data.source != "crops":
-        return experiment
-    data = dataclasses.replace(
-        experiment.data, source=f"crops:{settings.data.source}", train_split=settings.data.train_split
-    )
-    return dataclasses.replace(experiment, data=data)
+        return pixels if self.network.channels == 3 else np.asarray(preprocess.luma(tf.constant(pixels)))

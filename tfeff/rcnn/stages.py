@@ -1,7 +1,8 @@
 """The stages of R-CNN, one after the other; each keeps what it made, so that a run that was stopped goes on."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import keras
@@ -9,19 +10,66 @@ import numpy as np
 
 from tfeff import config, training
 from tfeff.boxes import iou
-from tfeff.data.annotations import Objects
+from tfeff.data.annotations import AnnotatedSource, Objects
 from tfeff.detection import heads
 from tfeff.durable import write
 from tfeff.errors import UserError
-from tfeff.rcnn import classic
+from tfeff.models.head import CLASSIFIER
+from tfeff.rcnn import backbone, classic
 from tfeff.rcnn.detector import Detector
 from tfeff.rcnn.joint import Examples, JointTraining
-from tfeff.rcnn.splits import Extractor, Split, backbone_experiment, propose, sources
+from tfeff.rcnn.splits import Extractor, Split, propose, slide, sources
 from tfeff.rcnn.workdir import Workdir
+from tfeff.training import build
 from tfeff.training.tensorboard import Board
 
+WINDOWS = "sliding_window"
+"""The form that is not trained: the backbone's classifier at every place."""
 MOMENT_ROWS = 50_000
 """Regions from which mean and spread of the features are taken, at most."""
+
+
+class Material:
+    """The regions of a run and their features, made as they are asked for.
+
+    Args:
+        settings: the run.
+        workdir: of the run.
+        reporter: says how it goes.
+    """
+
+    def __init__(self, settings: config.RCNN, workdir: Workdir, reporter: training.Reporter) -> None:
+        self._settings, self._workdir, self._reporter = settings, workdir, reporter
+        self._made: dict[tuple[str, bool], Split] = {}
+
+    @cached_property
+    def backbone(self) -> backbone.Backbone:
+        """Trained now if it is not yet."""
+        return backbone.trained(self._settings, self._workdir, self._reporter)
+
+    def proposals(self, name: str, images: AnnotatedSource, *, windows: bool) -> list[np.ndarray]:
+        """Where objects are looked for in each image of a split: boxes_yxyx [n, 4]."""
+        settings = self._settings
+        found = slide(settings, images) if windows else propose(settings, self._workdir.proposals(settings), images)
+        what = "window" if windows else "proposal"
+        self._reporter.say(f"{name}: {ceiling(images.objects, found):.3f} of the objects have a {what} (IoU 0.5)")
+        return found
+
+    def split(self, name: str, images: AnnotatedSource, *, windows: bool) -> Split:
+        """The regions of a split with their features."""
+        if (name, windows) not in self._made:
+            found = self.proposals(name, images, windows=windows)
+            self._made[name, windows] = self._extractors[windows].split(name, images, found)
+        return self._made[name, windows]
+
+    @cached_property
+    def _extractors(self) -> tuple[Extractor, Extractor]:
+        """Of proposals, and of windows: a classifier looks at the mean over a region."""
+        model, directory = self.backbone.model, self._workdir.features
+        return (
+            Extractor(self._settings, model, directory, self._settings.features.grid),
+            Extractor(self._settings, model, directory / WINDOWS, 1),
+        )
 
 
 def train(settings: config.RCNN, directory: str | Path, reporter: training.Reporter | None = None) -> Workdir:
@@ -38,80 +86,92 @@ def train(settings: config.RCNN, directory: str | Path, reporter: training.Repor
     """
     workdir, reporter = Workdir(directory), reporter or training.Reporter()
     with workdir.claimed(settings):
+        if settings.backbone_workdir is None:
+            build.check(backbone.experiment(settings), 1, afresh=True)
         images = sources(settings)
         for of in images.values():
             if of.report.counts:
                 reporter.say(of.report.text())
-        proposals = {name: propose(settings, workdir.proposals(settings), of) for name, of in images.items()}
-        for name, of in images.items():
-            reporter.say(f"{name}: {ceiling(of.objects, proposals[name]):.3f} of the objects have a proposal (IoU 0.5)")
-        model = backbone(settings, workdir, reporter)
-        extractor = Extractor(settings, model, workdir.features)
-        splits = {name: extractor.split(name, of, proposals[name]) for name, of in images.items()}
+        material = Material(settings, workdir, reporter)
         for form in settings.forms:
-            if not workdir.head(form).is_file():
-                fit(form, settings, workdir, splits["train"], splits["validation"], reporter)
+            if not workdir.point(form).is_file():
+                fit(form, settings, workdir, material, images, reporter)
     return workdir
 
 
-def backbone(settings: config.RCNN, workdir: Workdir, reporter: training.Reporter) -> keras.Model:
-    """The trained backbone with its classifier."""
-    if settings.backbone_workdir is not None:
-        return training.trained_model(training.Workdir(settings.backbone_workdir))
-    return training.trained_model(training.train(backbone_experiment(settings), workdir.backbone, reporter=reporter))
-
-
 def fit(
-    form: str, settings: config.RCNN, workdir: Workdir, train_split: Split, held_out: Split, reporter: training.Reporter
+    form: str,
+    settings: config.RCNN,
+    workdir: Workdir,
+    material: Material,
+    images: Mapping[str, AnnotatedSource],
+    reporter: training.Reporter,
 ) -> None:
-    """Trains a form's head and writes it."""
-    moments = feature_moments(train_split.features, settings.seed)
-    learned = Examples(train_split.features, train_split.regions)
-    names = train_split.images.class_names
+    """Trains a form's head, writes it, and chooses the scores from which on it is believed."""
+    held_out = material.split("validation", images["validation"], windows=form == WINDOWS)
+    names = images["train"].class_names
+    if form == WINDOWS:
+        head = classifier_head(material.backbone, names)
+    else:
+        learned = material.split("train", images["train"], windows=False)
+        examples = Examples(learned.features, learned.regions)
+        moments = feature_moments(learned.features, settings.seed)
+        if form == "joint":
+            validation = Examples(held_out.features, held_out.regions)
+            work = JointTraining(settings.joint, len(names), examples, validation, moments, settings.seed)
+            head = heads.joint_detector(run_joint(work, workdir, reporter))
+        else:
+            head = classic.fit(
+                settings.classic,
+                names,
+                examples,
+                learned.class_overlaps,
+                moments,
+                settings.seed,
+                lambda text: reporter.say(f"classic head, {text}"),
+            )
     path = workdir.head(form)
     path.parent.mkdir(parents=True, exist_ok=True)
-    if form == "joint":
-        board = Board(workdir.tensorboard)
-        work = JointTraining(
-            settings.joint,
-            len(names),
-            learned,
-            Examples(held_out.features, held_out.regions),
-            moments,
-            settings.seed,
-        )
-
-        def report(row: dict[str, float]) -> None:
-            board.scalars(int(row["epoch"]), {f"joint/{key}": value for key, value in row.items() if key != "epoch"})
-            reporter.say(
-                f"joint head, epoch {row['epoch']:.0f}: loss {row['train_loss']:.4f}, accuracy "
-                f"{row['train_accuracy']:.4f}; validation {row['validation_loss']:.4f}, "
-                f"{row['validation_accuracy']:.4f}"
-            )
-
-        rows = work.run(report)
-        board.close()
-        write(workdir.path / "joint.json", json.dumps(rows, indent=2) + "\n")
-        detector = heads.joint_detector(work.head)
-    elif form == "classic":
-        detector = classic.fit(
-            settings.classic,
-            names,
-            learned,
-            train_split.class_overlaps,
-            moments,
-            settings.seed,
-            lambda text: reporter.say(f"classic head, {text}"),
-        )
-    else:
-        raise UserError(f"no form {form!r} of R-CNN; joint or classic")
     partial = path.with_name(f".{path.stem}.partial.keras")
-    detector.save(partial)
+    head.save(partial)
     partial.replace(path)
     point = Detector(workdir, form).operating_point(settings.detection, held_out)
     reporter.say(
-        f"{form} head: regions count as objects from {point.region:.4f} on, detections from {point.detection:.4f}"
+        f"{form}: regions are objects from a score of {point.region:.4f} on, detections count from "
+        f"{point.detection:.4f}"
     )
+
+
+def run_joint(work: JointTraining, workdir: Workdir, reporter: training.Reporter) -> keras.Model:
+    """Trains the joint head, tells of each epoch, and keeps the epochs' rows."""
+    board = Board(workdir.tensorboard)
+
+    def report(row: dict[str, float]) -> None:
+        board.scalars(int(row["epoch"]), {f"joint/{key}": value for key, value in row.items() if key != "epoch"})
+        reporter.say(
+            f"joint head, epoch {row['epoch']:.0f}: loss {row['train_loss']:.4f}, accuracy "
+            f"{row['train_accuracy']:.4f}; validation {row['validation_loss']:.4f}, {row['validation_accuracy']:.4f}"
+        )
+
+    rows = work.run(report)
+    board.close()
+    write(workdir.path / "joint.json", json.dumps(rows, indent=2) + "\n")
+    return work.head
+
+
+def classifier_head(of: backbone.Backbone, class_names: Sequence[str]) -> keras.Model:
+    """The backbone's own classifier as a head.
+
+    Raises:
+        UserError: it does not know a class.
+    """
+    unknown = [name for name in class_names if name not in of.class_names]
+    if unknown:
+        raise UserError(
+            f"the backbone's classes are {', '.join(of.class_names)}; a sliding window needs {unknown[0]} among them"
+        )
+    kernel, biases = of.model.get_layer(CLASSIFIER).get_weights()
+    return heads.classifier_detector(kernel, biases, [of.class_names.index(name) for name in class_names])
 
 
 def feature_moments(features: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:

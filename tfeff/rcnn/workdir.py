@@ -74,6 +74,10 @@ class Workdir:
         """The file of a trained head."""
         return self.path / "heads" / f"{form}.keras"
 
+    def point(self, form: str) -> Path:
+        """The file of the scores from which on a head is believed; the last that its training writes."""
+        return self.head(form).with_suffix(".json")
+
     def saved_model(self, form: str) -> Path:
         """Where a form is exported to."""
         return self.path / "saved_model" / form

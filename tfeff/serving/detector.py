@@ -13,7 +13,7 @@ the names of all classes, and from which score on a detection is to be believed.
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,11 @@ from tfeff.detection.detections import Postprocess
 from tfeff.detection.region_features import RegionFeatures
 from tfeff.durable import write
 from tfeff.errors import UserError
-from tfeff.proposals import SelectiveSearch
+from tfeff.proposals import Proposer, SelectiveSearch, SlidingWindows
 from tfeff.serving.staging import staged
 
 ABOUT = "detector.json"
+ENGINES: Mapping[str, Callable[..., Proposer]] = {"selective_search": SelectiveSearch, "windows": SlidingWindows}
 
 
 class RegionDetector(tf.Module):
@@ -98,7 +99,7 @@ def export(
         postprocess: from those to detections.
         directory: where the SavedModel goes.
         class_names: C.
-        proposals: arguments of `proposals.SelectiveSearch`, JSON-ready.
+        proposals: `engine`, one of ENGINES, and its arguments; JSON-ready.
         score: from which on a detection is to be believed.
         overwrite: replace a SavedModel that is already there.
 
@@ -141,7 +142,8 @@ class LoadedDetector:
         said = json.loads(about.read_text())
         self.class_names: tuple[str, ...] = tuple(said["class_names"])
         self.score = float(said["score"])
-        self._search = SelectiveSearch(**said["proposals"])
+        arguments = dict(said["proposals"])
+        self._propose: Proposer = ENGINES[arguments.pop("engine")](**arguments)
         self._model = tf.saved_model.load(os.fspath(path))
         self._detect = self._model.signatures["serving_bytes"]
 
@@ -152,6 +154,6 @@ class LoadedDetector:
             UserError: it is no image; `name` says which.
         """
         pixels = photograph.decode(encoded, name)
-        boxes = self._search(pixels).boxes_yxyx
+        boxes = self._propose(pixels).boxes_yxyx
         found = self._detect(encoded=tf.constant(encoded), proposals=tf.constant(boxes))
         return pixels, found["boxes"].numpy(), found["labels"].numpy(), found["scores"].numpy()
