@@ -1,6 +1,7 @@
-"""`python -m tfeff.evaluate`: measure a trained network on a split, or region proposals on a data set.
+"""`python -m tfeff.evaluate`: measure a trained network or detector on a split, or region proposals on a data set.
 
 python -m tfeff.evaluate --workdir=DIR [--split=test] [--json]
+python -m tfeff.evaluate --workdir=DIR --sweep
 python -m tfeff.evaluate --proposals=DIR [--proposals=NAME=DIR ...] --dataset=voc:DIR [--split=all] [--out=DIR]
 """
 
@@ -22,6 +23,7 @@ def define_flags() -> None:
     )
     flags.DEFINE_string("split", None, "Of the data; test (of a run), all (of a data set) if not given.")
     flags.DEFINE_string("out", None, "With --proposals: a directory for proposals.json and the figure.")
+    flags.DEFINE_bool("sweep", False, "Measure a detector's ratios and thresholds on its validation images instead.")
     flags.DEFINE_bool("json", False, "Print the whole report as JSON.")
 
 
@@ -43,9 +45,14 @@ def main(argv: list[str]) -> None:
     if isinstance(config.load(Path(given.workdir) / "config.json", config.Experiment, config.RCNN), config.RCNN):
         from tfeff import rcnn
 
+        if given.sweep:
+            rcnn.sweep(rcnn.Workdir(given.workdir))
+            return
         of_detector = rcnn.assess(rcnn.Workdir(given.workdir), given.split or "test", reporter)
         print(json.dumps(of_detector.to_dict(), indent=2) if given.json else of_detector.to_text())
         return
+    if given.sweep:
+        raise UserError("--sweep goes with the workdir of a detector; leave it out")
     assessment = training.assess(training.Workdir(given.workdir), given.split or "test", reporter)
     print(json.dumps(assessment.report, indent=2) if given.json else assessment.to_text())
 

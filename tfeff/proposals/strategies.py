@@ -78,7 +78,7 @@ class Mode:
 MODES = {
     "single": Mode(grid(("hsv",), (200,), (ALL,))),
     "fast": Mode(grid(("hsv", "lab"), (100, 250, 600), (ALL, WITHOUT_COLOUR))),
-    "quality": Mode(grid(("hsv", "lab", "rgi"), (120, 250, 500), (ALL, WITHOUT_COLOUR, ("fill",), ("size",))), 400),
+    "quality": Mode(grid(("hsv", "lab", "rgi"), (100, 250, 600), (ALL, WITHOUT_COLOUR, ("fill",))), 400),
 }
 
 

@@ -16,7 +16,7 @@ from tfeff.data.annotations import AnnotatedSource
 from tfeff.durable import write
 from tfeff.evaluation import DetectionReport, Detections, detection_report, to_coco_results
 from tfeff.evaluation.image_quality import from_worst_to_best, image_quality
-from tfeff.rcnn.detector import Detector
+from tfeff.rcnn.detector import Detector, OperatingPoint
 from tfeff.rcnn.splits import Split, load
 from tfeff.rcnn.stages import WINDOWS, Material, ceiling
 from tfeff.rcnn.workdir import Workdir
@@ -139,10 +139,10 @@ def assess(workdir: Workdir, split: str, reporter: training.Reporter) -> Assessm
     """
     settings = workdir.settings()
     images = load(settings, split)
-    detectors = {str(form): Detector(workdir, form) for form in settings.forms}
+    detectors = {str(form): Detector.load(workdir, form) for form in settings.forms}
     material = Material(settings, workdir, reporter)
     of = {form: material.split(split, images, windows=form == WINDOWS) for form in detectors}
-    found = {form: detector.detect(of[form]) for form, detector in detectors.items()}
+    found = {form: detector.detect(of[form]) for form, (detector, _) in detectors.items()}
     path = workdir.path / f"evaluation_{split}.json"
     files = [path]
     for form, detections in found.items():
@@ -152,10 +152,10 @@ def assess(workdir: Workdir, split: str, reporter: training.Reporter) -> Assessm
         split=split,
         class_names=images.class_names,
         ceilings={form: ceiling(images.objects, of[form].proposals) for form in detectors},
-        regions={form: region_report(detector, of[form]) for form, detector in detectors.items()},
+        regions={form: region_report(*loaded, of[form]) for form, loaded in detectors.items()},
         detections={
             form: detection_report(
-                detections, images.objects, images.class_names, score_threshold=detectors[form].point.detection
+                detections, images.objects, images.class_names, score_threshold=detectors[form][1].detection
             )
             for form, detections in found.items()
         },
@@ -210,9 +210,9 @@ def galleries(report: DetectionReport, detections: Sequence[Detections], images:
     return made
 
 
-def region_report(detector: Detector, split: Split) -> RegionReport:
+def region_report(detector: Detector, point: OperatingPoint, split: Split) -> RegionReport:
     """How a head classifies the regions of a split."""
-    threshold, regions = detector.point.region, split.regions
+    threshold, regions = point.region, split.regions
     scores = detector.scores(split.features)
     background = len(split.images.class_names)
     said = np.where(scores.max(axis=1) < threshold, background, scores.argmax(axis=1))

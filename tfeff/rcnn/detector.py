@@ -1,7 +1,7 @@
 """A trained head at work on the regions of a split."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import keras
 import numpy as np
@@ -9,7 +9,6 @@ import numpy as np
 from tfeff import config
 from tfeff.data import photograph
 from tfeff.detection.detections import Postprocess
-from tfeff.durable import write
 from tfeff.errors import UserError
 from tfeff.evaluation import Detections, best_f1_threshold, match
 from tfeff.rcnn.splits import Split
@@ -33,24 +32,31 @@ class OperatingPoint:
 
 
 class Detector:
-    """One form of a finished run.
+    """A head with what comes after it.
 
     Args:
-        workdir: of the run.
-        form: `joint` or `classic`.
-
-    Raises:
-        UserError: the run has not finished.
+        head: features [n, D] -> (scores [n, C], codes [n, C or 1, 4]).
+        settings: of what comes after it.
     """
 
-    def __init__(self, workdir: Workdir, form: str) -> None:
-        settings = workdir.settings().detection
-        self.form, self._workdir = form, workdir
-        path = workdir.head(form)
-        if not path.is_file():
-            raise UserError(f"--workdir={workdir.path}: no {path.name} there yet; run tfeff.train on it to its end")
-        self.head = keras.saving.load_model(path, compile=False)
+    def __init__(self, head: keras.Model, settings: config.Detection) -> None:
+        self.head, self._settings = head, settings
         self.postprocess = Postprocess(settings.nms_overlap, settings.max_detections)
+
+    @classmethod
+    def load(cls, workdir: Workdir, form: str) -> tuple["Detector", OperatingPoint]:
+        """The detector of a finished run, and the scores from which on it is believed.
+
+        Raises:
+            UserError: the run has not finished.
+        """
+        if not workdir.point(form).is_file():
+            raise UserError(
+                f"--workdir={workdir.path}: its {form} is not trained yet; run tfeff.train on it to its end"
+            )
+        head = keras.saving.load_model(workdir.head(form), compile=False)
+        point = OperatingPoint(**json.loads(workdir.point(form).read_text()))
+        return cls(head, workdir.settings().detection), point
 
     def scores(self, features: np.ndarray) -> np.ndarray:
         """float32 [n, C] of features [n, D]."""
@@ -60,21 +66,14 @@ class Detector:
         """The detections of each image, from its proposals."""
         return [self._image(split, image) for image in range(len(split.images))]
 
-    def operating_point(self, settings: config.Detection, held_out: Split) -> OperatingPoint:
-        """Chooses scores on a split, and writes them beside the head."""
+    def operating_point(self, held_out: Split) -> OperatingPoint:
+        """The scores from which on to believe it, chosen on a split."""
+        settings = self._settings
         best = self.scores(held_out.features[held_out.regions.is_object]).max(axis=1)
-        detection = settings.score
-        if detection is None:
-            found = self.detect(held_out)
-            detection = best_f1_threshold(match(found, held_out.images.objects, len(held_out.images.class_names)))
-        point = OperatingPoint(float(np.quantile(best, settings.missed)), float(detection))
-        write(self._workdir.point(self.form), json.dumps(asdict(point), indent=2) + "\n")
-        return point
-
-    @property
-    def point(self) -> OperatingPoint:
-        """What `operating_point` wrote."""
-        return OperatingPoint(**json.loads(self._workdir.point(self.form).read_text()))
+        if settings.score is not None:
+            return OperatingPoint(float(np.quantile(best, settings.missed)), settings.score)
+        matching = match(self.detect(held_out), held_out.images.objects, len(held_out.images.class_names))
+        return OperatingPoint(float(np.quantile(best, settings.missed)), best_f1_threshold(matching))
 
     def _image(self, split: Split, image: int) -> Detections:
         if not len(split.proposals[image]):

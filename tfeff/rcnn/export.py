@@ -29,7 +29,7 @@ def export(workdir: Workdir, form: str, directory: str | Path | None = None, *, 
     settings = workdir.settings()
     if form not in settings.forms:
         raise UserError(f"--form={form}: the run has {' and '.join(settings.forms)}")
-    detector = Detector(workdir, form)
+    detector, point = Detector.load(workdir, form)
     network = backbone.trained(settings, workdir, training.Reporter(quiet=True)).model
     names = catalog.load_annotated(settings.data.source, settings.data.train_split, seed=settings.seed).class_names
     return serving.export(
@@ -41,7 +41,7 @@ def export(workdir: Workdir, form: str, directory: str | Path | None = None, *, 
         directory or workdir.saved_model(form),
         class_names=names,
         proposals=_proposals(settings, form),
-        score=detector.point.detection,
+        score=point.detection,
         overwrite=overwrite,
     )
 

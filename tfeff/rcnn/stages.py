@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 
@@ -135,7 +136,8 @@ def fit(
     partial = path.with_name(f".{path.stem}.partial.keras")
     head.save(partial)
     partial.replace(path)
-    point = Detector(workdir, form).operating_point(settings.detection, held_out)
+    point = Detector(head, settings.detection).operating_point(held_out)
+    write(workdir.point(form), json.dumps(asdict(point), indent=2) + "\n")
     reporter.say(
         f"{form}: regions are objects from a score of {point.region:.4f} on, detections count from "
         f"{point.detection:.4f}"
