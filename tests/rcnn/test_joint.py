@@ -52,7 +52,7 @@ def test_classes_and_boxes_are_learned_under_every_precision(policy: str) -> Non
     before = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_dtype_policy(policy)
     try:
-        work = training(hidden=(32,), learning_rate=0.03)
+        work = training(hidden=(32,), dropout=0.0, learning_rate=0.03)
         rows = work.run()
     finally:
         keras.mixed_precision.set_dtype_policy(before)
