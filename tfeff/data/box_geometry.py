@@ -29,12 +29,12 @@ def flip(image: AnnotatedImage, augmentation: BoxAugmentation, draws: Draws) -> 
     height, width = tf.unstack(tf.cast(tf.shape(pixels)[:2], tf.float32))
     if augmentation.horizontal_flip:
         mirrored = chance[0] < 0.5
-        pixels = tf.where(mirrored, pixels[:, ::-1], pixels)
+        pixels = _mirrored(pixels, 1, mirrored)
         across = [0.0, width, 0.0, width] + [1.0, -1.0, 1.0, -1.0] * tf.gather(boxes, [0, 3, 2, 1], axis=1)
         boxes = tf.where(mirrored, across, boxes)
     if augmentation.vertical_flip:
         mirrored = chance[1] < 0.5
-        pixels = tf.where(mirrored, pixels[::-1], pixels)
+        pixels = _mirrored(pixels, 0, mirrored)
         across = [height, 0.0, height, 0.0] + [-1.0, 1.0, -1.0, 1.0] * tf.gather(boxes, [2, 1, 0, 3], axis=1)
         boxes = tf.where(mirrored, across, boxes)
     return image._replace(image=pixels, boxes_yxyx=boxes)
@@ -113,6 +113,11 @@ def rotate(image: AnnotatedImage, augmentation: BoxAugmentation, draws: Draws) -
     boxes = tf.concat([tf.reduce_min(turned, axis=1), tf.reduce_max(turned, axis=1)], axis=1)
     image = image._replace(image=tf.ensure_shape(pixels, image.image.shape), boxes_yxyx=tf.cast(boxes, tf.float32))
     return clipped(image, _whole((height, width)), augmentation.min_share)
+
+
+def _mirrored(pixels: tf.Tensor, axis: int, mirrored: tf.Tensor) -> tf.Tensor:
+    turned = tf.cond(mirrored, lambda: tf.reverse(pixels, [axis]), lambda: pixels)
+    return tf.ensure_shape(turned, pixels.shape)
 
 
 def _whole(size: tuple[int, int]) -> tf.Tensor:
