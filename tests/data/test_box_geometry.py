@@ -10,10 +10,6 @@ from tfeff.data.box_augmentation import BoxAugmentation
 FLIPS = {"": (1, 1), "horizontal": (1, -1), "vertical": (-1, 1), "both": (-1, -1)}
 
 
-def known_size(image):
-    return image._replace(image=tf.ensure_shape(image.image, image.image.shape))
-
-
 def test_a_flip_moves_pixels_and_box_alike_and_another_one_brings_them_back():
     augmentation = BoxAugmentation(horizontal_flip=True, vertical_flip=True)
     seen = set()
@@ -60,6 +56,17 @@ def test_without_jitter_the_whole_image_lies_top_left():
         )
         for box, label in zip(fitted.boxes_yxyx.numpy(), fitted.labels.numpy(), strict=True):
             np.testing.assert_allclose(find(fitted.image.numpy(), label), box, atol=1)
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (0, 1), (1, 0), (1, 1)])
+def test_a_corner_holds_what_is_too_small(corner):
+    for number in range(20):
+        augmentation = BoxAugmentation(scale=0.5, min_share=0.0)
+        fitted = box_geometry.fit(draw(number), (80, 100), augmentation, draws(number), corner=corner)
+        pixels, size = fitted.image.numpy(), np.array([80, 100])
+        assert (pixels[tuple(np.array(corner) * (size - 1))] != box_geometry.FILL).any()
+        for box, label in zip(fitted.boxes_yxyx.numpy(), fitted.labels.numpy(), strict=True):
+            np.testing.assert_allclose(find(pixels, label), box, atol=1.01)
 
 
 def test_an_image_of_that_size_stays_as_it_is():

@@ -50,7 +50,7 @@ def test_an_image_is_the_same_whoever_reads_it_and_when(monkeypatch, sources):
         monkeypatch.setitem(placed_digits.COUNTS, split, 20)
     whole = catalog.load_annotated("embedded:placed_digits", "all")
     alone = sources["placed_digits"]
-    first = whole.ids.index("validation/00000")
+    first = whole.ids.index("validation-00000")
     for index in (5, 0, 399):
         assert alone.encoded(index) == alone.encoded(index) == whole.encoded(first + index)
         np.testing.assert_array_equal(alone.objects[index].boxes_yxyx, whole.objects[first + index].boxes_yxyx)

@@ -97,3 +97,10 @@ def test_names_that_are_lists(root, text):
     (root / "data.yaml").write_text(text)
     with pytest.raises(UserError, match=r"data\.yaml"):
         load(root)
+
+
+def test_a_sliver_that_single_precision_cannot_hold_has_no_area(root):
+    (root / "labels/train/b.txt").write_text("0 0.5 0.5 1e-10 0.1\n0 0.5 0.5 0.1 1e-300\n0 0.5 0.5 1e-5 0.1\n")
+    source = load(root)
+    assert len(source.objects[1]) == 1
+    assert source.report.counts == {"box without area": 2}

@@ -75,12 +75,15 @@ class Collector:
         if bottom > top and right > left:
             top, left = top - self._origin, left - self._origin
         inside = max(top, 0.0), max(left, 0.0), min(bottom, float(self._height)), min(right, float(self._width))
+        outside = False
         if inside != (top, left, bottom, right):
             outside = inside[0] >= inside[2] or inside[1] >= inside[3]
             what = "box outside the image" if outside and bottom > top and right > left else "box partly outside"
             self._report.defect(what, f"{self._where}, object {number}: {yxyx} of {self._height} x {self._width}")
-        if inside[0] >= inside[2] or inside[1] >= inside[3]:
-            if bottom <= top or right <= left:
+        # In single precision, as boxes are kept, a sliver may have no area.
+        kept = np.array(inside, np.float32)
+        if (kept[:2] >= kept[2:]).any():
+            if not outside or bottom <= top or right <= left:
                 self._report.defect("box without area", f"{self._where}, object {number}: {yxyx}")
             return
         self._rows.append((inside, label, difficult, crowd))

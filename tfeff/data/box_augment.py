@@ -18,7 +18,7 @@ def augment(
     augmentation: BoxAugmentation,
     draws: Draws,
 ) -> AnnotatedImage:
-    """One training image at the network's resolution: fitted, mirrored, turned, joined with others, recoloured.
+    """One training image at the network's resolution: mirrored, fitted, turned, joined with others, recoloured.
 
     Args:
         read: Gives the image of a position (int64 scalar), of any size.
@@ -31,23 +31,24 @@ def augment(
         image float32 [*size, channels] in [0, 255]; no box reaches beyond it.
     """
 
-    def one(position: tf.Tensor, tile: int) -> AnnotatedImage:
+    def one(position: tf.Tensor, tile: int = 0, corner: tuple[int, int] | None = None) -> AnnotatedImage:
         # Each tile of a mosaic varies by numbers of its own; the first as the image alone would.
         own = Draws(draws.seed, draws.epoch, draws.index, draws.repeat * mosaics.TILES + tile)
-        image = box_geometry.fit(read(position), size, augmentation, own)
+        image = read(position)
         if augmentation.horizontal_flip or augmentation.vertical_flip:
             image = box_geometry.flip(image, augmentation, own)
+        image = box_geometry.fit(image, size, augmentation, own, corner=corner)
         if augmentation.rotation:
             image = box_geometry.rotate(image, augmentation, own)
         return image
 
     def four() -> AnnotatedImage:
         positions = [draws.index[0], *tf.unstack(mosaics.partners(count, draws))]
-        images = [one(position, tile) for tile, position in enumerate(positions)]
+        images = [one(position, tile, mosaics.CORNERS[tile]) for tile, position in enumerate(positions)]
         return mosaics.mosaic(images, augmentation.min_share, draws)
 
     def alone() -> AnnotatedImage:
-        return one(draws.index[0], 0)
+        return one(draws.index[0])
 
     image = tf.cond(mosaics.chosen(augmentation.mosaic, draws), four, alone) if augmentation.mosaic else alone()
     if augmentation.color.jitters:

@@ -1,4 +1,4 @@
-"""Where pixels come from and where their boxes go: fitting with jitter, flips, rotation.
+"""Where pixels come from and where their boxes go: flips, fitting with jitter, rotation.
 
 A box is given by its edges, a pixel by its middle: pixel (y, x) fills the box (y, x, y + 1, x + 1).
 """
@@ -16,7 +16,38 @@ FILL = 128.0
 """The gray of what no image covers."""
 
 
-def fit(image: AnnotatedImage, size: tuple[int, int], augmentation: BoxAugmentation, draws: Draws) -> AnnotatedImage:
+def flip(image: AnnotatedImage, augmentation: BoxAugmentation, draws: Draws) -> AnnotatedImage:
+    """Mirrored left and right, top and bottom, each with probability 1/2.
+
+    Args:
+        image: Of any size.
+        augmentation: Uses horizontal_flip and vertical_flip.
+        draws: One example.
+    """
+    chance = draws.uniform(Purpose.BOX_FLIP, 2)[0]
+    pixels, boxes = image.image, image.boxes_yxyx
+    height, width = tf.unstack(tf.cast(tf.shape(pixels)[:2], tf.float32))
+    if augmentation.horizontal_flip:
+        mirrored = chance[0] < 0.5
+        pixels = _mirrored(pixels, 1, mirrored)
+        across = [0.0, width, 0.0, width] + [1.0, -1.0, 1.0, -1.0] * tf.gather(boxes, [0, 3, 2, 1], axis=1)
+        boxes = tf.where(mirrored, across, boxes)
+    if augmentation.vertical_flip:
+        mirrored = chance[1] < 0.5
+        pixels = _mirrored(pixels, 0, mirrored)
+        across = [height, 0.0, height, 0.0] + [-1.0, 1.0, -1.0, 1.0] * tf.gather(boxes, [2, 1, 0, 3], axis=1)
+        boxes = tf.where(mirrored, across, boxes)
+    return image._replace(image=pixels, boxes_yxyx=boxes)
+
+
+def fit(
+    image: AnnotatedImage,
+    size: tuple[int, int],
+    augmentation: BoxAugmentation,
+    draws: Draws,
+    *,
+    corner: tuple[int, int] | None = None,
+) -> AnnotatedImage:
     """The image as large as fits, or by a random factor larger or smaller, on a canvas of `size`.
 
     What is too large loses a random border, what is too small lies at random on gray; without jitter it lies top left.
@@ -26,6 +57,7 @@ def fit(image: AnnotatedImage, size: tuple[int, int], augmentation: BoxAugmentat
         size: (height, width) of what comes out.
         augmentation: Uses scale, aspect and min_share.
         draws: One example.
+        corner: Where on the canvas a smaller image lies instead: 0 is top or left, 1 bottom or right.
     """
     chance = tf.cast(draws.uniform(Purpose.BOX_SCALE, 4)[0], tf.float64)
     native, canvas = tf.shape(image.image)[:2], tf.constant(size)
@@ -39,6 +71,8 @@ def fit(image: AnnotatedImage, size: tuple[int, int], augmentation: BoxAugmentat
     if augmentation.scale or augmentation.aspect:
         places = tf.cast(tf.abs(room) + 1, tf.float64)
         offset = tf.sign(room) * tf.cast(tf.floor(chance[2:] * places), tf.int32)
+    if corner is not None:
+        offset = tf.where(room > 0, room * tf.constant(corner), offset)
 
     resized = tf.image.resize(image.image, target, antialias=True)
     before, first = tf.maximum(offset, 0), tf.maximum(-offset, 0)
@@ -51,30 +85,6 @@ def fit(image: AnnotatedImage, size: tuple[int, int], augmentation: BoxAugmentat
     boxes = image.boxes_yxyx * tf.tile(scale, [2]) + tf.cast(tf.tile(offset, [2]), tf.float32)
     pixels = tf.ensure_shape(pixels, (*size, image.image.shape[-1]))
     return clipped(image._replace(image=pixels, boxes_yxyx=boxes), _whole(size), augmentation.min_share)
-
-
-def flip(image: AnnotatedImage, augmentation: BoxAugmentation, draws: Draws) -> AnnotatedImage:
-    """Mirrored left and right, top and bottom, each with probability 1/2.
-
-    Args:
-        image: Height and width known.
-        augmentation: Uses horizontal_flip and vertical_flip.
-        draws: One example.
-    """
-    chance = draws.uniform(Purpose.BOX_FLIP, 2)[0]
-    pixels, boxes = image.image, image.boxes_yxyx
-    height, width = pixels.shape[:2]
-    if augmentation.horizontal_flip:
-        mirrored = chance[0] < 0.5
-        pixels = tf.where(mirrored, pixels[:, ::-1], pixels)
-        across = [0.0, width, 0.0, width] + [1.0, -1.0, 1.0, -1.0] * tf.gather(boxes, [0, 3, 2, 1], axis=1)
-        boxes = tf.where(mirrored, across, boxes)
-    if augmentation.vertical_flip:
-        mirrored = chance[1] < 0.5
-        pixels = tf.where(mirrored, pixels[::-1], pixels)
-        across = [height, 0.0, height, 0.0] + [-1.0, 1.0, -1.0, 1.0] * tf.gather(boxes, [2, 1, 0, 3], axis=1)
-        boxes = tf.where(mirrored, across, boxes)
-    return image._replace(image=pixels, boxes_yxyx=boxes)
 
 
 def rotate(image: AnnotatedImage, augmentation: BoxAugmentation, draws: Draws) -> AnnotatedImage:
@@ -103,6 +113,11 @@ def rotate(image: AnnotatedImage, augmentation: BoxAugmentation, draws: Draws) -
     boxes = tf.concat([tf.reduce_min(turned, axis=1), tf.reduce_max(turned, axis=1)], axis=1)
     image = image._replace(image=tf.ensure_shape(pixels, image.image.shape), boxes_yxyx=tf.cast(boxes, tf.float32))
     return clipped(image, _whole((height, width)), augmentation.min_share)
+
+
+def _mirrored(pixels: tf.Tensor, axis: int, mirrored: tf.Tensor) -> tf.Tensor:
+    turned = tf.cond(mirrored, lambda: tf.reverse(pixels, [axis]), lambda: pixels)
+    return tf.ensure_shape(turned, pixels.shape)
 
 
 def _whole(size: tuple[int, int]) -> tf.Tensor:

@@ -8,6 +8,8 @@ from tfeff.data.annotated_image import AnnotatedImage, clipped
 from tfeff.data.counter_rng import Draws, Purpose
 
 TILES = 4
+CORNERS = ((1, 1), (1, 0), (0, 1), (0, 0))
+"""The corner (1 is bottom or right) of each tile's image that meets the others': there it should not be gray."""
 _CENTER = (0.25, 0.75)  # where the four may meet, as shares of height and width
 _CHOICE, _PLACE, _PARTNERS = 0, slice(1, 3), slice(3, 6)
 _NUMBERS = 6

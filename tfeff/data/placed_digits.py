@@ -106,7 +106,7 @@ def load(name: str, split: str, *, canvas: tuple[int, int] = CANVAS) -> Annotate
     return AnnotatedSource(
         name=f"embedded:{name}/{split}",
         class_names=tuple(str(digit) for digit in bunch.target_names),
-        ids=[f"{part}/{number:05}" for part, number in index],
+        ids=[f"{part}-{number:05}" for part, number in index],
         objects=[_objects(digits(*key)[0]) for key in index],
         encoded=encoded,
         report=Report(),
