@@ -214,7 +214,7 @@ def test_a_network_that_cannot_be_is_told_at_once(finished: rcnn.Workdir, tmp_pa
 
 
 def test_sweep_measures_each_point_once(finished: rcnn.Workdir, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tfeff.rcnn import sweep as module
+    from tfeff.rcnn import sweeps as module
 
     monkeypatch.setattr(module, "JOINT", {"positives": (32, 100)})
     monkeypatch.setattr(module, "CLASSIC", {"ridge": (10.0, 1000.0)})

@@ -3,7 +3,7 @@
 from tfeff.rcnn.assessment import Assessment, assess, conclude
 from tfeff.rcnn.export import export
 from tfeff.rcnn.stages import train
-from tfeff.rcnn.sweep import Point, sweep
+from tfeff.rcnn.sweeps import Point, sweep
 from tfeff.rcnn.workdir import Workdir
 
 __all__ = ["Assessment", "Point", "Workdir", "assess", "conclude", "export", "sweep", "train"]
