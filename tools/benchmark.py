@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import benchmark_proposals
+import benchmark_rcnn
 import keras
 import numpy as np
 import tensorflow as tf
@@ -246,6 +247,9 @@ def main() -> None:
     boxes = benchmarks.add_parser("proposals", help=benchmark_proposals.run.__doc__)
     benchmark_proposals.add_flags(boxes)
     boxes.set_defaults(run=benchmark_proposals.run)
+    regions = benchmarks.add_parser("rcnn", help=benchmark_rcnn.run.__doc__)
+    benchmark_rcnn.add_flags(regions)
+    regions.set_defaults(run=benchmark_rcnn.run)
     naive = benchmarks.add_parser("naive-search", help=naive_search.__doc__)
     naive.add_argument("config")
     naive.add_argument("workdir")

@@ -49,14 +49,19 @@ class RegionFeatures(tf.Module):
         padded = tf.pad(tf.cast(boxes_yxyx, tf.float32), [[0, batches * BATCH - count], [0, 0]])
         parts = tf.reshape(padded, (batches, BATCH, 4))
         found = tf.map_fn(
-            lambda boxes: self._features(warp(image, boxes, self.side, self.context)),
+            lambda boxes: self.of(self.warped(image, boxes)),
             parts,
             fn_output_signature=tf.TensorSpec((BATCH, self.size), tf.float32),
             parallel_iterations=1,
         )
         return tf.reshape(found, (batches * BATCH, self.size))[:count]
 
-    def _features(self, pixels: tf.Tensor) -> tf.Tensor:
+    def warped(self, image: tf.Tensor, boxes_yxyx: tf.Tensor) -> tf.Tensor:
+        """Regions as the backbone's input: float32 [n, side, side, channels]."""
+        return warp(image, boxes_yxyx, self.side, self.context)
+
+    def of(self, pixels: tf.Tensor) -> tf.Tensor:
+        """Features float32 [n, size] of such inputs."""
         map_ = tf.cast(self.backbone(pixels, training=False), tf.float32)
         side = map_.shape[1]
         # Cells of equal size up to rounding, as adaptive pooling has them.

@@ -87,7 +87,7 @@ class JointTraining:
         """Trains to the end and leaves the best weights in `head`; a row an epoch, each told as it comes."""
         stopping, rows, best = EarlyStopping(self._settings.patience_epochs), list[Row](), self.head.get_weights()
         for epoch in range(1, self._settings.epochs + 1):
-            train = self._mean(self._step, self._batches(0, epoch))
+            train = self._mean(self.update, self.batches(epoch))
             held_out = self._mean(self._measure, self._batches(1, 0, VALIDATION_BATCHES))
             if not np.isfinite(train).all():
                 raise UserError(f"the joint head's loss is {train[0]}; lower joint.learning_rate")
@@ -108,6 +108,19 @@ class JointTraining:
         self.head.set_weights(best)
         return rows
 
+    def batches(self, epoch: int) -> Iterable[tuple[np.ndarray, ...]]:
+        """(features, labels, codes, whether each is of an object) of the training batches of an epoch."""
+        return self._batches(0, epoch)
+
+    @property
+    def batch_count(self) -> int:
+        """Training batches of an epoch."""
+        return self._samplers[0].batches
+
+    def update(self, *batch: tf.Tensor) -> tf.Tensor:
+        """One step of SGD; float32 [3]: cross-entropy, loss of boxes, accuracy."""
+        return self._step(*batch)
+
     def _sampler(self, regions: Regions, seed: int) -> Sampler:
         settings = self._settings
         return Sampler.of(
@@ -120,7 +133,6 @@ class JointTraining:
         )
 
     def _batches(self, part: int, epoch: int, limit: int | None = None) -> Iterable[tuple[np.ndarray, ...]]:
-        """(features, labels, codes, whether each is of an object) of the batches of an epoch."""
         examples = (self._train, self._validation)[part]
         for number, rows in enumerate(self._samplers[part].epoch(epoch)):
             if number == limit:

@@ -1,0 +1,115 @@
+"""Cached features against the backbone in each batch: `python tools/benchmark.py rcnn --workdir=DIR [--batches=N]`.
+
+Both sides train the joint head of a finished run on the same batches in the same order. One reads features from the
+disk; the other decodes each region's image, cuts the region out, and runs the backbone on the whole batch.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from tfeff import rcnn, training
+from tfeff.data import photograph
+from tfeff.detection.region_features import RegionFeatures
+from tfeff.rcnn.joint import Examples, JointTraining
+from tfeff.rcnn.splits import Split, sources
+from tfeff.rcnn.stages import Material, feature_moments
+from tfeff.reporting import tables
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Defines the flags."""
+    parser.add_argument("--workdir", required=True, help="of a finished run of R-CNN")
+    parser.add_argument("--batches", type=int, default=30, help="of each side")
+
+
+class Live:
+    """Features computed when they are asked for; indexed by rows, as the cached ones are.
+
+    Args:
+        split: whose regions.
+        network: gives their features.
+    """
+
+    def __init__(self, split: Split, network: RegionFeatures) -> None:
+        self._split, self._network = split, network
+        self._image = split.regions.image
+        self._warp = tf.function(
+            network.warped,
+            input_signature=[tf.TensorSpec((None, None, 3), tf.uint8), tf.TensorSpec((None, 4), tf.float32)],
+            jit_compile=False,
+        )
+        self._of = tf.function(network.of, jit_compile=False, reduce_retracing=True)
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        pixels = [None] * len(rows)
+        images = self._split.images
+        for image in np.unique(self._image[rows]):
+            places = np.flatnonzero(self._image[rows] == image)
+            boxes = self._split.boxes(image)[rows[places] - self._split.cached.starts[image]]
+            decoded = photograph.decode(images.encoded(image), images.ids[image])
+            for place, region in zip(places, self._warp(decoded, boxes), strict=True):
+                pixels[place] = region
+        return self._of(tf.stack(pixels)).numpy()
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Prints seconds a batch of both sides, their ratio, and what they learned."""
+    workdir = rcnn.Workdir(arguments.workdir)
+    settings = workdir.settings()
+    images, material = sources(settings), Material(settings, workdir, training.Reporter(quiet=True))
+    train, held_out = (material.split(name, images[name], windows=False) for name in ("train", "validation"))
+    network = RegionFeatures(material.backbone.model, grid=settings.features.grid, context=settings.features.context)
+    live = Live(train, network)
+    sides: dict[str, Callable[[], None]] = {}
+    losses: dict[str, list[np.ndarray]] = {"cached": [], "live": []}
+    for name, features in (("cached", train.features), ("live", live)):
+        work = JointTraining(
+            settings.joint,
+            len(train.images.class_names),
+            Examples(features, train.regions),
+            Examples(held_out.features, held_out.regions),
+            feature_moments(train.features, settings.seed),
+            settings.seed,
+        )
+        batches = (batch for epoch in range(1, 1000) for batch in work.batches(epoch))
+
+        def step(work=work, batches=batches, name=name) -> None:
+            losses[name].append(work.update(*map(tf.constant, next(batches))).numpy())
+
+        sides[name] = step
+    for step in sides.values():  # traces
+        step()
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for number in range(arguments.batches):
+        for name in sides if number % 2 else reversed(sides):
+            began = time.perf_counter()
+            sides[name]()
+            seconds[name].append(time.perf_counter() - began)
+        print(f"\r{number + 1} of {arguments.batches} batches", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    ratios = [slow / fast for slow, fast in zip(seconds["live"], seconds["cached"], strict=True)]
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    rows = np.sort(np.random.default_rng(0).permutation(len(train.features))[:256])
+    off = np.abs(live[rows] - np.asarray(train.features[rows], np.float32)).max()
+    print(
+        tables.markdown(
+            [
+                {
+                    "features": name,
+                    "ms a batch, median": 1e3 * statistics.median(of),
+                    "epoch of the head, s": work.batch_count * statistics.median(of),
+                    "loss of the last batches": float(np.mean([loss[:2].sum() for loss in losses[name][-10:]])),
+                }
+                for name, of in seconds.items()
+            ]
+        )
+    )
+    print(
+        f"\nlive / cached: median {middle:.1f}, quartiles {low:.1f} to {high:.1f}; features differ by {off:.4f} at most"
+    )
