@@ -11,8 +11,8 @@ from tfeff.data.augmentation import Augmentation
 def get_config() -> RCNN:
     return RCNN(
         forms=("joint", "classic", "sliding_window"),
-        data=Objects(source="embedded:placed_digits", validation_split="validation"),
-        proposals=Proposals(max_proposals=500),
+        data=Objects(source="embedded:placed_digits", train_examples=700),
+        proposals=Proposals(max_proposals=300),
         backbone=Experiment(
             model=Model(name="resnet", width=12, stage_blocks=(1, 1, 1, 1), resolution=24),
             data=Data(

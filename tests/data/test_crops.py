@@ -74,6 +74,15 @@ def test_a_crop_shows_what_is_in_its_box(source):
     np.testing.assert_allclose(gray[..., 0], cv2.cvtColor(expected[0], cv2.COLOR_RGB2GRAY), atol=1)
 
 
+def test_context_is_what_lies_around_and_the_mean_beyond(source):
+    made = crops.load(source, copies=0, backgrounds=0, context=0.5)
+    shown = made.read(tf.constant(0, tf.int64)).numpy()
+    assert shown.shape == (40, 80, 3)  # box (5, 5, 25, 45) and half of its sides on each side
+    np.testing.assert_array_equal(shown[10:30, 20:60], PIXELS[0][5:25, 5:45])
+    np.testing.assert_array_equal(shown[5:, 15:], PIXELS[0][:35, :65])
+    np.testing.assert_array_equal(shown[:5], np.broadcast_to(np.rint(PIXELS[0].mean(axis=(0, 1))), (5, 80, 3)))
+
+
 def test_one_images_boxes_depend_on_nothing_but_it_and_the_seed(source):
     made, same, other = (crops.load(source, seed=seed) for seed in (1, 1, 2))
     assert list(made.ids) == list(same.ids)

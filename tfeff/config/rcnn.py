@@ -14,6 +14,8 @@ class Objects(Section):
     source: str = "voc:data/voc"
     """`voc:<directory>`, `yolo:<directory>`, `coco:<directory>`, `tfds:<name>` or `embedded:<name>`."""
     train_split: str = "train"
+    train_examples: int | None = None
+    """A subset of the training split's images, drawn by the seed; the backbone's crops are of all of them."""
     validation_split: str | None = None
     """A split of the source; None: a share of the training images is held out (`validation_fraction`)."""
     validation_fraction: float = 0.15
@@ -23,6 +25,7 @@ class Objects(Section):
 
     def check(self) -> None:
         """Values that no type excludes."""
+        positive(self, "train_examples")
         if not 0 < self.validation_fraction < 1:
             self.wrong("validation_fraction", "above 0 and below 1")
 
@@ -167,6 +170,9 @@ class RCNN(Section):
     forms: tuple[Literal["joint", "classic", "sliding_window"], ...] = ("joint", "classic")
     """`joint` and `classic` are heads trained on the same features of proposals; `sliding_window` is what they have to
     beat."""
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    """What features and hidden layers are computed in; boxes, losses and suppression are float32 under each. The
+    backbone's training has a precision of its own."""
     data: Objects = field(default_factory=Objects)
     proposals: Proposals = field(default_factory=Proposals)
     backbone: Experiment = field(default_factory=Experiment)

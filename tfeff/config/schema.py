@@ -58,7 +58,10 @@ class Data(Section):
     """Where the images come from and what happens to them on the way to the network."""
 
     source: str = "embedded:digits"
-    """`embedded:<name>`, `folder:<directory>` or `tfds:<name>`."""
+    """`embedded:<name>`, `folder:<directory>`, `tfds:<name>`, or `crops:<name>` of a data set with boxes: its objects,
+    some boxes about them, and background."""
+    crop_context: float = 0.0
+    """With `crops:`, what is shown around a box on each side, as a share of that side."""
     directory: str | None = None
     """Where TensorFlow Datasets keeps what it has prepared (`tfds:`); None: its default."""
     download: bool = False
@@ -102,7 +105,7 @@ class Data(Section):
 
     def check(self) -> None:
         """Values that no type excludes."""
-        at_least(self, 0, "fold")
+        at_least(self, 0, "fold", "crop_context")
         at_least(self, 2 if self.fold_examples is None else 1, "folds")
         positive(self, "image_size", "train_examples", "fold_examples")
         fraction(self, "validation_fraction")

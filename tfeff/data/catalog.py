@@ -25,6 +25,7 @@ def load(
     seed: int = 0,
     data_dir: str | Path | None = None,
     download: bool = False,
+    crop_context: float = 0.0,
 ) -> "Source":
     """The images of one split.
 
@@ -38,6 +39,7 @@ def load(
         seed: Seed of that division.
         data_dir: Where TensorFlow Datasets keeps its prepared data; default as there.
         download: Whether TensorFlow Datasets may download and prepare data that is not there.
+        crop_context: What `crops:` shows around a box on each side, a share of that side.
 
     Raises:
         UserError: an unknown name or split, a missing folder, an empty class, data that is not prepared.
@@ -61,7 +63,7 @@ def load(
         of = load_annotated(
             rest, canonical, fractions=fractions or FRACTIONS, seed=seed, data_dir=data_dir, download=download
         )
-        return crops.load(of, channels=channels, seed=seed)
+        return crops.load(of, channels=channels, context=crop_context, seed=seed)
     from tfeff.data import tfds
 
     return tfds.load(rest, canonical, channels=channels, data_dir=data_dir, download=download)

@@ -34,7 +34,13 @@ _DECODED = 16
 
 
 def load(
-    images: AnnotatedSource, *, channels: int = 3, copies: int = COPIES, backgrounds: int = BACKGROUNDS, seed: int = 0
+    images: AnnotatedSource,
+    *,
+    channels: int = 3,
+    context: float = 0.0,
+    copies: int = COPIES,
+    backgrounds: int = BACKGROUNDS,
+    seed: int = 0,
 ) -> Source:
     """Crops of every image, one image after the other. Objects marked difficult or crowd are
     neither object nor background.
@@ -42,6 +48,7 @@ def load(
     Args:
         images: with objects.
         channels: 3 for RGB, 1 for gray.
+        context: what is shown around a box on each side, a share of that side; outside of the image, its mean colour.
         copies: boxes about each object besides its own, drawn by the seed.
         backgrounds: boxes of background for each object; 0 leaves that class out.
         seed: of what is drawn; another image's objects change nothing of one's boxes.
@@ -67,9 +74,7 @@ def load(
         return photograph.decode(images.encoded(index), images.ids[index])
 
     def cut(number: np.ndarray) -> np.ndarray:
-        pixels = decoded(owners[int(number)])
-        top, left, bottom, right = _whole(corners[int(number)], (pixels.shape[0], pixels.shape[1]))
-        return np.ascontiguousarray(pixels[top:bottom, left:right])
+        return _shown(decoded(owners[int(number)]), corners[int(number)], context)
 
     def read(number: tf.Tensor) -> tf.Tensor:
         pixels = tf.ensure_shape(tf.numpy_function(cut, [number], tf.uint8), (None, None, 3))
@@ -83,7 +88,7 @@ def load(
         ids=[f"{images.ids[owner]} {_place(box)}" for owner, box in zip(owners, corners, strict=True)],
         channels=channels,
         read=read,
-        fingerprint=_fingerprint(images, corners, channels),
+        fingerprint=_fingerprint(images, corners, (channels, context)),
     )
 
 
@@ -111,19 +116,28 @@ def _elsewhere(
     yield from drawn[best <= MOST_OVERLAP][:count].astype(np.float32)
 
 
-def _whole(box: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The box in whole pixels, at least one each way, inside the image."""
-    low = np.clip(np.floor(box[:2] + 0.5), 0, np.array(size) - 1).astype(int)
-    high = np.clip(np.floor(box[2:] + 0.5), low + 1, size).astype(int)
-    return int(low[0]), int(low[1]), int(high[0]), int(high[1])
+def _shown(pixels: np.ndarray, box: np.ndarray, context: float) -> np.ndarray:
+    """A box and what is around it in whole pixels, at least one each way."""
+    size = np.array(pixels.shape[:2])
+    margin = context * (box[2:] - box[:2])
+    low = np.minimum(np.floor(box[:2] - margin + 0.5), size - 1).astype(int)
+    high = np.maximum(np.floor(box[2:] + margin + 0.5), low + 1).astype(int)
+    (top, left), (bottom, right) = np.maximum(low, 0), np.minimum(high, size)
+    inside = pixels[top:bottom, left:right]
+    if (low >= 0).all() and (high <= size).all():
+        return np.ascontiguousarray(inside)
+    shown = np.empty((*(high - low), 3), np.uint8)
+    shown[:] = np.rint(pixels.mean(axis=(0, 1)))
+    shown[top - low[0] : bottom - low[0], left - low[1] : right - low[1]] = inside
+    return shown
 
 
 def _place(box: np.ndarray) -> str:
     return f"[{', '.join(f'{side:.0f}' for side in box)}]"
 
 
-def _fingerprint(images: AnnotatedSource, boxes: np.ndarray, channels: int) -> str:
-    made = hashlib.blake2b(boxes.tobytes() + bytes([channels]), digest_size=16)
+def _fingerprint(images: AnnotatedSource, boxes: np.ndarray, settings: tuple[float, ...]) -> str:
+    made = hashlib.blake2b(boxes.tobytes() + repr(settings).encode(), digest_size=16)
     for index, name in enumerate(images.ids):
         made.update(name.encode(errors="surrogateescape"))
         made.update(hashlib.blake2b(images.encoded(index), digest_size=16).digest())

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import keras
 
-from tfeff import config, training
+from tfeff import config, models, training
 from tfeff.rcnn.workdir import Workdir
 
 
@@ -27,8 +27,14 @@ def experiment(settings: config.RCNN) -> config.Experiment:
     wanted = settings.backbone
     if wanted.data.source != "crops":
         return wanted
+    shown, context = models.architecture(wanted.model.name, **wanted.model.options()), settings.features.context
+    side = wanted.model.resolution or shown.resolution
     data = dataclasses.replace(
-        wanted.data, source=f"crops:{settings.data.source}", train_split=settings.data.train_split
+        wanted.data,
+        source=f"crops:{settings.data.source}",
+        train_split=settings.data.train_split,
+        # As regions will be seen.
+        crop_context=context / max(1, side - 2 * context),
     )
     return dataclasses.replace(wanted, data=data)
 
@@ -44,4 +50,4 @@ def trained(settings: config.RCNN, workdir: Workdir, reporter: training.Reporter
         of = training.Workdir(settings.backbone_workdir)
     else:
         of = training.train(experiment(settings), workdir.backbone, reporter=reporter)
-    return Backbone(training.trained_model(of), tuple(of.dataset()["class_names"]))
+    return Backbone(training.trained_model(of, settings.precision), tuple(of.dataset()["class_names"]))

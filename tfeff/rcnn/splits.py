@@ -89,6 +89,8 @@ def sources(settings: config.RCNN) -> dict[str, AnnotatedSource]:
     """
     data = settings.data
     train = load(settings, data.train_split)
+    if data.train_examples is not None and data.train_examples < len(train):
+        train = train.take(np.sort(np.random.default_rng(settings.seed).permutation(len(train))[: data.train_examples]))
     if data.validation_split is not None:
         return {"train": train, "validation": load(settings, data.validation_split)}
     held_out = max(1, round(data.validation_fraction * len(train)))

@@ -217,6 +217,7 @@ def _reading(settings: config.Experiment, source: Source) -> dict[str, Any]:
         "data.train_split": data.train_split,
         "data.validation_split": validation_split(settings),
         "data.corrupt_images": data.corrupt_images,
+        "data.crop_context": data.crop_context,
         "data.seed": seed,
     }
 
@@ -267,6 +268,7 @@ def open_source(settings: config.Experiment, name: str) -> Source:
         seed=data_seed(settings),
         data_dir=data.directory,
         download=data.download,
+        crop_context=data.crop_context,
     )
 
 
@@ -419,8 +421,12 @@ def step(
     )
 
 
-def trained_model(workdir: Workdir) -> keras.Model:
-    """The network of a finished run with the weights that its config keeps, in float32, which becomes the dtype policy.
+def trained_model(workdir: Workdir, precision: str = "float32") -> keras.Model:
+    """The network of a finished run with the weights that its config keeps.
+
+    Args:
+        workdir: the run's.
+        precision: what it computes in, whatever it was trained in; becomes the dtype policy.
 
     Raises:
         UserError: when the workdir holds no finished run.
@@ -431,7 +437,7 @@ def trained_model(workdir: Workdir) -> keras.Model:
         arrays, _ = checkpoint.load(workdir.final)
     except UserError as error:
         raise UserError(f"{error}; remove it, and tfeff.train writes it anew from the last checkpoint") from None
-    keras.mixed_precision.set_dtype_policy("float32")
+    keras.mixed_precision.set_dtype_policy(precision)
     network = model(workdir.config(), workdir.dataset())
     loaded = models.load_weights(network, {name.removeprefix("model/"): array for name, array in arrays.items()})
     if loaded.skipped:
