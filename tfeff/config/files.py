@@ -69,8 +69,9 @@ def override(config: Config, assignments: Iterable[str]) -> Config:
         key, equals, text = assignment.partition("=")
         if not equals:
             raise UserError(f"--config.{key}: write --config.{key}=VALUE")
-        full = [known for known in flatten(config) if known.endswith(f".{key}")]
-        if full and key not in values:
+        keys = flatten(config)
+        full = [known for known in keys if known.endswith(f".{key}")]
+        if full and key not in keys and key not in values:
             raise UserError(f'config: no key "{key}"; did you mean "{full[0]}"?')
         assign(type(config), values, key.split("."), text)
     changed: Config = from_dict(type(config), values)

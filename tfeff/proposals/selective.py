@@ -22,6 +22,8 @@ from tfeff.proposals.texture import texture_bins
 
 SIGMA, MINIMUM = 0.8, 100
 """Of the segmentation at full size: smoothing, and least size of a region in pixels."""
+FULL = 640
+"""Longest side at which sigma, thresholds and least size are meant; larger images are seen as if they had it."""
 STEPS = 12.0
 """Of edge weights, a unit of colour distance."""
 NEIGHBOURS = 4
@@ -57,7 +59,7 @@ class SelectiveSearch:
         """What decides the boxes."""
         return {
             "engine": "selective search",
-            "version": 1,
+            "version": 2,
             **mode(self.mode).parameters,
             "max_proposals": self.max_proposals,
             "seed": self.seed,
@@ -75,12 +77,13 @@ class SelectiveSearch:
 
 
 def shrunk(pixels: np.ndarray, side: int) -> tuple[np.ndarray, float]:
-    """An image whose longest side is `side` or less, and the factor that made it so."""
-    factor = min(1.0, side / max(pixels.shape[:2]))
-    if factor == 1:
-        return pixels, factor
-    rows, columns = (max(1, round(length * factor)) for length in pixels.shape[:2])
-    return cv2.resize(pixels, (columns, rows), interpolation=cv2.INTER_AREA), factor
+    """An image whose longest side is `side` or less, and the factor by which the segmentation's scales shrink too."""
+    longest = max(pixels.shape[:2])
+    if longest <= side:
+        return pixels, 1.0
+    rows, columns = (max(1, round(length * side / longest)) for length in pixels.shape[:2])
+    small = cv2.resize(pixels, (columns, rows), interpolation=cv2.INTER_AREA)
+    return small, min(1.0, side / min(longest, FULL))
 
 
 def hierarchies(
@@ -187,9 +190,9 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
             raise UserError("an image with values that are not finite; mend them, or leave the image out")
         scale = 255.0 if pixels.min() >= 0 and pixels.max() <= 1 else 1.0
         pixels = np.rint(np.clip(pixels * scale, 0, 255)).astype(np.uint8)
-    elif np.issubdtype(pixels.dtype, np.integer):
+    elif pixels.dtype != np.uint8 and np.issubdtype(pixels.dtype, np.integer):
         pixels = np.clip(pixels, 0, 255).astype(np.uint8)
-    else:
+    elif pixels.dtype != np.uint8:
         raise UserError(f"an image of {pixels.dtype}; it should be of uint8, uint16 or floats")
     if pixels.shape[-1] == 1:
         pixels = np.repeat(pixels, 3, axis=-1)
