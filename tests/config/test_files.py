@@ -152,3 +152,10 @@ def test_what_is_wrong_with_json_is_said(text, words):
         config.from_json(text, config.Experiment)
     for word in words:
         assert word in str(error.value)
+
+
+def test_a_key_that_another_section_has_too_is_the_outer_ones():
+    changed = config.override(config.RCNN(), ["data.source=voc:x", "backbone.data.source=folder:y"])
+    assert (changed.data.source, changed.backbone.data.source) == ("voc:x", "folder:y")
+    with pytest.raises(UserError, match=r'did you mean "backbone\.optimizer\.learning_rate"'):
+        config.override(config.RCNN(), ["optimizer.learning_rate=1"])

@@ -1,5 +1,6 @@
 from concurrent.futures import ThreadPoolExecutor
 
+import cv2
 import numpy as np
 import pytest
 
@@ -174,3 +175,10 @@ def test_windows_cover_any_box_of_their_sizes():
     best = coverage([found], [wanted], [np.zeros(200, int)], (100_000,)).best
     assert best.min() > 0.45
     assert best.mean() > 0.65
+
+
+def test_images_beyond_full_size_are_seen_at_it() -> None:
+    image = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8), (0, 0), 6)
+    plain = selective_search(image)
+    doubled = selective_search(np.repeat(np.repeat(image, 2, axis=0), 2, axis=1))
+    np.testing.assert_array_equal(doubled, 2 * plain)
