@@ -1,0 +1,37 @@
+"""R-CNN in both forms on 200 photographs of raccoons; the backbone starts from a network that was trained on CIFAR-10.
+
+Data      voc:<directory> of datitran/raccoon_dataset, divided by the seed: 160 photographs to train on, 20 to validate
+          and 20 to test on
+Command   python -m tfeff.train --config=configs/raccoon_rcnn.py --workdir=runs/raccoon_rcnn \\
+              --config.data.source=voc:<directory> \\
+              --config.backbone.model.weights=runs/cifar10/checkpoints/final.npz   # of configs/cifar10_resnet.py
+"""
+
+from tfeff.config import RCNN, Classic, Data, Experiment, Features, Joint, Model, Objects, Optimizer, Schedule, Training
+from tfeff.data.augmentation import Augmentation
+
+
+def get_config() -> RCNN:
+    return RCNN(
+        forms=("joint", "classic", "sliding_window"),
+        data=Objects(source="voc:data/raccoon", validation_split="validation"),
+        backbone=Experiment(
+            model=Model(name="resnet", width=12, stage_blocks=(2, 2, 2, 2), resolution=48),
+            data=Data(
+                source="crops",
+                image_size=48,
+                validation_fraction=0.0,
+                test_split=None,
+                class_balanced=True,
+                augmentation=Augmentation(
+                    horizontal_flip=True, rotation=10.0, brightness=0.2, contrast=0.2, saturation=0.2, crop_padding=4
+                ),
+            ),
+            optimizer=Optimizer(learning_rate=0.02, weight_decay=5e-3),
+            schedule=Schedule(warmup_epochs=1),
+            training=Training(epochs=30, batch_size=32, ema_decay=0.99, precision="float32"),
+        ),
+        features=Features(grid=3, context=4),
+        joint=Joint(hidden=(256,), dropout=0.3),
+        classic=Classic(positive_weight=5.0),
+    )
