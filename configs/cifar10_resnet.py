@@ -6,7 +6,7 @@ Command   python -m tfeff.train --config=configs/cifar10_resnet.py --workdir=run
 Machine   2 CPU cores (AMD EPYC): 39 s an epoch at 1,270 images/s when nothing else runs
 Result    87.3 % of the 10,000 test images (95 % interval 86.7 to 88.0) after 60 epochs; training accuracy 94.7 %
           (curves: docs/cifar10_resnet.png). The target for this network, 89 %, is missed; random erasing,
-          RandAugment and label smoothing give 87.5 %
+          RandAugment and label smoothing give 87.5 %, batches of 64 and random erasing 87.3 %
 """
 
 from tfeff.config import Data, Experiment, Model, Optimizer, Schedule, Training
