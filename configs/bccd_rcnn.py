@@ -9,6 +9,7 @@ from tfeff.config import (
     RCNN,
     Classic,
     Data,
+    Detection,
     Experiment,
     Features,
     Joint,
@@ -49,7 +50,8 @@ def get_config() -> RCNN:
             schedule=Schedule(warmup_epochs=1),
             training=Training(epochs=8, batch_size=128, ema_decay=0.99, precision="float32"),
         ),
-        features=Features(grid=3, context=4),
+        features=Features(grid=3),
         joint=Joint(hidden=(256,), dropout=0.3),
         classic=Classic(positive_weight=5.0),
+        detection=Detection(nms_overlap=0.4),
     )

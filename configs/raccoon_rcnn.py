@@ -31,7 +31,7 @@ def get_config() -> RCNN:
             schedule=Schedule(warmup_epochs=1),
             training=Training(epochs=30, batch_size=32, ema_decay=0.99, precision="float32"),
         ),
-        features=Features(grid=3, context=4),
+        features=Features(grid=3),
         joint=Joint(hidden=(256,), dropout=0.3),
         classic=Classic(positive_weight=5.0),
     )
