@@ -52,6 +52,6 @@ def get_config() -> RCNN:
         ),
         features=Features(grid=3),
         joint=Joint(hidden=(256,), dropout=0.3),
-        classic=Classic(positive_weight=5.0),
+        classic=Classic(positive_weight=5.0, box_overlap=0.4),
         detection=Detection(nms_overlap=0.4),
     )
