@@ -67,7 +67,39 @@ def load(
         boxes += elsewhere
         labels += [len(images.class_names)] * len(elsewhere)
         owners += [index] * len(elsewhere)
-    corners = np.array(boxes, np.float32).reshape(-1, 4)
+    return cut_out(
+        images,
+        np.array(owners, np.int32),
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.array(labels, np.int32),
+        class_names=(*images.class_names, BACKGROUND) if backgrounds else images.class_names,
+        channels=channels,
+        context=context,
+    )
+
+
+def cut_out(
+    images: AnnotatedSource,
+    owners: np.ndarray,
+    boxes_yxyx: np.ndarray,
+    labels: np.ndarray,
+    *,
+    class_names: tuple[str, ...],
+    channels: int = 3,
+    context: float = 0.0,
+) -> Source:
+    """Boxes of some images as a labelled image set, in their order.
+
+    Args:
+        images: what they are cut out of; best one after the other, since the last few wait decoded.
+        owners: int [n], of which image each box is.
+        boxes_yxyx: float32 [n, 4].
+        labels: int [n].
+        class_names: what the labels mean.
+        channels: 3 for RGB, 1 for gray.
+        context: what is shown around a box on each side, a share of that side; outside of the image, its mean colour.
+    """
+    corners = boxes_yxyx
 
     @functools.lru_cache(maxsize=_DECODED)
     def decoded(index: int) -> np.ndarray:
@@ -80,11 +112,10 @@ def load(
         pixels = tf.ensure_shape(tf.numpy_function(cut, [number], tf.uint8), (None, None, 3))
         return pixels if channels == 3 else preprocess.luma(pixels)
 
-    names = (*images.class_names, BACKGROUND) if backgrounds else images.class_names
     return Source(
         name=f"crops:{images.name}",
-        class_names=names,
-        labels=np.array(labels, np.int32),
+        class_names=class_names,
+        labels=labels,
         ids=[f"{images.ids[owner]} {_place(box)}" for owner, box in zip(owners, corners, strict=True)],
         channels=channels,
         read=read,

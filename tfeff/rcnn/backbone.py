@@ -1,12 +1,24 @@
 """The network that sees regions: trained as a classifier first, then frozen."""
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import keras
+import numpy as np
 
 from tfeff import config, models, training
+from tfeff.data import crops
+from tfeff.data.annotations import AnnotatedSource
+from tfeff.data.source import Source
+from tfeff.detection.regions import assign, together
 from tfeff.rcnn.workdir import Workdir
+from tfeff.training import build
+
+CROPS = "crops"
+"""As the source of the backbone's images: those of the run's own objects and background."""
+POSITIVE = 0.5
+"""Intersection over union from which on a proposal is its object's class for the backbone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +37,7 @@ class Backbone:
 def experiment(settings: config.RCNN) -> config.Experiment:
     """How the backbone is trained: on the crops of the run's own training images, where the config says so."""
     wanted = settings.backbone
-    if wanted.data.source != "crops":
+    if wanted.data.source != CROPS:
         return wanted
     shown, context = models.architecture(wanted.model.name, **wanted.model.options()), settings.features.context
     side = wanted.model.resolution or shown.resolution
@@ -39,15 +51,66 @@ def experiment(settings: config.RCNN) -> config.Experiment:
     return dataclasses.replace(wanted, data=data)
 
 
-def trained(settings: config.RCNN, workdir: Workdir, reporter: training.Reporter) -> Backbone:
+def trained(
+    settings: config.RCNN,
+    workdir: Workdir,
+    reporter: training.Reporter,
+    proposals: Callable[[], tuple[AnnotatedSource, Sequence[np.ndarray]]],
+) -> Backbone:
     """The backbone of a run, trained now if it is not yet.
+
+    Args:
+        settings: the run.
+        workdir: of the run.
+        reporter: says how it goes.
+        proposals: gives the training images with their proposals, should they be needed.
 
     Raises:
         UserError: `backbone_workdir` is not that of a finished run.
         Interrupted: after Ctrl-C or SIGTERM, once its state is saved.
     """
-    if settings.backbone_workdir is not None:
-        of = training.Workdir(settings.backbone_workdir)
-    else:
-        of = training.train(experiment(settings), workdir.backbone, reporter=reporter)
+    of = training.Workdir(settings.backbone_workdir or workdir.backbone)
+    if settings.backbone_workdir is None and not of.final.is_file():
+        wanted, stores = experiment(settings), None
+        if settings.backbone.data.source == CROPS and settings.backbone_crops == "proposals":
+            source = proposal_crops(*proposals(), data=wanted.data, seed=settings.seed)
+            stores = build.stores(wanted, reporter.reading, source)
+        training.train(wanted, workdir.backbone, stores=stores, reporter=reporter)
     return Backbone(training.trained_model(of, settings.precision), tuple(of.dataset()["class_names"]))
+
+
+def proposal_crops(images: AnnotatedSource, proposals: Sequence[np.ndarray], *, data: config.Data, seed: int) -> Source:
+    """Objects, proposals that overlap one by half (COPIES an object), and others (BACKGROUNDS an object) as crops.
+
+    Args:
+        images: with their objects.
+        proposals: boxes_yxyx float32 [n, 4] of each image.
+        data: how crops are to be read.
+        seed: of the choice; one image's is a function of it and the image's number.
+    """
+    owners, boxes, labels = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
+    background = len(images.class_names)
+    for image, (objects, found) in enumerate(zip(images.objects, proposals, strict=True)):
+        rng = np.random.Generator(np.random.Philox(key=[seed, image]))
+        aside = objects.difficult | objects.crowd
+        every = together(found, objects.boxes_yxyx, aside)
+        regions = assign(found, objects.boxes_yxyx, objects.labels, aside, image)
+        count = int(regions.is_object.sum())
+        usable = ~regions.ignored & ~regions.is_object
+        near = rng.permutation(np.flatnonzero(usable & (regions.overlap >= POSITIVE)))[: crops.COPIES * count]
+        far = rng.permutation(np.flatnonzero(usable & (regions.overlap < POSITIVE)))[
+            : crops.BACKGROUNDS * max(1, count)
+        ]
+        chosen = np.concatenate([np.flatnonzero(regions.is_object), near, far])
+        owners.append(np.full(len(chosen), image))
+        boxes.append(every[chosen])
+        labels.append(np.where(np.arange(len(chosen)) < count + len(near), regions.label[chosen], background))
+    return crops.cut_out(
+        images,
+        np.concatenate(owners).astype(np.int32),
+        np.concatenate(boxes),
+        np.concatenate(labels).astype(np.int32),
+        class_names=(*images.class_names, crops.BACKGROUND),
+        channels=data.channels,
+        context=data.crop_context,
+    )

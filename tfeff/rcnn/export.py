@@ -7,9 +7,8 @@ from tfeff import config, training
 from tfeff.data import catalog
 from tfeff.detection.region_features import RegionFeatures
 from tfeff.errors import UserError
-from tfeff.rcnn import backbone
 from tfeff.rcnn.detector import Detector
-from tfeff.rcnn.stages import WINDOWS
+from tfeff.rcnn.stages import WINDOWS, Material
 from tfeff.rcnn.workdir import Workdir
 from tfeff.serving import detector as serving
 
@@ -30,7 +29,7 @@ def export(workdir: Workdir, form: str, directory: str | Path | None = None, *, 
     if form not in settings.forms:
         raise UserError(f"--form={form}: the run has {' and '.join(settings.forms)}")
     detector, point = Detector.load(workdir, form)
-    network = backbone.trained(settings, workdir, training.Reporter(quiet=True)).model
+    network = Material(settings, workdir, training.Reporter(quiet=True)).backbone.model
     names = catalog.load_annotated(settings.data.source, settings.data.train_split, seed=settings.seed).class_names
     return serving.export(
         RegionFeatures(

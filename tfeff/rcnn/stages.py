@@ -46,7 +46,12 @@ class Material:
     @cached_property
     def backbone(self) -> backbone.Backbone:
         """Trained now if it is not yet."""
-        return backbone.trained(self._settings, self._workdir, self._reporter)
+
+        def proposals() -> tuple[AnnotatedSource, list[np.ndarray]]:
+            images = sources(self._settings)["train"]
+            return images, propose(self._settings, self._workdir.proposals(self._settings), images)
+
+        return backbone.trained(self._settings, self._workdir, self._reporter, proposals)
 
     def proposals(self, name: str, images: AnnotatedSource, *, windows: bool) -> list[np.ndarray]:
         """Where objects are looked for in each image of a split: boxes_yxyx [n, 4]."""

@@ -114,13 +114,18 @@ def check(settings: config.Experiment, replicas: int, *, afresh: bool) -> None:
         _same_classes(open_source(settings, data.train_split), open_source(settings, data.test_split), data.test_split)
 
 
-def stores(settings: config.Experiment, progress: Progress) -> Stores:
+def stores(settings: config.Experiment, progress: Progress, train_source: Source | None = None) -> Stores:
     """Reads all images that the experiment trains and validates on.
+
+    Args:
+        settings: the experiment.
+        progress: told how far it is.
+        train_source: takes the place of the source's training split.
 
     Raises:
         UserError: for a source that is not there, or corrupt images.
     """
-    source = open_source(settings, settings.data.train_split)
+    source = train_source or open_source(settings, settings.data.train_split)
     size = image_size(settings, source)
     train = store(settings, source, size, progress)
     fingerprints = [source.fingerprint]
