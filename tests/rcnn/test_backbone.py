@@ -39,9 +39,9 @@ def test_crops_are_objects_and_proposals_by_their_overlap(images):
         objects = images.objects[index]
         overlaps = iou(np.array([box.strip("]").split(", ")], float), objects.boxes_yxyx)[0]
         if label == 10:
-            assert overlaps.max() < 0.56  # ids are rounded to whole pixels
+            assert overlaps.max() < 0.65  # ids are rounded to whole pixels
         else:
-            assert overlaps[objects.labels == label].max() > 0.44
+            assert overlaps[objects.labels == label].max() > 0.35
     for index, objects in enumerate(images.objects):
         assert len(objects) < counts[index] <= len(objects) * (1 + crops.COPIES + crops.BACKGROUNDS)
     assert made.read(tf.constant(0, tf.int64)).shape[-1] == 3

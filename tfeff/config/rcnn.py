@@ -179,8 +179,8 @@ class RCNN(Section):
     """How the backbone is trained as a classifier, on what `backbone.data` says; `crops` there means the crops of
     `data.source`'s training split."""
     backbone_crops: Literal["random", "proposals"] = "proposals"
-    """What such crops are besides the objects themselves: boxes drawn at random, or the proposals that overlap an object
-    by half, and as background those that do not (arXiv:1311.2524, section 2.3)."""
+    """What such crops are besides the objects themselves: boxes drawn at random, or proposals, of which those are
+    background that overlap no object by half (arXiv:1311.2524, section 2.3)."""
     backbone_workdir: str | None = None
     """A finished run of `tfeff.train` whose network is taken instead of training one."""
     features: Features = field(default_factory=Features)
