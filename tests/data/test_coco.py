@@ -75,3 +75,25 @@ def test_files_that_are_no_annotation(root, text):
 def test_folders_that_are_no_coco_set(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         coco.splits(tmp_path / "nothing")
+
+
+def test_a_row_that_cannot_be_costs_itself_alone(root):
+    categories = [
+        {"id": float("inf"), "name": "x"},
+        "text",
+        {"id": 5},
+        *CONTENT["categories"],
+        {"id": 2, "name": "dog"},
+    ]
+    images = [{"id": 1}, None, *CONTENT["images"], {"id": 12, "file_name": "a.png"}, {"id": 7, "file_name": "b.png"}]
+    save(root, CONTENT | {"categories": categories, "images": images})
+    source = coco.load(root, "tiny")
+    assert source.class_names == ("cat", "owl")
+    assert source.ids == ["a.png", "b.png"]
+    assert [len(objects) for objects in source.objects] == [1, 1]
+    assert source.report.counts == {
+        "row without id or name": 3,
+        "row without id or file_name": 2,
+        "number of two rows": 2,
+        "image listed twice": 1,
+    }

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfeff.data import photograph
+from tfeff.data import photograph, voc
 from tfeff.errors import UserError
 
 HEIGHT, WIDTH = 34, 50
@@ -101,7 +101,7 @@ def test_an_orientation_in_the_metadata_is_not_followed(scene, tmp_path):
     assert Image.open(io.BytesIO(turned)).getexif()[0x0112] == ROTATED
     assert np.array_equal(photograph.decode(turned, "x"), photograph.decode(plain, "x"))
     (tmp_path / "turned.jpg").write_bytes(turned)
-    assert photograph.size(tmp_path / "turned.jpg") == (HEIGHT, WIDTH)
+    assert photograph.size(tmp_path / "turned.jpg") == photograph.encoded_size(turned, "x") == (HEIGHT, WIDTH)
 
 
 @pytest.mark.parametrize(
@@ -191,3 +191,23 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(UserError, match="folder"):
         photograph.size(tmp_path / "folder")
+
+
+def test_boxes_of_turned_gray_and_cmyk_photographs(tmp_path, scene):
+    (tmp_path / "Annotations").mkdir()
+    (tmp_path / "JPEGImages").mkdir()
+    box = f"<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>{WIDTH}</xmax><ymax>{HEIGHT}</ymax></bndbox>"
+    image = Image.fromarray(scene)
+    files = {"turned": encoded(image, "JPEG", exif=rotated())}
+    files |= {mode: encoded(image.convert(mode), "JPEG") for mode in ("L", "CMYK")}
+    for name, content in files.items():
+        (tmp_path / "JPEGImages" / f"{name}.jpg").write_bytes(content)
+        text = f"<annotation><filename>another.png</filename><object><name>x</name>{box}</object></annotation>"
+        (tmp_path / "Annotations" / f"{name}.xml").write_text(text)
+    source = voc.load(tmp_path, "all", fractions={})
+    # The file's own name decides, whatever stands in <filename>.
+    assert source.ids == ["CMYK", "L", "turned"]
+    assert not source.report.counts
+    for index in range(3):
+        assert source.objects[index].boxes_yxyx.tolist() == [[0, 0, HEIGHT, WIDTH]]
+        assert photograph.decode(source.encoded(index), "").shape == (HEIGHT, WIDTH, 3)

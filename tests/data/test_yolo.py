@@ -64,7 +64,7 @@ def test_lines_that_are_no_objects_are_counted(root):
     (root / "labels/train/b.txt").write_text("\n".join(lines))
     (root / "labels/train/c.txt").write_bytes(b"\xff\xfe\x00")
     source = load(root)
-    assert source.report.counts == {"line that is no object": 5, "file that is no annotation": 1}
+    assert source.report.counts == {"line that is no object": 6}
     assert source.objects[1].labels.tolist() == [1]
     with pytest.raises(UserError, match="line 1"):
         load(root, on_defect="error")
@@ -82,3 +82,18 @@ def test_folders_that_are_no_yolo_set(tmp_path):
         load(tmp_path / "nothing")
     with pytest.raises(UserError, match="images and labels"):
         load(tmp_path)
+
+
+def test_a_byte_that_is_no_text_costs_its_line_alone(root):
+    good = b"1 0.5 0.5 0.1 0.1"
+    (root / "labels/train/b.txt").write_bytes(b"\n".join([b"\xef\xbb\xbf" + good, b"\xff\xfe 0.5", good]))
+    source = load(root)
+    assert source.objects[1].labels.tolist() == [1, 1]
+    assert source.report.counts == {"line that is no object": 1}
+
+
+@pytest.mark.parametrize("text", ["names: &a [*a]", "names: " + "[" * 5000, "names: [[a], b]"])
+def test_names_that_are_lists(root, text):
+    (root / "data.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"data\.yaml"):
+        load(root)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # TensorFlow, which data with boxes does without
     from tfeff.data.source import Source
 
 SCHEMES = ("embedded", "folder", "tfds", "crops")
-ANNOTATED_SCHEMES = ("voc", "yolo", "coco")
+ANNOTATED_SCHEMES = ("voc", "yolo", "coco", "embedded", "tfds")
 
 
 def load(
@@ -100,21 +100,35 @@ def load_annotated(
     fractions: Mapping[str, float] = FRACTIONS,
     seed: int = 0,
     on_defect: OnDefect = "mend",
+    data_dir: str | Path | None = None,
+    download: bool = False,
 ) -> AnnotatedSource:
     """The images of one split, with the boxes of their objects.
 
     Args:
-        name: `voc:<dir>`, `yolo:<dir>` or `coco:<dir>`.
+        name: `voc:<dir>`, `yolo:<dir>`, `coco:<dir>`, `tfds:<name>`, `embedded:placed_digits` or
+            `embedded:single_digits`; the latter two also with the side of their canvas, `embedded:placed_digits:96`.
         split: one of the data set's own, or of `fractions` where it has none; `all` (not of `coco`) is everything.
         fractions: splits of a data set that has none of its own, and their shares.
         seed: of that division.
         on_defect: what to do with annotations that cannot be.
+        data_dir: Where TensorFlow Datasets keeps its prepared data; default as there.
+        download: Whether TensorFlow Datasets may download and prepare data that is not there.
 
     Raises:
         UserError: an unknown name or split, a missing folder, no image, or (as `on_defect` says) a defect.
     """
-    scheme, root = _parse_annotated(name)
-    canonical = canonical_name(split)
+    scheme, rest = _parse_annotated(name)
+    root, canonical = Path(rest), canonical_name(split)
+    if scheme == "embedded":
+        from tfeff.data import placed_digits
+
+        drawing, side = _drawing(name, rest)
+        return placed_digits.load(drawing, canonical, canvas=(side, side) if side else placed_digits.CANVAS)
+    if scheme == "tfds":
+        from tfeff.data import annotated_tfds
+
+        return annotated_tfds.load(rest, canonical, on_defect=on_defect, data_dir=data_dir, download=download)
     if scheme == "coco":
         from tfeff.data import coco
 
@@ -128,32 +142,55 @@ def load_annotated(
     return yolo.load(root, canonical, fractions=fractions, seed=seed, on_defect=on_defect)
 
 
-def annotated_splits(name: str, *, fractions: Mapping[str, float] = FRACTIONS) -> tuple[str, ...]:
+def annotated_splits(
+    name: str,
+    *,
+    fractions: Mapping[str, float] = FRACTIONS,
+    data_dir: str | Path | None = None,
+    download: bool = False,
+) -> tuple[str, ...]:
     """The names of the splits of a data set with boxes.
 
     Raises:
-        UserError: an unknown name, or a missing folder.
+        UserError: an unknown name, a missing folder, data that is not prepared.
     """
-    scheme, root = _parse_annotated(name)
+    scheme, rest = _parse_annotated(name)
+    if scheme == "embedded":
+        from tfeff.data import placed_digits
+
+        _drawing(name, rest)
+        return placed_digits.SPLITS
+    if scheme == "tfds":
+        from tfeff.data import tfds
+
+        return tfds.splits(rest, data_dir=data_dir, download=download)
     if scheme == "coco":
         from tfeff.data import coco
 
-        return coco.splits(root)
+        return coco.splits(Path(rest))
     if scheme == "voc":
         from tfeff.data import voc
 
-        return voc.splits(root, fractions)
+        return voc.splits(Path(rest), fractions)
     from tfeff.data import yolo
 
-    return yolo.splits(root, fractions)
+    return yolo.splits(Path(rest), fractions)
 
 
-def _parse_annotated(name: str) -> tuple[str, Path]:
+def _parse_annotated(name: str) -> tuple[str, str]:
     scheme, colon, rest = name.partition(":")
     if not colon or not rest or scheme not in ANNOTATED_SCHEMES:
-        known = ", ".join(f"{scheme}:<dir>" for scheme in ANNOTATED_SCHEMES)
+        known = "voc:<dir>, yolo:<dir>, coco:<dir>, tfds:<name>, embedded:placed_digits, embedded:single_digits"
         raise UserError(f'data set "{name}" is none with boxes; write one of {known}')
-    return scheme, Path(rest)
+    return scheme, rest
+
+
+def _drawing(name: str, rest: str) -> tuple[str, int | None]:
+    """The drawing that comes with the installation, and the side of its canvas where one is said."""
+    drawing, _, side = rest.partition(":")
+    if side and not side.isdecimal():
+        raise UserError(f'data set "{name}": "{side}" is no size in pixels; write embedded:{drawing}:128')
+    return drawing, int(side) if side else None
 
 
 def _parse(name: str) -> tuple[str, str]:

@@ -49,12 +49,15 @@ def load(root: Path, split: str, *, on_defect: OnDefect = "mend") -> AnnotatedSo
     path = root / "annotations" / f"{_PREFIX}{split}.json"
     report = Report(on_defect)
     try:
-        content = json.loads(path.read_text())
-        categories = {int(item["id"]): str(item["name"]) for item in content["categories"]}
-        images = {int(item["id"]): str(item["file_name"]) for item in content["images"]}
-        annotations = list(content["annotations"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{path}: no COCO annotation ({type(error).__name__}: {error})") from None
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        rows = [content[part] for part in ("categories", "images", "annotations")]
+        if not all(isinstance(part, list) for part in rows):
+            raise TypeError("categories, images and annotations must be lists")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"{path}: no COCO annotation ({type(error).__name__}: {str(error)[:200]})") from None
+    categories = _numbered(rows[0], "name", f"{path}, category", report)
+    images = _numbered(rows[1], "file_name", f"{path}, image", report)
+    annotations = rows[2]
     order = sorted(categories)
     of_image: dict[int, list[tuple[int, Any]]] = {id_: [] for id_ in images}
     for number, item in enumerate(annotations, 1):
@@ -64,8 +67,12 @@ def load(root: Path, split: str, *, on_defect: OnDefect = "mend") -> AnnotatedSo
             continue
         of_image[owner].append((number, item))
     folder = root / split if (root / split).is_dir() else root / "images"
-    ids, objects = list[str](), list[Objects]()
+    ids, objects, listed = list[str](), list[Objects](), set[str]()
     for id_, name in images.items():
+        if name in listed:
+            report.defect("image listed twice", f"{path}: {name}")
+            continue
+        listed.add(name)
         if os.path.isabs(name) or ".." in Path(name).parts:
             report.defect("name that leaves the folder", f"{path}: {name}")
             continue
@@ -79,7 +86,7 @@ def load(root: Path, split: str, *, on_defect: OnDefect = "mend") -> AnnotatedSo
             try:
                 left, top, width, height = (float(value) for value in item["bbox"])
                 label = order.index(int(item["category_id"]))
-            except (KeyError, TypeError, ValueError):
+            except (KeyError, TypeError, ValueError, OverflowError):
                 report.defect("object without a box or a class", f"{path}, annotation {number}")
                 continue
             crowd = bool(item.get("iscrowd", 0))
@@ -95,3 +102,19 @@ def load(root: Path, split: str, *, on_defect: OnDefect = "mend") -> AnnotatedSo
         encoded=lambda index: paths[index].read_bytes(),
         report=report,
     )
+
+
+def _numbered(rows: list[Any], key: str, where: str, report: Report) -> dict[int, str]:
+    """`id` -> what each row has under a key; of rows with one id the first."""
+    found = dict[int, str]()
+    for number, row in enumerate(rows, 1):
+        try:
+            id_, name = int(row["id"]), row[key]
+        except (KeyError, TypeError, ValueError, OverflowError):
+            report.defect(f"row without id or {key}", f"{where} {number}")
+            continue
+        if not isinstance(name, str):
+            report.defect(f"row without id or {key}", f"{where} {number}")
+        elif found.setdefault(id_, name) != name:
+            report.defect("number of two rows", f"{where} {number}: {id_}")
+    return found

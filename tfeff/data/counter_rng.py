@@ -29,6 +29,10 @@ class Purpose(IntEnum):
     PIECE = 7
     BACKGROUND = 8
     NOISE = 9
+    BOX_SCALE = 10
+    BOX_FLIP = 11
+    BOX_ROTATION = 12
+    MOSAIC = 13
 
 
 @dataclass(frozen=True, eq=False)

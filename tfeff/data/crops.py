@@ -6,7 +6,6 @@ object itself, boxes that overlap it well, and boxes that overlap none much.
 
 import functools
 import hashlib
-import io
 from collections.abc import Iterator
 
 import numpy as np
@@ -49,7 +48,7 @@ def load(
     """
     owners, boxes, labels = list[int](), list[np.ndarray](), list[int]()
     for index, objects in enumerate(images.objects):
-        size = photograph.size(io.BytesIO(images.encoded(index)))
+        size = photograph.encoded_size(images.encoded(index), images.ids[index])
         rng = np.random.Generator(np.random.Philox(key=[seed, index]))
         plain = ~(objects.difficult | objects.crowd)
         for box, label in zip(objects.boxes_yxyx[plain], objects.labels[plain], strict=True):

@@ -12,17 +12,30 @@ from tfeff.errors import UserError
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 
 
-def size(file: Path | io.BytesIO) -> tuple[int, int]:
-    """(height, width) as stored, from the header alone of a file, or of its bytes.
+def size(path: Path) -> tuple[int, int]:
+    """(height, width) as stored, from the file's header alone.
 
     Raises:
         UserError: not an image, or not there.
     """
+    return _size(path, str(path))
+
+
+def encoded_size(encoded: bytes, name: str) -> tuple[int, int]:
+    """(height, width) as stored, of a file's bytes, without decoding them.
+
+    Raises:
+        UserError: not an image; `name` says which.
+    """
+    return _size(io.BytesIO(encoded), name)
+
+
+def _size(file: Path | io.BytesIO, name: str) -> tuple[int, int]:
     try:
         with Image.open(file) as image:
             return image.height, image.width
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{file}: not an image ({_first_line(error)})") from None
+        raise UserError(f"{name}: not an image ({_first_line(error)})") from None
 
 
 def decode(encoded: bytes, name: str) -> np.ndarray:

@@ -18,7 +18,7 @@ def splits(name: str, *, data_dir: str | Path | None = None, download: bool = Fa
     Raises:
         UserError: the data set is unknown or not prepared.
     """
-    return tuple(canonical_name(split) for split in _prepared(name, data_dir, download).info.splits)
+    return tuple(canonical_name(split) for split in prepared(name, data_dir, download).info.splits)
 
 
 def load(name: str, split: str, *, channels: int, data_dir: str | Path | None = None, download: bool = False) -> Source:
@@ -34,20 +34,9 @@ def load(name: str, split: str, *, channels: int, data_dir: str | Path | None = 
     Raises:
         UserError: the data set is unknown or not prepared, has no such split, or no image with a class label.
     """
-    import tensorflow_datasets
-
-    builder = _prepared(name, data_dir, download)
-    native = {canonical_name(known): known for known in builder.info.splits}
-    if split not in native:
-        raise UserError(f'tfds:{name}: no split "{split}"; {nearest(split, native)}')
+    builder = prepared(name, data_dir, download)
     image_key, label_key = _keys(name, builder)
-    dataset = builder.as_dataset(
-        split=native[split],
-        shuffle_files=False,
-        decoders={image_key: tensorflow_datasets.decode.SkipDecoding()},
-        # One file after the other: the order of examples is then a property of the data.
-        read_config=tensorflow_datasets.ReadConfig(interleave_cycle_length=1, try_autocache=False),
-    )
+    dataset = in_order(name, builder, split, image_key)
     pairs = dataset.map(lambda example: (example[image_key], example[label_key]))
     images, labels = [], []
     for encoded, label in pairs.as_numpy_iterator():
@@ -70,8 +59,12 @@ def load(name: str, split: str, *, channels: int, data_dir: str | Path | None = 
     )
 
 
-def _prepared(name: str, data_dir: str | Path | None, download: bool) -> Any:
-    """The builder of a data set that lies ready on the disk."""
+def prepared(name: str, data_dir: str | Path | None, download: bool) -> Any:
+    """The builder of a data set that lies ready on the disk.
+
+    Raises:
+        UserError: the data set is unknown, or is not there and may not be downloaded.
+    """
     import tensorflow_datasets
 
     try:
@@ -92,6 +85,26 @@ def _prepared(name: str, data_dir: str | Path | None, download: bool) -> Any:
         )
     builder.download_and_prepare()
     return builder
+
+
+def in_order(name: str, builder: Any, split: str, image_key: str) -> tf.data.Dataset:
+    """The examples of one split, always in the same order; what lies under `image_key` stays encoded.
+
+    Raises:
+        UserError: no such split.
+    """
+    import tensorflow_datasets
+
+    native = {canonical_name(known): known for known in builder.info.splits}
+    if split not in native:
+        raise UserError(f'tfds:{name}: no split "{split}"; {nearest(split, native)}')
+    return builder.as_dataset(
+        split=native[split],
+        shuffle_files=False,
+        decoders={image_key: tensorflow_datasets.decode.SkipDecoding()},
+        # One file after the other: the order of examples is then a property of the data.
+        read_config=tensorflow_datasets.ReadConfig(interleave_cycle_length=1, try_autocache=False),
+    )
 
 
 def _keys(name: str, builder: Any) -> tuple[str, str]:

@@ -115,7 +115,7 @@ def _parsed(path: Path) -> Element | None:
     """The file's root element; None for one that cannot be read."""
     try:
         return defusedxml.ElementTree.parse(path, forbid_dtd=True).getroot()
-    except (ParseError, defusedxml.DefusedXmlException, OSError, UnicodeError, ValueError):
+    except (ParseError, defusedxml.DefusedXmlException, OSError, UnicodeError, ValueError, LookupError):
         return None
 
 

@@ -114,10 +114,11 @@ def _below(folder: str, names: Sequence[str]) -> list[str]:
 def _lines(path: Path, report: Report) -> list[tuple[int, int, tuple[float, float, float, float]]]:
     """(number of the line, class, (cx, cy, w, h)) of each line that can be read."""
     try:
-        text = path.read_text()
+        # A byte that is no text spoils its line, not the file.
+        text = path.read_text(encoding="utf-8-sig", errors="replace")
     except FileNotFoundError:
         return []
-    except (OSError, UnicodeError) as error:
+    except OSError as error:
         report.defect("file that is no annotation", f"{path}: {error}")
         return []
     rows = []
@@ -140,20 +141,22 @@ def _class_names(root: Path) -> tuple[str, ...] | None:
     for path in (root / "data.yaml", root / "data.yml"):
         if path.is_file():
             try:
-                names = yaml.safe_load(path.read_text())["names"]
+                names = yaml.safe_load(path.read_text(encoding="utf-8-sig"))["names"]
                 numbered = (
                     names if isinstance(names, dict) else dict(enumerate(names if isinstance(names, list) else ()))
                 )
                 last = max(map(int, numbered))
                 if not 0 <= min(map(int, numbered)) <= last < MOST_CLASSES:
                     raise ValueError(f"numbers from {min(numbered)} to {last}")
+                if any(isinstance(name, list | dict) for name in numbered.values()):
+                    raise TypeError("a name is a list")  # whose text may be endless: YAML's lists may hold themselves
                 return tuple(str(numbered.get(number, number)) for number in range(last + 1))
-            except (yaml.YAMLError, KeyError, TypeError, ValueError, OSError) as error:
+            except (yaml.YAMLError, KeyError, TypeError, ValueError, OverflowError, RecursionError, OSError) as error:
                 raise UserError(f"{path}: no list of names in it ({str(error).partition(chr(10))[0]})") from None
     for path in (root / "classes.txt", root / "obj.names"):
         if path.is_file():
             try:
-                lines = path.read_text().rstrip().splitlines()
+                lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
             except (OSError, UnicodeError) as error:
                 raise UserError(f"{path}: cannot be read ({error})") from None
             return tuple(line.strip() or str(number) for number, line in enumerate(lines))

@@ -1,6 +1,5 @@
 """A trained head at work on the regions of a split."""
 
-import io
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -86,7 +85,7 @@ class Detector:
         if not len(split.proposals[image]):
             return Detections.none()
         scores, codes = self._outputs(split.proposal_features(image))
-        size = photograph.size(io.BytesIO(split.images.encoded(image)))
+        size = photograph.encoded_size(split.images.encoded(image), split.images.ids[image])
         return Detections(*self.postprocess(split.proposals[image], scores, codes, size))
 
     def _outputs(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
