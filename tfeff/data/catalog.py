@@ -142,6 +142,37 @@ def load_annotated(
     return yolo.load(root, canonical, fractions=fractions, seed=seed, on_defect=on_defect)
 
 
+def load_single_objects(
+    name: str,
+    split: str,
+    *,
+    channels: int = 3,
+    seed: int = 0,
+    data_dir: str | Path | None = None,
+    download: bool = False,
+) -> "Source":
+    """The images of one split of a data set with boxes, each with one object; see `single_objects.load`.
+
+    Args:
+        name: as `load_annotated` takes it.
+        split: one of `annotated_splits(name)`.
+        channels: 3 for RGB, 1 for gray.
+        seed: of the division of a data set that has no splits of its own.
+        data_dir: Where TensorFlow Datasets keeps its prepared data; default as there.
+        download: Whether TensorFlow Datasets may download and prepare data that is not there.
+
+    Raises:
+        UserError: as `load_annotated`, or no image has an object.
+    """
+    from tfeff.data import single_objects
+
+    known = annotated_splits(name, data_dir=data_dir, download=download)
+    if canonical_name(split) not in known:
+        raise UserError(f'{name}: no split "{split}"; {nearest(split, known)}')
+    images = load_annotated(name, split, seed=seed, data_dir=data_dir, download=download)
+    return single_objects.load(images, channels=channels)
+
+
 def annotated_splits(
     name: str,
     *,
