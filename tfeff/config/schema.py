@@ -141,7 +141,7 @@ class Task(Section):
     """`classification`: its class. `localization`: class and box of the one object in it."""
     class_weight: float = 1.0
     """Of `localization`: α of the loss α × cross-entropy + β × squared error of the box."""
-    box_weight: float = 50.0
+    box_weight: float = 10.0
     """β; the squared error is the sum over the four sides, in shares of the image's height and width."""
     grid: int = 4
     """Of `localization`: cells each way to which the last feature map is averaged for the box, if it has more."""
