@@ -126,16 +126,24 @@ def test_label_smoothing_is_for_training_alone():
     assert not np.allclose(plain.losses(batch, outputs, training=True), smooth.losses(batch, outputs, training=True))
 
 
+def test_blank_answers_can_be_trained_on():
+    task = Localization(1.0, 10.0)
+    blank = {"image": tf.zeros((4, 16, 16, 1)), **task.blank(4, CLASSES)}
+    sums = step_of(localizer(), task, 4).train(blank, step=0, learning_rate=0.0).numpy()
+    assert np.isfinite(sums).all()
+    assert sums.shape == task.no_sums().shape
+
+
 CONFIG = """
 from tfeff.config import Data, Experiment, Model, Optimizer, Schedule, Task, Training
 from tfeff.data.box_augmentation import BoxAugmentation
 
 def get_config():
     return Experiment(
-        task=Task(name="localization", box_weight=10.0, hidden=(16,)),
-        model=Model(name="resnet", width=4, stage_blocks=(1, 1, 1, 1), resolution=16, dropout=0.1),
+        task=Task(name="localization", box_weight=10.0, hidden=(16,), grid=2),
+        model=Model(name="resnet", width=4, stage_blocks=(1, 1, 1, 1), resolution=24, dropout=0.1),
         data=Data(
-            source="voc:{data}", channels=1, image_size=24, normalization="dataset",
+            source="voc:{data}", channels=1, image_size=32, normalization="dataset",
             box_augmentation=BoxAugmentation(horizontal_flip=True, scale=0.2, rotation=3, brightness=0.1),
         ),
         optimizer=Optimizer(name="adamw", learning_rate=0.005),
@@ -166,6 +174,8 @@ def squares(tmp_path_factory):
         name = ("bright", "dark")[label]
         text = f"<annotation><object><name>{name}</name><bndbox>{box}</bndbox></object></annotation>"
         (root / "Annotations" / f"{number:03}.xml").write_text(text)
+    text = "<annotation><filename>000.png</filename></annotation>"
+    (root / "Annotations" / "000.xml").write_text(text)
     return root
 
 
@@ -194,7 +204,7 @@ def test_a_run_finds_rectangles_and_says_so(finished):
     assert low < result["iou"] < high
     row = workdir.rows()[-1]
     assert {"train_iou", "validation_iou", "train_localization_accuracy", "validation_accuracy"} <= row.keys()
-    for words in ("mean IoU", "localisation error", "val. iou"):
+    for words in ("mean IoU", "localisation error", "val. iou", "left out 1 of"):
         assert words in said
     for name in ("overlaps", "worst_boxes", "best_boxes", "confusion"):
         assert (workdir.figures / f"test_{name}.png").is_file()
@@ -214,7 +224,7 @@ def test_the_saved_model_gives_the_networks_boxes_in_each_images_own_pixels(fini
     network = training.trained_model(workdir)
     files = [path.read_bytes() for path in sorted((squares / "JPEGImages").glob("*.png"))[:30]]
     images = [preprocess.decode(file, 1) for file in files]
-    fitted = preprocess.resize(tf.stack([preprocess.fit(image, (24, 24)) for image in images]), (16, 16))
+    fitted = preprocess.resize(tf.stack([preprocess.fit(image, (32, 32)) for image in images]), (24, 24))
     answers = network(fitted, training=False)
     expected = np.stack(
         [yxyx_from_relative(box, image.shape[:2]) for box, image in zip(answers["box"].numpy(), images, strict=True)]

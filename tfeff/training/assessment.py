@@ -67,6 +67,8 @@ def assess(workdir: Workdir, split: str, reporter: Reporter, model: keras.Model 
         images = build.split(settings, split, record, reporter.reading)
         findings = task.assess(model, build.evaluation_pipeline(settings, images, model.resolution, (0, 1)))
     report = {"split": split, "skipped_images": [image.id for image in images.skipped], **findings.report}
+    if images.source.notes:
+        report["notes"] = list(images.source.notes)
     for note in images.source.notes:
         reporter.say(note)
     if images.skipped:

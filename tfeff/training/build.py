@@ -85,6 +85,7 @@ class Dataset:
             "validation_examples": len(self.validation) if self.validation is not None else 0,
             "train_class_counts": np.bincount(self.train.source.labels, minlength=len(self.class_names)).tolist(),
             "skipped_images": list(self.skipped),
+            **({"notes": list(self.notes)} if self.notes else {}),
         }
 
 
