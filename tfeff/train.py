@@ -1,6 +1,7 @@
 """`python -m tfeff.train --config=FILE --workdir=DIR [--config.key=value ...]`: train, evaluate, export.
 
-The config says what: a network that classifies images (`Experiment`), or a detector (`RCNN`).
+The config says what: a network that classifies images, or localises their one object (`Experiment`), or a detector
+(`RCNN`).
 
 The same command goes on with a run that was stopped.
 """
@@ -27,10 +28,10 @@ def main(argv: list[str]) -> None:
     if isinstance(settings, config.RCNN):
         _detector(settings)
     else:
-        _classifier(settings)
+        _network(settings)
 
 
-def _classifier(experiment: config.Experiment) -> None:
+def _network(experiment: config.Experiment) -> None:
     from tfeff import training
 
     workdir = training.train(experiment, flags.FLAGS.workdir, profile=flags.FLAGS.profile)

@@ -32,6 +32,7 @@ from tfeff.reporting import tables
 from tfeff.scaling import search as scaling
 from tfeff.scaling import trial
 from tfeff.training import optimizers
+from tfeff.training.classification import Classification
 from tfeff.training.step import Step
 
 Round = Callable[[], object]
@@ -81,7 +82,7 @@ def row(what: str, ours: list[float], theirs: list[float], images: int) -> dict[
 def new_step(model: keras.Model, batch_size: int) -> Step:
     """A training step of momentum SGD."""
     optimizer = optimizers.build("sgd", model, weight_decay=1e-3)
-    return Step(model, optimizer, tf.distribute.get_strategy(), batch_size=batch_size)
+    return Step(model, optimizer, tf.distribute.get_strategy(), task=Classification(), batch_size=batch_size)
 
 
 def random_batch(batch_size: int, resolution: int, classes: int) -> dict[str, tf.Tensor]:

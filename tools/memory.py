@@ -58,11 +58,12 @@ def peak_of_training(name: str, options: dict[str, Any], batch_size: int) -> int
 
     from tfeff import models
     from tfeff.training import optimizers
+    from tfeff.training.classification import Classification
     from tfeff.training.step import Step
 
     network = models.build(name, num_classes=CLASSES, **options)
     optimizer = optimizers.build("sgd", network, weight_decay=1e-3)
-    step = Step(network, optimizer, tf.distribute.get_strategy(), batch_size=batch_size)
+    step = Step(network, optimizer, tf.distribute.get_strategy(), task=Classification(), batch_size=batch_size)
     batch = {
         "image": tf.zeros((batch_size, network.resolution, network.resolution, 3)),
         "label": tf.one_hot(tf.zeros(batch_size, tf.int32), CLASSES),

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tfeff.evaluation.average_precision import average_precisions, mean_average_precision
-from tfeff.evaluation.bootstrap import bootstrap_mean_average_precision, percentile_interval
+from tfeff.evaluation.bootstrap import bootstrap_mean, bootstrap_mean_average_precision, percentile_interval
 from tfeff.evaluation.matching import match
 
 
@@ -43,3 +43,12 @@ def test_without_objects_nothing_is_claimed(make_detections, make_objects):
     values = bootstrap_mean_average_precision(match([make_detections()], [make_objects()], 2), resamples=5)
     assert np.isnan(values).all()
     assert np.isnan(percentile_interval(values)).all()
+
+
+def test_resampled_means_spread_as_the_standard_error_says():
+    values = np.random.default_rng(2).gamma(2.0, size=400)
+    means = bootstrap_mean(values, resamples=4000, seed=3)
+    assert means.shape == (4000,)
+    assert means.mean() == pytest.approx(values.mean(), rel=0.01)
+    assert means.std() == pytest.approx(values.std() / 20, rel=0.05)
+    assert (bootstrap_mean([0.5] * 7) == 0.5).all()

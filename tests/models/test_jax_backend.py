@@ -40,6 +40,10 @@ for name, options in networks.items():
         assert np.isfinite(trained(*state, x)).all()
     models.complexity.count(network)
     np.save(f"{folder}/{name}.npy", y)
+backbone = models.build("resnet", resolution=33, include_top=False, **networks["resnet"])
+localizer = models.localizer(backbone, num_classes=3)
+models.load_weights(localizer, f"{folder}/localizer.npz")
+np.savez(f"{folder}/answers.npz", **localizer.predict(x, verbose=0))
 assert "tensorflow" not in sys.modules
 """
 
@@ -52,6 +56,9 @@ def test_outputs_equal_those_of_tensorflow(tmp_path: Path) -> None:
         network = models.build(name, resolution=33, num_classes=3, **options)
         np.savez(tmp_path / f"{name}.npz", **{weight.path: np.asarray(weight) for weight in network.weights})
         expected[name] = np.asarray(network(x))
+    backbone = models.build("resnet", resolution=33, include_top=False, **NETWORKS["resnet"])
+    localizer = models.localizer(backbone, num_classes=3)
+    np.savez(tmp_path / "localizer.npz", **{weight.path: np.asarray(weight) for weight in localizer.weights})
     environment = {
         **os.environ,
         "KERAS_BACKEND": "jax",
@@ -69,3 +76,6 @@ def test_outputs_equal_those_of_tensorflow(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     for name, y in expected.items():
         np.testing.assert_allclose(np.load(tmp_path / f"{name}.npy"), y, rtol=0, atol=1e-4, err_msg=name)
+    with np.load(tmp_path / "answers.npz") as answers:
+        for name, y in localizer(x).items():
+            np.testing.assert_allclose(answers[name], y, rtol=0, atol=1e-4, err_msg=name)

@@ -92,7 +92,8 @@ def test_two_devices_make_the_update_of_one(options):
         from tfeff import models
         from tfeff.training import optimizers
         from tfeff.training.averaging import Average
-        from tfeff.training.step import Step
+        from tfeff.training.classification import Classification
+from tfeff.training.step import Step
 
         cpu = tf.config.list_physical_devices("CPU")[0]
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -115,7 +116,7 @@ def test_two_devices_make_the_update_of_one(options):
                                      num_classes=5, synchronized=True)
                 optimizer = optimizers.build("sgd", model, replicas=replicas, weight_decay=1e-3, **options)
                 average = Average(model, 0.9)
-            step = Step(model, optimizer, strategy, batch_size=16, average=average)
+            step = Step(model, optimizer, strategy, task=Classification(), batch_size=16, average=average)
             batch = strategy.experimental_distribute_values_from_function(
                 lambda context: rows_of(context, replicas))
             for index in range(3):

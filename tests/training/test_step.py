@@ -7,7 +7,8 @@ import tensorflow as tf
 
 from tfeff.training import optimizers
 from tfeff.training.averaging import Average
-from tfeff.training.step import Step, cross_entropy
+from tfeff.training.classification import Classification, cross_entropy
+from tfeff.training.step import Step
 
 
 def network(seed=0, batch_norm=False):
@@ -32,7 +33,14 @@ def batch_of(n, seed=0):
 
 
 def run(model, optimizer, batch, steps=3, **options):
-    step = Step(model, optimizer, tf.distribute.get_strategy(), batch_size=len(batch["weight"]), **options)
+    step = Step(
+        model,
+        optimizer,
+        tf.distribute.get_strategy(),
+        task=Classification(),
+        batch_size=len(batch["weight"]),
+        **options,
+    )
     return [step.train(batch, step=i, learning_rate=0.1).numpy() for i in range(steps)]
 
 
@@ -49,7 +57,7 @@ def test_update_is_momentum_sgd_on_the_mean_loss():
     model, batch = network(), batch_of(8)
     before = [w.numpy() for w in model.trainable_variables]
     velocity = [np.zeros_like(w) for w in before]
-    step = Step(model, sgd(model), tf.distribute.get_strategy(), batch_size=8)
+    step = Step(model, sgd(model), tf.distribute.get_strategy(), task=Classification(), batch_size=8)
     for i in range(3):
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(batch["label"], model(batch["image"])))
@@ -84,7 +92,7 @@ def test_weight_decay_shrinks_kernels_alone():
 @pytest.mark.parametrize("name", ["sgd", "rmsprop", "adamw"])
 def test_every_rule_lowers_the_loss(name):
     model, batch = network(), batch_of(32)
-    step = Step(model, sgd(model, name=name), tf.distribute.get_strategy(), batch_size=32)
+    step = Step(model, sgd(model, name=name), tf.distribute.get_strategy(), task=Classification(), batch_size=32)
     losses = [step.train(batch, step=i, learning_rate=0.01)[0].numpy() for i in range(30)]
     assert losses[-1] < 0.9 * losses[0]
 
@@ -112,7 +120,7 @@ def test_label_smoothing_against_its_definition():
 
 def test_measure_ignores_padding():
     model = network()
-    step = Step(model, sgd(model), tf.distribute.get_strategy(), batch_size=8)
+    step = Step(model, sgd(model), tf.distribute.get_strategy(), task=Classification(), batch_size=8)
     batch = batch_of(8)
     batch["weight"] = tf.constant([1.0] * 5 + [0.0] * 3)
     first_five = {key: value[:5] for key, value in batch.items()}
@@ -123,7 +131,7 @@ def test_average_follows_its_recurrence_and_includes_batch_statistics():
     model, batch = network(batch_norm=True), batch_of(8)
     average = Average(model, decay=0.5)
     expected = [w.copy() for w in model.get_weights()]
-    step = Step(model, sgd(model), tf.distribute.get_strategy(), batch_size=8, average=average)
+    step = Step(model, sgd(model), tf.distribute.get_strategy(), task=Classification(), batch_size=8, average=average)
     for i in range(12):
         step.train(batch, step=i, learning_rate=0.1)
         decay = min(0.5, (1 + i) / (10 + i))
@@ -149,7 +157,9 @@ def test_a_network_that_was_trained_leaves_no_graph_behind():
 
     def once():
         model = network()
-        step = Step(model, sgd(model, weight_decay=0.1), tf.distribute.get_strategy(), batch_size=4)
+        step = Step(
+            model, sgd(model, weight_decay=0.1), tf.distribute.get_strategy(), task=Classification(), batch_size=4
+        )
         batch = {"image": tf.zeros((4, 6, 6, 1)), "label": tf.one_hot([0, 1, 2, 0], 3), "weight": tf.ones(4)}
         step.train(batch, step=0, learning_rate=0.1)
         step.measure(batch)

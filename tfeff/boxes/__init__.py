@@ -11,7 +11,7 @@ from tfeff.boxes.formats import (
     yxyx_from_xywh,
 )
 from tfeff.boxes.nms import nms, nms_per_class
-from tfeff.boxes.overlap import area, iou
+from tfeff.boxes.overlap import area, iou, paired_iou
 
 __all__ = [
     "FAST_RCNN_WEIGHTS",
@@ -23,6 +23,7 @@ __all__ = [
     "iou",
     "nms",
     "nms_per_class",
+    "paired_iou",
     "relative_from_yxyx",
     "xywh_from_yxyx",
     "yxyx_from_cyxhw",

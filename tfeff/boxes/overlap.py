@@ -1,5 +1,7 @@
 """How much boxes have in common. N, M: boxes."""
 
+from typing import Any
+
 import numpy as np
 
 
@@ -24,3 +26,25 @@ def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     common = np.clip(sides, 0.0, None).prod(axis=-1)
     union = area(first)[:, None] + area(second)[None] - common
     return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
+
+
+def paired_iou(first: Any, second: Any, *, ops: Any = np) -> Any:
+    """Intersection over union of each box with the one in its place, [...]; 0 where both are without area.
+
+    Args:
+        first: yxyx [..., 4], in pixels or in shares of the image's sides, floats.
+        second: the same.
+        ops: what they are arrays of: `numpy`, or `keras.ops` in a graph.
+
+    >>> paired_iou(np.array([[0.0, 0.0, 2.0, 2.0]]), np.array([[0.0, 1.0, 2.0, 3.0]])).round(3).tolist()
+    [0.333]
+    """
+
+    def areas(top_left: Any, bottom_right: Any) -> Any:
+        sides = ops.maximum(bottom_right - top_left, 0.0)
+        return sides[..., 0] * sides[..., 1]
+
+    common = areas(ops.maximum(first[..., :2], second[..., :2]), ops.minimum(first[..., 2:], second[..., 2:]))
+    union = areas(first[..., :2], first[..., 2:]) + areas(second[..., :2], second[..., 2:]) - common
+    there = union > 0
+    return ops.where(there, common / ops.where(there, union, 1.0), 0.0)

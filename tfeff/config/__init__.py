@@ -3,7 +3,7 @@
 from tfeff.config.family import Family, settled
 from tfeff.config.files import differences, flatten, from_json, load, override, to_json
 from tfeff.config.rcnn import RCNN, Classic, Detection, Features, Joint, Objects, Proposals, Windows
-from tfeff.config.schema import Data, Experiment, Model, Optimizer, Schedule, Training
+from tfeff.config.schema import Data, Experiment, Model, Optimizer, Schedule, Task, Training
 from tfeff.config.search import Allocation, Budget, Folds, Objective, Search, Sweeps, Trials
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Schedule",
     "Search",
     "Sweeps",
+    "Task",
     "Training",
     "Trials",
     "Windows",

@@ -195,3 +195,5 @@ class RCNN(Section):
             self.wrong("forms", '"joint", "classic", "sliding_window" or some of them, each once')
         if not 0 <= self.seed < 2**32:
             self.wrong("seed", "between 0 and 2^32 - 1")
+        if self.backbone.task.name != "classification":
+            self.backbone.task.wrong("name", '"classification": the backbone of a detector learns to classify')

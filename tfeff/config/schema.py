@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from tfeff.config.section import Section, at_least, fraction, positive
 from tfeff.data.augmentation import Augmentation
+from tfeff.data.box_augmentation import BoxAugmentation
+from tfeff.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +61,8 @@ class Data(Section):
 
     source: str = "embedded:digits"
     """`embedded:<name>`, `folder:<directory>`, `tfds:<name>`, or `crops:<name>` of a data set with boxes: its objects,
-    some boxes about them, and background."""
+    some boxes about them, and background. To localise, a data set with boxes itself: `voc:<directory>`,
+    `yolo:<directory>`, `coco:<directory>`, `tfds:<name>` or `embedded:single_digits`."""
     crop_context: float = 0.0
     """With `crops:`, what is shown around a box on each side, as a share of that side."""
     directory: str | None = None
@@ -102,6 +105,8 @@ class Data(Section):
     """Per channel, in pixel units, with `std`: in place of what `normalization` says."""
     std: tuple[float, ...] | None = None
     augmentation: Augmentation = field(default_factory=Augmentation)
+    box_augmentation: BoxAugmentation = field(default_factory=BoxAugmentation)
+    """In its place where boxes have to follow."""
 
     def check(self) -> None:
         """Values that no type excludes."""
@@ -129,6 +134,32 @@ class Data(Section):
             self.wrong("seed", "between 0 and 2^32 - 1")
         if self.cache == "disk" and self.cache_directory is None:
             self.wrong("cache_directory", 'a directory, since cache is "disk"')
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(Section):
+    """What the network answers about an image, and what it is trained for."""
+
+    name: Literal["classification", "localization"] = "classification"
+    """`classification`: its class. `localization`: class and box of the one object in it."""
+    class_weight: float = 1.0
+    """Of `localization`: α of the loss α × cross-entropy + β × squared error of the box."""
+    box_weight: float = 10.0
+    """β; the squared error is the sum over the four sides, in shares of the image's height and width."""
+    grid: int = 4
+    """Of `localization`: cells each way to which the last feature map is averaged for the box, if it has more."""
+    hidden: tuple[int, ...] = (128,)
+    """Of `localization`: units of the layers between that grid and the box."""
+
+    def check(self) -> None:
+        """Values that no type excludes."""
+        at_least(self, 0, "class_weight", "box_weight")
+        positive(self, "grid")
+        if self.class_weight == 0 and self.box_weight == 0:
+            self.wrong("box_weight", "above 0, or class_weight: nothing would be learned")
+        for units in self.hidden:
+            if units < 1:
+                self.wrong("hidden", "numbers above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,6 +255,7 @@ class Experiment(Section):
     """Everything that decides the outcome of a run."""
 
     seed: int = 0
+    task: Task = field(default_factory=Task)
     model: Model = field(default_factory=Model)
     data: Data = field(default_factory=Data)
     optimizer: Optimizer = field(default_factory=Optimizer)
@@ -251,3 +283,20 @@ class Experiment(Section):
             self.schedule.wrong("warmup_epochs", f"below training.epochs = {self.training.epochs}")
         if self.model.weights is not None and self.data.normalization == "dataset":
             self.data.wrong("normalization", '"family" with model.weights, which bring their own preprocessing')
+        self._check_task()
+
+    def _check_task(self) -> None:
+        if self.task.name == "classification":
+            for key in ("class_weight", "box_weight", "grid", "hidden"):
+                if getattr(self.task, key) != getattr(Task, key):
+                    self.task.wrong(key, 'left out unless task.name is "localization"')
+            if self.data.box_augmentation.any:
+                raise UserError('config: data.box_augmentation: left out unless task.name is "localization"')
+            return
+        if self.data.augmentation.any:
+            raise UserError(
+                "config: data.augmentation: left out where task.name is "
+                '"localization"; what data.box_augmentation varies, boxes follow'
+            )
+        if self.data.box_augmentation.mosaic:
+            raise UserError("config: data.box_augmentation.mosaic: 0 for localization, which sees one object an image")

@@ -188,7 +188,9 @@ class Search(Section):
             self.allocation.wrong(
                 "minimum_blocks", f"less than folds.count x folds.seeds = {blocks}; else nobody can leave the race"
             )
-        data, model = self.experiment.data, self.experiment.model
+        data, model, task = self.experiment.data, self.experiment.model, self.experiment.task
+        if task.name != "classification":
+            task.wrong("name", '"classification" in a search, which compares classifiers')
         for key in ("folds", "fold_examples", "validation_split", "train_examples"):
             if getattr(data, key) is not None:
                 data.wrong(key, "left out in a search: its section folds says which images")

@@ -146,6 +146,37 @@ def load_annotated(
     return yolo.load(root, canonical, fractions=fractions, seed=seed, on_defect=on_defect)
 
 
+def load_single_objects(
+    name: str,
+    split: str,
+    *,
+    channels: int = 3,
+    seed: int = 0,
+    data_dir: str | Path | None = None,
+    download: bool = False,
+) -> "Source":
+    """The images of one split of a data set with boxes, each with one object; see `single_objects.load`.
+
+    Args:
+        name: as `load_annotated` takes it.
+        split: one of `annotated_splits(name)`.
+        channels: 3 for RGB, 1 for gray.
+        seed: of the division of a data set that has no splits of its own.
+        data_dir: Where TensorFlow Datasets keeps its prepared data; default as there.
+        download: Whether TensorFlow Datasets may download and prepare data that is not there.
+
+    Raises:
+        UserError: as `load_annotated`, or no image has an object.
+    """
+    from tfeff.data import single_objects
+
+    known = annotated_splits(name, data_dir=data_dir, download=download)
+    if canonical_name(split) not in known:
+        raise UserError(f'{name}: no split "{split}"; {nearest(split, known)}')
+    images = load_annotated(name, split, seed=seed, data_dir=data_dir, download=download)
+    return single_objects.load(images, channels=channels)
+
+
 def annotated_splits(
     name: str,
     *,
@@ -156,10 +187,9 @@ def annotated_splits(
     """The names of the splits of a data set with boxes.
 
     Raises:
-        UserError: an unknown name, or a missing folder.
+        UserError: an unknown name, a missing folder, data that is not prepared.
     """
     scheme, rest = _parse_annotated(name)
-    root = Path(rest)
     if scheme == "embedded":
         from tfeff.data import placed_digits
 
@@ -172,14 +202,14 @@ def annotated_splits(
     if scheme == "coco":
         from tfeff.data import coco
 
-        return coco.splits(root)
+        return coco.splits(Path(rest))
     if scheme == "voc":
         from tfeff.data import voc
 
-        return voc.splits(root, fractions)
+        return voc.splits(Path(rest), fractions)
     from tfeff.data import yolo
 
-    return yolo.splits(root, fractions)
+    return yolo.splits(Path(rest), fractions)
 
 
 def _parse_annotated(name: str) -> tuple[str, str]:

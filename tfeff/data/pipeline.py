@@ -6,8 +6,9 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from tfeff.data import augment, counter_rng, mixing, preprocess, sampling
+from tfeff.data import augment, counter_rng, mixing, preprocess, sampling, single_object_augment
 from tfeff.data.augmentation import Augmentation
+from tfeff.data.box_augmentation import BoxAugmentation
 from tfeff.data.source import Source
 from tfeff.data.store import Store
 from tfeff.errors import UserError
@@ -29,6 +30,7 @@ class Pipeline:
 
     - `image`: float32 [rows, resolution, resolution, channels], in [0, 255];
     - `label`: float32 [rows, num_classes], one-hot or, where images were mixed, soft;
+    - `box`, where the source has boxes: float32 [rows, 4], yxyx in shares of the image's sides;
     - `weight`: float32 [rows], 0 for the rows that fill up the last evaluation batch, else 1;
     - `index`: int64 [rows], position in the store; -1 for rows of weight 0.
 
@@ -38,6 +40,7 @@ class Pipeline:
         resolution: Height and width of the images that come out.
         seed: At least 0.
         augmentation: Applied to training batches; None for none.
+        box_augmentation: The same, for images with boxes.
         shuffle: Whether each epoch takes the examples in another order.
         class_balanced: Whether each class is drawn equally often, whatever its share in the data.
         shard: (i, n): this worker takes the i-th of n equal parts of each global batch.
@@ -46,6 +49,7 @@ class Pipeline:
 
     Raises:
         UserError: a batch size that n workers cannot share, labels beyond num_classes, a resolution below 1.
+        ValueError: augmentation that leaves boxes where they are, for images with boxes, or the other way round.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class Pipeline:
         resolution: int,
         seed: int = 0,
         augmentation: Augmentation | None = None,
+        box_augmentation: BoxAugmentation | None = None,
         shuffle: bool = True,
         class_balanced: bool = False,
         shard: tuple[int, int] = (0, 1),
@@ -67,6 +72,7 @@ class Pipeline:
         self.resolution = resolution
         self.seed = seed
         self.augmentation = augmentation or Augmentation()
+        self.box_augmentation = box_augmentation or BoxAugmentation()
         self.shuffle = shuffle
         self.class_balanced = class_balanced
         self.shard = shard
@@ -76,6 +82,8 @@ class Pipeline:
         with tf.device("CPU:0"):
             self._rows = tf.constant(self.store.rows)
             self._labels = tf.constant(self.store.source.labels)
+            boxes = self.store.source.boxes_rel_yxyx
+            self._boxes = None if boxes is None else tf.constant(boxes, tf.float32)
 
     def _check(self) -> None:
         name, (part, parts) = self.store.source.name, self.shard
@@ -88,6 +96,9 @@ class Pipeline:
             raise UserError(f"shard {self.shard}: the first number must lie in 0..{parts - 1}")
         if self.batch_size % parts:
             raise UserError(f"batch_size {self.batch_size} is not a multiple of the {parts} workers that share it")
+        has_boxes = self.store.source.boxes_rel_yxyx is not None
+        if (self.augmentation if has_boxes else self.box_augmentation).any:
+            raise ValueError(f"{name}: {'augmentation' if has_boxes else 'box_augmentation'} does not fit its images")
         highest = int(self.store.source.labels.max())
         if highest >= self.num_classes:
             raise UserError(f"{name}: label {highest} does not fit num_classes = {self.num_classes}")
@@ -252,8 +263,14 @@ class Pipeline:
 
     def _training_batch(self, table: dict[str, tf.Tensor], images: tf.Tensor) -> Batch:
         draws = counter_rng.Draws(self.seed, table["epoch"], table["index"], table["repeat"])
-        images = augment.augment(images, (self.resolution, self.resolution), self.augmentation, draws)
+        size = self.resolution, self.resolution
         labels = self._one_hot(table["index"])
+        if self._boxes is not None:
+            boxes = tf.gather(self._boxes, table["index"])
+            images, boxes = single_object_augment.augment(images, boxes, size, self.box_augmentation, draws)
+            weight = tf.ones(self.rows_per_batch)
+            return {"image": images, "label": labels, "box": boxes, "weight": weight, "index": table["index"]}
+        images = augment.augment(images, size, self.augmentation, draws)
         own = slice(0, self.rows_per_batch)
         if self.augmentation.mixes:
             every = mixing.proportions(self.batch_size, self.augmentation, self.seed, table["step"])
@@ -268,12 +285,14 @@ class Pipeline:
 
     def _evaluation_batch(self, table: dict[str, tf.Tensor], images: tf.Tensor) -> Batch:
         real = table["index"] >= 0
-        return {
+        index = tf.maximum(table["index"], 0)
+        batch = {
             "image": preprocess.resize(images, (self.resolution, self.resolution)),
-            "label": self._one_hot(tf.maximum(table["index"], 0)),
+            "label": self._one_hot(index),
             "weight": tf.cast(real, tf.float32),
             "index": table["index"],
         }
+        return batch if self._boxes is None else batch | {"box": tf.gather(self._boxes, index)}
 
     def _one_hot(self, index: tf.Tensor) -> tf.Tensor:
         return tf.one_hot(tf.gather(self._labels, index), self.num_classes)

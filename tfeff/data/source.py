@@ -23,6 +23,9 @@ class Source:
         read: Scalar int64 tensor -> uint8 [height, width, channels]; runs in eager mode and inside tf.data.
         fingerprint: Changes whenever the images might have; names a disk cache.
         size: (height, width) where all images share one, else None.
+        boxes_rel_yxyx: float32 [n, 4], where each image shows one object: the box around it, in shares of the image's
+            sides, which resizing leaves as they are.
+        notes: What the user should know of how the images were chosen, a line each.
 
     Raises:
         UserError: no images, or a label outside the classes.
@@ -36,6 +39,8 @@ class Source:
     read: Callable[[tf.Tensor], tf.Tensor]
     fingerprint: str
     size: tuple[int, int] | None = None
+    boxes_rel_yxyx: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         labels = np.asarray(self.labels)
@@ -43,6 +48,8 @@ class Source:
             raise UserError(f"{self.name}: no images")
         if len(labels) != len(self.ids):
             raise ValueError(f"{self.name}: {len(labels)} labels for {len(self.ids)} ids")
+        if self.boxes_rel_yxyx is not None and self.boxes_rel_yxyx.shape != (len(labels), 4):
+            raise ValueError(f"{self.name}: boxes {self.boxes_rel_yxyx.shape} for {len(labels)} images")
         if self.channels not in (1, 3):
             raise UserError(f"{self.name}: channels must be 1 (gray) or 3 (RGB), not {self.channels}")
         wrong = np.flatnonzero((labels < 0) | (labels >= len(self.class_names)))
@@ -80,4 +87,6 @@ class Source:
             read=lambda i: read(positions[i]),
             fingerprint=hashlib.sha256(self.fingerprint.encode() + indices.tobytes()).hexdigest(),
             size=self.size,
+            boxes_rel_yxyx=None if self.boxes_rel_yxyx is None else self.boxes_rel_yxyx[indices],
+            notes=self.notes,
         )

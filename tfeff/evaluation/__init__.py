@@ -7,7 +7,7 @@ from tfeff.evaluation.average_precision import (
     mean_average_precision,
     precision_recall,
 )
-from tfeff.evaluation.bootstrap import bootstrap_mean_average_precision, percentile_interval
+from tfeff.evaluation.bootstrap import bootstrap_mean, bootstrap_mean_average_precision, percentile_interval
 from tfeff.evaluation.calibration import Calibration, calibration
 from tfeff.evaluation.classification import ClassificationReport, classification_report, top_k_accuracy
 from tfeff.evaluation.coco import CocoScores, coco_scores, to_coco_results
@@ -19,6 +19,7 @@ from tfeff.evaluation.detections import Detections, GroundTruth
 from tfeff.evaluation.examples import confident_errors, confident_hits, uncertain
 from tfeff.evaluation.image_quality import from_worst_to_best, image_quality
 from tfeff.evaluation.interval import standard_error, wilson_interval
+from tfeff.evaluation.localization import LocalizationReport, localization_report
 from tfeff.evaluation.matching import Matching, match
 
 __all__ = [
@@ -29,11 +30,13 @@ __all__ = [
     "DetectionReport",
     "Detections",
     "GroundTruth",
+    "LocalizationReport",
     "Matching",
     "PerClass",
     "PrecisionRecall",
     "average_precisions",
     "best_f1_threshold",
+    "bootstrap_mean",
     "bootstrap_mean_average_precision",
     "calibration",
     "classification_report",
@@ -46,6 +49,7 @@ __all__ = [
     "detection_report",
     "from_worst_to_best",
     "image_quality",
+    "localization_report",
     "match",
     "mean_average_precision",
     "most_confused",

@@ -1,4 +1,5 @@
-"""How far mean average precision might have come out differently, had other images of the same kind been chosen.
+"""How far a mean, or mean average precision, might have come out differently, had other images of the same kind been
+chosen.
 
 Source: Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13 (percentile interval). Images are
 drawn with replacement, since the detections of one image are not independent of each other.
@@ -65,3 +66,21 @@ def _of_class(matching: Matching, label: int, drawn: npt.NDArray[np.int32]) -> n
         envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
         areas[part] = np.einsum("rh,rh->r", gained, envelope)
     return np.divide(areas, objects, out=np.full(len(drawn), np.nan), where=objects > 0)
+
+
+def bootstrap_mean(values: npt.ArrayLike, *, resamples: int = 1000, seed: int = 0) -> npt.NDArray[np.float64]:
+    """Means of values drawn with replacement, as many as there are.
+
+    Args:
+        values: float [n], n > 0, one an image.
+        resamples: how often they are drawn.
+        seed: of the draws.
+
+    Returns:
+        float64 [resamples].
+    """
+    value = np.asarray(values, np.float64)
+    rng = np.random.default_rng(seed)
+    rows = max(1, CHUNK // len(value))
+    parts = [min(rows, resamples - start) for start in range(0, resamples, rows)]
+    return np.concatenate([value[rng.integers(len(value), size=(part, len(value)))].mean(axis=1) for part in parts])

@@ -5,6 +5,7 @@ from tfeff.models.applications import from_applications, load_imagenet
 from tfeff.models.backbone import Network, pyramid
 from tfeff.models.build import architecture, build, names
 from tfeff.models.complexity import Complexity
+from tfeff.models.localizer import localizer
 from tfeff.models.prediction import predict
 from tfeff.models.weights import LoadReport, load_weights
 
@@ -18,6 +19,7 @@ __all__ = [
     "from_applications",
     "load_imagenet",
     "load_weights",
+    "localizer",
     "names",
     "predict",
     "preprocessing",

@@ -22,6 +22,7 @@ _VIEWS = (L.Reshape, L.Flatten, L.Identity, L.ActivityRegularization)
 # Whose gradient reads neither input nor output: linear with constant factors, or with a mask of its own.
 _READS_NOTHING = (
     L.Activation,  # apart from its function
+    L.AdaptiveAveragePooling2D,
     L.Add,
     L.Average,
     L.AveragePooling2D,

@@ -13,6 +13,7 @@ from tfeff.reporting.figure import BLUE, ORANGE, new, style
 PANELS = (
     ("loss", "linear", ("train_loss", "validation_loss")),
     ("accuracy", "linear", ("train_accuracy", "validation_accuracy")),
+    ("mean IoU", "linear", ("train_iou", "validation_iou")),
     ("learning rate", "log", ("learning_rate",)),
     ("images/s", "linear", ("images_per_second",)),
 )
@@ -24,8 +25,9 @@ def training_figure(rows: Sequence[Mapping[str, Any]], *, title: str = "Training
 
     Args:
         rows: the metrics of each epoch: `epoch`, and any of `train_loss`, `validation_loss`, `train_accuracy`,
-            `validation_accuracy`, `learning_rate`, `images_per_second`. A key may be missing from some rows, or be
-            None or NaN there; the curve joins the epochs that have it. Panels without values are left out.
+            `validation_accuracy`, `train_iou`, `validation_iou`, `learning_rate`, `images_per_second`. A key may be
+            missing from some rows, or be None or NaN there; the curve joins the epochs that have it. Panels without
+            values are left out.
         title: what the figure is of.
     """
     panels = [
@@ -45,7 +47,7 @@ def training_figure(rows: Sequence[Mapping[str, Any]], *, title: str = "Training
             # A curve of few points shows each of them; one point alone would otherwise be invisible.
             marker = "o" if len(points) <= 20 else None
             axes.plot(epochs, values, color=COLOURS.get(split, BLUE), label=split, marker=marker, markersize=3)
-            if key == "validation_accuracy":
+            if key in ("validation_accuracy", "validation_iou"):
                 best = int(np.argmax(values))
                 axes.axhline(values[best], color=ORANGE, linewidth=0.8, linestyle=":")
                 axes.set_title(

@@ -5,6 +5,7 @@ from pathlib import Path
 import keras
 
 from tfeff.serving import savedmodel
+from tfeff.serving.localizer import Localizer
 from tfeff.training import build
 from tfeff.training.workdir import Workdir
 
@@ -40,6 +41,7 @@ def export(
         image_size=(height, width),
         resolution=model.resolution,
         channels=settings.data.channels,
+        kind=Localizer if settings.task.name == "localization" else savedmodel.Classifier,
         freeze=freeze,
         overwrite=overwrite,
     )

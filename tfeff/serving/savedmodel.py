@@ -58,7 +58,7 @@ class Classifier(tf.Module):
     ) -> None:
         super().__init__(name="classifier")
         # Wrapped, for a SavedModel would take a model that is an attribute for a part of its own.
-        self._logits = functools.partial(model, training=False)
+        self._outputs = functools.partial(model, training=False)
         self._names = tf.constant(list(class_names), tf.string)
         self._resolution = (resolution, resolution)
         self._image_size = image_size or self._resolution
@@ -75,6 +75,11 @@ class Classifier(tf.Module):
         self.from_images = tf.function(self._from_images, input_signature=[images])
         self.from_bytes = tf.function(self._from_bytes, input_signature=[encoded])
         self.class_names = tf.function(lambda: tf.identity(self._names), input_signature=[])
+
+    @staticmethod
+    def classes(model: keras.Model) -> tuple[object, keras.layers.Layer]:
+        """Shape of the logits, and the layer that gives them."""
+        return model.output_shape, model.layers[-1]
 
     def _from_images(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         return self._predict(self._each(self._fit, images))
@@ -96,8 +101,12 @@ class Classifier(tf.Module):
         batch = tf.shape(images)[0]
         # TensorFlow's fused CPU kernels refuse an empty batch; a black image stands in for it.
         images = tf.pad(images, [[0, tf.cast(batch == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
-        logits = self._logits(preprocess.resize(images, self._resolution))[:batch]
-        probabilities = tf.nn.softmax(tf.cast(logits, tf.float32))
+        outputs = self._outputs(preprocess.resize(images, self._resolution))
+        return self._answers(tf.nest.map_structure(lambda output: output[:batch], outputs))
+
+    def _answers(self, outputs: Any) -> dict[str, tf.Tensor]:
+        """What the signatures give, of what the network gives."""
+        probabilities = tf.nn.softmax(tf.cast(outputs, tf.float32))
         return {"probabilities": probabilities, "label": tf.gather(self._names, tf.argmax(probabilities, axis=-1))}
 
 
@@ -109,10 +118,11 @@ def export(
     image_size: tuple[int, int] | None,
     resolution: int,
     channels: int,
+    kind: type[Classifier] = Classifier,
     freeze: bool = False,
     overwrite: bool = False,
 ) -> Path:
-    """Writes a classifier as a SavedModel with the signatures `serving_default` and `serving_bytes`.
+    """Writes a network as a SavedModel with the signatures `serving_default` and `serving_bytes`.
 
     Images go through the very functions of the training pipeline: decoded, brought to `image_size` as whole numbers
     in [0, 255], then resized to `resolution` in float32. The directory appears whole or not at all.
@@ -126,6 +136,7 @@ def export(
             the network's resolution.
         resolution: height and width of the model's input, in pixels.
         channels: channels of an image, 1 or 3.
+        kind: what the SavedModel holds; says what the model gives instead of logits, if anything.
         freeze: hold the weights as constants of the graph, not as variables. TensorFlow then folds normalisation into
             convolutions (EfficientNet-B0 on a CPU: 1.3 times as fast); the result cannot be trained further.
         overwrite: replace a SavedModel that is already there.
@@ -137,13 +148,13 @@ def export(
         UserError: the class names do not fit the model, the model gives probabilities already, another Keras backend
             than TensorFlow runs, the directory is taken, or it cannot be written (a full disk, no permission).
     """
-    _check(model, class_names)
+    _check(model, class_names, kind)
     directory = Path(directory)
     with staged(directory, overwrite=overwrite, marker="saved_model.pb") as staging:
         try:
             classes_file = staging / CLASSES_FILE
             classes_file.write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
-            classifier = Classifier(
+            served = kind(
                 model,
                 class_names,
                 classes_file,
@@ -152,9 +163,9 @@ def export(
                 channels=channels,
                 freeze=freeze,
             )
-            signatures = {"serving_default": classifier.from_images, "serving_bytes": classifier.from_bytes}
+            signatures = {"serving_default": served.from_images, "serving_bytes": served.from_bytes}
             options = tf.saved_model.SaveOptions(experimental_custom_gradients=not freeze)
-            tf.saved_model.save(classifier, os.fspath(staging), signatures, options)
+            tf.saved_model.save(served, os.fspath(staging), signatures, options)
             classes_file.unlink()
         except (OSError, tf.errors.OpError) as error:
             raise UserError(f"{directory}: the SavedModel could not be written: {error}") from error
@@ -168,14 +179,14 @@ def _frozen(function: Any) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
     return lambda images: tf.nest.pack_sequence_as(concrete.structured_outputs, constant(images))
 
 
-def _check(model: keras.Model, class_names: Sequence[str]) -> None:
+def _check(model: keras.Model, class_names: Sequence[str], kind: type[Classifier]) -> None:
     if keras.backend.backend() != "tensorflow":
         raise UserError(f"a SavedModel needs KERAS_BACKEND=tensorflow; this process runs {keras.backend.backend()}")
-    if model.output_shape != (None, len(class_names)):
-        raise UserError(f"{len(class_names)} class names for a model that gives {model.output_shape}")
+    shape, last = kind.classes(model)
+    if shape != (None, len(class_names)):
+        raise UserError(f"{len(class_names)} class names for a model that gives {shape}")
     for name in class_names:
         if name.splitlines() != [name]:
             raise UserError(f"class name {name!r}: names are one line each in {CLASSES_FILE}; rename the class")
-    last = model.layers[-1]
     if isinstance(last, keras.layers.Softmax) or getattr(last, "activation", None) is keras.activations.softmax:
         raise UserError(f'layer "{last.name}" gives probabilities already; build the model with logits as its output')

@@ -91,6 +91,7 @@ def _key(settings: config.Experiment, record: dict[str, Any]) -> str:
     """What a graph depends on."""
     training = dataclasses.replace(settings.training, epochs=1, checkpoint_seconds=1.0, validation_epochs=1)
     parts = {
+        "task": dataclasses.asdict(settings.task),
         "model": dataclasses.asdict(settings.model),
         "channels": settings.data.channels,
         "classes": len(record["class_names"]),

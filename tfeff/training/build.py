@@ -19,7 +19,10 @@ from tfeff.data.store import Store
 from tfeff.errors import UserError, nearest
 from tfeff.training import checkpoint, optimizers, schedules
 from tfeff.training.averaging import Average
+from tfeff.training.classification import Classification
+from tfeff.training.localization import Localization
 from tfeff.training.step import Step
+from tfeff.training.task import Task
 from tfeff.training.workdir import Workdir
 
 Progress = Callable[[str, int, int], None]
@@ -64,6 +67,12 @@ class Dataset:
         held_out = self.validation.skipped if self.validation is not None else ()
         return tuple(dict.fromkeys(image.id for image in (*self.train.skipped, *held_out)))
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of how the images were chosen, a line each."""
+        held_out = self.validation.source.notes if self.validation is not None else ()
+        return tuple(dict.fromkeys((*self.train.source.notes, *held_out)))
+
     def record(self) -> dict[str, Any]:
         """For the workdir: what evaluation and export need without the images."""
         return {
@@ -76,6 +85,7 @@ class Dataset:
             "validation_examples": len(self.validation) if self.validation is not None else 0,
             "train_class_counts": np.bincount(self.train.source.labels, minlength=len(self.class_names)).tolist(),
             "skipped_images": list(self.skipped),
+            **({"notes": list(self.notes)} if self.notes else {}),
         }
 
 
@@ -212,9 +222,10 @@ def _fold(settings: config.Experiment, source: Source, labels: np.ndarray) -> sp
 def _reading(settings: config.Experiment, source: Source) -> dict[str, Any]:
     """What decides how a source is read, by dotted key."""
     data = settings.data
-    # A folder without splits of its own is divided by the seed.
-    seed = data_seed(settings) if data.source.startswith("folder:") else None
+    # A folder without splits of its own is divided by the seed, and so are its likes with boxes.
+    seed = data_seed(settings) if data.source.startswith(("folder:", "voc:", "yolo:")) else None
     return {
+        "task.name": settings.task.name,
         "data.source": data.source,
         "data.directory": data.directory,
         "data.channels": data.channels,
@@ -266,20 +277,21 @@ def split(settings: config.Experiment, name: str, record: dict[str, Any], progre
 def open_source(settings: config.Experiment, name: str) -> Source:
     """The images of one split of the experiment's source."""
     data = settings.data
-    return catalog.load(
-        data.source,
-        name,
-        channels=data.channels,
-        seed=data_seed(settings),
-        data_dir=data.directory,
-        download=data.download,
-        crop_context=data.crop_context,
-    )
+    common: dict[str, Any] = {
+        "channels": data.channels,
+        "seed": data_seed(settings),
+        "data_dir": data.directory,
+        "download": data.download,
+    }
+    if settings.task.name == "localization":
+        return catalog.load_single_objects(data.source, name, **common)
+    return catalog.load(data.source, name, crop_context=data.crop_context, **common)
 
 
 def split_names(settings: config.Experiment) -> tuple[str, ...]:
     """The splits that the experiment's source has."""
-    return catalog.splits(settings.data.source, data_dir=settings.data.directory, download=settings.data.download)
+    names = catalog.annotated_splits if settings.task.name == "localization" else catalog.splits
+    return names(settings.data.source, data_dir=settings.data.directory, download=settings.data.download)
 
 
 def image_size(settings: config.Experiment, source: Source) -> tuple[int, int]:
@@ -316,14 +328,20 @@ def model(settings: config.Experiment, record: dict[str, Any]) -> keras.Model:
     # Keras draws the seeds of initializers and dropout from Python's generator. (keras.utils.set_random_seed seeds
     # TensorFlow's own besides, which nothing here draws from, and so makes it compile all its functions again.)
     random.seed(settings.seed)
-    return models.build(
+    section, localizes, num_classes = settings.task, settings.task.name == "localization", len(record["class_names"])
+    network = models.build(
         settings.model.name,
-        num_classes=len(record["class_names"]),
+        num_classes=num_classes,
         resolution=settings.model.resolution,
         channels=settings.data.channels,
+        include_top=not localizes,
         synchronized=settings.training.synchronized_batch_norm,
         **options,
     )
+    if not localizes:
+        return network
+    dropout = models.architecture(settings.model.name, **settings.model.options()).dropout
+    return models.localizer(network, num_classes=num_classes, dropout=dropout, grid=section.grid, hidden=section.hidden)
 
 
 def initial_weights(settings: config.Experiment, network: keras.Model) -> models.LoadReport | None:
@@ -354,6 +372,7 @@ def training_pipeline(settings: config.Experiment, images: Store, resolution: in
         resolution=resolution,
         seed=settings.seed,
         augmentation=settings.data.augmentation,
+        box_augmentation=settings.data.box_augmentation,
         class_balanced=settings.data.class_balanced,
         shard=worker,
     )
@@ -405,6 +424,14 @@ def optimizer(settings: config.Experiment, network: keras.Model, replicas: int) 
     )
 
 
+def task(settings: config.Experiment) -> Task:
+    """What the network is trained for."""
+    section, smoothing = settings.task, settings.training.label_smoothing
+    if section.name == "localization":
+        return Localization(section.class_weight, section.box_weight, smoothing)
+    return Classification(smoothing)
+
+
 def step(
     settings: config.Experiment,
     network: keras.Model,
@@ -418,8 +445,8 @@ def step(
         network,
         update,
         strategy,
+        task=task(settings),
         batch_size=training.batch_size,
-        label_smoothing=training.label_smoothing,
         accumulation_steps=training.accumulation_steps,
         average=average,
         xla=training.xla,

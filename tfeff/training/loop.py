@@ -25,8 +25,9 @@ from tfeff.training.interruption import Interruption
 from tfeff.training.profiler import Profiler
 from tfeff.training.progress import Reporter
 from tfeff.training.state import State
-from tfeff.training.step import Batch, Step
+from tfeff.training.step import Step
 from tfeff.training.stopping import EarlyStopping
+from tfeff.training.task import Batch
 from tfeff.training.tensorboard import Board
 from tfeff.training.workdir import Workdir
 
@@ -96,6 +97,8 @@ def train(
             return workdir
         build.check(settings, strategy.num_replicas_in_sync, afresh=saved is None)
         dataset = build.dataset(settings, stores or build.stores(settings, reading))
+        for note in dataset.notes:
+            reporter.say(note)
         if dataset.skipped:
             reporter.say(f"left out {len(dataset.skipped)} corrupt images, the first {dataset.skipped[0]}")
         if saved is None:
@@ -132,6 +135,7 @@ def train(
             schedule=build.schedule(settings, pipeline.steps_per_epoch),
             stopping=EarlyStopping(settings.training.early_stopping_epochs),
             precision=policy,
+            sums=assembly.step.task.no_sums(),
         )
         if saved is not None:
             path, arrays, kept = saved
@@ -170,7 +174,7 @@ METRICS = (
     *("epoch", "step", "train_loss", "train_accuracy", "learning_rate", "images_per_second", "input_wait", "seconds"),
     *("validation_loss", "validation_accuracy"),
 )
-"""The columns of metrics.jsonl; the last two in the epochs that are validated."""
+"""The columns of a classifier's metrics.jsonl; the last two in the epochs that are validated. Other tasks have more."""
 
 
 @dataclass(kw_only=True)
@@ -258,18 +262,16 @@ class _Run:
                 self.interruption.check(self._kept())
                 last_reading = last_saved = time.perf_counter()
 
-        loss, right, images = state.sums
         row = {
             "epoch": state.step // steps,
             "step": state.step,
-            "train_loss": loss / images,
-            "train_accuracy": right / images,
+            **{f"train_{name}": mean for name, mean in self.step.task.means(state.sums).items()},
             "learning_rate": state.schedule(state.step - 1),
             "images_per_second": steps * self.batch_size / state.seconds,
             "input_wait": state.waited / state.seconds,
             "seconds": state.seconds,
         }
-        state.sums, state.seconds, state.waited = np.zeros(3), 0.0, 0.0
+        state.sums, state.seconds, state.waited = self.step.task.no_sums(), 0.0, 0.0
         return row
 
     def _read(self, unread: list[tf.Tensor]) -> float:
@@ -282,7 +284,7 @@ class _Run:
             return math.nan
         sums = np.sum([np.asarray(part, np.float64) for part in unread], axis=0)
         unread.clear()
-        loss = float(sums[0] / sums[2])
+        loss = self.step.task.means(sums)["loss"]
         if not math.isfinite(loss):
             raise self._diverged(f"the loss is {loss}")
         self.state.sums = self.state.sums + sums
@@ -293,21 +295,21 @@ class _Run:
         return epoch % self.settings.training.validation_epochs == 0 or epoch == self.epochs
 
     def _validate(self) -> dict[str, float]:
-        """Loss and accuracy of the validation images, with the averaged weights where there are such."""
+        """Loss and measures of the validation images, with the averaged weights where there are such."""
         if self.validation is None:
             return {}
         average = self.state.average
         if average is not None:
             average.swap()
-        sums = np.zeros(3)
+        sums = self.step.task.no_sums()
         for batch in self.validation_batches:
             sums += np.asarray(self.step.measure(batch), np.float64)
         if average is not None:
             average.swap()
-        loss = sums[0] / sums[2]
-        if not math.isfinite(loss):
-            raise self._diverged(f"the validation loss is {loss}")
-        return {"validation_loss": loss, "validation_accuracy": sums[1] / sums[2]}
+        means = self.step.task.means(sums)
+        if not math.isfinite(means["loss"]):
+            raise self._diverged(f"the validation loss is {means['loss']}")
+        return {f"validation_{name}": mean for name, mean in means.items()}
 
     def _end_epoch(self, row: dict[str, Any]) -> None:
         state, epoch = self.state, row["epoch"]

@@ -65,11 +65,8 @@ def measured(
         model = build.model(settings, record)
         step = build.step(settings, model, strategy, build.optimizer(settings, model, 1))
         shape = (training.batch_size, model.resolution, model.resolution, settings.data.channels)
-        batch = {
-            "image": tf.random.uniform(shape, 0, 255),
-            "label": tf.one_hot(tf.zeros(training.batch_size, tf.int32), len(record["class_names"])),
-            "weight": tf.ones(training.batch_size),
-        }
+        answers = step.task.blank(training.batch_size, len(record["class_names"]))
+        batch = {"image": tf.random.uniform(shape, 0, 255), **answers}
 
         def run() -> None:
             interruption.check("nothing is lost")

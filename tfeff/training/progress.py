@@ -80,15 +80,13 @@ class Reporter:
     def epoch(self, row: dict[str, Any], epochs: int) -> None:
         """An epoch done: its metrics, as a line of a table whose head stands above the first one."""
         self._said = time.monotonic()
-        cells = {
-            "epoch": f"{row['epoch']}/{epochs}",
-            "loss": f"{row['train_loss']:.4f}",
-            "accuracy": f"{row['train_accuracy']:.4f}",
-        }
+        means = [key.removeprefix("train_") for key in row if key.startswith("train_")]
+        cells = {"epoch": f"{row['epoch']}/{epochs}"}
+        cells |= {_words(name): f"{row[f'train_{name}']:.4f}" for name in means}
         if self._validates:
             measured = "validation_loss" in row
-            cells["val. loss"] = f"{row['validation_loss']:.4f}" if measured else ""
-            cells["val. accuracy"] = f"{row['validation_accuracy']:.4f}" if measured else ""
+            for name in means:
+                cells[f"val. {_words(name)}"] = f"{row[f'validation_{name}']:.4f}" if measured else ""
         cells["images/s"] = f"{row['images_per_second']:,.0f}"
         cells["input wait"] = f"{row['input_wait']:.1%}"
         cells["left"] = self._remaining(row["step"])
@@ -102,3 +100,7 @@ class Reporter:
         seconds = (time.monotonic() - self._began) / max(1, step - self._first) * (self._total - step)
         minutes, seconds = divmod(round(seconds), 60)
         return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")

@@ -43,9 +43,11 @@ def range_test(settings: config.Experiment, stores: build.Stores) -> float:
         stores: its images.
 
     Raises:
-        UserError: when nothing is learnt at any rate.
+        UserError: when nothing is learnt at any rate, or for another task than classification.
         ValueError: for stores that were read under other settings.
     """
+    if settings.task.name != "classification":
+        settings.task.wrong("name", '"classification" in a learning-rate range test')
     policy = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_dtype_policy("float32")
     if settings.training.deterministic:
@@ -85,8 +87,7 @@ def _losses(settings: config.Experiment, stores: build.Stores) -> tuple[list[flo
     rates, losses, labels = list[float](), list[float](), list[np.ndarray]()
     for index, batch in enumerate(batches):
         rate = peak * SPAN ** (2 * index / (STEPS - 1) - 1)
-        loss, _, images = step.train(batch, step=index, learning_rate=rate).numpy()
-        loss = float(loss / images)
+        loss = step.task.means(step.train(batch, step=index, learning_rate=rate).numpy())["loss"]
         if not loss < DIVERGED * max(losses[:1], default=math.inf):
             break
         rates.append(rate)

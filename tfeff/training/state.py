@@ -1,6 +1,6 @@
 """Everything that a run must remember to go on as if it had never stopped."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -28,9 +28,9 @@ class State:
     schedule: Schedule
     stopping: EarlyStopping
     precision: str
+    sums: np.ndarray
+    """`Task.sums` of the epoch so far."""
     step: int = 0
-    sums: np.ndarray = field(default_factory=lambda: np.zeros(3))
-    """Loss, right answers and images of the epoch so far."""
     seconds: float = 0.0
     """Training time of the epoch so far."""
     waited: float = 0.0

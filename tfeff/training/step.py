@@ -1,25 +1,21 @@
 """One update and one measurement, compiled; on one device, several, or several workers."""
 
-from collections.abc import Mapping
-
 import keras
 import tensorflow as tf
 
 from tfeff.training.averaging import Average
-
-Batch = Mapping[str, tf.Tensor]
-"""image float32 [b, h, w, c] in [0, 255]; label float32 [b, classes], soft or one-hot; weight float32 [b]."""
+from tfeff.training.task import Batch, Task
 
 
 class Step:
     """The compiled work on a batch.
 
     Args:
-        model: images [0, 255] -> logits.
+        model: images [0, 255] -> what the task wants.
         optimizer: built for the model's trainable variables.
         strategy: under whose scope both were made.
+        task: gives losses and measures.
         batch_size: images an update, over all replicas.
-        label_smoothing: share of a label spread over all classes (Szegedy et al., arXiv:1512.00567, §7).
         accumulation_steps: equal parts of a replica's batch whose gradients are summed before the update.
         average: moved after each update.
         xla: compile the update with XLA.
@@ -31,8 +27,8 @@ class Step:
         optimizer: keras.optimizers.Optimizer,
         strategy: tf.distribute.Strategy,
         *,
+        task: Task,
         batch_size: int,
-        label_smoothing: float = 0.0,
         accumulation_steps: int = 1,
         average: Average | None = None,
         xla: bool = False,
@@ -40,8 +36,8 @@ class Step:
         self.model = model
         self.optimizer = optimizer
         self.strategy = strategy
+        self.task = task
         self.batch_size = batch_size
-        self.label_smoothing = label_smoothing
         self.accumulation_steps = accumulation_steps
         self.average = average
         replicas = strategy.num_replicas_in_sync
@@ -53,12 +49,12 @@ class Step:
         self._measure = tf.function(self._distributed_measure, autograph=False, jit_compile=False)
 
     def train(self, batch: Batch, *, step: int, learning_rate: float) -> tf.Tensor:
-        """Updates the network; returns float32 [3]: summed loss, right answers, images."""
+        """Updates the network; returns the batch's `Task.sums`."""
         self.optimizer.learning_rate = learning_rate
         return self._train(batch, tf.constant(step, tf.int64))
 
     def measure(self, batch: Batch) -> tf.Tensor:
-        """Float32 [3] as `train`, without an update, label smoothing or padding images (weight 0)."""
+        """The sums as `train`, without an update, label smoothing or padding images (weight 0)."""
         return self._measure(batch)
 
     def _distributed_update(self, batch: Batch, step: tf.Tensor) -> tf.Tensor:
@@ -88,12 +84,12 @@ class Step:
 
     def _gradients(self, batch: Batch) -> tuple[list[tf.Tensor], tf.Tensor]:
         with tf.GradientTape() as tape:
-            logits = self.model(batch["image"], training=True)
-            losses = cross_entropy(batch["label"], logits, self.label_smoothing)
+            outputs = self.model(batch["image"], training=True)
+            losses = self.task.losses(batch, outputs, training=True)
             loss = tf.reduce_sum(losses) / self.batch_size
             scaled = self.optimizer.scale_loss(loss)
         variables = [variable.value for variable in self.model.trainable_variables]
-        return tape.gradient(scaled, variables), sums(batch, logits, losses)
+        return tape.gradient(scaled, variables), self.task.sums(batch, outputs, losses)
 
     def _accumulated(self, batch: Batch) -> tuple[list[tf.Tensor], tf.Tensor]:
         parts = {
@@ -109,28 +105,12 @@ class Step:
         _, gradients, total = tf.while_loop(
             lambda part, *_: part < self.accumulation_steps,
             add,
-            (tf.constant(0), zeros, tf.zeros(3)),
+            (tf.constant(0), zeros, tf.zeros(len(self.task.no_sums()))),
             parallel_iterations=1,
             maximum_iterations=self.accumulation_steps,
         )
         return gradients, total
 
     def _sums_of(self, batch: Batch) -> tf.Tensor:
-        logits = self.model(batch["image"], training=False)
-        return sums(batch, logits, cross_entropy(batch["label"], logits))
-
-
-def cross_entropy(labels: tf.Tensor, logits: tf.Tensor, smoothing: float = 0.0) -> tf.Tensor:
-    """Cross-entropy in float32, [b], of labels [b, classes] that may be soft."""
-    if smoothing:
-        labels = labels * (1 - smoothing) + smoothing / labels.shape[-1]
-    return tf.nn.softmax_cross_entropy_with_logits(labels, tf.cast(logits, tf.float32))
-
-
-def sums(batch: Batch, logits: tf.Tensor, losses: tf.Tensor) -> tf.Tensor:
-    """Float32 [3]: loss, right answers and images, each summed with the images' weights."""
-    right = tf.equal(tf.argmax(logits, axis=-1), tf.argmax(batch["label"], axis=-1))
-    weight = batch["weight"]
-    return tf.stack(
-        [tf.reduce_sum(losses * weight), tf.reduce_sum(tf.cast(right, tf.float32) * weight), tf.reduce_sum(weight)]
-    )
+        outputs = self.model(batch["image"], training=False)
+        return self.task.sums(batch, outputs, self.task.losses(batch, outputs, training=False))

@@ -1,0 +1,23 @@
+"""One handwritten digit on a piece of a photograph: which digit it is, and where it lies.
+
+Command   python -m tfeff.train --config=configs/digits_localization.py --workdir=runs/digits_localization
+"""
+
+from tfeff.config import Data, Experiment, Model, Optimizer, Schedule, Task, Training
+from tfeff.data.box_augmentation import BoxAugmentation
+
+
+def get_config() -> Experiment:
+    return Experiment(
+        task=Task(name="localization", box_weight=10.0),
+        model=Model(name="resnet", width=12, stage_blocks=(1, 1, 1, 1), resolution=48),
+        data=Data(
+            source="embedded:single_digits:48",
+            normalization="dataset",
+            # No flips: a mirrored digit is another one, or none.
+            box_augmentation=BoxAugmentation(rotation=8, scale=0.2, aspect=0.2, brightness=0.2, contrast=0.2),
+        ),
+        optimizer=Optimizer(name="sgd", learning_rate=0.1, weight_decay=2e-3),
+        schedule=Schedule(name="cosine", warmup_epochs=1),
+        training=Training(epochs=30, batch_size=64, ema_decay=0.99, precision="float32"),
+    )

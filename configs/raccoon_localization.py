@@ -1,0 +1,28 @@
+"""The raccoon of a photograph: 200 photographs of the web (github.com/datitran/raccoon_dataset), one class.
+
+Command   python -m tfeff.train --config=configs/raccoon_localization.py --workdir=runs/raccoon_localization
+          --config.data.source=voc:<directory of annotations/ and images/>
+"""
+
+from tfeff.config import Data, Experiment, Model, Optimizer, Schedule, Task, Training
+from tfeff.data.box_augmentation import BoxAugmentation
+
+
+def get_config() -> Experiment:
+    return Experiment(
+        # One class has nothing to tell apart: the box alone is learned.
+        task=Task(name="localization", box_weight=10.0),
+        model=Model(name="resnet", width=12, stage_blocks=(1, 1, 1, 1), resolution=96, dropout=0.2),
+        data=Data(
+            source="voc:data/raccoon",
+            seed=0,
+            image_size=128,
+            normalization="dataset",
+            box_augmentation=BoxAugmentation(
+                horizontal_flip=True, rotation=5, scale=0.3, aspect=0.3, brightness=0.3, contrast=0.3, saturation=0.3
+            ),
+        ),
+        optimizer=Optimizer(name="adamw", learning_rate=0.002, weight_decay=0.02),
+        schedule=Schedule(name="cosine", warmup_epochs=5),
+        training=Training(epochs=150, batch_size=32, ema_decay=0.98, validation_epochs=5, precision="float32"),
+    )

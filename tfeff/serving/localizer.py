@@ -1,0 +1,49 @@
+"""A localiser as one SavedModel: the class of the one object in an image, and the box around it.
+
+Loaded and called as a classifier's (`tfeff.serving.savedmodel`), it gives besides `probabilities` and `label`:
+`box` (float32 [batch, 4]), yxyx in pixels of the image as it came in.
+"""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfeff.boxes import yxyx_from_relative
+from tfeff.data import preprocess
+from tfeff.models.head import CLASSIFIER
+from tfeff.models.localizer import BOX, LOGITS
+from tfeff.serving.savedmodel import Classifier
+
+
+class Localizer(Classifier):
+    """What the SavedModel holds; arguments as the classifier's, of a network of `tfeff.models.localizer`."""
+
+    @staticmethod
+    def classes(model: keras.Model) -> tuple[object, keras.layers.Layer]:
+        """Shape of the logits, and the layer that gives them."""
+        layer = model.get_layer(CLASSIFIER)
+        return tuple(layer.output.shape), layer
+
+    def _answers(self, outputs: Any) -> dict[str, tf.Tensor]:
+        return {**super()._answers(outputs[LOGITS]), "box": tf.cast(outputs[BOX], tf.float32)}
+
+    def _from_images(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        sizes = tf.broadcast_to(tf.shape(images)[1:3], (tf.shape(images)[0], 2))
+        return _in_pixels(super()._from_images(images), sizes)
+
+    def _from_bytes(self, encoded: tf.Tensor) -> dict[str, tf.Tensor]:
+        def load(file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            image = preprocess.decode(file, self._channels)
+            return self._fit(image), tf.shape(image)[:2]
+
+        batch = self._batch()
+        signature = tf.TensorSpec(batch.shape[1:], batch.dtype), tf.TensorSpec((2,), tf.int32)
+        images, sizes = tf.map_fn(load, encoded, fn_output_signature=signature)
+        return _in_pixels(self._predict(images), sizes)
+
+
+def _in_pixels(answers: dict[str, tf.Tensor], sizes: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Boxes in shares become boxes in pixels of images of `sizes`, int32 [batch, 2]."""
+    height, width = tf.unstack(tf.cast(sizes, tf.float32), axis=1)
+    return answers | {"box": yxyx_from_relative(answers["box"], (height, width), ops=tf)}

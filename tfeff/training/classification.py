@@ -1,0 +1,113 @@
+"""Classification: one class an image, by cross-entropy."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from matplotlib.figure import Figure
+
+from tfeff import evaluation
+from tfeff.data.pipeline import Pipeline
+from tfeff.data.store import Store
+from tfeff.reporting.classification import classification_figures, per_class_rows, summary_rows
+from tfeff.reporting.gallery import gallery_figure
+from tfeff.training.task import Batch, Findings, Task
+
+GALLERY = 25
+"""Pictures in the gallery of mistakes."""
+
+
+class Classification(Task):
+    """The class of an image; networks give logits [b, classes].
+
+    Args:
+        label_smoothing: share of a label spread over all classes in training (Szegedy et al., arXiv:1512.00567, §7).
+    """
+
+    measures = ("accuracy",)
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        self.label_smoothing = label_smoothing
+
+    def losses(self, batch: Batch, outputs: Any, *, training: bool) -> tf.Tensor:
+        """Cross-entropy, nats."""
+        return cross_entropy(batch["label"], outputs, self.label_smoothing if training else 0.0)
+
+    def scores(self, batch: Batch, outputs: Any) -> Sequence[tf.Tensor]:
+        """Whether the most probable class is the image's."""
+        return (hits(batch["label"], outputs),)
+
+    def blank(self, batch_size: int, classes: int) -> Batch:
+        """The first class for every image."""
+        return {
+            "label": tf.one_hot(tf.zeros(batch_size, tf.int32), classes),
+            "weight": tf.ones(batch_size),
+        }
+
+    def assess(self, network: keras.Model, pipeline: Pipeline) -> Findings:
+        """A `ClassificationReport`, and its figures."""
+        images, names = pipeline.store, pipeline.store.source.class_names
+        labels, probabilities = predict(network, pipeline)
+        report = evaluation.classification_report(labels, probabilities, names).to_json()
+        figures: dict[str, Figure] = classification_figures(report)
+        wrong = evaluation.confident_errors(labels, probabilities, GALLERY)
+        if len(wrong):
+            figures["mistakes"] = gallery_figure(
+                pixels(images, wrong),
+                [names[label] for label in labels[wrong]],
+                [names[label] for label in probabilities[wrong].argmax(axis=1)],
+                probabilities[wrong].max(axis=1),
+                title="The most confident mistakes",
+            )
+        return Findings(report, figures)
+
+    def rows(self, report: Mapping[str, Any]) -> Sequence[Sequence[Mapping[str, Any]]]:
+        """Scores over all images, and by class."""
+        return summary_rows(report), per_class_rows(report)
+
+    def headline(self, report: Mapping[str, Any]) -> dict[str, float]:
+        """Accuracy, top 5 and calibration error."""
+        return {
+            "accuracy": report["top1"],
+            "top5": report["top5"],
+            "calibration_error": report["calibration"]["expected_error"],
+        }
+
+    def result(self, report: Mapping[str, Any]) -> dict[str, Any]:
+        """Accuracy with its interval, top 5, calibration error."""
+        return {
+            "accuracy": report["top1"],
+            "accuracy_interval": report["top1_interval"],
+            "top5": report["top5"],
+            "calibration_error": report["calibration"]["expected_error"],
+        }
+
+
+def cross_entropy(labels: tf.Tensor, logits: tf.Tensor, smoothing: float = 0.0) -> tf.Tensor:
+    """Cross-entropy in float32, [b], of labels [b, classes] that may be soft."""
+    if smoothing:
+        labels = labels * (1 - smoothing) + smoothing / labels.shape[-1]
+    return tf.nn.softmax_cross_entropy_with_logits(labels, tf.cast(logits, tf.float32))
+
+
+def hits(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Float32 [b], 1 where the highest logit is that of the label's largest share, else 0."""
+    return tf.cast(tf.equal(tf.argmax(logits, axis=-1), tf.argmax(labels, axis=-1)), tf.float32)
+
+
+def predict(model: keras.Model, pipeline: Pipeline) -> tuple[np.ndarray, np.ndarray]:
+    """Labels int [n] and probabilities float32 [n, classes] of every image, in the store's order."""
+    forward = tf.function(lambda images: tf.nn.softmax(model(images, training=False)), jit_compile=False)
+    labels, probabilities = [], []
+    for batch in pipeline.evaluation_batches():
+        kept = batch["weight"].numpy() > 0
+        probabilities.append(forward(batch["image"]).numpy()[kept])
+        labels.append(batch["label"].numpy().argmax(axis=-1)[kept])
+    return np.concatenate(labels), np.concatenate(probabilities)
+
+
+def pixels(images: Store, positions: np.ndarray) -> list[np.ndarray]:
+    """The images at `positions`, uint8 [height, width, channels] each."""
+    return [image for batch in images.take(positions).chunks(len(positions)) for image in batch]
