@@ -25,7 +25,7 @@ def by_loops(
     for label in range(scores.shape[1]):
         kept: list[tuple[float, list[float]]] = []
         for index in np.argsort(-scores[:, label], kind="stable"):
-            if scores[index, label] < of.least_score:
+            if scores[index, label] <= of.least_score:
                 continue
             box = decode(codes[index, label if codes.shape[1] > 1 else 0], regions[index])
             box = np.clip(box, 0, [size[0], size[1], size[0], size[1]])

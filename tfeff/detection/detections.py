@@ -18,14 +18,12 @@ class Postprocess:
     Attributes:
         nms_overlap: of two boxes of a class that overlap by more, the one with the higher score stays.
         max_detections: of an image.
-        least_score: detections below it are dropped at once.
-        candidates: boxes of a class that take part in the suppression, at most: those of the highest scores.
+        least_score: detections that do not exceed it are dropped at once.
     """
 
     nms_overlap: float = 0.3
     max_detections: int = 100
     least_score: float = 0.01
-    candidates: int = 1000
 
     def __call__(
         self, regions_yxyx: np.ndarray, scores: np.ndarray, codes: np.ndarray, size: tuple[int, int]
@@ -43,16 +41,9 @@ class Postprocess:
         """
         boxes = clip(decode(codes, regions_yxyx[:, None]), size)
         boxes = np.broadcast_to(boxes, (*scores.shape, 4))
-        rows, labels = np.nonzero(scores >= self.least_score)
+        rows, labels = np.nonzero(scores > self.least_score)
         found, score = boxes[rows, labels], scores[rows, labels]
-        best = np.concatenate(
-            [np.zeros(0, int)]
-            + [
-                own[np.argsort(-score[own], kind="stable")[: self.candidates]]
-                for own in (np.flatnonzero(labels == label) for label in range(scores.shape[1]))
-            ]
-        )
-        kept = best[nms_per_class(found[best], score[best], labels[best], self.nms_overlap, limit=self.max_detections)]
+        kept = nms_per_class(found, score, labels, self.nms_overlap, limit=self.max_detections)
         return found[kept].astype(np.float32), labels[kept].astype(np.int32), score[kept].astype(np.float32)
 
     def in_graph(
@@ -63,7 +54,7 @@ class Postprocess:
         decoded = decode(codes, regions_yxyx[:, tf.newaxis], ops=keras.ops)
         limits = tf.stack([height, width, height, width])
         boxes = tf.clip_by_value(decoded, 0.0, limits)
-        count = tf.minimum(self.candidates, tf.shape(scores)[0])
+        count = tf.shape(scores)[0]
         found = tf.image.combined_non_max_suppression(
             boxes[tf.newaxis],
             scores[tf.newaxis],
