@@ -53,6 +53,9 @@ def main(argv: list[str]) -> None:
             except UserError as error:
                 failed.append(str(error))
                 continue
+            except OSError as error:
+                failed.append(f"{path}: cannot be read ({error.strerror})")
+                continue
             found[name] = Detections(boxes, labels, scores).take(scores >= least)
             names = [detector.class_names[label] for label in found[name].labels]
             drawn = draw_detections(pixels, found[name].boxes_yxyx, names, found[name].scores)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from absl import flags
 
-from tfeff import config, verbs
+from tfeff import verbs
 from tfeff.errors import UserError
 
 
@@ -42,13 +42,17 @@ def main(argv: list[str]) -> None:
     from tfeff import training
 
     reporter = training.Reporter(quiet=given.json)
-    if isinstance(config.load(Path(given.workdir) / "config.json", config.Experiment, config.RCNN), config.RCNN):
+    if verbs.is_detector(given.workdir):
         from tfeff import rcnn
 
         if given.sweep:
+            for name in ("split", "json"):
+                if given[name].present:
+                    raise UserError(f"--{name} has no effect with --sweep; leave it out")
             rcnn.sweep(rcnn.Workdir(given.workdir))
             return
-        of_detector = rcnn.assess(rcnn.Workdir(given.workdir), given.split or "test", reporter)
+        workdir = rcnn.Workdir(given.workdir)
+        of_detector = rcnn.assess(workdir, given.split or workdir.settings().data.test_split, reporter)
         print(json.dumps(of_detector.to_dict(), indent=2) if given.json else of_detector.to_text())
         return
     if given.sweep:

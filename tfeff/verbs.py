@@ -11,6 +11,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from absl import app, flags, logging
@@ -82,6 +83,12 @@ def refuse(name: str, other: str) -> None:
     """
     if flags.FLAGS[name].present:
         raise UserError(f"--{name} has no effect with {other}; leave it out")
+
+
+def is_detector(workdir: str) -> bool:
+    """Whether a workdir is that of a detector's run; what else is wrong with it is told by who reads it."""
+    path = Path(workdir) / "config.json"
+    return path.is_file() and isinstance(config.load(path, config.Experiment, config.RCNN), config.RCNN)
 
 
 def load_tensorflow() -> None:

@@ -13,6 +13,13 @@ def overlap(one: np.ndarray, other: np.ndarray) -> float:
     return height * width / (sum(areas) - height * width)
 
 
+def inside(one: np.ndarray, other: np.ndarray) -> float:
+    """Share of one that lies in the other."""
+    height = max(0.0, min(one[2], other[2]) - max(one[0], other[0]))
+    width = max(0.0, min(one[3], other[3]) - max(one[1], other[1]))
+    return height * width / ((one[2] - one[0]) * (one[3] - one[1]))
+
+
 def boxes(rng: np.random.Generator, count: int) -> np.ndarray:
     low = rng.uniform(0, 60, (count, 2))
     return np.concatenate([low, low + rng.uniform(5, 40, (count, 2))], axis=1).astype(np.float32)
@@ -32,7 +39,7 @@ def test_every_region_is_seen_from_its_nearest_object() -> None:
         assert (regions.image == 7).all()
         for number, box in enumerate(every):
             overlaps = [overlap(box, objects[index]) for index in kept]
-            aside_overlap = max((overlap(box, objects[index]) for index in aside), default=0.0)
+            aside_overlap = max((inside(box, objects[index]) for index in aside), default=0.0)
             if not overlaps:
                 assert (regions.label[number], regions.overlap[number]) == (-1, 0)
                 assert regions.ignored[number] == (aside_overlap > 0.3)
@@ -42,6 +49,12 @@ def test_every_region_is_seen_from_its_nearest_object() -> None:
             assert regions.label[number] == labels[kept[best]]
             np.testing.assert_allclose(decode(regions.code[number], box), objects[kept[best]], atol=1e-2)
             assert regions.ignored[number] == (aside_overlap > 0.3 and aside_overlap > overlaps[best])
+
+
+def test_two_objects_with_one_box_keep_their_classes() -> None:
+    twice = np.array([[0, 0, 10, 10], [0, 0, 10, 10]], np.float32)
+    regions = assign(twice[:0], twice, np.array([1, 2]), np.zeros(2, bool))
+    assert regions.label.tolist() == [1, 2]
 
 
 def test_an_image_without_boxes() -> None:

@@ -25,11 +25,11 @@ class Source:
         return np.full((COUNTS[image], SIZE), image, np.float32)
 
 
-def contents(changed: int | None = None) -> list[bytes]:
-    return [f"{name}{'!' if number == changed else ''}".encode() for number, name in enumerate(IDS)]
+def contents(changed: int | None = None) -> list[str]:
+    return [f"{name}{'!' if number == changed else ''}" for number, name in enumerate(IDS)]
 
 
-def check(directory: Path, compute: Source, of: list[bytes] | None = None) -> None:
+def check(directory: Path, compute: Source, of: list[str] | None = None) -> None:
     found = cached(directory, IDS, of or contents(), SIZE, compute)
     assert np.diff(found.starts).tolist() == COUNTS
     for image in range(len(IDS)):
@@ -64,5 +64,5 @@ def test_a_changed_image_and_all_after_it_are_computed_again(tmp_path: Path) -> 
 
 
 def test_no_regions_at_all(tmp_path: Path) -> None:
-    found = cached(tmp_path, ["one"], [b""], SIZE, lambda image: np.zeros((0, SIZE)))
+    found = cached(tmp_path, ["one"], [""], SIZE, lambda image: np.zeros((0, SIZE)))
     assert found.features.shape == (0, SIZE)

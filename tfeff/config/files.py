@@ -99,7 +99,7 @@ def from_json(text: str, *kinds: type[Config], where: str = "config") -> Config:
     except json.JSONDecodeError as error:
         raise UserError(f"{where}: not JSON ({error})") from None
     keys = set(values) if isinstance(values, dict) else set()
-    kind = next((kind for kind in kinds if keys <= {field.name for field in dataclasses.fields(kind)}), kinds[0])
+    kind = max(kinds, key=lambda kind: len(keys & {field.name for field in dataclasses.fields(kind)}))
     config: Config = from_dict(kind, values, where=where)
     return config
 

@@ -122,7 +122,7 @@ class Windows(Section):
     """The sliding window: every place of an image at several sizes and ratios, and the backbone's own classifier."""
 
     most: int = 2000
-    """Windows of an image; of more places than that, so many drawn by the seed."""
+    """Windows of an image; of more places than that, so many drawn by the seed, evenly over scales and ratios."""
     scales: tuple[float, ...] = (1.0, 0.71, 0.5, 0.35, 0.25, 0.177, 0.125, 0.088, 0.0625)
     """Square roots of the windows' areas over that of the image."""
     ratios: tuple[float, ...] = (0.5, 1.0, 2.0)

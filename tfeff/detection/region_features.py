@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from tfeff.detection.warping import warp
 from tfeff.errors import UserError
+from tfeff.models.head import POOL
 
 BATCH = 128
 """Regions that go through the backbone at once."""
@@ -16,20 +17,22 @@ class RegionFeatures(tf.Module):
     Args:
         model: a network of `tfeff.models` with its classifier; images [n, resolution, resolution, channels] in
             [0, 255].
-        grid: cells each way to which the last feature map is averaged; 1 is global pooling. A box regressor needs to
-            know where in the region things are.
+        grid: cells each way to which the last feature map is averaged: a box regressor needs to know where in the
+            region things are. None gives what the network's own classifier sees.
         context: pixels of the network's input, on each side, that show what surrounds the region.
 
     Raises:
         UserError: a context that leaves nothing of the region, or a grid that the feature map is too small for.
     """
 
-    def __init__(self, model: keras.Model, *, grid: int = 3, context: int = 0) -> None:
+    def __init__(self, model: keras.Model, *, grid: int | None = 3, context: int = 0) -> None:
         super().__init__()
         side = model.resolution
         if 2 * context >= side:
             raise UserError(f"a context of {context} pixels leaves nothing of a region at {side} x {side}")
-        last = list(model.pyramid.values())[-1]
+        # Some families have a layer between the pyramid and the classifier.
+        last = model.get_layer(POOL).input if grid is None else list(model.pyramid.values())[-1]
+        grid = grid or 1
         if grid > last.shape[1]:
             raise UserError(
                 f"a grid of {grid} x {grid} cells; the last feature map has {last.shape[1]} x {last.shape[2]}"

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tfeff.boxes import iou
+from tfeff.boxes import area, iou
 from tfeff.boxes.coding import encode
 
 
@@ -37,7 +37,7 @@ class Regions:
 
 
 IGNORED_OVERLAP = 0.3
-"""Intersection over union with a difficult or crowd object from which on a region teaches nothing."""
+"""Share of a region that lies in a difficult or crowd object, from which on it teaches nothing."""
 
 
 def assign(
@@ -59,26 +59,36 @@ def assign(
     boxes = together(boxes_yxyx, objects_yxyx, left_out)
     count = len(boxes)
     own = np.arange(count) < len(kept)
-    aside_overlap = iou(boxes, aside).max(axis=1, initial=0.0)
+    on_aside = aside_overlap(boxes, aside)
     common = {"is_object": own, "image": np.full(count, image, np.int32)}
     if not len(kept):
         return Regions(
             overlap=np.zeros(count, np.float32),
             label=np.full(count, -1, np.int32),
             code=np.zeros((count, 4), np.float32),
-            ignored=aside_overlap > IGNORED_OVERLAP,
+            ignored=on_aside > IGNORED_OVERLAP,
             **common,
         )
     overlaps = iou(boxes, kept)
     nearest = overlaps.argmax(axis=1)
+    nearest[: len(kept)] = np.arange(len(kept))  # of two objects with one box, each is its own
     best = overlaps[np.arange(count), nearest]
     return Regions(
         overlap=best.astype(np.float32),
         label=labels[~left_out][nearest].astype(np.int32),
         code=encode(kept[nearest].astype(np.float64), boxes.astype(np.float64)).astype(np.float32),
-        ignored=(aside_overlap > IGNORED_OVERLAP) & (aside_overlap > best),
+        ignored=(on_aside > IGNORED_OVERLAP) & (on_aside > best),
         **common,
     )
+
+
+def aside_overlap(boxes_yxyx: np.ndarray, aside_yxyx: np.ndarray) -> np.ndarray:
+    """Largest share of each box [n, 4] that lies in one of `aside_yxyx` [m, 4]: float64 [n], as COCO judges crowds."""
+    boxes, aside = np.asarray(boxes_yxyx, np.float64)[:, None], np.asarray(aside_yxyx, np.float64)[None]
+    sides = np.minimum(boxes[..., 2:], aside[..., 2:]) - np.maximum(boxes[..., :2], aside[..., :2])
+    common = np.clip(sides, 0.0, None).prod(axis=-1)
+    own = area(boxes_yxyx)[:, None]
+    return np.divide(common, own, out=np.zeros_like(common), where=own > 0).max(axis=1, initial=0.0)
 
 
 def together(boxes_yxyx: np.ndarray, objects_yxyx: np.ndarray, left_out: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from tfeff.models.layers import FeatureMap, Layers
 
 CLASSIFIER = "head_classifier"
+POOL = "head_pool"
 
 
 def classifier(
@@ -20,7 +21,7 @@ def classifier(
     Returns:
         (batch, num_classes), float32 under any precision policy.
     """
-    x = layers.global_pooling(features, name="head_pool")
+    x = layers.global_pooling(features, name=POOL)
     if dropout > 0:
         x = layers.dropout(x, dropout, name="head_dropout")
     return layers.dense(x, num_classes, activation=activation, name=CLASSIFIER)

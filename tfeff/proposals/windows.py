@@ -20,7 +20,7 @@ SCALES = (1.0, 0.71, 0.5, 0.35, 0.25, 0.177, 0.125, 0.088, 0.0625)
 
 @dataclass(frozen=True)
 class SlidingWindows:
-    """Windows of several sizes and ratios on a grid, in an order drawn by seed; as many as are asked for.
+    """Windows of several sizes and ratios on a grid; of each size and ratio as many as of any other, while they last.
 
     Attributes:
         max_proposals: how many.
@@ -45,6 +45,7 @@ class SlidingWindows:
         """What decides the boxes."""
         return {
             "engine": "windows",
+            "version": 2,
             "max_proposals": self.max_proposals,
             "seed": self.seed,
             "scales": list(self.scales),
@@ -64,9 +65,11 @@ class SlidingWindows:
                     for side, power in zip(size, (0.5, -0.5), strict=True)
                 )
                 found.append(_grid(size, height, width, 1 - self.overlap))
-        cells = np.concatenate(found)
-        order = np.random.default_rng(self.seed).permutation(len(cells))
-        return Proposals(unique(cells[order])[: self.max_proposals], size, size)
+        # The first of each grid, in an order drawn by the seed, then the second ones, and so on.
+        rng = np.random.default_rng(self.seed)
+        turns = np.concatenate([rng.permutation(len(grid)) + rng.random() for grid in found])
+        cells = np.concatenate(found)[np.argsort(turns, kind="stable")]
+        return Proposals(unique(cells)[: self.max_proposals], size, size)
 
 
 @dataclass(frozen=True)

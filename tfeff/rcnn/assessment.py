@@ -17,7 +17,7 @@ from tfeff.durable import write
 from tfeff.evaluation import DetectionReport, Detections, detection_report, to_coco_results
 from tfeff.evaluation.image_quality import from_worst_to_best, image_quality
 from tfeff.rcnn.detector import Detector, OperatingPoint
-from tfeff.rcnn.splits import Split, load
+from tfeff.rcnn.splits import Split, images_of
 from tfeff.rcnn.stages import WINDOWS, Material, ceiling
 from tfeff.rcnn.workdir import Workdir
 from tfeff.reporting import figure, tables
@@ -138,9 +138,11 @@ def assess(workdir: Workdir, split: str, reporter: training.Reporter) -> Assessm
         UserError: the run has not finished, or there is no such split.
     """
     settings = workdir.settings()
-    images = load(settings, split)
+    images = images_of(settings, split)
     detectors = {str(form): Detector.load(workdir, form) for form in settings.forms}
     material = Material(settings, workdir, reporter)
+    for form, (_, point) in detectors.items():
+        point.check(form, material.digest)
     of = {form: material.split(split, images, windows=form == WINDOWS) for form in detectors}
     found = {form: detector.detect(of[form]) for form, (detector, _) in detectors.items()}
     path = workdir.path / f"evaluation_{split}.json"

@@ -1,7 +1,7 @@
 """The network that sees regions: trained as a classifier first, then frozen."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -11,6 +11,7 @@ from tfeff import config, models, training
 from tfeff.data import crops
 from tfeff.data.annotations import AnnotatedSource
 from tfeff.data.source import Source
+from tfeff.detection.region_features import RegionFeatures
 from tfeff.detection.regions import assign, together
 from tfeff.rcnn.workdir import Workdir
 from tfeff.training import build
@@ -35,7 +36,8 @@ class Backbone:
 
 
 def experiment(settings: config.RCNN) -> config.Experiment:
-    """How the backbone is trained: on the crops of the run's own training images, where the config says so."""
+    """How the backbone is trained: on crops of the run's own training images, and validated on crops of those that it
+    holds out, where the config says so."""
     wanted = settings.backbone
     if wanted.data.source != CROPS:
         return wanted
@@ -45,17 +47,37 @@ def experiment(settings: config.RCNN) -> config.Experiment:
         wanted.data,
         source=f"crops:{settings.data.source}",
         train_split=settings.data.train_split,
+        validation_split="validation",
+        seed=settings.seed,
         # As regions will be seen.
         crop_context=context / max(1, side - 2 * context),
     )
     return dataclasses.replace(wanted, data=data)
 
 
+def check(settings: config.RCNN) -> None:
+    """Looks for mistakes that would otherwise come to light once proposals are made or the network is trained.
+
+    Raises:
+        UserError: a network or weights that cannot be, a run that is not there, a grid or context that does not fit.
+    """
+    if settings.backbone_workdir is None:
+        wanted = experiment(settings)
+        build.check(wanted, 1, afresh=True)
+        section = wanted.model
+        options = {"resolution": section.resolution, "channels": wanted.data.channels, **section.options()}
+        model = models.build(section.name, num_classes=2, **options)
+    else:
+        model = training.trained_model(training.Workdir(settings.backbone_workdir))
+    RegionFeatures(model, grid=settings.features.grid, context=settings.features.context)
+
+
 def trained(
     settings: config.RCNN,
     workdir: Workdir,
     reporter: training.Reporter,
-    proposals: Callable[[], tuple[AnnotatedSource, Sequence[np.ndarray]]],
+    images: Mapping[str, AnnotatedSource],
+    proposals: Callable[[AnnotatedSource], Sequence[np.ndarray]],
 ) -> Backbone:
     """The backbone of a run, trained now if it is not yet.
 
@@ -63,7 +85,8 @@ def trained(
         settings: the run.
         workdir: of the run.
         reporter: says how it goes.
-        proposals: gives the training images with their proposals, should they be needed.
+        images: `train` and `validation`.
+        proposals: of some images.
 
     Raises:
         UserError: `backbone_workdir` is not that of a finished run.
@@ -72,9 +95,16 @@ def trained(
     of = training.Workdir(settings.backbone_workdir or workdir.backbone)
     if settings.backbone_workdir is None and not of.final.is_file():
         wanted, stores = experiment(settings), None
-        if settings.backbone.data.source == CROPS and settings.backbone_crops == "proposals":
-            source = proposal_crops(*proposals(), data=wanted.data, seed=settings.seed)
-            stores = build.stores(wanted, reporter.reading, source)
+        if settings.backbone.data.source == CROPS:
+
+            def crops_of(part: AnnotatedSource) -> Source:
+                if settings.backbone_crops == "proposals":
+                    return proposal_crops(part, proposals(part), data=wanted.data, seed=settings.seed)
+                data = wanted.data
+                return crops.load(part, channels=data.channels, context=data.crop_context, seed=settings.seed)
+
+            given = crops_of(images["train"]), crops_of(images["validation"])
+            stores = build.stores(wanted, reporter.reading, given)
         training.train(wanted, workdir.backbone, stores=stores, reporter=reporter)
     return Backbone(training.trained_model(of, settings.precision), tuple(of.dataset()["class_names"]))
 

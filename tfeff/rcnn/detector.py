@@ -25,10 +25,24 @@ class OperatingPoint:
     Attributes:
         region: a region whose best score is lower is background.
         detection: a detection of a lower score is not drawn, listed or counted.
+        backbone: digest of the weights whose features the head was trained on.
     """
 
     region: float
     detection: float
+    backbone: str = ""
+
+    def check(self, form: str, digest: str) -> None:
+        """Refuses a head that was trained on the features of another backbone.
+
+        Raises:
+            UserError: it was.
+        """
+        if self.backbone != digest:
+            raise UserError(
+                f"the backbone has changed since {form} was trained; train again in a new --workdir, or put the old "
+                "one back"
+            )
 
 
 class Detector:

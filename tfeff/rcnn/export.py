@@ -33,7 +33,7 @@ def export(workdir: Workdir, form: str, directory: str | Path | None = None, *, 
     names = catalog.load_annotated(settings.data.source, settings.data.train_split, seed=settings.seed).class_names
     return serving.export(
         RegionFeatures(
-            network, grid=1 if form == WINDOWS else settings.features.grid, context=settings.features.context
+            network, grid=None if form == WINDOWS else settings.features.grid, context=settings.features.context
         ),
         detector.head,
         detector.postprocess,

@@ -15,7 +15,7 @@ from tfeff.boxes import iou
 from tfeff.data import catalog, photograph, preprocess
 from tfeff.data.annotations import AnnotatedSource
 from tfeff.detection.region_features import RegionFeatures
-from tfeff.detection.regions import IGNORED_OVERLAP, Regions, assign, together
+from tfeff.detection.regions import IGNORED_OVERLAP, Regions, aside_overlap, assign, together
 from tfeff.durable import held
 from tfeff.errors import UserError
 from tfeff.execution.threads import Threads
@@ -74,9 +74,10 @@ class Split:
         for image, objects in enumerate(self.images.objects):
             boxes, aside = self.boxes(image), objects.difficult | objects.crowd
             overlaps = iou(boxes, objects.boxes_yxyx)
+            set_aside = aside_overlap(boxes, objects.boxes_yxyx[aside]) > IGNORED_OVERLAP
             own = [overlaps[:, ~aside & (objects.labels == label)].max(axis=1, initial=0.0) for label in range(classes)]
             rows = np.stack(own, axis=1).astype(np.float32)
-            rows[overlaps[:, aside].max(axis=1, initial=0.0) > IGNORED_OVERLAP] = np.nan
+            rows[set_aside] = np.nan
             parts.append(rows)
         return np.concatenate(parts)
 
@@ -92,19 +93,38 @@ def sources(settings: config.RCNN) -> dict[str, AnnotatedSource]:
     if data.train_examples is not None and data.train_examples < len(train):
         train = train.take(np.sort(np.random.default_rng(settings.seed).permutation(len(train))[: data.train_examples]))
     if data.validation_split is not None:
-        return {"train": train, "validation": load(settings, data.validation_split)}
+        return _checked(train, load(settings, data.validation_split))
     held_out = max(1, round(data.validation_fraction * len(train)))
     if held_out >= len(train):
         raise UserError(f"{train.name}: {len(train)} images are too few to hold out {data.validation_fraction} of them")
     order = np.random.default_rng(settings.seed).permutation(len(train))
-    return {"train": train.take(np.sort(order[held_out:])), "validation": train.take(np.sort(order[:held_out]))}
+    return _checked(train.take(np.sort(order[held_out:])), train.take(np.sort(order[:held_out])))
+
+
+def _checked(train: AnnotatedSource, validation: AnnotatedSource) -> dict[str, AnnotatedSource]:
+    both = set(train.ids) & set(validation.ids)
+    if both:
+        raise UserError(
+            f"{len(both)} images of {validation.name} are among those to train on, {train.name}; the first is "
+            f"{min(both)}: name other splits, or leave data.validation_split out"
+        )
+    for of, what in ((train, "train on"), (validation, "validate on")):
+        if not any((~(objects.difficult | objects.crowd)).any() for objects in of.objects):
+            raise UserError(f"{of.name}: the {len(of)} images to {what} have no objects")
+    return {"train": train, "validation": validation}
+
+
+def images_of(settings: config.RCNN, split: str) -> AnnotatedSource:
+    """What a run calls a split: `train` is what it learns from, `validation` what it holds out, others are the data
+    set's own."""
+    if split in ("train", "validation"):
+        return sources(settings)[split]
+    return load(settings, split)
 
 
 def load(settings: config.RCNN, split: str) -> AnnotatedSource:
-    """A split of the run's data set; `validation` is what the run holds out where the data set has none."""
+    """A split of the run's data set."""
     data = settings.data
-    if split == "validation" and split not in catalog.annotated_splits(data.source):
-        return sources(settings)["validation"]
     return catalog.load_annotated(data.source, split, seed=settings.seed, on_defect=data.on_defect)
 
 
@@ -143,16 +163,18 @@ class Extractor:
         settings: of the run.
         model: the backbone with its classifier.
         directory: where features are kept.
-        grid: cells of a region each way.
+        grid: cells of a region each way; None gives what the backbone's classifier sees.
     """
 
-    def __init__(self, settings: config.RCNN, model: keras.Model, directory: Path, grid: int) -> None:
+    def __init__(self, settings: config.RCNN, model: keras.Model, directory: Path, grid: int | None) -> None:
         self.network = RegionFeatures(model, grid=grid, context=settings.features.context)
         self._directory = directory
         weights = hashlib.blake2b(digest_size=16)
         for weight in model.get_weights():
             weights.update(np.ascontiguousarray(weight).tobytes())
         policy = keras.mixed_precision.dtype_policy().name
+        self.digest = weights.hexdigest()
+        """Of the backbone's weights."""
         self._of = weights.digest() + repr((grid, settings.features.context, policy)).encode()
         signature = [tf.TensorSpec((None, None, self.network.channels), tf.uint8), tf.TensorSpec((None, 4), tf.float32)]
         self._run = tf.function(self.network, input_signature=signature, autograph=False, jit_compile=False)
@@ -168,9 +190,13 @@ class Extractor:
             pixels = photograph.decode(images.encoded(image), images.ids[image])
             return np.asarray(self._run(self._channels(pixels), boxes(image)))
 
-        contents = [self._of + images.encoded(image) + boxes(image).tobytes() for image in range(len(images))]
-        with Bar(f"features of {images.name}", len(images), "images") as bar:
-            kept = cached(self._directory / name, images.ids, contents, self.network.size, compute, bar.show)
+        contents = [
+            hashlib.blake2b(self._of + images.encoded(image) + boxes(image).tobytes(), digest_size=16).hexdigest()
+            for image in range(len(images))
+        ]
+        directory = self._directory / name
+        with held(directory, "features"), Bar(f"features of {images.name}", len(images), "images") as bar:
+            kept = cached(directory, images.ids, contents, self.network.size, compute, bar.show)
         return Split(name, images, proposals, kept)
 
     def _channels(self, pixels: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """The stages of R-CNN, one after the other; each keeps what it made, so that a run that was stopped goes on."""
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -21,7 +22,6 @@ from tfeff.rcnn.detector import Detector
 from tfeff.rcnn.joint import Examples, JointTraining
 from tfeff.rcnn.splits import Extractor, Split, propose, slide, sources
 from tfeff.rcnn.workdir import Workdir
-from tfeff.training import build
 from tfeff.training.tensorboard import Board
 
 WINDOWS = "sliding_window"
@@ -46,12 +46,10 @@ class Material:
     @cached_property
     def backbone(self) -> backbone.Backbone:
         """Trained now if it is not yet."""
-
-        def proposals() -> tuple[AnnotatedSource, list[np.ndarray]]:
-            images = sources(self._settings)["train"]
-            return images, propose(self._settings, self._workdir.proposals(self._settings), images)
-
-        return backbone.trained(self._settings, self._workdir, self._reporter, proposals)
+        settings, store = self._settings, self._workdir.proposals(self._settings)
+        return backbone.trained(
+            settings, self._workdir, self._reporter, sources(settings), lambda of: propose(settings, store, of)
+        )
 
     def proposals(self, name: str, images: AnnotatedSource, *, windows: bool) -> list[np.ndarray]:
         """Where objects are looked for in each image of a split: boxes_yxyx [n, 4]."""
@@ -68,13 +66,18 @@ class Material:
             self._made[name, windows] = self._extractors[windows].split(name, images, found)
         return self._made[name, windows]
 
+    @property
+    def digest(self) -> str:
+        """Of the backbone's weights."""
+        return self._extractors[0].digest
+
     @cached_property
     def _extractors(self) -> tuple[Extractor, Extractor]:
         """Of proposals, and of windows: a classifier looks at the mean over a region."""
         model, directory = self.backbone.model, self._workdir.features
         return (
             Extractor(self._settings, model, directory, self._settings.features.grid),
-            Extractor(self._settings, model, directory / WINDOWS, 1),
+            Extractor(self._settings, model, directory / WINDOWS, None),
         )
 
 
@@ -92,8 +95,7 @@ def train(settings: config.RCNN, directory: str | Path, reporter: training.Repor
     """
     workdir, reporter = Workdir(directory), reporter or training.Reporter()
     with workdir.claimed(settings):
-        if settings.backbone_workdir is None:
-            build.check(backbone.experiment(settings), 1, afresh=True)
+        backbone.check(settings)
         images = sources(settings)
         for of in images.values():
             if of.report.counts:
@@ -142,6 +144,7 @@ def fit(
     head.save(partial)
     partial.replace(path)
     point = Detector(head, settings.detection).operating_point(held_out)
+    point = dataclasses.replace(point, backbone=material.digest)
     write(workdir.point(form), json.dumps(asdict(point), indent=2) + "\n")
     reporter.say(
         f"{form}: regions are objects from a score of {point.region:.4f} on, detections count from "

@@ -71,6 +71,8 @@ def points(settings: config.RCNN, form: str) -> list[tuple[str, float, Any]]:
     for key, values in (JOINT if form == "joint" else CLASSIC).items():
         for value in sorted({*values, getattr(section, key)}):
             changes: dict[str, Any] = {key: value}
+            if key == "positives" and value > section.positives + section.negatives:
+                continue
             if key == "positives":
                 changes = {"positives": int(value), "negatives": section.positives + section.negatives - int(value)}
             if key == "positive_overlap" and value < section.negative_overlap:
@@ -90,11 +92,13 @@ def sweep(workdir: Workdir, reporter: training.Reporter | None = None) -> list[P
     path = workdir.path / "sweep.json"
     rows = json.loads(path.read_text()) if path.is_file() else []
     known = {(row["form"], row["key"], row["value"]): row for row in rows}
+    for form in settings.forms:
+        Detector.load(workdir, form)  # only a finished run has features to sweep over
     images = sources(settings)
     material = Material(settings, workdir, reporter)
     train, held_out = (material.split(name, images[name], windows=False) for name in ("train", "validation"))
     wanted = [(form, *of) for form in settings.forms if form in ("joint", "classic") for of in points(settings, form)]
-    found = list[Point]()
+    found, measured = list[Point](), dict[Any, dict[str, float]]()
     with Bar("sweep", len(wanted), "points") as bar:
         heads_of = _Heads(settings, train, held_out)
         for number, (form, key, value, section) in enumerate(wanted):
@@ -102,8 +106,10 @@ def sweep(workdir: Workdir, reporter: training.Reporter | None = None) -> list[P
             if (row := known.get((form, key, value))) is not None:
                 found.append(Point(form, key, value, {name: row[name] for name in MEASURES}))
                 continue
-            head = heads_of.joint(section) if form == "joint" else heads_of.classic(section)
-            found.append(Point(form, key, value, measure(Detector(head, settings.detection), held_out)))
+            if section not in measured:  # the config's own point comes with every key
+                head = heads_of.joint(section) if form == "joint" else heads_of.classic(section)
+                measured[section] = measure(Detector(head, settings.detection), held_out)
+            found.append(Point(form, key, value, measured[section]))
             write(path, json.dumps([point.row() for point in found], indent=2) + "\n")
         bar.show(len(wanted))
     rows = [point.row() for point in found]

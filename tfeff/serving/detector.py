@@ -110,7 +110,12 @@ def export(
     with staged(directory, overwrite=overwrite, marker="saved_model.pb") as staging:
         try:
             about = staging / ABOUT
-            said = {"class_names": list(class_names), "proposals": dict(proposals), "score": score}
+            said = {
+                "class_names": list(class_names),
+                "proposals": dict(proposals),
+                "score": score,
+                "gray": features.channels == 1,
+            }
             write(about, json.dumps(said, indent=2) + "\n")
             detector = RegionDetector(features, head, postprocess, class_names, about)
             signatures = {"serving_default": detector.from_image, "serving_bytes": detector.from_bytes}
@@ -145,7 +150,8 @@ class LoadedDetector:
         arguments = dict(said["proposals"])
         self._propose: Proposer = ENGINES[arguments.pop("engine")](**arguments)
         self._model = tf.saved_model.load(os.fspath(path))
-        self._detect = self._model.signatures["serving_bytes"]
+        self._gray = bool(said["gray"])
+        self._detect = self._model.signatures["serving_default"]
 
     def __call__(self, encoded: bytes, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """(pixels uint8 [height, width, 3], boxes_yxyx float32 [m, 4], labels int32 [m], scores float32 [m]) of a file.
@@ -155,5 +161,8 @@ class LoadedDetector:
         """
         pixels = photograph.decode(encoded, name)
         boxes = self._propose(pixels).boxes_yxyx
-        found = self._detect(encoded=tf.constant(encoded), proposals=tf.constant(boxes))
+        found = self._detect(image=tf.constant(self._channels(pixels)), proposals=tf.constant(boxes))
         return pixels, found["boxes"].numpy(), found["labels"].numpy(), found["scores"].numpy()
+
+    def _channels(self, pixels: np.ndarray) -> np.ndarray:
+        return np.asarray(preprocess.luma(tf.constant(pixels))) if self._gray else pixels

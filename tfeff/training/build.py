@@ -124,25 +124,25 @@ def check(settings: config.Experiment, replicas: int, *, afresh: bool) -> None:
         _same_classes(open_source(settings, data.train_split), open_source(settings, data.test_split), data.test_split)
 
 
-def stores(settings: config.Experiment, progress: Progress, train_source: Source | None = None) -> Stores:
+def stores(settings: config.Experiment, progress: Progress, given: tuple[Source, Source] | None = None) -> Stores:
     """Reads all images that the experiment trains and validates on.
 
     Args:
         settings: the experiment.
         progress: told how far it is.
-        train_source: takes the place of the source's training split.
+        given: take the place of the source's training and validation split.
 
     Raises:
         UserError: for a source that is not there, or corrupt images.
     """
-    source = train_source or open_source(settings, settings.data.train_split)
+    source = given[0] if given else open_source(settings, settings.data.train_split)
     size = image_size(settings, source)
     train = store(settings, source, size, progress)
     fingerprints = [source.fingerprint]
     validation: Store | None = None
     own_validation = validation_split(settings)
     if own_validation is not None:
-        held_out = open_source(settings, own_validation)
+        held_out = given[1] if given else open_source(settings, own_validation)
         _same_classes(source, held_out, own_validation)
         fingerprints.append(held_out.fingerprint)
         validation = store(settings, held_out, size, progress)
