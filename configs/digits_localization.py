@@ -1,6 +1,7 @@
 """One handwritten digit on a piece of a photograph: which digit it is, and where it lies.
 
 Command   python -m tfeff.train --config=configs/digits_localization.py --workdir=runs/digits_localization
+Result    not run to its end yet
 """
 
 from tfeff.config import Data, Experiment, Model, Optimizer, Schedule, Task, Training

@@ -2,6 +2,7 @@
 
 Command   python -m tfeff.train --config=configs/raccoon_localization.py --workdir=runs/raccoon_localization
           --config.data.source=voc:<directory of annotations/ and images/>
+Result    not run to its end yet
 """
 
 from tfeff.config import Data, Experiment, Model, Optimizer, Schedule, Task, Training
