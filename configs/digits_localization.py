@@ -1,7 +1,9 @@
 """One handwritten digit on a piece of a photograph: which digit it is, and where it lies.
 
 Command   python -m tfeff.train --config=configs/digits_localization.py --workdir=runs/digits_localization
-Result    not run to its end yet
+Machine   2 CPU cores (AMD EPYC), one of them busy with other work: 175 images/s
+Result    800 test images: mean IoU 0.664 (95 % interval 0.655 to 0.673), IoU of 0.5 or more for 89.1 %, the right class
+          for 84.3 %, both for 77.3 % (74.2 to 80.0)
 """
 
 from tfeff.config import Data, Experiment, Model, Optimizer, Schedule, Task, Training

@@ -15,7 +15,7 @@ class Objects(Section):
     """`voc:<directory>`, `yolo:<directory>`, `coco:<directory>`, `tfds:<name>` or `embedded:<name>`."""
     train_split: str = "train"
     train_examples: int | None = None
-    """A subset of the training split's images, drawn by the seed; the backbone's crops are of all of them."""
+    """A subset of the training split's images, drawn by the seed."""
     validation_split: str | None = None
     """A split of the source; None: a share of the training images is held out (`validation_fraction`)."""
     validation_fraction: float = 0.15

@@ -4,10 +4,12 @@
 config.json           the run's config, defaults included
 proposals/            the store of regions, unless the config names another one
 backbone/             the workdir of the backbone's training as a classifier
-features/<split>/     features of all regions
+features/<split>/     features of all regions (features/sliding_window/<split>/ of its places)
 heads/<form>.keras    features -> scores and codes
-<form>.json           how the training of a form went
-evaluation_<split>.json, detections_<form>_<split>.json, figures/, tensorboard/
+heads/<form>.json     the scores from which on it is believed, and whose features it knows; the last that is written
+joint.json            how the training of the joint head went, a row an epoch
+result.json           the measures on the test split, in short
+evaluation_<split>.json, detections_<form>_<split>.json, sweep.json, figures/, tensorboard/
 saved_model/<form>/   the exports
 ```
 """
