@@ -2,7 +2,8 @@
 
 Command   python -m tfeff.train --config=configs/raccoon_localization.py --workdir=runs/raccoon_localization
           --config.data.source=voc:<directory of annotations/ and images/>
-Result    not run to its end yet
+Machine   2 CPU cores (AMD EPYC), both busy with other work: 52 images/s
+Result    20 test images: mean IoU 0.576 (95 % interval 0.490 to 0.654), IoU of 0.5 or more for 75 % (53 to 89)
 """
 
 from tfeff.config import Data, Experiment, Model, Optimizer, Schedule, Task, Training
