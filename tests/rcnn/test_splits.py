@@ -1,0 +1,99 @@
+"""Which images a run learns from, and what it knows of their regions."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tfeff import config
+from tfeff.boxes import iou
+from tfeff.data.annotations import Objects
+from tfeff.detection.regions import IGNORED_OVERLAP, aside_overlap
+from tfeff.errors import UserError
+from tfeff.rcnn import splits
+from tfeff.rcnn.cache import Cached
+from tfeff.rcnn.stages import ceiling
+
+SOURCE = "embedded:placed_digits:64"
+
+
+def settings(**data: object) -> config.RCNN:
+    return config.RCNN(data=config.Objects(source=SOURCE, **data))
+
+
+def test_images_are_learned_from_or_held_out() -> None:
+    made = splits.sources(settings(train_split="validation", validation_fraction=0.25, train_examples=80))
+    train, held_out = made["train"], made["validation"]
+    assert (len(train), len(held_out)) == (60, 20)
+    assert not set(train.ids) & set(held_out.ids)
+    again = splits.sources(settings(train_split="validation", validation_fraction=0.25, train_examples=80))
+    assert list(again["validation"].ids) == list(held_out.ids)
+    of = settings(train_split="validation", validation_fraction=0.25, train_examples=80)
+    # Even where the data set has a split of that name.
+    assert list(splits.images_of(of, "validation").ids) == list(held_out.ids)
+
+
+def test_splits_that_share_images_are_refused() -> None:
+    with pytest.raises(UserError, match="among those to train on"):
+        splits.sources(settings(train_split="all", validation_split="validation"))
+
+
+def test_images_without_objects_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "labels").mkdir()
+    source = splits.load(settings(), "validation")
+    for number in range(20):
+        (tmp_path / "images" / f"{number}.png").write_bytes(source.encoded(number))
+    with pytest.raises(UserError, match="have no objects"):
+        splits.sources(config.RCNN(data=config.Objects(source=f"yolo:{tmp_path}")))
+
+
+@pytest.fixture
+def split():
+    """Six images with random proposals; some of their objects are difficult, some crowds."""
+    images = splits.load(settings(), "validation").take(np.arange(6))
+    rng = np.random.default_rng(0)
+    for objects in images.objects:
+        objects.difficult[:] = rng.random(len(objects)) < 0.3
+        objects.crowd[:] = rng.random(len(objects)) < 0.2
+    proposals = []
+    for _ in range(6):
+        low = rng.uniform(0, 40, (25, 2))
+        proposals.append(np.concatenate([low, low + rng.uniform(4, 24, (25, 2))], axis=1).astype(np.float32))
+    counts = [25 + int((~(objects.difficult | objects.crowd)).sum()) for objects in images.objects]
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    return splits.Split("train", images, proposals, Cached(np.arange(starts[-1])[:, None].astype(np.float16), starts))
+
+
+def test_overlaps_with_each_class_against_loops(split) -> None:
+    row = 0
+    for image, objects in enumerate(split.images.objects):
+        aside = objects.difficult | objects.crowd
+        for box in split.boxes(image):
+            expected = np.zeros(10)
+            for own, label in zip(objects.boxes_yxyx[~aside], objects.labels[~aside], strict=True):
+                expected[label] = max(expected[label], iou(box[None], own[None])[0, 0])
+            if aside_overlap(box[None], objects.boxes_yxyx[aside])[0] > IGNORED_OVERLAP:
+                expected[:] = np.nan
+            np.testing.assert_allclose(split.class_overlaps[row], expected, rtol=1e-5)
+            row += 1
+    assert row == len(split.regions) == len(split.class_overlaps)
+
+
+def test_features_of_proposals_come_after_those_of_objects(split) -> None:
+    for image in range(6):
+        start, end = split.cached.starts[image : image + 2]
+        assert split.proposal_features(image)[:, 0].tolist() == list(range(end - 25, end))
+        own = split.regions.is_object[start:end]
+        assert own.tolist() == sorted(own, reverse=True)
+
+
+def test_no_head_finds_more_than_the_ceiling() -> None:
+    def objects(*boxes: tuple[float, ...]) -> Objects:
+        count = len(boxes)
+        flags = np.zeros(count, bool)
+        return Objects(np.array(boxes, np.float32).reshape(-1, 4), np.zeros(count, np.int32), flags, flags.copy())
+
+    there = [objects((0, 0, 10, 10), (20, 20, 30, 30)), objects((0, 0, 4, 4)), objects()]
+    found = [np.array([[0, 0, 10, 9]], np.float32), np.zeros((0, 4), np.float32), np.zeros((0, 4), np.float32)]
+    assert ceiling(there, found) == pytest.approx(1 / 3)
