@@ -3,6 +3,13 @@
 Data      voc:<directory> of BCCD (Shenggan/BCCD_Dataset): 292 photographs of 640x480 to train on, 72 to test on
 Command   python -m tfeff.train --config=configs/bccd_rcnn.py --workdir=runs/bccd_rcnn \\
               --config.data.source=voc:<directory>
+Machine   one core of 2 (AMD EPYC), the other busy: backbone 9 minutes, features 8, heads 4, evaluation 5
+Result    72 test images, 945 objects, 98.7 % of which have a proposal:
+          joint           mAP@.5 0.865 (95 % interval 0.834 to 0.898), COCO AP 0.489
+          classic         mAP@.5 0.831 (0.790 to 0.870), COCO AP 0.455
+          sliding window  mAP@.5 0.518 (0.484 to 0.559), COCO AP 0.168
+          Objects' own boxes (joint): 99.6 % get their class, 0.3 % are called background, at a threshold under which
+          87.8 % of the proposals that overlap no object by half are known as background
 """
 
 from tfeff.config import (
