@@ -4,7 +4,19 @@ Data      embedded:placed_digits, canvases of 128x128 with one to six digits
 Command   python -m tfeff.train --config=configs/digits_rcnn.py --workdir=runs/digits_rcnn
 """
 
-from tfeff.config import RCNN, Data, Experiment, Features, Model, Objects, Optimizer, Proposals, Schedule, Training
+from tfeff.config import (
+    RCNN,
+    Data,
+    Experiment,
+    Features,
+    Model,
+    Objects,
+    Optimizer,
+    Proposals,
+    Schedule,
+    Training,
+    Windows,
+)
 from tfeff.data.augmentation import Augmentation
 
 
@@ -29,4 +41,5 @@ def get_config() -> RCNN:
             training=Training(epochs=6, batch_size=128, ema_decay=0.99),
         ),
         features=Features(grid=3),
+        windows=Windows(most=500),
     )
