@@ -5,6 +5,11 @@ Data      voc:<directory> of datitran/raccoon_dataset, divided by the seed: 160 
 Command   python -m tfeff.train --config=configs/raccoon_rcnn.py --workdir=runs/raccoon_rcnn \\
               --config.data.source=voc:<directory> \\
               --config.backbone.model.weights=runs/cifar10/checkpoints/final.npz   # of configs/cifar10_resnet.py
+Machine   2 CPU cores (AMD EPYC), busy with other work: 18 minutes in all
+Result    20 test images, 21 objects, each of which has a proposal:
+          joint           mAP@.5 0.734 (95 % interval 0.568 to 0.892), COCO AP 0.247
+          classic         mAP@.5 0.636 (0.458 to 0.853), COCO AP 0.155
+          sliding window  mAP@.5 0.411 (0.257 to 0.662), COCO AP 0.092
 """
 
 from tfeff.config import RCNN, Classic, Data, Experiment, Features, Joint, Model, Objects, Optimizer, Schedule, Training

@@ -5,10 +5,12 @@ disk; the other decodes each region's image, cuts the region out, and runs the b
 """
 
 import argparse
+import functools
+import itertools
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -58,6 +60,17 @@ class Live:
         return self._of(tf.stack(pixels)).numpy()
 
 
+def endless(work: JointTraining) -> Iterator[tuple[np.ndarray, ...]]:
+    """The batches of epoch after epoch."""
+    for epoch in itertools.count(1):
+        yield from work.batches(epoch)
+
+
+def step(work: JointTraining, batches: Iterator[tuple[np.ndarray, ...]], losses: list[np.ndarray]) -> None:
+    """One batch of a side."""
+    losses.append(work.update(*map(tf.constant, next(batches))).numpy())
+
+
 def run(arguments: argparse.Namespace) -> None:
     """Prints seconds a batch of both sides, their ratio, and what they learned."""
     workdir = rcnn.Workdir(arguments.workdir)
@@ -77,14 +90,9 @@ def run(arguments: argparse.Namespace) -> None:
             feature_moments(train.features, settings.seed),
             settings.seed,
         )
-        batches = (batch for epoch in range(1, 1000) for batch in work.batches(epoch))
-
-        def step(work=work, batches=batches, name=name) -> None:
-            losses[name].append(work.update(*map(tf.constant, next(batches))).numpy())
-
-        sides[name] = step
-    for step in sides.values():  # traces
-        step()
+        sides[name] = functools.partial(step, work, endless(work), losses[name])
+    for side in sides.values():  # traces
+        side()
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(arguments.batches):
         for name in sides if number % 2 else reversed(sides):
