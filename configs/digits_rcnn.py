@@ -2,6 +2,11 @@
 
 Data      embedded:placed_digits, canvases of 128x128 with one to six digits
 Command   python -m tfeff.train --config=configs/digits_rcnn.py --workdir=runs/digits_rcnn
+Machine   one core of 2 (AMD EPYC), both busy with other work: 13 minutes in all
+Result    800 test images, 2,760 objects:
+          joint           mAP@.5 0.829 (95 % interval 0.818 to 0.842), COCO AP 0.564
+          classic         mAP@.5 0.842 (0.830 to 0.854), COCO AP 0.587
+          sliding window  mAP@.5 0.235 (0.221 to 0.253), COCO AP 0.057
 """
 
 from tfeff.config import (
