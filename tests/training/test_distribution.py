@@ -93,7 +93,7 @@ def test_two_devices_make_the_update_of_one(options):
         from tfeff.training import optimizers
         from tfeff.training.averaging import Average
         from tfeff.training.classification import Classification
-from tfeff.training.step import Step
+        from tfeff.training.step import Step
 
         cpu = tf.config.list_physical_devices("CPU")[0]
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
