@@ -11,7 +11,7 @@ from tfeff.boxes.formats import (
     yxyx_from_xywh,
 )
 from tfeff.boxes.nms import nms, nms_per_class
-from tfeff.boxes.overlap import area, iou, paired_iou
+from tfeff.boxes.overlap import area, intersection, iou, paired_iou
 
 __all__ = [
     "FAST_RCNN_WEIGHTS",
@@ -20,6 +20,7 @@ __all__ = [
     "cyxhw_from_yxyx",
     "decode",
     "encode",
+    "intersection",
     "iou",
     "nms",
     "nms_per_class",

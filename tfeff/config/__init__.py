@@ -1,7 +1,7 @@
 """What an experiment or a search may say: typed, locked sections, read from Python files and JSON, changed by flags."""
 
 from tfeff.config.family import Family, settled
-from tfeff.config.files import differences, flatten, from_json, load, override, to_json
+from tfeff.config.files import claimed, differences, flatten, from_json, load, override, to_json
 from tfeff.config.rcnn import RCNN, Classic, Detection, Features, Joint, Objects, Proposals, Windows
 from tfeff.config.schema import Data, Experiment, Model, Optimizer, Schedule, Task, Training
 from tfeff.config.search import Allocation, Budget, Folds, Objective, Search, Sweeps, Trials
@@ -30,6 +30,7 @@ __all__ = [
     "Training",
     "Trials",
     "Windows",
+    "claimed",
     "differences",
     "flatten",
     "from_json",

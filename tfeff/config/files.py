@@ -5,7 +5,8 @@ import json
 import re
 import runpy
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,7 +14,8 @@ from tfeff.config.rcnn import RCNN
 from tfeff.config.schema import Experiment
 from tfeff.config.search import Search
 from tfeff.config.section import Section, assign, from_dict
-from tfeff.errors import UserError, nearest
+from tfeff.durable import held, write
+from tfeff.errors import UserError, changes, nearest
 
 Config = TypeVar("Config", bound=Section)
 VERBS = {Experiment: "tfeff.train", RCNN: "tfeff.train", Search: "tfeff.search"}
@@ -102,6 +104,28 @@ def from_json(text: str, *kinds: type[Config], where: str = "config") -> Config:
     kind = max(kinds, key=lambda kind: len(keys & {field.name for field in dataclasses.fields(kind)}))
     config: Config = from_dict(kind, values, where=where)
     return config
+
+
+@contextmanager
+def claimed(directory: Path, config: Section) -> Iterator[None]:
+    """Makes a workdir this config's, and nobody else's to work in while the context lasts; keeps it as `config.json`.
+
+    Raises:
+        UserError: when it already belongs to another one (the message lists the keys that differ), or when another
+            process works in it.
+    """
+    path = directory / "config.json"
+    if path.exists():
+        changed = differences(from_json(path.read_text(errors="replace"), type(config), where=str(path)), config)
+        if changed:
+            raise UserError(
+                f"{directory} belongs to another config:\n{changes(changed)}\n"
+                "give another --workdir, or the same values to go on with that run"
+            )
+    with held(directory):
+        if not path.exists():
+            write(path, to_json(config))
+        yield
 
 
 def differences(first: Config, second: Config) -> list[tuple[str, Any, Any]]:

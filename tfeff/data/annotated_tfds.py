@@ -8,6 +8,7 @@ import numpy as np
 
 from tfeff.data import photograph, tfds
 from tfeff.data.annotations import AnnotatedSource, Collector, Objects, OnDefect, Report
+from tfeff.data.division import ALL
 from tfeff.errors import UserError
 
 _DIFFICULT, _CROWD = ("is_difficult",), ("is_crowd", "is_group_of")
@@ -54,7 +55,7 @@ def load(
     class_names = tuple(builder.info.features[keys.objects].feature[keys.label].names)
     report = Report(on_defect)
     ids, objects, images = list[str](), list[Objects](), list[bytes]()
-    for part in tfds.splits(name, data_dir=data_dir) if split == "all" else (split,):
+    for part in tfds.splits(name, data_dir=data_dir) if split == ALL else (split,):
         examples = tfds.in_order(name, builder, part, keys.image).map(
             lambda example: {"image": example[keys.image], **example[keys.objects]}
         )

@@ -13,6 +13,7 @@ import numpy as np
 
 from tfeff.data import splits
 from tfeff.data.annotations import AnnotatedSource, Objects, Report
+from tfeff.data.division import ALL
 from tfeff.errors import UserError, nearest
 
 SPLITS = ("train", "validation", "test")
@@ -84,14 +85,14 @@ def load(name: str, split: str, *, canvas: tuple[int, int] = CANVAS) -> Annotate
 
     if name not in PLACEMENTS:
         raise UserError(f"embedded:{name}: no such data set with boxes; {nearest(name, NAMES)}")
-    if split not in (*SPLITS, "all"):
-        raise UserError(f'embedded:{name}: no split "{split}"; {nearest(split, (*SPLITS, "all"))}')
+    if split not in (*SPLITS, ALL):
+        raise UserError(f'embedded:{name}: no split "{split}"; {nearest(split, (*SPLITS, ALL))}')
     if min(canvas) < LEAST_SIDE:
         raise UserError(f"embedded:{name}: canvas {canvas} is too small; its sides must be at least {LEAST_SIDE}")
     bunch, photographs = load_digits(), load_sample_images().images
     levels = np.stack([_enlarged(image) for image in np.rint(bunch.images * (255 / 16)).astype(np.uint8)])
     rows = _division(bunch.target)
-    chosen = SPLITS if split == "all" else (split,)
+    chosen = SPLITS if split == ALL else (split,)
     index = [(part, number) for part in chosen for number in range(COUNTS[part])]
 
     def digits(part: str, number: int) -> tuple[list[_Digit], np.random.Generator]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tfeff.boxes import area, iou
+from tfeff.boxes import area, intersection, iou
 from tfeff.boxes.coding import encode
 
 
@@ -84,9 +84,7 @@ def assign(
 
 def aside_overlap(boxes_yxyx: np.ndarray, aside_yxyx: np.ndarray) -> np.ndarray:
     """Largest share of each box [n, 4] that lies in one of `aside_yxyx` [m, 4]: float64 [n], as COCO judges crowds."""
-    boxes, aside = np.asarray(boxes_yxyx, np.float64)[:, None], np.asarray(aside_yxyx, np.float64)[None]
-    sides = np.minimum(boxes[..., 2:], aside[..., 2:]) - np.maximum(boxes[..., :2], aside[..., :2])
-    common = np.clip(sides, 0.0, None).prod(axis=-1)
+    common = intersection(boxes_yxyx, aside_yxyx)
     own = area(boxes_yxyx)[:, None]
     return np.divide(common, own, out=np.zeros_like(common), where=own > 0).max(axis=1, initial=0.0)
 

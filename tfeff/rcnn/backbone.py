@@ -76,7 +76,7 @@ def trained(
     settings: config.RCNN,
     workdir: Workdir,
     reporter: training.Reporter,
-    images: Mapping[str, AnnotatedSource],
+    images: Callable[[], Mapping[str, AnnotatedSource]],
     proposals: Callable[[AnnotatedSource], Sequence[np.ndarray]],
 ) -> Backbone:
     """The backbone of a run, trained now if it is not yet.
@@ -85,7 +85,7 @@ def trained(
         settings: the run.
         workdir: of the run.
         reporter: says how it goes.
-        images: `train` and `validation`.
+        images: gives `train` and `validation`, should they be needed.
         proposals: of some images.
 
     Raises:
@@ -103,7 +103,8 @@ def trained(
                 data = wanted.data
                 return crops.load(part, channels=data.channels, context=data.crop_context, seed=settings.seed)
 
-            given = crops_of(images["train"]), crops_of(images["validation"])
+            parts = images()
+            given = crops_of(parts["train"]), crops_of(parts["validation"])
             stores = build.stores(wanted, reporter.reading, given)
         training.train(wanted, workdir.backbone, stores=stores, reporter=reporter)
     return Backbone(training.trained_model(of, settings.precision), tuple(of.dataset()["class_names"]))

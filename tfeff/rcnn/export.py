@@ -1,5 +1,6 @@
 """From a finished run of R-CNN to SavedModels."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from tfeff.data import catalog
 from tfeff.detection.region_features import RegionFeatures
 from tfeff.errors import UserError
 from tfeff.rcnn.detector import Detector
+from tfeff.rcnn.splits import selective_search, sliding_windows
 from tfeff.rcnn.stages import WINDOWS, Material
 from tfeff.rcnn.workdir import Workdir
 from tfeff.serving import detector as serving
@@ -48,18 +50,5 @@ def export(workdir: Workdir, form: str, directory: str | Path | None = None, *, 
 def _proposals(settings: config.RCNN, form: str) -> dict[str, Any]:
     """What makes the regions of a form, as `serving.LoadedDetector` takes it."""
     if form == WINDOWS:
-        windows = settings.windows
-        return {
-            "engine": "windows",
-            "max_proposals": windows.most,
-            "seed": settings.seed,
-            "scales": windows.scales,
-            "ratios": windows.ratios,
-            "overlap": windows.overlap,
-        }
-    return {
-        "engine": "selective_search",
-        "mode": settings.proposals.mode,
-        "max_proposals": settings.proposals.max_proposals,
-        "seed": settings.seed,
-    }
+        return {"engine": "windows", **asdict(sliding_windows(settings))}
+    return {"engine": "selective_search", **asdict(selective_search(settings))}

@@ -128,13 +128,24 @@ def load(settings: config.RCNN, split: str) -> AnnotatedSource:
     return catalog.load_annotated(data.source, split, seed=settings.seed, on_defect=data.on_defect)
 
 
+def selective_search(settings: config.RCNN) -> SelectiveSearch:
+    """What proposes the regions of a run."""
+    return SelectiveSearch(settings.proposals.mode, settings.proposals.max_proposals, settings.seed)
+
+
+def sliding_windows(settings: config.RCNN) -> SlidingWindows:
+    """What gives the places of a run's sliding window."""
+    windows = settings.windows
+    return SlidingWindows(windows.most, settings.seed, windows.scales, windows.ratios, windows.overlap)
+
+
 def propose(settings: config.RCNN, directory: Path, images: AnnotatedSource) -> list[np.ndarray]:
     """The proposals of some images, computed where the store lacks them: boxes_yxyx [n, 4] each.
 
     Raises:
         UserError: an image that cannot be read, or a store of other proposals.
     """
-    search = SelectiveSearch(settings.proposals.mode, settings.proposals.max_proposals, settings.seed)
+    search = selective_search(settings)
     with held(directory, "proposals.directory"), Threads() as threads:
         store = ProposalStore.create(directory, search.parameters)
         with Bar(f"proposals of {images.name}", len(images), "images") as bar:
@@ -150,8 +161,7 @@ def propose(settings: config.RCNN, directory: Path, images: AnnotatedSource) -> 
 
 def slide(settings: config.RCNN, images: AnnotatedSource) -> list[np.ndarray]:
     """The places of the sliding window in each image: boxes_yxyx [n, 4]."""
-    windows = settings.windows
-    places = SlidingWindows(windows.most, settings.seed, windows.scales, windows.ratios, windows.overlap)
+    places = sliding_windows(settings)
     sizes = [photograph.encoded_size(images.encoded(index), name) for index, name in enumerate(images.ids)]
     return [places(np.broadcast_to(np.uint8(0), (*size, 3))).boxes_yxyx for size in sizes]
 

@@ -48,7 +48,7 @@ class Material:
         """Trained now if it is not yet."""
         settings, store = self._settings, self._workdir.proposals(self._settings)
         return backbone.trained(
-            settings, self._workdir, self._reporter, sources(settings), lambda of: propose(settings, store, of)
+            settings, self._workdir, self._reporter, lambda: sources(settings), lambda of: propose(settings, store, of)
         )
 
     def proposals(self, name: str, images: AnnotatedSource, *, windows: bool) -> list[np.ndarray]:

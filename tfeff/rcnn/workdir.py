@@ -14,12 +14,10 @@ saved_model/<form>/   the exports
 ```
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from tfeff import config
-from tfeff.durable import held, write
 from tfeff.errors import UserError
 
 
@@ -37,27 +35,10 @@ class Workdir:
         self.figures = self.path / "figures"
         self.tensorboard = self.path / "tensorboard"
 
-    @contextmanager
-    def claimed(self, settings: config.RCNN) -> Iterator[None]:
-        """Makes the directory this config's, and nobody else's to work in while the context lasts.
-
-        Raises:
-            UserError: when it already belongs to another one (the message lists the keys that differ), or when another
-                process works in it.
-        """
-        path = self.path / "config.json"
-        if path.exists():
-            changed = config.differences(self.settings(), settings)
-            if changed:
-                lines = "\n".join(f"  {key}: {old!r} there, {new!r} now" for key, old, new in changed)
-                raise UserError(
-                    f"{self.path} belongs to another config:\n{lines}\n"
-                    "give another --workdir, or the same values to go on with that run"
-                )
-        with held(self.path):
-            if not path.exists():
-                write(path, config.to_json(settings))
-            yield
+    def claimed(self, settings: config.RCNN) -> AbstractContextManager[None]:
+        """Makes the directory this config's, and nobody else's to work in while the context lasts; see
+        `config.claimed`."""
+        return config.claimed(self.path, settings)
 
     def settings(self) -> config.RCNN:
         """The config whose run this is."""

@@ -13,14 +13,13 @@ saved_model/     the export
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from tfeff import config
-from tfeff.durable import held, write
-from tfeff.errors import UserError, changes
+from tfeff.durable import write
+from tfeff.errors import UserError
 from tfeff.training.checkpoint import Checkpoints
 
 
@@ -40,26 +39,10 @@ class Workdir:
         self.saved_model = self.path / "saved_model"
         self._metrics = self.path / "metrics.jsonl"
 
-    @contextmanager
-    def claimed(self, experiment: config.Experiment) -> Iterator[None]:
-        """Makes the directory this experiment's, and nobody else's to train in while the context lasts.
-
-        Raises:
-            UserError: when it already belongs to another one (the message lists the keys that differ), or when another
-                process trains in it.
-        """
-        path = self.path / "config.json"
-        if path.exists():
-            changed = config.differences(self.config(), experiment)
-            if changed:
-                raise UserError(
-                    f"{self.path} belongs to another config:\n{changes(changed)}\n"
-                    "give another --workdir, or the same values to go on with that run"
-                )
-        with held(self.path):
-            if not path.exists():
-                write(path, config.to_json(experiment))
-            yield
+    def claimed(self, experiment: config.Experiment) -> AbstractContextManager[None]:
+        """Makes the directory this config's, and nobody else's to work in while the context lasts; see
+        `config.claimed`."""
+        return config.claimed(self.path, experiment)
 
     def config(self) -> config.Experiment:
         """The experiment whose run this is."""
