@@ -1,7 +1,7 @@
 """`python -m tfeff.detect --workdir=DIR --images=PATH --out=DIR2`: draw and list what a trained detector finds.
 
-`--images` is a file or a folder, looked through with all that lies below it. `--out` gets a picture an image, and
-`detections.json` in COCO's result format, `image_id` being the image's path below `--images`.
+`--images` is a file or a folder, looked through with all that lies below it (but `--out`). `--out` gets a picture an
+image, and `detections.json` in COCO's result format, `image_id` being the image's path below `--images`.
 """
 
 import json
@@ -31,7 +31,8 @@ def main(argv: list[str]) -> None:
         raise UserError("give either --workdir=DIR, of a trained detector, or --model=DIR, its SavedModel")
     if given.model and given.form:
         raise UserError("--form goes with --workdir; leave it out")
-    paths = _paths(Path(given.images))
+    out = Path(given.out)
+    paths = _paths(Path(given.images), out)
     verbs.load_tensorflow()
     from PIL import Image
 
@@ -43,7 +44,6 @@ def main(argv: list[str]) -> None:
 
     detector = LoadedDetector(given.model or _saved_model())
     least = detector.score if given.score is None else given.score
-    out = Path(given.out)
     out.mkdir(parents=True, exist_ok=True)
     found, failed = dict[str, Detections](), list[str]()
     with Bar("detecting", len(paths), "images") as bar:
@@ -72,18 +72,20 @@ def main(argv: list[str]) -> None:
     print(f"wrote {out / 'detections.json'}: {count} detections in {len(found)} images, drawn in {out}")
 
 
-def _paths(images: Path) -> dict[str, Path]:
-    """Name -> file, in the order of the names."""
+def _paths(images: Path, out: Path) -> dict[str, Path]:
+    """Name -> file, in the order of the names; what lies in `out` was drawn by an earlier call."""
     from tfeff.data import photograph
 
     if images.is_file():
         return {images.name: images}
     if not images.is_dir():
         raise UserError(f"--images={images}: no such file or folder")
+    if out.resolve() == images.resolve():
+        raise UserError(f"--out={out}: the folder of the images themselves; give another one")
     paths = {
         path.relative_to(images).as_posix(): path
         for path in sorted(images.rglob("*"))
-        if path.name.lower().endswith(photograph.EXTENSIONS)
+        if path.name.lower().endswith(photograph.EXTENSIONS) and not path.resolve().is_relative_to(out.resolve())
     }
     if not paths:
         raise UserError(f"--images={images}: no image there; known are {', '.join(photograph.EXTENSIONS)}")

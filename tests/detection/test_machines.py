@@ -1,9 +1,19 @@
 """Hard-negative mining against machines that see every negative at once."""
 
+from typing import Any
+
 import numpy as np
 from sklearn.svm import LinearSVC
 
-from tfeff.detection.machines import Mining, machine
+from tfeff.detection.machines import Mining, machines
+
+
+def machine(
+    features: np.ndarray, positive: np.ndarray, negative: np.ndarray, **settings: Any
+) -> tuple[np.ndarray, float]:
+    """That of a single class."""
+    weights, biases = machines(features, [positive], [negative], **settings)
+    return weights[:, 0], float(biases[0])
 
 
 def problem(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -60,3 +70,14 @@ def test_the_same_seed_gives_the_same_machine() -> None:
         for _ in range(2)
     ]
     np.testing.assert_array_equal(found[0][0], found[1][0])
+
+
+def test_classes_learn_beside_each_other_what_they_learn_alone() -> None:
+    features, positive, negative = problem(2)
+    classes = [(positive, negative), (positive[:50], negative[:3000]), (negative[:80], np.r_[positive, negative[80:]])]
+    settings: Any = {"penalty": 0.01, "positive_weight": 2.0, "mining": Mining(first=300, rounds=8), "seed": 1}
+    weights, biases = machines(features, *zip(*classes, strict=True), **settings)
+    for number, rows in enumerate(classes):
+        alone = machine(features, *rows, **settings)
+        np.testing.assert_allclose(weights[:, number], alone[0], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(biases[number], alone[1], rtol=1e-4, atol=1e-5)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import tensorflow as tf
 from tfeff import config, rcnn, training
 from tfeff.boxes.formats import cyxhw_from_yxyx, relative_from_yxyx
 from tfeff.data import catalog, photograph
+from tfeff.errors import UserError
 from tfeff.rcnn.detector import Detector
 from tfeff.rcnn.stages import WINDOWS, Material
 from tfeff.serving.detector import LoadedDetector
@@ -140,10 +142,14 @@ def test_detect_draws_and_lists(finished: rcnn.Workdir, root: Path, tmp_path: Pa
     (tmp_path / "in" / "one.png").write_bytes((root / "images" / "000.png").read_bytes())
     (tmp_path / "in" / "deeper" / "two.png").write_bytes((root / "images" / "001.png").read_bytes())
     (tmp_path / "in" / "broken.jpg").write_bytes(b"\xff\xd8 no image")
-    out = tmp_path / "out"
-    done = command("detect", f"--workdir={finished.path}", f"--images={tmp_path / 'in'}", f"--out={out}", "--score=0")
-    assert done.returncode == 0, done.stderr
-    assert "broken.jpg" in done.stderr
+    out = tmp_path / "in" / "drawn"
+    for _ in range(2):  # the second time what was drawn lies among the images
+        done = command(
+            "detect", f"--workdir={finished.path}", f"--images={tmp_path / 'in'}", f"--out={out}", "--score=0"
+        )
+        assert done.returncode == 0, done.stderr
+        assert "broken.jpg" in done.stderr
+    assert len(list(out.rglob("*.png"))) == 2
     assert cv2.imread(str(out / "one.png.png")) is not None
     assert cv2.imread(str(out / "deeper" / "two.png.png")) is not None
     found = json.loads((out / "detections.json").read_text())
@@ -158,6 +164,7 @@ def test_detect_draws_and_lists(finished: rcnn.Workdir, root: Path, tmp_path: Pa
         (("--workdir={workdir}", "--form=fast"), "joint and classic and sliding_window"),
         (("--model={root}",), "no detector there"),
         (("--workdir={root}",), "no config.json"),
+        (("--workdir={workdir}", "--out={root}"), "the folder of the images themselves"),
     ],
 )
 def test_mistakes_end_with_a_message(
@@ -166,9 +173,22 @@ def test_mistakes_end_with_a_message(
     given = [flag.format(workdir=finished.path, root=root) for flag in flags]
     if not any(flag.startswith("--images") for flag in given):
         given.append(f"--images={root}")
-    done = command("detect", *given, f"--out={tmp_path}")
+    if not any(flag.startswith("--out") for flag in given):
+        given.append(f"--out={tmp_path}")
+    done = command("detect", *given)
     assert (done.returncode, "Traceback" in done.stderr) == (2, False)
     assert message in done.stderr
+
+
+def test_a_damaged_export_is_named(finished: rcnn.Workdir, root: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "model"
+    shutil.copytree(finished.saved_model("joint"), copy)
+    (copy / "saved_model.pb").write_bytes(b"nothing")
+    with pytest.raises(UserError, match=r"model: the SavedModel cannot be read"):
+        LoadedDetector(copy)
+    (copy / "assets" / "detector.json").write_text('{"class_names": ')
+    with pytest.raises(UserError, match=r"detector\.json"):
+        LoadedDetector(copy)
 
 
 def test_a_killed_run_ends_as_if_it_had_not_been(finished: rcnn.Workdir, tmp_path: Path) -> None:

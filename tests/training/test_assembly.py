@@ -20,7 +20,7 @@ def weights(directory, settings, **shared):
     return arrays
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "rmsprop"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "rmsprop", "muon"])
 def test_a_graph_used_again_gives_the_same_bits(tmp_path, optimizer):
     first = config.override(SETTINGS, [f"optimizer.name={optimizer}"])
     second = config.override(first, OTHERS)

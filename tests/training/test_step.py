@@ -89,7 +89,7 @@ def test_weight_decay_shrinks_kernels_alone():
         np.testing.assert_allclose(variable.numpy(), before[variable.path] * factor, rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["sgd", "rmsprop", "adamw"])
+@pytest.mark.parametrize("name", ["sgd", "rmsprop", "adamw", "muon"])
 def test_every_rule_lowers_the_loss(name):
     model, batch = network(), batch_of(32)
     step = Step(model, sgd(model, name=name), tf.distribute.get_strategy(), task=Classification(), batch_size=32)

@@ -166,16 +166,16 @@ class Task(Section):
 class Optimizer(Section):
     """The update rule; the learning rate is the schedule's peak."""
 
-    name: Literal["sgd", "rmsprop", "adamw"] = "sgd"
+    name: Literal["sgd", "rmsprop", "adamw", "muon"] = "sgd"
     learning_rate: float = 0.1
     momentum: float = 0.9
-    """Of SGD and RMSProp; AdamW's β1."""
+    """Of SGD, RMSProp and Muon; AdamW's β1."""
     nesterov: bool = True
     decay: float = 0.9
-    """RMSProp's moving average of squared gradients; AdamW uses `beta_2`."""
+    """RMSProp's moving average of squared gradients; AdamW and what of it is in Muon use `beta_2`."""
     beta_2: float = 0.999
     epsilon: float | None = None
-    """None: 1e-3 for RMSProp (as EfficientNet's training), 1e-7 for AdamW."""
+    """None: 1e-3 for RMSProp (as EfficientNet's training), 1e-7 for AdamW and Muon."""
     weight_decay: float = 0.0
     """Decoupled (arXiv:1711.05101): every step takes learning_rate × weight_decay of each kernel; biases and
     normalisation are left alone. Under SGD with momentum m, an L2 penalty λ is weight_decay = λ / (1 - m)."""

@@ -1,15 +1,17 @@
 """Training of the classic head on cached features: a support vector machine and a ridge regressor a class."""
 
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import keras
 import numpy as np
 
 from tfeff import config
 from tfeff.detection import heads
-from tfeff.detection.machines import Mining, machine
-from tfeff.detection.ridge import ridge
+from tfeff.detection.machines import Mining, machines
+from tfeff.detection.ridge import Products
 from tfeff.errors import UserError
 from tfeff.rcnn.joint import Examples
 
@@ -17,6 +19,8 @@ NORM = 20.0
 """Mean length of a region's features, to which the usual penalties are fitted (arXiv:1311.2524, its code)."""
 MOST_PAIRS = 100_000
 """Regions that teach a class's regressor, at most: those drawn by the seed."""
+CHUNK = 4096
+"""Of them in memory at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,9 +62,9 @@ def fit(
     Raises:
         UserError: a class without an object, or without a region that is none of it.
     """
-    machines = fit_machines(settings, class_names, train, overlaps, moments, seed, report)
-    regressors = fit_regressors(settings, len(class_names), train, moments, seed)
-    return head(machines, regressors, moments)
+    found = fit_machines(settings, class_names, train, overlaps, moments, seed, report)
+    pairs = box_products(settings.box_overlap, len(class_names), train, moments, seed)
+    return head(found, fit_regressors(pairs, settings.ridge), moments)
 
 
 def fit_machines(
@@ -73,9 +77,7 @@ def fit_machines(
     report: Callable[[str], None] = lambda text: None,
 ) -> Linear:
     """A support vector machine a class; arguments and errors as those of `fit`."""
-    features = _Scaled(train.features, *moments)
-    mining = Mining(rounds=settings.mining_rounds, hardest=settings.hardest)
-    found = []
+    positives, negatives = list[np.ndarray](), list[np.ndarray]()
     for number, name in enumerate(class_names):
         positive = np.flatnonzero(train.regions.is_object & (train.regions.label == number))
         negative = np.flatnonzero(overlaps[:, number] < settings.negative_overlap)
@@ -83,42 +85,67 @@ def fit_machines(
             what = "object" if not len(positive) else "region that is none of it"
             raise UserError(f'class "{name}" has no {what} in the training images; leave it out of the annotations')
         report(f"{name}: {len(positive):,} objects, {len(negative):,} negatives")
-        found.append(
-            machine(
-                features,
-                positive,
-                negative,
-                penalty=settings.penalty,
-                positive_weight=settings.positive_weight,
-                mining=mining,
-                seed=seed,
-            )
-        )
-    return Linear(np.stack([weights for weights, _ in found], axis=1), np.array([bias for _, bias in found]))
-
-
-def fit_regressors(
-    settings: config.Classic, classes: int, train: Examples, moments: tuple[np.ndarray, np.ndarray], seed: int
-) -> Linear:
-    """A box regressor a class; one without a region that is near enough leaves boxes as they are."""
-    features, regions = _Scaled(train.features, *moments), train.regions
-    weights, biases = np.zeros((features.shape[1], classes, 4)), np.zeros((classes, 4))
-    rng = np.random.default_rng(seed)
-    for number in range(classes):
-        near = (regions.label == number) & (regions.overlap > settings.box_overlap) & ~regions.ignored
-        pairs = np.sort(rng.permutation(np.flatnonzero(near))[:MOST_PAIRS])
-        if len(pairs):
-            weights[:, number], biases[number] = ridge(features[pairs], regions.code[pairs], settings.ridge)
+        positives.append(positive)
+        negatives.append(negative)
+    weights, biases = machines(
+        _Scaled(train.features, *moments),
+        positives,
+        negatives,
+        penalty=settings.penalty,
+        positive_weight=settings.positive_weight,
+        mining=Mining(rounds=settings.mining_rounds, hardest=settings.hardest),
+        seed=seed,
+    )
     return Linear(weights, biases)
 
 
-def head(machines: Linear, regressors: Linear, moments: tuple[np.ndarray, np.ndarray]) -> keras.Model:
-    """Both as one Keras model of unscaled features: their weights take in the scaling."""
+def box_products(
+    overlap: float, classes: int, train: Examples, moments: tuple[np.ndarray, np.ndarray], seed: int
+) -> list[Products | None]:
+    """What a box regressor of each class learns from: regions that overlap an object of it by more than `overlap`.
+
+    None for a class that has no such region.
+    """
+    features, regions = _Scaled(train.features, *moments), train.regions
+    rng, found = np.random.default_rng(seed), list[Products | None]()
+    for number in range(classes):
+        near = (regions.label == number) & (regions.overlap > overlap) & ~regions.ignored
+        pairs = np.sort(rng.permutation(np.flatnonzero(near))[:MOST_PAIRS])
+        parts = [pairs[start : start + CHUNK] for start in range(0, len(pairs), CHUNK)]
+        products = (Products.of(features[part], regions.code[part]) for part in parts)
+        found.append(reduce(operator.add, products) if parts else None)
+    return found
+
+
+def fit_regressors(pairs: Sequence[Products | None], penalty: float) -> Linear:
+    """A box regressor a class; one that has nothing to learn from leaves boxes as they are.
+
+    Raises:
+        UserError: no class has anything.
+    """
+    known = [of for of in pairs if of is not None]
+    if not known:
+        raise UserError("no region overlaps an object by more than classic.box_overlap; lower it, or propose more")
+    weights, biases = np.zeros((len(known[0].mean), len(pairs), 4)), np.zeros((len(pairs), 4))
+    for number, of in enumerate(pairs):
+        if of is not None:
+            weights[:, number], biases[number] = of.ridge(penalty)
+    return Linear(weights, biases)
+
+
+def head(found: Linear, regressors: Linear, moments: tuple[np.ndarray, np.ndarray]) -> keras.Model:
+    """Both as one Keras model of unscaled features: their weights take in the scaling.
+
+    Args:
+        found: the machines.
+        regressors: of boxes.
+        moments: mean and spread of the training features, float [D] each.
+    """
     mean, std = moments
     scale = _scale(std)
     return heads.linear_detector(
-        machines.weights * scale[:, None],
-        machines.biases - (mean * scale) @ machines.weights,
+        found.weights * scale[:, None],
+        found.biases - (mean * scale) @ found.weights,
         regressors.weights * scale[:, None, None],
         regressors.biases - np.einsum("d,dct->ct", mean * scale, regressors.weights),
     )
@@ -136,5 +163,8 @@ class _Scaled:
         self._mean, self._scale = mean.astype(np.float32), _scale(std).astype(np.float32)
         self.shape: tuple[int, ...] = features.shape
 
-    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        return (np.asarray(self._features[rows], np.float32) - self._mean) * self._scale
+    def __getitem__(self, rows: np.ndarray | slice) -> np.ndarray:
+        found = np.array(self._features[rows], np.float32)
+        found -= self._mean
+        found *= self._scale
+        return found

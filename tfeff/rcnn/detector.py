@@ -1,6 +1,7 @@
 """A trained head at work on the regions of a split."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import keras
@@ -74,7 +75,7 @@ class Detector:
 
     def scores(self, features: np.ndarray) -> np.ndarray:
         """float32 [n, C] of features [n, D]."""
-        return self._outputs(features)[0]
+        return np.concatenate([scores for scores, _ in self._outputs(features)])
 
     def detect(self, split: Split) -> list[Detections]:
         """The detections of each image, from its proposals."""
@@ -92,17 +93,14 @@ class Detector:
     def _image(self, split: Split, image: int) -> Detections:
         if not len(split.proposals[image]):
             return Detections.none()
-        scores, codes = self._outputs(split.proposal_features(image))
+        parts = list(self._outputs(split.proposal_features(image)))
+        scores, codes = (np.concatenate(of) for of in zip(*parts, strict=True))
         size = photograph.encoded_size(split.images.encoded(image), split.images.ids[image])
         return Detections(*self.postprocess(split.proposals[image], scores, codes, size))
 
-    def _outputs(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        parts = [
-            [
-                np.asarray(of)
-                for of in self.head(np.asarray(features[start : start + BATCH], np.float32), training=False)
-            ]
-            for start in range(0, max(1, len(features)), BATCH)
-        ]
-        scores, codes = (np.concatenate(of) for of in zip(*parts, strict=True))
-        return scores, codes
+    def _outputs(self, features: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Scores and codes of BATCH regions after the other; of no regions, once."""
+        for start in range(0, max(1, len(features)), BATCH):
+            part = np.asarray(features[start : start + BATCH], np.float32)
+            scores, codes = self.head(part, training=False)
+            yield np.asarray(scores), np.asarray(codes)

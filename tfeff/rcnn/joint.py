@@ -1,6 +1,7 @@
 """Training of the joint head on cached features: softmax and box regressor together, by SGD."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,7 +145,7 @@ class JointTraining:
         positive = np.arange(len(rows)) < self._settings.positives
         labels = np.where(positive, regions.label, self._classes).astype(np.int32)
         codes = regions.code * np.array(heads.CODE_WEIGHTS, np.float32)
-        return np.asarray(examples.features[rows], np.float32), labels, codes, positive.astype(np.float32)
+        return examples.features[rows], labels, codes, positive.astype(np.float32)
 
     def _update(self, *batch: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
@@ -164,7 +165,7 @@ class JointTraining:
         self, features: tf.Tensor, labels: tf.Tensor, codes: tf.Tensor, positive: tf.Tensor, *, training: bool
     ) -> tf.Tensor:
         """float32 [3]: cross-entropy, smooth L1 of the objects' boxes, share of regions whose class is right."""
-        logits, found = self.head(features, training=training)
+        logits, found = self.head(tf.cast(features, tf.float32), training=training)
         logits = tf.cast(logits, tf.float32)
         entropy = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
         off = tf.abs(tf.cast(found[:, 0], tf.float32) - codes)
@@ -175,4 +176,14 @@ class JointTraining:
 
     @staticmethod
     def _mean(measure: Callable[..., tf.Tensor], batches: Iterable[tuple[np.ndarray, ...]]) -> np.ndarray:
-        return np.mean([measure(*map(tf.constant, batch)) for batch in batches], axis=0)
+        return np.mean([measure(*batch) for batch in _ahead(batches)], axis=0)
+
+
+def _ahead(batches: Iterable[tuple[np.ndarray, ...]]) -> Iterator[tuple[tf.Tensor, ...]]:
+    """The batches as tensors, each read by a thread while the one before is in use."""
+    made = (tuple(map(tf.constant, batch)) for batch in batches)
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, made, None)
+        while (batch := coming.result()) is not None:
+            coming = thread.submit(next, made, None)
+            yield batch

@@ -13,6 +13,7 @@ import keras
 
 from tfeff import config, training
 from tfeff.detection import heads
+from tfeff.detection.ridge import Products
 from tfeff.durable import write
 from tfeff.evaluation import average_precisions, match, mean_average_precision
 from tfeff.rcnn import classic
@@ -135,7 +136,7 @@ def measure(detector: Detector, held_out: Split) -> dict[str, float]:
 
 
 class _Heads:
-    """Trains heads on the same features; machines that differ in nothing are trained once."""
+    """Trains heads on the same features; machines, and what regressors learn from, are made once for each setting."""
 
     def __init__(self, settings: config.RCNN, train: Split, held_out: Split) -> None:
         self._seed, self._names, self._train = settings.seed, train.images.class_names, train
@@ -143,6 +144,7 @@ class _Heads:
         self._held_out = Examples(held_out.features, held_out.regions)
         self._moments = feature_moments(train.features, settings.seed)
         self._machines: dict[config.Classic, classic.Linear] = {}
+        self._pairs: dict[float, list[Products | None]] = {}
 
     def joint(self, section: config.Joint) -> keras.Model:
         work = JointTraining(section, len(self._names), self._examples, self._held_out, self._moments, self._seed)
@@ -156,5 +158,9 @@ class _Heads:
             self._machines[without_boxes] = classic.fit_machines(
                 section, self._names, self._examples, self._train.class_overlaps, self._moments, self._seed
             )
-        regressors = classic.fit_regressors(section, len(self._names), self._examples, self._moments, self._seed)
+        if section.box_overlap not in self._pairs:
+            self._pairs[section.box_overlap] = classic.box_products(
+                section.box_overlap, len(self._names), self._examples, self._moments, self._seed
+            )
+        regressors = classic.fit_regressors(self._pairs[section.box_overlap], section.ridge)
         return classic.head(self._machines[without_boxes], regressors, self._moments)

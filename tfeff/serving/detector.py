@@ -134,7 +134,7 @@ class LoadedDetector:
         directory: of the SavedModel.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or it is damaged.
     """
 
     def __init__(self, directory: str | Path) -> None:
@@ -144,14 +144,20 @@ class LoadedDetector:
             raise UserError(
                 f"{path}: no detector there; it should be a SavedModel that tfeff.train or tfeff.export wrote"
             )
-        said = json.loads(about.read_text())
-        self.class_names: tuple[str, ...] = tuple(said["class_names"])
-        self.score = float(said["score"])
-        arguments = dict(said["proposals"])
-        self._propose: Proposer = ENGINES[arguments.pop("engine")](**arguments)
-        self._model = tf.saved_model.load(os.fspath(path))
-        self._gray = bool(said["gray"])
-        self._detect = self._model.signatures["serving_default"]
+        try:
+            said = json.loads(about.read_text())
+            self.class_names: tuple[str, ...] = tuple(said["class_names"])
+            self.score = float(said["score"])
+            arguments = dict(said["proposals"])
+            self._propose: Proposer = ENGINES[arguments.pop("engine")](**arguments)
+            self._gray = bool(said["gray"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{about}: not what an export writes ({error!r}); export the detector again") from error
+        try:
+            self._model = tf.saved_model.load(os.fspath(path))
+            self._detect = self._model.signatures["serving_default"]
+        except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
+            raise UserError(f"{path}: the SavedModel cannot be read ({error}); export the detector again") from error
 
     def __call__(self, encoded: bytes, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """(pixels uint8 [height, width, 3], boxes_yxyx float32 [m, 4], labels int32 [m], scores float32 [m]) of a file.

@@ -2,6 +2,8 @@
 
 import keras
 
+from tfeff.training.muon import ADAM_RATE, ConvolutionMuon
+
 
 def build(
     name: str,
@@ -20,7 +22,7 @@ def build(
     """The optimizer of `model`'s trainable variables, its slots made, its learning rate set by the loop at each step.
 
     Args:
-        name: `sgd`, `rmsprop` (decay and momentum as in EfficientNet's training) or `adamw`.
+        name: `sgd`, `rmsprop` (decay and momentum as in EfficientNet's training), `adamw` or `muon`.
         weight_decay: decoupled; kernels only, normalisation and biases are left alone.
         clip_norm: largest global norm of the whole batch's gradient. The loop hands over the batch's mean gradient
             over `replicas` and Keras sums it over them after clipping, so that the bound is shared out here.
@@ -37,6 +39,16 @@ def build(
     elif name == "rmsprop":
         epsilon = 1e-3 if epsilon is None else epsilon
         optimizer = keras.optimizers.RMSprop(rho=decay, momentum=momentum, epsilon=epsilon, **shared)
+    elif name == "muon":
+        shared |= {"weight_decay": weight_decay, "adam_weight_decay": weight_decay}
+        optimizer = ConvolutionMuon(
+            momentum=momentum,
+            nesterov=nesterov,
+            adam_lr_ratio=ADAM_RATE,
+            adam_beta_2=beta_2,
+            epsilon=1e-7 if epsilon is None else epsilon,
+            **shared,
+        )
     else:
         epsilon = 1e-7 if epsilon is None else epsilon
         shared["weight_decay"] = weight_decay
