@@ -1,7 +1,8 @@
 """`python -m tfeff.detect --workdir=DIR --images=PATH --out=DIR2`: draw and list what a trained detector finds.
 
 `--images` is a file or a folder, looked through with all that lies below it (but `--out`). `--out` gets a picture an
-image, and `detections.json` in COCO's result format, `image_id` being the image's path below `--images`.
+image, and `detections.json` in COCO's result format, `image_id` being the image's path below `--images`. Stopped, the
+same command goes on where it was.
 """
 
 import json
@@ -36,19 +37,27 @@ def main(argv: list[str]) -> None:
     verbs.load_tensorflow()
     from PIL import Image
 
-    from tfeff.durable import write
+    from tfeff.durable import held, write
     from tfeff.evaluation import Detections, to_coco_results
     from tfeff.reporting.detections import draw_detections
     from tfeff.reporting.progress import Bar
     from tfeff.serving.detector import LoadedDetector
+    from tfeff.serving.journal import Journal, state_of
 
-    detector = LoadedDetector(given.model or _saved_model())
+    model = Path(given.model or _saved_model())
+    detector = LoadedDetector(model)
     least = detector.score if given.score is None else given.score
-    out.mkdir(parents=True, exist_ok=True)
     found, failed = dict[str, Detections](), list[str]()
-    with Bar("detecting", len(paths), "images") as bar:
+    with held(out, "--out"), Bar("detecting", len(paths), "images") as bar:
+        journal = Journal(out / ".detections.jsonl", f"{state_of(model)}, scores from {least}")
         for number, (name, path) in enumerate(paths.items(), 1):
+            bar.show(number)
+            picture = out / f"{name}.png"
             try:
+                known = journal.get(name, path)
+                if known is not None and picture.is_file():
+                    found[name] = known
+                    continue
                 pixels, boxes, labels, scores = detector(path.read_bytes(), str(path))
             except UserError as error:
                 failed.append(str(error))
@@ -59,10 +68,9 @@ def main(argv: list[str]) -> None:
             found[name] = Detections(boxes, labels, scores).take(scores >= least)
             names = [detector.class_names[label] for label in found[name].labels]
             drawn = draw_detections(pixels, found[name].boxes_yxyx, names, found[name].scores)
-            picture = out / f"{name}.png"
             picture.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(drawn).save(picture)
-            bar.show(number)
+            journal.add(name, path, found[name])
     for message in failed:
         print(f"left out: {message}", file=sys.stderr)
     if not found:
@@ -82,11 +90,10 @@ def _paths(images: Path, out: Path) -> dict[str, Path]:
         raise UserError(f"--images={images}: no such file or folder")
     if out.resolve() == images.resolve():
         raise UserError(f"--out={out}: the folder of the images themselves; give another one")
-    paths = {
-        path.relative_to(images).as_posix(): path
-        for path in sorted(images.rglob("*"))
-        if path.name.lower().endswith(photograph.EXTENSIONS) and not path.resolve().is_relative_to(out.resolve())
-    }
+    found = [path for path in sorted(images.rglob("*")) if path.name.lower().endswith(photograph.EXTENSIONS)]
+    if out.resolve().is_relative_to(images.resolve()):
+        found = [path for path in found if not path.resolve().is_relative_to(out.resolve())]
+    paths = {path.relative_to(images).as_posix(): path for path in found}
     if not paths:
         raise UserError(f"--images={images}: no image there; known are {', '.join(photograph.EXTENSIONS)}")
     return paths

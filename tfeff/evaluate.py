@@ -52,7 +52,7 @@ def main(argv: list[str]) -> None:
             rcnn.sweep(rcnn.Workdir(given.workdir))
             return
         workdir = rcnn.Workdir(given.workdir)
-        of_detector = rcnn.assess(workdir, given.split or workdir.settings().data.test_split, reporter)
+        of_detector = rcnn.assess(workdir, given.split or workdir.settings().data.test_split or "test", reporter)
         print(json.dumps(of_detector.to_dict(), indent=2) if given.json else of_detector.to_text())
         return
     if given.sweep:

@@ -57,7 +57,7 @@ def _detector(settings: config.RCNN) -> None:
     if flags.FLAGS.evaluate:
         assessment = rcnn.conclude(workdir)
         exported = [rcnn.export(workdir, form, overwrite=True) for form in settings.forms]
-        print(assessment.to_text())
+        print(assessment.to_text() if assessment else "data.test_split is None: nothing to evaluate")
         print("\n".join(f"wrote {path}" for path in exported))
 
 

@@ -16,10 +16,12 @@ import numpy as np
 import tensorflow as tf
 
 from tfeff import rcnn, training
-from tfeff.data import photograph
+from tfeff.data import photograph, preprocess
 from tfeff.detection.region_features import RegionFeatures
+from tfeff.errors import UserError
+from tfeff.rcnn.images import sources
 from tfeff.rcnn.joint import Examples, JointTraining
-from tfeff.rcnn.splits import Split, sources
+from tfeff.rcnn.splits import Split
 from tfeff.rcnn.stages import Material, feature_moments
 from tfeff.reporting import tables
 
@@ -43,7 +45,10 @@ class Live:
         self._image = split.regions.image
         self._warp = tf.function(
             network.warped,
-            input_signature=[tf.TensorSpec((None, None, 3), tf.uint8), tf.TensorSpec((None, 4), tf.float32)],
+            input_signature=[
+                tf.TensorSpec((None, None, network.channels), tf.uint8),
+                tf.TensorSpec((None, 4), tf.float32),
+            ],
             jit_compile=False,
         )
         self._of = tf.function(network.of, jit_compile=False, reduce_retracing=True)
@@ -55,6 +60,8 @@ class Live:
             places = np.flatnonzero(self._image[rows] == image)
             boxes = self._split.boxes(image)[rows[places] - self._split.cached.starts[image]]
             decoded = photograph.decode(images.encoded(image), images.ids[image])
+            if self._network.channels == 1:
+                decoded = preprocess.luma(tf.constant(decoded))
             for place, region in zip(places, self._warp(decoded, boxes), strict=True):
                 pixels[place] = region
         return self._of(tf.stack(pixels)).numpy()
@@ -73,6 +80,8 @@ def step(work: JointTraining, batches: Iterator[tuple[np.ndarray, ...]], losses:
 
 def run(arguments: argparse.Namespace) -> None:
     """Prints seconds a batch of both sides, their ratio, and what they learned."""
+    if arguments.batches < 2:
+        raise UserError(f"--batches={arguments.batches}: two or more, so that there is a spread")
     workdir = rcnn.Workdir(arguments.workdir)
     settings = workdir.settings()
     images, material = sources(settings), Material(settings, workdir, training.Reporter(quiet=True))
@@ -81,6 +90,7 @@ def run(arguments: argparse.Namespace) -> None:
     live = Live(train, network)
     sides: dict[str, Callable[[], None]] = {}
     losses: dict[str, list[np.ndarray]] = {"cached": [], "live": []}
+    works = dict[str, JointTraining]()
     for name, features in (("cached", train.features), ("live", live)):
         work = JointTraining(
             settings.joint,
@@ -90,6 +100,7 @@ def run(arguments: argparse.Namespace) -> None:
             feature_moments(train.features, settings.seed),
             settings.seed,
         )
+        works[name] = work
         sides[name] = functools.partial(step, work, endless(work), losses[name])
     for side in sides.values():  # traces
         side()
@@ -113,6 +124,7 @@ def run(arguments: argparse.Namespace) -> None:
                     "ms a batch, median": 1e3 * statistics.median(of),
                     "epoch of the head, s": work.batch_count * statistics.median(of),
                     "loss of the last batches": float(np.mean([loss[:2].sum() for loss in losses[name][-10:]])),
+                    "validation accuracy": works[name].validate()[2],
                 }
                 for name, of in seconds.items()
             ]

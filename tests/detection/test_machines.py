@@ -3,8 +3,10 @@
 from typing import Any
 
 import numpy as np
+import pytest
 from sklearn.svm import LinearSVC
 
+from tfeff.detection import machines as module
 from tfeff.detection.machines import Mining, machines
 
 
@@ -12,7 +14,9 @@ def machine(
     features: np.ndarray, positive: np.ndarray, negative: np.ndarray, **settings: Any
 ) -> tuple[np.ndarray, float]:
     """That of a single class."""
-    weights, biases = machines(features, [positive], [negative], **settings)
+    overlaps = np.ones((len(features), 1), np.float32)
+    overlaps[negative] = 0.0
+    weights, biases = machines(features, [positive], overlaps, negative_overlap=0.3, **settings)
     return weights[:, 0], float(biases[0])
 
 
@@ -72,12 +76,17 @@ def test_the_same_seed_gives_the_same_machine() -> None:
     np.testing.assert_array_equal(found[0][0], found[1][0])
 
 
-def test_classes_learn_beside_each_other_what_they_learn_alone() -> None:
+@pytest.mark.parametrize("chunk", [100, 4096])
+def test_classes_learn_beside_each_other_what_they_learn_alone(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     features, positive, negative = problem(2)
     classes = [(positive, negative), (positive[:50], negative[:3000]), (negative[:80], np.r_[positive, negative[80:]])]
     settings: Any = {"penalty": 0.01, "positive_weight": 2.0, "mining": Mining(first=300, rounds=8), "seed": 1}
-    weights, biases = machines(features, *zip(*classes, strict=True), **settings)
+    overlaps = np.full((len(features), 3), np.nan, np.float32)
+    for number, (_, others) in enumerate(classes):
+        overlaps[others, number] = 0.0
+    weights, biases = machines(features, [own for own, _ in classes], overlaps, negative_overlap=0.3, **settings)
     for number, rows in enumerate(classes):
+        monkeypatch.setattr(module, "CHUNK", chunk)
         alone = machine(features, *rows, **settings)
         np.testing.assert_allclose(weights[:, number], alone[0], rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(biases[number], alone[1], rtol=1e-4, atol=1e-5)

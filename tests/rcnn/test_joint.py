@@ -80,7 +80,7 @@ def test_the_best_epoch_is_kept() -> None:
     work = training(learning_rate=0.5, momentum=0.0)
     rows = work.run()
     losses = [row["validation_loss"] for row in rows]
-    again = work._mean(work._measure, work._batches(1, 0, 50))
+    again = work.validate()
     np.testing.assert_allclose(again[0] + again[1], min(losses), rtol=1e-5)
     assert len(rows) == 12 or losses.index(min(losses)) == len(rows) - 4
 

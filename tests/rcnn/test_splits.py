@@ -1,6 +1,4 @@
-"""Which images a run learns from, and what it knows of their regions."""
-
-from pathlib import Path
+"""What a run knows of the regions of its images."""
 
 import numpy as np
 import pytest
@@ -9,49 +7,17 @@ from tfeff import config
 from tfeff.boxes import iou
 from tfeff.data.annotations import Objects
 from tfeff.detection.regions import IGNORED_OVERLAP, aside_overlap
-from tfeff.errors import UserError
 from tfeff.rcnn import splits
 from tfeff.rcnn.cache import Cached
+from tfeff.rcnn.images import load
 from tfeff.rcnn.stages import ceiling
-
-SOURCE = "embedded:placed_digits:64"
-
-
-def settings(**data: object) -> config.RCNN:
-    return config.RCNN(data=config.Objects(source=SOURCE, **data))
-
-
-def test_images_are_learned_from_or_held_out() -> None:
-    made = splits.sources(settings(train_split="validation", validation_fraction=0.25, train_examples=80))
-    train, held_out = made["train"], made["validation"]
-    assert (len(train), len(held_out)) == (60, 20)
-    assert not set(train.ids) & set(held_out.ids)
-    again = splits.sources(settings(train_split="validation", validation_fraction=0.25, train_examples=80))
-    assert list(again["validation"].ids) == list(held_out.ids)
-    of = settings(train_split="validation", validation_fraction=0.25, train_examples=80)
-    # Even where the data set has a split of that name.
-    assert list(splits.images_of(of, "validation").ids) == list(held_out.ids)
-
-
-def test_splits_that_share_images_are_refused() -> None:
-    with pytest.raises(UserError, match="among those to train on"):
-        splits.sources(settings(train_split="all", validation_split="validation"))
-
-
-def test_images_without_objects_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "images").mkdir()
-    (tmp_path / "labels").mkdir()
-    source = splits.load(settings(), "validation")
-    for number in range(20):
-        (tmp_path / "images" / f"{number}.png").write_bytes(source.encoded(number))
-    with pytest.raises(UserError, match="have no objects"):
-        splits.sources(config.RCNN(data=config.Objects(source=f"yolo:{tmp_path}")))
 
 
 @pytest.fixture
 def split():
     """Six images with random proposals; some of their objects are difficult, some crowds."""
-    images = splits.load(settings(), "validation").take(np.arange(6))
+    settings = config.RCNN(data=config.Objects(source="embedded:placed_digits:64"))
+    images = load(settings, "validation").take(np.arange(6))
     rng = np.random.default_rng(0)
     for objects in images.objects:
         objects.difficult[:] = rng.random(len(objects)) < 0.3

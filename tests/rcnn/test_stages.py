@@ -180,6 +180,44 @@ def test_mistakes_end_with_a_message(
     assert message in done.stderr
 
 
+def test_a_head_of_another_backbone_is_refused(finished: rcnn.Workdir, tmp_path: Path) -> None:
+    path, reporter = finished.point("joint"), training.Reporter(quiet=True)
+    before = path.read_text()
+    try:
+        path.write_text(json.dumps(json.loads(before) | {"backbone": "0" * 32}))
+        for use in (
+            lambda: rcnn.export(finished, "joint", tmp_path / "model"),
+            lambda: rcnn.sweep(finished, reporter),
+            lambda: rcnn.assess(finished, "test", reporter),
+        ):
+            with pytest.raises(UserError, match="the backbone has changed since joint was trained"):
+                use()
+    finally:
+        path.write_text(before)
+
+
+def test_what_has_to_be_trained_first_is_named_and_not_trained(finished: rcnn.Workdir, tmp_path: Path) -> None:
+    copy = rcnn.Workdir(tmp_path / "workdir")
+    shutil.copytree(finished.path, copy.path)
+    shutil.rmtree(copy.backbone)
+    with pytest.raises(UserError, match="backbone"):
+        rcnn.export(copy, "joint", tmp_path / "model")
+    assert not copy.backbone.exists()
+
+
+def test_images_that_came_since_are_noticed(finished: rcnn.Workdir, root: Path) -> None:
+    image, label = root / "images" / "more.png", root / "labels" / "more.txt"
+    image.write_bytes((root / "images" / "000.png").read_bytes())
+    label.write_bytes((root / "labels" / "000.txt").read_bytes())
+    try:
+        done = command("evaluate", f"--workdir={finished.path}")
+    finally:
+        image.unlink()
+        label.unlink()
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert "put them back" in done.stderr
+
+
 def test_a_damaged_export_is_named(finished: rcnn.Workdir, root: Path, tmp_path: Path) -> None:
     copy = tmp_path / "model"
     shutil.copytree(finished.saved_model("joint"), copy)

@@ -19,7 +19,8 @@ class Objects(Section):
     validation_split: str | None = None
     """A split of the source; None: a share of the training images is held out (`validation_fraction`)."""
     validation_fraction: float = 0.15
-    test_split: str = "test"
+    test_split: str | None = "test"
+    """A split of the source, also if it is called "validation"; None: nothing is measured at the end."""
     on_defect: Literal["mend", "error"] = "mend"
     """Mend and count annotations that cannot be, or stop."""
 

@@ -28,7 +28,7 @@ class Mining:
 
     Attributes:
         first: negatives that it starts with, drawn by the seed.
-        rounds: at most; it ends before when a round finds no new ones.
+        rounds: of fitting, at most, with a look at all negatives between two; it ends before when none is new.
         hardest: most negatives that a round adds, those of the largest margins.
         margin: from which on a negative is hard; those below EASY are dropped again.
     """
@@ -43,13 +43,16 @@ EASY = -1.2
 """Margin below which a negative that is known is let go."""
 CHUNK = 4096
 """Rows whose margins are computed at once."""
+FIT_BYTES = 4 << 30
+"""Memory of the fits that run at once; a single one may take more."""
 
 
 def machines(
     features: Features,
     positives: Sequence[np.ndarray],
-    negatives: Sequence[np.ndarray],
+    overlaps: np.ndarray,
     *,
+    negative_overlap: float,
     penalty: float,
     positive_weight: float,
     mining: Mining,
@@ -60,7 +63,8 @@ def machines(
     Args:
         features: n regions.
         positives: int [p], rows of the objects of each of C classes; at least one.
-        negatives: int [q], rows that hold none of the class; at least one.
+        overlaps: float [n, C], most that each region overlaps an object of each class; NaN if it is to be left out.
+        negative_overlap: a region that overlaps by less is a negative; each class needs one.
         penalty: C of the machines: a smaller one gives smaller weights.
         positive_weight: how many times a positive counts.
         mining: of the negatives.
@@ -70,70 +74,105 @@ def machines(
         weights float64 [D, C] and biases float64 [C].
     """
     found = [
-        _Machine(features, positive, negative, penalty, positive_weight, mining, seed)
-        for positive, negative in zip(positives, negatives, strict=True)
+        _Machine(
+            features,
+            positive,
+            negative_rows(overlaps[:, number], negative_overlap),
+            number,
+            penalty,
+            positive_weight,
+            mining,
+            seed,
+        )
+        for number, positive in enumerate(positives)
     ]
     learning = found
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        for _ in range(mining.rounds):
+    for number in range(mining.rounds):
+        with ThreadPoolExecutor(_workers(learning)) as threads:
             list(threads.map(_Machine.fit, learning))
-            scores = margins(features, *stacked(learning))
-            learning = [
-                machine for machine, column in zip(learning, scores.T, strict=True) if machine.learns_more(column)
-            ]
-            if not learning:
-                break
-    return stacked(found)
+        if number == mining.rounds - 1:
+            break
+        weights, biases = (of.astype(np.float32) for of in _stacked(learning))
+        for start in range(0, features.shape[0], CHUNK):
+            margins = features[start : start + CHUNK] @ weights + biases
+            for machine, column in zip(learning, margins.T, strict=True):
+                own = overlaps[start : start + CHUNK, machine.number]
+                machine.look(start, column, own < negative_overlap)
+        learning = [machine for machine in learning if machine.learns_more()]
+        if not learning:
+            break
+    return _stacked(found)
+
+
+def negative_rows(overlaps: np.ndarray, negative_overlap: float) -> np.ndarray:
+    """Rows of the negatives of a class, by float [n] overlaps with its objects."""
+    return np.flatnonzero(overlaps < negative_overlap)
 
 
 class _Machine:
-    """One class' machine with the negatives that it knows so far; arguments as those of `machines`."""
+    """The machine of class `number` with the negatives that it knows so far."""
 
     def __init__(
         self,
         features: Features,
         positive: np.ndarray,
         negative: np.ndarray,
+        number: int,
         penalty: float,
         positive_weight: float,
         mining: Mining,
         seed: int,
     ) -> None:
-        self._features, self._negative, self._mining = features, negative, mining
-        self._positives = features[np.sort(positive)]
+        self.number = number
+        self._features, self._positive, self._mining = features, np.sort(positive), mining
         self._known = np.sort(np.random.default_rng(seed).permutation(negative)[: mining.first])
+        self._margins = np.zeros(len(self._known), np.float32)
+        self._hard, self._hardness = np.zeros(0, np.int64), np.zeros(0, np.float32)
         self._machine = LinearSVC(C=penalty, class_weight={1: positive_weight}, dual=False, intercept_scaling=1.0)
         self.weights, self.bias = np.zeros(features.shape[1]), 0.0
 
+    @property
+    def fit_bytes(self) -> int:
+        """What a fit takes at most: the features in float32 and float64, and as liblinear's pairs of 16 bytes."""
+        return 28 * (len(self._positive) + len(self._known)) * len(self.weights)
+
     def fit(self) -> None:
         """Learns from the positives and the negatives that are known."""
-        x = np.concatenate([self._positives, self._features[self._known]])
-        y = np.r_[np.ones(len(self._positives)), np.zeros(len(self._known))]
+        x = np.concatenate([self._features[self._positive], self._features[self._known]])
+        y = np.r_[np.ones(len(self._positive)), np.zeros(len(self._known))]
         fitted = self._machine.fit(x, y)
         self.weights, self.bias = fitted.coef_[0].copy(), float(fitted.intercept_[0])
 
-    def learns_more(self, scores: np.ndarray) -> bool:
-        """Takes in the hardest negatives and lets go of easy ones; False if none is new.
+    def look(self, start: int, margins: np.ndarray, negative: np.ndarray) -> None:
+        """Notes the hardest negatives and how hard those that are known are.
 
         Args:
-            scores: float [n], margins of all regions.
+            start: the first of some rows that follow those of the last call.
+            margins: float32 [k].
+            negative: bool [k].
         """
-        of_negatives = scores[self._negative]
-        hard = np.argsort(-of_negatives, kind="stable")[: self._mining.hardest]
-        hard = self._negative[hard[of_negatives[hard] > self._mining.margin]]
-        grown = np.union1d(self._known[scores[self._known] > EASY], hard)
+        first, last = np.searchsorted(self._known, [start, start + len(margins)])
+        self._margins[first:last] = margins[self._known[first:last] - start]
+        found = np.flatnonzero(negative & (margins > self._mining.margin))
+        rows, hardness = np.r_[self._hard, found + start], np.r_[self._hardness, margins[found]]
+        order = np.argsort(-hardness, kind="stable")[: self._mining.hardest]
+        self._hard, self._hardness = rows[order], hardness[order]
+
+    def learns_more(self) -> bool:
+        """Takes in the hardest negatives and lets go of easy ones; False if none is new."""
+        grown = np.union1d(self._known[self._margins > EASY], self._hard)
         more = not np.isin(grown, self._known).all()
-        self._known = grown
+        self._known, self._margins = grown, np.zeros(len(grown), np.float32)
+        self._hard, self._hardness = self._hard[:0], self._hardness[:0]
         return more
 
 
-def stacked(of: Sequence[_Machine]) -> tuple[np.ndarray, np.ndarray]:
+def _workers(learning: Sequence[_Machine]) -> int:
+    """Fits at once: one a core, as far as FIT_BYTES goes."""
+    largest = max(machine.fit_bytes for machine in learning)
+    return max(1, min(os.cpu_count() or 1, len(learning), FIT_BYTES // largest))
+
+
+def _stacked(of: Sequence[_Machine]) -> tuple[np.ndarray, np.ndarray]:
     """Weights float64 [D, C] and biases float64 [C]."""
     return np.stack([machine.weights for machine in of], axis=1), np.array([machine.bias for machine in of])
-
-
-def margins(features: Features, weights: np.ndarray, biases: np.ndarray) -> np.ndarray:
-    """Margins of every region, float32 [n, C]."""
-    w, b = weights.astype(np.float32), biases.astype(np.float32)
-    parts = [features[start : start + CHUNK] @ w + b for start in range(0, features.shape[0], CHUNK)]
-    return np.concatenate(parts)

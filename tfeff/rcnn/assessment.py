@@ -17,7 +17,8 @@ from tfeff.durable import write
 from tfeff.evaluation import DetectionReport, Detections, detection_report, to_coco_results
 from tfeff.evaluation.image_quality import from_worst_to_best, image_quality
 from tfeff.rcnn.detector import Detector, OperatingPoint
-from tfeff.rcnn.splits import Split, images_of
+from tfeff.rcnn.images import images_of, remember, sources
+from tfeff.rcnn.splits import Split
 from tfeff.rcnn.stages import WINDOWS, Material, ceiling
 from tfeff.rcnn.workdir import Workdir
 from tfeff.reporting import figure, tables
@@ -48,12 +49,17 @@ class RegionReport:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return {
-            "accuracy": self.accuracy,
-            "called_background": self.called_background,
-            "background_recall": self.background_recall,
-            "precision": [None if np.isnan(of) else float(of) for of in self.precision],
-            "recall": [None if np.isnan(of) else float(of) for of in self.recall],
+            "accuracy": _number(self.accuracy),
+            "called_background": _number(self.called_background),
+            "background_recall": _number(self.background_recall),
+            "precision": [_number(of) for of in self.precision],
+            "recall": [_number(of) for of in self.recall],
         }
+
+
+def _number(value: float) -> float | None:
+    """For JSON, which knows no NaN."""
+    return None if np.isnan(value) else float(value)
 
 
 BACKGROUND_OVERLAP = 0.5
@@ -89,7 +95,7 @@ class Assessment:
             "class_names": list(self.class_names),
             "forms": {
                 form: {
-                    "proposal_recall": self.ceilings[form],
+                    "proposal_recall": _number(self.ceilings[form]),
                     "regions": self.regions[form].to_dict(),
                     "detections": report.to_dict(),
                 }
@@ -138,12 +144,15 @@ def assess(workdir: Workdir, split: str, reporter: training.Reporter) -> Assessm
         UserError: the run has not finished, or there is no such split.
     """
     settings = workdir.settings()
-    images = images_of(settings, split)
+    learned = sources(settings)
+    remember(workdir.dataset, learned)
+    images = images_of(settings, split, learned)
     detectors = {str(form): Detector.load(workdir, form) for form in settings.forms}
     material = Material(settings, workdir, reporter)
     for form, (_, point) in detectors.items():
         point.check(form, material.digest)
-    of = {form: material.split(split, images, windows=form == WINDOWS) for form in detectors}
+    part = "test" if split == settings.data.test_split else split
+    of = {form: material.split(part, images, windows=form == WINDOWS) for form in detectors}
     found = {form: detector.detect(of[form]) for form, (detector, _) in detectors.items()}
     path = workdir.path / f"evaluation_{split}.json"
     files = [path]
@@ -233,16 +242,18 @@ def region_report(detector: Detector, point: OperatingPoint, split: Split) -> Re
         )
 
 
-def conclude(workdir: Workdir, reporter: training.Reporter | None = None) -> Assessment:
-    """What a run ends with: its measures on the test split, and `result.json`."""
+def conclude(workdir: Workdir, reporter: training.Reporter | None = None) -> Assessment | None:
+    """What a run ends with: its measures on the test split, and `result.json`; None if its config names none."""
     settings = workdir.settings()
+    if settings.data.test_split is None:
+        return None
     assessment = assess(workdir, settings.data.test_split, reporter or training.Reporter())
     result = {
         form: {
-            "proposal_recall": assessment.ceilings[form],
-            "mean_ap": report.mean_ap,
-            "mean_ap_interval": report.mean_ap_interval,
-            "coco_ap": report.coco.ap,
+            "proposal_recall": _number(assessment.ceilings[form]),
+            "mean_ap": _number(report.mean_ap),
+            "mean_ap_interval": [_number(end) for end in report.mean_ap_interval],
+            "coco_ap": _number(report.coco.ap),
         }
         | assessment.regions[form].to_dict()
         for form, report in assessment.detections.items()

@@ -92,8 +92,7 @@ def trained(
         UserError: `backbone_workdir` is not that of a finished run.
         Interrupted: after Ctrl-C or SIGTERM, once its state is saved.
     """
-    of = training.Workdir(settings.backbone_workdir or workdir.backbone)
-    if settings.backbone_workdir is None and not of.final.is_file():
+    if settings.backbone_workdir is None and not training.Workdir(workdir.backbone).final.is_file():
         wanted, stores = experiment(settings), None
         if settings.backbone.data.source == CROPS:
 
@@ -107,6 +106,16 @@ def trained(
             given = crops_of(parts["train"]), crops_of(parts["validation"])
             stores = build.stores(wanted, reporter.reading, given)
         training.train(wanted, workdir.backbone, stores=stores, reporter=reporter)
+    return finished(settings, workdir)
+
+
+def finished(settings: config.RCNN, workdir: Workdir) -> Backbone:
+    """The backbone of a run that is past its training.
+
+    Raises:
+        UserError: it is not there.
+    """
+    of = training.Workdir(settings.backbone_workdir or workdir.backbone)
     return Backbone(training.trained_model(of, settings.precision), tuple(of.dataset()["class_names"]))
 
 

@@ -1,9 +1,7 @@
 """Training of the classic head on cached features: a support vector machine and a ridge regressor a class."""
 
-import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import reduce
 
 import keras
 import numpy as np
@@ -11,7 +9,7 @@ import numpy as np
 from tfeff import config
 from tfeff.detection import heads
 from tfeff.detection.machines import Mining, machines
-from tfeff.detection.ridge import Products
+from tfeff.detection.ridge import ridges
 from tfeff.errors import UserError
 from tfeff.rcnn.joint import Examples
 
@@ -19,8 +17,6 @@ NORM = 20.0
 """Mean length of a region's features, to which the usual penalties are fitted (arXiv:1311.2524, its code)."""
 MOST_PAIRS = 100_000
 """Regions that teach a class's regressor, at most: those drawn by the seed."""
-CHUNK = 4096
-"""Of them in memory at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,8 +59,8 @@ def fit(
         UserError: a class without an object, or without a region that is none of it.
     """
     found = fit_machines(settings, class_names, train, overlaps, moments, seed, report)
-    pairs = box_products(settings.box_overlap, len(class_names), train, moments, seed)
-    return head(found, fit_regressors(pairs, settings.ridge), moments)
+    (regressors,) = fit_regressors(settings.box_overlap, [settings.ridge], len(class_names), train, moments, seed)
+    return head(found, regressors, moments)
 
 
 def fit_machines(
@@ -77,20 +73,20 @@ def fit_machines(
     report: Callable[[str], None] = lambda text: None,
 ) -> Linear:
     """A support vector machine a class; arguments and errors as those of `fit`."""
-    positives, negatives = list[np.ndarray](), list[np.ndarray]()
+    positives = list[np.ndarray]()
     for number, name in enumerate(class_names):
         positive = np.flatnonzero(train.regions.is_object & (train.regions.label == number))
-        negative = np.flatnonzero(overlaps[:, number] < settings.negative_overlap)
-        if not len(positive) or not len(negative):
+        negatives = np.count_nonzero(overlaps[:, number] < settings.negative_overlap)
+        if not len(positive) or not negatives:
             what = "object" if not len(positive) else "region that is none of it"
             raise UserError(f'class "{name}" has no {what} in the training images; leave it out of the annotations')
-        report(f"{name}: {len(positive):,} objects, {len(negative):,} negatives")
+        report(f"{name}: {len(positive):,} objects, {negatives:,} negatives")
         positives.append(positive)
-        negatives.append(negative)
     weights, biases = machines(
         _Scaled(train.features, *moments),
         positives,
-        negatives,
+        overlaps,
+        negative_overlap=settings.negative_overlap,
         penalty=settings.penalty,
         positive_weight=settings.positive_weight,
         mining=Mining(rounds=settings.mining_rounds, hardest=settings.hardest),
@@ -99,38 +95,28 @@ def fit_machines(
     return Linear(weights, biases)
 
 
-def box_products(
-    overlap: float, classes: int, train: Examples, moments: tuple[np.ndarray, np.ndarray], seed: int
-) -> list[Products | None]:
-    """What a box regressor of each class learns from: regions that overlap an object of it by more than `overlap`.
+def fit_regressors(
+    overlap: float,
+    penalties: Sequence[float],
+    classes: int,
+    train: Examples,
+    moments: tuple[np.ndarray, np.ndarray],
+    seed: int,
+) -> list[Linear]:
+    """A box regressor a class for each penalty, from regions that overlap an object of it by more than `overlap`.
 
-    None for a class that has no such region.
+    One that has nothing to learn from leaves boxes as they are.
     """
-    features, regions = _Scaled(train.features, *moments), train.regions
-    rng, found = np.random.default_rng(seed), list[Products | None]()
+    features, regions, rng = _Scaled(train.features, *moments), train.regions, np.random.default_rng(seed)
+    shape = features.shape[1], classes, 4
+    found = [Linear(np.zeros(shape), np.zeros(shape[1:])) for _ in penalties]
     for number in range(classes):
         near = (regions.label == number) & (regions.overlap > overlap) & ~regions.ignored
-        pairs = np.sort(rng.permutation(np.flatnonzero(near))[:MOST_PAIRS])
-        parts = [pairs[start : start + CHUNK] for start in range(0, len(pairs), CHUNK)]
-        products = (Products.of(features[part], regions.code[part]) for part in parts)
-        found.append(reduce(operator.add, products) if parts else None)
+        rows = np.sort(rng.permutation(np.flatnonzero(near))[:MOST_PAIRS])
+        if len(rows):
+            for of, (weights, biases) in zip(found, ridges(features, rows, regions.code[rows], penalties), strict=True):
+                of.weights[:, number], of.biases[number] = weights, biases
     return found
-
-
-def fit_regressors(pairs: Sequence[Products | None], penalty: float) -> Linear:
-    """A box regressor a class; one that has nothing to learn from leaves boxes as they are.
-
-    Raises:
-        UserError: no class has anything.
-    """
-    known = [of for of in pairs if of is not None]
-    if not known:
-        raise UserError("no region overlaps an object by more than classic.box_overlap; lower it, or propose more")
-    weights, biases = np.zeros((len(known[0].mean), len(pairs), 4)), np.zeros((len(pairs), 4))
-    for number, of in enumerate(pairs):
-        if of is not None:
-            weights[:, number], biases[number] = of.ridge(penalty)
-    return Linear(weights, biases)
 
 
 def head(found: Linear, regressors: Linear, moments: tuple[np.ndarray, np.ndarray]) -> keras.Model:

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from tfeff import config, training
-from tfeff.data import catalog
 from tfeff.detection.region_features import RegionFeatures
 from tfeff.errors import UserError
 from tfeff.rcnn.detector import Detector
+from tfeff.rcnn.images import class_names
 from tfeff.rcnn.splits import selective_search, sliding_windows
 from tfeff.rcnn.stages import WINDOWS, Material
 from tfeff.rcnn.workdir import Workdir
@@ -31,16 +31,18 @@ def export(workdir: Workdir, form: str, directory: str | Path | None = None, *, 
     if form not in settings.forms:
         raise UserError(f"--form={form}: the run has {' and '.join(settings.forms)}")
     detector, point = Detector.load(workdir, form)
-    network = Material(settings, workdir, training.Reporter(quiet=True)).backbone.model
-    names = catalog.load_annotated(settings.data.source, settings.data.train_split, seed=settings.seed).class_names
+    material = Material(settings, workdir, training.Reporter(quiet=True))
+    point.check(form, material.digest)
     return serving.export(
         RegionFeatures(
-            network, grid=None if form == WINDOWS else settings.features.grid, context=settings.features.context
+            material.backbone.model,
+            grid=None if form == WINDOWS else settings.features.grid,
+            context=settings.features.context,
         ),
         detector.head,
         detector.postprocess,
         directory or workdir.saved_model(form),
-        class_names=names,
+        class_names=class_names(workdir.dataset),
         proposals=_proposals(settings, form),
         score=point.detection,
         overwrite=overwrite,

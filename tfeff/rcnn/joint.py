@@ -89,7 +89,7 @@ class JointTraining:
         stopping, rows, best = EarlyStopping(self._settings.patience_epochs), list[Row](), self.head.get_weights()
         for epoch in range(1, self._settings.epochs + 1):
             train = self._mean(self.update, self.batches(epoch))
-            held_out = self._mean(self._measure, self._batches(1, 0, VALIDATION_BATCHES))
+            held_out = self.validate()
             if not np.isfinite(train).all():
                 raise UserError(f"the joint head's loss is {train[0]}; lower joint.learning_rate")
             row: Row = {"epoch": epoch}
@@ -121,6 +121,10 @@ class JointTraining:
     def update(self, *batch: tf.Tensor) -> tf.Tensor:
         """One step of SGD; float32 [3]: cross-entropy, loss of boxes, accuracy."""
         return self._step(*batch)
+
+    def validate(self) -> np.ndarray:
+        """Of the validation batches, float32 [3]: cross-entropy, loss of boxes, accuracy."""
+        return self._mean(self._measure, self._batches(1, 0, VALIDATION_BATCHES))
 
     def _sampler(self, regions: Regions, seed: int) -> Sampler:
         settings = self._settings

@@ -1,4 +1,4 @@
-"""The images of a run with all that is known of their regions: proposals, or the places of a sliding window."""
+"""Images with all that is known of their regions: proposals, or the places of a sliding window."""
 
 import hashlib
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfeff import config
 from tfeff.boxes import iou
-from tfeff.data import catalog, photograph, preprocess
+from tfeff.data import photograph, preprocess
 from tfeff.data.annotations import AnnotatedSource
 from tfeff.detection.region_features import RegionFeatures
 from tfeff.detection.regions import IGNORED_OVERLAP, Regions, aside_overlap, assign, together
@@ -29,7 +29,7 @@ class Split:
     """Some images of a run.
 
     Attributes:
-        name: `train`, `validation` or `test`.
+        name: `train`, `validation`, `test` or another one of the data set.
         images: with their objects.
         proposals: boxes_yxyx float32 [n, 4] of each image: where objects are looked for.
         cached: features of the regions of each image: the boxes of its objects (but difficult and crowd ones), then its
@@ -80,52 +80,6 @@ class Split:
             rows[set_aside] = np.nan
             parts.append(rows)
         return np.concatenate(parts)
-
-
-def sources(settings: config.RCNN) -> dict[str, AnnotatedSource]:
-    """The images of `train` and `validation`.
-
-    Raises:
-        UserError: a data set or a split that is not there, or fewer than two images.
-    """
-    data = settings.data
-    train = load(settings, data.train_split)
-    if data.train_examples is not None and data.train_examples < len(train):
-        train = train.take(np.sort(np.random.default_rng(settings.seed).permutation(len(train))[: data.train_examples]))
-    if data.validation_split is not None:
-        return _checked(train, load(settings, data.validation_split))
-    held_out = max(1, round(data.validation_fraction * len(train)))
-    if held_out >= len(train):
-        raise UserError(f"{train.name}: {len(train)} images are too few to hold out {data.validation_fraction} of them")
-    order = np.random.default_rng(settings.seed).permutation(len(train))
-    return _checked(train.take(np.sort(order[held_out:])), train.take(np.sort(order[:held_out])))
-
-
-def _checked(train: AnnotatedSource, validation: AnnotatedSource) -> dict[str, AnnotatedSource]:
-    both = set(train.ids) & set(validation.ids)
-    if both:
-        raise UserError(
-            f"{len(both)} images of {validation.name} are among those to train on, {train.name}; the first is "
-            f"{min(both)}: name other splits, or leave data.validation_split out"
-        )
-    for of, what in ((train, "train on"), (validation, "validate on")):
-        if not any((~(objects.difficult | objects.crowd)).any() for objects in of.objects):
-            raise UserError(f"{of.name}: the {len(of)} images to {what} have no objects")
-    return {"train": train, "validation": validation}
-
-
-def images_of(settings: config.RCNN, split: str) -> AnnotatedSource:
-    """What a run calls a split: `train` is what it learns from, `validation` what it holds out, others are the data
-    set's own."""
-    if split in ("train", "validation"):
-        return sources(settings)[split]
-    return load(settings, split)
-
-
-def load(settings: config.RCNN, split: str) -> AnnotatedSource:
-    """A split of the run's data set."""
-    data = settings.data
-    return catalog.load_annotated(data.source, split, seed=settings.seed, on_defect=data.on_defect)
 
 
 def selective_search(settings: config.RCNN) -> SelectiveSearch:

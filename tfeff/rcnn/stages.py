@@ -19,8 +19,9 @@ from tfeff.errors import UserError
 from tfeff.models.head import CLASSIFIER
 from tfeff.rcnn import backbone, classic
 from tfeff.rcnn.detector import Detector
+from tfeff.rcnn.images import images_of, remember, sources
 from tfeff.rcnn.joint import Examples, JointTraining
-from tfeff.rcnn.splits import Extractor, Split, propose, slide, sources
+from tfeff.rcnn.splits import Extractor, Split, propose, slide
 from tfeff.rcnn.workdir import Workdir
 from tfeff.training.tensorboard import Board
 
@@ -28,6 +29,8 @@ WINDOWS = "sliding_window"
 """The form that is not trained: the backbone's classifier at every place."""
 MOMENT_ROWS = 50_000
 """Regions from which mean and spread of the features are taken, at most."""
+CHUNK = 4096
+"""Of them in memory at once."""
 
 
 class Material:
@@ -37,15 +40,21 @@ class Material:
         settings: the run.
         workdir: of the run.
         reporter: says how it goes.
+        finished: the backbone has to be there; False trains it where it is not.
     """
 
-    def __init__(self, settings: config.RCNN, workdir: Workdir, reporter: training.Reporter) -> None:
+    def __init__(
+        self, settings: config.RCNN, workdir: Workdir, reporter: training.Reporter, *, finished: bool = True
+    ) -> None:
         self._settings, self._workdir, self._reporter = settings, workdir, reporter
+        self._finished = finished
         self._made: dict[tuple[str, bool], Split] = {}
 
     @cached_property
     def backbone(self) -> backbone.Backbone:
-        """Trained now if it is not yet."""
+        """What sees the regions."""
+        if self._finished:
+            return backbone.finished(self._settings, self._workdir)
         settings, store = self._settings, self._workdir.proposals(self._settings)
         return backbone.trained(
             settings, self._workdir, self._reporter, lambda: sources(settings), lambda of: propose(settings, store, of)
@@ -97,10 +106,13 @@ def train(settings: config.RCNN, directory: str | Path, reporter: training.Repor
     with workdir.claimed(settings):
         backbone.check(settings)
         images = sources(settings)
+        if settings.data.test_split is not None:
+            images_of(settings, settings.data.test_split, images)  # its mistakes are told before hours of work
+        remember(workdir.dataset, images)
         for of in images.values():
             if of.report.counts:
                 reporter.say(of.report.text())
-        material = Material(settings, workdir, reporter)
+        material = Material(settings, workdir, reporter, finished=False)
         for form in settings.forms:
             if not workdir.point(form).is_file():
                 fit(form, settings, workdir, material, images, reporter)
@@ -187,9 +199,11 @@ def classifier_head(of: backbone.Backbone, class_names: Sequence[str]) -> keras.
 def feature_moments(features: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Mean and spread of each feature, float64 [D]; a feature that never changes has spread 1."""
     rows = np.sort(np.random.default_rng(seed).permutation(len(features))[:MOMENT_ROWS])
-    chosen = np.asarray(features[rows], np.float32)
-    std = chosen.std(axis=0, dtype=np.float64)
-    return chosen.mean(axis=0, dtype=np.float64), np.where(std > 1e-6, std, 1.0)
+    parts = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
+    mean = np.sum([np.sum(features[part], axis=0, dtype=np.float64) for part in parts], axis=0) / len(rows)
+    squares = [np.sum((features[part].astype(np.float64) - mean) ** 2, axis=0) for part in parts]
+    std = np.sqrt(np.sum(squares, axis=0) / len(rows))
+    return mean, np.where(std > 1e-6, std, 1.0)
 
 
 def ceiling(objects: Sequence[Objects], proposals: Sequence[np.ndarray], overlap: float = 0.5) -> float:

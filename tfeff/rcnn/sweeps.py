@@ -13,14 +13,14 @@ import keras
 
 from tfeff import config, training
 from tfeff.detection import heads
-from tfeff.detection.ridge import Products
 from tfeff.durable import write
 from tfeff.evaluation import average_precisions, match, mean_average_precision
 from tfeff.rcnn import classic
 from tfeff.rcnn.assessment import region_report
 from tfeff.rcnn.detector import Detector
+from tfeff.rcnn.images import remember, sources
 from tfeff.rcnn.joint import Examples, JointTraining
-from tfeff.rcnn.splits import Split, sources
+from tfeff.rcnn.splits import Split
 from tfeff.rcnn.stages import Material, feature_moments
 from tfeff.rcnn.workdir import Workdir
 from tfeff.reporting import figure, tables
@@ -93,15 +93,17 @@ def sweep(workdir: Workdir, reporter: training.Reporter | None = None) -> list[P
     path = workdir.path / "sweep.json"
     rows = json.loads(path.read_text()) if path.is_file() else []
     known = {(row["form"], row["key"], row["value"]): row for row in rows}
-    for form in settings.forms:
-        Detector.load(workdir, form)  # only a finished run has features to sweep over
+    points_of = {form: Detector.load(workdir, form)[1] for form in settings.forms}
     images = sources(settings)
+    remember(workdir.dataset, images)
     material = Material(settings, workdir, reporter)
+    for form, point in points_of.items():
+        point.check(form, material.digest)
     train, held_out = (material.split(name, images[name], windows=False) for name in ("train", "validation"))
     wanted = [(form, *of) for form in settings.forms if form in ("joint", "classic") for of in points(settings, form)]
     found, measured = list[Point](), dict[Any, dict[str, float]]()
     with Bar("sweep", len(wanted), "points") as bar:
-        heads_of = _Heads(settings, train, held_out)
+        heads_of = _Heads(settings, train, held_out, [section for form, _, _, section in wanted if form == "classic"])
         for number, (form, key, value, section) in enumerate(wanted):
             bar.show(number)
             if (row := known.get((form, key, value))) is not None:
@@ -136,15 +138,18 @@ def measure(detector: Detector, held_out: Split) -> dict[str, float]:
 
 
 class _Heads:
-    """Trains heads on the same features; machines, and what regressors learn from, are made once for each setting."""
+    """Trains heads on the same features; machines and regressors are trained once for each of their settings."""
 
-    def __init__(self, settings: config.RCNN, train: Split, held_out: Split) -> None:
+    def __init__(self, settings: config.RCNN, train: Split, held_out: Split, wanted: Sequence[config.Classic]) -> None:
         self._seed, self._names, self._train = settings.seed, train.images.class_names, train
         self._examples = Examples(train.features, train.regions)
         self._held_out = Examples(held_out.features, held_out.regions)
         self._moments = feature_moments(train.features, settings.seed)
         self._machines: dict[config.Classic, classic.Linear] = {}
-        self._pairs: dict[float, list[Products | None]] = {}
+        self._penalties: dict[float, set[float]] = {}
+        for section in wanted:
+            self._penalties.setdefault(section.box_overlap, set()).add(section.ridge)
+        self._regressors: dict[tuple[float, float], classic.Linear] = {}
 
     def joint(self, section: config.Joint) -> keras.Model:
         work = JointTraining(section, len(self._names), self._examples, self._held_out, self._moments, self._seed)
@@ -158,9 +163,13 @@ class _Heads:
             self._machines[without_boxes] = classic.fit_machines(
                 section, self._names, self._examples, self._train.class_overlaps, self._moments, self._seed
             )
-        if section.box_overlap not in self._pairs:
-            self._pairs[section.box_overlap] = classic.box_products(
-                section.box_overlap, len(self._names), self._examples, self._moments, self._seed
+        if (section.box_overlap, section.ridge) not in self._regressors:
+            penalties = sorted(self._penalties[section.box_overlap])
+            found = classic.fit_regressors(
+                section.box_overlap, penalties, len(self._names), self._examples, self._moments, self._seed
             )
-        regressors = classic.fit_regressors(self._pairs[section.box_overlap], section.ridge)
+            self._regressors |= {
+                (section.box_overlap, penalty): of for penalty, of in zip(penalties, found, strict=True)
+            }
+        regressors = self._regressors[section.box_overlap, section.ridge]
         return classic.head(self._machines[without_boxes], regressors, self._moments)

@@ -2,6 +2,7 @@
 
 ```
 config.json           the run's config, defaults included
+dataset.json          the classes, and digests of the images and objects that it learns from and holds out
 proposals/            the store of regions, unless the config names another one
 backbone/             the workdir of the backbone's training as a classifier
 features/<split>/     features of all regions (features/sliding_window/<split>/ of its places)
@@ -31,6 +32,7 @@ class Workdir:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.backbone = self.path / "backbone"
+        self.dataset = self.path / "dataset.json"
         self.features = self.path / "features"
         self.figures = self.path / "figures"
         self.tensorboard = self.path / "tensorboard"
