@@ -29,7 +29,7 @@ def main() -> None:
     workdir = Workdir(arguments.workdir)
     channels = workdir.config().data.channels
     height, width = workdir.dataset()["image_size"]
-    network = build.trained_model(workdir)
+    network = build.predictor(workdir.config(), build.trained_model(workdir))
     forward = tf.function(lambda pixels: tf.nn.softmax(network(pixels, training=False)), jit_compile=False)
     size = (network.resolution, network.resolution)
 

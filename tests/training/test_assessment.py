@@ -1,6 +1,9 @@
 import json
+import shutil
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
 from tfeff import config, training
 from tfeff.serving import run
@@ -32,3 +35,25 @@ def test_the_result_has_the_measures_of_the_epoch_whose_weights_were_kept(finish
     assert ["validation_accuracy" in row for row in finished.rows()] == [False, True, True]
     assert result["kept_epoch"] == 3
     assert result["validation_accuracy"] == finished.rows()[-1]["validation_accuracy"]
+
+
+def test_mirrored_predictions_are_evaluated_and_exported(finished, tmp_path):
+    shutil.copytree(finished.path, tmp_path / "run")
+    mirrored = training.Workdir(tmp_path / "run")
+    settings = config.override(finished.config(), ["prediction.mirrored=true"])
+    (mirrored.path / "config.json").write_text(config.to_json(settings))
+    model = training.trained_model(finished)
+    images = build.split(settings, "test", finished.dataset(), lambda *_: None)
+    labels, probabilities = [], []
+    for batch in build.evaluation_pipeline(settings, images, model.resolution, (0, 1)).evaluation_batches():
+        views = [tf.nn.softmax(model(batch["image"][:, :, ::step], training=False)) for step in (1, -1)]
+        kept = batch["weight"].numpy() > 0
+        labels.append(batch["label"].numpy().argmax(axis=-1)[kept])
+        probabilities.append(np.mean(views, axis=0)[kept])
+    labels, probabilities = np.concatenate(labels), np.concatenate(probabilities)
+    report = training.assess(mirrored, "test", training.Reporter(quiet=True)).report
+    assert report["top1"] == pytest.approx((probabilities.argmax(axis=1) == labels).mean())
+    served = tf.saved_model.load(str(run.export(mirrored, tmp_path / "saved_model"))).signatures["serving_default"]
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1)).astype(np.uint8)
+    one, other = (served(images=tf.constant(view))["probabilities"] for view in (pixels, pixels[:, :, ::-1]))
+    np.testing.assert_allclose(one, other, atol=1e-5)

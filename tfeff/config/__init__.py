@@ -3,7 +3,7 @@
 from tfeff.config.family import Family, settled
 from tfeff.config.files import claimed, differences, flatten, from_json, load, override, to_json
 from tfeff.config.rcnn import RCNN, Classic, Detection, Features, Joint, Objects, Proposals, Windows
-from tfeff.config.schema import Data, Experiment, Model, Optimizer, Schedule, Task, Training
+from tfeff.config.schema import Data, Experiment, Model, Optimizer, Prediction, Schedule, Task, Training
 from tfeff.config.search import Allocation, Budget, Folds, Objective, Search, Sweeps, Trials
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Objective",
     "Objects",
     "Optimizer",
+    "Prediction",
     "Proposals",
     "Schedule",
     "Search",

@@ -251,6 +251,14 @@ class Training(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Prediction(Section):
+    """How the trained network is asked, when it is evaluated and in its SavedModel."""
+
+    mirrored: bool = False
+    """For an image and its mirror image, whose probabilities are averaged: twice the cost of a prediction."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Experiment(Section):
     """Everything that decides the outcome of a run."""
 
@@ -261,6 +269,7 @@ class Experiment(Section):
     optimizer: Optimizer = field(default_factory=Optimizer)
     schedule: Schedule = field(default_factory=Schedule)
     training: Training = field(default_factory=Training)
+    prediction: Prediction = field(default_factory=Prediction)
 
     def check(self) -> None:
         """Values that no type excludes, or that contradict each other."""
@@ -298,5 +307,7 @@ class Experiment(Section):
                 "config: data.augmentation: left out where task.name is "
                 '"localization"; what data.box_augmentation varies, boxes follow'
             )
+        if self.prediction.mirrored:
+            self.prediction.wrong("mirrored", "false for localization: boxes cannot be averaged as probabilities can")
         if self.data.box_augmentation.mosaic:
             raise UserError("config: data.box_augmentation.mosaic: 0 for localization, which sees one object an image")

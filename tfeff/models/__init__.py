@@ -6,6 +6,7 @@ from tfeff.models.backbone import Network, pyramid
 from tfeff.models.build import architecture, build, names
 from tfeff.models.complexity import Complexity
 from tfeff.models.localizer import localizer
+from tfeff.models.mirroring import mirrored
 from tfeff.models.prediction import predict
 from tfeff.models.weights import LoadReport, load_weights
 
@@ -20,6 +21,7 @@ __all__ = [
     "load_imagenet",
     "load_weights",
     "localizer",
+    "mirrored",
     "names",
     "predict",
     "preprocessing",

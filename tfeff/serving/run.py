@@ -35,7 +35,7 @@ def export(
         model = build.trained_model(workdir)
     height, width = record["image_size"]
     return savedmodel.export(
-        model,
+        build.predictor(settings, model),
         record["class_names"],
         directory,
         image_size=(height, width),

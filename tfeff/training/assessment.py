@@ -63,9 +63,10 @@ def assess(workdir: Workdir, split: str, reporter: Reporter, model: keras.Model 
     task = build.task(settings)
     if model is None:
         model = build.trained_model(workdir)
+    predictor = build.predictor(settings, model)
     with reporter.bars():
         images = build.split(settings, split, record, reporter.reading)
-        findings = task.assess(model, build.evaluation_pipeline(settings, images, model.resolution, (0, 1)))
+        findings = task.assess(predictor, build.evaluation_pipeline(settings, images, model.resolution, (0, 1)))
     report = {"split": split, "skipped_images": [image.id for image in images.skipped], **findings.report}
     if images.source.notes:
         report["notes"] = list(images.source.notes)

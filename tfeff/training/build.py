@@ -477,6 +477,11 @@ def trained_model(workdir: Workdir, precision: str = "float32") -> keras.Model:
     return network
 
 
+def predictor(experiment: config.Experiment, network: keras.Model) -> keras.Model:
+    """The trained network as it is to be asked."""
+    return models.mirrored(network) if experiment.prediction.mirrored else network
+
+
 def _same_classes(train: Source, other: Source, name: str) -> None:
     if train.class_names != other.class_names:
         odd = sorted(set(train.class_names) ^ set(other.class_names))
