@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 
 from tfeff.errors import UserError, nearest
+from tfeff.proposals.pixels import as_rgb
 from tfeff.proposals.proposals import Proposals, unique
-from tfeff.proposals.selective import as_rgb
 
 MODES = {
     "single": "switchToSingleStrategy",

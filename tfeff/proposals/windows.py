@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from tfeff.errors import UserError
+from tfeff.proposals.pixels import check_sides
 from tfeff.proposals.proposals import Proposals, unique
-from tfeff.proposals.selective import check_sides
 
 RATIOS = (0.5, 1.0, 2.0)
 SCALES = (1.0, 0.71, 0.5, 0.35, 0.25, 0.177, 0.125, 0.088, 0.0625)
