@@ -9,7 +9,7 @@ Result    72 test images, 945 objects, 98.7 % of which have a proposal:
           classic         mAP@.5 0.833 (0.791 to 0.871), COCO AP 0.453
           sliding window  mAP@.5 0.518 (0.484 to 0.559), COCO AP 0.168
           Objects' own boxes: 99.6 % (joint) and 99.5 % (classic) get their class, 0.3 % are called background, at
-          thresholds under which 87.8 % and 85.6 % of the proposals that overlap no object by half are known as background
+          thresholds under which 87.8 % and 85.6 % of the proposals that overlap no object by half are known as such
 """
 
 from tfeff.config import (
