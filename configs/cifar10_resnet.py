@@ -4,10 +4,10 @@ Data      <directory>/train/<class>/*.jpg and <directory>/test/<class>/*.jpg, 50
 Command   python -m tfeff.train --config=configs/cifar10_resnet.py --workdir=runs/cifar10 \\
               --config.data.source=folder:<directory>
 Machine   2 CPU cores (AMD EPYC): 47 s an epoch at 1,060 images/s when nothing else runs
-Result    88.98 % of the 10,000 test images (95 % interval 88.4 to 89.6) after 60 epochs, each image and its mirror image
-          averaged; 88.1 % without; training accuracy 83.3 % on augmented images (curves: docs/cifar10_resnet.png). The
-          target for this network, 89 %, is missed by two images. SGD with the same augmentation ends at 87.5 % without
-          mirroring (docs/benchmarks.md)
+Result    88.98 % of the 10,000 test images (95 % interval 88.4 to 89.6) after 60 epochs, each image and its mirror
+          image averaged; 88.1 % without; training accuracy 83.3 % on augmented images (curves:
+          docs/cifar10_resnet.png). The target for this network, 89 %, is missed by two images. SGD with the same
+          augmentation ends at 87.5 % without mirroring (docs/benchmarks.md)
 """
 
 from tfeff.config import Data, Experiment, Model, Optimizer, Prediction, Schedule, Training
