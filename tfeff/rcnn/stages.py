@@ -105,6 +105,8 @@ def train(settings: config.RCNN, directory: str | Path, reporter: training.Repor
     workdir, reporter = Workdir(directory), reporter or training.Reporter()
     with workdir.claimed(settings):
         backbone.check(settings)
+        if settings.backbone_workdir is not None and settings.backbone != config.Experiment():
+            reporter.say("backbone_workdir brings the backbone: the section `backbone` has no effect")
         images = sources(settings)
         if settings.data.test_split is not None:
             images_of(settings, settings.data.test_split, images)  # its mistakes are told before hours of work

@@ -106,14 +106,14 @@ def sweep(workdir: Workdir, reporter: training.Reporter | None = None) -> list[P
         heads_of = _Heads(settings, train, held_out, [section for form, _, _, section in wanted if form == "classic"])
         for number, (form, key, value, section) in enumerate(wanted):
             bar.show(number)
-            if (row := known.get((form, key, value))) is not None:
+            if (row := known.pop((form, key, value), None)) is not None:
                 found.append(Point(form, key, value, {name: row[name] for name in MEASURES}))
                 continue
             if section not in measured:  # the config's own point comes with every key
                 head = heads_of.joint(section) if form == "joint" else heads_of.classic(section)
                 measured[section] = measure(Detector(head, settings.detection), held_out)
             found.append(Point(form, key, value, measured[section]))
-            write(path, json.dumps([point.row() for point in found], indent=2) + "\n")
+            write(path, json.dumps([*(point.row() for point in found), *known.values()], indent=2) + "\n")
         bar.show(len(wanted))
     rows = [point.row() for point in found]
     write(path, json.dumps(rows, indent=2) + "\n")
