@@ -60,9 +60,8 @@ class Live:
             places = np.flatnonzero(self._image[rows] == image)
             boxes = self._split.boxes(image)[rows[places] - self._split.cached.starts[image]]
             decoded = photograph.decode(images.encoded(image), images.ids[image])
-            if self._network.channels == 1:
-                decoded = preprocess.luma(tf.constant(decoded))
-            for place, region in zip(places, self._warp(decoded, boxes), strict=True):
+            shown = preprocess.in_channels(decoded, self._network.channels)
+            for place, region in zip(places, self._warp(shown, boxes), strict=True):
                 pixels[place] = region
         return self._of(tf.stack(pixels)).numpy()
 

@@ -8,6 +8,7 @@ the factor of shrinkage (as in PIL), since a photo at a fifth of its size would 
 the image grows, that is plain bilinear interpolation. The aspect ratio is not kept: the whole image is used.
 """
 
+import numpy as np
 import tensorflow as tf
 
 from tfeff.data import bitmap, triangle_filter
@@ -53,6 +54,11 @@ def luma(image: tf.Tensor) -> tf.Tensor:
     weighted = tf.cast(image, tf.int32) * tf.constant(_LUMA_WEIGHTS)
     total = tf.reduce_sum(weighted, axis=-1, keepdims=True)
     return tf.cast(tf.bitwise.right_shift(total + 0x8000, 16), tf.uint8)
+
+
+def in_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
+    """Decoded RGB pixels, uint8 [..., 3], as a network of `channels` takes them: uint8 [..., channels]."""
+    return pixels if channels == 3 else np.asarray(luma(tf.constant(pixels)))
 
 
 def fit(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:

@@ -77,7 +77,7 @@ def machines(
         _Machine(
             features,
             positive,
-            negative_rows(overlaps[:, number], negative_overlap),
+            np.flatnonzero(overlaps[:, number] < negative_overlap),
             number,
             penalty,
             positive_weight,
@@ -102,11 +102,6 @@ def machines(
         if not learning:
             break
     return _stacked(found)
-
-
-def negative_rows(overlaps: np.ndarray, negative_overlap: float) -> np.ndarray:
-    """Rows of the negatives of a class, by float [n] overlaps with its objects."""
-    return np.flatnonzero(overlaps < negative_overlap)
 
 
 class _Machine:

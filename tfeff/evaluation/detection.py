@@ -65,29 +65,29 @@ class DetectionReport:
         Curves are given as the best precision at recalls of 0, 0.01, ..., 1.
         """
         low, high = self.mean_ap_interval
-        figures = {name: _number(getattr(self.coco, name)) for name in FIGURES}
+        figures = {name: json_number(getattr(self.coco, name)) for name in FIGURES}
         return {
             "class_names": list(self.class_names),
             "images": self.matching.images,
             "objects": self.matching.objects.tolist(),
             "detections": np.bincount(self.matching.label, minlength=len(self.class_names)).tolist(),
             "overlap": self.matching.overlap,
-            "mean_ap": _number(self.mean_ap),
-            "mean_ap_interval": [_number(low), _number(high)],
-            "mean_ap_eleven_point": _number(self.mean_ap_eleven_point),
-            "ap": _numbers(self.ap),
-            "ap_eleven_point": _numbers(self.ap_eleven_point),
-            "coco": figures | {"ap_per_class": _numbers(self.coco.ap_per_class)},
+            "mean_ap": json_number(self.mean_ap),
+            "mean_ap_interval": [json_number(low), json_number(high)],
+            "mean_ap_eleven_point": json_number(self.mean_ap_eleven_point),
+            "ap": json_numbers(self.ap),
+            "ap_eleven_point": json_numbers(self.ap_eleven_point),
+            "coco": figures | {"ap_per_class": json_numbers(self.coco.ap_per_class)},
             "score_threshold": self.score_threshold,
-            "precision": _numbers(self.at_threshold.precision),
-            "recall": _numbers(self.at_threshold.recall),
-            "f1": _numbers(self.at_threshold.f1),
+            "precision": json_numbers(self.at_threshold.precision),
+            "recall": json_numbers(self.at_threshold.recall),
+            "f1": json_numbers(self.at_threshold.f1),
             "confusion": self.confusion.tolist(),
             "errors": {
-                kind: {"count": int(counts.sum()), "per_class": counts.tolist(), "gain": _number(gain)}
+                kind: {"count": int(counts.sum()), "per_class": counts.tolist(), "gain": json_number(gain)}
                 for kind, counts, gain in zip(KINDS, self.errors.counts, self.errors.gains.tolist(), strict=True)
             },
-            "precision_at_recall": [_numbers(curve.interpolated) for curve in self.curves],
+            "precision_at_recall": [json_numbers(curve.interpolated) for curve in self.curves],
         }
 
     def to_text(self) -> str:
@@ -198,9 +198,11 @@ def detection_report(
     )
 
 
-def _number(value: float) -> float | None:
+def json_number(value: float) -> float | None:
+    """For JSON, which knows no NaN: None stands for it."""
     return None if math.isnan(value) else value
 
 
-def _numbers(values: npt.NDArray[np.float64]) -> list[float | None]:
-    return [_number(value) for value in values.tolist()]
+def json_numbers(values: npt.NDArray[np.float64]) -> list[float | None]:
+    """`json_number` of each."""
+    return [json_number(value) for value in values.tolist()]

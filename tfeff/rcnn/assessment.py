@@ -15,6 +15,7 @@ from tfeff.data import photograph
 from tfeff.data.annotations import AnnotatedSource
 from tfeff.durable import write
 from tfeff.evaluation import DetectionReport, Detections, detection_report, to_coco_results
+from tfeff.evaluation.detection import json_number, json_numbers
 from tfeff.evaluation.image_quality import from_worst_to_best, image_quality
 from tfeff.rcnn.detector import Detector, OperatingPoint
 from tfeff.rcnn.images import images_of, remember, sources
@@ -49,17 +50,12 @@ class RegionReport:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return {
-            "accuracy": _number(self.accuracy),
-            "called_background": _number(self.called_background),
-            "background_recall": _number(self.background_recall),
-            "precision": [_number(of) for of in self.precision],
-            "recall": [_number(of) for of in self.recall],
+            "accuracy": json_number(self.accuracy),
+            "called_background": json_number(self.called_background),
+            "background_recall": json_number(self.background_recall),
+            "precision": json_numbers(self.precision),
+            "recall": json_numbers(self.recall),
         }
-
-
-def _number(value: float) -> float | None:
-    """For JSON, which knows no NaN."""
-    return None if np.isnan(value) else float(value)
 
 
 BACKGROUND_OVERLAP = 0.5
@@ -95,7 +91,7 @@ class Assessment:
             "class_names": list(self.class_names),
             "forms": {
                 form: {
-                    "proposal_recall": _number(self.ceilings[form]),
+                    "proposal_recall": json_number(self.ceilings[form]),
                     "regions": self.regions[form].to_dict(),
                     "detections": report.to_dict(),
                 }
@@ -250,10 +246,10 @@ def conclude(workdir: Workdir, reporter: training.Reporter | None = None) -> Ass
     assessment = assess(workdir, settings.data.test_split, reporter or training.Reporter())
     result = {
         form: {
-            "proposal_recall": _number(assessment.ceilings[form]),
-            "mean_ap": _number(report.mean_ap),
-            "mean_ap_interval": [_number(end) for end in report.mean_ap_interval],
-            "coco_ap": _number(report.coco.ap),
+            "proposal_recall": json_number(assessment.ceilings[form]),
+            "mean_ap": json_number(report.mean_ap),
+            "mean_ap_interval": [json_number(end) for end in report.mean_ap_interval],
+            "coco_ap": json_number(report.coco.ap),
         }
         | assessment.regions[form].to_dict()
         for form, report in assessment.detections.items()

@@ -152,7 +152,7 @@ class Extractor:
 
         def compute(image: int) -> np.ndarray:
             pixels = photograph.decode(images.encoded(image), images.ids[image])
-            return np.asarray(self._run(self._channels(pixels), boxes(image)))
+            return np.asarray(self._run(preprocess.in_channels(pixels, self.network.channels), boxes(image)))
 
         contents = [
             hashlib.blake2b(self._of + images.encoded(image) + boxes(image).tobytes(), digest_size=16).hexdigest()
@@ -162,6 +162,3 @@ class Extractor:
         with held(directory, "features"), Bar(f"features of {images.name}", len(images), "images") as bar:
             kept = cached(directory, images.ids, contents, self.network.size, compute, bar.show)
         return Split(name, images, proposals, kept)
-
-    def _channels(self, pixels: np.ndarray) -> np.ndarray:
-        return pixels if self.network.channels == 3 else np.asarray(preprocess.luma(tf.constant(pixels)))

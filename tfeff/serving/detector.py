@@ -150,7 +150,7 @@ class LoadedDetector:
             self.score = float(said["score"])
             arguments = dict(said["proposals"])
             self._propose: Proposer = ENGINES[arguments.pop("engine")](**arguments)
-            self._gray = bool(said["gray"])
+            self._channels = 1 if said["gray"] else 3
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{about}: not what an export writes ({error!r}); export the detector again") from error
         try:
@@ -167,8 +167,7 @@ class LoadedDetector:
         """
         pixels = photograph.decode(encoded, name)
         boxes = self._propose(pixels).boxes_yxyx
-        found = self._detect(image=tf.constant(self._channels(pixels)), proposals=tf.constant(boxes))
+        found = self._detect(
+            image=tf.constant(preprocess.in_channels(pixels, self._channels)), proposals=tf.constant(boxes)
+        )
         return pixels, found["boxes"].numpy(), found["labels"].numpy(), found["scores"].numpy()
-
-    def _channels(self, pixels: np.ndarray) -> np.ndarray:
-        return np.asarray(preprocess.luma(tf.constant(pixels))) if self._gray else pixels

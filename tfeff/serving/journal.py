@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tfeff.durable import write
 from tfeff.evaluation import Detections
 
 
@@ -31,9 +32,7 @@ class Journal:
                 found = Detections(boxes, np.array(row["labels"], np.int32), np.array(row["scores"], np.float32))
                 self._known[row["image"]] = row["file"], found
                 kept.append(line)
-        partial = path.with_name(f"{path.name}.partial")
-        partial.write_bytes(b"".join(kept))
-        partial.replace(path)
+        write(path, b"".join(kept).decode())
 
     def get(self, name: str, file: Path) -> Detections | None:
         """Those of an image, unless they are not known or its file has changed since."""
