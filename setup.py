@@ -35,6 +35,8 @@ EXTRAS = {
     "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
     # The other Keras backend, for the networks alone (KERAS_BACKEND=jax).
     "jax": ["jax>=0.7"],
+    # TensorBoard's page for what `--profile` traces.
+    "profile": ["xprof>=2.20"],
     # Trials of a search on several machines.
     "ray": ["ray>=2.40"],
     "dev": [

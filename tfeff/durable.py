@@ -7,6 +7,9 @@ from pathlib import Path
 
 from tfeff.errors import BusyError, UserError
 
+LOCK = ".lock"
+"""The file by which `held` keeps a directory."""
+
 
 def write(path: Path, text: str) -> None:
     """Writes a text file whole or not at all."""
@@ -34,7 +37,7 @@ def held(directory: Path, flag: str = "--workdir") -> Iterator[None]:
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        lock = (directory / ".lock").open("a")
+        lock = (directory / LOCK).open("a")
     except (FileExistsError, NotADirectoryError):
         raise UserError(f"{flag}={directory}: a file is in the way; name a directory") from None
     except (FileNotFoundError, PermissionError) as error:

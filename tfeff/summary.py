@@ -2,13 +2,14 @@
 
 import dataclasses
 import json
+import os
 
 from absl import flags
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from tfeff import models, verbs
+from tfeff import verbs
 from tfeff.errors import UserError
 
 FLAGS = flags.FLAGS
@@ -30,6 +31,10 @@ def main(argv: list[str]) -> None:
     """Count the networks that the flags name and print them."""
     if (FLAGS.model is None) == (FLAGS.family is None):
         raise UserError("give either --model=NAME or --family=NAME")
+    if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
+        verbs.load_tensorflow()
+    from tfeff import models
+
     names = models.names(FLAGS.family) if FLAGS.family else (FLAGS.model,)
     counted = [summary(name) for name in names]
     if FLAGS.json:
@@ -40,6 +45,8 @@ def main(argv: list[str]) -> None:
 
 def summary(name: str) -> dict[str, str | int]:
     """Name, resolution and cost of one network, scaled as the flags say."""
+    from tfeff import models
+
     network = models.build(
         name,
         num_classes=FLAGS.num_classes,

@@ -149,6 +149,9 @@ def run(main: Callable[[list[str]], int | None]) -> NoReturn:
 
 def _parse(argv: list[str]) -> list[str]:
     prefix = "--config."
+    changes = [arg for arg in argv if arg.startswith(prefix)]
+    if changes and "override" not in flags.FLAGS:
+        sys.exit(_fail(f"{changes[0]}: this verb takes no config; --help lists its flags"))
     argv = [f"--override={arg.removeprefix(prefix)}" if arg.startswith(prefix) else arg for arg in argv]
     try:
         return flags.FLAGS(argv)

@@ -159,3 +159,13 @@ def test_a_key_that_another_section_has_too_is_the_outer_ones():
     assert (changed.data.source, changed.backbone.data.source) == ("voc:x", "folder:y")
     with pytest.raises(UserError, match=r'did you mean "backbone\.optimizer\.learning_rate"'):
         config.override(config.RCNN(), ["optimizer.learning_rate=1"])
+
+
+def test_a_failed_start_leaves_the_directory_to_another_config(tmp_path):
+    wrong, right = config.Experiment(seed=1), config.Experiment(seed=2)
+    with pytest.raises(UserError, match="no such folder"), config.claimed(tmp_path, wrong):
+        raise UserError("no such folder")
+    with pytest.raises(OSError, match="full"), config.claimed(tmp_path, right), (tmp_path / "metrics.jsonl").open("w"):
+        raise OSError("full")
+    with pytest.raises(UserError, match="belongs to another config"):
+        config.claimed(tmp_path, wrong).__enter__()

@@ -25,7 +25,12 @@ def test_files_that_are_no_images_by_name_are_passed_over(image_folder):
         (root / "a" / name).write_text("x")
     (root / "a" / "000.png").rename(root / "a" / "000.PNG")
     (root / ".git").mkdir()
-    assert len(folder.load(root, "train", channels=3, fractions={"train": 1.0})) == 4
+    (root / "a" / "more").mkdir()
+    source = folder.load(root, "train", channels=3, fractions={"train": 1.0})
+    assert len(source) == 4
+    (note,) = source.notes
+    assert "left out 3 entries" in note
+    assert ".db: 1, .txt: 1, a folder: 1" in note
 
 
 def test_a_folder_without_splits_is_divided_by_seed(image_folder):

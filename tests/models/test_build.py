@@ -1,5 +1,6 @@
 """What holds for every network: shapes, gradients, options, precision, round trips."""
 
+import warnings
 from pathlib import Path
 
 import keras
@@ -143,3 +144,13 @@ def test_unknown_level_and_family() -> None:
     assert set(models.names()) == {
         n for family in ("resnet", "efficientnet", "efficientnet-lite", "mobilenet") for n in models.names(family)
     }
+
+
+def test_weights_that_do_not_fit_are_listed(tmp_path: Path) -> None:
+    path = tmp_path / "ten.weights.h5"
+    models.build("resnet", num_classes=10, resolution=8, **SMALL["resnet"]).save_weights(path)
+    with pytest.warns(UserWarning, match=r"ten\.weights\.h5: \d+ variables loaded, 2 not\n  head_classifier/kernel: "):
+        models.build("resnet", num_classes=7, resolution=8, weights=str(path), **SMALL["resnet"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        models.build("resnet", num_classes=10, resolution=8, weights=str(path), **SMALL["resnet"])

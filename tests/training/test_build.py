@@ -123,11 +123,39 @@ def test_a_split_that_validates_is_read_with_the_stores_and_folds_do_without_it(
             (tmp_path / split / name).mkdir(parents=True)
             for index in range(count):
                 Image.fromarray(rng.integers(0, 255, (8, 8), np.uint8)).save(tmp_path / split / name / f"{index}.png")
-    settings = digits(source=f"folder:{tmp_path}", test_split=None)
+    settings = config.override(digits(source=f"folder:{tmp_path}", test_split=None), ["training.batch_size=8"])
     stores = build.stores(settings, QUIET)
     dataset = build.dataset(settings, stores)
     assert (len(dataset.train), len(dataset.validation)) == (24, 10)
-    folded = digits(source=f"folder:{tmp_path}", test_split=None, folds=2)
+    folded = config.override(settings, ["data.folds=2"])
     with pytest.raises(ValueError, match=r"data\.validation_split: 'validation' there, None now"):
         build.dataset(folded, stores)
     assert len(read(folded).validation) == 12
+
+
+@pytest.mark.parametrize("split", ["test", "validation"])
+@pytest.mark.parametrize("own", [False, True])
+def test_splits_drawn_from_other_images_than_then_are_not_measured(tmp_path, split, own):
+    parts = [tmp_path / "train", tmp_path / "test"] if own else [tmp_path]
+    for folder in (part / name for part in parts for name in "ab"):
+        folder.mkdir(parents=True)
+        for number in range(20):
+            Image.new("RGB", (8, 8)).save(folder / f"{number}.png")
+    changes = ["training.batch_size=8", "data.image_size=8", "data.validation_split=none"]
+    changes += ["data.validation_fraction=0.25"] if own else []
+    settings = config.override(digits(source=f"folder:{tmp_path}", channels=3), changes)
+    record = read(settings).record()
+    before = build.split(settings, split, record, QUIET).source.ids
+    Image.new("RGB", (8, 8)).save(parts[0] / "a" / "new.png")
+    if own and split == "test":  # whatever becomes of the training images
+        assert build.split(settings, split, record, QUIET).source.ids == before
+    else:
+        with pytest.raises(UserError, match="have changed since this run began"):
+            build.split(settings, split, record, QUIET)
+
+
+def test_too_few_images_are_told_with_the_key():
+    with pytest.raises(UserError, match=r"config: training.batch_size: .*100 images .* one batch of 128"):
+        read(digits(train_examples=100, validation_fraction=0.0))
+    with pytest.raises(UserError, match=r"config: data.validation_fraction: embedded:digits/train: cannot hold out"):
+        read(digits(train_examples=20, validation_fraction=0.01))

@@ -14,7 +14,7 @@ from tfeff.config.rcnn import RCNN
 from tfeff.config.schema import Experiment
 from tfeff.config.search import Search
 from tfeff.config.section import Section, assign, from_dict
-from tfeff.durable import held, write
+from tfeff.durable import LOCK, held, write
 from tfeff.errors import UserError, changes, nearest
 
 Config = TypeVar("Config", bound=Section)
@@ -110,6 +110,9 @@ def from_json(text: str, *kinds: type[Config], where: str = "config") -> Config:
 def claimed(directory: Path, config: Section) -> Iterator[None]:
     """Makes a workdir this config's, and nobody else's to work in while the context lasts; keeps it as `config.json`.
 
+    A start that fails before it has written anything leaves the directory nobody's, so that another config, with the
+    mistake put right, may have it.
+
     Raises:
         UserError: when it already belongs to another one (the message lists the keys that differ), or when another
             process works in it.
@@ -123,9 +126,15 @@ def claimed(directory: Path, config: Section) -> Iterator[None]:
                 "give another --workdir, or the same values to go on with that run"
             )
     with held(directory):
-        if not path.exists():
+        fresh = not path.exists()
+        if fresh:
             write(path, to_json(config))
-        yield
+        try:
+            yield
+        except BaseException:
+            if fresh and all(file.name in (path.name, LOCK) for file in directory.iterdir()):
+                path.unlink()
+            raise
 
 
 def differences(first: Config, second: Config) -> list[tuple[str, Any, Any]]:

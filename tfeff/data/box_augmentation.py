@@ -53,7 +53,7 @@ class BoxAugmentation:
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
             if not low <= value <= high:
-                raise UserError(f"augmentation.{name}: {value} is outside [{low:g}, {high:g}]")
+                raise UserError(f"box_augmentation.{name}: {value} is outside [{low:g}, {high:g}]")
         _ = self.color
 
     @property

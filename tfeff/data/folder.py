@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -45,13 +46,13 @@ def load(
         if split not in folders:
             raise UserError(f'{root}: no split "{split}"; {nearest(split, folders)}')
         class_names = _class_names(folders)
-        paths, labels = _listing(folders[split], class_names)
+        paths, labels, notes = _listing(folders[split], class_names)
     else:
         shares = checked(fractions or FRACTIONS)
         if split not in shares:
             raise UserError(f'{root}: no split "{split}"; {nearest(split, shares)}')
         class_names = _subfolders(root)
-        paths, labels = _listing(root, class_names)
+        paths, labels, notes = _listing(root, class_names)
         positions = _division(labels, shares, seed)[split]
         paths, labels = [paths[i] for i in positions], labels[positions]
     name = f"folder:{root}/{split}"
@@ -67,6 +68,7 @@ def load(
         channels=channels,
         read=lambda i: preprocess.decode(tf.io.read_file(files[i]), channels),
         fingerprint=_fingerprint(paths, channels),
+        notes=notes,
     )
 
 
@@ -109,22 +111,31 @@ def _class_names(folders: Mapping[str, Path]) -> tuple[str, ...]:
     return class_names
 
 
-def _listing(folder: Path, class_names: tuple[str, ...]) -> tuple[list[str], np.ndarray]:
-    """Paths of all images below the class folders, and their labels."""
+def _listing(folder: Path, class_names: tuple[str, ...]) -> tuple[list[str], np.ndarray, tuple[str, ...]]:
+    """Paths of all images in the class folders, their labels, and a note on what else lies there."""
     paths: list[str] = []
     counts = []
+    others = Counter[str]()
     for name in class_names:
         class_folder = folder / name
         if not class_folder.is_dir():
             raise UserError(f'{folder}: no folder for class "{name}"; each split needs every class')
-        files = sorted(e.path for e in os.scandir(class_folder) if e.is_file() and not e.name.startswith("."))
+        entries = sorted((e for e in os.scandir(class_folder) if not e.name.startswith(".")), key=lambda e: e.path)
+        files = [entry.path for entry in entries if entry.is_file()]
         images = [path for path in files if path.lower().endswith(photograph.EXTENSIONS)]
+        others.update(os.path.splitext(path)[1].lower() or "no ending" for path in set(files).difference(images))
+        others.update("a folder" for entry in entries if not entry.is_file())
         if not images:
             known = " ".join(photograph.EXTENSIONS)
             raise UserError(f'{folder}: class "{name}" is empty: {len(files)} files, none with one of {known}')
         paths += images
         counts.append(len(images))
-    return paths, np.repeat(np.arange(len(class_names)), counts)
+    notes = []
+    if others:
+        kinds = ", ".join(f"{kind}: {count}" for kind, count in sorted(others.items()))
+        known = " ".join(photograph.EXTENSIONS)
+        notes.append(f"{folder}: left out {others.total()} entries that are no image files ({kinds}; known: {known})")
+    return paths, np.repeat(np.arange(len(class_names)), counts), tuple(notes)
 
 
 def _division(labels: np.ndarray, fractions: Mapping[str, float], seed: int) -> dict[str, np.ndarray]:

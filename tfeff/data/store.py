@@ -240,7 +240,7 @@ def _require_intact(source: Source, corrupt: dict[int, str], corrupt_images: str
     more = f"\n  and {len(corrupt) - _LISTED} more" if len(corrupt) > _LISTED else ""
     found = f"{source.name}: {len(corrupt)} of {len(source)} images cannot be read:{listed}{more}"
     if corrupt_images == "error":
-        raise UserError(f'{found}\nreplace or remove them, or say corrupt_images = "skip"')
+        raise UserError(f'{found}\nreplace or remove them, or say data.corrupt_images = "skip"')
     left = np.delete(source.labels, list(corrupt))
     emptied = np.setdiff1d(source.labels, left)
     if len(emptied):

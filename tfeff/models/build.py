@@ -1,6 +1,7 @@
 """Names become networks."""
 
 import dataclasses
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -89,7 +90,7 @@ def build(
         channels: 3 (RGB) or 1 (gray).
         include_top: False ends the network at its last feature map, before pooling and classifier.
         weights: None (random), "imagenet" (the files published with keras.applications, downloaded now), or the path
-            of a `.weights.h5`, `.keras` or `.npz` file. What fits is loaded; `load_weights` tells what does not.
+            of a `.weights.h5`, `.keras` or `.npz` file. What fits is loaded, and a warning lists what does not.
         classifier_activation: such as "softmax"; None gives logits.
         width_coefficient: multiplies the channels.
         depth_coefficient: multiplies the blocks.
@@ -134,8 +135,8 @@ def build(
     )
     network = Network(drawing.images, drawing.output, name=name.replace("-", "_"))
     network.levels = {level: map_._keras_history.operation.name for level, map_ in drawing.levels.items()}
-    if weights == "imagenet":
-        load_imagenet(network, name)
-    elif weights is not None:
-        load_weights(network, weights)
+    if weights is not None:
+        report = load_imagenet(network, name) if weights == "imagenet" else load_weights(network, weights)
+        if report.skipped:
+            warnings.warn(f"{weights}: {report}", stacklevel=2)
     return network

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tfeff import config, models
 from tfeff.data import catalog, splits
+from tfeff.data.division import FRACTIONS
 from tfeff.data.pipeline import Pipeline
 from tfeff.data.source import Source
 from tfeff.data.statistics import channel_statistics
@@ -153,7 +154,7 @@ def dataset(settings: config.Experiment, stores: Stores) -> Dataset:
     """The training and validation images of an experiment: its subset, fold or hold-out of what the stores have.
 
     Raises:
-        UserError: for folds or subsets that cannot be drawn, or that lack a class.
+        UserError: for folds or subsets that cannot be drawn, or that lack a class; for fewer images than a batch.
         ValueError: for stores that were read under other settings.
     """
     data = settings.data
@@ -170,6 +171,11 @@ def dataset(settings: config.Experiment, stores: Stores) -> Dataset:
     if part is not None:
         train = stores.train.take(part.train)
         validation = stores.train.take(part.validation) if len(part.validation) else stores.validation
+    if len(train) < settings.training.batch_size:
+        raise UserError(
+            f"config: training.batch_size: {train.source.name}: {len(train)} images to train on are less than one "
+            f"batch of {settings.training.batch_size}; use at most {len(train)}"
+        )
     mean, std = data.mean or (), data.std or ()
     if data.mean is None and data.normalization == "dataset":
         mean, std = (tuple(map(float, values)) for values in channel_statistics(train))
@@ -216,7 +222,10 @@ def _fold(settings: config.Experiment, source: Source, labels: np.ndarray) -> sp
             raise UserError(f"config: {key}: {source.name}: {error}") from None
     if data.validation_fraction == 0 or validation_split(settings) is not None:
         return None
-    return splits.holdout(labels, data.validation_fraction, seed, names)
+    try:
+        return splits.holdout(labels, data.validation_fraction, seed, names)
+    except UserError as error:
+        raise UserError(f"config: data.validation_fraction: {source.name}: {error}") from None
 
 
 def _reading(settings: config.Experiment, source: Source) -> dict[str, Any]:
@@ -258,15 +267,21 @@ def split(settings: config.Experiment, name: str, record: dict[str, Any], progre
         record: the workdir's `dataset.json`.
 
     Raises:
-        UserError: for an unknown split, or one whose classes are not the network's.
+        UserError: for an unknown split, one whose classes are not the network's, or one that is drawn by the seed from
+            images which have changed since the run: it may hold images that the network was trained on.
     """
     if splits.canonical_name(name) == "validation":
         name = validation_split(settings) or name
     if splits.canonical_name(name) == "validation" and validation_split(settings) is None:
-        held_out = dataset(settings, stores(settings, progress)).validation
+        read = stores(settings, progress)
+        _require_unchanged(settings, read.fingerprint, record["fingerprint"])
+        held_out = dataset(settings, read).validation
         if held_out is None:
             raise UserError("--split=validation: this run held no images out (data.validation_fraction is 0)")
         return held_out
+    if is_divided_by_seed(settings):
+        now = open_source(settings, settings.data.train_split).fingerprint
+        _require_unchanged(settings, now, record["fingerprint"].partition(" ")[0])
     source = open_source(settings, name)
     if list(source.class_names) != record["class_names"]:
         raise UserError(f"--split={name}: its classes are not those that the network was trained on")
@@ -288,10 +303,16 @@ def open_source(settings: config.Experiment, name: str) -> Source:
     return catalog.load(data.source, name, crop_context=data.crop_context, **common)
 
 
-def split_names(settings: config.Experiment) -> tuple[str, ...]:
-    """The splits that the experiment's source has."""
+def split_names(settings: config.Experiment, fractions: Mapping[str, float] = FRACTIONS) -> tuple[str, ...]:
+    """The splits that the experiment's source has; those of `fractions` where it has none of its own."""
     names = catalog.annotated_splits if settings.task.name == "localization" else catalog.splits
-    return names(settings.data.source, data_dir=settings.data.directory, download=settings.data.download)
+    data = settings.data
+    return names(data.source, fractions=fractions, data_dir=data.directory, download=data.download)
+
+
+def is_divided_by_seed(settings: config.Experiment) -> bool:
+    """Whether the experiment's source has no splits of its own."""
+    return "asked" in split_names(settings, {"asked": 1.0})
 
 
 def image_size(settings: config.Experiment, source: Source) -> tuple[int, int]:
@@ -480,6 +501,16 @@ def trained_model(workdir: Workdir, precision: str = "float32") -> keras.Model:
 def predictor(experiment: config.Experiment, network: keras.Model) -> keras.Model:
     """The trained network as it is to be asked."""
     return models.mirrored(network) if experiment.prediction.mirrored else network
+
+
+def _require_unchanged(settings: config.Experiment, now: str, then: str) -> None:
+    """Refuses to draw splits anew, by fingerprints of the training images now and at the run's start."""
+    if now != then:
+        raise UserError(
+            f"the images of {settings.data.source} have changed since this run began, and its splits are drawn from "
+            "them by the seed: images that the network was trained on would be measured. Put them back, or train again "
+            "in a new --workdir"
+        )
 
 
 def _same_classes(train: Source, other: Source, name: str) -> None:

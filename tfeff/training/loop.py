@@ -19,10 +19,9 @@ import tensorflow as tf
 from tfeff import config
 from tfeff.data.pipeline import Pipeline
 from tfeff.errors import UserError, WorkerLostError
-from tfeff.training import build, checkpoint, distribution, precision
+from tfeff.training import build, checkpoint, distribution, precision, profiler
 from tfeff.training.assembly import Workshop, assemble
 from tfeff.training.interruption import Interruption
-from tfeff.training.profiler import Profiler
 from tfeff.training.progress import Reporter
 from tfeff.training.state import State
 from tfeff.training.step import Step
@@ -156,8 +155,8 @@ def train(
             pipeline=pipeline,
             validation=validation,
             chief=chief,
-            board=Board(workdir.tensorboard) if chief and tensorboard else None,
-            profiler=Profiler(workdir.tensorboard) if chief and profile else None,
+            board=Board(workdir.tensorboard, state.step) if chief and tensorboard else None,
+            profiler=profiler.Profiler(workdir.tensorboard) if chief and profile else None,
         )
         try:
             run.go(until_epoch)
@@ -192,7 +191,7 @@ class _Run:
     validation: Pipeline | None
     chief: bool
     board: Board | None
-    profiler: Profiler | None
+    profiler: profiler.Profiler | None
 
     def __post_init__(self) -> None:
         self.epochs = self.settings.training.epochs
@@ -225,6 +224,8 @@ class _Run:
         """Writes what the event files still lack."""
         if self.profiler:
             self.profiler.close()
+            if not self.profiler.traced:
+                self.reporter.say(f"--profile: no trace, which begins after {profiler.FIRST} steps of a process")
         if self.board:
             self.board.close()
 

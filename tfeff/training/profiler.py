@@ -20,6 +20,11 @@ class Profiler:
         self._steps = 0
         self._running = False
 
+    @property
+    def traced(self) -> bool:
+        """Whether there is a trace, or will be."""
+        return self._steps > FIRST
+
     def step(self) -> None:
         """Called before each step."""
         if self._steps == FIRST:

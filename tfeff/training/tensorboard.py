@@ -1,12 +1,16 @@
 """What a run writes for TensorBoard."""
 
 import math
+import os
+import socket
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorboard.compat.proto import event_pb2
 from tensorboard.plugins.hparams import api as hparams
 from tensorboard.plugins.hparams import api_pb2, summary
 
@@ -39,9 +43,11 @@ class Board:
 
     Args:
         directory: where they lie.
+        step: at which the run starts or goes on; what older files have beyond it is shown no more.
     """
 
-    def __init__(self, directory: Path):
+    def __init__(self, directory: Path, step: int = 0):
+        _begin(directory, step)
         self._writer = tf.summary.create_file_writer(str(directory))
 
     def settings(self, experiment: config.Experiment) -> None:
@@ -97,6 +103,21 @@ class Board:
     def close(self) -> None:
         """Writes what is still held back."""
         self._writer.close()
+
+
+def _begin(directory: Path, step: int) -> None:
+    """Says that a process trains on from `step`: at all but the first, TensorBoard drops what it has of later steps.
+
+    The writer of tf.summary knows no such event, so it has a file of its own. Files are read in the order of their
+    names, which this one's puts between the older files and the one that this process writes.
+    """
+    now = time.time()
+    path = directory / f"events.out.tfevents.{int(now):010d}.{socket.gethostname()}.{os.getpid()}.-1.start"
+    directory.mkdir(parents=True, exist_ok=True)
+    start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+    with tf.io.TFRecordWriter(str(path)) as file:
+        file.write(event_pb2.Event(wall_time=now, file_version="brain.Event:2").SerializeToString())
+        file.write(event_pb2.Event(wall_time=now, step=step + 1, session_log=start).SerializeToString())
 
 
 def sheet(images: np.ndarray) -> np.ndarray:
