@@ -48,6 +48,15 @@ def test_wrong_values_are_named(keys, words):
     assert words in str(error.value)
 
 
+def test_plain_epochs_need_others_before_them():
+    strong = Augmentation(horizontal_flip=True, rotation=10)
+    experiment = config.Experiment(data=config.Data(augmentation=strong, plain_epochs=3))
+    with pytest.raises(UserError, match=r"data.plain_epochs is 3; it should be at most training.epochs = 2"):
+        config.override(experiment, ["training.epochs=2", "schedule.warmup_epochs=0"])
+    with pytest.raises(UserError, match=r"data.plain_epochs is 3; it should be 0 where augmentation varies nothing"):
+        config.override(experiment, ["data.augmentation.rotation=0"])
+
+
 def test_a_search_and_a_detectors_backbone_are_for_classifiers():
     experiment = config.Experiment(task=LOCALIZATION)
     for make in (lambda: config.Search(experiment=experiment), lambda: config.RCNN(backbone=experiment)):

@@ -246,3 +246,20 @@ def test_photos_and_small_images_of_the_real_sets(dataset):
         source = catalog.load(f"folder:{dataset(name, per_folder=12)}", "train")
         store = Store.open(source, size)
         same(training(store, augmentation=MIXED, parallelism=1), training(store, augmentation=MIXED, parallelism=4))
+
+
+@pytest.mark.parametrize("augmentation", [EVERYTHING, MIXED], ids=["everything", "mixed"])
+@pytest.mark.parametrize("shard", [(0, 1), (1, 2)])
+def test_the_last_epochs_are_cropped_and_flipped_alone(store, augmentation, shard):
+    options = {"epochs": 3, "shard": shard}
+    ending = training(store, augmentation=augmentation, plain_from=2, **options)
+    varied = training(store, augmentation=augmentation, **options)
+    plain = training(store, augmentation=augmentation.plain, **options)
+    steps = len(ending) // 3
+    same(ending[: 2 * steps], varied[: 2 * steps])
+    same(ending[2 * steps :], plain[2 * steps :])
+    assert not np.array_equal(varied[-1]["image"], plain[-1]["image"])
+    same(
+        training(store, augmentation=augmentation, plain_from=2, start_step=2 * steps - 1, **options),
+        ending[2 * steps - 1 :],
+    )

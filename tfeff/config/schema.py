@@ -107,10 +107,13 @@ class Data(Section):
     augmentation: Augmentation = field(default_factory=Augmentation)
     box_augmentation: BoxAugmentation = field(default_factory=BoxAugmentation)
     """In its place where boxes have to follow."""
+    plain_epochs: int = 0
+    """Last epochs of the training, in which images are cropped and flipped alone, so that the network ends on images
+    like those that it will be asked about (Ge et al., "YOLOX", 2021, section 2.1)."""
 
     def check(self) -> None:
         """Values that no type excludes."""
-        at_least(self, 0, "fold", "crop_context")
+        at_least(self, 0, "fold", "crop_context", "plain_epochs")
         at_least(self, 2 if self.fold_examples is None else 1, "folds")
         positive(self, "image_size", "train_examples", "fold_examples")
         fraction(self, "validation_fraction")
@@ -120,6 +123,9 @@ class Data(Section):
             given = getattr(self, key)
             if (self.mean is None) != (self.std is None) or (given is not None and len(given) != self.channels):
                 self.wrong(key, f"given with the other one, {self.channels} numbers each, or none")
+        varies = self.augmentation != self.augmentation.plain or self.box_augmentation != self.box_augmentation.plain
+        if self.plain_epochs and not varies:
+            self.wrong("plain_epochs", "0 where augmentation varies nothing but crops and flips")
         if self.std is not None and min(self.std) <= 0:
             self.wrong("std", "numbers above 0")
         if self.folds is not None and self.fold >= self.folds:
@@ -290,6 +296,8 @@ class Experiment(Section):
             )
         if self.schedule.warmup_epochs >= self.training.epochs:
             self.schedule.wrong("warmup_epochs", f"below training.epochs = {self.training.epochs}")
+        if self.data.plain_epochs > self.training.epochs:
+            self.data.wrong("plain_epochs", f"at most training.epochs = {self.training.epochs}")
         if self.model.weights is not None and self.data.normalization == "dataset":
             self.data.wrong("normalization", '"family" with model.weights, which bring their own preprocessing')
         self._check_task()

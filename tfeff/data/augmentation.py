@@ -81,6 +81,13 @@ class Augmentation:
         return any(getattr(self, f.name) for f in fields(self) if f.name != "randaugment_magnitude")
 
     @property
+    def plain(self) -> "Augmentation":
+        """Its crops and flips alone, which leave images as natural as they were."""
+        return Augmentation(
+            horizontal_flip=self.horizontal_flip, vertical_flip=self.vertical_flip, crop_padding=self.crop_padding
+        )
+
+    @property
     def warps(self) -> bool:
         """Whether images are rotated, shifted, scaled or sheared (one resampling for all of them)."""
         return bool(self.rotation or self.shift or self.scale or self.shear)

@@ -62,6 +62,13 @@ class BoxAugmentation:
         return any(getattr(self, field.name) for field in fields(self) if field.name != "min_share")
 
     @property
+    def plain(self) -> "BoxAugmentation":
+        """Its flips alone."""
+        return BoxAugmentation(
+            horizontal_flip=self.horizontal_flip, vertical_flip=self.vertical_flip, min_share=self.min_share
+        )
+
+    @property
     def color(self) -> Augmentation:
         """What concerns colours alone."""
         return Augmentation(

@@ -41,6 +41,7 @@ class Pipeline:
         seed: At least 0.
         augmentation: Applied to training batches; None for none.
         box_augmentation: The same, for images with boxes.
+        plain_from: Epoch, counted from 0, from which on images are cropped and flipped alone; None for never.
         shuffle: Whether each epoch takes the examples in another order.
         class_balanced: Whether each class is drawn equally often, whatever its share in the data.
         shard: (i, n): this worker takes the i-th of n equal parts of each global batch.
@@ -61,6 +62,7 @@ class Pipeline:
         seed: int = 0,
         augmentation: Augmentation | None = None,
         box_augmentation: BoxAugmentation | None = None,
+        plain_from: int | None = None,
         shuffle: bool = True,
         class_balanced: bool = False,
         shard: tuple[int, int] = (0, 1),
@@ -73,6 +75,7 @@ class Pipeline:
         self.seed = seed
         self.augmentation = augmentation or Augmentation()
         self.box_augmentation = box_augmentation or BoxAugmentation()
+        self.plain_from = plain_from
         self.shuffle = shuffle
         self.class_balanced = class_balanced
         self.shard = shard
@@ -262,23 +265,38 @@ class Pipeline:
         return tf.gather(self.store.images, tf.gather(self._rows, tf.maximum(index, 0)))
 
     def _training_batch(self, table: dict[str, tf.Tensor], images: tf.Tensor) -> Batch:
+        def varied() -> Batch:
+            return self._varied(table, images, self.augmentation, self.box_augmentation)
+
+        def plain() -> Batch:
+            return self._varied(table, images, self.augmentation.plain, self.box_augmentation.plain)
+
+        return varied() if self.plain_from is None else tf.cond(table["epoch"] < self.plain_from, varied, plain)
+
+    def _varied(
+        self,
+        table: dict[str, tf.Tensor],
+        images: tf.Tensor,
+        augmentation: Augmentation,
+        box_augmentation: BoxAugmentation,
+    ) -> Batch:
         draws = counter_rng.Draws(self.seed, table["epoch"], table["index"], table["repeat"])
         size = self.resolution, self.resolution
         labels = self._one_hot(table["index"])
         if self._boxes is not None:
             boxes = tf.gather(self._boxes, table["index"])
-            images, boxes = single_object_augment.augment(images, boxes, size, self.box_augmentation, draws)
+            images, boxes = single_object_augment.augment(images, boxes, size, box_augmentation, draws)
             weight = tf.ones(self.rows_per_batch)
             return {"image": images, "label": labels, "box": boxes, "weight": weight, "index": table["index"]}
-        images = augment.augment(images, size, self.augmentation, draws)
+        images = augment.augment(images, size, augmentation, draws)
         own = slice(0, self.rows_per_batch)
-        if self.augmentation.mixes:
-            every = mixing.proportions(self.batch_size, self.augmentation, self.seed, table["step"])
+        if augmentation.mixes:
+            every = mixing.proportions(self.batch_size, augmentation, self.seed, table["step"])
             mine = [values[self._own_rows] for values in every]
             images, labels = mixing.mix(images, labels, own, table["partner"], *mine)
-        return {
-            "image": images,
-            "label": labels,
+        return {  # partners that other workers' rows would have brought stay behind
+            "image": images[own],
+            "label": labels[own],
             "weight": tf.ones(self.rows_per_batch),
             "index": table["index"][own],
         }

@@ -387,6 +387,7 @@ def preprocessing(network: keras.Model) -> dict[str, Any]:
 
 def training_pipeline(settings: config.Experiment, images: Store, resolution: int, worker: tuple[int, int]) -> Pipeline:
     """Shuffled, augmented batches; `worker` is (index, count)."""
+    plain = settings.data.plain_epochs
     return Pipeline(
         images,
         batch_size=settings.training.batch_size,
@@ -394,6 +395,7 @@ def training_pipeline(settings: config.Experiment, images: Store, resolution: in
         seed=settings.seed,
         augmentation=settings.data.augmentation,
         box_augmentation=settings.data.box_augmentation,
+        plain_from=settings.training.epochs - plain if plain else None,
         class_balanced=settings.data.class_balanced,
         shard=worker,
     )
