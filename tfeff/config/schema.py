@@ -262,6 +262,12 @@ class Prediction(Section):
 
     mirrored: bool = False
     """For an image and its mirror image, whose probabilities are averaged: twice the cost of a prediction."""
+    shift: int = 0
+    """For an image as it is and moved by so many pixels to two sides, averaged too: three times the cost."""
+
+    def check(self) -> None:
+        """Values that no type excludes."""
+        at_least(self, 0, "shift")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -315,7 +321,8 @@ class Experiment(Section):
                 "config: data.augmentation: left out where task.name is "
                 '"localization"; what data.box_augmentation varies, boxes follow'
             )
-        if self.prediction.mirrored:
-            self.prediction.wrong("mirrored", "false for localization: boxes cannot be averaged as probabilities can")
+        for key in ("mirrored", "shift"):
+            if getattr(self.prediction, key):
+                self.prediction.wrong(key, "left out for localization: boxes cannot be averaged as probabilities can")
         if self.data.box_augmentation.mosaic:
             raise UserError("config: data.box_augmentation.mosaic: 0 for localization, which sees one object an image")

@@ -6,8 +6,8 @@ from tfeff.models.backbone import Network, pyramid
 from tfeff.models.build import architecture, build, names
 from tfeff.models.complexity import Complexity
 from tfeff.models.localizer import localizer
-from tfeff.models.mirroring import mirrored
 from tfeff.models.prediction import predict
+from tfeff.models.views import averaged
 from tfeff.models.weights import LoadReport, load_weights
 
 __all__ = [
@@ -15,13 +15,13 @@ __all__ = [
     "LoadReport",
     "Network",
     "architecture",
+    "averaged",
     "build",
     "complexity",
     "from_applications",
     "load_imagenet",
     "load_weights",
     "localizer",
-    "mirrored",
     "names",
     "predict",
     "preprocessing",

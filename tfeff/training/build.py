@@ -502,7 +502,10 @@ def trained_model(workdir: Workdir, precision: str = "float32") -> keras.Model:
 
 def predictor(experiment: config.Experiment, network: keras.Model) -> keras.Model:
     """The trained network as it is to be asked."""
-    return models.mirrored(network) if experiment.prediction.mirrored else network
+    section = experiment.prediction
+    if not (section.mirrored or section.shift):
+        return network
+    return models.averaged(network, mirrored=section.mirrored, shift=section.shift)
 
 
 def _require_unchanged(settings: config.Experiment, now: str, then: str) -> None:
