@@ -154,3 +154,4 @@ def test_weights_that_do_not_fit_are_listed(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         models.build("resnet", num_classes=10, resolution=8, weights=str(path), **SMALL["resnet"])
+        models.build("resnet", include_top=False, resolution=8, weights=str(path), **SMALL["resnet"])

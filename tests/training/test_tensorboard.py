@@ -14,8 +14,12 @@ def test_charts_of_a_run_that_went_on_from_an_older_step(tmp_path):
             board.training(step, loss=10 * start + step, learning_rate=0.1, images_per_second=1.0)
         board.close()
         time.sleep(1.1)  # files are ordered by the second
+    board = Board(tmp_path)
+    board.result(5, {"test/accuracy": 0.5}, {})
+    board.close()
     events = EventAccumulator(str(tmp_path))
     events.Reload()
+    assert [point.step for point in events.Tensors("test/accuracy")] == [5]
     points = {point.step: float(make_ndarray(point.tensor_proto)) for point in events.Tensors("train/loss_by_step")}
     assert [point.step for point in events.Tensors("train/loss_by_step")] == [1, 2, 3, 4, 5]
     assert points == pytest.approx({1: 1, 2: 2, 3: 23, 4: 24, 5: 25})

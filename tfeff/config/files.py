@@ -118,17 +118,15 @@ def claimed(directory: Path, config: Section) -> Iterator[None]:
             process works in it.
     """
     path = directory / "config.json"
-    if path.exists():
-        changed = differences(from_json(path.read_text(errors="replace"), type(config), where=str(path)), config)
-        if changed:
-            raise UserError(
-                f"{directory} belongs to another config:\n{changes(changed)}\n"
-                "give another --workdir, or the same values to go on with that run"
-            )
     with held(directory):
         fresh = not path.exists()
         if fresh:
             write(path, to_json(config))
+        elif changed := differences(from_json(path.read_text(errors="replace"), type(config), where=str(path)), config):
+            raise UserError(
+                f"{directory} belongs to another config:\n{changes(changed)}\n"
+                "give another --workdir, or the same values to go on with that run"
+            )
         try:
             yield
         except BaseException:

@@ -108,8 +108,8 @@ class Data(Section):
     box_augmentation: BoxAugmentation = field(default_factory=BoxAugmentation)
     """In its place where boxes have to follow."""
     plain_epochs: int = 0
-    """Last epochs of the training, in which images are cropped and flipped alone, so that the network ends on images
-    like those that it will be asked about (Ge et al., "YOLOX", 2021, section 2.1)."""
+    """Last epochs of the training, in which images are cropped and flipped alone (those with boxes flipped alone), so
+    that the network ends on images like those that it will be asked about (Ge et al., "YOLOX", 2021, section 2.1)."""
 
     def check(self) -> None:
         """Values that no type excludes."""

@@ -84,7 +84,10 @@ class Augmentation:
     def plain(self) -> "Augmentation":
         """Its crops and flips alone, which leave images as natural as they were."""
         return Augmentation(
-            horizontal_flip=self.horizontal_flip, vertical_flip=self.vertical_flip, crop_padding=self.crop_padding
+            horizontal_flip=self.horizontal_flip,
+            vertical_flip=self.vertical_flip,
+            crop_padding=self.crop_padding,
+            randaugment_magnitude=self.randaugment_magnitude,
         )
 
     @property

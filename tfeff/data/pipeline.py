@@ -41,7 +41,7 @@ class Pipeline:
         seed: At least 0.
         augmentation: Applied to training batches; None for none.
         box_augmentation: The same, for images with boxes.
-        plain_from: Epoch, counted from 0, from which on images are cropped and flipped alone; None for never.
+        plain_from: Epoch, counted from 0, from which on images vary by `augmentation.plain` alone; None for never.
         shuffle: Whether each epoch takes the examples in another order.
         class_balanced: Whether each class is drawn equally often, whatever its share in the data.
         shard: (i, n): this worker takes the i-th of n equal parts of each global batch.

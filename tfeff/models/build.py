@@ -137,6 +137,7 @@ def build(
     network.levels = {level: map_._keras_history.operation.name for level, map_ in drawing.levels.items()}
     if weights is not None:
         report = load_imagenet(network, name) if weights == "imagenet" else load_weights(network, weights)
-        if report.skipped:
+        # That a source has a top, or more levels, is no news where none was asked for.
+        if any(include_top or skipped.shape_here is not None for skipped in report.skipped):
             warnings.warn(f"{weights}: {report}", stacklevel=2)
     return network

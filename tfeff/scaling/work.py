@@ -166,6 +166,7 @@ def stores(experiment: config.Experiment) -> build.Stores:
         mean=None,
         std=None,
         test_split=None,
+        plain_epochs=0,
         seed=build.data_seed(experiment),
     )
     return _stores(config.Experiment(data=whole, model=config.Model(name=experiment.model.name)))

@@ -41,12 +41,14 @@ class Stores:
         validation: the whole validation split of the source, where it validates.
         settings: what decided how they were read, by dotted key.
         fingerprint: of everything that the sources list: other images, another fingerprint.
+        given: whether other sources took the place of the experiment's.
     """
 
     train: Store
     validation: Store | None
     settings: Mapping[str, Any]
     fingerprint: str
+    given: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class Dataset:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     fingerprint: str
+    """That of the stores."""
+    given: bool
     """That of the stores."""
 
     @property
@@ -82,6 +86,7 @@ class Dataset:
             "mean": list(self.mean),
             "std": list(self.std),
             "fingerprint": self.fingerprint,
+            "given": self.given,
             "train_examples": len(self.train),
             "validation_examples": len(self.validation) if self.validation is not None else 0,
             "train_class_counts": np.bincount(self.train.source.labels, minlength=len(self.class_names)).tolist(),
@@ -99,11 +104,16 @@ def check(settings: config.Experiment, replicas: int, *, afresh: bool) -> None:
         afresh: whether the run starts now; one that goes on needs no weights but its own.
 
     Raises:
-        UserError: for a network or weights that cannot be, a batch that the devices cannot share, a test split that is
-            not there or whose classes are not those of the training split.
+        UserError: for a network or weights that cannot be, a shift beyond the image, a batch that the devices cannot
+            share, a test split that is not there or whose classes are not those of the training split.
     """
     section, data, training = settings.model, settings.data, settings.training
-    models.architecture(section.name, resolution=section.resolution, **settings.model.options())
+    architecture = models.architecture(section.name, resolution=section.resolution, **settings.model.options())
+    if settings.prediction.shift >= architecture.resolution:
+        raise UserError(
+            f"config: prediction.shift is {settings.prediction.shift}; it should be below the resolution, "
+            f"{architecture.resolution}"
+        )
     if afresh and section.weights not in (None, "imagenet") and not Path(section.weights).is_file():
         raise UserError(f"config: model.weights: no file {section.weights}")
     parts = replicas * training.accumulation_steps
@@ -147,7 +157,7 @@ def stores(settings: config.Experiment, progress: Progress, given: tuple[Source,
         _same_classes(source, held_out, own_validation)
         fingerprints.append(held_out.fingerprint)
         validation = store(settings, held_out, size, progress)
-    return Stores(train, validation, _reading(settings, source), " ".join(fingerprints))
+    return Stores(train, validation, _reading(settings, source), " ".join(fingerprints), given is not None)
 
 
 def dataset(settings: config.Experiment, stores: Stores) -> Dataset:
@@ -187,6 +197,7 @@ def dataset(settings: config.Experiment, stores: Stores) -> Dataset:
         mean=mean,
         std=std,
         fingerprint=stores.fingerprint,
+        given=stores.given,
     )
 
 
@@ -279,7 +290,7 @@ def split(settings: config.Experiment, name: str, record: dict[str, Any], progre
         if held_out is None:
             raise UserError("--split=validation: this run held no images out (data.validation_fraction is 0)")
         return held_out
-    if is_divided_by_seed(settings):
+    if is_divided_by_seed(settings) and not record.get("given"):  # those that were given lie divided elsewhere
         now = open_source(settings, settings.data.train_split).fingerprint
         _require_unchanged(settings, now, record["fingerprint"].partition(" ")[0])
     source = open_source(settings, name)
@@ -512,9 +523,9 @@ def _require_unchanged(settings: config.Experiment, now: str, then: str) -> None
     """Refuses to draw splits anew, by fingerprints of the training images now and at the run's start."""
     if now != then:
         raise UserError(
-            f"the images of {settings.data.source} have changed since this run began, and its splits are drawn from "
-            "them by the seed: images that the network was trained on would be measured. Put them back, or train again "
-            "in a new --workdir"
+            f"the images of {settings.data.source} have changed since this run began (names, sizes or times of "
+            "modification), and its splits are drawn from them by the seed: images that the network was trained on "
+            "would be measured. Put them back, or train again in a new --workdir"
         )
 
 

@@ -43,11 +43,13 @@ class Board:
 
     Args:
         directory: where they lie.
-        step: at which the run starts or goes on; what older files have beyond it is shown no more.
+        step: at which training starts or goes on: what older files have beyond it is shown no more. None: nothing is
+            trained, and all of it stays.
     """
 
-    def __init__(self, directory: Path, step: int = 0):
-        _begin(directory, step)
+    def __init__(self, directory: Path, step: int | None = None):
+        if step is not None:
+            _begin(directory, step)
         self._writer = tf.summary.create_file_writer(str(directory))
 
     def settings(self, experiment: config.Experiment) -> None:
