@@ -9,9 +9,9 @@ Result    89.23 % of the 10,000 test images (95 % interval 88.6 to 89.8) after 6
           averaged: as it is and moved by a pixel to two sides, each with its mirror image. 88.9 % with the image and
           its mirror image, 88.2 % with the image alone; training accuracy 85.3 % on augmented images, 94.2 % on plain
           ones (curves: docs/cifar10_resnet.png)
-For 91 %  --config.model.width=24 --config.training.epochs=40 --config.training.precision=mixed_bfloat16: 91.6 % (91.1 to
-          92.1; 91.4 % with two views, 90.9 % with one) for four times the multiply-adds and parameters; 2 h 10 min at
-          248 images/s, mostly on one core of that Xeon (some 350 images/s on both)
+For 91 %  --config.model.width=24 --config.training.epochs=40 --config.training.precision=mixed_bfloat16: 91.6 % (91.1
+          to 92.1; 91.4 % with two views, 90.9 % with one) for four times the multiply-adds and parameters; 2 h 10 min
+          at 248 images/s, mostly on one core of that Xeon (some 350 images/s on both)
 """
 
 from tfeff.config import Data, Experiment, Model, Optimizer, Prediction, Schedule, Training
