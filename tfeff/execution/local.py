@@ -131,7 +131,9 @@ def _serve(connection: Connection, cores: Sequence[int], gpu: str | None, log: s
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     if hasattr(os, "sched_setaffinity") and cores:
-        os.sched_setaffinity(0, cores)  # TensorFlow makes as many threads as it finds cores
+        os.sched_setaffinity(0, cores)
+    for pool in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ[pool] = str(max(1, len(cores)))  # whatever the search itself was given; roundings depend on it
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
