@@ -116,6 +116,7 @@ def _listing(folder: Path, class_names: tuple[str, ...]) -> tuple[list[str], np.
     paths: list[str] = []
     counts = []
     others = Counter[str]()
+    known = " ".join(photograph.EXTENSIONS)
     for name in class_names:
         class_folder = folder / name
         if not class_folder.is_dir():
@@ -126,16 +127,12 @@ def _listing(folder: Path, class_names: tuple[str, ...]) -> tuple[list[str], np.
         others.update(os.path.splitext(path)[1].lower() or "no ending" for path in set(files).difference(images))
         others.update("a folder" for entry in entries if not entry.is_file())
         if not images:
-            known = " ".join(photograph.EXTENSIONS)
             raise UserError(f'{folder}: class "{name}" is empty: {len(files)} files, none with one of {known}')
         paths += images
         counts.append(len(images))
-    notes = []
-    if others:
-        kinds = ", ".join(f"{kind}: {count}" for kind, count in sorted(others.items()))
-        known = " ".join(photograph.EXTENSIONS)
-        notes.append(f"{folder}: left out {others.total()} entries that are no image files ({kinds}; known: {known})")
-    return paths, np.repeat(np.arange(len(class_names)), counts), tuple(notes)
+    kinds = ", ".join(f"{kind}: {count}" for kind, count in sorted(others.items()))
+    note = f"{folder}: left out {others.total()} entries that are no image files ({kinds}; known: {known})"
+    return paths, np.repeat(np.arange(len(class_names)), counts), (note,) if others else ()
 
 
 def _division(labels: np.ndarray, fractions: Mapping[str, float], seed: int) -> dict[str, np.ndarray]:

@@ -31,7 +31,7 @@ def averaged(model: keras.Model, *, mirrored: bool = True, shift: int = 0) -> ke
     """
     side = model.resolution
     if not 0 <= shift < side:
-        raise UserError(f"prediction.shift: {shift} pixels of images of {side}x{side}; it should be 0 to {side - 1}")
+        raise UserError(f"shift: {shift} pixels of images of {side}x{side}; it should be 0 to {side - 1}")
     images = keras.Input(model.input_shape[1:], dtype=model.inputs[0].dtype)
     views, weights = [images], [1.0]
     if shift:
