@@ -27,7 +27,7 @@ from tfeff.config import (
     Schedule,
     Training,
 )
-from tfeff.data.augmentation import Augmentation
+from tfeff.data.augment.policy import Augmentation
 
 
 def get_config() -> RCNN:

@@ -6,7 +6,7 @@ Command   python -m tfeff.train --config=configs/cifar10_family.py --workdir=run
 """
 
 from tfeff.config import Data, Experiment, Model, Optimizer, Schedule, Training
-from tfeff.data.augmentation import Augmentation
+from tfeff.data.augment.policy import Augmentation
 
 
 def get_config() -> Experiment:

@@ -15,7 +15,7 @@ For 91 %  --config.model.width=24 --config.training.epochs=40 --config.training.
 """
 
 from tfeff.config import Data, Experiment, Model, Optimizer, Prediction, Schedule, Training
-from tfeff.data.augmentation import Augmentation
+from tfeff.data.augment.policy import Augmentation
 
 
 def get_config() -> Experiment:

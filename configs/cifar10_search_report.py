@@ -24,7 +24,7 @@ from tfeff.config import (
     Training,
     Trials,
 )
-from tfeff.data.augmentation import Augmentation
+from tfeff.data.augment.policy import Augmentation
 
 
 def get_config() -> Search:

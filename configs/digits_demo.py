@@ -6,7 +6,7 @@ Result    99.2 % of 359 test images (95 % interval 97.6 to 99.7)
 """
 
 from tfeff.config import Data, Experiment, Model, Optimizer, Schedule, Training
-from tfeff.data.augmentation import Augmentation
+from tfeff.data.augment.policy import Augmentation
 
 
 def get_config() -> Experiment:

@@ -7,7 +7,7 @@ Result    800 test images: mean IoU 0.664 (95 % interval 0.655 to 0.673), IoU of
 """
 
 from tfeff.config import Data, Experiment, Model, Optimizer, Schedule, Task, Training
-from tfeff.data.box_augmentation import BoxAugmentation
+from tfeff.data.augment.box_policy import BoxAugmentation
 
 
 def get_config() -> Experiment:

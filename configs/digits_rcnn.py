@@ -22,7 +22,7 @@ from tfeff.config import (
     Training,
     Windows,
 )
-from tfeff.data.augmentation import Augmentation
+from tfeff.data.augment.policy import Augmentation
 
 
 def get_config() -> RCNN:

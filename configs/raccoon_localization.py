@@ -7,7 +7,7 @@ Result    20 test images: mean IoU 0.576 (95 % interval 0.490 to 0.654), IoU of 
 """
 
 from tfeff.config import Data, Experiment, Model, Optimizer, Schedule, Task, Training
-from tfeff.data.box_augmentation import BoxAugmentation
+from tfeff.data.augment.box_policy import BoxAugmentation
 
 
 def get_config() -> Experiment:

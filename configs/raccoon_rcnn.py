@@ -13,7 +13,7 @@ Result    20 test images, 21 objects, each of which has a proposal:
 """
 
 from tfeff.config import RCNN, Classic, Data, Experiment, Features, Joint, Model, Objects, Optimizer, Schedule, Training
-from tfeff.data.augmentation import Augmentation
+from tfeff.data.augment.policy import Augmentation
 
 
 def get_config() -> RCNN:

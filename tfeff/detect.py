@@ -39,9 +39,9 @@ def main(argv: list[str]) -> None:
 
     from tfeff.durable import held, write
     from tfeff.evaluation import Detections, to_coco_results
+    from tfeff.rcnn.savedmodel import LoadedDetector
     from tfeff.reporting.detections import draw_detections
     from tfeff.reporting.progress import Bar
-    from tfeff.serving.detector import LoadedDetector
     from tfeff.serving.journal import Journal, state_of
 
     model = Path(given.model or _saved_model())
@@ -82,7 +82,7 @@ def main(argv: list[str]) -> None:
 
 def _paths(images: Path, out: Path) -> dict[str, Path]:
     """Name -> file, in the order of the names; what lies in `out` was drawn by an earlier call."""
-    from tfeff.data import photograph
+    from tfeff.data.images import files as photograph
 
     if images.is_file():
         return {images.name: images}

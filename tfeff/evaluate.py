@@ -65,7 +65,8 @@ def _proposals() -> None:
     given = flags.FLAGS
     if not given.dataset:
         raise UserError("give --dataset=... too: whose objects the proposals should cover")
-    from tfeff.data import catalog, division
+    from tfeff.data import splits as division
+    from tfeff.data.sources import catalog
     from tfeff.proposals import ProposalStore
     from tfeff.proposals.quality import Quality
 

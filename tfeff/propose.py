@@ -38,7 +38,7 @@ def define_flags() -> None:
 def main(argv: list[str]) -> None:
     """Proposes as the flags say."""
     given = flags.FLAGS
-    from tfeff.data import catalog
+    from tfeff.data.sources import catalog
     from tfeff.durable import held
     from tfeff.execution.threads import Threads
     from tfeff.proposals import ProposalStore, fill

@@ -24,10 +24,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfeff import config, models, training
-from tfeff.data import catalog
-from tfeff.data.augmentation import Augmentation
-from tfeff.data.pipeline import Pipeline
-from tfeff.data.store import Store
+from tfeff.data.augment.policy import Augmentation
+from tfeff.data.images.cache import Store
+from tfeff.data.input.pipeline import Pipeline
+from tfeff.data.sources import catalog
 from tfeff.reporting import tables
 from tfeff.scaling import search as scaling
 from tfeff.scaling import trial

@@ -16,7 +16,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tfeff.data import catalog, photograph
+from tfeff.data.images import files as photograph
+from tfeff.data.sources import catalog
 from tfeff.evaluation.proposals import coverage
 from tfeff.execution.threads import Threads
 from tfeff.proposals import MODES, Mode, OpenCVSelectiveSearch, SelectiveSearch

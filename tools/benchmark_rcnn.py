@@ -16,11 +16,12 @@ import numpy as np
 import tensorflow as tf
 
 from tfeff import rcnn, training
-from tfeff.data import photograph, preprocess
-from tfeff.detection.region_features import RegionFeatures
+from tfeff.data.images import files as photograph
+from tfeff.data.images import preprocess
 from tfeff.errors import UserError
 from tfeff.rcnn.images import sources
 from tfeff.rcnn.joint import Examples, JointTraining
+from tfeff.rcnn.region_features import RegionFeatures
 from tfeff.rcnn.splits import Split
 from tfeff.rcnn.stages import Material, feature_moments
 from tfeff.reporting import tables

@@ -15,8 +15,9 @@ from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
 from PIL import Image
 
-from tfeff.data import catalog, photograph
 from tfeff.data.annotations import AnnotatedSource, Objects
+from tfeff.data.images import files as photograph
+from tfeff.data.sources import catalog
 from tfeff.errors import UserError
 
 LIST_NAMES = {"validation": "val"}

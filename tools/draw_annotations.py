@@ -10,7 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tfeff.data import catalog, photograph
+from tfeff.data.images import files as photograph
+from tfeff.data.sources import catalog
 from tfeff.reporting import figure
 from tfeff.reporting.annotations import annotated_figure, objects_figure
 

@@ -7,7 +7,7 @@ Writes the first boxes on the image (`boxes.png`), the merging of its regions un
 import argparse
 from pathlib import Path
 
-from tfeff.data import photograph
+from tfeff.data.images import files as photograph
 from tfeff.proposals import MODES, selective_search
 from tfeff.proposals.selective import hierarchies, shrunk
 from tfeff.reporting import figure

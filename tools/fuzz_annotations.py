@@ -25,8 +25,9 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image
 
-from tfeff.data import coco, photograph, voc, yolo
 from tfeff.data.annotations import AnnotatedSource
+from tfeff.data.images import files as photograph
+from tfeff.data.sources import coco, voc, yolo
 from tfeff.errors import UserError
 
 SECONDS = 5.0

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from tfeff.data import preprocess
+from tfeff.data.images import preprocess
 from tfeff.serving import run
 from tfeff.training import Workdir, build
 

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from tfeff import config
-from tfeff.data.augmentation import Augmentation
+from tfeff.data.augment.policy import Augmentation
 from tfeff.errors import UserError
 
 

@@ -3,8 +3,8 @@
 import pytest
 
 from tfeff import config
-from tfeff.data.augmentation import Augmentation
-from tfeff.data.box_augmentation import BoxAugmentation
+from tfeff.data.augment.box_policy import BoxAugmentation
+from tfeff.data.augment.policy import Augmentation
 from tfeff.errors import UserError
 
 LOCALIZATION = config.Task(name="localization")

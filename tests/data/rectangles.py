@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import tensorflow as tf
 
-from tfeff.data.annotated_image import AnnotatedImage, annotated
-from tfeff.data.counter_rng import Draws
+from tfeff.data.augment.annotated_image import AnnotatedImage, annotated
+from tfeff.data.augment.counter_rng import Draws
 
 _BLUE = (10, 130, 250, 190)  # of each label
 

@@ -1,99 +1,76 @@
-import numpy as np
+from pathlib import Path
+
 import pytest
 
-from tfeff.data import splits
+from tfeff.data import splits as division
 from tfeff.errors import UserError
 
-LABELS = np.random.default_rng(0).choice(5, 1003, p=[0.5, 0.2, 0.15, 0.1, 0.05])
+ROOT = Path("/data/pets")
+EVERY = [f"{number:03}" for number in range(97)]
+OWN = {"train": lambda: ["002", "001"], "validation": lambda: []}
 
 
-def spread(part, labels=LABELS):
-    """Largest distance of a class's count from its proportional share, in images."""
-    share = np.bincount(labels) * len(part) / len(labels)
-    return np.abs(np.bincount(labels[part], minlength=share.size) - share).max()
+def members(split, own=None, *, fractions=division.FRACTIONS, seed=0):
+    return division.members(ROOT, split, EVERY, own or {}, fractions, seed)
 
 
-@pytest.mark.parametrize("n", [1, 5, 100, 777, 1003])
-def test_a_subset_is_stratified_to_within_one_image(n):
-    part = splits.subset(LABELS, n, seed=3)
-    assert len(np.unique(part)) == n
-    assert spread(part) < 1
-    assert (np.diff(part) > 0).all()
+@pytest.mark.parametrize("n", [0, 1, 2, 9, 10, 97, 1000])
+@pytest.mark.parametrize("fractions", [division.FRACTIONS, {"a": 0.5, "b": 0.25, "c": 0.25}, {"one": 1.0}])
+def test_the_parts_are_disjoint_and_together_everything(n, fractions):
+    names = [f"{number:04}" for number in range(n)]
+    parts = [division.divided(names, split, fractions, seed=5) for split in fractions]
+    assert sorted(name for part in parts for name in part) == names
+    assert all(part == sorted(part) for part in parts)
+    for part, share in zip(parts, fractions.values(), strict=True):
+        assert abs(len(part) - share * n) <= 1
 
 
-def test_a_subset_is_a_function_of_the_seed():
-    np.testing.assert_array_equal(splits.subset(LABELS, 50, 1), splits.subset(LABELS, 50, 1))
-    assert set(splits.subset(LABELS, 50, 1)) != set(splits.subset(LABELS, 50, 2))
+def test_fractions_below_one_leave_a_rest():
+    part = division.divided(EVERY[:40], "train", {"train": 0.25}, seed=0)
+    assert len(part) == 10
 
 
-def test_a_hold_out_is_stratified_and_leaves_the_rest():
-    fold = splits.holdout(LABELS, 0.13, seed=0)
-    assert len(fold.validation) == 130
-    assert spread(fold.validation) < 1
-    np.testing.assert_array_equal(np.sort(np.concatenate([fold.train, fold.validation])), np.arange(len(LABELS)))
+def test_the_division_is_a_function_of_the_seed():
+    assert members("test", seed=3) == members("test", seed=3)
+    assert members("test", seed=3) != members("test", seed=4)
+    # By chance, not by name.
+    assert members("train") != EVERY[: len(members("train"))]
 
 
-@pytest.mark.parametrize("k", [2, 3, 10])
-def test_k_folds_partition_the_set(k):
-    folds = splits.k_folds(LABELS, k, seed=7)
-    assert len(folds) == k
-    np.testing.assert_array_equal(np.sort(np.concatenate([f.validation for f in folds])), np.arange(len(LABELS)))
-    for fold in folds:
-        assert not np.intersect1d(fold.train, fold.validation).size
-        assert len(fold.train) + len(fold.validation) == len(LABELS)
-        assert spread(fold.validation) < 1
-        assert abs(len(fold.validation) - len(LABELS) / k) < 1
+def test_own_splits_go_before_fractions():
+    assert division.split_names(OWN, division.FRACTIONS) == ("train", "validation", "all")
+    assert members("train", OWN) == ["002", "001"]
+    assert members("validation", OWN) == []
+    assert division.split_names({}, division.FRACTIONS) == ("train", "validation", "test", "all")
 
 
-def test_every_class_reaches_every_fold_even_when_classes_alternate():
-    labels = np.tile([0, 1], 20)
-    for fold in splits.k_folds(labels, 2, seed=0):
-        np.testing.assert_array_equal(np.bincount(labels[fold.validation]), [10, 10])
+def test_all_is_everything_either_way():
+    assert members(division.ALL) == members(division.ALL, OWN) == EVERY
 
 
-def test_independent_folds_share_nothing():
-    folds = splits.independent_folds(LABELS, k=4, size=240, validation_size=60, seed=5)
-    everything = np.concatenate([np.concatenate([f.train, f.validation]) for f in folds])
-    assert len(np.unique(everything)) == 4 * 240
-    for fold in folds:
-        assert len(fold.validation) == 60
-        assert len(fold.train) == 180
-        assert spread(fold.validation) < 2
-        assert spread(fold.train) < 2
+def test_own_splits_are_listed_only_when_they_are_asked_for():
+    def damaged():
+        raise UserError("train.txt: cannot be read")
+
+    assert members("validation", OWN | {"train": damaged}) == []
+    with pytest.raises(UserError, match=r"train\.txt"):
+        members("train", OWN | {"train": damaged})
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: splits.subset(LABELS, 1004, 0), "1004 images was asked of a set of 1003"),
-        (lambda: splits.subset(LABELS, 0, 0), "subset of 0"),
-        (lambda: splits.holdout(LABELS, 0.0, 0), "fraction of 0.0"),
-        (lambda: splits.holdout(np.array([0, 1]), 0.1, 0), "one part would be empty"),
-        (lambda: splits.holdout(np.array([0] * 9 + [1]), 0.9, 0), "none of class"),
-        (lambda: splits.k_folds(LABELS, 1, 0), "at least 2 folds"),
-        (lambda: splits.k_folds(np.array([0, 0, 0, 1]), 3, 0), "class 1 has 1"),
-        (
-            lambda: splits.independent_folds(LABELS, 5, 300, 60, 0),
-            "need 1,500 images; there are 1,003: at most 200 a fold",
-        ),
-        (lambda: splits.independent_folds(LABELS, 1100, 2, 1, 0), "at most 1003 folds"),
-        (lambda: splits.independent_folds(LABELS, 2, 50, 50, 0), "a part would be empty"),
-        (lambda: splits.independent_folds(LABELS, 2, 50, 3, 0), "validation part of fold 0"),
-    ],
-)
-def test_what_cannot_be_drawn_is_said(call, message):
-    with pytest.raises(UserError, match=message):
-        call()
+@pytest.mark.parametrize("own", [{}, OWN])
+def test_an_unknown_split_is_named_with_its_folder_and_the_nearest(own):
+    with pytest.raises(UserError, match=r'/data/pets: no split "trian"; did you mean "train"'):
+        members("trian", own)
+    with pytest.raises(UserError, match=r"known: all,( test,)? train, validation"):
+        members("xyz", own)
 
 
-def test_a_missing_class_is_named():
-    labels = np.repeat([0, 1], [40, 3])
-    names = ("common", "rare")
-    calls = (
-        lambda: splits.k_folds(labels, 4, 0, names),
-        lambda: splits.independent_folds(labels, 4, 10, 5, 0, names),
-        lambda: splits.holdout(np.repeat([0, 1], [40, 1]), 0.9, 0, names),
-    )
-    for call in calls:
-        with pytest.raises(UserError, match='class "rare"'):
-            call()
+def test_a_split_that_only_the_fractions_have_is_unknown_where_there_are_own_ones():
+    with pytest.raises(UserError, match='no split "test"'):
+        members("test", OWN)
+
+
+@pytest.mark.parametrize("fractions", [{"train": 0.8, "test": 0.3}, {"train": -0.5, "test": 0.5}, {"train": 0.0}])
+def test_fractions_that_cannot_be(fractions):
+    with pytest.raises(UserError, match="must be positive and add up to at most 1"):
+        members("train", fractions=fractions)

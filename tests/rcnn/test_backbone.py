@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tfeff import config
 from tfeff.boxes import iou
-from tfeff.data import catalog, crops
+from tfeff.data.sources import catalog, crops
 from tfeff.rcnn import backbone
 
 

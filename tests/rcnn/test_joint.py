@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from tfeff import config
+from tfeff.boxes.assignment import Regions
 from tfeff.boxes.coding import decode, encode
-from tfeff.detection.heads import joint_detector
-from tfeff.detection.regions import Regions
 from tfeff.errors import UserError
+from tfeff.models.heads.region import joint_detector
 from tfeff.rcnn.joint import Examples, JointTraining
 
 SIZE, CLASSES = 24, 3

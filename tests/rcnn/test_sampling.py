@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tfeff.detection.regions import Regions
+from tfeff.boxes.assignment import Regions
 from tfeff.rcnn.sampling import Sampler
 
 

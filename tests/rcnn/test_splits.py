@@ -5,8 +5,8 @@ import pytest
 
 from tfeff import config
 from tfeff.boxes import iou
+from tfeff.boxes.assignment import IGNORED_OVERLAP, aside_overlap
 from tfeff.data.annotations import Objects
-from tfeff.detection.regions import IGNORED_OVERLAP, aside_overlap
 from tfeff.rcnn import splits
 from tfeff.rcnn.cache import Cached
 from tfeff.rcnn.images import load

@@ -16,11 +16,12 @@ import tensorflow as tf
 
 from tfeff import config, rcnn, training
 from tfeff.boxes.formats import cyxhw_from_yxyx, relative_from_yxyx
-from tfeff.data import catalog, photograph
+from tfeff.data.images import files as photograph
+from tfeff.data.sources import catalog
 from tfeff.errors import UserError
 from tfeff.rcnn.detector import Detector
+from tfeff.rcnn.savedmodel import LoadedDetector
 from tfeff.rcnn.stages import WINDOWS, Material
-from tfeff.serving.detector import LoadedDetector
 
 FORMS = ("joint", "classic", "sliding_window")
 IMAGES = 60

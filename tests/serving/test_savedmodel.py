@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from sklearn.datasets import load_digits
 
-from tfeff.data import preprocess
+from tfeff.data.images import preprocess
 from tfeff.errors import UserError
 from tfeff.serving.savedmodel import export
 

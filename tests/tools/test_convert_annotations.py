@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tfeff.data import catalog
+from tfeff.data.sources import catalog
 from tfeff.errors import UserError
 from tools import convert_annotations
 

@@ -20,7 +20,7 @@ from tfeff.training import checkpoint
 
 CONFIG = """
 from tfeff.config import Data, Experiment, Model, Optimizer, Training
-from tfeff.data.augmentation import Augmentation
+from tfeff.data.augment.policy import Augmentation
 
 def get_config():
     return Experiment(

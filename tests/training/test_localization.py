@@ -15,7 +15,7 @@ from PIL import Image
 
 from tfeff import config, models, training
 from tfeff.boxes import iou, yxyx_from_relative
-from tfeff.data import preprocess
+from tfeff.data.images import preprocess
 from tfeff.errors import UserError
 from tfeff.serving import run
 from tfeff.training import build, checkpoint, optimizers
@@ -136,7 +136,7 @@ def test_blank_answers_can_be_trained_on():
 
 CONFIG = """
 from tfeff.config import Data, Experiment, Model, Optimizer, Schedule, Task, Training
-from tfeff.data.box_augmentation import BoxAugmentation
+from tfeff.data.augment.box_policy import BoxAugmentation
 
 def get_config():
     return Experiment(

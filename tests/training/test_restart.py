@@ -18,7 +18,7 @@ KILLS = int(os.environ.get("TFEFF_KILLS", "2"))
 
 CONFIG = """
 from tfeff.config import Data, Experiment, Model, Optimizer, Schedule, Training
-from tfeff.data.augmentation import Augmentation
+from tfeff.data.augment.policy import Augmentation
 
 def get_config():
     return Experiment(

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from tfeff.config.section import Section, at_least, fraction, positive
-from tfeff.data.augmentation import Augmentation
-from tfeff.data.box_augmentation import BoxAugmentation
+from tfeff.data.augment.box_policy import BoxAugmentation
+from tfeff.data.augment.policy import Augmentation
 from tfeff.errors import UserError
 
 

@@ -1,14 +1,15 @@
 """Networks: scaling rules, families, the backbone contract, complexity and pretrained weights."""
 
-from tfeff.models import complexity, preprocessing
-from tfeff.models.applications import from_applications, load_imagenet
-from tfeff.models.backbone import Network, pyramid
 from tfeff.models.build import architecture, build, names
-from tfeff.models.complexity import Complexity
-from tfeff.models.localizer import localizer
-from tfeff.models.prediction import predict
-from tfeff.models.views import averaged
-from tfeff.models.weights import LoadReport, load_weights
+from tfeff.models.cost import complexity
+from tfeff.models.cost.complexity import Complexity
+from tfeff.models.cost.estimate import predict
+from tfeff.models.heads.localizer import localizer
+from tfeff.models.layers import preprocessing
+from tfeff.models.network import Network, pyramid
+from tfeff.models.tta import averaged
+from tfeff.models.weights.applications import from_applications, load_imagenet
+from tfeff.models.weights.loading import LoadReport, load_weights
 
 __all__ = [
     "Complexity",

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfeff.errors import UserError, nearest
-from tfeff.models import efficientnet, mobilenet, resnet
-from tfeff.models.applications import load_imagenet
-from tfeff.models.architecture import Architecture
-from tfeff.models.backbone import Network
-from tfeff.models.layers import KerasLayers
-from tfeff.models.weights import load_weights
+from tfeff.models.backbones import efficientnet, mobilenet, resnet
+from tfeff.models.backbones.architecture import Architecture
+from tfeff.models.layers.backend import KerasLayers
+from tfeff.models.network import Network
+from tfeff.models.weights.applications import load_imagenet
+from tfeff.models.weights.loading import load_weights
 
 FAMILIES: dict[str, dict[str, Architecture]] = {
     "resnet": {**resnet.TABLE},

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from tfeff.data import photograph
+from tfeff.data.images import files as photograph
 from tfeff.execution.executor import ATTEMPTS, Executor, Outcome
 from tfeff.proposals.proposals import Proposals
 from tfeff.proposals.store import ProposalStore, Writer, digest

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tfeff.data import photograph
 from tfeff.data.annotations import AnnotatedSource
+from tfeff.data.images import files as photograph
 from tfeff.durable import write
 from tfeff.errors import UserError
 from tfeff.evaluation.proposals import COUNTS, SIZES, THRESHOLDS, Coverage, coverage

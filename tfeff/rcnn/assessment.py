@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from tfeff import training
-from tfeff.data import photograph
 from tfeff.data.annotations import AnnotatedSource
+from tfeff.data.images import files as photograph
 from tfeff.durable import write
 from tfeff.evaluation import DetectionReport, Detections, detection_report, to_coco_results
 from tfeff.evaluation.detection import json_number, json_numbers

@@ -8,11 +8,11 @@ import keras
 import numpy as np
 
 from tfeff import config, models, training
-from tfeff.data import crops
+from tfeff.boxes.assignment import assign, together
 from tfeff.data.annotations import AnnotatedSource
-from tfeff.data.source import Source
-from tfeff.detection.region_features import RegionFeatures
-from tfeff.detection.regions import assign, together
+from tfeff.data.dataset import Source
+from tfeff.data.sources import crops
+from tfeff.rcnn.region_features import RegionFeatures
 from tfeff.rcnn.workdir import Workdir
 from tfeff.training import build
 

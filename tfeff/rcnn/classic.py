@@ -7,11 +7,11 @@ import keras
 import numpy as np
 
 from tfeff import config
-from tfeff.detection import heads
-from tfeff.detection.machines import Mining, machines
-from tfeff.detection.ridge import ridges
 from tfeff.errors import UserError
+from tfeff.models.heads import region as heads
 from tfeff.rcnn.joint import Examples
+from tfeff.rcnn.ridge import ridges
+from tfeff.rcnn.svm import Mining, machines
 
 NORM = 20.0
 """Mean length of a region's features, to which the usual penalties are fitted (arXiv:1311.2524, its code)."""

@@ -8,10 +8,10 @@ import keras
 import numpy as np
 
 from tfeff import config
-from tfeff.data import photograph
-from tfeff.detection.detections import Postprocess
+from tfeff.data.images import files as photograph
 from tfeff.errors import UserError
 from tfeff.evaluation import Detections, best_f1_threshold, match
+from tfeff.rcnn.detections import Postprocess
 from tfeff.rcnn.splits import Split
 from tfeff.rcnn.workdir import Workdir
 

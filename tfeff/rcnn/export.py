@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from tfeff import config, training
-from tfeff.detection.region_features import RegionFeatures
 from tfeff.errors import UserError
+from tfeff.rcnn import savedmodel as serving
 from tfeff.rcnn.detector import Detector
 from tfeff.rcnn.images import class_names
+from tfeff.rcnn.region_features import RegionFeatures
 from tfeff.rcnn.splits import selective_search, sliding_windows
 from tfeff.rcnn.stages import WINDOWS, Material
 from tfeff.rcnn.workdir import Workdir
-from tfeff.serving import detector as serving
 
 
 def export(workdir: Workdir, form: str, directory: str | Path | None = None, *, overwrite: bool = False) -> Path:

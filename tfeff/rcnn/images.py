@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from tfeff import config
-from tfeff.data import catalog
 from tfeff.data.annotations import AnnotatedSource
+from tfeff.data.sources import catalog
 from tfeff.durable import write
 from tfeff.errors import UserError
 

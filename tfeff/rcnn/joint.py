@@ -10,9 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfeff import config
-from tfeff.detection import heads
-from tfeff.detection.regions import Regions
+from tfeff.boxes.assignment import Regions
 from tfeff.errors import UserError
+from tfeff.models.heads import region as heads
 from tfeff.rcnn.sampling import Sampler
 from tfeff.training.stopping import EarlyStopping
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tfeff.detection.regions import Regions
+from tfeff.boxes.assignment import Regions
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,15 +12,16 @@ import tensorflow as tf
 
 from tfeff import config
 from tfeff.boxes import iou
-from tfeff.data import photograph, preprocess
+from tfeff.boxes.assignment import IGNORED_OVERLAP, Regions, aside_overlap, assign, together
 from tfeff.data.annotations import AnnotatedSource
-from tfeff.detection.region_features import RegionFeatures
-from tfeff.detection.regions import IGNORED_OVERLAP, Regions, aside_overlap, assign, together
+from tfeff.data.images import files as photograph
+from tfeff.data.images import preprocess
 from tfeff.durable import held
 from tfeff.errors import UserError
 from tfeff.execution.threads import Threads
 from tfeff.proposals import ProposalStore, SelectiveSearch, SlidingWindows, fill
 from tfeff.rcnn.cache import Cached, cached
+from tfeff.rcnn.region_features import RegionFeatures
 from tfeff.reporting.progress import Bar
 
 

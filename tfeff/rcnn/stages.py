@@ -13,10 +13,10 @@ import numpy as np
 from tfeff import config, training
 from tfeff.boxes import iou
 from tfeff.data.annotations import AnnotatedSource, Objects
-from tfeff.detection import heads
 from tfeff.durable import write
 from tfeff.errors import UserError
-from tfeff.models.head import CLASSIFIER
+from tfeff.models.heads import region as heads
+from tfeff.models.heads.classifier import CLASSIFIER
 from tfeff.rcnn import backbone, classic
 from tfeff.rcnn.detector import Detector
 from tfeff.rcnn.images import images_of, remember, sources

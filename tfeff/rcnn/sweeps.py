@@ -12,9 +12,9 @@ from typing import Any
 import keras
 
 from tfeff import config, training
-from tfeff.detection import heads
 from tfeff.durable import write
 from tfeff.evaluation import average_precisions, match, mean_average_precision
+from tfeff.models.heads import region as heads
 from tfeff.rcnn import classic
 from tfeff.rcnn.assessment import region_report
 from tfeff.rcnn.detector import Detector

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from tfeff import config, models
-from tfeff.models.architecture import Architecture
-from tfeff.models.complexity import Complexity
+from tfeff.models.backbones.architecture import Architecture
+from tfeff.models.cost.complexity import Complexity
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfeff import config, training
-from tfeff.data.statistics import channel_statistics
+from tfeff.data.images.statistics import channel_statistics
 from tfeff.training import build
 from tfeff.training.assembly import Workshop
 from tfeff.training.interruption import Interruption

@@ -10,14 +10,14 @@ import keras
 import tensorflow as tf
 
 from tfeff.boxes import yxyx_from_relative
-from tfeff.data import preprocess
-from tfeff.models.head import CLASSIFIER
-from tfeff.models.localizer import BOX, LOGITS
+from tfeff.data.images import preprocess
+from tfeff.models.heads.classifier import CLASSIFIER
+from tfeff.models.heads.localizer import BOX, LOGITS
 from tfeff.serving.savedmodel import Classifier
 
 
 class Localizer(Classifier):
-    """What the SavedModel holds; arguments as the classifier's, of a network of `tfeff.models.localizer`."""
+    """What the SavedModel holds; arguments as the classifier's, of a network of `tfeff.models.heads.localizer`."""
 
     @staticmethod
     def classes(model: keras.Model) -> tuple[object, keras.layers.Layer]:

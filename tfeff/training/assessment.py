@@ -9,10 +9,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfeff.data import splits
+from tfeff.data import folds as splits
 from tfeff.durable import write
 from tfeff.errors import UserError
-from tfeff.models import complexity
+from tfeff.models.cost import complexity
 from tfeff.reporting import figure, tables
 from tfeff.reporting.training_curves import training_figure
 from tfeff.training import build, checkpoint

@@ -11,12 +11,13 @@ import numpy as np
 import tensorflow as tf
 
 from tfeff import config, models
-from tfeff.data import catalog, splits
-from tfeff.data.division import FRACTIONS
-from tfeff.data.pipeline import Pipeline
-from tfeff.data.source import Source
-from tfeff.data.statistics import channel_statistics
-from tfeff.data.store import Store
+from tfeff.data import folds as splits
+from tfeff.data.dataset import Source
+from tfeff.data.images.cache import Store
+from tfeff.data.images.statistics import channel_statistics
+from tfeff.data.input.pipeline import Pipeline
+from tfeff.data.sources import catalog
+from tfeff.data.splits import FRACTIONS
 from tfeff.errors import UserError, nearest
 from tfeff.training import checkpoint, optimizers, schedules
 from tfeff.training.averaging import Average

@@ -9,8 +9,8 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 
 from tfeff import evaluation
-from tfeff.data.pipeline import Pipeline
-from tfeff.data.store import Store
+from tfeff.data.images.cache import Store
+from tfeff.data.input.pipeline import Pipeline
 from tfeff.reporting.classification import classification_figures, per_class_rows, summary_rows
 from tfeff.reporting.gallery import gallery_figure
 from tfeff.training.task import Batch, Findings, Task

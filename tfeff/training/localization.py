@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 
 from tfeff import evaluation
 from tfeff.boxes import paired_iou, yxyx_from_relative
-from tfeff.data.pipeline import Pipeline
-from tfeff.data.store import Store
+from tfeff.data.images.cache import Store
+from tfeff.data.input.pipeline import Pipeline
 from tfeff.evaluation.localization import LEAST_OVERLAP
-from tfeff.models.localizer import BOX, LOGITS
+from tfeff.models.heads.localizer import BOX, LOGITS
 from tfeff.reporting.classification import classification_figures
 from tfeff.reporting.detection_gallery import detection_gallery_figure
 from tfeff.reporting.detections import DetectedImage
@@ -26,7 +26,7 @@ GALLERY = 9
 
 
 class Localization(Task):
-    """Class and box; networks are `tfeff.models.localizer`'s, batches have a `box`, yxyx in shares of the sides.
+    """Class and box; networks are `tfeff.models.heads.localizer`'s, batches have a `box`, yxyx in shares of the sides.
 
     Args:
         class_weight: α of the loss α × cross-entropy + β × squared error.

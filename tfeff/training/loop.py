@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfeff import config
-from tfeff.data.pipeline import Pipeline
+from tfeff.data.input.pipeline import Pipeline
 from tfeff.errors import UserError, WorkerLostError
 from tfeff.training import build, checkpoint, distribution, precision, profiler
 from tfeff.training.assembly import Workshop, assemble

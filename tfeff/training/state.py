@@ -7,8 +7,8 @@ import keras
 import numpy as np
 
 from tfeff.errors import UserError
-from tfeff.models import preprocessing
-from tfeff.models.weights import PREPROCESSING_MEAN, PREPROCESSING_STD
+from tfeff.models.layers import preprocessing
+from tfeff.models.weights.loading import PREPROCESSING_MEAN, PREPROCESSING_STD
 from tfeff.training.averaging import Average
 from tfeff.training.schedules import Schedule
 from tfeff.training.stopping import EarlyStopping

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
 
-from tfeff.data.pipeline import Pipeline
+from tfeff.data.input.pipeline import Pipeline
 
 Batch = Mapping[str, tf.Tensor]
 """image float32 [b, h, w, c] in [0, 255]; label float32 [b, classes], soft or one-hot; weight float32 [b]; what else a

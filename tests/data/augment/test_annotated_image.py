@@ -1,0 +1,37 @@
+import numpy as np
+import tensorflow as tf
+
+from tfeff.data.augment.annotated_image import annotated, clipped
+
+BOXES = [[0, 0, 10, 10], [5, 5, 15, 25], [-5, 0, 15, 10], [18, 0, 40, 10], [30, 30, 40, 40], [4, 4, 8, 4.5]]
+
+
+def cut(min_share, boxes=BOXES):
+    labels = tf.range(len(boxes))
+    image = annotated(tf.zeros((20, 20, 3)), tf.constant(boxes, tf.float32), labels, labels % 2 == 0, labels % 3 == 0)
+    return clipped(image, tf.constant([0.0, 0.0, 20.0, 20.0]), min_share)
+
+
+def test_what_can_still_be_seen_is_kept_with_its_label_and_flags():
+    shares = {0: 1.0, 1: 0.75, 2: 0.75, 3: 2 / 22}
+    for least in (0.0, 0.05, 0.5, 0.75, 0.8, 1.0):
+        image = cut(least)
+        expected = [label for label, share in shares.items() if share >= least]
+        assert image.labels.numpy().tolist() == expected
+        np.testing.assert_allclose(image.visible, [shares[label] for label in expected])
+        np.testing.assert_array_equal(image.boxes_yxyx, np.clip(np.array(BOXES)[expected], 0, 20))
+        assert image.difficult.numpy().tolist() == [label % 2 == 0 for label in expected]
+        assert image.crowd.numpy().tolist() == [label % 3 == 0 for label in expected]
+
+
+def test_what_was_cut_twice_is_measured_against_the_beginning():
+    image = cut(0.0, [[0, 0, 10, 30]])
+    again = clipped(image, tf.constant([0.0, 0.0, 5.0, 20.0]), 0.0)
+    np.testing.assert_allclose(again.visible, [1 / 3])
+    assert len(clipped(image, tf.constant([0.0, 0.0, 5.0, 20.0]), 0.4).labels) == 0
+
+
+def test_no_objects_are_an_empty_table():
+    image = clipped(annotated(tf.zeros((4, 4, 3)), [], tf.zeros(0, tf.int32)), tf.constant([0.0, 0.0, 4.0, 4.0]), 0.5)
+    assert image.boxes_yxyx.shape == (0, 4)
+    assert image.crowd.dtype == tf.bool

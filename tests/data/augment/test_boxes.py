@@ -1,0 +1,103 @@
+import functools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.data.rectangles import draw, find
+from tfeff.data.augment import boxes as box_augment
+from tfeff.data.augment.annotated_image import AnnotatedImage
+from tfeff.data.augment.box_policy import BoxAugmentation
+from tfeff.data.augment.counter_rng import Draws
+
+COUNT = 12
+IMAGES = [draw(number, objects=2) for number in range(COUNT)]
+EVERYTHING = BoxAugmentation(
+    horizontal_flip=True, vertical_flip=True, rotation=10, scale=0.4, aspect=0.2, mosaic=0.5, brightness=0.2, hue=0.05
+)
+SIMPLE = BoxAugmentation(horizontal_flip=True, vertical_flip=True, scale=0.4, aspect=0.3, contrast=0.1)
+SIGNATURE = tuple(
+    tf.TensorSpec(shape, dtype)
+    for shape, dtype in [
+        ((None, None, 3), tf.float32),
+        ((None, 4), tf.float32),
+        ((None,), tf.int32),
+        ((None,), tf.bool),
+        ((None,), tf.bool),
+        ((None,), tf.float32),
+    ]
+)
+
+
+def read(position):
+    parts = tf.numpy_function(
+        lambda i: [part.numpy() for part in IMAGES[i]], [position], [spec.dtype for spec in SIGNATURE]
+    )
+    return AnnotatedImage(*(tf.ensure_shape(part, spec.shape) for part, spec in zip(parts, SIGNATURE, strict=True)))
+
+
+@functools.cache
+def traced(augmentation, seed):
+    def one(epoch, index):
+        draws = Draws(seed, epoch, index[tf.newaxis], tf.zeros(1, tf.int64))
+        return box_augment.augment(read, COUNT, (72, 96), augmentation, draws)
+
+    specs = (tf.TensorSpec((), tf.int64), tf.TensorSpec((), tf.int64))
+    return tf.function(one, input_signature=specs, autograph=False, jit_compile=False)
+
+
+def augmented(augmentation, epochs=(0,), *, seed=0, threads=1, backwards=False):
+    """All images of each epoch in one list; a data set of several epochs is set up once for all of them."""
+    places = [(epoch, index) for epoch in epochs for index in range(COUNT)][:: -1 if backwards else 1]
+    one = traced(augmentation, seed)
+    data = tf.data.Dataset.from_tensor_slices(tf.constant(places, tf.int64))
+    data = data.map(lambda place: one(place[0], place[1]), num_parallel_calls=threads)
+    return [AnnotatedImage(*(part.numpy() for part in image)) for image in data]
+
+
+@pytest.fixture(scope="module")
+def varied():
+    return augmented(EVERYTHING, range(4))
+
+
+def same(one, other):
+    return all(np.array_equal(part, likewise) for part, likewise in zip(one, other, strict=True))
+
+
+def test_an_image_depends_on_seed_epoch_and_place_alone(varied):
+    again = augmented(EVERYTHING, (1, 0), threads=3, backwards=True)[::-1]
+    assert all(map(same, varied[: 2 * COUNT], again[COUNT:] + again[:COUNT]))
+    assert len({image.image.tobytes() for image in varied}) == 4 * COUNT
+    simple = augmented(SIMPLE) + augmented(SIMPLE, seed=1)
+    assert len({image.image.tobytes() for image in simple}) == 2 * COUNT
+
+
+def test_whatever_comes_out_is_whole(varied):
+    for image in varied:
+        assert image.image.shape == (72, 96, 3)
+        assert image.image.min() >= 0
+        assert image.image.max() <= 255
+        assert (image.boxes_yxyx >= 0).all()
+        assert (image.boxes_yxyx <= [72, 96, 72, 96]).all()
+        assert (image.boxes_yxyx[:, 2:] - image.boxes_yxyx[:, :2] >= 1).all()
+        assert (image.visible >= 0.25).all()
+        assert {len(part) for part in image[1:]} == {len(image.labels)}
+
+
+def test_boxes_follow_their_pixels_through_everything():
+    found = 0
+    for image in augmented(SIMPLE, range(4)):
+        for box, label in zip(image.boxes_yxyx, image.labels, strict=True):
+            np.testing.assert_allclose(find(image.image, label), box, atol=1.5)
+            found += 1
+    assert found > 3 * COUNT
+
+
+def test_a_mosaic_takes_objects_of_others(varied):
+    assert max(len(image.labels) for image in augmented(SIMPLE)) <= 2
+    assert 2 < max(len(image.labels) for image in varied) <= 8
+
+
+def test_nothing_is_varied_unless_asked_for():
+    images = augmented(BoxAugmentation(), (0, 5))
+    assert all(map(same, images[:COUNT], images[COUNT:]))

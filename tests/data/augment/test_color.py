@@ -1,0 +1,76 @@
+import colorsys
+
+import numpy as np
+import tensorflow as tf
+
+from tfeff.data.augment import color
+from tfeff.data.augment.counter_rng import Draws
+from tfeff.data.augment.policy import Augmentation
+
+RNG = np.random.default_rng(0)
+# Levels in the middle, which a moderate change does not push over the ends.
+IMAGES = RNG.uniform(90, 150, (300, 5, 6, 3)).astype(np.float32)
+
+
+def jittered(images=IMAGES, **amounts):
+    n = len(images)
+    draws = Draws(0, tf.constant(0), tf.range(n, dtype=tf.int64), tf.zeros(n, tf.int64))
+    return color.jitter(tf.constant(images), Augmentation(**amounts), draws).numpy()
+
+
+def luma(images):
+    return images @ color.LUMA
+
+
+def test_brightness_is_one_factor_an_image():
+    factor = jittered(brightness=0.3) / IMAGES
+    np.testing.assert_allclose(factor, np.broadcast_to(factor[:, :1, :1, :1], factor.shape), rtol=1e-5)
+    assert 0.7 <= factor.min() < 0.72
+    assert 1.28 < factor.max() <= 1.3
+    assert abs(factor[:, 0, 0, 0].mean() - 1) < 0.03
+
+
+def test_contrast_spreads_about_the_mean_luma():
+    changed = jittered(contrast=0.4)
+    np.testing.assert_allclose(luma(changed).mean(axis=(1, 2)), luma(IMAGES).mean(axis=(1, 2)), rtol=1e-5)
+    factor = changed.std(axis=(1, 2, 3)) / IMAGES.std(axis=(1, 2, 3))
+    assert 0.59 < factor.min() < 0.63
+    assert 1.37 < factor.max() < 1.41
+
+
+def test_saturation_and_hue_keep_luma():
+    for amounts in ({"saturation": 0.5}, {"hue": 0.1}, {"saturation": 0.5, "hue": 0.1}):
+        changed = jittered(**amounts)
+        assert np.abs(changed - IMAGES).max() > 1
+        np.testing.assert_allclose(luma(changed), luma(IMAGES), rtol=1e-5)
+
+
+def test_saturation_moves_each_pixel_along_the_line_to_its_gray():
+    changed = jittered(saturation=0.5)
+    gray = luma(IMAGES)[..., None]
+    factor = ((changed - gray) * (IMAGES - gray)).sum(-1) / ((IMAGES - gray) ** 2).sum(-1)
+    np.testing.assert_allclose(changed, gray + factor[..., None] * (IMAGES - gray), atol=1e-3)
+    np.testing.assert_allclose(factor, np.broadcast_to(factor[:, :1, :1], factor.shape), atol=1e-3)
+
+
+def test_hue_turns_by_up_to_its_share_of_the_circle():
+    red = np.broadcast_to(np.float32([160, 100, 100]), (300, 2, 2, 3)).copy()
+    turned = jittered(red, hue=0.1)[:, 0, 0]
+    hue = np.array([colorsys.rgb_to_hsv(*(pixel / 255))[0] for pixel in turned])
+    hue = (hue + 0.5) % 1 - 0.5
+    assert 0.05 < hue.max() < 0.15
+    assert -0.15 < hue.min() < -0.05
+
+
+def test_gray_images_have_no_color_to_change():
+    gray = IMAGES[..., :1]
+    np.testing.assert_array_equal(jittered(gray, saturation=0.5, hue=0.2), gray)
+    assert np.abs(jittered(gray, brightness=0.5) - gray).max() > 10
+
+
+def test_levels_stay_in_range():
+    extreme = RNG.choice([0.0, 255.0], (100, 4, 4, 3)).astype(np.float32)
+    changed = jittered(extreme, brightness=0.9, contrast=0.9, saturation=0.9, hue=0.5)
+    assert changed.min() >= 0
+    assert changed.max() <= 255
+    assert changed.dtype == np.float32

@@ -1,0 +1,140 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tfeff.data.images.cache import Store
+from tfeff.data.sources import catalog, folder
+from tfeff.errors import UserError
+
+
+def pixels(store):
+    return np.concatenate(list(store.chunks(3)))
+
+
+@pytest.fixture
+def source(image_folder):
+    root = image_folder({"train/a": 3, "train/b": 4})
+    image_folder({"train/b": 6}, size=(9, 5))
+    return folder.load(root, "train", channels=3)
+
+
+@pytest.mark.parametrize("cache", ["memory", "disk", "none"])
+def test_every_image_is_brought_to_the_size(source, cache, tmp_path):
+    store = Store.open(source, (12, 16), cache=cache, directory=tmp_path / "cache")
+    images = pixels(store)
+    assert images.shape == (9, 12, 16, 3)
+    assert images.dtype == np.uint8
+    np.testing.assert_array_equal(images[1], np.asarray(Image.open(source.ids[1])))
+    resized = Image.open(source.ids[5]).resize((16, 12), Image.Resampling.BILINEAR)
+    np.testing.assert_allclose(images[5].astype(int), np.asarray(resized).astype(int), atol=1)
+
+
+def test_all_caches_hold_the_same(source, tmp_path):
+    opened = [Store.open(source, (7, 8), cache=c, directory=tmp_path / "cache") for c in ("memory", "disk", "none")]
+    reopened = Store.open(source, (7, 8), cache="disk", directory=tmp_path / "cache")
+    for other in [*opened[1:], reopened]:
+        np.testing.assert_array_equal(pixels(other), pixels(opened[0]))
+
+
+def test_the_disk_cache_is_filled_once_and_again_only_for_other_images(source, tmp_path):
+    cache = tmp_path / "cache"
+    first = pixels(Store.open(source, (7, 8), cache="disk", directory=cache))
+    for path in source.ids[:2]:
+        Image.new("RGB", (16, 12)).save(path)
+    np.testing.assert_array_equal(pixels(Store.open(source, (7, 8), cache="disk", directory=cache)), first)
+    renewed = folder.load(Path(source.ids[0]).parents[2], "train", channels=3)
+    assert not pixels(Store.open(renewed, (7, 8), cache="disk", directory=cache))[0].any()
+
+
+@pytest.mark.parametrize("cache", ["memory", "none"])
+def test_a_subset_shares_the_images(source, cache):
+    store = Store.open(source, (7, 8), cache=cache)
+    part = store.take(np.array([6, 2, 4])).take(np.array([2, 0]))
+    np.testing.assert_array_equal(pixels(part), pixels(store)[[4, 6]])
+    np.testing.assert_array_equal(part.source.labels, source.labels[[4, 6]])
+    assert part.images is store.images
+
+
+def damage(source):
+    """Four files of nine that cannot be read, and one that is only called by a wrong name."""
+    whole = Path(source.ids[1]).read_bytes()
+    for i, content in ((1, whole[: len(whole) // 2]), (4, b""), (5, b"<html>not found</html>"), (7, whole[:20])):
+        Path(source.ids[i]).write_bytes(content)
+    Image.open(source.ids[8]).save(source.ids[8], "JPEG")
+    return {1, 4, 5, 7}
+
+
+@pytest.mark.parametrize("cache", ["memory", "disk", "none"])
+def test_corrupt_images_are_all_found_and_named(source, cache, tmp_path):
+    corrupt = damage(source)
+    with pytest.raises(UserError, match="4 of 9 images cannot be read") as caught:
+        Store.open(source, (7, 8), cache=cache, directory=tmp_path / "cache")
+    for i, path in enumerate(source.ids):
+        assert (path in str(caught.value)) == (i in corrupt)
+    assert "Input is empty" in str(caught.value)
+    assert "node" not in str(caught.value)
+
+
+@pytest.mark.parametrize("cache", ["memory", "disk", "none"])
+def test_corrupt_images_are_left_out_where_that_is_asked_for(source, cache, tmp_path):
+    corrupt = damage(source)
+    for _ in range(2):
+        store = Store.open(source, (7, 8), cache=cache, directory=tmp_path / "cache", corrupt_images="skip")
+        assert {image.id for image in store.skipped} == {source.ids[i] for i in corrupt}
+        kept = [i for i in range(9) if i not in corrupt]
+        assert list(store.source.ids) == [source.ids[i] for i in kept]
+        np.testing.assert_array_equal(store.source.labels, source.labels[kept])
+        assert pixels(store).shape == (5, 7, 8, 3)
+        assert (pixels(store).std(axis=(1, 2, 3)) > 10).all()
+
+
+def test_a_class_must_not_be_skipped_away(source):
+    for path in source.ids[:3]:
+        Path(path).write_bytes(b"")
+    with pytest.raises(UserError, match='without them class "a" has no images'):
+        Store.open(source, (7, 8), corrupt_images="skip")
+
+
+def test_a_file_that_disappears_is_named(source):
+    Path(source.ids[3]).unlink()
+    with pytest.raises(UserError, match=source.ids[3]):
+        Store.open(source, (7, 8))
+
+
+def test_a_file_that_disappears_later_is_named(source):
+    store = Store.open(source, (7, 8), cache="none")
+    Path(source.ids[5]).unlink()
+    with pytest.raises(UserError, match=rf"{source.ids[5]} cannot be read any more: .*No such file"):
+        list(store.chunks(4))
+
+
+def test_progress_counts_up_to_all(source):
+    calls = []
+    Store.open(source, (7, 8), progress=lambda done, total: calls.append((done, total)))
+    assert calls[0] == (0, 9)
+    assert calls[-1] == (9, 9)
+    assert [done for done, _ in calls] == sorted(done for done, _ in calls)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "give image_size"),
+        ({"image_size": (0, 5)}, "at least 1 pixel"),
+        ({"image_size": (5, 5), "cache": "ram"}, 'cache = "ram"'),
+        ({"image_size": (5, 5), "corrupt_images": "ignore"}, "corrupt_images"),
+        ({"image_size": (5, 5), "cache": "disk"}, "needs a directory"),
+    ],
+)
+def test_arguments_that_make_no_sense(source, arguments, message):
+    with pytest.raises(UserError, match=message):
+        Store.open(source, **arguments)
+
+
+def test_real_photos_of_many_sizes(dataset):
+    source = catalog.load(f"folder:{dataset('hymenoptera', per_folder=12)}", "val")
+    for image, path in zip(pixels(Store.open(source, (64, 64))), source.ids, strict=True):
+        theirs = Image.open(path).convert("RGB").resize((64, 64), Image.Resampling.BILINEAR)
+        np.testing.assert_allclose(image.astype(int), np.asarray(theirs).astype(int), atol=1)

@@ -1,0 +1,106 @@
+"""Crops of objects and of background: where they lie, what they show, that they repeat."""
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfeff.boxes import iou
+from tfeff.data.annotations import AnnotatedSource, Objects, Report
+from tfeff.data.images import files as photograph
+from tfeff.data.sources import catalog, crops
+
+RNG = np.random.default_rng(0)
+PIXELS = [
+    RNG.integers(0, 256, (int(height), int(width), 3), np.uint8) for height, width in ((60, 90), (80, 50), (40, 40))
+]
+
+
+def objects(*boxes, difficult=()):
+    count = len(boxes)
+    flags = np.isin(np.arange(count), difficult)
+    return Objects(
+        np.array(boxes, np.float32).reshape(-1, 4), np.arange(count, dtype=np.int32) % 2, flags, np.zeros(count, bool)
+    )
+
+
+@pytest.fixture
+def source():
+    every = [
+        objects((5.0, 5.0, 25.0, 45.0), (30.4, 50.6, 55.0, 80.0), (0.0, 60.0, 12.0, 85.0), difficult=[2]),
+        objects((10.0, 10.0, 70.0, 40.0)),
+        objects(),
+    ]
+    return AnnotatedSource(
+        name="made",
+        class_names=("a", "b"),
+        ids=["0", "1", "2"],
+        objects=every,
+        encoded=lambda index: cv2.imencode(".png", PIXELS[index][..., ::-1])[1].tobytes(),
+        report=Report(),
+    )
+
+
+def places(made):
+    """(image, box, label) of each crop, as its id says."""
+    for name, label in zip(made.ids, made.labels, strict=True):
+        image, _, box = name.partition(" ")
+        yield int(image), np.array(box.strip("[]").split(", "), float), int(label)
+
+
+def test_objects_come_with_boxes_about_them_and_background(source):
+    made = crops.load(source, copies=4, backgrounds=5)
+    assert made.class_names == ("a", "b", "background")
+    # 3 objects that are not difficult, each with 4 copies; the image without any gets background as one with one.
+    assert made.class_counts().tolist() == [10, 5, 20]
+    for image, box, label in places(made):
+        there = source.objects[image]
+        plain = ~there.difficult
+        overlaps = iou(box[None], there.boxes_yxyx)[0]
+        if label == 2:
+            assert overlaps.max(initial=0) < 0.33  # ids are rounded to whole pixels
+        else:
+            assert overlaps[plain & (there.labels == label)].max() > 0.55
+        assert (box[:2] >= 0).all()
+        assert (box[2:] <= PIXELS[image].shape[:2]).all()
+
+
+def test_a_crop_shows_what_is_in_its_box(source):
+    made = crops.load(source, copies=0, backgrounds=0)
+    assert made.class_names == ("a", "b")
+    expected = [PIXELS[0][5:25, 5:45], PIXELS[0][30:55, 51:80], PIXELS[1][10:70, 10:40]]
+    for index, pixels in enumerate(expected):
+        np.testing.assert_array_equal(made.read(tf.constant(index, tf.int64)), pixels)
+    gray = crops.load(source, copies=0, backgrounds=0, channels=1).read(tf.constant(0, tf.int64))
+    np.testing.assert_allclose(gray[..., 0], cv2.cvtColor(expected[0], cv2.COLOR_RGB2GRAY), atol=1)
+
+
+def test_context_is_what_lies_around_and_the_mean_beyond(source):
+    made = crops.load(source, copies=0, backgrounds=0, context=0.5)
+    shown = made.read(tf.constant(0, tf.int64)).numpy()
+    assert shown.shape == (40, 80, 3)  # box (5, 5, 25, 45) and half of its sides on each side
+    np.testing.assert_array_equal(shown[10:30, 20:60], PIXELS[0][5:25, 5:45])
+    np.testing.assert_array_equal(shown[5:, 15:], PIXELS[0][:35, :65])
+    np.testing.assert_array_equal(shown[:5], np.broadcast_to(np.rint(PIXELS[0].mean(axis=(0, 1))), (5, 80, 3)))
+
+
+def test_one_images_boxes_depend_on_nothing_but_it_and_the_seed(source):
+    made, same, other = (crops.load(source, seed=seed) for seed in (1, 1, 2))
+    assert list(made.ids) == list(same.ids)
+    assert made.fingerprint == same.fingerprint != other.fingerprint
+    assert list(made.ids) != list(other.ids)
+    first = crops.load(source.take(np.array([0])), seed=1)
+    assert list(first.ids) == list(made.ids)[: len(first)]
+
+
+def test_catalog_knows_crops_of_every_set_with_boxes():
+    name = "crops:embedded:single_digits:64"
+    assert catalog.splits(name) == catalog.annotated_splits("embedded:single_digits:64")
+    made = catalog.load(name, "validation", channels=1)
+    assert made.class_names == (*map(str, range(10)), "background")
+    first = made.read(tf.constant(0, tf.int64))
+    assert first.shape[-1] == 1
+    digit = catalog.load_annotated("embedded:single_digits:64", "validation")
+    top, left, bottom, right = np.rint(digit.objects[0].boxes_yxyx[0]).astype(int)
+    shown = photograph.decode(digit.encoded(0), "")[top:bottom, left:right]
+    np.testing.assert_allclose(first[..., 0], cv2.cvtColor(shown, cv2.COLOR_RGB2GRAY), atol=1)

@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from tfeff.data.sources import catalog
+from tfeff.errors import UserError
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (30, 6, 7, 3), np.uint8)
+COUNTS = {"train": range(20), "validation": range(20, 26), "test": range(26, 30)}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A tiny data set on the disk as TensorFlow Datasets prepares it, in several files, without any code of its own."""
+    folder = tmp_path_factory.mktemp("tfds")
+    directory = folder / "tiny_shapes" / "1.0.0"
+    directory.mkdir(parents=True)
+    identity = tfds.core.dataset_info.DatasetIdentity(
+        name="tiny_shapes",
+        version=tfds.core.Version("1.0.0"),
+        data_dir=str(directory),
+        module_name="tiny_shapes",
+    )
+    features = {
+        "image": tfds.features.Image(shape=(None, None, 3), encoding_format="png"),
+        "label": tfds.features.ClassLabel(names=["disc", "box", "star"]),
+        "camera": tfds.features.ClassLabel(names=["old", "new"]),
+    }
+    info = tfds.core.DatasetInfo(
+        builder=identity, features=tfds.features.FeaturesDict(features), supervised_keys=("image", "label")
+    )
+    writer = tfds.core.SequentialWriter(info, max_examples_per_shard=8)
+    writer.initialize_splits(list(COUNTS))
+    for split, numbers in COUNTS.items():
+        writer.add_examples({split: [{"image": PIXELS[i], "label": i % 3, "camera": i % 2} for i in numbers]})
+    writer.close_all()
+    return folder
+
+
+def read(source):
+    return np.stack([source.read(tf.constant(i, tf.int64)).numpy() for i in range(len(source))])
+
+
+def test_a_prepared_set_is_read_without_a_network_in_one_order(prepared):
+    assert set(catalog.splits("tfds:tiny_shapes", data_dir=prepared)) == set(COUNTS)
+    source = catalog.load("tfds:tiny_shapes", "train", data_dir=prepared)
+    assert source.class_names == ("disc", "box", "star")
+    assert len(source) == 20
+    images = read(source)
+    numbers = [int(np.flatnonzero((image == PIXELS).all(axis=(1, 2, 3)))[0]) for image in images]
+    assert sorted(numbers) == list(COUNTS["train"])
+    np.testing.assert_array_equal(source.labels, np.array(numbers) % 3)
+    np.testing.assert_array_equal(read(catalog.load("tfds:tiny_shapes", "train", data_dir=prepared)), images)
+    assert len(catalog.load("tfds:tiny_shapes", "val", data_dir=prepared)) == 6
+
+
+def test_what_is_not_there_is_said(prepared, tmp_path):
+    with pytest.raises(UserError, match=r"cifar10 is not prepared in .*data\.directory=DIR.*data\.download=true"):
+        catalog.load("tfds:cifar10", "train", data_dir=tmp_path)
+    with pytest.raises(UserError, match='knows no such data set; did you mean "cifar10'):
+        catalog.load("tfds:cifar1O", "train", data_dir=tmp_path)
+    with pytest.raises(UserError, match='no split "trian"; did you mean "train"'):
+        catalog.load("tfds:tiny_shapes", "trian", data_dir=prepared)

@@ -1,0 +1,61 @@
+"""Scaling of the ResNet."""
+
+import keras
+
+from tfeff import models
+from tfeff.models.cost.complexity import count
+
+
+def layers(network: keras.Model, kind: type) -> list[keras.Layer]:
+    return [layer for layer in network.layers if isinstance(layer, kind)]
+
+
+def stack_widths(network: models.Network) -> list[int]:
+    return [network.get_layer(f"stage{stage}_block1_out").output.shape[-1] for stage in (1, 2, 3, 4)]
+
+
+def test_baseline() -> None:
+    network = models.build("resnet")
+    assert network.resolution == 95
+    assert stack_widths(network) == [12, 24, 48, 96]
+    assert [network.get_layer(f"stage{stage}_block2_out").output.shape[1] for stage in (1, 2, 3, 4)] == [95, 48, 24, 12]
+    # 16 convolutions in blocks, the stem, and a projection where each later stack begins.
+    assert len(layers(network, keras.layers.Conv2D)) == 16 + 1 + 3
+
+
+def test_width_scales_the_first_stack_and_the_others_follow() -> None:
+    assert stack_widths(models.build("resnet", resolution=16, width_coefficient=1.3)) == [16, 32, 64, 128]
+
+
+def test_depth_scales_the_total() -> None:
+    deep = models.build("resnet", resolution=16, depth_coefficient=1.2)  # 9.6 -> 10
+    assert len(layers(deep, keras.layers.Add)) == 10
+
+
+def test_doubled_width_quadruples_the_work_of_inner_convolutions() -> None:
+    one, two = (models.build("resnet", resolution=32, width=width, include_top=False) for width in (16, 32))
+    stem = 32 * 32 * 9 * 3 * 16
+    assert count(two).macs - 2 * stem == 4 * (count(one).macs - stem)
+
+
+def test_without_batch_normalisation_convolutions_have_biases() -> None:
+    network = models.build("resnet", resolution=16, batch_norm=False)
+    assert not layers(network, keras.layers.BatchNormalization)
+    assert all(conv.use_bias for conv in layers(network, keras.layers.Conv2D))
+
+
+def test_large_stem_quarters_the_sides() -> None:
+    network = models.build("resnet", resolution=63, stem="7x7")
+    assert {level: map_.shape[1] for level, map_ in network.pyramid.items()} == {
+        "P1": 32,
+        "P2": 16,
+        "P3": 8,
+        "P4": 4,
+        "P5": 2,
+    }
+
+
+def test_synchronized_reaches_every_normalisation() -> None:
+    for name in ("resnet", "efficientnet-b0", "mobilenet-v1"):
+        network = models.build(name, resolution=16, synchronized=True)
+        assert all(layer.synchronized for layer in layers(network, keras.layers.BatchNormalization))

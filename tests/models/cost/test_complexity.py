@@ -1,0 +1,149 @@
+"""Counts against published implementations, keras.applications and TensorFlow's own graphs."""
+
+import math
+from typing import Any
+
+import keras
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from tfeff import models
+from tfeff.errors import UserError
+from tfeff.models.cost.complexity import count
+
+MEMBERS = (*models.names("efficientnet"), *models.names("efficientnet-lite"))
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_equals_the_published_implementation(name: str, reference: dict[str, Any]) -> None:
+    published = reference["classification"][name]
+    network = models.build(name)
+    counted = count(network)
+    assert network.resolution == published["resolution"]
+    assert counted.params == published["all_params"]
+    assert counted.trainable_params == published["trainable_params"]
+    assert counted.macs == published["macs"]
+    described = models.architecture(name)
+    for field in ("width_coefficient", "depth_coefficient", "dropout"):
+        assert getattr(described, field) == published[field]
+
+
+def test_all_published_members_are_here(reference: dict[str, Any]) -> None:
+    assert set(MEMBERS) == set(reference["classification"])
+
+
+@pytest.mark.parametrize(
+    ("name", "application"),
+    [
+        ("resnet50", "ResNet50"),
+        ("resnet101", "ResNet101"),
+        ("resnet152", "ResNet152"),
+        ("mobilenet-v1", "MobileNet"),
+        ("mobilenet-v2", "MobileNetV2"),
+    ],
+)
+def test_equals_keras_applications(name: str, application: str) -> None:
+    ours, theirs = count(models.build(name)), count(getattr(keras.applications, application)(weights=None))
+    assert (ours.params, ours.trainable_params, ours.macs) == (theirs.params, theirs.trainable_params, theirs.macs)
+
+
+@pytest.mark.parametrize("alpha", [0.25, 0.5, 0.75, 1.0])
+def test_mobilenet_widths_equal_keras_applications(alpha: float) -> None:
+    for name, application in (("mobilenet-v1", "MobileNet"), ("mobilenet-v2", "MobileNetV2")):
+        ours = models.build(name, resolution=128, width_coefficient=alpha)
+        theirs = getattr(keras.applications, application)(alpha=alpha, input_shape=(128, 128, 3), weights=None)
+        assert ours.count_params() == theirs.count_params()
+
+
+@pytest.mark.parametrize("name", ["resnet", "resnet50", "efficientnet-b0", "efficientnet-lite0", "mobilenet-v2"])
+def test_activation_bytes_equal_what_tensorflow_keeps(name: str) -> None:
+    """The tensors that TensorFlow's forward function hands to its backward function.
+
+    Without dropout and stochastic depth, whose masks are no layer's outputs.
+    """
+    certain = {"survival_probability": 1.0} if name.startswith("efficientnet") else {}
+    network = models.build(name, resolution=33, num_classes=7, dropout=0.0, **certain)
+    function = tf.function(lambda x: network(x, training=True), jit_compile=False)
+    forward, _ = function.get_concrete_function(
+        tf.TensorSpec((1, 33, 33, 3))
+    )._delayed_rewrite_functions.forward_backward()
+    others = ("ReadVariableOp", "StopGradient", "Placeholder")  # kernels, batch means, the images themselves
+    kept = {}
+    for tensor in forward.graph.outputs:
+        while tensor.op.type == "IdentityN":  # how a gradient of one's own (SiLU's) passes its arguments on
+            tensor = tensor.op.inputs[tensor.value_index]
+        activation = tensor.dtype.is_floating and tensor.shape.rank and tensor.shape.rank > 1 and tensor.shape[0] == 1
+        if activation and tensor.op.type not in others:
+            kept[tensor.name] = math.prod(tensor.shape) * tensor.dtype.size
+    assert count(network).activation_bytes == sum(kept.values())
+
+
+def test_half_precision_halves_inner_activations() -> None:
+    full = count(models.build("resnet", resolution=32, include_top=False)).activation_bytes
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    half = count(models.build("resnet", resolution=32, include_top=False)).activation_bytes
+    standardised = 32 * 32 * 3 * 4  # stays in float32
+    assert half - standardised == (full - standardised) / 2
+
+
+def test_peak_by_hand() -> None:
+    image = keras.Input((4, 4, 2))  # 128 bytes
+    a = layers.Conv2D(3, 1)(image)  # 192
+    b = layers.Conv2D(5, 1)(image)  # 320; alive: image, a, b = 640
+    flat = layers.Flatten()(layers.Concatenate()([a, b]))  # 512; alive: a, b, both = 1024
+    out = layers.Dense(10)(flat)  # 40; alive: 512 + 40
+    counted = count(keras.Model(image, out))
+    assert counted.peak_bytes == 1024
+    # Training keeps the image, the concatenation and the output; the dense layer's gradients are those of the last two.
+    assert counted.training_peak_bytes == (128 + 512 + 40) + (512 + 40)
+
+
+def test_kinds_of_layers_by_hand() -> None:
+    image = keras.Input((8, 8, 4))
+    x = layers.SeparableConv2D(6, 3, padding="same")(image)
+    x = layers.Conv2DTranspose(5, 2, strides=2)(x)
+    x = layers.DepthwiseConv2D(3, depth_multiplier=2)(x)
+    x = layers.Conv2D(4, 1, groups=2)(x)
+    x = layers.Dense(3)(x)
+    separable = 8 * 8 * (9 * 4 + 4 * 6)
+    transposed = 8 * 8 * 4 * 6 * 5
+    depthwise = 14 * 14 * 9 * 10
+    grouped = 14 * 14 * 5 * 4
+    dense = 14 * 14 * 4 * 3
+    assert count(keras.Model(image, x)).macs == separable + transposed + depthwise + grouped + dense
+
+
+def test_shared_and_nested_models_count_each_run_and_weights_once() -> None:
+    inner = keras.Sequential([keras.Input((None, None, 3)), layers.Conv2D(3, 3, padding="same"), layers.ReLU()])
+    image = keras.Input((8, 8, 3))
+    small = layers.AveragePooling2D(2)(image)
+    model = keras.Model(image, [inner(inner(image)), inner(small)])
+    counted = count(model)
+    assert counted.params == 3 * 3 * 3 * 3 + 3
+    assert counted.macs == 81 * (64 + 64 + 16)
+
+
+def test_another_resolution() -> None:
+    network = models.build("mobilenet-v1", resolution=64, include_top=False)
+    assert (
+        count(network, resolution=128).macs
+        == count(models.build("mobilenet-v1", resolution=128, include_top=False)).macs
+    )
+
+
+def test_what_cannot_be_counted_is_told() -> None:
+    class Subclassed(keras.Model):
+        pass
+
+    with pytest.raises(UserError, match="no graph"):
+        count(Subclassed())
+    image = keras.Input((8, 8, 4))
+    with pytest.raises(UserError, match="MultiHeadAttention"):
+        count(keras.Model(image, layers.MultiHeadAttention(2, 2)(image, image)))
+    square = keras.Input((8, 8))
+    with pytest.raises(UserError, match="Matmul"):
+        count(keras.Model(square, keras.ops.matmul(square, square)))
+    free = keras.Input((None, None, 4))
+    with pytest.raises(UserError, match="resolution"):
+        count(keras.Model(free, layers.Conv2D(1, 1)(free)))

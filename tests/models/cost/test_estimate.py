@@ -1,0 +1,88 @@
+"""Predicted cost against that of networks that are built, and against the published implementations."""
+
+import math
+import os
+import random
+from typing import Any
+
+import keras
+import pytest
+
+from tfeff import models
+from tfeff.errors import UserError
+from tfeff.models.cost.complexity import count
+
+SPECS = int(os.environ.get("TFEFF_SPECS", "6"))
+"""Random networks of each kind; building them is what takes the time."""
+
+
+def random_options(name: str, rng: random.Random) -> dict[str, Any]:
+    """Options from the whole range that a search may try."""
+    options: dict[str, Any] = {
+        "width_coefficient": rng.uniform(0.2, 3.0),
+        "depth_coefficient": rng.uniform(0.2, 3.0),
+        "resolution": rng.randint(8, 2 * models.architecture(name).resolution),
+        "dropout": rng.choice((0.0, 0.2)),
+    }
+    if name == "resnet":
+        options |= {
+            "block": rng.choice(("basic", "bottleneck")),
+            "stem": rng.choice(("3x3", "7x7")),
+            "batch_norm": rng.random() < 0.5,
+            "conv_bias": rng.random() < 0.5,
+            "width": rng.randint(1, 24),
+            "stage_blocks": tuple(rng.randint(1, 4) for _ in range(4)),
+        }
+    elif name == "resnet50":  # has over a thousand layers at depth 3
+        options |= {"depth_coefficient": rng.uniform(0.2, 1.2), "batch_norm": rng.random() < 0.5}
+    elif name.startswith("efficientnet"):
+        options |= {"survival_probability": rng.choice((0.8, 1.0)), "squeeze_ratio": rng.choice((0.0, 0.1, 0.25))}
+    return options
+
+
+@pytest.mark.timeout(0 if SPECS > 100 else 600)
+@pytest.mark.parametrize(
+    "name", ["resnet", "mobilenet-v1", "mobilenet-v2", "efficientnet-b0", "efficientnet-lite0", "resnet50"]
+)
+def test_equals_what_the_built_network_counts(name: str) -> None:
+    rng = random.Random(name)
+    for _ in range(SPECS):
+        options, classes, channels = random_options(name, rng), rng.randint(1, 1000), rng.choice((1, 3))
+        predicted = models.predict(models.architecture(name, **options), num_classes=classes, channels=channels)
+        network = models.build(name, num_classes=classes, channels=channels, **options)
+        assert predicted == count(network), options
+        keras.backend.clear_session()
+
+
+@pytest.mark.parametrize("name", [*models.names("efficientnet"), *models.names("efficientnet-lite")])
+def test_equals_the_published_implementation(name: str, reference: dict[str, Any]) -> None:
+    published = reference["classification"][name]
+    predicted = models.predict(models.architecture(name))
+    assert predicted.params == published["all_params"]
+    assert predicted.trainable_params == published["trainable_params"]
+    assert predicted.macs == published["macs"]
+
+
+def test_survival_so_likely_that_early_blocks_round_to_certain() -> None:
+    options = {"width_coefficient": 0.1, "resolution": 16, "survival_probability": math.nextafter(1.0, 0.0)}
+    predicted = models.predict(models.architecture("efficientnet-b0", **options))
+    assert predicted == count(models.build("efficientnet-b0", **options))
+
+
+def test_precision_and_backend_state_do_not_matter() -> None:
+    described = models.architecture("mobilenet-v2")
+    expected = models.predict(described)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    assert models.predict(described) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "arguments"),
+    [({}, {"channels": 4}), ({}, {"num_classes": 0}), ({"mean": (1, 2)}, {}), ({"std": (1, 0, 1)}, {})],
+)
+def test_refuses_what_cannot_be_built(options: dict, arguments: dict) -> None:
+    with pytest.raises(UserError) as building:
+        models.build("resnet", **options, **arguments)
+    with pytest.raises(UserError) as predicting:
+        models.predict(models.architecture("resnet", **options), **arguments)
+    assert str(predicting.value) == str(building.value)

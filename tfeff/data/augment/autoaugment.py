@@ -1,0 +1,68 @@
+"""AutoAugment's policy for ImageNet (Cubuk et al. 2019, table 9)."""
+
+import tensorflow as tf
+
+from tfeff.data.augment.counter_rng import Draws, Purpose
+from tfeff.data.augment.operations import Operation, apply
+
+_MAX_MAGNITUDE = 9.0
+
+AUTO_CONTRAST, COLOR, CONTRAST = Operation.AUTO_CONTRAST, Operation.COLOR, Operation.CONTRAST
+EQUALIZE, INVERT, POSTERIZE = Operation.EQUALIZE, Operation.INVERT, Operation.POSTERIZE
+ROTATE, SHARPNESS, SHEAR_X, SOLARIZE = Operation.ROTATE, Operation.SHARPNESS, Operation.SHEAR_X, Operation.SOLARIZE
+
+# Two operations a line: (operation, probability, magnitude in 0..9). Some lines come twice, as in the table.
+IMAGENET_POLICY = (
+    ((POSTERIZE, 0.4, 8), (ROTATE, 0.6, 9)),
+    ((SOLARIZE, 0.6, 5), (AUTO_CONTRAST, 0.6, 5)),
+    ((EQUALIZE, 0.8, 8), (EQUALIZE, 0.6, 3)),
+    ((POSTERIZE, 0.6, 7), (POSTERIZE, 0.6, 6)),
+    ((EQUALIZE, 0.4, 7), (SOLARIZE, 0.2, 4)),
+    ((EQUALIZE, 0.4, 4), (ROTATE, 0.8, 8)),
+    ((SOLARIZE, 0.6, 3), (EQUALIZE, 0.6, 7)),
+    ((POSTERIZE, 0.8, 5), (EQUALIZE, 1.0, 2)),
+    ((ROTATE, 0.2, 3), (SOLARIZE, 0.6, 8)),
+    ((EQUALIZE, 0.6, 8), (POSTERIZE, 0.4, 6)),
+    ((ROTATE, 0.8, 8), (COLOR, 0.4, 0)),
+    ((ROTATE, 0.4, 9), (EQUALIZE, 0.6, 2)),
+    ((EQUALIZE, 0.0, 7), (EQUALIZE, 0.8, 8)),
+    ((INVERT, 0.6, 4), (EQUALIZE, 1.0, 8)),
+    ((COLOR, 0.6, 4), (CONTRAST, 1.0, 8)),
+    ((ROTATE, 0.8, 8), (COLOR, 1.0, 2)),
+    ((COLOR, 0.8, 8), (SOLARIZE, 0.8, 7)),
+    ((SHARPNESS, 0.4, 7), (INVERT, 0.6, 8)),
+    ((SHEAR_X, 0.6, 5), (EQUALIZE, 1.0, 9)),
+    ((COLOR, 0.4, 0), (EQUALIZE, 0.6, 3)),
+    ((EQUALIZE, 0.4, 7), (SOLARIZE, 0.2, 4)),
+    ((SOLARIZE, 0.6, 5), (AUTO_CONTRAST, 0.6, 5)),
+    ((INVERT, 0.6, 4), (EQUALIZE, 1.0, 8)),
+    ((COLOR, 0.6, 4), (CONTRAST, 1.0, 8)),
+    ((EQUALIZE, 0.8, 8), (EQUALIZE, 0.6, 3)),
+)
+
+
+def autoaugment(images: tf.Tensor, draws: Draws) -> tf.Tensor:
+    """Applies a random line of the policy to each image: its two operations, each with its probability.
+
+    As in torchvision, a magnitude of 9 is the end of an operation's range (`operations.apply`) and directions are
+    random.
+
+    Args:
+        images: float32 [n, height, width, channels] in [0, 255]; rounded first.
+        draws: The n examples.
+
+    Returns:
+        float32 of the same shape, whole numbers in 0..255.
+    """
+    images = tf.round(images)
+    chance = draws.uniform(Purpose.AUTOAUGMENT, 5)
+    line = tf.cast(chance[:, 0] * len(IMAGENET_POLICY), tf.int32)
+    for turn in range(2):
+        column = [choices[turn] for choices in IMAGENET_POLICY]
+        operation = tf.gather(tf.constant([int(choice[0]) for choice in column]), line)
+        probability = tf.gather(tf.constant([choice[1] for choice in column]), line)
+        strength = tf.gather(tf.constant([choice[2] / _MAX_MAGNITUDE for choice in column]), line)
+        happens = chance[:, 1 + 2 * turn] < probability
+        sign = tf.where(chance[:, 2 + 2 * turn] < 0.5, -1.0, 1.0)
+        images = apply(images, tf.where(happens, operation, int(Operation.IDENTITY)), strength, sign)
+    return images

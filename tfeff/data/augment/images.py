@@ -1,0 +1,41 @@
+"""All variations of a batch of training images, in their order."""
+
+import tensorflow as tf
+
+from tfeff.data.augment import color, geometry
+from tfeff.data.augment.autoaugment import autoaugment
+from tfeff.data.augment.counter_rng import Draws
+from tfeff.data.augment.erasing import random_erasing
+from tfeff.data.augment.policy import Augmentation
+from tfeff.data.augment.randaugment import randaugment
+from tfeff.data.images import preprocess
+
+
+def augment(images: tf.Tensor, size: tuple[int, int], augmentation: Augmentation, draws: Draws) -> tf.Tensor:
+    """Varies each image by numbers of its own and brings the batch to the network's resolution.
+
+    Crops and flips copy pixels at the loader's size; everything else works on what the network sees.
+
+    Args:
+        images: uint8 [n, height, width, channels], height and width known.
+        size: (height, width) of what comes out.
+        augmentation: What to vary. MixUp and CutMix need pairs and are `tfeff.data.augment.mixing`'s.
+        draws: The examples, for their random numbers.
+
+    Returns:
+        float32 [n, *size, channels] in [0, 255].
+    """
+    if augmentation.horizontal_flip or augmentation.vertical_flip or augmentation.crop_padding:
+        images = geometry.crop_and_flip(images, augmentation, draws)
+    images = preprocess.resize(images, size)
+    if augmentation.warps:
+        images = geometry.warp(images, augmentation, draws)
+    if augmentation.jitters:
+        images = color.jitter(images, augmentation, draws)
+    if augmentation.autoaugment:
+        images = autoaugment(images, draws)
+    if augmentation.randaugment_layers:
+        images = randaugment(images, augmentation.randaugment_layers, augmentation.randaugment_magnitude, draws)
+    if augmentation.random_erasing:
+        images = random_erasing(images, augmentation.random_erasing, draws)
+    return images

@@ -1,0 +1,65 @@
+"""Mosaic: parts of four images around one point (Bochkovskiy et al. 2020, section 3.3)."""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from tfeff.data.augment.annotated_image import AnnotatedImage, clipped
+from tfeff.data.augment.counter_rng import Draws, Purpose
+
+TILES = 4
+CORNERS = ((1, 1), (1, 0), (0, 1), (0, 0))
+"""The corner (1 is bottom or right) of each tile's image that meets the others': there it should not be gray."""
+_CENTER = (0.25, 0.75)  # where the four may meet, as shares of height and width
+_CHOICE, _PLACE, _PARTNERS = 0, slice(1, 3), slice(3, 6)
+_NUMBERS = 6
+
+
+def chosen(probability: float, draws: Draws) -> tf.Tensor:
+    """Whether the one example of `draws` becomes a mosaic: bool scalar."""
+    return draws.uniform(Purpose.MOSAIC, _NUMBERS)[0, _CHOICE] < probability
+
+
+def partners(count: int, draws: Draws) -> tf.Tensor:
+    """The three other images of an example's mosaic: int64 [3], positions among `count` images.
+
+    None is the example itself, unless there is no other.
+    """
+    chance = tf.cast(draws.uniform(Purpose.MOSAIC, _NUMBERS)[0, _PARTNERS], tf.float64)
+    step = 1 + tf.cast(tf.floor(chance * max(1, count - 1)), tf.int64)
+    return (draws.index[0] + step) % count
+
+
+def mosaic(images: Sequence[AnnotatedImage], min_share: float, draws: Draws) -> AnnotatedImage:
+    """The four images' corners that meet at a random point, each at its own scale.
+
+    The first image shows its bottom right part at the top left, the second its bottom left part at the top right, and
+    so on, row by row.
+
+    Args:
+        images: Four of one size, height and width known.
+        min_share: Objects of which less is visible are dropped.
+        draws: One example.
+
+    Returns:
+        One image of that size, with the objects of all.
+    """
+    height, width = images[0].image.shape[:2]
+    low, high = _CENTER
+    chance = tf.cast(draws.uniform(Purpose.MOSAIC, _NUMBERS)[0, _PLACE], tf.float64)
+    place = tf.cast(tf.round((low + (high - low) * chance) * [height, width]), tf.int32)
+    y, x = tf.unstack(place)
+    rows = [(y - height, 0, y), (y, y, height)]  # shift of the image, first and last edge of its tile
+    columns = [(x - width, 0, x), (x, x, width)]
+    tiles = []
+    for image, ((down, top, bottom), (right, left, end)) in zip(
+        images, [(row, column) for row in rows for column in columns], strict=True
+    ):
+        shift = tf.cast(tf.stack([down, right, down, right]), tf.float32)
+        window = tf.cast(tf.stack([top, left, bottom, end]), tf.float32)
+        pixels = image.image[top - down : bottom - down, left - right : end - right]
+        moved = image._replace(image=pixels, boxes_yxyx=image.boxes_yxyx + shift)
+        tiles.append(clipped(moved, window, min_share))
+    whole = tf.concat([tf.concat([tile.image for tile in tiles[row : row + 2]], axis=1) for row in (0, 2)], axis=0)
+    objects = [tf.concat(parts, axis=0) for parts in zip(*(tile[1:] for tile in tiles), strict=True)]
+    return AnnotatedImage(tf.ensure_shape(whole, images[0].image.shape), *objects)

@@ -1,0 +1,193 @@
+"""Names of splits; subsets, hold-outs and folds of a labelled set, each a function of its labels and a seed.
+
+All parts are stratified: each holds every class in the proportion of the whole, to within one image. Functions take
+integer labels [n] and return sorted int64 arrays of positions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tfeff.errors import UserError
+
+_ALIASES = {"val": "validation", "valid": "validation", "training": "train", "testing": "test"}
+
+
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """One round of cross-validation.
+
+    Attributes:
+        train: Positions to train on, int64, sorted.
+        validation: Positions to validate on, int64, sorted.
+    """
+
+    train: np.ndarray
+    validation: np.ndarray
+
+
+def canonical_name(split: str) -> str:
+    """The usual name of a split.
+
+    >>> canonical_name("val")
+    'validation'
+    """
+    return _ALIASES.get(split, split)
+
+
+def subset(labels: np.ndarray, n: int, seed: int) -> np.ndarray:
+    """A stratified subset of n positions.
+
+    Raises:
+        UserError: n is not within 1..len(labels).
+    """
+    labels = np.asarray(labels)
+    if not 1 <= n <= len(labels):
+        raise UserError(f"a subset of {n} images was asked of a set of {len(labels)}")
+    chosen, _ = _draw(labels, n, np.random.default_rng(seed))
+    return chosen
+
+
+def holdout(labels: np.ndarray, fraction: float, seed: int, class_names: Sequence[str] = ()) -> Fold:
+    """A stratified part of `fraction` held out for validation, the rest for training.
+
+    Args:
+        labels: int [n].
+        fraction: Share held out.
+        seed: Seed of the draw.
+        class_names: What messages call the classes; default their numbers.
+
+    Raises:
+        UserError: the fraction is outside (0, 1), leaves either part empty, or leaves no image of a class to train on.
+    """
+    labels = np.asarray(labels)
+    held = round(len(labels) * fraction)
+    if not 0 < fraction < 1 or not 0 < held < len(labels):
+        raise UserError(f"cannot hold out a fraction of {fraction} of {len(labels)} images: one part would be empty")
+    validation, train = _draw(labels, held, np.random.default_rng(seed))
+    require_every_class(labels, train, f"the training part of a hold-out of {fraction}", "add images", class_names)
+    return Fold(train=train, validation=validation)
+
+
+def k_folds(labels: np.ndarray, k: int, seed: int, class_names: Sequence[str] = ()) -> list[Fold]:
+    """k rounds of cross-validation: the validation parts are disjoint and together the whole.
+
+    Args:
+        labels: int [n].
+        k: Number of folds.
+        seed: Seed of the draw.
+        class_names: What messages call the classes; default their numbers.
+
+    Raises:
+        UserError: k is below 2, or a class has fewer than k images.
+    """
+    labels = np.asarray(labels)
+    if k < 2:
+        raise UserError(f"cross-validation needs at least 2 folds, not {k}")
+    classes, counts = np.unique(labels, return_counts=True)
+    if counts.min() < k:
+        raise UserError(
+            f"{k} folds need at least {k} images of each class; "
+            f"class {_name(classes[counts.argmin()], class_names)} has {counts.min()}"
+        )
+    parts = _deal(labels, np.arange(len(labels)), k, np.random.default_rng(seed))
+    return [
+        Fold(train=np.sort(np.concatenate(parts[:i] + parts[i + 1 :])), validation=part) for i, part in enumerate(parts)
+    ]
+
+
+def independent_folds(
+    labels: np.ndarray, k: int, size: int, validation_size: int, seed: int, class_names: Sequence[str] = ()
+) -> list[Fold]:
+    """k disjoint stratified subsets, each with a training part of its own and a validation part of its own.
+
+    Nothing is shared between two folds, so their results are independent samples of the same experiment.
+
+    Args:
+        labels: int [n].
+        k: Number of folds.
+        size: Images of one fold, validation included.
+        validation_size: Those of them held out for validation.
+        seed: Seed of the draw.
+        class_names: What messages call the classes; default their numbers.
+
+    Raises:
+        UserError: k * size images are more than there are, a part would be empty, or a class would be missing from
+            one of the parts.
+    """
+    labels = np.asarray(labels)
+    if k < 1 or not 0 < validation_size < size:
+        raise UserError(
+            f"{k} independent folds of {size} images, {validation_size} of them for validation: a part would be empty"
+        )
+    if k * size > len(labels):
+        most = f"at most {len(labels) // k} a fold" if k <= len(labels) else f"at most {len(labels)} folds"
+        raise UserError(
+            f"{k} independent folds of {size} images need {k * size:,} images; there are {len(labels):,}: {most}"
+        )
+    rng = np.random.default_rng(seed)
+    chosen, _ = _draw(labels, k * size, rng)
+    folds = []
+    for i, part in enumerate(_deal(labels, chosen, k, rng)):
+        validation, train = _draw(labels[part], validation_size, rng)
+        fold = Fold(train=part[train], validation=part[validation])
+        advice = f"use larger or fewer folds ({k} of {size} images now, {validation_size} of them for validation)"
+        require_every_class(labels, fold.train, f"the training part of fold {i}", advice, class_names)
+        require_every_class(labels, fold.validation, f"the validation part of fold {i}", advice, class_names)
+        folds.append(fold)
+    return folds
+
+
+def _by_class(labels: np.ndarray, positions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The positions class by class, shuffled inside each class."""
+    shuffled = rng.permutation(positions)
+    return shuffled[np.argsort(labels[shuffled], kind="stable")]
+
+
+def _draw(labels: np.ndarray, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """n positions drawn class by class in proportion (largest remainders first), and the others; both sorted."""
+    _, counts = np.unique(labels, return_counts=True)
+    exact = counts * n / len(labels)
+    quotas = np.floor(exact).astype(np.int64)
+    # Among equal remainders chance decides, lest the first classes always gain.
+    tie_break = rng.permutation(len(counts))
+    largest_first = np.lexsort((tie_break, quotas - exact))
+    quotas[largest_first[: n - quotas.sum()]] += 1
+    order = _by_class(labels, np.arange(len(labels)), rng)
+    rank_in_class = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
+    chosen = rank_in_class < np.repeat(quotas, counts)
+    return np.sort(order[chosen]), np.sort(order[~chosen])
+
+
+def _deal(labels: np.ndarray, positions: np.ndarray, k: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """k sorted parts of the positions: dealt out like cards class after class, so each class and the sizes are even."""
+    order = _by_class(labels, positions, rng)
+    return [np.sort(order[i::k]) for i in range(k)]
+
+
+def require_every_class(
+    labels: np.ndarray, positions: np.ndarray, part: str, advice: str, class_names: Sequence[str] = ()
+) -> None:
+    """Sees to it that every class of a set has images in a part of it.
+
+    Args:
+        labels: int [n], of the set.
+        positions: int [m], of the part.
+        part: What messages call the part.
+        advice: What would be right.
+        class_names: What messages call the classes; default their numbers.
+
+    Raises:
+        UserError: a class has none; it is named.
+    """
+    missing, counts = np.unique(labels[~np.isin(labels, labels[positions])], return_counts=True)
+    if len(missing):
+        raise UserError(
+            f"{part} has {len(positions):,} images and none of class {_name(missing[0], class_names)} "
+            f"({counts[0]:,} among all {len(labels):,}); {advice}"
+        )
+
+
+def _name(label: int, class_names: Sequence[str]) -> str:
+    return f'"{class_names[label]}"' if class_names else str(label)

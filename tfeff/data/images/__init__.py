@@ -1,0 +1,1 @@
+"""Decoding, resizing and caching of images."""

@@ -1,0 +1,1 @@
+"""Where images come from: the catalog of schemes, and a reader for each."""

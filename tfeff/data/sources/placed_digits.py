@@ -1,0 +1,228 @@
+"""Handwritten digits placed on pieces of photographs: real drawings, real texture, exact boxes, and no file to fetch.
+
+The drawings are scikit-learn's 1,797 digits (8x8, UCI repository; Alpaydin and Kaynak 1998), the texture comes from its
+two sample photographs. A digit is enlarged to crisp ink, turned a little and coloured to differ from what lies below.
+An image is a function of (data set, split, index, canvas): threads and the order of reading change nothing.
+"""
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from tfeff.data import folds as splits
+from tfeff.data.annotations import AnnotatedSource, Objects, Report
+from tfeff.data.splits import ALL
+from tfeff.errors import UserError, nearest
+
+SPLITS = ("train", "validation", "test")
+COUNTS = {"train": 3000, "validation": 400, "test": 800}
+"""Images of each split."""
+CANVAS = (128, 128)
+"""(height, width) in pixels, unless another one is asked for."""
+LEAST_SIDE = 48
+"""Of a canvas; on smaller ones the smallest digits could not be read."""
+_HELD_OUT = 0.3  # of the digits for validation and test, a half each
+_TRIES = 20
+_Box = tuple[int, int, int, int]
+_SPLIT_SEED = 0
+_VERSION = 1  # Seeds too are part of the data sets' definition: results compare only on the same images.
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How a data set's digits lie on their canvases.
+
+    Attributes:
+        objects: least and most of them; one that finds no place is left out, so that the most is rare.
+        side: least and most of a digit's square of ink and margin, as shares of the canvas's shorter side; log-uniform.
+        angle: most by which a digit is turned, degrees.
+        slimness: most by which width and height of a digit are stretched against each other, as a factor.
+        overlap: most of the smaller of two digits' boxes that lies in the other one.
+        contrast: least difference in luma between a digit and what is below it, where a colour of 16 has it.
+    """
+
+    objects: tuple[int, int]
+    side: tuple[float, float]
+    angle: float = 15.0
+    slimness: float = 1.25
+    overlap: float = 0.2
+    contrast: float = 90.0
+
+
+PLACEMENTS = {
+    "placed_digits": Placement(objects=(1, 6), side=(0.2, 0.7)),
+    "single_digits": Placement(objects=(1, 1), side=(0.35, 0.75)),
+}
+"""Data set -> how it is drawn: for detection, and for localisation (one object an image)."""
+NAMES = tuple(PLACEMENTS)
+
+
+@dataclass(frozen=True, eq=False)
+class _Digit:
+    """Ink uint8 [height, width], the place of its first pixel, and the box around what is at least half ink."""
+
+    ink: np.ndarray
+    top: int
+    left: int
+    box_yxyx: _Box
+    label: int
+
+
+def load(name: str, split: str, *, canvas: tuple[int, int] = CANVAS) -> AnnotatedSource:
+    """One split; no digit of it appears in another one. Images are PNG, drawn when they are read.
+
+    Args:
+        name: `placed_digits` (1 to 6 objects an image) or `single_digits` (one).
+        split: `train`, `validation`, `test`, or `all` of them one after the other.
+        canvas: (height, width) of the images, pixels.
+
+    Raises:
+        UserError: an unknown name or split, a canvas too small.
+    """
+    from sklearn.datasets import load_digits, load_sample_images  # Slow to import.
+
+    if name not in PLACEMENTS:
+        raise UserError(f"embedded:{name}: no such data set with boxes; {nearest(name, NAMES)}")
+    if split not in (*SPLITS, ALL):
+        raise UserError(f'embedded:{name}: no split "{split}"; {nearest(split, (*SPLITS, ALL))}')
+    if min(canvas) < LEAST_SIDE:
+        raise UserError(f"embedded:{name}: canvas {canvas} is too small; its sides must be at least {LEAST_SIDE}")
+    bunch, photographs = load_digits(), load_sample_images().images
+    levels = np.stack([_enlarged(image) for image in np.rint(bunch.images * (255 / 16)).astype(np.uint8)])
+    rows = _division(bunch.target)
+    chosen = SPLITS if split == ALL else (split,)
+    index = [(part, number) for part in chosen for number in range(COUNTS[part])]
+
+    def digits(part: str, number: int) -> tuple[list[_Digit], np.random.Generator]:
+        rng = np.random.default_rng([_VERSION, NAMES.index(name), SPLITS.index(part), number])
+        return _placed(levels[rows[part]], bunch.target[rows[part]], PLACEMENTS[name], canvas, rng), rng
+
+    def encoded(place: int) -> bytes:
+        on_canvas, rng = digits(*index[place])
+        image = _painted(_texture(photographs, canvas, rng), on_canvas, PLACEMENTS[name].contrast, rng)
+        return cv2.imencode(".png", image[..., ::-1])[1].tobytes()
+
+    return AnnotatedSource(
+        name=f"embedded:{name}/{split}",
+        class_names=tuple(str(digit) for digit in bunch.target_names),
+        ids=[f"{part}-{number:05}" for part, number in index],
+        objects=[_objects(digits(*key)[0]) for key in index],
+        encoded=encoded,
+        report=Report(),
+    )
+
+
+def _division(labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Split -> rows of its digits, stratified."""
+    fold = splits.holdout(labels, _HELD_OUT, _SPLIT_SEED)
+    half = splits.holdout(labels[fold.validation], 0.5, _SPLIT_SEED)
+    return {
+        "train": fold.train,
+        "validation": fold.validation[half.train],
+        "test": fold.validation[half.validation],
+    }
+
+
+def _objects(digits: list[_Digit]) -> Objects:
+    none = np.zeros(len(digits), bool)
+    return Objects(
+        boxes_yxyx=np.array([digit.box_yxyx for digit in digits], np.float32),
+        labels=np.array([digit.label for digit in digits], np.int32),
+        difficult=none,
+        crowd=none,
+    )
+
+
+def _placed(
+    levels: np.ndarray, labels: np.ndarray, placement: Placement, canvas: tuple[int, int], rng: np.random.Generator
+) -> list[_Digit]:
+    """Digits where they overlap little, large ones first: a small one is never hidden."""
+    low, high = placement.objects
+    count = int(rng.integers(low, high + 1))
+    smallest, largest = placement.side
+    sides = min(canvas) * smallest * (largest / smallest) ** rng.random(count)
+    digits = list[_Digit]()
+    for side in np.sort(sides)[::-1]:
+        row = int(rng.integers(len(labels)))
+        ink = _ink(levels[row], side, placement, rng)
+        first, last = _extent(ink > 127)
+        room = np.array(canvas) - ink.shape + 1
+        for top, left in (rng.random((_TRIES, 2)) * room).astype(int).tolist():
+            box = first[0] + top, first[1] + left, last[0] + top, last[1] + left
+            if all(_overlap(box, other.box_yxyx) <= placement.overlap for other in digits):
+                digits.append(_Digit(ink, top, left, box, int(labels[row])))
+                break
+    return digits
+
+
+def _enlarged(levels: np.ndarray) -> np.ndarray:
+    """With a margin, in which strokes end round, five times as high and wide."""
+    return cv2.resize(np.pad(levels, 1), None, fx=5, fy=5, interpolation=cv2.INTER_CUBIC)
+
+
+def _ink(levels: np.ndarray, side: float, placement: Placement, rng: np.random.Generator) -> np.ndarray:
+    """A digit enlarged, turned and cut to its ink: uint8 [height, width].
+
+    Whole numbers throughout, so that a box does not hang on the last bit of an interpolation.
+    """
+    angle = math.radians(rng.uniform(-placement.angle, placement.angle))
+    slimness = placement.slimness ** rng.uniform(-0.5, 0.5)
+    reach = math.ceil(side * math.sqrt(placement.slimness) * (math.cos(angle) + abs(math.sin(angle))))
+    scale = side / levels.shape[0]
+    cosine, sine = scale * math.cos(angle), scale * math.sin(angle)
+    linear = np.array([[cosine * slimness, -sine / slimness], [sine * slimness, cosine / slimness]])
+    middle = (np.array(levels.shape[::-1]) - 1) / 2
+    matrix = np.column_stack([linear, (reach - 1) / 2 - linear @ middle])
+    smooth = cv2.warpAffine(levels, matrix, (reach, reach), flags=cv2.INTER_LINEAR)
+    # Half-dark cells are strokes' borders: a steep curve makes an edge of them.
+    ink = np.clip((smooth.astype(np.int32) - 96) * 8 // 3, 0, 255).astype(np.uint8)
+    (top, left), (bottom, right) = _extent(ink > 0)
+    return ink[top:bottom, left:right]
+
+
+def _extent(marked: np.ndarray) -> tuple[tuple[int, int], tuple[int, int]]:
+    """(top, left) and (bottom, right) of the box around all that is True in bool [height, width]."""
+    rows, columns = np.flatnonzero(marked.any(axis=1)), np.flatnonzero(marked.any(axis=0))
+    return (int(rows[0]), int(columns[0])), (int(rows[-1]) + 1, int(columns[-1]) + 1)
+
+
+def _overlap(one: _Box, other: _Box) -> float:
+    """Share of the smaller of two boxes that both cover."""
+    height = min(one[2], other[2]) - max(one[0], other[0])
+    width = min(one[3], other[3]) - max(one[1], other[1])
+    smaller = min((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
+    return max(0, height) * max(0, width) / smaller
+
+
+def _texture(photographs: list[np.ndarray], canvas: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """A piece of a photograph, magnified, mirrored, its channels exchanged: uint8 [*canvas, 3]."""
+    photograph = photographs[int(rng.integers(len(photographs)))]
+    # At least a quarter of what fits: still less would be a blur.
+    share = rng.uniform(0.25, 1.0) * min(np.array(photograph.shape[:2]) / canvas)
+    size = np.maximum(1, np.rint(share * np.array(canvas))).astype(int)
+    top, left = rng.integers(0, np.array(photograph.shape[:2]) - size + 1)
+    piece = photograph[top : top + size[0], left : left + size[1]]
+    piece = piece[:, :: rng.choice([-1, 1]), rng.permutation(3)]
+    shrinks = size[0] > canvas[0]
+    return cv2.resize(
+        np.ascontiguousarray(piece), canvas[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    )
+
+
+def _painted(canvas: np.ndarray, digits: list[_Digit], contrast: float, rng: np.random.Generator) -> np.ndarray:
+    """The digits on the canvas, each in one colour: uint8, the canvas's shape."""
+    image = canvas.copy()
+    luma = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+    for digit in digits:
+        height, width = digit.ink.shape
+        window = np.s_[digit.top : digit.top + height, digit.left : digit.left + width]
+        below = image[window].astype(np.int32)
+        colours = rng.integers(0, 256, (16, 3))
+        difference = np.abs((colours - below.mean(axis=(0, 1))) @ luma)
+        enough = np.flatnonzero(difference >= contrast)
+        colour = colours[enough[0] if len(enough) else difference.argmax()]
+        ink = digit.ink[..., None].astype(np.int32)
+        image[window] = (below * (255 - ink) + colour * ink + 127) // 255
+    return image

@@ -1,0 +1,1 @@
+"""Families of backbones, each as one visible table."""

@@ -1,0 +1,150 @@
+"""EfficientNet B0 to B7 and EfficientNet-Lite0 to 4.
+
+Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks" (2019): table 1 is B0, and the
+members of the family are B0 with other coefficients. Lite (Liu, "Higher accuracy on vision models with
+EfficientNet-Lite", 2020) leaves out squeeze-and-excitation, has ReLU6 for SiLU, and does not scale the stem, the head
+and the depth of the first and last stage.
+"""
+
+from dataclasses import dataclass
+
+from tfeff.errors import UserError
+from tfeff.models.backbones.architecture import Architecture, Features
+from tfeff.models.backbones.scaling import round_filters, round_repeats, survival_probabilities
+from tfeff.models.layers.backend import FeatureMap, Layers
+from tfeff.models.layers.convolution import ConvolutionUnit
+from tfeff.models.layers.mbconv import INITIALIZER, Stage, inverted_residual
+
+STEM_FILTERS = 32
+HEAD_FILTERS = 1280
+STAGES = (
+    Stage(repeats=1, kernel_size=3, strides=1, expand_ratio=1, filters=16),
+    Stage(repeats=2, kernel_size=3, strides=2, expand_ratio=6, filters=24),
+    Stage(repeats=2, kernel_size=5, strides=2, expand_ratio=6, filters=40),
+    Stage(repeats=3, kernel_size=3, strides=2, expand_ratio=6, filters=80),
+    Stage(repeats=3, kernel_size=5, strides=1, expand_ratio=6, filters=112),
+    Stage(repeats=4, kernel_size=5, strides=2, expand_ratio=6, filters=192),
+    Stage(repeats=1, kernel_size=3, strides=1, expand_ratio=6, filters=320),
+)
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EfficientNet(Architecture):
+    """A member of the B family or of Lite.
+
+    Filters are scaled by `width_coefficient` and rounded to multiples of 8, repeats of each stage by
+    `depth_coefficient` and rounded up.
+
+    Attributes:
+        activation: "silu", or "relu6" for Lite.
+        squeeze_ratio: of squeeze-and-excitation; 0 leaves it out.
+        survival_probability: of the last block under stochastic depth, in (0, 1]; it falls linearly from the first
+            block of the scaled network.
+        fixed_ends: do not scale the filters of stem and head nor the repeats of the first and last stage.
+    """
+
+    activation: str = "silu"
+    squeeze_ratio: float = 0.25
+    survival_probability: float = 0.8
+    fixed_ends: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the options, raising UserError."""
+        super().__post_init__()
+        if not 0 < self.survival_probability <= 1:
+            raise UserError(f"survival_probability {self.survival_probability}: must be in (0, 1]")
+        if not 0 <= self.squeeze_ratio <= 1:
+            raise UserError(f"squeeze_ratio {self.squeeze_ratio}: must be in [0, 1]")
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Repeats of each stage, scaled and rounded up; those of the ends as they are where these are fixed."""
+        scaled = [round_repeats(stage.repeats, self.depth_coefficient) for stage in STAGES]
+        if self.fixed_ends:
+            scaled[0], scaled[-1] = STAGES[0].repeats, STAGES[-1].repeats
+        return tuple(scaled)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Filters of each stage, scaled and rounded to multiples of 8."""
+        return tuple(round_filters(stage.filters, self.width_coefficient) for stage in STAGES)
+
+    def features(self, images: FeatureMap, layers: Layers) -> Features:
+        """Draw stem, stages and the 1x1 convolution before pooling; P1..P5 are the last stages of their strides."""
+        unit = ConvolutionUnit(
+            layers=layers,
+            activation=self.activation,
+            initializer=INITIALIZER,
+            momentum=self.bn_momentum,
+            epsilon=self.bn_epsilon,
+            synchronized=self.synchronized,
+        )
+        ends_width = 1.0 if self.fixed_ends else self.width_coefficient
+        survival = survival_probabilities(sum(self.blocks), last=self.survival_probability)
+        x = unit(images, round_filters(STEM_FILTERS, ends_width), 3, strides=2, name="stem_conv")
+        level, levels, drawn = 1, {}, 0
+        for number, (stage, blocks, width) in enumerate(zip(STAGES, self.blocks, self.widths, strict=True), start=1):
+            for index in layers.blocks(blocks):
+                x = inverted_residual(
+                    unit,
+                    x,
+                    width,
+                    stage=stage,
+                    strides=stage.strides if index == 0 else 1,
+                    squeeze_ratio=self.squeeze_ratio,
+                    survival_probability=survival[drawn + index],
+                    name=f"stage{number}_block{index + 1}",
+                )
+            drawn += blocks
+            level += stage.strides - 1
+            levels[f"P{level}"] = x
+        output = unit(x, round_filters(HEAD_FILTERS, ends_width), 1, name="head_conv")
+        return Features(output, levels)
+
+
+def _b(width_coefficient: float, depth_coefficient: float, resolution: int, dropout: float) -> EfficientNet:
+    return EfficientNet(
+        width_coefficient=width_coefficient,
+        depth_coefficient=depth_coefficient,
+        resolution=resolution,
+        dropout=dropout,
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+    )
+
+
+def _lite(width_coefficient: float, depth_coefficient: float, resolution: int, dropout: float) -> EfficientNet:
+    return EfficientNet(
+        width_coefficient=width_coefficient,
+        depth_coefficient=depth_coefficient,
+        resolution=resolution,
+        dropout=dropout,
+        mean=(127.0,) * 3,
+        std=(128.0,) * 3,
+        activation="relu6",
+        squeeze_ratio=0.0,
+        fixed_ends=True,
+    )
+
+
+# Columns: width_coefficient, depth_coefficient, resolution, dropout.
+B_TABLE: dict[str, EfficientNet] = {
+    "efficientnet-b0": _b(1.0, 1.0, 224, 0.2),
+    "efficientnet-b1": _b(1.0, 1.1, 240, 0.2),
+    "efficientnet-b2": _b(1.1, 1.2, 260, 0.3),
+    "efficientnet-b3": _b(1.2, 1.4, 300, 0.3),
+    "efficientnet-b4": _b(1.4, 1.8, 380, 0.4),
+    "efficientnet-b5": _b(1.6, 2.2, 456, 0.4),
+    "efficientnet-b6": _b(1.8, 2.6, 528, 0.5),
+    "efficientnet-b7": _b(2.0, 3.1, 600, 0.5),
+}
+LITE_TABLE: dict[str, EfficientNet] = {
+    "efficientnet-lite0": _lite(1.0, 1.0, 224, 0.2),
+    "efficientnet-lite1": _lite(1.0, 1.1, 240, 0.2),
+    "efficientnet-lite2": _lite(1.1, 1.2, 260, 0.3),
+    "efficientnet-lite3": _lite(1.2, 1.4, 280, 0.3),
+    "efficientnet-lite4": _lite(1.4, 1.8, 300, 0.3),
+}

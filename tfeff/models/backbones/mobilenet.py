@@ -1,0 +1,122 @@
+"""MobileNet V1 and V2.
+
+Howard et al., "MobileNets" (2017), table 1; Sandler et al., "MobileNetV2" (2018), table 2. Width scaling is the papers'
+width multiplier; depth scaling multiplies the repeats of each stage, rounding up, as in EfficientNet.
+"""
+
+from dataclasses import dataclass
+
+from tfeff.models.backbones.architecture import Architecture, Features
+from tfeff.models.backbones.scaling import round_filters, round_repeats
+from tfeff.models.layers.backend import FeatureMap, Layers
+from tfeff.models.layers.convolution import ConvolutionUnit
+from tfeff.models.layers.mbconv import INITIALIZER, Stage, inverted_residual
+
+STEM_FILTERS = 32
+V2_HEAD_FILTERS = 1280
+V1_STAGES = (
+    Stage(repeats=1, strides=1, filters=64),
+    Stage(repeats=2, strides=2, filters=128),
+    Stage(repeats=2, strides=2, filters=256),
+    Stage(repeats=6, strides=2, filters=512),
+    Stage(repeats=2, strides=2, filters=1024),
+)
+V2_STAGES = (
+    Stage(repeats=1, strides=1, filters=16, expand_ratio=1),
+    Stage(repeats=2, strides=2, filters=24),
+    Stage(repeats=3, strides=2, filters=32),
+    Stage(repeats=4, strides=2, filters=64),
+    Stage(repeats=3, strides=1, filters=96),
+    Stage(repeats=3, strides=2, filters=160),
+    Stage(repeats=1, strides=1, filters=320),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MobileNet(Architecture):
+    """What both versions share: the convolution units."""
+
+    def unit(self, layers: Layers) -> ConvolutionUnit:
+        """Convolutions with batch normalisation and ReLU6."""
+        return ConvolutionUnit(
+            layers=layers,
+            activation="relu6",
+            initializer=INITIALIZER,
+            momentum=self.bn_momentum,
+            epsilon=self.bn_epsilon,
+            synchronized=self.synchronized,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MobileNetV1(MobileNet):
+    """Depthwise separable convolutions; scaled filters are cut to whole numbers, at least 1."""
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Repeats of each stage, scaled and rounded up."""
+        return tuple(round_repeats(stage.repeats, self.depth_coefficient) for stage in V1_STAGES)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Filters of each stage, scaled and cut to whole numbers."""
+        return tuple(self._filters(stage.filters) for stage in V1_STAGES)
+
+    def features(self, images: FeatureMap, layers: Layers) -> Features:
+        """Draw stem and stages; P1..P5 are the stages."""
+        unit = self.unit(layers)
+        x = unit(images, self._filters(STEM_FILTERS), 3, strides=2, name="stem_conv")
+        levels = {}
+        for number, (stage, blocks, width) in enumerate(zip(V1_STAGES, self.blocks, self.widths, strict=True), start=1):
+            for index in layers.blocks(blocks):
+                name = f"stage{number}_block{index + 1}"
+                x = unit.depthwise(x, 3, strides=stage.strides if index == 0 else 1, name=f"{name}_depthwise_conv")
+                x = unit(x, width, 1, name=f"{name}_pointwise_conv")
+            levels[f"P{number}"] = x
+        return Features(x, levels)
+
+    def _filters(self, filters: int) -> int:
+        return max(1, int(filters * self.width_coefficient))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MobileNetV2(MobileNet):
+    """Inverted residuals; scaled filters are multiples of 8, and the last convolution never gets narrower than 1280."""
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Repeats of each stage, scaled and rounded up."""
+        return tuple(round_repeats(stage.repeats, self.depth_coefficient) for stage in V2_STAGES)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Filters of each stage, scaled, cut to whole numbers and rounded to multiples of 8."""
+        return tuple(round_filters(int(stage.filters * self.width_coefficient)) for stage in V2_STAGES)
+
+    def features(self, images: FeatureMap, layers: Layers) -> Features:
+        """Draw stem, stages and the 1x1 convolution before pooling; P1..P5 are the last stages of their strides."""
+        unit = self.unit(layers)
+        x = unit(images, round_filters(STEM_FILTERS, self.width_coefficient), 3, strides=2, name="stem_conv")
+        level, levels = 1, {}
+        for number, (stage, blocks, width) in enumerate(zip(V2_STAGES, self.blocks, self.widths, strict=True), start=1):
+            for index in layers.blocks(blocks):
+                x = inverted_residual(
+                    unit,
+                    x,
+                    width,
+                    stage=stage,
+                    strides=stage.strides if index == 0 else 1,
+                    name=f"stage{number}_block{index + 1}",
+                )
+            level += stage.strides - 1
+            levels[f"P{level}"] = x
+        output = unit(x, round_filters(V2_HEAD_FILTERS, max(1.0, self.width_coefficient)), 1, name="head_conv")
+        return Features(output, levels)
+
+
+# Pixels in [-1, 1], as the published weights take them.
+_HALF_RANGE = (127.5,) * 3
+TABLE: dict[str, MobileNet] = {
+    "mobilenet-v1": MobileNetV1(resolution=224, mean=_HALF_RANGE, std=_HALF_RANGE, dropout=1e-3),
+    "mobilenet-v2": MobileNetV2(resolution=224, mean=_HALF_RANGE, std=_HALF_RANGE, bn_momentum=0.999),
+}

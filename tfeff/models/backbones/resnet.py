@@ -1,0 +1,153 @@
+"""Residual networks.
+
+The scaled ResNet for small images and ResNet-50/101/152, both post-activation: He et al., "Deep Residual Learning for
+Image Recognition" (2015), sections 3 and 4.
+"""
+
+from dataclasses import dataclass
+
+from tfeff.errors import UserError
+from tfeff.models.backbones.architecture import Architecture, Features, one_of, whole
+from tfeff.models.backbones.scaling import doubled_widths, scale_total_blocks
+from tfeff.models.layers.backend import FeatureMap, Layers
+from tfeff.models.layers.convolution import ConvolutionUnit
+
+IMAGENET_MEAN = (123.68, 116.779, 103.939)  # RGB; the mean that the published ResNet weights were trained with
+IMAGENET_STD = (58.395, 57.12, 57.375)
+# The published weights were trained without a division. A power of two moves between the preprocessing and the stem's
+# kernel without rounding, and is near enough to the true deviation for training from scratch.
+PUBLISHED_STD = (64.0, 64.0, 64.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResNet(Architecture):
+    """A residual network of four stacks, whose channels double as their resolution halves.
+
+    Shortcuts are identities; where a block changes the shape, its shortcut is a 1x1 projection (option B of the paper).
+    `depth_coefficient` multiplies the total number of blocks, which is then spread over the four stacks
+    (`scaling.scale_total_blocks`); `width_coefficient` multiplies the first stack's channels, and the other stacks
+    follow by doubling.
+
+    Attributes:
+        block: "basic" (two 3x3) or "bottleneck" (1x1, 3x3, 1x1 with four times the channels; stride in the first 1x1).
+        stage_blocks: blocks in each of the four stacks, each at least 1.
+        width: channels of the first stack, at least 1; of its 3x3 convolution in a bottleneck.
+        stem: "3x3" (stride 1) or "7x7" (stride 2, then a 3x3 max-pool of stride 2).
+        batch_norm: False leaves batch normalisation out; the convolutions then have biases.
+        conv_bias: biases even where batch normalisation follows, as in the published ResNet-50/101/152.
+    """
+
+    block: str = "basic"
+    stage_blocks: tuple[int, ...] = (2, 2, 2, 2)
+    width: int = 12
+    stem: str = "3x3"
+    batch_norm: bool = True
+    conv_bias: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the options, raising UserError."""
+        super().__post_init__()
+        one_of("block", self.block, ("basic", "bottleneck"))
+        one_of("stem", self.stem, ("3x3", "7x7"))
+        whole("width", self.width, at_least=1)
+        if len(self.stage_blocks) != 4:
+            raise UserError(f"stage_blocks {self.stage_blocks}: must be four numbers, one a stack")
+        for blocks in self.stage_blocks:
+            whole("stage_blocks: blocks of a stack", blocks, at_least=1)
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Blocks of each stack, their total scaled."""
+        return scale_total_blocks(self.stage_blocks, self.depth_coefficient)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each stack's 3x3 convolutions: the first's scaled and rounded, the others' by doubling."""
+        return doubled_widths(self.width, self.width_coefficient)
+
+    def features(self, images: FeatureMap, layers: Layers) -> Features:
+        """Draw the stem and the four stacks.
+
+        Levels: with the 3x3 stem P1..P3 are stacks 2 to 4; with the 7x7 stem P1 is the stem before its pooling and
+        P2..P5 are the stacks.
+        """
+        unit = ConvolutionUnit(
+            layers=layers,
+            activation="relu",
+            initializer="he_normal",
+            momentum=self.bn_momentum,
+            epsilon=self.bn_epsilon,
+            batch_norm=self.batch_norm,
+            bias=self.conv_bias,
+            synchronized=self.synchronized,
+        )
+        stem_width, levels = self.widths[0], {}
+        if self.stem == "3x3":
+            x = unit(images, stem_width, 3, name="stem_conv")
+        else:
+            # Three pixels on every side: with "same" an even side would get two before and three after, which shifts
+            # the grid against that of the published networks.
+            x = layers.zero_padding(images, 3, name="stem_pad")
+            x = levels["P1"] = unit(x, stem_width, 7, strides=2, padding="valid", name="stem_conv")
+            x = layers.zero_padding(x, 1, name="stem_pool_pad")
+            x = layers.max_pooling(x, 3, strides=2, name="stem_pool")
+        block = basic_block if self.block == "basic" else bottleneck_block
+        first_level = 0 if self.stem == "3x3" else 2
+        for stage, (blocks, width) in enumerate(zip(self.blocks, self.widths, strict=True)):
+            for index in layers.blocks(blocks):
+                strides = 2 if stage > 0 and index == 0 else 1
+                x = block(unit, x, width, strides, name=f"stage{stage + 1}_block{index + 1}")
+            if first_level + stage > 0:
+                levels[f"P{first_level + stage}"] = x
+        return Features(x, levels)
+
+
+def basic_block(unit: ConvolutionUnit, x: FeatureMap, width: int, strides: int, name: str) -> FeatureMap:
+    """Two 3x3 convolutions and a shortcut; the result has `width` channels and 1/strides of the sides."""
+    y = unit(x, width, 3, strides=strides, name=f"{name}_conv1")
+    y = unit(y, width, 3, activate=False, name=f"{name}_conv2")
+    return residual_sum(unit, x, y, strides, name)
+
+
+def bottleneck_block(unit: ConvolutionUnit, x: FeatureMap, width: int, strides: int, name: str) -> FeatureMap:
+    """1x1 down to `width`, 3x3, 1x1 up to four times `width`, and a shortcut; the stride is in the first 1x1."""
+    y = unit(x, width, 1, strides=strides, name=f"{name}_conv1")
+    y = unit(y, width, 3, name=f"{name}_conv2")
+    y = unit(y, 4 * width, 1, activate=False, name=f"{name}_conv3")
+    return residual_sum(unit, x, y, strides, name)
+
+
+def residual_sum(unit: ConvolutionUnit, x: FeatureMap, y: FeatureMap, strides: int, name: str) -> FeatureMap:
+    """ReLU(shortcut(x) + y): the identity where the shapes agree, else a projection."""
+    if strides != 1:
+        # Every second pixel, then 1x1 at stride 1: the same numbers as 1x1 at stride 2, whose filter gradient in oneDNN
+        # (TensorFlow 2.21 on CPUs) writes out of bounds for some sides and few channels, and kills the process.
+        x = unit.layers.subsampling(x, strides, name=f"{name}_shortcut_pool")
+    if x.shape[-1] != y.shape[-1]:
+        x = unit(x, y.shape[-1], 1, activate=False, name=f"{name}_shortcut_conv")
+    x = unit.layers.add(x, y, name=f"{name}_add")
+    return unit.layers.activation(x, unit.activation, name=f"{name}_out")
+
+
+def _published(stage_blocks: tuple[int, ...]) -> ResNet:
+    """ResNet-50/101/152 as their published weights have them."""
+    return ResNet(
+        resolution=224,
+        mean=IMAGENET_MEAN,
+        std=PUBLISHED_STD,
+        bn_epsilon=1.001e-5,
+        block="bottleneck",
+        stage_blocks=stage_blocks,
+        width=64,
+        stem="7x7",
+        conv_bias=True,
+    )
+
+
+TABLE: dict[str, ResNet] = {
+    # Small data has few steps an epoch: moving statistics with momentum .9 keep up with the weights.
+    "resnet": ResNet(resolution=95, mean=IMAGENET_MEAN, std=IMAGENET_STD, bn_momentum=0.9, bn_epsilon=1e-5),
+    "resnet50": _published((3, 4, 6, 3)),
+    "resnet101": _published((3, 4, 23, 3)),
+    "resnet152": _published((3, 8, 36, 3)),
+}
