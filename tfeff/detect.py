@@ -82,7 +82,7 @@ def main(argv: list[str]) -> None:
 
 def _paths(images: Path, out: Path) -> dict[str, Path]:
     """Name -> file, in the order of the names; what lies in `out` was drawn by an earlier call."""
-    from tfeff.data.images import files as photograph
+    from tfeff.data.images import decoding
 
     if images.is_file():
         return {images.name: images}
@@ -90,12 +90,12 @@ def _paths(images: Path, out: Path) -> dict[str, Path]:
         raise UserError(f"--images={images}: no such file or folder")
     if out.resolve() == images.resolve():
         raise UserError(f"--out={out}: the folder of the images themselves; give another one")
-    found = [path for path in sorted(images.rglob("*")) if path.name.lower().endswith(photograph.EXTENSIONS)]
+    found = [path for path in sorted(images.rglob("*")) if path.name.lower().endswith(decoding.EXTENSIONS)]
     if out.resolve().is_relative_to(images.resolve()):
         found = [path for path in found if not path.resolve().is_relative_to(out.resolve())]
     paths = {path.relative_to(images).as_posix(): path for path in found}
     if not paths:
-        raise UserError(f"--images={images}: no image there; known are {', '.join(photograph.EXTENSIONS)}")
+        raise UserError(f"--images={images}: no image there; known are {', '.join(decoding.EXTENSIONS)}")
     return paths
 
 

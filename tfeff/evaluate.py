@@ -65,7 +65,7 @@ def _proposals() -> None:
     given = flags.FLAGS
     if not given.dataset:
         raise UserError("give --dataset=... too: whose objects the proposals should cover")
-    from tfeff.data import splits as division
+    from tfeff.data import splits
     from tfeff.data.sources import catalog
     from tfeff.proposals import ProposalStore
     from tfeff.proposals.quality import Quality
@@ -77,7 +77,7 @@ def _proposals() -> None:
         if name in stores:
             raise UserError(f'--proposals: two stores are called "{name}"; name them: --proposals=NAME=DIR')
         stores[name] = ProposalStore(directory)
-    quality = Quality(stores, catalog.load_annotated(given.dataset, given.split or division.ALL))
+    quality = Quality(stores, catalog.load_annotated(given.dataset, given.split or splits.ALL))
     print(json.dumps(quality.to_dict(), indent=2) if given.json else quality.to_text())
     if given.out:
         for path in quality.save(Path(given.out)):

@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tfeff.data.images import files as photograph
+from tfeff.data.images import decoding
 from tfeff.data.sources import catalog
 from tfeff.evaluation.proposals import coverage
 from tfeff.execution.threads import Threads
@@ -66,7 +66,7 @@ def pictures(name: str, part: str, limit: int | None) -> tuple[list[np.ndarray],
     source = catalog.load_annotated(name, "all")
     chosen = {"even": slice(0, None, 2), "odd": slice(1, None, 2), "all": slice(None)}[part]
     indices = range(len(source))[chosen][:limit]
-    images = [photograph.decode(source.encoded(index), source.ids[index]) for index in indices]
+    images = [decoding.decode(source.encoded(index), source.ids[index]) for index in indices]
     return images, [source.objects[index].boxes_yxyx for index in indices]
 
 

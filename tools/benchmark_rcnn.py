@@ -16,8 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfeff import rcnn, training
-from tfeff.data.images import files as photograph
-from tfeff.data.images import preprocess
+from tfeff.data.images import decoding, preprocess
 from tfeff.errors import UserError
 from tfeff.rcnn.images import sources
 from tfeff.rcnn.joint import Examples, JointTraining
@@ -60,7 +59,7 @@ class Live:
         for image in np.unique(self._image[rows]):
             places = np.flatnonzero(self._image[rows] == image)
             boxes = self._split.boxes(image)[rows[places] - self._split.cached.starts[image]]
-            decoded = photograph.decode(images.encoded(image), images.ids[image])
+            decoded = decoding.decode(images.encoded(image), images.ids[image])
             shown = preprocess.in_channels(decoded, self._network.channels)
             for place, region in zip(places, self._warp(shown, boxes), strict=True):
                 pixels[place] = region

@@ -16,7 +16,7 @@ from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 from PIL import Image
 
 from tfeff.data.annotations import AnnotatedSource, Objects
-from tfeff.data.images import files as photograph
+from tfeff.data.images import decoding
 from tfeff.data.sources import catalog
 from tfeff.errors import UserError
 
@@ -72,7 +72,7 @@ def pictures(source: AnnotatedSource) -> Iterator[Picture]:
         UserError: two images would get one name.
     """
     paths = [PurePosixPath(name) for name in source.ids]
-    paths = [path.with_suffix("") if path.name.lower().endswith(photograph.EXTENSIONS) else path for path in paths]
+    paths = [path.with_suffix("") if path.name.lower().endswith(decoding.EXTENSIONS) else path for path in paths]
     stems = [path.name for path in paths]
     if len(set(stems)) < len(stems):
         stems = [str(path).strip("/").replace("/", "_") for path in paths]
@@ -83,7 +83,7 @@ def pictures(source: AnnotatedSource) -> Iterator[Picture]:
         encoded = source.encoded(index)
         with Image.open(io.BytesIO(encoded)) as image:
             suffix = (image.format or "png").lower()
-        size = photograph.encoded_size(encoded, source.ids[index])
+        size = decoding.encoded_size(encoded, source.ids[index])
         yield f"{stem}.{SUFFIXES.get(suffix, suffix)}", encoded, size, source.objects[index]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tfeff.data.images import files as photograph
+from tfeff.data.images import decoding
 from tfeff.data.sources import catalog
 from tfeff.reporting import figure
 from tfeff.reporting.annotations import annotated_figure, objects_figure
@@ -32,7 +32,7 @@ def main() -> None:
 
     images, boxes, labels = [], [], []
     for index in np.unique(np.linspace(0, len(source) - 1, arguments.images).astype(int)):
-        image = photograph.decode(source.encoded(index), source.ids[index])
+        image = decoding.decode(source.encoded(index), source.ids[index])
         factor = min(1.0, SIDE / max(image.shape[:2]))
         small = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
         images.append(small)

@@ -7,7 +7,7 @@ Writes the first boxes on the image (`boxes.png`), the merging of its regions un
 import argparse
 from pathlib import Path
 
-from tfeff.data.images import files as photograph
+from tfeff.data.images import decoding
 from tfeff.proposals import MODES, selective_search
 from tfeff.proposals.selective import hierarchies, shrunk
 from tfeff.reporting import figure
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--mode", choices=list(MODES), default="fast")
     parser.add_argument("--boxes", type=int, default=60, help="how many to draw")
     arguments = parser.parse_args()
-    image = photograph.decode(arguments.image.read_bytes(), str(arguments.image))
+    image = decoding.decode(arguments.image.read_bytes(), str(arguments.image))
     arguments.out.mkdir(parents=True, exist_ok=True)
 
     boxes = selective_search(image, arguments.mode, max_proposals=arguments.boxes)

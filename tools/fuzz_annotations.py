@@ -26,7 +26,7 @@ import numpy as np
 from PIL import Image
 
 from tfeff.data.annotations import AnnotatedSource
-from tfeff.data.images import files as photograph
+from tfeff.data.images import decoding
 from tfeff.data.sources import coco, voc, yolo
 from tfeff.errors import UserError
 
@@ -194,7 +194,7 @@ def documents(
         objects = source.objects[index]
         content = annotation(name).read_bytes() if len(objects) else b""
         if len(objects) == count(content) > 0:
-            size = photograph.encoded_size(source.encoded(index), name)
+            size = decoding.encoded_size(source.encoded(index), name)
             names = [source.class_names[label] for label in objects.labels]
             chosen.append(
                 Document(content, size, list(zip(names, map(tuple, objects.boxes_yxyx.tolist()), strict=True)))
@@ -469,7 +469,7 @@ def coco_case(data: Path) -> Callable[[Path, np.random.Generator], Case]:
     """Makes cases of a COCO file of four of COCO128's images, written from their labels."""
     source = yolo.load(data / "coco128", "all", fractions={})
     full = [index for index in range(len(source)) if len(source.objects[index])]
-    sizes = {index: photograph.encoded_size(source.encoded(index), "") for index in full}
+    sizes = {index: decoding.encoded_size(source.encoded(index), "") for index in full}
 
     def make(root: Path, rng: np.random.Generator) -> Case:
         chosen = [int(index) for index in rng.choice(full, 4, replace=False)]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tfeff.data import folds as splits
+from tfeff.data.folds import holdout, independent_folds, k_folds, subset
 from tfeff.errors import UserError
 
 LABELS = np.random.default_rng(0).choice(5, 1003, p=[0.5, 0.2, 0.15, 0.1, 0.05])
@@ -15,19 +15,19 @@ def spread(part, labels=LABELS):
 
 @pytest.mark.parametrize("n", [1, 5, 100, 777, 1003])
 def test_a_subset_is_stratified_to_within_one_image(n):
-    part = splits.subset(LABELS, n, seed=3)
+    part = subset(LABELS, n, seed=3)
     assert len(np.unique(part)) == n
     assert spread(part) < 1
     assert (np.diff(part) > 0).all()
 
 
 def test_a_subset_is_a_function_of_the_seed():
-    np.testing.assert_array_equal(splits.subset(LABELS, 50, 1), splits.subset(LABELS, 50, 1))
-    assert set(splits.subset(LABELS, 50, 1)) != set(splits.subset(LABELS, 50, 2))
+    np.testing.assert_array_equal(subset(LABELS, 50, 1), subset(LABELS, 50, 1))
+    assert set(subset(LABELS, 50, 1)) != set(subset(LABELS, 50, 2))
 
 
 def test_a_hold_out_is_stratified_and_leaves_the_rest():
-    fold = splits.holdout(LABELS, 0.13, seed=0)
+    fold = holdout(LABELS, 0.13, seed=0)
     assert len(fold.validation) == 130
     assert spread(fold.validation) < 1
     np.testing.assert_array_equal(np.sort(np.concatenate([fold.train, fold.validation])), np.arange(len(LABELS)))
@@ -35,7 +35,7 @@ def test_a_hold_out_is_stratified_and_leaves_the_rest():
 
 @pytest.mark.parametrize("k", [2, 3, 10])
 def test_k_folds_partition_the_set(k):
-    folds = splits.k_folds(LABELS, k, seed=7)
+    folds = k_folds(LABELS, k, seed=7)
     assert len(folds) == k
     np.testing.assert_array_equal(np.sort(np.concatenate([f.validation for f in folds])), np.arange(len(LABELS)))
     for fold in folds:
@@ -47,12 +47,12 @@ def test_k_folds_partition_the_set(k):
 
 def test_every_class_reaches_every_fold_even_when_classes_alternate():
     labels = np.tile([0, 1], 20)
-    for fold in splits.k_folds(labels, 2, seed=0):
+    for fold in k_folds(labels, 2, seed=0):
         np.testing.assert_array_equal(np.bincount(labels[fold.validation]), [10, 10])
 
 
 def test_independent_folds_share_nothing():
-    folds = splits.independent_folds(LABELS, k=4, size=240, validation_size=60, seed=5)
+    folds = independent_folds(LABELS, k=4, size=240, validation_size=60, seed=5)
     everything = np.concatenate([np.concatenate([f.train, f.validation]) for f in folds])
     assert len(np.unique(everything)) == 4 * 240
     for fold in folds:
@@ -65,20 +65,20 @@ def test_independent_folds_share_nothing():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: splits.subset(LABELS, 1004, 0), "1004 images was asked of a set of 1003"),
-        (lambda: splits.subset(LABELS, 0, 0), "subset of 0"),
-        (lambda: splits.holdout(LABELS, 0.0, 0), "fraction of 0.0"),
-        (lambda: splits.holdout(np.array([0, 1]), 0.1, 0), "one part would be empty"),
-        (lambda: splits.holdout(np.array([0] * 9 + [1]), 0.9, 0), "none of class"),
-        (lambda: splits.k_folds(LABELS, 1, 0), "at least 2 folds"),
-        (lambda: splits.k_folds(np.array([0, 0, 0, 1]), 3, 0), "class 1 has 1"),
+        (lambda: subset(LABELS, 1004, 0), "1004 images was asked of a set of 1003"),
+        (lambda: subset(LABELS, 0, 0), "subset of 0"),
+        (lambda: holdout(LABELS, 0.0, 0), "fraction of 0.0"),
+        (lambda: holdout(np.array([0, 1]), 0.1, 0), "one part would be empty"),
+        (lambda: holdout(np.array([0] * 9 + [1]), 0.9, 0), "none of class"),
+        (lambda: k_folds(LABELS, 1, 0), "at least 2 folds"),
+        (lambda: k_folds(np.array([0, 0, 0, 1]), 3, 0), "class 1 has 1"),
         (
-            lambda: splits.independent_folds(LABELS, 5, 300, 60, 0),
+            lambda: independent_folds(LABELS, 5, 300, 60, 0),
             "need 1,500 images; there are 1,003: at most 200 a fold",
         ),
-        (lambda: splits.independent_folds(LABELS, 1100, 2, 1, 0), "at most 1003 folds"),
-        (lambda: splits.independent_folds(LABELS, 2, 50, 50, 0), "a part would be empty"),
-        (lambda: splits.independent_folds(LABELS, 2, 50, 3, 0), "validation part of fold 0"),
+        (lambda: independent_folds(LABELS, 1100, 2, 1, 0), "at most 1003 folds"),
+        (lambda: independent_folds(LABELS, 2, 50, 50, 0), "a part would be empty"),
+        (lambda: independent_folds(LABELS, 2, 50, 3, 0), "validation part of fold 0"),
     ],
 )
 def test_what_cannot_be_drawn_is_said(call, message):
@@ -90,9 +90,9 @@ def test_a_missing_class_is_named():
     labels = np.repeat([0, 1], [40, 3])
     names = ("common", "rare")
     calls = (
-        lambda: splits.k_folds(labels, 4, 0, names),
-        lambda: splits.independent_folds(labels, 4, 10, 5, 0, names),
-        lambda: splits.holdout(np.repeat([0, 1], [40, 1]), 0.9, 0, names),
+        lambda: k_folds(labels, 4, 0, names),
+        lambda: independent_folds(labels, 4, 10, 5, 0, names),
+        lambda: holdout(np.repeat([0, 1], [40, 1]), 0.9, 0, names),
     )
     for call in calls:
         with pytest.raises(UserError, match='class "rare"'):

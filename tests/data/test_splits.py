@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tfeff.data import splits as division
+from tfeff.data import splits
 from tfeff.errors import UserError
 
 ROOT = Path("/data/pets")
@@ -10,15 +10,15 @@ EVERY = [f"{number:03}" for number in range(97)]
 OWN = {"train": lambda: ["002", "001"], "validation": lambda: []}
 
 
-def members(split, own=None, *, fractions=division.FRACTIONS, seed=0):
-    return division.members(ROOT, split, EVERY, own or {}, fractions, seed)
+def members(split, own=None, *, fractions=splits.FRACTIONS, seed=0):
+    return splits.members(ROOT, split, EVERY, own or {}, fractions, seed)
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 9, 10, 97, 1000])
-@pytest.mark.parametrize("fractions", [division.FRACTIONS, {"a": 0.5, "b": 0.25, "c": 0.25}, {"one": 1.0}])
+@pytest.mark.parametrize("fractions", [splits.FRACTIONS, {"a": 0.5, "b": 0.25, "c": 0.25}, {"one": 1.0}])
 def test_the_parts_are_disjoint_and_together_everything(n, fractions):
     names = [f"{number:04}" for number in range(n)]
-    parts = [division.divided(names, split, fractions, seed=5) for split in fractions]
+    parts = [splits.divided(names, split, fractions, seed=5) for split in fractions]
     assert sorted(name for part in parts for name in part) == names
     assert all(part == sorted(part) for part in parts)
     for part, share in zip(parts, fractions.values(), strict=True):
@@ -26,7 +26,7 @@ def test_the_parts_are_disjoint_and_together_everything(n, fractions):
 
 
 def test_fractions_below_one_leave_a_rest():
-    part = division.divided(EVERY[:40], "train", {"train": 0.25}, seed=0)
+    part = splits.divided(EVERY[:40], "train", {"train": 0.25}, seed=0)
     assert len(part) == 10
 
 
@@ -38,14 +38,14 @@ def test_the_division_is_a_function_of_the_seed():
 
 
 def test_own_splits_go_before_fractions():
-    assert division.split_names(OWN, division.FRACTIONS) == ("train", "validation", "all")
+    assert splits.split_names(OWN, splits.FRACTIONS) == ("train", "validation", "all")
     assert members("train", OWN) == ["002", "001"]
     assert members("validation", OWN) == []
-    assert division.split_names({}, division.FRACTIONS) == ("train", "validation", "test", "all")
+    assert splits.split_names({}, splits.FRACTIONS) == ("train", "validation", "test", "all")
 
 
 def test_all_is_everything_either_way():
-    assert members(division.ALL) == members(division.ALL, OWN) == EVERY
+    assert members(splits.ALL) == members(splits.ALL, OWN) == EVERY
 
 
 def test_own_splits_are_listed_only_when_they_are_asked_for():

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from tfeff import config, rcnn, training
 from tfeff.boxes.formats import cyxhw_from_yxyx, relative_from_yxyx
-from tfeff.data.images import files as photograph
+from tfeff.data.images import decoding
 from tfeff.data.sources import catalog
 from tfeff.errors import UserError
 from tfeff.rcnn.detector import Detector
@@ -57,7 +57,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for index in range(IMAGES):
         (root / "images" / f"{index:03}.png").write_bytes(source.encoded(index))
         objects = source.objects[index]
-        size = photograph.encoded_size(source.encoded(index), "")
+        size = decoding.encoded_size(source.encoded(index), "")
         rows = cyxhw_from_yxyx(relative_from_yxyx(objects.boxes_yxyx, size))
         lines = [f"{label} {x} {y} {w} {h}" for label, (y, x, h, w) in zip(objects.labels, rows, strict=True)]
         (root / "labels" / f"{index:03}.txt").write_text("\n".join(lines))

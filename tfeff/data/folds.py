@@ -1,4 +1,4 @@
-"""Names of splits; subsets, hold-outs and folds of a labelled set, each a function of its labels and a seed.
+"""Subsets, hold-outs and folds of a labelled set, each a function of its labels and a seed.
 
 All parts are stratified: each holds every class in the proportion of the whole, to within one image. Functions take
 integer labels [n] and return sorted int64 arrays of positions.
@@ -10,8 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from tfeff.errors import UserError
-
-_ALIASES = {"val": "validation", "valid": "validation", "training": "train", "testing": "test"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,15 +23,6 @@ class Fold:
 
     train: np.ndarray
     validation: np.ndarray
-
-
-def canonical_name(split: str) -> str:
-    """The usual name of a split.
-
-    >>> canonical_name("val")
-    'validation'
-    """
-    return _ALIASES.get(split, split)
 
 
 def subset(labels: np.ndarray, n: int, seed: int) -> np.ndarray:

@@ -13,6 +13,18 @@ FRACTIONS: Mapping[str, float] = {"train": 0.8, "validation": 0.1, "test": 0.1}
 """Shares of the splits of a data set that is not divided, unless others are asked for."""
 
 
+_ALIASES = {"val": "validation", "valid": "validation", "training": "train", "testing": "test"}
+
+
+def canonical_name(split: str) -> str:
+    """The usual name of a split.
+
+    >>> canonical_name("val")
+    'validation'
+    """
+    return _ALIASES.get(split, split)
+
+
 def split_names(own: Collection[str], fractions: Mapping[str, float]) -> tuple[str, ...]:
     """The names of a data set's splits: its `own`, or those of `fractions` where it has none; and ALL."""
     return (*(own or fractions), ALL)

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from tfeff.data.images import files as photograph
+from tfeff.data.images import decoding
 from tfeff.execution.executor import ATTEMPTS, Executor, Outcome
 from tfeff.proposals.proposals import Proposals
 from tfeff.proposals.store import ProposalStore, Writer, digest
@@ -149,4 +149,4 @@ def fill(
 def propose(proposer: Proposer, encoded: bytes, name: str) -> Proposals:
     """Proposals of one encoded image, on one thread."""
     cv2.setNumThreads(1)  # there are as many images at work as there are cores
-    return proposer(photograph.decode(encoded, name))
+    return proposer(decoding.decode(encoded, name))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfeff.data.annotations import AnnotatedSource
-from tfeff.data.images import files as photograph
+from tfeff.data.images import decoding
 from tfeff.durable import write
 from tfeff.errors import UserError
 from tfeff.evaluation.proposals import COUNTS, SIZES, THRESHOLDS, Coverage, coverage
@@ -160,7 +160,7 @@ class Quality:
 
 def _is_damaged(source: AnnotatedSource, index: int) -> bool:
     try:
-        photograph.decode(source.encoded(index), source.ids[index])
+        decoding.decode(source.encoded(index), source.ids[index])
     except UserError:
         return True
     return False

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from tfeff import training
 from tfeff.data.annotations import AnnotatedSource
-from tfeff.data.images import files as photograph
+from tfeff.data.images import decoding
 from tfeff.durable import write
 from tfeff.evaluation import DetectionReport, Detections, detection_report, to_coco_results
 from tfeff.evaluation.detection import json_number, json_numbers
@@ -191,7 +191,7 @@ def galleries(report: DetectionReport, detections: Sequence[Detections], images:
     def picture(image: int) -> DetectedImage:
         believed = detections[image].take(detections[image].scores >= report.score_threshold)
         return DetectedImage(
-            image=photograph.decode(images.encoded(image), images.ids[image]),
+            image=decoding.decode(images.encoded(image), images.ids[image]),
             boxes_yxyx=believed.boxes_yxyx,
             names=[names[label] for label in believed.labels],
             scores=believed.scores,

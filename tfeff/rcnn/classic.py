@@ -8,7 +8,7 @@ import numpy as np
 
 from tfeff import config
 from tfeff.errors import UserError
-from tfeff.models.heads import region as heads
+from tfeff.models.heads import region
 from tfeff.rcnn.joint import Examples
 from tfeff.rcnn.ridge import ridges
 from tfeff.rcnn.svm import Mining, machines
@@ -53,7 +53,7 @@ def fit(
         report: told of each class.
 
     Returns:
-        `heads.linear_detector`.
+        `region.linear_detector`.
 
     Raises:
         UserError: a class without an object, or without a region that is none of it.
@@ -129,7 +129,7 @@ def head(found: Linear, regressors: Linear, moments: tuple[np.ndarray, np.ndarra
     """
     mean, std = moments
     scale = _scale(std)
-    return heads.linear_detector(
+    return region.linear_detector(
         found.weights * scale[:, None],
         found.biases - (mean * scale) @ found.weights,
         regressors.weights * scale[:, None, None],

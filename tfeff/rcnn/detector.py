@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from tfeff import config
-from tfeff.data.images import files as photograph
+from tfeff.data.images import decoding
 from tfeff.errors import UserError
 from tfeff.evaluation import Detections, best_f1_threshold, match
 from tfeff.rcnn.detections import Postprocess
@@ -95,7 +95,7 @@ class Detector:
             return Detections.none()
         parts = list(self._outputs(split.proposal_features(image)))
         scores, codes = (np.concatenate(of) for of in zip(*parts, strict=True))
-        size = photograph.encoded_size(split.images.encoded(image), split.images.ids[image])
+        size = decoding.encoded_size(split.images.encoded(image), split.images.ids[image])
         return Detections(*self.postprocess(split.proposals[image], scores, codes, size))
 
     def _outputs(self, features: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:

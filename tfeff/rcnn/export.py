@@ -6,7 +6,7 @@ from typing import Any
 
 from tfeff import config, training
 from tfeff.errors import UserError
-from tfeff.rcnn import savedmodel as serving
+from tfeff.rcnn import savedmodel
 from tfeff.rcnn.detector import Detector
 from tfeff.rcnn.images import class_names
 from tfeff.rcnn.region_features import RegionFeatures
@@ -33,7 +33,7 @@ def export(workdir: Workdir, form: str, directory: str | Path | None = None, *, 
     detector, point = Detector.load(workdir, form)
     material = Material(settings, workdir, training.Reporter(quiet=True))
     point.check(form, material.digest)
-    return serving.export(
+    return savedmodel.export(
         RegionFeatures(
             material.backbone.model,
             grid=None if form == WINDOWS else settings.features.grid,
@@ -50,7 +50,7 @@ def export(workdir: Workdir, form: str, directory: str | Path | None = None, *, 
 
 
 def _proposals(settings: config.RCNN, form: str) -> dict[str, Any]:
-    """What makes the regions of a form, as `serving.LoadedDetector` takes it."""
+    """What makes the regions of a form, as `savedmodel.LoadedDetector` takes it."""
     if form == WINDOWS:
         return {"engine": "windows", **asdict(sliding_windows(settings))}
     return {"engine": "selective_search", **asdict(selective_search(settings))}

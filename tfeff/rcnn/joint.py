@@ -12,7 +12,7 @@ import tensorflow as tf
 from tfeff import config
 from tfeff.boxes.assignment import Regions
 from tfeff.errors import UserError
-from tfeff.models.heads import region as heads
+from tfeff.models.heads import region
 from tfeff.rcnn.sampling import Sampler
 from tfeff.training.stopping import EarlyStopping
 
@@ -67,7 +67,7 @@ class JointTraining:
                     "lower joint.positive_overlap, or propose more regions"
                 )
         mean, std = moments
-        self.head = heads.joint(
+        self.head = region.joint(
             mean,
             std * np.sqrt(len(std)) / LENGTH,
             classes,
@@ -148,7 +148,7 @@ class JointTraining:
         regions = examples.regions.take(rows)
         positive = np.arange(len(rows)) < self._settings.positives
         labels = np.where(positive, regions.label, self._classes).astype(np.int32)
-        codes = regions.code * np.array(heads.CODE_WEIGHTS, np.float32)
+        codes = regions.code * np.array(region.CODE_WEIGHTS, np.float32)
         return examples.features[rows], labels, codes, positive.astype(np.float32)
 
     def _update(self, *batch: tf.Tensor) -> tf.Tensor:

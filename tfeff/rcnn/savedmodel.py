@@ -21,8 +21,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfeff.data.images import files as photograph
-from tfeff.data.images import preprocess
+from tfeff.data.images import decoding, preprocess
 from tfeff.durable import write
 from tfeff.errors import UserError
 from tfeff.proposals import Proposer, SelectiveSearch, SlidingWindows
@@ -166,7 +165,7 @@ class LoadedDetector:
         Raises:
             UserError: it is no image; `name` says which.
         """
-        pixels = photograph.decode(encoded, name)
+        pixels = decoding.decode(encoded, name)
         boxes = self._propose(pixels).boxes_yxyx
         found = self._detect(
             image=tf.constant(preprocess.in_channels(pixels, self._channels)), proposals=tf.constant(boxes)

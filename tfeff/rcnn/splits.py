@@ -14,8 +14,7 @@ from tfeff import config
 from tfeff.boxes import iou
 from tfeff.boxes.assignment import IGNORED_OVERLAP, Regions, aside_overlap, assign, together
 from tfeff.data.annotations import AnnotatedSource
-from tfeff.data.images import files as photograph
-from tfeff.data.images import preprocess
+from tfeff.data.images import decoding, preprocess
 from tfeff.durable import held
 from tfeff.errors import UserError
 from tfeff.execution.threads import Threads
@@ -117,7 +116,7 @@ def propose(settings: config.RCNN, directory: Path, images: AnnotatedSource) -> 
 def slide(settings: config.RCNN, images: AnnotatedSource) -> list[np.ndarray]:
     """The places of the sliding window in each image: boxes_yxyx [n, 4]."""
     places = sliding_windows(settings)
-    sizes = [photograph.encoded_size(images.encoded(index), name) for index, name in enumerate(images.ids)]
+    sizes = [decoding.encoded_size(images.encoded(index), name) for index, name in enumerate(images.ids)]
     return [places(np.broadcast_to(np.uint8(0), (*size, 3))).boxes_yxyx for size in sizes]
 
 
@@ -152,7 +151,7 @@ class Extractor:
             return together(proposals[image], objects.boxes_yxyx, objects.difficult | objects.crowd)
 
         def compute(image: int) -> np.ndarray:
-            pixels = photograph.decode(images.encoded(image), images.ids[image])
+            pixels = decoding.decode(images.encoded(image), images.ids[image])
             return np.asarray(self._run(preprocess.in_channels(pixels, self.network.channels), boxes(image)))
 
         contents = [

@@ -15,7 +15,7 @@ from tfeff.boxes import iou
 from tfeff.data.annotations import AnnotatedSource, Objects
 from tfeff.durable import write
 from tfeff.errors import UserError
-from tfeff.models.heads import region as heads
+from tfeff.models.heads import region
 from tfeff.models.heads.classifier import CLASSIFIER
 from tfeff.rcnn import backbone, classic
 from tfeff.rcnn.detector import Detector
@@ -141,7 +141,7 @@ def fit(
         if form == "joint":
             validation = Examples(held_out.features, held_out.regions)
             work = JointTraining(settings.joint, len(names), examples, validation, moments, settings.seed)
-            head = heads.joint_detector(run_joint(work, workdir, reporter))
+            head = region.joint_detector(run_joint(work, workdir, reporter))
         else:
             head = classic.fit(
                 settings.classic,
@@ -195,7 +195,7 @@ def classifier_head(of: backbone.Backbone, class_names: Sequence[str]) -> keras.
             f"the backbone's classes are {', '.join(of.class_names)}; a sliding window needs {unknown[0]} among them"
         )
     kernel, biases = of.model.get_layer(CLASSIFIER).get_weights()
-    return heads.classifier_detector(kernel, biases, [of.class_names.index(name) for name in class_names])
+    return region.classifier_detector(kernel, biases, [of.class_names.index(name) for name in class_names])
 
 
 def feature_moments(features: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ import keras
 from tfeff import config, training
 from tfeff.durable import write
 from tfeff.evaluation import average_precisions, match, mean_average_precision
-from tfeff.models.heads import region as heads
+from tfeff.models.heads import region
 from tfeff.rcnn import classic
 from tfeff.rcnn.assessment import region_report
 from tfeff.rcnn.detector import Detector
@@ -154,7 +154,7 @@ class _Heads:
     def joint(self, section: config.Joint) -> keras.Model:
         work = JointTraining(section, len(self._names), self._examples, self._held_out, self._moments, self._seed)
         work.run()
-        return heads.joint_detector(work.head)
+        return region.joint_detector(work.head)
 
     def classic(self, section: config.Classic) -> keras.Model:
         usual = config.Classic()

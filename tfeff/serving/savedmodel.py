@@ -10,8 +10,8 @@ Both give `probabilities` (float32 [batch, classes]) and `label` (string [batch]
 `model.class_names()` gives all names (string [classes]), in the order of the probabilities; so does the text file
 `assets/classes.txt`, one a line.
 
-Files may be JPEG, PNG or whatever else the package decodes. A damaged one, or one that is no image, fails the whole call
-with `tf.errors.InvalidArgumentError`, which names the decoder. A batch may be empty.
+Files may be JPEG, PNG or whatever else the package decodes. A damaged file fails the whole call with
+`tf.errors.InvalidArgumentError`, which names the decoder. A batch may be empty.
 """
 
 import functools

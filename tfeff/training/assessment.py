@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfeff.data import folds as splits
+from tfeff.data import splits
 from tfeff.durable import write
 from tfeff.errors import UserError
 from tfeff.models.cost import complexity

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfeff import config, models
-from tfeff.data import folds as splits
+from tfeff.data import folds, splits
 from tfeff.data.dataset import Source
 from tfeff.data.images.cache import Store
 from tfeff.data.images.statistics import channel_statistics
@@ -202,7 +202,7 @@ def dataset(settings: config.Experiment, stores: Stores) -> Dataset:
     )
 
 
-def selection(settings: config.Experiment, source: Source) -> splits.Fold | None:
+def selection(settings: config.Experiment, source: Source) -> folds.Fold | None:
     """Which of a source's images to train on, and which of them to validate on, if any; None: all of them train.
 
     Raises:
@@ -211,31 +211,31 @@ def selection(settings: config.Experiment, source: Source) -> splits.Fold | None
     wanted, labels = settings.data.train_examples, source.labels
     if wanted is None:
         return _fold(settings, source, labels)
-    drawn = splits.subset(labels, wanted, data_seed(settings))
+    drawn = folds.subset(labels, wanted, data_seed(settings))
     what = f"config: data.train_examples: the subset of {source.name}"
-    splits.require_every_class(labels, drawn, what, "draw more", source.class_names)
+    folds.require_every_class(labels, drawn, what, "draw more", source.class_names)
     part = _fold(settings, source, labels[drawn])
     if part is None:
-        return splits.Fold(train=drawn, validation=drawn[:0])
-    return splits.Fold(train=drawn[part.train], validation=drawn[part.validation])
+        return folds.Fold(train=drawn, validation=drawn[:0])
+    return folds.Fold(train=drawn[part.train], validation=drawn[part.validation])
 
 
-def _fold(settings: config.Experiment, source: Source, labels: np.ndarray) -> splits.Fold | None:
+def _fold(settings: config.Experiment, source: Source, labels: np.ndarray) -> folds.Fold | None:
     """Which of the images of these labels to train on and which to validate on; None: all of them train."""
     data, names, seed = settings.data, source.class_names, data_seed(settings)
     if data.folds is not None:
         key = "data.folds" if data.fold_examples is None else "data.fold_examples"
         try:
             if data.fold_examples is None:
-                return splits.k_folds(labels, data.folds, seed, names)[data.fold]
+                return folds.k_folds(labels, data.folds, seed, names)[data.fold]
             held_out = round(data.fold_examples * data.validation_fraction)
-            return splits.independent_folds(labels, data.folds, data.fold_examples, held_out, seed, names)[data.fold]
+            return folds.independent_folds(labels, data.folds, data.fold_examples, held_out, seed, names)[data.fold]
         except UserError as error:
             raise UserError(f"config: {key}: {source.name}: {error}") from None
     if data.validation_fraction == 0 or validation_split(settings) is not None:
         return None
     try:
-        return splits.holdout(labels, data.validation_fraction, seed, names)
+        return folds.holdout(labels, data.validation_fraction, seed, names)
     except UserError as error:
         raise UserError(f"config: data.validation_fraction: {source.name}: {error}") from None
 

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tests.data.rectangles import draw, find
-from tfeff.data.augment import boxes as box_augment
+from tfeff.data.augment import boxes
 from tfeff.data.augment.annotated_image import AnnotatedImage
 from tfeff.data.augment.box_policy import BoxAugmentation
 from tfeff.data.augment.counter_rng import Draws
@@ -40,7 +40,7 @@ def read(position):
 def traced(augmentation, seed):
     def one(epoch, index):
         draws = Draws(seed, epoch, index[tf.newaxis], tf.zeros(1, tf.int64))
-        return box_augment.augment(read, COUNT, (72, 96), augmentation, draws)
+        return boxes.augment(read, COUNT, (72, 96), augmentation, draws)
 
     specs = (tf.TensorSpec((), tf.int64), tf.TensorSpec((), tf.int64))
     return tf.function(one, input_signature=specs, autograph=False, jit_compile=False)

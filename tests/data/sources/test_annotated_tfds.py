@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from tfeff.data.images import files as photograph
+from tfeff.data.images import decoding
 from tfeff.data.sources import catalog
 from tfeff.errors import UserError
 
@@ -77,7 +77,7 @@ def test_boxes_classes_and_flags_come_back_in_pixels(prepared):
         assert source.class_names == ("owl", "cat")
         assert len(source) == len(numbers)
         # The writer shuffles nothing here, yet shards may come in any order: an image is known by its pixels.
-        decoded = [photograph.decode(source.encoded(index), source.ids[index]) for index in range(len(source))]
+        decoded = [decoding.decode(source.encoded(index), source.ids[index]) for index in range(len(source))]
         found = [next(n for n in numbers if np.array_equal(IMAGES[n], image)) for image in decoded]
         assert sorted(found) == list(numbers)
         for number, objects in zip(found, source.objects, strict=True):
@@ -92,7 +92,7 @@ def test_features_go_by_kind_and_crowds_are_told(prepared):
     source = catalog.load_annotated("tfds:crowds", "train", data_dir=prepared)
     assert source.class_names == ("0", "1", "2")
     for index, objects in enumerate(source.objects):
-        height, width = photograph.decode(source.encoded(index), "").shape[:2]
+        height, width = decoding.decode(source.encoded(index), "").shape[:2]
         np.testing.assert_allclose(objects.boxes_yxyx, [[0, width / 4, height / 2, width]])
         assert objects.labels.tolist() == [2]
         assert objects.crowd.tolist() == [True]

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tfeff.boxes import iou
 from tfeff.data.annotations import AnnotatedSource, Objects, Report
-from tfeff.data.images import files as photograph
+from tfeff.data.images import decoding
 from tfeff.data.sources import catalog, crops
 
 RNG = np.random.default_rng(0)
@@ -102,5 +102,5 @@ def test_catalog_knows_crops_of_every_set_with_boxes():
     assert first.shape[-1] == 1
     digit = catalog.load_annotated("embedded:single_digits:64", "validation")
     top, left, bottom, right = np.rint(digit.objects[0].boxes_yxyx[0]).astype(int)
-    shown = photograph.decode(digit.encoded(0), "")[top:bottom, left:right]
+    shown = decoding.decode(digit.encoded(0), "")[top:bottom, left:right]
     np.testing.assert_allclose(first[..., 0], cv2.cvtColor(shown, cv2.COLOR_RGB2GRAY), atol=1)

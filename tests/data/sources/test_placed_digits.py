@@ -5,7 +5,7 @@ from sklearn.datasets import load_digits
 from sklearn.svm import SVC
 
 from tfeff.boxes.overlap import area
-from tfeff.data.images import files as photograph
+from tfeff.data.images import decoding
 from tfeff.data.sources import catalog, placed_digits
 from tfeff.errors import UserError
 
@@ -16,7 +16,7 @@ def sources():
 
 
 def pixels(source, index):
-    return photograph.decode(source.encoded(index), source.ids[index])
+    return decoding.decode(source.encoded(index), source.ids[index])
 
 
 def test_numbers_of_objects(sources):

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from scipy.special import expit, softmax
 
-from tfeff.models.heads import region as heads
+from tfeff.models.heads import region
 
 RNG = np.random.default_rng(0)
 FEATURES = RNG.normal(2.0, 3.0, (20, 10)).astype(np.float32)
@@ -14,7 +14,7 @@ MEAN, STD = FEATURES.mean(axis=0), FEATURES.std(axis=0)
 
 
 def test_the_joint_head_is_two_layers_on_standardised_features() -> None:
-    head = heads.joint(MEAN, STD, classes=3, l1=0.1)
+    head = region.joint(MEAN, STD, classes=3, l1=0.1)
     (dense, biases), (boxes, box_biases) = (head.get_layer(name).get_weights() for name in ("logits", "codes"))
     x = (FEATURES - MEAN) / STD
     logits, codes = head(FEATURES)
@@ -24,9 +24,9 @@ def test_the_joint_head_is_two_layers_on_standardised_features() -> None:
 
 
 def test_a_detector_drops_the_background_and_the_weights_of_codes() -> None:
-    head = heads.joint(MEAN, STD, classes=3, hidden=(8,), dropout=0.5)
+    head = region.joint(MEAN, STD, classes=3, hidden=(8,), dropout=0.5)
     logits, codes = (np.asarray(of) for of in head(FEATURES, training=False))
-    scores, plain = heads.joint_detector(head)(FEATURES, training=False)
+    scores, plain = region.joint_detector(head)(FEATURES, training=False)
     np.testing.assert_allclose(scores, softmax(logits, axis=1)[:, :3], atol=1e-6)
     np.testing.assert_allclose(plain, codes / [10, 10, 5, 5], atol=1e-6)
 
@@ -34,15 +34,15 @@ def test_a_detector_drops_the_background_and_the_weights_of_codes() -> None:
 def test_the_classic_head_is_linear() -> None:
     weights, biases = RNG.normal(size=(10, 3)), RNG.normal(size=3)
     box_weights, box_biases = RNG.normal(size=(10, 3, 4)), RNG.normal(size=(3, 4))
-    scores, codes = heads.linear_detector(weights, biases, box_weights, box_biases)(FEATURES)
+    scores, codes = region.linear_detector(weights, biases, box_weights, box_biases)(FEATURES)
     np.testing.assert_allclose(scores, expit(FEATURES @ weights + biases), atol=1e-5)
     np.testing.assert_allclose(codes, np.einsum("nd,dct->nct", FEATURES, box_weights) + box_biases, atol=1e-4)
 
 
 def test_detectors_survive_being_saved(tmp_path: Path) -> None:
     made = (
-        heads.joint_detector(heads.joint(MEAN, STD, classes=3, hidden=(8,))),
-        heads.linear_detector(np.ones((10, 2)), np.zeros(2), np.ones((10, 2, 4)), np.zeros((2, 4))),
+        region.joint_detector(region.joint(MEAN, STD, classes=3, hidden=(8,))),
+        region.linear_detector(np.ones((10, 2)), np.zeros(2), np.ones((10, 2, 4)), np.zeros((2, 4))),
     )
     for number, detector in enumerate(made):
         detector.save(tmp_path / f"{number}.keras")
@@ -52,7 +52,7 @@ def test_detectors_survive_being_saved(tmp_path: Path) -> None:
 
 
 def test_the_seed_decides_the_initial_weights() -> None:
-    first, second, other = (heads.joint(MEAN, STD, classes=3, hidden=(8,), seed=seed) for seed in (1, 1, 9))
+    first, second, other = (region.joint(MEAN, STD, classes=3, hidden=(8,), seed=seed) for seed in (1, 1, 9))
     for one, same, another in zip(first.get_weights(), second.get_weights(), other.get_weights(), strict=True):
         np.testing.assert_array_equal(one, same)
         assert not one.any() or (one != another).any()

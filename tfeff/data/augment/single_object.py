@@ -2,9 +2,9 @@
 
 import tensorflow as tf
 
-from tfeff.data.augment import boxes as box_augment
 from tfeff.data.augment.annotated_image import annotated
 from tfeff.data.augment.box_policy import BoxAugmentation
+from tfeff.data.augment.boxes import augment as augment_with_boxes
 from tfeff.data.augment.counter_rng import Draws
 from tfeff.data.images import preprocess
 
@@ -35,7 +35,7 @@ def augment(
         image, box, index, repeat = example
         plain = annotated(image, box[tf.newaxis] * sides, tf.zeros(1, tf.int32))
         own = Draws(draws.seed, draws.epoch, index[tf.newaxis], repeat[tf.newaxis])
-        varied = box_augment.augment(lambda _: plain, 1, size, augmentation, own)
+        varied = augment_with_boxes(lambda _: plain, 1, size, augmentation, own)
         kept = tf.shape(varied.boxes_yxyx)[0] > 0
         boxes = tf.concat([varied.boxes_yxyx, plain.boxes_yxyx], axis=0)
         return tf.where(kept, varied.image, plain.image), boxes[0] / sides

@@ -14,7 +14,7 @@ from tfeff.data.augment.policy import Augmentation
 from tfeff.data.dataset import Source
 from tfeff.data.images import preprocess
 from tfeff.data.images.cache import Store
-from tfeff.data.input import order as sampling
+from tfeff.data.input import order
 from tfeff.errors import UserError
 
 _MOST_THREADS = 16
@@ -134,15 +134,15 @@ class Pipeline:
         """Images of this worker in each batch."""
         return self.batch_size // self.shard[1]
 
-    def draws(self, epoch: int) -> sampling.Draws:
+    def draws(self, epoch: int) -> order.Draws:
         """The examples of an epoch in order, over all workers: steps_per_epoch * batch_size of them."""
         count = self.steps_per_epoch * self.batch_size
         labels = self.store.source.labels
         if self.class_balanced:
-            return sampling.class_balanced(labels, count, self.seed, epoch)
+            return order.class_balanced(labels, count, self.seed, epoch)
         if self.shuffle:
-            return sampling.shuffled(len(labels), self.seed, epoch)
-        return sampling.in_order(len(labels))
+            return order.shuffled(len(labels), self.seed, epoch)
+        return order.in_order(len(labels))
 
     def training_batches(self, epochs: int, start_step: int = 0) -> tf.data.Dataset:
         """All batches from `start_step` to the end of the last epoch, in one dataset.

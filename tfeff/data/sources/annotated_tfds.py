@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tfeff.data.annotations import AnnotatedSource, Collector, Objects, OnDefect, Report
-from tfeff.data.images import files as photograph
+from tfeff.data.images import decoding
 from tfeff.data.sources import tfds
 from tfeff.data.splits import ALL
 from tfeff.errors import UserError
@@ -63,7 +63,7 @@ def load(
         for place, example in enumerate(examples.as_numpy_iterator()):
             where = f"tfds:{name}/{part}, example {place}"
             try:
-                size = photograph.encoded_size(example["image"], where)
+                size = decoding.encoded_size(example["image"], where)
             except UserError as error:
                 report.defect("image that cannot be read", str(error))
                 continue

@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfeff.data.annotations import AnnotatedSource, OnDefect
-from tfeff.data.folds import canonical_name
-from tfeff.data.splits import FRACTIONS
+from tfeff.data.splits import FRACTIONS, canonical_name
 from tfeff.errors import UserError, nearest
 
 if TYPE_CHECKING:  # TensorFlow, which data with boxes does without

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tfeff.data.annotations import AnnotatedSource, Collector, Objects, OnDefect, Report
-from tfeff.data.images import files as photograph
+from tfeff.data.images import decoding
 from tfeff.data.splits import ALL
 from tfeff.errors import UserError, nearest
 
@@ -77,7 +77,7 @@ def load(root: Path, split: str, *, on_defect: OnDefect = "mend") -> AnnotatedSo
             report.defect("name that leaves the folder", f"{path}: {name}")
             continue
         try:
-            size = photograph.size(folder / name)
+            size = decoding.size(folder / name)
         except UserError as error:
             report.defect("image that cannot be read", str(error))
             continue

@@ -14,8 +14,7 @@ import tensorflow as tf
 from tfeff.boxes import iou
 from tfeff.data.annotations import AnnotatedSource
 from tfeff.data.dataset import Source
-from tfeff.data.images import files as photograph
-from tfeff.data.images import preprocess
+from tfeff.data.images import decoding, preprocess
 
 BACKGROUND = "background"
 """The last class."""
@@ -56,7 +55,7 @@ def load(
     """
     owners, boxes, labels = list[int](), list[np.ndarray](), list[int]()
     for index, objects in enumerate(images.objects):
-        size = photograph.encoded_size(images.encoded(index), images.ids[index])
+        size = decoding.encoded_size(images.encoded(index), images.ids[index])
         rng = np.random.Generator(np.random.Philox(key=[seed, index]))
         plain = ~(objects.difficult | objects.crowd)
         for box, label in zip(objects.boxes_yxyx[plain], objects.labels[plain], strict=True):
@@ -104,7 +103,7 @@ def cut_out(
 
     @functools.lru_cache(maxsize=_DECODED)
     def decoded(index: int) -> np.ndarray:
-        return photograph.decode(images.encoded(index), images.ids[index])
+        return decoding.decode(images.encoded(index), images.ids[index])
 
     def cut(number: np.ndarray) -> np.ndarray:
         return _shown(decoded(owners[int(number)]), corners[int(number)], context)

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from tfeff.data import folds as splits
+from tfeff.data import folds
 from tfeff.data.dataset import Source
 from tfeff.data.sources import cluttered_digits
 
@@ -32,7 +32,7 @@ def load(name: str, split: str, channels: int) -> Source:
     from sklearn.datasets import load_digits  # Slow to import.
 
     bunch = load_digits()
-    parts = splits.holdout(bunch.target, _TEST_FRACTION, _SPLIT_SEED)
+    parts = folds.holdout(bunch.target, _TEST_FRACTION, _SPLIT_SEED)
     positions = parts.train if split == "train" else parts.validation
     labels = bunch.target[positions]
     with tf.device("CPU:0"):

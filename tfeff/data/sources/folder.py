@@ -10,10 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfeff.data.dataset import Source
-from tfeff.data.folds import canonical_name
-from tfeff.data.images import files as photograph
-from tfeff.data.images import preprocess
-from tfeff.data.splits import FRACTIONS, checked
+from tfeff.data.images import decoding, preprocess
+from tfeff.data.splits import FRACTIONS, canonical_name, checked
 from tfeff.errors import UserError, nearest
 
 
@@ -117,14 +115,14 @@ def _listing(folder: Path, class_names: tuple[str, ...]) -> tuple[list[str], np.
     paths: list[str] = []
     counts = []
     others = Counter[str]()
-    known = " ".join(photograph.EXTENSIONS)
+    known = " ".join(decoding.EXTENSIONS)
     for name in class_names:
         class_folder = folder / name
         if not class_folder.is_dir():
             raise UserError(f'{folder}: no folder for class "{name}"; each split needs every class')
         entries = sorted((e for e in os.scandir(class_folder) if not e.name.startswith(".")), key=lambda e: e.path)
         files = [entry.path for entry in entries if entry.is_file()]
-        images = [path for path in files if path.lower().endswith(photograph.EXTENSIONS)]
+        images = [path for path in files if path.lower().endswith(decoding.EXTENSIONS)]
         others.update(os.path.splitext(path)[1].lower() or "no ending" for path in set(files).difference(images))
         others.update("a folder" for entry in entries if not entry.is_file())
         if not images:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from tfeff.data import folds as splits
+from tfeff.data import folds
 from tfeff.data.annotations import AnnotatedSource, Objects, Report
 from tfeff.data.splits import ALL
 from tfeff.errors import UserError, nearest
@@ -116,8 +116,8 @@ def load(name: str, split: str, *, canvas: tuple[int, int] = CANVAS) -> Annotate
 
 def _division(labels: np.ndarray) -> dict[str, np.ndarray]:
     """Split -> rows of its digits, stratified."""
-    fold = splits.holdout(labels, _HELD_OUT, _SPLIT_SEED)
-    half = splits.holdout(labels[fold.validation], 0.5, _SPLIT_SEED)
+    fold = folds.holdout(labels, _HELD_OUT, _SPLIT_SEED)
+    half = folds.holdout(labels[fold.validation], 0.5, _SPLIT_SEED)
     return {
         "train": fold.train,
         "validation": fold.validation[half.train],

@@ -8,8 +8,7 @@ import tensorflow as tf
 from tfeff.boxes import area, relative_from_yxyx
 from tfeff.data.annotations import AnnotatedSource
 from tfeff.data.dataset import Source
-from tfeff.data.images import files as photograph
-from tfeff.data.images import preprocess
+from tfeff.data.images import decoding, preprocess
 from tfeff.errors import UserError
 
 
@@ -36,7 +35,7 @@ def load(images: AnnotatedSource, *, channels: int = 3) -> Source:
         several += len(plain) > 1
         largest = plain[area(objects.boxes_yxyx[plain]).argmax()]
         encoded = images.encoded(index)
-        size = photograph.encoded_size(encoded, images.ids[index])
+        size = decoding.encoded_size(encoded, images.ids[index])
         kept.append(index)
         labels.append(int(objects.labels[largest]))
         boxes.append(relative_from_yxyx(objects.boxes_yxyx[largest], size))

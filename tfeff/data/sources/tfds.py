@@ -7,8 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfeff.data.dataset import Source
-from tfeff.data.folds import canonical_name
 from tfeff.data.images import preprocess
+from tfeff.data.splits import canonical_name
 from tfeff.errors import UserError, nearest
 
 

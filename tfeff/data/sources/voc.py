@@ -16,9 +16,9 @@ import defusedxml
 import defusedxml.ElementTree
 import numpy as np
 
-from tfeff.data import splits as division
 from tfeff.data.annotations import AnnotatedSource, Collector, Objects, OnDefect, Report
-from tfeff.data.images import files as photograph
+from tfeff.data.images import decoding
+from tfeff.data.splits import members, split_names
 from tfeff.errors import UserError
 
 _ANNOTATIONS, _IMAGES = ("Annotations", "annotations"), ("JPEGImages", "images")
@@ -31,7 +31,7 @@ def splits(root: Path, fractions: Mapping[str, float]) -> tuple[str, ...]:
         UserError: the folder is missing, or is no VOC data set.
     """
     _folder(root, _ANNOTATIONS)
-    return division.split_names(_lists(root), fractions)
+    return split_names(_lists(root), fractions)
 
 
 def load(
@@ -53,10 +53,8 @@ def load(
     report = Report(on_defect)
     every = sorted(path.stem for path in annotations.iterdir() if path.suffix.lower() == ".xml")
     own = {name: partial(_listed, path) for name, path in _lists(root).items()}
-    names = division.members(root, split, every, own, fractions, seed)
-    pictures = {
-        path.stem: path for path in sorted(images.iterdir()) if path.name.lower().endswith(photograph.EXTENSIONS)
-    }
+    names = members(root, split, every, own, fractions, seed)
+    pictures = {path.stem: path for path in sorted(images.iterdir()) if path.name.lower().endswith(decoding.EXTENSIONS)}
     parsed = {name: _parsed(annotations / f"{name}.xml") for name in every}
     # The classes of all images, so that every split counts them alike.
     class_names = _class_names(parsed.values())
@@ -132,7 +130,7 @@ def _class_names(roots: Iterable[Element | None]) -> tuple[str, ...]:
 def _objects(root: Element, path: Path, picture: Path, class_names: tuple[str, ...], report: Report) -> Objects | None:
     """The objects of one file; None where its image cannot be read."""
     try:
-        size = photograph.size(picture)
+        size = decoding.size(picture)
     except UserError as error:
         report.defect("image that cannot be read", str(error))
         return None

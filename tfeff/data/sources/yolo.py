@@ -12,10 +12,9 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from tfeff.data import splits as division
 from tfeff.data.annotations import AnnotatedSource, Collector, Objects, OnDefect, Report
-from tfeff.data.folds import canonical_name
-from tfeff.data.images import files as photograph
+from tfeff.data.images import decoding
+from tfeff.data.splits import canonical_name, members, split_names
 from tfeff.errors import UserError
 
 MOST_CLASSES = 100_000
@@ -27,7 +26,7 @@ def splits(root: Path, fractions: Mapping[str, float]) -> tuple[str, ...]:
     Raises:
         UserError: the folder is missing, or is no YOLO data set.
     """
-    return division.split_names(_split_folders(_images(root)), fractions)
+    return split_names(_split_folders(_images(root)), fractions)
 
 
 def load(
@@ -49,10 +48,10 @@ def load(
     every = sorted(
         path.relative_to(images).as_posix()
         for path in images.rglob("*")
-        if path.name.lower().endswith(photograph.EXTENSIONS)
+        if path.name.lower().endswith(decoding.EXTENSIONS)
     )
     own = {name: partial(_below, folder, every) for name, folder in _split_folders(images).items()}
-    names = division.members(root, split, every, own, fractions, seed)
+    names = members(root, split, every, own, fractions, seed)
     given = _class_names(root)
     found = [_lines(root / "labels" / Path(name).with_suffix(".txt"), report) for name in names]
     if given is None:
@@ -64,7 +63,7 @@ def load(
     ids, objects = list[str](), list[Objects]()
     for name, lines in zip(names, found, strict=True):
         try:
-            size = photograph.size(images / name)
+            size = decoding.size(images / name)
         except UserError as error:
             report.defect("image that cannot be read", str(error))
             continue

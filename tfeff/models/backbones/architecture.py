@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from tfeff.errors import UserError
-from tfeff.models.heads import classifier as head
+from tfeff.models.heads import classifier
 from tfeff.models.layers.backend import FeatureMap, Layers
 from tfeff.models.layers.preprocessing import per_channel
 
@@ -133,7 +133,7 @@ class Architecture(ABC):
         features = self.features(x, layers)
         output = features.output
         if include_top:
-            output = head.classifier(layers, output, num_classes, self.dropout, classifier_activation)
+            output = classifier.classifier(layers, output, num_classes, self.dropout, classifier_activation)
         return Drawing(images, output, features.levels)
 
 

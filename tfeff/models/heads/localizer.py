@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import keras
 
-from tfeff.models.heads import classifier as head
+from tfeff.models.heads import classifier
 from tfeff.models.layers.backend import KerasLayers
 from tfeff.models.network import Network
 
@@ -34,7 +34,7 @@ def localizer(
         so that a classifier's weights fit. An untrained network's box may have its bottom above its top.
     """
     features = backbone.outputs[0]
-    logits = head.classifier(KerasLayers(), features, num_classes, dropout, None)
+    logits = classifier.classifier(KerasLayers(), features, num_classes, dropout, None)
     x = features
     cells = min(grid, x.shape[1]), min(grid, x.shape[2])
     if cells != tuple(x.shape[1:3]):

@@ -7,8 +7,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tfeff.data.images import files as photograph
-from tfeff.data.images import preprocess
+from tfeff.data.images import decoding, preprocess
 from tfeff.data.sources import voc
 from tfeff.errors import UserError
 
@@ -32,7 +31,7 @@ def encoded(image, form, **options):
 
 def pixels_or_message(content, name):
     try:
-        return photograph.decode(content, name)
+        return decoding.decode(content, name)
     except UserError as error:
         return str(error)
 
@@ -45,30 +44,30 @@ def rotated():
 
 def test_rgb_comes_back_exactly_in_rgb_order(scene):
     for form in ("PNG", "BMP"):
-        assert np.array_equal(photograph.decode(encoded(Image.fromarray(scene), form), "x"), scene)
-    assert np.array_equal(photograph.decode(encoded(Image.fromarray(scene), "WEBP", lossless=True), "x"), scene)
+        assert np.array_equal(decoding.decode(encoded(Image.fromarray(scene), form), "x"), scene)
+    assert np.array_equal(decoding.decode(encoded(Image.fromarray(scene), "WEBP", lossless=True), "x"), scene)
 
 
 def test_gray_is_the_same_in_all_channels(scene):
     gray = scene[..., 0]
     for form in ("PNG", "BMP", "GIF"):
-        pixels = photograph.decode(encoded(Image.fromarray(gray), form), "x")
+        pixels = decoding.decode(encoded(Image.fromarray(gray), form), "x")
         assert np.array_equal(pixels, np.repeat(gray[..., None], 3, axis=-1))
-    pixels = photograph.decode(encoded(Image.fromarray(gray), "JPEG", quality=95), "x").astype(int)
+    pixels = decoding.decode(encoded(Image.fromarray(gray), "JPEG", quality=95), "x").astype(int)
     assert (pixels == pixels[..., :1]).all()
     assert np.abs(pixels - gray[..., None]).max() < 8
 
 
 def test_sixteen_bits_lose_their_lower_byte(scene):
     deep = scene[..., 0].astype(np.uint16) * 256 + 77
-    pixels = photograph.decode(encoded(Image.fromarray(deep), "PNG"), "x")
+    pixels = decoding.decode(encoded(Image.fromarray(deep), "PNG"), "x")
     assert pixels.dtype == np.uint8
     assert np.array_equal(pixels, np.repeat(scene[..., :1], 3, axis=-1))
 
 
 def test_one_bit_is_black_and_white(scene):
     bits = scene[..., 0] > 100
-    pixels = photograph.decode(encoded(Image.fromarray(bits), "PNG"), "x")
+    pixels = decoding.decode(encoded(Image.fromarray(bits), "PNG"), "x")
     assert np.array_equal(pixels, np.repeat(bits[..., None], 3, axis=-1) * np.uint8(255))
 
 
@@ -78,22 +77,22 @@ def test_palettes_become_their_colours():
     image = Image.fromarray(indices, "P")
     image.putpalette(colours.tobytes())
     for form in ("PNG", "GIF"):
-        assert np.array_equal(photograph.decode(encoded(image, form), "x"), colours[indices])
+        assert np.array_equal(decoding.decode(encoded(image, form), "x"), colours[indices])
 
 
 def test_transparency_is_dropped_and_what_it_hides_stays(scene):
     alpha = np.linspace(0, 255, HEIGHT * WIDTH).astype(np.uint8).reshape(HEIGHT, WIDTH, 1)
-    pixels = photograph.decode(encoded(Image.fromarray(np.concatenate([scene, alpha], axis=-1)), "PNG"), "x")
+    pixels = decoding.decode(encoded(Image.fromarray(np.concatenate([scene, alpha], axis=-1)), "PNG"), "x")
     assert np.array_equal(pixels, scene)
     gray = Image.fromarray(np.concatenate([scene[..., :1], alpha], axis=-1), "LA")
-    assert np.array_equal(photograph.decode(encoded(gray, "PNG"), "x"), np.repeat(scene[..., :1], 3, axis=-1))
+    assert np.array_equal(decoding.decode(encoded(gray, "PNG"), "x"), np.repeat(scene[..., :1], 3, axis=-1))
 
 
 def test_cmyk_has_the_colours_of_its_inks():
     inks = {(255, 0, 0, 0): (0, 255, 255), (0, 255, 0, 0): (255, 0, 255), (0, 0, 255, 0): (255, 255, 0)}
     inks |= {(0, 0, 0, 255): (0, 0, 0), (0, 0, 0, 0): (255, 255, 255), (0, 0, 0, 128): (127, 127, 127)}
     for ink, colour in inks.items():
-        pixels = photograph.decode(encoded(Image.new("CMYK", (WIDTH, HEIGHT), ink), "JPEG", quality=95), "x")
+        pixels = decoding.decode(encoded(Image.new("CMYK", (WIDTH, HEIGHT), ink), "JPEG", quality=95), "x")
         assert pixels.shape == (HEIGHT, WIDTH, 3)
         assert np.abs(pixels.astype(int) - colour).max() < 12
 
@@ -102,9 +101,9 @@ def test_an_orientation_in_the_metadata_is_not_followed(scene, tmp_path):
     turned = encoded(Image.fromarray(scene), "JPEG", quality=95, exif=rotated())
     plain = encoded(Image.fromarray(scene), "JPEG", quality=95)
     assert Image.open(io.BytesIO(turned)).getexif()[0x0112] == ROTATED
-    assert np.array_equal(photograph.decode(turned, "x"), photograph.decode(plain, "x"))
+    assert np.array_equal(decoding.decode(turned, "x"), decoding.decode(plain, "x"))
     (tmp_path / "turned.jpg").write_bytes(turned)
-    assert photograph.size(tmp_path / "turned.jpg") == (HEIGHT, WIDTH)
+    assert decoding.size(tmp_path / "turned.jpg") == (HEIGHT, WIDTH)
 
 
 @pytest.mark.parametrize(
@@ -131,8 +130,8 @@ def test_an_orientation_in_the_metadata_is_not_followed(scene, tmp_path):
 def test_the_header_says_the_size_of_the_pixels(tmp_path, mode, form, options):
     path = tmp_path / f"x.{form.lower()}"
     path.write_bytes(encoded(Image.new(mode, (WIDTH, HEIGHT)), form, **options))
-    assert photograph.size(path) == (HEIGHT, WIDTH)
-    pixels = photograph.decode(path.read_bytes(), "x")
+    assert decoding.size(path) == (HEIGHT, WIDTH)
+    pixels = decoding.decode(path.read_bytes(), "x")
     assert (pixels.shape, pixels.dtype) == ((HEIGHT, WIDTH, 3), np.uint8)
     assert pixels.flags.c_contiguous
 
@@ -151,7 +150,7 @@ def test_the_header_says_the_size_of_the_pixels(tmp_path, mode, form, options):
 def test_truncated_files_are_named_wherever_they_are_cut(form, options):
     noise = np.random.default_rng(0).integers(0, 256, (11, 15, 3), np.uint8)
     whole = encoded(Image.fromarray(noise), form, **options)
-    pixels = photograph.decode(whole, "whole")
+    pixels = decoding.decode(whole, "whole")
     for length in range(len(whole)):
         found = pixels_or_message(whole[:length], "folder/cut.jpg")
         if isinstance(found, str):
@@ -168,12 +167,12 @@ def test_a_truncated_jpeg_with_a_thumbnail_is_named(scene):
     whole = encoded(Image.fromarray(noise), "JPEG", comment=thumbnail)
     for length in range(len(thumbnail) + 20, len(whole) - 2, 50):
         with pytest.raises(UserError, match=r"^cut: "):
-            photograph.decode(whole[:length], "cut")
+            decoding.decode(whole[:length], "cut")
 
 
 def test_a_jpeg_with_something_behind_its_end_is_whole(scene):
     whole = encoded(Image.fromarray(scene), "JPEG")
-    assert np.array_equal(photograph.decode(whole + bytes(5000), "x"), photograph.decode(whole, "x"))
+    assert np.array_equal(decoding.decode(whole + bytes(5000), "x"), decoding.decode(whole, "x"))
 
 
 @pytest.mark.parametrize(
@@ -183,17 +182,17 @@ def test_what_is_no_image_is_named(tmp_path, content):
     path = tmp_path / "thing.png"
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"thing\.png: not an image"):
-        photograph.size(path)
+        decoding.size(path)
     with pytest.raises(UserError, match=r"^thing\.png: not an image"):
-        photograph.decode(content, "thing.png")
+        decoding.decode(content, "thing.png")
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(UserError, match=r"gone\.png"):
-        photograph.size(tmp_path / "gone.png")
+        decoding.size(tmp_path / "gone.png")
     (tmp_path / "folder").mkdir()
     with pytest.raises(UserError, match="folder"):
-        photograph.size(tmp_path / "folder")
+        decoding.size(tmp_path / "folder")
 
 
 ORIENTATION = 0x0112
@@ -218,9 +217,9 @@ def test_an_orientation_is_followed_nowhere(tmp_path, orientation):
     """Boxes refer to pixels as they are stored; so do sizes, and what proposers and networks see."""
     encoded = jpeg(orientation=orientation)
     (tmp_path / "turned.jpg").write_bytes(encoded)
-    assert photograph.size(tmp_path / "turned.jpg") == photograph.encoded_size(encoded, "") == (40, 60)
-    plain = photograph.decode(jpeg(), "")
-    np.testing.assert_array_equal(photograph.decode(encoded, ""), plain)
+    assert decoding.size(tmp_path / "turned.jpg") == decoding.encoded_size(encoded, "") == (40, 60)
+    plain = decoding.decode(jpeg(), "")
+    np.testing.assert_array_equal(decoding.decode(encoded, ""), plain)
     np.testing.assert_allclose(preprocess.decode(tf.constant(encoded), 3), plain, atol=4)
 
 
@@ -238,4 +237,4 @@ def test_boxes_of_turned_gray_and_cmyk_photographs(tmp_path):
     assert not source.report.counts
     for index in range(3):
         assert source.objects[index].boxes_yxyx.tolist() == [[0, 0, 40, 60]]
-        assert photograph.decode(source.encoded(index), "").shape == (40, 60, 3)
+        assert decoding.decode(source.encoded(index), "").shape == (40, 60, 3)
