@@ -8,7 +8,7 @@ Result    72 test images, 945 objects, 98.7 % of which have a proposal:
           joint           mAP@.5 0.865 (95 % interval 0.834 to 0.898), COCO AP 0.489
           classic         mAP@.5 0.833 (0.791 to 0.871), COCO AP 0.453
           sliding window  mAP@.5 0.518 (0.484 to 0.559), COCO AP 0.168
-          Objects' own boxes: 99.6 % (joint) and 99.5 % (classic) get their class, 0.3 % are called background, at
+          DetectionData' own boxes: 99.6 % (joint) and 99.5 % (classic) get their class, 0.3 % are called background, at
           thresholds under which 87.8 % and 85.6 % of the proposals that overlap no object by half are known as such
 """
 
@@ -21,7 +21,7 @@ from tfeff.config import (
     Features,
     Joint,
     Model,
-    Objects,
+    DetectionData,
     Optimizer,
     Proposals,
     Schedule,
@@ -33,7 +33,7 @@ from tfeff.data.augment.policy import Augmentation
 def get_config() -> RCNN:
     return RCNN(
         forms=("joint", "classic", "sliding_window"),
-        data=Objects(source="voc:data/BCCD", train_split="trainval"),
+        data=DetectionData(source="voc:data/BCCD", train_split="trainval"),
         proposals=Proposals(mode="fast", max_proposals=2000),
         backbone=Experiment(
             model=Model(name="resnet", width=16, stage_blocks=(1, 1, 1, 1), resolution=48),

@@ -15,7 +15,7 @@ from tfeff.config import (
     Experiment,
     Features,
     Model,
-    Objects,
+    DetectionData,
     Optimizer,
     Proposals,
     Schedule,
@@ -28,7 +28,7 @@ from tfeff.data.augment.policy import Augmentation
 def get_config() -> RCNN:
     return RCNN(
         forms=("joint", "classic", "sliding_window"),
-        data=Objects(source="embedded:placed_digits", train_examples=700),
+        data=DetectionData(source="embedded:placed_digits", train_examples=700),
         proposals=Proposals(max_proposals=300),
         backbone=Experiment(
             model=Model(name="resnet", width=12, stage_blocks=(1, 1, 1, 1), resolution=24),

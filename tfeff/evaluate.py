@@ -52,12 +52,12 @@ def main(argv: list[str]) -> None:
             rcnn.sweep(rcnn.Workdir(given.workdir))
             return
         workdir = rcnn.Workdir(given.workdir)
-        of_detector = rcnn.assess(workdir, given.split or workdir.settings().data.test_split or "test", reporter)
+        of_detector = rcnn.assess(workdir, given.split, reporter)
         print(json.dumps(of_detector.to_dict(), indent=2) if given.json else of_detector.to_text())
         return
     if given.sweep:
         raise UserError("--sweep goes with the workdir of a detector; leave it out")
-    assessment = training.assess(training.Workdir(given.workdir), given.split or "test", reporter)
+    assessment = training.assess(training.Workdir(given.workdir), given.split, reporter)
     print(json.dumps(assessment.report, indent=2) if given.json else assessment.to_text())
 
 
@@ -77,7 +77,7 @@ def _proposals() -> None:
         if name in stores:
             raise UserError(f'--proposals: two stores are called "{name}"; name them: --proposals=NAME=DIR')
         stores[name] = ProposalStore(directory)
-    quality = Quality(stores, catalog.load_annotated(given.dataset, given.split or splits.ALL))
+    quality = Quality(stores, catalog.open_objects(given.dataset).load(given.split or splits.ALL))
     print(json.dumps(quality.to_dict(), indent=2) if given.json else quality.to_text())
     if given.out:
         for path in quality.save(Path(given.out)):

@@ -32,13 +32,16 @@ def define_flags() -> None:
     flags.DEFINE_integer("threads", None, "Images at once; one a core if not given.", lower_bound=1)
     verbs.define_executor("Threads")
     flags.adopt_module_key_flags(verbs)
-    flags.DEFINE_enum("on_defect", "mend", ["mend", "error"], "Mend and count annotations that cannot be, or stop.")
+    flags.DEFINE_enum(
+        "on_defect", "fix", ["fix", "error"], "Invalid annotations: fix or skip and count them, or stop with an error."
+    )
 
 
 def main(argv: list[str]) -> None:
     """Proposes as the flags say."""
     given = flags.FLAGS
     from tfeff.data.sources import catalog
+    from tfeff.data.sources.source import Options
     from tfeff.durable import held
     from tfeff.execution.threads import Threads
     from tfeff.proposals import ProposalStore, fill
@@ -46,9 +49,9 @@ def main(argv: list[str]) -> None:
 
     check_flags()
     proposer = build_proposer()
-    source = catalog.load_annotated(given.dataset, given.split, on_defect=given.on_defect)
-    if source.report.counts:
-        print(source.report.text(), file=sys.stderr)
+    source = catalog.open_objects(given.dataset, Options(on_defect=given.on_defect)).load(given.split)
+    if source.defects.counts:
+        print(source.defects.text(), file=sys.stderr)
     directory = Path(given.out)
     with held(directory, "--out"), verbs.executor(partial(Threads, given.threads)) as executor:
         store = ProposalStore.create(directory, proposer.parameters)

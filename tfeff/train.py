@@ -33,13 +33,16 @@ def main(argv: list[str]) -> None:
 
 def _network(experiment: config.Experiment) -> None:
     from tfeff import training
+    from tfeff.training import selection
 
-    workdir = training.train(experiment, flags.FLAGS.workdir, profile=flags.FLAGS.profile)
+    experiment = config.settled(experiment)
+    source = selection.open_source(experiment)
+    workdir = training.train(experiment, flags.FLAGS.workdir, source=source, profile=flags.FLAGS.profile)
     if flags.FLAGS.evaluate and training.is_chief():
         from tfeff.serving import run
 
         model = training.trained_model(workdir)
-        assessment = training.conclude(workdir, training.Reporter(), model)
+        assessment = training.conclude(workdir, training.Reporter(), model, source)
         exported = run.export(workdir, workdir.saved_model, model=model, overwrite=True)
         print(assessment.to_text() if assessment else "no images were held out: nothing to evaluate")
         for name in ("config.json", "dataset.json", "metrics.jsonl", "result.json", "checkpoints"):

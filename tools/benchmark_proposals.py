@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def pictures(name: str, part: str, limit: int | None) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Decoded images of a data set and the boxes of their objects."""
-    source = catalog.load_annotated(name, "all")
+    source = catalog.open_objects(name).load("all")
     chosen = {"even": slice(0, None, 2), "odd": slice(1, None, 2), "all": slice(None)}[part]
     indices = range(len(source))[chosen][:limit]
     images = [decoding.decode(source.encoded(index), source.ids[index]) for index in indices]

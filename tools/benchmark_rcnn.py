@@ -18,7 +18,7 @@ import tensorflow as tf
 from tfeff import rcnn, training
 from tfeff.data.images import decoding, preprocess
 from tfeff.errors import UserError
-from tfeff.rcnn.images import sources
+from tfeff.rcnn.images import RunImages
 from tfeff.rcnn.joint import Examples, JointTraining
 from tfeff.rcnn.region_features import RegionFeatures
 from tfeff.rcnn.splits import Split
@@ -83,7 +83,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError(f"--batches={arguments.batches}: two or more, so that there is a spread")
     workdir = rcnn.Workdir(arguments.workdir)
     settings = workdir.settings()
-    images, material = sources(settings), Material(settings, workdir, training.Reporter(quiet=True))
+    images, material = RunImages(settings).training, Material(settings, workdir, training.Reporter(quiet=True))
     train, held_out = (material.split(name, images[name], windows=False) for name in ("train", "validation"))
     network = RegionFeatures(material.backbone.model, grid=settings.features.grid, context=settings.features.context)
     live = Live(train, network)

@@ -15,7 +15,7 @@ from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
 from PIL import Image
 
-from tfeff.data.annotations import AnnotatedSource, Objects
+from tfeff.data.dataset import Dataset, Objects
 from tfeff.data.images import decoding
 from tfeff.data.sources import catalog
 from tfeff.errors import UserError
@@ -37,17 +37,17 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         for split in arguments.split.split(","):
-            source = catalog.load_annotated(arguments.dataset, split)
+            source = catalog.open_objects(arguments.dataset).load(split)
             lost = convert(source, split, arguments.to, arguments.out)
             print(f"{split}: {len(source):,} images, {sum(map(len, source.objects)):,} objects")
-            for what in (source.report.text(), *(f"{count} x {kind}" for kind, count in sorted(lost.items()))):
+            for what in (source.defects.text(), *(f"{count} x {kind}" for kind, count in sorted(lost.items()))):
                 if what:
                     print(what)
     except UserError as error:
         parser.exit(2, f"{error}\n")
 
 
-def convert(source: AnnotatedSource, split: str, form: str, out: Path) -> Counter[str]:
+def convert(source: Dataset, split: str, form: str, out: Path) -> Counter[str]:
     """Writes a source below a folder as one split of a data set; of several splits each is written by a call.
 
     Args:
@@ -65,7 +65,7 @@ def convert(source: AnnotatedSource, split: str, form: str, out: Path) -> Counte
     return WRITERS[form](source, split, out)
 
 
-def pictures(source: AnnotatedSource) -> Iterator[Picture]:
+def pictures(source: Dataset) -> Iterator[Picture]:
     """Each image under a name that is good in one folder, with the suffix of what it is.
 
     Raises:
@@ -87,7 +87,7 @@ def pictures(source: AnnotatedSource) -> Iterator[Picture]:
         yield f"{stem}.{SUFFIXES.get(suffix, suffix)}", encoded, size, source.objects[index]
 
 
-def write_voc(source: AnnotatedSource, split: str, out: Path) -> Counter[str]:
+def write_voc(source: Dataset, split: str, out: Path) -> Counter[str]:
     """`Annotations/`, `JPEGImages/` and, of a split, its list."""
     lost, names = Counter[str](), list[str]()
     for name, encoded, size, objects in pictures(source):
@@ -112,7 +112,7 @@ def write_voc(source: AnnotatedSource, split: str, out: Path) -> Counter[str]:
     return +lost
 
 
-def write_yolo(source: AnnotatedSource, split: str, out: Path) -> Counter[str]:
+def write_yolo(source: Dataset, split: str, out: Path) -> Counter[str]:
     """`images/`, `labels/` (in them a folder a split) and `data.yaml`."""
     lost = Counter[str]()
     part = "" if split == "all" else split
@@ -134,7 +134,7 @@ def write_yolo(source: AnnotatedSource, split: str, out: Path) -> Counter[str]:
     return +lost
 
 
-def write_coco(source: AnnotatedSource, split: str, out: Path) -> Counter[str]:
+def write_coco(source: Dataset, split: str, out: Path) -> Counter[str]:
     """`annotations/instances_<split>.json` and `<split>/`."""
     lost, images, annotations = Counter[str](), list[dict[str, Any]](), list[dict[str, Any]]()
     for number, (name, encoded, (height, width), objects) in enumerate(pictures(source), 1):
@@ -151,7 +151,7 @@ def write_coco(source: AnnotatedSource, split: str, out: Path) -> Counter[str]:
     return +lost
 
 
-WRITERS: dict[str, Callable[[AnnotatedSource, str, Path], Counter[str]]] = {
+WRITERS: dict[str, Callable[[Dataset, str, Path], Counter[str]]] = {
     "voc": write_voc,
     "yolo": write_yolo,
     "coco": write_coco,

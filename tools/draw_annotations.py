@@ -27,8 +27,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--images", type=int, default=12, help="how many to draw, evenly taken")
     arguments = parser.parse_args()
-    source = catalog.load_annotated(arguments.dataset, arguments.split)
-    print(source.report.text() or "no defects")
+    source = catalog.open_objects(arguments.dataset).load(arguments.split)
+    print(source.defects.text() or "no defects")
 
     images, boxes, labels = [], [], []
     for index in np.unique(np.linspace(0, len(source) - 1, arguments.images).astype(int)):

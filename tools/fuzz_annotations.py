@@ -25,9 +25,10 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image
 
-from tfeff.data.annotations import AnnotatedSource
+from tfeff.data.dataset import Dataset
 from tfeff.data.images import decoding
 from tfeff.data.sources import coco, voc, yolo
+from tfeff.data.sources.source import Options
 from tfeff.errors import UserError
 
 SECONDS = 5.0
@@ -66,7 +67,7 @@ class Case:
     """
 
     damage: str
-    load: Callable[[], AnnotatedSource]
+    load: Callable[[], Dataset]
     kept: Found
     may_fail: bool
 
@@ -141,7 +142,7 @@ def judged(case: Case) -> tuple[str, str]:
     signal.setitimer(signal.ITIMER_REAL, SECONDS)
     try:
         source = case.load()
-        text = source.report.text()
+        text = source.defects.text()
         wrong = unsound(source)
         if wrong:
             return "read", wrong
@@ -159,7 +160,7 @@ def judged(case: Case) -> tuple[str, str]:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def found(source: AnnotatedSource) -> Found:
+def found(source: Dataset) -> Found:
     """What a source holds, by value."""
     return Counter(
         (Path(name).stem, source.class_names[label], tuple(box))
@@ -168,7 +169,7 @@ def found(source: AnnotatedSource) -> Found:
     )
 
 
-def unsound(source: AnnotatedSource) -> str:
+def unsound(source: Dataset) -> str:
     """What must not come out of a reader; empty where nothing of it has."""
     for index, objects in enumerate(source.objects):
         with Image.open(io.BytesIO(source.encoded(index))) as image:
@@ -185,9 +186,7 @@ def unsound(source: AnnotatedSource) -> str:
     return ""
 
 
-def documents(
-    source: AnnotatedSource, annotation: Callable[[str], Path], count: Callable[[bytes], int]
-) -> list[Document]:
+def documents(source: Dataset, annotation: Callable[[str], Path], count: Callable[[bytes], int]) -> list[Document]:
     """Those of a real data set's files whose objects were all read."""
     chosen = []
     for index, name in enumerate(source.ids):
@@ -250,7 +249,7 @@ def voc_case(data: Path) -> Callable[[Path, np.random.Generator], Case]:
     """Makes cases of the blood cells' and the raccoons' files, each beside a file that nobody touched."""
     every = []
     for root, folder in ((data / "bccd/BCCD", "Annotations"), (data / "raccoon", "annotations")):
-        source = voc.load(root, "all", fractions={})
+        source = voc.VOC(root, Options()).load("all")
         every += documents(
             source, lambda name, at=root / folder: at / f"{name}.xml", lambda content: content.count(b"<object>")
         )
@@ -264,7 +263,7 @@ def voc_case(data: Path) -> Callable[[Path, np.random.Generator], Case]:
             _write(root / "Annotations" / f"{name}.xml", text)
             _write(root / "JPEGImages" / f"{name}.png", _picture(of.size))
         kept = document.named("damaged", untouched) + neighbour.named("neighbour")
-        return Case(damage, lambda: voc.load(root, "all", fractions={}), kept, may_fail=False)
+        return Case(damage, lambda: voc.VOC(root, Options()).load("all"), kept, may_fail=False)
 
     return make
 
@@ -374,7 +373,7 @@ def _voc_tree(document: Document, rng: np.random.Generator) -> tuple[str, bytes,
 def yolo_case(data: Path) -> Callable[[Path, np.random.Generator], Case]:
     """Makes cases of COCO128's labels, now and then with damage to the list of names instead."""
     root = data / "coco128"
-    source = yolo.load(root, "all", fractions={})
+    source = yolo.YOLO(root, Options()).load("all")
     every = documents(
         source,
         lambda name: root / "labels" / Path(name).with_suffix(".txt"),
@@ -395,7 +394,7 @@ def yolo_case(data: Path) -> Callable[[Path, np.random.Generator], Case]:
             _write(folder / "labels" / f"{name}.txt", text)
             _write(folder / "images" / f"{name}.png", _picture(of.size))
         kept = Counter() if named else document.named("damaged", untouched) + neighbour.named("neighbour")
-        return Case(damage, lambda: yolo.load(folder, "all", fractions={}), kept, may_fail=named)
+        return Case(damage, lambda: yolo.YOLO(folder, Options()).load("all"), kept, may_fail=named)
 
     return make
 
@@ -467,7 +466,7 @@ def _yolo_lines(content: bytes, rng: np.random.Generator) -> tuple[str, bytes, l
 
 def coco_case(data: Path) -> Callable[[Path, np.random.Generator], Case]:
     """Makes cases of a COCO file of four of COCO128's images, written from their labels."""
-    source = yolo.load(data / "coco128", "all", fractions={})
+    source = yolo.YOLO(data / "coco128", Options()).load("all")
     full = [index for index in range(len(source)) if len(source.objects[index])]
     sizes = {index: decoding.encoded_size(source.encoded(index), "") for index in full}
 
@@ -493,7 +492,7 @@ def coco_case(data: Path) -> Callable[[Path, np.random.Generator], Case]:
         damage, text, lost = _coco_damage(content, rng)
         _write(root / "annotations/instances_x.json", text)
         kept = Counter() if lost is None else Counter(v for place, v in enumerate(values) if place not in lost)
-        return Case(damage, lambda: coco.load(root, "x"), kept, may_fail=lost is None)
+        return Case(damage, lambda: coco.COCO(root, Options()).load("x"), kept, may_fail=lost is None)
 
     return make
 

@@ -2,7 +2,7 @@
 
 from tfeff.config.family import Family, settled
 from tfeff.config.files import claimed, differences, flatten, from_json, load, override, to_json
-from tfeff.config.rcnn import RCNN, Classic, Detection, Features, Joint, Objects, Proposals, Windows
+from tfeff.config.rcnn import RCNN, Classic, Detection, DetectionData, Features, Joint, Proposals, Windows
 from tfeff.config.schema import Data, Experiment, Model, Optimizer, Prediction, Schedule, Task, Training
 from tfeff.config.search import Allocation, Budget, Folds, Objective, Search, Sweeps, Trials
 
@@ -13,6 +13,7 @@ __all__ = [
     "Classic",
     "Data",
     "Detection",
+    "DetectionData",
     "Experiment",
     "Family",
     "Features",
@@ -20,7 +21,6 @@ __all__ = [
     "Joint",
     "Model",
     "Objective",
-    "Objects",
     "Optimizer",
     "Prediction",
     "Proposals",

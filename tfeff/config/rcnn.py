@@ -8,7 +8,7 @@ from tfeff.config.section import Section, at_least, fraction, positive
 
 
 @dataclass(frozen=True, kw_only=True)
-class Objects(Section):
+class DetectionData(Section):
     """Images with boxes around their objects."""
 
     source: str = "voc:data/voc"
@@ -21,8 +21,11 @@ class Objects(Section):
     validation_fraction: float = 0.15
     test_split: str | None = "test"
     """A split of the source, also if it is called "validation"; None: nothing is measured at the end."""
-    on_defect: Literal["mend", "error"] = "mend"
-    """Mend and count annotations that cannot be, or stop."""
+    on_defect: Literal["fix", "error"] = "fix"
+    """Invalid annotations: fix or skip and count them, or stop with an error."""
+    corrupt_images: Literal["error", "skip"] = "error"
+    """Images that cannot be decoded: stop with an error, or skip and list them (every image is then decoded once at the
+    start to find them)."""
 
     def check(self) -> None:
         """Values that no type excludes."""
@@ -174,7 +177,7 @@ class RCNN(Section):
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     """What features and hidden layers are computed in; boxes, losses and suppression are float32 under each. The
     backbone's training has a precision of its own."""
-    data: Objects = field(default_factory=Objects)
+    data: DetectionData = field(default_factory=DetectionData)
     proposals: Proposals = field(default_factory=Proposals)
     backbone: Experiment = field(default_factory=Experiment)
     """How the backbone is trained as a classifier, on what `backbone.data` says; `crops` there means the crops of

@@ -1,7 +1,7 @@
-"""Which images a split has: the data set's own splits, shares divided by seed where it has none, or everything."""
+"""Names of splits: aliases, the split of all images, and splits drawn by seed."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
+import re
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -10,71 +10,68 @@ from tfeff.errors import UserError, nearest
 ALL = "all"
 """The split of all images."""
 FRACTIONS: Mapping[str, float] = {"train": 0.8, "validation": 0.1, "test": 0.1}
-"""Shares of the splits of a data set that is not divided, unless others are asked for."""
-
-
-_ALIASES = {"val": "validation", "valid": "validation", "training": "train", "testing": "test"}
+"""Sizes of the splits drawn from a source without splits of its own."""
+_ALIASES = {"val": "validation", "valid": "validation", "dev": "validation", "training": "train", "testing": "test"}
 
 
 def canonical_name(split: str) -> str:
-    """The usual name of a split.
+    """The usual name of a split: lower case, without a year, aliases replaced.
 
-    >>> canonical_name("val")
-    'validation'
+    >>> canonical_name("val"), canonical_name("Valid"), canonical_name("train2017"), canonical_name("trainval")
+    ('validation', 'validation', 'train', 'trainval')
     """
-    return _ALIASES.get(split, split)
+    name = re.sub(r"(?<=[a-z])(19|20)\d\d$", "", split.lower())
+    return _ALIASES.get(name, name)
 
 
-def split_names(own: Collection[str], fractions: Mapping[str, float]) -> tuple[str, ...]:
-    """The names of a data set's splits: its `own`, or those of `fractions` where it has none; and ALL."""
-    return (*(own or fractions), ALL)
+def find_split(split: str, known: Collection[str]) -> str | None:
+    """The one among `known` that a name means: itself, or the only one with the same canonical name.
+
+    >>> find_split("val", ["train2017", "val2017"]), find_split("test", ["train"])
+    ('val2017', None)
+    """
+    if split in known:
+        return split
+    same = [name for name in known if canonical_name(name) == canonical_name(split)]
+    return same[0] if len(same) == 1 else None
 
 
-def members(
-    root: Path,
-    split: str,
-    every: Sequence[str],
-    own: Mapping[str, Callable[[], Sequence[str]]],
-    fractions: Mapping[str, float],
-    seed: int,
-) -> list[str]:
-    """The images of a split.
+def require_split(name: str, split: str, known: Collection[str]) -> str:
+    """The same, but a missing split is an error.
 
     Args:
-        root: the data set's folder, for messages.
-        split: one of `split_names`.
-        every: all images.
-        own: the data set's own splits, each with what lists its images.
-        fractions: shares of the splits where it has none of its own; positive, together at most 1.
-        seed: of that division.
+        name: how messages refer to the dataset.
+        split: name or alias.
+        known: names of the dataset's splits.
 
     Raises:
-        UserError: no such split, or fractions that cannot be.
+        UserError: no such split, or several with the same canonical name.
     """
-    if split == ALL:
-        return list(every)
-    if split not in (own or fractions):
-        raise UserError(f'{root}: no split "{split}"; {nearest(split, split_names(own, fractions))}')
-    return list(own[split]()) if own else divided(every, split, fractions, seed)
+    found = find_split(split, known)
+    if found is None:
+        same = [each for each in known if canonical_name(each) == canonical_name(split)]
+        hint = f"it could be {' or '.join(same)}" if same else nearest(canonical_name(split), known)
+        raise UserError(f'{name}: no split "{split}"; {hint}')
+    return found
 
 
-def divided(names: Sequence[str], split: str, fractions: Mapping[str, float], seed: int) -> list[str]:
-    """Those of `names` that belong to one of the splits of `fractions`, in their order.
+def drawn_split(names: Sequence[str], split: str, fractions: Mapping[str, float], seed: int) -> list[str]:
+    """The `names` that a draw by seed assigns to one of the splits of `fractions`, in their order.
 
     Raises:
-        UserError: fractions that cannot be.
+        UserError: invalid fractions.
     """
     order = np.random.default_rng(seed).permutation(len(names))
-    edges = np.rint(np.cumsum([0.0, *checked(fractions).values()]) * len(names)).astype(int)
+    edges = np.rint(np.cumsum([0.0, *checked_fractions(fractions).values()]) * len(names)).astype(int)
     place = list(fractions).index(split)
     return [names[index] for index in sorted(order[edges[place] : edges[place + 1]])]
 
 
-def checked(fractions: Mapping[str, float]) -> Mapping[str, float]:
+def checked_fractions(fractions: Mapping[str, float]) -> Mapping[str, float]:
     """The same fractions.
 
     Raises:
-        UserError: one is not positive, or together they are more than 1.
+        UserError: one is not positive, or they add up to more than 1.
     """
     if any(share <= 0 for share in fractions.values()) or not 0 < sum(fractions.values()) <= 1 + 1e-9:
         raise UserError(f"fractions {dict(fractions)} must be positive and add up to at most 1")

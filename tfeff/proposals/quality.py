@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from tfeff.data.annotations import AnnotatedSource
+from tfeff.data.dataset import Dataset
 from tfeff.data.images import decoding
 from tfeff.durable import write
 from tfeff.errors import UserError
 from tfeff.evaluation.proposals import COUNTS, SIZES, THRESHOLDS, Coverage, coverage
-from tfeff.proposals.store import ProposalStore, digest
+from tfeff.proposals.store import ProposalStore
 from tfeff.reporting import figure, tables
 from tfeff.reporting.proposal_curves import proposals_figure
 
@@ -36,8 +36,8 @@ class Quality:
             is left.
     """
 
-    def __init__(self, stores: Mapping[str, ProposalStore], source: AnnotatedSource) -> None:
-        contents = [digest(source.encoded(index)) for index in range(len(source))]
+    def __init__(self, stores: Mapping[str, ProposalStore], source: Dataset) -> None:
+        contents = [source.images.digest(index) for index in range(len(source))]
         lacking = {
             name: [index for index, content in enumerate(contents) if not store.is_of(source.ids[index], content)]
             for name, store in stores.items()
@@ -52,7 +52,7 @@ class Quality:
         self.left_out = [source.ids[index] for index in damaged]
         source = source.take(np.delete(np.arange(len(source)), damaged))
         self.source = source
-        kept = [~(objects.difficult | objects.crowd) for objects in source.objects]
+        kept = [~objects.ignored for objects in source.objects]
         boxes = [objects.boxes_yxyx[keep] for objects, keep in zip(source.objects, kept, strict=True)]
         labels = [objects.labels[keep] for objects, keep in zip(source.objects, kept, strict=True)]
         if not sum(map(len, boxes)):
@@ -158,7 +158,7 @@ class Quality:
         return [directory / "proposals.json", *figure.save(drawn, directory / "proposals")]
 
 
-def _is_damaged(source: AnnotatedSource, index: int) -> bool:
+def _is_damaged(source: Dataset, index: int) -> bool:
     try:
         decoding.decode(source.encoded(index), source.ids[index])
     except UserError:

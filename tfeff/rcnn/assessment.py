@@ -11,14 +11,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from tfeff import training
-from tfeff.data.annotations import AnnotatedSource
+from tfeff.data.dataset import Dataset
 from tfeff.data.images import decoding
 from tfeff.durable import write
 from tfeff.evaluation import DetectionReport, Detections, detection_report, to_coco_results
 from tfeff.evaluation.detection import json_number, json_numbers
 from tfeff.evaluation.image_quality import from_worst_to_best, image_quality
 from tfeff.rcnn.detector import Detector, OperatingPoint
-from tfeff.rcnn.images import images_of, remember, sources
+from tfeff.rcnn.images import RunImages, record
 from tfeff.rcnn.splits import Split
 from tfeff.rcnn.stages import WINDOWS, Material, ceiling
 from tfeff.rcnn.workdir import Workdir
@@ -133,16 +133,28 @@ class Assessment:
         return "\n\n".join([*parts, "\n".join(f"wrote {path}" for path in self.files)])
 
 
-def assess(workdir: Workdir, split: str, reporter: training.Reporter) -> Assessment:
+def assess(
+    workdir: Workdir, split: str | None, reporter: training.Reporter, run_images: RunImages | None = None
+) -> Assessment:
     """Runs every form of a finished run over a split; writes `evaluation_<split>.json` and detections in COCO's format.
+
+    Args:
+        workdir: of the run.
+        split: of its source; `validation` is what the run held out. None: the test split, if there is one.
+        reporter: logs progress.
+        run_images: the run's images, if they are open already.
 
     Raises:
         UserError: the run has not finished, or there is no such split.
     """
     settings = workdir.settings()
-    learned = sources(settings)
-    remember(workdir.dataset, learned)
-    images = images_of(settings, split, learned)
+    run_images = run_images or RunImages(settings)
+    record(workdir.dataset, run_images.training)
+    if split is None:
+        split = run_images.test_split or "validation"
+        if split == "validation" != settings.data.test_split:
+            reporter.say(f"{settings.data.source} has no test split: evaluated on the held-out validation images")
+    images = run_images.split(split)
     detectors = {str(form): Detector.load(workdir, form) for form in settings.forms}
     material = Material(settings, workdir, reporter)
     for form, (_, point) in detectors.items():
@@ -184,7 +196,7 @@ def assess(workdir: Workdir, split: str, reporter: training.Reporter) -> Assessm
     return dataclasses.replace(assessment, files=tuple(files))
 
 
-def galleries(report: DetectionReport, detections: Sequence[Detections], images: AnnotatedSource) -> dict[str, Figure]:
+def galleries(report: DetectionReport, detections: Sequence[Detections], images: Dataset) -> dict[str, Figure]:
     """The images that were done best and worst, and objects that were missed; by name."""
     names = images.class_names
 
@@ -238,12 +250,14 @@ def region_report(detector: Detector, point: OperatingPoint, split: Split) -> Re
         )
 
 
-def conclude(workdir: Workdir, reporter: training.Reporter | None = None) -> Assessment | None:
+def conclude(
+    workdir: Workdir, reporter: training.Reporter | None = None, run_images: RunImages | None = None
+) -> Assessment | None:
     """What a run ends with: its measures on the test split, and `result.json`; None if its config names none."""
     settings = workdir.settings()
     if settings.data.test_split is None:
         return None
-    assessment = assess(workdir, settings.data.test_split, reporter or training.Reporter())
+    assessment = assess(workdir, None, reporter or training.Reporter(), run_images)
     result = {
         form: {
             "proposal_recall": json_number(assessment.ceilings[form]),

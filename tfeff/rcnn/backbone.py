@@ -9,12 +9,11 @@ import numpy as np
 
 from tfeff import config, models, training
 from tfeff.boxes.assignment import assign, together
-from tfeff.data.annotations import AnnotatedSource
-from tfeff.data.dataset import Source
+from tfeff.data.dataset import Dataset
 from tfeff.data.sources import crops
 from tfeff.rcnn.region_features import RegionFeatures
 from tfeff.rcnn.workdir import Workdir
-from tfeff.training import build
+from tfeff.training import build, selection
 
 CROPS = "crops"
 """As the source of the backbone's images: those of the run's own objects and background."""
@@ -38,9 +37,9 @@ class Backbone:
 def experiment(settings: config.RCNN) -> config.Experiment:
     """How the backbone is trained: on crops of the run's own training images, and validated on crops of those that it
     holds out, where the config says so."""
-    wanted = settings.backbone
-    if wanted.data.source != CROPS:
-        return wanted
+    if settings.backbone.data.source != CROPS:
+        return settings.backbone
+    wanted = config.settled(settings.backbone)  # the member of a family says at which resolution regions are seen
     shown, context = models.architecture(wanted.model.name, **wanted.model.options()), settings.features.context
     side = wanted.model.resolution or shown.resolution
     data = dataclasses.replace(
@@ -62,7 +61,7 @@ def check(settings: config.RCNN) -> None:
         UserError: a network or weights that cannot be, a run that is not there, a grid or context that does not fit.
     """
     if settings.backbone_workdir is None:
-        wanted = experiment(settings)
+        wanted = config.settled(experiment(settings))
         build.check(wanted, 1, afresh=True)
         section = wanted.model
         options = {"resolution": section.resolution, "channels": wanted.data.channels, **section.options()}
@@ -76,8 +75,8 @@ def trained(
     settings: config.RCNN,
     workdir: Workdir,
     reporter: training.Reporter,
-    images: Callable[[], Mapping[str, AnnotatedSource]],
-    proposals: Callable[[AnnotatedSource], Sequence[np.ndarray]],
+    images: Mapping[str, Dataset],
+    proposals: Callable[[Dataset], Sequence[np.ndarray]],
 ) -> Backbone:
     """The backbone of a run, trained now if it is not yet.
 
@@ -85,7 +84,7 @@ def trained(
         settings: the run.
         workdir: of the run.
         reporter: says how it goes.
-        images: gives `train` and `validation`, should they be needed.
+        images: `train` and `validation`.
         proposals: of some images.
 
     Raises:
@@ -93,19 +92,18 @@ def trained(
         Interrupted: after Ctrl-C or SIGTERM, once its state is saved.
     """
     if settings.backbone_workdir is None and not training.Workdir(workdir.backbone).final.is_file():
-        wanted, stores = experiment(settings), None
+        wanted, caches = experiment(settings), None
         if settings.backbone.data.source == CROPS:
 
-            def crops_of(part: AnnotatedSource) -> Source:
+            def crops_of(part: Dataset) -> Dataset:
                 if settings.backbone_crops == "proposals":
                     return proposal_crops(part, proposals(part), data=wanted.data, seed=settings.seed)
                 data = wanted.data
-                return crops.load(part, channels=data.channels, context=data.crop_context, seed=settings.seed)
+                return crops.object_crops(part, channels=data.channels, context=data.crop_context, seed=settings.seed)
 
-            parts = images()
-            given = crops_of(parts["train"]), crops_of(parts["validation"])
-            stores = build.stores(wanted, reporter.reading, given)
-        training.train(wanted, workdir.backbone, stores=stores, reporter=reporter)
+            given = crops_of(images["train"]), crops_of(images["validation"])
+            caches = selection.read(wanted, reporter.reading, given)
+        training.train(wanted, workdir.backbone, caches=caches, reporter=reporter)
     return finished(settings, workdir)
 
 
@@ -119,7 +117,7 @@ def finished(settings: config.RCNN, workdir: Workdir) -> Backbone:
     return Backbone(training.trained_model(of, settings.precision), tuple(of.dataset()["class_names"]))
 
 
-def proposal_crops(images: AnnotatedSource, proposals: Sequence[np.ndarray], *, data: config.Data, seed: int) -> Source:
+def proposal_crops(images: Dataset, proposals: Sequence[np.ndarray], *, data: config.Data, seed: int) -> Dataset:
     """Objects, proposals that overlap one by half (COPIES an object), and others (BACKGROUNDS an object) as crops.
 
     Args:
@@ -132,7 +130,7 @@ def proposal_crops(images: AnnotatedSource, proposals: Sequence[np.ndarray], *, 
     background = len(images.class_names)
     for image, (objects, found) in enumerate(zip(images.objects, proposals, strict=True)):
         rng = np.random.Generator(np.random.Philox(key=[seed, image]))
-        aside = objects.difficult | objects.crowd
+        aside = objects.ignored
         every = together(found, objects.boxes_yxyx, aside)
         regions = assign(found, objects.boxes_yxyx, objects.labels, aside, image)
         count = int(regions.is_object.sum())
@@ -145,7 +143,7 @@ def proposal_crops(images: AnnotatedSource, proposals: Sequence[np.ndarray], *, 
         owners.append(np.full(len(chosen), image))
         boxes.append(every[chosen])
         labels.append(np.where(np.arange(len(chosen)) < count + len(near), regions.label[chosen], background))
-    return crops.cut_out(
+    return crops.crop(
         images,
         np.concatenate(owners).astype(np.int32),
         np.concatenate(boxes),

@@ -8,7 +8,6 @@ import keras
 import numpy as np
 
 from tfeff import config
-from tfeff.data.images import decoding
 from tfeff.errors import UserError
 from tfeff.evaluation import Detections, best_f1_threshold, match
 from tfeff.rcnn.detections import Postprocess
@@ -95,8 +94,8 @@ class Detector:
             return Detections.none()
         parts = list(self._outputs(split.proposal_features(image)))
         scores, codes = (np.concatenate(of) for of in zip(*parts, strict=True))
-        size = decoding.encoded_size(split.images.encoded(image), split.images.ids[image])
-        return Detections(*self.postprocess(split.proposals[image], scores, codes, size))
+        height, width = split.images.sizes[image].tolist()
+        return Detections(*self.postprocess(split.proposals[image], scores, codes, (height, width)))
 
     def _outputs(self, features: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Scores and codes of BATCH regions after the other; of no regions, once."""

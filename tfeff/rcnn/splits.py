@@ -13,7 +13,7 @@ import tensorflow as tf
 from tfeff import config
 from tfeff.boxes import iou
 from tfeff.boxes.assignment import IGNORED_OVERLAP, Regions, aside_overlap, assign, together
-from tfeff.data.annotations import AnnotatedSource
+from tfeff.data.dataset import Dataset
 from tfeff.data.images import decoding, preprocess
 from tfeff.durable import held
 from tfeff.errors import UserError
@@ -37,7 +37,7 @@ class Split:
     """
 
     name: str
-    images: AnnotatedSource
+    images: Dataset
     proposals: Sequence[np.ndarray]
     cached: Cached
 
@@ -49,7 +49,7 @@ class Split:
     def boxes(self, image: int) -> np.ndarray:
         """float32 [n, 4]: the regions of an image, objects first."""
         objects = self.images.objects[image]
-        return together(self.proposals[image], objects.boxes_yxyx, objects.difficult | objects.crowd)
+        return together(self.proposals[image], objects.boxes_yxyx, objects.ignored)
 
     def proposal_features(self, image: int) -> np.ndarray:
         """float16 [n, D] of an image's proposals alone."""
@@ -59,7 +59,7 @@ class Split:
     def regions(self) -> Regions:
         """What all regions are to learn."""
         parts = [
-            assign(boxes, objects.boxes_yxyx, objects.labels, objects.difficult | objects.crowd, number)
+            assign(boxes, objects.boxes_yxyx, objects.labels, objects.ignored, number)
             for number, (boxes, objects) in enumerate(zip(self.proposals, self.images.objects, strict=True))
         ]
         fields = Regions.__dataclass_fields__
@@ -72,7 +72,7 @@ class Split:
         classes = len(self.images.class_names)
         parts = []
         for image, objects in enumerate(self.images.objects):
-            boxes, aside = self.boxes(image), objects.difficult | objects.crowd
+            boxes, aside = self.boxes(image), objects.ignored
             overlaps = iou(boxes, objects.boxes_yxyx)
             set_aside = aside_overlap(boxes, objects.boxes_yxyx[aside]) > IGNORED_OVERLAP
             own = [overlaps[:, ~aside & (objects.labels == label)].max(axis=1, initial=0.0) for label in range(classes)]
@@ -93,7 +93,7 @@ def sliding_windows(settings: config.RCNN) -> SlidingWindows:
     return SlidingWindows(windows.most, settings.seed, windows.scales, windows.ratios, windows.overlap)
 
 
-def propose(settings: config.RCNN, directory: Path, images: AnnotatedSource) -> list[np.ndarray]:
+def propose(settings: config.RCNN, directory: Path, images: Dataset) -> list[np.ndarray]:
     """The proposals of some images, computed where the store lacks them: boxes_yxyx [n, 4] each.
 
     Raises:
@@ -107,17 +107,16 @@ def propose(settings: config.RCNN, directory: Path, images: AnnotatedSource) -> 
     if filled.failed:
         name, reason = next(iter(filled.failed.items()))
         raise UserError(
-            f"{images.name}: {len(filled.failed)} images cannot be read, the first is {name} ({reason}); replace them, "
-            "or take them out of the data set"
+            f"{images.name}: {len(filled.failed)} images cannot be read, the first is {name} ({reason}); replace or "
+            'remove them, or set data.corrupt_images = "skip"'
         )
     return [store[name].boxes_yxyx for name in images.ids]
 
 
-def slide(settings: config.RCNN, images: AnnotatedSource) -> list[np.ndarray]:
+def slide(settings: config.RCNN, images: Dataset) -> list[np.ndarray]:
     """The places of the sliding window in each image: boxes_yxyx [n, 4]."""
     places = sliding_windows(settings)
-    sizes = [decoding.encoded_size(images.encoded(index), name) for index, name in enumerate(images.ids)]
-    return [places(np.broadcast_to(np.uint8(0), (*size, 3))).boxes_yxyx for size in sizes]
+    return [places(np.broadcast_to(np.uint8(0), (*size, 3))).boxes_yxyx for size in images.sizes.tolist()]
 
 
 class Extractor:
@@ -143,19 +142,19 @@ class Extractor:
         signature = [tf.TensorSpec((None, None, self.network.channels), tf.uint8), tf.TensorSpec((None, 4), tf.float32)]
         self._run = tf.function(self.network, input_signature=signature, autograph=False, jit_compile=False)
 
-    def split(self, name: str, images: AnnotatedSource, proposals: Sequence[np.ndarray]) -> Split:
+    def split(self, name: str, images: Dataset, proposals: Sequence[np.ndarray]) -> Split:
         """A split with its features; what was computed before is taken from the disk."""
 
         def boxes(image: int) -> np.ndarray:
             objects = images.objects[image]
-            return together(proposals[image], objects.boxes_yxyx, objects.difficult | objects.crowd)
+            return together(proposals[image], objects.boxes_yxyx, objects.ignored)
 
         def compute(image: int) -> np.ndarray:
             pixels = decoding.decode(images.encoded(image), images.ids[image])
             return np.asarray(self._run(preprocess.in_channels(pixels, self.network.channels), boxes(image)))
 
         contents = [
-            hashlib.blake2b(self._of + images.encoded(image) + boxes(image).tobytes(), digest_size=16).hexdigest()
+            hashlib.blake2b(self._of + images.images.digest(image) + boxes(image).tobytes(), digest_size=16).hexdigest()
             for image in range(len(images))
         ]
         directory = self._directory / name

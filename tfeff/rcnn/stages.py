@@ -12,14 +12,14 @@ import numpy as np
 
 from tfeff import config, training
 from tfeff.boxes import iou
-from tfeff.data.annotations import AnnotatedSource, Objects
+from tfeff.data.dataset import Dataset, Objects
 from tfeff.durable import write
 from tfeff.errors import UserError
 from tfeff.models.heads import region
 from tfeff.models.heads.classifier import CLASSIFIER
 from tfeff.rcnn import backbone, classic
 from tfeff.rcnn.detector import Detector
-from tfeff.rcnn.images import images_of, remember, sources
+from tfeff.rcnn.images import RunImages, record
 from tfeff.rcnn.joint import Examples, JointTraining
 from tfeff.rcnn.splits import Extractor, Split, propose, slide
 from tfeff.rcnn.workdir import Workdir
@@ -40,27 +40,30 @@ class Material:
         settings: the run.
         workdir: of the run.
         reporter: says how it goes.
-        finished: the backbone has to be there; False trains it where it is not.
+        images: `train` and `validation`, on which the backbone is trained if it is not yet; without them it must be.
     """
 
     def __init__(
-        self, settings: config.RCNN, workdir: Workdir, reporter: training.Reporter, *, finished: bool = True
+        self,
+        settings: config.RCNN,
+        workdir: Workdir,
+        reporter: training.Reporter,
+        images: Mapping[str, Dataset] | None = None,
     ) -> None:
-        self._settings, self._workdir, self._reporter = settings, workdir, reporter
-        self._finished = finished
+        self._settings, self._workdir, self._reporter, self._images = settings, workdir, reporter, images
         self._made: dict[tuple[str, bool], Split] = {}
 
     @cached_property
     def backbone(self) -> backbone.Backbone:
         """What sees the regions."""
-        if self._finished:
+        if self._images is None:
             return backbone.finished(self._settings, self._workdir)
         settings, store = self._settings, self._workdir.proposals(self._settings)
         return backbone.trained(
-            settings, self._workdir, self._reporter, lambda: sources(settings), lambda of: propose(settings, store, of)
+            settings, self._workdir, self._reporter, self._images, lambda dataset: propose(settings, store, dataset)
         )
 
-    def proposals(self, name: str, images: AnnotatedSource, *, windows: bool) -> list[np.ndarray]:
+    def proposals(self, name: str, images: Dataset, *, windows: bool) -> list[np.ndarray]:
         """Where objects are looked for in each image of a split: boxes_yxyx [n, 4]."""
         settings = self._settings
         found = slide(settings, images) if windows else propose(settings, self._workdir.proposals(settings), images)
@@ -68,7 +71,7 @@ class Material:
         self._reporter.say(f"{name}: {ceiling(images.objects, found):.3f} of the objects have a {what} (IoU 0.5)")
         return found
 
-    def split(self, name: str, images: AnnotatedSource, *, windows: bool) -> Split:
+    def split(self, name: str, images: Dataset, *, windows: bool) -> Split:
         """The regions of a split with their features."""
         if (name, windows) not in self._made:
             found = self.proposals(name, images, windows=windows)
@@ -107,14 +110,17 @@ def train(settings: config.RCNN, directory: str | Path, reporter: training.Repor
         backbone.check(settings)
         if settings.backbone_workdir is not None and settings.backbone != config.Experiment():
             reporter.say("backbone_workdir brings the backbone: the section `backbone` has no effect")
-        images = sources(settings)
-        if settings.data.test_split is not None:
-            images_of(settings, settings.data.test_split, images)  # its mistakes are told before hours of work
-        remember(workdir.dataset, images)
-        for of in images.values():
-            if of.report.counts:
-                reporter.say(of.report.text())
-        material = Material(settings, workdir, reporter, finished=False)
+        run_images = RunImages(settings)
+        images = run_images.training
+        if run_images.test_split is not None:
+            run_images.split(run_images.test_split)  # reports its mistakes before hours of work
+        record(workdir.dataset, images)
+        for dataset in images.values():
+            if dataset.defects.counts:
+                reporter.say(f"{dataset.name}: annotations fixed or skipped:\n{dataset.defects.text()}")
+        for reason in run_images.skipped.values():
+            reporter.say(f"skipped {reason}")
+        material = Material(settings, workdir, reporter, images)
         for form in settings.forms:
             if not workdir.point(form).is_file():
                 fit(form, settings, workdir, material, images, reporter)
@@ -126,7 +132,7 @@ def fit(
     settings: config.RCNN,
     workdir: Workdir,
     material: Material,
-    images: Mapping[str, AnnotatedSource],
+    images: Mapping[str, Dataset],
     reporter: training.Reporter,
 ) -> None:
     """Trains a form's head, writes it, and chooses the scores from which on it is believed."""
@@ -212,6 +218,6 @@ def ceiling(objects: Sequence[Objects], proposals: Sequence[np.ndarray], overlap
     """Share of objects (but difficult and crowd ones) that some proposal overlaps: no detector finds more."""
     best = [np.zeros(0)]
     for of, boxes in zip(objects, proposals, strict=True):
-        plain = ~(of.difficult | of.crowd)
+        plain = ~of.ignored
         best.append(iou(boxes, of.boxes_yxyx[plain]).max(axis=0, initial=0.0))
     return float((np.concatenate(best) >= overlap).mean())

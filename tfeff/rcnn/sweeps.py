@@ -18,7 +18,7 @@ from tfeff.models.heads import region
 from tfeff.rcnn import classic
 from tfeff.rcnn.assessment import region_report
 from tfeff.rcnn.detector import Detector
-from tfeff.rcnn.images import remember, sources
+from tfeff.rcnn.images import RunImages, record
 from tfeff.rcnn.joint import Examples, JointTraining
 from tfeff.rcnn.splits import Split
 from tfeff.rcnn.stages import Material, feature_moments
@@ -94,8 +94,8 @@ def sweep(workdir: Workdir, reporter: training.Reporter | None = None) -> list[P
     rows = json.loads(path.read_text()) if path.is_file() else []
     known = {(row["form"], row["key"], row["value"]): row for row in rows}
     points_of = {form: Detector.load(workdir, form)[1] for form in settings.forms}
-    images = sources(settings)
-    remember(workdir.dataset, images)
+    images = RunImages(settings).training
+    record(workdir.dataset, images)
     material = Material(settings, workdir, reporter)
     for form, point in points_of.items():
         point.check(form, material.digest)

@@ -25,7 +25,7 @@ from tfeff.scaling.stage import Trials
 from tfeff.scaling.statistics import Ranking, rank
 from tfeff.scaling.store import Store
 from tfeff.scaling.sweeps import Point
-from tfeff.training import build
+from tfeff.training import selection
 from tfeff.training.interruption import Interruption
 
 STORE = "search.sqlite"
@@ -105,16 +105,17 @@ def prepare(search: config.Search, clock: Callable[[Baseline, ScaledNetwork], La
             network meets, a batch, an objective or sweeps that would come to nothing.
     """
     base = search.experiment
-    source = build.open_source(base, base.data.train_split)
-    if base.data.image_size is None and source.size is None:
+    source = selection.open_source(base)
+    dataset = selection.load(base, source, base.data.train_split)
+    if base.data.image_size is None and dataset.size is None:
         raise UserError(
             "config: experiment.data.image_size: give it; the images differ in size, and every candidate has to start "
             "from the same ones"
         )
-    baseline = Baseline(base.model, len(source.class_names), base.data.channels)
+    baseline = Baseline(base.model, len(dataset.class_names), base.data.channels)
     start = baseline.start
     parts = [
-        build.selection(trial.experiment(search, baseline, start, fold=fold, seed=0), source)
+        selection.fold(trial.experiment(search, baseline, start, fold=fold, seed=0), dataset, validates=False)
         for fold in range(search.folds.count)
     ]
     examples = (
@@ -139,7 +140,7 @@ def prepare(search: config.Search, clock: Callable[[Baseline, ScaledNetwork], La
         baseline=baseline,
         objective=objective,
         examples=examples,
-        fingerprint=source.fingerprint,
+        fingerprint=dataset.fingerprint,
         networks=networks,
         chosen=chosen,
     )

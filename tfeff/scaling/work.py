@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tfeff import config, training
 from tfeff.data.images.statistics import channel_statistics
-from tfeff.training import build
+from tfeff.training import build, selection
 from tfeff.training.assembly import Workshop
 from tfeff.training.interruption import Interruption
 from tfeff.training.precision import measured
@@ -45,7 +45,7 @@ def train(experiment: config.Experiment, directory: str, until_epoch: int, board
         experiment,
         directory,
         until_epoch=until_epoch,
-        stores=images,
+        caches=images,
         workshop=_workshop(),
         reporter=Reporter(quiet=True),
         tensorboard=False,
@@ -81,7 +81,7 @@ def range_test(experiment: config.Experiment) -> float:
 
 def precision(experiment: config.Experiment) -> str:
     """What `precision=auto` comes to here."""
-    images = build.dataset(experiment, stores(experiment))
+    images = selection.choose(experiment, stores(experiment))
     keras.backend.clear_session()
     return measured(experiment, images.record(), Reporter(quiet=True), Interruption())
 
@@ -92,7 +92,7 @@ def calibrate(experiment: config.Experiment) -> dict[str, float]:
     Returns:
         `start`: seconds until the first step is done, image reading aside; `image`: seconds an image after that.
     """
-    images = build.dataset(experiment, stores(experiment))
+    images = selection.choose(experiment, stores(experiment))
     keras.backend.clear_session()
     policy = experiment.training.precision
     keras.mixed_precision.set_dtype_policy("float32" if policy == "auto" else policy)
@@ -150,11 +150,11 @@ def _workshop() -> Workshop:
 
 
 @functools.lru_cache(maxsize=1)
-def _stores(experiment: config.Experiment) -> build.Stores:
-    return build.stores(experiment, lambda name, done, total: None)
+def _stores(experiment: config.Experiment) -> selection.SplitCaches:
+    return selection.read(experiment, lambda name, done, total: None)
 
 
-def stores(experiment: config.Experiment) -> build.Stores:
+def stores(experiment: config.Experiment) -> selection.SplitCaches:
     """The images of an experiment, read once a process whatever the fold and the network."""
     whole = dataclasses.replace(
         experiment.data,
@@ -167,7 +167,7 @@ def stores(experiment: config.Experiment) -> build.Stores:
         std=None,
         test_split=None,
         plain_epochs=0,
-        seed=build.data_seed(experiment),
+        seed=selection.data_seed(experiment),
     )
     return _stores(config.Experiment(data=whole, model=config.Model(name=experiment.model.name)))
 

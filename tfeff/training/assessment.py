@@ -9,13 +9,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfeff.data import splits
+from tfeff.data.sources.source import Source
 from tfeff.durable import write
 from tfeff.errors import UserError
 from tfeff.models.cost import complexity
 from tfeff.reporting import figure, tables
 from tfeff.reporting.training_curves import training_figure
-from tfeff.training import build, checkpoint
+from tfeff.training import build, checkpoint, selection
 from tfeff.training.progress import Reporter
 from tfeff.training.task import Task
 from tfeff.training.tensorboard import Board
@@ -47,31 +47,51 @@ class Assessment:
         return "\n\n".join([*map(tables.text, self.task.rows(self.report)), "\n".join(wrote)])
 
 
-def assess(workdir: Workdir, split: str, reporter: Reporter, model: keras.Model | None = None) -> Assessment:
+def assess(
+    workdir: Workdir,
+    split: str | None,
+    reporter: Reporter,
+    model: keras.Model | None = None,
+    *,
+    source: Source | None = None,
+) -> Assessment:
     """Runs the final weights over every image of `split`; writes `evaluation_<split>.json` and figures.
 
     Args:
         workdir: of the run.
-        split: of the run's source; `validation` is what the run held out.
+        split: of the run's source; `validation` is what the run validated on. None: the test split; if there is none,
+            the validation images.
         reporter: says what is being read.
-        model: `build.trained_model(workdir)`, where it has been built already.
+        model: `build.trained_model(workdir)`, if it has been built already.
+        source: `selection.open_source` of the run's config, if it is open already.
 
     Raises:
         UserError: when the run has not finished, or for a split that its source does not have.
     """
     settings, record = workdir.config(), workdir.dataset()
+    source = source or selection.open_source(settings)
+    note = ""
+    if split is None:
+        final = selection.final_split(settings, record, source)
+        if final is None:
+            raise UserError(
+                f"--workdir={workdir.path}: nothing to evaluate: {settings.data.source} has neither a test nor a "
+                "validation split, and the run held out no images"
+            )
+        split, note = final
     task = build.task(settings)
     if model is None:
         model = build.trained_model(workdir)
     predictor = build.predictor(settings, model)
     with reporter.bars():
-        images = build.split(settings, split, record, reporter.reading)
+        images = selection.evaluation_images(settings, split, record, reporter.reading, source)
         findings = task.assess(predictor, build.evaluation_pipeline(settings, images, model.resolution, (0, 1)))
     report = {"split": split, "skipped_images": [image.id for image in images.skipped], **findings.report}
-    if images.source.notes:
-        report["notes"] = list(images.source.notes)
-    for note in images.source.notes:
-        reporter.say(note)
+    notes = [*([note] if note else []), *images.source.notes]
+    if notes:
+        report["notes"] = notes
+    for line in notes:
+        reporter.say(line)
     if images.skipped:
         reporter.say(f"left out {len(images.skipped)} corrupt images, the first {images.skipped[0].id}")
     path = workdir.path / f"evaluation_{split}.json"
@@ -89,13 +109,16 @@ def assess(workdir: Workdir, split: str, reporter: Reporter, model: keras.Model 
     return Assessment(split, task, report, files)
 
 
-def conclude(workdir: Workdir, reporter: Reporter, model: keras.Model | None = None) -> Assessment | None:
+def conclude(
+    workdir: Workdir, reporter: Reporter, model: keras.Model | None = None, source: Source | None = None
+) -> Assessment | None:
     """What a run ends with: its curves, the measures of its test split (else of its validation images), `result.json`.
 
     Args:
         workdir: of the run.
         reporter: says what is being read.
-        model: `build.trained_model(workdir)`, where it has been built already.
+        model: `build.trained_model(workdir)`, if it has been built already.
+        source: `selection.open_source` of the run's config, if it is open already.
 
     Returns:
         The assessment, or None when the source has no test split and nothing was held out.
@@ -106,13 +129,11 @@ def conclude(workdir: Workdir, reporter: Reporter, model: keras.Model | None = N
     if row is None:
         raise UserError(f"{workdir.path}: metrics.jsonl has no row of epoch {kept['epoch']}, whose weights were kept")
     curves = figure.save(training_figure(rows, title=settings.model.name), workdir.figures / "training")
-    test = settings.data.test_split
-    known = build.split_names(settings)
-    split = test if test is not None and splits.canonical_name(test) in known else "validation"
-    held_out = split != "validation" or workdir.dataset()["validation_examples"]
+    source = source or selection.open_source(settings)
+    final = selection.final_split(settings, workdir.dataset(), source)
     if model is None:
         model = build.trained_model(workdir)
-    assessment = assess(workdir, split, reporter, model) if held_out else None
+    assessment = assess(workdir, None, reporter, model, source=source) if final is not None else None
     counted = complexity.count(model)
     result = {
         "model": settings.model.name,
@@ -131,11 +152,11 @@ def conclude(workdir: Workdir, reporter: Reporter, model: keras.Model | None = N
         if key in row:
             result[key] = row[key]
     if assessment is not None:
-        result |= {"split": split, **assessment.task.result(assessment.report)}
+        result |= {"split": assessment.split, **assessment.task.result(assessment.report)}
     workdir.write_result(result)
     if assessment is None:
         return None
-    return Assessment(split, assessment.task, assessment.report, [*curves, *assessment.files])
+    return Assessment(assessment.split, assessment.task, assessment.report, [*curves, *assessment.files])
 
 
 def _alternatives(suffixes: Sequence[str]) -> str:

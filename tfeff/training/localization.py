@@ -65,8 +65,7 @@ class Localization(Task):
         """A `LocalizationReport`, the figures of the classes, a histogram of overlaps, the best and the worst boxes."""
         images, names = pipeline.store, pipeline.store.source.class_names
         probabilities, boxes = predict(network, pipeline)
-        labels, objects = images.source.labels, images.source.boxes_rel_yxyx
-        assert objects is not None
+        labels, objects = images.source.labels, images.source.relative_boxes()
         report = evaluation.localization_report(labels, probabilities, objects, boxes, names).to_json()
         figures: dict[str, Figure] = classification_figures(report)
         figures["overlaps"] = iou_figure(report["iou_counts"], report["mean_iou"], LEAST_OVERLAP)
@@ -132,8 +131,7 @@ def drawings(
         probabilities: float [m, classes].
         boxes_rel_yxyx: float [m, 4].
     """
-    objects, names = images.source.boxes_rel_yxyx, images.source.class_names
-    assert objects is not None
+    objects, names = images.source.relative_boxes(), images.source.class_names
     found = yxyx_from_relative(boxes_rel_yxyx, images.image_size)
     there = yxyx_from_relative(objects[positions], images.image_size)
     return [

@@ -18,8 +18,9 @@ import tensorflow as tf
 
 from tfeff import config
 from tfeff.data.input.pipeline import Pipeline
+from tfeff.data.sources.source import Source
 from tfeff.errors import UserError, WorkerLostError
-from tfeff.training import build, checkpoint, distribution, precision, profiler
+from tfeff.training import build, checkpoint, distribution, precision, profiler, selection
 from tfeff.training.assembly import Workshop, assemble
 from tfeff.training.interruption import Interruption
 from tfeff.training.progress import Reporter
@@ -40,7 +41,8 @@ def train(
     directory: str | Path,
     *,
     until_epoch: int | None = None,
-    stores: build.Stores | None = None,
+    source: Source | None = None,
+    caches: selection.SplitCaches | None = None,
     workshop: Workshop | None = None,
     reporter: Reporter | None = None,
     tensorboard: bool = True,
@@ -53,7 +55,8 @@ def train(
         directory: the workdir; see `tfeff.training.workdir` for what it will hold.
         until_epoch: end this call after so many epochs, the last of them validated. A later call goes on as if there
             had been no end: schedules, early stopping and the choice of the best epoch are those of the whole run.
-        stores: the experiment's images where they have been read already (`build.stores`); several runs may share them.
+        source: `selection.open_source` of the experiment, if it is open already.
+        caches: the experiment's decoded images (`selection.read`), if there are any; several runs may share them.
         workshop: that assembles networks for several runs of this process; default, for this run alone.
         reporter: says how it goes; default one on the console, silent in other workers than the first.
         tensorboard: write event files.
@@ -65,7 +68,7 @@ def train(
 
     Raises:
         UserError: for bad images or settings, a workdir of another experiment, training that diverges.
-        ValueError: for stores that were read under other settings, or an `until_epoch` below 1.
+        ValueError: for images that were read under other settings, or an `until_epoch` below 1.
         Interrupted: after Ctrl-C or SIGTERM, once the state is saved.
         WorkerLostError: when another worker of a distributed run is gone.
     """
@@ -95,7 +98,11 @@ def train(
             reporter.say(f"{workdir.path}: epoch {until_epoch} is done")
             return workdir
         build.check(settings, strategy.num_replicas_in_sync, afresh=saved is None)
-        dataset = build.dataset(settings, stores or build.stores(settings, reading))
+        if caches is None:
+            source = source or selection.open_source(settings)
+            selection.check(settings, source)
+            caches = selection.read(settings, reading, source=source)
+        dataset = selection.choose(settings, caches)
         for note in dataset.notes:
             reporter.say(note)
         if dataset.skipped:

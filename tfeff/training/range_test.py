@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tfeff import config
 from tfeff.errors import UserError
-from tfeff.training import build
+from tfeff.training import build, selection
 
 STEPS = 120
 SPAN = 100.0
@@ -26,7 +26,7 @@ LEAST_GAIN = 0.003
 """Share by which the loss has to fall below that of the best constant answer; less is no learning."""
 
 
-def range_test(settings: config.Experiment, stores: build.Stores) -> float:
+def range_test(settings: config.Experiment, caches: selection.SplitCaches) -> float:
     """The learning rate to train an experiment's network with, as the peak of a schedule that falls.
 
     From the run's initial weights, on its batches and with its optimizer, STEPS updates are made, each at a higher rate
@@ -40,11 +40,11 @@ def range_test(settings: config.Experiment, stores: build.Stores) -> float:
     Args:
         settings: the experiment. The rates tried lie around its learning rate; its schedule and precision play no part,
             the test runs in float32.
-        stores: its images.
+        caches: its images.
 
     Raises:
         UserError: when nothing is learnt at any rate, or for another task than classification.
-        ValueError: for stores that were read under other settings.
+        ValueError: for caches that were read under other settings.
     """
     if settings.task.name != "classification":
         settings.task.wrong("name", '"classification" in a learning-rate range test')
@@ -53,7 +53,7 @@ def range_test(settings: config.Experiment, stores: build.Stores) -> float:
     if settings.training.deterministic:
         tf.config.experimental.enable_op_determinism()
     try:
-        rates, losses, constant = _losses(settings, stores)
+        rates, losses, constant = _losses(settings, caches)
     finally:
         keras.mixed_precision.set_dtype_policy(policy)
     rate, loss = least(rates, losses)
@@ -75,9 +75,9 @@ def least(rates: Sequence[float], losses: Sequence[float]) -> tuple[float, float
     return float(rates[lowest + WINDOW // 2]), float(means[lowest])
 
 
-def _losses(settings: config.Experiment, stores: build.Stores) -> tuple[list[float], list[float], float]:
+def _losses(settings: config.Experiment, caches: selection.SplitCaches) -> tuple[list[float], list[float], float]:
     """The rates tried, the loss of each one's batch before its update, and the loss of the best constant answer."""
-    dataset = build.dataset(settings, stores)
+    dataset = selection.choose(settings, caches)
     network = build.model(settings, dataset.record())
     build.initial_weights(settings, network)
     step = build.step(settings, network, tf.distribute.get_strategy(), build.optimizer(settings, network, 1))

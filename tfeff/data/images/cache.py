@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from tfeff.data.dataset import Source
+from tfeff.data.dataset import Dataset
 from tfeff.data.images import preprocess
 from tfeff.data.images.disk_cache import DiskCache
 from tfeff.errors import UserError, nearest
@@ -47,7 +47,7 @@ class Store:
         skipped: The corrupt images that were left out.
     """
 
-    source: Source
+    source: Dataset
     image_size: tuple[int, int]
     images: tf.Tensor | None
     rows: np.ndarray
@@ -56,7 +56,7 @@ class Store:
     @classmethod
     def open(
         cls,
-        source: Source,
+        source: Dataset,
         image_size: tuple[int, int] | None = None,
         *,
         cache: str = "memory",
@@ -171,7 +171,7 @@ class Store:
 class _Filling:
     """One pass over all images of a source."""
 
-    source: Source
+    source: Dataset
     size: tuple[int, int]
     progress: Progress | None
     parallelism: int
@@ -223,7 +223,7 @@ def _mapped(path: Path, shape: tuple[int, ...]) -> tf.Tensor:
         return tf.raw_ops.ImmutableConst(dtype=tf.uint8, shape=shape, memory_region_name=str(path))
 
 
-def _key(source: Source, size: tuple[int, int]) -> str:
+def _key(source: Dataset, size: tuple[int, int]) -> str:
     return hashlib.sha256(f"{source.fingerprint} {size} {source.channels}".encode()).hexdigest()[:20]
 
 
@@ -233,7 +233,7 @@ def _reason(error: Exception) -> str:
     return re.sub(r"\{\{.*?\}\}|\[Op:.*", "", message).strip().split("\n")[0]
 
 
-def _require_intact(source: Source, corrupt: dict[int, str], corrupt_images: str) -> None:
+def _require_intact(source: Dataset, corrupt: dict[int, str], corrupt_images: str) -> None:
     if not corrupt:
         return
     listed = "".join(f"\n  {source.ids[i]}: {reason}" for i, reason in list(corrupt.items())[:_LISTED])

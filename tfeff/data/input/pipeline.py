@@ -11,7 +11,7 @@ from tfeff.data.augment import images as augment
 from tfeff.data.augment import single_object as single_object_augment
 from tfeff.data.augment.box_policy import BoxAugmentation
 from tfeff.data.augment.policy import Augmentation
-from tfeff.data.dataset import Source
+from tfeff.data.dataset import Dataset
 from tfeff.data.images import preprocess
 from tfeff.data.images.cache import Store
 from tfeff.data.input import order
@@ -59,7 +59,7 @@ class Pipeline:
 
     def __init__(
         self,
-        data: Store | Source,
+        data: Store | Dataset,
         *,
         batch_size: int,
         resolution: int,
@@ -89,8 +89,12 @@ class Pipeline:
         with tf.device("CPU:0"):
             self._rows = tf.constant(self.store.rows)
             self._labels = tf.constant(self.store.source.labels)
-            boxes = self.store.source.boxes_rel_yxyx
+            boxes = self.store.source.relative_boxes() if self._has_boxes else None
             self._boxes = None if boxes is None else tf.constant(boxes, tf.float32)
+
+    @property
+    def _has_boxes(self) -> bool:
+        return self.store.source.has_objects
 
     def _check(self) -> None:
         name, (part, parts) = self.store.source.name, self.shard
@@ -103,7 +107,7 @@ class Pipeline:
             raise UserError(f"shard {self.shard}: the first number must lie in 0..{parts - 1}")
         if self.batch_size % parts:
             raise UserError(f"batch_size {self.batch_size} is not a multiple of the {parts} workers that share it")
-        has_boxes = self.store.source.boxes_rel_yxyx is not None
+        has_boxes = self.store.source.relative_boxes() if self._has_boxes else None is not None
         if (self.augmentation if has_boxes else self.box_augmentation).any:
             raise ValueError(f"{name}: {'augmentation' if has_boxes else 'box_augmentation'} does not fit its images")
         highest = int(self.store.source.labels.max())

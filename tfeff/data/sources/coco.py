@@ -1,120 +1,167 @@
-"""COCO JSON: `<dir>/annotations/instances_<split>.json` and the images in `<dir>/<split>/` (or `<dir>/images/`)."""
+"""COCO JSON: `<dir>/annotations/instances_<split>.json` and the images in `<dir>/<split>/` or `<dir>/images/`."""
 
 import json
 import os
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tfeff.data.annotations import AnnotatedSource, Collector, Objects, OnDefect, Report
+import numpy as np
+
+from tfeff.data.dataset import Dataset, Defects, Objects
 from tfeff.data.images import decoding
+from tfeff.data.images.storage import ImageFiles
+from tfeff.data.sources.annotations import ObjectCollector
+from tfeff.data.sources.source import Options, Source
 from tfeff.data.splits import ALL
-from tfeff.errors import UserError, nearest
+from tfeff.errors import UserError
 
 _PREFIX = "instances_"
 
 
-def splits(root: Path) -> tuple[str, ...]:
-    """The names of the data set's splits, as the files write them (`train2017`).
+class COCO(Source):
+    """A COCO dataset, in the order of its lists of images; classes are in the order of their ids.
 
-    Raises:
-        UserError: the folder is missing, or is no COCO data set.
-    """
-    folder = root / "annotations"
-    names = (
-        sorted(path.stem.removeprefix(_PREFIX) for path in folder.glob(f"{_PREFIX}*.json")) if folder.is_dir() else []
-    )
-    if not names:
-        what = "has no such file" if root.exists() else "does not exist"
-        raise UserError(f"COCO data set {root} {what}; expected {folder}/{_PREFIX}<split>.json")
-    return tuple(names)
-
-
-def load(root: Path, split: str, *, on_defect: OnDefect = "mend") -> AnnotatedSource:
-    """One split, in the order of its list of images; classes in the order of their ids.
+    Splits are named as in the files (`train2017`); `train` and `val` find them too. An annotation with `ignore` set
+    counts as difficult.
 
     Args:
         root: the folder.
-        split: one of `splits(root)`; `all` where there is one alone.
-        on_defect: what to do with annotations that cannot be.
+        options: `channels` and `on_defect` apply.
 
     Raises:
-        UserError: the folder or the split is missing, the file is no COCO annotation, holds no image, or (as
-            `on_defect` says) has a defect.
+        UserError: the folder is missing, or has no annotation file.
     """
-    known = splits(root)
-    if split == ALL and len(known) == 1:
-        split = known[0]
-    if split not in known:
-        raise UserError(f'{root}: no split "{split}"; {nearest(split, known)}')
-    path = root / "annotations" / f"{_PREFIX}{split}.json"
-    report = Report(on_defect)
+
+    def __init__(self, root: str | Path, options: Options) -> None:
+        super().__init__(f"coco:{root}", options)
+        self._root = Path(root)
+        folder = self._root / "annotations"
+        files = sorted(folder.glob(f"{_PREFIX}*.json")) if folder.is_dir() else []
+        self._files = {path.stem.removeprefix(_PREFIX): path for path in files}
+        if not self._files:
+            problem = "has no annotation file" if self._root.exists() else "does not exist"
+            raise UserError(f"COCO dataset {root} {problem}; expected {folder}/{_PREFIX}<split>.json")
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """One per annotation file."""
+        return tuple(self._files)
+
+    def _load(self, split: str) -> Dataset:
+        """Reads the annotation file of one split.
+
+        Raises:
+            UserError: an invalid annotation file, no images, `all` of several splits, or (with `on_defect="error"`) an
+                invalid annotation.
+        """
+        if split == ALL:
+            if len(self._files) > 1:
+                raise UserError(f"{self.name}: all splits cannot be joined; choose one of {', '.join(self._files)}")
+            split = next(iter(self._files))
+        path = self._files[split]
+        defects = Defects(self.options.on_defect)
+        categories, images, annotations = _parse(path, defects)
+        order = sorted(categories)
+        of_image: dict[int, list[tuple[int, Any]]] = {id_: [] for id_ in images}
+        for number, item in enumerate(annotations, 1):
+            owner = item.get("image_id") if isinstance(item, dict) else None
+            if not isinstance(owner, int) or owner not in of_image:
+                defects.add("object without an image", f"{path}, annotation {number}")
+                continue
+            of_image[owner].append((number, item))
+        folder = self._root / split if (self._root / split).is_dir() else self._root / "images"
+        ids, objects, sizes, listed = list[str](), list[Objects](), list[tuple[int, int]](), set[str]()
+        for id_, name in images.items():
+            if name in listed:
+                defects.add("image listed twice", f"{path}: {name}")
+                continue
+            listed.add(name)
+            if os.path.isabs(name) or ".." in Path(name).parts:
+                defects.add("name that leaves the folder", f"{path}: {name}")
+                continue
+            size = self._size(folder / name)
+            if isinstance(size, UserError):
+                defects.add("unreadable image", str(size))
+                continue
+            ids.append(name)
+            sizes.append(size)
+            objects.append(_objects(of_image[id_], order, str(path), size, defects))
+        return Dataset(
+            name=f"{self.name}/{split}",
+            class_names=tuple(categories[id_] for id_ in order),
+            ids=ids,
+            images=ImageFiles([folder / name for name in ids]),
+            channels=self.options.channels,
+            objects=objects,
+            sizes=np.array(sizes, np.int32).reshape(-1, 2),
+            defects=defects,
+        )
+
+    def _size(self, path: Path) -> tuple[int, int] | UserError:
+        """(height, width) from the image's header, or why it cannot be read; each header is read once."""
+        if path not in self._sizes:
+            try:
+                self._sizes[path] = decoding.size(path)
+            except UserError as error:
+                self._sizes[path] = error
+        return self._sizes[path]
+
+    @cached_property
+    def _sizes(self) -> dict[Path, tuple[int, int] | UserError]:
+        return {}
+
+
+def _parse(path: Path, defects: Defects) -> tuple[dict[int, str], dict[int, str], list[Any]]:
+    """Names of the categories and files of the images, by id, and the annotations."""
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
-        rows = [content[part] for part in ("categories", "images", "annotations")]
-        if not all(isinstance(part, list) for part in rows):
+        categories, images, annotations = (content[part] for part in ("categories", "images", "annotations"))
+        if not all(isinstance(part, list) for part in (categories, images, annotations)):
             raise TypeError("categories, images and annotations must be lists")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{path}: no COCO annotation ({type(error).__name__}: {str(error)[:200]})") from None
-    categories = _numbered(rows[0], "name", f"{path}, category", report)
-    images = _numbered(rows[1], "file_name", f"{path}, image", report)
-    annotations = rows[2]
-    order = sorted(categories)
-    of_image: dict[int, list[tuple[int, Any]]] = {id_: [] for id_ in images}
-    for number, item in enumerate(annotations, 1):
-        owner = item.get("image_id") if isinstance(item, dict) else None
-        if not isinstance(owner, int) or owner not in of_image:
-            report.defect("object of no image", f"{path}, annotation {number}")
-            continue
-        of_image[owner].append((number, item))
-    folder = root / split if (root / split).is_dir() else root / "images"
-    ids, objects, listed = list[str](), list[Objects](), set[str]()
-    for id_, name in images.items():
-        if name in listed:
-            report.defect("image listed twice", f"{path}: {name}")
-            continue
-        listed.add(name)
-        if os.path.isabs(name) or ".." in Path(name).parts:
-            report.defect("name that leaves the folder", f"{path}: {name}")
-            continue
-        try:
-            size = decoding.size(folder / name)
-        except UserError as error:
-            report.defect("image that cannot be read", str(error))
-            continue
-        collector = Collector(str(path), size, report)
-        for number, item in of_image[id_]:
-            try:
-                left, top, width, height = (float(value) for value in item["bbox"])
-                label = order.index(int(item["category_id"]))
-            except (KeyError, TypeError, ValueError, OverflowError):
-                report.defect("object without a box or a class", f"{path}, annotation {number}")
-                continue
-            crowd = bool(item.get("iscrowd", 0))
-            collector.add(number, (top, left, top + height, left + width), label, crowd=crowd)
-        ids.append(name)
-        objects.append(collector.objects())
-    paths = [folder / name for name in ids]
-    return AnnotatedSource(
-        name=f"coco:{root}/{split}",
-        class_names=tuple(categories[id_] for id_ in order),
-        ids=ids,
-        objects=objects,
-        encoded=lambda index: paths[index].read_bytes(),
-        report=report,
+        raise UserError(f"{path}: not a COCO annotation file ({type(error).__name__}: {str(error)[:200]})") from None
+    return (
+        _by_id(categories, "name", f"{path}, category", defects),
+        _by_id(images, "file_name", f"{path}, image", defects),
+        annotations,
     )
 
 
-def _numbered(rows: list[Any], key: str, where: str, report: Report) -> dict[int, str]:
-    """`id` -> what each row has under a key; of rows with one id the first."""
+def _objects(
+    items: Sequence[tuple[int, Any]], order: list[int], where: str, size: tuple[int, int], defects: Defects
+) -> Objects:
+    """The objects of one image."""
+    collector = ObjectCollector(where, size, defects)
+    for number, item in items:
+        try:
+            left, top, width, height = (float(value) for value in item["bbox"])
+            label = order.index(int(item["category_id"]))
+        except (KeyError, TypeError, ValueError, OverflowError):
+            defects.add("object without a box or a class", f"{where}, annotation {number}")
+            continue
+        collector.add(
+            number,
+            (top, left, top + height, left + width),
+            label,
+            difficult=bool(item.get("ignore", 0)),
+            crowd=bool(item.get("iscrowd", 0)),
+        )
+    return collector.objects()
+
+
+def _by_id(rows: list[Any], key: str, where: str, defects: Defects) -> dict[int, str]:
+    """`id` -> the text under a key; of several rows with one id, the first counts."""
     found = dict[int, str]()
     for number, row in enumerate(rows, 1):
         try:
             id_, name = int(row["id"]), row[key]
         except (KeyError, TypeError, ValueError, OverflowError):
-            report.defect(f"row without id or {key}", f"{where} {number}")
+            defects.add(f"row without id or {key}", f"{where} {number}")
             continue
         if not isinstance(name, str):
-            report.defect(f"row without id or {key}", f"{where} {number}")
+            defects.add(f"row without id or {key}", f"{where} {number}")
         elif found.setdefault(id_, name) != name:
-            report.defect("number of two rows", f"{where} {number}: {id_}")
+            defects.add("id used twice", f"{where} {number}: {id_}")
     return found

@@ -1,85 +1,123 @@
-"""Crops of a data set with boxes as a labelled image set: its objects, and background as a class of its own.
+"""Crops of a dataset with boxes as labeled images: its objects, and background as a class of its own.
 
-What the backbone of a detector by regions learns on (Girshick et al., arXiv:1311.2524, section 2.3): besides each
-object itself, boxes that overlap it well, and boxes that overlap none much.
+A region-based detector's backbone trains on these (Girshick et al., arXiv:1311.2524, section 2.3): besides each object
+itself, boxes that overlap it well, and boxes that overlap no object much.
 """
 
 import functools
 import hashlib
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
-import tensorflow as tf
 
 from tfeff.boxes import iou
-from tfeff.data.annotations import AnnotatedSource
-from tfeff.data.dataset import Source
-from tfeff.data.images import decoding, preprocess
+from tfeff.data.dataset import Dataset
+from tfeff.data.images import decoding
+from tfeff.data.images.storage import ImageStorage
+from tfeff.data.sources.source import Options, Source
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 BACKGROUND = "background"
 """The last class."""
 COPIES = 3
-"""Boxes about each object besides its own."""
-LEAST_OVERLAP = 0.6
-"""Intersection over union of such a box with its object, at least."""
+"""Boxes around each object besides its own."""
+MIN_OVERLAP = 0.6
+"""Minimum intersection over union of such a box with its object."""
 BACKGROUNDS = 3
-"""Boxes of background for each object of an image; an image without objects gets as many as one with one."""
-MOST_OVERLAP = 0.3
-"""Intersection over union of background with any object, at most."""
-_LEAST_SIDE = 0.04
-"""Of a box of background, as a share of the image's longest side."""
+"""Background boxes per object of an image; an image without objects gets as many as one with one object."""
+MAX_OVERLAP = 0.3
+"""Maximum intersection over union of a background box with any object."""
+_MIN_SIDE = 0.04
+"""Of a background box, relative to the image's longest side."""
 _ATTEMPTS = 50
 _DECODED = 16
-"""Images that wait decoded: crops of one image follow each other."""
+"""Decoded images kept: crops of one image follow each other."""
 
 
-def load(
-    images: AnnotatedSource,
+class Crops(Source):
+    """Crops of every image of a source with objects.
+
+    Args:
+        source: with objects.
+        options: `channels`, `seed` and `crop_context` apply.
+    """
+
+    def __init__(self, source: Source, options: Options) -> None:
+        super().__init__(f"crops:{source.name}", options)
+        self._source = source
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Those of the source."""
+        return self._source.splits
+
+    @property
+    def drawn(self) -> bool:
+        """Whether the source has no splits of its own."""
+        return self._source.drawn
+
+    @property
+    def disjoint(self) -> bool:
+        """Whether no image of the source can belong to two splits."""
+        return self._source.disjoint
+
+    def _load(self, split: str) -> Dataset:
+        options = self.options
+        dataset = self._source.load(split)
+        return object_crops(dataset, channels=options.channels, context=options.crop_context, seed=options.seed)
+
+
+def object_crops(
+    dataset: Dataset,
     *,
     channels: int = 3,
     context: float = 0.0,
     copies: int = COPIES,
     backgrounds: int = BACKGROUNDS,
     seed: int = 0,
-) -> Source:
-    """Crops of every image, one image after the other. Objects marked difficult or crowd are
-    neither object nor background.
+) -> Dataset:
+    """Crops of every image, one image after the other. Difficult objects and crowds are neither object nor background.
 
     Args:
-        images: with objects.
+        dataset: with objects.
         channels: 3 for RGB, 1 for gray.
-        context: what is shown around a box on each side, a share of that side; outside of the image, its mean colour.
-        copies: boxes about each object besides its own, drawn by the seed.
-        backgrounds: boxes of background for each object; 0 leaves that class out.
-        seed: of what is drawn; another image's objects change nothing of one's boxes.
+        context: what is shown around a box on each side, relative to that side; beyond the image, its mean color.
+        copies: boxes around each object besides its own, drawn by the seed.
+        backgrounds: background boxes per object; 0 leaves that class out.
+        seed: seed of the draw; the boxes of an image do not depend on other images.
     """
     owners, boxes, labels = list[int](), list[np.ndarray](), list[int]()
-    for index, objects in enumerate(images.objects):
-        size = decoding.encoded_size(images.encoded(index), images.ids[index])
+    for index, objects in enumerate(dataset.objects):
+        size = int(dataset.sizes[index, 0]), int(dataset.sizes[index, 1])
         rng = np.random.Generator(np.random.Philox(key=[seed, index]))
-        plain = ~(objects.difficult | objects.crowd)
-        for box, label in zip(objects.boxes_yxyx[plain], objects.labels[plain], strict=True):
-            around = [box, *_around(box, size, copies, rng)]
-            boxes += around
-            labels += [int(label)] * len(around)
-            owners += [index] * len(around)
-        elsewhere = list(_elsewhere(objects.boxes_yxyx, size, backgrounds * max(1, int(plain.sum())), rng))
-        boxes += elsewhere
-        labels += [len(images.class_names)] * len(elsewhere)
-        owners += [index] * len(elsewhere)
-    return cut_out(
-        images,
+        counted = ~objects.ignored
+        for box, label in zip(objects.boxes_yxyx[counted], objects.labels[counted], strict=True):
+            near = [box, *_nearby_boxes(box, size, copies, rng)]
+            boxes += near
+            labels += [int(label)] * len(near)
+            owners += [index] * len(near)
+        count = backgrounds * max(1, int(counted.sum()))
+        far = list(_background_boxes(objects.boxes_yxyx, size, count, rng))
+        boxes += far
+        labels += [len(dataset.class_names)] * len(far)
+        owners += [index] * len(far)
+    return crop(
+        dataset,
         np.array(owners, np.int32),
         np.array(boxes, np.float32).reshape(-1, 4),
         np.array(labels, np.int32),
-        class_names=(*images.class_names, BACKGROUND) if backgrounds else images.class_names,
+        class_names=(*dataset.class_names, BACKGROUND) if backgrounds else dataset.class_names,
         channels=channels,
         context=context,
     )
 
 
-def cut_out(
-    images: AnnotatedSource,
+def crop(
+    dataset: Dataset,
     owners: np.ndarray,
     boxes_yxyx: np.ndarray,
     labels: np.ndarray,
@@ -87,68 +125,86 @@ def cut_out(
     class_names: tuple[str, ...],
     channels: int = 3,
     context: float = 0.0,
-) -> Source:
-    """Boxes of some images as a labelled image set, in their order.
+) -> Dataset:
+    """Boxes of images as a labeled dataset, in their order.
 
     Args:
-        images: what they are cut out of; best one after the other, since the last few wait decoded.
-        owners: int [n], of which image each box is.
+        dataset: the images; boxes of one image should follow each other, since only the last few stay decoded.
+        owners: int [n], the image of each box.
         boxes_yxyx: float32 [n, 4].
         labels: int [n].
-        class_names: what the labels mean.
+        class_names: of the labels.
         channels: 3 for RGB, 1 for gray.
-        context: what is shown around a box on each side, a share of that side; outside of the image, its mean colour.
+        context: what is shown around a box on each side, relative to that side; beyond the image, its mean color.
     """
-    corners = boxes_yxyx
-
-    @functools.lru_cache(maxsize=_DECODED)
-    def decoded(index: int) -> np.ndarray:
-        return decoding.decode(images.encoded(index), images.ids[index])
-
-    def cut(number: np.ndarray) -> np.ndarray:
-        return _shown(decoded(owners[int(number)]), corners[int(number)], context)
-
-    def read(number: tf.Tensor) -> tf.Tensor:
-        pixels = tf.ensure_shape(tf.numpy_function(cut, [number], tf.uint8), (None, None, 3))
-        return pixels if channels == 3 else preprocess.luma(pixels)
-
-    return Source(
-        name=f"crops:{images.name}",
+    return Dataset(
+        name=f"crops:{dataset.name}",
         class_names=class_names,
         labels=labels,
-        ids=[f"{images.ids[owner]} {_place(box)}" for owner, box in zip(owners, corners, strict=True)],
+        ids=[f"{dataset.ids[owner]} {_coordinates(box)}" for owner, box in zip(owners, boxes_yxyx, strict=True)],
+        images=_CroppedImages(dataset, owners, boxes_yxyx, context),
         channels=channels,
-        read=read,
-        fingerprint=_fingerprint(images, corners, (channels, context)),
     )
 
 
-def _around(box: np.ndarray, size: tuple[int, int], count: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Boxes that overlap one by LEAST_OVERLAP or more."""
+class _CroppedImages(ImageStorage):
+    def __init__(self, dataset: Dataset, owners: np.ndarray, boxes_yxyx: np.ndarray, context: float) -> None:
+        self._dataset, self._owners, self._boxes, self._context = dataset, owners, boxes_yxyx, context
+        self._decoded = functools.lru_cache(maxsize=_DECODED)(self._decode)
+
+    def __len__(self) -> int:
+        return len(self._owners)
+
+    def encoded(self, index: int) -> bytes:
+        return cv2.imencode(".png", self._crop(index)[..., ::-1])[1].tobytes()
+
+    def read(self, index: "tf.Tensor", channels: int) -> "tf.Tensor":
+        import tensorflow as tf
+
+        from tfeff.data.images.preprocess import luma
+
+        pixels = tf.numpy_function(lambda number: self._crop(int(number)), [index], tf.uint8)
+        pixels = tf.ensure_shape(pixels, (None, None, 3))
+        return pixels if channels == 3 else luma(pixels)
+
+    def fingerprint(self, channels: int) -> str:
+        made = hashlib.sha256(f"{channels} {self._dataset.images.fingerprint(channels)} {self._context}".encode())
+        made.update(self._boxes.tobytes() + np.ascontiguousarray(self._owners).tobytes())
+        return made.hexdigest()
+
+    def _decode(self, image: int) -> np.ndarray:
+        return decoding.decode(self._dataset.encoded(image), self._dataset.ids[image])
+
+    def _crop(self, index: int) -> np.ndarray:
+        return _cropped(self._decoded(int(self._owners[index])), self._boxes[index], self._context)
+
+
+def _nearby_boxes(box: np.ndarray, size: tuple[int, int], count: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Boxes with an IoU of MIN_OVERLAP or more with one box."""
     sides = np.tile(box[2:] - box[:2], 2)
     limits = np.array([*size, *size], np.float32)
     for _ in range(count):
         moved = box + sides * rng.uniform(-0.25, 0.25, (_ATTEMPTS, 4))
         moved = np.clip(moved, 0, limits).astype(np.float32)
-        near = np.flatnonzero(iou(moved, box[None])[:, 0] >= LEAST_OVERLAP)
+        near = np.flatnonzero(iou(moved, box[None])[:, 0] >= MIN_OVERLAP)
         yield moved[near[0]] if len(near) else box
 
 
-def _elsewhere(
+def _background_boxes(
     objects: np.ndarray, size: tuple[int, int], count: int, rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
-    """Boxes that overlap no object by more than MOST_OVERLAP; fewer than `count` where there is no room."""
+    """Boxes with an IoU of at most MAX_OVERLAP with every object; fewer than `count` if there is no room."""
     drawn = np.zeros((count * _ATTEMPTS, 4))
     for axis in range(2):
-        sides = np.minimum(max(size) * _LEAST_SIDE ** rng.uniform(0, 1, len(drawn)), size[axis])
+        sides = np.minimum(max(size) * _MIN_SIDE ** rng.uniform(0, 1, len(drawn)), size[axis])
         drawn[:, axis] = rng.uniform(0, 1, len(drawn)) * (size[axis] - sides)
         drawn[:, axis + 2] = drawn[:, axis] + sides
     best = iou(drawn, objects).max(axis=1, initial=0.0)
-    yield from drawn[best <= MOST_OVERLAP][:count].astype(np.float32)
+    yield from drawn[best <= MAX_OVERLAP][:count].astype(np.float32)
 
 
-def _shown(pixels: np.ndarray, box: np.ndarray, context: float) -> np.ndarray:
-    """A box and what is around it in whole pixels, at least one each way."""
+def _cropped(pixels: np.ndarray, box: np.ndarray, context: float) -> np.ndarray:
+    """A box and its context in whole pixels, at least one in each direction."""
     size = np.array(pixels.shape[:2])
     margin = context * (box[2:] - box[:2])
     low = np.minimum(np.floor(box[:2] - margin + 0.5), size - 1).astype(int)
@@ -163,13 +219,5 @@ def _shown(pixels: np.ndarray, box: np.ndarray, context: float) -> np.ndarray:
     return shown
 
 
-def _place(box: np.ndarray) -> str:
+def _coordinates(box: np.ndarray) -> str:
     return f"[{', '.join(f'{side:.0f}' for side in box)}]"
-
-
-def _fingerprint(images: AnnotatedSource, boxes: np.ndarray, settings: tuple[float, ...]) -> str:
-    made = hashlib.blake2b(boxes.tobytes() + repr(settings).encode(), digest_size=16)
-    for index, name in enumerate(images.ids):
-        made.update(name.encode(errors="surrogateescape"))
-        made.update(hashlib.blake2b(images.encoded(index), digest_size=16).digest())
-    return made.hexdigest()

@@ -1,7 +1,7 @@
 """Handwritten digits placed on pieces of photographs: real drawings, real texture, exact boxes, and no file to fetch.
 
 The drawings are scikit-learn's 1,797 digits (8x8, UCI repository; Alpaydin and Kaynak 1998), the texture comes from its
-two sample photographs. A digit is enlarged to crisp ink, turned a little and coloured to differ from what lies below.
+two sample photographs. A digit is enlarged to crisp ink, turned a little and colored to differ from what lies below.
 An image is a function of (data set, split, index, canvas): threads and the order of reading change nothing.
 """
 
@@ -12,7 +12,9 @@ import cv2
 import numpy as np
 
 from tfeff.data import folds
-from tfeff.data.annotations import AnnotatedSource, Objects, Report
+from tfeff.data.dataset import Dataset, Objects
+from tfeff.data.images.storage import DrawnImages
+from tfeff.data.sources.source import Options, Source
 from tfeff.data.splits import ALL
 from tfeff.errors import UserError, nearest
 
@@ -21,7 +23,7 @@ COUNTS = {"train": 3000, "validation": 400, "test": 800}
 """Images of each split."""
 CANVAS = (128, 128)
 """(height, width) in pixels, unless another one is asked for."""
-LEAST_SIDE = 48
+MIN_SIDE = 48
 """Of a canvas; on smaller ones the smallest digits could not be read."""
 _HELD_OUT = 0.3  # of the digits for validation and test, a half each
 _TRIES = 20
@@ -40,7 +42,7 @@ class Placement:
         angle: most by which a digit is turned, degrees.
         slimness: most by which width and height of a digit are stretched against each other, as a factor.
         overlap: most of the smaller of two digits' boxes that lies in the other one.
-        contrast: least difference in luma between a digit and what is below it, where a colour of 16 has it.
+        contrast: least difference in luma between a digit and what is below it, where a color of 16 has it.
     """
 
     objects: tuple[int, int]
@@ -70,51 +72,70 @@ class _Digit:
     label: int
 
 
-def load(name: str, split: str, *, canvas: tuple[int, int] = CANVAS) -> AnnotatedSource:
-    """One split; no digit of it appears in another one. Images are PNG, drawn when they are read.
+class PlacedDigits(Source):
+    """Handwritten digits on photographs. No digit appears in two splits. Images are PNG, drawn when they are read.
 
     Args:
-        name: `placed_digits` (1 to 6 objects an image) or `single_digits` (one).
-        split: `train`, `validation`, `test`, or `all` of them one after the other.
-        canvas: (height, width) of the images, pixels.
+        name: `placed_digits` (1 to 6 objects per image) or `single_digits` (one), also with the side of the canvas in
+            pixels: `placed_digits:96`.
+        options: `channels` applies.
 
     Raises:
-        UserError: an unknown name or split, a canvas too small.
+        UserError: an unknown name, or a canvas that is too small.
     """
-    from sklearn.datasets import load_digits, load_sample_images  # Slow to import.
 
-    if name not in PLACEMENTS:
-        raise UserError(f"embedded:{name}: no such data set with boxes; {nearest(name, NAMES)}")
-    if split not in (*SPLITS, ALL):
-        raise UserError(f'embedded:{name}: no split "{split}"; {nearest(split, (*SPLITS, ALL))}')
-    if min(canvas) < LEAST_SIDE:
-        raise UserError(f"embedded:{name}: canvas {canvas} is too small; its sides must be at least {LEAST_SIDE}")
-    bunch, photographs = load_digits(), load_sample_images().images
-    levels = np.stack([_enlarged(image) for image in np.rint(bunch.images * (255 / 16)).astype(np.uint8)])
-    rows = _division(bunch.target)
-    chosen = SPLITS if split == ALL else (split,)
-    index = [(part, number) for part in chosen for number in range(COUNTS[part])]
+    def __init__(self, name: str, options: Options) -> None:
+        super().__init__(f"embedded:{name}", options)
+        self._dataset, _, side = name.partition(":")
+        if self._dataset not in PLACEMENTS:
+            hint = nearest(self._dataset, NAMES)
+            raise UserError(f"embedded:{self._dataset}: no such dataset with boxes; {hint}")
+        if side and not side.isdecimal():
+            raise UserError(
+                f'dataset "embedded:{name}": "{side}" is not a size in pixels; write embedded:{self._dataset}:128'
+            )
+        self._canvas = (int(side), int(side)) if side else CANVAS
+        if min(self._canvas) < MIN_SIDE:
+            raise UserError(
+                f"embedded:{name}: canvas {self._canvas} is too small; its sides must be at least {MIN_SIDE}"
+            )
 
-    def digits(part: str, number: int) -> tuple[list[_Digit], np.random.Generator]:
-        rng = np.random.default_rng([_VERSION, NAMES.index(name), SPLITS.index(part), number])
-        return _placed(levels[rows[part]], bunch.target[rows[part]], PLACEMENTS[name], canvas, rng), rng
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """`train`, `validation` and `test`."""
+        return SPLITS
 
-    def encoded(place: int) -> bytes:
-        on_canvas, rng = digits(*index[place])
-        image = _painted(_texture(photographs, canvas, rng), on_canvas, PLACEMENTS[name].contrast, rng)
-        return cv2.imencode(".png", image[..., ::-1])[1].tobytes()
+    def _load(self, split: str) -> Dataset:
+        from sklearn.datasets import load_digits, load_sample_images  # takes a second to import
 
-    return AnnotatedSource(
-        name=f"embedded:{name}/{split}",
-        class_names=tuple(str(digit) for digit in bunch.target_names),
-        ids=[f"{part}-{number:05}" for part, number in index],
-        objects=[_objects(digits(*key)[0]) for key in index],
-        encoded=encoded,
-        report=Report(),
-    )
+        bunch, photographs = load_digits(), load_sample_images().images
+        levels = np.stack([_enlarged(image) for image in np.rint(bunch.images * (255 / 16)).astype(np.uint8)])
+        rows = _rows_of_splits(bunch.target)
+        placement, canvas = PLACEMENTS[self._dataset], self._canvas
+        index = [(part, number) for part in (SPLITS if split == ALL else (split,)) for number in range(COUNTS[part])]
+
+        def digits(part: str, number: int) -> tuple[list[_Digit], np.random.Generator]:
+            rng = np.random.default_rng([_VERSION, NAMES.index(self._dataset), SPLITS.index(part), number])
+            return _placed(levels[rows[part]], bunch.target[rows[part]], placement, canvas, rng), rng
+
+        def draw(place: int) -> bytes:
+            on_canvas, rng = digits(*index[place])
+            image = _painted(_texture(photographs, canvas, rng), on_canvas, placement.contrast, rng)
+            return cv2.imencode(".png", image[..., ::-1])[1].tobytes()
+
+        name = f"{self.name}/{split}"
+        return Dataset(
+            name=name,
+            class_names=tuple(str(digit) for digit in bunch.target_names),
+            ids=[f"{part}-{number:05}" for part, number in index],
+            images=DrawnImages(len(index), draw, f"{name}/{_VERSION}"),
+            channels=self.options.channels,
+            objects=[_objects(digits(*key)[0]) for key in index],
+            sizes=np.tile(np.array(canvas, np.int32), (len(index), 1)),
+        )
 
 
-def _division(labels: np.ndarray) -> dict[str, np.ndarray]:
+def _rows_of_splits(labels: np.ndarray) -> dict[str, np.ndarray]:
     """Split -> rows of its digits, stratified."""
     fold = folds.holdout(labels, _HELD_OUT, _SPLIT_SEED)
     half = folds.holdout(labels[fold.validation], 0.5, _SPLIT_SEED)
@@ -212,17 +233,17 @@ def _texture(photographs: list[np.ndarray], canvas: tuple[int, int], rng: np.ran
 
 
 def _painted(canvas: np.ndarray, digits: list[_Digit], contrast: float, rng: np.random.Generator) -> np.ndarray:
-    """The digits on the canvas, each in one colour: uint8, the canvas's shape."""
+    """The digits on the canvas, each in one color: uint8, the canvas's shape."""
     image = canvas.copy()
     luma = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
     for digit in digits:
         height, width = digit.ink.shape
         window = np.s_[digit.top : digit.top + height, digit.left : digit.left + width]
         below = image[window].astype(np.int32)
-        colours = rng.integers(0, 256, (16, 3))
-        difference = np.abs((colours - below.mean(axis=(0, 1))) @ luma)
+        colors = rng.integers(0, 256, (16, 3))
+        difference = np.abs((colors - below.mean(axis=(0, 1))) @ luma)
         enough = np.flatnonzero(difference >= contrast)
-        colour = colours[enough[0] if len(enough) else difference.argmax()]
+        color = colors[enough[0] if len(enough) else difference.argmax()]
         ink = digit.ink[..., None].astype(np.int32)
-        image[window] = (below * (255 - ink) + colour * ink + 127) // 255
+        image[window] = (below * (255 - ink) + color * ink + 127) // 255
     return image

@@ -1,14 +1,19 @@
-"""Pascal VOC: one XML file an image, lists of images a split.
+"""Pascal VOC: one XML file per image.
 
-`<dir>/Annotations/*.xml` and `<dir>/JPEGImages/*`, with splits as lists in `<dir>/ImageSets/Main/<split>.txt`; or, as
-LabelImg users have it, `annotations/` and `images/` without lists, then divided by seed. Corners are counted from 1 and
-belong to the box (VOC2012 development kit, section 3.2): xmin = 1, xmax = width is the whole width. A box whose corners
-are the same one is a slip of the hand, and taken as one without area.
+The official layout is `<dir>/Annotations/*.xml` and `<dir>/JPEGImages/*`, with splits as lists in
+`<dir>/ImageSets/Main/<split>.txt`. Published datasets vary it, so these are found as well, in any case:
+
+- annotations in `annotations`, `annots`, `labels` or `xml` (also one folder deeper), or next to the images;
+- images in `JPEGImages`, `images`, `image`, `imgs` or `img`, or next to the annotations;
+- splits as folders, each with both: `train/`, `valid/`, `test/`; otherwise splits are drawn by seed.
+
+Corners are counted from 1 and belong to the box (VOC2012 development kit, section 3.2): xmin = 1 and xmax = width span
+the whole width. A box whose two corners coincide is an annotation mistake and has no area.
 """
 
-import os
-from collections.abc import Iterable, Mapping
-from functools import partial
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError
 
@@ -16,139 +21,274 @@ import defusedxml
 import defusedxml.ElementTree
 import numpy as np
 
-from tfeff.data.annotations import AnnotatedSource, Collector, Objects, OnDefect, Report
+from tfeff.data.dataset import Dataset, Defects, Objects
 from tfeff.data.images import decoding
-from tfeff.data.splits import members, split_names
+from tfeff.data.images.storage import ImageFiles
+from tfeff.data.sources.annotations import ObjectCollector
+from tfeff.data.sources.source import Options, Source
+from tfeff.data.splits import ALL, FRACTIONS, canonical_name, checked_fractions, drawn_split
 from tfeff.errors import UserError
 
-_ANNOTATIONS, _IMAGES = ("Annotations", "annotations"), ("JPEGImages", "images")
+_ANNOTATIONS = ("annotations", "annots", "labels", "xml", "xmls")
+_IMAGES = ("jpegimages", "images", "image", "imgs", "img")
+_LISTS = ("train", "val", "trainval", "test")  # lists of single classes, such as `car_train.txt`, are not splits
 
 
-def splits(root: Path, fractions: Mapping[str, float]) -> tuple[str, ...]:
-    """The names of the data set's splits: its own lists, or those of `fractions`; and `all`.
+@dataclass(frozen=True)
+class _Part:
+    """The files of one split folder, or of the whole dataset.
 
-    Raises:
-        UserError: the folder is missing, or is no VOC data set.
+    Attributes:
+        prefix: what its images' ids start with.
+        annotations: folder of the XML files.
+        images: folder of the images.
     """
-    _folder(root, _ANNOTATIONS)
-    return split_names(_lists(root), fractions)
+
+    prefix: str
+    annotations: Path
+    images: Path
 
 
-def load(
-    root: Path, split: str, *, fractions: Mapping[str, float], seed: int = 0, on_defect: OnDefect = "mend"
-) -> AnnotatedSource:
-    """One split, its images in the order of its list (or of their names).
+class VOC(Source):
+    """A VOC dataset, its images in the order of the split's list or of their names.
 
     Args:
         root: the folder.
-        split: one of `splits(root)`.
-        fractions: shares of the splits where the data set has no lists.
-        seed: of that division.
-        on_defect: what to do with annotations that cannot be.
+        options: `channels`, `fractions`, `seed` and `on_defect` apply.
 
     Raises:
-        UserError: the folder or the split is missing, holds no image, or (as `on_defect` says) has a defect.
+        UserError: the folder is missing, or has none of the layouts.
     """
-    annotations, images = _folder(root, _ANNOTATIONS), _folder(root, _IMAGES)
-    report = Report(on_defect)
-    every = sorted(path.stem for path in annotations.iterdir() if path.suffix.lower() == ".xml")
-    own = {name: partial(_listed, path) for name, path in _lists(root).items()}
-    names = members(root, split, every, own, fractions, seed)
-    pictures = {path.stem: path for path in sorted(images.iterdir()) if path.name.lower().endswith(decoding.EXTENSIONS)}
-    parsed = {name: _parsed(annotations / f"{name}.xml") for name in every}
-    # The classes of all images, so that every split counts them alike.
-    class_names = _class_names(parsed.values())
-    ids, objects, paths = list[str](), list[Objects](), list[Path]()
-    for name in names:
-        path = annotations / f"{name}.xml"
-        if os.path.basename(name) != name:
-            report.defect("name that leaves the folder", f"{root}, {split}: {name}")
-            continue
-        if name not in pictures:
-            report.defect("annotation without its image", f"{path}: no {name} in {images}")
-            continue
-        root_element = parsed.get(name)
-        if root_element is None:
-            report.defect("file that is no annotation", str(path))
-            continue
-        found = _objects(root_element, path, pictures[name], class_names, report)
-        if found is not None:
+
+    def __init__(self, root: str | Path, options: Options) -> None:
+        super().__init__(f"voc:{root}", options)
+        self._root = Path(root)
+        self._parts = _parts(self._root)
+        self._lists = _lists(self._root)
+        if self.drawn:
+            checked_fractions(options.fractions)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits of its lists or folders, or those of `fractions`."""
+        return tuple(self._lists or [name for name in self._parts if name] or self.options.fractions)
+
+    @property
+    def drawn(self) -> bool:
+        """Whether it has neither lists nor split folders."""
+        return not self._lists and "" in self._parts
+
+    @property
+    def disjoint(self) -> bool:
+        """No, if splits are lists: `trainval` contains `train`."""
+        return not self._lists
+
+    def _load(self, split: str) -> Dataset:
+        defects = Defects(self.options.on_defect)
+        parsed, pictures = self._parsed, self._pictures
+        ids, objects, paths, sizes = list[str](), list[Objects](), list[Path](), list[tuple[int, int]]()
+        for name in self._members(split):
+            annotation = self._annotation(name)
+            if annotation is None:
+                defects.add("name that leaves the folder", f"{self._root}, {split}: {name}")
+                continue
+            if name not in pictures:
+                defects.add("annotation without its image", f"{annotation}: no image {name}")
+                continue
+            element = parsed.get(name)
+            if element is None:
+                defects.add("file without an annotation", str(annotation))
+                continue
+            size = self._size(name)
+            if isinstance(size, UserError):
+                defects.add("unreadable image", str(size))
+                continue
             ids.append(name)
-            objects.append(found)
+            objects.append(_objects(element, annotation, size, self._class_names, defects))
             paths.append(pictures[name])
-    return AnnotatedSource(
-        name=f"voc:{root}/{split}",
-        class_names=class_names,
-        ids=ids,
-        objects=objects,
-        encoded=lambda index: paths[index].read_bytes(),
-        report=report,
-    )
+            sizes.append(size)
+        return Dataset(
+            name=f"{self.name}/{split}",
+            class_names=self._class_names,
+            ids=ids,
+            images=ImageFiles(paths),
+            channels=self.options.channels,
+            objects=objects,
+            sizes=np.array(sizes, np.int32).reshape(-1, 2),
+            defects=defects,
+        )
+
+    def _members(self, split: str) -> Sequence[str]:
+        """Ids of the images of a split."""
+        if split == ALL:
+            return list(self._annotations)
+        if self._lists:
+            return _listed(self._lists[split])
+        if not self.drawn:
+            return [name for name in self._annotations if name.startswith(self._parts[split].prefix)]
+        return drawn_split(list(self._annotations), split, self.options.fractions, self.options.seed)
+
+    def _annotation(self, name: str) -> Path | None:
+        """The XML file of an id; None if the id, read from a list, points outside the folder."""
+        if name in self._annotations:
+            return self._annotations[name]
+        part = self._parts.get("")
+        return part.annotations / f"{name}.xml" if part and Path(name).name == name else None
+
+    def _size(self, name: str) -> tuple[int, int] | UserError:
+        """(height, width) from the image's header, or why it cannot be read; each header is read once."""
+        if name not in self._sizes:
+            try:
+                self._sizes[name] = decoding.size(self._pictures[name])
+            except UserError as error:
+                self._sizes[name] = error
+        return self._sizes[name]
+
+    @cached_property
+    def _sizes(self) -> dict[str, tuple[int, int] | UserError]:
+        return {}
+
+    @cached_property
+    def _annotations(self) -> dict[str, Path]:
+        """Id -> XML file, in the order of the files' names."""
+        return {
+            part.prefix + path.stem: path
+            for part in self._parts.values()
+            for path in sorted(part.annotations.iterdir(), key=lambda path: path.stem)
+            if path.suffix.lower() == ".xml"
+        }
+
+    @cached_property
+    def _pictures(self) -> dict[str, Path]:
+        """Id -> image file."""
+        return {
+            part.prefix + path.stem: path
+            for part in self._parts.values()
+            for path in sorted(part.images.iterdir())
+            if path.name.lower().endswith(decoding.EXTENSIONS)
+        }
+
+    @cached_property
+    def _parsed(self) -> dict[str, Element | None]:
+        """Id -> root element of its XML file, None if the file is invalid; each file is parsed once."""
+        return {name: _parse(path) for name, path in self._annotations.items()}
+
+    @cached_property
+    def _class_names(self) -> tuple[str, ...]:
+        """The classes of all splits, so that labels mean the same in each."""
+        found = set()
+        for element in self._parsed.values():
+            for item in () if element is None else element.iter("object"):
+                if text := (item.findtext("name") or "").strip():
+                    found.add(text)
+        return tuple(sorted(found))
 
 
-def _folder(root: Path, names: tuple[str, ...]) -> Path:
-    for name in names:
-        if (root / name).is_dir():
-            return root / name
-    what = "does not exist" if not root.exists() else f"has no folder {' or '.join(names)}"
-    raise UserError(f"VOC data set {root} {what}; expected {root}/Annotations/*.xml and {root}/JPEGImages/")
+def _parts(root: Path) -> dict[str, _Part]:
+    """Split folders by split; the whole dataset as "" if there are none."""
+    if not root.is_dir():
+        problem = "is not a folder" if root.exists() else "does not exist"
+        raise UserError(f"VOC dataset {root} {problem}; expected {root}/Annotations/*.xml and {root}/JPEGImages/")
+    whole = _part(root, "")
+    if whole is not None:
+        return {"": whole}
+    annotations, images = _named(root, _ANNOTATIONS), _named(root, _IMAGES)
+    found = dict[str, _Part]()
+    for folder in _folders(annotations[0] if annotations else root):
+        split = canonical_name(folder.name)
+        if split not in FRACTIONS:
+            continue
+        pictures = next((each for base in images for each in _folders(base) if each.name == folder.name), None)
+        part = _part(folder, f"{folder.name}/", images=pictures)
+        if part is not None:
+            if split in found:
+                raise UserError(f"{root}: two folders would be the {split} split, one is {folder.name}; keep one")
+            found[split] = part
+    if not found:
+        raise UserError(
+            f"VOC dataset {root} has no folder with XML annotations; expected {root}/Annotations/*.xml and "
+            f"{root}/JPEGImages/ (also annotations, annots, labels or xml, and images)"
+        )
+    return {split: found[split] for split in FRACTIONS if split in found}
+
+
+def _part(folder: Path, prefix: str, images: Path | None = None) -> _Part | None:
+    """The XML files and images in or below a folder, or None if there are no XML files."""
+    named = _named(folder, _ANNOTATIONS)
+    nested = [deeper for each in named for deeper in _named(each, _ANNOTATIONS)]
+    pictures = _named(folder, _IMAGES)
+    annotations = next((each for each in (*named, *nested, folder, *pictures) if _has(each, (".xml",))), None)
+    if annotations is None:
+        return None
+    candidates = [each for each in (images, *pictures, annotations, folder) if each is not None]
+    found = next((each for each in candidates if _has(each, decoding.EXTENSIONS)), None)
+    if found is None:
+        raise UserError(
+            f"VOC dataset {folder} has annotations in {annotations} but no images; expected {folder}/JPEGImages/ or "
+            f"{folder}/images/"
+        )
+    return _Part(prefix, annotations, found)
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir())
+
+
+def _named(folder: Path, names: Sequence[str]) -> list[Path]:
+    """The subfolders with one of these names in any case, in the order of the names."""
+    found = [(names.index(path.name.lower()), path) for path in _folders(folder) if path.name.lower() in names]
+    return [path for _, path in sorted(found)]
+
+
+def _has(folder: Path, extensions: tuple[str, ...]) -> bool:
+    return any(path.name.lower().endswith(extensions) for path in _files(folder))
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.iterdir() if path.is_file())
 
 
 def _lists(root: Path) -> dict[str, Path]:
-    """Split -> file; those of single classes (`car_train.txt`) are left out."""
+    """Split -> file with its list of images."""
     folder = root / "ImageSets" / "Main"
-    names = sorted(folder.glob("*.txt")) if folder.is_dir() else []
-    known = ("train", "val", "trainval", "test")
-    return {"validation" if path.stem == "val" else path.stem: path for path in names if path.stem in known}
+    files = sorted(folder.glob("*.txt")) if folder.is_dir() else []
+    return {canonical_name(path.stem): path for path in files if path.stem in _LISTS}
 
 
 def _listed(path: Path) -> list[str]:
-    """The names in a list of images; what follows them in a line is left out."""
+    """The names in a list of images: the first word of each line."""
     try:
         return [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
     except (OSError, UnicodeError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
 
 
-def _parsed(path: Path) -> Element | None:
-    """The file's root element; None for one that cannot be read."""
+def _parse(path: Path) -> Element | None:
     try:
         return defusedxml.ElementTree.parse(path, forbid_dtd=True).getroot()
     except (ParseError, defusedxml.DefusedXmlException, OSError, UnicodeError, ValueError, LookupError):
         return None
 
 
-def _class_names(roots: Iterable[Element | None]) -> tuple[str, ...]:
-    found = set()
-    for root in roots:
-        for item in () if root is None else root.iter("object"):
-            if text := (item.findtext("name") or "").strip():
-                found.add(text)
-    return tuple(sorted(found))
-
-
-def _objects(root: Element, path: Path, picture: Path, class_names: tuple[str, ...], report: Report) -> Objects | None:
-    """The objects of one file; None where its image cannot be read."""
-    try:
-        size = decoding.size(picture)
-    except UserError as error:
-        report.defect("image that cannot be read", str(error))
-        return None
-    said = root.find("size")
-    if said is not None:
-        written = _number(said, "height"), _number(said, "width")
+def _objects(
+    root: Element, path: Path, size: tuple[int, int], class_names: tuple[str, ...], defects: Defects
+) -> Objects:
+    """The objects of one file."""
+    annotated = root.find("size")
+    if annotated is not None:
+        written = _number(annotated, "height"), _number(annotated, "width")
         if None not in written and written != size and written != (0, 0):
-            report.defect("size that is not the image's", f"{path}: {written} written, {size} real")
-    collector = Collector(str(path), size, report, origin=1)
+            defects.add("wrong image size", f"{path}: {written} written, {size} in the image's header")
+    collector = ObjectCollector(str(path), size, defects, origin=1)
     for number, item in enumerate(root.iter("object"), 1):
         name = (item.findtext("name") or "").strip()
         if not name:
-            report.defect("object without a name", f"{path}, object {number}")
+            defects.add("object without a name", f"{path}, object {number}")
             continue
         corners = item.find("bndbox")
         values = [None if corners is None else _number(corners, key) for key in ("ymin", "xmin", "ymax", "xmax")]
         if any(value is None for value in values):
-            report.defect("object without a whole box", f"{path}, object {number}")
+            defects.add("object without a complete box", f"{path}, object {number}")
             continue
         top, left, bottom, right = (value for value in values if value is not None)
         difficult = (item.findtext("difficult") or "0").strip() == "1"

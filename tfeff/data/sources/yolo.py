@@ -1,125 +1,161 @@
-"""YOLO text: a file of lines `class cx cy w h` an image, in shares of its width and height.
+"""YOLO text: one file per image with lines `class cx cy w h`, relative to the image's width and height.
 
-`<dir>/images/` and `<dir>/labels/` mirror each other; each may be divided into `<split>/` (else divided by seed). Names
-of classes come from `data.yaml` (`names`), `classes.txt` or `obj.names`; without any, classes are called by their
-numbers.
+`<dir>/images/` and `<dir>/labels/` mirror each other. Both may be divided into `<split>/`; otherwise splits are drawn
+by seed. Class names come from `data.yaml` (`names`), `classes.txt` or `obj.names`; without these, classes are called by
+their numbers.
 """
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import yaml
 
-from tfeff.data.annotations import AnnotatedSource, Collector, Objects, OnDefect, Report
+from tfeff.data.dataset import Dataset, Defects, Objects
 from tfeff.data.images import decoding
-from tfeff.data.splits import canonical_name, members, split_names
+from tfeff.data.images.storage import ImageFiles
+from tfeff.data.sources.annotations import ObjectCollector
+from tfeff.data.sources.source import Options, Source
+from tfeff.data.splits import ALL, canonical_name, checked_fractions, drawn_split
 from tfeff.errors import UserError
 
-MOST_CLASSES = 100_000
+MAX_CLASSES = 100_000
+_Line = tuple[int, int, tuple[float, float, float, float]]
+"""(line number, class, (cx, cy, w, h))."""
 
 
-def splits(root: Path, fractions: Mapping[str, float]) -> tuple[str, ...]:
-    """The names of the data set's splits: its own folders, or those of `fractions`; and `all`.
-
-    Raises:
-        UserError: the folder is missing, or is no YOLO data set.
-    """
-    return split_names(_split_folders(_images(root)), fractions)
-
-
-def load(
-    root: Path, split: str, *, fractions: Mapping[str, float], seed: int = 0, on_defect: OnDefect = "mend"
-) -> AnnotatedSource:
-    """One split, in the order of the images' names; an image without a file of labels has no objects.
+class YOLO(Source):
+    """A YOLO dataset, in the order of the images' names. An image without a label file has no objects.
 
     Args:
         root: the folder.
-        split: one of `splits(root)`.
-        fractions: shares of the splits where the data set is not divided.
-        seed: of that division.
-        on_defect: what to do with annotations that cannot be.
+        options: `channels`, `fractions`, `seed` and `on_defect` apply.
 
     Raises:
-        UserError: the folder or the split is missing, holds no image, or (as `on_defect` says) has a defect.
+        UserError: the folder is missing, or has no images and labels.
     """
-    images, report = _images(root), Report(on_defect)
-    every = sorted(
-        path.relative_to(images).as_posix()
-        for path in images.rglob("*")
-        if path.name.lower().endswith(decoding.EXTENSIONS)
-    )
-    own = {name: partial(_below, folder, every) for name, folder in _split_folders(images).items()}
-    names = members(root, split, every, own, fractions, seed)
-    given = _class_names(root)
-    found = [_lines(root / "labels" / Path(name).with_suffix(".txt"), report) for name in names]
-    if given is None:
-        # Numbers alone: as many classes as the whole data set has, so that every split counts them alike.
-        silent = Report()
-        rows = (row for name in every for row in _lines(root / "labels" / Path(name).with_suffix(".txt"), silent))
-        count = 1 + max((label for _, label, _ in rows), default=0)
-        given = tuple(str(number) for number in range(count))
-    ids, objects = list[str](), list[Objects]()
-    for name, lines in zip(names, found, strict=True):
-        try:
-            size = decoding.size(images / name)
-        except UserError as error:
-            report.defect("image that cannot be read", str(error))
-            continue
-        where = str(root / "labels" / Path(name).with_suffix(".txt"))
-        collector = Collector(where, size, report)
-        for number, label, (cx, cy, w, h) in lines:
-            if not 0 <= label < len(given):
-                report.defect("class without a name", f"{where}, line {number}: {label} of {len(given)}")
+
+    def __init__(self, root: str | Path, options: Options) -> None:
+        super().__init__(f"yolo:{root}", options)
+        self._root = Path(root)
+        if not (self._root / "images").is_dir() or not (self._root / "labels").is_dir():
+            problem = "has no folders images and labels" if self._root.exists() else "does not exist"
+            raise UserError(f"YOLO dataset {root} {problem}; expected {root}/images/ and {root}/labels/")
+        self._images = self._root / "images"
+        self._folders = {
+            canonical_name(path.name): path.name for path in sorted(self._images.iterdir()) if path.is_dir()
+        }
+        if self.drawn:
+            checked_fractions(options.fractions)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The dataset's own folders, or the splits of `fractions`."""
+        return tuple(self._folders or self.options.fractions)
+
+    @property
+    def drawn(self) -> bool:
+        """Whether it has no folders of splits."""
+        return not self._folders
+
+    def _load(self, split: str) -> Dataset:
+        """Reads the labels of one split.
+
+        Raises:
+            UserError: the class names cannot be read, no images, or (with `on_defect="error"`) an invalid annotation.
+        """
+        defects = Defects(self.options.on_defect)
+        class_names = self._class_names
+        ids, objects, sizes = list[str](), list[Objects](), list[tuple[int, int]]()
+        for name in self._members(split):
+            lines = _lines(self._labels(name), defects)
+            size = self._size(name)
+            if isinstance(size, UserError):
+                defects.add("unreadable image", str(size))
                 continue
-            top, left = (cy - h / 2) * size[0], (cx - w / 2) * size[1]
-            # What rounding of the six digits that are usual puts outside is inside.
-            yxyx = [top, left, (cy + h / 2) * size[0], (cx + w / 2) * size[1]]
-            limits = (0.0, 0.0, float(size[0]), float(size[1]))
-            slack = 1e-5 * max(size)
-            for side, limit in enumerate(limits):
-                if abs(yxyx[side] - limit) < slack:
-                    yxyx[side] = limit
-            collector.add(number, (yxyx[0], yxyx[1], yxyx[2], yxyx[3]), label)
-        ids.append(name)
-        objects.append(collector.objects())
-    paths = [images / name for name in ids]
-    return AnnotatedSource(
-        name=f"yolo:{root}/{split}",
-        class_names=given,
-        ids=ids,
-        objects=objects,
-        encoded=lambda index: paths[index].read_bytes(),
-        report=report,
-    )
+            ids.append(name)
+            objects.append(_objects(lines, str(self._labels(name)), size, len(class_names), defects))
+            sizes.append(size)
+        return Dataset(
+            name=f"{self.name}/{split}",
+            class_names=class_names,
+            ids=ids,
+            images=ImageFiles([self._images / name for name in ids]),
+            channels=self.options.channels,
+            objects=objects,
+            sizes=np.array(sizes, np.int32).reshape(-1, 2),
+            defects=defects,
+        )
+
+    def _members(self, split: str) -> Sequence[str]:
+        if split == ALL:
+            return self._names
+        if self._folders:
+            return [name for name in self._names if name.startswith(f"{self._folders[split]}/")]
+        return drawn_split(self._names, split, self.options.fractions, self.options.seed)
+
+    def _labels(self, name: str) -> Path:
+        return self._root / "labels" / Path(name).with_suffix(".txt")
+
+    @cached_property
+    def _names(self) -> list[str]:
+        return sorted(
+            path.relative_to(self._images).as_posix()
+            for path in self._images.rglob("*")
+            if path.name.lower().endswith(decoding.EXTENSIONS)
+        )
+
+    def _size(self, name: str) -> tuple[int, int] | UserError:
+        """(height, width) from the image's header, or why it cannot be read; each header is read once."""
+        if name not in self._sizes:
+            try:
+                self._sizes[name] = decoding.size(self._images / name)
+            except UserError as error:
+                self._sizes[name] = error
+        return self._sizes[name]
+
+    @cached_property
+    def _sizes(self) -> dict[str, tuple[int, int] | UserError]:
+        return {}
+
+    @cached_property
+    def _class_names(self) -> tuple[str, ...]:
+        """The given names, or as many numbers as all splits together have classes."""
+        given = _given_names(self._root)
+        if given is not None:
+            return given
+        labels = (label for name in self._names for _, label, _ in _lines(self._labels(name), Defects()))
+        return tuple(str(number) for number in range(1 + max(labels, default=0)))
 
 
-def _images(root: Path) -> Path:
-    if not (root / "images").is_dir() or not (root / "labels").is_dir():
-        what = "has no folders images and labels" if root.exists() else "does not exist"
-        raise UserError(f"YOLO data set {root} {what}; expected {root}/images/ and {root}/labels/")
-    return root / "images"
+def _objects(lines: Sequence[_Line], where: str, size: tuple[int, int], classes: int, defects: Defects) -> Objects:
+    """The objects of one file."""
+    collector = ObjectCollector(where, size, defects)
+    limits = (0.0, 0.0, float(size[0]), float(size[1]))
+    slack = 1e-5 * max(size)  # coordinates usually have six digits: rounding must not push a box outside
+    for number, label, (cx, cy, w, h) in lines:
+        if not 0 <= label < classes:
+            defects.add("class without a name", f"{where}, line {number}: {label} of {classes}")
+            continue
+        top, left = (cy - h / 2) * size[0], (cx - w / 2) * size[1]
+        yxyx = [top, left, (cy + h / 2) * size[0], (cx + w / 2) * size[1]]
+        for side, limit in enumerate(limits):
+            if abs(yxyx[side] - limit) < slack:
+                yxyx[side] = limit
+        collector.add(number, (yxyx[0], yxyx[1], yxyx[2], yxyx[3]), label)
+    return collector.objects()
 
 
-def _split_folders(images: Path) -> dict[str, str]:
-    """Split -> folder below `images`."""
-    return {canonical_name(path.name): path.name for path in sorted(images.iterdir()) if path.is_dir()}
-
-
-def _below(folder: str, names: Sequence[str]) -> list[str]:
-    return [name for name in names if name.startswith(f"{folder}/")]
-
-
-def _lines(path: Path, report: Report) -> list[tuple[int, int, tuple[float, float, float, float]]]:
-    """(number of the line, class, (cx, cy, w, h)) of each line that can be read."""
+def _lines(path: Path, defects: Defects) -> list[_Line]:
+    """The valid lines of one label file."""
     try:
-        # A byte that is no text spoils its line, not the file.
+        # An invalid byte invalidates its line, not the file.
         text = path.read_text(encoding="utf-8-sig", errors="replace")
     except FileNotFoundError:
         return []
     except OSError as error:
-        report.defect("file that is no annotation", f"{path}: {error}")
+        defects.add("unreadable label file", f"{path}: {error}")
         return []
     rows = []
     for number, line in enumerate(text.splitlines(), 1):
@@ -128,16 +164,16 @@ def _lines(path: Path, report: Report) -> list[tuple[int, int, tuple[float, floa
         try:
             label, *box = (float(word) for word in line.split())
             cx, cy, w, h = box
-            if label != int(label) or not label < MOST_CLASSES or not np.isfinite(box).all():
+            if label != int(label) or not label < MAX_CLASSES or not np.isfinite(box).all():
                 raise ValueError(line)
         except (ValueError, OverflowError):
-            report.defect("line that is no object", f"{path}, line {number}: {line.strip()[:60]!r}")
+            defects.add("invalid line", f"{path}, line {number}: {line.strip()[:60]!r}")
             continue
         rows.append((number, int(label), (cx, cy, w, h)))
     return rows
 
 
-def _class_names(root: Path) -> tuple[str, ...] | None:
+def _given_names(root: Path) -> tuple[str, ...] | None:
     for path in (root / "data.yaml", root / "data.yml"):
         if path.is_file():
             try:
@@ -146,13 +182,13 @@ def _class_names(root: Path) -> tuple[str, ...] | None:
                     names if isinstance(names, dict) else dict(enumerate(names if isinstance(names, list) else ()))
                 )
                 last = max(map(int, numbered))
-                if not 0 <= min(map(int, numbered)) <= last < MOST_CLASSES:
+                if not 0 <= min(map(int, numbered)) <= last < MAX_CLASSES:
                     raise ValueError(f"numbers from {min(numbered)} to {last}")
                 if any(isinstance(name, list | dict) for name in numbered.values()):
-                    raise TypeError("a name is a list")  # whose text may be endless: YAML's lists may hold themselves
+                    raise TypeError("a name is a list")  # its text could be endless: a YAML list may contain itself
                 return tuple(str(numbered.get(number, number)) for number in range(last + 1))
             except (yaml.YAMLError, KeyError, TypeError, ValueError, OverflowError, RecursionError, OSError) as error:
-                raise UserError(f"{path}: no list of names in it ({str(error).partition(chr(10))[0]})") from None
+                raise UserError(f"{path}: has no valid list of names ({str(error).partition(chr(10))[0]})") from None
     for path in (root / "classes.txt", root / "obj.names"):
         if path.is_file():
             try:

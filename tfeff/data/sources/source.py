@@ -1,0 +1,87 @@
+"""A source: a dataset with named splits, opened once per run."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tfeff.data.dataset import Dataset, OnDefect
+from tfeff.data.splits import ALL, FRACTIONS, find_split, require_split
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a source is read. A source ignores the options that do not apply to it.
+
+    Attributes:
+        channels: 3 for RGB, 1 for gray.
+        fractions: sizes of the splits that are drawn from a source without splits of its own.
+        seed: seed of that draw, and of the boxes that `crops:` draws.
+        on_defect: what to do with invalid annotations.
+        data_dir: where TensorFlow Datasets keeps its prepared data; None for its default.
+        download: whether TensorFlow Datasets may download and prepare missing data.
+        crop_context: what `crops:` shows around a box on each side, relative to the length of that side.
+    """
+
+    channels: int = 3
+    fractions: Mapping[str, float] = field(default_factory=lambda: FRACTIONS)
+    seed: int = 0
+    on_defect: OnDefect = "fix"
+    data_dir: str | Path | None = None
+    download: bool = False
+    crop_context: float = 0.0
+
+
+class Source(ABC):
+    """A dataset with named splits. Whatever several splits share is read once.
+
+    Args:
+        name: how messages refer to it, such as `voc:/data/pets`.
+        options: how it is read.
+    """
+
+    def __init__(self, name: str, options: Options) -> None:
+        self.name, self.options = name, options
+        self._loaded: dict[str, Dataset] = {}
+
+    @property
+    @abstractmethod
+    def splits(self) -> tuple[str, ...]:
+        """Names of the splits, without `all`."""
+
+    @property
+    def drawn(self) -> bool:
+        """Whether the splits are drawn by seed, because the source has none of its own."""
+        return False
+
+    @property
+    def disjoint(self) -> bool:
+        """Whether no image can belong to two splits."""
+        return True
+
+    @property
+    def lists_cheaply(self) -> bool:
+        """Whether loading a split only lists files, so that classes can be compared before anything is read."""
+        return False
+
+    def find(self, split: str) -> str | None:
+        """The name under which the source knows a split (`val` finds `validation`), or None."""
+        return find_split(split, (*self.splits, ALL))
+
+    def load(self, split: str) -> Dataset:
+        """The images of one split; the same object each time.
+
+        Args:
+            split: one of `splits` or an alias such as `val`, or `all` for every image.
+
+        Raises:
+            UserError: no such split, no images, or (with `on_defect="error"`) an invalid annotation.
+        """
+        known = require_split(self.name, split, (*self.splits, ALL))
+        if known not in self._loaded:
+            self._loaded[known] = self._load(known)
+        return self._loaded[known]
+
+    @abstractmethod
+    def _load(self, split: str) -> Dataset:
+        """The images of a split, one of `splits` or `all`."""

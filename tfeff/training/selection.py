@@ -1,0 +1,467 @@
+"""Which images a run trains, validates and tests on.
+
+`open_source` opens an experiment's source, once per run; `plan` settles which of its splits do what; `read` decodes
+them; `choose` takes the run's subset, fold or hold-out; `evaluation_images` finds a split of a finished run again.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tfeff import config, models
+from tfeff.data import folds
+from tfeff.data.dataset import Dataset
+from tfeff.data.images.cache import Store
+from tfeff.data.images.statistics import channel_statistics
+from tfeff.data.sources import catalog
+from tfeff.data.sources.single_objects import single_objects
+from tfeff.data.sources.source import Options, Source
+from tfeff.data.splits import ALL, canonical_name
+from tfeff.errors import UserError, nearest
+
+Progress = Callable[[str, int, int], None]
+"""Called with the name of what is being read, images done and images in total."""
+_DEFAULT_FRACTION = config.Data.validation_fraction
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which splits of a source do what.
+
+    Attributes:
+        train: the split to train on.
+        validation: the split to validate on; None if a part of the training split is held out, or nothing.
+        test: the split to test on; None if there is none.
+        notes: what the user should know about this choice, one line each.
+    """
+
+    train: str
+    validation: str | None
+    test: str | None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SplitCaches:
+    """The decoded images of an experiment's training and validation split.
+
+    Reading takes long, so runs that differ in network, training, seed or fold can share it.
+
+    Attributes:
+        train: the whole training split.
+        validation: the whole validation split, if the source has one to validate on.
+        settings: what decided how they were read, by dotted key.
+        fingerprint: changes whenever the images may have changed.
+        given: whether other datasets replaced those of the experiment's source.
+        notes: from the plan.
+    """
+
+    train: Store
+    validation: Store | None
+    settings: Mapping[str, Any]
+    fingerprint: str
+    given: bool = False
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunImages:
+    """The images of one run, and what its network must know about them.
+
+    Attributes:
+        train: images to train on.
+        validation: images to validate on, if any.
+        class_names: one per class.
+        image_size: (height, width) to which images were resized at loading.
+        mean: per channel, in pixel units; empty for the network family's own.
+        std: per channel, in pixel units; empty for the network family's own.
+        fingerprint: of the `SplitCaches`.
+        given: of the `SplitCaches`.
+        plan_notes: of the `SplitCaches`.
+    """
+
+    train: Store
+    validation: Store | None
+    class_names: tuple[str, ...]
+    image_size: tuple[int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    fingerprint: str
+    given: bool
+    plan_notes: tuple[str, ...] = ()
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """Ids of the corrupt images that were skipped, in training and validation split."""
+        held_out = self.validation.skipped if self.validation is not None else ()
+        return tuple(dict.fromkeys(image.id for image in (*self.train.skipped, *held_out)))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know about how the images were chosen, one line each."""
+        held_out = self.validation.source.notes if self.validation is not None else ()
+        return tuple(dict.fromkeys((*self.plan_notes, *self.train.source.notes, *held_out)))
+
+    def record(self) -> dict[str, Any]:
+        """For the workdir: what evaluation and export need without the images."""
+        labels = self.train.source.labels
+        return {
+            "class_names": list(self.class_names),
+            "image_size": list(self.image_size),
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "fingerprint": self.fingerprint,
+            "given": self.given,
+            "train_examples": len(self.train),
+            "validation_examples": len(self.validation) if self.validation is not None else 0,
+            "train_class_counts": np.bincount(labels, minlength=len(self.class_names)).tolist(),
+            "skipped_images": list(self.skipped),
+            **({"notes": list(self.notes)} if self.notes else {}),
+        }
+
+
+def open_source(settings: config.Experiment) -> Source:
+    """The source of an experiment's images.
+
+    Raises:
+        UserError: an unknown scheme or name, a missing folder, or data that is not prepared.
+    """
+    data = settings.data
+    options = Options(
+        channels=data.channels,
+        seed=data_seed(settings),
+        data_dir=data.directory,
+        download=data.download,
+        crop_context=data.crop_context,
+    )
+    if settings.task.name == "localization":
+        return catalog.open_objects(data.source, options)
+    return catalog.open_labels(data.source, options)
+
+
+def load(settings: config.Experiment, source: Source, split: str) -> Dataset:
+    """One split of an experiment's source, as its task needs it.
+
+    Raises:
+        UserError: no such split, no images, or a single class to classify.
+    """
+    dataset = source.load(split)
+    if settings.task.name == "localization":
+        return single_objects(dataset)
+    if dataset.num_classes < 2:
+        raise UserError(
+            f'{dataset.name} has a single class, "{dataset.class_names[0]}"; a classifier needs at least '
+            f"two. Add another class, such as images without {dataset.class_names[0]}"
+        )
+    return dataset
+
+
+def plan(settings: config.Experiment, source: Source) -> Plan:
+    """Settles which splits do what.
+
+    The validation split is the one the config names; else, without folds, the source's own one, unless it is the test
+    split or shares images with the training split.
+
+    Raises:
+        UserError: a split that the config names does not exist, or is the training split.
+    """
+    data = settings.data
+    train = _named(source, "data.train_split", data.train_split)
+    test = source.find(data.test_split) if data.test_split is not None else None
+    if test is None and data.test_split not in (None, config.Data.test_split):
+        test = _named(source, "data.test_split", data.test_split)
+    validation = None
+    if data.validation_split is not None:
+        validation = _named(source, "data.validation_split", data.validation_split)
+    elif data.folds is None:
+        validation = source.find("validation")
+        shared = validation is not None and not source.disjoint and _shared(source, train, validation)
+        if shared or validation in (train, test):
+            validation = None
+    for key, split in (("test_split", test), ("validation_split", validation)):
+        if split is not None and (split == train or (not source.disjoint and _shared(source, train, split))):
+            raise UserError(
+                f'config: data.{key}: "{split}" shares images with data.train_split = "{train}"; choose another split'
+            )
+    notes = []
+    if test is not None and test == validation:
+        notes.append(f'{source.name}: the validation split "{test}" is also the test split')
+    if (
+        validation is not None
+        and data.validation_split is None
+        and data.validation_fraction not in (0, _DEFAULT_FRACTION)
+    ):
+        notes.append(
+            f'{source.name}: data.validation_fraction is not used, since the source has a split "{validation}"'
+        )
+    return Plan(train, validation, test, tuple(notes))
+
+
+def check(settings: config.Experiment, source: Source) -> None:
+    """Reports mistakes in the choice of images before any of them is decoded.
+
+    Raises:
+        UserError: see `plan`; or splits whose classes differ, if the source lists them without opening files.
+    """
+    chosen = plan(settings, source)
+    if not source.lists_cheaply:
+        return
+    train = load(settings, source, chosen.train)
+    for split in (chosen.validation, chosen.test):
+        if split is not None:
+            _require_same_classes(train, load(settings, source, split), split)
+
+
+def read(
+    settings: config.Experiment,
+    progress: Progress,
+    given: tuple[Dataset, Dataset] | None = None,
+    source: Source | None = None,
+) -> SplitCaches:
+    """Decodes all images that the experiment trains and validates on.
+
+    Args:
+        settings: the experiment.
+        progress: called while reading.
+        given: training and validation dataset in place of the source's.
+        source: `open_source(settings)`, if it is open already.
+
+    Raises:
+        UserError: the source is missing, or has corrupt images.
+    """
+    validation, notes = None, tuple[str, ...]()
+    held_out: Dataset | None
+    if given:
+        train, held_out = given
+    else:
+        source = source or open_source(settings)
+        chosen = plan(settings, source)
+        validation, notes = chosen.validation, chosen.notes
+        train = load(settings, source, chosen.train)
+        held_out = load(settings, source, validation) if validation is not None else None
+    if held_out is not None:
+        _require_same_classes(train, held_out, validation or "validation")
+    size = image_size(settings, train)
+    caches = [None if each is None else cache(settings, each, size, progress) for each in (train, held_out)]
+    assert caches[0] is not None
+    fingerprint = " ".join(each.fingerprint for each in (train, held_out) if each is not None)
+    reading = _reading(settings, train, validation)
+    return SplitCaches(caches[0], caches[1], reading, fingerprint, given is not None, notes)
+
+
+def choose(settings: config.Experiment, caches: SplitCaches) -> RunImages:
+    """The training and validation images of an experiment: its subset, fold or hold-out of the decoded splits.
+
+    Raises:
+        UserError: folds or subsets that cannot be drawn, or that lack a class; fewer images than a batch.
+        ValueError: the images were read under other settings.
+    """
+    data = settings.data
+    wanted = _reading(settings, caches.train.source, caches.settings["data.validation_split"])
+    changed = [
+        f"{key}: {caches.settings[key]!r} there, {wanted[key]!r} now"
+        for key in wanted
+        if caches.settings[key] != wanted[key]
+    ]
+    if changed:
+        raise ValueError(f"the images were read under other settings ({'; '.join(changed)}); read them again")
+    part = fold(settings, caches.train.source, validates=caches.validation is not None)
+    train, validation = caches.train, caches.validation
+    if part is not None:
+        train = caches.train.take(part.train)
+        validation = caches.train.take(part.validation) if len(part.validation) else caches.validation
+    if len(train) < settings.training.batch_size:
+        raise UserError(
+            f"config: training.batch_size: {train.source.name}: {len(train)} training images are fewer than one batch "
+            f"of {settings.training.batch_size}; use at most {len(train)}"
+        )
+    mean, std = data.mean or (), data.std or ()
+    if data.mean is None and data.normalization == "dataset":
+        mean, std = (tuple(map(float, values)) for values in channel_statistics(train))
+    return RunImages(
+        train=train,
+        validation=validation,
+        class_names=train.source.class_names,
+        image_size=train.image_size,
+        mean=mean,
+        std=std,
+        fingerprint=caches.fingerprint,
+        given=caches.given,
+        plan_notes=caches.notes,
+    )
+
+
+def fold(settings: config.Experiment, dataset: Dataset, *, validates: bool) -> folds.Fold | None:
+    """Which images of the training split to train on, and which to hold out for validation; None: all train.
+
+    Args:
+        settings: the experiment.
+        dataset: the training split.
+        validates: whether there is a validation split, so that nothing needs to be held out.
+
+    Raises:
+        UserError: folds or subsets that cannot be drawn, or that lack a class.
+    """
+    wanted, labels = settings.data.train_examples, dataset.labels
+    if wanted is None:
+        return _fold(settings, dataset, labels, validates)
+    drawn = folds.subset(labels, wanted, data_seed(settings))
+    what = f"config: data.train_examples: the subset of {dataset.name}"
+    folds.require_every_class(labels, drawn, what, "draw more", dataset.class_names)
+    part = _fold(settings, dataset, labels[drawn], validates)
+    if part is None:
+        return folds.Fold(train=drawn, validation=drawn[:0])
+    return folds.Fold(train=drawn[part.train], validation=drawn[part.validation])
+
+
+def _fold(settings: config.Experiment, dataset: Dataset, labels: np.ndarray, validates: bool) -> folds.Fold | None:
+    data, names, seed = settings.data, dataset.class_names, data_seed(settings)
+    if data.folds is not None:
+        key = "data.folds" if data.fold_examples is None else "data.fold_examples"
+        try:
+            if data.fold_examples is None:
+                return folds.k_folds(labels, data.folds, seed, names)[data.fold]
+            held_out = round(data.fold_examples * data.validation_fraction)
+            return folds.independent_folds(labels, data.folds, data.fold_examples, held_out, seed, names)[data.fold]
+        except UserError as error:
+            raise UserError(f"config: {key}: {dataset.name}: {error}") from None
+    if data.validation_fraction == 0 or validates:
+        return None
+    try:
+        return folds.holdout(labels, data.validation_fraction, seed, names)
+    except UserError as error:
+        raise UserError(f"config: data.validation_fraction: {dataset.name}: {error}") from None
+
+
+def evaluation_images(
+    settings: config.Experiment,
+    split: str,
+    record: Mapping[str, Any],
+    progress: Progress,
+    source: Source | None = None,
+) -> Store:
+    """The images of one split of a finished run.
+
+    Args:
+        settings: the run's experiment.
+        split: a split of its source; `validation` (or an alias) is what the run validated on, however that was chosen.
+        record: the workdir's `dataset.json`.
+        progress: called while reading.
+        source: `open_source(settings)`, if it is open already.
+
+    Raises:
+        UserError: no such split, other classes than the network's, or a split drawn by seed from images that have
+            changed since the run began: it may contain training images.
+    """
+    source = source or open_source(settings)
+    chosen = plan(settings, source)
+    name = source.find(split)
+    if canonical_name(split) == "validation":
+        if chosen.validation is None and (record["validation_examples"] or name is None):
+            caches = read(settings, progress, source=source)
+            _require_unchanged(settings, caches.fingerprint, record["fingerprint"])
+            held_out = choose(settings, caches).validation
+            if held_out is None:
+                raise UserError(
+                    "--split=validation: this run held out no images (data.validation_fraction is 0) and its source "
+                    "has no validation split"
+                )
+            return held_out
+        name = chosen.validation or name
+    if name is None or name == ALL:
+        raise UserError(f'--split: {source.name} has no split "{split}"; {nearest(split, source.splits)}')
+    if source.drawn and not record.get("given"):  # given datasets were split elsewhere
+        now = load(settings, source, chosen.train).fingerprint
+        _require_unchanged(settings, now, record["fingerprint"].partition(" ")[0])
+    dataset = load(settings, source, name)
+    if list(dataset.class_names) != record["class_names"]:
+        raise UserError(f"--split={split}: its classes are not those that the network was trained on")
+    height, width = record["image_size"]
+    return cache(settings, dataset, (height, width), progress)
+
+
+def final_split(settings: config.Experiment, record: Mapping[str, Any], source: Source) -> tuple[str, str] | None:
+    """The split on which a finished run is evaluated, and a note if it is not the test split; None: there is none."""
+    chosen = plan(settings, source)
+    if chosen.test is not None:
+        return chosen.test, ""
+    named = settings.data.test_split is not None
+    reason = f"{source.name} has no test split" if named else "data.test_split is None"
+    if record["validation_examples"] or source.find("validation") is not None:
+        return "validation", f"{reason}: evaluated on the validation images, which may have served to choose weights"
+    return None
+
+
+def data_seed(settings: config.Experiment) -> int:
+    """The seed of everything that is drawn from the images."""
+    return settings.seed if settings.data.seed is None else settings.data.seed
+
+
+def image_size(settings: config.Experiment, dataset: Dataset) -> tuple[int, int]:
+    """(height, width) to which each image is resized at loading."""
+    if settings.data.image_size is not None:
+        return settings.data.image_size, settings.data.image_size
+    if dataset.size is not None:
+        return dataset.size
+    resolution = settings.model.resolution or models.architecture(settings.model.name).resolution
+    return resolution, resolution
+
+
+def cache(settings: config.Experiment, dataset: Dataset, size: tuple[int, int], progress: Progress) -> Store:
+    """The decoded images of a dataset."""
+    return Store.open(
+        dataset,
+        size,
+        cache=settings.data.cache,
+        directory=settings.data.cache_directory,
+        corrupt_images=settings.data.corrupt_images,
+        progress=lambda done, total: progress(dataset.name, done, total),
+    )
+
+
+def _reading(settings: config.Experiment, dataset: Dataset, validation: str | None) -> dict[str, Any]:
+    """What decides how images are read, by dotted key."""
+    data = settings.data
+    # Some sources draw their splits by the seed.
+    seed = data_seed(settings) if data.source.startswith(("folder:", "voc:", "yolo:", "crops:")) else None
+    return {
+        "task.name": settings.task.name,
+        "data.source": data.source,
+        "data.directory": data.directory,
+        "data.channels": data.channels,
+        "data.image_size": image_size(settings, dataset),
+        "data.train_split": data.train_split,
+        "data.validation_split": validation,
+        "data.corrupt_images": data.corrupt_images,
+        "data.crop_context": data.crop_context,
+        "data.seed": seed,
+    }
+
+
+def _named(source: Source, key: str, split: str) -> str:
+    found = source.find(split)
+    if found is None:
+        raise UserError(f'config: {key}: {source.name} has no split "{split}"; {nearest(split, source.splits)}')
+    return found
+
+
+def _shared(source: Source, one: str, other: str) -> bool:
+    return not set(source.load(one).ids).isdisjoint(source.load(other).ids)
+
+
+def _require_unchanged(settings: config.Experiment, now: str, then: str) -> None:
+    """Refuses to draw splits again from changed images, by fingerprints of the training images."""
+    if now != then:
+        raise UserError(
+            f"the images of {settings.data.source} have changed since this run began (names, sizes or modification "
+            "times), and its splits are drawn from them by the seed, so the split could contain training images. "
+            "Restore the images, or train again in a new --workdir"
+        )
+
+
+def _require_same_classes(train: Dataset, other: Dataset, split: str) -> None:
+    if train.class_names != other.class_names:
+        different = sorted(set(train.class_names) ^ set(other.class_names))
+        raise UserError(f"{train.name}: the classes of {split} differ from those of the training split: {different}")
