@@ -12,10 +12,10 @@ Result    800 test images, 2,760 objects:
 from tfeff.config import (
     RCNN,
     Data,
+    DetectionData,
     Experiment,
     Features,
     Model,
-    DetectionData,
     Optimizer,
     Proposals,
     Schedule,

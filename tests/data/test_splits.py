@@ -1,76 +1,62 @@
-from pathlib import Path
-
 import pytest
 
-from tfeff.data import splits
+from tfeff.data.splits import FRACTIONS, canonical_name, checked_fractions, drawn_split, find_split, require_split
 from tfeff.errors import UserError
 
-ROOT = Path("/data/pets")
-EVERY = [f"{number:03}" for number in range(97)]
-OWN = {"train": lambda: ["002", "001"], "validation": lambda: []}
-
-
-def members(split, own=None, *, fractions=splits.FRACTIONS, seed=0):
-    return splits.members(ROOT, split, EVERY, own or {}, fractions, seed)
+NAMES = [f"{number:03}" for number in range(97)]
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 9, 10, 97, 1000])
-@pytest.mark.parametrize("fractions", [splits.FRACTIONS, {"a": 0.5, "b": 0.25, "c": 0.25}, {"one": 1.0}])
-def test_the_parts_are_disjoint_and_together_everything(n, fractions):
+@pytest.mark.parametrize("fractions", [FRACTIONS, {"a": 0.5, "b": 0.25, "c": 0.25}, {"one": 1.0}])
+def test_drawn_splits_partition_the_names(n, fractions):
     names = [f"{number:04}" for number in range(n)]
-    parts = [splits.divided(names, split, fractions, seed=5) for split in fractions]
+    parts = [drawn_split(names, split, fractions, seed=5) for split in fractions]
     assert sorted(name for part in parts for name in part) == names
     assert all(part == sorted(part) for part in parts)
     for part, share in zip(parts, fractions.values(), strict=True):
         assert abs(len(part) - share * n) <= 1
 
 
-def test_fractions_below_one_leave_a_rest():
-    part = splits.divided(EVERY[:40], "train", {"train": 0.25}, seed=0)
-    assert len(part) == 10
+def test_fractions_below_one_leave_names_out():
+    assert len(drawn_split(NAMES[:40], "train", {"train": 0.25}, seed=0)) == 10
 
 
-def test_the_division_is_a_function_of_the_seed():
-    assert members("test", seed=3) == members("test", seed=3)
-    assert members("test", seed=3) != members("test", seed=4)
-    # By chance, not by name.
-    assert members("train") != EVERY[: len(members("train"))]
-
-
-def test_own_splits_go_before_fractions():
-    assert splits.split_names(OWN, splits.FRACTIONS) == ("train", "validation", "all")
-    assert members("train", OWN) == ["002", "001"]
-    assert members("validation", OWN) == []
-    assert splits.split_names({}, splits.FRACTIONS) == ("train", "validation", "test", "all")
-
-
-def test_all_is_everything_either_way():
-    assert members(splits.ALL) == members(splits.ALL, OWN) == EVERY
-
-
-def test_own_splits_are_listed_only_when_they_are_asked_for():
-    def damaged():
-        raise UserError("train.txt: cannot be read")
-
-    assert members("validation", OWN | {"train": damaged}) == []
-    with pytest.raises(UserError, match=r"train\.txt"):
-        members("train", OWN | {"train": damaged})
-
-
-@pytest.mark.parametrize("own", [{}, OWN])
-def test_an_unknown_split_is_named_with_its_folder_and_the_nearest(own):
-    with pytest.raises(UserError, match=r'/data/pets: no split "trian"; did you mean "train"'):
-        members("trian", own)
-    with pytest.raises(UserError, match=r"known: all,( test,)? train, validation"):
-        members("xyz", own)
-
-
-def test_a_split_that_only_the_fractions_have_is_unknown_where_there_are_own_ones():
-    with pytest.raises(UserError, match='no split "test"'):
-        members("test", OWN)
+def test_the_draw_is_a_function_of_the_seed():
+    assert drawn_split(NAMES, "test", FRACTIONS, 3) == drawn_split(NAMES, "test", FRACTIONS, 3)
+    assert drawn_split(NAMES, "test", FRACTIONS, 3) != drawn_split(NAMES, "test", FRACTIONS, 4)
+    train = drawn_split(NAMES, "train", FRACTIONS, 0)
+    assert train != NAMES[: len(train)]
 
 
 @pytest.mark.parametrize("fractions", [{"train": 0.8, "test": 0.3}, {"train": -0.5, "test": 0.5}, {"train": 0.0}])
-def test_fractions_that_cannot_be(fractions):
+def test_invalid_fractions_are_refused(fractions):
     with pytest.raises(UserError, match="must be positive and add up to at most 1"):
-        members("train", fractions=fractions)
+        checked_fractions(fractions)
+
+
+@pytest.mark.parametrize(
+    ("split", "known", "found"),
+    [
+        ("val", ("train", "validation"), "validation"),
+        ("dev", ("train", "validation"), "validation"),
+        ("valid", ("train", "val2017"), "val2017"),
+        ("train", ("train2014", "train2017"), None),
+        ("train2017", ("train2014", "train2017"), "train2017"),
+        ("train", ("trainval", "test"), None),
+        ("Test", ("train", "test"), "test"),
+    ],
+)
+def test_a_name_finds_its_split(split, known, found):
+    assert find_split(split, known) == found
+
+
+def test_a_missing_split_names_the_candidates():
+    with pytest.raises(UserError, match='/data/pets: no split "trian"; did you mean "train"'):
+        require_split("/data/pets", "trian", ("train", "test"))
+    with pytest.raises(UserError, match="it could be train2014 or train2017"):
+        require_split("coco", "train", ("train2014", "train2017"))
+
+
+def test_canonical_names_are_stable():
+    for name in ("train", "validation", "test", "trainval", "all"):
+        assert canonical_name(name) == name

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tfeff.data.annotations import AnnotatedSource
 
 from tfeff import config
-from tfeff.data.annotations import AnnotatedSource
 from tfeff.errors import UserError
 from tfeff.rcnn import images
 

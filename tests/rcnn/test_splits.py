@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from tfeff.data.annotations import Objects
 
 from tfeff import config
 from tfeff.boxes import iou
 from tfeff.boxes.assignment import IGNORED_OVERLAP, aside_overlap
-from tfeff.data.annotations import Objects
 from tfeff.rcnn import splits
 from tfeff.rcnn.cache import Cached
 from tfeff.rcnn.images import load

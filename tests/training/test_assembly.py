@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tfeff import config, training
-from tfeff.training import build, checkpoint
+from tfeff.training import checkpoint, selection
 from tfeff.training.assembly import Workshop
 
 SETTINGS = config.Experiment(
@@ -35,7 +35,7 @@ def test_a_graph_used_again_gives_the_same_bits(tmp_path, optimizer):
 
 def test_what_a_graph_depends_on_makes_another(tmp_path):
     strategy = training.distribution.strategy("single")
-    record = build.dataset(SETTINGS, build.stores(SETTINGS, lambda *_: None)).record()
+    record = selection.choose(SETTINGS, selection.read(SETTINGS, lambda *_: None)).record()
     workshop = Workshop(size=3)
     first = workshop.assemble(SETTINGS, record, strategy)
     for same in OTHERS:
@@ -47,7 +47,7 @@ def test_what_a_graph_depends_on_makes_another(tmp_path):
 
 def test_an_assembly_used_again_starts_afresh():
     strategy = training.distribution.strategy("single")
-    record = build.dataset(SETTINGS, build.stores(SETTINGS, lambda *_: None)).record()
+    record = selection.choose(SETTINGS, selection.read(SETTINGS, lambda *_: None)).record()
     workshop = Workshop()
     assembly = workshop.assemble(SETTINGS, record, strategy)
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tfeff import config, training
 from tfeff.serving import run
-from tfeff.training import build
+from tfeff.training import build, selection
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_several_views_are_evaluated_and_exported(finished, tmp_path):
     settings = config.override(finished.config(), ["prediction.mirrored=true", "prediction.shift=1"])
     (several.path / "config.json").write_text(config.to_json(settings))
     model = training.trained_model(finished)
-    images = build.split(settings, "test", finished.dataset(), lambda *_: None)
+    images = selection.evaluation_images(settings, "test", finished.dataset(), lambda *_: None)
     labels, probabilities = [], []
     for batch in build.evaluation_pipeline(settings, images, model.resolution, (0, 1)).evaluation_batches():
         padded = tf.pad(batch["image"], [[0, 0], [1, 1], [1, 1], [0, 0]], mode="REFLECT")

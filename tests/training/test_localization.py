@@ -18,7 +18,7 @@ from tfeff.boxes import iou, yxyx_from_relative
 from tfeff.data.images import preprocess
 from tfeff.errors import UserError
 from tfeff.serving import run
-from tfeff.training import build, checkpoint, optimizers
+from tfeff.training import checkpoint, optimizers, selection
 from tfeff.training.localization import Localization
 from tfeff.training.step import Step
 
@@ -276,7 +276,7 @@ def test_a_range_test_is_for_classifiers(squares):
         task=config.Task(name="localization"), data=config.Data(source=f"voc:{squares}", channels=1)
     )
     with pytest.raises(UserError, match=r'task.name is \'localization\'; it should be "classification" in a learning'):
-        training.range_test(settings, build.stores(settings, lambda *_: None))
+        training.range_test(settings, selection.read(settings, lambda *_: None))
 
 
 def test_a_source_without_boxes_is_refused(tmp_path):

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from tfeff import config, training
 from tfeff.errors import Interrupted, UserError
-from tfeff.training import build, checkpoint
+from tfeff.training import build, checkpoint, selection
 from tfeff.training.step import Step
 
 
@@ -75,10 +75,10 @@ def test_calls_that_end_early_make_up_the_run_that_was_never_cut(tmp_path):
             "training.label_smoothing=0.1",
         ),
     )
-    stores = build.stores(settings, lambda *_: None)
-    whole = training.train(settings, tmp_path / "whole", stores=stores, tensorboard=False)
+    caches = selection.read(settings, lambda *_: None)
+    whole = training.train(settings, tmp_path / "whole", caches=caches, tensorboard=False)
     for until, done in ((1, 1), (3, 3), (2, 3)):
-        cut = training.train(settings, tmp_path / "cut", until_epoch=until, stores=stores, tensorboard=False)
+        cut = training.train(settings, tmp_path / "cut", until_epoch=until, caches=caches, tensorboard=False)
         assert cut.rows()[-1]["epoch"] == done
         assert not cut.final.exists()
     cut = training.train(settings, tmp_path / "cut", until_epoch=5)
@@ -101,9 +101,9 @@ def test_a_cut_at_the_end_writes_the_final_weights_of_a_run_killed_before_it_cou
 
 
 def test_stores_of_other_settings_are_refused(tmp_path):
-    stores = build.stores(experiment(), lambda *_: None)
+    caches = selection.read(experiment(), lambda *_: None)
     with pytest.raises(ValueError, match=r"data\.channels: 1 there, 3 now"):
-        training.train(experiment("data.channels=3"), tmp_path, stores=stores)
+        training.train(experiment("data.channels=3"), tmp_path, caches=caches)
 
 
 def test_a_run_without_tensorboard_keeps_all_else(tmp_path):

@@ -5,7 +5,7 @@ from PIL import Image
 
 from tfeff import config, training
 from tfeff.errors import UserError
-from tfeff.training import build
+from tfeff.training import selection
 from tfeff.training.range_test import least
 
 
@@ -19,7 +19,7 @@ def experiment(**data):
 
 
 def read(settings):
-    return build.stores(settings, lambda *_: None)
+    return selection.read(settings, lambda *_: None)
 
 
 def test_the_lowest_of_a_noisy_valley_is_found_and_a_lucky_batch_is_not():
@@ -40,7 +40,7 @@ def test_the_rate_found_trains_better_than_rates_far_from_it(tmp_path):
     losses = {}
     for factor in (0.01, 1, 100):
         run = config.override(settings, [f"optimizer.learning_rate={factor * rate}", "training.epochs=2"])
-        workdir = training.train(run, tmp_path / str(factor), stores=stores, tensorboard=False)
+        workdir = training.train(run, tmp_path / str(factor), caches=stores, tensorboard=False)
         losses[factor] = workdir.rows()[-1]["train_loss"]
         keras.backend.clear_session()
     assert min(losses, key=losses.__getitem__) == 1

@@ -259,7 +259,8 @@ def choose(settings: config.Experiment, caches: SplitCaches) -> RunImages:
         ValueError: the images were read under other settings.
     """
     data = settings.data
-    wanted = _reading(settings, caches.train.source, caches.settings["data.validation_split"])
+    validation_split = None if data.folds is not None else caches.settings["data.validation_split"]
+    wanted = _reading(settings, caches.train.source, validation_split)
     changed = [
         f"{key}: {caches.settings[key]!r} there, {wanted[key]!r} now"
         for key in wanted

@@ -7,27 +7,49 @@ from tfeff.errors import UserError
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("digits", "does not say where it comes from"),
-        ("embedded:", "does not say where it comes from"),
+        ("digits", "no scheme; write one of embedded:<name>, folder:<directory>"),
+        ("embedded:", "no scheme"),
         ("embeded:digits", 'did you mean "embedded"'),
         ("embedded:digit", 'did you mean "digits"'),
         ("folder:/no/such/folder", "/no/such/folder does not exist"),
+        ("voc:/some/folder", "does not have a label per image"),
     ],
 )
-def test_a_name_that_leads_nowhere(name, message):
-    for call in (lambda: catalog.load(name, "train"), lambda: catalog.splits(name)):
-        with pytest.raises(UserError, match=message):
-            call()
+def test_invalid_names_of_labeled_images(name, message):
+    with pytest.raises(UserError, match=message):
+        catalog.open_labels(name)
 
 
-def test_an_unknown_split_is_answered_with_the_nearest():
-    assert catalog.splits("embedded:digits") == ("train", "test")
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("folder:somewhere", "does not have objects with boxes; write one of embedded:<name>, tfds:<name>, voc:"),
+        ("embedded:single_digits:large", '"large" is not a size in pixels'),
+        ("embedded:digits", 'no such dataset with boxes; did you mean "single_digits"|known'),
+        ("vco:somewhere", 'did you mean "voc"|did you mean "coco"'),
+    ],
+)
+def test_invalid_names_of_images_with_objects(name, message):
+    with pytest.raises(UserError, match=message):
+        catalog.open_objects(name)
+
+
+def test_unknown_splits_name_the_nearest():
+    source = catalog.open_labels("embedded:digits")
+    assert source.splits == ("train", "test")
     with pytest.raises(UserError, match='no split "tset"; did you mean "test"'):
-        catalog.load("embedded:digits", "tset")
+        source.load("tset")
 
 
-def test_val_is_short_for_validation(image_folder):
+def test_aliases_name_the_validation_split(image_folder):
     root = image_folder({"train/a": 2, "train/b": 2, "val/a": 1, "val/b": 3})
-    assert catalog.splits(f"folder:{root}") == ("train", "validation")
-    assert len(catalog.load(f"folder:{root}", "val")) == 4
-    assert len(catalog.load(f"folder:{root}", "validation")) == 4
+    source = catalog.open_labels(f"folder:{root}")
+    assert source.splits == ("train", "validation")
+    for name in ("val", "valid", "dev", "validation"):
+        assert len(source.load(name)) == 4
+    assert len(source.load("all")) == 8
+
+
+def test_every_scheme_has_a_kind():
+    assert all(scheme.labels or scheme.objects for scheme in catalog.SCHEMES.values())
+    assert all(scheme.usage.startswith(f"{name}:") for name, scheme in catalog.SCHEMES.items())

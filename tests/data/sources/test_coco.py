@@ -3,7 +3,8 @@ import json
 import pytest
 from PIL import Image
 
-from tfeff.data.sources import coco
+from tfeff.data.sources.coco import COCO
+from tfeff.data.sources.source import Options
 from tfeff.errors import UserError
 
 CONTENT = {
@@ -31,15 +32,15 @@ def save(root, content):
 
 
 def test_boxes_classes_and_crowds(root):
-    assert coco.splits(root) == ("tiny",)
-    source = coco.load(root, "tiny")
+    assert COCO(root, Options()).splits == ("tiny",)
+    source = COCO(root, Options()).load("tiny")
     assert source.ids == ["a.png", "b.png"]
     assert source.class_names == ("cat", "owl")
     assert source.objects[0].boxes_yxyx.tolist() == [[0, 0, 2, 5.5]]
     assert source.objects[1].boxes_yxyx.tolist() == [[20, 10, 60, 40]]
     assert source.objects[1].labels.tolist() == [1]
     assert source.objects[1].crowd.tolist() == [True]
-    assert not source.report.counts
+    assert not source.defects.counts
 
 
 def test_defects_are_counted(root):
@@ -53,14 +54,14 @@ def test_defects_are_counted(root):
     ]
     images = [*CONTENT["images"], {"id": 8, "file_name": "../x.png"}, {"id": 9, "file_name": "gone.png"}]
     save(root, CONTENT | {"annotations": CONTENT["annotations"] + extra, "images": images})
-    source = coco.load(root, "tiny")
-    assert source.report.counts == {
-        "object of no image": 3,
+    source = COCO(root, Options()).load("tiny")
+    assert source.defects.counts == {
+        "object without an image": 3,
         "object without a box or a class": 2,
         "swapped corners": 1,
         "box outside the image": 1,
         "name that leaves the folder": 1,
-        "image that cannot be read": 1,
+        "unreadable image": 1,
     }
     assert source.ids == ["a.png", "b.png"]
 
@@ -69,12 +70,12 @@ def test_defects_are_counted(root):
 def test_files_that_are_no_annotation(root, text):
     (root / "annotations/instances_tiny.json").write_text(text)
     with pytest.raises(UserError, match=r"instances_tiny\.json"):
-        coco.load(root, "tiny")
+        COCO(root, Options()).load("tiny")
 
 
 def test_folders_that_are_no_coco_set(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
-        coco.splits(tmp_path / "nothing")
+        COCO(tmp_path / "nothing", Options())
 
 
 def test_a_row_that_cannot_be_costs_itself_alone(root):
@@ -87,13 +88,13 @@ def test_a_row_that_cannot_be_costs_itself_alone(root):
     ]
     images = [{"id": 1}, None, *CONTENT["images"], {"id": 12, "file_name": "a.png"}, {"id": 7, "file_name": "b.png"}]
     save(root, CONTENT | {"categories": categories, "images": images})
-    source = coco.load(root, "tiny")
+    source = COCO(root, Options()).load("tiny")
     assert source.class_names == ("cat", "owl")
     assert source.ids == ["a.png", "b.png"]
     assert [len(objects) for objects in source.objects] == [1, 1]
-    assert source.report.counts == {
+    assert source.defects.counts == {
         "row without id or name": 3,
         "row without id or file_name": 2,
-        "number of two rows": 2,
+        "id used twice": 2,
         "image listed twice": 1,
     }

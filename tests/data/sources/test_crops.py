@@ -6,9 +6,11 @@ import pytest
 import tensorflow as tf
 
 from tfeff.boxes import iou
-from tfeff.data.annotations import AnnotatedSource, Objects, Report
+from tfeff.data.dataset import Dataset, Objects
 from tfeff.data.images import decoding
+from tfeff.data.images.storage import EncodedImages
 from tfeff.data.sources import catalog, crops
+from tfeff.data.sources.source import Options
 
 RNG = np.random.default_rng(0)
 PIXELS = [
@@ -31,13 +33,13 @@ def source():
         objects((10.0, 10.0, 70.0, 40.0)),
         objects(),
     ]
-    return AnnotatedSource(
+    return Dataset(
         name="made",
         class_names=("a", "b"),
         ids=["0", "1", "2"],
         objects=every,
-        encoded=lambda index: cv2.imencode(".png", PIXELS[index][..., ::-1])[1].tobytes(),
-        report=Report(),
+        images=EncodedImages([cv2.imencode(".png", pixels[..., ::-1])[1].tobytes() for pixels in PIXELS], "made"),
+        sizes=np.array([pixels.shape[:2] for pixels in PIXELS], np.int32),
     )
 
 
@@ -49,7 +51,7 @@ def places(made):
 
 
 def test_objects_come_with_boxes_about_them_and_background(source):
-    made = crops.load(source, copies=4, backgrounds=5)
+    made = crops.object_crops(source, copies=4, backgrounds=5)
     assert made.class_names == ("a", "b", "background")
     # 3 objects that are not difficult, each with 4 copies; the image without any gets background as one with one.
     assert made.class_counts().tolist() == [10, 5, 20]
@@ -66,17 +68,17 @@ def test_objects_come_with_boxes_about_them_and_background(source):
 
 
 def test_a_crop_shows_what_is_in_its_box(source):
-    made = crops.load(source, copies=0, backgrounds=0)
+    made = crops.object_crops(source, copies=0, backgrounds=0)
     assert made.class_names == ("a", "b")
     expected = [PIXELS[0][5:25, 5:45], PIXELS[0][30:55, 51:80], PIXELS[1][10:70, 10:40]]
     for index, pixels in enumerate(expected):
         np.testing.assert_array_equal(made.read(tf.constant(index, tf.int64)), pixels)
-    gray = crops.load(source, copies=0, backgrounds=0, channels=1).read(tf.constant(0, tf.int64))
+    gray = crops.object_crops(source, copies=0, backgrounds=0, channels=1).read(tf.constant(0, tf.int64))
     np.testing.assert_allclose(gray[..., 0], cv2.cvtColor(expected[0], cv2.COLOR_RGB2GRAY), atol=1)
 
 
 def test_context_is_what_lies_around_and_the_mean_beyond(source):
-    made = crops.load(source, copies=0, backgrounds=0, context=0.5)
+    made = crops.object_crops(source, copies=0, backgrounds=0, context=0.5)
     shown = made.read(tf.constant(0, tf.int64)).numpy()
     assert shown.shape == (40, 80, 3)  # box (5, 5, 25, 45) and half of its sides on each side
     np.testing.assert_array_equal(shown[10:30, 20:60], PIXELS[0][5:25, 5:45])
@@ -85,22 +87,22 @@ def test_context_is_what_lies_around_and_the_mean_beyond(source):
 
 
 def test_one_images_boxes_depend_on_nothing_but_it_and_the_seed(source):
-    made, same, other = (crops.load(source, seed=seed) for seed in (1, 1, 2))
+    made, same, other = (crops.object_crops(source, seed=seed) for seed in (1, 1, 2))
     assert list(made.ids) == list(same.ids)
     assert made.fingerprint == same.fingerprint != other.fingerprint
     assert list(made.ids) != list(other.ids)
-    first = crops.load(source.take(np.array([0])), seed=1)
+    first = crops.object_crops(source.take(np.array([0])), seed=1)
     assert list(first.ids) == list(made.ids)[: len(first)]
 
 
 def test_catalog_knows_crops_of_every_set_with_boxes():
     name = "crops:embedded:single_digits:64"
-    assert catalog.splits(name) == catalog.annotated_splits("embedded:single_digits:64")
-    made = catalog.load(name, "validation", channels=1)
+    assert catalog.open_labels(name).splits == catalog.open_objects("embedded:single_digits:64").splits
+    made = catalog.open_labels(name, Options(channels=1)).load("validation")
     assert made.class_names == (*map(str, range(10)), "background")
     first = made.read(tf.constant(0, tf.int64))
     assert first.shape[-1] == 1
-    digit = catalog.load_annotated("embedded:single_digits:64", "validation")
+    digit = catalog.open_objects("embedded:single_digits:64").load("validation")
     top, left, bottom, right = np.rint(digit.objects[0].boxes_yxyx[0]).astype(int)
     shown = decoding.decode(digit.encoded(0), "")[top:bottom, left:right]
     np.testing.assert_allclose(first[..., 0], cv2.cvtColor(shown, cv2.COLOR_RGB2GRAY), atol=1)

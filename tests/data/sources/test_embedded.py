@@ -4,6 +4,7 @@ import tensorflow as tf
 from sklearn.datasets import load_digits
 
 from tfeff.data.sources import catalog, cluttered_digits
+from tfeff.data.sources.source import Options
 
 
 def pixels(source):
@@ -11,7 +12,9 @@ def pixels(source):
 
 
 def test_digits_are_scikit_learns_divided_once_and_for_all():
-    train, test = (catalog.load("embedded:digits", split, channels=1) for split in ("train", "test"))
+    train, test = (
+        catalog.open_labels("embedded:digits", Options(channels=1)).load(split) for split in ("train", "test")
+    )
     assert (len(train), len(test)) == (1438, 359)
     assert train.class_names == tuple("0123456789")
     assert train.size == (8, 8)
@@ -26,18 +29,21 @@ def test_digits_are_scikit_learns_divided_once_and_for_all():
 
 
 def test_three_channels_repeat_the_gray_one():
-    gray, color = (catalog.load("embedded:digits", "test", channels=c) for c in (1, 3))
+    gray, color = (catalog.open_labels("embedded:digits", Options(channels=c)).load("test") for c in (1, 3))
     np.testing.assert_array_equal(pixels(color), np.repeat(pixels(gray), 3, axis=-1))
 
 
 @pytest.fixture(scope="module")
 def cluttered():
-    return {split: catalog.load("embedded:cluttered_digits", split, channels=1) for split in ("train", "test")}
+    return {
+        split: catalog.open_labels("embedded:cluttered_digits", Options(channels=1)).load(split)
+        for split in ("train", "test")
+    }
 
 
 def test_cluttered_digits_are_the_plain_ones_three_times(cluttered):
     for split, source in cluttered.items():
-        plain = catalog.load("embedded:digits", split, channels=1)
+        plain = catalog.open_labels("embedded:digits", Options(channels=1)).load(split)
         assert source.size == (32, 32)
         assert source.class_names == plain.class_names
         np.testing.assert_array_equal(source.labels, np.tile(plain.labels, 3))
@@ -46,7 +52,7 @@ def test_cluttered_digits_are_the_plain_ones_three_times(cluttered):
 def test_canvases_are_always_the_same_and_all_different(cluttered):
     for split, source in cluttered.items():
         canvases = pixels(source)
-        again = pixels(catalog.load("embedded:cluttered_digits", split, channels=3))
+        again = pixels(catalog.open_labels("embedded:cluttered_digits", Options(channels=3)).load(split))
         np.testing.assert_array_equal(again, np.repeat(canvases, 3, axis=-1))
         assert len({canvas.tobytes() for canvas in canvases}) == len(canvases)
 

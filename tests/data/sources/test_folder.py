@@ -3,13 +3,14 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tfeff.data.sources import folder
+from tfeff.data.sources.folder import Folder
+from tfeff.data.sources.source import Options
 from tfeff.errors import UserError
 
 
 def test_classes_and_files_come_in_the_order_of_their_names(image_folder):
     root = image_folder({"train/cat": 3, "train/ant": 2, "test/cat": 1, "test/ant": 1})
-    source = folder.load(root, "train", channels=3)
+    source = Folder(root, Options()).load("train")
     assert source.class_names == ("ant", "cat")
     np.testing.assert_array_equal(source.labels, [0, 0, 1, 1, 1])
     assert [path[-11:] for path in source.ids] == [
@@ -26,42 +27,42 @@ def test_files_that_are_no_images_by_name_are_passed_over(image_folder):
     (root / "a" / "000.png").rename(root / "a" / "000.PNG")
     (root / ".git").mkdir()
     (root / "a" / "more").mkdir()
-    source = folder.load(root, "train", channels=3, fractions={"train": 1.0})
+    source = Folder(root, Options(fractions={"train": 1.0})).load("train")
     assert len(source) == 4
     (note,) = source.notes
-    assert "left out 3 entries" in note
-    assert ".db: 1, .txt: 1, a folder: 1" in note
+    assert "skipped 3 entries" in note
+    assert ".db: 1, .txt: 1, folder: 1" in note
 
 
 def test_a_folder_without_splits_is_divided_by_seed(image_folder):
     root = image_folder({"a": 20, "b": 40})
-    assert folder.splits(root) == ("train", "validation", "test")
-    parts = {split: folder.load(root, split, channels=3, seed=5) for split in folder.splits(root)}
+    assert Folder(root, Options()).splits == ("train", "validation", "test")
+    parts = {split: Folder(root, Options(seed=5)).load(split) for split in Folder(root, Options()).splits}
     assert {split: list(part.class_counts()) for split, part in parts.items()} == {
         "train": [16, 32],
         "validation": [2, 4],
         "test": [2, 4],
     }
     assert len({path for part in parts.values() for path in part.ids}) == 60
-    assert parts["test"].ids == folder.load(root, "test", channels=3, seed=5).ids
-    assert parts["test"].ids != folder.load(root, "test", channels=3, seed=6).ids
-    assert folder.splits(root, fractions={"train": 0.7, "rest": 0.3}) == ("train", "rest")
+    assert parts["test"].ids == Folder(root, Options(seed=5)).load("test").ids
+    assert parts["test"].ids != Folder(root, Options(seed=6)).load("test").ids
+    assert Folder(root, Options(fractions={"train": 0.7, "rest": 0.3})).splits == ("train", "rest")
 
 
 def test_a_class_called_test_is_no_split(image_folder):
     root = image_folder({"test": 2, "train": 2, "toast": 2})
-    source = folder.load(root, "train", channels=3, fractions={"train": 1.0})
+    source = Folder(root, Options(fractions={"train": 1.0})).load("train")
     assert source.class_names == ("test", "toast", "train")
 
 
 def test_the_fingerprint_follows_the_files(image_folder):
     root = image_folder({"train/a": 2, "train/b": 2})
-    before = folder.load(root, "train", channels=3).fingerprint
-    assert folder.load(root, "train", channels=3).fingerprint == before
-    assert folder.load(root, "train", channels=1).fingerprint != before
-    assert folder.load(root, "train", channels=3).take(np.array([0, 1, 2])).fingerprint != before
+    before = Folder(root, Options()).load("train").fingerprint
+    assert Folder(root, Options()).load("train").fingerprint == before
+    assert Folder(root, Options(channels=1)).load("train").fingerprint != before
+    assert Folder(root, Options()).load("train").take(np.array([0, 1, 2])).fingerprint != before
     Image.new("RGB", (5, 5)).save(root / "train/a/000.png")
-    assert folder.load(root, "train", channels=3).fingerprint != before
+    assert Folder(root, Options()).load("train").fingerprint != before
 
 
 @pytest.mark.parametrize(
@@ -71,7 +72,7 @@ def test_the_fingerprint_follows_the_files(image_folder):
         ({"train/a": 2}, "train/b/notes.txt", 'class "b" is empty: 1 files'),
         ({"train/bees": 1, "train/ants": 1, "test/ants": 1, "test/bee": 1}, None, 'class "bee" .* did you mean "bees"'),
         ({"val/a": 1, "validation/a": 1}, None, "both val and validation"),
-        ({"test/a": 1}, None, 'no split "train"; known: test'),
+        ({"test/a": 1}, None, 'no split "train"; known: all, test'),
     ],
 )
 def test_what_is_wrong_with_a_folder_is_said(image_folder, tmp_path, counts, extra, message):
@@ -80,23 +81,23 @@ def test_what_is_wrong_with_a_folder_is_said(image_folder, tmp_path, counts, ext
         (tmp_path / "images" / extra).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "images" / extra).write_text("x")
     with pytest.raises(UserError, match=message):
-        folder.load(root, "train", channels=3)
+        Folder(root, Options()).load("train")
 
 
 def test_each_split_needs_every_class(image_folder):
     root = image_folder({"train/a": 2, "train/b": 2, "test/a": 1})
-    assert len(folder.load(root, "train", channels=3)) == 4
+    assert len(Folder(root, Options()).load("train")) == 4
     with pytest.raises(UserError, match='no folder for class "b"'):
-        folder.load(root, "test", channels=3)
+        Folder(root, Options()).load("test")
 
 
 def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match="is not a folder"):
-        folder.splits(tmp_path / "file")
+        Folder(tmp_path / "file", Options())
 
 
 @pytest.mark.parametrize("fractions", [{"train": 0.9, "test": 0.2}, {"train": 0.0, "test": 0.5}, {"train": -1.0}])
 def test_fractions_must_make_sense(image_folder, fractions):
     with pytest.raises(UserError, match="fractions"):
-        folder.load(image_folder({"a": 5}), "train", channels=3, fractions=fractions)
+        Folder(image_folder({"a": 5}), Options(fractions=fractions)).load("train")

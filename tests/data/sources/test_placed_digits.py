@@ -12,7 +12,7 @@ from tfeff.errors import UserError
 
 @pytest.fixture(scope="module")
 def sources():
-    return {name: catalog.load_annotated(f"embedded:{name}", "validation") for name in placed_digits.NAMES}
+    return {name: catalog.open_objects(f"embedded:{name}").load("validation") for name in placed_digits.NAMES}
 
 
 def pixels(source, index):
@@ -49,7 +49,7 @@ def test_boxes_lie_inside_differ_in_size_and_overlap_little(sources, name):
 def test_an_image_is_the_same_whoever_reads_it_and_when(monkeypatch, sources):
     for split in ("train", "test"):
         monkeypatch.setitem(placed_digits.COUNTS, split, 20)
-    whole = catalog.load_annotated("embedded:placed_digits", "all")
+    whole = catalog.open_objects("embedded:placed_digits").load("all")
     alone = sources["placed_digits"]
     first = whole.ids.index("validation-00000")
     for index in (5, 0, 399):
@@ -61,19 +61,20 @@ def test_an_image_is_the_same_whoever_reads_it_and_when(monkeypatch, sources):
 
 def test_a_canvas_is_as_large_as_one_asks(monkeypatch):
     monkeypatch.setitem(placed_digits.COUNTS, "test", 100)
-    assert pixels(catalog.load_annotated("embedded:single_digits:96", "test"), 3).shape == (96, 96, 3)
-    wide = placed_digits.load("placed_digits", "test", canvas=(64, 700))
+    assert pixels(catalog.open_objects("embedded:single_digits:96").load("test"), 3).shape == (96, 96, 3)
+    monkeypatch.setattr(placed_digits, "CANVAS", (64, 700))
+    wide = catalog.open_objects("embedded:placed_digits").load("test")
     assert pixels(wide, 0).shape == (64, 700, 3)
     assert max(objects.boxes_yxyx[:, 3].max() for objects in wide.objects) > 640
     for name, message in {
         "placed_digits:9": "at least 48",
-        "placed_digits:x": "no size",
+        "placed_digits:x": "is not a size",
         "placed_digit": "did you",
     }.items():
         with pytest.raises(UserError, match=message):
-            catalog.load_annotated(f"embedded:{name}", "test")
+            catalog.open_objects(f"embedded:{name}").load("test")
     with pytest.raises(UserError, match="no split"):
-        catalog.load_annotated("embedded:placed_digits", "tset")
+        catalog.open_objects("embedded:placed_digits").load("tset")
 
 
 def test_a_box_is_that_of_its_ink(monkeypatch, sources):
@@ -87,7 +88,7 @@ def test_a_box_is_that_of_its_ink(monkeypatch, sources):
 
 
 def test_splits_share_no_digit():
-    rows = placed_digits._division(load_digits().target)
+    rows = placed_digits._rows_of_splits(load_digits().target)
     assert sorted(np.concatenate(list(rows.values())).tolist()) == list(range(1797))
     assert [len(part) for part in rows.values()] == [1258, 269, 270]
 
@@ -97,7 +98,7 @@ def test_a_classifier_reads_the_digits_of_another_split(monkeypatch):
 
     def cut(split, count):
         monkeypatch.setitem(placed_digits.COUNTS, split, count)
-        source = catalog.load_annotated("embedded:single_digits", split)
+        source = catalog.open_objects("embedded:single_digits").load(split)
         rows = []
         for index in range(count):
             top, left, bottom, right = source.objects[index].boxes_yxyx[0].astype(int)

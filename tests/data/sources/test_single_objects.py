@@ -5,11 +5,11 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tfeff.data.annotations import AnnotatedSource, Objects, Report
+from tfeff.data.dataset import Dataset, Objects
 from tfeff.data.images.cache import Store
+from tfeff.data.images.storage import ImageFiles
 from tfeff.data.input.pipeline import Pipeline
-from tfeff.data.sources import catalog
-from tfeff.data.sources.single_objects import load
+from tfeff.data.sources.single_objects import single_objects
 from tfeff.errors import UserError
 
 
@@ -27,7 +27,7 @@ def annotated(tmp_path):
         flags = [np.array(flag or none, bool) for flag in (difficult, crowd)]
         return Objects(np.array(boxes, np.float32).reshape(-1, 4), np.array(labels, np.int32), *flags)
 
-    return AnnotatedSource(
+    return Dataset(
         name="voc:here/train",
         class_names=("cat", "dog"),
         ids=[path.name for path in files],
@@ -37,56 +37,46 @@ def annotated(tmp_path):
             objects([[0, 0, 20, 40], [1, 2, 3, 4]], [1, 0], difficult=[True, False]),
             objects([[0, 0, 20, 40]], [0], crowd=[True]),
         ],
-        encoded=lambda index: files[index].read_bytes(),
-        report=Report(),
+        images=ImageFiles(files),
+        sizes=np.tile(np.array([20, 40], np.int32), (4, 1)),
     )
 
 
 def test_the_largest_object_is_taken_and_images_without_one_are_left_out(annotated):
-    source = load(annotated)
+    source = single_objects(annotated)
     assert source.ids == ["0.png", "2.png"]
     assert source.labels.tolist() == [1, 0]
-    np.testing.assert_allclose(source.boxes_rel_yxyx, [[0.5, 0.2, 1.0, 1.0], [0.05, 0.05, 0.15, 0.1]], atol=1e-6)
+    np.testing.assert_allclose(source.relative_boxes(), [[0.5, 0.2, 1.0, 1.0], [0.05, 0.05, 0.15, 0.1]], atol=1e-6)
     assert source.size == (20, 40)
     assert [int(source.read(tf.constant(index, tf.int64))[0, 0, 0]) for index in range(2)] == [0, 80]
-    assert "left out 2 of 4 images" in source.notes[0]
+    assert "skipped 2 of 4 images" in source.notes[0]
     assert "1 of 4 images have several" in source.notes[1]
 
 
 def test_a_subset_keeps_each_image_with_its_box(annotated):
-    source = load(annotated)
+    source = single_objects(annotated)
     turned = source.take(np.array([1, 0]))
-    np.testing.assert_array_equal(turned.boxes_rel_yxyx, source.boxes_rel_yxyx[::-1])
+    np.testing.assert_array_equal(turned.relative_boxes(), source.relative_boxes()[::-1])
     assert turned.labels.tolist() == [0, 1]
     assert turned.notes == source.notes
 
 
 def test_other_boxes_make_another_fingerprint(annotated):
-    before = load(annotated).fingerprint
-    assert load(annotated).fingerprint == before
+    before = single_objects(annotated).fingerprint
+    assert single_objects(annotated).fingerprint == before
     annotated.objects[0].boxes_yxyx[1, 0] = 11
-    assert load(annotated).fingerprint != before
+    assert single_objects(annotated).fingerprint != before
 
 
 def test_no_object_at_all_is_said(annotated):
     with pytest.raises(UserError, match="none of its 2 images has an object"):
-        load(annotated.take(np.array([1, 3])))
+        single_objects(annotated.take(np.array([1, 3])))
 
 
 def test_batches_bring_the_boxes_along(annotated):
-    store = Store.open(load(annotated), (16, 16))
+    store = Store.open(single_objects(annotated), (16, 16))
     (batch,) = Pipeline(store, batch_size=3, resolution=8).evaluation_batches()
     np.testing.assert_array_equal(batch["weight"], [1, 1, 0])
-    np.testing.assert_array_equal(batch["box"][:2], store.source.boxes_rel_yxyx)
+    np.testing.assert_array_equal(batch["box"][:2], store.source.relative_boxes())
     training = next(iter(Pipeline(store, batch_size=2, resolution=8, seed=3).training_batches(1)))
-    np.testing.assert_array_equal(training["box"], store.source.boxes_rel_yxyx[training["index"].numpy()])
-
-
-def test_splits_of_the_catalog():
-    assert catalog.annotated_splits("embedded:single_digits:48") == ("train", "validation", "test")
-    with pytest.raises(UserError, match='no split "tset"; did you mean "test"'):
-        catalog.load_single_objects("embedded:single_digits", "tset")
-    with pytest.raises(UserError, match="is none with boxes"):
-        catalog.load_single_objects("folder:somewhere", "train")
-    with pytest.raises(UserError, match='"large" is no size in pixels'):
-        catalog.annotated_splits("embedded:single_digits:large")
+    np.testing.assert_array_equal(training["box"], store.source.relative_boxes()[training["index"].numpy()])

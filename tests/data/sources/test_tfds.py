@@ -4,6 +4,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from tfeff.data.sources import catalog
+from tfeff.data.sources.source import Options
 from tfeff.errors import UserError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (30, 6, 7, 3), np.uint8)
@@ -12,7 +13,7 @@ COUNTS = {"train": range(20), "validation": range(20, 26), "test": range(26, 30)
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """A tiny data set on the disk as TensorFlow Datasets prepares it, in several files, without any code of its own."""
+    """A tiny dataset on the disk as TensorFlow Datasets prepares it, in several files, without any code of its own."""
     folder = tmp_path_factory.mktemp("tfds")
     directory = folder / "tiny_shapes" / "1.0.0"
     directory.mkdir(parents=True)
@@ -43,22 +44,24 @@ def read(source):
 
 
 def test_a_prepared_set_is_read_without_a_network_in_one_order(prepared):
-    assert set(catalog.splits("tfds:tiny_shapes", data_dir=prepared)) == set(COUNTS)
-    source = catalog.load("tfds:tiny_shapes", "train", data_dir=prepared)
+    assert set(catalog.open_labels("tfds:tiny_shapes", Options(data_dir=prepared)).splits) == set(COUNTS)
+    source = catalog.open_labels("tfds:tiny_shapes", Options(data_dir=prepared)).load("train")
     assert source.class_names == ("disc", "box", "star")
     assert len(source) == 20
     images = read(source)
     numbers = [int(np.flatnonzero((image == PIXELS).all(axis=(1, 2, 3)))[0]) for image in images]
     assert sorted(numbers) == list(COUNTS["train"])
     np.testing.assert_array_equal(source.labels, np.array(numbers) % 3)
-    np.testing.assert_array_equal(read(catalog.load("tfds:tiny_shapes", "train", data_dir=prepared)), images)
-    assert len(catalog.load("tfds:tiny_shapes", "val", data_dir=prepared)) == 6
+    np.testing.assert_array_equal(
+        read(catalog.open_labels("tfds:tiny_shapes", Options(data_dir=prepared)).load("train")), images
+    )
+    assert len(catalog.open_labels("tfds:tiny_shapes", Options(data_dir=prepared)).load("val")) == 6
 
 
 def test_what_is_not_there_is_said(prepared, tmp_path):
     with pytest.raises(UserError, match=r"cifar10 is not prepared in .*data\.directory=DIR.*data\.download=true"):
-        catalog.load("tfds:cifar10", "train", data_dir=tmp_path)
-    with pytest.raises(UserError, match='knows no such data set; did you mean "cifar10'):
-        catalog.load("tfds:cifar1O", "train", data_dir=tmp_path)
+        catalog.open_labels("tfds:cifar10", Options(data_dir=tmp_path)).load("train")
+    with pytest.raises(UserError, match='has no such dataset; did you mean "cifar10'):
+        catalog.open_labels("tfds:cifar1O", Options(data_dir=tmp_path)).load("train")
     with pytest.raises(UserError, match='no split "trian"; did you mean "train"'):
-        catalog.load("tfds:tiny_shapes", "trian", data_dir=prepared)
+        catalog.open_labels("tfds:tiny_shapes", Options(data_dir=prepared)).load("trian")

@@ -4,6 +4,7 @@ import tensorflow_datasets as tfds
 
 from tfeff.data.images import decoding
 from tfeff.data.sources import catalog
+from tfeff.data.sources.source import Options
 from tfeff.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -25,7 +26,7 @@ BOXES = [drawn(number) for number in range(15)]
 
 
 def write(folder, name, features, example):
-    """A data set on the disk as TensorFlow Datasets prepares it, without any code of its own."""
+    """A dataset on the disk as TensorFlow Datasets prepares it, without any code of its own."""
     directory = folder / name / "1.0.0"
     directory.mkdir(parents=True)
     identity = tfds.core.dataset_info.DatasetIdentity(
@@ -73,7 +74,7 @@ def prepared(tmp_path_factory):
 
 def test_boxes_classes_and_flags_come_back_in_pixels(prepared):
     for split, numbers in (("train", range(11)), ("val", range(11, 15)), ("all", range(15))):
-        source = catalog.load_annotated("tfds:tiny_boxes", split, data_dir=prepared)
+        source = catalog.open_objects("tfds:tiny_boxes", Options(data_dir=prepared)).load(split)
         assert source.class_names == ("owl", "cat")
         assert len(source) == len(numbers)
         # The writer shuffles nothing here, yet shards may come in any order: an image is known by its pixels.
@@ -85,11 +86,11 @@ def test_boxes_classes_and_flags_come_back_in_pixels(prepared):
             assert objects.labels.tolist() == [0, 1, 0][: number % 4]
             assert objects.difficult.tolist() == [False, False, True][: number % 4]
             assert not objects.crowd.any()
-        assert not source.report.counts
+        assert not source.defects.counts
 
 
 def test_features_go_by_kind_and_crowds_are_told(prepared):
-    source = catalog.load_annotated("tfds:crowds", "train", data_dir=prepared)
+    source = catalog.open_objects("tfds:crowds", Options(data_dir=prepared)).load("train")
     assert source.class_names == ("0", "1", "2")
     for index, objects in enumerate(source.objects):
         height, width = decoding.decode(source.encoded(index), "").shape[:2]
@@ -101,9 +102,9 @@ def test_features_go_by_kind_and_crowds_are_told(prepared):
 def test_what_is_no_detection_set_is_said(prepared, tmp_path):
     plain = {"image": tfds.features.Image(), "label": tfds.features.ClassLabel(num_classes=2)}
     write(tmp_path, "plain", plain, lambda n: {"image": IMAGES[n], "label": 0})
-    with pytest.raises(UserError, match="no detection set: its features are"):
-        catalog.load_annotated("tfds:plain", "train", data_dir=tmp_path)
+    with pytest.raises(UserError, match="is not a detection dataset: its features are"):
+        catalog.open_objects("tfds:plain", Options(data_dir=tmp_path)).load("train")
     with pytest.raises(UserError, match='no split "tset"'):
-        catalog.load_annotated("tfds:tiny_boxes", "tset", data_dir=prepared)
+        catalog.open_objects("tfds:tiny_boxes", Options(data_dir=prepared)).load("tset")
     with pytest.raises(UserError, match=r"voc/2007 is not prepared in .*data\.directory=DIR"):
-        catalog.load_annotated("tfds:voc/2007", "train", data_dir=tmp_path)
+        catalog.open_objects("tfds:voc/2007", Options(data_dir=tmp_path)).load("train")

@@ -1,10 +1,13 @@
 import collections
 
+import defusedxml.ElementTree
 import numpy as np
 import pytest
 from PIL import Image
 
-from tfeff.data.sources import voc
+from tfeff.data.images import decoding
+from tfeff.data.sources.source import Options
+from tfeff.data.sources.voc import VOC
 from tfeff.errors import UserError
 
 FRACTIONS = {"train": 0.8, "validation": 0.1, "test": 0.1}
@@ -29,32 +32,32 @@ def root(tmp_path):
 
 
 def load(root, split="all", **options):
-    return voc.load(root, split, fractions=FRACTIONS, **options)
+    return VOC(root, Options(fractions=FRACTIONS, **options)).load(split)
 
 
-def test_corners_are_counted_from_one_and_belong_to_the_box(root):
-    source = load(root[0])
-    assert source.ids == ["a", "b"]
-    assert source.class_names == ("cat", "dog")
-    assert source.objects[0].boxes_yxyx.tolist() == [[0, 0, 40, 60], [20, 10, 30, 20]]
-    assert source.objects[0].labels.tolist() == [1, 0]
-    assert source.objects[1].boxes_yxyx.shape == (0, 4)
-    assert source.encoded(0).startswith(b"\x89PNG")
-    assert not source.report.counts
+def test_corners_count_from_one_and_are_inclusive(root):
+    dataset = load(root[0])
+    assert dataset.ids == ["a", "b"]
+    assert dataset.class_names == ("cat", "dog")
+    assert dataset.objects[0].boxes_yxyx.tolist() == [[0, 0, 40, 60], [20, 10, 30, 20]]
+    assert dataset.objects[0].labels.tolist() == [1, 0]
+    assert dataset.objects[1].boxes_yxyx.shape == (0, 4)
+    assert dataset.encoded(0).startswith(b"\x89PNG")
+    assert not dataset.defects.counts
 
 
-def test_swapped_corners_give_the_box_that_was_meant(root):
+def test_swapped_corners_are_reordered(root):
     root[1]("s", OBJECT.format("dog", 20, 30, 11, 21))
-    source = load(root[0])
-    assert source.objects[2].boxes_yxyx.tolist() == [[20, 10, 30, 20]]
-    assert source.report.counts == {"swapped corners": 1}
+    dataset = load(root[0])
+    assert dataset.objects[2].boxes_yxyx.tolist() == [[20, 10, 30, 20]]
+    assert dataset.defects.counts == {"swapped corners": 1}
 
 
-def test_corners_that_are_swapped_and_in_one_column_are_counted_once_each(root):
+def test_swapped_corners_in_one_column_count_as_two_defects(root):
     root[1]("s", OBJECT.format("dog", 10, 30, 10, 10))
-    source = load(root[0])
-    assert len(source.objects[2]) == 0
-    assert source.report.counts == {"swapped corners": 1, "box without area": 1}
+    dataset = load(root[0])
+    assert len(dataset.objects[2]) == 0
+    assert dataset.defects.counts == {"swapped corners": 1, "box without area": 1}
 
 
 def test_lists_are_splits(root):
@@ -62,15 +65,15 @@ def test_lists_are_splits(root):
     add("c", OBJECT.format("dog", 2, 2, 9, 9))
     (folder / "ImageSets/Main/val.txt").write_text("c 1\na -1\n\n")
     (folder / "ImageSets/Main/dog_val.txt").write_text("a\n")
-    assert voc.splits(folder, FRACTIONS) == ("validation", "all")
-    source = load(folder, "validation")
-    assert source.ids == ["c", "a"]
-    assert source.class_names == ("cat", "dog")
+    assert VOC(folder, Options()).splits == ("validation",)
+    dataset = load(folder, "validation")
+    assert dataset.ids == ["c", "a"]
+    assert dataset.class_names == ("cat", "dog")
     with pytest.raises(UserError, match="did you mean"):
         load(folder, "validatoin")
 
 
-def test_without_lists_the_images_are_divided_by_seed(root):
+def test_without_lists_splits_are_drawn_by_seed(root):
     folder, add = root
     for number in range(40):
         add(f"n{number}", OBJECT.format("dog", 1, 1, 5, 5))
@@ -87,26 +90,26 @@ def test_without_lists_the_images_are_divided_by_seed(root):
         (OBJECT.format("dog", 10, 10, 10, 30), "box without area", 0),
         (OBJECT.format("dog", 100, 10, 120, 30), "box outside the image", 0),
         (OBJECT.format("dog", 50, 10, 120, 30), "box partly outside", 1),
-        (OBJECT.format("dog", "nan", 10, 120, 30), "object without a whole box", 0),
+        (OBJECT.format("dog", "nan", 10, 120, 30), "object without a complete box", 0),
         (OBJECT.format("", 1, 1, 5, 5), "object without a name", 0),
-        ("<object><name>dog</name></object>", "object without a whole box", 0),
-        ("<size><width>9</width><height>9</height></size>", "size that is not the image's", 0),
+        ("<object><name>dog</name></object>", "object without a complete box", 0),
+        ("<size><width>9</width><height>9</height></size>", "wrong image size", 0),
     ],
 )
-def test_defects_are_mended_and_counted_or_end_with_a_message(root, xml, kind, kept):
+def test_defects_are_fixed_and_counted_or_raise(root, xml, kind, kept):
     folder, add = root
     add("z", OBJECT.format("cat", 1, 1, 5, 5), xml)
-    source = load(folder)
-    assert source.report.counts == collections.Counter({kind: 1})
-    assert "z.xml" in source.report.examples[kind]
-    assert len(source.objects[2]) == 1 + kept
-    boxes = source.objects[2].boxes_yxyx
+    dataset = load(folder)
+    assert dataset.defects.counts == collections.Counter({kind: 1})
+    assert "z.xml" in dataset.defects.examples[kind]
+    assert len(dataset.objects[2]) == 1 + kept
+    boxes = dataset.objects[2].boxes_yxyx
     assert (boxes[:, 2:] > boxes[:, :2]).all()
     with pytest.raises(UserError, match=kind):
         load(folder, on_defect="error")
 
 
-def test_what_cannot_be_read_is_named_and_the_rest_goes_on(root):
+def test_unreadable_files_are_skipped_and_counted(root):
     folder, add = root
     add("no-image", OBJECT.format("dog", 1, 1, 5, 5))
     (folder / "JPEGImages/no-image.png").unlink()
@@ -117,46 +120,111 @@ def test_what_cannot_be_read_is_named_and_the_rest_goes_on(root):
     (folder / "Annotations/bomb.xml").write_text(bomb)
     Image.new("RGB", (9, 9)).save(folder / "JPEGImages/bomb.png")
     Image.new("RGB", (9, 9)).save(folder / "JPEGImages/cut.png")
-    source = load(folder)
-    assert source.ids == ["a", "b"]
-    assert source.report.counts == {
+    dataset = load(folder)
+    assert dataset.ids == ["a", "b"]
+    assert dataset.defects.counts == {
         "annotation without its image": 1,
-        "image that cannot be read": 1,
-        "file that is no annotation": 2,
+        "unreadable image": 1,
+        "file without an annotation": 2,
     }
 
 
-def test_a_list_cannot_name_files_elsewhere(root):
+def test_lists_cannot_name_files_outside_the_folder(root):
     (root[0] / "ImageSets/Main/train.txt").write_text("../../secret\na\n")
-    source = load(root[0], "train")
-    assert source.ids == ["a"]
-    assert source.report.counts == {"name that leaves the folder": 1}
+    dataset = load(root[0], "train")
+    assert dataset.ids == ["a"]
+    assert dataset.defects.counts == {"name that leaves the folder": 1}
 
 
-def test_folders_that_are_no_voc_set(tmp_path, root):
+def test_folders_without_a_voc_layout_are_refused(tmp_path, root):
     with pytest.raises(UserError, match="does not exist"):
         load(tmp_path / "nothing")
+    (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="Annotations"):
-        load(tmp_path)
+        load(tmp_path / "empty")
     for path in (root[0] / "JPEGImages").iterdir():
         path.unlink()
     with pytest.raises(UserError, match="no images"):
         load(root[0])
 
 
-def test_the_blood_cells(dataset):
+def test_bccd(dataset):
     folder = dataset("bccd") / "BCCD"
-    assert set(voc.splits(folder, FRACTIONS)) == {"train", "validation", "trainval", "test", "all"}
-    source = load(folder)
-    assert len(source) == 364
-    assert source.class_names == ("Platelets", "RBC", "WBC")
-    assert source.report.counts["box without area"] == 2
-    assert "BloodImage_00338" in source.report.examples["box without area"]
-    boxes = np.concatenate([objects.boxes_yxyx for objects in source.objects])
+    assert set(VOC(folder, Options()).splits) == {"train", "validation", "trainval", "test"}
+    dataset = load(folder)
+    assert len(dataset) == 364
+    assert dataset.class_names == ("Platelets", "RBC", "WBC")
+    assert dataset.defects.counts["box without area"] == 2
+    assert "BloodImage_00338" in dataset.defects.examples["box without area"]
+    boxes = np.concatenate([objects.boxes_yxyx for objects in dataset.objects])
     assert len(boxes) > 4800
     assert (boxes >= 0).all()
     assert (boxes[:, 2] <= 480).all()
     assert (boxes[:, 3] <= 640).all()
     parts = [set(load(folder, split).ids) for split in ("train", "validation", "test")]
-    assert set.union(*parts) <= set(source.ids)
+    assert set.union(*parts) <= set(dataset.ids)
     assert not parts[0] & parts[2]
+
+
+@pytest.mark.parametrize(
+    ("annotations", "images"),
+    [
+        ("annots", "images"),
+        ("labels", "images"),
+        ("xml", "images"),
+        ("Annotations/xmls", "images"),
+        ("annotations", "JPEGImages"),
+        ("images", "images"),
+        ("", "images"),
+        ("", ""),
+        ("annotations", ""),
+    ],
+)
+def test_published_folder_names_are_found(tmp_path, annotations, images):
+    for folder in (annotations, images):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    for name in ("a", "b"):
+        Image.new("RGB", (60, 40)).save(tmp_path / images / f"{name}.png")
+        text = OBJECT.format("dog", 1, 1, 5, 5)
+        (tmp_path / annotations / f"{name}.xml").write_text(f"<annotation>{text}</annotation>")
+    dataset = load(tmp_path)
+    assert dataset.ids == ["a", "b"]
+    assert dataset.sizes.tolist() == [[40, 60], [40, 60]]
+    assert not dataset.defects.counts
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_split_folders_are_splits(tmp_path, nested):
+    for split, names in (("train", ("a", "b")), ("valid", ("a",))):
+        annotations, images = (
+            (tmp_path / "annotations" / split, tmp_path / "images" / split)
+            if nested
+            else (tmp_path / split, tmp_path / split)
+        )
+        for folder in (annotations, images):
+            folder.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            Image.new("RGB", (60, 40)).save(images / f"{name}.png")
+            text = OBJECT.format(split, 1, 1, 5, 5)
+            (annotations / f"{name}.xml").write_text(f"<annotation>{text}</annotation>")
+    source = VOC(tmp_path, Options())
+    assert source.splits == ("train", "validation")
+    assert not source.drawn
+    assert source.load("dev").ids == ["valid/a"]
+    assert source.load("all").ids == ["train/a", "train/b", "valid/a"]
+    assert source.load("train").class_names == ("train", "valid")
+
+
+def test_each_header_and_annotation_is_read_once(root, monkeypatch):
+    read = collections.Counter()
+    size, parse = decoding.size, defusedxml.ElementTree.parse
+    monkeypatch.setattr(decoding, "size", lambda path: read.update([path.name]) or size(path))
+    monkeypatch.setattr(
+        defusedxml.ElementTree, "parse", lambda path, **options: read.update([path.name]) or parse(path, **options)
+    )
+    (root[0] / "ImageSets/Main/train.txt").write_text("a\nb\n")
+    (root[0] / "ImageSets/Main/val.txt").write_text("b\n")
+    source = VOC(root[0], Options())
+    for split in ("train", "val", "all", "train"):
+        source.load(split)
+    assert read == {"a.png": 1, "b.png": 1, "a.xml": 1, "b.xml": 1}

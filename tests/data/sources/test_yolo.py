@@ -1,7 +1,8 @@
 import pytest
 from PIL import Image
 
-from tfeff.data.sources import yolo
+from tfeff.data.sources.source import Options
+from tfeff.data.sources.yolo import YOLO
 from tfeff.errors import UserError
 
 FRACTIONS = {"train": 0.5, "test": 0.5}
@@ -20,7 +21,7 @@ def root(tmp_path):
 
 
 def load(root, split="all", **options):
-    return yolo.load(root, split, fractions=FRACTIONS, **options)
+    return YOLO(root, Options(fractions=FRACTIONS, **options)).load(split)
 
 
 def test_shares_become_pixels(root):
@@ -30,7 +31,7 @@ def test_shares_become_pixels(root):
     assert source.objects[0].labels.tolist() == [0, 2]
     assert source.class_names == ("0", "1", "2")
     assert [len(objects) for objects in source.objects] == [2, 0, 0]
-    assert not source.report.counts
+    assert not source.defects.counts
 
 
 def test_names_come_from_the_files_that_are_usual(root):
@@ -40,7 +41,7 @@ def test_names_come_from_the_files_that_are_usual(root):
     assert load(root).class_names == ("a", "b", "c")
     (root / "data.yaml").write_text("names: [a, b]\n")
     source = load(root)
-    assert source.report.counts == {"class without a name": 1}
+    assert source.defects.counts == {"class without a name": 1}
     for text in ("names: [", "names:", "names: 5", "names: person", "names: {x: a}", "names: {-1: a}", "x: 1", "[]"):
         (root / "data.yaml").write_text(text)
         with pytest.raises(UserError, match=r"data\.yaml"):
@@ -50,7 +51,7 @@ def test_names_come_from_the_files_that_are_usual(root):
 
 
 def test_folders_are_splits(root):
-    assert yolo.splits(root, FRACTIONS) == ("train", "all")
+    assert YOLO(root, Options(fractions=FRACTIONS)).splits == ("train",)
     (root / "images/val").mkdir()
     Image.new("RGB", (20, 10)).save(root / "images/val/a.jpg")
     assert load(root, "validation").ids == ["val/a.jpg"]
@@ -64,7 +65,7 @@ def test_lines_that_are_no_objects_are_counted(root):
     (root / "labels/train/b.txt").write_text("\n".join(lines))
     (root / "labels/train/c.txt").write_bytes(b"\xff\xfe\x00")
     source = load(root)
-    assert source.report.counts == {"line that is no object": 6}
+    assert source.defects.counts == {"invalid line": 6}
     assert source.objects[1].labels.tolist() == [1]
     with pytest.raises(UserError, match="line 1"):
         load(root, on_defect="error")
@@ -74,7 +75,7 @@ def test_coco128(dataset):
     source = load(dataset("coco128"))
     assert len(source) == 128
     assert sum(map(len, source.objects)) == 929
-    assert not source.report.counts
+    assert not source.defects.counts
 
 
 def test_folders_that_are_no_yolo_set(tmp_path):
@@ -89,7 +90,7 @@ def test_a_byte_that_is_no_text_costs_its_line_alone(root):
     (root / "labels/train/b.txt").write_bytes(b"\n".join([b"\xef\xbb\xbf" + good, b"\xff\xfe 0.5", good]))
     source = load(root)
     assert source.objects[1].labels.tolist() == [1, 1]
-    assert source.report.counts == {"line that is no object": 1}
+    assert source.defects.counts == {"invalid line": 1}
 
 
 @pytest.mark.parametrize("text", ["names: &a [*a]", "names: " + "[" * 5000, "names: [[a], b]"])
@@ -103,4 +104,4 @@ def test_a_sliver_that_single_precision_cannot_hold_has_no_area(root):
     (root / "labels/train/b.txt").write_text("0 0.5 0.5 1e-10 0.1\n0 0.5 0.5 0.1 1e-300\n0 0.5 0.5 1e-5 0.1\n")
     source = load(root)
     assert len(source.objects[1]) == 1
-    assert source.report.counts == {"box without area": 2}
+    assert source.defects.counts == {"box without area": 2}

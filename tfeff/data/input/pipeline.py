@@ -107,7 +107,7 @@ class Pipeline:
             raise UserError(f"shard {self.shard}: the first number must lie in 0..{parts - 1}")
         if self.batch_size % parts:
             raise UserError(f"batch_size {self.batch_size} is not a multiple of the {parts} workers that share it")
-        has_boxes = self.store.source.relative_boxes() if self._has_boxes else None is not None
+        has_boxes = self._has_boxes
         if (self.augmentation if has_boxes else self.box_augmentation).any:
             raise ValueError(f"{name}: {'augmentation' if has_boxes else 'box_augmentation'} does not fit its images")
         highest = int(self.store.source.labels.max())

@@ -1,0 +1,54 @@
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfeff.data.images.storage import DrawnImages, EncodedImages, ImageFiles, PixelArray, content_digest
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (4, 6, 5, 3), np.uint8)
+ENCODED = [cv2.imencode(".png", pixels[..., ::-1])[1].tobytes() for pixels in PIXELS]
+
+
+@pytest.fixture(params=["files", "encoded", "array", "drawn"])
+def storage(request, tmp_path):
+    paths = [tmp_path / f"{number}.png" for number in range(4)]
+    for path, content in zip(paths, ENCODED, strict=True):
+        path.write_bytes(content)
+    made = {
+        "files": lambda: ImageFiles(paths),
+        "encoded": lambda: EncodedImages(ENCODED, "v1"),
+        "array": lambda: PixelArray(PIXELS, "v1"),
+        "drawn": lambda: DrawnImages(4, ENCODED.__getitem__, "v1"),
+    }
+    return made[request.param]()
+
+
+def test_every_storage_gives_the_same_images_in_both_forms(storage):
+    part = storage.take(np.array([2, 0, 3])).take(np.array([1, 2]))
+    for index, original in enumerate((0, 3)):
+        decoded = cv2.imdecode(np.frombuffer(part.encoded(index), np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+        np.testing.assert_array_equal(decoded, PIXELS[original])
+        np.testing.assert_array_equal(part.read(tf.constant(index, tf.int64), 3), PIXELS[original])
+        assert part.digest(index) == content_digest(part.encoded(index))
+    gray = part.read(tf.constant(0, tf.int64), 1)
+    np.testing.assert_allclose(gray[..., 0], cv2.cvtColor(PIXELS[0], cv2.COLOR_RGB2GRAY), atol=1)
+    dataset = tf.data.Dataset.range(2).map(lambda index: part.read(index, 3))
+    np.testing.assert_array_equal(np.stack(list(dataset.as_numpy_iterator())), PIXELS[[0, 3]])
+
+
+def test_a_digest_reads_a_file_once(tmp_path, monkeypatch):
+    path = tmp_path / "0.png"
+    path.write_bytes(ENCODED[0])
+    files = ImageFiles([path])
+    first = files.encoded(0)
+    path.unlink()
+    assert files.digest(0) == content_digest(first)
+
+
+def test_the_fingerprint_of_files_follows_size_and_time(tmp_path):
+    path = tmp_path / "0.png"
+    path.write_bytes(ENCODED[0])
+    before = ImageFiles([path]).fingerprint(3)
+    assert ImageFiles([path]).fingerprint(3) == before != ImageFiles([path]).fingerprint(1)
+    path.write_bytes(ENCODED[1] + b"x")
+    assert ImageFiles([path]).fingerprint(3) != before
