@@ -1,0 +1,250 @@
+"""Where the images of a dataset lie: in files, in memory, or drawn on demand.
+
+Every storage gives an image in two forms: as encoded bytes, without TensorFlow, for whatever works image by image; and
+decoded inside a TensorFlow graph, for input pipelines.
+"""
+
+import hashlib
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:  # imported where it is used: most of it works without TensorFlow, which takes seconds to import
+    import tensorflow as tf
+
+
+class ImageStorage(ABC):
+    """n images by index."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of images."""
+
+    @abstractmethod
+    def encoded(self, index: int) -> bytes:
+        """The bytes of one image file.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+
+    @abstractmethod
+    def read(self, index: "tf.Tensor", channels: int) -> "tf.Tensor":
+        """One decoded image: scalar int64 -> uint8 [height, width, channels].
+
+        Raises:
+            tf.errors.OpError: the image cannot be read or decoded.
+        """
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Changes whenever an image may have changed."""
+
+    def take(self, indices: np.ndarray) -> "ImageStorage":
+        """The images at `indices` (int64 [m]), in that order."""
+        return _Subset(self, indices)
+
+    def digest(self, index: int) -> bytes:
+        """BLAKE2b of one image file's bytes, 16 bytes; each file is read at most once for it."""
+        if index not in self._digests:
+            self._digests[index] = content_digest(self.encoded(index))
+        return self._digests[index]
+
+    @cached_property
+    def _digests(self) -> dict[int, bytes]:
+        return {}
+
+
+def content_digest(encoded: bytes) -> bytes:
+    """What two files share if their contents are equal: BLAKE2b, 16 bytes."""
+    return hashlib.blake2b(encoded, digest_size=16).digest()
+
+
+class ImageFiles(ImageStorage):
+    """Image files on disk.
+
+    Args:
+        paths: one per image.
+    """
+
+    def __init__(self, paths: Sequence[str | Path]) -> None:
+        self._paths = [os.fspath(path) for path in paths]
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def encoded(self, index: int) -> bytes:
+        """See `ImageStorage`."""
+        content = Path(self._paths[index]).read_bytes()
+        self._digests[index] = content_digest(content)
+        return content
+
+    def read(self, index: "tf.Tensor", channels: int) -> "tf.Tensor":
+        """See `ImageStorage`."""
+        import tensorflow as tf
+
+        from tfeff.data.images.preprocess import decode
+
+        return decode(tf.io.read_file(self._path_tensor[index]), channels)
+
+    @cached_property
+    def _path_tensor(self) -> "tf.Tensor":
+        import tensorflow as tf
+
+        with tf.device("CPU:0"), tf.init_scope():
+            return tf.constant(self._paths)
+
+    def fingerprint(self) -> str:
+        """Names, sizes and modification times."""
+        digest = hashlib.sha256()
+        for path in self._paths:
+            status = os.stat(path)
+            digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(errors="surrogateescape"))
+        return digest.hexdigest()
+
+
+class EncodedImages(ImageStorage):
+    """Image files held in memory.
+
+    Args:
+        contents: the bytes of each file.
+        version: names the contents; a new one invalidates caches.
+    """
+
+    def __init__(self, contents: Sequence[bytes], version: str) -> None:
+        self._contents, self._version = contents, version
+
+    def __len__(self) -> int:
+        return len(self._contents)
+
+    def encoded(self, index: int) -> bytes:
+        """See `ImageStorage`."""
+        return self._contents[index]
+
+    def read(self, index: "tf.Tensor", channels: int) -> "tf.Tensor":
+        """See `ImageStorage`."""
+        from tfeff.data.images.preprocess import decode
+
+        return decode(self._tensor[index], channels)
+
+    @cached_property
+    def _tensor(self) -> "tf.Tensor":
+        import tensorflow as tf
+
+        with tf.device("CPU:0"), tf.init_scope():
+            return tf.constant(self._contents)
+
+    def fingerprint(self) -> str:
+        """The version and the total size."""
+        return f"{self._version}/{len(self._contents)}/{sum(map(len, self._contents))}"
+
+
+class PixelArray(ImageStorage):
+    """Decoded images of one size, held in memory.
+
+    Args:
+        pixels: uint8 [n, height, width, 1 or 3].
+        version: names the contents; a new one invalidates caches.
+    """
+
+    def __init__(self, pixels: np.ndarray, version: str) -> None:
+        self._pixels, self._version = pixels, version
+
+    def __len__(self) -> int:
+        return len(self._pixels)
+
+    def encoded(self, index: int) -> bytes:
+        """The image as PNG."""
+        return cv2.imencode(".png", self._pixels[index][..., ::-1])[1].tobytes()
+
+    def read(self, index: "tf.Tensor", channels: int) -> "tf.Tensor":
+        """See `ImageStorage`."""
+        import tensorflow as tf
+
+        from tfeff.data.images.preprocess import luma
+
+        pixels = self._tensor[index]
+        if pixels.shape[-1] == channels:
+            return pixels
+        return tf.repeat(pixels, channels, axis=-1) if channels == 3 else luma(pixels)
+
+    @cached_property
+    def _tensor(self) -> "tf.Tensor":
+        import tensorflow as tf
+
+        with tf.device("CPU:0"), tf.init_scope():
+            return tf.constant(self._pixels)
+
+    def fingerprint(self) -> str:
+        """The version."""
+        return self._version
+
+
+class DrawnImages(ImageStorage):
+    """Images that a function encodes on demand.
+
+    Args:
+        count: number of images.
+        draw: index -> the bytes of an image file.
+        version: names the contents; a new one invalidates caches.
+    """
+
+    def __init__(self, count: int, draw: Callable[[int], bytes], version: str) -> None:
+        self._count, self._draw, self._version = count, draw, version
+
+    def __len__(self) -> int:
+        return self._count
+
+    def encoded(self, index: int) -> bytes:
+        """See `ImageStorage`."""
+        return self._draw(index)
+
+    def read(self, index: "tf.Tensor", channels: int) -> "tf.Tensor":
+        """See `ImageStorage`."""
+        import tensorflow as tf
+
+        from tfeff.data.images.preprocess import decode
+
+        return decode(tf.numpy_function(lambda i: self._draw(int(i)), [index], tf.string), channels)
+
+    def fingerprint(self) -> str:
+        """The version."""
+        return f"{self._version}/{self._count}"
+
+
+class _Subset(ImageStorage):
+    """Some images of another storage."""
+
+    def __init__(self, whole: ImageStorage, indices: np.ndarray) -> None:
+        self._whole, self._indices = whole, np.asarray(indices, np.int64)
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def encoded(self, index: int) -> bytes:
+        return self._whole.encoded(int(self._indices[index]))
+
+    def digest(self, index: int) -> bytes:
+        return self._whole.digest(int(self._indices[index]))
+
+    def read(self, index: "tf.Tensor", channels: int) -> "tf.Tensor":
+        return self._whole.read(self._positions[index], channels)
+
+    @cached_property
+    def _positions(self) -> "tf.Tensor":
+        import tensorflow as tf
+
+        with tf.device("CPU:0"), tf.init_scope():
+            return tf.constant(self._indices)
+
+    def fingerprint(self) -> str:
+        return hashlib.sha256(self._whole.fingerprint().encode() + self._indices.tobytes()).hexdigest()
+
+    def take(self, indices: np.ndarray) -> ImageStorage:
+        return _Subset(self._whole, self._indices[indices])
