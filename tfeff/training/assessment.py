@@ -68,9 +68,9 @@ def assess(workdir: Workdir, split: str, reporter: Reporter, model: keras.Model 
         images = build.split(settings, split, record, reporter.reading)
         findings = task.assess(predictor, build.evaluation_pipeline(settings, images, model.resolution, (0, 1)))
     report = {"split": split, "skipped_images": [image.id for image in images.skipped], **findings.report}
-    if images.source.notes:
-        report["notes"] = list(images.source.notes)
-    for note in images.source.notes:
+    if images.dataset.notes:
+        report["notes"] = list(images.dataset.notes)
+    for note in images.dataset.notes:
         reporter.say(note)
     if images.skipped:
         reporter.say(f"left out {len(images.skipped)} corrupt images, the first {images.skipped[0].id}")

@@ -13,9 +13,14 @@ import tensorflow as tf
 from tfeff import config, models
 from tfeff.data import folds, splits
 from tfeff.data.dataset import Source
-from tfeff.data.images.cache import Store
+from tfeff.data.images.cache import ImageCache
 from tfeff.data.images.statistics import channel_statistics
-from tfeff.data.input.pipeline import Pipeline
+from tfeff.data.input.batches import Batches
+from tfeff.data.input.image_transform import ImageTransform
+from tfeff.data.input.order import ClassBalanced, Shuffled
+from tfeff.data.input.reader import Reader
+from tfeff.data.input.single_object_transform import SingleObjectTransform
+from tfeff.data.input.transform import Transform
 from tfeff.data.sources import catalog
 from tfeff.data.splits import FRACTIONS
 from tfeff.errors import UserError, nearest
@@ -45,8 +50,8 @@ class Stores:
         given: whether other sources took the place of the experiment's.
     """
 
-    train: Store
-    validation: Store | None
+    train: ImageCache
+    validation: ImageCache | None
     settings: Mapping[str, Any]
     fingerprint: str
     given: bool = False
@@ -56,8 +61,8 @@ class Stores:
 class Dataset:
     """The images of a run, decoded to one size, and what the network must know of them."""
 
-    train: Store
-    validation: Store | None
+    train: ImageCache
+    validation: ImageCache | None
     class_names: tuple[str, ...]
     image_size: tuple[int, int]
     mean: tuple[float, ...]
@@ -76,8 +81,8 @@ class Dataset:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user should know of how the images were chosen, a line each."""
-        held_out = self.validation.source.notes if self.validation is not None else ()
-        return tuple(dict.fromkeys((*self.train.source.notes, *held_out)))
+        held_out = self.validation.dataset.notes if self.validation is not None else ()
+        return tuple(dict.fromkeys((*self.train.dataset.notes, *held_out)))
 
     def record(self) -> dict[str, Any]:
         """For the workdir: what evaluation and export need without the images."""
@@ -90,7 +95,7 @@ class Dataset:
             "given": self.given,
             "train_examples": len(self.train),
             "validation_examples": len(self.validation) if self.validation is not None else 0,
-            "train_class_counts": np.bincount(self.train.source.labels, minlength=len(self.class_names)).tolist(),
+            "train_class_counts": self.train.dataset.class_counts().tolist(),
             "skipped_images": list(self.skipped),
             **({"notes": list(self.notes)} if self.notes else {}),
         }
@@ -151,7 +156,7 @@ def stores(settings: config.Experiment, progress: Progress, given: tuple[Source,
     size = image_size(settings, source)
     train = store(settings, source, size, progress)
     fingerprints = [source.fingerprint]
-    validation: Store | None = None
+    validation: ImageCache | None = None
     own_validation = validation_split(settings)
     if own_validation is not None:
         held_out = given[1] if given else open_source(settings, own_validation)
@@ -169,7 +174,7 @@ def dataset(settings: config.Experiment, stores: Stores) -> Dataset:
         ValueError: for stores that were read under other settings.
     """
     data = settings.data
-    wanted = _reading(settings, stores.train.source)
+    wanted = _reading(settings, stores.train.dataset)  # type: ignore[arg-type]
     odd = [
         f"{key}: {stores.settings[key]!r} there, {wanted[key]!r} now"
         for key in wanted
@@ -177,23 +182,24 @@ def dataset(settings: config.Experiment, stores: Stores) -> Dataset:
     ]
     if odd:
         raise ValueError(f"the stores were read under other settings ({'; '.join(odd)}); read them anew")
-    part = selection(settings, stores.train.source)
+    part = selection(settings, stores.train.dataset)  # type: ignore[arg-type]
     train, validation = stores.train, stores.validation
     if part is not None:
         train = stores.train.take(part.train)
         validation = stores.train.take(part.validation) if len(part.validation) else stores.validation
     if len(train) < settings.training.batch_size:
         raise UserError(
-            f"config: training.batch_size: {train.source.name}: {len(train)} images to train on are less than one "
+            f"config: training.batch_size: {train.dataset.name}: {len(train)} images to train on are less than one "
             f"batch of {settings.training.batch_size}; use at most {len(train)}"
         )
+    assert train.image_size is not None
     mean, std = data.mean or (), data.std or ()
     if data.mean is None and data.normalization == "dataset":
         mean, std = (tuple(map(float, values)) for values in channel_statistics(train))
     return Dataset(
         train=train,
         validation=validation,
-        class_names=train.source.class_names,
+        class_names=train.dataset.class_names,
         image_size=train.image_size,
         mean=mean,
         std=std,
@@ -272,7 +278,7 @@ def validation_split(settings: config.Experiment) -> str | None:
     return "validation" if "validation" in split_names(settings) else None
 
 
-def split(settings: config.Experiment, name: str, record: dict[str, Any], progress: Progress) -> Store:
+def split(settings: config.Experiment, name: str, record: dict[str, Any], progress: Progress) -> ImageCache:
     """The images of one split of a finished run's source; `validation` is the run's own, however it was held out.
 
     Args:
@@ -337,10 +343,10 @@ def image_size(settings: config.Experiment, source: Source) -> tuple[int, int]:
     return resolution, resolution
 
 
-def store(settings: config.Experiment, source: Source, size: tuple[int, int], progress: Progress) -> Store:
+def store(settings: config.Experiment, source: Source, size: tuple[int, int], progress: Progress) -> ImageCache:
     """The decoded images of a source."""
-    return Store.open(
-        source,
+    return ImageCache.open(
+        source,  # type: ignore[arg-type]
         size,
         cache=settings.data.cache,
         directory=settings.data.cache_directory,
@@ -397,27 +403,37 @@ def preprocessing(network: keras.Model) -> dict[str, Any]:
     return {"mean": list(mean), "std": list(std)}
 
 
-def training_pipeline(settings: config.Experiment, images: Store, resolution: int, worker: tuple[int, int]) -> Pipeline:
+def training_pipeline(
+    settings: config.Experiment, images: ImageCache, resolution: int, worker: tuple[int, int]
+) -> Batches:
     """Shuffled, augmented batches; `worker` is (index, count)."""
-    plain = settings.data.plain_epochs
-    return Pipeline(
-        images,
-        batch_size=settings.training.batch_size,
-        resolution=resolution,
-        seed=settings.seed,
-        augmentation=settings.data.augmentation,
-        box_augmentation=settings.data.box_augmentation,
-        plain_from=settings.training.epochs - plain if plain else None,
-        class_balanced=settings.data.class_balanced,
+    data, seed = settings.data, settings.seed
+    labels = images.dataset.labels
+    assert labels is not None
+    return Batches(
+        _transform(settings, images, resolution),
+        settings.training.batch_size,
+        order=ClassBalanced(labels, seed) if data.class_balanced else Shuffled(len(labels), seed),
         shard=worker,
     )
 
 
 def evaluation_pipeline(
-    settings: config.Experiment, images: Store, resolution: int, worker: tuple[int, int]
-) -> Pipeline:
+    settings: config.Experiment, images: ImageCache, resolution: int, worker: tuple[int, int]
+) -> Batches:
     """Every image once, in order."""
-    return Pipeline(images, batch_size=settings.training.batch_size, resolution=resolution, shuffle=False, shard=worker)
+    return Batches(_transform(settings, images, resolution), settings.training.batch_size, shard=worker)
+
+
+def _transform(settings: config.Experiment, images: ImageCache, resolution: int) -> Transform:
+    """What happens to images on their way to the network."""
+    data, reader, size = settings.data, Reader(images), (resolution, resolution)
+    plain_from = settings.training.epochs - data.plain_epochs if data.plain_epochs else None
+    if settings.task.name == "localization":
+        return SingleObjectTransform(
+            reader, size, seed=settings.seed, augmentation=data.box_augmentation, plain_from=plain_from
+        )
+    return ImageTransform(reader, size, seed=settings.seed, augmentation=data.augmentation, plain_from=plain_from)
 
 
 def schedule(settings: config.Experiment, steps_per_epoch: int) -> schedules.Schedule:

@@ -6,8 +6,10 @@ import tensorflow as tf
 from PIL import Image
 
 from tfeff.data.annotations import AnnotatedSource, Objects, Report
-from tfeff.data.images.cache import Store
-from tfeff.data.input.pipeline import Pipeline
+from tfeff.data.images.cache import ImageCache
+from tfeff.data.input.batches import Batches
+from tfeff.data.input.reader import Reader
+from tfeff.data.input.single_object_transform import SingleObjectTransform
 from tfeff.data.sources import catalog
 from tfeff.data.sources.single_objects import load
 from tfeff.errors import UserError
@@ -74,12 +76,13 @@ def test_no_object_at_all_is_said(annotated):
 
 
 def test_batches_bring_the_boxes_along(annotated):
-    store = Store.open(load(annotated), (16, 16))
-    (batch,) = Pipeline(store, batch_size=3, resolution=8).evaluation_batches()
+    store = ImageCache.open(load(annotated), (16, 16))
+    transform = SingleObjectTransform(Reader(store), (8, 8), seed=3)
+    (batch,) = Batches(transform, 3).evaluation_batches()
     np.testing.assert_array_equal(batch["weight"], [1, 1, 0])
-    np.testing.assert_array_equal(batch["box"][:2], store.source.boxes_rel_yxyx)
-    training = next(iter(Pipeline(store, batch_size=2, resolution=8, seed=3).training_batches(1)))
-    np.testing.assert_array_equal(training["box"], store.source.boxes_rel_yxyx[training["index"].numpy()])
+    np.testing.assert_array_equal(batch["box"][:2], store.dataset.boxes_rel_yxyx)
+    training = next(iter(Batches(transform, 2).training_batches(1)))
+    np.testing.assert_array_equal(training["box"], store.dataset.boxes_rel_yxyx[training["index"].numpy()])
 
 
 def test_splits_of_the_catalog():

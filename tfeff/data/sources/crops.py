@@ -14,7 +14,7 @@ import tensorflow as tf
 from tfeff.boxes import iou
 from tfeff.data.annotations import AnnotatedSource
 from tfeff.data.dataset import Source
-from tfeff.data.images import decoding, preprocess
+from tfeff.data.images import decoding, graph_decoding
 
 BACKGROUND = "background"
 """The last class."""
@@ -110,7 +110,7 @@ def cut_out(
 
     def read(number: tf.Tensor) -> tf.Tensor:
         pixels = tf.ensure_shape(tf.numpy_function(cut, [number], tf.uint8), (None, None, 3))
-        return pixels if channels == 3 else preprocess.luma(pixels)
+        return pixels if channels == 3 else graph_decoding.luma(pixels)
 
     return Source(
         name=f"crops:{images.name}",

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfeff.data.dataset import Source
-from tfeff.data.images import decoding, preprocess
+from tfeff.data.images import decoding, graph_decoding
 from tfeff.data.splits import FRACTIONS, canonical_name, checked
 from tfeff.errors import UserError, nearest
 
@@ -65,7 +65,7 @@ def load(
         labels=labels,
         ids=paths,
         channels=channels,
-        read=lambda i: preprocess.decode(tf.io.read_file(files[i]), channels),
+        read=lambda i: graph_decoding.decode(tf.io.read_file(files[i]), channels),
         fingerprint=_fingerprint(paths, channels),
         notes=notes,
     )

@@ -8,7 +8,7 @@ import tensorflow as tf
 from tfeff.boxes import area, relative_from_yxyx
 from tfeff.data.annotations import AnnotatedSource
 from tfeff.data.dataset import Source
-from tfeff.data.images import decoding, preprocess
+from tfeff.data.images import decoding, graph_decoding
 from tfeff.errors import UserError
 
 
@@ -51,7 +51,7 @@ def load(images: AnnotatedSource, *, channels: int = 3) -> Source:
         return images.encoded(kept[int(position)])
 
     def read(position: tf.Tensor) -> tf.Tensor:
-        return preprocess.decode(tf.numpy_function(encoded_file, [position], tf.string), channels)
+        return graph_decoding.decode(tf.numpy_function(encoded_file, [position], tf.string), channels)
 
     return Source(
         name=f"objects:{images.name}",

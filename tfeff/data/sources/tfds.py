@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfeff.data.dataset import Source
-from tfeff.data.images import preprocess
+from tfeff.data.images import graph_decoding
 from tfeff.data.splits import canonical_name
 from tfeff.errors import UserError, nearest
 
@@ -53,7 +53,7 @@ def load(name: str, split: str, *, channels: int, data_dir: str | Path | None = 
         labels=np.array(labels),
         ids=[f"{split}[{i}]" for i in range(len(images))],
         channels=channels,
-        read=lambda i: preprocess.decode(encoded_images[i], channels),
+        read=lambda i: graph_decoding.decode(encoded_images[i], channels),
         fingerprint=f"tfds/{builder.info.full_name}/{split}/{len(images)}/{sum(map(len, images))}",
         size=None if None in size else (int(size[0]), int(size[1])),
     )
