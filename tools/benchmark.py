@@ -25,8 +25,11 @@ import tensorflow as tf
 
 from tfeff import config, models, training
 from tfeff.data.augment.policy import Augmentation
-from tfeff.data.images.cache import Store
-from tfeff.data.input.pipeline import Pipeline
+from tfeff.data.images.cache import ImageCache
+from tfeff.data.input.batches import Batches
+from tfeff.data.input.image_transform import ImageTransform
+from tfeff.data.input.order import Shuffled
+from tfeff.data.input.reader import Reader
 from tfeff.data.sources import catalog
 from tfeff.reporting import tables
 from tfeff.scaling import search as scaling
@@ -116,9 +119,10 @@ def benchmark_input(arguments: argparse.Namespace) -> None:
         if source is None:
             continue
         images = catalog.load(source, "train")
-        store = Store.open(images, (image_size, image_size))
+        store = ImageCache.open(images, (image_size, image_size))
         augmentation = Augmentation(horizontal_flip=True, crop_padding=image_size // 8)
-        pipeline = Pipeline(store, batch_size=batch_size, resolution=resolution, augmentation=augmentation)
+        transform = ImageTransform(Reader(store), (resolution, resolution), augmentation=augmentation)
+        pipeline = Batches(transform, batch_size, order=Shuffled(len(store), seed=0))
         batches = iter(pipeline.training_batches(epochs=10_000))
         kept = next(batches)
         step = new_step(models.build(name, num_classes=images.num_classes, **options), batch_size)

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfeff import rcnn, training
-from tfeff.data.images import decoding, preprocess
+from tfeff.data.images import decoding, graph_decoding
 from tfeff.errors import UserError
 from tfeff.rcnn.images import RunImages
 from tfeff.rcnn.joint import Examples, JointTraining
@@ -60,7 +60,7 @@ class Live:
             places = np.flatnonzero(self._image[rows] == image)
             boxes = self._split.boxes(image)[rows[places] - self._split.cached.starts[image]]
             decoded = decoding.decode(images.encoded(image), images.ids[image])
-            shown = preprocess.in_channels(decoded, self._network.channels)
+            shown = graph_decoding.in_channels(decoded, self._network.channels)
             for place, region in zip(places, self._warp(shown, boxes), strict=True):
                 pixels[place] = region
         return self._of(tf.stack(pixels)).numpy()

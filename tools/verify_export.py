@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from tfeff.data.images import preprocess
+from tfeff.data.images import graph_decoding, resizing
 from tfeff.serving import run
 from tfeff.training import Workdir, build
 
@@ -41,10 +41,10 @@ def main() -> None:
         spread = []
         for start in range(0, len(arguments.images), BATCH):
             files = [path.read_bytes() for path in arguments.images[start : start + BATCH]]
-            decoded = [preprocess.decode(tf.constant(file), channels) for file in files]
+            decoded = [graph_decoding.decode(tf.constant(file), channels) for file in files]
             sizes |= {tuple(image.shape) for image in decoded}
-            loaded = tf.stack([preprocess.fit(image, (height, width)) for image in decoded])
-            expected = forward(preprocess.resize(loaded, size)).numpy()
+            loaded = tf.stack([resizing.fit(image, (height, width)) for image in decoded])
+            expected = forward(resizing.resize(loaded, size)).numpy()
             spread.append(expected)
             by_bytes = from_bytes(encoded=tf.constant(files))["probabilities"].numpy()
             worst["serving_bytes"] = max(worst["serving_bytes"], float(np.abs(by_bytes - expected).max()))

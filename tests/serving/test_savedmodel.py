@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from sklearn.datasets import load_digits
 
-from tfeff.data.images import preprocess
+from tfeff.data.images import graph_decoding, resizing
 from tfeff.errors import UserError
 from tfeff.serving.savedmodel import export
 
@@ -48,8 +48,8 @@ def encoded(image, suffix):
 def predict(model, images, image_size):
     """The Keras model's probabilities, computed outside of any graph."""
     resolution = model.input_shape[1:3]
-    fitted = np.stack([preprocess.fit(image, image_size or resolution) for image in images])
-    logits = model(preprocess.resize(fitted, resolution), training=False)
+    fitted = np.stack([resizing.fit(image, image_size or resolution) for image in images])
+    logits = model(resizing.resize(fitted, resolution), training=False)
     return tf.nn.softmax(tf.cast(logits, tf.float32)).numpy()
 
 
@@ -93,7 +93,7 @@ def test_jpeg_and_png_share_a_batch_and_channels_are_converted(digits):
     gray, other = digit_images(2)
     colour = np.repeat(other, 3, axis=2)
     files = [encoded(gray, ".jpg"), encoded(colour, ".png")]
-    decoded = [preprocess.decode(file, 1).numpy() for file in files]
+    decoded = [graph_decoding.decode(file, 1).numpy() for file in files]
     served = serve(tf.saved_model.load(directory), files)
     np.testing.assert_allclose(served["probabilities"], predict(model, decoded, (24, 20)), atol=1e-5)
 
@@ -103,7 +103,7 @@ def test_photographs_give_the_models_probabilities(dataset, tmp_path):
     export(model, ["ants", "bees"], tmp_path / "model", image_size=(64, 64), resolution=40, channels=3)
     files = [path.read_bytes() for path in sorted(dataset("hymenoptera", per_folder=10).rglob("*.jpg"))]
     assert len(files) == 40
-    images = [preprocess.decode(file, 3).numpy() for file in files]
+    images = [graph_decoding.decode(file, 3).numpy() for file in files]
     served = serve(tf.saved_model.load(tmp_path / "model"), files)
     np.testing.assert_allclose(served["probabilities"], predict(model, images, (64, 64)), atol=1e-5)
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from tfeff import config, models, training
 from tfeff.boxes import iou, yxyx_from_relative
-from tfeff.data.images import preprocess
+from tfeff.data.images import graph_decoding, resizing
 from tfeff.errors import UserError
 from tfeff.serving import run
 from tfeff.training import checkpoint, optimizers, selection
@@ -223,8 +223,8 @@ def test_the_saved_model_gives_the_networks_boxes_in_each_images_own_pixels(fini
     _, workdir, _, _ = finished
     network = training.trained_model(workdir)
     files = [path.read_bytes() for path in sorted((squares / "JPEGImages").glob("*.png"))[:30]]
-    images = [preprocess.decode(file, 1) for file in files]
-    fitted = preprocess.resize(tf.stack([preprocess.fit(image, (32, 32)) for image in images]), (24, 24))
+    images = [graph_decoding.decode(file, 1) for file in files]
+    fitted = resizing.resize(tf.stack([resizing.fit(image, (32, 32)) for image in images]), (24, 24))
     answers = network(fitted, training=False)
     expected = np.stack(
         [yxyx_from_relative(box, image.shape[:2]) for box, image in zip(answers["box"].numpy(), images, strict=True)]

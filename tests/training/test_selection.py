@@ -27,7 +27,7 @@ def indices(cache):
 def test_held_out_images_are_apart_and_stratified():
     dataset = read(digits(validation_fraction=0.2))
     assert not indices(dataset.train) & indices(dataset.validation)
-    counts = np.bincount(dataset.validation.source.labels)
+    counts = np.bincount(dataset.validation.dataset.labels)
     assert counts.max() - counts.min() <= 2
     assert dataset.record()["train_examples"] + dataset.record()["validation_examples"] == 1438
 
@@ -131,10 +131,10 @@ def test_splits_drawn_from_other_images_than_then_are_not_measured(tmp_path, spl
     changes += ["data.validation_fraction=0.25"] if own else []
     settings = config.override(digits(source=f"folder:{tmp_path}", channels=3), changes)
     record = read(settings).record()
-    before = selection.evaluation_images(settings, split, record, QUIET).source.ids
+    before = selection.evaluation_images(settings, split, record, QUIET).dataset.ids
     Image.new("RGB", (8, 8)).save(parts[0] / "a" / "new.png")
     if own and split == "test":  # whatever becomes of the training images
-        assert selection.evaluation_images(settings, split, record, QUIET).source.ids == before
+        assert selection.evaluation_images(settings, split, record, QUIET).dataset.ids == before
     else:
         with pytest.raises(UserError, match="have changed since this run began"):
             selection.evaluation_images(settings, split, record, QUIET)

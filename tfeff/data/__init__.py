@@ -1,7 +1,7 @@
-"""From a name to batches: catalog -> source -> store -> pipeline.
+"""From a dataset's name to batches.
 
-A `catalog` name (`embedded:digits`, `folder:<dir>`, `tfds:<name>`) becomes a `source.Source`: labels, class names and a
-random-access `read`. A `store.Store` brings its images to one fixed size and keeps them; a `pipeline.Pipeline` makes
-batches of them: order (`sampling`), augmentation (`augment`), resizing (`preprocess`), pairs (`mixing`). Nothing is
-imported here, so that `tfeff.data.augment.policy` and `tfeff.data.folds` do not need TensorFlow.
+`sources.catalog` opens a source by its name (`folder:<dir>`, `voc:<dir>`, ...); a source loads the `dataset.Dataset` of
+each split; `images.cache.ImageCache` decodes its images; `input` makes batches of them: order, reader, transform,
+batches; `augment` varies training images. Nothing is imported here, so that policies, splits and folds, and reading of
+annotations, do not need TensorFlow.
 """

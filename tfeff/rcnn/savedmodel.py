@@ -21,7 +21,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfeff.data.images import decoding, preprocess
+from tfeff.data.images import decoding, graph_decoding
 from tfeff.durable import write
 from tfeff.errors import UserError
 from tfeff.proposals import Proposer, SelectiveSearch, SlidingWindows
@@ -77,7 +77,7 @@ class RegionDetector(tf.Module):
         return {"boxes": found, "scores": score, "labels": labels, "names": tf.gather(self._names, labels)}
 
     def _from_bytes(self, encoded: tf.Tensor, proposals: tf.Tensor) -> dict[str, tf.Tensor]:
-        return self._from_image(preprocess.decode(encoded, self._features().channels), proposals)
+        return self._from_image(graph_decoding.decode(encoded, self._features().channels), proposals)
 
 
 def export(
@@ -168,6 +168,6 @@ class LoadedDetector:
         pixels = decoding.decode(encoded, name)
         boxes = self._propose(pixels).boxes_yxyx
         found = self._detect(
-            image=tf.constant(preprocess.in_channels(pixels, self._channels)), proposals=tf.constant(boxes)
+            image=tf.constant(graph_decoding.in_channels(pixels, self._channels)), proposals=tf.constant(boxes)
         )
         return pixels, found["boxes"].numpy(), found["labels"].numpy(), found["scores"].numpy()

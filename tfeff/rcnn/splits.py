@@ -14,7 +14,7 @@ from tfeff import config
 from tfeff.boxes import iou
 from tfeff.boxes.assignment import IGNORED_OVERLAP, Regions, aside_overlap, assign, together
 from tfeff.data.dataset import Dataset
-from tfeff.data.images import decoding, preprocess
+from tfeff.data.images import decoding, graph_decoding
 from tfeff.durable import held
 from tfeff.errors import UserError
 from tfeff.execution.threads import Threads
@@ -151,7 +151,7 @@ class Extractor:
 
         def compute(image: int) -> np.ndarray:
             pixels = decoding.decode(images.encoded(image), images.ids[image])
-            return np.asarray(self._run(preprocess.in_channels(pixels, self.network.channels), boxes(image)))
+            return np.asarray(self._run(graph_decoding.in_channels(pixels, self.network.channels), boxes(image)))
 
         contents = [
             hashlib.blake2b(self._of + images.images.digest(image) + boxes(image).tobytes(), digest_size=16).hexdigest()

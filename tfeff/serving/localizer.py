@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from tfeff.boxes import yxyx_from_relative
-from tfeff.data.images import preprocess
+from tfeff.data.images import graph_decoding
 from tfeff.models.heads.classifier import CLASSIFIER
 from tfeff.models.heads.localizer import BOX, LOGITS
 from tfeff.serving.savedmodel import Classifier
@@ -34,7 +34,7 @@ class Localizer(Classifier):
 
     def _from_bytes(self, encoded: tf.Tensor) -> dict[str, tf.Tensor]:
         def load(file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            image = preprocess.decode(file, self._channels)
+            image = graph_decoding.decode(file, self._channels)
             return self._fit(image), tf.shape(image)[:2]
 
         batch = self._batch()

@@ -24,7 +24,7 @@ import keras
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from tfeff.data.images import preprocess
+from tfeff.data.images import graph_decoding, resizing
 from tfeff.errors import UserError
 from tfeff.serving.staging import staged
 
@@ -85,10 +85,10 @@ class Classifier(tf.Module):
         return self._predict(self._each(self._fit, images))
 
     def _from_bytes(self, encoded: tf.Tensor) -> dict[str, tf.Tensor]:
-        return self._predict(self._each(lambda file: self._fit(preprocess.decode(file, self._channels)), encoded))
+        return self._predict(self._each(lambda file: self._fit(graph_decoding.decode(file, self._channels)), encoded))
 
     def _fit(self, image: tf.Tensor) -> tf.Tensor:
-        return preprocess.fit(image, self._image_size)
+        return resizing.fit(image, self._image_size)
 
     def _each(self, load: Callable[[tf.Tensor], tf.Tensor], inputs: tf.Tensor) -> tf.Tensor:
         loaded = self._batch()
@@ -101,7 +101,7 @@ class Classifier(tf.Module):
         batch = tf.shape(images)[0]
         # TensorFlow's fused CPU kernels refuse an empty batch; a black image stands in for it.
         images = tf.pad(images, [[0, tf.cast(batch == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
-        outputs = self._outputs(preprocess.resize(images, self._resolution))
+        outputs = self._outputs(resizing.resize(images, self._resolution))
         return self._answers(tf.nest.map_structure(lambda output: output[:batch], outputs))
 
     def _answers(self, outputs: Any) -> dict[str, tf.Tensor]:

@@ -87,7 +87,7 @@ def assess(
         images = selection.evaluation_images(settings, split, record, reporter.reading, source)
         findings = task.assess(predictor, build.evaluation_pipeline(settings, images, model.resolution, (0, 1)))
     report = {"split": split, "skipped_images": [image.id for image in images.skipped], **findings.report}
-    notes = [*([note] if note else []), *images.source.notes]
+    notes = [*([note] if note else []), *images.dataset.notes]
     if notes:
         report["notes"] = notes
     for line in notes:

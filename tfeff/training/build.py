@@ -8,8 +8,13 @@ import keras
 import tensorflow as tf
 
 from tfeff import config, models
-from tfeff.data.images.cache import Store
-from tfeff.data.input.pipeline import Pipeline
+from tfeff.data.images.cache import ImageCache
+from tfeff.data.input.batches import Batches
+from tfeff.data.input.image_transform import ImageTransform
+from tfeff.data.input.order import ClassBalanced, Shuffled
+from tfeff.data.input.reader import Reader
+from tfeff.data.input.single_object_transform import SingleObjectTransform
+from tfeff.data.input.transform import Transform
 from tfeff.errors import UserError
 from tfeff.training import checkpoint, optimizers, schedules
 from tfeff.training.averaging import Average
@@ -99,27 +104,36 @@ def preprocessing(network: keras.Model) -> dict[str, Any]:
     return {"mean": list(mean), "std": list(std)}
 
 
-def training_pipeline(settings: config.Experiment, images: Store, resolution: int, worker: tuple[int, int]) -> Pipeline:
+def training_pipeline(
+    settings: config.Experiment, images: ImageCache, resolution: int, worker: tuple[int, int]
+) -> Batches:
     """Shuffled, augmented batches; `worker` is (index, count)."""
-    plain = settings.data.plain_epochs
-    return Pipeline(
-        images,
-        batch_size=settings.training.batch_size,
-        resolution=resolution,
-        seed=settings.seed,
-        augmentation=settings.data.augmentation,
-        box_augmentation=settings.data.box_augmentation,
-        plain_from=settings.training.epochs - plain if plain else None,
-        class_balanced=settings.data.class_balanced,
+    data, seed = settings.data, settings.seed
+    labels = images.dataset.labels
+    return Batches(
+        _transform(settings, images, resolution),
+        settings.training.batch_size,
+        order=ClassBalanced(labels, seed) if data.class_balanced else Shuffled(len(labels), seed),
         shard=worker,
     )
 
 
 def evaluation_pipeline(
-    settings: config.Experiment, images: Store, resolution: int, worker: tuple[int, int]
-) -> Pipeline:
+    settings: config.Experiment, images: ImageCache, resolution: int, worker: tuple[int, int]
+) -> Batches:
     """Every image once, in order."""
-    return Pipeline(images, batch_size=settings.training.batch_size, resolution=resolution, shuffle=False, shard=worker)
+    return Batches(_transform(settings, images, resolution), settings.training.batch_size, shard=worker)
+
+
+def _transform(settings: config.Experiment, images: ImageCache, resolution: int) -> Transform:
+    """What happens to images on their way to the network."""
+    data, reader, size = settings.data, Reader(images), (resolution, resolution)
+    plain_from = settings.training.epochs - data.plain_epochs if data.plain_epochs else None
+    if settings.task.name == "localization":
+        return SingleObjectTransform(
+            reader, size, seed=settings.seed, augmentation=data.box_augmentation, plain_from=plain_from
+        )
+    return ImageTransform(reader, size, seed=settings.seed, augmentation=data.augmentation, plain_from=plain_from)
 
 
 def schedule(settings: config.Experiment, steps_per_epoch: int) -> schedules.Schedule:

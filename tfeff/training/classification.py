@@ -9,8 +9,8 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 
 from tfeff import evaluation
-from tfeff.data.images.cache import Store
-from tfeff.data.input.pipeline import Pipeline
+from tfeff.data.images.cache import ImageCache
+from tfeff.data.input.batches import Batches
 from tfeff.reporting.classification import classification_figures, per_class_rows, summary_rows
 from tfeff.reporting.gallery import gallery_figure
 from tfeff.training.task import Batch, Findings, Task
@@ -46,9 +46,9 @@ class Classification(Task):
             "weight": tf.ones(batch_size),
         }
 
-    def assess(self, network: keras.Model, pipeline: Pipeline) -> Findings:
+    def assess(self, network: keras.Model, pipeline: Batches) -> Findings:
         """A `ClassificationReport`, and its figures."""
-        images, names = pipeline.store, pipeline.store.source.class_names
+        images, names = pipeline.images, pipeline.images.dataset.class_names
         labels, probabilities = predict(network, pipeline)
         report = evaluation.classification_report(labels, probabilities, names).to_json()
         figures: dict[str, Figure] = classification_figures(report)
@@ -97,8 +97,8 @@ def hits(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.equal(tf.argmax(logits, axis=-1), tf.argmax(labels, axis=-1)), tf.float32)
 
 
-def predict(model: keras.Model, pipeline: Pipeline) -> tuple[np.ndarray, np.ndarray]:
-    """Labels int [n] and probabilities float32 [n, classes] of every image, in the store's order."""
+def predict(model: keras.Model, pipeline: Batches) -> tuple[np.ndarray, np.ndarray]:
+    """Labels int [n] and probabilities float32 [n, classes] of every image, in the dataset's order."""
     forward = tf.function(lambda images: tf.nn.softmax(model(images, training=False)), jit_compile=False)
     labels, probabilities = [], []
     for batch in pipeline.evaluation_batches():
@@ -108,6 +108,6 @@ def predict(model: keras.Model, pipeline: Pipeline) -> tuple[np.ndarray, np.ndar
     return np.concatenate(labels), np.concatenate(probabilities)
 
 
-def pixels(images: Store, positions: np.ndarray) -> list[np.ndarray]:
+def pixels(images: ImageCache, positions: np.ndarray) -> list[np.ndarray]:
     """The images at `positions`, uint8 [height, width, channels] each."""
     return [image for batch in images.take(positions).chunks(len(positions)) for image in batch]

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from tfeff import evaluation
 from tfeff.boxes import paired_iou, yxyx_from_relative
-from tfeff.data.images.cache import Store
-from tfeff.data.input.pipeline import Pipeline
+from tfeff.data.images.cache import ImageCache
+from tfeff.data.input.batches import Batches
 from tfeff.evaluation.localization import LEAST_OVERLAP
 from tfeff.models.heads.localizer import BOX, LOGITS
 from tfeff.reporting.classification import classification_figures
@@ -61,11 +61,11 @@ class Localization(Task):
             "weight": tf.ones(batch_size),
         }
 
-    def assess(self, network: keras.Model, pipeline: Pipeline) -> Findings:
+    def assess(self, network: keras.Model, pipeline: Batches) -> Findings:
         """A `LocalizationReport`, the figures of the classes, a histogram of overlaps, the best and the worst boxes."""
-        images, names = pipeline.store, pipeline.store.source.class_names
+        images, names = pipeline.images, pipeline.images.dataset.class_names
         probabilities, boxes = predict(network, pipeline)
-        labels, objects = images.source.labels, images.source.relative_boxes()
+        labels, objects = images.dataset.labels, pipeline.transform.reader.relative_boxes
         report = evaluation.localization_report(labels, probabilities, objects, boxes, names).to_json()
         figures: dict[str, Figure] = classification_figures(report)
         figures["overlaps"] = iou_figure(report["iou_counts"], report["mean_iou"], LEAST_OVERLAP)
@@ -73,7 +73,7 @@ class Localization(Task):
         order = np.argsort(overlap, kind="stable")
         for name, chosen in (("worst_boxes", order[:GALLERY]), ("best_boxes", order[::-1][:GALLERY])):
             figures[name] = detection_gallery_figure(
-                drawings(images, chosen, probabilities[chosen], boxes[chosen]),
+                drawings(images, objects, chosen, probabilities[chosen], boxes[chosen]),
                 [f"{names[labels[index]]}, IoU {overlap[index]:.2f}" for index in chosen],
                 title=name.replace("_", " ").capitalize(),
             )
@@ -103,8 +103,8 @@ class Localization(Task):
         }
 
 
-def predict(network: keras.Model, pipeline: Pipeline) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities float32 [n, classes] and boxes float32 [n, 4], in shares, of every image, in the store's order."""
+def predict(network: keras.Model, pipeline: Batches) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities float32 [n, classes] and relative boxes float32 [n, 4] of every image, in the dataset's order."""
 
     def answers(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         outputs = network(images, training=False)
@@ -121,19 +121,25 @@ def predict(network: keras.Model, pipeline: Pipeline) -> tuple[np.ndarray, np.nd
 
 
 def drawings(
-    images: Store, positions: np.ndarray, probabilities: np.ndarray, boxes_rel_yxyx: np.ndarray
+    images: ImageCache,
+    objects_rel_yxyx: np.ndarray,
+    positions: np.ndarray,
+    probabilities: np.ndarray,
+    boxes_rel_yxyx: np.ndarray,
 ) -> list[DetectedImage]:
     """The images at `positions` with the box that was found in each, its class, and the object's own box.
 
     Args:
-        images: with boxes.
+        images: n images of one size.
+        objects_rel_yxyx: float [n, 4].
         positions: int [m].
         probabilities: float [m, classes].
         boxes_rel_yxyx: float [m, 4].
     """
-    objects, names = images.source.relative_boxes(), images.source.class_names
+    names = images.dataset.class_names
+    assert images.image_size is not None
     found = yxyx_from_relative(boxes_rel_yxyx, images.image_size)
-    there = yxyx_from_relative(objects[positions], images.image_size)
+    there = yxyx_from_relative(objects_rel_yxyx[positions], images.image_size)
     return [
         DetectedImage(image, box[None], [names[row.argmax()]], row.max(keepdims=True), own[None])
         for image, box, row, own in zip(pixels(images, positions), found, probabilities, there, strict=True)

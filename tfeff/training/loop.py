@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfeff import config
-from tfeff.data.input.pipeline import Pipeline
+from tfeff.data.input.batches import Batches
 from tfeff.data.sources.source import Source
 from tfeff.errors import UserError, WorkerLostError
 from tfeff.training import build, checkpoint, distribution, precision, profiler, selection
@@ -131,7 +131,7 @@ def train(
         if chief and saved is None:
             workdir.write_dataset(record | build.preprocessing(model))
         pipeline = build.training_pipeline(settings, dataset.train, model.resolution, worker)
-        validation: Pipeline | None = None
+        validation: Batches | None = None
         if dataset.validation is not None:
             validation = build.evaluation_pipeline(settings, dataset.validation, model.resolution, worker)
         state = State(
@@ -194,8 +194,8 @@ class _Run:
     interruption: Interruption
     state: State
     step: Step
-    pipeline: Pipeline
-    validation: Pipeline | None
+    pipeline: Batches
+    validation: Batches | None
     chief: bool
     board: Board | None
     profiler: profiler.Profiler | None

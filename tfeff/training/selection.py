@@ -13,7 +13,7 @@ import numpy as np
 from tfeff import config, models
 from tfeff.data import folds
 from tfeff.data.dataset import Dataset
-from tfeff.data.images.cache import Store
+from tfeff.data.images.cache import ImageCache
 from tfeff.data.images.statistics import channel_statistics
 from tfeff.data.sources import catalog
 from tfeff.data.sources.single_objects import single_objects
@@ -58,8 +58,8 @@ class SplitCaches:
         notes: from the plan.
     """
 
-    train: Store
-    validation: Store | None
+    train: ImageCache
+    validation: ImageCache | None
     settings: Mapping[str, Any]
     fingerprint: str
     given: bool = False
@@ -82,8 +82,8 @@ class RunImages:
         plan_notes: of the `SplitCaches`.
     """
 
-    train: Store
-    validation: Store | None
+    train: ImageCache
+    validation: ImageCache | None
     class_names: tuple[str, ...]
     image_size: tuple[int, int]
     mean: tuple[float, ...]
@@ -101,12 +101,11 @@ class RunImages:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user should know about how the images were chosen, one line each."""
-        held_out = self.validation.source.notes if self.validation is not None else ()
-        return tuple(dict.fromkeys((*self.plan_notes, *self.train.source.notes, *held_out)))
+        held_out = self.validation.dataset.notes if self.validation is not None else ()
+        return tuple(dict.fromkeys((*self.plan_notes, *self.train.dataset.notes, *held_out)))
 
     def record(self) -> dict[str, Any]:
         """For the workdir: what evaluation and export need without the images."""
-        labels = self.train.source.labels
         return {
             "class_names": list(self.class_names),
             "image_size": list(self.image_size),
@@ -116,7 +115,7 @@ class RunImages:
             "given": self.given,
             "train_examples": len(self.train),
             "validation_examples": len(self.validation) if self.validation is not None else 0,
-            "train_class_counts": np.bincount(labels, minlength=len(self.class_names)).tolist(),
+            "train_class_counts": self.train.dataset.class_counts().tolist(),
             "skipped_images": list(self.skipped),
             **({"notes": list(self.notes)} if self.notes else {}),
         }
@@ -260,7 +259,7 @@ def choose(settings: config.Experiment, caches: SplitCaches) -> RunImages:
     """
     data = settings.data
     validation_split = None if data.folds is not None else caches.settings["data.validation_split"]
-    wanted = _reading(settings, caches.train.source, validation_split)
+    wanted = _reading(settings, caches.train.dataset, validation_split)
     changed = [
         f"{key}: {caches.settings[key]!r} there, {wanted[key]!r} now"
         for key in wanted
@@ -268,23 +267,24 @@ def choose(settings: config.Experiment, caches: SplitCaches) -> RunImages:
     ]
     if changed:
         raise ValueError(f"the images were read under other settings ({'; '.join(changed)}); read them again")
-    part = fold(settings, caches.train.source, validates=caches.validation is not None)
+    part = fold(settings, caches.train.dataset, validates=caches.validation is not None)
     train, validation = caches.train, caches.validation
     if part is not None:
         train = caches.train.take(part.train)
         validation = caches.train.take(part.validation) if len(part.validation) else caches.validation
     if len(train) < settings.training.batch_size:
         raise UserError(
-            f"config: training.batch_size: {train.source.name}: {len(train)} training images are fewer than one batch "
+            f"config: training.batch_size: {train.dataset.name}: {len(train)} training images are fewer than one batch "
             f"of {settings.training.batch_size}; use at most {len(train)}"
         )
+    assert train.image_size is not None  # `cache` always resizes
     mean, std = data.mean or (), data.std or ()
     if data.mean is None and data.normalization == "dataset":
         mean, std = (tuple(map(float, values)) for values in channel_statistics(train))
     return RunImages(
         train=train,
         validation=validation,
-        class_names=train.source.class_names,
+        class_names=train.dataset.class_names,
         image_size=train.image_size,
         mean=mean,
         std=std,
@@ -342,7 +342,7 @@ def evaluation_images(
     record: Mapping[str, Any],
     progress: Progress,
     source: Source | None = None,
-) -> Store:
+) -> ImageCache:
     """The images of one split of a finished run.
 
     Args:
@@ -410,9 +410,9 @@ def image_size(settings: config.Experiment, dataset: Dataset) -> tuple[int, int]
     return resolution, resolution
 
 
-def cache(settings: config.Experiment, dataset: Dataset, size: tuple[int, int], progress: Progress) -> Store:
+def cache(settings: config.Experiment, dataset: Dataset, size: tuple[int, int], progress: Progress) -> ImageCache:
     """The decoded images of a dataset."""
-    return Store.open(
+    return ImageCache.open(
         dataset,
         size,
         cache=settings.data.cache,

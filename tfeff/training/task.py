@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
 
-from tfeff.data.input.pipeline import Pipeline
+from tfeff.data.input.batches import Batches
 
 Batch = Mapping[str, tf.Tensor]
 """image float32 [b, h, w, c] in [0, 255]; label float32 [b, classes], soft or one-hot; weight float32 [b]; what else a
@@ -61,7 +61,7 @@ class Task(ABC):
         """Answers of no meaning, for timing: all of a batch but its images."""
 
     @abstractmethod
-    def assess(self, network: keras.Model, pipeline: Pipeline) -> Findings:
+    def assess(self, network: keras.Model, pipeline: Batches) -> Findings:
         """Runs a network over every image of a pipeline's store and measures it.
 
         Raises:

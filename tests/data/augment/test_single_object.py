@@ -6,10 +6,7 @@ import tensorflow as tf
 
 from tfeff.data.augment.box_policy import BoxAugmentation
 from tfeff.data.augment.counter_rng import Draws
-from tfeff.data.augment.policy import Augmentation
 from tfeff.data.augment.single_object import augment
-from tfeff.data.dataset import Source
-from tfeff.data.input.pipeline import Pipeline
 
 SIDE = 64
 
@@ -77,11 +74,3 @@ def test_an_image_varies_alike_in_any_batch():
     np.testing.assert_array_equal(alone[0][0], out[4])
     np.testing.assert_array_equal(alone[1][0], moved[4])
     assert not np.array_equal(varied(images, boxes, strong, epoch=2)[1], moved)
-
-
-def test_augmentation_that_would_leave_boxes_behind_is_refused():
-    images, boxes = squares(4)
-    held = tf.constant(images)
-    source = Source("x", ("a",), np.zeros(4, int), list("abcd"), 1, lambda i: held[i], "1", (SIDE, SIDE), boxes)
-    with pytest.raises(ValueError, match="augmentation does not fit"):
-        Pipeline(source, batch_size=2, resolution=8, augmentation=Augmentation(rotation=3))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfeff.data.images.cache import Store
+from tfeff.data.images.cache import ImageCache
 from tfeff.data.sources import catalog, folder
 from tfeff.errors import UserError
 
@@ -22,7 +22,7 @@ def source(image_folder):
 
 @pytest.mark.parametrize("cache", ["memory", "disk", "none"])
 def test_every_image_is_brought_to_the_size(source, cache, tmp_path):
-    store = Store.open(source, (12, 16), cache=cache, directory=tmp_path / "cache")
+    store = ImageCache.open(source, (12, 16), cache=cache, directory=tmp_path / "cache")
     images = pixels(store)
     assert images.shape == (9, 12, 16, 3)
     assert images.dtype == np.uint8
@@ -32,28 +32,30 @@ def test_every_image_is_brought_to_the_size(source, cache, tmp_path):
 
 
 def test_all_caches_hold_the_same(source, tmp_path):
-    opened = [Store.open(source, (7, 8), cache=c, directory=tmp_path / "cache") for c in ("memory", "disk", "none")]
-    reopened = Store.open(source, (7, 8), cache="disk", directory=tmp_path / "cache")
+    opened = [
+        ImageCache.open(source, (7, 8), cache=c, directory=tmp_path / "cache") for c in ("memory", "disk", "none")
+    ]
+    reopened = ImageCache.open(source, (7, 8), cache="disk", directory=tmp_path / "cache")
     for other in [*opened[1:], reopened]:
         np.testing.assert_array_equal(pixels(other), pixels(opened[0]))
 
 
 def test_the_disk_cache_is_filled_once_and_again_only_for_other_images(source, tmp_path):
     cache = tmp_path / "cache"
-    first = pixels(Store.open(source, (7, 8), cache="disk", directory=cache))
+    first = pixels(ImageCache.open(source, (7, 8), cache="disk", directory=cache))
     for path in source.ids[:2]:
         Image.new("RGB", (16, 12)).save(path)
-    np.testing.assert_array_equal(pixels(Store.open(source, (7, 8), cache="disk", directory=cache)), first)
+    np.testing.assert_array_equal(pixels(ImageCache.open(source, (7, 8), cache="disk", directory=cache)), first)
     renewed = folder.load(Path(source.ids[0]).parents[2], "train", channels=3)
-    assert not pixels(Store.open(renewed, (7, 8), cache="disk", directory=cache))[0].any()
+    assert not pixels(ImageCache.open(renewed, (7, 8), cache="disk", directory=cache))[0].any()
 
 
 @pytest.mark.parametrize("cache", ["memory", "none"])
 def test_a_subset_shares_the_images(source, cache):
-    store = Store.open(source, (7, 8), cache=cache)
+    store = ImageCache.open(source, (7, 8), cache=cache)
     part = store.take(np.array([6, 2, 4])).take(np.array([2, 0]))
     np.testing.assert_array_equal(pixels(part), pixels(store)[[4, 6]])
-    np.testing.assert_array_equal(part.source.labels, source.labels[[4, 6]])
+    np.testing.assert_array_equal(part.dataset.labels, source.labels[[4, 6]])
     assert part.images is store.images
 
 
@@ -70,7 +72,7 @@ def damage(source):
 def test_corrupt_images_are_all_found_and_named(source, cache, tmp_path):
     corrupt = damage(source)
     with pytest.raises(UserError, match="4 of 9 images cannot be read") as caught:
-        Store.open(source, (7, 8), cache=cache, directory=tmp_path / "cache")
+        ImageCache.open(source, (7, 8), cache=cache, directory=tmp_path / "cache")
     for i, path in enumerate(source.ids):
         assert (path in str(caught.value)) == (i in corrupt)
     assert "Input is empty" in str(caught.value)
@@ -81,11 +83,11 @@ def test_corrupt_images_are_all_found_and_named(source, cache, tmp_path):
 def test_corrupt_images_are_left_out_where_that_is_asked_for(source, cache, tmp_path):
     corrupt = damage(source)
     for _ in range(2):
-        store = Store.open(source, (7, 8), cache=cache, directory=tmp_path / "cache", corrupt_images="skip")
+        store = ImageCache.open(source, (7, 8), cache=cache, directory=tmp_path / "cache", corrupt_images="skip")
         assert {image.id for image in store.skipped} == {source.ids[i] for i in corrupt}
         kept = [i for i in range(9) if i not in corrupt]
-        assert list(store.source.ids) == [source.ids[i] for i in kept]
-        np.testing.assert_array_equal(store.source.labels, source.labels[kept])
+        assert list(store.dataset.ids) == [source.ids[i] for i in kept]
+        np.testing.assert_array_equal(store.dataset.labels, source.labels[kept])
         assert pixels(store).shape == (5, 7, 8, 3)
         assert (pixels(store).std(axis=(1, 2, 3)) > 10).all()
 
@@ -93,26 +95,26 @@ def test_corrupt_images_are_left_out_where_that_is_asked_for(source, cache, tmp_
 def test_a_class_must_not_be_skipped_away(source):
     for path in source.ids[:3]:
         Path(path).write_bytes(b"")
-    with pytest.raises(UserError, match='without them class "a" has no images'):
-        Store.open(source, (7, 8), corrupt_images="skip")
+    with pytest.raises(UserError, match='without them, class "a" has no images'):
+        ImageCache.open(source, (7, 8), corrupt_images="skip")
 
 
 def test_a_file_that_disappears_is_named(source):
     Path(source.ids[3]).unlink()
     with pytest.raises(UserError, match=source.ids[3]):
-        Store.open(source, (7, 8))
+        ImageCache.open(source, (7, 8))
 
 
 def test_a_file_that_disappears_later_is_named(source):
-    store = Store.open(source, (7, 8), cache="none")
+    store = ImageCache.open(source, (7, 8), cache="none")
     Path(source.ids[5]).unlink()
-    with pytest.raises(UserError, match=rf"{source.ids[5]} cannot be read any more: .*No such file"):
+    with pytest.raises(UserError, match=rf"{source.ids[5]} can no longer be read: .*No such file"):
         list(store.chunks(4))
 
 
 def test_progress_counts_up_to_all(source):
     calls = []
-    Store.open(source, (7, 8), progress=lambda done, total: calls.append((done, total)))
+    ImageCache.open(source, (7, 8), progress=lambda done, total: calls.append((done, total)))
     assert calls[0] == (0, 9)
     assert calls[-1] == (9, 9)
     assert [done for done, _ in calls] == sorted(done for done, _ in calls)
@@ -121,7 +123,7 @@ def test_progress_counts_up_to_all(source):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({}, "give image_size"),
+        ({}, "set image_size"),
         ({"image_size": (0, 5)}, "at least 1 pixel"),
         ({"image_size": (5, 5), "cache": "ram"}, 'cache = "ram"'),
         ({"image_size": (5, 5), "corrupt_images": "ignore"}, "corrupt_images"),
@@ -130,11 +132,11 @@ def test_progress_counts_up_to_all(source):
 )
 def test_arguments_that_make_no_sense(source, arguments, message):
     with pytest.raises(UserError, match=message):
-        Store.open(source, **arguments)
+        ImageCache.open(source, **arguments)
 
 
 def test_real_photos_of_many_sizes(dataset):
     source = catalog.load(f"folder:{dataset('hymenoptera', per_folder=12)}", "val")
-    for image, path in zip(pixels(Store.open(source, (64, 64))), source.ids, strict=True):
+    for image, path in zip(pixels(ImageCache.open(source, (64, 64))), source.ids, strict=True):
         theirs = Image.open(path).convert("RGB").resize((64, 64), Image.Resampling.BILINEAR)
         np.testing.assert_allclose(image.astype(int), np.asarray(theirs).astype(int), atol=1)

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tfeff.data.images import decoding, preprocess
+from tfeff.data.images import decoding, graph_decoding
 from tfeff.data.sources import voc
 from tfeff.errors import UserError
 
@@ -220,7 +220,7 @@ def test_an_orientation_is_followed_nowhere(tmp_path, orientation):
     assert decoding.size(tmp_path / "turned.jpg") == decoding.encoded_size(encoded, "") == (40, 60)
     plain = decoding.decode(jpeg(), "")
     np.testing.assert_array_equal(decoding.decode(encoded, ""), plain)
-    np.testing.assert_allclose(preprocess.decode(tf.constant(encoded), 3), plain, atol=4)
+    np.testing.assert_allclose(graph_decoding.decode(tf.constant(encoded), 3), plain, atol=4)
 
 
 def test_boxes_of_turned_gray_and_cmyk_photographs(tmp_path):

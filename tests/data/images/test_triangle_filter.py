@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfeff.data.images import preprocess, triangle_filter
+from tfeff.data.images import resizing, triangle_filter
 
 SIZES = [((32, 32), (24, 24)), ((8, 8), (6, 6)), ((37, 53), (29, 31)), ((16, 48), (33, 17)), ((64, 64), (5, 63))]
 
@@ -58,10 +58,10 @@ def test_a_plain_image_stays_plain(level):
 def test_batches_of_unknown_and_of_no_length():
     @tf.function(input_signature=[tf.TensorSpec([None, 32, 32, 3], tf.uint8)], autograph=False)
     def served(images):
-        return preprocess.resize(images, (24, 24))
+        return resizing.resize(images, (24, 24))
 
     images = noise((32, 32))
-    np.testing.assert_array_equal(served(images), preprocess.resize(tf.constant(images), (24, 24)))
+    np.testing.assert_array_equal(served(images), resizing.resize(tf.constant(images), (24, 24)))
     assert served(images[:0]).shape == (0, 24, 24, 3)
 
 

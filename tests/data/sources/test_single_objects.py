@@ -6,9 +6,11 @@ import tensorflow as tf
 from PIL import Image
 
 from tfeff.data.dataset import Dataset, Objects
-from tfeff.data.images.cache import Store
+from tfeff.data.images.cache import ImageCache
 from tfeff.data.images.storage import ImageFiles
-from tfeff.data.input.pipeline import Pipeline
+from tfeff.data.input.batches import Batches
+from tfeff.data.input.reader import Reader
+from tfeff.data.input.single_object_transform import SingleObjectTransform
 from tfeff.data.sources.single_objects import single_objects
 from tfeff.errors import UserError
 
@@ -73,10 +75,11 @@ def test_no_object_at_all_is_said(annotated):
         single_objects(annotated.take(np.array([1, 3])))
 
 
-def test_batches_bring_the_boxes_along(annotated):
-    store = Store.open(single_objects(annotated), (16, 16))
-    (batch,) = Pipeline(store, batch_size=3, resolution=8).evaluation_batches()
+def test_batches_hold_the_boxes(annotated):
+    cache = ImageCache.open(single_objects(annotated), (16, 16))
+    transform = SingleObjectTransform(Reader(cache), (8, 8), seed=3)
+    (batch,) = Batches(transform, 3).evaluation_batches()
     np.testing.assert_array_equal(batch["weight"], [1, 1, 0])
-    np.testing.assert_array_equal(batch["box"][:2], store.source.relative_boxes())
-    training = next(iter(Pipeline(store, batch_size=2, resolution=8, seed=3).training_batches(1)))
-    np.testing.assert_array_equal(training["box"], store.source.relative_boxes()[training["index"].numpy()])
+    np.testing.assert_array_equal(batch["box"][:2], cache.dataset.relative_boxes())
+    training = next(iter(Batches(transform, 2).training_batches(1)))
+    np.testing.assert_array_equal(training["box"], cache.dataset.relative_boxes()[training["index"].numpy()])

@@ -8,7 +8,7 @@ from tfeff.data.augment.counter_rng import Draws
 from tfeff.data.augment.erasing import random_erasing
 from tfeff.data.augment.policy import Augmentation
 from tfeff.data.augment.randaugment import randaugment
-from tfeff.data.images import preprocess
+from tfeff.data.images import resizing
 
 
 def augment(images: tf.Tensor, size: tuple[int, int], augmentation: Augmentation, draws: Draws) -> tf.Tensor:
@@ -27,7 +27,7 @@ def augment(images: tf.Tensor, size: tuple[int, int], augmentation: Augmentation
     """
     if augmentation.horizontal_flip or augmentation.vertical_flip or augmentation.crop_padding:
         images = geometry.crop_and_flip(images, augmentation, draws)
-    images = preprocess.resize(images, size)
+    images = resizing.resize(images, size)
     if augmentation.warps:
         images = geometry.warp(images, augmentation, draws)
     if augmentation.jitters:

@@ -6,7 +6,7 @@ one number an image, [n].
 
 import tensorflow as tf
 
-from tfeff.data.images import preprocess
+from tfeff.data.images import graph_decoding
 
 
 def invert(images: tf.Tensor) -> tf.Tensor:
@@ -87,7 +87,7 @@ def _each(amount: tf.Tensor) -> tf.Tensor:
 
 
 def _luma(images: tf.Tensor) -> tf.Tensor:
-    return images if images.shape[-1] == 1 else tf.cast(preprocess.luma(images), tf.float32)
+    return images if images.shape[-1] == 1 else tf.cast(graph_decoding.luma(images), tf.float32)
 
 
 def _blend(zero: tf.Tensor, one: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:

@@ -6,7 +6,7 @@ from tfeff.data.augment.annotated_image import annotated
 from tfeff.data.augment.box_policy import BoxAugmentation
 from tfeff.data.augment.boxes import augment as augment_with_boxes
 from tfeff.data.augment.counter_rng import Draws
-from tfeff.data.images import preprocess
+from tfeff.data.images import resizing
 
 
 def augment(
@@ -26,7 +26,7 @@ def augment(
     Returns:
         float32 [n, *size, channels] in [0, 255], and float32 [n, 4] in shares of the sides.
     """
-    images = preprocess.resize(images, size)
+    images = resizing.resize(images, size)
     if not augmentation.any:
         return images, boxes_rel_yxyx
     sides = tf.constant([*size, *size], tf.float32)

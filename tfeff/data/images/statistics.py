@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from tfeff.data.images.cache import Store
+from tfeff.data.images.cache import ImageCache
 
 _CHUNK = 64
 
 
-def channel_statistics(store: Store) -> tuple[np.ndarray, np.ndarray]:
+def channel_statistics(store: ImageCache) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each channel over all pixels of all images, in units of [0, 255].
 
     Levels are counted, so the result does not depend on any order.
@@ -16,7 +16,7 @@ def channel_statistics(store: Store) -> tuple[np.ndarray, np.ndarray]:
         mean: float32 [channels].
         std: float32 [channels]; 1 where a channel is constant, since it divides.
     """
-    count = np.zeros((store.source.channels, 256), np.int64)
+    count = np.zeros((store.dataset.channels, 256), np.int64)
     for images in store.chunks(_CHUNK):
         count += [np.bincount(channel, minlength=256) for channel in images.reshape(-1, images.shape[-1]).T]
     share = count / count.sum(axis=1, keepdims=True)

@@ -89,7 +89,7 @@ class ImageFiles(ImageStorage):
         """See `ImageStorage`."""
         import tensorflow as tf
 
-        from tfeff.data.images.preprocess import decode
+        from tfeff.data.images.graph_decoding import decode
 
         return decode(tf.io.read_file(self._path_tensor[index]), channels)
 
@@ -129,7 +129,7 @@ class EncodedImages(ImageStorage):
 
     def read(self, index: "tf.Tensor", channels: int) -> "tf.Tensor":
         """See `ImageStorage`."""
-        from tfeff.data.images.preprocess import decode
+        from tfeff.data.images.graph_decoding import decode
 
         return decode(self._tensor[index], channels)
 
@@ -167,7 +167,7 @@ class PixelArray(ImageStorage):
         """See `ImageStorage`."""
         import tensorflow as tf
 
-        from tfeff.data.images.preprocess import luma
+        from tfeff.data.images.graph_decoding import luma
 
         pixels = self._tensor[index]
         if pixels.shape[-1] == channels:
@@ -209,7 +209,7 @@ class DrawnImages(ImageStorage):
         """See `ImageStorage`."""
         import tensorflow as tf
 
-        from tfeff.data.images.preprocess import decode
+        from tfeff.data.images.graph_decoding import decode
 
         return decode(tf.numpy_function(lambda i: self._draw(int(i)), [index], tf.string), channels)
 

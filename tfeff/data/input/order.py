@@ -1,5 +1,6 @@
-"""In which order an epoch takes its examples: a function of (seed, epoch), so that any step can be started from."""
+"""The order in which an epoch takes its examples: a function of (seed, epoch), so that any step can be resumed from."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,58 +9,91 @@ _SHUFFLE, _BALANCED_CLASSES, _BALANCED_MEMBERS = range(3)
 
 
 @dataclass(frozen=True, eq=False)
-class Draws:
-    """The examples of one epoch in order.
+class Examples:
+    """The examples of one epoch, in order.
 
     Attributes:
-        indices: int64 [count]; which example.
-        repeats: int64 [count]; tells apart the several times one example is drawn, so that each is augmented anew.
+        indices: int64 [count], indices into the dataset.
+        repeats: int64 [count]; distinguishes repeated draws of one example, so that each is augmented differently.
     """
 
     indices: np.ndarray
     repeats: np.ndarray
 
 
-def in_order(n: int) -> Draws:
-    """Each of n examples once, as they come."""
-    return Draws(np.arange(n), np.zeros(n, np.int64))
+class Order(ABC):
+    """Which examples an epoch takes, and in which order."""
+
+    @abstractmethod
+    def examples(self, epoch: int, count: int) -> Examples:
+        """At least `count` examples of an epoch.
+
+        Args:
+            epoch: from 0.
+            count: examples needed per epoch, the same in every epoch; at most the size of the dataset.
+        """
 
 
-def shuffled(n: int, seed: int, epoch: int) -> Draws:
-    """Each of n examples once, in random order."""
-    return Draws(_permutation(n, seed, _SHUFFLE, epoch), np.zeros(n, np.int64))
+@dataclass(frozen=True)
+class InOrder(Order):
+    """Each of n examples once, in the dataset's order."""
+
+    n: int
+
+    def examples(self, epoch: int, count: int) -> Examples:
+        """See `Order`."""
+        return Examples(np.arange(self.n), np.zeros(self.n, np.int64))
 
 
-def class_balanced(labels: np.ndarray, count: int, seed: int, epoch: int) -> Draws:
-    """`count` draws among which every class is equally frequent.
+@dataclass(frozen=True)
+class Shuffled(Order):
+    """Each of n examples once, in a random order that changes every epoch."""
 
-    Draws continue from epoch to epoch: each run of as many draws as there are classes holds every class once, in random
-    order, and a class hands out its examples without replacement, shuffled anew whenever it has been through them all.
+    n: int
+    seed: int
 
-    Args:
+    def examples(self, epoch: int, count: int) -> Examples:
+        """See `Order`."""
+        return Examples(_permutation(self.n, self.seed, _SHUFFLE, epoch), np.zeros(self.n, np.int64))
+
+
+@dataclass(frozen=True, eq=False)
+class ClassBalanced(Order):
+    """Every class equally often, whatever its share of the dataset.
+
+    Sampling continues across epochs. Each round draws every class once, in random order; each class yields its examples
+    without replacement and is reshuffled when all have been drawn.
+
+    Attributes:
         labels: int [n].
-        count: Draws of one epoch, the same in every epoch.
-        seed: Seed.
-        epoch: Which epoch, from 0.
+        seed: seed.
     """
-    labels = np.asarray(labels)
-    classes = np.unique(labels)
-    # A round is one draw of every class, so a class's k-th draw happens in round k.
-    rounds, place = np.divmod(np.arange(epoch * count, (epoch + 1) * count), len(classes))
-    class_orders = [_permutation(len(classes), seed, _BALANCED_CLASSES, r) for r in range(rounds[0], rounds[-1] + 1)]
-    drawn_class = np.concatenate(class_orders)[place[0] :][:count]
-    indices = np.empty(count, np.int64)
-    repeats = np.empty(count, np.int64)
-    for position, label in enumerate(classes):
-        members = np.flatnonzero(labels == label)
-        mine = np.flatnonzero(drawn_class == position)
-        passes, rank = np.divmod(rounds[mine], len(members))
-        for p in np.unique(passes):
-            now = passes == p
-            order = _permutation(len(members), seed, _BALANCED_MEMBERS, position, p)
-            indices[mine[now]] = members[order[rank[now]]]
-        repeats[mine] = passes
-    return Draws(indices, repeats)
+
+    labels: np.ndarray
+    seed: int
+
+    def examples(self, epoch: int, count: int) -> Examples:
+        """See `Order`."""
+        labels, seed = np.asarray(self.labels), self.seed
+        classes = np.unique(labels)
+        # A round draws every class once, so the k-th draw of a class happens in round k.
+        rounds, place = np.divmod(np.arange(epoch * count, (epoch + 1) * count), len(classes))
+        class_orders = [
+            _permutation(len(classes), seed, _BALANCED_CLASSES, number) for number in range(rounds[0], rounds[-1] + 1)
+        ]
+        drawn_class = np.concatenate(class_orders)[place[0] :][:count]
+        indices = np.empty(count, np.int64)
+        repeats = np.empty(count, np.int64)
+        for position, label in enumerate(classes):
+            members = np.flatnonzero(labels == label)
+            slots = np.flatnonzero(drawn_class == position)
+            passes, rank = np.divmod(rounds[slots], len(members))
+            for number in np.unique(passes):
+                in_pass = passes == number
+                order = _permutation(len(members), seed, _BALANCED_MEMBERS, position, number)
+                indices[slots[in_pass]] = members[order[rank[in_pass]]]
+            repeats[slots] = passes
+        return Examples(indices, repeats)
 
 
 def _permutation(n: int, *key: int) -> np.ndarray:

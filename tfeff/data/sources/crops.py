@@ -161,7 +161,7 @@ class _CroppedImages(ImageStorage):
     def read(self, index: "tf.Tensor", channels: int) -> "tf.Tensor":
         import tensorflow as tf
 
-        from tfeff.data.images.preprocess import luma
+        from tfeff.data.images.graph_decoding import luma
 
         pixels = tf.numpy_function(lambda number: self._crop(int(number)), [index], tf.uint8)
         pixels = tf.ensure_shape(pixels, (None, None, 3))

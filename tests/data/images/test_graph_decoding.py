@@ -1,0 +1,85 @@
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from tfeff.data.images import graph_decoding
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (20, 24, 3), np.uint8)
+SMOOTH = np.asarray(Image.fromarray(PIXELS[:4, :5]).resize((48, 36), Image.Resampling.BICUBIC))
+
+
+def encoded(image: Image.Image, file_format: str, **options) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, file_format, **options)
+    return stream.getvalue()
+
+
+def opened(data: bytes, mode: str) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB").convert(mode))
+
+
+LOSSLESS = [
+    ("RGB", "PNG"), ("L", "PNG"), ("LA", "PNG"), ("RGBA", "PNG"), ("P", "PNG"), ("1", "PNG"),
+    ("RGB", "BMP"), ("L", "BMP"), ("P", "BMP"), ("RGBA", "BMP"), ("P", "GIF"), ("L", "GIF"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("mode", "file_format"), LOSSLESS)
+def test_every_kind_of_image_decodes_as_pil_does(mode, file_format):
+    data = encoded(Image.fromarray(PIXELS).convert(mode), file_format)
+    np.testing.assert_array_equal(graph_decoding.decode(data, 3), opened(data, "RGB"))
+    np.testing.assert_array_equal(graph_decoding.decode(data, 1)[..., 0], opened(data, "L"))
+
+
+def test_palettes_shorter_than_256_colors():
+    data = encoded(Image.fromarray(PIXELS).quantize(17), "BMP")
+    np.testing.assert_array_equal(graph_decoding.decode(data, 3), opened(data, "RGB"))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_jpeg_decodes_as_pil_does_up_to_the_rounding_of_colors(mode, progressive):
+    data = encoded(Image.fromarray(SMOOTH).convert(mode), "JPEG", quality=95, progressive=progressive)
+    np.testing.assert_allclose(graph_decoding.decode(data, 3).numpy().astype(int), opened(data, "RGB"), atol=1)
+    np.testing.assert_allclose(graph_decoding.decode(data, 1).numpy()[..., 0].astype(int), opened(data, "L"), atol=1)
+
+
+def test_pixels_are_taken_as_stored_whatever_orientation_exif_notes():
+    picture, exif = Image.fromarray(SMOOTH), Image.Exif()
+    exif[274] = 6  # Orientation: to be turned by 90 degrees.
+    turned = graph_decoding.decode(encoded(picture, "JPEG", exif=exif), 3)
+    np.testing.assert_array_equal(turned, graph_decoding.decode(encoded(picture, "JPEG"), 3))
+
+
+def test_webp_decodes_as_pil_does():
+    data = encoded(Image.fromarray(PIXELS), "WEBP", lossless=True)
+    np.testing.assert_array_equal(graph_decoding.decode(data, 3), PIXELS)
+
+
+def test_16_bit_samples_lose_their_lower_byte():
+    levels = PIXELS[..., 0].astype(np.uint16) * 256 + 77
+    data = encoded(Image.fromarray(levels), "PNG")
+    np.testing.assert_array_equal(graph_decoding.decode(data, 1)[..., 0], PIXELS[..., 0])
+
+
+def test_the_first_frame_of_an_animation_counts():
+    frames = [Image.fromarray(PIXELS).quantize(64), Image.fromarray(255 - PIXELS).quantize(64)]
+    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    np.testing.assert_array_equal(graph_decoding.decode(data, 3), opened(data, "RGB"))
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "BMP", "WEBP"])
+def test_no_truncated_file_passes_for_an_image(file_format):
+    data = encoded(Image.fromarray(SMOOTH), file_format)
+    for length in {*range(0, len(data), max(1, len(data) // 60)), *range(len(data) - 12, len(data))}:
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            graph_decoding.decode(data[:length], 3)
+
+
+@pytest.mark.parametrize("data", [b"", b"BM", b"hello", b"<html><body>404</body></html>", b"\xff\xd8\xff", b"\x89PNG"])
+def test_what_is_no_image_is_refused(data):
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        graph_decoding.decode(data, 3)

@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from tfeff.data.images import resizing
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (20, 24, 3), np.uint8)
+
+
+def bilinear(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Half-pixel centres, edges repeated; one output pixel at a time."""
+    height, width = image.shape[:2]
+    result = np.empty((*size, image.shape[2]))
+    for y in range(size[0]):
+        for x in range(size[1]):
+            v = np.clip((y + 0.5) * height / size[0] - 0.5, 0, height - 1)
+            u = np.clip((x + 0.5) * width / size[1] - 0.5, 0, width - 1)
+            top, left = int(v), int(u)
+            bottom, right = min(top + 1, height - 1), min(left + 1, width - 1)
+            a, b = v - top, u - left
+            upper = image[top, left] * (1 - b) + image[top, right] * b
+            lower = image[bottom, left] * (1 - b) + image[bottom, right] * b
+            result[y, x] = upper * (1 - a) + lower * a
+    return result
+
+
+@pytest.mark.parametrize("size", [(20, 24), (33, 24), (41, 50), (95, 95)])
+def test_growing_is_plain_bilinear_interpolation(size):
+    ours = resizing.resize(PIXELS[None], size)
+    assert ours.dtype == tf.float32
+    np.testing.assert_allclose(ours[0], bilinear(PIXELS.astype(float), size), atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [(7, 9), (10, 12), (19, 23), (10, 50)])
+def test_shrinking_is_antialiased_as_in_pil(size):
+    theirs = Image.fromarray(PIXELS).resize(size[::-1], Image.Resampling.BILINEAR)
+    np.testing.assert_allclose(resizing.resize(PIXELS[None], size)[0], np.asarray(theirs, float), atol=1.1)
+
+
+def test_the_loader_and_the_batch_are_resized_by_the_same_formula():
+    for size in ((7, 9), (41, 50)):
+        once = resizing.fit(tf.constant(PIXELS), size).numpy()
+        again = np.rint(resizing.resize(PIXELS[None], size)[0]).clip(0, 255)
+        # Computed in different orders and precisions: a value near a half may round either way.
+        assert np.abs(once - again).max() <= 1
+        assert (once == again).mean() > 0.97
+
+
+def test_an_image_that_fits_is_left_alone():
+    np.testing.assert_array_equal(resizing.fit(tf.constant(PIXELS), (20, 24)), PIXELS)

@@ -1,0 +1,95 @@
+"""Resizing, the same in training, evaluation and serving.
+
+An image is resized twice. `fit` or `letterbox` brings each decoded image to the size of the image cache, rounded to
+uint8 so that cached and freshly decoded pixels are equal. `resize` brings a batch of those to the network's resolution.
+
+All resizing is bilinear with half-pixel centers and antialiasing: to shrink, the triangle filter is widened by the
+scale factor, as in PIL. To enlarge, this is plain bilinear interpolation.
+"""
+
+import tensorflow as tf
+
+from tfeff.data.images import triangle_filter
+
+FILL = 128
+"""Gray level of padding."""
+_SMALL = 64  # Up to this side, in pixels, matrices shrink a batch at least twice as fast as TensorFlow's kernel.
+
+
+def fit(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+    """Stretches one image to a size; the aspect ratio is not kept.
+
+    Args:
+        image: uint8 [height, width, channels].
+        size: (height, width).
+
+    Returns:
+        uint8 [*size, channels], rounded. An image of that size is returned unchanged.
+    """
+    return tf.ensure_shape(_resampled(image, tf.constant(size)), (*size, image.shape[-1]))
+
+
+def letterbox(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+    """Scales one image to the largest size that fits, keeping its aspect ratio, and pads it with gray.
+
+    The image lies at the top left and covers `letterbox_size` pixels.
+
+    Args:
+        image: uint8 [height, width, channels].
+        size: (height, width) of the canvas.
+
+    Returns:
+        uint8 [*size, channels], rounded. An image of that size is returned unchanged.
+    """
+    target = letterbox_size(tf.shape(image)[:2], size)
+    padding = tf.pad((tf.constant(size) - target)[:, tf.newaxis], [[0, 1], [1, 0]])
+    canvas = tf.pad(_resampled(image, target), padding, constant_values=FILL)
+    return tf.ensure_shape(canvas, (*size, image.shape[-1]))
+
+
+def letterbox_size(native: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+    """The largest size with the aspect ratio of an image that fits a canvas, rounded, at least 1 pixel each way.
+
+    Args:
+        native: int32 [..., 2], (height, width) of the image.
+        size: (height, width) of the canvas.
+
+    Returns:
+        int32 [..., 2].
+    """
+    height_width = tf.cast(native, tf.float64)
+    ratio = tf.constant(size, tf.float64) / height_width
+    ideal = tf.reduce_min(ratio, axis=-1, keepdims=True) * height_width
+    return tf.maximum(1, tf.cast(tf.round(ideal), tf.int32))
+
+
+def resize(images: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+    """Stretches a batch to the network's resolution.
+
+    Args:
+        images: any real dtype, [batch, height, width, channels], all but batch known.
+        size: (height, width).
+
+    Returns:
+        float32 [batch, *size, channels]. An image's pixels do not depend on the rest of the batch.
+    """
+    height, width = images.shape[1:3]
+    # Enlarging needs no wider filter, and the kernel without antialiasing is several times faster.
+    shrinks = size[0] < height or size[1] < width
+    if shrinks and max(height, width, *size) <= _SMALL:
+        return triangle_filter.resample(images, size)
+    images = tf.cast(images, tf.float32)
+    if (height, width) == tuple(size):
+        return images
+    return tf.image.resize(images, size, antialias=shrinks)
+
+
+def _resampled(image: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """One uint8 image at a size (int32 [2]); unchanged if it has that size."""
+
+    def resampled() -> tf.Tensor:
+        pixels = tf.image.resize(image[tf.newaxis], size, antialias=True)[0]
+        return tf.saturate_cast(tf.round(pixels), tf.uint8)
+
+    unchanged = tf.reduce_all(tf.equal(tf.shape(image)[:2], size))
+    return tf.cond(unchanged, lambda: image, resampled)

@@ -1,0 +1,242 @@
+"""Batches of static shape, in order, in parallel and from any step on."""
+
+import os
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from tfeff.data.augment.counter_rng import Draws
+from tfeff.data.images.cache import ImageCache
+from tfeff.data.input.order import InOrder, Order
+from tfeff.data.input.transform import Batch, Shard, Transform
+from tfeff.errors import UserError
+
+_MAX_THREADS = 16
+_PREFETCHED_BATCHES = 2
+_NO_EXAMPLE = -2  # neither an example's index nor that of padding (-1)
+_Table = dict[str, tf.Tensor]
+
+
+class Batches:
+    """Training and evaluation batches of one worker.
+
+    Threads, the batch size, the number of workers and the step of a restart change no image (except through partners
+    in MixUp and CutMix, see `ImageTransform`).
+
+    An element holds the transform's tensors and
+
+    - `weight`: float32 [rows], 0 for the padding of the last evaluation batch, else 1;
+    - `index`: int64 [rows], index into the dataset; -1 for padding.
+
+    Args:
+        transform: turns examples into tensors. Evaluation batches leave its augmentation out.
+        batch_size: images of one global batch, over all workers.
+        order: order of the training examples; default that of the dataset.
+        shard: (i, n): this worker makes the i-th of n equal parts of each global batch.
+        parallelism: threads; default one per core, at most 16.
+
+    Raises:
+        UserError: a batch size, image size or seed out of range, or a batch size that n workers cannot share.
+    """
+
+    def __init__(
+        self,
+        transform: Transform,
+        batch_size: int,
+        *,
+        order: Order | None = None,
+        shard: tuple[int, int] = (0, 1),
+        parallelism: int | None = None,
+    ) -> None:
+        self.transform = transform
+        self.batch_size = batch_size
+        self.order = order or InOrder(len(transform.reader))
+        self.parallelism = parallelism or min(os.cpu_count() or 1, _MAX_THREADS)
+        part, parts = shard
+        if batch_size < 1 or min(transform.size) < 1 or transform.seed < 0:
+            raise UserError(
+                f"batch_size ({batch_size}) and image size {transform.size} must be at least 1, "
+                f"seed ({transform.seed}) at least 0"
+            )
+        if not 0 <= part < parts:
+            raise UserError(f"shard {shard}: the first number must be in 0..{parts - 1}")
+        if batch_size % parts:
+            raise UserError(f"batch_size {batch_size} is not a multiple of the {parts} workers that share it")
+        self.shard = Shard(batch_size, part, parts)
+
+    @property
+    def images(self) -> ImageCache:
+        """The images that batches are made of."""
+        return self.transform.reader.cache
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Training batches per epoch; images that do not fill a batch are left out of that epoch.
+
+        Raises:
+            UserError: there are fewer images than one batch holds.
+        """
+        n = len(self.images)
+        if n < self.batch_size:
+            raise UserError(
+                f"{self.images.dataset.name}: {n} images do not fill one batch of {self.batch_size}; "
+                f"use a batch_size of at most {n}"
+            )
+        return n // self.batch_size
+
+    @property
+    def evaluation_steps(self) -> int:
+        """Batches of one pass over all images, including the padded last one."""
+        return -(-len(self.images) // self.batch_size)
+
+    def training_batches(self, epochs: int, start_step: int = 0) -> tf.data.Dataset:
+        """All batches from `start_step` to the end of the last epoch, as one dataset.
+
+        Args:
+            epochs: epochs of the whole training, counted from its beginning, not from `start_step`.
+            start_step: batches to skip, at no cost.
+
+        Raises:
+            UserError: there are fewer images than one batch holds.
+        """
+        steps = self.steps_per_epoch
+        first_epoch, first_step = divmod(start_step, steps)
+
+        def epoch_steps(epoch: tf.Tensor) -> tf.data.Dataset:
+            start = tf.where(epoch == first_epoch, tf.constant(first_step, tf.int64), 0)
+            index, repeat = tf.numpy_function(self._epoch_table, [epoch], (tf.int64, tf.int64), stateful=False)
+            table = {
+                "index": tf.ensure_shape(index, (steps, self.batch_size))[start:],
+                "repeat": tf.ensure_shape(repeat, (steps, self.batch_size))[start:],
+                "epoch": tf.repeat(epoch, steps - start),
+                "step": tf.range(epoch * steps + start, (epoch + 1) * steps),
+            }
+            return tf.data.Dataset.from_tensor_slices(table)
+
+        tables = tf.data.Dataset.range(first_epoch, max(epochs, first_epoch)).flat_map(epoch_steps)
+        return self._batches(tables.map(self._worker_table), self.transform)
+
+    def _epoch_table(self, epoch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Indices and repeats of an epoch, int64 [steps, batch_size] each."""
+        count = self.steps_per_epoch * self.batch_size
+        examples = self.order.examples(int(epoch), count)
+        shape = (self.steps_per_epoch, self.batch_size)
+        return examples.indices[:count].reshape(shape), examples.repeats[:count].reshape(shape)
+
+    def _worker_table(self, table: _Table) -> _Table:
+        """The examples that this worker needs: its own and, if rows mix across workers, their partners."""
+        own, index, repeat = self.shard.rows, table["index"], table["repeat"]
+        partners = self.transform.partners(self.batch_size, table["step"])
+        if partners is None:
+            return table | {"index": index[own], "repeat": repeat[own]}
+        if self.shard.count == 1:
+            return table | {"partner": partners}
+        partner = partners[own]
+        return table | {
+            "index": tf.concat([index[own], tf.gather(index, partner)], axis=0),
+            "repeat": tf.concat([repeat[own], tf.gather(repeat, partner)], axis=0),
+            "partner": tf.range(self.shard.size, 2 * self.shard.size),
+        }
+
+    def evaluation_batches(self) -> tf.data.Dataset:
+        """Every image once, in the dataset's order, without augmentation; weight 0 pads the last batch."""
+        indices = np.full(self.evaluation_steps * self.batch_size, -1, np.int64)
+        indices[: len(self.images)] = np.arange(len(self.images))
+        table = indices.reshape(self.evaluation_steps, self.batch_size)[:, self.shard.rows]
+        steps = np.arange(self.evaluation_steps)
+        with tf.device("CPU:0"):
+            columns = {"index": table, "repeat": np.zeros_like(table), "epoch": np.zeros_like(steps), "step": steps}
+            tables = tf.data.Dataset.from_tensor_slices({key: tf.constant(value) for key, value in columns.items()})
+        return self._batches(tables, self.transform.without_augmentation())
+
+    def _batches(self, tables: tf.data.Dataset, transform: Transform) -> tf.data.Dataset:
+        """The batch of each table."""
+
+        def finish(table: _Table, loaded: Batch) -> Batch:
+            index = table["index"]
+            real = table | {"index": tf.maximum(index, 0)}
+            own = index[: self.shard.size]
+            batch = transform.finish(loaded, real, self.shard)
+            return batch | {"weight": tf.cast(own >= 0, tf.float32), "index": own}
+
+        if transform.per_example:
+            loaded = self._loaded_one_by_one(tables, transform)
+            batches = self._parallel_map(
+                tf.data.Dataset.zip((tables, loaded)),
+                lambda table, examples: finish(table, self._complete(table, examples, transform)),
+            )
+        else:
+            batches = self._parallel_map(tables, lambda table: finish(table, transform.load(_draws(transform, table))))
+        options = tf.data.Options()
+        options.deterministic = True
+        options.autotune.enabled = False
+        options.threading.private_threadpool_size = self.parallelism
+        # Batches are made in parallel; threads inside one operation would only compete with the network's.
+        options.threading.max_intra_op_parallelism = 1
+        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+        return batches.prefetch(_PREFETCHED_BATCHES).with_options(options)
+
+    def _parallel_map(self, dataset: tf.data.Dataset, function: Callable[..., object]) -> tf.data.Dataset:
+        # No Python branch depends on a tensor, and converting the code with AutoGraph would take seconds.
+        function = tf.autograph.experimental.do_not_convert(function)
+        return dataset.map(function, num_parallel_calls=self.parallelism)
+
+    def _loaded_one_by_one(self, tables: tf.data.Dataset, transform: Transform) -> tf.data.Dataset:
+        """For each table, the indices and the tensors of its examples.
+
+        An example that fails to load is left out, and the following ones move up; the indices reveal it.
+        """
+        count = tables.element_spec["index"].shape[0]
+
+        def examples(table: _Table) -> tf.data.Dataset:
+            columns = {"index": table["index"], "repeat": table["repeat"], "epoch": tf.repeat(table["epoch"], count)}
+            return tf.data.Dataset.from_tensor_slices(columns)
+
+        def load(example: _Table) -> tuple[tf.Tensor, Batch]:
+            index, repeat = example["index"][tf.newaxis], example["repeat"][tf.newaxis]
+            table = {"index": tf.maximum(index, 0), "repeat": repeat, "epoch": example["epoch"]}
+            loaded = transform.load(_draws(transform, table))
+            return example["index"], {key: value[0] for key, value in loaded.items()}
+
+        loaded = self._parallel_map(tables.flat_map(examples), load).ignore_errors(log_warning=False)
+        # Pads the last batch if an example was left out.
+        _, specs = loaded.element_spec
+        padding = {key: tf.zeros(spec.shape, spec.dtype) for key, spec in specs.items()}
+        nothing = tf.data.Dataset.from_tensors((tf.constant(_NO_EXAMPLE, tf.int64), padding))
+        return loaded.concatenate(nothing.repeat(count)).batch(count, drop_remainder=True)
+
+    def _complete(self, table: _Table, examples: tuple[tf.Tensor, Batch], transform: Transform) -> Batch:
+        """The tensors of the loaded examples, after checking that none is missing.
+
+        Raises:
+            tf.errors.UnknownError: an example could not be loaded; the message is that of the `UserError` that names
+                the image.
+        """
+
+        read, loaded = examples
+
+        def fail(index: np.ndarray, repeat: np.ndarray, epoch: np.ndarray, read: np.ndarray) -> np.ndarray:
+            first = int(np.flatnonzero(index != read)[0])
+            raise self._failure(max(int(index[first]), 0), int(repeat[first]), int(epoch), transform)
+
+        def failed() -> tf.Tensor:
+            return tf.numpy_function(fail, [table["index"], table["repeat"], table["epoch"], read], tf.bool)
+
+        complete = tf.cond(tf.reduce_all(tf.equal(table["index"], read)), lambda: tf.constant(True), failed)
+        with tf.control_dependencies([complete]):
+            return {key: tf.identity(value) for key, value in loaded.items()}
+
+    def _failure(self, index: int, repeat: int, epoch: int, transform: Transform) -> Exception:
+        """Loads a failed example again to find out why."""
+        table = {"index": tf.constant([index], tf.int64), "repeat": tf.constant([repeat], tf.int64)}
+        draws = _draws(transform, table | {"epoch": tf.constant(epoch, tf.int64)})
+        candidates = [int(each) for each in transform.dependencies(draws)]
+        unreadable = self.images.unreadable(candidates)
+        if unreadable is None:
+            transform.load(draws)  # raises whatever else is wrong
+        return unreadable or self.images.unstable(index)
+
+
+def _draws(transform: Transform, table: Mapping[str, tf.Tensor]) -> Draws:
+    return Draws(transform.seed, table["epoch"], tf.maximum(table["index"], 0), table["repeat"])

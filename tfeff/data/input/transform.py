@@ -1,0 +1,84 @@
+"""What happens to examples on their way from the reader to the network."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+import tensorflow as tf
+
+from tfeff.data.augment.counter_rng import Draws
+from tfeff.data.input.reader import Reader
+
+Batch = dict[str, tf.Tensor]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One worker's part of each global batch.
+
+    Attributes:
+        batch_size: images of a global batch.
+        index: the worker, from 0.
+        count: number of workers.
+    """
+
+    batch_size: int
+    index: int = 0
+    count: int = 1
+
+    @property
+    def size(self) -> int:
+        """Images of this worker in each batch."""
+        return self.batch_size // self.count
+
+    @property
+    def rows(self) -> slice:
+        """This worker's rows of the global batch."""
+        return slice(self.index * self.size, (self.index + 1) * self.size)
+
+
+class Transform(ABC):
+    """Turns examples into the tensors of a batch, in two stages: `load`, then `finish`.
+
+    Every random choice is a function of (seed, epoch, example).
+
+    Attributes:
+        reader: where images come from.
+        size: (height, width) of the images in a batch.
+        seed: at least 0.
+        per_example: whether `load` takes one example at a time, because each has to be decoded or has a size of its
+            own; otherwise it takes all examples of a batch.
+    """
+
+    reader: Reader
+    size: tuple[int, int]
+    seed: int
+    per_example: bool
+
+    @abstractmethod
+    def load(self, draws: Draws) -> Batch:
+        """The tensors of n examples, [n, ...] each, of static shape but for n; n = 1 if `per_example`."""
+
+    @abstractmethod
+    def finish(self, loaded: Batch, table: Mapping[str, tf.Tensor], shard: Shard) -> Batch:
+        """The batch of one worker.
+
+        Args:
+            loaded: from `load`: the worker's examples; if there are `partners` and several workers, followed by theirs.
+            table: `index` and `repeat` int64 [n] of the loaded examples, `epoch` and `step`, scalar int64; `partner`
+                int32 [shard.size] if there are `partners`, rows of `loaded`.
+            shard: the worker's part of the global batch.
+        """
+
+    @abstractmethod
+    def without_augmentation(self) -> Self:
+        """The same transform for evaluation."""
+
+    def partners(self, batch_size: int, step: tf.Tensor) -> tf.Tensor | None:
+        """The row of the global batch with which each row is mixed, int32 [batch_size]; None if rows do not mix."""
+        return None
+
+    def dependencies(self, draws: Draws) -> tf.Tensor:
+        """Indices of all images that the one example of `draws` is made of, int64 [m]."""
+        return draws.index
