@@ -98,13 +98,6 @@ def test_standardisation_is_in_pixel_units() -> None:
     np.testing.assert_allclose(np.ravel(got), [1, 2, -2], rtol=1e-6)
 
 
-def test_shared_weights_between_a_network_and_its_pyramid() -> None:
-    network = models.build("resnet", resolution=16, **SMALL["resnet"])
-    part = models.pyramid(network, ["P1"])
-    assert part.get_layer("stem_conv") is network.get_layer("stem_conv")
-    assert not [layer for layer in part.layers if layer.name.startswith("stage3")]
-
-
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
@@ -136,9 +129,7 @@ def test_mistakes_are_told(name: str, options: dict, message: str) -> None:
         models.build(name, **options)
 
 
-def test_unknown_level_and_family() -> None:
-    with pytest.raises(UserError, match='no pyramid level "P5"'):
-        models.pyramid(models.build("resnet", resolution=16), ["P5"])
+def test_unknown_family() -> None:
     with pytest.raises(UserError, match='did you mean "mobilenet"'):
         models.names("mobilnet")
     assert set(models.names()) == {

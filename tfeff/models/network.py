@@ -1,11 +1,8 @@
 """The backbone contract: a network names its feature maps by pyramid level, and level n has stride 2^n."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
-
-from tfeff.errors import UserError, nearest
 
 
 @keras.saving.register_keras_serializable(package="tfeff")
@@ -44,23 +41,3 @@ class Network(keras.Model):
         network = super().from_config(config, custom_objects=custom_objects)
         network.levels = levels
         return network
-
-
-def pyramid(model: Network, levels: Sequence[str]) -> keras.Model:
-    """The part of a network that computes some of its pyramid levels; weights are shared with `model`.
-
-    Args:
-        model: a network with the backbone contract.
-        levels: names such as ("P3", "P4", "P5").
-
-    Returns:
-        A model from images to a dict of feature maps by level name. Layers past the last level are left out.
-
-    Raises:
-        UserError: a level that the network does not have.
-    """
-    maps = model.pyramid
-    for level in levels:
-        if level not in maps:
-            raise UserError(f'{model.name} has no pyramid level "{level}"; {nearest(level, maps)}')
-    return keras.Model(model.inputs[0], {level: maps[level] for level in levels}, name=f"{model.name}_pyramid")
