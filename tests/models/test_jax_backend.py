@@ -1,4 +1,4 @@
-"""The same networks on the JAX backend, in a process of its own and without TensorFlow."""
+"""Networks on the JAX backend, in a separate process without TensorFlow."""
 
 import importlib.util
 import json
@@ -34,7 +34,7 @@ for name, options in networks.items():
     network = models.build(name, resolution=33, num_classes=3, weights=f"{folder}/{name}.npz", **options)
     x = np.load(f"{folder}/images.npy")
     y = network.predict(x, verbose=0)
-    if name == "efficientnet-b0":  # stochastic depth draws from its state
+    if name == "efficientnet-b0":  # stochastic depth has random state
         trained = jax.jit(lambda w, s, x: network.stateless_call(w, s, x, training=True)[0])
         state = [[v.value for v in vs] for vs in (network.trainable_variables, network.non_trainable_variables)]
         assert np.isfinite(trained(*state, x)).all()
@@ -68,7 +68,7 @@ def test_outputs_equal_those_of_tensorflow(tmp_path: Path) -> None:
         **os.environ,
         "KERAS_BACKEND": "jax",
         "JAX_PLATFORMS": "cpu",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # most of the time goes into compiling each initializer for each shape
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # compiling each initializer for each shape takes most of the time
         "PYTHONPATH": str(Path(models.__file__).parents[2]),
     }
     done = subprocess.run(
