@@ -94,7 +94,7 @@ def compare(name: str, options: dict[str, Any], megabytes: int, threads: int) ->
     """A row of the table."""
     from tfeff import models
 
-    predicted = models.predict(models.architecture(name, **options), num_classes=CLASSES)
+    predicted = models.estimate(models.architecture(name, **options), num_classes=CLASSES)
     batch_size = max(4, round(megabytes * 1e6 / predicted.training_peak_bytes))
     small, large = (measured_apart(name, options, size, threads) for size in (batch_size, 2 * batch_size))
     measured = (large - small) / batch_size

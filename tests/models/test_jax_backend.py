@@ -1,4 +1,4 @@
-"""The same networks on the JAX backend, in a process of its own and without TensorFlow."""
+"""Networks on the JAX backend, in a separate process without TensorFlow."""
 
 import importlib.util
 import json
@@ -34,7 +34,7 @@ for name, options in networks.items():
     network = models.build(name, resolution=33, num_classes=3, weights=f"{folder}/{name}.npz", **options)
     x = np.load(f"{folder}/images.npy")
     y = network.predict(x, verbose=0)
-    if name == "efficientnet-b0":  # stochastic depth draws from its state
+    if name == "efficientnet-b0":  # stochastic depth has random state
         trained = jax.jit(lambda w, s, x: network.stateless_call(w, s, x, training=True)[0])
         state = [[v.value for v in vs] for vs in (network.trainable_variables, network.non_trainable_variables)]
         assert np.isfinite(trained(*state, x)).all()
@@ -43,7 +43,10 @@ for name, options in networks.items():
 backbone = models.build("resnet", resolution=33, include_top=False, **networks["resnet"])
 localizer = models.localizer(backbone, num_classes=3)
 models.load_weights(localizer, f"{folder}/localizer.npz")
-np.savez(f"{folder}/answers.npz", **localizer.predict(x, verbose=0))
+np.savez(f"{folder}/localizer_outputs.npz", **localizer.predict(x, verbose=0))
+pyramid = models.pyramid(backbone, ["P2", "P5"])
+models.load_weights(pyramid, f"{folder}/pyramid.npz")
+np.savez(f"{folder}/pyramid_outputs.npz", **pyramid.predict(x, verbose=0))
 assert "tensorflow" not in sys.modules
 """
 
@@ -59,11 +62,13 @@ def test_outputs_equal_those_of_tensorflow(tmp_path: Path) -> None:
     backbone = models.build("resnet", resolution=33, include_top=False, **NETWORKS["resnet"])
     localizer = models.localizer(backbone, num_classes=3)
     np.savez(tmp_path / "localizer.npz", **{weight.path: np.asarray(weight) for weight in localizer.weights})
+    pyramid = models.pyramid(backbone, ["P2", "P5"])
+    np.savez(tmp_path / "pyramid.npz", **{weight.path: np.asarray(weight) for weight in pyramid.weights})
     environment = {
         **os.environ,
         "KERAS_BACKEND": "jax",
         "JAX_PLATFORMS": "cpu",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # most of the time goes into compiling each initializer for each shape
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # compiling each initializer for each shape takes most of the time
         "PYTHONPATH": str(Path(models.__file__).parents[2]),
     }
     done = subprocess.run(
@@ -76,6 +81,7 @@ def test_outputs_equal_those_of_tensorflow(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     for name, y in expected.items():
         np.testing.assert_allclose(np.load(tmp_path / f"{name}.npy"), y, rtol=0, atol=1e-4, err_msg=name)
-    with np.load(tmp_path / "answers.npz") as answers:
-        for name, y in localizer(x).items():
-            np.testing.assert_allclose(answers[name], y, rtol=0, atol=1e-4, err_msg=name)
+    for file, network in (("localizer_outputs.npz", localizer), ("pyramid_outputs.npz", pyramid)):
+        with np.load(tmp_path / file) as outputs:
+            for name, y in network(x).items():
+                np.testing.assert_allclose(outputs[name], y, rtol=0, atol=1e-4, err_msg=name)

@@ -30,7 +30,7 @@ def every_network(baseline, most_blocks, most_width, most_resolution):
             depth_coefficient=total / blocks,
             resolution=resolution,
         )
-        yield made, models.predict(made, num_classes=10, channels=3)
+        yield made, models.estimate(made, num_classes=10, channels=3)
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,18 @@
-"""Networks: scaling rules, families, the backbone contract, complexity and pretrained weights."""
+"""Networks in Keras: backbones, necks, heads, cost and pretrained weights."""
 
 from tfeff.models.build import architecture, build, names
 from tfeff.models.cost import complexity
 from tfeff.models.cost.complexity import Complexity
-from tfeff.models.cost.estimate import predict
+from tfeff.models.cost.estimate import estimate
 from tfeff.models.heads.localizer import localizer
 from tfeff.models.layers import preprocessing
-from tfeff.models.network import Network, pyramid
+from tfeff.models.necks.pyramid import pyramid
+from tfeff.models.network import Network
 from tfeff.models.tta import averaged
-from tfeff.models.weights.applications import from_applications, load_imagenet
-from tfeff.models.weights.loading import LoadReport, load_weights
+from tfeff.models.weights.applications import from_applications
+from tfeff.models.weights.imagenet import load_imagenet
+from tfeff.models.weights.loading import load_weights
+from tfeff.models.weights.report import LoadReport
 
 __all__ = [
     "Complexity",
@@ -19,12 +22,12 @@ __all__ = [
     "averaged",
     "build",
     "complexity",
+    "estimate",
     "from_applications",
     "load_imagenet",
     "load_weights",
     "localizer",
     "names",
-    "predict",
     "preprocessing",
     "pyramid",
 ]

@@ -1,4 +1,4 @@
-"""Names become networks."""
+"""Builds networks by name."""
 
 import dataclasses
 import warnings
@@ -10,7 +10,7 @@ from tfeff.models.backbones import efficientnet, mobilenet, resnet
 from tfeff.models.backbones.architecture import Architecture
 from tfeff.models.layers.backend import KerasLayers
 from tfeff.models.network import Network
-from tfeff.models.weights.applications import load_imagenet
+from tfeff.models.weights.imagenet import load_imagenet
 from tfeff.models.weights.loading import load_weights
 
 FAMILIES: dict[str, dict[str, Architecture]] = {
@@ -22,13 +22,13 @@ FAMILIES: dict[str, dict[str, Architecture]] = {
 
 
 def names(family: str | None = None) -> tuple[str, ...]:
-    """Names that `build` knows, all or those of one family.
+    """List the names of networks.
 
     Args:
-        family: "resnet", "efficientnet", "efficientnet-lite" or "mobilenet".
+        family: "resnet", "efficientnet", "efficientnet-lite" or "mobilenet"; None lists all families.
 
     Raises:
-        UserError: an unknown family.
+        UserError: unknown family.
     """
     if family is None:
         return tuple(name for members in FAMILIES.values() for name in members)
@@ -38,23 +38,23 @@ def names(family: str | None = None) -> tuple[str, ...]:
 
 
 def architecture(name: str, **options: Any) -> Architecture:
-    """Description of a network by name, with some of its fields replaced; None keeps the family's own value.
+    """Describe a network by name. `options` replace its fields; None keeps the default of the network.
 
     Raises:
-        UserError: an unknown name, an option that the family does not take, or a value out of range.
+        UserError: unknown name, unknown option, or a value out of range.
     """
-    members = {member: made for family in FAMILIES.values() for member, made in family.items()}
-    if name not in members:
-        raise UserError(f'no network "{name}"; {nearest(name, members)}')
-    member = members[name]
-    taken = [field.name for field in dataclasses.fields(member)]
+    networks = {member: default for family in FAMILIES.values() for member, default in family.items()}
+    if name not in networks:
+        raise UserError(f'no network "{name}"; {nearest(name, networks)}')
+    default = networks[name]
+    fields = [field.name for field in dataclasses.fields(default)]
     given = {option: value for option, value in options.items() if value is not None}
     for option in given:
-        if option not in taken:
-            raise UserError(f'{name} has no option "{option}"; it takes {", ".join(sorted(taken))}')
+        if option not in fields:
+            raise UserError(f'{name} has no option "{option}"; its options are {", ".join(sorted(fields))}')
     given = {option: tuple(value) if isinstance(value, list) else value for option, value in given.items()}
     try:
-        return dataclasses.replace(member, **given)
+        return dataclasses.replace(default, **given)
     except UserError as error:
         raise UserError(f"{name}: {error}") from None
 
@@ -67,7 +67,6 @@ def build(
     channels: int = 3,
     include_top: bool = True,
     weights: str | None = None,
-    classifier_activation: str | None = None,
     width_coefficient: float | None = None,
     depth_coefficient: float | None = None,
     dropout: float | None = None,
@@ -78,37 +77,35 @@ def build(
     std: Sequence[float] | None = None,
     **options: Any,
 ) -> Network:
-    """Build a network that takes raw pixels and holds its own preprocessing.
+    """Build a network. Its input is raw pixels; preprocessing is part of the network.
 
-    None always means the family's own value. Coefficients replace those of the family's table: `efficientnet-b3` with
-    `width_coefficient=1.0` has the width of B0.
+    None selects the default of the network. Coefficients replace the defaults, they do not multiply them:
+    `efficientnet-b3` with `width_coefficient=1.0` has the width of B0.
 
     Args:
         name: one of `names()`.
         num_classes: outputs of the classifier.
-        resolution: side of the square input, in pixels, at least 8; odd sides become ceil(r / 2) at stride 2.
+        resolution: side of the square input, in pixels, at least 8. Layers with stride 2 map a side r to ceil(r / 2).
         channels: 3 (RGB) or 1 (gray).
-        include_top: False ends the network at its last feature map, before pooling and classifier.
-        weights: None (random), "imagenet" (the files published with keras.applications, downloaded now), or the path
-            of a `.weights.h5`, `.keras` or `.npz` file. What fits is loaded, and a warning lists what does not.
-        classifier_activation: such as "softmax"; None gives logits.
-        width_coefficient: multiplies the channels.
-        depth_coefficient: multiplies the blocks.
-        dropout: share of pooled features dropped before the classifier.
-        survival_probability: of the last block, under stochastic depth (EfficientNet).
-        batch_norm: False leaves batch normalisation out (ResNet).
-        synchronized: batch statistics over all replicas (TensorFlow backend only).
-        mean: per-channel mean, in pixel units, instead of the family's.
-        std: per-channel standard deviation, in pixel units, instead of the family's.
-        **options: other fields of the family's architecture, such as `width`, `stage_blocks` and `stem` of `resnet`.
+        include_top: False omits pooling and classifier; the output is the last feature map.
+        weights: None (random), "imagenet" (downloads the weights published with keras.applications), or the path of a
+            `.weights.h5`, `.keras` or `.npz` file. A warning lists the variables that do not match.
+        width_coefficient: multiplies the number of channels.
+        depth_coefficient: multiplies the number of blocks.
+        dropout: dropout rate before the classifier.
+        survival_probability: stochastic depth of the last block (EfficientNet).
+        batch_norm: False omits batch normalization (ResNet).
+        synchronized: computes batch statistics over all replicas (TensorFlow backend only).
+        mean: per-channel mean of the preprocessing, in pixel units.
+        std: per-channel standard deviation of the preprocessing, in pixel units.
+        **options: other fields of the architecture, such as `width`, `stage_blocks` and `stem` of `resnet`.
 
     Returns:
         A functional model from (batch, resolution, resolution, channels) float32 in [0, 255] to
-        (batch, num_classes) float32, or to the last feature map without top; with `.resolution` and `.pyramid`.
+        logits (batch, num_classes) float32, or to the last feature map if `include_top` is False.
 
     Raises:
-        UserError: an unknown name, an option the family does not take, a value out of range, or weights that cannot
-            be had or do not fit at all.
+        UserError: unknown name or option, a value out of range, or weights that cannot be read or of which none match.
     """
     described = architecture(
         name,
@@ -124,20 +121,14 @@ def build(
         **options,
     )
     if weights == "imagenet" and not (mean is None and std is None):
-        raise UserError('weights "imagenet" bring their own preprocessing; leave out mean and std')
+        raise UserError('weights "imagenet" have their own preprocessing; omit mean and std')
 
-    drawing = described.draw(
-        KerasLayers(),
-        num_classes=num_classes,
-        channels=channels,
-        include_top=include_top,
-        classifier_activation=classifier_activation,
-    )
-    network = Network(drawing.images, drawing.output, name=name.replace("-", "_"))
-    network.levels = {level: map_._keras_history.operation.name for level, map_ in drawing.levels.items()}
+    graph = described.define(KerasLayers(), num_classes=num_classes, channels=channels, include_top=include_top)
+    network = Network(graph.images, graph.output, name=name.replace("-", "_"))
+    network.levels = {level: output._keras_history.operation.name for level, output in graph.levels.items()}
     if weights is not None:
         report = load_imagenet(network, name) if weights == "imagenet" else load_weights(network, weights)
-        # That a source has a top, or more levels, is no news where none was asked for.
+        # Without a classifier, additional variables of the source are expected.
         if any(include_top or skipped.shape_here is not None for skipped in report.skipped):
             warnings.warn(f"{weights}: {report}", stacklevel=2)
     return network

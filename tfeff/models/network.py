@@ -1,23 +1,20 @@
-"""The backbone contract: a network names its feature maps by pyramid level, and level n has stride 2^n."""
+"""The backbone contract: a network names its feature maps by pyramid level. Level Pn has stride 2^n."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
 
-from tfeff.errors import UserError, nearest
-
 
 @keras.saving.register_keras_serializable(package="tfeff")
 class Network(keras.Model):
-    """A functional Keras model over square images that knows its resolution and its feature pyramid.
+    """A functional Keras model of square images with a resolution and a feature pyramid.
 
-    Input: (batch, resolution, resolution, channels), raw pixels in [0, 255]. Made by `tfeff.models.build`.
-    Saving to `.keras` and loading keep the contract.
+    Input: (batch, resolution, resolution, channels), raw pixels in [0, 255]. Saving to `.keras` and loading preserve
+    resolution and pyramid.
 
     Attributes:
-        levels: level name ("P1".."P5") to the name of the layer whose output is that level. Level n is the last
-            feature map of stride 2^n; a network has the levels that its strides reach.
+        levels: maps the name of each pyramid level ("P1", "P2", ...) to the name of the layer that outputs it: the last
+            feature map with stride 2, 4, ...
     """
 
     levels: dict[str, str]
@@ -29,7 +26,7 @@ class Network(keras.Model):
 
     @property
     def pyramid(self) -> dict[str, keras.KerasTensor]:
-        """Level name to symbolic feature map (batch, ceil(resolution / 2^n), ceil(resolution / 2^n), channels)."""
+        """Symbolic feature map of each level, (batch, ceil(resolution / 2^n), ceil(resolution / 2^n), channels)."""
         return {level: self.get_layer(layer).output for level, layer in self.levels.items()}
 
     def get_config(self) -> dict[str, Any]:
@@ -38,29 +35,9 @@ class Network(keras.Model):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> "Network":
-        """Rebuild the network that `get_config` describes."""
+        """Rebuild a network from its config."""
         config = dict(config)
         levels = config.pop("levels")
         network = super().from_config(config, custom_objects=custom_objects)
         network.levels = levels
         return network
-
-
-def pyramid(model: Network, levels: Sequence[str]) -> keras.Model:
-    """The part of a network that computes some of its pyramid levels; weights are shared with `model`.
-
-    Args:
-        model: a network with the backbone contract.
-        levels: names such as ("P3", "P4", "P5").
-
-    Returns:
-        A model from images to a dict of feature maps by level name. Layers past the last level are left out.
-
-    Raises:
-        UserError: a level that the network does not have.
-    """
-    maps = model.pyramid
-    for level in levels:
-        if level not in maps:
-            raise UserError(f'{model.name} has no pyramid level "{level}"; {nearest(level, maps)}')
-    return keras.Model(model.inputs[0], {level: maps[level] for level in levels}, name=f"{model.name}_pyramid")

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfeff import config
 from tfeff.boxes.assignment import Regions
+from tfeff.boxes.coding import FAST_RCNN_WEIGHTS
 from tfeff.errors import UserError
 from tfeff.models.heads import region
 from tfeff.rcnn.sampling import Sampler
@@ -148,7 +149,7 @@ class JointTraining:
         regions = examples.regions.take(rows)
         positive = np.arange(len(rows)) < self._settings.positives
         labels = np.where(positive, regions.label, self._classes).astype(np.int32)
-        codes = regions.code * np.array(region.CODE_WEIGHTS, np.float32)
+        codes = regions.code * np.array(FAST_RCNN_WEIGHTS, np.float32)
         return examples.features[rows], labels, codes, positive.astype(np.float32)
 
     def _update(self, *batch: tf.Tensor) -> tf.Tensor:

@@ -129,4 +129,4 @@ class Baseline:
         return self.network(1.0, 1.0, self.resolution)
 
     def _cost(self, architecture: Architecture) -> Complexity:
-        return models.predict(architecture, num_classes=self.num_classes, channels=self.channels)
+        return models.estimate(architecture, num_classes=self.num_classes, channels=self.channels)

@@ -100,7 +100,7 @@ def initial_weights(settings: config.Experiment, network: keras.Model) -> models
 
 def preprocessing(network: keras.Model) -> dict[str, Any]:
     """The network's per-channel `mean` and `std`, for `dataset.json`."""
-    mean, std = models.preprocessing.statistics(network.get_layer(models.preprocessing.STANDARDISATION))
+    mean, std = models.preprocessing.statistics(network.get_layer(models.preprocessing.STANDARDIZATION))
     return {"mean": list(mean), "std": list(std)}
 
 

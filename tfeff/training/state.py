@@ -8,7 +8,7 @@ import numpy as np
 
 from tfeff.errors import UserError
 from tfeff.models.layers import preprocessing
-from tfeff.models.weights.loading import PREPROCESSING_MEAN, PREPROCESSING_STD
+from tfeff.models.weights.files import PREPROCESSING_MEAN, PREPROCESSING_STD
 from tfeff.training.averaging import Average
 from tfeff.training.schedules import Schedule
 from tfeff.training.stopping import EarlyStopping
@@ -42,7 +42,7 @@ class State:
         named = {
             f"model/{weight.path}": value.numpy() for weight, value in zip(self.model.weights, values, strict=True)
         }
-        mean, std = preprocessing.statistics(self.model.get_layer(preprocessing.STANDARDISATION))
+        mean, std = preprocessing.statistics(self.model.get_layer(preprocessing.STANDARDIZATION))
         return named | {PREPROCESSING_MEAN: np.array(mean), PREPROCESSING_STD: np.array(std)}
 
     def arrays(self) -> dict[str, np.ndarray]:

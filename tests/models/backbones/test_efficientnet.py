@@ -1,4 +1,4 @@
-"""EfficientNet's stochastic depth and constants."""
+"""EfficientNet: stochastic depth and constants."""
 
 import keras
 import pytest
@@ -16,7 +16,7 @@ def survival(network: models.Network) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("depth_coefficient", [1.8, 3.1])
-def test_survival_falls_linearly_over_the_scaled_blocks(depth_coefficient: float) -> None:
+def test_survival_probability_decreases_linearly_over_the_scaled_blocks(depth_coefficient: float) -> None:
     network = models.build("efficientnet-b0", resolution=8, width_coefficient=0.1, depth_coefficient=depth_coefficient)
     blocks = [
         layer.name.removesuffix("_project_conv") for layer in network.layers if layer.name.endswith("_project_conv")
@@ -33,14 +33,14 @@ def test_survival_probability_is_an_option() -> None:
     assert min(survival(models.build("efficientnet-b0", resolution=8, survival_probability=0.5)).values()) < 0.6
 
 
-def test_constants_of_batch_normalisation() -> None:
+def test_constants_of_batch_normalization() -> None:
     for name in ("efficientnet-b0", "efficientnet-lite0"):
         for layer in models.build(name, resolution=8).layers:
             if isinstance(layer, keras.layers.BatchNormalization):
                 assert (layer.momentum, layer.epsilon) == (0.99, 1e-3)
 
 
-def test_a_coefficient_replaces_that_of_the_table() -> None:
+def test_a_coefficient_replaces_the_default() -> None:
     b0 = models.build("efficientnet-b0", resolution=8)
     b3 = models.build("efficientnet-b3", resolution=8, width_coefficient=1.0, depth_coefficient=1.0)
     assert b3.count_params() == b0.count_params()

@@ -1,4 +1,4 @@
-"""Scaling of the ResNet."""
+"""Structure and scaling of the ResNet."""
 
 import keras
 
@@ -19,32 +19,32 @@ def test_baseline() -> None:
     assert network.resolution == 95
     assert stack_widths(network) == [12, 24, 48, 96]
     assert [network.get_layer(f"stage{stage}_block2_out").output.shape[1] for stage in (1, 2, 3, 4)] == [95, 48, 24, 12]
-    # 16 convolutions in blocks, the stem, and a projection where each later stack begins.
+    # 16 convolutions in blocks, the stem, and a projection at the start of each later stack.
     assert len(layers(network, keras.layers.Conv2D)) == 16 + 1 + 3
 
 
-def test_width_scales_the_first_stack_and_the_others_follow() -> None:
+def test_width_scales_the_first_stack_and_doubles_in_the_others() -> None:
     assert stack_widths(models.build("resnet", resolution=16, width_coefficient=1.3)) == [16, 32, 64, 128]
 
 
-def test_depth_scales_the_total() -> None:
+def test_depth_scales_the_total_number_of_blocks() -> None:
     deep = models.build("resnet", resolution=16, depth_coefficient=1.2)  # 9.6 -> 10
     assert len(layers(deep, keras.layers.Add)) == 10
 
 
-def test_doubled_width_quadruples_the_work_of_inner_convolutions() -> None:
+def test_doubling_the_width_quadruples_the_macs_of_inner_convolutions() -> None:
     one, two = (models.build("resnet", resolution=32, width=width, include_top=False) for width in (16, 32))
     stem = 32 * 32 * 9 * 3 * 16
     assert count(two).macs - 2 * stem == 4 * (count(one).macs - stem)
 
 
-def test_without_batch_normalisation_convolutions_have_biases() -> None:
+def test_without_batch_normalization_convolutions_have_biases() -> None:
     network = models.build("resnet", resolution=16, batch_norm=False)
     assert not layers(network, keras.layers.BatchNormalization)
     assert all(conv.use_bias for conv in layers(network, keras.layers.Conv2D))
 
 
-def test_large_stem_quarters_the_sides() -> None:
+def test_7x7_stem_divides_the_resolution_by_four() -> None:
     network = models.build("resnet", resolution=63, stem="7x7")
     assert {level: map_.shape[1] for level, map_ in network.pyramid.items()} == {
         "P1": 32,
@@ -55,7 +55,7 @@ def test_large_stem_quarters_the_sides() -> None:
     }
 
 
-def test_synchronized_reaches_every_normalisation() -> None:
+def test_synchronized_applies_to_every_batch_normalization() -> None:
     for name in ("resnet", "efficientnet-b0", "mobilenet-v1"):
         network = models.build(name, resolution=16, synchronized=True)
         assert all(layer.synchronized for layer in layers(network, keras.layers.BatchNormalization))

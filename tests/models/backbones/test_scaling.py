@@ -1,4 +1,4 @@
-"""Scaling rules against brute force and their own invariants."""
+"""Scaling rules, compared with brute force and invariants."""
 
 import itertools
 
@@ -8,7 +8,7 @@ from tfeff.models.backbones import scaling
 
 
 @pytest.mark.parametrize("width_coefficient", [0.25, 0.5, 1.0, 1.1, 1.4, 2.0])
-def test_round_filters_is_the_nearest_multiple_that_loses_at_most_a_tenth(width_coefficient: float) -> None:
+def test_round_filters_is_the_nearest_multiple_above_90_percent(width_coefficient: float) -> None:
     for filters in range(1, 400):
         scaled = filters * width_coefficient
         rounded = scaling.round_filters(filters, width_coefficient)
@@ -17,31 +17,31 @@ def test_round_filters_is_the_nearest_multiple_that_loses_at_most_a_tenth(width_
         assert abs(rounded - scaled) == min(abs(m - scaled) for m in multiples)
 
 
-def test_total_blocks_are_exact_and_as_proportional_as_whole_numbers_allow() -> None:
+def test_total_blocks_are_exact_and_proportional() -> None:
     for stage_blocks in itertools.product(range(1, 5), repeat=4):
         for depth in (0.3, 0.5, 1.0, 1.2, 1.9, 3.1):
             scaled = scaling.scale_total_blocks(stage_blocks, depth)
             total = sum(scaled)
             assert min(scaled) >= 1
             assert abs(total - depth * sum(stage_blocks)) <= 0.5 or total == 4
-            if depth >= 1:  # largest remainder: within one block of the exact share
+            if depth >= 1:  # largest remainder method: within one block of the exact share
                 shares = [total * blocks / sum(stage_blocks) for blocks in stage_blocks]
                 assert all(abs(got - share) < 1 for got, share in zip(scaled, shares, strict=True))
 
 
-def test_depth_one_changes_nothing() -> None:
+def test_depth_coefficient_one_is_the_identity() -> None:
     for stage_blocks in itertools.product((1, 2, 3, 23, 36), repeat=4):
         assert scaling.scale_total_blocks(stage_blocks, 1.0) == stage_blocks
 
 
-def test_more_depth_never_means_fewer_blocks() -> None:
+def test_total_blocks_increase_with_depth() -> None:
     totals = [sum(scaling.scale_total_blocks((3, 4, 6, 3), depth / 20)) for depth in range(1, 80)]
     assert totals == sorted(totals)
 
 
 @pytest.mark.parametrize("size", range(1, 66))
-def test_halving_several_times_is_halving_again_and_again(size: int) -> None:
-    again = size
+def test_halving_n_times_equals_repeated_halving(size: int) -> None:
+    repeated = size
     for times in range(1, 6):
-        again = -(-again // 2)
-        assert scaling.halved(size, times) == again
+        repeated = -(-repeated // 2)
+        assert scaling.halved(size, times) == repeated

@@ -1,4 +1,4 @@
-"""Counts against published implementations, keras.applications and TensorFlow's own graphs."""
+"""Counts, compared with published implementations, keras.applications and TensorFlow graphs."""
 
 import math
 from typing import Any
@@ -29,7 +29,7 @@ def test_equals_the_published_implementation(name: str, reference: dict[str, Any
         assert getattr(described, field) == published[field]
 
 
-def test_all_published_members_are_here(reference: dict[str, Any]) -> None:
+def test_all_published_members_exist(reference: dict[str, Any]) -> None:
     assert set(MEMBERS) == set(reference["classification"])
 
 
@@ -58,9 +58,9 @@ def test_mobilenet_widths_equal_keras_applications(alpha: float) -> None:
 
 @pytest.mark.parametrize("name", ["resnet", "resnet50", "efficientnet-b0", "efficientnet-lite0", "mobilenet-v2"])
 def test_activation_bytes_equal_what_tensorflow_keeps(name: str) -> None:
-    """The tensors that TensorFlow's forward function hands to its backward function.
+    """Compare with the tensors that TensorFlow's forward function passes to its backward function.
 
-    Without dropout and stochastic depth, whose masks are no layer's outputs.
+    Dropout and stochastic depth are disabled, because their masks are not outputs of layers.
     """
     certain = {"survival_probability": 1.0} if name.startswith("efficientnet") else {}
     network = models.build(name, resolution=33, num_classes=7, dropout=0.0, **certain)
@@ -71,7 +71,7 @@ def test_activation_bytes_equal_what_tensorflow_keeps(name: str) -> None:
     others = ("ReadVariableOp", "StopGradient", "Placeholder")  # kernels, batch means, the images themselves
     kept = {}
     for tensor in forward.graph.outputs:
-        while tensor.op.type == "IdentityN":  # how a gradient of one's own (SiLU's) passes its arguments on
+        while tensor.op.type == "IdentityN":  # how a custom gradient (that of SiLU) passes its arguments
             tensor = tensor.op.inputs[tensor.value_index]
         activation = tensor.dtype.is_floating and tensor.shape.rank and tensor.shape.rank > 1 and tensor.shape[0] == 1
         if activation and tensor.op.type not in others:
@@ -83,11 +83,11 @@ def test_half_precision_halves_inner_activations() -> None:
     full = count(models.build("resnet", resolution=32, include_top=False)).activation_bytes
     keras.config.set_dtype_policy("mixed_bfloat16")
     half = count(models.build("resnet", resolution=32, include_top=False)).activation_bytes
-    standardised = 32 * 32 * 3 * 4  # stays in float32
-    assert half - standardised == (full - standardised) / 2
+    standardized = 32 * 32 * 3 * 4  # stays in float32
+    assert half - standardized == (full - standardized) / 2
 
 
-def test_peak_by_hand() -> None:
+def test_peak_of_a_small_network() -> None:
     image = keras.Input((4, 4, 2))  # 128 bytes
     a = layers.Conv2D(3, 1)(image)  # 192
     b = layers.Conv2D(5, 1)(image)  # 320; alive: image, a, b = 640
@@ -95,11 +95,11 @@ def test_peak_by_hand() -> None:
     out = layers.Dense(10)(flat)  # 40; alive: 512 + 40
     counted = count(keras.Model(image, out))
     assert counted.peak_bytes == 1024
-    # Training keeps the image, the concatenation and the output; the dense layer's gradients are those of the last two.
+    # Training keeps image, concatenation and output, and adds the gradients of the last two.
     assert counted.training_peak_bytes == (128 + 512 + 40) + (512 + 40)
 
 
-def test_kinds_of_layers_by_hand() -> None:
+def test_macs_of_each_kind_of_layer() -> None:
     image = keras.Input((8, 8, 4))
     x = layers.SeparableConv2D(6, 3, padding="same")(image)
     x = layers.Conv2DTranspose(5, 2, strides=2)(x)
@@ -114,7 +114,7 @@ def test_kinds_of_layers_by_hand() -> None:
     assert count(keras.Model(image, x)).macs == separable + transposed + depthwise + grouped + dense
 
 
-def test_shared_and_nested_models_count_each_run_and_weights_once() -> None:
+def test_shared_and_nested_models_count_macs_per_call_and_parameters_once() -> None:
     inner = keras.Sequential([keras.Input((None, None, 3)), layers.Conv2D(3, 3, padding="same"), layers.ReLU()])
     image = keras.Input((8, 8, 3))
     small = layers.AveragePooling2D(2)(image)
@@ -124,7 +124,7 @@ def test_shared_and_nested_models_count_each_run_and_weights_once() -> None:
     assert counted.macs == 81 * (64 + 64 + 16)
 
 
-def test_another_resolution() -> None:
+def test_counting_at_another_resolution() -> None:
     network = models.build("mobilenet-v1", resolution=64, include_top=False)
     assert (
         count(network, resolution=128).macs
@@ -132,7 +132,7 @@ def test_another_resolution() -> None:
     )
 
 
-def test_what_cannot_be_counted_is_told() -> None:
+def test_uncountable_models_raise_errors() -> None:
     class Subclassed(keras.Model):
         pass
 

@@ -1,4 +1,4 @@
-"""Predicted cost against that of networks that are built, and against the published implementations."""
+"""Estimated cost, compared with built networks and published implementations."""
 
 import math
 import os
@@ -13,11 +13,11 @@ from tfeff.errors import UserError
 from tfeff.models.cost.complexity import count
 
 SPECS = int(os.environ.get("TFEFF_SPECS", "6"))
-"""Random networks of each kind; building them is what takes the time."""
+"""Number of random networks per architecture. Building them takes most of the time."""
 
 
 def random_options(name: str, rng: random.Random) -> dict[str, Any]:
-    """Options from the whole range that a search may try."""
+    """Random options from the range that a search can try."""
     options: dict[str, Any] = {
         "width_coefficient": rng.uniform(0.2, 3.0),
         "depth_coefficient": rng.uniform(0.2, 3.0),
@@ -44,45 +44,45 @@ def random_options(name: str, rng: random.Random) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "name", ["resnet", "mobilenet-v1", "mobilenet-v2", "efficientnet-b0", "efficientnet-lite0", "resnet50"]
 )
-def test_equals_what_the_built_network_counts(name: str) -> None:
+def test_estimate_equals_the_count_of_the_built_network(name: str) -> None:
     rng = random.Random(name)
     for _ in range(SPECS):
         options, classes, channels = random_options(name, rng), rng.randint(1, 1000), rng.choice((1, 3))
-        predicted = models.predict(models.architecture(name, **options), num_classes=classes, channels=channels)
+        estimated = models.estimate(models.architecture(name, **options), num_classes=classes, channels=channels)
         network = models.build(name, num_classes=classes, channels=channels, **options)
-        assert predicted == count(network), options
+        assert estimated == count(network), options
         keras.backend.clear_session()
 
 
 @pytest.mark.parametrize("name", [*models.names("efficientnet"), *models.names("efficientnet-lite")])
-def test_equals_the_published_implementation(name: str, reference: dict[str, Any]) -> None:
+def test_estimate_equals_the_published_implementation(name: str, reference: dict[str, Any]) -> None:
     published = reference["classification"][name]
-    predicted = models.predict(models.architecture(name))
-    assert predicted.params == published["all_params"]
-    assert predicted.trainable_params == published["trainable_params"]
-    assert predicted.macs == published["macs"]
+    estimated = models.estimate(models.architecture(name))
+    assert estimated.params == published["all_params"]
+    assert estimated.trainable_params == published["trainable_params"]
+    assert estimated.macs == published["macs"]
 
 
-def test_survival_so_likely_that_early_blocks_round_to_certain() -> None:
+def test_survival_probabilities_that_round_to_one() -> None:
     options = {"width_coefficient": 0.1, "resolution": 16, "survival_probability": math.nextafter(1.0, 0.0)}
-    predicted = models.predict(models.architecture("efficientnet-b0", **options))
-    assert predicted == count(models.build("efficientnet-b0", **options))
+    estimated = models.estimate(models.architecture("efficientnet-b0", **options))
+    assert estimated == count(models.build("efficientnet-b0", **options))
 
 
-def test_precision_and_backend_state_do_not_matter() -> None:
+def test_precision_policy_does_not_change_the_estimate() -> None:
     described = models.architecture("mobilenet-v2")
-    expected = models.predict(described)
+    expected = models.estimate(described)
     keras.config.set_dtype_policy("mixed_bfloat16")
-    assert models.predict(described) == expected
+    assert models.estimate(described) == expected
 
 
 @pytest.mark.parametrize(
     ("options", "arguments"),
     [({}, {"channels": 4}), ({}, {"num_classes": 0}), ({"mean": (1, 2)}, {}), ({"std": (1, 0, 1)}, {})],
 )
-def test_refuses_what_cannot_be_built(options: dict, arguments: dict) -> None:
+def test_errors_equal_those_of_building(options: dict, arguments: dict) -> None:
     with pytest.raises(UserError) as building:
         models.build("resnet", **options, **arguments)
-    with pytest.raises(UserError) as predicting:
-        models.predict(models.architecture("resnet", **options), **arguments)
-    assert str(predicting.value) == str(building.value)
+    with pytest.raises(UserError) as estimating:
+        models.estimate(models.architecture("resnet", **options), **arguments)
+    assert str(estimating.value) == str(building.value)

@@ -1,4 +1,4 @@
-"""A backbone with two heads: shapes, bounds, what reads position and what does not, weights of a classifier."""
+"""A backbone with classifier and box regressor: outputs, grid, weights of a classifier, cost."""
 
 import keras
 import numpy as np
@@ -18,20 +18,20 @@ def images(count=3, side=32):
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
-def test_both_outputs_are_float32_and_boxes_are_shares(policy):
+def test_outputs_are_float32_and_boxes_are_relative(policy):
     keras.config.set_dtype_policy(policy)
     network = models.localizer(backbone(), num_classes=7, dropout=0.1)
-    answers = network(images())
-    assert answers.keys() == {"logits", "box"}
+    outputs = network(images())
+    assert outputs.keys() == {"logits", "box"}
     for name, width in (("logits", 7), ("box", 4)):
-        assert tuple(answers[name].shape) == (3, width)
-        assert keras.backend.standardize_dtype(answers[name].dtype) == "float32"
-    box = np.asarray(answers["box"])
+        assert tuple(outputs[name].shape) == (3, width)
+        assert keras.backend.standardize_dtype(outputs[name].dtype) == "float32"
+    box = np.asarray(outputs["box"])
     assert ((box > 0) & (box < 1)).all()
 
 
 @pytest.mark.parametrize(("resolution", "grid", "inputs"), [(32, 4, 4 * 4), (32, 2, 2 * 2), (16, 4, 2 * 2), (40, 3, 9)])
-def test_the_box_reads_a_grid_of_the_last_map(resolution, grid, inputs):
+def test_the_box_regressor_reads_a_grid(resolution, grid, inputs):
     plain = backbone(resolution=resolution)
     channels = plain.output_shape[-1]
     network = models.localizer(plain, num_classes=2, grid=grid, hidden=(5,))
@@ -40,7 +40,7 @@ def test_the_box_reads_a_grid_of_the_last_map(resolution, grid, inputs):
     assert network.pyramid.keys() == plain.pyramid.keys()
 
 
-def test_without_hidden_layers_the_box_is_linear_in_the_grid():
+def test_without_hidden_layers_the_box_regressor_is_linear():
     network = models.localizer(backbone(), num_classes=2, hidden=())
     grid = keras.Model(network.inputs[0], network.get_layer("box_flatten").output)(images())
     layer = network.get_layer("box_regressor")
@@ -48,7 +48,7 @@ def test_without_hidden_layers_the_box_is_linear_in_the_grid():
     np.testing.assert_allclose(network(images())["box"], 1 / (1 + np.exp(-linear)), atol=1e-6)
 
 
-def test_a_classifiers_weights_fit():
+def test_weights_of_a_classifier_can_be_loaded():
     classifier = models.build("resnet", num_classes=5, **OPTIONS)
     network = models.localizer(backbone(), num_classes=5)
     loaded = models.load_weights(network, classifier)
@@ -56,7 +56,7 @@ def test_a_classifiers_weights_fit():
     np.testing.assert_allclose(network(images())["logits"], classifier(images()), atol=1e-5)
 
 
-def test_costs_are_the_classifiers_and_those_of_the_box():
+def test_cost_is_that_of_the_classifier_plus_the_box_regressor():
     classifier = models.complexity.count(models.build("resnet", num_classes=5, **OPTIONS))
     network = models.localizer(backbone(), num_classes=5, hidden=(6,))
     counted, inputs = models.complexity.count(network), 4 * 4 * 32
@@ -64,10 +64,10 @@ def test_costs_are_the_classifiers_and_those_of_the_box():
     assert counted.macs - classifier.macs == inputs * 6 + 6 * 4
 
 
-def test_saved_and_loaded(tmp_path):
+def test_saving_and_loading_preserve_outputs_and_levels(tmp_path):
     network = models.localizer(backbone(), num_classes=5)
     network.save(tmp_path / "network.keras")
-    again = keras.saving.load_model(tmp_path / "network.keras")
-    assert again.levels == network.levels
+    loaded = keras.saving.load_model(tmp_path / "network.keras")
+    assert loaded.levels == network.levels
     for name, out in network(images()).items():
-        np.testing.assert_array_equal(again(images())[name], out)
+        np.testing.assert_array_equal(loaded(images())[name], out)

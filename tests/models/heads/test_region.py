@@ -1,4 +1,4 @@
-"""Heads as Keras models: what they compute, and that they survive being saved."""
+"""Heads of R-CNN: outputs, saving and loading."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ FEATURES = RNG.normal(2.0, 3.0, (20, 10)).astype(np.float32)
 MEAN, STD = FEATURES.mean(axis=0), FEATURES.std(axis=0)
 
 
-def test_the_joint_head_is_two_layers_on_standardised_features() -> None:
+def test_the_joint_head_is_two_dense_layers_on_standardized_features() -> None:
     head = region.joint(MEAN, STD, classes=3, l1=0.1)
     (dense, biases), (boxes, box_biases) = (head.get_layer(name).get_weights() for name in ("logits", "codes"))
     x = (FEATURES - MEAN) / STD
@@ -23,15 +23,15 @@ def test_the_joint_head_is_two_layers_on_standardised_features() -> None:
     np.testing.assert_allclose(sum(map(float, head.losses)), 0.1 * (abs(dense).sum() + abs(boxes).sum()), rtol=1e-5)
 
 
-def test_a_detector_drops_the_background_and_the_weights_of_codes() -> None:
+def test_the_joint_detector_removes_background_and_code_weights() -> None:
     head = region.joint(MEAN, STD, classes=3, hidden=(8,), dropout=0.5)
-    logits, codes = (np.asarray(of) for of in head(FEATURES, training=False))
+    logits, codes = (np.asarray(output) for output in head(FEATURES, training=False))
     scores, plain = region.joint_detector(head)(FEATURES, training=False)
     np.testing.assert_allclose(scores, softmax(logits, axis=1)[:, :3], atol=1e-6)
     np.testing.assert_allclose(plain, codes / [10, 10, 5, 5], atol=1e-6)
 
 
-def test_the_classic_head_is_linear() -> None:
+def test_the_classic_detector_is_linear() -> None:
     weights, biases = RNG.normal(size=(10, 3)), RNG.normal(size=3)
     box_weights, box_biases = RNG.normal(size=(10, 3, 4)), RNG.normal(size=(3, 4))
     scores, codes = region.linear_detector(weights, biases, box_weights, box_biases)(FEATURES)
@@ -39,19 +39,19 @@ def test_the_classic_head_is_linear() -> None:
     np.testing.assert_allclose(codes, np.einsum("nd,dct->nct", FEATURES, box_weights) + box_biases, atol=1e-4)
 
 
-def test_detectors_survive_being_saved(tmp_path: Path) -> None:
-    made = (
+def test_saving_and_loading_preserve_outputs(tmp_path: Path) -> None:
+    detectors = (
         region.joint_detector(region.joint(MEAN, STD, classes=3, hidden=(8,))),
         region.linear_detector(np.ones((10, 2)), np.zeros(2), np.ones((10, 2, 4)), np.zeros((2, 4))),
     )
-    for number, detector in enumerate(made):
+    for number, detector in enumerate(detectors):
         detector.save(tmp_path / f"{number}.keras")
-        again = keras.saving.load_model(tmp_path / f"{number}.keras")
-        for one, other in zip(detector(FEATURES), again(FEATURES), strict=True):
+        loaded = keras.saving.load_model(tmp_path / f"{number}.keras")
+        for one, other in zip(detector(FEATURES), loaded(FEATURES), strict=True):
             np.testing.assert_array_equal(one, other)
 
 
-def test_the_seed_decides_the_initial_weights() -> None:
+def test_the_seed_determines_the_initial_weights() -> None:
     first, second, other = (region.joint(MEAN, STD, classes=3, hidden=(8,), seed=seed) for seed in (1, 1, 9))
     for one, same, another in zip(first.get_weights(), second.get_weights(), other.get_weights(), strict=True):
         np.testing.assert_array_equal(one, same)

@@ -1,4 +1,4 @@
-"""Weights of keras.applications: the same outputs in the networks here."""
+"""Networks with the weights of keras.applications compute the same outputs."""
 
 import keras
 import numpy as np
@@ -18,11 +18,12 @@ MODULES = {
 
 
 def application(name: str, resolution: int, **options: object) -> keras.Model:
-    """Random network whose every weight matters: scales and shifts are random too, and its statistics those of images.
+    """A random network whose outputs depend on every weight: scales and shifts are random too.
 
-    With statistics that are not those of its activations, a deep network's outputs hardly depend on the image.
+    Moving statistics are computed from images. With other statistics, the outputs of a deep network hardly depend on
+    the image.
     """
-    made = getattr(keras.applications, MODULES[name][0])(
+    network = getattr(keras.applications, MODULES[name][0])(
         weights=None, input_shape=(resolution, resolution, 3), classifier_activation=None, **options
     )
     rng = np.random.default_rng(0)
@@ -33,16 +34,16 @@ def application(name: str, resolution: int, **options: object) -> keras.Model:
         "mean": (0.3, 0.6),
         "variance": (0.04, 0.08),
     }
-    for layer in made.layers:
+    for layer in network.layers:
         for weight in layer.weights:
             if (kind := weight.path.rsplit("/", 1)[1]) in ranges:
                 weight.assign(rng.uniform(*ranges[kind], weight.shape))
         if isinstance(layer, keras.layers.Normalization):
             layer.finalize_state()
         if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.0  # one batch sets the moving statistics
-    made(preprocessed(name, images(resolution, batch=8)), training=True)
-    return made
+            layer.momentum = 0.0  # a single batch determines the moving statistics
+    network(preprocessed(name, images(resolution, batch=8)), training=True)
+    return network
 
 
 def images(resolution: int, batch: int = 2) -> np.ndarray:
@@ -50,20 +51,20 @@ def images(resolution: int, batch: int = 2) -> np.ndarray:
 
 
 def preprocessed(name: str, x: np.ndarray) -> np.ndarray:
-    """Raw pixels as an application takes them."""
+    """Preprocess raw pixels with the `preprocess_input` of the application's module."""
     return getattr(keras.applications, MODULES[name][1]).preprocess_input(x.copy())
 
 
 @pytest.mark.parametrize("resolution", [64, 65])
 @pytest.mark.parametrize("name", MODULES)
 def test_same_outputs(name: str, resolution: int) -> None:
-    """In double precision: a deep random network magnifies the rounding of single precision by more than a hundred."""
+    """Compare in double precision: deep random networks amplify the rounding errors of single precision 100 times."""
     keras.config.set_dtype_policy("float64")
     if resolution % 2:
         if name == "mobilenet-v1":
-            pytest.skip("MobileNet of keras.applications rounds odd sides down, the networks here up")
+            pytest.skip("MobileNet of keras.applications rounds odd sides down, networks of this package round up")
         if name not in ("efficientnet-b0", "resnet50", "mobilenet-v2"):
-            pytest.skip("one network a family for odd sides; the others differ in width and depth alone")
+            pytest.skip("odd sides are tested with one network per family; the others differ only in width and depth")
     theirs = application(name, resolution)
     ours = models.build(name, resolution=resolution)
     report = models.from_applications(ours, theirs)
@@ -71,13 +72,13 @@ def test_same_outputs(name: str, resolution: int) -> None:
     assert len(report.loaded) == len(ours.weights)
     x = images(resolution)
     expected = np.asarray(theirs(preprocessed(name, x)))
-    assert np.abs(expected[0] - expected[1]).max() > 1e-2  # the images matter
+    assert np.abs(expected[0] - expected[1]).max() > 1e-2  # outputs depend on the image
     np.testing.assert_allclose(ours(x), expected, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["resnet50", "resnet101", "resnet152"])
-def test_flipped_channels_change_the_order_of_sums_alone(name: str) -> None:
-    """In single precision, against the application with its own channels flipped: no rounding left to magnify."""
+def test_flipped_channels_only_change_the_summation_order(name: str) -> None:
+    """Compare in single precision with the flipped application: there are no rounding errors to amplify."""
     theirs = application(name, 64)
     ours = models.build(name, resolution=64)
     models.from_applications(ours, theirs)
@@ -87,7 +88,7 @@ def test_flipped_channels_change_the_order_of_sums_alone(name: str) -> None:
     np.testing.assert_allclose(ours(x), theirs(preprocessed(name, x)[..., ::-1]), rtol=0, atol=1e-4)
 
 
-def test_standardisation_of_efficientnet_is_the_published_one() -> None:
+def test_preprocessing_of_efficientnet_is_the_published_one() -> None:
     theirs = application("efficientnet-b0", 32)
     normalization = next(layer for layer in theirs.layers if isinstance(layer, keras.layers.Normalization))
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
@@ -103,12 +104,12 @@ def test_standardisation_of_efficientnet_is_the_published_one() -> None:
     np.testing.assert_allclose(ours(images(32)), theirs(images(32)), rtol=0, atol=1e-4)
 
 
-def test_another_head_is_left_and_told() -> None:
+def test_a_head_with_other_classes_is_skipped_and_reported() -> None:
     theirs = application("mobilenet-v2", 32)
     ours = models.build("mobilenet-v2", resolution=48, num_classes=5)
     report = models.from_applications(ours, theirs)
-    told = {skipped.name: (skipped.shape_here, skipped.shape_there) for skipped in report.skipped}
-    assert told == {
+    shapes = {skipped.name: (skipped.shape_here, skipped.shape_there) for skipped in report.skipped}
+    assert shapes == {
         "head_classifier/kernel": ((1280, 5), (1280, 1000)),
         "head_classifier/bias": ((5,), (1000,)),
     }
@@ -127,22 +128,22 @@ def test_without_top_and_with_more_blocks() -> None:
 @pytest.mark.parametrize("name", ["mobilenet-v2", "resnet50", "efficientnet-b0"])
 def test_gray_image_as_three_equal_channels(name: str) -> None:
     theirs = application(name, 32)
-    colour, gray = (models.build(name, resolution=32, channels=channels) for channels in (3, 1))
-    models.from_applications(colour, theirs)
+    rgb, gray = (models.build(name, resolution=32, channels=channels) for channels in (3, 1))
+    models.from_applications(rgb, theirs)
     models.from_applications(gray, theirs)
     x = images(32)[..., :1]
-    stem = [keras.Model(network.inputs, network.get_layer("stem_conv").output) for network in (colour, gray)]
+    stem = [keras.Model(network.inputs, network.get_layer("stem_conv").output) for network in (rgb, gray)]
     one, three = np.asarray(stem[1](x)), np.asarray(stem[0](np.repeat(x, 3, axis=-1)))
-    if name == "mobilenet-v2":  # one mean for all channels: exact up to the image's border
+    if name == "mobilenet-v2":  # one mean for all channels: exact except at the border
         np.testing.assert_allclose(one, three, rtol=0, atol=1e-4 * np.abs(three).max())
-    else:  # in general the channels' means differ: same response to a change of the gray value
+    else:  # otherwise the means of the channels differ: compare the response to a change of the gray value
         change = np.asarray(stem[1](x + 1)) - one
         expected = np.asarray(stem[0](np.repeat(x + 1, 3, axis=-1))) - three
         np.testing.assert_allclose(change, expected, rtol=0, atol=1e-3 * np.abs(three).max())
 
 
-def test_foreign_networks_and_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match=r"not a network of keras\.applications"):
+def test_unsupported_networks_and_failed_downloads_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=r"not a supported network of keras\.applications"):
         models.from_applications(models.build("resnet", resolution=16), keras.Sequential([keras.Input((4,))]))
 
     def offline(**_: object) -> keras.Model:

@@ -1,1 +1,1 @@
-"""Families of backbones, each as one visible table."""
+"""Backbones: each family is one table of architectures."""

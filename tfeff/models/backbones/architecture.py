@@ -1,4 +1,4 @@
-"""What every family of networks has in common: a frozen description that can draw itself as a graph."""
+"""Base class of all architectures: a frozen description of a network, independent of the layer backend."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ from tfeff.models.heads import classifier
 from tfeff.models.layers.backend import FeatureMap, Layers
 from tfeff.models.layers.preprocessing import per_channel
 
-MINIMUM_RESOLUTION = 8  # the smallest images in common use (8x8 digits); below, a network sees mostly its own padding
+MINIMUM_RESOLUTION = 8  # smallest images in common use (8x8 digits); below this, features come mostly from padding
 
 
 @dataclass(frozen=True)
-class Features:
-    """What a backbone puts out.
+class FeatureMaps:
+    """Outputs of a backbone.
 
     Attributes:
-        output: the last feature map, which the classifier head reads.
-        levels: "P1".."P5" to the last feature map of stride 2, 4, .. 32, as far as the network goes.
+        output: the last feature map, the input of the classifier head.
+        levels: "P1", "P2", ... to the last feature map of stride 2, 4, ...; up to the stride of the network.
     """
 
     output: FeatureMap
@@ -28,13 +28,13 @@ class Features:
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """A whole network.
+class Graph:
+    """Input and outputs of a complete network.
 
     Attributes:
         images: (batch, resolution, resolution, channels), raw pixels.
-        output: logits, or the last feature map where the head is left out.
-        levels: of `Features`.
+        output: logits, or the last feature map if the head is omitted.
+        levels: pyramid levels, as in `FeatureMaps`.
     """
 
     images: FeatureMap
@@ -44,18 +44,18 @@ class Drawing:
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture(ABC):
-    """One network, fully described; every field is an option of `tfeff.models.build`.
+    """Complete description of one network. Every field is an option of `tfeff.models.build`.
 
     Attributes:
         resolution: side of the square input image, in pixels; at least 8.
-        width_coefficient: multiplies the channels.
-        depth_coefficient: multiplies the blocks.
-        dropout: share of the pooled features dropped before the classifier.
+        width_coefficient: multiplies the number of channels.
+        depth_coefficient: multiplies the number of blocks.
+        dropout: dropout rate before the classifier.
         mean: per-channel mean of the preprocessing, in pixel units.
         std: per-channel standard deviation of the preprocessing, in pixel units.
-        bn_momentum: momentum of batch normalisation's moving statistics.
-        bn_epsilon: epsilon of batch normalisation.
-        synchronized: batch statistics over all replicas (TensorFlow backend only).
+        bn_momentum: momentum of batch normalization's moving statistics.
+        bn_epsilon: epsilon of batch normalization.
+        synchronized: computes batch statistics over all replicas (TensorFlow backend only).
     """
 
     resolution: int
@@ -69,12 +69,12 @@ class Architecture(ABC):
     synchronized: bool = False
 
     def __post_init__(self) -> None:
-        """Check the options.
+        """Validate field values.
 
         Raises:
-            UserError: a value out of its range.
+            UserError: a value is out of range.
         """
-        whole("resolution", self.resolution, at_least=MINIMUM_RESOLUTION)
+        check_integer("resolution", self.resolution, minimum=MINIMUM_RESOLUTION)
         for name in ("width_coefficient", "depth_coefficient"):
             if not getattr(self, name) > 0:
                 raise UserError(f"{name} {getattr(self, name)}: must be above 0")
@@ -83,72 +83,70 @@ class Architecture(ABC):
         if not 0 < self.bn_momentum < 1 or not self.bn_epsilon > 0:
             raise UserError(f"bn_momentum {self.bn_momentum}: must be in (0, 1); bn_epsilon {self.bn_epsilon}: above 0")
         if self.synchronized and keras.backend.backend() != "tensorflow":
-            raise UserError("synchronized: batch statistics over all replicas need Keras' TensorFlow backend")
+            raise UserError("synchronized: batch statistics over all replicas require the TensorFlow backend of Keras")
 
     @property
     @abstractmethod
     def blocks(self) -> tuple[int, ...]:
-        """Blocks of each stage, after depth scaling."""
+        """Number of blocks of each stage, after depth scaling."""
 
     @property
     @abstractmethod
     def widths(self) -> tuple[int, ...]:
-        """Channels of each stage, after width scaling."""
+        """Number of channels of each stage, after width scaling."""
 
     @abstractmethod
-    def features(self, images: FeatureMap, layers: Layers) -> Features:
-        """Draw the network without its preprocessing and its head.
+    def features(self, images: FeatureMap, layers: Layers) -> FeatureMaps:
+        """Define the backbone, without preprocessing and head.
 
         Args:
-            images: (batch, resolution, resolution, channels), standardised.
-            layers: what to draw with.
+            images: (batch, resolution, resolution, channels), standardized.
+            layers: the layer backend.
         """
 
-    def draw(
+    def define(
         self,
         layers: Layers,
         *,
         num_classes: int,
         channels: int = 3,
         include_top: bool = True,
-        classifier_activation: str | None = None,
-    ) -> Drawing:
-        """Draw the whole network: preprocessing, features, and the classifier unless it is left out.
+    ) -> Graph:
+        """Define the complete network: preprocessing, backbone and, optionally, classifier.
 
         Args:
-            layers: what to draw with.
+            layers: the layer backend.
             num_classes: outputs of the classifier.
-            channels: of the images: 3 (RGB) or 1 (gray).
-            include_top: False ends the network at its last feature map.
-            classifier_activation: such as "softmax"; None gives logits.
+            channels: channels of the images: 3 (RGB) or 1 (gray).
+            include_top: False omits the classifier; the output is the last feature map.
 
         Raises:
-            UserError: a number of classes or channels that cannot be, or preprocessing that does not fit the channels.
+            UserError: invalid `num_classes` or `channels`, or a `mean` or `std` that does not match the channels.
         """
         if channels not in (1, 3):
             raise UserError(f"channels {channels!r}: must be 3 (RGB) or 1 (gray)")
-        whole("num_classes", num_classes, at_least=1)
+        check_integer("num_classes", num_classes, minimum=1)
         images = layers.images(self.resolution, channels)
-        x = layers.standardisation(images, per_channel(self.mean, channels), per_channel(self.std, channels))
+        x = layers.standardization(images, per_channel(self.mean, channels), per_channel(self.std, channels))
         features = self.features(x, layers)
         output = features.output
         if include_top:
-            output = classifier.classifier(layers, output, num_classes, self.dropout, classifier_activation)
-        return Drawing(images, output, features.levels)
+            output = classifier.classifier(layers, output, num_classes, self.dropout)
+        return Graph(images, output, features.levels)
 
 
-def whole(name: str, value: object, at_least: int) -> None:
-    """Check that an option is a whole number of a minimum.
+def check_integer(name: str, value: object, minimum: int) -> None:
+    """Check that an option is an integer of at least `minimum`.
 
     Raises:
         UserError: it is not.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < at_least:
-        raise UserError(f"{name} {value!r}: must be a whole number, at least {at_least}")
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < minimum:
+        raise UserError(f"{name} {value!r}: must be an integer, at least {minimum}")
 
 
-def one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
-    """Check that an option is one of its choices.
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Check that an option is one of `choices`.
 
     Raises:
         UserError: it is not.

@@ -1,15 +1,15 @@
-"""EfficientNet B0 to B7 and EfficientNet-Lite0 to 4.
+"""EfficientNet-B0 to B7 and EfficientNet-Lite0 to Lite4.
 
-Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks" (2019): table 1 is B0, and the
-members of the family are B0 with other coefficients. Lite (Liu, "Higher accuracy on vision models with
-EfficientNet-Lite", 2020) leaves out squeeze-and-excitation, has ReLU6 for SiLU, and does not scale the stem, the head
-and the depth of the first and last stage.
+Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks" (2019): table 1 defines B0, and
+the other members scale it. Lite (Liu, "Higher accuracy on vision models with EfficientNet-Lite", 2020) omits
+squeeze-and-excitation, replaces SiLU by ReLU6, and does not scale the stem, the head, and the depth of the first and
+last stages.
 """
 
 from dataclasses import dataclass
 
 from tfeff.errors import UserError
-from tfeff.models.backbones.architecture import Architecture, Features
+from tfeff.models.backbones.architecture import Architecture, FeatureMaps
 from tfeff.models.backbones.scaling import round_filters, round_repeats, survival_probabilities
 from tfeff.models.layers.backend import FeatureMap, Layers
 from tfeff.models.layers.convolution import ConvolutionUnit
@@ -33,17 +33,17 @@ IMAGENET_STD = (58.395, 57.12, 57.375)
 
 @dataclass(frozen=True, kw_only=True)
 class EfficientNet(Architecture):
-    """A member of the B family or of Lite.
+    """An EfficientNet or EfficientNet-Lite.
 
-    Filters are scaled by `width_coefficient` and rounded to multiples of 8, repeats of each stage by
-    `depth_coefficient` and rounded up.
+    `width_coefficient` multiplies the filters, which are rounded to multiples of 8. `depth_coefficient` multiplies the
+    repeats of each stage, which are rounded up.
 
     Attributes:
         activation: "silu", or "relu6" for Lite.
-        squeeze_ratio: of squeeze-and-excitation; 0 leaves it out.
-        survival_probability: of the last block under stochastic depth, in (0, 1]; it falls linearly from the first
-            block of the scaled network.
-        fixed_ends: do not scale the filters of stem and head nor the repeats of the first and last stage.
+        squeeze_ratio: ratio of squeeze-and-excitation; 0 omits it.
+        survival_probability: stochastic depth of the last block, in (0, 1]. The probability decreases linearly over the
+            blocks of the scaled network.
+        fixed_ends: keeps the filters of stem and head and the repeats of the first and last stages unscaled.
     """
 
     activation: str = "silu"
@@ -52,7 +52,7 @@ class EfficientNet(Architecture):
     fixed_ends: bool = False
 
     def __post_init__(self) -> None:
-        """Check the options, raising UserError."""
+        """Validate field values; raises UserError."""
         super().__post_init__()
         if not 0 < self.survival_probability <= 1:
             raise UserError(f"survival_probability {self.survival_probability}: must be in (0, 1]")
@@ -61,7 +61,7 @@ class EfficientNet(Architecture):
 
     @property
     def blocks(self) -> tuple[int, ...]:
-        """Repeats of each stage, scaled and rounded up; those of the ends as they are where these are fixed."""
+        """Repeats of each stage, scaled and rounded up. With `fixed_ends`, the first and last stages keep theirs."""
         scaled = [round_repeats(stage.repeats, self.depth_coefficient) for stage in STAGES]
         if self.fixed_ends:
             scaled[0], scaled[-1] = STAGES[0].repeats, STAGES[-1].repeats
@@ -72,8 +72,8 @@ class EfficientNet(Architecture):
         """Filters of each stage, scaled and rounded to multiples of 8."""
         return tuple(round_filters(stage.filters, self.width_coefficient) for stage in STAGES)
 
-    def features(self, images: FeatureMap, layers: Layers) -> Features:
-        """Draw stem, stages and the 1x1 convolution before pooling; P1..P5 are the last stages of their strides."""
+    def features(self, images: FeatureMap, layers: Layers) -> FeatureMaps:
+        """Define stem, stages and the 1x1 convolution before pooling. P1 to P5 are the last stages of each stride."""
         unit = ConvolutionUnit(
             layers=layers,
             activation=self.activation,
@@ -85,7 +85,7 @@ class EfficientNet(Architecture):
         ends_width = 1.0 if self.fixed_ends else self.width_coefficient
         survival = survival_probabilities(sum(self.blocks), last=self.survival_probability)
         x = unit(images, round_filters(STEM_FILTERS, ends_width), 3, strides=2, name="stem_conv")
-        level, levels, drawn = 1, {}, 0
+        level, levels, blocks_before = 1, {}, 0
         for number, (stage, blocks, width) in enumerate(zip(STAGES, self.blocks, self.widths, strict=True), start=1):
             for index in layers.blocks(blocks):
                 x = inverted_residual(
@@ -95,14 +95,14 @@ class EfficientNet(Architecture):
                     stage=stage,
                     strides=stage.strides if index == 0 else 1,
                     squeeze_ratio=self.squeeze_ratio,
-                    survival_probability=survival[drawn + index],
+                    survival_probability=survival[blocks_before + index],
                     name=f"stage{number}_block{index + 1}",
                 )
-            drawn += blocks
+            blocks_before += blocks
             level += stage.strides - 1
             levels[f"P{level}"] = x
         output = unit(x, round_filters(HEAD_FILTERS, ends_width), 1, name="head_conv")
-        return Features(output, levels)
+        return FeatureMaps(output, levels)
 
 
 def _b(width_coefficient: float, depth_coefficient: float, resolution: int, dropout: float) -> EfficientNet:

@@ -1,12 +1,13 @@
 """MobileNet V1 and V2.
 
-Howard et al., "MobileNets" (2017), table 1; Sandler et al., "MobileNetV2" (2018), table 2. Width scaling is the papers'
-width multiplier; depth scaling multiplies the repeats of each stage, rounding up, as in EfficientNet.
+Howard et al., "MobileNets" (2017), table 1; Sandler et al., "MobileNetV2" (2018), table 2. The width
+coefficient is the papers' width multiplier. The depth coefficient multiplies the repeats of each stage and rounds up,
+as in EfficientNet.
 """
 
 from dataclasses import dataclass
 
-from tfeff.models.backbones.architecture import Architecture, Features
+from tfeff.models.backbones.architecture import Architecture, FeatureMaps
 from tfeff.models.backbones.scaling import round_filters, round_repeats
 from tfeff.models.layers.backend import FeatureMap, Layers
 from tfeff.models.layers.convolution import ConvolutionUnit
@@ -34,10 +35,10 @@ V2_STAGES = (
 
 @dataclass(frozen=True, kw_only=True)
 class MobileNet(Architecture):
-    """What both versions share: the convolution units."""
+    """Base class of both versions."""
 
     def unit(self, layers: Layers) -> ConvolutionUnit:
-        """Convolutions with batch normalisation and ReLU6."""
+        """Convolution unit with batch normalization and ReLU6."""
         return ConvolutionUnit(
             layers=layers,
             activation="relu6",
@@ -50,7 +51,7 @@ class MobileNet(Architecture):
 
 @dataclass(frozen=True, kw_only=True)
 class MobileNetV1(MobileNet):
-    """Depthwise separable convolutions; scaled filters are cut to whole numbers, at least 1."""
+    """Depthwise separable convolutions. Scaled filters are rounded down, to at least 1."""
 
     @property
     def blocks(self) -> tuple[int, ...]:
@@ -59,11 +60,11 @@ class MobileNetV1(MobileNet):
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Filters of each stage, scaled and cut to whole numbers."""
+        """Filters of each stage, scaled and rounded down."""
         return tuple(self._filters(stage.filters) for stage in V1_STAGES)
 
-    def features(self, images: FeatureMap, layers: Layers) -> Features:
-        """Draw stem and stages; P1..P5 are the stages."""
+    def features(self, images: FeatureMap, layers: Layers) -> FeatureMaps:
+        """Define stem and stages. P1 to P5 are the stages."""
         unit = self.unit(layers)
         x = unit(images, self._filters(STEM_FILTERS), 3, strides=2, name="stem_conv")
         levels = {}
@@ -73,7 +74,7 @@ class MobileNetV1(MobileNet):
                 x = unit.depthwise(x, 3, strides=stage.strides if index == 0 else 1, name=f"{name}_depthwise_conv")
                 x = unit(x, width, 1, name=f"{name}_pointwise_conv")
             levels[f"P{number}"] = x
-        return Features(x, levels)
+        return FeatureMaps(x, levels)
 
     def _filters(self, filters: int) -> int:
         return max(1, int(filters * self.width_coefficient))
@@ -81,7 +82,7 @@ class MobileNetV1(MobileNet):
 
 @dataclass(frozen=True, kw_only=True)
 class MobileNetV2(MobileNet):
-    """Inverted residuals; scaled filters are multiples of 8, and the last convolution never gets narrower than 1280."""
+    """Inverted residuals. Scaled filters are multiples of 8; the last convolution has at least 1280 filters."""
 
     @property
     def blocks(self) -> tuple[int, ...]:
@@ -90,11 +91,11 @@ class MobileNetV2(MobileNet):
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Filters of each stage, scaled, cut to whole numbers and rounded to multiples of 8."""
+        """Filters of each stage, scaled, rounded down, then rounded to multiples of 8."""
         return tuple(round_filters(int(stage.filters * self.width_coefficient)) for stage in V2_STAGES)
 
-    def features(self, images: FeatureMap, layers: Layers) -> Features:
-        """Draw stem, stages and the 1x1 convolution before pooling; P1..P5 are the last stages of their strides."""
+    def features(self, images: FeatureMap, layers: Layers) -> FeatureMaps:
+        """Define stem, stages and the 1x1 convolution before pooling. P1 to P5 are the last stages of each stride."""
         unit = self.unit(layers)
         x = unit(images, round_filters(STEM_FILTERS, self.width_coefficient), 3, strides=2, name="stem_conv")
         level, levels = 1, {}
@@ -111,10 +112,10 @@ class MobileNetV2(MobileNet):
             level += stage.strides - 1
             levels[f"P{level}"] = x
         output = unit(x, round_filters(V2_HEAD_FILTERS, max(1.0, self.width_coefficient)), 1, name="head_conv")
-        return Features(output, levels)
+        return FeatureMaps(output, levels)
 
 
-# Pixels in [-1, 1], as the published weights take them.
+# Pixels in [-1, 1], as the published weights expect.
 _HALF_RANGE = (127.5,) * 3
 TABLE: dict[str, MobileNet] = {
     "mobilenet-v1": MobileNetV1(resolution=224, mean=_HALF_RANGE, std=_HALF_RANGE, dropout=1e-3),

@@ -7,34 +7,35 @@ Image Recognition" (2015), sections 3 and 4.
 from dataclasses import dataclass
 
 from tfeff.errors import UserError
-from tfeff.models.backbones.architecture import Architecture, Features, one_of, whole
+from tfeff.models.backbones.architecture import Architecture, FeatureMaps, check_choice, check_integer
 from tfeff.models.backbones.scaling import doubled_widths, scale_total_blocks
 from tfeff.models.layers.backend import FeatureMap, Layers
 from tfeff.models.layers.convolution import ConvolutionUnit
 
-IMAGENET_MEAN = (123.68, 116.779, 103.939)  # RGB; the mean that the published ResNet weights were trained with
+IMAGENET_MEAN = (123.68, 116.779, 103.939)  # RGB; the published ResNet weights were trained with this mean
 IMAGENET_STD = (58.395, 57.12, 57.375)
-# The published weights were trained without a division. A power of two moves between the preprocessing and the stem's
-# kernel without rounding, and is near enough to the true deviation for training from scratch.
+# The published weights were trained without dividing by a standard deviation. A power of two can be folded into the
+# stem's kernel without rounding, and it is close enough to the true standard deviation for training from scratch.
 PUBLISHED_STD = (64.0, 64.0, 64.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResNet(Architecture):
-    """A residual network of four stacks, whose channels double as their resolution halves.
+    """A residual network of four stacks. From stack to stack, the channels double and the resolution halves.
 
-    Shortcuts are identities; where a block changes the shape, its shortcut is a 1x1 projection (option B of the paper).
-    `depth_coefficient` multiplies the total number of blocks, which is then spread over the four stacks
-    (`scaling.scale_total_blocks`); `width_coefficient` multiplies the first stack's channels, and the other stacks
-    follow by doubling.
+    Shortcuts are identities. Where a block changes the shape, its shortcut is a 1x1 projection (option B of the paper).
+    `depth_coefficient` multiplies the total number of blocks, which is then distributed over the four stacks
+    (`scaling.scale_total_blocks`). `width_coefficient` multiplies the channels of the first stack; each later stack has
+    twice as many as the one before it.
 
     Attributes:
-        block: "basic" (two 3x3) or "bottleneck" (1x1, 3x3, 1x1 with four times the channels; stride in the first 1x1).
-        stage_blocks: blocks in each of the four stacks, each at least 1.
-        width: channels of the first stack, at least 1; of its 3x3 convolution in a bottleneck.
-        stem: "3x3" (stride 1) or "7x7" (stride 2, then a 3x3 max-pool of stride 2).
-        batch_norm: False leaves batch normalisation out; the convolutions then have biases.
-        conv_bias: biases even where batch normalisation follows, as in the published ResNet-50/101/152.
+        block: "basic" (two 3x3) or "bottleneck" (1x1, 3x3, 1x1 with four times the channels; the first 1x1 has the
+            stride).
+        stage_blocks: number of blocks of each stack, at least 1.
+        width: channels of the first stack's 3x3 convolutions, at least 1.
+        stem: "3x3" (stride 1) or "7x7" (stride 2, followed by a 3x3 max-pooling with stride 2).
+        batch_norm: False omits batch normalization and gives the convolutions biases.
+        conv_bias: adds biases before batch normalization too, as in the published ResNet-50/101/152.
     """
 
     block: str = "basic"
@@ -45,31 +46,31 @@ class ResNet(Architecture):
     conv_bias: bool = False
 
     def __post_init__(self) -> None:
-        """Check the options, raising UserError."""
+        """Validate field values; raises UserError."""
         super().__post_init__()
-        one_of("block", self.block, ("basic", "bottleneck"))
-        one_of("stem", self.stem, ("3x3", "7x7"))
-        whole("width", self.width, at_least=1)
+        check_choice("block", self.block, ("basic", "bottleneck"))
+        check_choice("stem", self.stem, ("3x3", "7x7"))
+        check_integer("width", self.width, minimum=1)
         if len(self.stage_blocks) != 4:
-            raise UserError(f"stage_blocks {self.stage_blocks}: must be four numbers, one a stack")
+            raise UserError(f"stage_blocks {self.stage_blocks}: must be four numbers, one per stack")
         for blocks in self.stage_blocks:
-            whole("stage_blocks: blocks of a stack", blocks, at_least=1)
+            check_integer("stage_blocks: number of blocks", blocks, minimum=1)
 
     @property
     def blocks(self) -> tuple[int, ...]:
-        """Blocks of each stack, their total scaled."""
+        """Number of blocks of each stack, after scaling their total."""
         return scale_total_blocks(self.stage_blocks, self.depth_coefficient)
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Channels of each stack's 3x3 convolutions: the first's scaled and rounded, the others' by doubling."""
+        """Channels of each stack's 3x3 convolutions: the first stack's are scaled and rounded, then doubled."""
         return doubled_widths(self.width, self.width_coefficient)
 
-    def features(self, images: FeatureMap, layers: Layers) -> Features:
-        """Draw the stem and the four stacks.
+    def features(self, images: FeatureMap, layers: Layers) -> FeatureMaps:
+        """Define the stem and the four stacks.
 
-        Levels: with the 3x3 stem P1..P3 are stacks 2 to 4; with the 7x7 stem P1 is the stem before its pooling and
-        P2..P5 are the stacks.
+        With the 3x3 stem, P1 to P3 are stacks 2 to 4. With the 7x7 stem, P1 is the stem before pooling, and P2 to P5
+        are the four stacks.
         """
         unit = ConvolutionUnit(
             layers=layers,
@@ -85,8 +86,8 @@ class ResNet(Architecture):
         if self.stem == "3x3":
             x = unit(images, stem_width, 3, name="stem_conv")
         else:
-            # Three pixels on every side: with "same" an even side would get two before and three after, which shifts
-            # the grid against that of the published networks.
+            # Explicit padding of three pixels on every side. With "same", even sides get two before and three after,
+            # which shifts the grid relative to the published networks.
             x = layers.zero_padding(images, 3, name="stem_pad")
             x = levels["P1"] = unit(x, stem_width, 7, strides=2, padding="valid", name="stem_conv")
             x = layers.zero_padding(x, 1, name="stem_pool_pad")
@@ -99,18 +100,18 @@ class ResNet(Architecture):
                 x = block(unit, x, width, strides, name=f"stage{stage + 1}_block{index + 1}")
             if first_level + stage > 0:
                 levels[f"P{first_level + stage}"] = x
-        return Features(x, levels)
+        return FeatureMaps(x, levels)
 
 
 def basic_block(unit: ConvolutionUnit, x: FeatureMap, width: int, strides: int, name: str) -> FeatureMap:
-    """Two 3x3 convolutions and a shortcut; the result has `width` channels and 1/strides of the sides."""
+    """Two 3x3 convolutions and a shortcut, with `width` output channels."""
     y = unit(x, width, 3, strides=strides, name=f"{name}_conv1")
     y = unit(y, width, 3, activate=False, name=f"{name}_conv2")
     return residual_sum(unit, x, y, strides, name)
 
 
 def bottleneck_block(unit: ConvolutionUnit, x: FeatureMap, width: int, strides: int, name: str) -> FeatureMap:
-    """1x1 down to `width`, 3x3, 1x1 up to four times `width`, and a shortcut; the stride is in the first 1x1."""
+    """1x1 to `width` channels, 3x3, 1x1 to four times `width`, and a shortcut. The first 1x1 has the stride."""
     y = unit(x, width, 1, strides=strides, name=f"{name}_conv1")
     y = unit(y, width, 3, name=f"{name}_conv2")
     y = unit(y, 4 * width, 1, activate=False, name=f"{name}_conv3")
@@ -118,10 +119,10 @@ def bottleneck_block(unit: ConvolutionUnit, x: FeatureMap, width: int, strides: 
 
 
 def residual_sum(unit: ConvolutionUnit, x: FeatureMap, y: FeatureMap, strides: int, name: str) -> FeatureMap:
-    """ReLU(shortcut(x) + y): the identity where the shapes agree, else a projection."""
+    """ReLU(shortcut(x) + y). The shortcut is the identity if the shapes are equal, otherwise a projection."""
     if strides != 1:
-        # Every second pixel, then 1x1 at stride 1: the same numbers as 1x1 at stride 2, whose filter gradient in oneDNN
-        # (TensorFlow 2.21 on CPUs) writes out of bounds for some sides and few channels, and kills the process.
+        # Subsampling and then 1x1 with stride 1 equals 1x1 with stride 2. The filter gradient of the latter writes out
+        # of bounds in oneDNN (TensorFlow 2.21 on CPUs) for some sizes with few channels, and crashes the process.
         x = unit.layers.subsampling(x, strides, name=f"{name}_shortcut_pool")
     if x.shape[-1] != y.shape[-1]:
         x = unit(x, y.shape[-1], 1, activate=False, name=f"{name}_shortcut_conv")
@@ -130,7 +131,7 @@ def residual_sum(unit: ConvolutionUnit, x: FeatureMap, y: FeatureMap, strides: i
 
 
 def _published(stage_blocks: tuple[int, ...]) -> ResNet:
-    """ResNet-50/101/152 as their published weights have them."""
+    """ResNet-50/101/152, compatible with the published weights."""
     return ResNet(
         resolution=224,
         mean=IMAGENET_MEAN,
@@ -145,7 +146,7 @@ def _published(stage_blocks: tuple[int, ...]) -> ResNet:
 
 
 TABLE: dict[str, ResNet] = {
-    # Small data has few steps an epoch: moving statistics with momentum .9 keep up with the weights.
+    # Small datasets have few steps per epoch; with momentum 0.9, the moving statistics keep up with the weights.
     "resnet": ResNet(resolution=95, mean=IMAGENET_MEAN, std=IMAGENET_STD, bn_momentum=0.9, bn_epsilon=1e-5),
     "resnet50": _published((3, 4, 6, 3)),
     "resnet101": _published((3, 4, 23, 3)),

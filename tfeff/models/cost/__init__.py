@@ -1,1 +1,1 @@
-"""Parameters, multiply-adds and memory of a network."""
+"""Cost of a network: parameters, multiply-adds and activation memory."""

@@ -1,8 +1,7 @@
-"""Which feature maps a network holds in memory, and when.
+"""Lifetimes of feature maps: which maps are in memory, and when.
 
-A map is freed after its last reader; in training, what a layer's gradient reads is kept until the backward pass has
-come to that layer. Both follow from the form of the graph, so that graphs of one form share the answer, whatever their
-sizes.
+A map is freed after its last use. In training, the maps that a layer's gradient reads are kept until the backward pass
+reaches that layer. Lifetimes depend on the structure of the graph alone, not on the sizes of the maps.
 """
 
 from collections import Counter
@@ -17,11 +16,11 @@ from tfeff.models.layers.stochastic_depth import StochasticDepth
 
 L = keras.layers
 
-# Whose output is its input under another name.
+# Layers whose output shares the memory of their input.
 _VIEWS = (L.Reshape, L.Flatten, L.Identity, L.ActivityRegularization)
-# Whose gradient reads neither input nor output: linear with constant factors, or with a mask of its own.
+# Layers whose gradient reads neither input nor output: they are linear with constant factors or with their own mask.
 _READS_NOTHING = (
-    L.Activation,  # apart from its function
+    L.Activation,  # the gradient of its function is handled separately
     L.AdaptiveAveragePooling2D,
     L.Add,
     L.Average,
@@ -62,17 +61,17 @@ _READS_INPUT = (
     L.SeparableConv2D,
 )
 _READS_OUTPUT = (L.ReLU, L.Softmax)
-# Activations whose gradient is a function of their output; that of all others reads their input.
+# Activations whose gradient is a function of their output. The gradients of all others read their input.
 _ACTIVATIONS_READING_OUTPUT = {"relu", "relu6", "sigmoid", "softmax", "tanh"}
 
 
 class Reads(NamedTuple):
-    """What a layer's gradient reads.
+    """Maps that the gradient of a layer reads.
 
     Attributes:
-        input: the layer's inputs.
-        output: the layer's outputs.
-        inside: a map inside the layer, of its output's size: the input of an activation that is part of it.
+        input: whether it reads the inputs.
+        output: whether it reads the outputs.
+        inside: whether it reads a map inside the layer, of the size of its output: the input of its activation.
     """
 
     input: bool
@@ -82,37 +81,37 @@ class Reads(NamedTuple):
 
 @cache
 def reads(kind: type[keras.Operation], activation: str | None = None) -> Reads:
-    """What the gradient of a layer of this kind reads; kinds not known here count as reading input and output.
+    """Look up what the gradient of a kind of layer reads. Unknown kinds are assumed to read input and output.
 
     Args:
         kind: class of the layer.
-        activation: name of the activation in it, if any.
+        activation: name of the layer's activation, if it has one.
     """
     if issubclass(kind, _READS_NOTHING):
-        own = Reads(False, False)
+        linear = Reads(False, False)
     elif issubclass(kind, _READS_OUTPUT):
-        own = Reads(False, True)
+        linear = Reads(False, True)
     else:
-        own = Reads(True, not issubclass(kind, _READS_INPUT))
+        linear = Reads(True, not issubclass(kind, _READS_INPUT))
     if activation in (None, "linear"):
-        return own
+        return linear
     if activation in _ACTIVATIONS_READING_OUTPUT:
-        return own._replace(output=True)
-    return own._replace(input=True) if issubclass(kind, L.Activation) else own._replace(inside=True)
+        return linear._replace(output=True)
+    return linear._replace(input=True) if issubclass(kind, L.Activation) else linear._replace(inside=True)
 
 
 def is_view(kind: type[keras.Operation], activation: str | None = None) -> bool:
-    """Whether a layer's output is its input under another name."""
+    """Whether the output of a layer shares the memory of its input."""
     return issubclass(kind, _VIEWS) or (issubclass(kind, L.Activation) and activation == "linear")
 
 
 class Call(NamedTuple):
-    """One run of one layer; feature maps are numbers.
+    """One call of a layer. Feature maps are identified by numbers.
 
     Attributes:
-        inputs: maps that it reads.
-        outputs: maps that it makes.
-        reads: what its gradient reads.
+        inputs: maps that the layer reads.
+        outputs: maps that it computes.
+        reads: maps that its gradient reads.
     """
 
     inputs: tuple[int, ...]
@@ -120,33 +119,34 @@ class Call(NamedTuple):
     reads: Reads
 
 
-Moment = tuple[int, ...]
-"""Maps in memory at one time; a map stands there once more for its gradient, or for a map of its size in its layer."""
+LiveMaps = tuple[int, ...]
+"""Maps that are in memory at the same time. A number occurs again for the map's gradient and for a map of the same size
+inside its layer."""
 
 
 @dataclass(frozen=True)
 class Lifetimes:
-    """What is in memory while a graph runs.
+    """Maps in memory while a graph runs.
 
     Attributes:
-        kept: maps that a training step keeps for its backward pass, in the sense of a moment.
-        forward: moments of a forward pass alone.
-        training: moments of a forward pass that keeps and of the backward pass after it.
+        kept: maps that a training step keeps for its backward pass.
+        forward: live maps at each step of a forward pass at inference.
+        training: live maps at each step of a forward pass and the backward pass after it.
     """
 
-    kept: Moment
-    forward: tuple[Moment, ...]
-    training: tuple[Moment, ...]
+    kept: LiveMaps
+    forward: tuple[LiveMaps, ...]
+    training: tuple[LiveMaps, ...]
 
-    def without_lesser(self) -> "Lifetimes":
-        """The same without the moments all of whose maps are in memory at another moment too."""
-        return Lifetimes(self.kept, _greatest(self.forward), _greatest(self.training))
+    def without_subsets(self) -> "Lifetimes":
+        """Remove steps whose live maps are a subset of those of another step."""
+        return Lifetimes(self.kept, _maximal(self.forward), _maximal(self.training))
 
 
-def most(moments: Sequence[Moment], sizes: Sequence[int]) -> int:
-    """The largest sum of sizes, by number of the map, in memory at once."""
+def peak_size(steps: Sequence[LiveMaps], sizes: Sequence[int]) -> int:
+    """Largest total size of live maps at any step; `sizes` has the size of each map."""
     size_of = sizes.__getitem__
-    return max([sum(map(size_of, moment)) for moment in moments])
+    return max([sum(map(size_of, live)) for live in steps])
 
 
 def lifetimes(
@@ -157,22 +157,22 @@ def lifetimes(
     kept: Collection[int] = (),
     held: Collection[int] = (),
 ) -> Lifetimes:
-    """Follow the maps of a graph through a forward and a backward pass.
+    """Simulate a forward and a backward pass through a graph.
 
-    Layers run in the order of `calls`, and backwards in the opposite one. A gradient has the size of its map and is in
-    memory from the first of the map's readers that is run backwards until the layer that made the map is.
+    The backward pass runs the layers in reverse order. The gradient of a map has the size of the map. It is allocated
+    when the backward pass reaches the last layer that reads the map, and freed after the layer that computed the map.
 
     Args:
-        calls: in the order in which they run.
-        inputs: maps that are there at the start.
-        outputs: maps that are there at the end.
-        kept: inputs and outputs that something else than these calls keeps.
-        held: inputs that stay throughout training.
+        calls: calls of the layers, in execution order.
+        inputs: maps in memory at the start.
+        outputs: maps in memory at the end.
+        kept: inputs and outputs that are kept for the backward pass by layers outside `calls`.
+        held: inputs that stay in memory throughout training.
     """
     last_reader = {number: step for step, call in enumerate(calls) for number in call.inputs}
     last_reader.update((number, len(calls)) for number in outputs)
     kept_by_now = [{number for number in kept if number in inputs}]
-    inside: list[Moment] = [()]
+    inside: list[LiveMaps] = [()]
     alive = set(inputs)
     forward = [tuple(alive)]
     training = [(*alive, *(kept_by_now[0] - alive))]
@@ -192,9 +192,9 @@ def lifetimes(
     return Lifetimes((*kept_by_now[-1], *inside[-1]), tuple(forward), tuple(training))
 
 
-def _greatest(moments: Sequence[Moment]) -> tuple[Moment, ...]:
-    greatest: list[Counter[int]] = []
-    for moment in sorted(map(Counter, moments), key=Counter.total, reverse=True):
-        if not any(moment <= other for other in greatest):
-            greatest.append(moment)
-    return tuple(tuple(moment.elements()) for moment in greatest)
+def _maximal(steps: Sequence[LiveMaps]) -> tuple[LiveMaps, ...]:
+    maximal: list[Counter[int]] = []
+    for live in sorted(map(Counter, steps), key=Counter.total, reverse=True):
+        if not any(live <= other for other in maximal):
+            maximal.append(live)
+    return tuple(tuple(live.elements()) for live in maximal)

@@ -1,6 +1,6 @@
-"""What a network costs: parameters, multiply-adds and activation memory, counted exactly from its graph.
+"""Parameters, multiply-adds and activation memory of a built network, counted from its graph.
 
-Nothing is run: shapes are followed through the graph for one example.
+Counting propagates shapes for one example; it does not run the network.
 """
 
 import math
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import keras
 
 from tfeff.errors import UserError
-from tfeff.models.cost.activation_memory import Call, Lifetimes, is_view, lifetimes, most, reads
+from tfeff.models.cost.activation_memory import Call, Lifetimes, is_view, lifetimes, peak_size, reads
 
 L = keras.layers
 
@@ -26,7 +26,7 @@ _WITHOUT_MACS = (
     L.PReLU,
     L.Embedding,
 )
-# Operations of keras.ops that multiply matrices; their cost depends on how they are called.
+# Operations of keras.ops that multiply matrices. Their cost depends on their arguments.
 _MULTIPLYING_OPERATIONS = {
     "Conv",
     "ConvTranspose",
@@ -48,22 +48,21 @@ class Complexity:
     """Cost of a network for one example.
 
     Attributes:
-        params: elements of all weights, batch normalisation's moving statistics included.
-        trainable_params: elements of the weights that training changes.
-        macs: multiply-adds of convolutions and dense layers; "FLOPs" in the papers. Normalisation, activations, biases
+        params: number of parameters, including batch normalization's moving statistics.
+        trainable_params: number of trainable parameters.
+        macs: multiply-adds of convolutions and dense layers ("FLOPs" in the papers). Normalization, activations, biases
             and pooling are not counted.
-        activation_bytes: layer outputs that one training step keeps for its backward pass: those that the gradient of
-            the layer itself or of a layer after it reads, and the outputs of the network, which the loss reads. A
-            convolution, a dense layer, batch normalisation, a product and SiLU read their inputs; ReLU, sigmoid and
-            softmax their outputs; max-pooling both; sums, averages, padding, dropout and rescaling neither. Layers not
-            known here count as reading both. An activation inside another layer counts as one of its own.
-            Each tensor counts once and in its own dtype; views (Reshape, Flatten, linear activations) not at all.
-        peak_bytes: most bytes of layer outputs alive at once in a forward pass, layers in the order in which Keras runs
-            them, each output freed after its last reader; the images included, weights not.
-        training_peak_bytes: most bytes alive at once in a training step, for each image of the batch: the images, the
-            layer outputs alive or kept, and, as the layers are run backwards in the opposite order, the gradients of
-            layer outputs, each from its first use to its last. Weights, their gradients and the working memory of
-            single operations are not counted: they do not grow with the batch.
+        activation_bytes: bytes of the layer outputs that a training step keeps for its backward pass: those that the
+            gradients of layers read, and the outputs of the network, which the loss reads. The gradients of
+            convolutions, dense layers, batch normalization, products and SiLU read the inputs; those of ReLU, sigmoid
+            and softmax read the outputs; those of max-pooling and of unknown layers read both; those of sums, averages,
+            padding, dropout and rescaling read neither. An activation inside another layer counts like a layer.
+            Each tensor counts once, in its own dtype. Views (Reshape, Flatten, linear activations) do not count.
+        peak_bytes: peak memory of a forward pass: input and layer outputs, in the order in which Keras runs the layers,
+            each freed after its last use. Weights are not included.
+        training_peak_bytes: peak memory of a training step for each image of the batch: input, layer outputs in use or
+            kept, and gradients of layer outputs. Weights, their gradients and the workspace of single operations are
+            not included, because they do not grow with the batch.
     """
 
     params: int
@@ -76,7 +75,7 @@ class Complexity:
 
 @dataclass(frozen=True)
 class _Run:
-    """One run of one layer."""
+    """One call of a layer."""
 
     operation: keras.Operation
     inputs: list[keras.KerasTensor]
@@ -84,15 +83,15 @@ class _Run:
 
 
 def count(model: keras.Model, resolution: int | None = None) -> Complexity:
-    """Count a functional or sequential model, nested ones included, at batch size 1.
+    """Count the cost of a functional or sequential model, including nested models, at batch size 1.
 
     Args:
-        model: built; a layer that it calls several times counts as often (its weights once).
-        resolution: side of square inputs to count at; None takes the model's own input shapes.
+        model: a built model. If it calls a layer several times, each call counts; the parameters count once.
+        resolution: side of the square inputs; None uses the model's input shapes.
 
     Raises:
-        UserError: a model that is not a graph of layers, an input shape that is not fully known, or a layer whose
-            multiply-adds are not known.
+        UserError: the model is not a graph of layers, its input shape is not fully defined, or the multiply-adds of a
+            layer are unknown.
     """
     graph = _graph(model)
     images = [
@@ -103,17 +102,17 @@ def count(model: keras.Model, resolution: int | None = None) -> Complexity:
     ]
     for tensor in images:
         if None in tensor.shape:
-            raise UserError(f"{model.name}: input shape {tensor.shape[1:]} is not fully known; give a resolution")
+            raise UserError(f"{model.name}: input shape {tensor.shape[1:]} is not fully defined; pass resolution")
     runs: list[_Run] = []
     outputs = keras.tree.flatten(_run(graph, images, runs))
-    when, sizes = _lifetimes(runs, images, outputs)
+    maps, sizes = _lifetimes(runs, images, outputs)
     return Complexity(
         params=model.count_params(),
         trainable_params=sum(math.prod(weight.shape) for weight in model.trainable_weights),
         macs=sum(map(_macs, runs)),
-        activation_bytes=most([when.kept], sizes),
-        peak_bytes=most(when.forward, sizes),
-        training_peak_bytes=most(when.training, sizes),
+        activation_bytes=peak_size([maps.kept], sizes),
+        peak_bytes=peak_size(maps.forward, sizes),
+        training_peak_bytes=peak_size(maps.training, sizes),
     )
 
 
@@ -122,18 +121,20 @@ def _spatial(tensor: keras.KerasTensor, resolution: int | None) -> tuple[int | N
 
 
 def _graph(model: keras.Model) -> keras.Model:
-    """The functional graph of a model."""
+    """Functional graph of a model."""
     if isinstance(model, keras.Sequential):
         model = model._functional
     if model is None or not hasattr(model, "_run_through_graph"):
-        raise UserError("complexity is counted on built functional and sequential models; this one has no graph")
+        raise UserError(
+            "complexity can only be counted on built functional and sequential models; this one has no graph"
+        )
     return model
 
 
 def _run(graph: keras.Model, inputs: Sequence[keras.KerasTensor], runs: list[_Run]) -> object:
-    """Follow shapes through a graph and record every run of a layer, those inside nested models too."""
+    """Propagate shapes through a graph and record every call of a layer, also inside nested models."""
 
-    def recorded(operation: keras.Operation) -> Callable[..., object]:
+    def record(operation: keras.Operation) -> Callable[..., object]:
         def run(*args: object, **kwargs: object) -> object:
             arguments = [leaf for leaf in keras.tree.flatten((args, kwargs)) if isinstance(leaf, keras.KerasTensor)]
             if isinstance(operation, keras.Model):
@@ -144,13 +145,13 @@ def _run(graph: keras.Model, inputs: Sequence[keras.KerasTensor], runs: list[_Ru
 
         return run
 
-    outputs = graph._run_through_graph(inputs, operation_fn=recorded)
+    outputs = graph._run_through_graph(inputs, operation_fn=record)
     leaves = keras.tree.flatten(outputs)
     return leaves[0] if len(leaves) == 1 else outputs
 
 
 def _macs(run: _Run) -> int:
-    """Multiply-adds of one run of a layer."""
+    """Multiply-adds of one call of a layer."""
     layer = run.operation
     if isinstance(layer, _SEPARABLE):
         positions = _positions(layer, run.outputs[0])
@@ -163,21 +164,21 @@ def _macs(run: _Run) -> int:
         return math.prod(run.inputs[0].shape[:-1]) * math.prod(layer.kernel.shape)
     if isinstance(layer, keras.Layer):
         if layer.weights and not isinstance(layer, _WITHOUT_MACS):
-            raise UserError(f'layer "{layer.name}": multiply-adds of {type(layer).__name__} are not known')
+            raise UserError(f'layer "{layer.name}": the multiply-adds of {type(layer).__name__} are unknown')
     elif type(layer).__name__ in _MULTIPLYING_OPERATIONS:
-        raise UserError(f'operation "{layer.name}": multiply-adds of {type(layer).__name__} are not known')
+        raise UserError(f'operation "{layer.name}": the multiply-adds of {type(layer).__name__} are unknown')
     return 0
 
 
 def _positions(layer: keras.Layer, tensor: keras.KerasTensor) -> int:
-    """Spatial positions of a feature map, (1, ...spatial, c) or (1, c, ...spatial)."""
+    """Number of spatial positions of a feature map, (1, ...spatial, c) or (1, c, ...spatial)."""
     return math.prod(tensor.shape[1:-1] if layer.data_format == "channels_last" else tensor.shape[2:])
 
 
 def _lifetimes(
     runs: Sequence[_Run], images: Sequence[keras.KerasTensor], outputs: Sequence[keras.KerasTensor]
 ) -> tuple[Lifetimes, list[int]]:
-    """When each map is in memory, and bytes of the maps by number; a view is the map that it looks at."""
+    """Lifetimes of the maps, and the bytes of each map. A view has the number of its input."""
     numbers = {id(tensor): number for number, tensor in enumerate(images)}
     sizes = [_bytes(tensor) for tensor in images]
     calls = []
@@ -188,22 +189,22 @@ def _lifetimes(
         if is_view(kind, activation):
             numbers[id(run.outputs[0])] = sources[0]
             continue
-        made = tuple(range(len(sizes), len(sizes) + len(run.outputs)))
-        numbers.update((id(tensor), number) for tensor, number in zip(run.outputs, made, strict=True))
+        results = tuple(range(len(sizes), len(sizes) + len(run.outputs)))
+        numbers.update((id(tensor), number) for tensor, number in zip(run.outputs, results, strict=True))
         sizes.extend(map(_bytes, run.outputs))
-        calls.append(Call(sources, made, reads(kind, activation)))
+        calls.append(Call(sources, results, reads(kind, activation)))
     last = {numbers[id(tensor)] for tensor in outputs}
     first = range(len(images))
     return lifetimes(calls, inputs=first, outputs=last, kept=last, held=first), sizes
 
 
 def _activation(layer: keras.Operation) -> str | None:
-    """Name of the activation in a layer, if it has one."""
+    """Name of a layer's activation, if it has one."""
     function = getattr(layer, "activation", None)
     return None if function is None else getattr(function, "__name__", type(function).__name__)
 
 
 def _bytes(tensor: keras.KerasTensor) -> int:
-    digits = re.search(r"\d+", tensor.dtype)  # none in "bool", which takes a byte
+    digits = re.search(r"\d+", tensor.dtype)  # "bool" has none and takes a byte
     bits = int(digits.group()) if digits else 8
     return math.prod(tensor.shape) * bits // 8

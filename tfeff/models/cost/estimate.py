@@ -1,23 +1,23 @@
-"""What a network will cost, from its description alone."""
+"""Cost of a network, computed from its description without building it."""
 
 from tfeff.models.backbones.architecture import Architecture
 from tfeff.models.cost.complexity import Complexity
-from tfeff.models.cost.tracer import Ledger
+from tfeff.models.cost.tracer import CostTracer
 
 
-def predict(architecture: Architecture, *, num_classes: int = 1000, channels: int = 3) -> Complexity:
-    """Cost of the network that `build` would make, exactly as `complexity.count` would count it in float32.
+def estimate(architecture: Architecture, *, num_classes: int = 1000, channels: int = 3) -> Complexity:
+    """Compute the cost of a network, equal to `complexity.count` of the built network in float32.
 
-    No layer is made: the description is drawn with a `Ledger`, well within a millisecond.
+    Takes less than a millisecond.
 
     Args:
-        architecture: of `tfeff.models.backbones.architecture`.
+        architecture: description of the network, from `tfeff.models.architecture`.
         num_classes: outputs of the classifier.
-        channels: of the images: 3 (RGB) or 1 (gray).
+        channels: channels of the images: 3 (RGB) or 1 (gray).
 
     Raises:
-        UserError: a number of classes or channels that cannot be, or preprocessing that does not fit the channels.
+        UserError: invalid `num_classes` or `channels`, or a `mean` or `std` that does not match the channels.
     """
-    ledger = Ledger()
-    architecture.draw(ledger, num_classes=num_classes, channels=channels)
-    return ledger.total()
+    tracer = CostTracer()
+    architecture.define(tracer, num_classes=num_classes, channels=channels)
+    return tracer.total()

@@ -1,1 +1,1 @@
-"""What reads a backbone's feature maps."""
+"""Heads: from features to predictions."""

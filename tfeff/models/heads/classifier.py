@@ -1,4 +1,4 @@
-"""The classifier head: pooled features to logits."""
+"""The classifier head: global pooling and a dense layer."""
 
 from tfeff.models.layers.backend import FeatureMap, Layers
 
@@ -6,22 +6,19 @@ CLASSIFIER = "head_classifier"
 POOL = "head_pool"
 
 
-def classifier(
-    layers: Layers, features: FeatureMap, num_classes: int, dropout: float, activation: str | None
-) -> FeatureMap:
+def classifier(layers: Layers, features: FeatureMap, num_classes: int, dropout: float) -> FeatureMap:
     """Global average pooling, dropout and one dense layer.
 
     Args:
-        layers: what the network is drawn with.
-        features: (batch, height, width, channels), the backbone's last feature map.
-        num_classes: number of outputs.
-        dropout: share of the pooled features dropped in training.
-        activation: Keras activation on the outputs; None gives logits.
+        layers: the layer backend.
+        features: (batch, height, width, channels), the last feature map of the backbone.
+        num_classes: number of classes.
+        dropout: dropout rate of the pooled features.
 
     Returns:
-        (batch, num_classes), float32 under any precision policy.
+        Logits (batch, num_classes), float32 under any precision policy.
     """
     x = layers.global_pooling(features, name=POOL)
     if dropout > 0:
         x = layers.dropout(x, dropout, name="head_dropout")
-    return layers.dense(x, num_classes, activation=activation, name=CLASSIFIER)
+    return layers.dense(x, num_classes, name=CLASSIFIER)

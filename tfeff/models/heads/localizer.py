@@ -1,7 +1,7 @@
-"""The head that localises one object: a class from pooled features, a box from where in the map they lie.
+"""The localization head: the class and the box of one object.
 
-As in Sermanet et al., "OverFeat" (arXiv:1312.6229, section 4.1), with one regressor for all classes: classifier and
-regressor share the backbone, and the regressor reads the map before it is pooled over all positions.
+Sermanet et al., "OverFeat" (arXiv:1312.6229, section 4.1), with one box regressor for all classes: classifier and
+regressor share the backbone. Global pooling discards location, so the box regressor reads a spatial grid.
 """
 
 from collections.abc import Sequence
@@ -13,28 +13,28 @@ from tfeff.models.layers.backend import KerasLayers
 from tfeff.models.network import Network
 
 LOGITS, BOX = "logits", "box"
-"""Names of a localiser's outputs."""
+"""Names of the outputs."""
 
 
 def localizer(
     backbone: Network, *, num_classes: int, dropout: float = 0.0, grid: int = 4, hidden: Sequence[int] = (128,)
 ) -> Network:
-    """Puts classifier and box regressor onto a backbone.
+    """Add a classifier and a box regressor to a backbone.
 
     Args:
-        backbone: made by `build` with `include_top=False`.
+        backbone: a network of `build` with `include_top=False`.
         num_classes: outputs of the classifier.
-        dropout: share of both heads' inputs dropped in training.
-        grid: cells each way to which the last feature map is averaged for the box, where it has more.
-        hidden: units of the dense layers between that grid and the box.
+        dropout: dropout rate at the input of both heads.
+        grid: the box regressor reads the last feature map, pooled to at most grid x grid cells.
+        hidden: units of the dense layers between the grid and the box.
 
     Returns:
-        From the backbone's images to {"logits": (batch, num_classes), "box": (batch, 4)}, float32 under any precision
-        policy; boxes are yxyx in shares of the image's sides, in [0, 1]. The classifier's layers are those of `build`,
-        so that a classifier's weights fit. An untrained network's box may have its bottom above its top.
+        A network from images to {"logits": (batch, num_classes), "box": (batch, 4)}, float32 under any precision
+        policy. Boxes are yxyx relative to the image size, in [0, 1]; those of an untrained network may have bottom <
+        top. The classifier has the layers of `build`, so a classifier's weights can be loaded.
     """
     features = backbone.outputs[0]
-    logits = classifier.classifier(KerasLayers(), features, num_classes, dropout, None)
+    logits = classifier.classifier(KerasLayers(), features, num_classes, dropout)
     x = features
     cells = min(grid, x.shape[1]), min(grid, x.shape[2])
     if cells != tuple(x.shape[1:3]):

@@ -1,1 +1,1 @@
-"""The layers that networks are built from."""
+"""Layers of the backbones."""

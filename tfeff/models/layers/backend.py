@@ -1,7 +1,7 @@
-"""The kinds of layers that networks are drawn with, as an interface, and the hand that makes them in Keras.
+"""The layers that backbones are defined with: an interface and its Keras backend.
 
-A family describes its network once, against `Layers`. `KerasLayers` makes it; `ledger.Ledger` only adds up what it
-would cost.
+A family defines its network once, in terms of `Layers`. One backend builds Keras layers (`KerasLayers`); the other
+propagates shapes and counts cost (`models.cost.tracer.CostTracer`).
 """
 
 from abc import ABC, abstractmethod
@@ -10,29 +10,29 @@ from typing import Any, TypeAlias
 
 import keras
 
-from tfeff.models.layers.preprocessing import standardisation
+from tfeff.models.layers.preprocessing import standardization
 from tfeff.models.layers.stochastic_depth import StochasticDepth
 
 FeatureMap: TypeAlias = Any
-"""A `keras.KerasTensor`, or what stands for it where nothing is made; its `shape` ends in (height, width, channels)."""
+"""A `keras.KerasTensor`, or a `TracedMap` of the cost tracer. Its `shape` ends in (height, width, channels)."""
 
 
 class Layers(ABC):
-    """The kinds of layers that the families use, each as a method that puts one at the end of the network.
+    """Interface of a layer backend: one method for each kind of layer, which applies a new layer to a feature map.
 
-    Feature maps are (batch, height, width, channels). `name` is the layer's.
+    Feature maps are (batch, height, width, channels). `name` is the name of the new layer.
     """
 
     @abstractmethod
     def images(self, resolution: int, channels: int) -> FeatureMap:
-        """The network's input: square images of raw pixels."""
+        """Input of the network: square images of raw pixels."""
 
     @abstractmethod
-    def standardisation(self, x: FeatureMap, mean: Sequence[float], std: Sequence[float]) -> FeatureMap:
-        """(x - mean) / std by channel, in pixel units.
+    def standardization(self, x: FeatureMap, mean: Sequence[float], std: Sequence[float]) -> FeatureMap:
+        """(x - mean) / std for each channel, in pixel units.
 
         Raises:
-            UserError: a standard deviation that is not positive.
+            UserError: a standard deviation is not positive.
         """
 
     @abstractmethod
@@ -49,7 +49,7 @@ class Layers(ABC):
         bias: bool = True,
         activation: str | None = None,
     ) -> FeatureMap:
-        """Convolution over all channels; "same" padding takes a side r to ceil(r / strides)."""
+        """Convolution. With padding "same", a side r becomes ceil(r / strides)."""
 
     @abstractmethod
     def depthwise_convolution(
@@ -62,73 +62,73 @@ class Layers(ABC):
         strides: int = 1,
         bias: bool = True,
     ) -> FeatureMap:
-        """Convolution of every channel with a kernel of its own, padding "same"."""
+        """Depthwise convolution with padding "same"."""
 
     @abstractmethod
-    def batch_normalisation(
+    def batch_normalization(
         self, x: FeatureMap, *, name: str, momentum: float, epsilon: float, synchronized: bool
     ) -> FeatureMap:
-        """Batch normalisation with scale and shift."""
+        """Batch normalization with learned scale and shift."""
 
     @abstractmethod
     def activation(self, x: FeatureMap, function: str, *, name: str) -> FeatureMap:
-        """A function of each element, such as "relu", "relu6" or "silu"."""
+        """Elementwise activation, such as "relu", "relu6" or "silu"."""
 
     @abstractmethod
     def add(self, first: FeatureMap, second: FeatureMap, *, name: str) -> FeatureMap:
-        """Sum of two maps of one shape."""
+        """Sum of two feature maps of the same shape."""
 
     @abstractmethod
     def scale(self, x: FeatureMap, gate: FeatureMap, *, name: str) -> FeatureMap:
-        """Product of a map with a gate, (batch, 1, 1, channels)."""
+        """Feature map times a gate (batch, 1, 1, channels)."""
 
     @abstractmethod
     def zero_padding(self, x: FeatureMap, pixels: int, *, name: str) -> FeatureMap:
-        """Zeros on all four sides."""
+        """Pads all four sides with zeros."""
 
     @abstractmethod
     def max_pooling(self, x: FeatureMap, size: int, *, name: str, strides: int) -> FeatureMap:
-        """Largest of each window, without padding."""
+        """Max-pooling without padding."""
 
     @abstractmethod
     def subsampling(self, x: FeatureMap, strides: int, *, name: str) -> FeatureMap:
-        """Every `strides`-th pixel, from the first: a side r becomes ceil(r / strides)."""
+        """Every `strides`-th pixel, starting with the first: a side r becomes ceil(r / strides)."""
 
     @abstractmethod
     def global_pooling(self, x: FeatureMap, *, name: str, keepdims: bool = False) -> FeatureMap:
-        """Mean of each channel: (batch, channels), or (batch, 1, 1, channels) with `keepdims`."""
+        """Global average pooling to (batch, channels), or to (batch, 1, 1, channels) with `keepdims`."""
 
     @abstractmethod
     def stochastic_depth(self, x: FeatureMap, survival_probability: float, *, name: str) -> FeatureMap:
-        """The map, dropped whole for some examples in training."""
+        """Stochastic depth: drops the whole map for random examples in training."""
 
     @abstractmethod
     def dropout(self, x: FeatureMap, rate: float, *, name: str) -> FeatureMap:
-        """The map, with some elements dropped in training."""
+        """Dropout: drops random elements in training."""
 
     @abstractmethod
-    def dense(self, x: FeatureMap, units: int, *, name: str, activation: str | None) -> FeatureMap:
-        """Dense layer of (batch, channels), float32 under any precision policy, so that losses keep their digits."""
+    def dense(self, x: FeatureMap, units: int, *, name: str) -> FeatureMap:
+        """Dense layer on (batch, channels), float32 under any precision policy, so that losses are precise."""
 
     @abstractmethod
     def blocks(self, number: int) -> Iterable[int]:
-        """Indices of a stage's blocks to draw one after another, from 0.
+        """Indices, from 0, of the blocks of a stage to define.
 
-        Each block takes the map that the block before it gave, and nothing else from before. Blocks after the first are
-        of one shape, so that whoever only counts may leave out further ones.
+        Each block reads only the output of the block before it. All blocks after the first have the same shapes, so a
+        backend that only counts may skip some of them.
         """
 
 
 class KerasLayers(Layers):
-    """Makes Keras layers."""
+    """Builds Keras layers."""
 
     def images(self, resolution: int, channels: int) -> FeatureMap:
         """An `Input`, float32."""
         return keras.Input((resolution, resolution, channels), name="images")
 
-    def standardisation(self, x: FeatureMap, mean: Sequence[float], std: Sequence[float]) -> FeatureMap:
+    def standardization(self, x: FeatureMap, mean: Sequence[float], std: Sequence[float]) -> FeatureMap:
         """A `Rescaling`."""
-        return standardisation(mean, std)(x)
+        return standardization(mean, std)(x)
 
     def convolution(
         self,
@@ -175,7 +175,7 @@ class KerasLayers(Layers):
             name=name,
         )(x)
 
-    def batch_normalisation(
+    def batch_normalization(
         self, x: FeatureMap, *, name: str, momentum: float, epsilon: float, synchronized: bool
     ) -> FeatureMap:
         """A `BatchNormalization`."""
@@ -219,10 +219,10 @@ class KerasLayers(Layers):
         """A `Dropout`."""
         return keras.layers.Dropout(rate, name=name)(x)
 
-    def dense(self, x: FeatureMap, units: int, *, name: str, activation: str | None) -> FeatureMap:
+    def dense(self, x: FeatureMap, units: int, *, name: str) -> FeatureMap:
         """A `Dense`."""
-        return keras.layers.Dense(units, activation=activation, dtype="float32", name=name)(x)
+        return keras.layers.Dense(units, dtype="float32", name=name)(x)
 
     def blocks(self, number: int) -> Iterable[int]:
-        """All of them."""
+        """All indices."""
         return range(number)

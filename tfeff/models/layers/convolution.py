@@ -1,4 +1,4 @@
-"""The unit that all networks are made of: convolution, batch normalisation, activation."""
+"""The unit that all backbones repeat: convolution, batch normalization, activation."""
 
 from dataclasses import dataclass
 
@@ -7,16 +7,16 @@ from tfeff.models.layers.backend import FeatureMap, Layers
 
 @dataclass(frozen=True, kw_only=True)
 class ConvolutionUnit:
-    """How one network makes its convolution units.
+    """Settings shared by all convolution units of one network.
 
-    Padding is "same" throughout, so that stride 2 takes a side r to ceil(r / 2).
+    The default padding is "same": with stride 2, a side r becomes ceil(r / 2).
 
     Attributes:
-        layers: what the network is drawn with.
+        layers: the layer backend.
         activation: Keras activation, such as "relu", "relu6" or "silu".
         initializer: Keras initializer of the kernels, as an identifier or a config.
-        batch_norm: False leaves batch normalisation out and gives the convolutions biases.
-        bias: biases beside batch normalisation, which makes them redundant; some published networks have them.
+        batch_norm: False omits batch normalization and gives the convolutions biases.
+        bias: adds biases before batch normalization too. They are redundant, but some published networks have them.
         momentum: momentum of the moving statistics: new = momentum * old + (1 - momentum) * batch.
         epsilon: added to the variance.
         synchronized: batch statistics over all replicas (TensorFlow backend only).
@@ -42,16 +42,16 @@ class ConvolutionUnit:
         activate: bool = True,
         padding: str = "same",
     ) -> FeatureMap:
-        """Full convolution: (batch, h, w, c) -> (batch, ceil(h / strides), ceil(w / strides), filters).
+        """Convolution unit: (batch, h, w, c) -> (batch, ceil(h / strides), ceil(w / strides), filters).
 
         Args:
             x: feature map.
             filters: channels of the result.
             kernel_size: side of the kernel.
-            name: name of the convolution; its normalisation and activation are `<name>_bn` and `<name>_act`.
+            name: name of the convolution. The other layers are called `<name>_bn` and `<name>_act`.
             strides: 1 or 2.
-            activate: False ends the unit after the normalisation.
-            padding: "valid" where the caller has padded.
+            activate: False omits the activation.
+            padding: "same", or "valid" if the caller has padded `x`.
         """
         x = self.layers.convolution(
             x,
@@ -63,10 +63,10 @@ class ConvolutionUnit:
             initializer=self.initializer,
             name=name,
         )
-        return self._normalised(x, name, activate)
+        return self._normalized(x, name, activate)
 
     def depthwise(self, x: FeatureMap, kernel_size: int, *, name: str, strides: int = 1) -> FeatureMap:
-        """Depthwise convolution, one kernel a channel: (batch, h, w, c) -> (batch, ceil(h / s), ceil(w / s), c)."""
+        """Depthwise convolution unit: (batch, h, w, c) -> (batch, ceil(h / s), ceil(w / s), c)."""
         x = self.layers.depthwise_convolution(
             x,
             kernel_size,
@@ -75,11 +75,11 @@ class ConvolutionUnit:
             initializer=self.initializer,
             name=name,
         )
-        return self._normalised(x, name, activate=True)
+        return self._normalized(x, name, activate=True)
 
-    def _normalised(self, x: FeatureMap, name: str, activate: bool) -> FeatureMap:
+    def _normalized(self, x: FeatureMap, name: str, activate: bool) -> FeatureMap:
         if self.batch_norm:
-            x = self.layers.batch_normalisation(
+            x = self.layers.batch_normalization(
                 x, momentum=self.momentum, epsilon=self.epsilon, synchronized=self.synchronized, name=f"{name}_bn"
             )
         return self.layers.activation(x, self.activation, name=f"{name}_act") if activate else x

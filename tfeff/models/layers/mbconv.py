@@ -1,4 +1,4 @@
-"""Inverted residual blocks with linear bottlenecks (MBConv), which MobileNetV2 and EfficientNet are made of."""
+"""Inverted residual blocks with linear bottlenecks (MBConv), the blocks of MobileNetV2 and EfficientNet."""
 
 from dataclasses import dataclass
 
@@ -6,8 +6,8 @@ from tfeff.models.layers.backend import FeatureMap
 from tfeff.models.layers.convolution import ConvolutionUnit
 from tfeff.models.layers.squeeze_excite import squeeze_excite
 
-# Normal with variance 2 / fan_out: the initialisation of EfficientNet's reference implementation. A depthwise kernel
-# counts as having one output channel.
+# Normal with variance 2 / fan_out, as in EfficientNet's reference implementation. Keras computes the fan-out of a
+# depthwise kernel with one output channel.
 INITIALIZER: dict = {
     "class_name": "VarianceScaling",
     "config": {"scale": 2.0, "mode": "fan_out", "distribution": "truncated_normal"},
@@ -16,14 +16,14 @@ INITIALIZER: dict = {
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A row of a network's table: blocks of one shape, of which only the first has the stride.
+    """A row of a network's table: blocks of the same shape. Only the first block has the stride.
 
     Attributes:
-        repeats: blocks, before depth scaling.
-        filters: channels of the result, before width scaling.
+        repeats: number of blocks, before depth scaling.
+        filters: output channels, before width scaling.
         strides: stride of the first block, 1 or 2.
-        kernel_size: side of the depthwise kernels.
-        expand_ratio: channels inside a block over channels at its input; 1 leaves the expansion out.
+        kernel_size: size of the depthwise kernels.
+        expand_ratio: channels inside a block divided by its input channels; 1 omits the expansion.
     """
 
     repeats: int
@@ -44,19 +44,19 @@ def inverted_residual(
     squeeze_ratio: float = 0.0,
     survival_probability: float = 1.0,
 ) -> FeatureMap:
-    """Expand 1x1, filter depthwise, squeeze and excite, project 1x1; with an identity shortcut where shapes agree.
+    """Expand (1x1), filter (depthwise), squeeze-and-excite, project (1x1). Equal shapes get an identity shortcut.
 
     Sandler et al., "MobileNetV2" (2018), section 3.4; with squeeze-and-excitation, Tan et al., "MnasNet" (2019).
 
     Args:
-        unit: how convolutions are made; the projection has no activation.
+        unit: the convolution unit. The projection has no activation.
         x: (batch, h, w, c).
-        filters: channels of the result.
-        stage: kernel size and expansion.
-        strides: of this block.
-        name: prefix of the layers' names.
-        squeeze_ratio: channels inside squeeze-and-excitation over channels at the block's input; 0 leaves it out.
-        survival_probability: of the residual branch under stochastic depth; blocks without a shortcut always survive.
+        filters: output channels.
+        stage: kernel size and expansion ratio.
+        strides: stride of this block.
+        name: prefix of the layer names.
+        squeeze_ratio: channels inside squeeze-and-excitation divided by the block's input channels; 0 omits it.
+        survival_probability: stochastic depth of the residual branch. Blocks without a shortcut are never dropped.
 
     Returns:
         (batch, ceil(h / strides), ceil(w / strides), filters).

@@ -1,4 +1,4 @@
-"""Squeeze-and-excitation: channels weighted by what the whole feature map holds."""
+"""Squeeze-and-excitation: channel attention from globally pooled features."""
 
 from tfeff.models.layers.backend import FeatureMap, Layers
 
@@ -6,17 +6,17 @@ from tfeff.models.layers.backend import FeatureMap, Layers
 def squeeze_excite(
     layers: Layers, x: FeatureMap, reduced: int, *, activation: str, initializer: str | dict, name: str
 ) -> FeatureMap:
-    """Multiply each channel by a gate in (0, 1) computed from all channels' means.
+    """Multiply each channel by a gate in (0, 1), computed from the means of all channels.
 
     Hu et al., "Squeeze-and-Excitation Networks" (2018), section 3; the two layers are 1x1 convolutions with biases.
 
     Args:
-        layers: what the network is drawn with.
+        layers: the layer backend.
         x: (batch, height, width, channels).
         reduced: channels between the two layers.
-        activation: between the two layers.
-        initializer: of the kernels.
-        name: prefix of the layers' names.
+        activation: activation between the two layers.
+        initializer: initializer of the kernels.
+        name: prefix of the layer names.
 
     Returns:
         (batch, height, width, channels).

@@ -1,4 +1,4 @@
-"""Stochastic depth: residual branches that some examples skip in training."""
+"""Stochastic depth: randomly skips residual branches in training."""
 
 from typing import Any
 
@@ -10,20 +10,22 @@ from tfeff.errors import UserError
 
 @keras.saving.register_keras_serializable(package="tfeff")
 class StochasticDepth(keras.layers.Layer):
-    """Drop a residual branch example by example (Huang et al., "Deep Networks with Stochastic Depth", 2016).
+    """Drop a residual branch for random examples of a batch.
 
-    In training each example keeps its branch with probability `survival_probability`, and a kept branch is divided by
-    it, so that prediction needs no rescaling. In prediction the layer is the identity.
+    Huang et al., "Deep Networks with Stochastic Depth" (2016).
 
-    Input and output: (batch, ...), the compute dtype of the layer.
+    In training, each example keeps its branch with probability `survival_probability`. Kept branches are divided by
+    that probability, so the layer is the identity at inference.
+
+    Input and output: (batch, ...) in the layer's compute dtype.
 
     Args:
-        survival_probability: in (0, 1].
-        seed: start of the layer's own random state; None takes it from Keras' global seed.
-        **kwargs: of `keras.layers.Layer`.
+        survival_probability: probability in (0, 1] of keeping the branch.
+        seed: seed of the layer's own random state; None derives it from Keras' global seed.
+        **kwargs: passed to `keras.layers.Layer`.
 
     Raises:
-        UserError: a probability out of range.
+        UserError: `survival_probability` is out of range.
     """
 
     def __init__(self, survival_probability: float, seed: int | None = None, **kwargs: Any) -> None:
@@ -37,7 +39,7 @@ class StochasticDepth(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        """Mask the branch in training; pass it on in prediction."""
+        """Drop random examples in training; return the input at inference."""
         if not training or self.survival_probability == 1:
             return inputs
         shape = (ops.shape(inputs)[0],) + (1,) * (len(inputs.shape) - 1)
@@ -45,9 +47,9 @@ class StochasticDepth(keras.layers.Layer):
         return inputs * (ops.cast(survives, inputs.dtype) / self.survival_probability)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Same as the input's."""
+        """The shape of the input."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
+        """The constructor's arguments."""
         return {**super().get_config(), "survival_probability": self.survival_probability, "seed": self.seed}

@@ -1,1 +1,1 @@
-"""Loading of weights."""
+"""Pretrained weights: from files, from other models, and from keras.applications."""
