@@ -92,4 +92,4 @@ def test_the_curve_falls_to_its_envelope(make_case):
     assert (np.diff(curve.envelope) <= 0).all()
     assert (curve.envelope >= curve.precision).all()
     assert (np.diff(curve.scores) <= 0).all()
-    assert curve.average_precision == pytest.approx(np.trapezoid(curve.interpolated, dx=0.01), abs=0.02)
+    assert curve.average_precision == pytest.approx(np.trapezoid(curve.interpolated, dx=0.01), abs=0.005)

@@ -5,7 +5,9 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from tfeff.evaluation.coco import FIGURES, coco_scores, to_coco_results
+from tfeff.evaluation.average_precision import precision_recall
+from tfeff.evaluation.coco import METRICS, coco_scores, to_coco_results
+from tfeff.evaluation.matching import match
 
 
 def directly(found, there, classes, folder):
@@ -45,10 +47,57 @@ def test_figures_are_those_of_pycocotools(seed, make_case, tmp_path, capsys):
     scores = coco_scores(found, there, 5)  # one class without objects
     assert capsys.readouterr().out == ""
     expected, per_class = directly(found, there, 5, tmp_path)
-    given = np.nan_to_num([getattr(scores, name) for name in FIGURES], nan=-1)
+    given = np.nan_to_num([getattr(scores, name) for name in METRICS], nan=-1)
     np.testing.assert_allclose(given, expected, rtol=0, atol=1e-12)
     np.testing.assert_allclose(np.nan_to_num(scores.ap_per_class, nan=-1), per_class, rtol=0, atol=1e-12)
     assert expected[0] > 0.05
+
+
+def padded(arrays, length, value):
+    """[images, length, ...]: the arrays of all images as one, padded with a value."""
+    rows = [np.concatenate([x, np.full((length - len(x), *x.shape[1:]), value, np.float32)]) for x in arrays]
+    return np.stack(rows).astype(np.float32)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_metrics_equal_keras_cv(seed, make_case, make_detections):
+    import keras_cv
+
+    # keras-cv skips images without detections, breaks ties between images by another order, and reports 0 for undefined.
+    found, there = make_case(seed, images=25, side=300.0)
+    there = [x for x, detections in zip(there, found, strict=True) if len(detections)]
+    scores = np.random.default_rng(seed).permutation(1000) / 1000
+    found = [
+        make_detections(x.boxes_yxyx, x.labels, scores[20 * image : 20 * image + len(x)])
+        for image, x in enumerate(x for x in found if len(x))
+    ]
+    metric = keras_cv.metrics.BoxCOCOMetrics(bounding_box_format="yxyx", evaluate_freq=1)
+    metric.update_state(
+        {"boxes": padded([x.boxes_yxyx for x in there], 8, -1), "classes": padded([x.labels for x in there], 8, -1)},
+        {
+            "boxes": padded([x.boxes_yxyx for x in found], 20, -1),
+            "classes": padded([x.labels for x in found], 20, -1),
+            "confidence": padded([x.scores for x in found], 20, -1),
+        },
+    )
+    expected = [float(value) for value in metric.result().values()]  # in pycocotools' order
+    coco = coco_scores(found, there, 3)
+    assert np.nan_to_num([getattr(coco, name) for name in METRICS]) == pytest.approx(expected, abs=1e-6)
+    assert expected[0] > 0.05
+
+
+def test_ap50_is_the_mean_of_the_interpolated_precision_where_objects_do_not_overlap(make_detections, make_objects):
+    # 7 objects: their recalls meet COCO's recall thresholds (k / 100) only at 0 and 1.
+    rng = np.random.default_rng(0)
+    starts = 100.0 * np.arange(7)
+    boxes = np.stack([starts, starts, starts + 40, starts + 40], axis=1)
+    chosen = rng.integers(0, 6, 30)  # duplicates; the last object is missed
+    shifts = rng.uniform(0, 30, (30, 1)) * [1, 0, 1, 0]  # IoU 1 to 1 / 7
+    found = [make_detections(boxes[chosen] + shifts, np.zeros(30), rng.permutation(30) / 30)]
+    there = [make_objects(boxes, [0] * 7)]
+    curve = precision_recall(match(found, there, 1), 0)
+    assert 0.1 < curve.interpolated.mean() < 0.9
+    assert coco_scores(found, there, 1).ap50 == pytest.approx(curve.interpolated.mean(), abs=1e-12)
 
 
 def test_without_detections_scores_are_zero_and_without_objects_undefined(make_detections, make_objects):

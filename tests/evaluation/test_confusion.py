@@ -1,6 +1,6 @@
 import numpy as np
 
-from tfeff.evaluation import confusion_matrix, most_confused, per_class
+from tfeff.evaluation import confusion_matrix, per_class
 
 
 def test_counts_equal_brute_force():
@@ -32,10 +32,3 @@ def test_scores_of_the_transpose_swap_precision_and_recall():
         forth.f1[[0, 1, 3, 4, 5]],
         (2 * forth.precision * forth.recall / (forth.precision + forth.recall))[[0, 1, 3, 4, 5]],
     )
-
-
-def test_most_confused_leaves_hits_and_empty_cells_out():
-    matrix = np.array([[9, 0, 4], [1, 9, 0], [0, 0, 9]])
-    assert most_confused(matrix, "abc") == [("a", "c", 4), ("b", "a", 1)]
-    assert most_confused(matrix, "abc", count=1) == [("a", "c", 4)]
-    assert matrix[0, 0] == 9

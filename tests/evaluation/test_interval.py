@@ -30,4 +30,4 @@ def test_mirror_images():
 
 def test_standard_error_equals_the_spread_of_repeated_tests():
     accuracies = np.random.default_rng(0).binomial(200, 0.85, 100_000) / 200
-    assert standard_error(0.85, 200) == pytest.approx(accuracies.std(), rel=0.02)
+    assert standard_error(0.85, 200) == pytest.approx(accuracies.std(), rel=0.007)

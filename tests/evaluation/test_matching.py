@@ -65,6 +65,30 @@ def test_shuffled_images_are_judged_alike(make_case):
     assert verdicts[0] == verdicts[1]
 
 
+def test_overlaps_and_true_positives_equal_those_by_keras_cv(make_case):
+    from keras_cv.bounding_box import compute_iou
+
+    found, there = make_case(5, images=20)
+    matching = match(found, there, 3)
+    taken = set()
+    starts = np.searchsorted(matching.object_image, np.arange(20))
+    for row in range(len(matching.score)):
+        image, label = matching.image[row], matching.label[row]
+        objects = np.flatnonzero(there[image].labels == label)
+        best, highest = -1, 0.0
+        if len(objects):
+            box = found[image].boxes_yxyx[matching.index[row]]
+            overlaps = np.asarray(compute_iou(box[None], there[image].boxes_yxyx[objects], "yxyx"))[0]
+            best, highest = starts[image] + objects[overlaps.argmax()], overlaps.max()
+        assert matching.best_overlap[row] == pytest.approx(highest, abs=1e-6)
+        if highest > 0:
+            assert matching.best[row] == best
+        first = highest >= 0.5 and matching.object_counts[best] and best not in taken
+        assert matching.hit[row] == first
+        taken |= {best} if first else set()
+    assert 5 < len(taken) == matching.object_found.sum()
+
+
 def test_nothing_at_all(make_detections, make_objects):
     matching = match([make_detections()], [make_objects()], 2)
     assert matching.hit.shape == matching.object_found.shape == (0,)

@@ -9,14 +9,14 @@ from tfeff.evaluation.average_precision import (
 )
 from tfeff.evaluation.bootstrap import bootstrap_mean, bootstrap_mean_average_precision, percentile_interval
 from tfeff.evaluation.calibration import Calibration, calibration
-from tfeff.evaluation.classification import ClassificationReport, classification_report, top_k_accuracy
+from tfeff.evaluation.classification import ClassificationReport, classification_report
 from tfeff.evaluation.coco import CocoScores, coco_scores, to_coco_results
-from tfeff.evaluation.confusion import PerClass, confusion_matrix, most_confused, per_class
+from tfeff.evaluation.confusion import PerClass, confusion_matrix, per_class
 from tfeff.evaluation.detection import DetectionReport, detection_report
 from tfeff.evaluation.detection_confusion import best_f1_threshold, detection_confusion
 from tfeff.evaluation.detection_errors import DetectionErrors, detection_errors
 from tfeff.evaluation.detections import Detections, GroundTruth
-from tfeff.evaluation.examples import confident_errors, confident_hits, uncertain
+from tfeff.evaluation.examples import confident_errors
 from tfeff.evaluation.image_quality import from_worst_to_best, image_quality
 from tfeff.evaluation.interval import standard_error, wilson_interval
 from tfeff.evaluation.localization import LocalizationReport, localization_report
@@ -42,7 +42,6 @@ __all__ = [
     "classification_report",
     "coco_scores",
     "confident_errors",
-    "confident_hits",
     "confusion_matrix",
     "detection_confusion",
     "detection_errors",
@@ -52,13 +51,10 @@ __all__ = [
     "localization_report",
     "match",
     "mean_average_precision",
-    "most_confused",
     "per_class",
     "percentile_interval",
     "precision_recall",
     "standard_error",
     "to_coco_results",
-    "top_k_accuracy",
-    "uncertain",
     "wilson_interval",
 ]

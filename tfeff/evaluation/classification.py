@@ -102,20 +102,6 @@ def classification_report(
     )
 
 
-def top_k_accuracy(labels: npt.ArrayLike, probabilities: npt.ArrayLike, k: int) -> float:
-    """Share of examples whose true class is among the k most probable; ties go to the lower class index.
-
-    Args:
-        labels: int [n], n > 0, true classes.
-        probabilities: float [n, classes]; any scores will do, as only their order counts.
-        k: how many classes may be named; as many as there are, or more, give 1.
-
-    >>> top_k_accuracy([2, 0], [[0.5, 0.3, 0.2], [0.4, 0.5, 0.1]], k=2)
-    0.5
-    """
-    return float(np.mean(_rank(np.asarray(labels), np.asarray(probabilities)) < k))
-
-
 def _rank(labels: npt.NDArray, scores: npt.NDArray) -> npt.NDArray[np.int64]:
     """int64 [n], how many classes come before the true one."""
     own = np.take_along_axis(scores, labels[:, np.newaxis], axis=1)

@@ -19,7 +19,7 @@ from tfeff.boxes import xywh_from_yxyx
 from tfeff.evaluation.average_precision import mean_average_precision
 from tfeff.evaluation.detections import Detections, GroundTruth, check
 
-FIGURES = (
+METRICS = (
     *("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"),
     *("ar1", "ar10", "ar100", "ar_small", "ar_medium", "ar_large"),
 )
@@ -97,7 +97,7 @@ def coco_scores(detections: Sequence[Detections], objects: Sequence[GroundTruth]
     precision = evaluation.eval["precision"][:, :, :, 0, -1]
     known = [value if value >= 0 else np.nan for value in evaluation.stats.tolist()]
     return CocoScores(
-        **dict(zip(FIGURES, known, strict=True)),
+        **dict(zip(METRICS, known, strict=True)),
         ap_per_class=mean_average_precision(np.where(precision < 0, np.nan, precision), axis=(0, 1)),
     )
 

@@ -1,6 +1,5 @@
 """Confusion matrix and the per-class scores that follow from it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,21 +54,6 @@ def per_class(matrix: npt.NDArray[np.int64] | npt.NDArray[np.float64]) -> PerCla
         f1=_ratio(2 * hits, predicted + support),
         support=support,
     )
-
-
-def most_confused(
-    matrix: npt.NDArray[np.int64] | npt.NDArray[np.float64], class_names: Sequence[str], count: int = 10
-) -> list[tuple[str, str, float]]:
-    """The commonest errors, as (true class, predicted class, examples); fewer than `count` where there are fewer.
-
-    >>> most_confused(np.array([[5, 2], [3, 9]]), ["ant", "bee"])
-    [('bee', 'ant', 3), ('ant', 'bee', 2)]
-    """
-    errors = matrix.copy()
-    np.fill_diagonal(errors, 0)
-    order = np.argsort(-errors, axis=None, kind="stable")[:count]
-    pairs = (divmod(int(cell), len(class_names)) for cell in order)
-    return [(class_names[i], class_names[j], errors[i, j].item()) for i, j in pairs if errors[i, j] > 0]
 
 
 def _ratio(numerator: npt.NDArray, denominator: npt.NDArray) -> npt.NDArray[np.float64]:

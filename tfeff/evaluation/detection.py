@@ -16,7 +16,7 @@ from tfeff.evaluation.average_precision import (
     precision_recall,
 )
 from tfeff.evaluation.bootstrap import bootstrap_mean_average_precision, percentile_interval
-from tfeff.evaluation.coco import FIGURES, CocoScores, coco_scores
+from tfeff.evaluation.coco import METRICS, CocoScores, coco_scores
 from tfeff.evaluation.confusion import PerClass, per_class
 from tfeff.evaluation.detection_confusion import best_f1_threshold, detection_confusion
 from tfeff.evaluation.detection_errors import KINDS, DetectionErrors, detection_errors
@@ -65,7 +65,7 @@ class DetectionReport:
         Curves are given as the best precision at recalls of 0, 0.01, ..., 1.
         """
         low, high = self.mean_ap_interval
-        figures = {name: json_number(getattr(self.coco, name)) for name in FIGURES}
+        figures = {name: json_number(getattr(self.coco, name)) for name in METRICS}
         return {
             "class_names": list(self.class_names),
             "images": self.matching.images,
@@ -97,7 +97,7 @@ class DetectionReport:
         overall = [
             {"measure": f"VOC mAP, {at}", "value": self.mean_ap, "note": f"95 % interval {low:.4f} to {high:.4f}"},
             {"measure": f"VOC 2007 mAP, {at}", "value": self.mean_ap_eleven_point, "note": "eleven points"},
-            *({"measure": _COCO_NAMES[name], "value": getattr(self.coco, name), "note": ""} for name in FIGURES),
+            *({"measure": _COCO_NAMES[name], "value": getattr(self.coco, name), "note": ""} for name in METRICS),
         ]
         columns = {
             "class": self.class_names,
