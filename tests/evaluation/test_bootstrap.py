@@ -7,18 +7,18 @@ from tfeff.evaluation.bootstrap import bootstrap_mean, bootstrap_mean_average_pr
 from tfeff.evaluation.matching import match
 
 
-def test_a_resample_is_what_its_images_would_have_given(make_case, make_detections):
-    found, there = make_case(1, images=15)
+def test_a_resample_equals_an_evaluation_of_its_images(make_case, make_detections):
+    found, truth = make_case(1, images=15)
     rng = np.random.default_rng(0)
-    # Equal scores of different images would change their order with the images'.
-    unlike = [make_detections(of.boxes_yxyx, of.labels, rng.random(len(of))) for of in found]
-    values = bootstrap_mean_average_precision(match(unlike, there, 3), resamples=100, seed=5)
+    # Unique scores: ties between images are broken by their order, which resampling changes.
+    untied = [make_detections(image.boxes_yxyx, image.labels, rng.random(len(image))) for image in found]
+    values = bootstrap_mean_average_precision(match(untied, truth, 3), resamples=100, seed=5)
     drawn = np.random.default_rng(5).multinomial(15, np.full(15, 1 / 15), size=100)
     expected = []
     for counts in drawn:
         chosen = np.repeat(np.arange(15), counts)
-        again = match([unlike[i] for i in chosen], [there[i] for i in chosen], 3)
-        expected.append(mean_average_precision(average_precisions(again)))
+        resampled = match([untied[i] for i in chosen], [truth[i] for i in chosen], 3)
+        expected.append(mean_average_precision(average_precisions(resampled)))
     np.testing.assert_allclose(values, expected, atol=1e-12)
 
 
@@ -35,20 +35,20 @@ def test_without_false_positives_average_precision_follows_a_binomial_distributi
     assert percentile_interval(values) == pytest.approx((expected.ppf(0.025) / images, expected.ppf(0.975) / images))
 
 
-def test_seeds_decide(make_case):
+def test_the_seed_determines_the_resamples(make_case):
     matching = match(*make_case(4), 3)
-    first, again, other = (bootstrap_mean_average_precision(matching, resamples=20, seed=seed) for seed in (0, 0, 1))
-    np.testing.assert_array_equal(first, again)
+    first, same, other = (bootstrap_mean_average_precision(matching, resamples=20, seed=seed) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, same)
     assert (first != other).any()
 
 
-def test_without_objects_nothing_is_claimed(make_detections, make_objects):
+def test_values_are_nan_without_objects(make_detections, make_objects):
     values = bootstrap_mean_average_precision(match([make_detections()], [make_objects()], 2), resamples=5)
     assert np.isnan(values).all()
     assert np.isnan(percentile_interval(values)).all()
 
 
-def test_resampled_means_spread_as_the_standard_error_says():
+def test_resampled_means_have_the_standard_error_of_the_mean():
     values = np.random.default_rng(2).gamma(2.0, size=400)
     means = bootstrap_mean(values, resamples=4000, seed=3)
     assert means.shape == (4000,)

@@ -1,5 +1,5 @@
-"""What a classifier or a detector is worth: accuracy, average precision, error bars, scores by class, confusion,
-calibration, kinds of errors. numpy alone, but for COCO's own measures."""
+"""Metrics of classifiers and detectors: accuracy, average precision, confidence intervals, per-class scores, confusion
+matrices, calibration and error types. Everything uses only NumPy, except the COCO metrics (pycocotools)."""
 
 from tfeff.evaluation.average_precision import (
     PrecisionRecall,
@@ -17,7 +17,7 @@ from tfeff.evaluation.detection_confusion import best_f1_threshold, detection_co
 from tfeff.evaluation.detection_errors import DetectionErrors, detection_errors
 from tfeff.evaluation.detections import Detections, GroundTruth
 from tfeff.evaluation.examples import confident_errors
-from tfeff.evaluation.image_quality import from_worst_to_best, image_quality
+from tfeff.evaluation.image_quality import image_quality, worst_first
 from tfeff.evaluation.interval import standard_error, wilson_interval
 from tfeff.evaluation.localization import LocalizationReport, localization_report
 from tfeff.evaluation.matching import Matching, match
@@ -46,7 +46,6 @@ __all__ = [
     "detection_confusion",
     "detection_errors",
     "detection_report",
-    "from_worst_to_best",
     "image_quality",
     "localization_report",
     "match",
@@ -57,4 +56,5 @@ __all__ = [
     "standard_error",
     "to_coco_results",
     "wilson_interval",
+    "worst_first",
 ]
