@@ -5,15 +5,20 @@ import json
 import os
 
 from absl import flags
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from tfeff import verbs
 from tfeff.errors import UserError
+from tfeff.reporting import tables
 
 FLAGS = flags.FLAGS
-MINIMUM_WIDTH = 100  # characters that the table takes; a narrower terminal wraps lines rather than losing digits
+COLUMNS = {
+    "name": "model",
+    "resolution": "resolution",
+    "params": "params",
+    "trainable_params": "trainable",
+    "macs": "multiply-adds",
+    "activation_bytes": "activation bytes",
+}
 
 
 def define_flags() -> None:
@@ -40,7 +45,7 @@ def main(argv: list[str]) -> None:
     if FLAGS.json:
         print(json.dumps(counted if FLAGS.family else counted[0], indent=2))
     else:
-        print_table(counted)
+        print(tables.text([{COLUMNS[key]: value for key, value in row.items()} for row in counted]))
 
 
 def summary(name: str) -> dict[str, str | int]:
@@ -57,17 +62,6 @@ def summary(name: str) -> dict[str, str | int]:
     cost = dataclasses.asdict(models.complexity.count(network))
     keys = ("params", "trainable_params", "macs", "activation_bytes")
     return {"name": name, "resolution": network.resolution, **{key: cost[key] for key in keys}}
-
-
-def print_table(counted: list[dict[str, str | int]]) -> None:
-    """Print a row a network, digits grouped by thousands."""
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("model", no_wrap=True)
-    for column in ("resolution", "params", "trainable", "multiply-adds", "activation bytes"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for row in counted:
-        table.add_row(*(value if isinstance(value, str) else f"{value:,}" for value in row.values()))
-    Console(width=max(Console().width, MINIMUM_WIDTH)).print(table)
 
 
 if __name__ == "__main__":

@@ -31,26 +31,26 @@ def detections(boxes=(), labels=(), scores=()):
     )
 
 
-def random_case(seed, images=4, classes=3, most=6, side=100.0, crowd=False):
-    """Detections and objects of some images: jittered, repeated, stray, of wrong classes, tied; some images empty."""
+def random_case(seed, images=4, classes=3, max_objects=6, side=100.0, crowd=False):
+    """Random images: jittered, duplicate and stray detections, wrong classes, tied scores; some images are empty."""
     rng = np.random.default_rng(seed)
-    found, there = [], []
+    found, truth = [], []
     for _ in range(images):
-        m = int(rng.integers(0, most))
+        m = int(rng.integers(0, max_objects))
         corners = rng.uniform(0, side, (m, 2))
         boxes = np.concatenate([corners, corners + rng.uniform(0.05 * side, 0.6 * side, (m, 2))], axis=1)
         labels = rng.integers(0, classes, m)
-        there.append(objects(boxes, labels, rng.random(m) < 0.2, (rng.random(m) < 0.2) & crowd))
-        n = int(rng.integers(0, 3 * most)) if m else int(rng.integers(0, 2))
-        of = rng.integers(0, max(m, 1), n)
-        said = boxes[of] + rng.normal(0, 0.04 * side, (n, 4)) if m else rng.uniform(0, side, (n, 4))
+        truth.append(objects(boxes, labels, rng.random(m) < 0.2, (rng.random(m) < 0.2) & crowd))
+        n = int(rng.integers(0, 3 * max_objects)) if m else int(rng.integers(0, 2))
+        target = rng.integers(0, max(m, 1), n)
+        predicted = boxes[target] + rng.normal(0, 0.04 * side, (n, 4)) if m else rng.uniform(0, side, (n, 4))
         stray = rng.random(n) < 0.2
-        said[stray] = rng.uniform(0, side, (int(stray.sum()), 4))
-        said[:, 2:] = np.maximum(said[:, 2:], said[:, :2] + 0.01 * side)
-        named = labels[of] if m else np.zeros(n, int)
-        named = np.where(rng.random(n) < 0.2, rng.integers(0, classes, n), named)
-        found.append(detections(said, named, rng.integers(0, 8, n) / 8))
-    return found, there
+        predicted[stray] = rng.uniform(0, side, (int(stray.sum()), 4))
+        predicted[:, 2:] = np.maximum(predicted[:, 2:], predicted[:, :2] + 0.01 * side)
+        classified = labels[target] if m else np.zeros(n, int)
+        classified = np.where(rng.random(n) < 0.2, rng.integers(0, classes, n), classified)
+        found.append(detections(predicted, classified, rng.integers(0, 8, n) / 8))
+    return found, truth
 
 
 @pytest.fixture

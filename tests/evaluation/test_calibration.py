@@ -6,7 +6,7 @@ from tfeff.evaluation import calibration
 
 
 def brute_force(confidences, correct, bins, weights):
-    """Guo et al. 2017, equations 2 to 5, example by example."""
+    """Guo et al. 2017, equations 2 to 5, one example at a time."""
     expected, largest = 0.0, 0.0
     for m in range(1, bins + 1):
         inside = [i for i, p in enumerate(confidences) if (m - 1) / bins < p <= m / bins]
@@ -21,34 +21,34 @@ def brute_force(confidences, correct, bins, weights):
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("bins", [1, 8, 15])
-def test_errors_equal_the_papers_equations(bins, weighted):
+def test_errors_equal_the_equations_of_the_paper(bins, weighted):
     rng = np.random.default_rng(0)
     confidences, correct = rng.uniform(0.3, 1.0, 300), rng.random(300) < 0.7
     weights = rng.uniform(0.0, 2.0, 300) if weighted else np.ones(300)
-    found = calibration(confidences, correct, bins, weights if weighted else None)
+    result = calibration(confidences, correct, bins, weights if weighted else None)
     expected, largest = brute_force(confidences, correct, bins, weights)
-    assert found.expected_error == pytest.approx(expected)
-    assert found.maximum_error == pytest.approx(largest)
-    assert found.weight.sum() == pytest.approx(weights.sum())
+    assert result.expected_error == pytest.approx(expected)
+    assert result.maximum_error == pytest.approx(largest)
+    assert result.weight.sum() == pytest.approx(weights.sum())
 
 
 def test_bins_equal_scikit_learn():
     rng = np.random.default_rng(1)
     confidences, correct = rng.random(500), rng.random(500) < 0.5
-    found = calibration(confidences, correct, bins=10)
+    result = calibration(confidences, correct, bins=10)
     accuracy, confidence = calibration_curve(correct, confidences, n_bins=10)
-    filled = found.weight > 0
-    np.testing.assert_allclose(found.accuracy[filled], accuracy)
-    np.testing.assert_allclose(found.confidence[filled], confidence)
+    filled = result.weight > 0
+    np.testing.assert_allclose(result.accuracy[filled], accuracy)
+    np.testing.assert_allclose(result.confidence[filled], confidence)
 
 
-def test_confidences_on_an_edge_join_the_bin_below():
-    found = calibration([0.0, 0.25, 0.5, 1.0, 1.0 + 1e-7], [False, False, True, True, True], bins=4)
-    assert found.weight.tolist() == [2, 1, 0, 2]
-    assert np.isnan(found.accuracy[2])
+def test_a_confidence_on_an_edge_falls_into_the_bin_below():
+    result = calibration([0.0, 0.25, 0.5, 1.0, 1.0 + 1e-7], [False, False, True, True, True], bins=4)
+    assert result.weight.tolist() == [2, 1, 0, 2]
+    assert np.isnan(result.accuracy[2])
 
 
-def test_examples_that_come_true_as_often_as_said_have_no_error():
+def test_perfectly_calibrated_predictions_have_no_error():
     confidences, correct = np.repeat([0.5, 0.75, 1.0], 4), [1, 1, 0, 0, 1, 1, 1, 0, 1, 1, 1, 1]
     assert calibration(confidences, correct).expected_error == 0.0
     assert calibration(confidences, correct).maximum_error == 0.0

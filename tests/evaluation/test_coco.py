@@ -5,26 +5,28 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from tfeff.evaluation.coco import FIGURES, coco_scores, to_coco_results
+from tfeff.evaluation.average_precision import precision_recall
+from tfeff.evaluation.coco import METRICS, coco_scores, to_coco_results
+from tfeff.evaluation.matching import match
 
 
-def directly(found, there, classes, folder):
-    """COCO's twelve figures as its own example has them: from two files."""
+def reference(found, truth, classes, folder):
+    """COCO's twelve metrics, computed from two JSON files as in pycocotools' example."""
     annotations = []
-    for image, real in enumerate(there):
+    for image, real in enumerate(truth):
         for (top, left, bottom, right), label, crowd in zip(real.boxes_yxyx, real.labels, real.crowd, strict=True):
             x, y, w, h = float(left), float(top), float(right) - float(left), float(bottom) - float(top)
             row = {"id": len(annotations) + 1, "image_id": image + 100, "category_id": int(label) + 7}
             annotations.append(row | {"bbox": [x, y, w, h], "area": w * h, "iscrowd": int(crowd)})
-    truth = {
+    dataset = {
         "info": {},
-        "images": [{"id": image + 100, "width": 500, "height": 500} for image in range(len(there))],
+        "images": [{"id": image + 100, "width": 500, "height": 500} for image in range(len(truth))],
         "categories": [{"id": label + 7, "name": str(label)} for label in range(classes)],
         "annotations": annotations,
     }
-    (folder / "truth.json").write_text(json.dumps(truth))
+    (folder / "truth.json").write_text(json.dumps(dataset))
     results = to_coco_results(
-        found, [image + 100 for image in range(len(there))], [label + 7 for label in range(classes)]
+        found, [image + 100 for image in range(len(truth))], [label + 7 for label in range(classes)]
     )
     (folder / "detections.json").write_text(json.dumps(results))
     coco = COCO(str(folder / "truth.json"))
@@ -34,24 +36,71 @@ def directly(found, there, classes, folder):
     evaluation.summarize()
     per_class = []
     for label in range(classes):
-        of_class = evaluation.eval["precision"][:, :, label, 0, 2]
-        per_class.append(of_class[of_class > -1].mean() if (of_class > -1).any() else -1)
+        precision = evaluation.eval["precision"][:, :, label, 0, 2]
+        per_class.append(precision[precision > -1].mean() if (precision > -1).any() else -1)
     return evaluation.stats, per_class
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_figures_are_those_of_pycocotools(seed, make_case, tmp_path, capsys):
-    found, there = make_case(seed, images=25, side=(100.0, 400.0)[seed % 2], crowd=True, classes=4)
-    scores = coco_scores(found, there, 5)  # one class without objects
+def test_metrics_equal_pycocotools(seed, make_case, tmp_path, capsys):
+    found, truth = make_case(seed, images=25, side=(100.0, 400.0)[seed % 2], crowd=True, classes=4)
+    scores = coco_scores(found, truth, 5)  # one class without objects
     assert capsys.readouterr().out == ""
-    expected, per_class = directly(found, there, 5, tmp_path)
-    given = np.nan_to_num([getattr(scores, name) for name in FIGURES], nan=-1)
-    np.testing.assert_allclose(given, expected, rtol=0, atol=1e-12)
+    expected, per_class = reference(found, truth, 5, tmp_path)
+    actual = np.nan_to_num([getattr(scores, name) for name in METRICS], nan=-1)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-12)
     np.testing.assert_allclose(np.nan_to_num(scores.ap_per_class, nan=-1), per_class, rtol=0, atol=1e-12)
     assert expected[0] > 0.05
 
 
-def test_without_detections_scores_are_zero_and_without_objects_undefined(make_detections, make_objects):
+def padded(arrays, length, value):
+    """[images, length, ...]: the arrays of all images as one, padded with a value."""
+    rows = [np.concatenate([x, np.full((length - len(x), *x.shape[1:]), value, np.float32)]) for x in arrays]
+    return np.stack(rows).astype(np.float32)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_metrics_equal_keras_cv(seed, make_case, make_detections):
+    import keras_cv
+
+    # keras-cv skips images without detections, breaks ties in a different order and reports 0 for undefined metrics.
+    found, truth = make_case(seed, images=25, side=300.0)
+    truth = [x for x, detections in zip(truth, found, strict=True) if len(detections)]
+    scores = np.random.default_rng(seed).permutation(1000) / 1000
+    found = [
+        make_detections(x.boxes_yxyx, x.labels, scores[20 * image : 20 * image + len(x)])
+        for image, x in enumerate(x for x in found if len(x))
+    ]
+    metric = keras_cv.metrics.BoxCOCOMetrics(bounding_box_format="yxyx", evaluate_freq=1)
+    metric.update_state(
+        {"boxes": padded([x.boxes_yxyx for x in truth], 8, -1), "classes": padded([x.labels for x in truth], 8, -1)},
+        {
+            "boxes": padded([x.boxes_yxyx for x in found], 20, -1),
+            "classes": padded([x.labels for x in found], 20, -1),
+            "confidence": padded([x.scores for x in found], 20, -1),
+        },
+    )
+    expected = [float(value) for value in metric.result().values()]  # in pycocotools' order
+    coco = coco_scores(found, truth, 3)
+    assert np.nan_to_num([getattr(coco, name) for name in METRICS]) == pytest.approx(expected, abs=1e-6)
+    assert expected[0] > 0.05
+
+
+def test_ap50_is_the_mean_of_the_interpolated_precision_where_objects_do_not_overlap(make_detections, make_objects):
+    # 7 objects: their recalls meet COCO's recall thresholds (k / 100) only at 0 and 1.
+    rng = np.random.default_rng(0)
+    starts = 100.0 * np.arange(7)
+    boxes = np.stack([starts, starts, starts + 40, starts + 40], axis=1)
+    chosen = rng.integers(0, 6, 30)  # duplicates; the last object is missed
+    shifts = rng.uniform(0, 30, (30, 1)) * [1, 0, 1, 0]  # IoU 1 to 1 / 7
+    found = [make_detections(boxes[chosen] + shifts, np.zeros(30), rng.permutation(30) / 30)]
+    truth = [make_objects(boxes, [0] * 7)]
+    curve = precision_recall(match(found, truth, 1), 0)
+    assert 0.1 < curve.interpolated.mean() < 0.9
+    assert coco_scores(found, truth, 1).ap50 == pytest.approx(curve.interpolated.mean(), abs=1e-12)
+
+
+def test_metrics_are_zero_without_detections_and_nan_without_objects(make_detections, make_objects):
     box = [[0, 0, 50, 50]]
     nothing = coco_scores([make_detections()], [make_objects(box, [0])], 2)
     assert (nothing.ap, nothing.ar100, nothing.ap_medium) == (0, 0, 0)
@@ -61,7 +110,7 @@ def test_without_detections_scores_are_zero_and_without_objects_undefined(make_d
     assert np.isnan(coco_scores([make_detections()], [make_objects()], 1).ap)
 
 
-def test_results_are_plain_and_boxes_come_as_left_top_width_height(make_detections):
+def test_results_are_json_with_boxes_as_left_top_width_height(make_detections):
     found = [make_detections([[1, 2, 11, 22]], [0], [0.25]), make_detections()]
     assert json.loads(json.dumps(to_coco_results(found, ["a", "b"]))) == [
         {"image_id": "a", "category_id": 0, "bbox": [2.0, 1.0, 20.0, 10.0], "score": 0.25}

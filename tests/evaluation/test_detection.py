@@ -4,19 +4,31 @@ import numpy as np
 import pytest
 
 from tfeff.errors import UserError
-from tfeff.evaluation import detection_report
+from tfeff.evaluation import (
+    bootstrap_mean_average_precision,
+    coco_scores,
+    detection_report,
+    match,
+    percentile_interval,
+)
+from tfeff.evaluation.coco import METRICS
+from tfeff.evaluation.detection import json_number
 
 NAMES = ("red cell", "white cell", "platelet", "absent")
 
 
-def test_the_report_gathers_what_its_parts_say_and_is_json(make_case):
-    found, there = make_case(0, images=30)
-    report = detection_report(found, there, NAMES, resamples=100)
+def test_the_report_combines_its_parts_and_is_json(make_case):
+    found, truth = make_case(0, images=30)
+    report = detection_report(found, truth, NAMES, resamples=100)
     plain = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert plain["ap"][3] is None
     assert plain["mean_ap"] == pytest.approx(np.mean(plain["ap"][:3]))
-    assert plain["mean_ap_interval"][0] < plain["mean_ap"] < plain["mean_ap_interval"][1]
-    assert plain["coco"]["ap50"] == pytest.approx(plain["mean_ap"], abs=0.1)
+    resampled = bootstrap_mean_average_precision(match(found, truth, 4), resamples=100)
+    assert tuple(plain["mean_ap_interval"]) == percentile_interval(resampled)
+    coco = coco_scores(found, truth, 4)
+    assert {name: plain["coco"][name] for name in METRICS} == {
+        name: json_number(getattr(coco, name)) for name in METRICS
+    }
     matrix = np.array(plain["confusion"])
     assert plain["recall"][:3] == pytest.approx(np.diag(matrix)[:3] / matrix[:3].sum(axis=1))
     assert plain["precision"][:3] == pytest.approx(np.diag(matrix)[:3] / matrix[:, :3].sum(axis=0))
@@ -25,7 +37,7 @@ def test_the_report_gathers_what_its_parts_say_and_is_json(make_case):
     assert sum(plain["detections"]) == sum(map(len, found))
 
 
-def test_the_text_names_every_class_measure_and_error(make_case):
+def test_the_text_names_every_class_metric_and_error_type(make_case):
     text = detection_report(*make_case(0), NAMES, resamples=10, score_threshold=0.5).to_text()
     for words in (
         *NAMES,
@@ -33,16 +45,16 @@ def test_the_text_names_every_class_measure_and_error(make_case):
         "COCO AR, large objects",
         "95 % interval",
         "duplicate",
-        "score of 0.5 or more",
+        "score threshold of 0.5",
     ):
         assert words in text
     assert max(map(len, text.splitlines())) <= 100
 
 
-def test_perfect_detections_score_one(make_case, make_detections):
-    _, there = make_case(1, images=20)
-    found = [make_detections(of.boxes_yxyx, of.labels, np.linspace(1, 0.5, len(of.labels))) for of in there]
-    report = detection_report(found, there, NAMES, resamples=50)
+def test_perfect_detections_have_an_ap_of_one(make_case, make_detections):
+    _, truth = make_case(1, images=20)
+    found = [make_detections(image.boxes_yxyx, image.labels, np.linspace(1, 0.5, len(image.labels))) for image in truth]
+    report = detection_report(found, truth, NAMES, resamples=50)
     assert report.mean_ap == report.mean_ap_eleven_point == 1.0
     assert report.mean_ap_interval == (1.0, 1.0)
     assert report.coco.ap == pytest.approx(1.0)
@@ -50,15 +62,15 @@ def test_perfect_detections_score_one(make_case, make_detections):
     assert report.confusion.sum() == np.diag(report.confusion).sum() == report.matching.objects.sum()
 
 
-@pytest.mark.parametrize("objects_there", [True, False])
-def test_a_silent_detector_and_empty_images_have_a_report(objects_there, make_case, make_detections, make_objects):
-    there = make_case(1)[1] if objects_there else [make_objects()] * 4
-    report = detection_report([make_detections()] * 4, there, NAMES, resamples=10)
+@pytest.mark.parametrize("has_objects", [True, False])
+def test_no_detections_and_no_objects_have_a_report(has_objects, make_case, make_detections, make_objects):
+    truth = make_case(1)[1] if has_objects else [make_objects()] * 4
+    report = detection_report([make_detections()] * 4, truth, NAMES, resamples=10)
     json.dumps(report.to_dict(), allow_nan=False)
     assert "missed" in report.to_text()
-    assert report.mean_ap == 0.0 if objects_there else np.isnan(report.mean_ap)
+    assert report.mean_ap == 0.0 if has_objects else np.isnan(report.mean_ap)
 
 
-def test_without_images_there_is_none():
+def test_an_empty_split_is_rejected():
     with pytest.raises(UserError, match="no images"):
         detection_report([], [], NAMES)

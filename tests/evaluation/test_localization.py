@@ -1,4 +1,4 @@
-"""Localisation's measures against counting by hand."""
+"""Localization metrics against a loop over images."""
 
 import json
 
@@ -22,22 +22,22 @@ def case(count=300, seed=0):
     return labels, probabilities, corners, boxes
 
 
-def test_every_measure_by_brute_force():
+def test_every_metric_equals_a_loop_over_images():
     labels, probabilities, objects, boxes = case()
     report = localization_report(labels, probabilities, objects, boxes, NAMES)
-    overlaps, near, right = [], 0, 0
-    for label, row, true, found in zip(labels, probabilities, objects, boxes, strict=True):
-        overlap = float(iou(found[None], true[None])[0, 0])
+    overlaps, fits, correct = [], 0, 0
+    for label, row, true, predicted in zip(labels, probabilities, objects, boxes, strict=True):
+        overlap = float(iou(predicted[None], true[None])[0, 0])
         overlaps.append(overlap)
-        near += overlap >= 0.5
-        right += overlap >= 0.5 and int(np.argmax(row)) == label
-    assert 0 < right < near < 300
+        fits += overlap >= 0.5
+        correct += overlap >= 0.5 and int(np.argmax(row)) == label
+    assert 0 < correct < fits < 300
     assert report.mean_iou == pytest.approx(np.mean(overlaps))
     assert report.median_iou == pytest.approx(np.median(overlaps))
-    assert report.box_accuracy == pytest.approx(near / 300)
-    assert report.localization_accuracy == pytest.approx(right / 300)
-    assert report.localization_error == pytest.approx(1 - right / 300)
-    assert report.localization_accuracy_interval == wilson_interval(right / 300, 300)
+    assert report.box_accuracy == pytest.approx(fits / 300)
+    assert report.localization_accuracy == pytest.approx(correct / 300)
+    assert report.localization_error == pytest.approx(1 - correct / 300)
+    assert report.localization_accuracy_interval == wilson_interval(correct / 300, 300)
     for index, value in enumerate(report.class_iou[:2]):
         assert value == pytest.approx(
             np.mean([overlap for overlap, label in zip(overlaps, labels, strict=True) if label == index])
@@ -49,21 +49,21 @@ def test_every_measure_by_brute_force():
     assert report.classification.top1 == np.mean(probabilities.argmax(axis=1) == labels)
 
 
-def test_the_interval_of_the_mean_covers_it():
+def test_the_interval_of_the_mean_has_its_coverage():
     covered = 0
     for seed in range(60):
         labels, probabilities, objects, boxes = case(80, seed)
         low, high = localization_report(labels, probabilities, objects, boxes, NAMES).mean_iou_interval
-        covered += low <= 0.40994 <= high  # the mean of a million such
+        covered += low <= 0.40994 <= high  # the mean of a million cases
     assert covered >= 51
 
 
-def test_pixels_and_shares_give_the_same():
+def test_pixels_and_relative_coordinates_give_equal_metrics():
     labels, probabilities, objects, boxes = case()
-    shares = localization_report(labels, probabilities, objects, boxes, NAMES)
+    relative = localization_report(labels, probabilities, objects, boxes, NAMES)
     pixels = localization_report(labels, probabilities, objects * [60, 90, 60, 90], boxes * [60, 90, 60, 90], NAMES)
-    assert pixels.mean_iou == pytest.approx(shares.mean_iou)
-    assert pixels.localization_accuracy == shares.localization_accuracy
+    assert pixels.mean_iou == pytest.approx(relative.mean_iou)
+    assert pixels.localization_accuracy == relative.localization_accuracy
 
 
 def test_perfect_boxes_and_one_class():
@@ -71,15 +71,15 @@ def test_perfect_boxes_and_one_class():
     report = localization_report(np.zeros(20, int), np.ones((20, 1)), objects, objects, ("raccoon",))
     assert report.mean_iou == report.localization_accuracy == report.box_accuracy == 1.0
     assert report.mean_iou_interval == (1.0, 1.0)
-    written = json.loads(json.dumps(report.to_json(), allow_nan=False))
-    assert written["iou_counts"][-1] == 20
-    assert written["top1"] == 1.0
+    loaded = json.loads(json.dumps(report.to_json(), allow_nan=False))
+    assert loaded["iou_counts"][-1] == 20
+    assert loaded["top1"] == 1.0
 
 
-def test_bad_boxes_are_refused():
+def test_invalid_boxes_are_rejected():
     labels, probabilities, objects, boxes = case(10)
-    with pytest.raises(UserError, match=r"should both be \(10, 4\)"):
+    with pytest.raises(UserError, match=r"must have shape \(10, 4\)"):
         localization_report(labels, probabilities, objects, boxes[:9], NAMES)
     boxes[3, 1] = np.nan
-    with pytest.raises(UserError, match="not all finite"):
+    with pytest.raises(UserError, match="NaN or infinite"):
         localization_report(labels, probabilities, objects, boxes, NAMES)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tfeff.reporting.figure import GREEN, VERMILION
-from tfeff.reporting.gallery import augmentation_figure, gallery_figure
+from tfeff.reporting.gallery import gallery_figure
 
 LONG = ["black-footed albatross (juvenile, winter plumage)", "US$ coin & $5 note", "WWWWWWWWWWWWWWWWWWWWWWWWWW"]
 
@@ -35,15 +35,3 @@ def test_pixels_are_shown_as_they_are():
     np.testing.assert_array_equal(first.images[0].get_array(), gray[:, :, 0])
     assert first.images[0].get_clim() == (0, 255)
     np.testing.assert_array_equal(second.images[0].get_array()[0, 0], [255, 0, 128])
-
-
-def test_augmentation_rows_start_with_the_original(assert_legible):
-    originals = list(images(3))
-    augmented = [[original * 0.5 for _ in range(5)] for original in originals]
-    figure = augmentation_figure(originals, augmented, names=[LONG[2]] * 3)
-    assert_legible(figure)
-    grid = np.array(figure.axes).reshape(3, 6)
-    np.testing.assert_allclose(
-        grid[2, 0].images[0].get_array(), np.rint(np.squeeze(originals[2])).astype(np.uint8), atol=0
-    )
-    assert [axes.get_title() for axes in grid[0]] == ["original", *(f"augmented {i}" for i in range(1, 6))]

@@ -1,8 +1,7 @@
-import io
+import sys
 
 import pytest
 from rich.cells import cell_len
-from rich.console import Console
 
 from tfeff.reporting import tables
 
@@ -33,15 +32,42 @@ def test_markdown_keeps_its_columns():
         assert line.replace(r"\|", "").count("|") == 5
 
 
-def test_rich_takes_names_literally():
-    console = Console(file=io.StringIO(), width=100)
-    console.print(tables.rich(ROWS, title="[red]title"))
-    printed = console.file.getvalue()
-    assert "蜂 [bold]|x" in printed
-    assert "[red]title" in printed
-    assert "5,330,564" in printed
+@pytest.mark.parametrize("formatter", [tables.text, tables.markdown])
+def test_no_rows_leave_only_the_header(formatter):
+    assert len(formatter([], ["a", "b"]).splitlines()) == 2
 
 
-@pytest.mark.parametrize("maker", [tables.text, tables.markdown])
-def test_no_rows_give_the_header_alone(maker):
-    assert len(maker([], ["a", "b"]).splitlines()) == 2
+WIDE = [{"candidate": f"network {i}", **{f"column {j:02d}": 1000.0 * i + j for j in range(30)}} for i in range(3)]
+
+
+def test_files_and_pipes_hold_whole_rows(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    header, rule, *body = tables.text(WIDE).splitlines()
+    assert len(body) == 3
+    assert header.split("  ") == list(WIDE[0])
+    assert {len(line) for line in (header, rule, *body)} == {len(header)}
+    assert [len(dashes) for dashes in rule.split()] == [9] * 31
+    assert body[2].split()[-1] == "2,029.0"
+
+
+@pytest.mark.parametrize("width", [30, 80, 200])
+def test_a_table_on_a_terminal_fits_its_width_and_keeps_every_cell(width, monkeypatch):
+    whole = tables.text(WIDE)
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    folded = tables.text(WIDE)
+    assert folded == tables.text(WIDE, width=width)
+    assert max(map(cell_len, folded.splitlines())) <= width
+    blocks = [block.splitlines() for block in folded.split("\n\n")]
+    for header, rule, *body in blocks:
+        assert header.startswith("candidate  ")
+        assert len(rule) == len(header)
+        assert [line[:9] for line in body] == ["network 0", "network 1", "network 2"]
+    joined = ["".join([lines[0], *(line[9:] for line in lines[1:])]) for lines in zip(*blocks, strict=True)]
+    assert joined == whole.splitlines()
+
+
+def test_columns_wider_than_the_terminal_are_not_cut():
+    rows = [{"a": "x" * 50, "b": "y" * 50, "c": 1}]
+    blocks = tables.text(rows, width=20).split("\n\n")
+    assert [block.splitlines()[-1] for block in blocks] == [f"{'x' * 50}  {'y' * 50}", f"{'x' * 50}  1"]

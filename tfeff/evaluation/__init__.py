@@ -1,5 +1,5 @@
-"""What a classifier or a detector is worth: accuracy, average precision, error bars, scores by class, confusion,
-calibration, kinds of errors. numpy alone, but for COCO's own measures."""
+"""Metrics of classifiers and detectors: accuracy, average precision, confidence intervals, per-class scores, confusion
+matrices, calibration and error types. Everything uses only NumPy, except the COCO metrics (pycocotools)."""
 
 from tfeff.evaluation.average_precision import (
     PrecisionRecall,
@@ -9,15 +9,15 @@ from tfeff.evaluation.average_precision import (
 )
 from tfeff.evaluation.bootstrap import bootstrap_mean, bootstrap_mean_average_precision, percentile_interval
 from tfeff.evaluation.calibration import Calibration, calibration
-from tfeff.evaluation.classification import ClassificationReport, classification_report, top_k_accuracy
+from tfeff.evaluation.classification import ClassificationReport, classification_report
 from tfeff.evaluation.coco import CocoScores, coco_scores, to_coco_results
-from tfeff.evaluation.confusion import PerClass, confusion_matrix, most_confused, per_class
+from tfeff.evaluation.confusion import PerClass, confusion_matrix, per_class
 from tfeff.evaluation.detection import DetectionReport, detection_report
 from tfeff.evaluation.detection_confusion import best_f1_threshold, detection_confusion
 from tfeff.evaluation.detection_errors import DetectionErrors, detection_errors
 from tfeff.evaluation.detections import Detections, GroundTruth
-from tfeff.evaluation.examples import confident_errors, confident_hits, uncertain
-from tfeff.evaluation.image_quality import from_worst_to_best, image_quality
+from tfeff.evaluation.examples import confident_errors
+from tfeff.evaluation.image_quality import image_quality, worst_first
 from tfeff.evaluation.interval import standard_error, wilson_interval
 from tfeff.evaluation.localization import LocalizationReport, localization_report
 from tfeff.evaluation.matching import Matching, match
@@ -42,23 +42,19 @@ __all__ = [
     "classification_report",
     "coco_scores",
     "confident_errors",
-    "confident_hits",
     "confusion_matrix",
     "detection_confusion",
     "detection_errors",
     "detection_report",
-    "from_worst_to_best",
     "image_quality",
     "localization_report",
     "match",
     "mean_average_precision",
-    "most_confused",
     "per_class",
     "percentile_interval",
     "precision_recall",
     "standard_error",
     "to_coco_results",
-    "top_k_accuracy",
-    "uncertain",
     "wilson_interval",
+    "worst_first",
 ]

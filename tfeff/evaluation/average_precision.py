@@ -1,7 +1,7 @@
-"""Precision against recall, and the area below: Pascal VOC's average precision, in both of its forms.
+"""Precision-recall curves and Pascal VOC average precision, in its 11-point and all-point forms.
 
-Source: Everingham et al. 2010, "The PASCAL Visual Object Classes Challenge", section 4.2 (eleven points, until
-2009); VOC2012 development kit, section 3.4.1 and `VOCevaldet.m` (all points, since 2010).
+Source: Everingham et al. 2010, "The PASCAL Visual Object Classes Challenge", section 4.2 (11 points, until 2009);
+VOC2012 development kit, section 3.4.1 and `VOCevaldet.m` (all points, since 2010).
 """
 
 import warnings
@@ -17,87 +17,87 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class PrecisionRecall:
-    """Precision and recall of one class as more and more detections are believed.
+    """The precision-recall curve of one class. Point i accepts the i + 1 detections with the highest scores.
 
     Attributes:
-        objects: how many objects count.
-        scores: float64 [n], falling; point i believes the detections down to the i-th.
-        hits: int64 [n], how many of them are right.
-        precision: float64 [n], hits / detections so far.
+        objects: number of objects, without ignored ones.
+        scores: float64 [n], in descending order.
+        true_positives: int64 [n], cumulative.
+        precision: float64 [n], true positives / detections.
     """
 
     objects: int
     scores: Floats
-    hits: npt.NDArray[np.int64]
+    true_positives: npt.NDArray[np.int64]
     precision: Floats
 
     @property
     def recall(self) -> Floats:
-        """float64 [n], hits / objects; NaN where there is no object."""
-        return self.hits / self.objects if self.objects else np.full(len(self.hits), np.nan)
+        """float64 [n], true positives / objects; NaN without objects."""
+        return self.true_positives / self.objects if self.objects else np.full(len(self.true_positives), np.nan)
 
     @property
     def envelope(self) -> Floats:
-        """float64 [n], the best precision at this recall or a higher one."""
+        """float64 [n], the highest precision at this recall or above."""
         return np.maximum.accumulate(self.precision[::-1])[::-1]
 
     @property
     def average_precision(self) -> float:
-        """The area below the envelope (VOC 2010 and later); NaN where there is no object."""
-        gained = np.diff(self.hits, prepend=0)
-        return float(gained @ self.envelope) / self.objects if self.objects else np.nan
+        """Area under the envelope (VOC 2010 and later); NaN without objects."""
+        new = np.diff(self.true_positives, prepend=0)
+        return float(new @ self.envelope) / self.objects if self.objects else np.nan
 
     @property
     def eleven_point(self) -> float:
-        """Mean of the envelope at recalls of 0, 0.1, ..., 1 (VOC 2007); NaN where there is no object.
+        """Mean of the envelope at recalls 0, 0.1, ..., 1 (VOC 2007); NaN without objects.
 
-        Recalls are compared as fractions: 3 objects of 10 do reach 0.3, whatever becomes of 0.3 in binary.
+        Recalls are compared as integer fractions, so 3 of 10 objects reach a recall of 0.3 despite rounding.
         """
         return float(self._precision_at(10).mean())
 
     @property
     def interpolated(self) -> Floats:
-        """float64 [101], the envelope at recalls of 0, 0.01, ..., 1; 0 beyond the last, NaN without objects."""
+        """float64 [101], the envelope at recalls 0, 0.01, ..., 1; 0 beyond the last point, NaN without objects."""
         return self._precision_at(100)
 
     def _precision_at(self, steps: int) -> Floats:
-        """float64 [steps + 1], the envelope at recalls of 0, 1 / steps, ..., 1."""
+        """float64 [steps + 1], the envelope at recalls 0, 1 / steps, ..., 1."""
         if not self.objects:
             return np.full(steps + 1, np.nan)
-        reached = np.searchsorted(steps * self.hits, self.objects * np.arange(steps + 1))
-        return np.append(self.envelope, 0.0)[reached]
+        first = np.searchsorted(steps * self.true_positives, self.objects * np.arange(steps + 1))
+        return np.append(self.envelope, 0.0)[first]
 
 
 def precision_recall(matching: Matching, label: int) -> PrecisionRecall:
-    """The curve of one class; detections that are neither right nor wrong are no points of it."""
-    of_class = np.flatnonzero((matching.label == label) & ~matching.passed_over)
-    hits = np.cumsum(matching.hit[of_class], dtype=np.int64)
+    """The curve of one class. Ignored detections are left out."""
+    rows = np.flatnonzero((matching.label == label) & ~matching.ignored)
+    true_positives = np.cumsum(matching.true_positive[rows], dtype=np.int64)
     return PrecisionRecall(
         objects=int(matching.objects[label]),
-        scores=matching.score[of_class],
-        hits=hits,
-        precision=hits / np.arange(1, len(hits) + 1),
+        scores=matching.score[rows],
+        true_positives=true_positives,
+        precision=true_positives / np.arange(1, len(true_positives) + 1),
     )
 
 
 def average_precisions(matching: Matching, *, eleven_point: bool = False) -> Floats:
-    """float64 [classes], average precision of each class; NaN for classes without objects that count.
+    """float64 [classes], average precision of each class; NaN for classes whose objects are all ignored or absent.
 
     Args:
-        matching: the detections, judged.
-        eleven_point: whether to take VOC 2007's form rather than the area of VOC 2010 and later.
+        matching: the matched detections.
+        eleven_point: use the 11-point form of VOC 2007 instead of the area of VOC 2010 and later.
     """
     curves = [precision_recall(matching, label) for label in range(matching.classes)]
     return np.array([curve.eleven_point if eleven_point else curve.average_precision for curve in curves])
 
 
-def mean_average_precision(of_classes: Floats, axis: int | tuple[int, ...] = -1) -> Floats:
-    """Mean over classes, without those whose value is NaN; NaN where all are.
+def mean_average_precision(ap: Floats, axis: int | tuple[int, ...] = -1) -> Floats:
+    """Mean over classes, ignoring NaN; NaN if all values are NaN.
 
     Args:
-        of_classes: float64 [..., classes].
-        axis: that of the classes, or several axes that are averaged over at once.
+        ap: float64 [..., classes].
+        axis: the axis of the classes, or several axes to average over.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a mean of nothing is NaN, and that is meant
-        return np.nanmean(of_classes, axis=axis)
+        warnings.simplefilter("ignore", RuntimeWarning)  # the mean of an empty slice is NaN, as intended
+        return np.nanmean(ap, axis=axis)

@@ -1,8 +1,7 @@
-"""How far a mean, or mean average precision, might have come out differently, had other images of the same kind been
-chosen.
+"""Bootstrap confidence intervals of a mean and of mean average precision.
 
-Source: Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13 (percentile interval). Images are
-drawn with replacement, since the detections of one image are not independent of each other.
+Source: Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13 (percentile interval). The bootstrap
+resamples images, because detections in the same image are not independent.
 """
 
 import numpy as np
@@ -11,70 +10,70 @@ import numpy.typing as npt
 from tfeff.evaluation.average_precision import mean_average_precision
 from tfeff.evaluation.matching import Matching
 
-CHUNK = 2**22  # numbers held at a time in each of a few arrays
+CHUNK = 2**22  # maximum number of elements of a temporary array
 
 
 def bootstrap_mean_average_precision(
     matching: Matching, *, resamples: int = 1000, seed: int = 0
 ) -> npt.NDArray[np.float64]:
-    """Mean average precision (all points) of resampled images.
+    """Mean average precision (all points) of bootstrap resamples of the images.
 
-    What a detection is does not depend on other images, so that nothing is matched anew: an image that is drawn k times
-    counts k times. Classes that have no objects in a resample are left out of its mean.
+    Matching works image by image, so it is not repeated: an image that is drawn k times counts k times. The mean of a
+    resample leaves out classes that have no objects in it.
 
     Args:
-        matching: the detections of n > 0 images, judged.
-        resamples: how often n images are drawn of the n.
-        seed: of the draws.
+        matching: the matched detections of n > 0 images.
+        resamples: number of resamples of n images.
+        seed: seed of the draws.
 
     Returns:
-        float64 [resamples]; NaN where no drawn image has an object.
+        float64 [resamples]; NaN for resamples without objects.
     """
     rng = np.random.default_rng(seed)
     drawn = rng.multinomial(matching.images, np.full(matching.images, 1 / matching.images), size=resamples)
-    often = drawn.astype(np.int32)
-    return mean_average_precision(np.stack([_of_class(matching, label, often) for label in range(matching.classes)], 1))
+    counts = drawn.astype(np.int32)
+    return mean_average_precision(
+        np.stack([_resampled_ap(matching, label, counts) for label in range(matching.classes)], 1)
+    )
 
 
 def percentile_interval(values: npt.NDArray[np.float64], confidence: float = 0.95) -> tuple[float, float]:
-    """(low, high) between which so large a share of the values lies; NaN values are left out."""
-    known = values[~np.isnan(values)]
-    if not len(known):
+    """(low, high): the central interval that contains this share of the values, ignoring NaN."""
+    valid = values[~np.isnan(values)]
+    if not len(valid):
         return np.nan, np.nan
-    low, high = np.quantile(known, [(1 - confidence) / 2, (1 + confidence) / 2])
+    low, high = np.quantile(valid, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
 
 
-def _of_class(matching: Matching, label: int, drawn: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
-    """float64 [resamples], average precision of a class, given how often each image is drawn, [resamples, images]."""
-    judged = np.flatnonzero((matching.label == label) & ~matching.passed_over)
-    images, hits = matching.image[judged], np.flatnonzero(matching.hit[judged])
-    of_class = matching.object_counts & (matching.object_label == label)
-    of_images = np.bincount(matching.object_image[of_class], minlength=matching.images)
-    objects = drawn @ of_images
+def _resampled_ap(matching: Matching, label: int, drawn: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
+    """float64 [resamples], AP of a class; `drawn` counts the draws of each image, [resamples, images]."""
+    rows = np.flatnonzero((matching.label == label) & ~matching.ignored)
+    images, hits = matching.image[rows], np.flatnonzero(matching.true_positive[rows])
+    chosen = matching.object_counted & (matching.object_label == label)
+    objects = drawn @ np.bincount(matching.object_image[chosen], minlength=matching.images)
 
     areas = np.zeros(len(drawn))
-    rows = max(1, CHUNK // max(1, len(judged)))
-    for start in range(0, len(drawn) if len(hits) else 0, rows):
-        part = slice(start, start + rows)
+    step = max(1, CHUNK // max(1, len(rows)))
+    for start in range(0, len(drawn) if len(hits) else 0, step):
+        part = slice(start, start + step)
         weight = np.take(drawn[part], images, axis=1)
-        # Precision at its hits is all that the area below the envelope depends on.
-        gained = np.take(weight, hits, axis=1)
-        said = np.take(np.cumsum(weight, axis=1, dtype=np.int32), hits, axis=1)
-        right = np.cumsum(gained, axis=1, dtype=np.int32)
-        precision = right / np.maximum(said, 1)
+        # The area under the envelope depends only on the precision at true positives.
+        new = np.take(weight, hits, axis=1)
+        detections = np.take(np.cumsum(weight, axis=1, dtype=np.int32), hits, axis=1)
+        precision = np.cumsum(new, axis=1, dtype=np.int32) / np.maximum(detections, 1)
         envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-        areas[part] = np.einsum("rh,rh->r", gained, envelope)
+        areas[part] = np.einsum("rh,rh->r", new, envelope)
     return np.divide(areas, objects, out=np.full(len(drawn), np.nan), where=objects > 0)
 
 
 def bootstrap_mean(values: npt.ArrayLike, *, resamples: int = 1000, seed: int = 0) -> npt.NDArray[np.float64]:
-    """Means of values drawn with replacement, as many as there are.
+    """Means of bootstrap resamples of the values.
 
     Args:
-        values: float [n], n > 0, one an image.
-        resamples: how often they are drawn.
-        seed: of the draws.
+        values: float [n], n > 0, one per image.
+        resamples: number of resamples of n values.
+        seed: seed of the draws.
 
     Returns:
         float64 [resamples].

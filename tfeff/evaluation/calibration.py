@@ -1,4 +1,4 @@
-"""Does a confidence of 0.8 come true in 80 % of the cases?
+"""Calibration: are 80 % of the predictions with a confidence of 0.8 correct?
 
 Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", sections 2 and 4 (reliability diagrams, expected
 and maximum calibration error).
@@ -15,12 +15,12 @@ class Calibration:
     """Accuracy against confidence, in bins of equal width over (0, 1].
 
     Attributes:
-        edges: float64 [bins + 1], from 0 to 1; bin i holds confidences in (edges[i], edges[i + 1]].
-        weight: float64 [bins], examples in each bin (their weight, where they are weighted).
-        confidence: float64 [bins], mean confidence in each bin; NaN where it is empty.
-        accuracy: float64 [bins], share of hits in each bin; NaN where it is empty.
-        expected_error: mean of |accuracy - confidence| over the examples (ECE), in [0, 1].
-        maximum_error: largest |accuracy - confidence| over the bins (MCE), in [0, 1].
+        edges: float64 [bins + 1], from 0 to 1; bin i contains confidences in (edges[i], edges[i + 1]].
+        weight: float64 [bins], number (or total weight) of the examples in each bin.
+        confidence: float64 [bins], mean confidence in each bin; NaN for empty bins.
+        accuracy: float64 [bins], accuracy in each bin; NaN for empty bins.
+        expected_error: expected calibration error (ECE), the mean of |accuracy - confidence| over examples, in [0, 1].
+        maximum_error: maximum calibration error (MCE), the largest |accuracy - confidence| of a bin, in [0, 1].
     """
 
     edges: npt.NDArray[np.float64]
@@ -34,13 +34,13 @@ class Calibration:
 def calibration(
     confidences: npt.ArrayLike, correct: npt.ArrayLike, bins: int = 15, weights: npt.ArrayLike | None = None
 ) -> Calibration:
-    """Bins predictions by confidence and compares each bin's accuracy with it.
+    """Bins predictions by confidence and compares the accuracy of each bin with its mean confidence.
 
     Args:
-        confidences: float [n], n > 0, probability given to the predicted class, in [0, 1].
-        correct: bool [n], whether the predicted class was the true one.
+        confidences: float [n], n > 0, probability of the predicted class, in [0, 1].
+        correct: bool [n], whether the predicted class is the true class.
         bins: number of bins; 15 as in the paper.
-        weights: float [n], what each example counts, with a positive sum; None counts every one as 1.
+        weights: float [n], weight of each example, with a positive sum; None means 1 for all.
 
     >>> bins = calibration([0.6, 0.6, 0.9, 0.9], [True, False, True, True], bins=10)
     >>> round(bins.expected_error, 3), round(bins.maximum_error, 3)
@@ -51,7 +51,7 @@ def calibration(
     weight = np.ones_like(confidence) if weights is None else np.asarray(weights, np.float64)
 
     edges = np.linspace(0.0, 1.0, bins + 1)
-    # Right-closed bins; a confidence of exactly 0 joins the first, one that rounding lifts above 1 the last.
+    # Bins are closed on the right. 0 falls into the first bin, and values rounded to above 1 into the last.
     index = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
     in_bin = _sums(index, weight, bins)
     mean_confidence = _mean(_sums(index, weight * confidence, bins), in_bin)

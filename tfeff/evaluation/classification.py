@@ -1,4 +1,4 @@
-"""One report on a classifier's predictions."""
+"""Evaluation report of a classifier."""
 
 import math
 from collections.abc import Sequence
@@ -16,21 +16,21 @@ from tfeff.evaluation.interval import standard_error, wilson_interval
 
 @dataclass(frozen=True, eq=False)
 class ClassificationReport:
-    """What a classifier is worth on one set of labelled examples.
+    """Metrics of a classifier on a labeled split.
 
     Attributes:
-        class_names: name of each class.
+        class_names: names of the classes.
         examples: number of examples.
-        top1: share of examples whose most probable class is the true one.
+        top1: top-1 accuracy.
         top1_standard_error: standard error of `top1`.
         top1_interval: 95 % Wilson interval of `top1`.
-        top5: share of examples whose true class is among the five most probable; 1 where there are five or fewer.
-        balanced_accuracy: mean recall over the classes present.
-        macro_precision: mean precision over the classes predicted at least once.
-        macro_f1: mean F1 over the classes present or predicted.
+        top5: top-5 accuracy; 1 if there are at most five classes.
+        balanced_accuracy: mean recall over the classes that have examples.
+        macro_precision: mean precision over the classes that were predicted at least once.
+        macro_f1: mean F1 over the classes that have examples or were predicted.
         log_loss: mean of -ln(probability of the true class), in nats.
-        confusion: [classes, classes], rows are true classes and columns predicted ones.
-        per_class: precision, recall, F1 and support of each class.
+        confusion: [classes, classes], true classes in rows, predicted classes in columns.
+        per_class: precision, recall, F1 and support.
         calibration: reliability bins, expected and maximum calibration error.
     """
 
@@ -49,7 +49,7 @@ class ClassificationReport:
     calibration: Calibration
 
     def to_json(self) -> dict[str, Any]:
-        """The report as plain dicts, lists, strings and numbers; None stands where a score is undefined."""
+        """The report as dicts, lists, strings and numbers. Undefined scores are None."""
         return _plain(asdict(self))
 
 
@@ -61,27 +61,27 @@ def classification_report(
     weights: npt.ArrayLike | None = None,
     calibration_bins: int = 15,
 ) -> ClassificationReport:
-    """Scores a classifier's probabilities against the true labels.
+    """Evaluates a classifier's probabilities against the true labels.
 
-    Where classes tie, the one with the lower index is taken as the more probable, as `argmax` does, in every score.
+    In every metric, ties go to the class with the lower index, as with `argmax`.
 
     Args:
         labels: int [n], true classes in [0, classes).
-        probabilities: float [n, classes], one distribution a row.
-        class_names: name of each class.
-        weights: float [n], what each example counts (>= 0); None counts every one as 1. Error bars then use the
+        probabilities: float [n, classes], one distribution per row.
+        class_names: names of the classes.
+        weights: float [n], weight of each example (>= 0); None means 1 for all. Confidence intervals then use the
             effective number of examples, (sum w)² / sum w² (Kish 1965).
         calibration_bins: number of reliability bins.
 
     Raises:
-        UserError: there are no examples, labels lie out of range, shapes disagree, or the probabilities are none.
+        UserError: there are no examples, labels are out of range, shapes do not match, or rows are not distributions.
     """
     label, score = _checked(labels, probabilities, len(class_names))
     weight = None if weights is None else _checked_weights(weights, len(label))
 
     rank = _rank(label, score)
-    hit = rank == 0
-    top1 = float(np.average(hit, weights=weight))
+    correct = rank == 0
+    top1 = float(np.average(correct, weights=weight))
     effective = len(label) if weight is None else weight.sum() ** 2 / np.square(weight).sum()
     matrix = confusion_matrix(label, score.argmax(axis=1), len(class_names), weight)
     scores = per_class(matrix)
@@ -95,36 +95,22 @@ def classification_report(
         balanced_accuracy=float(np.nanmean(scores.recall)),
         macro_precision=float(np.nanmean(scores.precision)),
         macro_f1=float(np.nanmean(scores.f1)),
-        log_loss=float(np.average(_surprise(label, score), weights=weight)),
+        log_loss=float(np.average(_negative_log_likelihood(label, score), weights=weight)),
         confusion=matrix,
         per_class=scores,
-        calibration=calibration(score.max(axis=1), hit, calibration_bins, weight),
+        calibration=calibration(score.max(axis=1), correct, calibration_bins, weight),
     )
 
 
-def top_k_accuracy(labels: npt.ArrayLike, probabilities: npt.ArrayLike, k: int) -> float:
-    """Share of examples whose true class is among the k most probable; ties go to the lower class index.
-
-    Args:
-        labels: int [n], n > 0, true classes.
-        probabilities: float [n, classes]; any scores will do, as only their order counts.
-        k: how many classes may be named; as many as there are, or more, give 1.
-
-    >>> top_k_accuracy([2, 0], [[0.5, 0.3, 0.2], [0.4, 0.5, 0.1]], k=2)
-    0.5
-    """
-    return float(np.mean(_rank(np.asarray(labels), np.asarray(probabilities)) < k))
-
-
 def _rank(labels: npt.NDArray, scores: npt.NDArray) -> npt.NDArray[np.int64]:
-    """int64 [n], how many classes come before the true one."""
+    """int64 [n], number of classes ranked above the true class."""
     own = np.take_along_axis(scores, labels[:, np.newaxis], axis=1)
     tied_before = (scores == own) & (np.arange(scores.shape[1]) < labels[:, np.newaxis])
     return np.count_nonzero((scores > own) | tied_before, axis=1)
 
 
-def _surprise(labels: npt.NDArray, scores: npt.NDArray) -> npt.NDArray[np.float64]:
-    """float64 [n], -ln of the true class's probability; one that underflowed to 0 counts as the dtype's epsilon."""
+def _negative_log_likelihood(labels: npt.NDArray, scores: npt.NDArray) -> npt.NDArray[np.float64]:
+    """float64 [n], -ln of the true class's probability, which is clipped at the dtype's epsilon."""
     own = np.take_along_axis(scores, labels[:, np.newaxis], axis=1)[:, 0]
     return -np.log(np.clip(own, np.finfo(scores.dtype).eps, 1.0).astype(np.float64))
 
@@ -135,33 +121,33 @@ def _checked(labels: npt.ArrayLike, probabilities: npt.ArrayLike, classes: int) 
         score = score.astype(np.float64)
     if label.ndim != 1 or score.shape != (len(label), classes):
         raise UserError(
-            f"labels {label.shape} and probabilities {score.shape} do not fit {classes} class names: "
-            f"shapes (n,) and (n, {classes}) would"
+            f"labels have shape {label.shape} and probabilities {score.shape}; with {classes} class names they must be "
+            f"(n,) and (n, {classes})"
         )
     if not len(label):
         raise UserError("no examples to evaluate: the split is empty")
     if not np.issubdtype(label.dtype, np.integer):
-        raise UserError(f"labels are {label.dtype}: integers in [0, {classes}) would be right")
-    _refuse_rows((label < 0) | (label >= classes), f"labels out of range [0, {classes})", label)
-    _refuse_rows(~np.isfinite(score).all(axis=1), "predictions that are NaN or infinite: the network has diverged")
-    # The tolerance lets bfloat16 rounding of a long row pass and stops logits.
+        raise UserError(f"labels must be integers in [0, {classes}), not {label.dtype}")
+    _reject((label < 0) | (label >= classes), f"labels outside [0, {classes})", label)
+    _reject(~np.isfinite(score).all(axis=1), "NaN or infinite predictions: the network has diverged")
+    # The tolerance accepts bfloat16 rounding of long rows and rejects logits.
     sums = score.sum(axis=1, dtype=np.float64)
-    unlike = (score < 0.0).any(axis=1) | (np.abs(sums - 1.0) > 2e-2)
-    _refuse_rows(unlike, "predictions that are not probabilities (they should be >= 0 and sum to 1; logits?)", sums)
+    invalid = (score < 0.0).any(axis=1) | (np.abs(sums - 1.0) > 2e-2)
+    _reject(invalid, "predictions that are not probabilities >= 0 with a sum of 1 (are they logits?)", sums)
     return label, score
 
 
 def _checked_weights(weights: npt.ArrayLike, examples: int) -> npt.NDArray[np.float64]:
     weight = np.asarray(weights, np.float64)
     if weight.shape != (examples,):
-        raise UserError(f"weights {weight.shape} do not fit {examples} examples")
-    _refuse_rows(~(weight >= 0.0) | np.isinf(weight), "weights that are not finite numbers >= 0", weight)
+        raise UserError(f"weights have shape {weight.shape}; {examples} examples need ({examples},)")
+    _reject(~(weight >= 0.0) | np.isinf(weight), "weights that are negative or not finite", weight)
     if not weight.sum():
-        raise UserError("every example has weight 0: give at least one a positive weight")
+        raise UserError("all weights are 0; at least one must be positive")
     return weight
 
 
-def _refuse_rows(bad: npt.NDArray[np.bool_], what: str, values: npt.NDArray | None = None) -> None:
+def _reject(bad: npt.NDArray[np.bool_], what: str, values: npt.NDArray | None = None) -> None:
     if bad.any():
         first = int(bad.argmax())
         value = "" if values is None else f", {values[first]}"
@@ -169,7 +155,7 @@ def _refuse_rows(bad: npt.NDArray[np.bool_], what: str, values: npt.NDArray | No
 
 
 def _plain(value: Any) -> Any:
-    """Arrays, tuples and numpy scalars as lists and Python numbers, NaN as None."""
+    """Converts arrays, tuples and NumPy scalars to lists and Python numbers, and NaN to None."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | np.generic):

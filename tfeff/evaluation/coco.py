@@ -1,7 +1,7 @@
-"""COCO's measures of detection, by pycocotools, whose figures are COCO's by definition.
+"""COCO's detection metrics, computed with the reference implementation, pycocotools.
 
-Source: Lin et al. 2014, "Microsoft COCO" (arXiv:1405.0312); cocodataset.org, "Detection Evaluation". Classes are
-numbered as labels are, images by their place; both from 0.
+Source: Lin et al. 2014, "Microsoft COCO" (arXiv:1405.0312); cocodataset.org, "Detection Evaluation". Category ids are
+the labels and image ids the positions of the images; both start at 0.
 """
 
 import contextlib
@@ -17,36 +17,36 @@ from pycocotools.cocoeval import COCOeval
 
 from tfeff.boxes import xywh_from_yxyx
 from tfeff.evaluation.average_precision import mean_average_precision
-from tfeff.evaluation.detections import Detections, GroundTruth, check
+from tfeff.evaluation.detections import Detections, GroundTruth, validate
 
-FIGURES = (
+METRICS = (
     *("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"),
     *("ar1", "ar10", "ar100", "ar_small", "ar_medium", "ar_large"),
 )
-"""The order in which pycocotools gives them."""
+"""The twelve metrics, in the order of pycocotools."""
 
 
 @dataclass(frozen=True, eq=False)
 class CocoScores:
-    """COCO's twelve figures, in its order, and average precision by class; NaN where there are no such objects.
+    """COCO's twelve metrics and the average precision of each class. NaN if no object qualifies.
 
-    Sizes are areas of boxes in pixels of the image: small below 32², large above 96². Up to 100 detections of each
-    class and image count, those with the highest scores.
+    Sizes are box areas in square pixels: small below 32², large above 96². For each class and image, the 100 detections
+    with the highest scores are evaluated.
 
     Attributes:
-        ap: average precision, mean over overlaps of .50, .55, ..., .95 and over classes.
-        ap50: at an overlap of .5.
-        ap75: at an overlap of .75.
-        ap_small: of small objects.
-        ap_medium: of medium ones.
-        ap_large: of large ones.
-        ar1: average recall, mean over the same overlaps and classes, with one detection an image and class.
-        ar10: with ten.
-        ar100: with a hundred.
-        ar_small: of small objects, with a hundred.
-        ar_medium: of medium ones.
-        ar_large: of large ones.
-        ap_per_class: float64 [classes], `ap` of each.
+        ap: average precision, mean over the IoU thresholds .50, .55, ..., .95 and over classes.
+        ap50: AP at an IoU threshold of .5.
+        ap75: AP at an IoU threshold of .75.
+        ap_small: AP of small objects.
+        ap_medium: AP of medium objects.
+        ap_large: AP of large objects.
+        ar1: average recall, mean over the same thresholds and classes, with at most 1 detection per image and class.
+        ar10: AR with at most 10 detections.
+        ar100: AR with at most 100 detections.
+        ar_small: AR of small objects with at most 100 detections.
+        ar_medium: AR of medium objects with at most 100 detections.
+        ar_large: AR of large objects with at most 100 detections.
+        ap_per_class: float64 [classes], `ap` of each class.
     """
 
     ap: float
@@ -65,39 +65,39 @@ class CocoScores:
 
 
 def coco_scores(detections: Sequence[Detections], objects: Sequence[GroundTruth], classes: int) -> CocoScores:
-    """COCO's figures of some images. Crowds are passed over; VOC's `difficult`, which COCO does not know, is not.
+    """Computes COCO's metrics. Crowds are ignored; difficult objects are not, because COCO has no such flag.
 
     Args:
-        detections: of each image.
-        objects: of each image.
+        detections: detections of each image.
+        objects: ground truth of each image.
         classes: number of classes.
 
     Raises:
-        UserError: as `detections.check` says.
+        UserError: as in `detections.validate`.
     """
-    check(detections, objects, classes)
+    validate(detections, objects, classes)
     images = range(len(detections))
-    truth = [
+    annotations = [
         {"image_id": image, "category_id": label, "bbox": box, "area": box[2] * box[3], "iscrowd": crowd}
-        for image, there in zip(images, objects, strict=True)
+        for image, truth in zip(images, objects, strict=True)
         for label, box, crowd in zip(
-            there.labels.tolist(), _xywh(there.boxes_yxyx), there.crowd.astype(int).tolist(), strict=True
+            truth.labels.tolist(), _xywh(truth.boxes_yxyx), truth.crowd.astype(int).tolist(), strict=True
         )
     ]
-    said = [
+    results = [
         result | {"area": result["bbox"][2] * result["bbox"][3], "iscrowd": 0}
         for result in to_coco_results(detections, images)
     ]
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools tells its progress
-        evaluation = COCOeval(_data_set(truth, images, classes), _data_set(said, images, classes), "bbox")
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
+        evaluation = COCOeval(_dataset(annotations, images, classes), _dataset(results, images, classes), "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    # [overlaps, recalls, classes, sizes, numbers of detections]; -1 where there is no object.
+    # [IoU thresholds, recalls, classes, sizes, maximum detections]; -1 for undefined values.
     precision = evaluation.eval["precision"][:, :, :, 0, -1]
-    known = [value if value >= 0 else np.nan for value in evaluation.stats.tolist()]
+    stats = [value if value >= 0 else np.nan for value in evaluation.stats.tolist()]
     return CocoScores(
-        **dict(zip(FIGURES, known, strict=True)),
+        **dict(zip(METRICS, stats, strict=True)),
         ap_per_class=mean_average_precision(np.where(precision < 0, np.nan, precision), axis=(0, 1)),
     )
 
@@ -105,15 +105,15 @@ def coco_scores(detections: Sequence[Detections], objects: Sequence[GroundTruth]
 def to_coco_results(
     detections: Sequence[Detections], image_ids: Sequence[int | str], category_ids: Sequence[int] | None = None
 ) -> list[dict[str, Any]]:
-    """Detections in COCO's results format, ready for `json.dump`.
+    """Converts detections to COCO's results format, ready for `json.dump`.
 
     Args:
-        detections: of each image.
-        image_ids: one an image.
-        category_ids: the data set's number of each class; None takes the labels themselves.
+        detections: detections of each image.
+        image_ids: id of each image.
+        category_ids: the dataset's category id of each class; None uses the labels.
 
     Returns:
-        One dict a detection: `image_id`, `category_id`, `bbox` as [left, top, width, height] in pixels, `score`.
+        One dict per detection: `image_id`, `category_id`, `bbox` as [left, top, width, height] in pixels, `score`.
     """
     return [
         {
@@ -122,17 +122,19 @@ def to_coco_results(
             "bbox": box,
             "score": score,
         }
-        for image, found in zip(image_ids, detections, strict=True)
-        for label, box, score in zip(found.labels.tolist(), _xywh(found.boxes_yxyx), found.scores.tolist(), strict=True)
+        for image, predicted in zip(image_ids, detections, strict=True)
+        for label, box, score in zip(
+            predicted.labels.tolist(), _xywh(predicted.boxes_yxyx), predicted.scores.tolist(), strict=True
+        )
     ]
 
 
-def _data_set(rows: list[dict[str, Any]], images: Sequence[int], classes: int) -> COCO:
+def _dataset(rows: list[dict[str, Any]], images: Sequence[int], classes: int) -> COCO:
     coco = COCO()
     coco.dataset = {
         "images": [{"id": image} for image in images],
         "categories": [{"id": label} for label in range(classes)],
-        # From 1: pycocotools takes an object numbered 0 for none.
+        # Ids start at 1: pycocotools treats id 0 as no match.
         "annotations": [row | {"id": number} for number, row in enumerate(rows, 1)],
     }
     coco.createIndex()

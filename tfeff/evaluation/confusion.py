@@ -1,6 +1,5 @@
-"""Confusion matrix and the per-class scores that follow from it."""
+"""Confusion matrix, and the per-class metrics computed from it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,16 +9,16 @@ import numpy.typing as npt
 def confusion_matrix(
     labels: npt.ArrayLike, predictions: npt.ArrayLike, classes: int, weights: npt.ArrayLike | None = None
 ) -> npt.NDArray[np.int64] | npt.NDArray[np.float64]:
-    """Counts of every (true class, predicted class).
+    """Counts examples by true and predicted class.
 
     Args:
         labels: int [n], true classes in [0, classes).
         predictions: int [n], predicted classes in [0, classes).
         classes: number of classes.
-        weights: float [n], what each example counts; None counts every one as 1.
+        weights: float [n], weight of each example; None means 1 for all.
 
     Returns:
-        [classes, classes], rows are true classes and columns predicted ones; int64, or float64 where weights are given.
+        [classes, classes], true classes in rows, predicted classes in columns; int64, or float64 with weights.
 
     >>> confusion_matrix([0, 0, 1], [0, 1, 1], 2).tolist()
     [[1, 1], [0, 1]]
@@ -31,13 +30,13 @@ def confusion_matrix(
 
 @dataclass(frozen=True, eq=False)
 class PerClass:
-    """Scores of every class; NaN where a score has no examples to speak of.
+    """Metrics of each class.
 
     Attributes:
-        precision: float64 [classes], hits / predictions of the class; NaN where the class was never predicted.
-        recall: float64 [classes], hits / examples of the class; NaN where the class is absent.
-        f1: float64 [classes], 2 · hits / (predictions + examples); NaN where the class is neither.
-        support: [classes], examples of the class (their weight, where they are weighted).
+        precision: float64 [classes], true positives / predictions; NaN for classes that were never predicted.
+        recall: float64 [classes], true positives / examples; NaN for classes without examples.
+        f1: float64 [classes], 2 · true positives / (predictions + examples); NaN where both are 0.
+        support: [classes], number (or total weight) of the examples.
     """
 
     precision: npt.NDArray[np.float64]
@@ -47,29 +46,14 @@ class PerClass:
 
 
 def per_class(matrix: npt.NDArray[np.int64] | npt.NDArray[np.float64]) -> PerClass:
-    """Precision, recall, F1 and support of every class, from a confusion matrix [true, predicted]."""
-    hits, predicted, support = np.diag(matrix), matrix.sum(axis=0), matrix.sum(axis=1)
+    """Computes precision, recall, F1 and support of each class from a confusion matrix [true, predicted]."""
+    correct, predicted, support = np.diag(matrix), matrix.sum(axis=0), matrix.sum(axis=1)
     return PerClass(
-        precision=_ratio(hits, predicted),
-        recall=_ratio(hits, support),
-        f1=_ratio(2 * hits, predicted + support),
+        precision=_ratio(correct, predicted),
+        recall=_ratio(correct, support),
+        f1=_ratio(2 * correct, predicted + support),
         support=support,
     )
-
-
-def most_confused(
-    matrix: npt.NDArray[np.int64] | npt.NDArray[np.float64], class_names: Sequence[str], count: int = 10
-) -> list[tuple[str, str, float]]:
-    """The commonest errors, as (true class, predicted class, examples); fewer than `count` where there are fewer.
-
-    >>> most_confused(np.array([[5, 2], [3, 9]]), ["ant", "bee"])
-    [('bee', 'ant', 3), ('ant', 'bee', 2)]
-    """
-    errors = matrix.copy()
-    np.fill_diagonal(errors, 0)
-    order = np.argsort(-errors, axis=None, kind="stable")[:count]
-    pairs = (divmod(int(cell), len(class_names)) for cell in order)
-    return [(class_names[i], class_names[j], errors[i, j].item()) for i, j in pairs if errors[i, j] > 0]
 
 
 def _ratio(numerator: npt.NDArray, denominator: npt.NDArray) -> npt.NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""One report on a detector's detections."""
+"""Evaluation report of a detector."""
 
 import math
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from tfeff.evaluation.average_precision import (
     precision_recall,
 )
 from tfeff.evaluation.bootstrap import bootstrap_mean_average_precision, percentile_interval
-from tfeff.evaluation.coco import FIGURES, CocoScores, coco_scores
+from tfeff.evaluation.coco import METRICS, CocoScores, coco_scores
 from tfeff.evaluation.confusion import PerClass, per_class
 from tfeff.evaluation.detection_confusion import best_f1_threshold, detection_confusion
 from tfeff.evaluation.detection_errors import KINDS, DetectionErrors, detection_errors
@@ -27,22 +27,22 @@ from tfeff.reporting import tables
 
 @dataclass(frozen=True, eq=False)
 class DetectionReport:
-    """What a detector is worth on some images.
+    """Metrics of a detector on a split.
 
     Attributes:
-        class_names: name of each class.
-        matching: every detection, judged by VOC's rules.
-        mean_ap: VOC's mean average precision (all points) at the matching's overlap; NaN where no object counts.
+        class_names: names of the classes.
+        matching: all detections, matched by VOC's rules.
+        mean_ap: VOC mean average precision (all points) at the matching's IoU threshold; NaN without objects.
         mean_ap_interval: 95 % bootstrap interval of `mean_ap` over images.
-        mean_ap_eleven_point: the same measure in VOC 2007's form.
-        ap: float64 [classes], average precision (all points); NaN for classes without objects, as in the next.
-        ap_eleven_point: float64 [classes].
-        curves: precision against recall, one a class.
-        coco: COCO's figures.
-        score_threshold: the score from which on detections are believed, for the next two.
-        at_threshold: precision, recall, F1 of each class, and its number of objects.
-        confusion: int64 [classes + 1, classes + 1], as `detection_confusion` says; background is last.
-        errors: what is wrong with the wrong detections (all of them, whatever their score).
+        mean_ap_eleven_point: mean average precision in the 11-point form of VOC 2007.
+        ap: float64 [classes], average precision (all points); NaN for classes without objects.
+        ap_eleven_point: float64 [classes], the same in the 11-point form.
+        curves: precision-recall curve of each class.
+        coco: COCO's metrics.
+        score_threshold: minimum score of the detections in `at_threshold` and `confusion`.
+        at_threshold: precision, recall, F1 and number of objects of each class.
+        confusion: int64 [classes + 1, classes + 1], see `detection_confusion`; background is last.
+        errors: error types of all false positives and missed objects, whatever their score.
     """
 
     class_names: tuple[str, ...]
@@ -60,24 +60,24 @@ class DetectionReport:
     errors: DetectionErrors
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as plain dicts, lists, strings and numbers, for JSON; None stands where a figure is undefined.
+        """The report as dicts, lists, strings and numbers, for JSON. Undefined values are None.
 
-        Curves are given as the best precision at recalls of 0, 0.01, ..., 1.
+        Curves are sampled: the highest precision at recalls 0, 0.01, ..., 1 or above.
         """
         low, high = self.mean_ap_interval
-        figures = {name: json_number(getattr(self.coco, name)) for name in FIGURES}
+        coco = {name: json_number(getattr(self.coco, name)) for name in METRICS}
         return {
             "class_names": list(self.class_names),
             "images": self.matching.images,
             "objects": self.matching.objects.tolist(),
             "detections": np.bincount(self.matching.label, minlength=len(self.class_names)).tolist(),
-            "overlap": self.matching.overlap,
+            "overlap": self.matching.iou_threshold,
             "mean_ap": json_number(self.mean_ap),
             "mean_ap_interval": [json_number(low), json_number(high)],
             "mean_ap_eleven_point": json_number(self.mean_ap_eleven_point),
             "ap": json_numbers(self.ap),
             "ap_eleven_point": json_numbers(self.ap_eleven_point),
-            "coco": figures | {"ap_per_class": json_numbers(self.coco.ap_per_class)},
+            "coco": coco | {"ap_per_class": json_numbers(self.coco.ap_per_class)},
             "score_threshold": self.score_threshold,
             "precision": json_numbers(self.at_threshold.precision),
             "recall": json_numbers(self.at_threshold.recall),
@@ -91,13 +91,13 @@ class DetectionReport:
         }
 
     def to_text(self) -> str:
-        """The report as tables for a terminal or a log, without a newline at the end."""
+        """The report as tables for a terminal or a log, without a trailing newline."""
         low, high = self.mean_ap_interval
-        at = f"overlap {self.matching.overlap:g}"
+        at = f"IoU {self.matching.iou_threshold:g}"
         overall = [
-            {"measure": f"VOC mAP, {at}", "value": self.mean_ap, "note": f"95 % interval {low:.4f} to {high:.4f}"},
-            {"measure": f"VOC 2007 mAP, {at}", "value": self.mean_ap_eleven_point, "note": "eleven points"},
-            *({"measure": _COCO_NAMES[name], "value": getattr(self.coco, name), "note": ""} for name in FIGURES),
+            {"metric": f"VOC mAP, {at}", "value": self.mean_ap, "note": f"95 % interval {low:.4f} to {high:.4f}"},
+            {"metric": f"VOC 2007 mAP, {at}", "value": self.mean_ap_eleven_point, "note": "11-point"},
+            *({"metric": _COCO_NAMES[name], "value": getattr(self.coco, name), "note": ""} for name in METRICS),
         ]
         columns = {
             "class": self.class_names,
@@ -109,17 +109,18 @@ class DetectionReport:
             "recall": self.at_threshold.recall.tolist(),
             "F1": self.at_threshold.f1.tolist(),
         }
-        of_classes = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        by_class = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
         errors = [
-            {"error": kind, "count": int(counts.sum()), "mAP gained if mended": gain}
+            {"error type": kind, "count": int(counts.sum()), "mAP gain if fixed": gain}
             for kind, counts, gain in zip(KINDS, self.errors.counts, self.errors.gains.tolist(), strict=True)
         ]
+        images, objects, found = self.matching.images, self.matching.objects.sum(), len(self.matching.score)
         return "\n\n".join(
             [
-                f"{self.matching.images} images, {self.matching.objects.sum()} objects, {len(self.matching.hit)} found",
+                f"{images:,} images, {objects:,} objects, {found:,} detections",
                 tables.text(overall),
-                f"By class; precision, recall and F1 at a score of {self.score_threshold:.4g} or more:\n"
-                + tables.text(of_classes),
+                f"Per class (precision, recall and F1 at a score threshold of {self.score_threshold:.4g})\n"
+                + tables.text(by_class),
                 tables.text(errors),
             ]
         )
@@ -127,8 +128,8 @@ class DetectionReport:
 
 _COCO_NAMES = {
     "ap": "COCO AP",
-    "ap50": "COCO AP, overlap 0.5",
-    "ap75": "COCO AP, overlap 0.75",
+    "ap50": "COCO AP, IoU 0.5",
+    "ap75": "COCO AP, IoU 0.75",
     "ap_small": "COCO AP, small objects",
     "ap_medium": "COCO AP, medium objects",
     "ap_large": "COCO AP, large objects",
@@ -146,30 +147,30 @@ def detection_report(
     objects: Sequence[GroundTruth],
     class_names: Sequence[str],
     *,
-    overlap: float = 0.5,
+    iou_threshold: float = 0.5,
     score_threshold: float | None = None,
     resamples: int = 1000,
     seed: int = 0,
 ) -> DetectionReport:
-    """Measures detections against the objects that are there.
+    """Evaluates detections against the ground truth.
 
     Args:
-        detections: of each image.
-        objects: of each image, for instance `data.annotations.Objects`.
-        class_names: name of each class.
-        overlap: intersection over union from which on a box is right, for all but COCO's figures.
-        score_threshold: from which score on detections are believed, for precision, recall and confusion; None takes
-            the one with the best F1 on these very images.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
+        detections: detections of each image.
+        objects: ground truth of each image.
+        class_names: names of the classes.
+        iou_threshold: minimum IoU of a true positive, for all metrics except COCO's.
+        score_threshold: minimum score of the detections in precision, recall and the confusion matrix; None uses the
+            threshold with the highest F1 on these images, which is optimistic.
+        resamples: number of bootstrap resamples.
+        seed: seed of the bootstrap.
 
     Raises:
-        UserError: there are no images, or as `detections.check` says.
+        UserError: there are no images, or as in `detections.validate`.
     """
     if not len(objects):
         raise UserError("no images to evaluate: the split is empty")
     classes = len(class_names)
-    matching = match(detections, objects, classes, overlap=overlap)
+    matching = match(detections, objects, classes, iou_threshold=iou_threshold)
     threshold = best_f1_threshold(matching) if score_threshold is None else score_threshold
     confusion = detection_confusion(matching, detections, objects, score_threshold=threshold)
     ap, eleven = average_precisions(matching), average_precisions(matching, eleven_point=True)
@@ -199,10 +200,10 @@ def detection_report(
 
 
 def json_number(value: float) -> float | None:
-    """For JSON, which knows no NaN: None stands for it."""
+    """Replaces NaN, which JSON lacks, by None."""
     return None if math.isnan(value) else value
 
 
 def json_numbers(values: npt.NDArray[np.float64]) -> list[float | None]:
-    """`json_number` of each."""
+    """Applies `json_number` to each value."""
     return [json_number(value) for value in values.tolist()]

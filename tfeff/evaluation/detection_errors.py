@@ -1,20 +1,19 @@
-"""Why detections are wrong and objects not found, and what each kind of error costs.
+"""Error types of a detector, and how much mean average precision each of them costs.
 
 Source: Bolya et al. 2020, "TIDE: A General Toolbox for Identifying Object Detection Errors" (arXiv:2008.08115), section
-2, after Hoiem et al. 2012, "Diagnosing Error in Object Detectors". A wrong detection is of the first of these kinds
-that it fits:
+2, after Hoiem et al. 2012, "Diagnosing Error in Object Detectors". With the matching's IoU threshold t_f and a
+background threshold t_b, a false positive has the first of these types whose condition holds:
 
-- `box`: it lies on an object of its class, but with an overlap from `background` up to (not including) `overlap`;
-- `class`: it overlaps an object of another class enough;
-- `duplicate`: it overlaps an object of its class enough, which a surer detection has found;
-- `background`: it overlaps no object by as much as `background`;
-- `both`: it overlaps an object of another class only, and not enough.
+- `box`: t_b <= IoU < t_f with an object of its class (localization error);
+- `class`: IoU >= t_f with an object of another class (classification error);
+- `duplicate`: IoU >= t_f with an object of its class that another detection has matched;
+- `background`: IoU < t_b with all objects;
+- `both`: t_b <= IoU < t_f with an object of another class only (classification and localization error).
 
-An object is `missed` if no detection found it, and none of the kinds `box` and `class` was meant for it. Kinds and
-their order are the paper's. Different from its code, average precision is VOC's (all points), and so is the judgement
-of what is right; and each kind is mended by itself, where the code lets a surer error of kind `class` on the same
-object keep one of kind `box` from being mended, and the reverse. Objects that are difficult, or a crowd, are not looked
-at.
+An object is `missed` if it has no true positive and is not the target of a `box` or `class` error. Types and their
+order are the paper's. Unlike its code, this module matches detections and computes average precision (all points) by
+VOC's rules, and fixes each type independently; in the code, a `class` error with a higher score prevents a `box` error
+of the same object from being fixed, and vice versa. Difficult objects and crowds are ignored.
 """
 
 from collections.abc import Sequence
@@ -35,18 +34,18 @@ NO_ERROR = -1
 
 @dataclass(frozen=True, eq=False)
 class DetectionErrors:
-    """The errors among some detections; rows are KINDS.
+    """The errors of a detector; rows are KINDS.
 
     Attributes:
-        counts: int64 [kinds, classes], errors by the class that the detection says (of missed objects: by their own).
-        gains: float64 [kinds], by how much mean average precision would rise if all errors of that kind alone were
-            mended: the class or box set right (of several such detections of one object the surest; the others, and
-            those of objects found already, left out), other wrong detections left out, missed objects not counted. A
-            class of which every object is missed keeps its 0.
-        kind: int64 [D], index into KINDS of each detection, in the matching's order; -1 for those that are not wrong.
-        target: int64 [D], the object that an error of the kinds `class` and `box` was meant for, as an index into the
-            matching's objects; -1 for all others.
-        missed: bool [O], which objects are missed.
+        counts: int64 [kinds, classes], number of errors by the class of the detection or of the missed object.
+        gains: float64 [kinds], increase of mean average precision if all errors of this type were fixed: `class` and
+            `box` errors get the class or box of their target (only the one with the highest score per target; those
+            with matched targets are removed), other false positives are removed, and missed objects are not counted.
+            A class whose objects are all missed keeps an average precision of 0.
+        kind: int64 [D], index into KINDS of each detection, in the matching's order; -1 if it is no error.
+        target: int64 [D], target object of each `class` or `box` error, as an index into the matching's objects; -1
+            for all other detections.
+        missed: bool [O].
     """
 
     counts: npt.NDArray[np.int64]
@@ -61,81 +60,82 @@ def detection_errors(
     detections: Sequence[Detections],
     objects: Sequence[GroundTruth],
     *,
-    background: float = 0.1,
+    background_iou: float = 0.1,
 ) -> DetectionErrors:
-    """Sorts the errors of some detections by kind.
+    """Classifies the errors of a detector.
 
     Args:
-        matching: what `matching.match` made of them.
-        detections: of each image.
-        objects: of each image.
-        background: intersection over union below which a detection is on none.
+        matching: the result of `matching.match`.
+        detections: detections of each image.
+        objects: ground truth of each image.
+        background_iou: IoU below which a detection counts as background (t_b).
     """
-    own, own_overlap, other, other_overlap = _neighbours(matching, detections, objects)
+    own, own_overlap, other, other_overlap = _best_overlaps(matching, detections, objects)
     kind = np.select(
         [
-            ~matching.false,
-            (own_overlap >= background) & (own_overlap < matching.overlap),
-            other_overlap >= matching.overlap,
-            own_overlap >= matching.overlap,
-            other_overlap < background,
+            ~matching.false_positive,
+            (own_overlap >= background_iou) & (own_overlap < matching.iou_threshold),
+            other_overlap >= matching.iou_threshold,
+            own_overlap >= matching.iou_threshold,
+            other_overlap < background_iou,
         ],
         [NO_ERROR, BOX, CLASS, DUPLICATE, BACKGROUND],
         default=BOTH,
     )
     target = np.select([kind == BOX, kind == CLASS], [own, other], default=-1)
-    missed = matching.object_counts & ~matching.object_found
+    missed = matching.object_counted & ~matching.object_found
     missed[target[target >= 0]] = False
 
     counts = np.zeros((len(KINDS), matching.classes), np.int64)
-    wrong = kind != NO_ERROR
-    np.add.at(counts, (kind[wrong], matching.label[wrong]), 1)
+    error = kind != NO_ERROR
+    np.add.at(counts, (kind[error], matching.label[error]), 1)
     np.add.at(counts[MISSED], matching.object_label[missed], 1)
 
     before = average_precisions(matching)
     gains = []
     for number in range(len(KINDS)):
         if number == MISSED:
-            mended = replace(matching, object_counts=matching.object_counts & ~missed)
+            fixed = replace(matching, object_counted=matching.object_counted & ~missed)
         else:
-            mended = _mended(matching, kind == number, target)
-        after = average_precisions(mended)
+            fixed = _fixed(matching, kind == number, target)
+        after = average_precisions(fixed)
         after = np.where(np.isnan(after), before, after)
         gains.append(mean_average_precision(after) - mean_average_precision(before))
-    # Rounded, since sums taken in another order would leave a dust of 1e-17.
+    # Rounded, because the order of summation causes differences of about 1e-17.
     return DetectionErrors(counts=counts, gains=np.round(gains, 12) + 0.0, kind=kind, target=target, missed=missed)
 
 
-def _mended(matching: Matching, wrong: npt.NDArray[np.bool_], target: npt.NDArray[np.int64]) -> Matching:
-    """The matching in which the wrong ones find their targets, or are passed over if they have none or come late."""
-    aimed = np.flatnonzero(wrong & (target >= 0))
-    aimed = aimed[~matching.object_found[target[aimed]]]
-    reached, first = np.unique(target[aimed], return_index=True)
-    hit, label = matching.hit.copy(), matching.label.copy()
-    hit[aimed[first]] = True
-    label[aimed[first]] = matching.object_label[reached]
-    return replace(matching, hit=hit, label=label, passed_over=matching.passed_over | (wrong & ~hit))
+def _fixed(matching: Matching, errors: npt.NDArray[np.bool_], target: npt.NDArray[np.int64]) -> Matching:
+    """Turns errors into true positives of their targets; those without an unmatched target are ignored."""
+    rows = np.flatnonzero(errors & (target >= 0))
+    rows = rows[~matching.object_found[target[rows]]]
+    targets, first = np.unique(target[rows], return_index=True)
+    true_positive, label = matching.true_positive.copy(), matching.label.copy()
+    true_positive[rows[first]] = True
+    label[rows[first]] = matching.object_label[targets]
+    ignored = matching.ignored | (errors & ~true_positive)
+    return replace(matching, true_positive=true_positive, label=label, ignored=ignored)
 
 
-def _neighbours(
+def _best_overlaps(
     matching: Matching, detections: Sequence[Detections], objects: Sequence[GroundTruth]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """The objects of its own class, and of others, that each detection overlaps most, and how much: [D] each.
+    """(object of the same class, IoU, object of another class, IoU) with the highest IoU of each detection, [D] each.
 
-    Only objects that count; 0 where there is none.
+    Ignores difficult objects and crowds; the IoU is 0 if there is no object.
     """
     columns: list[list[npt.NDArray]] = [[], [], [], []]
     objects_before = 0
-    for found, there in zip(detections, objects, strict=True):
-        overlaps = iou(found.boxes_yxyx, there.boxes_yxyx) * ~(there.difficult | there.crowd)
-        same = found.labels[:, None] == there.labels[None]
-        if not len(there.labels):
-            overlaps, same = np.zeros((len(found), 1)), np.ones((len(found), 1), bool)
+    for predicted, truth in zip(detections, objects, strict=True):
+        overlaps = iou(predicted.boxes_yxyx, truth.boxes_yxyx) * ~(truth.difficult | truth.crowd)
+        same = predicted.labels[:, None] == truth.labels[None]
+        if not len(truth.labels):
+            overlaps, same = np.zeros((len(predicted), 1)), np.ones((len(predicted), 1), bool)
         for column, values in zip((0, 2), (overlaps * same, overlaps * ~same), strict=True):
             columns[column].append(values.argmax(axis=1) + objects_before)
             columns[column + 1].append(values.max(axis=1))
-        objects_before += len(there.labels)
+        objects_before += len(truth.labels)
     starts = np.cumsum([0, *map(len, detections)])
-    place = starts[matching.image] + matching.index
-    own, own_overlap, other, other_overlap = (np.concatenate([np.zeros(0), *parts])[place] for parts in columns)
+    order = starts[matching.image] + matching.index
+    own, own_overlap, other, other_overlap = (np.concatenate([np.zeros(0), *parts])[order] for parts in columns)
     return own.astype(np.int64), own_overlap, other.astype(np.int64), other_overlap

@@ -1,4 +1,4 @@
-"""What a detector says of an image, and what is there: the two sides that every measure of detection compares."""
+"""Detections and ground truth, the inputs of all detection metrics."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,9 +15,10 @@ class Detections:
     """The n detections of one image, in any order.
 
     Attributes:
-        boxes_yxyx: float32 [n, 4], pixels of the image, bottom and right exclusive.
-        labels: int32 [n], indices into the class names.
-        scores: float32 [n], finite; higher is surer. Only their order counts, except where a threshold is named.
+        boxes_yxyx: float32 [n, 4], in pixels of the image, bottom and right exclusive.
+        labels: int32 [n], class indices.
+        scores: float32 [n], finite, higher for more confident detections. Without a score threshold, only the order
+            matters.
     """
 
     boxes_yxyx: npt.NDArray[np.float32]
@@ -28,8 +29,8 @@ class Detections:
         n = len(self.scores)
         if self.boxes_yxyx.shape != (n, 4) or self.labels.shape != (n,) or self.scores.shape != (n,):
             raise UserError(
-                f"boxes {self.boxes_yxyx.shape}, labels {self.labels.shape} and scores {self.scores.shape} are not "
-                f"those of the same detections: shapes (n, 4), (n,) and (n,) would be"
+                f"boxes, labels and scores must have shapes (n, 4), (n,) and (n,), not {self.boxes_yxyx.shape}, "
+                f"{self.labels.shape} and {self.scores.shape}"
             )
 
     def __len__(self) -> int:
@@ -37,16 +38,16 @@ class Detections:
 
     @classmethod
     def none(cls) -> "Detections":
-        """Those of an image in which nothing was found."""
+        """No detections."""
         return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.int32), np.zeros(0, np.float32))
 
     def take(self, indices: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> "Detections":
-        """Those at some indices, int [m], in that order; or where a mask, bool [n], is true."""
+        """Selects detections by indices, int [m], or by a mask, bool [n]."""
         return Detections(self.boxes_yxyx[indices], self.labels[indices], self.scores[indices])
 
 
 class GroundTruth(Protocol):
-    """The m objects of one image, as `tfeff.data.annotations.Objects` has them."""
+    """The m objects of one image."""
 
     @property
     def boxes_yxyx(self) -> npt.NDArray[np.float32]:
@@ -58,32 +59,30 @@ class GroundTruth(Protocol):
 
     @property
     def difficult(self) -> npt.NDArray[np.bool_]:
-        """bool [m]; VOC's measures pass over these."""
+        """bool [m]; VOC's metrics ignore these objects."""
 
     @property
     def crowd(self) -> npt.NDArray[np.bool_]:
-        """bool [m], boxes around many objects; COCO's measures pass over these."""
+        """bool [m], boxes around groups of objects; all metrics ignore them."""
 
 
-def check(detections: Sequence[Detections], objects: Sequence[GroundTruth], classes: int) -> None:
-    """Refuses what cannot be compared.
+def validate(detections: Sequence[Detections], objects: Sequence[GroundTruth], classes: int) -> None:
+    """Checks that detections can be compared with the ground truth.
 
     Args:
-        detections: of each image.
-        objects: of each image.
+        detections: detections of each image.
+        objects: ground truth of each image.
         classes: number of classes.
 
     Raises:
-        UserError: the numbers of images differ, a label is no class, or a box or score is not finite.
+        UserError: the numbers of images differ, a label is out of range, or a box or score is not finite.
     """
     if len(detections) != len(objects):
-        raise UserError(
-            f"detections of {len(detections)} images and objects of {len(objects)}: one each would be right"
-        )
-    for image, (found, there) in enumerate(zip(detections, objects, strict=True)):
-        for what, labels in (("detections", found.labels), ("objects", there.labels)):
+        raise UserError(f"there are detections for {len(detections)} images but ground truth for {len(objects)}")
+    for image, (predicted, truth) in enumerate(zip(detections, objects, strict=True)):
+        for name, labels in (("a detection", predicted.labels), ("an object", truth.labels)):
             if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
                 wrong = labels[(labels < 0) | (labels >= classes)][0]
-                raise UserError(f"image {image}: {what} of class {wrong}; 0 to {classes - 1} would be right")
-        if not (np.isfinite(found.scores).all() and np.isfinite(found.boxes_yxyx).all()):
-            raise UserError(f"image {image}: detections whose box or score is not finite: the network has diverged")
+                raise UserError(f"image {image}: {name} has class {wrong}; classes must be in [0, {classes})")
+        if not (np.isfinite(predicted.scores).all() and np.isfinite(predicted.boxes_yxyx).all()):
+            raise UserError(f"image {image}: a detection has a NaN or infinite box or score: the network has diverged")

@@ -1,4 +1,4 @@
-"""Error bars of a proportion, such as an accuracy measured on n examples."""
+"""Confidence intervals of a proportion, such as the accuracy on n examples."""
 
 import math
 from statistics import NormalDist
@@ -9,7 +9,7 @@ def standard_error(proportion: float, examples: float) -> float:
 
     Args:
         proportion: the measured proportion, in [0, 1].
-        examples: how many examples it was measured on, > 0 (the effective number where they are weighted).
+        examples: number of examples, > 0 (the effective number, if they are weighted).
 
     >>> round(standard_error(0.9, 10_000), 4)
     0.003
@@ -18,14 +18,14 @@ def standard_error(proportion: float, examples: float) -> float:
 
 
 def wilson_interval(proportion: float, examples: float, confidence: float = 0.95) -> tuple[float, float]:
-    """Score interval of a proportion (Wilson 1927).
+    """Wilson score interval of a proportion (Wilson 1927).
 
-    Unlike p ± z · standard error it stays inside [0, 1] and has a width at p = 0 and p = 1, where a small test set
-    often ends.
+    Unlike p ± z · standard error, it stays inside [0, 1] and has a positive width at p = 0 and p = 1, which are common
+    on small test sets.
 
     Args:
         proportion: the measured proportion, in [0, 1].
-        examples: how many examples it was measured on, > 0 (the effective number where they are weighted).
+        examples: number of examples, > 0 (the effective number, if they are weighted).
         confidence: coverage of the interval, in (0, 1).
 
     Returns:
@@ -35,7 +35,7 @@ def wilson_interval(proportion: float, examples: float, confidence: float = 0.95
     [0.839, 1.0]
     """
     z2 = NormalDist().inv_cdf(0.5 + confidence / 2.0) ** 2
-    centre = (proportion + z2 / (2.0 * examples)) / (1.0 + z2 / examples)
+    center = (proportion + z2 / (2.0 * examples)) / (1.0 + z2 / examples)
     variance = proportion * (1.0 - proportion) / examples + z2 / (4.0 * examples**2)
     half_width = math.sqrt(z2 * variance) / (1.0 + z2 / examples)
-    return max(0.0, centre - half_width), min(1.0, centre + half_width)
+    return max(0.0, center - half_width), min(1.0, center + half_width)

@@ -1,7 +1,7 @@
-"""One report on a network that names and boxes the one object of each image.
+"""Evaluation report of a network that classifies and localizes one object per image.
 
-The error is that of ILSVRC's localisation task with one guess an image (Russakovsky et al., arXiv:1409.0575, section
-4.2): an answer is right where its class is the object's and its box overlaps the object's by half or more.
+The localization error is that of ILSVRC's localization task with one prediction per image (Russakovsky et al.,
+arXiv:1409.0575, section 4.2): a prediction is correct if its class is correct and the IoU of its box is at least 0.5.
 """
 
 from collections.abc import Sequence
@@ -17,27 +17,27 @@ from tfeff.evaluation.bootstrap import bootstrap_mean, percentile_interval
 from tfeff.evaluation.classification import ClassificationReport, classification_report
 from tfeff.evaluation.interval import wilson_interval
 
-LEAST_OVERLAP = 0.5
-"""Intersection over union from which on a box is right."""
+IOU_THRESHOLD = 0.5
+"""Minimum IoU of a correct box."""
 BINS = 20
 
 
 @dataclass(frozen=True, eq=False)
 class LocalizationReport:
-    """What a localiser is worth on one set of images with an object each.
+    """Metrics of a localization network on a split with one object per image.
 
     Attributes:
-        mean_iou: mean intersection over union of the boxes with their objects'.
+        mean_iou: mean IoU of the predicted boxes with the true boxes.
         mean_iou_interval: 95 % bootstrap interval of `mean_iou` over images.
-        median_iou: of the same.
-        box_accuracy: share of boxes that overlap their object by LEAST_OVERLAP or more, whatever the class.
-        box_accuracy_interval: its 95 % Wilson interval.
-        localization_accuracy: share of images with the right class and such a box.
-        localization_accuracy_interval: its 95 % Wilson interval.
+        median_iou: median IoU.
+        box_accuracy: share of boxes with an IoU of at least IOU_THRESHOLD, whatever the class.
+        box_accuracy_interval: 95 % Wilson interval of `box_accuracy`.
+        localization_accuracy: share of images with the correct class and such a box.
+        localization_accuracy_interval: 95 % Wilson interval of `localization_accuracy`.
         localization_error: 1 - `localization_accuracy`.
-        class_iou: mean intersection over union of each class's images; NaN where there are none.
-        iou_counts: int64 [BINS], images by intersection over union, in bins of equal width from 0 to 1.
-        classification: the scores of the classes alone.
+        class_iou: float64 [classes], mean IoU of the images of each class; NaN for classes without images.
+        iou_counts: int64 [BINS], number of images in IoU bins of equal width from 0 to 1.
+        classification: metrics of the predicted classes.
     """
 
     mean_iou: float
@@ -53,7 +53,7 @@ class LocalizationReport:
     classification: ClassificationReport
 
     def to_json(self) -> dict[str, Any]:
-        """The report as plain dicts, lists and numbers: the classification's keys, and this one's beside them."""
+        """The report as dicts, lists and numbers, merged with that of the classification."""
         return {
             **self.classification.to_json(),
             "mean_iou": self.mean_iou,
@@ -76,40 +76,40 @@ def localization_report(
     boxes: npt.ArrayLike,
     class_names: Sequence[str],
 ) -> LocalizationReport:
-    """Scores classes and boxes against the objects.
+    """Evaluates predicted classes and boxes against the true ones.
 
     Args:
         labels: int [n], true classes in [0, classes).
-        probabilities: float [n, classes], one distribution a row.
-        objects: float [n, 4], true boxes, yxyx in pixels or in shares of the images' sides.
-        boxes: float [n, 4], the network's, in the same unit.
-        class_names: name of each class.
+        probabilities: float [n, classes], one distribution per row.
+        objects: float [n, 4], true boxes, yxyx in pixels or relative to the image.
+        boxes: float [n, 4], predicted boxes, in the same unit.
+        class_names: names of the classes.
 
     Raises:
-        UserError: there are no examples, shapes disagree, or predictions are not what they should be.
+        UserError: there are no examples, shapes do not match, or predictions are invalid.
     """
     classification = classification_report(labels, probabilities, class_names)
-    label, found = np.asarray(labels), np.asarray(boxes, np.float64)
+    label, predicted = np.asarray(labels), np.asarray(boxes, np.float64)
     true = np.asarray(objects, np.float64)
-    if true.shape != (len(label), 4) or found.shape != true.shape:
-        raise UserError(f"objects {true.shape} and boxes {found.shape} should both be ({len(label)}, 4)")
-    if not np.isfinite(found).all():
-        raise UserError("the network's boxes are not all finite numbers: it has diverged")
-    overlap = paired_iou(found, true)
-    near = overlap >= LEAST_OVERLAP
-    right = near & (np.asarray(probabilities).argmax(axis=1) == label)
+    if true.shape != (len(label), 4) or predicted.shape != true.shape:
+        raise UserError(f"objects and boxes must have shape ({len(label)}, 4), not {true.shape} and {predicted.shape}")
+    if not np.isfinite(predicted).all():
+        raise UserError("predicted boxes are NaN or infinite: the network has diverged")
+    overlap = paired_iou(predicted, true)
+    fits = overlap >= IOU_THRESHOLD
+    correct = fits & (np.asarray(probabilities).argmax(axis=1) == label)
     count = len(label)
-    of_class = [overlap[label == index] for index in range(len(class_names))]
+    by_class = [overlap[label == index] for index in range(len(class_names))]
     return LocalizationReport(
         mean_iou=float(overlap.mean()),
         mean_iou_interval=percentile_interval(bootstrap_mean(overlap)),
         median_iou=float(np.median(overlap)),
-        box_accuracy=float(near.mean()),
-        box_accuracy_interval=wilson_interval(float(near.mean()), count),
-        localization_accuracy=float(right.mean()),
-        localization_accuracy_interval=wilson_interval(float(right.mean()), count),
-        localization_error=float(1.0 - right.mean()),
-        class_iou=np.array([values.mean() if len(values) else np.nan for values in of_class]),
+        box_accuracy=float(fits.mean()),
+        box_accuracy_interval=wilson_interval(float(fits.mean()), count),
+        localization_accuracy=float(correct.mean()),
+        localization_accuracy_interval=wilson_interval(float(correct.mean()), count),
+        localization_error=float(1.0 - correct.mean()),
+        class_iou=np.array([values.mean() if len(values) else np.nan for values in by_class]),
         iou_counts=np.histogram(overlap, BINS, (0.0, 1.0))[0],
         classification=classification,
     )

@@ -1,10 +1,10 @@
-"""Which detections are right, by the rules of Pascal VOC.
+"""Matches detections to objects by the rules of Pascal VOC.
 
 Source: Everingham et al. 2010, "The PASCAL Visual Object Classes Challenge", section 4.2, and the development kit's
-`VOCevaldet.m`. The kit counts both border pixels of a box and hence adds 1 to every side; bottom and right are
-exclusive here, so that areas and overlaps are the same without.
+`VOCevaldet.m`. The kit treats the bottom and right coordinates as inclusive and adds 1 to each side. Here they are
+exclusive, which gives the same areas and IoUs.
 
-D: detections of all images together. O: objects of all images together.
+D: number of detections in all images. O: number of objects in all images.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tfeff.boxes import iou
-from tfeff.evaluation.detections import Detections, GroundTruth, check
+from tfeff.evaluation.detections import Detections, GroundTruth, validate
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -22,136 +22,136 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Matching:
-    """What became of every detection and of every object.
+    """All detections and objects of some images, with the result of their matching.
 
-    Detections are in the order in which they were judged: by falling score, of equal scores the earlier image first,
-    within an image the lower index.
+    Detections are sorted by descending score, then by image, then by index in the image.
 
     Attributes:
         classes: number of classes.
         images: number of images.
-        overlap: intersection over union from which on a box is right.
-        image: int64 [D], which image each detection is of.
-        index: int64 [D], which detection of that image it is.
-        label: int64 [D], its class.
+        iou_threshold: minimum IoU of a true positive.
+        image: int64 [D], image of each detection.
+        index: int64 [D], position of each detection in its image.
+        label: int64 [D], class of each detection.
         score: float64 [D].
-        best: int64 [D], the object of its class and image that it overlaps most, as an index into the objects; -1 where
-            there is none.
-        best_overlap: float64 [D], that overlap; 0 where there is none.
-        hit: bool [D], whether it is right.
-        passed_over: bool [D], whether it is neither right nor wrong, since it is on an object that does not count.
-        object_image: int64 [O], which image each object is in; objects are in the order of the images.
-        object_index: int64 [O], which object of that image it is.
-        object_label: int64 [O], its class.
-        object_counts: bool [O], false for those that are difficult or a crowd.
-        object_found: bool [O], whether a hit is on it.
+        best_object: int64 [D], the object of the same class and image with the highest IoU, as an index into the
+            objects; -1 if there is none.
+        best_overlap: float64 [D], IoU with that object; 0 if there is none.
+        true_positive: bool [D].
+        ignored: bool [D], true for detections that match an ignored object: neither true nor false positives.
+        object_image: int64 [O], image of each object, in ascending order.
+        object_index: int64 [O], position of each object in its image.
+        object_label: int64 [O], class of each object.
+        object_counted: bool [O], false for ignored objects: those that are difficult or a crowd.
+        object_found: bool [O], true for objects with a true positive.
     """
 
     classes: int
     images: int
-    overlap: float
+    iou_threshold: float
     image: Ints
     index: Ints
     label: Ints
     score: npt.NDArray[np.float64]
-    best: Ints
+    best_object: Ints
     best_overlap: npt.NDArray[np.float64]
-    hit: Bools
-    passed_over: Bools
+    true_positive: Bools
+    ignored: Bools
     object_image: Ints
     object_index: Ints
     object_label: Ints
-    object_counts: Bools
+    object_counted: Bools
     object_found: Bools
 
     @property
-    def false(self) -> Bools:
-        """bool [D], the detections that are wrong."""
-        return ~self.hit & ~self.passed_over
+    def false_positive(self) -> Bools:
+        """bool [D]."""
+        return ~self.true_positive & ~self.ignored
 
     @property
     def objects(self) -> Ints:
-        """int64 [classes], how many objects of each class count."""
-        return np.bincount(self.object_label[self.object_counts], minlength=self.classes)
+        """int64 [classes], number of objects of each class, without ignored ones."""
+        return np.bincount(self.object_label[self.object_counted], minlength=self.classes)
 
 
 def match(
-    detections: Sequence[Detections], objects: Sequence[GroundTruth], classes: int, *, overlap: float = 0.5
+    detections: Sequence[Detections], objects: Sequence[GroundTruth], classes: int, *, iou_threshold: float = 0.5
 ) -> Matching:
-    """Judges all detections of some images.
+    """Matches the detections of some images to their objects.
 
-    The surest detection is judged first. Each looks at the object of its class that it overlaps most (of equal ones the
-    first), and no other: it is right if that overlap is enough and the object was not found before; found again it is
-    wrong. On an object that is difficult, or a crowd, it is neither right nor wrong.
+    In order of descending score, each detection is compared only to the object of its class with the highest IoU (the
+    first one, if several tie). If that IoU reaches the threshold, the detection is a true positive, or a false positive
+    if the object is matched already. Detections that match a difficult object or a crowd are ignored.
 
     Args:
-        detections: of each image.
-        objects: of each image, for instance `data.annotations.Objects`.
+        detections: detections of each image.
+        objects: ground truth of each image.
         classes: number of classes.
-        overlap: intersection over union that is enough.
+        iou_threshold: minimum IoU of a match.
 
     Raises:
-        UserError: as `detections.check` says.
+        UserError: as in `detections.validate`.
     """
-    check(detections, objects, classes)
-    starts = np.cumsum([0, *(len(there.labels) for there in objects)])
+    validate(detections, objects, classes)
+    starts = np.cumsum([0, *(len(truth.labels) for truth in objects)])
     bests, overlaps = [np.zeros(0, np.int64)], [np.zeros(0)]
-    for found, there, start in zip(detections, objects, starts, strict=False):
-        best, best_overlap = _best(found, there)
+    for predicted, truth, start in zip(detections, objects, starts, strict=False):
+        best, best_overlap = _best(predicted, truth)
         bests.append(np.where(best < 0, -1, best + start))
         overlaps.append(best_overlap)
 
-    score = _joined([found.scores for found in detections], np.float64)
+    score = _concatenate([predicted.scores for predicted in detections], np.float64)
     order = np.argsort(-score, kind="stable")
     best, best_overlap = np.concatenate(bests)[order], np.concatenate(overlaps)[order]
-    counts = _joined([~(there.difficult | there.crowd) for there in objects], np.bool_)
+    counted = _concatenate([~(truth.difficult | truth.crowd) for truth in objects], np.bool_)
 
-    close = np.flatnonzero((best >= 0) & (best_overlap >= overlap))
-    on_counting = counts[best[close]]
-    passed_over, hit = np.zeros(len(score), bool), np.zeros(len(score), bool)
-    passed_over[close[~on_counting]] = True
-    candidates = close[on_counting]
+    matched = np.flatnonzero((best >= 0) & (best_overlap >= iou_threshold))
+    to_counted = counted[best[matched]]
+    ignored, true_positive = np.zeros(len(score), bool), np.zeros(len(score), bool)
+    ignored[matched[~to_counted]] = True
+    candidates = matched[to_counted]
     found_objects, first = np.unique(best[candidates], return_index=True)
-    hit[candidates[first]] = True
-    object_found = np.zeros(len(counts), bool)
+    true_positive[candidates[first]] = True
+    object_found = np.zeros(len(counted), bool)
     object_found[found_objects] = True
 
-    image, index = _positions([len(found) for found in detections])
-    object_image, object_index = _positions([len(there.labels) for there in objects])
+    image, index = _positions([len(predicted) for predicted in detections])
+    object_image, object_index = _positions([len(truth.labels) for truth in objects])
     return Matching(
         classes=classes,
         images=len(detections),
-        overlap=overlap,
+        iou_threshold=iou_threshold,
         image=image[order],
         index=index[order],
-        label=_joined([found.labels for found in detections], np.int64)[order],
+        label=_concatenate([predicted.labels for predicted in detections], np.int64)[order],
         score=score[order],
-        best=best,
+        best_object=best,
         best_overlap=best_overlap,
-        hit=hit,
-        passed_over=passed_over,
+        true_positive=true_positive,
+        ignored=ignored,
         object_image=object_image,
         object_index=object_index,
-        object_label=_joined([there.labels for there in objects], np.int64),
-        object_counts=counts,
+        object_label=_concatenate([truth.labels for truth in objects], np.int64),
+        object_counted=counted,
         object_found=object_found,
     )
 
 
-def _best(found: Detections, there: GroundTruth) -> tuple[Ints, npt.NDArray[np.float64]]:
-    """The object of its own class that each detection overlaps most (-1: there is none of it), and how much."""
-    if not len(there.labels):
-        return np.full(len(found), -1), np.zeros(len(found))
-    overlaps = np.where(found.labels[:, None] == there.labels[None], iou(found.boxes_yxyx, there.boxes_yxyx), -1.0)
-    best, most = overlaps.argmax(axis=1), overlaps.max(axis=1)
-    return np.where(most < 0, -1, best), np.maximum(most, 0.0)
+def _best(predicted: Detections, truth: GroundTruth) -> tuple[Ints, npt.NDArray[np.float64]]:
+    """For each detection, the object of its class with the highest IoU (-1 if there is none), and that IoU."""
+    if not len(truth.labels):
+        return np.full(len(predicted), -1), np.zeros(len(predicted))
+    same_class = predicted.labels[:, None] == truth.labels[None]
+    overlaps = np.where(same_class, iou(predicted.boxes_yxyx, truth.boxes_yxyx), -1.0)
+    best, highest = overlaps.argmax(axis=1), overlaps.max(axis=1)
+    return np.where(highest < 0, -1, best), np.maximum(highest, 0.0)
 
 
-def _joined(parts: Sequence[npt.NDArray], dtype: type) -> npt.NDArray:
+def _concatenate(parts: Sequence[npt.NDArray], dtype: type) -> npt.NDArray:
     return np.concatenate([np.zeros(0, dtype), *parts]).astype(dtype)
 
 
 def _positions(lengths: Sequence[int]) -> tuple[Ints, Ints]:
-    """(image, index within the image) of all items of images that have so many."""
+    """(image, index in the image) of each item, given the number of items of each image."""
     image = np.repeat(np.arange(len(lengths)), lengths)
     return image, np.arange(len(image)) - np.repeat(np.cumsum([0, *lengths])[:-1], lengths)

@@ -1,6 +1,6 @@
-"""How well proposals cover objects: recall, average best overlap (Uijlings et al., IJCV 2013, section 4).
+"""Metrics of region proposals: recall and average best overlap (Uijlings et al., IJCV 2013, section 4).
 
-O: objects of all images together. C: numbers of proposals that are looked at.
+O: number of objects in all images. C: number of proposal counts at which the metrics are computed.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,18 +14,18 @@ from tfeff.boxes import area, iou
 COUNTS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
 THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 SIZES = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, np.inf)}
-"""Areas in square pixels, as COCO has them."""
+"""COCO's object sizes: areas in square pixels."""
 
 
 @dataclass(frozen=True, eq=False)
 class Coverage:
-    """The best overlap of each object with the first so many proposals of its image.
+    """The highest IoU of each object with the first n proposals of its image, for several n.
 
     Attributes:
-        counts: the C numbers of proposals.
-        best: float64 [O, C], intersection over union.
+        counts: the C values of n.
+        best: float64 [O, C], IoU.
         labels: int [O].
-        areas: float64 [O], square pixels.
+        areas: float64 [O], in square pixels.
     """
 
     counts: tuple[int, ...]
@@ -34,7 +34,7 @@ class Coverage:
     areas: np.ndarray
 
     def recall(self, threshold: float) -> np.ndarray:
-        """Share of objects that some proposal overlaps by `threshold` or more: [C]; NaN where there is no object."""
+        """Share of the objects with an IoU of at least `threshold`: [C]; NaN without objects."""
         return _mean(self.best >= threshold)
 
     @cached_property
@@ -44,27 +44,27 @@ class Coverage:
 
     @cached_property
     def abo(self) -> np.ndarray:
-        """Average best overlap over all objects: [C]."""
+        """Average best overlap (ABO) over all objects: [C]."""
         return _mean(self.best)
 
     @cached_property
     def mabo(self) -> np.ndarray:
-        """Mean over classes (that have objects) of their average best overlap: [C]."""
+        """Mean average best overlap (MABO): mean ABO over the classes that have objects: [C]."""
         return _mean(
-            np.array([self.of_class(label).abo for label in np.unique(self.labels)]).reshape(-1, len(self.counts))
+            np.array([self.for_class(label).abo for label in np.unique(self.labels)]).reshape(-1, len(self.counts))
         )
 
-    def of_class(self, label: int) -> "Coverage":
-        """Of the objects of one class."""
-        return self._where(self.labels == label)
+    def for_class(self, label: int) -> "Coverage":
+        """Coverage of the objects of one class."""
+        return self._select(self.labels == label)
 
-    def of_size(self, name: str) -> "Coverage":
-        """Of the objects of one of SIZES."""
+    def for_size(self, name: str) -> "Coverage":
+        """Coverage of the objects of one of SIZES."""
         low, high = SIZES[name]
-        return self._where((self.areas >= low) & (self.areas < high))
+        return self._select((self.areas >= low) & (self.areas < high))
 
-    def _where(self, chosen: np.ndarray) -> "Coverage":
-        return Coverage(self.counts, self.best[chosen], self.labels[chosen], self.areas[chosen])
+    def _select(self, rows: np.ndarray) -> "Coverage":
+        return Coverage(self.counts, self.best[rows], self.labels[rows], self.areas[rows])
 
 
 def coverage(
@@ -73,19 +73,19 @@ def coverage(
     labels: Sequence[np.ndarray],
     counts: Sequence[int] = COUNTS,
 ) -> Coverage:
-    """Measures the proposals of some images.
+    """Computes how well proposals cover the objects.
 
     Args:
         proposals: boxes_yxyx [n, 4] of each image, best first.
         objects: boxes_yxyx [o, 4] of each image.
         labels: int [o] of each image.
-        counts: numbers of proposals to look at, rising; an image that has fewer is looked at with what it has.
+        counts: numbers of proposals to evaluate, ascending. Images with fewer proposals use all of theirs.
     """
     best = [np.zeros((0, len(counts)))]
-    for boxes, wanted in zip(proposals, objects, strict=True):
-        rows = np.zeros((len(wanted), len(counts)))
-        if len(wanted) and len(boxes):
-            running = np.maximum.accumulate(iou(boxes[: counts[-1]], wanted), axis=0)
+    for boxes, truth in zip(proposals, objects, strict=True):
+        rows = np.zeros((len(truth), len(counts)))
+        if len(truth) and len(boxes):
+            running = np.maximum.accumulate(iou(boxes[: counts[-1]], truth), axis=0)
             rows = running[[min(count, len(running)) - 1 for count in counts]].T
         best.append(rows)
     return Coverage(

@@ -84,7 +84,7 @@ class Quality:
         at = COUNTS.index(AT)
         rows = []
         for label, class_name in enumerate(self.source.class_names):
-            of_class = {name: of.of_class(label) for name, of in self.coverage.items()}
+            of_class = {name: of.for_class(label) for name, of in self.coverage.items()}
             objects = len(next(iter(of_class.values())).labels)
             if objects:
                 abo = {f"ABO, {name}": float(of.abo[at]) for name, of in of_class.items()}
@@ -96,7 +96,7 @@ class Quality:
         at = COUNTS.index(AT)
         rows = []
         for size in SIZES:
-            of_size = {name: of.of_size(size) for name, of in self.coverage.items()}
+            of_size = {name: of.for_size(size) for name, of in self.coverage.items()}
             row: dict[str, Any] = {"size": size, "objects": len(next(iter(of_size.values())).labels)}
             for name, of in of_size.items():
                 measures = {"recall@.5": of.recall(0.5)[at], "ABO": of.abo[at], "MABO": of.mabo[at]}

@@ -16,7 +16,7 @@ from tfeff.data.images import decoding
 from tfeff.durable import write
 from tfeff.evaluation import DetectionReport, Detections, detection_report, to_coco_results
 from tfeff.evaluation.detection import json_number, json_numbers
-from tfeff.evaluation.image_quality import from_worst_to_best, image_quality
+from tfeff.evaluation.image_quality import image_quality, worst_first
 from tfeff.rcnn.detector import Detector, OperatingPoint
 from tfeff.rcnn.images import RunImages, record
 from tfeff.rcnn.splits import Split
@@ -211,7 +211,7 @@ def galleries(report: DetectionReport, detections: Sequence[Detections], images:
         )
 
     quality = image_quality(report.matching, report.score_threshold)
-    order = from_worst_to_best(quality)
+    order = worst_first(quality)
     made = {}
     for what, chosen in (("worst", order[:PICTURES]), ("best", order[::-1][:PICTURES])):
         captions = [f"{images.ids[image]}, quality {quality[image]:.2f}" for image in chosen]

@@ -1,4 +1,4 @@
-"""Images with what was said of them, and images with what augmentation makes of them."""
+"""Classified images in rows, each with its prediction."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from tfeff.reporting.figure import GREEN, VERMILION, caption, new, shrink
 
-CELL, SMALL_CELL = 2.0, 1.45  # inches an image takes
+CELL = 2.0  # inches per image
 
 
 def gallery_figure(
@@ -50,46 +50,6 @@ def gallery_figure(
             text += f"\ntrue: {caption(is_class, name_length)}"
         drawn = axes.set_title(text, fontsize=8, color=GREEN if right else VERMILION)
         shrink(figure, drawn, 0.9 * CELL)
-    return figure
-
-
-def augmentation_figure(
-    originals: Sequence[npt.ArrayLike],
-    augmented: Sequence[Sequence[npt.ArrayLike]],
-    *,
-    names: Sequence[str] | None = None,
-    title: str = "Augmentation",
-    name_length: int = 20,
-) -> Figure:
-    """One row an image: as it is, then as augmentation makes it.
-
-    Args:
-        originals: n images, [height, width, 1 or 3] or [height, width] each, in [0, 255].
-        augmented: n rows of k augmented images.
-        names: a name for each row, such as the class.
-        title: what the figure is of.
-        name_length: longest name shown, in characters; longer ones lose their middle.
-    """
-    rows, columns = len(originals), 1 + max(map(len, augmented))
-    figure = new(SMALL_CELL * columns + 0.4, SMALL_CELL * rows + 0.8)
-    figure.suptitle(title)
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for line, original, variants in zip(grid, originals, augmented, strict=True):
-        for axes in line:
-            axes.set_axis_off()
-        for axes, image in zip(line, [original, *variants], strict=False):
-            _show(axes, image)
-    grid[0, 0].set_title("original", fontsize=9)
-    for column in range(1, columns):
-        grid[0, column].set_title(f"augmented {column}", fontsize=9)
-    if names is not None:
-        for line, name in zip(grid, names, strict=True):
-            left = line[0]
-            text = caption(name, name_length)
-            side = left.text(
-                -0.06, 0.5, text, fontsize=8, rotation=90, ha="right", va="center", transform=left.transAxes
-            )
-            shrink(figure, side, 0.9 * SMALL_CELL)
     return figure
 
 

@@ -1,19 +1,20 @@
-"""Tables from rows: plain text, Markdown, and rich for the terminal."""
+"""Tables from rows: plain text and Markdown."""
 
 import math
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.cells import cell_len
-from rich.table import Table
-from rich.text import Text
 
 Rows = Sequence[Mapping[str, Any]]
 UNDEFINED = "–"
+GAP = "  "  # between columns
 
 
 def cell(value: object) -> str:
-    """A value as a table shows it: four digits after the point, thousands apart, an en dash where there is none.
+    """Formats a value: four decimals, a thousands separator, an en dash for None and NaN.
 
     >>> [cell(value) for value in (0.87654321, 5330564, None, float("nan"), "ant", 1e-7, True, 1234.5)]
     ['0.8765', '5,330,564', '–', '–', 'ant', '1.000e-07', 'yes', '1,234.5']
@@ -31,15 +32,20 @@ def cell(value: object) -> str:
     return " ".join(str(value).split())
 
 
-def text(rows: Rows, columns: Sequence[str] | None = None) -> str:
-    """A table for the terminal or a log: names to the left, numbers to the right.
+def text(rows: Rows, columns: Sequence[str] | None = None, *, width: int | None = None) -> str:
+    """A plain-text table with text aligned left and numbers aligned right.
+
+    Nothing is truncated. A table that is wider than `width` is split into blocks of columns, one below the other, each
+    of which starts with the first column.
 
     Args:
-        rows: one mapping a row, from column to value.
-        columns: which columns, and their order; None takes all, in the order of their first appearance.
+        rows: one mapping per row, from column to value.
+        columns: the columns to show, in order; None shows all, in the order of their first appearance.
+        width: maximum width in characters; None means the terminal's width if standard output is a terminal, and no
+            limit otherwise, so that files and pipes hold whole rows.
 
     Returns:
-        Lines without a newline at the end.
+        The lines, without a trailing newline.
 
     >>> print(text([{"class": "ant", "recall": 0.5}, {"class": "bumblebee", "recall": None}]))
     class      recall
@@ -49,12 +55,14 @@ def text(rows: Rows, columns: Sequence[str] | None = None) -> str:
     """
     header, body, numeric = cells(rows, columns)
     widths = [max(map(cell_len, column)) for column in zip(header, *body, strict=True)]
-    lines = [header, ["─" * width for width in widths], *body]
-    return "\n".join("  ".join(map(_padded, line, widths, numeric)).rstrip() for line in lines)
+    lines = [header, ["─" * size for size in widths], *body]
+    padded = [list(map(_padded, line, widths, numeric)) for line in lines]
+    blocks = _blocks(widths, _terminal_width() if width is None else width)
+    return "\n\n".join("\n".join(GAP.join(line[i] for i in block).rstrip() for line in padded) for block in blocks)
 
 
 def markdown(rows: Rows, columns: Sequence[str] | None = None) -> str:
-    """A Markdown table (GitHub's form). Arguments as in `text`.
+    """A table in GitHub's Markdown. Takes the rows and columns of `text`.
 
     >>> print(markdown([{"class": "a|b", "support": 1200}]))
     | class | support |
@@ -67,19 +75,8 @@ def markdown(rows: Rows, columns: Sequence[str] | None = None) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in (escaped[0], rule, *escaped[1:]))
 
 
-def rich(rows: Rows, columns: Sequence[str] | None = None, *, title: str | None = None) -> Table:
-    """A table for `rich.console.Console.print`. Arguments as in `text`."""
-    header, body, numeric = cells(rows, columns)
-    table = Table(title=None if title is None else Text(title))
-    for name, right in zip(header, numeric, strict=True):
-        table.add_column(Text(name), justify="right" if right else "left")
-    for line in body:
-        table.add_row(*map(Text, line))
-    return table
-
-
 def cells(rows: Rows, columns: Sequence[str] | None) -> tuple[list[str], list[list[str]], list[bool]]:
-    """(header, cells by row, whether each column holds numbers alone)."""
+    """(header, cells of each row, whether each column holds only numbers)."""
     keys = list(dict.fromkeys(key for row in rows for key in row)) if columns is None else list(columns)
     body = [[cell(row.get(key)) for key in keys] for row in rows]
     numeric = []
@@ -89,7 +86,24 @@ def cells(rows: Rows, columns: Sequence[str] | None) -> tuple[list[str], list[li
     return [cell(key) for key in keys], body, numeric
 
 
+def _blocks(widths: Sequence[int], limit: int | None) -> list[list[int]]:
+    """Splits columns into blocks that fit the limit; every block starts with column 0 and has at least one other."""
+    blocks = [[0]] if widths else [[]]
+    for column in range(1, len(widths)):
+        block = [*blocks[-1], column]
+        total = sum(widths[i] for i in block) + len(GAP) * (len(block) - 1)
+        if limit is not None and total > limit and len(block) > 2:
+            blocks.append([0, column])
+        else:
+            blocks[-1] = block
+    return blocks
+
+
+def _terminal_width() -> int | None:
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
 def _padded(value: str, width: int, right: bool) -> str:
-    # Counted in terminal cells: an East Asian character takes two.
+    # Widths are in terminal cells: an East Asian character takes two.
     space = " " * (width - cell_len(value))
     return space + value if right else value + space

@@ -12,7 +12,7 @@ from tfeff import evaluation
 from tfeff.boxes import paired_iou, yxyx_from_relative
 from tfeff.data.images.cache import ImageCache
 from tfeff.data.input.batches import Batches
-from tfeff.evaluation.localization import LEAST_OVERLAP
+from tfeff.evaluation.localization import IOU_THRESHOLD
 from tfeff.models.heads.localizer import BOX, LOGITS
 from tfeff.reporting.classification import classification_figures
 from tfeff.reporting.detection_gallery import detection_gallery_figure
@@ -48,10 +48,10 @@ class Localization(Task):
         return self.class_weight * named + self.box_weight * boxed
 
     def scores(self, batch: Batch, outputs: Any) -> Sequence[tf.Tensor]:
-        """Whether the class is right; intersection over union; whether the class is right and that LEAST_OVERLAP."""
+        """Whether the class is right; intersection over union; whether the class is right and that IOU_THRESHOLD."""
         right = hits(batch["label"], outputs[LOGITS])
         overlap = paired_iou(tf.cast(outputs[BOX], tf.float32), batch["box"], ops=keras.ops)
-        return right, overlap, right * tf.cast(overlap >= LEAST_OVERLAP, tf.float32)
+        return right, overlap, right * tf.cast(overlap >= IOU_THRESHOLD, tf.float32)
 
     def blank(self, batch_size: int, classes: int) -> Batch:
         """The first class and the whole image for every image."""
@@ -68,7 +68,7 @@ class Localization(Task):
         labels, objects = images.dataset.labels, pipeline.transform.reader.relative_boxes
         report = evaluation.localization_report(labels, probabilities, objects, boxes, names).to_json()
         figures: dict[str, Figure] = classification_figures(report)
-        figures["overlaps"] = iou_figure(report["iou_counts"], report["mean_iou"], LEAST_OVERLAP)
+        figures["overlaps"] = iou_figure(report["iou_counts"], report["mean_iou"], IOU_THRESHOLD)
         overlap = paired_iou(boxes, objects)
         order = np.argsort(overlap, kind="stable")
         for name, chosen in (("worst_boxes", order[:GALLERY]), ("best_boxes", order[::-1][:GALLERY])):
