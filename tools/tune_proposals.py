@@ -29,7 +29,7 @@ from tfeff.durable import write
 from tfeff.errors import UserError
 from tfeff.evaluation.proposals import coverage
 from tfeff.proposals import MODES, Mode, SelectiveSearch, ranking, selective
-from tfeff.proposals.strategies import ALL, WITHOUT_COLOUR, grid
+from tfeff.proposals.strategies import ALL, WITHOUT_COLOR, grid
 from tfeff.reporting import tables
 
 COUNTS = (500, 1000, 2000)
@@ -39,12 +39,12 @@ PRESENT = "present"
 
 CONSTANTS = {
     "sigma": (selective, "SIGMA"),
-    "minimum region, pixels": (selective, "MINIMUM"),
-    "neighbors of a pixel": (selective, "NEIGHBOURS"),
-    "near-duplicate distance": (selective, "QUANTUM"),
+    "minimum region, pixels": (selective, "MIN_SIZE"),
+    "neighbors of a pixel": (selective, "NEIGHBORS"),
+    "near-duplicate distance": (selective, "DUPLICATE_CELL"),
     "texture scale": (selective, "TEXTURE_SCALE"),
     "histogram stride": (selective, "STRIDE"),
-    "ranking constant": (ranking, "SMOOTHING"),
+    "ranking constant": (ranking, "RANK_CONSTANT"),
 }
 """Settings that all modes share, and the module constants that hold them."""
 
@@ -62,13 +62,13 @@ FACTORS: dict[str, dict[str, tuple[Any, ...]]] = {
     "fast": {
         "color spaces": (("hsv",), ("lab",), ("hsv", "rgi"), ("lab", "rgi"), ("hsv", "gray"), ("hsv", "lab", "rgi")),
         "thresholds": ((100, 600), (100, 250), (250, 600), (70, 175, 420), (140, 350, 840), (50, 150, 400)),
-        "similarities": ((ALL,), (WITHOUT_COLOUR,), (ALL, SIZE_FILL), (ALL, FILL), (WITHOUT_COLOUR, FILL)),
+        "similarities": ((ALL,), (WITHOUT_COLOR,), (ALL, SIZE_FILL), (ALL, FILL), (WITHOUT_COLOR, FILL)),
         "side": (256, 288, 360, 400),
     },
     "quality": {
         "color spaces": (("hsv", "lab"), ("hsv", "lab", "gray"), ("hsv", "rgi", "gray"), ("hsv", "lab", "rgb")),
         "thresholds": ((100, 600), (100, 250), (70, 175, 420), (140, 350, 840), (50, 150, 400)),
-        "similarities": ((ALL, WITHOUT_COLOUR), (ALL, FILL), (ALL, WITHOUT_COLOUR, SIZE_FILL), (ALL, SIZE_FILL, FILL)),
+        "similarities": ((ALL, WITHOUT_COLOR), (ALL, FILL), (ALL, WITHOUT_COLOR, SIZE_FILL), (ALL, SIZE_FILL, FILL)),
         "side": (320, 360, 440),
     },
 }
