@@ -1,4 +1,4 @@
-"""Stores filled by the verb: killed, resumed, read; and evaluated."""
+"""The propose verb: killed, resumed, with unreadable images; and evaluation of its stores."""
 
 import json
 import os
@@ -23,7 +23,7 @@ OBJECT = "<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}<
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory) -> Path:
-    """A VOC set of rectangles on noise; one file is no image, one is truncated, two are the same."""
+    """A VOC dataset of rectangles on noise; one file is truncated, two are identical."""
     folder = tmp_path_factory.mktemp("voc")
     (folder / "Annotations").mkdir()
     (folder / "JPEGImages").mkdir()
@@ -63,12 +63,12 @@ def content(out: Path) -> dict[str, bytes]:
 def whole(root, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("stores") / "whole"
     text = finish(root, out)
-    assert f"{IMAGES - 2} computed, 0 known, 1 copied" in text
-    assert "020.jpg" in text or "020" in text
+    assert f"{IMAGES - 2} computed, 0 already stored, 1 copied from identical images, 1 unreadable" in text
+    assert "skipped: 020: " in text
     return out
 
 
-def test_every_image_that_can_be_read_has_its_proposals(root, whole):
+def test_all_readable_images_have_proposals(root, whole):
     store = ProposalStore(whole)
     assert len(store) == IMAGES - 1
     assert "020" not in store
@@ -78,23 +78,33 @@ def test_every_image_that_can_be_read_has_its_proposals(root, whole):
         assert (boxes[:, 2:] <= [150, 200]).all()
 
 
-def test_the_same_command_computes_nothing_again_but_what_has_changed(root, whole, tmp_path):
+def test_a_dataset_without_readable_images_is_an_error(root, tmp_path):
+    broken = tmp_path / "broken"
+    for folder, name in (("Annotations", "020.xml"), ("JPEGImages", "020.jpg")):
+        (broken / folder).mkdir(parents=True)
+        shutil.copy(root / folder / name, broken / folder / name)
+    text = finish(broken, tmp_path / "store", code=2)
+    assert "skipped: 020: " in text
+    assert "no image could be read" in text
+
+
+def test_rerunning_computes_only_changed_images(root, whole, tmp_path):
     before = content(whole)
-    assert f"0 computed, {IMAGES - 1} known" in finish(root, whole)
+    assert f"0 computed, {IMAGES - 1} already stored" in finish(root, whole)
     assert content(whole) == before
-    picture = root / "JPEGImages/030.jpg"
-    old = picture.read_bytes()
+    image = root / "JPEGImages/030.jpg"
+    old = image.read_bytes()
     try:
-        Image.new("RGB", (50, 40), (200, 0, 0)).save(picture)
-        assert f"1 computed, {IMAGES - 2} known" in finish(root, whole)
+        Image.new("RGB", (50, 40), (200, 0, 0)).save(image)
+        assert f"1 computed, {IMAGES - 2} already stored" in finish(root, whole)
         assert ProposalStore(whole)["030"].boxes_yxyx.tolist() == [[0, 0, 40, 50]]
     finally:
-        picture.write_bytes(old)
+        image.write_bytes(old)
     finish(root, whole)
     assert content(whole) == before
 
 
-def test_threads_and_a_cluster_give_the_same(root, whole, tmp_path):
+def test_threads_and_a_cluster_give_the_same_boxes(root, whole, tmp_path):
     finish(root, tmp_path / "one", "--threads=1")
     assert content(tmp_path / "one") == content(whole)
     pytest.importorskip("ray")
@@ -102,10 +112,10 @@ def test_threads_and_a_cluster_give_the_same(root, whole, tmp_path):
     assert content(tmp_path / "ray") == content(whole)
 
 
-def test_killed_at_random_moments_nothing_is_half_written_or_computed_twice(root, whole, tmp_path):
+def test_a_killed_run_resumes_without_computing_twice(root, whole, tmp_path):
     out, moments, known = tmp_path / "store", random.Random(3), 0
     for _ in range(KILLS):
-        # Slowly, so that there is a middle to be cut in.
+        # One thread, so that the run is slow enough to be killed midway.
         process = start(root, out, "--mode=fast", "--threads=1")
         wanted = min(known + moments.randint(0, max(1, IMAGES // KILLS)), IMAGES - 3)
         while process.poll() is None and (len(content(out)) if (out / "parameters.json").exists() else 0) < wanted:
@@ -114,11 +124,11 @@ def test_killed_at_random_moments_nothing_is_half_written_or_computed_twice(root
         process.communicate()
         known = len(content(out)) if (out / "parameters.json").exists() else 0
     text = finish(root, out)
-    assert f", {known} known" in text
+    assert f" {known} already stored" in text
     assert content(out) == content(whole)
-    # Each image stands in the files once, and whole: a second record would be of a later generation.
+    # One record per image: a second one would have a later revision.
     store = ProposalStore(out)
-    assert {store.generation(name) for name in store} == {1}
+    assert {store.revision(name) for name in store} == {1}
 
 
 @pytest.mark.parametrize(
@@ -134,13 +144,13 @@ def test_killed_at_random_moments_nothing_is_half_written_or_computed_twice(root
         (["--dataset=voc:/nowhere"], ["/nowhere", "does not exist"]),
     ],
 )
-def test_mistakes_end_with_a_message(root, whole, flags, words):
+def test_user_errors(root, whole, flags, words):
     text = finish(root, whole, *flags, code=2)
     for word in words:
         assert word in text
 
 
-def test_stores_are_evaluated_side_by_side(root, whole, tmp_path):
+def test_two_stores_are_compared(root, whole, tmp_path):
     finish(root, tmp_path / "windows", "--engine=windows", "--seed=1")
     command = [sys.executable, "-m", "tfeff.evaluate", f"--proposals=ours={whole}"]
     command += [f"--proposals={tmp_path / 'windows'}", f"--dataset=voc:{root}", f"--out={tmp_path / 'report'}"]
@@ -154,7 +164,7 @@ def test_stores_are_evaluated_side_by_side(root, whole, tmp_path):
     assert (tmp_path / "report/proposals.png").stat().st_size > 20_000
 
 
-def test_proposals_of_other_images_are_not_taken_for_these(root, whole, tmp_path):
+def test_outdated_proposals_are_rejected(root, whole, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(root, other)
     Image.new("RGB", (200, 150), (9, 9, 9)).save(other / "JPEGImages/005.jpg")

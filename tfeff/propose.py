@@ -1,6 +1,6 @@
-"""`python -m tfeff.propose --dataset=voc:DIR --out=DIR2`: fill a store with region proposals of a data set.
+"""`python -m tfeff.propose --dataset=voc:DIR --out=DIR2`: store region proposals of a dataset.
 
-The same command goes on with a store that was stopped, and computes nothing twice.
+Rerun the same command to resume an interrupted run. Images that cannot be decoded are listed and skipped.
 """
 
 import sys
@@ -22,14 +22,22 @@ ENGINES = ("selective_search", "opencv", "windows", "uniform")
 
 def define_flags() -> None:
     """Defines this verb's flags."""
-    flags.DEFINE_string("dataset", None, "voc:DIR, yolo:DIR or coco:DIR.", required=True)
-    flags.DEFINE_string("split", "all", "Of the data set.")
-    flags.DEFINE_string("out", None, "The store's directory.", required=True)
-    flags.DEFINE_enum("engine", "selective_search", ENGINES, "What proposes.")
-    flags.DEFINE_enum("mode", "fast", ["single", "fast", "quality"], "Of selective search.")
-    flags.DEFINE_integer("max_proposals", 2000, "An image, at most.", lower_bound=1)
-    flags.DEFINE_integer("seed", 0, "Of boxes that are ranked alike, windows and uniform boxes.", lower_bound=0)
-    flags.DEFINE_integer("threads", None, "Images at once; one a core if not given.", lower_bound=1)
+    flags.DEFINE_string(
+        "dataset",
+        None,
+        "Dataset: voc:DIR, yolo:DIR or coco:DIR. Unreadable images are listed on stderr and skipped. The exit code is "
+        "still 0, or 2 if no image has proposals.",
+        required=True,
+    )
+    flags.DEFINE_string("split", "all", "Split of the dataset.")
+    flags.DEFINE_string("out", None, "Directory of the proposal store.", required=True)
+    flags.DEFINE_enum("engine", "selective_search", ENGINES, "Proposal method.")
+    flags.DEFINE_enum("mode", "fast", ["single", "fast", "quality"], "Mode of selective search.")
+    flags.DEFINE_integer("max_proposals", 2000, "Maximum number of proposals per image.", lower_bound=1)
+    flags.DEFINE_integer(
+        "seed", 0, "Seed of sliding windows, uniform boxes and ties of selective search.", lower_bound=0
+    )
+    flags.DEFINE_integer("threads", None, "Number of threads; default: one per core.", lower_bound=1)
     verbs.define_executor("Threads")
     flags.adopt_module_key_flags(verbs)
     flags.DEFINE_enum(
@@ -38,13 +46,13 @@ def define_flags() -> None:
 
 
 def main(argv: list[str]) -> None:
-    """Proposes as the flags say."""
+    """Runs the verb."""
     given = flags.FLAGS
     from tfeff.data.sources import catalog
     from tfeff.data.sources.source import Options
     from tfeff.durable import held
     from tfeff.execution.threads import Threads
-    from tfeff.proposals import ProposalStore, fill
+    from tfeff.proposals import ProposalStore, generate
     from tfeff.reporting.progress import Bar
 
     check_flags()
@@ -56,19 +64,21 @@ def main(argv: list[str]) -> None:
     with held(directory, "--out"), verbs.executor(partial(Threads, given.threads)) as executor:
         store = ProposalStore.create(directory, proposer.parameters)
         with Bar(source.name, len(source), "images") as bar:
-            filled = fill(store, source, proposer, executor, progress=lambda filled: bar.show(filled.done, filled.made))
-    for name, message in filled.failed.items():
-        print(f"left out: {name}: {message}", file=sys.stderr)
+            counts = generate(
+                store, source, proposer, executor, progress=lambda counts: bar.show(counts.processed, counts.computed)
+            )
+    for image_id, message in counts.failed.items():
+        print(f"skipped: {image_id}: {message}", file=sys.stderr)
     if not len(store):
-        raise UserError(f"{source.name}: no image of it has proposals; see above")
+        raise UserError(f"{source.name}: no proposals, because no image could be read; see above")
     print(
-        f"{directory}: proposals of {len(store)} images; {filled.made} computed, {filled.known} known, {filled.copied} "
-        f"copied from images of the same content, {len(filled.failed)} that could not be read"
+        f"{directory}: proposals of {len(store)} images. {counts.computed} computed, {counts.existing} already stored, "
+        f"{counts.copied} copied from identical images, {len(counts.failed)} unreadable and skipped"
     )
 
 
 def check_flags() -> None:
-    """Refuses flags that would have no effect."""
+    """Rejects flags that would have no effect."""
     given = flags.FLAGS
     verbs.check_executor("threads")
     if given.engine in ("windows", "uniform"):
@@ -78,7 +88,7 @@ def check_flags() -> None:
 
 
 def build_proposer() -> "Proposer":
-    """The proposer of the flags."""
+    """Builds the proposer that the flags select."""
     from tfeff import proposals
 
     given = flags.FLAGS
@@ -90,7 +100,7 @@ def build_proposer() -> "Proposer":
         case "uniform":
             return proposals.UniformBoxes(given.max_proposals, given.seed)
     search = proposals.SelectiveSearch(given.mode, given.max_proposals, given.seed)
-    print("preparing the kernels; the first time they are compiled, for a minute or less", file=sys.stderr)
+    print("loading the kernels; the first run compiles them, which takes up to a minute", file=sys.stderr)
     search(np.zeros((8, 8, 3), np.uint8))
     return search
 

@@ -1,7 +1,7 @@
-"""Proposers against each other: `python tools/benchmark.py proposals --dataset=voc:DIR [--dataset=yolo:DIR2 ...]`.
+"""Compare proposers: `python tools/benchmark.py proposals --dataset=voc:DIR [--dataset=yolo:DIR2 ...]`.
 
-All engines run in one process, one image after the other, each image by all of them in turn. Times are the processor's
-for the call, the image decoded; overlaps are measured on the same boxes.
+One process runs all engines on each image in turn. Times are processor times of a call on a decoded image; overlaps are
+measured on the boxes of the same calls.
 """
 
 import argparse
@@ -33,19 +33,22 @@ Engine = Callable[[np.ndarray], np.ndarray]
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Defines the flags."""
     parser.add_argument("--dataset", action="append", default=[], help="voc:DIR or yolo:DIR; may be repeated")
-    parser.add_argument("--mode", default="fast", help="fast or quality, of both engines")
+    parser.add_argument("--mode", default="fast", help="mode of both engines: fast or quality")
     parser.add_argument(
-        "--part", choices=["even", "odd", "all"], default="odd", help="images by number; even ones tune"
+        "--part",
+        choices=["even", "odd", "all"],
+        default="odd",
+        help="images by index; tools/tune_proposals.py uses the even ones",
     )
-    parser.add_argument("--limit", type=int, help="images of each data set")
-    parser.add_argument("--peers", action="store_true", help="selectivesearch and selective-search of PyPI too")
-    parser.add_argument("--threads", help="for instance 1,2: images/s on so many threads instead")
-    parser.add_argument("--sizes", help="time against size instead, of the data set's first image; writes this figure")
-    parser.add_argument("--memory", action="store_true", help="most memory that one 640x480 image takes instead")
+    parser.add_argument("--limit", type=int, help="maximum number of images of each dataset")
+    parser.add_argument("--peers", action="store_true", help="also run selectivesearch and selective-search from PyPI")
+    parser.add_argument("--threads", help="measure images/s instead, with these numbers of threads, for example 1,2")
+    parser.add_argument("--sizes", help="plot time against size of the first image instead; path of the figure")
+    parser.add_argument("--memory", action="store_true", help="measure the peak memory for one 640x480 image instead")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Runs what the flags ask for."""
+    """Runs the selected benchmark."""
     cv2.setNumThreads(1)
     if arguments.memory:
         print(tables.markdown([{"mode": mode, "MB": memory(mode)} for mode in ("single", "fast", "quality")]))
@@ -54,15 +57,15 @@ def run(arguments: argparse.Namespace) -> None:
         against_size(Path(arguments.sizes), arguments.dataset[0], arguments.mode)
         return
     for name in arguments.dataset:
-        images, objects = pictures(name, arguments.part, arguments.limit)
+        images, objects = load_images(name, arguments.part, arguments.limit)
         if arguments.threads:
             print(tables.markdown(throughput(images, arguments.mode, [int(n) for n in arguments.threads.split(",")])))
         else:
             compare(name, images, objects, arguments.mode, arguments.peers)
 
 
-def pictures(name: str, part: str, limit: int | None) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Decoded images of a data set and the boxes of their objects."""
+def load_images(name: str, part: str, limit: int | None) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Decoded images of a dataset and the boxes of their objects."""
     source = catalog.open_objects(name).load("all")
     chosen = {"even": slice(0, None, 2), "odd": slice(1, None, 2), "all": slice(None)}[part]
     indices = range(len(source))[chosen][:limit]
@@ -97,7 +100,7 @@ def compare(name: str, images: Sequence[np.ndarray], objects: Sequence[np.ndarra
         rows.append(
             {
                 "engine": engine,
-                "ms an image, mean": 1e3 * float(np.mean(times)),
+                "ms per image, mean": 1e3 * float(np.mean(times)),
                 "median": 1e3 * float(np.median(times)),
                 "ratio of means to ours": float(np.sum(times) / np.sum(ours)),
                 "median of ratios": float(np.median(ratios)),
@@ -107,16 +110,17 @@ def compare(name: str, images: Sequence[np.ndarray], objects: Sequence[np.ndarra
     print(f"{name}, {len(images)} images, mode {mode}\n\n{tables.markdown(rows)}\n")
     for engine in engines:
         if engine != "ours":
-            print(f"ours against {engine}\n\n{tables.markdown(differences(boxes['ours'], boxes[engine], objects))}\n")
+            table = tables.markdown(differences(boxes["ours"], boxes[engine], objects))
+            print(f"ours compared with {engine}\n\n{table}\n")
 
 
 def differences(
     ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray], objects: Sequence[np.ndarray]
 ) -> list[dict[str, object]]:
-    """Overlap measures of two engines, and 95 % paired bootstrap intervals (over images) of their differences."""
-    labels = [np.zeros(len(of), int) for of in objects]
+    """Overlap measures of two engines, with 95 % paired bootstrap intervals (over images) of their differences."""
+    labels = [np.zeros(len(boxes), int) for boxes in objects]
     best = [coverage(boxes, objects, labels, COUNTS).best for boxes in (ours, theirs)]
-    image = np.repeat(np.arange(len(objects)), [len(of) for of in objects])
+    image = np.repeat(np.arange(len(objects)), [len(boxes) for boxes in objects])
     rng = np.random.default_rng(0)
     draws = rng.integers(0, len(objects), (RESAMPLES, len(objects)))
     weights = np.stack([np.bincount(draw, minlength=len(objects)) for draw in draws])[:, image].astype(np.float64)
@@ -129,7 +133,7 @@ def differences(
     }
     for column, count in enumerate(COUNTS):
         for name, measure in measures.items():
-            one, other = (measure(of[:, column]).astype(np.float64) for of in best)
+            one, other = (measure(overlaps[:, column]).astype(np.float64) for overlaps in best)
             low, high = np.quantile(weights @ (one - other), [0.025, 0.975])
             rows.append(
                 {
@@ -146,7 +150,7 @@ def differences(
 
 
 def peer(package: str) -> Engine:
-    """A package of PyPI, with its default settings."""
+    """The engine of a package from PyPI, with its default settings."""
     module = importlib.import_module(package)
     if package == "selectivesearch":
 
@@ -159,10 +163,10 @@ def peer(package: str) -> Engine:
 
     structure, joblib = importlib.import_module(f"{package}.structure"), importlib.import_module("joblib")
     find_objects = structure.find_objects
-    structure.find_objects = lambda mask: find_objects(mask.astype(int))  # it fails under NumPy 2 otherwise
+    structure.find_objects = lambda mask: find_objects(mask.astype(int))  # required by NumPy 2
 
     def boxes(image: np.ndarray) -> np.ndarray:
-        with joblib.parallel_config(backend="threading"):  # its processes would not know the line above
+        with joblib.parallel_config(backend="threading"):  # other processes would not see the patch above
             left, top, right, bottom = np.array(module.selective_search(image, mode="fast"), np.float32).T
         return np.stack([top, left, bottom, right], axis=1)
 
@@ -170,7 +174,7 @@ def peer(package: str) -> Engine:
 
 
 def throughput(images: Sequence[np.ndarray], mode: str, threads: Sequence[int]) -> list[dict[str, object]]:
-    """Images/s of both engines on some numbers of threads, in turn, three times."""
+    """Images/s of both engines for each number of threads; median of three interleaved rounds."""
     engines = {"ours": SelectiveSearch(mode), "OpenCV": OpenCVSelectiveSearch(mode)}
     engines["ours"](images[0])
     speeds: dict[tuple[str, int], list[float]] = {}
@@ -191,33 +195,33 @@ def throughput(images: Sequence[np.ndarray], mode: str, threads: Sequence[int]) 
         {
             "engine": name,
             "threads": count,
-            "images/s": float(np.median(of)),
-            f"ratio to {threads[0]} thread": float(np.median(np.array(of) / speeds[name, threads[0]])),
+            "images/s": float(np.median(rounds)),
+            f"ratio to {threads[0]} thread": float(np.median(np.array(rounds) / speeds[name, threads[0]])),
         }
-        for (name, count), of in speeds.items()
+        for (name, count), rounds in speeds.items()
     ]
 
 
 def against_size(path: Path, dataset: str, mode: str) -> None:
-    """Draws the time of one image against its size."""
-    (image,), _ = pictures(dataset, "all", 1)
+    """Plots the time per image against the image size."""
+    (image,), _ = load_images(dataset, "all", 1)
     engine = SelectiveSearch(mode)
     engine(image)
     rows = []
     for megapixels in MEGAPIXELS:
         factor = np.sqrt(1e6 * megapixels / image.shape[0] / image.shape[1])
         scaled = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
-        # At full size too, since the working size hides what an image of this size would cost.
+        # Also without a working size, which bounds the cost of large images.
         whole = SelectiveSearch(Mode(MODES[mode].strategies, max(scaled.shape[:2])))
         times = {}
         for name, proposer in (("working size", engine), ("full size", whole)):
-            seconds = []
+            rounds = []
             for _ in range(3):
                 began = time.perf_counter()
                 proposer(scaled)
-                seconds.append(time.perf_counter() - began)
-            times[name] = min(seconds)
-        rows.append({"megapixels": megapixels, **{f"ms, {name}": 1e3 * of for name, of in times.items()}})
+                rounds.append(time.perf_counter() - began)
+            times[name] = min(rounds)
+        rows.append({"megapixels": megapixels, **{f"ms, {name}": 1e3 * seconds for name, seconds in times.items()}})
     print(tables.markdown(rows))
     drawn = figure.new(6.0, 4.2)
     axes = drawn.add_subplot()
@@ -229,15 +233,15 @@ def against_size(path: Path, dataset: str, mode: str) -> None:
     axes.plot(megapixels, megapixels * rows[4]["ms, full size"], color=BLUE, linestyle=":", label="linear")
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_xlabel("size of the image (megapixels)")
-    quantity(axes.yaxis, "time of one image", "ms")
+    axes.set_xlabel("image size (megapixels)")
+    quantity(axes.yaxis, "time per image", "ms")
     axes.legend(frameon=False)
     style(axes, grid="both")
     figure.save(drawn, path)
 
 
 def memory(mode: str) -> float:
-    """Most memory in MB that the first image of 640x480 takes in a fresh process, beyond what the imports took."""
+    """Peak memory in MB for a first 640x480 image in a new process, on top of the imports."""
     script = (
         "import numpy as np, cv2\n"
         "from tfeff.proposals import selective_search\n"

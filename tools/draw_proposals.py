@@ -1,6 +1,6 @@
-"""Pictures of selective search on an image: `python tools/draw_proposals.py --image=FILE --out=DIR`.
+"""Draw selective search on an image: `python tools/draw_proposals.py --image=FILE --out=DIR`.
 
-Writes the first boxes on the image (`boxes.png`), the merging of its regions under the mode's first strategy as a strip
+Writes the best boxes on the image (`boxes.png`), and the hierarchy of the mode's first strategy as a strip of images
 (`hierarchy.png`) and as an animation (`hierarchy.gif`).
 """
 
@@ -9,36 +9,36 @@ from pathlib import Path
 
 from tfeff.data.images import decoding
 from tfeff.proposals import MODES, selective_search
-from tfeff.proposals.selective import hierarchies, shrunk
+from tfeff.proposals.selective import hierarchies, shrink
 from tfeff.reporting import figure
 from tfeff.reporting.hierarchy import frames, hierarchy_figure, save_animation
 from tfeff.reporting.proposal_curves import boxes_figure
 
-STATES = (200, 100, 50, 20, 10, 5, 2)
-"""Numbers of regions that the strip shows."""
+REGION_COUNTS = (200, 100, 50, 20, 10, 5, 2)
+"""Numbers of regions in the strip."""
 
 
 def main() -> None:
-    """Draws."""
+    """Draws the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--image", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--mode", choices=list(MODES), default="fast")
-    parser.add_argument("--boxes", type=int, default=60, help="how many to draw")
+    parser.add_argument("--boxes", type=int, default=60, help="number of boxes to draw")
     arguments = parser.parse_args()
     image = decoding.decode(arguments.image.read_bytes(), str(arguments.image))
     arguments.out.mkdir(parents=True, exist_ok=True)
 
     boxes = selective_search(image, arguments.mode, max_proposals=arguments.boxes)
-    title = f"the first {len(boxes)} proposals of {arguments.image.name}"
+    title = f"the best {len(boxes)} proposals of {arguments.image.name}"
     figure.save(boxes_figure(image, boxes, title=title), arguments.out / "boxes")
 
     mode = MODES[arguments.mode]
-    small, factor = shrunk(image, mode.side)
+    small, factor = shrink(image, mode.side)
     labels, _, parents = next(iter(hierarchies(small, mode.strategies[:1], factor)))
     regions = int(labels.max()) + 1
     figure.save(
-        hierarchy_figure(small, labels, parents, [count for count in STATES if count <= regions]),
+        hierarchy_figure(small, labels, parents, [count for count in REGION_COUNTS if count <= regions]),
         arguments.out / "hierarchy",
     )
     counts = sorted({max(1, round(regions * 0.8**step)) for step in range(40)}, reverse=True)

@@ -1,17 +1,17 @@
-"""Segmentation and grouping written down as plainly as can be: what the kernels are compared with."""
+"""Plain reference implementations of segmentation and grouping, to test the kernels against."""
 
 import numpy as np
 
 OFFSETS = ((0, 1), (1, 0), (1, 1), (1, -1))
 
 
-def edges(planes, steps, neighbours):
-    """(bucket, pixel, direction, one end, other end) of all neighbours, in the order of their buckets, then pixels."""
+def edges(planes, steps, neighbors):
+    """(bucket, pixel, direction, other pixel) of all edges, sorted."""
     _, height, width = planes.shape
     found = []
     for y in range(height):
         for x in range(width):
-            for direction, (dy, dx) in enumerate(OFFSETS[: neighbours // 2]):
+            for direction, (dy, dx) in enumerate(OFFSETS[: neighbors // 2]):
                 if y + dy < height and 0 <= x + dx < width:
                     difference = planes[:, y, x].astype(np.float64) - planes[:, y + dy, x + dx]
                     bucket = int(np.sqrt((difference**2).sum()) * steps + 0.5)
@@ -19,15 +19,14 @@ def edges(planes, steps, neighbours):
     return sorted(found)
 
 
-def segmentations(planes, steps, thresholds, minimum, neighbours):
-    """Felzenszwalb and Huttenlocher's criterion over rising thresholds; labels int [K, height, width] in raster
-    order."""
+def segmentations(planes, steps, thresholds, min_size, neighbors):
+    """Felzenszwalb and Huttenlocher's segmentation at increasing thresholds; K labels int [height, width]."""
     n = planes[0].size
     parent = list(range(n))
     size = [1] * n
     internal = [0] * n
     out = []
-    remaining = edges(planes, steps, neighbours)
+    remaining = edges(planes, steps, neighbors)
 
     def root(of, u):
         while of[u] != u:
@@ -35,7 +34,7 @@ def segmentations(planes, steps, thresholds, minimum, neighbours):
         return u
 
     for threshold in thresholds:
-        refused = []
+        rejected = []
         for bucket, u, direction, v in remaining:
             a, b = root(parent, u), root(parent, v)
             if a == b:
@@ -45,12 +44,12 @@ def segmentations(planes, steps, thresholds, minimum, neighbours):
                 size[a] += size[b]
                 internal[a] = bucket
             else:
-                refused.append((bucket, u, direction, v))
-        remaining = refused
+                rejected.append((bucket, u, direction, v))
+        remaining = rejected
         final, sizes = list(parent), list(size)
-        for _, u, _, v in refused:
+        for _, u, _, v in rejected:
             a, b = root(final, u), root(final, v)
-            if a != b and min(sizes[a], sizes[b]) < minimum:
+            if a != b and min(sizes[a], sizes[b]) < min_size:
                 final[b] = a
                 sizes[a] += sizes[b]
         names = {}
@@ -60,12 +59,12 @@ def segmentations(planes, steps, thresholds, minimum, neighbours):
 
 
 def similarity(one, other, total, terms):
-    """Uijlings et al., IJCV 2013, equations 2 to 6, of regions (size, box, colour histogram, texture histogram)."""
-    (size, box, colour, texture), (size2, box2, colour2, texture2) = one, other
+    """Similarity of two regions (size, box, color histogram, texture histogram): IJCV 2013, equations 2 to 6."""
+    (size, box, color, texture), (size2, box2, color2, texture2) = one, other
     height = max(box[2], box2[2]) - min(box[0], box2[0])
     width = max(box[3], box2[3]) - min(box[1], box2[1])
     values = {
-        "colour": sum(min(a, b) for a, b in zip(colour, colour2, strict=True)),
+        "color": sum(min(a, b) for a, b in zip(color, color2, strict=True)),
         "texture": sum(min(a, b) for a, b in zip(texture, texture2, strict=True)),
         "size": 1 - (size + size2) / total,
         "fill": 1 - (height * width - size - size2) / total,
@@ -74,7 +73,7 @@ def similarity(one, other, total, terms):
 
 
 def merged(one, other):
-    """The region that two become."""
+    """The union of two regions."""
     (size, box, *histograms), (size2, box2, *histograms2) = one, other
     share = size / (size + size2)
     return (
@@ -85,22 +84,21 @@ def merged(one, other):
 
 
 def group(regions, pairs, total, terms):
-    """Boxes of all regions and of all that they are merged to, in the order of merging: every step looks at every
-    pair."""
+    """Boxes of all regions and merged regions, in the order of merging; each step compares all pairs."""
     alive = dict(enumerate(regions))
-    neighbours = {frozenset(map(int, pair)) for pair in pairs}
+    neighbors = {frozenset(map(int, pair)) for pair in pairs}
     boxes = [region[1] for region in regions]
 
     def order(pair):
-        # Equal ones (sums of whole numbers are equal often): the older first.
+        # Ties, which are frequent: older pairs first.
         return -round(similarity(*(alive[i] for i in sorted(pair)), total, terms), 6), sorted(pair)
 
-    while neighbours:
-        best = min(neighbours, key=order)
+    while neighbors:
+        best = min(neighbors, key=order)
         i, j = sorted(best)
         new = len(boxes)
         alive[new] = merged(alive.pop(i), alive.pop(j))
         boxes.append(alive[new][1])
-        neighbours = {frozenset(new if k in best else k for k in pair) for pair in neighbours if pair != best}
-        neighbours = {pair for pair in neighbours if len(pair) == 2}
+        neighbors = {frozenset(new if k in best else k for k in pair) for pair in neighbors if pair != best}
+        neighbors = {pair for pair in neighbors if len(pair) == 2}
     return boxes

@@ -5,15 +5,15 @@ import pytest
 
 from tests.proposals import reference
 from tfeff.proposals.grouping import TERMS, group, similarity
-from tfeff.proposals.regions import COLOUR_BINS, histograms, measure, neighbours
+from tfeff.proposals.regions import COLOR_BINS, histograms, measure, neighbors
 from tfeff.proposals.texture import BINS as TEXTURE_BINS
 from tfeff.proposals.texture import ORIENTATIONS
 
-EVERY_SET = [terms for n in range(1, 5) for terms in itertools.combinations(TERMS, n)]
+ALL_TERM_SETS = [terms for n in range(1, 5) for terms in itertools.combinations(TERMS, n)]
 
 
-def labelled(rng, regions=12, height=14, width=17):
-    """A random partition: each pixel belongs to the nearest of some points; only connected ones are kept apart."""
+def random_labels(rng, regions=12, height=14, width=17):
+    """A Voronoi partition of random points."""
     points = rng.uniform(0, [height, width], (regions, 2))
     y, x = np.mgrid[:height, :width]
     nearest = ((y[..., None] - points[:, 0]) ** 2 + (x[..., None] - points[:, 1]) ** 2).argmin(-1)
@@ -23,31 +23,31 @@ def labelled(rng, regions=12, height=14, width=17):
 
 def case(seed):
     rng = np.random.default_rng(seed)
-    labels = labelled(rng, regions=int(rng.integers(1, 25)))
+    labels = random_labels(rng, regions=int(rng.integers(1, 25)))
     size, box = measure(labels)
     count = len(size)
-    colour = rng.integers(0, COLOUR_BINS, (*labels.shape, 3)).astype(np.uint8)
+    color = rng.integers(0, COLOR_BINS, (*labels.shape, 3)).astype(np.uint8)
     texture = rng.integers(0, TEXTURE_BINS, (*labels.shape, ORIENTATIONS)).astype(np.uint8)
     return (
         labels,
         size,
         box,
-        neighbours(labels, count),
-        histograms(labels, colour, texture, TEXTURE_BINS, count, 1),
-        colour,
+        neighbors(labels, count),
+        histograms(labels, color, texture, TEXTURE_BINS, count, 1),
+        color,
         texture,
     )
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_regions_are_measured_as_their_masks_are(seed):
-    labels, size, box, pairs, histogram, colour, texture = case(seed)
+def test_measurements_equal_those_of_masks(seed):
+    labels, size, box, pairs, histogram, color, texture = case(seed)
     for region in range(len(size)):
         mask = labels == region
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         assert size[region] == mask.sum()
         assert box[region].tolist() == [rows[0], columns[0], rows[-1] + 1, columns[-1] + 1]
-        expected = [np.bincount(colour[mask][:, c], minlength=COLOUR_BINS) / mask.sum() / 3 for c in range(3)]
+        expected = [np.bincount(color[mask][:, c], minlength=COLOR_BINS) / mask.sum() / 3 for c in range(3)]
         expected += [
             np.bincount(texture[mask][:, o], minlength=TEXTURE_BINS) / mask.sum() / ORIENTATIONS
             for o in range(ORIENTATIONS)
@@ -63,34 +63,34 @@ def test_regions_are_measured_as_their_masks_are(seed):
     assert len(pairs) == len(expected)
 
 
-def test_many_regions_have_all_their_neighbours():
+def test_neighbors_of_many_regions():
     labels = np.arange(60 * 70, dtype=np.int32).reshape(60, 70)
-    assert len(neighbours(labels, labels.size)) == 59 * 70 + 60 * 69
+    assert len(neighbors(labels, labels.size)) == 59 * 70 + 60 * 69
 
 
-def test_regions_that_the_stride_misses_are_counted_whole():
+def test_regions_between_sampled_pixels_are_counted_fully():
     labels = np.zeros((8, 8), np.int32)
     labels[3, 3] = 1
     labels[5:, 5] = 2
-    colour = np.full((8, 8, 3), 4, np.uint8)
+    color = np.full((8, 8, 3), 4, np.uint8)
     texture = np.zeros((8, 8, ORIENTATIONS), np.uint8)
-    counts = histograms(labels, colour, texture, TEXTURE_BINS, 3, 4)
+    counts = histograms(labels, color, texture, TEXTURE_BINS, 3, 4)
     assert counts[:3, 4].tolist() == pytest.approx([1 / 3] * 3)
     assert counts[:3].sum(1).tolist() == pytest.approx([2.0] * 3)
 
 
-@pytest.mark.parametrize("terms", EVERY_SET)
-def test_similarities_follow_their_definitions(terms):
+@pytest.mark.parametrize("terms", ALL_TERM_SETS)
+def test_similarities_equal_the_reference(terms):
     _, size, box, pairs, histogram, *_ = case(3)
-    regions = described(size, box, histogram)
+    regions = as_reference(size, box, histogram)
     for one, other in pairs:
-        found = similarity(one, other, size, box, histogram, 3 * COLOUR_BINS, size.sum(), sum(TERMS[t] for t in terms))
+        found = similarity(one, other, size, box, histogram, 3 * COLOR_BINS, size.sum(), sum(TERMS[t] for t in terms))
         expected = reference.similarity(regions[one], regions[other], size.sum(), terms)
         assert found == pytest.approx(expected, abs=1e-5)
 
 
-def described(size, box, histogram):
-    first = 3 * COLOUR_BINS
+def as_reference(size, box, histogram):
+    first = 3 * COLOR_BINS
     return [
         (int(size[i]), tuple(box[i].tolist()), histogram[i, :first].astype(float), histogram[i, first:].astype(float))
         for i in range(len(size))
@@ -98,14 +98,14 @@ def described(size, box, histogram):
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_grouping_equals_looking_at_every_pair_each_time(seed):
-    terms = EVERY_SET[seed % len(EVERY_SET)]
+def test_grouping_equals_the_reference(seed):
+    terms = ALL_TERM_SETS[seed % len(ALL_TERM_SETS)]
     _, size, box, pairs, histogram, *_ = case(seed)
     boxes, parent = group(
-        size, box, pairs, histogram.copy(), 3 * COLOUR_BINS, int(size.sum()), sum(TERMS[t] for t in terms)
+        size, box, pairs, histogram.copy(), 3 * COLOR_BINS, int(size.sum()), sum(TERMS[t] for t in terms)
     )
-    expected = reference.group(described(size, box, histogram), pairs, int(size.sum()), terms)
-    assert boxes.tolist() == [list(of) for of in expected]
+    expected = reference.group(as_reference(size, box, histogram), pairs, int(size.sum()), terms)
+    assert boxes.tolist() == [list(corners) for corners in expected]
     assert (parent[:-1] > np.arange(len(boxes) - 1)).all()
     assert parent[-1] == -1
     assert boxes[-1].tolist() == [0, 0, 14, 17]
@@ -114,8 +114,8 @@ def test_grouping_equals_looking_at_every_pair_each_time(seed):
         assert (boxes[child, 2:] <= boxes[up, 2:]).all()
 
 
-def test_a_heap_that_runs_full_loses_nothing():
-    # A star: every merge of the centre brings all its neighbours up again.
+def test_a_full_heap_loses_no_pairs():
+    # A star: every merge of the center pushes all its neighbors again.
     count = 400
     size = np.full(count, 3, np.int32)
     box = np.tile(np.array([0, 0, 5, 5], np.int32), (count, 1))

@@ -9,7 +9,7 @@ from tfeff.proposals.proposals import Proposals
 from tfeff.proposals.store import ProposalStore, Writer, digest
 
 
-def test_boxes_of_images_in_a_pipeline(tmp_path):
+def test_lookup_in_a_pipeline(tmp_path):
     store = ProposalStore.create(tmp_path / "s", {"engine": "x"})
     with Writer(store) as writer:
         for number in range(5):

@@ -1,4 +1,4 @@
-"""Measures of made-up stores, against loops over single boxes."""
+"""Measures of synthetic stores, compared with loops over boxes."""
 
 import io
 import json
@@ -6,11 +6,11 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-
 from tfeff.data.annotations import AnnotatedSource, Objects, Report
+
 from tfeff.errors import UserError
 from tfeff.proposals import Proposals, ProposalStore
-from tfeff.proposals.quality import AT, SHOWN, Quality
+from tfeff.proposals.quality import BREAKDOWN_COUNT, TABLE_COUNTS, Quality
 from tfeff.proposals.store import Writer, digest
 
 SIDE = 200
@@ -21,7 +21,7 @@ UNSEEN = 3
 
 
 def boxes(rng, n):
-    """Boxes uint16 [n, 4] of all sizes, none without area."""
+    """Boxes uint16 [n, 4] of all sizes, each with a positive area."""
     sides = np.exp(rng.uniform(np.log(6), np.log(SIDE), (n, 2))).astype(int)
     corners = rng.integers(0, SIDE - sides + 1)
     return np.concatenate([corners, corners + sides], axis=1).astype(np.uint16)
@@ -44,7 +44,7 @@ def objects(rng):
 
 
 class Data:
-    """A data set in memory that counts how often each file is read."""
+    """An in-memory dataset that counts how often each file is read."""
 
     def __init__(self):
         rng = np.random.default_rng(3)
@@ -52,7 +52,7 @@ class Data:
         self.objects = [objects(rng) for _ in self.files]
         self.read = [0] * IMAGES
         self.source = AnnotatedSource(
-            name="made-up",
+            name="synthetic",
             class_names=CLASSES,
             ids=[f"{number}.png" for number in range(IMAGES)],
             objects=self.objects,
@@ -70,8 +70,8 @@ def data():
     return Data()
 
 
-def filled(directory, source, cells, files):
-    """A store with `cells` of each image; None leaves it out."""
+def make_store(directory, source, cells, files):
+    """A store with `cells` as the proposals of each image; None skips the image."""
     store = ProposalStore.create(directory, {"engine": directory.name})
     with Writer(store) as writer:
         for name, found, file in zip(source.ids, cells, files, strict=True):
@@ -83,7 +83,7 @@ def filled(directory, source, cells, files):
 
 @pytest.fixture
 def cells():
-    """Proposals of two proposers: many; and few, on one image none."""
+    """Proposals of two proposers: many per image; few per image, with none for one image."""
     rng = np.random.default_rng(7)
     many = [boxes(rng, 700 + 100 * number) for number in range(IMAGES)]
     few = [boxes(rng, 3 * number) for number in range(IMAGES)]
@@ -92,7 +92,7 @@ def cells():
 
 @pytest.fixture
 def stores(tmp_path, data, cells):
-    return {name: filled(tmp_path / name, data.source, found, data.files) for name, found in cells.items()}
+    return {name: make_store(tmp_path / name, data.source, found, data.files) for name, found in cells.items()}
 
 
 def overlap(one, other):
@@ -104,14 +104,14 @@ def overlap(one, other):
 
 
 def best(data, cells, count):
-    """(class, area, best overlap with the first `count`) of each object that counts."""
+    """(class, area, best overlap with the first `count`) of each evaluated object."""
     rows = []
     for found, items in zip(cells, data.objects, strict=True):
         for box, label, difficult, crowd in zip(
             items.boxes_yxyx, items.labels, items.difficult, items.crowd, strict=True
         ):
             if not difficult and not crowd:
-                # Pixels are counted for those alone that can be the best: the others' bound is below it.
+                # Count pixels only for proposals whose upper bound exceeds the best overlap so far.
                 value = 0.0
                 for other in found[:count]:
                     if bound(box, other) > value:
@@ -121,17 +121,17 @@ def best(data, cells, count):
 
 
 def bound(one, other):
-    """No overlap is larger than the ratio of the areas, and there is none where boxes do not meet."""
+    """Upper bound of the overlap: the ratio of the areas, or 0 for disjoint boxes."""
     if one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]:
         return 0.0
     areas = sorted(float(box[2] - box[0]) * float(box[3] - box[1]) for box in (one, other))
     return areas[0] / areas[1]
 
 
-def test_measures_are_those_of_loops_over_boxes(data, stores, cells):
+def test_measures_equal_loops_over_boxes(data, stores, cells):
     quality = Quality(stores, data.source)
     rows = quality.rows()
-    assert [(row["proposer"], row["proposals"]) for row in rows] == [(name, n) for name in stores for n in SHOWN]
+    assert [(row["proposer"], row["proposals"]) for row in rows] == [(name, n) for name in stores for n in TABLE_COUNTS]
     for row in rows:
         found = best(data, cells[row["proposer"]], row["proposals"])
         values = np.array([value for _, _, value in found])
@@ -145,9 +145,9 @@ def test_measures_are_those_of_loops_over_boxes(data, stores, cells):
     assert quality.mean_count == {name: np.mean([len(each) for each in cells[name]]) for name in stores}
 
 
-def test_classes_and_sizes_are_those_of_loops_over_boxes(data, stores, cells):
+def test_breakdowns_equal_loops_over_boxes(data, stores, cells):
     quality = Quality(stores, data.source)
-    found = {name: best(data, each, AT) for name, each in cells.items()}
+    found = {name: best(data, each, BREAKDOWN_COUNT) for name, each in cells.items()}
     by_class = {row["class"]: row for row in quality.class_rows()}
     assert set(by_class) == set(CLASSES) - {CLASSES[UNSEEN]}
     for name, rows in found.items():
@@ -164,24 +164,24 @@ def test_classes_and_sizes_are_those_of_loops_over_boxes(data, stores, cells):
             assert row[f"ABO, {name}"] == pytest.approx(values.mean())
 
 
-def test_a_store_that_has_the_objects_covers_them(tmp_path, data):
+def test_ground_truth_boxes_as_proposals_have_full_recall(tmp_path, data):
     own = [items.boxes_yxyx.astype(np.uint16) for items in data.objects]
-    quality = Quality({"own": filled(tmp_path / "own", data.source, own, data.files)}, data.source)
+    quality = Quality({"own": make_store(tmp_path / "own", data.source, own, data.files)}, data.source)
     for row in quality.rows():
         assert {row[key] for key in ("recall@.5", "recall@.7", "average recall", "ABO", "MABO")} == {1.0}
 
 
-def test_every_file_is_read_once_for_all_stores(data, stores):
+def test_each_file_is_read_once_for_all_stores(data, stores):
     Quality(stores, data.source)
     assert set(data.read) == {1}
 
 
-def test_damaged_images_are_left_out_for_all_stores(tmp_path, data, cells, stores):
+def test_unreadable_images_are_skipped_for_all_stores(tmp_path, data, cells, stores):
     data.files[4] = data.files[4][:40]
-    lacking = [None if number == 4 else found for number, found in enumerate(cells["few"])]
-    store = filled(tmp_path / "lacking", data.source, lacking, data.files)
-    quality = Quality({"many": stores["many"], "lacking": store}, data.source)
-    assert quality.left_out == ["4.png"]
+    incomplete = [None if number == 4 else found for number, found in enumerate(cells["few"])]
+    store = make_store(tmp_path / "incomplete", data.source, incomplete, data.files)
+    quality = Quality({"many": stores["many"], "incomplete": store}, data.source)
+    assert quality.skipped == ["4.png"]
     assert "4.png" in quality.to_text()
     del data.objects[4]
     for row in quality.rows():
@@ -190,30 +190,33 @@ def test_damaged_images_are_left_out_for_all_stores(tmp_path, data, cells, store
         assert row["ABO"] == pytest.approx(np.mean(values))
 
 
-def test_an_image_that_was_damaged_after_it_had_proposals_is_left_out(data, stores):
+def test_an_image_damaged_after_it_was_proposed_is_skipped(data, stores):
     data.files[4] = data.files[4][:40]
-    assert Quality(stores, data.source).left_out == ["4.png"]
+    assert Quality(stores, data.source).skipped == ["4.png"]
 
 
-def test_images_that_a_store_lacks_or_has_otherwise_are_named(tmp_path, data, cells):
-    lacking = [None if number in (2, 5) else found for number, found in enumerate(cells["few"])]
-    store = filled(tmp_path / "lacking", data.source, lacking, data.files)
-    with pytest.raises(UserError, match=rf"lacking: no proposals of 2 of the {IMAGES} images of made-up .* 2\.png"):
+def test_missing_and_outdated_images_are_named(tmp_path, data, cells):
+    incomplete = [None if number in (2, 5) else found for number, found in enumerate(cells["few"])]
+    store = make_store(tmp_path / "incomplete", data.source, incomplete, data.files)
+    with pytest.raises(
+        UserError,
+        match=rf"incomplete: no proposals, .* for 2 of the {IMAGES} images of synthetic; .* 2\.png",
+    ):
         Quality({"few": store}, data.source)
-    store = filled(tmp_path / "old", data.source, cells["few"], data.files)
+    store = make_store(tmp_path / "old", data.source, cells["few"], data.files)
     data.files[7] = encoded(99)
-    with pytest.raises(UserError, match=r"no proposals of 1 of .* 7\.png; run tfeff\.propose"):
+    with pytest.raises(UserError, match=r"for 1 of .* 7\.png\. Run tfeff\.propose"):
         Quality({"few": store}, data.source)
 
 
-def test_without_objects_there_is_nothing_to_measure(data, stores):
+def test_a_dataset_without_objects_is_rejected(data, stores):
     for number, items in enumerate(data.objects):
         data.objects[number] = Objects(items.boxes_yxyx, items.labels, items.difficult, np.ones(len(items), bool))
-    with pytest.raises(UserError, match="made-up: no objects"):
+    with pytest.raises(UserError, match="synthetic: no objects"):
         Quality(stores, data.source)
 
 
-def test_what_is_saved_is_json_of_the_same_numbers(tmp_path, data, stores):
+def test_saved_json_has_the_same_numbers(tmp_path, data, stores):
     quality = Quality(stores, data.source)
     written = quality.save(tmp_path / "out" / "deep")
     assert all(path.stat().st_size for path in written)
@@ -225,6 +228,6 @@ def test_what_is_saved_is_json_of_the_same_numbers(tmp_path, data, stores):
     assert record == quality.to_dict()
     rows = {(row["proposer"], row["proposals"]): row for row in quality.rows()}
     for name, proposer in record["proposers"].items():
-        for count in SHOWN:
+        for count in TABLE_COUNTS:
             assert proposer["abo"][record["counts"].index(count)] == rows[name, count]["ABO"]
             assert proposer["recall"]["0.7"][record["counts"].index(count)] == rows[name, count]["recall@.7"]

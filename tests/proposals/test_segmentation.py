@@ -6,8 +6,8 @@ from tests.proposals import reference
 from tfeff.proposals.segmentation import segmentations
 
 
-def picture(rng, channels=3):
-    """A small image with flat parts, steps and noise, smoothed or not."""
+def random_planes(rng, channels=3):
+    """A small image with flat parts, steps and noise; smoothed in half of the cases."""
     height, width = rng.integers(1, 15, 2)
     planes = rng.integers(0, 4, (channels, height, width)).astype(np.float32) * rng.choice([1, 8, 60])
     planes += rng.choice([0, 1, 5]) * rng.random(planes.shape).astype(np.float32)
@@ -17,14 +17,14 @@ def picture(rng, channels=3):
 
 
 @pytest.mark.parametrize("seed", range(200))
-def test_labels_equal_those_of_the_plain_algorithm(seed):
+def test_labels_equal_the_reference(seed):
     rng = np.random.default_rng(seed)
-    planes = picture(rng, channels=int(rng.choice([1, 3])))
+    planes = random_planes(rng, channels=int(rng.choice([1, 3])))
     thresholds = np.sort(rng.uniform(1, 400, rng.integers(1, 4)))
-    minimum, steps = int(rng.integers(1, 12)), float(rng.choice([1, 12]))
-    neighbours = int(rng.choice([4, 8]))
-    found = segmentations(planes, thresholds, minimum, steps=steps, neighbours=neighbours)
-    expected = reference.segmentations(planes, steps, thresholds * steps, minimum, neighbours)
+    min_size, steps = int(rng.integers(1, 12)), float(rng.choice([1, 12]))
+    neighbors = int(rng.choice([4, 8]))
+    found = segmentations(planes, thresholds, min_size, steps=steps, neighbors=neighbors)
+    expected = reference.segmentations(planes, steps, thresholds * steps, min_size, neighbors)
     for one, other in zip(found, expected, strict=True):
         assert np.array_equal(one, other)
 
@@ -35,7 +35,7 @@ def test_regions_are_connected_and_large_enough():
     (labels,) = segmentations(planes, np.array([50.0]), 20, steps=12)
     count = labels.max() + 1
     assert np.bincount(labels.ravel()).min() >= 20
-    # Joined by corners too, as the graph's edges are.
+    # 8-connected, as the graph is.
     assert (
         sum(
             cv2.connectedComponents((labels == label).astype(np.uint8), connectivity=8)[0] - 1 for label in range(count)

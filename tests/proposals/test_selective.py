@@ -36,10 +36,10 @@ def image(kind, height, width, seed=0, channels=3):
     return pixels
 
 
-def check(boxes, height, width, most):
+def check(boxes, height, width, max_boxes):
     assert boxes.dtype == np.float32
     assert boxes.ndim == 2
-    assert 1 <= len(boxes) <= most
+    assert 1 <= len(boxes) <= max_boxes
     assert (boxes >= 0).all()
     assert (boxes[:, 2:] <= [height, width]).all()
     assert (boxes[:, 2:] > boxes[:, :2]).all()
@@ -47,7 +47,7 @@ def check(boxes, height, width, most):
 
 
 @pytest.mark.parametrize("seed", range(100))
-def test_any_image_gives_boxes_inside_it(seed):
+def test_boxes_are_inside_any_image(seed):
     rng = np.random.default_rng(seed)
     for kind in KINDS:
         for shape in (rng.integers(1, 12, 2), rng.integers(1, 90, 2)):
@@ -66,7 +66,7 @@ def test_extreme_shapes(shape, mode):
     assert [0, 0, *shape] in found.tolist()
 
 
-def test_objects_on_a_plain_ground_are_found():
+def test_objects_on_a_plain_background_are_found():
     pixels = np.full((200, 300, 3), 90, np.uint8)
     objects = [(20, 30, 80, 110), (100, 150, 180, 260), (30, 200, 70, 240)]
     for index, (top, left, bottom, right) in enumerate(objects):
@@ -77,14 +77,14 @@ def test_objects_on_a_plain_ground_are_found():
 
 def test_the_same_boxes_in_the_same_order_on_any_number_of_threads():
     images = [image("noise", 80, 120, seed) // 32 * 32 for seed in range(6)]
-    alone = [selective_search(pixels, seed=3) for pixels in images]
+    sequential = [selective_search(pixels, seed=3) for pixels in images]
     with ThreadPoolExecutor(3) as threads:
-        together = list(threads.map(lambda pixels: selective_search(pixels, seed=3), images * 3))
-    for one, other in zip(alone * 3, together, strict=True):
+        concurrent = list(threads.map(lambda pixels: selective_search(pixels, seed=3), images * 3))
+    for one, other in zip(sequential * 3, concurrent, strict=True):
         assert np.array_equal(one, other)
 
 
-def test_the_seed_orders_those_that_are_ranked_alike_and_nothing_else():
+def test_the_seed_only_orders_ties():
     pixels = image("noise", 60, 80)
     one, same, other = (selective_search(pixels, seed=seed) for seed in (1, 1, 2))
     assert np.array_equal(one, same)
@@ -92,7 +92,7 @@ def test_the_seed_orders_those_that_are_ranked_alike_and_nothing_else():
     assert set(map(tuple, one.tolist())) == set(map(tuple, other.tolist()))
 
 
-def test_every_usual_array_is_the_same_image():
+def test_all_array_types_give_the_same_boxes():
     gray = image("steps", 50, 70, channels=1)
     expected = selective_search(np.repeat(gray, 3, axis=-1))
     for other in (
@@ -117,11 +117,11 @@ def test_every_usual_array_is_the_same_image():
         (np.full((4, 4), np.nan), "not finite"),
         (np.full((4, 4, 3), np.inf), "not finite"),
         (np.zeros((4, 4), complex), "complex"),
-        (np.array([["a"]]), "should be of uint8"),
+        (np.array([["a"]]), "expected an integer"),
         (np.zeros((70_000, 1, 3), np.uint8), "65,536"),
     ],
 )
-def test_what_is_no_image_is_refused(array, words):
+def test_invalid_images_are_rejected(array, words):
     with pytest.raises(UserError, match=words):
         selective_search(array)
 
@@ -130,27 +130,27 @@ def test_what_is_no_image_is_refused(array, words):
     ("options", "words"),
     [
         ({"mode": "fsat"}, 'did you mean "fast"'),
-        ({"mode": []}, "no strategy"),
+        ({"mode": []}, "no strategies"),
         ({"max_proposals": 0}, "max_proposals"),
     ],
 )
-def test_settings_that_make_no_sense(options, words):
+def test_invalid_settings_are_rejected(options, words):
     with pytest.raises(UserError, match=words):
         selective_search(np.zeros((4, 4, 3), np.uint8), **options)
-    with pytest.raises(UserError, match="colour space"):
+    with pytest.raises(UserError, match="color space"):
         Strategy("hsl", 100, ("size",))
     with pytest.raises(UserError, match="similarity"):
         Strategy("hsv", 100, ("shape",))
 
 
-def test_strategies_can_be_given_instead_of_a_mode():
+def test_strategies_instead_of_a_mode():
     pixels = image("noise", 60, 80) // 64 * 64
     one = [Strategy("rgb", 100, ("size", "fill"))]
     assert np.array_equal(selective_search(pixels, one), selective_search(pixels, Mode(tuple(one))))
     assert len(selective_search(pixels, one)) < len(selective_search(pixels, MODES["quality"]))
 
 
-def test_opencvs_boxes_come_in_our_form():
+def test_opencv_boxes_have_the_same_format():
     pixels = image("steps", 60, 90)
     proposals = OpenCVSelectiveSearch("fast", 50)(pixels)
     check(proposals.boxes_yxyx, 60, 90, 50)
@@ -160,13 +160,13 @@ def test_opencvs_boxes_come_in_our_form():
 
 @pytest.mark.parametrize("proposer", [SlidingWindows(500, 1), UniformBoxes(500, 1)])
 @pytest.mark.parametrize("shape", [(60, 90), (1, 1), (1, 400), (300, 7)])
-def test_boxes_without_a_look_at_the_pixels(proposer, shape):
+def test_proposers_that_ignore_the_pixels(proposer, shape):
     found = proposer(np.zeros((*shape, 3), np.uint8)).boxes_yxyx
     check(found, *shape, 500)
     assert np.array_equal(found, proposer(np.ones((*shape, 3), np.uint8)).boxes_yxyx)
 
 
-def test_windows_cover_any_box_of_their_sizes():
+def test_windows_cover_boxes_of_their_sizes():
     found = SlidingWindows(100_000).__call__(np.zeros((300, 400, 3), np.uint8)).boxes_yxyx
     rng = np.random.default_rng(0)
     sides = rng.uniform(40, 250, (200, 1)) * rng.uniform(0.8, 1.25, (200, 2))
@@ -177,7 +177,7 @@ def test_windows_cover_any_box_of_their_sizes():
     assert best.mean() > 0.65
 
 
-def test_images_beyond_full_size_are_seen_at_it() -> None:
+def test_images_beyond_full_size_count_as_shrunk_to_it() -> None:
     small = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8), (0, 0), 3)
     full, larger = (np.repeat(np.repeat(small, factor, axis=0), factor, axis=1) for factor in (2, 6))
     np.testing.assert_array_equal(selective_search(larger), 3 * selective_search(full))

@@ -16,7 +16,7 @@ from tfeff.proposals.store import ProposalStore, Writer, digest
 PARAMETERS = {"engine": "windows", "scales": [0.5, 1.0]}
 
 
-def made(seed, n=20):
+def random_proposals(seed, n=20):
     corners = np.sort(np.random.default_rng(seed).integers(0, 300, (n, 2, 2)), axis=1)
     return Proposals(np.concatenate([corners[:, 0], corners[:, 1]], axis=1).astype(np.uint16), (300, 400), (601, 803))
 
@@ -25,55 +25,57 @@ def same(one, other):
     return np.array_equal(one.cells, other.cells) and (one.grid, one.size) == (other.grid, other.size)
 
 
-def test_what_is_written_is_read_while_the_store_grows(tmp_path):
+def test_a_reader_sees_records_while_the_store_grows(tmp_path):
     store = ProposalStore.create(tmp_path / "s", PARAMETERS)
     reader = ProposalStore(tmp_path / "s")
     with Writer(store) as writer, Writer(store) as other:
         for number in range(20):
-            (writer if number % 3 else other).add(f"a/ü{number}.jpg", digest(b"%d" % number), made(number, n=number))
+            (writer if number % 3 else other).add(
+                f"a/ü{number}.jpg", digest(b"%d" % number), random_proposals(number, n=number)
+            )
             reader.refresh()
             assert len(reader) == number + 1
-            assert same(reader[f"a/ü{number}.jpg"], made(number, n=number))
+            assert same(reader[f"a/ü{number}.jpg"], random_proposals(number, n=number))
     assert reader["a/ü5.jpg"].boxes_yxyx.dtype == np.float32
     scale = np.array([601 / 300, 803 / 400] * 2)
-    assert reader["a/ü5.jpg"].boxes_yxyx == pytest.approx(made(5, n=5).cells * scale)
+    assert reader["a/ü5.jpg"].boxes_yxyx == pytest.approx(random_proposals(5, n=5).cells * scale)
     assert reader.parameters == PARAMETERS
 
 
-def test_names_may_be_any_that_the_disk_has(tmp_path):
+def test_ids_may_be_any_file_name(tmp_path):
     store = ProposalStore.create(tmp_path / "s", PARAMETERS)
     name = os.fsdecode(b"caf\xe9.jpg")
     with Writer(store) as writer:
-        writer.add(name, digest(b"x"), made(1))
-    assert same(ProposalStore(tmp_path / "s")[name], made(1))
+        writer.add(name, digest(b"x"), random_proposals(1))
+    assert same(ProposalStore(tmp_path / "s")[name], random_proposals(1))
 
 
-def test_a_record_takes_what_its_boxes_take(tmp_path):
+def test_a_record_takes_8_bytes_per_box(tmp_path):
     store = ProposalStore.create(tmp_path / "s", PARAMETERS)
     with Writer(store) as writer:
-        writer.add("x.jpg", digest(b""), made(0, n=2000))
+        writer.add("x.jpg", digest(b""), random_proposals(0, n=2000))
     assert next((tmp_path / "s").glob("shard*")).stat().st_size < 16_100
 
 
-def test_a_changed_image_is_noticed_and_its_newest_proposals_count(tmp_path):
+def test_a_changed_image_is_detected_and_its_latest_proposals_are_read(tmp_path):
     store = ProposalStore.create(tmp_path / "s", PARAMETERS)
     for content in (b"old", b"new"):
-        assert not store.is_of("x", digest(content))
+        assert not store.matches("x", digest(content))
         with Writer(store) as writer:
-            writer.add("x", digest(content), made(len(content) + content[0]))
+            writer.add("x", digest(content), random_proposals(len(content) + content[0]))
         store.refresh()
-        assert store.is_of("x", digest(content))
-    assert not store.is_of("x", digest(b"old"))
-    # Whatever the order in which shards are read.
-    assert same(ProposalStore(tmp_path / "s")["x"], made(3 + ord("n")))
-    assert same(store.by_content(digest(b"old")), made(3 + ord("o")))
+        assert store.matches("x", digest(content))
+    assert not store.matches("x", digest(b"old"))
+    # In any order of reading the shards.
+    assert same(ProposalStore(tmp_path / "s")["x"], random_proposals(3 + ord("n")))
+    assert same(store.by_content(digest(b"old")), random_proposals(3 + ord("o")))
 
 
-def test_what_a_kill_cut_off_is_passed_over(tmp_path):
+def test_truncated_and_corrupt_records_are_ignored(tmp_path):
     store = ProposalStore.create(tmp_path / "s", PARAMETERS)
     with Writer(store) as writer:
         for number in range(3):
-            writer.add(f"{number}", digest(b"%d" % number), made(number))
+            writer.add(f"{number}", digest(b"%d" % number), random_proposals(number))
     (shard,) = (tmp_path / "s").glob("shard*")
     whole = shard.read_bytes()
     for cut in [1, 30, len(whole) // 3 + 1, len(whole) - 1]:
@@ -82,11 +84,11 @@ def test_what_a_kill_cut_off_is_passed_over(tmp_path):
     shard.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     assert len(ProposalStore(tmp_path / "s")) == 2
     with Writer(store) as writer:
-        writer.add("2", digest(b"2"), made(2))
-    assert same(ProposalStore(tmp_path / "s")["2"], made(2))
+        writer.add("2", digest(b"2"), random_proposals(2))
+    assert same(ProposalStore(tmp_path / "s")["2"], random_proposals(2))
 
 
-def test_another_proposers_store_is_refused(tmp_path):
+def test_a_store_of_another_proposer_is_rejected(tmp_path):
     ProposalStore.create(tmp_path / "s", PARAMETERS)
     with pytest.raises(UserError, match="scales") as error:
         ProposalStore.create(tmp_path / "s", PARAMETERS | {"scales": [0.25]})
@@ -97,7 +99,15 @@ def test_another_proposers_store_is_refused(tmp_path):
         _ = ProposalStore(tmp_path / "s")["y"]
 
 
-def test_a_writer_killed_at_random_moments_leaves_whole_records(tmp_path):
+def test_a_store_in_the_earlier_spelling_is_still_valid(tmp_path):
+    parameters = {"engine": "selective search", "strategies": [["hsv", 200, "color+size"]]}
+    ProposalStore.create(tmp_path / "s", parameters)
+    path = tmp_path / "s" / "parameters.json"
+    path.write_text(path.read_text().replace("color", "colour"))
+    assert ProposalStore.create(tmp_path / "s", parameters).parameters == parameters
+
+
+def test_a_killed_writer_leaves_complete_records(tmp_path):
     script = (
         "import sys, numpy as np\n"
         "from tfeff.proposals.proposals import Proposals\n"

@@ -91,8 +91,8 @@ def test_images_and_their_lossless_files_agree(digits):
 def test_jpeg_and_png_share_a_batch_and_channels_are_converted(digits):
     model, directory = digits
     gray, other = digit_images(2)
-    colour = np.repeat(other, 3, axis=2)
-    files = [encoded(gray, ".jpg"), encoded(colour, ".png")]
+    color = np.repeat(other, 3, axis=2)
+    files = [encoded(gray, ".jpg"), encoded(color, ".png")]
     decoded = [graph_decoding.decode(file, 1).numpy() for file in files]
     served = serve(tf.saved_model.load(directory), files)
     np.testing.assert_allclose(served["probabilities"], predict(model, decoded, (24, 20)), atol=1e-5)

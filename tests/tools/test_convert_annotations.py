@@ -21,7 +21,7 @@ def by_name(source):
 
 @pytest.fixture(scope="module")
 def digits():
-    return catalog.load_annotated("embedded:placed_digits:64", "test").take(np.arange(30))
+    return catalog.open_objects("embedded:placed_digits:64").load("test").take(np.arange(30))
 
 
 @pytest.mark.parametrize("second", FORMS)
@@ -30,8 +30,8 @@ def test_whole_pixels_survive_any_way_round(digits, tmp_path, first, second):
     for place, form in enumerate((first, second)):
         source = digits if not place else source  # noqa: F821
         assert not convert_annotations.convert(source, "train", form, tmp_path / str(place))
-        source = catalog.load_annotated(f"{form}:{tmp_path / str(place)}", "train")
-        assert not source.report.counts
+        source = catalog.open_objects(f"{form}:{tmp_path / str(place)}").load("train")
+        assert not source.defects.counts
     assert source.class_names == digits.class_names
     result = by_name(source)
     assert len(result) == 30
@@ -44,9 +44,9 @@ def test_whole_pixels_survive_any_way_round(digits, tmp_path, first, second):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_fractions_survive_to_rounding(dataset, tmp_path, form):
-    source = catalog.load_annotated(f"yolo:{dataset('coco128')}", "all")
+    source = catalog.open_objects(f"yolo:{dataset('coco128')}").load("all")
     convert_annotations.convert(source, "all", form, tmp_path)
-    back = catalog.load_annotated(f"{form}:{tmp_path}", "all")
+    back = catalog.open_objects(f"{form}:{tmp_path}").load("all")
     before, after = by_name(source), by_name(back)
     assert before.keys() == after.keys()
     for name, (encoded, classes, objects) in before.items():
@@ -60,13 +60,13 @@ def test_fractions_survive_to_rounding(dataset, tmp_path, form):
 
 
 def test_real_voc_boxes_return_as_they_were(dataset, tmp_path):
-    source = catalog.load_annotated(f"voc:{dataset('bccd') / 'BCCD'}", "test")
+    source = catalog.open_objects(f"voc:{dataset('bccd') / 'BCCD'}").load("test")
     for way in (("voc",), ("yolo", "voc"), ("coco", "voc")):
         last = source
         for place, form in enumerate(way):
             out = tmp_path / "-".join(way) / str(place)
             convert_annotations.convert(last, "test", form, out)
-            last = catalog.load_annotated(f"{form}:{out}", "test")
+            last = catalog.open_objects(f"{form}:{out}").load("test")
         before, after = by_name(source), by_name(last)
         for name, (_, classes, objects) in before.items():
             np.testing.assert_array_equal(after[name][2].boxes_yxyx, objects.boxes_yxyx)
@@ -81,7 +81,7 @@ def test_what_a_form_cannot_say_is_counted(digits, tmp_path):
     source.objects[0] = marked
     lost = {form: dict(convert_annotations.convert(source, "train", form, tmp_path / form)) for form in FORMS}
     assert lost == {"voc": {"crowd": 1}, "yolo": {"crowd": 1, "difficult": 1}, "coco": {"difficult": 1}}
-    loaded = {form: catalog.load_annotated(f"{form}:{tmp_path / form}", "train").objects[0] for form in FORMS}
+    loaded = {form: catalog.open_objects(f"{form}:{tmp_path / form}").load("train").objects[0] for form in FORMS}
     assert loaded["voc"].difficult.tolist() == flags.tolist()
     assert loaded["coco"].crowd.tolist() == flags.tolist()
 

@@ -1,6 +1,6 @@
-"""Region proposals: selective search, sliding windows and chance; and the store that keeps them."""
+"""Region proposals: selective search, sliding windows, uniform boxes, and a store for the results."""
 
-from tfeff.proposals.fill import Filled, Proposer, fill
+from tfeff.proposals.generation import GenerationCounts, Proposer, generate
 from tfeff.proposals.opencv import OpenCVSelectiveSearch
 from tfeff.proposals.proposals import Proposals
 from tfeff.proposals.selective import SelectiveSearch, selective_search
@@ -10,7 +10,7 @@ from tfeff.proposals.windows import SlidingWindows, UniformBoxes
 
 __all__ = [
     "MODES",
-    "Filled",
+    "GenerationCounts",
     "Mode",
     "OpenCVSelectiveSearch",
     "ProposalStore",
@@ -20,6 +20,6 @@ __all__ = [
     "SlidingWindows",
     "Strategy",
     "UniformBoxes",
-    "fill",
+    "generate",
     "selective_search",
 ]

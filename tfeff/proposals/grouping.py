@@ -1,21 +1,21 @@
-"""Hierarchical grouping: the two neighbouring regions that are most alike become one, until one is left.
+"""Hierarchical grouping: merges the two most similar neighboring regions until one region is left.
 
-Uijlings et al., IJCV 2013, algorithm 1. Every pair of neighbours waits in a heap; pairs of which a region is gone are
-passed over when they come up. Neighbours stand in linked lists that are joined with their regions.
+Uijlings et al., IJCV 2013, algorithm 1. A heap holds the pairs of neighbors by similarity; a popped pair is skipped if
+one of its regions has been merged already. Each region has a linked list of neighbors, and merging joins two lists.
 
-What is compiled together stands in one file: numba's cache notices changes of that file alone.
+Kernels that call each other are in one file, because numba's cache only notices changes of the caller's file.
 """
 
 import numpy as np
 from numba import njit
 
-COLOUR, TEXTURE, SIZE, FILL = 1, 2, 4, 8
-TERMS = {"colour": COLOUR, "texture": TEXTURE, "size": SIZE, "fill": FILL}
-MOST_REGIONS = 500_000
+COLOR, TEXTURE, SIZE, FILL = 1, 2, 4, 8
+TERMS = {"color": COLOR, "texture": TEXTURE, "size": SIZE, "fill": FILL}
+MAX_REGIONS = 500_000
 NODE_BITS = 20
 LAST_NODE = np.int64((1 << NODE_BITS) - 1)
-ALIKE_STEPS = np.float32(1 << 20)
-"""In which similarities are compared: a sum of four terms of at most 1 and two nodes fill the bits of one number."""
+SIMILARITY_STEPS = np.float32(1 << 20)
+"""Resolution of similarities in a heap key: a sum of four terms of at most 1 and two nodes fill one 64-bit integer."""
 
 
 @njit(cache=True, nogil=True, fastmath=True)
@@ -25,60 +25,60 @@ def similarity(
     size: np.ndarray,
     box: np.ndarray,
     histogram: np.ndarray,
-    colours: int,
+    colors: int,
     pixels: int,
     terms: int,
 ) -> np.float32:
-    """The sum of the wanted terms, each from 0 to 1 (IJCV 2013, equations 2 to 6).
+    """Similarity of two regions: the sum of the selected terms, each in [0, 1] (IJCV 2013, equations 2 to 6).
 
     Args:
-        one: a region.
-        other: another one.
-        size: int32 [N], pixels of each region.
-        box: int32 [N, 4].
-        histogram: float32 [N, bins], colour first, each part adding up to 1.
-        colours: bins of colour.
-        pixels: of the image.
-        terms: sum of COLOUR, TEXTURE, SIZE, FILL.
+        one: index of a region.
+        other: index of another region.
+        size: pixels of each region, int32 [N].
+        box: box of each region, int32 [N, 4].
+        histogram: float32 [N, bins]: color bins, then texture bins; each of the two parts sums to 1.
+        colors: number of color bins.
+        pixels: pixels of the image.
+        terms: bitwise or of COLOR, TEXTURE, SIZE, FILL.
     """
-    first = 0 if terms & COLOUR else colours
-    last = histogram.shape[1] if terms & TEXTURE else colours
-    alike = np.float32(0)
+    first = 0 if terms & COLOR else colors
+    last = histogram.shape[1] if terms & TEXTURE else colors
+    total = np.float32(0)
     if first < last:
-        # Slices, and counting from 0: else every index could be negative, and the loop would not be vectorised.
+        # Slices indexed from 0: otherwise numba handles negative indices and does not vectorize the loop.
         own, others = histogram[one, first:last], histogram[other, first:last]
         for index in range(len(own)):
-            alike += min(own[index], others[index])
-    # All in float32: with one term of float64 the loop above would be so too, at a tenth of its speed.
-    share = np.float32(1) / np.float32(pixels)
+            total += min(own[index], others[index])
+    # All float32: a float64 term would promote the loop above, which is then ten times slower.
+    per_pixel = np.float32(1) / np.float32(pixels)
     both = size[one] + size[other]
     if terms & SIZE:
-        alike += np.float32(1) - np.float32(both) * share
+        total += np.float32(1) - np.float32(both) * per_pixel
     if terms & FILL:
         height = max(box[one, 2], box[other, 2]) - min(box[one, 0], box[other, 0])
         width = max(box[one, 3], box[other, 3]) - min(box[one, 1], box[other, 1])
-        alike += np.float32(1) - np.float32(height * width - both) * share
-    return alike
+        total += np.float32(1) - np.float32(height * width - both) * per_pixel
+    return total
 
 
 @njit(cache=True, nogil=True)
 def group(
-    size: np.ndarray, box: np.ndarray, pairs: np.ndarray, histogram: np.ndarray, colours: int, pixels: int, terms: int
+    size: np.ndarray, box: np.ndarray, pairs: np.ndarray, histogram: np.ndarray, colors: int, pixels: int, terms: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The hierarchy over R regions.
+    """Groups R regions into a hierarchy.
 
     Args:
-        size: int32 [R], pixels of the regions; R is at most MOST_REGIONS.
-        box: int32 [R, 4].
-        pairs: int32 [P, 2], neighbours.
-        histogram: float32 [2R - 1, bins]; rows from R on are overwritten.
-        colours: bins of colour, which come first.
-        pixels: of the image.
-        terms: of the similarity.
+        size: pixels of each region, int32 [R]; R is at most MAX_REGIONS.
+        box: box of each region, int32 [R, 4].
+        pairs: pairs of neighbors, int32 [P, 2].
+        histogram: float32 [2R - 1, bins], see `similarity`; the rows from R on are overwritten.
+        colors: number of color bins.
+        pixels: pixels of the image.
+        terms: bitwise or of the similarity terms.
 
     Returns:
-        Boxes int32 [M, 4] of the regions and then of what they are merged to, in the order of merging, and the parent
-        of each, int32 [M], -1 for the last. M is 2R - 1 where all regions are connected.
+        Boxes int32 [M, 4] of the R regions and then of the merged regions in the order of merging; and the parent of
+        each, int32 [M], -1 for a root. M is 2R - 1 if all regions are connected.
     """
     regions = len(size)
     nodes = 2 * regions - 1
@@ -87,92 +87,92 @@ def group(
     boxes = np.zeros((nodes, 4), np.int32)
     boxes[:regions] = box
     parent = np.full(nodes, -1, np.int32)
-    # Path from a region that is gone to the one that it has become, shortened on the way.
-    become = np.full(nodes, -1, np.int32)
-    first_bin = 0 if terms & COLOUR else colours
-    last_bin = histogram.shape[1] if terms & TEXTURE else colours
+    # Union-find: from a merged region to the region that contains it, with path compression.
+    merged_into = np.full(nodes, -1, np.int32)
+    first_bin = 0 if terms & COLOR else colors
+    last_bin = histogram.shape[1] if terms & TEXTURE else colors
 
-    seen = np.full(nodes, -1, np.int32)
+    visited_by = np.full(nodes, -1, np.int32)
     head = np.full(nodes, -1, np.int32)
     tail = np.full(nodes, -1, np.int32)
-    follows = np.full(2 * len(pairs), -1, np.int32)
-    neighbour = np.empty(2 * len(pairs), np.int32)
-    # There are never more pairs than at first; the dead ones are cleared away when the heap is full.
-    waiting = np.empty(2 * len(pairs) + 1, np.int64)
+    next_entry = np.full(2 * len(pairs), -1, np.int32)
+    neighbor = np.empty(2 * len(pairs), np.int32)
+    # There are never more live pairs than at first. Stale pairs are removed when the heap is full.
+    heap = np.empty(2 * len(pairs) + 1, np.int64)
     count = 0
     for index in range(len(pairs)):
         for side in range(2):
             entry, region = 2 * index + side, pairs[index, side]
-            neighbour[entry] = pairs[index, 1 - side]
+            neighbor[entry] = pairs[index, 1 - side]
             if head[region] < 0:
                 head[region] = entry
             else:
-                follows[tail[region]] = entry
+                next_entry[tail[region]] = entry
             tail[region] = entry
         one, other = pairs[index, 0], pairs[index, 1]
-        waiting[count] = _key(similarity(one, other, sizes, boxes, histogram, colours, pixels, terms), one, other)
+        heap[count] = _key(similarity(one, other, sizes, boxes, histogram, colors, pixels, terms), one, other)
         count += 1
     for place in range(count // 2 - 1, -1, -1):
-        _down(waiting, place, count)
+        _sift_down(heap, place, count)
 
     new = regions
     while count > 0:
-        one, other = _pair(waiting[0])
+        one, other = _pair(heap[0])
         count -= 1
-        waiting[0] = waiting[count]
-        _down(waiting, 0, count)
+        heap[0] = heap[count]
+        _sift_down(heap, 0, count)
         if parent[one] >= 0 or parent[other] >= 0:
             continue
-        parent[one] = parent[other] = become[one] = become[other] = new
+        parent[one] = parent[other] = merged_into[one] = merged_into[other] = new
         sizes[new] = sizes[one] + sizes[other]
-        share = np.float32(sizes[one]) / np.float32(sizes[new])
-        rest = np.float32(1) - share
+        weight = np.float32(sizes[one]) / np.float32(sizes[new])
+        rest = np.float32(1) - weight
         merged = histogram[new, first_bin:last_bin]
         own, others = histogram[one, first_bin:last_bin], histogram[other, first_bin:last_bin]
         for index in range(len(merged)):
-            merged[index] = share * own[index] + rest * others[index]
+            merged[index] = weight * own[index] + rest * others[index]
         boxes[new, 0] = min(boxes[one, 0], boxes[other, 0])
         boxes[new, 1] = min(boxes[one, 1], boxes[other, 1])
         boxes[new, 2] = max(boxes[one, 2], boxes[other, 2])
         boxes[new, 3] = max(boxes[one, 3], boxes[other, 3])
 
-        # The neighbours of both, each once: `seen` says for whom a region was met last.
-        follows[tail[one]] = head[other]
+        # Collect the neighbors of both, each once: `visited_by` holds the last merged region that visited a region.
+        next_entry[tail[one]] = head[other]
         entry, last = head[one], np.int32(-1)
         while entry >= 0:
-            after, region = follows[entry], neighbour[entry]
-            while become[region] >= 0:
-                up = become[region]
-                if become[up] >= 0:
-                    become[region] = become[up]
+            after, region = next_entry[entry], neighbor[entry]
+            while merged_into[region] >= 0:
+                up = merged_into[region]
+                if merged_into[up] >= 0:
+                    merged_into[region] = merged_into[up]
                 region = up
-            if region != new and seen[region] != new:
-                seen[region] = new
-                neighbour[entry] = region
+            if region != new and visited_by[region] != new:
+                visited_by[region] = new
+                neighbor[entry] = region
                 if last < 0:
                     head[new] = entry
                 else:
-                    follows[last] = entry
+                    next_entry[last] = entry
                 last = entry
-                if count == len(waiting):
-                    count = _clear(waiting, count, parent)
-                alike = similarity(region, new, sizes, boxes, histogram, colours, pixels, terms)
-                waiting[count] = _key(alike, region, new)
-                _up(waiting, count)
+                if count == len(heap):
+                    count = _remove_stale(heap, count, parent)
+                score = similarity(region, new, sizes, boxes, histogram, colors, pixels, terms)
+                heap[count] = _key(score, region, new)
+                _sift_up(heap, count)
                 count += 1
             entry = after
         tail[new] = last
         if last >= 0:
-            follows[last] = -1
+            next_entry[last] = -1
         new += 1
     return boxes[:new], parent[:new]
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _key(alike: np.float32, one: int, other: int) -> np.int64:
-    """A pair as one number: the more alike, the larger; of equals the older is larger."""
+def _key(score: np.float32, one: int, other: int) -> np.int64:
+    """Encodes a pair as one integer. More similar pairs have larger keys; among equals, older pairs do."""
     return (
-        (np.int64(alike * ALIKE_STEPS) << 2 * NODE_BITS)
+        (np.int64(score * SIMILARITY_STEPS) << 2 * NODE_BITS)
         | ((LAST_NODE - np.int64(one)) << NODE_BITS)
         | (LAST_NODE - np.int64(other))
     )
@@ -180,44 +180,44 @@ def _key(alike: np.float32, one: int, other: int) -> np.int64:
 
 @njit(cache=True, nogil=True, inline="always")
 def _pair(key: np.int64) -> tuple[np.int64, np.int64]:
-    """The pair of a key."""
+    """Decodes the pair of a key."""
     return LAST_NODE - ((key >> NODE_BITS) & LAST_NODE), LAST_NODE - (key & LAST_NODE)
 
 
 @njit(cache=True, nogil=True)
-def _up(waiting: np.ndarray, place: int) -> None:
-    """Moves a pair of the heap to where it belongs, towards the top."""
-    key = waiting[place]
-    while place > 0 and waiting[(place - 1) >> 1] < key:
-        waiting[place] = waiting[(place - 1) >> 1]
+def _sift_up(heap: np.ndarray, place: int) -> None:
+    """Moves a key of the heap up to its place."""
+    key = heap[place]
+    while place > 0 and heap[(place - 1) >> 1] < key:
+        heap[place] = heap[(place - 1) >> 1]
         place = (place - 1) >> 1
-    waiting[place] = key
+    heap[place] = key
 
 
 @njit(cache=True, nogil=True)
-def _down(waiting: np.ndarray, place: int, count: int) -> None:
-    """Moves a pair of the heap to where it belongs, away from the top."""
-    key = waiting[place]
+def _sift_down(heap: np.ndarray, place: int, count: int) -> None:
+    """Moves a key of the heap down to its place."""
+    key = heap[place]
     while 2 * place + 1 < count:
         child = 2 * place + 1
-        if child + 1 < count and waiting[child + 1] > waiting[child]:
+        if child + 1 < count and heap[child + 1] > heap[child]:
             child += 1
-        if waiting[child] <= key:
+        if heap[child] <= key:
             break
-        waiting[place] = waiting[child]
+        heap[place] = heap[child]
         place = child
-    waiting[place] = key
+    heap[place] = key
 
 
 @njit(cache=True, nogil=True)
-def _clear(waiting: np.ndarray, count: int, parent: np.ndarray) -> int:
-    """Removes the pairs of which a region is gone; how many are left."""
+def _remove_stale(heap: np.ndarray, count: int, parent: np.ndarray) -> int:
+    """Removes the pairs with a merged region; returns the number of pairs left."""
     kept = 0
     for place in range(count):
-        one, other = _pair(waiting[place])
+        one, other = _pair(heap[place])
         if parent[one] < 0 and parent[other] < 0:
-            waiting[kept] = waiting[place]
+            heap[kept] = heap[place]
             kept += 1
     for place in range(kept // 2 - 1, -1, -1):
-        _down(waiting, place, kept)
+        _sift_down(heap, place, kept)
     return kept

@@ -1,4 +1,4 @@
-"""A store's proposals inside a `tf.data` pipeline."""
+"""Reads proposals from a store inside a `tf.data` pipeline."""
 
 import os
 from collections.abc import Callable
@@ -10,11 +10,11 @@ from tfeff.proposals.store import ProposalStore
 
 
 def lookup(store: ProposalStore, limit: int | None = None) -> Callable[[tf.Tensor], tf.Tensor]:
-    """A function for `Dataset.map`: an image's id (scalar string) -> its boxes float32 [n, 4], `yxyx`, best first.
+    """Returns a function for `Dataset.map`: image id (scalar string) -> boxes_yxyx, float32 [n, 4], best first.
 
     Args:
-        store: read as it is when the function is called; an image that it lacks ends the iteration with its name.
-        limit: of n; None gives all there are.
+        store: read when the function is called. A missing image ends the iteration with an error that names it.
+        limit: maximum number of boxes per image; None returns all.
     """
 
     def read(name: bytes) -> np.ndarray:

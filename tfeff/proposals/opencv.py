@@ -1,4 +1,4 @@
-"""OpenCV's selective search: the reference that ours is compared with."""
+"""OpenCV's selective search, the reference implementation."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,11 +19,11 @@ MODES = {
 
 @dataclass(frozen=True)
 class OpenCVSelectiveSearch:
-    """Proposes boxes; in another order each time, since OpenCV ranks them by random numbers without a seed.
+    """OpenCV's selective search. The order of the boxes is not reproducible: OpenCV ranks them randomly, without seed.
 
     Attributes:
         mode: `single`, `fast` or `quality`.
-        max_proposals: how many at most.
+        max_proposals: maximum number of boxes per image.
     """
 
     mode: str = "fast"
@@ -31,15 +31,15 @@ class OpenCVSelectiveSearch:
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
-            raise UserError(f'OpenCV: no mode "{self.mode}"; {nearest(self.mode, MODES)}')
+            raise UserError(f'OpenCV: unknown mode "{self.mode}"; {nearest(self.mode, MODES)}')
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """What decides the boxes."""
+        """Everything that determines the boxes."""
         return {"engine": "opencv", "version": cv2.__version__, "mode": self.mode, "max_proposals": self.max_proposals}
 
     def __call__(self, image: np.ndarray) -> Proposals:
-        """Proposals of an image."""
+        """Returns the proposals of an image."""
         pixels = as_rgb(image)
         size = pixels.shape[0], pixels.shape[1]
         search = cv2.ximgproc.segmentation.createSelectiveSearchSegmentation()

@@ -1,16 +1,16 @@
-"""What is known of the regions of a segmentation: sizes, boxes, neighbours, histograms. R: regions."""
+"""Measurements of the R regions of a segmentation: sizes, boxes, neighbors, histograms."""
 
 import numpy as np
 from numba import njit
 
-COLOUR_BINS = 25
-"""A channel (Uijlings et al., IJCV 2013, section 3.2.2)."""
-_GOLDEN = np.int64(0x1E3779B97F4A7C15)  # spreads the keys of a hash table
+COLOR_BINS = 25
+"""Bins per color channel (Uijlings et al., IJCV 2013, section 3.2.2)."""
+_GOLDEN = np.int64(0x1E3779B97F4A7C15)  # golden ratio, for multiplicative hashing
 
 
 @njit(cache=True, nogil=True)
 def measure(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels int32 [R] and boxes int32 [R, 4] (top, left, bottom, right) of labels int32 [height, width]."""
+    """Measures labels int32 [height, width]: pixels int32 [R] and boxes int32 [R, 4] (top, left, bottom, right)."""
     height, width = labels.shape
     regions = labels.max() + 1
     size = np.zeros(regions, np.int32)
@@ -32,12 +32,12 @@ def measure(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @njit(cache=True, nogil=True)
-def neighbours(labels: np.ndarray, regions: int) -> np.ndarray:
-    """Pairs of regions that share a side of a pixel, int32 [P, 2], the smaller label first, in the order met."""
+def neighbors(labels: np.ndarray, regions: int) -> np.ndarray:
+    """Pairs of 4-connected regions, int32 [P, 2]: the smaller label first, pairs in raster order."""
     height, width = labels.shape
-    room = 1024
-    table = np.full(2 * room, -1, np.int64)
-    keys = np.empty(room, np.int64)
+    capacity = 1024
+    table = np.full(2 * capacity, -1, np.int64)
+    keys = np.empty(capacity, np.int64)
     count = 0
     for y in range(height):
         line, below = labels[y], labels[min(y + 1, height - 1)]
@@ -49,19 +49,19 @@ def neighbours(labels: np.ndarray, regions: int) -> np.ndarray:
                 if here == there:
                     continue
                 key = np.int64(min(here, there)) * regions + max(here, there)
-                place = _place(table, key)
-                if table[place] == key:
+                slot = _find(table, key)
+                if table[slot] == key:
                     continue
-                if count == room:
-                    room *= 2
-                    table = np.full(2 * room, -1, np.int64)
-                    longer = np.empty(room, np.int64)
-                    longer[:count] = keys
-                    keys = longer
+                if count == capacity:
+                    capacity *= 2
+                    table = np.full(2 * capacity, -1, np.int64)
+                    grown = np.empty(capacity, np.int64)
+                    grown[:count] = keys
+                    keys = grown
                     for known in keys[:count]:
-                        table[_place(table, known)] = known
-                    place = _place(table, key)
-                table[place] = key
+                        table[_find(table, known)] = known
+                    slot = _find(table, key)
+                table[slot] = key
                 keys[count] = key
                 count += 1
     pairs = np.empty((count, 2), np.int32)
@@ -72,58 +72,58 @@ def neighbours(labels: np.ndarray, regions: int) -> np.ndarray:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _place(table: np.ndarray, key: np.int64) -> np.int64:
-    """Where a key is in an open hash table, or would be."""
-    place = ((key * _GOLDEN) >> 20) & (len(table) - 1)
-    while table[place] >= 0 and table[place] != key:
-        place = (place + 1) & (len(table) - 1)
-    return place
+def _find(table: np.ndarray, key: np.int64) -> np.int64:
+    """The slot of a key in a hash table with linear probing, or the free slot where it belongs."""
+    slot = ((key * _GOLDEN) >> 20) & (len(table) - 1)
+    while table[slot] >= 0 and table[slot] != key:
+        slot = (slot + 1) & (len(table) - 1)
+    return slot
 
 
 @njit(cache=True, nogil=True)
 def histograms(
-    labels: np.ndarray, colour: np.ndarray, texture: np.ndarray, texture_bins: int, regions: int, stride: int
+    labels: np.ndarray, color: np.ndarray, texture: np.ndarray, texture_bins: int, regions: int, stride: int
 ) -> np.ndarray:
-    """Histograms float32 [2R - 1, bins] of regions; rows from R on are left for what they are merged to.
+    """Color and texture histograms of all regions, float32 [2R - 1, bins]; each of the two sums to 1 in a region.
 
-    Colour and texture each add up to 1 in a region.
+    The rows from R on are zero, reserved for merged regions.
 
     Args:
         labels: int32 [height, width].
-        colour: uint8 [height, width, C], bins of COLOUR_BINS.
-        texture: uint8 [height, width, O], bins of `texture_bins` in each of O orientations.
-        texture_bins: how many.
+        color: bin of each channel, uint8 [height, width, C], below COLOR_BINS.
+        texture: bin of each of O orientations, uint8 [height, width, O], below `texture_bins`.
+        texture_bins: bins per orientation.
         regions: R.
-        stride: one pixel of so many, in a row and in a column, is counted; of regions that have none of them, all.
+        stride: count every `stride`-th pixel of every `stride`-th row. Regions without such a pixel are counted fully.
     """
-    height, width, channels = colour.shape
+    height, width, channels = color.shape
     orientations = texture.shape[2]
-    first = channels * COLOUR_BINS
+    first = channels * COLOR_BINS
     counts = np.zeros((2 * regions - 1, first + orientations * texture_bins), np.float32)
-    looked_at = np.zeros(regions, np.int32)
+    sampled = np.zeros(regions, np.int32)
     for step in (stride, 1):
-        late = step != stride
+        second_pass = step != stride
         for y in range(0, height, step):
             for x in range(0, width, step):
                 region = labels[y, x]
-                if late and looked_at[region] >= 0:
+                if second_pass and sampled[region] >= 0:
                     continue
-                looked_at[region] += 1
+                sampled[region] += 1
                 for channel in range(channels):
-                    counts[region, channel * COLOUR_BINS + colour[y, x, channel]] += 1
+                    counts[region, channel * COLOR_BINS + color[y, x, channel]] += 1
                 for orientation in range(orientations):
                     counts[region, first + orientation * texture_bins + texture[y, x, orientation]] += 1
         missed = 0
         for region in range(regions):
-            missed += looked_at[region] == 0
-            if looked_at[region] == 0:
-                looked_at[region] = -(1 << 30)
-        if late or missed == 0:
+            missed += sampled[region] == 0
+            if sampled[region] == 0:
+                sampled[region] = -(1 << 30)
+        if second_pass or missed == 0:
             break
     for region in range(regions):
-        seen = np.float32(0)
-        for index in range(COLOUR_BINS):
-            seen += counts[region, index]
-        counts[region, :first] *= np.float32(1) / (seen * channels)
-        counts[region, first:] *= np.float32(1) / (seen * orientations)
+        counted = np.float32(0)
+        for index in range(COLOR_BINS):
+            counted += counts[region, index]
+        counts[region, :first] *= np.float32(1) / (counted * channels)
+        counts[region, first:] *= np.float32(1) / (counted * orientations)
     return counts

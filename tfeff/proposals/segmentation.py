@@ -1,46 +1,46 @@
 """Graph-based segmentation: Felzenszwalb and Huttenlocher, "Efficient Graph-Based Image Segmentation", IJCV 2004.
 
-Pixels are nodes, joined to their neighbours by edges that weigh the distance of their colours. Edges are taken from the
-lightest on; one joins the components of its ends when it is no heavier than the heaviest edge inside either of
-them plus threshold / size. Components below a least size are joined with a neighbour afterwards.
+Pixels are nodes; an edge joins two neighboring pixels, and its weight is the distance of their colors. Edges are
+processed by increasing weight. An edge merges the components of its ends if its weight is at most the heaviest edge
+inside each of them plus threshold / size. Finally, components below a minimum size are merged with a neighbor.
 
-Weights are whole numbers of steps, so that a counting sort orders them; equal ones stand in the order of their pixels.
-With several thresholds, the next larger one goes on from the components of the one before, over the edges that it
-refused: nearly what a segmentation of its own would be, for a tenth of the work.
+Weights are quantized, so that a counting sort orders them; ties keep the order of the pixels. Several thresholds share
+the work: each continues from the components of the next smaller one, over the edges rejected so far. The result is
+close to a separate segmentation at a tenth of the cost.
 """
 
 import numpy as np
 from numba import njit
 
 NO_EDGE = np.uint16(65535)
-"""Where a neighbour would lie outside the image."""
+"""Weight of an edge that would leave the image."""
 
 
 def segmentations(
-    planes: np.ndarray, thresholds: np.ndarray, minimum: int, *, steps: float, neighbours: int = 8
+    planes: np.ndarray, thresholds: np.ndarray, min_size: int, *, steps: float, neighbors: int = 8
 ) -> np.ndarray:
-    """Labels int32 [K, height, width], counted from 0 in the order of their first pixels.
+    """Segments an image at K thresholds: labels int32 [K, height, width], numbered from 0 in raster order.
 
     Args:
-        planes: float32 [C, height, width], a smoothed image; distances between its pixels stay below 65,000 / steps.
-        thresholds: float [K], rising, k of the paper in units of colour distance x pixels.
-        minimum: pixels of a component, at least (unless the image has fewer).
-        steps: of the weights, a unit of colour distance.
-        neighbours: that a pixel is joined to: 8, or 4 for half the work.
+        planes: smoothed image, float32 [C, height, width]; distances between pixels must be below 65,000 / steps.
+        thresholds: increasing values of the paper's k, float [K], in units of color distance x pixels.
+        min_size: minimum pixels of a component (fewer only if the whole image has fewer).
+        steps: quantization steps per unit of color distance.
+        neighbors: neighbors of a pixel: 8, or 4 for half the work.
     """
     _, height, width = planes.shape
-    weights = np.empty((neighbours // 2, height, width), np.uint16)
+    weights = np.empty((neighbors // 2, height, width), np.uint16)
     heaviest = _weigh(planes, np.float32(steps), weights)
     edges, sorted_weights = _sort(weights, heaviest)
     labels = np.empty((len(thresholds), height, width), np.int32)
     in_steps = np.asarray(thresholds, np.float64) * steps
-    _segment(edges, sorted_weights, in_steps, minimum, labels.reshape(len(thresholds), -1), width)
+    _segment(edges, sorted_weights, in_steps, min_size, labels.reshape(len(thresholds), -1), width)
     return labels
 
 
 @njit(cache=True, nogil=True, fastmath=True)
 def _weigh(planes: np.ndarray, steps: np.float32, weights: np.ndarray) -> np.int64:
-    """Weights of the edges to the right, below, below right, below left; the heaviest."""
+    """Writes the weights of the edges to the right, below, below right and below left; returns the largest."""
     channels, height, width = planes.shape
     squares = np.empty(width, np.float32)
     heaviest = np.int64(0)
@@ -68,7 +68,7 @@ def _weigh(planes: np.ndarray, steps: np.float32, weights: np.ndarray) -> np.int
 
 @njit(cache=True, nogil=True)
 def _sort(weights: np.ndarray, heaviest: np.int64) -> tuple[np.ndarray, np.ndarray]:
-    """Edges, uint32 4 * pixel + direction, by weight; their weights, uint16."""
+    """Sorts the edges by weight: uint32 4 * pixel + direction, and their weights, uint16."""
     pixels = weights.shape[1] * weights.shape[2]
     flat = weights.reshape(len(weights), pixels)
     starts = np.zeros(heaviest + 2, np.int64)
@@ -94,9 +94,9 @@ def _sort(weights: np.ndarray, heaviest: np.int64) -> tuple[np.ndarray, np.ndarr
 
 @njit(cache=True, nogil=True, inline="always")
 def _root(parent: np.ndarray, node: int) -> int:
-    """The root of a node's tree; on the way every node is brought closer to it. A root holds minus its size.
+    """The root of a node's tree, with path halving. The entry of a root is minus its size.
 
-    Indices are unsigned, since numba looks at the sign of others.
+    Unsigned indices spare numba the check for negative ones.
     """
     up = parent[np.uint32(node)]
     while up >= 0:
@@ -110,7 +110,7 @@ def _root(parent: np.ndarray, node: int) -> int:
 
 @njit(cache=True, nogil=True, inline="always")
 def _join(parent: np.ndarray, one: int, other: int) -> int:
-    """Makes one tree of two; its root."""
+    """Merges two trees by size; returns the root."""
     if parent[one] > parent[other]:
         one, other = other, one
     parent[one] += parent[other]
@@ -120,21 +120,21 @@ def _join(parent: np.ndarray, one: int, other: int) -> int:
 
 @njit(cache=True, nogil=True)
 def _segment(
-    edges: np.ndarray, weights: np.ndarray, thresholds: np.ndarray, minimum: int, labels: np.ndarray, width: int
+    edges: np.ndarray, weights: np.ndarray, thresholds: np.ndarray, min_size: int, labels: np.ndarray, width: int
 ) -> None:
-    """Fills labels [K, pixels]; of `edges` and `weights`, those that each threshold refused are kept in front."""
+    """Writes labels [K, pixels]. Rejected edges and their weights are moved to the front of `edges` and `weights`."""
     pixels = labels.shape[1]
     parent = np.full(pixels, -1, np.int32)
-    # Heaviest weight that a component still takes in.
+    # The largest weight at which a component still merges.
     limit = np.zeros(pixels, np.float32)
-    count, before = len(edges), 0.0
+    count, previous = len(edges), 0.0
     for index in range(len(thresholds)):
         for node in range(pixels):
             if parent[node] < 0:
-                limit[node] += (thresholds[index] - before) / -parent[node]
-        before = thresholds[index]
-        count = _grow(parent, limit, edges, weights, count, before, width)
-        _finish(parent, edges, count, minimum, labels[index], width)
+                limit[node] += (thresholds[index] - previous) / -parent[node]
+        previous = thresholds[index]
+        count = _grow(parent, limit, edges, weights, count, previous, width)
+        _finish(parent, edges, count, min_size, labels[index], width)
 
 
 @njit(cache=True, nogil=True)
@@ -147,7 +147,7 @@ def _grow(
     threshold: float,
     width: int,
 ) -> int:
-    """Takes the first `count` edges in turn; those refused are moved to the front: how many."""
+    """Processes the first `count` edges; moves the rejected ones to the front and returns their number."""
     offsets = (1, width, width + 1, width - 1)
     kept = 0
     for place in range(count):
@@ -167,21 +167,23 @@ def _grow(
 
 
 @njit(cache=True, nogil=True)
-def _finish(parent: np.ndarray, refused: np.ndarray, count: int, minimum: int, labels: np.ndarray, width: int) -> None:
-    """Joins small components (all edges that could are among the refused ones), and numbers what there is."""
+def _finish(
+    parent: np.ndarray, rejected: np.ndarray, count: int, min_size: int, labels: np.ndarray, width: int
+) -> None:
+    """Merges small components over the rejected edges, then numbers the components."""
     offsets = (1, width, width + 1, width - 1)
     final = parent.copy()
     for place in range(count):
-        edge = refused[place]
+        edge = rejected[place]
         one = _root(final, np.int64(edge >> 2))
         other = _root(final, np.int64(edge >> 2) + offsets[edge & 3])
-        if one != other and (-final[one] < minimum or -final[other] < minimum):
+        if one != other and (-final[one] < min_size or -final[other] < min_size):
             _join(final, one, other)
     regions = 0
     number = np.full(len(final), -1, np.int32)
     up, label = np.int32(-1), np.int32(-1)
     for pixel in range(len(final)):
-        if final[pixel] < 0 or final[pixel] != up:  # a neighbour often hangs on the same node
+        if final[pixel] < 0 or final[pixel] != up:  # adjacent pixels often share a parent
             root = _root(final, pixel)
             if number[root] < 0:
                 number[root] = regions

@@ -1,7 +1,7 @@
-"""Selective search: boxes of the regions of several hierarchical groupings of an image.
+"""Selective search: the boxes of all regions in several hierarchical groupings of an image.
 
-Uijlings, van de Sande, Gevers and Smeulders, "Selective Search for Object Recognition", IJCV 2013. The image is brought
-to a working size, where the scales of segmentation shrink with it; boxes come back in its own pixels.
+Uijlings, van de Sande, Gevers and Smeulders, "Selective Search for Object Recognition", IJCV 2013. The image is shrunk
+to a working size, and the parameters of the segmentation scale with it. Boxes are in pixels of the original image.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,39 +12,40 @@ import cv2
 import numpy as np
 
 from tfeff.errors import UserError
-from tfeff.proposals import colour, ranking, regions
-from tfeff.proposals.grouping import MOST_REGIONS, TERMS, group
+from tfeff.proposals import color, ranking, regions
+from tfeff.proposals.grouping import MAX_REGIONS, TERMS, group
 from tfeff.proposals.opencv import OpenCVSelectiveSearch
 from tfeff.proposals.pixels import as_rgb
 from tfeff.proposals.proposals import Proposals
 from tfeff.proposals.segmentation import segmentations
-from tfeff.proposals.strategies import Mode, Strategy, mode
+from tfeff.proposals.strategies import Mode, Strategy, resolve_mode
 from tfeff.proposals.texture import BINS as TEXTURE_BINS
 from tfeff.proposals.texture import texture_bins
 
-SIGMA, MINIMUM = 0.8, 100
-"""Of the segmentation at full size: smoothing, and least size of a region in pixels."""
-FULL = 640
-"""Longest side at which sigma, thresholds and least size are meant; larger images are seen as if they had it."""
-STEPS = 12.0
-"""Of edge weights, a unit of colour distance."""
-NEIGHBOURS = 4
-"""That a pixel is joined to in the segmentation."""
-QUANTUM = 1 / 64
-"""Corners so near each other (a share of the longest side) are the same."""
+SIGMA, MIN_SIZE = 0.8, 100
+"""Segmentation at full size: standard deviation of the smoothing, and minimum region size, both in pixels."""
+FULL_SIDE = 640
+"""Longest side, in pixels, to which SIGMA, MIN_SIZE and the thresholds refer. Larger images count as shrunk to it."""
+WEIGHT_STEPS = 12.0
+"""Quantization steps of edge weights per unit of color distance."""
+NEIGHBORS = 4
+"""Neighbors of a pixel in the segmentation: 4 or 8."""
+DUPLICATE_CELL = 1 / 64
+"""Grid cell within which corners of near duplicates fall, as a fraction of the longest side."""
 TEXTURE_SCALE = 10 / 64
+"""Texture bins per unit of the central difference."""
 STRIDE = 2
-"""One pixel of so many each way counts in histograms."""
+"""Every STRIDE-th pixel of every STRIDE-th row is counted in histograms."""
 
 
 @dataclass(frozen=True)
 class SelectiveSearch:
-    """Proposes boxes.
+    """Proposes boxes by selective search.
 
     Attributes:
-        mode: `single`, `fast`, `quality`, a `Mode`, or strategies.
-        max_proposals: how many at most.
-        seed: of the order of boxes that are ranked alike.
+        mode: `single`, `fast`, `quality`, a `Mode`, or a sequence of strategies.
+        max_proposals: maximum number of boxes per image.
+        seed: seed of the order of boxes with equal scores.
     """
 
     mode: str | Mode | Sequence[Strategy] = "fast"
@@ -52,80 +53,82 @@ class SelectiveSearch:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        mode(self.mode)
+        resolve_mode(self.mode)
         if self.max_proposals < 1:
-            raise UserError(f"max_proposals is {self.max_proposals}; it should be 1 or more")
+            raise UserError(f"max_proposals is {self.max_proposals}; it must be at least 1")
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """What decides the boxes."""
+        """Everything that determines the boxes."""
         return {
             "engine": "selective search",
             "version": 2,
-            **mode(self.mode).parameters,
+            **resolve_mode(self.mode).parameters,
             "max_proposals": self.max_proposals,
             "seed": self.seed,
         }
 
     def __call__(self, image: np.ndarray) -> Proposals:
-        """Proposals of an image; see `selective_search`."""
+        """Returns the proposals of an image; see `selective_search`."""
         pixels = as_rgb(image)
-        size, wanted = (pixels.shape[0], pixels.shape[1]), mode(self.mode)
-        pixels, factor = shrunk(pixels, wanted.side)
+        size, mode = (pixels.shape[0], pixels.shape[1]), resolve_mode(self.mode)
+        pixels, factor = shrink(pixels, mode.side)
         shape = pixels.shape[0], pixels.shape[1]
-        boxes = [of.astype(np.uint16) for _, of, _ in hierarchies(pixels, wanted.strategies, factor)]
-        cells = ranking.ranked(boxes, max(1, round(max(shape) * QUANTUM)), self.seed)
+        boxes = [nodes.astype(np.uint16) for _, nodes, _ in hierarchies(pixels, mode.strategies, factor)]
+        cells = ranking.rank_boxes(boxes, max(1, round(max(shape) * DUPLICATE_CELL)), self.seed)
         return Proposals(cells[: self.max_proposals], shape, size)
 
 
-def shrunk(pixels: np.ndarray, side: int) -> tuple[np.ndarray, float]:
-    """An image whose longest side is `side` or less, and the factor by which the segmentation's scales shrink too."""
+def shrink(pixels: np.ndarray, side: int) -> tuple[np.ndarray, float]:
+    """Shrinks an image to a longest side of at most `side`; also returns the scale factor for the segmentation."""
     longest = max(pixels.shape[:2])
     if longest <= side:
         return pixels, 1.0
     rows, columns = (max(1, round(length * side / longest)) for length in pixels.shape[:2])
     small = cv2.resize(pixels, (columns, rows), interpolation=cv2.INTER_AREA)
-    return small, min(1.0, side / min(longest, FULL))
+    return small, min(1.0, side / min(longest, FULL_SIDE))
 
 
 def hierarchies(
-    pixels: np.ndarray, wanted: Sequence[Strategy], factor: float
+    pixels: np.ndarray, strategies: Sequence[Strategy], factor: float
 ) -> Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """(labels int32 [height, width], boxes int32 [M, 4], parents int32 [M]) of each strategy's grouping.
+    """Yields (labels int32 [height, width], boxes int32 [M, 4], parents int32 [M]) of each strategy's hierarchy.
 
     Args:
         pixels: uint8 [height, width, 3], RGB.
-        wanted: the strategies.
-        factor: of the working size; sigma and thresholds shrink with it, the least size with its square.
+        strategies: the strategies.
+        factor: scale factor of the segmentation: applied to sigma and the thresholds, squared to the minimum size.
     """
     luminance = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
     texture = texture_bins(luminance, TEXTURE_SCALE)
-    minimum = max(1, round(MINIMUM * factor**2))
+    min_size = max(1, round(MIN_SIZE * factor**2))
     count = pixels.shape[0] * pixels.shape[1]
-    for space in dict.fromkeys(strategy.space for strategy in wanted):
-        of_space = [strategy for strategy in wanted if strategy.space == space]
-        converted = colour.convert(pixels, space)
+    for space in dict.fromkeys(strategy.space for strategy in strategies):
+        of_space = [strategy for strategy in strategies if strategy.space == space]
+        converted = color.convert(pixels, space)
         channels = np.moveaxis(converted, -1, 0).astype(np.float32)
         planes = np.stack([cv2.GaussianBlur(channel, (0, 0), SIGMA * factor) for channel in channels])
-        bins = (converted.astype(np.uint16) * regions.COLOUR_BINS >> 8).astype(np.uint8)
+        bins = (converted.astype(np.uint16) * regions.COLOR_BINS >> 8).astype(np.uint8)
         thresholds = sorted({strategy.threshold for strategy in of_space})
-        labels = segmentations(planes, np.array(thresholds) * factor, minimum, steps=STEPS, neighbours=NEIGHBOURS)
-        for threshold, of_threshold in zip(thresholds, labels, strict=True):
-            size, box = regions.measure(of_threshold)
-            if len(size) > MOST_REGIONS:
+        segmented = segmentations(
+            planes, np.array(thresholds) * factor, min_size, steps=WEIGHT_STEPS, neighbors=NEIGHBORS
+        )
+        for threshold, labels in zip(thresholds, segmented, strict=True):
+            size, box = regions.measure(labels)
+            if len(size) > MAX_REGIONS:
                 raise UserError(
-                    f"an image of {len(size):,} regions; at most {MOST_REGIONS:,} can be grouped: take a smaller side "
-                    "or larger thresholds"
+                    f"image with {len(size):,} regions; at most {MAX_REGIONS:,} can be grouped. Lower the side or "
+                    "raise the thresholds"
                 )
-            pairs = regions.neighbours(of_threshold, len(size))
-            histogram = regions.histograms(of_threshold, bins, texture, TEXTURE_BINS, len(size), STRIDE)
+            pairs = regions.neighbors(labels, len(size))
+            histogram = regions.histograms(labels, bins, texture, TEXTURE_BINS, len(size), STRIDE)
             for strategy in of_space:
                 if strategy.threshold != threshold:
                     continue
                 terms = sum({TERMS[term] for term in strategy.terms})
-                colours = bins.shape[-1] * regions.COLOUR_BINS
-                boxes, parents = group(size, box, pairs, histogram, colours, count, terms)
-                yield of_threshold, boxes, parents
+                colors = bins.shape[-1] * regions.COLOR_BINS
+                boxes, parents = group(size, box, pairs, histogram, colors, count, terms)
+                yield labels, boxes, parents
 
 
 def selective_search(
@@ -135,21 +138,21 @@ def selective_search(
     seed: int = 0,
     engine: Literal["ours", "opencv"] = "ours",
 ) -> np.ndarray:
-    """Boxes that may hold an object, best first.
+    """Returns boxes that may contain an object, best first.
 
-    The same image, mode and seed give the same boxes in the same order. The first call compiles for some seconds; what
-    it compiled is kept on disk.
+    The same image, mode and seed give the same boxes in the same order. The first call compiles the kernels for some
+    seconds and caches them on disk.
 
     Args:
-        image: uint8 [height, width, 3] (RGB); gray ([height, width] or one channel), RGBA, 16-bit and floats (0 to 1,
-            or 0 to 255) are taken as well.
-        mode: `single`, `fast`, `quality`, a `Mode`, or strategies.
-        max_proposals: how many at most.
-        seed: of the order of boxes that are ranked alike.
-        engine: `opencv` for the reference, whose order no seed decides.
+        image: uint8 [height, width, 3] (RGB). Grayscale ([height, width] or one channel), RGBA, 16-bit and float images
+            (0 to 1, or 0 to 255) are converted.
+        mode: `single`, `fast`, `quality`, a `Mode`, or a sequence of strategies.
+        max_proposals: maximum number of boxes.
+        seed: seed of the order of boxes with equal scores.
+        engine: `ours`, or `opencv` for the reference implementation, which ignores the seed.
 
     Returns:
-        float32 [n, 4], `yxyx` in pixels of the image, no two the same.
+        boxes_yxyx, float32 [n, 4], distinct, in pixels of the image.
 
     Raises:
         UserError: not an image, or an unknown mode or engine.
@@ -157,5 +160,5 @@ def selective_search(
     if engine == "opencv":
         return OpenCVSelectiveSearch(str(mode), max_proposals)(image).boxes_yxyx
     if engine != "ours":
-        raise UserError(f'selective search: no engine "{engine}"; known: ours, opencv')
+        raise UserError(f'selective search: unknown engine "{engine}"; known: ours, opencv')
     return SelectiveSearch(mode, max_proposals, seed)(image).boxes_yxyx

@@ -1,17 +1,16 @@
-"""Proposals of a data set on disk: computed once, read by image id.
+"""Stores the proposals of a dataset on disk, by image id.
 
 ```
-parameters.json      what made them; a store has one proposer
-shard-00000.bin ...  records, appended; each writer has shards of its own
-.lock                held by the command that fills the store
+parameters.json      parameters of the proposer; a store has one proposer
+shard-00000.bin ...  records, append-only; each writer has its own shard
+.lock                locked by the command that writes to the store
 ```
 
-A record is whole or absent: it carries its length and a checksum, and what a kill cut off at a shard's end is passed
-over. Nothing is ever rewritten, so that readers may look while the store grows.
+Each record has its length and a checksum, so a record truncated by a killed writer is ignored. Records are never
+rewritten, so readers may use the store while it grows.
 
-Record: header (below), the image's id in the bytes that the disk has for it (`os.fsencode`), then the boxes' corners,
-uint16 [n, 4]. The digest is that of the encoded image, so that a changed file is noticed and equal files are not
-computed twice.
+A record is a header (`_HEADER`), the image id as bytes (`os.fsencode`), and the box corners, uint16 [n, 4]. The header
+holds a digest of the encoded image: changed files are detected, and equal files are computed once.
 """
 
 import hashlib
@@ -35,59 +34,60 @@ from tfeff.proposals.proposals import Proposals
 PARAMETERS = "parameters.json"
 _MAGIC = b"tfp1"
 _HEADER = struct.Struct("<4sI16s2I2HIHI")
-"""Magic, checksum of all that follows, digest, size of image and grid, number of boxes, length and generation of id."""
+"""Magic, checksum of the rest, digest, image size, working size, number of boxes, length of the id, revision."""
 _DIGEST = 16
 
 
 def digest(encoded: bytes) -> bytes:
-    """What an image is known by: 16 bytes of BLAKE2b of its file."""
+    """The content key of an encoded image: 16 bytes of BLAKE2b."""
     return hashlib.blake2b(encoded, digest_size=_DIGEST).digest()
 
 
 @dataclass(frozen=True)
-class _Place:
+class _Record:
+    """Where the boxes of a record are, and its header."""
+
     shard: Path
     start: int
     count: int
     size: tuple[int, int]
     grid: tuple[int, int]
     digest: bytes
-    generation: int
+    revision: int
 
 
 class ProposalStore:
-    """The proposals of many images, readable by id.
+    """Reads proposals by image id.
 
     Args:
-        directory: of the store.
+        directory: directory of the store.
 
     Raises:
-        UserError: no store there.
+        UserError: the directory is not a store.
     """
 
     def __init__(self, directory: str | Path) -> None:
         self.directory = Path(directory)
         path = self.directory / PARAMETERS
         if not path.is_file():
-            raise UserError(
-                f"{self.directory}: no {PARAMETERS} there; it should be a directory that tfeff.propose filled"
-            )
+            raise UserError(f"{self.directory}: no {PARAMETERS} found; expected a directory written by tfeff.propose")
         try:
-            self.parameters: dict[str, Any] = json.loads(path.read_text())
+            # Stores written before the US spelling was adopted remain valid.
+            self.parameters: dict[str, Any] = json.loads(path.read_text().replace("colour", "color"))
         except ValueError as error:
             raise UserError(f"{path}: not JSON ({error})") from None
-        self._ids: dict[str, _Place] = {}
-        self._digests: dict[bytes, _Place] = {}
+        self._ids: dict[str, _Record] = {}
+        self._digests: dict[bytes, _Record] = {}
         self._read: dict[Path, int] = {}
         self._maps: dict[Path, np.ndarray] = {}
         self.refresh()
 
     @classmethod
     def create(cls, directory: str | Path, parameters: Mapping[str, Any]) -> Self:
-        """The store of these parameters, made if it is not there.
+        """Opens the store of a proposer with these parameters; creates it if it does not exist.
 
         Raises:
-            UserError: another proposer's store lies there (what differs is listed).
+            UserError: the store has other parameters (the message lists the differences).
         """
         directory = Path(directory)
         wanted = json.loads(json.dumps(parameters))
@@ -95,13 +95,13 @@ class ProposalStore:
             directory.mkdir(parents=True, exist_ok=True)
             write(directory / PARAMETERS, json.dumps(wanted, indent=2) + "\n")
         store = cls(directory)
-        there = store.parameters
-        changed = [(key, there.get(key), wanted.get(key)) for key in {**there, **wanted}]
+        existing = store.parameters
+        changed = [(key, existing.get(key), wanted.get(key)) for key in {**existing, **wanted}]
         changed = [(key, old, new) for key, old, new in changed if old != new]
         if changed:
             raise UserError(
-                f"{directory} holds proposals made otherwise:\n{changes(changed)}\n"
-                "give another --out, or the same values"
+                f"{directory} has proposals with other parameters:\n{changes(changed)}\n"
+                "choose another --out, or use the same parameters"
             )
         return store
 
@@ -115,56 +115,60 @@ class ProposalStore:
         return iter(self._ids)
 
     def __getitem__(self, name: str) -> Proposals:
-        """The newest proposals of an image.
+        """The latest proposals of an image.
 
         Raises:
-            UserError: it has none.
+            UserError: the store has none.
         """
         if name not in self._ids:
-            raise UserError(f"{self.directory}: no proposals of {name}; run tfeff.propose on its data set")
+            raise UserError(f"{self.directory}: no proposals of {name}; run tfeff.propose on its dataset")
         return self._proposals(self._ids[name])
 
-    def is_of(self, name: str, content: bytes) -> bool:
-        """Whether the proposals of an image are those of this content (a `digest`)."""
+    def matches(self, name: str, content: bytes) -> bool:
+        """Whether the store has proposals of an image with this content (a `digest`)."""
         return name in self._ids and self._ids[name].digest == content
 
     def by_content(self, content: bytes) -> Proposals | None:
-        """Proposals of any image of this content (a `digest`)."""
-        place = self._digests.get(content)
-        return None if place is None else self._proposals(place)
+        """The proposals of any image with this content (a `digest`), or None."""
+        record = self._digests.get(content)
+        return None if record is None else self._proposals(record)
 
-    def generation(self, name: str) -> int:
-        """How many proposals of an image there have been before its next ones."""
-        return self._ids[name].generation + 1 if name in self._ids else 0
+    def revision(self, name: str) -> int:
+        """The revision of the next record of an image: 0, 1, ..."""
+        return self._ids[name].revision + 1 if name in self._ids else 0
 
     def refresh(self) -> None:
-        """Takes note of what has been written since."""
+        """Reads the records written since the last call."""
         for shard in sorted(self.directory.glob("shard-*.bin")):
             with shard.open("rb") as file:
                 if os.fstat(file.fileno()).st_size > self._read.get(shard, 0):
                     self._scan(shard, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
     def _scan(self, shard: Path, content: mmap.mmap) -> None:
-        at, end = self._read.get(shard, 0), len(content)
-        while at + _HEADER.size <= end:
-            magic, checksum, image, height, width, rows, columns, count, length, generation = _HEADER.unpack_from(
-                content, at
+        offset, end = self._read.get(shard, 0), len(content)
+        while offset + _HEADER.size <= end:
+            magic, checksum, image, height, width, rows, columns, count, length, revision = _HEADER.unpack_from(
+                content, offset
             )
-            start = at + _HEADER.size + length
-            after = start + 8 * count
-            if magic != _MAGIC or after > end or zlib.crc32(memoryview(content)[at + 8 : after]) != checksum:
+            start = offset + _HEADER.size + length
+            next_offset = start + 8 * count
+            if (
+                magic != _MAGIC
+                or next_offset > end
+                or zlib.crc32(memoryview(content)[offset + 8 : next_offset]) != checksum
+            ):
                 break
-            name = os.fsdecode(content[at + _HEADER.size : start])
-            place = _Place(shard, start, count, (height, width), (rows, columns), image, generation)
-            if name not in self._ids or self._ids[name].generation <= generation:
-                self._ids[name] = place
-            self._digests[image] = place
-            at = after
-        self._read[shard] = at
+            name = os.fsdecode(content[offset + _HEADER.size : start])
+            record = _Record(shard, start, count, (height, width), (rows, columns), image, revision)
+            if name not in self._ids or self._ids[name].revision <= revision:
+                self._ids[name] = record
+            self._digests[image] = record
+            offset = next_offset
+        self._read[shard] = offset
 
-    def _proposals(self, place: _Place) -> Proposals:
-        corners = self._map(place.shard)[place.start : place.start + 8 * place.count].view(np.uint16)
-        return Proposals(corners.reshape(-1, 4), place.grid, place.size)
+    def _proposals(self, record: _Record) -> Proposals:
+        corners = self._map(record.shard)[record.start : record.start + 8 * record.count].view(np.uint16)
+        return Proposals(corners.reshape(-1, 4), record.grid, record.size)
 
     def _map(self, shard: Path) -> np.ndarray:
         needed = self._read[shard]
@@ -174,10 +178,10 @@ class ProposalStore:
 
 
 class Writer:
-    """Appends to a store, in a shard of its own.
+    """Appends to a store, in its own shard; other writers may be active.
 
     Args:
-        store: what is there; other writers may be at work.
+        store: the store.
     """
 
     def __init__(self, store: ProposalStore) -> None:
@@ -191,12 +195,12 @@ class Writer:
                 number += 1
 
     def add(self, name: str, content: bytes, proposals: Proposals) -> None:
-        """Writes the proposals of an image; once this returns, a kill cannot take them away.
+        """Writes the proposals of an image; they survive a kill of the process from then on.
 
         Args:
-            name: the image's id.
-            content: its `digest`.
-            proposals: its boxes.
+            name: image id.
+            content: `digest` of the encoded image.
+            proposals: the boxes.
         """
         encoded = os.fsencode(name)
         body = _HEADER.pack(
@@ -207,15 +211,15 @@ class Writer:
             *proposals.grid,
             len(proposals),
             len(encoded),
-            self._store.generation(name),
+            self._store.revision(name),
         )[8:]
         body += encoded + np.ascontiguousarray(proposals.cells, np.uint16).tobytes()
         record = _MAGIC + struct.pack("<I", zlib.crc32(body)) + body
-        if self._file.write(record) != len(record):  # a full disk may take a part
+        if self._file.write(record) != len(record):  # a full disk may accept only a part
             raise OSError(28, "No space left on device", self._file.name)
 
     def close(self) -> None:
-        """Ends the shard; one without a record is removed."""
+        """Closes the shard; an empty shard is removed."""
         empty = self._file.tell() == 0
         self._file.close()
         if empty:

@@ -1,7 +1,7 @@
-"""Boxes without a look at the pixels: the floor under every proposer.
+"""Proposers that ignore the pixels: baselines for all others.
 
-Sliding windows are what detectors did before there were proposals (Alexe, Deselaers and Ferrari, TPAMI 2012, compare
-with them); uniform boxes are what chance gives.
+Detectors used sliding windows before proposals (Alexe, Deselaers and Ferrari, TPAMI 2012, compare with them). Uniform
+boxes show what chance achieves.
 """
 
 from collections.abc import Sequence
@@ -20,14 +20,14 @@ SCALES = (1.0, 0.71, 0.5, 0.35, 0.25, 0.177, 0.125, 0.088, 0.0625)
 
 @dataclass(frozen=True)
 class SlidingWindows:
-    """Windows of several sizes and ratios on a grid; of each size and ratio as many as of any other, while they last.
+    """Windows of several scales and aspect ratios on a grid, equally many of each until a grid is exhausted.
 
     Attributes:
-        max_proposals: how many.
-        seed: of their order.
-        scales: square roots of the windows' areas over that of the image.
-        ratios: heights over widths, the image's own ratio apart.
-        overlap: of neighbouring windows along one side, a share of that side.
+        max_proposals: maximum number of boxes per image.
+        seed: seed of the order.
+        scales: square roots of the window areas relative to the image area.
+        ratios: aspect ratios (height / width) relative to the aspect ratio of the image.
+        overlap: overlap of adjacent windows along one side, as a fraction of that side.
     """
 
     max_proposals: int = 2000
@@ -38,11 +38,11 @@ class SlidingWindows:
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap < 1:
-            raise UserError(f"sliding windows' overlap is {self.overlap}; it should be 0 or more and below 1")
+            raise UserError(f"sliding windows: overlap is {self.overlap}; it must be at least 0 and below 1")
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """What decides the boxes."""
+        """Everything that determines the boxes."""
         return {
             "engine": "windows",
             "version": 2,
@@ -54,31 +54,31 @@ class SlidingWindows:
         }
 
     def __call__(self, image: np.ndarray) -> Proposals:
-        """Windows of an image [height, width, ...]."""
+        """Returns the windows of an image [height, width, ...]."""
         check_sides(image)
         size = image.shape[0], image.shape[1]
-        found = []
+        grids = []
         for scale in self.scales:
             for ratio in self.ratios:
                 height, width = (
                     min(side, max(1.0, side * scale * ratio**power))
                     for side, power in zip(size, (0.5, -0.5), strict=True)
                 )
-                found.append(_grid(size, height, width, 1 - self.overlap))
-        # The first of each grid, in an order drawn by the seed, then the second ones, and so on.
+                grids.append(_grid(size, height, width, 1 - self.overlap))
+        # Round-robin over the grids, each shuffled: one window of each, then a second one, and so on.
         rng = np.random.default_rng(self.seed)
-        turns = np.concatenate([rng.permutation(len(grid)) + rng.random() for grid in found])
-        cells = np.concatenate(found)[np.argsort(turns, kind="stable")]
+        order = np.concatenate([rng.permutation(len(grid)) + rng.random() for grid in grids])
+        cells = np.concatenate(grids)[np.argsort(order, kind="stable")]
         return Proposals(unique(cells)[: self.max_proposals], size, size)
 
 
 @dataclass(frozen=True)
 class UniformBoxes:
-    """Boxes whose corners are uniform over the image.
+    """Boxes with corners drawn uniformly over the image.
 
     Attributes:
-        max_proposals: how many.
-        seed: of the draw; the same for all images of one size.
+        max_proposals: maximum number of boxes per image.
+        seed: seed of the draw. All images of the same size get the same boxes.
     """
 
     max_proposals: int = 2000
@@ -86,11 +86,11 @@ class UniformBoxes:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """What decides the boxes."""
+        """Everything that determines the boxes."""
         return {"engine": "uniform", "max_proposals": self.max_proposals, "seed": self.seed}
 
     def __call__(self, image: np.ndarray) -> Proposals:
-        """Boxes of an image [height, width, ...]."""
+        """Returns the boxes of an image [height, width, ...]."""
         check_sides(image)
         size = image.shape[0], image.shape[1]
         rng = np.random.default_rng(self.seed)
@@ -101,7 +101,7 @@ class UniformBoxes:
 
 
 def _grid(size: tuple[int, int], height: float, width: float, stride: float) -> np.ndarray:
-    """uint16 [n, 4]: windows of one height and width, the outermost ones at the image's borders."""
+    """Windows of one height and width, uint16 [n, 4]; the outermost ones touch the borders of the image."""
     lengths = [max(1, round(length)) for length in (height, width)]
     starts = []
     for side, length in zip(size, lengths, strict=True):

@@ -18,7 +18,7 @@ from tfeff.data.images import decoding, graph_decoding
 from tfeff.durable import held
 from tfeff.errors import UserError
 from tfeff.execution.threads import Threads
-from tfeff.proposals import ProposalStore, SelectiveSearch, SlidingWindows, fill
+from tfeff.proposals import ProposalStore, SelectiveSearch, SlidingWindows, generate
 from tfeff.rcnn.cache import Cached, cached
 from tfeff.rcnn.region_features import RegionFeatures
 from tfeff.reporting.progress import Bar
@@ -103,11 +103,13 @@ def propose(settings: config.RCNN, directory: Path, images: Dataset) -> list[np.
     with held(directory, "proposals.directory"), Threads() as threads:
         store = ProposalStore.create(directory, search.parameters)
         with Bar(f"proposals of {images.name}", len(images), "images") as bar:
-            filled = fill(store, images, search, threads, progress=lambda of: bar.show(of.done, of.made))
-    if filled.failed:
-        name, reason = next(iter(filled.failed.items()))
+            counts = generate(
+                store, images, search, threads, progress=lambda counts: bar.show(counts.processed, counts.computed)
+            )
+    if counts.failed:
+        name, reason = next(iter(counts.failed.items()))
         raise UserError(
-            f"{images.name}: {len(filled.failed)} images cannot be read, the first is {name} ({reason}); replace or "
+            f"{images.name}: {len(counts.failed)} images cannot be read, the first is {name} ({reason}); replace or "
             'remove them, or set data.corrupt_images = "skip"'
         )
     return [store[name].boxes_yxyx for name in images.ids]

@@ -1,4 +1,4 @@
-"""Colour spaces in which images are segmented and compared (Uijlings et al., IJCV 2013, section 3.2.1)."""
+"""Color spaces for segmentation and color histograms (Uijlings et al., IJCV 2013, section 3.2.1)."""
 
 import cv2
 import numpy as np
@@ -7,9 +7,9 @@ SPACES = ("hsv", "lab", "rgi", "gray", "rgb")
 
 
 def convert(rgb: np.ndarray, space: str) -> np.ndarray:
-    """An image in a colour space, uint8 [height, width, C].
+    """Converts an RGB image to a color space: uint8 [height, width, C].
 
-    Hue takes 0 to 180, everything else 0 to 255. `rgi` is red and green over the sum of all three, and intensity.
+    Hue ranges from 0 to 180, all other channels from 0 to 255. `rgi` is normalized red, normalized green and intensity.
 
     Args:
         rgb: uint8 [height, width, 3].
@@ -25,8 +25,8 @@ def convert(rgb: np.ndarray, space: str) -> np.ndarray:
         case "rgi":
             pixels = rgb.astype(np.float32)
             total = pixels.sum(axis=-1)
-            shares = pixels[..., :2] * (255 / np.maximum(total, 1))[..., np.newaxis]
-            return np.concatenate([shares, total[..., np.newaxis] / 3], axis=-1).astype(np.uint8)
+            normalized = pixels[..., :2] * (255 / np.maximum(total, 1))[..., np.newaxis]
+            return np.concatenate([normalized, total[..., np.newaxis] / 3], axis=-1).astype(np.uint8)
         case "rgb":
             return rgb
     raise ValueError(space)

@@ -1,0 +1,154 @@
+"""Generates the proposals of a dataset in parallel; images that the store already has are not computed again."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+
+from tfeff.data.images import decoding
+from tfeff.execution.executor import ATTEMPTS, Executor, Outcome
+from tfeff.proposals.proposals import Proposals
+from tfeff.proposals.store import ProposalStore, Writer, digest
+
+QUEUED_PER_SLOT = 4
+"""Images in flight per slot of the executor; bounds the memory."""
+
+
+class Proposer(Protocol):
+    """Proposes boxes for one image."""
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Everything that determines the boxes, as JSON values."""
+
+    def __call__(self, image: np.ndarray) -> Proposals:
+        """Returns the proposals of an image uint8 [height, width, 3]."""
+
+
+class EncodedImages(Protocol):
+    """A dataset of encoded images."""
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """One unique id per image."""
+
+    @property
+    def encoded(self) -> Callable[[int], bytes]:
+        """Index -> the bytes of the file."""
+
+
+@dataclass
+class GenerationCounts:
+    """Numbers of images by how `generate` handled them.
+
+    Attributes:
+        computed: images whose proposals were computed.
+        existing: images whose proposals were in the store.
+        copied: images whose content equals that of another image, whose proposals they share.
+        failed: image id -> error message (without the id), for images that cannot be read or decoded.
+    """
+
+    computed: int = 0
+    existing: int = 0
+    copied: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def processed(self) -> int:
+        """All images handled so far."""
+        return self.computed + self.existing + self.copied + len(self.failed)
+
+
+@dataclass
+class _Pending:
+    """Content whose proposals are being computed: the bytes, the ids of its images, and the attempts so far."""
+
+    encoded: bytes
+    ids: list[str]
+    attempts: int = 0
+
+
+def generate(
+    store: ProposalStore,
+    images: EncodedImages,
+    proposer: Proposer,
+    executor: Executor,
+    *,
+    progress: Callable[[GenerationCounts], None] = lambda counts: None,
+) -> GenerationCounts:
+    """Adds proposals to a store for every image that is missing or whose content has changed.
+
+    An image that cannot be read or decoded is skipped and listed in `failed`.
+
+    Args:
+        store: created with the proposer's parameters. The caller makes sure that this is the only writer.
+        images: the dataset.
+        proposer: computes the proposals; pickled if the executor uses other processes.
+        executor: decodes the images and runs the proposer. The calling thread reads and writes files.
+        progress: called with the counts after each image.
+
+    Returns:
+        The final counts.
+    """
+    counts = GenerationCounts()
+    pending: dict[bytes, _Pending] = {}
+    with Writer(store) as writer:
+
+        def finish(outcome: Outcome) -> None:
+            content = outcome.key
+            assert isinstance(content, bytes)
+            if outcome.died and pending[content].attempts < ATTEMPTS:
+                submit(content)
+                return
+            first, *others = pending.pop(content).ids
+            for image_id in (first, *others):
+                if outcome.error is not None:
+                    counts.failed[image_id] = outcome.error.removeprefix(f"{first}: ")
+                    continue
+                writer.add(image_id, content, outcome.value)
+                counts.computed += image_id == first
+                counts.copied += image_id != first
+            store.refresh()
+            progress(counts)
+
+        def submit(content: bytes) -> None:
+            pending[content].attempts += 1
+            executor.submit(content, propose, proposer, pending[content].encoded, pending[content].ids[0])
+
+        for index, image_id in enumerate(images.ids):
+            while len(pending) >= QUEUED_PER_SLOT * executor.slots:
+                for outcome in executor.wait(1.0):
+                    finish(outcome)
+            try:
+                encoded = images.encoded(index)
+            except OSError as error:
+                counts.failed[image_id] = f"cannot be read ({error.strerror})"
+                progress(counts)
+                continue
+            content = digest(encoded)
+            if store.matches(image_id, content):
+                counts.existing += 1
+            elif content in pending:
+                pending[content].ids.append(image_id)
+                continue
+            elif (proposals := store.by_content(content)) is not None:
+                writer.add(image_id, content, proposals)
+                store.refresh()
+                counts.copied += 1
+            else:
+                pending[content] = _Pending(encoded, [image_id])
+                submit(content)
+                continue
+            progress(counts)
+        while pending:
+            for outcome in executor.wait(1.0):
+                finish(outcome)
+    return counts
+
+
+def propose(proposer: Proposer, encoded: bytes, image_id: str) -> Proposals:
+    """Decodes one image and returns its proposals, on one thread."""
+    cv2.setNumThreads(1)  # the executor already runs one image per core
+    return proposer(decoding.decode(encoded, image_id))
