@@ -1,6 +1,6 @@
 """R-CNN with both kinds of heads on 200 photographs of raccoons; the backbone is fine-tuned from a CIFAR-10 network.
 
-Data      voc:<directory> of datitran/raccoon_dataset, split by seed: 160 training, 20 validation and 20 test photographs
+Data      voc:<directory> of datitran/raccoon_dataset, split by seed: 160 training, 20 validation and 20 test images
 Command   python -m tfeff.train --config=configs/raccoon_rcnn.py --workdir=runs/raccoon_rcnn \\
               --config.data.source=voc:<directory> \\
               --config.backbone.model.weights=runs/cifar10/checkpoints/final.npz   # from configs/cifar10_resnet.py

@@ -1,7 +1,7 @@
-"""Pictures of selective search on an image: `python tools/draw_proposals.py --image=FILE --out=DIR`.
+"""Draws selective search on an image: `python tools/draw_proposals.py --image=FILE --out=DIR`.
 
-Writes the first boxes on the image (`boxes.png`), the merging of its regions under the mode's first strategy as a strip
-(`hierarchy.png`) and as an animation (`hierarchy.gif`).
+Writes the image with its first boxes (`boxes.png`), and the merging of its regions under the mode's first strategy as a
+strip of images (`hierarchy.png`) and as an animation (`hierarchy.gif`).
 """
 
 import argparse
@@ -15,22 +15,22 @@ from tfeff.reporting.hierarchy import frames, hierarchy_figure, save_animation
 from tfeff.reporting.proposal_curves import boxes_figure
 
 STATES = (200, 100, 50, 20, 10, 5, 2)
-"""Numbers of regions that the strip shows."""
+"""Numbers of regions at which the strip shows the hierarchy."""
 
 
 def main() -> None:
-    """Draws."""
+    """Draws the image that the flags name."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--image", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--mode", choices=list(MODES), default="fast")
-    parser.add_argument("--boxes", type=int, default=60, help="how many to draw")
+    parser.add_argument("--image", type=Path, required=True, help="Image file.")
+    parser.add_argument("--out", type=Path, required=True, help="Output directory.")
+    parser.add_argument("--mode", choices=list(MODES), default="fast", help="Mode of selective search.")
+    parser.add_argument("--boxes", type=int, default=60, help="Number of boxes to draw.")
     arguments = parser.parse_args()
     image = decoding.decode(arguments.image.read_bytes(), str(arguments.image))
     arguments.out.mkdir(parents=True, exist_ok=True)
 
     boxes = selective_search(image, arguments.mode, max_proposals=arguments.boxes)
-    title = f"the first {len(boxes)} proposals of {arguments.image.name}"
+    title = f"first {len(boxes)} proposals of {arguments.image.name}"
     figure.save(boxes_figure(image, boxes, title=title), arguments.out / "boxes")
 
     mode = MODES[arguments.mode]
