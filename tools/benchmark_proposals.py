@@ -1,7 +1,7 @@
-"""Comparison of proposal engines: `python tools/benchmark.py proposals --dataset=voc:DIR [--dataset=yolo:DIR2 ...]`.
+"""Compare proposers: `python tools/benchmark.py proposals --dataset=voc:DIR [--dataset=yolo:DIR2 ...]`.
 
-All engines run in one process and alternate on each image. Times are CPU times per call, without decoding; overlaps are
-measured on the same boxes.
+One process runs all engines on each image in turn. Times are processor times of a call on a decoded image; overlaps are
+measured on the boxes of the same calls.
 """
 
 import argparse
@@ -32,30 +32,23 @@ Engine = Callable[[np.ndarray], np.ndarray]
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Defines the flags."""
-    parser.add_argument(
-        "--dataset",
-        action="append",
-        default=[],
-        help="Dataset with boxes, such as voc:DIR or yolo:DIR; may be repeated.",
-    )
-    parser.add_argument("--mode", default="fast", help="Mode of both engines: fast or quality.")
+    parser.add_argument("--dataset", action="append", default=[], help="voc:DIR or yolo:DIR; may be repeated")
+    parser.add_argument("--mode", default="fast", help="mode of both engines: fast or quality")
     parser.add_argument(
         "--part",
         choices=["even", "odd", "all"],
         default="odd",
-        help="Images to use, by index; settings were chosen on the even ones.",
+        help="images by index; tools/tune_proposals.py uses the even ones",
     )
-    parser.add_argument("--limit", type=int, help="Maximum number of images per dataset.")
-    parser.add_argument("--peers", action="store_true", help="Also run selectivesearch and selective-search from PyPI.")
-    parser.add_argument("--threads", help="Measure throughput on these numbers of threads instead, such as 1,2.")
-    parser.add_argument(
-        "--sizes", help="Plot time against the size of the dataset's first image instead, to this file."
-    )
-    parser.add_argument("--memory", action="store_true", help="Measure peak memory for a 640x480 image instead.")
+    parser.add_argument("--limit", type=int, help="maximum number of images of each dataset")
+    parser.add_argument("--peers", action="store_true", help="also run selectivesearch and selective-search from PyPI")
+    parser.add_argument("--threads", help="measure images/s instead, with these numbers of threads, for example 1,2")
+    parser.add_argument("--sizes", help="plot time against size of the first image instead; path of the figure")
+    parser.add_argument("--memory", action="store_true", help="measure the peak memory for one 640x480 image instead")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Compare the time and the proposals of our selective search with other implementations."""
+    """Runs the selected benchmark."""
     cv2.setNumThreads(1)
     if arguments.memory:
         print(tables.markdown([{"mode": mode, "MB": memory(mode)} for mode in ("single", "fast", "quality")]))
@@ -64,15 +57,15 @@ def run(arguments: argparse.Namespace) -> None:
         against_size(Path(arguments.sizes), arguments.dataset[0], arguments.mode)
         return
     for name in arguments.dataset:
-        images, objects = images_and_boxes(name, arguments.part, arguments.limit)
+        images, objects = load_images(name, arguments.part, arguments.limit)
         if arguments.threads:
             print(tables.markdown(throughput(images, arguments.mode, [int(n) for n in arguments.threads.split(",")])))
         else:
             compare(name, images, objects, arguments.mode, arguments.peers)
 
 
-def images_and_boxes(name: str, part: str, limit: int | None) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Returns the decoded images of a dataset and the boxes of their objects."""
+def load_images(name: str, part: str, limit: int | None) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Decoded images of a dataset and the boxes of their objects."""
     source = catalog.load_annotated(name, "all")
     chosen = {"even": slice(0, None, 2), "odd": slice(1, None, 2), "all": slice(None)}[part]
     indices = range(len(source))[chosen][:limit]
@@ -81,23 +74,23 @@ def images_and_boxes(name: str, part: str, limit: int | None) -> tuple[list[np.n
 
 
 def compare(name: str, images: Sequence[np.ndarray], objects: Sequence[np.ndarray], mode: str, peers: bool) -> None:
-    """Prints the times of all engines on the same images, and the differences of their overlaps."""
+    """Prints times and overlaps of all engines on the same images."""
     engines: dict[str, Engine] = {
         "ours": lambda image: SelectiveSearch(mode)(image).boxes_yxyx,
         "OpenCV": lambda image: OpenCVSelectiveSearch(mode)(image).boxes_yxyx,
     }
     if peers:
         engines |= {package: peer(package) for package in ("selectivesearch", "selective_search")}
-    engines["ours"](images[0])  # compiles the kernels
+    engines["ours"](images[0])  # compiles
     seconds: dict[str, list[float]] = {engine: [] for engine in engines}
     boxes: dict[str, list[np.ndarray]] = {engine: [] for engine in engines}
     for number, image in enumerate(images):
         order = list(engines) if number % 2 else list(reversed(engines))
         for engine in order:
             began = time.process_time()
-            proposed = engines[engine](image)
+            found = engines[engine](image)
             seconds[engine].append(time.process_time() - began)
-            boxes[engine].append(proposed)
+            boxes[engine].append(found)
         print(f"\r{name}: {number + 1} of {len(images)} images", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     ours = np.array(seconds["ours"])
@@ -109,28 +102,25 @@ def compare(name: str, images: Sequence[np.ndarray], objects: Sequence[np.ndarra
                 "engine": engine,
                 "ms per image, mean": 1e3 * float(np.mean(times)),
                 "median": 1e3 * float(np.median(times)),
-                "ratio of means": float(np.sum(times) / np.sum(ours)),
-                "median ratio": float(np.median(ratios)),
-                "boxes": float(np.mean([len(proposed) for proposed in boxes[engine]])),
+                "ratio of means to ours": float(np.sum(times) / np.sum(ours)),
+                "median of ratios": float(np.median(ratios)),
+                "boxes": float(np.mean([len(found) for found in boxes[engine]])),
             }
         )
     print(f"{name}, {len(images)} images, mode {mode}\n\n{tables.markdown(rows)}\n")
     for engine in engines:
         if engine != "ours":
-            rows = differences(boxes["ours"], boxes[engine], objects)
-            print(f"ours compared with {engine}\n\n{tables.markdown(rows)}\n")
+            table = tables.markdown(differences(boxes["ours"], boxes[engine], objects))
+            print(f"ours compared with {engine}\n\n{table}\n")
 
 
 def differences(
     ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray], objects: Sequence[np.ndarray]
 ) -> list[dict[str, object]]:
-    """Recall and average best overlap (ABO) of two engines.
-
-    Their differences have 95 % paired bootstrap intervals over images.
-    """
-    labels = [np.zeros(len(truth), int) for truth in objects]
+    """Overlap measures of two engines, with 95 % paired bootstrap intervals (over images) of their differences."""
+    labels = [np.zeros(len(boxes), int) for boxes in objects]
     best = [coverage(boxes, objects, labels, COUNTS).best for boxes in (ours, theirs)]
-    image = np.repeat(np.arange(len(objects)), [len(truth) for truth in objects])
+    image = np.repeat(np.arange(len(objects)), [len(boxes) for boxes in objects])
     rng = np.random.default_rng(0)
     draws = rng.integers(0, len(objects), (RESAMPLES, len(objects)))
     weights = np.stack([np.bincount(draw, minlength=len(objects)) for draw in draws])[:, image].astype(np.float64)
@@ -143,7 +133,7 @@ def differences(
     }
     for column, count in enumerate(COUNTS):
         for name, measure in measures.items():
-            one, other = (measure(overlap[:, column]).astype(np.float64) for overlap in best)
+            one, other = (measure(overlaps[:, column]).astype(np.float64) for overlaps in best)
             low, high = np.quantile(weights @ (one - other), [0.025, 0.975])
             rows.append(
                 {
@@ -160,7 +150,7 @@ def differences(
 
 
 def peer(package: str) -> Engine:
-    """Returns the engine of a package from PyPI, with its default settings."""
+    """The engine of a package from PyPI, with its default settings."""
     module = importlib.import_module(package)
     if package == "selectivesearch":
 
@@ -173,10 +163,10 @@ def peer(package: str) -> Engine:
 
     structure, joblib = importlib.import_module(f"{package}.structure"), importlib.import_module("joblib")
     find_objects = structure.find_objects
-    structure.find_objects = lambda mask: find_objects(mask.astype(int))  # fails under NumPy 2 otherwise
+    structure.find_objects = lambda mask: find_objects(mask.astype(int))  # required by NumPy 2
 
     def boxes(image: np.ndarray) -> np.ndarray:
-        with joblib.parallel_config(backend="threading"):  # its processes would not see the patch above
+        with joblib.parallel_config(backend="threading"):  # other processes would not see the patch above
             left, top, right, bottom = np.array(module.selective_search(image, mode="fast"), np.float32).T
         return np.stack([top, left, bottom, right], axis=1)
 
@@ -184,7 +174,7 @@ def peer(package: str) -> Engine:
 
 
 def throughput(images: Sequence[np.ndarray], mode: str, threads: Sequence[int]) -> list[dict[str, object]]:
-    """Returns the images/s of both engines on each number of threads, as medians over three alternating rounds."""
+    """Images/s of both engines for each number of threads; median of three interleaved rounds."""
     engines = {"ours": SelectiveSearch(mode), "OpenCV": OpenCVSelectiveSearch(mode)}
     engines["ours"](images[0])
     speeds: dict[tuple[str, int], list[float]] = {}
@@ -205,33 +195,33 @@ def throughput(images: Sequence[np.ndarray], mode: str, threads: Sequence[int]) 
         {
             "engine": name,
             "threads": count,
-            "images/s": float(np.median(values)),
-            f"ratio to {threads[0]} thread": float(np.median(np.array(values) / speeds[name, threads[0]])),
+            "images/s": float(np.median(rounds)),
+            f"ratio to {threads[0]} thread": float(np.median(np.array(rounds) / speeds[name, threads[0]])),
         }
-        for (name, count), values in speeds.items()
+        for (name, count), rounds in speeds.items()
     ]
 
 
 def against_size(path: Path, dataset: str, mode: str) -> None:
-    """Plots the time per image against its size."""
-    (image,), _ = images_and_boxes(dataset, "all", 1)
+    """Plots the time per image against the image size."""
+    (image,), _ = load_images(dataset, "all", 1)
     engine = SelectiveSearch(mode)
     engine(image)
     rows = []
     for megapixels in MEGAPIXELS:
         factor = np.sqrt(1e6 * megapixels / image.shape[0] / image.shape[1])
         scaled = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
-        # Also at full size, because the working size hides how the time depends on the size.
-        full_size = SelectiveSearch(Mode(MODES[mode].strategies, max(scaled.shape[:2])))
+        # Also without a working size, which bounds the cost of large images.
+        whole = SelectiveSearch(Mode(MODES[mode].strategies, max(scaled.shape[:2])))
         times = {}
-        for name, proposer in (("working size", engine), ("full size", full_size)):
-            seconds = []
+        for name, proposer in (("working size", engine), ("full size", whole)):
+            rounds = []
             for _ in range(3):
                 began = time.perf_counter()
                 proposer(scaled)
-                seconds.append(time.perf_counter() - began)
-            times[name] = min(seconds)
-        rows.append({"megapixels": megapixels, **{f"ms, {name}": 1e3 * value for name, value in times.items()}})
+                rounds.append(time.perf_counter() - began)
+            times[name] = min(rounds)
+        rows.append({"megapixels": megapixels, **{f"ms, {name}": 1e3 * seconds for name, seconds in times.items()}})
     print(tables.markdown(rows))
     drawn = figure.new(6.0, 4.2)
     axes = drawn.add_subplot()
@@ -251,7 +241,7 @@ def against_size(path: Path, dataset: str, mode: str) -> None:
 
 
 def memory(mode: str) -> float:
-    """Returns the peak memory in MB of the first 640x480 image in a new process, on top of the imports."""
+    """Peak memory in MB for a first 640x480 image in a new process, on top of the imports."""
     script = (
         "import numpy as np, cv2\n"
         "from tfeff.proposals import selective_search\n"
@@ -264,7 +254,5 @@ def memory(mode: str) -> float:
         f"selective_search(image, {mode!r})\n"
         "print((status('VmHWM') - before) / 1024)\n"
     )
-    process = subprocess.run(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True, env=os.environ
-    )
-    return float(process.stdout)
+    done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True, env=os.environ)
+    return float(done.stdout)
