@@ -1,4 +1,4 @@
-"""Packaging of tfeff; `pip install .` for users, `make test` for developers (see BUILD.md)."""
+"""Packaging of tfeff: `pip install .` for users, `make test` for developers (see BUILD.md)."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "tfeff/__init__.py").read_text(), re.M).group(1)
 
-# What each dependency is for: ARCHITECTURE.md, "Dependencies". Exact versions: requirements*.lock.
+# ARCHITECTURE.md, "Dependencies", says what each package is for; requirements*.lock pin exact versions.
 REQUIRED = [
     "absl-py>=2.1",
     "defusedxml>=0.7.1",
@@ -31,13 +31,13 @@ REQUIRED = [
 ]
 
 EXTRAS = {
-    # CUDA and cuDNN as wheels, at the versions that this TensorFlow was built against.
+    # CUDA and cuDNN as wheels, in the versions that this TensorFlow was built with.
     "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
-    # The other Keras backend, for the networks alone (KERAS_BACKEND=jax).
+    # The other Keras backend (KERAS_BACKEND=jax), for the networks only.
     "jax": ["jax>=0.7"],
-    # TensorBoard's page for what `--profile` traces.
+    # Shows the traces of `--profile` in TensorBoard.
     "profile": ["xprof>=2.20"],
-    # Trials of a search on several machines.
+    # Runs a search or proposals on several machines.
     "ray": ["ray>=2.40"],
     "dev": [
         "build>=1.2",
@@ -55,7 +55,7 @@ EXTRAS = {
 setup(
     name="tfeff",
     version=VERSION,
-    description="The best scaled convolutional network for a labelled image set and a compute budget.",
+    description="Find and train the best scaled convolutional network for your labeled images and compute budget.",
     long_description=(ROOT / "README.md").read_text(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",

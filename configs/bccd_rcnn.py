@@ -1,15 +1,15 @@
-"""R-CNN in both forms on the blood cells of BCCD, from nothing: the backbone learns on crops of the training images.
+"""R-CNN with both kinds of heads on the blood cells of BCCD; the backbone trains from scratch on crops of the images.
 
-Data      voc:<directory> of BCCD (Shenggan/BCCD_Dataset): 292 photographs of 640x480 to train on, 72 to test on
+Data      voc:<directory> of BCCD (Shenggan/BCCD_Dataset): 292 training and 72 test photographs of 640x480 pixels
 Command   python -m tfeff.train --config=configs/bccd_rcnn.py --workdir=runs/bccd_rcnn \\
               --config.data.source=voc:<directory>
-Machine   one core of 2 (AMD EPYC), the other busy: backbone 9 minutes, features 8, heads 4, evaluation 5
-Result    72 test images, 945 objects, 98.7 % of which have a proposal:
+Machine   1 of 2 cores (AMD EPYC), the other one busy: backbone 9 minutes, features 8, heads 4, evaluation 5
+Result    72 test images, 945 objects, proposal recall 98.7 %:
           joint           mAP@.5 0.865 (95 % interval 0.834 to 0.898), COCO AP 0.489
           classic         mAP@.5 0.833 (0.791 to 0.871), COCO AP 0.453
           sliding window  mAP@.5 0.518 (0.484 to 0.559), COCO AP 0.168
-          DetectionData' own boxes: 99.6 % (joint) and 99.5 % (classic) get their class, 0.3 % are called background, at
-          thresholds under which 87.8 % and 85.6 % of the proposals that overlap no object by half are known as such
+          Class accuracy on the objects' own boxes 99.6 % (joint) and 99.5 % (classic), 0.3 % classified as background;
+          background recall at the same region thresholds 87.8 % and 85.6 %
 """
 
 from tfeff.config import (

@@ -1,17 +1,17 @@
 """The width-12 ResNet on CIFAR-10 at 32x32, from a folder of JPEGs.
 
-Data      <directory>/train/<class>/*.jpg and <directory>/test/<class>/*.jpg, 50,000 + 10,000 images
+Data      <directory>/train/<class>/*.jpg and <directory>/test/<class>/*.jpg, 50,000 and 10,000 images
 Command   python -m tfeff.train --config=configs/cifar10_resnet.py --workdir=runs/cifar10 \\
               --config.data.source=folder:<directory>
-Machine   2 CPU cores: 47 s an epoch at 1,060 images/s (AMD EPYC, nothing else running); the run below 95 s an epoch at
-          527 images/s on one core of an Intel Xeon, whose other core did other work
-Result    89.23 % of the 10,000 test images (95 % interval 88.6 to 89.8) after 60 epochs, six views of each image
-          averaged: as it is and moved by a pixel to two sides, each with its mirror image. 88.9 % with the image and
-          its mirror image, 88.2 % with the image alone; training accuracy 85.3 % on augmented images, 94.2 % on plain
-          ones (curves: docs/cifar10_resnet.png)
+Machine   2 CPU cores (AMD EPYC, otherwise idle): 47 s per epoch, 1,060 images/s. The run below: 95 s per epoch,
+          527 images/s, on one core of an Intel Xeon whose other core was busy
+Result    Accuracy on the 10,000 test images after 60 epochs: 89.23 % (95 % interval 88.6 to 89.8) with test-time
+          augmentation over six variants (the image and two one-pixel shifts, each with its mirror image), 88.9 % with
+          the image and its mirror image, 88.2 % with the image alone. Training accuracy 85.3 % on augmented images,
+          94.2 % on original ones (curves: docs/cifar10_resnet.png)
 For 91 %  --config.model.width=24 --config.training.epochs=40 --config.training.precision=mixed_bfloat16: 91.6 % (91.1
-          to 92.1; 91.4 % with two views, 90.9 % with one) for four times the multiply-adds and parameters; 2 h 10 min
-          at 248 images/s, mostly on one core of that Xeon (some 350 images/s on both)
+          to 92.1; 91.4 % with two variants, 90.9 % with one) for four times the multiply-adds and parameters; 2 h 10
+          min at 248 images/s, mostly on one core of that Xeon (about 350 images/s on both)
 """
 
 from tfeff.config import Data, Experiment, Model, Optimizer, Prediction, Schedule, Training

@@ -1,9 +1,9 @@
-"""One handwritten digit on a piece of a photograph: which digit it is, and where it lies.
+"""Localization of one handwritten digit on a crop of a photograph: its class and its box.
 
 Command   python -m tfeff.train --config=configs/digits_localization.py --workdir=runs/digits_localization
-Machine   2 CPU cores (AMD EPYC), one of them busy with other work: 175 images/s
-Result    800 test images: mean IoU 0.664 (95 % interval 0.655 to 0.673), IoU of 0.5 or more for 89.1 %, the right class
-          for 84.3 %, both for 77.3 % (74.2 to 80.0)
+Machine   2 CPU cores (AMD EPYC), one of them busy: 175 images/s
+Result    800 test images: mean IoU 0.664 (95 % interval 0.655 to 0.673), IoU >= 0.5 for 89.1 %, accuracy 84.3 %, both
+          correct for 77.3 % (74.2 to 80.0)
 """
 
 from tfeff.config import Data, Experiment, Model, Optimizer, Schedule, Task, Training
@@ -17,7 +17,7 @@ def get_config() -> Experiment:
         data=Data(
             source="embedded:single_digits:48",
             normalization="dataset",
-            # No flips: a mirrored digit is another one, or none.
+            # No flips: a mirrored digit is a different digit or none at all.
             box_augmentation=BoxAugmentation(rotation=8, scale=0.2, aspect=0.2, brightness=0.2, contrast=0.2),
         ),
         optimizer=Optimizer(name="sgd", learning_rate=0.1, weight_decay=2e-3),

@@ -1,8 +1,8 @@
-"""R-CNN on handwritten digits placed on photographs: a detector from nothing in some minutes, without any download.
+"""R-CNN on handwritten digits placed on photographs: a detector trained from scratch, without any download.
 
-Data      embedded:placed_digits, canvases of 128x128 with one to six digits
+Data      embedded:placed_digits, photographs of 128x128 pixels with one to six digits
 Command   python -m tfeff.train --config=configs/digits_rcnn.py --workdir=runs/digits_rcnn
-Machine   one core of 2 (AMD EPYC), both busy with other work: 13 minutes in all
+Machine   1 of 2 cores (AMD EPYC), both busy with other work: 13 minutes in total
 Result    800 test images, 2,760 objects:
           joint           mAP@.5 0.829 (95 % interval 0.818 to 0.842), COCO AP 0.564
           classic         mAP@.5 0.842 (0.830 to 0.854), COCO AP 0.587

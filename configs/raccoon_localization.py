@@ -1,9 +1,9 @@
-"""The raccoon of a photograph: 200 photographs of the web (github.com/datitran/raccoon_dataset), one class.
+"""Localization of raccoons in 200 photographs from the web (github.com/datitran/raccoon_dataset), one class.
 
-Command   python -m tfeff.train --config=configs/raccoon_localization.py --workdir=runs/raccoon_localization
-          --config.data.source=voc:<directory of annotations/ and images/>
+Command   python -m tfeff.train --config=configs/raccoon_localization.py --workdir=runs/raccoon_localization \\
+              --config.data.source=voc:<directory of annotations/ and images/>
 Machine   2 CPU cores (AMD EPYC), both busy with other work: 52 images/s
-Result    20 test images: mean IoU 0.576 (95 % interval 0.490 to 0.654), IoU of 0.5 or more for 75 % (53 to 89)
+Result    20 test images: mean IoU 0.576 (95 % interval 0.490 to 0.654), IoU >= 0.5 for 75 % (53 to 89)
 """
 
 from tfeff.config import Data, Experiment, Model, Optimizer, Schedule, Task, Training
@@ -12,7 +12,7 @@ from tfeff.data.augment.box_policy import BoxAugmentation
 
 def get_config() -> Experiment:
     return Experiment(
-        # One class has nothing to tell apart: the box alone is learned.
+        # With a single class, only the box is learned.
         task=Task(name="localization", box_weight=10.0),
         model=Model(name="resnet", width=12, stage_blocks=(1, 1, 1, 1), resolution=96, dropout=0.2),
         data=Data(

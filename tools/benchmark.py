@@ -1,7 +1,7 @@
-"""Timings against peers: `python tools/benchmark.py NAME [--flags]`.
+"""Benchmarks against other implementations: `python tools/benchmark.py NAME [--flags]`.
 
-Machines are noisy: both sides of a comparison run in one process, in turn, and what is reported is the ratio of each
-pair of rounds: its median, and its quartiles.
+Timings are noisy. Both sides of a comparison therefore alternate within one process, and the result is the ratio of
+each pair of rounds, as median and quartiles.
 """
 
 import os
@@ -40,40 +40,40 @@ from tfeff.training.step import Step
 
 Round = Callable[[], object]
 BUFFERED = 6
-"""More batches than the pipeline prepares ahead."""
+"""Batches to skip; more than the pipeline prefetches."""
 FILLING_SECONDS = 1.0
-"""Longer than it takes to prepare them."""
+"""Time to wait for the buffers to fill; longer than prefetching takes."""
 
 
 def interleave(
     first: Round, second: Round, *, rounds: int, before: tuple[Round, Round] = (lambda: None, lambda: None)
 ) -> tuple[list[float], list[float]]:
-    """Seconds of each round of both sides, the two in turn, after one untimed round each.
+    """Alternates the rounds of two sides, after one warm-up round each, and returns the seconds of every round.
 
     Args:
-        first: a round of one side.
-        second: a round of the other.
-        rounds: of each side.
-        before: untimed, what makes ready for a round of either side.
+        first: one round of the first side.
+        second: one round of the second side.
+        rounds: number of timed rounds per side.
+        before: untimed preparation of a round, for the first and the second side.
     """
     first(), second()
     seconds: tuple[list[float], list[float]] = [], []
     for index in range(rounds):
         sides = ((first, 0), (second, 1))
-        for side, place in sides if index % 2 == 0 else reversed(sides):
-            before[place]()
+        for run_round, side in sides if index % 2 == 0 else reversed(sides):
+            before[side]()
             start = time.perf_counter()
-            side()
-            seconds[place].append(time.perf_counter() - start)
+            run_round()
+            seconds[side].append(time.perf_counter() - start)
     return seconds
 
 
-def row(what: str, ours: list[float], theirs: list[float], images: int) -> dict[str, object]:
-    """A comparison as a table's row; the ratio is ours over theirs in images/s: above 1, we are faster."""
+def row(comparison: str, ours: list[float], theirs: list[float], images: int) -> dict[str, object]:
+    """Table row of a comparison. The ratio is our images/s over theirs: above 1, this package is faster."""
     ratios = sorted(b / a for a, b in zip(ours, theirs, strict=True))
     low, middle, high = statistics.quantiles(ratios, n=4)
     return {
-        "comparison": what,
+        "comparison": comparison,
         "ours, images/s": images / statistics.median(ours),
         "theirs, images/s": images / statistics.median(theirs),
         "ratio": middle,
@@ -83,13 +83,13 @@ def row(what: str, ours: list[float], theirs: list[float], images: int) -> dict[
 
 
 def new_step(model: keras.Model, batch_size: int) -> Step:
-    """A training step of momentum SGD."""
+    """Returns a training step with momentum SGD."""
     optimizer = optimizers.build("sgd", model, weight_decay=1e-3)
     return Step(model, optimizer, tf.distribute.get_strategy(), task=Classification(), batch_size=batch_size)
 
 
 def random_batch(batch_size: int, resolution: int, classes: int) -> dict[str, tf.Tensor]:
-    """Noise of the right shape."""
+    """Returns a batch of noise images with random labels."""
     return {
         "image": tf.random.uniform((batch_size, resolution, resolution, 3), 0, 255),
         "label": tf.one_hot(tf.random.uniform((batch_size,), 0, classes, tf.int32), classes),
@@ -98,7 +98,7 @@ def random_batch(batch_size: int, resolution: int, classes: int) -> dict[str, tf
 
 
 def train_for(step: Step, steps: int, next_batch: Callable[[], dict[str, tf.Tensor]]) -> Round:
-    """A round of some training steps."""
+    """Returns a round of training steps."""
 
     def run() -> None:
         for _ in range(steps):
@@ -109,13 +109,13 @@ def train_for(step: Step, steps: int, next_batch: Callable[[], dict[str, tf.Tens
 
 
 def benchmark_input(arguments: argparse.Namespace) -> None:
-    """Training with the whole input pipeline against training on one batch that stays in memory."""
+    """Compare training with the input pipeline to training on one batch in memory."""
     cases = [
         ("resnet width 12 at 32", arguments.small, 32, 32, 128, 100, {"width": 12, "resolution": 32}, "resnet"),
         ("efficientnet-b0 at 224", arguments.large, 256, 224, 16, 20, {}, "efficientnet-b0"),
     ]
     rows = []
-    for what, source, image_size, resolution, batch_size, steps, options, name in cases:
+    for case, source, image_size, resolution, batch_size, steps, options, name in cases:
         if source is None:
             continue
         images = catalog.load(source, "train")
@@ -128,16 +128,16 @@ def benchmark_input(arguments: argparse.Namespace) -> None:
         step = new_step(models.build(name, num_classes=images.num_classes, **options), batch_size)
         with_pipeline = train_for(step, steps, lambda batches=batches: next(batches))
         bare = train_for(step, steps, lambda kept=kept: kept)
-        # A round of the pipeline must not live on batches made during the other side's, nor these rounds be slowed by
-        # making them: buffers are emptied before the one and full before the other.
+        # The pipeline must not profit from batches prefetched during the other side's round, nor slow that round down:
+        # empty the buffers before its own round, and fill them before the other side's.
         before = (lambda batches=batches: [next(batches) for _ in range(BUFFERED)], lambda: time.sleep(FILLING_SECONDS))
         ours, theirs = interleave(with_pipeline, bare, rounds=arguments.rounds, before=before)
-        rows.append(row(f"{what}: pipeline / one batch in memory", ours, theirs, steps * batch_size))
+        rows.append(row(f"{case}: pipeline / one batch in memory", ours, theirs, steps * batch_size))
     print(tables.markdown(rows))
 
 
 def benchmark_models(arguments: argparse.Namespace) -> None:
-    """Our networks against keras.applications' of the same name: training and prediction."""
+    """Compare training and inference of our networks to those of keras.applications."""
     peers = {
         "efficientnet-b0": keras.applications.EfficientNetB0,
         "resnet50": keras.applications.ResNet50,
@@ -153,13 +153,13 @@ def benchmark_models(arguments: argparse.Namespace) -> None:
             train_for(new_step(model, arguments.batch_size), arguments.steps, lambda: batch) for model in (ours, theirs)
         ]
         rows.append(row(f"{name}: training", *interleave(*sides, rounds=arguments.rounds), count))
-        sides = [predict_for(model, arguments.steps, batch["image"]) for model in (ours, theirs)]
-        rows.append(row(f"{name}: prediction", *interleave(*sides, rounds=arguments.rounds), count))
+        sides = [infer_for(model, arguments.steps, batch["image"]) for model in (ours, theirs)]
+        rows.append(row(f"{name}: inference", *interleave(*sides, rounds=arguments.rounds), count))
     print(tables.markdown(rows))
 
 
-def predict_for(model: keras.Model, steps: int, images: tf.Tensor) -> Round:
-    """A round of some predictions."""
+def infer_for(model: keras.Model, steps: int, images: tf.Tensor) -> Round:
+    """Returns a round of forward passes in inference mode."""
     forward = tf.function(lambda pixels: model(pixels, training=False), jit_compile=False)
 
     def run() -> None:
@@ -171,9 +171,9 @@ def predict_for(model: keras.Model, steps: int, images: tf.Tensor) -> Round:
 
 
 def benchmark_search(arguments: argparse.Namespace) -> None:
-    """A whole search against the naive one: one process, every candidate to its last epoch, everything anew each time.
+    """Compare a complete search to a naive one, which trains every candidate to the end in a single process.
 
-    Both are programs of their own, one after the other; a machine that is busy with one half slows that one alone.
+    The two run one after the other as separate programs, so other load on the machine distorts the ratio.
     """
     directory = Path(arguments.workdir)
     overrides = [f"--config.{override}" for override in arguments.override]
@@ -184,12 +184,12 @@ def benchmark_search(arguments: argparse.Namespace) -> None:
         start = time.perf_counter()
         subprocess.run(command, check=True)
         seconds[name] = time.perf_counter() - start
-    told = json.loads((directory / "ours" / "result.json").read_text())
+    result = json.loads((directory / "ours" / "result.json").read_text())
     naive_table = json.loads((directory / "naive" / "result.json").read_text())
     means = {name: statistics.fmean(values) for name, values in naive_table.items()}
     winner = max(means, key=lambda name: means[name])
-    candidates = {row["id"]: row for row in told["candidates"]}
-    best = candidates[told["best"]]
+    candidates = {row["id"]: row for row in result["candidates"]}
+    best = candidates[result["best"]]
     print(
         tables.markdown(
             [
@@ -197,13 +197,13 @@ def benchmark_search(arguments: argparse.Namespace) -> None:
                     "candidates": len(candidates),
                     "naive, s": seconds["naive"],
                     "ours, s": seconds["ours"],
-                    "ratio": seconds["naive"] / seconds["ours"],
-                    "ours: best": best["label"],
-                    "its 95 % interval": f"{best['low']:.3f} to {best['high']:.3f}",
-                    "naive: best": candidates[winner]["label"],
-                    "its mean": means[winner],
-                    "inside": best["low"] <= means[winner] <= best["high"],
-                    "its standing in ours": candidates[winner]["standing"],
+                    "speedup": seconds["naive"] / seconds["ours"],
+                    "our best": best["label"],
+                    "95 % interval": f"{best['low']:.3f} to {best['high']:.3f}",
+                    "naive best": candidates[winner]["label"],
+                    "mean": means[winner],
+                    "mean in interval": best["low"] <= means[winner] <= best["high"],
+                    "naive best's standing in our search": candidates[winner]["standing"],
                 }
             ]
         )
@@ -211,7 +211,7 @@ def benchmark_search(arguments: argparse.Namespace) -> None:
 
 
 def naive_search(arguments: argparse.Namespace) -> None:
-    """The naive side of `search`: trains every trial in this process, reading and tracing anew."""
+    """Train every trial in this process, reading the data and tracing the graph each time (used by `search`)."""
     search = config.override(config.load(arguments.config, config.Search), arguments.override)
     study = scaling.prepare(search)
     directory = Path(arguments.workdir)
@@ -230,31 +230,31 @@ def naive_search(arguments: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Runs the benchmark that the command line names."""
+    """Runs the selected benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     benchmarks = parser.add_subparsers(dest="benchmark", required=True)
-    into = benchmarks.add_parser("input", help=benchmark_input.__doc__)
-    into.add_argument("--small", default="embedded:digits", help="data set for the width-12 ResNet at 32x32")
-    into.add_argument("--large", help="data set for EfficientNet-B0 at 224x224")
-    into.add_argument("--rounds", type=int, default=15)
-    into.set_defaults(run=benchmark_input)
-    against = benchmarks.add_parser("models", help=benchmark_models.__doc__)
-    against.add_argument("--names", default="efficientnet-b0")
-    against.add_argument("--batch_size", type=int, default=16)
-    against.add_argument("--steps", type=int, default=3)
-    against.add_argument("--rounds", type=int, default=15)
-    against.set_defaults(run=benchmark_models)
-    whole = benchmarks.add_parser("search", help=benchmark_search.__doc__)
-    whole.add_argument("--config", default="configs/digits_search.py")
-    whole.add_argument("--workdir", required=True, help="an empty directory for both sides")
-    whole.add_argument("override", nargs="*", help="key=value, as --config.key=value of tfeff.search")
-    whole.set_defaults(run=benchmark_search)
-    boxes = benchmarks.add_parser("proposals", help=benchmark_proposals.run.__doc__)
-    benchmark_proposals.add_flags(boxes)
-    boxes.set_defaults(run=benchmark_proposals.run)
-    regions = benchmarks.add_parser("rcnn", help=benchmark_rcnn.run.__doc__)
-    benchmark_rcnn.add_flags(regions)
-    regions.set_defaults(run=benchmark_rcnn.run)
+    pipeline = benchmarks.add_parser("input", help=benchmark_input.__doc__)
+    pipeline.add_argument("--small", default="embedded:digits", help="Dataset for the width-12 ResNet at 32x32.")
+    pipeline.add_argument("--large", help="Dataset for EfficientNet-B0 at 224x224.")
+    pipeline.add_argument("--rounds", type=int, default=15, help="Timed rounds per side.")
+    pipeline.set_defaults(run=benchmark_input)
+    networks = benchmarks.add_parser("models", help=benchmark_models.__doc__)
+    networks.add_argument("--names", default="efficientnet-b0", help="Networks, separated by commas.")
+    networks.add_argument("--batch_size", type=int, default=16, help="Images per batch.")
+    networks.add_argument("--steps", type=int, default=3, help="Steps per round.")
+    networks.add_argument("--rounds", type=int, default=15, help="Timed rounds per side.")
+    networks.set_defaults(run=benchmark_models)
+    search = benchmarks.add_parser("search", help=benchmark_search.__doc__.partition("\n")[0])
+    search.add_argument("--config", default="configs/digits_search.py", help="Config of the search.")
+    search.add_argument("--workdir", required=True, help="Empty directory for both sides.")
+    search.add_argument("override", nargs="*", help="KEY=VALUE, like --config.KEY=VALUE of tfeff.search.")
+    search.set_defaults(run=benchmark_search)
+    proposals = benchmarks.add_parser("proposals", help=benchmark_proposals.run.__doc__)
+    benchmark_proposals.add_flags(proposals)
+    proposals.set_defaults(run=benchmark_proposals.run)
+    rcnn = benchmarks.add_parser("rcnn", help=benchmark_rcnn.run.__doc__)
+    benchmark_rcnn.add_flags(rcnn)
+    rcnn.set_defaults(run=benchmark_rcnn.run)
     naive = benchmarks.add_parser("naive-search", help=naive_search.__doc__)
     naive.add_argument("config")
     naive.add_argument("workdir")

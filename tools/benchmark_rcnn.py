@@ -1,7 +1,7 @@
-"""Cached features against the backbone in each batch: `python tools/benchmark.py rcnn --workdir=DIR [--batches=N]`.
+"""Speedup from cached region features: `python tools/benchmark.py rcnn --workdir=DIR [--batches=N]`.
 
-Both sides train the joint head of a finished run on the same batches in the same order. One reads features from the
-disk; the other decodes each region's image, cuts the region out, and runs the backbone on the whole batch.
+Both sides train the joint head of a finished run on the same batches in the same order. One side reads features from
+disk; the other decodes each region's image, crops the region, and runs the backbone on the batch.
 """
 
 import argparse
@@ -28,16 +28,16 @@ from tfeff.reporting import tables
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Defines the flags."""
-    parser.add_argument("--workdir", required=True, help="of a finished run of R-CNN")
-    parser.add_argument("--batches", type=int, default=30, help="of each side")
+    parser.add_argument("--workdir", required=True, help="Workdir of a finished R-CNN run.")
+    parser.add_argument("--batches", type=int, default=30, help="Batches per side.")
 
 
-class Live:
-    """Features computed when they are asked for; indexed by rows, as the cached ones are.
+class LiveFeatures:
+    """Features computed on access; indexed by rows like the cached ones.
 
     Args:
-        split: whose regions.
-        network: gives their features.
+        split: the regions.
+        network: computes their features.
     """
 
     def __init__(self, split: Split, network: RegionFeatures) -> None:
@@ -66,27 +66,27 @@ class Live:
         return self._of(tf.stack(pixels)).numpy()
 
 
-def endless(work: JointTraining) -> Iterator[tuple[np.ndarray, ...]]:
-    """The batches of epoch after epoch."""
+def endless_batches(work: JointTraining) -> Iterator[tuple[np.ndarray, ...]]:
+    """Yields batches, epoch after epoch."""
     for epoch in itertools.count(1):
         yield from work.batches(epoch)
 
 
 def step(work: JointTraining, batches: Iterator[tuple[np.ndarray, ...]], losses: list[np.ndarray]) -> None:
-    """One batch of a side."""
+    """Trains on one batch."""
     losses.append(work.update(*map(tf.constant, next(batches))).numpy())
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Prints seconds a batch of both sides, their ratio, and what they learned."""
+    """Compare training the joint head on cached features to running the backbone in each batch."""
     if arguments.batches < 2:
-        raise UserError(f"--batches={arguments.batches}: two or more, so that there is a spread")
+        raise UserError(f"--batches={arguments.batches}: quartiles need at least 2 batches")
     workdir = rcnn.Workdir(arguments.workdir)
     settings = workdir.settings()
     images, material = RunImages(settings).training, Material(settings, workdir, training.Reporter(quiet=True))
     train, held_out = (material.split(name, images[name], windows=False) for name in ("train", "validation"))
     network = RegionFeatures(material.backbone.model, grid=settings.features.grid, context=settings.features.context)
-    live = Live(train, network)
+    live = LiveFeatures(train, network)
     sides: dict[str, Callable[[], None]] = {}
     losses: dict[str, list[np.ndarray]] = {"cached": [], "live": []}
     works = dict[str, JointTraining]()
@@ -100,8 +100,8 @@ def run(arguments: argparse.Namespace) -> None:
             settings.seed,
         )
         works[name] = work
-        sides[name] = functools.partial(step, work, endless(work), losses[name])
-    for side in sides.values():  # traces
+        sides[name] = functools.partial(step, work, endless_batches(work), losses[name])
+    for side in sides.values():  # traces the graphs
         side()
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(arguments.batches):
@@ -114,21 +114,22 @@ def run(arguments: argparse.Namespace) -> None:
     ratios = [slow / fast for slow, fast in zip(seconds["live"], seconds["cached"], strict=True)]
     low, middle, high = statistics.quantiles(ratios, n=4)
     rows = np.sort(np.random.default_rng(0).permutation(len(train.features))[:256])
-    off = np.abs(live[rows] - np.asarray(train.features[rows], np.float32)).max()
+    difference = np.abs(live[rows] - np.asarray(train.features[rows], np.float32)).max()
     print(
         tables.markdown(
             [
                 {
                     "features": name,
-                    "ms a batch, median": 1e3 * statistics.median(of),
-                    "epoch of the head, s": work.batch_count * statistics.median(of),
-                    "loss of the last batches": float(np.mean([loss[:2].sum() for loss in losses[name][-10:]])),
+                    "ms per batch, median": 1e3 * statistics.median(values),
+                    "s per epoch of the head": work.batch_count * statistics.median(values),
+                    "mean loss of the last 10 batches": float(np.mean([loss[:2].sum() for loss in losses[name][-10:]])),
                     "validation accuracy": works[name].validate()[2],
                 }
-                for name, of in seconds.items()
+                for name, values in seconds.items()
             ]
         )
     )
     print(
-        f"\nlive / cached: median {middle:.1f}, quartiles {low:.1f} to {high:.1f}; features differ by {off:.4f} at most"
+        f"\nlive / cached: median {middle:.1f}, quartiles {low:.1f} to {high:.1f}; largest difference of a feature "
+        f"{difference:.4f}"
     )

@@ -1,7 +1,8 @@
-"""One form of boxes into another: `python tools/convert_annotations.py --dataset=voc:DIR --to=yolo --out=DIR2`.
+"""Converts a dataset with boxes: `python tools/convert_annotations.py --dataset=voc:DIR --to=yolo --out=DIR2`.
 
-Images are copied byte by byte. What a form cannot say is lost, and counted: YOLO has neither difficult nor crowd, COCO
-no difficult, VOC no crowd. VOC's corners are rounded to whole pixels, and a box thinner than two of them is widened.
+Image files are copied unchanged. Attributes that the target format lacks are dropped and counted: `difficult` and
+`crowd` in YOLO, `difficult` in COCO, `crowd` in VOC. VOC corners are rounded to whole pixels, and boxes thinner than
+two pixels are widened to two.
 """
 
 import argparse
@@ -21,55 +22,56 @@ from tfeff.data.sources import catalog
 from tfeff.errors import UserError
 
 LIST_NAMES = {"validation": "val"}
-"""What VOC calls a split."""
+"""Split -> name of its list in VOC."""
 SUFFIXES = {"jpeg": "jpg"}
 
-Picture = tuple[str, bytes, tuple[int, int], Objects]  # file name, bytes, (height, width), objects
+NamedImage = tuple[str, bytes, tuple[int, int], Objects]  # file name, encoded image, (height, width), objects
 
 
 def main() -> None:
-    """Converts."""
+    """Converts the dataset that the flags name."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", required=True, help="voc:DIR, yolo:DIR, coco:DIR, tfds:NAME, embedded:NAME")
-    parser.add_argument("--split", default="all", help="one or several, with commas: train,validation,test")
-    parser.add_argument("--to", choices=list(WRITERS), required=True)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--dataset", required=True, help="voc:DIR, yolo:DIR, coco:DIR, tfds:NAME or embedded:NAME.")
+    parser.add_argument("--split", default="all", help="One or more splits: train,validation,test.")
+    parser.add_argument("--to", choices=list(WRITERS), required=True, help="Target format.")
+    parser.add_argument("--out", type=Path, required=True, help="Output directory.")
     arguments = parser.parse_args()
     try:
         for split in arguments.split.split(","):
             source = catalog.open_objects(arguments.dataset).load(split)
-            lost = convert(source, split, arguments.to, arguments.out)
+            dropped = convert(source, split, arguments.to, arguments.out)
             print(f"{split}: {len(source):,} images, {sum(map(len, source.objects)):,} objects")
-            for what in (source.defects.text(), *(f"{count} x {kind}" for kind, count in sorted(lost.items()))):
-                if what:
-                    print(what)
+            if defects := source.defects.text():
+                print(defects)
+            for attribute, count in sorted(dropped.items()):
+                print(f"dropped {attribute} of {count:,} objects")
     except UserError as error:
         parser.exit(2, f"{error}\n")
 
 
-def convert(source: Dataset, split: str, form: str, out: Path) -> Counter[str]:
-    """Writes a source below a folder as one split of a data set; of several splits each is written by a call.
+def convert(source: Dataset, split: str, target: str, out: Path) -> Counter[str]:
+    """Writes one split of a dataset. Call it once per split.
 
     Args:
-        source: what to write.
-        split: what it is called there; `all` is undivided.
-        form: `voc`, `yolo` or `coco`.
-        out: the data set's folder.
+        source: the images and objects of the split.
+        split: its name in the output; `all` writes a dataset without splits.
+        target: `voc`, `yolo` or `coco`.
+        out: the output directory.
 
     Returns:
-        What the form cannot say, and how often.
+        Dropped attribute -> number of objects that had it.
 
     Raises:
-        UserError: two images would get one file name, or another image lies there.
+        UserError: two images would get the same file name, or the file exists with other content.
     """
-    return WRITERS[form](source, split, out)
+    return WRITERS[target](source, split, out)
 
 
-def pictures(source: Dataset) -> Iterator[Picture]:
-    """Each image under a name that is good in one folder, with the suffix of what it is.
+def named_images(source: Dataset) -> Iterator[NamedImage]:
+    """Yields each image with a file name that is unique in one folder and has the suffix of its actual format.
 
     Raises:
-        UserError: two images would get one name.
+        UserError: two images would get the same name.
     """
     paths = [PurePosixPath(name) for name in source.ids]
     paths = [path.with_suffix("") if path.name.lower().endswith(decoding.EXTENSIONS) else path for path in paths]
@@ -78,7 +80,7 @@ def pictures(source: Dataset) -> Iterator[Picture]:
         stems = [str(path).strip("/").replace("/", "_") for path in paths]
     for stem, count in Counter(stems).items():
         if count > 1:
-            raise UserError(f"{source.name}: two images would be called {stem}; rename one of them")
+            raise UserError(f"{source.name}: two images would get the name {stem}; rename one of them")
     for index, stem in enumerate(stems):
         encoded = source.encoded(index)
         with Image.open(io.BytesIO(encoded)) as image:
@@ -88,18 +90,18 @@ def pictures(source: Dataset) -> Iterator[Picture]:
 
 
 def write_voc(source: Dataset, split: str, out: Path) -> Counter[str]:
-    """`Annotations/`, `JPEGImages/` and, of a split, its list."""
-    lost, names = Counter[str](), list[str]()
-    for name, encoded, size, objects in pictures(source):
+    """Writes `Annotations/`, `JPEGImages/` and, unless the split is `all`, its list in `ImageSets/Main/`."""
+    dropped, names = Counter[str](), list[str]()
+    for name, encoded, size, objects in named_images(source):
         root = Element("annotation")
         SubElement(root, "filename").text = name
         _fill(SubElement(root, "size"), {"width": size[1], "height": size[0], "depth": 3})
         for box, label, difficult, crowd in _rows(objects):
             element = SubElement(root, "object")
             _fill(element, {"name": source.class_names[label], "difficult": int(difficult)})
-            (top, bottom), (left, right) = _whole(box[0], box[2], size[0]), _whole(box[1], box[3], size[1])
+            (top, bottom), (left, right) = _pixel_span(box[0], box[2], size[0]), _pixel_span(box[1], box[3], size[1])
             _fill(SubElement(element, "bndbox"), {"xmin": left, "ymin": top, "xmax": right, "ymax": bottom})
-            lost["crowd"] += crowd
+            dropped["crowd"] += crowd
         indent(root)
         stem = Path(name).stem
         (out / "Annotations").mkdir(parents=True, exist_ok=True)
@@ -109,46 +111,46 @@ def write_voc(source: Dataset, split: str, out: Path) -> Counter[str]:
     if split != "all":
         text = "".join(f"{name}\n" for name in names)
         _write(out / "ImageSets" / "Main" / f"{LIST_NAMES.get(split, split)}.txt", text.encode())
-    return +lost
+    return +dropped
 
 
 def write_yolo(source: Dataset, split: str, out: Path) -> Counter[str]:
-    """`images/`, `labels/` (in them a folder a split) and `data.yaml`."""
-    lost = Counter[str]()
-    part = "" if split == "all" else split
-    for name, encoded, (height, width), objects in pictures(source):
+    """Writes `images/` and `labels/`, each with one folder per split unless the split is `all`, and `data.yaml`."""
+    dropped = Counter[str]()
+    folder = "" if split == "all" else split
+    for name, encoded, (height, width), objects in named_images(source):
         lines = []
         for (top, left, bottom, right), label, difficult, crowd in _rows(objects):
-            shares = (
+            relative = (
                 (left + right) / 2 / width,
                 (top + bottom) / 2 / height,
                 (right - left) / width,
                 (bottom - top) / height,
             )
-            lines.append(" ".join([str(label), *(f"{share:.8f}" for share in shares)]) + "\n")
-            lost["difficult"] += difficult
-            lost["crowd"] += crowd
-        _copy(out / "images" / part / name, encoded)
-        _write((out / "labels" / part / name).with_suffix(".txt"), "".join(lines).encode())
+            lines.append(" ".join([str(label), *(f"{value:.8f}" for value in relative)]) + "\n")
+            dropped["difficult"] += difficult
+            dropped["crowd"] += crowd
+        _copy(out / "images" / folder / name, encoded)
+        _write((out / "labels" / folder / name).with_suffix(".txt"), "".join(lines).encode())
     _write(out / "data.yaml", f"names: {json.dumps(list(source.class_names))}\n".encode())  # JSON is YAML
-    return +lost
+    return +dropped
 
 
 def write_coco(source: Dataset, split: str, out: Path) -> Counter[str]:
-    """`annotations/instances_<split>.json` and `<split>/`."""
-    lost, images, annotations = Counter[str](), list[dict[str, Any]](), list[dict[str, Any]]()
-    for number, (name, encoded, (height, width), objects) in enumerate(pictures(source), 1):
+    """Writes `annotations/instances_<split>.json` and the images in `<split>/`."""
+    dropped, images, annotations = Counter[str](), list[dict[str, Any]](), list[dict[str, Any]]()
+    for number, (name, encoded, (height, width), objects) in enumerate(named_images(source), 1):
         images.append({"id": number, "file_name": name, "height": height, "width": width})
         for (top, left, bottom, right), label, difficult, crowd in _rows(objects):
             row = {"id": len(annotations) + 1, "image_id": number, "category_id": label + 1, "iscrowd": int(crowd)}
             xywh = [round(value, 4) for value in (left, top, right - left, bottom - top)]
             annotations.append(row | {"bbox": xywh, "area": round(xywh[2] * xywh[3], 4)})
-            lost["difficult"] += difficult
+            dropped["difficult"] += difficult
         _copy(out / split / name, encoded)
     categories = [{"id": number, "name": name} for number, name in enumerate(source.class_names, 1)]
     content = {"images": images, "annotations": annotations, "categories": categories}
     _write(out / "annotations" / f"instances_{split}.json", json.dumps(content).encode())
-    return +lost
+    return +dropped
 
 
 WRITERS: dict[str, Callable[[Dataset, str, Path], Counter[str]]] = {
@@ -163,8 +165,8 @@ def _rows(objects: Objects) -> Iterator[tuple[list[float], int, bool, bool]]:
     yield from zip(*(column.tolist() for column in columns), strict=True)
 
 
-def _whole(low: float, high: float, limit: int) -> tuple[int, int]:
-    """The first and the last pixel between two edges, counted from 1; two of them, since readers want an area."""
+def _pixel_span(low: float, high: float, limit: int) -> tuple[int, int]:
+    """The first and the last pixel between two edges, counted from 1; at least two pixels, so that boxes have area."""
     first, last = round(low) + 1, round(high)
     if first >= last:
         first = max(1, min(first, limit - 1))
@@ -178,13 +180,13 @@ def _fill(element: Element, values: dict[str, object]) -> None:
 
 
 def _copy(path: Path, encoded: bytes) -> None:
-    """An image's file, which must not take the place of another one.
+    """Writes an image file.
 
     Raises:
-        UserError: it would.
+        UserError: the file exists with other content.
     """
     if path.exists() and path.read_bytes() != encoded:
-        raise UserError(f"{path} is there already, as another image; write to an empty folder, or rename one of them")
+        raise UserError(f"{path} already exists with other content; use an empty --out, or rename one of the images")
     _write(path, encoded)
 
 

@@ -1,7 +1,7 @@
-"""Pictures of a detection data set: `python tools/draw_annotations.py --dataset=voc:DIR --out=DIR2`.
+"""Draws a dataset with boxes: `python tools/draw_annotations.py --dataset=voc:DIR --out=DIR2`.
 
-Writes some of its images with the boxes of their objects (`annotated.png`) and what its objects are like, by class,
-size and shape (`objects.png`); prints the defects of its annotations.
+Writes a selection of images with the boxes of their objects (`annotated.png`) and the distribution of classes, sizes
+and shapes (`objects.png`). Prints the defects of the annotations.
 """
 
 import argparse
@@ -16,16 +16,16 @@ from tfeff.reporting import figure
 from tfeff.reporting.annotations import annotated_figure, objects_figure
 
 SIDE = 480
-"""Pixels of the longer side of a drawn image; larger ones shrink."""
+"""Maximum length in pixels of the longer side of a drawn image."""
 
 
 def main() -> None:
-    """Draws."""
+    """Draws the dataset that the flags name."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", required=True, help="voc:DIR, yolo:DIR, coco:DIR, tfds:NAME, embedded:NAME")
-    parser.add_argument("--split", default="all")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--images", type=int, default=12, help="how many to draw, evenly taken")
+    parser.add_argument("--dataset", required=True, help="voc:DIR, yolo:DIR, coco:DIR, tfds:NAME or embedded:NAME.")
+    parser.add_argument("--split", default="all", help="Split of the dataset.")
+    parser.add_argument("--out", type=Path, required=True, help="Output directory.")
+    parser.add_argument("--images", type=int, default=12, help="Number of images to draw, evenly spaced.")
     arguments = parser.parse_args()
     source = catalog.open_objects(arguments.dataset).load(arguments.split)
     print(source.defects.text() or "no defects")
@@ -42,14 +42,14 @@ def main() -> None:
     drawn = annotated_figure(images, boxes, labels, source.class_names, title=source.name)
     figure.save(drawn, arguments.out / "annotated", dpi=110)
 
-    every = np.concatenate([objects.boxes_yxyx for objects in source.objects])
+    all_boxes = np.concatenate([objects.boxes_yxyx for objects in source.objects])
     drawn = objects_figure(
         np.concatenate([objects.labels for objects in source.objects]),
-        every[:, 2] - every[:, 0],
-        every[:, 3] - every[:, 1],
+        all_boxes[:, 2] - all_boxes[:, 0],
+        all_boxes[:, 3] - all_boxes[:, 1],
         [len(objects) for objects in source.objects],
         source.class_names,
-        title=f"{source.name}: {len(every):,} objects in {len(source):,} images",
+        title=f"{source.name}: {len(all_boxes):,} objects in {len(source):,} images",
     )
     figure.save(drawn, arguments.out / "objects")
     print(f"wrote {arguments.out / 'annotated'}.{{png,svg}}, {arguments.out / 'objects'}.{{png,svg}}")

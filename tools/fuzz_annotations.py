@@ -1,9 +1,9 @@
-"""Malformed annotations, made of real ones, against the readers: `python tools/fuzz_annotations.py --data=DIR`.
+"""Tests the annotation readers with damaged copies of real files: `python tools/fuzz_annotations.py --data=DIR`.
 
-DIR holds `bccd`, `raccoon` and `coco128`. Files are damaged as disks, editors, scripts and strangers damage them:
-flipped and lost bytes, tags missing, doubled, out of order or nested by the thousand, numbers that are none, entity
-bombs, names that lead elsewhere. A reader must end in time, raise nothing but `UserError`, give boxes inside their
-images alone, and keep every object that the damage has left as it was.
+DIR contains `bccd`, `raccoon` and `coco128`. The damage is what disks, editors, scripts and attackers cause: flipped
+and lost bytes; missing, duplicated, reordered or deeply nested tags; invalid numbers; entity bombs; names with paths. A
+reader must finish within a time limit, raise nothing but `UserError`, return only boxes inside their images, and keep
+every undamaged object.
 """
 
 import argparse
@@ -32,12 +32,12 @@ from tfeff.data.sources.source import Options
 from tfeff.errors import UserError
 
 SECONDS = 5.0
-"""A file's time limit."""
-ODD_NUMBERS = (
+"""Time limit per file."""
+UNUSUAL_NUMBERS = (
     "nan", "inf", "-inf", "-1", "0", "1e400", "-1e308", "1e308", "9" * 400, "9" * 5000, "1e-320", "1e-9", "0x10",
     "1,5", "१२", "", " ", "1_0", "true", "１", "--5", "1e", "\u202e12", "100000000000", "0.30000000000000004", "-0.0",
 )  # fmt: skip
-ODD_NAMES = (
+UNUSUAL_NAMES = (
     "",
     " ",
     "猫",
@@ -52,52 +52,58 @@ ODD_NAMES = (
     ".",
 )
 
-Found = Counter[tuple[str, str, tuple[float, ...]]]  # (image, class, box) -> how often
+ObjectCounts = Counter[tuple[str, str, tuple[float, ...]]]  # (image, class, box) -> number of objects
 
 
 @dataclass(frozen=True)
 class Case:
-    """A damaged data set on the disk.
+    """A damaged dataset on disk.
 
     Attributes:
-        damage: what was done.
-        load: reads it.
-        kept: objects that must be found.
-        may_fail: whether a `UserError` is an answer.
+        damage: kind of damage.
+        load: reads the dataset.
+        expected: objects that the reader must return.
+        may_fail: whether the reader may raise `UserError`.
     """
 
     damage: str
     load: Callable[[], Dataset]
-    kept: Found
+    expected: ObjectCounts
     may_fail: bool
 
 
 @dataclass(frozen=True)
 class Document:
-    """A real annotation file without defects: its bytes, its image's (height, width), its objects in their order."""
+    """A real annotation file without defects.
+
+    Attributes:
+        content: its bytes.
+        size: (height, width) of its image.
+        objects: (class, box) of its objects, in file order.
+    """
 
     content: bytes
     size: tuple[int, int]
     objects: list[tuple[str, tuple[float, ...]]]
 
-    def named(self, image: str, places: Iterable[int] | None = None) -> Found:
-        """The objects, or those at some places, as an image of that name would have them."""
-        chosen = range(len(self.objects)) if places is None else places
-        return Counter((image, *self.objects[place]) for place in chosen)
+    def counts(self, image: str, indices: Iterable[int] | None = None) -> ObjectCounts:
+        """Counts all objects, or those at the given indices, under the given image name."""
+        selected = range(len(self.objects)) if indices is None else indices
+        return Counter((image, *self.objects[index]) for index in selected)
 
 
 def main() -> None:
-    """Runs; exits with 1 after any failure."""
+    """Tries all files; exits with code 1 if a reader failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--count", type=int, default=10_000, help="files in all")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--data", type=Path, required=True, help="Folder with bccd, raccoon and coco128.")
+    parser.add_argument("--count", type=int, default=10_000, help="Total number of files.")
+    parser.add_argument("--seed", type=int, default=0, help="Seed of the damage.")
     arguments = parser.parse_args()
     failures = list[str]()
     with tempfile.TemporaryDirectory() as folder:
         outcomes = run(arguments.data, Path(folder), arguments.count, arguments.seed, failures)
-    for (form, damage, outcome), count in sorted(outcomes.items()):
-        print(f"{count:6}  {form:5} {damage:28} {outcome}")
+    for (scheme, damage, outcome), count in sorted(outcomes.items()):
+        print(f"{count:6}  {scheme:5} {damage:28} {outcome}")
     for kind, count in Counter(failure.partition("\n")[0] for failure in failures).most_common():
         print(f"{count} x {kind}")
     for failure in failures[:10]:
@@ -107,61 +113,61 @@ def main() -> None:
 
 
 def run(data: Path, folder: Path, count: int, seed: int, failures: list[str]) -> Counter[tuple[str, str, str]]:
-    """Tries `count` files, a third in each form.
+    """Tries `count` files, a third in each format.
 
     Args:
-        data: holds `bccd`, `raccoon` and `coco128`.
-        folder: where damaged data sets are written.
-        count: how many files.
-        seed: file number i of a form is a function of (seed, i).
-        failures: takes a text for each failure.
+        data: contains `bccd`, `raccoon` and `coco128`.
+        folder: for the damaged datasets.
+        count: number of files.
+        seed: the damage to file i is a function of (seed, i).
+        failures: list to which a text is appended for each failure.
 
     Returns:
-        (form, damage, outcome) -> how often.
+        (scheme, damage, outcome) -> number of files.
     """
     outcomes = Counter[tuple[str, str, str]]()
-    makers = {"voc": voc_case(data), "yolo": yolo_case(data), "coco": coco_case(data)}
+    case_makers = {"voc": voc_case(data), "yolo": yolo_case(data), "coco": coco_case(data)}
     for number in range(count):
-        form = tuple(makers)[number % len(makers)]
+        scheme = tuple(case_makers)[number % len(case_makers)]
         rng = np.random.default_rng([seed, number])
-        case = makers[form](folder / form, rng)
-        outcome, failure = judged(case)
-        outcomes[form, case.damage, outcome] += 1
+        case = case_makers[scheme](folder / scheme, rng)
+        outcome, failure = check(case)
+        outcomes[scheme, case.damage, outcome] += 1
         if failure:
-            failures.append(f"{form}, {case.damage}: {failure}\nnumber {number} of seed {seed}")
+            failures.append(f"{scheme}, {case.damage}: {failure}\nfile {number} of seed {seed}")
     return outcomes
 
 
-def judged(case: Case) -> tuple[str, str]:
-    """What came of a case, in a word, and what is wrong with that (empty where nothing is)."""
+def check(case: Case) -> tuple[str, str]:
+    """Reads a case and returns the outcome in a word or two, and a description of the failure ("" if none)."""
 
-    def late(number: int, frame: FrameType | None) -> None:
+    def time_out(number: int, frame: FrameType | None) -> None:
         raise TimeoutError
 
-    signal.signal(signal.SIGALRM, late)
+    signal.signal(signal.SIGALRM, time_out)
     signal.setitimer(signal.ITIMER_REAL, SECONDS)
     try:
         source = case.load()
         text = source.defects.text()
-        wrong = unsound(source)
-        if wrong:
-            return "read", wrong
-        missing = case.kept - found(source)
+        violation = invalid_output(source)
+        if violation:
+            return "read", violation
+        missing = case.expected - object_counts(source)
         if missing:
-            return "read", f"good objects lost\n{list(missing.items())[:3]}\n{text[:500]}"
-        return "read" + (", defects told" if text else ""), ""
+            return "read", f"undamaged objects lost\n{list(missing.items())[:3]}\n{text[:500]}"
+        return "read" + (", defects reported" if text else ""), ""
     except UserError as error:
-        return "UserError", "" if case.may_fail else f"good objects lost by UserError\n{str(error)[:500]}"
+        return "UserError", "" if case.may_fail else f"undamaged objects lost by UserError\n{str(error)[:500]}"
     except TimeoutError:
-        return "late", f"not done after {SECONDS} s"
+        return "timeout", f"not finished after {SECONDS} s"
     except Exception as error:
         return type(error).__name__, f"{type(error).__name__}\n{traceback.format_exc()[-2000:]}"
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def found(source: Dataset) -> Found:
-    """What a source holds, by value."""
+def object_counts(source: Dataset) -> ObjectCounts:
+    """Counts the objects that a reader returned."""
     return Counter(
         (Path(name).stem, source.class_names[label], tuple(box))
         for name, objects in zip(source.ids, source.objects, strict=True)
@@ -169,40 +175,40 @@ def found(source: Dataset) -> Found:
     )
 
 
-def unsound(source: Dataset) -> str:
-    """What must not come out of a reader; empty where nothing of it has."""
+def invalid_output(source: Dataset) -> str:
+    """Describes what no reader may return; empty if the output is valid."""
     for index, objects in enumerate(source.objects):
         with Image.open(io.BytesIO(source.encoded(index))) as image:
             limits = np.array([image.height, image.width] * 2)
         boxes = objects.boxes_yxyx
         if boxes.dtype != np.float32 or boxes.shape != (len(objects), 4) or not np.isfinite(boxes).all():
-            return "boxes of another kind"
+            return "boxes with wrong dtype, shape or values"
         if (boxes < 0).any() or (boxes > limits).any() or (boxes[:, 2:] <= boxes[:, :2]).any():
-            return f"box outside its image, or without area\n{boxes.tolist()}"
+            return f"box outside its image or without area\n{boxes.tolist()}"
         if ((objects.labels < 0) | (objects.labels >= len(source.class_names))).any():
-            return "label without a class"
+            return "label outside the classes"
         if not len(objects.labels) == len(objects.difficult) == len(objects.crowd):
-            return "flags that do not match"
+            return "flags and labels of different lengths"
     return ""
 
 
 def documents(source: Dataset, annotation: Callable[[str], Path], count: Callable[[bytes], int]) -> list[Document]:
-    """Those of a real data set's files whose objects were all read."""
-    chosen = []
+    """Returns the files of a real dataset whose objects were all read."""
+    complete = []
     for index, name in enumerate(source.ids):
         objects = source.objects[index]
         content = annotation(name).read_bytes() if len(objects) else b""
         if len(objects) == count(content) > 0:
             size = decoding.encoded_size(source.encoded(index), name)
             names = [source.class_names[label] for label in objects.labels]
-            chosen.append(
+            complete.append(
                 Document(content, size, list(zip(names, map(tuple, objects.boxes_yxyx.tolist()), strict=True)))
             )
-    return chosen
+    return complete
 
 
-def _picture(size: tuple[int, int], cache: dict[tuple[int, int], bytes] = {}) -> bytes:  # noqa: B006 (is meant to stay)
-    """A black PNG of a size."""
+def _image(size: tuple[int, int], cache: dict[tuple[int, int], bytes] = {}) -> bytes:  # noqa: B006 (shared by all calls)
+    """Returns a black PNG of the given size."""
     if size not in cache:
         file = io.BytesIO()
         Image.new("L", size[::-1]).save(file, "png")
@@ -219,21 +225,22 @@ def _pick(rng: np.random.Generator, values: Sequence[Any]) -> Any:
     return values[int(rng.integers(len(values)))]
 
 
-# Damage to bytes, which any file can suffer.
+# Damaged bytes, for any format
 
 
 def _flipped(content: bytes, rng: np.random.Generator) -> tuple[bytes, list[int]]:
-    """Some bytes replaced, and where."""
+    """Replaces some bytes; also returns their offsets."""
     damaged = bytearray(content)
-    places = [int(place) for place in rng.integers(len(content), size=int(rng.integers(1, 6)))]
-    for place in places:
-        damaged[place] = int(rng.integers(256))
-    return bytes(damaged), places
+    offsets = [int(offset) for offset in rng.integers(len(content), size=int(rng.integers(1, 6)))]
+    for offset in offsets:
+        damaged[offset] = int(rng.integers(256))
+    return bytes(damaged), offsets
 
 
 def _inserted(content: bytes, rng: np.random.Generator) -> bytes:
-    place = int(rng.integers(len(content)))
-    return content[:place] + rng.bytes(int(rng.integers(1, 200))) + content[place:]
+    """Inserts up to 199 random bytes."""
+    offset = int(rng.integers(len(content)))
+    return content[:offset] + rng.bytes(int(rng.integers(1, 200))) + content[offset:]
 
 
 # Pascal VOC
@@ -246,24 +253,22 @@ _FILE = b"""<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><annotation><o
 
 
 def voc_case(data: Path) -> Callable[[Path, np.random.Generator], Case]:
-    """Makes cases of the blood cells' and the raccoons' files, each beside a file that nobody touched."""
-    every = []
+    """Makes cases from the files of BCCD and the raccoons; each has a damaged and an intact file."""
+    originals = []
     for root, folder in ((data / "bccd/BCCD", "Annotations"), (data / "raccoon", "annotations")):
         source = voc.VOC(root, Options()).load("all")
-        every += documents(
+        originals += documents(
             source, lambda name, at=root / folder: at / f"{name}.xml", lambda content: content.count(b"<object>")
         )
 
     def make(root: Path, rng: np.random.Generator) -> Case:
-        document, neighbour = _pick(rng, every), _pick(rng, every)
-        damage, content, untouched = _pick(rng, (_voc_bytes, _voc_tree, _voc_tree, _voc_tree, _voc_whole))(
-            document, rng
-        )
-        for name, text, of in (("damaged", content, document), ("neighbour", neighbour.content, neighbour)):
+        document, neighbor = _pick(rng, originals), _pick(rng, originals)
+        damage, content, untouched = _pick(rng, (_voc_bytes, _voc_tree, _voc_tree, _voc_tree, _voc_file))(document, rng)
+        for name, text, original in (("damaged", content, document), ("neighbor", neighbor.content, neighbor)):
             _write(root / "Annotations" / f"{name}.xml", text)
-            _write(root / "JPEGImages" / f"{name}.png", _picture(of.size))
-        kept = document.named("damaged", untouched) + neighbour.named("neighbour")
-        return Case(damage, lambda: voc.VOC(root, Options()).load("all"), kept, may_fail=False)
+            _write(root / "JPEGImages" / f"{name}.png", _image(original.size))
+        expected = document.counts("damaged", untouched) + neighbor.counts("neighbor")
+        return Case(damage, lambda: voc.VOC(root, Options()).load("all"), expected, may_fail=False)
 
     return make
 
@@ -274,17 +279,18 @@ def _voc_bytes(document: Document, rng: np.random.Generator) -> tuple[str, bytes
         return kind, document.content[: int(rng.integers(len(document.content)))], []
     if kind == "inserted bytes":
         return kind, _inserted(document.content, rng), []
-    content, places = _flipped(document.content, rng)
+    content, offsets = _flipped(document.content, rng)
     try:
         ElementTree.fromstring(content)
     except (ElementTree.ParseError, ValueError, LookupError):
         return kind, content, []
     spans = [match.span() for match in _OBJECT.finditer(document.content)]
-    return kind, content, [i for i, (a, b) in enumerate(spans) if not any(a <= place < b for place in places)]
+    return kind, content, [i for i, (a, b) in enumerate(spans) if not any(a <= offset < b for offset in offsets)]
 
 
-def _voc_whole(document: Document, rng: np.random.Generator) -> tuple[str, bytes, list[int]]:
-    every = list(range(len(document.objects)))
+def _voc_file(document: Document, rng: np.random.Generator) -> tuple[str, bytes, list[int]]:
+    """Replaces, encodes or nests the whole file."""
+    everything = list(range(len(document.objects)))
     text = document.content.decode()
     nested = text.replace("<object>", "<part>" * 3000 + "<object>", 1)
     nested = nested.replace("</object>", "</object>" + "</part>" * 3000, 1)
@@ -297,73 +303,74 @@ def _voc_whole(document: Document, rng: np.random.Generator) -> tuple[str, bytes
             ("no XML", rng.bytes(300), []),
             ("unknown encoding", b'<?xml version="1.0" encoding="klingon"?>' + document.content, []),
             ("multi-byte encoding", b'<?xml version="1.0" encoding="utf-7"?>' + document.content, []),
-            ("UTF-16", text.encode("utf-16"), every),
-            ("byte order mark", b"\xef\xbb\xbf" + document.content, every),
+            ("UTF-16", text.encode("utf-16"), everything),
+            ("byte order mark", b"\xef\xbb\xbf" + document.content, everything),
             ("null bytes", document.content + bytes(50), []),
-            ("deep nesting", nested.encode(), every),
+            ("deep nesting", nested.encode(), everything),
             ("very deep nesting", b"<annotation>" + b"<a>" * 200_000 + b"</a>" * 200_000 + b"</annotation>", []),
         ),
     )
 
 
 def _voc_tree(document: Document, rng: np.random.Generator) -> tuple[str, bytes, list[int]]:
-    """Damage to single tags of a file that stays well-formed."""
+    """Damages single tags; the file stays well-formed."""
     root = ElementTree.fromstring(document.content)
     objects = root.findall("object")
-    victims = {int(place) for place in rng.integers(len(objects), size=int(rng.integers(1, 4)))}
+    victims = {int(index) for index in rng.integers(len(objects), size=int(rng.integers(1, 4)))}
     kind = _pick(
         rng,
-        ("tag missing", "tag doubled", "tags reordered", "odd number", "odd name", "object in object", "object doubled",
-         "object missing", "odd head", "head missing", "objects shuffled", "text in between", "attributes"),
+        ("tag missing", "tag duplicated", "tags reordered", "invalid number", "unusual name", "nested object",
+         "object duplicated", "object missing", "unusual header", "header missing", "objects shuffled",
+         "text in between", "attributes"),
     )  # fmt: skip
     harmless = kind in (
         "tags reordered",
-        "object doubled",
-        "odd head",
-        "head missing",
+        "object duplicated",
+        "unusual header",
+        "header missing",
         "objects shuffled",
         "attributes",
     )
-    for victim in (objects[place] for place in sorted(victims)):
+    for victim in (objects[index] for index in sorted(victims)):
         box = victim.find("bndbox")
         assert box is not None
         part = _pick(rng, (victim, box))
         child = _pick(rng, list(part))
         if kind == "tag missing":
             part.remove(child)
-        elif kind == "tag doubled":
-            double = ElementTree.SubElement(part, child.tag)
-            double.text = _pick(rng, ODD_NUMBERS)
-            part.remove(double)
-            part.insert(0, double)
+        elif kind == "tag duplicated":
+            duplicate = ElementTree.SubElement(part, child.tag)
+            duplicate.text = _pick(rng, UNUSUAL_NUMBERS)
+            part.remove(duplicate)
+            part.insert(0, duplicate)
         elif kind == "tags reordered":
-            part[:] = [part[int(place)] for place in rng.permutation(len(part))]
-        elif kind == "odd number":
-            _pick(rng, list(box)).text = _pick(rng, ODD_NUMBERS)
-        elif kind == "odd name":
+            part[:] = [part[int(index)] for index in rng.permutation(len(part))]
+        elif kind == "invalid number":
+            _pick(rng, list(box)).text = _pick(rng, UNUSUAL_NUMBERS)
+        elif kind == "unusual name":
             name = victim.find("name")
             assert name is not None
-            name.text = _pick(rng, ODD_NAMES)
-        elif kind == "object in object":
+            name.text = _pick(rng, UNUSUAL_NAMES)
+        elif kind == "nested object":
             part.append(ElementTree.fromstring(ElementTree.tostring(_pick(rng, objects))))
-        elif kind == "object doubled":
+        elif kind == "object duplicated":
             root.append(victim)
         elif kind == "object missing" and victim in list(root):
             root.remove(victim)
         elif kind == "text in between":
-            part.text = part.tail = _pick(rng, ODD_NAMES)
+            part.text = part.tail = _pick(rng, UNUSUAL_NAMES)
         elif kind == "attributes":
-            child.set("id", _pick(rng, ODD_NUMBERS))
-    heads = [child for child in root if child.tag != "object"]
-    for head in heads:
-        if kind == "odd head":
-            for inner in [head, *head]:
-                inner.text = _pick(rng, ODD_NAMES + ODD_NUMBERS)
-        elif kind == "head missing":
-            root.remove(head)
+            child.set("id", _pick(rng, UNUSUAL_NUMBERS))
+    headers = [child for child in root if child.tag != "object"]
+    for header in headers:
+        if kind == "unusual header":
+            for inner in [header, *header]:
+                inner.text = _pick(rng, UNUSUAL_NAMES + UNUSUAL_NUMBERS)
+        elif kind == "header missing":
+            root.remove(header)
     if kind == "objects shuffled":
-        root[:] = [root[int(place)] for place in rng.permutation(len(root))]
-    untouched = [place for place in range(len(objects)) if harmless or place not in victims]
+        root[:] = [root[int(index)] for index in rng.permutation(len(root))]
+    untouched = [index for index in range(len(objects)) if harmless or index not in victims]
     return kind, ElementTree.tostring(root, encoding=_pick(rng, ("utf-8", "us-ascii"))), untouched
 
 
@@ -371,30 +378,32 @@ def _voc_tree(document: Document, rng: np.random.Generator) -> tuple[str, bytes,
 
 
 def yolo_case(data: Path) -> Callable[[Path, np.random.Generator], Case]:
-    """Makes cases of COCO128's labels, now and then with damage to the list of names instead."""
+    """Makes cases from the labels of COCO128; some have a damaged list of class names instead."""
     root = data / "coco128"
     source = yolo.YOLO(root, Options()).load("all")
-    every = documents(
+    originals = documents(
         source,
         lambda name: root / "labels" / Path(name).with_suffix(".txt"),
         lambda content: len(content.splitlines()),
     )
 
     def make(folder: Path, rng: np.random.Generator) -> Case:
-        document, neighbour = _pick(rng, every), _pick(rng, every)
+        document, neighbor = _pick(rng, originals), _pick(rng, originals)
         content, names = document.content, "names:\n" + "".join(f"  {n}: '{n}'\n" for n in range(80))
         untouched: Iterable[int] | None = None
-        named = rng.random() < 0.15
-        if named:
+        damage_names = rng.random() < 0.15
+        if damage_names:
             damage, names = _yolo_names(names, rng)
         else:
             damage, content, untouched = _yolo_lines(content, rng)
         _write(folder / "data.yaml", names.encode("utf-8", "surrogatepass"))
-        for name, text, of in (("damaged", content, document), ("neighbour", neighbour.content, neighbour)):
+        for name, text, original in (("damaged", content, document), ("neighbor", neighbor.content, neighbor)):
             _write(folder / "labels" / f"{name}.txt", text)
-            _write(folder / "images" / f"{name}.png", _picture(of.size))
-        kept = Counter() if named else document.named("damaged", untouched) + neighbour.named("neighbour")
-        return Case(damage, lambda: yolo.YOLO(folder, Options()).load("all"), kept, may_fail=named)
+            _write(folder / "images" / f"{name}.png", _image(original.size))
+        expected = Counter()
+        if not damage_names:
+            expected = document.counts("damaged", untouched) + neighbor.counts("neighbor")
+        return Case(damage, lambda: yolo.YOLO(folder, Options()).load("all"), expected, may_fail=damage_names)
 
     return make
 
@@ -408,75 +417,75 @@ def _yolo_names(names: str, rng: np.random.Generator) -> tuple[str, str]:
         "names: flipped bytes": _flipped(names.encode(), rng)[0].decode("latin-1"),
         "names: YAML bomb": bomb + "names: [*a8, *a8]\n",
         "names: deep nesting": "names: " + "[" * 5000,
-        "names: odd number": f"names: {{{_pick(rng, ODD_NUMBERS) or 0}: x}}",
+        "names: invalid number": f"names: {{{_pick(rng, UNUSUAL_NUMBERS) or 0}: x}}",
         "names: huge number": "names: {99999999999: x}",
         "names: code": "names: !!python/object/apply:os.getcwd []",
         "names: cycle": "names: &a [*a]",
-        "names: odd": json.dumps({"names": [_pick(rng, ODD_NAMES)] * 3}),
+        "names: unusual": json.dumps({"names": [_pick(rng, UNUSUAL_NAMES)] * 3}),
     }
     return _pick(rng, list(choices.items()))
 
 
 def _yolo_lines(content: bytes, rng: np.random.Generator) -> tuple[str, bytes, list[int]]:
     lines = content.rstrip(b"\n").split(b"\n")
-    every = range(len(lines))
-    victims = {int(place) for place in rng.integers(len(lines), size=int(rng.integers(1, 4)))}
+    everything = range(len(lines))
+    victims = {int(index) for index in rng.integers(len(lines), size=int(rng.integers(1, 4)))}
     kind = _pick(
         rng,
-        ("flipped bytes", "truncated", "line missing", "lines doubled", "lines shuffled", "odd number",
-         "column missing", "column too many", "garbage in line", "carriage returns", "byte order mark", "empty lines",
+        ("flipped bytes", "truncated", "line missing", "lines duplicated", "lines shuffled", "invalid number",
+         "column missing", "extra column", "garbage in line", "carriage returns", "byte order mark", "empty lines",
          "no bytes", "tabs"),
     )  # fmt: skip
     if kind == "truncated":
         cut = int(rng.integers(len(content)))
         return kind, content[:cut], list(range(content[:cut].count(b"\n")))
-    if kind in ("carriage returns", "byte order mark", "empty lines", "tabs", "lines shuffled", "lines doubled"):
+    if kind in ("carriage returns", "byte order mark", "empty lines", "tabs", "lines shuffled", "lines duplicated"):
         text = {
             "carriage returns": b"\r\n".join(lines),
             "byte order mark": b"\xef\xbb\xbf" + content,
             "empty lines": b"\n \n\n".join(lines),
             "tabs": content.replace(b" ", b"\t \t"),
-            "lines shuffled": b"\n".join(lines[int(place)] for place in rng.permutation(len(lines))),
-            "lines doubled": b"\n".join(lines * 2),
+            "lines shuffled": b"\n".join(lines[int(index)] for index in rng.permutation(len(lines))),
+            "lines duplicated": b"\n".join(lines * 2),
         }[kind]
-        return kind, text, list(every)
+        return kind, text, list(everything)
     if kind == "no bytes":
         return kind, bytes(int(rng.integers(200))), []
-    for place in victims:
-        words = lines[place].split()
+    for index in victims:
+        words = lines[index].split()
         column = int(rng.integers(5))
         if kind == "flipped bytes":
-            lines[place] = _flipped(lines[place], rng)[0].replace(b"\n", b"?").replace(b"\r", b"?")
+            lines[index] = _flipped(lines[index], rng)[0].replace(b"\n", b"?").replace(b"\r", b"?")
         elif kind == "line missing":
-            lines[place] = b""
-        elif kind == "odd number":
-            words[column] = _pick(rng, ODD_NUMBERS).encode()
-            lines[place] = b" ".join(words)
+            lines[index] = b""
+        elif kind == "invalid number":
+            words[column] = _pick(rng, UNUSUAL_NUMBERS).encode()
+            lines[index] = b" ".join(words)
         elif kind == "column missing":
-            lines[place] = b" ".join(words[:column] + words[column + 1 :])
-        elif kind == "column too many":
-            lines[place] = b" ".join([*words[:column], _pick(rng, ODD_NUMBERS).encode() or b"1", *words[column:]])
+            lines[index] = b" ".join(words[:column] + words[column + 1 :])
+        elif kind == "extra column":
+            lines[index] = b" ".join([*words[:column], _pick(rng, UNUSUAL_NUMBERS).encode() or b"1", *words[column:]])
         elif kind == "garbage in line":
-            lines[place] = rng.bytes(int(rng.integers(1, 80))).replace(b"\n", b"?").replace(b"\r", b"?")
-    return kind, b"\n".join(lines), [place for place in every if place not in victims]
+            lines[index] = rng.bytes(int(rng.integers(1, 80))).replace(b"\n", b"?").replace(b"\r", b"?")
+    return kind, b"\n".join(lines), [index for index in everything if index not in victims]
 
 
 # COCO JSON
 
 
 def coco_case(data: Path) -> Callable[[Path, np.random.Generator], Case]:
-    """Makes cases of a COCO file of four of COCO128's images, written from their labels."""
+    """Makes cases from COCO files for four images of COCO128 each, written from their labels."""
     source = yolo.YOLO(data / "coco128", Options()).load("all")
-    full = [index for index in range(len(source)) if len(source.objects[index])]
-    sizes = {index: decoding.encoded_size(source.encoded(index), "") for index in full}
+    not_empty = [index for index in range(len(source)) if len(source.objects[index])]
+    sizes = {index: decoding.encoded_size(source.encoded(index), "") for index in not_empty}
 
     def make(root: Path, rng: np.random.Generator) -> Case:
-        chosen = [int(index) for index in rng.choice(full, 4, replace=False)]
+        chosen = [int(index) for index in rng.choice(not_empty, 4, replace=False)]
         images, annotations, values = [], [], []
         for place, index in enumerate(chosen):
             name, size = Path(source.ids[index]).stem, sizes[index]
             images.append({"id": 10 + place, "file_name": f"{name}.png", "height": size[0], "width": size[1]})
-            _write(root / "images" / f"{name}.png", _picture(size))
+            _write(root / "images" / f"{name}.png", _image(size))
             objects = source.objects[index]
             for label, box in zip(objects.labels.tolist(), objects.boxes_yxyx.tolist(), strict=True):
                 top, left, bottom, right = box
@@ -491,19 +500,19 @@ def coco_case(data: Path) -> Callable[[Path, np.random.Generator], Case]:
         content = {"images": images, "annotations": annotations, "categories": categories}
         damage, text, lost = _coco_damage(content, rng)
         _write(root / "annotations/instances_x.json", text)
-        kept = Counter() if lost is None else Counter(v for place, v in enumerate(values) if place not in lost)
-        return Case(damage, lambda: coco.COCO(root, Options()).load("x"), kept, may_fail=lost is None)
+        expected = Counter() if lost is None else Counter(v for number, v in enumerate(values) if number not in lost)
+        return Case(damage, lambda: coco.COCO(root, Options()).load("x"), expected, may_fail=lost is None)
 
     return make
 
 
 def _coco_damage(content: dict[str, Any], rng: np.random.Generator) -> tuple[str, bytes, set[int] | None]:
-    """Which annotations were damaged by it; None where nothing is promised."""
+    """Damages a COCO file. Also returns the affected annotations, or None if all of them may be lost."""
     text = json.dumps(content).encode()
     kind = _pick(
         rng,
-        ("flipped bytes", "truncated", "inserted bytes", "deep nesting", "part missing", "part of another kind",
-         *("odd value", "key missing", "odd row", "rows shuffled", "row doubled") * 3),
+        ("flipped bytes", "truncated", "inserted bytes", "deep nesting", "section missing", "section of wrong type",
+         *("unusual value", "key missing", "unusual row", "rows shuffled", "row duplicated") * 3),
     )  # fmt: skip
     if kind == "flipped bytes":
         return kind, _flipped(text, rng)[0], None
@@ -513,7 +522,7 @@ def _coco_damage(content: dict[str, Any], rng: np.random.Generator) -> tuple[str
         return kind, _inserted(text, rng), None
     if kind == "deep nesting":
         return kind, b'{"images":' + b"[" * 100_000, None
-    odd: tuple[Any, ...] = (
+    unusual: tuple[Any, ...] = (
         None,
         True,
         "x",
@@ -529,7 +538,7 @@ def _coco_damage(content: dict[str, Any], rng: np.random.Generator) -> tuple[str
         "猫",
         1.5,
     )
-    odd += (
+    unusual += (
         "../../etc/passwd",
         "/etc/passwd",
         "a\0b",
@@ -540,11 +549,11 @@ def _coco_damage(content: dict[str, Any], rng: np.random.Generator) -> tuple[str
         "1",
     )
     part = _pick(rng, list(content))
-    if kind == "part missing":
+    if kind == "section missing":
         del content[part]
         return kind, json.dumps(content).encode(), None
-    if kind == "part of another kind":
-        content[part] = _pick(rng, odd)
+    if kind == "section of wrong type":
+        content[part] = _pick(rng, unusual)
         return kind, json.dumps(content).encode(), None
     annotations = list(content["annotations"])
     rows = content[part]
@@ -560,18 +569,18 @@ def _coco_damage(content: dict[str, Any], rng: np.random.Generator) -> tuple[str
     if kind == "rows shuffled":
         content[part] = [rows[int(number)] for number in rng.permutation(len(rows))]
         lost = set()
-    elif kind == "row doubled":
+    elif kind == "row duplicated":
         rows.append(before)
         lost = set()
-    elif kind == "odd row":
-        rows[place] = _pick(rng, odd)
+    elif kind == "unusual row":
+        rows[place] = _pick(rng, unusual)
     elif kind == "key missing":
         del rows[place][_pick(rng, list(before))]
     else:
         key = _pick(rng, list(before))
-        rows[place][key] = _pick(rng, odd)
+        rows[place][key] = _pick(rng, unusual)
         if part != "annotations" and key == "id" and type(rows[place][key]) in (bool, int, float):
-            # It may now bear another row's number.
+            # It may now have the id of another row.
             lost |= {number for number, row in enumerate(annotations) if 1 in (row["image_id"], row["category_id"])}
     return f"{kind} in {part}", json.dumps(content).encode(), lost
 

@@ -1,7 +1,8 @@
-"""Does a run's SavedModel predict what its network predicts? `python tools/verify_export.py --workdir=DIR IMAGE...`
+"""Compares a run's SavedModel with its network: `python tools/verify_export.py --workdir=DIR IMAGE...`.
 
-The network gets its images through the training pipeline's own decoding and resizing; the SavedModel gets the files'
-bytes in batches, and their pixels one by one. Prints the largest difference of a probability; exit code 1 above 1e-5.
+The network gets images decoded and resized by the training pipeline. The SavedModel gets the encoded files in batches,
+and the decoded images one by one. Prints the largest difference of a probability and exits with code 1 if it exceeds
+1e-5.
 """
 
 import argparse
@@ -21,10 +22,10 @@ TOLERANCE = 1e-5
 
 
 def main() -> None:
-    """Compares and prints."""
+    """Compares the predictions and prints the largest differences."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workdir", required=True)
-    parser.add_argument("images", nargs="+", type=Path)
+    parser.add_argument("--workdir", required=True, help="Workdir of a finished classification run.")
+    parser.add_argument("images", nargs="+", type=Path, help="Image files.")
     arguments = parser.parse_args()
     workdir = Workdir(arguments.workdir)
     channels = workdir.config().data.channels
@@ -36,25 +37,28 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         served = tf.saved_model.load(str(run.export(workdir, Path(directory) / "saved_model")))
         from_images, from_bytes = served.signatures["serving_default"], served.signatures["serving_bytes"]
-        worst = {"serving_bytes": 0.0, "serving_default": 0.0}
+        largest = {"serving_bytes": 0.0, "serving_default": 0.0}
         sizes = set()
-        spread = []
+        probabilities = []
         for start in range(0, len(arguments.images), BATCH):
             files = [path.read_bytes() for path in arguments.images[start : start + BATCH]]
             decoded = [graph_decoding.decode(tf.constant(file), channels) for file in files]
             sizes |= {tuple(image.shape) for image in decoded}
             loaded = tf.stack([resizing.fit(image, (height, width)) for image in decoded])
             expected = forward(resizing.resize(loaded, size)).numpy()
-            spread.append(expected)
+            probabilities.append(expected)
             by_bytes = from_bytes(encoded=tf.constant(files))["probabilities"].numpy()
-            worst["serving_bytes"] = max(worst["serving_bytes"], float(np.abs(by_bytes - expected).max()))
+            largest["serving_bytes"] = max(largest["serving_bytes"], float(np.abs(by_bytes - expected).max()))
             by_pixels = [from_images(images=image[tf.newaxis])["probabilities"].numpy()[0] for image in decoded]
-            worst["serving_default"] = max(worst["serving_default"], float(np.abs(by_pixels - expected).max()))
-    deviation = np.concatenate(spread).std(axis=0).mean()
-    print(f"{len(arguments.images)} images of {len(sizes)} sizes; their probabilities deviate by {deviation:.3f}")
-    for signature, difference in worst.items():
+            largest["serving_default"] = max(largest["serving_default"], float(np.abs(by_pixels - expected).max()))
+    deviation = np.concatenate(probabilities).std(axis=0).mean()
+    print(
+        f"{len(arguments.images)} images of {len(sizes)} sizes; standard deviation of the probabilities over images "
+        f"{deviation:.3f}"
+    )
+    for signature, difference in largest.items():
         print(f"{signature}: largest difference {difference:.2e}")
-    sys.exit(int(max(worst.values()) > TOLERANCE))
+    sys.exit(int(max(largest.values()) > TOLERANCE))
 
 
 if __name__ == "__main__":

@@ -6,8 +6,9 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from tfeff.data.annotations import AnnotatedSource, Objects, Report
 
+from tfeff.data.dataset import Dataset, Objects
+from tfeff.data.images.storage import DrawnImages
 from tfeff.errors import UserError
 from tfeff.proposals import Proposals, ProposalStore
 from tfeff.proposals.quality import BREAKDOWN_COUNT, TABLE_COUNTS, Quality
@@ -51,13 +52,13 @@ class Data:
         self.files = [encoded(number) for number in range(IMAGES)]
         self.objects = [objects(rng) for _ in self.files]
         self.read = [0] * IMAGES
-        self.source = AnnotatedSource(
+        self.source = Dataset(
             name="synthetic",
             class_names=CLASSES,
             ids=[f"{number}.png" for number in range(IMAGES)],
             objects=self.objects,
-            encoded=self.encoded,
-            report=Report(),
+            images=DrawnImages(IMAGES, self.encoded, "synthetic"),
+            sizes=np.full((IMAGES, 2), SIDE, np.int32),
         )
 
     def encoded(self, index):

@@ -5,11 +5,11 @@ from tfeff.data.sources import catalog
 from tfeff.errors import UserError
 from tools import convert_annotations
 
-FORMS = ("voc", "yolo", "coco")
+FORMATS = ("voc", "yolo", "coco")
 
 
 def by_name(source):
-    """Image -> its bytes and its objects as (class, difficult, crowd) and boxes, whatever their order among others."""
+    """Maps each image's stem to its encoded bytes, the class names of its objects, and the objects."""
     rows = {}
     for index, name in enumerate(source.ids):
         objects = source.objects[index]
@@ -24,13 +24,13 @@ def digits():
     return catalog.open_objects("embedded:placed_digits:64").load("test").take(np.arange(30))
 
 
-@pytest.mark.parametrize("second", FORMS)
-@pytest.mark.parametrize("first", FORMS)
-def test_whole_pixels_survive_any_way_round(digits, tmp_path, first, second):
-    for place, form in enumerate((first, second)):
-        source = digits if not place else source  # noqa: F821
-        assert not convert_annotations.convert(source, "train", form, tmp_path / str(place))
-        source = catalog.open_objects(f"{form}:{tmp_path / str(place)}").load("train")
+@pytest.mark.parametrize("second", FORMATS)
+@pytest.mark.parametrize("first", FORMATS)
+def test_two_conversions_keep_whole_pixel_boxes(digits, tmp_path, first, second):
+    source = digits
+    for step, target in enumerate((first, second)):
+        assert not convert_annotations.convert(source, "train", target, tmp_path / str(step))
+        source = catalog.open_objects(f"{target}:{tmp_path / str(step)}").load("train")
         assert not source.defects.counts
     assert source.class_names == digits.class_names
     result = by_name(source)
@@ -42,65 +42,72 @@ def test_whole_pixels_survive_any_way_round(digits, tmp_path, first, second):
         np.testing.assert_allclose(objects.boxes_yxyx, digits.objects[index].boxes_yxyx, atol=1e-3)
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_fractions_survive_to_rounding(dataset, tmp_path, form):
+@pytest.mark.parametrize("target", FORMATS)
+def test_fractional_boxes_change_by_rounding_only(dataset, tmp_path, target):
     source = catalog.open_objects(f"yolo:{dataset('coco128')}").load("all")
-    convert_annotations.convert(source, "all", form, tmp_path)
-    back = catalog.open_objects(f"{form}:{tmp_path}").load("all")
-    before, after = by_name(source), by_name(back)
+    convert_annotations.convert(source, "all", target, tmp_path)
+    converted = catalog.open_objects(f"{target}:{tmp_path}").load("all")
+    before, after = by_name(source), by_name(converted)
     assert before.keys() == after.keys()
     for name, (encoded, classes, objects) in before.items():
         assert after[name][0] == encoded
         assert after[name][1] == classes
-        away = 1.51 if form == "voc" else 1e-3  # a box thinner than two pixels grows to two of them
-        np.testing.assert_allclose(after[name][2].boxes_yxyx, objects.boxes_yxyx, atol=away)
+        tolerance = 1.51 if target == "voc" else 1e-3  # boxes thinner than two pixels are widened to two
+        np.testing.assert_allclose(after[name][2].boxes_yxyx, objects.boxes_yxyx, atol=tolerance)
         np.testing.assert_allclose(
             np.median(np.abs(after[name][2].boxes_yxyx - objects.boxes_yxyx)) if len(objects) else 0, 0, atol=0.51
         )
 
 
-def test_real_voc_boxes_return_as_they_were(dataset, tmp_path):
+def test_round_trips_keep_real_voc_boxes(dataset, tmp_path):
     source = catalog.open_objects(f"voc:{dataset('bccd') / 'BCCD'}").load("test")
-    for way in (("voc",), ("yolo", "voc"), ("coco", "voc")):
-        last = source
-        for place, form in enumerate(way):
-            out = tmp_path / "-".join(way) / str(place)
-            convert_annotations.convert(last, "test", form, out)
-            last = catalog.open_objects(f"{form}:{out}").load("test")
-        before, after = by_name(source), by_name(last)
+    for targets in (("voc",), ("yolo", "voc"), ("coco", "voc")):
+        converted = source
+        for step, target in enumerate(targets):
+            out = tmp_path / "-".join(targets) / str(step)
+            convert_annotations.convert(converted, "test", target, out)
+            converted = catalog.open_objects(f"{target}:{out}").load("test")
+        before, after = by_name(source), by_name(converted)
         for name, (_, classes, objects) in before.items():
             np.testing.assert_array_equal(after[name][2].boxes_yxyx, objects.boxes_yxyx)
             assert after[name][1] == classes
 
 
-def test_what_a_form_cannot_say_is_counted(digits, tmp_path):
+def test_attributes_that_a_format_lacks_are_counted(digits, tmp_path):
     objects = digits.objects[0]
     flags = np.arange(len(objects)) == 0
     marked = type(objects)(objects.boxes_yxyx, objects.labels, flags, flags)
     source = digits.take(np.array([0]))
     source.objects[0] = marked
-    lost = {form: dict(convert_annotations.convert(source, "train", form, tmp_path / form)) for form in FORMS}
-    assert lost == {"voc": {"crowd": 1}, "yolo": {"crowd": 1, "difficult": 1}, "coco": {"difficult": 1}}
-    loaded = {form: catalog.open_objects(f"{form}:{tmp_path / form}").load("train").objects[0] for form in FORMS}
+    dropped = {
+        target: dict(convert_annotations.convert(source, "train", target, tmp_path / target)) for target in FORMATS
+    }
+    assert dropped == {"voc": {"crowd": 1}, "yolo": {"crowd": 1, "difficult": 1}, "coco": {"difficult": 1}}
+    loaded = {
+        target: catalog.open_objects(f"{target}:{tmp_path / target}").load("train").objects[0] for target in FORMATS
+    }
     assert loaded["voc"].difficult.tolist() == flags.tolist()
     assert loaded["coco"].crowd.tolist() == flags.tolist()
 
 
 def test_thin_boxes_keep_an_area_in_voc():
     for low, high in ((3, 4), (0, 1), (9, 10), (0, 0.3), (9.8, 10), (4.4, 5.2)):
-        first, last = convert_annotations._whole(low, high, 10)
+        first, last = convert_annotations._pixel_span(low, high, 10)
         assert 1 <= first < last <= 10
         assert first - 1 <= high
         assert last >= low
-    assert convert_annotations._whole(0, 10, 10) == (1, 10)
+    assert convert_annotations._pixel_span(0, 10, 10) == (1, 10)
 
 
-def test_names_that_would_meet(digits, tmp_path):
+def test_duplicate_file_names(digits, tmp_path):
     source = digits.take(np.arange(2))
     source.ids[:] = ["a/b.png", "c/a_b.jpg"]
     convert_annotations.convert(source, "train", "voc", tmp_path)
     assert sorted(path.name for path in (tmp_path / "JPEGImages").iterdir()) == ["a_b.png", "b.png"]
-    for names, message in ((["a/b.png", "a_b.jpg", "c/b"], "would be called a_b"), (["b", "x", "y"], "another image")):
+    for names, message in (
+        (["a/b.png", "a_b.jpg", "c/b"], "would get the name a_b"),
+        (["b", "x", "y"], "other content"),
+    ):
         source = digits.take(np.arange(1, 4))
         source.ids[:] = names
         with pytest.raises(UserError, match=message):

@@ -5,7 +5,7 @@ import pytest
 from tools import fuzz_annotations
 
 COUNT = int(os.environ.get("TFEFF_FUZZ", "200"))
-"""Files to try; the tool itself tries 10,000."""
+"""Number of files; the tool's default is 10,000."""
 
 
 @pytest.fixture(scope="module")
@@ -13,19 +13,19 @@ def data(dataset):
     return {dataset(name).parent for name in ("bccd", "raccoon", "coco128")}.pop()
 
 
-def test_readers_survive_malformed_files_and_keep_what_is_good(data, tmp_path):
+def test_readers_survive_damaged_files_and_keep_undamaged_objects(data, tmp_path):
     failures = []
     outcomes = fuzz_annotations.run(data, tmp_path, COUNT, seed=1, failures=failures)
     assert not failures
     assert sum(outcomes.values()) == COUNT
-    assert {outcome for _, _, outcome in outcomes} == {"read", "read, defects told", "UserError"}
+    assert {outcome for _, _, outcome in outcomes} == {"read", "read, defects reported", "UserError"}
 
 
-def test_a_reader_that_loses_an_object_fails_or_hangs_is_found_out(data, tmp_path, monkeypatch):
-    whole = fuzz_annotations.voc.load
+def test_readers_that_lose_objects_crash_or_hang_fail_the_check(data, tmp_path, monkeypatch):
+    load = fuzz_annotations.voc.load
 
     def forgetful(*arguments, **options):
-        source = whole(*arguments, **options)
+        source = load(*arguments, **options)
         return source.take([i for i, name in enumerate(source.ids) if name == "damaged"] or [0])
 
     def broken(*arguments, **options):
@@ -36,8 +36,8 @@ def test_a_reader_that_loses_an_object_fails_or_hangs_is_found_out(data, tmp_pat
             pass
 
     monkeypatch.setattr(fuzz_annotations, "SECONDS", 0.2)
-    make = fuzz_annotations.voc_case(data)
-    for reader, outcome in ((forgetful, "good objects lost"), (broken, "KeyError"), (endless, "not done")):
+    make_case = fuzz_annotations.voc_case(data)
+    for reader, outcome in ((forgetful, "undamaged objects lost"), (broken, "KeyError"), (endless, "not finished")):
         monkeypatch.setattr(fuzz_annotations.voc, "load", reader)
-        case = make(tmp_path, fuzz_annotations.np.random.default_rng(0))
-        assert fuzz_annotations.judged(case)[1].startswith(outcome)
+        case = make_case(tmp_path, fuzz_annotations.np.random.default_rng(0))
+        assert fuzz_annotations.check(case)[1].startswith(outcome)
