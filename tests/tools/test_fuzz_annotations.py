@@ -22,7 +22,7 @@ def test_readers_survive_damaged_files_and_keep_undamaged_objects(data, tmp_path
 
 
 def test_readers_that_lose_objects_crash_or_hang_fail_the_check(data, tmp_path, monkeypatch):
-    load = fuzz_annotations.voc.load
+    load = fuzz_annotations.voc.VOC.load
 
     def forgetful(*arguments, **options):
         source = load(*arguments, **options)
@@ -38,6 +38,6 @@ def test_readers_that_lose_objects_crash_or_hang_fail_the_check(data, tmp_path, 
     monkeypatch.setattr(fuzz_annotations, "SECONDS", 0.2)
     make_case = fuzz_annotations.voc_case(data)
     for reader, outcome in ((forgetful, "undamaged objects lost"), (broken, "KeyError"), (endless, "not finished")):
-        monkeypatch.setattr(fuzz_annotations.voc, "load", reader)
+        monkeypatch.setattr(fuzz_annotations.voc.VOC, "load", reader)
         case = make_case(tmp_path, fuzz_annotations.np.random.default_rng(0))
         assert fuzz_annotations.check(case)[1].startswith(outcome)
