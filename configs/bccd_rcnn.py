@@ -8,32 +8,32 @@ Result    72 test images, 945 objects, 98.7 % of which have a proposal:
           joint           mAP@.5 0.865 (95 % interval 0.834 to 0.898), COCO AP 0.489
           classic         mAP@.5 0.833 (0.791 to 0.871), COCO AP 0.453
           sliding window  mAP@.5 0.518 (0.484 to 0.559), COCO AP 0.168
-          Objects' own boxes: 99.6 % (joint) and 99.5 % (classic) get their class, 0.3 % are called background, at
+          DetectionData' own boxes: 99.6 % (joint) and 99.5 % (classic) get their class, 0.3 % are called background, at
           thresholds under which 87.8 % and 85.6 % of the proposals that overlap no object by half are known as such
 """
 
 from tfeff.config import (
     RCNN,
+    Augmentation,
     Classic,
     Data,
     Detection,
+    DetectionData,
     Experiment,
-    Features,
     Joint,
     Model,
-    Objects,
     Optimizer,
     Proposals,
+    RegionFeatures,
     Schedule,
     Training,
 )
-from tfeff.data.augment.policy import Augmentation
 
 
 def get_config() -> RCNN:
     return RCNN(
         forms=("joint", "classic", "sliding_window"),
-        data=Objects(source="voc:data/BCCD", train_split="trainval"),
+        data=DetectionData(source="voc:data/BCCD", train_split="trainval"),
         proposals=Proposals(mode="fast", max_proposals=2000),
         backbone=Experiment(
             model=Model(name="resnet", width=16, stage_blocks=(1, 1, 1, 1), resolution=48),
@@ -57,7 +57,7 @@ def get_config() -> RCNN:
             schedule=Schedule(warmup_epochs=1),
             training=Training(epochs=8, batch_size=128, ema_decay=0.99, precision="float32"),
         ),
-        features=Features(grid=3),
+        features=RegionFeatures(grid=3),
         joint=Joint(hidden=(256,), dropout=0.3),
         classic=Classic(positive_weight=10.0, box_overlap=0.4),
         detection=Detection(nms_overlap=0.4),

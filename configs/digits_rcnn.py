@@ -11,24 +11,24 @@ Result    800 test images, 2,760 objects:
 
 from tfeff.config import (
     RCNN,
+    Augmentation,
     Data,
+    DetectionData,
     Experiment,
-    Features,
     Model,
-    Objects,
     Optimizer,
     Proposals,
+    RegionFeatures,
     Schedule,
     Training,
     Windows,
 )
-from tfeff.data.augment.policy import Augmentation
 
 
 def get_config() -> RCNN:
     return RCNN(
         forms=("joint", "classic", "sliding_window"),
-        data=Objects(source="embedded:placed_digits", train_examples=700),
+        data=DetectionData(source="embedded:placed_digits", train_examples=700),
         proposals=Proposals(max_proposals=300),
         backbone=Experiment(
             model=Model(name="resnet", width=12, stage_blocks=(1, 1, 1, 1), resolution=24),
@@ -45,6 +45,6 @@ def get_config() -> RCNN:
             schedule=Schedule(warmup_epochs=1),
             training=Training(epochs=6, batch_size=128, ema_decay=0.99),
         ),
-        features=Features(grid=3),
-        windows=Windows(most=500),
+        features=RegionFeatures(grid=3),
+        windows=Windows(max_windows=500),
     )

@@ -12,14 +12,26 @@ Result    20 test images, 21 objects, each of which has a proposal:
           sliding window  mAP@.5 0.411 (0.257 to 0.662), COCO AP 0.092
 """
 
-from tfeff.config import RCNN, Classic, Data, Experiment, Features, Joint, Model, Objects, Optimizer, Schedule, Training
-from tfeff.data.augment.policy import Augmentation
+from tfeff.config import (
+    RCNN,
+    Augmentation,
+    Classic,
+    Data,
+    DetectionData,
+    Experiment,
+    Joint,
+    Model,
+    Optimizer,
+    RegionFeatures,
+    Schedule,
+    Training,
+)
 
 
 def get_config() -> RCNN:
     return RCNN(
         forms=("joint", "classic", "sliding_window"),
-        data=Objects(source="voc:data/raccoon", validation_split="validation"),
+        data=DetectionData(source="voc:data/raccoon", validation_split="validation"),
         backbone=Experiment(
             model=Model(name="resnet", width=12, stage_blocks=(2, 2, 2, 2), resolution=48),
             data=Data(
@@ -36,7 +48,7 @@ def get_config() -> RCNN:
             schedule=Schedule(warmup_epochs=1),
             training=Training(epochs=30, batch_size=32, ema_decay=0.99, precision="float32"),
         ),
-        features=Features(grid=3),
+        features=RegionFeatures(grid=3),
         joint=Joint(hidden=(256,), dropout=0.3),
         classic=Classic(positive_weight=5.0, box_overlap=0.4),
     )

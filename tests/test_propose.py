@@ -125,7 +125,7 @@ def test_killed_at_random_moments_nothing_is_half_written_or_computed_twice(root
     ("flags", "words"),
     [
         (["--mode=fsat"], ["mode"]),
-        (["--max_proposals=100"], ["max_proposals", "2000 there, 100 now"]),
+        (["--max_proposals=100"], ["max_proposals", "saved 2000, now 100"]),
         (["--split=tset"], ["tset", "did you mean"]),
         (["--executor=ray", "--threads=2"], ["--threads"]),
         (["--engine=windows", "--mode=quality"], ["--mode"]),

@@ -32,14 +32,14 @@ def define_flags() -> None:
     flags.DEFINE_integer("threads", None, "Images at once; one a core if not given.", lower_bound=1)
     verbs.define_executor("Threads")
     flags.adopt_module_key_flags(verbs)
-    flags.DEFINE_enum("on_defect", "mend", ["mend", "error"], "Mend and count annotations that cannot be, or stop.")
+    flags.DEFINE_enum("on_defect", "fix", ["fix", "error"], "Fix or drop invalid annotations, or stop with an error.")
 
 
 def main(argv: list[str]) -> None:
     """Proposes as the flags say."""
     given = flags.FLAGS
     from tfeff.data.sources import catalog
-    from tfeff.durable import held
+    from tfeff.durable import locked
     from tfeff.execution.threads import Threads
     from tfeff.proposals import ProposalStore, fill
     from tfeff.reporting.progress import Bar
@@ -50,7 +50,7 @@ def main(argv: list[str]) -> None:
     if source.report.counts:
         print(source.report.text(), file=sys.stderr)
     directory = Path(given.out)
-    with held(directory, "--out"), verbs.executor(partial(Threads, given.threads)) as executor:
+    with locked(directory, "--out"), verbs.executor(partial(Threads, given.threads)) as executor:
         store = ProposalStore.create(directory, proposer.parameters)
         with Bar(source.name, len(source), "images") as bar:
             filled = fill(store, source, proposer, executor, progress=lambda filled: bar.show(filled.done, filled.made))

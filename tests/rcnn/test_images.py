@@ -15,7 +15,7 @@ SOURCE = "embedded:placed_digits:64"
 
 
 def settings(**data: object) -> config.RCNN:
-    return config.RCNN(data=config.Objects(source=SOURCE, **data))
+    return config.RCNN(data=config.DetectionData(source=SOURCE, **data))
 
 
 def test_images_are_learned_from_or_held_out() -> None:
@@ -42,7 +42,7 @@ def test_images_without_objects_are_refused(tmp_path: Path) -> None:
     for number in range(20):
         (tmp_path / "images" / f"{number}.png").write_bytes(source.encoded(number))
     with pytest.raises(UserError, match="have no objects"):
-        images.sources(config.RCNN(data=config.Objects(source=f"yolo:{tmp_path}")))
+        images.sources(config.RCNN(data=config.DetectionData(source=f"yolo:{tmp_path}")))
 
 
 def test_the_test_split_is_the_data_sets_own_whatever_it_is_called() -> None:

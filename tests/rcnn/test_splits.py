@@ -16,7 +16,7 @@ from tfeff.rcnn.stages import ceiling
 @pytest.fixture
 def split():
     """Six images with random proposals; some of their objects are difficult, some crowds."""
-    settings = config.RCNN(data=config.Objects(source="embedded:placed_digits:64"))
+    settings = config.RCNN(data=config.DetectionData(source="embedded:placed_digits:64"))
     images = load(settings, "validation").take(np.arange(6))
     rng = np.random.default_rng(0)
     for objects in images.objects:

@@ -1,29 +1,33 @@
-"""What an experiment or a search may say: typed, locked sections, read from Python files and JSON, changed by flags."""
+"""Configs of training runs and searches: typed, immutable sections, loaded from Python or JSON, changed by flags."""
 
 from tfeff.config.family import Family, settled
 from tfeff.config.files import claimed, differences, flatten, from_json, load, override, to_json
-from tfeff.config.rcnn import RCNN, Classic, Detection, Features, Joint, Objects, Proposals, Windows
-from tfeff.config.schema import Data, Experiment, Model, Optimizer, Prediction, Schedule, Task, Training
+from tfeff.config.rcnn import RCNN, Classic, Detection, DetectionData, Joint, Proposals, RegionFeatures, Windows
+from tfeff.config.schema import TTA, Data, Experiment, Model, Optimizer, Schedule, Task, Training
 from tfeff.config.search import Allocation, Budget, Folds, Objective, Search, Sweeps, Trials
+from tfeff.data.augment.box_policy import BoxAugmentation
+from tfeff.data.augment.policy import Augmentation
 
 __all__ = [
     "RCNN",
+    "TTA",
     "Allocation",
+    "Augmentation",
+    "BoxAugmentation",
     "Budget",
     "Classic",
     "Data",
     "Detection",
+    "DetectionData",
     "Experiment",
     "Family",
-    "Features",
     "Folds",
     "Joint",
     "Model",
     "Objective",
-    "Objects",
     "Optimizer",
-    "Prediction",
     "Proposals",
+    "RegionFeatures",
     "Schedule",
     "Search",
     "Sweeps",

@@ -13,7 +13,7 @@ import numpy as np
 
 from tfeff.errors import UserError
 
-OnDefect = Literal["mend", "error"]
+OnDefect = Literal["fix", "error"]
 """What to do with an annotation that cannot be as it is: mend or leave it out, and count it; or end with a message."""
 
 
@@ -109,7 +109,7 @@ class Report:
         examples: where the first of each kind is.
     """
 
-    on_defect: OnDefect = "mend"
+    on_defect: OnDefect = "fix"
     counts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
 
@@ -120,7 +120,7 @@ class Report:
             UserError: where defects are to end the run.
         """
         if self.on_defect == "error":
-            raise UserError(f"{where}: {kind}; mend the annotation, or let such be mended (on_defect=mend)")
+            raise UserError(f"{where}: {kind}; mend the annotation, or let such be mended (on_defect=fix)")
         self.counts[kind] += 1
         self.examples.setdefault(kind, where)
 

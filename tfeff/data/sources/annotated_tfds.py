@@ -31,7 +31,7 @@ def load(
     name: str,
     split: str,
     *,
-    on_defect: OnDefect = "mend",
+    on_defect: OnDefect = "fix",
     data_dir: str | Path | None = None,
     download: bool = False,
 ) -> AnnotatedSource:

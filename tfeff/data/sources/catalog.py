@@ -102,7 +102,7 @@ def load_annotated(
     *,
     fractions: Mapping[str, float] = FRACTIONS,
     seed: int = 0,
-    on_defect: OnDefect = "mend",
+    on_defect: OnDefect = "fix",
     data_dir: str | Path | None = None,
     download: bool = False,
 ) -> AnnotatedSource:

@@ -29,7 +29,7 @@ def splits(root: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def load(root: Path, split: str, *, on_defect: OnDefect = "mend") -> AnnotatedSource:
+def load(root: Path, split: str, *, on_defect: OnDefect = "fix") -> AnnotatedSource:
     """One split, in the order of its list of images; classes in the order of their ids.
 
     Args:

@@ -35,7 +35,7 @@ def splits(root: Path, fractions: Mapping[str, float]) -> tuple[str, ...]:
 
 
 def load(
-    root: Path, split: str, *, fractions: Mapping[str, float], seed: int = 0, on_defect: OnDefect = "mend"
+    root: Path, split: str, *, fractions: Mapping[str, float], seed: int = 0, on_defect: OnDefect = "fix"
 ) -> AnnotatedSource:
     """One split, its images in the order of its list (or of their names).
 

@@ -30,7 +30,7 @@ def splits(root: Path, fractions: Mapping[str, float]) -> tuple[str, ...]:
 
 
 def load(
-    root: Path, split: str, *, fractions: Mapping[str, float], seed: int = 0, on_defect: OnDefect = "mend"
+    root: Path, split: str, *, fractions: Mapping[str, float], seed: int = 0, on_defect: OnDefect = "fix"
 ) -> AnnotatedSource:
     """One split, in the order of the images' names; an image without a file of labels has no objects.
 
