@@ -14,20 +14,20 @@ Result    72 test images, 945 objects, proposal recall 98.7 %:
 
 from tfeff.config import (
     RCNN,
+    Augmentation,
     Classic,
     Data,
     Detection,
     DetectionData,
     Experiment,
-    Features,
     Joint,
     Model,
     Optimizer,
     Proposals,
+    RegionFeatures,
     Schedule,
     Training,
 )
-from tfeff.data.augment.policy import Augmentation
 
 
 def get_config() -> RCNN:
@@ -57,7 +57,7 @@ def get_config() -> RCNN:
             schedule=Schedule(warmup_epochs=1),
             training=Training(epochs=8, batch_size=128, ema_decay=0.99, precision="float32"),
         ),
-        features=Features(grid=3),
+        features=RegionFeatures(grid=3),
         joint=Joint(hidden=(256,), dropout=0.3),
         classic=Classic(positive_weight=10.0, box_overlap=0.4),
         detection=Detection(nms_overlap=0.4),

@@ -5,8 +5,7 @@ Command   python -m tfeff.train --config=configs/cifar10_family.py --workdir=run
               --config.data.source=folder:<directory> --config.model.family=runs/search_cpu --config.model.phi=3
 """
 
-from tfeff.config import Data, Experiment, Model, Optimizer, Schedule, Training
-from tfeff.data.augment.policy import Augmentation
+from tfeff.config import Augmentation, Data, Experiment, Model, Optimizer, Schedule, Training
 
 
 def get_config() -> Experiment:

@@ -14,8 +14,7 @@ For 91 %  --config.model.width=24 --config.training.epochs=40 --config.training.
           min at 248 images/s, mostly on one core of that Xeon (about 350 images/s on both)
 """
 
-from tfeff.config import Data, Experiment, Model, Optimizer, Prediction, Schedule, Training
-from tfeff.data.augment.policy import Augmentation
+from tfeff.config import TTA, Augmentation, Data, Experiment, Model, Optimizer, Schedule, Training
 
 
 def get_config() -> Experiment:
@@ -37,5 +36,5 @@ def get_config() -> Experiment:
         optimizer=Optimizer(name="muon", learning_rate=0.01, momentum=0.9, weight_decay=0.05),
         schedule=Schedule(name="cosine", warmup_epochs=3),
         training=Training(epochs=60, batch_size=128, label_smoothing=0.05, ema_decay=0.998),
-        prediction=Prediction(mirrored=True, shift=1),
+        tta=TTA(mirrored=True, shift=1),
     )

@@ -13,6 +13,7 @@ Result    d 1.12 w 1.00 r 1.19, the cheapest of 12 that cannot be told apart (va
 
 from tfeff.config import (
     Allocation,
+    Augmentation,
     Budget,
     Data,
     Experiment,
@@ -25,7 +26,6 @@ from tfeff.config import (
     Training,
     Trials,
 )
-from tfeff.data.augment.policy import Augmentation
 
 
 def get_config() -> Search:

@@ -12,6 +12,7 @@ Result    not run yet
 """
 
 from tfeff.config import (
+    Augmentation,
     Budget,
     Data,
     Experiment,
@@ -24,7 +25,6 @@ from tfeff.config import (
     Training,
     Trials,
 )
-from tfeff.data.augment.policy import Augmentation
 
 
 def get_config() -> Search:

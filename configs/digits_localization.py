@@ -6,8 +6,7 @@ Result    800 test images: mean IoU 0.664 (95 % interval 0.655 to 0.673), IoU >=
           correct for 77.3 % (74.2 to 80.0)
 """
 
-from tfeff.config import Data, Experiment, Model, Optimizer, Schedule, Task, Training
-from tfeff.data.augment.box_policy import BoxAugmentation
+from tfeff.config import BoxAugmentation, Data, Experiment, Model, Optimizer, Schedule, Task, Training
 
 
 def get_config() -> Experiment:

@@ -11,18 +11,18 @@ Result    800 test images, 2,760 objects:
 
 from tfeff.config import (
     RCNN,
+    Augmentation,
     Data,
     DetectionData,
     Experiment,
-    Features,
     Model,
     Optimizer,
     Proposals,
+    RegionFeatures,
     Schedule,
     Training,
     Windows,
 )
-from tfeff.data.augment.policy import Augmentation
 
 
 def get_config() -> RCNN:
@@ -45,6 +45,6 @@ def get_config() -> RCNN:
             schedule=Schedule(warmup_epochs=1),
             training=Training(epochs=6, batch_size=128, ema_decay=0.99),
         ),
-        features=Features(grid=3),
-        windows=Windows(most=500),
+        features=RegionFeatures(grid=3),
+        windows=Windows(max_windows=500),
     )

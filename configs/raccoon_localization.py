@@ -6,8 +6,7 @@ Machine   2 CPU cores (AMD EPYC), both busy with other work: 52 images/s
 Result    20 test images: mean IoU 0.576 (95 % interval 0.490 to 0.654), IoU >= 0.5 for 75 % (53 to 89)
 """
 
-from tfeff.config import Data, Experiment, Model, Optimizer, Schedule, Task, Training
-from tfeff.data.augment.box_policy import BoxAugmentation
+from tfeff.config import BoxAugmentation, Data, Experiment, Model, Optimizer, Schedule, Task, Training
 
 
 def get_config() -> Experiment:

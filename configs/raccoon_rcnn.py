@@ -13,18 +13,18 @@ Result    20 test images, 21 objects, proposal recall 100 %:
 
 from tfeff.config import (
     RCNN,
+    Augmentation,
     Classic,
     Data,
     DetectionData,
     Experiment,
-    Features,
     Joint,
     Model,
     Optimizer,
+    RegionFeatures,
     Schedule,
     Training,
 )
-from tfeff.data.augment.policy import Augmentation
 
 
 def get_config() -> RCNN:
@@ -47,7 +47,7 @@ def get_config() -> RCNN:
             schedule=Schedule(warmup_epochs=1),
             training=Training(epochs=30, batch_size=32, ema_decay=0.99, precision="float32"),
         ),
-        features=Features(grid=3),
+        features=RegionFeatures(grid=3),
         joint=Joint(hidden=(256,), dropout=0.3),
         classic=Classic(positive_weight=5.0, box_overlap=0.4),
     )

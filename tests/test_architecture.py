@@ -10,6 +10,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import tfeff
 from tfeff import __main__, verbs
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,6 +53,21 @@ def test_tests_mirror_the_package() -> None:
 def test_every_verb_is_listed_and_every_listed_verb_exists() -> None:
     not_verbs = {"__init__", "__main__", "durable", "errors", "verbs"}
     assert {path.stem for path in (ROOT / "tfeff").glob("*.py")} - not_verbs == set(verbs.VERBS)
+
+
+def test_subpackages_load_on_first_use() -> None:
+    code = (
+        "import sys, tfeff; assert not {'tensorflow', 'keras', 'numpy'} & set(sys.modules);"
+        "assert set(tfeff.__all__) <= set(dir(tfeff));"
+        "assert tfeff.boxes.iou and tfeff.models.build and tfeff.models is sys.modules['tfeff.models']"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+    with pytest.raises(AttributeError, match="module 'tfeff' has no attribute 'model'"):
+        _ = tfeff.model
+
+
+def test_every_subpackage_is_an_attribute() -> None:
+    assert set(tfeff.__all__) == {path.parent.name for path in (ROOT / "tfeff").glob("*/__init__.py")}
 
 
 def test_help_of_the_console_script_lists_the_verbs() -> None:

@@ -135,7 +135,7 @@ def test_a_killed_run_resumes_without_computing_twice(root, whole, tmp_path):
     ("flags", "words"),
     [
         (["--mode=fsat"], ["mode"]),
-        (["--max_proposals=100"], ["max_proposals", "2000 there, 100 now"]),
+        (["--max_proposals=100"], ["max_proposals", "saved 2000, now 100"]),
         (["--split=tset"], ["tset", "did you mean"]),
         (["--executor=ray", "--threads=2"], ["--threads"]),
         (["--engine=windows", "--mode=quality"], ["--mode"]),

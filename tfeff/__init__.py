@@ -1,3 +1,54 @@
-"""tfeff: the best scaled convolutional network for a labelled image set and a compute budget."""
+"""tfeff: find and train the best scaled convolutional network for a labeled image set and a compute budget.
+
+Subpackages load on first use, so `import tfeff` is fast and imports neither TensorFlow nor Keras.
+"""
+
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tfeff import (
+        boxes,
+        config,
+        data,
+        evaluation,
+        execution,
+        models,
+        proposals,
+        rcnn,
+        reporting,
+        scaling,
+        serving,
+        training,
+    )
 
 __version__ = "0.1.0"
+__all__ = [
+    "boxes",
+    "config",
+    "data",
+    "evaluation",
+    "execution",
+    "models",
+    "proposals",
+    "rcnn",
+    "reporting",
+    "scaling",
+    "serving",
+    "training",
+]
+
+
+if not TYPE_CHECKING:  # a type checker that saw __getattr__ would accept any attribute
+
+    def __getattr__(name: str) -> ModuleType:
+        """Imports a subpackage on first use."""
+        if name in __all__:
+            return importlib.import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """All attributes, including subpackages that are not loaded yet."""
+    return sorted({*globals(), *__all__})

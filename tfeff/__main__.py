@@ -1,4 +1,4 @@
-"""`tfeff VERB ...`, or `python -m tfeff VERB ...`: the same as `python -m tfeff.VERB ...`."""
+"""`tfeff VERB ...` or `python -m tfeff VERB ...`, short for `python -m tfeff.VERB ...`."""
 
 import runpy
 import sys
@@ -8,10 +8,10 @@ from tfeff.errors import nearest
 
 
 def main() -> None:
-    """Runs the verb that the first argument names, or lists the verbs."""
+    """Runs the verb given as the first argument, or lists all verbs."""
     verb = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if verb in ("--help", "-h", "help"):
-        print("usage: tfeff VERB [--flags]     (tfeff VERB --help lists a verb's flags)\n")
+        print("usage: tfeff VERB [--flags]     (tfeff VERB --help lists the flags of a verb)\n")
         for name, purpose in verbs.VERBS.items():
             print(f"  {name:10} {purpose}")
         return

@@ -1,8 +1,8 @@
-"""`python -m tfeff.detect --workdir=DIR --images=PATH --out=DIR2`: draw and list what a trained detector finds.
+"""`python -m tfeff.detect --workdir=DIR --images=PATH --out=DIR2`: run a trained detector on images.
 
-`--images` is a file or a folder, looked through with all that lies below it (but `--out`). `--out` gets a picture an
-image, and `detections.json` in COCO's result format, `image_id` being the image's path below `--images`. Stopped, the
-same command goes on where it was.
+`--images` is a file, or a folder that is searched recursively (except `--out`). `--out` receives one annotated PNG per
+image and `detections.json` in COCO's results format, where `image_id` is the path relative to `--images`. Rerun the
+same command to resume.
 """
 
 import json
@@ -17,27 +17,27 @@ from tfeff.errors import UserError
 
 def define_flags() -> None:
     """Defines this verb's flags."""
-    flags.DEFINE_string("workdir", None, "The workdir of a finished tfeff.train run of a detector.")
-    flags.DEFINE_string("model", None, "A detector's SavedModel, in place of --workdir.")
-    flags.DEFINE_string("form", None, "Which of the run's detectors; the first of its config's forms if not given.")
-    flags.DEFINE_string("images", None, "An image, or a folder of images.", required=True)
-    flags.DEFINE_string("out", None, "Where pictures and detections.json go.", required=True)
-    flags.DEFINE_float("score", None, "Detections from this score on; the run's own if not given.", lower_bound=0.0)
+    flags.DEFINE_string("workdir", None, "Workdir of a finished tfeff.train run of a detector.")
+    flags.DEFINE_string("model", None, "SavedModel of a detector, instead of --workdir.")
+    flags.DEFINE_string("form", None, "Detector of the run: joint, classic or sliding_window. Default: the first.")
+    flags.DEFINE_string("images", None, "Image file, or folder of images.", required=True)
+    flags.DEFINE_string("out", None, "Directory for annotated images and detections.json.", required=True)
+    flags.DEFINE_float("score", None, "Detection threshold. Default: the threshold of the run.", lower_bound=0.0)
 
 
 def main(argv: list[str]) -> None:
-    """Detects in the images of the flags."""
+    """Detects objects in images; draws and lists them."""
     given = flags.FLAGS
     if bool(given.workdir) == bool(given.model):
-        raise UserError("give either --workdir=DIR, of a trained detector, or --model=DIR, its SavedModel")
+        raise UserError("give either --workdir=DIR (a trained detector) or --model=DIR (its SavedModel)")
     if given.model and given.form:
-        raise UserError("--form goes with --workdir; leave it out")
+        raise UserError("--form requires --workdir; leave it out")
     out = Path(given.out)
-    paths = _paths(Path(given.images), out)
+    paths = _find_images(Path(given.images), out)
     verbs.load_tensorflow()
     from PIL import Image
 
-    from tfeff.durable import held, write
+    from tfeff.durable import locked, write
     from tfeff.evaluation import Detections, to_coco_results
     from tfeff.rcnn.savedmodel import LoadedDetector
     from tfeff.reporting.detections import draw_detections
@@ -46,17 +46,17 @@ def main(argv: list[str]) -> None:
 
     model = Path(given.model or _saved_model())
     detector = LoadedDetector(model)
-    least = detector.score if given.score is None else given.score
-    found, failed = dict[str, Detections](), list[str]()
-    with held(out, "--out"), Bar("detecting", len(paths), "images") as bar:
-        journal = Journal(out / ".detections.jsonl", f"{state_of(model)}, scores from {least}")
+    threshold = detector.score if given.score is None else given.score
+    detections, failed = dict[str, Detections](), list[str]()
+    with locked(out, "--out"), Bar("detecting", len(paths), "images") as bar:
+        journal = Journal(out / ".detections.jsonl", f"{state_of(model)}, scores from {threshold}")
         for number, (name, path) in enumerate(paths.items(), 1):
             bar.show(number)
-            picture = out / f"{name}.png"
+            drawing = out / f"{name}.png"
             try:
                 known = journal.get(name, path)
-                if known is not None and picture.is_file():
-                    found[name] = known
+                if known is not None and drawing.is_file():
+                    detections[name] = known
                     continue
                 pixels, boxes, labels, scores = detector(path.read_bytes(), str(path))
             except UserError as error:
@@ -65,23 +65,24 @@ def main(argv: list[str]) -> None:
             except OSError as error:
                 failed.append(f"{path}: cannot be read ({error.strerror})")
                 continue
-            found[name] = Detections(boxes, labels, scores).take(scores >= least)
-            names = [detector.class_names[label] for label in found[name].labels]
-            drawn = draw_detections(pixels, found[name].boxes_yxyx, names, found[name].scores)
-            picture.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(drawn).save(picture)
-            journal.add(name, path, found[name])
+            detections[name] = Detections(boxes, labels, scores).take(scores >= threshold)
+            names = [detector.class_names[label] for label in detections[name].labels]
+            drawn = draw_detections(pixels, detections[name].boxes_yxyx, names, detections[name].scores)
+            drawing.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(drawn).save(drawing)
+            journal.add(name, path, detections[name])
     for message in failed:
-        print(f"left out: {message}", file=sys.stderr)
-    if not found:
+        print(f"skipped: {message}", file=sys.stderr)
+    if not detections:
         raise UserError(f"--images={given.images}: no image could be read; see above")
-    write(out / "detections.json", json.dumps(to_coco_results(list(found.values()), list(found)), indent=1) + "\n")
-    count = sum(map(len, found.values()))
-    print(f"wrote {out / 'detections.json'}: {count} detections in {len(found)} images, drawn in {out}")
+    results = to_coco_results(list(detections.values()), list(detections))
+    write(out / "detections.json", json.dumps(results, indent=1) + "\n")
+    count = sum(map(len, detections.values()))
+    print(f"wrote {out / 'detections.json'}: {count} detections in {len(detections)} images, drawn in {out}")
 
 
-def _paths(images: Path, out: Path) -> dict[str, Path]:
-    """Name -> file, in the order of the names; what lies in `out` was drawn by an earlier call."""
+def _find_images(images: Path, out: Path) -> dict[str, Path]:
+    """Image files by name, sorted; without those in `out`, which an earlier call drew."""
     from tfeff.data.images import decoding
 
     if images.is_file():
@@ -89,18 +90,18 @@ def _paths(images: Path, out: Path) -> dict[str, Path]:
     if not images.is_dir():
         raise UserError(f"--images={images}: no such file or folder")
     if out.resolve() == images.resolve():
-        raise UserError(f"--out={out}: the folder of the images themselves; give another one")
+        raise UserError(f"--out={out}: is the same folder as --images; give another one")
     found = [path for path in sorted(images.rglob("*")) if path.name.lower().endswith(decoding.EXTENSIONS)]
     if out.resolve().is_relative_to(images.resolve()):
         found = [path for path in found if not path.resolve().is_relative_to(out.resolve())]
     paths = {path.relative_to(images).as_posix(): path for path in found}
     if not paths:
-        raise UserError(f"--images={images}: no image there; known are {', '.join(decoding.EXTENSIONS)}")
+        raise UserError(f"--images={images}: no images there; supported formats are {', '.join(decoding.EXTENSIONS)}")
     return paths
 
 
 def _saved_model() -> Path:
-    """Of the flags' run and form."""
+    """The SavedModel of --workdir and --form."""
     from tfeff import rcnn
 
     workdir = rcnn.Workdir(flags.FLAGS.workdir)

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and directories that one process works in."""
+"""Atomic writes and directory locks."""
 
 import fcntl
 from collections.abc import Iterator
@@ -8,43 +8,43 @@ from pathlib import Path
 from tfeff.errors import BusyError, UserError
 
 LOCK = ".lock"
-"""The file by which `held` keeps a directory."""
+"""Name of the lock file in a directory."""
 
 
 def write(path: Path, text: str) -> None:
-    """Writes a text file whole or not at all."""
+    """Writes a text file atomically: after a crash, `path` has either the old content or the new."""
     partial = path.with_name(f".{path.name}.partial")
     try:
         partial.write_text(text)
         partial.replace(path)
     except OSError as error:
-        error.filename = error.filename or str(path)  # a full disk comes without one
+        error.filename = error.filename or str(path)  # not set when the disk is full
         partial.unlink(missing_ok=True)
         raise
 
 
 @contextmanager
-def held(directory: Path, flag: str = "--workdir") -> Iterator[None]:
-    """Makes a directory, and keeps other processes from working in it while the context lasts.
+def locked(directory: Path, flag: str = "--workdir") -> Iterator[None]:
+    """Creates a directory and locks it against other processes while the context is active.
 
     Args:
-        directory: which.
-        flag: that named it, for messages.
+        directory: the directory.
+        flag: the flag that named it, for messages.
 
     Raises:
-        UserError: when it cannot be made.
-        BusyError: when another process works in it.
+        UserError: if it cannot be created.
+        BusyError: if another process has locked it.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
         lock = (directory / LOCK).open("a")
     except (FileExistsError, NotADirectoryError):
-        raise UserError(f"{flag}={directory}: a file is in the way; name a directory") from None
+        raise UserError(f"{flag}={directory}: a file is in the way; give a directory") from None
     except (FileNotFoundError, PermissionError) as error:
-        raise UserError(f"{flag}={directory}: cannot be written ({error.strerror}); name another one") from None
-    with lock:  # the system lets go of it when the process ends, however it ends
+        raise UserError(f"{flag}={directory}: cannot be written ({error.strerror}); give another directory") from None
+    with lock:  # the system releases the lock when the process ends, for whatever reason
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise BusyError(f"{flag}={directory}: another process is working there; wait for it or stop it") from None
+            raise BusyError(f"{flag}={directory}: another process is using it; wait for it or stop it") from None
         yield

@@ -1,4 +1,4 @@
-"""What a user can put right, said so that they can."""
+"""Exceptions, and helpers for messages that tell users what to do."""
 
 import difflib
 import errno
@@ -8,53 +8,53 @@ from collections.abc import Iterable
 class UserError(Exception):
     """A mistake in the input, not in the program.
 
-    The message says what was wrong, where (file, key or class) and what would be right. A verb prints it on
-    stderr and exits with code 2; library callers catch it like any other exception.
+    The message says what is wrong, where (file, line, key or class) and what to do. A verb prints it to stderr and
+    exits with code 2; library callers catch it like any other exception.
     """
 
 
 class BusyError(UserError):
-    """Another process holds what is needed; once it has ended, another attempt succeeds."""
+    """Another process has locked a resource; trying again later can succeed."""
 
 
-class Interrupted(Exception):  # noqa: N818 (it is no error)
-    """A run was asked to stop, by Ctrl-C or SIGTERM, and has saved its state.
+class Interrupted(Exception):  # noqa: N818 (not an error)
+    """Ctrl-C or SIGTERM stopped a run, after it saved its state.
 
     Args:
-        signal_number: of the signal; a verb exits with 128 + this number.
-        where: what was saved, for the message.
+        signal_number: the signal; a verb exits with 128 + this number.
+        state: what was saved, for the message.
     """
 
-    def __init__(self, signal_number: int, where: str):
-        super().__init__(where)
+    def __init__(self, signal_number: int, state: str):
+        super().__init__(state)
         self.signal_number = signal_number
 
 
 class WorkerLostError(Exception):
-    """Another worker of a distributed run is gone; a new start from the last checkpoint waits for it to come back."""
+    """Another worker of a distributed run is lost; restarting from the last checkpoint waits for it to return."""
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether an error is that of a full disk; TensorFlow and SQLite say so in words only."""
+    """Whether the disk is full. TensorFlow and SQLite report this only in the text of their errors."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
     return any(words in str(error) for words in ("No space left on device", "disk is full"))
 
 
 def changes(values: Iterable[tuple[str, object, object]]) -> str:
-    """The lines of a message about values that are not those that were found.
+    """Formats settings that differ from saved ones, one per line.
 
     Args:
-        values: (key, what is there, what is wanted now).
+        values: (key, saved value, present value).
 
     >>> changes([("seed", 1, 2), ("mode", "fast", None)])
-    "  seed: 1 there, 2 now\\n  mode: 'fast' there, None now"
+    "  seed: saved 1, now 2\\n  mode: saved 'fast', now None"
     """
-    return "\n".join(f"  {key}: {old!r} there, {new!r} now" for key, old, new in values)
+    return "\n".join(f"  {key}: saved {saved!r}, now {now!r}" for key, saved, now in values)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The hint that ends a message about an unknown name.
+    """The hint at the end of a message about an unknown name.
 
     >>> nearest("bacth_size", ["batch_size", "epochs"])
     'did you mean "batch_size"?'

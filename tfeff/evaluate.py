@@ -1,7 +1,7 @@
-"""`python -m tfeff.evaluate`: measure a trained network or detector on a split, or region proposals on a data set.
+"""`python -m tfeff.evaluate`: evaluate a trained network or detector on a split, or region proposals on a dataset.
 
 python -m tfeff.evaluate --workdir=DIR [--split=test] [--json]
-python -m tfeff.evaluate --workdir=DIR --sweep
+python -m tfeff.evaluate --workdir=DIR --sensitivity
 python -m tfeff.evaluate --proposals=DIR [--proposals=NAME=DIR ...] --dataset=voc:DIR [--split=all] [--out=DIR]
 """
 
@@ -16,28 +16,32 @@ from tfeff.errors import UserError
 
 def define_flags() -> None:
     """Defines this verb's flags."""
-    flags.DEFINE_string("workdir", None, "The workdir of a finished tfeff.train run.")
-    flags.DEFINE_multi_string("proposals", [], "A store that tfeff.propose filled, DIR or NAME=DIR; may be repeated.")
+    flags.DEFINE_string("workdir", None, "Workdir of a finished tfeff.train run.")
+    flags.DEFINE_multi_string("proposals", [], "Proposal store of tfeff.propose: DIR or NAME=DIR. Repeatable.")
     flags.DEFINE_string(
-        "dataset", None, "With --proposals: whose objects they should cover; voc:DIR, yolo:DIR, coco:DIR."
+        "dataset", None, "With --proposals: dataset with the ground-truth boxes: voc:DIR, yolo:DIR or coco:DIR."
     )
-    flags.DEFINE_string("split", None, "Of the data; test (of a run), all (of a data set) if not given.")
-    flags.DEFINE_string("out", None, "With --proposals: a directory for proposals.json and the figure.")
-    flags.DEFINE_bool("sweep", False, "Measure a detector's ratios and thresholds on its validation images instead.")
-    flags.DEFINE_bool("json", False, "Print the whole report as JSON.")
+    flags.DEFINE_string("split", None, "Split to evaluate. Default: the test split of a run; all images of a dataset.")
+    flags.DEFINE_string("out", None, "With --proposals: directory for proposals.json and the figure.")
+    flags.DEFINE_bool(
+        "sensitivity",
+        False,
+        "Retrain a detector's heads over a range of settings and evaluate them on the validation images.",
+    )
+    flags.DEFINE_bool("json", False, "Print the full report as JSON.")
 
 
 def main(argv: list[str]) -> None:
-    """Evaluates what the flags name."""
+    """Evaluates a run or proposals."""
     given = flags.FLAGS
     if bool(given.workdir) == bool(given.proposals):
-        raise UserError("give either --workdir=DIR, of a trained network, or --proposals=DIR, of region proposals")
+        raise UserError("give either --workdir=DIR (a trained network) or --proposals=DIR (region proposals)")
     if given.proposals:
-        _proposals()
+        _evaluate_proposals()
         return
     for name in ("dataset", "out"):
         if given[name].present:
-            raise UserError(f"--{name} goes with --proposals; leave it out")
+            raise UserError(f"--{name} requires --proposals; leave it out")
     verbs.load_tensorflow()
     from tfeff import training
 
@@ -45,26 +49,26 @@ def main(argv: list[str]) -> None:
     if verbs.is_detector(given.workdir):
         from tfeff import rcnn
 
-        if given.sweep:
+        if given.sensitivity:
             for name in ("split", "json"):
                 if given[name].present:
-                    raise UserError(f"--{name} has no effect with --sweep; leave it out")
+                    raise UserError(f"--{name} has no effect with --sensitivity; leave it out")
             rcnn.sweep(rcnn.Workdir(given.workdir))
             return
         workdir = rcnn.Workdir(given.workdir)
-        of_detector = rcnn.assess(workdir, given.split, reporter)
-        print(json.dumps(of_detector.to_dict(), indent=2) if given.json else of_detector.to_text())
+        detection = rcnn.assess(workdir, given.split, reporter)
+        print(json.dumps(detection.to_dict(), indent=2) if given.json else detection.to_text())
         return
-    if given.sweep:
-        raise UserError("--sweep goes with the workdir of a detector; leave it out")
+    if given.sensitivity:
+        raise UserError("--sensitivity requires the workdir of a detector; leave it out")
     assessment = training.assess(training.Workdir(given.workdir), given.split, reporter)
     print(json.dumps(assessment.report, indent=2) if given.json else assessment.to_text())
 
 
-def _proposals() -> None:
+def _evaluate_proposals() -> None:
     given = flags.FLAGS
     if not given.dataset:
-        raise UserError("give --dataset=... too: whose objects the proposals should cover")
+        raise UserError("--proposals requires --dataset=..., the dataset with the ground-truth boxes")
     from tfeff.data import splits
     from tfeff.data.sources import catalog
     from tfeff.proposals import ProposalStore
@@ -75,7 +79,7 @@ def _proposals() -> None:
         name, _, directory = text.rpartition("=")
         name = name or Path(directory).name
         if name in stores:
-            raise UserError(f'--proposals: two stores are called "{name}"; name them: --proposals=NAME=DIR')
+            raise UserError(f'--proposals: two stores have the name "{name}"; name them with --proposals=NAME=DIR')
         stores[name] = ProposalStore(directory)
     quality = Quality(stores, catalog.open_objects(given.dataset).load(given.split or splits.ALL))
     print(json.dumps(quality.to_dict(), indent=2) if given.json else quality.to_text())

@@ -1,4 +1,4 @@
-"""`python -m tfeff.export --workdir=DIR --out=DIR2 [--freeze] [--overwrite]`: a trained network as a SavedModel."""
+"""`python -m tfeff.export --workdir=DIR --out=DIR2 [--freeze] [--overwrite]`: export to a SavedModel."""
 
 from absl import flags
 
@@ -8,34 +8,34 @@ from tfeff.errors import UserError
 
 def define_flags() -> None:
     """Defines this verb's flags."""
-    flags.DEFINE_string("workdir", None, "The workdir of a finished tfeff.train run.", required=True)
-    flags.DEFINE_string("out", None, "Where the SavedModel goes.", required=True)
-    flags.DEFINE_bool("freeze", False, "Weights as constants: faster on CPUs, but nothing can train them any more.")
-    flags.DEFINE_string("form", None, "Which of a run's detectors; the first of its config's forms if not given.")
-    flags.DEFINE_bool("overwrite", False, "Replace a SavedModel that is already there.")
+    flags.DEFINE_string("workdir", None, "Workdir of a finished tfeff.train run.", required=True)
+    flags.DEFINE_string("out", None, "Directory for the SavedModel.", required=True)
+    flags.DEFINE_bool("freeze", False, "Turn weights into constants: faster on CPUs, no longer trainable.")
+    flags.DEFINE_string("form", None, "Detector of an R-CNN run: joint, classic or sliding_window. Default: the first.")
+    flags.DEFINE_bool("overwrite", False, "Replace an existing SavedModel.")
 
 
 def main(argv: list[str]) -> None:
-    """Exports the run of the flags."""
-    values = flags.FLAGS
-    if verbs.is_detector(values.workdir):
-        if values.freeze:
+    """Exports the network or detector of a run."""
+    given = flags.FLAGS
+    if verbs.is_detector(given.workdir):
+        if given.freeze:
             raise UserError("--freeze has no effect on detectors; leave it out")
         verbs.load_tensorflow()
         from tfeff import rcnn
 
-        of = rcnn.Workdir(values.workdir)
-        form = values.form or of.settings().forms[0]
-        out = rcnn.export(of, form, values.out, overwrite=values.overwrite)
+        workdir = rcnn.Workdir(given.workdir)
+        form = given.form or workdir.settings().forms[0]
+        out = rcnn.export(workdir, form, given.out, overwrite=given.overwrite)
         print(f"wrote {out}: signatures serving_default (a uint8 image, proposals) and serving_bytes (an encoded one)")
         return
-    if values.form:
-        raise UserError("--form goes with the workdir of a detector; leave it out")
+    if given.form:
+        raise UserError("--form requires the workdir of a detector; leave it out")
     verbs.load_tensorflow()
     from tfeff import training
     from tfeff.serving import run
 
-    out = run.export(training.Workdir(values.workdir), values.out, freeze=values.freeze, overwrite=values.overwrite)
+    out = run.export(training.Workdir(given.workdir), given.out, freeze=given.freeze, overwrite=given.overwrite)
     print(f"wrote {out}: signatures serving_default (uint8 images) and serving_bytes (encoded JPEG or PNG)")
 
 

@@ -50,7 +50,7 @@ def main(argv: list[str]) -> None:
     given = flags.FLAGS
     from tfeff.data.sources import catalog
     from tfeff.data.sources.source import Options
-    from tfeff.durable import held
+    from tfeff.durable import locked
     from tfeff.execution.threads import Threads
     from tfeff.proposals import ProposalStore, generate
     from tfeff.reporting.progress import Bar
@@ -61,7 +61,7 @@ def main(argv: list[str]) -> None:
     if source.defects.counts:
         print(source.defects.text(), file=sys.stderr)
     directory = Path(given.out)
-    with held(directory, "--out"), verbs.executor(partial(Threads, given.threads)) as executor:
+    with locked(directory, "--out"), verbs.executor(partial(Threads, given.threads)) as executor:
         store = ProposalStore.create(directory, proposer.parameters)
         with Bar(source.name, len(source), "images") as bar:
             counts = generate(

@@ -33,7 +33,7 @@ def main(argv: list[str]) -> None:
     verbs.load_tensorflow()  # after the config: its mistakes are told at once
     from rich.console import Console
 
-    from tfeff.durable import held
+    from tfeff.durable import locked
     from tfeff.execution.local import LocalProcesses
     from tfeff.scaling import report
     from tfeff.scaling import search as scaling
@@ -42,7 +42,7 @@ def main(argv: list[str]) -> None:
 
     directory = Path(given.workdir)
     here = partial(LocalProcesses, given.processes, directory / "trials.log")
-    with held(directory), Store(directory / scaling.STORE, search) as store, verbs.executor(here) as processes:
+    with locked(directory), Store(directory / scaling.STORE, search) as store, verbs.executor(here) as processes:
         study = scaling.prepare(search, Clock(store, processes, lambda text: print(text, flush=True)))
         print(report.candidates(study, directory), flush=True)
         if given.dry_run:

@@ -1,9 +1,7 @@
 """`python -m tfeff.train --config=FILE --workdir=DIR [--config.key=value ...]`: train, evaluate, export.
 
-The config says what: a network that classifies images, or localises their one object (`Experiment`), or a detector
-(`RCNN`).
-
-The same command goes on with a run that was stopped.
+The config is an `Experiment` (classification or localization) or an `RCNN` (detection). Rerun the same command to
+resume from the last checkpoint.
 """
 
 from absl import flags
@@ -16,22 +14,22 @@ def define_flags() -> None:
     """Defines this verb's flags."""
     verbs.define_config()
     flags.adopt_module_key_flags(verbs)  # so that --help shows them
-    flags.DEFINE_string("workdir", None, "Where everything is written; see tfeff.training.workdir.", required=True)
-    flags.DEFINE_bool("evaluate", True, "Evaluate and export the network when its training is over.")
-    flags.DEFINE_bool("profile", False, "Trace some steps for TensorBoard's profiler.")
+    flags.DEFINE_string("workdir", None, "Directory for all results of the run.", required=True)
+    flags.DEFINE_bool("evaluate", True, "Evaluate and export after training.")
+    flags.DEFINE_bool("profile", False, "Profile a few steps for TensorBoard.")
 
 
 def main(argv: list[str]) -> None:
-    """Runs the experiment of the flags."""
-    settings = verbs.configured()
-    verbs.load_tensorflow()  # after the config: its mistakes are told at once
+    """Trains what the config describes."""
+    settings = verbs.load_config()
+    verbs.load_tensorflow()  # after the config, to report config errors immediately
     if isinstance(settings, config.RCNN):
-        _detector(settings)
+        _train_detector(settings)
     else:
-        _network(settings)
+        _train_network(settings)
 
 
-def _network(experiment: config.Experiment) -> None:
+def _train_network(experiment: config.Experiment) -> None:
     from tfeff import training
     from tfeff.training import selection
 
@@ -44,23 +42,25 @@ def _network(experiment: config.Experiment) -> None:
         model = training.trained_model(workdir)
         assessment = training.conclude(workdir, training.Reporter(), model, source)
         exported = run.export(workdir, workdir.saved_model, model=model, overwrite=True)
-        print(assessment.to_text() if assessment else "no images were held out: nothing to evaluate")
+        print(
+            assessment.to_text() if assessment else "not evaluated: there is neither a test split nor a validation set"
+        )
         for name in ("config.json", "dataset.json", "metrics.jsonl", "result.json", "checkpoints"):
             print(f"wrote {workdir.path / name}")
         print(f"wrote {exported}")
-        print(f"wrote {workdir.tensorboard} (to look at it: tensorboard --logdir={workdir.path})")
+        print(f"wrote {workdir.tensorboard} (view it: tensorboard --logdir={workdir.path})")
 
 
-def _detector(settings: config.RCNN) -> None:
+def _train_detector(settings: config.RCNN) -> None:
     if flags.FLAGS.profile:
-        raise UserError("--profile has no effect on this config's training; leave it out")
+        raise UserError("--profile has no effect on detectors; leave it out")
     from tfeff import rcnn
 
     workdir = rcnn.train(settings, flags.FLAGS.workdir)
     if flags.FLAGS.evaluate:
         assessment = rcnn.conclude(workdir)
         exported = [rcnn.export(workdir, form, overwrite=True) for form in settings.forms]
-        print(assessment.to_text() if assessment else "data.test_split is None: nothing to evaluate")
+        print(assessment.to_text() if assessment else "not evaluated: data.test_split is None")
         print("\n".join(f"wrote {path}" for path in exported))
 
 

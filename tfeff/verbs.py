@@ -1,7 +1,7 @@
-"""What the verbs share: their list, flags, and the way in which they end.
+"""The list of verbs, their common flags, error messages and exit codes.
 
-Exit codes: 0 done; 2 something the user can put right, said in one message without a traceback; 128 + the signal's
-number after an interruption (the state is saved first).
+Exit codes: 0 success; 2 an error that the user can fix, printed as one message without a traceback; 128 + signal number
+if interrupted, after saving the state.
 """
 
 import errno
@@ -17,56 +17,62 @@ from typing import TYPE_CHECKING, NoReturn
 from absl import app, flags, logging
 
 from tfeff import config
+from tfeff.config import renamed
 from tfeff.errors import Interrupted, UserError, WorkerLostError, is_disk_full
 
 if TYPE_CHECKING:
     from tfeff.execution.executor import Executor
 
 VERBS = {
-    "train": "train a network as a config says; evaluate and export it",
-    "search": "find the scaling coefficients of a baseline, its data and a budget",
-    "propose": "fill a store with region proposals of a data set",
-    "evaluate": "measure a trained network on a split, or region proposals on a data set",
-    "detect": "draw and list what a trained detector finds in images",
-    "export": "write a trained network as a SavedModel that takes raw pixels or encoded images",
-    "summary": "count a network's parameters, multiply-adds and activation bytes",
+    "train": "train, evaluate and export the classifier, localizer or detector of a config",
+    "search": "find the best scaling coefficients for a baseline, a dataset and a compute budget",
+    "propose": "compute region proposals for a dataset with boxes",
+    "evaluate": "evaluate a trained network or detector on a split, or region proposals on a dataset",
+    "detect": "run a trained detector on images; write annotated images and COCO results",
+    "export": "export a trained network or detector as a SavedModel for raw pixels or encoded images",
+    "summary": "print parameters, multiply-adds and activation memory of networks",
 }
 
 
 def define_config() -> None:
     """Defines the flags --config and --config.key=value."""
-    flags.DEFINE_string("config", None, "A Python file with get_config(), or a config.json.", required=True)
-    flags.DEFINE_multi_string("override", [], "A changed value, key=value; --config.key=value means the same.")
+    flags.DEFINE_string("config", None, "Python file with get_config(), or a config.json.", required=True)
+    flags.DEFINE_multi_string("override", [], "Override a config value: key=value. Same as --config.key=value.")
 
 
-def configured() -> config.Experiment | config.RCNN:
-    """What --config and its overrides say."""
+def load_config() -> config.Experiment | config.RCNN:
+    """Loads the config of --config and applies the overrides."""
     loaded = config.load(flags.FLAGS.config, config.Experiment, config.RCNN)
     assert isinstance(loaded, config.Experiment | config.RCNN)
     return config.override(loaded, flags.FLAGS.override)
 
 
-def define_executor(here: str) -> None:
-    """Defines the flags --executor and --ray_address; `here` is what runs the calls on this machine."""
-    flags.DEFINE_enum("executor", "local", ["local", "ray"], f"{here} of this machine, or a Ray cluster.")
-    flags.DEFINE_string("ray_address", None, "Of the cluster; that of RAY_ADDRESS, or this machine, if not given.")
+def define_executor(local: str) -> None:
+    """Defines the flags --executor and --ray_address; `local` names what runs locally: "Threads" or "Processes"."""
+    flags.DEFINE_enum("executor", "local", ["local", "ray"], f"{local} on this machine, or a Ray cluster.")
+    flags.DEFINE_string(
+        "ray_address", None, "Address of the Ray cluster. Default: RAY_ADDRESS, or a cluster on this machine."
+    )
 
 
 def check_executor(local_flag: str) -> None:
-    """Refuses the flags of the executor that was not chosen; `local_flag` is that of the local one.
+    """Checks that no flag of the other executor is given.
+
+    Args:
+        local_flag: the flag of the local executor.
 
     Raises:
-        UserError: one of them is given.
+        UserError: if one is given.
     """
     chosen = flags.FLAGS.executor
     refuse(local_flag if chosen == "ray" else "ray_address", f"--executor={chosen}")
 
 
 def executor(local: Callable[[], "Executor"]) -> "Executor":
-    """Where --executor wants calls to run; `local` makes the executor of this machine.
+    """Creates the executor chosen by --executor; `local` creates the local one.
 
     Raises:
-        UserError: no cluster answers.
+        UserError: if the cluster cannot be reached.
     """
     if flags.FLAGS.executor == "local":
         return local()
@@ -76,41 +82,46 @@ def executor(local: Callable[[], "Executor"]) -> "Executor":
 
 
 def refuse(name: str, other: str) -> None:
-    """Refuses a flag that would have no effect, because of `other` (as the user writes it).
+    """Raises an error if a flag is given that has no effect in combination with `other`.
+
+    Args:
+        name: name of the flag.
+        other: the other flag, as the user writes it.
 
     Raises:
-        UserError: the flag is given.
+        UserError: if the flag is given.
     """
     if flags.FLAGS[name].present:
         raise UserError(f"--{name} has no effect with {other}; leave it out")
 
 
 def is_detector(workdir: str) -> bool:
-    """Whether a workdir is that of a detector's run; what else is wrong with it is told by who reads it."""
+    """Whether a workdir holds a detector. False if there is no config; whoever opens the workdir reports that."""
     path = Path(workdir) / "config.json"
     return path.is_file() and isinstance(config.load(path, config.Experiment, config.RCNN), config.RCNN)
 
 
 def load_tensorflow() -> None:
-    """Imports TensorFlow without its start-up notes; they are shown if it fails, or if TF_CPP_MIN_LOG_LEVEL is set.
+    """Imports TensorFlow without its startup log, which is shown only if the import fails or TF_CPP_MIN_LOG_LEVEL is
+    set.
 
-    The notes (which instructions the processor has, that there is no GPU driver) come from C++ code, some before any
-    log level is looked at, so that the stream itself is turned aside.
+    The C++ code writes some of these lines (CPU instructions, missing GPU driver) before it reads any log level, so
+    stderr itself is redirected.
     """
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         return
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
     sys.stderr.flush()
     before = os.dup(2)
-    with tempfile.TemporaryFile() as notes:
-        os.dup2(notes.fileno(), 2)
+    with tempfile.TemporaryFile() as log:
+        os.dup2(log.fileno(), 2)
         try:
             import tensorflow as tf
 
             tf.config.list_physical_devices()
         except BaseException:
-            notes.seek(0)
-            os.write(before, notes.read())
+            log.seek(0)
+            os.write(before, log.read())
             raise
         finally:
             os.dup2(before, 2)
@@ -118,7 +129,7 @@ def load_tensorflow() -> None:
 
 
 def run(main: Callable[[list[str]], int | None]) -> NoReturn:
-    """Runs a verb: parses the flags, calls `main` and ends the process with its exit code."""
+    """Runs a verb: parses the flags, calls `main` and exits the process with the exit code."""
 
     def guarded(argv: list[str]) -> int:
         if not flags.FLAGS["verbosity"].present:
@@ -130,14 +141,14 @@ def run(main: Callable[[list[str]], int | None]) -> NoReturn:
         except UserError as error:
             return _fail(str(error))
         except Interrupted as stop:
-            print(f"interrupted: {stop}; the same command goes on from there", file=sys.stderr)
+            print(f"interrupted: {stop}; rerun the same command to resume", file=sys.stderr)
             return 128 + stop.signal_number
         except WorkerLostError as error:
-            print(f"{error}; starting again from the last checkpoint", file=sys.stderr, flush=True)
-            # A cluster that has lost a worker cannot be mended inside a process: TensorFlow forms it once, at start.
+            print(f"{error}; restarting from the last checkpoint", file=sys.stderr, flush=True)
+            # TensorFlow forms the cluster once, at startup, so a process cannot replace a lost worker.
             os.execv(sys.executable, sys.orig_argv)
         except KeyboardInterrupt:
-            print("interrupted; what was complete is kept, and the same command does the rest", file=sys.stderr)
+            print("interrupted; completed work is kept, rerun the same command to continue", file=sys.stderr)
             return 128 + signal.SIGINT
         except Exception as error:
             if remedy := _remedy(error):
@@ -149,38 +160,43 @@ def run(main: Callable[[list[str]], int | None]) -> NoReturn:
 
 def _parse(argv: list[str]) -> list[str]:
     prefix = "--config."
-    changes = [arg for arg in argv if arg.startswith(prefix)]
-    if changes and "override" not in flags.FLAGS:
-        sys.exit(_fail(f"{changes[0]}: this verb takes no config; --help lists its flags"))
+    overrides = [arg for arg in argv if arg.startswith(prefix)]
+    if overrides and "override" not in flags.FLAGS:
+        sys.exit(_fail(f"{overrides[0]}: this verb has no config (--help lists its flags)"))
     argv = [f"--override={arg.removeprefix(prefix)}" if arg.startswith(prefix) else arg for arg in argv]
     try:
         return flags.FLAGS(argv)
     except flags.Error as error:
+        if isinstance(error, flags.UnrecognizedFlagError):
+            name = error.flagname if error.flagname in renamed.FLAGS else error.flagname.removeprefix("no")
+            new = renamed.FLAGS.get(name, "")
+            if new in flags.FLAGS:
+                sys.exit(_fail(f"--{error.flagname} is now --{error.flagname.removesuffix(name)}{new}"))
         missing = re.findall(r"^flag --(\w+)=None", str(error), re.MULTILINE)
         message = f"give {' and '.join(f'--{name}=...' for name in missing)}" if missing else str(error)
         sys.exit(_fail(f"{message} (--help lists the flags)"))
-    except SystemExit:  # absl's --help, which would end with 1
+    except SystemExit:  # absl's --help, which exits with 1
         sys.exit(0)
 
 
 def _remedy(error: Exception) -> str | None:
-    """What to do about an error of the machine, or None when it is the program's own."""
+    """The message for an error caused by the environment (disk, memory, permissions); None for a bug in the program."""
     code = error.errno if isinstance(error, OSError) else None
     first_line = re.sub(r"\{\{.*?\}\} *", "", str(error)).partition("\n")[0]
-    if "UserError: " in first_line:  # raised while tf.data read an image
+    if "UserError: " in first_line:  # raised inside tf.data while reading an image
         return first_line.partition("UserError: ")[2]
     if is_disk_full(error):
         workdir = str(flags.FLAGS["workdir"].value) if "workdir" in flags.FLAGS else ""
-        place = "" if workdir in first_line else f", writing to {workdir}"  # a full disk often comes without a name
-        return f"no space left on the disk ({first_line}{place}). What was complete is kept; free some and run again"
+        place = "" if workdir in first_line else f", writing to {workdir}"  # often missing if the disk is full
+        return f"no space left on the disk ({first_line}{place}). Completed work is kept; free some space and rerun"
     if code in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"no permission ({first_line}); choose another place, or make this one readable and writable"
+        return f"no permission ({first_line}); make it readable and writable, or use another path"
     if code in (errno.EEXIST, errno.ENOTDIR, errno.EIO):
-        return f"{first_line}; choose another place"
+        return f"{first_line}; use another path"
     if isinstance(error, MemoryError) or "OOM when allocating" in str(error):
         return (
-            f"out of memory ({first_line}); lower training.batch_size, raise training.accumulation_steps, or keep the "
-            "images out of memory (data.cache)"
+            f"out of memory ({first_line}); lower training.batch_size, raise training.accumulation_steps, or do not "
+            "cache images in memory (data.cache)"
         )
     return None
 

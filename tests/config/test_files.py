@@ -3,15 +3,14 @@ import dataclasses
 import pytest
 
 from tfeff import config
-from tfeff.data.augment.policy import Augmentation
 from tfeff.errors import UserError
 
 
-def test_json_round_trip_keeps_every_value():
+def test_json_round_trip():
     experiment = config.Experiment(
         seed=3,
         model=config.Model(name="efficientnet-b0", stage_blocks=(1, 2), resolution=33),
-        data=config.Data(augmentation=Augmentation(rotation=5.0, horizontal_flip=True)),
+        data=config.Data(augmentation=config.Augmentation(rotation=5.0, horizontal_flip=True)),
         schedule=config.Schedule(boundaries=(1.5, 3.0)),
     )
     assert config.from_json(config.to_json(experiment), config.Experiment) == experiment
@@ -28,14 +27,14 @@ def test_json_round_trip_keeps_every_value():
         ("data.cache=none", "data", "cache", "none"),
     ],
 )
-def test_override_parses_by_type(assignment, section, key, value):
+def test_override_parses_values_by_type(assignment, section, key, value):
     changed = config.override(config.Experiment(), [assignment])
     assert getattr(getattr(changed, section), key) == value
     keys = [key for key, _, _ in config.differences(config.Experiment(), changed)]
     assert set(keys) <= {f"{section}.{key}"}
 
 
-def test_override_reaches_augmentation():
+def test_override_of_augmentation():
     changed = config.override(config.Experiment(), ["data.augmentation.rotation=15"])
     assert changed.data.augmentation.rotation == 15
 
@@ -45,7 +44,7 @@ def test_override_reaches_augmentation():
     [
         ("training.epoch=3", ["epoch", '"epochs"']),
         ("trainning.epochs=3", ['"training"']),
-        ("training.epochs=three", ["training.epochs", "three", "whole number"]),
+        ("training.epochs=three", ["training.epochs", "three", "an integer"]),
         ("training=3", ["training", "section"]),
         ("seed.x=3", ["seed", "single value"]),
         ("training.epochs", ["--config.training.epochs=VALUE"]),
@@ -54,30 +53,30 @@ def test_override_reaches_augmentation():
         ("data.channels=2", ["data.channels", "3 (RGB)"]),
         ("data.augmentation.rotatoin=3", ['"rotation"']),
         ("data.cache=disk", ["cache_directory"]),
-        ("data.fold_examples=100", ["data.fold_examples", "without folds"]),
+        ("data.fold_examples=100", ["data.fold_examples", "requires data.folds"]),
         ("training.validation_epochs=0", ["training.validation_epochs", "above 0"]),
     ],
 )
-def test_wrong_overrides_name_key_and_remedy(assignment, words):
+def test_errors_of_wrong_overrides(assignment, words):
     with pytest.raises(UserError) as error:
         config.override(config.Experiment(), [assignment])
     for word in words:
         assert word in str(error.value)
 
 
-def test_watching_a_validation_loss_needs_validation_images():
+def test_keeping_the_best_epoch_requires_validation_images():
     with pytest.raises(UserError, match="validation_fraction"):
         config.Experiment(data=config.Data(validation_fraction=0.0), training=config.Training(keep="best"))
 
 
-def test_independent_folds_hold_images_out_and_one_is_enough():
+def test_constraints_on_independent_folds():
     data = config.Data(folds=1, fold_examples=100, validation_fraction=0.5)
     for changes in ({"fold_examples": None}, {"validation_fraction": 0.0}, {"fold": 1}):
         with pytest.raises(UserError, match=r"data\.(folds|validation_fraction|fold) is"):
             dataclasses.replace(data, **changes)
 
 
-def test_sections_are_locked():
+def test_sections_are_immutable():
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.Training().epochs = 5  # type: ignore[misc]
 
@@ -103,7 +102,7 @@ def test_sections_are_locked():
         ("\0", ["null bytes"]),
     ],
 )
-def test_bad_config_files_are_explained(tmp_path, text, words):
+def test_errors_of_bad_config_files(tmp_path, text, words):
     path = tmp_path / "c.py"
     path.write_text(text)
     with pytest.raises(UserError) as error:
@@ -112,22 +111,22 @@ def test_bad_config_files_are_explained(tmp_path, text, words):
         assert word in str(error.value)
 
 
-def test_missing_file_is_named(tmp_path):
+def test_missing_config_file(tmp_path):
     with pytest.raises(UserError, match=r"nowhere\.py"):
         config.load(tmp_path / "nowhere.py", config.Experiment)
 
 
-def test_unknown_key_in_json_is_named():
+def test_unknown_key_in_json():
     with pytest.raises(UserError, match=r'"epochs"'):
         config.from_json('{"training": {"epoch": 3}}', config.Experiment)
 
 
-def test_overrides_are_checked_together():
+def test_overrides_are_validated_together():
     changed = config.override(config.Experiment(), ["data.cache=disk", "data.cache_directory=somewhere"])
     assert (changed.data.cache, changed.data.cache_directory) == ("disk", "somewhere")
 
 
-def test_a_key_without_its_section_is_found():
+def test_a_key_without_its_section_is_suggested():
     with pytest.raises(UserError, match=r'did you mean "training\.batch_size"'):
         config.override(config.Experiment(), ["batch_size=3"])
 
@@ -147,21 +146,21 @@ def test_a_key_without_its_section_is_found():
         ),
     ],
 )
-def test_what_is_wrong_with_json_is_said(text, words):
+def test_errors_of_wrong_json(text, words):
     with pytest.raises(UserError) as error:
         config.from_json(text, config.Experiment)
     for word in words:
         assert word in str(error.value)
 
 
-def test_a_key_that_another_section_has_too_is_the_outer_ones():
+def test_nested_sections_do_not_shadow_outer_keys():
     changed = config.override(config.RCNN(), ["data.source=voc:x", "backbone.data.source=folder:y"])
     assert (changed.data.source, changed.backbone.data.source) == ("voc:x", "folder:y")
     with pytest.raises(UserError, match=r'did you mean "backbone\.optimizer\.learning_rate"'):
         config.override(config.RCNN(), ["optimizer.learning_rate=1"])
 
 
-def test_a_failed_start_leaves_the_directory_to_another_config(tmp_path):
+def test_a_failed_start_does_not_claim_the_workdir(tmp_path):
     wrong, right = config.Experiment(seed=1), config.Experiment(seed=2)
     with pytest.raises(UserError, match="no such folder"), config.claimed(tmp_path, wrong):
         raise UserError("no such folder")

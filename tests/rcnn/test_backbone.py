@@ -59,7 +59,7 @@ def test_the_experiment_reads_the_runs_own_images_as_regions_are_seen():
     settings = config.RCNN(
         data=config.DetectionData(source="voc:x", train_split="trainval"),
         backbone=config.Experiment(model=config.Model(resolution=40), data=config.Data(source="crops")),
-        features=config.Features(context=5),
+        features=config.RegionFeatures(context=5),
     )
     data = backbone.experiment(settings).data
     assert (data.source, data.train_split, data.crop_context) == ("crops:voc:x", "trainval", 5 / 30)

@@ -31,17 +31,17 @@ from tfeff.config import *
 def get_config():
     return RCNN(
         forms={forms!r},
-        data=Objects(source="yolo:{root}"),
+        data=DetectionData(source="yolo:{root}"),
         proposals=Proposals(max_proposals=60),
         backbone=Experiment(
             model=Model(name="resnet", width=8, stage_blocks=(1, 1, 1, 1), resolution=16),
             data=Data(source="crops", image_size=16, test_split=None, normalization="dataset"),
             training=Training(epochs=2, batch_size=64, precision="float32"),
         ),
-        features=Features(grid=2),
+        features=RegionFeatures(grid=2),
         joint=Joint(epochs=3),
         classic=Classic(mining_rounds=2),
-        windows=Windows(most=40),
+        windows=Windows(max_windows=40),
     )
 """
 
@@ -257,7 +257,7 @@ def test_a_workdir_belongs_to_one_config(finished: rcnn.Workdir) -> None:
         "--config.features.grid=1",
     )
     assert done.returncode == 2
-    assert "features.grid: 2 there, 1 now" in done.stderr
+    assert "features.grid: saved 2, now 1" in done.stderr
 
 
 def test_a_network_that_cannot_be_is_told_at_once(finished: rcnn.Workdir, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def test_the_result_has_the_measures_of_the_epoch_whose_weights_were_kept(finish
 def test_several_views_are_evaluated_and_exported(finished, tmp_path):
     shutil.copytree(finished.path, tmp_path / "run")
     several = training.Workdir(tmp_path / "run")
-    settings = config.override(finished.config(), ["prediction.mirrored=true", "prediction.shift=1"])
+    settings = config.override(finished.config(), ["tta.mirrored=true", "tta.shift=1"])
     (several.path / "config.json").write_text(config.to_json(settings))
     model = training.trained_model(finished)
     images = selection.evaluation_images(settings, "test", finished.dataset(), lambda *_: None)

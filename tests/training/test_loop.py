@@ -205,7 +205,7 @@ def test_one_process_a_workdir(tmp_path):
     settings = experiment()
     with (
         training.Workdir(tmp_path).claimed(settings),
-        pytest.raises(UserError, match="another process is working there"),
+        pytest.raises(UserError, match="another process is using it"),
     ):
         training.train(settings, tmp_path)
     training.train(settings, tmp_path)

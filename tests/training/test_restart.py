@@ -17,8 +17,7 @@ from tfeff.training import checkpoint
 KILLS = int(os.environ.get("TFEFF_KILLS", "2"))
 
 CONFIG = """
-from tfeff.config import Data, Experiment, Model, Optimizer, Schedule, Training
-from tfeff.data.augment.policy import Augmentation
+from tfeff.config import Augmentation, Data, Experiment, Model, Optimizer, Schedule, Training
 
 def get_config():
     return Experiment(
@@ -122,5 +121,5 @@ def test_workdir_of_another_config_is_refused(uninterrupted):
         [*command(config, run), "--config.optimizer.learning_rate=0.5"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
-    assert "optimizer.learning_rate: 0.003 there, 0.5 now" in done.stderr
+    assert "optimizer.learning_rate: saved 0.003, now 0.5" in done.stderr
     assert "Traceback" not in done.stderr

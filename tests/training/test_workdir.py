@@ -17,7 +17,7 @@ def test_claim_is_for_one_experiment(tmp_path):
     for _ in range(2):
         with workdir.claimed(config.Experiment(seed=1)):
             assert workdir.config() == config.Experiment(seed=1)
-    with pytest.raises(UserError, match="seed: 1 there, 2 now"):
+    with pytest.raises(UserError, match="seed: saved 1, now 2"):
         claim(workdir, config.Experiment(seed=2))
 
 

@@ -1,14 +1,19 @@
-"""What an experiment or a search may say: typed, locked sections, read from Python files and JSON, changed by flags."""
+"""Configs of training runs and searches: typed, immutable sections, loaded from Python or JSON, changed by flags."""
 
 from tfeff.config.family import Family, settled
 from tfeff.config.files import claimed, differences, flatten, from_json, load, override, to_json
-from tfeff.config.rcnn import RCNN, Classic, Detection, DetectionData, Features, Joint, Proposals, Windows
-from tfeff.config.schema import Data, Experiment, Model, Optimizer, Prediction, Schedule, Task, Training
+from tfeff.config.rcnn import RCNN, Classic, Detection, DetectionData, Joint, Proposals, RegionFeatures, Windows
+from tfeff.config.schema import TTA, Data, Experiment, Model, Optimizer, Schedule, Task, Training
 from tfeff.config.search import Allocation, Budget, Folds, Objective, Search, Sweeps, Trials
+from tfeff.data.augment.box_policy import BoxAugmentation
+from tfeff.data.augment.policy import Augmentation
 
 __all__ = [
     "RCNN",
+    "TTA",
     "Allocation",
+    "Augmentation",
+    "BoxAugmentation",
     "Budget",
     "Classic",
     "Data",
@@ -16,14 +21,13 @@ __all__ = [
     "DetectionData",
     "Experiment",
     "Family",
-    "Features",
     "Folds",
     "Joint",
     "Model",
     "Objective",
     "Optimizer",
-    "Prediction",
     "Proposals",
+    "RegionFeatures",
     "Schedule",
     "Search",
     "Sweeps",

@@ -1,4 +1,4 @@
-"""Configs on disk: a Python file with `get_config()`, JSON beside the results, and what flags change."""
+"""Reading and writing configs: Python files with `get_config()`, JSON, and `key=value` overrides."""
 
 import dataclasses
 import json
@@ -10,61 +10,67 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tfeff.config import renamed
 from tfeff.config.rcnn import RCNN
 from tfeff.config.schema import Experiment
 from tfeff.config.search import Search
 from tfeff.config.section import Section, assign, from_dict
-from tfeff.durable import LOCK, held, write
+from tfeff.durable import LOCK, locked, write
 from tfeff.errors import UserError, changes, nearest
 
 Config = TypeVar("Config", bound=Section)
 VERBS = {Experiment: "tfeff.train", RCNN: "tfeff.train", Search: "tfeff.search"}
+"""The verb that runs each kind of config."""
 
 
 def load(path: str | Path, *kinds: type[Config]) -> Config:
-    """The config of a Python file that defines `get_config()`, or of a `config.json`.
+    """Loads a config from a Python file that defines `get_config()`, or from a `config.json`.
 
     Args:
-        path: of the file.
-        *kinds: `Experiment`, `RCNN` or `Search`, whichever may be there.
+        path: the file.
+        *kinds: the accepted kinds of config: `Experiment`, `RCNN` or `Search`.
 
     Raises:
-        UserError: for a missing file, one without `get_config` or of the other kind, an unknown key, a value of another
-            type, any mistake in the Python file.
+        UserError: for a missing file, a file without `get_config`, a config of another kind, an unknown key, a value of
+            the wrong type, or any exception in the Python file.
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"--config={path}: {'a directory; name a file' if path.is_dir() else 'no such file'}")
+        raise UserError(f"--config={path}: {'is a directory; give a file' if path.is_dir() else 'no such file'}")
     if path.suffix == ".json":
         return from_json(path.read_text(errors="replace"), *kinds, where=str(path))
     try:
         get_config = runpy.run_path(str(path)).get("get_config")
         if get_config is None:
             raise UserError(f"{path}: defines no get_config()")
-        made = get_config()
+        config = get_config()
     except UserError as error:
         raise UserError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
     except SyntaxError as error:
-        raise UserError(f"{_place(path, error)}: {error.msg}") from None
+        raise UserError(f"{_location(path, error)}: {error.msg}") from None
     except Exception as error:
-        raise _unknown_argument(path, error) or UserError(
-            f"{_place(path, error)}: {type(error).__name__}: {error}"
-        ) from error
+        message = renamed.explain(error) or _unknown_argument(error) or f"{type(error).__name__}: {error}"
+        raise UserError(f"{_location(path, error)}: {message}") from error
     for kind in kinds:
-        if isinstance(made, kind):
-            return made
+        if isinstance(config, kind):
+            return config
     for other, verb in VERBS.items():
-        if isinstance(made, other):
+        if isinstance(config, other):
             raise UserError(f"{path}: this config is for python -m {verb}")
     wanted = " or ".join(f"tfeff.config.{kind.__name__}" for kind in kinds)
-    raise UserError(f"{path}: get_config() gives {type(made).__name__}; it should give {wanted}")
+    raise UserError(f"{path}: get_config() returns {type(config).__name__}; it should return {wanted}")
 
 
 def override(config: Config, assignments: Iterable[str]) -> Config:
-    """`config` with `key=value` assignments, keys dotted: `training.epochs=3`; checked once all of them are made.
+    """Returns `config` with values replaced.
+
+    Args:
+        config: the config.
+        assignments: `key=value` with dotted keys, such as `training.epochs=3`. Values are validated after all of them
+            are applied.
 
     Raises:
-        UserError: for an unknown key (the nearest is named) or a value of another type.
+        UserError: for an unknown key (the message suggests the nearest one) or a value of the wrong type.
     """
     values = dataclasses.asdict(config)
     for assignment in assignments:
@@ -81,20 +87,20 @@ def override(config: Config, assignments: Iterable[str]) -> Config:
 
 
 def to_json(config: Section) -> str:
-    """The whole config, defaults included, as JSON text that `from_json` reads back to an equal one."""
+    """The whole config as JSON, including defaults; `from_json` restores an equal config."""
     return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
 
 
 def from_json(text: str, *kinds: type[Config], where: str = "config") -> Config:
-    """The config that `to_json` wrote.
+    """Restores a config from `to_json`, also of the previous version: renamed keys are translated.
 
     Args:
         text: JSON.
-        *kinds: of config, of which the text's keys tell.
-        where: it comes from, for messages.
+        *kinds: the accepted kinds of config; the one that shares the most keys with the JSON is created.
+        where: origin of the text, for messages.
 
     Raises:
-        UserError: when it is not JSON, for an unknown key or a value of another type.
+        UserError: for invalid JSON, an unknown key or a value of the wrong type.
     """
     try:
         values = json.loads(text)
@@ -108,24 +114,24 @@ def from_json(text: str, *kinds: type[Config], where: str = "config") -> Config:
 
 @contextmanager
 def claimed(directory: Path, config: Section) -> Iterator[None]:
-    """Makes a workdir this config's, and nobody else's to work in while the context lasts; keeps it as `config.json`.
+    """Creates a workdir for this config, saves the config there, and locks the workdir while the context is active.
 
-    A start that fails before it has written anything leaves the directory nobody's, so that another config, with the
-    mistake put right, may have it.
+    If the context fails before it has written anything, the saved config is removed, so that a corrected config can use
+    the same workdir.
 
     Raises:
-        UserError: when it already belongs to another one (the message lists the keys that differ), or when another
-            process works in it.
+        UserError: if the workdir belongs to another config (the message lists the keys that differ).
+        BusyError: if another process is using it.
     """
     path = directory / "config.json"
-    with held(directory):
+    with locked(directory):
         fresh = not path.exists()
         if fresh:
             write(path, to_json(config))
         elif changed := differences(from_json(path.read_text(errors="replace"), type(config), where=str(path)), config):
             raise UserError(
                 f"{directory} belongs to another config:\n{changes(changed)}\n"
-                "give another --workdir, or the same values to go on with that run"
+                "use another --workdir, or the saved values to resume that run"
             )
         try:
             yield
@@ -136,28 +142,28 @@ def claimed(directory: Path, config: Section) -> Iterator[None]:
 
 
 def differences(first: Config, second: Config) -> list[tuple[str, Any, Any]]:
-    """The dotted keys at which two configs differ, with both values."""
+    """The dotted keys in which two configs differ, with both values."""
     left, right = flatten(first), flatten(second)
     return [(key, left[key], right[key]) for key in left if left[key] != right[key]]
 
 
 def flatten(config: Section) -> dict[str, Any]:
-    """Every value by its dotted key."""
-    return _flat(dataclasses.asdict(config))
+    """All values by dotted key."""
+    return _flatten(dataclasses.asdict(config))
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     flat = {}
     for key, value in values.items():
         if isinstance(value, dict):
-            flat.update(_flat(value, f"{prefix}{key}."))
+            flat.update(_flatten(value, f"{prefix}{key}."))
         else:
             flat[prefix + key] = value
     return flat
 
 
-def _place(path: Path, error: Exception) -> str:
-    """The file, and the line of it at which a mistake came to light."""
+def _location(path: Path, error: Exception) -> str:
+    """The file, and its line that caused the error if known."""
     if isinstance(error, SyntaxError):
         line = error.lineno if error.filename in (None, str(path)) else None
     else:
@@ -166,8 +172,8 @@ def _place(path: Path, error: Exception) -> str:
     return f"{path}, line {line}" if line else str(path)
 
 
-def _unknown_argument(path: Path, error: Exception) -> UserError | None:
-    """A section made with a key that it does not have, said as for any other unknown key."""
+def _unknown_argument(error: Exception) -> str | None:
+    """The message for a section created with an unknown key; None for any other error."""
     found = re.match(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
     if found is None:
         return None
@@ -176,7 +182,7 @@ def _unknown_argument(path: Path, error: Exception) -> UserError | None:
     if section not in kinds:
         return None
     names = [field.name for field in dataclasses.fields(kinds[section])]
-    return UserError(f'{path}: {section} has no key "{key}"; {nearest(key, names)}')
+    return f'{section} has no key "{key}"; {renamed.hint(section, key) or nearest(key, names)}'
 
 
 def _sections(kind: Any) -> list[Any]:

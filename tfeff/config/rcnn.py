@@ -1,4 +1,4 @@
-"""The sections of R-CNN: where regions come from, what sees them, what is learned of them."""
+"""The sections of an R-CNN config: dataset, proposals, backbone, the heads, and the decoding into detections."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -9,26 +9,31 @@ from tfeff.config.section import Section, at_least, fraction, positive
 
 @dataclass(frozen=True, kw_only=True)
 class DetectionData(Section):
-    """Images with boxes around their objects."""
+    """A dataset of images with bounding boxes, and its splits."""
+
+    KEY = "data"
 
     source: str = "voc:data/voc"
     """`voc:<directory>`, `yolo:<directory>`, `coco:<directory>`, `tfds:<name>` or `embedded:<name>`."""
     train_split: str = "train"
+    """Split to train on."""
     train_examples: int | None = None
-    """A subset of the training split's images, drawn by the seed."""
+    """Train on a random subset of this many images. None: all images."""
     validation_split: str | None = None
-    """A split of the source; None: a share of the training images is held out (`validation_fraction`)."""
+    """Split to validate on. None: `validation_fraction` of the training images is held out."""
     validation_fraction: float = 0.15
+    """Fraction of the training images to hold out if `validation_split` is None."""
     test_split: str | None = "test"
-    """A split of the source, also if it is called "validation"; None: nothing is measured at the end."""
+    """Split of the dataset to evaluate the trained detector on; it may be the dataset's "validation". None: no
+    evaluation."""
     on_defect: Literal["fix", "error"] = "fix"
-    """Invalid annotations: fix or skip and count them, or stop with an error."""
+    """What to do with invalid annotations: fix or drop them and report how many, or stop with an error."""
     corrupt_images: Literal["error", "skip"] = "error"
-    """Images that cannot be decoded: stop with an error, or skip and list them (every image is then decoded once at the
-    start to find them)."""
+    """What to do with images that cannot be decoded: stop with an error, or skip and list them. To find them, every
+    image is then decoded once when the run starts."""
 
     def check(self) -> None:
-        """Values that no type excludes."""
+        """Validates field values."""
         positive(self, "train_examples")
         if not 0 < self.validation_fraction < 1:
             self.wrong("validation_fraction", "above 0 and below 1")
@@ -36,60 +41,64 @@ class DetectionData(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Proposals(Section):
-    """The regions of an image."""
+    """Region proposals by selective search."""
 
     mode: Literal["single", "fast", "quality"] = "fast"
-    """Of selective search."""
+    """Mode of selective search: the number of color spaces and segmentations that it combines."""
     max_proposals: int = 1000
-    """An image, at most."""
+    """Maximum number of proposals per image."""
     directory: str | None = None
-    """A store of `tfeff.propose` that goes on being filled; None: one inside the workdir."""
+    """Proposal store of `tfeff.propose`; missing proposals are computed and added. None: a store in the workdir."""
 
     def check(self) -> None:
-        """Values that no type excludes."""
+        """Validates field values."""
         positive(self, "max_proposals")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Features(Section):
-    """What the backbone sees in a region."""
+class RegionFeatures(Section):
+    """The features of a region: crop, backbone, average pooling."""
+
+    KEY = "features"
 
     grid: int = 3
-    """Cells each way to which its last feature map is averaged."""
+    """The backbone's last feature map is average-pooled to grid × grid cells."""
     context: int = 0
-    """Pixels of its input, on each side, that show what surrounds the region (16 of 227 in arXiv:1311.2524)."""
+    """Margin around the region, in pixels of the backbone's input (16 of 227 in arXiv:1311.2524)."""
 
     def check(self) -> None:
-        """Values that no type excludes."""
+        """Validates field values."""
         positive(self, "grid")
         at_least(self, 0, "context")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Joint(Section):
-    """A softmax over classes and background and one box regressor, trained together."""
+    """The joint head: softmax over classes and background, and box regression, trained together."""
 
     positives: int = 100
-    """Regions of a batch that overlap an object by more than `positive_overlap`."""
+    """Positive regions per batch."""
     negatives: int = 28
+    """Background regions per batch."""
     positive_overlap: float = 0.5
-    """Intersection over union above which a region is its object's class."""
+    """A region is positive if its IoU with an object is above this."""
     negative_overlap: float = 0.5
-    """Below this a region is background."""
+    """A region is background if its IoU with every object is below this."""
     hidden: tuple[int, ...] = (256,)
-    """Units of layers that both heads share."""
+    """Units of the hidden layers shared by both outputs."""
     dropout: float = 0.3
+    """Dropout rate of the hidden layers."""
     learning_rate: float = 1e-2
     momentum: float = 0.9
     l1: float = 1e-5
-    """Penalty of the kernels' absolute values."""
+    """L1 penalty on the kernels."""
     epochs: int = 60
-    """At most; an epoch has as many batches as it takes to see as many positives as there are."""
+    """Maximum number of epochs; one epoch samples as many positives as there are."""
     patience_epochs: int = 5
-    """Epochs without a lower validation loss before the training ends; the best weights are kept."""
+    """Stop after this many epochs without a lower validation loss; the best weights are kept."""
 
     def check(self) -> None:
-        """Values that no type excludes."""
+        """Validates field values."""
         positive(self, "positives", "learning_rate", "epochs", "patience_epochs")
         at_least(self, 0, "negatives", "l1")
         fraction(self, "positive_overlap", "negative_overlap", "momentum", "dropout")
@@ -99,44 +108,46 @@ class Joint(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Classic(Section):
-    """A linear support vector machine and a ridge regressor a class (arXiv:1311.2524, section 2.3, appendices B, C)."""
+    """The classic heads: for each class a linear SVM and ridge regression (arXiv:1311.2524, section 2.3, appendices B
+    and C)."""
 
     negative_overlap: float = 0.3
-    """A region that overlaps every object of a class by less is a negative of it."""
+    """A region is a negative of a class if its IoU with every object of the class is below this."""
     penalty: float = 1e-3
-    """C of the machines."""
+    """C of the SVMs."""
     positive_weight: float = 2.0
-    """How many times a positive counts."""
+    """Weight of a positive relative to a negative."""
     mining_rounds: int = 6
+    """Rounds of hard negative mining."""
     hardest: int = 4000
-    """Most negatives that a round of mining adds."""
+    """Maximum number of negatives added per round of mining."""
     box_overlap: float = 0.6
-    """Regions that overlap their object by more teach the regressors."""
+    """Box regression trains on regions whose IoU with their object is above this."""
     ridge: float = 1000.0
-    """lambda of the regressors."""
+    """Regularization λ of the ridge regression."""
 
     def check(self) -> None:
-        """Values that no type excludes."""
+        """Validates field values."""
         fraction(self, "negative_overlap", "box_overlap")
         positive(self, "penalty", "positive_weight", "mining_rounds", "hardest", "ridge")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Windows(Section):
-    """The sliding window: every place of an image at several sizes and ratios, and the backbone's own classifier."""
+    """The sliding-window baseline: the backbone classifies windows of several sizes and aspect ratios."""
 
-    most: int = 2000
-    """Windows of an image; of more places than that, so many drawn by the seed, evenly over scales and ratios."""
+    max_windows: int = 2000
+    """Maximum number of windows per image. If there are more, they are sampled evenly over scales and ratios."""
     scales: tuple[float, ...] = (1.0, 0.71, 0.5, 0.35, 0.25, 0.177, 0.125, 0.088, 0.0625)
-    """Square roots of the windows' areas over that of the image."""
+    """Square roots of window area / image area."""
     ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
-    """Heights over widths, the image's own ratio apart."""
+    """Height / width of the windows, relative to the image's own height / width."""
     overlap: float = 0.75
-    """Of neighbouring windows along one side, a share of that side: a stride is what is left of it."""
+    """Overlap of neighboring windows, as a fraction of the window's side."""
 
     def check(self) -> None:
-        """Values that no type excludes."""
-        positive(self, "most")
+        """Validates field values."""
+        positive(self, "max_windows")
         for key in ("scales", "ratios"):
             if not getattr(self, key) or min(getattr(self, key)) <= 0:
                 self.wrong(key, "numbers above 0, at least one")
@@ -148,56 +159,57 @@ class Windows(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Detection(Section):
-    """From scores to detections."""
+    """From scored regions to detections."""
 
     nms_overlap: float = 0.3
-    """Of two boxes of a class that overlap by more, the one with the higher score stays."""
+    """IoU threshold of non-maximum suppression, per class."""
     max_detections: int = 100
-    """An image."""
+    """Maximum number of detections per image."""
     score: float | None = None
-    """From which on a detection is believed: drawn, listed, and counted in tables at one operating point. None: that of
-    the best F1 on the validation images."""
+    """Detection threshold: detections below this score are not drawn, listed or counted in single-threshold tables.
+    None: the threshold with the best F1 on the validation images."""
     missed: float = 0.005
-    """Share of the validation images' objects that may be called background where regions are classified."""
+    """Sets the region threshold: at most this fraction of the validation objects is classified as background."""
 
     def check(self) -> None:
-        """Values that no type excludes."""
+        """Validates field values."""
         fraction(self, "nms_overlap", "score", "missed")
         positive(self, "max_detections")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RCNN(Section):
-    """Everything that decides the outcome of a run of R-CNN."""
+    """The config of one R-CNN run: everything that determines its result."""
 
     seed: int = 0
+    """Seed for initial weights, samples, subsets and splits."""
     forms: tuple[Literal["joint", "classic", "sliding_window"], ...] = ("joint", "classic")
-    """`joint` and `classic` are heads trained on the same features of proposals; `sliding_window` is what they have to
-    beat."""
+    """The detectors to train and evaluate. `joint` and `classic` are heads on the same region features;
+    `sliding_window` is a baseline that needs no training beyond the backbone."""
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
-    """What features and hidden layers are computed in; boxes, losses and suppression are float32 under each. The
-    backbone's training has a precision of its own."""
+    """Precision of features and hidden layers; boxes, losses and NMS are always float32. The backbone's training has
+    its own, `backbone.training.precision`."""
     data: DetectionData = field(default_factory=DetectionData)
     proposals: Proposals = field(default_factory=Proposals)
     backbone: Experiment = field(default_factory=Experiment)
-    """How the backbone is trained as a classifier, on what `backbone.data` says; `crops` there means the crops of
-    `data.source`'s training split."""
+    """Training of the backbone as a classifier. With `backbone.data.source="crops"`, it trains on crops of the training
+    images of `data.source`."""
     backbone_crops: Literal["random", "proposals"] = "proposals"
-    """What such crops are besides the objects themselves: boxes drawn at random, or proposals, of which those are
-    background that overlap no object by half (arXiv:1311.2524, section 2.3)."""
+    """Crops besides the objects themselves: `random` boxes, or `proposals`, where those with IoU below 0.5 with every
+    object are background (arXiv:1311.2524, section 2.3)."""
     backbone_workdir: str | None = None
-    """A finished run of `tfeff.train` whose network is taken instead of training one."""
-    features: Features = field(default_factory=Features)
+    """Workdir of a finished `tfeff.train` run: use its network instead of training a backbone."""
+    features: RegionFeatures = field(default_factory=RegionFeatures)
     joint: Joint = field(default_factory=Joint)
     classic: Classic = field(default_factory=Classic)
     windows: Windows = field(default_factory=Windows)
     detection: Detection = field(default_factory=Detection)
 
     def check(self) -> None:
-        """Values that no type excludes."""
+        """Validates field values."""
         if not self.forms or len(set(self.forms)) != len(self.forms):
-            self.wrong("forms", '"joint", "classic", "sliding_window" or some of them, each once')
+            self.wrong("forms", 'a list of "joint", "classic" and "sliding_window" without duplicates')
         if not 0 <= self.seed < 2**32:
             self.wrong("seed", "between 0 and 2^32 - 1")
         if self.backbone.task.name != "classification":
-            self.backbone.task.wrong("name", '"classification": the backbone of a detector learns to classify')
+            self.backbone.task.wrong("name", '"classification": backbones are trained as classifiers')

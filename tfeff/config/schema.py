@@ -1,7 +1,7 @@
-"""The sections of an experiment and every key that they take.
+"""The sections of an `Experiment` and all their keys.
 
-Each section is a frozen dataclass: a key that is not written here is an error that names the nearest one, a value of
-another type an error that names the key. `None` means "as the part itself decides" (the family's own dropout, say).
+Unknown keys and values of the wrong type are errors that name the key. `None` means that the part decides for itself:
+for example, `model.dropout=None` uses the dropout rate of the model family.
 """
 
 from dataclasses import dataclass, field, fields
@@ -15,41 +15,47 @@ from tfeff.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class Model(Section):
-    """A network of `tfeff.models`: what `tfeff.models.build` takes."""
+    """The network, built by `tfeff.models.build`."""
 
     name: str = "resnet"
+    """Name of the network; `python -m tfeff.summary --family=NAME` lists them."""
     family: str | None = None
-    """The workdir of a `tfeff.search`: the network is the member `phi` of the family that was found there, and only
-    `dropout`, `survival_probability` and `weights` are still to be said."""
+    """Workdir of a `tfeff.search`: use the member `phi` of the family found there. The family then determines all other
+    keys except `dropout`, `survival_probability` and `weights`."""
     phi: float | None = None
-    """φ of the member: depth α^φ, width β^φ, resolution γ^φ; None: 0, the baseline."""
+    """Scaling exponent φ of the member: depth α^φ, width β^φ, resolution γ^φ. None: 0, the baseline."""
     resolution: int | None = None
+    """Side of the square input, in pixels."""
     width_coefficient: float | None = None
+    """Factor on the number of channels."""
     depth_coefficient: float | None = None
+    """Factor on the number of blocks."""
     width: int | None = None
-    """Channels of the first stack (`resnet`)."""
+    """Channels of the first stage (`resnet` only)."""
     stage_blocks: tuple[int, ...] | None = None
-    """Blocks of each stack (`resnet`)."""
+    """Blocks in each stage (`resnet` only)."""
     stem: str | None = None
-    """`3x3` at stride 1, or `7x7` at stride 2 with max-pooling (`resnet`)."""
+    """`3x3` with stride 1, or `7x7` with stride 2 and max pooling (`resnet` only)."""
     batch_norm: bool | None = None
+    """Use batch normalization (`resnet` only)."""
     dropout: float | None = None
-    """Share of the head's inputs dropped at training."""
+    """Dropout rate before the classifier."""
     survival_probability: float | None = None
-    """Of the last block; 1 at the first, linear in between (stochastic depth, arXiv:1603.09382)."""
+    """Stochastic depth (arXiv:1603.09382): survival probability of the last block; it falls linearly from 1 at the
+    first block."""
     weights: str | None = None
-    """A file of weights to start from, or `imagenet`."""
+    """Initial weights: a weights file, or `imagenet`. None: random initialization."""
 
     def check(self) -> None:
-        """Values that no type excludes."""
+        """Validates field values."""
         positive(self, "resolution", "width_coefficient", "depth_coefficient", "width")
         fraction(self, "dropout", "survival_probability")
         at_least(self, 0, "phi")
         if self.phi is not None and self.family is None:
-            self.wrong("phi", "left out without model.family, whose member it names")
+            self.wrong("phi", "left out: model.phi requires model.family")
 
     def options(self) -> dict[str, Any]:
-        """What of the network's description is said beside its name, its resolution and its weights."""
+        """The keyword arguments of `tfeff.models.build` that are set, without name, resolution and weights."""
         others = ("name", "family", "phi", "resolution", "weights")
         given = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in others}
         return {key: value for key, value in given.items() if value is not None}
@@ -57,62 +63,70 @@ class Model(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Data(Section):
-    """Where the images come from and what happens to them on the way to the network."""
+    """The dataset, its splits, and how images are loaded and augmented."""
 
     source: str = "embedded:digits"
-    """`embedded:<name>`, `folder:<directory>`, `tfds:<name>`, or `crops:<name>` of a data set with boxes: its objects,
-    some boxes about them, and background. To localise, a data set with boxes itself: `voc:<directory>`,
-    `yolo:<directory>`, `coco:<directory>`, `tfds:<name>` or `embedded:single_digits`."""
+    """The dataset. For classification: `folder:<directory>`, `tfds:<name>`, `embedded:<name>`, or `crops:<source>`:
+    the objects of a dataset with boxes, jittered boxes around them, and background. For localization:
+    `voc:<directory>`, `yolo:<directory>`, `coco:<directory>`, `tfds:<name>` or `embedded:single_digits`."""
     crop_context: float = 0.0
-    """With `crops:`, what is shown around a box on each side, as a share of that side."""
+    """For `crops:` sources: margin around each box, as a fraction of the box's side."""
     directory: str | None = None
-    """Where TensorFlow Datasets keeps what it has prepared (`tfds:`); None: its default."""
+    """For `tfds:` sources: directory of the prepared datasets. None: TensorFlow Datasets' default."""
     download: bool = False
-    """Let TensorFlow Datasets download and prepare what is not there."""
+    """For `tfds:` sources: download and prepare the dataset if it is missing."""
     channels: int = 3
     """3 (RGB) or 1 (gray)."""
     image_size: int | None = None
-    """Side in pixels to which each image is brought once, at loading; the batch is resized from there to the model's
-    resolution on the fly. None: the images' own size where they share one, else the model's resolution."""
+    """Images are resized once to this side, in pixels, when they are loaded; batches are resized from there to the
+    model's resolution. None: the images' own size if all have the same, else the model's resolution."""
     train_split: str = "train"
+    """Split to train on."""
     validation_split: str | None = None
-    """A split of the source; None: its own `validation` split if it has one, else a part held out of the training split
-    (`validation_fraction`)."""
+    """Split to validate on. None: the dataset's own `validation` split if it has one; otherwise `validation_fraction`
+    of the training split is held out."""
     test_split: str | None = "test"
+    """Split to evaluate the trained network on. None: evaluate on the validation images."""
     validation_fraction: float = 0.1
-    """Stratified share of the training split held out when there is no validation split. 0: no validation, unless
-    `validation_split` names one."""
+    """Fraction of the training split to hold out for validation, stratified by class, if there is no validation split.
+    0: no validation, unless `validation_split` is set."""
     seed: int | None = None
-    """Of what is drawn from the images: splits of a folder without its own, `train_examples`, the part held out, folds.
-    None: the experiment's; another one repeats a training on the same images."""
+    """Seed for drawing images: `train_examples`, the held-out part, folds, and splits of a folder without splits of its
+    own. None: the experiment's `seed`. Set it to repeat a training with other seeds on the same images."""
     train_examples: int | None = None
-    """A stratified subset of the training split, drawn by the seed."""
+    """Train on a random subset of this many images, stratified by class. None: all images."""
     folds: int | None = None
-    """k of k-fold cross-validation over the training split; `fold` is the one held out."""
+    """Number of folds for k-fold cross-validation on the training split; fold number `fold` is held out."""
     fold: int = 0
+    """Index of the fold, from 0."""
     fold_examples: int | None = None
-    """With `folds`: k disjoint subsets of so many images each instead, every one with a `validation_fraction` of its
-    own held out; `fold` is the one to train on. None: classic k-fold, whose training parts overlap."""
+    """Use `folds` disjoint subsets of this many images instead, each with its own held-out `validation_fraction`; fold
+    number `fold` is trained on. None: classic k-fold cross-validation, whose training parts overlap."""
     cache: Literal["memory", "disk", "none"] = "memory"
-    """Where decoded images of `image_size` wait: in memory, in a memory-mapped file, or decoded at each reading."""
+    """Keep decoded images in memory or in a memory-mapped file (`disk`), or decode them every time (`none`)."""
     cache_directory: str | None = None
+    """Directory of the `disk` cache."""
     corrupt_images: Literal["error", "skip"] = "error"
+    """What to do with images that cannot be decoded: stop with an error that lists them, or skip them."""
     class_balanced: bool = False
-    """Draw each class equally often."""
+    """Sample each class equally often."""
     normalization: Literal["family", "dataset"] = "family"
-    """Per-channel mean and deviation inside the model: the family's own, or the training images'."""
+    """Per-channel mean and standard deviation used inside the model: those of the model family, or those of the
+    training images."""
     mean: tuple[float, ...] | None = None
-    """Per channel, in pixel units, with `std`: in place of what `normalization` says."""
+    """Per-channel mean in [0, 255]; overrides `normalization`. Requires `std`."""
     std: tuple[float, ...] | None = None
+    """Per-channel standard deviation; overrides `normalization`. Requires `mean`."""
     augmentation: Augmentation = field(default_factory=Augmentation)
+    """Augmentation for classification."""
     box_augmentation: BoxAugmentation = field(default_factory=BoxAugmentation)
-    """In its place where boxes have to follow."""
+    """Augmentation for localization: boxes are transformed with their images."""
     plain_epochs: int = 0
-    """Last epochs of the training, in which images are cropped and flipped alone (those with boxes flipped alone), so
-    that the network ends on images like those that it will be asked about (Ge et al., "YOLOX", 2021, section 2.1)."""
+    """Use only random crops and flips (with boxes: only flips) in this many last epochs, so that training ends on
+    images like those at test time (Ge et al., "YOLOX", arXiv:2107.08430, section 2.1)."""
 
     def check(self) -> None:
-        """Values that no type excludes."""
+        """Validates field values."""
         at_least(self, 0, "fold", "crop_context", "plain_epochs")
         at_least(self, 2 if self.fold_examples is None else 1, "folds")
         positive(self, "image_size", "train_examples", "fold_examples")
@@ -122,47 +136,48 @@ class Data(Section):
         for key in ("mean", "std"):
             given = getattr(self, key)
             if (self.mean is None) != (self.std is None) or (given is not None and len(given) != self.channels):
-                self.wrong(key, f"given with the other one, {self.channels} numbers each, or none")
-        varies = self.augmentation != self.augmentation.plain or self.box_augmentation != self.box_augmentation.plain
-        if self.plain_epochs and not varies:
-            self.wrong("plain_epochs", "0 where augmentation varies nothing but crops and flips")
+                self.wrong(key, f"{self.channels} numbers; set data.mean and data.std together or leave both out")
+        augmented = self.augmentation != self.augmentation.plain or self.box_augmentation != self.box_augmentation.plain
+        if self.plain_epochs and not augmented:
+            self.wrong("plain_epochs", "0, because there is no augmentation except crops and flips")
         if self.std is not None and min(self.std) <= 0:
             self.wrong("std", "numbers above 0")
         if self.folds is not None and self.fold >= self.folds:
-            self.wrong("fold", f"below folds = {self.folds}")
+            self.wrong("fold", f"below data.folds = {self.folds}")
         if self.folds is not None and self.validation_split is not None:
-            self.wrong("validation_split", "left out under folds: the fold is the validation part")
+            self.wrong("validation_split", "left out with data.folds: the fold is the validation set")
         if self.fold_examples is not None and self.folds is None:
-            self.wrong("fold_examples", "left out without folds, whose size it is")
+            self.wrong("fold_examples", "left out: data.fold_examples requires data.folds")
         if self.fold_examples is not None and not 0 < self.validation_fraction < 1:
-            self.wrong("validation_fraction", "above 0 and below 1: the share of each fold that validates")
+            self.wrong("validation_fraction", "above 0 and below 1: the fraction of each fold to hold out")
         if self.seed is not None and not 0 <= self.seed < 2**32:
             self.wrong("seed", "between 0 and 2^32 - 1")
         if self.cache == "disk" and self.cache_directory is None:
-            self.wrong("cache_directory", 'a directory, since cache is "disk"')
+            self.wrong("cache_directory", 'a directory: data.cache="disk" requires it')
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task(Section):
-    """What the network answers about an image, and what it is trained for."""
+    """What the network predicts, and its loss."""
 
     name: Literal["classification", "localization"] = "classification"
-    """`classification`: its class. `localization`: class and box of the one object in it."""
+    """`classification`: the class of an image. `localization`: class and box of the single object in an image."""
     class_weight: float = 1.0
-    """Of `localization`: α of the loss α × cross-entropy + β × squared error of the box."""
+    """For `localization`: α in the loss α × cross-entropy + β × squared error of the box."""
     box_weight: float = 10.0
-    """β; the squared error is the sum over the four sides, in shares of the image's height and width."""
+    """For `localization`: β. The squared error is summed over the box's four coordinates, relative to the image
+    size."""
     grid: int = 4
-    """Of `localization`: cells each way to which the last feature map is averaged for the box, if it has more."""
+    """For `localization`: the last feature map is average-pooled to at most grid × grid cells before the box head."""
     hidden: tuple[int, ...] = (128,)
-    """Of `localization`: units of the layers between that grid and the box."""
+    """For `localization`: units of the box head's hidden layers."""
 
     def check(self) -> None:
-        """Values that no type excludes."""
+        """Validates field values."""
         at_least(self, 0, "class_weight", "box_weight")
         positive(self, "grid")
         if self.class_weight == 0 and self.box_weight == 0:
-            self.wrong("box_weight", "above 0, or class_weight: nothing would be learned")
+            self.wrong("box_weight", "above 0, or class_weight: the loss would always be 0")
         for units in self.hidden:
             if units < 1:
                 self.wrong("hidden", "numbers above 0")
@@ -170,26 +185,30 @@ class Task(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Optimizer(Section):
-    """The update rule; the learning rate is the schedule's peak."""
+    """The optimizer and its peak learning rate."""
 
     name: Literal["sgd", "rmsprop", "adamw", "muon"] = "sgd"
     learning_rate: float = 0.1
+    """Peak learning rate; `schedule` varies it over time."""
     momentum: float = 0.9
-    """Of SGD, RMSProp and Muon; AdamW's β1."""
+    """Momentum of SGD, RMSProp and Muon; β1 of AdamW."""
     nesterov: bool = True
+    """Nesterov momentum (SGD and Muon)."""
     decay: float = 0.9
-    """RMSProp's moving average of squared gradients; AdamW and what of it is in Muon use `beta_2`."""
+    """Decay of RMSProp's moving average of squared gradients."""
     beta_2: float = 0.999
+    """β2 of AdamW, also for the variables that Muon leaves to AdamW."""
     epsilon: float | None = None
-    """None: 1e-3 for RMSProp (as EfficientNet's training), 1e-7 for AdamW and Muon."""
+    """None: 1e-3 for RMSProp (as in EfficientNet's training), 1e-7 for AdamW and Muon."""
     weight_decay: float = 0.0
-    """Decoupled (arXiv:1711.05101): every step takes learning_rate × weight_decay of each kernel; biases and
-    normalisation are left alone. Under SGD with momentum m, an L2 penalty λ is weight_decay = λ / (1 - m)."""
+    """Decoupled weight decay (arXiv:1711.05101): each step subtracts learning_rate × weight_decay × kernel. Biases and
+    normalization parameters do not decay. For SGD with momentum m, an L2 penalty λ corresponds to
+    weight_decay = λ / (1 - m)."""
     clip_norm: float | None = None
-    """Largest global norm of the gradient."""
+    """Clip gradients to this global norm."""
 
     def check(self) -> None:
-        """Values that no type excludes."""
+        """Validates field values."""
         positive(self, "learning_rate", "epsilon", "clip_norm")
         at_least(self, 0, "weight_decay")
         fraction(self, "momentum", "decay", "beta_2")
@@ -197,58 +216,66 @@ class Optimizer(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule(Section):
-    """The learning rate over time; durations in epochs, fractions allowed."""
+    """The learning rate over time. Durations are in epochs and may be fractional."""
 
     name: Literal["constant", "cosine", "exponential", "step", "plateau"] = "cosine"
     warmup_epochs: float = 0.0
+    """Increase the learning rate linearly over this many epochs, before the schedule starts."""
     decay_rate: float = 0.97
-    """Factor of `exponential` (each `decay_epochs` after the warm-up), `step` (at each boundary) and `plateau`."""
+    """Factor on the learning rate: every `decay_epochs` for `exponential`, at each boundary for `step`, on each plateau
+    for `plateau`."""
     decay_epochs: float = 2.4
+    """Epochs between two decays of `exponential`."""
     boundaries: tuple[float, ...] = ()
     """Epochs at which `step` multiplies by `decay_rate`."""
     patience_epochs: int = 5
-    """Epochs without a better validation loss before `plateau` multiplies by `decay_rate`; it is looked at where
-    `training.validation_epochs` measures it."""
+    """Epochs without a lower validation loss before `plateau` multiplies by `decay_rate`. The loss is measured every
+    `training.validation_epochs`."""
 
     def check(self) -> None:
-        """Values that no type excludes."""
+        """Validates field values."""
         at_least(self, 0, "warmup_epochs")
         positive(self, "decay_epochs", "decay_rate", "patience_epochs")
         if list(self.boundaries) != sorted(self.boundaries):
-            self.wrong("boundaries", "epochs in rising order")
+            self.wrong("boundaries", "epochs in increasing order")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Training(Section):
-    """How long, in what batches, on what devices."""
+    """Duration, batches, precision and devices."""
 
     epochs: int = 10
     batch_size: int = 128
-    """Images an update, over all devices and workers together."""
+    """Images per update, over all devices and workers."""
     accumulation_steps: int = 1
-    """Equal parts into which a device cuts its share of the batch; their gradients are summed before the update."""
+    """Split each device's batch into this many equal parts and sum their gradients before the update."""
     label_smoothing: float = 0.0
+    """Fraction of each label spread evenly over all classes (arXiv:1512.00567)."""
     ema_decay: float | None = None
-    """Exponential moving average of all weights, used for evaluation and export; None: off."""
+    """Decay of the exponential moving average of all weights, which is used for evaluation and export. None: off."""
     validation_epochs: int = 1
-    """Measure the validation images every so many epochs, and after the last one. Early stopping, the plateau schedule
-    and `keep="best"` look at those epochs alone; their patience still counts all epochs."""
+    """Validate every this many epochs, and after the last one. Early stopping, the plateau schedule and `keep="best"`
+    only see those epochs; their patience still counts all epochs."""
     early_stopping_epochs: int | None = None
-    """Stop after so many epochs without a better validation loss, and keep the best epoch's weights."""
+    """Stop after this many epochs without a lower validation loss and keep the weights of the best epoch. None: off."""
     keep: Literal["last", "best"] = "last"
-    """Which weights are evaluated and exported: the last epoch's, or those of the best validation loss."""
+    """Evaluate and export the weights of the last epoch, or of the epoch with the lowest validation loss."""
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
+    """`auto` times training steps and uses mixed precision only if it is faster on this machine."""
     deterministic: bool = False
-    """Bit-identical runs on the same machine, at some cost in speed."""
+    """Make runs on the same machine bit-identical. Slower."""
     strategy: Literal["auto", "single", "mirrored", "multi_worker"] = "auto"
+    """Train on one device, on all GPUs (`mirrored`), or on the workers of TF_CONFIG (`multi_worker`). `auto` uses
+    whatever there is."""
     synchronized_batch_norm: bool = False
-    """Batch statistics over all devices instead of each device's own."""
+    """Compute batch statistics over all devices instead of on each device."""
     xla: bool = False
+    """Compile the training step with XLA (single device only)."""
     checkpoint_seconds: float = 300.0
-    """A checkpoint is written at the end of each epoch, and within one after so many seconds."""
+    """Seconds between checkpoints within an epoch. There is also one at the end of each epoch."""
 
     def check(self) -> None:
-        """Values that no type excludes."""
+        """Validates field values."""
         positive(self, "epochs", "batch_size", "accumulation_steps", "validation_epochs")
         positive(self, "early_stopping_epochs", "checkpoint_seconds")
         fraction(self, "label_smoothing", "ema_decay")
@@ -257,72 +284,74 @@ class Training(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prediction(Section):
-    """How the trained network is asked, when it is evaluated and in its SavedModel."""
+class TTA(Section):
+    """Test-time augmentation, in evaluation and in the exported SavedModel."""
 
     mirrored: bool = False
-    """For an image and its mirror image, whose probabilities are averaged: twice the cost of a prediction."""
+    """Average the probabilities of each image and its mirror image. Doubles the cost."""
     shift: int = 0
-    """For an image as it is and moved by so many pixels to two sides, averaged too: three times the cost."""
+    """Average the probabilities of each image and two copies shifted diagonally by this many pixels. Triples the
+    cost."""
 
     def check(self) -> None:
-        """Values that no type excludes."""
+        """Validates field values."""
         at_least(self, 0, "shift")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment(Section):
-    """Everything that decides the outcome of a run."""
+    """The config of one training run: everything that determines its result."""
 
     seed: int = 0
+    """Seed for initial weights, the order of images, augmentation and dropout."""
     task: Task = field(default_factory=Task)
     model: Model = field(default_factory=Model)
     data: Data = field(default_factory=Data)
     optimizer: Optimizer = field(default_factory=Optimizer)
     schedule: Schedule = field(default_factory=Schedule)
     training: Training = field(default_factory=Training)
-    prediction: Prediction = field(default_factory=Prediction)
+    tta: TTA = field(default_factory=TTA)
 
     def check(self) -> None:
-        """Values that no type excludes, or that contradict each other."""
+        """Validates field values and combinations of them."""
         if not 0 <= self.seed < 2**32:
             self.wrong("seed", "between 0 and 2^32 - 1")
-        watches_validation = (
+        needs_validation = (
             self.training.early_stopping_epochs is not None
             or self.training.keep == "best"
             or self.schedule.name == "plateau"
         )
         held_out = self.data.validation_split or self.data.folds or self.data.validation_fraction > 0
-        if watches_validation and not held_out:
-            self.wrong(
-                "data.validation_fraction",
-                "above 0 (or a validation_split): early stopping, keep=best and the plateau schedule watch the "
+        if needs_validation and not held_out:
+            self.data.wrong(
+                "validation_fraction",
+                "above 0 (or set data.validation_split): early stopping, keep=best and the plateau schedule need a "
                 "validation loss",
-                value=self.data.validation_fraction,
             )
         if self.schedule.warmup_epochs >= self.training.epochs:
             self.schedule.wrong("warmup_epochs", f"below training.epochs = {self.training.epochs}")
         if self.data.plain_epochs > self.training.epochs:
             self.data.wrong("plain_epochs", f"at most training.epochs = {self.training.epochs}")
         if self.model.weights is not None and self.data.normalization == "dataset":
-            self.data.wrong("normalization", '"family" with model.weights, which bring their own preprocessing')
+            self.data.wrong("normalization", '"family": model.weights come with their own normalization')
         self._check_task()
 
     def _check_task(self) -> None:
         if self.task.name == "classification":
             for key in ("class_weight", "box_weight", "grid", "hidden"):
                 if getattr(self.task, key) != getattr(Task, key):
-                    self.task.wrong(key, 'left out unless task.name is "localization"')
+                    self.task.wrong(key, f'left out: task.{key} requires task.name="localization"')
             if self.data.box_augmentation.any:
-                raise UserError('config: data.box_augmentation: left out unless task.name is "localization"')
+                raise UserError('config: data.box_augmentation requires task.name="localization"')
             return
         if self.data.augmentation.any:
             raise UserError(
-                "config: data.augmentation: left out where task.name is "
-                '"localization"; what data.box_augmentation varies, boxes follow'
+                "config: data.augmentation does not transform boxes; use data.box_augmentation for localization"
             )
         for key in ("mirrored", "shift"):
-            if getattr(self.prediction, key):
-                self.prediction.wrong(key, "left out for localization: boxes cannot be averaged as probabilities can")
+            if getattr(self.tta, key):
+                self.tta.wrong(key, "left out: test-time augmentation averages probabilities, not boxes")
         if self.data.box_augmentation.mosaic:
-            raise UserError("config: data.box_augmentation.mosaic: 0 for localization, which sees one object an image")
+            raise UserError(
+                "config: data.box_augmentation.mosaic should be 0 for localization: a mosaic shows several objects"
+            )

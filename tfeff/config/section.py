@@ -1,4 +1,4 @@
-"""A section of a config: a frozen dataclass whose keys and types are checked, and that becomes JSON and comes back."""
+"""Config sections: frozen dataclasses that check their keys, types and values and convert to and from JSON."""
 
 import dataclasses
 import math
@@ -6,12 +6,16 @@ import types
 import typing
 from typing import Any, NoReturn
 
+from tfeff.config import renamed
 from tfeff.errors import UserError, nearest
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Section:
-    """Base of the sections: types are checked when one is made, then `check()` looks at the values."""
+    """Base class of all sections: checks types on creation, then calls `check()` for the values."""
+
+    KEY = ""  # without annotation, so that it is no field
+    """The section's key in its config, for messages; the lower-case class name if empty."""
 
     def __post_init__(self) -> None:
         for name, annotation in typing.get_type_hints(type(self)).items():
@@ -23,32 +27,33 @@ class Section:
         self.check()
 
     def check(self) -> None:
-        """Raises UserError for values that the types allow and the field does not."""
+        """Validates field values; raises UserError."""
 
     def wrong(self, key: str, right: str, *, value: Any = dataclasses.MISSING) -> NoReturn:
-        """Raises the UserError for `key`, which should have been `right`."""
+        """Raises the UserError for a wrong value of `key`; `right` describes the values that are allowed."""
         given = getattr(self, key) if value is dataclasses.MISSING else value
-        raise UserError(f"config: {type(self).__name__.lower()}.{key} is {given!r}; it should be {right}")
+        section = self.KEY or type(self).__name__.lower()
+        raise UserError(f"config: {section}.{key} is {given!r}; it should be {right}")
 
 
 def positive(section: Section, *keys: str) -> None:
-    """Each of `keys` is above 0, or None."""
+    """Checks that the value of each key is positive or None."""
     for key in keys:
         value = getattr(section, key)
         if value is not None and not value > 0:
             section.wrong(key, "above 0")
 
 
-def at_least(section: Section, least: float, *keys: str) -> None:
-    """Each of `keys` is `least` or more, or None."""
+def at_least(section: Section, minimum: float, *keys: str) -> None:
+    """Checks that the value of each key is `minimum` or more, or None."""
     for key in keys:
         value = getattr(section, key)
-        if value is not None and not value >= least:
-            section.wrong(key, f"{least} or more")
+        if value is not None and not value >= minimum:
+            section.wrong(key, f"{minimum} or more")
 
 
 def fraction(section: Section, *keys: str) -> None:
-    """Each of `keys` lies in [0, 1], or is None."""
+    """Checks that the value of each key is in [0, 1] or None."""
     for key in keys:
         value = getattr(section, key)
         if value is not None and not 0 <= value <= 1:
@@ -56,16 +61,16 @@ def fraction(section: Section, *keys: str) -> None:
 
 
 def from_dict(kind: Any, values: Any, *, where: str = "config") -> Any:
-    """The dataclass `kind` from nested plain values, as JSON gives them.
+    """Creates the dataclass `kind` from nested plain values, as loaded from JSON. Old keys are translated.
 
     Raises:
-        UserError: for a key that `kind` does not have (the message names the nearest one), or a value of another type.
+        UserError: for an unknown key (the message suggests the nearest one) or a value of the wrong type.
     """
     if not isinstance(values, dict):
-        raise UserError(f"{where} is {values!r}; it should be an object of {', '.join(_keys(kind))}")
+        raise UserError(f"{where} is {values!r}; it should be an object with the keys {', '.join(_keys(kind))}")
     hints = typing.get_type_hints(kind)
     arguments = {}
-    for key, value in values.items():
+    for key, value in renamed.translate(kind.__name__, values).items():
         if key not in hints:
             raise UserError(f'{where}: no key "{key}"; {nearest(key, hints)}')
         if dataclasses.is_dataclass(hints[key]):
@@ -79,10 +84,10 @@ def from_dict(kind: Any, values: Any, *, where: str = "config") -> Any:
 
 
 def conform(value: Any, annotation: Any) -> Any:
-    """`value` as `annotation` wants it: an int where a float is asked for and a list for a tuple are taken.
+    """Converts `value` to the annotated type: int to float and list to tuple; other types must match.
 
     Raises:
-        TypeError: naming the type that would be right.
+        TypeError: for a value of another type; the message describes the right one.
 
     >>> conform(3, float), conform([1, 2], tuple[int, ...]), conform(None, int | None)
     (3.0, (1, 2), None)
@@ -112,10 +117,10 @@ def conform(value: Any, annotation: Any) -> Any:
 
 
 def parse(text: str, annotation: Any) -> Any:
-    """The value that a flag's `text` stands for under `annotation`.
+    """Parses the text of a flag as the annotated type.
 
     Raises:
-        TypeError: naming the type that would be right.
+        TypeError: if it cannot; the message describes the right type.
 
     >>> parse("0.5", float), parse("2,2,2", tuple[int, ...]), parse("none", int | None), parse("true", bool)
     (0.5, (2, 2, 2), None, True)
@@ -152,7 +157,7 @@ def describe(annotation: Any) -> str:
     """A type in words, for messages.
 
     >>> describe(int | None), describe(typing.Literal["a", "b"])
-    ('a whole number or none', '"a" or "b"')
+    ('an integer or none', '"a" or "b"')
     """
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (types.UnionType, typing.Union):
@@ -160,33 +165,42 @@ def describe(annotation: Any) -> str:
     if origin is typing.Literal:
         return " or ".join(f'"{option}"' for option in arguments)
     if origin is tuple:
-        return f"a list, each item {describe(arguments[0])}"
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "none"}
+        return f"a list; each item should be {describe(arguments[0])}"
+    words = {int: "an integer", float: "a number", bool: "true or false", str: "a string", type(None): "none"}
     return words.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 
-def assign(kind: Any, values: dict[str, Any], path: list[str], text: str) -> None:
-    """Sets the value at the dotted `path` from a flag's `text`; `values` is nested as `from_dict` takes it for `kind`.
+def assign(kind: Any, values: dict[str, Any], path: list[str], text: str, *, section: str = "") -> None:
+    """Sets the value at a dotted path from the text of a flag.
+
+    Args:
+        kind: class of the config or section.
+        values: its values, nested as for `from_dict`; changed in place.
+        path: the keys from here down to the value.
+        text: the value as written by the user.
+        section: the dotted path from the config's top to here, for messages.
 
     Raises:
-        UserError: for an unknown key (the nearest is named) or a value of another type.
+        UserError: for an unknown key (the message suggests the nearest one) or a value of the wrong type.
     """
     hints = typing.get_type_hints(kind)
     key, *rest = path
-    where = kind.__name__.lower()
+    name = f"{section}.{key}" if section else key
     if key not in hints:
-        raise UserError(f'config: {where} has no key "{key}"; {nearest(key, hints)}')
+        suggestion = renamed.hint(kind.__name__, key) or nearest(key, hints)
+        raise UserError(f'config: {section or kind.__name__} has no key "{key}"; {suggestion}')
     if rest:
         if not dataclasses.is_dataclass(hints[key]):
-            raise UserError(f"config: {where}.{key} is a single value; it has no key {'.'.join(rest)!r}")
-        assign(hints[key], values[key], rest, text)
+            raise UserError(f"config: {name} is a single value; it has no key {'.'.join(rest)!r}")
+        assign(hints[key], values[key], rest, text, section=name)
         return
     if dataclasses.is_dataclass(hints[key]):
-        raise UserError(f"config: {where}.{key} is a section; name one of its keys: {', '.join(_keys(hints[key]))}")
+        raise UserError(f"config: {name} is a section; set one of its keys: {', '.join(_keys(hints[key]))}")
     try:
         values[key] = parse(text, hints[key])
     except TypeError as error:
-        raise UserError(f"config: {where}.{key} is {text!r}; it should be {error}") from None
+        suggestion = renamed.hint(kind.__name__, key, text) or f"it should be {error}"
+        raise UserError(f"config: {name} is {text!r}; {suggestion}") from None
 
 
 def _keys(kind: Any) -> list[str]:

@@ -15,7 +15,7 @@ from tfeff.boxes import iou
 from tfeff.boxes.assignment import IGNORED_OVERLAP, Regions, aside_overlap, assign, together
 from tfeff.data.dataset import Dataset
 from tfeff.data.images import decoding, graph_decoding
-from tfeff.durable import held
+from tfeff.durable import locked
 from tfeff.errors import UserError
 from tfeff.execution.threads import Threads
 from tfeff.proposals import ProposalStore, SelectiveSearch, SlidingWindows, generate
@@ -90,7 +90,7 @@ def selective_search(settings: config.RCNN) -> SelectiveSearch:
 def sliding_windows(settings: config.RCNN) -> SlidingWindows:
     """What gives the places of a run's sliding window."""
     windows = settings.windows
-    return SlidingWindows(windows.most, settings.seed, windows.scales, windows.ratios, windows.overlap)
+    return SlidingWindows(windows.max_windows, settings.seed, windows.scales, windows.ratios, windows.overlap)
 
 
 def propose(settings: config.RCNN, directory: Path, images: Dataset) -> list[np.ndarray]:
@@ -100,7 +100,7 @@ def propose(settings: config.RCNN, directory: Path, images: Dataset) -> list[np.
         UserError: an image that cannot be read, or a store of other proposals.
     """
     search = selective_search(settings)
-    with held(directory, "proposals.directory"), Threads() as threads:
+    with locked(directory, "proposals.directory"), Threads() as threads:
         store = ProposalStore.create(directory, search.parameters)
         with Bar(f"proposals of {images.name}", len(images), "images") as bar:
             counts = generate(
@@ -160,6 +160,6 @@ class Extractor:
             for image in range(len(images))
         ]
         directory = self._directory / name
-        with held(directory, "features"), Bar(f"features of {images.name}", len(images), "images") as bar:
+        with locked(directory, "features"), Bar(f"features of {images.name}", len(images), "images") as bar:
             kept = cached(directory, images.ids, contents, self.network.size, compute, bar.show)
         return Split(name, images, proposals, kept)

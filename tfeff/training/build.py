@@ -39,10 +39,9 @@ def check(settings: config.Experiment, replicas: int, *, afresh: bool) -> None:
     """
     section, training = settings.model, settings.training
     architecture = models.architecture(section.name, resolution=section.resolution, **settings.model.options())
-    if settings.prediction.shift >= architecture.resolution:
+    if settings.tta.shift >= architecture.resolution:
         raise UserError(
-            f"config: prediction.shift is {settings.prediction.shift}; it should be below the resolution, "
-            f"{architecture.resolution}"
+            f"config: tta.shift is {settings.tta.shift}; it should be below the resolution, {architecture.resolution}"
         )
     if afresh and section.weights not in (None, "imagenet") and not Path(section.weights).is_file():
         raise UserError(f"config: model.weights: no file {section.weights}")
@@ -230,7 +229,7 @@ def trained_model(workdir: Workdir, precision: str = "float32") -> keras.Model:
 
 def predictor(experiment: config.Experiment, network: keras.Model) -> keras.Model:
     """The trained network as it is to be asked."""
-    section = experiment.prediction
+    section = experiment.tta
     if not (section.mirrored or section.shift):
         return network
     return models.averaged(network, mirrored=section.mirrored, shift=section.shift)

@@ -1,0 +1,65 @@
+"""What has been renamed since the previous version: one table each for keys, values, names and flags.
+
+Saved configs (`config.json`, a search's database) are translated as they are read. In what users write today, flags and
+Python configs, an old name is an error that gives the new one.
+"""
+
+import re
+from typing import Any
+
+KEYS = {
+    ("Experiment", "prediction"): "tta",
+    ("Windows", "most"): "max_windows",
+}
+"""(section, old key) -> new key of that section."""
+VALUES = {("DetectionData", "on_defect"): {"mend": "fix"}}
+"""(section, key) -> {old value: new value}."""
+NAMES = {
+    "tfeff.config.Features": "tfeff.config.RegionFeatures",
+    "tfeff.config.Objects": "tfeff.config.DetectionData",
+    "tfeff.config.Prediction": "tfeff.config.TTA",
+    "tfeff.data.augmentation": "tfeff.data.augment.policy (import Augmentation from tfeff.config)",
+    "tfeff.data.box_augmentation": "tfeff.data.augment.box_policy (import BoxAugmentation from tfeff.config)",
+}
+"""Old class or module that configs import -> new one."""
+FLAGS = {"sweep": "sensitivity"}
+"""Old flag of a verb -> new one."""
+
+
+def translate(section: str, values: dict[str, Any]) -> dict[str, Any]:
+    """The saved values of one section under their present keys.
+
+    >>> translate("DetectionData", {"source": "voc:x", "on_defect": "mend"})
+    {'source': 'voc:x', 'on_defect': 'fix'}
+    """
+    renamed = {KEYS.get((section, key), key): value for key, value in values.items()}
+    for key, value in renamed.items():
+        new = VALUES.get((section, key), {})
+        renamed[key] = new.get(value, value) if isinstance(value, str) else value
+    return renamed
+
+
+def hint(section: str, key: str, value: str | None = None) -> str | None:
+    """What to write instead of an old key or value; None if it never was one.
+
+    >>> hint("Experiment", "prediction")
+    'it is now called "tta"'
+    """
+    new = KEYS.get((section, key)) if value is None else VALUES.get((section, key), {}).get(value)
+    return None if new is None else f'it is now called "{new}"'
+
+
+def explain(error: Exception) -> str | None:
+    """The message for an error that comes from using an old name in Python; None for any other error."""
+    old = ""
+    if isinstance(error, ModuleNotFoundError):
+        old = error.name or ""
+    elif isinstance(error, ImportError):
+        if found := re.match(r"cannot import name '(\w+)' from '([\w.]+)'", str(error)):
+            old = f"{found[2]}.{found[1]}"
+    elif isinstance(error, AttributeError):
+        if found := re.match(r"module '([\w.]+)' has no attribute '(\w+)'", str(error)):
+            old = f"{found[1]}.{found[2]}"
+    elif isinstance(error, NameError):  # after `from tfeff.config import *`
+        old = f"tfeff.config.{error.name}"
+    return f"{old} is now {NAMES[old]}" if old in NAMES else None
