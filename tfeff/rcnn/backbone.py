@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from tfeff import config, models, training
-from tfeff.boxes.assignment import assign, together
+from tfeff.boxes.assignment import assign, region_boxes
 from tfeff.data.annotations import AnnotatedSource
 from tfeff.data.dataset import Source
 from tfeff.data.sources import crops
@@ -133,7 +133,7 @@ def proposal_crops(images: AnnotatedSource, proposals: Sequence[np.ndarray], *, 
     for image, (objects, found) in enumerate(zip(images.objects, proposals, strict=True)):
         rng = np.random.Generator(np.random.Philox(key=[seed, image]))
         aside = objects.difficult | objects.crowd
-        every = together(found, objects.boxes_yxyx, aside)
+        every = region_boxes(found, objects.boxes_yxyx, aside)
         regions = assign(found, objects.boxes_yxyx, objects.labels, aside, image)
         count = int(regions.is_object.sum())
         usable = ~regions.ignored & ~regions.is_object
