@@ -1,3 +1,5 @@
+"""Box coding, compared with Keras."""
+
 import keras
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ def boxes(seed, n=100, dtype=np.float32):
 
 
 @pytest.mark.parametrize("weights", [(1.0, 1.0, 1.0, 1.0), FAST_RCNN_WEIGHTS])
-def test_codes_agree_with_keras(weights):
+def test_codes_equal_those_of_keras(weights):
     expected = keras.utils.bounding_boxes.encode_box_to_deltas(
         boxes(0), boxes(1), anchor_format="yxyx", box_format="yxyx", variance=[1 / weight for weight in weights]
     )
@@ -23,29 +25,29 @@ def test_codes_agree_with_keras(weights):
 
 @pytest.mark.parametrize("ops", [np, keras.ops], ids=["numpy", "keras"])
 @pytest.mark.parametrize("weights", [(1.0, 1.0, 1.0, 1.0), FAST_RCNN_WEIGHTS])
-def test_decoding_brings_the_boxes_back(ops, weights):
-    wanted, anchors = ops.array(boxes(2)), ops.array(boxes(3))
-    wanted = wanted[:, None]  # every box from every anchor
-    near = decode(encode(wanted, anchors, weights=weights, ops=ops), anchors, weights=weights, ops=ops)
-    grown = (boxes(2)[:, None, 2:] - boxes(2)[:, None, :2]) / (boxes(3)[:, 2:] - boxes(3)[:, :2])
-    reachable = (grown < 1000 / 16).all(axis=-1)
+def test_decoding_inverts_encoding(ops, weights):
+    originals, anchors = ops.array(boxes(2)), ops.array(boxes(3))
+    originals = originals[:, None]  # every box relative to every anchor
+    decoded = decode(encode(originals, anchors, weights=weights, ops=ops), anchors, weights=weights, ops=ops)
+    ratios = (boxes(2)[:, None, 2:] - boxes(2)[:, None, :2]) / (boxes(3)[:, 2:] - boxes(3)[:, :2])
+    reachable = (ratios < 1000 / 16).all(axis=-1)
     expected = np.broadcast_to(boxes(2)[:, None], (100, 100, 4))
     assert 0.5 < reachable.mean() < 1.0
-    np.testing.assert_allclose(np.asarray(near)[reachable], expected[reachable], rtol=1e-3, atol=1e-2)
+    np.testing.assert_allclose(np.asarray(decoded)[reachable], expected[reachable], rtol=1e-3, atol=1e-2)
 
 
-def test_a_wild_code_grows_an_anchor_from_16_to_1000_pixels():
+def test_large_codes_are_clamped():
     (decoded,) = decode(np.array([[0.0, 0.0, 1e4, 1e4]]), np.array([[0.0, 0.0, 16.0, 32.0]]))
     np.testing.assert_allclose(decoded, [8 - 500, 16 - 1000, 8 + 500, 16 + 1000])
 
 
-def test_codes_move_and_grow_with_their_picture():
+def test_codes_are_invariant_to_translation_and_scale():
     codes = encode(boxes(4, dtype=np.float64), boxes(5, dtype=np.float64))
     np.testing.assert_allclose(encode(3 * boxes(4, dtype=float) + 7, 3 * boxes(5, dtype=float) + 7), codes, atol=1e-9)
 
 
 @pytest.mark.parametrize("ops", [np, keras.ops], ids=["numpy", "keras"])
-def test_padding_stays_finite(ops):
-    none = ops.array(np.zeros((3, 4), np.float32))
-    assert np.isfinite(np.asarray(encode(none, none, ops=ops))).all()
+def test_codes_of_padding_are_finite(ops):
+    padding = ops.array(np.zeros((3, 4), np.float32))
+    assert np.isfinite(np.asarray(encode(padding, padding, ops=ops))).all()
     assert encode(np.zeros((0, 4)), np.zeros((0, 4))).shape == (0, 4)

@@ -6,7 +6,7 @@ from tfeff.data.annotations import Objects
 
 from tfeff import config
 from tfeff.boxes import iou
-from tfeff.boxes.assignment import IGNORED_OVERLAP, aside_overlap
+from tfeff.boxes.assignment import IGNORED_OVERLAP, ignored_overlap
 from tfeff.rcnn import splits
 from tfeff.rcnn.cache import Cached
 from tfeff.rcnn.images import load
@@ -39,7 +39,7 @@ def test_overlaps_with_each_class_against_loops(split) -> None:
             expected = np.zeros(10)
             for own, label in zip(objects.boxes_yxyx[~aside], objects.labels[~aside], strict=True):
                 expected[label] = max(expected[label], iou(box[None], own[None])[0, 0])
-            if aside_overlap(box[None], objects.boxes_yxyx[aside])[0] > IGNORED_OVERLAP:
+            if ignored_overlap(box[None], objects.boxes_yxyx[aside])[0] > IGNORED_OVERLAP:
                 expected[:] = np.nan
             np.testing.assert_allclose(split.class_overlaps[row], expected, rtol=1e-5)
             row += 1

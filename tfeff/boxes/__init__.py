@@ -1,4 +1,8 @@
-"""Pure functions on boxes."""
+"""Pure functions on boxes.
+
+They are written for NumPy and `keras.ops` alike. `keras.utils.bounding_boxes` and KerasCV compute with Keras, so they
+would load TensorFlow for every caller; the tests compare with them instead.
+"""
 
 from tfeff.boxes.coding import FAST_RCNN_WEIGHTS, decode, encode
 from tfeff.boxes.formats import (
@@ -8,7 +12,6 @@ from tfeff.boxes.formats import (
     xywh_from_yxyx,
     yxyx_from_cyxhw,
     yxyx_from_relative,
-    yxyx_from_xywh,
 )
 from tfeff.boxes.nms import nms, nms_per_class
 from tfeff.boxes.overlap import area, intersection, iou, paired_iou
@@ -29,5 +32,4 @@ __all__ = [
     "xywh_from_yxyx",
     "yxyx_from_cyxhw",
     "yxyx_from_relative",
-    "yxyx_from_xywh",
 ]

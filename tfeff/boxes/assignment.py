@@ -1,4 +1,4 @@
-"""What each region is to learn, by its overlap with the objects of its image."""
+"""Assigns the regions of an image to its objects, by overlap."""
 
 from dataclasses import dataclass
 
@@ -10,15 +10,17 @@ from tfeff.boxes.coding import encode
 
 @dataclass(frozen=True, eq=False)
 class Regions:
-    """n regions of one or several images, each seen from the object of its image that it overlaps most.
+    """n regions of one or several images, each assigned to the object that it overlaps most.
 
     Attributes:
-        overlap: float32 [n], intersection over union with that object; 0 where the image has none.
-        label: int32 [n], that object's class; -1 where there is none.
-        code: float32 [n, 4], that object's box as seen from the region (`boxes.coding`); 0 where there is none.
-        is_object: bool [n], whether the region is an object's own box, no proposal.
-        ignored: bool [n], whether it lies on an object marked difficult or crowd: neither object nor background.
-        image: int32 [n], which image it is of.
+        overlap: float32 [n], intersection over union with the assigned object; 0 if the image has no objects.
+        label: int32 [n], class of the assigned object; -1 if the image has no objects.
+        code: float32 [n, 4], box of the assigned object encoded relative to the region (`boxes.coding`); 0 if the image
+            has no objects.
+        is_object: bool [n], whether the region is the box of an object, not a proposal.
+        ignored: bool [n], whether the region covers a difficult or crowd object, so that it is neither a positive nor a
+            negative example.
+        image: int32 [n], index of the image.
     """
 
     overlap: np.ndarray
@@ -32,63 +34,67 @@ class Regions:
         return len(self.label)
 
     def take(self, indices: np.ndarray) -> "Regions":
-        """Those at `indices` (int [m], or bool [n]), in that order."""
+        """Select regions by `indices`: int [m], or bool [n]."""
         return Regions(*(getattr(self, name)[indices] for name in self.__dataclass_fields__))
 
 
 IGNORED_OVERLAP = 0.3
-"""Share of a region that lies in a difficult or crowd object, from which on it teaches nothing."""
+"""A region is ignored if more than this fraction of its area lies in a difficult or crowd object."""
 
 
 def assign(
-    boxes_yxyx: np.ndarray, objects_yxyx: np.ndarray, labels: np.ndarray, left_out: np.ndarray, image: int = 0
+    proposals_yxyx: np.ndarray, objects_yxyx: np.ndarray, labels: np.ndarray, ignored: np.ndarray, image: int = 0
 ) -> Regions:
-    """The regions of one image: the boxes of its objects, then its proposals.
+    """Assign the regions of one image to its objects. The regions are the boxes of `region_boxes`.
 
     Args:
-        boxes_yxyx: float32 [n, 4], the proposals.
+        proposals_yxyx: float32 [n, 4].
         objects_yxyx: float32 [m, 4].
-        labels: int [m].
-        left_out: bool [m], objects that are difficult or crowd; they give no regions of their own.
-        image: number of the image.
-
-    Returns:
-        Regions of `together(boxes_yxyx, objects_yxyx, left_out)`.
+        labels: int [m], classes of the objects.
+        ignored: bool [m], which objects are difficult or crowd. No region is assigned to them.
+        image: index of the image.
     """
-    kept, aside = objects_yxyx[~left_out], objects_yxyx[left_out]
-    boxes = together(boxes_yxyx, objects_yxyx, left_out)
+    objects = objects_yxyx[~ignored]
+    boxes = region_boxes(proposals_yxyx, objects_yxyx, ignored)
     count = len(boxes)
-    own = np.arange(count) < len(kept)
-    on_aside = aside_overlap(boxes, aside)
-    common = {"is_object": own, "image": np.full(count, image, np.int32)}
-    if not len(kept):
+    covered = ignored_overlap(boxes, objects_yxyx[ignored])
+    common = {"is_object": np.arange(count) < len(objects), "image": np.full(count, image, np.int32)}
+    if not len(objects):
         return Regions(
             overlap=np.zeros(count, np.float32),
             label=np.full(count, -1, np.int32),
             code=np.zeros((count, 4), np.float32),
-            ignored=on_aside > IGNORED_OVERLAP,
+            ignored=covered > IGNORED_OVERLAP,
             **common,
         )
-    overlaps = iou(boxes, kept)
-    nearest = overlaps.argmax(axis=1)
-    nearest[: len(kept)] = np.arange(len(kept))  # of two objects with one box, each is its own
-    best = overlaps[np.arange(count), nearest]
+    overlaps = iou(boxes, objects)
+    assigned = overlaps.argmax(axis=1)
+    assigned[: len(objects)] = np.arange(len(objects))  # also if two objects have the same box
+    best = overlaps[np.arange(count), assigned]
     return Regions(
         overlap=best.astype(np.float32),
-        label=labels[~left_out][nearest].astype(np.int32),
-        code=encode(kept[nearest].astype(np.float64), boxes.astype(np.float64)).astype(np.float32),
-        ignored=(on_aside > IGNORED_OVERLAP) & (on_aside > best),
+        label=labels[~ignored][assigned].astype(np.int32),
+        code=encode(objects[assigned].astype(np.float64), boxes.astype(np.float64)).astype(np.float32),
+        ignored=(covered > IGNORED_OVERLAP) & (covered > best),
         **common,
     )
 
 
-def aside_overlap(boxes_yxyx: np.ndarray, aside_yxyx: np.ndarray) -> np.ndarray:
-    """Largest share of each box [n, 4] that lies in one of `aside_yxyx` [m, 4]: float64 [n], as COCO judges crowds."""
-    common = intersection(boxes_yxyx, aside_yxyx)
-    own = area(boxes_yxyx)[:, None]
-    return np.divide(common, own, out=np.zeros_like(common), where=own > 0).max(axis=1, initial=0.0)
+def ignored_overlap(boxes_yxyx: np.ndarray, ignored_yxyx: np.ndarray) -> np.ndarray:
+    """Largest intersection of each box with an ignored object, divided by the area of the box, as COCO does for crowds.
+
+    Args:
+        boxes_yxyx: float [n, 4].
+        ignored_yxyx: float [m, 4].
+
+    Returns:
+        float64 [n], from 0 to 1; 0 if there are no ignored objects.
+    """
+    common = intersection(boxes_yxyx, ignored_yxyx)
+    areas = area(boxes_yxyx)[:, None]
+    return np.divide(common, areas, out=np.zeros_like(common), where=areas > 0).max(axis=1, initial=0.0)
 
 
-def together(boxes_yxyx: np.ndarray, objects_yxyx: np.ndarray, left_out: np.ndarray) -> np.ndarray:
-    """The boxes that an image is learned from: its objects', then its proposals; float32 [n, 4]."""
-    return np.concatenate([objects_yxyx[~left_out], boxes_yxyx]).astype(np.float32).reshape(-1, 4)
+def region_boxes(proposals_yxyx: np.ndarray, objects_yxyx: np.ndarray, ignored: np.ndarray) -> np.ndarray:
+    """Boxes of the regions of an image: objects that are not ignored, then proposals; float32 [n, 4]."""
+    return np.concatenate([objects_yxyx[~ignored], proposals_yxyx]).astype(np.float32).reshape(-1, 4)

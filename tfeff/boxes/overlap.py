@@ -1,4 +1,4 @@
-"""How much boxes have in common. N, M: boxes."""
+"""Areas, intersections and intersection over union of boxes. N, M: numbers of boxes."""
 
 from typing import Any
 
@@ -6,20 +6,20 @@ import numpy as np
 
 
 def area(boxes_yxyx: np.ndarray) -> np.ndarray:
-    """Areas, float64 [N], of boxes [N, 4]; 0 where bottom or right lies before top or left."""
+    """Areas, float64 [N], of boxes [N, 4]; 0 if bottom < top or right < left."""
     boxes = np.asarray(boxes_yxyx, np.float64)
     return np.clip(boxes[:, 2] - boxes[:, 0], 0.0, None) * np.clip(boxes[:, 3] - boxes[:, 1], 0.0, None)
 
 
 def intersection(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Areas that each pair of boxes [N, 4] and [M, 4] has in common: float64 [N, M]."""
-    one, other = np.asarray(first, np.float64)[:, None], np.asarray(second, np.float64)[None]
-    sides = np.minimum(one[..., 2:], other[..., 2:]) - np.maximum(one[..., :2], other[..., :2])
+    """Area of the intersection of each pair of boxes [N, 4] and [M, 4]: float64 [N, M]."""
+    rows, columns = np.asarray(first, np.float64)[:, None], np.asarray(second, np.float64)[None]
+    sides = np.minimum(rows[..., 2:], columns[..., 2:]) - np.maximum(rows[..., :2], columns[..., :2])
     return np.clip(sides, 0.0, None).prod(axis=-1)
 
 
 def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Intersection over union of each pair, float64 [N, M]; 0 where both are without area.
+    """Intersection over union of each pair, float64 [N, M]; 0 if both areas are 0.
 
     Args:
         first: boxes_yxyx [N, 4].
@@ -34,12 +34,12 @@ def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def paired_iou(first: Any, second: Any, *, ops: Any = np) -> Any:
-    """Intersection over union of each box with the one in its place, [...]; 0 where both are without area.
+    """Elementwise intersection over union of two arrays of boxes, [...]; 0 if both areas are 0.
 
     Args:
-        first: yxyx [..., 4], in pixels or in shares of the image's sides, floats.
-        second: the same.
-        ops: what they are arrays of: `numpy`, or `keras.ops` in a graph.
+        first: yxyx, float [..., 4], in pixels or relative.
+        second: same shape and unit.
+        ops: module of the arrays, `numpy` or `keras.ops`.
 
     >>> paired_iou(np.array([[0.0, 0.0, 2.0, 2.0]]), np.array([[0.0, 1.0, 2.0, 3.0]])).round(3).tolist()
     [0.333]
@@ -51,5 +51,5 @@ def paired_iou(first: Any, second: Any, *, ops: Any = np) -> Any:
 
     common = areas(ops.maximum(first[..., :2], second[..., :2]), ops.minimum(first[..., 2:], second[..., 2:]))
     union = areas(first[..., :2], first[..., 2:]) + areas(second[..., :2], second[..., 2:]) - common
-    there = union > 0
-    return ops.where(there, common / ops.where(there, union, 1.0), 0.0)
+    positive = union > 0
+    return ops.where(positive, common / ops.where(positive, union, 1.0), 0.0)

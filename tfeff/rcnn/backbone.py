@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from tfeff import config, models, training
-from tfeff.boxes.assignment import assign, together
+from tfeff.boxes.assignment import assign, region_boxes
 from tfeff.data.dataset import Dataset
 from tfeff.data.sources import crops
 from tfeff.rcnn.region_features import RegionFeatures
@@ -131,7 +131,7 @@ def proposal_crops(images: Dataset, proposals: Sequence[np.ndarray], *, data: co
     for image, (objects, found) in enumerate(zip(images.objects, proposals, strict=True)):
         rng = np.random.Generator(np.random.Philox(key=[seed, image]))
         aside = objects.ignored
-        every = together(found, objects.boxes_yxyx, aside)
+        every = region_boxes(found, objects.boxes_yxyx, aside)
         regions = assign(found, objects.boxes_yxyx, objects.labels, aside, image)
         count = int(regions.is_object.sum())
         usable = ~regions.ignored & ~regions.is_object

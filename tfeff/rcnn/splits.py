@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfeff import config
 from tfeff.boxes import iou
-from tfeff.boxes.assignment import IGNORED_OVERLAP, Regions, aside_overlap, assign, together
+from tfeff.boxes.assignment import IGNORED_OVERLAP, Regions, assign, ignored_overlap, region_boxes
 from tfeff.data.dataset import Dataset
 from tfeff.data.images import decoding, graph_decoding
 from tfeff.durable import locked
@@ -49,7 +49,7 @@ class Split:
     def boxes(self, image: int) -> np.ndarray:
         """float32 [n, 4]: the regions of an image, objects first."""
         objects = self.images.objects[image]
-        return together(self.proposals[image], objects.boxes_yxyx, objects.ignored)
+        return region_boxes(self.proposals[image], objects.boxes_yxyx, objects.ignored)
 
     def proposal_features(self, image: int) -> np.ndarray:
         """float16 [n, D] of an image's proposals alone."""
@@ -74,7 +74,7 @@ class Split:
         for image, objects in enumerate(self.images.objects):
             boxes, aside = self.boxes(image), objects.ignored
             overlaps = iou(boxes, objects.boxes_yxyx)
-            set_aside = aside_overlap(boxes, objects.boxes_yxyx[aside]) > IGNORED_OVERLAP
+            set_aside = ignored_overlap(boxes, objects.boxes_yxyx[aside]) > IGNORED_OVERLAP
             own = [overlaps[:, ~aside & (objects.labels == label)].max(axis=1, initial=0.0) for label in range(classes)]
             rows = np.stack(own, axis=1).astype(np.float32)
             rows[set_aside] = np.nan
@@ -149,7 +149,7 @@ class Extractor:
 
         def boxes(image: int) -> np.ndarray:
             objects = images.objects[image]
-            return together(proposals[image], objects.boxes_yxyx, objects.ignored)
+            return region_boxes(proposals[image], objects.boxes_yxyx, objects.ignored)
 
         def compute(image: int) -> np.ndarray:
             pixels = decoding.decode(images.encoded(image), images.ids[image])
