@@ -49,27 +49,46 @@ CONSTANTS = {
 """Settings that all modes share, and the module constants that hold them."""
 
 SHARED_GRID: dict[str, tuple[float, ...]] = {
-    "sigma": (0.5, 0.65, 1.0, 1.2),
-    "minimum region, pixels": (50, 70, 140, 200),
-    "neighbors of a pixel": (8,),
-    "near-duplicate distance": (1 / 256, 1 / 128, 1 / 96, 1 / 48, 1 / 32),
-    "texture scale": (5 / 64, 20 / 64),
-    "histogram stride": (1, 3),
-    "ranking constant": (10, 25, 100, 200),
+    "sigma": (0.5, 0.65, 0.8, 1.0, 1.2),
+    "minimum region, pixels": (50, 70, 100, 140, 200),
+    "neighbors of a pixel": (4, 8),
+    "near-duplicate distance": (1 / 256, 1 / 128, 1 / 96, 1 / 64, 1 / 48, 1 / 32),
+    "texture scale": (5 / 64, 10 / 64, 20 / 64),
+    "histogram stride": (1, 2, 3),
+    "ranking constant": (10, 25, 50, 100, 200),
 }
 SIZE_FILL, FILL = ("size", "fill"), ("fill",)
-FACTORS: dict[str, dict[str, tuple[Any, ...]]] = {
+COLOR_FILL, TEXTURE_FILL = ("color", "fill"), ("texture", "fill")
+MODE_GRIDS: dict[str, dict[str, tuple[Any, ...]]] = {
     "fast": {
-        "color spaces": (("hsv",), ("lab",), ("hsv", "rgi"), ("lab", "rgi"), ("hsv", "gray"), ("hsv", "lab", "rgi")),
-        "thresholds": ((100, 600), (100, 250), (250, 600), (70, 175, 420), (140, 350, 840), (50, 150, 400)),
-        "similarities": ((ALL,), (WITHOUT_COLOR,), (ALL, SIZE_FILL), (ALL, FILL), (WITHOUT_COLOR, FILL)),
-        "side": (256, 288, 360, 400),
+        "color spaces": (
+            *(("hsv",), ("lab",), ("hsv", "lab"), ("hsv", "rgi"), ("lab", "rgi"), ("hsv", "gray")),
+            ("hsv", "lab", "rgi"),
+        ),
+        "thresholds": (
+            *((100, 600), (100, 250), (250, 600)),
+            *((50, 150, 400), (70, 175, 420), (100, 250, 600), (140, 350, 840)),
+        ),
+        "similarities": (
+            *((ALL,), (WITHOUT_COLOR,), (FILL,), (ALL, WITHOUT_COLOR), (ALL, FILL), (WITHOUT_COLOR, FILL)),
+            *((ALL, SIZE_FILL), (ALL, COLOR_FILL), (ALL, TEXTURE_FILL)),
+        ),
+        "side": (256, 288, 320, 360, 400),
     },
     "quality": {
-        "color spaces": (("hsv", "lab"), ("hsv", "lab", "gray"), ("hsv", "rgi", "gray"), ("hsv", "lab", "rgb")),
-        "thresholds": ((100, 600), (100, 250), (70, 175, 420), (140, 350, 840), (50, 150, 400)),
-        "similarities": ((ALL, WITHOUT_COLOR), (ALL, FILL), (ALL, WITHOUT_COLOR, SIZE_FILL), (ALL, SIZE_FILL, FILL)),
-        "side": (320, 360, 440),
+        "color spaces": (
+            *(("hsv", "lab"), ("hsv", "lab", "rgi"), ("hsv", "lab", "gray"), ("hsv", "lab", "rgb")),
+            ("hsv", "rgi", "gray"),
+        ),
+        "thresholds": (
+            *((100, 600), (100, 250)),
+            *((50, 150, 400), (70, 175, 420), (100, 250, 600), (140, 350, 840)),
+        ),
+        "similarities": (
+            *((ALL, WITHOUT_COLOR), (ALL, FILL), (ALL, WITHOUT_COLOR, FILL), (ALL, WITHOUT_COLOR, SIZE_FILL)),
+            *((ALL, SIZE_FILL, FILL), (ALL, COLOR_FILL, FILL), (ALL, TEXTURE_FILL, FILL)),
+        ),
+        "side": (320, 360, 400, 440),
     },
 }
 
@@ -110,13 +129,17 @@ def settings(mode: str) -> list[Setting]:
     )
     own = {"color spaces": spaces, "thresholds": thresholds, "similarities": similarities, "side": present.side}
     found = [Setting(PRESENT, "", present)]
-    for factor, values in FACTORS[mode].items():
+    for factor, values in MODE_GRIDS[mode].items():
         for value in values:
+            if value == own[factor]:
+                continue
             changed: dict[str, Any] = own | {factor: value}
             strategies = grid(changed["color spaces"], changed["thresholds"], changed["similarities"])
             found.append(Setting(factor, described(value), Mode(strategies, changed["side"])))
     for factor, numbers in SHARED_GRID.items():
-        found += [Setting(factor, described(number), present, {factor: number}) for number in numbers]
+        module, name = CONSTANTS[factor]
+        others = [number for number in numbers if number != getattr(module, name)]
+        found += [Setting(factor, described(number), present, {factor: number}) for number in others]
     return found
 
 
@@ -206,7 +229,7 @@ def main() -> None:
     """Runs the grid and writes the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", action="append", required=True, help="voc:DIR or yolo:DIR; may be repeated")
-    parser.add_argument("--mode", action="append", choices=list(FACTORS), help="mode to tune; default both")
+    parser.add_argument("--mode", action="append", choices=list(MODE_GRIDS), help="mode to tune; default both")
     parser.add_argument("--limit", type=int, help="maximum number of images of each dataset")
     parser.add_argument("--out", type=Path, required=True, help="the JSON file with all results")
     arguments = parser.parse_args()
@@ -226,7 +249,7 @@ def main() -> None:
         "modes": {},
     }
     shown = ("factor", "value", "score", "difference", "standard error", "time ratio", "better")
-    for mode in arguments.mode or FACTORS:
+    for mode in arguments.mode or MODE_GRIDS:
         rows = tune(mode, datasets)
         result["modes"][mode] = rows
         print(f"{mode}\n\n{tables.markdown([{key: row[key] for key in shown} for row in rows])}\n", flush=True)

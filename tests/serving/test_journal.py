@@ -1,4 +1,4 @@
-"""Detections survive a kill, and are forgotten with what they came from."""
+"""The journal survives a kill and drops detections of changed models or images."""
 
 from pathlib import Path
 
@@ -11,10 +11,10 @@ from tfeff.serving.journal import Journal, state_of
 
 @pytest.fixture
 def files(tmp_path: Path) -> list[Path]:
-    made = [tmp_path / f"{number}.jpg" for number in range(3)]
-    for path in made:
+    paths = [tmp_path / f"{number}.jpg" for number in range(3)]
+    for path in paths:
         path.write_bytes(b"image")
-    return made
+    return paths
 
 
 def detections(count: int) -> Detections:
@@ -24,7 +24,7 @@ def detections(count: int) -> Detections:
     )
 
 
-def same(found: Detections | None, expected: Detections) -> None:
+def assert_equal(found: Detections | None, expected: Detections) -> None:
     assert found is not None
     for name in ("boxes_yxyx", "labels", "scores"):
         one, other = getattr(found, name), getattr(expected, name)
@@ -32,7 +32,7 @@ def same(found: Detections | None, expected: Detections) -> None:
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_line_that_was_cut_off_is_dropped_and_written_again(tmp_path: Path, files: list[Path]) -> None:
+def test_a_truncated_line_is_dropped_and_written_again(tmp_path: Path, files: list[Path]) -> None:
     path = tmp_path / "journal"
     journal = Journal(path, "model")
     for number, file in enumerate(files):
@@ -41,15 +41,15 @@ def test_a_line_that_was_cut_off_is_dropped_and_written_again(tmp_path: Path, fi
     for length in range(len(whole) - 40, len(whole)):
         path.write_bytes(whole[:length])
         again = Journal(path, "model")
-        same(again.get("0.jpg", files[0]), detections(0))
-        same(again.get("1.jpg", files[1]), detections(1))
+        assert_equal(again.get("0.jpg", files[0]), detections(0))
+        assert_equal(again.get("1.jpg", files[1]), detections(1))
         assert again.get("2.jpg", files[2]) is None
         again.add("2.jpg", files[2], detections(2))
         assert path.read_bytes() == whole
-        same(Journal(path, "model").get("2.jpg", files[2]), detections(2))
+        assert_equal(Journal(path, "model").get("2.jpg", files[2]), detections(2))
 
 
-def test_another_model_and_another_file_are_detected_in_again(tmp_path: Path, files: list[Path]) -> None:
+def test_changed_models_and_files_are_detected_again(tmp_path: Path, files: list[Path]) -> None:
     path = tmp_path / "journal"
     Journal(path, "model").add("0.jpg", files[0], detections(2))
     assert Journal(path, "other").get("0.jpg", files[0]) is None
@@ -58,7 +58,7 @@ def test_another_model_and_another_file_are_detected_in_again(tmp_path: Path, fi
     assert Journal(path, "model").get("0.jpg", files[0]) is None
 
 
-def test_the_state_of_a_directory_is_that_of_all_its_files(tmp_path: Path) -> None:
+def test_the_state_of_a_directory_covers_all_files(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "one").write_bytes(b"1")
     before = state_of(tmp_path)

@@ -18,7 +18,7 @@ DIGITS = [str(digit) for digit in range(10)]
 
 
 def network(resolution, channels, classes, dtype="float32"):
-    """A small convolutional network whose random statistics spread its logits over several units."""
+    """A small convolutional network with random batch statistics, so that logits vary between images."""
     keras.utils.set_random_seed(1)
     inputs = keras.Input((resolution, resolution, channels))
     x = keras.layers.Rescaling(1 / 64, -2.0, dtype="float32")(inputs)
@@ -34,7 +34,7 @@ def network(resolution, channels, classes, dtype="float32"):
 
 
 def digit_images(count):
-    """Real handwritten digits, uint8 [h, w, 1], each of its own size."""
+    """Handwritten digits of different sizes, uint8 [h, w, 1]."""
     sizes = np.random.default_rng(0).integers(9, 70, (count, 2))
     for image, (height, width) in zip(load_digits().images, sizes, strict=False):
         scaled = cv2.resize(image * (255 / 16), (int(width), int(height)), interpolation=cv2.INTER_CUBIC)
@@ -46,7 +46,7 @@ def encoded(image, suffix):
 
 
 def predict(model, images, image_size):
-    """The Keras model's probabilities, computed outside of any graph."""
+    """The Keras model's probabilities, computed eagerly."""
     resolution = model.input_shape[1:3]
     fitted = np.stack([resizing.fit(image, image_size or resolution) for image in images])
     logits = model(resizing.resize(fitted, resolution), training=False)
@@ -59,20 +59,20 @@ def serve(loaded, files):
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
-    """(model, directory of its SavedModel): digits that a loader brings to 24 × 20 before the network's 16 × 16."""
+    """(model, directory of its SavedModel): images are resized to 24 × 20, then to the network's 16 × 16."""
     model = network(16, 1, 10)
     directory = tmp_path_factory.mktemp("digits") / "saved_model"
     return model, export(model, DIGITS, directory, image_size=(24, 20), resolution=16, channels=1)
 
 
 @pytest.mark.parametrize("image_size", [None, (24, 20), (16, 16)])
-def test_bytes_of_mixed_sizes_give_the_models_probabilities(image_size, tmp_path):
+def test_encoded_images_of_mixed_sizes_match_the_model(image_size, tmp_path):
     model = network(16, 1, 10)
     export(model, DIGITS, tmp_path / "model", image_size=image_size, resolution=16, channels=1)
     images = list(digit_images(500))
     served = serve(tf.saved_model.load(tmp_path / "model"), [encoded(image, ".png") for image in images])
     expected = predict(model, images, image_size)
-    assert expected.max(axis=1).std() > 0.05  # the digits do tell the network's classes apart
+    assert expected.max(axis=1).std() > 0.05  # the predictions vary between images
     assert served["probabilities"].dtype == np.float32
     np.testing.assert_allclose(served["probabilities"], expected, atol=1e-5, rtol=0)
     assert [label.decode() for label in served["label"]] == [DIGITS[i] for i in expected.argmax(axis=1)]
@@ -98,7 +98,7 @@ def test_jpeg_and_png_share_a_batch_and_channels_are_converted(digits):
     np.testing.assert_allclose(served["probabilities"], predict(model, decoded, (24, 20)), atol=1e-5)
 
 
-def test_photographs_give_the_models_probabilities(dataset, tmp_path):
+def test_photos_match_the_model(dataset, tmp_path):
     model = network(40, 3, 2)
     export(model, ["ants", "bees"], tmp_path / "model", image_size=(64, 64), resolution=40, channels=3)
     files = [path.read_bytes() for path in sorted(dataset("hymenoptera", per_folder=10).rglob("*.jpg"))]
@@ -109,7 +109,7 @@ def test_photographs_give_the_models_probabilities(dataset, tmp_path):
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-def test_a_mixed_precision_model_gives_float32(policy, tmp_path):
+def test_a_mixed_precision_model_outputs_float32(policy, tmp_path):
     model = network(16, 1, 10, dtype=policy)
     export(model, DIGITS, tmp_path / "model", image_size=(24, 20), resolution=16, channels=1)
     images = list(digit_images(8))
@@ -121,7 +121,7 @@ def test_a_mixed_precision_model_gives_float32(policy, tmp_path):
 
 SERVER = """
 import sys
-sys.modules["tfeff"] = None  # an import of it would fail
+sys.modules["tfeff"] = None  # importing it fails
 import numpy as np
 import tensorflow as tf
 directory, images, out = sys.argv[1:]
@@ -136,12 +136,12 @@ assert not any(name.startswith("tfeff.") for name in sys.modules)
 """
 
 
-def test_a_process_without_tfeff_serves_it(digits, tmp_path):
+def test_serving_does_not_require_tfeff(digits, tmp_path):
     model, directory = digits
     images = list(digit_images(20))
     files = np.array([encoded(image, ".png") for image in images], object)
     np.savez(tmp_path / "images.npz", files=files)
-    moved = tmp_path / "moved"  # a SavedModel may not depend on the place it was written to
+    moved = tmp_path / "moved"  # a SavedModel must not depend on its directory
     directory.rename(moved)
     try:
         environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
@@ -163,7 +163,7 @@ def test_the_weights_are_variables_of_the_savedmodel(digits):
         assert any(value.shape == weight.shape and (value == weight).all() for value in values)
 
 
-def test_frozen_weights_are_no_variables_and_give_the_models_probabilities(digits, tmp_path):
+def test_frozen_weights_are_constants_and_match_the_model(digits, tmp_path):
     model, directory = digits
     frozen = export(model, DIGITS, tmp_path / "frozen", image_size=(24, 20), resolution=16, channels=1, freeze=True)
     images = list(digit_images(50))
@@ -173,10 +173,10 @@ def test_frozen_weights_are_no_variables_and_give_the_models_probabilities(digit
     assert [label.decode() for label in served["label"]] == [DIGITS[i] for i in served["probabilities"].argmax(axis=1)]
     assert not loaded.model_variables
     stored = [tf.train.list_variables(str(path / "variables" / "variables")) for path in (frozen, directory)]
-    assert [len(weights) - 1 for weights in stored] == [0, len(model.variables)]  # each lists its object graph too
+    assert [len(weights) - 1 for weights in stored] == [0, len(model.variables)]  # each also lists its object graph
 
 
-def test_an_empty_batch_gives_no_predictions(digits):
+def test_an_empty_batch(digits):
     _, directory = digits
     loaded = tf.saved_model.load(directory)
     for served in (
@@ -188,7 +188,7 @@ def test_an_empty_batch_gives_no_predictions(digits):
 
 
 @pytest.mark.parametrize("corruption", [lambda file: b"not an image", lambda file: file[:60], lambda file: b""])
-def test_a_file_that_is_no_image_fails_naming_the_decoder(digits, corruption):
+def test_a_corrupt_file_fails_with_an_error_that_names_the_decoder(digits, corruption):
     _, directory = digits
     good, bad = (encoded(image, ".jpg") for image in digit_images(2))
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"(?i)decode_?image|decode_?jpeg"):
@@ -202,7 +202,7 @@ def test_class_names_in_other_scripts(tmp_path):
     assert [name.decode() for name in loaded.class_names().numpy()] == names
 
 
-def test_an_earlier_export_is_replaced_only_if_asked(tmp_path):
+def test_an_earlier_export_is_replaced_only_with_overwrite(tmp_path):
     target = tmp_path / "runs" / "saved_model"
     settings = {"image_size": None, "resolution": 16, "channels": 1}
     export(network(16, 1, 2), ["a", "b"], target, **settings)
@@ -213,7 +213,7 @@ def test_an_earlier_export_is_replaced_only_if_asked(tmp_path):
     assert os.listdir(target.parent) == ["saved_model"]
 
 
-def test_a_full_disk_leaves_the_earlier_export(digits):
+def test_a_full_disk_keeps_the_earlier_export(digits):
     model, directory = digits
     before = {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -231,19 +231,19 @@ def test_a_full_disk_leaves_the_earlier_export(digits):
     ("names", "message"),
     [
         (["a", "b"], "2 class names"),
-        (["a", "b\nc", "d"], "one line"),
-        (["a", "b", "c\n"], "one line"),
-        (["a", "", "b"], "one line"),
+        (["a", "b\nc", "d"], "single line"),
+        (["a", "b", "c\n"], "single line"),
+        (["a", "", "b"], "single line"),
     ],
 )
-def test_class_names_that_do_not_fit_are_refused(names, message, tmp_path):
+def test_invalid_class_names_are_rejected(names, message, tmp_path):
     with pytest.raises(UserError, match=message):
         export(network(16, 1, 3), names, tmp_path / "model", image_size=None, resolution=16, channels=1)
     assert not os.listdir(tmp_path)
 
 
-def test_a_model_with_softmax_is_refused(tmp_path):
+def test_a_model_with_softmax_is_rejected(tmp_path):
     model = network(16, 1, 3)
     model = keras.Model(model.input, keras.layers.Softmax()(model.output))
-    with pytest.raises(UserError, match="probabilities already"):
+    with pytest.raises(UserError, match="outputs probabilities"):
         export(model, ["a", "b", "c"], tmp_path / "model", image_size=None, resolution=16, channels=1)

@@ -1,1 +1,1 @@
-"""Networks for other people's processes: SavedModels with pre- and post-processing inside."""
+"""Export: SavedModels that include pre- and post-processing."""

@@ -1,7 +1,7 @@
-"""A localiser as one SavedModel: the class of the one object in an image, and the box around it.
+"""A SavedModel of a localizer: the class and the box of the single object in an image.
 
-Loaded and called as a classifier's (`tfeff.serving.savedmodel`), it gives besides `probabilities` and `label`:
-`box` (float32 [batch, 4]), yxyx in pixels of the image as it came in.
+It is loaded and called like a classifier's (`tfeff.serving.savedmodel`). Besides `probabilities` and `label` it returns
+`box` (float32 [batch, 4]), yxyx in pixels of the original image.
 """
 
 from typing import Any
@@ -17,16 +17,16 @@ from tfeff.serving.savedmodel import Classifier
 
 
 class Localizer(Classifier):
-    """What the SavedModel holds; arguments as the classifier's, of a network of `tfeff.models.heads.localizer`."""
+    """The contents of the SavedModel. Arguments are those of `Classifier`; the model is a localizer network."""
 
     @staticmethod
     def classes(model: keras.Model) -> tuple[object, keras.layers.Layer]:
-        """Shape of the logits, and the layer that gives them."""
+        """Shape of the logits, and the layer that outputs them."""
         layer = model.get_layer(CLASSIFIER)
         return tuple(layer.output.shape), layer
 
-    def _answers(self, outputs: Any) -> dict[str, tf.Tensor]:
-        return {**super()._answers(outputs[LOGITS]), "box": tf.cast(outputs[BOX], tf.float32)}
+    def _outputs_of(self, outputs: Any) -> dict[str, tf.Tensor]:
+        return {**super()._outputs_of(outputs[LOGITS]), "box": tf.cast(outputs[BOX], tf.float32)}
 
     def _from_images(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         sizes = tf.broadcast_to(tf.shape(images)[1:3], (tf.shape(images)[0], 2))
@@ -43,7 +43,7 @@ class Localizer(Classifier):
         return _in_pixels(self._predict(images), sizes)
 
 
-def _in_pixels(answers: dict[str, tf.Tensor], sizes: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Boxes in shares become boxes in pixels of images of `sizes`, int32 [batch, 2]."""
+def _in_pixels(outputs: dict[str, tf.Tensor], sizes: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Converts relative boxes to pixels of images of `sizes`, int32 [batch, 2]."""
     height, width = tf.unstack(tf.cast(sizes, tf.float32), axis=1)
-    return answers | {"box": yxyx_from_relative(answers["box"], (height, width), ops=tf)}
+    return outputs | {"box": yxyx_from_relative(outputs["box"], (height, width), ops=tf)}

@@ -1,4 +1,4 @@
-"""From a finished run's workdir to a SavedModel."""
+"""Exports a finished run as a SavedModel."""
 
 from pathlib import Path
 
@@ -18,17 +18,17 @@ def export(
     freeze: bool = False,
     overwrite: bool = False,
 ) -> Path:
-    """Writes the network of a finished run, with the decoding and resizing of its training, to `directory`.
+    """Exports the network of a finished run, with the decoding and resizing of its training.
 
     Args:
-        workdir: the run's.
-        directory: where the SavedModel goes.
-        model: `build.trained_model(workdir)`, where it has been built already.
+        workdir: workdir of the run.
+        directory: directory of the SavedModel.
+        model: `build.trained_model(workdir)`, if it has been built already.
         freeze: see `savedmodel.export`.
-        overwrite: replace a SavedModel that is already there.
+        overwrite: replace an existing SavedModel.
 
     Raises:
-        UserError: when the run has not finished, or the directory cannot be written.
+        UserError: the run has not finished, or the directory cannot be written.
     """
     settings, record = workdir.config(), workdir.dataset()
     if model is None:

@@ -1,17 +1,17 @@
-"""A classifier as one SavedModel that takes raw images, or JPEG and PNG files, and gives class probabilities.
+"""A SavedModel of a classifier: from raw pixels or encoded images to class probabilities.
 
-It needs TensorFlow alone, in any of its languages:
+Loading it requires only TensorFlow, in any language:
 
     model = tf.saved_model.load("saved_model")
     model.signatures["serving_default"](images=images)   # uint8 [batch, height, width, channels], any size
     model.signatures["serving_bytes"](encoded=files)     # string [batch], image files, each of its own size
 
-Both give `probabilities` (float32 [batch, classes]) and `label` (string [batch], the most probable class).
-`model.class_names()` gives all names (string [classes]), in the order of the probabilities; so does the text file
-`assets/classes.txt`, one a line.
+Both return `probabilities` (float32 [batch, classes]) and `label` (string [batch], the most probable class).
+`model.class_names()` returns all names (string [classes]) in the order of the probabilities. The text file
+`assets/classes.txt` lists them too, one per line.
 
-Files may be JPEG, PNG or whatever else the package decodes. A damaged file fails the whole call with
-`tf.errors.InvalidArgumentError`, which names the decoder. A batch may be empty.
+Files may be JPEG, PNG or any other format that tfeff decodes. A corrupt file fails the whole call with
+`tf.errors.InvalidArgumentError`, which names the decoder. Batches may be empty.
 """
 
 import functools
@@ -32,17 +32,17 @@ CLASSES_FILE = "classes.txt"
 
 
 class Classifier(tf.Module):
-    """What the SavedModel holds: the network's variables, the class names and the functions behind the signatures.
+    """The contents of the SavedModel: the network's variables, the class names and the signature functions.
 
     Args:
-        model: takes float32 [batch, resolution, resolution, channels] in [0, 255], gives logits [batch, classes].
+        model: maps float32 [batch, resolution, resolution, channels] in [0, 255] to logits [batch, classes].
         class_names: name of each class.
-        classes_file: text file with the names, one a line; copied into the SavedModel.
-        image_size: (height, width) to which the training pipeline's loader brings every image; None where that is
-            the network's resolution.
+        classes_file: text file with the names, one per line; copied into the SavedModel.
+        image_size: (height, width) to which the training pipeline resizes images when loading; None for the network's
+            resolution.
         resolution: height and width of the model's input.
         channels: channels of an image, 1 or 3.
-        freeze: hold the network's weights as constants of its graph instead of variables.
+        freeze: store the weights as graph constants instead of variables.
     """
 
     def __init__(
@@ -57,17 +57,17 @@ class Classifier(tf.Module):
         freeze: bool,
     ) -> None:
         super().__init__(name="classifier")
-        # Wrapped, for a SavedModel would take a model that is an attribute for a part of its own.
+        # Wrapped in a partial, because a SavedModel also tracks models that are attributes.
         self._outputs = functools.partial(model, training=False)
         self._names = tf.constant(list(class_names), tf.string)
         self._resolution = (resolution, resolution)
         self._image_size = image_size or self._resolution
         self._channels = channels
-        # A SavedModel restores what it finds as attributes; Keras variables wrap TensorFlow's.
+        # A SavedModel restores variables that are attributes. Keras variables wrap those of TensorFlow.
         self.model_variables = [] if freeze else [variable.value for variable in model.variables]
         self.classes_file = tf.saved_model.Asset(os.fspath(classes_file))
 
-        # A function of its own, so that both signatures hold one copy of the network's graph.
+        # A separate function, so that both signatures share one copy of the network's graph.
         predict = tf.function(self._classify, input_signature=[self._batch()])
         self._predict = _frozen(predict) if freeze else predict
         images = tf.TensorSpec([None, None, None, channels], tf.uint8, "images")
@@ -78,7 +78,7 @@ class Classifier(tf.Module):
 
     @staticmethod
     def classes(model: keras.Model) -> tuple[object, keras.layers.Layer]:
-        """Shape of the logits, and the layer that gives them."""
+        """Shape of the logits, and the layer that outputs them."""
         return model.output_shape, model.layers[-1]
 
     def _from_images(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -99,13 +99,13 @@ class Classifier(tf.Module):
 
     def _classify(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         batch = tf.shape(images)[0]
-        # TensorFlow's fused CPU kernels refuse an empty batch; a black image stands in for it.
+        # TensorFlow's fused CPU kernels reject an empty batch; a black image replaces it.
         images = tf.pad(images, [[0, tf.cast(batch == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
         outputs = self._outputs(resizing.resize(images, self._resolution))
-        return self._answers(tf.nest.map_structure(lambda output: output[:batch], outputs))
+        return self._outputs_of(tf.nest.map_structure(lambda output: output[:batch], outputs))
 
-    def _answers(self, outputs: Any) -> dict[str, tf.Tensor]:
-        """What the signatures give, of what the network gives."""
+    def _outputs_of(self, outputs: Any) -> dict[str, tf.Tensor]:
+        """The outputs of the signatures, from those of the network."""
         probabilities = tf.nn.softmax(tf.cast(outputs, tf.float32))
         return {"probabilities": probabilities, "label": tf.gather(self._names, tf.argmax(probabilities, axis=-1))}
 
@@ -124,29 +124,29 @@ def export(
 ) -> Path:
     """Writes a network as a SavedModel with the signatures `serving_default` and `serving_bytes`.
 
-    Images go through the very functions of the training pipeline: decoded, brought to `image_size` as whole numbers
-    in [0, 255], then resized to `resolution` in float32. The directory appears whole or not at all.
+    The export preprocesses images with the functions of the training pipeline: decode, resize to `image_size` as whole
+    numbers in [0, 255], then resize to `resolution` in float32. The directory is written atomically.
 
     Args:
-        model: takes float32 [batch, resolution, resolution, channels] in [0, 255], gives logits [batch, classes] under
-            any precision policy.
+        model: maps float32 [batch, resolution, resolution, channels] in [0, 255] to logits [batch, classes]; any dtype
+            policy.
         class_names: name of each class, in the order of the logits.
-        directory: where the SavedModel goes.
-        image_size: (height, width) to which the training pipeline's loader brings every image; None where that is
-            the network's resolution.
+        directory: directory of the SavedModel.
+        image_size: (height, width) to which the training pipeline resizes images when loading; None for the network's
+            resolution.
         resolution: height and width of the model's input, in pixels.
         channels: channels of an image, 1 or 3.
-        kind: what the SavedModel holds; says what the model gives instead of logits, if anything.
-        freeze: hold the weights as constants of the graph, not as variables. TensorFlow then folds normalisation into
-            convolutions (EfficientNet-B0 on a CPU: 1.3 times as fast); the result cannot be trained further.
-        overwrite: replace a SavedModel that is already there.
+        kind: class of the exported module, which defines the outputs of the signatures.
+        freeze: store the weights as graph constants instead of variables. TensorFlow then folds batch normalization
+            into convolutions (EfficientNet-B0 on a CPU: 1.3 times as fast). The result cannot be trained further.
+        overwrite: replace an existing SavedModel.
 
     Returns:
         The directory.
 
     Raises:
-        UserError: the class names do not fit the model, the model gives probabilities already, another Keras backend
-            than TensorFlow runs, the directory is taken, or it cannot be written (a full disk, no permission).
+        UserError: the class names do not match the model, the model outputs probabilities, the Keras backend is not
+            TensorFlow, the directory exists, or it cannot be written (full disk, no permission).
     """
     _check(model, class_names, kind)
     directory = Path(directory)
@@ -173,7 +173,7 @@ def export(
 
 
 def _frozen(function: Any) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
-    """The one graph of a `tf.function` of one tensor, its variables turned into constants."""
+    """Converts the variables of a `tf.function` with one input signature to constants."""
     concrete = function.get_concrete_function()
     constant = convert_variables_to_constants_v2(concrete)
     return lambda images: tf.nest.pack_sequence_as(concrete.structured_outputs, constant(images))
@@ -181,12 +181,14 @@ def _frozen(function: Any) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
 
 def _check(model: keras.Model, class_names: Sequence[str], kind: type[Classifier]) -> None:
     if keras.backend.backend() != "tensorflow":
-        raise UserError(f"a SavedModel needs KERAS_BACKEND=tensorflow; this process runs {keras.backend.backend()}")
+        raise UserError(f"export requires KERAS_BACKEND=tensorflow; the backend is {keras.backend.backend()}")
     shape, last = kind.classes(model)
     if shape != (None, len(class_names)):
-        raise UserError(f"{len(class_names)} class names for a model that gives {shape}")
+        raise UserError(f"{len(class_names)} class names for a model with outputs of shape {shape}")
     for name in class_names:
         if name.splitlines() != [name]:
-            raise UserError(f"class name {name!r}: names are one line each in {CLASSES_FILE}; rename the class")
+            raise UserError(
+                f"class name {name!r} must be a single line (one per line in {CLASSES_FILE}); rename the class"
+            )
     if isinstance(last, keras.layers.Softmax) or getattr(last, "activation", None) is keras.activations.softmax:
-        raise UserError(f'layer "{last.name}" gives probabilities already; build the model with logits as its output')
+        raise UserError(f'layer "{last.name}" outputs probabilities; the model must output logits')

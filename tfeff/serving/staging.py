@@ -1,4 +1,4 @@
-"""Directories that appear whole or not at all."""
+"""Writes directories atomically."""
 
 import contextlib
 import os
@@ -11,22 +11,22 @@ from tfeff.errors import UserError
 
 @contextlib.contextmanager
 def staged(directory: str | os.PathLike[str], *, overwrite: bool, marker: str) -> Iterator[Path]:
-    """Gives an empty directory to fill, which takes the place of `directory` when the block ends well.
+    """Yields an empty staging directory, which replaces `directory` when the block succeeds.
 
-    The staging directory lies beside the target, on the same file system, so that the last step is a rename. Whatever
-    ends the block early (an exception, a full disk, a kill) leaves an existing target as it was; what a killed process
-    left in the staging directory is cleared by the next one.
+    The staging directory is next to the target, on the same file system, so that the last step is a rename. If the
+    block fails (an exception, a full disk, a kill), an existing target is unchanged. The next call removes what a
+    killed process left behind.
 
     Args:
-        directory: where the result goes; its parents are made. An empty directory may be there already.
+        directory: the target. Its parents are created; it may be an existing empty directory.
         overwrite: replace an earlier result.
-        marker: file name by which an earlier result is known; a directory without it is never replaced.
+        marker: name of a file that identifies an earlier result. A directory without it is never replaced.
 
     Raises:
-        UserError: the target is taken, or the staging directory cannot be made.
+        UserError: the target exists, or the staging directory cannot be created.
     """
     target = Path(directory).absolute()
-    _refuse_taken(target, overwrite, marker)
+    _check_target(target, overwrite, marker)
     staging = target.with_name(f".{target.name}.partial")
     try:
         shutil.rmtree(staging, ignore_errors=True)
@@ -40,13 +40,13 @@ def staged(directory: str | os.PathLike[str], *, overwrite: bool, marker: str) -
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _refuse_taken(target: Path, overwrite: bool, marker: str) -> None:
+def _check_target(target: Path, overwrite: bool, marker: str) -> None:
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     if not (target / marker).is_file():
-        raise UserError(f"{target} holds something else (no {marker} in it); choose another directory")
+        raise UserError(f"{target} exists and is not an earlier export (no {marker}); choose another directory")
     if not overwrite:
-        raise UserError(f"{target} holds an earlier export; choose another directory, or allow it to be overwritten")
+        raise UserError(f"{target} is an earlier export; choose another directory, or allow overwriting")
 
 
 def _move(staging: Path, target: Path) -> None:
