@@ -7,91 +7,96 @@ import pytest
 
 from tfeff import config
 from tfeff.errors import UserError
-from tfeff.scaling.allocation import Job
-from tfeff.scaling.baseline import Baseline
-from tfeff.scaling.store import Store
+from tfeff.trials.results import Job
+from tfeff.trials.store import TrialStore
+from tfeff.trials.trial import Candidate
 
 SEARCH = config.Search()
+FREE = ("sweeps.", "objective.", "allocation.", "budget.", "trials.attempts", "folds.seeds")
 JOB = Job("b4-p100-r16", 0, 0, 3)
 ROWS = [{"epoch": 1, "validation_accuracy": 0.5}, {"epoch": 3, "validation_accuracy": 0.625}]
 
 
-def test_what_is_kept_comes_back(tmp_path):
+def open_store(path, search=SEARCH):
+    return TrialStore(path, search, FREE)
+
+
+def test_records_and_facts_are_read_back(tmp_path):
     path = tmp_path / "search.sqlite"
-    store = Store(path, SEARCH)
+    store = open_store(path)
     store.start(JOB)
     store.finish(JOB, ROWS, seconds=2.5, peak_bytes=1 << 40)
     lost = Job("b4-p100-r16", 1, 0, 3)
     store.start(lost)
-    assert [store.died(lost), store.died(lost)] == [1, 2]
-    store.fail(lost, "its process ended by signal SIGKILL")
+    assert [store.count_death(lost), store.count_death(lost)] == [1, 2]
+    store.fail(lost, "process was killed by SIGKILL")
     store.write_fact("latency x", "0.25")
     store.close()
 
-    first, second = Store(path, SEARCH).records()
+    first, second = open_store(path).records()
     assert (first.job, first.state, first.rows, first.seconds, first.peak_bytes) == (JOB, "done", ROWS, 2.5, 1 << 40)
     assert (second.job, second.state, second.deaths, second.error) == (
         lost,
         "failed",
         2,
-        "its process ended by signal SIGKILL",
+        "process was killed by SIGKILL",
     )
-    assert Store(path, None).fact("latency x") == "0.25"
+    assert open_store(path, None).fact("latency x") == "0.25"
 
 
-def test_what_is_remembered_is_computed_once_even_by_another_process(tmp_path):
+def test_cached_values_are_computed_once(tmp_path):
     calls = []
 
     def compute():
         calls.append(None)
         return {"mean": (0.1, 0.2), "none": None}
 
-    with Store(tmp_path / "s", SEARCH) as store:
-        store.start(JOB)  # facts of a search without trials are not kept
-        first = store.remember("what", compute)
-        # The same form at once and later: JSON knows no tuples.
-        assert first == store.remember("what", compute) == {"mean": [0.1, 0.2], "none": None}
-        assert store.remember("nothing", lambda: None) is None
-    with Store(tmp_path / "s", SEARCH) as store:
-        assert store.remember("what", compute) == first
-        assert store.remember("nothing", lambda: calls.append(None)) is None
+    with open_store(tmp_path / "s") as store:
+        store.start(JOB)  # facts of a search without trials are deleted when its config changes
+        first = store.cached("what", compute)
+        # JSON has no tuples: the first value has the same form as later ones.
+        assert first == store.cached("what", compute) == {"mean": [0.1, 0.2], "none": None}
+        assert store.cached("nothing", lambda: None) is None
+    with open_store(tmp_path / "s") as store:
+        assert store.cached("what", compute) == first
+        assert store.cached("nothing", lambda: calls.append(None)) is None
     assert len(calls) == 1
 
 
-def test_another_search_is_refused_by_its_keys(tmp_path):
-    with Store(tmp_path / "s", SEARCH) as store:
+def test_another_config_is_refused_with_the_keys_that_differ(tmp_path):
+    with open_store(tmp_path / "s") as store:
         store.start(JOB)
     other = config.override(SEARCH, ["experiment.training.epochs=3", "folds.count=7"])
     with pytest.raises(UserError) as error:
-        Store(tmp_path / "s", other)
+        open_store(tmp_path / "s", other)
     for word in ("experiment.training.epochs", "folds.count", "10", "3", "--workdir"):
         assert word in str(error.value)
 
 
-def test_a_file_that_is_no_store_is_named(tmp_path):
+def test_a_missing_or_invalid_file_is_named(tmp_path):
     (tmp_path / "s").write_bytes(b"no database" * 1000)
     with pytest.raises(UserError, match="not a database"):
-        Store(tmp_path / "s", SEARCH)
-    with pytest.raises(UserError, match="no missing there"):
-        Store(tmp_path / "missing", None)
+        open_store(tmp_path / "s")
+    with pytest.raises(UserError, match="no missing in it"):
+        open_store(tmp_path / "missing", None)
 
 
-def test_it_can_be_read_while_it_grows(tmp_path):
-    writer = Store(tmp_path / "s", SEARCH)
+def test_a_store_can_be_read_while_it_is_written(tmp_path):
+    writer = open_store(tmp_path / "s")
     reader = sqlite3.connect(tmp_path / "s")
     for epoch in range(1, 4):
         writer.start(Job("x", 0, 0, epoch))
         assert reader.execute("select count(*) from trials").fetchone() == (epoch,)
 
 
-def test_a_killed_writer_leaves_whole_rows(tmp_path):
+def test_a_killed_writer_leaves_complete_rows(tmp_path):
     script = (
         "import sys\n"
         "from pathlib import Path\n"
         "from tfeff import config\n"
-        "from tfeff.scaling.allocation import Job\n"
-        "from tfeff.scaling.store import Store\n"
-        "store = Store(Path(sys.argv[1]), config.Search())\n"
+        "from tfeff.trials.results import Job\n"
+        "from tfeff.trials.store import TrialStore\n"
+        "store = TrialStore(Path(sys.argv[1]), config.Search())\n"
         "for number in range(10**9):\n"
         "    job = Job(f'n{number}', 0, 0, 1)\n"
         "    store.start(job)\n"
@@ -104,13 +109,13 @@ def test_a_killed_writer_leaves_whole_rows(tmp_path):
             time.sleep(0.05)
         writer.kill()
         writer.wait()
-        records = Store(path, SEARCH).records()
+        records = open_store(path).records()
         done = [record for record in records if record.state == "done"]
         assert all(len(record.rows) == 100 for record in done)
         assert len(records) - len(done) <= 1
         path.unlink()
-        for rest in tmp_path.glob("s-*"):
-            rest.unlink()
+        for log in tmp_path.glob("s-*"):
+            log.unlink()
 
 
 def _count(path):
@@ -128,38 +133,36 @@ def _count(path):
         ["trials.attempts=5"],
     ],
 )
-def test_what_no_trial_depends_on_may_change_later(tmp_path, keys):
-    Store(tmp_path / "s", SEARCH).close()
+def test_keys_that_no_trial_depends_on_may_change(tmp_path, keys):
+    open_store(tmp_path / "s").close()
     more = config.override(SEARCH, keys)
-    Store(tmp_path / "s", more).close()
-    # The last one given is the one that the results are told by.
-    assert config.from_json(Store(tmp_path / "s", None).fact("config"), config.Search) == more
+    open_store(tmp_path / "s", more).close()
+    # The store keeps the latest config.
+    assert config.from_json(open_store(tmp_path / "s", None).fact("config"), config.Search) == more
 
 
-def test_a_list_of_candidates_does_not_bind_the_search(tmp_path):
+def test_a_store_without_trials_accepts_another_config(tmp_path):
     other = config.override(SEARCH, ["experiment.training.epochs=3"])
-    with Store(tmp_path / "s", SEARCH) as store:
+    with open_store(tmp_path / "s") as store:
         store.write_fact("latency x", "[1.0, 1.0]")
-    with Store(tmp_path / "s", other) as store:  # nothing has been trained
+    with open_store(tmp_path / "s", other) as store:  # no trial has started
         assert store.fact("latency x") is None
         store.start(JOB)
-    with pytest.raises(UserError, match="another search"):
-        Store(tmp_path / "s", SEARCH)
+    with pytest.raises(UserError, match="another config"):
+        open_store(tmp_path / "s")
 
 
-def test_networks_come_back_with_the_coefficients_of_their_trials(tmp_path):
-    baseline = Baseline(config.Model(name="resnet", width=8, resolution=16), 10, 3)
-    first, same = baseline.network(1.2, 1.0, 20), baseline.network(1.22, 1.0, 20)
-    other = Baseline(config.Model(name="resnet", width=8, resolution=16, batch_norm=False), 10, 3).start
-    assert first.id == same.id
-    with Store(tmp_path / "s", SEARCH) as store:
-        store.add_networks([first])
-        store.add_networks([same, other])
-        assert store.networks(baseline) == {first.id: first}
+def test_the_first_settings_of_a_candidate_are_kept(tmp_path):
+    first, second = (Candidate("x", "X", config.Experiment(), 7, {"depth": depth}) for depth in (0.1 + 0.2, 2.0))
+    with open_store(tmp_path / "s") as store:
+        store.add_candidates([first])
+        store.add_candidates([second, Candidate("a", "A", config.Experiment(), 7, {"blocks": [1, 2]})])
+    with open_store(tmp_path / "s") as store:
+        assert list(store.candidates().items()) == [("x", {"depth": 0.1 + 0.2}), ("a", {"blocks": [1, 2]})]
 
 
-def test_a_trial_that_could_not_start_is_kept_as_failed(tmp_path):
-    with Store(tmp_path / "s", SEARCH) as store:
-        store.fail(JOB, "its learning-rate range test failed")
+def test_a_trial_that_never_started_can_fail(tmp_path):
+    with open_store(tmp_path / "s") as store:
+        store.fail(JOB, "learning-rate range test failed")
         (record,) = store.records()
-    assert (record.job, record.state, record.error) == (JOB, "failed", "its learning-rate range test failed")
+    assert (record.job, record.state, record.error) == (JOB, "failed", "learning-rate range test failed")

@@ -1,6 +1,6 @@
 """What an experiment or a search may say: typed, locked sections, read from Python files and JSON, changed by flags."""
 
-from tfeff.config.family import Family, settled
+from tfeff.config.family import Family, resolve_family
 from tfeff.config.files import claimed, differences, flatten, from_json, load, override, to_json
 from tfeff.config.rcnn import RCNN, Classic, Detection, Features, Joint, Objects, Proposals, Windows
 from tfeff.config.schema import Data, Experiment, Model, Optimizer, Prediction, Schedule, Task, Training
@@ -37,6 +37,6 @@ __all__ = [
     "from_json",
     "load",
     "override",
-    "settled",
+    "resolve_family",
     "to_json",
 ]

@@ -97,7 +97,7 @@ def fill(
         def take(outcome: Outcome) -> None:
             content = outcome.key
             assert isinstance(content, bytes)
-            if outcome.died and waiting[content].attempts < ATTEMPTS:
+            if outcome.retryable and waiting[content].attempts < ATTEMPTS:
                 submit(content)
                 return
             first, *others = waiting.pop(content).names

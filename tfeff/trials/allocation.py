@@ -1,57 +1,33 @@
-"""Which trials a search runs next, and which candidates leave early.
+"""Plans which trials run next and which candidates are eliminated early.
 
-Three ways to spend a budget: `Full` trains every candidate on every block to the last epoch; `Halving` trains all a
-little and goes on with the better part; `Racing` trains all on few blocks and goes on with those that may still win.
+Three ways to spend a budget: `Full` trains every candidate on every block to the last epoch. `Halving` trains all
+candidates for a few epochs and continues with the better ones. `Racing` trains all candidates on a few blocks and
+continues with those that may still win.
 
-A plan is a pure function of the results so far. Nothing else is remembered, so that a search that was killed goes on as
-if it had not been. Several workers finish in any order, therefore a decision is made from a fixed set of results once
-all of them are there and never from those that happen to have arrived (as asynchronous halving would): whatever the
-order, the same candidates leave, for the same reasons, after the same trials. It follows that a job once planned stays
-planned until it has a result, and that a candidate that left never comes back.
+A plan is a pure function of the results so far; there is no other state, so an interrupted experiment resumes exactly
+where it stopped. Workers finish in any order, so each decision waits for a fixed set of results instead of using those
+that happen to have arrived (as asynchronous halving does): whatever the order, the same candidates are eliminated, for
+the same reasons, after the same trials. Hence a planned job stays planned until it has a result, and an eliminated
+candidate never comes back.
 """
 
-import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from tfeff.errors import UserError
-from tfeff.scaling.statistics import Block, by_fold, extent, interval, number, pooled
-
-
-@dataclass(frozen=True, order=True)
-class Job:
-    """Train one candidate on one block up to an epoch, going on from where it stands.
-
-    Attributes:
-        candidate: its id.
-        fold: number of the fold.
-        seed: seed of the training.
-        epochs: epoch to train up to, counted from the start of the trial.
-    """
-
-    candidate: str
-    fold: int
-    seed: int
-    epochs: int
-
-    @property
-    def block(self) -> Block:
-        """(fold, seed)."""
-        return self.fold, self.seed
-
-
-Results = Mapping[Job, float | None]
-"""Job -> value to maximise; None where it failed for good. NaN and infinities count as failed."""
+from tfeff.trials.results import Block, Job, Results, by_block, by_fold
+from tfeff.trials.two_way import fit_two_way
+from tfeff.trials.wording import fold_count, interval, number
 
 
 @dataclass(frozen=True)
-class Left:
-    """Why a candidate is out.
+class Elimination:
+    """Why a candidate was eliminated.
 
     Attributes:
-        reason: a sentence's worth of words, without a full stop.
-        epochs: how far its trials had been trained.
-        trials: how many of its trials had ended, failed ones among them.
+        reason: a clause without a full stop.
+        epochs: the epoch that its trials had reached.
+        trials: number of its trials that had ended, including failed ones.
     """
 
     reason: str
@@ -64,14 +40,14 @@ class Plan:
     """What to do next.
 
     Attributes:
-        jobs: those without a result that may run now, in the order to start them. A trial that another worker is
-            running is among them.
-        left: candidate -> why it is out.
-        done: whether nothing remains to be run, now or later.
+        jobs: jobs without a result that may run now, in the order to start them. Jobs that are already running are
+            included.
+        eliminated: candidate -> why it was eliminated.
+        done: whether no job remains, now or later.
     """
 
     jobs: tuple[Job, ...]
-    left: Mapping[str, Left]
+    eliminated: Mapping[str, Elimination]
     done: bool
 
 
@@ -80,10 +56,10 @@ class Full:
     """Every candidate on every block to the last epoch.
 
     Attributes:
-        epochs: of every trial.
+        epochs: length of every trial.
 
     Raises:
-        UserError: there is no epoch.
+        UserError: `epochs` is less than 1.
     """
 
     epochs: int
@@ -92,41 +68,42 @@ class Full:
         _check_epochs(self.epochs)
 
     def plan(self, candidates: Sequence[str], blocks: Sequence[Block], results: Results) -> Plan:
-        """What to do next, block after block, so that all candidates can soon be compared.
+        """Plans block after block, so that all candidates can be compared early.
 
         Args:
-            candidates: their ids, all different.
-            blocks: (fold, seed) pairs, all different.
-            results: what is known so far.
+            candidates: distinct names.
+            blocks: distinct (fold, seed) pairs.
+            results: all results so far.
 
         Raises:
-            ValueError: there are no candidates or no blocks, or some are the same.
+            ValueError: candidates or blocks are empty or repeated.
         """
         _check(candidates, blocks)
-        left: dict[str, Left] = {}
+        eliminated: dict[str, Elimination] = {}
         jobs = _missing(candidates, blocks, self.epochs, results)
-        _without_failed(candidates, blocks, self.epochs, _failures(candidates, blocks, self.epochs, results), left)
-        return Plan(tuple(jobs), left, not jobs)
+        failed = _failures(candidates, blocks, self.epochs, results)
+        _drop_failed(candidates, blocks, self.epochs, failed, eliminated)
+        return Plan(tuple(jobs), eliminated, not jobs)
 
 
 @dataclass(frozen=True)
 class Halving:
     """Successive halving over epochs (Jamieson & Talwalkar 2015, arXiv:1502.07943).
 
-    All candidates train on all blocks to the first rung; of n, the best ceil(n / reduction) by their mean go on to the
-    next, and so forth to the last epoch. Equals of the last survivor go on as well. A candidate that is sure to
-    survive, whatever the missing results will be, goes on before they are there.
+    All candidates train on all blocks to the first rung. Of n candidates, the best ceil(n / reduction) by mean continue
+    to the next rung, and so on to the last epoch. Candidates whose mean equals that of the last survivor continue too.
+    A candidate that survives whatever the missing results turn out to be continues before they arrive.
 
-    Who is better early need not be better late: the first rung has to be long enough for learning curves to have their
-    final order, roughly.
+    The ranking at an early epoch may differ from the final one: choose the first rung long enough for the learning
+    curves to be roughly in their final order.
 
     Attributes:
-        epochs: of the trials that stay to the end.
+        epochs: length of the trials that run to the end.
         minimum_epochs: length of the first rung.
-        reduction: factor by which epochs grow and candidates fall from rung to rung.
-        keep_tied: whether those stay too that cannot be told from the last survivor (the 95 % interval of their
-            difference over the blocks, with the pooled variance, includes 0). It needs at least two blocks. The
-            interval is not adjusted for the number of candidates, since that would keep nearly all.
+        reduction: factor by which epochs grow and candidates shrink from rung to rung.
+        keep_tied: whether candidates that are not separable from the last survivor (the 95 % interval of their
+            difference, with the pooled variance, includes 0) continue as well. Needs at least two blocks. The interval
+            is not adjusted for the number of candidates, because that would keep nearly all of them.
 
     Raises:
         UserError: a number is out of range.
@@ -140,15 +117,13 @@ class Halving:
     def __post_init__(self) -> None:
         _check_epochs(self.epochs)
         if not 1 <= self.minimum_epochs <= self.epochs:
-            raise UserError(
-                f"halving's minimum_epochs is {self.minimum_epochs}; it has to lie between 1 and epochs, {self.epochs}"
-            )
+            raise UserError(f"halving: minimum_epochs is {self.minimum_epochs}; expected 1 to epochs = {self.epochs}")
         if self.reduction < 2:
-            raise UserError(f"halving's reduction is {self.reduction}; it has to be 2 or more")
+            raise UserError(f"halving: reduction is {self.reduction}; expected at least 2")
 
     @property
     def rungs(self) -> tuple[int, ...]:
-        """Epochs at which candidates are compared, and the last one.
+        """Epochs at which candidates are compared, and the last epoch.
 
         >>> Halving(epochs=27).rungs, Halving(epochs=40, minimum_epochs=5, reduction=2).rungs, Halving(epochs=1).rungs
         ((1, 3, 9, 27), (5, 10, 20, 40), (1,))
@@ -161,24 +136,22 @@ class Halving:
         return (*rungs, self.epochs)
 
     def plan(self, candidates: Sequence[str], blocks: Sequence[Block], results: Results) -> Plan:
-        """What to do next; lower rungs first, since decisions wait for them.
+        """Plans lower rungs first, because decisions wait for them.
 
         Args:
-            candidates: their ids, all different. Their order decides only what is run first.
-            blocks: (fold, seed) pairs, all different.
-            results: what is known so far.
+            candidates: distinct names. Their order affects only which jobs run first.
+            blocks: distinct (fold, seed) pairs.
+            results: all results so far.
 
         Raises:
-            UserError: there is one block, and `keep_tied` needs more.
-            ValueError: there are no candidates or no blocks, or some are the same.
+            UserError: `keep_tied` is set and there is only one block.
+            ValueError: candidates or blocks are empty or repeated.
         """
         _check(candidates, blocks)
         if self.keep_tied and len(blocks) < 2:
-            raise UserError(
-                "halving's keep_tied compares candidates over folds and needs 2 of them or more; there is 1"
-            )
+            raise UserError("halving: keep_tied compares candidates over folds and needs at least 2; there is 1")
         jobs: list[Job] = []
-        left: dict[str, Left] = {}
+        eliminated: dict[str, Elimination] = {}
         running = list(candidates)
         failed: set[tuple[str, Block]] = set()
         for position, rung in enumerate(self.rungs):
@@ -186,88 +159,87 @@ class Halving:
             entered = len(running)
             waiting = bool(jobs)
             failed |= _failures(running, blocks, rung, results)
-            running = _without_failed(running, blocks, rung, failed, left)
+            running = _drop_failed(running, blocks, rung, failed, eliminated)
             if rung == self.epochs:
                 break
             if waiting:
-                # The next rung alone: who else comes to it, and so who survives it, is not known yet.
-                sure = self._sure(running, blocks, rung, results, entered)
+                # Only the next rung: its other candidates, and so its survivors, are not known yet.
+                sure = self._sure_survivors(running, blocks, rung, results, entered)
                 jobs += _missing(sure, blocks, self.rungs[position + 1], results)
                 break
-            running = self._cut(running, blocks, rung, results, entered, left)
-        return Plan(tuple(jobs), left, not jobs)
+            running = self._survivors(running, blocks, rung, results, entered, eliminated)
+        return Plan(tuple(jobs), eliminated, not jobs)
 
-    def _survivors(self, candidates: int) -> int:
+    def _survivor_count(self, candidates: int) -> int:
         return -(-candidates // self.reduction)
 
-    def _cut(
+    def _survivors(
         self,
         running: Sequence[str],
         blocks: Sequence[Block],
         rung: int,
         results: Results,
         entered: int,
-        left: dict[str, Left],
+        eliminated: dict[str, Elimination],
     ) -> list[str]:
-        """Those that go on to the next rung; writes down why the others do not."""
-        survivors = self._survivors(entered)
+        """The candidates that continue to the next rung; adds the others to `eliminated`."""
+        survivors = self._survivor_count(entered)
         if len(running) <= survivors:
             return list(running)
-        table = tabulate(results, rung, running, blocks)
-        layout = pooled(table)
+        layout = fit_two_way(by_fold(results, rung, running, blocks))
         last = layout.ranking[survivors - 1]
 
-        def stays(name: str) -> bool:
+        def survives(name: str) -> bool:
             lead = layout.difference(last, name)
-            return lead.mean <= 0.0 or (self.keep_tied and not lead.separated)
+            return lead.mean <= 0.0 or (self.keep_tied and not lead.separable)
 
-        kept = [name for name in running if stays(name)]
+        kept = [name for name in running if survives(name)]
         for name in running:
             if name not in kept:
                 reason = (
                     f"mean {number(layout.means[name])} after {rung} of {self.epochs} epochs, "
-                    f"below the best {len(kept)} of {entered}"
+                    f"not among the best {len(kept)} of {entered}"
                 )
-                left[name] = Left(reason, rung, len(blocks))
+                eliminated[name] = Elimination(reason, rung, len(blocks))
         return kept
 
-    def _sure(
+    def _sure_survivors(
         self, running: Sequence[str], blocks: Sequence[Block], rung: int, results: Results, entered: int
     ) -> list[str]:
-        """Those that survive whatever the missing results will be.
+        """The candidates that survive whatever the missing results turn out to be.
 
-        Enough others have to be below: among candidates without a missing cell the order by plain means is that of
-        the adjusted means, whatever the others have; those that failed altogether are below everyone.
+        Enough others must be worse. Among candidates without a missing cell, the order by plain means equals that by
+        adjusted means, whatever the other candidates have. Candidates whose trials all failed rank below everyone.
         """
-        there = _values(results, rung, running, blocks)
-        complete = [name for name in running if len(there[name]) == len(blocks)]
+        values = by_block(results, rung, running, blocks)
+        complete = [name for name in running if len(values[name]) == len(blocks)]
         if not complete:
             return []
-        layout = pooled(tabulate(results, rung, complete, blocks))
+        layout = fit_two_way(by_fold(results, rung, complete, blocks))
         means = layout.means
-        out = entered - len(running)
+        failed = entered - len(running)
 
-        def below(name: str) -> int:
+        def worse(name: str) -> int:
             return sum(means[name] - means[other] > layout.resolution for other in complete)
 
-        return [name for name in complete if out + below(name) >= entered - self._survivors(entered)]
+        return [name for name in complete if failed + worse(name) >= entered - self._survivor_count(entered)]
 
 
 @dataclass(frozen=True)
 class Racing:
-    """Block after block, a candidate leaves once it cannot win (Maron & Moore 1997; Birattari et al. 2002, F-race).
+    """Block after block, eliminates candidates that cannot win (Maron & Moore 1997; Birattari et al. 2002, F-race).
 
-    All candidates are trained to the last epoch on the first blocks. Then those leave that are below the best beyond
-    chance, the others meet the next block, and so on. Intervals are adjusted for comparing all candidates that are
-    still in the race with the best of them (`statistics.TwoWay.against`), and for the number of times that this is
-    done: with normal residuals of one variance the truly best candidate leaves with a probability of at most
-    (1 - confidence) / 2. One that remains alone still meets all blocks, so that its mean has the interval of the full
-    grid.
+    All candidates train to the last epoch on the first blocks. Candidates significantly below the best are eliminated,
+    the others continue to the next block, and so on. The intervals are adjusted for comparing all remaining candidates
+    with the best (`TwoWay.differences_from`) and for the number of these comparisons over the race: with normal
+    residuals of equal variance, the truly best candidate is eliminated with a probability of at most
+    (1 - confidence) / 2. A candidate that remains alone still runs on all blocks, so that its interval is that of the
+    full grid.
 
     Attributes:
-        epochs: of every trial.
-        minimum_blocks: blocks that everyone meets before the first comparison, 2 or more.
-        confidence: of the intervals of the whole race together, in (0, 1).
+        epochs: length of every trial.
+        minimum_blocks: blocks that every candidate runs on before the first comparison, at least 2.
+        confidence: simultaneous coverage of all intervals of the race, in (0, 1).
 
     Raises:
         UserError: a number is out of range.
@@ -281,36 +253,36 @@ class Racing:
         _check_epochs(self.epochs)
         if self.minimum_blocks < 2:
             raise UserError(
-                f"racing's minimum_blocks is {self.minimum_blocks}; "
-                "chance can be judged from 2 blocks on, so it has to be 2 or more"
+                f"racing: minimum_blocks is {self.minimum_blocks}; expected at least 2, because one block has no spread"
             )
         if not 0.0 < self.confidence < 1.0:
-            raise UserError(f"racing's confidence is {self.confidence}; it has to lie between 0 and 1")
+            raise UserError(f"racing: confidence is {self.confidence}; expected a number between 0 and 1")
 
     def plan(self, candidates: Sequence[str], blocks: Sequence[Block], results: Results) -> Plan:
-        """What to do next; with no more than `minimum_blocks` blocks that is everything.
+        """Plans the next block; with at most `minimum_blocks` blocks, plans everything.
 
         Args:
-            candidates: their ids, all different. Their order decides only what is run first.
-            blocks: (fold, seed) pairs, all different, in the order of the race.
-            results: what is known so far.
+            candidates: distinct names. Their order affects only which jobs run first.
+            blocks: distinct (fold, seed) pairs, in the order of the race.
+            results: all results so far.
 
         Raises:
-            ValueError: there are no candidates or no blocks, or some are the same.
+            ValueError: candidates or blocks are empty or repeated.
         """
         _check(candidates, blocks)
-        left: dict[str, Left] = {}
+        eliminated: dict[str, Elimination] = {}
         racing = list(candidates)
         comparisons = len(blocks) - self.minimum_blocks
         jobs: list[Job] = []
-        for met in range(min(self.minimum_blocks, len(blocks)), len(blocks) + 1):
-            jobs = _missing(racing, blocks[:met], self.epochs, results)
-            failed = _failures(racing, blocks[:met], self.epochs, results)
-            racing = _without_failed(racing, blocks[:met], self.epochs, failed, left)
-            if jobs or met == len(blocks):
+        for count in range(min(self.minimum_blocks, len(blocks)), len(blocks) + 1):
+            jobs = _missing(racing, blocks[:count], self.epochs, results)
+            failed = _failures(racing, blocks[:count], self.epochs, results)
+            racing = _drop_failed(racing, blocks[:count], self.epochs, failed, eliminated)
+            if jobs or count == len(blocks):
                 break
-            racing = self._drop_beaten(racing, blocks[:met], results, 1.0 - (1.0 - self.confidence) / comparisons, left)
-        return Plan(tuple(jobs), left, not jobs)
+            confidence = 1.0 - (1.0 - self.confidence) / comparisons
+            racing = self._drop_beaten(racing, blocks[:count], results, confidence, eliminated)
+        return Plan(tuple(jobs), eliminated, not jobs)
 
     def _drop_beaten(
         self,
@@ -318,54 +290,24 @@ class Racing:
         blocks: Sequence[Block],
         results: Results,
         confidence: float,
-        left: dict[str, Left],
+        eliminated: dict[str, Elimination],
     ) -> list[str]:
         if len(racing) < 2:
             return list(racing)
-        table = tabulate(results, self.epochs, racing, blocks)
-        layout = pooled(table)
+        table = by_fold(results, self.epochs, racing, blocks)
+        layout = fit_two_way(table)
         best = layout.ranking[0]
-        lead = layout.against(best, confidence)
-        kept = [name for name in racing if name == best or not lead[name].separated]
+        lead = layout.differences_from(best, confidence)
+        kept = [name for name in racing if name == best or not lead[name].separable]
         for name in racing:
             if name not in kept:
                 difference = f"{number(lead[name].mean)}{interval(lead[name], self.confidence)}"
-                reason = f"its mean is {difference} below that of {best} over {extent(table[name])}"
-                left[name] = Left(reason, self.epochs, len(blocks))
+                reason = f"mean is {difference} below {best} over {fold_count(table[name])}"
+                eliminated[name] = Elimination(reason, self.epochs, len(blocks))
         return kept
 
 
 Allocation = Full | Halving | Racing
-
-
-def tabulate(
-    results: Results, epochs: int, candidates: Iterable[str], blocks: Sequence[Block]
-) -> dict[str, dict[Block, float]]:
-    """Candidate -> fold -> value of the trials trained up to an epoch, averaged over seeds.
-
-    Trials that failed or are to come are left out.
-
-    Args:
-        results: what is known.
-        epochs: which jobs to take.
-        candidates: which of them; each has a row, which may be empty.
-        blocks: which of them.
-
-    >>> tabulate({Job("a", 0, 0, 5): 0.5, Job("a", 1, 0, 5): None}, 5, ["a", "b"], [(0, 0), (1, 0)])
-    {'a': {(0, 0): 0.5}, 'b': {}}
-    """
-    return {name: by_fold(row) for name, row in _values(results, epochs, candidates, blocks).items()}
-
-
-def _values(
-    results: Results, epochs: int, candidates: Iterable[str], blocks: Sequence[Block]
-) -> dict[str, dict[Block, float]]:
-    """Candidate -> block -> value of each trial trained up to an epoch."""
-    table: dict[str, dict[Block, float]] = {}
-    for name in candidates:
-        row = ((block, results.get(Job(name, *block, epochs))) for block in blocks)
-        table[name] = {block: value for block, value in row if value is not None and math.isfinite(value)}
-    return table
 
 
 def _missing(
@@ -375,7 +317,7 @@ def _missing(
     results: Results,
     failed: Collection[tuple[str, Block]] = (),
 ) -> list[Job]:
-    """Jobs without a result, block after block, but for trials that failed before."""
+    """Jobs without a result, block after block, excluding trials that failed at an earlier rung."""
     jobs = (Job(name, *block, epochs) for block in blocks for name in candidates if (name, block) not in failed)
     return [job for job in jobs if job not in results]
 
@@ -383,8 +325,8 @@ def _missing(
 def _failures(
     candidates: Sequence[str], blocks: Sequence[Block], epochs: int, results: Results
 ) -> set[tuple[str, Block]]:
-    """Trials whose result says that they failed."""
-    table = _values(results, epochs, candidates, blocks)
+    """Trials whose result is a failure."""
+    table = by_block(results, epochs, candidates, blocks)
     return {
         (name, block)
         for name in candidates
@@ -393,28 +335,28 @@ def _failures(
     }
 
 
-def _without_failed(
+def _drop_failed(
     candidates: Sequence[str],
     blocks: Sequence[Block],
     epochs: int,
     failed: Collection[tuple[str, Block]],
-    left: dict[str, Left],
+    eliminated: dict[str, Elimination],
 ) -> list[str]:
-    """Candidates with a trial that did not fail; writes down that the others left."""
+    """Candidates with at least one trial that has not failed; adds the others to `eliminated`."""
     remaining = [name for name in candidates if any((name, block) not in failed for block in blocks)]
-    trials = f"all of its {len(blocks)} trials" if len(blocks) > 1 else "its only trial"
+    trials = f"all {len(blocks)} trials" if len(blocks) > 1 else "its only trial"
     for name in candidates:
         if name not in remaining:
-            left[name] = Left(f"{trials} failed", epochs, len(blocks))
+            eliminated[name] = Elimination(f"{trials} failed", epochs, len(blocks))
     return remaining
 
 
 def _check(candidates: Sequence[str], blocks: Sequence[Block]) -> None:
-    for what, sequence in (("candidates", candidates), ("blocks", blocks)):
+    for name, sequence in (("candidates", candidates), ("blocks", blocks)):
         if not sequence or len(set(sequence)) != len(sequence):
-            raise ValueError(f"{what} have to be there and different: {list(sequence)}")
+            raise ValueError(f"{name} must be distinct and not empty: {list(sequence)}")
 
 
 def _check_epochs(epochs: int) -> None:
     if epochs < 1:
-        raise UserError(f"a trial's epochs are {epochs}; there has to be 1 at least")
+        raise UserError(f"epochs is {epochs}; expected at least 1")

@@ -1,8 +1,8 @@
-"""What a search makes as large as it can.
+"""The objective that an experiment maximizes.
 
-Accuracy alone, or accuracy weighed against cost, accuracy × (macs / target)^exponent: Tan et al. 2019, "MnasNet"
-(arXiv:1807.11626), equation 2, with -0.07 as exponent; the search for EfficientNet-B0 used the same (arXiv:1905.11946,
-section 4).
+A metric alone, or a metric weighted by cost, accuracy × (macs / target)^exponent: Tan et al. 2019, "MnasNet"
+(arXiv:1807.11626), equation 2, with exponent -0.07. EfficientNet-B0 was found with the same objective
+(arXiv:1905.11946, section 4).
 """
 
 from collections.abc import Mapping
@@ -11,22 +11,22 @@ from numbers import Real
 
 from tfeff.errors import UserError, nearest
 
-_MINIMISED = ("loss", "error", "seconds", "latency")
+_MINIMIZED = ("loss", "error", "seconds", "latency")
 
 
 @dataclass(frozen=True)
 class Objective:
-    """A number to maximise, made of a trial's metrics and its network's multiply-adds.
+    """Maps a trial's metrics and its network's multiply-adds to a number to maximize.
 
     Attributes:
-        metric: name of the metric. Those that end with "loss", "error", "seconds" or "latency" are better the smaller
-            they are: their value is minus the metric, and cost makes it larger before the minus.
-        cost_target: multiply-adds at which cost neither raises nor lowers the value; None where cost does not count.
-        exponent: how much cost counts, <= 0; 0 not at all; at MnasNet's -0.07 twice the multiply-adds must raise
-            the accuracy by the factor 2^0.07, 5 %, to be worth it.
+        metric: name of the metric. Metrics that end in "loss", "error", "seconds" or "latency" are minimized: their
+            value is the negated metric, and cost increases the metric before the negation.
+        cost_target: multiply-adds at which the cost factor is 1; None without a cost factor.
+        exponent: weight of the cost, <= 0; 0 ignores it. With MnasNet's -0.07, doubling the multiply-adds must raise
+            the accuracy by a factor of 2^0.07, 5 %, to pay off.
 
     Raises:
-        UserError: the exponent is positive, or cost counts and the target is not a positive number.
+        UserError: the exponent is positive, or it is not 0 and the target is not a positive number.
     """
 
     metric: str = "validation_accuracy"
@@ -36,25 +36,24 @@ class Objective:
     def __post_init__(self) -> None:
         if not self.exponent <= 0.0:
             raise UserError(
-                f"the objective's exponent is {self.exponent}, which would reward cost; "
-                "it has to be 0 or less (MnasNet takes -0.07)"
+                f"objective.exponent is {self.exponent}, which would reward cost; expected 0 or less (MnasNet: -0.07)"
             )
         if self.exponent and self.cost_target is None:
             raise UserError(
-                f"the objective's exponent is {self.exponent} but cost_target is not set; it is the number of "
-                "multiply-adds at which cost neither raises nor lowers the objective"
+                f"objective.exponent is {self.exponent} but cost_target is not set; set it to the number of "
+                "multiply-adds at which the cost factor is 1"
             )
         if self.cost_target is not None and not self.cost_target > 0.0:
-            raise UserError(f"the objective's cost_target is {self.cost_target}; it has to be a positive number")
+            raise UserError(f"objective.cost_target is {self.cost_target}; expected a positive number")
 
     @property
-    def minimised(self) -> bool:
-        """Whether the metric itself is better the smaller it is."""
-        return self.metric.endswith(_MINIMISED)
+    def minimized(self) -> bool:
+        """Whether a smaller metric is better."""
+        return self.metric.endswith(_MINIMIZED)
 
     @property
     def title(self) -> str:
-        """What the values are, in words, for tables and axes.
+        """The objective as a formula, for tables and axes.
 
         >>> Objective().title, Objective("validation_loss").title
         ('validation accuracy', '-(validation loss)')
@@ -62,25 +61,25 @@ class Objective:
         'validation accuracy × (multiply-adds / 3e+08)^-0.07'
         """
         words = self.metric.replace("_", " ")
-        title = f"-({words})" if self.minimised else words
+        title = f"-({words})" if self.minimized else words
         if not self.exponent:
             return title
         return f"{title} × (multiply-adds / {self.cost_target:g})^{self._cost_exponent:g}"
 
     @property
     def _cost_exponent(self) -> float:
-        # Of something minimised, cost has to make more.
-        return -self.exponent if self.minimised else self.exponent
+        # Cost must increase a metric that is minimized.
+        return -self.exponent if self.minimized else self.exponent
 
     def value(self, row: Mapping[str, object], macs: float) -> float:
-        """The number to maximise for one trial; NaN where the metric is NaN.
+        """The number to maximize for one trial; NaN if the metric is NaN.
 
         Args:
-            row: metric name -> value, as a run reports them; other entries are ignored.
+            row: metric name -> value, as a run reports them; entries that are not numbers are ignored.
             macs: multiply-adds of the network, > 0.
 
         Raises:
-            UserError: the row has no such metric.
+            UserError: the row does not have the metric.
 
         >>> round(Objective(cost_target=100.0, exponent=-0.07).value({"validation_accuracy": 0.8}, macs=200.0), 4)
         0.7621
@@ -90,8 +89,8 @@ class Objective:
         metrics = {name: float(entry) for name, entry in row.items() if isinstance(entry, Real)}
         if self.metric not in metrics:
             raise UserError(
-                f'the objective\'s metric "{self.metric}" is not among the metrics of a trial; '
+                f'objective.metric: trials have no metric "{self.metric}"; '
                 f"{nearest(self.metric, metrics)} ({', '.join(sorted(metrics)) or 'none'})"
             )
         cost = 1.0 if self.cost_target is None else (macs / self.cost_target) ** self._cost_exponent
-        return (-1.0 if self.minimised else 1.0) * metrics[self.metric] * cost
+        return (-1.0 if self.minimized else 1.0) * metrics[self.metric] * cost

@@ -1,4 +1,4 @@
-"""What a search says while it runs: a live line on a terminal, a line now and then elsewhere."""
+"""Progress of an experiment: a live line on a terminal, otherwise a line every 30 seconds."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,20 +9,21 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bars
 
-from tfeff.scaling import statistics
-from tfeff.scaling.allocation import Allocation, Job, Plan, Results
-from tfeff.scaling.baseline import ScaledNetwork
-from tfeff.scaling.forecast import epochs, to_come
-from tfeff.scaling.statistics import Block
+from tfeff.trials.allocation import Allocation, Plan
+from tfeff.trials.forecast import additional_epochs, remaining_jobs
+from tfeff.trials.intervals import summary
+from tfeff.trials.results import Block, Job, Results
+from tfeff.trials.trial import Candidate
+from tfeff.trials.wording import interval, number
 
 LINE_SECONDS = 30.0
-"""Between lines where there is no terminal."""
+"""Seconds between lines when the output is not a terminal."""
 
 
 class Progress:
-    """Trials done, running and to come, time left, and the best candidate so far with its interval.
+    """Shows finished, running and remaining trials, the time left, and the best candidate so far with its interval.
 
-    Time left is judged by multiply-adds: those of the trials to come, at the speed of those done since the start.
+    The time left is proportional to the multiply-adds of the remaining trials, at the speed since the start.
 
     Args:
         console: where to write.
@@ -31,11 +32,11 @@ class Progress:
     def __init__(self, console: Console) -> None:
         self.console = console
         self._bars: Bars | None = None
-        self._known = -1
+        self._counted = -1
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """Shows the live line while active, on a terminal."""
+        """Shows the live line on a terminal while the context is active."""
         if not self.console.is_terminal:
             yield
             return
@@ -46,71 +47,77 @@ class Progress:
         self._bars = None
 
     def say(self, text: str) -> None:
-        """Writes a line."""
+        """Prints a line."""
         self.console.print(text, highlight=False, soft_wrap=True)
 
     def begin(
         self,
         stage: str,
-        networks: Mapping[str, ScaledNetwork],
-        candidates: Sequence[str],
+        candidates: Mapping[str, Candidate],
         blocks: Sequence[Block],
         allocation: Allocation,
         results: Results,
     ) -> None:
-        """A stage of the search starts, or goes on; `results` is what is known by now."""
-        self._stage, self._networks, self._candidates = stage, networks, candidates
+        """Starts or resumes a stage.
+
+        Args:
+            stage: its name.
+            candidates: name -> candidate of this stage.
+            blocks: (fold, seed) pairs.
+            allocation: plans the jobs.
+            results: results so far.
+        """
+        self._stage, self._candidates = stage, candidates
         self._blocks, self._allocation = blocks, allocation
-        self._before = dict(results)
-        self._began = self._said = time.monotonic()
-        self._known = -1
+        self._initial = dict(results)
+        self._started = self._printed = time.monotonic()
+        self._counted = -1
         if self._bars is not None:
             self._task = self._bars.add_task(stage, total=1, note="")
 
     def show(self, plan: Plan, results: Results, running: int) -> None:
-        """The state of the present stage."""
-        mine = {job: value for job, value in results.items() if job.candidate in self._candidates}
-        if len(mine) != self._known:
-            self._known = len(mine)
-            coming = to_come(self._allocation, self._candidates, self._blocks, mine)
-            self._left = self._seconds(coming, mine)
-            self._total = len(mine) + len(coming)
-            self._best = self._leader(mine, plan)
-        note = f"{len(mine)}/{self._total} trials, {running} running{self._best}{self._time()}"
+        """Updates the state of the current stage."""
+        done = {job: value for job, value in results.items() if job.candidate in self._candidates}
+        if len(done) != self._counted:
+            self._counted = len(done)
+            remaining = remaining_jobs(self._allocation, list(self._candidates), self._blocks, done)
+            self._seconds_left = self._estimate(remaining, done)
+            self._total = len(done) + len(remaining)
+            self._best = self._leader(done, plan)
+        note = f"{len(done)}/{self._total} trials, {running} running{self._best}{self._time_left()}"
         if self._bars is not None:
-            self._bars.update(self._task, completed=len(mine), total=self._total, note=note)
-        elif plan.done or time.monotonic() - self._said > LINE_SECONDS:
-            self._said = time.monotonic()
+            self._bars.update(self._task, completed=len(done), total=self._total, note=note)
+        elif plan.done or time.monotonic() - self._printed > LINE_SECONDS:
+            self._printed = time.monotonic()
             self.say(f"{self._stage}: {note}")
 
-    def _seconds(self, coming: Sequence[Job], mine: Results) -> float | None:
-        new = [job for job in mine if job not in self._before]
-        spent = self._work(new, self._before)
+    def _estimate(self, remaining: Sequence[Job], done: Results) -> float | None:
+        spent = self._work([job for job in done if job not in self._initial], self._initial)
         if not spent:
             return None
-        return self._work(coming, mine) / spent * (time.monotonic() - self._began)
+        return self._work(remaining, done) / spent * (time.monotonic() - self._started)
 
     def _work(self, jobs: Sequence[Job], done: Results) -> float:
-        total, behind = 0.0, dict(done)
+        """Multiply-adds times epochs."""
+        total, trained = 0.0, dict(done)
         for job in sorted(jobs, key=lambda job: job.epochs):
-            total += self._networks[job.candidate].cost.macs * epochs(job, behind)
-            behind[job] = None
+            total += self._candidates[job.candidate].macs * additional_epochs(job, trained)
+            trained[job] = None
         return total
 
-    def _leader(self, mine: Results, plan: Plan) -> str:
-        last: dict[str, dict[Block, float]] = {}
-        furthest = max((job.epochs for job in mine), default=0)
-        for job, value in mine.items():
-            if value is not None and job.epochs == furthest and job.candidate not in plan.left:
-                last.setdefault(job.candidate, {})[job.block] = value
-        if not last:
+    def _leader(self, done: Results, plan: Plan) -> str:
+        latest: dict[str, dict[Block, float]] = {}
+        epochs = max((job.epochs for job in done), default=0)
+        for job, value in done.items():
+            if value is not None and job.epochs == epochs and job.candidate not in plan.eliminated:
+                latest.setdefault(job.candidate, {})[job.block] = value
+        if not latest:
             return ""
-        summaries = {name: statistics.summary(values.values()) for name, values in last.items()}
-        most = max(of.n for of in summaries.values())
-        best = max((name for name, of in summaries.items() if of.n == most), key=lambda name: summaries[name].mean)
-        of = summaries[best]
-        interval = "" if of.low is None else f" (95 % {of.low:.3f} to {of.high:.3f})"
-        return f", best so far {self._networks[best].label}: {of.mean:.3f}{interval} after {furthest} epochs"
+        summaries = {name: summary(values.values()) for name, values in latest.items()}
+        most = max(estimate.n for estimate in summaries.values())
+        best = max((name for name in summaries if summaries[name].n == most), key=lambda name: summaries[name].mean)
+        estimate = f"{number(summaries[best].mean)}{interval(summaries[best])}"
+        return f", best so far {self._candidates[best].label}: {estimate} after {epochs} epochs"
 
-    def _time(self) -> str:
-        return "" if self._left is None else f", {timedelta(seconds=round(self._left))} left"
+    def _time_left(self) -> str:
+        return "" if self._seconds_left is None else f", {timedelta(seconds=round(self._seconds_left))} left"
