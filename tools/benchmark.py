@@ -32,11 +32,12 @@ from tfeff.data.input.order import Shuffled
 from tfeff.data.input.reader import Reader
 from tfeff.data.sources import catalog
 from tfeff.reporting import tables
-from tfeff.scaling import search as scaling
-from tfeff.scaling import trial
+from tfeff.scaling.experiment import experiment
+from tfeff.scaling.study import prepare
 from tfeff.training import optimizers
 from tfeff.training.classification import Classification
 from tfeff.training.step import Step
+from tfeff.trials.trial import on_fold
 
 Round = Callable[[], object]
 BUFFERED = 6
@@ -213,12 +214,12 @@ def benchmark_search(arguments: argparse.Namespace) -> None:
 def naive_search(arguments: argparse.Namespace) -> None:
     """Train every trial in this process, reading the data and tracing the graph each time (used by `search`)."""
     search = config.override(config.load(arguments.config, config.Search), arguments.override)
-    study = scaling.prepare(search)
+    study = prepare(search)
     directory = Path(arguments.workdir)
     result: dict[str, list[float]] = {}
     for network in study.chosen:
         for fold, seed in search.folds.blocks:
-            settings = trial.experiment(search, study.baseline, network, fold=fold, seed=seed)
+            settings = on_fold(experiment(search, study.baseline, network), search.folds, fold, seed)
             keras.backend.clear_session()
             workdir = training.train(
                 settings, directory / network.id / f"{fold}-{seed}", reporter=training.Reporter(quiet=True)

@@ -1,10 +1,10 @@
-"""A member of a family against its baseline and against depth, width and resolution alone at its cost, on all images.
+"""Compares a member of a family with its baseline and with depth, width and resolution alone at the same cost.
 
     python tools/compare_members.py --search=DIR --phi=3 --config=configs/cifar10_family.py --workdir=DIR2 \\
         [key=value ...]
 
-Trains the five networks by one config, some at once, and prints one table of test accuracies and costs. The same
-command goes on where it was stopped.
+Trains the five networks on all images with the same config, several at once, and prints a table of test accuracies and
+costs. Rerun the same command to resume.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from tfeff.scaling.baseline import Baseline
 
 
 def train(experiment: config.Experiment, directory: str) -> dict[str, Any]:
-    """Trains one network and measures it on the test split."""
+    """Trains one network and evaluates it on the test split."""
     reporter = training.Reporter()
     workdir = training.train(experiment, directory, reporter=reporter)
     if not (workdir.path / "result.json").is_file():
@@ -32,11 +32,11 @@ def train(experiment: config.Experiment, directory: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Trains and compares."""
+    """Runs the comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--search", required=True, help="workdir of a finished search")
     parser.add_argument("--phi", type=float, default=3.0)
-    parser.add_argument("--config", required=True, help="of the trainings; its model gives way to each network")
+    parser.add_argument("--config", required=True, help="config of the trainings; its model is replaced")
     parser.add_argument("--workdir", required=True)
     parser.add_argument("--classes", type=int, default=10)
     parser.add_argument("--processes", type=int)
@@ -51,7 +51,7 @@ def main() -> None:
     points = sweeps.points(baseline, family, config.Sweeps(phis=(arguments.phi,)))
     with LocalProcesses(arguments.processes, directory / "trainings.log") as processes:
         experiments = {point.method: dataclasses.replace(base, model=point.network.model) for point in points}
-        results = collect(processes, {name: (train, of, str(directory / name)) for name, of in experiments.items()})
+        results = collect(processes, {name: (train, each, str(directory / name)) for name, each in experiments.items()})
     rows = [
         {
             "network": point.method if point.method in ("baseline", "compound") else f"{point.method} alone",

@@ -1,7 +1,7 @@
 import pytest
 
 from tfeff import config
-from tfeff.config.family import FILE, Family, settled
+from tfeff.config.family import FILE, Family, resolve_family
 from tfeff.errors import UserError
 
 BASELINE = config.Model(
@@ -10,7 +10,7 @@ BASELINE = config.Model(
 FAMILY = Family(baseline=BASELINE, alpha=1.2, beta=1.1, gamma=1.15)
 
 
-def test_members_follow_the_coefficients():
+def test_members_are_scaled_by_the_coefficients():
     member = FAMILY.member(2)
     assert member.depth_coefficient == pytest.approx(1.44)
     assert member.width_coefficient == pytest.approx(1.21)
@@ -18,7 +18,7 @@ def test_members_follow_the_coefficients():
     assert FAMILY.member(0) == BASELINE
 
 
-def test_a_baseline_with_coefficients_of_its_own_is_scaled_further():
+def test_coefficients_of_the_baseline_are_multiplied():
     family = Family(
         baseline=config.Model(name="efficientnet-b1", depth_coefficient=1.1, width_coefficient=1.0, resolution=240),
         alpha=1.2,
@@ -30,19 +30,19 @@ def test_a_baseline_with_coefficients_of_its_own_is_scaled_further():
     assert member.resolution == 276
 
 
-def test_files_come_back(tmp_path):
+def test_a_saved_family_loads(tmp_path):
     (tmp_path / FILE).write_text(FAMILY.to_json())
     assert Family.load(tmp_path) == FAMILY
 
 
-def test_an_experiment_gets_its_member(tmp_path):
+def test_an_experiment_gets_the_network_of_its_member(tmp_path):
     (tmp_path / FILE).write_text(FAMILY.to_json())
     named = config.Experiment(model=config.Model(family=str(tmp_path), phi=2.0, dropout=0.2))
-    made = settled(named)
-    assert made.model.resolution == 21
-    assert made.model.dropout == 0.2
-    assert (made.model.family, made.model.phi) == (None, None)
-    assert settled(made) == made
+    experiment = resolve_family(named)
+    assert experiment.model.resolution == 21
+    assert experiment.model.dropout == 0.2
+    assert (experiment.model.family, experiment.model.phi) == (None, None)
+    assert resolve_family(experiment) == experiment
 
 
 @pytest.mark.parametrize(
@@ -53,18 +53,18 @@ def test_an_experiment_gets_its_member(tmp_path):
         ({"depth_coefficient": 2.0}, "model.depth_coefficient"),
     ],
 )
-def test_keys_that_the_family_decides_are_refused(tmp_path, model, word):
+def test_keys_that_the_family_determines_are_refused(tmp_path, model, word):
     (tmp_path / FILE).write_text(FAMILY.to_json())
     with pytest.raises(UserError, match=word):
-        settled(config.Experiment(model=config.Model(family=str(tmp_path), phi=1.0, **model)))
+        resolve_family(config.Experiment(model=config.Model(family=str(tmp_path), phi=1.0, **model)))
 
 
-def test_a_family_that_is_not_there_is_explained(tmp_path):
+def test_a_missing_or_invalid_family_is_explained(tmp_path):
     with pytest.raises(UserError, match=r"tfeff\.search"):
-        settled(config.Experiment(model=config.Model(family=str(tmp_path), phi=1.0)))
+        resolve_family(config.Experiment(model=config.Model(family=str(tmp_path), phi=1.0)))
     (tmp_path / FILE).write_text("{")
     with pytest.raises(UserError, match="not JSON"):
-        settled(config.Experiment(model=config.Model(family=str(tmp_path), phi=1.0)))
+        resolve_family(config.Experiment(model=config.Model(family=str(tmp_path), phi=1.0)))
 
 
 def test_phi_without_a_family_is_refused():

@@ -26,14 +26,14 @@ def processes(tmp_path):
         yield executor
 
 
-def test_calls_come_back_under_their_keys(processes):
+def test_outcomes_have_the_keys_of_their_calls(processes):
     for number in range(7):
         processes.submit(number, math.factorial, number)
     outcomes = gather(processes, 7)
     assert {key: outcome.value for key, outcome in outcomes.items()} == {n: math.factorial(n) for n in range(7)}
 
 
-def test_two_processes_serve_all_calls(processes):
+def test_two_processes_run_all_calls(processes):
     for number in range(6):
         processes.submit(number, os.getpid)
     pids = {outcome.value for outcome in gather(processes, 6).values()}
@@ -41,25 +41,25 @@ def test_two_processes_serve_all_calls(processes):
     assert os.getpid() not in pids
 
 
-def test_an_exception_is_told_and_may_be_tried_again(processes):
+def test_an_exception_is_reported_and_retryable(processes):
     processes.submit("x", math.sqrt, -1.0)
     outcome = gather(processes, 1)["x"]
     assert "ValueError" in outcome.error
-    assert outcome.died
+    assert outcome.retryable
 
 
-def test_a_users_mistake_is_final(processes):
+def test_a_user_error_is_not_retryable(processes):
     processes.submit("x", exec, "from tfeff.errors import UserError\nraise UserError('no such thing')")
     outcome = gather(processes, 1)["x"]
-    assert (outcome.error, outcome.died) == ("no such thing", False)
+    assert (outcome.error, outcome.retryable) == ("no such thing", False)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
-def test_a_lost_process_is_told_and_replaced(processes, number):
+def test_a_killed_process_is_reported_and_replaced(processes, number):
     processes.submit("lost", exec, f"import os; os.kill(os.getpid(), {int(number)})")
     processes.submit("kept", math.sqrt, 4.0)
     outcomes = gather(processes, 2)
-    assert outcomes["lost"].died
+    assert outcomes["lost"].retryable
     assert number.name in outcomes["lost"].error
     assert outcomes["kept"].value == 2.0
     for key in range(4):
@@ -67,23 +67,23 @@ def test_a_lost_process_is_told_and_replaced(processes, number):
     assert all(outcome.value == 3.0 for outcome in gather(processes, 4).values())
 
 
-def test_a_measurement_whose_process_is_lost_is_made_again(processes, tmp_path):
+def test_collect_retries_a_call_whose_process_is_lost(processes, tmp_path):
     once = f"import os, pathlib; p = pathlib.Path({str(tmp_path / 'died')!r}); p.exists() or (p.touch(), os._exit(9))"
     assert collect(processes, {"a": (exec, once), "b": (math.sqrt, 4.0)}) == {"a": None, "b": 2.0}
     with pytest.raises(UserError, match="measurement failed"):
         collect(processes, {"c": (os._exit, 9)})
 
 
-def test_processes_have_cores_of_their_own(processes):
+def test_processes_are_pinned_to_their_own_cores(processes):
     if not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2:
-        pytest.skip("one core, or a system that does not tell")
+        pytest.skip("needs two cores and sched_getaffinity")
     processes.submit("a", exec, "import time; time.sleep(1)")
     processes.submit("b", os.sched_getaffinity, 0)
     other = gather(processes, 2)["b"].value
     assert other < os.sched_getaffinity(0)
 
 
-def test_workers_end_with_the_search(tmp_path):
+def test_workers_exit_with_their_parent(tmp_path):
     script = (
         "import os, sys, time\n"
         "from pathlib import Path\n"
@@ -96,15 +96,15 @@ def test_workers_end_with_the_search(tmp_path):
         "    print(ended[0].value, flush=True)\n"
         "    time.sleep(600)\n"
     )
-    path = tmp_path / "search.py"
+    path = tmp_path / "parent.py"
     path.write_text(script)
-    search = subprocess.Popen([sys.executable, path], stdout=subprocess.PIPE, text=True)
-    worker = int(search.stdout.readline())
-    search.kill()
-    search.wait()
+    parent = subprocess.Popen([sys.executable, path], stdout=subprocess.PIPE, text=True)
+    worker = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
     deadline = time.monotonic() + 20
     while _runs(worker):
-        assert time.monotonic() < deadline, "the worker outlived the search"
+        assert time.monotonic() < deadline, "the worker outlived its parent"
         time.sleep(0.1)
 
 
@@ -116,7 +116,7 @@ def _runs(pid):
         return False
 
 
-def test_ray_that_is_not_there_is_explained(monkeypatch):
+def test_missing_ray_is_explained(monkeypatch):
     from tfeff.execution.cluster import RayCluster
 
     monkeypatch.setitem(sys.modules, "ray", None)

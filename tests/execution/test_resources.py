@@ -7,7 +7,7 @@ from tfeff.execution import resources
 
 @pytest.fixture
 def control(monkeypatch):
-    """What the control group's files say."""
+    """Contents of the cgroup's files."""
     files = {}
     monkeypatch.setattr(resources, "_control", lambda name: files.get(name, ""))
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 0, 7, 5}, raising=False)
@@ -25,23 +25,23 @@ def control(monkeypatch):
         ("900000 100000", [0, 3, 5, 7]),
     ],
 )
-def test_a_quota_counts_and_a_part_of_a_core_is_one(control, quota, cores):
+def test_a_cpu_quota_is_rounded_up_to_whole_cores(control, quota, cores):
     control["cpu.max"] = quota
     assert resources.cores() == cores
 
 
-def test_systems_that_do_not_tell_have_all_their_cores(control, monkeypatch):
+def test_without_affinity_all_cores_are_used(control, monkeypatch):
     monkeypatch.delattr(os, "sched_getaffinity")
     assert resources.cores() == list(range(os.cpu_count()))
 
 
 @pytest.mark.parametrize(("visible", "gpus"), [("", []), ("-1", []), ("0,2", ["0", "2"]), ("GPU-1f", ["GPU-1f"])])
-def test_gpus_are_those_that_are_visible(monkeypatch, visible, gpus):
+def test_gpus_are_the_visible_ones(monkeypatch, visible, gpus):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert resources.gpus() == gpus
 
 
-def test_memory_is_bounded_by_the_container(control):
+def test_memory_respects_the_limit_of_the_container(control):
     machine = resources.free_memory()
     assert machine > 0
     control |= {"memory.max": "3000000", "memory.current": "1000000"}

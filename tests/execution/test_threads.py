@@ -11,7 +11,7 @@ from tfeff.execution.threads import Threads
 
 
 def gather(executor, count):
-    """The first `count` outcomes, in the order in which they came."""
+    """The first `count` outcomes, in order of arrival."""
     outcomes, deadline = [], time.monotonic() + 60
     while len(outcomes) < count:
         assert time.monotonic() < deadline
@@ -23,17 +23,17 @@ def fail(error):
     raise error
 
 
-def test_calls_come_back_under_their_keys_with_their_values():
+def test_outcomes_have_the_keys_and_values_of_their_calls():
     with Threads(3) as threads:
         for number in range(50):
             threads.submit(number, pow, number, 2)
         outcomes = gather(threads, 50)
         assert threads.wait(0.0) == []
     assert {outcome.key: outcome.value for outcome in outcomes} == {number: number**2 for number in range(50)}
-    assert not any(outcome.error or outcome.died for outcome in outcomes)
+    assert not any(outcome.error or outcome.retryable for outcome in outcomes)
 
 
-def test_outcomes_come_in_the_order_in_which_calls_end():
+def test_outcomes_arrive_in_the_order_in_which_calls_end():
     gates = [threading.Event() for _ in range(4)]
     with Threads(4) as threads:
         for number, gate in enumerate(gates):
@@ -44,30 +44,30 @@ def test_outcomes_come_in_the_order_in_which_calls_end():
             assert [outcome.key for outcome in gather(threads, 1)] == [number]
 
 
-def test_one_thread_keeps_the_order_of_the_calls():
+def test_one_thread_runs_calls_in_order():
     with Threads(1) as threads:
         for number in range(20):
             threads.submit(number, str, number)
         assert [outcome.key for outcome in gather(threads, 20)] == list(range(20))
 
 
-def test_as_many_calls_run_at_once_as_there_are_slots():
-    everyone = threading.Barrier(3)
+def test_all_slots_run_concurrently():
+    barrier = threading.Barrier(3)
     with Threads(3) as threads:
         assert threads.slots == 3
         for number in range(3):
-            threads.submit(number, everyone.wait, 60)  # broken, and so an error, unless three of them meet
+            threads.submit(number, barrier.wait, 60)  # fails unless three calls run at once
         assert all(outcome.error is None for outcome in gather(threads, 3))
 
 
-def test_a_thread_a_core_unless_a_number_is_given(monkeypatch):
+def test_the_default_is_one_thread_per_core(monkeypatch):
     monkeypatch.setattr(resources, "cores", lambda: [4, 6, 7])
     with Threads() as threads:
         assert threads.slots == 3
 
 
 @pytest.mark.parametrize(
-    ("error", "message", "may_pass"),
+    ("error", "message", "retryable"),
     [
         (UserError("a.jpg: not an image"), "a.jpg: not an image", False),
         (BusyError("another process has it"), "another process has it", True),
@@ -77,20 +77,20 @@ def test_a_thread_a_core_unless_a_number_is_given(monkeypatch):
         (SystemExit(3), "SystemExit: 3", True),
     ],
 )
-def test_an_error_is_told_and_its_thread_goes_on(error, message, may_pass):
+def test_an_error_is_reported_and_its_thread_continues(error, message, retryable):
     with Threads(1) as threads:
         threads.submit("bad", fail, error)
         threads.submit("good", len, "abc")
         bad, good = gather(threads, 2)
-    assert (bad.key, bad.value, bad.error, bad.died) == ("bad", None, message, may_pass)
+    assert (bad.key, bad.value, bad.error, bad.retryable) == ("bad", None, message, retryable)
     assert (good.key, good.value, good.error) == ("good", 3, None)
 
 
-def test_leaving_waits_for_calls_that_run_and_drops_those_that_have_not_begun():
-    begun, gate, ended = threading.Event(), threading.Event(), []
+def test_exit_waits_for_running_calls_and_drops_queued_ones():
+    started, gate, ended = threading.Event(), threading.Event(), []
 
     def slow(number):
-        begun.set()
+        started.set()
         gate.wait(60)
         ended.append(number)
 
@@ -98,7 +98,7 @@ def test_leaving_waits_for_calls_that_run_and_drops_those_that_have_not_begun():
     with Threads(1) as threads:
         for number in range(5):
             threads.submit(number, slow, number)
-        begun.wait(60)
+        started.wait(60)
         threading.Timer(0.2, gate.set).start()
     assert ended == [0]
     deadline = time.monotonic() + 10
@@ -107,7 +107,7 @@ def test_leaving_waits_for_calls_that_run_and_drops_those_that_have_not_begun():
         time.sleep(0.01)
 
 
-def test_leaving_by_an_exception_lets_it_through():
+def test_exit_does_not_suppress_exceptions():
     threads = Threads(2)
     threads.submit("x", threading.get_ident)
     with pytest.raises(ZeroDivisionError), threads:

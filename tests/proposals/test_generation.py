@@ -74,7 +74,7 @@ class CrashingExecutor:
         name = arguments[-1]
         self.calls[name] += 1
         if self.calls[name] <= self.deaths[name]:
-            return [Outcome(key, error=DIED, died=True)]
+            return [Outcome(key, error=DIED, retryable=True)]
         try:
             return [Outcome(key, function(*arguments))]
         except UserError as error:

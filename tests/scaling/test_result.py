@@ -1,17 +1,20 @@
-"""Rows of a search's findings against SciPy's statistics, from trials with made-up accuracies."""
+"""Rows of a search's findings, compared with SciPy's statistics on synthetic accuracies."""
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from tfeff import config
-from tfeff.scaling import search as scaling
-from tfeff.scaling.allocation import Job, Left
+from tfeff.config.family import Family
 from tfeff.scaling.latency import Latency
 from tfeff.scaling.result import Result
-from tfeff.scaling.statistics import rank
-from tfeff.scaling.store import Record
+from tfeff.scaling.search import Findings
+from tfeff.scaling.study import prepare
 from tfeff.scaling.sweeps import points
+from tfeff.trials.allocation import Elimination
+from tfeff.trials.ranking import rank
+from tfeff.trials.results import Job
+from tfeff.trials.store import Record
 
 SEARCH = config.Search(
     experiment=config.Experiment(
@@ -28,51 +31,51 @@ FOLDS, SEEDS = range(3), range(2)
 
 @pytest.fixture(scope="module")
 def findings():
-    study = scaling.prepare(SEARCH)
-    *stayed, left = study.chosen
+    study = prepare(SEARCH)
+    *finalists, eliminated = study.chosen
     rng = np.random.default_rng(0)
-    family = scaling.Family(baseline=study.baseline.start.model, alpha=1.2, beta=1.1, gamma=1.25)
+    family = Family(baseline=study.baseline.unscaled.model, alpha=1.2, beta=1.1, gamma=1.25)
     swept = points(study.baseline, family, SEARCH.sweeps)
     accuracy = {}
-    for network in {n.id: n for n in (*stayed, *(point.network for point in swept))}.values():
+    for network in {n.id: n for n in (*finalists, *(point.network for point in swept))}.values():
         for fold in FOLDS:
             for seed in SEEDS:
                 accuracy[Job(network.id, fold, seed, 4)] = rng.normal(0.6 + 0.01 * network.relative["macs"], 0.02)
     for fold in FOLDS:
         for seed in SEEDS:
-            accuracy[Job(left.id, fold, seed, 2)] = 0.3
+            accuracy[Job(eliminated.id, fold, seed, 2)] = 0.3
     records = [
         Record(job, "done", 0, None, 10.0, 5_000_000 + job.fold, [{"epoch": job.epochs, "validation_accuracy": value}])
         for job, value in accuracy.items()
     ]
-    table = {network.id: _folds(accuracy, network.id, 4) for network in stayed}
+    table = {network.id: _folds(accuracy, network.id, 4) for network in finalists}
     ranking = rank(
         {name: {(fold, 0): row[fold] for fold in FOLDS} for name, row in table.items()}, dict.fromkeys(table, 1.0)
     )
-    found = scaling.Findings(
+    found = Findings(
         study=study,
-        left={left.id: Left("slow", 2, 6)},
+        eliminated={eliminated.id: Elimination("slow", 2, 6)},
         ranking=ranking,
-        winner=next(network for network in stayed if network.id == ranking.chosen),
+        winner=next(network for network in finalists if network.id == ranking.chosen),
         family=family,
         points=swept,
         plain=None,
         latencies={point.network.id: Latency(9.0, 1 + index) for index, point in enumerate(swept)},
     )
-    return Result(found, records), accuracy, left
+    return Result(found, records), accuracy, eliminated
 
 
 def _folds(accuracy, name, epochs):
-    """Of each fold the mean of its seeds."""
+    """Mean over the seeds of each fold."""
     return [np.mean([accuracy[Job(name, fold, seed, epochs)] for seed in SEEDS]) for fold in FOLDS]
 
 
-def test_means_and_intervals_of_candidates_are_students_over_folds(findings):
-    result, accuracy, left = findings
+def test_candidates_have_t_intervals_over_folds(findings):
+    result, accuracy, eliminated = findings
     for network, row in zip(result.study.chosen, result.candidates, strict=True):
-        values = _folds(accuracy, network.id, 2 if network.id == left.id else 4)
+        values = _folds(accuracy, network.id, 2 if network.id == eliminated.id else 4)
         assert row["mean"] == pytest.approx(np.mean(values))
-        if network.id == left.id:
+        if network.id == eliminated.id:
             assert (row["standing"], row["reason"], row["epochs"]) == ("left", "slow", 12)
             continue
         assert row["standard_error"] == pytest.approx(stats.sem(values))
@@ -81,7 +84,7 @@ def test_means_and_intervals_of_candidates_are_students_over_folds(findings):
         assert (row["epochs"], row["trials"]) == (24, 6)
 
 
-def test_sweeps_are_compared_by_the_paired_t_interval(findings):
+def test_sweeps_are_compared_with_the_paired_t_interval(findings):
     result, accuracy, _ = findings
     compound = next(point for point in result.findings.points if point.method == "compound")
     others = {point.method: point.network.id for point in result.findings.points}
@@ -95,18 +98,18 @@ def test_sweeps_are_compared_by_the_paired_t_interval(findings):
         assert row["verdict"] == verdict
 
 
-def test_the_family_has_the_baseline_and_the_member_that_was_found_whatever_is_swept(findings):
+def test_the_family_always_has_the_baseline_and_the_member_at_phi_1(findings):
     result, *_ = findings
     assert [row["φ"] for row in result.family] == ["0", "1", "2"]
-    # Latencies are ratios in units of the baseline's.
+    # Latency is the ratio times the baseline's seconds.
     index = [point.method for point in result.findings.points].index("compound")
     assert result.family[2]["latency, ms"] == pytest.approx(9000.0 * (1 + index))
     assert result.family[1]["latency, ms"] is None
 
 
-def test_predicted_memory_stands_beside_the_least_that_was_measured(findings):
+def test_memory_is_estimated_and_measured(findings):
     result, *_ = findings
     row = result.memory[0]
     network = result.study.chosen[0]
-    assert row["predicted, MB"] == pytest.approx(network.cost.training_peak_bytes * row["batch"] / 1e6)
+    assert row["estimated, MB"] == pytest.approx(network.cost.training_peak_bytes * row["batch"] / 1e6)
     assert row["measured, MB"] == pytest.approx(5.0)

@@ -1,9 +1,8 @@
-"""Whole searches by the verb: killed, resumed, on processes and on a cluster."""
+"""Complete searches from the command line: killed, resumed, in local processes and on a cluster."""
 
 import json
 import os
 import random
-import re
 import signal
 import subprocess
 import sys
@@ -13,10 +12,7 @@ from pathlib import Path
 import pytest
 
 from tfeff import config
-from tfeff.errors import UserError
-from tfeff.scaling import search as scaling
-from tfeff.scaling.latency import Latency
-from tfeff.scaling.store import Store
+from tfeff.scaling.search import open_store
 
 CONFIG = """
 from tfeff.config import *
@@ -54,7 +50,7 @@ def finish(directory: Path, *flags: str) -> str:
 
 
 def outcome(directory: Path) -> dict:
-    """What does not depend on the clock."""
+    """The results that do not depend on timing."""
     result = json.loads((directory / "result.json").read_text())
     result.pop("seconds_of_trials")
     for row in result["sweeps"]:
@@ -65,14 +61,11 @@ def outcome(directory: Path) -> dict:
 
 
 def done(directory: Path) -> dict:
-    """Seconds of every finished trial: a trial that ran again would take others."""
-    path = directory / "search.sqlite"
-    if not path.exists():
+    """Seconds of every finished trial; a repeated trial would take a different time."""
+    if not (directory / "search.sqlite").exists():
         return {}
-    store = Store(path, None)
-    found = {record.job: record.seconds for record in store.records() if record.state == "done"}
-    store.close()
-    return found
+    with open_store(directory, None) as store:
+        return {record.job: record.seconds for record in store.records() if record.state == "done"}
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +75,7 @@ def whole(tmp_path_factory) -> Path:
     return directory
 
 
-def test_a_search_ends_with_coefficients_a_family_and_a_report(whole):
+def test_a_search_writes_coefficients_a_family_and_a_report(whole):
     text = whole.with_suffix(".txt").read_text()
     result = json.loads((whole / "result.json").read_text())
     family = json.loads((whole / "coefficients.json").read_text())
@@ -104,14 +97,15 @@ def test_a_search_ends_with_coefficients_a_family_and_a_report(whole):
     assert len(events) >= 2 * 2
 
 
-def test_halving_trains_each_candidate_as_far_as_it_got(whole):
-    records = Store(whole / "search.sqlite", None).records()
+def test_every_trial_has_a_row_for_each_of_its_epochs(whole):
+    with open_store(whole, None) as store:
+        records = store.records()
     for record in records:
         assert [row["epoch"] for row in record.rows] == list(range(1, record.job.epochs + 1))
     assert {record.job.epochs for record in records} == {2, 4}
 
 
-def test_a_finished_search_is_told_again_without_training(whole):
+def test_a_finished_search_reports_again_without_training(whole):
     before = done(whole)
     text = finish(whole)
     assert done(whole) == before
@@ -135,13 +129,13 @@ def test_a_member_of_the_family_trains(whole, tmp_path):
     assert (trained.model.width, trained.model.family) == (4, None)
 
 
-def test_killed_at_random_moments_it_repeats_nothing_and_ends_alike(whole, tmp_path):
+def test_a_search_killed_at_random_moments_repeats_no_trial_and_gives_the_same_result(whole, tmp_path):
     directory = tmp_path / "search"
     moments = random.Random(7)
     for _ in range(KILLS):
         before = done(directory)
         search = start(directory)
-        # The programs take some 10 s to start; what follows is what is to be cut, wherever it stands by then.
+        # Starting takes about 10 s; kill at a random moment after that.
         wanted = len(before) + moments.randint(0, 2)
         while len(done(directory)) < wanted and search.poll() is None:
             time.sleep(0.2)
@@ -156,7 +150,7 @@ def test_killed_at_random_moments_it_repeats_nothing_and_ends_alike(whole, tmp_p
     assert outcome(directory) == outcome(whole)
 
 
-def test_ctrl_c_keeps_what_is_done_and_says_so(tmp_path):
+def test_ctrl_c_keeps_finished_trials(tmp_path):
     directory = tmp_path / "search"
     search = start(directory)
     while not done(directory):
@@ -169,7 +163,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_so(tmp_path):
     assert done(directory)
 
 
-def test_a_cluster_gives_the_same_and_survives_the_loss_of_a_node(whole, tmp_path):
+def test_a_cluster_gives_the_same_result_and_survives_the_loss_of_a_node(whole, tmp_path):
     pytest.importorskip("ray")
     moments = random.Random(11)
     from ray.cluster_utils import Cluster
@@ -200,7 +194,7 @@ def test_a_cluster_gives_the_same_and_survives_the_loss_of_a_node(whole, tmp_pat
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["budget.macs=1.3", "budget.tolerance=0.0001"], ["nearest", "tolerance"]),
+        (["budget.macs=1.3", "budget.tolerance=0.0001"], ["closest", "tolerance"]),
         (["folds.count=20"], ["20", "images"]),
         (["folds.examples=12"], ["class"]),
         (["budget.macs=0.5"], ["budget.macs", "above 1"]),
@@ -213,7 +207,7 @@ def test_a_cluster_gives_the_same_and_survives_the_loss_of_a_node(whole, tmp_pat
         (["allocation.name=halving", "allocation.minimum_epochs=40"], ["minimum_epochs"]),
     ],
 )
-def test_mistakes_end_with_a_message(tmp_path, overrides, words):
+def test_user_errors_end_with_a_message(tmp_path, overrides, words):
     search = start(tmp_path / "search", *(f"--config.{override}" for override in overrides))
     text, _ = search.communicate(timeout=120)
     assert search.returncode == 2, text
@@ -222,56 +216,7 @@ def test_mistakes_end_with_a_message(tmp_path, overrides, words):
         assert word in text
 
 
-SEARCH = config.Search(
-    experiment=config.Experiment(
-        model=config.Model(name="resnet", width=4, stage_blocks=(1, 1, 1, 1), resolution=8),
-        data=config.Data(source="embedded:digits", channels=1),
-        training=config.Training(epochs=4, batch_size=32, precision="float32"),
-    ),
-    budget=config.Budget(macs=2.0, tolerance=0.2, candidates=4),
-    folds=config.Folds(count=2, examples=200, validation_fraction=0.5),
-)
-
-
-@pytest.mark.parametrize(
-    ("overrides", "words"),
-    [
-        (["objective.metric=validation_acuracy"], "did you mean \"validation_accuracy\""),
-        (["experiment.model.name=mobilenet-v2", "experiment.model.stage_blocks=none", "experiment.model.width=none",
-          "experiment.model.resolution=32", "sweeps.batch_norm=true"], "sweeps.batch_norm"),
-        (["sweeps.phis=9", "experiment.training.batch_size=64"], "training.batch_size"),
-        (["allocation.name=racing", "allocation.minimum_blocks=2"], "nobody can leave the race"),
-        (["experiment.data.train_examples=100"], "data.train_examples"),
-    ],
-)  # fmt: skip
-def test_what_would_go_wrong_late_is_told_before_anything_trains(overrides, words):
-    with pytest.raises(UserError, match=re.escape(words)) as error:
-        scaling.prepare(config.override(SEARCH, overrides))
-    assert len(str(error.value)) < 400
-
-
-def test_classic_folds_divide_the_subset_that_is_asked_for():
-    study = scaling.prepare(config.override(SEARCH, ["folds.kind=classic", "folds.count=4", "folds.examples=400"]))
-    assert study.examples == (300, 100)
-
-
-def test_a_latency_budget_tries_networks_that_take_what_it_says_when_they_are_timed():
-    def clock(baseline, network):
-        # Not a law that the fit can find: every other network takes a third more.
-        odd = 4 / 3 if sum(network.blocks) % 2 else 1.0
-        return Latency(1e-3, network.relative["macs"] ** 0.7 * odd)
-
-    search = config.override(SEARCH, ["budget.macs=none", "budget.latency=1.6"])
-    study = scaling.prepare(search, clock)
-    assert len(study.chosen) == 4
-    for network in study.chosen:
-        assert network.relative["latency"] == clock(study.baseline, network).relative
-        assert network.relative["latency"] == pytest.approx(1.6, rel=0.2)
-    assert {network.id for network in study.chosen} <= {network.id for network in study.networks}
-    assert search.budget.measure == "latency"
-
-
-def test_a_store_of_another_search_is_refused(whole):
+def test_a_workdir_of_another_search_is_refused(whole):
     search = start(whole, "--config.experiment.training.epochs=6")
     text, _ = search.communicate(timeout=120)
     assert search.returncode == 2

@@ -8,12 +8,12 @@ from tfeff.scaling import sweeps
 from tfeff.scaling.baseline import Baseline
 
 BASELINE = Baseline(config.Model(name="resnet", width=8, stage_blocks=(2, 2, 2, 2), resolution=16), 10, 3)
-FAMILY = Family(baseline=BASELINE.start.model, alpha=1.25, beta=1.125, gamma=1.125)
+FAMILY = Family(baseline=BASELINE.unscaled.model, alpha=1.25, beta=1.125, gamma=1.125)
 
 
 @pytest.mark.parametrize("dimension", ["depth", "width", "resolution"])
 @pytest.mark.parametrize("ratio", [1.0, 1.9, 4.0, 7.7])
-def test_a_single_dimension_comes_as_near_as_it_can(dimension, ratio):
+def test_a_single_dimension_is_as_close_as_possible(dimension, ratio):
     target = round(BASELINE.cost.macs * ratio)
     network = sweeps.single(BASELINE, dimension, target)
     others = {"depth": network.depth, "width": network.width, "resolution": network.scale}
@@ -29,7 +29,7 @@ def test_a_single_dimension_comes_as_near_as_it_can(dimension, ratio):
         assert distance <= abs(math.log(other.cost.macs / target)) + 1e-12
 
 
-def test_points_are_the_baseline_and_every_method_at_every_phi():
+def test_points_are_the_baseline_and_each_method_at_each_phi():
     points = sweeps.points(BASELINE, FAMILY, config.Sweeps(phis=(2.0, 1.0)))
     assert [(point.method, point.phi) for point in points] == [("baseline", 0.0)] + [
         (method, phi) for phi in (1.0, 2.0) for method in ("depth", "width", "resolution", "compound")
@@ -44,7 +44,7 @@ def test_points_are_the_baseline_and_every_method_at_every_phi():
 
 
 @pytest.mark.parametrize("ratio", [1.5, 2.0, 4.0, 8.0])
-def test_a_cost_names_its_phi(ratio):
+def test_ratios_give_the_phi_of_the_closest_cost(ratio):
     phi = sweeps.nearest_phi(BASELINE, FAMILY, ratio)
     distance = abs(math.log(BASELINE.network(*FAMILY.coefficients(phi)).relative["macs"] / ratio))
     for step in range(1, 201):

@@ -1,6 +1,6 @@
 """Configs of training runs and searches: typed, immutable sections, loaded from Python or JSON, changed by flags."""
 
-from tfeff.config.family import Family, settled
+from tfeff.config.family import Family, resolve_family
 from tfeff.config.files import claimed, differences, flatten, from_json, load, override, to_json
 from tfeff.config.rcnn import RCNN, Classic, Detection, DetectionData, Joint, Proposals, RegionFeatures, Windows
 from tfeff.config.schema import TTA, Data, Experiment, Model, Optimizer, Schedule, Task, Training
@@ -41,6 +41,6 @@ __all__ = [
     "from_json",
     "load",
     "override",
-    "settled",
+    "resolve_family",
     "to_json",
 ]

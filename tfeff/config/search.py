@@ -1,4 +1,4 @@
-"""The sections of a search for scaling coefficients."""
+"""The config sections of a search for scaling coefficients."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -11,29 +11,29 @@ MEASURES = ("macs", "memory", "params", "latency")
 
 @dataclass(frozen=True, kw_only=True)
 class Budget(Section):
-    """What a candidate may cost, as multiples of the baseline's cost.
+    """Cost limits of a candidate, as multiples of the baseline's cost.
 
-    A candidate keeps to every bound that is given (to within `tolerance`) and spends at least one of them (to within
-    `tolerance`).
+    A candidate satisfies every bound and exhausts at least one of them, both within `tolerance`.
     """
 
     macs: float | None = 2.0
     """Multiply-adds of a forward pass."""
     memory: float | None = None
-    """Most bytes of layer outputs and their gradients that a training step keeps at once, an image."""
+    """Peak bytes of layer outputs and gradients during a training step, per image."""
     params: float | None = None
+    """Parameters."""
     latency: float | None = None
-    """Measured seconds of the prediction of one image."""
+    """Measured seconds of a prediction of one image."""
     tolerance: float = 0.05
     """Relative deviation of the real cost from a bound."""
     candidates: int = 20
-    """How many of all distinct networks within the budget are tried: a subset spread as evenly as can be."""
+    """Number of networks that are trained, spread evenly over all distinct networks within the budget."""
 
     def check(self) -> None:
-        """Values that no type excludes."""
+        """Validates field values."""
         given = {name: getattr(self, name) for name in MEASURES if getattr(self, name) is not None}
         if not given:
-            self.wrong("macs", "a ratio; at least one of macs, memory, params and latency has to be given")
+            self.wrong("macs", "a ratio; set at least one of macs, memory, params and latency")
         for name, ratio in given.items():
             if not ratio > 1:
                 self.wrong(name, "above 1: a multiple of the baseline's cost")
@@ -43,117 +43,119 @@ class Budget(Section):
 
     @property
     def bounds(self) -> dict[str, float]:
-        """The bounds that are given, by measure."""
+        """The bounds that are set, by measure."""
         return {name: getattr(self, name) for name in MEASURES if getattr(self, name) is not None}
 
     @property
     def measure(self) -> str:
-        """By which cost networks are compared: the first that is bounded."""
+        """The measure by which networks are compared: the first that has a bound."""
         return next(iter(self.bounds))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Folds(Section):
-    """On which images every network is trained and measured; the same for all, so that comparisons are paired."""
+    """Folds for training and validation. All candidates share the same folds, so comparisons are paired."""
 
     kind: Literal["independent", "classic"] = "independent"
-    """`independent`: disjoint subsets of the training split, each with a training and a validation part of its own.
+    """`independent`: disjoint subsets of the training split, each with its own training and validation part.
     `classic`: k-fold cross-validation, whose training parts overlap."""
     count: int = 3
     examples: int | None = 5000
-    """Images of one independent fold, validation part included; of all classic folds together (None: all there are)."""
+    """Number of images per independent fold, including its validation part, or of all classic folds in total (None: the
+    whole split)."""
     validation_fraction: float = 0.5
-    """Share of an independent fold that validates."""
+    """Fraction of an independent fold that is used for validation."""
     seeds: int = 1
-    """Trainings a fold, each with its own initial weights and order of images."""
+    """Number of trainings per fold, each with its own initial weights and order of images."""
 
     def check(self) -> None:
-        """Values that no type excludes."""
+        """Validates field values."""
         at_least(self, 2, "count")
         positive(self, "examples", "seeds")
         if not 0 < self.validation_fraction < 1:
             self.wrong("validation_fraction", "above 0 and below 1")
         if self.kind == "independent" and self.examples is None:
-            self.wrong("examples", "a number: how many images an independent fold has")
+            self.wrong("examples", "the number of images per independent fold")
 
     @property
     def blocks(self) -> list[tuple[int, int]]:
-        """(fold, seed) of all trials of a network."""
+        """(fold, seed) of all trials of a candidate."""
         return [(fold, seed) for seed in range(self.seeds) for fold in range(self.count)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trials(Section):
-    """What of a training follows the network."""
+    """How the training adapts to the network, and how often a lost trial is retried."""
 
     batch_size: Literal["product", "memory", "fixed"] = "product"
-    """`training.batch_size` is the baseline's. `product`: divided by α·β²·γ². `memory`: divided by the ratio of
-    predicted peak memory. `fixed`: the same for all."""
+    """`training.batch_size` applies to the baseline. `product`: divided by α·β²·γ². `memory`: divided by the ratio of
+    estimated peak memory. `fixed`: the same for all networks."""
     learning_rate: Literal["linear", "sqrt", "fixed", "range_test"] = "linear"
-    """`optimizer.learning_rate` is the baseline's. `linear` and `sqrt`: it follows the batch size (Goyal et al.,
-    arXiv:1706.02677; Krizhevsky, arXiv:1404.5997). `range_test`: measured for each network (Smith,
-    arXiv:1506.01186)."""
+    """`optimizer.learning_rate` applies to the baseline. `linear` and `sqrt`: scaled with the batch size (Goyal et al.,
+    arXiv:1706.02677; Krizhevsky, arXiv:1404.5997). `fixed`: the same for all networks. `range_test`: found for each
+    network by a learning-rate range test (Smith, arXiv:1506.01186)."""
     attempts: int = 3
-    """How often a trial is started whose process dies; after that it counts as failed."""
+    """Maximum number of attempts of a trial whose process is lost; after that it counts as failed."""
 
     def check(self) -> None:
-        """Values that no type excludes."""
+        """Validates field values."""
         positive(self, "attempts")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Allocation(Section):
-    """How the epochs are shared out among the candidates."""
+    """How epochs are allocated to the candidates."""
 
     name: Literal["full", "halving", "racing"] = "full"
-    """`full`: every candidate to the last epoch on every fold. `halving`: successive halving over epochs (Jamieson and
-    Talwalkar, arXiv:1502.07943). `racing`: fold after fold, and a candidate leaves when its paired interval says that
-    it cannot win."""
+    """`full`: trains every candidate to the last epoch on every fold. `halving`: successive halving over epochs
+    (Jamieson and Talwalkar, arXiv:1502.07943). `racing`: fold after fold, eliminates candidates that are significantly
+    worse than the best."""
     reduction: int = 3
-    """Of `halving`: one of so many candidates goes on, with so many times the epochs."""
+    """For `halving`: factor by which candidates shrink and epochs grow from rung to rung."""
     minimum_epochs: int = 1
-    """Of `halving`: epochs of the first rung."""
+    """For `halving`: epochs of the first rung."""
     keep_tied: bool = False
-    """Of `halving`: those go on too that cannot be told from the last one to go on."""
+    """For `halving`: also keep candidates that are not separable from the last survivor."""
     minimum_blocks: int = 2
-    """Of `racing`: folds and seeds that every candidate is measured on before the first one may leave."""
+    """For `racing`: number of (fold, seed) pairs that every candidate runs on before the first elimination."""
 
     def check(self) -> None:
-        """Values that no type excludes."""
+        """Validates field values."""
         at_least(self, 2, "reduction", "minimum_blocks")
         positive(self, "minimum_epochs")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Objective(Section):
-    """What the search maximises: metric × (multiply-adds / cost_target)^exponent."""
+    """The quantity to maximize: metric × (multiply-adds / cost_target)^exponent."""
 
     metric: str = "validation_accuracy"
-    """A column of metrics.jsonl; losses, errors and times are minimised."""
+    """A column of metrics.jsonl; losses, errors and times are minimized."""
     cost_target: float | None = None
-    """Multiply-adds, T of MnasNet's objective (arXiv:1807.11626, eq. 2); None: those of the budget."""
+    """Multiply-adds, T in MnasNet's objective (arXiv:1807.11626, eq. 2); None: those of the budget."""
     exponent: float = 0.0
-    """MnasNet's w is -0.07."""
+    """w in MnasNet's objective, there -0.07; 0 ignores cost."""
 
     def check(self) -> None:
-        """Values that no type excludes."""
+        """Validates field values."""
         positive(self, "cost_target")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sweeps(Section):
-    """What is measured once the coefficients are found."""
+    """Networks that are trained after the coefficients are found, for comparison."""
 
     phis: tuple[float, ...] = (1.0, 2.0, 3.0)
-    """Compound members; depth, width and resolution alone follow at the same multiply-adds."""
+    """Members of the family to train, each with depth, width and resolution alone at the same multiply-adds."""
     ratios: tuple[float, ...] = ()
-    """More of them, by their multiply-adds as multiples of the baseline's: φ is then the one that comes nearest."""
+    """Further members, given by their multiply-adds as multiples of the baseline's; the closest φ is used."""
     methods: tuple[str, ...] = ("depth", "width", "resolution", "compound")
+    """Scaling methods to train at each φ."""
     batch_norm: bool = False
-    """Train the baseline with and without batch normalisation too, for the figure of both losses."""
+    """Also train the baseline with and without batch normalization, for a figure of both losses."""
 
     def check(self) -> None:
-        """Values that no type excludes."""
+        """Validates field values."""
         for phi in self.phis:
             if not phi > 0:
                 self.wrong("phis", "numbers above 0")
@@ -167,10 +169,10 @@ class Sweeps(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Search(Section):
-    """Everything that decides the outcome of a search."""
+    """A complete search."""
 
     experiment: Experiment = field(default_factory=Experiment)
-    """The baseline and how it is trained."""
+    """The baseline and its training."""
     budget: Budget = field(default_factory=Budget)
     folds: Folds = field(default_factory=Folds)
     trials: Trials = field(default_factory=Trials)
@@ -179,20 +181,21 @@ class Search(Section):
     sweeps: Sweeps = field(default_factory=Sweeps)
 
     def check(self) -> None:
-        """Values that contradict each other."""
+        """Rejects values that contradict each other."""
         epochs = self.experiment.training.epochs
         if self.allocation.name == "halving" and self.allocation.minimum_epochs > epochs:
             self.allocation.wrong("minimum_epochs", f"at most experiment.training.epochs = {epochs}")
         blocks = len(self.folds.blocks)
         if self.allocation.name == "racing" and self.allocation.minimum_blocks >= blocks:
             self.allocation.wrong(
-                "minimum_blocks", f"less than folds.count x folds.seeds = {blocks}; else nobody can leave the race"
+                "minimum_blocks",
+                f"less than folds.count x folds.seeds = {blocks}; otherwise no candidate could be eliminated",
             )
         data, model, task = self.experiment.data, self.experiment.model, self.experiment.task
         if task.name != "classification":
-            task.wrong("name", '"classification" in a search, which compares classifiers')
+            task.wrong("name", '"classification"; a search compares classifiers')
         for key in ("folds", "fold_examples", "validation_split", "train_examples"):
             if getattr(data, key) is not None:
-                data.wrong(key, "left out in a search: its section folds says which images")
+                data.wrong(key, "omitted; in a search, the section folds selects the images")
         if model.weights is not None:
-            model.wrong("weights", "left out in a search: every network starts from its own random weights")
+            model.wrong("weights", "omitted; in a search, every network starts from random weights")

@@ -1,1 +1,1 @@
-"""Where calls run: threads, processes of this machine, a cluster; all behind one interface."""
+"""Executors run function calls in threads, in local processes or on a Ray cluster, behind one interface."""

@@ -1,7 +1,6 @@
-"""Trials on a Ray cluster (extra `ray`).
+"""Calls on a Ray cluster (extra `ray`).
 
-The workdir has to lie on a disk that all machines share: a training that has to go on elsewhere finds its checkpoints
-there.
+The workdir must be on a disk that all machines share, so that a training can resume on another machine.
 """
 
 import pickle
@@ -13,17 +12,17 @@ from tfeff.execution import local
 from tfeff.execution.executor import Function, Outcome
 
 ONE_THREAD = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
-"""A task has one core; TensorFlow would make a thread for each one of the machine."""
+"""A task has one core, but TensorFlow would start one thread per core of the machine."""
 
 
 class RayCluster:
-    """Ray tasks of one core each, or of one GPU where the cluster has some.
+    """Ray tasks with one GPU each, or one core each on a cluster without GPUs.
 
     Args:
-        address: of the cluster; None: that of the environment variable RAY_ADDRESS, else one on this machine alone.
+        address: of the cluster; None uses the environment variable RAY_ADDRESS, or else a cluster on this machine only.
 
     Raises:
-        UserError: Ray is not installed, or no cluster answers.
+        UserError: Ray is not installed, or there is no cluster at the address.
     """
 
     def __init__(self, address: str | None = None) -> None:
@@ -41,11 +40,11 @@ class RayCluster:
                 runtime_env={"env_vars": ONE_THREAD},
             )
         except (ConnectionError, ValueError, RuntimeError) as error:
-            raise UserError(f"--ray_address={address}: no Ray cluster answers there ({error})") from None
+            raise UserError(f"--ray_address={address}: cannot connect to a Ray cluster ({error})") from None
         resources = ray.cluster_resources()
         gpus = int(resources.get("GPU", 0))
         self.slots = max(1, gpus or int(resources.get("CPU", 1)))
-        # Ray must not start a call again by itself: the search counts deaths.
+        # No retries by Ray: the caller counts attempts.
         options = {"num_gpus": 1, "num_cpus": 1} if gpus else {"num_cpus": 1}
         self._call = ray.remote(max_retries=0, **options)(local.run)
         self._running: dict[Any, Hashable] = {}
@@ -55,7 +54,7 @@ class RayCluster:
 
     def __exit__(self, *error: object) -> None:
         for reference in self._running:
-            self._ray.cancel(reference)  # as Ctrl-C would
+            self._ray.cancel(reference)  # like Ctrl-C
         if self._running:
             self._ray.wait(list(self._running), num_returns=len(self._running), timeout=local.GRACE_SECONDS)
         for reference in self._running:
@@ -63,11 +62,11 @@ class RayCluster:
         self._ray.shutdown()
 
     def submit(self, key: Hashable, function: Function, *arguments: Any) -> None:
-        """Starts a call; Ray queues it where nothing is free."""
+        """Submits a call; Ray queues it until a core or GPU is free."""
         self._running[self._call.remote(pickle.dumps((function, arguments)))] = key
 
     def wait(self, timeout: float) -> list[Outcome]:
-        """The calls that have ended since it was last asked; waits for one, at most `timeout` seconds."""
+        """Returns the calls that ended since the last `wait`; waits up to `timeout` seconds for one."""
         if not self._running:
             return []
         ended, _ = self._ray.wait(list(self._running), num_returns=1, timeout=timeout)
@@ -76,8 +75,8 @@ class RayCluster:
     def _outcome(self, reference: Any) -> Outcome:
         key = self._running.pop(reference)
         try:
-            value, error, died = self._ray.get(reference)
+            value, error, retryable = self._ray.get(reference)
         except self._ray.exceptions.RayError as lost:
             reason = str(lost).strip().partition("\n")[0]
-            return Outcome(key, error=f"its process or machine was lost ({reason})", died=True)
-        return Outcome(key, value, error, died)
+            return Outcome(key, error=f"process or machine lost ({reason})", retryable=True)
+        return Outcome(key, value, error, retryable)

@@ -1,4 +1,4 @@
-"""Where trials run: what local processes and a cluster have in common."""
+"""The interface of executors, and how calls end."""
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
@@ -9,74 +9,74 @@ from tfeff.errors import BusyError, UserError, is_disk_full
 
 Function = Callable[..., Any]
 ATTEMPTS = 3
-"""How often a call is made whose process is lost."""
+"""Maximum number of attempts of a call whose process is lost."""
 DISK_FULL = "no space left on the disk"
-"""The error of a call that ended so; the others will too."""
+"""Error of a call that found the disk full; other calls will fail in the same way."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a call ended.
+    """The end of a call.
 
     Attributes:
-        key: of the call.
-        value: what the function returned.
-        error: why it returned nothing; None if it did.
-        died: whether another attempt may succeed: the process or machine was lost, or an exception raised that is no
-            mistake of the user's.
+        key: key of the call.
+        value: the return value.
+        error: why the call failed; None if it returned.
+        retryable: whether another attempt may succeed: the process or machine was lost, or the exception is not a user
+            error.
     """
 
     key: Hashable
     value: Any = None
     error: str | None = None
-    died: bool = False
+    retryable: bool = False
 
 
 def failure(error: BaseException) -> tuple[str, bool]:
-    """What an outcome says of a call that raised: its `error`, and whether it `died`."""
+    """The `error` of a call that raised, and whether it is `retryable`."""
     if isinstance(error, UserError):
         return str(error), isinstance(error, BusyError)
     if is_disk_full(error):
         return DISK_FULL, False
-    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}", True  # it may pass
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}", True  # may be transient
 
 
 class Executor(Protocol):
-    """Runs functions elsewhere. Functions and arguments are pickled; functions stand at the top of a module."""
+    """Runs functions elsewhere. Functions and arguments must be picklable, so functions are defined at module level."""
 
     slots: int
-    """Calls that run at once."""
+    """Number of calls that run concurrently."""
 
     def submit(self, key: Hashable, function: Function, *arguments: Any) -> None:
-        """Starts a call, or queues it where all slots are taken."""
+        """Starts a call, or queues it if all slots are busy."""
 
     def wait(self, timeout: float) -> list[Outcome]:
-        """The calls that have ended since it was last asked; waits for one, at most `timeout` seconds."""
+        """Returns the calls that ended since the last `wait`; waits up to `timeout` seconds for one."""
 
     def __enter__(self) -> Self:
-        """Gets ready."""
+        """Starts the executor."""
 
     def __exit__(self, *error: object) -> None:
-        """Stops what still runs. Trainings save their state first."""
+        """Stops running calls; trainings save a checkpoint first."""
 
 
 def collect(
     executor: Executor, calls: Mapping[Hashable, tuple[Any, ...]], check: Callable[[], None] = lambda: None
 ) -> dict[Hashable, Any]:
-    """The values of some calls, by key; one whose process is lost is made again, ATTEMPTS times in all.
+    """Runs calls and returns their values by key, with up to ATTEMPTS attempts per call.
 
     Args:
-        executor: that has no other calls under way.
+        executor: must have no other calls running.
         calls: key -> (function, *arguments).
-        check: called now and then while waiting; may raise.
+        check: called repeatedly while waiting; may raise.
 
     Raises:
-        UserError: one of them failed.
+        UserError: a call failed.
     """
     for key, call in calls.items():
         executor.submit(key, *call)
     values: dict[Hashable, Any] = {}
-    deaths: Counter[Hashable] = Counter()
+    failures: Counter[Hashable] = Counter()
     while len(values) < len(calls):
         check()
         for outcome in executor.wait(1.0):
@@ -84,8 +84,8 @@ def collect(
             if outcome.error is None:
                 values[key] = outcome.value
                 continue
-            deaths[key] += 1
-            if not outcome.died or deaths[key] == ATTEMPTS:
+            failures[key] += 1
+            if not outcome.retryable or failures[key] == ATTEMPTS:
                 raise UserError(f"a measurement failed: {outcome.error}")
             executor.submit(key, *calls[key])
     return values

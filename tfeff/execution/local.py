@@ -1,4 +1,4 @@
-"""Trials in processes of this machine."""
+"""Calls in processes of this machine."""
 
 import multiprocessing
 import os
@@ -18,29 +18,29 @@ from tfeff.errors import BusyError, Interrupted, UserError
 from tfeff.execution import resources
 from tfeff.execution.executor import Function, Outcome, failure
 
-BYTES_A_PROCESS = 1_500_000_000
-"""Of a process that trains a small network: TensorFlow, its graph, some thousand images."""
+PROCESS_BYTES = 1_500_000_000
+"""Memory of a process that trains a small network: TensorFlow, its graph, some thousand images."""
 BUSY_SECONDS, BUSY_PAUSE = 120.0, 1.0
-"""How long a call waits for a workdir that another process holds, and between two looks at it."""
+"""How long a call waits for a workdir that another process holds, and the seconds between two attempts."""
 GRACE_SECONDS = 30.0
-"""That a process gets to save its state when it is asked to stop."""
+"""Time for a process to save its state when it is stopped."""
 
 
 class LocalProcesses:
-    """Worker processes that live as long as the search, each on cores of its own.
+    """Long-lived worker processes, each pinned to its own cores.
 
-    Small networks do not use many cores well: n processes of one thread each train more of them than one process of n
-    threads. A process that dies is replaced, and its call ends as `died`.
+    Small networks do not scale to many cores: n single-threaded processes train more of them than one process with n
+    threads. A process that dies is replaced, and its call ends as `retryable`.
 
     Args:
-        processes: how many; None: as many as there are cores, and as the free memory holds.
-        log: file that takes what the processes print.
+        processes: number of processes; None: one per GPU or core, as far as the free memory allows.
+        log: file for the output of the processes.
     """
 
     def __init__(self, processes: int | None, log: Path) -> None:
         cores, gpus = resources.cores(), resources.gpus()
         if processes is None:
-            processes = len(gpus) or max(1, min(len(cores), resources.free_memory() // BYTES_A_PROCESS))
+            processes = len(gpus) or max(1, min(len(cores), resources.free_memory() // PROCESS_BYTES))
         self.slots = processes
         self._log = log
         self._cores = [cores[index % len(cores) :: processes] for index in range(processes)]
@@ -59,12 +59,12 @@ class LocalProcesses:
             worker.process.kill()
 
     def submit(self, key: Hashable, function: Function, *arguments: Any) -> None:
-        """Starts a call, or queues it where all processes are busy."""
+        """Starts a call, or queues it if all processes are busy."""
         self._queue.append((key, pickle.dumps((function, arguments))))
         self._feed()
 
     def wait(self, timeout: float) -> list[Outcome]:
-        """The calls that have ended since it was last asked; waits for one, at most `timeout` seconds."""
+        """Returns the calls that ended since the last `wait`; waits up to `timeout` seconds for one."""
         busy = [worker for worker in self._workers if worker.busy]
         ready = wait([end for worker in busy for end in (worker.connection, worker.process.sentinel)], timeout)
         outcomes = []
@@ -83,27 +83,26 @@ class LocalProcesses:
             if worker is None:
                 if len(self._workers) == self.slots:
                     return
-                taken = {other.place for other in self._workers}
-                place = min(set(range(self.slots)) - taken)
-                worker = _Worker(place, self._cores[place], self._gpus[place], self._log)
+                slot = min(set(range(self.slots)) - {other.slot for other in self._workers})
+                worker = _Worker(slot, self._cores[slot], self._gpus[slot], self._log)
                 self._workers.append(worker)
             worker.start(*self._queue.popleft())
 
 
 class _Worker:
-    """One process, seen from the search."""
+    """A worker process, seen from its parent."""
 
-    def __init__(self, place: int, cores: Sequence[int], gpu: str | None, log: Path) -> None:
-        self.place = place
+    def __init__(self, slot: int, cores: Sequence[int], gpu: str | None, log: Path) -> None:
+        self.slot = slot
         self.busy = False
         context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, cores, gpu, str(log)), daemon=True)
+        self.connection, remote = context.Pipe()
+        self.process = context.Process(target=_serve, args=(remote, cores, gpu, str(log)), daemon=True)
         self.process.start()
-        theirs.close()
+        remote.close()
 
     def start(self, key: Hashable, call: bytes) -> None:
-        """Hands a call over; a process that has died since its last one is found out by `outcome`."""
+        """Sends a call; if the process has died since its last call, `outcome` reports that."""
         self.busy, self._key = True, key
         try:
             self.connection.send_bytes(call)
@@ -111,29 +110,29 @@ class _Worker:
             self.process.join()
 
     def outcome(self) -> Outcome:
-        """How the present call ended."""
+        """The outcome of the current call."""
         self.busy = False
         try:
-            value, error, died = pickle.loads(self.connection.recv_bytes())
+            value, error, retryable = pickle.loads(self.connection.recv_bytes())
         except (EOFError, OSError):
             self.process.join()
             code = self.process.exitcode or 0
-            how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with code {code}"
-            return Outcome(self._key, error=f"its process ended {how}", died=True)
-        return Outcome(self._key, value, error, died)
+            cause = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
+            return Outcome(self._key, error=f"process {cause}", retryable=True)
+        return Outcome(self._key, value, error, retryable)
 
 
 def _serve(connection: Connection, cores: Sequence[int], gpu: str | None, log: str) -> None:
-    """The life of a worker process: runs calls until the search ends."""
+    """Main loop of a worker process: runs calls until the parent closes the connection."""
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    os.setpgid(0, 0)  # Ctrl-C reaches the whole group of a terminal; the search asks its workers itself
+    os.setpgid(0, 0)  # Ctrl-C would signal the whole process group; the parent stops its workers itself
     with open(log, "a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     if hasattr(os, "sched_setaffinity") and cores:
         os.sched_setaffinity(0, cores)
     for pool in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
-        os.environ[pool] = str(max(1, len(cores)))  # whatever the search itself was given; roundings depend on it
+        os.environ[pool] = str(max(1, len(cores)))  # whatever the parent was given: rounding depends on it
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
@@ -146,10 +145,10 @@ def _serve(connection: Connection, cores: Sequence[int], gpu: str | None, log: s
 
 
 def run(call: bytes) -> tuple[Any, str | None, bool]:
-    """(value, error, whether another attempt may succeed) of a pickled call."""
+    """Runs a pickled call and returns (value, error, retryable)."""
     try:
         function, arguments = pickle.loads(call)
-        return _patiently(function, arguments), None, False
+        return _call_when_free(function, arguments), None, False
     except Interrupted:
         os._exit(128 + signal.SIGTERM)
     except Exception as error:
@@ -158,10 +157,10 @@ def run(call: bytes) -> tuple[Any, str | None, bool]:
         return None, *failure(error)
 
 
-def _patiently(function: Function, arguments: Sequence[Any]) -> Any:
-    """The call's value; where another process holds what it needs, after that one has let go.
+def _call_when_free(function: Function, arguments: Sequence[Any]) -> Any:
+    """Calls a function; if another process holds its workdir, retries until it is released.
 
-    A search that was killed, or a machine that was lost, may leave a training that has not ended yet.
+    A killed parent or a lost machine may leave behind a training that is still running.
     """
     deadline = time.monotonic() + BUSY_SECONDS
     while True:

@@ -1,4 +1,4 @@
-"""Calls in threads of this process: for work that lets go of Python's lock, as compiled kernels and OpenCV do."""
+"""Calls in threads of this process, for work that releases the GIL, such as compiled kernels and OpenCV."""
 
 import contextlib
 import queue
@@ -11,10 +11,10 @@ from tfeff.execution.executor import Function, Outcome, failure
 
 
 class Threads:
-    """Threads that live as long as the context.
+    """A pool of threads that lives as long as its context.
 
     Args:
-        count: how many; None: as many as there are cores.
+        count: number of threads; None: one per core.
     """
 
     def __init__(self, count: int | None = None) -> None:
@@ -30,7 +30,7 @@ class Threads:
 
     def __exit__(self, *error: object) -> None:
         with contextlib.suppress(queue.Empty):
-            while True:  # what has not begun does not begin any more
+            while True:  # drop calls that have not started
                 self._calls.get_nowait()
         for _ in self._threads:
             self._calls.put(None)
@@ -42,19 +42,19 @@ class Threads:
         self._calls.put((key, function, arguments))
 
     def wait(self, timeout: float) -> list[Outcome]:
-        """The calls that have ended since it was last asked; waits for one, at most `timeout` seconds."""
-        found = []
+        """Returns the calls that ended since the last `wait`; waits up to `timeout` seconds for one."""
+        outcomes = []
         try:
-            found.append(self._outcomes.get(timeout=timeout))
+            outcomes.append(self._outcomes.get(timeout=timeout))
             while True:
-                found.append(self._outcomes.get_nowait())
+                outcomes.append(self._outcomes.get_nowait())
         except queue.Empty:
-            return found
+            return outcomes
 
     def _serve(self) -> None:
         while (call := self._calls.get()) is not None:
             key, function, arguments = call
             try:
                 self._outcomes.put(Outcome(key, function(*arguments)))
-            except BaseException as error:  # a thread that ended with SystemExit would be waited for without end
+            except BaseException as error:  # SystemExit too: `wait` would hang for a thread that ended
                 self._outcomes.put(Outcome(key, None, *failure(error)))

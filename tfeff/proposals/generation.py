@@ -99,7 +99,7 @@ def generate(
         def finish(outcome: Outcome) -> None:
             content = outcome.key
             assert isinstance(content, bytes)
-            if outcome.died and pending[content].attempts < ATTEMPTS:
+            if outcome.retryable and pending[content].attempts < ATTEMPTS:
                 submit(content)
                 return
             first, *others = pending.pop(content).ids

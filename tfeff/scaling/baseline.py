@@ -1,4 +1,4 @@
-"""The network that is scaled, and what it becomes under a depth, a width and a resolution."""
+"""The baseline, and the networks that it becomes when its depth, width and resolution are scaled."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ from tfeff.models.cost.complexity import Complexity
 
 @dataclass(frozen=True)
 class ScaledNetwork:
-    """A baseline under three coefficients, rounded to whole blocks, channels and pixels.
+    """A baseline scaled by three coefficients, rounded to whole blocks, channels and pixels.
 
     Attributes:
         model: its config.
-        depth: α^φ, times the baseline's blocks.
-        width: β^φ, times the baseline's channels.
-        resolution: side of the input, pixels.
-        scale: γ^φ, `resolution` over the baseline's.
-        blocks: blocks of each stage.
-        widths: channels of each stage.
-        cost: of one image.
-        relative: cost over the baseline's, by measure (`macs`, `memory`, `params`).
+        depth: α^φ, factor of the baseline's blocks.
+        width: β^φ, factor of the baseline's channels.
+        resolution: height and width of the input, pixels.
+        scale: γ^φ, `resolution` relative to the baseline's.
+        blocks: blocks per stage.
+        widths: channels per stage.
+        cost: for one image.
+        relative: cost relative to the baseline's, by measure (`macs`, `memory`, `params`).
     """
 
     model: config.Model
@@ -37,15 +37,15 @@ class ScaledNetwork:
 
     @property
     def id(self) -> str:
-        """A name that two networks of one baseline share only if they are the same, fit for files.
+        """A name, valid as a file name, that identifies a network among those of one baseline.
 
-        Whatever the coefficients that it came from: blocks and parameters tell the channels.
+        It does not depend on the coefficients: the number of parameters determines the channels.
         """
         return f"b{sum(self.blocks)}-p{self.cost.params}-r{self.resolution}"
 
     @property
     def nominal(self) -> float:
-        """α·β²·γ², what the multiply-adds would grow by without rounding."""
+        """α·β²·γ², the growth in multiply-adds without rounding."""
         return self.depth * self.width**2 * self.scale**2
 
     @property
@@ -54,8 +54,8 @@ class ScaledNetwork:
         return f"d {self.depth:.2f} w {self.width:.2f} r {self.scale:.2f}"
 
 
-def memory(cost: Complexity) -> int:
-    """Bytes of layer outputs and gradients that a training step holds at its worst moment, an image."""
+def peak_memory(cost: Complexity) -> int:
+    """Peak bytes of layer outputs and gradients during a training step, per image."""
     return cost.training_peak_bytes
 
 
@@ -64,9 +64,9 @@ class Baseline:
     """The network at φ = 0.
 
     Attributes:
-        model: as a config says it; its own coefficients, if any, are part of the baseline.
+        model: its config; coefficients set there are part of the baseline.
         num_classes: outputs of its classifier.
-        channels: of its images.
+        channels: channels of the images.
     """
 
     model: config.Model
@@ -75,25 +75,25 @@ class Baseline:
 
     @cached_property
     def architecture(self) -> Architecture:
-        """The baseline's description.
+        """The description of the baseline.
 
         Raises:
-            UserError: for a network that cannot be.
+            UserError: the network cannot be built.
         """
         return models.architecture(self.model.name, resolution=self.model.resolution, **self.model.options())
 
     @property
     def resolution(self) -> int:
-        """Side of the baseline's input, pixels."""
+        """Height and width of the baseline's input, pixels."""
         return self.architecture.resolution
 
     @cached_property
     def cost(self) -> Complexity:
-        """Of the baseline."""
+        """Cost of the baseline for one image."""
         return self._cost(self.architecture)
 
     def network(self, depth: float, width: float, resolution: int) -> ScaledNetwork:
-        """The baseline with its blocks times `depth`, its channels times `width`, at `resolution` pixels."""
+        """The baseline with `depth` times its blocks and `width` times its channels, at `resolution` pixels."""
         scaled = dataclasses.replace(
             self.architecture,
             depth_coefficient=self.architecture.depth_coefficient * depth,
@@ -118,14 +118,14 @@ class Baseline:
             cost=cost,
             relative={
                 "macs": cost.macs / self.cost.macs,
-                "memory": memory(cost) / memory(self.cost),
+                "memory": peak_memory(cost) / peak_memory(self.cost),
                 "params": cost.params / self.cost.params,
             },
         )
 
     @cached_property
-    def start(self) -> ScaledNetwork:
-        """The baseline itself."""
+    def unscaled(self) -> ScaledNetwork:
+        """The baseline itself as a network."""
         return self.network(1.0, 1.0, self.resolution)
 
     def _cost(self, architecture: Architecture) -> Complexity:

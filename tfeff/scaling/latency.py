@@ -1,4 +1,4 @@
-"""Measured latency as a cost: some networks are timed, the others follow by a fit."""
+"""Measured latency as a cost: some networks are timed, a fit estimates the others."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,22 +8,22 @@ import numpy as np
 from scipy import optimize
 
 from tfeff.execution.executor import Executor, collect
-from tfeff.scaling import work
-from tfeff.scaling.baseline import Baseline, ScaledNetwork, memory
-from tfeff.scaling.store import Store
+from tfeff.scaling.baseline import Baseline, ScaledNetwork, peak_memory
 from tfeff.scaling.sweeps import single
+from tfeff.trials import worker
+from tfeff.trials.store import TrialStore
 
-REACH = (1.5, 2.0, 3.0)
-"""Multiply-adds, as multiples of the baseline's, at which each dimension alone is timed for the fit."""
+SAMPLE_RATIOS = (1.5, 2.0, 3.0)
+"""Multiply-adds relative to the baseline's at which each single dimension is timed for the fit."""
 
 
 @dataclass(frozen=True)
 class Latency:
-    """What the prediction of one image takes.
+    """Latency of a prediction of one image.
 
     Attributes:
         seconds: of the network.
-        relative: to the baseline's, timed in turn with it.
+        relative: ratio to the baseline, timed alternately with it.
     """
 
     seconds: float
@@ -31,61 +31,64 @@ class Latency:
 
 
 class Clock:
-    """Times networks, one after the other so that none slows another down, and each once a search.
+    """Times networks one after the other, so that they do not slow each other down, and each only once per store.
 
     Args:
-        store: keeps what was measured.
-        executor: where.
-        say: told of each timing.
+        store: caches the measurements.
+        executor: runs them.
+        say: is called with a message before each measurement.
     """
 
-    def __init__(self, store: Store, executor: Executor, say: Callable[[str], None] = lambda text: None) -> None:
+    def __init__(self, store: TrialStore, executor: Executor, say: Callable[[str], None] = lambda text: None) -> None:
         self._store, self._executor, self._say = store, executor, say
 
     def __call__(self, baseline: Baseline, network: ScaledNetwork, check: Callable[[], None] = lambda: None) -> Latency:
-        """The latency of a network; `check` is called now and then, and may raise."""
+        """The latency of a network; `check` is called repeatedly while waiting and may raise."""
         fact = f"latency {network.id}"
 
         def time() -> Any:
             self._say(f"timing {network.label}")
-            call = work.latency, network.model, baseline.start.model, baseline.num_classes, baseline.channels
+            call = worker.latency, network.model, baseline.unscaled.model, baseline.num_classes, baseline.channels
             return collect(self._executor, {fact: call}, check)[fact]
 
-        return Latency(*self._store.remember(fact, time))
+        return Latency(*self._store.cached(fact, time))
 
 
 @dataclass(frozen=True)
 class LatencyModel:
-    """Ratio = a + b · multiply-adds + c · blocks + d · bytes of activations, no term below 0.
+    """Ratio = a + b · multiply-adds + c · blocks + d · bytes of activations, with non-negative coefficients.
 
-    So it never falls as a network grows, which the enumeration of candidates relies on.
+    The ratio therefore never falls as a network grows, which the enumeration of candidates requires.
+
+    Attributes:
+        terms: (a, b, c, d).
     """
 
     terms: tuple[float, ...]
 
     @classmethod
-    def fit(cls, measured: Sequence[tuple[ScaledNetwork, float]]) -> "LatencyModel":
-        """Non-negative least squares of relative errors over timed networks and their ratios to the baseline."""
-        rows = np.array([_features(network) for network, _ in measured])
-        ratios = np.array([value for _, value in measured])
+    def fit(cls, timings: Sequence[tuple[ScaledNetwork, float]]) -> "LatencyModel":
+        """Fits networks and their ratios to the baseline by non-negative least squares of relative errors."""
+        rows = np.array([_features(network) for network, _ in timings])
+        ratios = np.array([ratio for _, ratio in timings])
         scale = rows.max(axis=0)
         terms, _ = optimize.nnls(rows / scale / ratios[:, None], np.ones(len(ratios)))
         return cls(tuple((terms / scale).tolist()))
 
     def relative(self, network: ScaledNetwork) -> float:
-        """Latency over the baseline's."""
+        """Estimated latency relative to the baseline's."""
         return float(np.dot(_features(network), self.terms))
 
 
 def samples(baseline: Baseline) -> list[ScaledNetwork]:
-    """The networks to time for a fit: the baseline, and each dimension alone."""
-    found = {baseline.start.id: baseline.start}
+    """The networks to time for a fit: the baseline, and each dimension scaled alone."""
+    networks = {baseline.unscaled.id: baseline.unscaled}
     for dimension in ("depth", "width", "resolution"):
-        for reach in REACH:
-            network = single(baseline, dimension, round(baseline.cost.macs * reach))
-            found[network.id] = network
-    return list(found.values())
+        for ratio in SAMPLE_RATIOS:
+            network = single(baseline, dimension, round(baseline.cost.macs * ratio))
+            networks[network.id] = network
+    return list(networks.values())
 
 
 def _features(network: ScaledNetwork) -> tuple[float, ...]:
-    return 1.0, float(network.cost.macs), float(sum(network.blocks)), float(memory(network.cost))
+    return 1.0, float(network.cost.macs), float(sum(network.blocks)), float(peak_memory(network.cost))

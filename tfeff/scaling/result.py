@@ -1,24 +1,28 @@
-"""What a search found, as rows: for tables, figures and result.json."""
+"""The findings of a search as rows for tables, figures and result.json."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
-from tfeff.scaling import statistics, trial
-from tfeff.scaling.baseline import ScaledNetwork, memory
-from tfeff.scaling.search import Findings, Study
-from tfeff.scaling.store import Record
+from tfeff.scaling.baseline import ScaledNetwork, peak_memory
+from tfeff.scaling.experiment import batch_size
+from tfeff.scaling.search import Findings
+from tfeff.scaling.study import Study
+from tfeff.trials.intervals import Difference, paired_difference, summary
+from tfeff.trials.results import Block, mean_over_seeds
+from tfeff.trials.store import Record
+from tfeff.trials.trial import result_row
 
 MEGA = 1e6
 
 
 class Result:
-    """A search's findings as rows: what its tables, figures and result.json are made of.
+    """The findings of a search as rows.
 
     Args:
-        findings: what `search.run` gave.
-        records: all of its trials.
+        findings: from `search.run`.
+        records: all trials of the search.
     """
 
     def __init__(self, findings: Findings, records: Sequence[Record]) -> None:
@@ -28,27 +32,29 @@ class Result:
         self.epochs = self.search.experiment.training.epochs
         self.metric = self.search.objective.metric
 
-    def values(self, network: ScaledNetwork, *, objective: bool = False, epochs: int | None = None) -> dict:
-        """Fold -> metric (or objective) of a network at an epoch, averaged over seeds.
+    def values(
+        self, network: ScaledNetwork, *, objective: bool = False, epochs: int | None = None
+    ) -> dict[Block, float]:
+        """Fold -> metric (or objective) of a network after `epochs` (default: all), averaged over seeds.
 
-        Trials that failed or never ran are left out.
+        Failed and missing trials are omitted.
         """
-        found = {}
+        values: dict[Block, float] = {}
         for job, record in self.records.items():
             if job.candidate == network.id and job.epochs == (epochs or self.epochs) and record.state == "done":
-                row = trial.outcome(self.search, record.rows)
+                row = result_row(self.search.experiment.training, record.rows)
                 value = self.study.objective.value(row, network.cost.macs) if objective else row[self.metric]
-                found[job.block] = float(value)
-        return statistics.by_fold({block: found[block] for block in sorted(found)})
+                values[job.block] = float(value)
+        return mean_over_seeds({block: values[block] for block in sorted(values)})
 
     @cached_property
     def candidates(self) -> list[dict[str, Any]]:
-        """One mapping a candidate, as the figures take it."""
+        """One row per candidate, in the format of the figures."""
         findings, rows = self.findings, []
         for network in self.study.chosen:
-            left = findings.left.get(network.id)
-            values = self.values(network, objective=True, epochs=left.epochs if left else None)
-            spent: dict[tuple[int, int], int] = {}
+            elimination = findings.eliminated.get(network.id)
+            values = self.values(network, objective=True, epochs=elimination.epochs if elimination else None)
+            spent: dict[Block, int] = {}
             for job, record in self.records.items():
                 if job.candidate == network.id and record.state == "done":
                     spent[job.block] = max(spent.get(job.block, 0), job.epochs)
@@ -61,7 +67,7 @@ class Result:
                     "resolution": network.scale,
                     "ratio": network.relative["macs"],
                     "standing": self._standing(network, bool(values)),
-                    "reason": left.reason if left else None,
+                    "reason": elimination.reason if elimination else None,
                     "epochs": sum(spent.values()),
                     "trials": len(spent),
                     **_interval(list(values.values())),
@@ -69,20 +75,20 @@ class Result:
             )
         return rows
 
-    def _standing(self, network: ScaledNetwork, measured: bool) -> str:
+    def _standing(self, network: ScaledNetwork, has_values: bool) -> str:
         ranking = self.findings.ranking
         if network.id == ranking.chosen:
             return "winner"
-        if not measured:
+        if not has_values:
             return "failed"
-        if network.id in self.findings.left:
+        if network.id in self.findings.eliminated:
             return "left"
         return "tied" if network.id in (ranking.best, *ranking.tied) else "beaten"
 
     @cached_property
     def ranking(self) -> list[dict[str, Any]]:
-        """The candidates as a table, best first."""
-        order = {id_: place for place, id_ in enumerate(self.findings.ranking.order)}
+        """The candidates as a table, the best first."""
+        order = {id_: index for index, id_ in enumerate(self.findings.ranking.order)}
         rows = sorted(
             zip(self.study.chosen, self.candidates, strict=True),
             key=lambda pair: (order.get(pair[0].id, len(order)), -(pair[1]["mean"] or 0.0)),
@@ -98,22 +104,22 @@ class Result:
                 "trials": row["trials"],
                 "epochs": row["epochs"],
                 "standing": row["standing"],
-                **described(self.study, network),
-                "why it left": row["reason"] or "",
+                **describe(self.study, network),
+                "reason": row["reason"] or "",
             }
             for network, row in rows
         ]
 
     @cached_property
     def points(self) -> list[dict[str, Any]]:
-        """The sweeps, as the figures take them."""
-        start = self.study.baseline.cost.macs
+        """The sweeps, in the format of the figures."""
+        baseline_macs = self.study.baseline.cost.macs
         return [
             {
                 "label": point.network.label,
                 "method": point.method,
                 "phi": point.phi,
-                "relative_macs": point.network.cost.macs / start,
+                "relative_macs": point.network.cost.macs / baseline_macs,
                 "macs": point.network.cost.macs,
                 "latency": self._seconds(point.network),
                 **_interval(list(self.values(point.network).values())),
@@ -123,7 +129,7 @@ class Result:
 
     @cached_property
     def comparisons(self) -> list[dict[str, Any]]:
-        """Compound against each single dimension at the same multiply-adds, by paired intervals."""
+        """Compound scaling against each single dimension at the same multiply-adds, with paired intervals."""
         table = {point.network.id: self.values(point.network) for point in self.findings.points}
         if not any(table.values()):
             return []
@@ -139,10 +145,10 @@ class Result:
                     "alone, x baseline": other.network.cost.macs / self.study.baseline.cost.macs,
                 }
                 if table[compound.network.id] and table[other.network.id]:
-                    difference = statistics.paired(table[compound.network.id], table[other.network.id])
+                    difference = paired_difference(table[compound.network.id], table[other.network.id])
                     row |= {
-                        "compound": statistics.summary(table[compound.network.id].values()).mean,
-                        "alone": statistics.summary(table[other.network.id].values()).mean,
+                        "compound": summary(table[compound.network.id].values()).mean,
+                        "alone": summary(table[other.network.id].values()).mean,
                         "difference": difference.mean,
                         "95 % from": difference.low,
                         "to": difference.high,
@@ -151,12 +157,12 @@ class Result:
                 rows.append(row)
         return rows
 
-    def _verdict(self, compound: ScaledNetwork, other: ScaledNetwork, difference: statistics.Difference) -> str:
+    def _verdict(self, compound: ScaledNetwork, other: ScaledNetwork, difference: Difference) -> str:
         if compound.id == other.id:
             return "the same network"
-        if not difference.separated:
+        if not difference.separable:
             return "not separable"
-        better = (difference.mean > 0) != self.study.objective.minimised
+        better = (difference.mean > 0) != self.study.objective.minimized
         return "compound is better" if better else "compound is worse"
 
     @cached_property
@@ -176,7 +182,7 @@ class Result:
                     "resolution": network.resolution,
                     "params": network.cost.params,
                     "multiply-adds": network.cost.macs,
-                    "memory, MB an image": memory(network.cost) / MEGA,
+                    "memory, MB an image": peak_memory(network.cost) / MEGA,
                     "latency, ms": None if seconds is None else 1e3 * seconds,
                 }
             )
@@ -184,7 +190,7 @@ class Result:
 
     @cached_property
     def memory(self) -> list[dict[str, Any]]:
-        """Predicted against measured memory of the trainings."""
+        """Estimated and measured memory of the trainings."""
         rows = []
         networks = {network.id: network for network in (*self.study.chosen, *(p.network for p in self.findings.points))}
         for network in networks.values():
@@ -193,13 +199,12 @@ class Result:
                 for job, record in self.records.items()
                 if job.candidate == network.id and record.peak_bytes
             ]
-            size = trial.batch_size(self.search, self.study.baseline, network)
-            predicted = memory(network.cost) * size
+            size = batch_size(self.search, self.study.baseline, network)
             rows.append(
                 {
                     "network": network.label,
                     "batch": size,
-                    "predicted, MB": predicted / MEGA,
+                    "estimated, MB": peak_memory(network.cost) * size / MEGA,
                     "measured, MB": min(peaks) / MEGA if peaks else None,
                 }
             )
@@ -207,12 +212,12 @@ class Result:
 
     @property
     def seconds(self) -> float:
-        """Of all processes together."""
+        """Seconds of all trials, summed over processes."""
         return sum(record.seconds or 0.0 for record in self.records.values())
 
     @property
     def failed(self) -> list[dict[str, Any]]:
-        """The trials without a result."""
+        """The failed trials."""
         return [
             {**asdict(record.job), "error": record.error}
             for record in self.records.values()
@@ -220,7 +225,7 @@ class Result:
         ]
 
     def losses(self, network: ScaledNetwork) -> list[list[tuple[float, float]]]:
-        """(epoch, training loss) of each whole trial of a network."""
+        """(epoch, training loss) of each complete trial of a network."""
         return [
             [(row["epoch"], row["train_loss"]) for row in record.rows]
             for job, record in sorted(self.records.items())
@@ -228,13 +233,13 @@ class Result:
         ]
 
     def _seconds(self, network: ScaledNetwork) -> float | None:
-        """Of one image's prediction: the ratio to the baseline is what a busy machine disturbs least."""
+        """Latency as ratio times the baseline's seconds: the ratio is least affected by other load on the machine."""
         latencies = self.findings.latencies
-        unit, own = (latencies.get(id_) for id_ in (self.study.baseline.start.id, network.id))
-        return None if unit is None or own is None else unit.seconds * own.relative
+        baseline, latency = latencies.get(self.study.baseline.unscaled.id), latencies.get(network.id)
+        return None if baseline is None or latency is None else baseline.seconds * latency.relative
 
     def numbers(self) -> dict[str, Any]:
-        """Everything as numbers."""
+        """The contents of result.json."""
         family, ranking = self.findings.family, self.findings.ranking
         return {
             "alpha": family.alpha,
@@ -255,8 +260,8 @@ class Result:
         }
 
 
-def described(study: Study, network: ScaledNetwork) -> dict[str, Any]:
-    """A candidate before anything trains."""
+def describe(study: Study, network: ScaledNetwork) -> dict[str, Any]:
+    """A row of the table of candidates, before training."""
     return {
         **_coefficients(network),
         "α·β²·γ²": network.nominal,
@@ -264,7 +269,7 @@ def described(study: Study, network: ScaledNetwork) -> dict[str, Any]:
         "blocks": "-".join(map(str, network.blocks)),
         "widths": "-".join(map(str, network.widths)),
         "pixels": str(network.resolution),
-        "batch": trial.batch_size(study.search, study.baseline, network),
+        "batch": batch_size(study.search, study.baseline, network),
     }
 
 
@@ -275,12 +280,6 @@ def _coefficients(network: ScaledNetwork) -> dict[str, Any]:
 def _interval(values: Sequence[float]) -> dict[str, Any]:
     if not values:
         return dict.fromkeys(("mean", "deviation", "standard_error", "low", "high")) | {"values": []}
-    of = statistics.summary(values)
-    return {
-        "mean": of.mean,
-        "deviation": of.deviation,
-        "standard_error": of.standard_error,
-        "low": of.low,
-        "high": of.high,
-        "values": list(values),
-    }
+    estimate = asdict(summary(values))
+    del estimate["n"]
+    return {**estimate, "values": list(values)}

@@ -1,4 +1,4 @@
-"""What coefficients are worth: compound members against depth, width and resolution alone at the same multiply-adds."""
+"""Compound members compared with depth, width and resolution alone at the same multiply-adds."""
 
 import bisect
 import math
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from tfeff import config
 from tfeff.config.family import Family
 from tfeff.scaling.baseline import Baseline, ScaledNetwork
-from tfeff.scaling.candidates import MOST, STEP
+from tfeff.scaling.candidates import MAX_COEFFICIENT, STEP
 
 COMPOUND = "compound"
-PHI_STEP, MOST_PHI = 0.05, 10.0
-"""Of the φ that are looked at for a cost."""
+PHI_STEP, MAX_PHI = 0.05, 10.0
+"""Grid on which `nearest_phi` searches."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Point:
 
     Attributes:
         method: `baseline`, `depth`, `width`, `resolution` or `compound`.
-        phi: of the compound member that it is, or whose multiply-adds it has; 0 for the baseline.
+        phi: φ of the compound member with these multiply-adds; 0 for the baseline.
         network: the network.
     """
 
@@ -31,12 +31,12 @@ class Point:
 
 
 def points(baseline: Baseline, family: Family, sweeps: config.Sweeps) -> list[Point]:
-    """The baseline, then for each φ the compound member and the networks of one dimension that cost what it costs.
+    """The baseline, then for each φ the compound member and each single dimension at the same multiply-adds.
 
-    Nothing where no φ is asked for.
+    Empty if the config has neither phis nor ratios.
     """
     phis = sorted({*sweeps.phis, *(nearest_phi(baseline, family, ratio) for ratio in sweeps.ratios)})
-    found = [Point("baseline", 0.0, baseline.start)] if phis else []
+    found = [Point("baseline", 0.0, baseline.unscaled)] if phis else []
     for phi in phis:
         compound = baseline.network(*family.coefficients(phi))
         for method in sweeps.methods:
@@ -46,13 +46,13 @@ def points(baseline: Baseline, family: Family, sweeps: config.Sweeps) -> list[Po
 
 
 def nearest_phi(baseline: Baseline, family: Family, ratio: float) -> float:
-    """The φ whose member's multiply-adds come nearest to `ratio` times the baseline's, in steps of PHI_STEP."""
+    """The φ, in steps of PHI_STEP, whose member's multiply-adds are closest to `ratio` times the baseline's."""
 
     def macs(step: int) -> int:
         return baseline.network(*family.coefficients(step * PHI_STEP)).cost.macs
 
     target = ratio * baseline.cost.macs
-    steps = range(round(MOST_PHI / PHI_STEP) + 1)
+    steps = range(round(MAX_PHI / PHI_STEP) + 1)
     above = min(bisect.bisect_left(steps, target, lo=1, key=macs), steps[-1])
     nearest = min((above - 1, above), key=lambda step: abs(math.log(macs(step) / target)))
     return round(max(1, nearest) * PHI_STEP, 6)
@@ -62,15 +62,19 @@ def single(baseline: Baseline, dimension: str, macs: int) -> ScaledNetwork:
     """The baseline scaled in one dimension, `depth`, `width` or `resolution`, to about `macs` multiply-adds."""
     start = baseline.resolution
     if dimension == "resolution":
-        return _nearest(range(start, math.ceil(start * MOST)), lambda r: baseline.network(1.0, 1.0, r), macs)
-    steps = range(round((MOST - 1) / STEP) + 1)
+        resolutions = range(start, math.ceil(start * MAX_COEFFICIENT))
+        return _nearest(resolutions, lambda resolution: baseline.network(1.0, 1.0, resolution), macs)
+    steps = range(round((MAX_COEFFICIENT - 1) / STEP) + 1)
     if dimension == "depth":
         return _nearest(steps, lambda step: baseline.network(1 + step * STEP, 1.0, start), macs)
     return _nearest(steps, lambda step: baseline.network(1.0, 1 + step * STEP, start), macs)
 
 
 def _nearest(choices: Sequence[int], network: Callable[[int], ScaledNetwork], macs: int) -> ScaledNetwork:
-    """Of networks whose multiply-adds rise, the one nearest to `macs` in ratio, the first of those that round alike."""
+    """The network closest to `macs` in ratio; multiply-adds must not fall along `choices`.
+
+    Returns the first of the choices that round to the same network.
+    """
     above = bisect.bisect_left(choices, macs, key=lambda choice: network(choice).cost.macs)
     high = network(choices[min(above, len(choices) - 1)])
     if above == 0:

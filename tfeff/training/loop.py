@@ -72,7 +72,7 @@ def train(
         Interrupted: after Ctrl-C or SIGTERM, once the state is saved.
         WorkerLostError: when another worker of a distributed run is gone.
     """
-    settings = config.settled(settings)
+    settings = config.resolve_family(settings)
     workdir = Workdir(directory)
     strategy = distribution.strategy(settings.training.strategy)
     worker = distribution.worker_index(), distribution.worker_count()

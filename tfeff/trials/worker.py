@@ -1,4 +1,4 @@
-"""What the worker processes do: each function runs whole in one process and returns plain values."""
+"""Functions that run in worker processes: each call is self-contained and returns plain values."""
 
 import dataclasses
 import functools
@@ -25,20 +25,20 @@ TIMED_STEPS = 12
 WARM_UP_ROUNDS, LATENCY_ROUNDS = 3, 30
 
 
-def train(experiment: config.Experiment, directory: str, until_epoch: int, board: str) -> dict[str, Any]:
-    """Trains one trial to an epoch, from its last checkpoint if it has one.
+def train(experiment: config.Experiment, directory: str, until_epoch: int, events: str) -> dict[str, Any]:
+    """Trains one trial up to an epoch, resuming from its last checkpoint.
 
     Args:
         experiment: the trial.
         directory: its workdir.
-        until_epoch: where to stop for now.
-        board: directory of the event files that a training writes which reaches its last epoch.
+        until_epoch: epoch to stop at.
+        events: directory of the TensorBoard event files, written once the last epoch is reached.
 
     Returns:
-        `rows`, a mapping an epoch; `seconds`; `peak_bytes`, the most that TensorFlow's allocator held on the device
-        beyond what it held before, or None where it does not say.
+        `rows`, one mapping per epoch; `seconds`; `peak_bytes`, the peak device memory of TensorFlow's allocator minus
+        what it held before, or None if the allocator does not report it.
     """
-    began = time.perf_counter()
+    started = time.perf_counter()
     images = stores(experiment)
     before = _reset_peak()
     workdir = training.train(
@@ -53,90 +53,91 @@ def train(experiment: config.Experiment, directory: str, until_epoch: int, board
     peak = _device_memory("peak")
     rows = workdir.rows()
     if rows and workdir.final.is_file():
-        events = Board(Path(board))
-        events.settings(experiment)
+        board = Board(Path(events))
+        board.settings(experiment)
         for row in rows:
-            events.epoch(row)
-        events.result(rows[-1]["step"], {}, {})
-        events.close()
+            board.epoch(row)
+        board.result(rows[-1]["step"], {}, {})
+        board.close()
     return {
         "rows": rows,
-        "seconds": time.perf_counter() - began,
+        "seconds": time.perf_counter() - started,
         "peak_bytes": None if before is None or peak is None else peak - before,
     }
 
 
-def statistics_of(experiment: config.Experiment) -> tuple[list[float], list[float]]:
-    """Per-channel mean and deviation of all training images."""
+def training_statistics(experiment: config.Experiment) -> tuple[list[float], list[float]]:
+    """Per-channel mean and standard deviation of all training images."""
     mean, std = channel_statistics(stores(experiment).train)
     return list(map(float, mean)), list(map(float, std))
 
 
 def range_test(experiment: config.Experiment) -> float:
-    """The learning rate that suits a network."""
+    """The learning rate suggested by a learning-rate range test."""
     images = stores(experiment)
     keras.backend.clear_session()
     return training.range_test(experiment, images)
 
 
-def precision(experiment: config.Experiment) -> str:
-    """What `precision=auto` comes to here."""
+def fastest_precision(experiment: config.Experiment) -> str:
+    """The precision that `precision=auto` selects on this machine."""
     images = selection.choose(experiment, stores(experiment))
     keras.backend.clear_session()
     return measured(experiment, images.record(), Reporter(quiet=True), Interruption())
 
 
 def calibrate(experiment: config.Experiment) -> dict[str, float]:
-    """What a training costs here.
+    """Times a training on this machine.
 
     Returns:
-        `start`: seconds until the first step is done, image reading aside; `image`: seconds an image after that.
+        `start`: seconds until the first step is done, excluding image reading; `image`: seconds per image after that.
     """
     images = selection.choose(experiment, stores(experiment))
     keras.backend.clear_session()
     policy = experiment.training.precision
     keras.mixed_precision.set_dtype_policy("float32" if policy == "auto" else policy)
-    began = time.perf_counter()
+    started = time.perf_counter()
     model = build.model(experiment, images.record())
     strategy = tf.distribute.get_strategy()
     step = build.step(experiment, model, strategy, build.optimizer(experiment, model, 1))
     pipeline = build.training_pipeline(experiment, images.train, model.resolution, (0, 1))
     batches = iter(pipeline.training_batches(epochs=TIMED_STEPS + 1))
     step.train(next(batches), step=0, learning_rate=0.0).numpy()
-    start = time.perf_counter() - began
-    began = time.perf_counter()
+    start = time.perf_counter() - started
+    started = time.perf_counter()
     for done in range(1, TIMED_STEPS):
         step.train(next(batches), step=done, learning_rate=0.0)
     step.train(next(batches), step=TIMED_STEPS, learning_rate=0.0).numpy()
-    return {"start": start, "image": (time.perf_counter() - began) / TIMED_STEPS / pipeline.batch_size}
+    return {"start": start, "image": (time.perf_counter() - started) / TIMED_STEPS / pipeline.batch_size}
 
 
-def latency(section: config.Model, start: config.Model, num_classes: int, channels: int) -> tuple[float, float]:
-    """Seconds that the prediction of one image takes, in a compiled graph on the cores of this process.
+def latency(model: config.Model, reference: config.Model, num_classes: int, channels: int) -> tuple[float, float]:
+    """Times the prediction of one image, in a compiled graph on the cores of this process.
 
-    The network and the baseline are timed in turn, so that what else the machine does slows both.
+    The two networks are timed alternately, so that other load on the machine slows both.
 
     Returns:
-        Median seconds of the network `section`, and the median of its ratios to `start`; both in float32, as exported.
+        Median seconds of `model`, and the median ratio to `reference`; both in float32, as exported.
     """
     keras.backend.clear_session()
     keras.mixed_precision.set_dtype_policy("float32")
-    predictions = [_prediction(network, num_classes, channels) for network in (section, start)]
+    predictions = [_prediction(network, num_classes, channels) for network in (model, reference)]
     rounds = []
     for done in range(WARM_UP_ROUNDS + LATENCY_ROUNDS):
         seconds = []
-        for prediction in predictions:
-            began = time.perf_counter()
-            prediction()
-            seconds.append(time.perf_counter() - began)
+        for predict in predictions:
+            started = time.perf_counter()
+            predict()
+            seconds.append(time.perf_counter() - started)
         if done >= WARM_UP_ROUNDS:
             rounds.append(seconds)
-    return statistics.median(own for own, _ in rounds), statistics.median(own / other for own, other in rounds)
+    ratio = statistics.median(seconds / base for seconds, base in rounds)
+    return statistics.median(seconds for seconds, _ in rounds), ratio
 
 
-def _prediction(section: config.Model, num_classes: int, channels: int) -> Callable[[], object]:
-    """Predicts one image with a network, to the end."""
-    settings = config.Experiment(model=section, data=config.Data(channels=channels))
+def _prediction(network: config.Model, num_classes: int, channels: int) -> Callable[[], object]:
+    """A function that predicts one image and waits for the result."""
+    settings = config.Experiment(model=network, data=config.Data(channels=channels))
     model = build.model(settings, {"mean": [], "std": [], "class_names": [str(index) for index in range(num_classes)]})
     forward = tf.function(lambda images: model(images, training=False), jit_compile=False)
     shape = (1, model.resolution, model.resolution, channels)
@@ -155,14 +156,13 @@ def _stores(experiment: config.Experiment) -> selection.SplitCaches:
 
 
 def stores(experiment: config.Experiment) -> selection.SplitCaches:
-    """The images of an experiment, read once a process whatever the fold and the network."""
+    """The images of an experiment, read once per process, whatever the fold and the network."""
     whole = dataclasses.replace(
         experiment.data,
-        folds=None,
+        folds=2,  # trials validate on folds, never on the source's own validation split
         fold=0,
         fold_examples=None,
         train_examples=None,
-        validation_fraction=0.0,
         mean=None,
         std=None,
         test_split=None,
@@ -173,7 +173,7 @@ def stores(experiment: config.Experiment) -> selection.SplitCaches:
 
 
 def _reset_peak() -> int | None:
-    """Starts the record of the device's peak memory anew; bytes that it holds now."""
+    """Resets the device's peak memory; returns the bytes in use."""
     try:
         tf.config.experimental.reset_memory_stats(_device())
     except ValueError:
@@ -182,7 +182,7 @@ def _reset_peak() -> int | None:
 
 
 def _device_memory(key: str) -> int | None:
-    """What TensorFlow's allocator says: bytes held now (`current`) or at most (`peak`); not all allocators count."""
+    """Bytes of TensorFlow's allocator, `current` or `peak`; None if the allocator does not report them."""
     try:
         return int(tf.config.experimental.get_memory_info(_device())[key])
     except ValueError:

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 from tfeff.errors import UserError
-from tfeff.scaling.allocation import Full, Halving, Job, Racing, tabulate
-from tfeff.scaling.statistics import dunnett_quantile, rank
+from tfeff.trials.allocation import Full, Halving, Racing
+from tfeff.trials.dunnett import dunnett_quantile
+from tfeff.trials.ranking import rank
+from tfeff.trials.results import Job, by_fold
 
 FOLDS = ((0, 0), (1, 0), (2, 0))
 NAMES = tuple("abcdefgh")
@@ -21,7 +23,7 @@ ALLOCATIONS = (
 
 
 def outcome(means, seed=0, noise=0.01, failing=0.0, infinite=False):
-    """What each job gives, whenever it is run: mean of the candidate, fold, noise of the trial, and some that fail."""
+    """A function from job to result, independent of the order: candidate mean + fold + noise; some jobs fail."""
 
     def value(job):
         def draw(*key):
@@ -36,7 +38,7 @@ def outcome(means, seed=0, noise=0.01, failing=0.0, infinite=False):
 
 
 def epochs_spent(jobs):
-    """Epochs trained: a trial that went on from rung to rung counts each of them once."""
+    """Epochs trained; a trial that continued from rung to rung counts each epoch once."""
     reached = {}
     for job in jobs:
         trial = job.candidate, job.block
@@ -53,7 +55,7 @@ def in_turn(allocation, candidates, blocks, value):
 
 
 def in_stages(allocation, candidates, blocks, value):
-    """Runs all jobs of a plan before the next one is made."""
+    """Runs all jobs of a plan before making the next one."""
     results = {}
     while (plan := allocation.plan(candidates, blocks, results)).jobs:
         results |= {job: value(job) for job in plan.jobs}
@@ -61,20 +63,20 @@ def in_stages(allocation, candidates, blocks, value):
 
 
 def by_workers(allocation, candidates, blocks, value, rng, workers):
-    """Runs jobs on several workers that finish in any order, and checks each plan against the one before."""
-    results, flying = {}, []
+    """Runs jobs on several workers that finish in any order, and checks each plan against the previous one."""
+    results, running = {}, []
     plan = allocation.plan(candidates, blocks, results)
     while plan.jobs:
         assert not plan.done
-        waiting = [job for job in plan.jobs if job not in flying]
-        flying += waiting[: workers - len(flying)]
-        job = flying.pop(rng.integers(len(flying)))
+        waiting = [job for job in plan.jobs if job not in running]
+        running += waiting[: workers - len(running)]
+        job = running.pop(rng.integers(len(running)))
         results[job] = value(job)
         after = allocation.plan(candidates, blocks, results)
-        # Who left stays out, for the same reason; what was planned stays planned until it has a result.
-        assert {name: after.left[name] for name in plan.left} == dict(plan.left)
+        # Eliminations are final; a planned job stays planned until it has a result.
+        assert {name: after.eliminated[name] for name in plan.eliminated} == dict(plan.eliminated)
         assert set(plan.jobs) - {job} <= set(after.jobs)
-        assert not set(after.left) & {job.candidate for job in after.jobs}
+        assert not set(after.eliminated) & {job.candidate for job in after.jobs}
         assert not set(after.jobs) & set(results)
         plan = after
     assert plan.done
@@ -83,7 +85,7 @@ def by_workers(allocation, candidates, blocks, value, rng, workers):
 
 @pytest.mark.parametrize("allocation", ALLOCATIONS, ids=repr)
 @pytest.mark.parametrize("failing", [0.0, 0.25])
-def test_any_order_of_arrival_leads_to_the_same_trials_and_decisions(allocation, failing):
+def test_trials_and_eliminations_do_not_depend_on_the_order_of_results(allocation, failing):
     blocks = [*FOLDS, (0, 1), (1, 1)]
     for seed in range(4):
         rng = np.random.default_rng(seed)
@@ -94,53 +96,53 @@ def test_any_order_of_arrival_leads_to_the_same_trials_and_decisions(allocation,
         for workers in (1, 3, 11):
             results, after = by_workers(allocation, NAMES[:6], blocks, value, rng, workers)
             assert results.keys() == expected.keys()
-            assert dict(after.left) == dict(plan.left)
+            assert dict(after.eliminated) == dict(plan.eliminated)
 
 
 @pytest.mark.parametrize("allocation", ALLOCATIONS, ids=repr)
-def test_the_order_of_candidates_and_names_of_folds_decide_nothing(allocation):
+def test_the_order_of_candidates_does_not_matter(allocation):
     means = dict(zip(NAMES, np.random.default_rng(1).normal(0.7, 0.03, 8), strict=True))
     value = outcome(means, failing=0.1)
     expected, plan = in_turn(allocation, NAMES, FOLDS, value)
     results, reversed_plan = in_turn(allocation, NAMES[::-1], FOLDS, value)
     assert results.keys() == expected.keys()
-    assert dict(reversed_plan.left) == dict(plan.left)
+    assert dict(reversed_plan.eliminated) == dict(plan.eliminated)
 
 
 @pytest.mark.parametrize("allocation", ALLOCATIONS, ids=repr)
-def test_a_search_that_was_killed_goes_on_as_if_it_had_not_been(allocation):
+def test_an_interrupted_search_resumes_where_it_stopped(allocation):
     value = outcome(dict(zip(NAMES, np.linspace(0.6, 0.7, 8), strict=True)))
     expected, _ = in_turn(allocation, NAMES, FOLDS, value)
-    # What a store hands back, in another order, at any moment.
+    # The stored results at any moment, in another order.
     for kept in range(0, len(expected), 7):
         results = dict(reversed(list(expected.items())[:kept]))
         assert allocation.plan(NAMES, FOLDS, results).jobs[0] == list(expected)[kept]
 
 
 @pytest.mark.parametrize("allocation", ALLOCATIONS, ids=repr)
-def test_a_candidate_whose_trials_all_fail_leaves_and_the_others_go_on(allocation):
+def test_a_candidate_whose_trials_all_fail_is_eliminated(allocation):
     means = {"a": 0.7, "b": 0.69, "c": 0.71}
     value = outcome(means)
     results, plan = in_turn(allocation, "abc", FOLDS, lambda job: None if job.candidate == "b" else value(job))
     assert plan.done
-    assert "failed" in plan.left["b"].reason
+    assert "failed" in plan.eliminated["b"].reason
     trials = {(job.fold, job.seed) for job in results if job.candidate == "b"}
-    assert plan.left["b"].trials == len(trials)
-    # No trial that failed is gone on with.
+    assert plan.eliminated["b"].trials == len(trials)
+    # A failed trial is not continued.
     assert len({job for job in results if job.candidate == "b"}) == len(trials)
     assert any(job.candidate != "b" and job.epochs == allocation.epochs for job in results)
 
 
 @pytest.mark.parametrize("allocation", ALLOCATIONS, ids=repr)
-def test_everything_may_fail(allocation):
+def test_all_trials_may_fail(allocation):
     results, plan = in_turn(allocation, "ab", FOLDS, lambda job: None)
     assert plan.done
-    assert set(plan.left) == {"a", "b"}
+    assert set(plan.eliminated) == {"a", "b"}
     assert len(results) <= 6
 
 
 @pytest.mark.parametrize("allocation", ALLOCATIONS, ids=repr)
-def test_candidates_and_blocks_have_to_be_different(allocation):
+def test_repeated_or_missing_candidates_and_blocks_are_refused(allocation):
     with pytest.raises(ValueError, match="candidates"):
         allocation.plan("aba", FOLDS, {})
     with pytest.raises(ValueError, match="candidates"):
@@ -153,12 +155,12 @@ class TestFull:
     def test_runs_the_grid_fold_after_fold(self):
         results, plan = in_turn(Full(epochs=5), "ab", FOLDS, lambda job: 0.5)
         assert list(results) == [Job(name, fold, 0, 5) for fold in range(3) for name in "ab"]
-        assert not plan.left
+        assert not plan.eliminated
         assert epochs_spent(results) == 30
 
-    def test_one_failure_is_not_the_end_of_a_candidate(self):
+    def test_one_failed_trial_does_not_eliminate_a_candidate(self):
         _, plan = in_turn(Full(epochs=5), "ab", FOLDS, lambda job: 0.5 if job.fold else None)
-        assert not plan.left
+        assert not plan.eliminated
 
 
 class TestHalving:
@@ -184,49 +186,49 @@ class TestHalving:
             # The best ones, on both folds.
             reached = {(job.candidate, job.fold) for job in results if job.epochs == rung}
             assert reached == set(itertools.product(names[candidates - count :], (0, 1)))
-        assert len(plan.left) == candidates - schedule[-1][0]
+        assert len(plan.eliminated) == candidates - schedule[-1][0]
         assert {job.epochs for job in results} == {rung for _, rung in schedule}
 
-    def test_the_reason_is_a_sentence(self):
+    def test_the_reason_has_the_mean_and_the_rung(self):
         names = [f"c{i:02}" for i in range(20)]
         means = {name: 0.5 + 0.002 * i for i, name in enumerate(names)}
         _, plan = in_turn(Halving(12, 4), names, FOLDS, lambda job: means[job.candidate])
-        left = plan.left["c03"]
-        assert left.reason == "mean 0.506 after 4 of 12 epochs, below the best 7 of 20"
-        assert (left.epochs, left.trials) == (4, 3)
+        elimination = plan.eliminated["c03"]
+        assert elimination.reason == "mean 0.506 after 4 of 12 epochs, not among the best 7 of 20"
+        assert (elimination.epochs, elimination.trials) == (4, 3)
 
-    def test_equals_of_the_last_survivor_go_on(self):
+    def test_candidates_equal_to_the_last_survivor_continue(self):
         values = {"a": 0.7, "b": 0.6, "c": 0.6, "d": 0.6, "e": 0.5, "f": 0.4}
         results, plan = in_turn(Halving(3), "abcdef", FOLDS, lambda job: values[job.candidate])
-        assert set(plan.left) == {"e", "f"}
-        assert plan.left["e"].reason == "mean 0.500 after 1 of 3 epochs, below the best 4 of 6"
+        assert set(plan.eliminated) == {"e", "f"}
+        assert plan.eliminated["e"].reason == "mean 0.500 after 1 of 3 epochs, not among the best 4 of 6"
         assert {job.candidate for job in results if job.epochs == 3} == set("abcd")
 
-    def test_those_that_cannot_be_told_from_the_last_survivor_may_be_kept(self):
+    def test_keep_tied_keeps_candidates_not_separable_from_the_last_survivor(self):
         rows = {"a": [0.70, 0.74, 0.72], "b": [0.69, 0.74, 0.71], "c": [0.60, 0.63, 0.62]}
         results = {Job(name, fold, 0, 1): value for name, row in rows.items() for fold, value in enumerate(row)}
-        assert set(Halving(3).plan("abc", FOLDS, results).left) == {"b", "c"}
+        assert set(Halving(3).plan("abc", FOLDS, results).eliminated) == {"b", "c"}
         plan = Halving(3, keep_tied=True).plan("abc", FOLDS, results)
-        assert set(plan.left) == {"c"}
+        assert set(plan.eliminated) == {"c"}
         assert {job.candidate for job in plan.jobs} == {"a", "b"}
 
-    def test_a_sure_survivor_goes_on_before_the_others_are_there(self):
+    def test_a_sure_survivor_continues_before_all_results_are_known(self):
         values = {"a": 0.7, "b": 0.6, "c": 0.5, "d": 0.4}
         results = {Job(name, *block, 1): values[name] for name in "abcd" for block in FOLDS}
         missing = Job("d", 2, 0, 1)
         del results[missing]
         plan = Halving(2, reduction=2).plan("abcd", FOLDS, results)
-        # Two survive. "a" has two below it already; "b" may still be overtaken by "d", or not.
+        # Two survive. "a" is already above two others; "d" may still overtake "b".
         assert plan.jobs == (missing, *(Job("a", *block, 2) for block in FOLDS))
-        assert not plan.left
+        assert not plan.eliminated
         after = {
             last: Halving(2, reduction=2).plan("abcd", FOLDS, {**results, missing: last}) for last in (9.0, 0.4, None)
         }
-        assert set(after[9.0].left) == {"b", "c"}
-        assert set(after[0.4].left) == set(after[None].left) == {"c", "d"}
+        assert set(after[9.0].eliminated) == {"b", "c"}
+        assert set(after[0.4].eliminated) == set(after[None].eliminated) == {"c", "d"}
 
-    def test_a_candidate_is_compared_on_the_folds_it_has(self):
-        # "a" failed on the easiest fold; where it ran it was better than "b", and "b" better than the others.
+    def test_adjusted_means_compare_candidates_with_failed_folds(self):
+        # "a" failed on the easiest fold; on the other folds it is the best.
         easy = {"a": 0.71, "b": 0.70, "c": 0.66, "d": 0.65}
         fold = (0.2, 0.0, -0.1)
         results, plan = in_turn(
@@ -235,51 +237,51 @@ class TestHalving:
             FOLDS,
             lambda job: None if (job.candidate, job.fold) == ("a", 0) else easy[job.candidate] + fold[job.fold],
         )
-        assert "a" not in plan.left
+        assert "a" not in plan.eliminated
         assert Job("a", 1, 0, 3) in results
         assert Job("a", 0, 0, 3) not in results
 
     @pytest.mark.parametrize(
         ("settings", "message"),
         [
-            ({"epochs": 0}, "1 at least"),
-            ({"epochs": 4, "minimum_epochs": 5}, "between 1 and epochs, 4"),
+            ({"epochs": 0}, "expected at least 1"),
+            ({"epochs": 4, "minimum_epochs": 5}, "expected 1 to epochs = 4"),
             ({"epochs": 4, "minimum_epochs": 0}, "minimum_epochs is 0"),
-            ({"epochs": 4, "reduction": 1}, "2 or more"),
+            ({"epochs": 4, "reduction": 1}, "expected at least 2"),
         ],
     )
-    def test_settings_that_make_no_sense(self, settings, message):
+    def test_invalid_settings_are_refused(self, settings, message):
         with pytest.raises(UserError, match=message):
             Halving(**settings)
-        with pytest.raises(UserError, match="2 of them or more"):
+        with pytest.raises(UserError, match="needs at least 2"):
             Halving(4, keep_tied=True).plan("ab", FOLDS[:1], {})
 
-    def test_the_best_candidate_survives_where_early_order_is_like_late_order(self):
+    def test_the_best_candidate_survives_if_the_early_order_is_the_final_one(self):
         kept = []
         for seed in range(60):
             names = [f"c{i:02}" for i in range(20)]
             means = dict(zip(names, [0.75, *np.linspace(0.73, 0.6, 19)], strict=True))
             _, plan = in_stages(Halving(9), names, FOLDS, outcome(means, seed))
-            kept.append("c00" not in plan.left)
+            kept.append("c00" not in plan.eliminated)
         assert np.mean(kept) >= 0.95
 
 
 class TestRacing:
-    def test_everyone_meets_the_first_blocks_and_leaves_after_a_decision(self):
+    def test_a_decision_waits_for_all_results_of_the_first_blocks(self):
         values = {"a": [0.70, 0.74, 0.72], "b": [0.69, 0.735, 0.71], "c": [0.60, 0.638, 0.61], "d": [0.698, 0.741, 0.7]}
         results = {Job(name, fold, 0, 4): row[fold] for name, row in values.items() for fold in (0, 1)}
         missing = Job("b", 1, 0, 4)
         without = {job: value for job, value in results.items() if job != missing}
-        # "c" is hopeless already, but a decision waits for all.
+        # "c" cannot win any more, but the decision waits for all results.
         assert Racing(4).plan("abcd", FOLDS, without) == Racing(4).plan("abcd", FOLDS, dict(reversed(without.items())))
         assert Racing(4).plan("abcd", FOLDS, without).jobs == (missing,)
         plan = Racing(4).plan("abcd", FOLDS, results)
-        assert set(plan.left) == {"c"}
+        assert set(plan.eliminated) == {"c"}
         assert plan.jobs == tuple(Job(name, 2, 0, 4) for name in "abd")
 
-    # With 5 folds there are comparisons after 2, 3 and 4 of them.
+    # With 5 folds there are comparisons after 2, 3 and 4 folds.
     @pytest.mark.parametrize(("folds", "confidence"), [(3, 0.95), (4, 1.0 - 0.05 / 2), (5, 1.0 - 0.05 / 3)])
-    def test_reason_and_interval_by_hand(self, folds, confidence):
+    def test_reason_and_interval_computed_by_hand(self, folds, confidence):
         a, b, c = [0.70, 0.75], [0.69, 0.74], [0.50, 0.552]
         results = {
             Job(name, fold, 0, 4): row[fold] for name, row in zip("abc", (a, b, c), strict=True) for fold in (0, 1)
@@ -289,44 +291,48 @@ class TestRacing:
         variance = 2 * (1 + 1 + 4) * (0.001 / 3) ** 2 / 2
         half_width = dunnett_quantile(2, 2, 0.5, confidence) * math.sqrt(2 * variance / 2)
         low, high = 0.199 - half_width, 0.199 + half_width
-        assert plan.left["c"].reason == f"its mean is 0.199 (95 % {low:.3f} to {high:.3f}) below that of a over 2 folds"
-        assert (plan.left["c"].epochs, plan.left["c"].trials) == (4, 2)
+        assert plan.eliminated["c"].reason == f"mean is 0.199 (95 % CI {low:.3f} to {high:.3f}) below a over 2 folds"
+        assert (plan.eliminated["c"].epochs, plan.eliminated["c"].trials) == (4, 2)
 
-    def test_one_that_remains_alone_meets_all_folds(self):
+    def test_the_last_remaining_candidate_runs_on_all_folds(self):
         blocks = [(fold, 0) for fold in range(5)]
         values = {"a": 0.9, "b": 0.5, "c": 0.4}
         results, plan = in_turn(Racing(3), "abc", blocks, lambda job: values[job.candidate] + 0.01 * job.fold)
-        assert set(plan.left) == {"b", "c"}
+        assert set(plan.eliminated) == {"b", "c"}
         assert {job.fold for job in results if job.candidate == "a"} == set(range(5))
         assert epochs_spent(results) == 27
 
-    def test_nobody_leaves_where_no_comparison_would_save_a_trial(self):
+    def test_no_candidate_is_eliminated_if_that_would_save_no_trial(self):
         means = dict(zip("abc", (0.9, 0.5, 0.1), strict=True))
         for blocks in (FOLDS[:1], FOLDS[:2]):
             results, plan = in_turn(Racing(3), "abc", blocks, outcome(means))
             assert plan.done
-            assert not plan.left
+            assert not plan.eliminated
             assert len(results) == 3 * len(blocks)
 
-    def test_one_failure_is_not_the_end_of_a_candidate(self):
+    def test_one_failed_trial_does_not_eliminate_a_candidate(self):
         means = dict(zip("abcd", (0.9, 0.89, 0.895, 0.5), strict=True))
         value = outcome(means)
         failed = [("a", 0), ("d", 1)]
         _, plan = in_turn(
             Racing(3), "abcd", FOLDS, lambda job: None if (job.candidate, job.fold) in failed else value(job)
         )
-        assert "a" not in plan.left
+        assert "a" not in plan.eliminated
 
     @pytest.mark.parametrize(
         ("settings", "message"),
-        [({"minimum_blocks": 1}, "2 or more"), ({"confidence": 1.0}, "between 0 and 1"), ({"epochs": 0}, "1 at least")],
+        [
+            ({"minimum_blocks": 1}, "at least 2"),
+            ({"confidence": 1.0}, "between 0 and 1"),
+            ({"epochs": 0}, "at least 1"),
+        ],
     )
-    def test_settings_that_make_no_sense(self, settings, message):
+    def test_invalid_settings_are_refused(self, settings, message):
         with pytest.raises(UserError, match=message):
             Racing(**{"epochs": 3, **settings})
 
     @pytest.mark.parametrize(("folds", "spread"), [(5, 0.0), (5, 0.06), (3, 0.06)])
-    def test_the_best_candidate_survives_and_work_is_saved(self, folds, spread):
+    def test_the_best_candidate_survives_and_racing_saves_work(self, folds, spread):
         rng = np.random.default_rng(11)
         blocks = [(fold, 0) for fold in range(folds)]
         names = [f"c{i:02}" for i in range(12)]
@@ -337,28 +343,28 @@ class TestRacing:
             results, plan = in_stages(
                 Racing(2), names, blocks, lambda job, rows=values: float(rows[int(job.candidate[1:]), job.fold])
             )
-            kept.append("c00" not in plan.left)
+            kept.append("c00" not in plan.eliminated)
             saved.append(1.0 - epochs_spent(results) / (12 * folds * 2))
-            # Epochs spent: each candidate's blocks until it left.
-            met = sum(plan.left[name].trials if name in plan.left else folds for name in names)
-            assert epochs_spent(results) == 2 * met
-            # Who is left can be ranked, all on all folds.
-            remaining = [name for name in names if name not in plan.left]
-            table = tabulate(results, 2, remaining, blocks)
+            # Each candidate's blocks until its elimination.
+            blocks_run = sum(plan.eliminated[name].trials if name in plan.eliminated else folds for name in names)
+            assert epochs_spent(results) == 2 * blocks_run
+            # The remaining candidates have all folds and can be ranked.
+            remaining = [name for name in names if name not in plan.eliminated]
+            table = by_fold(results, 2, remaining, blocks)
             assert rank(table, dict.fromkeys(names, 1.0)).best in remaining
             assert all(len(row) == folds for row in table.values())
         assert np.mean(kept) >= 0.95
         assert np.mean(saved) > 0.1 if spread else np.mean(saved) < 0.03
 
 
-def test_seeds_are_averaged_within_their_folds_before_anything_is_compared():
+def test_seeds_are_averaged_within_folds_before_candidates_are_compared():
     blocks = [(fold, seed) for seed in range(2) for fold in range(3)]
     rng = np.random.default_rng(3)
-    # Seeds agree, folds do not: with seeds as values of their own, a and b would be told apart.
-    of_folds = {name: rng.normal(mean, 0.02, 3) for name, mean in (("a", 0.60), ("b", 0.58))}
-    results = {Job(name, *block, 4): of_folds[name][block[0]] for name in "ab" for block in blocks}
-    table = tabulate(results, 4, "ab", blocks)
-    assert table == {name: {(fold, 0): values[fold] for fold in range(3)} for name, values in of_folds.items()}
+    # Seeds agree, folds do not: counting seeds as samples would separate a and b.
+    fold_values = {name: rng.normal(mean, 0.02, 3) for name, mean in (("a", 0.60), ("b", 0.58))}
+    results = {Job(name, *block, 4): fold_values[name][block[0]] for name in "ab" for block in blocks}
+    table = by_fold(results, 4, "ab", blocks)
+    assert table == {name: {(fold, 0): values[fold] for fold in range(3)} for name, values in fold_values.items()}
     one_seed = {job: value for job, value in results.items() if job.seed == 0}
-    twice, once = (rank(values, {"a": 1.0, "b": 1.0}) for values in (table, tabulate(one_seed, 4, "ab", blocks[:3])))
+    twice, once = (rank(values, {"a": 1.0, "b": 1.0}) for values in (table, by_fold(one_seed, 4, "ab", blocks[:3])))
     assert (twice.sentence, twice.differences) == (once.sentence, once.differences)

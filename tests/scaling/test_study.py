@@ -1,0 +1,56 @@
+import re
+
+import pytest
+
+from tfeff import config
+from tfeff.errors import UserError
+from tfeff.scaling.latency import Latency
+from tfeff.scaling.study import prepare
+
+SEARCH = config.Search(
+    experiment=config.Experiment(
+        model=config.Model(name="resnet", width=4, stage_blocks=(1, 1, 1, 1), resolution=8),
+        data=config.Data(source="embedded:digits", channels=1),
+        training=config.Training(epochs=4, batch_size=32, precision="float32"),
+    ),
+    budget=config.Budget(macs=2.0, tolerance=0.2, candidates=4),
+    folds=config.Folds(count=2, examples=200, validation_fraction=0.5),
+)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["objective.metric=validation_acuracy"], "did you mean \"validation_accuracy\""),
+        (["experiment.model.name=mobilenet-v2", "experiment.model.stage_blocks=none", "experiment.model.width=none",
+          "experiment.model.resolution=32", "sweeps.batch_norm=true"], "sweeps.batch_norm"),
+        (["sweeps.phis=9", "experiment.training.batch_size=64"], "training.batch_size"),
+        (["allocation.name=racing", "allocation.minimum_blocks=2"], "no candidate could be eliminated"),
+        (["experiment.data.train_examples=100"], "data.train_examples"),
+    ],
+)  # fmt: skip
+def test_errors_of_late_stages_are_reported_before_training(overrides, words):
+    with pytest.raises(UserError, match=re.escape(words)) as error:
+        prepare(config.override(SEARCH, overrides))
+    assert len(str(error.value)) < 400
+
+
+def test_classic_folds_divide_the_requested_subset():
+    study = prepare(config.override(SEARCH, ["folds.kind=classic", "folds.count=4", "folds.examples=400"]))
+    assert study.examples == (300, 100)
+
+
+def test_candidates_of_a_latency_budget_are_timed_themselves():
+    def clock(baseline, network):
+        # The fit cannot represent this: every other network takes a third longer.
+        factor = 4 / 3 if sum(network.blocks) % 2 else 1.0
+        return Latency(1e-3, network.relative["macs"] ** 0.7 * factor)
+
+    search = config.override(SEARCH, ["budget.macs=none", "budget.latency=1.6"])
+    study = prepare(search, clock)
+    assert len(study.chosen) == 4
+    for network in study.chosen:
+        assert network.relative["latency"] == clock(study.baseline, network).relative
+        assert network.relative["latency"] == pytest.approx(1.6, rel=0.2)
+    assert {network.id for network in study.chosen} <= {network.id for network in study.networks}
+    assert search.budget.measure == "latency"

@@ -1,0 +1,168 @@
+import sqlite3
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tfeff import config
+from tfeff.errors import UserError
+from tfeff.trials.results import Job
+from tfeff.trials.store import TrialStore
+from tfeff.trials.trial import Candidate
+
+SEARCH = config.Search()
+FREE = ("sweeps.", "objective.", "allocation.", "budget.", "trials.attempts", "folds.seeds")
+JOB = Job("b4-p100-r16", 0, 0, 3)
+ROWS = [{"epoch": 1, "validation_accuracy": 0.5}, {"epoch": 3, "validation_accuracy": 0.625}]
+
+
+def open_store(path, search=SEARCH):
+    return TrialStore(path, search, FREE)
+
+
+def test_records_and_facts_are_read_back(tmp_path):
+    path = tmp_path / "search.sqlite"
+    store = open_store(path)
+    store.start(JOB)
+    store.finish(JOB, ROWS, seconds=2.5, peak_bytes=1 << 40)
+    lost = Job("b4-p100-r16", 1, 0, 3)
+    store.start(lost)
+    assert [store.count_death(lost), store.count_death(lost)] == [1, 2]
+    store.fail(lost, "process was killed by SIGKILL")
+    store.write_fact("latency x", "0.25")
+    store.close()
+
+    first, second = open_store(path).records()
+    assert (first.job, first.state, first.rows, first.seconds, first.peak_bytes) == (JOB, "done", ROWS, 2.5, 1 << 40)
+    assert (second.job, second.state, second.deaths, second.error) == (
+        lost,
+        "failed",
+        2,
+        "process was killed by SIGKILL",
+    )
+    assert open_store(path, None).fact("latency x") == "0.25"
+
+
+def test_cached_values_are_computed_once(tmp_path):
+    calls = []
+
+    def compute():
+        calls.append(None)
+        return {"mean": (0.1, 0.2), "none": None}
+
+    with open_store(tmp_path / "s") as store:
+        store.start(JOB)  # facts of a search without trials are deleted when its config changes
+        first = store.cached("what", compute)
+        # JSON has no tuples: the first value has the same form as later ones.
+        assert first == store.cached("what", compute) == {"mean": [0.1, 0.2], "none": None}
+        assert store.cached("nothing", lambda: None) is None
+    with open_store(tmp_path / "s") as store:
+        assert store.cached("what", compute) == first
+        assert store.cached("nothing", lambda: calls.append(None)) is None
+    assert len(calls) == 1
+
+
+def test_another_config_is_refused_with_the_keys_that_differ(tmp_path):
+    with open_store(tmp_path / "s") as store:
+        store.start(JOB)
+    other = config.override(SEARCH, ["experiment.training.epochs=3", "folds.count=7"])
+    with pytest.raises(UserError) as error:
+        open_store(tmp_path / "s", other)
+    for word in ("experiment.training.epochs", "folds.count", "10", "3", "--workdir"):
+        assert word in str(error.value)
+
+
+def test_a_missing_or_invalid_file_is_named(tmp_path):
+    (tmp_path / "s").write_bytes(b"no database" * 1000)
+    with pytest.raises(UserError, match="not a database"):
+        open_store(tmp_path / "s")
+    with pytest.raises(UserError, match="no missing in it"):
+        open_store(tmp_path / "missing", None)
+
+
+def test_a_store_can_be_read_while_it_is_written(tmp_path):
+    writer = open_store(tmp_path / "s")
+    reader = sqlite3.connect(tmp_path / "s")
+    for epoch in range(1, 4):
+        writer.start(Job("x", 0, 0, epoch))
+        assert reader.execute("select count(*) from trials").fetchone() == (epoch,)
+
+
+def test_a_killed_writer_leaves_complete_rows(tmp_path):
+    script = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from tfeff import config\n"
+        "from tfeff.trials.results import Job\n"
+        "from tfeff.trials.store import TrialStore\n"
+        "store = TrialStore(Path(sys.argv[1]), config.Search())\n"
+        "for number in range(10**9):\n"
+        "    job = Job(f'n{number}', 0, 0, 1)\n"
+        "    store.start(job)\n"
+        "    store.finish(job, [{'epoch': number}] * 100, 1.0, None)\n"
+    )
+    path = tmp_path / "s"
+    for _ in range(3):
+        writer = subprocess.Popen([sys.executable, "-c", script, str(path)])
+        while not (path.exists() and _count(path) > 5):
+            time.sleep(0.05)
+        writer.kill()
+        writer.wait()
+        records = open_store(path).records()
+        done = [record for record in records if record.state == "done"]
+        assert all(len(record.rows) == 100 for record in done)
+        assert len(records) - len(done) <= 1
+        path.unlink()
+        for log in tmp_path.glob("s-*"):
+            log.unlink()
+
+
+def _count(path):
+    try:
+        return sqlite3.connect(path).execute("select count(*) from trials").fetchone()[0]
+    except sqlite3.OperationalError:
+        return 0
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ["sweeps.ratios=2,4", "sweeps.batch_norm=true"],
+        ["objective.exponent=-0.07", "allocation.name=racing", "budget.candidates=30", "folds.seeds=2"],
+        ["trials.attempts=5"],
+    ],
+)
+def test_keys_that_no_trial_depends_on_may_change(tmp_path, keys):
+    open_store(tmp_path / "s").close()
+    more = config.override(SEARCH, keys)
+    open_store(tmp_path / "s", more).close()
+    # The store keeps the latest config.
+    assert config.from_json(open_store(tmp_path / "s", None).fact("config"), config.Search) == more
+
+
+def test_a_store_without_trials_accepts_another_config(tmp_path):
+    other = config.override(SEARCH, ["experiment.training.epochs=3"])
+    with open_store(tmp_path / "s") as store:
+        store.write_fact("latency x", "[1.0, 1.0]")
+    with open_store(tmp_path / "s", other) as store:  # no trial has started
+        assert store.fact("latency x") is None
+        store.start(JOB)
+    with pytest.raises(UserError, match="another config"):
+        open_store(tmp_path / "s")
+
+
+def test_the_first_settings_of_a_candidate_are_kept(tmp_path):
+    first, second = (Candidate("x", "X", config.Experiment(), 7, {"depth": depth}) for depth in (0.1 + 0.2, 2.0))
+    with open_store(tmp_path / "s") as store:
+        store.add_candidates([first])
+        store.add_candidates([second, Candidate("a", "A", config.Experiment(), 7, {"blocks": [1, 2]})])
+    with open_store(tmp_path / "s") as store:
+        assert list(store.candidates().items()) == [("x", {"depth": 0.1 + 0.2}), ("a", {"blocks": [1, 2]})]
+
+
+def test_a_trial_that_never_started_can_fail(tmp_path):
+    with open_store(tmp_path / "s") as store:
+        store.fail(JOB, "learning-rate range test failed")
+        (record,) = store.records()
+    assert (record.job, record.state, record.error) == (JOB, "failed", "learning-rate range test failed")

@@ -1,0 +1,33 @@
+from tfeff import config
+from tfeff.trials.trial import on_fold, result_row
+
+EXPERIMENT = config.Experiment(seed=5, training=config.Training(batch_size=220))
+FOLDS = config.Folds(count=4, examples=100, validation_fraction=0.25, seeds=2)
+
+
+def test_a_trial_is_the_experiment_on_a_fold_with_a_seed():
+    trial = on_fold(EXPERIMENT, FOLDS, fold=2, seed=1)
+    assert (trial.data.folds, trial.data.fold, trial.data.fold_examples) == (4, 2, 100)
+    assert trial.data.validation_fraction == 0.25
+    assert (trial.seed, trial.data.seed) == (6, 5)  # other weights, the same images
+    assert trial.data.test_split is None
+    assert (trial.model, trial.training) == (EXPERIMENT.model, EXPERIMENT.training)
+
+
+def test_classic_folds_share_a_subset():
+    folds = config.Folds(kind="classic", count=4, examples=90)
+    trial = on_fold(EXPERIMENT, folds, fold=2, seed=0)
+    assert (trial.data.folds, trial.data.fold_examples, trial.data.train_examples) == (4, None, 90)
+
+
+def test_the_result_is_the_row_of_the_weights_that_the_training_keeps():
+    losses = {4: 0.5, 5: 0.1, 8: 0.4, 10: 0.6}
+    rows = [
+        {"epoch": epoch} | ({"validation_loss": losses[epoch]} if epoch in losses else {}) for epoch in range(1, 11)
+    ]
+    last = config.Training(validation_epochs=4, epochs=10)
+    best = config.Training(validation_epochs=4, epochs=10, keep="best")
+    assert result_row(last, rows)["epoch"] == 10
+    assert result_row(best, rows)["epoch"] == 8  # epoch 5 was validated only because a rung ended there
+    assert result_row(best, rows[:5])["epoch"] == 4
+    assert result_row(best, [{"epoch": 1, "validation_loss": 2.0}])["epoch"] == 1

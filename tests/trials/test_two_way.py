@@ -1,0 +1,211 @@
+import itertools
+import math
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from tests.trials.tables import random_values, table_of
+from tfeff.trials.dunnett import dunnett_quantile
+from tfeff.trials.intervals import paired_difference
+from tfeff.trials.two_way import fit_two_way
+
+RNG = np.random.default_rng
+
+
+def fitted_by_design_matrix(values, missing):
+    """Adjusted means, residual variance, its degrees and the covariance of the means, from dummy variables."""
+    c, k = values.shape
+    cells = [cell for cell in itertools.product(range(c), range(k)) if cell not in missing]
+    design = np.zeros((len(cells), c + k))
+    for row, (i, j) in enumerate(cells):
+        design[row, i] = design[row, c + j] = 1.0
+    y = np.array([values[cell] for cell in cells])
+    solution, _, rank, _ = np.linalg.lstsq(design, y, rcond=None)
+    residual = y - design @ solution
+    degrees = len(cells) - rank
+    to_means = np.hstack([np.eye(c), np.full((c, k), 1.0 / k)])
+    covariance = to_means @ np.linalg.pinv(design.T @ design) @ to_means.T
+    return to_means @ solution, residual @ residual / degrees, degrees, covariance
+
+
+@pytest.mark.parametrize(
+    ("candidates", "blocks", "missing"),
+    [
+        (5, 3, ()),
+        (2, 2, ()),
+        (5, 3, [(0, 0)]),
+        (6, 4, [(0, 0), (0, 1), (3, 2), (5, 3)]),
+        (3, 5, [(2, j) for j in range(4)]),
+    ],
+)
+def test_matches_least_squares_with_dummy_variables(candidates, blocks, missing):
+    values = random_values(1, candidates, blocks)
+    means, variance, degrees, covariance = fitted_by_design_matrix(values, missing)
+    layout = fit_two_way(table_of(values, missing))
+    assert list(layout.means.values()) == pytest.approx(means)
+    assert layout.degrees == degrees
+    assert layout.variance == pytest.approx(variance)
+    for i, j in itertools.permutations(range(candidates), 2):
+        estimate = layout.difference(f"c{i:02}", f"c{j:02}")
+        error = math.sqrt(variance * (covariance[i, i] + covariance[j, j] - 2 * covariance[i, j]))
+        half_width = stats.t.ppf(0.975, degrees) * error
+        assert estimate.mean == pytest.approx(means[i] - means[j])
+        assert estimate.standard_error == pytest.approx(error)
+        assert (estimate.low, estimate.high) == pytest.approx((estimate.mean - half_width, estimate.mean + half_width))
+        assert estimate.n == sum((i, fold) not in missing and (j, fold) not in missing for fold in range(blocks))
+
+
+def test_a_small_layout_computed_by_hand():
+    # Means 4, 6, 8; blocks 5, 7; residuals ±1, ∓1, 0: sum of squares 4 with 2 degrees of freedom.
+    layout = fit_two_way(table_of(np.array([[4.0, 4.0], [4.0, 8.0], [7.0, 9.0]])))
+    assert layout.means == pytest.approx({"c00": 4.0, "c01": 6.0, "c02": 8.0})
+    assert (layout.degrees, layout.variance) == (2, pytest.approx(2.0))
+    assert layout.difference("c02", "c00").standard_error == pytest.approx(math.sqrt(2.0 * 2.0 / 2))
+
+
+def test_two_complete_candidates_match_the_paired_difference():
+    table = table_of(random_values(2, 2, 4))
+    assert asdict(fit_two_way(table).difference("c00", "c01")) == pytest.approx(
+        asdict(paired_difference(table["c00"], table["c01"]))
+    )
+
+
+def test_adjusted_means_correct_for_a_missing_hard_fold():
+    # c00 failed on the hard fold; on the others it is between c01 and c02.
+    easy_and_hard = np.array([[0.80, 0.80, 0.50], [0.79, 0.79, 0.49], [0.81, 0.81, 0.51]])
+    layout = fit_two_way(table_of(easy_and_hard, [(0, 2)]))
+    assert layout.ranking == ("c02", "c00", "c01")
+    assert layout.means["c00"] == pytest.approx(0.70)
+
+
+def test_candidates_without_a_chain_of_common_folds_have_no_interval():
+    table = {
+        "a": {(0, 0): 0.5, (1, 0): 0.6},
+        "b": {(0, 0): 0.4, (1, 0): 0.52},
+        "c": {(2, 0): 0.9, (3, 0): 0.8},
+        "d": {(2, 0): 0.9, (3, 0): 0.81},
+        "e": {(0, 0): None},
+    }
+    layout = fit_two_way(table)
+    assert layout.candidates == ("a", "b", "c", "d")
+    assert layout.degrees == 2
+    assert layout.difference("a", "b").low is not None
+    assert layout.difference("a", "c").low is None
+    assert not layout.differences_from("c")["a"].separable
+    # The other part affects only the degrees of freedom.
+    alone = fit_two_way({name: table[name] for name in "ab"}).difference("a", "b")
+    assert layout.difference("a", "b").mean == pytest.approx(alone.mean)
+
+
+def test_one_fold_gives_no_intervals():
+    layout = fit_two_way(table_of(random_values(0, 4, 1)))
+    assert (layout.degrees, layout.variance) == (0, None)
+    assert all(
+        estimate.low is None and not estimate.separable
+        for estimate in layout.differences_from(layout.ranking[0]).values()
+    )
+    with pytest.raises(ValueError, match="no value"):
+        fit_two_way({"a": {(0, 0): None}})
+
+
+def test_an_exactly_additive_table_has_zero_variance():
+    layout = fit_two_way(table_of(np.array([[0.7], [0.6], [0.6]]) + np.array([0.0, 0.03, 0.1]), [(1, 2)]))
+    assert layout.variance == 0.0
+    assert layout.difference("c00", "c01").separable
+    assert not layout.difference("c01", "c02").separable
+    assert layout.ranking == ("c00", "c01", "c02")
+
+
+@pytest.mark.parametrize("missing", [(), [(0, 0), (1, 2)]])
+def test_intervals_cover_the_true_difference_in_95_percent_of_cases(missing):
+    rng = RNG(3)
+    true = np.array([[0.70], [0.68], [0.71], [0.65]])
+    hits = []
+    for _ in range(2000):
+        values = true + rng.normal(0.0, 0.05, 3) + rng.normal(0.0, 0.01, (4, 3))
+        estimate = fit_two_way(table_of(values, missing)).difference("c00", "c01")
+        hits.append(estimate.low <= 0.02 <= estimate.high)
+    assert 0.935 <= np.mean(hits) <= 0.965
+
+
+def test_pooled_intervals_are_narrower_than_paired_ones():
+    widths = []
+    for seed in range(200):
+        table = table_of(random_values(seed, 20, 3))
+        own, shared = paired_difference(table["c00"], table["c01"]), fit_two_way(table).difference("c00", "c01")
+        widths.append(((own.high - own.low), (shared.high - shared.low)))
+    own, shared = np.mean(widths, axis=0)
+    # Expected ratio: t quantiles with 2 and 38 degrees of freedom, times the mean of chi / sqrt(degrees) of each.
+    chi = stats.chi(2).mean() / math.sqrt(2) / (stats.chi(38).mean() / math.sqrt(38))
+    assert own / shared == pytest.approx(stats.t.ppf(0.975, 2) / stats.t.ppf(0.975, 38) * chi, rel=0.1)
+
+
+@pytest.mark.parametrize(("candidates", "blocks"), [(20, 3), (4, 2), (6, 5)])
+def test_the_truly_best_of_equal_candidates_is_ruled_out_in_2_5_percent_of_searches(candidates, blocks):
+    # Equal candidates are the worst case. Vectorized over many tables.
+    rng = RNG(7)
+    values = rng.normal(size=(20_000, candidates, blocks))
+    residual = (
+        values - values.mean(1, keepdims=True) - values.mean(2, keepdims=True) + values.mean((1, 2), keepdims=True)
+    )
+    degrees = (candidates - 1) * (blocks - 1)
+    error = np.sqrt(2.0 / blocks * (residual**2).sum((1, 2)) / degrees)
+    means = values.mean(2)
+    distance = (means.max(1) - means[:, 0]) / error
+    out = distance > dunnett_quantile(candidates - 1, degrees, 0.5)
+    assert out.mean() == pytest.approx(0.025, abs=0.005)
+    # The code under test agrees on the first tables.
+    for table, expected in zip(values[:20], out[:20], strict=True):
+        layout = fit_two_way(table_of(table))
+        best = layout.ranking[0]
+        assert (best != "c00" and layout.differences_from(best)["c00"].separable) == expected
+
+
+@pytest.mark.parametrize("missing", [(), [(1, 0), (2, 0), (0, 3)]])
+def test_intervals_from_a_clear_best_hold_simultaneously_in_95_percent_of_searches(missing):
+    rng = RNG(8)
+    true = np.array([0.80, 0.700, 0.698, 0.69, 0.66])
+    hold = []
+    for _ in range(2000):
+        values = true[:, None] + rng.normal(0.0, 0.05, 4) + rng.normal(0.0, 0.01, (5, 4))
+        layout = fit_two_way(table_of(values, missing))
+        differences = layout.differences_from(layout.ranking[0]).items()
+        hold.append(
+            all(estimate.low <= true[0] - true[int(name[1:])] <= estimate.high for name, estimate in differences)
+        )
+    assert 0.94 <= np.mean(hold) <= 0.965
+
+
+def test_two_candidates_need_no_adjustment():
+    layout = fit_two_way(table_of(random_values(2, 2, 4)))
+    best, other = layout.ranking
+    assert asdict(layout.differences_from(best)[other]) == pytest.approx(asdict(layout.difference(best, other)))
+
+
+def test_a_missing_cell_widens_the_interval_of_its_candidate():
+    values = random_values(4, 5, 3)
+    layout = fit_two_way(table_of(values, [(1, 2)]))
+    best = "c00"
+    estimate = layout.differences_from(best)
+    assert estimate["c01"].standard_error > estimate["c02"].standard_error
+    # Between a single comparison and Bonferroni.
+    for name, difference in estimate.items():
+        quantile = (difference.high - difference.mean) / difference.standard_error
+        assert stats.t.ppf(0.975, layout.degrees) < quantile < stats.t.ppf(1 - 0.025 / 4, layout.degrees), name
+
+
+def test_correlations_are_never_negative_whatever_cells_are_missing():
+    rng = RNG(9)
+    for _ in range(200):
+        values = rng.normal(size=(6, 4))
+        missing = [tuple(cell) for cell in np.argwhere(rng.random((6, 4)) < 0.5)]
+        if len(missing) == 24:
+            continue
+        layout = fit_two_way(table_of(values, missing))
+        g = layout.covariance
+        for i in range(len(layout.candidates)):
+            same = layout.part == layout.part[i]
+            shared = g - g[:, [i]] - g[[i], :] + g[i, i]
+            assert shared[np.ix_(same, same)].min() > -1e-9

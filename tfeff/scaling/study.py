@@ -1,0 +1,177 @@
+"""Prepares a search: checks its config and data, enumerates the networks within the budget and selects candidates."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tfeff import config, training
+from tfeff.config.family import Family
+from tfeff.errors import UserError
+from tfeff.scaling import candidates, sweeps
+from tfeff.scaling.baseline import Baseline, ScaledNetwork
+from tfeff.scaling.experiment import batch_size, experiment
+from tfeff.scaling.latency import Latency, LatencyModel, samples
+from tfeff.training import selection
+from tfeff.trials.allocation import Allocation, Full, Halving, Racing
+from tfeff.trials.objective import Objective
+from tfeff.trials.trial import on_fold
+
+TIMING_ROUNDS = 6
+"""Maximum number of times that candidates are reselected because measured latencies differ from the fit."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A search before any training.
+
+    Attributes:
+        search: its config.
+        baseline: the network that is scaled.
+        objective: the quantity that is maximized.
+        examples: number of training and of validation images of one trial.
+        fingerprint: hash of all images.
+        networks: all distinct networks within the budget.
+        chosen: the candidates among them.
+    """
+
+    search: config.Search
+    baseline: Baseline
+    objective: Objective
+    examples: tuple[int, int]
+    fingerprint: str
+    networks: Sequence[ScaledNetwork]
+    chosen: Sequence[ScaledNetwork]
+
+    @property
+    def allocation(self) -> Allocation:
+        """The allocation that the config selects."""
+        section, epochs = self.search.allocation, self.search.experiment.training.epochs
+        match section.name:
+            case "halving":
+                return Halving(epochs, section.minimum_epochs, section.reduction, section.keep_tied)
+            case "racing":
+                return Racing(epochs, section.minimum_blocks)
+            case _:
+                return Full(epochs)
+
+
+def prepare(search: config.Search, clock: Callable[[Baseline, ScaledNetwork], Latency] | None = None) -> Study:
+    """Checks the data and the budget, and selects the candidates.
+
+    Args:
+        search: the config, its family resolved.
+        clock: measures latency; required only for a latency budget.
+
+    Raises:
+        UserError: the data is missing or too small for the folds, the baseline cannot be built, no network fits the
+            budget, or a batch size, the objective or a sweep is impossible.
+    """
+    base = search.experiment
+    dataset = selection.load(base, selection.open_source(base), base.data.train_split)
+    if base.data.image_size is None and dataset.size is None:
+        raise UserError(
+            "config: experiment.data.image_size is required because the images differ in size; all candidates must "
+            "start from the same images"
+        )
+    baseline = Baseline(base.model, len(dataset.class_names), base.data.channels)
+    unscaled = experiment(search, baseline, baseline.unscaled)
+    parts = [
+        selection.fold(on_fold(unscaled, search.folds, fold=fold, seed=0), dataset, validates=False)
+        for fold in range(search.folds.count)
+    ]
+    examples = (
+        min(len(part.train) for part in parts if part is not None),
+        min(len(part.validation) for part in parts if part is not None),
+    )
+    if base.training.batch_size > examples[0]:
+        raise UserError(
+            f"config: folds: {examples[0]} training images per fold are fewer than one batch of "
+            f"{base.training.batch_size}; raise folds.examples or lower experiment.training.batch_size"
+        )
+    section = search.objective
+    target = section.cost_target
+    if target is None and section.exponent:
+        target = baseline.cost.macs * (search.budget.macs or 1.0)
+    objective = Objective(section.metric, target, section.exponent)
+    objective.value(dict.fromkeys(training.METRICS, 1.0), baseline.cost.macs)  # raises if the metric is unknown
+    networks, chosen = _select(baseline, search.budget, clock)
+    _check_sweeps(search, baseline, chosen)
+    return Study(
+        search=search,
+        baseline=baseline,
+        objective=objective,
+        examples=examples,
+        fingerprint=dataset.fingerprint,
+        networks=networks,
+        chosen=chosen,
+    )
+
+
+def family_of(baseline: Baseline, winner: ScaledNetwork, finding: str = "") -> Family:
+    """The family with the coefficients of a network; `finding` says how they were found."""
+    return Family(
+        baseline=baseline.unscaled.model, alpha=winner.depth, beta=winner.width, gamma=winner.scale, finding=finding
+    )
+
+
+def without_batch_norm(baseline: Baseline) -> Baseline:
+    """The same baseline without batch normalization."""
+    return dataclasses.replace(baseline, model=dataclasses.replace(baseline.model, batch_norm=False))
+
+
+def _select(
+    baseline: Baseline, budget: config.Budget, clock: Callable[[Baseline, ScaledNetwork], Latency] | None
+) -> tuple[list[ScaledNetwork], list[ScaledNetwork]]:
+    """All networks within a budget, and the candidates."""
+    if budget.latency is None:
+        networks = candidates.within_budget(baseline, budget)
+        return networks, candidates.spread(networks, budget.candidates)
+    assert clock is not None
+
+    def with_latency(network: ScaledNetwork, relative: float) -> ScaledNetwork:
+        return dataclasses.replace(network, relative=network.relative | {"latency": relative})
+
+    def time(network: ScaledNetwork) -> ScaledNetwork:
+        return with_latency(network, clock(baseline, network).relative)
+
+    # A fit to the networks timed so far suggests candidates; each candidate must fit the budget when timed itself.
+    timed = {network.id: time(network) for network in samples(baseline)}
+    for _ in range(TIMING_ROUNDS):
+        model = LatencyModel.fit([(network, network.relative["latency"]) for network in timed.values()])
+        suggested = candidates.within_budget(baseline, budget, functools.partial(_fitted_costs, model))
+        networks = [timed.get(network.id) or with_latency(network, model.relative(network)) for network in suggested]
+        networks = [network for network in networks if candidates.meets(network, budget)]
+        chosen = candidates.spread(networks, budget.candidates)
+        new = [network for network in chosen if network.id not in timed]
+        if not new and chosen:
+            return networks, chosen
+        timed |= {network.id: time(network) for network in new}
+    chosen = [network for network in timed.values() if candidates.meets(network, budget)]
+    if len(chosen) < 2:
+        raise UserError(
+            f"config: budget.latency: only {len(chosen)} of {len(timed)} timed networks are within "
+            f"{budget.tolerance:.1%} of it; raise budget.tolerance, use a larger baseline or a quieter machine"
+        )
+    return chosen, candidates.spread(chosen, budget.candidates)
+
+
+def _fitted_costs(model: LatencyModel, network: ScaledNetwork) -> dict[str, float]:
+    """Relative costs, with the latency estimated by a fit."""
+    return network.relative | {"latency": model.relative(network)}
+
+
+def _check_sweeps(search: config.Search, baseline: Baseline, chosen: Sequence[ScaledNetwork]) -> None:
+    """Builds the sweeps of every possible winner, to fail before the search and not after it.
+
+    Raises:
+        UserError: a network or a batch size of the sweeps is impossible.
+    """
+    if search.sweeps.batch_norm:
+        try:
+            _ = without_batch_norm(baseline).unscaled
+        except UserError as error:
+            raise UserError(f"config: sweeps.batch_norm: {error}; set it to false") from None
+    for winner in chosen:
+        for point in sweeps.points(baseline, family_of(baseline, winner), search.sweeps):
+            batch_size(search, baseline, point.network)

@@ -1,0 +1,362 @@
+"""Plans which trials run next and which candidates are eliminated early.
+
+Three ways to spend a budget: `Full` trains every candidate on every block to the last epoch. `Halving` trains all
+candidates for a few epochs and continues with the better ones. `Racing` trains all candidates on a few blocks and
+continues with those that may still win.
+
+A plan is a pure function of the results so far; there is no other state, so an interrupted experiment resumes exactly
+where it stopped. Workers finish in any order, so each decision waits for a fixed set of results instead of using those
+that happen to have arrived (as asynchronous halving does): whatever the order, the same candidates are eliminated, for
+the same reasons, after the same trials. Hence a planned job stays planned until it has a result, and an eliminated
+candidate never comes back.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from tfeff.errors import UserError
+from tfeff.trials.results import Block, Job, Results, by_block, by_fold
+from tfeff.trials.two_way import fit_two_way
+from tfeff.trials.wording import fold_count, interval, number
+
+
+@dataclass(frozen=True)
+class Elimination:
+    """Why a candidate was eliminated.
+
+    Attributes:
+        reason: a clause without a full stop.
+        epochs: the epoch that its trials had reached.
+        trials: number of its trials that had ended, including failed ones.
+    """
+
+    reason: str
+    epochs: int
+    trials: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do next.
+
+    Attributes:
+        jobs: jobs without a result that may run now, in the order to start them. Jobs that are already running are
+            included.
+        eliminated: candidate -> why it was eliminated.
+        done: whether no job remains, now or later.
+    """
+
+    jobs: tuple[Job, ...]
+    eliminated: Mapping[str, Elimination]
+    done: bool
+
+
+@dataclass(frozen=True)
+class Full:
+    """Every candidate on every block to the last epoch.
+
+    Attributes:
+        epochs: length of every trial.
+
+    Raises:
+        UserError: `epochs` is less than 1.
+    """
+
+    epochs: int
+
+    def __post_init__(self) -> None:
+        _check_epochs(self.epochs)
+
+    def plan(self, candidates: Sequence[str], blocks: Sequence[Block], results: Results) -> Plan:
+        """Plans block after block, so that all candidates can be compared early.
+
+        Args:
+            candidates: distinct names.
+            blocks: distinct (fold, seed) pairs.
+            results: all results so far.
+
+        Raises:
+            ValueError: candidates or blocks are empty or repeated.
+        """
+        _check(candidates, blocks)
+        eliminated: dict[str, Elimination] = {}
+        jobs = _missing(candidates, blocks, self.epochs, results)
+        failed = _failures(candidates, blocks, self.epochs, results)
+        _drop_failed(candidates, blocks, self.epochs, failed, eliminated)
+        return Plan(tuple(jobs), eliminated, not jobs)
+
+
+@dataclass(frozen=True)
+class Halving:
+    """Successive halving over epochs (Jamieson & Talwalkar 2015, arXiv:1502.07943).
+
+    All candidates train on all blocks to the first rung. Of n candidates, the best ceil(n / reduction) by mean continue
+    to the next rung, and so on to the last epoch. Candidates whose mean equals that of the last survivor continue too.
+    A candidate that survives whatever the missing results turn out to be continues before they arrive.
+
+    The ranking at an early epoch may differ from the final one: choose the first rung long enough for the learning
+    curves to be roughly in their final order.
+
+    Attributes:
+        epochs: length of the trials that run to the end.
+        minimum_epochs: length of the first rung.
+        reduction: factor by which epochs grow and candidates shrink from rung to rung.
+        keep_tied: whether candidates that are not separable from the last survivor (the 95 % interval of their
+            difference, with the pooled variance, includes 0) continue as well. Needs at least two blocks. The interval
+            is not adjusted for the number of candidates, because that would keep nearly all of them.
+
+    Raises:
+        UserError: a number is out of range.
+    """
+
+    epochs: int
+    minimum_epochs: int = 1
+    reduction: int = 3
+    keep_tied: bool = False
+
+    def __post_init__(self) -> None:
+        _check_epochs(self.epochs)
+        if not 1 <= self.minimum_epochs <= self.epochs:
+            raise UserError(f"halving: minimum_epochs is {self.minimum_epochs}; expected 1 to epochs = {self.epochs}")
+        if self.reduction < 2:
+            raise UserError(f"halving: reduction is {self.reduction}; expected at least 2")
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """Epochs at which candidates are compared, and the last epoch.
+
+        >>> Halving(epochs=27).rungs, Halving(epochs=40, minimum_epochs=5, reduction=2).rungs, Halving(epochs=1).rungs
+        ((1, 3, 9, 27), (5, 10, 20, 40), (1,))
+        """
+        rungs = []
+        rung = self.minimum_epochs
+        while rung < self.epochs:
+            rungs.append(rung)
+            rung *= self.reduction
+        return (*rungs, self.epochs)
+
+    def plan(self, candidates: Sequence[str], blocks: Sequence[Block], results: Results) -> Plan:
+        """Plans lower rungs first, because decisions wait for them.
+
+        Args:
+            candidates: distinct names. Their order affects only which jobs run first.
+            blocks: distinct (fold, seed) pairs.
+            results: all results so far.
+
+        Raises:
+            UserError: `keep_tied` is set and there is only one block.
+            ValueError: candidates or blocks are empty or repeated.
+        """
+        _check(candidates, blocks)
+        if self.keep_tied and len(blocks) < 2:
+            raise UserError("halving: keep_tied compares candidates over folds and needs at least 2; there is 1")
+        jobs: list[Job] = []
+        eliminated: dict[str, Elimination] = {}
+        running = list(candidates)
+        failed: set[tuple[str, Block]] = set()
+        for position, rung in enumerate(self.rungs):
+            jobs += _missing(running, blocks, rung, results, failed)
+            entered = len(running)
+            waiting = bool(jobs)
+            failed |= _failures(running, blocks, rung, results)
+            running = _drop_failed(running, blocks, rung, failed, eliminated)
+            if rung == self.epochs:
+                break
+            if waiting:
+                # Only the next rung: its other candidates, and so its survivors, are not known yet.
+                sure = self._sure_survivors(running, blocks, rung, results, entered)
+                jobs += _missing(sure, blocks, self.rungs[position + 1], results)
+                break
+            running = self._survivors(running, blocks, rung, results, entered, eliminated)
+        return Plan(tuple(jobs), eliminated, not jobs)
+
+    def _survivor_count(self, candidates: int) -> int:
+        return -(-candidates // self.reduction)
+
+    def _survivors(
+        self,
+        running: Sequence[str],
+        blocks: Sequence[Block],
+        rung: int,
+        results: Results,
+        entered: int,
+        eliminated: dict[str, Elimination],
+    ) -> list[str]:
+        """The candidates that continue to the next rung; adds the others to `eliminated`."""
+        survivors = self._survivor_count(entered)
+        if len(running) <= survivors:
+            return list(running)
+        layout = fit_two_way(by_fold(results, rung, running, blocks))
+        last = layout.ranking[survivors - 1]
+
+        def survives(name: str) -> bool:
+            lead = layout.difference(last, name)
+            return lead.mean <= 0.0 or (self.keep_tied and not lead.separable)
+
+        kept = [name for name in running if survives(name)]
+        for name in running:
+            if name not in kept:
+                reason = (
+                    f"mean {number(layout.means[name])} after {rung} of {self.epochs} epochs, "
+                    f"not among the best {len(kept)} of {entered}"
+                )
+                eliminated[name] = Elimination(reason, rung, len(blocks))
+        return kept
+
+    def _sure_survivors(
+        self, running: Sequence[str], blocks: Sequence[Block], rung: int, results: Results, entered: int
+    ) -> list[str]:
+        """The candidates that survive whatever the missing results turn out to be.
+
+        Enough others must be worse. Among candidates without a missing cell, the order by plain means equals that by
+        adjusted means, whatever the other candidates have. Candidates whose trials all failed rank below everyone.
+        """
+        values = by_block(results, rung, running, blocks)
+        complete = [name for name in running if len(values[name]) == len(blocks)]
+        if not complete:
+            return []
+        layout = fit_two_way(by_fold(results, rung, complete, blocks))
+        means = layout.means
+        failed = entered - len(running)
+
+        def worse(name: str) -> int:
+            return sum(means[name] - means[other] > layout.resolution for other in complete)
+
+        return [name for name in complete if failed + worse(name) >= entered - self._survivor_count(entered)]
+
+
+@dataclass(frozen=True)
+class Racing:
+    """Block after block, eliminates candidates that cannot win (Maron & Moore 1997; Birattari et al. 2002, F-race).
+
+    All candidates train to the last epoch on the first blocks. Candidates significantly below the best are eliminated,
+    the others continue to the next block, and so on. The intervals are adjusted for comparing all remaining candidates
+    with the best (`TwoWay.differences_from`) and for the number of these comparisons over the race: with normal
+    residuals of equal variance, the truly best candidate is eliminated with a probability of at most
+    (1 - confidence) / 2. A candidate that remains alone still runs on all blocks, so that its interval is that of the
+    full grid.
+
+    Attributes:
+        epochs: length of every trial.
+        minimum_blocks: blocks that every candidate runs on before the first comparison, at least 2.
+        confidence: simultaneous coverage of all intervals of the race, in (0, 1).
+
+    Raises:
+        UserError: a number is out of range.
+    """
+
+    epochs: int
+    minimum_blocks: int = 2
+    confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        _check_epochs(self.epochs)
+        if self.minimum_blocks < 2:
+            raise UserError(
+                f"racing: minimum_blocks is {self.minimum_blocks}; expected at least 2, because one block has no spread"
+            )
+        if not 0.0 < self.confidence < 1.0:
+            raise UserError(f"racing: confidence is {self.confidence}; expected a number between 0 and 1")
+
+    def plan(self, candidates: Sequence[str], blocks: Sequence[Block], results: Results) -> Plan:
+        """Plans the next block; with at most `minimum_blocks` blocks, plans everything.
+
+        Args:
+            candidates: distinct names. Their order affects only which jobs run first.
+            blocks: distinct (fold, seed) pairs, in the order of the race.
+            results: all results so far.
+
+        Raises:
+            ValueError: candidates or blocks are empty or repeated.
+        """
+        _check(candidates, blocks)
+        eliminated: dict[str, Elimination] = {}
+        racing = list(candidates)
+        comparisons = len(blocks) - self.minimum_blocks
+        jobs: list[Job] = []
+        for count in range(min(self.minimum_blocks, len(blocks)), len(blocks) + 1):
+            jobs = _missing(racing, blocks[:count], self.epochs, results)
+            failed = _failures(racing, blocks[:count], self.epochs, results)
+            racing = _drop_failed(racing, blocks[:count], self.epochs, failed, eliminated)
+            if jobs or count == len(blocks):
+                break
+            confidence = 1.0 - (1.0 - self.confidence) / comparisons
+            racing = self._drop_beaten(racing, blocks[:count], results, confidence, eliminated)
+        return Plan(tuple(jobs), eliminated, not jobs)
+
+    def _drop_beaten(
+        self,
+        racing: Sequence[str],
+        blocks: Sequence[Block],
+        results: Results,
+        confidence: float,
+        eliminated: dict[str, Elimination],
+    ) -> list[str]:
+        if len(racing) < 2:
+            return list(racing)
+        table = by_fold(results, self.epochs, racing, blocks)
+        layout = fit_two_way(table)
+        best = layout.ranking[0]
+        lead = layout.differences_from(best, confidence)
+        kept = [name for name in racing if name == best or not lead[name].separable]
+        for name in racing:
+            if name not in kept:
+                difference = f"{number(lead[name].mean)}{interval(lead[name], self.confidence)}"
+                reason = f"mean is {difference} below {best} over {fold_count(table[name])}"
+                eliminated[name] = Elimination(reason, self.epochs, len(blocks))
+        return kept
+
+
+Allocation = Full | Halving | Racing
+
+
+def _missing(
+    candidates: Sequence[str],
+    blocks: Sequence[Block],
+    epochs: int,
+    results: Results,
+    failed: Collection[tuple[str, Block]] = (),
+) -> list[Job]:
+    """Jobs without a result, block after block, excluding trials that failed at an earlier rung."""
+    jobs = (Job(name, *block, epochs) for block in blocks for name in candidates if (name, block) not in failed)
+    return [job for job in jobs if job not in results]
+
+
+def _failures(
+    candidates: Sequence[str], blocks: Sequence[Block], epochs: int, results: Results
+) -> set[tuple[str, Block]]:
+    """Trials whose result is a failure."""
+    table = by_block(results, epochs, candidates, blocks)
+    return {
+        (name, block)
+        for name in candidates
+        for block in blocks
+        if block not in table[name] and Job(name, *block, epochs) in results
+    }
+
+
+def _drop_failed(
+    candidates: Sequence[str],
+    blocks: Sequence[Block],
+    epochs: int,
+    failed: Collection[tuple[str, Block]],
+    eliminated: dict[str, Elimination],
+) -> list[str]:
+    """Candidates with at least one trial that has not failed; adds the others to `eliminated`."""
+    remaining = [name for name in candidates if any((name, block) not in failed for block in blocks)]
+    trials = f"all {len(blocks)} trials" if len(blocks) > 1 else "its only trial"
+    for name in candidates:
+        if name not in remaining:
+            eliminated[name] = Elimination(f"{trials} failed", epochs, len(blocks))
+    return remaining
+
+
+def _check(candidates: Sequence[str], blocks: Sequence[Block]) -> None:
+    for name, sequence in (("candidates", candidates), ("blocks", blocks)):
+        if not sequence or len(set(sequence)) != len(sequence):
+            raise ValueError(f"{name} must be distinct and not empty: {list(sequence)}")
+
+
+def _check_epochs(epochs: int) -> None:
+    if epochs < 1:
+        raise UserError(f"epochs is {epochs}; expected at least 1")

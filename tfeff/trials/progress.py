@@ -1,0 +1,123 @@
+"""Progress of an experiment: a live line on a terminal, otherwise a line every 30 seconds."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as Bars
+
+from tfeff.trials.allocation import Allocation, Plan
+from tfeff.trials.forecast import additional_epochs, remaining_jobs
+from tfeff.trials.intervals import summary
+from tfeff.trials.results import Block, Job, Results
+from tfeff.trials.trial import Candidate
+from tfeff.trials.wording import interval, number
+
+LINE_SECONDS = 30.0
+"""Seconds between lines when the output is not a terminal."""
+
+
+class Progress:
+    """Shows finished, running and remaining trials, the time left, and the best candidate so far with its interval.
+
+    The time left is proportional to the multiply-adds of the remaining trials, at the speed since the start.
+
+    Args:
+        console: where to write.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._bars: Bars | None = None
+        self._counted = -1
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Shows the live line on a terminal while the context is active."""
+        if not self.console.is_terminal:
+            yield
+            return
+        with Bars(
+            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), console=self.console
+        ) as self._bars:
+            yield
+        self._bars = None
+
+    def say(self, text: str) -> None:
+        """Prints a line."""
+        self.console.print(text, highlight=False, soft_wrap=True)
+
+    def begin(
+        self,
+        stage: str,
+        candidates: Mapping[str, Candidate],
+        blocks: Sequence[Block],
+        allocation: Allocation,
+        results: Results,
+    ) -> None:
+        """Starts or resumes a stage.
+
+        Args:
+            stage: its name.
+            candidates: name -> candidate of this stage.
+            blocks: (fold, seed) pairs.
+            allocation: plans the jobs.
+            results: results so far.
+        """
+        self._stage, self._candidates = stage, candidates
+        self._blocks, self._allocation = blocks, allocation
+        self._initial = dict(results)
+        self._started = self._printed = time.monotonic()
+        self._counted = -1
+        if self._bars is not None:
+            self._task = self._bars.add_task(stage, total=1, note="")
+
+    def show(self, plan: Plan, results: Results, running: int) -> None:
+        """Updates the state of the current stage."""
+        done = {job: value for job, value in results.items() if job.candidate in self._candidates}
+        if len(done) != self._counted:
+            self._counted = len(done)
+            remaining = remaining_jobs(self._allocation, list(self._candidates), self._blocks, done)
+            self._seconds_left = self._estimate(remaining, done)
+            self._total = len(done) + len(remaining)
+            self._best = self._leader(done, plan)
+        note = f"{len(done)}/{self._total} trials, {running} running{self._best}{self._time_left()}"
+        if self._bars is not None:
+            self._bars.update(self._task, completed=len(done), total=self._total, note=note)
+        elif plan.done or time.monotonic() - self._printed > LINE_SECONDS:
+            self._printed = time.monotonic()
+            self.say(f"{self._stage}: {note}")
+
+    def _estimate(self, remaining: Sequence[Job], done: Results) -> float | None:
+        spent = self._work([job for job in done if job not in self._initial], self._initial)
+        if not spent:
+            return None
+        return self._work(remaining, done) / spent * (time.monotonic() - self._started)
+
+    def _work(self, jobs: Sequence[Job], done: Results) -> float:
+        """Multiply-adds times epochs."""
+        total, trained = 0.0, dict(done)
+        for job in sorted(jobs, key=lambda job: job.epochs):
+            total += self._candidates[job.candidate].macs * additional_epochs(job, trained)
+            trained[job] = None
+        return total
+
+    def _leader(self, done: Results, plan: Plan) -> str:
+        latest: dict[str, dict[Block, float]] = {}
+        epochs = max((job.epochs for job in done), default=0)
+        for job, value in done.items():
+            if value is not None and job.epochs == epochs and job.candidate not in plan.eliminated:
+                latest.setdefault(job.candidate, {})[job.block] = value
+        if not latest:
+            return ""
+        summaries = {name: summary(values.values()) for name, values in latest.items()}
+        most = max(estimate.n for estimate in summaries.values())
+        best = max((name for name in summaries if summaries[name].n == most), key=lambda name: summaries[name].mean)
+        estimate = f"{number(summaries[best].mean)}{interval(summaries[best])}"
+        return f", best so far {self._candidates[best].label}: {estimate} after {epochs} epochs"
+
+    def _time_left(self) -> str:
+        return "" if self._seconds_left is None else f", {timedelta(seconds=round(self._seconds_left))} left"

@@ -1,0 +1,97 @@
+"""Ranks candidates: the best, those not separable from it, and the cheapest of both, which is chosen."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tfeff.errors import UserError
+from tfeff.trials.intervals import Difference, Summary, summary
+from tfeff.trials.results import Table, finite
+from tfeff.trials.two_way import fit_two_way
+from tfeff.trials.wording import fold_count, ranking_sentence
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """The best candidate, those tied with it, and the one that is chosen.
+
+    The mean of the best is the maximum of several means and therefore biased upward; a new measurement of it will be
+    somewhat lower on average.
+
+    Attributes:
+        best: the candidate with the highest adjusted mean.
+        tied: the candidates not separable from the best, by descending mean; all others if there are no intervals.
+        chosen: the cheapest of the best and the tied candidates; the best if there are no intervals.
+        order: all candidates with a value, by descending mean.
+        summaries: candidate -> its own mean and interval.
+        differences: other candidate -> the best minus it, adjusted for multiple comparisons
+            (`TwoWay.differences_from`).
+        sentence: the outcome in words.
+    """
+
+    best: str
+    tied: tuple[str, ...]
+    chosen: str
+    order: tuple[str, ...]
+    summaries: Mapping[str, Summary]
+    differences: Mapping[str, Difference]
+    sentence: str
+
+
+def rank(
+    table: Table,
+    costs: Mapping[str, float],
+    *,
+    labels: Mapping[str, str] | None = None,
+    metric: str = "accuracy",
+    eliminated: int = 0,
+) -> Ranking:
+    """Ranks the candidates that were trained to the end.
+
+    Args:
+        table: candidate -> block -> value; candidates without a value are ignored.
+        costs: candidate -> cost in any unit (multiply-adds, seconds). The cheapest candidate that is not separable
+            from the best is chosen.
+        labels: candidate -> name in the sentence; defaults to its key.
+        metric: name of the metric in the sentence.
+        eliminated: number of candidates that were eliminated earlier and are not in the table.
+
+    Raises:
+        UserError: no candidate has a value.
+
+    >>> folds = [(0, 0), (1, 0), (2, 0)]
+    >>> rows = {"a": [0.70, 0.72, 0.74], "b": [0.69, 0.72, 0.73], "c": [0.50, 0.53, 0.54]}
+    >>> table = {name: dict(zip(folds, row)) for name, row in rows.items()}
+    >>> ranking = rank(table, {"a": 3.0, "b": 2.0, "c": 1.0})
+    >>> ranking.best, ranking.tied, ranking.chosen
+    ('a', ('b',), 'b')
+    >>> ranking.sentence.partition("; ")[2]
+    'not separable from 1 of the other 2 candidates, b (3 folds); that candidate is cheaper and is chosen.'
+    """
+    values = {name: finite(row) for name, row in table.items()}
+    if not any(values.values()):
+        raise UserError("nothing to rank: every trial of every candidate failed")
+    layout = fit_two_way(values)
+    highest = layout.means[layout.ranking[0]]
+    equals = [name for name in layout.ranking if highest - layout.means[name] <= layout.resolution]
+    best = min(equals, key=lambda name: (costs[name], name))
+    order = (best, *(name for name in layout.ranking if name != best))
+    differences = layout.differences_from(best)
+    tied = tuple(name for name in order[1:] if not differences[name].separable)
+    has_intervals = any(difference.low is not None for difference in differences.values())
+    # `min` returns the first minimum: among equally cheap candidates the one with the higher mean.
+    chosen = min((best, *tied), key=lambda name: costs[name]) if has_intervals else best
+    summaries = {name: summary(values[name].values()) for name in order}
+    shown = {name: (labels or {}).get(name, name) for name in order}
+    sentence = ranking_sentence(
+        shown[best],
+        summaries[best],
+        layout.means[best],
+        others=[shown[name] for name in order[1:]],
+        tied=[shown[name] for name in tied],
+        cheaper=None if chosen == best else shown[chosen],
+        has_intervals=has_intervals,
+        metric=metric,
+        folds=fold_count(layout.blocks),
+        eliminated=eliminated,
+    )
+    return Ranking(best, tied, chosen, order, summaries, differences, sentence)

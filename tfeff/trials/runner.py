@@ -1,0 +1,208 @@
+"""Runs the trials that an allocation plans until it plans no more."""
+
+import dataclasses
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tfeff import config
+from tfeff.errors import UserError
+from tfeff.execution.executor import DISK_FULL, Executor, Function, Outcome, collect
+from tfeff.training.interruption import Interruption
+from tfeff.trials import worker
+from tfeff.trials.allocation import Allocation, Plan
+from tfeff.trials.objective import Objective
+from tfeff.trials.progress import Progress
+from tfeff.trials.results import Job
+from tfeff.trials.store import TrialStore
+from tfeff.trials.trial import Candidate, on_fold, result_row
+
+POLL_SECONDS = 0.5
+
+
+class TrialRunner:
+    """Runs trials and stores their results.
+
+    Args:
+        directory: workdir of the experiment; each trial gets its own workdir below it.
+        folds: folds and seeds of every candidate.
+        trials: learning-rate rule and number of attempts.
+        store: results so far.
+        executor: runs the trainings.
+        objective: maps metrics to the value that candidates are compared by.
+        progress: is notified of each change.
+        interruption: is checked between changes.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        folds: config.Folds,
+        trials: config.Trials,
+        store: TrialStore,
+        executor: Executor,
+        objective: Objective,
+        progress: Progress,
+        interruption: Interruption,
+    ) -> None:
+        self.directory, self.folds, self.trials = directory, folds, trials
+        self.store, self.executor, self.objective = store, executor, objective
+        self.progress, self.interruption = progress, interruption
+        self.results: dict[Job, float | None] = {}
+        self._candidates: dict[str, Candidate] = {}
+        self._learning_rates: dict[str, float] = {}
+        self._running: set[Job | str] = set()
+        self._last = ""
+
+    def resolve(self, experiment: config.Experiment, reference: config.Experiment) -> config.Experiment:
+        """Writes out what all trials share: the channel statistics of all training images, and the precision.
+
+        Args:
+            experiment: of the baseline.
+            reference: trial on which `precision=auto` is timed.
+        """
+        data, training = experiment.data, experiment.training
+        if data.normalization == "dataset" and data.mean is None:
+            mean, std = self._once(f"reading {data.source}", worker.training_statistics, experiment)
+            data = dataclasses.replace(data, mean=mean, std=std)
+        if training.precision == "auto":
+            precision = self._once("timing precision=auto on the baseline", worker.fastest_precision, reference)
+            training = dataclasses.replace(training, precision=precision)
+        return dataclasses.replace(experiment, data=data, training=training)
+
+    def run(self, candidates: Sequence[Candidate], allocation: Allocation, stage: str) -> Plan:
+        """Trains candidates as planned by `allocation`; stored results are reused.
+
+        Args:
+            candidates: one of several with the same name is trained, the first ever given.
+            allocation: plans the jobs.
+            stage: name of this stage, for the progress.
+        """
+        for candidate in candidates:
+            self._candidates.setdefault(candidate.name, candidate)
+        self.store.add_candidates(candidates)
+        names = list(dict.fromkeys(candidate.name for candidate in candidates))
+        for record in self.store.records():
+            if record.job.candidate in self._candidates and record.state != "running":
+                self.results[record.job] = self._value(record.job, record.rows) if record.state == "done" else None
+        selected = {name: self._candidates[name] for name in names}
+        self.progress.begin(stage, selected, self.folds.blocks, allocation, self.results)
+        while True:
+            plan = allocation.plan(names, self.folds.blocks, self.results)
+            self.progress.show(plan, self.results, running=len(self._running))
+            if plan.done:
+                for name in plan.eliminated:
+                    for block in self.folds.blocks:
+                        self._remove_checkpoints(Job(name, *block, allocation.epochs))
+                return plan
+            # The worker that has just become free still has the graph of its last network.
+            for job in sorted(plan.jobs, key=lambda job: job.candidate != self._last):
+                if len(self._running) < self.executor.slots:
+                    self._submit(job)
+            if any(job in self.results for job in plan.jobs):  # some jobs could not start
+                continue
+            if not self._running:
+                raise RuntimeError("the allocation is not done but plans no job")
+            outcomes = self.executor.wait(POLL_SECONDS)
+            self.check()
+            for outcome in outcomes:
+                self._handle(outcome)
+
+    def workdir(self, job: Job) -> Path:
+        """The workdir of a trial, shared by all jobs that continue the same training."""
+        return self.directory / "trials" / job.candidate / f"fold{job.fold}-seed{job.seed}"
+
+    def experiment(self, job: Job) -> config.Experiment:
+        """The experiment that a job trains."""
+        experiment = on_fold(self._candidates[job.candidate].experiment, self.folds, job.fold, job.seed)
+        rate = self._learning_rates.get(job.candidate)
+        if rate is None:
+            return experiment
+        return dataclasses.replace(experiment, optimizer=dataclasses.replace(experiment.optimizer, learning_rate=rate))
+
+    def check(self) -> None:
+        """Raises Interrupted after Ctrl-C or SIGTERM."""
+        self.interruption.check("finished trials are stored, running trials save a checkpoint")
+
+    def _once(self, fact: str, function: Function, experiment: config.Experiment) -> Any:
+        """The value of `function(experiment)`, computed in a worker once per store."""
+
+        def compute() -> Any:
+            self.progress.say(fact)
+            return collect(self.executor, {fact: (function, experiment)}, self.check)[fact]
+
+        return self.store.cached(fact, compute)
+
+    def _submit(self, job: Job) -> None:
+        if job in self._running:
+            return
+        if self.trials.learning_rate == "range_test" and not self._has_learning_rate(job):
+            return
+        self.store.start(job)
+        events = self.directory / "tensorboard" / job.candidate / f"fold{job.fold}-seed{job.seed}"
+        self._running.add(job)
+        self.executor.submit(job, worker.train, self.experiment(job), str(self.workdir(job)), job.epochs, str(events))
+
+    def _has_learning_rate(self, job: Job) -> bool:
+        """Whether the candidate's learning rate is known; starts its range test otherwise."""
+        fact = f"learning_rate {job.candidate}"
+        if job.candidate not in self._learning_rates:
+            stored, failure = self.store.fact(fact), self.store.fact(f"failed {fact}")
+            if failure is not None:
+                self._fail(job, failure)
+                return False
+            if stored is None:
+                if fact not in self._running:
+                    self._running.add(fact)
+                    first = Job(job.candidate, 0, 0, job.epochs)
+                    self.executor.submit(fact, worker.range_test, self.experiment(first))
+                return False
+            self._learning_rates[job.candidate] = float(stored)
+        return True
+
+    def _handle(self, outcome: Outcome) -> None:
+        """Stores the value of a call, or arranges another attempt."""
+        key = outcome.key
+        assert isinstance(key, str | Job)
+        self._running.remove(key)
+        self._last = key.candidate if isinstance(key, Job) else self._last
+        if outcome.error == DISK_FULL:
+            raise UserError(
+                f"{DISK_FULL} of {self.directory}; finished trials are stored: free some space and rerun the command"
+            )
+        if isinstance(key, str):
+            if outcome.error is None:
+                self.store.write_fact(key, repr(outcome.value))
+                return
+            deaths = int(self.store.fact(f"deaths {key}") or 0) + 1
+            self.store.write_fact(f"deaths {key}", str(deaths))
+            if not outcome.retryable or deaths >= self.trials.attempts:
+                self.store.write_fact(f"failed {key}", f"learning-rate range test failed: {outcome.error}")
+            return
+        if outcome.error is None:
+            value = outcome.value
+            self.store.finish(key, value["rows"], value["seconds"], value["peak_bytes"])
+            self.results[key] = self._value(key, value["rows"])
+            if key.epochs >= self._candidates[key.candidate].experiment.training.epochs:
+                self._remove_checkpoints(key)
+        elif outcome.retryable and self.store.count_death(key) < self.trials.attempts:
+            self._say(key, f"{outcome.error}; restarting the trial")
+        else:
+            self._fail(key, outcome.error)
+
+    def _fail(self, job: Job, error: str) -> None:
+        self.store.fail(job, error)
+        self.results[job] = None
+        self._say(job, f"failed: {error}")
+
+    def _say(self, job: Job, text: str) -> None:
+        self.progress.say(f"{self._candidates[job.candidate].label}, fold {job.fold}: {text}")
+
+    def _remove_checkpoints(self, job: Job) -> None:
+        """Removes the checkpoints of a trial that will not be continued."""
+        shutil.rmtree(self.workdir(job) / "checkpoints", ignore_errors=True)
+
+    def _value(self, job: Job, rows: Sequence[Mapping[str, float]]) -> float:
+        candidate = self._candidates[job.candidate]
+        return self.objective.value(result_row(candidate.experiment.training, rows), candidate.macs)

@@ -1,0 +1,206 @@
+"""The results of an experiment: one SQLite file that can be read while it is written.
+
+A single process writes. Each change is its own transaction in a write-ahead log, so a kill at any moment leaves only
+complete rows.
+"""
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from tfeff import config
+from tfeff.config.section import Section
+from tfeff.errors import UserError, changes
+from tfeff.trials.results import Job
+from tfeff.trials.trial import Candidate
+
+_FACTS = "create table if not exists facts (name text primary key, value text not null)"
+_CANDIDATES = (
+    "create table if not exists candidates (name text primary key, label text not null, settings text not null)"
+)
+_TRIALS = """
+create table if not exists trials (
+    candidate text not null, fold integer not null, seed integer not null, epochs integer not null,
+    state text not null check (state in ('running', 'done', 'failed')),
+    deaths integer not null default 0, error text, seconds real, peak_bytes integer, rows text,
+    primary key (candidate, fold, seed, epochs)
+)"""
+_JOB = "where candidate = ? and fold = ? and seed = ? and epochs = ?"
+
+
+@dataclass(frozen=True)
+class Record:
+    """The stored state of one trial.
+
+    Attributes:
+        job: the job.
+        state: `running` (or killed while running), `done` or `failed`.
+        deaths: number of attempts that were lost.
+        error: why it failed.
+        seconds: of its process, including image reading and compilation.
+        peak_bytes: peak device memory; None if the device does not report it.
+        rows: rows of metrics.jsonl, one per epoch.
+    """
+
+    job: Job
+    state: str
+    deaths: int
+    error: str | None
+    seconds: float | None
+    peak_bytes: int | None
+    rows: Sequence[dict[str, Any]]
+
+
+class TrialStore:
+    """The SQLite file of one experiment.
+
+    Args:
+        path: the file.
+        settings: config of the experiment; None opens an existing file whatever its config.
+        free: prefixes of config keys that no trial depends on. They may differ from the stored config; all other
+            keys must be equal.
+
+    Raises:
+        UserError: the file holds results of another config (the keys that differ are listed) or is not a database.
+    """
+
+    def __init__(self, path: Path, settings: Section | None, free: tuple[str, ...] = ()) -> None:
+        self.path = path
+        if settings is None and not path.is_file():
+            raise UserError(f"--workdir={path.parent}: no {path.name} in it; expected the workdir of a search")
+        self._file = sqlite3.connect(path, timeout=60, isolation_level=None)
+        self._file.row_factory = sqlite3.Row
+        try:
+            self._file.execute("pragma journal_mode = wal")
+            self._migrate()
+            for table in (_FACTS, _CANDIDATES, _TRIALS):
+                self._file.execute(table)
+            stored = self.fact("config")
+        except sqlite3.DatabaseError as error:
+            raise UserError(f"{path}: {error}; remove the file or choose another --workdir") from None
+        if settings is None:
+            return
+        if stored is not None:
+            previous = config.from_json(stored, type(settings), where=str(path))
+            changed = [change for change in config.differences(previous, settings) if not change[0].startswith(free)]
+            if changed and not self.records():
+                # Only a list of candidates and a forecast so far: nothing to keep.
+                self._file.executescript("delete from facts; delete from candidates;")
+            elif changed:
+                raise UserError(
+                    f"{path} holds the results of another config:\n{changes(changed)}\n"
+                    "choose another --workdir, or restore these values to resume"
+                )
+        self.write_fact("config", config.to_json(settings))
+
+    def fact(self, name: str) -> str | None:
+        """The text stored under a name."""
+        row = self._file.execute("select value from facts where name = ?", (name,)).fetchone()
+        return None if row is None else str(row["value"])
+
+    def write_fact(self, name: str, value: str) -> None:
+        """Stores a text under a name."""
+        self._file.execute("insert or replace into facts values (?, ?)", (name, value))
+
+    def cached(self, name: str, compute: Callable[[], Any]) -> Any:
+        """The JSON-ready value of `compute`, which is called only if nothing is stored under the name."""
+        stored = self.fact(name)
+        if stored is None:
+            stored = json.dumps(compute())
+            self.write_fact(name, stored)
+        return json.loads(stored)
+
+    def add_candidates(self, candidates: Iterable[Candidate]) -> None:
+        """Stores the label and the settings of each candidate that is not stored yet."""
+        rows = [(candidate.name, candidate.label, json.dumps(candidate.settings)) for candidate in candidates]
+        self._file.execute("begin")
+        self._file.executemany("insert or ignore into candidates values (?, ?, ?)", rows)
+        self._file.execute("commit")
+
+    def candidates(self) -> dict[str, Mapping[str, Any]]:
+        """Settings of all stored candidates by name, in the order in which they were added."""
+        rows = self._file.execute("select name, settings from candidates order by rowid")
+        return {row["name"]: json.loads(row["settings"]) for row in rows}
+
+    def start(self, job: Job) -> None:
+        """Marks a job as running."""
+        self._file.execute(
+            "insert into trials (candidate, fold, seed, epochs, state) values (?, ?, ?, ?, 'running')"
+            " on conflict do update set state = 'running'",
+            _key(job),
+        )
+
+    def count_death(self, job: Job) -> int:
+        """Counts a lost attempt; returns the number of lost attempts so far."""
+        self._file.execute(f"update trials set deaths = deaths + 1 {_JOB}", _key(job))
+        return int(self._file.execute(f"select deaths from trials {_JOB}", _key(job)).fetchone()["deaths"])
+
+    def finish(self, job: Job, rows: Sequence[dict[str, Any]], seconds: float, peak_bytes: int | None) -> None:
+        """Stores the result of a job."""
+        self._file.execute(
+            f"update trials set state = 'done', error = null, seconds = ?, peak_bytes = ?, rows = ? {_JOB}",
+            (seconds, peak_bytes, json.dumps(rows), *_key(job)),
+        )
+
+    def fail(self, job: Job, error: str) -> None:
+        """Stores that a job failed for good, even if it was never started."""
+        self._file.execute(
+            "insert into trials (candidate, fold, seed, epochs, state, error) values (?, ?, ?, ?, 'failed', ?)"
+            " on conflict do update set state = 'failed', error = excluded.error",
+            (*_key(job), error),
+        )
+
+    def records(self) -> list[Record]:
+        """All trials, in the order of their first start."""
+        return [
+            Record(
+                job=Job(row["candidate"], row["fold"], row["seed"], row["epochs"]),
+                state=row["state"],
+                deaths=row["deaths"],
+                error=row["error"],
+                seconds=row["seconds"],
+                peak_bytes=row["peak_bytes"],
+                rows=json.loads(row["rows"] or "[]"),
+            )
+            for row in self._file.execute("select * from trials order by rowid")
+        ]
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _migrate(self) -> None:
+        """Converts a file of an earlier version, which had a table `networks` instead of `candidates`."""
+        if not self._has_networks():
+            return
+        self._file.execute("begin immediate")
+        if self._has_networks():  # no other process has converted it in the meantime
+            self._file.execute(_CANDIDATES)
+            for row in self._file.execute("select * from networks order by rowid").fetchall():
+                settings = {key: row[key] for key in row.keys() if key not in ("id", "label")}  # noqa: SIM118
+                settings |= {key: json.loads(settings[key]) for key in ("blocks", "widths")}
+                self._file.execute(
+                    "insert into candidates values (?, ?, ?)", (row["id"], row["label"], json.dumps(settings))
+                )
+            self._file.execute("alter table trials rename to old_trials")
+            self._file.execute(_TRIALS)
+            self._file.execute("insert into trials select * from old_trials order by rowid")
+            self._file.execute("drop table old_trials")
+            self._file.execute("drop table networks")
+        self._file.execute("commit")
+
+    def _has_networks(self) -> bool:
+        return bool(self._file.execute("select 1 from sqlite_master where name = 'networks'").fetchall())
+
+
+def _key(job: Job) -> tuple[str, int, int, int]:
+    return job.candidate, job.fold, job.seed, job.epochs
