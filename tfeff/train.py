@@ -33,7 +33,7 @@ def _train_network(experiment: config.Experiment) -> None:
     from tfeff import training
     from tfeff.training import selection
 
-    experiment = config.settled(experiment)
+    experiment = config.resolve_family(experiment)
     source = selection.open_source(experiment)
     workdir = training.train(experiment, flags.FLAGS.workdir, source=source, profile=flags.FLAGS.profile)
     if flags.FLAGS.evaluate and training.is_chief():

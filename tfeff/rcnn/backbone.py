@@ -39,7 +39,9 @@ def experiment(settings: config.RCNN) -> config.Experiment:
     holds out, where the config says so."""
     if settings.backbone.data.source != CROPS:
         return settings.backbone
-    wanted = config.settled(settings.backbone)  # the member of a family says at which resolution regions are seen
+    wanted = config.resolve_family(
+        settings.backbone
+    )  # the member of a family says at which resolution regions are seen
     shown, context = models.architecture(wanted.model.name, **wanted.model.options()), settings.features.context
     side = wanted.model.resolution or shown.resolution
     data = dataclasses.replace(
@@ -61,7 +63,7 @@ def check(settings: config.RCNN) -> None:
         UserError: a network or weights that cannot be, a run that is not there, a grid or context that does not fit.
     """
     if settings.backbone_workdir is None:
-        wanted = config.settled(experiment(settings))
+        wanted = config.resolve_family(experiment(settings))
         build.check(wanted, 1, afresh=True)
         section = wanted.model
         options = {"resolution": section.resolution, "channels": wanted.data.channels, **section.options()}
