@@ -1,4 +1,4 @@
-"""The verb `summary`, run as users run it."""
+"""The verb `summary`, run as a program."""
 
 import json
 import os
@@ -21,7 +21,7 @@ def summary(*flags: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_one_network_as_json() -> None:
+def test_a_network_as_json() -> None:
     done = summary("--model=mobilenet-v2", "--resolution=65", "--num_classes=7", "--json")
     cost = models.complexity.count(models.build("mobilenet-v2", resolution=65, num_classes=7))
     assert json.loads(done.stdout) == {
@@ -42,7 +42,7 @@ def test_a_family_as_a_table() -> None:
         assert f"{params:,}" in row
 
 
-def test_mistakes_end_with_code_two_and_no_traceback() -> None:
+def test_user_errors_exit_with_code_2_and_without_traceback() -> None:
     for flags, message in (((), "--model=NAME or --family=NAME"), (("--model=mobilenet-v3",), "did you mean")):
         done = summary(*flags)
         assert done.returncode == 2

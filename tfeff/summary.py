@@ -1,4 +1,4 @@
-"""What networks cost: `python -m tfeff.summary --model=efficientnet-b3`."""
+"""Cost of networks: `python -m tfeff.summary --model=efficientnet-b3`."""
 
 import dataclasses
 import json
@@ -22,34 +22,34 @@ COLUMNS = {
 
 
 def define_flags() -> None:
-    """Defines this verb's flags."""
-    flags.DEFINE_string("model", None, "A network, such as efficientnet-b3.")
-    flags.DEFINE_string("family", None, "A whole family instead: resnet, efficientnet, efficientnet-lite or mobilenet.")
-    flags.DEFINE_integer("resolution", None, "Side of the square input in pixels; the network's own if not given.")
-    flags.DEFINE_integer("num_classes", 1000, "Outputs of the classifier.")
-    flags.DEFINE_float("width_coefficient", None, "Multiplies the channels; the network's own if not given.")
-    flags.DEFINE_float("depth_coefficient", None, "Multiplies the blocks; the network's own if not given.")
-    flags.DEFINE_bool("json", False, "Print JSON: an object for --model, a list of them for --family.")
+    """Define the flags."""
+    flags.DEFINE_string("model", None, "Name of a network, such as efficientnet-b3.")
+    flags.DEFINE_string("family", None, "Name of a family: resnet, efficientnet, efficientnet-lite or mobilenet.")
+    flags.DEFINE_integer("resolution", None, "Side of the square input in pixels. Default: that of the network.")
+    flags.DEFINE_integer("num_classes", 1000, "Number of classes.")
+    flags.DEFINE_float("width_coefficient", None, "Multiplies the number of channels. Default: that of the network.")
+    flags.DEFINE_float("depth_coefficient", None, "Multiplies the number of blocks. Default: that of the network.")
+    flags.DEFINE_bool("json", False, "Print JSON: an object for --model, a list of objects for --family.")
 
 
 def main(argv: list[str]) -> None:
-    """Count the networks that the flags name and print them."""
+    """Print the cost of the selected networks."""
     if (FLAGS.model is None) == (FLAGS.family is None):
-        raise UserError("give either --model=NAME or --family=NAME")
+        raise UserError("specify either --model=NAME or --family=NAME")
     if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
         verbs.load_tensorflow()
     from tfeff import models
 
     names = models.names(FLAGS.family) if FLAGS.family else (FLAGS.model,)
-    counted = [summary(name) for name in names]
+    summaries = [summary(name) for name in names]
     if FLAGS.json:
-        print(json.dumps(counted if FLAGS.family else counted[0], indent=2))
+        print(json.dumps(summaries if FLAGS.family else summaries[0], indent=2))
     else:
-        print(tables.text([{COLUMNS[key]: value for key, value in row.items()} for row in counted]))
+        print(tables.text([{COLUMNS[key]: value for key, value in row.items()} for row in summaries]))
 
 
 def summary(name: str) -> dict[str, str | int]:
-    """Name, resolution and cost of one network, scaled as the flags say."""
+    """Name, resolution and cost of one network, scaled according to the flags."""
     from tfeff import models
 
     network = models.build(

@@ -1,15 +1,15 @@
-"""Predicted against measured memory of training: `python tools/memory.py [--megabytes=600]`. Linux alone.
+"""Compares estimated with measured training memory: `python tools/memory.py [--megabytes=600]`. Linux only.
 
-Predicted is `training_peak_bytes`, the memory that a training step takes for each image of its batch. Measured is what
-the kernel says (VmHWM, the most memory that a process had at any time) of processes that each make one network and run
-training steps of one batch size: the difference of two batch sizes' over the difference in images. What does not grow
-with the batch thus drops out: the program, weights, gradients of weights, working memory of fixed size.
+The estimate is `training_peak_bytes`, the memory that a training step needs for each image of its batch. For the
+measurement, two processes train the same network with different batch sizes. The difference of their peak memory (VmHWM
+in /proc/self/status), divided by the difference of the batch sizes, is the memory per image. Memory that does not grow
+with the batch cancels out: the program, weights, their gradients, and workspaces of fixed size.
 
-Small batches do not show it: there working memory of some operation may decide when the peak is.
+Use large batches: in small ones, the workspace of a single operation can determine the peak.
 
-For that to be the memory of feature maps, the processes give memory back to the kernel as soon as it is free (glibc's
-malloc is told to map everything above 64 KB), and use TensorFlow's own kernels: oneDNN's take memory from a pool that
-grows by doubling.
+So that VmHWM reflects the memory of feature maps, freed memory is returned to the kernel immediately (glibc's malloc
+maps all blocks above 64 KB), and TensorFlow uses its own kernels, because those of oneDNN allocate from a pool that
+doubles its size.
 """
 
 import os
@@ -42,7 +42,7 @@ NETWORKS: list[tuple[str, dict[str, Any]]] = [
 ]
 CLASSES = 10
 STEPS = 2
-"""The first step also makes the optimizer's variables."""
+"""The first step also creates the optimizer's variables."""
 ENVIRONMENT = {
     "TF_ENABLE_ONEDNN_OPTS": "0",
     "CUDA_VISIBLE_DEVICES": "",
@@ -53,7 +53,7 @@ ENVIRONMENT = {
 
 
 def peak_of_training(name: str, options: dict[str, Any], batch_size: int) -> int:
-    """Most memory, in bytes, that this process has had after some training steps."""
+    """Peak memory of this process, in bytes, after training for STEPS steps."""
     import tensorflow as tf
 
     from tfeff import models
@@ -76,42 +76,42 @@ def peak_of_training(name: str, options: dict[str, Any], batch_size: int) -> int
     return 1024 * int(kilobytes)
 
 
-def measured_apart(name: str, options: dict[str, Any], batch_size: int, threads: int) -> int:
-    """`peak_of_training` in a process of its own."""
+def measure(name: str, options: dict[str, Any], batch_size: int, threads: int) -> int:
+    """Run `peak_of_training` in a new process."""
     arguments = ["--network", name, "--options", json.dumps(options), "--batch_size", str(batch_size)]
     pool = {"TF_NUM_INTEROP_THREADS": str(threads), "TF_NUM_INTRAOP_THREADS": "1"}
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, __file__, *arguments],
         env={**os.environ, **ENVIRONMENT, **pool},
         stdout=subprocess.PIPE,
         text=True,
         check=True,
     )
-    return int(done.stdout.splitlines()[-1])
+    return int(completed.stdout.splitlines()[-1])
 
 
 def compare(name: str, options: dict[str, Any], megabytes: int, threads: int) -> dict[str, object]:
-    """A row of the table."""
+    """Measure one network and return its row of the table."""
     from tfeff import models
 
-    predicted = models.estimate(models.architecture(name, **options), num_classes=CLASSES)
-    batch_size = max(4, round(megabytes * 1e6 / predicted.training_peak_bytes))
-    small, large = (measured_apart(name, options, size, threads) for size in (batch_size, 2 * batch_size))
+    estimated = models.estimate(models.architecture(name, **options), num_classes=CLASSES)
+    batch_size = max(4, round(megabytes * 1e6 / estimated.training_peak_bytes))
+    small, large = (measure(name, options, size, threads) for size in (batch_size, 2 * batch_size))
     measured = (large - small) / batch_size
     return {
         "network": " ".join([name, *(f"{option}={value}" for option, value in options.items())]),
-        "batches": f"{batch_size}, {2 * batch_size}",
-        "predicted, kB an image": predicted.training_peak_bytes / 1e3,
-        "measured, kB an image": measured / 1e3,
-        "predicted / measured": predicted.training_peak_bytes / measured,
+        "batch sizes": f"{batch_size}, {2 * batch_size}",
+        "estimated, kB per image": estimated.training_peak_bytes / 1e3,
+        "measured, kB per image": measured / 1e3,
+        "estimated / measured": estimated.training_peak_bytes / measured,
     }
 
 
 def main() -> None:
-    """Prints the table; or, in the processes that it starts, one network's peak."""
+    """Print the table or, in a process started by `measure`, the peak memory of one network."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--megabytes", type=int, default=600, help="predicted memory of the smaller batch")
-    parser.add_argument("--threads", type=int, default=2, help="operations that may run at once")
+    parser.add_argument("--megabytes", type=int, default=600, help="estimated memory of the smaller batch")
+    parser.add_argument("--threads", type=int, default=2, help="number of operations that may run in parallel")
     parser.add_argument("--network", help=argparse.SUPPRESS)
     parser.add_argument("--options", type=json.loads, help=argparse.SUPPRESS)
     parser.add_argument("--batch_size", type=int, help=argparse.SUPPRESS)

@@ -118,6 +118,7 @@ def test_other_families_get_p6_and_p7(name: str) -> None:
         ([], "must be a non-empty list"),
         ("P3", "must be a non-empty list"),
         (["4"], 'pyramid level "4": must be P1'),
+        ([4], 'pyramid level "4": must be P1'),
         (["P2", "P0"], 'pyramid level "P0": must be P1'),
         (["p3"], 'pyramid level "p3": must be P1'),
         (["P03"], 'pyramid level "P03": must be P1'),

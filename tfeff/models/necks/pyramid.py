@@ -17,7 +17,7 @@ from tfeff.models.network import Network
 def pyramid(model: Network, levels: Sequence[str], *, channels: int | None = None) -> Network:
     """Build a network that outputs the given pyramid levels.
 
-    Levels of the backbone share their weights with `model`; layers that no level needs are left out. Each level beyond
+    Levels of the backbone share their weights with `model`; layers that no level needs are omitted. Each level beyond
     the backbone's last is a 3x3 convolution of the level before it, with stride 2 and padding "same"
     (`pyramid_p6_conv`). A ReLU separates two added levels (`pyramid_p7_relu`). Added levels that are not requested but
     lie below one that is are computed, not returned.
@@ -77,6 +77,6 @@ def _numbers(levels: Sequence[str]) -> list[int]:
 
 def _number(level: str) -> int:
     """The n of "Pn"."""
-    if not re.fullmatch(r"P[1-9][0-9]*", level):
+    if not re.fullmatch(r"P[1-9][0-9]*", str(level)):
         raise UserError(f'pyramid level "{level}": must be P1 (stride 2), P2 (stride 4), P3 (stride 8), ...')
     return int(level[1:])
