@@ -1,4 +1,4 @@
-"""Stores filled by the verb: killed, resumed, read; and evaluated."""
+"""The verb `propose`: proposal stores after kills, resuming and reading; and their evaluation."""
 
 import json
 import os
@@ -23,7 +23,7 @@ OBJECT = "<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}<
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory) -> Path:
-    """A VOC set of rectangles on noise; one file is no image, one is truncated, two are the same."""
+    """A VOC dataset of rectangles on noise; one image is truncated, two are identical."""
     folder = tmp_path_factory.mktemp("voc")
     (folder / "Annotations").mkdir()
     (folder / "JPEGImages").mkdir()
@@ -68,7 +68,7 @@ def whole(root, tmp_path_factory) -> Path:
     return out
 
 
-def test_every_image_that_can_be_read_has_its_proposals(root, whole):
+def test_every_readable_image_has_proposals(root, whole):
     store = ProposalStore(whole)
     assert len(store) == IMAGES - 1
     assert "020" not in store
@@ -78,7 +78,7 @@ def test_every_image_that_can_be_read_has_its_proposals(root, whole):
         assert (boxes[:, 2:] <= [150, 200]).all()
 
 
-def test_the_same_command_computes_nothing_again_but_what_has_changed(root, whole, tmp_path):
+def test_rerunning_computes_only_changed_images(root, whole, tmp_path):
     before = content(whole)
     assert f"0 computed, {IMAGES - 1} known" in finish(root, whole)
     assert content(whole) == before
@@ -94,7 +94,7 @@ def test_the_same_command_computes_nothing_again_but_what_has_changed(root, whol
     assert content(whole) == before
 
 
-def test_threads_and_a_cluster_give_the_same(root, whole, tmp_path):
+def test_threads_and_cluster_give_identical_proposals(root, whole, tmp_path):
     finish(root, tmp_path / "one", "--threads=1")
     assert content(tmp_path / "one") == content(whole)
     pytest.importorskip("ray")
@@ -102,10 +102,10 @@ def test_threads_and_a_cluster_give_the_same(root, whole, tmp_path):
     assert content(tmp_path / "ray") == content(whole)
 
 
-def test_killed_at_random_moments_nothing_is_half_written_or_computed_twice(root, whole, tmp_path):
+def test_kills_leave_complete_records_and_nothing_is_recomputed(root, whole, tmp_path):
     out, moments, known = tmp_path / "store", random.Random(3), 0
     for _ in range(KILLS):
-        # Slowly, so that there is a middle to be cut in.
+        # One thread, so that there is time to kill it.
         process = start(root, out, "--mode=fast", "--threads=1")
         wanted = min(known + moments.randint(0, max(1, IMAGES // KILLS)), IMAGES - 3)
         while process.poll() is None and (len(content(out)) if (out / "parameters.json").exists() else 0) < wanted:
@@ -116,7 +116,7 @@ def test_killed_at_random_moments_nothing_is_half_written_or_computed_twice(root
     text = finish(root, out)
     assert f", {known} known" in text
     assert content(out) == content(whole)
-    # Each image stands in the files once, and whole: a second record would be of a later generation.
+    # One complete record per image: a second record would have a later generation.
     store = ProposalStore(out)
     assert {store.generation(name) for name in store} == {1}
 
@@ -134,13 +134,13 @@ def test_killed_at_random_moments_nothing_is_half_written_or_computed_twice(root
         (["--dataset=voc:/nowhere"], ["/nowhere", "does not exist"]),
     ],
 )
-def test_mistakes_end_with_a_message(root, whole, flags, words):
+def test_errors_of_wrong_flags(root, whole, flags, words):
     text = finish(root, whole, *flags, code=2)
     for word in words:
         assert word in text
 
 
-def test_stores_are_evaluated_side_by_side(root, whole, tmp_path):
+def test_stores_are_compared(root, whole, tmp_path):
     finish(root, tmp_path / "windows", "--engine=windows", "--seed=1")
     command = [sys.executable, "-m", "tfeff.evaluate", f"--proposals=ours={whole}"]
     command += [f"--proposals={tmp_path / 'windows'}", f"--dataset=voc:{root}", f"--out={tmp_path / 'report'}"]
@@ -154,7 +154,7 @@ def test_stores_are_evaluated_side_by_side(root, whole, tmp_path):
     assert (tmp_path / "report/proposals.png").stat().st_size > 20_000
 
 
-def test_proposals_of_other_images_are_not_taken_for_these(root, whole, tmp_path):
+def test_error_if_the_images_differ(root, whole, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(root, other)
     Image.new("RGB", (200, 150), (9, 9, 9)).save(other / "JPEGImages/005.jpg")

@@ -1,4 +1,4 @@
-"""The verb `summary`, run as users run it."""
+"""The verb `summary`."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def test_a_family_as_a_table() -> None:
         assert f"{params:,}" in row
 
 
-def test_mistakes_end_with_code_two_and_no_traceback() -> None:
+def test_errors_exit_with_2_and_no_traceback() -> None:
     for flags, message in (((), "--model=NAME or --family=NAME"), (("--model=mobilenet-v3",), "did you mean")):
         done = summary(*flags)
         assert done.returncode == 2

@@ -15,9 +15,9 @@ import tensorflow as tf
 from tfeff import config, training
 from tfeff.data.images.statistics import channel_statistics
 from tfeff.training import build
-from tfeff.training.assembly import Workshop
+from tfeff.training.assembly import AssemblyCache
 from tfeff.training.interruption import Interruption
-from tfeff.training.precision import measured
+from tfeff.training.precision import select_policy
 from tfeff.training.progress import Reporter
 from tfeff.training.tensorboard import Board
 
@@ -46,7 +46,7 @@ def train(experiment: config.Experiment, directory: str, until_epoch: int, board
         directory,
         until_epoch=until_epoch,
         stores=images,
-        workshop=_workshop(),
+        assemblies=_assemblies(),
         reporter=Reporter(quiet=True),
         tensorboard=False,
     )
@@ -83,7 +83,7 @@ def precision(experiment: config.Experiment) -> str:
     """What `precision=auto` comes to here."""
     images = build.dataset(experiment, stores(experiment))
     keras.backend.clear_session()
-    return measured(experiment, images.record(), Reporter(quiet=True), Interruption())
+    return select_policy(experiment, images.record(), Reporter(quiet=True), Interruption())
 
 
 def calibrate(experiment: config.Experiment) -> dict[str, float]:
@@ -145,8 +145,8 @@ def _prediction(section: config.Model, num_classes: int, channels: int) -> Calla
 
 
 @functools.cache
-def _workshop() -> Workshop:
-    return Workshop()
+def _assemblies() -> AssemblyCache:
+    return AssemblyCache()
 
 
 @functools.lru_cache(maxsize=1)

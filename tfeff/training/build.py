@@ -1,4 +1,4 @@
-"""The one place where the names of a config become objects."""
+"""Creates the objects that a config describes: data, network, optimizer, schedule, task, training step."""
 
 import random
 from collections.abc import Callable, Mapping
@@ -28,7 +28,7 @@ from tfeff.training.task import Task
 from tfeff.training.workdir import Workdir
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being read, how many images are done and how many there are."""
+"""Called with the name of the dataset, the number of images read so far, and their total number."""
 
 
 @dataclass(frozen=True)
@@ -97,16 +97,16 @@ class Dataset:
 
 
 def check(settings: config.Experiment, replicas: int, *, afresh: bool) -> None:
-    """Looks for mistakes that would otherwise come to light once all images are read, or once training is over.
+    """Finds mistakes that would otherwise surface only after all images are read, or after training.
 
     Args:
         settings: the experiment.
-        replicas: devices that share a batch, over all workers.
-        afresh: whether the run starts now; one that goes on needs no weights but its own.
+        replicas: number of devices that share a batch, over all workers.
+        afresh: whether this is a new run; resumed runs do not need the initial weights.
 
     Raises:
-        UserError: for a network or weights that cannot be, a shift beyond the image, a batch that the devices cannot
-            share, a test split that is not there or whose classes are not those of the training split.
+        UserError: for an invalid network, missing weights, a test-time shift beyond the image, a batch that cannot be
+            divided among the devices, or a test split that is missing or has other classes than the training split.
     """
     section, data, training = settings.model, settings.data, settings.training
     architecture = models.architecture(section.name, resolution=section.resolution, **settings.model.options())
@@ -123,7 +123,7 @@ def check(settings: config.Experiment, replicas: int, *, afresh: bool) -> None:
             f"({replicas} devices x training.accumulation_steps)"
         )
     if training.xla and replicas > 1:
-        raise UserError("config: training.xla compiles the step of a single device; leave it off with several")
+        raise UserError("config: training.xla supports a single device only; turn it off to use several")
     known = split_names(settings)
     if data.test_split is not None and splits.canonical_name(data.test_split) not in known:
         if data.test_split != config.Data.test_split:
@@ -349,16 +349,16 @@ def store(settings: config.Experiment, source: Source, size: tuple[int, int], pr
 
 
 def model(settings: config.Experiment, record: dict[str, Any]) -> keras.Model:
-    """The network of an experiment, randomly initialised, under the present dtype policy and strategy.
+    """Builds the randomly initialized network of an experiment, under the current dtype policy and strategy.
 
     Args:
-        record: the workdir's `dataset.json`; its `mean` and `std`, if any, are the network's preprocessing.
+        record: the workdir's `dataset.json`; its `mean` and `std`, if any, normalize the network's input.
     """
     options = settings.model.options()
     if record["mean"]:
         options |= {"mean": record["mean"], "std": record["std"]}
-    # Keras draws the seeds of initializers and dropout from Python's generator. (keras.utils.set_random_seed seeds
-    # TensorFlow's own besides, which nothing here draws from, and so makes it compile all its functions again.)
+    # Keras draws the seeds of initializers and dropout from Python's generator. keras.utils.set_random_seed would also
+    # seed TensorFlow's generator, which is not used here, and cause all functions to be compiled again.
     random.seed(settings.seed)
     section, localizes, num_classes = settings.task, settings.task.name == "localization", len(record["class_names"])
     network = models.build(
@@ -377,10 +377,10 @@ def model(settings: config.Experiment, record: dict[str, Any]) -> keras.Model:
 
 
 def initial_weights(settings: config.Experiment, network: keras.Model) -> models.LoadReport | None:
-    """Loads the weights that the config starts from, if any; what was loaded and what did not fit.
+    """Loads the initial weights of the config, if any; reports what was loaded and what did not fit.
 
     Raises:
-        UserError: for a file that is not there or of which nothing fits, or a failed download.
+        UserError: for a missing file, a file in which nothing fits, or a failed download.
     """
     source = settings.model.weights
     if source is None:
@@ -397,7 +397,7 @@ def preprocessing(network: keras.Model) -> dict[str, Any]:
 
 
 def training_pipeline(settings: config.Experiment, images: Store, resolution: int, worker: tuple[int, int]) -> Pipeline:
-    """Shuffled, augmented batches; `worker` is (index, count)."""
+    """Shuffled and augmented batches; `worker` is (index, count)."""
     plain = settings.data.plain_epochs
     return Pipeline(
         images,
@@ -415,12 +415,12 @@ def training_pipeline(settings: config.Experiment, images: Store, resolution: in
 def evaluation_pipeline(
     settings: config.Experiment, images: Store, resolution: int, worker: tuple[int, int]
 ) -> Pipeline:
-    """Every image once, in order."""
+    """All images once, in order."""
     return Pipeline(images, batch_size=settings.training.batch_size, resolution=resolution, shuffle=False, shard=worker)
 
 
 def schedule(settings: config.Experiment, steps_per_epoch: int) -> schedules.Schedule:
-    """The learning rate of each step."""
+    """Creates the learning-rate schedule."""
     section, peak = settings.schedule, settings.optimizer.learning_rate
     warm_up = round(section.warmup_epochs * steps_per_epoch)
     total = settings.training.epochs * steps_per_epoch
@@ -441,7 +441,7 @@ def schedule(settings: config.Experiment, steps_per_epoch: int) -> schedules.Sch
 
 
 def optimizer(settings: config.Experiment, network: keras.Model, replicas: int) -> keras.optimizers.Optimizer:
-    """The update rule, under the present dtype policy and strategy."""
+    """Creates the optimizer, under the current dtype policy and strategy."""
     section = settings.optimizer
     return optimizers.build(
         section.name,
@@ -459,7 +459,7 @@ def optimizer(settings: config.Experiment, network: keras.Model, replicas: int) 
 
 
 def task(settings: config.Experiment) -> Task:
-    """What the network is trained for."""
+    """Creates the task."""
     section, smoothing = settings.task, settings.training.label_smoothing
     if section.name == "localization":
         return Localization(section.class_weight, section.box_weight, smoothing)
@@ -473,7 +473,7 @@ def step(
     update: keras.optimizers.Optimizer,
     average: Average | None = None,
 ) -> Step:
-    """The compiled work on a batch."""
+    """Creates the compiled training and evaluation steps."""
     training = settings.training
     return Step(
         network,
@@ -488,31 +488,31 @@ def step(
 
 
 def trained_model(workdir: Workdir, precision: str = "float32") -> keras.Model:
-    """The network of a finished run with the weights that its config keeps.
+    """Builds the network of a finished run with its final weights.
 
     Args:
-        workdir: the run's.
-        precision: what it computes in, whatever it was trained in; becomes the dtype policy.
+        workdir: the workdir of the run.
+        precision: dtype policy to set, independent of the policy in training.
 
     Raises:
-        UserError: when the workdir holds no finished run.
+        UserError: if the run is not finished.
     """
     if not workdir.final.is_file():
-        raise UserError(f"--workdir={workdir.path}: the run has not finished; run its tfeff.train command again")
+        raise UserError(f"--workdir={workdir.path}: the run is not finished; rerun its tfeff.train command")
     try:
         arrays, _ = checkpoint.load(workdir.final)
     except UserError as error:
-        raise UserError(f"{error}; remove it, and tfeff.train writes it anew from the last checkpoint") from None
+        raise UserError(f"{error}; delete it and rerun tfeff.train to restore it from the last checkpoint") from None
     keras.mixed_precision.set_dtype_policy(precision)
     network = model(workdir.config(), workdir.dataset())
     loaded = models.load_weights(network, {name.removeprefix("model/"): array for name, array in arrays.items()})
     if loaded.skipped:
-        raise UserError(f"{workdir.final} is not of the network that config.json says: {loaded.skipped[0]}")
+        raise UserError(f"{workdir.final} does not fit the network of config.json: {loaded.skipped[0]}")
     return network
 
 
 def predictor(experiment: config.Experiment, network: keras.Model) -> keras.Model:
-    """The trained network as it is to be asked."""
+    """Wraps the trained network for test-time augmentation, if the config enables it."""
     section = experiment.tta
     if not (section.mirrored or section.shift):
         return network
