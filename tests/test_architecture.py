@@ -1,4 +1,4 @@
-"""What no linter checks: names of files, tests that mirror the package, the verbs' list, and the lock files."""
+"""Checks beyond the linters: file names, tests that mirror the package, lazy imports, the list of verbs, lock files."""
 
 import ast
 import subprocess
@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("tfeff", "tools", "configs", "tests")
 PYTHONS = ("3.11", "3.12", "3.13")
 RUN_LOCK, DEV_LOCK = "requirements.lock", "requirements-dev.lock"
-# Tests of what several files do together mirror none of them.
-OF_THE_WHOLE = {
+# Tests that cover several files do not mirror one.
+WITHOUT_MIRROR = {
     "tests/models/test_jax_backend.py",
     "tests/test_architecture.py",
     "tests/training/test_restart.py",
@@ -26,23 +26,23 @@ OF_THE_WHOLE = {
 
 
 def sources(folder: str) -> list[Path]:
-    """The Python files below a folder, relative to the repository."""
+    """The Python files in a folder, relative to the repository."""
     return sorted(path.relative_to(ROOT) for path in (ROOT / folder).rglob("*.py"))
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_every_file_is_named_after_what_it_is_about(folder: str) -> None:
-    nameless = {"utils", "util", "common", "helpers", "helper", "misc"}
+def test_file_names_say_what_is_inside(folder: str) -> None:
+    vague = {"utils", "util", "common", "helpers", "helper", "misc"}
     words = {
         path: {word for part in path.with_suffix("").parts for word in part.split("_")} for path in sources(folder)
     }
-    assert not [str(path) for path, named in words.items() if named & nameless]
+    assert not [str(path) for path, named in words.items() if named & vague]
 
 
 def test_tests_mirror_the_package() -> None:
     strays = []
     for test in sources("tests"):
-        if not test.name.startswith("test_") or test.as_posix() in OF_THE_WHOLE:
+        if not test.name.startswith("test_") or test.as_posix() in WITHOUT_MIRROR:
             continue
         inner = test.relative_to("tests").with_name(test.name.removeprefix("test_"))
         if not ((ROOT / "tfeff" / inner).is_file() or (ROOT / inner).is_file()):
@@ -84,7 +84,7 @@ def test_console_script_is_installed() -> None:
 
 
 def declared() -> tuple[list[Requirement], dict[str, list[Requirement]]]:
-    """What setup.py requires, and what its extras add."""
+    """The requirements of setup.py, and those of its extras."""
     values = {
         node.targets[0].id: ast.literal_eval(node.value)
         for node in ast.parse((ROOT / "setup.py").read_text()).body
@@ -100,7 +100,7 @@ def test_setup_requires_what_the_package_imports() -> None:
     distributions = packages_distributions()
     undeclared = set()
     for path in sources("tfeff"):
-        # A file that an extra is for imports it where it is used.
+        # The file for an extra may import it.
         added = extras["ray"] if str(path) == "tfeff/execution/cluster.py" else []
         required = {canonicalize_name(requirement.name) for requirement in (*always, *added)}
         for node in ast.walk(ast.parse((ROOT / path).read_text())):
@@ -117,7 +117,7 @@ def test_setup_requires_what_the_package_imports() -> None:
 
 
 def pinned(lock: str, python: str) -> dict[str, str]:
-    """The versions that a lock file gives on Linux, by canonical package name."""
+    """The versions pinned by a lock file on Linux, by canonical package name."""
     environment = {"python_version": python, "python_full_version": f"{python}.0", "sys_platform": "linux"}
     environment |= {"os_name": "posix", "platform_python_implementation": "CPython"}
     pins: dict[str, str] = {}

@@ -1,7 +1,7 @@
-"""The verbs on bad and on good input: one clear message and exit code 2, or results; never a traceback.
+"""The verbs on valid and invalid input: results, or one clear message with exit code 2; never a traceback.
 
-Started as a program, this file is the server that the tests run verbs through: it imports TensorFlow once and forks a
-process for each call, which spares the tests the seconds of its start.
+Run as a program, this file is a server for the tests: it imports TensorFlow once and forks a process for each verb,
+which saves the startup time of TensorFlow.
 """
 
 import json
@@ -49,7 +49,8 @@ class Done:
 
 
 def serve() -> None:
-    """Reads a call a line, {"argv", "env"}; writes the process id, then the exit code when it has ended."""
+    """Reads one call per line, {"argv", "env"}; writes the process id, and the exit code after the process has
+    exited."""
     import tfeff.serving.run  # noqa: F401
 
     for line in sys.stdin:
@@ -66,7 +67,7 @@ def serve() -> None:
 
 
 def run_verb(argv: list[str]) -> int:
-    """As `python -m tfeff.<argv[0]>`: the exit code."""
+    """Runs `python -m tfeff.<argv[0]>` in this process; returns the exit code."""
     sys.argv = [f"tfeff.{argv[0]}", *argv[1:]]
     try:
         runpy.run_module(f"tfeff.{argv[0]}", run_name="__main__")
@@ -115,7 +116,7 @@ def verb() -> Iterator[Callable[..., Done]]:
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory) -> Callable[..., Path]:
-    """`images("train/a", ...)`: a folder of two classes, its named files or folders removed."""
+    """`images("train/a", ...)`: an image folder of two classes without the given folders."""
     whole = tmp_path_factory.mktemp("whole")
     rng = np.random.default_rng(0)
     for part, count in (("train/a", 40), ("train/b", 40), ("test/a", 6), ("test/b", 6)):
@@ -142,7 +143,7 @@ def config(tmp_path_factory) -> Path:
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished run, and the command that made it."""
+    """A finished run, its flags and its output."""
 
     workdir: Path
     flags: tuple[str, ...]
@@ -162,7 +163,7 @@ def trained(verb, images, config, tmp_path_factory) -> Trained:
     return Trained(workdir, flags, done)
 
 
-def test_train_evaluates_exports_and_says_what_it_wrote(trained):
+def test_train_evaluates_exports_and_lists_the_files(trained):
     result = json.loads((trained.workdir / "result.json").read_text())
     assert result["epochs"] == 2
     assert result["split"] == "test"
@@ -174,12 +175,12 @@ def test_train_evaluates_exports_and_says_what_it_wrote(trained):
             assert list(Path(stem).parent.glob(f"{Path(stem).name}*")), line
 
 
-def test_the_same_command_again_trains_nothing_and_evaluates_again(trained, verb, tmp_path):
+def test_rerunning_a_finished_run_only_evaluates(trained, verb, tmp_path):
     run = trained.copy(tmp_path / "run")
     (run / "result.json").unlink()
     again = verb("train", *trained.flags, f"--workdir={run}")
     assert again.code == 0
-    assert "has finished" in again.out
+    assert "already finished" in again.out
     assert (run / "result.json").read_bytes() == (trained.workdir / "result.json").read_bytes()
 
 
@@ -201,12 +202,12 @@ def test_wrong_flags(verb, config, tmp_path, monkeypatch, flags, words):
     assert not (ROOT / "run").exists()
 
 
-def test_mistakes_in_the_config_do_not_wait_for_tensorflow():
+def test_config_errors_are_reported_before_tensorflow_loads():
     code = "import sys, tfeff.verbs, tfeff.config; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
-def test_help_lists_the_flags_and_ends_well(verb):
+def test_help_lists_the_flags(verb):
     done = verb("train", "--help")
     assert done.code == 0
     for flag in ("--config", "--workdir", "--[no]profile"):
@@ -247,7 +248,7 @@ def test_tf_config_must_be_json(verb, config, tmp_path):
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_an_empty_class_is_told_before_training(verb, images, config, tmp_path, split):
+def test_an_empty_class_is_an_error_before_training(verb, images, config, tmp_path, split):
     root = images(f"{split}/b")
     (root / split / "b").mkdir()
     done = verb("train", f"--config={config}", f"--workdir={tmp_path / 'run'}", f"--config.data.source=folder:{root}")
@@ -255,8 +256,8 @@ def test_an_empty_class_is_told_before_training(verb, images, config, tmp_path, 
     assert "epoch" not in done.out
 
 
-def spoil(root: Path) -> dict[str, Path]:
-    """Damages four training images, each in its own way; a fifth is a PNG by another name, which is no damage."""
+def corrupt(root: Path) -> dict[str, Path]:
+    """Corrupts four training images in different ways; a fifth becomes a PNG with the wrong suffix, which is valid."""
     train = root / "train"
     files = {"cut off": train / "a/001.jpg", "empty": train / "a/002.jpg", "text": train / "b/003.jpg"}
     files["cut late"] = train / "b/004.jpg"
@@ -268,46 +269,46 @@ def spoil(root: Path) -> dict[str, Path]:
     return files
 
 
-def test_corrupt_images_are_all_named(verb, images, config, tmp_path):
+def test_corrupt_images_are_listed(verb, images, config, tmp_path):
     root = images()
-    files = spoil(root)
+    files = corrupt(root)
     done = verb("train", f"--config={config}", f"--workdir={tmp_path / 'run'}", f"--config.data.source=folder:{root}")
     done.fails_with("4 of 80 images", "corrupt_images", *map(str, files.values()))
     assert "005.jpg" not in done.err
 
 
-def test_corrupt_images_are_skipped_only_if_asked(verb, images, config, tmp_path):
+def test_corrupt_images_can_be_skipped(verb, images, config, tmp_path):
     root = images()
-    files = spoil(root)
+    files = corrupt(root)
     flags = [f"--config.data.source=folder:{root}", "--config.data.corrupt_images=skip", "--config.training.epochs=1"]
     done = verb("train", f"--config={config}", f"--workdir={tmp_path / 'run'}", "--noevaluate", *flags)
     assert done.code == 0, done.err
-    assert "left out 4 corrupt images" in done.out
+    assert "skipped 4 corrupt images" in done.out
     record = json.loads((tmp_path / "run" / "dataset.json").read_text())
     assert record["skipped_images"] == sorted(map(str, files.values()))
     assert record["train_examples"] + record["validation_examples"] == 76
 
 
-def test_divergence_keeps_the_last_good_checkpoint_and_says_what_to_change(verb, images, config, tmp_path):
+def test_divergence_keeps_the_last_good_checkpoint(verb, images, config, tmp_path):
     flags = [f"--config={config}", f"--workdir={tmp_path / 'run'}", f"--config.data.source=folder:{images()}"]
     explode = ("name=step", "boundaries=1", "decay_rate=1e30")  # the second epoch's learning rate
     flags += [f"--config.schedule.{setting}" for setting in explode]
-    for _ in range(2):  # the second time it goes on from the checkpoint, and says the same
+    for _ in range(2):  # the second time it resumes from the checkpoint
         done = verb("train", *flags)
         done.fails_with("diverged", "epoch 2", "optimizer.learning_rate", "new --workdir", "step_000000004.npz")
     with np.load(tmp_path / "run" / "checkpoints" / "step_000000004.npz") as file:
         assert all(np.isfinite(file[name]).all() for name in file.files if name != "record")
 
 
-def test_a_damaged_checkpoint_is_passed_over(trained, verb, tmp_path):
+def test_damaged_checkpoints_are_skipped(trained, verb, tmp_path):
     run = trained.copy(tmp_path / "run")
     (run / "checkpoints" / "final.npz").unlink()
     last = run / "checkpoints" / "step_000000008.npz"
     last.write_bytes(last.read_bytes()[:-1000])
     done = verb("train", *trained.flags, f"--workdir={run}", "--noevaluate")
     assert done.code == 0, done.err
-    assert f"{last}: a damaged checkpoint: passed over" in done.out
-    assert "going on from step 4" in done.out
+    assert f"{last}: damaged checkpoint; skipped" in done.out
+    assert "resuming from step 4" in done.out
     with (
         np.load(run / "checkpoints" / "final.npz") as again,
         np.load(trained.workdir / "checkpoints" / "final.npz") as whole,
@@ -316,23 +317,23 @@ def test_a_damaged_checkpoint_is_passed_over(trained, verb, tmp_path):
             np.testing.assert_array_equal(again[name], whole[name], err_msg=name)
 
 
-def test_when_every_checkpoint_is_damaged_the_user_decides(trained, verb, tmp_path):
+def test_error_if_all_checkpoints_are_damaged(trained, verb, tmp_path):
     run = trained.copy(tmp_path / "run")
     (run / "checkpoints" / "final.npz").unlink()
     for path in (run / "checkpoints").glob("step_*.npz"):
         path.write_bytes(b"")
     done = verb("train", *trained.flags, f"--workdir={run}")
-    done.fails_with("every checkpoint is damaged", str(run / "checkpoints"))
+    done.fails_with("all checkpoints are damaged", str(run / "checkpoints"))
 
 
 @pytest.mark.parametrize("name", ["config.json", "dataset.json", "checkpoints/final.npz"])
-def test_damaged_files_of_a_run_are_named(trained, verb, tmp_path, name):
+def test_errors_of_damaged_files(trained, verb, tmp_path, name):
     run = trained.copy(tmp_path / "run")
     (run / name).write_text("{")
     verb("evaluate", f"--workdir={run}").fails_with(str(run / name))
 
 
-def test_a_full_disk_is_named_and_nothing_half_written_stays(trained, verb, tmp_path):
+def test_a_full_disk_leaves_no_partial_files(trained, verb, tmp_path):
     run = trained.copy(tmp_path / "run")
     before = (run / "result.json").read_bytes()
     (run / ".result.json.partial").symlink_to("/dev/full")
@@ -343,7 +344,7 @@ def test_a_full_disk_is_named_and_nothing_half_written_stays(trained, verb, tmp_
 
 
 @pytest.mark.parametrize("part", ["checkpoints", "tensorboard", "figures"])
-def test_a_full_file_system_costs_no_more_than_what_it_could_not_take(trained, verb, tmp_path, part):
+def test_runs_resume_after_the_disk_was_full(trained, verb, tmp_path, part):
     run = tmp_path / "run"
     flags = [*trained.flags, f"--workdir={run}"]
     if part == "figures":
@@ -363,22 +364,22 @@ def test_a_full_file_system_costs_no_more_than_what_it_could_not_take(trained, v
     assert (run / "checkpoints" / "final.npz").is_file()
 
 
-def test_evaluate_prints_json_alone(trained, verb, tmp_path):
+def test_evaluate_prints_only_json(trained, verb, tmp_path):
     run = trained.copy(tmp_path / "run")
     report = json.loads(verb("evaluate", f"--workdir={run}", "--json", "--split=validation").out)
     assert report["split"] == "validation"
     assert report["examples"] == 8
 
 
-def test_what_evaluate_and_export_refuse(trained, verb, tmp_path):
+def test_errors_of_evaluate_and_export(trained, verb, tmp_path):
     at = f"--workdir={trained.workdir}"
     verb("evaluate", at, "--split=tset").fails_with('"tset"', 'did you mean "test"')
     verb("evaluate", f"--workdir={tmp_path}").fails_with(str(tmp_path), "no config.json")
     verb("export", at, f"--out={trained.workdir / 'saved_model'}").fails_with("saved_model", "overw")
     unfinished = trained.copy(tmp_path / "run")
     (unfinished / "checkpoints" / "final.npz").unlink()
-    verb("evaluate", f"--workdir={unfinished}").fails_with("has not finished")
-    verb("export", f"--workdir={unfinished}", f"--out={tmp_path / 'out'}").fails_with("has not finished")
+    verb("evaluate", f"--workdir={unfinished}").fails_with("is not finished")
+    verb("export", f"--workdir={unfinished}", f"--out={tmp_path / 'out'}").fails_with("is not finished")
 
 
 def test_ctrl_c(trained, verb, tmp_path):

@@ -17,7 +17,7 @@ from tfeff.errors import UserError
 def define_flags() -> None:
     """Defines this verb's flags."""
     flags.DEFINE_string("workdir", None, "Workdir of a finished tfeff.train run.")
-    flags.DEFINE_multi_string("proposals", [], "Proposal store of tfeff.propose: DIR or NAME=DIR. Repeatable.")
+    flags.DEFINE_multi_string("proposals", [], "Proposal store of tfeff.propose: DIR or NAME=DIR")
     flags.DEFINE_string(
         "dataset", None, "With --proposals: dataset with the ground-truth boxes: voc:DIR, yolo:DIR or coco:DIR."
     )

@@ -1,4 +1,7 @@
-"""`python -m tfeff.export --workdir=DIR --out=DIR2 [--freeze] [--overwrite]`: export to a SavedModel."""
+"""`python -m tfeff.export --workdir=DIR --out=DIR2 [--freeze] [--overwrite]`: export to a SavedModel.
+
+The SavedModel of a trained network or detector takes raw pixels or encoded images.
+"""
 
 from absl import flags
 

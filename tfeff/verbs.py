@@ -37,7 +37,7 @@ VERBS = {
 def define_config() -> None:
     """Defines the flags --config and --config.key=value."""
     flags.DEFINE_string("config", None, "Python file with get_config(), or a config.json.", required=True)
-    flags.DEFINE_multi_string("override", [], "Override a config value: key=value. Same as --config.key=value.")
+    flags.DEFINE_multi_string("override", [], "Override a config value: key=value. Same as --config.key=value")
 
 
 def load_config() -> config.Experiment | config.RCNN:

@@ -13,13 +13,14 @@ LOCALIZATION = config.Task(name="localization")
     [
         (
             {"task": config.Task(box_weight=2.0)},
-            "task.box_weight is 2.0; it should be left out: task.box_weight requires",
+            "task.box_weight requires task.name",
         ),
-        ({"task": config.Task(hidden=())}, "task.hidden is (); it should be left out"),
+        ({"task": config.Task(hidden=())}, "task.hidden requires task.name"),
         (
             {"data": config.Data(box_augmentation=config.BoxAugmentation(scale=0.1))},
             "data.box_augmentation requires task.name",
         ),
+        ({"task": LOCALIZATION, "tta": config.TTA(shift=1)}, "tta.shift requires classification"),
         (
             {"task": LOCALIZATION, "data": config.Data(augmentation=config.Augmentation(mixup_alpha=0.1))},
             "data.augmentation does not transform boxes",

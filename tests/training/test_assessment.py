@@ -20,7 +20,7 @@ def finished(tmp_path_factory):
     return training.train(settings, tmp_path_factory.mktemp("run"), tensorboard=False)
 
 
-def test_a_network_that_is_at_hand_is_not_built_again(finished, monkeypatch, tmp_path):
+def test_a_given_network_is_not_rebuilt(finished, monkeypatch, tmp_path):
     model = training.trained_model(finished)
     alone = training.assess(finished, "test", training.Reporter(quiet=True))
     monkeypatch.setattr(build, "model", None)
@@ -29,7 +29,7 @@ def test_a_network_that_is_at_hand_is_not_built_again(finished, monkeypatch, tmp
     assert (run.export(finished, tmp_path / "saved_model", model=model) / "saved_model.pb").is_file()
 
 
-def test_the_result_has_the_measures_of_the_epoch_whose_weights_were_kept(finished):
+def test_result_has_the_metrics_of_the_kept_epoch(finished):
     training.conclude(finished, training.Reporter(quiet=True))
     result = json.loads((finished.path / "result.json").read_text())
     assert ["validation_accuracy" in row for row in finished.rows()] == [False, True, True]
@@ -37,7 +37,7 @@ def test_the_result_has_the_measures_of_the_epoch_whose_weights_were_kept(finish
     assert result["validation_accuracy"] == finished.rows()[-1]["validation_accuracy"]
 
 
-def test_several_views_are_evaluated_and_exported(finished, tmp_path):
+def test_tta_in_evaluation_and_export(finished, tmp_path):
     shutil.copytree(finished.path, tmp_path / "run")
     several = training.Workdir(tmp_path / "run")
     settings = config.override(finished.config(), ["tta.mirrored=true", "tta.shift=1"])
@@ -47,7 +47,7 @@ def test_several_views_are_evaluated_and_exported(finished, tmp_path):
     labels, probabilities = [], []
     for batch in build.evaluation_pipeline(settings, images, model.resolution, (0, 1)).evaluation_batches():
         padded = tf.pad(batch["image"], [[0, 0], [1, 1], [1, 1], [0, 0]], mode="REFLECT")
-        corners = (1, 0.5), (0, 0.25), (2, 0.25)  # where a view begins, and its weight
+        corners = (1, 0.5), (0, 0.25), (2, 0.25)  # offset of the shifted view, and its weight
         views = [
             weight * tf.nn.softmax(model(padded[:, at : at + 8, at : at + 8][:, :, ::step], training=False))
             for at, weight in corners

@@ -23,7 +23,7 @@ def test_round_trip_is_exact(tmp_path):
 
 
 @pytest.mark.parametrize("cut", [0, 1, 100, -1, -30])
-def test_truncated_file_is_an_explained_error(tmp_path, cut):
+def test_error_of_a_truncated_file(tmp_path, cut):
     path = tmp_path / "c.npz"
     checkpoint.save(path, {"a": np.arange(100)}, {})
     data = path.read_bytes()
@@ -32,7 +32,7 @@ def test_truncated_file_is_an_explained_error(tmp_path, cut):
         checkpoint.load(path)
 
 
-def test_newest_stay_and_leftovers_go(tmp_path):
+def test_old_checkpoints_and_temporary_files_are_deleted(tmp_path):
     checkpoints = checkpoint.Checkpoints(tmp_path, keep=2)
     assert checkpoints.latest() is None
     (tmp_path / ".step_000000001.npz.99.partial").write_bytes(b"half")
@@ -42,7 +42,7 @@ def test_newest_stay_and_leftovers_go(tmp_path):
     assert checkpoint.load(checkpoints.latest())[1]["step"] == 100
 
 
-def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "c.npz"
     checkpoint.save(path, {"a": np.array(1)}, {})
 
@@ -56,7 +56,7 @@ def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["c.npz"]
 
 
-def test_killed_writer_leaves_whole_files(tmp_path):
+def test_a_killed_writer_leaves_complete_files(tmp_path):
     script = (
         "import sys, pathlib, numpy as np\n"
         "from tfeff.training import checkpoint\n"

@@ -1,7 +1,7 @@
-"""Two workers on this machine: the weights of one worker, also when one of them is killed on the way.
+"""Two workers on this machine have the same weights as one worker, even if one of them is killed.
 
-The runs are short on purpose: sums in another order round otherwise, and once that has moved a ReLU of a flat image
-region across zero the weights part, just as those of one worker do when its own rounding changes.
+The runs are short on purpose: sums in another order are rounded differently, and once that flips a ReLU in a flat image
+region, the weights diverge, just as those of one worker do with different rounding.
 """
 
 import json
@@ -55,7 +55,7 @@ def start(config, workdir, addresses=(), index=0):
 
 
 @pytest.mark.timeout(900)
-def test_two_workers_end_as_one_also_when_one_is_killed(tmp_path):
+def test_two_workers_match_one_even_if_one_is_killed(tmp_path):
     config = tmp_path / "config.py"
     config.write_text(CONFIG)
     alone = start(config, tmp_path / "one")
@@ -73,8 +73,8 @@ def test_two_workers_end_as_one_also_when_one_is_killed(tmp_path):
     outputs = [worker.communicate(timeout=600)[0] for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], outputs
     assert "another worker is gone; starting again from the last checkpoint" in outputs[0]
-    assert "going on from step" in outputs[0]
-    assert (tmp_path / "two" / "saved_model" / "saved_model.pb").is_file()  # written when the others had left already
+    assert "resuming from step" in outputs[0]
+    assert (tmp_path / "two" / "saved_model" / "saved_model.pb").is_file()  # written after the other worker had exited
 
     one, _ = checkpoint.load(tmp_path / "one" / "checkpoints" / "final.npz")
     two, _ = checkpoint.load(tmp_path / "two" / "checkpoints" / "final.npz")
@@ -84,8 +84,8 @@ def test_two_workers_end_as_one_also_when_one_is_killed(tmp_path):
 
 
 @pytest.mark.parametrize("options", [{"clip_norm": 0.1}, {"clip_norm": 0.1, "loss_scaling": True}])
-def test_two_devices_make_the_update_of_one(options):
-    """Clipping, loss scaling and synchronised batch statistics over two replicas, against one device."""
+def test_two_devices_match_one(options):
+    """Clipping, loss scaling and synchronized batch statistics: two replicas against one device."""
     script = """
         import sys
         import keras, numpy as np, tensorflow as tf

@@ -1,4 +1,4 @@
-"""One network, two answers: loss and measures against NumPy, a known box, a run from its config to its SavedModel."""
+"""Localization: loss and metrics against NumPy, and a run from its config to its SavedModel."""
 
 import json
 import random
@@ -47,7 +47,7 @@ def step_of(network, task, batch_size, **options):
 
 
 def by_hand(network, batch, alpha, beta):
-    """Loss, accuracy, images, overlap and localisation accuracy, summed, image by image in float64."""
+    """Sums of loss, accuracy, images, IoU and localization accuracy, in float64."""
     answers = {name: np.asarray(out, np.float64) for name, out in network(batch["image"]).items()}
     sums = np.zeros(5)
     rows = zip(
@@ -62,14 +62,14 @@ def by_hand(network, batch, alpha, beta):
     return sums
 
 
-def test_loss_and_measures_are_those_of_numpy():
+def test_loss_and_metrics_match_numpy():
     network, batch = localizer(), batch_of(64)
     answers = network(batch["image"])
-    # Boxes near the network's own, so that some overlap enough.
+    # Boxes near the network's predictions, so that some reach the IoU threshold.
     batch["box"] = tf.where(tf.range(64)[:, None] % 2 == 0, answers["box"] + [[-0.1, -0.1, 0.1, 0.1]], batch["box"])
     batch["weight"] = tf.constant([1.0] * 60 + [0.0] * 4)
     expected = by_hand(network, batch, 0.7, 12.0)
-    sums = step_of(network, Localization(0.7, 12.0), 64).measure(batch).numpy()
+    sums = step_of(network, Localization(0.7, 12.0), 64).evaluate(batch).numpy()
     np.testing.assert_allclose(sums, expected, rtol=1e-5)
     means = Localization(0.7, 12.0).means(sums)
     assert list(means) == ["loss", "accuracy", "iou", "localization_accuracy"]
@@ -77,7 +77,7 @@ def test_loss_and_measures_are_those_of_numpy():
 
 
 @pytest.mark.parametrize(("alpha", "beta", "reached"), [(1.0, 10.0, "both"), (1.0, 0.0, "head"), (0.0, 1.0, "box")])
-def test_gradients_reach_the_heads_that_the_weights_name(alpha, beta, reached):
+def test_loss_weights_select_the_heads_with_gradients(alpha, beta, reached):
     network, batch = localizer(), batch_of(32)
     before = {variable.path: variable.numpy() for variable in network.trainable_variables}
     step_of(network, Localization(alpha, beta), 32).train(batch, step=0, learning_rate=0.1)
@@ -92,12 +92,12 @@ def network_value(network, path):
     return next(variable.numpy() for variable in network.trainable_variables if variable.path == path)
 
 
-def test_the_update_is_that_of_the_mean_loss_in_parts_or_whole():
+def test_update_follows_the_mean_loss_with_and_without_accumulation():
     batch, updated = batch_of(12), []
     for options in ({}, {"accumulation_steps": 3}):
         keras.utils.set_random_seed(1)
         network = localizer()
-        # Batch statistics would differ between parts; a frozen normalisation has none.
+        # Batch statistics would differ between parts, so batch normalization is frozen.
         for layer in network.layers:
             layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
         step_of(network, Localization(1.0, 5.0), 12, **options).train(batch, step=0, learning_rate=0.1)
@@ -113,10 +113,10 @@ def test_losses_are_float32_under_mixed_precision(policy):
     outputs = network(batch["image"])
     task = Localization(1.0, 10.0)
     assert task.losses(batch, outputs, training=True).dtype == tf.float32
-    assert {score.dtype for score in task.scores(batch, outputs)} == {tf.float32}
+    assert {metric.dtype for metric in task.metrics(batch, outputs)} == {tf.float32}
 
 
-def test_label_smoothing_is_for_training_alone():
+def test_label_smoothing_only_in_training():
     batch = batch_of(8)
     outputs = localizer()(batch["image"])
     plain, smooth = Localization(1.0, 1.0), Localization(1.0, 1.0, label_smoothing=0.2)
@@ -126,12 +126,12 @@ def test_label_smoothing_is_for_training_alone():
     assert not np.allclose(plain.losses(batch, outputs, training=True), smooth.losses(batch, outputs, training=True))
 
 
-def test_blank_answers_can_be_trained_on():
+def test_dummy_targets_fit_the_training_step():
     task = Localization(1.0, 10.0)
-    blank = {"image": tf.zeros((4, 16, 16, 1)), **task.blank(4, CLASSES)}
+    blank = {"image": tf.zeros((4, 16, 16, 1)), **task.dummy_targets(4, CLASSES)}
     sums = step_of(localizer(), task, 4).train(blank, step=0, learning_rate=0.0).numpy()
     assert np.isfinite(sums).all()
-    assert sums.shape == task.no_sums().shape
+    assert sums.shape == task.zero_sums().shape
 
 
 CONFIG = """
@@ -158,7 +158,7 @@ def get_config():
 
 @pytest.fixture(scope="module")
 def squares(tmp_path_factory):
-    """A VOC data set of 240 photographs of their own sizes: a bright or a dark rectangle on gray."""
+    """A VOC dataset of 240 images of different sizes: a bright or a dark rectangle on gray."""
     root, rng = tmp_path_factory.mktemp("squares"), np.random.default_rng(0)
     for folder in ("Annotations", "JPEGImages"):
         (root / folder).mkdir()
@@ -193,7 +193,7 @@ def finished(tmp_path_factory, squares):
     return path, training.Workdir(directory / "run"), time.monotonic() - began, done.stdout
 
 
-def test_a_run_finds_rectangles_and_says_so(finished):
+def test_a_run_localizes_rectangles(finished):
     _, workdir, _, said = finished
     result = json.loads((workdir.path / "result.json").read_text())
     assert result["split"] == "test"
@@ -210,7 +210,7 @@ def test_a_run_finds_rectangles_and_says_so(finished):
         assert (workdir.figures / f"test_{name}.png").is_file()
 
 
-def test_evaluation_repeats_what_the_run_ended_with(finished):
+def test_evaluation_repeats_the_results_of_the_run(finished):
     _, workdir, _, _ = finished
     again = training.assess(workdir, "test", training.Reporter(quiet=True))
     assert again.report["mean_iou"] == json.loads((workdir.path / "result.json").read_text())["iou"]
@@ -219,7 +219,7 @@ def test_evaluation_repeats_what_the_run_ended_with(finished):
     assert validation.report["mean_iou"] == pytest.approx(kept["validation_iou"], abs=1e-5)
 
 
-def test_the_saved_model_gives_the_networks_boxes_in_each_images_own_pixels(finished, squares, tmp_path):
+def test_saved_model_returns_boxes_in_pixels_of_the_original_image(finished, squares, tmp_path):
     _, workdir, _, _ = finished
     network = training.trained_model(workdir)
     files = [path.read_bytes() for path in sorted((squares / "JPEGImages").glob("*.png"))[:30]]
@@ -242,7 +242,7 @@ def test_the_saved_model_gives_the_networks_boxes_in_each_images_own_pixels(fini
         assert none["box"].shape == (0, 4)
 
 
-def test_killed_at_random_moments_it_ends_bit_identical(finished, tmp_path):
+def test_restarts_after_kills_are_bit_identical(finished, tmp_path):
     path, whole, seconds, _ = finished
     rng, workdir = random.Random(3), training.Workdir(tmp_path / "run")
     for _ in range(2):
@@ -271,7 +271,7 @@ def timeless(workdir):
     return [{key: value for key, value in row.items() if key not in watch} for row in workdir.rows()]
 
 
-def test_a_range_test_is_for_classifiers(squares):
+def test_range_test_requires_classification(squares):
     settings = config.Experiment(
         task=config.Task(name="localization"), data=config.Data(source=f"voc:{squares}", channels=1)
     )
@@ -279,7 +279,7 @@ def test_a_range_test_is_for_classifiers(squares):
         training.range_test(settings, selection.read(settings, lambda *_: None))
 
 
-def test_a_source_without_boxes_is_refused(tmp_path):
+def test_error_if_the_dataset_has_no_boxes(tmp_path):
     settings = config.Experiment(task=config.Task(name="localization"))
     with pytest.raises(UserError, match="embedded:digits: no such data set with boxes"):
         training.train(settings, tmp_path / "run", tensorboard=False, reporter=training.Reporter(quiet=True))

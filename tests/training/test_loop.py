@@ -17,7 +17,7 @@ from tfeff.training.step import Step
 
 
 def experiment(*overrides, **data):
-    """Two epochs of four steps on 144 digits: seconds, most of them tracing."""
+    """Two epochs of four steps on 144 digits."""
     data = {"source": "embedded:digits", "channels": 1, "train_examples": 144, "validation_fraction": 0.1} | data
     settings = config.Experiment(
         model=config.Model(width=2, stage_blocks=(1, 1, 1, 1), resolution=8),
@@ -32,7 +32,7 @@ def final(workdir):
 
 
 def measures(workdir, *left_out):
-    """The rows without what a stopwatch says, and without keys that begin with one of `left_out`."""
+    """The rows without timing, and without keys that start with one of `left_out`."""
     others = ("seconds", "images_per_second", "input_wait", *left_out)
     return [{k: v for k, v in row.items() if not k.startswith(others)} for row in workdir.rows()]
 
@@ -43,7 +43,7 @@ def assert_same_arrays(first, second):
         np.testing.assert_array_equal(second[name], array, err_msg=name)
 
 
-def test_a_signal_in_the_last_step_of_an_epoch_loses_nothing(tmp_path, monkeypatch):
+def test_a_signal_in_the_last_step_of_an_epoch(tmp_path, monkeypatch):
     settings = experiment("training.deterministic=true")
     whole = training.train(settings, tmp_path / "whole")
     update = Step.train
@@ -63,8 +63,8 @@ def test_a_signal_in_the_last_step_of_an_epoch_loses_nothing(tmp_path, monkeypat
     assert measures(stopped) == measures(whole)
 
 
-def test_calls_that_end_early_make_up_the_run_that_was_never_cut(tmp_path):
-    """Dropout, averaging, plateau and the best epoch, which a validation at a cut must not move."""
+def test_runs_in_several_calls_match_a_run_in_one_call(tmp_path):
+    """With dropout, averaging, plateau schedule and best epoch, which extra validations must not change."""
     settings = experiment(
         *("training.deterministic=true", "training.ema_decay=0.9", "training.keep=best", "training.epochs=5"),
         *("training.validation_epochs=2", "schedule.name=plateau", "schedule.patience_epochs=2"),
@@ -92,7 +92,7 @@ def test_calls_that_end_early_make_up_the_run_that_was_never_cut(tmp_path):
     assert checkpoint.load(whole.final)[1]["epoch"] in validated[0]
 
 
-def test_a_cut_at_the_end_writes_the_final_weights_of_a_run_killed_before_it_could(tmp_path):
+def test_final_weights_are_written_after_a_kill_at_the_end(tmp_path):
     settings = experiment()
     workdir = training.train(settings, tmp_path, until_epoch=7)
     whole = final(workdir)
@@ -100,13 +100,13 @@ def test_a_cut_at_the_end_writes_the_final_weights_of_a_run_killed_before_it_cou
     assert_same_arrays(whole, final(training.train(settings, tmp_path, until_epoch=2)))
 
 
-def test_stores_of_other_settings_are_refused(tmp_path):
+def test_error_if_stores_were_read_with_other_settings(tmp_path):
     caches = selection.read(experiment(), lambda *_: None)
     with pytest.raises(ValueError, match=r"data\.channels: 1 there, 3 now"):
         training.train(experiment("data.channels=3"), tmp_path, caches=caches)
 
 
-def test_a_run_without_tensorboard_keeps_all_else(tmp_path):
+def test_a_run_without_tensorboard(tmp_path):
     settings = experiment("training.validation_epochs=2", "training.epochs=3")
     console = Console(file=io.StringIO(), width=120)
     workdir = training.train(settings, tmp_path, reporter=training.Reporter(console), tensorboard=False)
@@ -121,22 +121,22 @@ def test_a_run_without_tensorboard_keeps_all_else(tmp_path):
 
 
 def test_training_in_another_thread(tmp_path):
-    """Where no signal can be waited for."""
+    """Python cannot handle signals in other threads."""
     thread = threading.Thread(target=training.train, args=(experiment("training.epochs=1"), tmp_path))
     thread.start()
     thread.join()
     assert training.Workdir(tmp_path).final.is_file()
 
 
-def test_divergence_is_told_and_never_saved(tmp_path):
-    with pytest.raises(UserError, match=r"training diverged.*optimizer\.learning_rate \(1e\+30 now\)"):
+def test_divergence_is_an_error_and_never_saved(tmp_path):
+    with pytest.raises(UserError, match=r"training diverged.*optimizer\.learning_rate \(now 1e\+30\)"):
         training.train(experiment("optimizer.learning_rate=1e30", "model.batch_norm=false"), tmp_path)
     latest = checkpoint.Checkpoints(tmp_path / "checkpoints").latest()
     assert latest is None or all(np.isfinite(array).all() for array in checkpoint.load(latest)[0].values())
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
-def test_mixed_precision_trains_in_float32_variables(tmp_path, precision):
+def test_mixed_precision_has_float32_variables(tmp_path, precision):
     workdir = training.train(experiment(f"training.precision={precision}"), tmp_path)
     assert keras.mixed_precision.dtype_policy().name == precision
     assert all(array.dtype != np.float16 for array in final(workdir).values())
@@ -149,7 +149,7 @@ def test_xla_and_profiler_on_one_device(tmp_path):
     assert list(workdir.tensorboard.rglob("*.xplane.pb"))
 
 
-def test_early_stopping_counts_epochs_that_were_not_validated(tmp_path):
+def test_early_stopping_counts_epochs_without_validation(tmp_path):
     changes = ("training.early_stopping_epochs=4", "training.epochs=40", "optimizer.learning_rate=1e-9")
     settings = config.override(experiment(*changes), ["training.validation_epochs=3"])
     workdir = training.train(settings, tmp_path, tensorboard=False)
@@ -168,7 +168,7 @@ def test_early_stopping_keeps_the_best_epoch(tmp_path):
     assert checkpoint.load(workdir.final)[1]["epoch"] == 1 + int(np.argmin(losses)) == len(losses) - 1
 
 
-def test_transfer_brings_preprocessing_and_leaves_the_source_behind(tmp_path, capsys):
+def test_transfer_copies_the_normalization(tmp_path, capsys):
     source = training.train(experiment("data.normalization=dataset"), tmp_path / "source")
     weights = shutil.copy(source.final, tmp_path / "weights.npz")
     settings = experiment(f"model.weights={weights}")
@@ -181,12 +181,12 @@ def test_transfer_brings_preprocessing_and_leaves_the_source_behind(tmp_path, ca
     np.testing.assert_allclose(network(images), expected, atol=1e-4)
 
     target = training.train(settings, tmp_path / "target")
-    assert "variables loaded, 0 skipped" in capsys.readouterr().out
-    os.remove(weights)  # a finished run needs nothing but its own files
+    assert "variables loaded, 0 not" in capsys.readouterr().out
+    os.remove(weights)  # a finished run does not need them
     assert training.assess(target, "test", training.Reporter(quiet=True)).report["examples"] == 359
 
 
-def test_changed_images_are_noticed_at_a_restart(tmp_path):
+def test_error_if_images_changed_before_a_restart(tmp_path):
     rng = np.random.default_rng(0)
     for name in ("a", "b"):
         (tmp_path / "images" / name).mkdir(parents=True)
@@ -195,13 +195,13 @@ def test_changed_images_are_noticed_at_a_restart(tmp_path):
             Image.fromarray(pixels).save(tmp_path / "images" / name / f"{index}.png")
     settings = experiment(source=f"folder:{tmp_path / 'images'}", channels=3, train_examples=None)
     workdir = training.train(settings, tmp_path / "run")
-    workdir.final.unlink()  # as if it had been killed before its end
+    workdir.final.unlink()  # as if it had been killed before the end
     (tmp_path / "images" / "a" / "0.png").unlink()
     with pytest.raises(UserError, match="have changed since this run began"):
         training.train(settings, tmp_path / "run")
 
 
-def test_one_process_a_workdir(tmp_path):
+def test_a_workdir_is_locked(tmp_path):
     settings = experiment()
     with (
         training.Workdir(tmp_path).claimed(settings),

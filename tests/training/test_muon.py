@@ -1,4 +1,4 @@
-"""Muon on kernels against Keras' own on the matrices that they are, and against AdamW for everything else."""
+"""Muon against Keras' Muon on the kernels as matrices, and against AdamW for everything else."""
 
 import keras
 import numpy as np
@@ -38,7 +38,7 @@ def gradients_of(shape: tuple[int, ...]) -> np.ndarray:
 
 @pytest.mark.parametrize("nesterov", [True, False])
 @pytest.mark.parametrize("shape", [(3, 3, 4, 8), (1, 1, 2, 24)])
-def test_a_kernel_is_a_matrix_to_it(shape: tuple[int, ...], nesterov: bool) -> None:
+def test_kernels_are_updated_as_matrices(shape: tuple[int, ...], nesterov: bool) -> None:
     gradients = gradients_of(shape)
     layer = keras.layers.Conv2D(shape[3], shape[0], use_bias=False)
     found = updated(layer, (9, 9, shape[2]), gradients, nesterov=nesterov)
@@ -55,13 +55,13 @@ def test_a_kernel_is_a_matrix_to_it(shape: tuple[int, ...], nesterov: bool) -> N
         (keras.layers.Dense(5, use_bias=False), (10,), (10, 5)),
     ],
 )
-def test_what_mixes_no_channels_and_the_classifier_are_adamws(
+def test_depthwise_kernels_and_the_classifier_are_updated_by_adamw(
     layer: keras.layers.Layer, shape: tuple[int, ...], kernel: tuple[int, ...]
 ) -> None:
     gradients = gradients_of(kernel)
     found = updated(layer, shape, gradients)
     variable = keras.Variable(START[kernel])
-    # Keras' Muon takes the decay at the whole rate.
+    # Keras' Muon multiplies the decay by the full learning rate.
     theirs = keras.optimizers.AdamW(beta_1=0.9, weight_decay=DECAY / ADAM_RATE)
     theirs.learning_rate = RATE * ADAM_RATE
     for gradient in gradients:

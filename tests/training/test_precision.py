@@ -8,7 +8,7 @@ from tfeff.training import precision
 
 
 def steps_of(seconds):
-    """Steps that take the time that `seconds` says for the policy under which they are made."""
+    """Makes steps that take `seconds[policy]` under the current dtype policy."""
 
     def make_step():
         duration = seconds[keras.mixed_precision.dtype_policy().name]
@@ -21,13 +21,13 @@ def steps_of(seconds):
     ("float32", "bfloat16", "chosen"),
     [(0.02, 0.01, "mixed_bfloat16"), (0.01, 0.02, "float32"), (0.02, 0.02, "float32")],
 )
-def test_the_faster_policy_is_chosen_and_ties_are_float32(float32, bfloat16, chosen):
+def test_the_faster_policy_is_chosen_float32_on_ties(float32, bfloat16, chosen):
     make_step = steps_of({"float32": float32, "mixed_bfloat16": bfloat16})
     assert precision.faster("float32", "mixed_bfloat16", make_step) == chosen
     assert keras.mixed_precision.dtype_policy().name == "float32"
 
 
-def test_a_policy_by_name_is_taken_unmeasured():
+def test_a_named_policy_is_not_timed():
     def make_step():
         raise AssertionError("nothing is to be measured")
 
@@ -38,7 +38,7 @@ def test_a_policy_by_name_is_taken_unmeasured():
 @pytest.mark.parametrize(
     ("capability", "candidate"), [((9, 0), "mixed_bfloat16"), ((7, 5), "mixed_float16"), ((6, 1), "float32")]
 )
-def test_gpus_take_what_their_units_multiply(monkeypatch, capability, candidate):
+def test_gpu_candidates_by_compute_capability(monkeypatch, capability, candidate):
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["GPU:0"])
     details = {"compute_capability": capability}
     monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: details)

@@ -6,7 +6,7 @@ from PIL import Image
 from tfeff import config, training
 from tfeff.errors import UserError
 from tfeff.training import selection
-from tfeff.training.range_test import least
+from tfeff.training.range_test import lowest_loss
 
 
 def experiment(**data):
@@ -22,16 +22,16 @@ def read(settings):
     return selection.read(settings, lambda *_: None)
 
 
-def test_the_lowest_of_a_noisy_valley_is_found_and_a_lucky_batch_is_not():
+def test_lowest_loss_ignores_outliers():
     rates = np.geomspace(1e-3, 10, 120)
     losses = 2 + (np.log10(rates) + 0.5) ** 2 + np.random.default_rng(0).normal(0, 0.05, 120)
     losses[10] = 1.0
-    rate, loss = least(rates, losses)
+    rate, loss = lowest_loss(rates, losses)
     assert rate == pytest.approx(10**-0.5, rel=0.3)
     assert loss == pytest.approx(2, abs=0.1)
 
 
-def test_the_rate_found_trains_better_than_rates_far_from_it(tmp_path):
+def test_the_rate_trains_better_than_distant_rates(tmp_path):
     settings = experiment()
     stores = read(settings)
     rate = training.range_test(settings, stores)
@@ -46,17 +46,17 @@ def test_the_rate_found_trains_better_than_rates_far_from_it(tmp_path):
     assert min(losses, key=losses.__getitem__) == 1
 
 
-def test_images_that_teach_nothing_are_told(tmp_path):
+def test_error_if_nothing_is_learned(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         for index in range(50):
             Image.new("L", (8, 8), 128).save(tmp_path / name / f"{index}.png")
     settings = experiment(source=f"folder:{tmp_path}")
-    with pytest.raises(UserError, match=r"learnt nothing in \d+ steps at rates from 0\.001 to .* labels"):
+    with pytest.raises(UserError, match=r"learned nothing in \d+ steps at rates from 0\.001 to .* labels"):
         training.range_test(settings, read(settings))
 
 
-def test_a_rate_that_diverges_at_once_is_told():
+def test_error_if_the_loss_diverges_immediately():
     settings = config.override(experiment(), ["optimizer.learning_rate=1e20", "model.batch_norm=false"])
-    with pytest.raises(UserError, match="learnt nothing"):
+    with pytest.raises(UserError, match="learned nothing"):
         training.range_test(settings, read(settings))

@@ -1,4 +1,4 @@
-"""Killed at any moment and started again: the same end, to the bit. `TFEFF_KILLS=20` for a long session of it."""
+"""Killed at random moments and restarted, a run ends bit-identical. Set `TFEFF_KILLS=20` for a thorough test."""
 
 import json
 import os
@@ -68,7 +68,7 @@ def assert_same_end(first: Path, second: Path):
     assert without_times(first) == without_times(second)
 
 
-def test_sigkill_at_random_moments(uninterrupted, tmp_path):
+def test_restarts_after_sigkill_are_bit_identical(uninterrupted, tmp_path):
     config, whole, seconds = uninterrupted
     rng = random.Random(7)
     kills = 0
@@ -88,7 +88,7 @@ def test_sigkill_at_random_moments(uninterrupted, tmp_path):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_signals_save_first(uninterrupted, tmp_path, number, code):
+def test_signals_save_the_state(uninterrupted, tmp_path, number, code):
     config, whole, _ = uninterrupted
     run = tmp_path / "run"
     process = subprocess.Popen(command(config, run), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -107,15 +107,15 @@ def test_signals_save_first(uninterrupted, tmp_path, number, code):
     assert_same_end(whole, run)
 
 
-def test_finished_run_is_left_alone(uninterrupted):
+def test_a_finished_run_is_not_changed(uninterrupted):
     config, run, _ = uninterrupted
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
     done = subprocess.run(command(config, run), check=True, capture_output=True, text=True)
-    assert "has finished" in done.stdout
+    assert "already finished" in done.stdout
     assert before == {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
 
 
-def test_workdir_of_another_config_is_refused(uninterrupted):
+def test_error_if_the_workdir_belongs_to_another_config(uninterrupted):
     config, run, _ = uninterrupted
     done = subprocess.run(
         [*command(config, run), "--config.optimizer.learning_rate=0.5"], capture_output=True, text=True, check=False

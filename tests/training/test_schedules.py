@@ -6,7 +6,7 @@ import pytest
 from tfeff.training import schedules
 
 
-def test_efficientnet_decay_is_97_percent_every_2_4_epochs():
+def test_efficientnet_decays_by_0_97_every_2_4_epochs():
     steps_per_epoch = 100
     rate = schedules.Exponential(0.256, 0.97, 2.4 * steps_per_epoch)
     assert rate(239) == 0.256
@@ -14,7 +14,7 @@ def test_efficientnet_decay_is_97_percent_every_2_4_epochs():
     assert rate(350 * steps_per_epoch) == pytest.approx(0.256 * 0.97**145)
 
 
-def test_warm_up_meets_the_schedule_without_a_jump():
+def test_warm_up_is_continuous():
     rate = schedules.WarmUp(schedules.Cosine(0.1, 90), 10)
     values = [rate(step) for step in range(101)]
     assert values[9] == values[10] == 0.1
@@ -23,7 +23,7 @@ def test_warm_up_meets_the_schedule_without_a_jump():
     assert values[100] == pytest.approx(0, abs=1e-12)
 
 
-def test_plateau_lowers_after_patience_and_survives_a_restart():
+def test_plateau_reduces_the_rate_after_patience_and_can_be_restored():
     losses = [3.0, 2.0, 2.1, 2.2, 2.3, 1.9, 2.0, math.inf, 2.0]
     whole = schedules.Plateau(1.0, 0.1, 2)
     rates = []
@@ -40,13 +40,13 @@ def test_plateau_lowers_after_patience_and_survives_a_restart():
         assert resumed(0) == rate
 
 
-def test_plateau_counts_the_epochs_between_two_looks_at_the_loss():
+def test_plateau_counts_epochs_between_validations():
     rate = schedules.WarmUp(schedules.Plateau(1.0, 0.1, 4), 1)
     for loss, expected in ((3.0, 1), (3.5, 1), (3.5, 0.1), (2.0, 0.1), (2.5, 0.1), (2.5, 0.01)):
         rate.observe(loss, epochs=2)
         assert rate(1) == pytest.approx(expected)
 
 
-def test_steps_fall_at_their_boundaries():
+def test_step_decays_at_boundaries():
     rate = schedules.Step(0.8, 0.1, (30, 60))
     assert [rate(step) for step in (0, 29, 30, 59, 60)] == pytest.approx([0.8, 0.8, 0.08, 0.08, 0.008])

@@ -44,7 +44,7 @@ def run(model, optimizer, batch, steps=3, **options):
     return [step.train(batch, step=i, learning_rate=0.1).numpy() for i in range(steps)]
 
 
-def test_accumulated_gradients_make_the_same_update():
+def test_gradient_accumulation_does_not_change_the_update():
     whole, parts = network(), network()
     batch = batch_of(12)
     sums = run(whole, sgd(whole), batch), run(parts, sgd(parts), batch, accumulation_steps=4)
@@ -78,7 +78,7 @@ def test_clipping_bounds_the_update():
     assert norm == pytest.approx(0.1 * 1e-3, rel=1e-3)
 
 
-def test_weight_decay_shrinks_kernels_alone():
+def test_weight_decay_applies_to_kernels_only():
     model = network()
     before = {v.path: v.numpy() for v in model.trainable_variables}
     optimizer = sgd(model, weight_decay=0.5)
@@ -90,14 +90,14 @@ def test_weight_decay_shrinks_kernels_alone():
 
 
 @pytest.mark.parametrize("name", ["sgd", "rmsprop", "adamw", "muon"])
-def test_every_rule_lowers_the_loss(name):
+def test_every_optimizer_lowers_the_loss(name):
     model, batch = network(), batch_of(32)
     step = Step(model, sgd(model, name=name), tf.distribute.get_strategy(), task=Classification(), batch_size=32)
     losses = [step.train(batch, step=i, learning_rate=0.01)[0].numpy() for i in range(30)]
     assert losses[-1] < 0.9 * losses[0]
 
 
-def test_float16_skips_an_overflowing_update_and_halves_the_scale():
+def test_float16_skips_overflowing_updates_and_halves_the_loss_scale():
     keras.mixed_precision.set_dtype_policy("mixed_float16")
     model = network()
     optimizer = sgd(model, loss_scaling=True)
@@ -111,23 +111,23 @@ def test_float16_skips_an_overflowing_update_and_halves_the_scale():
         np.testing.assert_array_equal(a, b.numpy())
 
 
-def test_label_smoothing_against_its_definition():
+def test_label_smoothing_matches_its_definition():
     logits = tf.constant([[1.0, -2.0, 0.5]])
     smoothed = np.array([0.9 + 0.1 / 3, 0.1 / 3, 0.1 / 3])
     expected = -(smoothed * tf.nn.log_softmax(logits).numpy()).sum()
     assert cross_entropy(tf.constant([[1.0, 0.0, 0.0]]), logits, 0.1).numpy()[0] == pytest.approx(expected, rel=1e-6)
 
 
-def test_measure_ignores_padding():
+def test_evaluate_ignores_padding():
     model = network()
     step = Step(model, sgd(model), tf.distribute.get_strategy(), task=Classification(), batch_size=8)
     batch = batch_of(8)
     batch["weight"] = tf.constant([1.0] * 5 + [0.0] * 3)
     first_five = {key: value[:5] for key, value in batch.items()}
-    np.testing.assert_allclose(step.measure(batch), step.measure(first_five), rtol=1e-6)
+    np.testing.assert_allclose(step.evaluate(batch), step.evaluate(first_five), rtol=1e-6)
 
 
-def test_average_follows_its_recurrence_and_includes_batch_statistics():
+def test_average_matches_its_definition_and_includes_batch_statistics():
     model, batch = network(batch_norm=True), batch_of(8)
     average = Average(model, decay=0.5)
     expected = [w.copy() for w in model.get_weights()]
@@ -147,8 +147,8 @@ def test_average_follows_its_recurrence_and_includes_batch_statistics():
         np.testing.assert_array_equal(before, after)
 
 
-def test_a_network_that_was_trained_leaves_no_graph_behind():
-    """Else a process that trains one network after the other fills its memory."""
+def test_graphs_of_trained_networks_are_freed():
+    """Otherwise a process that trains many networks runs out of memory."""
 
     def graphs():
         keras.backend.clear_session()
@@ -162,7 +162,7 @@ def test_a_network_that_was_trained_leaves_no_graph_behind():
         )
         batch = {"image": tf.zeros((4, 6, 6, 1)), "label": tf.one_hot([0, 1, 2, 0], 3), "weight": tf.ones(4)}
         step.train(batch, step=0, learning_rate=0.1)
-        step.measure(batch)
+        step.evaluate(batch)
 
     before = graphs()
     once()

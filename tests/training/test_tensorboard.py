@@ -7,13 +7,13 @@ from tensorboard.util.tensor_util import make_ndarray
 from tfeff.training.tensorboard import Board
 
 
-def test_charts_of_a_run_that_went_on_from_an_older_step(tmp_path):
-    for start, end in ((0, 4), (2, 5)):  # killed after step 4, its state kept at step 2
+def test_resuming_drops_later_steps(tmp_path):
+    for start, end in ((0, 4), (2, 5)):  # killed after step 4; the last checkpoint is at step 2
         board = Board(tmp_path, start)
         for step in range(start + 1, end + 1):
             board.training(step, loss=10 * start + step, learning_rate=0.1, images_per_second=1.0)
         board.close()
-        time.sleep(1.1)  # files are ordered by the second
+        time.sleep(1.1)  # file names have a resolution of one second
     board = Board(tmp_path)
     board.result(5, {"test/accuracy": 0.5}, {})
     board.close()

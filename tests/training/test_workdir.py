@@ -12,7 +12,7 @@ def claim(workdir, experiment):
         pass
 
 
-def test_claim_is_for_one_experiment(tmp_path):
+def test_a_workdir_belongs_to_one_config(tmp_path):
     workdir = Workdir(tmp_path / "a" / "b")
     for _ in range(2):
         with workdir.claimed(config.Experiment(seed=1)):
@@ -21,7 +21,7 @@ def test_claim_is_for_one_experiment(tmp_path):
         claim(workdir, config.Experiment(seed=2))
 
 
-def test_a_file_in_the_way_is_named(tmp_path):
+def test_error_if_a_file_is_in_the_way(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="file is in the way"):
         claim(Workdir(tmp_path / "file"), config.Experiment())
@@ -29,7 +29,7 @@ def test_a_file_in_the_way_is_named(tmp_path):
         claim(Workdir(tmp_path / "file" / "below"), config.Experiment())
 
 
-def test_rows_survive_a_line_cut_short_and_rewind(tmp_path):
+def test_incomplete_rows_and_rewind(tmp_path):
     workdir = Workdir(tmp_path)
     for epoch in (1, 2, 3):
         workdir.append_row({"epoch": epoch, "step": 10 * epoch})
@@ -41,12 +41,12 @@ def test_rows_survive_a_line_cut_short_and_rewind(tmp_path):
     assert [row["epoch"] for row in workdir.rows()] == [1, 2, 3]
 
 
-def test_unfinished_workdir_is_explained(tmp_path):
+def test_error_of_an_empty_workdir(tmp_path):
     with pytest.raises(UserError, match=r"no config\.json there"):
         Workdir(tmp_path).config()
 
 
-def test_config_written_is_the_whole_config(tmp_path):
+def test_the_saved_config_is_complete(tmp_path):
     workdir = Workdir(tmp_path)
     claim(workdir, config.Experiment())
     text = (tmp_path / "config.json").read_text()

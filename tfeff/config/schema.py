@@ -52,7 +52,7 @@ class Model(Section):
         fraction(self, "dropout", "survival_probability")
         at_least(self, 0, "phi")
         if self.phi is not None and self.family is None:
-            self.wrong("phi", "left out: model.phi requires model.family")
+            raise UserError("config: model.phi requires model.family")
 
     def options(self) -> dict[str, Any]:
         """The keyword arguments of `tfeff.models.build` that are set, without name, resolution and weights."""
@@ -145,9 +145,9 @@ class Data(Section):
         if self.folds is not None and self.fold >= self.folds:
             self.wrong("fold", f"below data.folds = {self.folds}")
         if self.folds is not None and self.validation_split is not None:
-            self.wrong("validation_split", "left out with data.folds: the fold is the validation set")
+            raise UserError("config: data.validation_split conflicts with data.folds: the fold is the validation set")
         if self.fold_examples is not None and self.folds is None:
-            self.wrong("fold_examples", "left out: data.fold_examples requires data.folds")
+            raise UserError("config: data.fold_examples requires data.folds")
         if self.fold_examples is not None and not 0 < self.validation_fraction < 1:
             self.wrong("validation_fraction", "above 0 and below 1: the fraction of each fold to hold out")
         if self.seed is not None and not 0 <= self.seed < 2**32:
@@ -340,7 +340,7 @@ class Experiment(Section):
         if self.task.name == "classification":
             for key in ("class_weight", "box_weight", "grid", "hidden"):
                 if getattr(self.task, key) != getattr(Task, key):
-                    self.task.wrong(key, f'left out: task.{key} requires task.name="localization"')
+                    raise UserError(f'config: task.{key} requires task.name="localization"')
             if self.data.box_augmentation.any:
                 raise UserError('config: data.box_augmentation requires task.name="localization"')
             return
@@ -350,7 +350,7 @@ class Experiment(Section):
             )
         for key in ("mirrored", "shift"):
             if getattr(self.tta, key):
-                self.tta.wrong(key, "left out: test-time augmentation averages probabilities, not boxes")
+                raise UserError(f"config: tta.{key} requires classification: it averages probabilities, not boxes")
         if self.data.box_augmentation.mosaic:
             raise UserError(
                 "config: data.box_augmentation.mosaic should be 0 for localization: a mosaic shows several objects"

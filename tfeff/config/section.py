@@ -14,7 +14,7 @@ from tfeff.errors import UserError, nearest
 class Section:
     """Base class of all sections: checks types on creation, then calls `check()` for the values."""
 
-    KEY = ""  # without annotation, so that it is no field
+    KEY = ""  # not annotated, so it is not a field
     """The section's key in its config, for messages; the lower-case class name if empty."""
 
     def __post_init__(self) -> None:

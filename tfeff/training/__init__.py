@@ -1,4 +1,4 @@
-"""Training: one loop for one device, several devices and several workers; checkpoints, TensorBoard, assessment."""
+"""Training on one device, several devices or several workers; checkpoints, TensorBoard, evaluation of a run."""
 
 from tfeff.training.assessment import Assessment, assess, conclude
 from tfeff.training.build import trained_model

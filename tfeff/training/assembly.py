@@ -1,4 +1,4 @@
-"""A network with its optimizer, its average and its compiled step; and a workshop that uses them again."""
+"""A network with its optimizer, weight average and compiled step; and a cache of them for several runs."""
 
 import dataclasses
 import json
@@ -18,13 +18,13 @@ from tfeff.training.step import Step
 
 @dataclass(frozen=True, eq=False)
 class Assembly:
-    """What a run trains with, at the start of its training.
+    """The trainable parts of a run, as at the start of training.
 
     Attributes:
-        model: randomly initialised by the experiment's seed.
-        optimizer: its slots empty.
-        average: of the model's weights; None where the experiment wants none.
-        step: the work on a batch; traced at its first call.
+        model: randomly initialized with the experiment's seed.
+        optimizer: with fresh slot variables.
+        average: moving average of the model's weights; None if `training.ema_decay` is None.
+        step: compiled training and evaluation steps; traced on the first call.
     """
 
     model: keras.Model
@@ -34,12 +34,12 @@ class Assembly:
 
 
 def assemble(settings: config.Experiment, record: dict[str, Any], strategy: tf.distribute.Strategy) -> Assembly:
-    """Builds all parts anew under the present dtype policy.
+    """Builds all parts under the current dtype policy.
 
     Args:
         settings: the experiment.
         record: the workdir's `dataset.json`.
-        strategy: under whose scope.
+        strategy: the distribution strategy.
     """
     with strategy.scope():
         model = build.model(settings, record)
@@ -49,29 +49,29 @@ def assemble(settings: config.Experiment, record: dict[str, Any], strategy: tf.d
     return Assembly(model, optimizer, average, build.step(settings, model, strategy, optimizer, average))
 
 
-class Workshop:
-    """Assembles for many runs in one process, on one device.
+class AssemblyCache:
+    """Reuses assemblies for many runs in one process, on one device.
 
-    Runs that differ in seed, images, learning rate or schedule alone share one graph: it is traced and compiled for the
-    first of them, which for a small network takes longer than training it, and only its variables are set anew for the
-    others. A run gives the same bits either way.
+    Runs that differ only in seed, images, learning rate or schedule share one graph. It is traced and compiled once,
+    which for a small network takes longer than training it; for each further run only the variables are reset. Results
+    are bit-identical to those of a new assembly.
 
     Args:
-        size: graphs that are kept, the last used ones.
+        size: number of assemblies to keep; the least recently used are dropped.
     """
 
     def __init__(self, size: int = 2) -> None:
         self._size = size
-        self._kept: OrderedDict[str, tuple[Assembly, list[np.ndarray]]] = OrderedDict()
+        self._assemblies: OrderedDict[str, tuple[Assembly, list[np.ndarray]]] = OrderedDict()
 
     def assemble(
         self, settings: config.Experiment, record: dict[str, Any], strategy: tf.distribute.Strategy
     ) -> Assembly:
-        """As the function of that name; the parts are the workshop's until its next call for such a network."""
-        key = _key(settings, record)
-        if key in self._kept:
-            self._kept.move_to_end(key)
-            assembly, slots = self._kept[key]
+        """Like the function `assemble`. The assembly may be reused, and then reset, by the next call."""
+        key = _graph_key(settings, record)
+        if key in self._assemblies:
+            self._assemblies.move_to_end(key)
+            assembly, slots = self._assemblies[key]
             fresh = build.model(settings, record)
             for old, new in zip(assembly.model.variables, fresh.variables, strict=True):
                 old.assign(new)
@@ -80,15 +80,15 @@ class Workshop:
             if assembly.average is not None:
                 assembly.average.restart()
             return assembly
-        while len(self._kept) >= self._size:
-            self._kept.popitem(last=False)
+        while len(self._assemblies) >= self._size:
+            self._assemblies.popitem(last=False)
         assembly = assemble(settings, record, strategy)
-        self._kept[key] = assembly, [np.array(slot) for slot in assembly.optimizer.variables]
+        self._assemblies[key] = assembly, [np.array(slot) for slot in assembly.optimizer.variables]
         return assembly
 
 
-def _key(settings: config.Experiment, record: dict[str, Any]) -> str:
-    """What a graph depends on."""
+def _graph_key(settings: config.Experiment, record: dict[str, Any]) -> str:
+    """Everything that the graph depends on, as text."""
     training = dataclasses.replace(settings.training, epochs=1, checkpoint_seconds=1.0, validation_epochs=1)
     parts = {
         "task": dataclasses.asdict(settings.task),

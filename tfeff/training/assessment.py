@@ -1,4 +1,4 @@
-"""Measuring the final weights of a run: report, pictures, JSON."""
+"""Evaluation of a finished run: report, figures, JSON."""
 
 import json
 from collections.abc import Sequence
@@ -24,13 +24,13 @@ from tfeff.training.workdir import Workdir
 
 @dataclass(frozen=True, eq=False)
 class Assessment:
-    """A run's network on a split.
+    """Results of a run's network on a split.
 
     Attributes:
-        split: which one.
-        task: what the network was trained for.
-        report: the task's (`tfeff.evaluation.ClassificationReport.to_json()`, say) and the split's name.
-        files: everything written.
+        split: name of the split.
+        task: the task of the network.
+        report: the report of the task, such as `tfeff.evaluation.ClassificationReport.to_json()`, and the split's name.
+        files: all files written.
     """
 
     split: str
@@ -39,12 +39,12 @@ class Assessment:
     files: Sequence[Path]
 
     def to_text(self) -> str:
-        """Tables for the terminal, and the paths of what was written."""
+        """Tables for the terminal and the paths of the written files."""
         formats: dict[Path, list[str]] = {}
         for path in self.files:
             formats.setdefault(path.with_suffix(""), []).append(path.suffix.removeprefix("."))
         wrote = [f"wrote {path}.{_alternatives(suffixes)}" for path, suffixes in formats.items()]
-        return "\n\n".join([*map(tables.text, self.task.rows(self.report)), "\n".join(wrote)])
+        return "\n\n".join([*map(tables.text, self.task.tables(self.report)), "\n".join(wrote)])
 
 
 def assess(
@@ -55,18 +55,18 @@ def assess(
     *,
     source: Source | None = None,
 ) -> Assessment:
-    """Runs the final weights over every image of `split`; writes `evaluation_<split>.json` and figures.
+    """Evaluates the final weights on all images of `split`; writes `evaluation_<split>.json` and figures.
 
     Args:
-        workdir: of the run.
-        split: of the run's source; `validation` is what the run validated on. None: the test split; if there is none,
-            the validation images.
-        reporter: says what is being read.
-        model: `build.trained_model(workdir)`, if it has been built already.
-        source: `selection.open_source` of the run's config, if it is open already.
+        workdir: the workdir of the run.
+        split: a split of the run's source; `validation` is what the run validated on. None: the test split; if there is
+            none, the validation images.
+        reporter: reports progress.
+        model: `build.trained_model(workdir)`, if it is already built.
+        source: `selection.open_source` of the run's config, if it is already open.
 
     Raises:
-        UserError: when the run has not finished, or for a split that its source does not have.
+        UserError: if the run is not finished, or the dataset does not have the split.
     """
     settings, record = workdir.config(), workdir.dataset()
     source = source or selection.open_source(settings)
@@ -85,26 +85,26 @@ def assess(
     predictor = build.predictor(settings, model)
     with reporter.bars():
         images = selection.evaluation_images(settings, split, record, reporter.reading, source)
-        findings = task.assess(predictor, build.evaluation_pipeline(settings, images, model.resolution, (0, 1)))
-    report = {"split": split, "skipped_images": [image.id for image in images.skipped], **findings.report}
+        evaluation = task.evaluate(predictor, build.evaluation_pipeline(settings, images, model.resolution, (0, 1)))
+    report = {"split": split, "skipped_images": [image.id for image in images.skipped], **evaluation.report}
     notes = [*([note] if note else []), *images.dataset.notes]
     if notes:
         report["notes"] = notes
     for line in notes:
         reporter.say(line)
     if images.skipped:
-        reporter.say(f"left out {len(images.skipped)} corrupt images, the first {images.skipped[0].id}")
+        reporter.say(f"skipped {len(images.skipped)} corrupt images, the first is {images.skipped[0].id}")
     path = workdir.path / f"evaluation_{split}.json"
     write(path, json.dumps(report, indent=2) + "\n")
 
     files = [path]
-    for name, drawn in findings.figures.items():
+    for name, drawn in evaluation.figures.items():
         files += figure.save(drawn, workdir.figures / f"{split}_{name}")
     board = Board(workdir.tensorboard)
     last = workdir.rows()[-1]["step"]
-    headline = {f"{split}/{name}": value for name, value in task.headline(report).items()}
-    pictures = {f"{split}/{name}": figure.rgb(drawn) for name, drawn in findings.figures.items()}
-    board.result(last, headline, pictures)
+    scalars = {f"{split}/{name}": value for name, value in task.scalars(report).items()}
+    pictures = {f"{split}/{name}": figure.rgb(drawn) for name, drawn in evaluation.figures.items()}
+    board.result(last, scalars, pictures)
     board.close()
     return Assessment(split, task, report, files)
 
@@ -112,22 +112,22 @@ def assess(
 def conclude(
     workdir: Workdir, reporter: Reporter, model: keras.Model | None = None, source: Source | None = None
 ) -> Assessment | None:
-    """What a run ends with: its curves, the measures of its test split (else of its validation images), `result.json`.
+    """Finishes a run: training curves, evaluation on the test split (else on the validation images), `result.json`.
 
     Args:
-        workdir: of the run.
-        reporter: says what is being read.
-        model: `build.trained_model(workdir)`, if it has been built already.
-        source: `selection.open_source` of the run's config, if it is open already.
+        workdir: the workdir of the run.
+        reporter: reports progress.
+        model: `build.trained_model(workdir)`, if it is already built.
+        source: `selection.open_source` of the run's config, if it is already open.
 
     Returns:
-        The assessment, or None when the source has no test split and nothing was held out.
+        The evaluation, or None if there is no test split and no validation set.
     """
     settings, rows = workdir.config(), workdir.rows()
     _, kept = checkpoint.load(workdir.final)
     row = next((row for row in rows if row["epoch"] == kept["epoch"]), None)
     if row is None:
-        raise UserError(f"{workdir.path}: metrics.jsonl has no row of epoch {kept['epoch']}, whose weights were kept")
+        raise UserError(f"{workdir.path}: metrics.jsonl has no row of epoch {kept['epoch']}, the kept epoch")
     curves = figure.save(training_figure(rows, title=settings.model.name), workdir.figures / "training")
     source = source or selection.open_source(settings)
     final = selection.final_split(settings, workdir.dataset(), source)
@@ -147,8 +147,8 @@ def conclude(
         "images_per_second": float(np.median([row["images_per_second"] for row in rows])),
         "input_wait": float(np.median([row["input_wait"] for row in rows])),
     }
-    measures = build.task(settings).measures
-    for key in (f"{part}_{name}" for part in ("train", "validation") for name in measures):
+    metrics = build.task(settings).metric_names
+    for key in (f"{part}_{name}" for part in ("train", "validation") for name in metrics):
         if key in row:
             result[key] = row[key]
     if assessment is not None:
@@ -160,5 +160,5 @@ def conclude(
 
 
 def _alternatives(suffixes: Sequence[str]) -> str:
-    """Suffixes as a shell understands them: `json`, `{png,svg}`."""
+    """File suffixes in shell syntax: `json`, `{png,svg}`."""
     return suffixes[0] if len(suffixes) == 1 else f"{{{','.join(suffixes)}}}"

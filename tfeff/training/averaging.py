@@ -1,4 +1,4 @@
-"""Exponential moving average of a network's weights, batch statistics included (Polyak & Juditsky, 1992)."""
+"""Exponential moving average of a network's weights, including batch statistics (Polyak & Juditsky, 1992)."""
 
 import keras
 import tensorflow as tf
@@ -7,11 +7,11 @@ import tensorflow as tf
 class Average:
     """The moving average of a model's floating-point weights.
 
-    The decay rises as (1 + step) / (10 + step) until it reaches `decay`, so that the start is forgotten soon.
+    The decay is min(`decay`, (1 + step) / (10 + step)), so the initial weights are forgotten quickly.
 
     Args:
-        model: the network; its strategy's scope must be the present one.
-        decay: of the average; EfficientNet's training uses 0.9999.
+        model: the network; create the average in the same strategy scope.
+        decay: decay per step; EfficientNet's training uses 0.9999.
     """
 
     def __init__(self, model: keras.Model, decay: float):
@@ -20,22 +20,22 @@ class Average:
         self.variables = [tf.Variable(weight.value, trainable=False, name="average") for weight in model.weights]
 
     def restart(self) -> None:
-        """Begins anew with the weights as they are now."""
+        """Resets the average to the current weights."""
         for average, weight in zip(self.variables, self.model.weights, strict=True):
             average.assign(weight.value)
 
     def update(self, step: tf.Tensor, strategy: tf.distribute.Strategy) -> None:
-        """Moves the average towards the weights; in cross-replica context, after the update of `step`."""
+        """Updates the average. Call it in cross-replica context, after the weight update of `step`."""
         step = tf.cast(step, tf.float32)
-        pace = 1 - tf.minimum(self.decay, (1 + step) / (10 + step))
+        rate = 1 - tf.minimum(self.decay, (1 + step) / (10 + step))
         for average, weight in zip(self.variables, self.model.weights, strict=True):
             strategy.extended.update(
-                average, lambda mean, value: mean.assign_add(pace * (value - mean)), args=(weight.value,), group=False
+                average, lambda mean, value: mean.assign_add(rate * (value - mean)), args=(weight.value,), group=False
             )
 
     def swap(self) -> None:
-        """Exchanges the weights and their average; a second call puts them back."""
+        """Swaps the weights and their average; a second call swaps them back."""
         for average, weight in zip(self.variables, self.model.weights, strict=True):
-            held = average.numpy()
+            mean = average.numpy()
             average.assign(weight.value)
-            weight.assign(held)
+            weight.assign(mean)

@@ -1,4 +1,4 @@
-"""The one place where the names of a config become objects."""
+"""Creates the objects that a config describes: data, network, optimizer, schedule, task, training step."""
 
 import random
 from pathlib import Path
@@ -26,12 +26,12 @@ from tfeff.training.workdir import Workdir
 
 
 def check(settings: config.Experiment, replicas: int, *, afresh: bool) -> None:
-    """Looks for mistakes that would otherwise come to light once all images are read, or once training is over.
+    """Finds mistakes that would otherwise surface only after all images are read, or after training.
 
     Args:
         settings: the experiment.
-        replicas: devices that share a batch, over all workers.
-        afresh: whether the run starts now; one that goes on needs no weights but its own.
+        replicas: number of devices that share a batch, over all workers.
+        afresh: whether this is a new run; resumed runs do not need the initial weights.
 
     Raises:
         UserError: an impossible network, missing weights, a shift beyond the image, or a batch that the devices cannot
@@ -56,16 +56,16 @@ def check(settings: config.Experiment, replicas: int, *, afresh: bool) -> None:
 
 
 def model(settings: config.Experiment, record: dict[str, Any]) -> keras.Model:
-    """The network of an experiment, randomly initialised, under the present dtype policy and strategy.
+    """Builds the randomly initialized network of an experiment, under the current dtype policy and strategy.
 
     Args:
-        record: the workdir's `dataset.json`; its `mean` and `std`, if any, are the network's preprocessing.
+        record: the workdir's `dataset.json`; its `mean` and `std`, if any, normalize the network's input.
     """
     options = settings.model.options()
     if record["mean"]:
         options |= {"mean": record["mean"], "std": record["std"]}
-    # Keras draws the seeds of initializers and dropout from Python's generator. (keras.utils.set_random_seed seeds
-    # TensorFlow's own besides, which nothing here draws from, and so makes it compile all its functions again.)
+    # Keras draws the seeds of initializers and dropout from Python's generator. keras.utils.set_random_seed would also
+    # seed TensorFlow's generator, which is not used here, and cause all functions to be compiled again.
     random.seed(settings.seed)
     section, localizes, num_classes = settings.task, settings.task.name == "localization", len(record["class_names"])
     network = models.build(
@@ -84,10 +84,10 @@ def model(settings: config.Experiment, record: dict[str, Any]) -> keras.Model:
 
 
 def initial_weights(settings: config.Experiment, network: keras.Model) -> models.LoadReport | None:
-    """Loads the weights that the config starts from, if any; what was loaded and what did not fit.
+    """Loads the initial weights of the config, if any; reports what was loaded and what did not fit.
 
     Raises:
-        UserError: for a file that is not there or of which nothing fits, or a failed download.
+        UserError: for a missing file, a file in which nothing fits, or a failed download.
     """
     source = settings.model.weights
     if source is None:
@@ -136,7 +136,7 @@ def _transform(settings: config.Experiment, images: ImageCache, resolution: int)
 
 
 def schedule(settings: config.Experiment, steps_per_epoch: int) -> schedules.Schedule:
-    """The learning rate of each step."""
+    """Creates the learning-rate schedule."""
     section, peak = settings.schedule, settings.optimizer.learning_rate
     warm_up = round(section.warmup_epochs * steps_per_epoch)
     total = settings.training.epochs * steps_per_epoch
@@ -157,7 +157,7 @@ def schedule(settings: config.Experiment, steps_per_epoch: int) -> schedules.Sch
 
 
 def optimizer(settings: config.Experiment, network: keras.Model, replicas: int) -> keras.optimizers.Optimizer:
-    """The update rule, under the present dtype policy and strategy."""
+    """Creates the optimizer, under the current dtype policy and strategy."""
     section = settings.optimizer
     return optimizers.build(
         section.name,
@@ -175,7 +175,7 @@ def optimizer(settings: config.Experiment, network: keras.Model, replicas: int) 
 
 
 def task(settings: config.Experiment) -> Task:
-    """What the network is trained for."""
+    """Creates the task."""
     section, smoothing = settings.task, settings.training.label_smoothing
     if section.name == "localization":
         return Localization(section.class_weight, section.box_weight, smoothing)
@@ -189,7 +189,7 @@ def step(
     update: keras.optimizers.Optimizer,
     average: Average | None = None,
 ) -> Step:
-    """The compiled work on a batch."""
+    """Creates the compiled training and evaluation steps."""
     training = settings.training
     return Step(
         network,
@@ -204,31 +204,31 @@ def step(
 
 
 def trained_model(workdir: Workdir, precision: str = "float32") -> keras.Model:
-    """The network of a finished run with the weights that its config keeps.
+    """Builds the network of a finished run with its final weights.
 
     Args:
-        workdir: the run's.
-        precision: what it computes in, whatever it was trained in; becomes the dtype policy.
+        workdir: the workdir of the run.
+        precision: dtype policy to set, independent of the policy in training.
 
     Raises:
-        UserError: when the workdir holds no finished run.
+        UserError: if the run is not finished.
     """
     if not workdir.final.is_file():
-        raise UserError(f"--workdir={workdir.path}: the run has not finished; run its tfeff.train command again")
+        raise UserError(f"--workdir={workdir.path}: the run is not finished; rerun its tfeff.train command")
     try:
         arrays, _ = checkpoint.load(workdir.final)
     except UserError as error:
-        raise UserError(f"{error}; remove it, and tfeff.train writes it anew from the last checkpoint") from None
+        raise UserError(f"{error}; delete it and rerun tfeff.train to restore it from the last checkpoint") from None
     keras.mixed_precision.set_dtype_policy(precision)
     network = model(workdir.config(), workdir.dataset())
     loaded = models.load_weights(network, {name.removeprefix("model/"): array for name, array in arrays.items()})
     if loaded.skipped:
-        raise UserError(f"{workdir.final} is not of the network that config.json says: {loaded.skipped[0]}")
+        raise UserError(f"{workdir.final} does not fit the network of config.json: {loaded.skipped[0]}")
     return network
 
 
 def predictor(experiment: config.Experiment, network: keras.Model) -> keras.Model:
-    """The trained network as it is to be asked."""
+    """Wraps the trained network for test-time augmentation, if the config enables it."""
     section = experiment.tta
     if not (section.mirrored or section.shift):
         return network

@@ -1,7 +1,7 @@
-"""Checkpoints: one file each, whole or absent.
+"""Atomic checkpoints.
 
-A checkpoint is an uncompressed `.npz` of named arrays plus a JSON record. It is written beside its place, flushed to
-the disk and renamed, so that a process killed at any moment leaves either the old state or the new one.
+A checkpoint is an uncompressed `.npz` file of named arrays and a JSON record. It is written to a temporary file,
+flushed to disk and renamed: if the process is killed at any moment, either the old or the new state is on disk.
 """
 
 import json
@@ -21,10 +21,10 @@ RECORD = "record"
 
 
 def save(path: Path, arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> None:
-    """Writes `arrays` and the JSON-ready `record` to `path`, atomically.
+    """Writes arrays and a JSON-serializable record to `path`, atomically.
 
     Raises:
-        OSError: when the disk is full; nothing at `path` has changed then.
+        OSError: if the disk is full; `path` is unchanged then.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -34,17 +34,17 @@ def save(path: Path, arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
-        error.filename = error.filename or str(path)  # a full disk comes without one
+        error.filename = error.filename or str(path)  # not set when the disk is full
         raise
     finally:
         partial.unlink(missing_ok=True)
 
 
 def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The arrays and the record of a checkpoint.
+    """Loads the arrays and the record of a checkpoint.
 
     Raises:
-        UserError: when the file is missing or damaged; the message names it.
+        UserError: if the file is missing or damaged.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -53,15 +53,15 @@ def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, KeyError, EOFError, RuntimeError, struct.error, zipfile.BadZipFile):
-        raise UserError(f"{path}: a damaged checkpoint") from None
+        raise UserError(f"{path}: damaged checkpoint") from None
 
 
 class Checkpoints:
-    """The checkpoints of a run: the newest `keep` by step, and the best one.
+    """The checkpoints of a run: the latest ones and the best one.
 
     Args:
-        directory: where they lie; made when the first one is written.
-        keep: how many of the newest stay.
+        directory: their directory; created with the first checkpoint.
+        keep: number of latest checkpoints to keep.
     """
 
     def __init__(self, directory: Path, keep: int = 2):
@@ -70,31 +70,31 @@ class Checkpoints:
         self.best = directory / "best.npz"
 
     def latest(self) -> Path | None:
-        """The newest checkpoint, or None."""
+        """Path of the latest checkpoint, or None."""
         found = self._by_step()
         return found[-1] if found else None
 
-    def load_latest(self, notice: Callable[[str], None]) -> tuple[Path, dict[str, np.ndarray], dict[str, Any]] | None:
-        """The newest checkpoint that is whole: its path, arrays and record; None when there is none at all.
+    def load_latest(self, report: Callable[[str], None]) -> tuple[Path, dict[str, np.ndarray], dict[str, Any]] | None:
+        """Loads the latest undamaged checkpoint: path, arrays and record. None if there are no checkpoints.
 
         Args:
-            notice: called with a line about each damaged one that was passed over.
+            report: called with a message for each damaged checkpoint that is skipped.
 
         Raises:
-            UserError: when every checkpoint is damaged.
+            UserError: if all checkpoints are damaged.
         """
         paths = self._by_step()
         for path in reversed(paths):
             try:
                 return path, *load(path)
             except UserError as error:
-                notice(f"{error}: passed over")
+                report(f"{error}; skipped")
         if paths:
-            raise UserError(f"{self.directory}: every checkpoint is damaged; remove this directory to start over")
+            raise UserError(f"{self.directory}: all checkpoints are damaged; delete this directory to start over")
         return None
 
     def save(self, step: int, arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> None:
-        """Writes the checkpoint of `step`, then removes those beyond the newest `keep` and what a kill left."""
+        """Writes the checkpoint of `step`, then deletes older ones and temporary files of killed processes."""
         self.directory.mkdir(parents=True, exist_ok=True)
         save(self.directory / f"step_{step:09d}.npz", arrays, record)
         for old in self._by_step()[: -self.keep]:

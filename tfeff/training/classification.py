@@ -1,4 +1,4 @@
-"""Classification: one class an image, by cross-entropy."""
+"""Classification: one class per image, trained with cross-entropy."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,20 +13,21 @@ from tfeff.data.images.cache import ImageCache
 from tfeff.data.input.batches import Batches
 from tfeff.reporting.classification import classification_figures, per_class_rows, summary_rows
 from tfeff.reporting.gallery import gallery_figure
-from tfeff.training.task import Batch, Findings, Task
+from tfeff.training.task import Batch, Evaluation, Task
 
 GALLERY = 25
-"""Pictures in the gallery of mistakes."""
+"""Images in the gallery of mistakes."""
 
 
 class Classification(Task):
-    """The class of an image; networks give logits [b, classes].
+    """One class per image; the network returns logits [b, classes].
 
     Args:
-        label_smoothing: share of a label spread over all classes in training (Szegedy et al., arXiv:1512.00567, §7).
+        label_smoothing: fraction of the label spread over all classes in training (Szegedy et al., arXiv:1512.00567,
+            section 7).
     """
 
-    measures = ("accuracy",)
+    metric_names = ("accuracy",)
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         self.label_smoothing = label_smoothing
@@ -35,19 +36,19 @@ class Classification(Task):
         """Cross-entropy, nats."""
         return cross_entropy(batch["label"], outputs, self.label_smoothing if training else 0.0)
 
-    def scores(self, batch: Batch, outputs: Any) -> Sequence[tf.Tensor]:
-        """Whether the most probable class is the image's."""
-        return (hits(batch["label"], outputs),)
+    def metrics(self, batch: Batch, outputs: Any) -> Sequence[tf.Tensor]:
+        """Accuracy: 1 if the class is predicted correctly, else 0."""
+        return (correct(batch["label"], outputs),)
 
-    def blank(self, batch_size: int, classes: int) -> Batch:
+    def dummy_targets(self, batch_size: int, classes: int) -> Batch:
         """The first class for every image."""
         return {
             "label": tf.one_hot(tf.zeros(batch_size, tf.int32), classes),
             "weight": tf.ones(batch_size),
         }
 
-    def assess(self, network: keras.Model, pipeline: Batches) -> Findings:
-        """A `ClassificationReport`, and its figures."""
+    def evaluate(self, network: keras.Model, pipeline: Batches) -> Evaluation:
+        """Computes a `ClassificationReport` and its figures."""
         images, names = pipeline.images, pipeline.images.dataset.class_names
         labels, probabilities = predict(network, pipeline)
         report = evaluation.classification_report(labels, probabilities, names).to_json()
@@ -61,14 +62,14 @@ class Classification(Task):
                 probabilities[wrong].max(axis=1),
                 title="The most confident mistakes",
             )
-        return Findings(report, figures)
+        return Evaluation(report, figures)
 
-    def rows(self, report: Mapping[str, Any]) -> Sequence[Sequence[Mapping[str, Any]]]:
-        """Scores over all images, and by class."""
+    def tables(self, report: Mapping[str, Any]) -> Sequence[Sequence[Mapping[str, Any]]]:
+        """Metrics over all images, and per class."""
         return summary_rows(report), per_class_rows(report)
 
-    def headline(self, report: Mapping[str, Any]) -> dict[str, float]:
-        """Accuracy, top 5 and calibration error."""
+    def scalars(self, report: Mapping[str, Any]) -> dict[str, float]:
+        """Top-1 and top-5 accuracy, calibration error."""
         return {
             "accuracy": report["top1"],
             "top5": report["top5"],
@@ -76,7 +77,7 @@ class Classification(Task):
         }
 
     def result(self, report: Mapping[str, Any]) -> dict[str, Any]:
-        """Accuracy with its interval, top 5, calibration error."""
+        """Top-1 accuracy with its interval, top-5 accuracy, calibration error."""
         return {
             "accuracy": report["top1"],
             "accuracy_interval": report["top1_interval"],
@@ -86,19 +87,19 @@ class Classification(Task):
 
 
 def cross_entropy(labels: tf.Tensor, logits: tf.Tensor, smoothing: float = 0.0) -> tf.Tensor:
-    """Cross-entropy in float32, [b], of labels [b, classes] that may be soft."""
+    """Cross-entropy, float32 [b], with hard or soft labels [b, classes]."""
     if smoothing:
         labels = labels * (1 - smoothing) + smoothing / labels.shape[-1]
     return tf.nn.softmax_cross_entropy_with_logits(labels, tf.cast(logits, tf.float32))
 
 
-def hits(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """Float32 [b], 1 where the highest logit is that of the label's largest share, else 0."""
+def correct(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """float32 [b]: 1 where the largest logit and the largest label are of the same class, else 0."""
     return tf.cast(tf.equal(tf.argmax(logits, axis=-1), tf.argmax(labels, axis=-1)), tf.float32)
 
 
 def predict(model: keras.Model, pipeline: Batches) -> tuple[np.ndarray, np.ndarray]:
-    """Labels int [n] and probabilities float32 [n, classes] of every image, in the dataset's order."""
+    """Labels int [n] and probabilities float32 [n, classes] of all images, in order."""
     forward = tf.function(lambda images: tf.nn.softmax(model(images, training=False)), jit_compile=False)
     labels, probabilities = [], []
     for batch in pipeline.evaluation_batches():

@@ -1,4 +1,4 @@
-"""Devices and workers: the tf.distribute strategy of a run."""
+"""The tf.distribute strategy of a run: one device, several GPUs, or several workers."""
 
 import json
 import os
@@ -9,24 +9,24 @@ from tfeff.errors import UserError
 
 
 def strategy(name: str) -> tf.distribute.Strategy:
-    """The strategy that `name` says; `auto`: the workers that TF_CONFIG names, else all GPUs, else one device.
+    """Creates a strategy by name; `auto` uses the workers of TF_CONFIG, else all GPUs, else one device.
 
     Raises:
-        UserError: for `multi_worker` without a usable TF_CONFIG, or several workers under another strategy.
+        UserError: for `multi_worker` without a valid TF_CONFIG, or another strategy with several workers.
     """
     workers = _workers()
     if len(workers) > 1 and name in ("single", "mirrored"):
         raise UserError(
-            f"training.strategy is {name}, but TF_CONFIG names {len(workers)} workers; unset one of the two"
+            f"training.strategy is {name}, but TF_CONFIG lists {len(workers)} workers; unset one of the two"
         )
     if name == "auto":
-        several = len(tf.config.list_physical_devices("GPU")) > 1
-        name = "multi_worker" if len(workers) > 1 else "mirrored" if several else "single"
+        several_gpus = len(tf.config.list_physical_devices("GPU")) > 1
+        name = "multi_worker" if len(workers) > 1 else "mirrored" if several_gpus else "single"
     if name == "multi_worker":
         if not workers:
             raise UserError(
-                'training.strategy is multi_worker, but TF_CONFIG names no workers; set it on each, as in {"cluster": '
-                '{"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
+                "training.strategy is multi_worker, but TF_CONFIG lists no workers; set it on each worker, as in "
+                '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
             )
         return tf.distribute.MultiWorkerMirroredStrategy()
     if name == "mirrored":
@@ -35,17 +35,17 @@ def strategy(name: str) -> tf.distribute.Strategy:
 
 
 def is_chief() -> bool:
-    """Whether this process writes the run's files: the first worker, or the only one."""
+    """Whether this process writes the run's files. True for the first worker only."""
     return worker_index() == 0
 
 
 def worker_index() -> int:
-    """This worker's place among the workers."""
+    """Index of this worker."""
     return int(_tf_config().get("task", {}).get("index", 0))
 
 
 def worker_count() -> int:
-    """How many workers train together."""
+    """Number of workers."""
     return max(1, len(_workers()))
 
 
@@ -53,7 +53,7 @@ def _workers() -> list[str]:
     cluster = dict(_tf_config().get("cluster", {}))
     workers = list(cluster.pop("worker", []))
     if cluster:
-        raise UserError(f'TF_CONFIG: tasks of type {", ".join(cluster)}; name all of them under "worker"')
+        raise UserError(f'TF_CONFIG: has tasks of type {", ".join(cluster)}; list all of them under "worker"')
     return workers
 
 

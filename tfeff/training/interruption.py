@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, held back until the state is saved."""
+"""Delays Ctrl-C and SIGTERM until the state is saved."""
 
 import signal
 import threading
@@ -9,9 +9,9 @@ from tfeff.errors import Interrupted
 
 
 class Interruption:
-    """While active, notes SIGINT and SIGTERM instead of dying of them; a second one acts at once.
+    """Context manager that records SIGINT and SIGTERM; a second signal takes effect immediately.
 
-    Signals reach a process's main thread alone; in another one this does nothing.
+    Python handles signals only in the main thread; in other threads this does nothing.
     """
 
     def __init__(self) -> None:
@@ -20,7 +20,7 @@ class Interruption:
     def __enter__(self) -> Self:
         main = threading.current_thread() is threading.main_thread()
         numbers = (signal.SIGINT, signal.SIGTERM) if main else ()
-        self._before = {number: signal.signal(number, self._note) for number in numbers}
+        self._before = {number: signal.signal(number, self._record) for number in numbers}
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -28,11 +28,11 @@ class Interruption:
             signal.signal(number, handler)
 
     def check(self, state: str) -> None:
-        """Raises Interrupted when a signal has come; `state` says for the message what is kept."""
+        """Raises Interrupted if a signal was received; `state` describes for the message what is saved."""
         if self.signal_number is not None:
             raise Interrupted(self.signal_number, state)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _record(self, number: int, frame: FrameType | None) -> None:
         self.signal_number = number
-        for held, handler in self._before.items():
-            signal.signal(held, handler)
+        for other, handler in self._before.items():
+            signal.signal(other, handler)

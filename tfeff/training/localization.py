@@ -1,4 +1,4 @@
-"""Localisation: class and box of the one object in an image, from one network with one loss."""
+"""Localization: class and box of the single object in an image, from one network with one loss."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,23 +18,24 @@ from tfeff.reporting.classification import classification_figures
 from tfeff.reporting.detection_gallery import detection_gallery_figure
 from tfeff.reporting.detections import DetectedImage
 from tfeff.reporting.localization import iou_figure, per_class_rows, summary_rows
-from tfeff.training.classification import cross_entropy, hits, pixels
-from tfeff.training.task import Batch, Findings, Task
+from tfeff.training.classification import correct, cross_entropy, pixels
+from tfeff.training.task import Batch, Evaluation, Task
 
 GALLERY = 9
-"""Pictures in each of the galleries of best and worst boxes."""
+"""Images in each gallery of best and worst boxes."""
 
 
 class Localization(Task):
-    """Class and box; networks are `tfeff.models.heads.localizer`'s, batches have a `box`, yxyx in shares of the sides.
+    """Class and box of one object. Networks come from `tfeff.models.heads.localizer`; batches have a `box`, relative
+    yxyx.
 
     Args:
         class_weight: α of the loss α × cross-entropy + β × squared error.
-        box_weight: β; the squared error is summed over the four sides.
-        label_smoothing: share of a label spread over all classes in training.
+        box_weight: β; the squared error is summed over the four coordinates.
+        label_smoothing: fraction of the label spread over all classes in training.
     """
 
-    measures = ("accuracy", "iou", "localization_accuracy")
+    metric_names = ("accuracy", "iou", "localization_accuracy")
 
     def __init__(self, class_weight: float, box_weight: float, label_smoothing: float = 0.0) -> None:
         self.class_weight = class_weight
@@ -43,17 +44,17 @@ class Localization(Task):
 
     def losses(self, batch: Batch, outputs: Any, *, training: bool) -> tf.Tensor:
         """α × cross-entropy in nats + β × squared error of the box."""
-        named = cross_entropy(batch["label"], outputs[LOGITS], self.label_smoothing if training else 0.0)
-        boxed = tf.reduce_sum(tf.square(tf.cast(outputs[BOX], tf.float32) - batch["box"]), axis=-1)
-        return self.class_weight * named + self.box_weight * boxed
+        class_loss = cross_entropy(batch["label"], outputs[LOGITS], self.label_smoothing if training else 0.0)
+        box_loss = tf.reduce_sum(tf.square(tf.cast(outputs[BOX], tf.float32) - batch["box"]), axis=-1)
+        return self.class_weight * class_loss + self.box_weight * box_loss
 
-    def scores(self, batch: Batch, outputs: Any) -> Sequence[tf.Tensor]:
-        """Whether the class is right; intersection over union; whether the class is right and that IOU_THRESHOLD."""
-        right = hits(batch["label"], outputs[LOGITS])
+    def metrics(self, batch: Batch, outputs: Any) -> Sequence[tf.Tensor]:
+        """Accuracy; IoU; localization accuracy: correct class and IoU of at least IOU_THRESHOLD."""
+        right = correct(batch["label"], outputs[LOGITS])
         overlap = paired_iou(tf.cast(outputs[BOX], tf.float32), batch["box"], ops=keras.ops)
         return right, overlap, right * tf.cast(overlap >= IOU_THRESHOLD, tf.float32)
 
-    def blank(self, batch_size: int, classes: int) -> Batch:
+    def dummy_targets(self, batch_size: int, classes: int) -> Batch:
         """The first class and the whole image for every image."""
         return {
             "label": tf.one_hot(tf.zeros(batch_size, tf.int32), classes),
@@ -61,8 +62,8 @@ class Localization(Task):
             "weight": tf.ones(batch_size),
         }
 
-    def assess(self, network: keras.Model, pipeline: Batches) -> Findings:
-        """A `LocalizationReport`, the figures of the classes, a histogram of overlaps, the best and the worst boxes."""
+    def evaluate(self, network: keras.Model, pipeline: Batches) -> Evaluation:
+        """Computes a `LocalizationReport`, with figures of classes, IoU, best and worst boxes."""
         images, names = pipeline.images, pipeline.images.dataset.class_names
         probabilities, boxes = predict(network, pipeline)
         labels, objects = images.dataset.labels, pipeline.transform.reader.relative_boxes
@@ -77,14 +78,14 @@ class Localization(Task):
                 [f"{names[labels[index]]}, IoU {overlap[index]:.2f}" for index in chosen],
                 title=name.replace("_", " ").capitalize(),
             )
-        return Findings(report, figures)
+        return Evaluation(report, figures)
 
-    def rows(self, report: Mapping[str, Any]) -> Sequence[Sequence[Mapping[str, Any]]]:
-        """Scores over all images, and by class."""
+    def tables(self, report: Mapping[str, Any]) -> Sequence[Sequence[Mapping[str, Any]]]:
+        """Metrics over all images, and per class."""
         return summary_rows(report), per_class_rows(report)
 
-    def headline(self, report: Mapping[str, Any]) -> dict[str, float]:
-        """Accuracy, mean intersection over union, share of right classes with right boxes."""
+    def scalars(self, report: Mapping[str, Any]) -> dict[str, float]:
+        """Accuracy, mean IoU, localization accuracy."""
         return {
             "accuracy": report["top1"],
             "iou": report["mean_iou"],
@@ -92,7 +93,7 @@ class Localization(Task):
         }
 
     def result(self, report: Mapping[str, Any]) -> dict[str, Any]:
-        """Accuracy, mean intersection over union and localisation accuracy, with their intervals."""
+        """Accuracy, mean IoU and localization accuracy, with their intervals."""
         return {
             "accuracy": report["top1"],
             "accuracy_interval": report["top1_interval"],
@@ -104,19 +105,19 @@ class Localization(Task):
 
 
 def predict(network: keras.Model, pipeline: Batches) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities float32 [n, classes] and relative boxes float32 [n, 4] of every image, in the dataset's order."""
+    """Probabilities float32 [n, classes] and relative boxes float32 [n, 4] of all images, in order."""
 
-    def answers(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def call(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         outputs = network(images, training=False)
         return tf.nn.softmax(outputs[LOGITS]), outputs[BOX]
 
-    forward = tf.function(answers, jit_compile=False, autograph=False)
+    forward = tf.function(call, jit_compile=False, autograph=False)
     probabilities, boxes = [], []
     for batch in pipeline.evaluation_batches():
         kept = batch["weight"].numpy() > 0
-        of_batch = forward(batch["image"])
-        probabilities.append(of_batch[0].numpy()[kept])
-        boxes.append(of_batch[1].numpy()[kept])
+        batch_probabilities, batch_boxes = forward(batch["image"])
+        probabilities.append(batch_probabilities.numpy()[kept])
+        boxes.append(batch_boxes.numpy()[kept])
     return np.concatenate(probabilities), np.concatenate(boxes)
 
 
@@ -127,20 +128,20 @@ def drawings(
     probabilities: np.ndarray,
     boxes_rel_yxyx: np.ndarray,
 ) -> list[DetectedImage]:
-    """The images at `positions` with the box that was found in each, its class, and the object's own box.
+    """Images with their predicted box and class and the ground-truth box, for a gallery.
 
     Args:
         images: n images of one size.
-        objects_rel_yxyx: float [n, 4].
-        positions: int [m].
-        probabilities: float [m, classes].
-        boxes_rel_yxyx: float [m, 4].
+        objects_rel_yxyx: ground-truth boxes, float [n, 4].
+        positions: indices of the images to show, int [m].
+        probabilities: predicted probabilities, float [m, classes].
+        boxes_rel_yxyx: predicted boxes, float [m, 4].
     """
     names = images.dataset.class_names
     assert images.image_size is not None
-    found = yxyx_from_relative(boxes_rel_yxyx, images.image_size)
-    there = yxyx_from_relative(objects_rel_yxyx[positions], images.image_size)
+    predicted = yxyx_from_relative(boxes_rel_yxyx, images.image_size)
+    truth = yxyx_from_relative(objects_rel_yxyx[positions], images.image_size)
     return [
-        DetectedImage(image, box[None], [names[row.argmax()]], row.max(keepdims=True), own[None])
-        for image, box, row, own in zip(pixels(images, positions), found, probabilities, there, strict=True)
+        DetectedImage(image, box[None], [names[row.argmax()]], row.max(keepdims=True), true_box[None])
+        for image, box, row, true_box in zip(pixels(images, positions), predicted, probabilities, truth, strict=True)
     ]

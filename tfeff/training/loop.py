@@ -1,7 +1,7 @@
-"""The training loop: one for one device, several devices and several workers.
+"""The training loop, for one device, several devices or several workers.
 
-It reads from top to bottom: claim the workdir, open the images, build the network, go on from the last checkpoint if
-there is one, then update, measure and save until the last epoch.
+It reads from top to bottom: claim the workdir, load the images, build the network, restore the last checkpoint if there
+is one, then train, validate and save, epoch by epoch.
 """
 
 import math
@@ -21,7 +21,7 @@ from tfeff.data.input.batches import Batches
 from tfeff.data.sources.source import Source
 from tfeff.errors import UserError, WorkerLostError
 from tfeff.training import build, checkpoint, distribution, precision, profiler, selection
-from tfeff.training.assembly import Workshop, assemble
+from tfeff.training.assembly import AssemblyCache, assemble
 from tfeff.training.interruption import Interruption
 from tfeff.training.progress import Reporter
 from tfeff.training.state import State
@@ -31,9 +31,10 @@ from tfeff.training.task import Batch
 from tfeff.training.tensorboard import Board
 from tfeff.training.workdir import Workdir
 
-SECONDS_BETWEEN_READINGS = 1.0
-"""How often the loss is fetched from the device, checked and shown; between readings steps follow each other freely."""
+SECONDS_BETWEEN_LOGS = 1.0
+"""Interval for fetching the loss from the device, checking and logging it. In between, steps run asynchronously."""
 AUGMENTED_SAMPLES = 16
+"""Number of augmented training images shown in TensorBoard."""
 
 
 def train(
@@ -43,34 +44,34 @@ def train(
     until_epoch: int | None = None,
     source: Source | None = None,
     caches: selection.SplitCaches | None = None,
-    workshop: Workshop | None = None,
+    assemblies: AssemblyCache | None = None,
     reporter: Reporter | None = None,
     tensorboard: bool = True,
     profile: bool = False,
 ) -> Workdir:
-    """Trains the network of an experiment to its last epoch, from the last checkpoint if there is one.
+    """Trains the network of an experiment; resumes from the last checkpoint if there is one.
 
     Args:
         settings: the experiment.
-        directory: the workdir; see `tfeff.training.workdir` for what it will hold.
-        until_epoch: end this call after so many epochs, the last of them validated. A later call goes on as if there
-            had been no end: schedules, early stopping and the choice of the best epoch are those of the whole run.
-        source: `selection.open_source` of the experiment, if it is open already.
-        caches: the experiment's decoded images (`selection.read`), if there are any; several runs may share them.
-        workshop: that assembles networks for several runs of this process; default, for this run alone.
-        reporter: says how it goes; default one on the console, silent in other workers than the first.
+        directory: the workdir; `tfeff.training.workdir` lists its files.
+        until_epoch: stop this call after this epoch, which is validated. A later call resumes as if the run had not
+            been stopped: schedules, early stopping and the choice of the best epoch refer to the whole run.
+        source: `selection.open_source` of the experiment, if it is already open.
+        caches: the experiment's decoded images (`selection.read`), which several runs can share. Default: decode them.
+        assemblies: cache of compiled networks for several runs in this process. Default: build a new one.
+        reporter: reports progress. Default: on the console, in the first worker only.
         tensorboard: write event files.
-        profile: trace some steps for TensorBoard's profiler.
+        profile: profile a few steps for TensorBoard.
 
     Returns:
-        The workdir, with the weights to evaluate in `checkpoints/final.npz` once the run is over; it is when the last
-        epoch is done or early stopping ends it.
+        The workdir. When the run is finished (after the last epoch or early stopping), `checkpoints/final.npz` holds
+        the weights to evaluate.
 
     Raises:
-        UserError: for bad images or settings, a workdir of another experiment, training that diverges.
-        ValueError: for images that were read under other settings, or an `until_epoch` below 1.
-        Interrupted: after Ctrl-C or SIGTERM, once the state is saved.
-        WorkerLostError: when another worker of a distributed run is gone.
+        UserError: for invalid images or settings, a workdir of another experiment, or if training diverges.
+        ValueError: if the images were read with other settings, or `until_epoch` is below 1.
+        Interrupted: after Ctrl-C or SIGTERM; the state is saved.
+        WorkerLostError: if another worker of a distributed run is lost.
     """
     settings = config.resolve_family(settings)
     workdir = Workdir(directory)
@@ -86,16 +87,16 @@ def train(
     claimed = workdir.claimed(settings) if chief else nullcontext()
     with claimed, Interruption() as interruption, reporter.bars():
         if workdir.final.is_file():
-            reporter.say(f"{workdir.path}: this run has finished; nothing is left to train")
+            reporter.say(f"{workdir.path}: this run is already finished")
             return workdir
 
         def reading(name: str, done: int, total: int) -> None:
-            interruption.check("nothing is lost")
+            interruption.check("training had not started")
             reporter.reading(name, done, total)
 
         saved = workdir.checkpoints.load_latest(reporter.say)
-        if saved is not None and until_epoch is not None and _reached(until_epoch, settings, workdir, saved[2]):
-            reporter.say(f"{workdir.path}: epoch {until_epoch} is done")
+        if saved is not None and until_epoch is not None and _is_done(until_epoch, settings, workdir, saved[2]):
+            reporter.say(f"{workdir.path}: epoch {until_epoch} is already finished")
             return workdir
         build.check(settings, strategy.num_replicas_in_sync, afresh=saved is None)
         if caches is None:
@@ -106,21 +107,21 @@ def train(
         for note in dataset.notes:
             reporter.say(note)
         if dataset.skipped:
-            reporter.say(f"left out {len(dataset.skipped)} corrupt images, the first {dataset.skipped[0]}")
+            reporter.say(f"skipped {len(dataset.skipped)} corrupt images, the first is {dataset.skipped[0]}")
         if saved is None:
             record = dataset.record()
-            policy = precision.measured(settings, record, reporter, interruption)
+            policy = precision.select_policy(settings, record, reporter, interruption)
         else:
             record = workdir.dataset()
             policy = saved[2]["precision"]
             if record["fingerprint"] != dataset.fingerprint:
                 raise UserError(
-                    f"the images of {settings.data.source} have changed since this run began; put them back, or give "
+                    f"the images of {settings.data.source} have changed since this run began; restore them, or use "
                     "another --workdir"
                 )
         keras.mixed_precision.set_dtype_policy(policy)
 
-        assembly = (workshop.assemble if workshop else assemble)(settings, record, strategy)
+        assembly = (assemblies.assemble if assemblies else assemble)(settings, record, strategy)
         model, average = assembly.model, assembly.average
         with strategy.scope():
             loaded = build.initial_weights(settings, model) if saved is None else None
@@ -141,15 +142,15 @@ def train(
             schedule=build.schedule(settings, pipeline.steps_per_epoch),
             stopping=EarlyStopping(settings.training.early_stopping_epochs),
             precision=policy,
-            sums=assembly.step.task.no_sums(),
+            sums=assembly.step.task.zero_sums(),
         )
         if saved is not None:
-            path, arrays, kept = saved
-            state.restore(arrays, kept)
-            reporter.say(f"going on from step {state.step:,} ({path})")
+            path, arrays, saved_record = saved
+            state.restore(arrays, saved_record)
+            reporter.say(f"resuming from step {state.step:,} ({path})")
         reporter.say(
             f"{settings.model.name} at {model.resolution}x{model.resolution}: {model.count_params():,} parameters, "
-            f"{policy}, {len(dataset.train):,} training images, {pipeline.steps_per_epoch:,} steps an epoch"
+            f"{policy}, {len(dataset.train):,} training images, {pipeline.steps_per_epoch:,} steps per epoch"
         )
         run = _Run(
             settings=settings,
@@ -166,11 +167,11 @@ def train(
             profiler=profiler.Profiler(workdir.tensorboard) if chief and profile else None,
         )
         try:
-            run.go(until_epoch)
+            run.train(until_epoch)
         except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
             if distribution.worker_count() == 1:
                 raise
-            raise WorkerLostError("another worker is gone") from error
+            raise WorkerLostError("lost another worker") from error
         finally:
             run.close()
     return workdir
@@ -180,12 +181,12 @@ METRICS = (
     *("epoch", "step", "train_loss", "train_accuracy", "learning_rate", "images_per_second", "input_wait", "seconds"),
     *("validation_loss", "validation_accuracy"),
 )
-"""The columns of a classifier's metrics.jsonl; the last two in the epochs that are validated. Other tasks have more."""
+"""The columns of metrics.jsonl for classification; the last two only in validated epochs. Other tasks have more."""
 
 
 @dataclass(kw_only=True)
 class _Run:
-    """The epochs of one run, with what they share; only the chief, the first worker, writes files."""
+    """The epochs of one run and what they share. Only the chief (the first worker) writes files."""
 
     settings: config.Experiment
     workdir: Workdir
@@ -205,10 +206,10 @@ class _Run:
         self.batch_size = self.settings.training.batch_size
         self.total_steps = self.epochs * self.pipeline.steps_per_epoch
         if self.validation is not None:
-            self.validation_batches = self._distributed(self.validation.evaluation_batches())
+            self.validation_batches = self._distribute(self.validation.evaluation_batches())
 
-    def go(self, until_epoch: int | None) -> None:
-        """Trains to the end, or the end of an epoch before it, epoch by epoch."""
+    def train(self, until_epoch: int | None) -> None:
+        """Trains to the end of the run or of `until_epoch`."""
         state = self.state
         if self.chief:
             self.workdir.rewind(state.step)
@@ -216,59 +217,59 @@ class _Run:
             self.board.settings(self.settings)
         until = min(self.epochs, until_epoch or self.epochs)
         end = until * self.pipeline.steps_per_epoch
-        batches = iter(self._distributed(self.pipeline.training_batches(until, state.step)))
+        batches = iter(self._distribute(self.pipeline.training_batches(until, state.step)))
         self.reporter.start(end, state.step, validates=self.validation is not None)
         while state.step < end and not state.stopping.exhausted:
-            row = self._epoch(batches)
+            row = self._train_epoch(batches)
             if self._is_validated(row["epoch"]) or row["epoch"] == until:
                 row |= self._validate()
             self._end_epoch(row)
-            self.interruption.check(self._kept())
+            self.interruption.check(self._saved_message())
         if self.chief and (state.step == self.total_steps or state.stopping.exhausted):
             self._finish()
 
     def close(self) -> None:
-        """Writes what the event files still lack."""
+        """Closes the profiler and the event files."""
         if self.profiler:
             self.profiler.close()
             if not self.profiler.traced:
-                self.reporter.say(f"--profile: no trace, which begins after {profiler.FIRST} steps of a process")
+                self.reporter.say(f"--profile: no profile, because profiling starts after {profiler.FIRST} steps")
         if self.board:
             self.board.close()
 
-    def _epoch(self, batches: Iterator[Batch]) -> dict[str, Any]:
-        """Trains to the end of the present epoch; its metrics."""
+    def _train_epoch(self, batches: Iterator[Batch]) -> dict[str, Any]:
+        """Trains to the end of the current epoch and returns its metrics."""
         state, steps = self.state, self.pipeline.steps_per_epoch
         end = (state.step // steps + 1) * steps
-        last_reading = last_saved = time.perf_counter()
-        at_reading, unread = state.step, list[tf.Tensor]()
+        last_log = last_save = time.perf_counter()
+        logged_step, pending = state.step, list[tf.Tensor]()
         while state.step < end:
             if self.profiler:
                 self.profiler.step()
-            asked = time.perf_counter()
+            start = time.perf_counter()
             batch = next(batches)
-            state.waited += time.perf_counter() - asked
+            state.waited += time.perf_counter() - start
             if state.step == 0 and self.board:
                 images = self.strategy.experimental_local_results(batch["image"])[0]
                 self.board.samples(images[:AUGMENTED_SAMPLES].numpy())
-            unread.append(self.step.train(batch, step=state.step, learning_rate=state.schedule(state.step)))
+            pending.append(self.step.train(batch, step=state.step, learning_rate=state.schedule(state.step)))
             state.step += 1
             stop = self.interruption.signal_number is not None
-            save = time.perf_counter() - last_saved > self.settings.training.checkpoint_seconds
+            save = time.perf_counter() - last_save > self.settings.training.checkpoint_seconds
 
-            if stop or save or state.step == end or time.perf_counter() - last_reading > SECONDS_BETWEEN_READINGS:
-                loss = self._read(unread)
+            if stop or save or state.step == end or time.perf_counter() - last_log > SECONDS_BETWEEN_LOGS:
+                loss = self._fetch_loss(pending)
                 now = time.perf_counter()
-                state.seconds += now - last_reading
-                speed = (state.step - at_reading) * self.batch_size / (now - last_reading)
-                last_reading, at_reading = now, state.step
+                state.seconds += now - last_log
+                speed = (state.step - logged_step) * self.batch_size / (now - last_log)
+                last_log, logged_step = now, state.step
                 self.reporter.advance(state.step, speed, loss)
                 if self.board:
                     self.board.training(state.step, loss, state.schedule(state.step - 1), speed)
-            if (stop or save) and state.step < end:  # at the end there is more to do before the state is whole
+            if (stop or save) and state.step < end:  # at the end of an epoch, the state is saved after validation
                 self._save()
-                self.interruption.check(self._kept())
-                last_reading = last_saved = time.perf_counter()
+                self.interruption.check(self._saved_message())
+                last_log = last_save = time.perf_counter()
 
         row = {
             "epoch": state.step // steps,
@@ -279,53 +280,53 @@ class _Run:
             "input_wait": state.waited / state.seconds,
             "seconds": state.seconds,
         }
-        state.sums, state.seconds, state.waited = self.step.task.no_sums(), 0.0, 0.0
+        state.sums, state.seconds, state.waited = self.step.task.zero_sums(), 0.0, 0.0
         return row
 
-    def _read(self, unread: list[tf.Tensor]) -> float:
-        """Adds what the device has summed to the epoch's sums; the mean loss since the last reading.
+    def _fetch_loss(self, pending: list[tf.Tensor]) -> float:
+        """Adds the sums of the pending steps to those of the epoch; returns the mean loss of these steps.
 
         Raises:
-            UserError: when it is not finite. The last checkpoint, written before, stays.
+            UserError: if the loss is not finite. The last checkpoint remains.
         """
-        if not unread:
+        if not pending:
             return math.nan
-        sums = np.sum([np.asarray(part, np.float64) for part in unread], axis=0)
-        unread.clear()
+        sums = np.sum([np.asarray(part, np.float64) for part in pending], axis=0)
+        pending.clear()
         loss = self.step.task.means(sums)["loss"]
         if not math.isfinite(loss):
-            raise self._diverged(f"the loss is {loss}")
+            raise self._divergence_error(f"the loss is {loss}")
         self.state.sums = self.state.sums + sums
         return loss
 
     def _is_validated(self, epoch: int) -> bool:
-        """Whether the run measures the validation images after `epoch`, wherever a call of it may end."""
+        """Whether the run validates after `epoch`, independently of where a call ends."""
         return epoch % self.settings.training.validation_epochs == 0 or epoch == self.epochs
 
     def _validate(self) -> dict[str, float]:
-        """Loss and measures of the validation images, with the averaged weights where there are such."""
+        """Loss and metrics of the validation images, with the averaged weights if there are any."""
         if self.validation is None:
             return {}
         average = self.state.average
         if average is not None:
             average.swap()
-        sums = self.step.task.no_sums()
+        sums = self.step.task.zero_sums()
         for batch in self.validation_batches:
-            sums += np.asarray(self.step.measure(batch), np.float64)
+            sums += np.asarray(self.step.evaluate(batch), np.float64)
         if average is not None:
             average.swap()
         means = self.step.task.means(sums)
         if not math.isfinite(means["loss"]):
-            raise self._diverged(f"the validation loss is {means['loss']}")
+            raise self._divergence_error(f"the validation loss is {means['loss']}")
         return {f"validation_{name}": mean for name, mean in means.items()}
 
     def _end_epoch(self, row: dict[str, Any]) -> None:
         state, epoch = self.state, row["epoch"]
-        # What a call measures at an end of its own changes nothing: the run would else depend on where it was cut.
+        # If validation happened only because this call ends here, it must not change the state of the run.
         if self.validation is not None and self._is_validated(epoch):
-            loss, passed = row["validation_loss"], (epoch - 1) % self.settings.training.validation_epochs + 1
-            state.schedule.observe(loss, epochs=passed)
-            if state.stopping.observe(loss, epochs=passed) and self.chief and self._keeps_best():
+            loss, epochs = row["validation_loss"], (epoch - 1) % self.settings.training.validation_epochs + 1
+            state.schedule.observe(loss, epochs=epochs)
+            if state.stopping.observe(loss, epochs=epochs) and self.chief and self._keeps_best():
                 self.workdir.checkpoints.save_best(state.weights(), {"epoch": epoch})
         if self.chief:
             self.workdir.append_row(row)
@@ -338,40 +339,40 @@ class _Run:
         if not self.chief:
             return
         arrays = self.state.arrays()
-        # The last update can spoil the weights while its loss, taken before it, is still finite.
+        # The last update can make weights infinite although its loss, computed before the update, is finite.
         for name, array in arrays.items():
             if not np.isfinite(array).all():
-                raise self._diverged(f"{name} holds numbers that are not finite")
+                raise self._divergence_error(f"{name} is not finite")
         self.workdir.checkpoints.save(self.state.step, arrays, self.state.record())
 
-    def _kept(self) -> str:
+    def _saved_message(self) -> str:
         if self.chief:
             return f"state saved at step {self.state.step:,}"
-        return "this worker has stopped; the first one keeps the state, and the others wait for its return"
+        return "this worker stopped; the first worker saves the state, and the others wait until this one is restarted"
 
-    def _diverged(self, what: str) -> UserError:
+    def _divergence_error(self, reason: str) -> UserError:
         epoch = (self.state.step - 1) // self.pipeline.steps_per_epoch + 1
-        good = self.workdir.checkpoints.latest()
-        kept = f"; the last good checkpoint is {good}" if good else ""
+        last = self.workdir.checkpoints.latest()
+        saved = f". The last good checkpoint is {last}" if last else ""
         return UserError(
-            f"training diverged: {what} at step {self.state.step:,} (epoch {epoch}). Start again in a new --workdir "
-            f"with a lower optimizer.learning_rate ({self.settings.optimizer.learning_rate:g} now), a warm-up "
-            f"(schedule.warmup_epochs) or clipping (optimizer.clip_norm); the same command would end here again{kept}"
+            f"training diverged: {reason} at step {self.state.step:,} (epoch {epoch}). Train in a new --workdir with "
+            f"a lower optimizer.learning_rate (now {self.settings.optimizer.learning_rate:g}), warm-up "
+            f"(schedule.warmup_epochs) or gradient clipping (optimizer.clip_norm); this run would diverge again{saved}"
         )
 
     def _keeps_best(self) -> bool:
         return self.settings.training.keep == "best" or self.settings.training.early_stopping_epochs is not None
 
     def _finish(self) -> None:
-        """Writes the weights that the config keeps."""
+        """Writes the weights to evaluate: those of the best or the last epoch."""
         if self._keeps_best():
             arrays, record = checkpoint.load(self.workdir.checkpoints.best)
         else:
             arrays, record = self.state.weights(), {"epoch": self.state.step // self.pipeline.steps_per_epoch}
         checkpoint.save(self.workdir.final, arrays, record)
 
-    def _distributed(self, batches: tf.data.Dataset) -> Any:
-        """`batches` (this worker's share of each) cut among this worker's devices, and on their way there."""
+    def _distribute(self, batches: tf.data.Dataset) -> Any:
+        """Splits this worker's batches among its devices and prefetches to them."""
         replicas = self.strategy.num_replicas_in_sync
         if replicas == 1:
             gpus = tf.config.list_logical_devices("GPU")
@@ -382,10 +383,10 @@ class _Run:
         return self.strategy.distribute_datasets_from_function(lambda context: batches)
 
 
-def _reached(until_epoch: int, settings: config.Experiment, workdir: Workdir, kept: dict[str, Any]) -> bool:
-    """Whether the state of record `kept` leaves nothing to do up to the end of `until_epoch`."""
+def _is_done(until_epoch: int, settings: config.Experiment, workdir: Workdir, record: dict[str, Any]) -> bool:
+    """Whether the checkpoint with this record has reached the end of `until_epoch`."""
     stopping = EarlyStopping(settings.training.early_stopping_epochs)
-    stopping.restore(kept["stopping"])
-    # A run that is over, but was killed before its end, still has its final weights to write.
-    over = stopping.exhausted or until_epoch >= settings.training.epochs
-    return not over and workdir.epochs(kept["step"]) >= until_epoch
+    stopping.restore(record["stopping"])
+    # A run that was killed after its last epoch still has to write its final weights.
+    finished = stopping.exhausted or until_epoch >= settings.training.epochs
+    return not finished and workdir.epochs(record["step"]) >= until_epoch

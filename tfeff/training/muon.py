@@ -1,19 +1,19 @@
-"""Muon for networks of convolutions."""
+"""The Muon optimizer for convolutional networks."""
 
 import keras
 from keras import ops
 
 ADAM_RATE = 0.3
-"""Learning rate of the variables that Adam updates, over that of the others."""
+"""Learning rate of AdamW's variables / learning rate of Muon's."""
 
 
 class ConvolutionMuon(keras.optimizers.Muon):
     """Muon (K. Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024) on convolution kernels.
 
-    A kernel [h, w, in, out] is the matrix [h * w * in, out], whose momentum is made orthogonal before each step; steps
-    are scaled as in arXiv:2502.16982, section 2.2, so that rates and decays are of AdamW's size. Everything else
-    (depthwise kernels, which mix no channels, the classifier, normalisation, biases) is AdamW's, at ADAM_RATE of the
-    rate. Keras' own Muon leaves all kernels of more than two dimensions to AdamW.
+    A kernel [h, w, in, out] is treated as a matrix [h * w * in, out], whose momentum is orthogonalized before each
+    step. Steps are scaled as in arXiv:2502.16982, section 2.2, so learning rate and weight decay are of the same size
+    as AdamW's. AdamW updates everything else (depthwise kernels, which mix no channels; the classifier; normalization;
+    biases), with the learning rate times ADAM_RATE. Keras' Muon leaves all convolution kernels to AdamW.
     """
 
     def _should_use_adamw(self, variable: keras.Variable) -> bool:

@@ -1,4 +1,4 @@
-"""Update rules: Keras' optimizers, set up as the field uses them."""
+"""Keras optimizers with the settings that are usual for image models."""
 
 import keras
 
@@ -19,14 +19,15 @@ def build(
     replicas: int = 1,
     loss_scaling: bool = False,
 ) -> keras.optimizers.Optimizer:
-    """The optimizer of `model`'s trainable variables, its slots made, its learning rate set by the loop at each step.
+    """Builds an optimizer for the trainable variables of `model`. The training loop sets the learning rate at each
+    step.
 
     Args:
         name: `sgd`, `rmsprop` (decay and momentum as in EfficientNet's training), `adamw` or `muon`.
-        weight_decay: decoupled; kernels only, normalisation and biases are left alone.
-        clip_norm: largest global norm of the whole batch's gradient. The loop hands over the batch's mean gradient
-            over `replicas` and Keras sums it over them after clipping, so that the bound is shared out here.
-        loss_scaling: dynamic loss scaling, for float16 (Micikevicius et al., arXiv:1710.03740).
+        weight_decay: decoupled; applied to kernels, not to normalization parameters and biases.
+        clip_norm: maximum global norm of the gradient of the whole batch. Each replica passes the batch's mean gradient
+            divided by `replicas`, and Keras sums over replicas after clipping, so the bound is divided here too.
+        loss_scaling: use dynamic loss scaling, for float16 (Micikevicius et al., arXiv:1710.03740).
     """
     shared = {
         "learning_rate": 0.0,

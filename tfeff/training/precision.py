@@ -1,4 +1,4 @@
-"""Which arithmetic is fastest here: float32, or mixed precision with float32 variables."""
+"""Chooses the faster dtype policy: float32, or mixed precision with float32 variables."""
 
 import statistics
 import time
@@ -14,25 +14,26 @@ from tfeff.training.interruption import Interruption
 from tfeff.training.progress import Reporter
 
 CALIBRATION_STEPS = 7
-"""Timed pairs of steps, one of each kind in turn."""
-LEAST_GAIN = 1.05
-"""Mixed precision is chosen when three of four pairs of steps say that it is this much faster: a busy machine's noise
-must not choose it."""
+"""Number of timed pairs of steps, one per policy in turn."""
+MIN_SPEEDUP = 1.05
+"""Mixed precision is chosen if it is this much faster in three of four pairs of steps, so that noise on a busy machine
+does not decide."""
 
 
 def choose(requested: str, *, may_measure: bool, make_step: Callable[[], Callable[[], None]]) -> str:
-    """The Keras dtype policy for `requested`; `auto` is never slower than float32 on this device.
+    """Chooses the Keras dtype policy; `auto` is never slower than float32 on this device.
 
-    Whether mixed precision pays depends on the network as much as on the device (on one processor bfloat16 speeds up
-    ResNet-50 and slows down EfficientNet), so that training steps of both kinds are timed. The candidate is bfloat16
-    where the device has units for it (GPUs of compute capability 8.0, Ampere, and CPUs that say so), float16 on GPUs
-    from 7.0 (Volta) on.
+    The speedup of mixed precision depends on the network as well as on the device (on the same processor, bfloat16
+    speeds up ResNet-50 and slows down EfficientNet), so training steps under both policies are timed. The candidate is
+    bfloat16 if the device supports it (GPUs from compute capability 8.0, Ampere, and CPUs with bfloat16 instructions),
+    else float16 on GPUs from 7.0 (Volta).
 
     Args:
-        requested: `auto` or a policy's name, which is taken as it is.
-        may_measure: whether a stopwatch may decide. Where it may not (a deterministic run, or workers that could come
-            to different results) GPUs take the candidate and CPUs float32.
-        make_step: builds, under the present dtype policy, a function that runs one training step to its end.
+        requested: `auto`, or the name of a policy, which is returned as it is.
+        may_measure: whether timing may decide. If not (deterministic runs; several workers, whose results could
+        differ),
+            GPUs use the candidate and CPUs float32.
+        make_step: builds a function that runs one training step under the current dtype policy and waits for it.
     """
     if requested != "auto":
         return requested
@@ -40,22 +41,22 @@ def choose(requested: str, *, may_measure: bool, make_step: Callable[[], Callabl
     if gpus:
         candidate = _gpu_candidate([tf.config.experimental.get_device_details(gpu) for gpu in gpus])
     else:
-        candidate = "mixed_bfloat16" if may_measure and _cpu_multiplies_bfloat16() else "float32"
+        candidate = "mixed_bfloat16" if may_measure and _cpu_has_bfloat16() else "float32"
     if candidate == "float32" or not may_measure:
         return candidate
     return faster("float32", candidate, make_step)
 
 
-def measured(
+def select_policy(
     settings: config.Experiment, record: dict[str, Any], reporter: Reporter, interruption: Interruption
 ) -> str:
-    """The dtype policy of a run that starts afresh.
+    """Chooses the dtype policy of a new run.
 
     Args:
         settings: the experiment.
         record: the workdir's `dataset.json`.
-        reporter: told of each timing.
-        interruption: looked at between steps.
+        reporter: reports the timing.
+        interruption: checked between steps.
     """
     training = settings.training
     strategy = tf.distribute.get_strategy()
@@ -65,8 +66,8 @@ def measured(
         model = build.model(settings, record)
         step = build.step(settings, model, strategy, build.optimizer(settings, model, 1))
         shape = (training.batch_size, model.resolution, model.resolution, settings.data.channels)
-        answers = step.task.blank(training.batch_size, len(record["class_names"]))
-        batch = {"image": tf.random.uniform(shape, 0, 255), **answers}
+        targets = step.task.dummy_targets(training.batch_size, len(record["class_names"]))
+        batch = {"image": tf.random.uniform(shape, 0, 255), **targets}
 
         def run() -> None:
             interruption.check("nothing is lost")
@@ -74,13 +75,13 @@ def measured(
 
         return run
 
-    # Workers that measured each for itself could come to different results.
+    # Each worker would time on its own and might choose another policy.
     may_measure = not training.deterministic and distribution.worker_count() == 1
     return choose(training.precision, may_measure=may_measure, make_step=make_step)
 
 
 def faster(first: str, second: str, make_step: Callable[[], Callable[[], None]]) -> str:
-    """`second` when its steps reliably take less time than `first`'s by the factor LEAST_GAIN, else `first`."""
+    """Returns policy `second` if its steps are reliably faster than those of `first` by MIN_SPEEDUP, else `first`."""
     before = keras.mixed_precision.dtype_policy()
     steps, seconds = {}, {}
     try:
@@ -95,9 +96,9 @@ def faster(first: str, second: str, make_step: Callable[[], Callable[[], None]])
                 seconds[policy].append(time.perf_counter() - start)
     finally:
         keras.mixed_precision.set_dtype_policy(before)
-    gains = [slow / fast for slow, fast in zip(seconds[first], seconds[second], strict=True)]
-    lower_quartile = statistics.quantiles(gains, n=4)[0]
-    return second if lower_quartile >= LEAST_GAIN else first
+    speedups = [slow / fast for slow, fast in zip(seconds[first], seconds[second], strict=True)]
+    lower_quartile = statistics.quantiles(speedups, n=4)[0]
+    return second if lower_quartile >= MIN_SPEEDUP else first
 
 
 def _gpu_candidate(details: Sequence[Mapping[str, Any]]) -> str:
@@ -105,8 +106,8 @@ def _gpu_candidate(details: Sequence[Mapping[str, Any]]) -> str:
     return "mixed_bfloat16" if capability >= (8, 0) else "mixed_float16" if capability >= (7, 0) else "float32"
 
 
-def _cpu_multiplies_bfloat16() -> bool:
-    """Whether the processor says that it has bfloat16 instructions; where it does not say, float32 is safe."""
+def _cpu_has_bfloat16() -> bool:
+    """Whether /proc/cpuinfo lists bfloat16 instructions."""
     try:
         with open("/proc/cpuinfo") as file:
             words = set(next((line for line in file if line.startswith(("flags", "Features"))), "").split())

@@ -1,18 +1,19 @@
-"""A trace of some training steps for TensorBoard's profiler."""
+"""Profiles a few training steps for TensorBoard."""
 
 from pathlib import Path
 
 import tensorflow as tf
 
 FIRST, COUNT = 10, 10
-"""Steps of this process: the first ones trace and warm up, and would hide what comes after."""
+"""First step to profile, counted in this process, and number of steps. Earlier steps include graph tracing and
+warm-up."""
 
 
 class Profiler:
-    """Traces steps FIRST to FIRST + COUNT of this process.
+    """Profiles steps FIRST to FIRST + COUNT of this process.
 
     Args:
-        directory: of the event files.
+        directory: directory of the event files.
     """
 
     def __init__(self, directory: Path):
@@ -22,11 +23,11 @@ class Profiler:
 
     @property
     def traced(self) -> bool:
-        """Whether there is a trace, or will be."""
+        """Whether profiling has started."""
         return self._steps > FIRST
 
     def step(self) -> None:
-        """Called before each step."""
+        """Call this before each step."""
         if self._steps == FIRST:
             tf.profiler.experimental.start(str(self._directory))
             self._running = True
@@ -35,7 +36,7 @@ class Profiler:
         self._steps += 1
 
     def close(self) -> None:
-        """Ends the trace and writes it, if one is running."""
+        """Stops profiling and writes the trace, if it is running."""
         if self._running:
             self._running = False
             tf.profiler.experimental.stop()

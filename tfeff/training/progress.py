@@ -1,4 +1,4 @@
-"""What a run says while it works: a live bar on a terminal, a line an epoch elsewhere."""
+"""Progress of a run: live bars on a terminal; otherwise one line per epoch."""
 
 import time
 from collections.abc import Iterator
@@ -8,27 +8,27 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-LEAST_WIDTH = 7
-"""Characters of a column of the table of epochs."""
+MIN_COLUMN_WIDTH = 7
+"""Characters, in the table of epochs."""
 
 
 class Reporter:
-    """Progress on the console.
+    """Reports progress on the console.
 
     Args:
-        console: where to write; without a terminal behind it, plain lines come instead of bars.
-        quiet: say nothing (other workers than the first).
+        console: the console to write to; if it is not a terminal, bars become plain lines.
+        quiet: write nothing (for all workers but the first).
     """
 
     def __init__(self, console: Console | None = None, quiet: bool = False):
         self.console = console or Console(quiet=quiet)
         self._bar: Progress | None = None
         self._reading: dict[str, Any] = {}
-        self._said = time.monotonic()
+        self._last_line = time.monotonic()
 
     @contextmanager
     def bars(self) -> Iterator[None]:
-        """Shows bars while active, on a terminal."""
+        """Shows progress bars while active, if the console is a terminal."""
         if not self.console.is_terminal:
             yield
             return
@@ -50,7 +50,7 @@ class Reporter:
         self.console.print(text, highlight=False, soft_wrap=True)
 
     def reading(self, name: str, done: int, total: int) -> None:
-        """Images decoded so far."""
+        """Updates the bar for reading images."""
         if self._bar is None:
             if done == total and name not in self._reading:
                 self._reading[name] = None
@@ -61,39 +61,39 @@ class Reporter:
         self._bar.update(self._reading[name], completed=done)
 
     def start(self, total_steps: int, step: int, *, validates: bool) -> None:
-        """The training bar, from `step` on; `validates` says whether some epochs will have validation measures."""
+        """Starts the training bar at `step`; `validates`: whether there will be validation metrics."""
         self._total, self._first, self._began = total_steps, step, time.monotonic()
         self._validates = validates
-        self._headed = False
+        self._has_header = False
         if self._bar is not None:
             self._training = self._bar.add_task("training", total=total_steps, completed=step, note="compiling")
 
     def advance(self, step: int, images_per_second: float, loss: float) -> None:
-        """A step done."""
+        """Updates the training bar."""
         note = f"{images_per_second:,.0f} images/s, loss {loss:.4f}"
         if self._bar is not None:
             self._bar.update(self._training, completed=step, note=note)
-        elif time.monotonic() - self._said > 60:
-            self._said = time.monotonic()
+        elif time.monotonic() - self._last_line > 60:
+            self._last_line = time.monotonic()
             self.say(f"  step {step:,} of {self._total:,}, {note}, {self._remaining(step)} left")
 
     def epoch(self, row: dict[str, Any], epochs: int) -> None:
-        """An epoch done: its metrics, as a line of a table whose head stands above the first one."""
-        self._said = time.monotonic()
-        means = [key.removeprefix("train_") for key in row if key.startswith("train_")]
+        """Writes the metrics of an epoch as a row of a table, with a header before the first row."""
+        self._last_line = time.monotonic()
+        metrics = [key.removeprefix("train_") for key in row if key.startswith("train_")]
         cells = {"epoch": f"{row['epoch']}/{epochs}"}
-        cells |= {_words(name): f"{row[f'train_{name}']:.4f}" for name in means}
+        cells |= {_words(name): f"{row[f'train_{name}']:.4f}" for name in metrics}
         if self._validates:
-            measured = "validation_loss" in row
-            for name in means:
-                cells[f"val. {_words(name)}"] = f"{row[f'validation_{name}']:.4f}" if measured else ""
+            validated = "validation_loss" in row
+            for name in metrics:
+                cells[f"val. {_words(name)}"] = f"{row[f'validation_{name}']:.4f}" if validated else ""
         cells["images/s"] = f"{row['images_per_second']:,.0f}"
         cells["input wait"] = f"{row['input_wait']:.1%}"
         cells["left"] = self._remaining(row["step"])
-        widths = [max(len(name), LEAST_WIDTH) for name in cells]
-        if not self._headed:
+        widths = [max(len(name), MIN_COLUMN_WIDTH) for name in cells]
+        if not self._has_header:
             self.say("  ".join(f"{name:>{width}}" for name, width in zip(cells, widths, strict=True)))
-            self._headed = True
+            self._has_header = True
         self.say("  ".join(f"{cell:>{width}}" for cell, width in zip(cells.values(), widths, strict=True)))
 
     def _remaining(self, step: int) -> str:

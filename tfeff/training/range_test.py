@@ -1,7 +1,7 @@
-"""Learning-rate range test: a short run in which the rate grows tells which rate to train with.
+"""Learning-rate range test: finds a good learning rate in a short run with increasing rates.
 
-After Smith (arXiv:1506.01186, section 3.3), with the rate growing exponentially, since what suits two networks may lie
-decades apart, and the training loss watched instead of the accuracy.
+Follows Smith (arXiv:1506.01186, section 3.3), except that the rate grows exponentially, because good rates of different
+networks can be decades apart, and that the test looks at the training loss instead of the accuracy.
 """
 
 import math
@@ -16,35 +16,35 @@ from tfeff.errors import UserError
 from tfeff.training import build, selection
 
 STEPS = 120
+"""Number of updates."""
 SPAN = 100.0
-"""The rate grows from the config's learning rate divided by SPAN to the same times SPAN."""
+"""The rate grows from 1/SPAN to SPAN times the config's learning rate."""
 WINDOW = 21
-"""Losses that are averaged: batches differ, the more so the smaller they are."""
+"""Width of the moving average over losses, which vary between batches."""
 DIVERGED = 4.0
-"""A loss so many times the first one ends the test."""
-LEAST_GAIN = 0.003
-"""Share by which the loss has to fall below that of the best constant answer; less is no learning."""
+"""The test ends if the loss exceeds this multiple of the first loss."""
+MIN_IMPROVEMENT = 0.003
+"""The loss must fall below that of the best constant prediction by this fraction."""
 
 
 def range_test(settings: config.Experiment, caches: selection.SplitCaches) -> float:
-    """The learning rate to train an experiment's network with, as the peak of a schedule that falls.
+    """Finds a peak learning rate for an experiment, to be used with a decaying schedule.
 
-    From the run's initial weights, on its batches and with its optimizer, STEPS updates are made, each at a higher rate
-    than the one before. The loss falls, then stops falling, since the rate has become too high, and rises or diverges.
-    The result is the rate at which the loss, averaged over the WINDOW of steps around it, is least: the upper bound of
-    the paper's range.
+    The test makes STEPS updates with the run's initial weights, batches and optimizer, each at a higher rate. The loss
+    falls until the rate becomes too high, then rises or diverges. The result is the rate at the minimum of the loss,
+    averaged over WINDOW steps: the upper bound of the paper's range.
 
-    With `training.deterministic` every call gives the same rate; without, the rounding of parallel sums may move it.
-    Another seed moves it too: by a factor of 2 or 3, where batches are small or the network learns slowly.
+    With `training.deterministic` the result is reproducible; otherwise the rounding of parallel sums can change it.
+    Another seed can change it by a factor of 2 or 3 if batches are small or the network learns slowly.
 
     Args:
-        settings: the experiment. The rates tried lie around its learning rate; its schedule and precision play no part,
-            the test runs in float32.
+        settings: the experiment. Rates around its learning rate are tried. Its schedule and precision are ignored; the
+            test runs in float32.
         caches: its images.
 
     Raises:
-        UserError: when nothing is learnt at any rate, or for another task than classification.
-        ValueError: for caches that were read under other settings.
+        UserError: if the network learns nothing at any rate, or the task is not classification.
+        ValueError: if the caches were read with other settings.
     """
     if settings.task.name != "classification":
         settings.task.wrong("name", '"classification" in a learning-rate range test')
@@ -56,18 +56,18 @@ def range_test(settings: config.Experiment, caches: selection.SplitCaches) -> fl
         rates, losses, constant = _losses(settings, caches)
     finally:
         keras.mixed_precision.set_dtype_policy(policy)
-    rate, loss = least(rates, losses)
-    if not loss < (1 - LEAST_GAIN) * constant:
+    rate, loss = lowest_loss(rates, losses)
+    if not loss < (1 - MIN_IMPROVEMENT) * constant:
         raise UserError(
-            f"the learning-rate range test learnt nothing in {len(losses)} steps at rates from {rates[0]:.2g} to "
-            f"{rates[-1]:.2g}: its least loss is {loss:.4f}, and the same answer for every image gives {constant:.4f}; "
-            "look at the images and their labels, or choose another optimizer.learning_rate to test around"
+            f"the learning-rate range test learned nothing in {len(losses)} steps at rates from {rates[0]:.2g} to "
+            f"{rates[-1]:.2g}: the lowest loss is {loss:.4f}, and a constant prediction reaches {constant:.4f}; check "
+            "the images and their labels, or test around another optimizer.learning_rate"
         )
     return rate
 
 
-def least(rates: Sequence[float], losses: Sequence[float]) -> tuple[float, float]:
-    """The rate around which the average of WINDOW losses is least, and that average; nan where there are too few."""
+def lowest_loss(rates: Sequence[float], losses: Sequence[float]) -> tuple[float, float]:
+    """The rate at the minimum of the moving average over WINDOW losses, and that minimum; NaN for too few losses."""
     if len(losses) < WINDOW:
         return math.nan, math.nan
     means = np.convolve(losses, np.full(WINDOW, 1 / WINDOW), "valid")
@@ -76,7 +76,7 @@ def least(rates: Sequence[float], losses: Sequence[float]) -> tuple[float, float
 
 
 def _losses(settings: config.Experiment, caches: selection.SplitCaches) -> tuple[list[float], list[float], float]:
-    """The rates tried, the loss of each one's batch before its update, and the loss of the best constant answer."""
+    """The rates, the loss before each update, and the loss of the best constant prediction."""
     dataset = selection.choose(settings, caches)
     network = build.model(settings, dataset.record())
     build.initial_weights(settings, network)

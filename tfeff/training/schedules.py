@@ -1,4 +1,4 @@
-"""Learning rates over time: a rate for each step, warm-up in front of any of them."""
+"""Learning-rate schedules by step, with optional warm-up."""
 
 import math
 from collections.abc import Sequence
@@ -7,42 +7,42 @@ from typing import Any, Protocol
 
 
 class Schedule(Protocol):
-    """A learning rate for each step (counted from 0)."""
+    """A function from step (from 0) to learning rate."""
 
     def __call__(self, step: int) -> float:
         """The learning rate of the update that `step` makes."""
         ...
 
     def observe(self, validation_loss: float, *, epochs: int) -> None:
-        """Takes a validation loss, `epochs` after the one before."""
+        """Reports a validation loss, measured `epochs` after the previous one."""
         ...
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint must keep, JSON-ready."""
+        """State for the checkpoint, JSON-serializable."""
         ...
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Takes back what `state` gave."""
+        """Restores what `state` returned."""
         ...
 
 
 class Stateless:
-    """Base of the schedules that depend on the step alone."""
+    """Base class of schedules that depend only on the step."""
 
     def observe(self, validation_loss: float, *, epochs: int) -> None:
-        """Nothing follows from the validation loss."""
+        """Ignores the validation loss."""
 
     def state(self) -> dict[str, Any]:
-        """Nothing to keep."""
+        """Empty."""
         return {}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Nothing to take back."""
+        """Does nothing."""
 
 
 @dataclass(frozen=True)
 class Constant(Stateless):
-    """The same rate at each step."""
+    """A constant learning rate."""
 
     peak: float
 
@@ -53,7 +53,7 @@ class Constant(Stateless):
 
 @dataclass(frozen=True)
 class Cosine(Stateless):
-    """Half a cosine from `peak` at step 0 to 0 at `decay_steps` (Loshchilov & Hutter, arXiv:1608.03983, no restarts).
+    """Cosine decay from `peak` at step 0 to 0 at `decay_steps` (Loshchilov & Hutter, arXiv:1608.03983), no restarts.
 
     >>> [round(Cosine(1.0, 4)(step), 3) for step in range(5)]
     [1.0, 0.854, 0.5, 0.146, 0.0]
@@ -69,7 +69,8 @@ class Cosine(Stateless):
 
 @dataclass(frozen=True)
 class Exponential(Stateless):
-    """`rate` once every `decay_steps`, in stairs: EfficientNet's ×.97 every 2.4 epochs (arXiv:1905.11946, §5.2)."""
+    """Multiplies by `rate` every `decay_steps`, in steps. EfficientNet: 0.97 every 2.4 epochs (arXiv:1905.11946,
+    §5.2)."""
 
     peak: float
     rate: float
@@ -82,7 +83,7 @@ class Exponential(Stateless):
 
 @dataclass(frozen=True)
 class Step(Stateless):
-    """`rate` at each of the `boundaries` (steps).
+    """Multiplies by `rate` at each of the `boundaries` (in steps).
 
     >>> [Step(1.0, 0.5, (2, 3))(step) for step in range(4)]
     [1.0, 1.0, 0.5, 0.25]
@@ -99,7 +100,7 @@ class Step(Stateless):
 
 @dataclass
 class Plateau:
-    """`rate` whenever the validation loss has not improved for `patience` epochs."""
+    """Multiplies by `rate` when the validation loss has not improved for `patience` epochs."""
 
     peak: float
     rate: float
@@ -113,7 +114,7 @@ class Plateau:
         return self.peak * self.factor
 
     def observe(self, validation_loss: float, *, epochs: int) -> None:
-        """Counts the epochs without a better loss, and lowers the rate when there were `patience` of them."""
+        """Counts epochs without improvement; reduces the rate after `patience` of them."""
         if validation_loss < self.best:
             self.best, self.waited = validation_loss, 0
             return
@@ -122,20 +123,20 @@ class Plateau:
             self.factor, self.waited = self.factor * self.rate, 0
 
     def state(self) -> dict[str, Any]:
-        """The best loss, the epochs waited and the factor reached."""
+        """Best loss, epochs since then, and the current factor."""
         return {"best": self.best if math.isfinite(self.best) else None, "waited": self.waited, "factor": self.factor}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Takes back what `state` gave."""
+        """Restores what `state` returned."""
         self.best = math.inf if state["best"] is None else state["best"]
         self.waited, self.factor = state["waited"], state["factor"]
 
 
 @dataclass(frozen=True)
 class WarmUp:
-    """A linear rise over `steps` to where `after` begins; `after` counts from the end of the rise.
+    """Linear warm-up over `steps`, followed by another schedule that starts counting after the warm-up.
 
-    The first update already moves: its rate is 1 / steps of the first one after the rise.
+    The rate of the first update is 1 / `steps` of the rate after the warm-up, not 0.
 
     >>> [WarmUp(Constant(1.0), 4)(step) for step in range(5)]
     [0.25, 0.5, 0.75, 1.0, 1.0]
@@ -151,13 +152,13 @@ class WarmUp:
         return self.after(step - self.steps)
 
     def observe(self, validation_loss: float, *, epochs: int) -> None:
-        """Passed on."""
+        """Forwards to the schedule after the warm-up."""
         self.after.observe(validation_loss, epochs=epochs)
 
     def state(self) -> dict[str, Any]:
-        """That of the schedule after the rise."""
+        """State of the schedule after the warm-up."""
         return self.after.state()
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Passed on."""
+        """Forwards to the schedule after the warm-up."""
         self.after.restore(state)

@@ -1,4 +1,4 @@
-"""Everything that a run must remember to go on as if it had never stopped."""
+"""The complete state of a run, for bit-exact resuming."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +16,10 @@ from tfeff.training.stopping import EarlyStopping
 
 @dataclass
 class State:
-    """A run at a step.
+    """The state of a run at a step.
 
-    The random state of dropout and stochastic depth lies in the model's seed generators; that of shuffling and
-    augmentation is a function of (seed, epoch, example), so that `step` alone brings it back.
+    The random state of dropout and stochastic depth is in the model's seed generators. Shuffling and augmentation are
+    functions of (seed, epoch, example), so `step` determines them.
     """
 
     model: keras.Model
@@ -29,15 +29,16 @@ class State:
     stopping: EarlyStopping
     precision: str
     sums: np.ndarray
-    """`Task.sums` of the epoch so far."""
+    """Accumulated `Task.sums` of the current epoch."""
     step: int = 0
     seconds: float = 0.0
-    """Training time of the epoch so far."""
+    """Training time in the current epoch."""
     waited: float = 0.0
-    """Of which spent waiting for input."""
+    """The part of it spent waiting for input."""
 
     def weights(self) -> dict[str, np.ndarray]:
-        """The weights that evaluation uses, `model/<path>` (the average where there is one), and the preprocessing."""
+        """The weights for evaluation (averaged if there is an average), as `model/<path>`, and the normalization
+        statistics."""
         values = self.average.variables if self.average else [weight.value for weight in self.model.weights]
         named = {
             f"model/{weight.path}": value.numpy() for weight, value in zip(self.model.weights, values, strict=True)
@@ -50,7 +51,7 @@ class State:
         return {name: variable.numpy() for name, variable in self._variables().items()}
 
     def record(self) -> dict[str, Any]:
-        """All that is not an array, JSON-ready."""
+        """Everything that is not an array, JSON-serializable."""
         return {
             "step": self.step,
             "sums": self.sums.tolist(),
@@ -62,17 +63,18 @@ class State:
         }
 
     def restore(self, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> None:
-        """Takes back what `arrays` and `record` gave.
+        """Restores what `arrays` and `record` returned.
 
         Raises:
-            UserError: when the checkpoint is of another network or optimizer.
+            UserError: if the checkpoint belongs to another network or optimizer.
         """
         variables = self._variables()
-        there, here = ({name: tuple(value.shape) for name, value in side.items()} for side in (arrays, variables))
-        if there != here:
-            odd = sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name))
+        saved, own = ({name: tuple(value.shape) for name, value in side.items()} for side in (arrays, variables))
+        if saved != own:
+            differing = sorted(name for name in saved.keys() | own.keys() if saved.get(name) != own.get(name))
             raise UserError(
-                f"the checkpoint is of another network or optimizer: {odd[0]} and {len(odd) - 1} others differ"
+                f"the checkpoint belongs to another network or optimizer: {differing[0]} and {len(differing) - 1} "
+                "other variables differ"
             )
         for name, variable in variables.items():
             variable.assign(arrays[name])
@@ -87,7 +89,7 @@ class State:
         named = {f"model/{weight.path}": weight.value for weight in weights}
         known = {id(weight) for weight in weights}
         seeds = [variable for variable in self.model.variables if id(variable) not in known]
-        # Keras numbers the names of seed generators and optimizer slots through the process: the order is what stays.
+        # The names of seed generators and optimizer slots depend on what else the process built; their order does not.
         named |= {f"seed/{index:04d}": seed.value for index, seed in enumerate(seeds)}
         named |= {f"optimizer/{index:04d}": slot.value for index, slot in enumerate(self.optimizer.variables)}
         if self.average is not None:

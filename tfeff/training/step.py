@@ -1,4 +1,4 @@
-"""One update and one measurement, compiled; on one device, several, or several workers."""
+"""Compiled training and evaluation steps, on one device, several devices or several workers."""
 
 import keras
 import tensorflow as tf
@@ -8,17 +8,17 @@ from tfeff.training.task import Batch, Task
 
 
 class Step:
-    """The compiled work on a batch.
+    """Training and evaluation steps on a batch.
 
     Args:
-        model: images [0, 255] -> what the task wants.
+        model: images in [0, 255] -> the outputs that the task expects.
         optimizer: built for the model's trainable variables.
-        strategy: under whose scope both were made.
-        task: gives losses and measures.
-        batch_size: images an update, over all replicas.
-        accumulation_steps: equal parts of a replica's batch whose gradients are summed before the update.
-        average: moved after each update.
-        xla: compile the update with XLA.
+        strategy: the strategy in whose scope model and optimizer were created.
+        task: computes losses and metrics.
+        batch_size: images per update, over all replicas.
+        accumulation_steps: number of equal parts of a replica's batch whose gradients are summed before the update.
+        average: moving average to update after each step.
+        xla: compile the training step with XLA.
     """
 
     def __init__(
@@ -41,21 +41,21 @@ class Step:
         self.accumulation_steps = accumulation_steps
         self.average = average
         replicas = strategy.num_replicas_in_sync
-        # Clipping and the search for overflows look at the whole batch's gradient, not at a replica's share of it.
+        # Clipping and overflow detection need the gradient of the whole batch, not of a replica's part.
         self._scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
         inner = optimizer.inner_optimizer if self._scaled else optimizer
         self._reduce_first = replicas > 1 and (self._scaled or inner.global_clipnorm is not None)
         self._train = tf.function(self._distributed_update, autograph=False, jit_compile=xla)
-        self._measure = tf.function(self._distributed_measure, autograph=False, jit_compile=False)
+        self._evaluate = tf.function(self._distributed_evaluation, autograph=False, jit_compile=False)
 
     def train(self, batch: Batch, *, step: int, learning_rate: float) -> tf.Tensor:
-        """Updates the network; returns the batch's `Task.sums`."""
+        """Updates the network and returns the `Task.sums` of the batch."""
         self.optimizer.learning_rate = learning_rate
         return self._train(batch, tf.constant(step, tf.int64))
 
-    def measure(self, batch: Batch) -> tf.Tensor:
-        """The sums as `train`, without an update, label smoothing or padding images (weight 0)."""
-        return self._measure(batch)
+    def evaluate(self, batch: Batch) -> tf.Tensor:
+        """Returns the `Task.sums` without an update and without label smoothing. Padding images have weight 0."""
+        return self._evaluate(batch)
 
     def _distributed_update(self, batch: Batch, step: tf.Tensor) -> tf.Tensor:
         sums = self.strategy.run(self._update, args=(batch,))
@@ -63,8 +63,8 @@ class Step:
             self.average.update(step, self.strategy)
         return self.strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
 
-    def _distributed_measure(self, batch: Batch) -> tf.Tensor:
-        sums = self.strategy.run(self._sums_of, args=(batch,))
+    def _distributed_evaluation(self, batch: Batch) -> tf.Tensor:
+        sums = self.strategy.run(self._sums, args=(batch,))
         return self.strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
 
     def _update(self, batch: Batch) -> tf.Tensor:
@@ -76,8 +76,8 @@ class Step:
         if tf.distribute.has_strategy() or self._scaled:
             self.optimizer.apply(gradients, self.model.trainable_variables)
         else:
-            # On a single device Keras would sum the gradients over replicas all the same, in a function with a gradient
-            # of its own. TensorFlow keeps those for ever, and with them the graph of every network that was trained.
+            # On a single device, Keras would still sum gradients over replicas, in a function with a custom gradient.
+            # TensorFlow never frees those, and they keep the graph of every trained network alive.
             context = tf.distribute.get_replica_context()
             context.merge_call(lambda _: self.optimizer.apply(gradients, self.model.trainable_variables))
         return sums
@@ -97,20 +97,20 @@ class Step:
         }
 
         def add(part: tf.Tensor, gradients: list[tf.Tensor], total: tf.Tensor) -> tuple:
-            more, counted = self._gradients({key: value[part] for key, value in parts.items()})
-            return part + 1, [a + b for a, b in zip(gradients, more, strict=True)], total + counted
+            part_gradients, part_sums = self._gradients({key: value[part] for key, value in parts.items()})
+            return part + 1, [a + b for a, b in zip(gradients, part_gradients, strict=True)], total + part_sums
 
         zeros = [tf.zeros(variable.shape, variable.dtype) for variable in self.model.trainable_variables]
-        # One part at a time: the memory of one part's activations is what accumulation is for.
+        # One part at a time, to need memory for the activations of only one part.
         _, gradients, total = tf.while_loop(
             lambda part, *_: part < self.accumulation_steps,
             add,
-            (tf.constant(0), zeros, tf.zeros(len(self.task.no_sums()))),
+            (tf.constant(0), zeros, tf.zeros(len(self.task.zero_sums()))),
             parallel_iterations=1,
             maximum_iterations=self.accumulation_steps,
         )
         return gradients, total
 
-    def _sums_of(self, batch: Batch) -> tf.Tensor:
+    def _sums(self, batch: Batch) -> tf.Tensor:
         outputs = self.model(batch["image"], training=False)
         return self.task.sums(batch, outputs, self.task.losses(batch, outputs, training=False))

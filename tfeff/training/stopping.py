@@ -1,4 +1,4 @@
-"""Early stopping: when to end, and which epoch was the best."""
+"""Early stopping and the best epoch."""
 
 import math
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ from typing import Any
 
 @dataclass
 class EarlyStopping:
-    """Watches the validation loss; `patience` None never stops, the best epoch is known all the same.
+    """Tracks the best validation loss. `patience=None` never stops but still tracks the best epoch.
 
-    >>> watch = EarlyStopping(patience=2)
-    >>> [watch.observe(loss, epochs=1) for loss in (3.0, 2.0, 2.5, 2.5)], watch.exhausted
+    >>> stopping = EarlyStopping(patience=2)
+    >>> [stopping.observe(loss, epochs=1) for loss in (3.0, 2.0, 2.5, 2.5)], stopping.exhausted
     ([True, True, False, False], True)
     """
 
@@ -19,7 +19,7 @@ class EarlyStopping:
     waited: int = 0
 
     def observe(self, validation_loss: float, *, epochs: int) -> bool:
-        """Takes a validation loss, `epochs` after the one before; True when it is the best so far."""
+        """Reports a validation loss, measured `epochs` after the previous one. True if it is the best so far."""
         if validation_loss < self.best:
             self.best, self.waited = validation_loss, 0
             return True
@@ -28,14 +28,14 @@ class EarlyStopping:
 
     @property
     def exhausted(self) -> bool:
-        """Whether `patience` epochs have passed without a better loss."""
+        """Whether `patience` epochs have passed without improvement."""
         return self.patience is not None and self.waited >= self.patience
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint must keep, JSON-ready."""
+        """State for the checkpoint, JSON-serializable."""
         return {"best": self.best if math.isfinite(self.best) else None, "waited": self.waited}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Takes back what `state` gave."""
+        """Restores what `state` returned."""
         self.best = math.inf if state["best"] is None else state["best"]
         self.waited = state["waited"]

@@ -1,6 +1,6 @@
-"""What a network is trained for: its loss, what of its answers is counted, how its final weights are measured.
+"""The interface of a task: loss, metrics, evaluation.
 
-The loop, the step and the assessment know tasks by this interface alone. k: measures of a task; b: images of a batch.
+The training loop and the evaluation of a run use only this interface. b: batch size; k: number of metrics.
 """
 
 from abc import ABC, abstractmethod
@@ -16,17 +16,17 @@ from matplotlib.figure import Figure
 from tfeff.data.input.batches import Batches
 
 Batch = Mapping[str, tf.Tensor]
-"""image float32 [b, h, w, c] in [0, 255]; label float32 [b, classes], soft or one-hot; weight float32 [b]; what else a
-task answers, under its own name."""
+"""`image` float32 [b, h, w, c] in [0, 255]; `label` float32 [b, classes], soft or one-hot; `weight` float32 [b];
+further targets by name, such as `box`."""
 
 
 @dataclass(frozen=True, eq=False)
-class Findings:
-    """What the final weights are worth on a split.
+class Evaluation:
+    """Results of a network on a split.
 
     Attributes:
-        report: all of it, JSON-ready.
-        figures: by name.
+        report: all results, JSON-serializable.
+        figures: figures by name.
     """
 
     report: dict[str, Any]
@@ -34,66 +34,66 @@ class Findings:
 
 
 class Task(ABC):
-    """What is asked of a network.
+    """What a network is trained for.
 
     Attributes:
-        measures: names of the means that the loop reports beside the loss; the first is the accuracy.
+        metric_names: names of the metrics reported besides the loss; the first is the accuracy.
     """
 
-    measures: ClassVar[tuple[str, ...]]
+    metric_names: ClassVar[tuple[str, ...]]
 
     @abstractmethod
     def losses(self, batch: Batch, outputs: Any, *, training: bool) -> tf.Tensor:
-        """The loss of each image, float32 [b] under any precision policy.
+        """The loss per image, float32 [b] under any dtype policy.
 
         Args:
-            batch: what is right.
-            outputs: the network's.
-            training: whether it is what training lowers, with label smoothing; else what it is measured by.
+            batch: the targets.
+            outputs: the network's outputs.
+            training: use the training loss, with label smoothing; otherwise the validation loss, without.
         """
 
     @abstractmethod
-    def scores(self, batch: Batch, outputs: Any) -> Sequence[tf.Tensor]:
-        """The measures of each image: k tensors, float32 [b]."""
+    def metrics(self, batch: Batch, outputs: Any) -> Sequence[tf.Tensor]:
+        """The metrics per image: k tensors, float32 [b]."""
 
     @abstractmethod
-    def blank(self, batch_size: int, classes: int) -> Batch:
-        """Answers of no meaning, for timing: all of a batch but its images."""
+    def dummy_targets(self, batch_size: int, classes: int) -> Batch:
+        """Dummy targets for benchmarking: a batch without its images."""
 
     @abstractmethod
-    def assess(self, network: keras.Model, pipeline: Batches) -> Findings:
-        """Runs a network over every image of a pipeline's store and measures it.
+    def evaluate(self, network: keras.Model, pipeline: Batches) -> Evaluation:
+        """Evaluates a network on all images of a pipeline.
 
         Raises:
-            UserError: when the network gives numbers that are not finite.
+            UserError: if an output of the network is not finite.
         """
 
     @abstractmethod
-    def rows(self, report: Mapping[str, Any]) -> Sequence[Sequence[Mapping[str, Any]]]:
-        """The tables that a report becomes on a terminal, each as its rows."""
+    def tables(self, report: Mapping[str, Any]) -> Sequence[Sequence[Mapping[str, Any]]]:
+        """The tables of a report for the terminal; each is a sequence of rows."""
 
     @abstractmethod
-    def headline(self, report: Mapping[str, Any]) -> dict[str, float]:
-        """The charts of a report's first numbers, by name."""
+    def scalars(self, report: Mapping[str, Any]) -> dict[str, float]:
+        """The main metrics of a report, for TensorBoard."""
 
     @abstractmethod
     def result(self, report: Mapping[str, Any]) -> dict[str, Any]:
-        """What of a report stands in `result.json`."""
+        """The part of a report that goes into `result.json`."""
 
-    def no_sums(self) -> np.ndarray:
-        """The sums of no images, float64 [k + 2]."""
-        return np.zeros(len(self.measures) + 2)
+    def zero_sums(self) -> np.ndarray:
+        """Initial value for accumulating `sums`: zeros, float64 [k + 2]."""
+        return np.zeros(len(self.metric_names) + 2)
 
     def sums(self, batch: Batch, outputs: Any, losses: tf.Tensor) -> tf.Tensor:
-        """Float32 [k + 2], summed with the images' weights: loss, first measure, images, the other measures."""
+        """Weighted sums over a batch, float32 [k + 2]: loss, first metric, number of images, other metrics."""
         weight = batch["weight"]
-        first, *others = (tf.reduce_sum(score * weight) for score in self.scores(batch, outputs))
+        first, *others = (tf.reduce_sum(metric * weight) for metric in self.metrics(batch, outputs))
         return tf.stack([tf.reduce_sum(losses * weight), first, tf.reduce_sum(weight), *others])
 
     def means(self, sums: np.ndarray) -> dict[str, float]:
-        """The loss and the measures by name, of what `sums` gave for any number of batches together."""
+        """Mean loss and metrics by name, from `sums` accumulated over any number of batches."""
         loss, first, images, *others = sums
         return {
             name: float(total / images)
-            for name, total in zip(("loss", *self.measures), (loss, first, *others), strict=True)
+            for name, total in zip(("loss", *self.metric_names), (loss, first, *others), strict=True)
         }

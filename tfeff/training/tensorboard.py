@@ -1,4 +1,4 @@
-"""What a run writes for TensorBoard."""
+"""TensorBoard event files of a run."""
 
 import math
 import os
@@ -25,7 +25,7 @@ LEADING = (
     "training.batch_size",
     "training.epochs",
 )
-"""Settings by which runs are compared first; TensorBoard shows five columns until told otherwise."""
+"""Settings shown first in the HParams table; by default, TensorBoard shows five columns."""
 METRICS = {
     "test/accuracy": "test accuracy",
     "validation/accuracy": "validation accuracy",
@@ -33,18 +33,18 @@ METRICS = {
     "validation/loss": "validation loss",
     "throughput/images_per_second": "images/s",
 }
-"""Columns of the table of runs, by the chart that gives their last value."""
+"""Metrics in the HParams table: tag of the scalar -> column title."""
 SAMPLE_SIDE = 96
-"""Least side of a sample on the sheet, in screen pixels."""
+"""Minimum side of a sample image, in pixels."""
 
 
 class Board:
     """The event files of a run.
 
     Args:
-        directory: where they lie.
-        step: at which training starts or goes on: what older files have beyond it is shown no more. None: nothing is
-            trained, and all of it stays.
+        directory: their directory.
+        step: step at which training starts or resumes; TensorBoard then hides later steps of older files. None: append
+            without training.
     """
 
     def __init__(self, directory: Path, step: int | None = None):
@@ -53,10 +53,10 @@ class Board:
         self._writer = tf.summary.create_file_writer(str(directory))
 
     def settings(self, experiment: config.Experiment) -> None:
-        """The config, as HParams that runs are compared by."""
+        """Writes the config as HParams, for comparing runs."""
         values = {key: _plain(value) for key, value in config.flatten(experiment).items()}
         table = summary.experiment_pb(
-            # TensorBoard puts the columns that differ from run to run first; of a single run it cannot know which.
+            # TensorBoard shows columns that differ between runs first, but cannot know them when there is one run.
             [api_pb2.HParamInfo(name=key, differs=key in LEADING) for key in values],
             [hparams.Metric(tag, display_name=name).as_proto() for tag, name in METRICS.items()],
         )
@@ -65,25 +65,25 @@ class Board:
             hparams.hparams(values)
 
     def samples(self, images: np.ndarray) -> None:
-        """A sheet of augmented images as the network sees them, float32 [n, h, w, c] in [0, 255]."""
+        """Writes a grid of augmented images, float32 [n, h, w, c] in [0, 255]."""
         with self._writer.as_default(step=0):
             tf.summary.image("train/augmented_samples", sheet(images)[None])
 
     def training(self, step: int, loss: float, learning_rate: float, images_per_second: float) -> None:
-        """The course of an epoch."""
+        """Writes training progress within an epoch."""
         with self._writer.as_default(step=step):
             tf.summary.scalar("train/loss_by_step", loss)
             tf.summary.scalar("train/learning_rate", learning_rate)
             tf.summary.scalar("throughput/images_per_second", images_per_second)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Charts of any names."""
+        """Writes scalars by tag."""
         with self._writer.as_default(step=step):
             for name, value in values.items():
                 tf.summary.scalar(name, value)
 
     def epoch(self, row: dict[str, Any]) -> None:
-        """An epoch's metrics; `train_loss` becomes the chart `train/loss`, beside `validation/loss`."""
+        """Writes the metrics of an epoch; `train_loss` becomes `train/loss`."""
         with self._writer.as_default(step=row["step"]):
             for key, value in row.items():
                 group, _, name = key.partition("_")
@@ -92,26 +92,26 @@ class Board:
             tf.summary.scalar("throughput/input_wait", row["input_wait"])
         self._writer.flush()
 
-    def result(self, step: int, measures: dict[str, float], figures: dict[str, np.ndarray]) -> None:
-        """The final measures, and pictures uint8 [h, w, 3 or 4] by name; the run counts as complete."""
+    def result(self, step: int, metrics: dict[str, float], figures: dict[str, np.ndarray]) -> None:
+        """Writes the final metrics and figures, uint8 [h, w, 3 or 4] by tag, and marks the run as complete."""
         with self._writer.as_default(step=step):
-            for name, value in measures.items():
+            for name, value in metrics.items():
                 tf.summary.scalar(name, value)
-            for name, picture in figures.items():
-                tf.summary.image(name, picture[None])
+            for name, pixels in figures.items():
+                tf.summary.image(name, pixels[None])
             end = summary.session_end_pb(api_pb2.STATUS_SUCCESS)
             tf.summary.experimental.write_raw_pb(end.SerializeToString(), step=0)
 
     def close(self) -> None:
-        """Writes what is still held back."""
+        """Flushes and closes the files."""
         self._writer.close()
 
 
 def _begin(directory: Path, step: int) -> None:
-    """Says that a process trains on from `step`: at all but the first, TensorBoard drops what it has of later steps.
+    """Marks a (re)start at `step`: TensorBoard then drops later steps of older files.
 
-    The writer of tf.summary knows no such event, so it has a file of its own. Files are read in the order of their
-    names, which this one's puts between the older files and the one that this process writes.
+    tf.summary cannot write such an event, so it gets a file of its own. TensorBoard reads files in the order of their
+    names; this name sorts between the older files and the file of this process.
     """
     now = time.time()
     path = directory / f"events.out.tfevents.{int(now):010d}.{socket.gethostname()}.{os.getpid()}.-1.start"
@@ -123,15 +123,16 @@ def _begin(directory: Path, step: int) -> None:
 
 
 def sheet(images: np.ndarray) -> np.ndarray:
-    """Images side by side on one picture, small ones enlarged pixel by pixel.
+    """Arranges images in a grid; small images are enlarged by pixel repetition.
 
     Args:
         images: float32 [n, h, w, c] in [0, 255].
 
     Returns:
-        uint8 [rows · (h · k + 1), columns · (w · k + 1), c], enlarged k times; about square, white lines between.
+        uint8 [rows · (h · k + 1), columns · (w · k + 1), c], enlarged k times; roughly square, with white lines between
+        images.
 
-    >>> sheet(np.zeros((5, 32, 48, 3), np.float32)).shape  # 2 rows of 3, enlarged three times
+    >>> sheet(np.zeros((5, 32, 48, 3), np.float32)).shape  # 2 rows of 3 images, enlarged 3 times
     (194, 435, 3)
     """
     n, height, width, channels = images.shape

@@ -15,9 +15,9 @@ import tensorflow as tf
 from tfeff import config, training
 from tfeff.data.images.statistics import channel_statistics
 from tfeff.training import build, selection
-from tfeff.training.assembly import Workshop
+from tfeff.training.assembly import AssemblyCache
 from tfeff.training.interruption import Interruption
-from tfeff.training.precision import measured
+from tfeff.training.precision import select_policy
 from tfeff.training.progress import Reporter
 from tfeff.training.tensorboard import Board
 
@@ -46,7 +46,7 @@ def train(experiment: config.Experiment, directory: str, until_epoch: int, event
         directory,
         until_epoch=until_epoch,
         caches=images,
-        workshop=_workshop(),
+        assemblies=_assemblies(),
         reporter=Reporter(quiet=True),
         tensorboard=False,
     )
@@ -83,7 +83,7 @@ def fastest_precision(experiment: config.Experiment) -> str:
     """The precision that `precision=auto` selects on this machine."""
     images = selection.choose(experiment, stores(experiment))
     keras.backend.clear_session()
-    return measured(experiment, images.record(), Reporter(quiet=True), Interruption())
+    return select_policy(experiment, images.record(), Reporter(quiet=True), Interruption())
 
 
 def calibrate(experiment: config.Experiment) -> dict[str, float]:
@@ -146,8 +146,8 @@ def _prediction(network: config.Model, num_classes: int, channels: int) -> Calla
 
 
 @functools.cache
-def _workshop() -> Workshop:
-    return Workshop()
+def _assemblies() -> AssemblyCache:
+    return AssemblyCache()
 
 
 @functools.lru_cache(maxsize=1)
