@@ -39,19 +39,19 @@ def main() -> None:
         from_images, from_bytes = served.signatures["serving_default"], served.signatures["serving_bytes"]
         largest = {"serving_bytes": 0.0, "serving_default": 0.0}
         sizes = set()
-        probabilities = []
+        spread = []
         for start in range(0, len(arguments.images), BATCH):
             files = [path.read_bytes() for path in arguments.images[start : start + BATCH]]
             decoded = [graph_decoding.decode(tf.constant(file), channels) for file in files]
             sizes |= {tuple(image.shape) for image in decoded}
             loaded = tf.stack([resizing.fit(image, (height, width)) for image in decoded])
             expected = forward(resizing.resize(loaded, size)).numpy()
-            probabilities.append(expected)
+            spread.append(expected)
             by_bytes = from_bytes(encoded=tf.constant(files))["probabilities"].numpy()
             largest["serving_bytes"] = max(largest["serving_bytes"], float(np.abs(by_bytes - expected).max()))
             by_pixels = [from_images(images=image[tf.newaxis])["probabilities"].numpy()[0] for image in decoded]
             largest["serving_default"] = max(largest["serving_default"], float(np.abs(by_pixels - expected).max()))
-    deviation = np.concatenate(probabilities).std(axis=0).mean()
+    deviation = np.concatenate(spread).std(axis=0).mean()
     print(
         f"{len(arguments.images)} images of {len(sizes)} sizes; standard deviation of the probabilities over images "
         f"{deviation:.3f}"
