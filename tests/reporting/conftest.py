@@ -9,15 +9,15 @@ from matplotlib.text import Text
 
 @pytest.fixture
 def assert_legible(monkeypatch: pytest.MonkeyPatch) -> Callable[[Figure], None]:
-    """Draws a figure and checks that all of its texts lie inside it and none lies on another."""
+    """Draws a figure and checks that all texts are inside it and do not overlap."""
 
     def check(figure: Figure) -> None:
         canvas = FigureCanvasAgg(figure)
-        canvas.draw()  # settles the layout
+        canvas.draw()  # computes the layout
         texts = []
         draw = Text.draw
         with monkeypatch.context() as patch:
-            # Axes keep texts that they do not draw, such as ticks outside of their limits.
+            # Axes keep texts that they do not draw, such as ticks outside their limits.
             patch.setattr(Text, "draw", lambda text, *args, **kwargs: (texts.append(text), draw(text, *args, **kwargs)))
             canvas.draw()
         texts = [text for text in texts if text.get_visible() and text.get_text().strip()]
@@ -26,7 +26,7 @@ def assert_legible(monkeypatch: pytest.MonkeyPatch) -> Callable[[Figure], None]:
         outside = (left < -1) | (bottom < -1) | (right > figure.bbox.width + 1) | (top > figure.bbox.height + 1)
         assert not outside.any(), [texts[i].get_text() for i in np.flatnonzero(outside)]
 
-        # A pixel of slack: the extents of a text hold the full height of its lines.
+        # One pixel of tolerance, because extents contain the full line height.
         across = np.minimum.outer(right, right) - np.maximum.outer(left, left) > 1
         down = np.minimum.outer(top, top) - np.maximum.outer(bottom, bottom) > 1
         pairs = np.argwhere(np.triu(across & down, 1))

@@ -9,7 +9,7 @@ NAMES = ["red blood cell (erythrocyte), mature", "US$ coin", *(f"class {number}"
 
 
 @pytest.mark.parametrize("count", [1, 3, 9])
-def test_rectangles_lie_on_the_edges_of_pixels(count, assert_legible):
+def test_rectangles_are_on_pixel_edges(count, assert_legible):
     images = [RNG.integers(0, 256, (30 + 10 * place, 50, 3), np.uint8) for place in range(count)]
     boxes = [np.array([[0, 0, 30, 50], [5, 10, 6, 12]])[: place % 3] for place in range(count)]
     labels = [[0, 1][: place % 3] for place in range(count)]
@@ -26,11 +26,11 @@ def test_rectangles_lie_on_the_edges_of_pixels(count, assert_legible):
 
 @pytest.mark.parametrize("objects", [0, 1, 700])
 @pytest.mark.parametrize("classes", [1, 42])
-def test_every_object_is_counted_in_every_panel(objects, classes, assert_legible):
+def test_every_panel_counts_every_object(objects, classes, assert_legible):
     labels = RNG.integers(0, min(classes, 20), objects)
     sides = np.exp(RNG.normal(4, 1, (2, objects)))
     per_image = RNG.integers(0, 60, 50)
-    figure = objects_figure(labels, *sides, per_image, NAMES[:classes], title="What there is")
+    figure = objects_figure(labels, *sides, per_image, NAMES[:classes], title="Objects")
     assert_legible(figure)
     by_class, sizes, images, aspects = figure.axes
     assert sum(bar.get_width() for bar in by_class.patches) == objects

@@ -11,11 +11,11 @@ def matrix(classes):
 
 
 @pytest.mark.parametrize("classes", [1, 2, 10, 30, 100, 250])
-def test_names_and_numbers_do_not_meet(classes, assert_legible):
+def test_names_and_numbers_do_not_overlap(classes, assert_legible):
     assert_legible(confusion_figure(matrix(classes), [LONG[i % 4] for i in range(classes)]))
 
 
-def test_colours_are_shares_of_the_true_class_and_numbers_are_counts():
+def test_colors_are_shares_of_the_true_class_and_numbers_are_counts():
     counts = np.array([[6, 2, 0], [0, 0, 0], [1, 1, 2]])
     axes = confusion_figure(counts, ["a", "b", "c"]).axes[0]
     shares = axes.images[0].get_array()
@@ -26,13 +26,13 @@ def test_colours_are_shares_of_the_true_class_and_numbers_are_counts():
 
 
 @pytest.mark.parametrize(("classes", "numbered", "named"), [(30, True, 30), (31, False, 31), (101, False, 51)])
-def test_what_no_longer_fits_is_left_out(classes, numbered, named):
+def test_numbers_and_names_that_do_not_fit_are_left_out(classes, numbered, named):
     axes = confusion_figure(matrix(classes), [str(i) for i in range(classes)]).axes[0]
     assert bool(axes.texts) == numbered
     names = [label.get_text() for label in axes.get_yticklabels()]
     assert names == [str(i) for i in range(0, classes, -(-classes // named))]
 
 
-def test_weights_keep_their_digits():
+def test_weights_have_four_significant_digits():
     axes = confusion_figure([[0.25, 1234567.0], [0.0, 2.0]], ["a", "b"]).axes[0]
     assert [text.get_text() for text in axes.texts] == ["0.25", "1.235e+06", "2"]

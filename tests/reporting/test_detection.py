@@ -14,13 +14,13 @@ class Objects:
 
 
 @pytest.mark.parametrize("empty", [False, True])
-def test_a_report_has_its_figures(empty, assert_legible):
+def test_all_figures_of_a_report_are_legible(empty, assert_legible):
     boxes = [[0, 0, 10, 10], [20, 20, 40, 40]]
-    there = Objects([], []) if empty else Objects(boxes, [0, 1])
+    truth = Objects([], []) if empty else Objects(boxes, [0, 1])
     found = Detections.none()
     if not empty:
         found = Detections(np.array(boxes, np.float32), np.array([0, 0], np.int32), np.array([0.5, 0.25], np.float32))
-    report = detection_report([found], [there], ("red cell", "white cell"), resamples=5)
+    report = detection_report([found], [truth], ("red cell", "white cell"), resamples=5)
     figures = detection_figures(json.loads(json.dumps(report.to_dict())))
     assert list(figures) == ["precision_recall", "confusion", "per_class", "errors"]
     for figure in figures.values():

@@ -11,7 +11,7 @@ def image(height, width, value=0):
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 7])
-def test_captions_do_not_meet(count, assert_legible):
+def test_captions_do_not_overlap(count, assert_legible):
     rng = np.random.default_rng(0)
     images = [image(*rng.integers(50, 400, 2)) for _ in range(count)]
     captions = ["W" * 60, "US$ coin, quality 0.25"] * count
@@ -20,7 +20,7 @@ def test_captions_do_not_meet(count, assert_legible):
     assert sum(len(axes.images) for axes in figure.axes) == count
 
 
-def test_pictures_stand_in_order_below_their_captions():
+def test_images_are_in_order_with_their_captions():
     images = [image(40, 60, value) for value in (10, 20, 30, 40)]
     figure = detection_gallery_figure(images, "abcd", columns=3)
     shown = [(axes.get_title(), axes.images[0].get_array()[0, 0, 0]) for axes in figure.axes if axes.images]

@@ -16,7 +16,7 @@ def drawing():
     return figure
 
 
-def test_both_formats_are_written_where_asked(tmp_path):
+def test_figures_are_saved_in_both_formats(tmp_path):
     png, svg = save(drawing(), tmp_path / "figures" / "run.v2", dpi=100)
     assert (png, svg) == (tmp_path / "figures" / "run.v2.png", tmp_path / "figures" / "run.v2.svg")
     assert cv2.imread(str(png)).shape == (200, 300, 3)
@@ -24,7 +24,7 @@ def test_both_formats_are_written_where_asked(tmp_path):
     assert save(drawing(), tmp_path / "other.PNG")[1] == tmp_path / "other.svg"
 
 
-def test_the_same_figure_gives_the_same_bytes(tmp_path):
+def test_equal_figures_give_identical_files(tmp_path):
     first = [path.read_bytes() for path in save(drawing(), tmp_path / "a" / "figure")]
     second = [path.read_bytes() for path in save(drawing(), tmp_path / "b" / "figure")]
     assert first == second
@@ -48,14 +48,14 @@ def test_captions_are_one_line_of_limited_length(length):
     assert "Corvus corax (Linnaeus, 1758)".endswith(tail)
 
 
-def test_dollars_are_no_mathematics():
+def test_dollar_signs_are_not_parsed_as_math():
     figure = new(3, 1)
     text = figure.text(0.5, 0.5, caption("$5_note$ and $", 40))
     rgb(figure)
     assert text._preprocess_math(text.get_text()) == ("$5_note$ and $", False)
 
 
-def test_pyplot_stays_out():
+def test_pyplot_and_tensorflow_are_not_imported():
     code = (
         "import sys, tfeff.reporting.classification, tfeff.reporting.gallery, tfeff.reporting.training_curves;"
         "sys.exit('matplotlib.pyplot' in sys.modules or 'tensorflow' in sys.modules)"

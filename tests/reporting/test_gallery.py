@@ -8,7 +8,7 @@ LONG = ["black-footed albatross (juvenile, winter plumage)", "US$ coin & $5 note
 
 
 def images(count):
-    """Of mixed sizes, gray and colour, uint8 and float."""
+    """Images of various sizes, gray and color, uint8 and float."""
     rng = np.random.default_rng(0)
     for i in range(count):
         height, width = rng.integers(8, 200, 2)
@@ -17,21 +17,21 @@ def images(count):
 
 
 @pytest.mark.parametrize("count", [0, 1, 4, 12])
-def test_captions_do_not_meet(count, assert_legible):
+def test_captions_do_not_overlap(count, assert_legible):
     true, predicted = [LONG[i % 3] for i in range(count)], [LONG[i % 2] for i in range(count)]
     figure = gallery_figure(list(images(count)), true, predicted, [1.0] * count, title="The most confident errors")
     assert_legible(figure)
 
 
-def test_errors_name_the_true_class():
-    right, wrong, _, _ = gallery_figure(list(images(4)), "abcd", "acdd", [0.5, 0.25, 1.0, 0.999], columns=2).axes
-    assert (right.get_title(), right.title.get_color()) == ("a, 50.0 %", GREEN)
-    assert (wrong.get_title(), wrong.title.get_color()) == ("c, 25.0 %\ntrue: b", VERMILION)
+def test_errors_show_the_true_class():
+    correct, error, _, _ = gallery_figure(list(images(4)), "abcd", "acdd", [0.5, 0.25, 1.0, 0.999], columns=2).axes
+    assert (correct.get_title(), correct.title.get_color()) == ("a, 50.0 %", GREEN)
+    assert (error.get_title(), error.title.get_color()) == ("c, 25.0 %\ntrue: b", VERMILION)
 
 
-def test_pixels_are_shown_as_they_are():
-    gray, colour = np.arange(12.0).reshape(3, 4, 1) * 20, np.full((2, 2, 3), [300.0, -5.0, 127.6])
-    first, second = gallery_figure([gray, colour], "ab", "ab", [1, 1]).axes
+def test_pixels_are_rounded_and_clipped_to_uint8():
+    gray, color = np.arange(12.0).reshape(3, 4, 1) * 20, np.full((2, 2, 3), [300.0, -5.0, 127.6])
+    first, second = gallery_figure([gray, color], "ab", "ab", [1, 1]).axes
     np.testing.assert_array_equal(first.images[0].get_array(), gray[:, :, 0])
     assert first.images[0].get_clim() == (0, 255)
     np.testing.assert_array_equal(second.images[0].get_array()[0, 0], [255, 0, 128])

@@ -3,13 +3,13 @@ from PIL import Image
 
 from tfeff.reporting.hierarchy import frames, hierarchy_figure, save_animation
 
-# Four quarters; the upper two are merged, then the lower two, then all.
+# Four quadrants. The upper two are merged first, then the lower two, then all.
 LABELS = np.repeat(np.repeat(np.array([[0, 1], [2, 3]], np.int32), 10, axis=0), 12, axis=1)
 PARENTS = np.array([4, 4, 5, 5, 6, 6, -1], np.int32)
 IMAGE = np.stack([LABELS * 40] * 3, axis=-1).astype(np.uint8)
 
 
-def test_each_state_has_so_many_regions_in_their_mean_colours():
+def test_each_frame_shows_its_regions_in_their_mean_colors():
     four, three, two, one = frames(IMAGE, LABELS, PARENTS, (4, 3, 2, 1))
     assert sorted(set(four[..., 0].ravel().tolist())) == [0, 40, 80, 120, 255]
     assert sorted(set(three[..., 0].ravel().tolist())) == [20, 80, 120, 255]
@@ -19,11 +19,11 @@ def test_each_state_has_so_many_regions_in_their_mean_colours():
     assert not (two[9] == 255).any()
 
 
-def test_more_regions_than_there_are_show_all_of_them():
+def test_counts_above_the_number_of_regions_show_all_regions():
     assert np.array_equal(*frames(IMAGE, LABELS, PARENTS, (4, 99)))
 
 
-def test_strip_and_animation(tmp_path):
+def test_figure_and_animation(tmp_path):
     figure = hierarchy_figure(IMAGE, LABELS, PARENTS, (4, 3, 2, 1))
     assert [axes.get_title() for axes in figure.axes[:5]] == [
         "image",

@@ -16,9 +16,9 @@ def drawing(points):
 
 
 @pytest.mark.parametrize("count", [1, 5, 25])
-def test_texts_cover_neither_each_other_nor_points_nor_lines(count, assert_legible):
+def test_texts_do_not_cover_texts_points_or_lines(count, assert_legible):
     points = np.random.default_rng(count).uniform(size=(count, 2))
-    points[-1] = points[0]  # a clash that moving aside cannot avoid
+    points[-1] = points[0]  # two labels of the same point
     line = np.array([[0.0, 0.0], [1.0, 1.0]])
     figure, axes = drawing(points)
     assert place(axes, points, [f"network {i}" for i in range(count)], lines=[line]) == count
@@ -33,7 +33,7 @@ def test_texts_cover_neither_each_other_nor_points_nor_lines(count, assert_legib
         assert frame.contains(*extent.max)
 
 
-def test_what_finds_no_place_and_what_is_empty_is_left_out():
+def test_texts_that_do_not_fit_and_empty_texts_are_left_out():
     points = np.array([[0.2, 0.5], [0.8, 0.5]])
     _, axes = drawing(points)
     assert place(axes, points, ["far too long for these axes " * 5, ""]) == 0
@@ -41,7 +41,7 @@ def test_what_finds_no_place_and_what_is_empty_is_left_out():
     assert place(axes, np.empty((0, 2)), []) == 0
 
 
-def test_labels_leave_the_layout_as_it_was():
+def test_labels_do_not_change_the_layout():
     points = np.random.default_rng(0).uniform(size=(10, 2))
     figure, axes = drawing(points)
     figure.draw_without_rendering()
@@ -51,8 +51,8 @@ def test_labels_leave_the_layout_as_it_was():
     assert axes.get_position().bounds == before
 
 
-def test_texts_keep_clear_of_those_before_them(assert_legible):
+def test_texts_do_not_cover_existing_texts(assert_legible):
     figure, axes = drawing([[0.0, 0.0], [1.0, 1.0], [0.5, 0.5]])
-    axes.text(0.52, 0.52, "what stands there already")
+    axes.text(0.52, 0.52, "an existing text")
     assert place(axes, [[0.5, 0.5]], ["a label of a point"]) == 1
     assert_legible(figure)

@@ -1,4 +1,4 @@
-"""A localiser's report as tables and as a figure."""
+"""Tables and figure of a localization report."""
 
 import numpy as np
 
@@ -13,30 +13,30 @@ def report():
     return localization_report(rng.integers(0, 2, 50), rng.dirichlet([1, 1, 1], 50), objects, boxes, "abc").to_json()
 
 
-def test_tables_hold_the_scores_and_what_is_unknown_stays_unknown():
-    made = report()
-    scores = {row["score"]: row["value"] for row in summary_rows(made)}
-    assert scores["mean IoU"] == made["mean_iou"]
-    assert scores["localisation error"] == 1 - scores["right class and IoU >= 0.5"]
-    assert scores["top-1 accuracy"] == made["top1"]
-    rows = per_class_rows(made)
+def test_rows_contain_the_metrics_and_none_for_undefined_values():
+    data = report()
+    scores = {row["metric"]: row["value"] for row in summary_rows(data)}
+    assert scores["mean IoU"] == data["mean_iou"]
+    assert scores["localization error"] == 1 - scores["localization accuracy"]
+    assert scores["top-1 accuracy"] == data["top1"]
+    rows = per_class_rows(data)
     assert [row["class"] for row in rows] == ["a", "b", "c"]
     assert rows[2]["mean IoU"] is None
-    assert rows[0]["mean IoU"] == made["class_iou"][0]
+    assert rows[0]["mean IoU"] == data["class_iou"][0]
 
 
-def test_bars_are_the_counts_and_change_colour_at_the_least_overlap():
+def test_bars_are_counts_and_change_color_at_the_threshold():
     counts = list(range(20))
     figure = iou_figure(counts, 0.61, 0.5)
     (axes,) = figure.axes
     heights = {round(bar.get_x() + bar.get_width() / 2, 3): bar.get_height() for bar in axes.patches}
     assert [heights[round(0.025 + 0.05 * index, 3)] for index in range(20)] == counts
-    colours = [bar.get_facecolor() for bar in sorted(axes.patches, key=lambda bar: bar.get_x())]
-    assert len(set(colours[:10])) == len(set(colours[10:])) == 1
-    assert colours[9] != colours[10]
+    colors = [bar.get_facecolor() for bar in sorted(axes.patches, key=lambda bar: bar.get_x())]
+    assert len(set(colors[:10])) == len(set(colors[10:])) == 1
+    assert colors[9] != colors[10]
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert f"0.5 and above: {sum(counts[10:]) / sum(counts):.1%}" in labels
+    assert f"0.5 and above: {100 * sum(counts[10:]) / sum(counts):.1f} %" in labels
 
 
-def test_no_images_make_an_empty_figure():
+def test_a_figure_without_images_is_empty():
     assert iou_figure([0] * 20, 0.0, 0.5).axes

@@ -11,11 +11,11 @@ def figure(classes):
 
 
 @pytest.mark.parametrize("classes", [1, 2, 10, 100])
-def test_names_and_numbers_do_not_meet(classes, assert_legible):
+def test_names_and_numbers_do_not_overlap(classes, assert_legible):
     assert_legible(figure(classes))
 
 
-def test_the_lowest_f1_is_on_top_and_undefined_ones_last():
+def test_classes_are_sorted_by_f1_with_undefined_values_last():
     drawn = per_class_figure("abc", [0.5, None, 0.25], [0.1, np.nan, 0.2], [0.3, None, 0.2], [10, 0, 1.5])
     axes = drawn.axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["c", "a", "b"]
@@ -27,7 +27,7 @@ def test_the_lowest_f1_is_on_top_and_undefined_ones_last():
     assert [label.get_text() for label in support.get_yticklabels()] == ["1.5", "10", "0"]
 
 
-def test_of_many_classes_the_worst_are_shown():
+def test_at_most_100_classes_with_the_lowest_f1_are_shown():
     names = [str(i) for i in range(250)]
     falling = np.linspace(1, 0, 250)
     drawn = per_class_figure(names, falling, falling, falling, np.ones(250))

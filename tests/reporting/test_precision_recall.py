@@ -12,7 +12,7 @@ def curves(classes):
 
 
 @pytest.mark.parametrize("classes", [1, 3, 15, 16, 80])
-def test_the_legend_names_the_best_and_the_worst_classes(classes, assert_legible):
+def test_the_legend_lists_the_best_and_the_worst_classes(classes, assert_legible):
     names = (NAMES + [f"class {i}" for i in range(80)])[:classes]
     ap = np.random.default_rng(1).random(classes).tolist()
     figure = precision_recall_figure(names, curves(classes), ap, [1234] * classes)
@@ -27,7 +27,7 @@ def test_the_legend_names_the_best_and_the_worst_classes(classes, assert_legible
         assert f"{min(ap):.3f} (1,234)" in texts[-2]
 
 
-def test_classes_without_objects_have_no_line(assert_legible):
+def test_classes_without_objects_have_no_curve(assert_legible):
     lines = [curves(1)[0], [None] * 101, [np.nan] * 101]
     figure = precision_recall_figure(NAMES, lines, [0.5, None, np.nan], [3, 0, 0])
     assert_legible(figure)

@@ -10,11 +10,11 @@ def figure():
     return reliability_figure(EDGES, [0, 10, 20, 70_000], [None, 0.4, 0.6, 0.9], [None, 0.5, 0.6, 0.7], 0.123)
 
 
-def test_texts_do_not_meet(assert_legible):
+def test_texts_do_not_overlap(assert_legible):
     assert_legible(figure())
 
 
-def test_bars_stand_at_the_accuracy_and_gaps_reach_the_confidence():
+def test_bars_show_the_accuracy_and_gaps_extend_to_the_confidence():
     top, bottom = figure().axes
     accuracy, over, under = top.containers
     np.testing.assert_equal([bar.get_height() for bar in accuracy], [np.nan, 0.5, 0.6, 0.7])

@@ -11,7 +11,7 @@ ROWS = [
 ]
 
 
-def test_columns_line_up_in_any_script():
+def test_columns_are_aligned_in_any_script():
     lines = tables.text(ROWS).splitlines()
     numbers = zip(lines[2:], ["5,330,564", "12"], strict=True)
     ends = {cell_len(line[: line.index(number) + len(number)]) for line, number in numbers}
@@ -20,12 +20,12 @@ def test_columns_line_up_in_any_script():
     assert lines[3].split() == ["蜂", "[bold]|x", "12", tables.UNDEFINED, "a", "b"]
 
 
-def test_columns_are_chosen_and_ordered():
+def test_columns_are_selected_and_ordered():
     assert tables.text(ROWS, ["params", "model"]).splitlines()[0].split() == ["params", "model"]
     assert tables.text([{"a": 1}], ["b"]).splitlines() == ["b", "─", tables.UNDEFINED]
 
 
-def test_markdown_keeps_its_columns():
+def test_markdown_escapes_vertical_bars():
     header, rule, *body = tables.markdown(ROWS).splitlines()
     assert rule == "| --- | ---: | ---: | --- |"
     for line in (header, *body):

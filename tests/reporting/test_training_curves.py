@@ -30,11 +30,11 @@ def curves(figure):
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 15, 350])
-def test_texts_do_not_meet(epochs, assert_legible):
+def test_texts_do_not_overlap(epochs, assert_legible):
     assert_legible(training_figure(rows(epochs), title="a run"))
 
 
-def test_every_metric_has_its_curve():
+def test_every_metric_has_a_curve():
     metrics = rows(15)
     drawn = curves(training_figure(metrics))
     assert len(drawn) == 6
@@ -43,7 +43,7 @@ def test_every_metric_has_its_curve():
     assert drawn["images/s", "images"] == [(row["epoch"], row["images_per_second"]) for row in metrics]
 
 
-def test_missing_values_leave_points_out_and_missing_metrics_panels():
+def test_missing_values_have_no_points_and_missing_metrics_no_panels():
     metrics = [{"epoch": 1, "train_loss": 3.0}, {"epoch": 2, "train_loss": math.nan}, {"epoch": 3, "train_loss": 1.0}]
     metrics[1]["validation_loss"] = 2.5
     metrics[2]["validation_loss"] = None
@@ -54,13 +54,13 @@ def test_missing_values_leave_points_out_and_missing_metrics_panels():
     assert not training_figure([]).axes
 
 
-def test_the_best_epoch_is_named():
+def test_the_title_names_the_best_epoch():
     metrics = [{"epoch": epoch, "validation_accuracy": value} for epoch, value in enumerate([0.5, 0.875, 0.75], 1)]
     (axes,) = training_figure(metrics).axes
     assert axes.get_title(loc="right") == "best validation: 0.8750 at epoch 2"
 
 
-def test_a_learning_rate_of_zero_is_drawn():
+def test_a_learning_rate_of_zero_uses_a_linear_scale():
     (axes,) = training_figure([{"epoch": 1, "learning_rate": 0.1}, {"epoch": 2, "learning_rate": 0.0}]).axes
     assert axes.get_yscale() == "linear"
     assert axes.get_ylim()[0] <= 0.0

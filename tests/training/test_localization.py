@@ -204,7 +204,7 @@ def test_a_run_localizes_rectangles(finished):
     assert low < result["iou"] < high
     row = workdir.rows()[-1]
     assert {"train_iou", "validation_iou", "train_localization_accuracy", "validation_accuracy"} <= row.keys()
-    for words in ("mean IoU", "localisation error", "val. iou", "left out 1 of"):
+    for words in ("mean IoU", "localization error", "val. iou", "left out 1 of"):
         assert words in said
     for name in ("overlaps", "worst_boxes", "best_boxes", "confusion"):
         assert (workdir.figures / f"test_{name}.png").is_file()

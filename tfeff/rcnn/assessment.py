@@ -222,7 +222,7 @@ def galleries(report: DetectionReport, detections: Sequence[Detections], images:
     matching, pictures, captions = report.matching, list[DetectedImage](), list[str]()
     for number in missed:
         image = int(matching.object_image[number])
-        pictures.append(picture(image).around(images.objects[image].boxes_yxyx[matching.object_index[number]]))
+        pictures.append(picture(image).crop(images.objects[image].boxes_yxyx[matching.object_index[number]]))
         captions.append(f"{names[matching.object_label[number]]} in {images.ids[image]}")
     if pictures:
         made["missed"] = detection_gallery_figure(pictures, captions, title="Objects that were missed")

@@ -25,7 +25,7 @@ from tfeff.rcnn.stages import Material, feature_moments
 from tfeff.rcnn.workdir import Workdir
 from tfeff.reporting import figure, tables
 from tfeff.reporting.progress import Bar
-from tfeff.reporting.sweep_curves import sweep_figure
+from tfeff.reporting.sensitivity_curves import sensitivity_figure
 
 JOINT: Mapping[str, Sequence[float]] = {
     "positives": (16, 32, 64, 100, 120),
@@ -118,7 +118,7 @@ def sweep(workdir: Workdir, reporter: training.Reporter | None = None) -> list[P
     rows = [point.row() for point in found]
     write(path, json.dumps(rows, indent=2) + "\n")
     reporter.say(tables.text(rows))
-    for saved in figure.save(sweep_figure(rows, MEASURES[0], MEASURES[3]), workdir.figures / "sweep"):
+    for saved in figure.save(sensitivity_figure(rows, MEASURES[0], MEASURES[3]), workdir.figures / "sweep"):
         reporter.say(f"wrote {saved}")
     return found
 

@@ -1,1 +1,1 @@
-"""Pictures and tables of plain arrays and dicts, so that every other folder may show what it did."""
+"""Figures and tables of plain arrays and dicts, for use by all other folders."""

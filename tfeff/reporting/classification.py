@@ -1,4 +1,4 @@
-"""What `tfeff.evaluation.ClassificationReport.to_json` says, as tables' rows and as figures."""
+"""Table rows and figures of a classification report (`tfeff.evaluation.ClassificationReport.to_json`)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,26 +11,26 @@ from tfeff.reporting.reliability import reliability_figure
 
 
 def summary_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row a score over all examples: its name, value, and what else there is to know."""
+    """One row per metric over all examples: name, value and a note."""
     low, high = report["top1_interval"]
     return [
-        {"score": "examples", "value": report["examples"], "note": f"{len(report['class_names'])} classes"},
-        {"score": "top-1 accuracy", "value": report["top1"], "note": f"95 % interval {low:.4f} to {high:.4f}"},
-        {"score": "top-5 accuracy", "value": report["top5"], "note": ""},
-        {"score": "balanced accuracy", "value": report["balanced_accuracy"], "note": "mean recall of the classes"},
-        {"score": "macro precision", "value": report["macro_precision"], "note": "mean of the classes"},
-        {"score": "macro F1", "value": report["macro_f1"], "note": "mean of the classes"},
-        {"score": "log loss", "value": report["log_loss"], "note": "nats"},
+        {"metric": "examples", "value": report["examples"], "note": f"{len(report['class_names'])} classes"},
+        {"metric": "top-1 accuracy", "value": report["top1"], "note": f"95 % interval {low:.4f} to {high:.4f}"},
+        {"metric": "top-5 accuracy", "value": report["top5"], "note": ""},
+        {"metric": "balanced accuracy", "value": report["balanced_accuracy"], "note": "mean recall over classes"},
+        {"metric": "macro precision", "value": report["macro_precision"], "note": "mean over classes"},
+        {"metric": "macro F1", "value": report["macro_f1"], "note": "mean over classes"},
+        {"metric": "log loss", "value": report["log_loss"], "note": "nats"},
         {
-            "score": "calibration error",
+            "metric": "expected calibration error",
             "value": report["calibration"]["expected_error"],
-            "note": f"expected; at most {report['calibration']['maximum_error']:.4f} in a bin",
+            "note": f"maximum {report['calibration']['maximum_error']:.4f}",
         },
     ]
 
 
 def per_class_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row a class: its name, precision, recall, F1 and number of examples."""
+    """One row per class: name, precision, recall, F1 and number of examples."""
     scores = report["per_class"]
     columns = (report["class_names"], scores["precision"], scores["recall"], scores["f1"], scores["support"])
     keys = ("class", "precision", "recall", "F1", "examples")
@@ -38,7 +38,7 @@ def per_class_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def classification_figures(report: Mapping[str, Any]) -> dict[str, Figure]:
-    """The figures `confusion`, `per_class` and `reliability`, by these names."""
+    """The figures `confusion`, `per_class` and `reliability`, by name."""
     names, scores, bins = report["class_names"], report["per_class"], report["calibration"]
     return {
         "confusion": confusion_figure(report["confusion"], names),

@@ -1,4 +1,4 @@
-"""What `tfeff.evaluation.DetectionReport.to_dict` says, as figures."""
+"""Figures of a detection report (`tfeff.evaluation.DetectionReport.to_dict`)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,24 +12,24 @@ from tfeff.reporting.precision_recall import precision_recall_figure
 
 
 def detection_figures(report: Mapping[str, Any]) -> dict[str, Figure]:
-    """The figures `precision_recall`, `confusion`, `per_class` and `errors`, by these names."""
-    names, at = report["class_names"], f"score {report['score_threshold']:.3g} or more"
+    """The figures `precision_recall`, `confusion`, `per_class` and `errors`, by name."""
+    names, at = report["class_names"], f"score threshold {report['score_threshold']:.3g}"
     return {
         "precision_recall": precision_recall_figure(
             names,
             report["precision_at_recall"],
             report["ap"],
             report["objects"],
-            title=f"Precision and recall, overlap {report['overlap']:g}",
+            title=f"Precision-recall curves, IoU {report['overlap']:g}",
         ),
-        "confusion": confusion_figure(report["confusion"], [*names, "background"], title=f"Confusion, {at}"),
+        "confusion": confusion_figure(report["confusion"], [*names, "background"], title=f"Confusion matrix, {at}"),
         "per_class": per_class_figure(
             names,
             report["precision"],
             report["recall"],
             report["f1"],
             report["objects"],
-            title=f"Precision and recall by class, {at}",
+            title=f"Precision and recall per class, {at}",
         ),
         "errors": detection_errors_figure(report["errors"]),
     }

@@ -1,4 +1,4 @@
-"""Galleries of images with detections: the best, the worst, the objects that were missed."""
+"""Galleries of images with detections, such as the best and worst images and missed objects."""
 
 from collections.abc import Sequence
 
@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from tfeff.reporting.detections import DetectedImage
 from tfeff.reporting.figure import GRAY, caption, new, shrink
 
-CELL = 3.6  # inches a picture takes: their letters are to be read
-LEGEND = "detections red, objects green"
+CELL = 3.6  # inches per image, large enough to read the labels
+LEGEND = "red: detections, green: ground truth"
 
 
 def detection_gallery_figure(
@@ -19,19 +19,19 @@ def detection_gallery_figure(
     title: str = "",
     caption_length: int = 48,
 ) -> Figure:
-    """Images with their detections and objects in rows, each under its caption.
+    """Draws images with their detections and objects, each with a caption.
 
     Args:
-        images: of any sizes; parts of images (`DetectedImage.around`) show single objects.
-        captions: one an image.
-        columns: images a row.
-        title: what the figure is of; what the colours mean is added.
-        caption_length: longest caption, in characters; longer ones lose their middle.
+        images: images of any sizes. To show single objects, pass crops (`DetectedImage.crop`).
+        captions: caption of each image.
+        columns: images per row.
+        title: title of the figure; the legend of colors is added.
+        caption_length: maximum length of captions in characters; longer ones are shortened in the middle.
     """
-    pictures = [image.drawn() for image in images]
+    pictures = [image.draw() for image in images]
     columns = max(1, min(columns, len(pictures)))
     rows = max(1, -(-len(pictures) // columns))
-    # Pictures that are wider than high need less height.
+    # Rows of landscape images need less height.
     tallest = max((min(picture.shape[0] / picture.shape[1], 1.2) for picture in pictures), default=0.3)
     figure = new(max(CELL * columns, 4.5), (CELL * tallest + 0.35) * rows + 0.5)
     figure.suptitle(f"{caption(title, 20 * columns + 20)}\n{LEGEND}" if title else LEGEND, fontsize=10)

@@ -1,4 +1,4 @@
-"""An image with what was found in it, and with what is there."""
+"""Draws detections and ground truth on an image."""
 
 import functools
 import math
@@ -12,28 +12,28 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from tfeff.reporting.box_labels import label_places
+from tfeff.reporting.box_labels import place_labels
 
 RED, GREEN, BLUE, WHITE = (225, 0, 0), (0, 150, 0), (0, 0, 200), (255, 255, 255)
 
-LEAST_SIDE = 720
-"""Smaller pictures (by the root of their area, in pixels) are enlarged to this, so that there is room for letters."""
+MIN_SIDE = 720
+"""Smaller images (by the square root of their area, in pixels) are enlarged to this size to make room for labels."""
 
-PIXELLED_BELOW = 100  # longest side of images whose pixels keep their edges when enlarged
-LINES, LETTERS = 1 / 280, 1 / 42  # width of a line and height of letters, as shares of the side
-PLATE = 200  # opacity of the plate under a label, of 255
+NEAREST_BELOW = 100  # images with a longest side below this are enlarged without interpolation
+LINE_WIDTH, LETTER_HEIGHT = 1 / 280, 1 / 42  # relative to the square root of the image's area
+LABEL_OPACITY = 200  # of the background of labels, out of 255
 
 
 @dataclass(frozen=True, eq=False)
 class DetectedImage:
-    """An image, what was found in it, and what is there.
+    """An image with its detections and ground truth.
 
     Attributes:
         image: [height, width, 3], [height, width, 1] or [height, width], in [0, 255].
-        boxes_yxyx: float [n, 4], detections.
-        names: n classes.
-        scores: float [n]; None where there are none.
-        objects_yxyx: float [m, 4].
+        boxes_yxyx: float [n, 4], boxes of the detections.
+        names: n class names.
+        scores: float [n], or None.
+        objects_yxyx: float [m, 4], boxes of the objects.
     """
 
     image: npt.NDArray[Any]
@@ -42,16 +42,16 @@ class DetectedImage:
     scores: npt.NDArray[np.floating] | None
     objects_yxyx: npt.NDArray[np.floating]
 
-    def drawn(self) -> npt.NDArray[np.uint8]:
-        """The picture, as `draw_detections` makes it."""
+    def draw(self) -> npt.NDArray[np.uint8]:
+        """Draws the boxes with `draw_detections`."""
         return draw_detections(self.image, self.boxes_yxyx, self.names, self.scores, objects_yxyx=self.objects_yxyx)
 
-    def around(self, box_yxyx: npt.ArrayLike, *, context: float = 1.0) -> "DetectedImage":
-        """The square around a box, at least 32 pixels wide; less where the image ends, which it does not leave.
+    def crop(self, box_yxyx: npt.ArrayLike, *, context: float = 1.0) -> "DetectedImage":
+        """Crops a square around a box, at least 32 pixels wide, shifted and if necessary cut to stay in the image.
 
         Args:
             box_yxyx: float [4].
-            context: how much is shown on each side, in longer sides of the box.
+            context: margin on each side, relative to the longer side of the box.
         """
         top, left, bottom, right = np.asarray(box_yxyx, np.float64).tolist()
         side = max(32, math.ceil((1 + 2 * context) * max(bottom - top, right - left)))
@@ -75,26 +75,26 @@ def draw_detections(
     objects_yxyx: npt.ArrayLike = (),
     object_names: Sequence[str] = (),
 ) -> npt.NDArray[np.uint8]:
-    """Detections in red, each with its class and score in blue; objects in green underneath, a little wider.
+    """Draws detections in red, labeled with class and score in blue, over objects in green with a wider line.
 
-    Lines and letters grow with the picture, so that it may be shown at any size. Labels stay inside of it, and off each
-    other as long as there is room; the surest detections choose their places first.
+    Line width and font size are proportional to the image size. Labels stay inside the image and do not overlap if
+    there is room; detections with higher scores are placed first.
 
     Args:
         image: [height, width, 3], [height, width, 1] or [height, width], in [0, 255].
-        boxes_yxyx: float [n, 4], pixels of the image; what lies outside of it is left out.
-        names: n classes.
-        scores: float [n]; None writes classes alone.
+        boxes_yxyx: float [n, 4], in pixels of the image; boxes outside the image are not drawn.
+        names: n class names.
+        scores: float [n]; None draws labels without scores.
         objects_yxyx: float [m, 4].
-        object_names: m classes, written in green; empty writes none.
+        object_names: m class names, drawn in green; empty draws none.
 
     Returns:
-        uint8 [height, width, 3]; images smaller than about 720 x 720 come back enlarged.
+        uint8 [height, width, 3]; images smaller than about 720 x 720 are enlarged.
     """
     picture, scale = _enlarged(image)
     height, width = picture.height, picture.width
     side = math.sqrt(height * width)
-    line = max(1, round(LINES * side))
+    line = max(1, round(LINE_WIDTH * side))
     boxes = np.asarray(boxes_yxyx, np.float64).reshape(-1, 4) * scale
     objects = np.asarray(objects_yxyx, np.float64).reshape(-1, 4) * scale
     score = np.zeros(len(boxes)) if scores is None else np.asarray(scores, np.float64)
@@ -104,28 +104,27 @@ def draw_detections(
     draw = ImageDraw.Draw(picture, "RGBA")
     for box in objects:
         _frame(draw, box, (height, width), GREEN, outer=line, inner=line)
-    for box in boxes[order[::-1]]:  # the surest on top
+    for box in boxes[order[::-1]]:  # the highest score on top
         _frame(draw, box, (height, width), RED, outer=0, inner=line)
 
     texts = [(names[i] if scores is None else f"{names[i]} {score[i]:.2f}", boxes[i], BLUE) for i in order]
     texts += [(name, box, GREEN) for name, box in zip(object_names, objects, strict=False)]
-    _write(draw, [(" ".join(text.split()), box, colour) for text, box, colour in texts], (height, width))
+    _write(draw, [(" ".join(text.split()), box, color) for text, box, color in texts], (height, width))
     return np.asarray(picture)
 
 
 def _enlarged(image: npt.ArrayLike) -> tuple[Image.Image, npt.NDArray[np.float64]]:
-    """The image as RGB, large enough to write on, and by how much boxes in it have grown, float64 [4]."""
+    """The image as RGB, enlarged to MIN_SIDE, and the scale of its boxes, float64 [4]."""
     pixels = np.clip(np.rint(np.asarray(image, np.float32)), 0, 255).astype(np.uint8)
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]
     picture = Image.fromarray(np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3))))
     height, width = pixels.shape[:2]
-    scale = LEAST_SIDE / math.sqrt(height * width)
+    scale = MIN_SIDE / math.sqrt(height * width)
     if scale <= 1.0:
         return picture, np.ones(4)
-    pixelled = max(height, width) < PIXELLED_BELOW
     larger = (max(1, round(height * scale)), max(1, round(width * scale)))
-    resampling = Image.Resampling.NEAREST if pixelled else Image.Resampling.BICUBIC
+    resampling = Image.Resampling.NEAREST if max(height, width) < NEAREST_BELOW else Image.Resampling.BICUBIC
     return picture.resize(larger[::-1], resampling), np.tile(np.divide(larger, (height, width)), 2)
 
 
@@ -133,19 +132,19 @@ def _frame(
     draw: ImageDraw.ImageDraw,
     box: npt.NDArray[np.float64],
     size: tuple[int, int],
-    colour: tuple[int, int, int],
+    color: tuple[int, int, int],
     *,
     outer: int,
     inner: int,
 ) -> None:
-    """A rectangle whose line reaches so many pixels out of the box and into it, inside the picture."""
-    whole = [*size, *size]
-    top, left, bottom, right = np.clip(np.rint(box), 0, whole)
+    """Draws a rectangle, `outer` pixels outside the box and `inner` pixels inside it, clipped to the image."""
+    limits = [*size, *size]
+    top, left, bottom, right = np.clip(np.rint(box), 0, limits)
     if bottom <= top or right <= left:
         return
-    # Clipped again, so that a line along the picture's border does not lose its width.
-    top, left, bottom, right = np.clip([top - outer, left - outer, bottom + outer, right + outer], 0, whole)
-    draw.rectangle((left, top, right - 1, bottom - 1), outline=colour, width=outer + inner)
+    # Clipped again to keep the line width at the image border.
+    top, left, bottom, right = np.clip([top - outer, left - outer, bottom + outer, right + outer], 0, limits)
+    draw.rectangle((left, top, right - 1, bottom - 1), outline=color, width=outer + inner)
 
 
 def _write(
@@ -153,22 +152,22 @@ def _write(
     labels: Sequence[tuple[str, npt.NDArray[np.float64], tuple[int, int, int]]],
     size: tuple[int, int],
 ) -> None:
-    """Labels, each (text, its box, its colour); a text without letters needs no place."""
+    """Draws labels, each (text, box, color); empty texts are skipped."""
     height, width = size
-    letters = max(8, min(round(LETTERS * math.sqrt(height * width)), int(0.6 * height)))
+    letters = max(8, min(round(LETTER_HEIGHT * math.sqrt(height * width)), int(0.6 * height)))
     font, margin = _font(letters), max(1, letters // 6)
-    labels = [(_fitting(text, font, width - 2 * margin), box, colour) for text, box, colour in labels if text]
-    tall = sum(font.getmetrics()) + margin
-    sizes = [(tall, math.ceil(font.getlength(text)) + 2 * margin) for text, _, _ in labels]
-    places = label_places([box for _, box, _ in labels], sizes, size)
-    # The first, which are the surest, on top of those that found no place of their own.
-    for (text, _, colour), (top, left, bottom, right) in zip(reversed(labels), places[::-1], strict=True):
-        draw.rectangle((left, top, right - 1, bottom - 1), fill=(*WHITE, PLATE))
-        draw.text((left + margin, (top + bottom) / 2), text, fill=colour, font=font, anchor="lm")
+    labels = [(_shortened(text, font, width - 2 * margin), box, color) for text, box, color in labels if text]
+    label_height = sum(font.getmetrics()) + margin
+    sizes = [(label_height, math.ceil(font.getlength(text)) + 2 * margin) for text, _, _ in labels]
+    places = place_labels([box for _, box, _ in labels], sizes, size)
+    # In reverse order, so labels of higher scores are on top where labels overlap.
+    for (text, _, color), (top, left, bottom, right) in zip(reversed(labels), places[::-1], strict=True):
+        draw.rectangle((left, top, right - 1, bottom - 1), fill=(*WHITE, LABEL_OPACITY))
+        draw.text((left + margin, (top + bottom) / 2), text, fill=color, font=font, anchor="lm")
 
 
-def _fitting(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
-    """The text, without as much of its middle as it takes to fit: the ends of names, and scores, tell most."""
+def _shortened(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
+    """The text, shortened in the middle to fit: the end contains the score."""
     shown, kept = text, len(text)
     while font.getlength(shown) > width and kept > 1:
         kept -= 1
@@ -179,5 +178,5 @@ def _fitting(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
 
 @functools.cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    # Matplotlib brings it along: the same letters on every machine.
+    # Matplotlib's own font, for equal results on every machine.
     return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)

@@ -1,4 +1,4 @@
-"""What all figures share: colours, captions, and the way to a file. No pyplot, hence no global state and no display."""
+"""Shared by all figures: colors, style, captions and saving. Does not use pyplot, which has global state."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -16,37 +16,37 @@ from matplotlib.text import Text
 from matplotlib.ticker import PercentFormatter
 from matplotlib.transforms import offset_copy
 
-# Okabe & Ito 2008: colours that people with any colour vision tell apart.
+# Okabe & Ito 2008: a palette for all types of color vision.
 BLUE, SKY_BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#56B4E9", "#E69F00", "#009E73", "#D55E00"
 BLACK, GRAY, LIGHT_GRAY = "#000000", "#666666", "#DDDDDD"
 
 FORMATS = ("png", "svg")
-DOTS_ASIDE = 4.5  # points from an error bar to the dots of its single values
+DOT_OFFSET = 4.5  # points between an error bar and the dots of its values
 
 
 def new(width: float, height: float) -> Figure:
-    """An empty figure of a size in inches, whose axes make room for their own labels."""
+    """Creates an empty figure with a size in inches and constrained layout."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 def style(axes: Axes, *, grid: Literal["x", "y", "both"] = "y") -> None:
-    """A light grid behind the data along "x", "y" or "both", and no frame above or to the right."""
+    """Adds a light grid behind the data and removes the top and right spines."""
     axes.grid(axis=grid, color=LIGHT_GRAY, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
 
 
 def quantity(axis: Axis, name: str, unit: str) -> None:
-    """Labels an axis with a quantity and its unit; where that is "%", values from 0 to 1 are shown as percents."""
+    """Labels an axis with a quantity and its unit. With unit "%", values in [0, 1] are formatted as percentages."""
     axis.set_label_text(f"{caption(name, 60)} ({unit})" if unit else caption(name, 60))
     if unit == "%":
         axis.set_major_formatter(PercentFormatter(1.0, symbol=None))
 
 
 def known(value: float | None) -> TypeGuard[float]:
-    """Whether a value can be drawn: it is there, and finite."""
+    """Whether a value is neither None nor NaN nor infinite."""
     return value is not None and bool(np.isfinite(value))
 
 
@@ -55,17 +55,17 @@ def error_bars(
     positions: Sequence[float],
     points: Sequence[Mapping[str, Any]],
     *,
-    colour: str,
+    color: str,
     direction: Literal["x", "y"] = "y",
 ) -> None:
-    """Bars from each point's `low` to its `high`, for those that have both, and beside them its `values` as faint dots.
+    """Draws error bars from `low` to `high`, and `values` as faint dots next to them.
 
     Args:
-        axes: where to draw.
-        positions: of the points, along the other direction.
-        points: mappings with `mean`, and if known `low`, `high` (borders of an interval) and `values` (single trials).
-        colour: of bars and dots.
-        direction: along which axis the values lie.
+        axes: the axes to draw on.
+        positions: positions of the points along the other axis.
+        points: mappings with `mean`, and optionally `low` and `high` (limits of an interval) and `values` (of trials).
+        color: color of bars and dots.
+        direction: axis of the values.
     """
     dots = [
         (position, value)
@@ -79,30 +79,30 @@ def error_bars(
         if known(point.get("low")) and known(point.get("high"))
     ]
     across, values = np.reshape(dots, (-1, 2)).T
-    aside = (DOTS_ASIDE, 0.0) if direction == "y" else (0.0, -DOTS_ASIDE)  # a bar would cover them
+    offset = (DOT_OFFSET, 0.0) if direction == "y" else (0.0, -DOT_OFFSET)  # bars would cover the dots
     axes.plot(
         *((across, values) if direction == "y" else (values, across)),
-        transform=offset_copy(axes.transData, axes.get_figure(root=True), *aside, units="points"),
+        transform=offset_copy(axes.transData, axes.get_figure(root=True), *offset, units="points"),
         linestyle="none",
         marker="o",
         markersize=3.5,
         markeredgewidth=0,
-        color=colour,
+        color=color,
         alpha=0.35,
         zorder=2,
     )
     across, means, lows, highs = np.reshape(bars, (-1, 4)).T
-    reach = np.maximum([means - lows, highs - means], 0)  # equal values differ from their mean by a rounding
+    reach = np.maximum([means - lows, highs - means], 0)  # the mean of equal values may differ by rounding
     if direction == "y":
-        axes.errorbar(across, means, yerr=reach, fmt="none", ecolor=colour, elinewidth=1.4, capsize=3.5, zorder=3)
+        axes.errorbar(across, means, yerr=reach, fmt="none", ecolor=color, elinewidth=1.4, capsize=3.5, zorder=3)
     else:
-        axes.errorbar(means, across, xerr=reach, fmt="none", ecolor=colour, elinewidth=1.4, capsize=3.5, zorder=3)
+        axes.errorbar(means, across, xerr=reach, fmt="none", ecolor=color, elinewidth=1.4, capsize=3.5, zorder=3)
 
 
 def caption(text: str, length: int) -> str:
-    """A name as it may stand in a figure: one line of at most `length` characters, nothing taken for mathematics.
+    """Formats text for a figure: one line of at most `length` characters, with `$` escaped.
 
-    The middle is left out, since the ends of class names tell more apart.
+    Longer text is shortened in the middle, because class names often differ at their ends.
 
     >>> caption("black-footed albatross", 15)
     'black-f…batross'
@@ -117,26 +117,24 @@ def caption(text: str, length: int) -> str:
 
 
 def captions(texts: Sequence[str], length: int) -> list[str]:
-    """Each text as `caption` gives it."""
+    """Applies `caption` to each text."""
     return [caption(text, length) for text in texts]
 
 
 def shrink(figure: Figure, text: Text, inches: float) -> None:
-    """Makes a text's font smaller until the text is at most so long: wide letters need more room than most."""
+    """Reduces the font size of a text to limit its length, because letters differ in width."""
     extent = text.get_window_extent(FigureCanvasAgg(figure).get_renderer())
     length = max(extent.width, extent.height) / figure.dpi
     text.set_fontsize(float(text.get_fontsize()) * min(1.0, inches / length))
 
 
 def save(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 150) -> tuple[Path, Path]:
-    """Writes a figure as PNG and as SVG.
-
-    The same figure gives the same bytes, so that version control sees only real changes.
+    """Writes a figure as PNG and SVG. Equal figures give identical files.
 
     Args:
-        figure: what to write.
-        path: file name; its suffix, if .png or .svg, gives way to both. Missing folders are made.
-        dpi: pixels an inch of the PNG.
+        figure: the figure.
+        path: file name without a suffix; .png or .svg is removed. Missing folders are created.
+        dpi: resolution of the PNG in pixels per inch.
 
     Returns:
         The paths (PNG, SVG).
@@ -153,7 +151,7 @@ def save(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 150) -> tup
 
 
 def rgb(figure: Figure, *, dpi: int = 100) -> npt.NDArray[np.uint8]:
-    """A figure's pixels, uint8 [height, width, 3], as TensorBoard's image summaries take them."""
+    """Renders a figure to uint8 [height, width, 3], for TensorBoard image summaries."""
     figure.set_dpi(dpi)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()

@@ -1,4 +1,4 @@
-"""Classified images in rows, each with its prediction."""
+"""Gallery of classified images."""
 
 from collections.abc import Sequence
 
@@ -22,16 +22,16 @@ def gallery_figure(
     title: str = "",
     name_length: int = 20,
 ) -> Figure:
-    """Images in rows; above each its predicted class and confidence, and the true class where that differs.
+    """Draws images titled with predicted class and confidence, and with the true class if they differ.
 
     Args:
-        images: [height, width, 1 or 3] or [height, width] each, in [0, 255], of any sizes.
-        true: name of each image's class.
-        predicted: name of the class it was taken for.
-        confidence: probability of that class, in [0, 1].
-        columns: images a row.
-        title: what the figure is of.
-        name_length: longest class name shown, in characters; longer ones lose their middle.
+        images: [height, width, 1 or 3] or [height, width] each, in [0, 255]; sizes may differ.
+        true: name of the true class of each image.
+        predicted: name of the predicted class of each image.
+        confidence: probability of the predicted class, in [0, 1].
+        columns: images per row.
+        title: title of the figure.
+        name_length: maximum length of class names in characters; longer names are shortened in the middle.
     """
     columns = max(1, min(columns, len(images)))
     rows = max(1, -(-len(images) // columns))
@@ -42,13 +42,13 @@ def gallery_figure(
         axes.set_axis_off()
     if not len(images):
         grid[0].text(0.5, 0.5, "no images", ha="center", va="center")
-    for axes, image, is_class, said, sure in zip(grid, images, true, predicted, confidence, strict=False):
-        right = is_class == said
+    for axes, image, label, prediction, probability in zip(grid, images, true, predicted, confidence, strict=False):
+        correct = label == prediction
         _show(axes, image)
-        text = f"{caption(said, name_length)}, {100 * sure:.1f} %"
-        if not right:
-            text += f"\ntrue: {caption(is_class, name_length)}"
-        drawn = axes.set_title(text, fontsize=8, color=GREEN if right else VERMILION)
+        text = f"{caption(prediction, name_length)}, {100 * probability:.1f} %"
+        if not correct:
+            text += f"\ntrue: {caption(label, name_length)}"
+        drawn = axes.set_title(text, fontsize=8, color=GREEN if correct else VERMILION)
         shrink(figure, drawn, 0.9 * CELL)
     return figure
 
@@ -57,6 +57,6 @@ def _show(axes: Axes, image: npt.ArrayLike) -> None:
     pixels = np.clip(np.rint(np.asarray(image, np.float32)), 0, 255).astype(np.uint8)
     if pixels.ndim == 3 and pixels.shape[-1] == 1:
         pixels = pixels[:, :, 0]
-    # Small images keep their pixels' edges; a blur would hide what the network sees.
+    # Small images are shown without interpolation, as the network sees them.
     interpolation = "nearest" if max(pixels.shape[:2]) < 100 else "antialiased"
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation=interpolation)

@@ -1,4 +1,4 @@
-"""How regions of an image are merged, as a strip of pictures or an animation."""
+"""Figure and animation of hierarchical region merging."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,18 +16,18 @@ BOUNDARY = (255, 255, 255)
 def frames(
     image: npt.NDArray[np.uint8], labels: npt.NDArray[np.int32], parents: npt.NDArray[np.int32], counts: Sequence[int]
 ) -> list[npt.NDArray[np.uint8]]:
-    """The image with each region in its mean colour, after merging down to so many regions; borders in white.
+    """Draws each region in its mean color with white borders, after merging to each of the given numbers of regions.
 
     Args:
         image: uint8 [height, width, 3].
-        labels: int32 [height, width], the R regions at first.
-        parents: int32 [M], of the regions and then of what they are merged to, in the order of merging; -1 at the root.
-        counts: numbers of regions, each at most R.
+        labels: int32 [height, width], the R initial regions.
+        parents: int32 [M], parent of each initial and merged region, in the order of merging; -1 at the root.
+        counts: numbers of regions; those above R show all R regions.
     """
     regions = int(labels.max()) + 1
     pictures = []
     for count in counts:
-        # The first R - count merges are done: whose number is below stands, and its children do not.
+        # After R - count merges, the regions are the topmost nodes with an index below `nodes`.
         nodes = regions + (regions - min(count, regions))
         top = np.arange(nodes)
         for node in reversed(range(nodes)):
@@ -50,7 +50,7 @@ def frames(
 def hierarchy_figure(
     image: npt.NDArray[np.uint8], labels: npt.NDArray[np.int32], parents: npt.NDArray[np.int32], counts: Sequence[int]
 ) -> Figure:
-    """The image and some states of its merging, side by side, at most four a row. Arguments as in `frames`."""
+    """Draws the image and its regions at several states of merging, four per row. Arguments as in `frames`."""
     pictures = [image, *frames(image, labels, parents, counts)]
     titles = ["image", *(f"{count:,} region{'s' * (count != 1)}" for count in counts)]
     columns = min(4, len(pictures))
@@ -67,6 +67,6 @@ def hierarchy_figure(
 
 
 def save_animation(pictures: Sequence[npt.NDArray[np.uint8]], path: Path, seconds: float = 0.5) -> None:
-    """Writes pictures uint8 [height, width, 3] as a GIF that repeats, each shown for so long."""
+    """Writes images, uint8 [height, width, 3], as a looping GIF with `seconds` per image."""
     first, *others = (Image.fromarray(picture) for picture in pictures)
     first.save(path, save_all=True, append_images=others, duration=round(1000 * seconds), loop=0)

@@ -60,7 +60,7 @@ def landscape_figure(
         figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False, fontsize=9)
     outline = np.vstack([CORNERS, CORNERS[:1]])
     ranks = [str(rank) for rank in range(1, len(ranked) + 1)]
-    place(left, positions(ranked), ranks, lines=[outline], radius=6.0, colour=BLACK)
+    place(left, positions(ranked), ranks, lines=[outline], radius=6.0, color=BLACK)
     return figure
 
 
@@ -101,7 +101,7 @@ def _draw_ranking(axes: Axes, ranked: Sequence[Candidate], metric: str, unit: st
         axes.axvline(baseline, color=GRAY, linewidth=1, linestyle="--", zorder=1)
     for name, standing in STANDINGS.items():
         chosen = [i for i, row in enumerate(ranked) if row["standing"] == name]
-        error_bars(axes, heights[chosen].tolist(), [ranked[i] for i in chosen], colour=standing.colour, direction="x")
+        error_bars(axes, heights[chosen].tolist(), [ranked[i] for i in chosen], color=standing.colour, direction="x")
         axes.plot(
             means[chosen],
             heights[chosen],

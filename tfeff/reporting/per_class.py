@@ -1,4 +1,4 @@
-"""Precision and recall of every class."""
+"""Bar chart of precision and recall per class."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from tfeff.reporting.figure import BLUE, ORANGE, captions, new, style
 
-MOST_SHOWN = 100
+MAX_CLASSES = 100
 
 
 def per_class_figure(
@@ -18,34 +18,34 @@ def per_class_figure(
     f1: npt.ArrayLike,
     support: npt.ArrayLike,
     *,
-    title: str = "Precision and recall by class",
+    title: str = "Precision and recall per class",
     name_length: int = 32,
 ) -> Figure:
-    """Two bars a class, the class with the lowest F1 on top, the number of examples at the right.
+    """Draws two bars per class, sorted by ascending F1, with the number of examples on the right.
 
-    Of more than 100 classes the 100 with the lowest F1 are shown.
+    With more than 100 classes, the 100 classes with the lowest F1 are shown.
 
     Args:
-        class_names: name of each class.
-        precision: float [classes]; NaN or None where undefined, as in the next two.
-        recall: float [classes].
-        f1: float [classes], gives the order; classes where it is undefined come last.
-        support: [classes], examples of each class.
-        title: what the figure is of.
-        name_length: longest class name shown, in characters; longer ones lose their middle.
+        class_names: names of the classes.
+        precision: float [classes]; NaN or None if undefined.
+        recall: float [classes]; NaN or None if undefined.
+        f1: float [classes], used for sorting; classes with NaN or None come last.
+        support: [classes], number of examples.
+        title: title of the figure.
+        name_length: maximum length of class names in characters; longer names are shortened in the middle.
     """
-    order = np.argsort(np.asarray(f1, np.float64), kind="stable")[:MOST_SHOWN]
+    order = np.argsort(np.asarray(f1, np.float64), kind="stable")[:MAX_CLASSES]
     if len(order) < len(class_names):
-        title += f"\n({len(order)} of {len(class_names)} classes: those with the lowest F1)"
+        title += f"\n(the {len(order)} of {len(class_names)} classes with the lowest F1)"
     names = captions([class_names[i] for i in order], name_length)
     rows = np.arange(len(order))
-    pitch = float(np.clip(6.0 / len(order), 0.16, 0.5))  # inches a class
+    pitch = float(np.clip(6.0 / len(order), 0.16, 0.5))  # inches per class
     size = float(np.clip(50 * pitch, 6.5, 10))  # points
 
     figure = new(5.5 + 0.08 * max(map(len, names)), pitch * len(order) + 1.4)
     axes = figure.add_subplot()
-    for offset, values, colour, label in ((-0.2, precision, BLUE, "precision"), (0.2, recall, ORANGE, "recall")):
-        axes.barh(rows + offset, np.asarray(values, np.float64)[order], 0.4, color=colour, label=label)
+    for offset, values, color, label in ((-0.2, precision, BLUE, "precision"), (0.2, recall, ORANGE, "recall")):
+        axes.barh(rows + offset, np.asarray(values, np.float64)[order], 0.4, color=color, label=label)
     axes.set_xlim(0, 1)
     axes.set_ylim(len(order) - 0.5, -0.5)
     axes.set_yticks(rows, names, fontsize=size)

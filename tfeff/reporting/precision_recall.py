@@ -1,4 +1,4 @@
-"""Precision against recall, a line a class."""
+"""Precision-recall curves."""
 
 from collections.abc import Sequence
 
@@ -21,9 +21,9 @@ from tfeff.reporting.figure import (
     style,
 )
 
-COLOURS = (BLUE, VERMILION, GREEN, ORANGE, SKY_BLUE)
+COLORS = (BLUE, VERMILION, GREEN, ORANGE, SKY_BLUE)
 LINES = ("-", "--", "-.")
-MOST_COLOURED = len(COLOURS) * len(LINES)
+MAX_COLORED = len(COLORS) * len(LINES)
 
 
 def precision_recall_figure(
@@ -32,26 +32,26 @@ def precision_recall_figure(
     average_precision: Sequence[float | None],
     objects: Sequence[int],
     *,
-    title: str = "Precision and recall",
+    title: str = "Precision-recall curves",
     name_length: int = 28,
 ) -> Figure:
-    """A line a class, the best class first, and their mean; the legend tells average precision and number of objects.
+    """Draws one curve per class, sorted by descending average precision, and their mean.
 
-    Of more than 15 classes the best and the worst have colours and names, the others are gray. Classes without objects
-    have no line.
+    With more than 15 classes, the best and worst 7 have colors and a legend entry; the others are gray. Classes without
+    objects have no curve.
 
     Args:
-        class_names: name of each class.
-        precision: float [n] of each class, at recalls evenly spaced from 0 to 1; None or NaN where undefined.
-        average_precision: of each class; None or NaN where undefined.
-        objects: of each class.
-        title: what the figure is of.
-        name_length: longest class name shown, in characters; longer ones lose their middle.
+        class_names: names of the classes.
+        precision: float [n] of each class, at recalls evenly spaced from 0 to 1; None or NaN if undefined.
+        average_precision: average precision of each class; None or NaN if undefined.
+        objects: number of objects of each class.
+        title: title of the figure.
+        name_length: maximum length of class names in characters; longer names are shortened in the middle.
     """
     defined = [label for label in range(len(class_names)) if known(average_precision[label])]
     order = sorted(defined, key=lambda label: -(average_precision[label] or 0.0))
-    half = MOST_COLOURED // 2
-    named = order if len(order) <= MOST_COLOURED else [*order[:half], *order[-half:]]
+    half = MAX_COLORED // 2
+    named = order if len(order) <= MAX_COLORED else [*order[:half], *order[-half:]]
 
     figure = new(9.2, 5.2)
     axes = figure.add_subplot()
@@ -63,8 +63,8 @@ def precision_recall_figure(
         axes.plot(
             np.linspace(0, 1, len(curve)),
             curve,
-            color=COLOURS[index % len(COLOURS)],
-            linestyle=LINES[index // len(COLOURS)],
+            color=COLORS[index % len(COLORS)],
+            linestyle=LINES[index // len(COLORS)],
             linewidth=1.5,
             label=f"{caption(class_names[label], name_length)}, {average_precision[label]:.3f} ({objects[label]:,})",
         )
@@ -83,7 +83,7 @@ def precision_recall_figure(
     axes.set_xlim(0, 1.01)
     axes.set_ylim(0, 1.01)
     quantity(axes.xaxis, "recall", "%")
-    quantity(axes.yaxis, "precision at this recall or a higher one", "%")
+    quantity(axes.yaxis, "interpolated precision", "%")
     style(axes, grid="both")
     if order:
         figure.legend(

@@ -1,4 +1,4 @@
-"""How far a long piece of work is: a live bar on a terminal, a line now and then elsewhere."""
+"""Progress of long tasks: a live bar on a terminal, occasional lines in logs."""
 
 import time
 from datetime import timedelta
@@ -9,17 +9,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 LINE_SECONDS = 30.0
-"""Between lines where there is no terminal."""
+"""Time between lines if the output is not a terminal."""
 
 
 class Bar:
-    """Progress of n things, with their number a second and the time left.
+    """Progress of a task, with its speed and the remaining time.
 
     Args:
-        title: what is done.
-        total: n.
-        unit: what the things are.
-        console: where to write; standard error if not given.
+        title: title of the task.
+        total: number of items.
+        unit: plural name of the items.
+        console: where to write; default: standard error.
     """
 
     def __init__(self, title: str, total: int, unit: str, console: Console | None = None) -> None:
@@ -28,7 +28,7 @@ class Bar:
         self._bar: Progress | None = None
 
     def __enter__(self) -> Self:
-        self._began = self._said = time.monotonic()
+        self._began = self._last = time.monotonic()
         if self._console.is_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
             self._bar = Progress(*columns, TextColumn("{task.fields[speed]}"), console=self._console)
@@ -42,17 +42,22 @@ class Bar:
         if self._bar is not None:
             self._bar.stop()
 
-    def show(self, done: int, worked: int | None = None) -> None:
-        """So many are done, of which so many (all, if not given) took work: the speed is theirs."""
+    def show(self, done: int, processed: int | None = None) -> None:
+        """Shows the number of items done.
+
+        Args:
+            done: items done, including those that were skipped or cached.
+            processed: items to compute the speed from; default: all.
+        """
         now = time.monotonic()
-        speed = (done if worked is None else worked) / max(1e-9, now - self._began)
+        speed = (done if processed is None else processed) / max(1e-9, now - self._began)
         if self._bar is not None:
             self._bar.update(self._task, completed=done, speed=f"{speed:,.1f} {self._unit}/s")
-        elif now - self._said > LINE_SECONDS or done == self._total:
-            self._said = now
+        elif now - self._last > LINE_SECONDS or done == self._total:
+            self._last = now
             left = f", {timedelta(seconds=round((self._total - done) / speed))} left" if speed else ""
             self._console.print(
-                f"{self._title}: {done:,} of {self._total:,} {self._unit}, {speed:,.1f} a second{left}",
+                f"{self._title}: {done:,} of {self._total:,} {self._unit}, {speed:,.1f}/s{left}",
                 highlight=False,
                 soft_wrap=True,
             )

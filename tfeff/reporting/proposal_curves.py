@@ -1,4 +1,4 @@
-"""How well proposers cover objects, against how many boxes they may give."""
+"""Figures of region proposals: recall curves, and boxes on an image."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,7 +10,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from tfeff.reporting.figure import BLACK, BLUE, GRAY, GREEN, ORANGE, SKY_BLUE, VERMILION, caption, new, quantity, style
 
-COLOURS = (BLUE, VERMILION, GREEN, ORANGE, SKY_BLUE, BLACK)
+COLORS = (BLUE, VERMILION, GREEN, ORANGE, SKY_BLUE, BLACK)
 LINES = ("-", "--", "-.", ":")
 MARKERS = "osD^vP"
 
@@ -21,40 +21,40 @@ def proposals_figure(
     *,
     thresholds: Sequence[float],
     at: int,
-    title: str = "Proposals",
+    title: str = "Region proposals",
 ) -> Figure:
-    """Recall at two overlaps and average best overlap against the number of proposals; recall against the overlap.
+    """Plots recall and average best overlap against the number of proposals, and recall against the IoU threshold.
 
     Args:
-        curves: proposer -> `recall@.5`, `recall@.7`, `ABO`, each float [counts], values from 0 to 1; and `by overlap`,
-            float [thresholds], its recall with `at` proposals.
-        counts: numbers of proposals, rising.
-        thresholds: intersections over union.
+        curves: method -> `recall@.5`, `recall@.7` and `ABO`, each float [counts], in [0, 1]; and `by overlap`, float
+            [thresholds], the recall with `at` proposals.
+        counts: numbers of proposals, ascending.
+        thresholds: IoU thresholds.
         at: number of proposals of `by overlap`.
-        title: what the figure is of.
+        title: title of the figure.
     """
     figure = new(10.5, 7.4)
     panels = figure.subplots(2, 2)
     for axes, key, name in zip(
         panels.flat[:3],
         ("recall@.5", "recall@.7", "ABO"),
-        ("recall at overlap 0.5", "recall at overlap 0.7", "average best overlap"),
+        ("recall at IoU 0.5", "recall at IoU 0.7", "average best overlap (IoU)"),
         strict=True,
     ):
-        for index, (label, of) in enumerate(curves.items()):
-            _line(axes, counts, of[key], label, index)
+        for index, (label, curve) in enumerate(curves.items()):
+            _line(axes, counts, curve[key], label, index)
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(10))
         axes.xaxis.set_major_formatter(ScalarFormatter())
         axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set_xlabel("proposals an image (number)")
+        axes.set_xlabel("proposals per image")
         quantity(axes.yaxis, name, "%" if key != "ABO" else "")
         axes.set_ylim(0, 1)
         style(axes, grid="both")
     last = panels.flat[3]
-    for index, (label, of) in enumerate(curves.items()):
-        _line(last, thresholds, of["by overlap"], label, index)
-    last.set_xlabel("overlap, intersection over union")
+    for index, (label, curve) in enumerate(curves.items()):
+        _line(last, thresholds, curve["by overlap"], label, index)
+    last.set_xlabel("IoU threshold")
     quantity(last.yaxis, f"recall with {at:,} proposals", "%")
     last.set_ylim(0, 1)
     style(last, grid="both")
@@ -69,8 +69,8 @@ def _line(axes: Axes, x: Sequence[float], y: npt.ArrayLike, label: str, index: i
     axes.plot(
         x,
         np.asarray(y, np.float64),
-        color=COLOURS[index % len(COLOURS)],
-        linestyle=LINES[index // len(COLOURS) % len(LINES)],
+        color=COLORS[index % len(COLORS)],
+        linestyle=LINES[index // len(COLORS) % len(LINES)],
         marker=MARKERS[index % len(MARKERS)],
         markersize=4,
         markeredgecolor="white",
@@ -87,13 +87,13 @@ def boxes_figure(
     objects_yxyx: npt.ArrayLike = (),
     title: str = "",
 ) -> Figure:
-    """Proposals (thin, the best ones strongest) and objects (green) on their image.
+    """Draws proposals (blue, the first one red, fading by rank) and objects (green) on an image.
 
     Args:
         image: uint8 [height, width, 3].
         boxes_yxyx: float [n, 4], best first.
         objects_yxyx: float [m, 4].
-        title: what is shown.
+        title: title of the figure.
     """
     height, width = image.shape[:2]
     side = 7.0 / max(height, width)
@@ -114,12 +114,12 @@ def boxes_figure(
     return figure
 
 
-def _rectangle(axes: Axes, box: npt.NDArray[np.float64], colour: str, width: float, alpha: float) -> None:
+def _rectangle(axes: Axes, box: npt.NDArray[np.float64], color: str, width: float, alpha: float) -> None:
     top, left, bottom, right = box - 0.5
     axes.plot(
         [left, right, right, left, left],
         [top, top, bottom, bottom, top],
-        color=colour,
+        color=color,
         linewidth=width,
         alpha=alpha,
         solid_joinstyle="miter",

@@ -20,7 +20,7 @@ from matplotlib.typing import LineStyleType
 from tfeff.reporting.figure import (
     BLACK,
     BLUE,
-    DOTS_ASIDE,
+    DOT_OFFSET,
     GRAY,
     GREEN,
     ORANGE,
@@ -85,7 +85,7 @@ def sweep_figure(points: Sequence[Point], method: str, *, metric: str, unit: str
         curve,
         [caption(str(point["label"]), LABEL_LENGTH) for point in drawn],
         lines=[curve[np.argsort(positions)], *_bars(positions, drawn)] if drawn else [],
-        radius=2 + DOTS_ASIDE,
+        radius=2 + DOT_OFFSET,
     )
     return figure
 
@@ -238,7 +238,7 @@ def _curves(axes: Axes, points: Sequence[Point]) -> npt.NDArray[np.float64]:
 
 def _markers(axes: Axes, positions: npt.NDArray[np.float64], points: Sequence[Point], method: Method) -> None:
     """Means with their intervals; a mean without one is hollow."""
-    error_bars(axes, positions.tolist(), points, colour=method.colour)
+    error_bars(axes, positions.tolist(), points, color=method.colour)
     for hollow in (False, True):
         shown = [i for i, point in enumerate(points) if hollow is not _has_interval(point)]
         axes.plot(

@@ -1,4 +1,4 @@
-"""How a training run went: loss, accuracy, learning rate and speed against the epoch."""
+"""Training curves: loss, accuracy, learning rate and speed per epoch."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from tfeff.reporting.figure import BLUE, ORANGE, new, style
 
-# One panel a row: the y axis, its scale, and the keys of the metrics drawn in it.
+# One panel per row: label and scale of its y-axis, and the keys of its metrics.
 PANELS = (
     ("loss", "linear", ("train_loss", "validation_loss")),
     ("accuracy", "linear", ("train_accuracy", "validation_accuracy")),
@@ -17,18 +17,17 @@ PANELS = (
     ("learning rate", "log", ("learning_rate",)),
     ("images/s", "linear", ("images_per_second",)),
 )
-COLOURS = {"train": BLUE, "validation": ORANGE}
+COLORS = {"train": BLUE, "validation": ORANGE}
 
 
 def training_figure(rows: Sequence[Mapping[str, Any]], *, title: str = "Training") -> Figure:
-    """Loss, accuracy, learning rate and images/s, each in a panel over the epochs.
+    """Plots loss, accuracy, IoU, learning rate and speed against the epoch, one panel each.
 
     Args:
-        rows: the metrics of each epoch: `epoch`, and any of `train_loss`, `validation_loss`, `train_accuracy`,
-            `validation_accuracy`, `train_iou`, `validation_iou`, `learning_rate`, `images_per_second`. A key may be
-            missing from some rows, or be None or NaN there; the curve joins the epochs that have it. Panels without
-            values are left out.
-        title: what the figure is of.
+        rows: metrics of each epoch: `epoch`, and any of `train_loss`, `validation_loss`, `train_accuracy`,
+            `validation_accuracy`, `train_iou`, `validation_iou`, `learning_rate`, `images_per_second`. Keys that are
+            missing, None or NaN in some rows leave gaps, which the curve bridges. Panels without values are left out.
+        title: title of the figure.
     """
     panels = [
         (label, scale, curves)
@@ -44,9 +43,9 @@ def training_figure(rows: Sequence[Mapping[str, Any]], *, title: str = "Training
         for key, points in curves.items():
             epochs, values = zip(*points, strict=True)
             split = key.split("_")[0]
-            # A curve of few points shows each of them; one point alone would otherwise be invisible.
+            # Short curves have markers: a single point would be invisible without one.
             marker = "o" if len(points) <= 20 else None
-            axes.plot(epochs, values, color=COLOURS.get(split, BLUE), label=split, marker=marker, markersize=3)
+            axes.plot(epochs, values, color=COLORS.get(split, BLUE), label=split, marker=marker, markersize=3)
             if key in ("validation_accuracy", "validation_iou"):
                 best = int(np.argmax(values))
                 axes.axhline(values[best], color=ORANGE, linewidth=0.8, linestyle=":")

@@ -1,4 +1,4 @@
-"""Measures against one setting at a time: what each ratio and threshold is worth."""
+"""Sensitivity curves: metrics against one setting at a time."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,41 +9,41 @@ from matplotlib.figure import Figure
 from tfeff.reporting.figure import BLUE, VERMILION, new, style
 
 COLUMNS = 4
-PANEL = (2.6, 2.3)
-"""Inches, width and height."""
-WIDE = 50.0
-"""Largest over smallest value from which on an axis is logarithmic."""
+PANEL_SIZE = (2.6, 2.3)
+"""(width, height) in inches."""
+LOG_RANGE = 50.0
+"""Minimum ratio of the largest and the smallest value for a logarithmic axis."""
 
 
-def sweep_figure(rows: Sequence[Mapping[str, Any]], first: str, second: str) -> Figure:
-    """A panel for each form and key: two measures against the key's value.
+def sensitivity_figure(rows: Sequence[Mapping[str, Any]], first: str, second: str) -> Figure:
+    """Plots two metrics against the values of a setting, one panel per setting. All panels share both scales.
 
     Args:
-        rows: dicts with `form`, `key`, `value` and the measures.
-        first: a measure, drawn in blue with the scale at the left, which all panels share.
-        second: another one, drawn in red with the scale at the right, which all panels share.
+        rows: mappings with `form`, `key`, `value` and the metrics.
+        first: key of the metric drawn in blue, with its scale on the left.
+        second: key of the metric drawn in red, with its scale on the right.
     """
     panels: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in rows:
         panels.setdefault((row["form"], row["key"]), []).append(row)
     columns = max(1, min(COLUMNS, len(panels)))
     lines = max(1, math.ceil(len(panels) / columns))
-    figure = new(PANEL[0] * columns + 0.8, PANEL[1] * lines + 0.5)
+    figure = new(PANEL_SIZE[0] * columns + 0.8, PANEL_SIZE[1] * lines + 0.5)
     grid = figure.subplots(lines, columns, squeeze=False).ravel()
-    limits = {of: _limits([row[of] for row in rows]) for of in (first, second)}
+    limits = {metric: _limits([row[metric] for row in rows]) for metric in (first, second)}
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
     for number, ((form, key), points) in enumerate(panels.items()):
         axes, other = grid[number], grid[number].twinx()
         points = sorted(points, key=lambda row: row["value"])
         values = [row["value"] for row in points]
-        for drawn, of, colour, line in ((axes, first, BLUE, "-"), (other, second, VERMILION, "--")):
-            drawn.plot(values, [row[of] for row in points], color=colour, linestyle=line, marker="o", markersize=3.5)
-            drawn.set_ylim(limits[of])
-            drawn.tick_params(axis="y", labelcolor=colour)
+        for side, metric, color, line in ((axes, first, BLUE, "-"), (other, second, VERMILION, "--")):
+            side.plot(values, [row[metric] for row in points], color=color, linestyle=line, marker="o", markersize=3.5)
+            side.set_ylim(limits[metric])
+            side.tick_params(axis="y", labelcolor=color)
         style(axes)
         other.spines[["top", "left"]].set_visible(False)
-        if min(values) > 0 and max(values) / min(values) >= WIDE:
+        if min(values) > 0 and max(values) / min(values) >= LOG_RANGE:
             axes.set_xscale("log")
         axes.set_title(f"{form}.{key}", fontsize=9)
         if number % columns == 0:
@@ -58,7 +58,7 @@ def sweep_figure(rows: Sequence[Mapping[str, Any]], first: str, second: str) -> 
 
 
 def _limits(values: Sequence[float]) -> tuple[float, float]:
-    """A range that holds all values, with some room."""
+    """Axis limits: the range of the values, with a margin."""
     low, high = min(values, default=0.0), max(values, default=1.0)
-    room = 0.08 * (high - low) or 0.05
-    return low - room, high + room
+    margin = 0.08 * (high - low) or 0.05
+    return low - margin, high + margin
