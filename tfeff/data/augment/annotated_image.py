@@ -1,14 +1,15 @@
-"""An image and its objects as tensors: what augmentation for detection takes and gives."""
+"""An image with its boxes as tensors: the unit that augmentation with boxes works on."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, Self
 
 import tensorflow as tf
 
-_LEAST_SIDE = 1.0  # pixels; of what is thinner there is nothing to see
+_MIN_SIDE = 1.0  # pixels; of a thinner object nothing is visible
 
 
 class AnnotatedImage(NamedTuple):
-    """One image with n objects.
+    """One image with n objects and m extra boxes.
 
     Attributes:
         image: float32 [height, width, channels], in [0, 255].
@@ -16,7 +17,8 @@ class AnnotatedImage(NamedTuple):
         labels: int32 [n].
         difficult: bool [n].
         crowd: bool [n].
-        visible: float32 [n]; how much of its area each box has kept, in (0, 1], since the image was read.
+        visible: float32 [n], the share of its original area that each box has kept, in (0, 1].
+        extra_boxes_yxyx: float32 [m, 4], boxes without labels, such as proposals, best first.
     """
 
     image: tf.Tensor
@@ -25,6 +27,13 @@ class AnnotatedImage(NamedTuple):
     difficult: tf.Tensor
     crowd: tf.Tensor
     visible: tf.Tensor
+    extra_boxes_yxyx: tf.Tensor
+
+    def moved(self, image: tf.Tensor, move: Callable[[tf.Tensor], tf.Tensor]) -> Self:
+        """Other pixels, and all boxes moved by one function: float32 [k, 4] -> float32 [k, 4]."""
+        return self._replace(
+            image=image, boxes_yxyx=move(self.boxes_yxyx), extra_boxes_yxyx=move(self.extra_boxes_yxyx)
+        )
 
 
 def annotated(
@@ -33,33 +42,38 @@ def annotated(
     labels: tf.Tensor,
     difficult: tf.Tensor | None = None,
     crowd: tf.Tensor | None = None,
+    extra_boxes_yxyx: tf.Tensor | None = None,
 ) -> AnnotatedImage:
-    """An image as it was read: every object wholly visible; flags are False where none are given."""
-    none = tf.zeros_like(labels, tf.bool)
+    """An image as read: objects are fully visible. Flags default to False, extra boxes to none."""
+    unset = tf.zeros_like(labels, tf.bool)
     return AnnotatedImage(
         image=tf.cast(image, tf.float32),
         boxes_yxyx=tf.reshape(tf.cast(boxes_yxyx, tf.float32), (-1, 4)),
         labels=tf.cast(labels, tf.int32),
-        difficult=none if difficult is None else difficult,
-        crowd=none if crowd is None else crowd,
+        difficult=unset if difficult is None else difficult,
+        crowd=unset if crowd is None else crowd,
         visible=tf.ones_like(labels, tf.float32),
+        extra_boxes_yxyx=tf.zeros((0, 4)) if extra_boxes_yxyx is None else extra_boxes_yxyx,
     )
 
 
 def clipped(image: AnnotatedImage, window_yxyx: tf.Tensor, min_share: float) -> AnnotatedImage:
-    """The objects as far as they lie in a window; those of which too little is left are dropped.
+    """Clips boxes to a window and drops objects of which too little is left.
+
+    An extra box is dropped only if nothing is left of it.
 
     Args:
-        image: Boxes may reach beyond the image.
+        image: boxes may reach beyond the image.
         window_yxyx: float32 [4], in the image's pixels.
-        min_share: Least `visible` of what is kept.
+        min_share: objects with a lower `visible` are dropped.
     """
     boxes = image.boxes_yxyx
-    inside = tf.clip_by_value(boxes, tf.tile(window_yxyx[:2], [2]), tf.tile(window_yxyx[2:], [2]))
+    inside = _clip(boxes, window_yxyx)
     sides = inside[:, 2:] - inside[:, :2]
     visible = image.visible * tf.math.divide_no_nan(_area(inside), _area(boxes))
-    # A box that nothing was cut off has a share of exactly 1, so that a least share of 1 keeps whole objects.
-    kept = (visible >= min_share) & tf.reduce_all(sides >= _LEAST_SIDE, axis=-1)
+    # The ratio of an uncut box is exactly 1, so that a min_share of 1 keeps whole objects.
+    kept = (visible >= min_share) & tf.reduce_all(sides >= _MIN_SIDE, axis=-1)
+    extra = _clip(image.extra_boxes_yxyx, window_yxyx)
     return AnnotatedImage(
         image=image.image,
         boxes_yxyx=tf.boolean_mask(inside, kept),
@@ -67,7 +81,12 @@ def clipped(image: AnnotatedImage, window_yxyx: tf.Tensor, min_share: float) -> 
         difficult=tf.boolean_mask(image.difficult, kept),
         crowd=tf.boolean_mask(image.crowd, kept),
         visible=tf.boolean_mask(visible, kept),
+        extra_boxes_yxyx=tf.boolean_mask(extra, tf.reduce_all(extra[:, 2:] > extra[:, :2], axis=-1)),
     )
+
+
+def _clip(boxes_yxyx: tf.Tensor, window_yxyx: tf.Tensor) -> tf.Tensor:
+    return tf.clip_by_value(boxes_yxyx, tf.tile(window_yxyx[:2], [2]), tf.tile(window_yxyx[2:], [2]))
 
 
 def _area(boxes_yxyx: tf.Tensor) -> tf.Tensor:

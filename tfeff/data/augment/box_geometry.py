@@ -1,6 +1,6 @@
-"""Where pixels come from and where their boxes go: flips, fitting with jitter, rotation.
+"""Flips, scaling with jitter and rotation of an image and its boxes.
 
-A box is given by its edges, a pixel by its middle: pixel (y, x) fills the box (y, x, y + 1, x + 1).
+Boxes are measured at pixel edges: pixel (y, x) covers the box (y, x, y + 1, x + 1).
 """
 
 import math
@@ -11,33 +11,36 @@ from tfeff.data.augment import geometry
 from tfeff.data.augment.annotated_image import AnnotatedImage, clipped
 from tfeff.data.augment.box_policy import BoxAugmentation
 from tfeff.data.augment.counter_rng import Draws, Purpose
+from tfeff.data.images import resizing
 
-FILL = 128.0
-"""The gray of what no image covers."""
+FILL = float(resizing.FILL)
+"""Gray level where no image lies."""
 
 
 def flip(image: AnnotatedImage, augmentation: BoxAugmentation, draws: Draws) -> AnnotatedImage:
-    """Mirrored left and right, top and bottom, each with probability 1/2.
+    """Flips left-right and top-bottom, each with probability 1/2.
 
     Args:
-        image: Of any size.
-        augmentation: Uses horizontal_flip and vertical_flip.
-        draws: One example.
+        image: of any size.
+        augmentation: uses horizontal_flip and vertical_flip.
+        draws: one example.
     """
     chance = draws.uniform(Purpose.BOX_FLIP, 2)[0]
-    pixels, boxes = image.image, image.boxes_yxyx
-    height, width = tf.unstack(tf.cast(tf.shape(pixels)[:2], tf.float32))
+    height, width = tf.unstack(tf.cast(tf.shape(image.image)[:2], tf.float32))
+
+    def flipped_across(boxes: tf.Tensor) -> tf.Tensor:
+        mirrored = [0.0, width, 0.0, width] + [1.0, -1.0, 1.0, -1.0] * tf.gather(boxes, [0, 3, 2, 1], axis=1)
+        return tf.where(chance[0] < 0.5, mirrored, boxes)
+
+    def flipped_down(boxes: tf.Tensor) -> tf.Tensor:
+        mirrored = [height, 0.0, height, 0.0] + [-1.0, 1.0, -1.0, 1.0] * tf.gather(boxes, [2, 1, 0, 3], axis=1)
+        return tf.where(chance[1] < 0.5, mirrored, boxes)
+
     if augmentation.horizontal_flip:
-        mirrored = chance[0] < 0.5
-        pixels = _mirrored(pixels, 1, mirrored)
-        across = [0.0, width, 0.0, width] + [1.0, -1.0, 1.0, -1.0] * tf.gather(boxes, [0, 3, 2, 1], axis=1)
-        boxes = tf.where(mirrored, across, boxes)
+        image = image.moved(_reversed(image.image, 1, chance[0] < 0.5), flipped_across)
     if augmentation.vertical_flip:
-        mirrored = chance[1] < 0.5
-        pixels = _mirrored(pixels, 0, mirrored)
-        across = [height, 0.0, height, 0.0] + [-1.0, 1.0, -1.0, 1.0] * tf.gather(boxes, [2, 1, 0, 3], axis=1)
-        boxes = tf.where(mirrored, across, boxes)
-    return image._replace(image=pixels, boxes_yxyx=boxes)
+        image = image.moved(_reversed(image.image, 0, chance[1] < 0.5), flipped_down)
+    return image
 
 
 def fit(
@@ -46,29 +49,36 @@ def fit(
     augmentation: BoxAugmentation,
     draws: Draws,
     *,
+    stretch: bool = False,
     corner: tuple[int, int] | None = None,
 ) -> AnnotatedImage:
-    """The image as large as fits, or by a random factor larger or smaller, on a canvas of `size`.
+    """Scales an image to a canvas, times a random factor, then crops or pads it.
 
-    What is too large loses a random border, what is too small lies at random on gray; without jitter it lies top left.
+    An image larger than the canvas is cropped at random, a smaller one is placed at random on gray. Without jitter it
+    lies at the top left.
 
     Args:
-        image: Of any size.
-        size: (height, width) of what comes out.
-        augmentation: Uses scale, aspect and min_share.
-        draws: One example.
-        corner: Where on the canvas a smaller image lies instead: 0 is top or left, 1 bottom or right.
+        image: of any size.
+        size: (height, width) of the canvas.
+        augmentation: uses scale, scale_range, aspect and min_share.
+        draws: one example.
+        stretch: whether to fill the canvas instead of keeping the aspect ratio (before jitter).
+        corner: where a smaller image is placed instead; 0 is top or left, 1 bottom or right.
     """
     chance = tf.cast(draws.uniform(Purpose.BOX_SCALE, 4)[0], tf.float64)
     native, canvas = tf.shape(image.image)[:2], tf.constant(size)
     ratio = tf.cast(canvas, tf.float64) / tf.cast(native, tf.float64)
-    factor = 1.0 + augmentation.scale * (2.0 * chance[0] - 1.0)
-    stretch = (1.0 + augmentation.aspect) ** (chance[1] - 0.5)
-    ideal = tf.reduce_min(ratio) * factor * tf.stack([1.0 / stretch, stretch]) * tf.cast(native, tf.float64)
+    aspect = (1.0 + augmentation.aspect) ** (chance[1] - 0.5)
+    ideal = (
+        (ratio if stretch else tf.reduce_min(ratio))
+        * _factor(augmentation, chance[0])
+        * tf.stack([1.0 / aspect, aspect])
+        * tf.cast(native, tf.float64)
+    )
     target = tf.maximum(1, tf.cast(tf.round(ideal), tf.int32))
     room = canvas - target
     offset = tf.zeros_like(room)
-    if augmentation.scale or augmentation.aspect:
+    if augmentation.resizes:
         places = tf.cast(tf.abs(room) + 1, tf.float64)
         offset = tf.sign(room) * tf.cast(tf.floor(chance[2:] * places), tf.int32)
     if corner is not None:
@@ -78,47 +88,58 @@ def fit(
     before, first = tf.maximum(offset, 0), tf.maximum(-offset, 0)
     count = tf.minimum(canvas - before, target - first)
     part = tf.slice(resized, [*tf.unstack(first), 0], [*tf.unstack(count), -1])
-    margins = tf.concat([tf.stack([before, canvas - before - count], axis=1), [[0, 0]]], axis=0)
-    pixels = tf.pad(part, margins, constant_values=FILL)
+    padding = tf.concat([tf.stack([before, canvas - before - count], axis=1), [[0, 0]]], axis=0)
+    pixels = tf.ensure_shape(tf.pad(part, padding, constant_values=FILL), (*size, image.image.shape[-1]))
 
     scale = tf.cast(target / native, tf.float32)
-    boxes = image.boxes_yxyx * tf.tile(scale, [2]) + tf.cast(tf.tile(offset, [2]), tf.float32)
-    pixels = tf.ensure_shape(pixels, (*size, image.image.shape[-1]))
-    return clipped(image._replace(image=pixels, boxes_yxyx=boxes), _whole(size), augmentation.min_share)
+    moved = image.moved(pixels, lambda boxes: boxes * tf.tile(scale, [2]) + tf.cast(tf.tile(offset, [2]), tf.float32))
+    return clipped(moved, _window(size), augmentation.min_share)
 
 
 def rotate(image: AnnotatedImage, augmentation: BoxAugmentation, draws: Draws) -> AnnotatedImage:
-    """Turned about its centre; what comes from outside is gray, a box becomes the one around its turned corners.
+    """Rotates an image about its center, on gray; a box becomes the bounding box of its rotated corners.
 
     Args:
-        image: Height and width known.
-        augmentation: Uses rotation and min_share.
-        draws: One example.
+        image: height and width known.
+        augmentation: uses rotation and min_share.
+        draws: one example.
     """
     height, width = image.image.shape[:2]
     chance = tf.cast(draws.uniform(Purpose.BOX_ROTATION, 1)[0, 0], tf.float64)
     angle = (2.0 * chance - 1.0) * math.radians(augmentation.rotation)
     cosine, sine = tf.cos(angle), tf.sin(angle)
-    forth = tf.reshape(tf.stack([cosine, sine, -sine, cosine]), (2, 2))  # on (y, x)
+    rotation = tf.reshape(tf.stack([cosine, sine, -sine, cosine]), (2, 2))  # on (y, x)
     pixels = geometry.resample(
         image.image[tf.newaxis],
-        tf.transpose(forth)[tf.newaxis],  # the inverse of a rotation
+        tf.transpose(rotation)[tf.newaxis],  # the inverse of a rotation
         tf.zeros((1, 2), tf.float64),
         fill_mode="CONSTANT",
         fill_value=FILL,
     )[0]
     center = tf.constant([height / 2, width / 2], tf.float64)
-    corners = tf.gather(tf.cast(image.boxes_yxyx, tf.float64), [0, 1, 0, 3, 2, 1, 2, 3], axis=1)
-    turned = tf.linalg.matvec(forth, tf.reshape(corners, (-1, 4, 2)) - center) + center
-    boxes = tf.concat([tf.reduce_min(turned, axis=1), tf.reduce_max(turned, axis=1)], axis=1)
-    image = image._replace(image=tf.ensure_shape(pixels, image.image.shape), boxes_yxyx=tf.cast(boxes, tf.float32))
-    return clipped(image, _whole((height, width)), augmentation.min_share)
+
+    def rotated(boxes: tf.Tensor) -> tf.Tensor:
+        corners = tf.gather(tf.cast(boxes, tf.float64), [0, 1, 0, 3, 2, 1, 2, 3], axis=1)
+        corners = tf.linalg.matvec(rotation, tf.reshape(corners, (-1, 4, 2)) - center) + center
+        bounding = tf.concat([tf.reduce_min(corners, axis=1), tf.reduce_max(corners, axis=1)], axis=1)
+        return tf.cast(bounding, tf.float32)
+
+    moved = image.moved(tf.ensure_shape(pixels, image.image.shape), rotated)
+    return clipped(moved, _window((height, width)), augmentation.min_share)
 
 
-def _mirrored(pixels: tf.Tensor, axis: int, mirrored: tf.Tensor) -> tf.Tensor:
-    turned = tf.cond(mirrored, lambda: tf.reverse(pixels, [axis]), lambda: pixels)
-    return tf.ensure_shape(turned, pixels.shape)
+def _factor(augmentation: BoxAugmentation, chance: tf.Tensor) -> tf.Tensor:
+    """The random scale factor, from a float64 in [0, 1)."""
+    if augmentation.scale_range is None:
+        return 1.0 + augmentation.scale * (2.0 * chance - 1.0)
+    low, high = augmentation.scale_range
+    return low + (high - low) * chance
 
 
-def _whole(size: tuple[int, int]) -> tf.Tensor:
+def _reversed(pixels: tf.Tensor, axis: int, condition: tf.Tensor) -> tf.Tensor:
+    flipped = tf.cond(condition, lambda: tf.reverse(pixels, [axis]), lambda: pixels)
+    return tf.ensure_shape(flipped, pixels.shape)
+
+
+def _window(size: tuple[int, int]) -> tf.Tensor:
     return tf.constant([0.0, 0.0, *size], tf.float32)

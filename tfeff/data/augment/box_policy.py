@@ -1,4 +1,4 @@
-"""What augmentation a detector's training asks for: plain numbers, no TensorFlow."""
+"""Augmentation settings for images with boxes: plain numbers, no TensorFlow."""
 
 from dataclasses import dataclass, fields
 
@@ -16,22 +16,24 @@ _RANGES = {
 
 @dataclass(frozen=True)
 class BoxAugmentation:
-    """How training images and their boxes are varied; the zero of every field but `min_share` switches it off.
+    """Random variation of training images together with their boxes; 0 turns each field but `min_share` off.
 
     Attributes:
-        horizontal_flip: Mirror left and right with probability 1/2.
-        vertical_flip: Mirror top and bottom with probability 1/2.
-        rotation: Largest angle, degrees; uniform in [-rotation, rotation]. A box becomes the one around its turned
-            corners, which is larger than the object: keep to small angles.
-        scale: The image, fitted into the resolution, is enlarged by a factor uniform in [1 - scale, 1 + scale], at most
-            0.95; a random part of it is then taken, or it comes to lie at random on gray.
-        aspect: Its width is stretched against its height by a factor of up to 1 + aspect, either way.
-        brightness: As in `Augmentation`, and so are the next three.
-        contrast: Factor about the image's mean luma.
-        saturation: Factor about each pixel's luma.
-        hue: Fraction of the circle.
-        mosaic: Probability of showing parts of four images around a random point (Bochkovskiy et al. 2020).
-        min_share: Objects of which less than this share of their area can still be seen are dropped.
+        horizontal_flip: flip left-right with probability 1/2.
+        vertical_flip: flip top-bottom with probability 1/2.
+        rotation: maximum angle, degrees; uniform in [-rotation, rotation]. A box becomes the bounding box of its
+            rotated corners, which is larger than the object, so keep angles small.
+        scale: factor uniform in [1 - scale, 1 + scale], at most 0.95, on top of the scale that fits the image to the
+            network's size. A larger image is cropped at random, a smaller one placed at random on gray.
+        scale_range: instead of `scale`, the ends (low, high) of the factor's range, such as (0.1, 2) for large-scale
+            jitter (Ghiasi et al. 2021; Tan et al., "EfficientDet", 2020).
+        aspect: width is stretched against height by a factor of up to 1 + aspect, either way.
+        brightness: as in `Augmentation`.
+        contrast: as in `Augmentation`.
+        saturation: as in `Augmentation`.
+        hue: as in `Augmentation`.
+        mosaic: probability of combining parts of four images around a random point (Bochkovskiy et al. 2020).
+        min_share: objects that keep less than this share of their area are dropped.
 
     Raises:
         UserError: a value outside its range.
@@ -41,6 +43,7 @@ class BoxAugmentation:
     vertical_flip: bool = False
     rotation: float = 0.0
     scale: float = 0.0
+    scale_range: tuple[float, ...] | None = None
     aspect: float = 0.0
     brightness: float = 0.0
     contrast: float = 0.0
@@ -54,6 +57,13 @@ class BoxAugmentation:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise UserError(f"box_augmentation.{name}: {value} is outside [{low:g}, {high:g}]")
+        if self.scale_range is not None:
+            if len(self.scale_range) != 2 or not 0 < self.scale_range[0] <= self.scale_range[1]:
+                raise UserError(
+                    f"box_augmentation.scale_range: {self.scale_range} must be two factors above 0, the lower one first"
+                )
+            if self.scale:
+                raise UserError("box_augmentation.scale_range: set either scale or scale_range")
         _ = self.color
 
     @property
@@ -63,14 +73,19 @@ class BoxAugmentation:
 
     @property
     def plain(self) -> "BoxAugmentation":
-        """Its flips alone."""
+        """Flips only."""
         return BoxAugmentation(
             horizontal_flip=self.horizontal_flip, vertical_flip=self.vertical_flip, min_share=self.min_share
         )
 
     @property
+    def resizes(self) -> bool:
+        """Whether size or aspect ratio vary, and with them the position."""
+        return bool(self.scale or self.scale_range or self.aspect)
+
+    @property
     def color(self) -> Augmentation:
-        """What concerns colours alone."""
+        """The color jitter."""
         return Augmentation(
             brightness=self.brightness, contrast=self.contrast, saturation=self.saturation, hue=self.hue
         )

@@ -1,4 +1,4 @@
-"""All variations of a training image with boxes, in their order."""
+"""Augmentation of an image with boxes: all steps in order."""
 
 from collections.abc import Callable
 
@@ -17,40 +17,43 @@ def augment(
     size: tuple[int, int],
     augmentation: BoxAugmentation,
     draws: Draws,
+    *,
+    stretch: bool = False,
 ) -> AnnotatedImage:
-    """One training image at the network's resolution: mirrored, fitted, turned, joined with others, recoloured.
+    """One training image at the network's size: flip, fit with jitter, rotation, Mosaic, color.
 
     Args:
-        read: Gives the image of a position (int64 scalar), of any size.
-        count: Number of images, among which Mosaic finds partners.
-        size: (height, width) of what comes out.
-        augmentation: What to vary.
-        draws: One example, whose position is `draws.index[0]`.
+        read: index (int64 scalar) -> the image, of any size.
+        count: number of images from which Mosaic draws partners.
+        size: (height, width) of the result.
+        augmentation: what to vary.
+        draws: one example, whose index is `draws.index[0]`.
+        stretch: whether images fill the canvas instead of keeping their aspect ratio.
 
     Returns:
-        image float32 [*size, channels] in [0, 255]; no box reaches beyond it.
+        image float32 [*size, channels] in [0, 255]; boxes are clipped to it.
     """
 
-    def one(position: tf.Tensor, tile: int = 0, corner: tuple[int, int] | None = None) -> AnnotatedImage:
-        # Each tile of a mosaic varies by numbers of its own; the first as the image alone would.
-        own = Draws(draws.seed, draws.epoch, draws.index, draws.repeat * mosaics.TILES + tile)
-        image = read(position)
+    def single(index: tf.Tensor, tile: int = 0, corner: tuple[int, int] | None = None) -> AnnotatedImage:
+        # Each tile of a mosaic has random numbers of its own; those of the first equal the image's without Mosaic.
+        tile_draws = Draws(draws.seed, draws.epoch, draws.index, draws.repeat * mosaics.TILES + tile)
+        image = read(index)
         if augmentation.horizontal_flip or augmentation.vertical_flip:
-            image = box_geometry.flip(image, augmentation, own)
-        image = box_geometry.fit(image, size, augmentation, own, corner=corner)
+            image = box_geometry.flip(image, augmentation, tile_draws)
+        image = box_geometry.fit(image, size, augmentation, tile_draws, stretch=stretch, corner=corner)
         if augmentation.rotation:
-            image = box_geometry.rotate(image, augmentation, own)
+            image = box_geometry.rotate(image, augmentation, tile_draws)
         return image
 
-    def four() -> AnnotatedImage:
-        positions = [draws.index[0], *tf.unstack(mosaics.partners(count, draws))]
-        images = [one(position, tile, mosaics.CORNERS[tile]) for tile, position in enumerate(positions)]
+    def mosaic() -> AnnotatedImage:
+        indices = [draws.index[0], *tf.unstack(mosaics.partners(count, draws))]
+        images = [single(index, tile, mosaics.CORNERS[tile]) for tile, index in enumerate(indices)]
         return mosaics.mosaic(images, augmentation.min_share, draws)
 
-    def alone() -> AnnotatedImage:
-        return one(draws.index[0])
+    def plain() -> AnnotatedImage:
+        return single(draws.index[0])
 
-    image = tf.cond(mosaics.chosen(augmentation.mosaic, draws), four, alone) if augmentation.mosaic else alone()
+    image = tf.cond(mosaics.chosen(augmentation.mosaic, draws), mosaic, plain) if augmentation.mosaic else plain()
     if augmentation.color.jitters:
         pixels = color.jitter(image.image[tf.newaxis], augmentation.color, draws)[0]
         image = image._replace(image=pixels)

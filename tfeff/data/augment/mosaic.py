@@ -1,6 +1,7 @@
 """Mosaic: parts of four images around one point (Bochkovskiy et al. 2020, section 3.3)."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import tensorflow as tf
 
@@ -9,8 +10,8 @@ from tfeff.data.augment.counter_rng import Draws, Purpose
 
 TILES = 4
 CORNERS = ((1, 1), (1, 0), (0, 1), (0, 0))
-"""The corner (1 is bottom or right) of each tile's image that meets the others': there it should not be gray."""
-_CENTER = (0.25, 0.75)  # where the four may meet, as shares of height and width
+"""For each tile, the corner of its image (1 is bottom or right) at the meeting point, which padding must not cover."""
+_CENTER = (0.25, 0.75)  # range of the meeting point, relative to height and width
 _CHOICE, _PLACE, _PARTNERS = 0, slice(1, 3), slice(3, 6)
 _NUMBERS = 6
 
@@ -21,9 +22,9 @@ def chosen(probability: float, draws: Draws) -> tf.Tensor:
 
 
 def partners(count: int, draws: Draws) -> tf.Tensor:
-    """The three other images of an example's mosaic: int64 [3], positions among `count` images.
+    """The other three images of an example's mosaic: int64 [3], indices among `count` images.
 
-    None is the example itself, unless there is no other.
+    The example itself is drawn only if there is no other image.
     """
     chance = tf.cast(draws.uniform(Purpose.MOSAIC, _NUMBERS)[0, _PARTNERS], tf.float64)
     step = 1 + tf.cast(tf.floor(chance * max(1, count - 1)), tf.int64)
@@ -31,18 +32,18 @@ def partners(count: int, draws: Draws) -> tf.Tensor:
 
 
 def mosaic(images: Sequence[AnnotatedImage], min_share: float, draws: Draws) -> AnnotatedImage:
-    """The four images' corners that meet at a random point, each at its own scale.
+    """Joins corners of four images at a random point, at their own scales.
 
-    The first image shows its bottom right part at the top left, the second its bottom left part at the top right, and
-    so on, row by row.
+    The bottom right part of the first image fills the top left tile, the bottom left part of the second the top right
+    tile, and so on row by row. Extra boxes of the four images are interleaved, so that the best come first.
 
     Args:
-        images: Four of one size, height and width known.
-        min_share: Objects of which less is visible are dropped.
-        draws: One example.
+        images: four of one size, height and width known.
+        min_share: objects of which less is visible are dropped.
+        draws: one example.
 
     Returns:
-        One image of that size, with the objects of all.
+        One image of that size, with the objects of all four.
     """
     height, width = images[0].image.shape[:2]
     low, high = _CENTER
@@ -58,8 +59,12 @@ def mosaic(images: Sequence[AnnotatedImage], min_share: float, draws: Draws) -> 
         shift = tf.cast(tf.stack([down, right, down, right]), tf.float32)
         window = tf.cast(tf.stack([top, left, bottom, end]), tf.float32)
         pixels = image.image[top - down : bottom - down, left - right : end - right]
-        moved = image._replace(image=pixels, boxes_yxyx=image.boxes_yxyx + shift)
-        tiles.append(clipped(moved, window, min_share))
+        tiles.append(clipped(image.moved(pixels, partial(tf.add, shift)), window, min_share))
     whole = tf.concat([tf.concat([tile.image for tile in tiles[row : row + 2]], axis=1) for row in (0, 2)], axis=0)
-    objects = [tf.concat(parts, axis=0) for parts in zip(*(tile[1:] for tile in tiles), strict=True)]
-    return AnnotatedImage(tf.ensure_shape(whole, images[0].image.shape), *objects)
+    whole = tf.ensure_shape(whole, images[0].image.shape)
+    joined = AnnotatedImage(
+        whole, *(tf.concat(parts, axis=0) for parts in zip(*(tile[1:] for tile in tiles), strict=True))
+    )
+    ranks = tf.concat([tf.range(tf.shape(tile.extra_boxes_yxyx)[0]) for tile in tiles], axis=0)
+    interleaved = tf.gather(joined.extra_boxes_yxyx, tf.argsort(ranks, stable=True))
+    return joined._replace(extra_boxes_yxyx=interleaved)

@@ -154,11 +154,10 @@ class Batches:
         """The batch of each table."""
 
         def finish(table: _Table, loaded: Batch) -> Batch:
-            index = table["index"]
-            real = table | {"index": tf.maximum(index, 0)}
-            own = index[: self.shard.size]
-            batch = transform.finish(loaded, real, self.shard)
-            return batch | {"weight": tf.cast(own >= 0, tf.float32), "index": own}
+            index = table["index"][: self.shard.size]
+            weight = tf.cast(index >= 0, tf.float32)
+            table = table | {"index": tf.maximum(table["index"], 0), "weight": weight}
+            return transform.finish(loaded, table, self.shard) | {"weight": weight, "index": index}
 
         if transform.per_example:
             loaded = self._loaded_one_by_one(tables, transform)

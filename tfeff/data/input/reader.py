@@ -1,23 +1,31 @@
 """Images by index, with what is known about each: the only part of the input pipeline that touches a dataset."""
 
+from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
 import tensorflow as tf
 
+from tfeff.data.augment.annotated_image import AnnotatedImage, annotated
 from tfeff.data.dataset import Dataset
+from tfeff.data.images import resizing
 from tfeff.data.images.cache import ImageCache
+
+ExtraBoxes = Callable[[tf.Tensor], tf.Tensor]
+"""Index (int64 scalar) -> float32 [m, 4], yxyx in pixels of the stored image, best first; runs inside tf.data."""
 
 
 class Reader:
-    """Reads images and labels of an image cache inside TensorFlow graphs.
+    """Reads images, labels and objects inside TensorFlow graphs.
 
     Args:
         cache: the images, cached or decoded at each use.
+        extra_boxes: gives each image boxes besides its objects, such as proposals.
     """
 
-    def __init__(self, cache: ImageCache) -> None:
+    def __init__(self, cache: ImageCache, extra_boxes: ExtraBoxes | None = None) -> None:
         self.cache = cache
+        self.extra_boxes = extra_boxes
         with tf.device("CPU:0"):
             self._rows = tf.constant(cache.rows)
 
@@ -36,13 +44,38 @@ class Reader:
 
     def image(self, index: tf.Tensor) -> tf.Tensor:
         """One image as the cache holds it: scalar int64 -> uint8 [height, width, channels]."""
-        if self.is_cached:
-            return self.images(index[tf.newaxis])[0]
-        return self.cache.read(index)
+        return self.images(index[tf.newaxis])[0] if self.is_cached else self.cache.read(index)
 
     def images(self, indices: tf.Tensor) -> tf.Tensor:
         """Several images of a cache: int64 [n] -> uint8 [n, height, width, channels]."""
         return tf.gather(self.cache.images, tf.gather(self._rows, indices))
+
+    def annotated(self, index: tf.Tensor) -> tuple[AnnotatedImage, tf.Tensor]:
+        """One image with its objects and extra boxes: scalar int64 -> image, int32 [2].
+
+        A cached image has the size at which it is cached, without the padding of a letterbox; boxes follow it. The
+        second result is (height, width) of the stored image.
+
+        Raises:
+            ValueError: the dataset has no objects, or cached images have unknown original sizes.
+        """
+        image = self.image(index)
+        stored_size = tf.shape(image)[:2]
+        scale = tf.ones(4)
+        if self.cache.image_size is not None:
+            stored_size = self._sizes[index]
+            size = tf.constant(self.cache.image_size)
+            if self.cache.fit == "letterbox":
+                size = resizing.letterbox_size(stored_size, self.cache.image_size)
+                image = image[: size[0], : size[1]]
+            scale = tf.tile(tf.cast(size / stored_size, tf.float32), [2])
+        first, last = self._starts[index], self._starts[index + 1]
+        boxes, labels, difficult, crowd = (values[first:last] for values in self._objects)
+        extra = tf.zeros((0, 4))
+        if self.extra_boxes is not None:
+            extra = tf.ensure_shape(self.extra_boxes(index), (None, 4)) * scale
+        image = tf.ensure_shape(image, (None, None, self.dataset.channels))
+        return annotated(image, boxes * scale, labels, difficult, crowd, extra), stored_size
 
     @cached_property
     def labels(self) -> tf.Tensor:
@@ -64,3 +97,41 @@ class Reader:
             ValueError: an image does not have exactly one object.
         """
         return self.dataset.relative_boxes()
+
+    @cached_property
+    def object_counts(self) -> np.ndarray:
+        """Number of objects in each image, int64 [n].
+
+        Raises:
+            ValueError: the dataset has no objects.
+        """
+        if self.dataset.objects is None:
+            raise ValueError(f"{self.dataset.name}: images have no objects")
+        return np.array([len(each) for each in self.dataset.objects], np.int64)
+
+    @cached_property
+    def _starts(self) -> tf.Tensor:
+        """Where the objects of each image start in `_objects`: int64 [n + 1]."""
+        with tf.device("CPU:0"), tf.init_scope():
+            return tf.constant(np.concatenate([[0], np.cumsum(self.object_counts)]))
+
+    @cached_property
+    def _objects(self) -> tuple[tf.Tensor, ...]:
+        """Boxes, labels and the flags difficult and crowd of all objects, one image after the other."""
+        objects = self.dataset.objects or ()
+        columns = (
+            np.concatenate([np.zeros((0, 4)), *(each.boxes_yxyx for each in objects)]).astype(np.float32),
+            np.concatenate([np.zeros(0), *(each.labels for each in objects)]).astype(np.int32),
+            np.concatenate([np.zeros(0), *(each.difficult for each in objects)]).astype(bool),
+            np.concatenate([np.zeros(0), *(each.crowd for each in objects)]).astype(bool),
+        )
+        with tf.device("CPU:0"), tf.init_scope():
+            return tuple(tf.constant(column) for column in columns)
+
+    @cached_property
+    def _sizes(self) -> tf.Tensor:
+        """(height, width) of each stored image: int32 [n, 2]."""
+        if self.dataset.sizes is None:
+            raise ValueError(f"{self.dataset.name}: unknown image sizes; boxes cannot follow resized images")
+        with tf.device("CPU:0"), tf.init_scope():
+            return tf.constant(self.dataset.sizes, tf.int32)

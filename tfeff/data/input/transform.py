@@ -66,8 +66,9 @@ class Transform(ABC):
 
         Args:
             loaded: from `load`: the worker's examples; if there are `partners` and several workers, followed by theirs.
-            table: `index` and `repeat` int64 [n] of the loaded examples, `epoch` and `step`, scalar int64; `partner`
-                int32 [shard.size] if there are `partners`, rows of `loaded`.
+            table: `index` and `repeat` int64 [n] of the loaded examples; `weight` float32 [shard.size], 0 for padding;
+                `epoch` and `step`, scalar int64; if there are `partners`, `partner` int32 [shard.size], rows of
+                `loaded`.
             shard: the worker's part of the global batch.
         """
 

@@ -1,0 +1,178 @@
+"""The transform for images with any number of objects each."""
+
+from collections.abc import Mapping
+from typing import Self
+
+import numpy as np
+import tensorflow as tf
+
+from tfeff.data.augment import boxes as box_augment
+from tfeff.data.augment import mosaic
+from tfeff.data.augment.annotated_image import AnnotatedImage
+from tfeff.data.augment.box_policy import BoxAugmentation
+from tfeff.data.augment.counter_rng import Draws
+from tfeff.data.images import resizing
+from tfeff.data.input.reader import Reader
+from tfeff.data.input.transform import Batch, Shard, Transform
+
+NO_LABEL = -1
+"""The label of padding."""
+
+
+class BoxTransform(Transform):
+    """Augments images with their boxes, scales them to one size and pads the objects to a fixed number.
+
+    A batch holds, for K = `max_objects`,
+
+    - `image`: float32 [b, height, width, channels], in [0, 255]; padding is gray;
+    - `boxes_yxyx`: float32 [b, K, 4], in pixels of `image`, clipped to it; 0 for padding;
+    - `label`: int32 [b, K]; -1 for padding;
+    - `valid`: bool [b, K], False for padding;
+    - `difficult` and `crowd`: bool [b, K], see `tfeff.data.dataset.Objects`;
+    - `dropped`: int32 [b], how many objects were left out because an image had more than K. The largest ones stay,
+      in the dataset's order;
+
+    with M = `max_extra_boxes` above 0,
+
+    - `extra_boxes_yxyx`: float32 [b, M, 4], the reader's extra boxes, best first, moved and clipped as the objects are;
+      those outside the image are removed, those beyond M left out;
+    - `extra_valid`: bool [b, M];
+
+    and, unless images are augmented,
+
+    - `image_size`: int32 [b, 2], (height, width) of the stored image;
+    - `window_yxyx`: float32 [b, 4], where the stored image lies in `image`. In the stored image, a box of `image` is
+      (box - top left of the window) * image_size / size of the window.
+
+    Args:
+        reader: images with objects.
+        size: (height, width) of the batch's images.
+        seed: at least 0.
+        max_objects: K.
+        max_extra_boxes: M; 0 leaves extra boxes out.
+        stretch: whether images fill `size` instead of keeping their aspect ratio.
+        augmentation: random variation; default none.
+        plain_from: epoch, from 0, from which on only `augmentation.plain` applies; None for never.
+
+    Raises:
+        ValueError: images have no objects, or are cached in a form that lost the aspect ratio to keep.
+    """
+
+    per_example = True
+
+    def __init__(
+        self,
+        reader: Reader,
+        size: tuple[int, int],
+        *,
+        seed: int = 0,
+        max_objects: int = 100,
+        max_extra_boxes: int = 0,
+        stretch: bool = False,
+        augmentation: BoxAugmentation | None = None,
+        plain_from: int | None = None,
+    ) -> None:
+        self.reader, self.size, self.seed = reader, size, seed
+        self.max_objects, self.max_extra_boxes = max_objects, max_extra_boxes
+        self.stretch = stretch
+        self.augmentation = augmentation or BoxAugmentation()
+        self.plain_from = plain_from
+        cache, dataset = reader.cache, reader.dataset
+        if cache.fit == "stretch" and not stretch and dataset.size != cache.image_size:
+            raise ValueError(f'{dataset.name}: images were stretched in the cache; open it with fit = "letterbox"')
+        if max_extra_boxes and reader.extra_boxes is None:
+            raise ValueError(f"{dataset.name}: max_extra_boxes is {max_extra_boxes}, but the reader has no extra boxes")
+        self.notes = self._notes(reader.object_counts)
+
+    def _notes(self, counts: np.ndarray) -> tuple[str, ...]:
+        """What the user should know about `max_objects`, one line each."""
+        crowded = int((counts > self.max_objects).sum())
+        if not crowded:
+            return ()
+        return (
+            f"{self.reader.dataset.name}: {crowded} of {len(counts)} images have more than {self.max_objects} objects "
+            f"(at most {counts.max()}); the largest {self.max_objects} are used",
+        )
+
+    def without_augmentation(self) -> Self:
+        """See `Transform`."""
+        return type(self)(
+            self.reader,
+            self.size,
+            seed=self.seed,
+            max_objects=self.max_objects,
+            max_extra_boxes=self.max_extra_boxes,
+            stretch=self.stretch,
+            augmentation=BoxAugmentation(min_share=self.augmentation.min_share),
+        )
+
+    def dependencies(self, draws: Draws) -> tf.Tensor:
+        """See `Transform`."""
+        if not mosaic.chosen(self.augmentation.mosaic, draws):
+            return draws.index
+        return tf.concat([draws.index, mosaic.partners(len(self.reader), draws)], axis=0)
+
+    def load(self, draws: Draws) -> Batch:
+        """See `Transform`."""
+
+        def varied() -> Batch:
+            return self._example(draws, self.augmentation)
+
+        def plain() -> Batch:
+            return self._example(draws, self.augmentation.plain)
+
+        example = varied() if self.plain_from is None else tf.cond(draws.epoch < self.plain_from, varied, plain)
+        return {key: value[tf.newaxis] for key, value in example.items()}
+
+    def finish(self, loaded: Batch, table: Mapping[str, tf.Tensor], shard: Shard) -> Batch:
+        """See `Transform`."""
+        real = (table["weight"] > 0)[:, tf.newaxis]
+        masks = {key: value & real for key, value in loaded.items() if value.dtype == tf.bool}
+        return loaded | masks
+
+    def _example(self, draws: Draws, augmentation: BoxAugmentation) -> Batch:
+        """The tensors of one augmented example."""
+
+        fixed = None if self.augmentation.any else self.reader.annotated(draws.index[0])
+
+        def read(index: tf.Tensor) -> AnnotatedImage:
+            return self.reader.annotated(index)[0] if fixed is None else fixed[0]
+
+        image = box_augment.augment(read, len(self.reader), self.size, augmentation, draws, stretch=self.stretch)
+        sides = image.boxes_yxyx[:, 2:] - image.boxes_yxyx[:, :2]
+        count = tf.shape(sides)[0]
+        kept = tf.minimum(count, self.max_objects)
+        largest = tf.sort(tf.math.top_k(tf.reduce_prod(sides, axis=-1), kept).indices)
+        padding = self.max_objects - kept
+        example = {
+            "image": image.image,
+            "boxes_yxyx": _padded(tf.gather(image.boxes_yxyx, largest), padding, self.max_objects),
+            "label": _padded(tf.gather(image.labels, largest), padding, self.max_objects, NO_LABEL),
+            "valid": tf.range(self.max_objects) < kept,
+            "difficult": _padded(tf.gather(image.difficult, largest), padding, self.max_objects, False),
+            "crowd": _padded(tf.gather(image.crowd, largest), padding, self.max_objects, False),
+            "dropped": count - kept,
+        }
+        if self.max_extra_boxes:
+            extra = image.extra_boxes_yxyx[: self.max_extra_boxes]
+            number = tf.shape(extra)[0]
+            example["extra_boxes_yxyx"] = _padded(extra, self.max_extra_boxes - number, self.max_extra_boxes)
+            example["extra_valid"] = tf.range(self.max_extra_boxes) < number
+        if fixed is not None:
+            original, stored_size = fixed
+            example |= {"image_size": stored_size, "window_yxyx": self._window(original.image)}
+        return example
+
+    def _window(self, image: tf.Tensor) -> tf.Tensor:
+        """Where an image lies on the canvas if nothing is varied: float32 [4]."""
+        covered = tf.constant(self.size)
+        if not self.stretch:
+            covered = resizing.letterbox_size(tf.shape(image)[:2], self.size)
+        return tf.pad(tf.cast(covered, tf.float32), [[2, 0]])
+
+
+def _padded(values: tf.Tensor, padding: tf.Tensor, count: int, value: float = 0) -> tf.Tensor:
+    """[n, ...] -> [count, ...], with n + padding = count."""
+    paddings = [[0, padding]] + [[0, 0]] * (len(values.shape) - 1)
+    padded = tf.pad(values, paddings, constant_values=value)
+    return tf.ensure_shape(padded, (count, *values.shape[1:]))
