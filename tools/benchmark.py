@@ -25,8 +25,8 @@ import tensorflow as tf
 
 from tfeff import config, models, training
 from tfeff.data.augment.policy import Augmentation
-from tfeff.data.images.cache import ImageCache
 from tfeff.data.input.batches import Batches
+from tfeff.data.input.cache import ImageCache
 from tfeff.data.input.image_transform import ImageTransform
 from tfeff.data.input.order import Shuffled
 from tfeff.data.input.reader import Reader

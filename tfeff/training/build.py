@@ -8,8 +8,8 @@ import keras
 import tensorflow as tf
 
 from tfeff import config, models
-from tfeff.data.images.cache import ImageCache
 from tfeff.data.input.batches import Batches
+from tfeff.data.input.cache import ImageCache
 from tfeff.data.input.image_transform import ImageTransform
 from tfeff.data.input.order import ClassBalanced, Shuffled
 from tfeff.data.input.reader import Reader

@@ -9,8 +9,8 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 
 from tfeff import evaluation
-from tfeff.data.images.cache import ImageCache
 from tfeff.data.input.batches import Batches
+from tfeff.data.input.cache import ImageCache
 from tfeff.reporting.classification import classification_figures, per_class_rows, summary_rows
 from tfeff.reporting.gallery import gallery_figure
 from tfeff.training.task import Batch, Evaluation, Task

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from tfeff import evaluation
 from tfeff.boxes import paired_iou, yxyx_from_relative
-from tfeff.data.images.cache import ImageCache
 from tfeff.data.input.batches import Batches
+from tfeff.data.input.cache import ImageCache
 from tfeff.evaluation.localization import IOU_THRESHOLD
 from tfeff.models.heads.localizer import BOX, LOGITS
 from tfeff.reporting.classification import classification_figures

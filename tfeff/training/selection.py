@@ -13,8 +13,8 @@ import numpy as np
 from tfeff import config, models
 from tfeff.data import folds
 from tfeff.data.dataset import Dataset
-from tfeff.data.images.cache import ImageCache
-from tfeff.data.images.statistics import channel_statistics
+from tfeff.data.input.cache import ImageCache
+from tfeff.data.input.statistics import channel_statistics
 from tfeff.data.sources import catalog
 from tfeff.data.sources.single_objects import single_objects
 from tfeff.data.sources.source import Options, Source

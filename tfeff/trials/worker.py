@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfeff import config, training
-from tfeff.data.images.statistics import channel_statistics
+from tfeff.data.input.statistics import channel_statistics
 from tfeff.training import build, selection
 from tfeff.training.assembly import AssemblyCache
 from tfeff.training.interruption import Interruption

@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from tfeff.data.augment.policy import Augmentation
 from tfeff.data.images import resizing
-from tfeff.data.images.cache import ImageCache
 from tfeff.data.input.batches import Batches
+from tfeff.data.input.cache import ImageCache
 from tfeff.data.input.image_transform import ImageTransform
 from tfeff.data.input.order import ClassBalanced, InOrder, Shuffled
 from tfeff.data.input.reader import Reader

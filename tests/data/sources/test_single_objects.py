@@ -6,9 +6,9 @@ import tensorflow as tf
 from PIL import Image
 
 from tfeff.data.dataset import Dataset, Objects
-from tfeff.data.images.cache import ImageCache
 from tfeff.data.images.storage import ImageFiles
 from tfeff.data.input.batches import Batches
+from tfeff.data.input.cache import ImageCache
 from tfeff.data.input.reader import Reader
 from tfeff.data.input.single_object_transform import SingleObjectTransform
 from tfeff.data.sources.single_objects import single_objects

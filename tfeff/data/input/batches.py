@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfeff.data.augment.counter_rng import Draws
-from tfeff.data.images.cache import ImageCache
+from tfeff.data.input.cache import ImageCache
 from tfeff.data.input.order import InOrder, Order
 from tfeff.data.input.transform import Batch, Shard, Transform
 from tfeff.errors import UserError

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfeff.data.augment.annotated_image import AnnotatedImage, annotated
 from tfeff.data.dataset import Dataset
 from tfeff.data.images import resizing
-from tfeff.data.images.cache import ImageCache
+from tfeff.data.input.cache import ImageCache
 
 ExtraBoxes = Callable[[tf.Tensor], tf.Tensor]
 """Index (int64 scalar) -> float32 [m, 4], yxyx in pixels of the stored image, best first; runs inside tf.data."""

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfeff.data.dataset import Dataset
 from tfeff.data.images import resizing
-from tfeff.data.images.disk_cache import DiskCache
+from tfeff.data.input.disk_cache import DiskCache
 from tfeff.errors import UserError, nearest
 
 CACHES = ("memory", "disk", "none")

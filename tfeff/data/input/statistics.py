@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tfeff.data.images.cache import ImageCache
+from tfeff.data.input.cache import ImageCache
 
 _CHUNK = 64
 

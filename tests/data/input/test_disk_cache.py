@@ -6,7 +6,7 @@ import signal
 import numpy as np
 import pytest
 
-from tfeff.data.images.disk_cache import DiskCache
+from tfeff.data.input.disk_cache import DiskCache
 from tfeff.errors import UserError
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfeff.data.images.cache import ImageCache
+from tfeff.data.input.cache import ImageCache
 from tfeff.data.sources import catalog, folder
 from tfeff.errors import UserError
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from tfeff.data.images.cache import ImageCache
-from tfeff.data.images.statistics import channel_statistics
+from tfeff.data.input.cache import ImageCache
+from tfeff.data.input.statistics import channel_statistics
 from tfeff.data.sources import catalog
 
 
