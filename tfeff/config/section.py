@@ -29,11 +29,10 @@ class Section:
     def check(self) -> None:
         """Validates field values; raises UserError."""
 
-    def wrong(self, key: str, right: str, *, value: Any = dataclasses.MISSING) -> NoReturn:
+    def wrong(self, key: str, right: str) -> NoReturn:
         """Raises the UserError for a wrong value of `key`; `right` describes the values that are allowed."""
-        given = getattr(self, key) if value is dataclasses.MISSING else value
         section = self.KEY or type(self).__name__.lower()
-        raise UserError(f"config: {section}.{key} is {given!r}; it should be {right}")
+        raise UserError(f"config: {section}.{key} is {getattr(self, key)!r}; it should be {right}")
 
 
 def positive(section: Section, *keys: str) -> None:
