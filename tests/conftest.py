@@ -1,4 +1,4 @@
-"""What every test finds: quiet and bounded TensorFlow, a clean Keras, and the real data where it is at hand."""
+"""Fixtures of all tests: quiet and bounded TensorFlow, a clean Keras, and real data if it is available."""
 
 import fcntl
 import json
@@ -7,14 +7,16 @@ import shutil
 import sys
 import tarfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
-# Before TensorFlow is imported: the processes of pytest-xdist share the cores, and those of a GPU its memory. The
-# programs that tests start inherit all of it.
+# Set before TensorFlow is imported: pytest-xdist's processes share the cores, and a GPU's memory. Programs started by
+# tests inherit the settings.
 _threads = max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(_threads))
@@ -27,15 +29,31 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("TFEFF_SHARED", ROOT.parent / "shared"))
 
 
+@pytest.fixture
+def image_folder(tmp_path: Path) -> Callable[..., Path]:
+    """`image_folder({"train/cat": 3, "train/dog": 2}, size=(12, 16))`: a folder with that many random PNG files."""
+
+    def make(counts: Mapping[str, int], size: tuple[int, int] = (12, 16), name: str = "images") -> Path:
+        rng = np.random.default_rng(0)
+        for part, count in counts.items():
+            (tmp_path / name / part).mkdir(parents=True, exist_ok=True)
+            for i in range(count):
+                pixels = rng.integers(0, 256, (*size, 3), np.uint8)
+                Image.fromarray(pixels).save(tmp_path / name / part / f"{i:03}.png")
+        return tmp_path / name
+
+    return make
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of the real data sets' archives; without it the test is skipped."""
+    """The folder with the archives of real datasets; without it, the test is skipped."""
     return _shared("data")
 
 
 @pytest.fixture(scope="session")
 def reference() -> dict[str, Any]:
-    """Parameters and multiply-adds as the published implementations have them; without them the test is skipped."""
+    """Parameters and multiply-adds of the published implementations; without them, the test is skipped."""
     return json.loads((_shared("reference") / "complexity.json").read_text())
 
 

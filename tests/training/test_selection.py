@@ -145,3 +145,72 @@ def test_too_few_images_are_told_with_the_key():
         read(digits(train_examples=100, validation_fraction=0.0))
     with pytest.raises(UserError, match=r"config: data.validation_fraction: embedded:digits/train: cannot hold out"):
         read(digits(train_examples=20, validation_fraction=0.01))
+
+
+def plan(root, **data):
+    settings = digits(source=f"folder:{root}", channels=3, **data)
+    settings = config.override(settings, ["training.batch_size=8"])
+    source = selection.open_source(settings)
+    selection.check(settings, source)
+    return settings, source, selection.plan(settings, source)
+
+
+FOLDERS = {"train/a": 12, "train/b": 12, "val/a": 5, "val/b": 5}
+
+
+def test_a_validation_folder_validates_and_is_evaluated_if_there_is_no_test_split(image_folder):
+    settings, source, chosen = plan(image_folder(FOLDERS))
+    assert (chosen.train, chosen.validation, chosen.test) == ("train", "validation", None)
+    split, note = selection.final_split(settings, {"validation_examples": 10}, source)
+    assert split == "validation"
+    assert "has no test split: evaluated on the validation images" in note
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "dev", "validation"])
+def test_a_validation_folder_can_be_the_test_split(image_folder, name):
+    settings, source, chosen = plan(image_folder(FOLDERS), test_split=name)
+    assert (chosen.validation, chosen.test) == (None, "validation")
+    assert selection.final_split(settings, {"validation_examples": 2}, source) == ("validation", "")
+    record = read(settings).record()
+    assert record["validation_examples"] == 2  # held out of the training split
+    assert len(selection.evaluation_images(settings, name, record, QUIET, source)) == 10
+
+
+def test_without_held_out_images_a_validation_folder_still_validates(image_folder):
+    _, _, chosen = plan(image_folder(FOLDERS), validation_fraction=0.0)
+    assert chosen.validation == "validation"
+
+
+def test_an_unused_fraction_is_noted(image_folder):
+    _, _, chosen = plan(image_folder(FOLDERS), validation_fraction=0.3)
+    assert 'data.validation_fraction is not used, since the source has a split "validation"' in chosen.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"test_split": "tset"}, r'data.test_split: .* has no split "tset"'),
+        ({"validation_split": "held"}, r'data.validation_split: .* has no split "held"'),
+        ({"train_split": "trian"}, r'data.train_split: .* has no split "trian"; did you mean "train"'),
+        ({"test_split": "train"}, r"data.test_split: .* shares images with data.train_split"),
+        ({"validation_split": "train"}, r"data.validation_split: .* shares images"),
+    ],
+)
+def test_mistakes_in_splits_are_reported_before_reading(image_folder, data, message):
+    with pytest.raises(UserError, match=message):
+        plan(image_folder(FOLDERS), **data)
+
+
+def test_a_single_class_is_refused(image_folder):
+    with pytest.raises(UserError, match='has a single class, "a"; a classifier needs at least two'):
+        plan(image_folder({"train/a": 12, "val/a": 5}))
+
+
+def test_lists_that_overlap_the_training_split_do_not_validate(dataset):
+    settings = config.override(digits(source=f"voc:{dataset('bccd') / 'BCCD'}"), ["task.name=localization"])
+    source = selection.open_source(settings)
+    assert selection.plan(settings, source).validation == "validation"
+    joined = config.override(settings, ["data.train_split=trainval"])
+    assert selection.plan(joined, source).validation is None
+    with pytest.raises(UserError, match="shares images with"):
+        selection.plan(config.override(joined, ["data.validation_split=val"]), source)

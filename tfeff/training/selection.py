@@ -347,7 +347,8 @@ def evaluation_images(
 
     Args:
         settings: the run's experiment.
-        split: a split of its source; `validation` (or an alias) is what the run validated on, however that was chosen.
+        split: a split of its source; `validation` (or an alias) is what the run validated on, however that was chosen,
+            unless the config makes the source's validation split the test split.
         record: the workdir's `dataset.json`.
         progress: called while reading.
         source: `open_source(settings)`, if it is open already.
@@ -359,7 +360,7 @@ def evaluation_images(
     source = source or open_source(settings)
     chosen = plan(settings, source)
     name = source.find(split)
-    if canonical_name(split) == "validation":
+    if canonical_name(split) == "validation" and (name is None or name != chosen.test):
         if chosen.validation is None and (record["validation_examples"] or name is None):
             caches = read(settings, progress, source=source)
             _require_unchanged(settings, caches.fingerprint, record["fingerprint"])
