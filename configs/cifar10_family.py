@@ -1,4 +1,4 @@
-"""A member of a family that a search found, on all of CIFAR-10.
+"""A member of the family found by a search, trained on all of CIFAR-10.
 
 Data      <directory>/train/<class>/*.jpg and <directory>/test/<class>/*.jpg, 50,000 + 10,000 images
 Command   python -m tfeff.train --config=configs/cifar10_family.py --workdir=runs/family_phi3 \\

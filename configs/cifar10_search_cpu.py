@@ -1,14 +1,14 @@
-"""Scaling coefficients of a small ResNet at 16x16 on CIFAR-10, sized for two cores.
+"""Scaling coefficients of a small ResNet at 16x16 on CIFAR-10, for two cores.
 
-The baseline sees the 32x32 images at half their size, so that resolution adds real detail up to φ = 3.
+The baseline sees the 32x32 images at half their size, so that a higher resolution adds real detail up to φ = 3.
 
-Data      <directory>/train/<class>/*.jpg, 50,000 images; every fold trains on 3,000 of them and is measured on 3,000
+Data      <directory>/train/<class>/*.jpg, 50,000 images; each fold trains on 3,000 and validates on 3,000
 Command   python -m tfeff.search --config=configs/cifar10_search_cpu.py --workdir=runs/search_cpu \\
               --config.experiment.data.source=folder:<directory>
 Machine   2 CPU cores (AMD EPYC): 2.7 process-hours, sweeps included
-Result    d 1.12 w 1.00 r 1.19, the cheapest of 12 that cannot be told apart (validation accuracy 0.499, 95 % interval
-          0.486 to 0.511); compound is better than depth alone, level with width alone and worse than resolution alone
-          at 4 and 8 times the baseline's multiply-adds (docs/scaling.md)
+Result    d 1.12 w 1.00 r 1.19, the cheapest of 12 candidates that are not separable (validation accuracy 0.499, 95 % CI
+          0.486 to 0.511); at 4 and 8 times the baseline's multiply-adds, compound scaling is better than depth alone,
+          not separable from width alone and worse than resolution alone (docs/scaling.md)
 """
 
 from tfeff.config import (

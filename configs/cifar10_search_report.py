@@ -1,13 +1,13 @@
-"""Scaling coefficients of the width-12 ResNet at 95x95 on CIFAR-10, upsampled on the fly: the whole experiment.
+"""Scaling coefficients of a ResNet of width 12 at 95x95 on CIFAR-10, upsampled on the fly: the full experiment.
 
-About 20 networks of twice the baseline's multiply-adds, each trained 40 epochs without a learning-rate schedule on five
-independent subsets, in batches that take the memory of the baseline at 220. `configs/cifar10_search_cpu.py` asks the
-same question in an hour on two cores.
+20 candidates with twice the baseline's multiply-adds, each trained for 40 epochs at a constant learning rate on five
+independent subsets. Batch sizes keep the memory of the baseline at batch size 220. `configs/cifar10_search_cpu.py` is a
+smaller version for two cores.
 
-Data      <directory>/train/<class>/*.jpg, 50,000 images; every fold trains on 7,000 of them and is measured on 3,000
+Data      <directory>/train/<class>/*.jpg, 50,000 images; each fold trains on 7,000 and validates on 3,000
 Command   python -m tfeff.search --config=configs/cifar10_search_report.py --workdir=runs/search_report \\
               --config.experiment.data.source=folder:<directory>
-Machine   made for a GPU: 100 trials and 65 of the sweeps, 8 million images of 0.2 to 1.4 billion multiply-adds each
+Machine   intended for a GPU: 100 trials plus 65 for the sweeps, 8 million images of 0.2 to 1.4 billion multiply-adds
 Result    not run yet
 """
 

@@ -1,4 +1,4 @@
-"""A member of the family that `configs/digits_search.py` found, on all cluttered digits.
+"""A member of the family found by `configs/digits_search.py`, trained on all cluttered digits.
 
 Command   python -m tfeff.train --config=configs/digits_family.py --workdir=runs/demo/phi2 \\
               --config.model.family=runs/demo/search --config.model.phi=2      (make demo)

@@ -3,7 +3,7 @@ import pytest
 from tfeff.reporting.allocation import allocation_figure
 
 
-def spent(count):
+def candidates(count):
     return [
         {
             "depth": 1.0 + i / 100,
@@ -19,12 +19,12 @@ def spent(count):
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 25])
-def test_texts_do_not_meet(count, assert_legible):
-    assert_legible(allocation_figure(spent(count)))
+def test_texts_do_not_overlap(count, assert_legible):
+    assert_legible(allocation_figure(candidates(count)))
 
 
-def test_every_candidate_has_a_bar_of_its_epochs_and_a_reason():
-    rows = spent(10)
+def test_every_candidate_has_a_bar_with_its_epochs_and_a_reason():
+    rows = candidates(10)
     figure = allocation_figure(rows[::-1])
     axes = figure.axes[0]
     assert [bar.get_width() for bar in axes.patches] == [row["epochs"] for row in rows]
@@ -33,7 +33,7 @@ def test_every_candidate_has_a_bar_of_its_epochs_and_a_reason():
     figure.draw_without_rendering()
     names = [tick.get_text() for tick in axes.get_yticklabels()]
     assert names == [f"d {row['depth']:.2f}  w 1.10  r 1.20" for row in rows]
-    (why,) = axes.child_axes
-    reasons = [tick.get_text() for tick in why.get_yticklabels()]
-    assert reasons[0] == "1 trial, to the end"
+    (reason_axis,) = axes.child_axes
+    reasons = [tick.get_text() for tick in reason_axis.get_yticklabels()]
+    assert reasons[0] == "1 trial, completed"
     assert all(reason.startswith("3 trials, its interval ends") for reason in reasons[3:])

@@ -18,17 +18,17 @@ def points(axes, marker):
 
 
 @pytest.mark.parametrize(("count", "chosen"), [(0, 0), (1, 1), (3, 3), (25, 20), (400, 25)])
-def test_texts_do_not_meet_and_every_network_is_drawn_once(count, chosen, assert_legible):
+def test_texts_do_not_overlap_and_every_network_is_drawn_once(count, chosen, assert_legible):
     rows = networks(count)
     figure = candidates_figure(rows, {str(i) for i in range(chosen)}, target=2.0, tolerance=0.05)
     assert_legible(figure)
-    assert f"{chosen} chosen of {count} distinct networks" in figure.get_suptitle()
+    assert f"{chosen} candidates of {count} distinct networks" in figure.get_suptitle()
     for axes in figure.axes:
         assert len(points(axes, "D")) == chosen
         assert len(points(axes, "o")) == count - chosen
 
 
-def test_real_cost_stands_against_the_nominal_one():
+def test_real_cost_is_drawn_against_nominal_cost():
     rows = networks(20)
     axes = candidates_figure(rows, {row["id"] for row in rows}, cost="peak memory").axes[1]
     nominal = [row["depth"] * row["width"] ** 2 * row["resolution"] ** 2 for row in rows]
@@ -39,5 +39,5 @@ def test_real_cost_stands_against_the_nominal_one():
         assert limits[0] < min(shown) < max(shown) < limits[1]
 
 
-def test_coefficients_name_their_dimension():
+def test_labels_have_the_initials_of_the_dimensions():
     assert coefficients({"depth": 1.0, "width": 1.256, "resolution": 12.0}) == "d 1.00  w 1.26  r 12.00"

@@ -13,7 +13,7 @@ HOSTILE = """<script>alert("x")</script> & 'quotes' <b>"""
 
 
 class Document(HTMLParser):
-    """Checks that tags close in order; collects elements and texts."""
+    """Collects elements and texts; checks that tags are closed in order."""
 
     def __init__(self, text):
         super().__init__(convert_charrefs=True)
@@ -41,15 +41,15 @@ class Document(HTMLParser):
 
 
 @pytest.fixture
-def drawings(tmp_path):
+def files(tmp_path):
     figure = new(4, 3)
     figure.add_subplot().plot([1, 3, 2])
     return save(figure, tmp_path / "a figure")
 
 
 @pytest.fixture
-def report(drawings):
-    png, svg = drawings
+def report(files):
+    png, svg = files
     rows = [{"network": "d 1.2", "accuracy": 0.75, "note": None}, {"network": HOSTILE, "accuracy": None, "note": "x"}]
     sections = [
         Section("Result", [Paragraph("One."), Command("python -m tfeff.search --config=a.py && echo '<done>'")]),
@@ -69,7 +69,7 @@ def test_the_page_is_well_formed_and_escaped(report):
     assert "γ = 1.2 & more" in document.text("p")
 
 
-def test_the_contents_lead_to_every_section(report):
+def test_the_table_of_contents_links_to_every_section(report):
     document = Document(report)
     targets = [section["id"] for section in document.all("section")]
     assert [link["href"] for link in document.all("a")] == [f"#{target}" for target in targets]
@@ -78,7 +78,7 @@ def test_the_contents_lead_to_every_section(report):
     assert len(set(ids)) == len(ids)
 
 
-def test_nothing_is_loaded_from_anywhere(report):
+def test_the_page_loads_nothing(report):
     assert not re.search(r"https?:|//\w|@import|url\(", re.sub(r"base64,[\w+/=]+", "", report))
     document = Document(report)
     for _, attributes in document.elements:
@@ -88,8 +88,8 @@ def test_nothing_is_loaded_from_anywhere(report):
     assert "default-src 'none'" in policy
 
 
-def test_figures_are_the_files_and_of_their_size(report, drawings):
-    png, svg = drawings
+def test_figures_embed_the_files_in_their_size(report, files):
+    png, svg = files
     images = Document(report).all("img")
     kinds, contents = zip(*(image["src"].split(";base64,") for image in images), strict=True)
     assert kinds == ("data:image/svg+xml", "data:image/svg+xml", "data:image/png")
@@ -98,25 +98,25 @@ def test_figures_are_the_files_and_of_their_size(report, drawings):
     assert images[0]["width"] == "384"  # 4 inches of 96 CSS pixels
 
 
-def test_numbers_stand_to_the_right(report):
+def test_numbers_are_right_aligned(report):
     cells = [attributes.get("class") for attributes in Document(report).all("td")]
     assert cells == [None, "number", None] * 2
     assert Document(report).text("td") == ["d 1.2", "0.7500", "–", HOSTILE, "–", "x"]
 
 
-def test_columns_can_be_chosen():
+def test_columns_can_be_selected():
     document = Document(page("t", [Section("s", [Table([{"a": 1, "b": 2}], columns=["b"])])]))
     assert document.text("th") == ["b"]
     assert document.text("td") == ["2"]
 
 
-def test_an_empty_page_is_a_page():
+def test_an_empty_page_is_valid():
     document = Document(page("nothing", []))
     assert document.text("h1") == ["nothing"]
     assert not document.all("nav")
 
 
-def test_other_files_are_no_figures(tmp_path):
+def test_other_file_types_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"neither an \.svg nor a \.png"):
         Figure(tmp_path / "drawing.pdf", "").html()
     with pytest.raises(FileNotFoundError):

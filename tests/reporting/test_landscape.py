@@ -8,12 +8,12 @@ from tfeff.reporting.landscape import landscape_figure
 METRIC = "validation accuracy"
 
 
-def raced(count, folds, equal=False):
+def candidates(count, folds, equal=False):
     rng = np.random.default_rng(count)
     rows = []
     for i, (d, w, r) in enumerate((2.0 ** (rng.dirichlet([1, 1, 1], count) / [1, 2, 2])).tolist()):
         values = [0.7] * folds if equal else rng.normal(0.7 - 0.004 * i, 0.01, folds).tolist()
-        mean, reach = float(np.mean(values)), 2 * float(np.std(values))
+        mean, half_width = float(np.mean(values)), 2 * float(np.std(values))
         rows.append(
             {
                 "id": str(i),
@@ -21,8 +21,8 @@ def raced(count, folds, equal=False):
                 "width": w,
                 "resolution": r,
                 "mean": mean,
-                "low": mean - reach if folds > 1 else None,
-                "high": mean + reach if folds > 1 else None,
+                "low": mean - half_width if folds > 1 else None,
+                "high": mean + half_width if folds > 1 else None,
                 "values": values,
                 "standing": "winner" if i == 0 else "tied" if i < 3 else "beaten" if i < 0.6 * count else "left",
             }
@@ -32,12 +32,12 @@ def raced(count, folds, equal=False):
 
 @pytest.mark.parametrize("equal", [False, True])
 @pytest.mark.parametrize(("count", "folds"), [(0, 1), (1, 1), (3, 1), (20, 3), (25, 10)])
-def test_texts_do_not_meet(count, folds, equal, assert_legible):
-    assert_legible(landscape_figure(raced(count, folds, equal), metric=METRIC, baseline=0.6))
+def test_texts_do_not_overlap(count, folds, equal, assert_legible):
+    assert_legible(landscape_figure(candidates(count, folds, equal), metric=METRIC, baseline=0.6))
 
 
 def test_every_candidate_is_drawn_in_both_panels():
-    rows = raced(20, 3)
+    rows = candidates(20, 3)
     left, right = landscape_figure(rows, metric=METRIC).axes[:2]
     for name, standing in STANDINGS.items():
         expected = sum(row["standing"] == name for row in rows)
@@ -53,9 +53,9 @@ def test_every_candidate_is_drawn_in_both_panels():
     assert right.get_xlabel() == f"{METRIC} (%)"
 
 
-def test_those_that_left_early_come_last_and_outside_the_colours():
-    rows = raced(6, 3)
-    rows[5]["mean"] = 0.99  # of the first epochs
+def test_eliminated_candidates_rank_last_and_are_not_colored():
+    rows = candidates(6, 3)
+    rows[5]["mean"] = 0.99  # after fewer epochs
     left, right = landscape_figure(rows, metric=METRIC).axes[:2]
     names = [tick.get_text() for tick in right.get_yticklabels()]
     for rank, i in ((1, 0), (5, 5)):
@@ -67,24 +67,24 @@ def test_those_that_left_early_come_last_and_outside_the_colours():
             "r",
             f"{rows[i]['resolution']:.2f}",
         ]
-    left_early = [line for line in left.lines if line.get_marker() == STANDINGS["left"].marker]
-    assert {to_hex(line.get_markerfacecolor()) for line in left_early} == {"#ffffff"}
+    eliminated = [line for line in left.lines if line.get_marker() == STANDINGS["left"].marker]
+    assert {to_hex(line.get_markerfacecolor()) for line in eliminated} == {"#ffffff"}
 
 
-def test_lighter_is_better():
-    rows = raced(3, 3)
+def test_lighter_colors_are_better():
+    rows = candidates(3, 3)
     left = landscape_figure(rows, metric=METRIC).axes[0]
     best = next(line for line in left.lines if line.get_marker() == STANDINGS["winner"].marker)
     other = [line for line in left.lines if line.get_marker() == STANDINGS["tied"].marker]
     assert all(sum(best.get_markerfacecolor()) > sum(line.get_markerfacecolor()) for line in other)
 
 
-def test_candidates_without_a_result_are_left_out():
-    rows = [*raced(3, 3), {**raced(1, 1)[0], "mean": None, "standing": "failed"}]
+def test_candidates_without_a_mean_are_left_out():
+    rows = [*candidates(3, 3), {**candidates(1, 1)[0], "mean": None, "standing": "failed"}]
     figure = landscape_figure(rows, metric=METRIC)
     assert "3 candidates" in figure.get_suptitle()
 
 
-def test_standings_differ_without_their_colours():
+def test_standings_differ_by_marker_and_label():
     assert len({standing.marker for standing in STANDINGS.values()}) == len(STANDINGS)
     assert len({standing.label for standing in STANDINGS.values()}) == len(STANDINGS)

@@ -6,7 +6,7 @@ import pytest
 from tfeff.reporting.loss_curves import loss_figure
 
 
-def falling(folds, epochs, floor=0.3):
+def losses_of(folds, epochs, floor=0.3):
     rng = np.random.default_rng(folds)
     return [
         [(epoch, 2.0 * math.exp(-epoch / 8) + floor + rng.uniform(0, 0.05)) for epoch in range(1, epochs + 1)]
@@ -16,13 +16,13 @@ def falling(folds, epochs, floor=0.3):
 
 @pytest.mark.parametrize("folds", [1, 3, 10])
 @pytest.mark.parametrize("epochs", [1, 5, 200])
-def test_texts_do_not_meet(folds, epochs, assert_legible):
+def test_texts_do_not_overlap(folds, epochs, assert_legible):
     long = "with batch normalization, and with a label that is longer than the figure is wide"
-    assert_legible(loss_figure({long: falling(folds, epochs), "without": falling(folds, epochs, 0.001)}))
+    assert_legible(loss_figure({long: losses_of(folds, epochs), "without": losses_of(folds, epochs, 0.001)}))
 
 
-def test_the_line_is_the_mean_and_the_band_reaches_every_fold():
-    runs = falling(3, 10)
+def test_the_line_is_the_mean_and_the_band_spans_all_folds():
+    runs = losses_of(3, 10)
     axes = loss_figure({"run": runs}).axes[0]
     losses = np.array(runs)[:, :, 1]
     np.testing.assert_allclose(axes.lines[0].get_ydata(), losses.mean(axis=0))
@@ -36,11 +36,11 @@ def test_the_line_is_the_mean_and_the_band_reaches_every_fold():
     assert axes.get_ylabel() == "training loss (nats)"
 
 
-def test_one_fold_has_no_band():
-    assert not loss_figure({"run": falling(1, 10)}).axes[0].collections
+def test_a_single_fold_has_no_band():
+    assert not loss_figure({"run": losses_of(1, 10)}).axes[0].collections
 
 
-def test_a_fold_that_diverged_is_counted_and_does_not_count():
+def test_a_diverged_fold_is_ignored_and_counted_in_the_legend():
     runs = [[(1, 2.0), (2, 1.0)], [(1, 3.0), (2, math.nan)]]
     figure = loss_figure({"run": runs})
     np.testing.assert_allclose(figure.axes[0].lines[0].get_ydata(), [2.5, 1.0])
@@ -48,9 +48,9 @@ def test_a_fold_that_diverged_is_counted_and_does_not_count():
 
 
 @pytest.mark.parametrize(("last", "scale"), [(0.5, "linear"), (0.001, "log"), (0.0, "linear")])
-def test_the_scale_fits_the_losses(last, scale):
+def test_large_ratios_use_a_logarithmic_axis(last, scale):
     assert loss_figure({"run": [[(1, 2.0), (2, last)]]}).axes[0].get_yscale() == scale
 
 
-def test_nothing_is_drawn_of_nothing(assert_legible):
+def test_a_figure_without_runs_is_empty(assert_legible):
     assert_legible(loss_figure({}))

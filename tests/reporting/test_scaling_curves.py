@@ -7,11 +7,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from tfeff.reporting.scaling_curves import (
     METHODS,
     SINGLE,
-    apart,
     latency_figure,
     methods_figure,
     pareto_front,
     single_against_compound_figure,
+    spread_apart,
     sweep_figure,
 )
 
@@ -36,7 +36,7 @@ def point(method, phi, relative_macs, values, label=None, latency=0.002):
 
 
 def study(folds=3, phis=(1, 2, 3), equal=False, label=None):
-    """A baseline and four methods, as a search leaves them."""
+    """The points of a search: the baseline and four methods."""
     rng = np.random.default_rng(folds)
 
     def values(mean):
@@ -50,7 +50,7 @@ def study(folds=3, phis=(1, 2, 3), equal=False, label=None):
 
 
 def markers(axes):
-    """(x, y) of every mean drawn."""
+    """(x, y) of every drawn mean."""
     lines = [line for line in axes.lines if line.get_label() in {f"_{method.label}" for method in METHODS.values()}]
     return sorted(tuple(xy) for line in lines for xy in line.get_xydata().tolist())
 
@@ -77,13 +77,13 @@ def every_figure(points):
     ],
     ids=["3 folds", "1 fold", "10 folds", "equal values", "baseline alone", "one point", "nothing"],
 )
-def test_texts_do_not_meet(points, assert_legible):
+def test_texts_do_not_overlap(points, assert_legible):
     for figure in every_figure(points):
         assert_legible(figure)
 
 
 @pytest.mark.parametrize("folds", [1, 3, 10])
-def test_points_bars_and_folds_lie_within_the_axes(folds):
+def test_points_bars_and_dots_are_inside_the_axes(folds):
     for figure in every_figure(study(folds, (1, 2, 3, 4))):
         figure.draw_without_rendering()
         for axes in figure.axes:
@@ -145,17 +145,17 @@ def test_points_of_equal_cost_stand_side_by_side():
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_places_keep_their_distance_and_move_least(seed):
+def test_positions_keep_the_distance_and_are_the_closest_ones(seed):
     rng = np.random.default_rng(seed)
-    wanted = rng.choice([0.0, 1.0, 1.1, 2.0], 6) + rng.normal(0, 0.05, 6)
-    places = apart(wanted, 0.1)
-    order = np.argsort(wanted)
+    targets = rng.choice([0.0, 1.0, 1.1, 2.0], 6) + rng.normal(0, 0.05, 6)
+    places = spread_apart(targets, 0.1)
+    order = np.argsort(targets)
     gaps = np.diff(places[order])
     assert gaps.min() >= 0.1 - 1e-12
-    # The best of least squares: each cluster of touching places is centred on what its members wanted.
+    # Least squares: each cluster of touching positions is centered on the mean of its targets.
     clusters = np.split(order, np.flatnonzero(gaps > 0.1 + 1e-9) + 1)
     for cluster in clusters:
-        assert places[cluster].mean() == pytest.approx(wanted[cluster].mean())
+        assert places[cluster].mean() == pytest.approx(targets[cluster].mean())
 
 
 def test_sweeps_share_their_axes():
@@ -166,7 +166,7 @@ def test_sweeps_share_their_axes():
     assert all(limit == limits[0] for limit in limits)
 
 
-def test_a_dimension_that_was_not_swept_has_no_panel():
+def test_a_dimension_without_points_has_no_panel():
     points = [p for p in study() if p["method"] != "depth"]
     figure = single_against_compound_figure(points, metric=METRIC)
     assert [axes.get_title() for axes in figure.axes] == ["width alone", "resolution alone"]
@@ -182,15 +182,15 @@ def test_failed_points_are_left_out():
     assert axes.get_xlim()[1] < 16
 
 
-def test_latencies_are_milliseconds_and_missing_ones_counted():
+def test_latencies_are_in_milliseconds_and_missing_ones_are_counted():
     points = study()
     points[2] = {**points[2], "latency": None}
     figure = latency_figure(points, metric=METRIC)
     expected = sorted((1e3 * p["latency"], p["mean"]) for p in points if p["latency"] is not None)
     np.testing.assert_allclose(markers(figure.axes[0]), expected)
-    assert "1 without a measured latency" in figure.legends[0].get_title().get_text()
-    nothing = latency_figure([{**p, "latency": None} for p in points], metric=METRIC)
-    assert not markers(nothing.axes[0])
+    assert "points without a latency: 1" in figure.legends[0].get_title().get_text()
+    empty = latency_figure([{**p, "latency": None} for p in points], metric=METRIC)
+    assert not markers(empty.axes[0])
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -1,7 +1,7 @@
-"""One HTML file that says all: text, tables, figures and commands, with nothing to load and nothing to run.
+"""A self-contained HTML page with text, tables, figures and commands; it loads and runs nothing.
 
-Figures travel inside the page as data URIs. An SVG in an `<img>` is a document of its own: the names and styles in it
-meet neither those of other figures nor those of the page, and scripts in it do not run.
+Figures are embedded as data URIs. An SVG in an `<img>` is a separate document: its ids and styles do not conflict with
+those of the page or of other figures, and its scripts do not run.
 """
 
 import base64
@@ -14,8 +14,8 @@ from xml.etree import ElementTree
 from tfeff.reporting.tables import Rows, cells
 
 MEDIA_TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
-READABLE = 0.62  # how far a figure may shrink on a narrow screen before it is scrolled instead
-PIXELS_A_POINT = 96 / 72  # CSS
+MIN_SCALE = 0.62  # figures shrink to this factor on a narrow screen; below it they scroll
+PIXELS_PER_POINT = 96 / 72  # CSS
 
 STYLE = """
 :root { color-scheme: light; }
@@ -55,7 +55,7 @@ pre { margin: 0.8rem 0; padding: 0.7rem 0.9rem; background: #f4f4f4; border: 1px
   thead { display: table-header-group; }
 }
 """
-# A second lock: were there an address in the page, a browser would not load it.
+# Defense in depth: browsers do not load any URL that the page might contain.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
@@ -72,7 +72,7 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Command:
-    """A command, or several lines, to be typed as they stand."""
+    """One or more lines of code, shown verbatim."""
 
     text: str
 
@@ -83,12 +83,12 @@ class Command:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows as `tfeff.reporting.tables` takes them: names to the left, numbers to the right.
+    """A table, with text aligned left and numbers aligned right.
 
     Args:
-        rows: one mapping a row, from column to value.
-        caption: what the table shows.
-        columns: which columns, and their order; None takes all, in the order of their first appearance.
+        rows: one mapping per row, from column to value, as for `tfeff.reporting.tables`.
+        caption: caption of the table.
+        columns: columns and their order; None includes all, in the order of their first appearance.
     """
 
     rows: Rows
@@ -96,7 +96,7 @@ class Table:
     columns: Sequence[str] | None = None
 
     def html(self) -> str:
-        """The table as HTML; on a narrow screen it scrolls by itself."""
+        """The table as HTML; it scrolls horizontally on a narrow screen."""
         header, body, numeric = cells(self.rows, self.columns)
         kinds = [' class="number"' if right else "" for right in numeric]
         head = "".join(f'<th scope="col"{kind}>{escape(name)}</th>' for name, kind in zip(header, kinds, strict=True))
@@ -113,21 +113,21 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing from a file.
+    """A figure from a file.
 
     Args:
-        path: an .svg or .png file, such as `tfeff.reporting.figure.save` writes; read when the page is made.
-        caption: what is to be seen; it also stands for the drawing where that cannot be seen.
+        path: an .svg or .png file, as `tfeff.reporting.figure.save` writes; read when the page is created.
+        caption: caption and alternative text.
     """
 
     path: Path
     caption: str
 
     def html(self) -> str:
-        """The figure as HTML, the drawing inside.
+        """The figure as HTML, with the file embedded.
 
         Raises:
-            OSError: there is no such file.
+            OSError: the file cannot be read.
             ValueError: the file is neither an SVG nor a PNG.
         """
         suffix = self.path.suffix.lower()
@@ -136,11 +136,11 @@ class Figure:
         content = self.path.read_bytes()
         size = ""
         if suffix == ".svg":
-            # Matplotlib gives sizes in points. Without one a browser would draw it as wide as the page.
+            # Matplotlib writes sizes in points. Without a size, browsers scale the figure to the page width.
             width = ElementTree.fromstring(content).get("width", "")
             if width.endswith("pt"):
-                pixels = PIXELS_A_POINT * float(width.removesuffix("pt"))
-                size = f' width="{pixels:.0f}" style="min-width: {READABLE * pixels:.0f}px"'
+                pixels = PIXELS_PER_POINT * float(width.removesuffix("pt"))
+                size = f' width="{pixels:.0f}" style="min-width: {MIN_SCALE * pixels:.0f}px"'
         data = base64.b64encode(content).decode()
         image = f'<img src="data:{MEDIA_TYPES[suffix]};base64,{data}" alt="{escape(self.caption)}"{size}>'
         return f'<figure><div class="scroll">{image}</div><figcaption>{escape(self.caption)}</figcaption></figure>'
@@ -151,26 +151,26 @@ Part = Paragraph | Command | Table | Figure
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page with a heading, to which the table of contents leads."""
+    """A section of the page with a heading; the table of contents links to it."""
 
     title: str
     parts: Sequence[Part]
 
 
 def page(title: str, sections: Sequence[Section], *, summary: str = "") -> str:
-    """A whole HTML document: title, summary, table of contents, sections; readable on phones and on paper.
+    """A complete HTML document with title, summary, table of contents and sections, for screens, phones and print.
 
     Args:
-        title: of the page.
-        sections: in order.
+        title: title of the page.
+        sections: sections in order.
         summary: a sentence with the result.
 
     Returns:
-        The text of the file; write it as UTF-8.
+        The text of the file, to be written as UTF-8.
 
     Raises:
-        OSError: a figure's file is missing.
-        ValueError: a figure's file is neither an SVG nor a PNG.
+        OSError: the file of a figure cannot be read.
+        ValueError: the file of a figure is neither an SVG nor a PNG.
     """
     titles = [escape(section.title) for section in sections]
     contents = [f'<li><a href="#section-{number}">{heading}</a></li>' for number, heading in enumerate(titles, 1)]

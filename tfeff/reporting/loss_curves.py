@@ -1,4 +1,4 @@
-"""Loss against epoch, of several ways to train the same network, each over its folds."""
+"""Loss against epoch for several ways to train the same network, each over its folds."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,9 +8,9 @@ from matplotlib.ticker import MaxNLocator
 
 from tfeff.reporting.figure import BLUE, GRAY, GREEN, ORANGE, SKY_BLUE, VERMILION, caption, known, new, style
 
-# So far apart that they are told from each other in gray too.
+# Distinguishable in grayscale.
 LINES = ((BLUE, "-"), (VERMILION, "--"), (GREEN, "-."), (ORANGE, ":"), (SKY_BLUE, "-"), (GRAY, "--"))
-LOG_FROM = 20  # largest over smallest loss from which on the axis is logarithmic
+LOG_RATIO = 20  # largest over smallest loss above which the axis is logarithmic
 
 Curve = Sequence[tuple[float, float]]  # (epoch, loss)
 
@@ -18,16 +18,16 @@ Curve = Sequence[tuple[float, float]]  # (epoch, loss)
 def loss_figure(
     runs: Mapping[str, Sequence[Curve]], *, loss: str = "training loss", title: str = "Loss", name_length: int = 40
 ) -> Figure:
-    """Mean loss over the folds, and a band from the smallest to the largest of them.
+    """Draws the mean loss over the folds and a band from the smallest to the largest fold.
 
-    The axis is logarithmic where the losses differ by a factor of 20. A fold that has no loss at an epoch, or one that
-    is not finite, does not count there; folds that diverged so are counted in the legend.
+    The axis is logarithmic if the losses differ by more than a factor of 20. Missing and non-finite losses are ignored;
+    the legend counts the folds that diverged.
 
     Args:
-        runs: for each label, such as "with batch normalization", one list a fold of (epoch, loss in nats).
-        loss: which loss it is.
-        title: what the figure is of.
-        name_length: longest label shown, in characters; longer ones lose their middle.
+        runs: label, such as "with batch normalization" -> one list per fold of (epoch, loss in nats).
+        loss: name of the loss.
+        title: title of the figure.
+        name_length: maximum length of a label in characters; longer labels are shortened in the middle.
     """
     figure = new(6.4, 4.6)
     axes = figure.add_subplot()
@@ -43,11 +43,11 @@ def loss_figure(
         drawn += [value for values in losses for value in values]
         diverged = sum(any(not known(value) for _, value in fold) for fold in folds)
         notes = [f"{len(folds)} fold{'s' if len(folds) != 1 else ''}", *([f"{diverged} diverged"] if diverged else [])]
-        colour, linestyle = LINES[index % len(LINES)]
+        color, linestyle = LINES[index % len(LINES)]
         axes.plot(
             epochs,
             [float(np.mean(values)) for values in losses],
-            color=colour,
+            color=color,
             linestyle=linestyle,
             marker="o" if len(epochs) <= 20 else None,
             markersize=3,
@@ -55,8 +55,8 @@ def loss_figure(
         )
         if len(folds) > 1:
             lowest, highest = list(map(min, losses)), list(map(max, losses))
-            axes.fill_between(epochs, lowest, highest, color=colour, alpha=0.2, linewidth=0)
-    if drawn and min(drawn) > 0 and max(drawn) > LOG_FROM * min(drawn):
+            axes.fill_between(epochs, lowest, highest, color=color, alpha=0.2, linewidth=0)
+    if drawn and min(drawn) > 0 and max(drawn) > LOG_RATIO * min(drawn):
         axes.set_yscale("log")
     elif drawn:
         axes.set_ylim(min(0, min(drawn)), 1.05 * max(drawn) or 1)

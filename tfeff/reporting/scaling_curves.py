@@ -1,8 +1,9 @@
-"""Accuracy against what a network costs, when one of its dimensions is scaled alone or all together.
+"""Accuracy against cost for networks scaled in a single dimension or in all dimensions (compound).
 
-A *point* is a mapping, one network: `label`, `method` (a key of `METHODS`), `phi`, `relative_macs` (multiply-adds over
-the baseline's), `macs`, `latency` (seconds, or None), `mean`, `low` and `high` (95 % interval, or None), and `values`
-(one a fold). Points whose `mean` is None or NaN are left out. The baseline's points begin every curve.
+A *point* is a mapping that describes a network: `label`, `method` (a key of `METHODS`), `phi`, `relative_macs`
+(multiply-adds relative to the baseline's), `macs`, `latency` (seconds, or None), `mean`, `low` and `high` (95 %
+interval, or None), and `values` (one per fold). Points whose `mean` is None or NaN are left out. Every curve starts at
+the baseline.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,10 +40,10 @@ Point = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Method:
-    """How a way of scaling is named and drawn."""
+    """Label and style of a scaling method."""
 
     label: str
-    colour: str
+    color: str
     marker: str
     linestyle: LineStyleType
 
@@ -56,20 +57,20 @@ METHODS = {
 }
 SINGLE = ("depth", "width", "resolution")
 
-APART = 0.13  # octaves of multiply-adds between two error bars, at least
+MIN_DISTANCE = 0.13  # octaves of multiply-adds between two error bars
 LABEL_LENGTH = 28  # characters
 NOTE = "bars: 95 % interval; faint dots: single folds"
 
 
 def sweep_figure(points: Sequence[Point], method: str, *, metric: str, unit: str = "%") -> Figure:
-    """Accuracy against relative multiply-adds for one method, each point with its label.
+    """Draws accuracy against relative multiply-adds for one method, with labeled points.
 
     Args:
-        points: of this method and the baseline. Those of other methods are not drawn, but count for the limits of the
-            axes, so that the figures of all methods may be laid side by side.
+        points: all points. Only this method and the baseline are drawn, but all points determine the axis limits, so
+            that the figures of all methods are comparable.
         method: a key of `METHODS`.
-        metric: what `mean`, `low`, `high` and `values` are.
-        unit: of the metric; "%" shows values from 0 to 1 as percents, "" is for what has none.
+        metric: name of the metric.
+        unit: its unit; "%" formats values in [0, 1] as percentages, "" means no unit.
     """
     figure = new(5.8, 4.4)
     axes = figure.add_subplot()
@@ -91,7 +92,7 @@ def sweep_figure(points: Sequence[Point], method: str, *, metric: str, unit: str
 
 
 def methods_figure(points: Sequence[Point], *, metric: str, unit: str = "%") -> Figure:
-    """Accuracy against relative multiply-adds for all methods in one; points of equal cost stand side by side.
+    """Draws accuracy against relative multiply-adds for all methods; points of equal cost are drawn side by side.
 
     Arguments as in `sweep_figure`.
     """
@@ -102,12 +103,12 @@ def methods_figure(points: Sequence[Point], *, metric: str, unit: str = "%") -> 
     _limits(axes, drawn)
     axes.set_title("Depth, width and resolution alone, and compound scaling", fontsize=11)
     _axis_labels(axes, metric, unit)
-    _legend(figure, drawn, f"{NOTE}; equal costs stand side by side")
+    _legend(figure, drawn, f"{NOTE}; points of equal cost are side by side")
     return figure
 
 
 def single_against_compound_figure(points: Sequence[Point], *, metric: str, unit: str = "%") -> Figure:
-    """Compound scaling against each single dimension, one panel a dimension, all on the same axes.
+    """Draws compound scaling and each single dimension, one panel per dimension with shared axes.
 
     Arguments as in `sweep_figure`. Dimensions without points have no panel.
     """
@@ -120,16 +121,16 @@ def single_against_compound_figure(points: Sequence[Point], *, metric: str, unit
         axes.set_title(METHODS[method].label, fontsize=11)
         _axis_labels(axes, metric, unit)
         axes.label_outer()
-    figure.suptitle("Compound scaling against single dimensions", fontsize=12)
+    figure.suptitle("Compound scaling and single dimensions", fontsize=12)
     _legend(figure, drawn)
     return figure
 
 
 def latency_figure(points: Sequence[Point], *, metric: str, unit: str = "%") -> Figure:
-    """Accuracy against the measured latency of one image, with the Pareto front, whose points are labelled.
+    """Draws accuracy against the measured latency of one image, and the labeled Pareto front.
 
-    On the front are the points that no other one surpasses in mean without being slower. Points without a latency are
-    left out, and counted below. Arguments as in `sweep_figure`.
+    The front consists of the points that no point of the same or lower latency surpasses. Points without a latency are
+    left out and counted in the legend. Arguments as in `sweep_figure`.
     """
     means = _drawn(points, tuple(METHODS))
     drawn = [point for point in means if known(point.get("latency"))]
@@ -143,11 +144,11 @@ def latency_figure(points: Sequence[Point], *, metric: str, unit: str = "%") -> 
     stairs = np.array([(milliseconds[i], drawn[i]["mean"]) for i in front]).reshape(-1, 2)
     axes.plot(*stairs.T, drawstyle="steps-post", color=GRAY, linewidth=1, zorder=1)
     for name, method in METHODS.items():
-        of_method = [i for i, point in enumerate(drawn) if point["method"] == name]
-        if of_method:
-            # No single folds: points of equal latency stand on each other, and dots would belong to none.
-            alone = [{**drawn[i], "values": ()} for i in of_method]
-            _markers(axes, milliseconds[of_method], alone, method)
+        indices = [i for i, point in enumerate(drawn) if point["method"] == name]
+        if indices:
+            # Without dots of single folds: points of equal latency overlap.
+            without_values = [{**drawn[i], "values": ()} for i in indices]
+            _markers(axes, milliseconds[indices], without_values, method)
     if not drawn:
         _empty(axes)
     elif max(milliseconds) > 4 * min(milliseconds):
@@ -156,12 +157,12 @@ def latency_figure(points: Sequence[Point], *, metric: str, unit: str = "%") -> 
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_locator(LogLocator(10, subs=()))
     axes.margins(x=0.12, y=0.08)
-    axes.set_xlabel("latency (ms, one image a batch)")
+    axes.set_xlabel("latency (ms, batch size 1)")
     quantity(axes.yaxis, metric, unit)
     style(axes, grid="both")
     note = "bars: 95 % interval"
     if missing:
-        note += f"; {missing} without a measured latency left out"
+        note += f"; points without a latency: {missing}"
     _legend(figure, drawn, note, [Line2D([], [], color=GRAY, linewidth=1, label="Pareto front")])
 
     corners = np.repeat(stairs, 2, axis=0)
@@ -173,7 +174,7 @@ def latency_figure(points: Sequence[Point], *, metric: str, unit: str = "%") -> 
 
 
 def pareto_front(cost: npt.ArrayLike, value: npt.ArrayLike) -> list[int]:
-    """Indices of the points that no other one surpasses in value at the same or a lower cost, cheapest first.
+    """Indices of the points that no point of the same or lower cost surpasses in value, cheapest first.
 
     >>> pareto_front([1, 2, 3, 3], [0.5, 0.4, 0.6, 0.7])
     [0, 3]
@@ -186,59 +187,60 @@ def pareto_front(cost: npt.ArrayLike, value: npt.ArrayLike) -> list[int]:
     return front
 
 
-def apart(values: npt.ArrayLike, distance: float) -> npt.NDArray[np.float64]:
-    """The places nearest to `values` (in least squares) that keep a distance from each other, in the same order.
+def spread_apart(values: npt.ArrayLike, distance: float) -> npt.NDArray[np.float64]:
+    """Positions with at least `distance` between neighbors, closest to `values` by least squares, in the same order.
 
-    >>> apart([1.0, 1.0, 3.0], 0.5)
+    >>> spread_apart([1.0, 1.0, 3.0], 0.5)
     array([0.75, 1.25, 3.  ])
     """
-    wanted = np.asarray(values, np.float64)
-    order = np.argsort(wanted, kind="stable")
-    steps = distance * np.arange(len(wanted))
-    # Without the steps the places may not fall: isotonic regression, by pooling neighbours that do.
+    targets = np.asarray(values, np.float64)
+    order = np.argsort(targets, kind="stable")
+    steps = distance * np.arange(len(targets))
+    # After subtracting the steps, positions must not fall: isotonic regression by pooling adjacent violators.
     pools: list[tuple[float, int]] = []
-    for value in wanted[order] - steps:
+    for value in targets[order] - steps:
         mean, size = float(value), 1
         while pools and pools[-1][0] >= mean:
-            before, many = pools.pop()
-            mean, size = (mean * size + before * many) / (size + many), size + many
+            other_mean, other_size = pools.pop()
+            mean = (mean * size + other_mean * other_size) / (size + other_size)
+            size += other_size
         pools.append((mean, size))
-    places = np.empty(len(wanted))
-    places[order] = np.array([mean for mean, size in pools for _ in range(size)]) + steps
-    return places
+    positions = np.empty(len(targets))
+    positions[order] = np.array([mean for mean, size in pools for _ in range(size)]) + steps
+    return positions
 
 
 def _drawn(points: Sequence[Point], methods: Sequence[str]) -> list[Point]:
-    """Points of these methods that have a mean, in the methods' order."""
+    """Points of these methods that have a mean, in the order of the methods."""
     return [point for method in methods for point in points if point["method"] == method and known(point.get("mean"))]
 
 
 def _curves(axes: Axes, points: Sequence[Point]) -> npt.NDArray[np.float64]:
     """Draws each method's curve on a log2 axis and returns where along it the points stand."""
     axes.set_xscale("log", base=2)
-    positions = np.exp2(apart([np.log2(point["relative_macs"]) for point in points], APART))
+    positions = np.exp2(spread_apart([np.log2(point["relative_macs"]) for point in points], MIN_DISTANCE))
     start = [i for i, point in enumerate(points) if point["method"] == "baseline"]
     for name, method in METHODS.items():
-        of_method = [i for i, point in enumerate(points) if point["method"] == name]
-        if of_method:
-            along = sorted(start + of_method, key=lambda i: positions[i]) if name != "baseline" else []
+        indices = [i for i, point in enumerate(points) if point["method"] == name]
+        if indices:
+            along = sorted(start + indices, key=lambda i: positions[i]) if name != "baseline" else []
             axes.plot(
                 positions[along],
                 [points[i]["mean"] for i in along],
-                color=method.colour,
+                color=method.color,
                 linestyle=method.linestyle,
                 linewidth=1.2,
                 zorder=2,
             )
-            _markers(axes, positions[of_method], [points[i] for i in of_method], method)
+            _markers(axes, positions[indices], [points[i] for i in indices], method)
     if not points:
         _empty(axes)
     return positions
 
 
 def _markers(axes: Axes, positions: npt.NDArray[np.float64], points: Sequence[Point], method: Method) -> None:
-    """Means with their intervals; a mean without one is hollow."""
-    error_bars(axes, positions.tolist(), points, color=method.colour)
+    """Draws means with their intervals; a mean without an interval has a hollow marker."""
+    error_bars(axes, positions.tolist(), points, color=method.color)
     for hollow in (False, True):
         shown = [i for i, point in enumerate(points) if hollow is not _has_interval(point)]
         axes.plot(
@@ -247,8 +249,8 @@ def _markers(axes: Axes, positions: npt.NDArray[np.float64], points: Sequence[Po
             linestyle="none",
             marker=method.marker,
             markersize=6.5,
-            color=method.colour,
-            markerfacecolor="white" if hollow else method.colour,
+            color=method.color,
+            markerfacecolor="white" if hollow else method.color,
             zorder=4,
             label=f"_{method.label}",
         )
@@ -259,7 +261,7 @@ def _has_interval(point: Point) -> bool:
 
 
 def _bars(positions: npt.NDArray[np.float64], points: Sequence[Point]) -> list[npt.NDArray[np.float64]]:
-    """The error bars as polylines, [2, 2] each."""
+    """The error bars as polylines, float [2, 2] each."""
     return [
         np.array([(position, point["low"]), (position, point["high"])])
         for position, point in zip(positions, points, strict=True)
@@ -268,8 +270,10 @@ def _bars(positions: npt.NDArray[np.float64], points: Sequence[Point]) -> list[n
 
 
 def _limits(axes: Axes, points: Sequence[Point]) -> None:
-    """Octaves from 1 to 8, and further where there are points; heights with room for every interval and value."""
-    octaves = apart([np.log2(point["relative_macs"]) for point in points if known(point.get("mean"))], APART)
+    """Sets the x limits to octaves from 1 to at least 8, and the y limits to include every interval and value."""
+    octaves = spread_apart(
+        [np.log2(point["relative_macs"]) for point in points if known(point.get("mean"))], MIN_DISTANCE
+    )
     heights = [
         value
         for point in points
@@ -297,7 +301,7 @@ def _legend(figure: Figure, points: Sequence[Point], note: str = NOTE, more: Seq
     methods = [METHODS[name] for name in METHODS if any(point["method"] == name for point in points)]
     handles = [
         Line2D(
-            [], [], color=m.colour, marker=m.marker, markersize=6, linestyle=m.linestyle, linewidth=1.2, label=m.label
+            [], [], color=m.color, marker=m.marker, markersize=6, linestyle=m.linestyle, linewidth=1.2, label=m.label
         )
         for m in methods
     ] + list(more)

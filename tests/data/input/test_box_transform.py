@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
+from tfeff.data.images.cache import ImageCache
 
 from tfeff.data.augment.box_policy import BoxAugmentation
 from tfeff.data.augment.counter_rng import Draws
 from tfeff.data.dataset import Dataset, Objects
-from tfeff.data.images.cache import ImageCache
 from tfeff.data.images.storage import DrawnImages, ImageFiles
 from tfeff.data.input.batches import Batches
 from tfeff.data.input.box_transform import NO_LABEL, BoxTransform
