@@ -1,7 +1,7 @@
 """Pure functions on boxes, on NumPy arrays and, where they take `ops`, on the tensors of a Keras graph.
 
-They do not call `keras.utils.bounding_boxes` or KerasCV, which would load TensorFlow for every caller; the tests
-compare with both.
+They do not call `keras.utils.bounding_boxes` or KerasCV, which would load TensorFlow for every caller. Both serve as
+references in the tests.
 """
 
 from tfeff.boxes.coding import FAST_RCNN_WEIGHTS, decode, encode
