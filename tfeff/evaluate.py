@@ -1,7 +1,7 @@
 """`python -m tfeff.evaluate`: measure a trained network or detector on a split, or region proposals on a data set.
 
 python -m tfeff.evaluate --workdir=DIR [--split=test] [--json]
-python -m tfeff.evaluate --workdir=DIR --sweep
+python -m tfeff.evaluate --workdir=DIR --sensitivity
 python -m tfeff.evaluate --proposals=DIR [--proposals=NAME=DIR ...] --dataset=voc:DIR [--split=all] [--out=DIR]
 """
 
@@ -23,7 +23,9 @@ def define_flags() -> None:
     )
     flags.DEFINE_string("split", None, "Of the data; test (of a run), all (of a data set) if not given.")
     flags.DEFINE_string("out", None, "With --proposals: a directory for proposals.json and the figure.")
-    flags.DEFINE_bool("sweep", False, "Measure a detector's ratios and thresholds on its validation images instead.")
+    flags.DEFINE_bool(
+        "sensitivity", False, "Retrain a detector's heads over ratios and thresholds; metrics of its validation images."
+    )
     flags.DEFINE_bool("json", False, "Print the whole report as JSON.")
 
 
@@ -45,18 +47,18 @@ def main(argv: list[str]) -> None:
     if verbs.is_detector(given.workdir):
         from tfeff import rcnn
 
-        if given.sweep:
+        if given.sensitivity:
             for name in ("split", "json"):
                 if given[name].present:
-                    raise UserError(f"--{name} has no effect with --sweep; leave it out")
-            rcnn.sweep(rcnn.Workdir(given.workdir))
+                    raise UserError(f"--{name} has no effect with --sensitivity; leave it out")
+            rcnn.sensitivity(rcnn.Workdir(given.workdir))
             return
         workdir = rcnn.Workdir(given.workdir)
         of_detector = rcnn.assess(workdir, given.split, reporter)
         print(json.dumps(of_detector.to_dict(), indent=2) if given.json else of_detector.to_text())
         return
-    if given.sweep:
-        raise UserError("--sweep goes with the workdir of a detector; leave it out")
+    if given.sensitivity:
+        raise UserError("--sensitivity goes with the workdir of a detector; leave it out")
     assessment = training.assess(training.Workdir(given.workdir), given.split, reporter)
     print(json.dumps(assessment.report, indent=2) if given.json else assessment.to_text())
 
