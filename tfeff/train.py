@@ -56,9 +56,10 @@ def _train_detector(settings: config.RCNN) -> None:
         raise UserError("--profile has no effect on detectors; leave it out")
     from tfeff import rcnn
 
-    workdir = rcnn.train(settings, flags.FLAGS.workdir)
+    run_images = rcnn.RunImages(settings)
+    workdir = rcnn.train(settings, flags.FLAGS.workdir, run_images=run_images)
     if flags.FLAGS.evaluate:
-        assessment = rcnn.conclude(workdir)
+        assessment = rcnn.conclude(workdir, run_images=run_images)
         exported = [rcnn.export(workdir, form, overwrite=True) for form in settings.forms]
         print(assessment.to_text() if assessment else "not evaluated: data.test_split is None")
         print("\n".join(f"wrote {path}" for path in exported))

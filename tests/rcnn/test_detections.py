@@ -1,4 +1,4 @@
-"""From scores to detections: in numpy and in a graph, against loops."""
+"""Detections from scores, in NumPy and in a graph, against a loop."""
 
 import numpy as np
 import pytest
@@ -18,39 +18,42 @@ def case(seed: int, shared: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return regions, scores, codes
 
 
-def by_loops(
-    regions: np.ndarray, scores: np.ndarray, codes: np.ndarray, size: tuple[int, int], of: Postprocess
+def by_loop(
+    regions: np.ndarray, scores: np.ndarray, codes: np.ndarray, size: tuple[int, int], settings: Postprocess
 ) -> list[tuple[float, int, list[float]]]:
-    found = []
+    detections = []
     for label in range(scores.shape[1]):
         kept: list[tuple[float, list[float]]] = []
         for index in np.argsort(-scores[:, label], kind="stable"):
-            if scores[index, label] <= of.least_score:
+            if scores[index, label] <= settings.min_score:
                 continue
             box = decode(codes[index, label if codes.shape[1] > 1 else 0], regions[index])
             box = np.clip(box, 0, [size[0], size[1], size[0], size[1]])
-            if all(iou(box[None], np.array([other]))[0, 0] <= of.nms_overlap for _, other in kept):
+            if all(iou(box[None], np.array([other]))[0, 0] <= settings.nms_overlap for _, other in kept):
                 kept.append((float(scores[index, label]), box.tolist()))
-        found += [(score, label, box) for score, box in kept]
-    return sorted(found, key=lambda row: -row[0])[: of.max_detections]
+        detections += [(score, label, box) for score, box in kept]
+    return sorted(detections, key=lambda row: -row[0])[: settings.max_detections]
 
 
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("limit", [5, 100])
-def test_both_ways_are_the_loops(shared: bool, limit: int) -> None:
-    of = Postprocess(nms_overlap=0.3, max_detections=limit, least_score=0.2)
+def test_both_implementations_match_a_loop(shared: bool, limit: int) -> None:
+    postprocess = Postprocess(nms_overlap=0.3, max_detections=limit, min_score=0.2)
     for seed in range(10):
         regions, scores, codes = case(seed, shared)
         size = (70, 80)
-        expected = by_loops(regions, scores, codes, size, of)
-        in_graph = of.in_graph(*map(tf.constant, (regions, scores, codes, size)))
-        for boxes, labels, score in (of(regions, scores, codes, size), [np.asarray(part) for part in in_graph]):
+        expected = by_loop(regions, scores, codes, size, postprocess)
+        in_graph = postprocess.in_graph(*map(tf.constant, (regions, scores, codes, size)))
+        for boxes, labels, score in (
+            postprocess(regions, scores, codes, size),
+            [np.asarray(part) for part in in_graph],
+        ):
             np.testing.assert_allclose(score, [row[0] for row in expected])
             assert labels.tolist() == [row[1] for row in expected]
             np.testing.assert_allclose(boxes, [row[2] for row in expected], atol=1e-4)
 
 
-def test_nothing_is_believed() -> None:
+def test_no_score_exceeds_the_minimum() -> None:
     regions, scores, codes = case(0, shared=True)
-    boxes, labels, score = Postprocess(least_score=2.0)(regions, scores, codes, (70, 80))
+    boxes, labels, score = Postprocess(min_score=2.0)(regions, scores, codes, (70, 80))
     assert (boxes.shape, len(labels), len(score)) == ((0, 4), 0, 0)

@@ -1,95 +1,121 @@
-"""Which images a run learns from, holds out and is measured on."""
+"""Which images a run trains on, holds out and is tested on."""
 
 import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tfeff.data.annotations import AnnotatedSource
 
+from tests.rcnn.voc_digits import SOURCE, write_voc
 from tfeff import config
+from tfeff.data.dataset import Dataset
+from tfeff.data.images.storage import EncodedImages
+from tfeff.data.sources import catalog
 from tfeff.errors import UserError
 from tfeff.rcnn import images
-
-SOURCE = "embedded:placed_digits:64"
-
-
-def settings(**data: object) -> config.RCNN:
-    return config.RCNN(data=config.DetectionData(source=SOURCE, **data))
+from tfeff.rcnn.images import RunImages
 
 
-def test_images_are_learned_from_or_held_out() -> None:
-    made = images.sources(settings(train_split="validation", validation_fraction=0.25, train_examples=80))
-    train, held_out = made["train"], made["validation"]
-    assert (len(train), len(held_out)) == (60, 20)
-    assert not set(train.ids) & set(held_out.ids)
-    again = images.sources(settings(train_split="validation", validation_fraction=0.25, train_examples=80))
-    assert list(again["validation"].ids) == list(held_out.ids)
-    of = settings(train_split="validation", validation_fraction=0.25, train_examples=80)
-    # Even where the data set has a split of that name.
-    assert list(images.images_of(of, "validation", images.sources(of)).ids) == list(held_out.ids)
+def run_images(**data: object) -> RunImages:
+    return RunImages(config.RCNN(data=config.DetectionData(source=SOURCE, **data)))
+
+
+def test_validation_images_are_held_out_by_the_seed() -> None:
+    options = {"train_split": "validation", "validation_fraction": 0.25, "train_examples": 80}
+    run = run_images(**options)
+    train, validation = run.training["train"], run.training["validation"]
+    assert (len(train), len(validation)) == (60, 20)
+    assert not set(train.ids) & set(validation.ids)
+    assert list(run_images(**options).training["validation"].ids) == list(validation.ids)
+    # Even if the source has a split of that name.
+    assert run.split("validation") is run.split("val") is validation
 
 
 def test_splits_that_share_images_are_refused() -> None:
-    with pytest.raises(UserError, match="are among those of"):
-        images.sources(settings(train_split="all", validation_split="validation"))
+    with pytest.raises(UserError, match=r"data\.validation_split: .* are also in"):
+        run_images(train_split="all", validation_split="val").split("train")
 
 
 def test_images_without_objects_are_refused(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "labels").mkdir()
-    source = images.load(settings(), "validation")
+    source = catalog.open_objects(SOURCE).load("validation")
     for number in range(20):
         (tmp_path / "images" / f"{number}.png").write_bytes(source.encoded(number))
     with pytest.raises(UserError, match="have no objects"):
-        images.sources(config.RCNN(data=config.DetectionData(source=f"yolo:{tmp_path}")))
+        RunImages(config.RCNN(data=config.DetectionData(source=f"yolo:{tmp_path}"))).split("train")
 
 
-def test_the_test_split_is_the_data_sets_own_whatever_it_is_called() -> None:
-    of = settings(test_split="validation")
-    learned = images.sources(of)
-    tested = images.images_of(of, "validation", learned)
-    assert list(tested.ids) == list(images.load(of, "validation").ids)
-    assert not set(tested.ids) & set(learned["validation"].ids)
+@pytest.mark.parametrize("name", ["validation", "val"])
+def test_any_split_of_the_source_can_be_the_test_split(name: str) -> None:
+    run = run_images(test_split=name)
+    assert run.test_split == "validation"
+    for alias in ("validation", "val"):
+        assert run.resolve(alias) == "validation"
+        assert list(run.split(alias).ids) == list(run.load("validation").ids)
+    assert not set(run.split(name).ids) & set(run.training["validation"].ids)
+    assert run.resolve("training") == "train"
 
 
-@pytest.mark.parametrize("held_out", [True, False])
-def test_images_that_were_learned_from_are_no_test(held_out: bool) -> None:
-    of = settings(train_split="validation" if held_out else "all", test_split="validation" if held_out else "test")
-    with pytest.raises(UserError, match="give another data"):
-        images.images_of(of, of.data.test_split, images.sources(of))
+def test_an_unknown_test_split_is_named_with_its_key() -> None:
+    with pytest.raises(UserError, match=r'data\.test_split: .* no split "tset"; did you mean "test"'):
+        run_images(test_split="tset").split("test")
+    assert run_images(test_split=None).test_split is None
 
 
-def part(names: tuple[str, ...], contents: list[bytes]) -> AnnotatedSource:
-    """Images called 0, 1, ... of these contents."""
-    source = images.load(settings(), "validation").take(np.arange(len(contents)))
+def test_a_source_may_lack_a_test_split(tmp_path: Path) -> None:
+    write_voc(tmp_path, {"train": range(6), "val": range(6, 8)})
+    run = RunImages(config.RCNN(data=config.DetectionData(source=f"voc:{tmp_path}", validation_split="val")))
+    assert run.test_split is None
+    assert list(run.split("validation").ids) == ["006", "007"]
+    with pytest.raises(UserError, match='no split "test"'):
+        run.split("test")
+
+
+@pytest.mark.parametrize("validation", [True, False])
+def test_training_images_are_refused_for_testing(validation: bool) -> None:
+    names = ("validation", "validation") if validation else ("all", "test")
+    run = run_images(train_split=names[0], test_split=names[1])
+    with pytest.raises(UserError, match=r"data\.test_split: .*Choose other splits"):
+        run.split(names[1])
+
+
+def test_corrupt_images_are_skipped_and_listed(tmp_path: Path) -> None:
+    write_voc(tmp_path, {"train": range(6)}, annotations="annots", images="images", truncated=(2,))
+    data = config.DetectionData(source=f"voc:{tmp_path}", corrupt_images="skip", validation_fraction=0.4)
+    run = RunImages(config.RCNN(data=data))
+    assert sorted(run.training["train"].ids + run.training["validation"].ids) == ["000", "001", "003", "004", "005"]
+    assert list(run.skipped) == ["002"]
+    assert "damaged" in run.skipped["002"]
+
+
+def part(class_names: tuple[str, ...], contents: list[bytes]) -> Dataset:
+    """Images called 0, 1, ... with these contents."""
+    dataset = catalog.open_objects(SOURCE).load("validation").take(np.arange(len(contents)))
     ids = [str(number) for number in range(len(contents))]
-    return dataclasses.replace(source, class_names=names, ids=ids, encoded=contents.__getitem__)
+    return dataclasses.replace(dataset, class_names=class_names, ids=ids, images=EncodedImages(contents, "1"))
 
 
-def test_images_of_one_name_may_be_different_ones() -> None:
-    images.apart(part(("a",), [b"x", b"y"]), part(("a",), [b"y", b"x"]), "key")
-    with pytest.raises(UserError, match="the first is 1"):
-        images.apart(part(("a",), [b"x", b"y"]), part(("a",), [b"z", b"y"]), "key")
+def test_images_of_one_name_may_differ_in_content() -> None:
+    images.require_disjoint(part(("a",), [b"x", b"y"]), part(("a",), [b"y", b"x"]), "key")
+    with pytest.raises(UserError, match=r"key: 1 images .* the first is 1"):
+        images.require_disjoint(part(("a",), [b"x", b"y"]), part(("a",), [b"z", b"y"]), "key")
 
 
-def test_splits_of_other_classes_are_refused() -> None:
-    with pytest.raises(UserError, match="must list the same ones"):
-        images.apart(part(("a", "b"), [b"x"]), part(("b",), [b"y"]), "key")
+def test_splits_with_other_classes_are_refused() -> None:
+    with pytest.raises(UserError, match="must have the same classes"):
+        images.require_disjoint(part(("a", "b"), [b"x"]), part(("b",), [b"y"]), "key")
 
 
-def test_a_run_remembers_what_it_learns_from(tmp_path: Path) -> None:
+def test_changes_of_the_training_images_are_noticed(tmp_path: Path) -> None:
     path = tmp_path / "dataset.json"
-    learned = images.sources(settings(train_split="validation"))
-    images.remember(path, learned)
-    images.remember(path, images.sources(settings(train_split="validation")))
-    assert images.class_names(path) == learned["train"].class_names
-    other = dataclasses.replace(learned["train"], class_names=("ant", *learned["train"].class_names))
-    moved = [dataclasses.replace(of, boxes_yxyx=of.boxes_yxyx + 1) for of in learned["train"].objects]
-    for train in (
-        other,
-        learned["train"].take(np.arange(len(learned["train"]) - 1)),
-        dataclasses.replace(learned["train"], objects=moved),
-    ):
-        with pytest.raises(UserError, match="put them back"):
-            images.remember(path, {**learned, "train": train})
+    training = run_images(train_split="validation").training
+    images.record(path, training)
+    images.record(path, run_images(train_split="validation").training)
+    train = training["train"]
+    assert images.class_names(path) == train.class_names
+    renamed = dataclasses.replace(train, class_names=("ant", *train.class_names))
+    moved = [dataclasses.replace(objects, boxes_yxyx=objects.boxes_yxyx + 1) for objects in train.objects]
+    for changed in (renamed, train.take(np.arange(len(train) - 1)), dataclasses.replace(train, objects=moved)):
+        with pytest.raises(UserError, match="have changed since"):
+            images.record(path, {**training, "train": changed})

@@ -1,4 +1,4 @@
-"""The joint head learns what features tell, and stops when it learns no more."""
+"""The joint head learns classes and boxes from features, and stops early."""
 
 import keras
 import numpy as np
@@ -15,7 +15,7 @@ SIZE, CLASSES = 24, 3
 
 
 def examples(seed: int, count: int = 3000) -> tuple[Examples, np.ndarray, np.ndarray]:
-    """Regions whose features hold their class and their object's place, in an unknown basis and with some noise."""
+    """Regions whose features encode their class and box code in a random basis, with noise."""
     rng = np.random.default_rng(seed)
     label = rng.integers(0, CLASSES, count)
     overlap = np.where(rng.random(count) < 0.5, rng.uniform(0.55, 1, count), rng.uniform(0, 0.3, count))
@@ -28,7 +28,7 @@ def examples(seed: int, count: int = 3000) -> tuple[Examples, np.ndarray, np.nda
     hidden[:, CLASSES + 1 :] = 20 * codes
     basis = np.random.default_rng(0).normal(size=(hidden.shape[1], SIZE))
     features = hidden @ basis + rng.normal(0, 0.3, (count, SIZE)) + 5
-    regions = Regions(
+    targets = Regions(
         overlap=overlap.astype(np.float32),
         label=label.astype(np.int32),
         code=codes.astype(np.float32),
@@ -36,7 +36,7 @@ def examples(seed: int, count: int = 3000) -> tuple[Examples, np.ndarray, np.nda
         ignored=np.zeros(count, bool),
         image=np.zeros(count, np.int32),
     )
-    return Examples(features.astype(np.float16), regions), boxes, objects
+    return Examples(features.astype(np.float16), targets), boxes, objects
 
 
 def training(**options: object) -> JointTraining:
@@ -48,24 +48,24 @@ def training(**options: object) -> JointTraining:
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
-def test_classes_and_boxes_are_learned_under_every_precision(policy: str) -> None:
+def test_classes_and_boxes_are_learned_in_every_precision(policy: str) -> None:
     before = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_dtype_policy(policy)
     try:
-        work = training(hidden=(32,), dropout=0.0, learning_rate=0.03)
-        rows = work.run()
+        joint = training(hidden=(32,), dropout=0.0, learning_rate=0.03)
+        rows = joint.run()
     finally:
         keras.mixed_precision.set_dtype_policy(before)
     assert rows[-1]["train_loss"] < rows[0]["train_loss"]
     test, boxes, objects = examples(3)
-    scores, codes = (np.asarray(of) for of in joint_detector(work.head)(test.features.astype(np.float32)))
+    scores, codes = (np.asarray(output) for output in joint_detector(joint.head)(test.features.astype(np.float32)))
     assert scores.dtype == codes.dtype == np.float32
-    positive = test.regions.overlap > 0.5
-    said = np.where(scores.max(axis=1) > 1 - scores.sum(axis=1), scores.argmax(axis=1), CLASSES)
-    assert (said == np.where(positive, test.regions.label, CLASSES)).mean() > 0.97
-    found = decode(codes[positive, 0], boxes[positive])
-    before_it = np.abs(boxes[positive] - objects[positive]).mean()
-    assert np.abs(found - objects[positive]).mean() < 0.35 * before_it
+    positive = test.targets.overlap > 0.5
+    predicted = np.where(scores.max(axis=1) > 1 - scores.sum(axis=1), scores.argmax(axis=1), CLASSES)
+    assert (predicted == np.where(positive, test.targets.label, CLASSES)).mean() > 0.97
+    decoded = decode(codes[positive, 0], boxes[positive])
+    proposal_error = np.abs(boxes[positive] - objects[positive]).mean()
+    assert np.abs(decoded - objects[positive]).mean() < 0.35 * proposal_error
 
 
 def test_the_same_seed_gives_the_same_head() -> None:
@@ -76,20 +76,20 @@ def test_the_same_seed_gives_the_same_head() -> None:
         np.testing.assert_array_equal(one, other)
 
 
-def test_the_best_epoch_is_kept() -> None:
-    work = training(learning_rate=0.5, momentum=0.0)
-    rows = work.run()
+def test_the_weights_of_the_best_epoch_are_kept() -> None:
+    joint = training(learning_rate=0.5, momentum=0.0)
+    rows = joint.run()
     losses = [row["validation_loss"] for row in rows]
-    again = work.validate()
+    again = joint.validate()
     np.testing.assert_allclose(again[0] + again[1], min(losses), rtol=1e-5)
     assert len(rows) == 12 or losses.index(min(losses)) == len(rows) - 4
 
 
-def test_no_region_is_good_enough() -> None:
+def test_missing_positives_are_reported() -> None:
     with pytest.raises(UserError, match="positive_overlap"):
         training(positive_overlap=1.0)
 
 
-def test_a_rate_that_is_too_high_is_named() -> None:
+def test_divergence_is_reported() -> None:
     with pytest.raises(UserError, match="learning_rate"):
         training(learning_rate=1e38).run()

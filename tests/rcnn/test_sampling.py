@@ -1,4 +1,4 @@
-"""Batches of regions: their make-up, and that no positive is left out."""
+"""Batches of regions: their composition, and that every positive is drawn."""
 
 import numpy as np
 
@@ -17,30 +17,32 @@ def regions(rng: np.random.Generator, count: int) -> Regions:
     )
 
 
-def sampler(of: Regions, seed: int = 0, positives: int = 30) -> Sampler:
-    return Sampler.of(of, positives=positives, negatives=8, positive_overlap=0.5, negative_overlap=0.3, seed=seed)
+def sampler(targets: Regions, seed: int = 0, positives: int = 30) -> Sampler:
+    return Sampler.by_overlap(
+        targets, positives=positives, negatives=8, positive_overlap=0.5, negative_overlap=0.3, seed=seed
+    )
 
 
-def test_batches_are_made_up_as_asked() -> None:
-    of = regions(np.random.default_rng(0), 1000)
-    made = sampler(of)
-    batches = list(made.epoch(1))
-    assert len(batches) == made.batches
+def test_batches_have_the_configured_composition() -> None:
+    targets = regions(np.random.default_rng(0), 1000)
+    drawn_by = sampler(targets)
+    batches = list(drawn_by.epoch(1))
+    assert len(batches) == drawn_by.batches
     for rows in batches:
         assert len(rows) == 38
-        assert (of.overlap[rows[:30]] > 0.5).all()
-        assert (of.overlap[rows[30:]] < 0.3).all()
-        assert not of.ignored[rows].any()
+        assert (targets.overlap[rows[:30]] > 0.5).all()
+        assert (targets.overlap[rows[30:]] < 0.3).all()
+        assert not targets.ignored[rows].any()
     drawn = np.concatenate([rows[:30] for rows in batches])
-    expected = np.flatnonzero((of.overlap > 0.5) & ~of.ignored)
+    expected = np.flatnonzero((targets.overlap > 0.5) & ~targets.ignored)
     assert set(drawn) == set(expected)
     assert np.unique(drawn, return_counts=True)[1].max() <= 2
 
 
-def test_epochs_differ_and_repeat_under_their_seed() -> None:
-    of = regions(np.random.default_rng(0), 300)
+def test_batches_depend_only_on_seed_and_epoch() -> None:
+    targets = regions(np.random.default_rng(0), 300)
     one, same, later, other = (
-        np.concatenate(list(sampler(of, seed).epoch(epoch))).tolist()
+        np.concatenate(list(sampler(targets, seed).epoch(epoch))).tolist()
         for seed, epoch in ((0, 1), (0, 1), (0, 2), (1, 1))
     )
     assert one == same
@@ -48,8 +50,8 @@ def test_epochs_differ_and_repeat_under_their_seed() -> None:
     assert one != other
 
 
-def test_fewer_positives_than_a_batch_wants() -> None:
-    of = regions(np.random.default_rng(0), 20)
-    (rows,) = sampler(of, positives=100).epoch(0)
+def test_fewer_positives_than_a_batch_needs() -> None:
+    targets = regions(np.random.default_rng(0), 20)
+    (rows,) = sampler(targets, positives=100).epoch(0)
     counts = np.unique(rows[:100], return_counts=True)[1]
     assert counts.max() - counts.min() <= 1

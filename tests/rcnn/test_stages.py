@@ -1,27 +1,35 @@
-"""A whole run on a small set of digits on photographs: trained, stopped, measured, exported, used."""
+"""Complete runs on a few digits on photographs: train, resume, evaluate, export, detect."""
 
+import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.rcnn.voc_digits import SOURCE, write_voc
 from tfeff import config, rcnn, training
 from tfeff.boxes.formats import cyxhw_from_yxyx, relative_from_yxyx
 from tfeff.data.images import decoding
 from tfeff.data.sources import catalog
 from tfeff.errors import UserError
+from tfeff.rcnn import assessment, images, regions, run_regions
 from tfeff.rcnn.detector import Detector
+from tfeff.rcnn.run_regions import SLIDING_WINDOW, RunRegions
 from tfeff.rcnn.savedmodel import LoadedDetector
-from tfeff.rcnn.stages import WINDOWS, Material
+from tfeff.training import selection
 
 FORMS = ("joint", "classic", "sliding_window")
 IMAGES = 60
@@ -48,11 +56,11 @@ def get_config():
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A YOLO data set without splits."""
+    """A YOLO dataset without splits."""
     root = tmp_path_factory.mktemp("digits")
     (root / "images").mkdir()
     (root / "labels").mkdir()
-    source = catalog.load_annotated("embedded:placed_digits:64", "train")
+    source = catalog.open_objects(SOURCE).load("train")
     (root / "classes.txt").write_text("\n".join(source.class_names))
     for index in range(IMAGES):
         (root / "images" / f"{index:03}.png").write_bytes(source.encoded(index))
@@ -81,7 +89,7 @@ def finished(root: Path, tmp_path_factory: pytest.TempPathFactory) -> rcnn.Workd
     return rcnn.Workdir(directory / "workdir")
 
 
-def test_a_run_leaves_what_its_workdir_promises(finished: rcnn.Workdir) -> None:
+def test_a_run_writes_the_files_of_its_workdir(finished: rcnn.Workdir) -> None:
     for name in ("config.json", "joint.json", "result.json", "evaluation_test.json", "tensorboard", "backbone"):
         assert (finished.path / name).exists()
     for form in FORMS:
@@ -93,7 +101,7 @@ def test_a_run_leaves_what_its_workdir_promises(finished: rcnn.Workdir) -> None:
     assert set(result["forms"]) == set(FORMS)
 
 
-def test_the_same_command_again_trains_nothing(finished: rcnn.Workdir) -> None:
+def test_a_rerun_trains_nothing(finished: rcnn.Workdir) -> None:
     before = {path: path.stat().st_mtime_ns for path in finished.path.rglob("*.keras")}
     done = command(
         "train", f"--config={finished.path / 'config.json'}", f"--workdir={finished.path}", "--evaluate=false"
@@ -102,7 +110,7 @@ def test_the_same_command_again_trains_nothing(finished: rcnn.Workdir) -> None:
     assert before == {path: path.stat().st_mtime_ns for path in finished.path.rglob("*.keras")}
 
 
-def test_evaluate_says_what_the_run_said(finished: rcnn.Workdir) -> None:
+def test_evaluate_repeats_the_result_of_the_run(finished: rcnn.Workdir) -> None:
     before = json.loads((finished.path / "evaluation_test.json").read_text())
     done = command("evaluate", f"--workdir={finished.path}", "--json")
     assert done.returncode == 0, done.stderr
@@ -110,18 +118,18 @@ def test_evaluate_says_what_the_run_said(finished: rcnn.Workdir) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_export_finds_what_the_run_found(finished: rcnn.Workdir, form: str) -> None:
+def test_the_export_detects_the_same_objects(finished: rcnn.Workdir, form: str) -> None:
     settings = finished.settings()
-    images = catalog.load_annotated(settings.data.source, "test")
-    material = Material(settings, finished, training.Reporter(quiet=True))
-    split = material.split("test", images, windows=form == WINDOWS)
-    expected = Detector.load(finished, form)[0].detect(split)
+    dataset = rcnn.RunImages(settings).split("test")
+    of_run = RunRegions(settings, finished, training.Reporter(quiet=True))
+    of_split = of_run.region_set("test", dataset, windows=form == SLIDING_WINDOW)
+    expected = Detector.load(finished, form)[0].detect(of_split)
     exported = LoadedDetector(finished.saved_model(form))
-    assert exported.class_names == images.class_names
-    for index in range(len(images)):
-        pixels, boxes, labels, scores = exported(images.encoded(index), images.ids[index])
+    assert exported.class_names == dataset.class_names
+    for index in range(len(dataset)):
+        pixels, boxes, labels, scores = exported(dataset.encoded(index), dataset.ids[index])
         assert pixels.shape == (64, 64, 3)
-        # Features are kept as half floats: equal scores may change places, and the last ones fall out.
+        # Cached features are half floats, so equal scores may swap places and the last ones may be dropped.
         assert abs(len(scores) - len(expected[index])) <= 3
         first = min(5, len(scores), len(expected[index]))
         np.testing.assert_allclose(scores[:first], np.sort(expected[index].scores)[::-1][:first], atol=5e-3)
@@ -130,7 +138,7 @@ def test_the_export_finds_what_the_run_found(finished: rcnn.Workdir, form: str) 
             assert (near & (expected[index].labels == label) & (np.abs(expected[index].scores - score) < 5e-3)).any()
 
 
-def test_the_export_takes_an_image_without_proposals(finished: rcnn.Workdir) -> None:
+def test_the_export_accepts_an_image_without_proposals(finished: rcnn.Workdir) -> None:
     model = tf.saved_model.load(str(finished.saved_model("joint")))
     found = model.signatures["serving_default"](
         image=tf.zeros((30, 40, 3), tf.uint8), proposals=tf.zeros((0, 4), tf.float32)
@@ -144,7 +152,7 @@ def test_detect_draws_and_lists(finished: rcnn.Workdir, root: Path, tmp_path: Pa
     (tmp_path / "in" / "deeper" / "two.png").write_bytes((root / "images" / "001.png").read_bytes())
     (tmp_path / "in" / "broken.jpg").write_bytes(b"\xff\xd8 no image")
     out = tmp_path / "in" / "drawn"
-    for _ in range(2):  # the second time what was drawn lies among the images
+    for _ in range(2):  # The second run finds the drawings of the first among the images.
         done = command(
             "detect", f"--workdir={finished.path}", f"--images={tmp_path / 'in'}", f"--out={out}", "--score=0"
         )
@@ -163,12 +171,12 @@ def test_detect_draws_and_lists(finished: rcnn.Workdir, root: Path, tmp_path: Pa
         ((), "either --workdir=DIR"),
         (("--workdir={workdir}", "--images=nowhere"), "no such file or folder"),
         (("--workdir={workdir}", "--form=fast"), "joint and classic and sliding_window"),
-        (("--model={root}",), "no detector there"),
+        (("--model={root}",), "not a detector"),
         (("--workdir={root}",), "no config.json"),
-        (("--workdir={workdir}", "--out={root}"), "the folder of the images themselves"),
+        (("--workdir={workdir}", "--out={root}"), "must not be the folder of the images"),
     ],
 )
-def test_mistakes_end_with_a_message(
+def test_mistakes_are_reported_without_a_traceback(
     finished: rcnn.Workdir, root: Path, tmp_path: Path, flags: tuple[str, ...], message: str
 ) -> None:
     given = [flag.format(workdir=finished.path, root=root) for flag in flags]
@@ -182,13 +190,13 @@ def test_mistakes_end_with_a_message(
 
 
 def test_a_head_of_another_backbone_is_refused(finished: rcnn.Workdir, tmp_path: Path) -> None:
-    path, reporter = finished.point("joint"), training.Reporter(quiet=True)
+    path, reporter = finished.thresholds("joint"), training.Reporter(quiet=True)
     before = path.read_text()
     try:
         path.write_text(json.dumps(json.loads(before) | {"backbone": "0" * 32}))
         for use in (
             lambda: rcnn.export(finished, "joint", tmp_path / "model"),
-            lambda: rcnn.sweep(finished, reporter),
+            lambda: rcnn.sensitivity(finished, reporter),
             lambda: rcnn.assess(finished, "test", reporter),
         ):
             with pytest.raises(UserError, match="the backbone has changed since joint was trained"):
@@ -197,7 +205,7 @@ def test_a_head_of_another_backbone_is_refused(finished: rcnn.Workdir, tmp_path:
         path.write_text(before)
 
 
-def test_what_has_to_be_trained_first_is_named_and_not_trained(finished: rcnn.Workdir, tmp_path: Path) -> None:
+def test_export_requires_a_trained_backbone(finished: rcnn.Workdir, tmp_path: Path) -> None:
     copy = rcnn.Workdir(tmp_path / "workdir")
     shutil.copytree(finished.path, copy.path)
     shutil.rmtree(copy.backbone)
@@ -206,7 +214,7 @@ def test_what_has_to_be_trained_first_is_named_and_not_trained(finished: rcnn.Wo
     assert not copy.backbone.exists()
 
 
-def test_images_that_came_since_are_noticed(finished: rcnn.Workdir, root: Path) -> None:
+def test_new_images_are_noticed(finished: rcnn.Workdir, root: Path) -> None:
     image, label = root / "images" / "more.png", root / "labels" / "more.txt"
     image.write_bytes((root / "images" / "000.png").read_bytes())
     label.write_bytes((root / "labels" / "000.txt").read_bytes())
@@ -216,21 +224,21 @@ def test_images_that_came_since_are_noticed(finished: rcnn.Workdir, root: Path) 
         image.unlink()
         label.unlink()
     assert (done.returncode, "Traceback" in done.stderr) == (2, False)
-    assert "put them back" in done.stderr
+    assert "restore them" in done.stderr
 
 
-def test_a_damaged_export_is_named(finished: rcnn.Workdir, root: Path, tmp_path: Path) -> None:
+def test_a_damaged_export_is_reported(finished: rcnn.Workdir, root: Path, tmp_path: Path) -> None:
     copy = tmp_path / "model"
     shutil.copytree(finished.saved_model("joint"), copy)
     (copy / "saved_model.pb").write_bytes(b"nothing")
-    with pytest.raises(UserError, match=r"model: the SavedModel cannot be read"):
+    with pytest.raises(UserError, match=r"model: cannot read the SavedModel"):
         LoadedDetector(copy)
     (copy / "assets" / "detector.json").write_text('{"class_names": ')
     with pytest.raises(UserError, match=r"detector\.json"):
         LoadedDetector(copy)
 
 
-def test_a_killed_run_ends_as_if_it_had_not_been(finished: rcnn.Workdir, tmp_path: Path) -> None:
+def test_a_killed_run_resumes_to_the_same_heads(finished: rcnn.Workdir, tmp_path: Path) -> None:
     flags = [f"--config={finished.path / 'config.json'}", f"--workdir={tmp_path}", "--evaluate=false"]
     features = tmp_path / "features" / "train" / "index.jsonl"
     process = subprocess.Popen(
@@ -260,7 +268,7 @@ def test_a_workdir_belongs_to_one_config(finished: rcnn.Workdir) -> None:
     assert "features.grid: saved 2, now 1" in done.stderr
 
 
-def test_a_network_that_cannot_be_is_told_at_once(finished: rcnn.Workdir, tmp_path: Path) -> None:
+def test_an_invalid_network_is_reported_at_once(finished: rcnn.Workdir, tmp_path: Path) -> None:
     done = command(
         "train",
         f"--config={finished.path / 'config.json'}",
@@ -272,24 +280,141 @@ def test_a_network_that_cannot_be_is_told_at_once(finished: rcnn.Workdir, tmp_pa
     assert not (tmp_path / "proposals").exists()
 
 
-def test_sweep_measures_each_point_once(finished: rcnn.Workdir, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tfeff.rcnn import sweeps as module
+def test_sensitivity_measures_each_setting_once(finished: rcnn.Workdir, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tfeff.rcnn import sensitivity as module
 
     monkeypatch.setattr(module, "JOINT", {"positives": (32, 100)})
     monkeypatch.setattr(module, "CLASSIC", {"ridge": (10.0, 1000.0)})
-    first = rcnn.sweep(finished, training.Reporter(quiet=True))
-    assert [(point.form, point.key, point.value) for point in first] == [
+    first = rcnn.sensitivity(finished, training.Reporter(quiet=True))
+    assert [(each.form, each.key, each.value) for each in first] == [
         ("joint", "positives", 32),
         ("joint", "positives", 100),
         ("classic", "ridge", 10.0),
         ("classic", "ridge", 1000.0),
     ]
-    assert all(0 <= value <= 1 for point in first for value in point.measures.values())
+    assert all(0 <= value <= 1 for each in first for value in each.metrics.values())
     monkeypatch.setattr(module, "measure", lambda *_: pytest.fail("measured again"))
-    assert rcnn.sweep(finished, training.Reporter(quiet=True)) == first
-    assert (finished.figures / "sweep.png").is_file()
+    assert rcnn.sensitivity(finished, training.Reporter(quiet=True)) == first
+    assert (finished.figures / "sensitivity.png").is_file()
 
 
 def test_the_config_survives_json() -> None:
     settings = config.RCNN(forms=("classic",), joint=config.Joint(hidden=(8, 8)))
     assert config.from_json(config.to_json(settings), config.RCNN) == settings
+
+
+def voc_config(root: Path, **data: object) -> config.RCNN:
+    """The classic form with a tiny backbone on a VOC dataset."""
+    return config.RCNN(
+        forms=("classic",),
+        data=config.DetectionData(source=f"voc:{root}", validation_split="val", **data),
+        proposals=config.Proposals(max_proposals=40),
+        backbone=config.Experiment(
+            model=config.Model(name="resnet", width=8, stage_blocks=(1, 1, 1, 1), resolution=16),
+            data=config.Data(source="crops", image_size=16, test_split=None, normalization="dataset"),
+            training=config.Training(epochs=1, batch_size=32, precision="float32"),
+        ),
+        features=config.Features(grid=1),
+        classic=config.Classic(mining_rounds=1),
+    )
+
+
+TRUNCATED = 3
+
+
+@pytest.fixture(scope="module")
+def voc(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A VOC dataset with the folders of a published one, a truncated JPEG, and no test split."""
+    root = tmp_path_factory.mktemp("voc")
+    splits = {"train": range(20), "val": range(20, 28)}
+    write_voc(root, splits, annotations="annots", images="images", truncated=(TRUNCATED,))
+    return root
+
+
+class Opens:
+    """Counts how often each stage opens each JPEG file."""
+
+    def __init__(self) -> None:
+        self.stage, self.enabled, self.counts = "", True, Counter[tuple[str, str]]()
+
+    def __call__(self, event: str, arguments: tuple[object, ...]) -> None:
+        if self.enabled and event == "open" and str(arguments[0]).endswith(".jpg"):
+            self.counts[self.stage, Path(str(arguments[0])).stem] += 1
+
+    def during(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, as a stage."""
+
+        def staged(*arguments: Any, **options: Any) -> Any:
+            outer, self.stage = self.stage, stage
+            try:
+                return function(*arguments, **options)
+            finally:
+                self.stage = outer
+
+        return staged
+
+    def of_stage(self, stage: str) -> dict[str, int]:
+        """File -> number of opens."""
+        return {name: count for (own, name), count in self.counts.items() if own == stage}
+
+
+def test_corrupt_images_are_skipped_and_each_stage_opens_a_file_once(
+    voc: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opens = Opens()
+    for stage, owner, name in (
+        ("check", images, "corrupt_images"),
+        ("proposals", run_regions, "propose"),
+        ("crops", selection, "read"),
+        ("features", regions.CachedExtractor, "region_set"),
+        ("figures", assessment, "galleries"),
+    ):
+        monkeypatch.setattr(owner, name, opens.during(stage, getattr(owner, name)))
+    monkeypatch.setattr(tf.io, "read_file", lambda path: pytest.fail("an open that is not counted"))
+    sys.addaudithook(opens)
+    try:
+        settings = voc_config(voc, corrupt_images="skip")
+        run_images = rcnn.RunImages(settings)
+        workdir = rcnn.train(settings, tmp_path / "workdir", run_images=run_images)
+        trained = capsys.readouterr()
+        result = rcnn.conclude(workdir, run_images=run_images)
+    finally:
+        opens.enabled = False
+
+    readable = {f"{number:03}" for number in range(28)} - {f"{TRUNCATED:03}"}
+    assert opens.of_stage("") == dict.fromkeys({*readable, f"{TRUNCATED:03}"}, 1)  # headers
+    assert opens.of_stage("check") == dict.fromkeys({*readable, f"{TRUNCATED:03}"}, 1)
+    assert opens.of_stage("crops") == dict.fromkeys(readable, 1)
+    assert opens.of_stage("features") == dict.fromkeys(readable, 1)
+    validation = {f"{number:03}" for number in range(20, 28)}
+    # The evaluation checks by content that the stored proposals are those of the validation images.
+    assert opens.of_stage("proposals") == dict.fromkeys(readable - validation, 1) | dict.fromkeys(validation, 2)
+    assert set(opens.of_stage("figures").values()) == {1}
+
+    assert re.search(rf"skipped \S*{TRUNCATED:03}: .*damaged", trained.out + trained.err)
+    assert result is not None
+    assert result.skipped == (f"{TRUNCATED:03}",)
+    assert "has no test split: evaluated on the validation images" in result.to_text()
+    saved = json.loads((workdir.path / "result.json").read_text())
+    assert (saved["split"], len(saved["notes"])) == ("validation", 1)
+
+
+def test_a_corrupt_image_stops_a_run_that_does_not_skip_it(voc: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=rf"{TRUNCATED:03} .*damaged.*data\.corrupt_images") as error:
+        rcnn.train(voc_config(voc), tmp_path, training.Reporter(quiet=True))
+    assert str(voc) in str(error.value)
+
+
+def test_any_split_can_test_a_run(finished: rcnn.Workdir, root: Path, tmp_path: Path) -> None:
+    copy = rcnn.Workdir(tmp_path / "workdir")
+    shutil.copytree(finished.path, copy.path)
+    settings = finished.settings()
+    settings = dataclasses.replace(settings, data=dataclasses.replace(settings.data, test_split="val"))
+    (copy.path / "config.json").write_text(config.to_json(settings))
+    held_out = (copy.features / "validation" / "index.jsonl").read_text()
+    result = rcnn.conclude(copy, training.Reporter(quiet=True))
+    assert result is not None
+    assert (result.split, result.notes) == ("validation", ())
+    ids = [json.loads(line)["id"] for line in (copy.features / "test" / "index.jsonl").read_text().splitlines()]
+    assert ids == list(catalog.open_objects(settings.data.source).load("validation").ids)
+    assert (copy.features / "validation" / "index.jsonl").read_text() == held_out

@@ -1,4 +1,4 @@
-"""Hard-negative mining against machines that see every negative at once."""
+"""SVMs trained with hard-negative mining against SVMs trained on all negatives."""
 
 from typing import Any
 
@@ -7,16 +7,16 @@ import pytest
 from sklearn.svm import LinearSVC
 
 from tfeff.rcnn import svm as module
-from tfeff.rcnn.svm import Mining, machines
+from tfeff.rcnn.svm import Mining, linear_svms
 
 
-def machine(
+def fit_svm(
     features: np.ndarray, positive: np.ndarray, negative: np.ndarray, **settings: Any
 ) -> tuple[np.ndarray, float]:
-    """That of a single class."""
+    """The SVM of a single class."""
     overlaps = np.ones((len(features), 1), np.float32)
     overlaps[negative] = 0.0
-    weights, biases = machines(features, [positive], overlaps, negative_overlap=0.3, **settings)
+    weights, biases = linear_svms(features, [positive], overlaps, negative_overlap=0.3, **settings)
     return weights[:, 0], float(biases[0])
 
 
@@ -31,7 +31,7 @@ def problem(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def objective(
     features: np.ndarray, positive: np.ndarray, weights: np.ndarray, bias: float, penalty: float, weight: float
 ) -> float:
-    """LinearSVC's: half the squared norm (its bias included) and C times the squared hinge loss."""
+    """The objective of LinearSVC: half the squared norm (with the bias) plus C times the squared hinge loss."""
     signs = -np.ones(len(features))
     signs[positive] = 1
     costs = np.where(signs > 0, weight, 1.0) * penalty
@@ -39,54 +39,54 @@ def objective(
     return float(0.5 * (weights @ weights + bias**2) + (costs * hinge**2).sum())
 
 
-def test_with_every_negative_from_the_start_it_is_scikit_learns() -> None:
+def test_with_all_negatives_it_matches_scikit_learn() -> None:
     features, positive, negative = problem(0)
-    weights, bias = machine(
+    weights, bias = fit_svm(
         features,
         positive,
         negative,
         penalty=0.01,
         positive_weight=2.0,
-        mining=Mining(first=len(negative), rounds=1),
+        mining=Mining(initial=len(negative), rounds=1),
         seed=0,
     )
     labels = np.r_[np.ones(len(positive)), np.zeros(len(negative))]
-    theirs = LinearSVC(C=0.01, class_weight={1: 2.0}, dual=False).fit(features, labels)
-    np.testing.assert_allclose(weights, theirs.coef_[0], atol=1e-3)
-    np.testing.assert_allclose(bias, theirs.intercept_[0], atol=1e-3)
+    reference = LinearSVC(C=0.01, class_weight={1: 2.0}, dual=False).fit(features, labels)
+    np.testing.assert_allclose(weights, reference.coef_[0], atol=1e-3)
+    np.testing.assert_allclose(bias, reference.intercept_[0], atol=1e-3)
 
 
-def test_mining_finds_the_machine_of_all_negatives() -> None:
-    # A squared hinge has no pull beyond its margin, so that easy negatives do not matter.
+def test_mining_reaches_the_objective_of_all_negatives() -> None:
+    # The squared hinge loss is 0 beyond the margin, so easy negatives do not matter.
     for seed in range(3):
         features, positive, negative = problem(seed)
         settings = {"penalty": 0.01, "positive_weight": 2.0, "seed": seed}
-        few = machine(features, positive, negative, mining=Mining(first=300, rounds=20, hardest=2000), **settings)
-        every = machine(features, positive, negative, mining=Mining(first=len(negative), rounds=1), **settings)
-        costs = [objective(features, positive, *found, 0.01, 2.0) for found in (few, every)]
+        mined = fit_svm(features, positive, negative, mining=Mining(initial=300, rounds=20, hardest=2000), **settings)
+        complete = fit_svm(features, positive, negative, mining=Mining(initial=len(negative), rounds=1), **settings)
+        costs = [objective(features, positive, *svm, 0.01, 2.0) for svm in (mined, complete)]
         assert costs[0] <= costs[1] * 1.001
 
 
-def test_the_same_seed_gives_the_same_machine() -> None:
+def test_the_same_seed_gives_the_same_svm() -> None:
     features, positive, negative = problem(1)
-    found = [
-        machine(features, positive, negative, penalty=0.1, positive_weight=1.0, mining=Mining(first=200), seed=3)
+    svms = [
+        fit_svm(features, positive, negative, penalty=0.1, positive_weight=1.0, mining=Mining(initial=200), seed=3)
         for _ in range(2)
     ]
-    np.testing.assert_array_equal(found[0][0], found[1][0])
+    np.testing.assert_array_equal(svms[0][0], svms[1][0])
 
 
 @pytest.mark.parametrize("chunk", [100, 4096])
-def test_classes_learn_beside_each_other_what_they_learn_alone(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_classes_trained_in_parallel_match_classes_trained_alone(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     features, positive, negative = problem(2)
     classes = [(positive, negative), (positive[:50], negative[:3000]), (negative[:80], np.r_[positive, negative[80:]])]
-    settings: Any = {"penalty": 0.01, "positive_weight": 2.0, "mining": Mining(first=300, rounds=8), "seed": 1}
+    settings: Any = {"penalty": 0.01, "positive_weight": 2.0, "mining": Mining(initial=300, rounds=8), "seed": 1}
     overlaps = np.full((len(features), 3), np.nan, np.float32)
     for number, (_, others) in enumerate(classes):
         overlaps[others, number] = 0.0
-    weights, biases = machines(features, [own for own, _ in classes], overlaps, negative_overlap=0.3, **settings)
+    weights, biases = linear_svms(features, [own for own, _ in classes], overlaps, negative_overlap=0.3, **settings)
     for number, rows in enumerate(classes):
         monkeypatch.setattr(module, "CHUNK", chunk)
-        alone = machine(features, *rows, **settings)
+        alone = fit_svm(features, *rows, **settings)
         np.testing.assert_allclose(weights[:, number], alone[0], rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(biases[number], alone[1], rtol=1e-4, atol=1e-5)

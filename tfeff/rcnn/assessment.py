@@ -1,8 +1,9 @@
-"""What a run of R-CNN is worth on a split: both forms side by side, the proposals' ceiling beside them."""
+"""Evaluates an R-CNN run on a split: all forms side by side, with the recall of their proposals."""
 
 import dataclasses
+import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,10 @@ from tfeff.durable import write
 from tfeff.evaluation import DetectionReport, Detections, detection_report, to_coco_results
 from tfeff.evaluation.detection import json_number, json_numbers
 from tfeff.evaluation.image_quality import image_quality, worst_first
-from tfeff.rcnn.detector import Detector, OperatingPoint
+from tfeff.rcnn.detector import Detector, Thresholds
 from tfeff.rcnn.images import RunImages, record
-from tfeff.rcnn.splits import Split
-from tfeff.rcnn.stages import WINDOWS, Material, ceiling
+from tfeff.rcnn.regions import RegionSet, proposal_recall
+from tfeff.rcnn.run_regions import SLIDING_WINDOW, RunRegions
 from tfeff.rcnn.workdir import Workdir
 from tfeff.reporting import figure, tables
 from tfeff.reporting.detection import detection_figures
@@ -31,14 +32,14 @@ from tfeff.training.tensorboard import Board
 
 @dataclass(frozen=True, eq=False)
 class RegionReport:
-    """How a head classifies regions: the class of the best score, background where that is below the operating point.
+    """How a head classifies regions: as the class with the best score, or as background below the region threshold.
 
     Attributes:
         accuracy: share of objects whose own box gets their class.
-        called_background: share of objects whose own box is called background.
-        background_recall: share of proposals that overlap no object by half that are called background.
-        precision: float64 [C], of the objects' own boxes; NaN where none gets the class.
-        recall: float64 [C]; NaN where there is no object.
+        called_background: share of objects whose own box is classified as background.
+        background_recall: share of background proposals that are classified as background.
+        precision: float64 [C], on the objects' own boxes; NaN for classes that are never predicted.
+        recall: float64 [C]; NaN for classes without objects.
     """
 
     accuracy: float
@@ -59,39 +60,45 @@ class RegionReport:
 
 
 BACKGROUND_OVERLAP = 0.5
-"""Below it a proposal is background, in these tables."""
-PICTURES = 6
-"""In a gallery."""
+"""In these metrics, proposals with a smaller IoU with every object are background."""
+GALLERY_IMAGES = 6
+"""Maximum number of images in a gallery."""
 
 
 @dataclass(frozen=True, eq=False)
 class Assessment:
-    """A run on a split.
+    """A run evaluated on a split.
 
     Attributes:
-        split: which one.
+        split: name of the split.
         class_names: C.
-        ceilings: of each form: share of objects that some region overlaps by half, the most that it can find.
-        regions: of each form.
-        detections: of each form.
+        proposal_recall: form -> share of objects covered by a region, the upper bound of the form's recall.
+        regions: form -> report on regions.
+        detections: form -> report on detections.
         files: everything written.
+        skipped: ids of the run's corrupt images, which were skipped.
+        notes: what the user should know about the choice of images, one line each.
     """
 
     split: str
     class_names: tuple[str, ...]
-    ceilings: Mapping[str, float]
+    proposal_recall: Mapping[str, float]
     regions: Mapping[str, RegionReport]
     detections: Mapping[str, DetectionReport]
     files: tuple[Path, ...]
+    skipped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as numbers."""
+        """JSON-ready."""
         return {
             "split": self.split,
             "class_names": list(self.class_names),
+            "skipped_images": list(self.skipped),
+            **({"notes": list(self.notes)} if self.notes else {}),
             "forms": {
                 form: {
-                    "proposal_recall": json_number(self.ceilings[form]),
+                    "proposal_recall": json_number(self.proposal_recall[form]),
                     "regions": self.regions[form].to_dict(),
                     "detections": report.to_dict(),
                 }
@@ -108,10 +115,10 @@ class Assessment:
                 "95 % from": report.mean_ap_interval[0],
                 "to": report.mean_ap_interval[1],
                 "COCO AP": report.coco.ap,
-                "accuracy of objects": self.regions[form].accuracy,
-                "called background": self.regions[form].called_background,
+                "object accuracy": self.regions[form].accuracy,
+                "objects as background": self.regions[form].called_background,
                 "background recall": self.regions[form].background_recall,
-                "recall of proposals": self.ceilings[form],
+                "proposal recall": self.proposal_recall[form],
             }
             for form, report in self.detections.items()
         ]
@@ -119,8 +126,8 @@ class Assessment:
             {
                 "form": form,
                 "class": name,
-                "precision of objects": float(self.regions[form].precision[label]),
-                "recall of objects": float(self.regions[form].recall[label]),
+                "object precision": float(self.regions[form].precision[label]),
+                "object recall": float(self.regions[form].recall[label]),
                 "AP@.5": float(report.ap[label]),
                 "precision": float(report.at_threshold.precision[label]),
                 "recall": float(report.at_threshold.recall[label]),
@@ -128,7 +135,8 @@ class Assessment:
             for form, report in self.detections.items()
             for label, name in enumerate(self.class_names)
         ]
-        parts = [tables.text(overall), tables.text(by_class)]
+        notes = ["\n".join(self.notes)] if self.notes else []
+        parts = [*notes, tables.text(overall), tables.text(by_class)]
         parts += [f"{form}\n{report.to_text()}" for form, report in self.detections.items()]
         return "\n\n".join([*parts, "\n".join(f"wrote {path}" for path in self.files)])
 
@@ -136,11 +144,12 @@ class Assessment:
 def assess(
     workdir: Workdir, split: str | None, reporter: training.Reporter, run_images: RunImages | None = None
 ) -> Assessment:
-    """Runs every form of a finished run over a split; writes `evaluation_<split>.json` and detections in COCO's format.
+    """Evaluates every form of a finished run; writes `evaluation_<split>.json` and detections in COCO's result format.
 
     Args:
         workdir: of the run.
-        split: of its source; `validation` is what the run held out. None: the test split, if there is one.
+        split: a split of the run's source; `train` and `validation` are the run's own. None: the test split, or the
+            validation images if there is none.
         reporter: logs progress.
         run_images: the run's images, if they are open already.
 
@@ -150,101 +159,130 @@ def assess(
     settings = workdir.settings()
     run_images = run_images or RunImages(settings)
     record(workdir.dataset, run_images.training)
+    notes = tuple[str, ...]()
     if split is None:
-        split = run_images.test_split or "validation"
-        if split == "validation" != settings.data.test_split:
-            reporter.say(f"{settings.data.source} has no test split: evaluated on the held-out validation images")
+        split = run_images.test_split
+        if split is None:
+            missing = "data.test_split is None"
+            if settings.data.test_split is not None:
+                missing = f"{settings.data.source} has no test split"
+            notes = (f"{missing}: evaluated on the validation images, which served to choose the thresholds",)
+            split = "validation"
+    split = run_images.resolve(split)
     images = run_images.split(split)
-    detectors = {str(form): Detector.load(workdir, form) for form in settings.forms}
-    material = Material(settings, workdir, reporter)
-    for form, (_, point) in detectors.items():
-        point.check(form, material.digest)
-    part = "test" if split == settings.data.test_split else split
-    of = {form: material.split(part, images, windows=form == WINDOWS) for form in detectors}
-    found = {form: detector.detect(of[form]) for form, (detector, _) in detectors.items()}
+    for note in notes:
+        reporter.say(note)
+    loaded = {str(form): Detector.load(workdir, form) for form in settings.forms}
+    run_regions = RunRegions(settings, workdir, reporter)
+    for form, (_, thresholds) in loaded.items():
+        thresholds.check_backbone(form, run_regions.backbone_digest)
+    name = "test" if split == run_images.test_split else split
+    regions = {form: run_regions.region_set(name, images, windows=form == SLIDING_WINDOW) for form in loaded}
+    detections = {form: detector.detect(regions[form]) for form, (detector, _) in loaded.items()}
     path = workdir.path / f"evaluation_{split}.json"
     files = [path]
-    for form, detections in found.items():
+    for form, of_form in detections.items():
         files.append(workdir.path / f"detections_{form}_{split}.json")
-        write(files[-1], json.dumps(to_coco_results(detections, list(images.ids))) + "\n")
+        write(files[-1], json.dumps(to_coco_results(of_form, list(images.ids))) + "\n")
     assessment = Assessment(
         split=split,
         class_names=images.class_names,
-        ceilings={form: ceiling(images.objects, of[form].proposals) for form in detectors},
-        regions={form: region_report(*loaded, of[form]) for form, loaded in detectors.items()},
+        proposal_recall={form: proposal_recall(images.objects, regions[form].proposals) for form in loaded},
+        regions={form: region_report(*loaded[form], regions[form]) for form in loaded},
         detections={
             form: detection_report(
-                detections, images.objects, images.class_names, score_threshold=detectors[form][1].detection
+                detections[form], images.objects, images.class_names, score_threshold=thresholds.detection
             )
-            for form, detections in found.items()
+            for form, (_, thresholds) in loaded.items()
         },
         files=tuple(files),
+        skipped=tuple(run_images.skipped),
+        notes=notes,
     )
     write(path, json.dumps(assessment.to_dict(), indent=2) + "\n")
     board = Board(workdir.tensorboard)
-    for name, report in assessment.detections.items():
-        drawn = {**detection_figures(report.to_dict()), **galleries(report, found[name], images)}
-        for what, made in drawn.items():
-            files += figure.save(made, workdir.figures / f"{split}_{name}_{what}")
+
+    @functools.cache
+    def decoded(image: int) -> np.ndarray:
+        return decoding.decode(images.encoded(image), images.ids[image])
+
+    for form, report in assessment.detections.items():
+        figures = {**detection_figures(report.to_dict()), **galleries(report, detections[form], images, decoded)}
+        for title, drawn in figures.items():
+            files += figure.save(drawn, workdir.figures / f"{split}_{form}_{title}")
         headline = {
-            f"{split}/{name}/mean_ap": report.mean_ap,
-            f"{split}/{name}/accuracy_of_objects": assessment.regions[name].accuracy,
-            f"{split}/{name}/background_recall": assessment.regions[name].background_recall,
+            f"{split}/{form}/mean_ap": report.mean_ap,
+            f"{split}/{form}/accuracy_of_objects": assessment.regions[form].accuracy,
+            f"{split}/{form}/background_recall": assessment.regions[form].background_recall,
         }
-        board.result(0, headline, {f"{split}/{name}/{what}": figure.rgb(made) for what, made in drawn.items()})
+        board.result(0, headline, {f"{split}/{form}/{title}": figure.rgb(drawn) for title, drawn in figures.items()})
     board.close()
     return dataclasses.replace(assessment, files=tuple(files))
 
 
-def galleries(report: DetectionReport, detections: Sequence[Detections], images: Dataset) -> dict[str, Figure]:
-    """The images that were done best and worst, and objects that were missed; by name."""
+def galleries(
+    report: DetectionReport,
+    detections: Sequence[Detections],
+    images: Dataset,
+    decoded: Callable[[int], np.ndarray],
+) -> dict[str, Figure]:
+    """Galleries of the best and worst images and of missed objects.
+
+    Args:
+        report: on the detections.
+        detections: of each image.
+        images: with their objects.
+        decoded: index -> pixels uint8 [height, width, 3].
+
+    Returns:
+        `worst`, `best` and, if objects were missed, `missed`.
+    """
     names = images.class_names
 
-    def picture(image: int) -> DetectedImage:
-        believed = detections[image].take(detections[image].scores >= report.score_threshold)
+    def detected(image: int) -> DetectedImage:
+        confident = detections[image].take(detections[image].scores >= report.score_threshold)
         return DetectedImage(
-            image=decoding.decode(images.encoded(image), images.ids[image]),
-            boxes_yxyx=believed.boxes_yxyx,
-            names=[names[label] for label in believed.labels],
-            scores=believed.scores,
+            image=decoded(image),
+            boxes_yxyx=confident.boxes_yxyx,
+            names=[names[label] for label in confident.labels],
+            scores=confident.scores,
             objects_yxyx=images.objects[image].boxes_yxyx,
         )
 
     quality = image_quality(report.matching, report.score_threshold)
     order = worst_first(quality)
-    made = {}
-    for what, chosen in (("worst", order[:PICTURES]), ("best", order[::-1][:PICTURES])):
+    figures = {}
+    for title, chosen in (("worst", order[:GALLERY_IMAGES]), ("best", order[::-1][:GALLERY_IMAGES])):
         captions = [f"{images.ids[image]}, quality {quality[image]:.2f}" for image in chosen]
-        made[what] = detection_gallery_figure(
-            [picture(int(image)) for image in chosen], captions, title=f"The {what} images"
+        figures[title] = detection_gallery_figure(
+            [detected(int(image)) for image in chosen], captions, title=f"{title.capitalize()} images"
         )
-    missed = np.flatnonzero(report.errors.missed)[:PICTURES]
-    matching, pictures, captions = report.matching, list[DetectedImage](), list[str]()
-    for number in missed:
+    matching, views, captions = report.matching, list[DetectedImage](), list[str]()
+    for number in np.flatnonzero(report.errors.missed)[:GALLERY_IMAGES]:
         image = int(matching.object_image[number])
-        pictures.append(picture(image).crop(images.objects[image].boxes_yxyx[matching.object_index[number]]))
+        views.append(detected(image).crop(images.objects[image].boxes_yxyx[matching.object_index[number]]))
         captions.append(f"{names[matching.object_label[number]]} in {images.ids[image]}")
-    if pictures:
-        made["missed"] = detection_gallery_figure(pictures, captions, title="Objects that were missed")
-    return made
+    if views:
+        figures["missed"] = detection_gallery_figure(views, captions, title="Missed objects")
+    return figures
 
 
-def region_report(detector: Detector, point: OperatingPoint, split: Split) -> RegionReport:
-    """How a head classifies the regions of a split."""
-    threshold, regions = point.region, split.regions
-    scores = detector.scores(split.features)
-    background = len(split.images.class_names)
-    said = np.where(scores.max(axis=1) < threshold, background, scores.argmax(axis=1))
-    objects, right = said[regions.is_object], regions.label[regions.is_object]
-    elsewhere = said[(regions.overlap < BACKGROUND_OVERLAP) & ~regions.ignored & ~regions.is_object]
+def region_report(detector: Detector, thresholds: Thresholds, regions: RegionSet) -> RegionReport:
+    """How a head classifies regions."""
+    targets = regions.targets
+    scores = detector.scores(regions.features)
+    background = regions.images.num_classes
+    predicted = np.where(scores.max(axis=1) < thresholds.region, background, scores.argmax(axis=1))
+    objects, labels = predicted[targets.is_object], targets.label[targets.is_object]
+    is_background = (targets.overlap < BACKGROUND_OVERLAP) & ~targets.ignored & ~targets.is_object
     confusion = np.zeros((background, background + 1))
-    np.add.at(confusion, (right, objects), 1)
+    np.add.at(confusion, (labels, objects), 1)
     hits = np.diag(confusion)
     with np.errstate(invalid="ignore"):
         return RegionReport(
-            accuracy=float((objects == right).mean()),
+            accuracy=float((objects == labels).mean()),
             called_background=float((objects == background).mean()),
-            background_recall=float((elsewhere == background).mean()),
+            background_recall=float((predicted[is_background] == background).mean()),
             precision=hits / confusion[:, :background].sum(axis=0),
             recall=hits / confusion.sum(axis=1),
         )
@@ -253,14 +291,25 @@ def region_report(detector: Detector, point: OperatingPoint, split: Split) -> Re
 def conclude(
     workdir: Workdir, reporter: training.Reporter | None = None, run_images: RunImages | None = None
 ) -> Assessment | None:
-    """What a run ends with: its measures on the test split, and `result.json`; None if its config names none."""
+    """Evaluates a finished run on its test split, or on its validation images if the source has no test split.
+
+    Writes `result.json`.
+
+    Args:
+        workdir: of the run.
+        reporter: logs progress.
+        run_images: the run's images, if they are open already.
+
+    Returns:
+        The assessment; None if `data.test_split` is None.
+    """
     settings = workdir.settings()
     if settings.data.test_split is None:
         return None
     assessment = assess(workdir, None, reporter or training.Reporter(), run_images)
-    result = {
+    forms = {
         form: {
-            "proposal_recall": json_number(assessment.ceilings[form]),
+            "proposal_recall": json_number(assessment.proposal_recall[form]),
             "mean_ap": json_number(report.mean_ap),
             "mean_ap_interval": [json_number(end) for end in report.mean_ap_interval],
             "coco_ap": json_number(report.coco.ap),
@@ -268,6 +317,7 @@ def conclude(
         | assessment.regions[form].to_dict()
         for form, report in assessment.detections.items()
     }
-    said = {"split": assessment.split, "forms": result}
-    write(workdir.path / "result.json", json.dumps(said, indent=2) + "\n")
+    notes = {"notes": list(assessment.notes)} if assessment.notes else {}
+    result = {"split": assessment.split, **notes, "forms": forms}
+    write(workdir.path / "result.json", json.dumps(result, indent=2) + "\n")
     return assessment

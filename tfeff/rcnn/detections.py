@@ -1,4 +1,4 @@
-"""From scores and codes of regions to the detections of an image."""
+"""From scores and box codes of regions to the detections of an image."""
 
 from dataclasses import dataclass
 
@@ -13,57 +13,57 @@ from tfeff.boxes.nms import nms_per_class
 
 @dataclass(frozen=True)
 class Postprocess:
-    """What is kept. R: regions, C: classes.
+    """Decodes boxes and applies non-maximum suppression per class. R: regions, C: classes.
 
     Attributes:
-        nms_overlap: of two boxes of a class that overlap by more, the one with the higher score stays.
-        max_detections: of an image.
-        least_score: detections that do not exceed it are dropped at once.
+        nms_overlap: IoU above which the box with the lower score is suppressed.
+        max_detections: maximum number of detections per image.
+        min_score: detections at or below this score are dropped before suppression.
     """
 
     nms_overlap: float = 0.3
     max_detections: int = 100
-    least_score: float = 0.01
+    min_score: float = 0.01
 
     def __call__(
         self, regions_yxyx: np.ndarray, scores: np.ndarray, codes: np.ndarray, size: tuple[int, int]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Detections, best first.
+        """Detections in decreasing order of their scores.
 
         Args:
             regions_yxyx: float32 [R, 4].
             scores: float32 [R, C].
-            codes: float32 [R, C, 4], or [R, 1, 4] where all classes share one box.
+            codes: float32 [R, C, 4], or [R, 1, 4] if all classes share one box.
             size: (height, width) of the image.
 
         Returns:
             boxes_yxyx float32 [n, 4], labels int32 [n], scores float32 [n].
         """
-        boxes = clip(decode(codes, regions_yxyx[:, None]), size)
-        boxes = np.broadcast_to(boxes, (*scores.shape, 4))
-        rows, labels = np.nonzero(scores > self.least_score)
-        found, score = boxes[rows, labels], scores[rows, labels]
-        kept = nms_per_class(found, score, labels, self.nms_overlap, limit=self.max_detections)
-        return found[kept].astype(np.float32), labels[kept].astype(np.int32), score[kept].astype(np.float32)
+        decoded = clip(decode(codes, regions_yxyx[:, None]), size)
+        decoded = np.broadcast_to(decoded, (*scores.shape, 4))
+        rows, labels = np.nonzero(scores > self.min_score)
+        boxes, score = decoded[rows, labels], scores[rows, labels]
+        kept = nms_per_class(boxes, score, labels, self.nms_overlap, limit=self.max_detections)
+        return boxes[kept].astype(np.float32), labels[kept].astype(np.int32), score[kept].astype(np.float32)
 
     def in_graph(
         self, regions_yxyx: tf.Tensor, scores: tf.Tensor, codes: tf.Tensor, size: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """The same, of tensors; `size` int32 [2]."""
+        """The same for tensors; `size` is int32 [2]."""
         height, width = tf.unstack(tf.cast(size, tf.float32))
         decoded = decode(codes, regions_yxyx[:, tf.newaxis], ops=keras.ops)
         limits = tf.stack([height, width, height, width])
         boxes = tf.clip_by_value(decoded, 0.0, limits)
         count = tf.shape(scores)[0]
-        found = tf.image.combined_non_max_suppression(
+        result = tf.image.combined_non_max_suppression(
             boxes[tf.newaxis],
             scores[tf.newaxis],
             max_output_size_per_class=tf.minimum(count, self.max_detections),
             max_total_size=self.max_detections,
             iou_threshold=self.nms_overlap,
-            score_threshold=self.least_score,
+            score_threshold=self.min_score,
             clip_boxes=False,
         )
-        valid = found.valid_detections[0]
-        labels = tf.cast(found.nmsed_classes[0, :valid], tf.int32)
-        return found.nmsed_boxes[0, :valid], labels, found.nmsed_scores[0, :valid]
+        valid = result.valid_detections[0]
+        labels = tf.cast(result.nmsed_classes[0, :valid], tf.int32)
+        return result.nmsed_boxes[0, :valid], labels, result.nmsed_scores[0, :valid]

@@ -1,4 +1,4 @@
-"""From a finished run of R-CNN to SavedModels."""
+"""Exports a finished R-CNN run to SavedModels."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -8,10 +8,10 @@ from tfeff import config, training
 from tfeff.errors import UserError
 from tfeff.rcnn import savedmodel
 from tfeff.rcnn.detector import Detector
+from tfeff.rcnn.feature_extractor import FeatureExtractor
 from tfeff.rcnn.images import class_names
-from tfeff.rcnn.region_features import RegionFeatures
-from tfeff.rcnn.splits import selective_search, sliding_windows
-from tfeff.rcnn.stages import WINDOWS, Material
+from tfeff.rcnn.regions import selective_search, sliding_windows
+from tfeff.rcnn.run_regions import SLIDING_WINDOW, RunRegions
 from tfeff.rcnn.workdir import Workdir
 
 
@@ -20,9 +20,9 @@ def export(workdir: Workdir, form: str, directory: str | Path | None = None, *, 
 
     Args:
         workdir: of the run.
-        form: one of its config's forms.
-        directory: where the SavedModel goes; default the workdir's own place for it.
-        overwrite: replace a SavedModel that is already there.
+        form: one of the forms of its config.
+        directory: of the SavedModel; default: inside the workdir.
+        overwrite: replace an existing SavedModel.
 
     Raises:
         UserError: the run has not finished or has no such form, or the directory cannot be written.
@@ -30,13 +30,13 @@ def export(workdir: Workdir, form: str, directory: str | Path | None = None, *, 
     settings = workdir.settings()
     if form not in settings.forms:
         raise UserError(f"--form={form}: the run has {' and '.join(settings.forms)}")
-    detector, point = Detector.load(workdir, form)
-    material = Material(settings, workdir, training.Reporter(quiet=True))
-    point.check(form, material.digest)
+    detector, thresholds = Detector.load(workdir, form)
+    regions = RunRegions(settings, workdir, training.Reporter(quiet=True))
+    thresholds.check_backbone(form, regions.backbone_digest)
     return savedmodel.export(
-        RegionFeatures(
-            material.backbone.model,
-            grid=None if form == WINDOWS else settings.features.grid,
+        FeatureExtractor(
+            regions.backbone.model,
+            grid=None if form == SLIDING_WINDOW else settings.features.grid,
             context=settings.features.context,
         ),
         detector.head,
@@ -44,13 +44,13 @@ def export(workdir: Workdir, form: str, directory: str | Path | None = None, *, 
         directory or workdir.saved_model(form),
         class_names=class_names(workdir.dataset),
         proposals=_proposals(settings, form),
-        score=point.detection,
+        score=thresholds.detection,
         overwrite=overwrite,
     )
 
 
 def _proposals(settings: config.RCNN, form: str) -> dict[str, Any]:
-    """What makes the regions of a form, as `savedmodel.LoadedDetector` takes it."""
-    if form == WINDOWS:
+    """The proposal method of a form and its arguments, for `savedmodel.LoadedDetector`."""
+    if form == SLIDING_WINDOW:
         return {"engine": "windows", **asdict(sliding_windows(settings))}
     return {"engine": "selective_search", **asdict(selective_search(settings))}

@@ -15,7 +15,7 @@ from tfeff.data.dataset import Dataset
 from tfeff.data.images import decoding
 from tfeff.data.sources import catalog
 from tfeff.data.sources.source import Options
-from tfeff.data.splits import canonical_name, require_split
+from tfeff.data.splits import ALL, canonical_name, require_split
 from tfeff.durable import write
 from tfeff.errors import UserError
 from tfeff.reporting.progress import Bar
@@ -35,7 +35,7 @@ class RunImages:
         self._settings = settings
         data = settings.data
         self._source = catalog.open_objects(data.source, Options(seed=settings.seed, on_defect=data.on_defect))
-        self._read = dict[str, Dataset]()
+        self._intact = dict[str, Dataset]()
         self.skipped = dict[str, str]()
 
     @cached_property
@@ -47,16 +47,17 @@ class RunImages:
                 objects, or fewer than two images.
         """
         data, seed = self._settings.data, self._settings.seed
-        train = self.load(data.train_split)
+        train = self.load(self._named("data.train_split", data.train_split))
         if data.train_examples is not None and data.train_examples < len(train):
             train = train.take(np.sort(np.random.default_rng(seed).permutation(len(train))[: data.train_examples]))
         if data.validation_split is not None:
-            validation = self.load(data.validation_split)
+            validation = self.load(self._named("data.validation_split", data.validation_split))
         else:
             held_out = max(1, round(data.validation_fraction * len(train)))
             if held_out >= len(train):
                 raise UserError(
-                    f"{train.name}: {len(train)} images are too few to hold out {data.validation_fraction} of them"
+                    f"config: data.validation_fraction: {train.name}: {data.validation_fraction} of {len(train)} "
+                    "images leaves none to train on"
                 )
             order = np.random.default_rng(seed).permutation(len(train))
             train, validation = train.take(np.sort(order[held_out:])), train.take(np.sort(order[:held_out]))
@@ -67,60 +68,75 @@ class RunImages:
 
     @property
     def test_split(self) -> str | None:
-        """The split on which the run is evaluated at its end, if any.
-
-        A source without a split called `test` is evaluated on the validation images, unless the config names a split.
+        """The source's name of the test split; None if `data.test_split` is None, or if it has its default value and
+        the source has no such split.
 
         Raises:
-            UserError: the config names a split that the source does not have.
+            UserError: the config names another split that the source does not have.
         """
         wanted = self._settings.data.test_split
         if wanted is None:
             return None
-        if self._source.find(wanted) is None and wanted == config.DetectionData.test_split:
-            return "validation"
-        return require_split(self._source.name, wanted, self._source.splits)
+        if wanted == config.DetectionData.test_split:
+            return self._source.find(wanted)
+        return self._named("data.test_split", wanted)
+
+    def resolve(self, name: str) -> str:
+        """The name of a split without aliases: `train` and `validation` are the run's own, unless the name means the
+        test split; others are splits of the source."""
+        found = self._source.find(name)
+        if found is not None and found == self.test_split:
+            return found
+        return canonical_name(name) if canonical_name(name) in self.training else found or name
 
     def split(self, name: str) -> Dataset:
-        """The images that a run means by a split's name.
-
-        The config's `data.test_split` is the source's own split. `train` is what the run trains on and `validation`
-        what it holds out. Other names are the source's own splits.
+        """The images of a split; see `resolve`.
 
         Raises:
             UserError: no such split, or other classes than the run's; for the test split also if it has no objects, or
-                shares images with those that the run trained on or held out.
+                shares images with the training or validation images.
         """
-        wanted = self._settings.data.test_split
-        test = None if wanted is None else self._source.find(wanted)
-        if test is not None and name in (wanted, test):
+        name = self.resolve(name)
+        if name == self.test_split:
             images = self.load(name)
             require_objects(images, "test on")
             for other in self.training.values():
                 require_disjoint(images, other, "data.test_split")
             return images
-        if canonical_name(name) in self.training:
-            return self.training[canonical_name(name)]
+        if name in self.training:
+            return self.training[name]
         images = self.load(name)
         require_same_classes(images, self.training["train"])
         return images
 
     def load(self, split: str) -> Dataset:
-        """A split of the run's source, without corrupt images if these are to be skipped."""
+        """A split of the source; without corrupt images if `data.corrupt_images` is `skip`.
+
+        Raises:
+            UserError: no such split, no images, or only corrupt images.
+        """
         dataset = self._source.load(split)
         if self._settings.data.corrupt_images == "error":
             return dataset
-        if dataset.name not in self._read:
+        if dataset.name not in self._intact:
             corrupt = corrupt_images(dataset)
             if len(corrupt) == len(dataset):
                 raise UserError(f"{dataset.name}: none of its {len(dataset)} images can be decoded")
             self.skipped |= {dataset.ids[index]: reason for index, reason in corrupt.items()}
-            self._read[dataset.name] = dataset.take(np.setdiff1d(np.arange(len(dataset)), list(corrupt)))
-        return self._read[dataset.name]
+            intact = np.setdiff1d(np.arange(len(dataset)), list(corrupt))
+            self._intact[dataset.name] = dataset.take(intact) if corrupt else dataset
+        return self._intact[dataset.name]
+
+    def _named(self, key: str, split: str) -> str:
+        """The source's name of a split that the config names."""
+        try:
+            return require_split(self._source.name, split, (*self._source.splits, ALL))
+        except UserError as error:
+            raise UserError(f"config: {key}: {error}") from None
 
 
 def corrupt_images(dataset: Dataset) -> dict[int, str]:
-    """Decodes every image: index -> reason, of those that cannot be decoded."""
+    """Decodes every image; index -> reason for those that cannot be decoded."""
 
     def problem(index: int) -> str | None:
         try:
@@ -141,29 +157,38 @@ def corrupt_images(dataset: Dataset) -> dict[int, str]:
 
 
 def require_objects(images: Dataset, purpose: str) -> None:
-    """Refuses images without any object that counts."""
+    """Requires at least one object that is neither difficult nor a crowd."""
     if all(objects.ignored.all() for objects in images.objects):
         raise UserError(f"{images.name}: the {len(images)} images to {purpose} have no objects")
 
 
 def require_disjoint(images: Dataset, others: Dataset, key: str) -> None:
-    """Refuses images that are among others, or that have other classes; `key` is the setting to change."""
+    """Requires the same classes, and no image (name and content) in both datasets.
+
+    Args:
+        images: of the split that a setting chose.
+        others: images of the run.
+        key: the setting.
+
+    Raises:
+        UserError: the classes differ, or the datasets share images.
+    """
     require_same_classes(images, others)
-    places = {name: index for index, name in enumerate(others.ids)}
+    positions = {name: index for index, name in enumerate(others.ids)}
     shared = [
         name
         for index, name in enumerate(images.ids)
-        if name in places and images.images.digest(index) == others.images.digest(places[name])
+        if name in positions and images.images.digest(index) == others.images.digest(positions[name])
     ]
     if shared:
         raise UserError(
-            f"{len(shared)} images of {images.name} are also in {others.name}, which the run trains on or holds out; "
-            f"the first is {min(shared)}. Choose another {key} or another split to train on"
+            f"config: {key}: {len(shared)} images of {images.name} are also in {others.name}, on which the run trains "
+            f"or validates; the first is {min(shared)}. Choose other splits"
         )
 
 
 def require_same_classes(images: Dataset, others: Dataset) -> None:
-    """Refuses images with other classes: their labels would mean something else."""
+    """Requires the same classes in the same order, so that labels mean the same."""
     if images.class_names != others.class_names:
         raise UserError(
             f"{images.name} has the classes {', '.join(images.class_names)}; {others.name} has "
@@ -172,14 +197,14 @@ def require_same_classes(images: Dataset, others: Dataset) -> None:
 
 
 def record(path: Path, training: Mapping[str, Dataset]) -> None:
-    """Records which classes, images and objects a run trains on and holds out, when it starts.
+    """Records the classes, images and objects that a run trains on and holds out; on a rerun, checks them.
 
     Args:
         path: of the record.
-        training: by `train` and `validation`.
+        training: `train` and `validation`.
 
     Raises:
-        UserError: the record exists, and they have changed since.
+        UserError: they differ from an existing record.
     """
     now = {"class_names": list(training["train"].class_names)} | {
         name: {"images": len(images), "digest": _digest(images)} for name, images in training.items()
@@ -200,12 +225,12 @@ def class_names(path: Path) -> tuple[str, ...]:
         UserError: there is no record.
     """
     if not path.is_file():
-        raise UserError(f"{path}: missing; run tfeff.train on the workdir to its end")
+        raise UserError(f"{path}: missing; run tfeff.train to its end first")
     return tuple(json.loads(path.read_text())["class_names"])
 
 
 def _digest(images: Dataset) -> str:
-    """Of names and objects. Changed pixels are noticed when features are computed."""
+    """Digest of names and objects. The feature cache notices changed pixels."""
     digest = hashlib.blake2b(digest_size=16)
     for name, objects in zip(images.ids, images.objects, strict=True):
         digest.update(f"{len(name)} {len(objects)} {name}".encode(errors="surrogateescape"))

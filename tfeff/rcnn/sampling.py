@@ -1,4 +1,4 @@
-"""Batches of regions: so many of objects, so many of background."""
+"""Batches of regions: a fixed number of positives and of background regions."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from tfeff.boxes.assignment import Regions
 
 @dataclass(frozen=True, eq=False)
 class Sampler:
-    """Draws batches of a set of regions.
+    """Draws batches from a set of regions.
 
     Attributes:
         positive: int [p], rows of the regions that overlap their object by more than `positive_overlap`.
-        negative: int [q], rows that overlap none by `negative_overlap` or more.
-        positives: regions of a batch that are drawn from `positive`.
-        negatives: and from `negative`.
-        seed: of the draws; each epoch is a function of it and the epoch's number.
+        negative: int [q], rows of the regions that overlap every object by less than `negative_overlap`.
+        positives: positives per batch.
+        negatives: negatives per batch.
+        seed: the batches of an epoch are a function of the seed and the epoch's number.
     """
 
     positive: np.ndarray
@@ -27,9 +27,9 @@ class Sampler:
     seed: int
 
     @classmethod
-    def of(
+    def by_overlap(
         cls,
-        regions: Regions,
+        targets: Regions,
         *,
         positives: int,
         negatives: int,
@@ -37,10 +37,10 @@ class Sampler:
         negative_overlap: float,
         seed: int,
     ) -> "Sampler":
-        """A sampler by overlaps; regions that are to be ignored are left out."""
+        """A sampler that separates regions by overlap; ignored regions are never drawn."""
         return cls(
-            positive=np.flatnonzero((regions.overlap > positive_overlap) & ~regions.ignored),
-            negative=np.flatnonzero((regions.overlap < negative_overlap) & ~regions.ignored),
+            positive=np.flatnonzero((targets.overlap > positive_overlap) & ~targets.ignored),
+            negative=np.flatnonzero((targets.overlap < negative_overlap) & ~targets.ignored),
             positives=positives,
             negatives=negatives,
             seed=seed,
@@ -48,11 +48,11 @@ class Sampler:
 
     @property
     def batches(self) -> int:
-        """Of an epoch: as many as it takes to see as many positives as there are."""
+        """Batches per epoch: enough to draw every positive."""
         return -(-len(self.positive) // self.positives)
 
     def epoch(self, number: int) -> Iterator[np.ndarray]:
-        """Rows int [positives + negatives] of each batch; every positive comes once before any comes again."""
+        """Rows int [positives + negatives] of each batch; no positive is repeated before all have been drawn."""
         rng = np.random.Generator(np.random.Philox(key=[self.seed, number]))
         needed = self.batches * self.positives
         repeats = -(-needed // max(1, len(self.positive)))

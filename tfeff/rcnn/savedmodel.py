@@ -1,14 +1,14 @@
-"""A detector by regions as one SavedModel: features of regions, heads, decoding and suppression inside.
+"""A region-based detector as one SavedModel: region features, heads, decoding and non-maximum suppression.
 
-It needs TensorFlow alone, in any of its languages:
+It needs only TensorFlow, in any of its languages:
 
     model = tf.saved_model.load("saved_model/joint")
     model.signatures["serving_default"](image=image, proposals=boxes)    # uint8 [height, width, 3], float32 [n, 4]
     model.signatures["serving_bytes"](encoded=file, proposals=boxes)     # scalar string: an image file
 
-Proposals are `yxyx` in pixels of the image. Both give `boxes` (float32 [m, 4], `yxyx`), `scores` (float32 [m],
-falling), `labels` (int32 [m]) and `names` (string [m]). `assets/detector.json` says which proposals it was trained on,
-the names of all classes, and from which score on a detection is to be believed.
+Proposals are `yxyx` in pixels of the image. Both signatures return `boxes` (float32 [m, 4], `yxyx`), `scores` (float32
+[m], decreasing), `labels` (int32 [m]) and `names` (string [m]). `assets/detector.json` holds the class names, the
+proposal method of the training, and the detection threshold.
 """
 
 import json
@@ -26,62 +26,62 @@ from tfeff.durable import write
 from tfeff.errors import UserError
 from tfeff.proposals import Proposer, SelectiveSearch, SlidingWindows
 from tfeff.rcnn.detections import Postprocess
-from tfeff.rcnn.region_features import RegionFeatures
+from tfeff.rcnn.feature_extractor import FeatureExtractor
 from tfeff.serving.staging import staged
 
-ABOUT = "detector.json"
+METADATA = "detector.json"
 ENGINES: Mapping[str, Callable[..., Proposer]] = {"selective_search": SelectiveSearch, "windows": SlidingWindows}
 
 
 class RegionDetector(tf.Module):
-    """What the SavedModel holds.
+    """The module inside the SavedModel.
 
     Args:
-        features: of regions.
+        extractor: image and regions -> features.
         head: features [n, D] -> (scores [n, C], codes [n, C or 1, 4]).
-        postprocess: from those to detections.
+        postprocess: scores and codes -> detections.
         class_names: C.
-        about: text file that lies with the SavedModel.
+        metadata: JSON file stored with the SavedModel.
     """
 
     def __init__(
         self,
-        features: RegionFeatures,
+        extractor: FeatureExtractor,
         head: keras.Model,
         postprocess: Postprocess,
         class_names: Sequence[str],
-        about: Path,
+        metadata: Path,
     ) -> None:
         super().__init__(name="detector")
-        # Wrapped, for a SavedModel would take a model that is an attribute for a part of its own.
-        self._features, self._head = (lambda: features), (lambda: head)
-        self._variables = [of.value for of in (*features.backbone.variables, *head.variables)]
+        # Wrapped in functions: SavedModel would export models that are attributes as objects of their own.
+        self._extractor, self._head = (lambda: extractor), (lambda: head)
+        self._variables = [variable.value for variable in (*extractor.backbone.variables, *head.variables)]
         self._postprocess = postprocess
         self._names = tf.constant(list(class_names))
-        self._about = tf.saved_model.Asset(os.fspath(about))
+        self._metadata = tf.saved_model.Asset(os.fspath(metadata))
         proposals = tf.TensorSpec((None, 4), tf.float32, "proposals")
-        image = tf.TensorSpec((None, None, features.channels), tf.uint8, "image")
+        image = tf.TensorSpec((None, None, extractor.channels), tf.uint8, "image")
         encoded = tf.TensorSpec((), tf.string, "encoded")
         self.from_image = tf.function(self._from_image, input_signature=[image, proposals], autograph=False)
         self.from_bytes = tf.function(self._from_bytes, input_signature=[encoded, proposals], autograph=False)
 
     def _from_image(self, image: tf.Tensor, proposals: tf.Tensor) -> dict[str, tf.Tensor]:
-        # The fused CPU kernels refuse an empty batch; the whole image, dropped again, stands in for it.
+        # The fused CPU kernels refuse an empty batch, so the whole image is added as a region and dropped again.
         whole = tf.cast(tf.stack([[0, 0, tf.shape(image)[0], tf.shape(image)[1]]]), tf.float32)
         boxes = tf.concat([proposals, whole], axis=0)
-        scores, codes = self._head()(self._features()(image, boxes), training=False)
+        scores, codes = self._head()(self._extractor()(image, boxes), training=False)
         count = tf.shape(proposals)[0]
-        found, labels, score = self._postprocess.in_graph(
+        detected, labels, score = self._postprocess.in_graph(
             boxes, tf.where(tf.range(count + 1)[:, tf.newaxis] < count, scores, -1.0), codes, tf.shape(image)[:2]
         )
-        return {"boxes": found, "scores": score, "labels": labels, "names": tf.gather(self._names, labels)}
+        return {"boxes": detected, "scores": score, "labels": labels, "names": tf.gather(self._names, labels)}
 
     def _from_bytes(self, encoded: tf.Tensor, proposals: tf.Tensor) -> dict[str, tf.Tensor]:
-        return self._from_image(graph_decoding.decode(encoded, self._features().channels), proposals)
+        return self._from_image(graph_decoding.decode(encoded, self._extractor().channels), proposals)
 
 
 def export(
-    features: RegionFeatures,
+    extractor: FeatureExtractor,
     head: keras.Model,
     postprocess: Postprocess,
     directory: str | os.PathLike[str],
@@ -91,83 +91,92 @@ def export(
     score: float,
     overwrite: bool = False,
 ) -> Path:
-    """Writes a detector as a SavedModel; the directory appears whole or not at all.
+    """Writes a detector as a SavedModel. The directory appears complete or not at all.
 
     Args:
-        features: of regions.
+        extractor: image and regions -> features.
         head: features [n, D] -> (scores [n, C], codes [n, C or 1, 4]).
-        postprocess: from those to detections.
-        directory: where the SavedModel goes.
+        postprocess: scores and codes -> detections.
+        directory: of the SavedModel.
         class_names: C.
         proposals: `engine`, one of ENGINES, and its arguments; JSON-ready.
-        score: from which on a detection is to be believed.
-        overwrite: replace a SavedModel that is already there.
+        score: the detection threshold.
+        overwrite: replace an existing SavedModel.
 
     Raises:
-        UserError: the directory is taken, or it cannot be written.
+        UserError: the directory exists, or it cannot be written.
     """
     directory = Path(directory)
     with staged(directory, overwrite=overwrite, marker="saved_model.pb") as staging:
         try:
-            about = staging / ABOUT
-            said = {
+            path = staging / METADATA
+            metadata = {
                 "class_names": list(class_names),
                 "proposals": dict(proposals),
                 "score": score,
-                "gray": features.channels == 1,
+                "gray": extractor.channels == 1,
             }
-            write(about, json.dumps(said, indent=2) + "\n")
-            detector = RegionDetector(features, head, postprocess, class_names, about)
+            write(path, json.dumps(metadata, indent=2) + "\n")
+            detector = RegionDetector(extractor, head, postprocess, class_names, path)
             signatures = {"serving_default": detector.from_image, "serving_bytes": detector.from_bytes}
             options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
             tf.saved_model.save(detector, os.fspath(staging), signatures, options)
-            about.unlink()
+            path.unlink()
         except (OSError, tf.errors.OpError) as error:
-            raise UserError(f"{directory}: the SavedModel could not be written: {error}") from error
+            raise UserError(f"{directory}: cannot write the SavedModel: {error}") from error
     return directory
 
 
 class LoadedDetector:
-    """An exported detector with the proposals that it was trained on.
+    """An exported detector together with the proposal method of its training.
 
     Args:
         directory: of the SavedModel.
 
+    Attributes:
+        class_names: C.
+        score: the detection threshold.
+
     Raises:
-        UserError: there is none, or it is damaged.
+        UserError: there is no such SavedModel, or it is damaged.
     """
 
     def __init__(self, directory: str | Path) -> None:
-        path = Path(directory)
-        about = path / "assets" / ABOUT
-        if not about.is_file():
-            raise UserError(
-                f"{path}: no detector there; it should be a SavedModel that tfeff.train or tfeff.export wrote"
-            )
+        directory = Path(directory)
+        path = directory / "assets" / METADATA
+        if not path.is_file():
+            raise UserError(f"{directory}: not a detector; it must be a SavedModel from tfeff.train or tfeff.export")
         try:
-            said = json.loads(about.read_text())
-            self.class_names: tuple[str, ...] = tuple(said["class_names"])
-            self.score = float(said["score"])
-            arguments = dict(said["proposals"])
+            metadata = json.loads(path.read_text())
+            self.class_names: tuple[str, ...] = tuple(metadata["class_names"])
+            self.score = float(metadata["score"])
+            arguments = dict(metadata["proposals"])
             self._propose: Proposer = ENGINES[arguments.pop("engine")](**arguments)
-            self._channels = 1 if said["gray"] else 3
+            self._channels = 1 if metadata["gray"] else 3
         except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{about}: not what an export writes ({error!r}); export the detector again") from error
+            raise UserError(f"{path}: damaged ({error!r}); export the detector again") from error
         try:
-            self._model = tf.saved_model.load(os.fspath(path))
+            self._model = tf.saved_model.load(os.fspath(directory))
             self._detect = self._model.signatures["serving_default"]
         except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
-            raise UserError(f"{path}: the SavedModel cannot be read ({error}); export the detector again") from error
+            raise UserError(f"{directory}: cannot read the SavedModel ({error}); export the detector again") from error
 
     def __call__(self, encoded: bytes, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """(pixels uint8 [height, width, 3], boxes_yxyx float32 [m, 4], labels int32 [m], scores float32 [m]) of a file.
+        """Detections in an image file.
+
+        Args:
+            encoded: the file's bytes.
+            name: of the file, for messages.
+
+        Returns:
+            pixels uint8 [height, width, 3], boxes_yxyx float32 [m, 4], labels int32 [m], scores float32 [m].
 
         Raises:
-            UserError: it is no image; `name` says which.
+            UserError: the file is not an image, or corrupt.
         """
         pixels = decoding.decode(encoded, name)
         boxes = self._propose(pixels).boxes_yxyx
-        found = self._detect(
+        detections = self._detect(
             image=tf.constant(graph_decoding.in_channels(pixels, self._channels)), proposals=tf.constant(boxes)
         )
-        return pixels, found["boxes"].numpy(), found["labels"].numpy(), found["scores"].numpy()
+        return pixels, detections["boxes"].numpy(), detections["labels"].numpy(), detections["scores"].numpy()

@@ -1,17 +1,17 @@
-"""The workdir of a run of R-CNN.
+"""The workdir of an R-CNN run.
 
 ```
-config.json           the run's config, defaults included
-dataset.json          the classes, and digests of the images and objects that it learns from and holds out
-proposals/            the store of regions, unless the config names another one
-backbone/             the workdir of the backbone's training as a classifier
-features/<split>/     features of all regions (features/sliding_window/<split>/ of its places)
-heads/<form>.keras    features -> scores and codes
-heads/<form>.json     the scores from which on it is believed, and whose features it knows; the last that is written
-joint.json            how the training of the joint head went, a row an epoch
-result.json           the measures on the test split, in short
-evaluation_<split>.json, detections_<form>_<split>.json, sweep.json, figures/, tensorboard/
-saved_model/<form>/   the exports
+config.json           the run's config, with defaults
+dataset.json          class names, and digests of the images and objects that the run trains on and holds out
+proposals/            proposal store, unless the config names another one
+backbone/             workdir of the backbone's training as a classifier
+features/<split>/     features of all regions (features/sliding_window/<split>/ for the sliding window)
+heads/<form>.keras    features -> scores and box codes
+heads/<form>.json     score thresholds and the digest of the backbone; written last
+joint.json            training curves of the joint head, one row per epoch
+result.json           headline metrics on the test split
+evaluation_<split>.json, detections_<form>_<split>.json, sensitivity.json, figures/, tensorboard/
+saved_model/<form>/   exports
 ```
 """
 
@@ -23,10 +23,10 @@ from tfeff.errors import UserError
 
 
 class Workdir:
-    """A run's directory.
+    """The directory of a run.
 
     Args:
-        path: where; made when the run starts.
+        path: the directory; created when the run starts.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -38,31 +38,32 @@ class Workdir:
         self.tensorboard = self.path / "tensorboard"
 
     def claimed(self, settings: config.RCNN) -> AbstractContextManager[None]:
-        """Makes the directory this config's, and nobody else's to work in while the context lasts; see
-        `config.claimed`."""
+        """Ties the directory to a config, and locks it while the context lasts; see `config.claimed`."""
         return config.claimed(self.path, settings)
 
     def settings(self) -> config.RCNN:
-        """The config whose run this is."""
+        """The run's config.
+
+        Raises:
+            UserError: the directory does not belong to an R-CNN run.
+        """
         path = self.path / "config.json"
         if not path.is_file():
-            raise UserError(
-                f"--workdir={self.path}: no config.json there; it should be the workdir of a tfeff.train run"
-            )
+            raise UserError(f"--workdir={self.path}: no config.json; it must be the workdir of a tfeff.train run")
         return config.from_json(path.read_text(errors="replace"), config.RCNN, where=str(path))
 
     def proposals(self, settings: config.RCNN) -> Path:
-        """Where the store of regions lies."""
+        """The directory of the proposal store."""
         return Path(settings.proposals.directory or self.path / "proposals")
 
     def head(self, form: str) -> Path:
         """The file of a trained head."""
         return self.path / "heads" / f"{form}.keras"
 
-    def point(self, form: str) -> Path:
-        """The file of the scores from which on a head is believed; the last that its training writes."""
+    def thresholds(self, form: str) -> Path:
+        """The file of a head's score thresholds. It exists once the head's training is complete."""
         return self.head(form).with_suffix(".json")
 
     def saved_model(self, form: str) -> Path:
-        """Where a form is exported to."""
+        """The directory of an exported form."""
         return self.path / "saved_model" / form

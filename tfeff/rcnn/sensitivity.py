@@ -1,0 +1,191 @@
+"""Sensitivity to R-CNN's ratios and thresholds: heads retrained with one setting changed at a time.
+
+Features are cached, so each measurement costs the training of one head. Metrics are those of the validation images.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from tfeff import config, training
+from tfeff.durable import write
+from tfeff.evaluation import average_precisions, match, mean_average_precision
+from tfeff.models.heads import region
+from tfeff.rcnn.assessment import region_report
+from tfeff.rcnn.classic import ClassicTraining, LinearMaps
+from tfeff.rcnn.detector import Detector
+from tfeff.rcnn.images import RunImages, record
+from tfeff.rcnn.joint import Examples, JointTraining
+from tfeff.rcnn.regions import RegionSet
+from tfeff.rcnn.run_regions import RunRegions
+from tfeff.rcnn.stages import feature_moments
+from tfeff.rcnn.workdir import Workdir
+from tfeff.reporting import figure, tables
+from tfeff.reporting.progress import Bar
+from tfeff.reporting.sensitivity_curves import sensitivity_figure
+
+JOINT: Mapping[str, Sequence[float]] = {
+    "positives": (16, 32, 64, 100, 120),
+    "positive_overlap": (0.5, 0.6, 0.7),
+    "negative_overlap": (0.2, 0.3, 0.4, 0.5),
+}
+"""Key of `config.Joint` -> values. The batch size stays that of the config; `positives` changes its composition."""
+CLASSIC: Mapping[str, Sequence[float]] = {
+    "negative_overlap": (0.1, 0.2, 0.3, 0.4, 0.5),
+    "penalty": (1e-4, 1e-3, 1e-2),
+    "positive_weight": (1.0, 2.0, 5.0, 10.0),
+    "box_overlap": (0.4, 0.5, 0.6, 0.7, 0.8),
+    "ridge": (1.0, 10.0, 100.0, 1000.0, 10_000.0),
+}
+"""Key of `config.Classic` -> values."""
+METRICS = ("mAP@.5", "object accuracy", "objects as background", "background recall")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One setting and its metrics on the validation images.
+
+    Attributes:
+        form: `joint` or `classic`.
+        key: of the form's config section.
+        value: of the key; all other settings are those of the run.
+        metrics: by the names in METRICS.
+    """
+
+    form: str
+    key: str
+    value: float
+    metrics: Mapping[str, float]
+
+    def row(self) -> dict[str, Any]:
+        """For tables and JSON."""
+        return {"form": self.form, "key": self.key, "value": self.value, **self.metrics}
+
+
+def variants(settings: config.RCNN, form: str) -> list[tuple[str, float, Any]]:
+    """(key, value, the form's config section with it) of each measurement."""
+    section: Any = getattr(settings, form)
+    result = []
+    for key, values in (JOINT if form == "joint" else CLASSIC).items():
+        for value in sorted({*values, getattr(section, key)}):
+            changes: dict[str, Any] = {key: value}
+            if key == "positives" and value > section.positives + section.negatives:
+                continue
+            if key == "positives":
+                changes = {"positives": int(value), "negatives": section.positives + section.negatives - int(value)}
+            if key == "positive_overlap" and value < section.negative_overlap:
+                continue
+            if key == "negative_overlap" and form == "joint" and value > section.positive_overlap:
+                continue
+            result.append((key, value, dataclasses.replace(section, **changes)))
+    return result
+
+
+def sensitivity(workdir: Workdir, reporter: training.Reporter | None = None) -> list[Measurement]:
+    """Measures every variant of the trained forms of a finished run; writes `sensitivity.json` and a figure.
+
+    A rerun reads existing measurements from `sensitivity.json`.
+
+    Raises:
+        UserError: the run has not finished, or its images or backbone have changed.
+    """
+    settings, reporter = workdir.settings(), reporter or training.Reporter()
+    path = workdir.path / "sensitivity.json"
+    rows = json.loads(path.read_text()) if path.is_file() else []
+    known = {(row["form"], row["key"], row["value"]): row for row in rows}
+    thresholds_of = {form: Detector.load(workdir, form)[1] for form in settings.forms}
+    images = RunImages(settings).training
+    record(workdir.dataset, images)
+    regions = RunRegions(settings, workdir, reporter)
+    for form, thresholds in thresholds_of.items():
+        thresholds.check_backbone(form, regions.backbone_digest)
+    train, validation = (regions.region_set(name, images[name], windows=False) for name in ("train", "validation"))
+    wanted = [
+        (form, *variant)
+        for form in settings.forms
+        if form in ("joint", "classic")
+        for variant in variants(settings, form)
+    ]
+    measurements, metrics_of = list[Measurement](), dict[Any, dict[str, float]]()
+    with Bar("sensitivity", len(wanted), "measurements") as bar:
+        heads = _Heads(settings, train, validation, [section for form, _, _, section in wanted if form == "classic"])
+        for number, (form, key, value, section) in enumerate(wanted):
+            bar.show(number)
+            if (row := known.pop((form, key, value), None)) is not None:
+                measurements.append(Measurement(form, key, value, {name: row[name] for name in METRICS}))
+                continue
+            if section not in metrics_of:  # The run's own settings appear under every key.
+                head = heads.joint(section) if form == "joint" else heads.classic(section)
+                metrics_of[section] = measure(Detector(head, settings.detection), validation)
+            measurements.append(Measurement(form, key, value, metrics_of[section]))
+            write(path, json.dumps([*(each.row() for each in measurements), *known.values()], indent=2) + "\n")
+        bar.show(len(wanted))
+    rows = [each.row() for each in measurements]
+    write(path, json.dumps(rows, indent=2) + "\n")
+    reporter.say(tables.text(rows))
+    for saved in figure.save(sensitivity_figure(rows, METRICS[0], METRICS[3]), workdir.figures / "sensitivity"):
+        reporter.say(f"wrote {saved}")
+    return measurements
+
+
+def measure(detector: Detector, validation: RegionSet) -> dict[str, float]:
+    """The METRICS of a head at the thresholds that its run would choose."""
+    matching = match(detector.detect(validation), validation.images.objects, validation.images.num_classes)
+    regions = region_report(detector, detector.choose_thresholds(validation), validation)
+    values = (
+        float(mean_average_precision(average_precisions(matching))),
+        regions.accuracy,
+        regions.called_background,
+        regions.background_recall,
+    )
+    return dict(zip(METRICS, values, strict=True))
+
+
+class _Heads:
+    """Trains heads on the same features. Each setting of the SVMs and of the box regression is trained once.
+
+    Args:
+        settings: the run.
+        train: the training regions.
+        validation: the validation regions.
+        sections: all settings of the classic head that will be measured.
+    """
+
+    def __init__(
+        self, settings: config.RCNN, train: RegionSet, validation: RegionSet, sections: Sequence[config.Classic]
+    ) -> None:
+        self._seed, self._num_classes = settings.seed, train.images.num_classes
+        self._train = Examples(train.features, train.targets)
+        self._validation = Examples(validation.features, validation.targets)
+        self._moments = feature_moments(train.features, settings.seed)
+        self._classic: ClassicTraining | None = None
+        self._regions = train
+        self._svms: dict[config.Classic, LinearMaps] = {}
+        self._penalties: dict[float, set[float]] = {}
+        for section in sections:
+            self._penalties.setdefault(section.box_overlap, set()).add(section.ridge)
+        self._boxes: dict[tuple[float, float], LinearMaps] = {}
+
+    def joint(self, section: config.Joint) -> keras.Model:
+        joint = JointTraining(section, self._num_classes, self._train, self._validation, self._moments, self._seed)
+        joint.run()
+        return region.joint_detector(joint.head)
+
+    def classic(self, section: config.Classic) -> keras.Model:
+        if self._classic is None:
+            names, overlaps = self._regions.images.class_names, self._regions.class_overlaps
+            self._classic = ClassicTraining(names, self._train, overlaps, self._moments, self._seed)
+        default = config.Classic()
+        svm_settings = dataclasses.replace(section, box_overlap=default.box_overlap, ridge=default.ridge)
+        if svm_settings not in self._svms:
+            self._svms[svm_settings] = self._classic.svms(section)
+        if (section.box_overlap, section.ridge) not in self._boxes:
+            penalties = sorted(self._penalties[section.box_overlap])
+            regressions = self._classic.box_regressions(section.box_overlap, penalties)
+            for penalty, boxes in zip(penalties, regressions, strict=True):
+                self._boxes[section.box_overlap, penalty] = boxes
+        return self._classic.head(self._svms[svm_settings], self._boxes[section.box_overlap, section.ridge])
