@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
-from tfeff.data.images.cache import ImageCache
+from tfeff.data.input.cache import ImageCache
 
 from tfeff.data.augment.box_policy import BoxAugmentation
 from tfeff.data.augment.counter_rng import Draws
