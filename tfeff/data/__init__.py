@@ -1,7 +1,7 @@
-"""From a name to batches: catalog -> source -> store -> pipeline.
+"""From a name to batches: a dataset, its cached images, and the input pipeline.
 
-A `catalog` name (`embedded:digits`, `folder:<dir>`, `tfds:<name>`) becomes a `source.Source`: labels, class names and a
-random-access `read`. A `store.Store` brings its images to one fixed size and keeps them; a `pipeline.Pipeline` makes
-batches of them: order (`sampling`), augmentation (`augment`), resizing (`preprocess`), pairs (`mixing`). Nothing is
-imported here, so that `tfeff.data.augment.policy` and `tfeff.data.folds` do not need TensorFlow.
+`sources.catalog` turns a name (`embedded:digits`, `folder:<dir>`, `tfds:<name>`) into a dataset: images with random
+access and their labels or objects. `images.cache` decodes the images and keeps them. `input` makes batches: an order of
+examples, a reader, a transform (with `augment`), and the batches themselves. Nothing is imported here, so that
+`tfeff.data.augment.policy` and `tfeff.data.folds` do not need TensorFlow.
 """
