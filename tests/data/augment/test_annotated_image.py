@@ -12,7 +12,7 @@ def cut(min_share, boxes=BOXES):
     return clipped(image, tf.constant([0.0, 0.0, 20.0, 20.0]), min_share)
 
 
-def test_what_can_still_be_seen_is_kept_with_its_label_and_flags():
+def test_visible_objects_keep_their_label_and_flags():
     shares = {0: 1.0, 1: 0.75, 2: 0.75, 3: 2 / 22}
     for least in (0.0, 0.05, 0.5, 0.75, 0.8, 1.0):
         image = cut(least)
@@ -24,14 +24,21 @@ def test_what_can_still_be_seen_is_kept_with_its_label_and_flags():
         assert image.crowd.numpy().tolist() == [label % 3 == 0 for label in expected]
 
 
-def test_what_was_cut_twice_is_measured_against_the_beginning():
+def test_visibility_is_relative_to_the_original_box():
     image = cut(0.0, [[0, 0, 10, 30]])
     again = clipped(image, tf.constant([0.0, 0.0, 5.0, 20.0]), 0.0)
     np.testing.assert_allclose(again.visible, [1 / 3])
     assert len(clipped(image, tf.constant([0.0, 0.0, 5.0, 20.0]), 0.4).labels) == 0
 
 
-def test_no_objects_are_an_empty_table():
+def test_an_image_without_objects_has_empty_boxes():
     image = clipped(annotated(tf.zeros((4, 4, 3)), [], tf.zeros(0, tf.int32)), tf.constant([0.0, 0.0, 4.0, 4.0]), 0.5)
     assert image.boxes_yxyx.shape == (0, 4)
     assert image.crowd.dtype == tf.bool
+
+
+def test_an_extra_box_is_clipped_and_dropped_only_if_nothing_is_left():
+    extra = tf.constant([[-5, -5, 0.5, 0.5], [30, 30, 40, 40], [2, 3, 4, 90], [-9, 2, 0, 8]], tf.float32)
+    image = annotated(tf.zeros((20, 20, 3)), [], tf.zeros(0, tf.int32), extra_boxes_yxyx=extra)
+    kept = clipped(image, tf.constant([0.0, 0.0, 20.0, 20.0]), 1.0).extra_boxes_yxyx
+    np.testing.assert_array_equal(kept, [[0, 0, 0.5, 0.5], [2, 3, 4, 20]])

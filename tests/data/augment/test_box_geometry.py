@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -6,11 +7,12 @@ from tests.data.rectangles import draw, draws, find
 from tfeff.data.augment import box_geometry
 from tfeff.data.augment.annotated_image import annotated
 from tfeff.data.augment.box_policy import BoxAugmentation
+from tfeff.data.augment.counter_rng import Purpose
 
 FLIPS = {"": (1, 1), "horizontal": (1, -1), "vertical": (-1, 1), "both": (-1, -1)}
 
 
-def test_a_flip_moves_pixels_and_box_alike_and_another_one_brings_them_back():
+def test_boxes_follow_flips_and_a_second_flip_restores_them():
     augmentation = BoxAugmentation(horizontal_flip=True, vertical_flip=True)
     seen = set()
     for number in range(24):
@@ -41,7 +43,7 @@ def test_one_flip_does_not_cause_the_other(field):
     assert 4 <= mirrored <= 12
 
 
-def test_without_jitter_the_whole_image_lies_top_left():
+def test_without_jitter_the_image_is_placed_top_left():
     for number, size in enumerate([(64, 64), (200, 90), (33, 150)] * 4):
         image = draw(number, objects=2)
         native = np.array(image.image.shape[:2])
@@ -59,7 +61,7 @@ def test_without_jitter_the_whole_image_lies_top_left():
 
 
 @pytest.mark.parametrize("corner", [(0, 0), (0, 1), (1, 0), (1, 1)])
-def test_a_corner_holds_what_is_too_small(corner):
+def test_a_small_image_is_placed_in_the_corner(corner):
     for number in range(20):
         augmentation = BoxAugmentation(scale=0.5, min_share=0.0)
         fitted = box_geometry.fit(draw(number), (80, 100), augmentation, draws(number), corner=corner)
@@ -69,14 +71,14 @@ def test_a_corner_holds_what_is_too_small(corner):
             np.testing.assert_allclose(find(pixels, label), box, atol=1.01)
 
 
-def test_an_image_of_that_size_stays_as_it_is():
+def test_an_image_of_that_size_is_unchanged():
     image = draw(3)
     fitted = box_geometry.fit(image, tuple(image.image.shape[:2]), BoxAugmentation(), draws(3))
     for before, after in zip(image, fitted, strict=True):
         np.testing.assert_allclose(before, after, atol=1e-3)
 
 
-def test_jitter_moves_pixels_and_box_alike_over_its_whole_range():
+def test_boxes_follow_jitter_over_its_whole_range():
     augmentation = BoxAugmentation(scale=0.5, aspect=0.5, min_share=0.1)
     factors, stretches, objects = [], [], 0
     for number in range(100):
@@ -101,7 +103,7 @@ def test_jitter_moves_pixels_and_box_alike_over_its_whole_range():
     assert 1.33 < max(stretches) < 1.6
 
 
-def test_a_rotation_moves_pixels_and_box_alike():
+def test_boxes_follow_rotation():
     angles = []
     for number in range(60):
         image = draw(number, objects=1)
@@ -110,7 +112,7 @@ def test_a_rotation_moves_pixels_and_box_alike():
             turned.boxes_yxyx.numpy(), turned.labels.numpy(), turned.visible.numpy(), strict=True
         ):
             found = find(turned.image.numpy(), label)
-            # Where a corner was cut off, the box is larger than what is left of the rectangle.
+            # If a corner was cut off, the box is larger than the visible part of the rectangle.
             assert (found[:2] >= box[:2] - 1).all()
             assert (found[2:] <= box[2:] + 1).all()
             if share == 1:
@@ -123,7 +125,7 @@ def test_a_rotation_moves_pixels_and_box_alike():
     assert len(angles) > 15
 
 
-def test_a_turn_by_nothing_changes_nothing_and_what_is_cut_off_too_much_is_dropped():
+def test_zero_rotation_changes_nothing_and_objects_cut_off_are_dropped():
     image = draw(0)
     same = box_geometry.rotate(image, BoxAugmentation(), draws(0))
     for before, after in zip(image, same, strict=True):
@@ -131,3 +133,68 @@ def test_a_turn_by_nothing_changes_nothing_and_what_is_cut_off_too_much_is_dropp
     corner = annotated(tf.zeros((40, 200, 3)), [[0, 180, 20, 200], [10, 90, 30, 110]], [4, 5])
     turned = box_geometry.rotate(corner, BoxAugmentation(rotation=180, min_share=0.9), draws(1))
     assert turned.labels.numpy().tolist() == [5]
+
+
+def test_a_scale_range_reaches_both_ends_and_boxes_follow():
+    augmentation = BoxAugmentation(scale_range=(0.1, 2.0), min_share=0.0)
+    factors = []
+    for number in range(60):
+        image = draw(number)
+        native = np.array(image.image.shape[:2])
+        fitted = box_geometry.fit(image, (80, 100), augmentation, draws(number))
+        assert fitted.image.shape == (80, 100, 3)
+        for box, share in zip(fitted.boxes_yxyx.numpy(), fitted.visible.numpy(), strict=True):
+            if share == 1:
+                before = image.boxes_yxyx.numpy()[0]
+                scale = (box[2:] - box[:2]) / (before[2:] - before[:2])
+                factors.append(np.sqrt(scale.prod()) / min((80, 100) / native))
+    assert 0.08 < min(factors) < 0.3
+    assert 1.2 < max(factors) <= 2.02
+
+
+def test_stretching_fills_the_canvas():
+    image = draw(4, objects=2)
+    fitted = box_geometry.fit(image, (50, 90), BoxAugmentation(), draws(4), stretch=True)
+    scale = np.array([50, 90]) / image.image.shape[:2]
+    np.testing.assert_allclose(fitted.boxes_yxyx, image.boxes_yxyx * np.tile(scale, 2), rtol=1e-5)
+    for box, label in zip(fitted.boxes_yxyx.numpy(), fitted.labels.numpy(), strict=True):
+        np.testing.assert_allclose(find(fitted.image.numpy(), label), box, atol=1)
+
+
+@pytest.mark.parametrize("mode", ["horizontal", "vertical"])
+def test_flips_agree_with_keras_cv(mode):
+    import keras_cv
+
+    layer = keras_cv.layers.RandomFlip(mode, rate=1.0, bounding_box_format="yxyx")
+    image = draw(3, objects=2)
+    boxes = {"boxes": image.boxes_yxyx[tf.newaxis], "classes": tf.constant([[0.0, 1.0]])}
+    theirs = layer({"images": image.image[tf.newaxis], "bounding_boxes": boxes}, training=True)
+    augmentation = BoxAugmentation(**{f"{mode}_flip": True})
+    flips = [box_geometry.flip(image, augmentation, draws(number)) for number in range(8)]
+    flipped = next(each for each in flips if not np.array_equal(each.image, image.image))
+    np.testing.assert_array_equal(flipped.image, theirs["images"][0])
+    np.testing.assert_allclose(flipped.boxes_yxyx, theirs["bounding_boxes"]["boxes"].to_tensor()[0], atol=1e-3)
+
+
+def test_rotated_boxes_agree_with_keras():
+    augmentation = BoxAugmentation(rotation=15, min_share=0.0)
+    for number in range(5):
+        image = draw(number, objects=2)
+        height, width = image.image.shape[:2]
+        chance = draws(number).uniform(Purpose.BOX_ROTATION, 1).numpy()[0, 0]
+        rotated = box_geometry.rotate(image, augmentation, draws(number))
+        zero = np.zeros(1, np.float32)
+        theirs = keras.utils.bounding_boxes.affine_transform(
+            image.boxes_yxyx.numpy()[None][..., [1, 0, 3, 2]],
+            angle=np.array([-(2 * chance - 1) * 15], np.float32),
+            translate_x=zero,
+            translate_y=zero,
+            scale=zero + 1,
+            shear_x=zero,
+            shear_y=zero,
+            height=height,
+            width=width,
+        )
+        theirs = np.asarray(theirs)[0][:, [1, 0, 3, 2]].clip(0, [height, width, height, width])
+        kept = rotated.labels.numpy()
+        np.testing.assert_allclose(rotated.boxes_yxyx, theirs[kept], atol=0.7)

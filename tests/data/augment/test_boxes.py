@@ -48,7 +48,7 @@ def traced(augmentation, seed):
 
 
 def augmented(augmentation, epochs=(0,), *, seed=0, threads=1, backwards=False):
-    """All images of each epoch in one list; a data set of several epochs is set up once for all of them."""
+    """All images of all epochs in one list."""
     places = [(epoch, index) for epoch in epochs for index in range(COUNT)][:: -1 if backwards else 1]
     one = traced(augmentation, seed)
     data = tf.data.Dataset.from_tensor_slices(tf.constant(places, tf.int64))
@@ -65,7 +65,7 @@ def same(one, other):
     return all(np.array_equal(part, likewise) for part, likewise in zip(one, other, strict=True))
 
 
-def test_an_image_depends_on_seed_epoch_and_place_alone(varied):
+def test_an_image_depends_on_seed_epoch_and_index_alone(varied):
     again = augmented(EVERYTHING, (1, 0), threads=3, backwards=True)[::-1]
     assert all(map(same, varied[: 2 * COUNT], again[COUNT:] + again[:COUNT]))
     assert len({image.image.tobytes() for image in varied}) == 4 * COUNT
@@ -73,7 +73,7 @@ def test_an_image_depends_on_seed_epoch_and_place_alone(varied):
     assert len({image.image.tobytes() for image in simple}) == 2 * COUNT
 
 
-def test_whatever_comes_out_is_whole(varied):
+def test_results_are_well_formed(varied):
     for image in varied:
         assert image.image.shape == (72, 96, 3)
         assert image.image.min() >= 0
@@ -85,7 +85,7 @@ def test_whatever_comes_out_is_whole(varied):
         assert {len(part) for part in image[1:-1]} == {len(image.labels)}
 
 
-def test_boxes_follow_their_pixels_through_everything():
+def test_boxes_follow_their_pixels_through_all_steps():
     found = 0
     for image in augmented(SIMPLE, range(4)):
         for box, label in zip(image.boxes_yxyx, image.labels, strict=True):
@@ -94,11 +94,11 @@ def test_boxes_follow_their_pixels_through_everything():
     assert found > 3 * COUNT
 
 
-def test_a_mosaic_takes_objects_of_others(varied):
+def test_a_mosaic_has_objects_of_several_images(varied):
     assert max(len(image.labels) for image in augmented(SIMPLE)) <= 2
     assert 2 < max(len(image.labels) for image in varied) <= 8
 
 
-def test_nothing_is_varied_unless_asked_for():
+def test_without_augmentation_nothing_varies():
     images = augmented(BoxAugmentation(), (0, 5))
     assert all(map(same, images[:COUNT], images[COUNT:]))

@@ -22,7 +22,7 @@ def luma(images):
     return images @ color.LUMA
 
 
-def test_brightness_is_one_factor_an_image():
+def test_brightness_is_one_factor_per_image():
     factor = jittered(brightness=0.3) / IMAGES
     np.testing.assert_allclose(factor, np.broadcast_to(factor[:, :1, :1, :1], factor.shape), rtol=1e-5)
     assert 0.7 <= factor.min() < 0.72
@@ -45,7 +45,7 @@ def test_saturation_and_hue_keep_luma():
         np.testing.assert_allclose(luma(changed), luma(IMAGES), rtol=1e-5)
 
 
-def test_saturation_moves_each_pixel_along_the_line_to_its_gray():
+def test_saturation_scales_the_distance_to_gray():
     changed = jittered(saturation=0.5)
     gray = luma(IMAGES)[..., None]
     factor = ((changed - gray) * (IMAGES - gray)).sum(-1) / ((IMAGES - gray) ** 2).sum(-1)
@@ -53,7 +53,7 @@ def test_saturation_moves_each_pixel_along_the_line_to_its_gray():
     np.testing.assert_allclose(factor, np.broadcast_to(factor[:, :1, :1], factor.shape), atol=1e-3)
 
 
-def test_hue_turns_by_up_to_its_share_of_the_circle():
+def test_hue_rotates_up_to_its_fraction_of_the_circle():
     red = np.broadcast_to(np.float32([160, 100, 100]), (300, 2, 2, 3)).copy()
     turned = jittered(red, hue=0.1)[:, 0, 0]
     hue = np.array([colorsys.rgb_to_hsv(*(pixel / 255))[0] for pixel in turned])

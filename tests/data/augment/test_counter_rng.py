@@ -20,7 +20,7 @@ def test_known_answers_of_philox_4x32_10():
         np.testing.assert_array_equal(philox(key, tf.constant(counter, tf.int64)), expected)
 
 
-def test_tensorflow_draws_the_same_from_the_same_counters():
+def test_tensorflows_philox_agrees():
     key = 123456789012345
     counters = np.random.default_rng(0).integers(0, 2**32, (20, 4))
     for counter, ours in zip(counters, philox(key, tf.constant(counters)).numpy(), strict=True):
@@ -40,7 +40,7 @@ def draws(index, *, seed=0, epoch=0, repeat=None):
     return Draws(seed, tf.constant(epoch), index, tf.zeros_like(index) if repeat is None else repeat)
 
 
-def test_an_example_keeps_its_numbers_in_any_batch():
+def test_numbers_of_an_example_do_not_depend_on_the_batch():
     whole = draws(range(100)).uniform(Purpose.COLOR, 7).numpy()
     np.testing.assert_array_equal(draws([42, 7]).uniform(Purpose.COLOR, 7), whole[[42, 7]])
     np.testing.assert_array_equal(draws(range(100)).uniform(Purpose.COLOR, 3), whole[:, :3])
@@ -57,7 +57,7 @@ def test_an_example_keeps_its_numbers_in_any_batch():
         draws(range(100, 200)).uniform(Purpose.COLOR, 4),
     ],
 )
-def test_whatever_the_counter_holds_changes_every_number(other):
+def test_every_part_of_the_counter_changes_every_number(other):
     assert (draws(range(100)).uniform(Purpose.COLOR, 4).numpy() != other.numpy()).all()
 
 

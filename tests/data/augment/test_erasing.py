@@ -14,7 +14,7 @@ def erased(probability):
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.25, 1.0])
-def test_one_rectangle_of_one_color_is_painted_as_often_as_asked(probability):
+def test_one_rectangle_of_one_color_is_painted_with_its_probability(probability):
     images = erased(probability)
     painted = images[..., 0] != 1000
     touched = painted.any(axis=(1, 2))

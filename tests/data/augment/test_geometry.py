@@ -54,7 +54,7 @@ def test_crops_are_those_of_the_reflected_image_and_all_occur(flip):
     assert {place[2] for place in seen} == ({False, True} if flip else {False})
 
 
-def test_padding_must_leave_something_to_reflect():
+def test_padding_must_be_smaller_than_the_image():
     with pytest.raises(UserError, match="crop_padding: 7 must be below"):
         geometry.crop_and_flip(IMAGES, Augmentation(crop_padding=7), draws())
 
@@ -96,7 +96,7 @@ def test_resampling_agrees_with_pil(linear, shift):
     np.testing.assert_allclose(ours[outside], 128.0)
 
 
-def test_a_warp_by_nothing_changes_nothing():
+def test_a_zero_warp_changes_nothing():
     images = tf.cast(IMAGES, tf.float32)
     np.testing.assert_allclose(geometry.warp(images, Augmentation(), draws()), images, atol=1e-3)
 
@@ -127,7 +127,7 @@ def warped(image, n=400, **amounts):
     return geometry.warp(tf.constant(images), Augmentation(**amounts), draws(n)).numpy()[..., 0]
 
 
-def test_a_shift_moves_by_up_to_its_fraction_and_on_average_not_at_all():
+def test_shifts_are_symmetric_up_to_their_fraction():
     mean, covariance = moments(warped(blob(), shift=0.2))
     moved = mean - 20
     assert np.abs(moved).max() <= 0.2 * 41 + 0.1
@@ -136,7 +136,7 @@ def test_a_shift_moves_by_up_to_its_fraction_and_on_average_not_at_all():
     np.testing.assert_allclose(covariance, np.broadcast_to(9 * np.eye(2), covariance.shape), atol=0.6)
 
 
-def test_a_zoom_scales_about_the_centre():
+def test_a_zoom_scales_about_the_center():
     mean, covariance = moments(warped(blob(), scale=0.3))
     np.testing.assert_allclose(mean, 20, atol=1e-2)
     zoom = np.sqrt(covariance[:, 0, 0] / 9)
@@ -144,7 +144,7 @@ def test_a_zoom_scales_about_the_centre():
     assert 1.27 < zoom.max() < 1.33  # Interpolation widens the blob by a little.
 
 
-def test_a_rotation_turns_by_up_to_its_angle_both_ways():
+def test_rotations_are_symmetric_up_to_their_angle():
     _, covariance = moments(warped(blob(sigma_x=6.0), rotation=25))
     angle = np.degrees(0.5 * np.arctan2(2 * covariance[:, 0, 1], covariance[:, 1, 1] - covariance[:, 0, 0]))
     assert 23 < angle.max() < 25.5

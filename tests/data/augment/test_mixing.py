@@ -9,7 +9,7 @@ from tfeff.data.augment.policy import Augmentation
 BATCH = 64
 
 
-def test_partners_are_a_permutation_of_the_batch_anew_at_each_step():
+def test_partners_are_a_new_permutation_at_each_step():
     orders = [mixing.partners(BATCH, 0, tf.constant(step, tf.int64)).numpy() for step in range(20)]
     for order in orders:
         np.testing.assert_array_equal(np.sort(order), np.arange(BATCH))
@@ -66,7 +66,7 @@ def test_proportions_follow_the_beta_distribution(alpha):
     np.testing.assert_array_equal(cutmix, 1)
 
 
-def test_with_both_each_image_takes_one_or_the_other():
+def test_with_both_each_image_uses_one_of_them():
     both = Augmentation(mixup_alpha=1.0, cutmix_alpha=1.0)
     mixup, cutmix, _ = mixing.proportions(4000, both, 0, tf.constant(0, tf.int64))
     blended, pasted = mixup.numpy() < 1, cutmix.numpy() < 1

@@ -10,7 +10,7 @@ def images(numbers):
     return [draw(number, objects=1, sides=(60, 61)) for number in numbers]
 
 
-def test_four_corners_meet_at_one_point_and_bring_their_objects():
+def test_four_corners_meet_at_one_point_with_their_objects():
     places = []
     for number in range(15):
         parts = [
@@ -68,7 +68,7 @@ def test_pixels_and_boxes_agree():
         np.testing.assert_array_equal(find(whole.image.numpy(), label), box)
 
 
-def test_partners_are_others_and_all_of_them():
+def test_partners_are_all_other_images():
     seen = set()
     for number in range(200):
         chosen = mosaic.partners(10, draws(3, epoch=number)).numpy().tolist()
@@ -80,8 +80,18 @@ def test_partners_are_others_and_all_of_them():
     assert mosaic.partners(2, draws(1)).numpy().tolist() == [0, 0, 0]
 
 
-def test_as_many_as_wanted_become_mosaics():
+def test_mosaics_occur_with_their_probability():
     share = np.mean([bool(mosaic.chosen(0.3, draws(number))) for number in range(300)])
     assert 0.2 < share < 0.4
     assert not mosaic.chosen(0.0, draws(0))
     assert mosaic.chosen(1.0, draws(0))
+
+
+def test_extra_boxes_of_the_four_images_alternate():
+    whole = [[0, 0, 60, 60], [1, 1, 59, 59]]
+    blank = annotated(tf.zeros((60, 60, 3)), [], tf.zeros(0, tf.int32), extra_boxes_yxyx=tf.constant(whole, tf.float32))
+    boxes = mosaic.mosaic([blank] * 4, 0.5, draws(0)).extra_boxes_yxyx.numpy()
+    assert len(boxes) == 8
+    area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    assert area[:4].sum() == 60 * 60
+    assert area[4:].sum() < 60 * 60

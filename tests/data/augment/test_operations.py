@@ -12,7 +12,7 @@ SIGNS = RNG.choice([-1.0, 1.0], 60).astype(np.float32)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_batch_is_what_its_images_are_one_by_one(channels):
+def test_a_batch_equals_its_images_one_by_one(channels):
     images = IMAGES[..., :channels]
     whole = apply(tf.constant(images), tf.constant(OPERATIONS), tf.constant(STRENGTHS), tf.constant(SIGNS)).numpy()
     assert whole.shape == images.shape
@@ -28,7 +28,7 @@ WITH_STRENGTH = [o for o in Operation if o not in (Operation.AUTO_CONTRAST, Oper
 
 
 @pytest.mark.parametrize("operation", WITH_STRENGTH, ids=lambda operation: operation.name)
-def test_change_grows_from_nothing_with_the_strength(operation):
+def test_the_effect_grows_with_strength_from_none(operation):
     # A smooth picture: on noise the smallest shift already changes everything.
     y, x = np.mgrid[:40, :40]
     picture = np.stack([120 + 80 * np.sin(y / 9), 120 + 80 * np.cos(x / 7), 3 * (x + y)], axis=-1).round()

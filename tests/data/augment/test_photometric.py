@@ -44,7 +44,7 @@ CASES = [
 
 @pytest.mark.parametrize(("name", "amounts", "pil"), CASES, ids=[f"{name}{amounts}" for name, amounts, _ in CASES])
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_every_operation_is_pils(name, amounts, pil, mode):
+def test_operations_agree_with_pil(name, amounts, pil, mode):
     images = [Image.fromarray(image).convert(mode) for image in BATCH]
     batch = np.stack([np.atleast_3d(np.asarray(image)) for image in images])
     theirs = np.stack([np.atleast_3d(np.asarray(pil(image))) for image in images]).astype(int)

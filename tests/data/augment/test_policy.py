@@ -16,7 +16,7 @@ def test_a_value_out_of_range_is_named(field, value):
         Augmentation(**{field: value})
 
 
-def test_nothing_is_on_by_default():
+def test_everything_is_off_by_default():
     assert not Augmentation().any
     assert not Augmentation(randaugment_magnitude=5).any
     assert Augmentation(cutmix_alpha=1.0).mixes
@@ -25,6 +25,6 @@ def test_nothing_is_on_by_default():
 
 
 @pytest.mark.parametrize("module", ["augment.policy", "augment.box_policy", "folds", "splits", "input.order"])
-def test_it_is_made_without_tensorflow(module):
+def test_it_does_not_import_tensorflow(module):
     code = f"import sys, tfeff.data.{module}; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -22,7 +22,7 @@ def test_the_paper_has_14_operations():
     assert Operation.INVERT not in randaugment.OPERATIONS
 
 
-def test_images_are_varied_each_in_its_way_and_anew_in_each_epoch():
+def test_images_vary_individually_and_in_each_epoch():
     first = randaugment.randaugment(IMAGES, 2, 9, draws()).numpy()
     assert first.dtype == np.float32
     assert len(np.unique(first.reshape(400, -1), axis=0)) > 100

@@ -44,7 +44,7 @@ def around(image):
         BoxAugmentation(horizontal_flip=True, scale=0.2, rotation=2, brightness=0.05),
     ],
 )
-def test_the_box_is_where_the_rectangle_is(augmentation):
+def test_the_box_surrounds_the_rectangle(augmentation):
     images, boxes = squares(24)
     out, moved = varied(images, boxes, augmentation)
     assert out.shape == (24, SIDE, SIDE, 1)
@@ -54,7 +54,7 @@ def test_the_box_is_where_the_rectangle_is(augmentation):
         assert (np.abs(moved - boxes).max(axis=1) > 0.02).any()
 
 
-def test_an_image_whose_object_would_get_lost_comes_as_it_is():
+def test_an_image_that_would_lose_its_object_stays_unaugmented():
     images = np.full((40, SIDE, SIDE, 1), 60, np.uint8)
     images[:, :4, :4] = 255
     boxes = np.tile(np.array([[0, 0, 4, 4]], np.float32) / SIDE, (40, 1))
@@ -66,7 +66,7 @@ def test_an_image_whose_object_would_get_lost_comes_as_it_is():
         np.testing.assert_allclose(box * SIDE, around(image), atol=1.6)
 
 
-def test_an_image_varies_alike_in_any_batch():
+def test_augmentation_does_not_depend_on_the_batch():
     images, boxes = squares(6)
     strong = BoxAugmentation(horizontal_flip=True, scale=0.3, rotation=5, contrast=0.3)
     out, moved = varied(images, boxes, strong)

@@ -18,7 +18,7 @@ ROTATED = 6
 
 @pytest.fixture
 def scene():
-    """Smooth colours uint8 [34, 50, 3], so that JPEG keeps them nearly as they are."""
+    """Smooth colors uint8 [34, 50, 3], so that JPEG hardly changes them."""
     rows, columns = np.mgrid[:HEIGHT, :WIDTH]
     return np.stack([rows * 7, columns * 5, 255 - rows * 3 - columns], axis=-1).astype(np.uint8)
 
@@ -42,7 +42,7 @@ def rotated():
     return exif
 
 
-def test_rgb_comes_back_exactly_in_rgb_order(scene):
+def test_rgb_is_decoded_exactly_in_rgb_order(scene):
     for form in ("PNG", "BMP"):
         assert np.array_equal(decoding.decode(encoded(Image.fromarray(scene), form), "x"), scene)
     assert np.array_equal(decoding.decode(encoded(Image.fromarray(scene), "WEBP", lossless=True), "x"), scene)
@@ -71,16 +71,16 @@ def test_one_bit_is_black_and_white(scene):
     assert np.array_equal(pixels, np.repeat(bits[..., None], 3, axis=-1) * np.uint8(255))
 
 
-def test_palettes_become_their_colours():
+def test_palettes_become_their_colors():
     indices = np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH).astype(np.uint8) % 7
-    colours = np.random.default_rng(0).integers(0, 256, (7, 3), np.uint8)
+    colors = np.random.default_rng(0).integers(0, 256, (7, 3), np.uint8)
     image = Image.fromarray(indices, "P")
-    image.putpalette(colours.tobytes())
+    image.putpalette(colors.tobytes())
     for form in ("PNG", "GIF"):
-        assert np.array_equal(decoding.decode(encoded(image, form), "x"), colours[indices])
+        assert np.array_equal(decoding.decode(encoded(image, form), "x"), colors[indices])
 
 
-def test_transparency_is_dropped_and_what_it_hides_stays(scene):
+def test_transparency_is_dropped_and_hidden_pixels_stay(scene):
     alpha = np.linspace(0, 255, HEIGHT * WIDTH).astype(np.uint8).reshape(HEIGHT, WIDTH, 1)
     pixels = decoding.decode(encoded(Image.fromarray(np.concatenate([scene, alpha], axis=-1)), "PNG"), "x")
     assert np.array_equal(pixels, scene)
@@ -88,16 +88,16 @@ def test_transparency_is_dropped_and_what_it_hides_stays(scene):
     assert np.array_equal(decoding.decode(encoded(gray, "PNG"), "x"), np.repeat(scene[..., :1], 3, axis=-1))
 
 
-def test_cmyk_has_the_colours_of_its_inks():
+def test_cmyk_has_the_colors_of_its_inks():
     inks = {(255, 0, 0, 0): (0, 255, 255), (0, 255, 0, 0): (255, 0, 255), (0, 0, 255, 0): (255, 255, 0)}
     inks |= {(0, 0, 0, 255): (0, 0, 0), (0, 0, 0, 0): (255, 255, 255), (0, 0, 0, 128): (127, 127, 127)}
-    for ink, colour in inks.items():
+    for ink, color in inks.items():
         pixels = decoding.decode(encoded(Image.new("CMYK", (WIDTH, HEIGHT), ink), "JPEG", quality=95), "x")
         assert pixels.shape == (HEIGHT, WIDTH, 3)
-        assert np.abs(pixels.astype(int) - colour).max() < 12
+        assert np.abs(pixels.astype(int) - color).max() < 12
 
 
-def test_an_orientation_in_the_metadata_is_not_followed(scene, tmp_path):
+def test_exif_orientation_is_ignored(scene, tmp_path):
     turned = encoded(Image.fromarray(scene), "JPEG", quality=95, exif=rotated())
     plain = encoded(Image.fromarray(scene), "JPEG", quality=95)
     assert Image.open(io.BytesIO(turned)).getexif()[0x0112] == ROTATED
@@ -127,7 +127,7 @@ def test_an_orientation_in_the_metadata_is_not_followed(scene, tmp_path):
         ("RGB", "WEBP", {"exif": rotated()}),
     ],
 )
-def test_the_header_says_the_size_of_the_pixels(tmp_path, mode, form, options):
+def test_the_size_in_the_header_is_that_of_the_pixels(tmp_path, mode, form, options):
     path = tmp_path / f"x.{form.lower()}"
     path.write_bytes(encoded(Image.new(mode, (WIDTH, HEIGHT)), form, **options))
     assert decoding.size(path) == (HEIGHT, WIDTH)
@@ -170,7 +170,7 @@ def test_a_truncated_jpeg_with_a_thumbnail_is_named(scene):
             decoding.decode(whole[:length], "cut")
 
 
-def test_a_jpeg_with_something_behind_its_end_is_whole(scene):
+def test_a_jpeg_with_trailing_bytes_is_intact(scene):
     whole = encoded(Image.fromarray(scene), "JPEG")
     assert np.array_equal(decoding.decode(whole + bytes(5000), "x"), decoding.decode(whole, "x"))
 
@@ -178,7 +178,7 @@ def test_a_jpeg_with_something_behind_its_end_is_whole(scene):
 @pytest.mark.parametrize(
     "content", [b"", b"\0", b"not an image", b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"GIF89a", bytes(99)]
 )
-def test_what_is_no_image_is_named(tmp_path, content):
+def test_files_that_are_not_images_are_named(tmp_path, content):
     path = tmp_path / "thing.png"
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"thing\.png: not an image"):
@@ -187,7 +187,7 @@ def test_what_is_no_image_is_named(tmp_path, content):
         decoding.decode(content, "thing.png")
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path):
+def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"gone\.png"):
         decoding.size(tmp_path / "gone.png")
     (tmp_path / "folder").mkdir()
@@ -213,7 +213,7 @@ def jpeg(mode="RGB", orientation=1):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_an_orientation_is_followed_nowhere(tmp_path, orientation):
+def test_exif_orientation_is_ignored_everywhere(tmp_path, orientation):
     """Boxes refer to pixels as they are stored; so do sizes, and what proposers and networks see."""
     encoded = jpeg(orientation=orientation)
     (tmp_path / "turned.jpg").write_bytes(encoded)

@@ -28,7 +28,7 @@ LOSSLESS = [
 
 
 @pytest.mark.parametrize(("mode", "file_format"), LOSSLESS)
-def test_every_kind_of_image_decodes_as_pil_does(mode, file_format):
+def test_lossless_formats_decode_as_in_pil(mode, file_format):
     data = encoded(Image.fromarray(PIXELS).convert(mode), file_format)
     np.testing.assert_array_equal(graph_decoding.decode(data, 3), opened(data, "RGB"))
     np.testing.assert_array_equal(graph_decoding.decode(data, 1)[..., 0], opened(data, "L"))
@@ -41,20 +41,20 @@ def test_palettes_shorter_than_256_colors():
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 @pytest.mark.parametrize("progressive", [False, True])
-def test_jpeg_decodes_as_pil_does_up_to_the_rounding_of_colors(mode, progressive):
+def test_jpeg_decodes_as_in_pil_up_to_rounding(mode, progressive):
     data = encoded(Image.fromarray(SMOOTH).convert(mode), "JPEG", quality=95, progressive=progressive)
     np.testing.assert_allclose(graph_decoding.decode(data, 3).numpy().astype(int), opened(data, "RGB"), atol=1)
     np.testing.assert_allclose(graph_decoding.decode(data, 1).numpy()[..., 0].astype(int), opened(data, "L"), atol=1)
 
 
-def test_pixels_are_taken_as_stored_whatever_orientation_exif_notes():
+def test_exif_orientation_is_ignored():
     picture, exif = Image.fromarray(SMOOTH), Image.Exif()
     exif[274] = 6  # Orientation: to be turned by 90 degrees.
     turned = graph_decoding.decode(encoded(picture, "JPEG", exif=exif), 3)
     np.testing.assert_array_equal(turned, graph_decoding.decode(encoded(picture, "JPEG"), 3))
 
 
-def test_webp_decodes_as_pil_does():
+def test_webp_decodes_as_in_pil():
     data = encoded(Image.fromarray(PIXELS), "WEBP", lossless=True)
     np.testing.assert_array_equal(graph_decoding.decode(data, 3), PIXELS)
 
@@ -65,14 +65,14 @@ def test_16_bit_samples_lose_their_lower_byte():
     np.testing.assert_array_equal(graph_decoding.decode(data, 1)[..., 0], PIXELS[..., 0])
 
 
-def test_the_first_frame_of_an_animation_counts():
+def test_the_first_frame_of_an_animation_is_decoded():
     frames = [Image.fromarray(PIXELS).quantize(64), Image.fromarray(255 - PIXELS).quantize(64)]
     data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
     np.testing.assert_array_equal(graph_decoding.decode(data, 3), opened(data, "RGB"))
 
 
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "BMP", "WEBP"])
-def test_no_truncated_file_passes_for_an_image(file_format):
+def test_truncated_files_are_refused(file_format):
     data = encoded(Image.fromarray(SMOOTH), file_format)
     for length in {*range(0, len(data), max(1, len(data) // 60)), *range(len(data) - 12, len(data))}:
         with pytest.raises(tf.errors.InvalidArgumentError):
@@ -80,6 +80,6 @@ def test_no_truncated_file_passes_for_an_image(file_format):
 
 
 @pytest.mark.parametrize("data", [b"", b"BM", b"hello", b"<html><body>404</body></html>", b"\xff\xd8\xff", b"\x89PNG"])
-def test_what_is_no_image_is_refused(data):
+def test_files_that_are_not_images_are_refused(data):
     with pytest.raises(tf.errors.InvalidArgumentError):
         graph_decoding.decode(data, 3)

@@ -9,7 +9,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (20, 24, 3), np.uint8)
 
 
 def bilinear(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Half-pixel centres, edges repeated; one output pixel at a time."""
+    """Half-pixel centers, edges repeated; one output pixel at a time."""
     height, width = image.shape[:2]
     result = np.empty((*size, image.shape[2]))
     for y in range(size[0]):
@@ -26,7 +26,7 @@ def bilinear(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("size", [(20, 24), (33, 24), (41, 50), (95, 95)])
-def test_growing_is_plain_bilinear_interpolation(size):
+def test_enlarging_is_plain_bilinear_interpolation(size):
     ours = resizing.resize(PIXELS[None], size)
     assert ours.dtype == tf.float32
     np.testing.assert_allclose(ours[0], bilinear(PIXELS.astype(float), size), atol=1e-3)
@@ -38,14 +38,30 @@ def test_shrinking_is_antialiased_as_in_pil(size):
     np.testing.assert_allclose(resizing.resize(PIXELS[None], size)[0], np.asarray(theirs, float), atol=1.1)
 
 
-def test_the_loader_and_the_batch_are_resized_by_the_same_formula():
+def test_fit_and_resize_use_the_same_formula():
     for size in ((7, 9), (41, 50)):
         once = resizing.fit(tf.constant(PIXELS), size).numpy()
         again = np.rint(resizing.resize(PIXELS[None], size)[0]).clip(0, 255)
-        # Computed in different orders and precisions: a value near a half may round either way.
+        # Order of operations and precision differ, so a value near a half may round either way.
         assert np.abs(once - again).max() <= 1
         assert (once == again).mean() > 0.97
 
 
-def test_an_image_that_fits_is_left_alone():
+def test_an_image_of_that_size_is_unchanged():
     np.testing.assert_array_equal(resizing.fit(tf.constant(PIXELS), (20, 24)), PIXELS)
+
+
+@pytest.mark.parametrize("native", [(20, 24), (7, 31), (31, 7), (3, 200)])
+@pytest.mark.parametrize("size", [(20, 24), (12, 12), (50, 33)])
+def test_letterbox_keeps_the_aspect_ratio_and_pads_bottom_right(native, size):
+    image = tf.constant(np.random.default_rng(1).integers(0, 256, (*native, 3), np.uint8))
+    canvas = resizing.letterbox(image, size).numpy()
+    height, width = resizing.letterbox_size(tf.constant(native), size).numpy()
+    ratio = min(size[0] / native[0], size[1] / native[1])
+    assert canvas.shape == (*size, 3)
+    assert abs(height - native[0] * ratio) <= 0.5 or height == 1
+    assert abs(width - native[1] * ratio) <= 0.5 or width == 1
+    assert height == size[0] or width == size[1]
+    np.testing.assert_array_equal(canvas[:height, :width], resizing.fit(image, (int(height), int(width))))
+    assert (canvas[height:] == resizing.FILL).all()
+    assert (canvas[:, width:] == resizing.FILL).all()

@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
-from tfeff.data.input.cache import ImageCache
 
 from tfeff.data.augment.box_policy import BoxAugmentation
 from tfeff.data.augment.counter_rng import Draws
@@ -14,6 +13,7 @@ from tfeff.data.dataset import Dataset, Objects
 from tfeff.data.images.storage import DrawnImages, ImageFiles
 from tfeff.data.input.batches import Batches
 from tfeff.data.input.box_transform import NO_LABEL, BoxTransform
+from tfeff.data.input.cache import ImageCache
 from tfeff.data.input.order import Shuffled
 from tfeff.data.input.reader import Reader
 from tfeff.data.sources import catalog

@@ -2,15 +2,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
+from tfeff.data.images import resizing
 from tfeff.data.input.cache import ImageCache
 from tfeff.data.sources import catalog, folder
 from tfeff.errors import UserError
 
 
-def pixels(store):
-    return np.concatenate(list(store.chunks(3)))
+def pixels(opened_cache):
+    return np.concatenate(list(opened_cache.chunks(3)))
 
 
 @pytest.fixture
@@ -21,9 +23,9 @@ def source(image_folder):
 
 
 @pytest.mark.parametrize("cache", ["memory", "disk", "none"])
-def test_every_image_is_brought_to_the_size(source, cache, tmp_path):
-    store = ImageCache.open(source, (12, 16), cache=cache, directory=tmp_path / "cache")
-    images = pixels(store)
+def test_images_are_resized_to_one_size(source, cache, tmp_path):
+    opened_cache = ImageCache.open(source, (12, 16), cache=cache, directory=tmp_path / "cache")
+    images = pixels(opened_cache)
     assert images.shape == (9, 12, 16, 3)
     assert images.dtype == np.uint8
     np.testing.assert_array_equal(images[1], np.asarray(Image.open(source.ids[1])))
@@ -31,7 +33,7 @@ def test_every_image_is_brought_to_the_size(source, cache, tmp_path):
     np.testing.assert_allclose(images[5].astype(int), np.asarray(resized).astype(int), atol=1)
 
 
-def test_all_caches_hold_the_same(source, tmp_path):
+def test_all_caches_hold_the_same_pixels(source, tmp_path):
     opened = [
         ImageCache.open(source, (7, 8), cache=c, directory=tmp_path / "cache") for c in ("memory", "disk", "none")
     ]
@@ -40,7 +42,7 @@ def test_all_caches_hold_the_same(source, tmp_path):
         np.testing.assert_array_equal(pixels(other), pixels(opened[0]))
 
 
-def test_the_disk_cache_is_filled_once_and_again_only_for_other_images(source, tmp_path):
+def test_the_disk_cache_is_rebuilt_only_for_changed_images(source, tmp_path):
     cache = tmp_path / "cache"
     first = pixels(ImageCache.open(source, (7, 8), cache="disk", directory=cache))
     for path in source.ids[:2]:
@@ -52,15 +54,15 @@ def test_the_disk_cache_is_filled_once_and_again_only_for_other_images(source, t
 
 @pytest.mark.parametrize("cache", ["memory", "none"])
 def test_a_subset_shares_the_images(source, cache):
-    store = ImageCache.open(source, (7, 8), cache=cache)
-    part = store.take(np.array([6, 2, 4])).take(np.array([2, 0]))
-    np.testing.assert_array_equal(pixels(part), pixels(store)[[4, 6]])
+    opened_cache = ImageCache.open(source, (7, 8), cache=cache)
+    part = opened_cache.take(np.array([6, 2, 4])).take(np.array([2, 0]))
+    np.testing.assert_array_equal(pixels(part), pixels(opened_cache)[[4, 6]])
     np.testing.assert_array_equal(part.dataset.labels, source.labels[[4, 6]])
-    assert part.images is store.images
+    assert part.images is opened_cache.images
 
 
 def damage(source):
-    """Four files of nine that cannot be read, and one that is only called by a wrong name."""
+    """Makes four of nine files unreadable, and gives one the wrong extension."""
     whole = Path(source.ids[1]).read_bytes()
     for i, content in ((1, whole[: len(whole) // 2]), (4, b""), (5, b"<html>not found</html>"), (7, whole[:20])):
         Path(source.ids[i]).write_bytes(content)
@@ -80,36 +82,36 @@ def test_corrupt_images_are_all_found_and_named(source, cache, tmp_path):
 
 
 @pytest.mark.parametrize("cache", ["memory", "disk", "none"])
-def test_corrupt_images_are_left_out_where_that_is_asked_for(source, cache, tmp_path):
+def test_corrupt_images_are_skipped_on_request(source, cache, tmp_path):
     corrupt = damage(source)
     for _ in range(2):
-        store = ImageCache.open(source, (7, 8), cache=cache, directory=tmp_path / "cache", corrupt_images="skip")
-        assert {image.id for image in store.skipped} == {source.ids[i] for i in corrupt}
+        opened_cache = ImageCache.open(source, (7, 8), cache=cache, directory=tmp_path / "cache", corrupt_images="skip")
+        assert {image.id for image in opened_cache.skipped} == {source.ids[i] for i in corrupt}
         kept = [i for i in range(9) if i not in corrupt]
-        assert list(store.dataset.ids) == [source.ids[i] for i in kept]
-        np.testing.assert_array_equal(store.dataset.labels, source.labels[kept])
-        assert pixels(store).shape == (5, 7, 8, 3)
-        assert (pixels(store).std(axis=(1, 2, 3)) > 10).all()
+        assert list(opened_cache.dataset.ids) == [source.ids[i] for i in kept]
+        np.testing.assert_array_equal(opened_cache.dataset.labels, source.labels[kept])
+        assert pixels(opened_cache).shape == (5, 7, 8, 3)
+        assert (pixels(opened_cache).std(axis=(1, 2, 3)) > 10).all()
 
 
-def test_a_class_must_not_be_skipped_away(source):
+def test_skipping_all_images_of_a_class_is_an_error(source):
     for path in source.ids[:3]:
         Path(path).write_bytes(b"")
     with pytest.raises(UserError, match='without them, class "a" has no images'):
         ImageCache.open(source, (7, 8), corrupt_images="skip")
 
 
-def test_a_file_that_disappears_is_named(source):
+def test_a_missing_file_is_named(source):
     Path(source.ids[3]).unlink()
     with pytest.raises(UserError, match=source.ids[3]):
         ImageCache.open(source, (7, 8))
 
 
-def test_a_file_that_disappears_later_is_named(source):
-    store = ImageCache.open(source, (7, 8), cache="none")
+def test_a_file_deleted_later_is_named(source):
+    opened_cache = ImageCache.open(source, (7, 8), cache="none")
     Path(source.ids[5]).unlink()
     with pytest.raises(UserError, match=rf"{source.ids[5]} can no longer be read: .*No such file"):
-        list(store.chunks(4))
+        list(opened_cache.chunks(4))
 
 
 def test_progress_counts_up_to_all(source):
@@ -130,7 +132,7 @@ def test_progress_counts_up_to_all(source):
         ({"image_size": (5, 5), "cache": "disk"}, "needs a directory"),
     ],
 )
-def test_arguments_that_make_no_sense(source, arguments, message):
+def test_invalid_arguments_are_reported(source, arguments, message):
     with pytest.raises(UserError, match=message):
         ImageCache.open(source, **arguments)
 
@@ -140,3 +142,24 @@ def test_real_photos_of_many_sizes(dataset):
     for image, path in zip(pixels(ImageCache.open(source, (64, 64))), source.ids, strict=True):
         theirs = Image.open(path).convert("RGB").resize((64, 64), Image.Resampling.BILINEAR)
         np.testing.assert_allclose(image.astype(int), np.asarray(theirs).astype(int), atol=1)
+
+
+def test_letterboxed_images_are_padded_and_cached_apart_from_stretched_ones(source, tmp_path):
+    stretched, letterboxed = (
+        ImageCache.open(source, (12, 12), fit=fit, cache="disk", directory=tmp_path / "cache")
+        for fit in ("stretch", "letterbox")
+    )
+    assert (pixels(letterboxed)[0][9:] == resizing.FILL).all()  # 12 x 16 becomes 9 x 12
+    assert not (pixels(stretched)[0][9:] == resizing.FILL).all()
+
+
+def test_images_can_keep_their_own_sizes(source):
+    cache = ImageCache.open(source, cache="none", fit="none")
+    shapes = [cache.read(tf.constant(index, tf.int64)).shape for index in range(len(cache))]
+    assert len(set(shapes)) > 1
+    for path, shape in zip(source.ids, shapes, strict=True):
+        assert np.asarray(Image.open(path)).shape == shape
+    with pytest.raises(ValueError, match="different sizes"):
+        next(cache.chunks(2))
+    with pytest.raises(UserError, match="keeps the sizes"):
+        ImageCache.open(source, cache="memory", fit="none")

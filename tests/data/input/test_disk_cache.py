@@ -21,14 +21,14 @@ def fill(cache, value=7):
         kept["note"] = ["a", value]
 
 
-def test_what_was_filled_is_there_for_the_next_process(cache):
+def test_another_process_finds_a_filled_cache(cache):
     assert cache.note() is None
     fill(cache)
     assert DiskCache(cache.folder, cache.shape).note() == ["a", 7]
     np.testing.assert_array_equal(np.fromfile(cache.array_path, np.uint8), np.full(12, 7))
 
 
-def test_a_filling_that_fails_leaves_nothing(cache):
+def test_a_failed_fill_leaves_nothing(cache):
     def interrupted():
         with cache.filling() as (array, _):
             array[:2] = 1
@@ -41,7 +41,7 @@ def test_a_filling_that_fails_leaves_nothing(cache):
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "no array", "no index", "bad index", "other shape"])
-def test_damage_is_noticed_and_cleared_away(cache, damage):
+def test_damage_is_detected_and_removed(cache, damage):
     fill(cache)
     data, index = cache.array_path, cache.folder / "index.json"
     if damage == "flip":
@@ -79,7 +79,7 @@ def killed_while_filling(cache):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_what_a_killed_process_began_is_cleared_away(cache):
+def test_leftovers_of_a_killed_process_are_removed(cache):
     process = multiprocessing.get_context("spawn").Process(target=killed_while_filling, args=(cache,))
     process.start()
     process.join()
@@ -107,7 +107,7 @@ def test_a_cache_that_does_not_fit_is_refused_before_anything_is_read(tmp_path, 
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000_000, hard))
     try:
-        with pytest.raises(UserError, match=r"needs 40\.0 MB, which do not fit"), cache.filling():
+        with pytest.raises(UserError, match=r"needs 40\.0 MB, which does not fit"), cache.filling():
             pytest.fail("it was opened")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -10,17 +10,17 @@ from tfeff.data.sources import catalog
 @pytest.mark.parametrize("channels", [1, 3])
 def test_mean_and_deviation_are_those_of_all_pixels(image_folder, cache, channels):
     root = image_folder({"train/a": 40, "train/b": 37})
-    store = ImageCache.open(catalog.load(f"folder:{root}", "train", channels=channels), (12, 16), cache=cache)
-    pixels = np.concatenate(list(store.chunks(10))).astype(float)
-    mean, std = channel_statistics(store)
+    images = ImageCache.open(catalog.load(f"folder:{root}", "train", channels=channels), (12, 16), cache=cache)
+    pixels = np.concatenate(list(images.chunks(10))).astype(float)
+    mean, std = channel_statistics(images)
     assert mean.dtype == std.dtype == np.float32
     np.testing.assert_allclose(mean, pixels.mean(axis=(0, 1, 2)), rtol=1e-6)
     np.testing.assert_allclose(std, pixels.std(axis=(0, 1, 2)), rtol=1e-6)
 
 
 def test_a_subset_has_statistics_of_its_own():
-    store = ImageCache.open(catalog.load("embedded:digits", "train", channels=1))
-    part = store.take(np.arange(100))
+    images = ImageCache.open(catalog.load("embedded:digits", "train", channels=1))
+    part = images.take(np.arange(100))
     pixels = np.concatenate(list(part.chunks(100))).astype(float)
     np.testing.assert_allclose(channel_statistics(part)[0], pixels.mean(), rtol=1e-6)
 

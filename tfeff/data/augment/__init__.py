@@ -1,1 +1,1 @@
-"""Random variation of training images, with and without boxes."""
+"""Data augmentation, with and without boxes."""

@@ -11,7 +11,7 @@ AUTO_CONTRAST, COLOR, CONTRAST = Operation.AUTO_CONTRAST, Operation.COLOR, Opera
 EQUALIZE, INVERT, POSTERIZE = Operation.EQUALIZE, Operation.INVERT, Operation.POSTERIZE
 ROTATE, SHARPNESS, SHEAR_X, SOLARIZE = Operation.ROTATE, Operation.SHARPNESS, Operation.SHEAR_X, Operation.SOLARIZE
 
-# Two operations a line: (operation, probability, magnitude in 0..9). Some lines come twice, as in the table.
+# Two operations per line: (operation, probability, magnitude in 0..9). Some lines repeat, as in the paper's table.
 IMAGENET_POLICY = (
     ((POSTERIZE, 0.4, 8), (ROTATE, 0.6, 9)),
     ((SOLARIZE, 0.6, 5), (AUTO_CONTRAST, 0.6, 5)),
@@ -49,7 +49,7 @@ def autoaugment(images: tf.Tensor, draws: Draws) -> tf.Tensor:
 
     Args:
         images: float32 [n, height, width, channels] in [0, 255]; rounded first.
-        draws: The n examples.
+        draws: the n examples.
 
     Returns:
         float32 of the same shape, whole numbers in 0..255.

@@ -1,4 +1,4 @@
-"""Colour jitter: brightness, contrast, saturation and hue as one affine map of each image's colours."""
+"""Color jitter: brightness, contrast, saturation and hue as one affine map per image."""
 
 import math
 
@@ -14,20 +14,20 @@ _YIQ_TO_RGB = np.linalg.inv(_RGB_TO_YIQ)
 
 
 def jitter(images: tf.Tensor, augmentation: Augmentation, draws: Draws) -> tf.Tensor:
-    """Random brightness, contrast, saturation and hue, in this order and without clipping in between.
+    """Random brightness, contrast, saturation and hue, in this order, without clipping in between.
 
-    Saturation and hue leave luma as it is (hue is a rotation in the I-Q plane of YIQ), so all four are one matrix and
-    one offset an image. Gray images have neither saturation nor hue.
+    Saturation and hue preserve luma (hue is a rotation in the I-Q plane of YIQ), so all four combine to one matrix and
+    one offset per image. For gray images, saturation and hue do nothing.
 
     Args:
         images: float32 [n, height, width, channels], channels known, in [0, 255].
-        augmentation: Uses brightness, contrast, saturation and hue.
-        draws: The n examples.
+        augmentation: uses brightness, contrast, saturation and hue.
+        draws: the n examples.
 
     Returns:
         float32 of the same shape, clipped to [0, 255].
     """
-    # Sums and sines in double precision: in single, their last bit depends on the size of the batch.
+    # In double precision, since the last bit of float32 sums and sines depends on the batch size.
     chance = 2.0 * tf.cast(draws.uniform(Purpose.COLOR, 4), tf.float64) - 1.0
     brightness = 1.0 + augmentation.brightness * chance[:, 0]
     contrast = 1.0 + augmentation.contrast * chance[:, 1]
@@ -44,7 +44,7 @@ def jitter(images: tf.Tensor, augmentation: Augmentation, draws: Draws) -> tf.Te
 
 
 def _turn(saturation: tf.Tensor, angle: tf.Tensor) -> tf.Tensor:
-    """RGB matrices that scale chroma and turn its angle: float64 [n, 3, 3]."""
+    """RGB matrices that scale and rotate chroma: float64 [n, 3, 3]."""
     cosine, sine = saturation * tf.cos(angle), saturation * tf.sin(angle)
     one, zero = tf.ones_like(cosine), tf.zeros_like(cosine)
     rows = [one, zero, zero, zero, cosine, -sine, zero, sine, cosine]

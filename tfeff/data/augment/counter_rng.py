@@ -1,7 +1,7 @@
-"""Random numbers without a state: each is a function of a key and a counter (Salmon et al. 2011, Philox-4x32-10).
+"""Stateless random numbers: each is a function of a key and a counter (Salmon et al. 2011, Philox-4x32-10).
 
-A generator with a state hands out numbers in the order of the calls, which threads change. Here the seed is the key
-and (example, epoch, purpose, repeat) the counter, so an image's numbers are the same whoever computes them, and when.
+The numbers of a stateful generator depend on the order of calls, and so on threads. Here the seed is the key and
+(example, epoch, purpose, repeat) the counter, so an image's numbers do not depend on when or where they are computed.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _WORDS = 4
 
 
 class Purpose(IntEnum):
-    """What a number is for: one value each, so that switching one variation on leaves the others as they were."""
+    """Purpose of a random number; separate streams, so that enabling one augmentation does not change another."""
 
     PLACEMENT = 0
     WARP = 1
@@ -37,13 +37,13 @@ class Purpose(IntEnum):
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """The examples of a batch as far as chance is concerned.
+    """The examples of a batch, as keys of their random numbers.
 
     Attributes:
-        seed: At least 0.
-        epoch: Scalar integer tensor.
-        index: int64 [n]; position of each example in its set.
-        repeat: int64 [n]; tells apart several draws of one example in one epoch.
+        seed: at least 0.
+        epoch: scalar integer tensor.
+        index: int64 [n], index of each example in its dataset.
+        repeat: int64 [n], distinguishes repeated draws of one example.
     """
 
     seed: int
@@ -64,7 +64,7 @@ class Draws:
         )
         counter = tf.stack([tf.broadcast_to(word, shape) for word in words], axis=-1)
         bits = philox(self.seed, counter)
-        # 24 bits are as many as a float32 holds exactly.
+        # A float32 holds 24 bits exactly.
         fractions = tf.cast(tf.bitwise.right_shift(bits, tf.constant(8, tf.uint64)), tf.float32) * 2.0**-24
         return tf.reshape(fractions, (-1, blocks * _WORDS))[:, :count]
 
@@ -74,7 +74,7 @@ def philox(key: int, counter: tf.Tensor) -> tf.Tensor:
 
     Args:
         key: 64 bits.
-        counter: Integers in [0, 2^32), [..., 4].
+        counter: integers in [0, 2^32), [..., 4].
 
     Returns:
         uint64 [..., 4] of values in [0, 2^32).

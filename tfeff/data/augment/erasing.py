@@ -11,22 +11,22 @@ _ASPECT = 0.3  # The paper's r_1: height / width within [r_1, 1 / r_1].
 
 
 def random_erasing(images: tf.Tensor, probability: float, draws: Draws) -> tf.Tensor:
-    """Paints a random rectangle of each image, with the given probability, in one random colour.
+    """Fills a random rectangle of each image with one random color, with the given probability.
 
-    Its area is uniform in [0.02, 0.4] of the image's, the logarithm of its aspect ratio uniform; a side longer than the
-    image's is cut to it.
+    Its area is uniform in [0.02, 0.4] of the image's, and the logarithm of its aspect ratio is uniform. Sides are
+    clipped to the image's.
 
     Args:
         images: float32 [n, height, width, channels], height, width and channels known, in [0, 255].
-        probability: In [0, 1].
-        draws: The n examples.
+        probability: in [0, 1].
+        draws: the n examples.
 
     Returns:
         float32 of the same shape.
     """
     height, width, channels = images.shape[1:]
     chance = draws.uniform(Purpose.ERASING, 5 + channels)
-    # In single precision the last bit of an exponential depends on its place in the batch.
+    # In double precision, since the last bit of a float32 exponential depends on the position in the batch.
     shape = tf.cast(chance[:, 1:3], tf.float64)
     area = (_AREA[0] + (_AREA[1] - _AREA[0]) * shape[:, 0]) * height * width
     aspect = tf.exp(math.log(_ASPECT) * (2.0 * shape[:, 1] - 1.0))
@@ -39,7 +39,7 @@ def random_erasing(images: tf.Tensor, probability: float, draws: Draws) -> tf.Te
 
 
 def _interval(side: tf.Tensor, place: tf.Tensor, length: int) -> tf.Tensor:
-    """Which of `length` pixels lie in an interval of `side` pixels at a place in [0, 1): bool [n, length]."""
+    """Which of `length` pixels an interval of `side` pixels at a place in [0, 1) covers: bool [n, length]."""
     side = tf.cast(tf.clip_by_value(tf.round(side), 1.0, float(length)), tf.float32)
     start = tf.floor(place * (length - side + 1.0))[:, tf.newaxis]
     pixel = tf.range(length, dtype=tf.float32)[tf.newaxis]

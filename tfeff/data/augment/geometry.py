@@ -1,4 +1,4 @@
-"""Where pixels come from: crops, flips, and one resampling for all that turns, shifts, scales and shears."""
+"""Crops and flips, which copy pixels, and one resampling for rotation, shift, scale and shear."""
 
 import math
 
@@ -10,18 +10,18 @@ from tfeff.errors import UserError
 
 
 def crop_and_flip(images: tf.Tensor, augmentation: Augmentation, draws: Draws) -> tf.Tensor:
-    """Random crops of the reflection-padded images and random mirroring; pixels are copied, not interpolated.
+    """Random crops of the reflection-padded images and random flips, without interpolation.
 
     Args:
-        images: Any dtype [n, height, width, channels], height and width known.
-        augmentation: Uses crop_padding, horizontal_flip and vertical_flip.
-        draws: The n examples.
+        images: any dtype, [n, height, width, channels], height and width known.
+        augmentation: uses crop_padding, horizontal_flip and vertical_flip.
+        draws: the n examples.
 
     Returns:
         The same dtype and shape.
 
     Raises:
-        UserError: the padding is not smaller than the image.
+        UserError: the padding is not below the image's sides.
     """
     height, width = images.shape[1:3]
     padding = augmentation.crop_padding
@@ -38,12 +38,12 @@ def crop_and_flip(images: tf.Tensor, augmentation: Augmentation, draws: Draws) -
 
 
 def warp(images: tf.Tensor, augmentation: Augmentation, draws: Draws) -> tf.Tensor:
-    """Random rotation, shear, zoom and shift about the image's centre, in one resampling; reflected at the borders.
+    """Random rotation, shear, zoom and shift about the image's center, in one resampling with reflected borders.
 
     Args:
         images: float32 [n, height, width, channels], height and width known.
-        augmentation: Uses rotation, shear, scale and shift.
-        draws: The n examples.
+        augmentation: uses rotation, shear, scale and shift.
+        draws: the n examples.
 
     Returns:
         The same dtype and shape.
@@ -55,7 +55,7 @@ def warp(images: tf.Tensor, augmentation: Augmentation, draws: Draws) -> tf.Tens
     zoom = 1.0 + chance[:, 2] * augmentation.scale
     shift = chance[:, 3:5] * augmentation.shift * tf.constant([height, width], tf.float64)
     cosine, sine = tf.cos(angle), tf.sin(angle)
-    # The inverse of zoom * rotation(angle) * shear(slant), rows and columns in the order (y, x).
+    # The inverse of zoom * rotation(angle) * shear(slant), on (y, x).
     linear = tf.stack([cosine, -sine, sine - slant * cosine, cosine + slant * sine], axis=-1) / zoom[:, tf.newaxis]
     return resample(images, tf.reshape(linear, (-1, 2, 2)), shift, fill_mode="REFLECT")
 
@@ -69,15 +69,15 @@ def resample(
     fill_value: float = 0.0,
     interpolation: str = "BILINEAR",
 ) -> tf.Tensor:
-    """Each output pixel p takes the input at c + linear (p - c - shift), c the image's centre.
+    """Resamples the input at c + linear (p - c - shift) for each output pixel p, c being the image's center.
 
     Args:
         images: float32 [n, height, width, channels], height and width known.
-        linear: float64 [n, 2, 2], on coordinates (y, x): the inverse of what the image undergoes. Double precision,
-            since the last bit of a sine in single precision depends on its place in the batch.
-        shift: float64 [n, 2], pixels (down, right) by which the image moves.
-        fill_mode: What lies outside: `REFLECT` or `CONSTANT`.
-        fill_value: The constant.
+        linear: float64 [n, 2, 2], on coordinates (y, x): the inverse of the transform. Double precision, since
+            the last bit of a float32 sine depends on the position in the batch.
+        shift: float64 [n, 2], shift of the image in pixels (down, right).
+        fill_mode: values outside the image: `REFLECT` or `CONSTANT`.
+        fill_value: the constant.
         interpolation: `BILINEAR` or `NEAREST`.
 
     Returns:
@@ -86,7 +86,7 @@ def resample(
     height, width = images.shape[1:3]
     center = tf.constant([(height - 1) / 2, (width - 1) / 2], tf.float64)
     offset = center - tf.linalg.matvec(linear, center + shift)
-    # The operation wants (x, y): rows and columns change places.
+    # The operation expects (x, y): swap rows and columns.
     transforms = tf.stack(
         [
             linear[:, 1, 1],
@@ -111,7 +111,7 @@ def resample(
 
 
 def _source_positions(length: int, padding: int, chance: tf.Tensor, mirrored: tf.Tensor) -> tf.Tensor:
-    """For each of `length` pixels along one axis, the pixel it is copied from: int32 [n, length]."""
+    """The source pixel of each of `length` pixels along one axis: int32 [n, length]."""
     offset = tf.cast(tf.floor(chance * (2 * padding + 1)), tf.int32)[:, tf.newaxis] - padding
     pixel = tf.range(length)[tf.newaxis]
     position = tf.where(mirrored[:, tf.newaxis], length - 1 - pixel, pixel) + offset

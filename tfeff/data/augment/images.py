@@ -1,4 +1,4 @@
-"""All variations of a batch of training images, in their order."""
+"""Augmentation of a batch of images with one label each: all steps in order."""
 
 import tensorflow as tf
 
@@ -12,15 +12,15 @@ from tfeff.data.images import resizing
 
 
 def augment(images: tf.Tensor, size: tuple[int, int], augmentation: Augmentation, draws: Draws) -> tf.Tensor:
-    """Varies each image by numbers of its own and brings the batch to the network's resolution.
+    """Augments each image with its own random numbers and resizes the batch to the network's resolution.
 
-    Crops and flips copy pixels at the loader's size; everything else works on what the network sees.
+    Crops and flips copy pixels of the cached size; all other steps follow the resizing.
 
     Args:
         images: uint8 [n, height, width, channels], height and width known.
-        size: (height, width) of what comes out.
-        augmentation: What to vary. MixUp and CutMix need pairs and are `tfeff.data.augment.mixing`'s.
-        draws: The examples, for their random numbers.
+        size: (height, width) of the result.
+        augmentation: what to vary, except MixUp and CutMix, see `mixing`.
+        draws: the examples.
 
     Returns:
         float32 [n, *size, channels] in [0, 255].

@@ -1,7 +1,7 @@
 """MixUp (Zhang et al. 2018) and CutMix (Yun et al. 2019) over a batch.
 
-Partners are rows of the same global batch, so what is drawn here is a function of (seed, step); a worker that holds a
-part of the batch draws for all of it and takes its rows.
+Partners are rows of the same global batch, so all random choices are functions of (seed, step). A worker that holds a
+part of the batch draws for the whole batch and keeps its own rows.
 """
 
 import tensorflow as tf
@@ -12,7 +12,7 @@ _PARTNER, _MIXUP, _CUTMIX, _CHOICE, _CENTER = range(5)
 
 
 def partners(batch_size: int, seed: int, step: tf.Tensor) -> tf.Tensor:
-    """The row with which each row is mixed, a random permutation: int32 [batch_size]."""
+    """The row each row is mixed with, a random permutation: int32 [batch_size]."""
     order = tf.random.stateless_uniform([batch_size], _seed(seed, step, _PARTNER))
     return tf.argsort(order, stable=True)
 
@@ -20,12 +20,12 @@ def partners(batch_size: int, seed: int, step: tf.Tensor) -> tf.Tensor:
 def proportions(
     batch_size: int, augmentation: Augmentation, seed: int, step: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """What each row of a global batch keeps of itself.
+    """The share that each row of a global batch keeps.
 
     Returns:
-        mixup: float32 [batch_size]; share of the row in a blend with its partner, 1 where it is not blended.
-        cutmix: float32 [batch_size]; share of the row's area that a pasted box leaves, 1 where nothing is pasted.
-        center: float32 [batch_size, 2]; centre of the box as a fraction of (height, width).
+        mixup: float32 [batch_size], weight of the row in the blend with its partner; 1 if it is not blended.
+        cutmix: float32 [batch_size], share of the row's area outside the pasted box; 1 if nothing is pasted.
+        center: float32 [batch_size, 2], center of the box relative to (height, width).
     """
     mixup = _beta(batch_size, augmentation.mixup_alpha, _seed(seed, step, _MIXUP))
     cutmix = _beta(batch_size, augmentation.cutmix_alpha, _seed(seed, step, _CUTMIX))
@@ -45,16 +45,16 @@ def mix(
     cutmix: tf.Tensor,
     center: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The rows `own`, each with its partner blended or pasted in.
+    """Blends or pastes its partner into each of the rows `own`.
 
-    A pasted box has sides of sqrt(1 - cutmix) of the image's and is cut off at the borders; the label follows the area
-    that was really pasted.
+    The sides of a pasted box are sqrt(1 - cutmix) of the image's. The box is clipped at the borders, and the label
+    follows the area actually pasted.
 
     Args:
         images: float32 [m, height, width, channels].
         labels: float32 [m, num_classes].
-        own: The rows that come out, b of them.
-        partner: int32 [b]; row of `images` with which each is mixed.
+        own: the b rows to return.
+        partner: int32 [b], row of `images` each is mixed with.
         mixup: float32 [b], as from `proportions`.
         cutmix: float32 [b], as from `proportions`.
         center: float32 [b, 2], as from `proportions`.
@@ -69,7 +69,7 @@ def mix(
     rows = _covered(center[:, 0], side, height)
     columns = _covered(center[:, 1], side, width)
     pasted = rows[:, :, tf.newaxis] & columns[:, tf.newaxis, :]
-    # Blending first is harmless: a row is either blended (and its box empty) or pasted into (and its blend whole).
+    # The order is irrelevant: a blended row has an empty box, and a pasted row has a blend weight of 1.
     blend = mixup[:, tf.newaxis, tf.newaxis, tf.newaxis]
     mixed = other_images + blend * (images - other_images)
     mixed = tf.where(pasted[..., tf.newaxis], other_images, mixed)
@@ -79,7 +79,7 @@ def mix(
 
 
 def _covered(center: tf.Tensor, side: tf.Tensor, length: int) -> tf.Tensor:
-    """Which of `length` pixels an interval covers (centre and side as fractions): bool [b, length]."""
+    """Which of `length` pixels an interval covers (center and side relative to it): bool [b, length]."""
     start = tf.round((center - side / 2) * length)[:, tf.newaxis]
     stop = tf.round((center + side / 2) * length)[:, tf.newaxis]
     pixel = tf.range(length, dtype=tf.float32)[tf.newaxis]
@@ -92,7 +92,7 @@ def _beta(n: int, alpha: float, seed: tf.Tensor) -> tf.Tensor:
         return tf.ones([n])
     gamma = tf.random.stateless_gamma([n, 2], seed, alpha)
     total = tf.reduce_sum(gamma, axis=-1)
-    # A tiny alpha can underflow both variates to 0; the distribution then sits at its ends.
+    # With a tiny alpha both variates can underflow to 0; the distribution is then concentrated at 0 and 1.
     return tf.where(total > 0, gamma[:, 0] / tf.maximum(total, 1e-37), 1.0)
 
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfeff.data.augment import geometry, photometric
 
-# The ends of the operations' ranges, at the greatest strength.
+# Ends of the operations' ranges, at strength 1.
 _SHEAR = 0.3
 _TRANSLATION = 150 / 331  # 150 pixels of the 331 of the paper's images
 _ROTATION = math.radians(30)
@@ -20,7 +20,7 @@ _Photometric = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]  # images,
 
 
 class Operation(IntEnum):
-    """One variation of an image."""
+    """One operation on an image."""
 
     IDENTITY = 0
     SHEAR_X = 1
@@ -39,22 +39,22 @@ class Operation(IntEnum):
     SHARPNESS = 14
 
 
-# Images whose operation is of one group are varied together.
+# Images whose operations share a group are processed together.
 _IDENTITY_GROUP, _WARP_GROUP, _FIRST_PHOTOMETRIC_GROUP = range(3)
 
 
 def apply(images: tf.Tensor, operation: tf.Tensor, strength: tf.Tensor, sign: tf.Tensor) -> tf.Tensor:
-    """Gives each image of a batch its own operation.
+    """Applies its own operation to each image of a batch.
 
-    A strength of 0 changes nothing (save for the operations that have no strength), 1 changes most: shear by 0.3,
-    translation by 150/331 of the side, rotation by 30 degrees, enhancement by a factor of 1 +- 0.9, posterising to 4
-    bits, solarising from level 0 on. What moves out of sight leaves gray.
+    Strength 0 changes nothing (except for operations without a strength). Strength 1 shears by 0.3, translates by
+    150/331 of the side, rotates by 30 degrees, enhances by a factor of 1 +- 0.9, posterizes to 4 bits, or solarizes
+    from level 0. Uncovered pixels become gray.
 
     Args:
         images: float32 [n, height, width, channels], height, width and channels known; whole numbers in 0..255.
         operation: int32 [n], values of `Operation`.
         strength: float32 [n], in [0, 1].
-        sign: float32 [n], -1 or 1: the direction of what has one.
+        sign: float32 [n], -1 or 1: the direction, where the operation has one.
 
     Returns:
         float32 of the same shape, whole numbers in 0..255.

@@ -1,7 +1,7 @@
 """The pixel operations of AutoAugment and RandAugment, as PIL's ImageOps and ImageEnhance define them, over a batch.
 
-Images are float32 [n, height, width, channels] that hold whole numbers in 0..255, and so are the results. Amounts are
-one number an image, [n].
+Images and results are float32 [n, height, width, channels] of whole numbers in 0..255. Amounts are one number per
+image, [n].
 """
 
 import tensorflow as tf
@@ -10,23 +10,23 @@ from tfeff.data.images import graph_decoding
 
 
 def invert(images: tf.Tensor) -> tf.Tensor:
-    """The negative."""
+    """Inverts all levels."""
     return 255.0 - images
 
 
 def solarize(images: tf.Tensor, threshold: tf.Tensor) -> tf.Tensor:
-    """The negative of all levels from the threshold (float32 [n], 0..256) on."""
+    """Inverts levels at or above the threshold (float32 [n], 0..256)."""
     return tf.where(images < _each(threshold), images, 255.0 - images)
 
 
 def posterize(images: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
-    """Only the highest bits (float32 [n], whole, 0..8) of each level."""
+    """Keeps the highest bits (float32 [n], whole, 0..8) of each level."""
     step = _each(2.0 ** (8.0 - bits))
     return tf.floor(images / step) * step
 
 
 def autocontrast(images: tf.Tensor) -> tf.Tensor:
-    """Each channel stretched so that its darkest level becomes 0 and its lightest 255."""
+    """Stretches each channel so that its darkest level becomes 0 and its lightest 255."""
     levels = tf.cast(images, tf.float64)
     low = tf.reduce_min(levels, axis=(1, 2), keepdims=True)
     high = tf.reduce_max(levels, axis=(1, 2), keepdims=True)
@@ -36,7 +36,7 @@ def autocontrast(images: tf.Tensor) -> tf.Tensor:
 
 
 def equalize(images: tf.Tensor) -> tf.Tensor:
-    """Each channel's levels spread so that its histogram is as even as whole levels allow."""
+    """Equalizes the histogram of each channel, as far as whole levels allow."""
     shape = tf.shape(images)
     n, channels = shape[0], images.shape[-1]
     planes = tf.reshape(tf.transpose(tf.cast(images, tf.int32), (0, 3, 1, 2)), (n * channels, shape[1] * shape[2]))
@@ -49,7 +49,7 @@ def equalize(images: tf.Tensor) -> tf.Tensor:
     step = (tf.reduce_sum(histogram, axis=1, keepdims=True) - at_highest) // 255
     below = tf.cumsum(histogram, axis=1, exclusive=True)
     table = tf.minimum((step // 2 + below) // tf.maximum(step, 1), 255)
-    # Fewer pixels than levels below the highest: nothing to spread.
+    # With fewer pixels than levels below the highest, there is nothing to equalize.
     table = tf.where(step > 0, table, levels)
     spread = tf.reshape(tf.gather(table, planes, axis=1, batch_dims=1), (n, channels, shape[1], shape[2]))
     return tf.ensure_shape(tf.cast(tf.transpose(spread, (0, 2, 3, 1)), tf.float32), images.shape)
@@ -77,7 +77,7 @@ def sharpness(images: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
     box = sum(images[:, y : height - 2 + y, x : width - 2 + x] for y in range(3) for x in range(3))
     smooth = tf.floor((box + 4.0 * images[:, 1:-1, 1:-1]) / 13.0 + 0.5)
     inner = tf.pad(tf.ones((1, height - 2, width - 2, 1), tf.bool), [[0, 0], [1, 1], [1, 1], [0, 0]])
-    # The kernel does not reach the border, which keeps its pixels.
+    # The border, which the kernel does not cover, keeps its pixels.
     smooth = tf.where(inner, tf.pad(smooth, [[0, 0], [1, 1], [1, 1], [0, 0]]), images)
     return _blend(smooth, images, factor)
 
@@ -91,5 +91,5 @@ def _luma(images: tf.Tensor) -> tf.Tensor:
 
 
 def _blend(zero: tf.Tensor, one: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """Between two images, and beyond: `zero` at factor 0, `one` at 1; cut off to whole levels."""
+    """Interpolates or extrapolates: `zero` at factor 0, `one` at 1; clipped, and truncated to whole levels."""
     return tf.floor(tf.clip_by_value(zero + _each(factor) * (one - zero), 0.0, 255.0))

@@ -1,4 +1,4 @@
-"""What augmentation an experiment asks for: plain numbers, no TensorFlow."""
+"""Augmentation settings: plain numbers, no TensorFlow."""
 
 import math
 from dataclasses import dataclass, fields
@@ -18,28 +18,28 @@ _AMOUNTS = ("rotation", "shear", "crop_padding", "randaugment_layers", "mixup_al
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How training images are varied; the zero of every field switches that variation off.
+    """Random variation of training images; 0 turns each field off.
 
     Attributes:
-        horizontal_flip: Mirror left and right with probability 1/2.
-        vertical_flip: Mirror top and bottom with probability 1/2.
-        rotation: Largest angle, degrees; uniform in [-rotation, rotation].
-        shift: Largest shift along each axis, as a fraction of the image's size.
-        scale: Zoom factor uniform in [1 - scale, 1 + scale]; in [0, 1).
-        shear: Largest shear angle, degrees; below 90.
-        crop_padding: Pixels by which the image at the loader's size is padded (reflected) on each side before a random
-            crop of the former size (He et al. 2016, section 4.2, with reflection instead of zeros).
-        brightness: Factor uniform in [1 - brightness, 1 + brightness].
-        contrast: Factor uniform in [1 - contrast, 1 + contrast], about the image's mean luma.
-        saturation: Factor uniform in [1 - saturation, 1 + saturation], about each pixel's luma.
-        hue: Largest turn of the hue, as a fraction of the full circle; in [0, 0.5].
-        randaugment_layers: Number of operations of RandAugment (Cubuk et al. 2020) on each image, their N.
-        randaugment_magnitude: Their strength in [0, 10], the paper's M.
-        autoaugment: Apply AutoAugment's ImageNet policy (Cubuk et al. 2019, table 9).
-        mixup_alpha: Parameter of MixUp's Beta distribution (Zhang et al. 2018).
-        cutmix_alpha: Parameter of CutMix's Beta distribution (Yun et al. 2019). With both, each image takes either with
-            probability 1/2.
-        random_erasing: Probability of erasing a rectangle (Zhong et al. 2020).
+        horizontal_flip: flip left-right with probability 1/2.
+        vertical_flip: flip top-bottom with probability 1/2.
+        rotation: maximum angle, degrees; uniform in [-rotation, rotation].
+        shift: maximum shift along each axis, relative to the image's size.
+        scale: zoom factor uniform in [1 - scale, 1 + scale]; in [0, 1).
+        shear: maximum shear angle, degrees; below 90.
+        crop_padding: pixels of reflection padding on each side of the cached image before a random crop of its original
+            size (He et al. 2016, section 4.2, with reflection instead of zeros).
+        brightness: factor uniform in [1 - brightness, 1 + brightness].
+        contrast: factor uniform in [1 - contrast, 1 + contrast], about the image's mean luma.
+        saturation: factor uniform in [1 - saturation, 1 + saturation], about each pixel's luma.
+        hue: maximum hue rotation, as a fraction of the full circle; in [0, 0.5].
+        randaugment_layers: RandAugment operations per image (Cubuk et al. 2020), the paper's N.
+        randaugment_magnitude: RandAugment's strength in [0, 10], the paper's M.
+        autoaugment: apply AutoAugment's ImageNet policy (Cubuk et al. 2019, table 9).
+        mixup_alpha: parameter of MixUp's Beta distribution (Zhang et al. 2018).
+        cutmix_alpha: parameter of CutMix's Beta distribution (Yun et al. 2019). If both are set, each image uses one of
+            them, with probability 1/2 each.
+        random_erasing: probability of erasing a rectangle (Zhong et al. 2020).
 
     Raises:
         UserError: a value outside the range above.
@@ -82,7 +82,7 @@ class Augmentation:
 
     @property
     def plain(self) -> "Augmentation":
-        """Its crops and flips alone, which leave images as natural as they were."""
+        """Crops and flips only, which keep images natural."""
         return Augmentation(
             horizontal_flip=self.horizontal_flip,
             vertical_flip=self.vertical_flip,

@@ -1,7 +1,7 @@
-"""RandAugment (Cubuk et al. 2020): a few operations an image, drawn uniformly, all at one strength.
+"""RandAugment (Cubuk et al. 2020): a few operations per image, drawn uniformly, all at one strength.
 
-The keras-cv and Keras layers of this name draw from generators with a state, so what they do to an image depends on
-what they did before; here it depends on the example alone.
+The keras-cv and Keras layers of this name use stateful generators, so their effect on an image depends on earlier
+calls. Here it depends on the example alone.
 """
 
 import tensorflow as tf
@@ -17,17 +17,17 @@ OPERATIONS = tuple(operation for operation in Operation if operation != Operatio
 def randaugment(images: tf.Tensor, layers: int, magnitude: float, draws: Draws) -> tf.Tensor:
     """Applies `layers` random operations to each image, one after the other.
 
-    The ranges are torchvision's (see `operations.apply`): every operation grows with the magnitude, enhancements move
-    away from the image in a random direction. What differs is the scale of M: here, as in the paper's, 10 is the end of
-    all ranges; there 30 is, so that its default of 9 is 3 here. In the paper's own code (TPU EfficientNet) enhancement
-    factors run from 0.1 to 1.9 with M, posterising and solarising weaken with it, translation reaches 100 pixels, and
-    the operations include inversion, Cutout and SolarizeAdd.
+    The ranges are torchvision's (see `operations.apply`): every operation gets stronger with the magnitude, and
+    enhancements take a random direction. Only the scale of M differs: here, as in the paper, ranges end at 10; in
+    torchvision they end at 30, so its default of 9 corresponds to 3. In the paper's own code (TPU EfficientNet)
+    enhancement factors run from 0.1 to 1.9 with M, posterizing and solarizing weaken with it, translation reaches 100
+    pixels, and the operations include inversion, Cutout and SolarizeAdd.
 
     Args:
         images: float32 [n, height, width, channels] in [0, 255]; rounded first.
-        layers: The paper's N.
-        magnitude: The paper's M, in [0, 10].
-        draws: The n examples.
+        layers: the paper's N.
+        magnitude: the paper's M, in [0, 10].
+        draws: the n examples.
 
     Returns:
         float32 of the same shape, whole numbers in 0..255.

@@ -1,4 +1,4 @@
-"""Palettes of 8-bit BMP files, whose colour numbers `tf.io.decode_image` takes for gray levels."""
+"""Palettes of 8-bit BMP files; `tf.io.decode_image` mistakes their color indices for gray levels."""
 
 import tensorflow as tf
 
@@ -8,12 +8,12 @@ _FILE_HEADER_BYTES = 14
 
 
 def has_palette(encoded: tf.Tensor) -> tf.Tensor:
-    """Whether an encoded image (scalar string) is a BMP file of 8 bits a pixel: scalar bool."""
+    """Whether an encoded image (scalar string) is a BMP file of 8 bits per pixel: scalar bool."""
     return tf.strings.regex_full_match(tf.strings.substr(encoded, 0, _HEADER_BYTES), _EIGHT_BITS)
 
 
 def colors(encoded: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
-    """The colours that the palette of such a file gives to colour numbers: uint8 [...] -> uint8 [..., 3] (RGB)."""
+    """Looks up color indices in the palette of such a file: uint8 [...] -> uint8 [..., 3] (RGB)."""
     data_start = _integer(encoded, 10)
     palette_start = _FILE_HEADER_BYTES + _integer(encoded, _FILE_HEADER_BYTES)
     palette = tf.io.decode_raw(tf.strings.substr(encoded, palette_start, data_start - palette_start), tf.uint8)

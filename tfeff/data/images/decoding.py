@@ -1,4 +1,4 @@
-"""Encoded images outside of TensorFlow: their size, and their pixels as proposers and drawings take them."""
+"""Reading the size and the pixels of encoded images without TensorFlow."""
 
 import io
 from pathlib import Path
@@ -16,16 +16,16 @@ def size(path: Path) -> tuple[int, int]:
     """(height, width) as stored, from the file's header alone.
 
     Raises:
-        UserError: not an image, or not there.
+        UserError: not an image, or missing.
     """
     return _size(path, str(path))
 
 
 def encoded_size(encoded: bytes, name: str) -> tuple[int, int]:
-    """(height, width) as stored, of a file's bytes, without decoding them.
+    """(height, width) as stored, of an encoded image, from its header alone.
 
     Raises:
-        UserError: not an image; `name` says which.
+        UserError: not an image; the message starts with `name`.
     """
     return _size(io.BytesIO(encoded), name)
 
@@ -39,12 +39,12 @@ def _size(file: Path | io.BytesIO, name: str) -> tuple[int, int]:
 
 
 def decode(encoded: bytes, name: str) -> np.ndarray:
-    """Pixels uint8 [height, width, 3], RGB, as stored: an orientation noted in EXIF metadata is not followed.
+    """Decodes an image to uint8 [height, width, 3], RGB; EXIF orientation is ignored.
 
     Gray, palette and CMYK images become RGB, transparency is dropped, 16-bit samples lose their lower byte.
 
     Raises:
-        UserError: not an image, or a damaged one; `name` says which.
+        UserError: not an image, or a corrupt one; the message starts with `name`.
     """
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
@@ -54,7 +54,7 @@ def decode(encoded: bytes, name: str) -> np.ndarray:
     if pixels is None:
         pixels = _by_pillow(encoded, name)
     elif encoded[:2] == b"\xff\xd8" and b"\xff\xd9" not in encoded[-64:]:
-        # OpenCV fills up what a truncated JPEG lacks, with a note on the console alone; Pillow tells.
+        # OpenCV pads truncated JPEGs and only prints a warning; Pillow raises.
         _by_pillow(encoded, name)
     return np.ascontiguousarray(pixels[..., ::-1])
 

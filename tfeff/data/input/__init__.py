@@ -1,1 +1,1 @@
-"""From a dataset to batches."""
+"""From a dataset to batches: order, reader, transform, batches."""

@@ -1,4 +1,4 @@
-"""An array on disk that is either complete and intact or not there."""
+"""An array on disk that is either complete and intact, or absent."""
 
 import errno
 import json
@@ -30,14 +30,14 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @dataclass(frozen=True)
 class DiskCache:
-    """One uint8 array and a note that belongs to it, under a folder named by what they were made from.
+    """A uint8 array with a note, in a folder whose name identifies the content.
 
-    The array is written to a folder beside its own, which takes its final name in one atomic step once everything is on
-    the disk. A checksum tells a damaged array from an intact one when it is opened again.
+    The array is written to a temporary folder, which is renamed atomically once everything is on the disk. A checksum
+    detects damage when the array is opened again.
 
     Attributes:
-        folder: The cache's own folder; its name changes with the content.
-        shape: Shape of the array.
+        folder: folder of this cache; its name changes with the content.
+        shape: shape of the array.
     """
 
     folder: Path
@@ -49,7 +49,7 @@ class DiskCache:
         return self.folder / _ARRAY
 
     def note(self) -> Any | None:
-        """The note of a complete and intact cache; None where there is none. A damaged one is removed."""
+        """The note of a complete and intact cache, or None. A damaged cache is removed."""
         try:
             index = json.loads((self.folder / _INDEX).read_text())
             if tuple(index["shape"]) == self.shape and index["crc32"] == _crc32(self.array_path):
@@ -59,15 +59,15 @@ class DiskCache:
                 return None
         except (OSError, ValueError, KeyError, TypeError):
             pass
-        _LOG.warning("%s is damaged and will be made again", self.folder)
+        _LOG.warning("%s is damaged and will be rebuilt", self.folder)
         shutil.rmtree(self.folder, ignore_errors=True)
         return None
 
     @contextmanager
     def filling(self) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
-        """A writable array and a dict whose "note" is kept; both count once the block ends without an exception.
+        """A writable array, and a dict whose "note" is saved; both become valid when the block ends without error.
 
-        What processes left behind that were killed while filling is cleared away first.
+        Leftovers of killed processes are removed first.
 
         Raises:
             UserError: the array does not fit on the disk.
@@ -90,7 +90,7 @@ class DiskCache:
             try:
                 partial.rename(self.folder)
             except OSError:
-                # Another process completed the same content first; theirs is as good.
+                # Another process completed the same content first.
                 if not self.folder.exists():
                     raise
         finally:
@@ -98,7 +98,7 @@ class DiskCache:
 
 
 def _reserve(path: Path, size: int) -> None:
-    """A file of `size` bytes that the disk has room for: a mapped page without room would end the process by SIGBUS."""
+    """Allocates a file of `size` bytes; without it, a full disk would kill the process by SIGBUS on a mapped page."""
     try:
         with path.open("wb") as file:
             if hasattr(os, "posix_fallocate"):
@@ -110,13 +110,13 @@ def _reserve(path: Path, size: int) -> None:
         if error.errno not in _NO_ROOM:
             raise
         raise UserError(
-            f"{path.parent.parent}: the cache of decoded images needs {size / 1e6:,.1f} MB, which do not fit "
-            f"({error.strerror}); free some, choose another cache directory, or do without a cache on disk"
+            f"{path.parent.parent}: the cache of decoded images needs {size / 1e6:,.1f} MB, which does not fit "
+            f"({error.strerror}); free some space, use another cache directory, or no disk cache"
         ) from error
 
 
 def _clear_abandoned(parent: Path) -> None:
-    """Removes what processes of this machine began and, being dead, will not complete."""
+    """Removes partial caches of dead processes on this machine."""
     name = re.compile(rf"\..+\.{re.escape(socket.gethostname())}\.(\d+)\.[^.]+{re.escape(_PARTIAL)}")
     for path in parent.iterdir():
         match = name.fullmatch(path.name)
@@ -129,7 +129,7 @@ def _runs(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # It runs, as another user.
+    except PermissionError:  # It runs as another user.
         return True
     return True
 

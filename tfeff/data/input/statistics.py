@@ -1,4 +1,4 @@
-"""Channel statistics of a set, for the normalisation that opens a network."""
+"""Channel statistics of a dataset, for the normalization layer of a network."""
 
 import numpy as np
 
@@ -7,17 +7,17 @@ from tfeff.data.input.cache import ImageCache
 _CHUNK = 64
 
 
-def channel_statistics(store: ImageCache) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each channel over all pixels of all images, in units of [0, 255].
+def channel_statistics(cache: ImageCache) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each channel over all pixels of all images, on a scale of [0, 255].
 
-    Levels are counted, so the result does not depend on any order.
+    Computed from histograms, so the result does not depend on the order of images.
 
     Returns:
         mean: float32 [channels].
-        std: float32 [channels]; 1 where a channel is constant, since it divides.
+        std: float32 [channels]; 1 for constant channels, since it is a divisor.
     """
-    count = np.zeros((store.dataset.channels, 256), np.int64)
-    for images in store.chunks(_CHUNK):
+    count = np.zeros((cache.dataset.channels, 256), np.int64)
+    for images in cache.chunks(_CHUNK):
         count += [np.bincount(channel, minlength=256) for channel in images.reshape(-1, images.shape[-1]).T]
     share = count / count.sum(axis=1, keepdims=True)
     levels = np.arange(256)
