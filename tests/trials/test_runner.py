@@ -1,0 +1,153 @@
+"""Trials of learning rates and networks, with an executor that trains nothing."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from tfeff import config
+from tfeff.errors import UserError
+from tfeff.execution.executor import DISK_FULL, Outcome
+from tfeff.training.interruption import Interruption
+from tfeff.trials import worker
+from tfeff.trials.allocation import Full, Halving
+from tfeff.trials.objective import Objective
+from tfeff.trials.progress import Progress
+from tfeff.trials.results import Job
+from tfeff.trials.runner import TrialRunner
+from tfeff.trials.store import TrialStore
+from tfeff.trials.trial import Candidate
+
+EPOCHS = 4
+FOLDS = config.Folds(count=2, examples=100)
+
+
+class Recorder:
+    """An executor whose calls end in the order of submission; `error` maps a call to an outcome's error, or None.
+
+    The accuracy of a training is its learning rate.
+    """
+
+    slots = 2
+
+    def __init__(self, error=lambda key: None):
+        self.error, self.calls, self._queue = error, [], []
+
+    def submit(self, key, function, *arguments):
+        self.calls.append((key, function, arguments))
+        self._queue.append(self.calls[-1])
+
+    def wait(self, timeout):
+        key, function, arguments = self._queue.pop(0)
+        error = self.error(key)
+        if error is not None:
+            return [Outcome(key, error=error, retryable=error == "lost")]
+        if function is worker.range_test:
+            return [Outcome(key, 0.125)]
+        if function is worker.training_statistics:
+            return [Outcome(key, ([0.5], [0.25]))]
+        experiment, _, epochs, _ = arguments
+        accuracy = experiment.optimizer.learning_rate
+        rows = [{"epoch": epoch, "validation_accuracy": accuracy} for epoch in range(1, epochs + 1)]
+        return [Outcome(key, {"rows": rows, "seconds": 1.0, "peak_bytes": None})]
+
+    @property
+    def jobs(self):
+        return [key for key, *_ in self.calls if isinstance(key, Job)]
+
+
+def candidate(name, learning_rate):
+    experiment = config.Experiment(
+        optimizer=config.Optimizer(learning_rate=learning_rate), training=config.Training(epochs=EPOCHS)
+    )
+    return Candidate(name, name.upper(), experiment, macs=1000)
+
+
+@pytest.fixture
+def make_runner(tmp_path):
+    stores = []
+
+    def make(executor, **trials):
+        stores.append(TrialStore(tmp_path / "trials.sqlite", config.Search(folds=FOLDS), ("trials.",)))
+        settings = config.Trials(**trials)
+        progress = Progress(Console(file=io.StringIO()))
+        return TrialRunner(tmp_path, FOLDS, settings, stores[-1], executor, Objective(), progress, Interruption())
+
+    yield make
+    for store in stores:
+        store.close()
+
+
+def test_trials_are_stored_and_not_repeated(make_runner):
+    first, second = Recorder(), Recorder()
+    runner = make_runner(first)
+    plan = runner.run([candidate("a", 0.1), candidate("b", 0.2)], Full(EPOCHS), "stage")
+    assert plan.done
+    assert sorted(first.jobs) == [Job(name, fold, 0, EPOCHS) for name in "ab" for fold in (0, 1)]
+    assert runner.results == {job: {"a": 0.1, "b": 0.2}[job.candidate] for job in first.jobs}
+    for key, _, (experiment, directory, epochs, _) in first.calls:
+        assert (experiment.data.fold, experiment.data.folds, epochs) == (key.fold, 2, EPOCHS)
+        assert directory.endswith(f"trials/{key.candidate}/fold{key.fold}-seed0")
+    resumed = make_runner(second)
+    resumed.run([candidate("b", 0.2), candidate("c", 0.3)], Full(EPOCHS), "stage")
+    assert {job.candidate for job in second.jobs} == {"c"}
+
+
+def test_the_first_candidate_of_a_name_is_trained(make_runner):
+    runner = make_runner(Recorder())
+    runner.run([candidate("a", 0.1), candidate("a", 0.2)], Full(EPOCHS), "first")
+    runner.run([candidate("a", 0.3), candidate("b", 0.4)], Full(EPOCHS), "second")
+    assert {job.candidate: value for job, value in runner.results.items()} == {"a": 0.1, "b": 0.4}
+
+
+def test_checkpoints_of_eliminated_and_finished_trials_are_removed(make_runner, tmp_path):
+    runner = make_runner(Recorder())
+    for name in "ab":
+        for fold in (0, 1):
+            (tmp_path / "trials" / name / f"fold{fold}-seed0" / "checkpoints").mkdir(parents=True)
+    plan = runner.run([candidate("a", 0.1), candidate("b", 0.2)], Halving(EPOCHS, 2, 2), "stage")
+    assert set(plan.eliminated) == {"a"}
+    assert not list(tmp_path.rglob("checkpoints"))
+
+
+@pytest.mark.parametrize(("error", "attempts"), [("lost", 3), ("no such dataset", 1)])
+def test_lost_trials_are_retried_and_other_errors_are_final(make_runner, error, attempts):
+    executor = Recorder(lambda key: error if key.candidate == "a" else None)
+    runner = make_runner(executor, attempts=3)
+    plan = runner.run([candidate("a", 0.1), candidate("b", 0.2)], Full(EPOCHS), "stage")
+    assert executor.jobs.count(Job("a", 0, 0, EPOCHS)) == attempts
+    assert set(plan.eliminated) == {"a"}
+    assert {record.error for record in runner.store.records() if record.state == "failed"} == {error}
+
+
+def test_a_full_disk_ends_the_run(make_runner):
+    with pytest.raises(UserError, match="free some space"):
+        make_runner(Recorder(lambda key: DISK_FULL)).run([candidate("a", 0.1)], Full(EPOCHS), "stage")
+
+
+def test_a_range_test_finds_the_learning_rate_once_per_candidate(make_runner):
+    for expected in (1, 0):  # a second runner reads it from the store
+        executor = Recorder()
+        runner = make_runner(executor, learning_rate="range_test")
+        runner.run([candidate(f"a{expected}", 0.1), candidate("b", 0.2)], Full(EPOCHS), "stage")
+        assert set(runner.results.values()) == {0.125}
+        assert sum(key == "learning_rate b" for key, *_ in executor.calls) == expected
+
+
+def test_a_failed_range_test_fails_the_trials(make_runner):
+    executor = Recorder(lambda key: "diverged" if key == "learning_rate a" else None)
+    runner = make_runner(executor, learning_rate="range_test")
+    plan = runner.run([candidate("a", 0.1), candidate("b", 0.2)], Full(EPOCHS), "stage")
+    assert set(plan.eliminated) == {"a"}
+    assert "a" not in {job.candidate for job in executor.jobs}
+
+
+def test_channel_statistics_are_computed_once_and_written_out(make_runner):
+    data = config.Data(channels=1, normalization="dataset")
+    experiment = config.Experiment(data=data, training=config.Training(precision="float32"))
+    executor = Recorder()
+    runner = make_runner(executor)
+    resolved = runner.resolve(experiment, experiment)
+    assert (list(resolved.data.mean), list(resolved.data.std)) == ([0.5], [0.25])
+    assert runner.resolve(experiment, experiment) == resolved
+    assert len(executor.calls) == 1
