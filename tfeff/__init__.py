@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         scaling,
         serving,
         training,
+        trials,
     )
 
 __version__ = "0.1.0"
@@ -37,6 +38,7 @@ __all__ = [
     "scaling",
     "serving",
     "training",
+    "trials",
 ]
 
 
