@@ -11,7 +11,7 @@ def candidates(count):
             "resolution": 1.2,
             "epochs": 90 if i < 4 else 90 - 3 * i,
             "trials": 3 if i else 1,
-            "standing": ("winner", "tied", "beaten", "failed")[i] if i < 4 else "left",
+            "standing": ("winner", "tied", "beaten", "failed")[i] if i < 4 else "eliminated",
             "reason": None if i < 3 else f"its interval ends {i} points below the one of d 1.25 w 1.00, at epoch 9",
         }
         for i in range(count)

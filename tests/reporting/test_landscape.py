@@ -24,7 +24,7 @@ def candidates(count, folds, equal=False):
                 "low": mean - half_width if folds > 1 else None,
                 "high": mean + half_width if folds > 1 else None,
                 "values": values,
-                "standing": "winner" if i == 0 else "tied" if i < 3 else "beaten" if i < 0.6 * count else "left",
+                "standing": "winner" if i == 0 else "tied" if i < 3 else "beaten" if i < 0.6 * count else "eliminated",
             }
         )
     return rows
@@ -67,7 +67,7 @@ def test_eliminated_candidates_rank_last_and_are_not_colored():
             "r",
             f"{rows[i]['resolution']:.2f}",
         ]
-    eliminated = [line for line in left.lines if line.get_marker() == STANDINGS["left"].marker]
+    eliminated = [line for line in left.lines if line.get_marker() == STANDINGS["eliminated"].marker]
     assert {to_hex(line.get_markerfacecolor()) for line in eliminated} == {"#ffffff"}
 
 

@@ -76,7 +76,7 @@ def test_candidates_have_t_intervals_over_folds(findings):
         values = _folds(accuracy, network.id, 2 if network.id == eliminated.id else 4)
         assert row["mean"] == pytest.approx(np.mean(values))
         if network.id == eliminated.id:
-            assert (row["standing"], row["reason"], row["epochs"]) == ("left", "slow", 12)
+            assert (row["standing"], row["reason"], row["epochs"]) == ("eliminated", "slow", 12)
             continue
         assert row["standard_error"] == pytest.approx(stats.sem(values))
         expected = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))

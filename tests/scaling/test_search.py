@@ -83,7 +83,7 @@ def test_a_search_writes_coefficients_a_family_and_a_report(whole):
     assert [result[key] for key in ("alpha", "beta", "gamma")] == [family[key] for key in ("alpha", "beta", "gamma")]
     assert result["sentence"] in text
     assert not result["failed_trials"]
-    assert {row["standing"] for row in result["candidates"]} >= {"winner", "left"}
+    assert {row["standing"] for row in result["candidates"]} >= {"winner", "eliminated"}
     assert [row["φ"] for row in result["family"]] == ["0", "1"]
     for row in result["sweeps"]:
         assert row["latency"] > 0

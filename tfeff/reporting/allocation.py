@@ -46,7 +46,7 @@ def allocation_figure(rows: Sequence[Candidate], *, title: str = "Epochs spent o
     reason_axis.set_yticks(heights, texts, fontsize=8.5)
     reason_axis.tick_params(length=0)
     reason_axis.spines["right"].set_visible(False)
-    reason_axis.set_ylabel("trials, and reason for stopping")
+    reason_axis.set_ylabel("trials and reason for stopping")
     figure.suptitle(title, fontsize=12)
     present = [STANDINGS[name] for name in order if any(row["standing"] == name for row in ranked)]
     if present:

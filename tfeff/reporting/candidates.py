@@ -34,7 +34,7 @@ STANDINGS = {
     "winner": Standing("winner", VERMILION, "*", 15, ""),
     "tied": Standing("not separable from the best", BLUE, "o", 8, ""),
     "beaten": Standing("worse than the best", SKY_BLUE, "s", 7, "//"),
-    "left": Standing("eliminated early", GRAY, "X", 7.5, ".."),
+    "eliminated": Standing("eliminated early", GRAY, "X", 7.5, ".."),
     "failed": Standing("failed", BLACK, "P", 7.5, "xx"),
 }
 

@@ -41,6 +41,8 @@ from tfeff.scaling.study import Study
 from tfeff.trials.intervals import summary
 from tfeff.trials.store import Record
 
+MEASURES = {"macs": "multiply-adds", "memory": "peak memory", "params": "parameters", "latency": "latency"}
+
 
 def candidates(study: Study, directory: Path) -> str:
     """Writes `candidates.json` and its figure; returns the candidates as a table."""
@@ -144,9 +146,10 @@ def _figures(result: Result) -> dict[str, tuple[Any, str]]:
     methods = [method for method in (*SINGLE, "compound") if any(point["method"] == method for point in points)]
     for method in methods:
         name = method if method == "compound" else f"{method}_alone"
+        scaling = "Compound scaling" if method == "compound" else f"Scaling {method} alone"
         figures[f"sweep_{name}"] = (
             sweep_figure(points, method, metric=title, unit=unit),
-            f"Scaling by {method if method == 'compound' else f'{method} alone'}: {title} against multiply-adds.",
+            f"{scaling}: {title} against multiply-adds.",
         )
     if points:
         figures["methods"] = (
@@ -258,7 +261,7 @@ def _coefficients(result: Result) -> str:
 def _method(result: Result) -> str:
     """How the coefficients were found, as a paragraph."""
     study, search, folds = result.study, result.search, result.search.folds
-    bounds = " and ".join(f"{bound:g} times the {name}" for name, bound in search.budget.bounds.items())
+    bounds = " and ".join(f"{bound:g} times the {MEASURES[name]}" for name, bound in search.budget.bounds.items())
     kind = "independent subsets"
     if folds.kind == "classic":
         kind = "cross-validation folds (their training parts overlap, so intervals are somewhat too narrow)"
@@ -284,11 +287,10 @@ def _candidates_figure(study: Study) -> Any:
         }
         for network in study.networks
     ]
-    measures = {"macs": "multiply-adds", "memory": "peak memory", "params": "parameters", "latency": "latency"}
     return candidates_figure(
         rows,
         {network.id for network in study.chosen},
-        cost=measures[budget.measure],
+        cost=MEASURES[budget.measure],
         target=budget.bounds[budget.measure],
         tolerance=budget.tolerance,
     )

@@ -82,7 +82,7 @@ class Result:
         if not has_values:
             return "failed"
         if network.id in self.findings.eliminated:
-            return "left"
+            return "eliminated"
         return "tied" if network.id in (ranking.best, *ranking.tied) else "beaten"
 
     @cached_property
