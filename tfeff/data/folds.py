@@ -1,4 +1,4 @@
-"""Subsets, hold-outs and folds of a labelled set, each a function of its labels and a seed.
+"""Subsets, hold-outs and folds of a labeled dataset, each a function of its labels and a seed.
 
 All parts are stratified: each holds every class in the proportion of the whole, to within one image. Functions take
 integer labels [n] and return sorted int64 arrays of positions.
@@ -33,7 +33,7 @@ def subset(labels: np.ndarray, n: int, seed: int) -> np.ndarray:
     """
     labels = np.asarray(labels)
     if not 1 <= n <= len(labels):
-        raise UserError(f"a subset of {n} images was asked of a set of {len(labels)}")
+        raise UserError(f"cannot draw a subset of {n} images from {len(labels)}")
     chosen, _ = _draw(labels, n, np.random.default_rng(seed))
     return chosen
 
@@ -45,7 +45,7 @@ def holdout(labels: np.ndarray, fraction: float, seed: int, class_names: Sequenc
         labels: int [n].
         fraction: Share held out.
         seed: Seed of the draw.
-        class_names: What messages call the classes; default their numbers.
+        class_names: names of the classes for messages; default their numbers.
 
     Raises:
         UserError: the fraction is outside (0, 1), leaves either part empty, or leaves no image of a class to train on.
@@ -66,7 +66,7 @@ def k_folds(labels: np.ndarray, k: int, seed: int, class_names: Sequence[str] = 
         labels: int [n].
         k: Number of folds.
         seed: Seed of the draw.
-        class_names: What messages call the classes; default their numbers.
+        class_names: names of the classes for messages; default their numbers.
 
     Raises:
         UserError: k is below 2, or a class has fewer than k images.
@@ -89,7 +89,7 @@ def k_folds(labels: np.ndarray, k: int, seed: int, class_names: Sequence[str] = 
 def independent_folds(
     labels: np.ndarray, k: int, size: int, validation_size: int, seed: int, class_names: Sequence[str] = ()
 ) -> list[Fold]:
-    """k disjoint stratified subsets, each with a training part of its own and a validation part of its own.
+    """k disjoint stratified subsets, each with its own training and validation part.
 
     Nothing is shared between two folds, so their results are independent samples of the same experiment.
 
@@ -99,7 +99,7 @@ def independent_folds(
         size: Images of one fold, validation included.
         validation_size: Those of them held out for validation.
         seed: Seed of the draw.
-        class_names: What messages call the classes; default their numbers.
+        class_names: names of the classes for messages; default their numbers.
 
     Raises:
         UserError: k * size images are more than there are, a part would be empty, or a class would be missing from
@@ -129,7 +129,7 @@ def independent_folds(
 
 
 def _by_class(labels: np.ndarray, positions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The positions class by class, shuffled inside each class."""
+    """The positions grouped by class, shuffled within each class."""
     shuffled = rng.permutation(positions)
     return shuffled[np.argsort(labels[shuffled], kind="stable")]
 
@@ -139,7 +139,7 @@ def _draw(labels: np.ndarray, n: int, rng: np.random.Generator) -> tuple[np.ndar
     _, counts = np.unique(labels, return_counts=True)
     exact = counts * n / len(labels)
     quotas = np.floor(exact).astype(np.int64)
-    # Among equal remainders chance decides, lest the first classes always gain.
+    # Equal remainders are decided by chance; otherwise the first classes would always gain.
     tie_break = rng.permutation(len(counts))
     largest_first = np.lexsort((tie_break, quotas - exact))
     quotas[largest_first[: n - quotas.sum()]] += 1
@@ -150,7 +150,7 @@ def _draw(labels: np.ndarray, n: int, rng: np.random.Generator) -> tuple[np.ndar
 
 
 def _deal(labels: np.ndarray, positions: np.ndarray, k: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """k sorted parts of the positions: dealt out like cards class after class, so each class and the sizes are even."""
+    """Deals the positions out to k sorted parts, class by class, so that classes and sizes are balanced."""
     order = _by_class(labels, positions, rng)
     return [np.sort(order[i::k]) for i in range(k)]
 
@@ -158,17 +158,17 @@ def _deal(labels: np.ndarray, positions: np.ndarray, k: int, rng: np.random.Gene
 def require_every_class(
     labels: np.ndarray, positions: np.ndarray, part: str, advice: str, class_names: Sequence[str] = ()
 ) -> None:
-    """Sees to it that every class of a set has images in a part of it.
+    """Requires that a part of a dataset has images of every class.
 
     Args:
         labels: int [n], of the set.
         positions: int [m], of the part.
-        part: What messages call the part.
-        advice: What would be right.
-        class_names: What messages call the classes; default their numbers.
+        part: how messages refer to the part.
+        advice: what to do about it, for the message.
+        class_names: names of the classes for messages; default their numbers.
 
     Raises:
-        UserError: a class has none; it is named.
+        UserError: a class has none; the message names it.
     """
     missing, counts = np.unique(labels[~np.isin(labels, labels[positions])], return_counts=True)
     if len(missing):

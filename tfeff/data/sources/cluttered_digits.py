@@ -1,7 +1,7 @@
-"""Digits in clutter: real handwritten digits, small, turned and anywhere, over pieces of other digits.
+"""Cluttered digits: small, rotated handwritten digits at random places, over fragments of other digits.
 
-Plain digits are solved by any network. Here the same drawings leave room to improve: what to look for is a part of the
-image, its place, size and angle vary, and what surrounds it looks like it (the idea of cluttered MNIST: Mnih et al.,
+Any network classifies plain digits. This harder set leaves room for improvement: the digit covers only part of the
+image, its position, size and angle vary, and its surroundings look similar (as in cluttered MNIST: Mnih et al.,
 arXiv:1406.6247, section 4.2).
 """
 
@@ -13,32 +13,33 @@ from tfeff.data.augment import geometry
 from tfeff.data.augment.counter_rng import Draws, Purpose
 
 SIDE = 32
-"""Height and width of a canvas, pixels."""
+"""Height and width of a canvas in pixels."""
 DIGIT_SIDE = (12.0, 22.0)
-"""Side of a digit's square on the canvas, pixels; pieces of others are enlarged as much."""
+"""Range of the side of a digit's square on the canvas, in pixels; fragments are enlarged by the same factors."""
 DIGIT_ANGLE = 25.0
-"""Degrees by which a digit is turned at most; pieces of others lie at any angle."""
+"""Maximum rotation of a digit in degrees; fragments have any angle."""
 DIGIT_INK = (0.8, 1.0)
-"""Brightness, the whole range being 1."""
+"""Range of a digit's brightness; white is 1."""
 PIECES = 4
-"""Pieces of other digits on a canvas."""
+"""Fragments of other digits per canvas."""
 PIECE_SIDE = (3, 5)
-"""Height and width of a piece, in pixels of the digit that it is cut from."""
+"""Range of the height and width of a fragment, in pixels of the original digit."""
 PIECE_INK = (0.15, 0.4)
+"""Range of a fragment's brightness."""
 BACKGROUND = 0.3
-"""Most that the background is lit at either of its ends."""
+"""Maximum brightness of the background gradient at either end."""
 NOISE = 0.05
-"""Most that a pixel is off."""
-_SEED = 0  # Part of the data set's definition: results compare only on the same canvases.
+"""Maximum noise of a pixel."""
+_SEED = 0  # part of the dataset's definition: results compare only on the same canvases.
 
 
 def draw(digits: tf.Tensor, canvases: int, part: int) -> tf.Tensor:
-    """Canvases with one whole digit each: canvas i shows digit i modulo n.
+    """Draws canvases with one complete digit each: canvas i shows digit i modulo n.
 
     Args:
-        digits: float32 [n, height, width] in [0, 1], ink is 1; n at least 2.
-        canvases: How many.
-        part: Tells apart sets of canvases: another one is drawn from other random numbers.
+        digits: float32 [n, height, width] in [0, 1], where ink is 1; n at least 2.
+        canvases: number of canvases.
+        part: number of the set of canvases; each set uses different random numbers.
 
     Returns:
         uint8 [canvases, SIDE, SIDE, 1].
@@ -49,7 +50,7 @@ def draw(digits: tf.Tensor, canvases: int, part: int) -> tf.Tensor:
         repeats = tf.fill([canvases], tf.constant(repeat, tf.int64))
         return Draws(_SEED, tf.constant(part), index, repeats).uniform(purpose, count)
 
-    # Ink covers what lies below it; of two pieces the brighter one.
+    # Ink covers what is below it; where fragments overlap, the brighter one is visible.
     scene = _background(chance(Purpose.BACKGROUND, 3))
     clutter = tf.zeros_like(scene)
     for piece in range(PIECES):
@@ -62,7 +63,7 @@ def draw(digits: tf.Tensor, canvases: int, part: int) -> tf.Tensor:
 
 
 def _background(chance: tf.Tensor) -> tf.Tensor:
-    """Light that grows evenly in some direction: [m, SIDE, SIDE]."""
+    """Linear gradients in random directions: [m, SIDE, SIDE]."""
     angle = 2 * math.pi * chance[:, 0, tf.newaxis, tf.newaxis]
     place = tf.linspace(-0.5, 0.5, SIDE)
     down, right = tf.sin(angle), tf.cos(angle)
@@ -72,7 +73,7 @@ def _background(chance: tf.Tensor) -> tf.Tensor:
 
 
 def _digit(digits: tf.Tensor, chance: tf.Tensor) -> tf.Tensor:
-    """Each digit turned a little, where all of it lies on the canvas: [m, h, w] -> [m, SIDE, SIDE]."""
+    """Rotates each digit a little and places it completely inside the canvas: [m, h, w] -> [m, SIDE, SIDE]."""
     chance = tf.cast(chance, tf.float64)
     side = _between(chance[:, 0], DIGIT_SIDE)
     angle = (2 * chance[:, 1] - 1) * math.radians(DIGIT_ANGLE)
@@ -81,12 +82,12 @@ def _digit(digits: tf.Tensor, chance: tf.Tensor) -> tf.Tensor:
 
 
 def _piece(digits: tf.Tensor, index: tf.Tensor, chance: tf.Tensor) -> tf.Tensor:
-    """For each canvas a rectangle of another one's digit, at any angle and anywhere: [n, h, w] -> [m, SIDE, SIDE]."""
+    """For each canvas, a fragment of another canvas' digit at any angle and place: [n, h, w] -> [m, SIDE, SIDE]."""
     chance = tf.cast(chance, tf.float64)
     others = len(digits) - 1
     other = (index + 1 + tf.cast(chance[:, 0] * others, tf.int64)) % len(digits)
-    rows = _stretch(digits.shape[1], chance[:, 1], chance[:, 2])[:, :, tf.newaxis]
-    columns = _stretch(digits.shape[2], chance[:, 3], chance[:, 4])[:, tf.newaxis, :]
+    rows = _interval(digits.shape[1], chance[:, 1], chance[:, 2])[:, :, tf.newaxis]
+    columns = _interval(digits.shape[2], chance[:, 3], chance[:, 4])[:, tf.newaxis, :]
     cut = tf.where(rows & columns, tf.gather(digits, other), 0.0)
     side = _between(chance[:, 5], DIGIT_SIDE)
     room = tf.fill(tf.shape(side), tf.constant(SIDE, tf.float64))
@@ -94,8 +95,8 @@ def _piece(digits: tf.Tensor, index: tf.Tensor, chance: tf.Tensor) -> tf.Tensor:
     return _inked(placed, chance[:, 6], PIECE_INK)
 
 
-def _stretch(length: int, extent: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
-    """Which of `length` pixels lie in a random stretch of them: bool [m, length]."""
+def _interval(length: int, extent: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
+    """Masks of random intervals of `length` pixels: bool [m, length]."""
     low, high = PIECE_SIDE
     side = tf.floor(_between(extent, (low, high + 1)))
     first = tf.floor(place * (length - side + 1))[:, tf.newaxis]
@@ -104,17 +105,17 @@ def _stretch(length: int, extent: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
 
 
 def _placed(drawings: tf.Tensor, side: tf.Tensor, angle: tf.Tensor, room: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
-    """Drawings [m, h, w] on black canvases [m, SIDE, SIDE], brought to `side` pixels and turned by `angle` (radians).
+    """Scales drawings [m, h, w] to `side` pixels, rotates them by `angle` (radians), and places them on black canvases.
 
-    Their centres lie at `place` ([m, 2], in [0, 1)) of a square of `room` pixels in the middle.
+    Their centers are at `place` ([m, 2], in [0, 1)) of a centered square of `room` pixels. Returns [m, SIDE, SIDE].
     """
     margins = [[(SIDE - length) // 2, (SIDE - length + 1) // 2] for length in drawings.shape[1:]]
-    centred = tf.pad(drawings, [[0, 0], *margins])[..., tf.newaxis]
+    centered = tf.pad(drawings, [[0, 0], *margins])[..., tf.newaxis]
     shrinkage = drawings.shape[1] / side
     cosine, sine = shrinkage * tf.cos(angle), shrinkage * tf.sin(angle)
     linear = tf.reshape(tf.stack([cosine, -sine, sine, cosine], axis=-1), (-1, 2, 2))
     shift = room[:, tf.newaxis] * (place - 0.5)
-    return geometry.resample(centred, linear, shift, fill_mode="CONSTANT")[..., 0]
+    return geometry.resample(centered, linear, shift, fill_mode="CONSTANT")[..., 0]
 
 
 def _inked(drawings: tf.Tensor, chance: tf.Tensor, limits: tuple[float, float]) -> tf.Tensor:

@@ -1,8 +1,8 @@
-"""Handwritten digits placed on pieces of photographs: real drawings, real texture, exact boxes, and no file to fetch.
+"""Handwritten digits placed on crops of photographs: real drawings, real texture, exact boxes, and nothing to download.
 
-The drawings are scikit-learn's 1,797 digits (8x8, UCI repository; Alpaydin and Kaynak 1998), the texture comes from its
-two sample photographs. A digit is enlarged to crisp ink, turned a little and colored to differ from what lies below.
-An image is a function of (data set, split, index, canvas): threads and the order of reading change nothing.
+The drawings are scikit-learn's 1,797 digits (8x8, UCI repository; Alpaydin and Kaynak 1998); the texture comes from its
+two sample photographs. Each digit is enlarged with sharp edges, rotated a little, and drawn in a color that contrasts
+with the background. An image is a function of (dataset, split, index, canvas size), whatever the order of reading.
 """
 
 import math
@@ -22,33 +22,33 @@ SPLITS = ("train", "validation", "test")
 COUNTS = {"train": 3000, "validation": 400, "test": 800}
 """Images of each split."""
 CANVAS = (128, 128)
-"""(height, width) in pixels, unless another one is asked for."""
+"""Default (height, width) in pixels."""
 MIN_SIDE = 48
-"""Of a canvas; on smaller ones the smallest digits could not be read."""
-_HELD_OUT = 0.3  # of the digits for validation and test, a half each
+"""Minimum side of a canvas; on smaller ones, the smallest digits would be illegible."""
+_HELD_OUT = 0.3  # share of the digits for validation and test, half each
 _TRIES = 20
 _Box = tuple[int, int, int, int]
 _SPLIT_SEED = 0
-_VERSION = 1  # Seeds too are part of the data sets' definition: results compare only on the same images.
+_VERSION = 1  # Version and seed are part of the datasets' definition: results compare only on the same images.
 
 
 @dataclass(frozen=True)
 class Placement:
-    """How a data set's digits lie on their canvases.
+    """How a dataset's digits are placed on their canvases.
 
     Attributes:
-        objects: least and most of them; one that finds no place is left out, so that the most is rare.
-        side: least and most of a digit's square of ink and margin, as shares of the canvas's shorter side; log-uniform.
-        angle: most by which a digit is turned, degrees.
-        slimness: most by which width and height of a digit are stretched against each other, as a factor.
-        overlap: most of the smaller of two digits' boxes that lies in the other one.
-        contrast: least difference in luma between a digit and what is below it, where a color of 16 has it.
+        objects: minimum and maximum number of digits; one that finds no free place is left out, so the maximum is rare.
+        side: range of the side of a digit's square (ink and margin), relative to the canvas' shorter side; log-uniform.
+        angle: maximum rotation in degrees.
+        aspect: maximum factor by which width and height are stretched against each other.
+        overlap: maximum share of the smaller of two digits' boxes that lies in the other box.
+        contrast: minimum difference in luma between a digit and its background, if one of 16 random colors has it.
     """
 
     objects: tuple[int, int]
     side: tuple[float, float]
     angle: float = 15.0
-    slimness: float = 1.25
+    aspect: float = 1.25
     overlap: float = 0.2
     contrast: float = 90.0
 
@@ -57,13 +57,13 @@ PLACEMENTS = {
     "placed_digits": Placement(objects=(1, 6), side=(0.2, 0.7)),
     "single_digits": Placement(objects=(1, 1), side=(0.35, 0.75)),
 }
-"""Data set -> how it is drawn: for detection, and for localisation (one object an image)."""
+"""Dataset -> how it is drawn: for detection, and for localization (one object per image)."""
 NAMES = tuple(PLACEMENTS)
 
 
 @dataclass(frozen=True, eq=False)
 class _Digit:
-    """Ink uint8 [height, width], the place of its first pixel, and the box around what is at least half ink."""
+    """Ink uint8 [height, width], the position of its first pixel, and the box around pixels with at least half ink."""
 
     ink: np.ndarray
     top: int
@@ -136,7 +136,7 @@ class PlacedDigits(Source):
 
 
 def _rows_of_splits(labels: np.ndarray) -> dict[str, np.ndarray]:
-    """Split -> rows of its digits, stratified."""
+    """Split -> indices of its digits, stratified."""
     fold = folds.holdout(labels, _HELD_OUT, _SPLIT_SEED)
     half = folds.holdout(labels[fold.validation], 0.5, _SPLIT_SEED)
     return {
@@ -159,7 +159,7 @@ def _objects(digits: list[_Digit]) -> Objects:
 def _placed(
     levels: np.ndarray, labels: np.ndarray, placement: Placement, canvas: tuple[int, int], rng: np.random.Generator
 ) -> list[_Digit]:
-    """Digits where they overlap little, large ones first: a small one is never hidden."""
+    """Places digits with little overlap, large ones first, so that no small one is hidden."""
     low, high = placement.objects
     count = int(rng.integers(low, high + 1))
     smallest, largest = placement.side
@@ -179,38 +179,38 @@ def _placed(
 
 
 def _enlarged(levels: np.ndarray) -> np.ndarray:
-    """With a margin, in which strokes end round, five times as high and wide."""
+    """Enlarges a digit five times, with a margin in which strokes end smoothly."""
     return cv2.resize(np.pad(levels, 1), None, fx=5, fy=5, interpolation=cv2.INTER_CUBIC)
 
 
 def _ink(levels: np.ndarray, side: float, placement: Placement, rng: np.random.Generator) -> np.ndarray:
-    """A digit enlarged, turned and cut to its ink: uint8 [height, width].
+    """Scales and rotates a digit and crops it to its ink: uint8 [height, width].
 
     Whole numbers throughout, so that a box does not hang on the last bit of an interpolation.
     """
     angle = math.radians(rng.uniform(-placement.angle, placement.angle))
-    slimness = placement.slimness ** rng.uniform(-0.5, 0.5)
-    reach = math.ceil(side * math.sqrt(placement.slimness) * (math.cos(angle) + abs(math.sin(angle))))
+    aspect = placement.aspect ** rng.uniform(-0.5, 0.5)
+    reach = math.ceil(side * math.sqrt(placement.aspect) * (math.cos(angle) + abs(math.sin(angle))))
     scale = side / levels.shape[0]
     cosine, sine = scale * math.cos(angle), scale * math.sin(angle)
-    linear = np.array([[cosine * slimness, -sine / slimness], [sine * slimness, cosine / slimness]])
+    linear = np.array([[cosine * aspect, -sine / aspect], [sine * aspect, cosine / aspect]])
     middle = (np.array(levels.shape[::-1]) - 1) / 2
     matrix = np.column_stack([linear, (reach - 1) / 2 - linear @ middle])
     smooth = cv2.warpAffine(levels, matrix, (reach, reach), flags=cv2.INTER_LINEAR)
-    # Half-dark cells are strokes' borders: a steep curve makes an edge of them.
+    # Half-dark pixels are the borders of strokes; a steep curve turns them into sharp edges.
     ink = np.clip((smooth.astype(np.int32) - 96) * 8 // 3, 0, 255).astype(np.uint8)
     (top, left), (bottom, right) = _extent(ink > 0)
     return ink[top:bottom, left:right]
 
 
 def _extent(marked: np.ndarray) -> tuple[tuple[int, int], tuple[int, int]]:
-    """(top, left) and (bottom, right) of the box around all that is True in bool [height, width]."""
+    """(top, left) and (bottom, right) of the box around all True pixels of a mask, bool [height, width]."""
     rows, columns = np.flatnonzero(marked.any(axis=1)), np.flatnonzero(marked.any(axis=0))
     return (int(rows[0]), int(columns[0])), (int(rows[-1]) + 1, int(columns[-1]) + 1)
 
 
 def _overlap(one: _Box, other: _Box) -> float:
-    """Share of the smaller of two boxes that both cover."""
+    """Intersection of two boxes, relative to the smaller one."""
     height = min(one[2], other[2]) - max(one[0], other[0])
     width = min(one[3], other[3]) - max(one[1], other[1])
     smaller = min((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
@@ -218,9 +218,9 @@ def _overlap(one: _Box, other: _Box) -> float:
 
 
 def _texture(photographs: list[np.ndarray], canvas: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """A piece of a photograph, magnified, mirrored, its channels exchanged: uint8 [*canvas, 3]."""
+    """A crop of a photograph, resized, randomly flipped, with permuted channels: uint8 [*canvas, 3]."""
     photograph = photographs[int(rng.integers(len(photographs)))]
-    # At least a quarter of what fits: still less would be a blur.
+    # At least a quarter of the largest crop: a smaller one would be a blur.
     share = rng.uniform(0.25, 1.0) * min(np.array(photograph.shape[:2]) / canvas)
     size = np.maximum(1, np.rint(share * np.array(canvas))).astype(int)
     top, left = rng.integers(0, np.array(photograph.shape[:2]) - size + 1)
@@ -233,7 +233,7 @@ def _texture(photographs: list[np.ndarray], canvas: tuple[int, int], rng: np.ran
 
 
 def _painted(canvas: np.ndarray, digits: list[_Digit], contrast: float, rng: np.random.Generator) -> np.ndarray:
-    """The digits on the canvas, each in one color: uint8, the canvas's shape."""
+    """Paints each digit in one color: uint8 in the canvas' shape."""
     image = canvas.copy()
     luma = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
     for digit in digits:
