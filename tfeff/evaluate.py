@@ -53,7 +53,7 @@ def main(argv: list[str]) -> None:
             for name in ("split", "json"):
                 if given[name].present:
                     raise UserError(f"--{name} has no effect with --sensitivity; leave it out")
-            rcnn.sensitivity(rcnn.Workdir(given.workdir))
+            rcnn.measure_sensitivity(rcnn.Workdir(given.workdir))
             return
         workdir = rcnn.Workdir(given.workdir)
         detection = rcnn.assess(workdir, given.split, reporter)

@@ -196,7 +196,7 @@ def test_a_head_of_another_backbone_is_refused(finished: rcnn.Workdir, tmp_path:
         path.write_text(json.dumps(json.loads(before) | {"backbone": "0" * 32}))
         for use in (
             lambda: rcnn.export(finished, "joint", tmp_path / "model"),
-            lambda: rcnn.sensitivity(finished, reporter),
+            lambda: rcnn.measure_sensitivity(finished, reporter),
             lambda: rcnn.assess(finished, "test", reporter),
         ):
             with pytest.raises(UserError, match="the backbone has changed since joint was trained"):
@@ -285,7 +285,7 @@ def test_sensitivity_measures_each_setting_once(finished: rcnn.Workdir, monkeypa
 
     monkeypatch.setattr(module, "JOINT", {"positives": (32, 100)})
     monkeypatch.setattr(module, "CLASSIC", {"ridge": (10.0, 1000.0)})
-    first = rcnn.sensitivity(finished, training.Reporter(quiet=True))
+    first = rcnn.measure_sensitivity(finished, training.Reporter(quiet=True))
     assert [(each.form, each.key, each.value) for each in first] == [
         ("joint", "positives", 32),
         ("joint", "positives", 100),
@@ -294,7 +294,7 @@ def test_sensitivity_measures_each_setting_once(finished: rcnn.Workdir, monkeypa
     ]
     assert all(0 <= value <= 1 for each in first for value in each.metrics.values())
     monkeypatch.setattr(module, "measure", lambda *_: pytest.fail("measured again"))
-    assert rcnn.sensitivity(finished, training.Reporter(quiet=True)) == first
+    assert rcnn.measure_sensitivity(finished, training.Reporter(quiet=True)) == first
     assert (finished.figures / "sensitivity.png").is_file()
 
 

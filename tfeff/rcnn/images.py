@@ -87,7 +87,7 @@ class RunImages:
         found = self._source.find(name)
         if found is not None and found == self.test_split:
             return found
-        return canonical_name(name) if canonical_name(name) in self.training else found or name
+        return canonical_name(name) if canonical_name(name) in ("train", "validation") else found or name
 
     def split(self, name: str) -> Dataset:
         """The images of a split; see `resolve`.

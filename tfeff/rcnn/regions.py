@@ -112,8 +112,8 @@ def propose(settings: config.RCNN, directory: Path, images: Dataset) -> list[np.
     if counts.failed:
         name, reason = next(iter(counts.failed.items()))
         raise UserError(
-            f"{images.name}: {len(counts.failed)} images cannot be read, the first is {name} ({reason}); replace or "
-            f"remove them, or {_SKIP_HINT}"
+            f"{images.name}: {len(counts.failed)} of {len(images)} images cannot be read; the first is {name} "
+            f"({reason}). Replace or remove them, or {_SKIP_HINT}"
         )
     return [store[name].boxes_yxyx for name in images.ids]
 

@@ -85,7 +85,7 @@ def variants(settings: config.RCNN, form: str) -> list[tuple[str, float, Any]]:
     return result
 
 
-def sensitivity(workdir: Workdir, reporter: training.Reporter | None = None) -> list[Measurement]:
+def measure_sensitivity(workdir: Workdir, reporter: training.Reporter | None = None) -> list[Measurement]:
     """Measures every variant of the trained forms of a finished run; writes `sensitivity.json` and a figure.
 
     A rerun reads existing measurements from `sensitivity.json`.

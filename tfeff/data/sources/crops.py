@@ -6,6 +6,7 @@ itself, boxes that overlap it well, and boxes that overlap no object much.
 
 import functools
 import hashlib
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -151,6 +152,7 @@ class _CroppedImages(ImageStorage):
     def __init__(self, dataset: Dataset, owners: np.ndarray, boxes_yxyx: np.ndarray, context: float) -> None:
         self._dataset, self._owners, self._boxes, self._context = dataset, owners, boxes_yxyx, context
         self._decoded = functools.lru_cache(maxsize=_DECODED)(self._decode)
+        self._locks = [threading.Lock() for _ in range(_DECODED)]
 
     def __len__(self) -> int:
         return len(self._owners)
@@ -176,7 +178,10 @@ class _CroppedImages(ImageStorage):
         return decoding.decode(self._dataset.encoded(image), self._dataset.ids[image])
 
     def _crop(self, index: int) -> np.ndarray:
-        return _cropped(self._decoded(int(self._owners[index])), self._boxes[index], self._context)
+        image = int(self._owners[index])
+        with self._locks[image % _DECODED]:  # Threads that crop the same image wait while one of them decodes it.
+            pixels = self._decoded(image)
+        return _cropped(pixels, self._boxes[index], self._context)
 
 
 def _nearby_boxes(box: np.ndarray, size: tuple[int, int], count: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
