@@ -219,7 +219,7 @@ def test_help_lists_the_flags(verb):
     [
         ("data.source=folder:{tmp}/nowhere", ["nowhere", "does not exist"]),
         ("data.source=folder:{tmp}", ["no class folders"]),
-        ("data.source=digits", ["embedded:digits"]),
+        ("data.source=digits", ["embedded:<name>", "folder:<directory>"]),
         ("data.test_split=tset", ["data.test_split", 'did you mean "test"']),
         ("data.cache_directory={config}", ["{config}"]),
         ("model.name=resnte", ['"resnet"']),

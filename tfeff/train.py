@@ -4,6 +4,8 @@ The config is an `Experiment` (classification or localization) or an `RCNN` (det
 resume from the last checkpoint.
 """
 
+import functools
+
 from absl import flags
 
 from tfeff import config, verbs
@@ -34,7 +36,7 @@ def _train_network(experiment: config.Experiment) -> None:
     from tfeff.training import selection
 
     experiment = config.resolve_family(experiment)
-    source = selection.open_source(experiment)
+    source = functools.cache(lambda: selection.open_source(experiment))  # once per run, after the flags are checked
     workdir = training.train(experiment, flags.FLAGS.workdir, source=source, profile=flags.FLAGS.profile)
     if flags.FLAGS.evaluate and training.is_chief():
         from tfeff.serving import run

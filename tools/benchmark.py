@@ -119,7 +119,7 @@ def benchmark_input(arguments: argparse.Namespace) -> None:
     for case, source, image_size, resolution, batch_size, steps, options, name in cases:
         if source is None:
             continue
-        images = catalog.load(source, "train")
+        images = catalog.open_labels(source).load("train")
         store = ImageCache.open(images, (image_size, image_size))
         augmentation = Augmentation(horizontal_flip=True, crop_padding=image_size // 8)
         transform = ImageTransform(Reader(store), (resolution, resolution), augmentation=augmentation)

@@ -1,7 +1,7 @@
 """Evaluation of a finished run: report, figures, JSON."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ def assess(
     reporter: Reporter,
     model: keras.Model | None = None,
     *,
-    source: Source | None = None,
+    source: Callable[[], Source] | None = None,
 ) -> Assessment:
     """Evaluates the final weights on all images of `split`; writes `evaluation_<split>.json` and figures.
 
@@ -63,16 +63,16 @@ def assess(
             none, the validation images.
         reporter: reports progress.
         model: `build.trained_model(workdir)`, if it is already built.
-        source: `selection.open_source` of the run's config, if it is already open.
+        source: opens the run's source; default `selection.open_source`.
 
     Raises:
         UserError: if the run is not finished, or the dataset does not have the split.
     """
     settings, record = workdir.config(), workdir.dataset()
-    source = source or selection.open_source(settings)
+    opened = source() if source else selection.open_source(settings)
     note = ""
     if split is None:
-        final = selection.final_split(settings, record, source)
+        final = selection.final_split(settings, record, opened)
         if final is None:
             raise UserError(
                 f"--workdir={workdir.path}: nothing to evaluate: {settings.data.source} has neither a test nor a "
@@ -84,7 +84,7 @@ def assess(
         model = build.trained_model(workdir)
     predictor = build.predictor(settings, model)
     with reporter.bars():
-        images = selection.evaluation_images(settings, split, record, reporter.reading, source)
+        images = selection.evaluation_images(settings, split, record, reporter.reading, opened)
         evaluation = task.evaluate(predictor, build.evaluation_pipeline(settings, images, model.resolution, (0, 1)))
     report = {"split": split, "skipped_images": [image.id for image in images.skipped], **evaluation.report}
     notes = [*([note] if note else []), *images.dataset.notes]
@@ -110,7 +110,7 @@ def assess(
 
 
 def conclude(
-    workdir: Workdir, reporter: Reporter, model: keras.Model | None = None, source: Source | None = None
+    workdir: Workdir, reporter: Reporter, model: keras.Model | None = None, source: Callable[[], Source] | None = None
 ) -> Assessment | None:
     """Finishes a run: training curves, evaluation on the test split (else on the validation images), `result.json`.
 
@@ -118,7 +118,7 @@ def conclude(
         workdir: the workdir of the run.
         reporter: reports progress.
         model: `build.trained_model(workdir)`, if it is already built.
-        source: `selection.open_source` of the run's config, if it is already open.
+        source: opens the run's source; default `selection.open_source`.
 
     Returns:
         The evaluation, or None if there is no test split and no validation set.
@@ -129,11 +129,11 @@ def conclude(
     if row is None:
         raise UserError(f"{workdir.path}: metrics.jsonl has no row of epoch {kept['epoch']}, the kept epoch")
     curves = figure.save(training_figure(rows, title=settings.model.name), workdir.figures / "training")
-    source = source or selection.open_source(settings)
-    final = selection.final_split(settings, workdir.dataset(), source)
+    opened = source() if source else selection.open_source(settings)
+    final = selection.final_split(settings, workdir.dataset(), opened)
     if model is None:
         model = build.trained_model(workdir)
-    assessment = assess(workdir, None, reporter, model, source=source) if final is not None else None
+    assessment = assess(workdir, None, reporter, model, source=lambda: opened) if final is not None else None
     counted = complexity.count(model)
     result = {
         "model": settings.model.name,

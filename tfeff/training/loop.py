@@ -6,7 +6,7 @@ is one, then train, validate and save, epoch by epoch.
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +42,7 @@ def train(
     directory: str | Path,
     *,
     until_epoch: int | None = None,
-    source: Source | None = None,
+    source: Callable[[], Source] | None = None,
     caches: selection.SplitCaches | None = None,
     assemblies: AssemblyCache | None = None,
     reporter: Reporter | None = None,
@@ -56,7 +56,7 @@ def train(
         directory: the workdir; `tfeff.training.workdir` lists its files.
         until_epoch: stop this call after this epoch, which is validated. A later call resumes as if the run had not
             been stopped: schedules, early stopping and the choice of the best epoch refer to the whole run.
-        source: `selection.open_source` of the experiment, if it is already open.
+        source: opens the experiment's source; a caller that needs it again passes a function that opens it once.
         caches: the experiment's decoded images (`selection.read`), which several runs can share. Default: decode them.
         assemblies: cache of compiled networks for several runs in this process. Default: build a new one.
         reporter: reports progress. Default: on the console, in the first worker only.
@@ -100,9 +100,9 @@ def train(
             return workdir
         build.check(settings, strategy.num_replicas_in_sync, afresh=saved is None)
         if caches is None:
-            source = source or selection.open_source(settings)
-            selection.check(settings, source)
-            caches = selection.read(settings, reading, source=source)
+            opened = source() if source else selection.open_source(settings)
+            selection.check(settings, opened)
+            caches = selection.read(settings, reading, source=opened)
         dataset = selection.choose(settings, caches)
         for note in dataset.notes:
             reporter.say(note)

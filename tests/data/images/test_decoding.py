@@ -8,7 +8,8 @@ import tensorflow as tf
 from PIL import Image
 
 from tfeff.data.images import decoding, graph_decoding
-from tfeff.data.sources import voc
+from tfeff.data.sources.source import Options
+from tfeff.data.sources.voc import VOC
 from tfeff.errors import UserError
 
 HEIGHT, WIDTH = 34, 50
@@ -231,10 +232,10 @@ def test_boxes_of_turned_gray_and_cmyk_photographs(tmp_path):
         (tmp_path / "JPEGImages" / f"{name}.jpg").write_bytes(encoded)
         text = f"<annotation><filename>another.png</filename><object><name>x</name>{box}</object></annotation>"
         (tmp_path / "Annotations" / f"{name}.xml").write_text(text)
-    source = voc.load(tmp_path, "all", fractions={})
+    source = VOC(tmp_path, Options()).load("all")
     # The file's own name decides, whatever stands in <filename>.
     assert source.ids == ["cmyk", "gray", "turned"]
-    assert not source.report.counts
+    assert not source.defects.counts
     for index in range(3):
         assert source.objects[index].boxes_yxyx.tolist() == [[0, 0, 40, 60]]
         assert decoding.decode(source.encoded(index), "").shape == (40, 60, 3)

@@ -14,6 +14,7 @@ from tfeff.data.input.image_transform import ImageTransform
 from tfeff.data.input.order import ClassBalanced, InOrder, Shuffled
 from tfeff.data.input.reader import Reader
 from tfeff.data.sources import catalog
+from tfeff.data.sources.source import Options
 from tfeff.errors import UserError
 
 MODERATE = Augmentation(
@@ -35,7 +36,9 @@ MIXED = Augmentation(horizontal_flip=True, mixup_alpha=0.4, cutmix_alpha=1.0)
 
 @pytest.fixture(scope="module")
 def cache():
-    return ImageCache.open(catalog.load("embedded:digits", "train", channels=3).take(np.arange(100)))
+    return ImageCache.open(
+        catalog.open_labels("embedded:digits", Options(channels=3)).load("train").take(np.arange(100))
+    )
 
 
 def pipeline(cache, batch_size=16, *, size=(12, 12), seed=3, augmentation=MODERATE, plain_from=None, **options):
@@ -145,7 +148,7 @@ def test_two_workers_share_the_batches_of_one(cache, augmentation):
 
 @pytest.mark.parametrize(("augmentation", "shard"), [(None, (0, 1)), (MODERATE, (1, 2)), (MIXED, (1, 2))])
 def test_batches_do_not_depend_on_the_cache(image_folder, tmp_path, augmentation, shard):
-    dataset = catalog.load(f"folder:{image_folder({'train/a': 9, 'train/b': 12})}", "train")
+    dataset = catalog.open_labels(f"folder:{image_folder({'train/a': 9, 'train/b': 12})}").load("train")
     pipelines = [
         pipeline(
             ImageCache.open(dataset, (10, 11), cache=kind, directory=tmp_path / "cache").take(np.arange(1, 21)),
@@ -164,7 +167,7 @@ def test_batches_do_not_depend_on_the_cache(image_folder, tmp_path, augmentation
 @pytest.mark.parametrize("victim", [0, 7, 19])
 @pytest.mark.parametrize("gone", [True, False], ids=["gone", "damaged"])
 def test_an_image_lost_during_training_is_named(image_folder, victim, gone):
-    dataset = catalog.load(f"folder:{image_folder({'train/a': 9, 'train/b': 11})}", "train")
+    dataset = catalog.open_labels(f"folder:{image_folder({'train/a': 9, 'train/b': 11})}").load("train")
     batches = pipeline(ImageCache.open(dataset, (10, 11), cache="none"), 4, size=(9, 9), augmentation=MIXED)
     path = Path(dataset.ids[victim])
     if gone:
@@ -191,7 +194,7 @@ def test_images_are_float32_under_a_float16_policy(cache):
 
 
 def test_balanced_classes_repeat_examples_with_different_augmentation():
-    dataset = catalog.load("embedded:digits", "train", channels=1)
+    dataset = catalog.open_labels("embedded:digits", Options(channels=1)).load("train")
     rare = np.concatenate([np.flatnonzero(dataset.labels == 0)[:3], np.flatnonzero(dataset.labels == 1)[:61]])
     cache = ImageCache.open(dataset).take(rare)
     epoch = training(
@@ -250,7 +253,7 @@ def test_the_dataset_can_be_distributed(cache):
 
 def test_real_photos_and_small_images(dataset):
     for name, size in (("cifar10", (32, 32)), ("hymenoptera", (48, 48))):
-        cache = ImageCache.open(catalog.load(f"folder:{dataset(name, per_folder=12)}", "train"), size)
+        cache = ImageCache.open(catalog.open_labels(f"folder:{dataset(name, per_folder=12)}").load("train"), size)
         single = training(cache, augmentation=MIXED, parallelism=1)
         assert_same(training(cache, augmentation=MIXED, parallelism=4), single)
 

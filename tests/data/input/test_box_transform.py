@@ -139,7 +139,7 @@ def test_augmented_boxes_surround_their_pixels(native):
 
 def digits(painted):
     """Digits on photos; in each image, the first object has label 1 and, if `painted`, is covered with magenta."""
-    source = catalog.load_annotated("embedded:placed_digits", "validation")
+    source = catalog.open_objects("embedded:placed_digits").load("validation")
     chosen = [index for index in range(20) if len(source.objects[index])]
 
     def encoded(position):

@@ -7,7 +7,9 @@ from PIL import Image
 
 from tfeff.data.images import resizing
 from tfeff.data.input.cache import ImageCache
-from tfeff.data.sources import catalog, folder
+from tfeff.data.sources import catalog
+from tfeff.data.sources.folder import Folder
+from tfeff.data.sources.source import Options
 from tfeff.errors import UserError
 
 
@@ -19,7 +21,7 @@ def pixels(opened_cache):
 def source(image_folder):
     root = image_folder({"train/a": 3, "train/b": 4})
     image_folder({"train/b": 6}, size=(9, 5))
-    return folder.load(root, "train", channels=3)
+    return Folder(root, Options()).load("train")
 
 
 @pytest.mark.parametrize("cache", ["memory", "disk", "none"])
@@ -48,7 +50,7 @@ def test_the_disk_cache_is_rebuilt_only_for_changed_images(source, tmp_path):
     for path in source.ids[:2]:
         Image.new("RGB", (16, 12)).save(path)
     np.testing.assert_array_equal(pixels(ImageCache.open(source, (7, 8), cache="disk", directory=cache)), first)
-    renewed = folder.load(Path(source.ids[0]).parents[2], "train", channels=3)
+    renewed = Folder(Path(source.ids[0]).parents[2], Options()).load("train")
     assert not pixels(ImageCache.open(renewed, (7, 8), cache="disk", directory=cache))[0].any()
 
 
@@ -138,7 +140,7 @@ def test_invalid_arguments_are_reported(source, arguments, message):
 
 
 def test_real_photos_of_many_sizes(dataset):
-    source = catalog.load(f"folder:{dataset('hymenoptera', per_folder=12)}", "val")
+    source = catalog.open_labels(f"folder:{dataset('hymenoptera', per_folder=12)}").load("val")
     for image, path in zip(pixels(ImageCache.open(source, (64, 64))), source.ids, strict=True):
         theirs = Image.open(path).convert("RGB").resize((64, 64), Image.Resampling.BILINEAR)
         np.testing.assert_allclose(image.astype(int), np.asarray(theirs).astype(int), atol=1)

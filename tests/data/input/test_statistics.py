@@ -4,13 +4,16 @@ import pytest
 from tfeff.data.input.cache import ImageCache
 from tfeff.data.input.statistics import channel_statistics
 from tfeff.data.sources import catalog
+from tfeff.data.sources.source import Options
 
 
 @pytest.mark.parametrize("cache", ["memory", "none"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_mean_and_deviation_are_those_of_all_pixels(image_folder, cache, channels):
     root = image_folder({"train/a": 40, "train/b": 37})
-    images = ImageCache.open(catalog.load(f"folder:{root}", "train", channels=channels), (12, 16), cache=cache)
+    images = ImageCache.open(
+        catalog.open_labels(f"folder:{root}", Options(channels=channels)).load("train"), (12, 16), cache=cache
+    )
     pixels = np.concatenate(list(images.chunks(10))).astype(float)
     mean, std = channel_statistics(images)
     assert mean.dtype == std.dtype == np.float32
@@ -19,7 +22,7 @@ def test_mean_and_deviation_are_those_of_all_pixels(image_folder, cache, channel
 
 
 def test_a_subset_has_statistics_of_its_own():
-    images = ImageCache.open(catalog.load("embedded:digits", "train", channels=1))
+    images = ImageCache.open(catalog.open_labels("embedded:digits", Options(channels=1)).load("train"))
     part = images.take(np.arange(100))
     pixels = np.concatenate(list(part.chunks(100))).astype(float)
     np.testing.assert_allclose(channel_statistics(part)[0], pixels.mean(), rtol=1e-6)
@@ -31,6 +34,6 @@ def test_a_constant_channel_divides_by_one(tmp_path):
     for name in ("a", "b"):
         (tmp_path / "train" / name).mkdir(parents=True)
         Image.new("RGB", (4, 4), (10, 0, 255)).save(tmp_path / "train" / name / "1.png")
-    mean, std = channel_statistics(ImageCache.open(catalog.load(f"folder:{tmp_path}", "train"), (4, 4)))
+    mean, std = channel_statistics(ImageCache.open(catalog.open_labels(f"folder:{tmp_path}").load("train"), (4, 4)))
     np.testing.assert_array_equal(mean, [10, 0, 255])
     np.testing.assert_array_equal(std, 1)
