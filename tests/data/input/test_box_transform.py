@@ -301,6 +301,6 @@ def test_what_a_transform_needs_is_checked(native):
         BoxTransform(Reader(ImageCache.open(dataset, (64, 100))), SIZE)
     with pytest.raises(ValueError, match="the reader has no extra boxes"):
         BoxTransform(native, SIZE, max_extra_boxes=3)
-    cache = ImageCache.open(dataclasses.replace(dataset, objects=None), cache="none", fit="none")
+    cache = ImageCache.open(dataclasses.replace(dataset, objects=()), cache="none", fit="none")
     with pytest.raises(ValueError, match="images have no objects"):
         BoxTransform(Reader(cache), SIZE)
