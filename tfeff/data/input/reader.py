@@ -105,7 +105,7 @@ class Reader:
         Raises:
             ValueError: the dataset has no objects.
         """
-        if self.dataset.objects is None:
+        if not self.dataset.has_objects:
             raise ValueError(f"{self.dataset.name}: images have no objects")
         return np.array([len(each) for each in self.dataset.objects], np.int64)
 
@@ -131,7 +131,7 @@ class Reader:
     @cached_property
     def _sizes(self) -> tf.Tensor:
         """(height, width) of each stored image: int32 [n, 2]."""
-        if self.dataset.sizes is None:
+        if not len(self.dataset.sizes):
             raise ValueError(f"{self.dataset.name}: unknown image sizes; boxes cannot follow resized images")
         with tf.device("CPU:0"), tf.init_scope():
             return tf.constant(self.dataset.sizes, tf.int32)
