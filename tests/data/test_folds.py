@@ -26,7 +26,7 @@ def test_a_subset_is_a_function_of_the_seed():
     assert set(subset(LABELS, 50, 1)) != set(subset(LABELS, 50, 2))
 
 
-def test_a_hold_out_is_stratified_and_leaves_the_rest():
+def test_a_hold_out_is_stratified_and_complete():
     fold = holdout(LABELS, 0.13, seed=0)
     assert len(fold.validation) == 130
     assert spread(fold.validation) < 1
@@ -45,7 +45,7 @@ def test_k_folds_partition_the_set(k):
         assert abs(len(fold.validation) - len(LABELS) / k) < 1
 
 
-def test_every_class_reaches_every_fold_even_when_classes_alternate():
+def test_every_fold_has_every_class_even_if_classes_alternate():
     labels = np.tile([0, 1], 20)
     for fold in k_folds(labels, 2, seed=0):
         np.testing.assert_array_equal(np.bincount(labels[fold.validation]), [10, 10])
@@ -81,7 +81,7 @@ def test_independent_folds_share_nothing():
         (lambda: independent_folds(LABELS, 2, 50, 3, 0), "validation part of fold 0"),
     ],
 )
-def test_what_cannot_be_drawn_is_said(call, message):
+def test_impossible_draws_are_reported(call, message):
     with pytest.raises(UserError, match=message):
         call()
 

@@ -24,7 +24,7 @@ def indices(cache):
     return set(np.asarray(cache.rows).tolist())
 
 
-def test_held_out_images_are_apart_and_stratified():
+def test_held_out_images_are_disjoint_and_stratified():
     dataset = read(digits(validation_fraction=0.2))
     assert not indices(dataset.train) & indices(dataset.validation)
     counts = np.bincount(dataset.validation.dataset.labels)
@@ -39,32 +39,32 @@ def test_folds_cover_the_training_split_once():
     assert max(sizes) - min(sizes) <= 10
 
 
-def test_subset_comes_before_the_hold_out():
+def test_the_subset_is_drawn_before_the_hold_out():
     dataset = read(digits(train_examples=200, validation_fraction=0.25))
     assert (len(dataset.train), len(dataset.validation)) == (150, 50)
 
 
-def test_validation_split_of_a_finished_run_is_the_one_it_held_out():
+def test_the_validation_split_of_a_finished_run_is_what_it_held_out():
     settings = digits(validation_fraction=0.1)
     dataset = read(settings)
     again = selection.evaluation_images(settings, "validation", dataset.record(), QUIET)
     np.testing.assert_array_equal(again.rows, dataset.validation.rows)
 
 
-def test_no_validation_images_to_evaluate_is_explained():
+def test_a_run_without_validation_images_has_no_validation_split():
     settings = digits(validation_fraction=0.0)
     with pytest.raises(UserError, match="held out no images"):
         selection.evaluation_images(settings, "validation", read(settings).record(), QUIET)
 
 
-def test_another_sets_classes_are_refused():
+def test_other_classes_are_refused():
     settings = digits()
     record = read(settings).record() | {"class_names": ["a", "b"]}
     with pytest.raises(UserError, match="not those that the network was trained on"):
         selection.evaluation_images(settings, "test", record, QUIET)
 
 
-def test_independent_folds_share_no_image_and_hold_their_own_out():
+def test_independent_folds_are_disjoint_with_their_own_hold_outs():
     caches = selection.read(digits(), QUIET)
     folds = [
         selection.choose(digits(folds=3, fold=fold, fold_examples=400, validation_fraction=0.25), caches)
@@ -74,7 +74,7 @@ def test_independent_folds_share_no_image_and_hold_their_own_out():
     assert len(set().union(*(indices(part) for fold in folds for part in (fold.train, fold.validation)))) == 1200
 
 
-def test_another_seed_leaves_images_that_the_data_seed_draws():
+def test_the_data_seed_alone_decides_which_images_are_drawn():
     def drawn(**seeds):
         settings = digits(folds=2, fold_examples=300, validation_fraction=0.5, seed=seeds["data"])
         return indices(read(dataclasses.replace(settings, seed=seeds["run"])).train)
@@ -95,14 +95,14 @@ def test_another_seed_leaves_images_that_the_data_seed_draws():
         ({"train_examples": 8}, ["data.train_examples", "8 images and none of class", "draw more"]),
     ],
 )
-def test_images_that_do_not_reach_are_counted(data, words):
+def test_too_few_images_are_counted_in_the_message(data, words):
     with pytest.raises(UserError) as error:
         read(digits(**data))
     for word in words:
         assert word in str(error.value)
 
 
-def test_a_split_that_validates_is_read_with_the_caches_and_folds_do_without_it(tmp_path):
+def test_a_validation_split_is_read_unless_there_are_folds(tmp_path):
     rng = np.random.default_rng(0)
     for split, count in (("train", 12), ("validation", 5)):
         for name in ("a", "b"):
@@ -121,7 +121,7 @@ def test_a_split_that_validates_is_read_with_the_caches_and_folds_do_without_it(
 
 @pytest.mark.parametrize("split", ["test", "validation"])
 @pytest.mark.parametrize("own", [False, True])
-def test_splits_drawn_from_other_images_than_then_are_not_measured(tmp_path, split, own):
+def test_splits_drawn_from_changed_images_are_refused(tmp_path, split, own):
     parts = [tmp_path / "train", tmp_path / "test"] if own else [tmp_path]
     for folder in (part / name for part in parts for name in "ab"):
         folder.mkdir(parents=True)
@@ -140,7 +140,7 @@ def test_splits_drawn_from_other_images_than_then_are_not_measured(tmp_path, spl
             selection.evaluation_images(settings, split, record, QUIET)
 
 
-def test_too_few_images_are_told_with_the_key():
+def test_too_few_images_name_the_key():
     with pytest.raises(UserError, match=r"config: training.batch_size: .*100 training images .* one batch of 128"):
         read(digits(train_examples=100, validation_fraction=0.0))
     with pytest.raises(UserError, match=r"config: data.validation_fraction: embedded:digits/train: cannot hold out"):

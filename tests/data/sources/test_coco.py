@@ -67,18 +67,18 @@ def test_defects_are_counted(root):
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"images": []}', '{"images": 3, "categories": [], "annotations": []}'])
-def test_files_that_are_no_annotation(root, text):
+def test_invalid_annotation_files_are_refused(root, text):
     (root / "annotations/instances_tiny.json").write_text(text)
     with pytest.raises(UserError, match=r"instances_tiny\.json"):
         COCO(root, Options()).load("tiny")
 
 
-def test_folders_that_are_no_coco_set(tmp_path):
+def test_folders_without_coco_annotations_are_refused(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         COCO(tmp_path / "nothing", Options())
 
 
-def test_a_row_that_cannot_be_costs_itself_alone(root):
+def test_an_invalid_row_drops_only_itself(root):
     categories = [
         {"id": float("inf"), "name": "x"},
         "text",

@@ -1,4 +1,4 @@
-"""Crops of objects and of background: where they lie, what they show, that they repeat."""
+"""Crops of objects and background: positions, pixels, reproducibility."""
 
 import cv2
 import numpy as np
@@ -44,13 +44,13 @@ def source():
 
 
 def places(made):
-    """(image, box, label) of each crop, as its id says."""
+    """(image, box, label) of each crop, from its id."""
     for name, label in zip(made.ids, made.labels, strict=True):
         image, _, box = name.partition(" ")
         yield int(image), np.array(box.strip("[]").split(", "), float), int(label)
 
 
-def test_objects_come_with_boxes_about_them_and_background(source):
+def test_crops_show_objects_boxes_near_them_and_background(source):
     made = crops.object_crops(source, copies=4, backgrounds=5)
     assert made.class_names == ("a", "b", "background")
     # 3 objects that are not difficult, each with 4 copies; the image without any gets background as one with one.
@@ -67,7 +67,7 @@ def test_objects_come_with_boxes_about_them_and_background(source):
         assert (box[2:] <= PIXELS[image].shape[:2]).all()
 
 
-def test_a_crop_shows_what_is_in_its_box(source):
+def test_a_crop_has_the_pixels_of_its_box(source):
     made = crops.object_crops(source, copies=0, backgrounds=0)
     assert made.class_names == ("a", "b")
     expected = [PIXELS[0][5:25, 5:45], PIXELS[0][30:55, 51:80], PIXELS[1][10:70, 10:40]]
@@ -77,7 +77,7 @@ def test_a_crop_shows_what_is_in_its_box(source):
     np.testing.assert_allclose(gray[..., 0], cv2.cvtColor(expected[0], cv2.COLOR_RGB2GRAY), atol=1)
 
 
-def test_context_is_what_lies_around_and_the_mean_beyond(source):
+def test_context_shows_the_surroundings_and_the_mean_color_outside(source):
     made = crops.object_crops(source, copies=0, backgrounds=0, context=0.5)
     shown = made.read(tf.constant(0, tf.int64)).numpy()
     assert shown.shape == (40, 80, 3)  # box (5, 5, 25, 45) and half of its sides on each side
@@ -86,7 +86,7 @@ def test_context_is_what_lies_around_and_the_mean_beyond(source):
     np.testing.assert_array_equal(shown[:5], np.broadcast_to(np.rint(PIXELS[0].mean(axis=(0, 1))), (5, 80, 3)))
 
 
-def test_one_images_boxes_depend_on_nothing_but_it_and_the_seed(source):
+def test_boxes_depend_on_the_image_and_the_seed_only(source):
     made, same, other = (crops.object_crops(source, seed=seed) for seed in (1, 1, 2))
     assert list(made.ids) == list(same.ids)
     assert made.fingerprint == same.fingerprint != other.fingerprint
@@ -95,7 +95,7 @@ def test_one_images_boxes_depend_on_nothing_but_it_and_the_seed(source):
     assert list(first.ids) == list(made.ids)[: len(first)]
 
 
-def test_catalog_knows_crops_of_every_set_with_boxes():
+def test_crops_of_a_source_with_boxes_are_in_the_catalog():
     name = "crops:embedded:single_digits:64"
     assert catalog.open_labels(name).splits == catalog.open_objects("embedded:single_digits:64").splits
     made = catalog.open_labels(name, Options(channels=1)).load("validation")

@@ -11,7 +11,7 @@ def pixels(source):
     return np.stack([source.read(tf.constant(i, tf.int64)).numpy() for i in range(len(source))])
 
 
-def test_digits_are_scikit_learns_divided_once_and_for_all():
+def test_digits_are_those_of_scikit_learn_in_a_fixed_split():
     train, test = (
         catalog.open_labels("embedded:digits", Options(channels=1)).load(split) for split in ("train", "test")
     )
@@ -28,7 +28,7 @@ def test_digits_are_scikit_learns_divided_once_and_for_all():
     np.testing.assert_allclose(share, 0.8, atol=0.01)
 
 
-def test_three_channels_repeat_the_gray_one():
+def test_three_channels_repeat_the_gray_channel():
     gray, color = (catalog.open_labels("embedded:digits", Options(channels=c)).load("test") for c in (1, 3))
     np.testing.assert_array_equal(pixels(color), np.repeat(pixels(gray), 3, axis=-1))
 
@@ -41,7 +41,7 @@ def cluttered():
     }
 
 
-def test_cluttered_digits_are_the_plain_ones_three_times(cluttered):
+def test_each_digit_has_three_cluttered_canvases(cluttered):
     for split, source in cluttered.items():
         plain = catalog.open_labels("embedded:digits", Options(channels=1)).load(split)
         assert source.size == (32, 32)
@@ -49,7 +49,7 @@ def test_cluttered_digits_are_the_plain_ones_three_times(cluttered):
         np.testing.assert_array_equal(source.labels, np.tile(plain.labels, 3))
 
 
-def test_canvases_are_always_the_same_and_all_different(cluttered):
+def test_canvases_are_reproducible_and_distinct(cluttered):
     for split, source in cluttered.items():
         canvases = pixels(source)
         again = pixels(catalog.open_labels("embedded:cluttered_digits", Options(channels=3)).load(split))
@@ -57,15 +57,15 @@ def test_canvases_are_always_the_same_and_all_different(cluttered):
         assert len({canvas.tobytes() for canvas in canvases}) == len(canvases)
 
 
-def test_a_canvas_depends_on_its_place_and_part_alone():
+def test_a_canvas_depends_on_its_index_and_part_only():
     digits = tf.random.stateless_uniform((40, 8, 8), (0, 0))
     canvases = cluttered_digits.draw(digits, 40, part=0).numpy()
     np.testing.assert_array_equal(cluttered_digits.draw(digits, 80, part=0)[:40], canvases)
     assert (cluttered_digits.draw(digits, 40, part=1).numpy() != canvases).any(axis=(1, 2, 3)).all()
 
 
-def test_the_whole_digit_lies_on_its_canvas(monkeypatch):
-    """Its ink adds up to that of the drawing, enlarged: nothing is cut off; and no two canvases are alike."""
+def test_digits_lie_completely_on_their_canvas(monkeypatch):
+    """Its ink adds up to that of the drawing, enlarged: nothing is cut off; and all canvases differ."""
     for name, value in {"PIECES": 0, "NOISE": 0.0, "BACKGROUND": 0.0, "DIGIT_INK": (1.0, 1.0)}.items():
         monkeypatch.setattr(cluttered_digits, name, value)
     canvases = cluttered_digits.draw(tf.ones((1, 8, 8)), 300, part=0).numpy()[..., 0] / 255

@@ -8,7 +8,7 @@ from tfeff.data.sources.source import Options
 from tfeff.errors import UserError
 
 
-def test_classes_and_files_come_in_the_order_of_their_names(image_folder):
+def test_classes_and_files_are_sorted_by_name(image_folder):
     root = image_folder({"train/cat": 3, "train/ant": 2, "test/cat": 1, "test/ant": 1})
     source = Folder(root, Options()).load("train")
     assert source.class_names == ("ant", "cat")
@@ -20,7 +20,7 @@ def test_classes_and_files_come_in_the_order_of_their_names(image_folder):
         np.testing.assert_array_equal(source.read(tf.constant(i, tf.int64)), np.asarray(Image.open(path)))
 
 
-def test_files_that_are_no_images_by_name_are_passed_over(image_folder):
+def test_files_without_an_image_extension_are_skipped(image_folder):
     root = image_folder({"a": 2, "b": 2})
     for name in (".hidden.png", "notes.txt", "Thumbs.db"):
         (root / "a" / name).write_text("x")
@@ -34,7 +34,7 @@ def test_files_that_are_no_images_by_name_are_passed_over(image_folder):
     assert ".db: 1, .txt: 1, folder: 1" in note
 
 
-def test_a_folder_without_splits_is_divided_by_seed(image_folder):
+def test_splits_are_drawn_from_a_folder_without_splits(image_folder):
     root = image_folder({"a": 20, "b": 40})
     assert Folder(root, Options()).splits == ("train", "validation", "test")
     parts = {split: Folder(root, Options(seed=5)).load(split) for split in Folder(root, Options()).splits}
@@ -49,7 +49,7 @@ def test_a_folder_without_splits_is_divided_by_seed(image_folder):
     assert Folder(root, Options(fractions={"train": 0.7, "rest": 0.3})).splits == ("train", "rest")
 
 
-def test_a_class_called_test_is_no_split(image_folder):
+def test_a_class_called_test_is_not_a_split(image_folder):
     root = image_folder({"test": 2, "train": 2, "toast": 2})
     source = Folder(root, Options(fractions={"train": 1.0})).load("train")
     assert source.class_names == ("test", "toast", "train")
@@ -75,7 +75,7 @@ def test_the_fingerprint_follows_the_files(image_folder):
         ({"test/a": 1}, None, 'no split "train"; known: all, test'),
     ],
 )
-def test_what_is_wrong_with_a_folder_is_said(image_folder, tmp_path, counts, extra, message):
+def test_errors_of_folders(image_folder, tmp_path, counts, extra, message):
     root = image_folder(counts)
     if extra:
         (tmp_path / "images" / extra).parent.mkdir(parents=True, exist_ok=True)
@@ -91,13 +91,13 @@ def test_each_split_needs_every_class(image_folder):
         Folder(root, Options()).load("test")
 
 
-def test_a_file_is_no_folder(tmp_path):
+def test_a_file_is_not_a_folder(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match="is not a folder"):
         Folder(tmp_path / "file", Options())
 
 
 @pytest.mark.parametrize("fractions", [{"train": 0.9, "test": 0.2}, {"train": 0.0, "test": 0.5}, {"train": -1.0}])
-def test_fractions_must_make_sense(image_folder, fractions):
+def test_invalid_fractions_are_refused(image_folder, fractions):
     with pytest.raises(UserError, match="fractions"):
         Folder(image_folder({"a": 5}), Options(fractions=fractions)).load("train")

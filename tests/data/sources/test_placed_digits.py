@@ -19,7 +19,7 @@ def pixels(source, index):
     return decoding.decode(source.encoded(index), source.ids[index])
 
 
-def test_numbers_of_objects(sources):
+def test_object_counts(sources):
     counts = np.bincount([len(objects) for objects in sources["placed_digits"].objects])
     assert counts[0] == 0
     assert len(counts) == 7
@@ -28,7 +28,7 @@ def test_numbers_of_objects(sources):
 
 
 @pytest.mark.parametrize("name", placed_digits.NAMES)
-def test_boxes_lie_inside_differ_in_size_and_overlap_little(sources, name):
+def test_boxes_are_inside_of_various_sizes_with_little_overlap(sources, name):
     source = sources[name]
     assert source.class_names == tuple("0123456789")
     every = np.concatenate([objects.boxes_yxyx for objects in source.objects])
@@ -46,7 +46,7 @@ def test_boxes_lie_inside_differ_in_size_and_overlap_little(sources, name):
         assert (common / smaller)[~np.eye(len(boxes), dtype=bool)].max(initial=0) <= 0.2
 
 
-def test_an_image_is_the_same_whoever_reads_it_and_when(monkeypatch, sources):
+def test_images_are_reproducible(monkeypatch, sources):
     for split in ("train", "test"):
         monkeypatch.setitem(placed_digits.COUNTS, split, 20)
     whole = catalog.open_objects("embedded:placed_digits").load("all")
@@ -59,7 +59,7 @@ def test_an_image_is_the_same_whoever_reads_it_and_when(monkeypatch, sources):
     assert len({alone.encoded(index) for index in range(50)}) == 50
 
 
-def test_a_canvas_is_as_large_as_one_asks(monkeypatch):
+def test_the_canvas_size_can_be_chosen(monkeypatch):
     monkeypatch.setitem(placed_digits.COUNTS, "test", 100)
     assert pixels(catalog.open_objects("embedded:single_digits:96").load("test"), 3).shape == (96, 96, 3)
     monkeypatch.setattr(placed_digits, "CANVAS", (64, 700))
@@ -77,8 +77,8 @@ def test_a_canvas_is_as_large_as_one_asks(monkeypatch):
         catalog.open_objects("embedded:placed_digits").load("tset")
 
 
-def test_a_box_is_that_of_its_ink(monkeypatch, sources):
-    """On a canvas of one colour, what differs from it by more than half of what the ink does is the digit."""
+def test_boxes_surround_the_ink(monkeypatch, sources):
+    """On a canvas of one color, pixels that differ from it by more than half of the ink's contrast are the digit."""
     monkeypatch.setattr(placed_digits, "_texture", lambda photographs, canvas, rng: np.zeros((*canvas, 3), np.uint8))
     for index in range(60):
         image = pixels(sources["single_digits"], index).max(axis=-1).astype(float)
@@ -87,13 +87,13 @@ def test_a_box_is_that_of_its_ink(monkeypatch, sources):
         np.testing.assert_allclose(sources["single_digits"].objects[index].boxes_yxyx[0], around, atol=1)
 
 
-def test_splits_share_no_digit():
+def test_splits_have_disjoint_digits():
     rows = placed_digits._rows_of_splits(load_digits().target)
     assert sorted(np.concatenate(list(rows.values())).tolist()) == list(range(1797))
     assert [len(part) for part in rows.values()] == [1258, 269, 270]
 
 
-def test_a_classifier_reads_the_digits_of_another_split(monkeypatch):
+def test_a_classifier_generalizes_to_another_split(monkeypatch):
     monkeypatch.setattr(placed_digits, "_texture", lambda photographs, canvas, rng: np.zeros((*canvas, 3), np.uint8))
 
     def cut(split, count):

@@ -1,4 +1,4 @@
-"""From data with boxes to images of one object: which object, which images, and where the box lies."""
+"""Images with one object each: which object, which images, which box."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def annotated(tmp_path):
     )
 
 
-def test_the_largest_object_is_taken_and_images_without_one_are_left_out(annotated):
+def test_the_largest_object_is_used_and_images_without_objects_are_skipped(annotated):
     source = single_objects(annotated)
     assert source.ids == ["0.png", "2.png"]
     assert source.labels.tolist() == [1, 0]
@@ -55,7 +55,7 @@ def test_the_largest_object_is_taken_and_images_without_one_are_left_out(annotat
     assert "1 of 4 images have several" in source.notes[1]
 
 
-def test_a_subset_keeps_each_image_with_its_box(annotated):
+def test_a_subset_keeps_images_and_boxes_together(annotated):
     source = single_objects(annotated)
     turned = source.take(np.array([1, 0]))
     np.testing.assert_array_equal(turned.relative_boxes(), source.relative_boxes()[::-1])
@@ -63,14 +63,14 @@ def test_a_subset_keeps_each_image_with_its_box(annotated):
     assert turned.notes == source.notes
 
 
-def test_other_boxes_make_another_fingerprint(annotated):
+def test_the_fingerprint_follows_the_boxes(annotated):
     before = single_objects(annotated).fingerprint
     assert single_objects(annotated).fingerprint == before
     annotated.objects[0].boxes_yxyx[1, 0] = 11
     assert single_objects(annotated).fingerprint != before
 
 
-def test_no_object_at_all_is_said(annotated):
+def test_a_dataset_without_objects_is_refused(annotated):
     with pytest.raises(UserError, match="none of its 2 images has an object"):
         single_objects(annotated.take(np.array([1, 3])))
 

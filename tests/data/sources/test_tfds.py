@@ -43,7 +43,7 @@ def read(source):
     return np.stack([source.read(tf.constant(i, tf.int64)).numpy() for i in range(len(source))])
 
 
-def test_a_prepared_set_is_read_without_a_network_in_one_order(prepared):
+def test_a_prepared_dataset_is_read_offline_in_a_fixed_order(prepared):
     assert set(catalog.open_labels("tfds:tiny_shapes", Options(data_dir=prepared)).splits) == set(COUNTS)
     source = catalog.open_labels("tfds:tiny_shapes", Options(data_dir=prepared)).load("train")
     assert source.class_names == ("disc", "box", "star")
@@ -58,7 +58,7 @@ def test_a_prepared_set_is_read_without_a_network_in_one_order(prepared):
     assert len(catalog.open_labels("tfds:tiny_shapes", Options(data_dir=prepared)).load("val")) == 6
 
 
-def test_what_is_not_there_is_said(prepared, tmp_path):
+def test_missing_datasets_are_reported(prepared, tmp_path):
     with pytest.raises(UserError, match=r"cifar10 is not prepared in .*data\.directory=DIR.*data\.download=true"):
         catalog.open_labels("tfds:cifar10", Options(data_dir=tmp_path)).load("train")
     with pytest.raises(UserError, match='has no such dataset; did you mean "cifar10'):

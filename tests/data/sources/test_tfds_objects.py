@@ -72,7 +72,7 @@ def prepared(tmp_path_factory):
     return folder
 
 
-def test_boxes_classes_and_flags_come_back_in_pixels(prepared):
+def test_boxes_classes_and_flags_are_read(prepared):
     for split, numbers in (("train", range(11)), ("val", range(11, 15)), ("all", range(15))):
         source = catalog.open_objects("tfds:tiny_boxes", Options(data_dir=prepared)).load(split)
         assert source.class_names == ("owl", "cat")
@@ -89,7 +89,7 @@ def test_boxes_classes_and_flags_come_back_in_pixels(prepared):
         assert not source.defects.counts
 
 
-def test_features_go_by_kind_and_crowds_are_told(prepared):
+def test_features_are_found_by_type_and_crowds_are_marked(prepared):
     source = catalog.open_objects("tfds:crowds", Options(data_dir=prepared)).load("train")
     assert source.class_names == ("0", "1", "2")
     for index, objects in enumerate(source.objects):
@@ -99,7 +99,7 @@ def test_features_go_by_kind_and_crowds_are_told(prepared):
         assert objects.crowd.tolist() == [True]
 
 
-def test_what_is_no_detection_set_is_said(prepared, tmp_path):
+def test_datasets_without_boxes_are_refused(prepared, tmp_path):
     plain = {"image": tfds.features.Image(), "label": tfds.features.ClassLabel(num_classes=2)}
     write(tmp_path, "plain", plain, lambda n: {"image": IMAGES[n], "label": 0})
     with pytest.raises(UserError, match="is not a detection dataset: its features are"):

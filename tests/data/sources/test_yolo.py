@@ -24,7 +24,7 @@ def load(root, split="all", **options):
     return YOLO(root, Options(fractions=FRACTIONS, **options)).load(split)
 
 
-def test_shares_become_pixels(root):
+def test_relative_coordinates_become_pixels(root):
     source = load(root)
     assert source.ids == ["train/a.png", "train/b.png", "train/c.png"]
     assert source.objects[0].boxes_yxyx[0].tolist() == [40, 50, 60, 150]
@@ -34,7 +34,7 @@ def test_shares_become_pixels(root):
     assert not source.defects.counts
 
 
-def test_names_come_from_the_files_that_are_usual(root):
+def test_class_names_come_from_the_usual_files(root):
     (root / "classes.txt").write_text("dog\ncat\nowl\n")
     assert load(root).class_names == ("dog", "cat", "owl")
     (root / "data.yaml").write_text("names: {0: a, 1: b, 2: c}\nnc: 3\n")
@@ -59,7 +59,7 @@ def test_folders_are_splits(root):
         load(root, "test")
 
 
-def test_lines_that_are_no_objects_are_counted(root):
+def test_invalid_lines_are_counted(root):
     lines = ["0 0.5 0.5 0.5", "x 0.5 0.5 0.5 0.5", "0 nan 0.5 0.5 0.5", "1 0.5 0.5 0.1 0.1", "0.5 0.1 0.1 0.1 0.1"]
     lines.append("1000000000 0.5 0.5 0.1 0.1")
     (root / "labels/train/b.txt").write_text("\n".join(lines))
@@ -78,14 +78,14 @@ def test_coco128(dataset):
     assert not source.defects.counts
 
 
-def test_folders_that_are_no_yolo_set(tmp_path):
+def test_folders_without_a_yolo_layout_are_refused(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         load(tmp_path / "nothing")
     with pytest.raises(UserError, match="images and labels"):
         load(tmp_path)
 
 
-def test_a_byte_that_is_no_text_costs_its_line_alone(root):
+def test_an_invalid_byte_drops_only_its_line(root):
     good = b"1 0.5 0.5 0.1 0.1"
     (root / "labels/train/b.txt").write_bytes(b"\n".join([b"\xef\xbb\xbf" + good, b"\xff\xfe 0.5", good]))
     source = load(root)
@@ -94,13 +94,13 @@ def test_a_byte_that_is_no_text_costs_its_line_alone(root):
 
 
 @pytest.mark.parametrize("text", ["names: &a [*a]", "names: " + "[" * 5000, "names: [[a], b]"])
-def test_names_that_are_lists(root, text):
+def test_lists_as_class_names_are_refused(root, text):
     (root / "data.yaml").write_text(text)
     with pytest.raises(UserError, match=r"data\.yaml"):
         load(root)
 
 
-def test_a_sliver_that_single_precision_cannot_hold_has_no_area(root):
+def test_a_box_that_vanishes_in_single_precision_has_no_area(root):
     (root / "labels/train/b.txt").write_text("0 0.5 0.5 1e-10 0.1\n0 0.5 0.5 0.1 1e-300\n0 0.5 0.5 1e-5 0.1\n")
     source = load(root)
     assert len(source.objects[1]) == 1
