@@ -65,7 +65,7 @@ def test_independent_folds_share_nothing():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: subset(LABELS, 1004, 0), "1004 images was asked of a set of 1003"),
+        (lambda: subset(LABELS, 1004, 0), "cannot draw a subset of 1004 images from 1003"),
         (lambda: subset(LABELS, 0, 0), "subset of 0"),
         (lambda: holdout(LABELS, 0.0, 0), "fraction of 0.0"),
         (lambda: holdout(np.array([0, 1]), 0.1, 0), "one part would be empty"),

@@ -181,7 +181,7 @@ def test_transfer_copies_the_normalization(tmp_path, capsys):
     np.testing.assert_allclose(network(images), expected, atol=1e-4)
 
     target = training.train(settings, tmp_path / "target")
-    assert "variables loaded, 0 not" in capsys.readouterr().out
+    assert "variables loaded, 0 skipped" in capsys.readouterr().out
     os.remove(weights)  # a finished run does not need them
     assert training.assess(target, "test", training.Reporter(quiet=True)).report["examples"] == 359
 
