@@ -26,12 +26,12 @@ def define_flags() -> None:
 
 
 def main(argv: list[str]) -> None:
-    """Detects objects in images; draws and lists them."""
+    """Detects objects in images, draws them and lists them."""
     given = flags.FLAGS
     if bool(given.workdir) == bool(given.model):
         raise UserError("give either --workdir=DIR (a trained detector) or --model=DIR (its SavedModel)")
     if given.model and given.form:
-        raise UserError("--form requires --workdir; leave it out")
+        raise UserError("--form requires --workdir; remove it")
     out = Path(given.out)
     paths = _find_images(Path(given.images), out)
     verbs.load_tensorflow()
@@ -82,7 +82,7 @@ def main(argv: list[str]) -> None:
 
 
 def _find_images(images: Path, out: Path) -> dict[str, Path]:
-    """Image files by name, sorted; without those in `out`, which an earlier call drew."""
+    """Image files by name, sorted, except those in `out`, which an earlier call wrote."""
     from tfeff.data.images import decoding
 
     if images.is_file():
@@ -90,13 +90,13 @@ def _find_images(images: Path, out: Path) -> dict[str, Path]:
     if not images.is_dir():
         raise UserError(f"--images={images}: no such file or folder")
     if out.resolve() == images.resolve():
-        raise UserError(f"--out={out}: is the same folder as --images; give another one")
+        raise UserError(f"--out={out} is the same folder as --images; give another one")
     found = [path for path in sorted(images.rglob("*")) if path.name.lower().endswith(decoding.EXTENSIONS)]
     if out.resolve().is_relative_to(images.resolve()):
         found = [path for path in found if not path.resolve().is_relative_to(out.resolve())]
     paths = {path.relative_to(images).as_posix(): path for path in found}
     if not paths:
-        raise UserError(f"--images={images}: no images there; supported formats are {', '.join(decoding.EXTENSIONS)}")
+        raise UserError(f"--images={images}: no images found; supported formats are {', '.join(decoding.EXTENSIONS)}")
     return paths
 
 

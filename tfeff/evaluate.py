@@ -41,7 +41,7 @@ def main(argv: list[str]) -> None:
         return
     for name in ("dataset", "out"):
         if given[name].present:
-            raise UserError(f"--{name} requires --proposals; leave it out")
+            raise UserError(f"--{name} requires --proposals; remove it")
     verbs.load_tensorflow()
     from tfeff import training
 
@@ -52,7 +52,7 @@ def main(argv: list[str]) -> None:
         if given.sensitivity:
             for name in ("split", "json"):
                 if given[name].present:
-                    raise UserError(f"--{name} has no effect with --sensitivity; leave it out")
+                    raise UserError(f"--{name} has no effect with --sensitivity; remove it")
             rcnn.measure_sensitivity(rcnn.Workdir(given.workdir))
             return
         workdir = rcnn.Workdir(given.workdir)
@@ -60,7 +60,7 @@ def main(argv: list[str]) -> None:
         print(json.dumps(detection.to_dict(), indent=2) if given.json else detection.to_text())
         return
     if given.sensitivity:
-        raise UserError("--sensitivity requires the workdir of a detector; leave it out")
+        raise UserError("--sensitivity requires the workdir of a detector; remove it")
     assessment = training.assess(training.Workdir(given.workdir), given.split, reporter)
     print(json.dumps(assessment.report, indent=2) if given.json else assessment.to_text())
 

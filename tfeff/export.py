@@ -23,7 +23,7 @@ def main(argv: list[str]) -> None:
     given = flags.FLAGS
     if verbs.is_detector(given.workdir):
         if given.freeze:
-            raise UserError("--freeze has no effect on detectors; leave it out")
+            raise UserError("--freeze has no effect on detectors; remove it")
         verbs.load_tensorflow()
         from tfeff import rcnn
 
@@ -33,7 +33,7 @@ def main(argv: list[str]) -> None:
         print(f"wrote {out}: signatures serving_default (a uint8 image, proposals) and serving_bytes (an encoded one)")
         return
     if given.form:
-        raise UserError("--form requires the workdir of a detector; leave it out")
+        raise UserError("--form requires the workdir of a detector; remove it")
     verbs.load_tensorflow()
     from tfeff import training
     from tfeff.serving import run

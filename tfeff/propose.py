@@ -35,7 +35,7 @@ def define_flags() -> None:
     flags.DEFINE_enum("mode", "fast", ["single", "fast", "quality"], "Mode of selective search.")
     flags.DEFINE_integer("max_proposals", 2000, "Maximum number of proposals per image.", lower_bound=1)
     flags.DEFINE_integer(
-        "seed", 0, "Seed of sliding windows, uniform boxes and ties of selective search.", lower_bound=0
+        "seed", 0, "Seed for sliding windows, uniform boxes, and ties in selective search.", lower_bound=0
     )
     flags.DEFINE_integer("threads", None, "Number of threads; default: one per core.", lower_bound=1)
     verbs.define_executor("Threads")
@@ -46,7 +46,7 @@ def define_flags() -> None:
 
 
 def main(argv: list[str]) -> None:
-    """Runs the verb."""
+    """Computes the proposals of a dataset and stores them."""
     given = flags.FLAGS
     from tfeff.data.sources import catalog
     from tfeff.data.sources.source import Options

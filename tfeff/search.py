@@ -30,7 +30,7 @@ def main(argv: list[str]) -> None:
     verbs.check_executor("processes")
     search = config.override(config.load(options.config, config.Search), options.override)
     search = dataclasses.replace(search, experiment=config.resolve_family(search.experiment))
-    verbs.load_tensorflow()  # after the config, so that config errors are reported at once
+    verbs.load_tensorflow()  # after the config, to report config errors immediately
     from rich.console import Console
 
     from tfeff.durable import locked

@@ -22,7 +22,7 @@ COLUMNS = {
 
 
 def define_flags() -> None:
-    """Define the flags."""
+    """Defines this verb's flags."""
     flags.DEFINE_string("model", None, "Name of a network, such as efficientnet-b3.")
     flags.DEFINE_string("family", None, "Name of a family: resnet, efficientnet, efficientnet-lite or mobilenet.")
     flags.DEFINE_integer("resolution", None, "Side of the square input in pixels. Default: that of the network.")
@@ -33,9 +33,9 @@ def define_flags() -> None:
 
 
 def main(argv: list[str]) -> None:
-    """Print the cost of the selected networks."""
+    """Prints the cost of the selected networks."""
     if (FLAGS.model is None) == (FLAGS.family is None):
-        raise UserError("specify either --model=NAME or --family=NAME")
+        raise UserError("give either --model=NAME or --family=NAME")
     if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
         verbs.load_tensorflow()
     from tfeff import models

@@ -55,7 +55,7 @@ def _train_network(experiment: config.Experiment) -> None:
 
 def _train_detector(settings: config.RCNN) -> None:
     if flags.FLAGS.profile:
-        raise UserError("--profile has no effect on detectors; leave it out")
+        raise UserError("--profile has no effect on detectors; remove it")
     from tfeff import rcnn
 
     run_images = rcnn.RunImages(settings)

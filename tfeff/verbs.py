@@ -92,7 +92,7 @@ def refuse(name: str, other: str) -> None:
         UserError: if the flag is given.
     """
     if flags.FLAGS[name].present:
-        raise UserError(f"--{name} has no effect with {other}; leave it out")
+        raise UserError(f"--{name} has no effect with {other}; remove it")
 
 
 def is_detector(workdir: str) -> bool:
@@ -148,7 +148,7 @@ def run(main: Callable[[list[str]], int | None]) -> NoReturn:
             # TensorFlow forms the cluster once, at startup, so a process cannot replace a lost worker.
             os.execv(sys.executable, sys.orig_argv)
         except KeyboardInterrupt:
-            print("interrupted; completed work is kept, rerun the same command to continue", file=sys.stderr)
+            print("interrupted; completed work is kept, rerun the same command to resume", file=sys.stderr)
             return 128 + signal.SIGINT
         except Exception as error:
             if remedy := _remedy(error):

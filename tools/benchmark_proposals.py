@@ -1,6 +1,6 @@
 """Compare proposers: `python tools/benchmark.py proposals --dataset=voc:DIR [--dataset=yolo:DIR2 ...]`.
 
-One process runs all engines on each image in turn. Times are processor times of a call on a decoded image; overlaps are
+One process runs all engines on each image in turn. Times are CPU times of a call on a decoded image; overlaps are
 measured on the boxes of the same calls.
 """
 

@@ -36,7 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--search", required=True, help="workdir of a finished search")
     parser.add_argument("--phi", type=float, default=3.0)
-    parser.add_argument("--config", required=True, help="config of the trainings; its model is replaced")
+    parser.add_argument("--config", required=True, help="config of the training runs; its model is replaced")
     parser.add_argument("--workdir", required=True)
     parser.add_argument("--classes", type=int, default=10)
     parser.add_argument("--processes", type=int)

@@ -1,12 +1,12 @@
 """Tune selective search: `python tools/tune_proposals.py --dataset=voc:DIR --dataset=yolo:DIR2 --out=FILE.json`.
 
 The tuning images are the even-numbered images of each dataset, without its test split if it has one. The grid varies
-one setting of a mode at a time. Every image is proposed on with all settings in turn.
+one setting of a mode at a time. All settings run on each image in turn.
 
 The score of a setting is its average best overlap (ABO), averaged over the datasets and over 500, 1,000 and 2,000
 proposals. The rule: a setting replaces the present one only if its score is higher by more than two standard errors of
-the paired difference over images, and if it takes no more processor time (median ratio over images of at most 1.02).
-Two standard errors, because with about 45 settings several exceed one by chance.
+the paired difference over images, and if it takes no more CPU time (median ratio over images of at most 1.02).
+One standard error would be too few: with about 45 settings, several exceed it by chance.
 """
 
 import argparse
@@ -167,7 +167,7 @@ def tuning_images(dataset: str, limit: int | None) -> Images:
 
 
 def measure(images: Images, candidates: Sequence[Setting]) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Processor seconds float [settings, images], and best overlaps float [objects, COUNTS] of each setting."""
+    """CPU seconds float [settings, images], and best overlaps float [objects, COUNTS] of each setting."""
     seconds = np.zeros((len(candidates), len(images.pixels)))
     boxes: list[list[np.ndarray]] = [[] for _ in candidates]
     for number, pixels in enumerate(images.pixels):

@@ -83,5 +83,5 @@ def test_defects_are_counted_or_raised():
     defects.add("box without area", "a.xml, object 1")
     defects.add("box without area", "b.xml, object 3")
     assert defects.text() == "2 x box without area, first: a.xml, object 1"
-    with pytest.raises(UserError, match=r"a\.xml: swapped corners; correct the annotation or allow fixing"):
+    with pytest.raises(UserError, match=r"a\.xml: swapped corners; correct the annotation, or set on_defect=fix"):
         Defects("error").add("swapped corners", "a.xml")

@@ -65,7 +65,7 @@ def test_independent_folds_share_nothing():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: subset(LABELS, 1004, 0), "1004 images was asked of a set of 1003"),
+        (lambda: subset(LABELS, 1004, 0), "cannot draw a subset of 1004 images from 1003"),
         (lambda: subset(LABELS, 0, 0), "subset of 0"),
         (lambda: holdout(LABELS, 0.0, 0), "fraction of 0.0"),
         (lambda: holdout(np.array([0, 1]), 0.1, 0), "one part would be empty"),
@@ -74,7 +74,7 @@ def test_independent_folds_share_nothing():
         (lambda: k_folds(np.array([0, 0, 0, 1]), 3, 0), "class 1 has 1"),
         (
             lambda: independent_folds(LABELS, 5, 300, 60, 0),
-            "need 1,500 images; there are 1,003: at most 200 a fold",
+            "need 1,500 images; there are 1,003: at most 200 per fold",
         ),
         (lambda: independent_folds(LABELS, 1100, 2, 1, 0), "at most 1003 folds"),
         (lambda: independent_folds(LABELS, 2, 50, 50, 0), "a part would be empty"),

@@ -204,7 +204,7 @@ def test_a_run_localizes_rectangles(finished):
     assert low < result["iou"] < high
     row = workdir.rows()[-1]
     assert {"train_iou", "validation_iou", "train_localization_accuracy", "validation_accuracy"} <= row.keys()
-    for words in ("mean IoU", "localization error", "val. iou", "left out 1 of"):
+    for words in ("mean IoU", "localization error", "val. iou", "skipped 1 of"):
         assert words in said
     for name in ("overlaps", "worst_boxes", "best_boxes", "confusion"):
         assert (workdir.figures / f"test_{name}.png").is_file()
@@ -281,5 +281,5 @@ def test_range_test_requires_classification(squares):
 
 def test_error_if_the_dataset_has_no_boxes(tmp_path):
     settings = config.Experiment(task=config.Task(name="localization"))
-    with pytest.raises(UserError, match="embedded:digits: no such data set with boxes"):
+    with pytest.raises(UserError, match="embedded:digits: no such dataset with boxes"):
         training.train(settings, tmp_path / "run", tensorboard=False, reporter=training.Reporter(quiet=True))

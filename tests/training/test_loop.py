@@ -102,7 +102,7 @@ def test_final_weights_are_written_after_a_kill_at_the_end(tmp_path):
 
 def test_error_if_stores_were_read_with_other_settings(tmp_path):
     caches = selection.read(experiment(), lambda *_: None)
-    with pytest.raises(ValueError, match=r"data\.channels: 1 there, 3 now"):
+    with pytest.raises(ValueError, match=r"data\.channels: 1 then, 3 now"):
         training.train(experiment("data.channels=3"), tmp_path, caches=caches)
 
 
@@ -181,7 +181,7 @@ def test_transfer_copies_the_normalization(tmp_path, capsys):
     np.testing.assert_allclose(network(images), expected, atol=1e-4)
 
     target = training.train(settings, tmp_path / "target")
-    assert "variables loaded, 0 not" in capsys.readouterr().out
+    assert "variables loaded, 0 skipped" in capsys.readouterr().out
     os.remove(weights)  # a finished run does not need them
     assert training.assess(target, "test", training.Reporter(quiet=True)).report["examples"] == 359
 

@@ -88,7 +88,7 @@ def test_the_data_seed_alone_decides_which_images_are_drawn():
     [
         (
             {"folds": 3, "fold_examples": 500},
-            ["data.fold_examples", "embedded:digits/train", "need 1,500", "there are 1,438", "at most 479 a fold"],
+            ["data.fold_examples", "embedded:digits/train", "need 1,500", "there are 1,438", "at most 479 per fold"],
         ),
         ({"folds": 100, "fold_examples": 12, "validation_fraction": 0.25}, ["fold 0 has", 'class "']),
         ({"folds": 200}, ["data.folds", "at least 200 images of each class", 'class "8" has 139']),
@@ -114,7 +114,7 @@ def test_a_validation_split_is_read_unless_there_are_folds(tmp_path):
     dataset = selection.choose(settings, caches)
     assert (len(dataset.train), len(dataset.validation)) == (24, 10)
     folded = config.override(settings, ["data.folds=2"])
-    with pytest.raises(ValueError, match=r"data\.validation_split: 'validation' there, None now"):
+    with pytest.raises(ValueError, match=r"data\.validation_split: 'validation' then, None now"):
         selection.choose(folded, caches)
     assert len(read(folded).validation) == 12
 

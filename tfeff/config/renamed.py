@@ -1,7 +1,7 @@
 """What has been renamed since the previous version: one table each for keys, values, names and flags.
 
-Saved configs (`config.json`, a search's database) are translated as they are read. In what users write today, flags and
-Python configs, an old name is an error that gives the new one.
+Saved configs (`config.json`, a search's database) are translated as they are read. In flags and Python configs, an old
+name is an error that gives the new one.
 """
 
 import re

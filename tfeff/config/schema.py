@@ -1,7 +1,7 @@
 """The sections of an `Experiment` and all their keys.
 
-Unknown keys and values of the wrong type are errors that name the key. `None` means that the part decides for itself:
-for example, `model.dropout=None` uses the dropout rate of the model family.
+Unknown keys and values of the wrong type are errors that name the key. `None` selects a default that depends on other
+settings: for example, `model.dropout=None` uses the dropout rate of the model family.
 """
 
 from dataclasses import dataclass, field, fields
@@ -92,7 +92,7 @@ class Data(Section):
     0: no validation, unless `validation_split` is set."""
     seed: int | None = None
     """Seed for drawing images: `train_examples`, the held-out part, folds, and splits of a folder without splits of its
-    own. None: the experiment's `seed`. Set it to repeat a training with other seeds on the same images."""
+    own. None: the experiment's `seed`. Set it to train with other seeds on the same images."""
     train_examples: int | None = None
     """Train on a random subset of this many images, stratified by class. None: all images."""
     folds: int | None = None
@@ -136,7 +136,7 @@ class Data(Section):
         for key in ("mean", "std"):
             given = getattr(self, key)
             if (self.mean is None) != (self.std is None) or (given is not None and len(given) != self.channels):
-                self.wrong(key, f"{self.channels} numbers; set data.mean and data.std together or leave both out")
+                self.wrong(key, f"{self.channels} numbers; set both data.mean and data.std, or neither")
         augmented = self.augmentation != self.augmentation.plain or self.box_augmentation != self.box_augmentation.plain
         if self.plain_epochs and not augmented:
             self.wrong("plain_epochs", "0, because there is no augmentation except crops and flips")
@@ -265,8 +265,8 @@ class Training(Section):
     deterministic: bool = False
     """Make runs on the same machine bit-identical. Slower."""
     strategy: Literal["auto", "single", "mirrored", "multi_worker"] = "auto"
-    """Train on one device, on all GPUs (`mirrored`), or on the workers of TF_CONFIG (`multi_worker`). `auto` uses
-    whatever there is."""
+    """Train on one device, on all GPUs (`mirrored`), or on the workers of TF_CONFIG (`multi_worker`). `auto`: the
+    workers of TF_CONFIG if it is set, else all GPUs, else one device."""
     synchronized_batch_norm: bool = False
     """Compute batch statistics over all devices instead of on each device."""
     xla: bool = False

@@ -66,7 +66,7 @@ class Folds(Section):
     validation_fraction: float = 0.5
     """Fraction of an independent fold that is used for validation."""
     seeds: int = 1
-    """Number of trainings per fold, each with its own initial weights and order of images."""
+    """Number of training runs per fold, each with its own initial weights and order of images."""
 
     def check(self) -> None:
         """Validates field values."""

@@ -43,7 +43,7 @@ class Objects:
 
     @property
     def ignored(self) -> np.ndarray:
-        """Objects that neither train nor count, bool [n]: difficult ones and crowds."""
+        """bool [n], objects that are used neither in training nor in metrics: difficult ones and crowds."""
         return self.difficult | self.crowd
 
     def take(self, indices: np.ndarray) -> "Objects":
@@ -76,7 +76,7 @@ class Defects:
             UserError: if defects are errors.
         """
         if self.on_defect == "error":
-            raise UserError(f"{where}: {kind}; correct the annotation or allow fixing such defects (on_defect=fix)")
+            raise UserError(f"{where}: {kind}; correct the annotation, or set on_defect=fix")
         self.counts[kind] += 1
         self.examples.setdefault(kind, where)
 
@@ -95,7 +95,7 @@ class Dataset:
         name: how messages refer to the dataset, such as `folder:flowers/train`.
         class_names: one per class; a label is an index into them.
         ids: one unique string per image, by which stores, results and messages refer to it: a path or `train[17]`.
-        images: where the images lie.
+        images: access to the images.
         channels: 1 (gray) or 3 (RGB); what `read` returns.
         labels: int32 [n], the class of each image; empty if images have none.
         objects: the objects in each image; empty if they are not annotated.

@@ -111,7 +111,7 @@ def independent_folds(
             f"{k} independent folds of {size} images, {validation_size} of them for validation: a part would be empty"
         )
     if k * size > len(labels):
-        most = f"at most {len(labels) // k} a fold" if k <= len(labels) else f"at most {len(labels)} folds"
+        most = f"at most {len(labels) // k} per fold" if k <= len(labels) else f"at most {len(labels)} folds"
         raise UserError(
             f"{k} independent folds of {size} images need {k * size:,} images; there are {len(labels):,}: {most}"
         )

@@ -69,7 +69,7 @@ class PrecisionRecall:
 
 
 def precision_recall(matching: Matching, label: int) -> PrecisionRecall:
-    """The curve of one class. Ignored detections are left out."""
+    """The curve of one class. Ignored detections are excluded."""
     rows = np.flatnonzero((matching.label == label) & ~matching.ignored)
     true_positives = np.cumsum(matching.true_positive[rows], dtype=np.int64)
     return PrecisionRecall(

@@ -19,7 +19,7 @@ def bootstrap_mean_average_precision(
     """Mean average precision (all points) of bootstrap resamples of the images.
 
     Matching works image by image, so it is not repeated: an image that is drawn k times counts k times. The mean of a
-    resample leaves out classes that have no objects in it.
+    resample excludes classes that have no objects in it.
 
     Args:
         matching: the matched detections of n > 0 images.

@@ -36,7 +36,7 @@ def detection_confusion(
     The diagonal contains the true positives. In order of descending score, each false positive is then paired with the
     unmatched object of another class that it overlaps most, if their IoU reaches the matching's threshold. Remaining
     detections count as background detected as an object, remaining objects as missed (detected as background). Ignored
-    detections and objects are left out.
+    detections and objects are excluded.
 
     Args:
         matching: the result of `matching.match`.

@@ -57,7 +57,7 @@ class Executor(Protocol):
         """Starts the executor."""
 
     def __exit__(self, *error: object) -> None:
-        """Stops running calls; trainings save a checkpoint first."""
+        """Stops running calls; training runs save a checkpoint first."""
 
 
 def collect(

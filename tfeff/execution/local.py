@@ -160,7 +160,7 @@ def run(call: bytes) -> tuple[Any, str | None, bool]:
 def _call_when_free(function: Function, arguments: Sequence[Any]) -> Any:
     """Calls a function; if another process holds its workdir, retries until it is released.
 
-    A killed parent or a lost machine may leave behind a training that is still running.
+    A killed parent or a lost machine may leave behind a training run that is still active.
     """
     deadline = time.monotonic() + BUSY_SECONDS
     while True:

@@ -45,7 +45,7 @@ def digest(encoded: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class _Record:
-    """Where the boxes of a record are, and its header."""
+    """Position of the boxes of a record, and its header."""
 
     shard: Path
     start: int
@@ -195,7 +195,7 @@ class Writer:
                 number += 1
 
     def add(self, name: str, content: bytes, proposals: Proposals) -> None:
-        """Writes the proposals of an image; they survive a kill of the process from then on.
+        """Writes the proposals of an image; from then on, they survive a kill of the process.
 
         Args:
             name: image id.

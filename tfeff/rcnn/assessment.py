@@ -166,7 +166,7 @@ def assess(
             missing = "data.test_split is None"
             if settings.data.test_split is not None:
                 missing = f"{settings.data.source} has no test split"
-            notes = (f"{missing}: evaluated on the validation images, which served to choose the thresholds",)
+            notes = (f"{missing}: evaluated on the validation images, which were used to choose the thresholds",)
             split = "validation"
     split = run_images.resolve(split)
     images = run_images.split(split)

@@ -57,7 +57,7 @@ def experiment(settings: config.RCNN) -> config.Experiment:
 
 
 def check(settings: config.RCNN) -> None:
-    """Reports mistakes in the backbone's settings before any work starts.
+    """Reports errors in the backbone's settings before any work starts.
 
     Raises:
         UserError: an invalid network or weights, a missing workdir, or a grid or context that does not fit.

@@ -40,7 +40,7 @@ class ClassicTraining:
         train: the training regions.
         overlaps: float [n, C], the largest IoU of each region with an object of each class; NaN: ignored.
         moments: mean and standard deviation of the training features, float [D] each.
-        seed: of everything drawn.
+        seed: of all random draws.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class ClassicTraining:
         return LinearMaps(weights, biases)
 
     def box_regressions(self, overlap: float, penalties: Sequence[float]) -> list[LinearMaps]:
-        """For each penalty one box regression per class, from regions that overlap an object of it by more than
+        """Fits one box regression per class for each penalty, on regions whose IoU with an object of the class exceeds
         `overlap`. A class without such regions leaves boxes unchanged."""
         targets, classes, rng = self._targets, len(self._class_names), np.random.default_rng(self._seed)
         shape = self._features.shape[1], classes, 4

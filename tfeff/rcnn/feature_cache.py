@@ -5,7 +5,8 @@
 <split>/index.jsonl    one line per image: its id, number of regions, and a digest of what they were computed from
 ```
 
-The line of an image is written after its features. A resumed run computes again whatever has no complete line.
+The line of an image is written after its features. A resumed run recomputes the features of images without a complete
+line.
 """
 
 import json

@@ -17,8 +17,8 @@ class FeatureExtractor(tf.Module):
     Args:
         model: a network of `tfeff.models` with its classifier; images [n, resolution, resolution, channels] in
             [0, 255].
-        grid: number of cells along each axis to which the last feature map is averaged, so that box regression knows
-            where in the region things are. None: the input of the network's own classifier.
+        grid: number of cells along each axis to which the last feature map is averaged. A grid keeps location within
+            the region, which box regression needs. None: the input of the network's own classifier.
         context: pixels of the network's input, on each side, that show the surroundings of the region.
 
     Raises:

@@ -34,7 +34,7 @@ class RegionSet:
 
     Attributes:
         images: with their objects.
-        proposals: boxes_yxyx float32 [n, 4] of each image: proposals, or the places of a sliding window.
+        proposals: boxes_yxyx float32 [n, 4] of each image: proposals, or sliding windows.
         cached: features of the regions of each image.
     """
 
@@ -119,7 +119,7 @@ def propose(settings: config.RCNN, directory: Path, images: Dataset) -> list[np.
 
 
 def window_boxes(settings: config.RCNN, images: Dataset) -> list[np.ndarray]:
-    """The places of the sliding window in each image, boxes_yxyx [n, 4]."""
+    """The sliding windows of each image, boxes_yxyx [n, 4]."""
     windows = sliding_windows(settings)
     return [windows(np.broadcast_to(np.uint8(0), (*size, 3))).boxes_yxyx for size in images.sizes.tolist()]
 

@@ -12,7 +12,7 @@ from tfeff.rcnn.regions import CachedExtractor, RegionSet, proposal_recall, prop
 from tfeff.rcnn.workdir import Workdir
 
 SLIDING_WINDOW = "sliding_window"
-"""The form without a trained head: the backbone's own classifier at every place of an image."""
+"""The form without a trained head: the backbone's own classifier on sliding windows."""
 
 
 class RunRegions:
@@ -53,12 +53,12 @@ class RunRegions:
         return backbone.trained(self._settings, self._workdir, self._reporter, images, proposals)
 
     def proposals(self, name: str, images: Dataset, *, windows: bool) -> list[np.ndarray]:
-        """Boxes_yxyx [n, 4] of each image: proposals, or the places of the sliding window.
+        """Boxes_yxyx [n, 4] of each image: proposals, or sliding windows.
 
         Args:
             name: of the split.
             images: of the split.
-            windows: the sliding window instead of proposals.
+            windows: use sliding windows instead of proposals.
         """
         if (name, windows) not in self._proposals:
             settings = self._settings

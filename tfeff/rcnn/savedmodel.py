@@ -66,7 +66,7 @@ class RegionDetector(tf.Module):
         self.from_bytes = tf.function(self._from_bytes, input_signature=[encoded, proposals], autograph=False)
 
     def _from_image(self, image: tf.Tensor, proposals: tf.Tensor) -> dict[str, tf.Tensor]:
-        # The fused CPU kernels refuse an empty batch, so the whole image is added as a region and dropped again.
+        # The fused CPU kernels reject an empty batch, so the whole image is added as a region and dropped again.
         whole = tf.cast(tf.stack([[0, 0, tf.shape(image)[0], tf.shape(image)[1]]]), tf.float32)
         boxes = tf.concat([proposals, whole], axis=0)
         scores, codes = self._head()(self._extractor()(image, boxes), training=False)
@@ -91,7 +91,7 @@ def export(
     score: float,
     overwrite: bool = False,
 ) -> Path:
-    """Writes a detector as a SavedModel. The directory appears complete or not at all.
+    """Writes a detector as a SavedModel. The directory is written atomically.
 
     Args:
         extractor: image and regions -> features.

@@ -56,7 +56,7 @@ def train(
         run_images = run_images or RunImages(settings)
         images = run_images.training
         if run_images.test_split is not None:
-            run_images.split(run_images.test_split)  # Reports its mistakes before hours of work.
+            run_images.split(run_images.test_split)  # Reports errors before hours of work.
         record(workdir.dataset, images)
         for dataset in images.values():
             if dataset.defects.counts:

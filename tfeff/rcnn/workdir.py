@@ -38,7 +38,7 @@ class Workdir:
         self.tensorboard = self.path / "tensorboard"
 
     def claimed(self, settings: config.RCNN) -> AbstractContextManager[None]:
-        """Ties the directory to a config, and locks it while the context lasts; see `config.claimed`."""
+        """Creates the workdir for this config and locks it while the context is active; see `config.claimed`."""
         return config.claimed(self.path, settings)
 
     def settings(self) -> config.RCNN:

@@ -30,7 +30,7 @@ def place(
 ) -> int:
     """Writes a text next to each point, with a thin connecting line if it is further away.
 
-    Call it last, because positions depend on the rest of the figure. Texts without a free position are left out.
+    Call it last, because positions depend on the rest of the figure. Texts without a free position are skipped.
 
     Args:
         axes: the axes of the points.

@@ -36,7 +36,7 @@ def landscape_figure(
 
     Args:
         rows: candidates with `mean`, `low`, `high` (95 % interval, or None), `values` (one per fold) and `standing`, a
-            key of `candidates.STANDINGS`. Candidates without a mean are left out.
+            key of `candidates.STANDINGS`. Candidates without a mean are skipped.
         metric: name of the metric.
         unit: its unit; "%" formats values in [0, 1] as percentages, "" means no unit.
         baseline: mean of the unscaled network, drawn as a line.

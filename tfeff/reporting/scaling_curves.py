@@ -2,7 +2,7 @@
 
 A *point* is a mapping that describes a network: `label`, `method` (a key of `METHODS`), `phi`, `relative_macs`
 (multiply-adds relative to the baseline's), `macs`, `latency` (seconds, or None), `mean`, `low` and `high` (95 %
-interval, or None), and `values` (one per fold). Points whose `mean` is None or NaN are left out. Every curve starts at
+interval, or None), and `values` (one per fold). Points whose `mean` is None or NaN are skipped. Every curve starts at
 the baseline.
 """
 
@@ -130,7 +130,7 @@ def latency_figure(points: Sequence[Point], *, metric: str, unit: str = "%") -> 
     """Draws accuracy against the measured latency of one image, and the labeled Pareto front.
 
     The front consists of the points that no point of the same or lower latency surpasses. Points without a latency are
-    left out and counted in the legend. Arguments as in `sweep_figure`.
+    skipped and counted in the legend. Arguments as in `sweep_figure`.
     """
     means = _drawn(points, tuple(METHODS))
     drawn = [point for point in means if known(point.get("latency"))]
@@ -216,7 +216,7 @@ def _drawn(points: Sequence[Point], methods: Sequence[str]) -> list[Point]:
 
 
 def _curves(axes: Axes, points: Sequence[Point]) -> npt.NDArray[np.float64]:
-    """Draws each method's curve on a log2 axis and returns where along it the points stand."""
+    """Draws each method's curve on a log2 axis and returns the x positions of its points."""
     axes.set_xscale("log", base=2)
     positions = np.exp2(spread_apart([np.log2(point["relative_macs"]) for point in points], MIN_DISTANCE))
     start = [i for i, point in enumerate(points) if point["method"] == "baseline"]

@@ -118,7 +118,7 @@ def spread(networks: Sequence[ScaledNetwork], count: int) -> list[ScaledNetwork]
 
 
 def coefficients(rounded: Callable[[float], tuple[int, ...]], maximum: float = MAX_COEFFICIENT) -> Iterator[float]:
-    """One coefficient per distinct rounding, from 1 up: the middle of those that round alike, 1 for the first.
+    """One coefficient per distinct rounding, from 1 up: the middle of those with the same rounding, 1 for the first.
 
     Args:
         rounded: coefficient -> whole numbers, none of which may fall as the coefficient rises.

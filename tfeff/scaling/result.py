@@ -190,7 +190,7 @@ class Result:
 
     @cached_property
     def memory(self) -> list[dict[str, Any]]:
-        """Estimated and measured memory of the trainings."""
+        """Estimated and measured memory of the trials."""
         rows = []
         networks = {network.id: network for network in (*self.study.chosen, *(p.network for p in self.findings.points))}
         for network in networks.values():

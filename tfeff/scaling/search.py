@@ -76,7 +76,7 @@ class Forecast:
 
 
 def open_store(directory: Path, search: config.Search | None) -> TrialStore:
-    """The store in the workdir of a search; None opens an existing one whatever its config."""
+    """The store in the workdir of a search; None opens an existing one with any config."""
     return TrialStore(directory / STORE, search, FREE)
 
 
@@ -116,7 +116,7 @@ def run(study: Study, directory: Path, store: TrialStore, executor: Executor, co
         study: from `prepare`.
         directory: the workdir, locked by this process.
         store: results so far.
-        executor: runs the trainings.
+        executor: runs the trials.
         console: shows the progress.
 
     Raises:

@@ -26,7 +26,7 @@ from tfeff.training.workdir import Workdir
 
 
 def check(settings: config.Experiment, replicas: int, *, afresh: bool) -> None:
-    """Finds mistakes that would otherwise surface only after all images are read, or after training.
+    """Reports errors that would otherwise occur only after all images are read, or after training.
 
     Args:
         settings: the experiment.
@@ -52,7 +52,7 @@ def check(settings: config.Experiment, replicas: int, *, afresh: bool) -> None:
             f"({replicas} devices x training.accumulation_steps)"
         )
     if training.xla and replicas > 1:
-        raise UserError("config: training.xla compiles the step of a single device; leave it off with several")
+        raise UserError("config: training.xla supports only a single device; set it to false")
 
 
 def model(settings: config.Experiment, record: dict[str, Any]) -> keras.Model:

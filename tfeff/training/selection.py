@@ -1,7 +1,8 @@
 """Which images a run trains, validates and tests on.
 
-`open_source` opens an experiment's source, once per run; `plan` settles which of its splits do what; `read` decodes
-them; `choose` takes the run's subset, fold or hold-out; `evaluation_images` finds a split of a finished run again.
+`open_source` opens an experiment's source, once per run; `plan` assigns its splits to training, validation and test;
+`read` decodes them; `choose` takes the run's subset, fold or hold-out; `evaluation_images` finds a split of a finished
+run again.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,7 +29,7 @@ _DEFAULT_FRACTION = config.Data.validation_fraction
 
 @dataclass(frozen=True)
 class Plan:
-    """Which splits of a source do what.
+    """The splits of a source for training, validation and test.
 
     Attributes:
         train: the split to train on.
@@ -52,9 +53,9 @@ class SplitCaches:
     Attributes:
         train: the whole training split.
         validation: the whole validation split, if the source has one to validate on.
-        settings: what decided how they were read, by dotted key.
+        settings: the settings that they were read with, by dotted key.
         fingerprint: changes whenever the images may have changed.
-        given: whether other datasets replaced those of the experiment's source.
+        given: whether the caller passed other datasets than those of the experiment's source.
         notes: from the plan.
     """
 
@@ -158,7 +159,7 @@ def load(settings: config.Experiment, source: Source, split: str) -> Dataset:
 
 
 def plan(settings: config.Experiment, source: Source) -> Plan:
-    """Settles which splits do what.
+    """Chooses the splits for training, validation and test.
 
     The validation split is the one the config names; else, without folds, the source's own one, unless it is the test
     split or shares images with the training split.
@@ -261,7 +262,7 @@ def choose(settings: config.Experiment, caches: SplitCaches) -> RunImages:
     validation_split = None if data.folds is not None else caches.settings["data.validation_split"]
     wanted = _reading(settings, caches.train.dataset, validation_split)
     changed = [
-        f"{key}: {caches.settings[key]!r} there, {wanted[key]!r} now"
+        f"{key}: {caches.settings[key]!r} then, {wanted[key]!r} now"
         for key in wanted
         if caches.settings[key] != wanted[key]
     ]
@@ -392,7 +393,10 @@ def final_split(settings: config.Experiment, record: Mapping[str, Any], source: 
     named = settings.data.test_split is not None
     reason = f"{source.name} has no test split" if named else "data.test_split is None"
     if record["validation_examples"] or source.find("validation") is not None:
-        return "validation", f"{reason}: evaluated on the validation images, which may have served to choose weights"
+        return (
+            "validation",
+            f"{reason}: evaluated on the validation images, which may have been used to choose the weights",
+        )
     return None
 
 
@@ -424,7 +428,7 @@ def cache(settings: config.Experiment, dataset: Dataset, size: tuple[int, int], 
 
 
 def _reading(settings: config.Experiment, dataset: Dataset, validation: str | None) -> dict[str, Any]:
-    """What decides how images are read, by dotted key."""
+    """The settings that determine how images are read, by dotted key."""
     data = settings.data
     # Some sources draw their splits by the seed.
     seed = data_seed(settings) if data.source.startswith(("folder:", "voc:", "yolo:", "crops:")) else None

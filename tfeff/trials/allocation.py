@@ -6,7 +6,7 @@ continues with those that may still win.
 
 A plan is a pure function of the results so far; there is no other state, so an interrupted experiment resumes exactly
 where it stopped. Workers finish in any order, so each decision waits for a fixed set of results instead of using those
-that happen to have arrived (as asynchronous halving does): whatever the order, the same candidates are eliminated, for
+that happen to have arrived (as asynchronous halving does): in any order, the same candidates are eliminated, for
 the same reasons, after the same trials. Hence a planned job stays planned until it has a result, and an eliminated
 candidate never comes back.
 """
@@ -92,7 +92,7 @@ class Halving:
 
     All candidates train on all blocks to the first rung. Of n candidates, the best ceil(n / reduction) by mean continue
     to the next rung, and so on to the last epoch. Candidates whose mean equals that of the last survivor continue too.
-    A candidate that survives whatever the missing results turn out to be continues before they arrive.
+    A candidate that is certain to survive, for any values of the missing results, continues before they arrive.
 
     The ranking at an early epoch may differ from the final one: choose the first rung long enough for the learning
     curves to be roughly in their final order.
@@ -206,7 +206,7 @@ class Halving:
     def _sure_survivors(
         self, running: Sequence[str], blocks: Sequence[Block], rung: int, results: Results, entered: int
     ) -> list[str]:
-        """The candidates that survive whatever the missing results turn out to be.
+        """The candidates that survive for any values of the missing results.
 
         Enough others must be worse. Among candidates without a missing cell, the order by plain means equals that by
         adjusted means, whatever the other candidates have. Candidates whose trials all failed rank below everyone.

@@ -9,7 +9,8 @@ from tfeff.trials.allocation import Allocation
 from tfeff.trials.results import Block, Job, Results
 
 ASSUMED_VALUE, ASSUMED_DEVIATION = 0.5, 0.02
-"""Of unknown results. They must differ a little, or no candidate would be eliminated."""
+"""Mean and standard deviation assumed for unknown results. They must differ a little, or no candidate would be
+eliminated."""
 VALIDATION_SHARE = 1 / 3
 """Cost of validating an image, a forward pass, relative to training on it."""
 

@@ -29,7 +29,7 @@ class TrialRunner:
         folds: folds and seeds of every candidate.
         trials: learning-rate rule and number of attempts.
         store: results so far.
-        executor: runs the trainings.
+        executor: runs the training runs.
         objective: maps metrics to the value that candidates are compared by.
         progress: is notified of each change.
         interruption: is checked between changes.
@@ -75,7 +75,7 @@ class TrialRunner:
         """Trains candidates as planned by `allocation`; stored results are reused.
 
         Args:
-            candidates: one of several with the same name is trained, the first ever given.
+            candidates: of several with the same name, only the first one ever passed is trained.
             allocation: plans the jobs.
             stage: name of this stage, for the progress.
         """

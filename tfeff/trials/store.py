@@ -59,7 +59,7 @@ class TrialStore:
 
     Args:
         path: the file.
-        settings: config of the experiment; None opens an existing file whatever its config.
+        settings: config of the experiment; None opens an existing file with any config.
         free: prefixes of config keys that no trial depends on. They may differ from the stored config; all other
             keys must be equal.
 

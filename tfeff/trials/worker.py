@@ -87,7 +87,7 @@ def fastest_precision(experiment: config.Experiment) -> str:
 
 
 def calibrate(experiment: config.Experiment) -> dict[str, float]:
-    """Times a training on this machine.
+    """Times a training run on this machine.
 
     Returns:
         `start`: seconds until the first step is done, excluding image reading; `image`: seconds per image after that.
@@ -156,7 +156,7 @@ def _stores(experiment: config.Experiment) -> selection.SplitCaches:
 
 
 def stores(experiment: config.Experiment) -> selection.SplitCaches:
-    """The images of an experiment, read once per process, whatever the fold and the network."""
+    """The images of an experiment, read once per process, independent of fold and network."""
     whole = dataclasses.replace(
         experiment.data,
         folds=2,  # trials validate on folds, never on the source's own validation split

@@ -5,7 +5,7 @@ from typing import NamedTuple, Self
 
 import tensorflow as tf
 
-_MIN_SIDE = 1.0  # pixels; of a thinner object nothing is visible
+_MIN_SIDE = 1.0  # pixels; a thinner object counts as invisible
 
 
 class AnnotatedImage(NamedTuple):
@@ -30,7 +30,7 @@ class AnnotatedImage(NamedTuple):
     extra_boxes_yxyx: tf.Tensor
 
     def moved(self, image: tf.Tensor, move: Callable[[tf.Tensor], tf.Tensor]) -> Self:
-        """Other pixels, and all boxes moved by one function: float32 [k, 4] -> float32 [k, 4]."""
+        """Replaces the pixels and moves all boxes by one function: float32 [k, 4] -> float32 [k, 4]."""
         return self._replace(
             image=image, boxes_yxyx=move(self.boxes_yxyx), extra_boxes_yxyx=move(self.extra_boxes_yxyx)
         )
@@ -58,7 +58,7 @@ def annotated(
 
 
 def clipped(image: AnnotatedImage, window_yxyx: tf.Tensor, min_share: float) -> AnnotatedImage:
-    """Clips boxes to a window and drops objects of which too little is left.
+    """Clips boxes to a window and drops objects whose visible share is too small.
 
     An extra box is dropped only if nothing is left of it.
 

@@ -14,7 +14,7 @@ from tfeff.data.augment.counter_rng import Draws, Purpose
 from tfeff.data.images import resizing
 
 FILL = float(resizing.FILL)
-"""Gray level where no image lies."""
+"""Gray level of padding."""
 
 
 def flip(image: AnnotatedImage, augmentation: BoxAugmentation, draws: Draws) -> AnnotatedImage:
@@ -55,7 +55,7 @@ def fit(
     """Scales an image to a canvas, times a random factor, then crops or pads it.
 
     An image larger than the canvas is cropped at random, a smaller one is placed at random on gray. Without jitter it
-    lies at the top left.
+    is placed at the top left.
 
     Args:
         image: of any size.

@@ -68,7 +68,7 @@ class BoxAugmentation:
 
     @property
     def any(self) -> bool:
-        """Whether anything varies at all."""
+        """Whether any augmentation is enabled."""
         return any(getattr(self, field.name) for field in fields(self) if field.name != "min_share")
 
     @property
@@ -80,7 +80,7 @@ class BoxAugmentation:
 
     @property
     def resizes(self) -> bool:
-        """Whether size or aspect ratio vary, and with them the position."""
+        """Whether size or aspect ratio, and so the position, vary."""
         return bool(self.scale or self.scale_range or self.aspect)
 
     @property

@@ -26,7 +26,7 @@ def augment(
         read: index (int64 scalar) -> the image, of any size.
         count: number of images from which Mosaic draws partners.
         size: (height, width) of the result.
-        augmentation: what to vary.
+        augmentation: the settings.
         draws: one example, whose index is `draws.index[0]`.
         stretch: whether images fill the canvas instead of keeping their aspect ratio.
 

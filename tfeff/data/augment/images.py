@@ -19,7 +19,7 @@ def augment(images: tf.Tensor, size: tuple[int, int], augmentation: Augmentation
     Args:
         images: uint8 [n, height, width, channels], height and width known.
         size: (height, width) of the result.
-        augmentation: what to vary, except MixUp and CutMix, see `mixing`.
+        augmentation: the settings; MixUp and CutMix are ignored here, see `mixing`.
         draws: the examples.
 
     Returns:

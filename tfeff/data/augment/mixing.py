@@ -45,7 +45,7 @@ def mix(
     cutmix: tf.Tensor,
     center: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Blends or pastes its partner into each of the rows `own`.
+    """Mixes each of the rows `own` with its partner, by blending or pasting.
 
     The sides of a pasted box are sqrt(1 - cutmix) of the image's. The box is clipped at the borders, and the label
     follows the area actually pasted.

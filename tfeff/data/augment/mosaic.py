@@ -39,7 +39,7 @@ def mosaic(images: Sequence[AnnotatedImage], min_share: float, draws: Draws) -> 
 
     Args:
         images: four of one size, height and width known.
-        min_share: objects of which less is visible are dropped.
+        min_share: objects with a lower visible share are dropped.
         draws: one example.
 
     Returns:

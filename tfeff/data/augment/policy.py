@@ -77,7 +77,7 @@ class Augmentation:
 
     @property
     def any(self) -> bool:
-        """Whether anything varies at all."""
+        """Whether any augmentation is enabled."""
         return any(getattr(self, f.name) for f in fields(self) if f.name != "randaugment_magnitude")
 
     @property

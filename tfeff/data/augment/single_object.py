@@ -20,7 +20,7 @@ def augment(
         images: uint8 [n, height, width, channels], height and width known.
         boxes_rel_yxyx: float32 [n, 4], relative to height and width.
         size: (height, width) of the result.
-        augmentation: what to vary, without Mosaic, which yields several objects per image.
+        augmentation: the settings, without Mosaic, which yields several objects per image.
         draws: the examples.
 
     Returns:

@@ -65,7 +65,7 @@ def _by_pillow(encoded: bytes, name: str) -> np.ndarray:
         with Image.open(io.BytesIO(encoded)) as image:
             return np.asarray(image.convert("RGB"))[..., ::-1]
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{name}: not an image, or a damaged one ({_first_line(error)})") from None
+        raise UserError(f"{name}: not an image, or a corrupt one ({_first_line(error)})") from None
 
 
 def _first_line(error: Exception) -> str:

@@ -32,7 +32,7 @@ def fit(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
 def letterbox(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     """Scales one image to the largest size that fits, keeping its aspect ratio, and pads it with gray.
 
-    The image lies at the top left and covers `letterbox_size` pixels.
+    The image is at the top left and covers `letterbox_size` pixels.
 
     Args:
         image: uint8 [height, width, channels].

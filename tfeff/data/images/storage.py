@@ -1,7 +1,7 @@
-"""Where the images of a dataset lie: in files, in memory, or drawn on demand.
+"""Storage of a dataset's images: files, memory, or images drawn on demand.
 
-Every storage gives an image in two forms: as encoded bytes, without TensorFlow, for whatever works image by image; and
-decoded inside a TensorFlow graph, for input pipelines.
+Every storage returns an image in two forms: as encoded bytes, without TensorFlow, for code that works image by image;
+and decoded inside a TensorFlow graph, for input pipelines.
 """
 
 import hashlib

@@ -30,7 +30,7 @@ class Batches:
     - `index`: int64 [rows], index into the dataset; -1 for padding.
 
     Args:
-        transform: turns examples into tensors. Evaluation batches leave its augmentation out.
+        transform: turns examples into tensors. Evaluation batches are not augmented.
         batch_size: images of one global batch, over all workers.
         order: order of the training examples; default that of the dataset.
         shard: (i, n): this worker makes the i-th of n equal parts of each global batch.
@@ -72,7 +72,7 @@ class Batches:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Training batches per epoch; images that do not fill a batch are left out of that epoch.
+        """Training batches per epoch; images that do not fill a batch are dropped for that epoch.
 
         Raises:
             UserError: there are fewer images than one batch holds.
@@ -184,7 +184,7 @@ class Batches:
     def _loaded_one_by_one(self, tables: tf.data.Dataset, transform: Transform) -> tf.data.Dataset:
         """For each table, the indices and the tensors of its examples.
 
-        An example that fails to load is left out, and the following ones move up; the indices reveal it.
+        An example that fails to load is dropped, and the following ones move up; the indices reveal this.
         """
         count = tables.element_spec["index"].shape[0]
 
@@ -199,7 +199,7 @@ class Batches:
             return example["index"], {key: value[0] for key, value in loaded.items()}
 
         loaded = self._parallel_map(tables.flat_map(examples), load).ignore_errors(log_warning=False)
-        # Pads the last batch if an example was left out.
+        # Pads the last batch if an example was dropped.
         _, specs = loaded.element_spec
         padding = {key: tf.zeros(spec.shape, spec.dtype) for key, spec in specs.items()}
         nothing = tf.data.Dataset.from_tensors((tf.constant(_NO_EXAMPLE, tf.int64), padding))
@@ -233,7 +233,7 @@ class Batches:
         candidates = [int(each) for each in transform.dependencies(draws)]
         unreadable = self.images.unreadable(candidates)
         if unreadable is None:
-            transform.load(draws)  # raises whatever else is wrong
+            transform.load(draws)  # raises any other error
         return unreadable or self.images.unstable(index)
 
 

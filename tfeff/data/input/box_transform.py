@@ -29,27 +29,27 @@ class BoxTransform(Transform):
     - `label`: int32 [b, K]; -1 for padding;
     - `valid`: bool [b, K], False for padding;
     - `difficult` and `crowd`: bool [b, K], see `tfeff.data.dataset.Objects`;
-    - `dropped`: int32 [b], how many objects were left out because an image had more than K. The largest ones stay,
+    - `dropped`: int32 [b], how many objects were dropped because an image had more than K. The largest ones stay,
       in the dataset's order;
 
     with M = `max_extra_boxes` above 0,
 
     - `extra_boxes_yxyx`: float32 [b, M, 4], the reader's extra boxes, best first, moved and clipped as the objects are;
-      those outside the image are removed, those beyond M left out;
+      those outside the image and those beyond M are dropped;
     - `extra_valid`: bool [b, M];
 
     and, unless images are augmented,
 
     - `image_size`: int32 [b, 2], (height, width) of the stored image;
-    - `window_yxyx`: float32 [b, 4], where the stored image lies in `image`. In the stored image, a box of `image` is
-      (box - top left of the window) * image_size / size of the window.
+    - `window_yxyx`: float32 [b, 4], the position of the stored image in `image`. In the stored image, a box of `image`
+      is (box - top left of the window) * image_size / size of the window.
 
     Args:
         reader: images with objects.
         size: (height, width) of the batch's images.
         seed: at least 0.
         max_objects: K.
-        max_extra_boxes: M; 0 leaves extra boxes out.
+        max_extra_boxes: M; 0 omits extra boxes.
         stretch: whether images fill `size` instead of keeping their aspect ratio.
         augmentation: random variation; default none.
         plain_from: epoch, from 0, from which on only `augmentation.plain` applies; None for never.
@@ -164,7 +164,7 @@ class BoxTransform(Transform):
         return example
 
     def _window(self, image: tf.Tensor) -> tf.Tensor:
-        """Where an image lies on the canvas if nothing is varied: float32 [4]."""
+        """Position of an image on the canvas without augmentation: float32 [4]."""
         covered = tf.constant(self.size)
         if not self.stretch:
             covered = resizing.letterbox_size(tf.shape(image)[:2], self.size)

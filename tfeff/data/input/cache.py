@@ -19,7 +19,7 @@ CACHES = ("memory", "disk", "none")
 FITS = ("stretch", "letterbox", "none")
 CORRUPT_IMAGES = ("error", "skip")
 Progress = Callable[[int, int], None]
-_CHUNK = 256  # Images that the decoding threads hand to Python at a time.
+_CHUNK = 256  # Images that the decoding threads pass to Python at a time.
 _LISTED = 10  # Corrupt files listed in a message.
 
 
@@ -45,7 +45,7 @@ class ImageCache:
         image_size: (height, width) of every image; None if images keep their own sizes.
         images: uint8 [m, height, width, channels], m >= n, in host memory or memory-mapped; None if not cached.
         rows: int64 [n], the row in `images` of each image of the dataset.
-        skipped: the corrupt images that were left out.
+        skipped: the corrupt images, which `dataset` lacks.
         fit: how images were brought to `image_size`: `stretch`, `letterbox` (see `resizing`) or `none`.
     """
 
@@ -81,7 +81,7 @@ class ImageCache:
                 image's own size (only without a cache).
             cache: `memory`, `disk` or `none`.
             directory: folder of the disk cache.
-            corrupt_images: `error`, or `skip` to leave them out and list them in `skipped`.
+            corrupt_images: `error`, or `skip` to skip them and list them in `skipped`.
             progress: called with (images done, total images).
             parallelism: decoding threads; default one per core.
 
@@ -174,7 +174,9 @@ class ImageCache:
 
     def unstable(self, index: int) -> UserError:
         """The error for a failed read near `index` that does not fail again."""
-        return UserError(f"{self.dataset.ids[index]}, or an image soon after it, failed to read once; check the disk")
+        return UserError(
+            f"{self.dataset.ids[index]}, or an image soon after it, could once not be read; check the disk"
+        )
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ class Shuffled(Order):
 
 @dataclass(frozen=True, eq=False)
 class ClassBalanced(Order):
-    """Every class equally often, whatever its share of the dataset.
+    """Every class equally often, independent of its share of the dataset.
 
     Sampling continues across epochs. Each round draws every class once, in random order; each class yields its examples
     without replacement and is reshuffled when all have been drawn.

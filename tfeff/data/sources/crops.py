@@ -33,7 +33,7 @@ BACKGROUNDS = 3
 MAX_OVERLAP = 0.3
 """Maximum intersection over union of a background box with any object."""
 _MIN_SIDE = 0.04
-"""Of a background box, relative to the image's longest side."""
+"""Minimum side of a background box, relative to the image's longest side."""
 _ATTEMPTS = 50
 _DECODED = 16
 """Decoded images kept: crops of one image follow each other."""
@@ -53,7 +53,7 @@ class Crops(Source):
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """Those of the source."""
+        """The splits of the source."""
         return self._source.splits
 
     @property
@@ -88,7 +88,7 @@ def object_crops(
         channels: 3 for RGB, 1 for gray.
         context: what is shown around a box on each side, relative to that side; beyond the image, its mean color.
         copies: boxes around each object besides its own, drawn by the seed.
-        backgrounds: background boxes per object; 0 leaves that class out.
+        backgrounds: background boxes per object; 0 omits that class.
         seed: seed of the draw; the boxes of an image do not depend on other images.
     """
     owners, boxes, labels = list[int](), list[np.ndarray](), list[int]()

@@ -2,7 +2,8 @@
 
 The drawings are scikit-learn's 1,797 digits (8x8, UCI repository; Alpaydin and Kaynak 1998); the texture comes from its
 two sample photographs. Each digit is enlarged with sharp edges, rotated a little, and drawn in a color that contrasts
-with the background. An image is a function of (dataset, split, index, canvas size), whatever the order of reading.
+with the background. An image is a function of (dataset, split, index, canvas size), independent of the order of
+reading.
 """
 
 import math
@@ -37,7 +38,8 @@ class Placement:
     """How a dataset's digits are placed on their canvases.
 
     Attributes:
-        objects: minimum and maximum number of digits; one that finds no free place is left out, so the maximum is rare.
+        objects: minimum and maximum number of digits; digits that find no free place are dropped, so the maximum is
+            rare.
         side: range of the side of a digit's square (ink and margin), relative to the canvas' shorter side; log-uniform.
         angle: maximum rotation in degrees.
         aspect: maximum factor by which width and height are stretched against each other.
@@ -186,7 +188,7 @@ def _enlarged(levels: np.ndarray) -> np.ndarray:
 def _ink(levels: np.ndarray, side: float, placement: Placement, rng: np.random.Generator) -> np.ndarray:
     """Scales and rotates a digit and crops it to its ink: uint8 [height, width].
 
-    Whole numbers throughout, so that a box does not hang on the last bit of an interpolation.
+    Whole numbers throughout, so that a box does not depend on the last bit of an interpolation.
     """
     angle = math.radians(rng.uniform(-placement.angle, placement.angle))
     aspect = placement.aspect ** rng.uniform(-0.5, 0.5)
@@ -220,7 +222,7 @@ def _overlap(one: _Box, other: _Box) -> float:
 def _texture(photographs: list[np.ndarray], canvas: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     """A crop of a photograph, resized, randomly flipped, with permuted channels: uint8 [*canvas, 3]."""
     photograph = photographs[int(rng.integers(len(photographs)))]
-    # At least a quarter of the largest crop: a smaller one would be a blur.
+    # At least a quarter of the largest crop: a smaller one would be blurred.
     share = rng.uniform(0.25, 1.0) * min(np.array(photograph.shape[:2]) / canvas)
     size = np.maximum(1, np.rint(share * np.array(canvas))).astype(int)
     top, left = rng.integers(0, np.array(photograph.shape[:2]) - size + 1)

@@ -33,7 +33,7 @@ class Options:
 
 
 class Source(ABC):
-    """A dataset with named splits. Whatever several splits share is read once.
+    """A dataset with named splits. Files that several splits share are read once.
 
     Args:
         name: how messages refer to it, such as `voc:/data/pets`.

@@ -117,7 +117,7 @@ def _prepared(name: str, options: Options) -> Any:
         return builder
     if not options.download:
         raise UserError(
-            f"tfds:{name} is not prepared in {builder.data_dir}; say where prepared data lies "
+            f"tfds:{name} is not prepared in {builder.data_dir}; name the directory of prepared data "
             "(--config.data.directory=DIR), or allow the download (--config.data.download=true)"
         )
     builder.download_and_prepare()

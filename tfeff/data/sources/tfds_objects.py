@@ -17,7 +17,7 @@ _DIFFICULT, _CROWD = ("is_difficult",), ("is_crowd", "is_group_of")
 
 @dataclass(frozen=True)
 class _Keys:
-    """Names of an example's features. Those of single objects lie below `objects`; the flags may be missing."""
+    """Names of an example's features. Those of single objects are under `objects`; the flags may be missing."""
 
     image: str
     objects: str

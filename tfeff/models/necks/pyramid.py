@@ -19,8 +19,8 @@ def pyramid(model: Network, levels: Sequence[str], *, channels: int | None = Non
 
     Levels of the backbone share their weights with `model`; layers that no level needs are omitted. Each level beyond
     the backbone's last is a 3x3 convolution of the level before it, with stride 2 and padding "same"
-    (`pyramid_p6_conv`). A ReLU separates two added levels (`pyramid_p7_relu`). Added levels that are not requested but
-    lie below one that is are computed, not returned.
+    (`pyramid_p6_conv`). A ReLU separates two added levels (`pyramid_p7_relu`). Levels that are only needed to compute
+    higher ones are not returned.
 
     Args:
         model: the backbone, with or without a classifier.
