@@ -194,6 +194,9 @@ def test_an_unused_fraction_is_noted(image_folder):
         ({"train_split": "trian"}, r'data.train_split: .* has no split "trian"; did you mean "train"'),
         ({"test_split": "train"}, r"data.test_split: .* shares images with data.train_split"),
         ({"validation_split": "train"}, r"data.validation_split: .* shares images"),
+        ({"train_split": "all"}, r'data.train_split: .* has no split "all"'),
+        ({"validation_split": "all"}, r'data.validation_split: .* has no split "all"'),
+        ({"test_split": "all"}, r'data.test_split: .* has no split "all"'),
     ],
 )
 def test_mistakes_in_splits_are_reported_before_reading(image_folder, data, message):
@@ -214,3 +217,40 @@ def test_lists_that_overlap_the_training_split_do_not_validate(dataset):
     assert selection.plan(joined, source).validation is None
     with pytest.raises(UserError, match="shares images with"):
         selection.plan(config.override(joined, ["data.validation_split=val"]), source)
+
+
+def test_an_overlapping_validation_list_is_not_evaluated(dataset):
+    changes = [
+        "task.name=localization",
+        "data.train_split=trainval",
+        "data.test_split=none",
+        "data.validation_fraction=0",
+    ]
+    settings = config.override(digits(source=f"voc:{dataset('bccd') / 'BCCD'}"), changes)
+    source = selection.open_source(settings)
+    assert selection.final_split(settings, {"validation_examples": 0}, source) is None
+    with pytest.raises(UserError, match="no validation split apart from the training images"):
+        selection.evaluation_images(settings, "val", {"validation_examples": 0}, QUIET, source)
+
+
+def test_a_run_on_given_datasets_is_evaluated_on_splits_of_its_source(dataset):
+    changes = ["data.train_split=trainval", "data.validation_split=validation", "data.image_size=8"]
+    settings = config.override(digits(source=f"crops:voc:{dataset('bccd') / 'BCCD'}", channels=3), changes)
+    record = {"given": True, "validation_examples": 3, "fingerprint": "x", "image_size": [8, 8]}
+    record["class_names"] = ["Platelets", "RBC", "WBC", "background"]
+    images = selection.evaluation_images(settings, "test", record, QUIET)
+    assert images.dataset.name.endswith("/test")
+
+
+def test_caches_of_another_validation_split_are_refused(image_folder):
+    root = image_folder({**FOLDERS, "test/a": 5, "test/b": 5})
+    settings = config.override(digits(source=f"folder:{root}", channels=3), ["training.batch_size=8"])
+    caches = selection.read(settings, QUIET)
+    other = config.override(settings, ["data.validation_split=test", "data.test_split=none"])
+    with pytest.raises(ValueError, match=r"data\.validation_split"):
+        selection.choose(other, caches)
+
+
+def test_fingerprints_of_the_previous_version_are_accepted_if_they_cannot_be_compared():
+    assert selection.unchanged("ab" * 32, "cd" * 16)
+    assert not selection.unchanged("ab" * 32, "cd" * 32)

@@ -89,7 +89,7 @@ class Data(Section):
     """Split to evaluate the trained network on. None: evaluate on the validation images."""
     validation_fraction: float = 0.1
     """Fraction of the training split to hold out for validation, stratified by class, if there is no validation split.
-    0: no validation, unless `validation_split` is set."""
+    0: hold out nothing."""
     seed: int | None = None
     """Seed for drawing images: `train_examples`, the held-out part, folds, and splits of a folder without splits of its
     own. None: the experiment's `seed`. Set it to train with other seeds on the same images."""

@@ -68,18 +68,36 @@ class RunImages:
 
     @property
     def test_split(self) -> str | None:
-        """The source's name of the test split; None if `data.test_split` is None, or if it has its default value and
-        the source has no such split.
+        """The source's name of the test split; None if `data.test_split` is None, or if there is none.
+
+        If the source has no split with the default name, its validation split is the test split, unless the run trains
+        or validates on it.
 
         Raises:
             UserError: the config names another split that the source does not have.
         """
-        wanted = self._settings.data.test_split
-        if wanted is None:
+        data = self._settings.data
+        if data.test_split is None:
             return None
-        if wanted == config.DetectionData.test_split:
-            return self._source.find(wanted)
-        return self._named("data.test_split", wanted)
+        if data.test_split != config.DetectionData.test_split:
+            return self._named("data.test_split", data.test_split)
+        found = self._source.find(data.test_split)
+        if found is not None or data.validation_split is not None:
+            return found
+        own = self._source.find("validation")
+        if own is None or own == self._source.find(data.train_split):
+            return None
+        shared = not self._source.disjoint and self._shares_images(own, data.train_split)
+        return None if shared or data.train_split == ALL else own
+
+    @property
+    def has_no_split_named_test(self) -> bool:
+        """Whether `data.test_split` has its default value and the source has no such split."""
+        wanted = self._settings.data.test_split
+        return wanted is not None and self._source.find(wanted) is None
+
+    def _shares_images(self, split: str, other: str) -> bool:
+        return not set(self._source.load(split).ids).isdisjoint(self._source.load(other).ids)
 
     def resolve(self, name: str) -> str:
         """The name of a split without aliases: `train` and `validation` are the run's own, unless the name means the

@@ -114,7 +114,7 @@ def train(
         else:
             record = workdir.dataset()
             policy = saved[2]["precision"]
-            if record["fingerprint"] != dataset.fingerprint:
+            if not selection.unchanged(dataset.fingerprint, record["fingerprint"]):
                 raise UserError(
                     f"the images of {settings.data.source} have changed since this run began; restore them, or use "
                     "another --workdir"

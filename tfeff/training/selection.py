@@ -19,7 +19,7 @@ from tfeff.data.input.statistics import channel_statistics
 from tfeff.data.sources import catalog
 from tfeff.data.sources.single_objects import single_objects
 from tfeff.data.sources.source import Options, Source
-from tfeff.data.splits import ALL, canonical_name
+from tfeff.data.splits import canonical_name
 from tfeff.errors import UserError, nearest
 
 Progress = Callable[[str, int, int], None]
@@ -63,6 +63,7 @@ class SplitCaches:
     validation: ImageCache | None
     settings: Mapping[str, Any]
     fingerprint: str
+    seeded: bool
     given: bool = False
     notes: tuple[str, ...] = ()
 
@@ -177,11 +178,10 @@ def plan(settings: config.Experiment, source: Source) -> Plan:
         validation = _named(source, "data.validation_split", data.validation_split)
     elif data.folds is None:
         validation = source.find("validation")
-        shared = validation is not None and not source.disjoint and _shared(source, train, validation)
-        if shared or validation in (train, test):
+        if validation is not None and (validation == test or _overlap(source, train, validation)):
             validation = None
     for key, split in (("test_split", test), ("validation_split", validation)):
-        if split is not None and (split == train or (not source.disjoint and _shared(source, train, split))):
+        if split is not None and _overlap(source, train, split):
             raise UserError(
                 f'config: data.{key}: "{split}" shares images with data.train_split = "{train}"; choose another split'
             )
@@ -231,14 +231,14 @@ def read(
     Raises:
         UserError: the source is missing, or has corrupt images.
     """
-    validation, notes = None, tuple[str, ...]()
+    validation, notes, seeded = None, tuple[str, ...](), True
     held_out: Dataset | None
     if given:
         train, held_out = given
     else:
         source = source or open_source(settings)
         chosen = plan(settings, source)
-        validation, notes = chosen.validation, chosen.notes
+        validation, notes, seeded = chosen.validation, chosen.notes, source.seeded
         train = load(settings, source, chosen.train)
         held_out = load(settings, source, validation) if validation is not None else None
     if held_out is not None:
@@ -247,8 +247,8 @@ def read(
     caches = [None if each is None else cache(settings, each, size, progress) for each in (train, held_out)]
     assert caches[0] is not None
     fingerprint = " ".join(each.fingerprint for each in (train, held_out) if each is not None)
-    reading = _reading(settings, train, validation)
-    return SplitCaches(caches[0], caches[1], reading, fingerprint, given is not None, notes)
+    reading = _reading(settings, train, validation, seeded=seeded)
+    return SplitCaches(caches[0], caches[1], reading, fingerprint, seeded, given is not None, notes)
 
 
 def choose(settings: config.Experiment, caches: SplitCaches) -> RunImages:
@@ -259,8 +259,14 @@ def choose(settings: config.Experiment, caches: SplitCaches) -> RunImages:
         ValueError: the images were read under other settings.
     """
     data = settings.data
-    validation_split = None if data.folds is not None else caches.settings["data.validation_split"]
-    wanted = _reading(settings, caches.train.dataset, validation_split)
+    validation_split = caches.settings["data.validation_split"]
+    if data.folds is not None:
+        validation_split = None
+    elif data.validation_split is not None and canonical_name(data.validation_split) != canonical_name(
+        validation_split or ""
+    ):
+        validation_split = data.validation_split
+    wanted = _reading(settings, caches.train.dataset, validation_split, seeded=caches.seeded)
     changed = [
         f"{key}: {caches.settings[key]!r} then, {wanted[key]!r} now"
         for key in wanted
@@ -359,21 +365,22 @@ def evaluation_images(
             changed since the run began: it may contain training images.
     """
     source = source or open_source(settings)
-    chosen = plan(settings, source)
+    chosen = _plan_of(settings, record, source)
     name = source.find(split)
     if canonical_name(split) == "validation" and (name is None or name != chosen.test):
-        if chosen.validation is None and (record["validation_examples"] or name is None):
+        if chosen.validation is None and record["validation_examples"]:
             caches = read(settings, progress, source=source)
             _require_unchanged(settings, caches.fingerprint, record["fingerprint"])
             held_out = choose(settings, caches).validation
-            if held_out is None:
-                raise UserError(
-                    "--split=validation: this run held out no images (data.validation_fraction is 0) and its source "
-                    "has no validation split"
-                )
+            assert held_out is not None
             return held_out
+        if chosen.validation is None and (name is None or _overlap(source, chosen.train, name)):
+            raise UserError(
+                "--split=validation: this run held out no images (data.validation_fraction is 0), and its source has "
+                "no validation split apart from the training images"
+            )
         name = chosen.validation or name
-    if name is None or name == ALL:
+    if name is None:
         raise UserError(f'--split: {source.name} has no split "{split}"; {nearest(split, source.splits)}')
     if source.drawn and not record.get("given"):  # given datasets were split elsewhere
         now = load(settings, source, chosen.train).fingerprint
@@ -387,12 +394,12 @@ def evaluation_images(
 
 def final_split(settings: config.Experiment, record: Mapping[str, Any], source: Source) -> tuple[str, str] | None:
     """The split on which a finished run is evaluated, and a note if it is not the test split; None: there is none."""
-    chosen = plan(settings, source)
+    chosen = _plan_of(settings, record, source)
     if chosen.test is not None:
         return chosen.test, ""
     named = settings.data.test_split is not None
     reason = f"{source.name} has no test split" if named else "data.test_split is None"
-    if record["validation_examples"] or source.find("validation") is not None:
+    if record["validation_examples"] or chosen.validation is not None:
         return (
             "validation",
             f"{reason}: evaluated on the validation images, which may have been used to choose the weights",
@@ -427,11 +434,9 @@ def cache(settings: config.Experiment, dataset: Dataset, size: tuple[int, int], 
     )
 
 
-def _reading(settings: config.Experiment, dataset: Dataset, validation: str | None) -> dict[str, Any]:
+def _reading(settings: config.Experiment, dataset: Dataset, validation: str | None, *, seeded: bool) -> dict[str, Any]:
     """The settings that determine how images are read, by dotted key."""
     data = settings.data
-    # Some sources draw their splits by the seed.
-    seed = data_seed(settings) if data.source.startswith(("folder:", "voc:", "yolo:", "crops:")) else None
     return {
         "task.name": settings.task.name,
         "data.source": data.source,
@@ -442,7 +447,7 @@ def _reading(settings: config.Experiment, dataset: Dataset, validation: str | No
         "data.validation_split": validation,
         "data.corrupt_images": data.corrupt_images,
         "data.crop_context": data.crop_context,
-        "data.seed": seed,
+        "data.seed": data_seed(settings) if seeded else None,
     }
 
 
@@ -453,13 +458,30 @@ def _named(source: Source, key: str, split: str) -> str:
     return found
 
 
-def _shared(source: Source, one: str, other: str) -> bool:
-    return not set(source.load(one).ids).isdisjoint(source.load(other).ids)
+def _overlap(source: Source, one: str, other: str) -> bool:
+    """Whether two splits share images."""
+    if one == other:
+        return True
+    return not source.disjoint and not set(source.load(one).ids).isdisjoint(source.load(other).ids)
+
+
+def _plan_of(settings: config.Experiment, record: Mapping[str, Any], source: Source) -> Plan:
+    """The plan of a finished run; a run on given datasets was not split by its source."""
+    if not record.get("given"):
+        return plan(settings, source)
+    test = settings.data.test_split
+    return Plan("", source.find("validation"), None if test is None else source.find(test))
+
+
+def unchanged(now: str, then: str) -> bool:
+    """Whether two fingerprints are those of the same images. The previous version's differ in length for images with
+    objects and for crops; they cannot be compared and are accepted."""
+    return now == then or len(now) != len(then)
 
 
 def _require_unchanged(settings: config.Experiment, now: str, then: str) -> None:
     """Refuses to draw splits again from changed images, by fingerprints of the training images."""
-    if now != then:
+    if not unchanged(now, then):
         raise UserError(
             f"the images of {settings.data.source} have changed since this run began (names, sizes or modification "
             "times), and its splits are drawn from them by the seed, so the split could contain training images. "

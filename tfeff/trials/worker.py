@@ -39,7 +39,7 @@ def train(experiment: config.Experiment, directory: str, until_epoch: int, event
         what it held before, or None if the allocator does not report it.
     """
     started = time.perf_counter()
-    images = stores(experiment)
+    images = split_caches(experiment)
     before = _reset_peak()
     workdir = training.train(
         experiment,
@@ -68,20 +68,20 @@ def train(experiment: config.Experiment, directory: str, until_epoch: int, event
 
 def training_statistics(experiment: config.Experiment) -> tuple[list[float], list[float]]:
     """Per-channel mean and standard deviation of all training images."""
-    mean, std = channel_statistics(stores(experiment).train)
+    mean, std = channel_statistics(split_caches(experiment).train)
     return list(map(float, mean)), list(map(float, std))
 
 
 def range_test(experiment: config.Experiment) -> float:
     """The learning rate suggested by a learning-rate range test."""
-    images = stores(experiment)
+    images = split_caches(experiment)
     keras.backend.clear_session()
     return training.range_test(experiment, images)
 
 
 def fastest_precision(experiment: config.Experiment) -> str:
     """The precision that `precision=auto` selects on this machine."""
-    images = selection.choose(experiment, stores(experiment))
+    images = selection.choose(experiment, split_caches(experiment))
     keras.backend.clear_session()
     return select_policy(experiment, images.record(), Reporter(quiet=True), Interruption())
 
@@ -92,7 +92,7 @@ def calibrate(experiment: config.Experiment) -> dict[str, float]:
     Returns:
         `start`: seconds until the first step is done, excluding image reading; `image`: seconds per image after that.
     """
-    images = selection.choose(experiment, stores(experiment))
+    images = selection.choose(experiment, split_caches(experiment))
     keras.backend.clear_session()
     policy = experiment.training.precision
     keras.mixed_precision.set_dtype_policy("float32" if policy == "auto" else policy)
@@ -151,11 +151,11 @@ def _assemblies() -> AssemblyCache:
 
 
 @functools.lru_cache(maxsize=1)
-def _stores(experiment: config.Experiment) -> selection.SplitCaches:
+def _split_caches(experiment: config.Experiment) -> selection.SplitCaches:
     return selection.read(experiment, lambda name, done, total: None)
 
 
-def stores(experiment: config.Experiment) -> selection.SplitCaches:
+def split_caches(experiment: config.Experiment) -> selection.SplitCaches:
     """The images of an experiment, read once per process, independent of fold and network."""
     whole = dataclasses.replace(
         experiment.data,
@@ -169,7 +169,7 @@ def stores(experiment: config.Experiment) -> selection.SplitCaches:
         plain_epochs=0,
         seed=selection.data_seed(experiment),
     )
-    return _stores(config.Experiment(data=whole, model=config.Model(name=experiment.model.name)))
+    return _split_caches(config.Experiment(data=whole, model=config.Model(name=experiment.model.name)))
 
 
 def _reset_peak() -> int | None:

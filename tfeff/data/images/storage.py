@@ -56,9 +56,8 @@ class ImageStorage(ABC):
             self._digests[index] = content_digest(self.encoded(index))
         return self._digests[index]
 
-    @cached_property
-    def _digests(self) -> dict[int, bytes]:
-        return {}
+    def __init__(self) -> None:
+        self._digests = dict[int, bytes]()
 
 
 def content_digest(encoded: bytes) -> bytes:
@@ -74,6 +73,7 @@ class ImageFiles(ImageStorage):
     """
 
     def __init__(self, paths: Sequence[str | Path]) -> None:
+        super().__init__()
         self._paths = [os.fspath(path) for path in paths]
 
     def __len__(self) -> int:
@@ -118,6 +118,7 @@ class EncodedImages(ImageStorage):
     """
 
     def __init__(self, contents: Sequence[bytes], version: str) -> None:
+        super().__init__()
         self._contents, self._version = contents, version
 
     def __len__(self) -> int:
@@ -154,6 +155,7 @@ class PixelArray(ImageStorage):
     """
 
     def __init__(self, pixels: np.ndarray, version: str) -> None:
+        super().__init__()
         self._pixels, self._version = pixels, version
 
     def __len__(self) -> int:
@@ -196,6 +198,7 @@ class DrawnImages(ImageStorage):
     """
 
     def __init__(self, count: int, draw: Callable[[int], bytes], version: str) -> None:
+        super().__init__()
         self._count, self._draw, self._version = count, draw, version
 
     def __len__(self) -> int:
@@ -222,6 +225,7 @@ class _Subset(ImageStorage):
     """Some images of another storage."""
 
     def __init__(self, whole: ImageStorage, indices: np.ndarray) -> None:
+        super().__init__()
         self._whole, self._indices = whole, np.asarray(indices, np.int64)
 
     def __len__(self) -> int:

@@ -49,6 +49,11 @@ class COCO(Source):
         """One per annotation file."""
         return tuple(self._files)
 
+    @property
+    def disjoint(self) -> bool:
+        """No: several files may list the same image."""
+        return False
+
     def _load(self, split: str) -> Dataset:
         """Reads the annotation file of one split.
 

@@ -62,6 +62,11 @@ class Crops(Source):
         return self._source.drawn
 
     @property
+    def seeded(self) -> bool:
+        """Yes: the crops are drawn by the seed."""
+        return True
+
+    @property
     def disjoint(self) -> bool:
         """Whether no image of the source can belong to two splits."""
         return self._source.disjoint
@@ -150,6 +155,7 @@ def crop(
 
 class _CroppedImages(ImageStorage):
     def __init__(self, dataset: Dataset, owners: np.ndarray, boxes_yxyx: np.ndarray, context: float) -> None:
+        super().__init__()
         self._dataset, self._owners, self._boxes, self._context = dataset, owners, boxes_yxyx, context
         self._decoded = functools.lru_cache(maxsize=_DECODED)(self._decode)
         self._locks = [threading.Lock() for _ in range(_DECODED)]

@@ -55,6 +55,11 @@ class Source(ABC):
         return False
 
     @property
+    def seeded(self) -> bool:
+        """Whether the images of a split depend on the seed."""
+        return self.drawn
+
+    @property
     def disjoint(self) -> bool:
         """Whether no image can belong to two splits."""
         return True
@@ -65,8 +70,8 @@ class Source(ABC):
         return False
 
     def find(self, split: str) -> str | None:
-        """The name under which the source knows a split (`val` finds `validation`), or None."""
-        return find_split(split, (*self.splits, ALL))
+        """The name under which the source knows a split (`val` finds `validation`), or None; `all` is not a split."""
+        return find_split(split, self.splits)
 
     def load(self, split: str) -> Dataset:
         """The images of one split; the same object each time.

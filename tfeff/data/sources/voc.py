@@ -11,6 +11,7 @@ Corners are counted from 1 and belong to the box (VOC2012 development kit, secti
 the whole width. A box whose two corners coincide is an annotation mistake and has no area.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -87,7 +88,10 @@ class VOC(Source):
         defects = Defects(self.options.on_defect)
         parsed, pictures = self._parsed, self._pictures
         ids, objects, paths, sizes = list[str](), list[Objects](), list[Path](), list[tuple[int, int]]()
-        for name in self._members(split):
+        members = Counter(self._members(split))
+        for name, count in members.items():
+            if count > 1:
+                defects.add("image listed twice", f"{self._root}, {split}: {name}")
             annotation = self._annotation(name)
             if annotation is None:
                 defects.add("name that leaves the folder", f"{self._root}, {split}: {name}")
