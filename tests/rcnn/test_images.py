@@ -86,7 +86,7 @@ def test_corrupt_images_are_skipped_and_listed(tmp_path: Path) -> None:
     run = RunImages(config.RCNN(data=data))
     assert sorted(run.training["train"].ids + run.training["validation"].ids) == ["000", "001", "003", "004", "005"]
     assert list(run.skipped) == ["002"]
-    assert "damaged" in run.skipped["002"]
+    assert "truncated" in run.skipped["002"]
 
 
 def part(class_names: tuple[str, ...], contents: list[bytes]) -> Dataset:
