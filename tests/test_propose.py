@@ -140,7 +140,7 @@ def test_a_killed_run_resumes_without_computing_twice(root, whole, tmp_path):
         (["--executor=ray", "--threads=2"], ["--threads"]),
         (["--engine=windows", "--mode=quality"], ["--mode"]),
         (["--seed=-1"], ["seed"]),
-        (["--dataset=folder:x"], ["voc:<dir>"]),
+        (["--dataset=folder:x"], ["voc:<directory>"]),
         (["--dataset=voc:/nowhere"], ["/nowhere", "does not exist"]),
     ],
 )

@@ -205,9 +205,10 @@ def test_missing_and_outdated_images_are_named(tmp_path, data, cells):
     ):
         Quality({"few": store}, data.source)
     store = make_store(tmp_path / "old", data.source, cells["few"], data.files)
-    data.files[7] = encoded(99)
+    changed = Data()
+    changed.files[7] = encoded(99)
     with pytest.raises(UserError, match=r"for 1 of .* 7\.png\. Run tfeff\.propose"):
-        Quality({"few": store}, data.source)
+        Quality({"few": store}, changed.source)
 
 
 def test_a_dataset_without_objects_is_rejected(data, stores):

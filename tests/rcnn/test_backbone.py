@@ -75,7 +75,7 @@ def test_the_context_follows_the_resolution_of_a_familys_member(tmp_path):
     def settings(phi):
         model = config.Model(family=str(tmp_path), phi=phi)
         experiment = config.Experiment(model=model, data=config.Data(source="crops"))
-        return config.RCNN(backbone=experiment, features=config.Features(context=4))
+        return config.RCNN(backbone=experiment, features=config.RegionFeatures(context=4))
 
     small, large = (backbone.experiment(settings(phi)) for phi in (0.0, 1.0))
     assert small.data.crop_context == pytest.approx(4 / (32 - 8))  # 0.167; 0.046 at the family's default of 95 pixels

@@ -173,7 +173,7 @@ def test_detect_draws_and_lists(finished: rcnn.Workdir, root: Path, tmp_path: Pa
         (("--workdir={workdir}", "--form=fast"), "joint and classic and sliding_window"),
         (("--model={root}",), "not a detector"),
         (("--workdir={root}",), "no config.json"),
-        (("--workdir={workdir}", "--out={root}"), "must not be the folder of the images"),
+        (("--workdir={workdir}", "--out={root}"), "is the same folder as --images"),
     ],
 )
 def test_mistakes_are_reported_without_a_traceback(
@@ -314,7 +314,7 @@ def voc_config(root: Path, **data: object) -> config.RCNN:
             data=config.Data(source="crops", image_size=16, test_split=None, normalization="dataset"),
             training=config.Training(epochs=1, batch_size=32, precision="float32"),
         ),
-        features=config.Features(grid=1),
+        features=config.RegionFeatures(grid=1),
         classic=config.Classic(mining_rounds=1),
     )
 

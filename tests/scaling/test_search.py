@@ -220,5 +220,5 @@ def test_a_workdir_of_another_search_is_refused(whole):
     search = start(whole, "--config.experiment.training.epochs=6")
     text, _ = search.communicate(timeout=120)
     assert search.returncode == 2
-    for word in ("experiment.training.epochs", "4 there", "6 now"):
+    for word in ("experiment.training.epochs", "saved 4", "now 6"):
         assert word in text

@@ -72,7 +72,7 @@ def test_two_workers_match_one_even_if_one_is_killed(tmp_path):
     workers[1] = start(config, tmp_path / "two", addresses, 1)
     outputs = [worker.communicate(timeout=600)[0] for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], outputs
-    assert "another worker is gone; starting again from the last checkpoint" in outputs[0]
+    assert "lost another worker; restarting from the last checkpoint" in outputs[0]
     assert "resuming from step" in outputs[0]
     assert (tmp_path / "two" / "saved_model" / "saved_model.pb").is_file()  # written after the other worker had exited
 
