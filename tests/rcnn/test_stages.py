@@ -391,7 +391,7 @@ def test_corrupt_images_are_skipped_and_each_stage_opens_a_file_once(
     assert opens.of_stage("proposals") == dict.fromkeys(readable - validation, 1) | dict.fromkeys(validation, 2)
     assert set(opens.of_stage("figures").values()) == {1}
 
-    assert re.search(rf"skipped \S*{TRUNCATED:03}: .*damaged", trained.out + trained.err)
+    assert re.search(rf"skipped \S*{TRUNCATED:03}: .*corrupt", trained.out + trained.err)
     assert result is not None
     assert result.skipped == (f"{TRUNCATED:03}",)
     assert "has no test split: evaluated on the validation images" in result.to_text()
@@ -400,7 +400,7 @@ def test_corrupt_images_are_skipped_and_each_stage_opens_a_file_once(
 
 
 def test_a_corrupt_image_stops_a_run_that_does_not_skip_it(voc: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=rf"{TRUNCATED:03} .*damaged.*data\.corrupt_images") as error:
+    with pytest.raises(UserError, match=rf"{TRUNCATED:03} .*corrupt.*data\.corrupt_images") as error:
         rcnn.train(voc_config(voc), tmp_path, training.Reporter(quiet=True))
     assert str(voc) in str(error.value)
 

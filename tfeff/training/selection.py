@@ -231,10 +231,12 @@ def read(
     Raises:
         UserError: the source is missing, or has corrupt images.
     """
-    validation, notes, seeded = None, tuple[str, ...](), True
+    notes, seeded = tuple[str, ...](), True
+    validation: str | None
     held_out: Dataset | None
     if given:
         train, held_out = given
+        validation = settings.data.validation_split
     else:
         source = source or open_source(settings)
         chosen = plan(settings, source)
