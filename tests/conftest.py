@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.verbs import Verbs
+
 # Set before TensorFlow is imported: pytest-xdist's processes share the cores, and a GPU's memory. Programs started by
 # tests inherit the settings.
 _threads = max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
@@ -43,6 +45,13 @@ def image_folder(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / name
 
     return make
+
+
+@pytest.fixture(scope="session")
+def verbs() -> Iterator[Verbs]:
+    """`verbs("train", "--config=...")` runs a verb to its end, `verbs.start(...)` starts it."""
+    with Verbs() as verbs:
+        yield verbs
 
 
 @pytest.fixture(scope="session")

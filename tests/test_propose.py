@@ -4,9 +4,6 @@ import json
 import os
 import random
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.verbs import Process, Verbs
 from tfeff.proposals import ProposalStore
 
 IMAGES = 60
@@ -41,15 +39,14 @@ def root(tmp_path_factory) -> Path:
     return folder
 
 
-def start(root: Path, out: Path, *flags: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "tfeff.propose", f"--dataset=voc:{root}", f"--out={out}", *flags]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def start(verbs: Verbs, root: Path, out: Path, *flags: str) -> Process:
+    return verbs.start("propose", f"--dataset=voc:{root}", f"--out={out}", *flags)
 
 
-def finish(root: Path, out: Path, *flags: str, code: int = 0) -> str:
-    process = start(root, out, *flags)
-    text, _ = process.communicate(timeout=300)
-    assert process.returncode == code, text
+def finish(verbs: Verbs, root: Path, out: Path, *flags: str, code: int = 0) -> str:
+    done = start(verbs, root, out, *flags).done()
+    text = done.out + done.err
+    assert done.code == code, text
     assert "Traceback" not in text
     return text
 
@@ -60,9 +57,9 @@ def content(out: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def whole(root, tmp_path_factory) -> Path:
+def whole(verbs, root, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("stores") / "whole"
-    text = finish(root, out)
+    text = finish(verbs, root, out)
     assert f"{IMAGES - 2} computed, 0 already stored, 1 copied from identical images, 1 unreadable" in text
     assert "skipped: 020: " in text
     return out
@@ -78,52 +75,51 @@ def test_all_readable_images_have_proposals(root, whole):
         assert (boxes[:, 2:] <= [150, 200]).all()
 
 
-def test_a_dataset_without_readable_images_is_an_error(root, tmp_path):
+def test_a_dataset_without_readable_images_is_an_error(verbs, root, tmp_path):
     broken = tmp_path / "broken"
     for folder, name in (("Annotations", "020.xml"), ("JPEGImages", "020.jpg")):
         (broken / folder).mkdir(parents=True)
         shutil.copy(root / folder / name, broken / folder / name)
-    text = finish(broken, tmp_path / "store", code=2)
+    text = finish(verbs, broken, tmp_path / "store", code=2)
     assert "skipped: 020: " in text
     assert "no image could be read" in text
 
 
-def test_rerunning_computes_only_changed_images(root, whole, tmp_path):
+def test_rerunning_computes_only_changed_images(verbs, root, whole, tmp_path):
     before = content(whole)
-    assert f"0 computed, {IMAGES - 1} already stored" in finish(root, whole)
+    assert f"0 computed, {IMAGES - 1} already stored" in finish(verbs, root, whole)
     assert content(whole) == before
     image = root / "JPEGImages/030.jpg"
     old = image.read_bytes()
     try:
         Image.new("RGB", (50, 40), (200, 0, 0)).save(image)
-        assert f"1 computed, {IMAGES - 2} already stored" in finish(root, whole)
+        assert f"1 computed, {IMAGES - 2} already stored" in finish(verbs, root, whole)
         assert ProposalStore(whole)["030"].boxes_yxyx.tolist() == [[0, 0, 40, 50]]
     finally:
         image.write_bytes(old)
-    finish(root, whole)
+    finish(verbs, root, whole)
     assert content(whole) == before
 
 
-def test_threads_and_a_cluster_give_the_same_boxes(root, whole, tmp_path):
-    finish(root, tmp_path / "one", "--threads=1")
+def test_threads_and_a_cluster_give_the_same_boxes(verbs, root, whole, tmp_path):
+    finish(verbs, root, tmp_path / "one", "--threads=1")
     assert content(tmp_path / "one") == content(whole)
     pytest.importorskip("ray")
-    finish(root, tmp_path / "ray", "--executor=ray")
+    finish(verbs, root, tmp_path / "ray", "--executor=ray")
     assert content(tmp_path / "ray") == content(whole)
 
 
-def test_a_killed_run_resumes_without_computing_twice(root, whole, tmp_path):
+def test_a_killed_run_resumes_without_computing_twice(verbs, root, whole, tmp_path):
     out, moments, known = tmp_path / "store", random.Random(3), 0
     for _ in range(KILLS):
         # One thread, so that the run is slow enough to be killed midway.
-        process = start(root, out, "--mode=fast", "--threads=1")
+        process = start(verbs, root, out, "--mode=fast", "--threads=1")
         wanted = min(known + moments.randint(0, max(1, IMAGES // KILLS)), IMAGES - 3)
         while process.poll() is None and (len(content(out)) if (out / "parameters.json").exists() else 0) < wanted:
             time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        process.kill()
         known = len(content(out)) if (out / "parameters.json").exists() else 0
-    text = finish(root, out)
+    text = finish(verbs, root, out)
     assert f" {known} already stored" in text
     assert content(out) == content(whole)
     # One record per image: a second one would have a later revision.
@@ -144,18 +140,16 @@ def test_a_killed_run_resumes_without_computing_twice(root, whole, tmp_path):
         (["--dataset=voc:/nowhere"], ["/nowhere", "does not exist"]),
     ],
 )
-def test_user_errors(root, whole, flags, words):
-    text = finish(root, whole, *flags, code=2)
+def test_user_errors(verbs, root, whole, flags, words):
+    text = finish(verbs, root, whole, *flags, code=2)
     for word in words:
         assert word in text
 
 
-def test_two_stores_are_compared(root, whole, tmp_path):
-    finish(root, tmp_path / "windows", "--engine=windows", "--seed=1")
-    command = [sys.executable, "-m", "tfeff.evaluate", f"--proposals=ours={whole}"]
-    command += [f"--proposals={tmp_path / 'windows'}", f"--dataset=voc:{root}", f"--out={tmp_path / 'report'}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stderr
+def test_two_stores_are_compared(verbs, root, whole, tmp_path):
+    finish(verbs, root, tmp_path / "windows", "--engine=windows", "--seed=1")
+    flags = [f"--proposals=ours={whole}", f"--proposals={tmp_path / 'windows'}", f"--dataset=voc:{root}"]
+    verbs("evaluate", *flags, f"--out={tmp_path / 'report'}").succeeds()
     report = json.loads((tmp_path / "report/proposals.json").read_text())
     assert set(report["proposers"]) == {"ours", "windows"}
     assert report["left_out"] == ["020"]
@@ -164,11 +158,8 @@ def test_two_stores_are_compared(root, whole, tmp_path):
     assert (tmp_path / "report/proposals.png").stat().st_size > 20_000
 
 
-def test_outdated_proposals_are_rejected(root, whole, tmp_path):
+def test_outdated_proposals_are_rejected(verbs, root, whole, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(root, other)
     Image.new("RGB", (200, 150), (9, 9, 9)).save(other / "JPEGImages/005.jpg")
-    command = [sys.executable, "-m", "tfeff.evaluate", f"--proposals={whole}", f"--dataset=voc:{other}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 2
-    assert "005" in done.stderr
+    verbs("evaluate", f"--proposals={whole}", f"--dataset=voc:{other}").fails_with("005")

@@ -1,30 +1,15 @@
-"""The verb `summary`, run as a program."""
+"""The verb `summary`, as a process."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
+from tests.verbs import Verbs
 from tfeff import models
 
 
-def summary(*flags: str) -> subprocess.CompletedProcess[str]:
-    root = Path(models.__file__).parents[2]
-    return subprocess.run(
-        [sys.executable, "-m", "tfeff.summary", *flags],
-        cwd=root,
-        env=os.environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def test_a_network_as_json() -> None:
-    done = summary("--model=mobilenet-v2", "--resolution=65", "--num_classes=7", "--json")
+def test_a_network_as_json(verbs: Verbs) -> None:
+    done = verbs("summary", "--model=mobilenet-v2", "--resolution=65", "--num_classes=7", "--json")
     cost = models.complexity.count(models.build("mobilenet-v2", resolution=65, num_classes=7))
-    assert json.loads(done.stdout) == {
+    assert json.loads(done.out) == {
         "name": "mobilenet-v2",
         "resolution": 65,
         "params": cost.params,
@@ -34,17 +19,14 @@ def test_a_network_as_json() -> None:
     }
 
 
-def test_a_family_as_a_table() -> None:
-    done = summary("--family=mobilenet", "--width_coefficient=0.5", "--resolution=32")
+def test_a_family_as_a_table(verbs: Verbs) -> None:
+    done = verbs("summary", "--family=mobilenet", "--width_coefficient=0.5", "--resolution=32")
     for name in models.names("mobilenet"):
         params = models.build(name, width_coefficient=0.5, resolution=32).count_params()
-        row = next(line for line in done.stdout.splitlines() if name in line)
+        row = next(line for line in done.out.splitlines() if name in line)
         assert f"{params:,}" in row
 
 
-def test_user_errors_exit_with_code_2_and_without_traceback() -> None:
+def test_user_errors_exit_with_code_2_and_without_traceback(verbs: Verbs) -> None:
     for flags, message in (((), "--model=NAME or --family=NAME"), (("--model=mobilenet-v3",), "did you mean")):
-        done = summary(*flags)
-        assert done.returncode == 2
-        assert message in done.stderr
-        assert "Traceback" not in done.stderr
+        verbs("summary", *flags).fails_with(message)

@@ -1,19 +1,12 @@
-"""The verbs on valid and invalid input: results, or one clear message with exit code 2; never a traceback.
-
-Run as a program, this file is a server for the tests: it imports TensorFlow once and forks a process for each verb,
-which saves the startup time of TensorFlow.
-"""
+"""The verbs on valid and invalid input: results, or one clear message with exit code 2; never a traceback."""
 
 import json
-import os
-import runpy
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.verbs import ROOT, Done
+
 CONFIG = """
 from tfeff.config import Data, Experiment, Model, Optimizer, Schedule, Training
 
@@ -33,85 +27,6 @@ def get_config():
         training=Training(epochs=2, batch_size=16, precision="float32", deterministic=True),
     )
 """
-
-
-@dataclass(frozen=True)
-class Done:
-    code: int
-    out: str
-    err: str
-
-    def fails_with(self, *words: str) -> None:
-        assert self.code == 2, self
-        assert "Traceback" not in self.err
-        for word in words:
-            assert word in self.err, self.err
-
-
-def serve() -> None:
-    """Reads one call per line, {"argv", "env"}; writes the process id, and the exit code after the process has
-    exited."""
-    import tfeff.serving.run  # noqa: F401
-
-    for line in sys.stdin:
-        call = json.loads(line)
-        pid = os.fork()
-        if pid == 0:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            os.environ |= call["env"]
-            for number, path in ((0, os.devnull), (1, call["out"]), (2, call["err"])):
-                os.dup2(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), number)
-            os._exit(run_verb(call["argv"]))
-        print(pid, flush=True)
-        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
-
-
-def run_verb(argv: list[str]) -> int:
-    """Runs `python -m tfeff.<argv[0]>` in this process; returns the exit code."""
-    sys.argv = [f"tfeff.{argv[0]}", *argv[1:]]
-    try:
-        runpy.run_module(f"tfeff.{argv[0]}", run_name="__main__")
-    except SystemExit as end:
-        return int(end.code or 0)
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
-        return 1
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    return 0
-
-
-@pytest.fixture(scope="module")
-def verb() -> Iterator[Callable[..., Done]]:
-    """`verb("train", "--config=...", interrupt_after=None, env={})`."""
-    server = subprocess.Popen(
-        [sys.executable, __file__],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    assert server.stdin is not None
-    assert server.stdout is not None
-    stdin, stdout = server.stdin, server.stdout
-
-    def call(*argv: object, interrupt_after: float | None = None, env: dict[str, str] | None = None) -> Done:
-        with tempfile.TemporaryDirectory() as directory:
-            out, err = Path(directory, "out"), Path(directory, "err")
-            line = {"argv": list(map(str, argv)), "env": env or {}, "out": str(out), "err": str(err)}
-            stdin.write(json.dumps(line).encode() + b"\n")
-            stdin.flush()
-            pid = int(stdout.readline())
-            if interrupt_after is not None:
-                time.sleep(interrupt_after)
-                os.kill(pid, signal.SIGINT)
-            code = int(stdout.readline())
-            return Done(code, out.read_text(), err.read_text())
-
-    yield call
-    stdin.close()
-    server.wait(60)
 
 
 @pytest.fixture(scope="module")
@@ -155,10 +70,10 @@ class Trained:
 
 
 @pytest.fixture(scope="module")
-def trained(verb, images, config, tmp_path_factory) -> Trained:
+def trained(verbs, images, config, tmp_path_factory) -> Trained:
     workdir = tmp_path_factory.mktemp("trained") / "run"
     flags = (f"--config={config}", f"--config.data.source=folder:{images()}")
-    done = verb("train", *flags, f"--workdir={workdir}")
+    done = verbs("train", *flags, f"--workdir={workdir}")
     assert done.code == 0, done
     return Trained(workdir, flags, done)
 
@@ -175,10 +90,10 @@ def test_train_evaluates_exports_and_lists_the_files(trained):
             assert list(Path(stem).parent.glob(f"{Path(stem).name}*")), line
 
 
-def test_rerunning_a_finished_run_only_evaluates(trained, verb, tmp_path):
+def test_rerunning_a_finished_run_only_evaluates(trained, verbs, tmp_path):
     run = trained.copy(tmp_path / "run")
     (run / "result.json").unlink()
-    again = verb("train", *trained.flags, f"--workdir={run}")
+    again = verbs("train", *trained.flags, f"--workdir={run}")
     assert again.code == 0
     assert "already finished" in again.out
     assert (run / "result.json").read_bytes() == (trained.workdir / "result.json").read_bytes()
@@ -197,8 +112,8 @@ def test_rerunning_a_finished_run_only_evaluates(trained, verb, tmp_path):
         (["--config={config}", "--workdir=/proc/run"], ["/proc/run", "cannot be written"]),
     ],
 )
-def test_wrong_flags(verb, config, tmp_path, monkeypatch, flags, words):
-    verb("train", *(flag.format(config=config) for flag in flags)).fails_with(*words)
+def test_wrong_flags(verbs, config, tmp_path, monkeypatch, flags, words):
+    verbs("train", *(flag.format(config=config) for flag in flags)).fails_with(*words)
     assert not (ROOT / "run").exists()
 
 
@@ -207,8 +122,8 @@ def test_config_errors_are_reported_before_tensorflow_loads():
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
-def test_help_lists_the_flags(verb):
-    done = verb("train", "--help")
+def test_help_lists_the_flags(verbs):
+    done = verbs("train", "--help")
     assert done.code == 0
     for flag in ("--config", "--workdir", "--[no]profile"):
         assert flag in done.out
@@ -232,26 +147,26 @@ def test_help_lists_the_flags(verb):
         ("training.strategy=multi_worker", ["TF_CONFIG"]),
     ],
 )
-def test_wrong_settings(verb, images, config, tmp_path, override, words):
+def test_wrong_settings(verbs, images, config, tmp_path, override, words):
     names = {"tmp": str(tmp_path / "empty"), "config": str(config)}
     (tmp_path / "empty").mkdir()
     flags = [f"--config.data.source=folder:{images()}", f"--config.{override.format(**names)}"]
     if "cache_directory" in override:
         flags.append("--config.data.cache=disk")
-    done = verb("train", f"--config={config}", f"--workdir={tmp_path / 'run'}", *flags)
+    done = verbs("train", f"--config={config}", f"--workdir={tmp_path / 'run'}", *flags)
     done.fails_with(*(word.format(**names) for word in words))
 
 
-def test_tf_config_must_be_json(verb, config, tmp_path):
-    done = verb("train", f"--config={config}", f"--workdir={tmp_path / 'run'}", env={"TF_CONFIG": "{worker"})
+def test_tf_config_must_be_json(verbs, config, tmp_path):
+    done = verbs("train", f"--config={config}", f"--workdir={tmp_path / 'run'}", env={"TF_CONFIG": "{worker"})
     done.fails_with("TF_CONFIG", "not JSON", "{worker")
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_an_empty_class_is_an_error_before_training(verb, images, config, tmp_path, split):
+def test_an_empty_class_is_an_error_before_training(verbs, images, config, tmp_path, split):
     root = images(f"{split}/b")
     (root / split / "b").mkdir()
-    done = verb("train", f"--config={config}", f"--workdir={tmp_path / 'run'}", f"--config.data.source=folder:{root}")
+    done = verbs("train", f"--config={config}", f"--workdir={tmp_path / 'run'}", f"--config.data.source=folder:{root}")
     done.fails_with(f"{root}/{split}", 'class "b" is empty')
     assert "epoch" not in done.out
 
@@ -269,19 +184,19 @@ def corrupt(root: Path) -> dict[str, Path]:
     return files
 
 
-def test_corrupt_images_are_listed(verb, images, config, tmp_path):
+def test_corrupt_images_are_listed(verbs, images, config, tmp_path):
     root = images()
     files = corrupt(root)
-    done = verb("train", f"--config={config}", f"--workdir={tmp_path / 'run'}", f"--config.data.source=folder:{root}")
+    done = verbs("train", f"--config={config}", f"--workdir={tmp_path / 'run'}", f"--config.data.source=folder:{root}")
     done.fails_with("4 of 80 images", "corrupt_images", *map(str, files.values()))
     assert "005.jpg" not in done.err
 
 
-def test_corrupt_images_can_be_skipped(verb, images, config, tmp_path):
+def test_corrupt_images_can_be_skipped(verbs, images, config, tmp_path):
     root = images()
     files = corrupt(root)
     flags = [f"--config.data.source=folder:{root}", "--config.data.corrupt_images=skip", "--config.training.epochs=1"]
-    done = verb("train", f"--config={config}", f"--workdir={tmp_path / 'run'}", "--noevaluate", *flags)
+    done = verbs("train", f"--config={config}", f"--workdir={tmp_path / 'run'}", "--noevaluate", *flags)
     assert done.code == 0, done.err
     assert "skipped 4 corrupt images" in done.out
     record = json.loads((tmp_path / "run" / "dataset.json").read_text())
@@ -289,23 +204,23 @@ def test_corrupt_images_can_be_skipped(verb, images, config, tmp_path):
     assert record["train_examples"] + record["validation_examples"] == 76
 
 
-def test_divergence_keeps_the_last_good_checkpoint(verb, images, config, tmp_path):
+def test_divergence_keeps_the_last_good_checkpoint(verbs, images, config, tmp_path):
     flags = [f"--config={config}", f"--workdir={tmp_path / 'run'}", f"--config.data.source=folder:{images()}"]
     explode = ("name=step", "boundaries=1", "decay_rate=1e30")  # the second epoch's learning rate
     flags += [f"--config.schedule.{setting}" for setting in explode]
     for _ in range(2):  # the second time it resumes from the checkpoint
-        done = verb("train", *flags)
+        done = verbs("train", *flags)
         done.fails_with("diverged", "epoch 2", "optimizer.learning_rate", "new --workdir", "step_000000004.npz")
     with np.load(tmp_path / "run" / "checkpoints" / "step_000000004.npz") as file:
         assert all(np.isfinite(file[name]).all() for name in file.files if name != "record")
 
 
-def test_damaged_checkpoints_are_skipped(trained, verb, tmp_path):
+def test_damaged_checkpoints_are_skipped(trained, verbs, tmp_path):
     run = trained.copy(tmp_path / "run")
     (run / "checkpoints" / "final.npz").unlink()
     last = run / "checkpoints" / "step_000000008.npz"
     last.write_bytes(last.read_bytes()[:-1000])
-    done = verb("train", *trained.flags, f"--workdir={run}", "--noevaluate")
+    done = verbs("train", *trained.flags, f"--workdir={run}", "--noevaluate")
     assert done.code == 0, done.err
     assert f"{last}: damaged checkpoint; skipped" in done.out
     assert "resuming from step 4" in done.out
@@ -317,34 +232,34 @@ def test_damaged_checkpoints_are_skipped(trained, verb, tmp_path):
             np.testing.assert_array_equal(again[name], whole[name], err_msg=name)
 
 
-def test_error_if_all_checkpoints_are_damaged(trained, verb, tmp_path):
+def test_error_if_all_checkpoints_are_damaged(trained, verbs, tmp_path):
     run = trained.copy(tmp_path / "run")
     (run / "checkpoints" / "final.npz").unlink()
     for path in (run / "checkpoints").glob("step_*.npz"):
         path.write_bytes(b"")
-    done = verb("train", *trained.flags, f"--workdir={run}")
+    done = verbs("train", *trained.flags, f"--workdir={run}")
     done.fails_with("all checkpoints are damaged", str(run / "checkpoints"))
 
 
 @pytest.mark.parametrize("name", ["config.json", "dataset.json", "checkpoints/final.npz"])
-def test_errors_of_damaged_files(trained, verb, tmp_path, name):
+def test_errors_of_damaged_files(trained, verbs, tmp_path, name):
     run = trained.copy(tmp_path / "run")
     (run / name).write_text("{")
-    verb("evaluate", f"--workdir={run}").fails_with(str(run / name))
+    verbs("evaluate", f"--workdir={run}").fails_with(str(run / name))
 
 
-def test_a_full_disk_leaves_no_partial_files(trained, verb, tmp_path):
+def test_a_full_disk_leaves_no_partial_files(trained, verbs, tmp_path):
     run = trained.copy(tmp_path / "run")
     before = (run / "result.json").read_bytes()
     (run / ".result.json.partial").symlink_to("/dev/full")
-    done = verb("train", *trained.flags, f"--workdir={run}")
+    done = verbs("train", *trained.flags, f"--workdir={run}")
     done.fails_with("no space left on the disk", str(run / "result.json"))
     assert (run / "result.json").read_bytes() == before
     assert not list(run.glob(".*.partial"))
 
 
 @pytest.mark.parametrize("part", ["checkpoints", "tensorboard", "figures"])
-def test_runs_resume_after_the_disk_was_full(trained, verb, tmp_path, part):
+def test_runs_resume_after_the_disk_was_full(trained, verbs, tmp_path, part):
     run = tmp_path / "run"
     flags = [*trained.flags, f"--workdir={run}"]
     if part == "figures":
@@ -356,41 +271,39 @@ def test_runs_resume_after_the_disk_was_full(trained, verb, tmp_path, part):
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("needs the right to mount a small file system")
     try:
-        verb("train", *flags).fails_with("no space left on the disk", str(run))
+        verbs("train", *flags).fails_with("no space left on the disk", str(run))
     finally:
         subprocess.run(["umount", run / part], check=True)
-    again = verb("train", *flags)
+    again = verbs("train", *flags)
     assert again.code == 0, again.err
     assert (run / "checkpoints" / "final.npz").is_file()
 
 
-def test_evaluate_prints_only_json(trained, verb, tmp_path):
+def test_evaluate_prints_only_json(trained, verbs, tmp_path):
     run = trained.copy(tmp_path / "run")
-    report = json.loads(verb("evaluate", f"--workdir={run}", "--json", "--split=validation").out)
+    report = json.loads(verbs("evaluate", f"--workdir={run}", "--json", "--split=validation").out)
     assert report["split"] == "validation"
     assert report["examples"] == 8
 
 
-def test_errors_of_evaluate_and_export(trained, verb, tmp_path):
+def test_errors_of_evaluate_and_export(trained, verbs, tmp_path):
     at = f"--workdir={trained.workdir}"
-    verb("evaluate", at, "--split=tset").fails_with('"tset"', 'did you mean "test"')
-    verb("evaluate", f"--workdir={tmp_path}").fails_with(str(tmp_path), "no config.json")
-    verb("export", at, f"--out={trained.workdir / 'saved_model'}").fails_with("saved_model", "overw")
+    verbs("evaluate", at, "--split=tset").fails_with('"tset"', 'did you mean "test"')
+    verbs("evaluate", f"--workdir={tmp_path}").fails_with(str(tmp_path), "no config.json")
+    verbs("export", at, f"--out={trained.workdir / 'saved_model'}").fails_with("saved_model", "overw")
     unfinished = trained.copy(tmp_path / "run")
     (unfinished / "checkpoints" / "final.npz").unlink()
-    verb("evaluate", f"--workdir={unfinished}").fails_with("is not finished")
-    verb("export", f"--workdir={unfinished}", f"--out={tmp_path / 'out'}").fails_with("is not finished")
+    verbs("evaluate", f"--workdir={unfinished}").fails_with("is not finished")
+    verbs("export", f"--workdir={unfinished}", f"--out={tmp_path / 'out'}").fails_with("is not finished")
 
 
-def test_ctrl_c(trained, verb, tmp_path):
+def test_ctrl_c(trained, verbs, tmp_path):
     run = trained.copy(tmp_path / "run")
-    evaluating = verb("evaluate", f"--workdir={run}", interrupt_after=0.5)
-    training = verb("train", *trained.flags, f"--workdir={tmp_path / 'new'}", interrupt_after=0.5)
-    for done in (evaluating, training):
+    for flags in (("evaluate", f"--workdir={run}"), ("train", *trained.flags, f"--workdir={tmp_path / 'new'}")):
+        process = verbs.start(*flags)
+        time.sleep(0.5)
+        process.signal(signal.SIGINT)
+        done = process.done()
         assert done.code == 128 + signal.SIGINT, done
         assert done.err.splitlines()[-1].startswith("interrupted")
         assert "Traceback" not in done.err
-
-
-if __name__ == "__main__":
-    serve()

@@ -62,6 +62,27 @@ def test_independent_folds_share_nothing():
         assert spread(fold.train) < 2
 
 
+GROUPS = np.sort(np.random.default_rng(1).integers(0, 150, len(LABELS)))
+
+
+def test_groups_stay_whole_in_stratified_parts_of_about_the_wanted_size():
+    folds = [(holdout(LABELS, 0.3, 0, groups=GROUPS), 0.3 * len(LABELS))]
+    folds += [(fold, len(LABELS) / 4) for fold in k_folds(LABELS, 4, 0, groups=GROUPS)]
+    folds += [(fold, 90) for fold in independent_folds(LABELS, 3, 300, 90, 0, groups=GROUPS)]
+    for fold, size in folds:
+        assert not np.intersect1d(GROUPS[fold.train], GROUPS[fold.validation]).size
+        assert len(fold.validation) == pytest.approx(size, rel=0.1)
+        assert spread(fold.validation) < 0.05 * size
+
+
+def test_grouped_folds_partition_the_set_and_independent_ones_share_no_group():
+    folds = k_folds(LABELS, 4, 0, groups=GROUPS)
+    np.testing.assert_array_equal(np.sort(np.concatenate([f.validation for f in folds])), np.arange(len(LABELS)))
+    independent = independent_folds(LABELS, 3, 300, 90, 0, groups=GROUPS)
+    parts = [np.unique(GROUPS[part]) for fold in independent for part in (fold.train, fold.validation)]
+    assert len(np.unique(np.concatenate(parts))) == sum(map(len, parts))
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -79,6 +100,8 @@ def test_independent_folds_share_nothing():
         (lambda: independent_folds(LABELS, 1100, 2, 1, 0), "at most 1003 folds"),
         (lambda: independent_folds(LABELS, 2, 50, 50, 0), "a part would be empty"),
         (lambda: independent_folds(LABELS, 2, 50, 3, 0), "validation part of fold 0"),
+        (lambda: k_folds(LABELS, 3, 0, groups=LABELS), "validation part of fold"),
+        (lambda: holdout(LABELS, 0.3, 0, groups=np.zeros(len(LABELS), int)), "of 1 groups"),
     ],
 )
 def test_impossible_draws_are_reported(call, message):

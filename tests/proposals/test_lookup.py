@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfeff.data.images.storage import content_digest
 from tfeff.proposals.lookup import lookup
 from tfeff.proposals.proposals import Proposals
-from tfeff.proposals.store import ProposalStore, Writer, digest
+from tfeff.proposals.store import ProposalStore, Writer
 
 
 def test_lookup_in_a_pipeline(tmp_path):
@@ -14,7 +15,7 @@ def test_lookup_in_a_pipeline(tmp_path):
     with Writer(store) as writer:
         for number in range(5):
             cells = np.arange(4 * (number + 1), dtype=np.uint16).reshape(-1, 4)
-            writer.add(f"ü{number}", digest(b"%d" % number), Proposals(cells, (10, 10), (20, 30)))
+            writer.add(f"ü{number}", content_digest(b"%d" % number), Proposals(cells, (10, 10), (20, 30)))
     store.refresh()
     names = tf.data.Dataset.from_tensor_slices([f"ü{number}" for number in (3, 0, 4)])
     found = list(names.map(lookup(store), num_parallel_calls=2).as_numpy_iterator())
@@ -22,7 +23,9 @@ def test_lookup_in_a_pipeline(tmp_path):
         assert np.array_equal(boxes, store[f"ü{number}"].boxes_yxyx)
     assert [len(boxes) for boxes in names.map(lookup(store, limit=2)).as_numpy_iterator()] == [2, 1, 2]
     with Writer(store) as writer:
-        writer.add(os.fsdecode(b"caf\xe9.jpg"), digest(b"9"), Proposals(np.ones((7, 4), np.uint16), (10, 10), (20, 30)))
+        writer.add(
+            os.fsdecode(b"caf\xe9.jpg"), content_digest(b"9"), Proposals(np.ones((7, 4), np.uint16), (10, 10), (20, 30))
+        )
     store.refresh()
     other = tf.data.Dataset.from_tensors(b"caf\xe9.jpg")
     assert [len(boxes) for boxes in other.map(lookup(store)).as_numpy_iterator()] == [7]

@@ -9,9 +9,10 @@ import time
 import numpy as np
 import pytest
 
+from tfeff.data.images.storage import content_digest
 from tfeff.errors import UserError
 from tfeff.proposals.proposals import Proposals
-from tfeff.proposals.store import ProposalStore, Writer, digest
+from tfeff.proposals.store import ProposalStore, Writer
 
 PARAMETERS = {"engine": "windows", "scales": [0.5, 1.0]}
 
@@ -31,7 +32,7 @@ def test_a_reader_sees_records_while_the_store_grows(tmp_path):
     with Writer(store) as writer, Writer(store) as other:
         for number in range(20):
             (writer if number % 3 else other).add(
-                f"a/ü{number}.jpg", digest(b"%d" % number), random_proposals(number, n=number)
+                f"a/ü{number}.jpg", content_digest(b"%d" % number), random_proposals(number, n=number)
             )
             reader.refresh()
             assert len(reader) == number + 1
@@ -46,36 +47,36 @@ def test_ids_may_be_any_file_name(tmp_path):
     store = ProposalStore.create(tmp_path / "s", PARAMETERS)
     name = os.fsdecode(b"caf\xe9.jpg")
     with Writer(store) as writer:
-        writer.add(name, digest(b"x"), random_proposals(1))
+        writer.add(name, content_digest(b"x"), random_proposals(1))
     assert same(ProposalStore(tmp_path / "s")[name], random_proposals(1))
 
 
 def test_a_record_takes_8_bytes_per_box(tmp_path):
     store = ProposalStore.create(tmp_path / "s", PARAMETERS)
     with Writer(store) as writer:
-        writer.add("x.jpg", digest(b""), random_proposals(0, n=2000))
+        writer.add("x.jpg", content_digest(b""), random_proposals(0, n=2000))
     assert next((tmp_path / "s").glob("shard*")).stat().st_size < 16_100
 
 
 def test_a_changed_image_is_detected_and_its_latest_proposals_are_read(tmp_path):
     store = ProposalStore.create(tmp_path / "s", PARAMETERS)
     for content in (b"old", b"new"):
-        assert not store.matches("x", digest(content))
+        assert not store.matches("x", content_digest(content))
         with Writer(store) as writer:
-            writer.add("x", digest(content), random_proposals(len(content) + content[0]))
+            writer.add("x", content_digest(content), random_proposals(len(content) + content[0]))
         store.refresh()
-        assert store.matches("x", digest(content))
-    assert not store.matches("x", digest(b"old"))
+        assert store.matches("x", content_digest(content))
+    assert not store.matches("x", content_digest(b"old"))
     # In any order of reading the shards.
     assert same(ProposalStore(tmp_path / "s")["x"], random_proposals(3 + ord("n")))
-    assert same(store.by_content(digest(b"old")), random_proposals(3 + ord("o")))
+    assert same(store.by_content(content_digest(b"old")), random_proposals(3 + ord("o")))
 
 
 def test_truncated_and_corrupt_records_are_ignored(tmp_path):
     store = ProposalStore.create(tmp_path / "s", PARAMETERS)
     with Writer(store) as writer:
         for number in range(3):
-            writer.add(f"{number}", digest(b"%d" % number), random_proposals(number))
+            writer.add(f"{number}", content_digest(b"%d" % number), random_proposals(number))
     (shard,) = (tmp_path / "s").glob("shard*")
     whole = shard.read_bytes()
     for cut in [1, 30, len(whole) // 3 + 1, len(whole) - 1]:
@@ -84,7 +85,7 @@ def test_truncated_and_corrupt_records_are_ignored(tmp_path):
     shard.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     assert len(ProposalStore(tmp_path / "s")) == 2
     with Writer(store) as writer:
-        writer.add("2", digest(b"2"), random_proposals(2))
+        writer.add("2", content_digest(b"2"), random_proposals(2))
     assert same(ProposalStore(tmp_path / "s")["2"], random_proposals(2))
 
 
@@ -110,19 +111,21 @@ def test_a_store_in_the_earlier_spelling_is_still_valid(tmp_path):
 def test_a_killed_writer_leaves_complete_records(tmp_path):
     script = (
         "import sys, numpy as np\n"
+        "from tfeff.data.images.storage import content_digest\n"
         "from tfeff.proposals.proposals import Proposals\n"
-        "from tfeff.proposals.store import ProposalStore, Writer, digest\n"
+        "from tfeff.proposals.store import ProposalStore, Writer\n"
         "store = ProposalStore.create(sys.argv[1], {'engine': 'x'})\n"
         "with Writer(store) as writer:\n"
         "    for number in range(len(store), 10**6):\n"
         "        cells = np.full((number % 5000, 4), number % 65536, np.uint16)\n"
-        "        writer.add(str(number), digest(str(number).encode()), Proposals(cells, (9, 9), (9, 9)))\n"
+        "        writer.add(str(number), content_digest(str(number).encode()), Proposals(cells, (9, 9), (9, 9)))\n"
     )
     moments = random.Random(5)
     seen = 0
     for _ in range(6):
         writer = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "s")])
         while not list((tmp_path / "s").glob("shard*")):
+            assert writer.poll() is None
             time.sleep(0.02)
         time.sleep(1.0 + moments.uniform(0, 0.5))
         writer.send_signal(signal.SIGKILL)

@@ -2,11 +2,8 @@
 
 import dataclasses
 import json
-import os
 import re
 import shutil
-import signal
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -20,6 +17,7 @@ import pytest
 import tensorflow as tf
 
 from tests.rcnn.voc_digits import SOURCE, write_voc
+from tests.verbs import Verbs
 from tfeff import config, rcnn, training
 from tfeff.boxes.formats import cyxhw_from_yxyx, relative_from_yxyx
 from tfeff.data.images import decoding
@@ -72,20 +70,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def command(verb: str, *flags: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.run(
-        [sys.executable, "-m", f"tfeff.{verb}", *flags], capture_output=True, text=True, env=environment, check=False
-    )
-
-
 @pytest.fixture(scope="module")
-def finished(root: Path, tmp_path_factory: pytest.TempPathFactory) -> rcnn.Workdir:
+def finished(verbs: Verbs, root: Path, tmp_path_factory: pytest.TempPathFactory) -> rcnn.Workdir:
     """A finished run of all forms."""
     directory = tmp_path_factory.mktemp("run")
     (directory / "config.py").write_text(CONFIG.format(forms=FORMS, root=root))
-    done = command("train", f"--config={directory / 'config.py'}", f"--workdir={directory / 'workdir'}")
-    assert done.returncode == 0, done.stderr
+    verbs("train", f"--config={directory / 'config.py'}", f"--workdir={directory / 'workdir'}").succeeds()
     return rcnn.Workdir(directory / "workdir")
 
 
@@ -101,20 +91,18 @@ def test_a_run_writes_the_files_of_its_workdir(finished: rcnn.Workdir) -> None:
     assert set(result["forms"]) == set(FORMS)
 
 
-def test_a_rerun_trains_nothing(finished: rcnn.Workdir) -> None:
+def test_a_rerun_trains_nothing(verbs: Verbs, finished: rcnn.Workdir) -> None:
     before = {path: path.stat().st_mtime_ns for path in finished.path.rglob("*.keras")}
-    done = command(
+    verbs(
         "train", f"--config={finished.path / 'config.json'}", f"--workdir={finished.path}", "--evaluate=false"
-    )
-    assert done.returncode == 0, done.stderr
+    ).succeeds()
     assert before == {path: path.stat().st_mtime_ns for path in finished.path.rglob("*.keras")}
 
 
-def test_evaluate_repeats_the_result_of_the_run(finished: rcnn.Workdir) -> None:
+def test_evaluate_repeats_the_result_of_the_run(verbs: Verbs, finished: rcnn.Workdir) -> None:
     before = json.loads((finished.path / "evaluation_test.json").read_text())
-    done = command("evaluate", f"--workdir={finished.path}", "--json")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout[done.stdout.index("{") :]) == before
+    text = verbs("evaluate", f"--workdir={finished.path}", "--json").succeeds().out
+    assert json.loads(text[text.index("{") :]) == before
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -146,18 +134,15 @@ def test_the_export_accepts_an_image_without_proposals(finished: rcnn.Workdir) -
     assert found["boxes"].shape == (0, 4)
 
 
-def test_detect_draws_and_lists(finished: rcnn.Workdir, root: Path, tmp_path: Path) -> None:
+def test_detect_draws_and_lists(verbs: Verbs, finished: rcnn.Workdir, root: Path, tmp_path: Path) -> None:
     (tmp_path / "in" / "deeper").mkdir(parents=True)
     (tmp_path / "in" / "one.png").write_bytes((root / "images" / "000.png").read_bytes())
     (tmp_path / "in" / "deeper" / "two.png").write_bytes((root / "images" / "001.png").read_bytes())
     (tmp_path / "in" / "broken.jpg").write_bytes(b"\xff\xd8 no image")
     out = tmp_path / "in" / "drawn"
     for _ in range(2):  # The second run finds the drawings of the first among the images.
-        done = command(
-            "detect", f"--workdir={finished.path}", f"--images={tmp_path / 'in'}", f"--out={out}", "--score=0"
-        )
-        assert done.returncode == 0, done.stderr
-        assert "broken.jpg" in done.stderr
+        done = verbs("detect", f"--workdir={finished.path}", f"--images={tmp_path / 'in'}", f"--out={out}", "--score=0")
+        assert "broken.jpg" in done.succeeds().err
     assert len(list(out.rglob("*.png"))) == 2
     assert cv2.imread(str(out / "one.png.png")) is not None
     assert cv2.imread(str(out / "deeper" / "two.png.png")) is not None
@@ -177,16 +162,14 @@ def test_detect_draws_and_lists(finished: rcnn.Workdir, root: Path, tmp_path: Pa
     ],
 )
 def test_mistakes_are_reported_without_a_traceback(
-    finished: rcnn.Workdir, root: Path, tmp_path: Path, flags: tuple[str, ...], message: str
+    verbs: Verbs, finished: rcnn.Workdir, root: Path, tmp_path: Path, flags: tuple[str, ...], message: str
 ) -> None:
     given = [flag.format(workdir=finished.path, root=root) for flag in flags]
     if not any(flag.startswith("--images") for flag in given):
         given.append(f"--images={root}")
     if not any(flag.startswith("--out") for flag in given):
         given.append(f"--out={tmp_path}")
-    done = command("detect", *given)
-    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
-    assert message in done.stderr
+    verbs("detect", *given).fails_with(message)
 
 
 def test_a_head_of_another_backbone_is_refused(finished: rcnn.Workdir, tmp_path: Path) -> None:
@@ -214,17 +197,16 @@ def test_export_requires_a_trained_backbone(finished: rcnn.Workdir, tmp_path: Pa
     assert not copy.backbone.exists()
 
 
-def test_new_images_are_noticed(finished: rcnn.Workdir, root: Path) -> None:
+def test_new_images_are_noticed(verbs: Verbs, finished: rcnn.Workdir, root: Path) -> None:
     image, label = root / "images" / "more.png", root / "labels" / "more.txt"
     image.write_bytes((root / "images" / "000.png").read_bytes())
     label.write_bytes((root / "labels" / "000.txt").read_bytes())
     try:
-        done = command("evaluate", f"--workdir={finished.path}")
+        done = verbs("evaluate", f"--workdir={finished.path}")
     finally:
         image.unlink()
         label.unlink()
-    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
-    assert "restore them" in done.stderr
+    done.fails_with("restore them")
 
 
 def test_a_damaged_export_is_reported(finished: rcnn.Workdir, root: Path, tmp_path: Path) -> None:
@@ -238,45 +220,39 @@ def test_a_damaged_export_is_reported(finished: rcnn.Workdir, root: Path, tmp_pa
         LoadedDetector(copy)
 
 
-def test_a_killed_run_resumes_to_the_same_heads(finished: rcnn.Workdir, tmp_path: Path) -> None:
+def test_a_killed_run_resumes_to_the_same_heads(verbs: Verbs, finished: rcnn.Workdir, tmp_path: Path) -> None:
     flags = [f"--config={finished.path / 'config.json'}", f"--workdir={tmp_path}", "--evaluate=false"]
     features = tmp_path / "features" / "train" / "index.jsonl"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tfeff.train", *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    process = verbs.start("train", *flags)
     while process.poll() is None and not (features.is_file() and features.read_text().count("\n") > 10):
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
     assert not (tmp_path / "heads" / "joint.json").is_file()
-    done = command("train", *flags)
-    assert done.returncode == 0, done.stderr
+    verbs("train", *flags).succeeds()
     for form in FORMS:
         one, other = (Detector.load(workdir, form)[0].head for workdir in (finished, rcnn.Workdir(tmp_path)))
         for first, second in zip(one.get_weights(), other.get_weights(), strict=True):
             np.testing.assert_array_equal(first, second)
 
 
-def test_a_workdir_belongs_to_one_config(finished: rcnn.Workdir) -> None:
-    done = command(
+def test_a_workdir_belongs_to_one_config(verbs: Verbs, finished: rcnn.Workdir) -> None:
+    done = verbs(
         "train",
         f"--config={finished.path / 'config.json'}",
         f"--workdir={finished.path}",
         "--config.features.grid=1",
     )
-    assert done.returncode == 2
-    assert "features.grid: saved 2, now 1" in done.stderr
+    done.fails_with("features.grid: saved 2, now 1")
 
 
-def test_an_invalid_network_is_reported_at_once(finished: rcnn.Workdir, tmp_path: Path) -> None:
-    done = command(
+def test_an_invalid_network_is_reported_at_once(verbs: Verbs, finished: rcnn.Workdir, tmp_path: Path) -> None:
+    done = verbs(
         "train",
         f"--config={finished.path / 'config.json'}",
         f"--workdir={tmp_path}",
         "--config.backbone.model.stage_blocks=1,1",
     )
-    assert done.returncode == 2
-    assert "stage_blocks" in done.stderr
+    done.fails_with("stage_blocks")
     assert not (tmp_path / "proposals").exists()
 
 

@@ -4,25 +4,15 @@ import pytest
 from tfeff import config
 from tfeff.training import build, selection
 
-QUIET = lambda *_: None  # noqa: E731
-
 
 def digits(**data):
     model = config.Model(width=2, stage_blocks=(1, 1, 1, 1), resolution=8)
     return config.Experiment(model=model, data=config.Data(**{"source": "embedded:digits", "channels": 1} | data))
 
 
-def read(settings):
-    return selection.choose(settings, selection.read(settings, QUIET))
-
-
-def indices(store):
-    return set(np.asarray(store.rows).tolist())
-
-
 def test_dataset_normalization_reaches_the_network():
     settings = digits(normalization="dataset")
-    dataset = read(settings)
+    dataset = selection.choose(settings, selection.read(settings, lambda *_: None))
     images = next(dataset.train.chunks(len(dataset.train))).astype(np.float64)
     assert dataset.mean == pytest.approx([images.mean()], rel=1e-5)
     assert dataset.std == pytest.approx([images.std()], rel=1e-5)

@@ -1,10 +1,8 @@
 """Localization: loss and metrics against NumPy, and a run from its config to its SavedModel."""
 
 import json
+import os
 import random
-import signal
-import subprocess
-import sys
 import time
 
 import keras
@@ -23,6 +21,7 @@ from tfeff.training.localization import Localization
 from tfeff.training.step import Step
 
 CLASSES = 3
+KILLS = int(os.environ.get("TFEFF_KILLS", "1"))
 
 
 def localizer(**options):
@@ -180,17 +179,17 @@ def squares(tmp_path_factory):
 
 
 def command(path, workdir):
-    return [sys.executable, "-m", "tfeff.train", f"--config={path}", f"--workdir={workdir}"]
+    return ["train", f"--config={path}", f"--workdir={workdir}"]
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, squares):
+def finished(verbs, tmp_path_factory, squares):
     directory = tmp_path_factory.mktemp("finished")
     path = directory / "config.py"
     path.write_text(CONFIG.replace("{data}", str(squares)))
     began = time.monotonic()
-    done = subprocess.run(command(path, directory / "run"), check=True, capture_output=True, text=True)
-    return path, training.Workdir(directory / "run"), time.monotonic() - began, done.stdout
+    done = verbs(*command(path, directory / "run")).succeeds()
+    return path, training.Workdir(directory / "run"), time.monotonic() - began, done.out
 
 
 def test_a_run_localizes_rectangles(finished):
@@ -242,23 +241,20 @@ def test_saved_model_returns_boxes_in_pixels_of_the_original_image(finished, squ
         assert none["box"].shape == (0, 4)
 
 
-def test_restarts_after_kills_are_bit_identical(finished, tmp_path):
+def test_restarts_after_kills_are_bit_identical(verbs, finished, tmp_path):
     path, whole, seconds, _ = finished
     rng, workdir = random.Random(3), training.Workdir(tmp_path / "run")
-    for _ in range(2):
-        process = subprocess.Popen(
-            [*command(path, workdir.path), "--noevaluate"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+    for _ in range(KILLS):
+        process = verbs.start(*command(path, workdir.path), "--noevaluate")
         before = workdir.checkpoints.latest()
         patience = time.monotonic() + 10 * seconds
         while workdir.checkpoints.latest() == before and process.poll() is None and time.monotonic() < patience:
             time.sleep(0.02)
         time.sleep(rng.uniform(0.0, 0.1))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.kill()
         assert workdir.checkpoints.latest() is not None
     assert not workdir.final.is_file()
-    subprocess.run([*command(path, workdir.path), "--noevaluate"], check=True, capture_output=True)
+    verbs(*command(path, workdir.path), "--noevaluate").succeeds()
     first, again = (checkpoint.load(run.final) for run in (whole, workdir))
     assert first[1] == again[1]
     for name, array in first[0].items():

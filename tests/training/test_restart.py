@@ -4,8 +4,6 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -36,16 +34,16 @@ def get_config():
 
 
 def command(config: Path, workdir: Path) -> list[str]:
-    return [sys.executable, "-m", "tfeff.train", f"--config={config}", f"--workdir={workdir}", "--noevaluate"]
+    return ["train", f"--config={config}", f"--workdir={workdir}", "--noevaluate"]
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
+def uninterrupted(verbs, tmp_path_factory):
     directory = tmp_path_factory.mktemp("uninterrupted")
     config = directory / "config.py"
     config.write_text(CONFIG)
     began = time.monotonic()
-    subprocess.run(command(config, directory / "run"), check=True, capture_output=True)
+    verbs(*command(config, directory / "run")).succeeds()
     return config, directory / "run", time.monotonic() - began
 
 
@@ -68,7 +66,7 @@ def assert_same_end(first: Path, second: Path):
     assert without_times(first) == without_times(second)
 
 
-def test_restarts_after_sigkill_are_bit_identical(uninterrupted, tmp_path):
+def test_restarts_after_sigkill_are_bit_identical(verbs, uninterrupted, tmp_path):
     config, whole, seconds = uninterrupted
     rng = random.Random(7)
     kills = 0
@@ -77,49 +75,42 @@ def test_restarts_after_sigkill_are_bit_identical(uninterrupted, tmp_path):
         attempt += 1
         run = tmp_path / f"run{attempt}"
         while kills < KILLS and not (run / "checkpoints" / "final.npz").is_file():
-            process = subprocess.Popen(command(config, run), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            time.sleep(rng.uniform(0.4, 1.0) * seconds)
-            if process.poll() is None:
-                process.send_signal(signal.SIGKILL)
-                kills += 1
-            process.wait()
-        subprocess.run(command(config, run), check=True, capture_output=True)
+            process = verbs.start(*command(config, run))
+            time.sleep(rng.uniform(0.2, 1.0) * seconds)
+            kills += process.poll() is None
+            process.kill()
+        verbs(*command(config, run)).succeeds()
         assert_same_end(whole, run)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_signals_save_the_state(uninterrupted, tmp_path, number, code):
+def test_signals_save_the_state(verbs, uninterrupted, tmp_path, number, code):
     config, whole, _ = uninterrupted
     run = tmp_path / "run"
-    process = subprocess.Popen(command(config, run), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = verbs.start(*command(config, run))
     checkpoints = checkpoint.Checkpoints(run / "checkpoints")
     while checkpoints.latest() is None:
         assert process.poll() is None
         time.sleep(0.05)
-    process.send_signal(number)
-    _, message = process.communicate(timeout=60)
-    assert process.returncode == code, message
-    assert "state saved at step" in message
-    assert "Traceback" not in message
+    process.signal(number)
+    done = process.done()
+    assert done.code == code, done
+    assert "state saved at step" in done.err
+    assert "Traceback" not in done.err
     step = checkpoint.load(checkpoints.latest())[1]["step"]
-    assert f"{step:,}" in message
-    subprocess.run(command(config, run), check=True, capture_output=True)
+    assert f"{step:,}" in done.err
+    verbs(*command(config, run)).succeeds()
     assert_same_end(whole, run)
 
 
-def test_a_finished_run_is_not_changed(uninterrupted):
+def test_a_finished_run_is_not_changed(verbs, uninterrupted):
     config, run, _ = uninterrupted
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
-    done = subprocess.run(command(config, run), check=True, capture_output=True, text=True)
-    assert "already finished" in done.stdout
+    assert "already finished" in verbs(*command(config, run)).succeeds().out
     assert before == {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
 
 
-def test_error_if_the_workdir_belongs_to_another_config(uninterrupted):
+def test_error_if_the_workdir_belongs_to_another_config(verbs, uninterrupted):
     config, run, _ = uninterrupted
-    done = subprocess.run(
-        [*command(config, run), "--config.optimizer.learning_rate=0.5"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2
-    assert "optimizer.learning_rate: saved 0.003, now 0.5" in done.stderr
-    assert "Traceback" not in done.stderr
+    again = verbs(*command(config, run), "--config.optimizer.learning_rate=0.5")
+    again.fails_with("optimizer.learning_rate: saved 0.003, now 0.5")

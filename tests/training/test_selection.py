@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from tfeff import config
+from tfeff.data.sources import catalog
 from tfeff.errors import UserError
 from tfeff.training import selection
 
@@ -254,3 +255,16 @@ def test_caches_of_another_validation_split_are_refused(image_folder):
 def test_fingerprints_of_the_previous_version_are_accepted_if_they_cannot_be_compared():
     assert selection.unchanged("ab" * 32, "cd" * 16)
     assert not selection.unchanged("ab" * 32, "cd" * 32)
+
+
+def test_crops_of_one_photograph_are_not_split_between_training_and_validation():
+    model = config.Model(width=2, stage_blocks=(1, 1, 1, 1), resolution=8)
+    dataset = catalog.open_labels("crops:embedded:placed_digits").load("validation")
+    for data in ({"folds": 3}, {"folds": 2, "fold_examples": 3000}, {"train_examples": 5000}):
+        settings = config.Experiment(
+            model=model, data=config.Data(source="crops:embedded:placed_digits", validation_fraction=0.4, **data)
+        )
+        fold = selection.fold(settings, dataset, validates=False)
+        train, validation = ({dataset.ids[i].split(" [")[0] for i in part} for part in (fold.train, fold.validation))
+        assert validation
+        assert train.isdisjoint(validation)

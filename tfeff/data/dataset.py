@@ -99,6 +99,8 @@ class Dataset:
         channels: 1 (gray) or 3 (RGB); what `read` returns.
         labels: int32 [n], the class of each image; empty if images have none.
         objects: the objects in each image; empty if they are not annotated.
+        groups: int32 [n]; images of one group, such as crops of one photograph, are never split between training and
+            validation. None: each image is on its own.
         sizes: int32 [n, 2], (height, width) of each image; empty if they are not known without opening files.
         defects: defects found in the annotations.
         notes: what the user should know about how the images were chosen, one line each.
@@ -114,6 +116,7 @@ class Dataset:
     channels: int = 3
     labels: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
     objects: Sequence[Objects] = ()
+    groups: np.ndarray | None = None
     sizes: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.int32))
     defects: Defects = field(default_factory=Defects)
     notes: tuple[str, ...] = ()
@@ -215,5 +218,6 @@ class Dataset:
             images=self.images.take(indices),
             labels=self.labels[indices] if self.has_labels else self.labels,
             objects=[self.objects[index] for index in indices] if self.has_objects else (),
+            groups=None if self.groups is None else self.groups[indices],
             sizes=self.sizes[indices] if len(self.sizes) else self.sizes,
         )

@@ -1,7 +1,8 @@
 """Subsets, hold-outs and folds of a labeled dataset, each a function of its labels and a seed.
 
-All parts are stratified: each holds every class in the proportion of the whole, to within one image. Functions take
-integer labels [n] and return sorted int64 arrays of positions.
+All parts are stratified: each holds every class in the proportion of the whole, to within one image. Where images
+belong to groups (crops of one photograph), whole groups are drawn, and sizes and proportions are approximate. Functions
+take integer labels [n] and return sorted int64 arrays of positions.
 """
 
 from collections.abc import Sequence
@@ -38,7 +39,13 @@ def subset(labels: np.ndarray, n: int, seed: int) -> np.ndarray:
     return chosen
 
 
-def holdout(labels: np.ndarray, fraction: float, seed: int, class_names: Sequence[str] = ()) -> Fold:
+def holdout(
+    labels: np.ndarray,
+    fraction: float,
+    seed: int,
+    class_names: Sequence[str] = (),
+    groups: np.ndarray | None = None,
+) -> Fold:
     """A stratified part of `fraction` held out for validation, the rest for training.
 
     Args:
@@ -46,6 +53,7 @@ def holdout(labels: np.ndarray, fraction: float, seed: int, class_names: Sequenc
         fraction: Share held out.
         seed: Seed of the draw.
         class_names: names of the classes for messages; default their numbers.
+        groups: int [n]; images of one group stay together. None: each image is on its own.
 
     Raises:
         UserError: the fraction is outside (0, 1), leaves either part empty, or leaves no image of a class to train on.
@@ -54,12 +62,20 @@ def holdout(labels: np.ndarray, fraction: float, seed: int, class_names: Sequenc
     held = round(len(labels) * fraction)
     if not 0 < fraction < 1 or not 0 < held < len(labels):
         raise UserError(f"cannot hold out a fraction of {fraction} of {len(labels)} images: one part would be empty")
-    validation, train = _draw(labels, held, np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    if groups is None:
+        validation, train = _draw(labels, held, rng)
+    else:
+        validation, train = _deal_groups(labels, groups, [fraction, 1 - fraction], rng)
+        if not len(validation) or not len(train):
+            raise UserError(f"cannot hold out a fraction of {fraction} of {len(np.unique(groups))} groups of images")
     require_every_class(labels, train, f"the training part of a hold-out of {fraction}", "add images", class_names)
     return Fold(train=train, validation=validation)
 
 
-def k_folds(labels: np.ndarray, k: int, seed: int, class_names: Sequence[str] = ()) -> list[Fold]:
+def k_folds(
+    labels: np.ndarray, k: int, seed: int, class_names: Sequence[str] = (), groups: np.ndarray | None = None
+) -> list[Fold]:
     """k rounds of cross-validation: the validation parts are disjoint and together the whole.
 
     Args:
@@ -67,9 +83,10 @@ def k_folds(labels: np.ndarray, k: int, seed: int, class_names: Sequence[str] = 
         k: Number of folds.
         seed: Seed of the draw.
         class_names: names of the classes for messages; default their numbers.
+        groups: int [n]; images of one group stay together. None: each image is on its own.
 
     Raises:
-        UserError: k is below 2, or a class has fewer than k images.
+        UserError: k is below 2, or a class has too few images or groups for every part to hold one.
     """
     labels = np.asarray(labels)
     if k < 2:
@@ -80,14 +97,26 @@ def k_folds(labels: np.ndarray, k: int, seed: int, class_names: Sequence[str] = 
             f"{k} folds need at least {k} images of each class; "
             f"class {_name(classes[counts.argmin()], class_names)} has {counts.min()}"
         )
-    parts = _deal(labels, np.arange(len(labels)), k, np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    if groups is None:
+        parts = _deal(labels, np.arange(len(labels)), k, rng)
+    else:
+        parts = _deal_groups(labels, groups, [1 / k] * k, rng)
+        for i, part in enumerate(parts):
+            require_every_class(labels, part, f"the validation part of fold {i}", "use fewer folds", class_names)
     return [
         Fold(train=np.sort(np.concatenate(parts[:i] + parts[i + 1 :])), validation=part) for i, part in enumerate(parts)
     ]
 
 
 def independent_folds(
-    labels: np.ndarray, k: int, size: int, validation_size: int, seed: int, class_names: Sequence[str] = ()
+    labels: np.ndarray,
+    k: int,
+    size: int,
+    validation_size: int,
+    seed: int,
+    class_names: Sequence[str] = (),
+    groups: np.ndarray | None = None,
 ) -> list[Fold]:
     """k disjoint stratified subsets, each with its own training and validation part.
 
@@ -100,6 +129,7 @@ def independent_folds(
         validation_size: Those of them held out for validation.
         seed: Seed of the draw.
         class_names: names of the classes for messages; default their numbers.
+        groups: int [n]; images of one group stay together. None: each image is on its own.
 
     Raises:
         UserError: k * size images are more than there are, a part would be empty, or a class would be missing from
@@ -116,15 +146,20 @@ def independent_folds(
             f"{k} independent folds of {size} images need {k * size:,} images; there are {len(labels):,}: {most}"
         )
     rng = np.random.default_rng(seed)
-    chosen, _ = _draw(labels, k * size, rng)
-    folds = []
-    for i, part in enumerate(_deal(labels, chosen, k, rng)):
-        validation, train = _draw(labels[part], validation_size, rng)
-        fold = Fold(train=part[train], validation=part[validation])
-        advice = f"use larger or fewer folds ({k} of {size} images now, {validation_size} of them for validation)"
+    if groups is None:
+        chosen, _ = _draw(labels, k * size, rng)
+        folds = []
+        for part in _deal(labels, chosen, k, rng):
+            validation, train = _draw(labels[part], validation_size, rng)
+            folds.append(Fold(train=part[train], validation=part[validation]))
+    else:
+        shares = np.array([size - validation_size, validation_size] * k) / len(labels)
+        parts = _deal_groups(labels, groups, [*shares, 1 - shares.sum()], rng)
+        folds = [Fold(train, validation) for train, validation in zip(parts[0:-1:2], parts[1:-1:2], strict=True)]
+    advice = f"use larger or fewer folds ({k} of {size} images now, {validation_size} of them for validation)"
+    for i, fold in enumerate(folds):
         require_every_class(labels, fold.train, f"the training part of fold {i}", advice, class_names)
         require_every_class(labels, fold.validation, f"the validation part of fold {i}", advice, class_names)
-        folds.append(fold)
     return folds
 
 
@@ -153,6 +188,29 @@ def _deal(labels: np.ndarray, positions: np.ndarray, k: int, rng: np.random.Gene
     """Deals the positions out to k sorted parts, class by class, so that classes and sizes are balanced."""
     order = _by_class(labels, positions, rng)
     return [np.sort(order[i::k]) for i in range(k)]
+
+
+def _deal_groups(
+    labels: np.ndarray, groups: np.ndarray, shares: Sequence[float], rng: np.random.Generator
+) -> list[np.ndarray]:
+    """Deals whole groups out to sorted parts of the given shares, whose sum is 1.
+
+    The largest groups first, each to the part that it brings closest to its share of every class.
+    """
+    classes, label_codes = np.unique(labels, return_inverse=True)
+    names, owners = np.unique(groups, return_inverse=True)
+    counts = np.zeros((len(names), len(classes)))
+    np.add.at(counts, (owners, label_codes), 1)
+    totals = counts.sum(axis=0)
+    targets = np.outer(shares, totals)
+    missing = targets.copy()
+    part_of = np.empty(len(names), np.int64)
+    order = rng.permutation(len(names))
+    for group in order[np.argsort(-counts[order].sum(axis=1), kind="stable")]:
+        gains = ((2 * missing - counts[group]) * counts[group] / (targets * totals)).sum(axis=1)
+        part_of[group] = gains.argmax()
+        missing[part_of[group]] -= counts[group]
+    return [np.flatnonzero(part_of[owners] == part) for part in range(len(shares))]
 
 
 def require_every_class(

@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 
 from tfeff.data.images import decoding
+from tfeff.data.images.storage import content_digest
 from tfeff.execution.executor import ATTEMPTS, Executor, Outcome
 from tfeff.proposals.proposals import Proposals
-from tfeff.proposals.store import ProposalStore, Writer, digest
+from tfeff.proposals.store import ProposalStore, Writer
 
 QUEUED_PER_SLOT = 4
 """Images in flight per slot of the executor; bounds the memory."""
@@ -127,7 +128,7 @@ def generate(
                 counts.failed[image_id] = f"cannot be read ({error.strerror})"
                 progress(counts)
                 continue
-            content = digest(encoded)
+            content = content_digest(encoded)
             if store.matches(image_id, content):
                 counts.existing += 1
             elif content in pending:

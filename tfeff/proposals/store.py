@@ -13,7 +13,6 @@ A record is a header (`_HEADER`), the image id as bytes (`os.fsencode`), and the
 holds a digest of the encoded image: changed files are detected, and equal files are computed once.
 """
 
-import hashlib
 import json
 import mmap
 import os
@@ -35,12 +34,6 @@ PARAMETERS = "parameters.json"
 _MAGIC = b"tfp1"
 _HEADER = struct.Struct("<4sI16s2I2HIHI")
 """Magic, checksum of the rest, digest, image size, working size, number of boxes, length of the id, revision."""
-_DIGEST = 16
-
-
-def digest(encoded: bytes) -> bytes:
-    """The content key of an encoded image: 16 bytes of BLAKE2b."""
-    return hashlib.blake2b(encoded, digest_size=_DIGEST).digest()
 
 
 @dataclass(frozen=True)

@@ -168,7 +168,7 @@ def assess(
                 missing = f"{settings.data.source} has no test split"
             notes = (f"{missing}: evaluated on the validation images, which were used to choose the thresholds",)
             split = "validation"
-        elif run_images.has_no_split_named_test:
+        elif run_images.lacks_test_split:
             notes = (f"{settings.data.source} has no test split: evaluated on its validation split",)
     split = run_images.resolve(split)
     images = run_images.split(split)

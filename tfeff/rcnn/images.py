@@ -66,7 +66,7 @@ class RunImages:
         require_disjoint(validation, train, "data.validation_split")
         return {"train": train, "validation": validation}
 
-    @property
+    @cached_property
     def test_split(self) -> str | None:
         """The source's name of the test split; None if `data.test_split` is None, or if there is none.
 
@@ -85,19 +85,15 @@ class RunImages:
         if found is not None or data.validation_split is not None:
             return found
         own = self._source.find("validation")
-        if own is None or own == self._source.find(data.train_split):
+        if own is None or data.train_split == ALL or self._source.overlap(own, data.train_split):
             return None
-        shared = not self._source.disjoint and self._shares_images(own, data.train_split)
-        return None if shared or data.train_split == ALL else own
+        return own
 
     @property
-    def has_no_split_named_test(self) -> bool:
-        """Whether `data.test_split` has its default value and the source has no such split."""
+    def lacks_test_split(self) -> bool:
+        """Whether the source has no split of the name in `data.test_split`."""
         wanted = self._settings.data.test_split
         return wanted is not None and self._source.find(wanted) is None
-
-    def _shares_images(self, split: str, other: str) -> bool:
-        return not set(self._source.load(split).ids).isdisjoint(self._source.load(other).ids)
 
     def resolve(self, name: str) -> str:
         """The name of a split without aliases: `train` and `validation` are the run's own, unless the name means the

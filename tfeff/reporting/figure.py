@@ -145,6 +145,7 @@ def save(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 150) -> tup
     stem.parent.mkdir(parents=True, exist_ok=True)
     png, svg = (stem.with_name(f"{stem.name}.{suffix}") for suffix in FORMATS)
     figure.savefig(png, dpi=dpi, metadata={"Software": None})
+    figure.set_layout_engine("none")  # keeps the layout: computing it takes a third of each drawing
     with matplotlib.rc_context({"svg.hashsalt": stem.name}):
         figure.savefig(svg, metadata={"Date": None, "Creator": None})
     return png, svg

@@ -19,7 +19,7 @@ from tfeff.data.input.statistics import channel_statistics
 from tfeff.data.sources import catalog
 from tfeff.data.sources.single_objects import single_objects
 from tfeff.data.sources.source import Options, Source
-from tfeff.data.splits import canonical_name
+from tfeff.data.splits import canonical_name, find_split
 from tfeff.errors import UserError, nearest
 
 Progress = Callable[[str, int, int], None]
@@ -63,13 +63,12 @@ class SplitCaches:
     validation: ImageCache | None
     settings: Mapping[str, Any]
     fingerprint: str
-    seeded: bool
     given: bool = False
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class RunImages:
+class TrainingData:
     """The images of one run, and what its network must know about them.
 
     Attributes:
@@ -178,10 +177,10 @@ def plan(settings: config.Experiment, source: Source) -> Plan:
         validation = _named(source, "data.validation_split", data.validation_split)
     elif data.folds is None:
         validation = source.find("validation")
-        if validation is not None and (validation == test or _overlap(source, train, validation)):
+        if validation is not None and (validation == test or source.overlap(train, validation)):
             validation = None
     for key, split in (("test_split", test), ("validation_split", validation)):
-        if split is not None and _overlap(source, train, split):
+        if split is not None and source.overlap(train, split):
             raise UserError(
                 f'config: data.{key}: "{split}" shares images with data.train_split = "{train}"; choose another split'
             )
@@ -250,10 +249,10 @@ def read(
     assert caches[0] is not None
     fingerprint = " ".join(each.fingerprint for each in (train, held_out) if each is not None)
     reading = _reading(settings, train, validation, seeded=seeded)
-    return SplitCaches(caches[0], caches[1], reading, fingerprint, seeded, given is not None, notes)
+    return SplitCaches(caches[0], caches[1], reading, fingerprint, given is not None, notes)
 
 
-def choose(settings: config.Experiment, caches: SplitCaches) -> RunImages:
+def choose(settings: config.Experiment, caches: SplitCaches) -> TrainingData:
     """The training and validation images of an experiment: its subset, fold or hold-out of the decoded splits.
 
     Raises:
@@ -264,11 +263,10 @@ def choose(settings: config.Experiment, caches: SplitCaches) -> RunImages:
     validation_split = caches.settings["data.validation_split"]
     if data.folds is not None:
         validation_split = None
-    elif data.validation_split is not None and canonical_name(data.validation_split) != canonical_name(
-        validation_split or ""
-    ):
+    elif data.validation_split is not None and find_split(data.validation_split, (validation_split or "",)) is None:
         validation_split = data.validation_split
-    wanted = _reading(settings, caches.train.dataset, validation_split, seeded=caches.seeded)
+    seeded = caches.settings["data.seed"] is not None
+    wanted = _reading(settings, caches.train.dataset, validation_split, seeded=seeded)
     changed = [
         f"{key}: {caches.settings[key]!r} then, {wanted[key]!r} now"
         for key in wanted
@@ -290,7 +288,7 @@ def choose(settings: config.Experiment, caches: SplitCaches) -> RunImages:
     mean, std = data.mean or (), data.std or ()
     if data.mean is None and data.normalization == "dataset":
         mean, std = (tuple(map(float, values)) for values in channel_statistics(train))
-    return RunImages(
+    return TrainingData(
         train=train,
         validation=validation,
         class_names=train.dataset.class_names,
@@ -316,31 +314,34 @@ def fold(settings: config.Experiment, dataset: Dataset, *, validates: bool) -> f
     """
     wanted, labels = settings.data.train_examples, dataset.labels
     if wanted is None:
-        return _fold(settings, dataset, labels, validates)
+        return _fold(settings, dataset, np.arange(len(labels)), validates)
     drawn = folds.subset(labels, wanted, data_seed(settings))
     what = f"config: data.train_examples: the subset of {dataset.name}"
     folds.require_every_class(labels, drawn, what, "draw more", dataset.class_names)
-    part = _fold(settings, dataset, labels[drawn], validates)
+    part = _fold(settings, dataset, drawn, validates)
     if part is None:
         return folds.Fold(train=drawn, validation=drawn[:0])
     return folds.Fold(train=drawn[part.train], validation=drawn[part.validation])
 
 
-def _fold(settings: config.Experiment, dataset: Dataset, labels: np.ndarray, validates: bool) -> folds.Fold | None:
+def _fold(settings: config.Experiment, dataset: Dataset, drawn: np.ndarray, validates: bool) -> folds.Fold | None:
     data, names, seed = settings.data, dataset.class_names, data_seed(settings)
+    labels, groups = dataset.labels[drawn], None if dataset.groups is None else dataset.groups[drawn]
     if data.folds is not None:
         key = "data.folds" if data.fold_examples is None else "data.fold_examples"
         try:
             if data.fold_examples is None:
-                return folds.k_folds(labels, data.folds, seed, names)[data.fold]
+                return folds.k_folds(labels, data.folds, seed, names, groups)[data.fold]
             held_out = round(data.fold_examples * data.validation_fraction)
-            return folds.independent_folds(labels, data.folds, data.fold_examples, held_out, seed, names)[data.fold]
+            return folds.independent_folds(labels, data.folds, data.fold_examples, held_out, seed, names, groups)[
+                data.fold
+            ]
         except UserError as error:
             raise UserError(f"config: {key}: {dataset.name}: {error}") from None
     if data.validation_fraction == 0 or validates:
         return None
     try:
-        return folds.holdout(labels, data.validation_fraction, seed, names)
+        return folds.holdout(labels, data.validation_fraction, seed, names, groups)
     except UserError as error:
         raise UserError(f"config: data.validation_fraction: {dataset.name}: {error}") from None
 
@@ -376,7 +377,7 @@ def evaluation_images(
             held_out = choose(settings, caches).validation
             assert held_out is not None
             return held_out
-        if chosen.validation is None and (name is None or _overlap(source, chosen.train, name)):
+        if chosen.validation is None and (name is None or source.overlap(chosen.train, name)):
             raise UserError(
                 "--split=validation: this run held out no images (data.validation_fraction is 0), and its source has "
                 "no validation split apart from the training images"
@@ -458,13 +459,6 @@ def _named(source: Source, key: str, split: str) -> str:
     if found is None:
         raise UserError(f'config: {key}: {source.name} has no split "{split}"; {nearest(split, source.splits)}')
     return found
-
-
-def _overlap(source: Source, one: str, other: str) -> bool:
-    """Whether two splits share images."""
-    if one == other:
-        return True
-    return not source.disjoint and not set(source.load(one).ids).isdisjoint(source.load(other).ids)
 
 
 def _plan_of(settings: config.Experiment, record: Mapping[str, Any], source: Source) -> Plan:

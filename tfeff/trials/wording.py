@@ -70,36 +70,22 @@ def ranking_sentence(
         folds: number of folds, as `fold_count` writes it.
         eliminated: number of candidates that were eliminated before the ranking.
     """
-    sentence = _outcome(best, estimate, mean, others, tied, cheaper, has_intervals, metric, folds)
+    suffix = ""
     if eliminated:
-        sentence += f" {eliminated} candidate{' was' if eliminated == 1 else 's were'} eliminated earlier."
-    return sentence
-
-
-def _outcome(
-    best: str,
-    estimate: Summary,
-    mean: float,
-    others: Sequence[str],
-    tied: Sequence[str],
-    cheaper: str | None,
-    has_intervals: bool,
-    metric: str,
-    folds: str,
-) -> str:
+        suffix = f" {eliminated} candidate{' was' if eliminated == 1 else 's were'} eliminated earlier."
     value = f"{number(mean)}{interval(estimate)}"
     if not others:
-        return f"{best} is the only candidate: mean {metric} {value} over {folds}."
+        return f"{best} is the only candidate: mean {metric} {value} over {folds}.{suffix}"
     lead = f"{best} has the highest mean {metric}, {value}"
     if not has_intervals:
-        return f"{lead}; {folds} cannot give an interval, so it is chosen without a test."
+        return f"{lead}; {folds} cannot give an interval, so it is chosen without a test.{suffix}"
     rest = f"the other candidate, {others[0]}" if len(others) == 1 else f"the other {len(others)} candidates"
     if not tied:
-        return f"{lead}, significantly above {rest} ({folds}); it is chosen."
+        return f"{lead}, significantly above {rest} ({folds}); it is chosen.{suffix}"
     if len(tied) < len(others):
         rest = f"{len(tied)} of {rest}" + (f", {tied[0]}" if len(tied) == 1 else "")
     if len(tied) == 1:
         choice = "that candidate is cheaper and is chosen" if cheaper else f"it is not cheaper, so {best} is chosen"
     else:
         choice = f"the cheapest of these, {cheaper}, is chosen" if cheaper else f"none is cheaper, so {best} is chosen"
-    return f"{lead}; not separable from {rest} ({folds}); {choice}."
+    return f"{lead}; not separable from {rest} ({folds}); {choice}.{suffix}"

@@ -258,8 +258,7 @@ def test_real_photos_and_small_images(dataset):
         assert_same(training(cache, augmentation=MIXED, parallelism=4), single)
 
 
-@pytest.mark.parametrize("augmentation", [EVERYTHING, MIXED], ids=["everything", "mixed"])
-@pytest.mark.parametrize("shard", [(0, 1), (1, 2)])
+@pytest.mark.parametrize(("augmentation", "shard"), [(EVERYTHING, (0, 1)), (MIXED, (1, 2))])
 def test_the_last_epochs_use_crops_and_flips_alone(cache, augmentation, shard):
     options = {"epochs": 3, "shard": shard}
     ending = training(cache, augmentation=augmentation, plain_from=2, **options)

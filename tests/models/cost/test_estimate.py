@@ -12,7 +12,7 @@ from tfeff import models
 from tfeff.errors import UserError
 from tfeff.models.cost.complexity import count
 
-SPECS = int(os.environ.get("TFEFF_SPECS", "6"))
+SPECS = int(os.environ.get("TFEFF_SPECS", "3"))
 """Number of random networks per architecture. Building them takes most of the time."""
 
 

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -21,6 +21,9 @@ if TYPE_CHECKING:  # imported where it is used: most of it works without TensorF
 
 class ImageStorage(ABC):
     """n images by index."""
+
+    def __init__(self) -> None:
+        self._digests = dict[int, bytes]()
 
     @abstractmethod
     def __len__(self) -> int:
@@ -56,8 +59,13 @@ class ImageStorage(ABC):
             self._digests[index] = content_digest(self.encoded(index))
         return self._digests[index]
 
-    def __init__(self) -> None:
-        self._digests = dict[int, bytes]()
+
+def _constant(values: Any) -> "tf.Tensor":
+    """A tensor in host memory that graphs can share, even if the first use is inside one."""
+    import tensorflow as tf
+
+    with tf.device("CPU:0"), tf.init_scope():
+        return tf.constant(values)
 
 
 def content_digest(encoded: bytes) -> bytes:
@@ -95,10 +103,7 @@ class ImageFiles(ImageStorage):
 
     @cached_property
     def _path_tensor(self) -> "tf.Tensor":
-        import tensorflow as tf
-
-        with tf.device("CPU:0"), tf.init_scope():
-            return tf.constant(self._paths)
+        return _constant(self._paths)
 
     def fingerprint(self, channels: int) -> str:
         """Digest of names, sizes and modification times."""
@@ -136,10 +141,7 @@ class EncodedImages(ImageStorage):
 
     @cached_property
     def _tensor(self) -> "tf.Tensor":
-        import tensorflow as tf
-
-        with tf.device("CPU:0"), tf.init_scope():
-            return tf.constant(self._contents)
+        return _constant(self._contents)
 
     def fingerprint(self, channels: int) -> str:
         """The version and the total size."""
@@ -178,10 +180,7 @@ class PixelArray(ImageStorage):
 
     @cached_property
     def _tensor(self) -> "tf.Tensor":
-        import tensorflow as tf
-
-        with tf.device("CPU:0"), tf.init_scope():
-            return tf.constant(self._pixels)
+        return _constant(self._pixels)
 
     def fingerprint(self, channels: int) -> str:
         """The version."""
@@ -242,10 +241,7 @@ class _Subset(ImageStorage):
 
     @cached_property
     def _positions(self) -> "tf.Tensor":
-        import tensorflow as tf
-
-        with tf.device("CPU:0"), tf.init_scope():
-            return tf.constant(self._indices)
+        return _constant(self._indices)
 
     def fingerprint(self, channels: int) -> str:
         return hashlib.sha256(self._whole.fingerprint(channels).encode() + self._indices.tobytes()).hexdigest()

@@ -75,7 +75,7 @@ class BoxTransform(Transform):
         self.reader, self.size, self.seed = reader, size, seed
         self.max_objects, self.max_extra_boxes = max_objects, max_extra_boxes
         self.stretch = stretch
-        self.augmentation = augmentation or BoxAugmentation()
+        self.augmentation: BoxAugmentation = augmentation or BoxAugmentation()
         self.plain_from = plain_from
         cache, dataset = reader.cache, reader.dataset
         if cache.fit == "stretch" and not stretch and dataset.size != cache.image_size:
@@ -114,14 +114,7 @@ class BoxTransform(Transform):
 
     def load(self, draws: Draws) -> Batch:
         """See `Transform`."""
-
-        def varied() -> Batch:
-            return self._example(draws, self.augmentation)
-
-        def plain() -> Batch:
-            return self._example(draws, self.augmentation.plain)
-
-        example = varied() if self.plain_from is None else tf.cond(draws.epoch < self.plain_from, varied, plain)
+        example = self._in_phases(draws.epoch, lambda augmentation: self._example(draws, augmentation))
         return {key: value[tf.newaxis] for key, value in example.items()}
 
     def finish(self, loaded: Batch, table: Mapping[str, tf.Tensor], shard: Shard) -> Batch:

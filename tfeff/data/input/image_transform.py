@@ -41,7 +41,7 @@ class ImageTransform(Transform):
         plain_from: int | None = None,
     ) -> None:
         self.reader, self.size, self.seed = reader, size, seed
-        self.augmentation = augmentation or Augmentation()
+        self.augmentation: Augmentation = augmentation or Augmentation()
         self.plain_from = plain_from
         self.per_example = not reader.is_cached
         if reader.cache.image_size is None:
@@ -55,22 +55,11 @@ class ImageTransform(Transform):
         """See `Transform`."""
         return mixing.partners(batch_size, self.seed, step) if self.augmentation.mixes else None
 
-    def load(self, draws: Draws) -> Batch:
-        """See `Transform`."""
-        if self.per_example:
-            return {"image": self.reader.image(draws.index[0])[tf.newaxis]}
-        return {"image": self.reader.images(draws.index)}
-
     def finish(self, loaded: Batch, table: Mapping[str, tf.Tensor], shard: Shard) -> Batch:
         """See `Transform`."""
-
-        def varied() -> Batch:
-            return self._augmented(loaded["image"], table, shard, self.augmentation)
-
-        def plain() -> Batch:
-            return self._augmented(loaded["image"], table, shard, self.augmentation.plain)
-
-        return varied() if self.plain_from is None else tf.cond(table["epoch"] < self.plain_from, varied, plain)
+        return self._in_phases(
+            table["epoch"], lambda augmentation: self._augmented(loaded["image"], table, shard, augmentation)
+        )
 
     def _augmented(
         self, images: tf.Tensor, table: Mapping[str, tf.Tensor], shard: Shard, augmentation: Augmentation

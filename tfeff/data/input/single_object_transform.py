@@ -39,7 +39,7 @@ class SingleObjectTransform(Transform):
         plain_from: int | None = None,
     ) -> None:
         self.reader, self.size, self.seed = reader, size, seed
-        self.augmentation = augmentation or BoxAugmentation()
+        self.augmentation: BoxAugmentation = augmentation or BoxAugmentation()
         self.plain_from = plain_from
         self.per_example = not reader.is_cached
         if reader.cache.fit != "stretch":
@@ -51,22 +51,11 @@ class SingleObjectTransform(Transform):
         """See `Transform`."""
         return type(self)(self.reader, self.size, seed=self.seed)
 
-    def load(self, draws: Draws) -> Batch:
-        """See `Transform`."""
-        if self.per_example:
-            return {"image": self.reader.image(draws.index[0])[tf.newaxis]}
-        return {"image": self.reader.images(draws.index)}
-
     def finish(self, loaded: Batch, table: Mapping[str, tf.Tensor], shard: Shard) -> Batch:
         """See `Transform`."""
-
-        def varied() -> Batch:
-            return self._augmented(loaded["image"], table, self.augmentation)
-
-        def plain() -> Batch:
-            return self._augmented(loaded["image"], table, self.augmentation.plain)
-
-        return varied() if self.plain_from is None else tf.cond(table["epoch"] < self.plain_from, varied, plain)
+        return self._in_phases(
+            table["epoch"], lambda augmentation: self._augmented(loaded["image"], table, augmentation)
+        )
 
     def _augmented(self, images: tf.Tensor, table: Mapping[str, tf.Tensor], augmentation: BoxAugmentation) -> Batch:
         draws = Draws(self.seed, table["epoch"], table["index"], table["repeat"])

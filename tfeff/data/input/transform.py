@@ -1,13 +1,15 @@
 """What happens to examples on their way from the reader to the network."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import tensorflow as tf
 
+from tfeff.data.augment.box_policy import BoxAugmentation
 from tfeff.data.augment.counter_rng import Draws
+from tfeff.data.augment.policy import Augmentation
 from tfeff.data.input.reader import Reader
 
 Batch = dict[str, tf.Tensor]
@@ -47,6 +49,8 @@ class Transform(ABC):
         reader: where images come from.
         size: (height, width) of the images in a batch.
         seed: at least 0.
+        augmentation: random variation of training images.
+        plain_from: epoch, from 0, from which on only `augmentation.plain` applies; None for never.
         per_example: whether `load` takes one example at a time, because each has to be decoded or has a size of its
             own; otherwise it takes all examples of a batch.
     """
@@ -56,9 +60,14 @@ class Transform(ABC):
     seed: int
     per_example: bool
 
-    @abstractmethod
+    augmentation: Augmentation | BoxAugmentation
+    plain_from: int | None
+
     def load(self, draws: Draws) -> Batch:
         """The tensors of n examples, [n, ...] each, of static shape but for n; n = 1 if `per_example`."""
+        if self.per_example:
+            return {"image": self.reader.image(draws.index[0])[tf.newaxis]}
+        return {"image": self.reader.images(draws.index)}
 
     @abstractmethod
     def finish(self, loaded: Batch, table: Mapping[str, tf.Tensor], shard: Shard) -> Batch:
@@ -83,3 +92,9 @@ class Transform(ABC):
     def dependencies(self, draws: Draws) -> tf.Tensor:
         """Indices of all images that the one example of `draws` is made of, int64 [m]."""
         return draws.index
+
+    def _in_phases(self, epoch: tf.Tensor, make: Callable[[Any], Batch]) -> Batch:
+        """What `make` returns for the augmentation of an epoch."""
+        if self.plain_from is None:
+            return make(self.augmentation)
+        return tf.cond(epoch < self.plain_from, lambda: make(self.augmentation), lambda: make(self.augmentation.plain))

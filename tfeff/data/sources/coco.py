@@ -3,14 +3,13 @@
 import json
 import os
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tfeff.data.dataset import Dataset, Defects, Objects
-from tfeff.data.images import decoding
+from tfeff.data.images.headers import Headers
 from tfeff.data.images.storage import ImageFiles
 from tfeff.data.sources.annotations import ObjectCollector
 from tfeff.data.sources.source import Options, Source
@@ -36,7 +35,7 @@ class COCO(Source):
 
     def __init__(self, root: str | Path, options: Options) -> None:
         super().__init__(f"coco:{root}", options)
-        self._root = Path(root)
+        self._root, self._headers = Path(root), Headers()
         folder = self._root / "annotations"
         files = sorted(folder.glob(f"{_PREFIX}*.json")) if folder.is_dir() else []
         self._files = {path.stem.removeprefix(_PREFIX): path for path in files}
@@ -86,7 +85,7 @@ class COCO(Source):
             if os.path.isabs(name) or ".." in Path(name).parts:
                 defects.add("name that leaves the folder", f"{path}: {name}")
                 continue
-            size = self._size(folder / name)
+            size = self._headers.size(folder / name)
             if isinstance(size, UserError):
                 defects.add("unreadable image", str(size))
                 continue
@@ -103,19 +102,6 @@ class COCO(Source):
             sizes=np.array(sizes, np.int32).reshape(-1, 2),
             defects=defects,
         )
-
-    def _size(self, path: Path) -> tuple[int, int] | UserError:
-        """(height, width) from the image's header, or why it cannot be read; each header is read once."""
-        if path not in self._sizes:
-            try:
-                self._sizes[path] = decoding.size(path)
-            except UserError as error:
-                self._sizes[path] = error
-        return self._sizes[path]
-
-    @cached_property
-    def _sizes(self) -> dict[Path, tuple[int, int] | UserError]:
-        return {}
 
 
 def _parse(path: Path, defects: Defects) -> tuple[dict[int, str], dict[int, str], list[Any]]:

@@ -149,6 +149,7 @@ def crop(
         labels=labels,
         ids=[f"{dataset.ids[owner]} {_coordinates(box)}" for owner, box in zip(owners, boxes_yxyx, strict=True)],
         images=_CroppedImages(dataset, owners, boxes_yxyx, context),
+        groups=owners,
         channels=channels,
     )
 

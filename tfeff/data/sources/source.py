@@ -87,6 +87,12 @@ class Source(ABC):
             self._loaded[known] = self._load(known)
         return self._loaded[known]
 
+    def overlap(self, one: str, other: str) -> bool:
+        """Whether two splits share images."""
+        if self.find(one) == self.find(other):
+            return True
+        return not self.disjoint and not set(self.load(one).ids).isdisjoint(self.load(other).ids)
+
     @abstractmethod
     def _load(self, split: str) -> Dataset:
         """The images of a split, one of `splits` or `all`."""

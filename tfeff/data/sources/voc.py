@@ -24,6 +24,7 @@ import numpy as np
 
 from tfeff.data.dataset import Dataset, Defects, Objects
 from tfeff.data.images import decoding
+from tfeff.data.images.headers import Headers
 from tfeff.data.images.storage import ImageFiles
 from tfeff.data.sources.annotations import ObjectCollector
 from tfeff.data.sources.source import Options, Source
@@ -63,7 +64,7 @@ class VOC(Source):
 
     def __init__(self, root: str | Path, options: Options) -> None:
         super().__init__(f"voc:{root}", options)
-        self._root = Path(root)
+        self._root, self._headers = Path(root), Headers()
         self._parts = _parts(self._root)
         self._lists = _lists(self._root)
         if self.drawn:
@@ -103,7 +104,7 @@ class VOC(Source):
             if element is None:
                 defects.add("file without an annotation", str(annotation))
                 continue
-            size = self._size(name)
+            size = self._headers.size(self._pictures[name])
             if isinstance(size, UserError):
                 defects.add("unreadable image", str(size))
                 continue
@@ -138,19 +139,6 @@ class VOC(Source):
             return self._annotations[name]
         part = self._parts.get("")
         return part.annotations / f"{name}.xml" if part and Path(name).name == name else None
-
-    def _size(self, name: str) -> tuple[int, int] | UserError:
-        """(height, width) from the image's header, or why it cannot be read; each header is read once."""
-        if name not in self._sizes:
-            try:
-                self._sizes[name] = decoding.size(self._pictures[name])
-            except UserError as error:
-                self._sizes[name] = error
-        return self._sizes[name]
-
-    @cached_property
-    def _sizes(self) -> dict[str, tuple[int, int] | UserError]:
-        return {}
 
     @cached_property
     def _annotations(self) -> dict[str, Path]:

@@ -14,6 +14,7 @@ import yaml
 
 from tfeff.data.dataset import Dataset, Defects, Objects
 from tfeff.data.images import decoding
+from tfeff.data.images.headers import Headers
 from tfeff.data.images.storage import ImageFiles
 from tfeff.data.sources.annotations import ObjectCollector
 from tfeff.data.sources.source import Options, Source
@@ -38,7 +39,7 @@ class YOLO(Source):
 
     def __init__(self, root: str | Path, options: Options) -> None:
         super().__init__(f"yolo:{root}", options)
-        self._root = Path(root)
+        self._root, self._headers = Path(root), Headers()
         if not (self._root / "images").is_dir() or not (self._root / "labels").is_dir():
             problem = "has no folders images and labels" if self._root.exists() else "does not exist"
             raise UserError(f"YOLO dataset {root} {problem}; expected {root}/images/ and {root}/labels/")
@@ -70,7 +71,7 @@ class YOLO(Source):
         ids, objects, sizes = list[str](), list[Objects](), list[tuple[int, int]]()
         for name in self._members(split):
             lines = _lines(self._labels(name), defects)
-            size = self._size(name)
+            size = self._headers.size(self._images / name)
             if isinstance(size, UserError):
                 defects.add("unreadable image", str(size))
                 continue
@@ -105,19 +106,6 @@ class YOLO(Source):
             for path in self._images.rglob("*")
             if path.name.lower().endswith(decoding.EXTENSIONS)
         )
-
-    def _size(self, name: str) -> tuple[int, int] | UserError:
-        """(height, width) from the image's header, or why it cannot be read; each header is read once."""
-        if name not in self._sizes:
-            try:
-                self._sizes[name] = decoding.size(self._images / name)
-            except UserError as error:
-                self._sizes[name] = error
-        return self._sizes[name]
-
-    @cached_property
-    def _sizes(self) -> dict[str, tuple[int, int] | UserError]:
-        return {}
 
     @cached_property
     def _class_names(self) -> tuple[str, ...]:

@@ -1,0 +1,49 @@
+"""Scaling coefficients of a small ResNet at 32x32 on crops of the blood cells of BCCD; its family serves a detector.
+
+Crops of one photograph never fall into both parts of a fold. φ = 2 costs about as much as the backbone that
+`configs/bccd_rcnn.py` sets by hand.
+
+Data      voc:<directory> of BCCD (Shenggan/BCCD_Dataset); only the 292 photographs of its trainval list are used
+Command   python -m tfeff.search --config=configs/bccd_search.py --workdir=runs/bccd_search \\
+              --config.experiment.data.source=crops:voc:<directory>
+          python -m tfeff.train --config=configs/bccd_rcnn.py --workdir=runs/bccd_scaled \\
+              --config.data.source=voc:<directory> \\
+              --config.backbone.model.family=runs/bccd_search --config.backbone.model.phi=2
+"""
+
+from tfeff.config import (
+    Allocation,
+    Augmentation,
+    Budget,
+    Data,
+    Experiment,
+    Folds,
+    Model,
+    Optimizer,
+    Schedule,
+    Search,
+    Sweeps,
+    Training,
+)
+
+
+def get_config() -> Search:
+    return Search(
+        experiment=Experiment(
+            model=Model(name="resnet", width=12, stage_blocks=(1, 1, 1, 1), resolution=32),
+            data=Data(
+                source="crops:voc:data/BCCD",
+                train_split="trainval",
+                image_size=48,
+                normalization="dataset",
+                augmentation=Augmentation(horizontal_flip=True, vertical_flip=True, rotation=20.0),
+            ),
+            optimizer=Optimizer(name="sgd", learning_rate=0.1, weight_decay=5e-3),
+            schedule=Schedule(name="cosine", warmup_epochs=1),
+            training=Training(epochs=6, batch_size=64, ema_decay=0.98, validation_epochs=6, precision="float32"),
+        ),
+        budget=Budget(macs=2.0, tolerance=0.08, candidates=6),
+        folds=Folds(count=3, examples=3_000, validation_fraction=0.3),
+        allocation=Allocation(name="halving", reduction=2, minimum_epochs=3),
+        sweeps=Sweeps(phis=(2.0,)),
+    )
