@@ -1,6 +1,7 @@
 """Fixtures of all tests: quiet and bounded TensorFlow, a clean Keras, and real data if it is available."""
 
 import fcntl
+import gc
 import json
 import os
 import shutil
@@ -26,6 +27,8 @@ os.environ.setdefault("TF_NUM_INTEROP_THREADS", str(_threads))
 os.environ.setdefault("OMP_NUM_THREADS", str(_threads))
 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+gc.set_threshold(100_000, 50, 100)  # Graphs consist of very many objects; collecting often takes a tenth of the time.
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("TFEFF_SHARED", ROOT.parent / "shared"))

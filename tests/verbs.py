@@ -4,6 +4,7 @@ Run as a program, this file imports TensorFlow and tfeff once and forks a proces
 would first import TensorFlow, which takes longer than most verbs do here.
 """
 
+import gc
 import json
 import os
 import runpy
@@ -129,6 +130,7 @@ class Process:
 
 def _serve() -> None:
     """Answers each line: a call with the id of its process, a poll with the exit code or null."""
+    gc.set_threshold(100_000, 50, 100)  # as in conftest.py
     for module in ("serving.run", "rcnn", "scaling.search", "proposals.quality"):
         __import__(f"tfeff.{module}")
     for line in sys.stdin:

@@ -16,9 +16,7 @@ pytestmark = pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason=
 
 NETWORKS = {
     "resnet": {"width": 4, "stage_blocks": [1, 1, 1, 1]},
-    "resnet50": {"width": 8, "stage_blocks": [1, 1, 1, 1]},
     "efficientnet-b0": {"width_coefficient": 0.25, "depth_coefficient": 0.5},
-    "efficientnet-lite0": {"width_coefficient": 0.25, "depth_coefficient": 0.5},
     "mobilenet-v1": {"width_coefficient": 0.25, "depth_coefficient": 0.5},
     "mobilenet-v2": {"width_coefficient": 0.35, "depth_coefficient": 0.5},
 }

@@ -124,7 +124,7 @@ def test_a_member_of_the_family_trains(verbs, whole, tmp_path):
 
 def test_an_interrupted_and_killed_search_repeats_no_trial_and_gives_the_same_result(verbs, whole, tmp_path):
     directory = tmp_path / "search"
-    search = start(verbs, directory)
+    search = start(verbs, directory, "--processes=1")
     while not done(directory):
         assert search.poll() is None
         time.sleep(0.1)
@@ -139,7 +139,7 @@ def test_an_interrupted_and_killed_search_repeats_no_trial_and_gives_the_same_re
     for _ in range(KILLS):
         before = done(directory)
         assert before.items() >= kept.items()
-        search = start(verbs, directory)
+        search = start(verbs, directory, "--processes=1")
         wanted = len(before) + moments.randint(0, 2)
         while len(done(directory)) < wanted and search.poll() is None:
             time.sleep(0.1)
@@ -148,7 +148,7 @@ def test_an_interrupted_and_killed_search_repeats_no_trial_and_gives_the_same_re
         search.kill_all() if moments.random() < 0.5 else search.kill()
         kept = done(directory)
         assert kept.items() >= before.items()
-    finish(verbs, directory)
+    finish(verbs, directory, "--processes=1")
     assert done(directory).items() >= kept.items()
     assert outcome(directory) == outcome(whole)
 

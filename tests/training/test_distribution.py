@@ -45,21 +45,18 @@ def free_ports(count):
     return ports
 
 
-def start(config, workdir, addresses=(), index=0):
-    environment = dict(os.environ)
-    if addresses:
-        cluster = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-        environment["TF_CONFIG"] = json.dumps(cluster)
+def start(config, workdir, addresses, index):
+    cluster = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+    environment = {**os.environ, "TF_CONFIG": json.dumps(cluster)}
     command = [sys.executable, "-m", "tfeff.train", f"--config={config}", f"--workdir={workdir}"]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 @pytest.mark.timeout(900)
-def test_two_workers_match_one_even_if_one_is_killed(tmp_path):
+def test_two_workers_match_one_even_if_one_is_killed(verbs, tmp_path):
     config = tmp_path / "config.py"
     config.write_text(CONFIG)
-    alone = start(config, tmp_path / "one")
-    assert alone.wait(300) == 0, alone.stdout.read()
+    verbs("train", f"--config={config}", f"--workdir={tmp_path / 'one'}", "--noevaluate").succeeds()
 
     addresses = [f"localhost:{port}" for port in free_ports(2)]
     workers = [start(config, tmp_path / "two", addresses, index) for index in range(2)]

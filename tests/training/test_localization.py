@@ -148,7 +148,7 @@ def get_config():
         optimizer=Optimizer(name="adamw", learning_rate=0.005),
         schedule=Schedule(name="cosine", warmup_epochs=1),
         training=Training(
-            epochs=40, batch_size=32, ema_decay=0.9, deterministic=True, checkpoint_seconds=0.05, validation_epochs=4,
+            epochs=24, batch_size=32, ema_decay=0.9, deterministic=True, checkpoint_seconds=0.05, validation_epochs=4,
             keep="best",
         ),
     )

@@ -6,6 +6,7 @@ from PIL import Image
 from tfeff import config, training
 from tfeff.errors import UserError
 from tfeff.training import selection
+from tfeff.training.assembly import AssemblyCache
 from tfeff.training.range_test import lowest_loss
 
 
@@ -37,12 +38,11 @@ def test_the_rate_trains_better_than_distant_rates(tmp_path):
     rate = training.range_test(settings, stores)
     assert training.range_test(settings, stores) == rate
     assert keras.mixed_precision.dtype_policy().name == "float32"
-    losses = {}
+    losses, assemblies = {}, AssemblyCache()
     for factor in (0.01, 1, 100):
         run = config.override(settings, [f"optimizer.learning_rate={factor * rate}", "training.epochs=2"])
-        workdir = training.train(run, tmp_path / str(factor), caches=stores, tensorboard=False)
+        workdir = training.train(run, tmp_path / str(factor), caches=stores, assemblies=assemblies, tensorboard=False)
         losses[factor] = workdir.rows()[-1]["train_loss"]
-        keras.backend.clear_session()
     assert min(losses, key=losses.__getitem__) == 1
 
 

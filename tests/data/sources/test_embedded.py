@@ -8,7 +8,7 @@ from tfeff.data.sources.source import Options
 
 
 def pixels(source):
-    return np.stack([source.read(tf.constant(i, tf.int64)).numpy() for i in range(len(source))])
+    return np.stack(list(tf.data.Dataset.range(len(source)).map(source.read).as_numpy_iterator()))
 
 
 def test_digits_are_those_of_scikit_learn_in_a_fixed_split():

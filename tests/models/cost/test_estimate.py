@@ -20,7 +20,7 @@ def random_options(name: str, rng: random.Random) -> dict[str, Any]:
     """Random options from the range that a search can try."""
     options: dict[str, Any] = {
         "width_coefficient": rng.uniform(0.2, 3.0),
-        "depth_coefficient": rng.uniform(0.2, 3.0),
+        "depth_coefficient": rng.uniform(0.2, 2.0),
         "resolution": rng.randint(8, 2 * models.architecture(name).resolution),
         "dropout": rng.choice((0.0, 0.2)),
     }
@@ -33,7 +33,7 @@ def random_options(name: str, rng: random.Random) -> dict[str, Any]:
             "width": rng.randint(1, 24),
             "stage_blocks": tuple(rng.randint(1, 4) for _ in range(4)),
         }
-    elif name == "resnet50":  # has over a thousand layers at depth 3
+    elif name == "resnet50":  # has the most layers
         options |= {"depth_coefficient": rng.uniform(0.2, 1.2), "batch_norm": rng.random() < 0.5}
     elif name.startswith("efficientnet"):
         options |= {"survival_probability": rng.choice((0.8, 1.0)), "squeeze_ratio": rng.choice((0.0, 0.1, 0.25))}
