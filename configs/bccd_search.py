@@ -45,5 +45,5 @@ def get_config() -> Search:
         budget=Budget(macs=2.0, tolerance=0.08, candidates=6),
         folds=Folds(count=3, examples=3_000, validation_fraction=0.3),
         allocation=Allocation(name="halving", reduction=2, minimum_epochs=3),
-        sweeps=Sweeps(phis=(2.0,)),
+        sweeps=Sweeps(phis=()),
     )

@@ -44,7 +44,7 @@ class Model(Section):
     """Stochastic depth (arXiv:1603.09382): survival probability of the last block; it falls linearly from 1 at the
     first block."""
     weights: str | None = None
-    """Initial weights: a weights file, or `imagenet`. None: random initialization."""
+    """Initial weights: a weights file, or `imagenet` (published weights). None: random initialization."""
 
     def check(self) -> None:
         """Validates field values."""

