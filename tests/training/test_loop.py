@@ -92,6 +92,36 @@ def test_runs_in_several_calls_match_a_run_in_one_call(tmp_path):
     assert checkpoint.load(whole.final)[1]["epoch"] in validated[0]
 
 
+def test_a_finished_run_continues_to_more_epochs_as_if_it_had_not_ended(tmp_path, capsys):
+    settings = experiment("training.deterministic=true", "training.ema_decay=0.9", "schedule.name=constant")
+    longer = config.override(settings, ["training.epochs=4"])
+    whole = training.train(longer, tmp_path / "whole")
+    training.train(settings, tmp_path / "continued")
+    continued = training.train(longer, tmp_path / "continued")
+    assert "continuing the finished run to epoch 4" in capsys.readouterr().out
+    assert_same_arrays(final(whole), final(continued))
+    assert measures(whole) == measures(continued)
+    with pytest.raises(UserError, match=r"training\.epochs: saved 4, now 2"):
+        training.train(settings, tmp_path / "continued")
+
+
+def test_the_best_epoch_is_that_of_the_monitored_metric(tmp_path):
+    changes = ("training.keep=best", "training.epochs=8", "optimizer.learning_rate=0.5")
+    kept = {}
+    for monitor in ("loss", "accuracy"):
+        settings = experiment(*changes, f"training.monitor={monitor}", "training.deterministic=true")
+        workdir = training.train(settings, tmp_path / monitor, tensorboard=False)
+        values = [row[f"validation_{monitor}"] * (1 if monitor == "loss" else -1) for row in workdir.rows()]
+        kept[monitor] = checkpoint.load(workdir.final)[1]["epoch"]
+        assert kept[monitor] == 1 + values.index(min(values))
+    assert kept["loss"] != kept["accuracy"]
+
+
+def test_an_unknown_metric_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r'training\.monitor is \'acuracy\'; did you mean "accuracy"'):
+        training.train(experiment("training.monitor=acuracy"), tmp_path)
+
+
 def test_final_weights_are_written_after_a_kill_at_the_end(tmp_path):
     settings = experiment()
     workdir = training.train(settings, tmp_path, until_epoch=7)

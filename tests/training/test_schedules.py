@@ -4,6 +4,7 @@ import math
 import pytest
 
 from tfeff.training import schedules
+from tfeff.training.stopping import EarlyStopping
 
 
 def test_efficientnet_decays_by_0_97_every_2_4_epochs():
@@ -38,6 +39,15 @@ def test_plateau_reduces_the_rate_after_patience_and_can_be_restored():
         resumed = again
         resumed.observe(loss, epochs=1)
         assert resumed(0) == rate
+
+
+def test_a_change_up_to_the_minimum_is_no_improvement():
+    rate, stopping = schedules.Plateau(1.0, 0.1, 2, 0.5), EarlyStopping(2, 0.5)
+    for value, expected, best in ((3.0, 1, True), (2.5, 1, False), (2.4, 1, True), (2.0, 1, False), (1.9, 0.1, False)):
+        rate.observe(value, epochs=1)
+        assert stopping.observe(value, epochs=1) == best
+        assert rate(0) == expected
+    assert stopping.exhausted
 
 
 def test_plateau_counts_epochs_between_validations():

@@ -5,7 +5,7 @@ import json
 import re
 import runpy
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -113,11 +113,16 @@ def from_json(text: str, *kinds: type[Config], where: str = "config") -> Config:
 
 
 @contextmanager
-def claimed(directory: Path, config: Section) -> Iterator[None]:
+def claimed(directory: Path, config: Section, raised: Sequence[str] = ()) -> Iterator[None]:
     """Creates a workdir for this config, saves the config there, and locks the workdir while the context is active.
 
     If the context fails before it has written anything, the saved config is removed, so that a corrected config can use
     the same workdir.
+
+    Args:
+        directory: the workdir.
+        config: of the run.
+        raised: keys of numbers that may be higher than in the saved config, which is then replaced.
 
     Raises:
         UserError: if the workdir belongs to another config (the message lists the keys that differ).
@@ -126,13 +131,16 @@ def claimed(directory: Path, config: Section) -> Iterator[None]:
     path = directory / "config.json"
     with locked(directory):
         fresh = not path.exists()
-        if fresh:
-            write(path, to_json(config))
-        elif changed := differences(from_json(path.read_text(errors="replace"), type(config), where=str(path)), config):
+        changed = []
+        if not fresh:
+            changed = differences(from_json(path.read_text(errors="replace"), type(config), where=str(path)), config)
+        if not all(key in raised and now > saved for key, saved, now in changed):
             raise UserError(
                 f"{directory} belongs to another config:\n{changes(changed)}\n"
                 "use another --workdir, or the saved values to resume that run"
             )
+        if fresh or changed:
+            write(path, to_json(config))
         try:
             yield
         except BaseException:

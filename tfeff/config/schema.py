@@ -229,8 +229,8 @@ class Schedule(Section):
     boundaries: tuple[float, ...] = ()
     """Epochs at which `step` multiplies by `decay_rate`."""
     patience_epochs: int = 5
-    """Epochs without a lower validation loss before `plateau` multiplies by `decay_rate`. The loss is measured every
-    `training.validation_epochs`."""
+    """Epochs without a better value of `training.monitor` before `plateau` multiplies by `decay_rate`. It is measured
+    every `training.validation_epochs`."""
 
     def check(self) -> None:
         """Validates field values."""
@@ -245,6 +245,8 @@ class Training(Section):
     """Duration, batches, precision and devices."""
 
     epochs: int = 10
+    """A finished run can be continued with a higher number in the same workdir. Learning rates that depend on the
+    number of epochs then follow the new one from there on."""
     batch_size: int = 128
     """Images per update, over all devices and workers."""
     accumulation_steps: int = 1
@@ -257,9 +259,15 @@ class Training(Section):
     """Validate every this many epochs, and after the last one. Early stopping, the plateau schedule and `keep="best"`
     only see those epochs; their patience still counts all epochs."""
     early_stopping_epochs: int | None = None
-    """Stop after this many epochs without a lower validation loss and keep the weights of the best epoch. None: off."""
+    """Stop after this many epochs without a better value of `monitor` and keep the weights of the best epoch. None:
+    off."""
     keep: Literal["last", "best"] = "last"
-    """Evaluate and export the weights of the last epoch, or of the epoch with the lowest validation loss."""
+    """Evaluate and export the weights of the last epoch, or of the epoch with the best value of `monitor`."""
+    monitor: str = "loss"
+    """What early stopping, `keep="best"` and the plateau schedule watch on the validation images: `loss`, or a metric
+    of the task, such as `accuracy`."""
+    minimum_change: float = 0.0
+    """A value of `monitor` is better if it improves the best one by more than this."""
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
     """`auto` times training steps and uses mixed precision only if it is faster on this machine."""
     deterministic: bool = False
@@ -278,6 +286,7 @@ class Training(Section):
         """Validates field values."""
         positive(self, "epochs", "batch_size", "accumulation_steps", "validation_epochs")
         positive(self, "early_stopping_epochs", "checkpoint_seconds")
+        at_least(self, 0, "minimum_change")
         fraction(self, "label_smoothing", "ema_decay")
         if self.batch_size % self.accumulation_steps:
             self.wrong("accumulation_steps", f"a divisor of batch_size = {self.batch_size}")

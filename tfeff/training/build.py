@@ -15,7 +15,7 @@ from tfeff.data.input.order import ClassBalanced, Shuffled
 from tfeff.data.input.reader import Reader
 from tfeff.data.input.single_object_transform import SingleObjectTransform
 from tfeff.data.input.transform import Transform
-from tfeff.errors import UserError
+from tfeff.errors import UserError, nearest
 from tfeff.training import checkpoint, optimizers, schedules
 from tfeff.training.averaging import Average
 from tfeff.training.classification import Classification
@@ -51,6 +51,9 @@ def check(settings: config.Experiment, replicas: int, *, afresh: bool) -> None:
             f"config: training.batch_size is {training.batch_size}; it should be a multiple of {parts} "
             f"({replicas} devices x training.accumulation_steps)"
         )
+    metrics = ("loss", *task(settings).metric_names)
+    if training.monitor not in metrics:
+        raise UserError(f"config: training.monitor is {training.monitor!r}; {nearest(training.monitor, metrics)}")
     if training.xla and replicas > 1:
         raise UserError("config: training.xla supports only a single device; set it to false")
 
@@ -152,7 +155,9 @@ def schedule(settings: config.Experiment, steps_per_epoch: int) -> schedules.Sch
             boundaries = tuple(epoch * steps_per_epoch - warm_up for epoch in section.boundaries)
             after = schedules.Step(peak, section.decay_rate, boundaries)
         case "plateau":
-            after = schedules.Plateau(peak, section.decay_rate, section.patience_epochs)
+            after = schedules.Plateau(
+                peak, section.decay_rate, section.patience_epochs, settings.training.minimum_change
+            )
     return schedules.WarmUp(after, warm_up) if warm_up else after
 
 

@@ -86,15 +86,20 @@ def train(
 
     claimed = workdir.claimed(settings) if chief else nullcontext()
     with claimed, Interruption() as interruption, reporter.bars():
-        if workdir.final.is_file():
-            reporter.say(f"{workdir.path}: this run is already finished")
-            return workdir
 
         def reading(name: str, done: int, total: int) -> None:
             interruption.check("training had not started")
             reporter.reading(name, done, total)
 
-        saved = workdir.checkpoints.load_latest(reporter.say)
+        finished = workdir.final.is_file()
+        saved = None
+        if not finished or len(workdir.rows()) < settings.training.epochs:
+            saved = workdir.checkpoints.load_latest(reporter.say)
+        if finished and (saved is None or _has_stopped_early(settings, saved[2])):
+            reporter.say(f"{workdir.path}: this run is already finished")
+            return workdir
+        if finished:
+            reporter.say(f"{workdir.path}: continuing the finished run to epoch {settings.training.epochs}")
         if saved is not None and until_epoch is not None and _is_done(until_epoch, settings, workdir, saved[2]):
             reporter.say(f"{workdir.path}: epoch {until_epoch} is already finished")
             return workdir
@@ -140,7 +145,7 @@ def train(
             optimizer=assembly.optimizer,
             average=average,
             schedule=build.schedule(settings, pipeline.steps_per_epoch),
-            stopping=EarlyStopping(settings.training.early_stopping_epochs),
+            stopping=EarlyStopping(settings.training.early_stopping_epochs, settings.training.minimum_change),
             precision=policy,
             sums=assembly.step.task.zero_sums(),
         )
@@ -324,9 +329,10 @@ class _Run:
         state, epoch = self.state, row["epoch"]
         # If validation happened only because this call ends here, it must not change the state of the run.
         if self.validation is not None and self._is_validated(epoch):
-            loss, epochs = row["validation_loss"], (epoch - 1) % self.settings.training.validation_epochs + 1
-            state.schedule.observe(loss, epochs=epochs)
-            if state.stopping.observe(loss, epochs=epochs) and self.chief and self._keeps_best():
+            value = self.step.task.watched(row, self.settings.training.monitor)
+            epochs = (epoch - 1) % self.settings.training.validation_epochs + 1
+            state.schedule.observe(value, epochs=epochs)
+            if state.stopping.observe(value, epochs=epochs) and self.chief and self._keeps_best():
                 self.workdir.checkpoints.save_best(state.weights(), {"epoch": epoch})
         if self.chief:
             self.workdir.append_row(row)
@@ -385,8 +391,12 @@ class _Run:
 
 def _is_done(until_epoch: int, settings: config.Experiment, workdir: Workdir, record: dict[str, Any]) -> bool:
     """Whether the checkpoint with this record has reached the end of `until_epoch`."""
+    # A run that was killed after its last epoch still has to write its final weights.
+    finished = _has_stopped_early(settings, record) or until_epoch >= settings.training.epochs
+    return not finished and workdir.epochs(record["step"]) >= until_epoch
+
+
+def _has_stopped_early(settings: config.Experiment, record: dict[str, Any]) -> bool:
     stopping = EarlyStopping(settings.training.early_stopping_epochs)
     stopping.restore(record["stopping"])
-    # A run that was killed after its last epoch still has to write its final weights.
-    finished = stopping.exhausted or until_epoch >= settings.training.epochs
-    return not finished and workdir.epochs(record["step"]) >= until_epoch
+    return stopping.exhausted

@@ -13,7 +13,7 @@ class Schedule(Protocol):
         """The learning rate of the update that `step` makes."""
         ...
 
-    def observe(self, validation_loss: float, *, epochs: int) -> None:
+    def observe(self, value: float, *, epochs: int) -> None:
         """Reports a validation loss, measured `epochs` after the previous one."""
         ...
 
@@ -29,7 +29,7 @@ class Schedule(Protocol):
 class Stateless:
     """Base class of schedules that depend only on the step."""
 
-    def observe(self, validation_loss: float, *, epochs: int) -> None:
+    def observe(self, value: float, *, epochs: int) -> None:
         """Ignores the validation loss."""
 
     def state(self) -> dict[str, Any]:
@@ -100,11 +100,12 @@ class Step(Stateless):
 
 @dataclass
 class Plateau:
-    """Multiplies by `rate` when the validation loss has not improved for `patience` epochs."""
+    """Multiplies by `rate` when a value has not fallen by more than `minimum_change` for `patience` epochs."""
 
     peak: float
     rate: float
     patience: int
+    minimum_change: float = 0.0
     best: float = math.inf
     waited: int = 0
     factor: float = field(default=1.0)
@@ -113,17 +114,17 @@ class Plateau:
         """The learning rate of `step`."""
         return self.peak * self.factor
 
-    def observe(self, validation_loss: float, *, epochs: int) -> None:
+    def observe(self, value: float, *, epochs: int) -> None:
         """Counts epochs without improvement; reduces the rate after `patience` of them."""
-        if validation_loss < self.best:
-            self.best, self.waited = validation_loss, 0
+        if value < self.best - self.minimum_change:
+            self.best, self.waited = value, 0
             return
         self.waited += epochs
         if self.waited >= self.patience:
             self.factor, self.waited = self.factor * self.rate, 0
 
     def state(self) -> dict[str, Any]:
-        """Best loss, epochs since then, and the current factor."""
+        """Best value, epochs since then, and the current factor."""
         return {"best": self.best if math.isfinite(self.best) else None, "waited": self.waited, "factor": self.factor}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -151,9 +152,9 @@ class WarmUp:
             return self.after(0) * (step + 1) / self.steps
         return self.after(step - self.steps)
 
-    def observe(self, validation_loss: float, *, epochs: int) -> None:
+    def observe(self, value: float, *, epochs: int) -> None:
         """Forwards to the schedule after the warm-up."""
-        self.after.observe(validation_loss, epochs=epochs)
+        self.after.observe(value, epochs=epochs)
 
     def state(self) -> dict[str, Any]:
         """State of the schedule after the warm-up."""

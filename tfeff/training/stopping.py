@@ -7,7 +7,14 @@ from typing import Any
 
 @dataclass
 class EarlyStopping:
-    """Tracks the best validation loss. `patience=None` never stops but still tracks the best epoch.
+    """Tracks the best value of the monitored metric, the lower the better. `patience=None` never stops but still tracks
+    the best epoch.
+
+    Attributes:
+        patience: epochs without improvement before the run stops.
+        minimum_change: a value is an improvement if it is lower than the best one by more than this.
+        best: the best value.
+        waited: epochs since then.
 
     >>> stopping = EarlyStopping(patience=2)
     >>> [stopping.observe(loss, epochs=1) for loss in (3.0, 2.0, 2.5, 2.5)], stopping.exhausted
@@ -15,13 +22,14 @@ class EarlyStopping:
     """
 
     patience: int | None
+    minimum_change: float = 0.0
     best: float = math.inf
     waited: int = 0
 
-    def observe(self, validation_loss: float, *, epochs: int) -> bool:
-        """Reports a validation loss, measured `epochs` after the previous one. True if it is the best so far."""
-        if validation_loss < self.best:
-            self.best, self.waited = validation_loss, 0
+    def observe(self, value: float, *, epochs: int) -> bool:
+        """Reports a value, measured `epochs` after the previous one. True if it is the best so far."""
+        if value < self.best - self.minimum_change:
+            self.best, self.waited = value, 0
             return True
         self.waited += epochs
         return False

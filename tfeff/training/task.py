@@ -90,6 +90,12 @@ class Task(ABC):
         first, *others = (tf.reduce_sum(metric * weight) for metric in self.metrics(batch, outputs))
         return tf.stack([tf.reduce_sum(losses * weight), first, tf.reduce_sum(weight), *others])
 
+    def watched(self, row: Mapping[str, Any], monitor: str) -> float:
+        """The monitored value of an epoch, the lower the better: the validation loss, or a metric with its sign
+        changed."""
+        value = float(row[f"validation_{monitor}"])
+        return value if monitor == "loss" else -value
+
     def means(self, sums: np.ndarray) -> dict[str, float]:
         """Mean loss and metrics by name, from `sums` accumulated over any number of batches."""
         loss, first, images, *others = sums

@@ -40,8 +40,9 @@ class Workdir:
         self._metrics = self.path / "metrics.jsonl"
 
     def claimed(self, experiment: config.Experiment) -> AbstractContextManager[None]:
-        """Creates the workdir for this config and locks it while the context is active; see `config.claimed`."""
-        return config.claimed(self.path, experiment)
+        """Creates the workdir for this config and locks it while the context is active; see `config.claimed`. The
+        number of epochs may be higher than before."""
+        return config.claimed(self.path, experiment, raised=("training.epochs",))
 
     def config(self) -> config.Experiment:
         """The saved config of the run."""
