@@ -43,26 +43,17 @@ def main(argv: list[str]) -> None:
         if given[name].present:
             raise UserError(f"--{name} requires --proposals; remove it")
     verbs.load_tensorflow()
-    from tfeff import training
+    from tfeff import runs, training
 
-    reporter = training.Reporter(quiet=given.json)
-    if verbs.is_detector(given.workdir):
-        from tfeff import rcnn
-
-        if given.sensitivity:
-            for name in ("split", "json"):
-                if given[name].present:
-                    raise UserError(f"--{name} has no effect with --sensitivity; remove it")
-            rcnn.measure_sensitivity(rcnn.Workdir(given.workdir))
-            return
-        workdir = rcnn.Workdir(given.workdir)
-        detection = rcnn.assess(workdir, given.split, reporter)
-        print(json.dumps(detection.to_dict(), indent=2) if given.json else detection.to_text())
-        return
+    run = runs.open_run(given.workdir)
     if given.sensitivity:
-        raise UserError("--sensitivity requires the workdir of a detector; remove it")
-    assessment = training.assess(training.Workdir(given.workdir), given.split, reporter)
-    print(json.dumps(assessment.report, indent=2) if given.json else assessment.to_text())
+        for name in ("split", "json"):
+            if given[name].present:
+                raise UserError(f"--{name} has no effect with --sensitivity; remove it")
+        run.measure_sensitivity()
+        return
+    evaluated = run.evaluate(given.split, training.Reporter(quiet=given.json))
+    print(json.dumps(evaluated.report, indent=2) if given.json else evaluated.text)
 
 
 def _evaluate_proposals() -> None:

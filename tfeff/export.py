@@ -3,10 +3,11 @@
 The SavedModel of a trained network or detector takes raw pixels or encoded images.
 """
 
+from pathlib import Path
+
 from absl import flags
 
 from tfeff import verbs
-from tfeff.errors import UserError
 
 
 def define_flags() -> None:
@@ -21,25 +22,12 @@ def define_flags() -> None:
 def main(argv: list[str]) -> None:
     """Exports the network or detector of a run."""
     given = flags.FLAGS
-    if verbs.is_detector(given.workdir):
-        if given.freeze:
-            raise UserError("--freeze has no effect on detectors; remove it")
-        verbs.load_tensorflow()
-        from tfeff import rcnn
-
-        workdir = rcnn.Workdir(given.workdir)
-        form = given.form or workdir.settings().forms[0]
-        out = rcnn.export(workdir, form, given.out, overwrite=given.overwrite)
-        print(f"wrote {out}: signatures serving_default (a uint8 image, proposals) and serving_bytes (an encoded one)")
-        return
-    if given.form:
-        raise UserError("--form requires the workdir of a detector; remove it")
     verbs.load_tensorflow()
-    from tfeff import training
-    from tfeff.serving import run
+    from tfeff import runs
 
-    out = run.export(training.Workdir(given.workdir), given.out, freeze=given.freeze, overwrite=given.overwrite)
-    print(f"wrote {out}: signatures serving_default (uint8 images) and serving_bytes (encoded JPEG or PNG)")
+    run, out = runs.open_run(given.workdir), Path(given.out)
+    signatures = run.export(out, form=given.form, freeze=given.freeze, overwrite=given.overwrite)
+    print(f"wrote {out}: {signatures}")
 
 
 if __name__ == "__main__":

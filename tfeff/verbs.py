@@ -11,7 +11,6 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from absl import app, flags, logging
@@ -28,7 +27,8 @@ VERBS = {
     "search": "find the best scaling coefficients for a baseline, a dataset and a compute budget",
     "propose": "compute region proposals for a dataset with boxes",
     "evaluate": "evaluate a trained network or detector on a split, or region proposals on a dataset",
-    "detect": "run a trained detector on images; write annotated images and COCO results",
+    "predict": "apply a trained model to image files: classes, boxes, pictures",
+    "detect": "another name of predict",
     "export": "export a trained network or detector as a SavedModel for raw pixels or encoded images",
     "summary": "print parameters, multiply-adds and activation memory of networks",
 }
@@ -93,12 +93,6 @@ def refuse(name: str, other: str) -> None:
     """
     if flags.FLAGS[name].present:
         raise UserError(f"--{name} has no effect with {other}; remove it")
-
-
-def is_detector(workdir: str) -> bool:
-    """Whether a workdir holds a detector. False if there is no config; whoever opens the workdir reports that."""
-    path = Path(workdir) / "config.json"
-    return path.is_file() and isinstance(config.load(path, config.Experiment, config.RCNN), config.RCNN)
 
 
 def load_tensorflow() -> None:

@@ -156,7 +156,7 @@ def test_detect_draws_and_lists(verbs: Verbs, finished: rcnn.Workdir, root: Path
         ((), "either --workdir=DIR"),
         (("--workdir={workdir}", "--images=nowhere"), "no such file or folder"),
         (("--workdir={workdir}", "--form=fast"), "joint and classic and sliding_window"),
-        (("--model={root}",), "not a detector"),
+        (("--model={root}",), "no SavedModel of tfeff.train"),
         (("--workdir={root}",), "no config.json"),
         (("--workdir={workdir}", "--out={root}"), "is the same folder as --images"),
     ],

@@ -1,55 +1,44 @@
-"""Saves the detections of many images one by one, so that an interrupted run can resume."""
+"""Saves the predictions for many images one by one, so that an interrupted run can resume."""
 
 import json
 import os
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from tfeff.durable import write
-from tfeff.evaluation import Detections
 
 
 class Journal:
-    """A file with one line per image, appended as soon as its detections are known. A truncated last line is dropped.
+    """A file with one line per image, appended as soon as its row is known. A truncated last line is dropped.
 
     Args:
         path: the file. It starts empty if it was written with another key.
-        key: everything that the detections depend on besides the image.
+        key: everything that the rows depend on besides the image.
     """
 
     def __init__(self, path: Path, key: str) -> None:
-        self._path, self._detections = path, dict[str, tuple[list[int], Detections]]()
+        self._path, self._rows = path, dict[str, tuple[list[int], dict[str, Any]]]()
         lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
-        first = json.dumps({"of": key}).encode() + b"\n"
+        first = json.dumps({"rows_of": key}).encode() + b"\n"
         kept = [first]
         if lines[:1] == kept:
             for line in lines[1:]:
                 if not line.endswith(b"\n"):
                     break
-                row = json.loads(line)
-                boxes = np.array(row["boxes_yxyx"], np.float32).reshape(-1, 4)
-                detections = Detections(boxes, np.array(row["labels"], np.int32), np.array(row["scores"], np.float32))
-                self._detections[row["image"]] = row["file"], detections
+                entry = json.loads(line)
+                self._rows[entry["image"]] = entry["file"], entry["row"]
                 kept.append(line)
         write(path, b"".join(kept).decode())
 
-    def get(self, name: str, file: Path) -> Detections | None:
-        """The detections of an image; None if they are not known or the file has changed."""
-        state, detections = self._detections.get(name, (None, None))
-        return detections if state == _state(file) else None
+    def get(self, name: str, file: Path) -> dict[str, Any] | None:
+        """The row of an image; None if it is not known or the file has changed."""
+        state, row = self._rows.get(name, (None, None))
+        return row if state == _state(file) else None
 
-    def add(self, name: str, file: Path, detections: Detections) -> None:
-        """Saves the detections of an image."""
-        row = {
-            "image": name,
-            "file": _state(file),
-            "boxes_yxyx": detections.boxes_yxyx.tolist(),
-            "labels": detections.labels.tolist(),
-            "scores": detections.scores.tolist(),
-        }
+    def add(self, name: str, file: Path, row: dict[str, Any]) -> None:
+        """Saves the row of an image, JSON-serializable."""
         with self._path.open("a") as lines:
-            lines.write(json.dumps(row) + "\n")
+            lines.write(json.dumps({"image": name, "file": _state(file), "row": row}) + "\n")
 
 
 def state_of(directory: Path) -> str:

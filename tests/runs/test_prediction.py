@@ -1,0 +1,185 @@
+"""Predictions for folders of images: rows, pictures, damaged files, and resuming."""
+
+import csv
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from tfeff import models, runs
+from tfeff.errors import UserError
+from tfeff.runs.prediction import find_images
+from tfeff.runs.predictors import Predictor, Row
+from tfeff.serving import savedmodel
+from tfeff.serving.localizer import Localizer
+
+NAMES = ("cat", "dog", "eel", "fox", "gnu", "hen")
+COUNT = 23
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """SavedModels of a classifier and a localizer."""
+    root = tmp_path_factory.mktemp("exported")
+    options = {"width": 4, "stage_blocks": (1, 1, 1, 1), "resolution": 16}
+    classifier = models.build("resnet", num_classes=len(NAMES), **options)
+    localizer = models.localizer(models.build("resnet", include_top=False, **options), num_classes=len(NAMES))
+    common = {"image_size": (20, 20), "resolution": 16, "channels": 3}
+    savedmodel.export(classifier, NAMES, root / "classifier", **common)
+    savedmodel.export(localizer, NAMES, root / "localizer", kind=Localizer, **common)
+    return {name: root / name for name in ("classifier", "localizer")}
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Images of different sizes and formats, one deeper than the others."""
+    rng, root = np.random.default_rng(0), tmp_path / "photos"
+    (root / "deeper").mkdir(parents=True)
+    for number in range(COUNT):
+        pixels = rng.integers(0, 256, (*rng.integers(10, 60, 2), 3), np.uint8)
+        folder = root / "deeper" if number == 7 else root
+        Image.fromarray(pixels).save(folder / f"ü{number:02}.{'png' if number % 2 else 'jpg'}")
+    return root
+
+
+def damage(root: Path) -> set[str]:
+    (root / "ü01.png").write_bytes(b"no image")
+    (root / "ü02.jpg").write_bytes((root / "ü02.jpg").read_bytes()[:-30])
+    (root / "ü03.png").write_bytes(b"")
+    return {"ü01.png", "ü02.jpg", "ü03.png"}
+
+
+class Counting(Predictor):
+    """Counts the files that reach a predictor, and fails after some of them."""
+
+    def __init__(self, inner: Predictor, limit: float = np.inf) -> None:
+        self.inner, self.limit, self.names = inner, limit, list[str]()
+        self.batch_size, self.draws_boxes = inner.batch_size, inner.draws_boxes
+
+    def predict(self, files: Sequence[tuple[str, bytes]]) -> list[Row | UserError]:
+        if len(self.names) + len(files) > self.limit:
+            raise KeyboardInterrupt
+        self.names += [name for name, _ in files]
+        return self.inner.predict(files)
+
+    def draw(self, pixels: np.ndarray, row: Row) -> np.ndarray:
+        return self.inner.draw(pixels, row)
+
+
+def test_rows_are_those_of_the_exported_model(exported: dict[str, Path], photos: Path, tmp_path: Path) -> None:
+    paths, out = find_images(photos, tmp_path / "out"), tmp_path / "out"
+    predictor = runs.load_predictor(exported["classifier"], batch_size=5)
+    done = runs.predict(predictor, paths, out, key="")
+    assert list(done.rows) == sorted(paths) == list(paths)
+    assert "deeper/ü07.png" in paths
+    served = tf.saved_model.load(exported["classifier"]).signatures["serving_bytes"]
+    lines = list(csv.DictReader((out / "predictions.csv").open()))
+    for (name, row), line in zip(done.rows.items(), lines, strict=True):
+        probabilities = served(encoded=[paths[name].read_bytes()])["probabilities"].numpy()[0]
+        order = np.argsort(-probabilities)[:5]
+        assert [label for label, _ in row["top"]] == [NAMES[index] for index in order]
+        np.testing.assert_allclose([chance for _, chance in row["top"]], probabilities[order], atol=1e-6)
+        assert (line["image"], line["label1"], row["label"]) == (name, NAMES[order[0]], NAMES[order[0]])
+        assert float(line["probability5"]) == pytest.approx(probabilities[order[4]], rel=1e-4)
+    saved = json.loads((out / "predictions.json").read_text())
+    assert [row["image"] for row in saved["predictions"]] == list(paths)
+    assert saved["damaged"] == []
+    assert np.asarray(Image.open(out / "contact_sheet.png")).shape == (3 * (144 + 2 * 14 + 6) + 6, 8 * 150 + 6, 3)
+
+
+def test_a_localizer_also_returns_boxes_and_draws_each_image(
+    exported: dict[str, Path], photos: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    done = runs.predict(runs.load_predictor(exported["localizer"]), find_images(photos, out), out, key="")
+    for name, row in done.rows.items():
+        width, height = Image.open(photos / name).size
+        assert (np.array(row["box_yxyx"]) <= [height, width, height, width]).all()
+        assert Image.open(out / f"{name}.png").size[0] >= width
+    assert not (out / "contact_sheet.png").exists()
+    assert next(csv.DictReader((out / "predictions.csv").open())).keys() >= {"label1", "bottom"}
+
+
+def test_damaged_images_are_listed_and_the_others_answered(
+    exported: dict[str, Path], photos: Path, tmp_path: Path
+) -> None:
+    bad, out = damage(photos), tmp_path / "out"
+    done = runs.predict(
+        runs.load_predictor(exported["classifier"], batch_size=8), find_images(photos, out), out, key=""
+    )
+    assert set(done.damaged) == bad
+    assert len(done.rows) == COUNT - len(bad)
+    listed = json.loads((out / "predictions.json").read_text())["damaged"]
+    assert {entry["image"] for entry in listed} == bad
+    only = {name: photos / name for name in bad}
+    with pytest.raises(UserError, match="no image could be read"):
+        runs.predict(runs.load_predictor(exported["classifier"]), only, tmp_path / "none", key="")
+
+
+@pytest.mark.parametrize("kind", ["classifier", "localizer"])
+def test_an_interrupted_call_resumes_without_repeating(
+    exported: dict[str, Path], photos: Path, tmp_path: Path, kind: str
+) -> None:
+    predictor = runs.load_predictor(exported[kind], batch_size=4)
+    paths = find_images(photos, tmp_path / "out")
+    whole = runs.predict(predictor, paths, tmp_path / "whole", key="")
+    first = Counting(predictor, limit=10)
+    with pytest.raises(KeyboardInterrupt):
+        runs.predict(first, paths, tmp_path / "out", key="")
+    second = Counting(predictor)
+    resumed = runs.predict(second, paths, tmp_path / "out", key="")
+    assert sorted(first.names + second.names) == sorted(paths)
+    assert (resumed.known, len(first.names)) == (8, 8)
+    assert resumed.rows.keys() == whole.rows.keys()
+    third = Counting(predictor)
+    runs.predict(third, paths, tmp_path / "out", key="another model")
+    assert len(third.names) == COUNT
+
+
+@pytest.mark.parametrize(
+    ("where", "message"), [("nowhere", "no such file or folder"), ("empty", "no images found"), ("out", "same folder")]
+)
+def test_folders_without_images_are_refused(tmp_path: Path, where: str, message: str) -> None:
+    for name in ("empty", "out"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(UserError, match=message):
+        find_images(tmp_path / where, tmp_path / "out")
+
+
+def test_results_of_an_earlier_call_are_no_images(photos: Path) -> None:
+    out = photos / "results"
+    out.mkdir()
+    (photos / "ü01.png").rename(out / "ü01.png")
+    assert len(find_images(photos, out)) == COUNT - 1
+    assert find_images(photos / "ü05.png", out) == {"ü05.png": photos / "ü05.png"}
+
+
+@pytest.mark.parametrize(("files", "options", "message"), [
+    ((), {}, "no SavedModel"),
+    (("assets/classes.txt",), {"score": 0.5}, "--score requires a detector"),
+    (("assets/classes.txt",), {}, "cannot read the SavedModel"),
+])  # fmt: skip
+def test_directories_that_are_no_models(
+    tmp_path: Path, files: tuple[str, ...], options: dict[str, float], message: str
+) -> None:
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("cat\n")
+    with pytest.raises(UserError, match=message):
+        runs.load_predictor(tmp_path, **options)
+
+
+def test_the_verb(verbs: Callable, exported: dict[str, Path], photos: Path, tmp_path: Path) -> None:
+    damage(photos)
+    flags = (f"--model={exported['classifier']}", f"--images={photos}", f"--out={tmp_path / 'out'}")
+    done = verbs("predict", *flags).succeeds()
+    assert "20 images (0 from an earlier call), 3 damaged" in done.out
+    assert done.err.count("skipped: ") == 3
+    assert "20 images (20 from an earlier call), 3 damaged" in verbs("predict", *flags).succeeds().out
+    verbs("predict", *flags, "--score=0.5").fails_with("--score requires a detector")
+    verbs("predict", *flags[1:]).fails_with("either --workdir=DIR")
+    verbs("predict", f"--workdir={tmp_path}", *flags[1:]).fails_with("no config.json")

@@ -1,0 +1,35 @@
+"""Runs of one network: classification and localization."""
+
+from pathlib import Path
+
+from tfeff import training
+from tfeff.runs.run import Evaluated, Run
+from tfeff.serving import run as serving
+
+
+class NetworkRun(Run):
+    """A run of `training.train`."""
+
+    def __init__(self, workdir: training.Workdir) -> None:
+        self._workdir = workdir
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """None: there is one network."""
+        return ()
+
+    def evaluate(self, split: str | None, reporter: training.Reporter) -> Evaluated:
+        """See `Run`."""
+        assessment = training.assess(self._workdir, split, reporter)
+        return Evaluated(assessment.to_text(), assessment.report)
+
+    def saved_model(self, form: str | None = None) -> Path:
+        """See `Run`."""
+        self.form(form)
+        return self._workdir.saved_model
+
+    def export(self, out: Path, *, form: str | None = None, freeze: bool = False, overwrite: bool = False) -> str:
+        """See `Run`."""
+        self.form(form)
+        serving.export(self._workdir, out, freeze=freeze, overwrite=overwrite)
+        return "signatures serving_default (uint8 images) and serving_bytes (encoded JPEG or PNG)"

@@ -1,0 +1,205 @@
+"""Predicts for many image files, resumably: rows as JSON and CSV, and pictures."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tfeff.data.images import decoding
+from tfeff.durable import locked, write
+from tfeff.errors import UserError
+from tfeff.evaluation import Detections, to_coco_results
+from tfeff.reporting.contact_sheet import contact_sheet
+from tfeff.runs.predictors import TOP, Predictor, Row, pixels_of
+from tfeff.serving.journal import Journal
+
+SHEET = 96
+"""Images on the contact sheet of a classifier."""
+
+
+@dataclass
+class Predictions:
+    """What was predicted.
+
+    Attributes:
+        rows: image name -> row, in the order of the images.
+        damaged: image name -> why it has no row.
+        known: number of rows that an earlier call had already found.
+        files: all files written, except drawn images.
+    """
+
+    rows: dict[str, Row] = field(default_factory=dict)
+    damaged: dict[str, str] = field(default_factory=dict)
+    known: int = 0
+    files: list[Path] = field(default_factory=list)
+
+
+def find_images(images: Path, out: Path) -> dict[str, Path]:
+    """Image files by name (the path inside `images`), sorted, except those in `out`, which an earlier call wrote.
+
+    Raises:
+        UserError: there are none, or `out` is the same folder.
+    """
+    if images.is_file():
+        return {images.name: images}
+    if not images.is_dir():
+        raise UserError(f"--images={images}: no such file or folder")
+    if out.resolve() == images.resolve():
+        raise UserError(f"--out={out} is the same folder as --images; give another one")
+    found = [path for path in sorted(images.rglob("*")) if path.name.lower().endswith(decoding.EXTENSIONS)]
+    if out.resolve().is_relative_to(images.resolve()):
+        found = [path for path in found if not path.resolve().is_relative_to(out.resolve())]
+    paths = {path.relative_to(images).as_posix(): path for path in found if path.is_file()}
+    if not paths:
+        raise UserError(f"--images={images}: no images found; supported formats are {', '.join(decoding.EXTENSIONS)}")
+    return paths
+
+
+def predict(
+    predictor: Predictor,
+    paths: Mapping[str, Path],
+    out: Path,
+    *,
+    key: str,
+    draw: bool = True,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Predictions:
+    """Predicts for all images and writes `predictions.json`, `predictions.csv` and pictures.
+
+    A rerun after an interruption keeps the rows that are known, as long as the model and the image files are unchanged.
+
+    Args:
+        predictor: the model.
+        paths: image name -> file.
+        out: directory of the results.
+        key: everything that the rows depend on besides the images.
+        draw: write an annotated PNG for each image, or, if the model predicts no boxes, one contact sheet.
+        progress: called with the number of images done.
+
+    Raises:
+        UserError: no image could be read, or another process is writing to `out`.
+    """
+    result, found = Predictions(), dict[str, Row]()
+    draws_each = draw and predictor.draws_boxes
+    with locked(out, "--out"):
+        journal = Journal(out / ".predictions.jsonl", key)
+        wanted = dict[str, Path]()
+        for name, path in paths.items():
+            known = journal.get(name, path)
+            if known is None or (draws_each and not _drawing(out, name).is_file()):
+                wanted[name] = path
+            else:
+                found[name] = known
+        result.known = len(found)
+        done = result.known
+        for files in _batches(wanted, predictor.batch_size, result.damaged):
+            for (name, _), row in zip(files, predictor.predict(files), strict=True):
+                if isinstance(row, UserError):
+                    result.damaged[name] = str(row)
+                    continue
+                found[name] = row
+                if draws_each:
+                    _save(_drawing(out, name), predictor.draw(pixels_of(paths[name]), row))
+                journal.add(name, paths[name], row)
+            done += len(files)
+            progress(done)
+        result.damaged = {name: result.damaged[name] for name in paths if name in result.damaged}
+        result.rows = {name: found[name] for name in paths if name in found}
+        if not result.rows:
+            reasons = "\n".join(f"{name}: {reason}" for name, reason in list(result.damaged.items())[:3])
+            raise UserError(f"no image could be read:\n{reasons}")
+        _write(result, out)
+        if draw and not predictor.draws_boxes:
+            sheet = out / "contact_sheet.png"
+            _save(sheet, _sheet(result.rows, paths))
+            result.files.append(sheet)
+    return result
+
+
+def _batches(paths: Mapping[str, Path], size: int, damaged: dict[str, str]) -> Iterator[list[tuple[str, bytes]]]:
+    """The files' contents; a thread reads the next batch while one is in use. Unreadable files go to `damaged`."""
+
+    def read(names: list[str]) -> list[tuple[str, bytes]]:
+        files = []
+        for name in names:
+            try:
+                files.append((name, paths[name].read_bytes()))
+            except OSError as error:
+                damaged[name] = f"{paths[name]}: cannot be read ({error.strerror})"
+        return files
+
+    names = list(paths)
+    with ThreadPoolExecutor(1) as thread:
+        upcoming = thread.submit(read, names[:size])
+        for start in range(0, len(names), size):
+            files = upcoming.result()
+            upcoming = thread.submit(read, names[start + size : start + 2 * size])
+            if files:
+                yield files
+
+
+def _write(result: Predictions, out: Path) -> None:
+    record = {
+        "predictions": [{"image": name, **row} for name, row in result.rows.items()],
+        "damaged": [{"image": name, "reason": reason} for name, reason in result.damaged.items()],
+    }
+    result.files = [out / "predictions.json", out / "predictions.csv"]
+    write(result.files[0], json.dumps(record, indent=1) + "\n")
+    write(result.files[1], _csv(result.rows))
+    if "boxes_yxyx" in next(iter(result.rows.values())):
+        detections = [
+            Detections(
+                np.array(row["boxes_yxyx"], np.float32).reshape(-1, 4),
+                np.array(row["labels"], np.int32),
+                np.array(row["scores"], np.float32),
+            )
+            for row in result.rows.values()
+        ]
+        result.files.append(out / "detections.json")
+        write(result.files[-1], json.dumps(to_coco_results(detections, list(result.rows)), indent=1) + "\n")
+
+
+def _csv(rows: Mapping[str, Row]) -> str:
+    """One line per image, or per detected object."""
+    box = ["top", "left", "bottom", "right"]
+    first = next(iter(rows.values()))
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    if "boxes_yxyx" in first:
+        table.writerow(["image", "label", "score", *box])
+        for name, row in rows.items():
+            for label, score, sides in zip(row["classes"], row["scores"], row["boxes_yxyx"], strict=True):
+                table.writerow([name, label, f"{score:.6g}", *(f"{side:.2f}" for side in sides)])
+        return text.getvalue()
+    ranks = range(1, min(TOP, len(first["top"])) + 1)
+    has_box = "box_yxyx" in first
+    table.writerow(["image", *(f"{what}{rank}" for rank in ranks for what in ("label", "probability"))] + box * has_box)
+    for name, row in rows.items():
+        cells = [cell for label, probability in row["top"] for cell in (label, f"{probability:.6g}")]
+        table.writerow([name, *cells, *(f"{side:.2f}" for side in row.get("box_yxyx", ()))])
+    return text.getvalue()
+
+
+def _sheet(rows: Mapping[str, Row], paths: Mapping[str, Path]) -> np.ndarray:
+    """Images that are evenly spread over all."""
+    names = list(rows)
+    shown = [names[index] for index in np.unique(np.linspace(0, len(names) - 1, SHEET).round().astype(int))]
+    captions = [f"{rows[name]['label']} {rows[name]['probability']:.0%}\n{Path(name).name}" for name in shown]
+    return contact_sheet([pixels_of(paths[name]) for name in shown], captions)
+
+
+def _drawing(out: Path, name: str) -> Path:
+    return out / f"{name}.png"
+
+
+def _save(path: Path, pixels: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    Image.fromarray(pixels).save(partial, "PNG")
+    partial.replace(path)

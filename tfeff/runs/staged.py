@@ -1,0 +1,40 @@
+"""Runs of R-CNN, with one detector per form."""
+
+from pathlib import Path
+
+from tfeff import rcnn
+from tfeff.errors import UserError
+from tfeff.runs.run import Evaluated, Run
+from tfeff.training.progress import Reporter
+
+
+class StagedRun(Run):
+    """A run of `rcnn.train`."""
+
+    def __init__(self, workdir: rcnn.Workdir) -> None:
+        self._workdir = workdir
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """The detectors of the run."""
+        return self._workdir.settings().forms
+
+    def evaluate(self, split: str | None, reporter: Reporter) -> Evaluated:
+        """See `Run`."""
+        assessment = rcnn.assess(self._workdir, split, reporter)
+        return Evaluated(assessment.to_text(), assessment.to_dict())
+
+    def saved_model(self, form: str | None = None) -> Path:
+        """See `Run`."""
+        return self._workdir.saved_model(self.form(form))
+
+    def export(self, out: Path, *, form: str | None = None, freeze: bool = False, overwrite: bool = False) -> str:
+        """See `Run`."""
+        if freeze:
+            raise UserError("--freeze has no effect on detectors; remove it")
+        rcnn.export(self._workdir, self.form(form), out, overwrite=overwrite)
+        return "signatures serving_default (a uint8 image, proposals) and serving_bytes (an encoded one)"
+
+    def measure_sensitivity(self) -> None:
+        """Prints how the metrics depend on the settings of the heads."""
+        rcnn.measure_sensitivity(self._workdir)
