@@ -94,7 +94,7 @@ def resolve_family(experiment: Experiment) -> Experiment:
         return experiment
     for field in dataclasses.fields(model):
         if field.name not in OWN and field.name != "name" and getattr(model, field.name) != field.default:
-            raise UserError(f"config: model.{field.name}: model.family determines it; remove it")
+            raise UserError(f"config: model.{field.name}: model.family determines it; remove it or set it to none")
     member = Family.load(model.family).member(0.0 if model.phi is None else model.phi)
     own = {key: getattr(model, key) for key in OWN[2:] if getattr(model, key) is not None}
     return dataclasses.replace(experiment, model=dataclasses.replace(member, **own))
