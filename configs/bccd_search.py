@@ -1,7 +1,7 @@
 """Scaling coefficients of a small ResNet at 32x32 on crops of the blood cells of BCCD; its family serves a detector.
 
 Crops of one photograph never fall into both parts of a fold. φ = 2 costs as much as the backbone that
-`configs/bccd_rcnn.py` sets by hand (docs/detection.md compares both).
+`configs/bccd_rcnn.py` sets by hand (docs/detection.md).
 
 Data      voc:<directory> of BCCD (Shenggan/BCCD_Dataset); only the 292 photographs of its trainval list are used
 Command   python -m tfeff.search --config=configs/bccd_search.py --workdir=runs/bccd_search \\
