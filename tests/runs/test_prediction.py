@@ -104,7 +104,7 @@ def test_a_localizer_also_returns_boxes_and_draws_each_image(
     assert next(csv.DictReader((out / "predictions.csv").open())).keys() >= {"label1", "bottom"}
 
 
-def test_damaged_images_are_listed_and_the_others_answered(
+def test_damaged_images_are_listed_and_the_others_predicted(
     exported: dict[str, Path], photos: Path, tmp_path: Path
 ) -> None:
     bad, out = damage(photos), tmp_path / "out"
@@ -150,7 +150,7 @@ def test_folders_without_images_are_refused(tmp_path: Path, where: str, message:
         find_images(tmp_path / where, tmp_path / "out")
 
 
-def test_results_of_an_earlier_call_are_no_images(photos: Path) -> None:
+def test_results_of_an_earlier_call_are_skipped(photos: Path) -> None:
     out = photos / "results"
     out.mkdir()
     (photos / "ü01.png").rename(out / "ü01.png")
@@ -163,7 +163,7 @@ def test_results_of_an_earlier_call_are_no_images(photos: Path) -> None:
     (("assets/classes.txt",), {"score": 0.5}, "--score requires a detector"),
     (("assets/classes.txt",), {}, "cannot read the SavedModel"),
 ])  # fmt: skip
-def test_directories_that_are_no_models(
+def test_directories_without_a_model_are_refused(
     tmp_path: Path, files: tuple[str, ...], options: dict[str, float], message: str
 ) -> None:
     for name in files:

@@ -20,7 +20,7 @@ def weights(directory, settings, **shared):
     return arrays
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "muon"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "rmsprop", "muon"])
 def test_reused_graphs_give_bit_identical_weights(tmp_path, optimizer):
     first = config.override(SETTINGS, [f"optimizer.name={optimizer}"])
     second = config.override(first, OTHERS)

@@ -1,4 +1,4 @@
-"""Opens a workdir: the one place that knows all kinds of runs."""
+"""Opens a workdir, whatever kind of run it holds."""
 
 from pathlib import Path
 

@@ -16,7 +16,7 @@ from tfeff.durable import locked, write
 from tfeff.errors import UserError
 from tfeff.evaluation import Detections, to_coco_results
 from tfeff.reporting.contact_sheet import contact_sheet
-from tfeff.runs.predictors import TOP, Predictor, Row, pixels_of
+from tfeff.runs.predictors import TOP, Predictor, Row
 from tfeff.serving.journal import Journal
 
 SHEET = 96
@@ -99,13 +99,13 @@ def predict(
         result.known = len(found)
         done = result.known
         for files in _batches(wanted, predictor.batch_size, result.damaged):
-            for (name, _), row in zip(files, predictor.predict(files), strict=True):
+            for (name, encoded), row in zip(files, predictor.predict(files), strict=True):
                 if isinstance(row, UserError):
                     result.damaged[name] = str(row)
                     continue
                 found[name] = row
                 if draws_each:
-                    _save(_drawing(out, name), predictor.draw(pixels_of(paths[name]), row))
+                    _save(_drawing(out, name), predictor.draw(decoding.decode(encoded, name), row))
                 journal.add(name, paths[name], row)
             done += len(files)
             progress(done)
@@ -191,7 +191,7 @@ def _sheet(rows: Mapping[str, Row], paths: Mapping[str, Path]) -> np.ndarray:
     names = list(rows)
     shown = [names[index] for index in np.unique(np.linspace(0, len(names) - 1, SHEET).round().astype(int))]
     captions = [f"{rows[name]['label']} {rows[name]['probability']:.0%}\n{Path(name).name}" for name in shown]
-    return contact_sheet([pixels_of(paths[name]) for name in shown], captions)
+    return contact_sheet([decoding.decode(paths[name].read_bytes(), name) for name in shown], captions)
 
 
 def _drawing(out: Path, name: str) -> Path:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfeff.data.images import decoding
 from tfeff.errors import UserError
 from tfeff.rcnn.savedmodel import METADATA, LoadedDetector
 from tfeff.reporting.detections import draw_detections
@@ -148,12 +147,3 @@ def load_predictor(directory: Path, *, batch_size: int = 32, score: float | None
     if score is not None:
         raise UserError("--score requires a detector; remove it")
     return ClassifierPredictor(directory, batch_size)
-
-
-def pixels_of(path: Path) -> np.ndarray:
-    """The pixels of an image file, uint8 [height, width, 3].
-
-    Raises:
-        UserError: the file is not an image, or corrupt.
-    """
-    return decoding.decode(path.read_bytes(), str(path))

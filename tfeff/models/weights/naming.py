@@ -12,10 +12,10 @@ from tfeff.models.layers.mbconv import Stage
 
 @dataclass(frozen=True, kw_only=True)
 class Naming:
-    """Names of a family's layers in keras.applications.
+    """Names of a family's layers in another implementation, such as keras.applications.
 
     Attributes:
-        ends: maps layers of stem and head to their names in keras.applications.
+        ends: maps layers of stem and head to their names there.
         block: maps (stage, block), both counted from 1, to the name of the block, or to None if it does not exist.
         units: maps the layers of a block (without the block's name) to their names, where "{block}" is the block.
         statistics: RGB (mean, std) of the module's `preprocess_input`, or None if preprocessing is part of the network.
@@ -29,7 +29,7 @@ class Naming:
     flipped: bool = False
 
     def __call__(self, layer: str) -> str | None:
-        """Name of a layer in keras.applications, or None."""
+        """Name of a layer in the other implementation, or None."""
         parts = re.fullmatch(r"stage(\d+)_block(\d+)_(\w+)", layer)
         if parts is None:
             return self.ends.get(layer)
