@@ -16,12 +16,10 @@ from tfeff.data.input.reader import Reader
 from tfeff.data.input.single_object_transform import SingleObjectTransform
 from tfeff.data.input.transform import Transform
 from tfeff.errors import UserError, nearest
+from tfeff.tasks import Classification, ImageTask, Localization
 from tfeff.training import checkpoint, optimizers, schedules
 from tfeff.training.averaging import Average
-from tfeff.training.classification import Classification
-from tfeff.training.localization import Localization
 from tfeff.training.step import Step
-from tfeff.training.task import Task
 from tfeff.training.workdir import Workdir
 
 
@@ -51,7 +49,8 @@ def check(settings: config.Experiment, replicas: int, *, afresh: bool) -> None:
             f"config: training.batch_size is {training.batch_size}; it should be a multiple of {parts} "
             f"({replicas} devices x training.accumulation_steps)"
         )
-    metrics = ("loss", *task(settings).metric_names)
+    what = task(settings)
+    metrics = what.means(what.zero_sums())
     if training.monitor not in metrics:
         raise UserError(f"config: training.monitor is {training.monitor!r}; {nearest(training.monitor, metrics)}")
     if training.xla and replicas > 1:
@@ -179,7 +178,7 @@ def optimizer(settings: config.Experiment, network: keras.Model, replicas: int) 
     )
 
 
-def task(settings: config.Experiment) -> Task:
+def task(settings: config.Experiment) -> ImageTask:
     """Creates the task."""
     section, smoothing = settings.task, settings.training.label_smoothing
     if section.name == "localization":

@@ -20,6 +20,7 @@ from tfeff import config
 from tfeff.data.input.batches import Batches
 from tfeff.data.sources.source import Source
 from tfeff.errors import UserError, WorkerLostError
+from tfeff.tasks.task import Batch
 from tfeff.training import build, checkpoint, distribution, precision, profiler, selection
 from tfeff.training.assembly import AssemblyCache, assemble
 from tfeff.training.interruption import Interruption
@@ -27,7 +28,6 @@ from tfeff.training.progress import Reporter
 from tfeff.training.state import State
 from tfeff.training.step import Step
 from tfeff.training.stopping import EarlyStopping
-from tfeff.training.task import Batch
 from tfeff.training.tensorboard import Board
 from tfeff.training.workdir import Workdir
 
