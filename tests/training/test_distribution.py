@@ -81,13 +81,15 @@ def test_two_workers_match_one_even_if_one_is_killed(verbs, tmp_path):
 
 
 def test_two_devices_match_one():
-    """Clipping, loss scaling and synchronized batch statistics: two replicas against one device."""
+    """Two replicas against one device: clipping, loss scaling, synchronized batch statistics, frozen layers; and every
+    optimizer's updates with weight decay and learning-rate factors, bit by bit."""
     script = """
         import keras, numpy as np, tensorflow as tf
         from tfeff import models
         from tfeff.training import optimizers
         from tfeff.training.averaging import Average
         from tfeff.training.classification import Classification
+        from tfeff.training.freezing import freeze
         from tfeff.training.step import Step
 
         cpu = tf.config.list_physical_devices("CPU")[0]
@@ -108,6 +110,7 @@ def test_two_devices_match_one():
                 keras.utils.set_random_seed(0)
                 model = models.build("resnet", width=2, stage_blocks=(1, 1, 1, 1), resolution=8,
                                      num_classes=5, synchronized=True)
+                freeze(model, ("stem*",))
                 optimizer = optimizers.build("sgd", model, replicas=replicas, weight_decay=1e-3, **options)
                 average = Average(model, 0.9)
             step = Step(model, optimizer, strategy, task=Classification(), batch_size=16, average=average)
@@ -117,10 +120,30 @@ def test_two_devices_match_one():
             return model.get_weights() + [v.numpy() for v in average.variables] + [sums.numpy()]
 
         two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-        for options in ({"clip_norm": 0.1}, {"clip_norm": 0.1, "loss_scaling": True}):
+        by_layer = {"l2": True, "learning_rate_factors": (("stage1*", 0.1),)}
+        for options in ({"clip_norm": 0.1}, {"clip_norm": 0.1, "loss_scaling": True, **by_layer}):
             one = weights(tf.distribute.get_strategy(), **options)
             for expected, found in zip(one, weights(two, **options), strict=True):
                 np.testing.assert_allclose(found, expected, atol=2e-5, rtol=1e-4, err_msg=str(options))
+
+        def updated(strategy, name, l2):
+            with strategy.scope():
+                keras.utils.set_random_seed(0)
+                names = ("first", "second")
+                model = keras.Sequential([keras.Input((4, 4, 2)), *(keras.layers.Conv2D(3, 2, name=n) for n in names)])
+                optimizer = optimizers.build(name, model, weight_decay=0.1, l2=l2,
+                                             learning_rate_factors=(("*first*", 0.1),))
+            optimizer.learning_rate = 0.05
+            variables = model.trainable_variables
+            for seed in range(2):
+                rng = np.random.default_rng(seed)
+                parts = [rng.normal(size=v.shape).astype(np.float32) / strategy.num_replicas_in_sync for v in variables]
+                strategy.run(lambda: optimizer.apply([tf.constant(part) for part in parts], variables))
+            return model.get_weights()
+
+        for name, l2 in (("sgd", False), ("rmsprop", True), ("adamw", False), ("muon", False)):
+            for expected, found in zip(updated(tf.distribute.get_strategy(), name, l2), updated(two, name, l2)):
+                np.testing.assert_array_equal(found, expected, err_msg=name)
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=300, check=False
