@@ -82,13 +82,15 @@ def test_two_workers_match_one_even_if_one_is_killed(verbs, tmp_path):
 
 def test_two_devices_match_one():
     """Two replicas against one device with the same batch, in float64 with synchronized batch normalization and in
-    float32 without: clipping, loss scaling, accumulation, regularization."""
+    float32 without: clipping, loss scaling, accumulation, regularization, frozen
+    layers; and every optimizer's updates with weight decay and learning-rate factors, bit by bit."""
     script = """
         import keras, numpy as np, tensorflow as tf
         from tfeff import models
         from tfeff.tasks import Classification, Localization
         from tfeff.training import optimizers
         from tfeff.training.averaging import Average
+        from tfeff.training.freezing import freeze
         from tfeff.training.step import Step
 
         cpu = tf.config.list_physical_devices("CPU")[0]
@@ -121,6 +123,7 @@ def test_two_devices_match_one():
                 for layer in model.layers:
                     if isinstance(layer, keras.layers.Conv2D):
                         layer.kernel.regularizer = keras.regularizers.L2(1e-2)
+                freeze(model, ("stem*",))
                 optimizer = optimizers.build("sgd", model, replicas=replicas, weight_decay=1e-3, **options)
                 average = Average(model, 0.9)
             step = Step(model, optimizer, strategy, task=tasks[task], batch_size=16, accumulation_steps=parts,
@@ -132,7 +135,7 @@ def test_two_devices_match_one():
 
         one, two = tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
         cases = [
-            ("classification", {"clip_norm": 0.1}),
+            ("classification", {"clip_norm": 0.1, "l2": True, "learning_rate_factors": (("stage1*", 0.1),)}),
             ("classification", {"parts": 2}),
             ("localization", {"clip_norm": 0.1, "parts": 2, "loss_scaling": True}),
         ]
@@ -144,6 +147,25 @@ def test_two_devices_match_one():
                 pairs = zip(*(weights(each, task, batch_norm, **options) for each in (one, two)), strict=True)
                 for expected, found in pairs:
                     np.testing.assert_allclose(found, expected, atol=tolerance, rtol=tolerance, err_msg=str(options))
+
+        def updated(strategy, name, l2):
+            with strategy.scope():
+                keras.utils.set_random_seed(0)
+                names = ("first", "second")
+                model = keras.Sequential([keras.Input((4, 4, 2)), *(keras.layers.Conv2D(3, 2, name=n) for n in names)])
+                optimizer = optimizers.build(name, model, weight_decay=0.1, l2=l2,
+                                             learning_rate_factors=(("*first*", 0.1),))
+            optimizer.learning_rate = 0.05
+            variables = model.trainable_variables
+            for seed in range(2):
+                rng = np.random.default_rng(seed)
+                parts = [rng.normal(size=v.shape).astype(np.float32) / strategy.num_replicas_in_sync for v in variables]
+                strategy.run(lambda: optimizer.apply([tf.constant(part) for part in parts], variables))
+            return model.get_weights()
+
+        for name, l2 in (("sgd", False), ("rmsprop", True), ("adamw", False), ("muon", False)):
+            for expected, found in zip(updated(tf.distribute.get_strategy(), name, l2), updated(two, name, l2)):
+                np.testing.assert_array_equal(found, expected, err_msg=name)
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=300, check=False
