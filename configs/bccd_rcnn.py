@@ -16,6 +16,7 @@ from tfeff.config import (
     RCNN,
     Augmentation,
     Classic,
+    Classification,
     Data,
     Detection,
     DetectionData,
@@ -36,6 +37,16 @@ def get_config() -> RCNN:
         data=DetectionData(source="voc:data/BCCD", train_split="trainval"),
         proposals=Proposals(mode="fast", max_proposals=2000),
         backbone=Experiment(
+            task=Classification(
+                augmentation=Augmentation(
+                    horizontal_flip=True,
+                    vertical_flip=True,
+                    rotation=20.0,
+                    brightness=0.1,
+                    contrast=0.1,
+                    saturation=0.1,
+                )
+            ),
             model=Model(name="resnet", width=16, stage_blocks=(1, 1, 1, 1), resolution=48),
             data=Data(
                 source="crops",
@@ -44,14 +55,6 @@ def get_config() -> RCNN:
                 test_split=None,
                 normalization="dataset",
                 class_balanced=True,
-                augmentation=Augmentation(
-                    horizontal_flip=True,
-                    vertical_flip=True,
-                    rotation=20.0,
-                    brightness=0.1,
-                    contrast=0.1,
-                    saturation=0.1,
-                ),
             ),
             optimizer=Optimizer(learning_rate=0.1, weight_decay=5e-3),
             schedule=Schedule(warmup_epochs=1),

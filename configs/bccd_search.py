@@ -19,6 +19,7 @@ from tfeff.config import (
     Allocation,
     Augmentation,
     Budget,
+    Classification,
     Data,
     Experiment,
     Folds,
@@ -34,13 +35,13 @@ from tfeff.config import (
 def get_config() -> Search:
     return Search(
         experiment=Experiment(
+            task=Classification(augmentation=Augmentation(horizontal_flip=True, vertical_flip=True, rotation=20.0)),
             model=Model(name="resnet", width=12, stage_blocks=(1, 1, 1, 1), resolution=32),
             data=Data(
                 source="crops:voc:data/BCCD",
                 train_split="trainval",
                 image_size=48,
                 normalization="dataset",
-                augmentation=Augmentation(horizontal_flip=True, vertical_flip=True, rotation=20.0),
             ),
             optimizer=Optimizer(name="sgd", learning_rate=0.1, weight_decay=5e-3),
             schedule=Schedule(name="cosine", warmup_epochs=1),

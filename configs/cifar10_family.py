@@ -5,18 +5,18 @@ Command   python -m tfeff.train --config=configs/cifar10_family.py --workdir=run
               --config.data.source=folder:<directory> --config.model.family=runs/search_cpu --config.model.phi=3
 """
 
-from tfeff.config import Augmentation, Data, Experiment, Model, Optimizer, Schedule, Training
+from tfeff.config import Augmentation, Classification, Data, Experiment, Model, Optimizer, Schedule, Training
 
 
 def get_config() -> Experiment:
     return Experiment(
+        task=Classification(augmentation=Augmentation(horizontal_flip=True, crop_padding=4)),
         model=Model(family="runs/search_cpu", phi=0.0),
         data=Data(
             source="folder:data/cifar10",
             image_size=32,
             normalization="dataset",
             validation_fraction=0.02,
-            augmentation=Augmentation(horizontal_flip=True, crop_padding=4),
         ),
         optimizer=Optimizer(name="sgd", learning_rate=0.1, weight_decay=5e-3),
         schedule=Schedule(name="cosine", warmup_epochs=1),

@@ -15,6 +15,7 @@ from tfeff.config import (
     Allocation,
     Augmentation,
     Budget,
+    Classification,
     Data,
     Experiment,
     Folds,
@@ -31,12 +32,12 @@ from tfeff.config import (
 def get_config() -> Search:
     return Search(
         experiment=Experiment(
+            task=Classification(augmentation=Augmentation(horizontal_flip=True, crop_padding=4)),
             model=Model(name="resnet", width=8, stage_blocks=(2, 2, 2, 2), resolution=16),
             data=Data(
                 source="folder:data/cifar10",
                 image_size=32,
                 normalization="dataset",
-                augmentation=Augmentation(horizontal_flip=True, crop_padding=4),
             ),
             optimizer=Optimizer(name="sgd", learning_rate=0.1, weight_decay=5e-3),
             schedule=Schedule(name="cosine", warmup_epochs=1),

@@ -14,6 +14,7 @@ Result    not run yet
 from tfeff.config import (
     Augmentation,
     Budget,
+    Classification,
     Data,
     Experiment,
     Folds,
@@ -30,12 +31,12 @@ from tfeff.config import (
 def get_config() -> Search:
     return Search(
         experiment=Experiment(
+            task=Classification(augmentation=Augmentation(horizontal_flip=True, shift=0.1, rotation=10, scale=0.1)),
             model=Model(name="resnet", width=12, stage_blocks=(2, 2, 2, 2), resolution=95),
             data=Data(
                 source="folder:data/cifar10",
                 image_size=32,
                 normalization="dataset",
-                augmentation=Augmentation(horizontal_flip=True, shift=0.1, rotation=10, scale=0.1),
             ),
             optimizer=Optimizer(name="sgd", learning_rate=0.05, weight_decay=5e-3),
             schedule=Schedule(name="constant"),

@@ -5,12 +5,13 @@ Machine   2 CPU cores (AMD EPYC): half a minute
 Result    accuracy 99.2 % on 359 test images (95 % interval 97.6 to 99.7)
 """
 
-from tfeff.config import Augmentation, Data, Experiment, Model, Optimizer, Schedule, Training
+from tfeff.config import Augmentation, Classification, Data, Experiment, Model, Optimizer, Schedule, Training
 
 
 def get_config() -> Experiment:
     return Experiment(
         # Compound scaling of a small baseline: depth 1.25, width 1.25, resolution 20 -> 24.
+        task=Classification(augmentation=Augmentation(rotation=10, shift=0.1, scale=0.1)),
         model=Model(
             name="resnet",
             width=8,
@@ -23,7 +24,6 @@ def get_config() -> Experiment:
             source="embedded:digits",
             channels=1,
             normalization="dataset",
-            augmentation=Augmentation(rotation=10, shift=0.1, scale=0.1),
         ),
         optimizer=Optimizer(name="sgd", learning_rate=0.1, weight_decay=5e-3),
         schedule=Schedule(name="cosine", warmup_epochs=1),

@@ -6,18 +6,20 @@ Result    800 test images: mean IoU 0.664 (95 % interval 0.655 to 0.673), IoU >=
           correct for 77.3 % (74.2 to 80.0)
 """
 
-from tfeff.config import BoxAugmentation, Data, Experiment, Model, Optimizer, Schedule, Task, Training
+from tfeff.config import BoxAugmentation, Data, Experiment, Localization, Model, Optimizer, Schedule, Training
 
 
 def get_config() -> Experiment:
     return Experiment(
-        task=Task(name="localization", box_weight=10.0),
+        task=Localization(
+            box_weight=10.0,
+            augmentation=BoxAugmentation(rotation=8, scale=0.2, aspect=0.2, brightness=0.2, contrast=0.2),
+        ),
         model=Model(name="resnet", width=12, stage_blocks=(1, 1, 1, 1), resolution=48),
         data=Data(
             source="embedded:single_digits:48",
             normalization="dataset",
             # No flips: a mirrored digit is a different digit or none at all.
-            box_augmentation=BoxAugmentation(rotation=8, scale=0.2, aspect=0.2, brightness=0.2, contrast=0.2),
         ),
         optimizer=Optimizer(name="sgd", learning_rate=0.1, weight_decay=2e-3),
         schedule=Schedule(name="cosine", warmup_epochs=1),

@@ -12,6 +12,7 @@ Result    800 test images, 2,760 objects:
 from tfeff.config import (
     RCNN,
     Augmentation,
+    Classification,
     Data,
     DetectionData,
     Experiment,
@@ -31,6 +32,7 @@ def get_config() -> RCNN:
         data=DetectionData(source="embedded:placed_digits", train_examples=700),
         proposals=Proposals(max_proposals=300),
         backbone=Experiment(
+            task=Classification(augmentation=Augmentation(rotation=10.0, brightness=0.1, contrast=0.1)),
             model=Model(name="resnet", width=12, stage_blocks=(1, 1, 1, 1), resolution=24),
             data=Data(
                 source="crops",
@@ -39,7 +41,6 @@ def get_config() -> RCNN:
                 validation_fraction=0.1,
                 normalization="dataset",
                 class_balanced=True,
-                augmentation=Augmentation(rotation=10.0, brightness=0.1, contrast=0.1),
             ),
             optimizer=Optimizer(learning_rate=0.1, weight_decay=5e-3),
             schedule=Schedule(warmup_epochs=1),

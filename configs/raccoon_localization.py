@@ -6,22 +6,24 @@ Machine   2 CPU cores (AMD EPYC), both busy with other work: 52 images/s
 Result    20 test images: mean IoU 0.576 (95 % interval 0.490 to 0.654), IoU >= 0.5 for 75 % (53 to 89)
 """
 
-from tfeff.config import BoxAugmentation, Data, Experiment, Model, Optimizer, Schedule, Task, Training
+from tfeff.config import BoxAugmentation, Data, Experiment, Localization, Model, Optimizer, Schedule, Training
 
 
 def get_config() -> Experiment:
     return Experiment(
         # With a single class, only the box is learned.
-        task=Task(name="localization", box_weight=10.0),
+        task=Localization(
+            box_weight=10.0,
+            augmentation=BoxAugmentation(
+                horizontal_flip=True, rotation=5, scale=0.3, aspect=0.3, brightness=0.3, contrast=0.3, saturation=0.3
+            ),
+        ),
         model=Model(name="resnet", width=12, stage_blocks=(1, 1, 1, 1), resolution=96, dropout=0.2),
         data=Data(
             source="voc:data/raccoon",
             seed=0,
             image_size=128,
             normalization="dataset",
-            box_augmentation=BoxAugmentation(
-                horizontal_flip=True, rotation=5, scale=0.3, aspect=0.3, brightness=0.3, contrast=0.3, saturation=0.3
-            ),
         ),
         optimizer=Optimizer(name="adamw", learning_rate=0.002, weight_decay=0.02),
         schedule=Schedule(name="cosine", warmup_epochs=5),

@@ -15,6 +15,7 @@ from tfeff.config import (
     RCNN,
     Augmentation,
     Classic,
+    Classification,
     Data,
     DetectionData,
     Experiment,
@@ -32,6 +33,11 @@ def get_config() -> RCNN:
         forms=("joint", "classic", "sliding_window"),
         data=DetectionData(source="voc:data/raccoon", validation_split="validation"),
         backbone=Experiment(
+            task=Classification(
+                augmentation=Augmentation(
+                    horizontal_flip=True, rotation=10.0, brightness=0.2, contrast=0.2, saturation=0.2, crop_padding=4
+                )
+            ),
             model=Model(name="resnet", width=12, stage_blocks=(2, 2, 2, 2), resolution=48),
             data=Data(
                 source="crops",
@@ -39,9 +45,6 @@ def get_config() -> RCNN:
                 validation_fraction=0.0,
                 test_split=None,
                 class_balanced=True,
-                augmentation=Augmentation(
-                    horizontal_flip=True, rotation=10.0, brightness=0.2, contrast=0.2, saturation=0.2, crop_padding=4
-                ),
             ),
             optimizer=Optimizer(learning_rate=0.02, weight_decay=5e-3),
             schedule=Schedule(warmup_epochs=1),

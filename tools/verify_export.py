@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from tfeff import tasks
 from tfeff.data.images import graph_decoding, resizing
 from tfeff.serving import run
 from tfeff.training import Workdir, build
@@ -30,7 +31,7 @@ def main() -> None:
     workdir = Workdir(arguments.workdir)
     channels = workdir.config().data.channels
     height, width = workdir.dataset()["image_size"]
-    network = build.predictor(workdir.config(), build.trained_model(workdir))
+    network = tasks.create(workdir.config().task).predictor(build.trained_model(workdir))
     forward = tf.function(lambda pixels: tf.nn.softmax(network(pixels, training=False)), jit_compile=False)
     size = (network.resolution, network.resolution)
 

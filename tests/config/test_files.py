@@ -8,9 +8,10 @@ from tfeff.errors import UserError
 
 def test_json_round_trip():
     experiment = config.Experiment(
+        task=config.Classification(augmentation=config.Augmentation(rotation=5.0, horizontal_flip=True)),
         seed=3,
         model=config.Model(name="efficientnet-b0", stage_blocks=(1, 2), resolution=33),
-        data=config.Data(augmentation=config.Augmentation(rotation=5.0, horizontal_flip=True)),
+        data=config.Data(),
         schedule=config.Schedule(boundaries=(1.5, 3.0)),
     )
     assert config.from_json(config.to_json(experiment), config.Experiment) == experiment
@@ -43,8 +44,8 @@ def test_override_parses_values_by_type(assignment, section, key, value):
 
 
 def test_override_of_augmentation():
-    changed = config.override(config.Experiment(), ["data.augmentation.rotation=15"])
-    assert changed.data.augmentation.rotation == 15
+    changed = config.override(config.Experiment(), ["task.augmentation.rotation=15"])
+    assert changed.task.augmentation.rotation == 15
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,7 @@ def test_override_of_augmentation():
         ("training.precision=float16", ["mixed_float16"]),
         ("training.epochs=0", ["training.epochs", "above 0"]),
         ("data.channels=2", ["data.channels", "3 (RGB)"]),
-        ("data.augmentation.rotatoin=3", ['"rotation"']),
+        ("task.augmentation.rotatoin=3", ['"rotation"']),
         ("data.cache=disk", ["cache_directory"]),
         ("optimizer.learning_rate_factors=head*", ["learning_rate_factors", "head*=10"]),
         ("optimizer.learning_rate_factors=head*=ten", ["learning_rate_factors", "head*=10"]),
@@ -152,7 +153,7 @@ def test_a_key_without_its_section_is_suggested():
         ('{"training": 3}', ["training is 3"]),
         ('{"seed": -1}', ["seed", "between 0"]),
         ('{"optimizer": {"learning_rate": NaN}}', ["learning_rate", "a number"]),
-        ('{"data": {"augmentation": {"rotation": "x"}}}', ["data.augmentation.rotation", "a number"]),
+        ('{"task": {"augmentation": {"rotation": "x"}}}', ["task.augmentation.rotation", "a number"]),
         (
             '{"training": {"batch_size": 8, "accumulation_steps": 3}}',
             ["accumulation_steps", "divisor of batch_size = 8"],

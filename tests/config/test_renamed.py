@@ -1,5 +1,7 @@
 """Configs of the previous version are translated, or refused with the new name."""
 
+import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -16,16 +18,23 @@ PREVIOUS = Path(__file__).with_name("previous")
     [
         (
             "experiment",
-            config.override(config.Experiment(), ["tta.mirrored=true", "tta.shift=1", "data.augmentation.rotation=5"]),
+            config.override(
+                config.Experiment(), ["task.tta.mirrored=true", "task.tta.shift=1", "task.augmentation.rotation=5"]
+            ),
         ),
         (
             "rcnn",
             config.override(
                 config.RCNN(),
-                ["backbone.tta.mirrored=true", "windows.max_windows=500", "features.grid=2", "data.source=voc:data/x"],
+                [
+                    "backbone.task.tta.mirrored=true",
+                    "windows.max_windows=500",
+                    "features.grid=2",
+                    "data.source=voc:data/x",
+                ],
             ),
         ),
-        ("search", config.override(config.Search(), ["experiment.tta.shift=2"])),
+        ("search", config.override(config.Search(), ["experiment.task.tta.shift=2"])),
     ],
 )
 def test_saved_configs_are_translated(name, expected):
@@ -35,6 +44,35 @@ def test_saved_configs_are_translated(name, expected):
     assert config.from_json(path.read_text(), *kinds) == expected
 
 
+def test_values_of_a_task_are_moved_to_its_section():
+    """Each task finds its own augmentation, and loses the keys that belonged to the other one."""
+    saved = {
+        "task": {"name": "classification", "class_weight": 1.0, "box_weight": 10.0, "grid": 4, "hidden": [128]},
+        "data": {
+            "channels": 1,
+            "augmentation": {"rotation": 3.0},
+            "box_augmentation": {"rotation": 4.0},
+            "plain_epochs": 2,
+        },
+        "training": {"label_smoothing": 0.1, "epochs": 7},
+        "tta": {"shift": 1},
+    }
+    expected = config.Experiment(
+        task=config.Classification(
+            label_smoothing=0.1,
+            plain_epochs=2,
+            augmentation=config.Augmentation(rotation=3.0),
+            tta=config.TTA(shift=1),
+        ),
+        data=config.Data(channels=1),
+        training=config.Training(epochs=7),
+    )
+    assert config.from_json(json.dumps(saved), config.Experiment) == expected
+    saved["task"]["name"] = "localization"
+    box = config.Localization(label_smoothing=0.1, plain_epochs=2, augmentation=config.BoxAugmentation(rotation=4.0))
+    assert config.from_json(json.dumps(saved), config.Experiment) == dataclasses.replace(expected, task=box)
+
+
 def test_a_workdir_of_the_previous_version_can_be_resumed(tmp_path):
     saved = (PREVIOUS / "experiment.json").read_text()
     (tmp_path / "config.json").write_text(saved)
@@ -42,8 +80,8 @@ def test_a_workdir_of_the_previous_version_can_be_resumed(tmp_path):
     with config.claimed(tmp_path, experiment):
         pass
     with (
-        pytest.raises(UserError, match=r"tta\.shift: saved 1, now 0"),
-        config.claimed(tmp_path, config.override(experiment, ["tta.shift=0"])),
+        pytest.raises(UserError, match=r"task\.tta\.shift: saved 1, now 0"),
+        config.claimed(tmp_path, config.override(experiment, ["task.tta.shift=0"])),
     ):
         pass
 
@@ -51,12 +89,17 @@ def test_a_workdir_of_the_previous_version_can_be_resumed(tmp_path):
 @pytest.mark.parametrize(
     ("default", "assignment", "message"),
     [
-        (config.Experiment(), "prediction.mirrored=true", 'Experiment has no key "prediction"; it is now called "tta"'),
+        (
+            config.Experiment(),
+            "prediction.mirrored=true",
+            'Experiment has no key "prediction"; it is now called "task.tta"',
+        ),
         (
             config.Search(),
             "experiment.prediction.shift=1",
-            'experiment has no key "prediction"; it is now called "tta"',
+            'experiment has no key "prediction"; it is now called "task.tta"',
         ),
+        (config.Experiment(), "data.augmentation.hue=1", 'data has no key "augmentation"; it is now called "task.aug'),
         (config.RCNN(), "windows.most=5", 'windows has no key "most"; it is now called "max_windows"'),
         (config.RCNN(), "data.on_defect=mend", "data.on_defect is 'mend'; it is now called \"fix\""),
     ],
@@ -76,7 +119,17 @@ def test_flags_with_old_names_are_errors(default, assignment, message):
         ("from tfeff.config import RCNN, Features", "RCNN()", "is now tfeff.config.RegionFeatures"),
         ("from tfeff.data.augmentation import Augmentation", "0", "import Augmentation from tfeff.config"),
         ("from tfeff.data.box_augmentation import BoxAugmentation", "0", "import BoxAugmentation from tfeff.config"),
-        ("from tfeff.config import *", "Experiment(prediction=TTA())", 'no key "prediction"; it is now called "tta"'),
+        (
+            "from tfeff.config import *",
+            "Experiment(prediction=TTA())",
+            'no key "prediction"; it is now called "task.tta"',
+        ),
+        ("from tfeff.config import Experiment, Task", "0", "is now tfeff.config.Classification or tfeff.config.Local"),
+        (
+            "from tfeff.config import *",
+            "Experiment(data=Data(augmentation=Augmentation()))",
+            'data has no key "augmentation"; it is now called "task.augmentation"',
+        ),
         (
             "from tfeff.config import *",
             "RCNN(windows=Windows(most=5))",

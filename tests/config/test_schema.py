@@ -5,42 +5,48 @@ import pytest
 from tfeff import config
 from tfeff.errors import UserError
 
-LOCALIZATION = config.Task(name="localization")
+LOCALIZATION = config.Localization()
 
 
 @pytest.mark.parametrize(
-    ("sections", "words"),
+    ("assignments", "words"),
     [
-        (
-            {"task": config.Task(box_weight=2.0)},
-            "task.box_weight requires task.name",
-        ),
-        ({"task": config.Task(hidden=())}, "task.hidden requires task.name"),
-        (
-            {"data": config.Data(box_augmentation=config.BoxAugmentation(scale=0.1))},
-            "data.box_augmentation requires task.name",
-        ),
-        ({"task": LOCALIZATION, "tta": config.TTA(shift=1)}, "tta.shift requires classification"),
-        (
-            {"task": LOCALIZATION, "data": config.Data(augmentation=config.Augmentation(mixup_alpha=0.1))},
-            "data.augmentation does not transform boxes",
-        ),
-        (
-            {"task": LOCALIZATION, "data": config.Data(box_augmentation=config.BoxAugmentation(mosaic=0.5))},
-            "data.box_augmentation.mosaic should be 0 for localization",
-        ),
+        (["task.box_weight=2"], 'task has no key "box_weight"; it requires task.name=localization'),
+        (["task.name=localization", "task.tta.shift=1"], 'task has no key "tta"; it requires task.name=classification'),
+        (["task.augmentation.mixup_alpha=0.1", "task.name=localization"], 'task.augmentation has no key "mixup_alpha"'),
+        (["task.name=localisation"], "task.name is 'localisation'; did you mean \"localization\"?"),
+        (["task.label_smooting=0.1"], 'did you mean "label_smoothing"?'),
     ],
 )
-def test_keys_of_another_task_are_errors(sections, words):
+def test_flags_for_keys_of_another_task_are_errors(assignments, words):
     with pytest.raises(UserError) as error:
-        config.Experiment(**sections)
+        config.override(config.Experiment(), assignments)
     assert words in str(error.value)
+
+
+def test_json_for_keys_of_another_task_is_an_error():
+    with pytest.raises(UserError, match=r'no key "hidden"; it requires task.name=localization'):
+        config.from_json('{"task": {"name": "classification", "hidden": [3]}}', config.Experiment)
+    with pytest.raises(UserError, match=r"task.name is 'detection'"):
+        config.from_json('{"task": {"name": "detection"}}', config.Experiment)
+
+
+def test_a_change_of_the_task_keeps_the_keys_that_both_have():
+    experiment = config.Experiment(task=config.Classification(label_smoothing=0.1, tta=config.TTA(shift=1)))
+    changed = config.override(experiment, ["task.hidden=64,32", "task.name=localization"])
+    assert changed.task == config.Localization(label_smoothing=0.1, hidden=(64, 32))
+    assert config.override(experiment, ["task.name=classification"]) == experiment
+    restored = config.from_json(config.to_json(changed), config.Experiment)
+    assert restored == changed
+    assert ("task.tta.shift", 1, None) in config.differences(experiment, changed)
+    assert ("task.hidden", None, (64, 32)) in config.differences(experiment, changed)
 
 
 @pytest.mark.parametrize(
     ("keys", "words"),
     [
-        ({"name": "localisation"}, 'it should be "classification" or "localization"'),
+        ({"name": "classification"}, "task.name is 'classification'; it should be \"localization\""),
+        ({"augmentation": config.BoxAugmentation(mosaic=0.5)}, "without mosaic"),
         ({"class_weight": 0.0, "box_weight": 0.0}, "the loss would always be 0"),
         ({"box_weight": -1.0}, "0 or more"),
         ({"grid": 0}, "above 0"),
@@ -49,17 +55,17 @@ def test_keys_of_another_task_are_errors(sections, words):
 )
 def test_errors_of_wrong_values(keys, words):
     with pytest.raises(UserError) as error:
-        config.Task(**{"name": "localization"} | keys)
+        config.Localization(**keys)
     assert words in str(error.value)
 
 
 def test_plain_epochs_require_augmented_epochs():
     strong = config.Augmentation(horizontal_flip=True, rotation=10)
-    experiment = config.Experiment(data=config.Data(augmentation=strong, plain_epochs=3))
-    with pytest.raises(UserError, match=r"data.plain_epochs is 3; it should be at most training.epochs = 2"):
+    experiment = config.Experiment(task=config.Classification(augmentation=strong, plain_epochs=3))
+    with pytest.raises(UserError, match=r"task.plain_epochs is 3; it should be at most training.epochs = 2"):
         config.override(experiment, ["training.epochs=2", "schedule.warmup_epochs=0"])
-    with pytest.raises(UserError, match=r"data.plain_epochs is 3; it should be 0, because there is no augmentation"):
-        config.override(experiment, ["data.augmentation.rotation=0"])
+    with pytest.raises(UserError, match=r"task.plain_epochs is 3; it should be 0, because there is no augmentation"):
+        config.override(experiment, ["task.augmentation.rotation=0"])
 
 
 def test_searches_and_backbones_are_classifiers():

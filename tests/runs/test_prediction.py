@@ -15,7 +15,7 @@ from tfeff.errors import UserError
 from tfeff.runs.prediction import find_images
 from tfeff.runs.predictors import Predictor, Row
 from tfeff.serving import savedmodel
-from tfeff.serving.localizer import Localizer
+from tfeff.tasks import Localization
 
 NAMES = ("cat", "dog", "eel", "fox", "gnu", "hen")
 COUNT = 23
@@ -30,7 +30,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     localizer = models.localizer(models.build("resnet", include_top=False, **options), num_classes=len(NAMES))
     common = {"image_size": (20, 20), "resolution": 16, "channels": 3}
     savedmodel.export(classifier, NAMES, root / "classifier", **common)
-    savedmodel.export(localizer, NAMES, root / "localizer", kind=Localizer, **common)
+    savedmodel.export(localizer, NAMES, root / "localizer", task=Localization(), **common)
     return {name: root / name for name in ("classifier", "localizer")}
 
 

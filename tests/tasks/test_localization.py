@@ -17,7 +17,7 @@ from tfeff.data.images import graph_decoding, resizing
 from tfeff.errors import UserError
 from tfeff.serving import run
 from tfeff.tasks import Localization
-from tfeff.training import checkpoint, optimizers, selection
+from tfeff.training import checkpoint, optimizers
 from tfeff.training.step import Step
 
 CLASSES = 3
@@ -27,6 +27,10 @@ KILLS = int(os.environ.get("TFEFF_KILLS", "1"))
 def localizer(**options):
     plain = models.build("resnet", width=4, stage_blocks=(1, 1, 1, 1), resolution=16, channels=1, include_top=False)
     return models.localizer(plain, num_classes=CLASSES, hidden=(8,), **options)
+
+
+def localization(**section):
+    return Localization(config.Localization(**section))
 
 
 def batch_of(n, seed=0):
@@ -68,9 +72,9 @@ def test_loss_and_metrics_match_numpy():
     batch["box"] = tf.where(tf.range(64)[:, None] % 2 == 0, answers["box"] + [[-0.1, -0.1, 0.1, 0.1]], batch["box"])
     batch["weight"] = tf.constant([1.0] * 60 + [0.0] * 4)
     expected = by_hand(network, batch, 0.7, 12.0)
-    sums = step_of(network, Localization(0.7, 12.0), 64).evaluate(batch).numpy()
+    sums = step_of(network, localization(class_weight=0.7, box_weight=12.0), 64).evaluate(batch).numpy()
     np.testing.assert_allclose(sums, expected, rtol=1e-5)
-    means = Localization(0.7, 12.0).means(sums)
+    means = localization(class_weight=0.7, box_weight=12.0).means(sums)
     assert list(means) == ["loss", "class_loss", "box_loss", "accuracy", "iou", "localization_accuracy"]
     np.testing.assert_allclose(list(means.values()), np.array([expected[:2].sum(), *expected[:5]]) / 60, rtol=1e-5)
 
@@ -79,7 +83,7 @@ def test_loss_and_metrics_match_numpy():
 def test_loss_weights_select_the_heads_with_gradients(alpha, beta, reached):
     network, batch = localizer(), batch_of(32)
     before = {variable.path: variable.numpy() for variable in network.trainable_variables}
-    step_of(network, Localization(alpha, beta), 32).train(batch, step=0, learning_rate=0.1)
+    step_of(network, localization(class_weight=alpha, box_weight=beta), 32).train(batch, step=0, learning_rate=0.1)
     moved = {path for path, value in before.items() if (network_value(network, path) != value).any()}
     for head in ("head", "box"):
         of_head = {path for path in before if path.startswith(head)}
@@ -99,7 +103,9 @@ def test_update_follows_the_mean_loss_with_and_without_accumulation():
         # Batch statistics would differ between parts, so batch normalization is frozen.
         for layer in network.layers:
             layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
-        step_of(network, Localization(1.0, 5.0), 12, **options).train(batch, step=0, learning_rate=0.1)
+        step_of(network, localization(class_weight=1.0, box_weight=5.0), 12, **options).train(
+            batch, step=0, learning_rate=0.1
+        )
         updated.append(network.get_weights())
     for whole, parts in zip(*updated, strict=True):
         np.testing.assert_allclose(whole, parts, atol=1e-5)
@@ -110,21 +116,24 @@ def test_losses_are_float32_under_mixed_precision(policy):
     keras.mixed_precision.set_dtype_policy(policy)
     network, batch = localizer(), batch_of(8)
     outputs = network(batch["image"])
-    task = Localization(1.0, 10.0)
+    task = Localization()
     assert {total.dtype for total in task.totals(batch, outputs, training=True).values()} == {tf.float32}
 
 
 def test_label_smoothing_only_in_training():
     batch = batch_of(8)
     outputs = localizer()(batch["image"])
-    plain, smooth = Localization(1.0, 1.0), Localization(1.0, 1.0, label_smoothing=0.2)
+    plain, smooth = (
+        localization(class_weight=1.0, box_weight=1.0),
+        localization(class_weight=1.0, box_weight=1.0, label_smoothing=0.2),
+    )
     losses = [task.totals(batch, outputs, training=True)["class_loss"] for task in (plain, smooth)]
     assert losses[0] != losses[1]
     assert smooth.totals(batch, outputs, training=False)["class_loss"] == losses[0]
 
 
 def test_dummy_targets_fit_the_training_step():
-    task = Localization(1.0, 10.0)
+    task = Localization()
     blank = {"image": tf.zeros((4, 16, 16, 1)), **task.dummy_targets(4, CLASSES)}
     sums = step_of(localizer(), task, 4).train(blank, step=0, learning_rate=0.0).numpy()
     assert np.isfinite(sums).all()
@@ -132,16 +141,17 @@ def test_dummy_targets_fit_the_training_step():
 
 
 CONFIG = """
-from tfeff.config import Data, Experiment, Model, Optimizer, Schedule, Task, Training
-from tfeff.data.augment.box_policy import BoxAugmentation
+from tfeff.config import BoxAugmentation, Data, Experiment, Localization, Model, Optimizer, Schedule, Training
 
 def get_config():
     return Experiment(
-        task=Task(name="localization", box_weight=10.0, hidden=(16,), grid=2),
+        task=Localization(
+            hidden=(16,), grid=2,
+            augmentation=BoxAugmentation(horizontal_flip=True, scale=0.2, rotation=3, brightness=0.1),
+        ),
         model=Model(name="resnet", width=4, stage_blocks=(1, 1, 1, 1), resolution=24, dropout=0.1),
         data=Data(
             source="voc:{data}", channels=1, image_size=32, normalization="dataset",
-            box_augmentation=BoxAugmentation(horizontal_flip=True, scale=0.2, rotation=3, brightness=0.1),
         ),
         optimizer=Optimizer(name="adamw", learning_rate=0.005),
         schedule=Schedule(name="cosine", warmup_epochs=1),
@@ -265,15 +275,24 @@ def timeless(workdir):
     return [{key: value for key, value in row.items() if key not in watch} for row in workdir.rows()]
 
 
-def test_range_test_requires_classification(squares):
-    settings = config.Experiment(
-        task=config.Task(name="localization"), data=config.Data(source=f"voc:{squares}", channels=1)
-    )
-    with pytest.raises(UserError, match=r'task.name is \'localization\'; it should be "classification" in a learning'):
-        training.range_test(settings, selection.read(settings, lambda *_: None))
+def test_constant_loss_is_the_lowest_loss_of_a_constant_prediction():
+    task, batch = localization(class_weight=0.7, box_weight=3.0, label_smoothing=0.2), batch_of(40)
+    targets = {name: batch[name].numpy() for name in ("label", "box")}
+    share = 0.8 * targets["label"].mean(axis=0) + 0.2 / CLASSES
+
+    def loss(logits, box):
+        outputs = {"logits": tf.tile([logits], (40, 1)), "box": tf.tile([box], (40, 1))}
+        totals = task.totals(batch, outputs, training=True)
+        return float(totals["class_loss"] + totals["box_loss"]) / 40
+
+    logits, box = np.log(share).astype(np.float32), targets["box"].mean(axis=0)
+    assert task.constant_loss(targets) == pytest.approx(loss(logits, box), rel=1e-5)
+    for index in range(3):
+        assert loss(logits + 0.3 * np.eye(3, dtype=np.float32)[index], box) > task.constant_loss(targets)
+        assert loss(logits, box + 0.1 * np.eye(4, dtype=np.float32)[index]) > task.constant_loss(targets)
 
 
 def test_error_if_the_dataset_has_no_boxes(tmp_path):
-    settings = config.Experiment(task=config.Task(name="localization"))
+    settings = config.Experiment(task=config.Localization())
     with pytest.raises(UserError, match="embedded:digits: no such dataset with boxes"):
         training.train(settings, tmp_path / "run", tensorboard=False, reporter=training.Reporter(quiet=True))

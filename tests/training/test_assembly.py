@@ -41,7 +41,7 @@ def test_settings_that_change_the_graph(tmp_path):
     first = cache.assemble(SETTINGS, record, strategy)
     for same in OTHERS:
         assert cache.assemble(config.override(SETTINGS, [same]), record, strategy) is first, same
-    for other in ("model.width=5", "training.batch_size=25", "optimizer.momentum=0.5", "training.label_smoothing=0.1"):
+    for other in ("model.width=5", "training.batch_size=25", "optimizer.momentum=0.5", "task.label_smoothing=0.1"):
         assert cache.assemble(config.override(SETTINGS, [other]), record, strategy) is not first, other
     assert cache.assemble(SETTINGS, record, strategy) is not first  # evicted by three others
 

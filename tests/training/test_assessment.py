@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfeff import config, training
+from tfeff import config, tasks, training
 from tfeff.serving import run
 from tfeff.training import build, selection
 
@@ -40,7 +40,7 @@ def test_result_has_the_metrics_of_the_kept_epoch(finished):
 def test_tta_in_evaluation_and_export(finished, tmp_path):
     shutil.copytree(finished.path, tmp_path / "run")
     several = training.Workdir(tmp_path / "run")
-    settings = config.override(finished.config(), ["tta.mirrored=true", "tta.shift=1"])
+    settings = config.override(finished.config(), ["task.tta.mirrored=true", "task.tta.shift=1"])
     (several.path / "config.json").write_text(config.to_json(settings))
     model = training.trained_model(finished)
     images = selection.evaluation_images(settings, "test", finished.dataset(), lambda *_: None)
@@ -61,5 +61,5 @@ def test_tta_in_evaluation_and_export(finished, tmp_path):
     assert report["top1"] == pytest.approx((probabilities.argmax(axis=1) == labels).mean())
     served = tf.saved_model.load(str(run.export(several, tmp_path / "saved_model"))).signatures["serving_default"]
     pixels = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1)).astype(np.uint8)
-    asked = tf.nn.softmax(build.predictor(settings, model)(tf.cast(pixels, tf.float32), training=False))
+    asked = tf.nn.softmax(tasks.create(settings.task).predictor(model)(tf.cast(pixels, tf.float32), training=False))
     np.testing.assert_allclose(served(images=tf.constant(pixels))["probabilities"], asked, atol=1e-5)

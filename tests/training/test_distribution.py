@@ -19,13 +19,13 @@ import pytest
 from tfeff.training import checkpoint
 
 CONFIG = """
-from tfeff.config import Data, Experiment, Model, Optimizer, Training
-from tfeff.data.augment.policy import Augmentation
+from tfeff.config import Augmentation, Classification, Data, Experiment, Model, Optimizer, Training
 
 def get_config():
     return Experiment(
+        task=Classification(augmentation=Augmentation(shift=0.1)),
         model=Model(name="resnet", width=4, stage_blocks=(1, 1, 1, 1), resolution=8),
-        data=Data(source="embedded:digits", channels=1, augmentation=Augmentation(shift=0.1)),
+        data=Data(source="embedded:digits", channels=1),
         optimizer=Optimizer(name="sgd", learning_rate=0.02, weight_decay=1e-3, clip_norm=1.0),
         training=Training(
             epochs=1, batch_size=32, ema_decay=0.99, synchronized_batch_norm=True, precision="float32",
@@ -86,7 +86,7 @@ def test_two_devices_match_one():
     layers; and every optimizer's updates with weight decay and learning-rate factors, bit by bit."""
     script = """
         import keras, numpy as np, tensorflow as tf
-        from tfeff import models
+        from tfeff import config, models
         from tfeff.tasks import Classification, Localization
         from tfeff.training import optimizers
         from tfeff.training.averaging import Average
@@ -102,7 +102,8 @@ def test_two_devices_match_one():
             "weight": np.ones(16, np.float32),
             "box": np.sort(rng.uniform(0, 1, (16, 2, 2)), axis=1).reshape(16, 4).astype(np.float32),
         }
-        tasks = {"classification": Classification(0.1), "localization": Localization(1.0, 10.0)}
+        smooth = config.Classification(label_smoothing=0.1)
+        tasks = {"classification": Classification(smooth), "localization": Localization()}
 
         def weights(strategy, task, batch_norm, parts=1, **options):
             replicas = strategy.num_replicas_in_sync

@@ -72,7 +72,7 @@ def test_runs_in_several_calls_match_a_run_in_one_call(tmp_path):
             "schedule.decay_rate=0.5",
             "optimizer.learning_rate=0.5",
             "model.dropout=0.2",
-            "training.label_smoothing=0.1",
+            "task.label_smoothing=0.1",
         ),
     )
     caches = selection.read(settings, lambda *_: None)

@@ -3,8 +3,9 @@
 from tfeff.config.family import Family, resolve_family
 from tfeff.config.files import claimed, differences, flatten, from_json, load, override, to_json
 from tfeff.config.rcnn import RCNN, Classic, Detection, DetectionData, Joint, Proposals, RegionFeatures, Windows
-from tfeff.config.schema import TTA, Data, Experiment, Model, Optimizer, Schedule, Task, Training
+from tfeff.config.schema import Data, Experiment, Model, Optimizer, Schedule, Training
 from tfeff.config.search import Allocation, Budget, Folds, Objective, Search, Sweeps, Trials
+from tfeff.config.tasks import TTA, Classification, Localization
 from tfeff.data.augment.box_policy import BoxAugmentation
 from tfeff.data.augment.policy import Augmentation
 
@@ -16,6 +17,7 @@ __all__ = [
     "BoxAugmentation",
     "Budget",
     "Classic",
+    "Classification",
     "Data",
     "Detection",
     "DetectionData",
@@ -23,6 +25,7 @@ __all__ = [
     "Family",
     "Folds",
     "Joint",
+    "Localization",
     "Model",
     "Objective",
     "Optimizer",
@@ -31,7 +34,6 @@ __all__ = [
     "Schedule",
     "Search",
     "Sweeps",
-    "Task",
     "Training",
     "Trials",
     "Windows",

@@ -66,14 +66,14 @@ def override(config: Config, assignments: Iterable[str]) -> Config:
 
     Args:
         config: the config.
-        assignments: `key=value` with dotted keys, such as `training.epochs=3`. Values are validated after all of them
-            are applied.
+        assignments: `key=value` with dotted keys, such as `training.epochs=3`. Those of a `name` are applied first,
+            because they select what other keys there are. Values are validated after all of them are applied.
 
     Raises:
         UserError: for an unknown key (the message suggests the nearest one) or a value of the wrong type.
     """
     values = dataclasses.asdict(config)
-    for assignment in assignments:
+    for assignment in sorted(assignments, key=lambda assignment: assignment.split("=")[0].split(".")[-1] != "name"):
         key, equals, text = assignment.partition("=")
         if not equals:
             raise UserError(f"--config.{key}: write --config.{key}=VALUE")
@@ -152,7 +152,8 @@ def claimed(directory: Path, config: Section, raised: Sequence[str] = ()) -> Ite
 def differences(first: Config, second: Config) -> list[tuple[str, Any, Any]]:
     """The dotted keys in which two configs differ, with both values."""
     left, right = flatten(first), flatten(second)
-    return [(key, left[key], right[key]) for key in left if left[key] != right[key]]
+    keys = dict.fromkeys((*left, *right))
+    return [(key, left.get(key), right.get(key)) for key in keys if left.get(key) != right.get(key)]
 
 
 def flatten(config: Section) -> dict[str, Any]:
@@ -195,4 +196,5 @@ def _unknown_argument(error: Exception) -> str | None:
 
 def _sections(kind: Any) -> list[Any]:
     below = [field.type for field in dataclasses.fields(kind) if dataclasses.is_dataclass(field.type)]
+    below += [each for child in below if issubclass(child, Section) for each in child.variants().values()]
     return below + [deeper for child in below for deeper in _sections(child)]

@@ -5,6 +5,7 @@ from typing import Literal
 
 from tfeff.config.schema import Experiment
 from tfeff.config.section import Section, at_least, fraction, positive
+from tfeff.config.tasks import Classification
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,5 +212,5 @@ class RCNN(Section):
             self.wrong("forms", 'a list of "joint", "classic" and "sliding_window" without duplicates')
         if not 0 <= self.seed < 2**32:
             self.wrong("seed", "between 0 and 2^32 - 1")
-        if self.backbone.task.name != "classification":
+        if not isinstance(self.backbone.task, Classification):
             self.backbone.task.wrong("name", '"classification": backbones are trained as classifiers')

@@ -8,16 +8,25 @@ import re
 from typing import Any
 
 KEYS = {
-    ("Experiment", "prediction"): "tta",
     ("Windows", "most"): "max_windows",
 }
 """(section, old key) -> new key of that section."""
+MOVED = {
+    ("Experiment", "prediction"): "task.tta",
+    ("Experiment", "tta"): "task.tta",
+    ("Data", "augmentation"): "task.augmentation",
+    ("Data", "box_augmentation"): "task.augmentation",
+    ("Data", "plain_epochs"): "task.plain_epochs",
+    ("Training", "label_smoothing"): "task.label_smoothing",
+}
+"""(section, old key) -> new key of the experiment."""
 VALUES = {("DetectionData", "on_defect"): {"mend": "fix"}}
 """(section, key) -> {old value: new value}."""
 NAMES = {
     "tfeff.config.Features": "tfeff.config.RegionFeatures",
     "tfeff.config.Objects": "tfeff.config.DetectionData",
     "tfeff.config.Prediction": "tfeff.config.TTA",
+    "tfeff.config.Task": "tfeff.config.Classification or tfeff.config.Localization",
     "tfeff.data.augmentation": "tfeff.data.augment.policy (import Augmentation from tfeff.config)",
     "tfeff.data.box_augmentation": "tfeff.data.augment.box_policy (import BoxAugmentation from tfeff.config)",
 }
@@ -32,6 +41,8 @@ def translate(section: str, values: dict[str, Any]) -> dict[str, Any]:
     >>> translate("DetectionData", {"source": "voc:x", "on_defect": "mend"})
     {'source': 'voc:x', 'on_defect': 'fix'}
     """
+    if section == "Experiment":
+        values = _with_task(values)
     renamed = {KEYS.get((section, key), key): value for key, value in values.items()}
     for key, value in renamed.items():
         new = VALUES.get((section, key), {})
@@ -39,13 +50,37 @@ def translate(section: str, values: dict[str, Any]) -> dict[str, Any]:
     return renamed
 
 
+def _with_task(values: dict[str, Any]) -> dict[str, Any]:
+    """Moves the values of an experiment that are now those of its task; drops those that its task never used."""
+    parts = {"Experiment": values} | {key.capitalize(): values.get(key, {}) for key in ("task", "data", "training")}
+    if not all(isinstance(part, dict) for part in parts.values()):
+        return values
+    moved = {(section, key): parts[section][key] for section, key in MOVED if key in parts[section]}
+    if not moved:
+        return values
+    task = dict(parts["Task"])
+    if task.get("name") == "localization":
+        unused = {("Data", "augmentation"), ("Experiment", "tta"), ("Experiment", "prediction")}
+    else:
+        unused = {("Data", "box_augmentation")}
+        for key in ("class_weight", "box_weight", "grid", "hidden"):
+            task.pop(key, None)
+    task |= {MOVED[old].removeprefix("task."): value for old, value in moved.items() if old not in unused}
+    kept = {
+        section: {key: value for key, value in part.items() if (section, key) not in moved}
+        for section, part in parts.items()
+    }
+    sections = {key: kept[key.capitalize()] for key in ("data", "training") if key in values}
+    return kept["Experiment"] | sections | {"task": task}
+
+
 def hint(section: str, key: str, value: str | None = None) -> str | None:
     """What to write instead of an old key or value; None if it never was one.
 
     >>> hint("Experiment", "prediction")
-    'it is now called "tta"'
+    'it is now called "task.tta"'
     """
-    new = KEYS.get((section, key)) if value is None else VALUES.get((section, key), {}).get(value)
+    new = (KEYS | MOVED).get((section, key)) if value is None else VALUES.get((section, key), {}).get(value)
     return None if new is None else f'it is now called "{new}"'
 
 

@@ -1,4 +1,4 @@
-"""The sections of an `Experiment` and all their keys.
+"""The sections of an `Experiment` and all their keys, except those of its task (`tfeff.config.tasks`).
 
 Unknown keys and values of the wrong type are errors that name the key. `None` selects a default that depends on other
 settings: for example, `model.dropout=None` uses the dropout rate of the model family.
@@ -9,8 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from tfeff.config.section import Section, at_least, fraction, positive
-from tfeff.data.augment.box_policy import BoxAugmentation
-from tfeff.data.augment.policy import Augmentation
+from tfeff.config.tasks import Classification, Task
 from tfeff.errors import UserError
 
 
@@ -64,7 +63,7 @@ class Model(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Data(Section):
-    """The dataset, its splits, and how images are loaded and augmented."""
+    """The dataset, its splits, and how images are loaded."""
 
     source: str = "embedded:digits"
     """The dataset. For classification: `folder:<directory>`, `tfds:<name>`, `embedded:<name>`, or `crops:<source>`:
@@ -118,17 +117,10 @@ class Data(Section):
     """Per-channel mean in [0, 255]; overrides `normalization`. Requires `std`."""
     std: tuple[float, ...] | None = None
     """Per-channel standard deviation; overrides `normalization`. Requires `mean`."""
-    augmentation: Augmentation = field(default_factory=Augmentation)
-    """Augmentation for classification."""
-    box_augmentation: BoxAugmentation = field(default_factory=BoxAugmentation)
-    """Augmentation for localization: boxes are transformed with their images."""
-    plain_epochs: int = 0
-    """Use only random crops and flips (with boxes: only flips) in this many last epochs, so that training ends on
-    images like those at test time (Ge et al., "YOLOX", arXiv:2107.08430, section 2.1)."""
 
     def check(self) -> None:
         """Validates field values."""
-        at_least(self, 0, "fold", "crop_context", "plain_epochs")
+        at_least(self, 0, "fold", "crop_context")
         at_least(self, 2 if self.fold_examples is None else 1, "folds")
         positive(self, "image_size", "train_examples", "fold_examples")
         fraction(self, "validation_fraction")
@@ -138,9 +130,6 @@ class Data(Section):
             given = getattr(self, key)
             if (self.mean is None) != (self.std is None) or (given is not None and len(given) != self.channels):
                 self.wrong(key, f"{self.channels} numbers; set both data.mean and data.std, or neither")
-        augmented = self.augmentation != self.augmentation.plain or self.box_augmentation != self.box_augmentation.plain
-        if self.plain_epochs and not augmented:
-            self.wrong("plain_epochs", "0, because there is no augmentation except crops and flips")
         if self.std is not None and min(self.std) <= 0:
             self.wrong("std", "numbers above 0")
         if self.folds is not None and self.fold >= self.folds:
@@ -155,33 +144,6 @@ class Data(Section):
             self.wrong("seed", "between 0 and 2^32 - 1")
         if self.cache == "disk" and self.cache_directory is None:
             self.wrong("cache_directory", 'a directory: data.cache="disk" requires it')
-
-
-@dataclass(frozen=True, kw_only=True)
-class Task(Section):
-    """What the network predicts, and its loss."""
-
-    name: Literal["classification", "localization"] = "classification"
-    """`classification`: the class of an image. `localization`: class and box of the single object in an image."""
-    class_weight: float = 1.0
-    """For `localization`: α in the loss α × cross-entropy + β × squared error of the box."""
-    box_weight: float = 10.0
-    """For `localization`: β. The squared error is summed over the box's four coordinates, relative to the image
-    size."""
-    grid: int = 4
-    """For `localization`: the last feature map is average-pooled to at most grid × grid cells before the box head."""
-    hidden: tuple[int, ...] = (128,)
-    """For `localization`: units of the box head's hidden layers."""
-
-    def check(self) -> None:
-        """Validates field values."""
-        at_least(self, 0, "class_weight", "box_weight")
-        positive(self, "grid")
-        if self.class_weight == 0 and self.box_weight == 0:
-            self.wrong("box_weight", "above 0, or class_weight: the loss would always be 0")
-        for units in self.hidden:
-            if units < 1:
-                self.wrong("hidden", "numbers above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,8 +242,6 @@ class Training(Section):
     """Images per update, over all devices and workers."""
     accumulation_steps: int = 1
     """Split each device's batch into this many equal parts and sum their gradients before the update."""
-    label_smoothing: float = 0.0
-    """Fraction of each label spread evenly over all classes (arXiv:1512.00567)."""
     ema_decay: float | None = None
     """Decay of the exponential moving average of all weights, which is used for evaluation and export. None: off."""
     validation_epochs: int = 1
@@ -316,24 +276,9 @@ class Training(Section):
         positive(self, "epochs", "batch_size", "accumulation_steps", "validation_epochs")
         positive(self, "early_stopping_epochs", "checkpoint_seconds")
         at_least(self, 0, "minimum_change")
-        fraction(self, "label_smoothing", "ema_decay")
+        fraction(self, "ema_decay")
         if self.batch_size % self.accumulation_steps:
             self.wrong("accumulation_steps", f"a divisor of batch_size = {self.batch_size}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TTA(Section):
-    """Test-time augmentation, in evaluation and in the exported SavedModel."""
-
-    mirrored: bool = False
-    """Average the probabilities of each image and its mirror image. Doubles the cost."""
-    shift: int = 0
-    """Average the probabilities of each image and two copies shifted diagonally by this many pixels. Triples the
-    cost."""
-
-    def check(self) -> None:
-        """Validates field values."""
-        at_least(self, 0, "shift")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -342,13 +287,12 @@ class Experiment(Section):
 
     seed: int = 0
     """Seed for initial weights, the order of images, augmentation and dropout."""
-    task: Task = field(default_factory=Task)
+    task: Task = field(default_factory=Classification)
     model: Model = field(default_factory=Model)
     data: Data = field(default_factory=Data)
     optimizer: Optimizer = field(default_factory=Optimizer)
     schedule: Schedule = field(default_factory=Schedule)
     training: Training = field(default_factory=Training)
-    tta: TTA = field(default_factory=TTA)
 
     def check(self) -> None:
         """Validates field values and combinations of them."""
@@ -368,28 +312,7 @@ class Experiment(Section):
             )
         if self.schedule.warmup_epochs >= self.training.epochs:
             self.schedule.wrong("warmup_epochs", f"below training.epochs = {self.training.epochs}")
-        if self.data.plain_epochs > self.training.epochs:
-            self.data.wrong("plain_epochs", f"at most training.epochs = {self.training.epochs}")
+        if self.task.plain_epochs > self.training.epochs:
+            self.task.wrong("plain_epochs", f"at most training.epochs = {self.training.epochs}")
         if self.model.weights is not None and self.data.normalization == "dataset":
             self.data.wrong("normalization", '"family": model.weights come with their own normalization')
-        self._check_task()
-
-    def _check_task(self) -> None:
-        if self.task.name == "classification":
-            for key in ("class_weight", "box_weight", "grid", "hidden"):
-                if getattr(self.task, key) != getattr(Task, key):
-                    raise UserError(f'config: task.{key} requires task.name="localization"')
-            if self.data.box_augmentation.any:
-                raise UserError('config: data.box_augmentation requires task.name="localization"')
-            return
-        if self.data.augmentation.any:
-            raise UserError(
-                "config: data.augmentation does not transform boxes; use data.box_augmentation for localization"
-            )
-        for key in ("mirrored", "shift"):
-            if getattr(self.tta, key):
-                raise UserError(f"config: tta.{key} requires classification: it averages probabilities, not boxes")
-        if self.data.box_augmentation.mosaic:
-            raise UserError(
-                "config: data.box_augmentation.mosaic should be 0 for localization: a mosaic shows several objects"
-            )

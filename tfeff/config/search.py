@@ -5,6 +5,7 @@ from typing import Literal
 
 from tfeff.config.schema import Experiment
 from tfeff.config.section import Section, at_least, positive
+from tfeff.config.tasks import Classification
 
 MEASURES = ("macs", "memory", "params", "latency")
 
@@ -192,7 +193,7 @@ class Search(Section):
                 f"less than folds.count x folds.seeds = {blocks}; otherwise no candidate could be eliminated",
             )
         data, model, task = self.experiment.data, self.experiment.model, self.experiment.task
-        if task.name != "classification":
+        if not isinstance(task, Classification):
             task.wrong("name", '"classification"; a search compares classifiers')
         for key in ("folds", "fold_examples", "validation_split", "train_examples"):
             if getattr(data, key) is not None:

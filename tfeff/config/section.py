@@ -4,6 +4,7 @@ import dataclasses
 import math
 import types
 import typing
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from tfeff.config import renamed
@@ -25,6 +26,12 @@ class Section:
             except TypeError as error:
                 self.wrong(name, str(error))
         self.check()
+
+    @classmethod
+    def variants(cls) -> Mapping[str, type["Section"]]:
+        """The sections that can stand in place of this one, selected by their key `name`; the first one is the default.
+        Empty if there is only this one."""
+        return {}
 
     def check(self) -> None:
         """Validates field values; raises UserError."""
@@ -67,11 +74,12 @@ def from_dict(kind: Any, values: Any, *, where: str = "config") -> Any:
     """
     if not isinstance(values, dict):
         raise UserError(f"{where} is {values!r}; it should be an object with the keys {', '.join(_keys(kind))}")
+    kind = variant(kind, values, where)
     hints = typing.get_type_hints(kind)
     arguments = {}
     for key, value in renamed.translate(kind.__name__, values).items():
         if key not in hints:
-            raise UserError(f'{where}: no key "{key}"; {nearest(key, hints)}')
+            raise UserError(f'{where}: no key "{key}"; {_elsewhere(kind, key) or nearest(key, hints)}')
         if dataclasses.is_dataclass(hints[key]):
             arguments[key] = from_dict(hints[key], value, where=f"{where}.{key}")
             continue
@@ -80,6 +88,28 @@ def from_dict(kind: Any, values: Any, *, where: str = "config") -> Any:
         except TypeError as error:
             raise UserError(f"{where}.{key} is {value!r}; it should be {error}") from None
     return kind(**arguments)
+
+
+def variant(kind: Any, values: Mapping[str, Any], where: str) -> Any:
+    """The class of a section with these values: `kind`, or the variant of it that `name` selects.
+
+    Raises:
+        UserError: there is no variant of this name; the message suggests the nearest one.
+    """
+    variants = kind.variants() if issubclass(kind, Section) else {}
+    if not variants:
+        return kind
+    name = values.get("name", next(iter(variants)))
+    if name not in variants:
+        raise UserError(f"{where}.name is {name!r}; {nearest(str(name), variants)}")
+    return variants[name]
+
+
+def _elsewhere(kind: Any, key: str) -> str | None:
+    """Where a key belongs that this variant of a section does not have; None if no other variant has it."""
+    variants = kind.variants() if issubclass(kind, Section) else {}
+    names = [name for name, other in variants.items() if key in typing.get_type_hints(other)]
+    return f"it requires {kind.KEY}.name={' or '.join(names)}" if names else None
 
 
 def conform(value: Any, annotation: Any) -> Any:
@@ -184,11 +214,12 @@ def assign(kind: Any, values: dict[str, Any], path: list[str], text: str, *, sec
     Raises:
         UserError: for an unknown key (the message suggests the nearest one) or a value of the wrong type.
     """
+    kind = variant(kind, values, section)
     hints = typing.get_type_hints(kind)
     key, *rest = path
     name = f"{section}.{key}" if section else key
     if key not in hints:
-        suggestion = renamed.hint(kind.__name__, key) or nearest(key, hints)
+        suggestion = renamed.hint(kind.__name__, key) or _elsewhere(kind, key) or nearest(key, hints)
         raise UserError(f'config: {section or kind.__name__} has no key "{key}"; {suggestion}')
     if rest:
         if not dataclasses.is_dataclass(hints[key]):
@@ -197,11 +228,25 @@ def assign(kind: Any, values: dict[str, Any], path: list[str], text: str, *, sec
         return
     if dataclasses.is_dataclass(hints[key]):
         raise UserError(f"config: {name} is a section; set one of its keys: {', '.join(_keys(hints[key]))}")
+    if key == "name" and kind.variants():
+        _select(kind, values, text, section)
+        return
     try:
         values[key] = parse(text, hints[key])
     except TypeError as error:
         suggestion = renamed.hint(kind.__name__, key, text) or f"it should be {error}"
         raise UserError(f"config: {name} is {text!r}; {suggestion}") from None
+
+
+def _select(kind: Any, values: dict[str, Any], name: str, section: str) -> None:
+    """Changes the values of a section to those of another variant. Values that both have are kept; others get their
+    defaults."""
+    new = variant(kind, {"name": name}, section)
+    before, after = typing.get_type_hints(kind), typing.get_type_hints(new)
+    kept = {key: value for key, value in values.items() if key != "name" and before[key] == after.get(key)}
+    defaults = dataclasses.asdict(new())
+    values.clear()
+    values.update(defaults | kept)
 
 
 def _keys(kind: Any) -> list[str]:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import keras
 
+from tfeff import tasks
 from tfeff.serving import savedmodel
-from tfeff.serving.localizer import Localizer
 from tfeff.training import build
 from tfeff.training.workdir import Workdir
 
@@ -31,17 +31,18 @@ def export(
         UserError: the run has not finished, or the directory cannot be written.
     """
     settings, record = workdir.config(), workdir.dataset()
+    task = tasks.create(settings.task)
     if model is None:
         model = build.trained_model(workdir)
     height, width = record["image_size"]
     return savedmodel.export(
-        build.predictor(settings, model),
+        task.predictor(model),
         record["class_names"],
         directory,
         image_size=(height, width),
         resolution=model.resolution,
         channels=settings.data.channels,
-        kind=Localizer if settings.task.name == "localization" else savedmodel.Classifier,
+        task=task,
         freeze=freeze,
         overwrite=overwrite,
     )

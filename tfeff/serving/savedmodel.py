@@ -1,4 +1,4 @@
-"""A SavedModel of a classifier: from raw pixels or encoded images to class probabilities.
+"""A SavedModel of a classifier or a localizer: from raw pixels or encoded images to predictions.
 
 Loading it requires only TensorFlow, in any language:
 
@@ -6,7 +6,10 @@ Loading it requires only TensorFlow, in any language:
     model.signatures["serving_default"](images=images)   # uint8 [batch, height, width, channels], any size
     model.signatures["serving_bytes"](encoded=files)     # string [batch], image files, each of its own size
 
-Both return `probabilities` (float32 [batch, classes]) and `label` (string [batch], the most probable class).
+Both return `probabilities` (float32 [batch, classes]) and `label` (string [batch], the most probable class); those of a
+localizer also `box` (float32 [batch, 4]), yxyx in pixels of the original image. In general, a task defines its outputs:
+`ImageTask.decode` and `served`.
+
 `model.class_names()` returns all names (string [classes]) in the order of the probabilities. The text file
 `assets/classes.txt` lists them too, one per line.
 
@@ -27,16 +30,17 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from tfeff.data.images import graph_decoding, resizing
 from tfeff.errors import UserError
 from tfeff.serving.staging import staged
-from tfeff.tasks import Classification
+from tfeff.tasks import Classification, ImageTask
 
 CLASSES_FILE = "classes.txt"
 
 
-class Classifier(tf.Module):
+class Served(tf.Module):
     """The contents of the SavedModel: the network's variables, the class names and the signature functions.
 
     Args:
-        model: maps float32 [batch, resolution, resolution, channels] in [0, 255] to logits [batch, classes].
+        model: maps float32 [batch, resolution, resolution, channels] in [0, 255] to the outputs of its task.
+        task: decodes the outputs.
         class_names: name of each class.
         classes_file: text file with the names, one per line; copied into the SavedModel.
         image_size: (height, width) to which the training pipeline resizes images when loading; None for the network's
@@ -49,6 +53,7 @@ class Classifier(tf.Module):
     def __init__(
         self,
         model: keras.Model,
+        task: ImageTask,
         class_names: Sequence[str],
         classes_file: Path,
         *,
@@ -57,9 +62,10 @@ class Classifier(tf.Module):
         channels: int,
         freeze: bool,
     ) -> None:
-        super().__init__(name="classifier")
+        super().__init__(name="served")
         # Wrapped in a partial, because a SavedModel also tracks models that are attributes.
         self._outputs = functools.partial(model, training=False)
+        self._task = task
         self._names = tf.constant(list(class_names), tf.string)
         self._resolution = (resolution, resolution)
         self._image_size = image_size or self._resolution
@@ -69,7 +75,7 @@ class Classifier(tf.Module):
         self.classes_file = tf.saved_model.Asset(os.fspath(classes_file))
 
         # A separate function, so that both signatures share one copy of the network's graph.
-        predict = tf.function(self._classify, input_signature=[self._batch()])
+        predict = tf.function(self._decoded, input_signature=[self._batch()])
         self._predict = _frozen(predict) if freeze else predict
         images = tf.TensorSpec([None, None, None, channels], tf.uint8, "images")
         encoded = tf.TensorSpec([None], tf.string, "encoded")
@@ -77,38 +83,34 @@ class Classifier(tf.Module):
         self.from_bytes = tf.function(self._from_bytes, input_signature=[encoded])
         self.class_names = tf.function(lambda: tf.identity(self._names), input_signature=[])
 
-    @staticmethod
-    def classes(model: keras.Model) -> tuple[object, keras.layers.Layer]:
-        """Shape of the logits, and the layer that outputs them."""
-        return model.output_shape, model.layers[-1]
-
     def _from_images(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return self._predict(self._each(self._fit, images))
+        batch = self._batch()
+        fitted = tf.map_fn(self._fit, images, fn_output_signature=tf.TensorSpec(batch.shape[1:], batch.dtype))
+        sizes = tf.broadcast_to(tf.shape(images)[1:3], (tf.shape(images)[0], 2))
+        return self._task.served(self._predict(fitted), self._names, sizes)
 
     def _from_bytes(self, encoded: tf.Tensor) -> dict[str, tf.Tensor]:
-        return self._predict(self._each(lambda file: self._fit(graph_decoding.decode(file, self._channels)), encoded))
+        def load(file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            image = graph_decoding.decode(file, self._channels)
+            return self._fit(image), tf.shape(image)[:2]
+
+        batch = self._batch()
+        signature = tf.TensorSpec(batch.shape[1:], batch.dtype), tf.TensorSpec((2,), tf.int32)
+        fitted, sizes = tf.map_fn(load, encoded, fn_output_signature=signature)
+        return self._task.served(self._predict(fitted), self._names, sizes)
 
     def _fit(self, image: tf.Tensor) -> tf.Tensor:
         return resizing.fit(image, self._image_size)
 
-    def _each(self, load: Callable[[tf.Tensor], tf.Tensor], inputs: tf.Tensor) -> tf.Tensor:
-        loaded = self._batch()
-        return tf.map_fn(load, inputs, fn_output_signature=tf.TensorSpec(loaded.shape[1:], loaded.dtype))
-
     def _batch(self) -> tf.TensorSpec:
         return tf.TensorSpec([None, *self._image_size, self._channels], tf.uint8)
 
-    def _classify(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _decoded(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         batch = tf.shape(images)[0]
         # TensorFlow's fused CPU kernels reject an empty batch; a black image replaces it.
         images = tf.pad(images, [[0, tf.cast(batch == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
         outputs = self._outputs(resizing.resize(images, self._resolution))
-        return self._outputs_of(tf.nest.map_structure(lambda output: output[:batch], outputs))
-
-    def _outputs_of(self, outputs: Any) -> dict[str, tf.Tensor]:
-        """The outputs of the signatures, from those of the network."""
-        probabilities = Classification.decode(outputs)["probabilities"]
-        return {"probabilities": probabilities, "label": tf.gather(self._names, tf.argmax(probabilities, axis=-1))}
+        return self._task.decode(tf.nest.map_structure(lambda output: output[:batch], outputs))
 
 
 def export(
@@ -119,7 +121,7 @@ def export(
     image_size: tuple[int, int] | None,
     resolution: int,
     channels: int,
-    kind: type[Classifier] = Classifier,
+    task: ImageTask | None = None,
     freeze: bool = False,
     overwrite: bool = False,
 ) -> Path:
@@ -129,15 +131,15 @@ def export(
     numbers in [0, 255], then resize to `resolution` in float32. The directory is written atomically.
 
     Args:
-        model: maps float32 [batch, resolution, resolution, channels] in [0, 255] to logits [batch, classes]; any dtype
-            policy.
+        model: maps float32 [batch, resolution, resolution, channels] in [0, 255] to the outputs of its task, such as
+            logits [batch, classes]; any dtype policy.
         class_names: name of each class, in the order of the logits.
         directory: directory of the SavedModel.
         image_size: (height, width) to which the training pipeline resizes images when loading; None for the network's
             resolution.
         resolution: height and width of the model's input, in pixels.
         channels: channels of an image, 1 or 3.
-        kind: class of the exported module, which defines the outputs of the signatures.
+        task: defines the outputs of the signatures; None: classification.
         freeze: store the weights as graph constants instead of variables. TensorFlow then folds batch normalization
             into convolutions (EfficientNet-B0 on a CPU: 1.3 times as fast). The result cannot be trained further.
         overwrite: replace an existing SavedModel.
@@ -149,14 +151,16 @@ def export(
         UserError: the class names do not match the model, the model outputs probabilities, the Keras backend is not
             TensorFlow, the directory exists, or it cannot be written (full disk, no permission).
     """
-    _check(model, class_names, kind)
+    task = task or Classification()
+    _check(class_names, task.logits(model))
     directory = Path(directory)
     with staged(directory, overwrite=overwrite, marker="saved_model.pb") as staging:
         try:
             classes_file = staging / CLASSES_FILE
             classes_file.write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
-            served = kind(
+            served = Served(
                 model,
+                task,
                 class_names,
                 classes_file,
                 image_size=image_size,
@@ -180,10 +184,10 @@ def _frozen(function: Any) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
     return lambda images: tf.nest.pack_sequence_as(concrete.structured_outputs, constant(images))
 
 
-def _check(model: keras.Model, class_names: Sequence[str], kind: type[Classifier]) -> None:
+def _check(class_names: Sequence[str], logits: keras.layers.Layer) -> None:
     if keras.backend.backend() != "tensorflow":
         raise UserError(f"export requires KERAS_BACKEND=tensorflow; the backend is {keras.backend.backend()}")
-    shape, last = kind.classes(model)
+    shape = tuple(logits.output.shape)
     if shape != (None, len(class_names)):
         raise UserError(f"{len(class_names)} class names for a model with outputs of shape {shape}")
     for name in class_names:
@@ -191,5 +195,5 @@ def _check(model: keras.Model, class_names: Sequence[str], kind: type[Classifier
             raise UserError(
                 f"class name {name!r} must be a single line (one per line in {CLASSES_FILE}); rename the class"
             )
-    if isinstance(last, keras.layers.Softmax) or getattr(last, "activation", None) is keras.activations.softmax:
-        raise UserError(f'layer "{last.name}" outputs probabilities; the model must output logits')
+    if isinstance(logits, keras.layers.Softmax) or getattr(logits, "activation", None) is keras.activations.softmax:
+        raise UserError(f'layer "{logits.name}" outputs probabilities; the model must output logits')

@@ -2,6 +2,6 @@
 
 from tfeff.tasks.classification import Classification
 from tfeff.tasks.localization import Localization
-from tfeff.tasks.task import Batch, Evaluation, ImageTask, Task
+from tfeff.tasks.task import Batch, Evaluation, ImageTask, Task, create
 
-__all__ = ["Batch", "Classification", "Evaluation", "ImageTask", "Localization", "Task"]
+__all__ = ["Batch", "Classification", "Evaluation", "ImageTask", "Localization", "Task", "create"]

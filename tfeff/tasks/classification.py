@@ -8,9 +8,14 @@ import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
 
-from tfeff import evaluation
+from tfeff import config, evaluation, models
+from tfeff.data.dataset import Dataset
 from tfeff.data.input.batches import Batches
 from tfeff.data.input.cache import ImageCache
+from tfeff.data.input.image_transform import ImageTransform
+from tfeff.data.input.reader import Reader
+from tfeff.data.input.transform import Transform
+from tfeff.errors import UserError
 from tfeff.reporting.classification import classification_figures, per_class_rows, summary_rows
 from tfeff.reporting.gallery import gallery_figure
 from tfeff.tasks.task import IMAGES, Batch, Evaluation, ImageTask, precise, predict
@@ -20,22 +25,48 @@ GALLERY = 25
 
 
 class Classification(ImageTask):
-    """One class per image; the network returns logits [b, classes].
+    """One class per image; the network returns logits [b, classes]."""
 
-    Args:
-        label_smoothing: fraction of the label spread over all classes in training (Szegedy et al., arXiv:1512.00567,
-            section 7).
-    """
-
+    section: config.Classification
+    annotations = "labels"
     losses: ClassVar = {"loss": IMAGES}
     metrics: ClassVar = {"accuracy": IMAGES}
 
-    def __init__(self, label_smoothing: float = 0.0) -> None:
-        self.label_smoothing = label_smoothing
+    def __init__(self, section: config.Classification | None = None) -> None:
+        super().__init__(section or config.Classification())
+
+    def dataset(self, split: Dataset) -> Dataset:
+        """All images, if there are at least two classes."""
+        if split.num_classes < 2:
+            raise UserError(
+                f'{split.name} has a single class, "{split.class_names[0]}"; a classifier needs at least two. Add '
+                f"another class, such as images without {split.class_names[0]}"
+            )
+        return split
+
+    def network(self, name: str, *, num_classes: int, channels: int, **options: Any) -> keras.Model:
+        """A backbone with its classifier."""
+        return models.build(name, num_classes=num_classes, channels=channels, **options)
+
+    def transform(self, reader: Reader, size: tuple[int, int], *, seed: int, plain_from: int | None) -> Transform:
+        """See `ImageTransform`."""
+        return ImageTransform(reader, size, seed=seed, augmentation=self.section.augmentation, plain_from=plain_from)
+
+    def check(self, resolution: int) -> None:
+        """Checks the shift of test-time augmentation."""
+        if self.section.tta.shift >= resolution:
+            self.section.tta.wrong("shift", f"below the resolution, {resolution}")
+
+    def predictor(self, network: keras.Model) -> keras.Model:
+        """With test-time augmentation, if it is enabled."""
+        tta = self.section.tta
+        if not (tta.mirrored or tta.shift):
+            return network
+        return models.averaged(network, mirrored=tta.mirrored, shift=tta.shift)
 
     def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:
         """Cross-entropy in nats; accuracy."""
-        loss = cross_entropy(batch["label"], outputs, self.label_smoothing if training else 0.0)
+        loss = cross_entropy(batch["label"], outputs, self.section.label_smoothing if training else 0.0)
         weight = tf.cast(batch["weight"], loss.dtype)
         return {
             "loss": tf.reduce_sum(loss * weight),
@@ -43,8 +74,7 @@ class Classification(ImageTask):
             IMAGES: tf.reduce_sum(weight),
         }
 
-    @staticmethod
-    def decode(outputs: Any) -> dict[str, tf.Tensor]:
+    def decode(self, outputs: Any) -> dict[str, tf.Tensor]:
         """`probabilities` [b, classes]."""
         return {"probabilities": tf.nn.softmax(tf.cast(outputs, tf.float32))}
 
@@ -54,6 +84,10 @@ class Classification(ImageTask):
             "label": tf.one_hot(tf.zeros(batch_size, tf.int32), classes),
             "weight": tf.ones(batch_size),
         }
+
+    def constant_loss(self, targets: Mapping[str, np.ndarray]) -> float:
+        """See `ImageTask`."""
+        return entropy(targets["label"], self.section.label_smoothing)
 
     def evaluate(self, network: keras.Model, pipeline: Batches) -> Evaluation:
         """Computes a `ClassificationReport` and its figures."""
@@ -101,6 +135,12 @@ def cross_entropy(labels: tf.Tensor, logits: tf.Tensor, smoothing: float = 0.0) 
     if smoothing:
         labels = labels * (1 - smoothing) + smoothing / labels.shape[-1]
     return tf.nn.softmax_cross_entropy_with_logits(labels, logits)
+
+
+def entropy(labels: np.ndarray, smoothing: float = 0.0) -> float:
+    """Entropy in nats of the mean of labels [n, classes]: the cross-entropy of the best constant prediction."""
+    share = labels.mean(axis=0, dtype=np.float64) * (1 - smoothing) + smoothing / labels.shape[1]
+    return float(-np.sum(share[share > 0] * np.log(share[share > 0])))
 
 
 def correct(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:

@@ -8,17 +8,23 @@ import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
 
-from tfeff import evaluation
+from tfeff import config, evaluation, models
 from tfeff.boxes import paired_iou, yxyx_from_relative
+from tfeff.data.dataset import Dataset
 from tfeff.data.input.batches import Batches
 from tfeff.data.input.cache import ImageCache
+from tfeff.data.input.reader import Reader
+from tfeff.data.input.single_object_transform import SingleObjectTransform
+from tfeff.data.input.transform import Transform
+from tfeff.data.sources.single_objects import single_objects
 from tfeff.evaluation.localization import IOU_THRESHOLD
+from tfeff.models.heads.classifier import CLASSIFIER
 from tfeff.models.heads.localizer import BOX, LOGITS
 from tfeff.reporting.classification import classification_figures
 from tfeff.reporting.detection_gallery import detection_gallery_figure
 from tfeff.reporting.detections import DetectedImage
 from tfeff.reporting.localization import iou_figure, per_class_rows, summary_rows
-from tfeff.tasks.classification import correct, cross_entropy, pixels
+from tfeff.tasks.classification import correct, cross_entropy, entropy, pixels
 from tfeff.tasks.task import IMAGES, Batch, Evaluation, ImageTask, precise, predict
 
 GALLERY = 9
@@ -27,32 +33,47 @@ GALLERY = 9
 
 class Localization(ImageTask):
     """Class and box of one object. Networks come from `tfeff.models.heads.localizer`; batches have a `box`, relative
-    yxyx.
+    yxyx."""
 
-    Args:
-        class_weight: α of the loss α × cross-entropy + β × squared error.
-        box_weight: β; the squared error is summed over the four coordinates.
-        label_smoothing: fraction of the label spread over all classes in training.
-    """
-
+    section: config.Localization
+    annotations = "objects"
     losses: ClassVar = {"class_loss": IMAGES, "box_loss": IMAGES}
     metrics: ClassVar = {"accuracy": IMAGES, "iou": IMAGES, "localization_accuracy": IMAGES}
 
-    def __init__(self, class_weight: float, box_weight: float, label_smoothing: float = 0.0) -> None:
-        self.class_weight = class_weight
-        self.box_weight = box_weight
-        self.label_smoothing = label_smoothing
+    def __init__(self, section: config.Localization | None = None) -> None:
+        super().__init__(section or config.Localization())
+
+    def dataset(self, split: Dataset) -> Dataset:
+        """The images with an object; see `single_objects`."""
+        return single_objects(split)
+
+    def network(self, name: str, *, num_classes: int, channels: int, **options: Any) -> keras.Model:
+        """A backbone with a classifier and a box regressor."""
+        backbone = models.build(name, num_classes=num_classes, channels=channels, include_top=False, **options)
+        return models.localizer(
+            backbone,
+            num_classes=num_classes,
+            dropout=models.architecture(name, **options).dropout,
+            grid=self.section.grid,
+            hidden=self.section.hidden,
+        )
+
+    def transform(self, reader: Reader, size: tuple[int, int], *, seed: int, plain_from: int | None) -> Transform:
+        """See `SingleObjectTransform`."""
+        return SingleObjectTransform(
+            reader, size, seed=seed, augmentation=self.section.augmentation, plain_from=plain_from
+        )
 
     def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:
         """α × cross-entropy in nats; β × squared error of the box; accuracy; IoU; localization accuracy: correct class
         and IoU of at least IOU_THRESHOLD."""
         boxes = precise(outputs[BOX])
         weight, truth = tf.cast(batch["weight"], boxes.dtype), tf.cast(batch["box"], boxes.dtype)
-        class_loss = cross_entropy(batch["label"], outputs[LOGITS], self.label_smoothing if training else 0.0)
+        class_loss = cross_entropy(batch["label"], outputs[LOGITS], self.section.label_smoothing if training else 0.0)
         right, overlap = correct(batch["label"], outputs[LOGITS]), paired_iou(boxes, truth, ops=keras.ops)
         each = {
-            "class_loss": self.class_weight * class_loss,
-            "box_loss": self.box_weight * tf.reduce_sum(tf.square(boxes - truth), axis=-1),
+            "class_loss": self.section.class_weight * class_loss,
+            "box_loss": self.section.box_weight * tf.reduce_sum(tf.square(boxes - truth), axis=-1),
             "accuracy": right,
             "iou": overlap,
             "localization_accuracy": right * tf.cast(overlap >= IOU_THRESHOLD, right.dtype),
@@ -60,13 +81,22 @@ class Localization(ImageTask):
         totals = {name: tf.reduce_sum(values * weight) for name, values in each.items()}
         return totals | {IMAGES: tf.reduce_sum(weight)}
 
-    @staticmethod
-    def decode(outputs: Any) -> dict[str, tf.Tensor]:
+    def decode(self, outputs: Any) -> dict[str, tf.Tensor]:
         """`probabilities` [b, classes]; `box` [b, 4], relative yxyx."""
         return {
             "probabilities": tf.nn.softmax(tf.cast(outputs[LOGITS], tf.float32)),
             "box": tf.cast(outputs[BOX], tf.float32),
         }
+
+    def served(self, predictions: dict[str, tf.Tensor], names: tf.Tensor, sizes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """With the box in pixels of the original image."""
+        height, width = tf.unstack(tf.cast(sizes, tf.float32), axis=1)
+        box = yxyx_from_relative(predictions["box"], (height, width), ops=tf)
+        return super().served(predictions, names, sizes) | {"box": box}
+
+    def logits(self, network: keras.Model) -> keras.layers.Layer:
+        """The classifier."""
+        return network.get_layer(CLASSIFIER)
 
     def dummy_targets(self, batch_size: int, classes: int) -> Batch:
         """The first class and the whole image for every image."""
@@ -75,6 +105,12 @@ class Localization(ImageTask):
             "box": tf.tile([[0.0, 0.0, 1.0, 1.0]], (batch_size, 1)),
             "weight": tf.ones(batch_size),
         }
+
+    def constant_loss(self, targets: Mapping[str, np.ndarray]) -> float:
+        """The best constant box is the mean box."""
+        spread = np.sum(np.var(targets["box"], axis=0, dtype=np.float64))
+        class_loss = entropy(targets["label"], self.section.label_smoothing)
+        return float(self.section.class_weight * class_loss + self.section.box_weight * spread)
 
     def evaluate(self, network: keras.Model, pipeline: Batches) -> Evaluation:
         """Computes a `LocalizationReport`, with figures of classes, IoU, best and worst boxes."""

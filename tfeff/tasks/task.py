@@ -3,17 +3,23 @@
 The training loop uses only `Task`, the evaluation of a run only `ImageTask`.
 """
 
+import importlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import keras
 import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
 
+from tfeff.config import tasks as sections
+from tfeff.data.dataset import Dataset
 from tfeff.data.input.batches import Batches
+from tfeff.data.input.reader import Reader
+from tfeff.data.input.transform import Transform
 
 Batch = Mapping[str, tf.Tensor]
 """Tensors by name, [b, ...] each. Batches of images: `image` float32 [b, h, w, c] in [0, 255]; `label` float32
@@ -99,16 +105,85 @@ class Evaluation:
 
 
 class ImageTask(Task):
-    """A task whose network maps images to predictions."""
+    """A task on images. It defines everything that differs between tasks: the images it reads, the network, the
+    augmentation, the predictions and their evaluation.
 
-    @staticmethod
+    Attributes:
+        annotations: what it needs to know about images: a label each, or objects with boxes.
+        section: its part of the config.
+    """
+
+    annotations: ClassVar[Literal["labels", "objects"]]
+    section: sections.Task
+
+    def __init__(self, section: sections.Task) -> None:
+        self.section = section
+
+    def dataset(self, split: Dataset) -> Dataset:
+        """The images of a split that the task can use.
+
+        Raises:
+            UserError: there are none, or too few classes.
+        """
+        return split
+
     @abstractmethod
-    def decode(outputs: Any) -> dict[str, tf.Tensor]:
+    def network(self, name: str, *, num_classes: int, channels: int, **options: Any) -> keras.Model:
+        """The randomly initialized network, with a `resolution`.
+
+        Args:
+            name: of the backbone.
+            num_classes: number of classes.
+            channels: channels of an image.
+            **options: of the backbone, for `tfeff.models.build` and `architecture`.
+        """
+
+    @abstractmethod
+    def transform(self, reader: Reader, size: tuple[int, int], *, seed: int, plain_from: int | None) -> Transform:
+        """What happens to images, and their annotations, on their way to the network; arguments as for
+        `ImageTransform`."""
+
+    def check(self, resolution: int) -> None:
+        """Checks the section against the network's resolution, in pixels.
+
+        Raises:
+            UserError: they do not fit.
+        """
+
+    def predictor(self, network: keras.Model) -> keras.Model:
+        """The trained network as it is evaluated and exported."""
+        return network
+
+    @abstractmethod
+    def decode(self, outputs: Any) -> dict[str, tf.Tensor]:
         """Predictions by name, float32 [b, ...], from the network's outputs. Evaluation and export use it."""
+
+    def served(self, predictions: dict[str, tf.Tensor], names: tf.Tensor, sizes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The outputs of the exported model.
+
+        Args:
+            predictions: of `decode`.
+            names: of the classes, string [classes].
+            sizes: height and width of the original images, int32 [b, 2].
+        """
+        label = tf.gather(names, tf.argmax(predictions["probabilities"], axis=-1))
+        return predictions | {"label": label}
+
+    def logits(self, network: keras.Model) -> keras.layers.Layer:
+        """The layer of the network that outputs the logits of the classes."""
+        return network.layers[-1]
 
     @abstractmethod
     def dummy_targets(self, batch_size: int, classes: int) -> Batch:
         """Dummy targets for benchmarking: a batch without its images."""
+
+    def constant_loss(self, targets: Mapping[str, np.ndarray]) -> float:
+        """The training loss of the best prediction that is the same for all images; infinity if it is unknown.
+
+        Args:
+            targets: of n images by name, [n, ...] each.
+        """
+        return math.inf
 
     @abstractmethod
     def evaluate(self, network: keras.Model, pipeline: Batches) -> Evaluation:
@@ -129,6 +204,13 @@ class ImageTask(Task):
     @abstractmethod
     def result(self, report: Mapping[str, Any]) -> dict[str, Any]:
         """The part of a report that goes into `result.json`."""
+
+
+def create(section: sections.Task) -> ImageTask:
+    """Creates the task of a config section."""
+    module, _, name = section.IMPLEMENTATION.partition(":")
+    task: ImageTask = getattr(importlib.import_module(module), name)(section)
+    return task
 
 
 def predict(

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfeff import tasks
 from tfeff.data.sources.source import Source
 from tfeff.durable import write
 from tfeff.errors import UserError
@@ -79,13 +80,14 @@ def assess(
                 "validation split, and the run held out no images"
             )
         split, note = final
-    task = build.task(settings)
+    task = tasks.create(settings.task)
     if model is None:
         model = build.trained_model(workdir)
-    predictor = build.predictor(settings, model)
     with reporter.bars():
         images = selection.evaluation_images(settings, split, record, reporter.reading, opened)
-        evaluation = task.evaluate(predictor, build.evaluation_pipeline(settings, images, model.resolution, (0, 1)))
+        evaluation = task.evaluate(
+            task.predictor(model), build.evaluation_pipeline(settings, images, model.resolution, (0, 1))
+        )
     report = {"split": split, "skipped_images": [image.id for image in images.skipped], **evaluation.report}
     notes = [*([note] if note else []), *images.dataset.notes]
     if notes:
@@ -147,7 +149,7 @@ def conclude(
         "images_per_second": float(np.median([row["images_per_second"] for row in rows])),
         "input_wait": float(np.median([row["input_wait"] for row in rows])),
     }
-    for key in (f"{part}_{name}" for part in ("train", "validation") for name in build.task(settings).metrics):
+    for key in (f"{part}_{name}" for part in ("train", "validation") for name in tasks.create(settings.task).metrics):
         if key in row:
             result[key] = row[key]
     if assessment is not None:

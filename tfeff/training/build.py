@@ -7,16 +7,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfeff import config, models
+from tfeff import config, models, tasks
 from tfeff.data.input.batches import Batches
 from tfeff.data.input.cache import ImageCache
-from tfeff.data.input.image_transform import ImageTransform
 from tfeff.data.input.order import ClassBalanced, Shuffled
 from tfeff.data.input.reader import Reader
-from tfeff.data.input.single_object_transform import SingleObjectTransform
 from tfeff.data.input.transform import Transform
 from tfeff.errors import UserError, nearest
-from tfeff.tasks import Classification, ImageTask, Localization
 from tfeff.training import checkpoint, optimizers, schedules
 from tfeff.training.averaging import Average
 from tfeff.training.freezing import freeze
@@ -38,10 +35,8 @@ def check(settings: config.Experiment, replicas: int, *, afresh: bool) -> None:
     """
     section, training = settings.model, settings.training
     architecture = models.architecture(section.name, resolution=section.resolution, **settings.model.options())
-    if settings.tta.shift >= architecture.resolution:
-        raise UserError(
-            f"config: tta.shift is {settings.tta.shift}; it should be below the resolution, {architecture.resolution}"
-        )
+    task = tasks.create(settings.task)
+    task.check(architecture.resolution)
     if afresh and section.weights not in (None, "imagenet") and not Path(section.weights).is_file():
         raise UserError(f"config: model.weights: no file {section.weights}")
     parts = replicas * training.accumulation_steps
@@ -50,8 +45,7 @@ def check(settings: config.Experiment, replicas: int, *, afresh: bool) -> None:
             f"config: training.batch_size is {training.batch_size}; it should be a multiple of {parts} "
             f"({replicas} devices x training.accumulation_steps)"
         )
-    what = task(settings)
-    metrics = what.means(what.zero_sums())
+    metrics = task.means(task.zero_sums())
     if training.monitor not in metrics:
         raise UserError(f"config: training.monitor is {training.monitor!r}; {nearest(training.monitor, metrics)}")
     if training.xla and replicas > 1:
@@ -73,20 +67,14 @@ def model(settings: config.Experiment, record: dict[str, Any]) -> keras.Model:
     # Keras draws the seeds of initializers and dropout from Python's generator. keras.utils.set_random_seed would also
     # seed TensorFlow's generator, which is not used here, and cause all functions to be compiled again.
     random.seed(settings.seed)
-    section, localizes, num_classes = settings.task, settings.task.name == "localization", len(record["class_names"])
-    network = models.build(
+    return tasks.create(settings.task).network(
         settings.model.name,
-        num_classes=num_classes,
-        resolution=settings.model.resolution,
+        num_classes=len(record["class_names"]),
         channels=settings.data.channels,
-        include_top=not localizes,
+        resolution=settings.model.resolution,
         synchronized=settings.training.synchronized_batch_norm,
         **options,
     )
-    if not localizes:
-        return network
-    dropout = models.architecture(settings.model.name, **settings.model.options()).dropout
-    return models.localizer(network, num_classes=num_classes, dropout=dropout, grid=section.grid, hidden=section.hidden)
 
 
 def initial_weights(settings: config.Experiment, network: keras.Model) -> models.LoadReport | None:
@@ -132,13 +120,10 @@ def evaluation_pipeline(
 
 def _transform(settings: config.Experiment, images: ImageCache, resolution: int) -> Transform:
     """What happens to images on their way to the network."""
-    data, reader, size = settings.data, Reader(images), (resolution, resolution)
-    plain_from = settings.training.epochs - data.plain_epochs if data.plain_epochs else None
-    if settings.task.name == "localization":
-        return SingleObjectTransform(
-            reader, size, seed=settings.seed, augmentation=data.box_augmentation, plain_from=plain_from
-        )
-    return ImageTransform(reader, size, seed=settings.seed, augmentation=data.augmentation, plain_from=plain_from)
+    plain = settings.task.plain_epochs
+    plain_from = settings.training.epochs - plain if plain else None
+    size = (resolution, resolution)
+    return tasks.create(settings.task).transform(Reader(images), size, seed=settings.seed, plain_from=plain_from)
 
 
 def schedule(settings: config.Experiment, steps_per_epoch: int) -> schedules.Schedule:
@@ -186,14 +171,6 @@ def optimizer(settings: config.Experiment, network: keras.Model, replicas: int) 
     )
 
 
-def task(settings: config.Experiment) -> ImageTask:
-    """Creates the task."""
-    section, smoothing = settings.task, settings.training.label_smoothing
-    if section.name == "localization":
-        return Localization(section.class_weight, section.box_weight, smoothing)
-    return Classification(smoothing)
-
-
 def step(
     settings: config.Experiment,
     network: keras.Model,
@@ -207,7 +184,7 @@ def step(
         network,
         update,
         strategy,
-        task=task(settings),
+        task=tasks.create(settings.task),
         batch_size=training.batch_size,
         accumulation_steps=training.accumulation_steps,
         average=average,
@@ -237,11 +214,3 @@ def trained_model(workdir: Workdir, precision: str = "float32") -> keras.Model:
     if loaded.skipped:
         raise UserError(f"{workdir.final} does not fit the network of config.json: {loaded.skipped[0]}")
     return network
-
-
-def predictor(experiment: config.Experiment, network: keras.Model) -> keras.Model:
-    """Wraps the trained network for test-time augmentation, if the config enables it."""
-    section = experiment.tta
-    if not (section.mirrored or section.shift):
-        return network
-    return models.averaged(network, mirrored=section.mirrored, shift=section.shift)

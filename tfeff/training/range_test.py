@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfeff import config
+from tfeff import config, tasks
 from tfeff.errors import UserError
 from tfeff.training import build, selection
 
@@ -43,11 +43,9 @@ def range_test(settings: config.Experiment, caches: selection.SplitCaches) -> fl
         caches: its images.
 
     Raises:
-        UserError: if the network learns nothing at any rate, or the task is not classification.
+        UserError: if the network learns nothing at any rate.
         ValueError: if the caches were read with other settings.
     """
-    if settings.task.name != "classification":
-        settings.task.wrong("name", '"classification" in a learning-rate range test')
     policy = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_dtype_policy("float32")
     if settings.training.deterministic:
@@ -84,7 +82,7 @@ def _losses(settings: config.Experiment, caches: selection.SplitCaches) -> tuple
     pipeline = build.training_pipeline(settings, dataset.train, network.resolution, (0, 1))
     batches = pipeline.training_batches(-(-STEPS // pipeline.steps_per_epoch)).take(STEPS)
     peak = settings.optimizer.learning_rate
-    rates, losses, labels = list[float](), list[float](), list[np.ndarray]()
+    rates, losses, targets = list[float](), list[float](), list[dict[str, np.ndarray]]()
     for index, batch in enumerate(batches):
         rate = peak * SPAN ** (2 * index / (STEPS - 1) - 1)
         loss = step.task.means(step.train(batch, step=index, learning_rate=rate).numpy())["loss"]
@@ -92,7 +90,6 @@ def _losses(settings: config.Experiment, caches: selection.SplitCaches) -> tuple
             break
         rates.append(rate)
         losses.append(loss)
-        labels.append(batch["label"].numpy().mean(axis=0))
-    share = np.mean(labels, axis=0) * (1 - settings.training.label_smoothing)
-    share += settings.training.label_smoothing / len(share)
-    return rates, losses, float(-np.sum(share[share > 0] * np.log(share[share > 0])))
+        targets.append({name: values.numpy() for name, values in batch.items() if name not in ("image", "weight")})
+    stacked = {name: np.concatenate([each[name] for each in targets]) for name in targets[0]}
+    return rates, losses, tasks.create(settings.task).constant_loss(stacked)

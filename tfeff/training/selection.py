@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from tfeff import config, models
+from tfeff import config, models, tasks
 from tfeff.data import folds
 from tfeff.data.dataset import Dataset
 from tfeff.data.input.cache import ImageCache
 from tfeff.data.input.statistics import channel_statistics
 from tfeff.data.sources import catalog
-from tfeff.data.sources.single_objects import single_objects
 from tfeff.data.sources.source import Options, Source
 from tfeff.data.splits import canonical_name, find_split
 from tfeff.errors import UserError, nearest
@@ -136,9 +135,8 @@ def open_source(settings: config.Experiment) -> Source:
         download=data.download,
         crop_context=data.crop_context,
     )
-    if settings.task.name == "localization":
-        return catalog.open_objects(data.source, options)
-    return catalog.open_labels(data.source, options)
+    objects = tasks.create(settings.task).annotations == "objects"
+    return (catalog.open_objects if objects else catalog.open_labels)(data.source, options)
 
 
 def load(settings: config.Experiment, source: Source, split: str) -> Dataset:
@@ -147,15 +145,7 @@ def load(settings: config.Experiment, source: Source, split: str) -> Dataset:
     Raises:
         UserError: no such split, no images, or a single class to classify.
     """
-    dataset = source.load(split)
-    if settings.task.name == "localization":
-        return single_objects(dataset)
-    if dataset.num_classes < 2:
-        raise UserError(
-            f'{dataset.name} has a single class, "{dataset.class_names[0]}"; a classifier needs at least '
-            f"two. Add another class, such as images without {dataset.class_names[0]}"
-        )
-    return dataset
+    return tasks.create(settings.task).dataset(source.load(split))
 
 
 def plan(settings: config.Experiment, source: Source) -> Plan:

@@ -166,7 +166,6 @@ def split_caches(experiment: config.Experiment) -> selection.SplitCaches:
         mean=None,
         std=None,
         test_split=None,
-        plain_epochs=0,
         seed=selection.data_seed(experiment),
     )
     return _split_caches(config.Experiment(data=whole, model=config.Model(name=experiment.model.name)))

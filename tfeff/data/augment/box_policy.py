@@ -56,14 +56,14 @@ class BoxAugmentation:
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
             if not low <= value <= high:
-                raise UserError(f"box_augmentation.{name}: {value} is outside [{low:g}, {high:g}]")
+                raise UserError(f"augmentation.{name}: {value} is outside [{low:g}, {high:g}]")
         if self.scale_range is not None:
             if len(self.scale_range) != 2 or not 0 < self.scale_range[0] <= self.scale_range[1]:
                 raise UserError(
-                    f"box_augmentation.scale_range: {self.scale_range} must be two factors above 0, the lower one first"
+                    f"augmentation.scale_range: {self.scale_range} must be two factors above 0, the lower one first"
                 )
             if self.scale:
-                raise UserError("box_augmentation.scale_range: set either scale or scale_range")
+                raise UserError("augmentation.scale_range: set either scale or scale_range")
         _ = self.color
 
     @property
