@@ -184,16 +184,18 @@ def _frozen(function: Any) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
     return lambda images: tf.nest.pack_sequence_as(concrete.structured_outputs, constant(images))
 
 
-def _check(class_names: Sequence[str], logits: keras.layers.Layer) -> None:
+def _check(class_names: Sequence[str], logits: keras.layers.Layer | None) -> None:
     if keras.backend.backend() != "tensorflow":
         raise UserError(f"export requires KERAS_BACKEND=tensorflow; the backend is {keras.backend.backend()}")
-    shape = tuple(logits.output.shape)
-    if shape != (None, len(class_names)):
-        raise UserError(f"{len(class_names)} class names for a model with outputs of shape {shape}")
     for name in class_names:
         if name.splitlines() != [name]:
             raise UserError(
                 f"class name {name!r} must be a single line (one per line in {CLASSES_FILE}); rename the class"
             )
+    if logits is None:
+        return
+    shape = tuple(logits.output.shape)
+    if shape != (None, len(class_names)):
+        raise UserError(f"{len(class_names)} class names for a model with outputs of shape {shape}")
     if isinstance(logits, keras.layers.Softmax) or getattr(logits, "activation", None) is keras.activations.softmax:
         raise UserError(f'layer "{logits.name}" outputs probabilities; the model must output logits')

@@ -169,8 +169,8 @@ class ImageTask(Task):
         label = tf.gather(names, tf.argmax(predictions["probabilities"], axis=-1))
         return predictions | {"label": label}
 
-    def logits(self, network: keras.Model) -> keras.layers.Layer:
-        """The layer of the network that outputs the logits of the classes."""
+    def logits(self, network: keras.Model) -> keras.layers.Layer | None:
+        """The layer that outputs one logit per class, [b, classes]; None if there is no such layer."""
         return network.layers[-1]
 
     @abstractmethod
