@@ -1,4 +1,4 @@
-"""Complete runs on a few digits on photographs: train, resume, evaluate, export, detect."""
+"""Complete runs on a few images of shapes: train, resume, evaluate, export, detect."""
 
 import dataclasses
 import json
@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.rcnn.voc_digits import SOURCE, write_voc
+from tests.rcnn.shapes import NAMES, SIDE, shapes
+from tests.rcnn.voc_digits import write_voc
 from tests.verbs import Verbs
 from tfeff import config, rcnn, training
+from tfeff.boxes import iou
 from tfeff.boxes.formats import cyxhw_from_yxyx, relative_from_yxyx
-from tfeff.data.images import decoding
 from tfeff.data.sources import catalog
 from tfeff.errors import UserError
 from tfeff.rcnn import assessment, images, regions, run_regions
@@ -55,17 +56,15 @@ def get_config():
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A YOLO dataset without splits."""
-    root = tmp_path_factory.mktemp("digits")
+    root, rng = tmp_path_factory.mktemp("shapes"), np.random.default_rng(0)
     (root / "images").mkdir()
     (root / "labels").mkdir()
-    source = catalog.open_objects(SOURCE).load("train")
-    (root / "classes.txt").write_text("\n".join(source.class_names))
+    (root / "classes.txt").write_text("\n".join(NAMES))
     for index in range(IMAGES):
-        (root / "images" / f"{index:03}.png").write_bytes(source.encoded(index))
-        objects = source.objects[index]
-        size = decoding.encoded_size(source.encoded(index), "")
-        rows = cyxhw_from_yxyx(relative_from_yxyx(objects.boxes_yxyx, size))
-        lines = [f"{label} {x} {y} {w} {h}" for label, (y, x, h, w) in zip(objects.labels, rows, strict=True)]
+        pixels, boxes, labels = shapes(rng)
+        cv2.imwrite(str(root / "images" / f"{index:03}.png"), pixels[..., ::-1])
+        rows = cyxhw_from_yxyx(relative_from_yxyx(boxes, (SIDE, SIDE)))
+        lines = [f"{label} {x} {y} {w} {h}" for label, (y, x, h, w) in zip(labels, rows, strict=True)]
         (root / "labels" / f"{index:03}.txt").write_text("\n".join(lines))
     return root
 
@@ -103,6 +102,31 @@ def test_evaluate_repeats_the_result_of_the_run(verbs: Verbs, finished: rcnn.Wor
     before = json.loads((finished.path / "evaluation_test.json").read_text())
     text = verbs("evaluate", f"--workdir={finished.path}", "--json").succeeds().out
     assert json.loads(text[text.index("{") :]) == before
+
+
+@pytest.mark.parametrize(("form", "at_least"), [("joint", 0.6), ("classic", 0.6), ("sliding_window", 0.1)])
+def test_a_detector_learns(finished: rcnn.Workdir, form: str, at_least: float) -> None:
+    """An untrained head has a mean average precision of about 0."""
+    result = json.loads((finished.path / "result.json").read_text())
+    assert result["forms"][form]["mean_ap"] > at_least
+
+
+@pytest.mark.parametrize("form", ["joint", "classic"])
+def test_the_export_detects_objects_of_new_images(finished: rcnn.Workdir, form: str) -> None:
+    """Above the detection threshold that the export carries: most objects, and few other things."""
+    rng, exported = np.random.default_rng(1), LoadedDetector(finished.saved_model(form))
+    hits = objects = detections = 0
+    for _ in range(20):
+        pixels, boxes, labels = shapes(rng)
+        encoded = cv2.imencode(".png", pixels[..., ::-1])[1].tobytes()
+        _, found, classes, scores = exported(encoded, "image")
+        kept = scores >= exported.score
+        overlaps = iou(boxes, found[kept]) * (labels[:, None] == classes[kept])
+        hits += np.count_nonzero((overlaps > 0.5).any(axis=1))
+        objects += len(boxes)
+        detections += np.count_nonzero(kept)
+    assert hits >= 0.6 * objects
+    assert detections <= 2 * objects
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -159,6 +159,25 @@ def test_float16_skips_overflowing_updates_and_halves_the_loss_scale():
         np.testing.assert_array_equal(a, b.numpy())
 
 
+def test_float16_doubles_the_loss_scale_after_a_number_of_finite_updates():
+    keras.mixed_precision.set_dtype_policy("mixed_float16")
+    model = network()
+    optimizer = sgd(model, loss_scaling=True)
+    optimizer.dynamic_growth_steps = 3
+    optimizer.dynamic_scale.assign(64.0)
+    good, bad = batch_of(8), batch_of(8)
+    bad["image"] = bad["image"] * 1e6
+    step = Step(model, optimizer, tf.distribute.get_strategy(), task=Classification(), batch_size=8)
+    scales, moved = [], []
+    for index, batch in enumerate((good, good, bad, good, good, good, good)):
+        before = [v.numpy() for v in model.trainable_variables]
+        step.train(batch, step=index, learning_rate=0.01)
+        scales.append(float(optimizer.dynamic_scale))
+        moved.append(any((a != b.numpy()).any() for a, b in zip(before, model.trainable_variables, strict=True)))
+    assert scales == [64, 64, 32, 32, 32, 64, 64]  # an overflow starts the count again
+    assert moved == [True, True, False, True, True, True, True]
+
+
 def test_label_smoothing_matches_its_definition():
     logits = tf.constant([[1.0, -2.0, 0.5]])
     smoothed = np.array([0.9 + 0.1 / 3, 0.1 / 3, 0.1 / 3])
