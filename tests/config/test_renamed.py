@@ -128,7 +128,7 @@ def test_flags_with_old_names_are_errors(default, assignment, message):
         (
             "from tfeff.config import *",
             "Experiment(data=Data(augmentation=Augmentation()))",
-            'data has no key "augmentation"; it is now called "task.augmentation"',
+            'Data has no key "augmentation"; it is now called "task.augmentation"',
         ),
         (
             "from tfeff.config import *",

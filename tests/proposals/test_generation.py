@@ -163,15 +163,16 @@ def test_unreadable_images_are_listed_and_skipped(store):
 
 @pytest.mark.parametrize("deaths", range(ATTEMPTS + 2))
 def test_an_image_is_retried_after_its_worker_crashes(store, deaths):
-    executor = CrashingExecutor({"b": deaths})
-    result = generate(store, Files(a=png(1), b=png(2), c=png(3), d=png(2)), Gray(), executor)
-    assert executor.calls == {"a": 1, "b": min(deaths + 1, ATTEMPTS), "c": 1}
+    images, executor = Files(a=png(1), b=png(2), c=png(3), d=png(2)), CrashingExecutor({"b": deaths})
     if deaths < ATTEMPTS:
-        assert counts(result) == (3, 0, 1, 0)
-        assert brightness(store) == {"a": 1, "b": 2, "c": 3, "d": 2}
+        assert counts(generate(store, images, Gray(), executor)) == (3, 0, 1, 0)
     else:
-        assert result.failed == {"b": DIED, "d": DIED}
+        with pytest.raises(UserError, match=f"2 images have no proposals.*; b: {DIED}. All others are stored"):
+            generate(store, images, Gray(), executor)
         assert brightness(store) == {"a": 1, "c": 3}
+    assert executor.calls == {"a": 1, "b": min(deaths + 1, ATTEMPTS), "c": 1}
+    generate(store, images, Gray(), CrashingExecutor())
+    assert brightness(store) == {"a": 1, "b": 2, "c": 3, "d": 2}
 
 
 @pytest.mark.parametrize("later", [png(9), FileNotFoundError(2, "No such file")], ids=["another", "gone"])

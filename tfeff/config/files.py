@@ -195,6 +195,6 @@ def _unknown_argument(error: Exception) -> str | None:
 
 
 def _sections(kind: Any) -> list[Any]:
-    below = [field.type for field in dataclasses.fields(kind) if dataclasses.is_dataclass(field.type)]
+    below: list[Any] = [field.type for field in dataclasses.fields(kind) if dataclasses.is_dataclass(field.type)]
     below += [each for child in below if issubclass(child, Section) for each in child.variants().values()]
     return below + [deeper for child in below for deeper in _sections(child)]

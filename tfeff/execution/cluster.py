@@ -3,6 +3,7 @@
 The workdir must be on a disk that all machines share, so that a training can resume on another machine.
 """
 
+import os
 import pickle
 from collections.abc import Hashable
 from typing import Any, Self
@@ -19,7 +20,7 @@ class RayCluster:
     """Ray tasks with one GPU each, or one core each on a cluster without GPUs.
 
     Args:
-        address: of the cluster; None uses the environment variable RAY_ADDRESS, or else a cluster on this machine only.
+        address: of the cluster; None uses the environment variable RAY_ADDRESS, or else a new cluster on this machine.
 
     Raises:
         UserError: Ray is not installed, or there is no cluster at the address.
@@ -33,7 +34,8 @@ class RayCluster:
         self._ray = ray
         try:
             ray.init(
-                address=address,
+                # Without an address, Ray would join any cluster that runs on this machine, such as another user's.
+                address=address or os.environ.get("RAY_ADDRESS") or "local",
                 logging_level="WARNING",
                 log_to_driver=False,
                 ignore_reinit_error=True,

@@ -9,6 +9,7 @@ import numpy as np
 
 from tfeff.data.images import decoding
 from tfeff.data.images.storage import content_digest
+from tfeff.errors import UserError
 from tfeff.execution.executor import ATTEMPTS, Executor, Outcome
 from tfeff.proposals.proposals import Proposals
 from tfeff.proposals.store import ProposalStore, Writer
@@ -81,7 +82,8 @@ def generate(
 ) -> GenerationCounts:
     """Adds proposals to a store for every image that is missing or whose content has changed.
 
-    An image that cannot be read or decoded is skipped and listed in `failed`.
+    An image that cannot be read or decoded is skipped and listed in `failed`. If processes or machines are lost, their
+    images are tried again; what still fails is an error at the end, so that no image goes missing unnoticed.
 
     Args:
         store: created with the proposer's parameters. The caller makes sure that this is the only writer.
@@ -92,8 +94,11 @@ def generate(
 
     Returns:
         The final counts.
+
+    Raises:
+        UserError: the computation of an image failed ATTEMPTS times. The proposals of all others are stored.
     """
-    counts = GenerationCounts()
+    counts, lost = GenerationCounts(), dict[str, str]()
     pending: dict[bytes, _Pending] = {}
     with Writer(store) as writer:
 
@@ -102,6 +107,9 @@ def generate(
             assert isinstance(content, bytes)
             if outcome.retryable and pending[content].attempts < ATTEMPTS:
                 submit(content)
+                return
+            if outcome.retryable:
+                lost.update(dict.fromkeys(pending.pop(content).ids, str(outcome.error)))
                 return
             first, *others = pending.pop(content).ids
             for image_id in (first, *others):
@@ -146,6 +154,12 @@ def generate(
         while pending:
             for outcome in executor.wait(1.0):
                 finish(outcome)
+    if lost:
+        image_id, error = next(iter(lost.items()))
+        raise UserError(
+            f"{len(lost)} images have no proposals, because their computation failed {ATTEMPTS} times; {image_id}: "
+            f"{error}. All others are stored; run the same command again"
+        )
     return counts
 
 
