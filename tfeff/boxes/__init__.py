@@ -4,6 +4,7 @@ They do not call `keras.utils.bounding_boxes` or KerasCV, which would load Tenso
 references in the tests.
 """
 
+from tfeff.boxes.anchors import OCTAVE, Anchors
 from tfeff.boxes.coding import FAST_RCNN_WEIGHTS, decode, encode
 from tfeff.boxes.formats import (
     clip,
@@ -18,6 +19,8 @@ from tfeff.boxes.overlap import area, intersection, iou, paired_iou
 
 __all__ = [
     "FAST_RCNN_WEIGHTS",
+    "OCTAVE",
+    "Anchors",
     "area",
     "clip",
     "cyxhw_from_yxyx",

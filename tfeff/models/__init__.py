@@ -1,9 +1,11 @@
-"""Networks in Keras: backbones, necks, heads, cost and pretrained weights."""
+"""Networks in Keras: backbones, necks, heads, detectors, cost and pretrained weights."""
 
 from tfeff.models.build import architecture, build, names
 from tfeff.models.cost import complexity
 from tfeff.models.cost.complexity import Complexity
 from tfeff.models.cost.estimate import estimate
+from tfeff.models.detectors.build import build_detector, detector, detector_names
+from tfeff.models.detectors.detector import Detector
 from tfeff.models.heads.localizer import localizer
 from tfeff.models.layers import preprocessing
 from tfeff.models.necks.pyramid import pyramid
@@ -16,12 +18,16 @@ from tfeff.models.weights.report import LoadReport
 
 __all__ = [
     "Complexity",
+    "Detector",
     "LoadReport",
     "Network",
     "architecture",
     "averaged",
     "build",
+    "build_detector",
     "complexity",
+    "detector",
+    "detector_names",
     "estimate",
     "from_applications",
     "load_imagenet",

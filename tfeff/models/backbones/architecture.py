@@ -33,8 +33,8 @@ class Graph:
 
     Attributes:
         images: (batch, resolution, resolution, channels), raw pixels.
-        output: logits, or the last feature map if the head is omitted.
-        levels: pyramid levels, as in `FeatureMaps`.
+        output: logits, or the last feature map if the head is omitted; of a detector, a dictionary of its outputs.
+        levels: pyramid levels, as in `FeatureMaps`; of a detector, those of its neck.
     """
 
     images: FeatureMap
@@ -123,8 +123,7 @@ class Architecture(ABC):
         Raises:
             UserError: invalid `num_classes` or `channels`, or a `mean` or `std` that does not match the channels.
         """
-        if channels not in (1, 3):
-            raise UserError(f"channels {channels!r}: must be 3 (RGB) or 1 (gray)")
+        check_channels(channels)
         check_integer("num_classes", num_classes, minimum=1)
         images = layers.images(self.resolution, channels)
         x = layers.standardization(images, per_channel(self.mean, channels), per_channel(self.std, channels))
@@ -143,6 +142,16 @@ def check_integer(name: str, value: object, minimum: int) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < minimum:
         raise UserError(f"{name} {value!r}: must be an integer, at least {minimum}")
+
+
+def check_channels(channels: object) -> None:
+    """Check the number of channels of the images.
+
+    Raises:
+        UserError: it is neither 3 nor 1.
+    """
+    if channels not in (1, 3):
+        raise UserError(f"channels {channels!r}: must be 3 (RGB) or 1 (gray)")
 
 
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

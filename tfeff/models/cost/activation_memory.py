@@ -4,14 +4,16 @@ A map is freed after its last use. In training, the maps that a layer's gradient
 reaches that layer. Lifetimes depend on the structure of the graph alone, not on the sizes of the maps.
 """
 
-from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import accumulate
 from typing import NamedTuple
 
 import keras
 
+from tfeff.models.layers.fusion import WeightedFusion
+from tfeff.models.layers.nearest_upsampling import NearestUpsampling
 from tfeff.models.layers.stochastic_depth import StochasticDepth
 
 L = keras.layers
@@ -29,6 +31,7 @@ _READS_NOTHING = (
     L.Cropping2D,
     L.Dropout,
     L.GlobalAveragePooling2D,
+    NearestUpsampling,
     L.Permute,
     L.Rescaling,
     L.Resizing,
@@ -59,6 +62,7 @@ _READS_INPUT = (
     L.PReLU,
     L.SeparableConv1D,
     L.SeparableConv2D,
+    WeightedFusion,
 )
 _READS_OUTPUT = (L.ReLU, L.Softmax)
 # Activations whose gradient is a function of their output. The gradients of all others read their input.
@@ -119,34 +123,48 @@ class Call(NamedTuple):
     reads: Reads
 
 
-LiveMaps = tuple[int, ...]
-"""Maps that are in memory at the same time. A number occurs again for the map's gradient and for a map of the same size
-inside its layer."""
+class Interval(NamedTuple):
+    """Steps during which a map is in memory.
+
+    Attributes:
+        number: of the map. It occurs again for the map's gradient, and for a map of the same size inside its layer.
+        first: first step.
+        last: last step, inclusive.
+    """
+
+    number: int
+    first: int
+    last: int
 
 
 @dataclass(frozen=True)
 class Lifetimes:
-    """Maps in memory while a graph runs.
+    """Maps in memory while a graph of n layers runs.
 
     Attributes:
         kept: maps that a training step keeps for its backward pass.
-        forward: live maps at each step of a forward pass at inference.
-        training: live maps at each step of a forward pass and the backward pass after it.
+        forward: during a forward pass at inference. Layer i runs in step i, for i = 1, ..., n.
+        training: during a forward pass and the backward pass after it. Layer i runs in step i, its gradient in step
+            2 n + 1 - i.
     """
 
-    kept: LiveMaps
-    forward: tuple[LiveMaps, ...]
-    training: tuple[LiveMaps, ...]
-
-    def without_subsets(self) -> "Lifetimes":
-        """Remove steps whose live maps are a subset of those of another step."""
-        return Lifetimes(self.kept, _maximal(self.forward), _maximal(self.training))
+    kept: tuple[int, ...]
+    forward: tuple[Interval, ...]
+    training: tuple[Interval, ...]
 
 
-def peak_size(steps: Sequence[LiveMaps], sizes: Sequence[int]) -> int:
-    """Largest total size of live maps at any step; `sizes` has the size of each map."""
-    size_of = sizes.__getitem__
-    return max([sum(map(size_of, live)) for live in steps])
+def live_sizes(intervals: Sequence[Interval], sizes: Sequence[int]) -> list[int]:
+    """Total size of the live maps at each step; `sizes` has the size of each map."""
+    changes = [0] * (2 + max([interval.last for interval in intervals]))
+    for number, first, last in intervals:
+        changes[first] += sizes[number]
+        changes[last + 1] -= sizes[number]
+    return list(accumulate(changes))[:-1]
+
+
+def peak_size(intervals: Sequence[Interval], sizes: Sequence[int]) -> int:
+    """Largest total size of live maps at any step."""
+    return max(live_sizes(intervals, sizes))
 
 
 def lifetimes(
@@ -157,7 +175,7 @@ def lifetimes(
     kept: Collection[int] = (),
     held: Collection[int] = (),
 ) -> Lifetimes:
-    """Simulate a forward and a backward pass through a graph.
+    """Compute the lifetimes of all maps of a forward and a backward pass through a graph.
 
     The backward pass runs the layers in reverse order. The gradient of a map has the size of the map. It is allocated
     when the backward pass reaches the last layer that reads the map, and freed after the layer that computed the map.
@@ -169,32 +187,36 @@ def lifetimes(
         kept: inputs and outputs that are kept for the backward pass by layers outside `calls`.
         held: inputs that stay in memory throughout training.
     """
-    last_reader = {number: step for step, call in enumerate(calls) for number in call.inputs}
-    last_reader.update((number, len(calls)) for number in outputs)
-    kept_by_now = [{number for number in kept if number in inputs}]
-    inside: list[LiveMaps] = [()]
-    alive = set(inputs)
-    forward = [tuple(alive)]
-    training = [(*alive, *(kept_by_now[0] - alive))]
-    for step, call in enumerate(calls):
-        read = (*(call.inputs if call.reads.input else ()), *(call.outputs if call.reads.output else ()))
-        kept_by_now.append(kept_by_now[-1].union(read, (number for number in call.outputs if number in kept)))
-        inside.append(inside[-1] + call.outputs if call.reads.inside else inside[-1])
-        alive.update(call.outputs)
-        forward.append(tuple(alive))
-        training.append((*alive.union(kept_by_now[-1], held), *inside[-1]))
-        alive = {number for number in alive if last_reader.get(number, -1) > step}
-    gradients = set(outputs)
-    for call, needed, within in zip(reversed(calls), reversed(kept_by_now), reversed(inside), strict=False):
-        gradients.update(call.inputs, call.outputs)
-        training.append((*needed.union(held), *within, *gradients))
-        gradients.difference_update(call.outputs)
-    return Lifetimes((*kept_by_now[-1], *inside[-1]), tuple(forward), tuple(training))
-
-
-def _maximal(steps: Sequence[LiveMaps]) -> tuple[LiveMaps, ...]:
-    maximal: list[Counter[int]] = []
-    for live in sorted(map(Counter, steps), key=Counter.total, reverse=True):
-        if not any(live <= other for other in maximal):
-            maximal.append(live)
-    return tuple(tuple(live.elements()) for live in maximal)
+    born = dict.fromkeys(inputs, 0)
+    kept_from = {number: 0 for number in kept if number in born}
+    last_reader: dict[int, int] = {}
+    inside: list[tuple[int, int]] = []
+    for step, call in enumerate(calls, 1):
+        born.update(dict.fromkeys(call.outputs, step))
+        last_reader.update(dict.fromkeys(call.inputs, step))
+        for number in call.inputs if call.reads.input else ():
+            kept_from.setdefault(number, step)
+        for number in call.outputs:
+            if call.reads.output or number in kept:
+                kept_from.setdefault(number, step)
+            if call.reads.inside:
+                inside.append((number, step))
+    end = len(calls)
+    backward = 2 * end + 1  # step `backward - i` runs the gradient of layer i
+    last_use = {number: last_reader.get(number, first) for number, first in born.items()}
+    last_use.update(dict.fromkeys(outputs, end))
+    forward, training = [], []
+    for number, first in born.items():
+        forward.append(Interval(number, first, last_use[number]))
+        last = last_use[number]
+        if number in held:
+            last = 2 * end
+        elif number in kept_from:
+            last = min(2 * end, backward - kept_from[number])
+        training.append(Interval(number, first, last))
+        if number in outputs:
+            training.append(Interval(number, end + 1, min(2 * end, backward - first)))
+        elif first or number in last_reader:
+            training.append(Interval(number, backward - last_use[number], min(2 * end, backward - first)))
+    training += [Interval(number, step, backward - step) for number, step in inside]
+    return Lifetimes((*kept_from, *(number for number, _ in inside)), tuple(forward), tuple(training))

@@ -12,6 +12,7 @@ import keras
 
 from tfeff.errors import UserError
 from tfeff.models.cost.activation_memory import Call, Lifetimes, is_view, lifetimes, peak_size, reads
+from tfeff.models.layers.fusion import WeightedFusion
 
 L = keras.layers
 
@@ -25,6 +26,7 @@ _WITHOUT_MACS = (
     L.Normalization,
     L.PReLU,
     L.Embedding,
+    WeightedFusion,
 )
 # Operations of keras.ops that multiply matrices. Their cost depends on their arguments.
 _MULTIPLYING_OPERATIONS = {
@@ -50,8 +52,8 @@ class Complexity:
     Attributes:
         params: number of parameters, including batch normalization's moving statistics.
         trainable_params: number of trainable parameters.
-        macs: multiply-adds of convolutions and dense layers ("FLOPs" in the papers). Normalization, activations, biases
-            and pooling are not counted.
+        macs: multiply-adds of convolutions and dense layers ("FLOPs" in the papers). Normalization, activations,
+            biases, pooling, resizing and sums are not counted.
         activation_bytes: bytes of the layer outputs that a training step keeps for its backward pass: those that the
             gradients of layers read, and the outputs of the network, which the loss reads. The gradients of
             convolutions, dense layers, batch normalization, products and SiLU read the inputs; those of ReLU, sigmoid
@@ -110,7 +112,7 @@ def count(model: keras.Model, resolution: int | None = None) -> Complexity:
         params=model.count_params(),
         trainable_params=sum(math.prod(weight.shape) for weight in model.trainable_weights),
         macs=sum(map(_macs, runs)),
-        activation_bytes=peak_size([maps.kept], sizes),
+        activation_bytes=sum(sizes[number] for number in maps.kept),
         peak_bytes=peak_size(maps.forward, sizes),
         training_peak_bytes=peak_size(maps.training, sizes),
     )

@@ -1,4 +1,4 @@
-"""The layers that backbones are defined with: an interface and its Keras backend.
+"""The layers that networks are defined with: an interface and its Keras backend.
 
 A family defines its network once, in terms of `Layers`. One backend builds Keras layers (`KerasLayers`); the other
 propagates shapes and counts cost (`models.cost.tracer.CostTracer`).
@@ -10,6 +10,8 @@ from typing import Any, TypeAlias
 
 import keras
 
+from tfeff.models.layers.fusion import WeightedFusion
+from tfeff.models.layers.nearest_upsampling import NearestUpsampling
 from tfeff.models.layers.preprocessing import standardization
 from tfeff.models.layers.stochastic_depth import StochasticDepth
 
@@ -20,7 +22,8 @@ FeatureMap: TypeAlias = Any
 class Layers(ABC):
     """Interface of a layer backend: one method for each kind of layer, which applies a new layer to a feature map.
 
-    Feature maps are (batch, height, width, channels). `name` is the name of the new layer.
+    Feature maps are (batch, height, width, channels). `name` is the name of the new layer. Convolutions also take a
+    list of maps, which share the layer, and return a list.
     """
 
     @abstractmethod
@@ -47,9 +50,10 @@ class Layers(ABC):
         strides: int = 1,
         padding: str = "same",
         bias: bool = True,
+        bias_value: float = 0.0,
         activation: str | None = None,
     ) -> FeatureMap:
-        """Convolution. With padding "same", a side r becomes ceil(r / strides)."""
+        """Convolution. With padding "same", a side r becomes ceil(r / strides). Biases start at `bias_value`."""
 
     @abstractmethod
     def depthwise_convolution(
@@ -75,8 +79,12 @@ class Layers(ABC):
         """Elementwise activation, such as "relu", "relu6" or "silu"."""
 
     @abstractmethod
-    def add(self, first: FeatureMap, second: FeatureMap, *, name: str) -> FeatureMap:
-        """Sum of two feature maps of the same shape."""
+    def add(self, *maps: FeatureMap, name: str) -> FeatureMap:
+        """Sum of feature maps of the same shape."""
+
+    @abstractmethod
+    def weighted_fusion(self, *maps: FeatureMap, method: str, per_channel: bool, name: str) -> FeatureMap:
+        """Weighted sum of feature maps of the same shape, as described in `WeightedFusion`."""
 
     @abstractmethod
     def scale(self, x: FeatureMap, gate: FeatureMap, *, name: str) -> FeatureMap:
@@ -87,8 +95,8 @@ class Layers(ABC):
         """Pads all four sides with zeros."""
 
     @abstractmethod
-    def max_pooling(self, x: FeatureMap, size: int, *, name: str, strides: int) -> FeatureMap:
-        """Max-pooling without padding."""
+    def max_pooling(self, x: FeatureMap, size: int, *, name: str, strides: int, padding: str = "valid") -> FeatureMap:
+        """Max-pooling. With padding "same", a side r becomes ceil(r / strides)."""
 
     @abstractmethod
     def subsampling(self, x: FeatureMap, strides: int, *, name: str) -> FeatureMap:
@@ -97,6 +105,14 @@ class Layers(ABC):
     @abstractmethod
     def global_pooling(self, x: FeatureMap, *, name: str, keepdims: bool = False) -> FeatureMap:
         """Global average pooling to (batch, channels), or to (batch, 1, 1, channels) with `keepdims`."""
+
+    @abstractmethod
+    def global_max_pooling(self, x: FeatureMap, *, name: str) -> FeatureMap:
+        """Global max-pooling to (batch, 1, 1, channels)."""
+
+    @abstractmethod
+    def upsampling(self, x: FeatureMap, factor: int, size: tuple[int, int], *, name: str) -> FeatureMap:
+        """Nearest-neighbor upsampling to `size` (height, width), as described in `NearestUpsampling`."""
 
     @abstractmethod
     def stochastic_depth(self, x: FeatureMap, survival_probability: float, *, name: str) -> FeatureMap:
@@ -109,6 +125,13 @@ class Layers(ABC):
     @abstractmethod
     def dense(self, x: FeatureMap, units: int, *, name: str) -> FeatureMap:
         """Dense layer on (batch, channels), float32 under any precision policy, so that losses are precise."""
+
+    @abstractmethod
+    def predictions(self, maps: Sequence[FeatureMap], values: int, *, name: str) -> FeatureMap:
+        """Predictions of all levels, each (batch, h, w, k * values), as one (batch, sum of h * w * k, values).
+
+        float32 under any precision policy, so that losses are precise.
+        """
 
     @abstractmethod
     def blocks(self, number: int) -> Iterable[int]:
@@ -141,10 +164,11 @@ class KerasLayers(Layers):
         strides: int = 1,
         padding: str = "same",
         bias: bool = True,
+        bias_value: float = 0.0,
         activation: str | None = None,
     ) -> FeatureMap:
         """A `Conv2D`."""
-        return keras.layers.Conv2D(
+        layer = keras.layers.Conv2D(
             filters,
             kernel_size,
             strides=strides,
@@ -152,8 +176,10 @@ class KerasLayers(Layers):
             use_bias=bias,
             activation=activation,
             kernel_initializer=keras.initializers.get(initializer),
+            bias_initializer=keras.initializers.Constant(bias_value) if bias_value else "zeros",
             name=name,
-        )(x)
+        )
+        return [layer(feature_map) for feature_map in x] if isinstance(x, list) else layer(x)
 
     def depthwise_convolution(
         self,
@@ -166,14 +192,15 @@ class KerasLayers(Layers):
         bias: bool = True,
     ) -> FeatureMap:
         """A `DepthwiseConv2D`."""
-        return keras.layers.DepthwiseConv2D(
+        layer = keras.layers.DepthwiseConv2D(
             kernel_size,
             strides=strides,
             padding="same",
             use_bias=bias,
             depthwise_initializer=keras.initializers.get(initializer),
             name=name,
-        )(x)
+        )
+        return [layer(feature_map) for feature_map in x] if isinstance(x, list) else layer(x)
 
     def batch_normalization(
         self, x: FeatureMap, *, name: str, momentum: float, epsilon: float, synchronized: bool
@@ -187,9 +214,13 @@ class KerasLayers(Layers):
         """An `Activation`."""
         return keras.layers.Activation(function, name=name)(x)
 
-    def add(self, first: FeatureMap, second: FeatureMap, *, name: str) -> FeatureMap:
+    def add(self, *maps: FeatureMap, name: str) -> FeatureMap:
         """An `Add`."""
-        return keras.layers.Add(name=name)([first, second])
+        return keras.layers.Add(name=name)(list(maps))
+
+    def weighted_fusion(self, *maps: FeatureMap, method: str, per_channel: bool, name: str) -> FeatureMap:
+        """A `WeightedFusion`."""
+        return WeightedFusion(method, per_channel, name=name)(list(maps))
 
     def scale(self, x: FeatureMap, gate: FeatureMap, *, name: str) -> FeatureMap:
         """A `Multiply`."""
@@ -199,9 +230,9 @@ class KerasLayers(Layers):
         """A `ZeroPadding2D`."""
         return keras.layers.ZeroPadding2D(pixels, name=name)(x)
 
-    def max_pooling(self, x: FeatureMap, size: int, *, name: str, strides: int) -> FeatureMap:
+    def max_pooling(self, x: FeatureMap, size: int, *, name: str, strides: int, padding: str = "valid") -> FeatureMap:
         """A `MaxPooling2D`."""
-        return keras.layers.MaxPooling2D(size, strides=strides, name=name)(x)
+        return keras.layers.MaxPooling2D(size, strides=strides, padding=padding, name=name)(x)
 
     def subsampling(self, x: FeatureMap, strides: int, *, name: str) -> FeatureMap:
         """An `AveragePooling2D` of one pixel."""
@@ -210,6 +241,14 @@ class KerasLayers(Layers):
     def global_pooling(self, x: FeatureMap, *, name: str, keepdims: bool = False) -> FeatureMap:
         """A `GlobalAveragePooling2D`."""
         return keras.layers.GlobalAveragePooling2D(keepdims=keepdims, name=name)(x)
+
+    def global_max_pooling(self, x: FeatureMap, *, name: str) -> FeatureMap:
+        """A `GlobalMaxPooling2D`."""
+        return keras.layers.GlobalMaxPooling2D(keepdims=True, name=name)(x)
+
+    def upsampling(self, x: FeatureMap, factor: int, size: tuple[int, int], *, name: str) -> FeatureMap:
+        """A `NearestUpsampling`."""
+        return NearestUpsampling(factor, size, name=name)(x)
 
     def stochastic_depth(self, x: FeatureMap, survival_probability: float, *, name: str) -> FeatureMap:
         """A `StochasticDepth`."""
@@ -222,6 +261,15 @@ class KerasLayers(Layers):
     def dense(self, x: FeatureMap, units: int, *, name: str) -> FeatureMap:
         """A `Dense`."""
         return keras.layers.Dense(units, dtype=keras.config.floatx(), name=name)(x)
+
+    def predictions(self, maps: Sequence[FeatureMap], values: int, *, name: str) -> FeatureMap:
+        """A `Reshape` of each level and a `Concatenate`."""
+        dtype = keras.config.floatx()
+        rows = [
+            keras.layers.Reshape((-1, values), dtype=dtype, name=f"{name}_rows{number}")(feature_map)
+            for number, feature_map in enumerate(maps, 1)
+        ]
+        return keras.layers.Concatenate(axis=1, dtype=dtype, name=name)(rows)
 
     def blocks(self, number: int) -> Iterable[int]:
         """All indices."""

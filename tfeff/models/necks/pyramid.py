@@ -35,11 +35,11 @@ def pyramid(model: Network, levels: Sequence[str], *, channels: int | None = Non
         UserError: no levels, a malformed or repeated name, a level that the backbone lacks and that is not beyond its
             last, or `channels` below 1.
     """
-    numbers = _numbers(levels)
+    numbers = level_numbers(levels)
     if channels is not None and channels < 1:
         raise UserError(f"channels {channels}: must be at least 1")
     maps = dict(model.pyramid)
-    last = max(map(_number, maps))
+    last = max(map(level_number, maps))
     for number in numbers:
         if number <= last and f"P{number}" not in maps:
             raise UserError(
@@ -60,7 +60,7 @@ def pyramid(model: Network, levels: Sequence[str], *, channels: int | None = Non
     return network
 
 
-def _numbers(levels: Sequence[str]) -> list[int]:
+def level_numbers(levels: Sequence[str]) -> list[int]:
     """Numbers of the levels in ascending order.
 
     Raises:
@@ -68,15 +68,19 @@ def _numbers(levels: Sequence[str]) -> list[int]:
     """
     if isinstance(levels, str) or not levels:
         raise UserError(f'pyramid levels {levels!r}: must be a non-empty list such as ["P3", "P4", "P5"]')
-    numbers = sorted(map(_number, levels))
+    numbers = sorted(map(level_number, levels))
     for number, count in Counter(numbers).items():
         if count > 1:
             raise UserError(f'pyramid level "P{number}" is given {count} times')
     return numbers
 
 
-def _number(level: str) -> int:
-    """The n of "Pn"."""
+def level_number(level: str) -> int:
+    """The n of "Pn".
+
+    Raises:
+        UserError: a malformed name.
+    """
     if not re.fullmatch(r"P[1-9][0-9]*", str(level)):
         raise UserError(f'pyramid level "{level}": must be P1 (stride 2), P2 (stride 4), P3 (stride 8), ...')
     return int(level[1:])

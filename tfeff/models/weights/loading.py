@@ -8,6 +8,8 @@ import numpy as np
 
 from tfeff.errors import UserError
 from tfeff.models.layers.preprocessing import STANDARDIZATION, per_channel, set_mean, statistics
+from tfeff.models.network import Network
+from tfeff.models.weights import automl, tensorflow_checkpoint
 from tfeff.models.weights.files import PREPROCESSING_MEAN, PREPROCESSING_STD, read
 from tfeff.models.weights.report import LoadReport, Skipped
 
@@ -26,12 +28,16 @@ def load_weights(model: keras.Model, source: str | Path | keras.Model | Mapping[
     Args:
         model: the network to change.
         source: a network; arrays by variable path; or a file: `.npz` (arrays by variable path, or a training
-            checkpoint, whose paths start with "model/"), `.weights.h5` or `.keras`.
+            checkpoint, whose paths start with "model/"), `.weights.h5` or `.keras`; or a TensorFlow checkpoint of
+            google/automl's EfficientDet, for an EfficientDet with the preprocessing of its table.
 
     Raises:
         UserError: the file does not exist or cannot be read, or no variable matches.
     """
     if isinstance(source, (str, Path)):
+        prefix = tensorflow_checkpoint.find_checkpoint(Path(source))
+        if prefix is not None and isinstance(model, Network):
+            return assign(model, automl.rename(model, tensorflow_checkpoint.read_variables(prefix)), str(prefix))
         source = read(model, Path(source))
     origin = "the given weights"
     if isinstance(source, keras.Model):

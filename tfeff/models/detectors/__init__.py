@@ -1,0 +1,1 @@
+"""Detectors: backbone, neck and heads as one description."""

@@ -1,0 +1,127 @@
+"""Base class of all one-stage detectors: any backbone, any neck, and heads.
+
+A detector is a frozen description, independent of the layer backend. It offers its stages: backbone -> `features`,
+neck -> `fused`, heads -> `predictions`. `define` connects them.
+"""
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tfeff.models.backbones.architecture import (
+    MINIMUM_RESOLUTION,
+    Architecture,
+    Graph,
+    check_channels,
+    check_integer,
+)
+from tfeff.models.layers.backend import FeatureMap, Layers
+from tfeff.models.layers.preprocessing import per_channel
+from tfeff.models.necks.neck import Neck
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detector(ABC):
+    """Complete description of a one-stage detector. Every field is an option of `tfeff.models.detector`.
+
+    Attributes:
+        backbone: description of the backbone. The detector's `resolution` replaces its own.
+        resolution: side of the square input image, in pixels; at least 8.
+        levels: names of the pyramid levels, without gaps. Those beyond the backbone's last are added by the neck.
+        neck: name of the neck's table, such as "bifpn".
+        neck_channels: channels of neck and heads.
+        neck_repeats: number of the neck's cells.
+        fusion: "sum", "unbounded", "softmax" or "fast".
+        fusion_per_channel: a fusion weight for each channel instead of one per input.
+        head_repeats: number of convolutions of each head before its last.
+        separable: depthwise-separable convolutions in neck and heads instead of plain ones.
+        activation: Keras activation of neck and heads.
+        bn_momentum: momentum of batch normalization in neck and heads.
+        bn_epsilon: epsilon of batch normalization in neck and heads.
+    """
+
+    backbone: Architecture
+    resolution: int
+    levels: tuple[str, ...] = ("P3", "P4", "P5", "P6", "P7")
+    neck: str = "bifpn"
+    neck_channels: int = 64
+    neck_repeats: int = 3
+    fusion: str = "fast"
+    fusion_per_channel: bool = False
+    head_repeats: int = 3
+    separable: bool = True
+    activation: str = "silu"
+    bn_momentum: float = 0.99
+    bn_epsilon: float = 1e-3
+
+    def __post_init__(self) -> None:
+        """Validate field values; raises UserError."""
+        check_integer("resolution", self.resolution, minimum=MINIMUM_RESOLUTION)
+        check_integer("head_repeats", self.head_repeats, minimum=0)
+        backbone = dataclasses.replace(self.backbone, resolution=self.resolution)
+        object.__setattr__(self, "backbone", backbone)
+        object.__setattr__(self, "levels", self.described_neck.levels)
+
+    @property
+    def described_neck(self) -> Neck:
+        """Description of the neck."""
+        return Neck(
+            name=self.neck,
+            levels=self.levels,
+            channels=self.neck_channels,
+            repeats=self.neck_repeats,
+            fusion=self.fusion,
+            per_channel=self.fusion_per_channel,
+            separable=self.separable,
+            activation=self.activation,
+            bn_momentum=self.bn_momentum,
+            bn_epsilon=self.bn_epsilon,
+            synchronized=self.backbone.synchronized,
+        )
+
+    def features(self, layers: Layers, images: FeatureMap) -> dict[str, FeatureMap]:
+        """Define preprocessing and backbone.
+
+        Args:
+            layers: the layer backend.
+            images: (batch, resolution, resolution, channels), raw pixels.
+
+        Returns:
+            Feature maps of the backbone by level.
+
+        Raises:
+            UserError: a `mean` or `std` of the backbone that does not match the channels.
+        """
+        channels = images.shape[-1]
+        mean, std = (per_channel(values, channels) for values in (self.backbone.mean, self.backbone.std))
+        return self.backbone.features(layers.standardization(images, mean, std), layers).levels
+
+    def fused(self, layers: Layers, features: Mapping[str, FeatureMap]) -> dict[str, FeatureMap]:
+        """Define the neck; see `Neck`.
+
+        Raises:
+            UserError: a level that the backbone lacks and that the neck cannot add.
+        """
+        return self.described_neck(layers, features, self.resolution)
+
+    @abstractmethod
+    def predictions(self, layers: Layers, fused: Mapping[str, FeatureMap], num_classes: int) -> dict[str, FeatureMap]:
+        """Define the heads; their outputs by name, each (batch, n, values) float32."""
+
+    def define(self, layers: Layers, *, num_classes: int, channels: int = 3) -> Graph:
+        """Define the complete network.
+
+        Args:
+            layers: the layer backend.
+            num_classes: number of classes, without background.
+            channels: channels of the images: 3 (RGB) or 1 (gray).
+
+        Raises:
+            UserError: invalid `num_classes` or `channels`, or as `features` and `fused`.
+        """
+        check_channels(channels)
+        check_integer("num_classes", num_classes, minimum=1)
+        images = layers.images(self.resolution, channels)
+        fused = self.fused(layers, self.features(layers, images))
+        return Graph(images, self.predictions(layers, fused, num_classes), fused)

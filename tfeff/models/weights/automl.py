@@ -1,0 +1,118 @@
+"""Names of EfficientDet's variables in checkpoints of google/automl, compared with the networks of this package.
+
+Checkpoints of TensorFlow 1 and 2 have the same names. A moving average replaces its variable, as in evaluation there.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from tfeff.models.heads.dense import BOX_HEAD, CLASS_HEAD
+from tfeff.models.necks.pyramid import level_number
+from tfeff.models.necks.tables import bifpn
+from tfeff.models.network import Network
+from tfeff.models.weights.tensorflow_checkpoint import AVERAGE
+
+_HEADS = {CLASS_HEAD: "class", BOX_HEAD: "box"}
+_NORMALIZATION = "tpu_batch_normalization"
+
+
+def rename(model: Network, variables: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Give variables of a checkpoint the paths of a network's variables.
+
+    Args:
+        model: an EfficientDet with a BiFPN, of any backbone and size.
+        variables: of `read_variables`.
+
+    Returns:
+        Arrays by path in the network. Those that the network lacks keep their names.
+    """
+    remaining = dict(variables)
+    for name in variables:
+        if name.endswith(AVERAGE):
+            remaining[name.removesuffix(AVERAGE)] = remaining.pop(name)
+    theirs = dict(_layers(model, next((name.split("/")[0] for name in variables if "/stem/" in name), "backbone")))
+    arrays = {}
+    for weight in model.weights:
+        layer, variable = weight.path.rsplit("/", 1)
+        if layer not in theirs:
+            continue
+        if layer.endswith("_fusion"):
+            parts = [f"{theirs[layer]}/WSM" + (f"_{number}" if number else "") for number in range(weight.shape[0])]
+            if all(part in remaining for part in parts):
+                arrays[weight.path] = np.stack([remaining.pop(part) for part in parts])
+            continue
+        if variable == "kernel" and layer.endswith(("_depthwise", "_depthwise_conv", "_pointwise")):
+            variable = "pointwise_kernel" if layer.endswith("_pointwise") else "depthwise_kernel"
+        name = f"{theirs[layer]}/{variable}"
+        if name in remaining:
+            arrays[weight.path] = remaining.pop(name)
+    return {**remaining, **arrays}
+
+
+def _layers(model: Network, backbone: str) -> Iterator[tuple[str, str]]:
+    """Names of layers here and there."""
+    names = [layer.name for layer in model.layers if layer.weights]
+    yield from _backbone(names, backbone)
+    yield from _neck(model, names)
+    yield from _heads(names)
+
+
+def _backbone(names: list[str], backbone: str) -> Iterator[tuple[str, str]]:
+    """Layers of a block are numbered there in the order of their computation, by kind."""
+    yield "stem_conv", f"{backbone}/stem/conv2d"
+    yield "stem_conv_bn", f"{backbone}/stem/{_NORMALIZATION}"
+    found = (re.fullmatch(r"(stage\d+_block\d+)_project_conv", name) for name in names)
+    for number, block in enumerate(match[1] for match in found if match):
+        prefix = f"{backbone}/blocks_{number}"
+        expands = f"{block}_expand_conv" in names
+        convolutions = ["expand_conv"] * expands + ["project_conv"]
+        normalized = ["expand_conv"] * expands + ["depthwise_conv", "project_conv"]
+        for index, unit in enumerate(convolutions):
+            yield f"{block}_{unit}", _numbered(f"{prefix}/conv2d", index)
+        for index, unit in enumerate(normalized):
+            yield f"{block}_{unit}_bn", _numbered(f"{prefix}/{_NORMALIZATION}", index)
+        yield f"{block}_depthwise_conv", f"{prefix}/depthwise_conv2d"
+        yield f"{block}_squeeze_excite_reduce", f"{prefix}/se/conv2d"
+        yield f"{block}_squeeze_excite_expand", f"{prefix}/se/conv2d_1"
+
+
+def _neck(model: Network, names: list[str]) -> Iterator[tuple[str, str]]:
+    """There, nodes and their inputs are numbered; the number of a node is also that of all maps before it."""
+    numbers = sorted(map(level_number, model.levels))
+    for number in numbers:
+        yield f"neck_p{number}_conv", f"resample_p{number}/conv2d"
+        yield f"neck_p{number}_bn", f"resample_p{number}/bn"
+    cells = [int(match[1]) for name in names if (match := re.match(r"neck_cell(\d+)_", name))]
+    for cell in range(1, max(cells, default=0) + 1):
+        maps = [f"P{number}" for number in numbers]
+        for index, node in enumerate(bifpn(numbers[0], numbers[-1])):
+            ours, theirs = f"neck_cell{cell}_{node.name.lower()}", f"fpn_cells/cell_{cell - 1}/fnode{index}"
+            yield f"{ours}_fusion", theirs
+            for position, source in enumerate(node.inputs):
+                resample = f"{theirs}/resample_{position}_{maps.index(source)}_{len(maps)}"
+                yield f"{ours}_from_{source.lower()}_conv", f"{resample}/conv2d"
+                yield f"{ours}_from_{source.lower()}_bn", f"{resample}/bn"
+            after = f"{theirs}/op_after_combine{len(maps)}"
+            for suffix in ("", "_depthwise", "_pointwise"):
+                yield f"{ours}_conv{suffix}", f"{after}/conv"
+            yield f"{ours}_bn", f"{after}/bn"
+            maps.append(node.name)
+
+
+def _heads(names: list[str]) -> Iterator[tuple[str, str]]:
+    for name in names:
+        match = re.fullmatch(
+            rf"({CLASS_HEAD}|{BOX_HEAD})_(predict|conv(\d+))(?:_p(\d+)_bn|_depthwise|_pointwise|)", name
+        )
+        if match is None or match[1] not in _HEADS:
+            continue
+        head, layer, number, level = match.groups()
+        kind = _HEADS[head]
+        theirs = f"{kind}_net/{kind}-" + ("predict" if layer == "predict" else str(int(number) - 1))
+        yield name, theirs if level is None else f"{theirs}-bn-{level}"
+
+
+def _numbered(name: str, index: int) -> str:
+    return f"{name}_{index}" if index else name
