@@ -2,9 +2,7 @@
 
 import dataclasses
 import functools
-import statistics
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +15,12 @@ from tfeff.data.input.statistics import channel_statistics
 from tfeff.training import build, selection
 from tfeff.training.assembly import AssemblyCache
 from tfeff.training.interruption import Interruption
+from tfeff.training.latency import latencies
 from tfeff.training.precision import select_policy
 from tfeff.training.progress import Reporter
 from tfeff.training.tensorboard import Board
 
 TIMED_STEPS = 12
-WARM_UP_ROUNDS, LATENCY_ROUNDS = 3, 30
 
 
 def train(experiment: config.Experiment, directory: str, until_epoch: int, events: str) -> dict[str, Any]:
@@ -121,28 +119,13 @@ def latency(model: config.Model, reference: config.Model, num_classes: int, chan
     """
     keras.backend.clear_session()
     keras.mixed_precision.set_dtype_policy("float32")
-    predictions = [_prediction(network, num_classes, channels) for network in (model, reference)]
-    rounds = []
-    for done in range(WARM_UP_ROUNDS + LATENCY_ROUNDS):
-        seconds = []
-        for predict in predictions:
-            started = time.perf_counter()
-            predict()
-            seconds.append(time.perf_counter() - started)
-        if done >= WARM_UP_ROUNDS:
-            rounds.append(seconds)
-    ratio = statistics.median(seconds / base for seconds, base in rounds)
-    return statistics.median(seconds for seconds, _ in rounds), ratio
+    seconds = latencies(*(_network(network, num_classes, channels) for network in (model, reference)))
+    return float(np.median(seconds[:, 0])), float(np.median(seconds[:, 0] / seconds[:, 1]))
 
 
-def _prediction(network: config.Model, num_classes: int, channels: int) -> Callable[[], object]:
-    """A function that predicts one image and waits for the result."""
+def _network(network: config.Model, num_classes: int, channels: int) -> keras.Model:
     settings = config.Experiment(model=network, data=config.Data(channels=channels))
-    model = build.model(settings, {"mean": [], "std": [], "class_names": [str(index) for index in range(num_classes)]})
-    forward = tf.function(lambda images: model(images, training=False), jit_compile=False)
-    shape = (1, model.resolution, model.resolution, channels)
-    image = tf.constant(np.random.default_rng(0).uniform(0, 255, shape), tf.float32)
-    return lambda: np.asarray(forward(image))
+    return build.model(settings, {"mean": [], "std": [], "class_names": [str(index) for index in range(num_classes)]})
 
 
 @functools.cache

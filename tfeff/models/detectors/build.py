@@ -54,8 +54,8 @@ def detector(name: str, *, backbone: str | None = None, **options: Any) -> Detec
     default = detectors[name]
     fields = {field.name for field in dataclasses.fields(default)} - {"backbone"}
     given = {option: tuple(v) if isinstance(v, list) else v for option, v in options.items() if v is not None}
-    own = {option: value for option, value in given.items() if option in fields}
-    inner = {option: value for option, value in given.items() if option not in fields}
+    own: dict[str, Any] = {option: value for option, value in given.items() if option in fields}
+    inner: dict[str, Any] = {option: value for option, value in given.items() if option not in fields}
     described = default.backbone if backbone is None else architecture(backbone)
     inner_fields = {field.name for field in dataclasses.fields(described)} - {"resolution", "dropout"}
     for option in inner:

@@ -5,6 +5,7 @@ reference implementation (google/automl `efficientdet/`), which published checkp
 differs, and its formulas for compound scaling (`compound`) do not reproduce the table.
 """
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -115,8 +116,11 @@ def _d(
     anchor_size: float = 4.0,
     last: int = 7,
 ) -> EfficientDet:
+    described = B_TABLE[backbone]
+    if backbone == "efficientnet-b0":
+        described = dataclasses.replace(described, survival_probability=1.0)  # as in the reference implementation
     return EfficientDet(
-        backbone=B_TABLE[backbone],
+        backbone=described,
         resolution=resolution,
         levels=tuple(f"P{number}" for number in range(3, last + 1)),
         neck_channels=channels,

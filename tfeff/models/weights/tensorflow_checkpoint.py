@@ -22,7 +22,7 @@ _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _MAGIC = 0xDB4775248B80FB57
 _FOOTER_BYTES = 48
 _STRING = 7
-_DTYPES = {
+_DTYPES: dict[int, np.dtype[Any]] = {
     1: np.dtype("<f4"),
     2: np.dtype("<f8"),
     3: np.dtype("<i4"),
@@ -85,7 +85,7 @@ def _tensors(prefix: Path) -> Iterator[tuple[str, np.ndarray]]:
     ]
     for key, entry in entries.items():
         fields = _fields(entry)
-        name, kind = key.decode(), fields[1][0]
+        name, kind = key.decode(), int(fields[1][0])
         if 7 in fields:
             raise ValueError(f"{name} is stored in slices")
         start, size = fields.get(4, [0])[0], fields.get(5, [0])[0]

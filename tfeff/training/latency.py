@@ -1,0 +1,40 @@
+"""Measures the latency of networks, side by side."""
+
+import time
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+WARM_UP_ROUNDS, ROUNDS = 3, 30
+
+
+def latencies(*networks: keras.Model, rounds: int = ROUNDS) -> np.ndarray:
+    """Times the prediction of one image, in a compiled graph on the cores of this process.
+
+    The networks are timed alternately, so that other load on the machine slows all of them.
+
+    Args:
+        networks: functional models of one image each.
+        rounds: number of timed predictions of each network.
+
+    Returns:
+        Seconds, float64 [rounds, networks].
+    """
+    predictions = [_prediction(network) for network in networks]
+    seconds = np.zeros((WARM_UP_ROUNDS + rounds, len(predictions)))
+    for done in range(len(seconds)):
+        for index, predict in enumerate(predictions):
+            started = time.perf_counter()
+            predict()
+            seconds[done, index] = time.perf_counter() - started
+    return seconds[WARM_UP_ROUNDS:]
+
+
+def _prediction(network: keras.Model) -> Callable[[], object]:
+    """A function that predicts one image and waits for the result."""
+    forward = tf.function(lambda images: network(images, training=False), jit_compile=False)
+    shape = (1, *network.inputs[0].shape[1:])
+    image = tf.constant(np.random.default_rng(0).uniform(0, 255, shape), tf.float32)
+    return lambda: keras.tree.map_structure(np.asarray, forward(image))
