@@ -3,9 +3,8 @@
 import random
 
 import keras
-import numpy as np
 
-from tfeff.models.cost.activation_memory import Call, Reads, lifetimes, peak_size, reads
+from tfeff.models.cost.activation_memory import Call, Reads, lifetimes, live_sizes, peak_size, reads
 
 CONVOLUTION, RELU, SUM = reads(keras.layers.Conv2D), reads(keras.layers.Activation, "relu"), reads(keras.layers.Add)
 
@@ -24,11 +23,12 @@ def test_residual_block() -> None:
     result = lifetimes(residual_block(), inputs=[0], outputs=[4], kept=[4], held=[0])
     sizes = [1, 10, 100, 1000, 10000]
     assert sorted(result.kept) == [0, 2, 4]
-    assert peak_size([result.kept], sizes) == 10101
+    assert sum(sizes[number] for number in result.kept) == 10101
     # Forward: the input is kept for the sum.
-    assert [peak_size([live], sizes) for live in result.forward] == [1, 11, 111, 1101, 11001]
+    assert live_sizes(result.forward, sizes) == [1, 11, 111, 1101, 11001]
+    assert peak_size(result.forward, sizes) == 11001
     # Forward with kept maps. Then backward: kept maps and the gradients of 4, 3, 0; of 3, 2, 0; of 2, 1, 0; of 1, 0.
-    assert [peak_size([live], sizes) for live in result.training] == [
+    assert live_sizes(result.training, sizes) == [
         *(1, 11, 111, 1101, 11101),
         *(10101 + 11001, 101 + 1101, 101 + 111, 1 + 11),
     ]
@@ -38,8 +38,8 @@ def test_an_input_kept_by_others_stays_in_memory() -> None:
     calls = [Call((0,), (1,), SUM), Call((1,), (2,), SUM)]
     sizes = [100, 10, 1]
     free, kept = (lifetimes(calls, inputs=[0], outputs=[2], kept=kept) for kept in ((), (0,)))
-    assert [peak_size([live], sizes) for live in free.training[:3]] == [100, 110, 11]
-    assert [peak_size([live], sizes) for live in kept.training[:3]] == [100, 110, 111]
+    assert live_sizes(free.training, sizes)[:3] == [100, 110, 11]
+    assert live_sizes(kept.training, sizes)[:3] == [100, 110, 111]
     assert (free.kept, kept.kept) == ((), (0,))
 
 
@@ -58,26 +58,31 @@ def test_unknown_layers_read_input_and_output() -> None:
     assert reads(Unknown) == reads(keras.layers.MaxPooling2D) == Reads(input=True, output=True)
 
 
-def test_removing_subsets_keeps_the_peak() -> None:
-    result = lifetimes(residual_block(), inputs=[0], outputs=[4], kept=[4])
-    fewer = result.without_subsets()
-    assert len(fewer.training) < len(result.training)
-    rng = np.random.default_rng(0)
-    for _ in range(200):
-        sizes = (10 ** rng.uniform(0, 4, 5)).astype(int).tolist()
-        assert peak_size(fewer.forward, sizes) == peak_size(result.forward, sizes)
-        assert peak_size(fewer.training, sizes) == peak_size(result.training, sizes)
-
-
-def test_live_maps_of_the_forward_pass_equal_brute_force() -> None:
+def test_live_maps_equal_brute_force() -> None:
+    """Which maps are live at a step follows from what later steps need."""
     rng = random.Random(0)
+    kinds = (CONVOLUTION, RELU, SUM, reads(keras.layers.MaxPooling2D))
     for _ in range(50):
         calls = [
-            Call(tuple(rng.sample(range(number), k=min(number, rng.randint(1, 3)))), (number,), SUM)
+            Call(tuple(rng.sample(range(number), k=min(number, rng.randint(1, 3)))), (number,), rng.choice(kinds))
             for number in range(1, 12)
         ]
-        result = lifetimes(calls, inputs=[0], outputs=[11])
-        for step, live in enumerate(result.forward[1:]):
-            computed = range(step + 2)
-            needed = {map_ for call in calls[step:] for map_ in call.inputs} | {step + 1, 11}
-            assert set(live) == needed & set(computed)
+        result = lifetimes(calls, inputs=[0], outputs=[9, 11], kept=[9, 11], held=[0])
+        # Bit n of the total size tells whether map n is live: values in the low bits, gradients in the high ones.
+        forward = live_sizes(result.forward, [1 << number for number in range(12)])
+        training = live_sizes(result.training, [1 << 2 * number for number in range(12)])
+        for step, live in enumerate(forward[1:], 1):
+            needed = {number for call in calls[step - 1 :] for number in call.inputs} | {step, 9, 11}
+            assert live == sum(1 << number for number in needed if number <= step)
+        for step, live in enumerate(training[12:], 12):
+            layer = 23 - step
+            read = {
+                number
+                for call in calls[:layer]
+                for number in (*(call.inputs if call.reads.input else ()), *(call.outputs if call.reads.output else ()))
+            }
+            values = read | {0} | {number for number in (9, 11) if number <= layer}
+            # A gradient is live from the last reader (or the end) to the layer that computed the map.
+            gradients = {number for call in calls[layer - 1 :] for number in call.inputs if number <= layer}
+            gradients |= {number for number in (layer, 9, 11) if number <= layer}
+            assert live == sum(1 << 2 * number for number in values) + sum(1 << 2 * number for number in gradients)

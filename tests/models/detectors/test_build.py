@@ -1,0 +1,68 @@
+"""Detectors by name: options of the detector and of its backbone."""
+
+import pytest
+
+from tfeff import models
+from tfeff.errors import UserError
+from tfeff.models.layers.backend import KerasLayers
+
+
+def test_options_belong_to_the_detector_or_else_to_its_backbone() -> None:
+    described = models.detector(
+        "efficientdet-d1", resolution=96, width_coefficient=0.5, depth_coefficient=None, neck_repeats=2
+    )
+    assert (described.resolution, described.backbone.resolution) == (96, 96)
+    assert (described.backbone.width_coefficient, described.backbone.depth_coefficient) == (0.5, 1.1)
+    assert (described.neck_channels, described.neck_repeats) == (88, 2)
+    resnet = models.detector("efficientdet-d1", backbone="resnet", stage_blocks=[1, 2, 3, 4], levels=["P4", "P3"])
+    assert resnet.backbone.blocks == (1, 2, 3, 4)
+    assert resnet.levels == ("P3", "P4")
+
+
+def test_a_detector_offers_its_stages() -> None:
+    """The neck's maps feed other heads."""
+    described = models.detector(
+        "efficientdet-lite0", resolution=32, width_coefficient=0.2, neck_channels=8, neck_repeats=1, head_repeats=1
+    )
+    network = models.build_detector(described, num_classes=2)
+    outputs = described.predictions(KerasLayers(), network.pyramid, num_classes=5)
+    other = models.Network(network.inputs[0], outputs)
+    assert other.output["logits"].shape[1:] == (network.output["logits"].shape[1], 5)
+    assert other.get_layer("stem_conv") is network.get_layer("stem_conv")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("efficientdet-d9", {}, 'no detector "efficientdet-d9"; did you mean "efficientdet-d'),
+        ("efficientdet-d0", {"backbone": "resnet5"}, 'no network "resnet5"'),
+        ("efficientdet-d0", {"width": 4}, 'no option "width"'),
+        ("efficientdet-d0", {"neck": "fpm"}, 'efficientdet-d0: no neck "fpm"'),
+        ("efficientdet-d0", {"resolution": 4}, "efficientdet-d0: resolution 4"),
+        ("efficientdet-d0", {"width_coefficient": 0}, "efficientdet-d0: width_coefficient 0"),
+        ("efficientdet-d0", {"head_repeats": -1}, "efficientdet-d0: head_repeats -1"),
+        ("efficientdet-d0", {"anchor_size": 0}, "efficientdet-d0: anchors: size 0"),
+    ],
+)
+def test_wrong_names_and_options_are_errors(name: str, options: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        models.detector(name, **options)
+
+
+def test_errors_of_estimating_equal_those_of_building() -> None:
+    described = models.detector("efficientdet-d0", backbone="mobilenet-v2", levels=("P2", "P3"), resolution=32)
+    for options in ({"num_classes": 0}, {"num_classes": 2, "channels": 2}):
+        with pytest.raises(UserError) as building:
+            models.build_detector(described, **options)
+        with pytest.raises(UserError) as estimating:
+            models.estimate(described, **options)
+        assert str(estimating.value) == str(building.value)
+    with pytest.raises(UserError, match="takes no options; given neck"):
+        models.build_detector(described, num_classes=2, neck="fpn")
+
+
+def test_unknown_families_are_errors() -> None:
+    with pytest.raises(UserError, match='no family "efficientdat"; did you mean "efficientdet"'):
+        models.detector_names("efficientdat")
+    assert len(models.detector_names("efficientdet")) == 9
+    assert models.detector_names("efficientdet-lite")[0] == "efficientdet-lite0"
