@@ -21,7 +21,7 @@ VARIANTS = [
         "fpn",
         "sum",
         "resnet",
-        {"width": 4, "stage_blocks": (1, 1, 1, 1), "levels": ("P2", "P3", "P4"), "resolution": 37},
+        {"width": 4, "stage_blocks": (1, 1, 1, 1), "levels": ("P2", "P3"), "resolution": 37},
     ),
     ("panet", "softmax", "mobilenet-v1", {"width_coefficient": 0.25, "resolution": 40, "fusion_per_channel": True}),
     ("simplified_panet", "unbounded", "resnet50", {"width": 4, "depth_coefficient": 0.3, "resolution": 33}),

@@ -119,5 +119,5 @@ def test_wrong_values_are_errors(options: dict, message: str) -> None:
 
 def test_a_level_below_the_first_of_the_backbone_is_an_error() -> None:
     maps = {"P3": keras.Input((8, 8, 4)), "P4": keras.Input((4, 4, 4))}
-    with pytest.raises(UserError, match='no pyramid level "P2"; it has P3, P4. Only levels beyond P4 can be added'):
+    with pytest.raises(UserError, match=r'no pyramid level "P2"; it has P3, P4\. Only levels beyond P4 can be added'):
         Neck(levels=("P2", "P3", "P4"))(KerasLayers(), maps, 64)
