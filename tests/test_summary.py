@@ -27,6 +27,38 @@ def test_a_family_as_a_table(verbs: Verbs) -> None:
         assert f"{params:,}" in row
 
 
+def test_ratios_and_latency_of_a_detector(verbs: Verbs) -> None:
+    scaling = {"resolution": 16, "width_coefficient": 0.1, "depth_coefficient": 0.1}
+    done = verbs(
+        "summary",
+        "--model=efficientdet-lite0",
+        *(f"--{flag}={value}" for flag, value in scaling.items()),
+        "--relative_to=resnet",
+        "--num_classes=4",
+        "--latency",
+        "--json",
+    )
+    row = json.loads(done.out)
+    cost = models.estimate(models.detector("efficientdet-lite0", **scaling), num_classes=4)
+    base = models.estimate(models.architecture("resnet"), num_classes=4)
+    assert row["macs"] == cost.macs
+    assert row["relative_macs"] == cost.macs / base.macs
+    assert row["relative_params"] == cost.params / base.params
+    assert row["latency_s"] > 0
+    assert row["relative_latency"] > 0
+
+
+def test_a_family_of_detectors_has_the_classes_of_coco(verbs: Verbs) -> None:
+    rows = json.loads(verbs("summary", "--family=efficientdet", "--json").out)
+    assert [row["name"] for row in rows] == list(models.detector_names("efficientdet"))
+    assert rows[0]["params"] == 3_927_203
+
+
 def test_user_errors_exit_with_code_2_and_without_traceback(verbs: Verbs) -> None:
-    for flags, message in (((), "--model=NAME or --family=NAME"), (("--model=mobilenet-v3",), "did you mean")):
+    for flags, message in (
+        ((), "--model=NAME or --family=NAME"),
+        (("--model=mobilenet-v3",), "did you mean"),
+        (("--family=efficientdat",), 'did you mean "efficientdet"'),
+        (("--model=resnet", "--relative_to=resnet5"), 'no network "resnet5"'),
+    ):
         verbs("summary", *flags).fails_with(message)

@@ -20,6 +20,17 @@ NETWORKS = {
     "mobilenet-v1": {"width_coefficient": 0.25, "depth_coefficient": 0.5},
     "mobilenet-v2": {"width_coefficient": 0.35, "depth_coefficient": 0.5},
 }
+DETECTOR = {
+    "described": "efficientdet-d0",
+    "backbone": "resnet",
+    "levels": ["P2", "P3", "P4"],
+    "neck_channels": 4,
+    "neck_repeats": 1,
+    "head_repeats": 1,
+    "resolution": 33,
+    "num_classes": 3,
+    **NETWORKS["resnet"],
+}
 PROGRAM = """
 import json, sys
 import jax
@@ -45,6 +56,8 @@ np.savez(f"{folder}/localizer_outputs.npz", **localizer.predict(x, verbose=0))
 pyramid = models.pyramid(backbone, ["P2", "P5"])
 models.load_weights(pyramid, f"{folder}/pyramid.npz")
 np.savez(f"{folder}/pyramid_outputs.npz", **pyramid.predict(x, verbose=0))
+detector = models.build_detector(**json.loads(sys.argv[3]), weights=f"{folder}/detector.npz")
+np.savez(f"{folder}/detector_outputs.npz", **detector.predict(x, verbose=0))
 assert "tensorflow" not in sys.modules
 """
 
@@ -62,6 +75,8 @@ def test_outputs_equal_those_of_tensorflow(tmp_path: Path) -> None:
     np.savez(tmp_path / "localizer.npz", **{weight.path: np.asarray(weight) for weight in localizer.weights})
     pyramid = models.pyramid(backbone, ["P2", "P5"])
     np.savez(tmp_path / "pyramid.npz", **{weight.path: np.asarray(weight) for weight in pyramid.weights})
+    detector = models.build_detector(**DETECTOR)
+    np.savez(tmp_path / "detector.npz", **{weight.path: np.asarray(weight) for weight in detector.weights})
     environment = {
         **os.environ,
         "KERAS_BACKEND": "jax",
@@ -70,7 +85,7 @@ def test_outputs_equal_those_of_tensorflow(tmp_path: Path) -> None:
         "PYTHONPATH": str(Path(models.__file__).parents[2]),
     }
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(tmp_path), json.dumps(NETWORKS)],
+        [sys.executable, "-c", PROGRAM, str(tmp_path), json.dumps(NETWORKS), json.dumps(DETECTOR)],
         env=environment,
         capture_output=True,
         text=True,
@@ -79,7 +94,8 @@ def test_outputs_equal_those_of_tensorflow(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     for name, y in expected.items():
         np.testing.assert_allclose(np.load(tmp_path / f"{name}.npy"), y, rtol=0, atol=1e-4, err_msg=name)
-    for file, network in (("localizer_outputs.npz", localizer), ("pyramid_outputs.npz", pyramid)):
-        with np.load(tmp_path / file) as outputs:
-            for name, y in network(x).items():
-                np.testing.assert_allclose(outputs[name], y, rtol=0, atol=1e-4, err_msg=name)
+    built = {"localizer": localizer, "pyramid": pyramid, "detector": detector}
+    for name, network in built.items():
+        with np.load(tmp_path / f"{name}_outputs.npz") as outputs:
+            for output, y in network(x).items():
+                np.testing.assert_allclose(outputs[output], y, rtol=0, atol=1e-4, err_msg=f"{name}: {output}")

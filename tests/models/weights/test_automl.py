@@ -33,7 +33,7 @@ def compare(network: models.Network, names: tuple[tuple[str, str, int], ...]) ->
     """Compare outputs with those of the reference, whose input is normalized."""
     mean, std = models.preprocessing.statistics(network.get_layer(models.preprocessing.STANDARDIZATION))
     with np.load(CHECKPOINT / "io.npz") as io:
-        outputs = network.predict((io["input"] * std + mean).astype("float32"), verbose=0)
+        outputs = network((io["input"] * std + mean).astype("float32"), training=False)
         for name, prefix, values in names:
             expected = np.concatenate([io[f"{prefix}_{level}"].reshape(2, -1, values) for level in LEVELS], axis=1)
             np.testing.assert_allclose(outputs[name], expected, rtol=0, atol=1e-4)
