@@ -1,8 +1,11 @@
 """The backbone contract: a network names its feature maps by pyramid level. Level Pn has stride 2^n."""
 
+import sys
 from typing import Any
 
 import keras
+
+RECURSION_LIMIT = 10_000
 
 
 @keras.saving.register_keras_serializable(package="tfeff")
@@ -36,8 +39,17 @@ class Network(keras.Model):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> "Network":
         """Rebuild a network from its config."""
+        allow_deep_graphs()
         config = dict(config)
         levels = config.pop("levels")
         network = super().from_config(config, custom_objects=custom_objects)
         network.levels = levels
         return network
+
+
+def allow_deep_graphs() -> None:
+    """Raise Python's recursion limit, because Keras walks through graphs recursively.
+
+    EfficientDet-D6 and larger have paths of more than 1000 layers, Python's default limit.
+    """
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), RECURSION_LIMIT))

@@ -14,6 +14,7 @@ from tfeff.errors import UserError
 from tfeff.models.cost.complexity import count
 from tfeff.models.detectors.efficientdet import compound
 
+SMALL = {"width_coefficient": 0.25, "depth_coefficient": 0.1}
 TINY: dict[str, Any] = {"neck_channels": 8, "neck_repeats": 2, "head_repeats": 1}
 # Every neck, fusion and family of backbones once.
 VARIANTS = [
@@ -26,8 +27,8 @@ VARIANTS = [
     ("panet", "softmax", "mobilenet-v1", {"width_coefficient": 0.25, "resolution": 40, "fusion_per_channel": True}),
     ("simplified_panet", "unbounded", "resnet50", {"width": 4, "depth_coefficient": 0.3, "resolution": 33}),
     ("fully_connected", "fast", "mobilenet-v2", {"width_coefficient": 0.35, "resolution": 48, "separable": False}),
-    ("bifpn", "fast", "efficientnet-b0", {"width_coefficient": 0.25, "depth_coefficient": 0.5, "resolution": 65}),
-    ("nas_fpn", "fast", "efficientnet-lite0", {"width_coefficient": 0.25, "depth_coefficient": 0.5, "resolution": 64}),
+    ("bifpn", "fast", "efficientnet-b0", SMALL | {"survival_probability": 1.0, "resolution": 65}),
+    ("nas_fpn", "fast", "efficientnet-lite0", SMALL | {"resolution": 64}),
 ]
 
 

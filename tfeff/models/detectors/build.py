@@ -1,7 +1,6 @@
 """Describes and builds detectors by name."""
 
 import dataclasses
-import sys
 import warnings
 from typing import Any
 
@@ -10,10 +9,9 @@ from tfeff.models.build import architecture
 from tfeff.models.detectors import efficientdet
 from tfeff.models.detectors.detector import Detector
 from tfeff.models.layers.backend import KerasLayers
-from tfeff.models.network import Network
+from tfeff.models.network import Network, allow_deep_graphs
 from tfeff.models.weights.loading import load_weights
 
-RECURSION_LIMIT = 10_000
 FAMILIES: dict[str, dict[str, Detector]] = {
     "efficientdet": {**efficientdet.D_TABLE},
     "efficientdet-lite": {**efficientdet.LITE_D_TABLE},
@@ -101,8 +99,7 @@ def build_detector(
         raise UserError(f"a described detector takes no options; given {', '.join(options)}")
     else:
         name = type(described).__name__.lower()
-    # Keras walks through graphs recursively. D6 and larger exceed Python's default limit of 1000.
-    sys.setrecursionlimit(max(sys.getrecursionlimit(), RECURSION_LIMIT))
+    allow_deep_graphs()
     graph = described.define(KerasLayers(), num_classes=num_classes, channels=channels)
     network = Network(graph.images, graph.output, name=name.replace("-", "_"))
     network.levels = {level: output._keras_history.operation.name for level, output in graph.levels.items()}
