@@ -32,10 +32,17 @@ VARIANTS = [
 ]
 
 
-def build(neck: str, fusion: str, backbone: str, options: dict[str, Any], **others: Any) -> models.Network:
+def build(neck: str) -> models.Network:
+    """The variant with that neck."""
+    ((_, fusion, backbone, options),) = (variant for variant in VARIANTS if variant[0] == neck)
     return models.build_detector(
-        "efficientdet-d0", backbone=backbone, neck=neck, fusion=fusion, num_classes=3, **TINY | options | others
+        "efficientdet-d0", backbone=backbone, neck=neck, fusion=fusion, num_classes=3, **TINY | options
     )
+
+
+@pytest.fixture(scope="module")
+def bifpn() -> models.Network:
+    return build("bifpn")
 
 
 def images(network: models.Network) -> np.ndarray:
@@ -67,7 +74,7 @@ def test_the_table_and_its_cost_equal_the_reference(reference: dict[str, Any]) -
 def test_every_neck_on_every_family(variant: tuple[str, str, str, dict[str, Any]]) -> None:
     neck, fusion, backbone, options = variant
     described = models.detector("efficientdet-d0", backbone=backbone, neck=neck, fusion=fusion, **TINY | options)
-    network = build(*variant)
+    network = build(neck)
     assert models.estimate(described, num_classes=3) == count(network)
     side = network.resolution
     anchors = described.anchors.boxes((side, side))
@@ -80,12 +87,11 @@ def test_every_neck_on_every_family(variant: tuple[str, str, str, dict[str, Any]
         assert feature_map.shape[1:] == (-(-side // 2 ** int(level[1:])),) * 2 + (8,)
 
 
-def test_every_weight_has_a_gradient() -> None:
-    network = build(*VARIANTS[4])
+def test_every_weight_has_a_gradient(bifpn: models.Network) -> None:
     with tf.GradientTape() as tape:
-        outputs = network(images(network), training=True)
+        outputs = bifpn(images(bifpn), training=True)
         loss = sum(tf.reduce_sum(tf.sin(output) ** 2) for output in outputs.values())
-    weights = network.trainable_variables
+    weights = bifpn.trainable_variables
     for weight, gradient in zip(weights, tape.gradient(loss, weights), strict=True):
         assert gradient is not None, weight.path
         # Batch normalization cancels the biases before it.
@@ -95,16 +101,16 @@ def test_every_weight_has_a_gradient() -> None:
 
 def test_initial_probabilities_and_boxes() -> None:
     """Every class has a probability of about 0.01, and boxes are close to their anchors."""
-    network = build(*VARIANTS[4], separable=False)
+    network = build("fully_connected")  # plain convolutions
     outputs = network(images(network))
     np.testing.assert_allclose(keras.ops.sigmoid(outputs["logits"]), 0.01, atol=0.01)
-    anchors = models.detector("efficientdet-d0").anchors.boxes((65, 65))
+    anchors = models.detector("efficientdet-d0").anchors.boxes((network.resolution,) * 2)
     boxes = decode(np.asarray(outputs["codes"]), anchors)
     assert np.abs(boxes - anchors).max() < 0.5 * (anchors[:, 2:] - anchors[:, :2]).max()
 
 
-def test_levels_share_convolutions_and_have_their_own_batch_normalization() -> None:
-    names = {weight.path for weight in build(*VARIANTS[4]).weights if weight.path.startswith("box_head")}
+def test_levels_share_convolutions_and_have_their_own_batch_normalization(bifpn: models.Network) -> None:
+    names = {weight.path for weight in bifpn.weights if weight.path.startswith("box_head")}
     assert names == {
         "box_head_conv1_depthwise/kernel",
         *(
@@ -121,18 +127,18 @@ def test_levels_share_convolutions_and_have_their_own_batch_normalization() -> N
     }
 
 
-def test_saved_and_loaded(tmp_path: Path) -> None:
-    network = build(*VARIANTS[4])
-    network.save(tmp_path / "detector.keras")
+def test_saved_and_loaded(tmp_path: Path, bifpn: models.Network) -> None:
+    bifpn.save(tmp_path / "detector.keras")
     loaded = keras.saving.load_model(tmp_path / "detector.keras")
-    assert loaded.levels == network.levels
-    for name, output in network(images(network)).items():
-        np.testing.assert_allclose(loaded(images(network))[name], output, rtol=1e-5, atol=1e-5)
+    assert loaded.levels == bifpn.levels
+    outputs = loaded(images(bifpn))
+    for name, output in bifpn(images(bifpn)).items():
+        np.testing.assert_allclose(outputs[name], output, rtol=1e-5, atol=1e-5)
 
 
 def test_outputs_are_float32_under_half_precision() -> None:
     keras.config.set_dtype_policy("mixed_bfloat16")
-    network = build(*VARIANTS[4])
+    network = build("bifpn")
     assert {output.dtype for output in network.outputs} == {"float32"}
     assert network.pyramid["P3"].dtype == "bfloat16"
 

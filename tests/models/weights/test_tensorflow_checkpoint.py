@@ -70,6 +70,7 @@ def test_paths_of_a_checkpoint(tmp_path: Path) -> None:
     for path in ("model-5", "model-7.npz", "other"):
         assert find_checkpoint(tmp_path / path) is None
     assert find_checkpoint(tmp_path.parent) is None
+    assert find_checkpoint(Path("/")) is None
 
 
 @pytest.mark.parametrize("suffix", ["index", "data-00000-of-00001"])

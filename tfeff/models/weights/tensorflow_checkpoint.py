@@ -47,9 +47,9 @@ def find_checkpoint(path: Path) -> Path | None:
     if (path / _STATE_FILE).is_file():
         latest = re.search(r'^model_checkpoint_path: "(.*)"$', (path / _STATE_FILE).read_text(), re.MULTILINE)
         path = path / latest[1] if latest else path
-    else:
+    elif path.name:
         path = path.with_name(re.sub(r"\.(index|data-\d+-of-\d+)$", "", path.name))
-    return path if path.with_name(f"{path.name}.index").is_file() else None
+    return path if path.name and path.with_name(f"{path.name}.index").is_file() else None
 
 
 def read_variables(prefix: Path) -> dict[str, np.ndarray]:
