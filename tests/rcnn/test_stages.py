@@ -104,11 +104,11 @@ def test_evaluate_repeats_the_result_of_the_run(verbs: Verbs, finished: rcnn.Wor
     assert json.loads(text[text.index("{") :]) == before
 
 
-@pytest.mark.parametrize(("form", "at_least"), [("joint", 0.6), ("classic", 0.6), ("sliding_window", 0.1)])
-def test_a_detector_learns(finished: rcnn.Workdir, form: str, at_least: float) -> None:
+@pytest.mark.parametrize("form", ["joint", "classic"])
+def test_a_detector_learns(finished: rcnn.Workdir, form: str) -> None:
     """An untrained head has a mean average precision of about 0."""
     result = json.loads((finished.path / "result.json").read_text())
-    assert result["forms"][form]["mean_ap"] > at_least
+    assert result["forms"][form]["mean_ap"] > 0.6
 
 
 @pytest.mark.parametrize("form", ["joint", "classic"])
