@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import random
 import re
 import shutil
 import sys
@@ -28,8 +30,9 @@ from tfeff.rcnn import assessment, images, regions, run_regions
 from tfeff.rcnn.detector import Detector
 from tfeff.rcnn.run_regions import SLIDING_WINDOW, RunRegions
 from tfeff.rcnn.savedmodel import LoadedDetector
-from tfeff.training import selection
+from tfeff.training import checkpoint, selection
 
+KILLS = int(os.environ.get("TFEFF_KILLS", "1"))
 FORMS = ("joint", "classic", "sliding_window")
 IMAGES = 60
 CONFIG = """
@@ -257,6 +260,75 @@ def test_a_killed_run_resumes_to_the_same_heads(verbs: Verbs, finished: rcnn.Wor
         one, other = (Detector.load(workdir, form)[0].head for workdir in (finished, rcnn.Workdir(tmp_path)))
         for first, second in zip(one.get_weights(), other.get_weights(), strict=True):
             np.testing.assert_array_equal(first, second)
+
+
+def test_a_run_whose_joint_head_has_no_folder_is_complete(verbs: Verbs, finished: rcnn.Workdir, tmp_path: Path) -> None:
+    """As earlier versions left it."""
+    copy = rcnn.Workdir(tmp_path / "workdir")
+    shutil.copytree(finished.path, copy.path)
+    shutil.rmtree(copy.joint)
+    before = copy.head("joint").read_bytes()
+    verbs("train", f"--config={copy.path / 'config.json'}", f"--workdir={copy.path}").succeeds()
+    assert copy.head("joint").read_bytes() == before
+    assert not copy.joint.exists()
+    assert json.loads((copy.path / "result.json").read_text()) == json.loads(
+        (finished.path / "result.json").read_text()
+    )
+
+
+def test_the_joint_head_is_bit_identical_after_kills(verbs: Verbs, finished: rcnn.Workdir, tmp_path: Path) -> None:
+    settings = finished.settings()
+    changes = ["training.deterministic=true", "training.checkpoint_seconds=0.05"]
+    settings = dataclasses.replace(
+        settings,
+        forms=("joint",),
+        backbone=config.override(settings.backbone, changes),
+        joint=config.Joint(epochs=25, patience_epochs=25, positives=8, negatives=8),
+    )
+
+    def untrained(name: str) -> rcnn.Workdir:
+        """A run with backbone and features, but no joint head."""
+        run = rcnn.Workdir(tmp_path / name)
+        shutil.copytree(finished.path, run.path, ignore=shutil.ignore_patterns("joint*", "saved_model"))
+        (run.path / "config.json").write_text(config.to_json(settings))
+        return run
+
+    def flags(run: rcnn.Workdir) -> list[str]:
+        return ["train", f"--config={run.path / 'config.json'}", f"--workdir={run.path}", "--evaluate=false"]
+
+    whole = untrained("whole")
+    verbs(*flags(whole)).succeeds()
+    seconds = sum(row["seconds"] for row in training.Workdir(whole.joint).rows())
+    rng, kills, attempts = random.Random(11), 0, 0
+    while kills < KILLS:
+        attempts += 1
+        run = untrained(f"run{attempts}")
+        checkpoints = training.Workdir(run.joint).checkpoints
+        while kills < KILLS and not run.thresholds("joint").is_file():
+            process, before = verbs.start(*flags(run)), checkpoints.latest()
+            while checkpoints.latest() == before and process.poll() is None:
+                time.sleep(0.01)
+            time.sleep(rng.uniform(0.0, 0.3) * seconds)
+            kills += process.poll() is None
+            process.kill()
+        verbs(*flags(run)).succeeds()
+        assert_same_joint_head(whole, run)
+
+
+def assert_same_joint_head(first: rcnn.Workdir, second: rcnn.Workdir) -> None:
+    one, other = (training.Workdir(run.joint) for run in (first, second))
+    assert one.checkpoints.latest().name == other.checkpoints.latest().name
+    for name in ("final.npz", "best.npz", one.checkpoints.latest().name):
+        expected, found = (checkpoint.load(run.joint / "checkpoints" / name) for run in (first, second))
+        assert expected[1] == found[1]
+        assert expected[0].keys() == found[0].keys()
+        for key, array in expected[0].items():
+            np.testing.assert_array_equal(found[0][key], array, err_msg=f"{name}: {key}")
+    assert (first.path / "joint.json").read_text() == (second.path / "joint.json").read_text()
+    assert first.thresholds("joint").read_text() == second.thresholds("joint").read_text()
+    heads = [Detector.load(run, "joint")[0].head.get_weights() for run in (first, second)]
+    for expected, found in zip(*heads, strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_a_workdir_belongs_to_one_config(verbs: Verbs, finished: rcnn.Workdir) -> None:

@@ -1,7 +1,7 @@
 """Configs of training runs and searches: typed, immutable sections, loaded from Python or JSON, changed by flags."""
 
 from tfeff.config.family import Family, resolve_family
-from tfeff.config.files import claimed, differences, flatten, from_json, load, override, to_json
+from tfeff.config.files import claimed, differences, flatten, from_json, load, override, saved, to_json
 from tfeff.config.rcnn import RCNN, Classic, Detection, DetectionData, Joint, Proposals, RegionFeatures, Windows
 from tfeff.config.schema import Data, Experiment, Model, Optimizer, Schedule, Training
 from tfeff.config.search import Allocation, Budget, Folds, Objective, Search, Sweeps, Trials
@@ -44,5 +44,6 @@ __all__ = [
     "load",
     "override",
     "resolve_family",
+    "saved",
     "to_json",
 ]

@@ -149,6 +149,22 @@ def claimed(directory: Path, config: Section, raised: Sequence[str] = ()) -> Ite
             raise
 
 
+def saved(directory: Path, *kinds: type[Config]) -> Config:
+    """The config that a run has saved in its workdir.
+
+    Args:
+        directory: the workdir.
+        *kinds: the accepted kinds of config.
+
+    Raises:
+        UserError: there is no config, or not one of these kinds.
+    """
+    path = directory / "config.json"
+    if not path.is_file():
+        raise UserError(f"--workdir={directory}: no config.json there; give the workdir of a tfeff.train run")
+    return from_json(path.read_text(errors="replace"), *kinds, where=str(path))
+
+
 def differences(first: Config, second: Config) -> list[tuple[str, Any, Any]]:
     """The dotted keys in which two configs differ, with both values."""
     left, right = flatten(first), flatten(second)
