@@ -181,5 +181,21 @@ def test_the_verb(verbs: Callable, exported: dict[str, Path], photos: Path, tmp_
     assert done.err.count("skipped: ") == 3
     assert "20 images (20 from an earlier call), 3 damaged" in verbs("predict", *flags).succeeds().out
     verbs("predict", *flags, "--score=0.5").fails_with("--score requires a detector")
+    verbs("predict", *flags, "--tile=640").fails_with("--tile requires a detector")
     verbs("predict", *flags[1:]).fails_with("either --workdir=DIR")
     verbs("predict", f"--workdir={tmp_path}", *flags[1:]).fails_with("no config.json")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--images=a", "--tile=0"), "as SIDE or HEIGHTxWIDTH"),
+        (("--images=a", "--tile=100x50", "--tile_overlap=50"), "must be smaller than --tile=100x50"),
+        (("--images=a", "--tile_overlap=50"), "--tile_overlap requires --tile"),
+        (("--images=a", "--every=2"), "--every has no effect with --images"),
+        (("--images=a", "--video=b"), "either --images=PATH or --video=FILE"),
+        (("--video=b",), "--video=b: no such file"),
+    ],
+)
+def test_flags_that_do_not_fit_are_refused(verbs: Callable, flags: tuple[str, ...], message: str) -> None:
+    verbs("predict", "--workdir=a", "--out=c", *flags).fails_with(message)
