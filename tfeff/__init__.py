@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         runs,
         scaling,
         serving,
+        tasks,
         training,
         trials,
     )
@@ -39,6 +40,7 @@ __all__ = [
     "runs",
     "scaling",
     "serving",
+    "tasks",
     "training",
     "trials",
 ]

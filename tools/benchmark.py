@@ -38,8 +38,8 @@ from tfeff.reporting import tables
 from tfeff.runs.prediction import find_images
 from tfeff.scaling.experiment import experiment
 from tfeff.scaling.study import prepare
+from tfeff.tasks.classification import Classification
 from tfeff.training import optimizers
-from tfeff.training.classification import Classification
 from tfeff.training.step import Step
 from tfeff.trials.trial import on_fold
 

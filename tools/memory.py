@@ -57,8 +57,8 @@ def peak_of_training(name: str, options: dict[str, Any], batch_size: int) -> int
     import tensorflow as tf
 
     from tfeff import models
+    from tfeff.tasks.classification import Classification
     from tfeff.training import optimizers
-    from tfeff.training.classification import Classification
     from tfeff.training.step import Step
 
     network = models.build(name, num_classes=CLASSES, **options)

@@ -25,6 +25,14 @@ def test_json_round_trip():
         ("model.dropout=none", "model", "dropout", None),
         ("training.deterministic=true", "training", "deterministic", True),
         ("data.cache=none", "data", "cache", "none"),
+        ("optimizer.frozen=[!h]*,stage[12]*", "optimizer", "frozen", ("[!h]*", "stage[12]*")),
+        ("optimizer.frozen=([!h]*,stage[12])", "optimizer", "frozen", ("[!h]*", "stage[12]")),
+        (
+            "optimizer.learning_rate_factors=st*=0.1, head*=2",
+            "optimizer",
+            "learning_rate_factors",
+            ("st*=0.1", "head*=2"),
+        ),
     ],
 )
 def test_override_parses_values_by_type(assignment, section, key, value):
@@ -53,6 +61,11 @@ def test_override_of_augmentation():
         ("data.channels=2", ["data.channels", "3 (RGB)"]),
         ("data.augmentation.rotatoin=3", ['"rotation"']),
         ("data.cache=disk", ["cache_directory"]),
+        ("optimizer.learning_rate_factors=head*", ["learning_rate_factors", "head*=10"]),
+        ("optimizer.learning_rate_factors=head*=ten", ["learning_rate_factors", "head*=10"]),
+        ("optimizer.learning_rate_factors=head*=0", ["above 0", "optimizer.frozen"]),
+        ("optimizer.learning_rate_factors==2", ["learning_rate_factors", "head*=10"]),
+        ("optimizer.weight_decay_kind=L2", ['"decoupled" or "l2"']),
         ("data.fold_examples=100", ["data.fold_examples", "requires data.folds"]),
         ("training.validation_epochs=0", ["training.validation_epochs", "above 0"]),
     ],

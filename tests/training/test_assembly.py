@@ -22,7 +22,8 @@ def weights(directory, settings, **shared):
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "rmsprop", "muon"])
 def test_reused_graphs_give_bit_identical_weights(tmp_path, optimizer):
-    first = config.override(SETTINGS, [f"optimizer.name={optimizer}"])
+    by_layer = ["optimizer.weight_decay=0.01", "optimizer.frozen=stem*", "optimizer.learning_rate_factors=head*=0.5"]
+    first = config.override(SETTINGS, [f"optimizer.name={optimizer}", *by_layer])
     second = config.override(first, OTHERS)
     cache = AssemblyCache()
     weights(tmp_path / "a", first, assemblies=cache)

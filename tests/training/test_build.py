@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from tfeff import config
+from tfeff.errors import UserError
 from tfeff.training import build, selection
 
 
@@ -21,3 +22,10 @@ def test_dataset_normalization_reaches_the_network():
     standardised = np.asarray(rescaling(images))
     assert standardised.mean() == pytest.approx(0, abs=1e-4)
     assert standardised.std() == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("key", ["frozen=stm*", "learning_rate_factors=stm*=0.1"])
+def test_patterns_are_checked_before_images_are_read(key):
+    settings = config.override(digits(), [f"optimizer.{key}"])
+    with pytest.raises(UserError, match=r"optimizer.*'stm\*' matches no variable.*did you mean \"stem\*\""):
+        build.check(settings, 1, afresh=True)

@@ -201,7 +201,7 @@ def test_early_stopping_keeps_the_best_epoch(tmp_path):
 def test_transfer_copies_the_normalization(tmp_path, capsys):
     source = training.train(experiment("data.normalization=dataset"), tmp_path / "source")
     weights = shutil.copy(source.final, tmp_path / "weights.npz")
-    settings = experiment(f"model.weights={weights}")
+    settings = experiment(f"model.weights={weights}", "optimizer.frozen=stage1*", "training.ema_decay=0.9")
     network = build.model(settings, source.dataset() | {"mean": [], "std": []})
     images = np.random.default_rng(0).uniform(0, 255, (5, 8, 8, 1)).astype(np.float32)
     expected = build.trained_model(source)(images)
@@ -211,7 +211,13 @@ def test_transfer_copies_the_normalization(tmp_path, capsys):
     np.testing.assert_allclose(network(images), expected, atol=1e-4)
 
     target = training.train(settings, tmp_path / "target")
-    assert "variables loaded, 0 skipped" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "variables loaded, 0 skipped" in output
+    assert "88 parameters are frozen" in output
+    start, end = final(source), final(target)
+    assert {name for name in end if np.array_equal(start[name], end[name]) and name.startswith("model/")} == {
+        name for name in end if name.startswith("model/stage1")
+    }
     os.remove(weights)  # a finished run does not need them
     assert training.assess(target, "test", training.Reporter(quiet=True)).report["examples"] == 359
 

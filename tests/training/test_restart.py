@@ -24,7 +24,10 @@ def get_config():
             source="embedded:digits", channels=1, class_balanced=True,
             augmentation=Augmentation(rotation=10, shift=0.1, mixup_alpha=0.2, random_erasing=0.2),
         ),
-        optimizer=Optimizer(name="rmsprop", learning_rate=0.003, weight_decay=1e-3),
+        optimizer=Optimizer(
+            name="rmsprop", learning_rate=0.003, weight_decay=1e-3, weight_decay_kind="l2", frozen=("stem*",),
+            learning_rate_factors=("stage1*=0.1",),
+        ),
         schedule=Schedule(name="plateau", patience_epochs=1, decay_rate=0.5),
         training=Training(
             epochs=4, batch_size=32, ema_decay=0.99, deterministic=True, checkpoint_seconds=0.05, keep="best",

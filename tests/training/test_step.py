@@ -1,13 +1,15 @@
 import gc
+from typing import ClassVar
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfeff.tasks.classification import Classification, cross_entropy
+from tfeff.tasks.task import Task
 from tfeff.training import optimizers
 from tfeff.training.averaging import Average
-from tfeff.training.classification import Classification, cross_entropy
 from tfeff.training.step import Step
 
 
@@ -51,6 +53,52 @@ def test_gradient_accumulation_does_not_change_the_update():
     np.testing.assert_allclose(sums[0], sums[1], rtol=1e-5)
     for a, b in zip(whole.get_weights(), parts.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+class Foreground(Task):
+    """Two losses with different counts, one of which depends on the network's outputs."""
+
+    losses: ClassVar = {"class_loss": "images", "margin_loss": "large"}
+    metrics: ClassVar = {"mean_logit": "large"}
+
+    def totals(self, batch, outputs, *, training):
+        large = tf.cast(outputs[:, 0] > 0, tf.float32)
+        return {
+            "class_loss": tf.reduce_sum(cross_entropy(batch["label"], outputs)),
+            "margin_loss": tf.reduce_sum(large * (outputs[:, 0] - outputs[:, 1]) ** 2),
+            "mean_logit": tf.reduce_sum(large * outputs[:, 0]),
+            "images": tf.reduce_sum(batch["weight"]),
+            "large": tf.reduce_sum(large),
+        }
+
+
+def regularized():
+    model = network()
+    model.layers[0].kernel.regularizer = keras.regularizers.L2(0.3)
+    return model
+
+
+@pytest.mark.parametrize("parts", [1, 4])
+def test_each_loss_is_divided_by_its_own_count_and_regularization_counts_once(parts):
+    model, batch = regularized(), batch_of(12)
+    step = Step(
+        model, sgd(model), tf.distribute.get_strategy(), task=Foreground(), batch_size=12, accumulation_steps=parts
+    )
+    with tf.GradientTape() as tape:
+        logits = model(batch["image"])
+        large = logits[:, 0] > 0
+        margin = tf.boolean_mask(logits[:, 0] - logits[:, 1], large)
+        losses = tf.reduce_mean(cross_entropy(batch["label"], logits)), tf.reduce_mean(margin**2)
+        loss = tf.add_n(losses) + 0.3 * tf.reduce_sum(model.layers[0].kernel ** 2)
+    assert 0 < tf.reduce_sum(tf.cast(large, tf.int32)) < 12
+    gradients = tape.gradient(loss, [variable.value for variable in model.trainable_variables])
+    before = [variable.numpy() for variable in model.trainable_variables]
+    sums = step.train(batch, step=0, learning_rate=0.1).numpy()
+    for variable, gradient, old in zip(model.trainable_variables, gradients, before, strict=True):
+        np.testing.assert_allclose(variable.numpy(), old - 0.1 * gradient, atol=1e-6, err_msg=variable.path)
+    means = step.task.means(sums)
+    assert means["loss"] == pytest.approx(sum(map(float, losses)), rel=1e-5)
+    assert means["mean_logit"] == pytest.approx(float(tf.reduce_mean(logits[:, 0][large])), rel=1e-5)
 
 
 def test_update_is_momentum_sgd_on_the_mean_loss():

@@ -4,6 +4,7 @@ Unknown keys and values of the wrong type are errors that name the key. `None` s
 settings: for example, `model.dropout=None` uses the dropout rate of the model family.
 """
 
+import math
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
@@ -185,7 +186,12 @@ class Task(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Optimizer(Section):
-    """The optimizer and its peak learning rate."""
+    """The optimizer, its peak learning rate, and what differs by layer.
+
+    `frozen` and `learning_rate_factors` select variables by shell-style patterns (`*`, `?`, `[12]`, `[!1]`) that match
+    whole paths, such as `stem_conv/kernel`, `stage1_block2_conv1_bn/gamma` or `head_classifier/bias`. A pattern that
+    matches nothing is an error that suggests another one.
+    """
 
     name: Literal["sgd", "rmsprop", "adamw", "muon"] = "sgd"
     learning_rate: float = 0.1
@@ -201,17 +207,40 @@ class Optimizer(Section):
     epsilon: float | None = None
     """None: 1e-3 for RMSProp (as in EfficientNet's training), 1e-7 for AdamW and Muon."""
     weight_decay: float = 0.0
-    """Decoupled weight decay (arXiv:1711.05101): each step subtracts learning_rate × weight_decay × kernel. Biases and
-    normalization parameters do not decay. For SGD with momentum m, an L2 penalty λ corresponds to
-    weight_decay = λ / (1 - m)."""
+    """Weight decay of kernels. Biases and normalization parameters do not decay."""
+    weight_decay_kind: Literal["decoupled", "l2"] = "decoupled"
+    """`decoupled` (arXiv:1711.05101): each step subtracts learning_rate × weight_decay × kernel. `l2`: adds
+    weight_decay × kernel to the gradient, after clipping, as PyTorch's SGD, RMSprop and Adam do. For SGD with momentum
+    m, an L2 penalty λ corresponds to decoupled weight_decay = λ / (1 - m)."""
     clip_norm: float | None = None
-    """Clip gradients to this global norm."""
+    """Clip gradients to this global norm, without those of frozen variables."""
+    frozen: tuple[str, ...] = ()
+    """Patterns of the variables to freeze, such as `("stem*", "stage[12]*")`: they are not updated and do not decay,
+    and no gradients are computed for them. Batch normalization with frozen variables uses its moving statistics and
+    keeps them. Use it with `model.weights`."""
+    learning_rate_factors: tuple[str, ...] = ()
+    """Factors on the learning rate, and so on decoupled weight decay, as `pattern=factor`, such as
+    `("*=0.1", "head*=1")`. If a variable matches several patterns, the last one applies; if it matches none, its factor
+    is 1."""
+
+    def factors(self) -> tuple[tuple[str, float], ...]:
+        """`learning_rate_factors` as (pattern, factor)."""
+        parts = (item.rpartition("=") for item in self.learning_rate_factors)
+        return tuple((pattern.strip(), float(factor)) for pattern, _, factor in parts)
 
     def check(self) -> None:
         """Validates field values."""
         positive(self, "learning_rate", "epsilon", "clip_norm")
         at_least(self, 0, "weight_decay")
         fraction(self, "momentum", "decay", "beta_2")
+        try:
+            valid = all(pattern and 0 < factor < math.inf for pattern, factor in self.factors())
+        except ValueError:
+            valid = False
+        if not valid:
+            self.wrong(
+                "learning_rate_factors", "items like head*=10, with factors above 0; optimizer.frozen freezes variables"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

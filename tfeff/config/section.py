@@ -137,8 +137,10 @@ def parse(text: str, annotation: Any) -> Any:
         if text in arguments:
             return text
     elif origin is tuple:
-        stripped = text.strip("()[] ")
-        return tuple(parse(item.strip(), arguments[0]) for item in stripped.split(",") if item.strip())
+        inner = text.strip()
+        if inner[:1] + inner[-1:] in ("()", "[]"):
+            inner = inner[1:-1]
+        return tuple(parse(item.strip(), arguments[0]) for item in inner.split(",") if item.strip())
     elif annotation is bool:
         if text.lower() in ("true", "false"):
             return text.lower() == "true"

@@ -12,8 +12,9 @@ import tensorflow as tf
 from tfeff.boxes import yxyx_from_relative
 from tfeff.data.images import graph_decoding
 from tfeff.models.heads.classifier import CLASSIFIER
-from tfeff.models.heads.localizer import BOX, LOGITS
+from tfeff.models.heads.localizer import LOGITS
 from tfeff.serving.savedmodel import Classifier
+from tfeff.tasks import Localization
 
 
 class Localizer(Classifier):
@@ -26,7 +27,7 @@ class Localizer(Classifier):
         return tuple(layer.output.shape), layer
 
     def _outputs_of(self, outputs: Any) -> dict[str, tf.Tensor]:
-        return {**super()._outputs_of(outputs[LOGITS]), "box": tf.cast(outputs[BOX], tf.float32)}
+        return {**super()._outputs_of(outputs[LOGITS]), "box": Localization.decode(outputs)["box"]}
 
     def _from_images(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         sizes = tf.broadcast_to(tf.shape(images)[1:3], (tf.shape(images)[0], 2))

@@ -27,6 +27,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from tfeff.data.images import graph_decoding, resizing
 from tfeff.errors import UserError
 from tfeff.serving.staging import staged
+from tfeff.tasks import Classification
 
 CLASSES_FILE = "classes.txt"
 
@@ -106,7 +107,7 @@ class Classifier(tf.Module):
 
     def _outputs_of(self, outputs: Any) -> dict[str, tf.Tensor]:
         """The outputs of the signatures, from those of the network."""
-        probabilities = tf.nn.softmax(tf.cast(outputs, tf.float32))
+        probabilities = Classification.decode(outputs)["probabilities"]
         return {"probabilities": probabilities, "label": tf.gather(self._names, tf.argmax(probabilities, axis=-1))}
 
 

@@ -15,9 +15,9 @@ from tfeff.errors import UserError
 from tfeff.models.cost import complexity
 from tfeff.reporting import figure, tables
 from tfeff.reporting.training_curves import training_figure
+from tfeff.tasks.task import ImageTask
 from tfeff.training import build, checkpoint, selection
 from tfeff.training.progress import Reporter
-from tfeff.training.task import Task
 from tfeff.training.tensorboard import Board
 from tfeff.training.workdir import Workdir
 
@@ -34,7 +34,7 @@ class Assessment:
     """
 
     split: str
-    task: Task
+    task: ImageTask
     report: dict[str, Any]
     files: Sequence[Path]
 
@@ -147,8 +147,7 @@ def conclude(
         "images_per_second": float(np.median([row["images_per_second"] for row in rows])),
         "input_wait": float(np.median([row["input_wait"] for row in rows])),
     }
-    metrics = build.task(settings).metric_names
-    for key in (f"{part}_{name}" for part in ("train", "validation") for name in metrics):
+    for key in (f"{part}_{name}" for part in ("train", "validation") for name in build.task(settings).metrics):
         if key in row:
             result[key] = row[key]
     if assessment is not None:

@@ -30,7 +30,10 @@ class Average:
         rate = 1 - tf.minimum(self.decay, (1 + step) / (10 + step))
         for average, weight in zip(self.variables, self.model.weights, strict=True):
             strategy.extended.update(
-                average, lambda mean, value: mean.assign_add(rate * (value - mean)), args=(weight.value,), group=False
+                average,
+                lambda mean, value: mean.assign_add(tf.cast(rate, mean.dtype) * (value - mean)),
+                args=(weight.value,),
+                group=False,
             )
 
     def swap(self) -> None:

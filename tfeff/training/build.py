@@ -16,12 +16,11 @@ from tfeff.data.input.reader import Reader
 from tfeff.data.input.single_object_transform import SingleObjectTransform
 from tfeff.data.input.transform import Transform
 from tfeff.errors import UserError, nearest
+from tfeff.tasks import Classification, ImageTask, Localization
 from tfeff.training import checkpoint, optimizers, schedules
 from tfeff.training.averaging import Average
-from tfeff.training.classification import Classification
-from tfeff.training.localization import Localization
+from tfeff.training.freezing import freeze
 from tfeff.training.step import Step
-from tfeff.training.task import Task
 from tfeff.training.workdir import Workdir
 
 
@@ -34,8 +33,8 @@ def check(settings: config.Experiment, replicas: int, *, afresh: bool) -> None:
         afresh: whether this is a new run; resumed runs do not need the initial weights.
 
     Raises:
-        UserError: an impossible network, missing weights, a shift beyond the image, or a batch that the devices cannot
-            share.
+        UserError: an impossible network, missing weights, patterns of optimizer settings that match nothing, a shift
+            beyond the image, or a batch that the devices cannot share.
     """
     section, training = settings.model, settings.training
     architecture = models.architecture(section.name, resolution=section.resolution, **settings.model.options())
@@ -51,11 +50,15 @@ def check(settings: config.Experiment, replicas: int, *, afresh: bool) -> None:
             f"config: training.batch_size is {training.batch_size}; it should be a multiple of {parts} "
             f"({replicas} devices x training.accumulation_steps)"
         )
-    metrics = ("loss", *task(settings).metric_names)
+    what = task(settings)
+    metrics = what.means(what.zero_sums())
     if training.monitor not in metrics:
         raise UserError(f"config: training.monitor is {training.monitor!r}; {nearest(training.monitor, metrics)}")
     if training.xla and replicas > 1:
         raise UserError("config: training.xla supports only a single device; set it to false")
+    if afresh and (settings.optimizer.frozen or settings.optimizer.learning_rate_factors):
+        # The patterns refer to paths, which depend on neither classes nor statistics: those need the data.
+        optimizer(settings, model(settings, {"mean": None, "class_names": ["any"]}), replicas)
 
 
 def model(settings: config.Experiment, record: dict[str, Any]) -> keras.Model:
@@ -162,8 +165,10 @@ def schedule(settings: config.Experiment, steps_per_epoch: int) -> schedules.Sch
 
 
 def optimizer(settings: config.Experiment, network: keras.Model, replicas: int) -> keras.optimizers.Optimizer:
-    """Creates the optimizer, under the current dtype policy and strategy."""
+    """Freezes parts of the network, if the config says so, and creates the optimizer of the rest, under the current
+    dtype policy and strategy."""
     section = settings.optimizer
+    freeze(network, section.frozen)
     return optimizers.build(
         section.name,
         network,
@@ -173,13 +178,15 @@ def optimizer(settings: config.Experiment, network: keras.Model, replicas: int) 
         beta_2=section.beta_2,
         epsilon=section.epsilon,
         weight_decay=section.weight_decay,
+        l2=section.weight_decay_kind == "l2",
+        learning_rate_factors=section.factors(),
         clip_norm=section.clip_norm,
         replicas=replicas,
         loss_scaling=keras.mixed_precision.dtype_policy().name == "mixed_float16",
     )
 
 
-def task(settings: config.Experiment) -> Task:
+def task(settings: config.Experiment) -> ImageTask:
     """Creates the task."""
     section, smoothing = settings.task, settings.training.label_smoothing
     if section.name == "localization":

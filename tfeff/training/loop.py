@@ -20,14 +20,15 @@ from tfeff import config
 from tfeff.data.input.batches import Batches
 from tfeff.data.sources.source import Source
 from tfeff.errors import UserError, WorkerLostError
+from tfeff.tasks.task import Batch
 from tfeff.training import build, checkpoint, distribution, precision, profiler, selection
 from tfeff.training.assembly import AssemblyCache, assemble
+from tfeff.training.freezing import frozen_params
 from tfeff.training.interruption import Interruption
 from tfeff.training.progress import Reporter
 from tfeff.training.state import State
 from tfeff.training.step import Step
 from tfeff.training.stopping import EarlyStopping
-from tfeff.training.task import Batch
 from tfeff.training.tensorboard import Board
 from tfeff.training.workdir import Workdir
 
@@ -157,6 +158,8 @@ def train(
             f"{settings.model.name} at {model.resolution}x{model.resolution}: {model.count_params():,} parameters, "
             f"{policy}, {len(dataset.train):,} training images, {pipeline.steps_per_epoch:,} steps per epoch"
         )
+        if settings.optimizer.frozen:
+            reporter.say(f"{frozen_params(model, settings.optimizer.frozen):,} parameters are frozen")
         run = _Run(
             settings=settings,
             workdir=workdir,

@@ -1,8 +1,13 @@
 """Keras optimizers with the settings that are usual for image models."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 
+from tfeff.training.layerwise import Layerwise
 from tfeff.training.muon import ADAM_RATE, ConvolutionMuon
+from tfeff.training.patterns import matching
 
 
 def build(
@@ -15,6 +20,8 @@ def build(
     beta_2: float = 0.999,
     epsilon: float | None = None,
     weight_decay: float = 0.0,
+    l2: bool = False,
+    learning_rate_factors: Sequence[tuple[str, float]] = (),
     clip_norm: float | None = None,
     replicas: int = 1,
     loss_scaling: bool = False,
@@ -24,39 +31,70 @@ def build(
 
     Args:
         name: `sgd`, `rmsprop` (decay and momentum as in EfficientNet's training), `adamw` or `muon`.
-        weight_decay: decoupled; applied to kernels, not to normalization parameters and biases.
+        weight_decay: applied to kernels, not to normalization parameters and biases.
+        l2: apply the weight decay as an L2 penalty instead of decoupled, see `Layerwise`.
+        learning_rate_factors: (pattern over variable paths, factor); the last matching pattern applies, and variables
+            that match none have factor 1. See `patterns.matching`.
         clip_norm: maximum global norm of the gradient of the whole batch. Each replica passes the batch's mean gradient
             divided by `replicas`, and Keras sums over replicas after clipping, so the bound is divided here too.
         loss_scaling: use dynamic loss scaling, for float16 (Micikevicius et al., arXiv:1710.03740).
+
+    Raises:
+        UserError: if a pattern matches no trainable variable.
     """
-    shared = {
+    variables = model.trainable_variables
+    shared: dict[str, Any] = {
         "learning_rate": 0.0,
-        "weight_decay": weight_decay or None,
         "global_clipnorm": None if clip_norm is None else clip_norm / replicas,
+        "factors": _factors([variable.path for variable in variables], learning_rate_factors),
+        "decays": [weight_decay if len(variable.shape) > 1 else 0.0 for variable in variables],
+        "l2": l2,
     }
     optimizer: keras.optimizers.Optimizer
     if name == "sgd":
-        optimizer = keras.optimizers.SGD(momentum=momentum, nesterov=nesterov and momentum > 0, **shared)
+        optimizer = SGD(momentum=momentum, nesterov=nesterov and momentum > 0, **shared)
     elif name == "rmsprop":
         epsilon = 1e-3 if epsilon is None else epsilon
-        optimizer = keras.optimizers.RMSprop(rho=decay, momentum=momentum, epsilon=epsilon, **shared)
+        optimizer = RMSprop(rho=decay, momentum=momentum, epsilon=epsilon, **shared)
     elif name == "muon":
-        shared |= {"weight_decay": weight_decay, "adam_weight_decay": weight_decay}
-        optimizer = ConvolutionMuon(
+        optimizer = Muon(
             momentum=momentum,
             nesterov=nesterov,
             adam_lr_ratio=ADAM_RATE,
             adam_beta_2=beta_2,
             epsilon=1e-7 if epsilon is None else epsilon,
+            weight_decay=None,
+            adam_weight_decay=None,
             **shared,
         )
     else:
         epsilon = 1e-7 if epsilon is None else epsilon
-        shared["weight_decay"] = weight_decay
-        optimizer = keras.optimizers.AdamW(beta_1=momentum, beta_2=beta_2, epsilon=epsilon, **shared)
-    if weight_decay:
-        optimizer.exclude_from_weight_decay([v for v in model.trainable_variables if len(v.shape) < 2])
+        optimizer = Adam(beta_1=momentum, beta_2=beta_2, epsilon=epsilon, **shared)
     if loss_scaling:
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    optimizer.build(model.trainable_variables)
+    optimizer.build(variables)
     return optimizer
+
+
+def _factors(paths: Sequence[str], patterns: Sequence[tuple[str, float]]) -> list[float]:
+    """The learning-rate factor of each path."""
+    factors = dict.fromkeys(paths, 1.0)
+    for pattern, factor in patterns:
+        factors |= dict.fromkeys(matching(pattern, paths, "optimizer.learning_rate_factors"), factor)
+    return [factors[path] for path in paths]
+
+
+class SGD(Layerwise, keras.optimizers.SGD):
+    """SGD with momentum."""
+
+
+class RMSprop(Layerwise, keras.optimizers.RMSprop):
+    """RMSProp with momentum."""
+
+
+class Adam(Layerwise, keras.optimizers.Adam):
+    """Adam; AdamW with decoupled weight decay."""
+
+
+class Muon(Layerwise, ConvolutionMuon):
+    """Muon for convolution kernels, AdamW for everything else."""

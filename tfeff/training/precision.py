@@ -66,7 +66,7 @@ def select_policy(
         model = build.model(settings, record)
         step = build.step(settings, model, strategy, build.optimizer(settings, model, 1))
         shape = (training.batch_size, model.resolution, model.resolution, settings.data.channels)
-        targets = step.task.dummy_targets(training.batch_size, len(record["class_names"]))
+        targets = build.task(settings).dummy_targets(training.batch_size, len(record["class_names"]))
         batch = {"image": tf.random.uniform(shape, 0, 255), **targets}
 
         def run() -> None:

@@ -29,7 +29,7 @@ class State:
     stopping: EarlyStopping
     precision: str
     sums: np.ndarray
-    """Accumulated `Task.sums` of the current epoch."""
+    """Totals and counts of the current epoch, in the order of `Task.names`."""
     step: int = 0
     seconds: float = 0.0
     """Training time in the current epoch."""
@@ -79,7 +79,8 @@ class State:
         for name, variable in variables.items():
             variable.assign(arrays[name])
         self.step = record["step"]
-        self.sums = np.array(record["sums"])
+        if len(record["sums"]) == len(self.sums):  # else of the previous version: the epoch's means start here
+            self.sums = np.array(record["sums"])
         self.seconds, self.waited = record["seconds"], record["waited"]
         self.schedule.restore(record["schedule"])
         self.stopping.restore(record["stopping"])

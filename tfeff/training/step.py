@@ -1,22 +1,32 @@
 """Compiled training and evaluation steps, on one device, several devices or several workers."""
 
+from collections.abc import Sequence
+
 import keras
 import tensorflow as tf
 
+from tfeff.tasks.task import Batch, Task
 from tfeff.training.averaging import Average
-from tfeff.training.task import Batch, Task
+
+REGULARIZATION = "regularization"
+"""The group of `model.losses`: the gradients of losses with one count are summed in a group."""
 
 
 class Step:
     """Training and evaluation steps on a batch.
 
+    Several devices share a batch, and each may accumulate the gradients of equal parts of its share. The losses of the
+    task are means over the whole batch, however it is divided, and `model.losses` (regularization) count once per
+    update.
+
     Args:
-        model: images in [0, 255] -> the outputs that the task expects.
+        model: the network.
         optimizer: built for the model's trainable variables.
         strategy: the strategy in whose scope model and optimizer were created.
-        task: computes losses and metrics.
-        batch_size: images per update, over all replicas.
-        accumulation_steps: number of equal parts of a replica's batch whose gradients are summed before the update.
+        task: forward pass, losses and metrics.
+        batch_size: examples per update, over all replicas.
+        accumulation_steps: number of equal parts of a replica's batch whose gradients are summed before the update. It
+            costs one backward pass per count of the task's losses.
         average: moving average to update after each step.
         xla: compile the training step with XLA.
     """
@@ -40,7 +50,10 @@ class Step:
         self.batch_size = batch_size
         self.accumulation_steps = accumulation_steps
         self.average = average
-        replicas = strategy.num_replicas_in_sync
+        self._replicas = replicas = strategy.num_replicas_in_sync
+        self._groups = tuple(dict.fromkeys(task.losses.values()))
+        if _regularizes(model):
+            self._groups += (REGULARIZATION,)
         # Clipping and overflow detection need the gradient of the whole batch, not of a replica's part.
         self._scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
         inner = optimizer.inner_optimizer if self._scaled else optimizer
@@ -49,12 +62,13 @@ class Step:
         self._evaluate = tf.function(self._distributed_evaluation, autograph=False, jit_compile=False)
 
     def train(self, batch: Batch, *, step: int, learning_rate: float) -> tf.Tensor:
-        """Updates the network and returns the `Task.sums` of the batch."""
+        """Updates the network and returns totals and counts of the batch, floatx [k], in the order of
+        `Task.names`."""
         self.optimizer.learning_rate = learning_rate
         return self._train(batch, tf.constant(step, tf.int64))
 
     def evaluate(self, batch: Batch) -> tf.Tensor:
-        """Returns the `Task.sums` without an update and without label smoothing. Padding images have weight 0."""
+        """Returns totals and counts like `train`, without an update and with the validation loss."""
         return self._evaluate(batch)
 
     def _distributed_update(self, batch: Batch, step: tf.Tensor) -> tf.Tensor:
@@ -70,9 +84,7 @@ class Step:
     def _update(self, batch: Batch) -> tf.Tensor:
         gradients, sums = self._accumulated(batch) if self.accumulation_steps > 1 else self._gradients(batch)
         if self._reduce_first:
-            context = tf.distribute.get_replica_context()
-            gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-            gradients = [gradient / self.strategy.num_replicas_in_sync for gradient in gradients]
+            gradients = [gradient / self._replicas for gradient in self._summed_over_replicas(gradients)]
         if tf.distribute.has_strategy() or self._scaled:
             self.optimizer.apply(gradients, self.model.trainable_variables)
         else:
@@ -83,34 +95,94 @@ class Step:
         return sums
 
     def _gradients(self, batch: Batch) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """The replica's share of the gradients, and its totals and counts."""
         with tf.GradientTape() as tape:
-            outputs = self.model(batch["image"], training=True)
-            losses = self.task.losses(batch, outputs, training=True)
-            loss = tf.reduce_sum(losses) / self.batch_size
+            totals = self._totals(batch, training=True)
+            losses = self._grouped(totals)
+            counts = self._counts(totals)
+            loss = tf.add_n([tf.math.divide_no_nan(losses[group], counts[group]) for group in self._groups])
             scaled = self.optimizer.scale_loss(loss)
-        variables = [variable.value for variable in self.model.trainable_variables]
-        return tape.gradient(scaled, variables), self.task.sums(batch, outputs, losses)
+        return tape.gradient(scaled, self._variables()), self._stacked(totals)
 
     def _accumulated(self, batch: Batch) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """Like `_gradients`, one part of the batch at a time, to need memory for the activations of only one part.
+
+        The counts are known after the last part, so the gradients of each group are accumulated apart.
+        """
         parts = {
             key: tf.reshape(value, (self.accumulation_steps, -1, *value.shape[1:])) for key, value in batch.items()
         }
 
-        def add(part: tf.Tensor, gradients: list[tf.Tensor], total: tf.Tensor) -> tuple:
-            part_gradients, part_sums = self._gradients({key: value[part] for key, value in parts.items()})
-            return part + 1, [a + b for a, b in zip(gradients, part_gradients, strict=True)], total + part_sums
+        def add(part: tf.Tensor | int, gradients: list[list[tf.Tensor]], sums: tf.Tensor) -> tuple:
+            with tf.GradientTape(persistent=len(self._groups) > 1) as tape:
+                totals = self._totals({key: value[part] for key, value in parts.items()}, training=True)
+                losses = self._grouped(totals)
+                # Divided by the batch size for the time being, so that float16 gradients do not overflow.
+                scaled = [self.optimizer.scale_loss(losses[group] / self.batch_size) for group in self._groups]
+            new = [tape.gradient(loss, self._variables(), unconnected_gradients="zero") for loss in scaled]
+            gradients = [
+                [a + b for a, b in zip(group, part_gradients, strict=True)]
+                for group, part_gradients in zip(gradients, new, strict=True)
+            ]
+            return part + 1, gradients, sums + self._stacked(totals)
 
-        zeros = [tf.zeros(variable.shape, variable.dtype) for variable in self.model.trainable_variables]
-        # One part at a time, to need memory for the activations of only one part.
-        _, gradients, total = tf.while_loop(
-            lambda part, *_: part < self.accumulation_steps,
-            add,
-            (tf.constant(0), zeros, tf.zeros(len(self.task.zero_sums()))),
-            parallel_iterations=1,
-            maximum_iterations=self.accumulation_steps,
-        )
-        return gradients, total
+        zeros = [[tf.zeros(variable.shape, variable.dtype) for variable in self._variables()] for _ in self._groups]
+        sums = tf.zeros(len(self.task.names), keras.config.floatx())
+        if self._replicas > 1:  # a loop in the graph cannot contain synchronized batch normalization
+            gradients = zeros
+            for part in range(self.accumulation_steps):
+                with tf.control_dependencies([sums]):
+                    _, gradients, sums = add(part, gradients, sums)
+        else:
+            _, gradients, sums = tf.while_loop(
+                lambda part, *_: part < self.accumulation_steps,
+                add,
+                (tf.constant(0), zeros, sums),
+                parallel_iterations=1,
+                maximum_iterations=self.accumulation_steps,
+            )
+        counts = self._counts(dict(zip(self.task.names, tf.unstack(sums), strict=True)))
+        factors = [tf.math.divide_no_nan(float(self.batch_size), counts[group]) for group in self._groups]
+        means = [
+            [gradient * tf.cast(factor, gradient.dtype) for gradient in group]
+            for group, factor in zip(gradients, factors, strict=True)
+        ]
+        return [tf.add_n(each) for each in zip(*means, strict=True)], sums
+
+    def _totals(self, batch: Batch, *, training: bool) -> dict[str, tf.Tensor]:
+        return self.task.totals(batch, self.task.forward(self.model, batch, training=training), training=training)
+
+    def _grouped(self, totals: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """The sum of the losses of each group."""
+        groups: dict[str, list[tf.Tensor]] = {group: [] for group in self._groups}
+        for name, count in self.task.losses.items():
+            groups[count].append(totals[name])
+        if REGULARIZATION in groups:
+            groups[REGULARIZATION] = self.model.losses
+        return {group: tf.add_n(losses) for group, losses in groups.items()}
+
+    def _counts(self, totals: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """The count of each group, summed over the replicas."""
+        named = [totals[group] for group in self._groups if group != REGULARIZATION]
+        if self._replicas > 1:
+            named = self._summed_over_replicas([tf.stop_gradient(count) for count in named])
+        # Each part of each replica has all of `model.losses`.
+        return dict(zip(self._groups, [*named, float(self._replicas * self.accumulation_steps)], strict=False))
+
+    def _summed_over_replicas(self, values: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        context = tf.distribute.get_replica_context()
+        return list(context.all_reduce(tf.distribute.ReduceOp.SUM, list(values)))
+
+    def _variables(self) -> list[tf.Variable]:
+        return [variable.value for variable in self.model.trainable_variables]
+
+    def _stacked(self, totals: dict[str, tf.Tensor]) -> tf.Tensor:
+        return tf.stack([tf.cast(totals[name], keras.config.floatx()) for name in self.task.names])
 
     def _sums(self, batch: Batch) -> tf.Tensor:
-        outputs = self.model(batch["image"], training=False)
-        return self.task.sums(batch, outputs, self.task.losses(batch, outputs, training=False))
+        return self._stacked(self._totals(batch, training=False))
+
+
+def _regularizes(model: keras.Model) -> bool:
+    """Whether a training step adds `model.losses`: activity regularization shows only in a forward pass."""
+    return bool(model.losses) or any(layer.activity_regularizer is not None for layer in model._flatten_layers())

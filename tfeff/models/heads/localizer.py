@@ -44,7 +44,7 @@ def localizer(
         x = keras.layers.Dropout(dropout, name="box_dropout")(x)
     for number, units in enumerate(hidden, 1):
         x = keras.layers.Dense(units, activation="relu", name=f"box_hidden{number}")(x)
-    box = keras.layers.Dense(4, activation="sigmoid", dtype="float32", name="box_regressor")(x)
+    box = keras.layers.Dense(4, activation="sigmoid", dtype=keras.config.floatx(), name="box_regressor")(x)
     network = Network(backbone.inputs[0], {LOGITS: logits, BOX: box}, name=f"{backbone.name}_localizer")
     network.levels = dict(backbone.levels)
     return network

@@ -221,7 +221,7 @@ class KerasLayers(Layers):
 
     def dense(self, x: FeatureMap, units: int, *, name: str) -> FeatureMap:
         """A `Dense`."""
-        return keras.layers.Dense(units, dtype="float32", name=name)(x)
+        return keras.layers.Dense(units, dtype=keras.config.floatx(), name=name)(x)
 
     def blocks(self, number: int) -> Iterable[int]:
         """All indices."""

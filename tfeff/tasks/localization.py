@@ -1,7 +1,7 @@
 """Localization: class and box of the single object in an image, from one network with one loss."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -18,14 +18,14 @@ from tfeff.reporting.classification import classification_figures
 from tfeff.reporting.detection_gallery import detection_gallery_figure
 from tfeff.reporting.detections import DetectedImage
 from tfeff.reporting.localization import iou_figure, per_class_rows, summary_rows
-from tfeff.training.classification import correct, cross_entropy, pixels
-from tfeff.training.task import Batch, Evaluation, Task
+from tfeff.tasks.classification import correct, cross_entropy, pixels
+from tfeff.tasks.task import IMAGES, Batch, Evaluation, ImageTask, precise, predict
 
 GALLERY = 9
 """Images in each gallery of best and worst boxes."""
 
 
-class Localization(Task):
+class Localization(ImageTask):
     """Class and box of one object. Networks come from `tfeff.models.heads.localizer`; batches have a `box`, relative
     yxyx.
 
@@ -35,24 +35,38 @@ class Localization(Task):
         label_smoothing: fraction of the label spread over all classes in training.
     """
 
-    metric_names = ("accuracy", "iou", "localization_accuracy")
+    losses: ClassVar = {"class_loss": IMAGES, "box_loss": IMAGES}
+    metrics: ClassVar = {"accuracy": IMAGES, "iou": IMAGES, "localization_accuracy": IMAGES}
 
     def __init__(self, class_weight: float, box_weight: float, label_smoothing: float = 0.0) -> None:
         self.class_weight = class_weight
         self.box_weight = box_weight
         self.label_smoothing = label_smoothing
 
-    def losses(self, batch: Batch, outputs: Any, *, training: bool) -> tf.Tensor:
-        """α × cross-entropy in nats + β × squared error of the box."""
+    def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:
+        """α × cross-entropy in nats; β × squared error of the box; accuracy; IoU; localization accuracy: correct class
+        and IoU of at least IOU_THRESHOLD."""
+        boxes = precise(outputs[BOX])
+        weight, truth = tf.cast(batch["weight"], boxes.dtype), tf.cast(batch["box"], boxes.dtype)
         class_loss = cross_entropy(batch["label"], outputs[LOGITS], self.label_smoothing if training else 0.0)
-        box_loss = tf.reduce_sum(tf.square(tf.cast(outputs[BOX], tf.float32) - batch["box"]), axis=-1)
-        return self.class_weight * class_loss + self.box_weight * box_loss
+        right, overlap = correct(batch["label"], outputs[LOGITS]), paired_iou(boxes, truth, ops=keras.ops)
+        each = {
+            "class_loss": self.class_weight * class_loss,
+            "box_loss": self.box_weight * tf.reduce_sum(tf.square(boxes - truth), axis=-1),
+            "accuracy": right,
+            "iou": overlap,
+            "localization_accuracy": right * tf.cast(overlap >= IOU_THRESHOLD, right.dtype),
+        }
+        totals = {name: tf.reduce_sum(values * weight) for name, values in each.items()}
+        return totals | {IMAGES: tf.reduce_sum(weight)}
 
-    def metrics(self, batch: Batch, outputs: Any) -> Sequence[tf.Tensor]:
-        """Accuracy; IoU; localization accuracy: correct class and IoU of at least IOU_THRESHOLD."""
-        right = correct(batch["label"], outputs[LOGITS])
-        overlap = paired_iou(tf.cast(outputs[BOX], tf.float32), batch["box"], ops=keras.ops)
-        return right, overlap, right * tf.cast(overlap >= IOU_THRESHOLD, tf.float32)
+    @staticmethod
+    def decode(outputs: Any) -> dict[str, tf.Tensor]:
+        """`probabilities` [b, classes]; `box` [b, 4], relative yxyx."""
+        return {
+            "probabilities": tf.nn.softmax(tf.cast(outputs[LOGITS], tf.float32)),
+            "box": tf.cast(outputs[BOX], tf.float32),
+        }
 
     def dummy_targets(self, batch_size: int, classes: int) -> Batch:
         """The first class and the whole image for every image."""
@@ -65,7 +79,8 @@ class Localization(Task):
     def evaluate(self, network: keras.Model, pipeline: Batches) -> Evaluation:
         """Computes a `LocalizationReport`, with figures of classes, IoU, best and worst boxes."""
         images, names = pipeline.images, pipeline.images.dataset.class_names
-        probabilities, boxes = predict(network, pipeline)
+        predictions = predict(network, pipeline, self.decode)
+        probabilities, boxes = predictions["probabilities"], predictions["box"]
         labels, objects = images.dataset.labels, pipeline.transform.reader.relative_boxes
         report = evaluation.localization_report(labels, probabilities, objects, boxes, names).to_json()
         figures: dict[str, Figure] = classification_figures(report)
@@ -102,23 +117,6 @@ class Localization(Task):
             "localization_accuracy": report["localization_accuracy"],
             "localization_accuracy_interval": report["localization_accuracy_interval"],
         }
-
-
-def predict(network: keras.Model, pipeline: Batches) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities float32 [n, classes] and relative boxes float32 [n, 4] of all images, in order."""
-
-    def call(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        outputs = network(images, training=False)
-        return tf.nn.softmax(outputs[LOGITS]), outputs[BOX]
-
-    forward = tf.function(call, jit_compile=False, autograph=False)
-    probabilities, boxes = [], []
-    for batch in pipeline.evaluation_batches():
-        kept = batch["weight"].numpy() > 0
-        batch_probabilities, batch_boxes = forward(batch["image"])
-        probabilities.append(batch_probabilities.numpy()[kept])
-        boxes.append(batch_boxes.numpy()[kept])
-    return np.concatenate(probabilities), np.concatenate(boxes)
 
 
 def drawings(

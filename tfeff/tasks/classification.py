@@ -1,7 +1,7 @@
 """Classification: one class per image, trained with cross-entropy."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -13,13 +13,13 @@ from tfeff.data.input.batches import Batches
 from tfeff.data.input.cache import ImageCache
 from tfeff.reporting.classification import classification_figures, per_class_rows, summary_rows
 from tfeff.reporting.gallery import gallery_figure
-from tfeff.training.task import Batch, Evaluation, Task
+from tfeff.tasks.task import IMAGES, Batch, Evaluation, ImageTask, precise, predict
 
 GALLERY = 25
 """Images in the gallery of mistakes."""
 
 
-class Classification(Task):
+class Classification(ImageTask):
     """One class per image; the network returns logits [b, classes].
 
     Args:
@@ -27,18 +27,26 @@ class Classification(Task):
             section 7).
     """
 
-    metric_names = ("accuracy",)
+    losses: ClassVar = {"loss": IMAGES}
+    metrics: ClassVar = {"accuracy": IMAGES}
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         self.label_smoothing = label_smoothing
 
-    def losses(self, batch: Batch, outputs: Any, *, training: bool) -> tf.Tensor:
-        """Cross-entropy, nats."""
-        return cross_entropy(batch["label"], outputs, self.label_smoothing if training else 0.0)
+    def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:
+        """Cross-entropy in nats; accuracy."""
+        loss = cross_entropy(batch["label"], outputs, self.label_smoothing if training else 0.0)
+        weight = tf.cast(batch["weight"], loss.dtype)
+        return {
+            "loss": tf.reduce_sum(loss * weight),
+            "accuracy": tf.reduce_sum(correct(batch["label"], outputs) * weight),
+            IMAGES: tf.reduce_sum(weight),
+        }
 
-    def metrics(self, batch: Batch, outputs: Any) -> Sequence[tf.Tensor]:
-        """Accuracy: 1 if the class is predicted correctly, else 0."""
-        return (correct(batch["label"], outputs),)
+    @staticmethod
+    def decode(outputs: Any) -> dict[str, tf.Tensor]:
+        """`probabilities` [b, classes]."""
+        return {"probabilities": tf.nn.softmax(tf.cast(outputs, tf.float32))}
 
     def dummy_targets(self, batch_size: int, classes: int) -> Batch:
         """The first class for every image."""
@@ -50,7 +58,7 @@ class Classification(Task):
     def evaluate(self, network: keras.Model, pipeline: Batches) -> Evaluation:
         """Computes a `ClassificationReport` and its figures."""
         images, names = pipeline.images, pipeline.images.dataset.class_names
-        labels, probabilities = predict(network, pipeline)
+        labels, probabilities = images.dataset.labels, predict(network, pipeline, self.decode)["probabilities"]
         report = evaluation.classification_report(labels, probabilities, names).to_json()
         figures: dict[str, Figure] = classification_figures(report)
         wrong = evaluation.confident_errors(labels, probabilities, GALLERY)
@@ -87,26 +95,18 @@ class Classification(Task):
 
 
 def cross_entropy(labels: tf.Tensor, logits: tf.Tensor, smoothing: float = 0.0) -> tf.Tensor:
-    """Cross-entropy, float32 [b], with hard or soft labels [b, classes]."""
+    """Cross-entropy [b] of at least float32, with hard or soft labels [b, classes]."""
+    logits = precise(logits)
+    labels = tf.cast(labels, logits.dtype)
     if smoothing:
         labels = labels * (1 - smoothing) + smoothing / labels.shape[-1]
-    return tf.nn.softmax_cross_entropy_with_logits(labels, tf.cast(logits, tf.float32))
+    return tf.nn.softmax_cross_entropy_with_logits(labels, logits)
 
 
 def correct(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """float32 [b]: 1 where the largest logit and the largest label are of the same class, else 0."""
-    return tf.cast(tf.equal(tf.argmax(logits, axis=-1), tf.argmax(labels, axis=-1)), tf.float32)
-
-
-def predict(model: keras.Model, pipeline: Batches) -> tuple[np.ndarray, np.ndarray]:
-    """Labels int [n] and probabilities float32 [n, classes] of all images, in order."""
-    forward = tf.function(lambda images: tf.nn.softmax(model(images, training=False)), jit_compile=False)
-    labels, probabilities = [], []
-    for batch in pipeline.evaluation_batches():
-        kept = batch["weight"].numpy() > 0
-        probabilities.append(forward(batch["image"]).numpy()[kept])
-        labels.append(batch["label"].numpy().argmax(axis=-1)[kept])
-    return np.concatenate(labels), np.concatenate(probabilities)
+    """1 where the largest logit and the largest label are of the same class, else 0; [b], at least float32."""
+    equal = tf.equal(tf.argmax(logits, axis=-1), tf.argmax(labels, axis=-1))
+    return tf.cast(equal, precise(logits).dtype)
 
 
 def pixels(images: ImageCache, positions: np.ndarray) -> list[np.ndarray]:

@@ -16,8 +16,8 @@ from tfeff.boxes import iou, yxyx_from_relative
 from tfeff.data.images import graph_decoding, resizing
 from tfeff.errors import UserError
 from tfeff.serving import run
+from tfeff.tasks import Localization
 from tfeff.training import checkpoint, optimizers, selection
-from tfeff.training.localization import Localization
 from tfeff.training.step import Step
 
 CLASSES = 3
@@ -46,9 +46,9 @@ def step_of(network, task, batch_size, **options):
 
 
 def by_hand(network, batch, alpha, beta):
-    """Sums of loss, accuracy, images, IoU and localization accuracy, in float64."""
+    """Totals of class loss, box loss, accuracy, IoU and localization accuracy, and the number of images, in float64."""
     answers = {name: np.asarray(out, np.float64) for name, out in network(batch["image"]).items()}
-    sums = np.zeros(5)
+    sums = np.zeros(6)
     rows = zip(
         *(batch[key].numpy() for key in ("label", "box", "weight")), answers["logits"], answers["box"], strict=True
     )
@@ -56,8 +56,8 @@ def by_hand(network, batch, alpha, beta):
         shares = np.exp(logits) / np.exp(logits).sum()
         overlap = iou(found[None], box[None])[0, 0]
         right = shares.argmax() == label.argmax()
-        loss = -alpha * np.log(shares[label.argmax()]) + beta * ((found - box) ** 2).sum()
-        sums += weight * np.array([loss, right, 1, overlap, right and overlap >= 0.5])
+        losses = -alpha * np.log(shares[label.argmax()]), beta * ((found - box) ** 2).sum()
+        sums += weight * np.array([*losses, right, overlap, right and overlap >= 0.5, 1])
     return sums
 
 
@@ -71,8 +71,8 @@ def test_loss_and_metrics_match_numpy():
     sums = step_of(network, Localization(0.7, 12.0), 64).evaluate(batch).numpy()
     np.testing.assert_allclose(sums, expected, rtol=1e-5)
     means = Localization(0.7, 12.0).means(sums)
-    assert list(means) == ["loss", "accuracy", "iou", "localization_accuracy"]
-    np.testing.assert_allclose(list(means.values()), expected[[0, 1, 3, 4]] / 60, rtol=1e-5)
+    assert list(means) == ["loss", "class_loss", "box_loss", "accuracy", "iou", "localization_accuracy"]
+    np.testing.assert_allclose(list(means.values()), np.array([expected[:2].sum(), *expected[:5]]) / 60, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("alpha", "beta", "reached"), [(1.0, 10.0, "both"), (1.0, 0.0, "head"), (0.0, 1.0, "box")])
@@ -111,18 +111,16 @@ def test_losses_are_float32_under_mixed_precision(policy):
     network, batch = localizer(), batch_of(8)
     outputs = network(batch["image"])
     task = Localization(1.0, 10.0)
-    assert task.losses(batch, outputs, training=True).dtype == tf.float32
-    assert {metric.dtype for metric in task.metrics(batch, outputs)} == {tf.float32}
+    assert {total.dtype for total in task.totals(batch, outputs, training=True).values()} == {tf.float32}
 
 
 def test_label_smoothing_only_in_training():
     batch = batch_of(8)
     outputs = localizer()(batch["image"])
     plain, smooth = Localization(1.0, 1.0), Localization(1.0, 1.0, label_smoothing=0.2)
-    np.testing.assert_array_equal(
-        plain.losses(batch, outputs, training=True), smooth.losses(batch, outputs, training=False)
-    )
-    assert not np.allclose(plain.losses(batch, outputs, training=True), smooth.losses(batch, outputs, training=True))
+    losses = [task.totals(batch, outputs, training=True)["class_loss"] for task in (plain, smooth)]
+    assert losses[0] != losses[1]
+    assert smooth.totals(batch, outputs, training=False)["class_loss"] == losses[0]
 
 
 def test_dummy_targets_fit_the_training_step():
