@@ -57,8 +57,8 @@ def main(argv: list[str]) -> None:
     verbs.load_tensorflow()
     from tfeff import runs
     from tfeff.reporting.progress import Bar
-    from tfeff.runs.prediction import find_images
-    from tfeff.runs.video import Video
+    from tfeff.runs.prediction import Predictions, find_images
+    from tfeff.runs.video import Video, VideoPredictions
     from tfeff.serving.journal import state_of
 
     out = Path(given.out)
@@ -67,27 +67,30 @@ def main(argv: list[str]) -> None:
     predictor = runs.load_predictor(model, batch_size=given.batch_size, score=given.score, tile=tile, overlap=overlap)
     key = f"{state_of(model)} {given.score} {tile} {overlap}"
     began = time.perf_counter()
+    done: Predictions | VideoPredictions
     if isinstance(source, Video):
-        with Bar("detecting", -(-source.announced // given.every), "frames") as bar:
-            video = runs.predict_video(
+        unit = "frames"
+        with Bar("detecting", source.length(given.every), unit) as bar:
+            done = runs.predict_video(
                 predictor, source, out, key=key, every=given.every, draw=given.draw, progress=bar.show
             )
-        if video.warning:
-            print(f"warning: {video.warning}", file=sys.stderr)
-        files, known, total, unit, damaged = video.files, video.known, len(video.rows), "frames", ""
+        problems, damaged = [f"warning: {done.warning}"] if done.warning else [], ""
     else:
-        with Bar("predicting", len(source), "images") as bar:
+        unit = "images"
+        with Bar("predicting", len(source), unit) as bar:
             done = runs.predict(predictor, source, out, key=key, draw=given.draw, progress=bar.show)
-        for name, reason in done.damaged.items():
-            print(f"skipped: {reason if name in reason else f'{name}: {reason}'}", file=sys.stderr)
-        files, known, total, unit = done.files, done.known, len(done.rows), "images"
+        problems = [
+            f"skipped: {reason if name in reason else f'{name}: {reason}'}" for name, reason in done.damaged.items()
+        ]
         damaged = f", {len(done.damaged):,} damaged"
-    seconds = time.perf_counter() - began
-    for path in files:
+    speed = (len(done.rows) - done.known) / (time.perf_counter() - began)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    for path in done.files:
         print(f"wrote {path}")
     if given.images and given.draw and predictor.draws_boxes:
         print(f"wrote annotated images in {out}")
-    print(f"{total:,} {unit} ({known:,} from an earlier call){damaged}; {(total - known) / seconds:,.1f} {unit}/s")
+    print(f"{len(done.rows):,} {unit} ({done.known:,} from an earlier call){damaged}; {speed:,.1f} {unit}/s")
 
 
 def _tile() -> tuple[tuple[int, int] | None, int]:

@@ -1,21 +1,19 @@
 """Compares detection in tiles of a mosaic with detection in its single images.
 
-    python tools/compare_tiles.py --workdir=DIR --source=voc:DIR2 --out=mosaic.png [--tiles=480x640:0,480x640:240]
+    python tools/compare_tiles.py --workdir=DIR --source=voc:DIR2 --out=mosaic.png [--tiles=480x640:160,480x640:240]
 
-Pastes images of one size into a grid and detects, with the run's default detector and threshold, in each image, in its
-mirrored copy, and in tiles of the mosaic (HEIGHTxWIDTH:OVERLAP). The table shows, for each of them,
+Fills the middle of a gray mosaic with images of one size and detects, with the run's default detector and threshold, in
+each image, in its mirrored copy, and in tiles of the mosaic (HEIGHTxWIDTH:OVERLAP). The table shows, for each of them,
 
 - how many annotated objects are found (same class, IoU of at least 0.5),
 - recall: the share of the single images' detections that it repeats; precision: the share of its own detections that
   the single images have,
 - the same if the other side's detections count from a lower score on, so that only real differences remain.
 
-The mirrored images show how much detections change for other reasons than tiles. `--border=N` puts N gray pixels around
-the mosaic, so that tiles do not coincide with images. Writes the mosaic as a PNG file.
+The mirrored images show how much detections change for other reasons than tiles. Writes the mosaic as a PNG file.
 """
 
 import argparse
-import math
 
 import numpy as np
 from PIL import Image
@@ -24,6 +22,7 @@ from tfeff import runs
 from tfeff.boxes import Tiling, iou
 from tfeff.data.images import decoding
 from tfeff.data.sources import catalog
+from tfeff.rcnn.savedmodel import LoadedDetector
 from tfeff.reporting import tables
 from tfeff.reporting.progress import Bar
 from tfeff.runs.predictors import DetectorPredictor
@@ -69,24 +68,23 @@ def main() -> None:
     parser.add_argument("--source", required=True, help="dataset with boxes; its images have one size")
     parser.add_argument("--split", default="test")
     parser.add_argument("--out", required=True, help="PNG file of the mosaic")
-    parser.add_argument("--images", type=int, default=36, help="number of images")
+    parser.add_argument("--size", default="3000x4000", help="HEIGHTxWIDTH of the mosaic")
     parser.add_argument("--tiles", default="480x640:240", help="HEIGHTxWIDTH:OVERLAP, separated by commas")
-    parser.add_argument("--border", type=int, default=0, help="gray pixels around the mosaic")
     arguments = parser.parse_args()
     dataset = catalog.open_objects(arguments.source).load(arguments.split)
-    numbers = range(min(arguments.images, len(dataset)))
+    size = np.array(arguments.size.split("x"), int)
+    sides = np.array(decoding.encoded_size(dataset.encoded(0), dataset.ids[0]))
+    grid = size // sides
+    numbers = range(min(grid.prod(), len(dataset)))
     images = [decoding.decode(dataset.encoded(number), dataset.ids[number]) for number in numbers]
-    height, width = images[0].shape[:2]
-    columns = math.ceil(math.sqrt(len(images)))
-    border = arguments.border
-    corners = np.array([(border + n // columns * height, border + n % columns * width) for n in numbers])
-    mosaic = np.full((*((*corners.max(axis=0), height + border, width + border)), 3), 200, np.uint8)
+    corners = (size - grid * sides) // 2 + np.stack(np.divmod(numbers, grid[1]), axis=1) * sides
+    mosaic = np.full((*size, 3), 200, np.uint8)
     for image, (top, left) in zip(images, corners, strict=True):
-        mosaic[top : top + height, left : left + width] = image
+        mosaic[top : top + sides[0], left : left + sides[1]] = image
     Image.fromarray(mosaic).save(arguments.out)
 
-    model = runs.open_run(arguments.workdir).saved_model()
-    predictor, threshold = DetectorPredictor(model, LOWER), DetectorPredictor(model, None).score
+    detector = LoadedDetector(runs.open_run(arguments.workdir).saved_model())
+    predictor, threshold = DetectorPredictor(detector, LOWER), detector.score
 
     def detect(pictures: list[np.ndarray], title: str) -> list[Found]:
         parts = []
@@ -101,7 +99,7 @@ def main() -> None:
     single = joined(detect(images, "single images"), corners)
     mirrored = detect([image[:, ::-1] for image in images], "mirrored images")
     for boxes, _, _ in mirrored:
-        boxes[:, [1, 3]] = width - boxes[:, [3, 1]]
+        boxes[:, [1, 3]] = sides[1] - boxes[:, [3, 1]]
     in_mirrored = joined(mirrored, corners)
     variants = {"single images": {LOWER: single, threshold: above(single, threshold)}}
     variants["mirrored images"] = {LOWER: in_mirrored, threshold: above(in_mirrored, threshold)}

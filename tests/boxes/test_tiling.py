@@ -21,7 +21,6 @@ def test_tiles_cover_every_pixel_and_lie_in_the_image(
         owned += (core[0] <= y) & (y < core[2]) & (core[1] <= x) & (x < core[3])
     assert seen.min() > 0
     assert (owned == 1).all()
-    assert seen.shape == size
     assert Tiling(size, size, 0).tiles_yxyx.tolist() == [[0, 0, *size]]
 
 
@@ -60,10 +59,13 @@ def separate(boxes: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def perfect(
     tiling: Tiling, boxes: np.ndarray, labels: np.ndarray, rng: np.random.Generator, noise: float = 0.0
 ) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
-    """What a detector reports that finds every visible part of an object, with any score."""
-    found = []
+    """What a detector reports that finds every visible part of an object, with any score.
+
+    Each tile moves the sides of the boxes by up to `noise`, relative to their size.
+    """
+    found, sizes = [], np.tile(boxes[:, 2:] - boxes[:, :2], 2)
     for top, left, bottom, right in tiling.tiles_yxyx:
-        jittered = boxes + rng.uniform(-noise, noise, boxes.shape)
+        jittered = boxes + rng.uniform(-noise, noise, boxes.shape) * sizes
         parts = np.clip(jittered, [top, left, top, left], [bottom, right, bottom, right])
         visible = (parts[:, 2:] > parts[:, :2]).all(axis=1)
         found.append(((parts - [top, left, top, left])[visible], labels[visible], rng.uniform(0.5, 1, visible.sum())))
@@ -88,3 +90,36 @@ def test_the_detections_of_a_perfect_detector_merge_to_the_objects(seed: int) ->
         in_order(merged, merged_labels), in_order(boxes[chosen], labels[chosen]), rtol=0, atol=1e-4
     )
     assert (np.diff(scores) <= 0).all()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_boxes_that_differ_between_tiles_still_count_once(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    tiling, grid = Tiling((300, 320), (100, 90), 24), np.stack(np.mgrid[0:260:40, 0:280:40], axis=-1).reshape(-1, 2)
+    sides = rng.uniform(8, 22, grid.shape)
+    corners = grid + rng.uniform(0, 38 - sides)
+    boxes, labels = np.concatenate([corners, corners + sides], axis=1), np.zeros(len(grid), int)
+    merged, _, _ = tiling.merge(*perfect(tiling, boxes, labels, rng, noise=0.04))
+    best = iou(merged, boxes)
+    assert sorted(best.argmax(axis=1)) == list(range(len(boxes)))
+    assert best.max(axis=1).min() > 0.7
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_an_object_larger_than_the_overlap_is_the_union_of_its_parts(seed: int) -> None:
+    """As long as it fits into two neighboring tiles in each direction."""
+    rng = np.random.default_rng(seed)
+    tiling = Tiling((300, 320), (100, 90), 24)
+    sides = rng.uniform(25, 75, 2)
+    corner = rng.uniform(0, 1, 2) * ((300, 320) - sides)
+    boxes, labels = np.concatenate([corner, corner + sides])[None], np.zeros(1, int)
+    merged, _, _ = tiling.merge(*perfect(tiling, boxes, labels, rng))
+    np.testing.assert_allclose(merged, boxes, rtol=0, atol=1e-4)
+
+
+def test_neighbors_of_one_class_and_objects_of_two_classes_at_one_place_stay_apart() -> None:
+    tiling = Tiling((40, 100), (40, 60), 20)  # the tiles overlap from 40 to 60
+    boxes = np.array([[10, 42, 20, 50], [10, 50, 20, 58], [10, 42, 20, 50]], float)
+    labels = np.array([0, 0, 1])
+    merged, merged_labels, _ = tiling.merge(*perfect(tiling, boxes, labels, np.random.default_rng(0)))
+    np.testing.assert_array_equal(in_order(merged, merged_labels), in_order(boxes, labels))

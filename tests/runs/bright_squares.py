@@ -3,11 +3,12 @@
 import cv2
 import numpy as np
 
+from tfeff.rcnn.savedmodel import LoadedDetector
 from tfeff.runs.predictors import DetectorPredictor
 
 
-class Squares:
-    """Stands for `LoadedDetector`; counts its calls, and stops after some of them."""
+class Squares(LoadedDetector):
+    """Counts its calls, and is interrupted after some of them."""
 
     class_names = ("red", "green", "blue")
     score = 0.5
@@ -29,15 +30,11 @@ class Squares:
 
 
 class SquaresPredictor(DetectorPredictor):
-    """A detector of bright squares."""
+    """Predicts with `Squares`."""
 
     def __init__(self, tile: tuple[int, int] | None = None, overlap: int = 0, limit: float = np.inf) -> None:
-        self._detector = Squares(limit)
-        self.score, self._tile, self._overlap = 0.5, tile, overlap
-
-    @property
-    def calls(self) -> int:
-        return self._detector.calls
+        self.squares = Squares(limit)
+        super().__init__(self.squares, tile=tile, overlap=overlap)
 
 
 def squares(height: int, width: int, *, seed: int = 0, side: int = 12) -> np.ndarray:

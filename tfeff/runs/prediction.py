@@ -3,8 +3,8 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +21,8 @@ from tfeff.runs.predictors import TOP, Predictor, Row
 from tfeff.serving.journal import Journal
 
 T = TypeVar("T")
+Files = list[tuple[str, bytes]]
+"""Names and contents of image files."""
 SHEET = 48
 """Images on the contact sheet of a classifier."""
 
@@ -99,19 +101,20 @@ def predict(
             else:
                 found[name] = known
         result.known = len(found)
-        done = result.known
-        batches = _ahead(_batches(wanted, predictor.batch_size, result.damaged))
-        for files, rows in _ahead((files, predictor.predict(files)) for files in batches):
+
+        def keep(files: Files, rows: Sequence[Row | UserError]) -> None:
             for (name, encoded), row in zip(files, rows, strict=True):
                 if isinstance(row, UserError):
                     result.damaged[name] = str(row)
                     continue
-                found[name] = row
                 if draws_each:
                     _save(_drawing(out, name), predictor.draw(decoding.decode(encoded, name), row))
                 journal.add(name, paths[name], row)
-            done += len(files)
+                found[name] = row
+            done = len(found) + len(result.damaged)
             progress(done, done - result.known)
+
+        _compute(predictor, _batches(wanted, predictor.batch_size, result.damaged), keep)
         result.damaged = {name: result.damaged[name] for name in paths if name in result.damaged}
         result.rows = {name: found[name] for name in paths if name in found}
         if not result.rows:
@@ -119,13 +122,32 @@ def predict(
             raise UserError(f"no image could be read:\n{reasons}")
         _write(result, out)
         if draw and not predictor.draws_boxes:
-            sheet = out / "contact_sheet.jpg"
+            sheet = out / "contact_sheet.png"
             _save(sheet, _sheet(result.rows, paths))
             result.files.append(sheet)
     return result
 
 
-def _batches(paths: Mapping[str, Path], size: int, damaged: dict[str, str]) -> Iterator[list[tuple[str, bytes]]]:
+def _compute(
+    predictor: Predictor, batches: Iterator[Files], keep: Callable[[Files, Sequence[Row | UserError]], None]
+) -> None:
+    """Passes the rows of each batch to `keep`.
+
+    One thread reads the next batch and another keeps the last one meanwhile. The model runs in the calling thread, so
+    that Ctrl-C need not wait for a large image.
+    """
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as keeper:
+        kept: Future[None] | None = None
+        for files in _ahead(batches, reader):
+            rows = predictor.predict(files)
+            if kept is not None:
+                kept.result()
+            kept = keeper.submit(keep, files, rows)
+        if kept is not None:
+            kept.result()
+
+
+def _batches(paths: Mapping[str, Path], size: int, damaged: dict[str, str]) -> Iterator[Files]:
     """The files' contents. Unreadable files go to `damaged`."""
     names = list(paths)
     for start in range(0, len(names), size):
@@ -139,13 +161,12 @@ def _batches(paths: Mapping[str, Path], size: int, damaged: dict[str, str]) -> I
             yield files
 
 
-def _ahead(items: Iterator[T]) -> Iterator[T]:
+def _ahead(items: Iterator[T], thread: ThreadPoolExecutor) -> Iterator[T]:
     """The items; a thread computes the next one while one is in use."""
-    with ThreadPoolExecutor(1) as thread:
+    upcoming = thread.submit(next, items, None)
+    while (item := upcoming.result()) is not None:
         upcoming = thread.submit(next, items, None)
-        while (item := upcoming.result()) is not None:
-            upcoming = thread.submit(next, items, None)
-            yield item
+        yield item
 
 
 def _write(result: Predictions, out: Path) -> None:
@@ -210,8 +231,6 @@ def _drawing(out: Path, name: str) -> Path:
 def _save(path: Path, pixels: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    if path.suffix == ".jpg":
-        Image.fromarray(pixels).save(partial, "JPEG", quality=90)
-    else:  # Level 1 compresses photographs almost as well as the default, level 6, in a fraction of the time.
-        Image.fromarray(pixels).save(partial, "PNG", compress_level=1)
+    # Compresses photographs almost as well as the default, level 6, in a fraction of the time.
+    Image.fromarray(pixels).save(partial, "PNG", compress_level=1)
     partial.replace(path)

@@ -102,26 +102,27 @@ class ClassifierPredictor(Predictor):
 
 
 class DetectorPredictor(Predictor):
-    """The SavedModel of a detector. Rows hold `labels`, `classes` (their names), `scores` and `boxes_yxyx` in pixels.
+    """A detector. Rows hold `labels`, `classes` (their names), `scores` and `boxes_yxyx` in pixels.
 
     Args:
-        directory: of the SavedModel.
+        detector: the loaded SavedModel.
         score: detections below it are omitted; None: the threshold that was chosen on the validation images.
         tile: (height, width) in pixels; detect in overlapping tiles of this size. None: in the whole image.
         overlap: pixels that neighboring tiles share.
-
-    Raises:
-        UserError: the SavedModel is damaged.
     """
 
     batch_size = 1
     draws_boxes = True
 
     def __init__(
-        self, directory: Path, score: float | None, tile: tuple[int, int] | None = None, overlap: int = 0
+        self,
+        detector: LoadedDetector,
+        score: float | None = None,
+        tile: tuple[int, int] | None = None,
+        overlap: int = 0,
     ) -> None:
-        self._detector = LoadedDetector(directory)
-        self.score = self._detector.score if score is None else score
+        self._detector = detector
+        self._score = detector.score if score is None else score
         self._tile, self._overlap = tile, overlap
 
     def predict(self, files: Sequence[tuple[str, bytes]]) -> list[Row | UserError]:
@@ -156,7 +157,7 @@ class DetectorPredictor(Predictor):
 
     def _detect(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         boxes, labels, scores = self._detector.detect(pixels)
-        kept = scores >= self.score
+        kept = scores >= self._score
         return boxes[kept], labels[kept], scores[kept]
 
 
@@ -181,7 +182,7 @@ def load_predictor(
         UserError: there is no such SavedModel, it is damaged, or `score` or `tile` is given and it is not a detector.
     """
     if (directory / "assets" / METADATA).is_file():
-        return DetectorPredictor(directory, score, tile, overlap)
+        return DetectorPredictor(LoadedDetector(directory), score, tile, overlap)
     if not (directory / "assets" / CLASSES_FILE).is_file():
         raise UserError(f"{directory}: no SavedModel of tfeff.train or tfeff.export there")
     if score is not None:

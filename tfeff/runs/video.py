@@ -34,7 +34,7 @@ class Video:
     Attributes:
         path: the file.
         rate: frames per second.
-        announced: number of frames according to the file's header, which can be an estimate; 0 if unknown.
+        announced: number of frames according to the file's header, which can be an estimate; None if unknown.
 
     Raises:
         UserError: no such file, an image, or not a video.
@@ -45,11 +45,16 @@ class Video:
         if not path.is_file():
             raise UserError(f"--video={path}: no such file")
         capture = self._open()
-        self.announced = max(0, round(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        count = round(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        self.announced = count if count > 0 else None
         rate = capture.get(cv2.CAP_PROP_FPS)
         self.rate = rate if math.isfinite(rate) and rate > 0 else UNKNOWN_RATE
-        if self.announced <= 1 and path.name.lower().endswith(decoding.EXTENSIONS):
+        if count <= 1 and path.name.lower().endswith(decoding.EXTENSIONS):
             raise UserError(f"--video={path}: an image; give it as --images")
+
+    def length(self, every: int) -> int | None:
+        """Expected number of items of `frames(every)`; None if unknown."""
+        return None if self.announced is None else -(-self.announced // every)
 
     def frames(self, every: int = 1) -> Iterator[tuple[int, float, np.ndarray]]:
         """(number from 0, time in seconds, uint8 [height, width, 3]) of every n-th frame, until one is unreadable."""
@@ -121,7 +126,7 @@ def predict_video(
             another process is writing to `out`.
     """
     if not isinstance(predictor, DetectorPredictor):
-        raise UserError("--video requires a detector; remove it")
+        raise UserError("--video requires a detector; give --images=PATH to classify images")
     if (out / NAME).exists() and (out / NAME).samefile(video.path):
         raise UserError(f"--out={out}: the annotated video would replace {video.path}; give another directory")
     result = VideoPredictions()
@@ -147,9 +152,9 @@ def predict_video(
         if annotated:
             annotated.finish()
             result.files.append(out / NAME)
-    expected = -(-video.announced // every)
+    expected = video.length(every)
     # Headers of some formats estimate the number of frames from the duration, so one frame less is no damage.
-    if len(result.rows) < expected - 1:
+    if expected is not None and len(result.rows) < expected - 1:
         result.warning = (
             f"{video.path}: only {len(result.rows):,} of {expected:,} frames could be read; the file is truncated or "
             "damaged"
@@ -170,6 +175,8 @@ class _Writer:
             size = pixels.shape[1], pixels.shape[0]
             codec = cv2.VideoWriter.fourcc(*CODEC)
             self._video = cv2.VideoWriter(os.fspath(self._partial), cv2.CAP_FFMPEG, codec, self._rate, size)
+            if not self._video.isOpened():
+                raise self._error()
         self._video.write(np.ascontiguousarray(pixels[..., ::-1]))
         self._frames += 1
 
@@ -180,8 +187,11 @@ class _Writer:
         written = cv2.VideoCapture(os.fspath(self._partial), cv2.CAP_FFMPEG).get(cv2.CAP_PROP_FRAME_COUNT)
         if written != self._frames:
             self._partial.unlink(missing_ok=True)
-            raise UserError(f"{self._path}: the annotated video cannot be written; check the disk, or use --nodraw")
+            raise self._error()
         self._partial.replace(self._path)
+
+    def _error(self) -> UserError:
+        return UserError(f"{self._path}: the annotated video cannot be written; check the disk, or use --nodraw")
 
 
 def _csv(rows: list[Row]) -> str:

@@ -17,7 +17,7 @@ class Journal:
     """
 
     def __init__(self, path: Path, key: str) -> None:
-        self._rows = dict[str, tuple[list[int], dict[str, Any]]]()
+        self._path, self._rows = path, dict[str, tuple[list[int], dict[str, Any]]]()
         lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
         first = json.dumps({"rows_of": key}).encode() + b"\n"
         kept = [first]
@@ -29,7 +29,6 @@ class Journal:
                 self._rows[entry["image"]] = entry["file"], entry["row"]
                 kept.append(line)
         write(path, b"".join(kept).decode())
-        self._lines = path.open("a", buffering=1)  # by lines
 
     def get(self, name: str, file: Path) -> dict[str, Any] | None:
         """The row of an image; None if it is not known or the file has changed."""
@@ -38,7 +37,8 @@ class Journal:
 
     def add(self, name: str, file: Path, row: dict[str, Any]) -> None:
         """Saves the row of an image, JSON-serializable."""
-        self._lines.write(json.dumps({"image": name, "file": _state(file), "row": row}) + "\n")
+        with self._path.open("a") as lines:
+            lines.write(json.dumps({"image": name, "file": _state(file), "row": row}) + "\n")
 
 
 def state_of(directory: Path) -> str:
