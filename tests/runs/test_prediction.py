@@ -150,7 +150,7 @@ def test_a_detector_in_tiles_resumes_without_repeating(tmp_path: Path) -> None:
     paths = find_images(images, out)
     whole = runs.predict(SquaresPredictor(), paths, tmp_path / "whole", key="")
     with pytest.raises(KeyboardInterrupt):
-        runs.predict(SquaresPredictor((100, 90), 20, limit=5), paths, out, key="")  # in the third image's first tile
+        runs.predict(SquaresPredictor((100, 90), 20, limit=5), paths, out, key="")  # in the third image's second tile
     second, progress = SquaresPredictor((100, 90), 20), list[tuple[int, int]]()
     resumed = runs.predict(second, paths, out, key="", progress=lambda *given: progress.append(given))
     assert (resumed.known, second.squares.calls) == (2, 3 * 2)
