@@ -90,7 +90,7 @@ def test_rows_are_those_of_the_exported_model(exported: dict[str, Path], photos:
     saved = json.loads((out / "predictions.json").read_text())
     assert [row["image"] for row in saved["predictions"]] == list(paths)
     assert saved["damaged"] == []
-    assert np.asarray(Image.open(out / "contact_sheet.png")).shape == (3 * (144 + 2 * 14 + 6) + 6, 8 * 150 + 6, 3)
+    assert np.asarray(Image.open(out / "contact_sheet.jpg")).shape == (3 * (144 + 2 * 14 + 6) + 6, 8 * 150 + 6, 3)
 
 
 def test_a_localizer_also_returns_boxes_and_draws_each_image(
@@ -102,7 +102,7 @@ def test_a_localizer_also_returns_boxes_and_draws_each_image(
         width, height = Image.open(photos / name).size
         assert (np.array(row["box_yxyx"]) <= [height, width, height, width]).all()
         assert Image.open(out / f"{name}.png").size[0] >= width
-    assert not (out / "contact_sheet.png").exists()
+    assert not (out / "contact_sheet.jpg").exists()
     assert next(csv.DictReader((out / "predictions.csv").open())).keys() >= {"label1", "bottom"}
 
 
@@ -174,7 +174,7 @@ def test_a_killed_verb_resumes_without_repeating(
     assert 5 <= before <= COUNT
     assert f"{COUNT} images ({before} from an earlier call)" in verbs("predict", *flags, f"--out={out}").succeeds().out
     assert rows_in(out) == COUNT
-    for name in ("predictions.json", "predictions.csv", "contact_sheet.png"):
+    for name in ("predictions.json", "predictions.csv", "contact_sheet.jpg"):
         assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 

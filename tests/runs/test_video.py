@@ -15,6 +15,8 @@ from tfeff.runs.predictors import ClassifierPredictor
 from tfeff.runs.video import Video, predict_video
 
 FRAMES, RATE = 11, 12.5
+TILES = (60, 60), 16
+"""Size and overlap of tiles; a frame has four."""
 
 
 @pytest.fixture(scope="module")
@@ -49,16 +51,16 @@ def test_every_frame_has_a_row_with_its_time(root: Path, tmp_path: Path) -> None
 def test_an_interrupted_call_resumes_without_repeating(root: Path, tmp_path: Path) -> None:
     video = Video(root / "video.mp4")
     with pytest.raises(KeyboardInterrupt):
-        predict_video(SquaresPredictor(limit=4), video, tmp_path, key="")
+        predict_video(SquaresPredictor(*TILES, limit=4 * 4), video, tmp_path, key="")
     assert not (tmp_path / "predictions.mp4").exists()
     (tmp_path / ".partial-predictions.mp4").write_text("of a killed process")
-    second = SquaresPredictor((60, 60), 16)
+    second = SquaresPredictor(*TILES)
     progress = list[tuple[int, int]]()
     done = predict_video(second, video, tmp_path, key="", progress=lambda *given: progress.append(given))
-    assert (second.squares.calls, done.known, len(done.rows)) == (FRAMES - 4, 4, FRAMES)
+    assert (second.squares.calls, done.known, len(done.rows)) == (4 * (FRAMES - 4), 4, FRAMES)
     assert progress[-1] == (FRAMES, FRAMES - 4)
     assert Video(tmp_path / "predictions.mp4").announced == FRAMES
-    assert predict_video(SquaresPredictor(), video, tmp_path / "again", key="", draw=False).rows == done.rows
+    assert predict_video(SquaresPredictor(*TILES), video, tmp_path / "again", key="", draw=False).rows == done.rows
     assert not (tmp_path / "again" / "predictions.mp4").exists()
 
 
