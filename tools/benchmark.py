@@ -248,7 +248,7 @@ def benchmark_predict(arguments: argparse.Namespace) -> None:
             cpu: tuple[list[float], list[float]] = [], []
             sides = [with_cpu_time(side, times) for side, times in zip((ours, bare), cpu, strict=True)]
             seconds = interleave(*sides, rounds=arguments.rounds)
-            ratio = statistics.median(theirs / mine for mine, theirs in zip(*cpu, strict=True))
+            ratio = statistics.median(theirs / mine for mine, theirs in list(zip(*cpu, strict=True))[1:])
             rows.append(row(f"{case} / SavedModel", *seconds, len(good)) | {"ratio of CPU time": ratio})
         print(tables.markdown(rows))
         kill_and_resume(arguments.workdir, images, next(outs))

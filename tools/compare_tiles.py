@@ -2,8 +2,9 @@
 
     python tools/compare_tiles.py --workdir=DIR --source=voc:DIR2 --out=mosaic.png [--tiles=480x640:160,480x640:240]
 
-Fills the middle of a gray mosaic with images of one size and detects, with the run's default detector and threshold, in
-each image, in its mirrored copy, and in tiles of the mosaic (HEIGHTxWIDTH:OVERLAP). The table shows, for each of them,
+Fills a gray mosaic with images of one size, from its top left corner. Detects, with the run's default detector and
+threshold, in each image, in its mirrored copy, and in tiles of the mosaic (HEIGHTxWIDTH:OVERLAP). The table shows, for
+each of them,
 
 - how many annotated objects are found (same class, IoU of at least 0.5),
 - recall: the share of the single images' detections that it repeats; precision: the share of its own detections that
@@ -77,7 +78,7 @@ def main() -> None:
     grid = size // sides
     numbers = range(min(grid.prod(), len(dataset)))
     images = [decoding.decode(dataset.encoded(number), dataset.ids[number]) for number in numbers]
-    corners = (size - grid * sides) // 2 + np.stack(np.divmod(numbers, grid[1]), axis=1) * sides
+    corners = np.stack(np.divmod(numbers, grid[1]), axis=1) * sides
     mosaic = np.full((*size, 3), 200, np.uint8)
     for image, (top, left) in zip(images, corners, strict=True):
         mosaic[top : top + sides[0], left : left + sides[1]] = image
