@@ -37,7 +37,10 @@ def define_flags() -> None:
     flags.DEFINE_float("score", None, "Detectors: minimum score. Default: the threshold of the run.", lower_bound=0.0)
     flags.DEFINE_string("tile", None, "Detectors: detect in tiles of this size in pixels: SIDE or HEIGHTxWIDTH.")
     flags.DEFINE_integer(
-        "tile_overlap", None, "Pixels that neighboring tiles share. Default: a quarter of the tile.", lower_bound=0
+        "tile_overlap",
+        None,
+        "Pixels that neighboring tiles share. Default: a quarter of the shorter side.",
+        lower_bound=0,
     )
     flags.DEFINE_integer("batch_size", 32, "Classifiers and localizers: images in one call.", lower_bound=1)
     flags.DEFINE_bool("draw", True, "Write annotated images, a contact sheet, or an annotated video.")

@@ -221,13 +221,14 @@ def benchmark_predict(arguments: argparse.Namespace) -> None:
     The files are copies of a folder's photographs, and ten damaged ones. "Theirs" passes batches of the undamaged
     files, already in memory, to the signature serving_bytes.
     """
-    model = runs.open_run(arguments.workdir).saved_model()
-    predictor = runs.load_predictor(model, batch_size=arguments.batch_size)
-    serve = tf.saved_model.load(str(model)).signatures["serving_bytes"]
+    predictor = runs.load_predictor(Path(arguments.model), batch_size=arguments.batch_size)
+    serve = tf.saved_model.load(arguments.model).signatures["serving_bytes"]
     with tempfile.TemporaryDirectory() as directory:
         images = Path(directory) / "images"
         good = copy_photographs(Path(arguments.images), images, arguments.count - len(DAMAGE))
         encoded = [path.read_bytes() for path in good]
+        add_damaged(images, encoded[0])
+        paths = find_images(images, Path(directory) / "out")
 
         def bare() -> None:
             for start in range(0, len(encoded), arguments.batch_size):
@@ -235,23 +236,20 @@ def benchmark_predict(arguments: argparse.Namespace) -> None:
 
         outs = (Path(directory) / f"out{number}" for number in itertools.count())
         rows = []
-        for draw, damaged in ((False, False), (True, False), (True, True)):
-            if damaged:
-                add_damaged(images, good[0].read_bytes())
-            paths = find_images(images, Path(directory) / "out")
+        for draw in (False, True):
 
-            def ours(paths: dict[str, Path] = paths, draw: bool = draw) -> None:
+            def ours(draw: bool = draw) -> None:
                 done = runs.predict(predictor, paths, next(outs), key="", draw=draw)
-                assert (len(done.rows), len(done.damaged)) == (len(good), len(paths) - len(good))
+                assert (len(done.rows), len(done.damaged)) == (len(good), len(DAMAGE))
 
-            case = f"predict, {'contact sheet' if draw else 'no pictures'}, {len(paths) - len(good)} damaged files"
+            case = f"predict, {'contact sheet' if draw else 'no pictures'}"
             cpu: tuple[list[float], list[float]] = [], []
             sides = [with_cpu_time(side, times) for side, times in zip((ours, bare), cpu, strict=True)]
             seconds = interleave(*sides, rounds=arguments.rounds)
             ratio = statistics.median(theirs / mine for mine, theirs in list(zip(*cpu, strict=True))[1:])
             rows.append(row(f"{case} / SavedModel", *seconds, len(good)) | {"ratio of CPU time": ratio})
         print(tables.markdown(rows))
-        kill_and_resume(arguments.workdir, images, next(outs))
+        kill_and_resume(arguments.model, images, next(outs))
 
 
 def with_cpu_time(run: Round, times: list[float]) -> Round:
@@ -295,9 +293,9 @@ def add_damaged(images: Path, photograph: bytes) -> None:
         (images / f"{number * step:05}-damaged.jpg").write_bytes(damage(photograph))
 
 
-def kill_and_resume(workdir: str, images: Path, out: Path) -> None:
+def kill_and_resume(model: str, images: Path, out: Path) -> None:
     """Kills `tfeff.predict` with SIGKILL three times, lets it finish, and counts the rows it computed."""
-    command = [sys.executable, "-m", "tfeff.predict", f"--workdir={workdir}", f"--images={images}", f"--out={out}"]
+    command = [sys.executable, "-m", "tfeff.predict", f"--model={model}", f"--images={images}", f"--out={out}"]
     journal, rows = out / ".predictions.jsonl", 0
     for _ in range(3):
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
@@ -354,7 +352,7 @@ def main() -> None:
     search.add_argument("override", nargs="*", help="KEY=VALUE, like --config.KEY=VALUE of tfeff.search.")
     search.set_defaults(run=benchmark_search)
     predict = benchmarks.add_parser("predict", help=benchmark_predict.__doc__.partition("\n")[0])
-    predict.add_argument("--workdir", required=True, help="Workdir of a finished classification run.")
+    predict.add_argument("--model", required=True, help="SavedModel of a classifier.")
     predict.add_argument("--images", required=True, help="Folder of photographs, copied until there are enough.")
     predict.add_argument("--count", type=int, default=1000, help="Number of files, ten of which are damaged.")
     predict.add_argument("--batch_size", type=int, default=32, help="Images per call of the model.")

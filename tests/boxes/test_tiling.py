@@ -99,10 +99,10 @@ def test_boxes_that_differ_between_tiles_still_count_once(seed: int) -> None:
     sides = rng.uniform(8, 22, grid.shape)
     corners = grid + rng.uniform(0, 38 - sides)
     boxes, labels = np.concatenate([corners, corners + sides], axis=1), np.zeros(len(grid), int)
-    merged, _, _ = tiling.merge(*perfect(tiling, boxes, labels, rng, noise=0.04))
+    merged, _, _ = tiling.merge(*perfect(tiling, boxes, labels, rng, noise=0.1))
     best = iou(merged, boxes)
     assert sorted(best.argmax(axis=1)) == list(range(len(boxes)))
-    assert best.max(axis=1).min() > 0.7
+    assert best.max(axis=1).min() > 0.5
 
 
 @pytest.mark.parametrize("seed", range(40))
