@@ -27,7 +27,7 @@ VERBS = {
     "search": "find the best scaling coefficients for a baseline, a dataset and a compute budget",
     "propose": "compute region proposals for a dataset with boxes",
     "evaluate": "evaluate a trained network or detector on a split, or region proposals on a dataset",
-    "predict": "apply a trained model to image files: classes, boxes, pictures",
+    "predict": "apply a trained model to image files or a video: classes, boxes, pictures",
     "detect": "another name of predict",
     "export": "export a trained network or detector as a SavedModel for raw pixels or encoded images",
     "summary": "print parameters, multiply-adds and activation memory of networks",
@@ -180,8 +180,9 @@ def _remedy(error: Exception) -> str | None:
     if "UserError: " in first_line:  # raised inside tf.data while reading an image
         return first_line.partition("UserError: ")[2]
     if is_disk_full(error):
-        workdir = str(flags.FLAGS["workdir"].value) if "workdir" in flags.FLAGS else ""
-        place = "" if workdir in first_line else f", writing to {workdir}"  # often missing if the disk is full
+        given = (str(flags.FLAGS[name].value or "") for name in ("out", "workdir") if name in flags.FLAGS)
+        directory = next(filter(None, given), "")
+        place = "" if directory in first_line else f", writing to {directory}"  # often missing if the disk is full
         return f"no space left on the disk ({first_line}{place}). Completed work is kept; free some space and rerun"
     if code in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"no permission ({first_line}); make it readable and writable, or use another path"
