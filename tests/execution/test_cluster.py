@@ -8,11 +8,10 @@ import pytest
 from tests.execution.test_local import gather
 from tfeff.execution.cluster import RayCluster
 
-pytest.importorskip("ray")
-
 
 @pytest.fixture(scope="module")
 def cluster():
+    pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
