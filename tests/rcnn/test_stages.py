@@ -431,6 +431,7 @@ class Opens:
         return {name: count for (own, name), count in self.counts.items() if own == stage}
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_corrupt_images_are_skipped_and_each_stage_opens_a_file_once(
     voc: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -478,6 +479,7 @@ def test_a_corrupt_image_stops_a_run_that_does_not_skip_it(voc: Path, tmp_path: 
     assert str(voc) in str(error.value)
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_any_split_can_test_a_run(finished: rcnn.Workdir, root: Path, tmp_path: Path) -> None:
     copy = rcnn.Workdir(tmp_path / "workdir")
     shutil.copytree(finished.path, copy.path)
