@@ -1,8 +1,19 @@
 """Configs of training runs and searches: typed, immutable sections, loaded from Python or JSON, changed by flags."""
 
 from tfeff.config.family import Family, resolve_family
-from tfeff.config.files import claimed, differences, flatten, from_json, load, override, to_json
+from tfeff.config.files import (
+    claimed,
+    complete,
+    differences,
+    flatten,
+    from_json,
+    load,
+    load_recipe,
+    override,
+    to_json,
+)
 from tfeff.config.rcnn import RCNN, Classic, Detection, DetectionData, Joint, Proposals, RegionFeatures, Windows
+from tfeff.config.recipe import Choice, Choices, Recipe
 from tfeff.config.schema import TTA, Data, Experiment, Model, Optimizer, Schedule, Task, Training
 from tfeff.config.search import Allocation, Budget, Folds, Objective, Search, Sweeps, Trials
 from tfeff.data.augment.box_policy import BoxAugmentation
@@ -15,6 +26,8 @@ __all__ = [
     "Augmentation",
     "BoxAugmentation",
     "Budget",
+    "Choice",
+    "Choices",
     "Classic",
     "Data",
     "Detection",
@@ -27,6 +40,7 @@ __all__ = [
     "Objective",
     "Optimizer",
     "Proposals",
+    "Recipe",
     "RegionFeatures",
     "Schedule",
     "Search",
@@ -36,10 +50,12 @@ __all__ = [
     "Trials",
     "Windows",
     "claimed",
+    "complete",
     "differences",
     "flatten",
     "from_json",
     "load",
+    "load_recipe",
     "override",
     "resolve_family",
     "to_json",

