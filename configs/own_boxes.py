@@ -14,7 +14,6 @@ from tfeff.config import (
     DetectionData,
     Experiment,
     Model,
-    Optimizer,
     Recipe,
     Schedule,
     Training,
@@ -39,7 +38,6 @@ def get_config() -> Recipe[RCNN]:
                         horizontal_flip=True, rotation=10.0, brightness=0.2, contrast=0.2, saturation=0.2
                     ),
                 ),
-                optimizer=Optimizer(name="sgd", learning_rate=0.02, weight_decay=5e-4),
                 schedule=Schedule(name="cosine", warmup_epochs=0.5),
                 training=Training(ema_decay=0.98),
             ),
@@ -64,6 +62,7 @@ def choose(settings: RCNN) -> Choices:
         "backbone.training.batch_size": batch_size,
         "backbone.training.epochs": rules.epochs(count, batch_size.value, start),
         "backbone.training.precision": rules.precision(count),
+        **{f"backbone.optimizer.{key}": choice for key, choice in rules.optimizer(start).items()},
         "backbone.optimizer.frozen": rules.frozen(count, start),
         "backbone.optimizer.learning_rate_factors": rules.learning_rate_factors(start),
     }

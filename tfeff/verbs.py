@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from absl import app, flags, logging
 
@@ -49,9 +49,8 @@ def load_config(workdir: str) -> config.Experiment | config.RCNN:
     if the choice would differ now.
     """
     overrides = flags.FLAGS.override
-    recipe = config.load_recipe(flags.FLAGS.config, config.Experiment, config.RCNN)
-    settings = config.override(recipe.base, overrides)
-    assert isinstance(settings, config.Experiment | config.RCNN)
+    recipe: config.Recipe[Any] = config.load_recipe(flags.FLAGS.config, config.Experiment, config.RCNN)
+    settings: config.Experiment | config.RCNN = config.override(recipe.base, overrides)
     if recipe.choose is None:
         return settings
     path = Path(workdir) / "config.json"

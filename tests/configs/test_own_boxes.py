@@ -19,7 +19,7 @@ def test_choices(source):
     backbone = settings.backbone
     assert (backbone.model.name, backbone.model.resolution, backbone.data.image_size) == ("resnet", 48, 48)
     assert backbone.optimizer.frozen == ()
-    assert settings.proposals.max_proposals in (380, 1000)
+    assert settings.proposals.max_proposals in (250, 1000)
     assert backbone.training.batch_size * 15 <= int(choices["backbone.training.batch_size"].why.split()[0])
 
 

@@ -49,7 +49,7 @@ def test_training_prints_and_saves_what_it_chose_and_resumes_with_it(verbs, root
     ("count", "overrides", "expected"),
     [
         (30, ("model.weights=none",), {"model.name": "resnet", "training.batch_size": 8, "optimizer.frozen": ()}),
-        (600, ("model.weights=none",), {"training.batch_size": 32, "training.epochs": 150}),
+        (600, ("model.weights=none",), {"training.batch_size": 32, "training.epochs": 56}),
         (30, ("model.weights=none", "training.batch_size=5"), {"training.batch_size": 5}),
         (30, ("model.weights=none", "model.name=mobilenet-v2"), {"model.name": "mobilenet-v2", "model.width": None}),
         (30, ("model.weights=w.npz", "model.name=resnet"), {"model.weights": "w.npz", "model.stage_blocks": None}),

@@ -12,17 +12,19 @@ from tfeff.recipes.warm_start import WarmStart
 
 NETWORK = "efficientnet-lite0"
 """The network of the recipes, replaced by a small ResNet if no ImageNet weights can be had."""
-SCRATCH = {"width": 16, "stage_blocks": (2, 2, 2, 2)}
+SCRATCH = {"width": 12, "stage_blocks": (2, 2, 2, 2)}
 """The ResNet that is trained from scratch."""
-UPDATES = {"imagenet": 500, "file": 1500, "scratch": 3000}
+UPDATES = {"imagenet": 150, "file": 500, "scratch": 1000}
 """Updates that a training should have, by warm start."""
-EPOCHS = {"imagenet": (5, 40), "file": (10, 100), "scratch": (20, 150)}
+EPOCHS = {"imagenet": (5, 30), "file": (10, 50), "scratch": (20, 100)}
 """Least and most epochs, by warm start."""
 BATCH_SIZES = (8, 16, 32, 64, 128)
 UPDATES_PER_EPOCH = 15
 """Small sets get small batches, so that an epoch has about this many updates."""
 FEW, MANY = 2_000, 20_000
-"""With few images, most stages of a pretrained network stay frozen; with many, none."""
+"""With few images, only the classifier of a pretrained network is trained; with many, all layers."""
+HEAD_CONVOLUTION = ("efficientnet", "mobilenet-v2")
+"""Families with a convolution between the last stage and the classifier."""
 MEMORY_BYTES = 2e9
 """Decoded images are kept in memory up to this size."""
 IMBALANCE = 3.0
@@ -49,6 +51,9 @@ def network(model: config.Model, start: WarmStart) -> Choices:
 def resolution(model: config.Model, start: WarmStart, count: int, side: int) -> Choice:
     """The side of a classifier's input, in pixels.
 
+    Weights of ImageNet were trained on random crops, in which objects are larger than in whole images. A larger input
+    makes up for that (Touvron et al., "Fixing the train-test resolution discrepancy", arXiv:1906.06423).
+
     Args:
         model: what the config asks for.
         start: the warm start.
@@ -58,7 +63,8 @@ def resolution(model: config.Model, start: WarmStart, count: int, side: int) -> 
     if model.resolution is not None:
         return Choice(model.resolution, "as you set")
     if start.kind == "imagenet":
-        wanted, why = models.architecture(start.network or model.name).resolution, "the resolution of these weights"
+        trained = models.architecture(start.network or model.name).resolution
+        wanted, why = round(trained * 8 / 7 / 32) * 32, f"an eighth above that of these weights, {trained}"
     else:
         wanted, why = 64 if count < FEW else 96 if count < MANY else 128, f"{count:,} training images"
     # Larger input adds no information, but features of ImageNet expect objects of a certain size.
@@ -116,8 +122,20 @@ def frozen(count: int, start: WarmStart) -> Choice:
         return Choice((), "all layers have to learn")
     if count >= MANY:
         return Choice((), f"{count:,} training images are enough to train all layers")
-    stages = "[1-5]" if count < FEW else "[12]"
-    return Choice(("stem*", f"stage{stages}*"), f"{count:,} training images are too few to train all layers")
+    if count >= FEW:
+        return Choice(("stem*", "stage[12]*"), f"{count:,} training images are enough to train the upper layers")
+    has_head = start.network is not None and start.network.startswith(HEAD_CONVOLUTION)
+    patterns = ("stem*", "stage*", *(("head_conv*",) if has_head else ()))
+    return Choice(patterns, f"{count:,} training images suffice for the classifier")
+
+
+def optimizer(start: WarmStart) -> Choices:
+    """The optimizer, its learning rate and weight decay, by key of the section `optimizer`."""
+    values: dict[str, str | float] = {"name": "adamw", "learning_rate": 0.003, "weight_decay": 0.01}
+    if start.kind == "scratch":
+        values = {"name": "muon", "learning_rate": 0.01, "weight_decay": 0.05}
+    why = f"good for training {'from scratch' if start.kind == 'scratch' else 'a new classifier'} in few updates"
+    return {key: Choice(value, why) for key, value in values.items()}
 
 
 def learning_rate_factors(start: WarmStart) -> Choice:
@@ -141,5 +159,5 @@ def max_proposals(objects: float) -> Choice:
 
     Features are computed for 128 regions at a time; the objects' own boxes are among them.
     """
-    number = 380 if objects < 3 else 1000 if objects < 8 else 2000
+    number = 250 if objects < 3 else 1000 if objects < 8 else 2000
     return Choice(number, f"{objects:.1f} objects per image")
