@@ -39,7 +39,7 @@ def get_config() -> Recipe[Experiment]:
                 ),
             ),
             schedule=Schedule(name="cosine", warmup_epochs=0.5),
-            training=Training(ema_decay=0.98),
+            training=Training(ema_decay=0.98, validation_epochs=5),
             tta=TTA(mirrored=True),
         ),
         choose,
