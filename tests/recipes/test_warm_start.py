@@ -43,6 +43,15 @@ def test_failed_downloads(monkeypatch, unreachable):
     assert models.imagenet_origin("efficientnet-b0") is None
 
 
+def test_weights_that_keras_has_downloaded_before(monkeypatch, tmp_path, unreachable):
+    monkeypatch.setattr(keras.applications, "EfficientNetB0", lambda weights: None)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    assert models.imagenet_origin("efficientnet-b0") is None
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "efficientnetb0.h5").touch()
+    assert "keras.applications" in models.imagenet_origin("efficientnet-b0")
+
+
 def test_from_scratch_if_no_weights_can_be_had(unreachable):
     start = warm_start(WANTED)
     assert (start.kind, start.network, start.weights) == ("scratch", None, None)

