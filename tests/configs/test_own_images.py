@@ -11,7 +11,7 @@ from tfeff import config
 PATH = ROOT / "configs" / "own_images.py"
 TINY = (
     *("--config.model.weights=none", "--config.model.width=4", "--config.model.stage_blocks=1,1,1,1"),
-    *("--config.training.epochs=1", "--config.tta.mirrored=false"),
+    *("--config.training.epochs=1", "--config.task.tta.mirrored=false"),
 )
 
 
