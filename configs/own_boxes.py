@@ -63,7 +63,7 @@ def choose(settings: RCNN) -> Choices:
         "backbone.model.resolution": resolution,
         "backbone.data.image_size": Choice(resolution.value, "regions are cropped at the network's resolution"),
         "backbone.training.batch_size": batch_size,
-        "backbone.training.epochs": rules.epochs(count, batch_size.value, start),
+        "backbone.training.epochs": rules.backbone_epochs(count, batch_size.value, start),
         "backbone.training.precision": rules.precision(count),
         **{f"backbone.optimizer.{key}": choice for key, choice in rules.optimizer(start).items()},
         "backbone.optimizer.frozen": rules.frozen(count, start),

@@ -66,7 +66,7 @@ def resolution(model: config.Model, start: WarmStart, count: int, side: int) -> 
         trained = models.architecture(start.network or model.name).resolution
         wanted, why = round(trained * 8 / 7 / 32) * 32, f"an eighth above that of these weights, {trained}"
     else:
-        wanted, why = 64 if count < FEW else 96 if count < MANY else 128, f"{count:,} training images"
+        wanted, why = 64 if count < FEW else 96 if count < MANY else 128, f"{count:,} training examples"
     # Larger input adds no information, but features of ImageNet expect objects of a certain size.
     limit = max(32, (2 if start.kind == "imagenet" else 1) * side // 16 * 16)
     return Choice(wanted, why) if wanted <= limit else Choice(limit, f"the images have only {side} pixels")
@@ -98,7 +98,7 @@ def batch_size(count: int) -> Choice:
     """A power of two that gives about `UPDATES_PER_EPOCH` updates per epoch, for `count` training images."""
     possible = [size for size in BATCH_SIZES if size * UPDATES_PER_EPOCH <= count]
     size = min(possible[-1] if possible else BATCH_SIZES[0], count)
-    return Choice(size, f"{count:,} training images: {count // size:,} updates per epoch")
+    return Choice(size, f"{count:,} training examples: {count // size:,} updates per epoch")
 
 
 def epochs(count: int, batch_size: int, start: WarmStart) -> Choice:
@@ -107,6 +107,13 @@ def epochs(count: int, batch_size: int, start: WarmStart) -> Choice:
     per_epoch = max(1, count // batch_size)
     number = min(most, max(least, math.ceil(UPDATES[start.kind] / per_epoch)))
     return Choice(number, f"{number * per_epoch:,} updates")
+
+
+def backbone_epochs(count: int, batch_size: int, start: WarmStart) -> Choice:
+    """Epochs of the backbone of R-CNN, for `count` crops."""
+    if start.kind == "imagenet" and count < FEW:
+        return Choice(1, "only its classifier is trained, which the joint head does not use")
+    return epochs(count, batch_size, start)
 
 
 def precision(count: int) -> Choice:
@@ -121,12 +128,12 @@ def frozen(count: int, start: WarmStart) -> Choice:
     if start.kind != "imagenet":
         return Choice((), "all layers have to learn")
     if count >= MANY:
-        return Choice((), f"{count:,} training images are enough to train all layers")
+        return Choice((), f"{count:,} training examples are enough to train all layers")
     if count >= FEW:
-        return Choice(("stem*", "stage[12]*"), f"{count:,} training images are enough to train the upper layers")
+        return Choice(("stem*", "stage[12]*"), f"{count:,} training examples are enough to train the upper layers")
     has_head = start.network is not None and start.network.startswith(HEAD_CONVOLUTION)
     patterns = ("stem*", "stage*", *(("head_conv*",) if has_head else ()))
-    return Choice(patterns, f"{count:,} training images suffice for the classifier")
+    return Choice(patterns, f"{count:,} training examples suffice for the classifier")
 
 
 def optimizer(start: WarmStart) -> Choices:
