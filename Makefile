@@ -57,7 +57,8 @@ types: $(DEV_STAMP) ## check types with mypy
 	@$(BIN)/mypy
 
 pytest: $(DEV_STAMP) ## run only tests and doctests [WORKERS=2 ARGS="tests/models -k resnet"]
-	@$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadscope --durations=15 $(ARGS)
+	@# One process runs all tests of a file, which share fixtures, in the order of tests/conftest.py: slow files first.
+	@$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadscope --no-loadscope-reorder --durations=15 $(ARGS)
 
 format: $(DEV_STAMP) ## apply the automatic fixes and the formatter of ruff
 	@$(BIN)/ruff check --fix

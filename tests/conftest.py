@@ -34,6 +34,32 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("TFEFF_SHARED", ROOT.parent / "shared"))
 
 
+SLOWEST_FIRST = (
+    "scaling/test_search",
+    "training/test_loop",
+    "rcnn/test_stages",
+    "training/test_distribution",
+    "tasks/test_localization",
+    "data/input/test_batches",
+    "models/weights/test_applications",
+    "training/test_restart",
+    "test_verbs",
+    "models/cost/test_complexity",
+    "test_propose",
+    "models/test_build",
+    "data/input/test_box_transform",
+    "models/cost/test_estimate",
+    "training/test_assembly",
+    "models/test_jax_backend",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow files run first. pytest-xdist gives a file to one process; if it were last, the others would only wait."""
+    ranks = {ROOT / "tests" / f"{name}.py": rank for rank, name in enumerate(SLOWEST_FIRST)}
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
+
+
 @pytest.fixture
 def image_folder(tmp_path: Path) -> Callable[..., Path]:
     """`image_folder({"train/cat": 3, "train/dog": 2}, size=(12, 16))`: a folder with that many random PNG files."""
@@ -87,6 +113,15 @@ def dataset(shared_data: Path, pytestconfig: pytest.Config) -> Callable[..., Pat
         return folder
 
     return unpacked
+
+
+@pytest.fixture
+def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draws no figures in this process: they take longer than evaluating a small network."""
+    from tfeff.reporting import figure
+
+    monkeypatch.setattr(figure, "save", lambda drawn, path: ())
+    monkeypatch.setattr(figure, "rgb", lambda drawn: np.zeros((1, 1, 3), np.uint8))
 
 
 @pytest.fixture(autouse=True)

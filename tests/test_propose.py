@@ -1,7 +1,6 @@
 """The propose verb: killed, resumed, with unreadable images; and evaluation of its stores."""
 
 import json
-import os
 import random
 import shutil
 import time
@@ -11,11 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.thoroughness import THOROUGH
 from tests.verbs import Process, Verbs
 from tfeff.proposals import ProposalStore
 
 IMAGES = 60
-KILLS = int(os.environ.get("TFEFF_KILLS", "3"))
+KILLS = THOROUGH or 3
 OBJECT = "<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"
 
 

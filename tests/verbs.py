@@ -159,6 +159,7 @@ def _fork(argv: list[str], env: dict[str, str], stem: str) -> int:
 
 def _run(argv: list[str]) -> int:
     sys.argv = [f"tfeff.{argv[0]}", *argv[1:]]
+    sys.orig_argv = [sys.executable, "-m", *sys.argv]  # with which a worker restarts itself
     try:
         runpy.run_module(f"tfeff.{argv[0]}", run_name="__main__")
     except SystemExit as end:

@@ -1,12 +1,20 @@
-"""`python -m tfeff.predict --workdir=DIR --images=PATH --out=DIR2`: apply a trained model to image files.
+"""`python -m tfeff.predict --workdir=DIR --images=PATH --out=DIR2`: apply a trained model to image files or a video.
 
 `--images` is a file, or a folder that is searched recursively (except `--out`). `--out` receives `predictions.json` and
 `predictions.csv`: the five most probable classes of each image, and boxes if the model finds objects. Detectors and
 localizers also draw each image, classifiers a contact sheet. Detectors write `detections.json` in COCO's format for
 results, where `image_id` is the path relative to `--images`. Damaged images are listed. Rerun the same command to
 resume.
+
+`--tile=SIZE` detects in overlapping tiles of large images and merges their detections. Choose about the size of the
+training images, and an overlap at least as large as the objects.
+
+`--video=FILE` instead of `--images` detects objects in a video. `--out` receives `predictions.jsonl` (one line per
+frame: `frame`, `time` in seconds, `classes`, `scores`, `boxes_yxyx`), `predictions.csv` (one line per detection) and
+`predictions.mp4`.
 """
 
+import re
 import sys
 import time
 from pathlib import Path
@@ -22,46 +30,91 @@ def define_flags() -> None:
     flags.DEFINE_string("workdir", None, "Workdir of a finished tfeff.train run.")
     flags.DEFINE_string("model", None, "SavedModel of tfeff.train or tfeff.export, instead of --workdir.")
     flags.DEFINE_string("form", None, "Detector of an R-CNN run: joint, classic or sliding_window. Default: the first.")
-    flags.DEFINE_string("images", None, "Image file, or folder of images.", required=True)
+    flags.DEFINE_string("images", None, "Image file, or folder of images.")
+    flags.DEFINE_string("video", None, "Detectors: video file, instead of --images.")
+    flags.DEFINE_integer("every", 1, "Videos: detect in every n-th frame.", lower_bound=1)
     flags.DEFINE_string("out", None, "Directory for the results.", required=True)
     flags.DEFINE_float("score", None, "Detectors: minimum score. Default: the threshold of the run.", lower_bound=0.0)
+    flags.DEFINE_string("tile", None, "Detectors: detect in tiles of this size in pixels: SIDE or HEIGHTxWIDTH.")
+    flags.DEFINE_integer(
+        "tile_overlap",
+        None,
+        "Pixels that neighboring tiles share. Default: a quarter of the shorter side.",
+        lower_bound=0,
+    )
     flags.DEFINE_integer("batch_size", 32, "Classifiers and localizers: images in one call.", lower_bound=1)
-    flags.DEFINE_bool("draw", True, "Write annotated images or a contact sheet.")
+    flags.DEFINE_bool("draw", True, "Write annotated images, a contact sheet, or an annotated video.")
 
 
 def main(argv: list[str]) -> None:
-    """Predicts for all images and writes the results."""
+    """Predicts for all images, or all frames of a video, and writes the results."""
     given = flags.FLAGS
     if bool(given.workdir) == bool(given.model):
         raise UserError("give either --workdir=DIR (a finished run) or --model=DIR (its SavedModel)")
     if given.model and given.form:
         raise UserError("--form requires --workdir; remove it")
+    if bool(given.images) == bool(given.video):
+        raise UserError("give either --images=PATH or --video=FILE")
+    verbs.refuse("every" if given.images else "batch_size", "--images" if given.images else "--video")
+    tile, overlap = _tile()
     verbs.load_tensorflow()
     from tfeff import runs
     from tfeff.reporting.progress import Bar
-    from tfeff.runs.prediction import find_images
+    from tfeff.runs.prediction import Predictions, find_images
+    from tfeff.runs.video import Video, VideoPredictions
     from tfeff.serving.journal import state_of
 
     out = Path(given.out)
-    paths = find_images(Path(given.images), out)
+    source = Video(Path(given.video)) if given.video else find_images(Path(given.images), out)
     model = Path(given.model) if given.model else runs.open_run(given.workdir).saved_model(given.form)
-    predictor = runs.load_predictor(model, batch_size=given.batch_size, score=given.score)
+    predictor = runs.load_predictor(model, batch_size=given.batch_size, score=given.score, tile=tile, overlap=overlap)
+    key = f"{state_of(model)} {given.score} {tile} {overlap}"
     began = time.perf_counter()
-    with Bar("predicting", len(paths), "images") as bar:
-        key = f"{state_of(model)} {given.score}"
-        done = runs.predict(predictor, paths, out, key=key, draw=given.draw, progress=bar.show)
-    seconds = time.perf_counter() - began
-    for name, reason in done.damaged.items():
-        print(f"skipped: {reason if name in reason else f'{name}: {reason}'}", file=sys.stderr)
+    done: Predictions | VideoPredictions
+    if isinstance(source, Video):
+        unit = "frames"
+        with Bar("detecting", source.length(given.every), unit) as bar:
+            done = runs.predict_video(
+                predictor, source, out, key=key, every=given.every, draw=given.draw, progress=bar.show
+            )
+        problems, damaged = [f"warning: {done.warning}"] if done.warning else [], ""
+    else:
+        unit = "images"
+        with Bar("predicting", len(source), unit) as bar:
+            done = runs.predict(predictor, source, out, key=key, draw=given.draw, progress=bar.show)
+        problems = [
+            f"skipped: {reason if name in reason else f'{name}: {reason}'}" for name, reason in done.damaged.items()
+        ]
+        damaged = f", {len(done.damaged):,} damaged"
+    speed = (len(done.rows) - done.known) / (time.perf_counter() - began)
+    for problem in problems:
+        print(problem, file=sys.stderr)
     for path in done.files:
         print(f"wrote {path}")
-    if given.draw and predictor.draws_boxes:
+    if given.images and given.draw and predictor.draws_boxes:
         print(f"wrote annotated images in {out}")
-    computed = len(done.rows) - done.known
-    print(
-        f"{len(done.rows):,} images ({done.known:,} from an earlier call), {len(done.damaged):,} damaged; "
-        f"{computed / seconds:,.1f} images/s"
-    )
+    print(f"{len(done.rows):,} {unit} ({done.known:,} from an earlier call){damaged}; {speed:,.1f} {unit}/s")
+
+
+def _tile() -> tuple[tuple[int, int] | None, int]:
+    """(height, width) of the tiles, or None, and their overlap.
+
+    Raises:
+        UserError: not a size, or the overlap is not smaller than the tile.
+    """
+    given = flags.FLAGS
+    if given.tile is None:
+        if given.tile_overlap is not None:
+            raise UserError("--tile_overlap requires --tile; remove it")
+        return None, 0
+    sides = re.fullmatch(r"([1-9]\d*)(?:x([1-9]\d*))?", given.tile)
+    if not sides:
+        raise UserError(f"--tile={given.tile}: give the size in pixels, as SIDE or HEIGHTxWIDTH")
+    height, width = int(sides[1]), int(sides[2] or sides[1])
+    overlap = min(height, width) // 4 if given.tile_overlap is None else given.tile_overlap
+    if overlap >= min(height, width):
+        raise UserError(f"--tile_overlap={overlap}: must be smaller than --tile={given.tile}")
+    return (height, width), overlap
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ def define_flags() -> None:
 
 def main(argv: list[str]) -> None:
     """Trains what the config describes."""
-    settings = verbs.load_config()
+    settings = verbs.load_config(flags.FLAGS.workdir)
     verbs.load_tensorflow()  # after the config, to report config errors immediately
     if isinstance(settings, config.RCNN):
         _train_detector(settings)

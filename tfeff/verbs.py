@@ -11,13 +11,15 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from absl import app, flags, logging
 
 from tfeff import config
 from tfeff.config import renamed
 from tfeff.errors import Interrupted, UserError, WorkerLostError, is_disk_full
+from tfeff.reporting import tables
 
 if TYPE_CHECKING:
     from tfeff.execution.executor import Executor
@@ -27,7 +29,7 @@ VERBS = {
     "search": "find the best scaling coefficients for a baseline, a dataset and a compute budget",
     "propose": "compute region proposals for a dataset with boxes",
     "evaluate": "evaluate a trained network or detector on a split, or region proposals on a dataset",
-    "predict": "apply a trained model to image files: classes, boxes, pictures",
+    "predict": "apply a trained model to image files or a video: classes, boxes, pictures",
     "detect": "another name of predict",
     "export": "export a trained network or detector as a SavedModel for raw pixels or encoded images",
     "summary": "print parameters, multiply-adds and activation memory of networks",
@@ -40,11 +42,41 @@ def define_config() -> None:
     flags.DEFINE_multi_string("override", [], "Override a config value: key=value. Same as --config.key=value")
 
 
-def load_config() -> config.Experiment | config.RCNN:
-    """Loads the config of --config and applies the overrides."""
-    loaded = config.load(flags.FLAGS.config, config.Experiment, config.RCNN)
-    assert isinstance(loaded, config.Experiment | config.RCNN)
-    return config.override(loaded, flags.FLAGS.override)
+def load_config(workdir: str) -> config.Experiment | config.RCNN:
+    """Loads the config of --config and applies the overrides.
+
+    What a recipe chooses is printed. A workdir that has a config already keeps what was chosen when its run began, even
+    if the choice would differ now.
+    """
+    overrides = flags.FLAGS.override
+    recipe: config.Recipe[Any] = config.load_recipe(flags.FLAGS.config, config.Experiment, config.RCNN)
+    settings: config.Experiment | config.RCNN = config.override(recipe.base, overrides)
+    if recipe.choose is None:
+        return settings
+    path = Path(workdir) / "config.json"
+    if path.is_file():
+        saved = config.from_json(path.read_text(errors="replace"), config.Experiment, config.RCNN, where=str(path))
+        if type(saved) is type(settings):
+            print(f"{path}: keeping the values that were chosen when this run began", flush=True)
+            return config.override(saved, overrides)
+    load_tensorflow()  # after the overrides, to report their errors immediately
+    settings, choices = config.complete(recipe, overrides)
+    if choices:
+        print(f"{flags.FLAGS.config} chooses for {settings.data.source}:\n{_choices(choices)}\n", flush=True)
+    return settings
+
+
+def _choices(choices: config.Choices) -> str:
+    """A table of choices, their values as in --config.KEY=VALUE."""
+    return tables.text(
+        [{"key": key, "value": _shown(each.value), "because": each.why} for key, each in choices.items()]
+    )
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value)) or "()"
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
 def define_executor(local: str) -> None:
@@ -180,8 +212,9 @@ def _remedy(error: Exception) -> str | None:
     if "UserError: " in first_line:  # raised inside tf.data while reading an image
         return first_line.partition("UserError: ")[2]
     if is_disk_full(error):
-        workdir = str(flags.FLAGS["workdir"].value) if "workdir" in flags.FLAGS else ""
-        place = "" if workdir in first_line else f", writing to {workdir}"  # often missing if the disk is full
+        given = (str(flags.FLAGS[name].value or "") for name in ("out", "workdir") if name in flags.FLAGS)
+        directory = next(filter(None, given), "")
+        place = "" if directory in first_line else f", writing to {directory}"  # often missing if the disk is full
         return f"no space left on the disk ({first_line}{place}). Completed work is kept; free some space and rerun"
     if code in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"no permission ({first_line}); make it readable and writable, or use another path"

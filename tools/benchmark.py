@@ -9,10 +9,13 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import argparse
+import itertools
 import json
+import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +26,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfeff import config, models, training
+from tfeff import config, models, runs, training
 from tfeff.data.augment.policy import Augmentation
 from tfeff.data.input.batches import Batches
 from tfeff.data.input.cache import ImageCache
@@ -32,6 +35,7 @@ from tfeff.data.input.order import Shuffled
 from tfeff.data.input.reader import Reader
 from tfeff.data.sources import catalog
 from tfeff.reporting import tables
+from tfeff.runs.prediction import find_images
 from tfeff.scaling.experiment import experiment
 from tfeff.scaling.study import prepare
 from tfeff.tasks.classification import Classification
@@ -211,6 +215,103 @@ def benchmark_search(arguments: argparse.Namespace) -> None:
     )
 
 
+def benchmark_predict(arguments: argparse.Namespace) -> None:
+    """Compare predictions for many files to the bare SavedModel; kill and resume a call.
+
+    The files are copies of a folder's photographs, and ten damaged ones. "Theirs" passes batches of the undamaged
+    files, already in memory, to the signature serving_bytes.
+    """
+    predictor = runs.load_predictor(Path(arguments.model), batch_size=arguments.batch_size)
+    serve = tf.saved_model.load(arguments.model).signatures["serving_bytes"]
+    with tempfile.TemporaryDirectory() as directory:
+        images = Path(directory) / "images"
+        good = copy_photographs(Path(arguments.images), images, arguments.count - len(DAMAGE))
+        encoded = [path.read_bytes() for path in good]
+        add_damaged(images, encoded[0])
+        paths = find_images(images, Path(directory) / "out")
+
+        def bare() -> None:
+            for start in range(0, len(encoded), arguments.batch_size):
+                serve(encoded=tf.constant(encoded[start : start + arguments.batch_size]))["probabilities"].numpy()
+
+        outs = (Path(directory) / f"out{number}" for number in itertools.count())
+        rows = []
+        for draw in (False, True):
+
+            def ours(draw: bool = draw) -> None:
+                done = runs.predict(predictor, paths, next(outs), key="", draw=draw)
+                assert (len(done.rows), len(done.damaged)) == (len(good), len(DAMAGE))
+
+            case = f"predict, {'contact sheet' if draw else 'no pictures'}"
+            cpu: tuple[list[float], list[float]] = [], []
+            sides = [with_cpu_time(side, times) for side, times in zip((ours, bare), cpu, strict=True)]
+            seconds = interleave(*sides, rounds=arguments.rounds)
+            mine, theirs = map(min, cpu)
+            rows.append(row(f"{case} / SavedModel", *seconds, len(good)) | {"ratio of least CPU time": theirs / mine})
+        print(tables.markdown(rows))
+        kill_and_resume(arguments.model, images, next(outs))
+
+
+def with_cpu_time(run: Round, times: list[float]) -> Round:
+    """Appends the CPU seconds of each round. Their minimum depends little on other load on the machine."""
+
+    def timed() -> None:
+        start = time.process_time()
+        run()
+        times.append(time.process_time() - start)
+
+    return timed
+
+
+DAMAGE: tuple[Callable[[bytes], bytes], ...] = (
+    lambda photograph: b"",
+    lambda photograph: b"text",
+    lambda photograph: photograph[:9],
+    lambda photograph: photograph[: len(photograph) // 2],
+    lambda photograph: photograph[len(photograph) // 2 :],
+    lambda photograph: bytes(len(photograph)),
+    lambda photograph: photograph[:-50],
+    lambda photograph: b"<html></html>" + photograph,
+    lambda photograph: b"%PDF-1.7\n" + photograph,
+    lambda photograph: photograph[:2] + b"\xff" * 99,
+)
+"""Ten ways to damage an image file."""
+
+
+def copy_photographs(source: Path, images: Path, count: int) -> list[Path]:
+    """Copies of the photographs in a folder, in turn, until there are `count`."""
+    images.mkdir()
+    paths = list(find_images(source, images).values())
+    chosen = [paths[number % len(paths)] for number in range(count)]
+    return [shutil.copy(path, images / f"{number:05}{path.suffix}") for number, path in enumerate(chosen)]
+
+
+def add_damaged(images: Path, photograph: bytes) -> None:
+    """Adds files that are no images, evenly spread over the others."""
+    step = len(list(images.iterdir())) // len(DAMAGE)
+    for number, damage in enumerate(DAMAGE):
+        (images / f"{number * step:05}-damaged.jpg").write_bytes(damage(photograph))
+
+
+def kill_and_resume(model: str, images: Path, out: Path) -> None:
+    """Kills `tfeff.predict` with SIGKILL three times, lets it finish, and counts the rows it computed."""
+    command = [sys.executable, "-m", "tfeff.predict", f"--model={model}", f"--images={images}", f"--out={out}"]
+    journal, rows = out / ".predictions.jsonl", 0
+    for _ in range(3):
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        target = rows + 100
+        while process.poll() is None and rows < target:
+            time.sleep(0.001)
+            rows = journal.read_bytes().count(b"\n") - 1 if journal.exists() else 0
+        process.kill()
+        process.wait()
+        print(f"killed after {rows} rows")
+    last = subprocess.run(command, check=True, capture_output=True, text=True)
+    print(last.stdout.splitlines()[-1])
+    names = [json.loads(line)["image"] for line in journal.read_text().splitlines()[1:]]
+    print(f"journal: {len(names)} rows, {len(names) - len(set(names))} of them repeated")
+
+
 def naive_search(arguments: argparse.Namespace) -> None:
     """Train every trial in this process, reading the data and tracing the graph each time (used by `search`)."""
     search = config.override(config.load(arguments.config, config.Search), arguments.override)
@@ -250,6 +351,13 @@ def main() -> None:
     search.add_argument("--workdir", required=True, help="Empty directory for both sides.")
     search.add_argument("override", nargs="*", help="KEY=VALUE, like --config.KEY=VALUE of tfeff.search.")
     search.set_defaults(run=benchmark_search)
+    predict = benchmarks.add_parser("predict", help=benchmark_predict.__doc__.partition("\n")[0])
+    predict.add_argument("--model", required=True, help="SavedModel of a classifier.")
+    predict.add_argument("--images", required=True, help="Folder of photographs, copied until there are enough.")
+    predict.add_argument("--count", type=int, default=1000, help="Number of files, ten of which are damaged.")
+    predict.add_argument("--batch_size", type=int, default=32, help="Images per call of the model.")
+    predict.add_argument("--rounds", type=int, default=6, help="Timed rounds per side.")
+    predict.set_defaults(run=benchmark_predict)
     proposals = benchmarks.add_parser("proposals", help=benchmark_proposals.run.__doc__)
     benchmark_proposals.add_flags(proposals)
     proposals.set_defaults(run=benchmark_proposals.run)

@@ -18,13 +18,16 @@ import tensorflow as tf
 from tfeff import rcnn, training
 from tfeff.data.images import decoding, graph_decoding
 from tfeff.errors import UserError
+from tfeff.rcnn import joint
+from tfeff.rcnn.examples import Examples
 from tfeff.rcnn.feature_extractor import FeatureExtractor
 from tfeff.rcnn.images import RunImages
-from tfeff.rcnn.joint import Examples, JointTraining
+from tfeff.rcnn.region_batches import RegionBatches
 from tfeff.rcnn.regions import RegionSet
 from tfeff.rcnn.run_regions import RunRegions
 from tfeff.rcnn.stages import feature_moments
 from tfeff.reporting import tables
+from tfeff.training.assembly import Assembly
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -67,15 +70,23 @@ class LiveFeatures:
         return self._features(tf.stack(warped)).numpy()
 
 
-def endless(joint: JointTraining) -> Iterator[tuple[np.ndarray, ...]]:
-    """The batches of all epochs."""
+def endless(pipeline: RegionBatches) -> Iterator[dict[str, tf.Tensor]]:
+    """The training batches of all epochs, each read when it is needed."""
     for epoch in itertools.count(1):
-        yield from joint.batches(epoch)
+        for rows in pipeline.rows(epoch):
+            yield {name: tf.constant(values) for name, values in pipeline.read(rows).items()}
 
 
-def step(joint: JointTraining, batches: Iterator[tuple[np.ndarray, ...]], losses: list[np.ndarray]) -> None:
+def step(assembly: Assembly, batches: Iterator[dict[str, tf.Tensor]], rate: float, losses: list[float]) -> None:
     """Trains one batch."""
-    losses.append(joint.update(*map(tf.constant, next(batches))).numpy())
+    sums = assembly.step.train(next(batches), step=len(losses), learning_rate=rate).numpy()
+    losses.append(assembly.step.task.means(sums)["loss"])
+
+
+def validation_accuracy(assembly: Assembly, pipeline: RegionBatches) -> float:
+    """The head's accuracy on the validation batches."""
+    sums = np.sum([assembly.step.evaluate(batch).numpy() for batch in pipeline.evaluation_batches()], axis=0)
+    return assembly.step.task.means(sums)["accuracy"]
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -90,20 +101,21 @@ def run(arguments: argparse.Namespace) -> None:
         run_regions.backbone.model, grid=settings.features.grid, context=settings.features.context
     )
     live = LiveFeatures(train, extractor)
+    section, seed, classes = settings.joint, settings.seed, train.images.num_classes
+    held_out = Examples(validation.features, validation.targets)
+    moments = feature_moments(train.features, seed)
     steps: dict[str, Callable[[], None]] = {}
-    losses: dict[str, list[np.ndarray]] = {"cached": [], "live": []}
-    trainings = dict[str, JointTraining]()
+    losses: dict[str, list[float]] = {"cached": [], "live": []}
+    assemblies, pipelines = dict[str, Assembly](), dict[str, RegionBatches]()
     for name, features in (("cached", train.features), ("live", live)):
-        joint = JointTraining(
-            settings.joint,
-            train.images.num_classes,
-            Examples(features, train.targets),
-            Examples(validation.features, validation.targets),
-            feature_moments(train.features, settings.seed),
-            settings.seed,
+        data = joint.JointData(Examples(features, train.targets), held_out, moments, classes)
+        pipeline = joint.batches(section, data.train, classes, seed=seed, name="training")
+        assembly = joint.assemble(
+            section, data, seed=seed, strategy=tf.distribute.get_strategy(), batch_size=pipeline.batch_size
         )
-        trainings[name] = joint
-        steps[name] = functools.partial(step, joint, endless(joint), losses[name])
+        assemblies[name], pipelines[name] = assembly, pipeline
+        steps[name] = functools.partial(step, assembly, endless(pipeline), section.learning_rate, losses[name])
+    validating = joint.batches(section, held_out, classes, seed=seed, name="validation")
     for traced in steps.values():
         traced()
     seconds: dict[str, list[float]] = {name: [] for name in steps}
@@ -124,9 +136,9 @@ def run(arguments: argparse.Namespace) -> None:
                 {
                     "features": name,
                     "ms per batch, median": 1e3 * statistics.median(times),
-                    "epoch of the head, s": joint.batch_count * statistics.median(times),
-                    "loss of the last 10 batches": float(np.mean([loss[:2].sum() for loss in losses[name][-10:]])),
-                    "validation accuracy": trainings[name].validate()[2],
+                    "epoch of the head, s": pipelines[name].steps_per_epoch * statistics.median(times),
+                    "loss of the last 10 batches": float(np.mean(losses[name][-10:])),
+                    "validation accuracy": validation_accuracy(assemblies[name], validating),
                 }
                 for name, times in seconds.items()
             ]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.thoroughness import thorough
 from tfeff import models
 from tfeff.errors import UserError
 
@@ -26,7 +27,7 @@ def images(resolution: int, channels: int = 3, batch: int = 2) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", SMALL)
-@pytest.mark.parametrize("resolution", [8, 33, 64])
+@pytest.mark.parametrize("resolution", [8, 33, thorough(64)])
 def test_level_n_has_stride_two_to_the_n(name: str, resolution: int) -> None:
     network = models.build(name, resolution=resolution, num_classes=3, **SMALL[name])
     assert network.resolution == resolution

@@ -10,15 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.thoroughness import THOROUGH
 from tfeff import models
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs jax")
 
 NETWORKS = {
     "resnet": {"width": 4, "stage_blocks": [1, 1, 1, 1]},
-    "efficientnet-b0": {"width_coefficient": 0.25, "depth_coefficient": 0.5},
-    "mobilenet-v1": {"width_coefficient": 0.25, "depth_coefficient": 0.5},
-    "mobilenet-v2": {"width_coefficient": 0.35, "depth_coefficient": 0.5},
+    "efficientnet-b0": {"width_coefficient": 0.25, "depth_coefficient": 0.3},
 }
 DETECTOR = {
     "described": "efficientdet-d0",
@@ -31,6 +30,11 @@ DETECTOR = {
     "num_classes": 3,
     **NETWORKS["resnet"],
 }
+if THOROUGH:
+    NETWORKS |= {
+        "mobilenet-v1": {"width_coefficient": 0.25, "depth_coefficient": 0.5},
+        "mobilenet-v2": {"width_coefficient": 0.35, "depth_coefficient": 0.5},
+    }
 PROGRAM = """
 import json, sys
 import jax

@@ -20,11 +20,15 @@ def shifted(images: np.ndarray, shift: int) -> np.ndarray:
     return padded[:, start : start + side, start : start + side]
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("mirrored", [False, True])
-@pytest.mark.parametrize("shift", [0, 1, 3])
+def network(channels: int = 3) -> keras.Model:
+    return models.build("resnet", width=4, stage_blocks=(1, 1, 1, 1), resolution=15, num_classes=5, channels=channels)
+
+
+@pytest.mark.parametrize(
+    ("channels", "mirrored", "shift"), [(1, False, 0), (3, True, 0), (3, False, 1), (1, True, 1), (3, True, 3)]
+)
 def test_probabilities_are_the_weighted_mean_over_views(channels: int, mirrored: bool, shift: int) -> None:
-    model = models.build("resnet", width=4, resolution=15, num_classes=5, channels=channels)
+    model = network(channels)
     images = np.random.default_rng(0).uniform(0, 255, (6, 15, 15, channels)).astype(np.float32)
     averaged = models.averaged(model, mirrored=mirrored, shift=shift)
     assert averaged.resolution == 15
@@ -43,6 +47,6 @@ def test_probabilities_are_the_weighted_mean_over_views(channels: int, mirrored:
 
 
 def test_a_shift_as_large_as_the_image_is_an_error() -> None:
-    model = models.build("resnet", width=4, resolution=15, num_classes=5)
+    model = network()
     with pytest.raises(UserError, match="shift 15: must be between 0 and 14 for images of 15x15 pixels"):
         models.averaged(model, shift=15)

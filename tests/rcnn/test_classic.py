@@ -9,7 +9,7 @@ from tfeff import config
 from tfeff.errors import UserError
 from tfeff.rcnn import classic
 from tfeff.rcnn.classic import ClassicTraining
-from tfeff.rcnn.joint import Examples
+from tfeff.rcnn.examples import Examples
 
 
 def overlaps(train: Examples) -> np.ndarray:

@@ -10,10 +10,16 @@ from tests.rcnn.voc_digits import SOURCE, write_voc
 from tfeff import config
 from tfeff.data.dataset import Dataset
 from tfeff.data.images.storage import EncodedImages
-from tfeff.data.sources import catalog
+from tfeff.data.sources import catalog, placed_digits
 from tfeff.errors import UserError
 from tfeff.rcnn import images
 from tfeff.rcnn.images import RunImages
+
+
+@pytest.fixture(autouse=True)
+def _small_splits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first images of each split; drawing all of them would take most of the time."""
+    monkeypatch.setattr(placed_digits, "COUNTS", {"train": 60, "validation": 90, "test": 30})
 
 
 def run_images(**data: object) -> RunImages:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import random
 import re
 import shutil
 import sys
@@ -19,7 +21,7 @@ import tensorflow as tf
 from tests.rcnn.shapes import NAMES, SIDE, shapes
 from tests.rcnn.voc_digits import write_voc
 from tests.verbs import Verbs
-from tfeff import config, rcnn, training
+from tfeff import config, rcnn, runs, training
 from tfeff.boxes import iou
 from tfeff.boxes.formats import cyxhw_from_yxyx, relative_from_yxyx
 from tfeff.data.sources import catalog
@@ -28,8 +30,9 @@ from tfeff.rcnn import assessment, images, regions, run_regions
 from tfeff.rcnn.detector import Detector
 from tfeff.rcnn.run_regions import SLIDING_WINDOW, RunRegions
 from tfeff.rcnn.savedmodel import LoadedDetector
-from tfeff.training import selection
+from tfeff.training import checkpoint, selection
 
+KILLS = int(os.environ.get("TFEFF_KILLS", "1"))
 FORMS = ("joint", "classic", "sliding_window")
 IMAGES = 60
 CONFIG = """
@@ -104,11 +107,11 @@ def test_evaluate_repeats_the_result_of_the_run(verbs: Verbs, finished: rcnn.Wor
     assert json.loads(text[text.index("{") :]) == before
 
 
-@pytest.mark.parametrize(("form", "at_least"), [("joint", 0.6), ("classic", 0.6), ("sliding_window", 0.1)])
-def test_a_detector_learns(finished: rcnn.Workdir, form: str, at_least: float) -> None:
+@pytest.mark.parametrize("form", ["joint", "classic"])
+def test_a_detector_learns(finished: rcnn.Workdir, form: str) -> None:
     """An untrained head has a mean average precision of about 0."""
     result = json.loads((finished.path / "result.json").read_text())
-    assert result["forms"][form]["mean_ap"] > at_least
+    assert result["forms"][form]["mean_ap"] > 0.6
 
 
 @pytest.mark.parametrize("form", ["joint", "classic"])
@@ -259,6 +262,76 @@ def test_a_killed_run_resumes_to_the_same_heads(verbs: Verbs, finished: rcnn.Wor
             np.testing.assert_array_equal(first, second)
 
 
+def test_a_run_whose_joint_head_has_no_folder_is_complete(verbs: Verbs, finished: rcnn.Workdir, tmp_path: Path) -> None:
+    """As earlier versions left it."""
+    copy = rcnn.Workdir(tmp_path / "workdir")
+    shutil.copytree(finished.path, copy.path)
+    shutil.rmtree(copy.joint)
+    before = copy.head("joint").read_bytes()
+    flags = [f"--config={copy.path / 'config.json'}", f"--workdir={copy.path}", "--evaluate=false"]
+    verbs("train", *flags).succeeds()
+    assert copy.head("joint").read_bytes() == before
+    assert not copy.joint.exists()
+    opened = runs.open_run(copy.path)
+    assert opened.forms == FORMS
+    opened.export(tmp_path / "model", form="joint")
+
+
+def test_the_joint_head_is_bit_identical_after_kills(verbs: Verbs, finished: rcnn.Workdir, tmp_path: Path) -> None:
+    settings = finished.settings()
+    changes = ["training.deterministic=true", "training.checkpoint_seconds=0.05"]
+    settings = dataclasses.replace(
+        settings,
+        forms=("joint",),
+        backbone=config.override(settings.backbone, changes),
+        joint=config.Joint(epochs=25, patience_epochs=25, positives=8, negatives=8),
+    )
+
+    def untrained(name: str) -> rcnn.Workdir:
+        """A run with backbone and features, but no joint head."""
+        run = rcnn.Workdir(tmp_path / name)
+        shutil.copytree(finished.path, run.path, ignore=shutil.ignore_patterns("joint*", "saved_model"))
+        (run.path / "config.json").write_text(config.to_json(settings))
+        return run
+
+    def flags(run: rcnn.Workdir) -> list[str]:
+        return ["train", f"--config={run.path / 'config.json'}", f"--workdir={run.path}", "--evaluate=false"]
+
+    whole = untrained("whole")
+    verbs(*flags(whole)).succeeds()
+    seconds = sum(row["seconds"] for row in training.Workdir(whole.joint).rows())
+    rng, kills, attempts = random.Random(11), 0, 0
+    while kills < KILLS:
+        attempts += 1
+        run = untrained(f"run{attempts}")
+        checkpoints = training.Workdir(run.joint).checkpoints
+        while kills < KILLS and not run.thresholds("joint").is_file():
+            process, before = verbs.start(*flags(run)), checkpoints.latest()
+            while checkpoints.latest() == before and process.poll() is None:
+                time.sleep(0.01)
+            time.sleep(rng.uniform(0.0, 0.3) * seconds)
+            kills += process.poll() is None
+            process.kill()
+        verbs(*flags(run)).succeeds()
+        assert_same_joint_head(whole, run)
+
+
+def assert_same_joint_head(first: rcnn.Workdir, second: rcnn.Workdir) -> None:
+    one, other = (training.Workdir(run.joint) for run in (first, second))
+    assert one.checkpoints.latest().name == other.checkpoints.latest().name
+    for name in ("final.npz", "best.npz", one.checkpoints.latest().name):
+        expected, found = (checkpoint.load(run.joint / "checkpoints" / name) for run in (first, second))
+        assert expected[1] == found[1]
+        assert expected[0].keys() == found[0].keys()
+        for key, array in expected[0].items():
+            np.testing.assert_array_equal(found[0][key], array, err_msg=f"{name}: {key}")
+    assert (first.path / "joint.json").read_text() == (second.path / "joint.json").read_text()
+    assert first.thresholds("joint").read_text() == second.thresholds("joint").read_text()
+    heads = [Detector.load(run, "joint")[0].head.get_weights() for run in (first, second)]
+    for expected, found in zip(*heads, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_a_workdir_belongs_to_one_config(verbs: Verbs, finished: rcnn.Workdir) -> None:
     done = verbs(
         "train",
@@ -358,6 +431,7 @@ class Opens:
         return {name: count for (own, name), count in self.counts.items() if own == stage}
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_corrupt_images_are_skipped_and_each_stage_opens_a_file_once(
     voc: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -405,6 +479,7 @@ def test_a_corrupt_image_stops_a_run_that_does_not_skip_it(voc: Path, tmp_path: 
     assert str(voc) in str(error.value)
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_any_split_can_test_a_run(finished: rcnn.Workdir, root: Path, tmp_path: Path) -> None:
     copy = rcnn.Workdir(tmp_path / "workdir")
     shutil.copytree(finished.path, copy.path)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from tests.thoroughness import thorough
 from tfeff.reporting.scaling_curves import (
     METHODS,
     SINGLE,
@@ -68,11 +69,11 @@ def every_figure(points):
     "points",
     [
         study(),
-        study(folds=1, phis=(1,)),
+        thorough(study(folds=1, phis=(1,))),
         study(folds=10, phis=(1, 2, 3, 4, 5), label="a network of a name that is much too long for any figure"),
         study(equal=True),
         study()[:1],
-        study()[3:4],
+        thorough(study()[3:4]),
         [],
     ],
     ids=["3 folds", "1 fold", "10 folds", "equal values", "baseline alone", "one point", "nothing"],
@@ -82,7 +83,7 @@ def test_texts_do_not_overlap(points, assert_legible):
         assert_legible(figure)
 
 
-@pytest.mark.parametrize("folds", [1, 3, 10])
+@pytest.mark.parametrize("folds", [1, thorough(3), 10])
 def test_points_bars_and_dots_are_inside_the_axes(folds):
     for figure in every_figure(study(folds, (1, 2, 3, 4))):
         figure.draw_without_rendering()

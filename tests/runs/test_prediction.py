@@ -2,6 +2,7 @@
 
 import csv
 import json
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from tests.runs.bright_squares import SquaresPredictor, squares
 from tfeff import models, runs
 from tfeff.errors import UserError
 from tfeff.runs.prediction import find_images
@@ -88,7 +90,7 @@ def test_rows_are_those_of_the_exported_model(exported: dict[str, Path], photos:
     saved = json.loads((out / "predictions.json").read_text())
     assert [row["image"] for row in saved["predictions"]] == list(paths)
     assert saved["damaged"] == []
-    assert np.asarray(Image.open(out / "contact_sheet.png")).shape == (3 * (144 + 2 * 14 + 6) + 6, 8 * 150 + 6, 3)
+    assert np.asarray(Image.open(out / "contact_sheet.jpg")).shape == (3 * (144 + 2 * 14 + 6) + 6, 8 * 150 + 6, 3)
 
 
 def test_a_localizer_also_returns_boxes_and_draws_each_image(
@@ -100,7 +102,7 @@ def test_a_localizer_also_returns_boxes_and_draws_each_image(
         width, height = Image.open(photos / name).size
         assert (np.array(row["box_yxyx"]) <= [height, width, height, width]).all()
         assert Image.open(out / f"{name}.png").size[0] >= width
-    assert not (out / "contact_sheet.png").exists()
+    assert not (out / "contact_sheet.jpg").exists()
     assert next(csv.DictReader((out / "predictions.csv").open())).keys() >= {"label1", "bottom"}
 
 
@@ -138,6 +140,60 @@ def test_an_interrupted_call_resumes_without_repeating(
     third = Counting(predictor)
     runs.predict(third, paths, tmp_path / "out", key="another model")
     assert len(third.names) == COUNT
+
+
+def test_a_detector_in_tiles_resumes_without_repeating(tmp_path: Path) -> None:
+    images, out = tmp_path / "images", tmp_path / "out"
+    images.mkdir()
+    for number in range(5):
+        Image.fromarray(squares(100, 150, seed=number)).save(images / f"{number}.png")
+    paths = find_images(images, out)
+    whole = runs.predict(SquaresPredictor(), paths, tmp_path / "whole", key="")
+    with pytest.raises(KeyboardInterrupt):
+        runs.predict(SquaresPredictor((100, 90), 20, limit=5), paths, out, key="")  # in the third image's second tile
+    second, progress = SquaresPredictor((100, 90), 20), list[tuple[int, int]]()
+    resumed = runs.predict(second, paths, out, key="", progress=lambda *given: progress.append(given))
+    assert (resumed.known, second.squares.calls) == (2, 3 * 2)
+    assert progress == [(3, 1), (4, 2), (5, 3)]
+    for name, row in resumed.rows.items():
+        assert sorted(row["boxes_yxyx"]) == sorted(whole.rows[name]["boxes_yxyx"])
+        assert Image.open(out / f"{name}.png").size == Image.open(tmp_path / "whole" / f"{name}.png").size
+
+
+def test_a_killed_verb_resumes_without_repeating(
+    verbs: Callable, exported: dict[str, Path], photos: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    flags = (f"--model={exported['classifier']}", f"--images={photos}", "--batch_size=1")
+    verbs("predict", *flags, f"--out={tmp_path / 'whole'}").succeeds()
+    process = verbs.start("predict", *flags, f"--out={out}")
+    while process.poll() is None and rows_in(out) < 5:
+        time.sleep(0.001)
+    process.kill()
+    before = rows_in(out)
+    assert 5 <= before <= COUNT
+    assert f"{COUNT} images ({before} from an earlier call)" in verbs("predict", *flags, f"--out={out}").succeeds().out
+    assert rows_in(out) == COUNT
+    for name in ("predictions.json", "predictions.csv", "contact_sheet.jpg"):
+        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def rows_in(out: Path) -> int:
+    """Complete rows that the journal contains."""
+    journal = out / ".predictions.jsonl"
+    return journal.read_bytes().count(b"\n") - 1 if journal.is_file() else 0
+
+
+def test_a_full_disk_and_a_file_in_the_way_are_reported(
+    verbs: Callable, exported: dict[str, Path], photos: Path, tmp_path: Path
+) -> None:
+    flags = (f"--model={exported['classifier']}", f"--images={photos}")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / ".predictions.json.partial").symlink_to("/dev/full")
+    verbs("predict", *flags, f"--out={out}").fails_with("no space left on the disk", "predictions.json")
+    assert f"({COUNT} from an earlier call)" in verbs("predict", *flags, f"--out={out}").succeeds().out
+    verbs("predict", *flags, f"--out={photos / 'ü01.png'}").fails_with("a file is in the way")
 
 
 @pytest.mark.parametrize(
@@ -181,5 +237,22 @@ def test_the_verb(verbs: Callable, exported: dict[str, Path], photos: Path, tmp_
     assert done.err.count("skipped: ") == 3
     assert "20 images (20 from an earlier call), 3 damaged" in verbs("predict", *flags).succeeds().out
     verbs("predict", *flags, "--score=0.5").fails_with("--score requires a detector")
+    verbs("predict", *flags, "--tile=640").fails_with("--tile requires a detector")
     verbs("predict", *flags[1:]).fails_with("either --workdir=DIR")
     verbs("predict", f"--workdir={tmp_path}", *flags[1:]).fails_with("no config.json")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--images=a", "--tile=0"), "as SIDE or HEIGHTxWIDTH"),
+        (("--images=a", "--tile=100x50", "--tile_overlap=50"), "must be smaller than --tile=100x50"),
+        (("--images=a", "--tile_overlap=50"), "--tile_overlap requires --tile"),
+        (("--images=a", "--every=2"), "--every has no effect with --images"),
+        (("--images=a", "--video=b"), "either --images=PATH or --video=FILE"),
+        (("--video=b",), "--video=b: no such file"),
+        (("--video=b", "--batch_size=2"), "--batch_size has no effect with --video"),
+    ],
+)
+def test_flags_that_do_not_fit_are_refused(verbs: Callable, flags: tuple[str, ...], message: str) -> None:
+    verbs("predict", "--workdir=a", "--out=c", *flags).fails_with(message)

@@ -1,7 +1,6 @@
 """Complete searches from the command line: killed, resumed, in local processes and on a cluster."""
 
 import json
-import os
 import random
 import signal
 import time
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.thoroughness import THOROUGH, only_thorough
 from tests.verbs import Process, Verbs
 from tfeff import config
 from tfeff.scaling.search import open_store
@@ -29,7 +29,7 @@ def get_config():
         sweeps=Sweeps(phis=(1.0,), batch_norm=True),
     )
 """
-KILLS = int(os.environ.get("TFEFF_KILLS", "1"))
+KILLS = THOROUGH or 1
 
 
 def start(verbs: Verbs, directory: Path, *flags: str) -> Process:
@@ -153,6 +153,7 @@ def test_an_interrupted_and_killed_search_repeats_no_trial_and_gives_the_same_re
     assert outcome(directory) == outcome(whole)
 
 
+@only_thorough
 def test_a_cluster_gives_the_same_result_and_survives_the_loss_of_a_node(verbs, whole, tmp_path):
     pytest.importorskip("ray")
     moments = random.Random(11)

@@ -1,7 +1,6 @@
 """Localization: loss and metrics against NumPy, and a run from its config to its SavedModel."""
 
 import json
-import os
 import random
 import time
 
@@ -11,6 +10,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from tests.thoroughness import THOROUGH
 from tfeff import config, models, training
 from tfeff.boxes import iou, yxyx_from_relative
 from tfeff.data.images import graph_decoding, resizing
@@ -21,7 +21,7 @@ from tfeff.training import checkpoint, optimizers
 from tfeff.training.step import Step
 
 CLASSES = 3
-KILLS = int(os.environ.get("TFEFF_KILLS", "1"))
+KILLS = THOROUGH or 1
 
 
 def localizer(**options):
@@ -156,7 +156,7 @@ def get_config():
         optimizer=Optimizer(name="adamw", learning_rate=0.005),
         schedule=Schedule(name="cosine", warmup_epochs=1),
         training=Training(
-            epochs=24, batch_size=32, ema_decay=0.9, deterministic=True, checkpoint_seconds=0.05, validation_epochs=4,
+            epochs=16, batch_size=32, ema_decay=0.9, deterministic=True, checkpoint_seconds=0.05, validation_epochs=4,
             keep="best",
         ),
     )
@@ -217,6 +217,7 @@ def test_a_run_localizes_rectangles(finished):
         assert (workdir.figures / f"test_{name}.png").is_file()
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_evaluation_repeats_the_results_of_the_run(finished):
     _, workdir, _, _ = finished
     again = training.assess(workdir, "test", training.Reporter(quiet=True))

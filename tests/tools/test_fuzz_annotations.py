@@ -1,10 +1,9 @@
-import os
-
 import pytest
 
+from tests.thoroughness import THOROUGH
 from tools import fuzz_annotations
 
-COUNT = int(os.environ.get("TFEFF_FUZZ", "200"))
+COUNT = 2_000 if THOROUGH else 200
 """Number of files; the tool's default is 10,000."""
 
 

@@ -9,6 +9,8 @@ from tfeff import config, tasks, training
 from tfeff.serving import run
 from tfeff.training import build, selection
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):

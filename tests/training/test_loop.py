@@ -240,7 +240,7 @@ def test_error_if_images_changed_before_a_restart(tmp_path):
 def test_a_workdir_is_locked(tmp_path):
     settings = experiment()
     with (
-        training.Workdir(tmp_path).claimed(settings),
+        config.claimed(tmp_path, settings),
         pytest.raises(UserError, match="another process is using it"),
     ):
         training.train(settings, tmp_path)

@@ -1,7 +1,6 @@
-"""Killed at random moments and restarted, a run ends bit-identical. Set `TFEFF_KILLS=20` for a thorough test."""
+"""Killed at random moments and restarted, a run ends bit-identical."""
 
 import json
-import os
 import random
 import signal
 import time
@@ -10,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.thoroughness import THOROUGH
 from tfeff.training import checkpoint
 
-KILLS = int(os.environ.get("TFEFF_KILLS", "2"))
+KILLS = THOROUGH or 2
 
 CONFIG = """
 from tfeff.config import Augmentation, Classification, Data, Experiment, Model, Optimizer, Schedule, Training
@@ -86,22 +86,23 @@ def test_restarts_after_sigkill_are_bit_identical(verbs, uninterrupted, tmp_path
         assert_same_end(whole, run)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_signals_save_the_state(verbs, uninterrupted, tmp_path, number, code):
+def test_signals_save_the_state(verbs, uninterrupted, tmp_path):
     config, whole, _ = uninterrupted
     run = tmp_path / "run"
-    process = verbs.start(*command(config, run))
     checkpoints = checkpoint.Checkpoints(run / "checkpoints")
-    while checkpoints.latest() is None:
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.signal(number)
-    done = process.done()
-    assert done.code == code, done
-    assert "state saved at step" in done.err
-    assert "Traceback" not in done.err
-    step = checkpoint.load(checkpoints.latest())[1]["step"]
-    assert f"{step:,}" in done.err
+    for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+        before = checkpoints.latest()
+        process = verbs.start(*command(config, run))
+        while checkpoints.latest() == before:
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.signal(number)
+        done = process.done()
+        assert done.code == code, done
+        assert "state saved at step" in done.err
+        assert "Traceback" not in done.err
+        step = checkpoint.load(checkpoints.latest())[1]["step"]
+        assert f"{step:,}" in done.err
     verbs(*command(config, run)).succeeds()
     assert_same_end(whole, run)
 

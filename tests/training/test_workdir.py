@@ -8,14 +8,14 @@ from tfeff.training.workdir import Workdir
 
 
 def claim(workdir, experiment):
-    with workdir.claimed(experiment):
+    with config.claimed(workdir.path, experiment):
         pass
 
 
 def test_a_workdir_belongs_to_one_config(tmp_path):
     workdir = Workdir(tmp_path / "a" / "b")
     for _ in range(2):
-        with workdir.claimed(config.Experiment(seed=1)):
+        with config.claimed(workdir.path, config.Experiment(seed=1)):
             assert workdir.config() == config.Experiment(seed=1)
     with pytest.raises(UserError, match="seed: saved 1, now 2"):
         claim(workdir, config.Experiment(seed=2))

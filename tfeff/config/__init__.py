@@ -1,8 +1,20 @@
 """Configs of training runs and searches: typed, immutable sections, loaded from Python or JSON, changed by flags."""
 
 from tfeff.config.family import Family, resolve_family
-from tfeff.config.files import claimed, differences, flatten, from_json, load, override, to_json
+from tfeff.config.files import (
+    claimed,
+    complete,
+    differences,
+    flatten,
+    from_json,
+    load,
+    load_recipe,
+    override,
+    saved,
+    to_json,
+)
 from tfeff.config.rcnn import RCNN, Classic, Detection, DetectionData, Joint, Proposals, RegionFeatures, Windows
+from tfeff.config.recipe import Choice, Choices, Recipe
 from tfeff.config.schema import Data, Experiment, Model, Optimizer, Schedule, Training
 from tfeff.config.search import Allocation, Budget, Folds, Objective, Search, Sweeps, Trials
 from tfeff.config.tasks import TTA, Classification, Localization
@@ -16,6 +28,8 @@ __all__ = [
     "Augmentation",
     "BoxAugmentation",
     "Budget",
+    "Choice",
+    "Choices",
     "Classic",
     "Classification",
     "Data",
@@ -30,6 +44,7 @@ __all__ = [
     "Objective",
     "Optimizer",
     "Proposals",
+    "Recipe",
     "RegionFeatures",
     "Schedule",
     "Search",
@@ -38,11 +53,14 @@ __all__ = [
     "Trials",
     "Windows",
     "claimed",
+    "complete",
     "differences",
     "flatten",
     "from_json",
     "load",
+    "load_recipe",
     "override",
     "resolve_family",
+    "saved",
     "to_json",
 ]

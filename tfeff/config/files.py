@@ -5,13 +5,14 @@ import json
 import re
 import runpy
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from tfeff.config import renamed
 from tfeff.config.rcnn import RCNN
+from tfeff.config.recipe import Choices, Recipe
 from tfeff.config.schema import Experiment
 from tfeff.config.search import Search
 from tfeff.config.section import Section, assign, from_dict
@@ -31,34 +32,82 @@ def load(path: str | Path, *kinds: type[Config]) -> Config:
         *kinds: the accepted kinds of config: `Experiment`, `RCNN` or `Search`.
 
     Raises:
-        UserError: for a missing file, a file without `get_config`, a config of another kind, an unknown key, a value of
-            the wrong type, or any exception in the Python file.
+        UserError: for a missing file, a file without `get_config`, a recipe or a config of another kind, an unknown
+            key, a value of the wrong type, or any exception in the Python file.
+    """
+    recipe = load_recipe(path, *kinds)
+    if recipe.choose is not None:
+        raise UserError(
+            f"{path}: chooses values for a dataset, which only python -m tfeff.train does; give the config.json of its "
+            "workdir"
+        )
+    return recipe.base
+
+
+def load_recipe(path: str | Path, *kinds: type[Config]) -> Recipe[Config]:
+    """Loads a recipe from a Python file, or a config, which is a recipe without choices. Arguments as for `load`.
+
+    Raises:
+        UserError: as in `load`, and when the recipe's choices are made, for any exception in them.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"--config={path}: {'is a directory; give a file' if path.is_dir() else 'no such file'}")
     if path.suffix == ".json":
-        return from_json(path.read_text(errors="replace"), *kinds, where=str(path))
-    try:
+        return Recipe(from_json(path.read_text(errors="replace"), *kinds, where=str(path)))
+    with _explained(path):
         get_config = runpy.run_path(str(path)).get("get_config")
         if get_config is None:
             raise UserError(f"{path}: defines no get_config()")
         config = get_config()
-    except UserError as error:
-        raise UserError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
-    except SyntaxError as error:
-        raise UserError(f"{_location(path, error)}: {error.msg}") from None
-    except Exception as error:
-        message = renamed.explain(error) or _unknown_argument(error) or f"{type(error).__name__}: {error}"
-        raise UserError(f"{_location(path, error)}: {message}") from error
+    recipe = config if isinstance(config, Recipe) else Recipe(config)
     for kind in kinds:
-        if isinstance(config, kind):
-            return config
+        if isinstance(recipe.base, kind):
+            return Recipe(recipe.base, recipe.choose and _explaining(path, recipe.choose))
     for other, verb in VERBS.items():
-        if isinstance(config, other):
+        if isinstance(recipe.base, other):
             raise UserError(f"{path}: this config is for python -m {verb}")
     wanted = " or ".join(f"tfeff.config.{kind.__name__}" for kind in kinds)
-    raise UserError(f"{path}: get_config() returns {type(config).__name__}; it should return {wanted}")
+    raise UserError(f"{path}: get_config() returns {type(recipe.base).__name__}; it should return {wanted}")
+
+
+def complete(recipe: Recipe[Config], assignments: Sequence[str]) -> tuple[Config, Choices]:
+    """The config that a recipe gives for its dataset.
+
+    Args:
+        recipe: the recipe.
+        assignments: overrides, see `override`. They come before the choices, which can depend on them, and win over
+            them.
+
+    Returns:
+        The config, and the choices in it.
+
+    Raises:
+        UserError: for a wrong override or choice, or a dataset that cannot be opened.
+    """
+    settings = override(recipe.base, assignments)
+    if recipe.choose is None:
+        return settings, {}
+    given = {assignment.partition("=")[0] for assignment in assignments}
+    choices = {key: choice for key, choice in recipe.choose(settings).items() if key not in given}
+    return replaced(settings, {key: choice.value for key, choice in choices.items()}), choices
+
+
+def replaced(config: Config, values: Mapping[str, Any]) -> Config:
+    """Returns `config` with the values of dotted keys replaced.
+
+    Raises:
+        UserError: for an unknown key or a value of the wrong type.
+    """
+    nested = dataclasses.asdict(config)
+    for key, value in values.items():
+        *sections, last = key.split(".")
+        section = nested
+        for name in sections:
+            section = section.setdefault(name, {})
+        section[last] = value
+    changed: Config = from_dict(type(config), nested)
+    return changed
 
 
 def override(config: Config, assignments: Iterable[str]) -> Config:
@@ -149,6 +198,22 @@ def claimed(directory: Path, config: Section, raised: Sequence[str] = ()) -> Ite
             raise
 
 
+def saved(directory: Path, *kinds: type[Config]) -> Config:
+    """The config that a run has saved in its workdir.
+
+    Args:
+        directory: the workdir.
+        *kinds: the accepted kinds of config.
+
+    Raises:
+        UserError: there is no config, or not one of these kinds.
+    """
+    path = directory / "config.json"
+    if not path.is_file():
+        raise UserError(f"--workdir={directory}: no config.json there; give the workdir of a tfeff.train run")
+    return from_json(path.read_text(errors="replace"), *kinds, where=str(path))
+
+
 def differences(first: Config, second: Config) -> list[tuple[str, Any, Any]]:
     """The dotted keys in which two configs differ, with both values."""
     left, right = flatten(first), flatten(second)
@@ -169,6 +234,28 @@ def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turns any exception of a config file into a UserError with its place."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
+    except SyntaxError as error:
+        raise UserError(f"{_location(path, error)}: {error.msg}") from None
+    except Exception as error:
+        message = renamed.explain(error) or _unknown_argument(error) or f"{type(error).__name__}: {error}"
+        raise UserError(f"{_location(path, error)}: {message}") from error
+
+
+def _explaining(path: Path, choose: Callable[[Config], Choices]) -> Callable[[Config], Choices]:
+    def explaining(config: Config) -> Choices:
+        with _explained(path):
+            return choose(config)
+
+    return explaining
 
 
 def _location(path: Path, error: Exception) -> str:

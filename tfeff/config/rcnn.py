@@ -75,7 +75,8 @@ class RegionFeatures(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Joint(Section):
-    """The joint head: softmax over classes and background, and box regression, trained together."""
+    """The joint head: softmax over classes and background, and box regression, trained together. Devices, determinism
+    and the interval of checkpoints are those of `backbone.training`."""
 
     positives: int = 100
     """Positive regions per batch."""

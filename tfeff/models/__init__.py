@@ -12,7 +12,7 @@ from tfeff.models.necks.pyramid import pyramid
 from tfeff.models.network import Network
 from tfeff.models.tta import averaged
 from tfeff.models.weights.applications import from_applications
-from tfeff.models.weights.imagenet import load_imagenet
+from tfeff.models.weights.imagenet import imagenet_origin, load_imagenet
 from tfeff.models.weights.loading import load_weights
 from tfeff.models.weights.report import LoadReport
 
@@ -30,6 +30,7 @@ __all__ = [
     "detector_names",
     "estimate",
     "from_applications",
+    "imagenet_origin",
     "load_imagenet",
     "load_weights",
     "localizer",

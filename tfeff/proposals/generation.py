@@ -155,10 +155,10 @@ def generate(
             for outcome in executor.wait(1.0):
                 finish(outcome)
     if lost:
-        image_id, error = next(iter(lost.items()))
+        image_id, reason = next(iter(lost.items()))
         raise UserError(
             f"{len(lost)} images have no proposals, because their computation failed {ATTEMPTS} times; {image_id}: "
-            f"{error}. All others are stored; run the same command again"
+            f"{reason}. All others are stored; run the same command again"
         )
     return counts
 

@@ -23,10 +23,11 @@ from tfeff.rcnn.images import RunImages, record
 from tfeff.rcnn.regions import RegionSet, proposal_recall
 from tfeff.rcnn.run_regions import SLIDING_WINDOW, RunRegions
 from tfeff.rcnn.workdir import Workdir
-from tfeff.reporting import figure, tables
+from tfeff.reporting import tables
 from tfeff.reporting.detection import detection_figures
 from tfeff.reporting.detection_gallery import detection_gallery_figure
 from tfeff.reporting.detections import DetectedImage
+from tfeff.training.assessment import publish
 from tfeff.training.tensorboard import Board
 
 
@@ -210,14 +211,12 @@ def assess(
 
     for form, report in assessment.detections.items():
         figures = {**detection_figures(report.to_dict()), **galleries(report, detections[form], images, decoded)}
-        for title, drawn in figures.items():
-            files += figure.save(drawn, workdir.figures / f"{split}_{form}_{title}")
         headline = {
-            f"{split}/{form}/mean_ap": report.mean_ap,
-            f"{split}/{form}/accuracy_of_objects": assessment.regions[form].accuracy,
-            f"{split}/{form}/background_recall": assessment.regions[form].background_recall,
+            "mean_ap": report.mean_ap,
+            "accuracy_of_objects": assessment.regions[form].accuracy,
+            "background_recall": assessment.regions[form].background_recall,
         }
-        board.result(0, headline, {f"{split}/{form}/{title}": figure.rgb(drawn) for title, drawn in figures.items()})
+        files += publish(board, workdir.figures, (split, form), headline, figures, step=0)
     board.close()
     return dataclasses.replace(assessment, files=tuple(files))
 

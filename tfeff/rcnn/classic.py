@@ -9,7 +9,7 @@ import numpy as np
 from tfeff import config
 from tfeff.errors import UserError
 from tfeff.models.heads import region
-from tfeff.rcnn.joint import Examples
+from tfeff.rcnn.examples import Examples
 from tfeff.rcnn.ridge import ridge_regression
 from tfeff.rcnn.svm import Mining, linear_svms
 

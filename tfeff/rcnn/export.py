@@ -2,10 +2,10 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from tfeff import config, training
+from tfeff import training
 from tfeff.errors import UserError
+from tfeff.proposals import SelectiveSearch, SlidingWindows
 from tfeff.rcnn import savedmodel
 from tfeff.rcnn.detector import Detector
 from tfeff.rcnn.feature_extractor import FeatureExtractor
@@ -33,24 +33,23 @@ def export(workdir: Workdir, form: str, directory: str | Path | None = None, *, 
     detector, thresholds = Detector.load(workdir, form)
     regions = RunRegions(settings, workdir, training.Reporter(quiet=True))
     thresholds.check_backbone(form, regions.backbone_digest)
+    windows = form == SLIDING_WINDOW
+    search: SlidingWindows | SelectiveSearch = (
+        sliding_windows(settings.windows, settings.seed)
+        if windows
+        else selective_search(settings.proposals, settings.seed)
+    )
     return savedmodel.export(
         FeatureExtractor(
             regions.backbone.model,
-            grid=None if form == SLIDING_WINDOW else settings.features.grid,
+            grid=None if windows else settings.features.grid,
             context=settings.features.context,
         ),
         detector.head,
         detector.postprocess,
         directory or workdir.saved_model(form),
         class_names=class_names(workdir.dataset),
-        proposals=_proposals(settings, form),
+        proposals={"engine": "windows" if windows else "selective_search", **asdict(search)},
         score=thresholds.detection,
         overwrite=overwrite,
     )
-
-
-def _proposals(settings: config.RCNN, form: str) -> dict[str, Any]:
-    """The proposal method of a form and its arguments, for `savedmodel.LoadedDetector`."""
-    if form == SLIDING_WINDOW:
-        return {"engine": "windows", **asdict(sliding_windows(settings))}
-    return {"engine": "selective_search", **asdict(selective_search(settings))}

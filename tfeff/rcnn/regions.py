@@ -85,24 +85,22 @@ class RegionSet:
         return np.concatenate(parts)
 
 
-def selective_search(settings: config.RCNN) -> SelectiveSearch:
+def selective_search(settings: config.Proposals, seed: int) -> SelectiveSearch:
     """The proposal method of a run."""
-    return SelectiveSearch(settings.proposals.mode, settings.proposals.max_proposals, settings.seed)
+    return SelectiveSearch(settings.mode, settings.max_proposals, seed)
 
 
-def sliding_windows(settings: config.RCNN) -> SlidingWindows:
+def sliding_windows(settings: config.Windows, seed: int) -> SlidingWindows:
     """The sliding window of a run."""
-    windows = settings.windows
-    return SlidingWindows(windows.max_windows, settings.seed, windows.scales, windows.ratios, windows.overlap)
+    return SlidingWindows(settings.max_windows, seed, settings.scales, settings.ratios, settings.overlap)
 
 
-def propose(settings: config.RCNN, directory: Path, images: Dataset) -> list[np.ndarray]:
+def propose(search: SelectiveSearch, directory: Path, images: Dataset) -> list[np.ndarray]:
     """Proposals of each image, boxes_yxyx [n, 4]; those missing from the store are computed.
 
     Raises:
         UserError: an image cannot be read, or the store holds proposals made with other settings.
     """
-    search = selective_search(settings)
     with locked(directory, "proposals.directory"), Threads() as threads:
         store = ProposalStore.create(directory, search.parameters)
         with Bar(f"proposals of {images.name}", len(images), "images") as bar:
@@ -118,9 +116,8 @@ def propose(settings: config.RCNN, directory: Path, images: Dataset) -> list[np.
     return [store[name].boxes_yxyx for name in images.ids]
 
 
-def window_boxes(settings: config.RCNN, images: Dataset) -> list[np.ndarray]:
+def window_boxes(windows: SlidingWindows, images: Dataset) -> list[np.ndarray]:
     """The sliding windows of each image, boxes_yxyx [n, 4]."""
-    windows = sliding_windows(settings)
     return [windows(np.broadcast_to(np.uint8(0), (*size, 3))).boxes_yxyx for size in images.sizes.tolist()]
 
 
@@ -136,25 +133,25 @@ class CachedExtractor:
     """Extracts the features of regions with a trained backbone and caches them on disk.
 
     Args:
-        settings: of the run.
         model: the backbone with its classifier.
         directory: of the cache.
         grid: number of cells along each axis of a region; None: the input of the backbone's classifier.
+        context: margin around the region, in pixels of the backbone's input.
 
     Attributes:
         network: computes the features.
         backbone_digest: of the backbone's weights.
     """
 
-    def __init__(self, settings: config.RCNN, model: keras.Model, directory: Path, grid: int | None) -> None:
-        self.network = FeatureExtractor(model, grid=grid, context=settings.features.context)
+    def __init__(self, model: keras.Model, directory: Path, *, grid: int | None, context: int) -> None:
+        self.network = FeatureExtractor(model, grid=grid, context=context)
         self._directory = directory
         weights = hashlib.blake2b(digest_size=16)
         for weight in model.get_weights():
             weights.update(np.ascontiguousarray(weight).tobytes())
         self.backbone_digest = weights.hexdigest()
         policy = keras.mixed_precision.dtype_policy().name
-        self._network_key = weights.digest() + repr((grid, settings.features.context, policy)).encode()
+        self._network_key = weights.digest() + repr((grid, context, policy)).encode()
         signature = [tf.TensorSpec((None, None, self.network.channels), tf.uint8), tf.TensorSpec((None, 4), tf.float32)]
         self._run = tf.function(self.network, input_signature=signature, autograph=False, jit_compile=False)
 

@@ -8,7 +8,15 @@ import numpy as np
 from tfeff import config, training
 from tfeff.data.dataset import Dataset
 from tfeff.rcnn import backbone
-from tfeff.rcnn.regions import CachedExtractor, RegionSet, proposal_recall, propose, window_boxes
+from tfeff.rcnn.regions import (
+    CachedExtractor,
+    RegionSet,
+    proposal_recall,
+    propose,
+    selective_search,
+    sliding_windows,
+    window_boxes,
+)
 from tfeff.rcnn.workdir import Workdir
 
 SLIDING_WINDOW = "sliding_window"
@@ -63,9 +71,10 @@ class RunRegions:
         if (name, windows) not in self._proposals:
             settings = self._settings
             if windows:
-                boxes = window_boxes(settings, images)
+                boxes = window_boxes(sliding_windows(settings.windows, settings.seed), images)
             else:
-                boxes = propose(settings, self._workdir.proposals(settings), images)
+                search = selective_search(settings.proposals, settings.seed)
+                boxes = propose(search, self._workdir.proposals(settings.proposals.directory), images)
             method = "sliding window" if windows else "proposals"
             recall = proposal_recall(images.objects, boxes)
             self._reporter.say(f"{name}: recall of the {method} {recall:.3f} (IoU 0.5)")
@@ -87,8 +96,8 @@ class RunRegions:
     @cached_property
     def _extractors(self) -> tuple[CachedExtractor, CachedExtractor]:
         """For proposals, and for windows: there, the backbone's classifier needs its own input."""
-        model, directory = self.backbone.model, self._workdir.features
+        model, directory, features = self.backbone.model, self._workdir.features, self._settings.features
         return (
-            CachedExtractor(self._settings, model, directory, self._settings.features.grid),
-            CachedExtractor(self._settings, model, directory / SLIDING_WINDOW, None),
+            CachedExtractor(model, directory, grid=features.grid, context=features.context),
+            CachedExtractor(model, directory / SLIDING_WINDOW, grid=None, context=features.context),
         )

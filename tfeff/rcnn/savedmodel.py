@@ -175,8 +175,12 @@ class LoadedDetector:
             UserError: the file is not an image, or corrupt.
         """
         pixels = decoding.decode(encoded, name)
+        return pixels, *self.detect(pixels)
+
+    def detect(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """boxes_yxyx float32 [m, 4], labels int32 [m], scores float32 [m] in an image, uint8 [height, width, 3]."""
         boxes = self._propose(pixels).boxes_yxyx
         detections = self._detect(
             image=tf.constant(graph_decoding.in_channels(pixels, self._channels)), proposals=tf.constant(boxes)
         )
-        return pixels, detections["boxes"].numpy(), detections["labels"].numpy(), detections["scores"].numpy()
+        return detections["boxes"].numpy(), detections["labels"].numpy(), detections["scores"].numpy()

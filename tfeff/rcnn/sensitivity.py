@@ -5,21 +5,26 @@ Features are cached, so each measurement costs the training of one head. Metrics
 
 import dataclasses
 import json
+import math
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from tfeff import config, training
 from tfeff.durable import write
 from tfeff.evaluation import average_precisions, match, mean_average_precision
 from tfeff.models.heads import region
+from tfeff.rcnn import joint
 from tfeff.rcnn.assessment import region_report
 from tfeff.rcnn.classic import ClassicTraining, LinearMaps
 from tfeff.rcnn.detector import Detector
+from tfeff.rcnn.examples import Examples
 from tfeff.rcnn.images import RunImages, record
-from tfeff.rcnn.joint import Examples, JointTraining
 from tfeff.rcnn.regions import RegionSet
 from tfeff.rcnn.run_regions import RunRegions
 from tfeff.rcnn.stages import feature_moments
@@ -27,6 +32,7 @@ from tfeff.rcnn.workdir import Workdir
 from tfeff.reporting import figure, tables
 from tfeff.reporting.progress import Bar
 from tfeff.reporting.sensitivity_curves import sensitivity_figure
+from tfeff.training.interruption import Interruption
 
 JOINT: Mapping[str, Sequence[float]] = {
     "positives": (16, 32, 64, 100, 120),
@@ -158,10 +164,13 @@ class _Heads:
     def __init__(
         self, settings: config.RCNN, train: RegionSet, validation: RegionSet, sections: Sequence[config.Classic]
     ) -> None:
-        self._seed, self._num_classes = settings.seed, train.images.num_classes
-        self._train = Examples(train.features, train.targets)
-        self._validation = Examples(validation.features, validation.targets)
-        self._moments = feature_moments(train.features, settings.seed)
+        self._seed = settings.seed
+        self._data = joint.JointData(
+            Examples(train.features, train.targets),
+            Examples(validation.features, validation.targets),
+            feature_moments(train.features, settings.seed),
+            train.images.num_classes,
+        )
         self._classic: ClassicTraining | None = None
         self._regions = train
         self._svms: dict[config.Classic, LinearMaps] = {}
@@ -171,14 +180,23 @@ class _Heads:
         self._boxes: dict[tuple[float, float], LinearMaps] = {}
 
     def joint(self, section: config.Joint) -> keras.Model:
-        joint = JointTraining(section, self._num_classes, self._train, self._validation, self._moments, self._seed)
-        joint.run()
-        return region.joint_detector(joint.head)
+        with tempfile.TemporaryDirectory() as directory:
+            head = joint.train(
+                section,
+                self._data,
+                Path(directory),
+                seed=self._seed,
+                strategy=tf.distribute.get_strategy(),
+                checkpoint_seconds=math.inf,
+                reporter=training.Reporter(quiet=True),
+                interruption=Interruption(),  # not active: results are kept per measurement
+            )
+        return region.joint_detector(head)
 
     def classic(self, section: config.Classic) -> keras.Model:
         if self._classic is None:
             names, overlaps = self._regions.images.class_names, self._regions.class_overlaps
-            self._classic = ClassicTraining(names, self._train, overlaps, self._moments, self._seed)
+            self._classic = ClassicTraining(names, self._data.train, overlaps, self._data.moments, self._seed)
         default = config.Classic()
         svm_settings = dataclasses.replace(section, box_overlap=default.box_overlap, ridge=default.ridge)
         if svm_settings not in self._svms:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tfeff import config, training
 from tfeff.data.dataset import Dataset
@@ -15,14 +16,15 @@ from tfeff.durable import write
 from tfeff.errors import UserError
 from tfeff.models.heads import region
 from tfeff.models.heads.classifier import CLASSIFIER
-from tfeff.rcnn import backbone
+from tfeff.rcnn import backbone, joint
 from tfeff.rcnn.classic import ClassicTraining
 from tfeff.rcnn.detector import Detector
+from tfeff.rcnn.examples import Examples
 from tfeff.rcnn.images import RunImages, record
-from tfeff.rcnn.joint import Examples, JointTraining
 from tfeff.rcnn.run_regions import SLIDING_WINDOW, RunRegions
 from tfeff.rcnn.workdir import Workdir
-from tfeff.training.tensorboard import Board
+from tfeff.training import distribution
+from tfeff.training.interruption import Interruption
 
 MOMENT_ROWS = 50_000
 """Maximum number of regions from which mean and standard deviation of the features are computed."""
@@ -46,11 +48,15 @@ def train(
 
     Raises:
         UserError: invalid images, annotations or settings, or the workdir of another run.
-        Interrupted: after Ctrl-C or SIGTERM while the backbone trains.
+        Interrupted: after Ctrl-C or SIGTERM while the backbone or the joint head trains.
     """
-    workdir, reporter = Workdir(directory), reporter or training.Reporter()
-    with workdir.claimed(settings):
+    workdir, reporter, own = Workdir(directory), reporter or training.Reporter(), settings.backbone.training
+    if own.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    with config.claimed(workdir.path, settings):
         backbone.check(settings)
+        if "joint" in settings.forms:
+            joint.check(settings.joint, distribution.strategy(own.strategy).num_replicas_in_sync)
         if settings.backbone_workdir is not None and settings.backbone != config.Experiment():
             reporter.say("backbone_workdir provides the backbone; the config section `backbone` has no effect")
         run_images = run_images or RunImages(settings)
@@ -89,8 +95,8 @@ def train_form(
         moments = feature_moments(examples.features, settings.seed)
         if form == "joint":
             held_out = Examples(validation.features, validation.targets)
-            joint = JointTraining(settings.joint, len(names), examples, held_out, moments, settings.seed)
-            head = region.joint_detector(train_joint(joint, workdir, reporter))
+            data = joint.JointData(examples, held_out, moments, len(names), regions.backbone_digest)
+            head = region.joint_detector(train_joint(settings, workdir, data, reporter))
         else:
             classic = ClassicTraining(names, examples, train_regions.class_overlaps, moments, settings.seed)
             head = classic.run(settings.classic, lambda text: reporter.say(f"classic head, {text}"))
@@ -108,22 +114,26 @@ def train_form(
     )
 
 
-def train_joint(joint: JointTraining, workdir: Workdir, reporter: training.Reporter) -> keras.Model:
-    """Trains the joint head, logs each epoch, and writes `joint.json`."""
-    board = Board(workdir.tensorboard)
-
-    def report(row: dict[str, float]) -> None:
-        board.scalars(int(row["epoch"]), {f"joint/{key}": value for key, value in row.items() if key != "epoch"})
-        reporter.say(
-            f"joint head, epoch {row['epoch']:.0f}: loss {row['train_loss']:.4f}, accuracy "
-            f"{row['train_accuracy']:.4f}; validation loss {row['validation_loss']:.4f}, accuracy "
-            f"{row['validation_accuracy']:.4f}"
+def train_joint(
+    settings: config.RCNN, workdir: Workdir, data: joint.JointData, reporter: training.Reporter
+) -> keras.Model:
+    """Trains the joint head and writes `joint.json`. Devices and checkpoint interval are those of the backbone."""
+    own = settings.backbone.training
+    with Interruption() as interruption:
+        head = joint.train(
+            settings.joint,
+            data,
+            workdir.joint,
+            seed=settings.seed,
+            strategy=distribution.strategy(own.strategy),
+            checkpoint_seconds=own.checkpoint_seconds,
+            reporter=reporter,
+            interruption=interruption,
+            hooks=[joint.Curves(workdir.tensorboard, reporter)],
         )
-
-    rows = joint.run(report)
-    board.close()
+    rows = joint.curves(training.Workdir(workdir.joint).rows())
     write(workdir.path / "joint.json", json.dumps(rows, indent=2) + "\n")
-    return joint.head
+    return head
 
 
 def classifier_head(trained: backbone.Backbone, class_names: Sequence[str]) -> keras.Model:

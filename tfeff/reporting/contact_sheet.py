@@ -30,14 +30,19 @@ def contact_sheet(
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
     for number, (pixels, text) in enumerate(zip(images, captions, strict=True)):
         top, left = GAP + number // columns * step_y, GAP + number % columns * step_x
-        image = Image.fromarray(pixels)
-        scale = CELL / max(image.size)
-        size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-        filtering = Image.Resampling.NEAREST if scale > 2 else Image.Resampling.BILINEAR
-        image = image.resize(size, filtering)
+        image = Image.fromarray(thumbnail(pixels))
         sheet.paste(image, (left + (CELL - image.width) // 2, top + (CELL - image.height) // 2))
         for row, line in enumerate(text.splitlines()):
             while draw.textlength(line, font) > CELL:
                 line = line[:-2] + "…"
             draw.text((left, top + CELL + row * LINE), line, "black", font)
     return np.asarray(sheet)
+
+
+def thumbnail(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The image at its size on a contact sheet: its longest side has CELL pixels."""
+    image = Image.fromarray(pixels)
+    scale = CELL / max(image.size)
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    filtering = Image.Resampling.NEAREST if scale > 2 else Image.Resampling.BILINEAR
+    return np.asarray(image.resize(size, filtering))

@@ -17,12 +17,12 @@ class Bar:
 
     Args:
         title: title of the task.
-        total: number of items.
+        total: number of items, or an estimate; None if unknown.
         unit: plural name of the items.
         console: where to write; default: standard error.
     """
 
-    def __init__(self, title: str, total: int, unit: str, console: Console | None = None) -> None:
+    def __init__(self, title: str, total: int | None, unit: str, console: Console | None = None) -> None:
         self._title, self._total, self._unit = title, total, unit
         self._console = console or Console(stderr=True)
         self._bar: Progress | None = None
@@ -55,9 +55,13 @@ class Bar:
             self._bar.update(self._task, completed=done, speed=f"{speed:,.1f} {self._unit}/s")
         elif now - self._last > LINE_SECONDS or done == self._total:
             self._last = now
-            left = f", {timedelta(seconds=round((self._total - done) / speed))} left" if speed else ""
+            of, left = "", ""
+            if self._total is not None:
+                of = f" of {self._total:,}"
+                rest = max(0, self._total - done)
+                left = f", {timedelta(seconds=round(rest / speed))} left" if speed else ""
             self._console.print(
-                f"{self._title}: {done:,} of {self._total:,} {self._unit}, {speed:,.1f}/s{left}",
+                f"{self._title}: {done:,}{of} {self._unit}, {speed:,.1f}/s{left}",
                 highlight=False,
                 soft_wrap=True,
             )

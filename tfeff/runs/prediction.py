@@ -3,10 +3,11 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -15,11 +16,14 @@ from tfeff.data.images import decoding
 from tfeff.durable import locked, write
 from tfeff.errors import UserError
 from tfeff.evaluation import Detections, to_coco_results
-from tfeff.reporting.contact_sheet import contact_sheet
+from tfeff.reporting.contact_sheet import contact_sheet, thumbnail
 from tfeff.runs.predictors import TOP, Predictor, Row
 from tfeff.serving.journal import Journal
 
-SHEET = 96
+T = TypeVar("T")
+Files = list[tuple[str, bytes]]
+"""Names and contents of image files."""
+SHEET = 48
 """Images on the contact sheet of a classifier."""
 
 
@@ -68,7 +72,7 @@ def predict(
     *,
     key: str,
     draw: bool = True,
-    progress: Callable[[int], None] = lambda done: None,
+    progress: Callable[[int, int], None] = lambda done, computed: None,
 ) -> Predictions:
     """Predicts for all images and writes `predictions.json`, `predictions.csv` and pictures.
 
@@ -80,7 +84,7 @@ def predict(
         out: directory of the results.
         key: everything that the rows depend on besides the images.
         draw: write an annotated PNG for each image, or, if the model predicts no boxes, one contact sheet.
-        progress: called with the number of images done.
+        progress: called with the numbers of images done, and of those that were not known.
 
     Raises:
         UserError: no image could be read, or another process is writing to `out`.
@@ -97,18 +101,20 @@ def predict(
             else:
                 found[name] = known
         result.known = len(found)
-        done = result.known
-        for files in _batches(wanted, predictor.batch_size, result.damaged):
-            for (name, encoded), row in zip(files, predictor.predict(files), strict=True):
+
+        def keep(files: Files, rows: Sequence[Row | UserError]) -> None:
+            for (name, encoded), row in zip(files, rows, strict=True):
                 if isinstance(row, UserError):
                     result.damaged[name] = str(row)
                     continue
-                found[name] = row
                 if draws_each:
                     _save(_drawing(out, name), predictor.draw(decoding.decode(encoded, name), row))
                 journal.add(name, paths[name], row)
-            done += len(files)
-            progress(done)
+                found[name] = row
+            done = len(found) + len(result.damaged)
+            progress(done, done - result.known)
+
+        _compute(predictor, _batches(wanted, predictor.batch_size, result.damaged), keep)
         result.damaged = {name: result.damaged[name] for name in paths if name in result.damaged}
         result.rows = {name: found[name] for name in paths if name in found}
         if not result.rows:
@@ -116,41 +122,58 @@ def predict(
             raise UserError(f"no image could be read:\n{reasons}")
         _write(result, out)
         if draw and not predictor.draws_boxes:
-            sheet = out / "contact_sheet.png"
+            sheet = out / "contact_sheet.jpg"
             _save(sheet, _sheet(result.rows, paths))
             result.files.append(sheet)
     return result
 
 
-def _batches(paths: Mapping[str, Path], size: int, damaged: dict[str, str]) -> Iterator[list[tuple[str, bytes]]]:
-    """The files' contents; a thread reads the next batch while one is in use. Unreadable files go to `damaged`."""
+def _compute(
+    predictor: Predictor, batches: Iterator[Files], keep: Callable[[Files, Sequence[Row | UserError]], None]
+) -> None:
+    """Passes the rows of each batch to `keep`.
 
-    def read(names: list[str]) -> list[tuple[str, bytes]]:
+    One thread reads the next batch and another keeps the last one meanwhile. The model runs in the calling thread, so
+    that Ctrl-C need not wait for a large image.
+    """
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as keeper:
+        kept: Future[None] | None = None
+        for files in _ahead(batches, reader):
+            rows = predictor.predict(files)
+            if kept is not None:
+                kept.result()
+            kept = keeper.submit(keep, files, rows)
+        if kept is not None:
+            kept.result()
+
+
+def _batches(paths: Mapping[str, Path], size: int, damaged: dict[str, str]) -> Iterator[Files]:
+    """The files' contents. Unreadable files go to `damaged`."""
+    names = list(paths)
+    for start in range(0, len(names), size):
         files = []
-        for name in names:
+        for name in names[start : start + size]:
             try:
                 files.append((name, paths[name].read_bytes()))
             except OSError as error:
                 damaged[name] = f"{paths[name]}: cannot be read ({error.strerror})"
-        return files
+        if files:
+            yield files
 
-    names = list(paths)
-    with ThreadPoolExecutor(1) as thread:
-        upcoming = thread.submit(read, names[:size])
-        for start in range(0, len(names), size):
-            files = upcoming.result()
-            upcoming = thread.submit(read, names[start + size : start + 2 * size])
-            if files:
-                yield files
+
+def _ahead(items: Iterator[T], thread: ThreadPoolExecutor) -> Iterator[T]:
+    """The items; a thread computes the next one while one is in use."""
+    upcoming = thread.submit(next, items, None)
+    while (item := upcoming.result()) is not None:
+        upcoming = thread.submit(next, items, None)
+        yield item
 
 
 def _write(result: Predictions, out: Path) -> None:
-    record = {
-        "predictions": [{"image": name, **row} for name, row in result.rows.items()],
-        "damaged": [{"image": name, "reason": reason} for name, reason in result.damaged.items()],
-    }
+    predictions = _json_lines({"image": name, **row} for name, row in result.rows.items())
+    damaged = _json_lines({"image": name, "reason": reason} for name, reason in result.damaged.items())
     result.files = [out / "predictions.json", out / "predictions.csv"]
-    write(result.files[0], json.dumps(record, indent=1) + "\n")
+    write(result.files[0], f'{{"predictions": {predictions},\n"damaged": {damaged}}}\n')
     write(result.files[1], _csv(result.rows))
     if "boxes_yxyx" in next(iter(result.rows.values())):
         detections = [
@@ -162,7 +185,12 @@ def _write(result: Predictions, out: Path) -> None:
             for row in result.rows.values()
         ]
         result.files.append(out / "detections.json")
-        write(result.files[-1], json.dumps(to_coco_results(detections, list(result.rows)), indent=1) + "\n")
+        write(result.files[-1], _json_lines(to_coco_results(detections, list(result.rows))) + "\n")
+
+
+def _json_lines(entries: Iterable[Mapping[str, Any]]) -> str:
+    """A JSON list with one entry per line. (The json module is much slower if it indents.)"""
+    return "[" + ",".join("\n" + json.dumps(entry) for entry in entries) + "]"
 
 
 def _csv(rows: Mapping[str, Row]) -> str:
@@ -191,7 +219,9 @@ def _sheet(rows: Mapping[str, Row], paths: Mapping[str, Path]) -> np.ndarray:
     names = list(rows)
     shown = [names[index] for index in np.unique(np.linspace(0, len(names) - 1, SHEET).round().astype(int))]
     captions = [f"{rows[name]['label']} {rows[name]['probability']:.0%}\n{Path(name).name}" for name in shown]
-    return contact_sheet([decoding.decode(paths[name].read_bytes(), name) for name in shown], captions)
+    with ThreadPoolExecutor() as threads:
+        small = threads.map(lambda name: thumbnail(decoding.decode(paths[name].read_bytes(), name)), shown)
+        return contact_sheet(list(small), captions)
 
 
 def _drawing(out: Path, name: str) -> Path:
@@ -201,5 +231,8 @@ def _drawing(out: Path, name: str) -> Path:
 def _save(path: Path, pixels: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    Image.fromarray(pixels).save(partial, "PNG")
+    if path.suffix == ".jpg":
+        Image.fromarray(pixels).save(partial, "JPEG", quality=90)
+    else:  # Level 1 compresses photographs almost as well as the default, level 6, in a fraction of the time.
+        Image.fromarray(pixels).save(partial, "PNG", compress_level=1)
     partial.replace(path)

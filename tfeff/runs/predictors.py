@@ -1,5 +1,6 @@
 """Exported models behind one interface: encoded images -> rows that are JSON-ready, and drawings of them."""
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfeff.boxes import Tiling
+from tfeff.data.images import decoding
 from tfeff.errors import UserError
 from tfeff.rcnn.savedmodel import METADATA, LoadedDetector
 from tfeff.reporting.detections import draw_detections
@@ -65,12 +68,21 @@ class ClassifierPredictor(Predictor):
         self.draws_boxes = "box" in self._serve.structured_outputs
 
     def predict(self, files: Sequence[tuple[str, bytes]]) -> list[Row | UserError]:
-        """See `Predictor`. One corrupt file fails the whole call, so its files are then tried one by one."""
+        """See `Predictor`. One damaged file fails a whole call, so files that look damaged are tried alone."""
+        complete = [decoding.looks_complete(encoded) for _, encoded in files]
+        rows = iter(self._predict(list(itertools.compress(files, complete))))
+        return [next(rows) if good else self._predict([file])[0] for file, good in zip(files, complete, strict=True)]
+
+    def _predict(self, files: Sequence[tuple[str, bytes]]) -> list[Row | UserError]:
+        """If the call fails, the halves of the files are tried."""
+        if not files:
+            return []
         try:
             outputs = self._serve(encoded=tf.constant([encoded for _, encoded in files]))
         except tf.errors.InvalidArgumentError as error:
             if len(files) > 1:
-                return [row for file in files for row in self.predict([file])]
+                half = len(files) // 2
+                return self._predict(files[:half]) + self._predict(files[half:])
             return [UserError(f"{files[0][0]}: not an image, or damaged ({str(error.message).splitlines()[0]})")]
         probabilities = outputs["probabilities"].numpy()
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
@@ -90,60 +102,91 @@ class ClassifierPredictor(Predictor):
 
 
 class DetectorPredictor(Predictor):
-    """The SavedModel of a detector. Rows hold `labels`, `classes` (their names), `scores` and `boxes_yxyx` in pixels.
+    """A detector. Rows hold `labels`, `classes` (their names), `scores` and `boxes_yxyx` in pixels.
 
     Args:
-        directory: of the SavedModel.
+        detector: the loaded SavedModel.
         score: detections below it are omitted; None: the threshold that was chosen on the validation images.
-
-    Raises:
-        UserError: the SavedModel is damaged.
+        tile: (height, width) in pixels; detect in overlapping tiles of this size. None: in the whole image.
+        overlap: pixels that neighboring tiles share.
     """
 
     batch_size = 1
     draws_boxes = True
 
-    def __init__(self, directory: Path, score: float | None) -> None:
-        self._detector = LoadedDetector(directory)
-        self._score = self._detector.score if score is None else score
+    def __init__(
+        self,
+        detector: LoadedDetector,
+        score: float | None = None,
+        tile: tuple[int, int] | None = None,
+        overlap: int = 0,
+    ) -> None:
+        self._detector = detector
+        self._score = detector.score if score is None else score
+        self._tile, self._overlap = tile, overlap
 
     def predict(self, files: Sequence[tuple[str, bytes]]) -> list[Row | UserError]:
         """See `Predictor`."""
-        return [self._detect(name, encoded) for name, encoded in files]
+        rows: list[Row | UserError] = []
+        for name, encoded in files:
+            try:
+                rows.append(self.detect(decoding.decode(encoded, name)))
+            except UserError as error:
+                rows.append(error)
+        return rows
+
+    def detect(self, pixels: np.ndarray) -> Row:
+        """The row of an image, uint8 [height, width, 3]."""
+        size = pixels.shape[0], pixels.shape[1]
+        tiling = Tiling(size, self._tile or size, self._overlap)
+        found = [
+            self._detect(np.ascontiguousarray(pixels[top:bottom, left:right]))
+            for top, left, bottom, right in tiling.tiles_yxyx
+        ]
+        boxes, labels, scores = found[0] if len(found) == 1 else tiling.merge(*zip(*found, strict=True))
+        return {
+            "labels": labels.tolist(),
+            "classes": [self._detector.class_names[label] for label in labels],
+            "scores": scores.tolist(),
+            "boxes_yxyx": boxes.tolist(),
+        }
 
     def draw(self, pixels: np.ndarray, row: Row) -> np.ndarray:
         """See `Predictor`."""
         return draw_detections(pixels, row["boxes_yxyx"], row["classes"], row["scores"])
 
-    def _detect(self, name: str, encoded: bytes) -> Row | UserError:
-        try:
-            _, boxes, labels, scores = self._detector(encoded, name)
-        except UserError as error:
-            return error
+    def _detect(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        boxes, labels, scores = self._detector.detect(pixels)
         kept = scores >= self._score
-        return {
-            "labels": labels[kept].tolist(),
-            "classes": [self._detector.class_names[label] for label in labels[kept]],
-            "scores": scores[kept].tolist(),
-            "boxes_yxyx": boxes[kept].tolist(),
-        }
+        return boxes[kept], labels[kept], scores[kept]
 
 
-def load_predictor(directory: Path, *, batch_size: int = 32, score: float | None = None) -> Predictor:
+def load_predictor(
+    directory: Path,
+    *,
+    batch_size: int = 32,
+    score: float | None = None,
+    tile: tuple[int, int] | None = None,
+    overlap: int = 0,
+) -> Predictor:
     """Loads a SavedModel of `tfeff.train` or `tfeff.export`.
 
     Args:
         directory: of the SavedModel.
         batch_size: images in one call of a classifier or localizer.
         score: minimum score of detections; None: the threshold of the detector.
+        tile: (height, width) of the tiles in which a detector detects, in pixels; None: in whole images.
+        overlap: pixels that neighboring tiles share.
 
     Raises:
-        UserError: there is no such SavedModel, it is damaged, or `score` is given and it is not a detector.
+        UserError: there is no such SavedModel, it is damaged, or `score` or `tile` is given and it is not a detector.
     """
     if (directory / "assets" / METADATA).is_file():
-        return DetectorPredictor(directory, score)
+        return DetectorPredictor(LoadedDetector(directory), score, tile, overlap)
     if not (directory / "assets" / CLASSES_FILE).is_file():
         raise UserError(f"{directory}: no SavedModel of tfeff.train or tfeff.export there")
     if score is not None:
         raise UserError("--score requires a detector; remove it")
+    if tile is not None:
+        raise UserError("--tile requires a detector; remove it")
     return ClassifierPredictor(directory, batch_size)

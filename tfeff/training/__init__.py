@@ -3,7 +3,7 @@
 from tfeff.training.assessment import Assessment, assess, conclude
 from tfeff.training.build import trained_model
 from tfeff.training.distribution import is_chief
-from tfeff.training.loop import METRICS, train
+from tfeff.training.experiment import METRICS, train
 from tfeff.training.progress import Reporter
 from tfeff.training.range_test import range_test
 from tfeff.training.workdir import Workdir

@@ -1,13 +1,14 @@
 """Evaluation of a finished run: report, figures, JSON."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+from matplotlib.figure import Figure
 
 from tfeff import tasks
 from tfeff.data.sources.source import Source
@@ -99,16 +100,41 @@ def assess(
     path = workdir.path / f"evaluation_{split}.json"
     write(path, json.dumps(report, indent=2) + "\n")
 
-    files = [path]
-    for name, drawn in evaluation.figures.items():
-        files += figure.save(drawn, workdir.figures / f"{split}_{name}")
     board = Board(workdir.tensorboard)
-    last = workdir.rows()[-1]["step"]
-    scalars = {f"{split}/{name}": value for name, value in task.scalars(report).items()}
-    pictures = {f"{split}/{name}": figure.rgb(drawn) for name, drawn in evaluation.figures.items()}
-    board.result(last, scalars, pictures)
+    last, scalars = workdir.rows()[-1]["step"], task.scalars(report)
+    files = [path, *publish(board, workdir.figures, (split,), scalars, evaluation.figures, step=last)]
     board.close()
     return Assessment(split, task, report, files)
+
+
+def publish(
+    board: Board,
+    directory: Path,
+    name: Sequence[str],
+    scalars: Mapping[str, float],
+    figures: Mapping[str, Figure],
+    *,
+    step: int,
+) -> list[Path]:
+    """Saves figures as files, and writes scalars and figures to TensorBoard.
+
+    Args:
+        board: the event files.
+        directory: of the figures.
+        name: parts of the name of everything, such as the split.
+        scalars: metrics by name.
+        figures: figures by name.
+        step: of the event files.
+
+    Returns:
+        The files of the figures.
+    """
+    files = list[Path]()
+    for title, drawn in figures.items():
+        files += figure.save(drawn, directory / "_".join((*name, title)))
+    metrics = {"/".join((*name, key)): value for key, value in scalars.items()}
+    board.result(step, metrics, {"/".join((*name, title)): figure.rgb(drawn) for title, drawn in figures.items()})
+    return files
 
 
 def conclude(

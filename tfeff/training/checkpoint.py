@@ -11,7 +11,7 @@ import struct
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -56,6 +56,14 @@ def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         raise UserError(f"{path}: damaged checkpoint") from None
 
 
+class Saved(NamedTuple):
+    """A checkpoint on disk: its path, arrays and record."""
+
+    path: Path
+    arrays: dict[str, np.ndarray]
+    record: dict[str, Any]
+
+
 class Checkpoints:
     """The checkpoints of a run: the latest ones and the best one.
 
@@ -74,8 +82,8 @@ class Checkpoints:
         found = self._by_step()
         return found[-1] if found else None
 
-    def load_latest(self, report: Callable[[str], None]) -> tuple[Path, dict[str, np.ndarray], dict[str, Any]] | None:
-        """Loads the latest undamaged checkpoint: path, arrays and record. None if there are no checkpoints.
+    def load_latest(self, report: Callable[[str], None]) -> Saved | None:
+        """Loads the latest undamaged checkpoint. None if there are no checkpoints.
 
         Args:
             report: called with a message for each damaged checkpoint that is skipped.
@@ -86,7 +94,7 @@ class Checkpoints:
         paths = self._by_step()
         for path in reversed(paths):
             try:
-                return path, *load(path)
+                return Saved(path, *load(path))
             except UserError as error:
                 report(f"{error}; skipped")
         if paths:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from typing import Any
 
 import tensorflow as tf
 
@@ -32,6 +33,23 @@ def strategy(name: str) -> tf.distribute.Strategy:
     if name == "mirrored":
         return tf.distribute.MirroredStrategy()
     return tf.distribute.get_strategy()
+
+
+def distribute(strategy: tf.distribute.Strategy, batches: tf.data.Dataset, batch_size: int) -> Any:
+    """Splits this worker's batches among its devices and prefetches to them.
+
+    Args:
+        strategy: of the run.
+        batches: this worker's part of each batch.
+        batch_size: examples of a batch, over all workers.
+    """
+    replicas = strategy.num_replicas_in_sync
+    if replicas == 1:
+        gpus = tf.config.list_logical_devices("GPU")
+        return batches.apply(tf.data.experimental.prefetch_to_device(gpus[0].name)) if gpus else batches
+    if replicas > worker_count():
+        batches = batches.rebatch(batch_size // replicas)
+    return strategy.distribute_datasets_from_function(lambda context: batches)
 
 
 def is_chief() -> bool:

@@ -6,7 +6,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+from tfeff.training.loop import Hook, Loop, Row
 
 MIN_COLUMN_WIDTH = 7
 """Characters, in the table of epochs."""
@@ -22,7 +25,7 @@ class Reporter:
 
     def __init__(self, console: Console | None = None, quiet: bool = False):
         self.console = console or Console(quiet=quiet)
-        self._bar: Progress | None = None
+        self._bar: Bars | None = None
         self._reading: dict[str, Any] = {}
         self._last_line = time.monotonic()
 
@@ -40,7 +43,7 @@ class Reporter:
             TextColumn("{task.fields[note]}"),
         )
         try:
-            with Progress(*columns, console=self.console) as self._bar:
+            with Bars(*columns, console=self.console) as self._bar:
                 yield
         finally:
             self._bar, self._reading = None, {}
@@ -100,6 +103,31 @@ class Reporter:
         seconds = (time.monotonic() - self._began) / max(1, step - self._first) * (self._total - step)
         minutes, seconds = divmod(round(seconds), 60)
         return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
+
+
+class Progress(Hook):
+    """Shows the progress of a run.
+
+    Args:
+        reporter: where.
+        validates: whether there will be validation metrics.
+    """
+
+    def __init__(self, reporter: Reporter, *, validates: bool) -> None:
+        self._reporter, self._validates = reporter, validates
+
+    def start(self, loop: Loop) -> None:
+        """Starts the training bar."""
+        total = loop.until * loop.pipeline.steps_per_epoch
+        self._reporter.start(total, loop.state.step, validates=self._validates)
+
+    def log(self, loop: Loop, loss: float, images_per_second: float) -> None:
+        """Updates the training bar."""
+        self._reporter.advance(loop.state.step, images_per_second, loss)
+
+    def epoch(self, loop: Loop, row: Row) -> None:
+        """Writes the metrics."""
+        self._reporter.epoch(row, loop.epochs)
 
 
 def _words(name: str) -> str:

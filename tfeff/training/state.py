@@ -38,11 +38,13 @@ class State:
 
     def weights(self) -> dict[str, np.ndarray]:
         """The weights for evaluation (averaged if there is an average), as `model/<path>`, and the normalization
-        statistics."""
+        statistics of a network that takes images."""
         values = self.average.variables if self.average else [weight.value for weight in self.model.weights]
         named = {
             f"model/{weight.path}": value.numpy() for weight, value in zip(self.model.weights, values, strict=True)
         }
+        if all(layer.name != preprocessing.STANDARDIZATION for layer in self.model.layers):
+            return named
         mean, std = preprocessing.statistics(self.model.get_layer(preprocessing.STANDARDIZATION))
         return named | {PREPROCESSING_MEAN: np.array(mean), PREPROCESSING_STD: np.array(std)}
 

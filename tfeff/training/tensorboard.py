@@ -14,7 +14,8 @@ from tensorboard.compat.proto import event_pb2
 from tensorboard.plugins.hparams import api as hparams
 from tensorboard.plugins.hparams import api_pb2, summary
 
-from tfeff import config
+from tfeff.tasks.task import Batch
+from tfeff.training.loop import Hook, Loop, Row
 
 LEADING = (
     "model.name",
@@ -34,6 +35,8 @@ METRICS = {
     "throughput/images_per_second": "images/s",
 }
 """Metrics in the HParams table: tag of the scalar -> column title."""
+AUGMENTED_SAMPLES = 16
+"""Number of augmented training images shown."""
 SAMPLE_SIDE = 96
 """Minimum side of a sample image, in pixels."""
 
@@ -52,9 +55,9 @@ class Board:
             _begin(directory, step)
         self._writer = tf.summary.create_file_writer(str(directory))
 
-    def settings(self, experiment: config.Experiment) -> None:
-        """Writes the config as HParams, for comparing runs."""
-        values = {key: _plain(value) for key, value in config.flatten(experiment).items()}
+    def settings(self, config: Mapping[str, Any]) -> None:
+        """Writes the config, values by dotted key, as HParams, for comparing runs."""
+        values = {key: _plain(value) for key, value in config.items()}
         table = summary.experiment_pb(
             # TensorBoard shows columns that differ between runs first, but cannot know them when there is one run.
             [api_pb2.HParamInfo(name=key, differs=key in LEADING) for key in values],
@@ -105,6 +108,42 @@ class Board:
     def close(self) -> None:
         """Flushes and closes the files."""
         self._writer.close()
+
+
+class Events(Hook):
+    """Writes the config, augmented samples, progress and metrics of a run as event files.
+
+    Args:
+        directory: their directory.
+        step: step at which training starts or resumes.
+        config: values by dotted key.
+    """
+
+    def __init__(self, directory: Path, step: int, config: Mapping[str, Any]) -> None:
+        self._board, self._config = Board(directory, step), config
+
+    def start(self, loop: Loop) -> None:
+        """Writes the config."""
+        self._board.settings(self._config)
+
+    def step(self, loop: Loop, batch: Batch) -> None:
+        """Writes samples of the first batch."""
+        if loop.state.step == 0:
+            images = loop.step.strategy.experimental_local_results(batch["image"])[0]
+            self._board.samples(images[:AUGMENTED_SAMPLES].numpy())
+
+    def log(self, loop: Loop, loss: float, images_per_second: float) -> None:
+        """Writes progress."""
+        step = loop.state.step
+        self._board.training(step, loss, loop.state.schedule(step - 1), images_per_second)
+
+    def epoch(self, loop: Loop, row: Row) -> None:
+        """Writes metrics."""
+        self._board.epoch(row)
+
+    def close(self, loop: Loop) -> None:
+        """Closes the files."""
+        self._board.close()
 
 
 def _begin(directory: Path, step: int) -> None:

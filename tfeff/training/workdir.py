@@ -13,7 +13,6 @@ saved_model/     the exported SavedModel
 """
 
 import json
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +38,9 @@ class Workdir:
         self.saved_model = self.path / "saved_model"
         self._metrics = self.path / "metrics.jsonl"
 
-    def claimed(self, experiment: config.Experiment) -> AbstractContextManager[None]:
-        """Creates the workdir for this config and locks it while the context is active; see `config.claimed`. The
-        number of epochs may be higher than before."""
-        return config.claimed(self.path, experiment, raised=("training.epochs",))
-
     def config(self) -> config.Experiment:
         """The saved config of the run."""
-        return config.from_json(self._read("config.json"), config.Experiment, where=str(self.path / "config.json"))
+        return config.saved(self.path, config.Experiment)
 
     def write_dataset(self, record: dict[str, Any]) -> None:
         """Saves what evaluation and export need to know about the data."""

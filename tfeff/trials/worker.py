@@ -52,7 +52,7 @@ def train(experiment: config.Experiment, directory: str, until_epoch: int, event
     rows = workdir.rows()
     if rows and workdir.final.is_file():
         board = Board(Path(events))
-        board.settings(experiment)
+        board.settings(config.flatten(experiment))
         for row in rows:
             board.epoch(row)
         board.result(rows[-1]["step"], {}, {})

@@ -58,7 +58,7 @@ def augmented(augmentation, epochs=(0,), *, seed=0, threads=1, backwards=False):
 
 @pytest.fixture(scope="module")
 def varied():
-    return augmented(EVERYTHING, range(4))
+    return augmented(EVERYTHING, range(2))
 
 
 def same(one, other):
@@ -67,8 +67,8 @@ def same(one, other):
 
 def test_an_image_depends_on_seed_epoch_and_index_alone(varied):
     again = augmented(EVERYTHING, (1, 0), threads=3, backwards=True)[::-1]
-    assert all(map(same, varied[: 2 * COUNT], again[COUNT:] + again[:COUNT]))
-    assert len({image.image.tobytes() for image in varied}) == 4 * COUNT
+    assert all(map(same, varied, again[COUNT:] + again[:COUNT]))
+    assert len({image.image.tobytes() for image in varied}) == 2 * COUNT
     simple = augmented(SIMPLE) + augmented(SIMPLE, seed=1)
     assert len({image.image.tobytes() for image in simple}) == 2 * COUNT
 

@@ -62,8 +62,17 @@ def assert_same(left, right):
             np.testing.assert_array_equal(a[key], b[key], err_msg=key)
 
 
-def test_shapes_dtypes_and_ranges(cache):
-    batches = pipeline(cache, size=(12, 10), augmentation=EVERYTHING)
+@pytest.fixture(scope="module")
+def reference(cache):
+    """Augmentation -> batches of three epochs, made by one thread."""
+    return {
+        augmentation: training(cache, epochs=3, augmentation=augmentation, parallelism=1)
+        for augmentation in (MODERATE, EVERYTHING, MIXED)
+    }
+
+
+def test_shapes_dtypes_and_ranges(cache, reference):
+    batches = pipeline(cache, size=(12, 10))
     assert batches.steps_per_epoch == 6
     training_batches = elements(batches.training_batches(2))
     assert len(training_batches) == 12
@@ -79,16 +88,20 @@ def test_shapes_dtypes_and_ranges(cache):
         assert batch["image"].max() <= 255
         np.testing.assert_array_equal(batch["label"].argmax(axis=1), cache.dataset.labels[batch["index"]])
         np.testing.assert_array_equal(batch["weight"], 1)
+    for batch in reference[EVERYTHING]:
+        assert batch["image"].min() >= 0
+        assert batch["image"].max() <= 255
     for dataset in (batches.training_batches(1), batches.evaluation_batches()):
         assert dataset.element_spec["image"].shape == (16, 12, 10, 3)
         assert dataset.element_spec["label"].shape == (16, 10)
 
 
-def test_an_epoch_takes_no_example_twice(cache):
-    batches = training(cache)
-    for epoch in (batches[:6], batches[6:]):
+def test_an_epoch_takes_no_example_twice(reference):
+    batches = reference[MODERATE]
+    first, second = batches[:6], batches[6:12]
+    for epoch in (first, second):
         assert len(np.unique(np.concatenate([batch["index"] for batch in epoch]))) == 96
-    assert any((a["index"] != b["index"]).any() for a, b in zip(batches[:6], batches[6:], strict=True))
+    assert any((a["index"] != b["index"]).any() for a, b in zip(first, second, strict=True))
 
 
 def test_without_augmentation_images_equal_the_cache(cache):
@@ -98,25 +111,21 @@ def test_without_augmentation_images_equal_the_cache(cache):
     np.testing.assert_array_equal(batch["index"], np.arange(80, 96))
 
 
-@pytest.mark.parametrize("augmentation", [EVERYTHING, MIXED], ids=["everything", "mixed"])
-def test_batches_do_not_depend_on_threads(cache, augmentation):
-    reference = training(cache, augmentation=augmentation, parallelism=1)
-    assert_same(training(cache, augmentation=augmentation, parallelism=7), reference)
-
-
-@pytest.mark.parametrize("side", [6, 12])
-def test_images_do_not_depend_on_the_batch_size(cache, side):
-    small, large = (
-        training(cache, batch_size=batch_size, size=(side, side), epochs=1, augmentation=EVERYTHING)
-        for batch_size in (8, 32)
-    )
+@pytest.mark.parametrize(("augmentation", "side"), [(EVERYTHING, 12), (MODERATE, 6)])
+def test_images_do_not_depend_on_the_batch_size(cache, reference, augmentation, side):
+    size = (side, side)
+    small = training(cache, batch_size=8, size=size, epochs=1, augmentation=augmentation)
+    if side == 12:
+        large = reference[augmentation][:6]
+    else:
+        large = training(cache, batch_size=32, size=size, epochs=1, augmentation=augmentation)
     for key in ("image", "index", "label"):
         whole = np.concatenate([batch[key] for batch in large])
         np.testing.assert_array_equal(np.concatenate([batch[key] for batch in small]), whole)
 
 
-def test_the_seed_changes_order_and_images(cache):
-    first, second = training(cache, seed=1), training(cache, seed=2)
+def test_the_seed_changes_order_and_images(cache, reference):
+    first, second = reference[MODERATE], training(cache, seed=2)
     assert (first[0]["index"] != second[0]["index"]).any()
     images = [
         {index: image for batch in run[:6] for index, image in zip(batch["index"], batch["image"], strict=True)}
@@ -126,27 +135,28 @@ def test_the_seed_changes_order_and_images(cache):
     assert np.mean([(images[0][index] != images[1][index]).any() for index in both]) > 0.95
 
 
-@pytest.mark.parametrize("balanced", [False, True])
-def test_a_restart_yields_the_same_batches(cache, balanced):
-    options = {"augmentation": MODERATE}
-    if balanced:
-        options = {"augmentation": MIXED, "order": ClassBalanced(cache.dataset.labels, seed=3)}
+@pytest.mark.parametrize("start", [1, 6, 9, 18])
+def test_a_restart_yields_the_same_batches(cache, reference, start):
+    assert_same(training(cache, epochs=3, start_step=start), reference[MODERATE][start:])
+
+
+def test_a_restart_with_balanced_classes_yields_the_same_batches(cache):
+    options = {"augmentation": MIXED, "order": ClassBalanced(cache.dataset.labels, seed=3)}
     whole = training(cache, epochs=3, **options)
-    for start in (0, 1, 6, 9, 18):
+    for start in (1, 12):
         assert_same(training(cache, epochs=3, start_step=start, **options), whole[start:])
 
 
 @pytest.mark.parametrize("augmentation", [EVERYTHING, MIXED], ids=["everything", "mixed"])
-def test_two_workers_share_the_batches_of_one(cache, augmentation):
-    whole = training(cache, augmentation=augmentation)
-    shards = [training(cache, augmentation=augmentation, shard=(i, 2)) for i in range(2)]
-    for step, batch in enumerate(whole):
+def test_two_workers_with_several_threads_share_the_batches_of_one(cache, reference, augmentation):
+    shards = [training(cache, augmentation=augmentation, shard=(i, 2), parallelism=7) for i in range(2)]
+    for step, batch in enumerate(reference[augmentation][:12]):
         for key in batch:
             joined = np.concatenate([shard[step][key] for shard in shards])
             np.testing.assert_array_equal(joined, batch[key], err_msg=key)
 
 
-@pytest.mark.parametrize(("augmentation", "shard"), [(None, (0, 1)), (MODERATE, (1, 2)), (MIXED, (1, 2))])
+@pytest.mark.parametrize(("augmentation", "shard"), [(None, (0, 1)), (MIXED, (1, 2))])
 def test_batches_do_not_depend_on_the_cache(image_folder, tmp_path, augmentation, shard):
     dataset = catalog.open_labels(f"folder:{image_folder({'train/a': 9, 'train/b': 12})}").load("train")
     pipelines = [
@@ -164,8 +174,7 @@ def test_batches_do_not_depend_on_the_cache(image_folder, tmp_path, augmentation
         assert_same(elements(other.evaluation_batches()), elements(pipelines[0].evaluation_batches()))
 
 
-@pytest.mark.parametrize("victim", [0, 7, 19])
-@pytest.mark.parametrize("gone", [True, False], ids=["gone", "damaged"])
+@pytest.mark.parametrize(("victim", "gone"), [(0, True), (7, False), (19, True)])
 def test_an_image_lost_during_training_is_named(image_folder, victim, gone):
     dataset = catalog.open_labels(f"folder:{image_folder({'train/a': 9, 'train/b': 11})}").load("train")
     batches = pipeline(ImageCache.open(dataset, (10, 11), cache="none"), 4, size=(9, 9), augmentation=MIXED)
@@ -179,18 +188,17 @@ def test_an_image_lost_during_training_is_named(image_folder, victim, gone):
             elements(lost)
 
 
-def test_mixing_makes_labels_soft(cache):
+def test_mixing_makes_labels_soft(reference):
     """Keras's MixUp and CutMix silently do nothing if they get one image at a time."""
-    soft = np.concatenate([batch["label"] for batch in training(cache, augmentation=MIXED)])
+    soft = np.concatenate([batch["label"] for batch in reference[MIXED]])
     np.testing.assert_allclose(soft.sum(axis=1), 1, atol=1e-5)
     assert (soft.max(axis=1) < 0.999).mean() > 0.5
 
 
-def test_images_are_float32_under_a_float16_policy(cache):
+def test_images_are_float32_under_a_float16_policy(cache, reference):
     """Keras's resizing and augmentation layers follow the policy and lose gray levels under float16."""
-    reference = training(cache, epochs=1, augmentation=EVERYTHING)
     keras.config.set_dtype_policy("mixed_float16")
-    assert_same(training(cache, epochs=1, augmentation=EVERYTHING), reference)
+    assert_same(training(cache, epochs=1, augmentation=EVERYTHING), reference[EVERYTHING][:6])
 
 
 def test_balanced_classes_repeat_examples_with_different_augmentation():
@@ -258,7 +266,7 @@ def test_real_photos_and_small_images(dataset):
         assert_same(training(cache, augmentation=MIXED, parallelism=4), single)
 
 
-@pytest.mark.parametrize(("augmentation", "shard"), [(EVERYTHING, (0, 1)), (MIXED, (1, 2))])
+@pytest.mark.parametrize(("augmentation", "shard"), [(MODERATE, (0, 1)), (MIXED, (1, 2))])
 def test_the_last_epochs_use_crops_and_flips_alone(cache, augmentation, shard):
     options = {"epochs": 3, "shard": shard}
     ending = training(cache, augmentation=augmentation, plain_from=2, **options)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.thoroughness import THOROUGH
 from tfeff.data.augment.box_policy import BoxAugmentation
 from tfeff.data.augment.counter_rng import Draws
 from tfeff.data.dataset import Dataset, Objects
@@ -16,7 +17,7 @@ from tfeff.data.input.box_transform import NO_LABEL, BoxTransform
 from tfeff.data.input.cache import ImageCache
 from tfeff.data.input.order import Shuffled
 from tfeff.data.input.reader import Reader
-from tfeff.data.sources import catalog
+from tfeff.data.sources import catalog, placed_digits
 
 COUNT = 14
 SIZE = (72, 96)
@@ -140,7 +141,7 @@ def test_augmented_boxes_surround_their_pixels(native):
 def digits(painted):
     """Digits on photos; in each image, the first object has label 1 and, if `painted`, is covered with magenta."""
     source = catalog.open_objects("embedded:placed_digits").load("validation")
-    chosen = [index for index in range(20) if len(source.objects[index])]
+    chosen = [index for index in range(len(source)) if len(source.objects[index])]
 
     def encoded(position):
         index = chosen[position]
@@ -164,8 +165,9 @@ def digits(painted):
     )
 
 
-def test_mosaic_of_real_images_keeps_boxes_around_their_pixels():
+def test_mosaic_of_real_images_keeps_boxes_around_their_pixels(monkeypatch):
     """Two datasets differ in the pixels of one object per image alone; so must their mosaics."""
+    monkeypatch.setattr(placed_digits, "COUNTS", {"validation": 20})
     augmentation = BoxAugmentation(horizontal_flip=True, scale=0.4, mosaic=1.0, min_share=0.0)
     transforms = [
         BoxTransform(
@@ -198,7 +200,9 @@ def collected(transform, batch_size=4, epochs=2, start_step=0, **options):
 
 
 def test_batches_do_not_depend_on_threads_batch_size_workers_or_restarts(native):
-    transform = BoxTransform(native, SIZE, max_objects=8, augmentation=EVERYTHING)
+    # Tracing a mosaic takes seconds; that its images do not depend on threads is tested in augment/test_boxes.py, too.
+    varied = BoxAugmentation(horizontal_flip=True, scale_range=(0.3, 2.0), mosaic=0.5 if THOROUGH else 0.0)
+    transform = BoxTransform(native, SIZE, max_objects=8, augmentation=varied)
     reference = collected(transform, parallelism=1)
     assert {key: (value.shape, value.dtype.name) for key, value in reference[0].items()} == {
         "image": ((4, *SIZE, 3), "float32"),

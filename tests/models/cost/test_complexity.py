@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
+from tests.thoroughness import thorough
 from tfeff import models
 from tfeff.errors import UserError
 from tfeff.models.cost.complexity import count
@@ -15,7 +16,7 @@ from tfeff.models.cost.complexity import count
 MEMBERS = (*models.names("efficientnet"), *models.names("efficientnet-lite"))
 
 
-@pytest.mark.parametrize("name", ["efficientnet-b0", "efficientnet-b3", "efficientnet-lite0"])
+@pytest.mark.parametrize("name", ["efficientnet-b0", thorough("efficientnet-b3"), "efficientnet-lite0"])
 def test_equals_the_published_implementation(name: str, reference: dict[str, Any]) -> None:
     published = reference["classification"][name]
     network = models.build(name)
@@ -37,8 +38,8 @@ def test_all_published_members_exist(reference: dict[str, Any]) -> None:
     ("name", "application"),
     [
         ("resnet50", "ResNet50"),
-        ("resnet101", "ResNet101"),
-        ("resnet152", "ResNet152"),
+        thorough("resnet101", "ResNet101"),
+        thorough("resnet152", "ResNet152"),
         ("mobilenet-v1", "MobileNet"),
         ("mobilenet-v2", "MobileNetV2"),
     ],
@@ -49,22 +50,30 @@ def test_equals_keras_applications(name: str, application: str) -> None:
     assert (ours.params, ours.trainable_params, ours.macs) == (theirs.params, theirs.trainable_params, theirs.macs)
 
 
-@pytest.mark.parametrize("alpha", [0.25, 0.5, 0.75, 1.0])
+@pytest.mark.parametrize("alpha", [0.25, thorough(0.5), 0.75])
 def test_mobilenet_widths_equal_keras_applications(alpha: float) -> None:
     for name, application in (("mobilenet-v1", "MobileNet"), ("mobilenet-v2", "MobileNetV2")):
-        ours = models.build(name, resolution=128, width_coefficient=alpha)
+        ours = models.estimate(models.architecture(name, resolution=128, width_coefficient=alpha))
         theirs = getattr(keras.applications, application)(alpha=alpha, input_shape=(128, 128, 3), weights=None)
-        assert ours.count_params() == theirs.count_params()
+        assert ours.params == theirs.count_params()
 
 
-@pytest.mark.parametrize("name", ["resnet", "resnet50", "efficientnet-b0", "efficientnet-lite0", "mobilenet-v2"])
-def test_activation_bytes_equal_what_tensorflow_keeps(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("resnet", {}),
+        ("resnet50", {"stage_blocks": (1, 2, 1, 1)}),
+        ("efficientnet-b0", {"depth_coefficient": 0.5, "survival_probability": 1.0}),
+        ("efficientnet-lite0", {"depth_coefficient": 0.5, "survival_probability": 1.0}),
+        ("mobilenet-v2", {"depth_coefficient": 0.5}),
+    ],
+)
+def test_activation_bytes_equal_what_tensorflow_keeps(name: str, options: dict[str, Any]) -> None:
     """Compare with the tensors that TensorFlow's forward function passes to its backward function.
 
     Dropout and stochastic depth are disabled, because their masks are not outputs of layers.
     """
-    certain = {"survival_probability": 1.0} if name.startswith("efficientnet") else {}
-    network = models.build(name, resolution=33, num_classes=7, dropout=0.0, **certain)
+    network = models.build(name, resolution=33, num_classes=7, dropout=0.0, **options)
     function = tf.function(lambda x: network(x, training=True), jit_compile=False)
     forward, _ = function.get_concrete_function(
         tf.TensorSpec((1, 33, 33, 3))

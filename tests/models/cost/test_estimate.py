@@ -1,18 +1,18 @@
 """Estimated cost, compared with built networks and published implementations."""
 
 import math
-import os
 import random
 from typing import Any
 
 import keras
 import pytest
 
+from tests.thoroughness import THOROUGH
 from tfeff import models
 from tfeff.errors import UserError
 from tfeff.models.cost.complexity import count
 
-SPECS = int(os.environ.get("TFEFF_SPECS", "3"))
+SPECS = THOROUGH or 2
 """Number of random networks per architecture. Building them takes most of the time."""
 
 

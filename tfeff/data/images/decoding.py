@@ -38,6 +38,16 @@ def _size(file: Path | io.BytesIO, name: str) -> tuple[int, int]:
         raise UserError(f"{name}: not an image ({_first_line(error)})") from None
 
 
+def looks_complete(encoded: bytes) -> bool:
+    """Whether a file starts like an image and, if it is a JPEG or PNG, also ends like one. Takes a microsecond."""
+    tail = encoded[-64:]  # some programs append a few bytes
+    if encoded.startswith(b"\xff\xd8"):
+        return b"\xff\xd9" in tail
+    if encoded.startswith(b"\x89PNG"):
+        return b"IEND" in tail
+    return encoded.startswith((b"BM", b"GIF8", b"RIFF"))
+
+
 def decode(encoded: bytes, name: str) -> np.ndarray:
     """Decodes an image to uint8 [height, width, 3], RGB; EXIF orientation is ignored.
 
@@ -53,7 +63,7 @@ def decode(encoded: bytes, name: str) -> np.ndarray:
         raise UserError(f"{name}: not an image ({_first_line(error)})") from None
     if pixels is None:
         pixels = _by_pillow(encoded, name)
-    elif encoded[:2] == b"\xff\xd8" and b"\xff\xd9" not in encoded[-64:]:
+    elif encoded[:2] == b"\xff\xd8" and not looks_complete(encoded):
         # OpenCV pads truncated JPEGs and only prints a warning; Pillow raises.
         _by_pillow(encoded, name)
     return np.ascontiguousarray(pixels[..., ::-1])

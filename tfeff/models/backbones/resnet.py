@@ -107,23 +107,29 @@ def basic_block(unit: ConvolutionUnit, x: FeatureMap, width: int, strides: int, 
     """Two 3x3 convolutions and a shortcut, with `width` output channels."""
     y = unit(x, width, 3, strides=strides, name=f"{name}_conv1")
     y = unit(y, width, 3, activate=False, name=f"{name}_conv2")
-    return residual_sum(unit, x, y, strides, name)
+    return residual_sum(unit, subsampled(unit, x, strides, name), y, name)
 
 
 def bottleneck_block(unit: ConvolutionUnit, x: FeatureMap, width: int, strides: int, name: str) -> FeatureMap:
     """1x1 to `width` channels, 3x3, 1x1 to four times `width`, and a shortcut. The first 1x1 has the stride."""
-    y = unit(x, width, 1, strides=strides, name=f"{name}_conv1")
+    x = subsampled(unit, x, strides, name)
+    y = unit(x, width, 1, name=f"{name}_conv1")
     y = unit(y, width, 3, name=f"{name}_conv2")
     y = unit(y, 4 * width, 1, activate=False, name=f"{name}_conv3")
-    return residual_sum(unit, x, y, strides, name)
+    return residual_sum(unit, x, y, name)
 
 
-def residual_sum(unit: ConvolutionUnit, x: FeatureMap, y: FeatureMap, strides: int, name: str) -> FeatureMap:
+def subsampled(unit: ConvolutionUnit, x: FeatureMap, strides: int, name: str) -> FeatureMap:
+    """The pixels that a 1x1 convolution with these strides reads.
+
+    Subsampling and then 1x1 with stride 1 equals 1x1 with stride 2. With few channels, the filter gradient of the
+    latter is wrong in oneDNN (TensorFlow 2.21 on CPUs) for some sizes, or writes out of bounds and crashes the process.
+    """
+    return x if strides == 1 else unit.layers.subsampling(x, strides, name=f"{name}_shortcut_pool")
+
+
+def residual_sum(unit: ConvolutionUnit, x: FeatureMap, y: FeatureMap, name: str) -> FeatureMap:
     """ReLU(shortcut(x) + y). The shortcut is the identity if the shapes are equal, otherwise a projection."""
-    if strides != 1:
-        # Subsampling and then 1x1 with stride 1 equals 1x1 with stride 2. The filter gradient of the latter writes out
-        # of bounds in oneDNN (TensorFlow 2.21 on CPUs) for some sizes with few channels, and crashes the process.
-        x = unit.layers.subsampling(x, strides, name=f"{name}_shortcut_pool")
     if x.shape[-1] != y.shape[-1]:
         x = unit(x, y.shape[-1], 1, activate=False, name=f"{name}_shortcut_conv")
     x = unit.layers.add(x, y, name=f"{name}_add")

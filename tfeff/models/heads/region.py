@@ -24,11 +24,11 @@ class Standardize(keras.layers.Layer):
     def __init__(self, mean: Sequence[float], std: Sequence[float], dtype: Any = "float32", **options: Any) -> None:
         super().__init__(dtype=dtype, **options)
         self.mean, self.std = list(map(float, mean)), list(map(float, std))
-        self._shift = np.asarray(mean, np.float32)
-        self._scale = 1 / np.asarray(std, np.float32)
+        self._shift = np.asarray(mean, self.compute_dtype)
+        self._scale = 1 / np.asarray(std, self.compute_dtype)
 
     def call(self, features: keras.KerasTensor) -> keras.KerasTensor:
-        """Standardized features, float32 [n, D]."""
+        """Standardized features [n, D]."""
         return (features - self._shift) * self._scale
 
     def get_config(self) -> dict[str, object]:
@@ -58,8 +58,8 @@ def joint(
         seed: seed of the initial weights and of dropout.
 
     Returns:
-        A model from features [n, D] to (logits float32 [n, C + 1], background last; codes float32 [n, 1, 4] with
-        FAST_RCNN_WEIGHTS).
+        A model from features [n, D] to (logits [n, C + 1], background last; codes [n, 1, 4] with FAST_RCNN_WEIGHTS),
+        both in `keras.config.floatx()` under any precision policy.
     """
 
     def dense(units: int, number: int, **options: Any) -> keras.layers.Dense:
@@ -70,15 +70,16 @@ def joint(
     def dropped(x: keras.KerasTensor, number: int) -> keras.KerasTensor:
         return keras.layers.Dropout(dropout, seed=seed + number, name=f"dropout_{number}")(x) if dropout else x
 
+    precise = keras.config.floatx()
     features = keras.Input((len(mean),), name="features")
-    x = Standardize(mean.tolist(), std.tolist(), name="standardize")(features)
+    x = Standardize(mean.tolist(), std.tolist(), dtype=precise, name="standardize")(features)
     for number, units in enumerate(hidden):
         x = dense(units, number, activation="relu", name=f"hidden_{number}")(dropped(x, number))
     x = dropped(x, len(hidden))
-    logits = dense(classes + 1, len(hidden), dtype="float32", name="logits")(x)
-    codes = dense(4, len(hidden) + 1, dtype="float32", name="codes")(x)
+    logits = dense(classes + 1, len(hidden), dtype=precise, name="logits")(x)
+    codes = dense(4, len(hidden) + 1, dtype=precise, name="codes")(x)
     return keras.Model(
-        features, (logits, keras.layers.Reshape((1, 4), dtype="float32", name="boxes")(codes)), name="joint"
+        features, (logits, keras.layers.Reshape((1, 4), dtype=precise, name="boxes")(codes)), name="joint"
     )
 
 

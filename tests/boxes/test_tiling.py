@@ -1,0 +1,125 @@
+"""Tiles cover an image, and a perfect detector's detections in them merge to the objects."""
+
+import numpy as np
+import pytest
+
+from tfeff.boxes import Tiling, iou
+
+SIZES = [((37, 53), (16, 20), 6), ((100, 90), (40, 40), 0), ((64, 64), (32, 16), 15), ((10, 200), (32, 32), 12)]
+
+
+@pytest.mark.parametrize(("size", "tile", "overlap"), SIZES)
+def test_tiles_cover_every_pixel_and_lie_in_the_image(
+    size: tuple[int, int], tile: tuple[int, int], overlap: int
+) -> None:
+    tiling = Tiling(size, tile, overlap)
+    seen, owned = np.zeros(size, int), np.zeros(size, int)
+    for (top, left, bottom, right), core in zip(tiling.tiles_yxyx, tiling.cores_yxyx, strict=True):
+        assert (bottom - top, right - left) == tuple(np.minimum(tile, size))
+        seen[top:bottom, left:right] += 1
+        y, x = np.ogrid[: size[0], : size[1]]
+        owned += (core[0] <= y) & (y < core[2]) & (core[1] <= x) & (x < core[3])
+    assert seen.min() > 0
+    assert (owned == 1).all()
+    assert Tiling(size, size, 0).tiles_yxyx.tolist() == [[0, 0, *size]]
+
+
+@pytest.mark.parametrize(("size", "tile", "overlap"), [case for case in SIZES if case[-1]])
+def test_a_box_up_to_the_overlap_lies_wholly_in_the_tile_whose_core_contains_its_center(
+    size: tuple[int, int], tile: tuple[int, int], overlap: int
+) -> None:
+    tiling, rng = Tiling(size, tile, overlap), np.random.default_rng(0)
+    for box in objects(rng, size, overlap, count=2000):
+        center = (box[:2] + box[2:]) / 2
+        cores = tiling.cores_yxyx
+        (tile_of,) = np.flatnonzero((cores[:, :2] <= center).all(axis=1) & (center < cores[:, 2:]).all(axis=1))
+        top, left, bottom, right = tiling.tiles_yxyx[tile_of]
+        assert top <= box[0] <= box[2] <= bottom
+        assert left <= box[1] <= box[3] <= right
+
+
+def objects(rng: np.random.Generator, size: tuple[int, int], longest: int, count: int) -> np.ndarray:
+    """Random boxes with whole or fractional coordinates."""
+    sides = rng.uniform(1, max(longest, 1), (count, 2)).clip(max=np.array(size))
+    corners = rng.uniform(0, 1, (count, 2)) * (size - sides)
+    boxes = np.concatenate([corners, corners + sides], axis=1)
+    return np.where(rng.random((count, 1)) < 0.5, np.round(boxes), boxes)
+
+
+def separate(boxes: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Indices of boxes that overlap no earlier one of their class by an IoU above 0.3."""
+    kept = list[int]()
+    overlaps = iou(boxes, boxes)
+    for index in range(len(boxes)):
+        if all(labels[index] != labels[other] or overlaps[index, other] <= 0.3 for other in kept):
+            kept.append(index)
+    return np.array(kept, int)
+
+
+def perfect(
+    tiling: Tiling, boxes: np.ndarray, labels: np.ndarray, rng: np.random.Generator, noise: float = 0.0
+) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
+    """What a detector reports that finds every visible part of an object, with any score.
+
+    Each tile moves the sides of the boxes by up to `noise`, relative to their size.
+    """
+    found, sizes = [], np.tile(boxes[:, 2:] - boxes[:, :2], 2)
+    for top, left, bottom, right in tiling.tiles_yxyx:
+        jittered = boxes + rng.uniform(-noise, noise, boxes.shape) * sizes
+        parts = np.clip(jittered, [top, left, top, left], [bottom, right, bottom, right])
+        visible = (parts[:, 2:] > parts[:, :2]).all(axis=1)
+        found.append(((parts - [top, left, top, left])[visible], labels[visible], rng.uniform(0.5, 1, visible.sum())))
+    return tuple(list(part) for part in zip(*found, strict=True))
+
+
+def in_order(boxes: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    rows = np.column_stack([labels, boxes])
+    return rows[np.lexsort(rows.T[::-1])]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_detections_of_a_perfect_detector_merge_to_the_objects(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    size, tile = tuple(rng.integers(60, 300, 2).tolist()), tuple(rng.integers(30, 120, 2).tolist())
+    overlap = int(rng.integers(2, min(tile)))
+    tiling = Tiling(size, tile, overlap)
+    boxes, labels = objects(rng, size, overlap, count=150), rng.integers(0, 2, 150)
+    chosen = separate(boxes, labels)
+    merged, merged_labels, scores = tiling.merge(*perfect(tiling, boxes[chosen], labels[chosen], rng))
+    np.testing.assert_allclose(
+        in_order(merged, merged_labels), in_order(boxes[chosen], labels[chosen]), rtol=0, atol=1e-4
+    )
+    assert (np.diff(scores) <= 0).all()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_boxes_that_differ_between_tiles_still_count_once(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    tiling, grid = Tiling((300, 320), (100, 90), 24), np.stack(np.mgrid[0:260:40, 0:280:40], axis=-1).reshape(-1, 2)
+    sides = rng.uniform(8, 22, grid.shape)
+    corners = grid + rng.uniform(0, 38 - sides)
+    boxes, labels = np.concatenate([corners, corners + sides], axis=1), np.zeros(len(grid), int)
+    merged, _, _ = tiling.merge(*perfect(tiling, boxes, labels, rng, noise=0.1))
+    best = iou(merged, boxes)
+    assert sorted(best.argmax(axis=1)) == list(range(len(boxes)))
+    assert best.max(axis=1).min() > 0.5
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_an_object_larger_than_the_overlap_is_the_union_of_its_parts(seed: int) -> None:
+    """As long as it fits into two neighboring tiles in each direction."""
+    rng = np.random.default_rng(seed)
+    tiling = Tiling((300, 320), (100, 90), 24)
+    sides = rng.uniform(25, 75, 2)
+    corner = rng.uniform(0, 1, 2) * ((300, 320) - sides)
+    boxes, labels = np.concatenate([corner, corner + sides])[None], np.zeros(1, int)
+    merged, _, _ = tiling.merge(*perfect(tiling, boxes, labels, rng))
+    np.testing.assert_allclose(merged, boxes, rtol=0, atol=1e-4)
+
+
+def test_neighbors_of_one_class_and_objects_of_two_classes_at_one_place_stay_apart() -> None:
+    tiling = Tiling((40, 100), (40, 60), 20)  # the tiles overlap from 40 to 60
+    boxes = np.array([[10, 42, 20, 50], [10, 50, 20, 58], [10, 42, 20, 50]], float)
+    labels = np.array([0, 0, 1])
+    merged, merged_labels, _ = tiling.merge(*perfect(tiling, boxes, labels, np.random.default_rng(0)))
+    np.testing.assert_array_equal(in_order(merged, merged_labels), in_order(boxes, labels))

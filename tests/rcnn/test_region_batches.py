@@ -1,0 +1,48 @@
+"""Batches of regions: the sampler's rows with their features and targets, from any step on."""
+
+import numpy as np
+
+from tests.rcnn.test_joint import CLASSES, examples
+from tfeff.boxes.coding import FAST_RCNN_WEIGHTS
+from tfeff.rcnn.region_batches import RegionBatches
+from tfeff.rcnn.sampling import Sampler
+
+TRAIN, _, _ = examples(1, count=200)
+
+
+def batches(most: int = 100) -> RegionBatches:
+    sampler = Sampler.by_overlap(
+        TRAIN.targets, positives=20, negatives=4, positive_overlap=0.5, negative_overlap=0.5, seed=3
+    )
+    return RegionBatches(TRAIN, sampler, CLASSES, most=most)
+
+
+def test_a_batch_holds_the_features_and_targets_of_its_rows() -> None:
+    rows = batches().rows(1)[0]
+    batch = batches().read(rows)
+    np.testing.assert_array_equal(batch["features"], TRAIN.features[rows])
+    np.testing.assert_array_equal(batch["positive"], [1] * 20 + [0] * 4)
+    np.testing.assert_array_equal(batch["label"], [*TRAIN.targets.label[rows[:20]], *[CLASSES] * 4])
+    np.testing.assert_allclose(batch["code"], TRAIN.targets.code[rows] * np.array(FAST_RCNN_WEIGHTS), rtol=1e-6)
+
+
+def test_every_epoch_is_a_function_of_its_number_and_starts_at_any_step() -> None:
+    pipeline = batches()
+    expected = [pipeline.read(rows) for epoch in (1, 2, 3) for rows in pipeline.rows(epoch)]
+    steps = pipeline.steps_per_epoch
+    assert len(expected) == 3 * steps > 10
+    for start in (0, 2, steps, 2 * steps + 1, 3 * steps):
+        found = list(pipeline.training_batches(3, start).as_numpy_iterator())
+        assert len(found) == len(expected) - start
+        for one, other in zip(found, expected[start:], strict=True):
+            assert one.keys() == other.keys()
+            for name in one:
+                assert one[name].dtype == other[name].dtype
+                np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+
+def test_validation_repeats_the_first_batches_of_epoch_0() -> None:
+    pipeline = batches(most=2)
+    for _ in range(2):
+        found = [batch["features"] for batch in pipeline.evaluation_batches().as_numpy_iterator()]
+        np.testing.assert_array_equal(found, [TRAIN.features[rows] for rows in pipeline.rows(0)[:2]])

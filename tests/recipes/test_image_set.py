@@ -1,0 +1,81 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.rcnn.voc_digits import write_voc
+from tfeff import config
+from tfeff.data.sources import catalog
+from tfeff.errors import UserError
+from tfeff.recipes import annotated_images, labeled_images
+from tfeff.training import selection
+
+COUNTS = {"train/ant": 40, "train/bee": 10, "test/ant": 3, "test/bee": 3}
+
+
+def test_counts_and_sides_of_a_folder(image_folder):
+    root = image_folder(COUNTS, size=(12, 16))
+    images = labeled_images(config.Data(source=f"folder:{root}", validation_fraction=0.0))
+    assert (images.count, images.class_counts, images.side, images.imbalance) == (50, (40, 10), 12, 4.0)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"validation_fraction": 0.2},
+        {"validation_split": "test"},
+        {"train_examples": 20, "validation_fraction": 0.0},
+        {"train_examples": 20, "validation_fraction": 0.1},
+        {"folds": 5},
+        {"folds": 5, "train_examples": 30},
+        {"folds": 2, "fold_examples": 20, "validation_fraction": 0.2},
+    ],
+)
+def test_only_images_that_are_trained_on_count(image_folder, changes):
+    data = dataclasses.replace(config.Data(source=f"folder:{image_folder(COUNTS)}"), **changes)
+    settings = config.Experiment(data=data)
+    source = catalog.open_labels(data.source)
+    fold = selection.fold(settings, source.load("train"), validates=data.validation_split is not None)
+    trained = len(source.load("train")) if fold is None else len(fold.train)
+    assert labeled_images(data).count == trained
+
+
+def test_unreadable_images_are_not_measured(image_folder):
+    root = image_folder({"train/ant": 3, "train/bee": 3}, size=(20, 30))
+    (root / "train" / "ant" / "000.png").write_bytes(b"no image")
+    assert labeled_images(config.Data(source=f"folder:{root}")).side == 20
+    for path in root.rglob("*.png"):
+        path.write_bytes(b"no image")
+    with pytest.raises(UserError, match="none of 6 images could be read"):
+        labeled_images(config.Data(source=f"folder:{root}"))
+
+
+def test_sides_of_a_source_that_knows_them():
+    assert labeled_images(config.Data(source="embedded:digits", channels=1)).side == 8
+
+
+def test_a_single_class(image_folder):
+    with pytest.raises(UserError, match='single class, "ant"'):
+        labeled_images(config.Data(source=f"folder:{image_folder({'train/ant': 3})}"))
+
+
+def test_images_with_objects(tmp_path):
+    write_voc(tmp_path / "voc", {"train": range(10), "test": range(10, 14)})
+    data = config.DetectionData(source=f"voc:{tmp_path / 'voc'}", validation_split="test")
+    source = catalog.open_objects(data.source).load("train")
+    images = annotated_images(data)
+    assert (images.count, images.objects) == (10, sum(len(objects) for objects in source.objects))
+    held_out = annotated_images(dataclasses.replace(data, validation_split=None, validation_fraction=0.4))
+    assert (held_out.count, held_out.objects) == (6, round(0.6 * images.objects))
+    subset = annotated_images(dataclasses.replace(data, train_examples=5))
+    assert (subset.count, subset.objects) == (5, round(0.5 * images.objects))
+
+
+def test_images_without_objects(tmp_path):
+    for folder in ("Annotations", "JPEGImages"):
+        (tmp_path / folder).mkdir()
+    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(tmp_path / "JPEGImages" / "a.jpg")
+    (tmp_path / "Annotations" / "a.xml").write_text("<annotation></annotation>")
+    with pytest.raises(UserError, match="no objects to train on"):
+        annotated_images(config.DetectionData(source=f"voc:{tmp_path}", train_split="all"))

@@ -1,0 +1,72 @@
+"""Detection in tiles, and in images of different kinds."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.runs.bright_squares import SquaresPredictor, squares
+from tfeff.errors import UserError
+from tfeff.runs.predictors import Row
+
+
+def found(row: Row) -> list[tuple[list[float], str]]:
+    """Boxes and classes, in a fixed order."""
+    return sorted(zip(row["boxes_yxyx"], row["classes"], strict=True))
+
+
+@pytest.mark.parametrize(("tile", "overlap"), [((70, 70), 14), ((50, 200), 12), ((300, 100), 20), ((300, 400), 20)])
+def test_tiles_find_the_objects_of_the_whole_image(tile: tuple[int, int], overlap: int) -> None:
+    pixels = squares(230, 310)
+    whole, tiled = SquaresPredictor(), SquaresPredictor(tile, overlap)
+    objects = found(whole.detect(pixels))
+    assert len(objects) > 50
+    assert found(tiled.detect(pixels)) == objects
+    assert whole.squares.calls == 1
+    assert (tiled.squares.calls == 1) == (tile == (300, 400))
+
+
+def test_an_object_on_the_border_of_four_tiles_is_found_once() -> None:
+    pixels = np.zeros((110, 110, 3), np.uint8)
+    pixels[49:61, 49:61, 1] = 255
+    row = SquaresPredictor((60, 60), 10).detect(pixels)  # the tiles overlap from 50 to 60
+    assert found(row) == [([49.0, 49.0, 61.0, 61.0], "green")]
+
+
+def test_an_image_without_objects_has_an_empty_row() -> None:
+    row = SquaresPredictor((20, 20), 5).detect(np.zeros((50, 40, 3), np.uint8))
+    assert row == {"labels": [], "classes": [], "scores": [], "boxes_yxyx": []}
+
+
+def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def test_boxes_refer_to_the_pixels_as_stored() -> None:
+    """Gray images become RGB. The EXIF orientation is ignored, as in training."""
+    pixels = np.zeros((60, 90, 3), np.uint8)
+    pixels[8:24, 40:56] = 255
+    image = Image.fromarray(pixels)
+    orientation = Image.Exif()
+    orientation[0x0112] = 6  # rotate by 90 degrees
+    files = [
+        ("rgb.png", encoded(image, "PNG")),
+        ("gray.png", encoded(image.convert("L"), "PNG")),
+        ("rotated.jpg", encoded(image, "JPEG", quality=95, exif=orientation)),
+    ]
+    predictor = SquaresPredictor((50, 50), 20)
+    for row in predictor.predict(files):
+        assert isinstance(row, dict)
+        assert sorted(row["classes"]) == ["blue", "green", "red"]
+        np.testing.assert_array_equal(row["boxes_yxyx"], [[8, 40, 24, 56]] * 3)
+
+
+def test_a_truncated_image_has_an_error_instead_of_a_row() -> None:
+    file = encoded(Image.fromarray(squares(100, 100)), "JPEG")
+    rows = SquaresPredictor((50, 50), 20).predict([("cut.jpg", file[: len(file) // 2]), ("whole.jpg", file)])
+    assert isinstance(rows[0], UserError)
+    assert str(rows[0]).startswith("cut.jpg: ")
+    assert isinstance(rows[1], dict)

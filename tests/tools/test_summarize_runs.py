@@ -1,0 +1,45 @@
+import json
+import math
+
+import pytest
+
+from tfeff import config
+from tools.summarize_runs import summarize
+
+
+def write_run(workdir, settings, result, examples=None):
+    workdir.mkdir(parents=True)
+    (workdir / "config.json").write_text(config.to_json(settings))
+    (workdir / "result.json").write_text(json.dumps({"split": "test", **result}))
+    if examples is not None:
+        (workdir / "evaluation_test.json").write_text(json.dumps({"examples": examples}))
+    return workdir
+
+
+def test_classifiers(tmp_path):
+    runs = [
+        write_run(
+            tmp_path / str(seed),
+            config.Experiment(seed=seed, training=config.Training(epochs=7)),
+            {"accuracy": accuracy, "training_seconds": 1.04},
+            examples=100,
+        )
+        for seed, accuracy in enumerate((0.8, 0.9, 1.0))
+    ]
+    answer = summarize(runs)
+    assert answer["scores"]["accuracy"]["runs"] == [0.8, 0.9, 1.0]
+    assert answer["scores"]["accuracy"]["mean"] == pytest.approx(0.9)
+    half = 4.302653 * 0.1 / math.sqrt(3)  # Student's t, 2 degrees of freedom
+    assert answer["scores"]["accuracy"]["interval"] == pytest.approx([0.9 - half, 0.9 + half], abs=1e-6)
+    assert answer["interval_of_test_images"] == pytest.approx([0.825634, 0.944771], abs=1e-6)
+    assert answer["settings"] == {"training.epochs": 7}
+    assert (answer["runs"], answer["test_images"], answer["training_seconds"]) == (["0", "1", "2"], 100, [1.0] * 3)
+
+
+def test_detectors(tmp_path):
+    forms = {"joint": {"mean_ap": 0.75}, "classic": {"mean_ap": 0.5}}
+    answer = summarize([write_run(tmp_path / "0", config.RCNN(), {"forms": forms})])
+    assert answer["scores"] == {
+        "mAP@.5 joint": {"mean": 0.75, "interval": None, "runs": [0.75]},
+        "mAP@.5 classic": {"mean": 0.5, "interval": None, "runs": [0.5]},
+    }

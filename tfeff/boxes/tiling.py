@@ -1,0 +1,121 @@
+"""Cuts a large image into overlapping tiles, and merges what was detected in each of them.
+
+A tile sees only a part of an object that its border cuts. Neighboring tiles share an overlap, so objects up to its size
+lie wholly in at least one tile. The lines through the middle of the overlaps divide the image into one core per tile. A
+detection counts in the tile whose core contains its center: that tile sees the object whole, while the part of it in
+another tile has its center outside that tile's core. Two tiles can still report the same object near a middle line, or
+if the object is larger than the overlap. Then their boxes agree in the area that both tiles see, wherever the tiles cut
+them.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tfeff.boxes.overlap import paired_iou
+
+TOLERANCE = 0.1
+"""A detection counts up to this distance of its center from the core, relative to the size of its box: the boxes of an
+object in two tiles differ slightly, so each center can lie in the other tile's core."""
+SAME = 0.5
+"""IoU above which boxes of two tiles are the same object."""
+SAME_PARTS = 0.75
+"""The same for the parts of the boxes in the area that both tiles see; lower values would merge neighboring objects."""
+
+
+class Tiling:
+    """An image cut into tiles of one size, in rows and columns. The last ones end at the image's border.
+
+    Args:
+        size: (height, width) of the image in pixels.
+        tile: (height, width) of a tile. Sides longer than the image's are reduced to them.
+        overlap: minimum number of pixels that neighboring tiles share, less than the sides of a tile.
+
+    Attributes:
+        tiles_yxyx: int64 [T, 4].
+        cores_yxyx: float64 [T, 4]; those at the border of the image have no limit there (infinity).
+
+    >>> Tiling((480, 1000), (480, 640), overlap=160).tiles_yxyx.tolist()
+    [[0, 0, 480, 640], [0, 360, 480, 1000]]
+    """
+
+    def __init__(self, size: tuple[int, int], tile: tuple[int, int], overlap: int) -> None:
+        (rows, row_cores), (columns, column_cores) = (
+            _cut(length, side, overlap) for length, side in zip(size, tile, strict=True)
+        )
+        self.tiles_yxyx = _grid(rows, columns)
+        self.cores_yxyx = _grid(row_cores, column_cores)
+
+    def merge(
+        self, boxes_yxyx: Sequence[np.ndarray], labels: Sequence[np.ndarray], scores: Sequence[np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Merges the detections of the T tiles.
+
+        If every tile reports all objects, and the visible part of those that its border cuts, the result is exactly the
+        objects up to the size of the overlap, as long as objects of the same class overlap by an IoU of at most 0.3.
+        Larger objects are the union of their parts if they fit into two neighboring tiles in each direction.
+
+        Args:
+            boxes_yxyx: T arrays, float [n, 4], in pixels of the tile.
+            labels: T arrays, int [n].
+            scores: T arrays, float [n].
+
+        Returns:
+            boxes_yxyx float32 [m, 4] in pixels of the image, labels int32 [m], scores float32 [m], by descending score.
+        """
+        tile = np.repeat(np.arange(len(self.tiles_yxyx)), [len(each) for each in boxes_yxyx])
+        label, score = np.concatenate(list(labels)).astype(np.int32), np.concatenate(list(scores)).astype(np.float32)
+        boxes = np.concatenate([np.reshape(each, (-1, 4)) for each in boxes_yxyx]).astype(np.float64)
+        boxes += np.tile(self.tiles_yxyx[tile, :2], 2)
+
+        distance = self._distance(boxes, tile)
+        inside = distance == 0
+        order = np.lexsort((-score, ~inside))
+        order = order[distance[order] <= TOLERANCE]
+        kept = list[int]()
+        while len(order):
+            first, others = order[0], order[1:]
+            kept.append(first)
+            same = (label[others] == label[first]) & (tile[others] != tile[first])
+            same[same] = self._same(boxes, tile, first, others[same])
+            # Two tiles count parts of one object only if each sees something that the other does not.
+            parts = np.append(first, others[same & inside[others]])
+            boxes[first, :2], boxes[first, 2:] = boxes[parts, :2].min(axis=0), boxes[parts, 2:].max(axis=0)
+            order = others[~same]
+        best = np.array(sorted(kept, key=lambda index: -score[index]), np.int64)
+        return boxes[best].astype(np.float32), label[best], score[best]
+
+    def _same(self, boxes: np.ndarray, tile: np.ndarray, first: int, others: np.ndarray) -> np.ndarray:
+        """Whether boxes of other tiles show the object of the first: bool [others]."""
+        common = _clip(self.tiles_yxyx[tile[others]], self.tiles_yxyx[tile[first]])
+        parts = paired_iou(_clip(boxes[first], common), _clip(boxes[others], common))
+        return (paired_iou(boxes[first], boxes[others]) > SAME) | (parts > SAME_PARTS)
+
+    def _distance(self, boxes: np.ndarray, tile: np.ndarray) -> np.ndarray:
+        """Distance of each box's center from the core of its tile, relative to the box's size; 0 inside."""
+        cores = self.cores_yxyx[tile]
+        center, sides = (boxes[:, :2] + boxes[:, 2:]) / 2, np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-9)
+        # A core includes its top and left limits, not those at the bottom and right.
+        outside = np.maximum(cores[:, :2] - center, np.nextafter(center, np.inf) - cores[:, 2:])
+        return np.maximum(outside / sides, 0.0).max(axis=1)
+
+
+def _cut(length: int, side: int, overlap: int) -> tuple[np.ndarray, np.ndarray]:
+    """(start, end) of the tiles along one side of the image, and of their cores: [n, 2] each."""
+    side = min(side, length)
+    starts = np.append(np.arange(0, length - side, side - min(overlap, side - 1)), length - side)
+    ends = starts + side
+    middles = (ends[:-1] + starts[1:]) / 2
+    cores = np.stack([np.append(-np.inf, middles), np.append(middles, np.inf)], axis=1)
+    return np.stack([starts, ends], axis=1), cores
+
+
+def _grid(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Boxes [R * C, 4] from the intervals [R, 2] and [C, 2] of rows and columns."""
+    row, column = np.repeat(rows, len(columns), axis=0), np.tile(columns, (len(rows), 1))
+    return np.stack([row[:, 0], column[:, 0], row[:, 1], column[:, 1]], axis=1)
+
+
+def _clip(boxes: np.ndarray, limits_yxyx: np.ndarray) -> np.ndarray:
+    """The parts of boxes inside other boxes, [n, 4]; their area is 0 if there are none."""
+    return np.clip(boxes, np.tile(limits_yxyx[..., :2], 2), np.tile(limits_yxyx[..., 2:], 2))

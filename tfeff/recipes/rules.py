@@ -1,0 +1,170 @@
+"""Rules: from the number of images and the warm start to the values of a config.
+
+Each returns a `Choice`: the value and the reason. Those for a few hundred images were chosen by cross-validation;
+docs/own_images.md has the results.
+"""
+
+import math
+
+from tfeff import config, models
+from tfeff.config import Choice, Choices
+from tfeff.recipes.warm_start import WarmStart
+
+NETWORK = "efficientnet-lite0"
+"""The network of the recipes, replaced by a small ResNet if no ImageNet weights can be had."""
+SCRATCH = {"width": 12, "stage_blocks": (2, 2, 2, 2)}
+"""The ResNet that is trained from scratch."""
+UPDATES = {"imagenet": 150, "file": 500, "scratch": 1000}
+"""Updates that a training should have, by warm start."""
+EPOCHS = {"imagenet": (5, 30), "file": (10, 50), "scratch": (20, 100)}
+"""Least and most epochs, by warm start."""
+BATCH_SIZES = (8, 16, 32, 64, 128)
+UPDATES_PER_EPOCH = 15
+"""Small sets get small batches, so that an epoch has about this many updates."""
+FEW, MANY = 2_000, 20_000
+"""With few images, only the classifier of a pretrained network is trained; with many, all layers."""
+HEAD_CONVOLUTION = ("efficientnet", "mobilenet-v2")
+"""Families with a convolution between the last stage and the classifier."""
+MEMORY_BYTES = 2e9
+"""Decoded images are kept in memory up to this size."""
+IMBALANCE = 3.0
+"""From this ratio of the largest to the smallest class on, all classes are sampled equally often."""
+
+
+def network(model: config.Model, start: WarmStart) -> Choices:
+    """The network and its weights, by key of the section `model`.
+
+    Args:
+        model: what the config asks for.
+        start: what can be had.
+    """
+    choices = {"weights": Choice(start.weights, start.why)}
+    if start.network is not None:
+        return choices | {"name": Choice(start.network, "the network of these weights")}
+    if model.name != NETWORK:
+        return choices
+    why = "without ImageNet weights, a small network learns more from few images"
+    choices["name"] = Choice("resnet", why)
+    return choices | {key: Choice(value, why) for key, value in SCRATCH.items()}
+
+
+def resolution(model: config.Model, start: WarmStart, count: int, side: int) -> Choice:
+    """The side of a classifier's input, in pixels.
+
+    Weights of ImageNet were trained on random crops, in which objects are larger than in whole images. A larger input
+    makes up for that (Touvron et al., "Fixing the train-test resolution discrepancy", arXiv:1906.06423).
+
+    Args:
+        model: what the config asks for.
+        start: the warm start.
+        count: number of training images.
+        side: the images' typical shorter side, in pixels.
+    """
+    if model.resolution is not None:
+        return Choice(model.resolution, "as you set")
+    if start.kind == "imagenet":
+        trained = models.architecture(start.network or model.name).resolution
+        wanted, why = round(trained * 8 / 7 / 32) * 32, f"an eighth above that of these weights, {trained}"
+    else:
+        wanted, why = 64 if count < FEW else 96 if count < MANY else 128, f"{count:,} training examples"
+    # Larger input adds no information, but features of ImageNet expect objects of a certain size.
+    limit = max(32, (2 if start.kind == "imagenet" else 1) * side // 16 * 16)
+    return Choice(wanted, why) if wanted <= limit else Choice(limit, f"the images have only {side} pixels")
+
+
+def cache(count: int, size: int, channels: int) -> Choice:
+    """Whether decoded images are kept in memory.
+
+    Args:
+        count: number of training images.
+        size: side at which they are kept, in pixels.
+        channels: 1 or 3.
+    """
+    total = count * size * size * channels
+    text = f"{total / 1e9:.1f} GB" if total >= 1e8 else f"{total / 1e6:.0f} MB"
+    return Choice("memory" if total <= MEMORY_BYTES else "none", f"decoded, the images take {text}")
+
+
+def class_balanced(imbalance: float) -> Choice:
+    """Whether all classes are sampled equally often.
+
+    Args:
+        imbalance: images of the largest class per image of the smallest.
+    """
+    return Choice(imbalance >= IMBALANCE, f"the largest class has {imbalance:.1f} times the images of the smallest")
+
+
+def batch_size(count: int) -> Choice:
+    """A power of two that gives about `UPDATES_PER_EPOCH` updates per epoch, for `count` training images."""
+    possible = [size for size in BATCH_SIZES if size * UPDATES_PER_EPOCH <= count]
+    size = min(possible[-1] if possible else BATCH_SIZES[0], count)
+    return Choice(size, f"{count:,} training examples: {count // size:,} updates per epoch")
+
+
+def epochs(count: int, batch_size: int, start: WarmStart) -> Choice:
+    """Epochs for `UPDATES` updates with `count` training images, within `EPOCHS`."""
+    least, most = EPOCHS[start.kind]
+    per_epoch = max(1, count // batch_size)
+    number = min(most, max(least, math.ceil(UPDATES[start.kind] / per_epoch)))
+    return Choice(number, f"{number * per_epoch:,} updates")
+
+
+def backbone_epochs(count: int, batch_size: int, start: WarmStart) -> Choice:
+    """Epochs of the backbone of R-CNN, for `count` crops."""
+    if start.kind == "imagenet" and count < FEW:
+        return Choice(1, "only its classifier is trained, which the joint head does not use")
+    return epochs(count, batch_size, start)
+
+
+def precision(count: int) -> Choice:
+    """Whether it pays to time mixed precision before training on `count` images."""
+    if count < FEW:
+        return Choice("float32", "training is too short to time mixed precision")
+    return Choice("auto", "mixed precision, if it is faster here")
+
+
+def frozen(count: int, start: WarmStart) -> Choice:
+    """Patterns of the variables that are not trained, with `count` training images."""
+    if start.kind != "imagenet":
+        return Choice((), "all layers have to learn")
+    if count >= MANY:
+        return Choice((), f"{count:,} training examples are enough to train all layers")
+    if count >= FEW:
+        return Choice(("stem*", "stage[12]*"), f"{count:,} training examples are enough to train the upper layers")
+    has_head = start.network is not None and start.network.startswith(HEAD_CONVOLUTION)
+    patterns = ("stem*", "stage*", *(("head_conv*",) if has_head else ()))
+    return Choice(patterns, f"{count:,} training examples suffice for the classifier")
+
+
+def optimizer(start: WarmStart) -> Choices:
+    """The optimizer, its learning rate and weight decay, by key of the section `optimizer`."""
+    values: dict[str, str | float] = {"name": "adamw", "learning_rate": 0.003, "weight_decay": 0.01}
+    if start.kind == "scratch":
+        values = {"name": "muon", "learning_rate": 0.01, "weight_decay": 0.05}
+    why = f"good for training {'from scratch' if start.kind == 'scratch' else 'a new classifier'} in few updates"
+    return {key: Choice(value, why) for key, value in values.items()}
+
+
+def learning_rate_factors(start: WarmStart) -> Choice:
+    """Factors on the learning rate, by patterns of variables."""
+    if start.kind == "scratch":
+        return Choice((), "all layers start from random weights")
+    return Choice(("*=0.1", "head_classifier*=1"), "only the classifier starts from random weights")
+
+
+def region_resolution(model: config.Model, start: WarmStart) -> Choice:
+    """The side of the input of R-CNN's backbone, in pixels: it is applied to hundreds of regions per image."""
+    if model.resolution is not None:
+        return Choice(model.resolution, "as you set")
+    if start.kind == "imagenet":
+        return Choice(96, "the smallest input with 3 x 3 features")
+    return Choice(48, "a small network with 6 x 6 features")
+
+
+def max_proposals(objects: float) -> Choice:
+    """Proposals per image, for a number of objects per image.
+
+    Features are computed for 128 regions at a time; the objects' own boxes are among them.
+    """
+    number = 250 if objects < 3 else 1000 if objects < 8 else 2000
+    return Choice(number, f"{objects:.1f} objects per image")

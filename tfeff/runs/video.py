@@ -1,0 +1,206 @@
+"""Detects objects in the frames of a video, resumably: rows as JSON lines and CSV, and an annotated video."""
+
+import csv
+import io
+import json
+import math
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from tfeff.data.images import decoding
+from tfeff.durable import locked, write
+from tfeff.errors import UserError
+from tfeff.runs.predictors import DetectorPredictor, Predictor, Row
+from tfeff.serving.journal import Journal
+
+NAME = "predictions.mp4"
+"""The annotated video."""
+CODEC = "mp4v"  # MPEG-4 part 2: OpenCV's packages contain no encoder for H.264
+UNKNOWN_RATE = 25.0  # of files that do not contain their frame rate
+
+
+class Video:
+    """The frames of a video file, in the formats of FFmpeg.
+
+    Args:
+        path: the file.
+
+    Attributes:
+        path: the file.
+        rate: frames per second.
+        announced: number of frames according to the file's header, which can be an estimate; None if unknown.
+
+    Raises:
+        UserError: no such file, an image, or not a video.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.is_file():
+            raise UserError(f"--video={path}: no such file")
+        capture = self._open()
+        count = round(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        self.announced = count if count > 0 else None
+        rate = capture.get(cv2.CAP_PROP_FPS)
+        self.rate = rate if math.isfinite(rate) and rate > 0 else UNKNOWN_RATE
+        if count <= 1 and path.name.lower().endswith(decoding.EXTENSIONS):
+            raise UserError(f"--video={path}: an image; give it as --images")
+
+    def length(self, every: int) -> int | None:
+        """Expected number of items of `frames(every)`; None if unknown."""
+        return None if self.announced is None else -(-self.announced // every)
+
+    def frames(self, every: int = 1) -> Iterator[tuple[int, float, np.ndarray]]:
+        """(number from 0, time in seconds, uint8 [height, width, 3]) of every n-th frame, until one is unreadable."""
+        capture, number = self._open(), 0
+        while capture.grab():
+            if number % every == 0:
+                seconds = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+                readable, pixels = capture.retrieve()
+                if not readable:
+                    return
+                yield number, seconds, np.ascontiguousarray(pixels[..., ::-1])
+            number += 1
+
+    def _open(self) -> cv2.VideoCapture:
+        level = cv2.utils.logging.getLogLevel()
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+        try:
+            capture = cv2.VideoCapture(os.fspath(self.path), cv2.CAP_FFMPEG)
+        finally:
+            cv2.utils.logging.setLogLevel(level)
+        if not capture.isOpened():
+            raise UserError(f"--video={self.path}: not a video, or one that is damaged or truncated")
+        return capture
+
+
+@dataclass
+class VideoPredictions:
+    """What was detected in a video.
+
+    Attributes:
+        rows: one for each frame: `frame` (number from 0), `time` in seconds, and the detector's.
+        known: number of rows that an earlier call had already found.
+        files: all files written.
+        warning: what could not be read; empty if the video is complete.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    known: int = 0
+    files: list[Path] = field(default_factory=list)
+    warning: str = ""
+
+
+def predict_video(
+    predictor: Predictor,
+    video: Video,
+    out: Path,
+    *,
+    key: str,
+    every: int = 1,
+    draw: bool = True,
+    progress: Callable[[int, int], None] = lambda done, computed: None,
+) -> VideoPredictions:
+    """Detects in all frames and writes `predictions.jsonl`, `predictions.csv` and `predictions.mp4`.
+
+    The annotated video has the frames in which objects were detected, at the speed of the original. A rerun after an
+    interruption keeps the rows that are known, as long as the model and the video are unchanged.
+
+    Args:
+        predictor: a detector.
+        video: the video.
+        out: directory of the results.
+        key: everything that the rows depend on besides the video.
+        every: detect in every n-th frame.
+        draw: write the annotated video.
+        progress: called with the numbers of frames done, and of those that were not known.
+
+    Raises:
+        UserError: the predictor is no detector, no frame could be read, the annotated video cannot be written, or
+            another process is writing to `out`.
+    """
+    if not isinstance(predictor, DetectorPredictor):
+        raise UserError("--video requires a detector; give --images=PATH to classify images")
+    if (out / NAME).exists() and (out / NAME).samefile(video.path):
+        raise UserError(f"--out={out}: the annotated video would replace {video.path}; give another directory")
+    result = VideoPredictions()
+    with locked(out, "--out"):
+        journal = Journal(out / ".predictions.jsonl", key)
+        annotated = _Writer(out / NAME, video.rate / every) if draw else None
+        for number, seconds, pixels in video.frames(every):
+            row = journal.get(str(number), video.path)
+            if row is None:
+                row = {"frame": number, "time": round(seconds, 6), **predictor.detect(pixels)}
+                journal.add(str(number), video.path, row)
+            else:
+                result.known += 1
+            result.rows.append(row)
+            if annotated:
+                annotated.add(predictor.draw(pixels, row))
+            progress(len(result.rows), len(result.rows) - result.known)
+        if not result.rows:
+            raise UserError(f"--video={video.path}: no frame could be read; the file is empty or damaged")
+        result.files = [out / "predictions.jsonl", out / "predictions.csv"]
+        write(result.files[0], "".join(json.dumps(row) + "\n" for row in result.rows))
+        write(result.files[1], _csv(result.rows))
+        if annotated:
+            annotated.finish()
+            result.files.append(out / NAME)
+    expected = video.length(every)
+    # Headers of some formats estimate the number of frames from the duration, so one frame less is no damage.
+    if expected is not None and len(result.rows) < expected - 1:
+        result.warning = (
+            f"{video.path}: only {len(result.rows):,} of {expected:,} frames could be read; the file is truncated or "
+            "damaged"
+        )
+    return result
+
+
+class _Writer:
+    """An annotated video, complete or absent. All frames have the size of the first."""
+
+    def __init__(self, path: Path, rate: float) -> None:
+        self._path, self._partial, self._rate = path, path.with_name(f".partial-{path.name}"), rate
+        self._video: cv2.VideoWriter | None = None
+        self._frames = 0
+
+    def add(self, pixels: np.ndarray) -> None:
+        if self._video is None:
+            size = pixels.shape[1], pixels.shape[0]
+            codec = cv2.VideoWriter.fourcc(*CODEC)
+            self._video = cv2.VideoWriter(os.fspath(self._partial), cv2.CAP_FFMPEG, codec, self._rate, size)
+            if not self._video.isOpened():
+                raise self._error()
+        self._video.write(np.ascontiguousarray(pixels[..., ::-1]))
+        self._frames += 1
+
+    def finish(self) -> None:
+        """Closes the video and checks it, because OpenCV does not report a full disk."""
+        assert self._video is not None
+        self._video.release()
+        written = cv2.VideoCapture(os.fspath(self._partial), cv2.CAP_FFMPEG).get(cv2.CAP_PROP_FRAME_COUNT)
+        if written != self._frames:
+            self._partial.unlink(missing_ok=True)
+            raise self._error()
+        self._partial.replace(self._path)
+
+    def _error(self) -> UserError:
+        return UserError(f"{self._path}: the annotated video cannot be written; check the disk, or use --nodraw")
+
+
+def _csv(rows: list[Row]) -> str:
+    """One line per detected object."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["frame", "time", "label", "score", "top", "left", "bottom", "right"])
+    for row in rows:
+        frame: list[Any] = [row["frame"], f"{row['time']:.3f}"]
+        for label, score, sides in zip(row["classes"], row["scores"], row["boxes_yxyx"], strict=True):
+            table.writerow([*frame, label, f"{score:.6g}", *(f"{side:.2f}" for side in sides)])
+    return text.getvalue()

@@ -1,0 +1,118 @@
+"""Trains the network of an experiment: what the loop is given, and the order of its hooks."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+
+import tensorflow as tf
+
+from tfeff import config
+from tfeff.data.sources.source import Source
+from tfeff.training import distribution, selection
+from tfeff.training.assembly import AssemblyCache
+from tfeff.training.interruption import Interruption
+from tfeff.training.loop import Hook, Loop
+from tfeff.training.preparation import prepare
+from tfeff.training.profiler import Profiler
+from tfeff.training.progress import Progress, Reporter
+from tfeff.training.saving import Saving
+from tfeff.training.tensorboard import Events
+from tfeff.training.validation import Validation
+from tfeff.training.workdir import Workdir
+
+METRICS = (
+    *("epoch", "step", "train_loss", "train_accuracy", "learning_rate", "images_per_second", "input_wait", "seconds"),
+    *("validation_loss", "validation_accuracy"),
+)
+"""The columns of metrics.jsonl for classification; the last two only in validated epochs. Other tasks have more."""
+
+
+def train(
+    settings: config.Experiment,
+    directory: str | Path,
+    *,
+    until_epoch: int | None = None,
+    source: Callable[[], Source] | None = None,
+    caches: selection.SplitCaches | None = None,
+    assemblies: AssemblyCache | None = None,
+    reporter: Reporter | None = None,
+    tensorboard: bool = True,
+    profile: bool = False,
+) -> Workdir:
+    """Trains the network of an experiment; resumes from the last checkpoint if there is one.
+
+    Args:
+        settings: the experiment.
+        directory: the workdir; `tfeff.training.workdir` lists its files.
+        until_epoch: stop this call after this epoch, which is validated. A later call resumes as if the run had not
+            been stopped: schedules, early stopping and the choice of the best epoch refer to the whole run.
+        source: opens the experiment's source; a caller that needs it again passes a function that opens it once.
+        caches: the experiment's decoded images (`selection.read`), which several runs can share. Default: decode them.
+        assemblies: cache of compiled networks for several runs in this process. Default: build a new one.
+        reporter: reports progress. Default: on the console, in the first worker only.
+        tensorboard: write event files.
+        profile: profile a few steps for TensorBoard.
+
+    Returns:
+        The workdir. When the run is finished (after the last epoch or early stopping), `checkpoints/final.npz` holds
+        the weights to evaluate.
+
+    Raises:
+        UserError: for invalid images or settings, a workdir of another experiment, or if training diverges.
+        ValueError: if the images were read with other settings, or `until_epoch` is below 1.
+        Interrupted: after Ctrl-C or SIGTERM; the state is saved.
+        WorkerLostError: if another worker of a distributed run is lost.
+    """
+    settings = config.resolve_family(settings)
+    training, workdir, chief = settings.training, Workdir(directory), distribution.is_chief()
+    strategy = distribution.strategy(training.strategy)
+    reporter = reporter or Reporter(quiet=not chief)
+    if until_epoch is not None and until_epoch < 1:
+        raise ValueError(f"until_epoch is {until_epoch}; epochs count from 1")
+    if training.deterministic:
+        tf.config.experimental.enable_op_determinism()
+
+    claimed = config.claimed(workdir.path, settings, raised=("training.epochs",)) if chief else nullcontext()
+    with claimed, Interruption() as interruption, reporter.bars():
+        prepared = prepare(
+            settings,
+            workdir,
+            strategy,
+            until_epoch=until_epoch,
+            source=source,
+            caches=caches,
+            assemblies=assemblies,
+            reporter=reporter,
+            interruption=interruption,
+        )
+        if prepared is None:
+            return workdir
+        hooks = list[Hook]()
+        if chief and profile:
+            hooks.append(Profiler(workdir.tensorboard, reporter.say))
+        if prepared.validation is not None:
+            batches = prepared.validation.evaluation_batches()
+            hooks.append(Validation(batches, monitor=training.monitor, every=training.validation_epochs))
+        if chief and tensorboard:
+            hooks.append(Events(workdir.tensorboard, prepared.state.step, config.flatten(settings)))
+        if chief:
+            hooks.append(Saving(keep_best=training.keep == "best" or training.early_stopping_epochs is not None))
+        hooks.append(Progress(reporter, validates=prepared.validation is not None))
+        loop = Loop(
+            state=prepared.state,
+            step=prepared.step,
+            pipeline=prepared.training,
+            hooks=hooks,
+            workdir=workdir,
+            interruption=interruption,
+            epochs=training.epochs,
+            checkpoint_seconds=training.checkpoint_seconds,
+            advice=(
+                f"Train in a new --workdir with a lower optimizer.learning_rate (now "
+                f"{settings.optimizer.learning_rate:g}), warm-up (schedule.warmup_epochs) or gradient clipping "
+                "(optimizer.clip_norm)"
+            ),
+            chief=chief,
+        )
+        loop.run(until_epoch)
+    return workdir

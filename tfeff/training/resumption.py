@@ -1,0 +1,61 @@
+"""Where a run resumes, and whether anything is left to do."""
+
+from collections.abc import Callable
+
+from tfeff.training.checkpoint import Saved
+from tfeff.training.state import State
+from tfeff.training.stopping import EarlyStopping
+from tfeff.training.workdir import Workdir
+
+
+def resume(
+    workdir: Workdir,
+    *,
+    epochs: int,
+    patience: int | None,
+    until_epoch: int | None,
+    report: Callable[[str], None],
+) -> tuple[bool, Saved | None]:
+    """Whether training has to go on, and the checkpoint to resume from (None: from the beginning).
+
+    Args:
+        workdir: of the run.
+        epochs: of the whole run.
+        patience: `training.early_stopping_epochs`.
+        until_epoch: epoch at which the present call ends; None: the last one.
+        report: called with messages.
+
+    Raises:
+        UserError: all checkpoints are damaged.
+    """
+    finished, saved = workdir.final.is_file(), None
+    if not finished or len(workdir.rows()) < epochs:
+        saved = workdir.checkpoints.load_latest(report)
+    if finished and (saved is None or _has_stopped_early(saved, patience)):
+        report(f"{workdir.path}: this run is already finished")
+        return False, None
+    if finished:
+        report(f"{workdir.path}: continuing the finished run to epoch {epochs}")
+    if saved is not None and until_epoch is not None:
+        # A run that was killed after its last epoch still has to write its final weights.
+        ends = until_epoch >= epochs or _has_stopped_early(saved, patience)
+        if not ends and workdir.epochs(saved.record["step"]) >= until_epoch:
+            report(f"{workdir.path}: epoch {until_epoch} is already finished")
+            return False, saved
+    return True, saved
+
+
+def restore(state: State, saved: Saved, report: Callable[[str], None]) -> None:
+    """Restores the state of a checkpoint and reports it.
+
+    Raises:
+        UserError: the checkpoint belongs to another network or optimizer.
+    """
+    state.restore(saved.arrays, saved.record)
+    report(f"resuming from step {state.step:,} ({saved.path})")
+
+
+def _has_stopped_early(saved: Saved, patience: int | None) -> bool:
+    stopping = EarlyStopping(patience)
+    stopping.restore(saved.record["stopping"])
+    return stopping.exhausted

@@ -1,0 +1,55 @@
+"""The files from which a run resumes, and its final weights."""
+
+import numpy as np
+
+from tfeff.training import checkpoint
+from tfeff.training.loop import Hook, Loop, Row
+
+
+class Saving(Hook):
+    """Writes metrics, checkpoints, the best and the final weights to the workdir. Only for the first worker.
+
+    Hooks that change the state or the row of an epoch must come before it.
+
+    Args:
+        keep_best: the final weights are those of the best epoch, not of the last one.
+    """
+
+    def __init__(self, *, keep_best: bool) -> None:
+        self._keep_best = keep_best
+
+    def start(self, loop: Loop) -> None:
+        """Drops the metrics of epochs after the checkpoint from which the run resumes."""
+        loop.workdir.rewind(loop.state.step)
+
+    def save(self, loop: Loop) -> None:
+        """Writes a checkpoint.
+
+        Raises:
+            UserError: a variable is not finite. The last update can make weights infinite although its loss, computed
+                before the update, is finite.
+        """
+        arrays = loop.state.arrays()
+        for name, array in arrays.items():
+            if not np.isfinite(array).all():
+                raise loop.divergence(f"{name} is not finite")
+        loop.workdir.checkpoints.save(loop.state.step, arrays, loop.state.record())
+
+    def best(self, loop: Loop, epoch: int) -> None:
+        """Keeps the weights."""
+        if self._keep_best:
+            loop.workdir.checkpoints.save_best(loop.state.weights(), {"epoch": epoch})
+
+    def epoch(self, loop: Loop, row: Row) -> None:
+        """Appends the metrics and writes a checkpoint."""
+        loop.workdir.append_row(row)
+        self.save(loop)
+
+    def finish(self, loop: Loop) -> None:
+        """Writes the weights to evaluate."""
+        workdir, state = loop.workdir, loop.state
+        if self._keep_best:
+            arrays, record = checkpoint.load(workdir.checkpoints.best)
+        else:
+            arrays, record = state.weights(), {"epoch": state.step // loop.pipeline.steps_per_epoch}
+        checkpoint.save(workdir.final, arrays, record)

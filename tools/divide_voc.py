@@ -1,0 +1,54 @@
+"""Divides a VOC dataset into folds: `python tools/divide_voc.py --dataset=voc:DIR --folds=5 --out=DIR2`.
+
+DIR2/0, DIR2/1, ... are datasets that link to the annotations and images of DIR. Fold k is the `test` list of dataset k,
+the other images are its `train` list. So every image is tested once, by a detector that was not trained on it.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from tfeff.data.sources import catalog
+from tfeff.errors import UserError
+
+
+def main() -> None:
+    """Divides the dataset that the flags name."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", required=True, help="voc:DIR.")
+    parser.add_argument("--folds", type=int, default=5, help="Number of folds.")
+    parser.add_argument("--seed", type=int, default=0, help="Seed of the draw.")
+    parser.add_argument("--out", type=Path, required=True, help="Output directory.")
+    arguments = parser.parse_args()
+    try:
+        names = list(catalog.open_objects(arguments.dataset).load("all").ids)
+    except UserError as error:
+        parser.exit(2, f"{error}\n")
+    divide(Path(arguments.dataset.removeprefix("voc:")), names, arguments.folds, arguments.seed, arguments.out)
+
+
+def divide(root: Path, names: list[str], folds: int, seed: int, out: Path) -> None:
+    """Writes one dataset per fold.
+
+    Args:
+        root: of a VOC dataset without split folders.
+        names: ids of its images.
+        folds: number of folds.
+        seed: of the draw.
+        out: the output directory.
+    """
+    order = np.random.default_rng(seed).permutation(len(names))
+    for fold, held_out in enumerate(np.array_split(order, folds)):
+        lists = out / str(fold) / "ImageSets" / "Main"
+        lists.mkdir(parents=True, exist_ok=True)
+        for split, members in (("test", held_out), ("train", np.setdiff1d(order, held_out))):
+            (lists / f"{split}.txt").write_text("".join(f"{names[index]}\n" for index in sorted(members)))
+        for folder in root.iterdir():
+            link = out / str(fold) / folder.name
+            if folder.is_dir() and folder.name != "ImageSets" and not link.exists():
+                link.symlink_to(folder.resolve())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Summarizes runs that differ in seed or fold: `python tools/summarize_runs.py NAME=DIR ... --out=FILE`.
+
+Each DIR holds workdirs of `tfeff.train`. FILE gets, for each name: the score of each run (accuracy of a classifier,
+mAP@.5 of a detector's forms), their mean with its 95 % interval (Student's t, over the runs), for classifiers also
+Wilson's interval of the mean accuracy for the number of test images, and the settings that differ from the defaults.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tfeff import config
+from tfeff.durable import write
+from tfeff.evaluation.interval import wilson_interval
+from tfeff.trials.intervals import summary
+
+
+def main() -> None:
+    """Summarizes the runs that the flags name."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", metavar="NAME=DIR", help="Name and directory of a group of workdirs.")
+    parser.add_argument("--out", type=Path, required=True, help="The JSON file to write.")
+    arguments = parser.parse_args()
+    groups = {}
+    for argument in arguments.runs:
+        name, equals, directory = argument.partition("=")
+        workdirs = sorted(path.parent for path in Path(directory).glob("*/result.json"))
+        if not equals or not workdirs:
+            parser.exit(2, f"{argument}: write NAME=DIR, where DIR/*/result.json are the results of finished runs\n")
+        groups[name] = summarize(workdirs)
+        for score, values in groups[name]["scores"].items():
+            low, high = values["interval"] or (None, None)
+            print(f"{name}, {score}: mean {values['mean']:.4f}, 95 % interval {low} to {high}, {len(workdirs)} runs")
+    write(arguments.out, json.dumps(groups, indent=1) + "\n")
+
+
+def summarize(workdirs: list[Path]) -> dict[str, Any]:
+    """The summary of some finished runs, JSON-ready."""
+    settings = [config.load(workdir / "config.json", config.Experiment, config.RCNN) for workdir in workdirs]
+    results = [json.loads((workdir / "result.json").read_text()) for workdir in workdirs]
+    scored = [scores(result) for result in results]
+    changed = [
+        {key: value for key, _, value in config.differences(type(each)(), each)}  # from the defaults
+        for each in settings
+    ]
+    common = {key: value for key, value in changed[0].items() if all(each.get(key) == value for each in changed)}
+    summarized = {}
+    for name in scored[0]:
+        values = [each[name] for each in scored]
+        of_runs = summary(values)
+        summarized[name] = {
+            "mean": of_runs.mean,
+            "interval": None if of_runs.low is None else [of_runs.low, of_runs.high],
+            "runs": values,
+        }
+    answer = {
+        "runs": [workdir.name for workdir in workdirs],
+        "split": results[0]["split"],
+        "scores": summarized,
+        "settings": common,
+    }
+    if all("training_seconds" in result for result in results):
+        answer["training_seconds"] = [round(result["training_seconds"], 1) for result in results]
+    evaluations = [workdir / f"evaluation_{results[0]['split']}.json" for workdir in workdirs]
+    if "accuracy" in summarized and all(path.is_file() for path in evaluations):
+        examples = json.loads(evaluations[0].read_text())["examples"]
+        low, high = wilson_interval(summarized["accuracy"]["mean"], examples)
+        answer |= {"test_images": examples, "interval_of_test_images": [low, high]}
+    return answer
+
+
+def scores(result: Mapping[str, Any]) -> dict[str, float]:
+    """Accuracy of a classifier, or mAP@.5 of each form of a detector, from its `result.json`."""
+    if "forms" in result:
+        return {f"mAP@.5 {form}": values["mean_ap"] for form, values in result["forms"].items()}
+    return {"accuracy": result["accuracy"]}
+
+
+if __name__ == "__main__":
+    main()
