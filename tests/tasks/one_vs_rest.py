@@ -16,7 +16,7 @@ from tfeff.data.input.image_transform import ImageTransform
 from tfeff.data.input.reader import Reader
 from tfeff.data.input.transform import Transform
 from tfeff.tasks import Batch, Evaluation, ImageTask
-from tfeff.tasks.task import IMAGES, predict
+from tfeff.tasks.task import IMAGES, Predictions
 
 POSITIVES = "positives"
 
@@ -70,8 +70,8 @@ class OneVsRest(ImageTask):
     def dummy_targets(self, batch_size: int, classes: int) -> Batch:
         return {"label": tf.one_hot(tf.zeros(batch_size, tf.int32), classes), "weight": tf.ones(batch_size)}
 
-    def evaluate(self, network: keras.Model, pipeline: Batches) -> Evaluation:
-        probabilities = predict(network, pipeline, self.decode)["probabilities"]
+    def evaluate(self, predictions: Predictions, pipeline: Batches, validated: Mapping[str, float]) -> Evaluation:
+        probabilities = predictions["probabilities"]
         labels = pipeline.images.dataset.labels
         return Evaluation({"accuracy": float(np.mean(probabilities.argmax(axis=1) == labels))}, {})
 

@@ -16,12 +16,14 @@ from tfeff.boxes.formats import (
 )
 from tfeff.boxes.nms import nms, nms_per_class
 from tfeff.boxes.overlap import area, intersection, iou, paired_iou
+from tfeff.boxes.points import Points
 from tfeff.boxes.tiling import Tiling
 
 __all__ = [
     "FAST_RCNN_WEIGHTS",
     "OCTAVE",
     "Anchors",
+    "Points",
     "Tiling",
     "area",
     "clip",

@@ -17,7 +17,18 @@ from tfeff.config.rcnn import RCNN, Classic, Detection, DetectionData, Joint, Pr
 from tfeff.config.recipe import Choice, Choices, Recipe
 from tfeff.config.schema import Data, Experiment, Model, Optimizer, Schedule, Training
 from tfeff.config.search import Allocation, Budget, Folds, Objective, Search, Sweeps, Trials
-from tfeff.config.tasks import TTA, Classification, Localization
+from tfeff.config.tasks import (
+    TTA,
+    AnchorYolo,
+    Classification,
+    DenseDetection,
+    EfficientDet,
+    Grid,
+    Localization,
+    Neck,
+    Suppression,
+    Yolo,
+)
 from tfeff.data.augment.box_policy import BoxAugmentation
 from tfeff.data.augment.policy import Augmentation
 
@@ -25,6 +36,7 @@ __all__ = [
     "RCNN",
     "TTA",
     "Allocation",
+    "AnchorYolo",
     "Augmentation",
     "BoxAugmentation",
     "Budget",
@@ -33,14 +45,18 @@ __all__ = [
     "Classic",
     "Classification",
     "Data",
+    "DenseDetection",
     "Detection",
     "DetectionData",
+    "EfficientDet",
     "Experiment",
     "Family",
     "Folds",
+    "Grid",
     "Joint",
     "Localization",
     "Model",
+    "Neck",
     "Objective",
     "Optimizer",
     "Proposals",
@@ -48,10 +64,12 @@ __all__ = [
     "RegionFeatures",
     "Schedule",
     "Search",
+    "Suppression",
     "Sweeps",
     "Training",
     "Trials",
     "Windows",
+    "Yolo",
     "claimed",
     "complete",
     "differences",

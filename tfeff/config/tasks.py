@@ -3,8 +3,8 @@
 A task is added here, with its section in `TASKS`; the section names the class that implements it.
 """
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
 
 from tfeff.config.section import Section, at_least, fraction, positive
 from tfeff.data.augment.box_policy import BoxAugmentation
@@ -111,5 +111,239 @@ class Localization(Task):
             self.wrong("augmentation", "without mosaic: a mosaic shows several objects")
 
 
-TASKS: dict[str, type[Task]] = {"classification": Classification, "localization": Localization}
+@dataclass(frozen=True, kw_only=True)
+class Neck(Section):
+    """The feature pyramid of a detector. None: as in its table of published detectors."""
+
+    KEY = "task.neck"
+
+    name: Literal["fpn", "panet", "simplified_panet", "fully_connected", "bifpn", "nas_fpn"] | None = None
+    levels: tuple[str, ...] | None = None
+    """Pyramid levels, such as `P3,P4,P5`; level Pn has stride 2^n. Levels beyond the backbone's last are added."""
+    channels: int | None = None
+    repeats: int | None = None
+    """Number of cells, one after the other."""
+    fusion: Literal["sum", "unbounded", "softmax", "fast"] | None = None
+    """How nodes add their inputs: with equal weights, or with learned ones (arXiv:1911.09070, section 3.3)."""
+    fusion_per_channel: bool | None = None
+    """Learn a fusion weight for each channel instead of one per input."""
+    separable: bool | None = None
+    """Depthwise-separable convolutions in neck and heads instead of plain ones."""
+
+    def check(self) -> None:
+        """Validates field values."""
+        positive(self, "channels", "repeats")
+
+    def options(self) -> dict[str, Any]:
+        """The fields of `tfeff.models.Detector` that are set."""
+        renamed = {"name": "neck", "channels": "neck_channels", "repeats": "neck_repeats"}
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {renamed.get(key, key): value for key, value in given.items() if value is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suppression(Section):
+    """From predictions to detections: threshold, non-maximum suppression, and limits."""
+
+    KEY = "task.suppression"
+
+    kind: Literal["hard", "gaussian"] = "hard"
+    """`hard` removes boxes that overlap a better one by more than `overlap`. `gaussian` (soft-NMS, arXiv:1704.04503)
+    lowers their scores by exp(-IoU^2 / sigma)."""
+    overlap: float = 0.5
+    """IoU from which on `hard` removes a box."""
+    sigma: float = 0.5
+    """Width of `gaussian`."""
+    class_agnostic: bool = False
+    """Boxes of different classes suppress each other, too."""
+    minimum_score: float = 0.001
+    """Boxes with a lower score are dropped. A low value costs nothing but time, and mean average precision needs it;
+    to show detections, choose a higher threshold for them."""
+    candidates: int = 1000
+    """At most this many boxes, those with the best scores, enter the suppression."""
+    detections: int = 100
+    """At most this many detections per image remain."""
+
+    def check(self) -> None:
+        """Validates field values."""
+        fraction(self, "overlap", "minimum_score")
+        positive(self, "sigma", "candidates", "detections")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenseDetection(Task):
+    """Objects in an image, predicted at every position of a feature pyramid. The base of the detectors' sections.
+
+    The network is a published detector with another backbone: `model.name` and the other keys of `model`."""
+
+    member: str | None = None
+    """Published detector that gives all values that are None here and in `model`; `python -m tfeff.summary
+    --family=efficientdet` lists them. None: the one that has the backbone `model.name`, else the smallest."""
+    neck: Neck = field(default_factory=Neck)
+    head_repeats: int | None = None
+    """Number of convolutions of each head before its last."""
+    suppression: Suppression = field(default_factory=Suppression)
+    max_objects: int = 100
+    """Objects of a training image that are used, the largest ones."""
+    stretch: bool = False
+    """Stretch images to the network's square input instead of padding them."""
+    augmentation: BoxAugmentation = field(default_factory=BoxAugmentation)
+    """Random variation of training images and their boxes."""
+
+    def check(self) -> None:
+        """Validates field values."""
+        super().check()
+        positive(self, "max_objects")
+        at_least(self, 0, "head_repeats")
+
+    def options(self) -> dict[str, Any]:
+        """The fields of `tfeff.models.Detector` that are set."""
+        head = {} if self.head_repeats is None else {"head_repeats": self.head_repeats}
+        return self.neck.options() | head
+
+
+@dataclass(frozen=True, kw_only=True)
+class EfficientDet(DenseDetection):
+    """EfficientDet (arXiv:1911.09070): anchors, focal loss for classes and Huber loss for boxes. The defaults are those
+    of the reference implementation."""
+
+    IMPLEMENTATION = "tfeff.tasks.efficientdet:EfficientDet"
+
+    name: Literal["efficientdet"] = "efficientdet"
+    anchor_size: float | None = None
+    """Side of the smallest square anchor of a level, in strides. None: that of the published detector."""
+    anchor_scales: tuple[float, ...] | None = None
+    """Factors of the side. None: 1, 2^(1/3), 2^(2/3)."""
+    anchor_aspects: tuple[float, ...] | None = None
+    """Width divided by height. None: 1, 2, 1/2."""
+    positive_overlap: float = 0.5
+    """Anchors with at least this IoU with an object, and the best anchor of each object, are positive."""
+    negative_overlap: float = 0.5
+    """Anchors with a lower IoU with every object are negative; those in between are ignored."""
+    focal_alpha: float = 0.25
+    """Weight of positive examples in the focal loss; 1 - α is that of negative ones (arXiv:1708.02002)."""
+    focal_gamma: float = 1.5
+    """The focal loss multiplies the cross-entropy by (1 - p)^γ, where p is the probability of the right answer."""
+    huber_delta: float = 0.1
+    """Error of a box code from which on its loss grows linearly."""
+    box_weight: float = 50.0
+    """Factor of the box loss."""
+
+    def check(self) -> None:
+        """Validates field values."""
+        super().check()
+        fraction(self, "positive_overlap", "negative_overlap", "focal_alpha")
+        at_least(self, 0, "focal_gamma", "box_weight")
+        positive(self, "huber_delta")
+        if self.negative_overlap > self.positive_overlap:
+            self.wrong("negative_overlap", f"at most task.positive_overlap = {self.positive_overlap}")
+
+    def options(self) -> dict[str, Any]:
+        """The fields of `tfeff.models.Detector` that are set."""
+        anchors = {key: getattr(self, key) for key in ("anchor_size", "anchor_scales", "anchor_aspects")}
+        return super().options() | {key: value for key, value in anchors.items() if value is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Yolo(DenseDetection):
+    """YOLO without anchors: task-aligned assignment (TOOD, arXiv:2108.07755) and distances to the sides of a box as
+    distributions (arXiv:2006.04388)."""
+
+    IMPLEMENTATION = "tfeff.tasks.yolo:Yolo"
+
+    name: Literal["yolo"] = "yolo"
+    bins: int | None = None
+    """Distances are predicted from 0 to `bins` - 1 strides. None: 16."""
+    alpha: float = 1.0
+    """Exponent of the class score in the alignment metric."""
+    beta: float = 6.0
+    """Exponent of the overlap."""
+    positives: int = 13
+    """Cells per object, those with the largest metric."""
+    alignment_overlap: Literal["iou", "ciou"] = "iou"
+    """Overlap in the alignment metric; a negative CIoU counts as 0."""
+    class_weight: float = 0.5
+    """Factor of the binary cross-entropy."""
+    box_weight: float = 7.5
+    """Factor of the loss 1 - CIoU."""
+    distance_weight: float = 1.5
+    """Factor of the distribution focal loss."""
+
+    def check(self) -> None:
+        """Validates field values."""
+        super().check()
+        positive(self, "positives", "bins")
+        at_least(self, 0, "alpha", "beta", "class_weight", "box_weight", "distance_weight")
+
+    def options(self) -> dict[str, Any]:
+        """The fields of `tfeff.models.Detector` that are set."""
+        return super().options() | ({} if self.bins is None else {"bins": self.bins})
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnchorYolo(DenseDetection):
+    """YOLO with anchors (arXiv:1804.02767): each object is learned by the anchor whose shape fits best."""
+
+    IMPLEMENTATION = "tfeff.tasks.anchor_yolo:AnchorYolo"
+
+    name: Literal["anchor_yolo"] = "anchor_yolo"
+    anchors: tuple[float, ...] | None = None
+    """Height, width, height, width, ... relative to the network's input, from small to large; the first ones belong to
+    the finest level. None: k-means on the boxes of the training images."""
+    anchors_per_level: int = 3
+    """Number of anchors of each level, if they come from k-means."""
+    ignore_overlap: float = 0.7
+    """Predictions that are not positive, but overlap an object by more than this IoU, learn no objectness."""
+    object_weight: float = 1.0
+    """Factor of the objectness loss."""
+    class_weight: float = 1.0
+    """Factor of the class loss."""
+    box_weight: float = 1.0
+    """Factor of the box loss."""
+
+    def check(self) -> None:
+        """Validates field values."""
+        super().check()
+        positive(self, "anchors_per_level")
+        fraction(self, "ignore_overlap")
+        at_least(self, 0, "object_weight", "class_weight", "box_weight")
+
+    def options(self) -> dict[str, Any]:
+        """The fields of `tfeff.models.Detector` that are set."""
+        return super().options() | ({} if self.anchors is None else {"anchors": self.anchors})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid(DenseDetection):
+    """A grid of cells (YOLO, arXiv:1506.02640). The cells are those of the finest level in `task.neck.levels`."""
+
+    IMPLEMENTATION = "tfeff.tasks.grid:Grid"
+
+    name: Literal["grid"] = "grid"
+    boxes: int = 2
+    """Boxes per cell; the one that fits the cell's object best learns it."""
+    box_weight: float = 5.0
+    """Factor of the box loss."""
+    no_object_weight: float = 0.5
+    """Factor of the confidence loss of boxes that are not responsible for an object."""
+
+    def check(self) -> None:
+        """Validates field values."""
+        super().check()
+        positive(self, "boxes")
+        at_least(self, 0, "box_weight", "no_object_weight")
+
+    def options(self) -> dict[str, Any]:
+        """The fields of `tfeff.models.Detector` that are set."""
+        return super().options() | {"boxes": self.boxes}
+
+
+TASKS: dict[str, type[Task]] = {
+    "classification": Classification,
+    "localization": Localization,
+    "efficientdet": EfficientDet,
+    "yolo": Yolo,
+    "anchor_yolo": AnchorYolo,
+    "grid": Grid,
+}
 """Section of each task by its name."""

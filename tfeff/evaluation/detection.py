@@ -23,6 +23,7 @@ from tfeff.evaluation.detection_errors import KINDS, DetectionErrors, detection_
 from tfeff.evaluation.detections import Detections, GroundTruth
 from tfeff.evaluation.matching import Matching, match
 from tfeff.reporting import tables
+from tfeff.reporting.detection import error_rows, per_class_rows, summary_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,54 +93,14 @@ class DetectionReport:
 
     def to_text(self) -> str:
         """The report as tables for a terminal or a log, without a trailing newline."""
-        low, high = self.mean_ap_interval
-        at = f"IoU {self.matching.iou_threshold:g}"
-        overall = [
-            {"metric": f"VOC mAP, {at}", "value": self.mean_ap, "note": f"95 % interval {low:.4f} to {high:.4f}"},
-            {"metric": f"VOC 2007 mAP, {at}", "value": self.mean_ap_eleven_point, "note": "11-point"},
-            *({"metric": _COCO_NAMES[name], "value": getattr(self.coco, name), "note": ""} for name in METRICS),
-        ]
-        columns = {
-            "class": self.class_names,
-            "objects": self.matching.objects.tolist(),
-            "AP": self.ap.tolist(),
-            "AP 2007": self.ap_eleven_point.tolist(),
-            "COCO AP": self.coco.ap_per_class.tolist(),
-            "precision": self.at_threshold.precision.tolist(),
-            "recall": self.at_threshold.recall.tolist(),
-            "F1": self.at_threshold.f1.tolist(),
-        }
-        by_class = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        errors = [
-            {"error type": kind, "count": int(counts.sum()), "mAP gain if fixed": gain}
-            for kind, counts, gain in zip(KINDS, self.errors.counts, self.errors.gains.tolist(), strict=True)
-        ]
-        images, objects, found = self.matching.images, self.matching.objects.sum(), len(self.matching.score)
-        return "\n\n".join(
-            [
-                f"{images:,} images, {objects:,} objects, {found:,} detections",
-                tables.text(overall),
-                f"Per class (precision, recall and F1 at a score threshold of {self.score_threshold:.4g})\n"
-                + tables.text(by_class),
-                tables.text(errors),
-            ]
+        report = self.to_dict()
+        found = (
+            f"{self.matching.images:,} images, {self.matching.objects.sum():,} objects, "
+            f"{len(self.matching.score):,} detections"
         )
-
-
-_COCO_NAMES = {
-    "ap": "COCO AP",
-    "ap50": "COCO AP, IoU 0.5",
-    "ap75": "COCO AP, IoU 0.75",
-    "ap_small": "COCO AP, small objects",
-    "ap_medium": "COCO AP, medium objects",
-    "ap_large": "COCO AP, large objects",
-    "ar1": "COCO AR, 1 detection",
-    "ar10": "COCO AR, 10 detections",
-    "ar100": "COCO AR, 100 detections",
-    "ar_small": "COCO AR, small objects",
-    "ar_medium": "COCO AR, medium objects",
-    "ar_large": "COCO AR, large objects",
-}
+        overall, classes, errors = map(tables.text, (summary_rows(report), per_class_rows(report), error_rows(report)))
+        at = f"Per class (precision, recall and F1 at a score threshold of {self.score_threshold:.4g})"
+        return "\n\n".join([found, overall, f"{at}\n{classes}", errors])
 
 
 def detection_report(

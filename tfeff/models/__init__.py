@@ -1,5 +1,6 @@
 """Networks in Keras: backbones, necks, heads, detectors, cost and pretrained weights."""
 
+from tfeff.models.backbones.architecture import Architecture
 from tfeff.models.build import architecture, build, names
 from tfeff.models.cost import complexity
 from tfeff.models.cost.complexity import Complexity
@@ -17,6 +18,7 @@ from tfeff.models.weights.loading import load_weights
 from tfeff.models.weights.report import LoadReport
 
 __all__ = [
+    "Architecture",
     "Complexity",
     "Detector",
     "LoadReport",

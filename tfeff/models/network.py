@@ -18,9 +18,12 @@ class Network(keras.Model):
     Attributes:
         levels: maps the name of each pyramid level ("P1", "P2", ...) to the name of the layer that outputs it: the last
             feature map with stride 2, 4, ...
+        description: what a detector was built from, with what its losses need, such as its anchors. Loading does not
+            restore it.
     """
 
     levels: dict[str, str]
+    description: Any = None
 
     @property
     def resolution(self) -> int:

@@ -3,21 +3,18 @@
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from tfeff import training
-from tfeff.data.dataset import Dataset
 from tfeff.data.images import decoding
 from tfeff.durable import write
-from tfeff.evaluation import DetectionReport, Detections, detection_report, to_coco_results
+from tfeff.evaluation import DetectionReport, detection_report, to_coco_results
 from tfeff.evaluation.detection import json_number, json_numbers
-from tfeff.evaluation.image_quality import image_quality, worst_first
 from tfeff.rcnn.detector import Detector, Thresholds
 from tfeff.rcnn.images import RunImages, record
 from tfeff.rcnn.regions import RegionSet, proposal_recall
@@ -25,8 +22,7 @@ from tfeff.rcnn.run_regions import SLIDING_WINDOW, RunRegions
 from tfeff.rcnn.workdir import Workdir
 from tfeff.reporting import tables
 from tfeff.reporting.detection import detection_figures
-from tfeff.reporting.detection_gallery import detection_gallery_figure
-from tfeff.reporting.detections import DetectedImage
+from tfeff.tasks.detection_galleries import galleries
 from tfeff.training.assessment import publish
 from tfeff.training.tensorboard import Board
 
@@ -62,8 +58,6 @@ class RegionReport:
 
 BACKGROUND_OVERLAP = 0.5
 """In these metrics, proposals with a smaller IoU with every object are background."""
-GALLERY_IMAGES = 6
-"""Maximum number of images in a gallery."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,53 +213,6 @@ def assess(
         files += publish(board, workdir.figures, (split, form), headline, figures, step=0)
     board.close()
     return dataclasses.replace(assessment, files=tuple(files))
-
-
-def galleries(
-    report: DetectionReport,
-    detections: Sequence[Detections],
-    images: Dataset,
-    decoded: Callable[[int], np.ndarray],
-) -> dict[str, Figure]:
-    """Galleries of the best and worst images and of missed objects.
-
-    Args:
-        report: on the detections.
-        detections: of each image.
-        images: with their objects.
-        decoded: index -> pixels uint8 [height, width, 3].
-
-    Returns:
-        `worst`, `best` and, if objects were missed, `missed`.
-    """
-    names = images.class_names
-
-    def detected(image: int) -> DetectedImage:
-        confident = detections[image].take(detections[image].scores >= report.score_threshold)
-        return DetectedImage(
-            image=decoded(image),
-            boxes_yxyx=confident.boxes_yxyx,
-            names=[names[label] for label in confident.labels],
-            scores=confident.scores,
-            objects_yxyx=images.objects[image].boxes_yxyx,
-        )
-
-    quality = image_quality(report.matching, report.score_threshold)
-    order = worst_first(quality)
-    figures = {}
-    for title, chosen in (("worst", order[:GALLERY_IMAGES]), ("best", order[::-1][:GALLERY_IMAGES])):
-        captions = [f"{images.ids[image]}, quality {quality[image]:.2f}" for image in chosen]
-        figures[title] = detection_gallery_figure(
-            [detected(int(image)) for image in chosen], captions, title=f"{title.capitalize()} images"
-        )
-    matching, views, captions = report.matching, list[DetectedImage](), list[str]()
-    for number in np.flatnonzero(report.errors.missed)[:GALLERY_IMAGES]:
-        image = int(matching.object_image[number])
-        views.append(detected(image).crop(images.objects[image].boxes_yxyx[matching.object_index[number]]))
-        captions.append(f"{names[matching.object_label[number]]} in {images.ids[image]}")
-    if views:
-        figures["missed"] = detection_gallery_figure(views, captions, title="Missed objects")
-    return figures
 
 
 def region_report(detector: Detector, thresholds: Thresholds, regions: RegionSet) -> RegionReport:

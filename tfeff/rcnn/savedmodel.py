@@ -27,9 +27,9 @@ from tfeff.errors import UserError
 from tfeff.proposals import Proposer, SelectiveSearch, SlidingWindows
 from tfeff.rcnn.detections import Postprocess
 from tfeff.rcnn.feature_extractor import FeatureExtractor
+from tfeff.serving.detector import METADATA, load, read_metadata
 from tfeff.serving.staging import staged
 
-METADATA = "detector.json"
 ENGINES: Mapping[str, Callable[..., Proposer]] = {"selective_search": SelectiveSearch, "windows": SlidingWindows}
 
 
@@ -143,23 +143,18 @@ class LoadedDetector:
 
     def __init__(self, directory: str | Path) -> None:
         directory = Path(directory)
-        path = directory / "assets" / METADATA
-        if not path.is_file():
-            raise UserError(f"{directory}: not a detector; it must be a SavedModel from tfeff.train or tfeff.export")
+        metadata = read_metadata(directory)
         try:
-            metadata = json.loads(path.read_text())
             self.class_names: tuple[str, ...] = tuple(metadata["class_names"])
             self.score = float(metadata["score"])
             arguments = dict(metadata["proposals"])
             self._propose: Proposer = ENGINES[arguments.pop("engine")](**arguments)
             self._channels = 1 if metadata["gray"] else 3
         except (ValueError, KeyError, TypeError) as error:
+            path = directory / "assets" / METADATA
             raise UserError(f"{path}: damaged ({error!r}); export the detector again") from error
-        try:
-            self._model = tf.saved_model.load(os.fspath(directory))
-            self._detect = self._model.signatures["serving_default"]
-        except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
-            raise UserError(f"{directory}: cannot read the SavedModel ({error}); export the detector again") from error
+        self._model = load(directory)
+        self._detect = self._model.signatures["serving_default"]
 
     def __call__(self, encoded: bytes, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Detections in an image file.

@@ -14,6 +14,7 @@ PANELS = (
     ("loss", "linear", ("train_loss", "validation_loss")),
     ("accuracy", "linear", ("train_accuracy", "validation_accuracy")),
     ("mean IoU", "linear", ("train_iou", "validation_iou")),
+    ("mAP, IoU 0.5", "linear", ("validation_mean_ap",)),
     ("learning rate", "log", ("learning_rate",)),
     ("images/s", "linear", ("images_per_second",)),
 )
@@ -25,8 +26,8 @@ def training_figure(rows: Sequence[Mapping[str, Any]], *, title: str = "Training
 
     Args:
         rows: metrics of each epoch: `epoch`, and any of `train_loss`, `validation_loss`, `train_accuracy`,
-            `validation_accuracy`, `train_iou`, `validation_iou`, `learning_rate`, `images_per_second`. Keys that are
-            missing, None or NaN in some rows leave gaps, which the curve bridges. Panels without values are omitted.
+            `validation_accuracy`, `train_iou`, `validation_iou`, `validation_mean_ap`, `learning_rate`,
+            `images_per_second`. Keys that are missing, None or NaN in some rows leave gaps, which the curve bridges. Panels without values are omitted.
         title: title of the figure.
     """
     panels = [
@@ -46,7 +47,7 @@ def training_figure(rows: Sequence[Mapping[str, Any]], *, title: str = "Training
             # Short curves have markers: a single point would be invisible without one.
             marker = "o" if len(points) <= 20 else None
             axes.plot(epochs, values, color=COLORS.get(split, BLUE), label=split, marker=marker, markersize=3)
-            if key in ("validation_accuracy", "validation_iou"):
+            if key in ("validation_accuracy", "validation_iou", "validation_mean_ap"):
                 best = int(np.argmax(values))
                 axes.axhline(values[best], color=ORANGE, linewidth=0.8, linestyle=":")
                 axes.set_title(

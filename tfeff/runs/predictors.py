@@ -12,8 +12,9 @@ import tensorflow as tf
 from tfeff.boxes import Tiling
 from tfeff.data.images import decoding
 from tfeff.errors import UserError
-from tfeff.rcnn.savedmodel import METADATA, LoadedDetector
+from tfeff.rcnn.savedmodel import LoadedDetector
 from tfeff.reporting.detections import draw_detections
+from tfeff.serving.detector import METADATA, DenseDetector, Detector, read_metadata
 from tfeff.serving.savedmodel import CLASSES_FILE
 
 TOP = 5
@@ -116,7 +117,7 @@ class DetectorPredictor(Predictor):
 
     def __init__(
         self,
-        detector: LoadedDetector,
+        detector: Detector,
         score: float | None = None,
         tile: tuple[int, int] | None = None,
         overlap: int = 0,
@@ -182,7 +183,9 @@ def load_predictor(
         UserError: there is no such SavedModel, it is damaged, or `score` or `tile` is given and it is not a detector.
     """
     if (directory / "assets" / METADATA).is_file():
-        return DetectorPredictor(LoadedDetector(directory), score, tile, overlap)
+        staged = "proposals" in read_metadata(directory)
+        detector: Detector = LoadedDetector(directory) if staged else DenseDetector(directory)
+        return DetectorPredictor(detector, score, tile, overlap)
     if not (directory / "assets" / CLASSES_FILE).is_file():
         raise UserError(f"{directory}: no SavedModel of tfeff.train or tfeff.export there")
     if score is not None:

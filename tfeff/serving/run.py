@@ -43,6 +43,7 @@ def export(
         resolution=model.resolution,
         channels=settings.data.channels,
         task=task,
+        score=task.threshold(workdir.validated(task.scores)),
         freeze=freeze,
         overwrite=overwrite,
     )

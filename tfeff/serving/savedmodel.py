@@ -18,6 +18,7 @@ Files may be JPEG, PNG or any other format that tfeff decodes. A corrupt file fa
 """
 
 import functools
+import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from tfeff.data.images import graph_decoding, resizing
 from tfeff.errors import UserError
+from tfeff.serving.detector import METADATA
 from tfeff.serving.staging import staged
 from tfeff.tasks import Classification, ImageTask
 
@@ -42,7 +44,7 @@ class Served(tf.Module):
         model: maps float32 [batch, resolution, resolution, channels] in [0, 255] to the outputs of its task.
         task: decodes the outputs.
         class_names: name of each class.
-        classes_file: text file with the names, one per line; copied into the SavedModel.
+        files: copied into the SavedModel: `classes.txt`, the names, one per line; for detectors also `detector.json`.
         image_size: (height, width) to which the training pipeline resizes images when loading; None for the network's
             resolution.
         resolution: height and width of the model's input.
@@ -55,7 +57,7 @@ class Served(tf.Module):
         model: keras.Model,
         task: ImageTask,
         class_names: Sequence[str],
-        classes_file: Path,
+        files: Sequence[Path],
         *,
         image_size: tuple[int, int] | None,
         resolution: int,
@@ -64,7 +66,7 @@ class Served(tf.Module):
     ) -> None:
         super().__init__(name="served")
         # Wrapped in a partial, because a SavedModel also tracks models that are attributes.
-        self._outputs = functools.partial(model, training=False)
+        self._forward = functools.partial(task.forward, model)
         self._task = task
         self._names = tf.constant(list(class_names), tf.string)
         self._resolution = (resolution, resolution)
@@ -72,7 +74,7 @@ class Served(tf.Module):
         self._channels = channels
         # A SavedModel restores variables that are attributes. Keras variables wrap those of TensorFlow.
         self.model_variables = [] if freeze else [variable.value for variable in model.variables]
-        self.classes_file = tf.saved_model.Asset(os.fspath(classes_file))
+        self.files = [tf.saved_model.Asset(os.fspath(file)) for file in files]
 
         # A separate function, so that both signatures share one copy of the network's graph.
         predict = tf.function(self._decoded, input_signature=[self._batch()])
@@ -87,7 +89,7 @@ class Served(tf.Module):
         batch = self._batch()
         fitted = tf.map_fn(self._fit, images, fn_output_signature=tf.TensorSpec(batch.shape[1:], batch.dtype))
         sizes = tf.broadcast_to(tf.shape(images)[1:3], (tf.shape(images)[0], 2))
-        return self._task.served(self._predict(fitted), self._names, sizes)
+        return self._served(fitted, sizes)
 
     def _from_bytes(self, encoded: tf.Tensor) -> dict[str, tf.Tensor]:
         def load(file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -97,19 +99,34 @@ class Served(tf.Module):
         batch = self._batch()
         signature = tf.TensorSpec(batch.shape[1:], batch.dtype), tf.TensorSpec((2,), tf.int32)
         fitted, sizes = tf.map_fn(load, encoded, fn_output_signature=signature)
-        return self._task.served(self._predict(fitted), self._names, sizes)
+        return self._served(fitted, sizes)
+
+    def _served(self, fitted: tf.Tensor, sizes: tf.Tensor) -> dict[str, tf.Tensor]:
+        covered = tf.broadcast_to(self._resolution, tf.shape(sizes))
+        if self._task.fit == "letterbox":
+            covered = resizing.letterbox_size(resizing.letterbox_size(sizes, self._image_size), self._resolution)
+        return self._task.served(self._predict(fitted), self._names, sizes, covered)
 
     def _fit(self, image: tf.Tensor) -> tf.Tensor:
-        return resizing.fit(image, self._image_size)
+        """One image as the network's input, or as the image cache holds it if a batch of those can be resized."""
+        if self._task.fit == "stretch":
+            return resizing.fit(image, self._image_size)
+        stored = resizing.letterbox_size(tf.shape(image)[:2], self._image_size)
+        return resizing.fit_within(
+            resizing.letterbox(image, self._image_size)[: stored[0], : stored[1]], self._resolution
+        )
 
     def _batch(self) -> tf.TensorSpec:
-        return tf.TensorSpec([None, *self._image_size, self._channels], tf.uint8)
+        """What `_fit` returns, stacked."""
+        if self._task.fit == "stretch":
+            return tf.TensorSpec([None, *self._image_size, self._channels], tf.uint8)
+        return tf.TensorSpec([None, *self._resolution, self._channels], tf.float32)
 
     def _decoded(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         batch = tf.shape(images)[0]
         # TensorFlow's fused CPU kernels reject an empty batch; a black image replaces it.
         images = tf.pad(images, [[0, tf.cast(batch == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
-        outputs = self._outputs(resizing.resize(images, self._resolution))
+        outputs = self._forward({"image": resizing.resize(images, self._resolution)}, training=False)
         return self._task.decode(tf.nest.map_structure(lambda output: output[:batch], outputs))
 
 
@@ -122,6 +139,7 @@ def export(
     resolution: int,
     channels: int,
     task: ImageTask | None = None,
+    score: float | None = None,
     freeze: bool = False,
     overwrite: bool = False,
 ) -> Path:
@@ -140,6 +158,7 @@ def export(
         resolution: height and width of the model's input, in pixels.
         channels: channels of an image, 1 or 3.
         task: defines the outputs of the signatures; None: classification.
+        score: of a detector, the score from which on detections are shown; None if it is not a detector.
         freeze: store the weights as graph constants instead of variables. TensorFlow then folds batch normalization
             into convolutions (EfficientNet-B0 on a CPU: 1.3 times as fast). The result cannot be trained further.
         overwrite: replace an existing SavedModel.
@@ -156,13 +175,17 @@ def export(
     directory = Path(directory)
     with staged(directory, overwrite=overwrite, marker="saved_model.pb") as staging:
         try:
-            classes_file = staging / CLASSES_FILE
-            classes_file.write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
+            files = [staging / CLASSES_FILE]
+            files[0].write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
+            if score is not None:
+                files.append(staging / METADATA)
+                metadata = {"class_names": list(class_names), "score": score, "gray": channels == 1}
+                files[1].write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
             served = Served(
                 model,
                 task,
                 class_names,
-                classes_file,
+                files,
                 image_size=image_size,
                 resolution=resolution,
                 channels=channels,
@@ -171,7 +194,8 @@ def export(
             signatures = {"serving_default": served.from_images, "serving_bytes": served.from_bytes}
             options = tf.saved_model.SaveOptions(experimental_custom_gradients=not freeze)
             tf.saved_model.save(served, os.fspath(staging), signatures, options)
-            classes_file.unlink()
+            for file in files:
+                file.unlink()
         except (OSError, tf.errors.OpError) as error:
             raise UserError(f"{directory}: the SavedModel could not be written: {error}") from error
     return directory

@@ -18,7 +18,7 @@ from tfeff.data.input.transform import Transform
 from tfeff.errors import UserError
 from tfeff.reporting.classification import classification_figures, per_class_rows, summary_rows
 from tfeff.reporting.gallery import gallery_figure
-from tfeff.tasks.task import IMAGES, Batch, Evaluation, ImageTask, precise, predict
+from tfeff.tasks.task import IMAGES, Batch, Evaluation, ImageTask, Predictions, precise
 
 GALLERY = 25
 """Images in the gallery of mistakes."""
@@ -89,10 +89,10 @@ class Classification(ImageTask):
         """See `ImageTask`."""
         return entropy(targets["label"], self.section.label_smoothing)
 
-    def evaluate(self, network: keras.Model, pipeline: Batches) -> Evaluation:
+    def evaluate(self, predictions: Predictions, pipeline: Batches, validated: Mapping[str, float]) -> Evaluation:
         """Computes a `ClassificationReport` and its figures."""
         images, names = pipeline.images, pipeline.images.dataset.class_names
-        labels, probabilities = images.dataset.labels, predict(network, pipeline, self.decode)["probabilities"]
+        labels, probabilities = images.dataset.labels, predictions["probabilities"]
         report = evaluation.classification_report(labels, probabilities, names).to_json()
         figures: dict[str, Figure] = classification_figures(report)
         wrong = evaluation.confident_errors(labels, probabilities, GALLERY)

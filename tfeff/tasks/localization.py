@@ -25,7 +25,7 @@ from tfeff.reporting.detection_gallery import detection_gallery_figure
 from tfeff.reporting.detections import DetectedImage
 from tfeff.reporting.localization import iou_figure, per_class_rows, summary_rows
 from tfeff.tasks.classification import correct, cross_entropy, entropy, pixels
-from tfeff.tasks.task import IMAGES, Batch, Evaluation, ImageTask, precise, predict
+from tfeff.tasks.task import IMAGES, Batch, Evaluation, ImageTask, Predictions, precise
 
 GALLERY = 9
 """Images in each gallery of best and worst boxes."""
@@ -88,11 +88,13 @@ class Localization(ImageTask):
             "box": tf.cast(outputs[BOX], tf.float32),
         }
 
-    def served(self, predictions: dict[str, tf.Tensor], names: tf.Tensor, sizes: tf.Tensor) -> dict[str, tf.Tensor]:
+    def served(
+        self, predictions: dict[str, tf.Tensor], names: tf.Tensor, sizes: tf.Tensor, covered: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
         """With the box in pixels of the original image."""
         height, width = tf.unstack(tf.cast(sizes, tf.float32), axis=1)
         box = yxyx_from_relative(predictions["box"], (height, width), ops=tf)
-        return super().served(predictions, names, sizes) | {"box": box}
+        return super().served(predictions, names, sizes, covered) | {"box": box}
 
     def logits(self, network: keras.Model) -> keras.layers.Layer:
         """The classifier."""
@@ -112,10 +114,9 @@ class Localization(ImageTask):
         class_loss = entropy(targets["label"], self.section.label_smoothing)
         return float(self.section.class_weight * class_loss + self.section.box_weight * spread)
 
-    def evaluate(self, network: keras.Model, pipeline: Batches) -> Evaluation:
+    def evaluate(self, predictions: Predictions, pipeline: Batches, validated: Mapping[str, float]) -> Evaluation:
         """Computes a `LocalizationReport`, with figures of classes, IoU, best and worst boxes."""
         images, names = pipeline.images, pipeline.images.dataset.class_names
-        predictions = predict(network, pipeline, self.decode)
         probabilities, boxes = predictions["probabilities"], predictions["box"]
         labels, objects = images.dataset.labels, pipeline.transform.reader.relative_boxes
         report = evaluation.localization_report(labels, probabilities, objects, boxes, names).to_json()

@@ -6,7 +6,7 @@ The training loop uses only `Task`, the evaluation of a run only `ImageTask`.
 import importlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
 
+from tfeff import models
 from tfeff.config import tasks as sections
 from tfeff.data.dataset import Dataset
 from tfeff.data.input.batches import Batches
@@ -24,6 +25,12 @@ from tfeff.data.input.transform import Transform
 Batch = Mapping[str, tf.Tensor]
 """Tensors by name, [b, ...] each. Batches of images: `image` float32 [b, h, w, c] in [0, 255]; `label` float32
 [b, classes], soft or one-hot; `weight` float32 [b]; further targets by name, such as `box`."""
+Description = models.Architecture | models.Detector
+"""What a network is built from."""
+Predictions = Mapping[str, np.ndarray]
+"""Decoded predictions of n images by name, [n, ...] each; and what the batches say about the images, `image_size` and
+`window_yxyx`, if they say it."""
+ABOUT_IMAGES = ("image_size", "window_yxyx")
 IMAGES = "images"
 """The count of most losses and metrics: the sum of the batch's weights."""
 
@@ -38,10 +45,15 @@ class Task(ABC):
     Attributes:
         losses: name of each loss -> name of its count.
         metrics: name of each metric -> name of its count.
+        added: name of a count -> what is added to its sum over the batch, such as 1 for losses that are divided by the
+            number of positives plus one.
+        scores: names of the validation metrics that need all predictions at once; see `ImageTask.score`.
     """
 
     losses: ClassVar[Mapping[str, str]]
     metrics: ClassVar[Mapping[str, str]]
+    added: ClassVar[Mapping[str, float]] = {}
+    scores: ClassVar[Sequence[str]] = ()
 
     def forward(self, network: keras.Model, batch: Batch, *, training: bool) -> Any:
         """The network's outputs for a batch."""
@@ -110,11 +122,17 @@ class ImageTask(Task):
 
     Attributes:
         annotations: what it needs to know about images: a label each, or objects with boxes.
+        fit: how an image is brought to the square input of the network; see `tfeff.data.images.resizing`.
         section: its part of the config.
     """
 
     annotations: ClassVar[Literal["labels", "objects"]]
     section: sections.Task
+
+    @property
+    def fit(self) -> Literal["stretch", "letterbox"]:
+        """See the class."""
+        return "stretch"
 
     def __init__(self, section: sections.Task) -> None:
         self.section = section
@@ -127,6 +145,30 @@ class ImageTask(Task):
         """
         return split
 
+    def measured(self, images: Dataset, description: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """What the network takes from the training images, such as anchors.
+
+        Args:
+            images: the training images.
+            description: of the network, without it.
+
+        Returns:
+            further options of `describe`, JSON-serializable; what the user should know, one line each.
+        """
+        return {}, ()
+
+    def describe(self, name: str, **options: Any) -> Description:
+        """The description of the network, from which its cost is estimated.
+
+        Args:
+            name: of the backbone.
+            **options: `resolution` and other fields of the backbone; None keeps the default.
+
+        Raises:
+            UserError: unknown name or option, or a value out of range.
+        """
+        return models.architecture(name, **options)
+
     @abstractmethod
     def network(self, name: str, *, num_classes: int, channels: int, **options: Any) -> keras.Model:
         """The randomly initialized network, with a `resolution`.
@@ -135,7 +177,7 @@ class ImageTask(Task):
             name: of the backbone.
             num_classes: number of classes.
             channels: channels of an image.
-            **options: of the backbone, for `tfeff.models.build` and `architecture`.
+            **options: as for `describe`.
         """
 
     @abstractmethod
@@ -158,13 +200,16 @@ class ImageTask(Task):
     def decode(self, outputs: Any) -> dict[str, tf.Tensor]:
         """Predictions by name, float32 [b, ...], from the network's outputs. Evaluation and export use it."""
 
-    def served(self, predictions: dict[str, tf.Tensor], names: tf.Tensor, sizes: tf.Tensor) -> dict[str, tf.Tensor]:
+    def served(
+        self, predictions: dict[str, tf.Tensor], names: tf.Tensor, sizes: tf.Tensor, covered: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
         """The outputs of the exported model.
 
         Args:
             predictions: of `decode`.
             names: of the classes, string [classes].
             sizes: height and width of the original images, int32 [b, 2].
+            covered: height and width that they cover in the network's input, from its top left, int32 [b, 2].
         """
         label = tf.gather(names, tf.argmax(predictions["probabilities"], axis=-1))
         return predictions | {"label": label}
@@ -185,9 +230,31 @@ class ImageTask(Task):
         """
         return math.inf
 
+    def score(self, predictions: Predictions, pipeline: Batches) -> dict[str, float]:
+        """The validation metrics of `scores`.
+
+        Args:
+            predictions: for all images of the pipeline, in order.
+            pipeline: the validation images.
+        """
+        return {}
+
+    def threshold(self, validated: Mapping[str, float]) -> float | None:
+        """Of a detector, the score from which on detections are shown; else None.
+
+        Args:
+            validated: as for `evaluate`.
+        """
+        return None
+
     @abstractmethod
-    def evaluate(self, network: keras.Model, pipeline: Batches) -> Evaluation:
-        """Evaluates a network on all images of a pipeline.
+    def evaluate(self, predictions: Predictions, pipeline: Batches, validated: Mapping[str, float]) -> Evaluation:
+        """Evaluates the predictions for all images of a pipeline.
+
+        Args:
+            predictions: for all images of the pipeline, in order.
+            pipeline: the images.
+            validated: the metrics of `scores` on the run's validation images, if it has any.
 
         Raises:
             UserError: if an output of the network is not finite.
@@ -213,16 +280,28 @@ def create(section: sections.Task) -> ImageTask:
     return task
 
 
-def predict(
-    network: keras.Model, pipeline: Batches, decode: Callable[[Any], dict[str, tf.Tensor]]
-) -> dict[str, np.ndarray]:
-    """Decoded predictions of all images of a pipeline by name, [n, ...] each, in order."""
-    forward = tf.function(lambda images: decode(network(images, training=False)), jit_compile=False, autograph=False)
-    parts: list[dict[str, np.ndarray]] = []
-    for batch in pipeline.evaluation_batches():
-        kept = batch["weight"].numpy() > 0
-        parts.append({name: values.numpy()[kept] for name, values in forward(batch["image"]).items()})
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+class Predictor:
+    """Predictions of a network, compiled once.
+
+    Args:
+        network: as `ImageTask.predictor` returns it.
+        task: of the network.
+    """
+
+    def __init__(self, network: keras.Model, task: ImageTask) -> None:
+        def decoded(images: tf.Tensor) -> dict[str, tf.Tensor]:
+            return task.decode(task.forward(network, {"image": images}, training=False))
+
+        self._decoded = tf.function(decoded, jit_compile=False, autograph=False)
+
+    def __call__(self, pipeline: Batches) -> Predictions:
+        """Predictions for all images of a pipeline, in order."""
+        parts: list[dict[str, np.ndarray]] = []
+        for batch in pipeline.evaluation_batches():
+            kept = batch["weight"].numpy() > 0
+            values = self._decoded(batch["image"]) | {key: batch[key] for key in ABOUT_IMAGES if key in batch}
+            parts.append({name: value.numpy()[kept] for name, value in values.items()})
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def precise(values: tf.Tensor) -> tf.Tensor:

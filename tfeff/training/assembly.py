@@ -96,6 +96,7 @@ def _graph_key(settings: config.Experiment, record: dict[str, Any]) -> str:
         "channels": settings.data.channels,
         "classes": len(record["class_names"]),
         "preprocessing": [record["mean"], record["std"]],
+        "options": record.get("options", {}),
         "optimizer": dataclasses.asdict(dataclasses.replace(settings.optimizer, learning_rate=1.0)),
         "training": dataclasses.asdict(training),
         "policy": keras.mixed_precision.dtype_policy().name,

@@ -17,7 +17,7 @@ from tfeff.errors import UserError
 from tfeff.models.cost import complexity
 from tfeff.reporting import figure, tables
 from tfeff.reporting.training_curves import training_figure
-from tfeff.tasks.task import ImageTask
+from tfeff.tasks.task import ImageTask, Predictor
 from tfeff.training import build, checkpoint, selection
 from tfeff.training.progress import Reporter
 from tfeff.training.tensorboard import Board
@@ -86,9 +86,9 @@ def assess(
         model = build.trained_model(workdir)
     with reporter.bars():
         images = selection.evaluation_images(settings, split, record, reporter.reading, opened)
-        evaluation = task.evaluate(
-            task.predictor(model), build.evaluation_pipeline(settings, images, model.resolution, (0, 1))
-        )
+        pipeline = build.evaluation_pipeline(settings, images, model.resolution, (0, 1))
+        predictions = Predictor(task.predictor(model), task)(pipeline)
+        evaluation = task.evaluate(predictions, pipeline, workdir.validated(task.scores))
     report = {"split": split, "skipped_images": [image.id for image in images.skipped], **evaluation.report}
     notes = [*([note] if note else []), *images.dataset.notes]
     if notes:

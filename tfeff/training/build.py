@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from tfeff import config, models, tasks
+from tfeff.data.dataset import Dataset
 from tfeff.data.input.batches import Batches
 from tfeff.data.input.cache import ImageCache
 from tfeff.data.input.order import ClassBalanced, Shuffled
@@ -34,9 +35,8 @@ def check(settings: config.Experiment, replicas: int, *, afresh: bool) -> None:
             beyond the image, or a batch that the devices cannot share.
     """
     section, training = settings.model, settings.training
-    architecture = models.architecture(section.name, resolution=section.resolution, **settings.model.options())
     task = tasks.create(settings.task)
-    task.check(architecture.resolution)
+    task.check(description(settings).resolution)
     if afresh and section.weights not in (None, "imagenet") and not Path(section.weights).is_file():
         raise UserError(f"config: model.weights: no file {section.weights}")
     parts = replicas * training.accumulation_steps
@@ -45,7 +45,7 @@ def check(settings: config.Experiment, replicas: int, *, afresh: bool) -> None:
             f"config: training.batch_size is {training.batch_size}; it should be a multiple of {parts} "
             f"({replicas} devices x training.accumulation_steps)"
         )
-    metrics = task.means(task.zero_sums())
+    metrics = *task.means(task.zero_sums()), *task.scores
     if training.monitor not in metrics:
         raise UserError(f"config: training.monitor is {training.monitor!r}; {nearest(training.monitor, metrics)}")
     if training.xla and replicas > 1:
@@ -55,13 +55,25 @@ def check(settings: config.Experiment, replicas: int, *, afresh: bool) -> None:
         optimizer(settings, model(settings, {"mean": None, "class_names": ["any"]}), replicas)
 
 
+def description(settings: config.Experiment) -> models.Architecture | models.Detector:
+    """The description of an experiment's network, without what it takes from the training images."""
+    section = settings.model
+    return tasks.create(settings.task).describe(section.name, resolution=section.resolution, **section.options())
+
+
+def measured(settings: config.Experiment, images: Dataset) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """See `ImageTask.measured`."""
+    return tasks.create(settings.task).measured(images, description(settings))
+
+
 def model(settings: config.Experiment, record: dict[str, Any]) -> keras.Model:
     """Builds the randomly initialized network of an experiment, under the current dtype policy and strategy.
 
     Args:
-        record: the workdir's `dataset.json`; its `mean` and `std`, if any, normalize the network's input.
+        record: the workdir's `dataset.json`; its `mean` and `std`, if any, normalize the network's input, and its
+            `options` are those of `ImageTask.measured`.
     """
-    options = settings.model.options()
+    options = settings.model.options() | record.get("options", {})
     if record["mean"]:
         options |= {"mean": record["mean"], "std": record["std"]}
     # Keras draws the seeds of initializers and dropout from Python's generator. keras.utils.set_random_seed would also
@@ -102,11 +114,10 @@ def training_pipeline(
 ) -> Batches:
     """Shuffled, augmented batches; `worker` is (index, count)."""
     data, seed = settings.data, settings.seed
-    labels = images.dataset.labels
     return Batches(
         _transform(settings, images, resolution),
         settings.training.batch_size,
-        order=ClassBalanced(labels, seed) if data.class_balanced else Shuffled(len(labels), seed),
+        order=ClassBalanced(images.dataset.labels, seed) if data.class_balanced else Shuffled(len(images), seed),
         shard=worker,
     )
 

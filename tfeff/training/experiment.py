@@ -92,7 +92,9 @@ def train(
             hooks.append(Profiler(workdir.tensorboard, reporter.say))
         if prepared.validation is not None:
             batches = prepared.validation.evaluation_batches()
-            hooks.append(Validation(batches, monitor=training.monitor, every=training.validation_epochs))
+            hooks.append(
+                Validation(batches, prepared.scoring, monitor=training.monitor, every=training.validation_epochs)
+            )
         if chief and tensorboard:
             hooks.append(Events(workdir.tensorboard, prepared.state.step, config.flatten(settings)))
         if chief:

@@ -1,16 +1,18 @@
 """Prepares a run: its images, its network, and the state in which it starts or resumes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tfeff import config
+from tfeff import config, tasks
 from tfeff.data.input.batches import Batches
+from tfeff.data.input.cache import ImageCache
 from tfeff.data.sources.source import Source
 from tfeff.errors import UserError
+from tfeff.tasks.task import Predictor
 from tfeff.training import build, distribution, precision, selection
 from tfeff.training.assembly import AssemblyCache, assemble
 from tfeff.training.freezing import frozen_params
@@ -32,12 +34,14 @@ class Prepared:
         step: the compiled steps.
         training: the training batches.
         validation: the validation batches, if any.
+        scoring: computes the task's `scores` of the network on all validation images.
     """
 
     state: State
     step: Step
     training: Batches
     validation: Batches | None
+    scoring: Callable[[], Mapping[str, float]]
 
 
 def prepare(
@@ -85,7 +89,10 @@ def prepare(
     build.check(settings, strategy.num_replicas_in_sync, afresh=saved is None)
     images = _images(settings, source, caches, reporter, interruption)
     if saved is None:
-        record = images.record()
+        options, notes = build.measured(settings, images.train.dataset)
+        record = images.record() | {"options": options}
+        for note in notes:
+            reporter.say(note)
         policy = precision.select_policy(settings, record, reporter, interruption)
     else:
         record, policy = _recorded(workdir, images, settings.data.source), saved.record["precision"]
@@ -124,7 +131,19 @@ def prepare(
     )
     if settings.optimizer.frozen:
         reporter.say(f"{frozen_params(model, settings.optimizer.frozen):,} parameters are frozen")
-    return Prepared(state, assembly.step, pipeline, validation)
+    return Prepared(state, assembly.step, pipeline, validation, _scoring(settings, model, images.validation))
+
+
+def _scoring(
+    settings: config.Experiment, model: keras.Model, validation: ImageCache | None
+) -> Callable[[], Mapping[str, float]]:
+    """Computes the task's `scores` on all validation images, in each worker."""
+    task = tasks.create(settings.task)
+    if validation is None or not task.scores:
+        return dict
+    predictor = Predictor(task.predictor(model), task)
+    pipeline = build.evaluation_pipeline(settings, validation, model.resolution, (0, 1))
+    return lambda: task.score(predictor(pipeline), pipeline)
 
 
 def _images(

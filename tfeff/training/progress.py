@@ -1,7 +1,7 @@
 """Progress of a run: live bars on a terminal; otherwise one line per epoch."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -63,10 +63,10 @@ class Reporter:
             self._reading[name] = self._bar.add_task(f"reading {name}", total=total, note="")
         self._bar.update(self._reading[name], completed=done)
 
-    def start(self, total_steps: int, step: int, *, validates: bool) -> None:
-        """Starts the training bar at `step`; `validates`: whether there will be validation metrics."""
+    def start(self, total_steps: int, step: int, *, validated: Sequence[str] = ()) -> None:
+        """Starts the training bar at `step`; `validated`: names of the validation metrics to come."""
         self._total, self._first, self._began = total_steps, step, time.monotonic()
-        self._validates = validates
+        self._validated = validated
         self._has_header = False
         if self._bar is not None:
             self._training = self._bar.add_task("training", total=total_steps, completed=step, note="compiling")
@@ -86,10 +86,9 @@ class Reporter:
         metrics = [key.removeprefix("train_") for key in row if key.startswith("train_")]
         cells = {"epoch": f"{row['epoch']}/{epochs}"}
         cells |= {_words(name): f"{row[f'train_{name}']:.4f}" for name in metrics}
-        if self._validates:
-            validated = "validation_loss" in row
-            for name in metrics:
-                cells[f"val. {_words(name)}"] = f"{row[f'validation_{name}']:.4f}" if validated else ""
+        for name in self._validated:
+            value = row.get(f"validation_{name}")
+            cells[f"val. {_words(name)}"] = "" if value is None else f"{value:.4f}"
         cells["images/s"] = f"{row['images_per_second']:,.0f}"
         cells["input wait"] = f"{row['input_wait']:.1%}"
         cells["left"] = self._remaining(row["step"])
@@ -118,8 +117,9 @@ class Progress(Hook):
 
     def start(self, loop: Loop) -> None:
         """Starts the training bar."""
-        total = loop.until * loop.pipeline.steps_per_epoch
-        self._reporter.start(total, loop.state.step, validates=self._validates)
+        total, task = loop.until * loop.pipeline.steps_per_epoch, loop.step.task
+        names = *task.means(task.zero_sums()), *task.scores
+        self._reporter.start(total, loop.state.step, validated=names if self._validates else ())
 
     def log(self, loop: Loop, loss: float, images_per_second: float) -> None:
         """Updates the training bar."""

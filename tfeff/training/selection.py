@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tfeff import config, models, tasks
+from tfeff import config, tasks
 from tfeff.data import folds
 from tfeff.data.dataset import Dataset
 from tfeff.data.input.cache import ImageCache
@@ -302,7 +302,7 @@ def fold(settings: config.Experiment, dataset: Dataset, *, validates: bool) -> f
     Raises:
         UserError: folds or subsets that cannot be drawn, or that lack a class.
     """
-    wanted, labels = settings.data.train_examples, dataset.labels
+    wanted, labels = settings.data.train_examples, _strata(dataset)
     if wanted is None:
         return _fold(settings, dataset, np.arange(len(labels)), validates)
     drawn = folds.subset(labels, wanted, data_seed(settings))
@@ -314,9 +314,14 @@ def fold(settings: config.Experiment, dataset: Dataset, *, validates: bool) -> f
     return folds.Fold(train=drawn[part.train], validation=drawn[part.validation])
 
 
+def _strata(dataset: Dataset) -> np.ndarray:
+    """int [n], groups of images whose proportions all parts keep: their classes, if they have one each."""
+    return dataset.labels if dataset.has_labels else np.zeros(len(dataset), np.int32)
+
+
 def _fold(settings: config.Experiment, dataset: Dataset, drawn: np.ndarray, validates: bool) -> folds.Fold | None:
     data, names, seed = settings.data, dataset.class_names, data_seed(settings)
-    labels, groups = dataset.labels[drawn], None if dataset.groups is None else dataset.groups[drawn]
+    labels, groups = _strata(dataset)[drawn], None if dataset.groups is None else dataset.groups[drawn]
     if data.folds is not None:
         key = "data.folds" if data.fold_examples is None else "data.fold_examples"
         try:
@@ -411,8 +416,9 @@ def image_size(settings: config.Experiment, dataset: Dataset) -> tuple[int, int]
         return settings.data.image_size, settings.data.image_size
     if dataset.size is not None:
         return dataset.size
-    resolution = settings.model.resolution or models.architecture(settings.model.name).resolution
-    return resolution, resolution
+    model = settings.model
+    described = tasks.create(settings.task).describe(model.name, resolution=model.resolution, **model.options())
+    return described.resolution, described.resolution
 
 
 def cache(settings: config.Experiment, dataset: Dataset, size: tuple[int, int], progress: Progress) -> ImageCache:
@@ -420,6 +426,7 @@ def cache(settings: config.Experiment, dataset: Dataset, size: tuple[int, int], 
     return ImageCache.open(
         dataset,
         size,
+        fit=tasks.create(settings.task).fit,
         cache=settings.data.cache,
         directory=settings.data.cache_directory,
         corrupt_images=settings.data.corrupt_images,

@@ -163,9 +163,11 @@ class Step:
 
     def _counts(self, totals: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """The count of each group, summed over the replicas."""
-        named = [totals[group] for group in self._groups if group != REGULARIZATION]
+        names = [group for group in self._groups if group != REGULARIZATION]
+        named = [tf.stop_gradient(totals[name]) for name in names]
         if self._replicas > 1:
-            named = self._summed_over_replicas([tf.stop_gradient(count) for count in named])
+            named = self._summed_over_replicas(named)
+        named = [count + self.task.added.get(name, 0.0) for name, count in zip(names, named, strict=True)]
         # Each part of each replica has all of `model.losses`.
         return dict(zip(self._groups, [*named, float(self._replicas * self.accumulation_steps)], strict=False))
 

@@ -1,6 +1,7 @@
 """Validation after an epoch, and what follows from its result."""
 
 import math
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -16,12 +17,15 @@ class Validation(Hook):
 
     Args:
         batches: the validation batches of this worker.
+        scoring: computes further metrics of the network, from its predictions for all validation images.
         monitor: the loss or metric that decides which epoch is the best.
         every: epochs between two validations. The last epoch of the run is validated, too.
     """
 
-    def __init__(self, batches: tf.data.Dataset, *, monitor: str, every: int) -> None:
-        self._own = batches
+    def __init__(
+        self, batches: tf.data.Dataset, scoring: Callable[[], Mapping[str, float]] = dict, *, monitor: str, every: int
+    ) -> None:
+        self._own, self._scoring = batches, scoring
         self._monitor, self._every = monitor, every
 
     def start(self, loop: Loop) -> None:
@@ -49,9 +53,10 @@ class Validation(Hook):
         sums = step.task.zero_sums()
         for batch in self._batches:
             sums += np.asarray(step.evaluate(batch), np.float64)
+        scores = self._scoring()
         if average is not None:
             average.swap()
-        means = step.task.means(sums)
+        means = {**step.task.means(sums), **scores}
         if not math.isfinite(means["loss"]):
             raise loop.divergence(f"the validation loss is {means['loss']}")
         return {f"validation_{name}": mean for name, mean in means.items()}

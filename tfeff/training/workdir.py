@@ -13,12 +13,14 @@ saved_model/     the exported SavedModel
 """
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from tfeff import config
 from tfeff.durable import write
 from tfeff.errors import UserError
+from tfeff.training import checkpoint
 from tfeff.training.checkpoint import Checkpoints
 
 
@@ -56,6 +58,12 @@ class Workdir:
     def write_result(self, record: dict[str, Any]) -> None:
         """Writes the metrics of the final weights."""
         write(self.path / "result.json", json.dumps(record, indent=2) + "\n")
+
+    def validated(self, names: Collection[str]) -> dict[str, float]:
+        """Validation metrics of the final weights, by name, as far as the run has them."""
+        _, kept = checkpoint.load(self.final)
+        row = next((row for row in self.rows() if row["epoch"] == kept["epoch"]), {})
+        return {name: row[f"validation_{name}"] for name in names if f"validation_{name}" in row}
 
     def rows(self) -> list[dict[str, Any]]:
         """The metrics of all epochs so far; an incomplete last line of a killed process is ignored."""

@@ -63,6 +63,22 @@ def letterbox_size(native: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     return tf.maximum(1, tf.cast(tf.round(ideal), tf.int32))
 
 
+def fit_within(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+    """Scales one image like `letterbox`, without rounding: what an image passes through after its cache.
+
+    Args:
+        image: any real dtype, [height, width, channels].
+        size: (height, width) of the canvas.
+
+    Returns:
+        float32 [*size, channels].
+    """
+    target = letterbox_size(tf.shape(image)[:2], size)
+    padding = tf.pad((tf.constant(size) - target)[:, tf.newaxis], [[0, 1], [1, 0]])
+    canvas = tf.pad(tf.image.resize(image, target, antialias=True), padding, constant_values=float(FILL))
+    return tf.ensure_shape(canvas, (*size, image.shape[-1]))
+
+
 def resize(images: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     """Stretches a batch to the network's resolution.
 

@@ -16,6 +16,7 @@ from tfeff.models.backbones.architecture import (
     check_channels,
     check_integer,
 )
+from tfeff.models.heads.dense import DenseHead
 from tfeff.models.layers.backend import FeatureMap, Layers
 from tfeff.models.layers.preprocessing import per_channel
 from tfeff.models.necks.neck import Neck
@@ -104,6 +105,18 @@ class Detector(ABC):
             UserError: a level that the backbone lacks and that the neck cannot add.
         """
         return self.described_neck(layers, features, self.resolution)
+
+    def head(self, name: str) -> DenseHead:
+        """Description of a head."""
+        return DenseHead(
+            name=name,
+            repeats=self.head_repeats,
+            separable=self.separable,
+            activation=self.activation,
+            bn_momentum=self.bn_momentum,
+            bn_epsilon=self.bn_epsilon,
+            synchronized=self.backbone.synchronized,
+        )
 
     @abstractmethod
     def predictions(self, layers: Layers, fused: Mapping[str, FeatureMap], num_classes: int) -> dict[str, FeatureMap]:

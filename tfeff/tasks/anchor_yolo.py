@@ -1,0 +1,128 @@
+"""YOLO with anchors: each object is learned by one anchor (Redmon and Farhadi, arXiv:1804.02767, section 2.1).
+
+Targets, losses and their normalization are those of darknet's `yolo_layer.c`.
+"""
+
+from typing import Any, ClassVar
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfeff import config
+from tfeff.boxes import paired_iou
+from tfeff.boxes.clustering import anchor_sizes, shape_iou
+from tfeff.boxes.coding import LOG_SIZE_LIMIT
+from tfeff.data.dataset import Dataset
+from tfeff.models.detectors.anchor_yolo import CODES, LOGITS, TABLE
+from tfeff.tasks.cells import containing, owners
+from tfeff.tasks.dense_detection import DenseDetection, relative_objects
+from tfeff.tasks.task import IMAGES, Batch, precise
+
+CORNERS, STRIDES, ANCHORS = "corners", "strides", "anchors"
+
+
+class AnchorYolo(DenseDetection):
+    """See `config.AnchorYolo`. Outputs: those of the network; for its n anchors, `corners` (top left of the cell),
+    `strides` and `anchors` (height, width), float32 [1, n, 2] in pixels."""
+
+    section: config.AnchorYolo
+    losses: ClassVar = {"object_loss": IMAGES, "class_loss": IMAGES, "box_loss": IMAGES}
+    members: ClassVar = tuple(TABLE)
+
+    def __init__(self, section: config.AnchorYolo | None = None) -> None:
+        super().__init__(section or config.AnchorYolo())
+
+    def member(self, backbone: str) -> str:
+        """The only one."""
+        return next(iter(TABLE))
+
+    def measured(self, images: Dataset, description: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """The anchors, unless the section sets them: k-means on the boxes of the training images."""
+        if self.section.anchors is not None:
+            return {}, ()
+        boxes = np.concatenate(relative_objects(images, stretch=self.section.stretch))
+        sizes = boxes[:, 2:] - boxes[:, :2]
+        anchors = anchor_sizes(sizes, self.section.anchors_per_level * len(description.levels))
+        overlap = shape_iou(sizes, anchors).max(axis=1).mean()
+        note = (
+            f"{len(anchors)} anchors by k-means on {len(sizes):,} boxes; mean IoU of a box with the best: {overlap:.3f}"
+        )
+        return {"anchors": [round(float(side), 5) for side in anchors.ravel()]}, (note,)
+
+    def forward(self, network: keras.Model, batch: Batch, *, training: bool) -> Any:
+        """See the class."""
+        outputs = super().forward(network, batch, training=training)
+        described, size = network.description, (network.resolution, network.resolution)
+        each = described.per_position
+        centers, strides = described.points.centers(size), described.points.strides(size)
+        sizes = np.array(described.anchors).reshape(len(described.levels), each, 2) * network.resolution
+        cells = [int(np.ceil(network.resolution / 2**level)) ** 2 for level in described.points.levels]
+        anchors = np.concatenate([np.tile(sizes[level], (count, 1)) for level, count in enumerate(cells)])
+        return outputs | {
+            CORNERS: tf.constant(np.repeat(centers - strides / 2, each, axis=0)[None]),
+            STRIDES: tf.constant(np.repeat(strides, each, axis=0)[None]),
+            ANCHORS: tf.constant(anchors[None], tf.float32),
+        }
+
+    def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:
+        """Binary cross-entropy of objectness and, of positive anchors, of classes and position; squared error of the
+        positive anchors' sizes."""
+        section = self.section
+        logits, codes = precise(outputs[LOGITS]), precise(outputs[CODES])
+        corners, strides, anchors = (tf.cast(outputs[key], codes.dtype) for key in (CORNERS, STRIDES, ANCHORS))
+        objects = tf.cast(batch["boxes_yxyx"], codes.dtype)
+        ignored = batch["difficult"] | batch["crowd"]
+        positive, index = self._owners(objects, batch["valid"] & ~ignored, corners, strides, anchors)
+        boxes = tf.gather(objects, index, batch_dims=1)
+        weight = tf.cast(batch["weight"], codes.dtype)[:, tf.newaxis]
+        chosen = tf.cast(positive, codes.dtype) * weight
+
+        overlaps = paired_iou(tf.stop_gradient(self._boxes(outputs))[:, :, tf.newaxis], objects[:, tf.newaxis], ops=tf)
+        best = tf.reduce_max(tf.where(batch["valid"][:, tf.newaxis], overlaps, 0.0), axis=-1)
+        used = tf.cast(positive | (best <= section.ignore_overlap), codes.dtype) * weight
+        objectness = tf.nn.sigmoid_cross_entropy_with_logits(tf.cast(positive, logits.dtype), logits[..., 0])
+
+        labels = tf.one_hot(tf.gather(batch["label"], index, batch_dims=1), logits.shape[-1] - 1, dtype=logits.dtype)
+        classes = tf.nn.sigmoid_cross_entropy_with_logits(labels, logits[..., 1:])
+
+        sides = boxes[..., 2:] - boxes[..., :2]
+        place = ((boxes[..., :2] + boxes[..., 2:]) / 2 - corners) / strides
+        place = tf.where(positive[..., tf.newaxis], place, 0.5)
+        size = tf.math.log(tf.where(positive[..., tf.newaxis], tf.maximum(sides, 1e-3), anchors) / anchors)
+        position = tf.nn.sigmoid_cross_entropy_with_logits(place, codes[..., :2])
+        # Darknet's gradient is the plain difference: that of half the squared error.
+        shape = 0.5 * (codes[..., 2:] - size) ** 2
+        resolution = tf.reduce_max(corners + strides)
+        scale = 2.0 - tf.reduce_prod(sides / resolution, axis=-1)
+        box = scale * tf.reduce_sum(position + shape, axis=-1)
+        return {
+            "object_loss": section.object_weight * tf.reduce_sum(objectness * used),
+            "class_loss": section.class_weight * tf.reduce_sum(tf.reduce_sum(classes, axis=-1) * chosen),
+            "box_loss": section.box_weight * tf.reduce_sum(box * chosen),
+            IMAGES: tf.reduce_sum(weight),
+        }
+
+    def candidates(self, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        """See `DenseDetection`. A score is the product of objectness and class probability."""
+        probabilities = tf.sigmoid(tf.cast(outputs[LOGITS], tf.float32))
+        return tf.cast(self._boxes(outputs), tf.float32), probabilities[..., :1] * probabilities[..., 1:]
+
+    def _boxes(self, outputs: Any) -> tf.Tensor:
+        """The predicted boxes, [b, n, 4], not clipped."""
+        codes = precise(outputs[CODES])
+        corners, strides, anchors = (tf.cast(outputs[key], codes.dtype) for key in (CORNERS, STRIDES, ANCHORS))
+        centers = corners + tf.sigmoid(codes[..., :2]) * strides
+        halves = anchors * tf.exp(tf.minimum(codes[..., 2:], LOG_SIZE_LIMIT)) / 2
+        return tf.concat([centers - halves, centers + halves], axis=-1)
+
+    def _owners(
+        self, objects: tf.Tensor, usable: tf.Tensor, corners: tf.Tensor, strides: tf.Tensor, anchors: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """See `cells.owners`. An object takes, of all anchors in the cells that contain its center, the one whose shape
+        fits best."""
+        sides = (objects[..., 2:] - objects[..., :2])[:, tf.newaxis]
+        common = tf.reduce_prod(tf.minimum(sides, anchors[:, :, tf.newaxis]), axis=-1)
+        areas = tf.reduce_prod(sides, axis=-1) + tf.reduce_prod(anchors, axis=-1)[..., tf.newaxis]
+        fit = tf.where(containing(corners, strides, objects), common / (areas - common), -1.0)
+        return owners(tf.argmax(fit, axis=1), usable, anchors.shape[1])

@@ -1,0 +1,53 @@
+"""The object of each cell, for detectors in which an object belongs to the cell that contains its center."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+
+def containing(corners: tf.Tensor, strides: tf.Tensor, boxes_yxyx: tf.Tensor) -> tf.Tensor:
+    """Whether each cell contains the center of each box; a center on the lower or right border of the image belongs to
+    the last cell.
+
+    Args:
+        corners: top left of each cell in pixels, [1, n, 2].
+        strides: height and width of each cell, [1, n, 2].
+        boxes_yxyx: [b, k, 4].
+
+    Returns:
+        bool [b, n, k].
+    """
+    ends = corners + strides
+    last = tf.reduce_max(ends, axis=1, keepdims=True)
+    ends = tf.where(ends >= last, tf.cast(np.inf, ends.dtype), ends)
+    centers = ((boxes_yxyx[..., :2] + boxes_yxyx[..., 2:]) / 2)[:, tf.newaxis]
+    return tf.reduce_all((centers >= corners[:, :, tf.newaxis]) & (centers < ends[:, :, tf.newaxis]), axis=-1)
+
+
+def owners(indices: tf.Tensor, wanted: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """The first object of each cell.
+
+    Args:
+        indices: the cell of each object, int [b, k].
+        wanted: whether the object counts, bool [b, k].
+        count: n, number of cells.
+
+    Returns:
+        whether a cell has an object, bool [b, n]; the index of its object, 0 if it has none, int32 [b, n].
+    """
+    cells = tf.range(count, dtype=indices.dtype)[tf.newaxis, :, tf.newaxis]
+    mine = tf.equal(cells, tf.where(wanted, indices, -1)[:, tf.newaxis])
+    return tf.reduce_any(mine, axis=-1), tf.argmax(tf.cast(mine, tf.int32), axis=-1, output_type=tf.int32)
+
+
+def images_with_shared_cells(boxes: Sequence[np.ndarray], side: int) -> int:
+    """Number of images in which two objects have their centers in one cell of a square grid.
+
+    Args:
+        boxes: of each image, yxyx relative to the grid, float [k, 4].
+        side: cells per row and column.
+    """
+    centers = [(each[:, :2] + each[:, 2:]) / 2 for each in boxes]
+    cells = [np.minimum((each * side).astype(int), side - 1) for each in centers]
+    return sum(len(np.unique(each, axis=0)) < len(each) for each in cells)

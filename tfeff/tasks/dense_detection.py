@@ -1,0 +1,182 @@
+"""Detectors that predict at every position of a feature pyramid: what they share, whatever their losses."""
+
+import functools
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfeff import config, models
+from tfeff.data.dataset import Dataset
+from tfeff.data.images import decoding
+from tfeff.data.input.batches import Batches
+from tfeff.data.input.box_transform import NO_LABEL, BoxTransform
+from tfeff.data.input.reader import Reader
+from tfeff.data.input.transform import Transform
+from tfeff.evaluation import Detections, detection_report
+from tfeff.evaluation.average_precision import average_precisions, mean_average_precision
+from tfeff.evaluation.detection_confusion import best_f1_threshold
+from tfeff.evaluation.matching import match
+from tfeff.reporting.detection import detection_figures, error_rows, per_class_rows, summary_rows
+from tfeff.tasks.detection_galleries import galleries
+from tfeff.tasks.suppression import suppress
+from tfeff.tasks.task import Batch, Evaluation, ImageTask, Predictions
+
+MEAN_AP, THRESHOLD = "mean_ap", "score_threshold"
+"""Validation metrics: VOC's mean average precision at an IoU of 0.5, and the threshold with the highest F1."""
+
+DEFAULT_THRESHOLD = 0.5
+"""Of a run without validation images."""
+
+
+class DenseDetection(ImageTask):
+    """A one-stage detector. Batches are those of `BoxTransform`; boxes are yxyx in pixels of the network's input.
+
+    Attributes:
+        members: detectors of `models.detector_names` that the section can be based on.
+    """
+
+    annotations = "objects"
+    section: config.DenseDetection
+    metrics: ClassVar = {}
+    scores: ClassVar = (MEAN_AP, THRESHOLD)
+    members: ClassVar[Sequence[str]]
+
+    @property
+    def fit(self) -> Literal["stretch", "letterbox"]:
+        """See `ImageTask`."""
+        return "stretch" if self.section.stretch else "letterbox"
+
+    def describe(self, name: str, **options: Any) -> models.Detector:
+        """The published detector of the section, with this backbone and the section's changes."""
+        member = self.section.member or self.member(name)
+        if member not in self.members:
+            self.section.wrong("member", f"one of {', '.join(self.members)}")
+        return models.detector(member, backbone=name, **options, **self.section.options())
+
+    def network(self, name: str, *, num_classes: int, channels: int, **options: Any) -> keras.Model:
+        """The detector; its `description` holds what the losses need."""
+        return models.build_detector(self.describe(name, **options), num_classes=num_classes, channels=channels)
+
+    def transform(self, reader: Reader, size: tuple[int, int], *, seed: int, plain_from: int | None) -> Transform:
+        """See `BoxTransform`."""
+        return BoxTransform(
+            reader,
+            size,
+            seed=seed,
+            max_objects=self.section.max_objects,
+            stretch=self.section.stretch,
+            augmentation=self.section.augmentation,
+            plain_from=plain_from,
+        )
+
+    @abstractmethod
+    def member(self, backbone: str) -> str:
+        """The one of `members` whose values the section changes, for a backbone's name."""
+
+    @abstractmethod
+    def candidates(self, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        """All predictions, before any selection.
+
+        Args:
+            outputs: of `forward`.
+
+        Returns:
+            boxes_yxyx float32 [b, n, 4], in pixels; scores float32 [b, n, classes], in [0, 1].
+        """
+
+    def decode(self, outputs: Any) -> dict[str, tf.Tensor]:
+        """Detections; see `suppress`."""
+        return suppress(*self.candidates(outputs), self.section.suppression)
+
+    def served(
+        self, predictions: dict[str, tf.Tensor], names: tf.Tensor, sizes: tf.Tensor, covered: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """With boxes in pixels of the original image, clipped to it, and the names of their classes."""
+        scale, limit = (tf.tile(tf.cast(each, tf.float32), (1, 2))[:, tf.newaxis] for each in (sizes / covered, sizes))
+        boxes = tf.clip_by_value(predictions["boxes"] * scale, 0.0, limit)
+        return predictions | {"boxes": boxes, "names": tf.gather(names, predictions["labels"])}
+
+    def logits(self, network: keras.Model) -> None:
+        """None: scores are logistic, for each class."""
+
+    def dummy_targets(self, batch_size: int, classes: int) -> Batch:
+        """An object of 32 x 32 pixels in every image."""
+        shape = batch_size, self.section.max_objects
+        first = tf.broadcast_to(tf.range(shape[1]) == 0, shape)
+        return {
+            "boxes_yxyx": tf.where(first[..., tf.newaxis], tf.constant([0.0, 0.0, 32.0, 32.0]), 0.0),
+            "label": tf.where(first, 0, NO_LABEL),
+            "valid": first,
+            "difficult": tf.zeros(shape, tf.bool),
+            "crowd": tf.zeros(shape, tf.bool),
+            "weight": tf.ones(batch_size),
+        }
+
+    def score(self, predictions: Predictions, pipeline: Batches) -> dict[str, float]:
+        """See `ImageTask`."""
+        dataset = pipeline.images.dataset
+        matching = match(detections(predictions), dataset.objects, dataset.num_classes)
+        return {
+            MEAN_AP: float(mean_average_precision(average_precisions(matching))),
+            THRESHOLD: best_f1_threshold(matching),
+        }
+
+    def threshold(self, validated: Mapping[str, float]) -> float:
+        """The threshold with the highest F1 on the validation images, else DEFAULT_THRESHOLD."""
+        return validated.get(THRESHOLD, DEFAULT_THRESHOLD)
+
+    def evaluate(self, predictions: Predictions, pipeline: Batches, validated: Mapping[str, float]) -> Evaluation:
+        """Computes a `DetectionReport`, with figures and galleries of the best and worst images."""
+        images = pipeline.images.dataset
+        found = detections(predictions)
+        report = detection_report(found, images.objects, images.class_names, score_threshold=validated.get(THRESHOLD))
+
+        @functools.cache
+        def decoded(image: int) -> np.ndarray:
+            return decoding.decode(images.encoded(image), images.ids[image])
+
+        figures = detection_figures(report.to_dict()) | galleries(report, found, images, decoded)
+        return Evaluation(report.to_dict(), figures)
+
+    def tables(self, report: Mapping[str, Any]) -> Sequence[Sequence[Mapping[str, Any]]]:
+        """Metrics over all images, per class, and types of errors."""
+        return summary_rows(report), per_class_rows(report), error_rows(report)
+
+    def scalars(self, report: Mapping[str, Any]) -> dict[str, float]:
+        """Mean average precision of VOC and of COCO."""
+        return {MEAN_AP: report["mean_ap"], "coco_ap": report["coco"]["ap"]}
+
+    def result(self, report: Mapping[str, Any]) -> dict[str, Any]:
+        """Mean average precision of VOC, with its interval, and of COCO."""
+        return {
+            MEAN_AP: report["mean_ap"],
+            "mean_ap_interval": report["mean_ap_interval"],
+            "coco_ap": report["coco"]["ap"],
+            THRESHOLD: report["score_threshold"],
+        }
+
+
+def detections(predictions: Predictions) -> list[Detections]:
+    """The detections of each image, in pixels of the original image, clipped to it."""
+    sizes, windows = predictions["image_size"], predictions["window_yxyx"]
+    scale, limit = (np.tile(each, (1, 2))[:, None].astype(np.float32) for each in (sizes / windows[:, 2:], sizes))
+    boxes = np.clip(predictions["boxes"] * scale, 0.0, limit)
+    return [
+        Detections(box[:count], label[:count], score[:count])
+        for box, label, score, count in zip(
+            boxes, predictions["labels"], predictions["scores"], predictions["count"], strict=True
+        )
+    ]
+
+
+def relative_objects(images: Dataset, *, stretch: bool) -> list[np.ndarray]:
+    """The boxes of each image that are not ignored, relative to the network's square input: yxyx float64 [k, 4]."""
+    boxes = []
+    for each, size in zip(images.objects, images.sizes.astype(np.float64), strict=True):
+        sides = size if stretch else np.full(2, size.max())
+        boxes.append(each.boxes_yxyx[~each.ignored] / np.tile(sides, 2))
+    return boxes

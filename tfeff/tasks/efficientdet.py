@@ -1,0 +1,80 @@
+"""EfficientDet: anchors, focal loss for classes and Huber loss for boxes (Tan et al., arXiv:1911.09070).
+
+Matching, losses and their normalization are those of the reference implementation (google/automl `efficientdet/`).
+"""
+
+from typing import Any, ClassVar
+
+import keras
+import tensorflow as tf
+
+from tfeff import config
+from tfeff.boxes import decode, encode
+from tfeff.models.detectors.efficientdet import CODES, D_TABLE, LITE_D_TABLE, LOGITS, MEMBER
+from tfeff.tasks.dense_detection import DenseDetection
+from tfeff.tasks.losses import focal_loss, huber_loss
+from tfeff.tasks.matching import IGNORED, POSITIVE, match
+from tfeff.tasks.task import Batch, precise
+
+POSITIVES = "positives"
+"""The count of both losses: all positive anchors."""
+ANCHORS = "anchors"
+
+
+class EfficientDet(DenseDetection):
+    """See `config.EfficientDet`. Outputs: those of the network, and `anchors`, float32 [1, n, 4]."""
+
+    section: config.EfficientDet
+    losses: ClassVar = {"class_loss": POSITIVES, "box_loss": POSITIVES}
+    added: ClassVar = {POSITIVES: 1.0}
+    members: ClassVar = (*D_TABLE, *LITE_D_TABLE)
+
+    def __init__(self, section: config.EfficientDet | None = None) -> None:
+        super().__init__(section or config.EfficientDet())
+
+    def member(self, backbone: str) -> str:
+        """The published detector with this backbone, else the smallest."""
+        return MEMBER.get(backbone, next(iter(D_TABLE)))
+
+    def forward(self, network: keras.Model, batch: Batch, *, training: bool) -> Any:
+        """See the class."""
+        outputs = super().forward(network, batch, training=training)
+        size = network.resolution, network.resolution
+        return outputs | {ANCHORS: tf.constant(network.description.anchors.boxes(size))[tf.newaxis]}
+
+    def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:
+        """Focal loss over all classes of all anchors that are not ignored; Huber loss, mean over the four numbers of a
+        code, of the positive anchors."""
+        section = self.section
+        logits, codes = precise(outputs[LOGITS]), precise(outputs[CODES])
+        anchors = tf.cast(outputs[ANCHORS], codes.dtype)
+        boxes = tf.cast(batch["boxes_yxyx"], codes.dtype)
+        matched = match(
+            anchors[0],
+            boxes,
+            batch["valid"],
+            batch["difficult"] | batch["crowd"],
+            positive_overlap=section.positive_overlap,
+            negative_overlap=section.negative_overlap,
+        )
+        weight = tf.cast(batch["weight"], codes.dtype)[:, tf.newaxis]
+        positive = tf.cast(matched.kind == POSITIVE, codes.dtype) * weight
+        used = tf.cast(matched.kind != IGNORED, codes.dtype) * weight
+
+        labels = tf.gather(batch["label"], matched.object, batch_dims=1)
+        targets = tf.one_hot(labels, logits.shape[-1], dtype=logits.dtype) * positive[..., tf.newaxis]
+        focal = focal_loss(targets, logits, alpha=section.focal_alpha, gamma=section.focal_gamma)
+        errors = codes - encode(tf.gather(boxes, matched.object, batch_dims=1), anchors, ops=keras.ops)
+        # Padding would give infinite errors, and infinity times zero is not a number.
+        errors = tf.where(positive[..., tf.newaxis] > 0, errors, 0.0)
+        huber = tf.reduce_mean(huber_loss(errors, delta=section.huber_delta), axis=-1)
+        return {
+            "class_loss": tf.reduce_sum(tf.reduce_sum(focal, axis=-1) * used),
+            "box_loss": section.box_weight * tf.reduce_sum(huber * positive),
+            POSITIVES: tf.reduce_sum(positive),
+        }
+
+    def candidates(self, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        """See `DenseDetection`."""
+        codes = tf.cast(outputs[CODES], tf.float32)
+        return decode(codes, outputs[ANCHORS], ops=keras.ops), tf.sigmoid(tf.cast(outputs[LOGITS], tf.float32))

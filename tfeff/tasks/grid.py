@@ -1,0 +1,125 @@
+"""A grid of cells, each of which learns one object (Redmon et al., arXiv:1506.02640, section 2.2).
+
+Targets, losses and their normalization are those of darknet's `detection_layer.c`: all outputs are linear, and the
+network predicts the square roots of height and width.
+"""
+
+import math
+from typing import Any, ClassVar
+
+import keras
+import tensorflow as tf
+
+from tfeff import config
+from tfeff.boxes import paired_iou
+from tfeff.data.dataset import Dataset
+from tfeff.models.detectors.grid import CELLS, TABLE
+from tfeff.tasks.cells import containing, images_with_shared_cells, owners
+from tfeff.tasks.dense_detection import DenseDetection, relative_objects
+from tfeff.tasks.task import IMAGES, Batch, precise
+
+CORNERS, STRIDES = "corners", "strides"
+
+
+class Grid(DenseDetection):
+    """See `config.Grid`. Outputs: that of the network; `corners` and `strides` of its n cells, float32 [1, n, 2]."""
+
+    section: config.Grid
+    losses: ClassVar = {"class_loss": IMAGES, "confidence_loss": IMAGES, "box_loss": IMAGES}
+    members: ClassVar = tuple(TABLE)
+
+    def __init__(self, section: config.Grid | None = None) -> None:
+        super().__init__(section or config.Grid())
+
+    def member(self, backbone: str) -> str:
+        """The only one."""
+        return next(iter(TABLE))
+
+    def measured(self, images: Dataset, description: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """In how many images two objects are in one cell, which can learn only one of them."""
+        side = math.isqrt(len(description.points.centers((description.resolution,) * 2)))
+        shared = images_with_shared_cells(relative_objects(images, stretch=self.section.stretch), side)
+        return {}, (f"grid of {side}x{side}: in {shared:,} of {len(images):,} images, two objects share a cell",)
+
+    def forward(self, network: keras.Model, batch: Batch, *, training: bool) -> Any:
+        """See the class."""
+        outputs = super().forward(network, batch, training=training)
+        points, size = network.description.points, (network.resolution, network.resolution)
+        strides = points.strides(size)
+        return outputs | {
+            CORNERS: tf.constant((points.centers(size) - strides / 2)[None]),
+            STRIDES: tf.constant(strides[None]),
+        }
+
+    def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:
+        """Squared errors: of the classes in cells with an object; of all confidences, whose target is the box's IoU
+        with the object if the box is responsible, else 0; of the responsible boxes."""
+        section = self.section
+        classes, confidence, place, root = self._parts(outputs)
+        corners, strides = (tf.cast(outputs[key], classes.dtype) for key in (CORNERS, STRIDES))
+        objects = tf.cast(batch["boxes_yxyx"], classes.dtype)
+        usable = batch["valid"] & ~(batch["difficult"] | batch["crowd"])
+        inside = tf.cast(containing(corners, strides, objects), tf.int32)
+        has, index = owners(tf.argmax(inside, axis=1), usable, inside.shape[1])
+        weight = tf.cast(batch["weight"], classes.dtype)[:, tf.newaxis]
+        filled = tf.cast(has, classes.dtype) * weight
+
+        labels = tf.gather(batch["label"], index, batch_dims=1)
+        target = tf.one_hot(labels, classes.shape[-1], dtype=classes.dtype)
+        boxes = tf.gather(objects, index, batch_dims=1)[:, :, tf.newaxis]
+        center = (boxes[..., :2] + boxes[..., 2:]) / 2
+        wanted_place = (center - corners[:, :, tf.newaxis]) / strides[:, :, tf.newaxis]
+        wanted_root = tf.sqrt(tf.maximum(boxes[..., 2:] - boxes[..., :2], 0.0) / self._side(outputs))
+
+        overlap = paired_iou(tf.stop_gradient(self._boxes(outputs)), boxes, ops=tf)
+        distance = tf.reduce_sum((center - _centers(self._boxes(outputs))) ** 2, axis=-1) + tf.reduce_sum(
+            (boxes[..., 2:] - boxes[..., :2] - _sides(self._boxes(outputs))) ** 2, axis=-1
+        )
+        # The best IoU decides; if no box overlaps the object, the smallest distance.
+        none = tf.reduce_max(overlap, axis=-1, keepdims=True) <= 0
+        best = tf.argmax(tf.where(none, -tf.stop_gradient(distance), overlap), axis=-1)
+        responsible = tf.one_hot(best, overlap.shape[-1], dtype=classes.dtype) * filled[..., tf.newaxis]
+
+        error = (place - wanted_place) ** 2 + (root - wanted_root) ** 2
+        each = tf.where(responsible > 0, 1.0, section.no_object_weight) * weight[..., tf.newaxis]
+        return {
+            "class_loss": tf.reduce_sum(tf.reduce_sum((classes - target) ** 2, axis=-1) * filled),
+            "confidence_loss": tf.reduce_sum(each * (confidence - overlap * responsible) ** 2),
+            "box_loss": section.box_weight * tf.reduce_sum(tf.reduce_sum(error, axis=-1) * responsible),
+            IMAGES: tf.reduce_sum(weight),
+        }
+
+    def candidates(self, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        """See `DenseDetection`. A score is the product of a box's confidence and its cell's class probability."""
+        classes, confidence, _, _ = self._parts(outputs)
+        scores = tf.clip_by_value(confidence[..., tf.newaxis] * classes[:, :, tf.newaxis], 0.0, 1.0)
+        count = classes.shape[1] * confidence.shape[2]
+        boxes = tf.reshape(self._boxes(outputs), (-1, count, 4))
+        return tf.cast(boxes, tf.float32), tf.cast(tf.reshape(scores, (-1, count, classes.shape[2])), tf.float32)
+
+    def _parts(self, outputs: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Classes [b, n, C]; of each box, confidence [b, n, B], position in the cell and roots of the sides
+        [b, n, B, 2]."""
+        cells, number = precise(outputs[CELLS]), self.section.boxes
+        classes, confidence, codes = tf.split(cells, [cells.shape[-1] - 5 * number, number, 4 * number], axis=-1)
+        codes = tf.reshape(codes, (-1, cells.shape[1], number, 4))
+        return classes, confidence, codes[..., :2], codes[..., 2:]
+
+    def _boxes(self, outputs: Any) -> tf.Tensor:
+        """The predicted boxes, [b, n, B, 4], not clipped."""
+        _, _, place, root = self._parts(outputs)
+        corners, strides = (tf.cast(outputs[key], place.dtype)[:, :, tf.newaxis] for key in (CORNERS, STRIDES))
+        centers, halves = corners + place * strides, root**2 * self._side(outputs) / 2
+        return tf.concat([centers - halves, centers + halves], axis=-1)
+
+    def _side(self, outputs: Any) -> tf.Tensor:
+        """Side of the image in pixels."""
+        return tf.reduce_max(precise(outputs[CORNERS] + outputs[STRIDES]))
+
+
+def _centers(boxes: tf.Tensor) -> tf.Tensor:
+    return (boxes[..., :2] + boxes[..., 2:]) / 2
+
+
+def _sides(boxes: tf.Tensor) -> tf.Tensor:
+    return boxes[..., 2:] - boxes[..., :2]

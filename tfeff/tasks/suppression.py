@@ -1,0 +1,76 @@
+"""From the predictions of a dense detector to detections: the best candidates, non-maximum suppression, a fixed number.
+
+Everything is in one TensorFlow graph of static shapes, without class-wise loops, so that exports contain it.
+"""
+
+import tensorflow as tf
+
+from tfeff import config
+
+GAUSSIAN_THRESHOLD = 1.0
+"""With soft suppression, no overlap removes a box."""
+
+
+def suppress(boxes_yxyx: tf.Tensor, scores: tf.Tensor, section: config.Suppression) -> dict[str, tf.Tensor]:
+    """Detections of each image, by descending score, padded with zeros.
+
+    Args:
+        boxes_yxyx: float32 [b, n, 4].
+        scores: float32 [b, n, classes].
+        section: the settings.
+
+    Returns:
+        For d = `section.detections`: `boxes` float32 [b, d, 4]; `scores` float32 [b, d]; `labels` int32 [b, d];
+        `count` int32 [b], detections that are not padding.
+    """
+
+    def single(inputs: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, ...]:
+        return _suppressed(*inputs, section)
+
+    signature = (
+        tf.TensorSpec((section.detections, 4), tf.float32),
+        tf.TensorSpec((section.detections,), tf.float32),
+        tf.TensorSpec((section.detections,), tf.int32),
+        tf.TensorSpec((), tf.int32),
+    )
+    inputs = tf.cast(boxes_yxyx, tf.float32), tf.cast(scores, tf.float32)
+    outputs = tf.map_fn(single, inputs, fn_output_signature=signature)
+    return dict(zip(("boxes", "scores", "labels", "count"), outputs, strict=True))
+
+
+def _suppressed(boxes: tf.Tensor, scores: tf.Tensor, section: config.Suppression) -> tuple[tf.Tensor, ...]:
+    """One image: boxes [n, 4], scores [n, classes]."""
+    classes = scores.shape[-1]
+    if section.class_agnostic:
+        labels = tf.argmax(scores, axis=-1, output_type=tf.int32)
+        best, position = tf.math.top_k(
+            tf.reduce_max(scores, axis=-1), tf.minimum(tf.shape(scores)[0], section.candidates)
+        )
+        label, box = tf.gather(labels, position), tf.gather(boxes, position)
+    else:
+        flat = tf.reshape(scores, [-1])
+        best, position = tf.math.top_k(flat, tf.minimum(tf.size(flat), section.candidates))
+        label, box = position % classes, tf.gather(boxes, position // classes)
+    # Boxes of different classes are moved apart, so that one pass treats each class on its own.
+    apart = box
+    if not section.class_agnostic:
+        span = tf.reduce_max(tf.abs(box)) * 2.0 + 1.0
+        apart += span * tf.cast(label, box.dtype)[:, tf.newaxis]
+    soft = section.kind == "gaussian"
+    kept, score, count = tf.raw_ops.NonMaxSuppressionV5(
+        boxes=apart,
+        scores=best,
+        max_output_size=section.detections,
+        iou_threshold=GAUSSIAN_THRESHOLD if soft else section.overlap,
+        score_threshold=section.minimum_score,
+        # TensorFlow's weight is exp(-IoU^2 / (2 sigma)).
+        soft_nms_sigma=section.sigma / 2 if soft else 0.0,
+        pad_to_max_output_size=True,
+    )
+    real = tf.range(section.detections) < count
+    return (
+        tf.where(real[:, tf.newaxis], tf.gather(box, kept), 0.0),
+        tf.where(real, score, 0.0),
+        tf.where(real, tf.gather(label, kept), 0),
+        count,
+    )

@@ -1,0 +1,134 @@
+"""YOLO without anchors: task-aligned assignment, CIoU loss and distribution focal loss."""
+
+from typing import Any, ClassVar
+
+import keras
+import tensorflow as tf
+
+from tfeff import config
+from tfeff.boxes import paired_iou
+from tfeff.models.detectors.yolo import DISTANCES, LOGITS, TABLE
+from tfeff.tasks.dense_detection import DenseDetection
+from tfeff.tasks.losses import complete_iou, distribution_focal_loss
+from tfeff.tasks.task import Batch, precise
+from tfeff.tasks.task_aligned import Alignment, align
+
+TARGETS = "targets"
+"""The count of all losses: the sum of the class targets of all positive cells."""
+CENTERS, STRIDES = "centers", "strides"
+
+
+class Yolo(DenseDetection):
+    """See `config.Yolo`. Outputs: those of the network; `centers` and `strides`, float32 [1, n, 2]."""
+
+    section: config.Yolo
+    losses: ClassVar = {"class_loss": TARGETS, "box_loss": TARGETS, "distance_loss": TARGETS}
+    added: ClassVar = {TARGETS: 1.0}
+    members: ClassVar = tuple(TABLE)
+
+    def __init__(self, section: config.Yolo | None = None) -> None:
+        super().__init__(section or config.Yolo())
+
+    def member(self, backbone: str) -> str:
+        """The only one."""
+        return next(iter(TABLE))
+
+    def forward(self, network: keras.Model, batch: Batch, *, training: bool) -> Any:
+        """See the class."""
+        outputs = super().forward(network, batch, training=training)
+        points, size = network.description.points, (network.resolution, network.resolution)
+        return outputs | {
+            CENTERS: tf.constant(points.centers(size))[tf.newaxis],
+            STRIDES: tf.constant(points.strides(size))[tf.newaxis],
+        }
+
+    def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:
+        """Binary cross-entropy of all classes of all cells; CIoU loss and distribution focal loss of positive cells,
+        weighted by their targets."""
+        section = self.section
+        logits, distances = precise(outputs[LOGITS]), self._distributions(outputs)
+        predicted = self._boxes(outputs, distances)
+        weight = tf.cast(batch["weight"], logits.dtype)[:, tf.newaxis]
+        ignored = batch["difficult"] | batch["crowd"]
+        objects = tf.cast(batch["boxes_yxyx"], logits.dtype)
+        aligned = self._aligned(batch, outputs, logits, predicted, objects, batch["valid"] & ~ignored)
+        target = aligned.target * weight
+
+        labels = tf.gather(batch["label"], aligned.object, batch_dims=1)
+        targets = tf.one_hot(labels, logits.shape[-1], dtype=logits.dtype) * target[..., tf.newaxis]
+        hidden = _inside(tf.cast(outputs[CENTERS], logits.dtype), objects) & (batch["valid"] & ignored)[:, tf.newaxis]
+        used = weight * tf.cast(aligned.positive | ~tf.reduce_any(hidden, axis=-1), logits.dtype)
+        cross_entropy = tf.nn.sigmoid_cross_entropy_with_logits(targets, logits)
+
+        # Cells without an object compare their box with itself, so that nothing becomes infinite.
+        boxes = tf.gather(objects, aligned.object, batch_dims=1)
+        boxes = tf.where(aligned.positive[..., tf.newaxis], boxes, tf.stop_gradient(predicted))
+        overlap = complete_iou(predicted, boxes)
+        wanted = self._distances(outputs, boxes)
+        return {
+            "class_loss": section.class_weight * tf.reduce_sum(tf.reduce_sum(cross_entropy, axis=-1) * used),
+            "box_loss": section.box_weight * tf.reduce_sum((1.0 - overlap) * target),
+            "distance_loss": section.distance_weight
+            * tf.reduce_sum(tf.reduce_mean(distribution_focal_loss(wanted, distances), axis=-1) * target),
+            TARGETS: tf.reduce_sum(target),
+        }
+
+    def candidates(self, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        """See `DenseDetection`."""
+        boxes = self._boxes(outputs, self._distributions(outputs))
+        return tf.cast(boxes, tf.float32), tf.sigmoid(tf.cast(outputs[LOGITS], tf.float32))
+
+    def _distributions(self, outputs: Any) -> tf.Tensor:
+        """Logits of the distances to the four sides, [b, n, 4, bins]."""
+        distances = precise(outputs[DISTANCES])
+        return tf.reshape(distances, (-1, distances.shape[1], 4, distances.shape[2] // 4))
+
+    def _boxes(self, outputs: Any, distances: tf.Tensor) -> tf.Tensor:
+        """The boxes that the distributions mean, [b, n, 4], not clipped."""
+        steps = tf.range(distances.shape[-1], dtype=distances.dtype)
+        mean = tf.reduce_sum(tf.nn.softmax(distances) * steps, axis=-1)
+        centers, strides = (tf.cast(outputs[name], mean.dtype) for name in (CENTERS, STRIDES))
+        return tf.concat([centers - mean[..., :2] * strides, centers + mean[..., 2:] * strides], axis=-1)
+
+    def _distances(self, outputs: Any, boxes: tf.Tensor) -> tf.Tensor:
+        """Distances from the centers of the cells to the sides of boxes, in strides: [b, n, 4]."""
+        centers, strides = (tf.cast(outputs[name], boxes.dtype) for name in (CENTERS, STRIDES))
+        return tf.concat([(centers - boxes[..., :2]) / strides, (boxes[..., 2:] - centers) / strides], axis=-1)
+
+    def _aligned(
+        self,
+        batch: Batch,
+        outputs: Any,
+        logits: tf.Tensor,
+        predicted: tf.Tensor,
+        objects: tf.Tensor,
+        usable: tf.Tensor,
+    ) -> Alignment:
+        """The assignment, without gradient."""
+        section = self.section
+        logits, predicted = tf.stop_gradient(logits), tf.stop_gradient(predicted)
+        inside = _inside(tf.cast(outputs[CENTERS], objects.dtype), objects) & usable[:, tf.newaxis]
+        overlap = complete_iou if section.alignment_overlap == "ciou" else paired_iou_tensor
+        overlaps = overlap(predicted[:, :, tf.newaxis], objects[:, tf.newaxis])
+        classes = tf.maximum(batch["label"], 0)
+        scores = tf.gather(tf.sigmoid(logits), classes, axis=2, batch_dims=1)
+        return align(
+            scores,
+            # A negative CIoU would become positive under an even exponent.
+            tf.maximum(tf.where(usable[:, tf.newaxis], overlaps, 0.0), 0.0),
+            inside,
+            alpha=section.alpha,
+            beta=section.beta,
+            candidates=section.positives,
+        )
+
+
+def paired_iou_tensor(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
+    """`paired_iou` of tensors."""
+    return paired_iou(first, second, ops=tf)
+
+
+def _inside(centers: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
+    """Whether each center [1, n, 2] lies in each box [b, k, 4]: bool [b, n, k]."""
+    centers, boxes = centers[:, :, tf.newaxis], boxes[:, tf.newaxis]
+    return tf.reduce_all((centers > boxes[..., :2]) & (centers < boxes[..., 2:]), axis=-1)
