@@ -1,54 +1,199 @@
 """Every one-stage detector: trained, evaluated, exported, restarted."""
 
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from tfeff import config, training
-from tfeff.data.sources import catalog
-from tfeff.data.sources.source import Options
-from tfeff.training import selection
+from tests.tasks.digits_of_many_sizes import write_coco
+from tests.thoroughness import THOROUGH, thorough
+from tfeff import config, runs, tasks, training
+from tfeff.data.images import decoding
+from tfeff.serving import run as serving
+from tfeff.serving.detector import DenseDetector
+from tfeff.tasks.dense_detection import detections
+from tfeff.tasks.task import Predictor
+from tfeff.training import build, checkpoint, selection
 
 DETECTORS = {
     "efficientdet": ("task.anchor_size=3",),
     "yolo": (),
     "anchor_yolo": (),
-    "grid": (),
+    "grid": ("task.neck.levels=P3,P4",),
 }
 SMALL = (
-    *("data.source=embedded:placed_digits:64", "data.train_examples=8", "data.validation_split=train"),
-    *("model.name=resnet", "model.width=8", "model.stage_blocks=1,1,1,1", "model.resolution=64"),
+    *("model.name=resnet", "model.width=8", "model.stage_blocks=1,1,1,1", "model.stem=3x3", "model.resolution=64"),
     *("task.neck.levels=P2,P3,P4", "task.neck.name=fpn", "task.neck.channels=16", "task.neck.repeats=1"),
     *("task.neck.separable=false", "task.head_repeats=1", "task.max_objects=6"),
-    *("training.batch_size=8", "training.precision=float32", "training.deterministic=true"),
-    *("optimizer.name=adamw", "optimizer.learning_rate=0.003", "schedule.name=constant"),
+    *("data.validation_fraction=0.5", "data.test_split=train", "data.train_split=train"),
+    *("training.batch_size=4", "training.precision=float32", "training.deterministic=true"),
+    *("optimizer.name=adamw", "optimizer.learning_rate=0.004", "schedule.name=constant"),
 )
+EACH = pytest.mark.parametrize("name", ["yolo", *map(thorough, ("efficientdet", "anchor_yolo", "grid"))])
 
 
-def settings(name: str, *overrides: str) -> config.Experiment:
-    return config.override(config.Experiment(), [f"task.name={name}", *SMALL, *DETECTORS[name], *overrides])
-
-
-class Eight:
-    """The first eight images as training, validation and test images."""
-
-    def __init__(self):
-        source = catalog.open_objects("embedded:placed_digits:64", Options(channels=3, seed=0))
-        images = source.load("train").take(np.arange(8))
-        self.given = images, images
-
-
-@pytest.mark.parametrize("name", DETECTORS)
-def test_it_learns_eight_images_by_heart(name, tmp_path):
-    experiment = settings(
-        name,
-        "training.epochs=300",
-        "training.validation_epochs=300",
-        "data.train_examples=none",
-        "data.validation_split=none",
+def settings(name: str, source: Path, *overrides: str) -> config.Experiment:
+    return config.override(
+        config.Experiment(), [f"task.name={name}", f"data.source=coco:{source}", *SMALL, *DETECTORS[name], *overrides]
     )
-    images = Eight().given
-    caches = selection.read(experiment, lambda *_: None, given=images)
-    workdir = training.train(experiment, tmp_path, caches=caches, tensorboard=False)
-    row = workdir.rows()[-1]
-    print(row)
-    assert row["validation_mean_ap"] >= 0.99
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_coco(tmp_path_factory.mktemp("digits"), 8)
+
+
+def by_heart(experiment: config.Experiment, directory: Path) -> training.Workdir:
+    """A run on all images, which are also its validation images."""
+    source = selection.open_source(experiment)
+    images = source.load("train")
+    caches = selection.read(experiment, lambda *_: None, given=(images, images))
+    return training.train(experiment, directory, caches=caches, tensorboard=False)
+
+
+@pytest.fixture(scope="module", params=["efficientdet", "yolo", "anchor_yolo", "grid"])
+def run(request: pytest.FixtureRequest, digits: Path, tmp_path_factory: pytest.TempPathFactory) -> training.Workdir:
+    """A detector that knows its images more or less by heart."""
+    epochs = 300 if THOROUGH else 60
+    experiment = settings(
+        request.param,
+        digits,
+        *(f"training.epochs={epochs}", f"training.validation_epochs={epochs}", "training.batch_size=8"),
+        *("data.validation_fraction=0", "data.train_split=train", "data.test_split=none"),
+    )
+    return by_heart(experiment, tmp_path_factory.mktemp(request.param))
+
+
+def test_it_learns_its_images(run: training.Workdir) -> None:
+    row = run.rows()[-1]
+    assert row["validation_mean_ap"] >= (0.99 if THOROUGH else 0.3)
+    assert row["train_loss"] < run.rows()[0]["train_loss"] / 2
+    assert 0 < row["validation_score_threshold"] < 1
+
+
+def test_the_export_detects_what_the_evaluation_does(run: training.Workdir, digits: Path, tmp_path: Path) -> None:
+    experiment = run.config()
+    task, model = tasks.create(experiment.task), build.trained_model(run)
+    source = selection.open_source(experiment).load("train")
+    caches = selection.read(experiment, lambda *_: None, given=(source, source))
+    pipeline = build.evaluation_pipeline(experiment, caches.train, model.resolution, (0, 1))
+    expected = detections(Predictor(model, task)(pipeline))
+
+    serving.export(run, tmp_path / "exported")
+    exported = DenseDetector(tmp_path / "exported")
+    assert exported.score == pytest.approx(run.rows()[-1]["validation_score_threshold"])
+    assert exported.class_names == source.class_names
+    for index, wanted in enumerate(expected):
+        boxes, labels, scores = exported.detect(decoding.decode(source.encoded(index), source.ids[index]))
+        assert len(wanted) > 0
+        np.testing.assert_allclose(scores, wanted.scores, atol=1e-4)
+        np.testing.assert_allclose(boxes, wanted.boxes_yxyx, atol=1e-2)
+        np.testing.assert_array_equal(labels, wanted.labels)
+
+    predictor = runs.load_predictor(tmp_path / "exported", score=0.0)
+    found = runs.predict(predictor, {"a.png": digits / "train" / "0.png"}, tmp_path / "out", key="")
+    np.testing.assert_allclose(found.rows["a.png"]["scores"], expected[0].scores, atol=1e-4)
+    serving_bytes = tf.saved_model.load(str(tmp_path / "exported")).signatures["serving_bytes"]
+    encoded = [(digits / "train" / f"{index}.png").read_bytes() for index in range(3)]
+    together = serving_bytes(encoded=tf.constant(encoded))
+    for index in range(3):
+        np.testing.assert_allclose(
+            together["boxes"][index][: len(expected[index])], expected[index].boxes_yxyx, atol=1e-2
+        )
+
+
+def test_a_run_is_evaluated(run: training.Workdir) -> None:
+    evaluated = runs.open_run(run.path).evaluate("train", training.Reporter(quiet=True))
+    assert evaluated.report["mean_ap"] == pytest.approx(run.rows()[-1]["validation_mean_ap"])
+    assert evaluated.report["score_threshold"] == run.rows()[-1]["validation_score_threshold"]
+    assert "VOC mAP, IoU 0.5" in evaluated.text
+    assert (run.path / "figures" / "train_precision_recall.png").is_file()
+    assert (run.path / "figures" / "train_worst.png").is_file()
+    assert json.loads((run.path / "evaluation_train.json").read_text())["coco"]["ap"] == evaluated.report["coco"]["ap"]
+
+
+@EACH
+def test_a_run_in_several_calls_is_bit_identical(name: str, digits: Path, tmp_path: Path) -> None:
+    experiment = settings(name, digits, "training.epochs=4", "data.test_split=none", "training.ema_decay=0.9")
+    experiment = config.override(
+        experiment, ["task.augmentation.horizontal_flip=true", "task.augmentation.mosaic=0.5", "data.seed=1"]
+    )
+    whole = training.train(experiment, tmp_path / "whole", tensorboard=False)
+    for until in (1, 3, 4):
+        parts = training.train(experiment, tmp_path / "parts", until_epoch=until, tensorboard=False)
+    one, _ = checkpoint.load(whole.final)
+    several, _ = checkpoint.load(parts.final)
+    assert one.keys() == several.keys()
+    for key, array in one.items():
+        np.testing.assert_array_equal(several[key], array, err_msg=key)
+    assert [row["validation_mean_ap"] for row in parts.rows()] == [row["validation_mean_ap"] for row in whole.rows()]
+
+
+@EACH
+def test_two_devices_and_accumulation_match_one_device(name: str, digits: Path) -> None:
+    """In float64, with synchronized batch normalization; images without objects and difficult objects included."""
+    script = """
+        import sys
+        import keras, numpy as np, tensorflow as tf
+        from tests.tasks.test_dense_detection import settings
+        from tfeff import tasks
+        from tfeff.training import optimizers
+        from tfeff.training.step import Step
+
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+        keras.config.set_floatx("float64")
+        experiment = settings(sys.argv[1], sys.argv[2])
+        rng = np.random.default_rng(0)
+        corners = rng.uniform(0, 40, (8, 6, 2))
+        batch = {
+            "image": rng.uniform(0, 255, (8, 64, 64, 3)),
+            "boxes_yxyx": np.concatenate([corners, corners + rng.uniform(6, 24, (8, 6, 2))], -1),
+            "label": rng.integers(0, 10, (8, 6)).astype(np.int32),
+            "valid": rng.random((8, 6)) < 0.6,
+            "difficult": rng.random((8, 6)) < 0.2,
+            "crowd": np.zeros((8, 6), bool),
+            "weight": np.ones(8),
+        }
+        batch["valid"][3] = False
+        batch["weight"][5] = 0.0
+
+        def trained(strategy, parts=1, batch_norm=True):
+            keras.utils.set_random_seed(0)
+            replicas = strategy.num_replicas_in_sync
+            task = tasks.create(experiment.task)
+            options = {**experiment.model.options(), "synchronized": replicas > 1}
+            with strategy.scope():
+                network = task.network("resnet", num_classes=10, channels=3, resolution=64, **options)
+                if not batch_norm:
+                    for layer in network._flatten_layers():
+                        if isinstance(layer, keras.layers.BatchNormalization):
+                            layer.trainable = False
+                update = optimizers.build("sgd", network, momentum=0.9, nesterov=False, decay=0.9, beta_2=0.999,
+                    epsilon=None, weight_decay=0.0, l2=False, learning_rate_factors=(), clip_norm=1.0,
+                    replicas=replicas, loss_scaling=False)
+            step = Step(network, update, strategy, task=task, batch_size=8, accumulation_steps=parts)
+            order = np.arange(8).reshape(replicas, -1)
+            whole = {key: tf.constant(value) for key, value in batch.items()}
+            share = whole if replicas == 1 else strategy.experimental_distribute_values_from_function(
+                lambda context: {key: tf.gather(value, order[context.replica_id_in_sync_group])
+                                 for key, value in whole.items()})
+            sums = [step.train(share, step=0, learning_rate=0.05).numpy() for _ in range(2)]
+            return np.concatenate([np.array(v).ravel() for v in network.trainable_variables]), np.array(sums)
+
+        one, mirrored = tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+        for parts, batch_norm in ((1, True), (2, False)):
+            (first, sums), (second, others) = trained(one, parts, batch_norm), trained(mirrored, 1, batch_norm)
+            np.testing.assert_allclose(others, sums, rtol=1e-9)
+            np.testing.assert_allclose(second, first, rtol=0, atol=1e-9)
+        print("equal")
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), name, str(digits)], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.endswith("equal\n"), done.stderr[-3000:]

@@ -27,7 +27,8 @@ def training_figure(rows: Sequence[Mapping[str, Any]], *, title: str = "Training
     Args:
         rows: metrics of each epoch: `epoch`, and any of `train_loss`, `validation_loss`, `train_accuracy`,
             `validation_accuracy`, `train_iou`, `validation_iou`, `validation_mean_ap`, `learning_rate`,
-            `images_per_second`. Keys that are missing, None or NaN in some rows leave gaps, which the curve bridges. Panels without values are omitted.
+            `images_per_second`. Keys that are missing, None or NaN in some rows leave gaps, which the curve bridges.
+            Panels without values are omitted.
         title: title of the figure.
     """
     panels = [
