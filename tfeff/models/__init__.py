@@ -14,7 +14,7 @@ from tfeff.models.network import Network
 from tfeff.models.tta import averaged
 from tfeff.models.weights.applications import from_applications
 from tfeff.models.weights.imagenet import imagenet_origin, load_imagenet
-from tfeff.models.weights.loading import load_weights
+from tfeff.models.weights.loading import is_weights_file, load_weights
 from tfeff.models.weights.report import LoadReport
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "estimate",
     "from_applications",
     "imagenet_origin",
+    "is_weights_file",
     "load_imagenet",
     "load_weights",
     "localizer",

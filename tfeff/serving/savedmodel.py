@@ -74,7 +74,7 @@ class Served(tf.Module):
         self._channels = channels
         # A SavedModel restores variables that are attributes. Keras variables wrap those of TensorFlow.
         self.model_variables = [] if freeze else [variable.value for variable in model.variables]
-        self.files = [tf.saved_model.Asset(os.fspath(file)) for file in files]
+        self.classes_file, *self.other_files = (tf.saved_model.Asset(os.fspath(file)) for file in files)
 
         # A separate function, so that both signatures share one copy of the network's graph.
         predict = tf.function(self._decoded, input_signature=[self._batch()])

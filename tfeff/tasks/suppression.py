@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tfeff import config
 
+NAMES = ("boxes", "scores", "labels", "count")
 GAUSSIAN_THRESHOLD = 1.0
 """With soft suppression, no overlap removes a box."""
 
@@ -34,8 +35,11 @@ def suppress(boxes_yxyx: tf.Tensor, scores: tf.Tensor, section: config.Suppressi
         tf.TensorSpec((), tf.int32),
     )
     inputs = tf.cast(boxes_yxyx, tf.float32), tf.cast(scores, tf.float32)
+    if inputs[0].shape[0] == 1:  # without a loop, which other runtimes than TensorFlow may lack
+        outputs = [each[tf.newaxis] for each in single((inputs[0][0], inputs[1][0]))]
+        return dict(zip(NAMES, outputs, strict=True))
     outputs = tf.map_fn(single, inputs, fn_output_signature=signature)
-    return dict(zip(("boxes", "scores", "labels", "count"), outputs, strict=True))
+    return dict(zip(NAMES, outputs, strict=True))
 
 
 def _suppressed(boxes: tf.Tensor, scores: tf.Tensor, section: config.Suppression) -> tuple[tf.Tensor, ...]:

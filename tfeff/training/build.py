@@ -1,7 +1,6 @@
 """Creates the objects that a config describes: data, network, optimizer, schedule, task, training step."""
 
 import random
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -37,7 +36,7 @@ def check(settings: config.Experiment, replicas: int, *, afresh: bool) -> None:
     section, training = settings.model, settings.training
     task = tasks.create(settings.task)
     task.check(description(settings).resolution)
-    if afresh and section.weights not in (None, "imagenet") and not Path(section.weights).is_file():
+    if afresh and section.weights not in (None, "imagenet") and not models.is_weights_file(section.weights):
         raise UserError(f"config: model.weights: no file {section.weights}")
     parts = replicas * training.accumulation_steps
     if training.batch_size % parts:

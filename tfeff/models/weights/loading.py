@@ -14,6 +14,11 @@ from tfeff.models.weights.files import PREPROCESSING_MEAN, PREPROCESSING_STD, re
 from tfeff.models.weights.report import LoadReport, Skipped
 
 
+def is_weights_file(path: str | Path) -> bool:
+    """Whether there is a file or a TensorFlow checkpoint to load weights from."""
+    return Path(path).is_file() or tensorflow_checkpoint.find_checkpoint(Path(path)) is not None
+
+
 def load_weights(model: keras.Model, source: str | Path | keras.Model | Mapping[str, np.ndarray]) -> LoadReport:
     """Load all variables that the source has with the same path and shape.
 

@@ -1,0 +1,49 @@
+"""Export to LiteRT (formerly TensorFlow Lite): `model.tflite`, with built-in operators only.
+
+Current LiteRT runtimes no longer run TensorFlow's operators, so a network that needs one is refused.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfeff.errors import UserError
+from tfeff.serving import portable
+from tfeff.tasks import ImageTask
+
+FILE = "model.tflite"
+
+
+def convert(model: keras.Model, task: ImageTask, examples: Iterable[np.ndarray] | None = None) -> bytes:
+    """The contents of `model.tflite`, for one image at a time.
+
+    Args:
+        model: the network, as `ImageTask.predictor` returns it.
+        task: of the network.
+        examples: images as the network takes them, float32 [resolution, resolution, channels]; with them, weights and
+            activations become 8-bit integers wherever an operator allows it.
+
+    Raises:
+        UserError: the network needs an operator that LiteRT lacks.
+    """
+    function = portable.function(model, task, batch_size=1)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()])
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    if examples is not None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_ops.append(tf.lite.OpsSet.TFLITE_BUILTINS_INT8)
+        converter.representative_dataset = lambda: ([image[None].astype(np.float32)] for image in examples)
+    try:
+        return bytes(converter.convert())
+    except Exception as error:  # the converter raises a type of its own that is not public
+        needed = sorted({line.strip() for line in str(error).splitlines() if "tf." in line})[:3]
+        raise UserError(f"LiteRT cannot run this network: {'; '.join(needed) or error}") from error
+
+
+def write(directory: Path, contents: bytes, metadata: str) -> None:
+    """Writes `model.tflite` and `metadata.json`."""
+    (directory / FILE).write_bytes(contents)
+    (directory / "metadata.json").write_text(metadata, encoding="utf-8")
