@@ -13,5 +13,5 @@ def get_config() -> Experiment:
         data=Data(source="embedded:cluttered_digits", channels=1, normalization="dataset"),
         optimizer=Optimizer(name="sgd", learning_rate=0.1, weight_decay=5e-3),
         schedule=Schedule(name="cosine", warmup_epochs=1),
-        training=Training(epochs=12, batch_size=64, ema_decay=0.99, precision="float32"),
+        training=Training(epochs=8, batch_size=64, ema_decay=0.98, precision="float32"),
     )

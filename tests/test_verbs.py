@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.thoroughness import thorough
 from tests.verbs import ROOT, Done
 
 CONFIG = """
@@ -258,7 +259,7 @@ def test_a_full_disk_leaves_no_partial_files(trained, verbs, tmp_path):
     assert not list(run.glob(".*.partial"))
 
 
-@pytest.mark.parametrize("part", ["checkpoints", "tensorboard", "figures"])
+@pytest.mark.parametrize("part", ["checkpoints", thorough("tensorboard"), thorough("figures")])
 def test_runs_resume_after_the_disk_was_full(trained, verbs, tmp_path, part):
     run = tmp_path / "run"
     flags = [*trained.flags, f"--workdir={run}"]

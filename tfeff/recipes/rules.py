@@ -64,7 +64,7 @@ def resolution(model: config.Model, start: WarmStart, count: int, side: int) -> 
         return Choice(model.resolution, "as you set")
     if start.kind == "imagenet":
         trained = models.architecture(start.network or model.name).resolution
-        wanted, why = round(trained * 8 / 7 / 32) * 32, f"an eighth above that of these weights, {trained}"
+        wanted, why = round(trained * 8 / 7 / 32) * 32, f"a seventh above that of these weights, {trained}"
     else:
         wanted, why = 64 if count < FEW else 96 if count < MANY else 128, f"{count:,} training examples"
     # Larger input adds no information, but features of ImageNet expect objects of a certain size.
