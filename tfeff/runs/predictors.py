@@ -195,7 +195,7 @@ def load_predictor(
     if (directory / "assets" / METADATA).is_file():
         return DetectorPredictor(LoadedDetector(directory), score, tile, overlap)
     if not (directory / "assets" / CLASSES_FILE).is_file():
-        raise UserError(f"{directory}: no SavedModel of tfeff.train or tfeff.export there")
+        raise UserError(f"{directory}: no SavedModel of tfeff.train or tfeff.export there; write one with tfeff.export")
     if score is not None:
         raise UserError("--score requires a detector; remove it")
     if tile is not None:
