@@ -1,4 +1,4 @@
-"""Your own images: network, resolution, training and augmentation are chosen for their number, and printed.
+"""Your own images: network, resolution and training are chosen for their number and size, and printed.
 
 Data      folder:<directory> with train/<class>/* and test/<class>/*, or just <class>/*; or any other source of labels
 Command   python -m tfeff.train --config=configs/own_images.py --workdir=runs/mine \\
