@@ -4,8 +4,8 @@ Six candidates with about twice the baseline's multiply-adds on three independen
 compound scaling and each single dimension at about four times the baseline's cost.
 
 Command   python -m tfeff.search --config=configs/digits_search.py --workdir=runs/demo/search      (make demo)
-Machine   2 CPU cores (AMD EPYC): three to four minutes
-Result    d 1.00 w 1.00 r 1.38 has the highest mean validation accuracy, 0.713 (95 % CI 0.576 to 0.850); not separable
+Machine   2 virtual CPU cores: less than four minutes
+Result    d 1.00 w 1.00 r 1.38 has the highest mean validation accuracy, 0.694 (95 % CI 0.555 to 0.833); not separable
           from the other 2 finalists (3 folds); none is cheaper
 """
 
