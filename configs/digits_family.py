@@ -2,6 +2,8 @@
 
 Command   python -m tfeff.train --config=configs/digits_family.py --workdir=runs/demo/phi2 \\
               --config.model.family=runs/demo/search --config.model.phi=2      (make demo)
+Machine   2 virtual CPU cores: 45 seconds
+Result    1,077 test images: accuracy 95.4 % (95 % interval 93.9 to 96.5)
 """
 
 from tfeff.config import Data, Experiment, Model, Optimizer, Schedule, Training
@@ -11,7 +13,7 @@ def get_config() -> Experiment:
     return Experiment(
         model=Model(family="runs/demo/search", phi=2.0),
         data=Data(source="embedded:cluttered_digits", channels=1, normalization="dataset"),
-        optimizer=Optimizer(name="sgd", learning_rate=0.1, weight_decay=5e-3),
+        optimizer=Optimizer(name="sgd", learning_rate=0.2, weight_decay=5e-3),
         schedule=Schedule(name="cosine", warmup_epochs=1),
-        training=Training(epochs=12, batch_size=64, ema_decay=0.99, precision="float32"),
+        training=Training(epochs=8, batch_size=64, ema_decay=0.98, precision="float32"),
     )

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.thoroughness import thorough
 from tests.verbs import ROOT, Done
 
 CONFIG = """
@@ -110,6 +111,7 @@ def test_rerunning_a_finished_run_only_evaluates(trained, verbs, tmp_path):
         (["--config={config}", "--workdir=run", "epochs=3"], ["unexpected argument 'epochs=3'"]),
         (["--config={config}", "--workdir={config}"], ["tiny.py", "a file is in the way"]),
         (["--config={config}", "--workdir=/proc/run"], ["/proc/run", "cannot be written"]),
+        (["--config={config}", "--workdir="], ["--workdir= is empty"]),
     ],
 )
 def test_wrong_flags(verbs, config, tmp_path, monkeypatch, flags, words):
@@ -117,8 +119,9 @@ def test_wrong_flags(verbs, config, tmp_path, monkeypatch, flags, words):
     assert not (ROOT / "run").exists()
 
 
-def test_config_errors_are_reported_before_tensorflow_loads():
-    code = "import sys, tfeff.verbs, tfeff.config; sys.exit('tensorflow' in sys.modules)"
+@pytest.mark.parametrize("modules", ["tfeff.verbs, tfeff.config", "tfeff.recipes"])
+def test_config_errors_are_reported_before_tensorflow_loads(modules):
+    code = f"import sys, {modules}; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
@@ -258,7 +261,7 @@ def test_a_full_disk_leaves_no_partial_files(trained, verbs, tmp_path):
     assert not list(run.glob(".*.partial"))
 
 
-@pytest.mark.parametrize("part", ["checkpoints", "tensorboard", "figures"])
+@pytest.mark.parametrize("part", ["checkpoints", thorough("tensorboard"), thorough("figures")])
 def test_runs_resume_after_the_disk_was_full(trained, verbs, tmp_path, part):
     run = tmp_path / "run"
     flags = [*trained.flags, f"--workdir={run}"]

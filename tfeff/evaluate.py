@@ -19,7 +19,10 @@ def define_flags() -> None:
     flags.DEFINE_string("workdir", None, "Workdir of a finished tfeff.train run.")
     flags.DEFINE_multi_string("proposals", [], "Proposal store of tfeff.propose: DIR or NAME=DIR")
     flags.DEFINE_string(
-        "dataset", None, "With --proposals: dataset with the ground-truth boxes: voc:DIR, yolo:DIR or coco:DIR."
+        "dataset",
+        None,
+        "With --proposals: dataset with the ground-truth boxes: voc:DIR, yolo:DIR, coco:DIR, tfds:NAME or "
+        "embedded:placed_digits.",
     )
     flags.DEFINE_string("split", None, "Split to evaluate. Default: the test split of a run; all images of a dataset.")
     flags.DEFINE_string("out", None, "With --proposals: directory for proposals.json and the figure.")

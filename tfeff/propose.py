@@ -25,8 +25,8 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "dataset",
         None,
-        "Dataset: voc:DIR, yolo:DIR or coco:DIR. Unreadable images are listed on stderr and skipped. The exit code is "
-        "still 0, or 2 if no image has proposals.",
+        "Dataset: voc:DIR, yolo:DIR, coco:DIR, tfds:NAME or embedded:placed_digits. Unreadable images are listed on "
+        "stderr and skipped. The exit code is still 0, or 2 if no image has proposals.",
         required=True,
     )
     flags.DEFINE_string("split", "all", "Split of the dataset.")
@@ -56,10 +56,10 @@ def main(argv: list[str]) -> None:
     from tfeff.reporting.progress import Bar
 
     check_flags()
-    proposer = build_proposer()
     source = catalog.open_objects(given.dataset, Options(on_defect=given.on_defect)).load(given.split)
     if source.defects.counts:
         print(source.defects.text(), file=sys.stderr)
+    proposer = build_proposer()  # after the dataset, to report its errors immediately
     directory = Path(given.out)
     with locked(directory, "--out"), verbs.executor(partial(Threads, given.threads)) as executor:
         store = ProposalStore.create(directory, proposer.parameters)

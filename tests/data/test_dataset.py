@@ -43,6 +43,13 @@ def test_invalid_datasets_are_refused(labels, channels, message):
         dataset(labels, channels)
 
 
+def test_a_dataset_without_images_says_what_was_dropped():
+    defects = Defects()
+    defects.add("unreadable image", "a.jpg")
+    with pytest.raises(UserError, match=r"tiny: no images, because of defects:\n1 x unreadable image, first: a\.jpg"):
+        Dataset("tiny", ("a",), [], PixelArray(PIXELS[:0], "1"), defects=defects)
+
+
 def test_duplicate_ids_of_annotated_images_are_refused():
     with pytest.raises(UserError, match="1 names belong to several images; the first is x"):
         Dataset("tiny", ("a",), ["x", "x"], PixelArray(PIXELS[:2], "1"), objects=[objects(), objects()])

@@ -29,7 +29,6 @@ def get_config():
         sweeps=Sweeps(phis=(1.0,), batch_norm=True),
     )
 """
-KILLS = THOROUGH or 1
 
 
 def start(verbs: Verbs, directory: Path, *flags: str) -> Process:
@@ -122,6 +121,7 @@ def test_a_member_of_the_family_trains(verbs, whole, tmp_path):
     assert (trained.model.width, trained.model.family) == (4, None)
 
 
+@only_thorough
 def test_an_interrupted_and_killed_search_repeats_no_trial_and_gives_the_same_result(verbs, whole, tmp_path):
     directory = tmp_path / "search"
     search = start(verbs, directory, "--processes=1")
@@ -136,7 +136,7 @@ def test_an_interrupted_and_killed_search_repeats_no_trial_and_gives_the_same_re
     assert kept
 
     moments = random.Random(7)
-    for _ in range(KILLS):
+    for _ in range(THOROUGH):
         before = done(directory)
         assert before.items() >= kept.items()
         search = start(verbs, directory, "--processes=1")
@@ -167,7 +167,7 @@ def test_a_cluster_gives_the_same_result_and_survives_the_loss_of_a_node(verbs, 
         while not done(directory):
             assert search.poll() is None, search.done()
             time.sleep(0.3)
-        for _ in range(KILLS - 1):
+        for _ in range(THOROUGH - 1):
             search.kill()
             kept = done(directory)
             search = start(verbs, directory, "--executor=ray", f"--ray_address={cluster.address}")

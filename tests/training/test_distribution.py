@@ -14,7 +14,7 @@ import time
 import numpy as np
 import pytest
 
-from tests.thoroughness import THOROUGH
+from tests.thoroughness import THOROUGH, only_thorough
 from tfeff.training import checkpoint
 
 CONFIG = """
@@ -49,6 +49,7 @@ def start(verbs, config, workdir, addresses, index):
     return verbs.start("train", f"--config={config}", f"--workdir={workdir}", env={"TF_CONFIG": json.dumps(cluster)})
 
 
+@only_thorough
 @pytest.mark.timeout(900)
 def test_two_workers_match_one_even_if_one_is_killed(verbs, tmp_path):
     config = tmp_path / "config.py"

@@ -123,7 +123,8 @@ class Dataset:
 
     def __post_init__(self) -> None:
         if not len(self.ids):
-            raise UserError(f"{self.name}: no images")
+            dropped = f", because of defects:\n{self.defects.text()}" if self.defects.counts else ""
+            raise UserError(f"{self.name}: no images{dropped}")
         if len(self.images) != len(self.ids):
             raise ValueError(f"{self.name}: {len(self.images)} images for {len(self.ids)} ids")
         for what, values in (("labels", self.labels), ("objects", self.objects), ("sizes", self.sizes)):

@@ -6,7 +6,7 @@ docs/own_images.md has the results.
 
 import math
 
-from tfeff import config, models
+from tfeff import config
 from tfeff.config import Choice, Choices
 from tfeff.recipes.warm_start import WarmStart
 
@@ -63,8 +63,10 @@ def resolution(model: config.Model, start: WarmStart, count: int, side: int) -> 
     if model.resolution is not None:
         return Choice(model.resolution, "as you set")
     if start.kind == "imagenet":
+        from tfeff import models
+
         trained = models.architecture(start.network or model.name).resolution
-        wanted, why = round(trained * 8 / 7 / 32) * 32, f"an eighth above that of these weights, {trained}"
+        wanted, why = round(trained * 8 / 7 / 32) * 32, f"a seventh above that of these weights, {trained}"
     else:
         wanted, why = 64 if count < FEW else 96 if count < MANY else 128, f"{count:,} training examples"
     # Larger input adds no information, but features of ImageNet expect objects of a certain size.

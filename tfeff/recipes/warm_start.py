@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from tfeff import config, models
+from tfeff import config
 
 DOWNLOADED = "efficientnet-b0"
 """The network whose weights are downloaded if the wanted one's are not installed."""
@@ -39,6 +39,8 @@ def warm_start(model: config.Model) -> WarmStart:
         return WarmStart("scratch", None, None, "random weights, as you set")
     if model.weights != "imagenet":
         return WarmStart("file", model.name, model.weights, "your own weights")
+    from tfeff import models
+
     for network in dict.fromkeys((model.name, DOWNLOADED)):
         origin = models.imagenet_origin(network)
         if origin is not None:

@@ -118,7 +118,7 @@ def predict(
         result.damaged = {name: result.damaged[name] for name in paths if name in result.damaged}
         result.rows = {name: found[name] for name in paths if name in found}
         if not result.rows:
-            reasons = "\n".join(f"{name}: {reason}" for name, reason in list(result.damaged.items())[:3])
+            reasons = "\n".join(list(result.damaged.values())[:3])
             raise UserError(f"no image could be read:\n{reasons}")
         _write(result, out)
         if draw and not predictor.draws_boxes:

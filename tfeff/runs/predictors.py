@@ -84,7 +84,7 @@ class ClassifierPredictor(Predictor):
             if len(files) > 1:
                 half = len(files) // 2
                 return self._predict(files[:half]) + self._predict(files[half:])
-            return [UserError(f"{files[0][0]}: not an image, or damaged ({str(error.message).splitlines()[0]})")]
+            return [UserError(f"{files[0][0]}: not an image, or damaged ({_reason(error)})")]
         probabilities = outputs["probabilities"].numpy()
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
         rows: list[Row | UserError] = []
@@ -100,6 +100,17 @@ class ClassifierPredictor(Predictor):
         """See `Predictor`."""
         boxes = [row["box_yxyx"]] if self.draws_boxes else []
         return draw_detections(pixels, boxes, [row["label"]] * len(boxes), [row["probability"]] * len(boxes))
+
+
+def _reason(error: tf.errors.OpError) -> str:
+    """The reason within an error of a SavedModel, whose message also says in which node it occurred.
+
+    >>> text = "Graph execution error:\\n\\nDetected at node x:\\nInput is empty.\\n\\t [[{{node x}}]] [Op:y]"
+    >>> _reason(tf.errors.InvalidArgumentError(None, None, text))
+    'Input is empty.'
+    """
+    lines = [line for line in str(error.message).splitlines() if line.strip() and not line.startswith("\t")]
+    return lines[-1] if lines else type(error).__name__
 
 
 class DetectorPredictor(Predictor):
@@ -187,7 +198,7 @@ def load_predictor(
         detector: Detector = LoadedDetector(directory) if staged else DenseDetector(directory)
         return DetectorPredictor(detector, score, tile, overlap)
     if not (directory / "assets" / CLASSES_FILE).is_file():
-        raise UserError(f"{directory}: no SavedModel of tfeff.train or tfeff.export there")
+        raise UserError(f"{directory}: no SavedModel of tfeff.train or tfeff.export there; write one with tfeff.export")
     if score is not None:
         raise UserError("--score requires a detector; remove it")
     if tile is not None:

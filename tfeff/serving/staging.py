@@ -46,7 +46,7 @@ def _check_target(target: Path, overwrite: bool, marker: str) -> None:
     if not (target / marker).is_file():
         raise UserError(f"{target} exists and is not an earlier export (no {marker}); choose another directory")
     if not overwrite:
-        raise UserError(f"{target} is an earlier export; choose another directory, or allow overwriting")
+        raise UserError(f"{target} is an earlier export; choose another directory, or allow overwriting (--overwrite)")
 
 
 def _move(staging: Path, target: Path) -> None:

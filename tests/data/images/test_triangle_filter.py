@@ -44,7 +44,7 @@ def test_every_sum_is_exact(size, target):
         for length, to, places in zip(size, target, (17, 12), strict=True)
     )
     between = np.einsum("yh,nhwc->nywc", rows, images.astype(np.int64) - 128)
-    between = np.rint(between / 2**12).astype(np.int64)  # Leaves 5 binary places; a half to the even neighbour.
+    between = np.rint(between / 2**12).astype(np.int64)  # Leaves 5 binary places; a half to the even neighbor.
     levels = np.einsum("xw,nywc->nyxc", columns, between) / 2.0**17 + 128
     np.testing.assert_array_equal(triangle_filter.resample(tf.constant(images), target), levels.astype(np.float32))
 

@@ -125,7 +125,7 @@ def test_unreadable_files_are_skipped_and_counted(root):
     assert dataset.defects.counts == {
         "annotation without its image": 1,
         "unreadable image": 1,
-        "file without an annotation": 2,
+        "unreadable annotation": 2,
     }
 
 

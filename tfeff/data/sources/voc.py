@@ -102,7 +102,7 @@ class VOC(Source):
                 continue
             element = parsed.get(name)
             if element is None:
-                defects.add("file without an annotation", str(annotation))
+                defects.add("unreadable annotation", str(annotation))
                 continue
             size = self._headers.size(self._pictures[name])
             if isinstance(size, UserError):
