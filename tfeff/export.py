@@ -1,6 +1,7 @@
-"""`python -m tfeff.export --workdir=DIR --out=DIR2 [--freeze] [--overwrite]`: export to a SavedModel.
+"""`python -m tfeff.export --workdir=DIR --out=DIR2 [--format=litert] [--freeze] [--overwrite]`: export a model.
 
-The SavedModel of a trained network or detector takes raw pixels or encoded images.
+The SavedModel of a trained network or detector takes raw pixels or encoded images; models for LiteRT and ONNX take
+images that fit the network's input.
 """
 
 from pathlib import Path
@@ -8,15 +9,23 @@ from pathlib import Path
 from absl import flags
 
 from tfeff import verbs
+from tfeff.errors import UserError
 
 
 def define_flags() -> None:
     """Defines this verb's flags."""
     flags.DEFINE_string("workdir", None, "Workdir of a finished tfeff.train run.", required=True)
-    flags.DEFINE_string("out", None, "Directory for the SavedModel.", required=True)
+    flags.DEFINE_string("out", None, "Directory for the model.", required=True)
+    flags.DEFINE_enum(
+        "format",
+        "saved_model",
+        ["saved_model", "litert", "onnx"],
+        "saved_model; litert: model.tflite; onnx: model.onnx, which requires the extra onnx.",
+    )
+    flags.DEFINE_bool("int8", False, "With --format=litert: 8-bit integers, calibrated on training images.")
     flags.DEFINE_bool("freeze", False, "Turn weights into constants: faster on CPUs, no longer trainable.")
     flags.DEFINE_string("form", None, "Detector of an R-CNN run: joint, classic or sliding_window. Default: the first.")
-    flags.DEFINE_bool("overwrite", False, "Replace an existing SavedModel.")
+    flags.DEFINE_bool("overwrite", False, "Replace an earlier export.")
 
 
 def main(argv: list[str]) -> None:
@@ -26,8 +35,15 @@ def main(argv: list[str]) -> None:
     from tfeff import runs
 
     run, out = runs.open_run(given.workdir), Path(given.out)
-    signatures = run.export(out, form=given.form, freeze=given.freeze, overwrite=given.overwrite)
-    print(f"wrote {out}: {signatures}")
+    if given.int8 and given.format != "litert":
+        raise UserError("--int8 requires --format=litert")
+    if given.format == "saved_model":
+        written = run.export(out, form=given.form, freeze=given.freeze, overwrite=given.overwrite)
+    elif given.freeze:
+        raise UserError("--freeze requires --format=saved_model; in the other formats, weights are always constants")
+    else:
+        written = run.export_portable(out, given.format, int8=given.int8, overwrite=given.overwrite)
+    print(f"wrote {out}: {written}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Runs of one network: classification and localization."""
+"""Runs of one network: classification, localization and dense detection."""
 
 from pathlib import Path
 
@@ -33,3 +33,8 @@ class NetworkRun(Run):
         self.form(form)
         serving.export(self._workdir, out, freeze=freeze, overwrite=overwrite)
         return "signatures serving_default (uint8 images) and serving_bytes (encoded JPEG or PNG)"
+
+    def export_portable(self, out: Path, format: str, *, int8: bool = False, overwrite: bool = False) -> str:
+        """See `Run`."""
+        serving.export_portable(self._workdir, out, format, int8=int8, overwrite=overwrite)
+        return "the model, and metadata.json, which says how to fit images to its input"

@@ -54,6 +54,14 @@ class Run(ABC):
             UserError: the run has not finished, has no such form, cannot be frozen, or `out` cannot be written.
         """
 
+    def export_portable(self, out: Path, format: str, *, int8: bool = False, overwrite: bool = False) -> str:
+        """Writes a model for LiteRT or ONNX; returns a description of its files.
+
+        Raises:
+            UserError: the run has not finished, the format cannot express the model, or `out` cannot be written.
+        """
+        raise UserError(f"--format={format}: R-CNN exports only as a SavedModel, because it calls selective search")
+
     def measure_sensitivity(self) -> None:
         """Retrains the heads of a detector over a range of settings.
 

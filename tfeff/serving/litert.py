@@ -1,10 +1,9 @@
-"""Export to LiteRT (formerly TensorFlow Lite): `model.tflite`, with built-in operators only.
+"""Export to LiteRT (formerly TensorFlow Lite): `model.tflite`, for one image at a time, with built-in operators only.
 
 Current LiteRT runtimes no longer run TensorFlow's operators, so a network that needs one is refused.
 """
 
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Callable, Iterable
 
 import keras
 import numpy as np
@@ -17,14 +16,14 @@ from tfeff.tasks import ImageTask
 FILE = "model.tflite"
 
 
-def convert(model: keras.Model, task: ImageTask, examples: Iterable[np.ndarray] | None = None) -> bytes:
-    """The contents of `model.tflite`, for one image at a time.
+def convert(model: keras.Model, task: ImageTask, examples: Callable[[], Iterable[np.ndarray]] | None = None) -> bytes:
+    """The contents of `model.tflite`.
 
     Args:
         model: the network, as `ImageTask.predictor` returns it.
         task: of the network.
-        examples: images as the network takes them, float32 [resolution, resolution, channels]; with them, weights and
-            activations become 8-bit integers wherever an operator allows it.
+        examples: images as the network takes them, float32 [resolution, resolution, channels]. With them, weights and
+            activations become 8-bit integers wherever an operator allows it; input and output stay float32.
 
     Raises:
         UserError: the network needs an operator that LiteRT lacks.
@@ -35,15 +34,9 @@ def convert(model: keras.Model, task: ImageTask, examples: Iterable[np.ndarray] 
     if examples is not None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_ops.append(tf.lite.OpsSet.TFLITE_BUILTINS_INT8)
-        converter.representative_dataset = lambda: ([image[None].astype(np.float32)] for image in examples)
+        converter.representative_dataset = lambda: ([image[None].astype(np.float32)] for image in examples())
     try:
         return bytes(converter.convert())
-    except Exception as error:  # the converter raises a type of its own that is not public
-        needed = sorted({line.strip() for line in str(error).splitlines() if "tf." in line})[:3]
-        raise UserError(f"LiteRT cannot run this network: {'; '.join(needed) or error}") from error
-
-
-def write(directory: Path, contents: bytes, metadata: str) -> None:
-    """Writes `model.tflite` and `metadata.json`."""
-    (directory / FILE).write_bytes(contents)
-    (directory / "metadata.json").write_text(metadata, encoding="utf-8")
+    except Exception as error:  # the converter's type of error is not public
+        needed = [line.strip() for line in str(error).splitlines() if "tf." in line]
+        raise UserError(f"LiteRT cannot run this network: {'; '.join(needed[:3]) or error}") from error

@@ -40,6 +40,7 @@ class DenseDetection(ImageTask):
     """
 
     annotations = "objects"
+    detects: ClassVar = True
     section: config.DenseDetection
     metrics: ClassVar = {}
     scores: ClassVar = (MEAN_AP, THRESHOLD)

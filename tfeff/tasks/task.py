@@ -122,11 +122,13 @@ class ImageTask(Task):
 
     Attributes:
         annotations: what it needs to know about images: a label each, or objects with boxes.
+        detects: whether its predictions are detections, a varying number per image.
         fit: how an image is brought to the square input of the network; see `tfeff.data.images.resizing`.
         section: its part of the config.
     """
 
     annotations: ClassVar[Literal["labels", "objects"]]
+    detects: ClassVar[bool] = False
     section: sections.Task
 
     @property

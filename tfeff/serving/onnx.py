@@ -1,0 +1,32 @@
+"""Export to ONNX: `model.onnx`, by tf2onnx. A detector takes one image at a time, other networks any number."""
+
+import keras
+
+from tfeff.errors import UserError
+from tfeff.serving import portable
+from tfeff.tasks import ImageTask
+
+FILE = "model.onnx"
+OPSET = 17
+
+
+def convert(model: keras.Model, task: ImageTask) -> bytes:
+    """The contents of `model.onnx`.
+
+    Args:
+        model: the network, as `ImageTask.predictor` returns it.
+        task: of the network.
+
+    Raises:
+        UserError: tf2onnx is not installed, or cannot convert an operator of the network.
+    """
+    try:
+        import tf2onnx
+    except ImportError:
+        raise UserError('--format=onnx requires tf2onnx: pip install "tfeff[onnx]"') from None
+    function = portable.function(model, task, batch_size=1 if task.detects else None)
+    try:
+        converted, _ = tf2onnx.convert.from_function(function, input_signature=function.input_signature, opset=OPSET)
+    except (ValueError, RuntimeError, NotImplementedError) as error:
+        raise UserError(f"ONNX cannot express this network: {error}") from error
+    return bytes(converted.SerializeToString())
