@@ -7,11 +7,12 @@ Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Net
 import dataclasses
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tfeff.config.schema import Experiment, Model
 from tfeff.config.section import Section, from_dict
+from tfeff.config.tasks import DenseDetection, Neck
 from tfeff.errors import UserError
 
 FILE = "coefficients.json"
@@ -21,19 +22,27 @@ OWN = ("family", "phi", "dropout", "survival_probability", "weights")
 
 @dataclass(frozen=True, kw_only=True)
 class Family(Section):
-    """Depth α^φ, width β^φ and resolution γ^φ of a baseline."""
+    """Depth α^φ, width β^φ and resolution γ^φ of a baseline; of a detector, also depth and width of neck and heads."""
 
     baseline: Model
     """With explicit coefficients and resolution."""
     alpha: float
     beta: float
     gamma: float
+    detector: bool = False
+    """Whether the baseline is a detector; only then, the keys that follow apply."""
+    neck_depth: float = 1.0
+    neck_width: float = 1.0
+    neck: Neck = field(default_factory=Neck)
+    """The baseline's neck, with explicit coefficients."""
+    head_repeats: int | None = None
+    """The baseline's convolutions of each head, before scaling."""
     finding: str = ""
     """How the coefficients were found, as a sentence."""
 
     def check(self) -> None:
         """Validates field values."""
-        for key in ("alpha", "beta", "gamma"):
+        for key in ("alpha", "beta", "gamma", "neck_depth", "neck_width"):
             if not getattr(self, key) >= 1:
                 self.wrong(key, "1 or more")
         for key in ("depth_coefficient", "width_coefficient", "resolution"):
@@ -45,6 +54,12 @@ class Family(Section):
         assert self.baseline.resolution is not None
         resolution = math.floor(self.baseline.resolution * self.gamma**phi + 0.5)
         return self.alpha**phi, self.beta**phi, resolution
+
+    def neck_coefficients(self, phi: float) -> dict[str, float]:
+        """`neck_depth` and `neck_width` of member φ of a detector, relative to the baseline; empty for classifiers."""
+        if not self.detector:
+            return {}
+        return {"neck_depth": self.neck_depth**phi, "neck_width": self.neck_width**phi}
 
     def member(self, phi: float) -> Model:
         """The config of member φ >= 0; φ = 0 is the baseline."""
@@ -92,9 +107,18 @@ def resolve_family(experiment: Experiment) -> Experiment:
     model = experiment.model
     if model.family is None:
         return experiment
-    for field in dataclasses.fields(model):
-        if field.name not in OWN and field.name != "name" and getattr(model, field.name) != field.default:
-            raise UserError(f"config: model.{field.name}: model.family determines it; remove it or set it to none")
-    member = Family.load(model.family).member(0.0 if model.phi is None else model.phi)
+    for key in dataclasses.fields(model):
+        if key.name not in OWN and key.name != "name" and getattr(model, key.name) != key.default:
+            raise UserError(f"config: model.{key.name}: model.family determines it; remove it or set it to none")
+    family, phi = Family.load(model.family), model.phi or 0.0
     own = {key: getattr(model, key) for key in OWN[2:] if getattr(model, key) is not None}
-    return dataclasses.replace(experiment, model=dataclasses.replace(member, **own))
+    changed = dataclasses.replace(experiment, model=dataclasses.replace(family.member(phi), **own))
+    task = experiment.task
+    if not family.detector:
+        return changed
+    if not isinstance(task, DenseDetection):
+        raise UserError("config: model.family is a family of detectors; set task.name to that of its search")
+    if task.neck != Neck() or task.head_repeats is not None:
+        raise UserError("config: task.neck and task.head_repeats: model.family determines them; remove them")
+    scaled = family.neck.scaled(**family.neck_coefficients(phi))
+    return dataclasses.replace(changed, task=dataclasses.replace(task, neck=scaled, head_repeats=family.head_repeats))

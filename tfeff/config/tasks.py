@@ -3,8 +3,8 @@
 A task is added here, with its section in `TASKS`; the section names the class that implements it.
 """
 
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, Self
 
 from tfeff.config.section import Section, at_least, fraction, positive
 from tfeff.data.augment.box_policy import BoxAugmentation
@@ -123,6 +123,10 @@ class Neck(Section):
     channels: int | None = None
     repeats: int | None = None
     """Number of cells, one after the other."""
+    width_coefficient: float | None = None
+    """Factor on the channels of neck and heads."""
+    depth_coefficient: float | None = None
+    """Factor on the cells of the neck and on the convolutions of each head."""
     fusion: Literal["sum", "unbounded", "softmax", "fast"] | None = None
     """How nodes add their inputs: with equal weights, or with learned ones (arXiv:1911.09070, section 3.3)."""
     fusion_per_channel: bool | None = None
@@ -132,11 +136,20 @@ class Neck(Section):
 
     def check(self) -> None:
         """Validates field values."""
-        positive(self, "channels", "repeats")
+        positive(self, "channels", "repeats", "width_coefficient", "depth_coefficient")
+
+    def scaled(self, *, neck_depth: float = 1.0, neck_width: float = 1.0) -> Self:
+        """With both coefficients, multiplied by these factors."""
+        return replace(
+            self,
+            depth_coefficient=(self.depth_coefficient or 1.0) * neck_depth,
+            width_coefficient=(self.width_coefficient or 1.0) * neck_width,
+        )
 
     def options(self) -> dict[str, Any]:
         """The fields of `tfeff.models.Detector` that are set."""
-        renamed = {"name": "neck", "channels": "neck_channels", "repeats": "neck_repeats"}
+        own = ("channels", "repeats", "width_coefficient", "depth_coefficient")
+        renamed = {"name": "neck", **{key: f"neck_{key}" for key in own}}
         given = {field.name: getattr(self, field.name) for field in fields(self)}
         return {renamed.get(key, key): value for key, value in given.items() if value is not None}
 

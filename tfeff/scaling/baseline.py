@@ -1,11 +1,12 @@
 """The baseline, and the networks that it becomes when its depth, width and resolution are scaled."""
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
-from tfeff import config, models
-from tfeff.models.backbones.architecture import Architecture
+from tfeff import config, models, tasks
+from tfeff.config.family import Family
+from tfeff.config.tasks import Task
 from tfeff.models.cost.complexity import Complexity
 
 
@@ -15,17 +16,22 @@ class ScaledNetwork:
 
     Attributes:
         model: its config.
+        task: its task, with the neck of a detector.
         depth: α^φ, factor of the baseline's blocks.
         width: β^φ, factor of the baseline's channels.
         resolution: height and width of the input, pixels.
         scale: γ^φ, `resolution` relative to the baseline's.
         blocks: blocks per stage.
         widths: channels per stage.
+        neck: of a detector: channels and cells of the neck, and convolutions of each head; else empty.
+        neck_depth: factor of the baseline's cells and of the convolutions of its heads.
+        neck_width: factor of the channels of its neck and heads.
         cost: for one image.
         relative: cost relative to the baseline's, by measure (`macs`, `memory`, `params`).
     """
 
     model: config.Model
+    task: Task
     depth: float
     width: float
     resolution: int
@@ -34,6 +40,9 @@ class ScaledNetwork:
     widths: tuple[int, ...]
     cost: Complexity
     relative: dict[str, float]
+    neck: tuple[int, ...] = ()
+    neck_depth: float = 1.0
+    neck_width: float = 1.0
 
     @property
     def id(self) -> str:
@@ -45,13 +54,16 @@ class ScaledNetwork:
 
     @property
     def nominal(self) -> float:
-        """α·β²·γ², the growth in multiply-adds without rounding."""
+        """The growth in multiply-adds: α·β²·γ², which ignores rounding; of a detector, the real one."""
+        if self.neck:
+            return self.relative["macs"]
         return self.depth * self.width**2 * self.scale**2
 
     @property
     def label(self) -> str:
-        """The three coefficients, for tables and figures."""
-        return f"d {self.depth:.2f} w {self.width:.2f} r {self.scale:.2f}"
+        """The coefficients, for tables and figures."""
+        neck = f" neck d {self.neck_depth:.2f} w {self.neck_width:.2f}" if self.neck else ""
+        return f"d {self.depth:.2f} w {self.width:.2f} r {self.scale:.2f}{neck}"
 
 
 def peak_memory(cost: Complexity) -> int:
@@ -67,66 +79,89 @@ class Baseline:
         model: its config; coefficients set there are part of the baseline.
         num_classes: outputs of its classifier.
         channels: channels of the images.
+        task: its task.
     """
 
     model: config.Model
     num_classes: int
     channels: int
+    task: Task = field(default_factory=config.Classification)
 
     @cached_property
-    def architecture(self) -> Architecture:
+    def description(self) -> models.Architecture | models.Detector:
         """The description of the baseline.
 
         Raises:
             UserError: the network cannot be built.
         """
-        return models.architecture(self.model.name, resolution=self.model.resolution, **self.model.options())
+        task, model = tasks.create(self.task), self.model
+        return task.describe(model.name, resolution=model.resolution, **model.options())
+
+    @property
+    def is_detector(self) -> bool:
+        """Whether it has a neck, which is scaled, too."""
+        return isinstance(self.description, models.Detector)
 
     @property
     def resolution(self) -> int:
         """Height and width of the baseline's input, pixels."""
-        return self.architecture.resolution
+        return self.description.resolution
 
     @cached_property
     def cost(self) -> Complexity:
         """Cost of the baseline for one image."""
-        return self._cost(self.architecture)
+        return self._cost(self.description)
 
-    def network(self, depth: float, width: float, resolution: int) -> ScaledNetwork:
-        """The baseline with `depth` times its blocks and `width` times its channels, at `resolution` pixels."""
-        scaled = dataclasses.replace(
-            self.architecture,
-            depth_coefficient=self.architecture.depth_coefficient * depth,
-            width_coefficient=self.architecture.width_coefficient * width,
-            resolution=resolution,
-        )
+    def network(self, depth: float, width: float, resolution: int, **neck: float) -> ScaledNetwork:
+        """The baseline scaled.
+
+        Args:
+            depth: factor of its blocks.
+            width: factor of its channels.
+            resolution: pixels.
+            **neck: of a detector, `neck_depth` and `neck_width`; default 1.
+        """
+        scaled = self.description.scaled(depth=depth, width=width, resolution=resolution, **neck)
+        backbone = scaled.backbone if isinstance(scaled, models.Detector) else scaled
+        task, sizes = self.task, tuple[int, ...]()
+        if isinstance(scaled, models.Detector):
+            assert isinstance(task, config.DenseDetection)
+            sizes, task = scaled.neck_sizes, dataclasses.replace(task, neck=task.neck.scaled(**neck))
         cost = self._cost(scaled)
         model = dataclasses.replace(
             self.model,
-            depth_coefficient=scaled.depth_coefficient,
-            width_coefficient=scaled.width_coefficient,
+            depth_coefficient=backbone.depth_coefficient,
+            width_coefficient=backbone.width_coefficient,
             resolution=resolution,
         )
         return ScaledNetwork(
             model=model,
+            task=task,
             depth=depth,
             width=width,
             resolution=resolution,
             scale=resolution / self.resolution,
-            blocks=scaled.blocks,
-            widths=scaled.widths,
+            blocks=backbone.blocks,
+            widths=backbone.widths,
             cost=cost,
             relative={
                 "macs": cost.macs / self.cost.macs,
                 "memory": peak_memory(cost) / peak_memory(self.cost),
                 "params": cost.params / self.cost.params,
             },
+            neck=sizes,
+            **neck,
         )
+
+    def member(self, family: Family, phi: float) -> ScaledNetwork:
+        """The member φ of a family of this baseline."""
+        depth, width, resolution = family.coefficients(phi)
+        return self.network(depth, width, resolution, **family.neck_coefficients(phi))
 
     @cached_property
     def unscaled(self) -> ScaledNetwork:
         """The baseline itself as a network."""
         return self.network(1.0, 1.0, self.resolution)
 
-    def _cost(self, architecture: Architecture) -> Complexity:
-        return models.estimate(architecture, num_classes=self.num_classes, channels=self.channels)
+    def _cost(self, description: models.Architecture | models.Detector) -> Complexity:
+        return models.estimate(description, num_classes=self.num_classes, channels=self.channels)

@@ -6,7 +6,7 @@ the real cost of a network after rounding, not to α·β²·γ².
 
 import bisect
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import takewhile
 
 import numpy as np
@@ -56,8 +56,8 @@ def within_budget(baseline: Baseline, budget: config.Budget, costs: Costs = esti
     found: list[ScaledNetwork] = []
     below: list[tuple[float, ScaledNetwork]] = []
     above: list[tuple[float, ScaledNetwork]] = []
-    for depth, width in _pairs(baseline, lambda network: share(network) <= 1 + budget.tolerance):
-        column = _Column(baseline, depth, width, share)
+    for scaling in _scalings(baseline, lambda network: share(network) <= 1 + budget.tolerance):
+        column = _Column(baseline, scaling, share)
         first = column.first(1 - budget.tolerance)
         end = column.first(1 + budget.tolerance, strict=True)
         found += [column.at(resolution)[1] for resolution in range(first, end)]
@@ -96,16 +96,22 @@ def _share(relative: dict[str, float], budget: config.Budget) -> float:
 def spread(networks: Sequence[ScaledNetwork], count: int) -> list[ScaledNetwork]:
     """A subset of `count` networks spread evenly over depth, width and resolution.
 
-    Farthest-point sampling (Gonzalez 1985) on the logarithms of α, β² and γ², which add up to that of the cost. It
-    starts in the middle and repeatedly adds the network farthest from its nearest neighbor in the subset; ties go to
-    the network whose real cost is closest to the median.
+    Farthest-point sampling (Gonzalez 1985) on the logarithms of α, β² and γ², which add up to that of the cost; for
+    detectors also on those of depth and squared width of the neck. It starts in the middle and repeatedly adds the
+    network farthest from its nearest neighbor in the subset; ties go to the network whose real cost is closest to the
+    median.
 
     Returns:
         Networks in the order of `networks`.
     """
     if count >= len(networks):
         return list(networks)
-    points = np.array([[math.log(n.depth), 2 * math.log(n.width), 2 * math.log(n.scale)] for n in networks])
+    points = np.array(
+        [
+            [*(math.log(factor) for factor in (n.depth, n.width**2, n.scale**2, n.neck_depth, n.neck_width**2))]
+            for n in networks
+        ]
+    )
     macs = np.log([network.cost.macs for network in networks])
     deviation = np.abs(macs - np.median(macs))
     distance = np.linalg.norm(points - points.mean(axis=0), axis=1)
@@ -140,31 +146,56 @@ def coefficients(rounded: Callable[[float], tuple[int, ...]], maximum: float = M
         first = end
 
 
-def _pairs(baseline: Baseline, affordable: Callable[[ScaledNetwork], bool]) -> Iterator[tuple[float, float]]:
-    """Pairs of depth and width that are affordable at the baseline's resolution."""
+Scaling = Mapping[str, float]
+"""Arguments of `Baseline.network` except the resolution."""
+
+
+def _scalings(baseline: Baseline, affordable: Callable[[ScaledNetwork], bool]) -> Iterator[Scaling]:
+    """All factors of depth and width, of the backbone and of a detector's neck, that are affordable at the baseline's
+    resolution."""
     start = baseline.resolution
-    depths = coefficients(lambda depth: baseline.network(depth, 1.0, start).blocks)
+
+    def network(**factors: float) -> ScaledNetwork:
+        return baseline.network(resolution=start, **{"depth": 1.0, "width": 1.0} | factors)
+
     # Stem and head are rounded separately; the number of parameters distinguishes all of these roundings.
-    widths = coefficients(lambda width: (baseline.network(1.0, width, start).cost.params,))
-    affordable_widths = list(takewhile(lambda width: affordable(baseline.network(1.0, width, start)), widths))
-    for depth in takewhile(lambda depth: affordable(baseline.network(depth, 1.0, start)), depths):
-        for width in affordable_widths:
-            if not affordable(baseline.network(depth, width, start)):
+    axes: dict[str, Callable[[float], tuple[int, ...]]] = {
+        "depth": lambda factor: network(depth=factor).blocks,
+        "width": lambda factor: (network(width=factor).cost.params,),
+    }
+    if baseline.is_detector:
+        axes["neck_depth"] = lambda factor: network(neck_depth=factor).neck[1:]
+        axes["neck_width"] = lambda factor: network(neck_width=factor).neck[:1]
+
+    def choice(name: str, rounded: Callable[[float], tuple[int, ...]]) -> list[float]:
+        return list(takewhile(lambda factor: affordable(network(**{name: factor})), coefficients(rounded)))
+
+    choices = {name: choice(name, rounded) for name, rounded in axes.items()}
+
+    def extended(factors: dict[str, float], names: Sequence[str]) -> Iterator[Scaling]:
+        if not names:
+            yield factors
+            return
+        for factor in choices[names[0]]:
+            more = factors | {names[0]: factor}
+            if not affordable(network(**more)):
                 break
-            yield depth, width
+            yield from extended(more, names[1:])
+
+    yield from extended({}, list(axes))
 
 
 class _Column:
     """Networks of one depth and width at all resolutions."""
 
-    def __init__(self, baseline: Baseline, depth: float, width: float, share: Callable[[ScaledNetwork], float]) -> None:
-        self.baseline, self.depth, self.width, self._share = baseline, depth, width, share
+    def __init__(self, baseline: Baseline, scaling: Scaling, share: Callable[[ScaledNetwork], float]) -> None:
+        self.baseline, self.scaling, self._share = baseline, scaling, share
         self._networks: dict[int, tuple[float, ScaledNetwork]] = {}
 
     def at(self, resolution: int) -> tuple[float, ScaledNetwork]:
         """The fraction of the budget that the network uses, and the network."""
         if resolution not in self._networks:
-            network = self.baseline.network(self.depth, self.width, resolution)
+            network = self.baseline.network(resolution=resolution, **self.scaling)
             self._networks[resolution] = self._share(network), network
         return self._networks[resolution]
 

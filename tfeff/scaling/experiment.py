@@ -10,6 +10,9 @@ from tfeff.scaling.baseline import Baseline, ScaledNetwork, peak_memory
 from tfeff.trials.store import TrialStore
 from tfeff.trials.trial import Candidate
 
+COEFFICIENTS = ("depth", "width", "resolution", "neck_depth", "neck_width")
+"""Keys of a stored candidate's settings from which its network is built again."""
+
 
 def experiment(search: config.Search, baseline: Baseline, network: ScaledNetwork) -> config.Experiment:
     """The baseline's experiment with another network, and the batch size and learning rate that suit it."""
@@ -17,6 +20,7 @@ def experiment(search: config.Search, baseline: Baseline, network: ScaledNetwork
     size = batch_size(search, baseline, network)
     return dataclasses.replace(
         base,
+        task=network.task,
         model=network.model,
         optimizer=dataclasses.replace(base.optimizer, learning_rate=learning_rate(search, size)),
         training=dataclasses.replace(base.training, batch_size=size),
@@ -30,6 +34,7 @@ def candidate(search: config.Search, baseline: Baseline, network: ScaledNetwork)
         "width": network.width,
         "resolution": network.resolution,
         "scale": network.scale,
+        **({"neck_depth": network.neck_depth, "neck_width": network.neck_width} if network.neck else {}),
         "blocks": network.blocks,
         "widths": network.widths,
         "params": network.cost.params,
@@ -46,7 +51,7 @@ def stored_networks(store: TrialStore, baseline: Baseline) -> dict[str, ScaledNe
     Different coefficients may round to the same network. Networks of another baseline are omitted.
     """
     networks = {
-        id_: baseline.network(settings["depth"], settings["width"], settings["resolution"])
+        id_: baseline.network(**{key: settings[key] for key in COEFFICIENTS if key in settings})
         for id_, settings in store.candidates().items()
     }
     return {id_: network for id_, network in networks.items() if network.id == id_}

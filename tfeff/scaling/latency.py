@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from scipy import optimize
 
+from tfeff import config
 from tfeff.execution.executor import Executor, collect
 from tfeff.scaling.baseline import Baseline, ScaledNetwork, peak_memory
 from tfeff.scaling.sweeps import single
@@ -48,7 +49,11 @@ class Clock:
 
         def time() -> Any:
             self._say(f"timing {network.label}")
-            call = worker.latency, network.model, baseline.unscaled.model, baseline.num_classes, baseline.channels
+            experiments = (
+                config.Experiment(model=each.model, task=each.task, data=config.Data(channels=baseline.channels))
+                for each in (network, baseline.unscaled)
+            )
+            call = worker.latency, *experiments, baseline.num_classes
             return collect(self._executor, {fact: call}, check)[fact]
 
         return Latency(*self._store.cached(fact, time))

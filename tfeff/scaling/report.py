@@ -251,9 +251,12 @@ def _page(result: Result, directory: Path, command: str, captions: Mapping[str, 
 def _coefficients(result: Result) -> str:
     """The coefficients, as a paragraph."""
     family, winner = result.findings.family, result.findings.winner
+    nominal = f"α·β²·γ² = {winner.nominal:.3f}"
+    if family.detector:
+        nominal = f"Of neck and heads: depth {family.neck_depth:.3f}, width {family.neck_width:.3f}"
     return (
-        f"Depth α = {family.alpha:.3f}, width β = {family.beta:.3f}, resolution γ = {family.gamma:.3f}. α·β²·γ² = "
-        f"{winner.nominal:.3f}; the real multiply-adds are {winner.relative['macs']:.3f} times the baseline's. "
+        f"Depth α = {family.alpha:.3f}, width β = {family.beta:.3f}, resolution γ = {family.gamma:.3f}. {nominal}; the "
+        f"real multiply-adds are {winner.relative['macs']:.3f} times the baseline's. "
         f"{result.findings.ranking.sentence}"
     )
 

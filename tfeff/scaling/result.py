@@ -171,7 +171,7 @@ class Result:
         family, baseline = self.findings.family, self.study.baseline
         rows = []
         for phi in sorted({0.0, 1.0, *(point.phi for point in self.findings.points)}):
-            network = baseline.network(*family.coefficients(phi))
+            network = baseline.member(family, phi)
             seconds = self._seconds(network)
             rows.append(
                 {
@@ -179,6 +179,7 @@ class Result:
                     "φ": f"{phi:g}",
                     "blocks": "-".join(map(str, network.blocks)),
                     "widths": "-".join(map(str, network.widths)),
+                    **_neck(network),
                     "resolution": network.resolution,
                     "params": network.cost.params,
                     "multiply-adds": network.cost.macs,
@@ -245,6 +246,7 @@ class Result:
             "alpha": family.alpha,
             "beta": family.beta,
             "gamma": family.gamma,
+            **({"neck_depth": family.neck_depth, "neck_width": family.neck_width} if family.detector else {}),
             "sentence": ranking.sentence,
             "objective": self.study.objective.title,
             "best": ranking.best,
@@ -264,17 +266,27 @@ def describe(study: Study, network: ScaledNetwork) -> dict[str, Any]:
     """A row of the table of candidates, before training."""
     return {
         **_coefficients(network),
-        "α·β²·γ²": network.nominal,
+        **({} if network.neck else {"α·β²·γ²": network.nominal}),
         **{f"real {name}": ratio for name, ratio in network.relative.items()},
         "blocks": "-".join(map(str, network.blocks)),
         "widths": "-".join(map(str, network.widths)),
+        **_neck(network),
         "pixels": str(network.resolution),
         "batch": batch_size(study.search, study.baseline, network),
     }
 
 
 def _coefficients(network: ScaledNetwork) -> dict[str, Any]:
-    return {"α": network.depth, "β": network.width, "γ": network.scale}
+    neck = {"neck depth": network.neck_depth, "neck width": network.neck_width} if network.neck else {}
+    return {"α": network.depth, "β": network.width, "γ": network.scale, **neck}
+
+
+def _neck(network: ScaledNetwork) -> dict[str, str]:
+    """Channels and cells of a detector's neck, and convolutions of each head."""
+    if not network.neck:
+        return {}
+    channels, repeats, head_repeats = network.neck
+    return {"neck": f"{channels}x{repeats}", "heads": f"{channels}x{head_repeats}"}
 
 
 def _interval(values: Sequence[float]) -> dict[str, Any]:

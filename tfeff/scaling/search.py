@@ -160,7 +160,8 @@ def run(study: Study, directory: Path, store: TrialStore, executor: Executor, co
         family = family_of(baseline, winner, ranking.sentence)
         write(directory / FILE, family.to_json())
         progress.say(ranking.sentence)
-        progress.say(f"wrote {directory / FILE}: α {family.alpha:.3f}, β {family.beta:.3f}, γ {family.gamma:.3f}")
+        neck = f", neck depth {family.neck_depth:.3f}, neck width {family.neck_width:.3f}" if family.detector else ""
+        progress.say(f"wrote {directory / FILE}: α {family.alpha:.3f}, β {family.beta:.3f}, γ {family.gamma:.3f}{neck}")
 
         points = sweeps.points(baseline, family, search.sweeps)
         swept = [point.network for point in points]

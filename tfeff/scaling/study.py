@@ -74,7 +74,7 @@ def prepare(search: config.Search, clock: Callable[[Baseline, ScaledNetwork], La
             "config: experiment.data.image_size is required because the images differ in size; all candidates must "
             "start from the same images"
         )
-    baseline = Baseline(base.model, len(dataset.class_names), base.data.channels)
+    baseline = Baseline(base.model, len(dataset.class_names), base.data.channels, base.task)
     unscaled = experiment(search, baseline, baseline.unscaled)
     parts = [
         selection.fold(on_fold(unscaled, search.folds, fold=fold, seed=0), dataset, validates=False)
@@ -94,7 +94,7 @@ def prepare(search: config.Search, clock: Callable[[Baseline, ScaledNetwork], La
     if target is None and section.exponent:
         target = baseline.cost.macs * (search.budget.macs or 1.0)
     objective = Objective(section.metric, target, section.exponent)
-    objective.value(dict.fromkeys(training.METRICS, 1.0), baseline.cost.macs)  # raises if the metric is unknown
+    objective.value(dict.fromkeys(training.metrics(base), 1.0), baseline.cost.macs)  # raises if the metric is unknown
     networks, chosen = _select(baseline, search.budget, clock)
     _check_sweeps(search, baseline, chosen)
     return Study(
@@ -110,8 +110,21 @@ def prepare(search: config.Search, clock: Callable[[Baseline, ScaledNetwork], La
 
 def family_of(baseline: Baseline, winner: ScaledNetwork, finding: str = "") -> Family:
     """The family with the coefficients of a network; `finding` says how they were found."""
+    task = baseline.unscaled.task
+    neck, head_repeats = config.Neck(), None
+    if isinstance(task, config.DenseDetection):
+        neck, head_repeats = task.neck, task.head_repeats
     return Family(
-        baseline=baseline.unscaled.model, alpha=winner.depth, beta=winner.width, gamma=winner.scale, finding=finding
+        baseline=baseline.unscaled.model,
+        alpha=winner.depth,
+        beta=winner.width,
+        gamma=winner.scale,
+        neck_depth=winner.neck_depth,
+        neck_width=winner.neck_width,
+        detector=baseline.is_detector,
+        neck=neck,
+        head_repeats=head_repeats,
+        finding=finding,
     )
 
 

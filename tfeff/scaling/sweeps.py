@@ -38,7 +38,7 @@ def points(baseline: Baseline, family: Family, sweeps: config.Sweeps) -> list[Po
     phis = sorted({*sweeps.phis, *(nearest_phi(baseline, family, ratio) for ratio in sweeps.ratios)})
     found = [Point("baseline", 0.0, baseline.unscaled)] if phis else []
     for phi in phis:
-        compound = baseline.network(*family.coefficients(phi))
+        compound = baseline.member(family, phi)
         for method in sweeps.methods:
             network = compound if method == COMPOUND else single(baseline, method, compound.cost.macs)
             found.append(Point(method, phi, network))
@@ -49,7 +49,7 @@ def nearest_phi(baseline: Baseline, family: Family, ratio: float) -> float:
     """The φ, in steps of PHI_STEP, whose member's multiply-adds are closest to `ratio` times the baseline's."""
 
     def macs(step: int) -> int:
-        return baseline.network(*family.coefficients(step * PHI_STEP)).cost.macs
+        return baseline.member(family, step * PHI_STEP).cost.macs
 
     target = ratio * baseline.cost.macs
     steps = range(round(MAX_PHI / PHI_STEP) + 1)

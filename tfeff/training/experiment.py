@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from tfeff import config
+from tfeff import config, tasks
 from tfeff.data.sources.source import Source
 from tfeff.training import distribution, selection
 from tfeff.training.assembly import AssemblyCache
@@ -20,11 +20,16 @@ from tfeff.training.tensorboard import Events
 from tfeff.training.validation import Validation
 from tfeff.training.workdir import Workdir
 
-METRICS = (
-    *("epoch", "step", "train_loss", "train_accuracy", "learning_rate", "images_per_second", "input_wait", "seconds"),
-    *("validation_loss", "validation_accuracy"),
-)
-"""The columns of metrics.jsonl for classification; the last two only in validated epochs. Other tasks have more."""
+
+def metrics(settings: config.Experiment) -> tuple[str, ...]:
+    """The columns of metrics.jsonl; those of the validation only in validated epochs."""
+    task = tasks.create(settings.task)
+    names = tuple(task.means(task.zero_sums()))
+    return (
+        *("epoch", "step", *(f"train_{name}" for name in names)),
+        *("learning_rate", "images_per_second", "input_wait", "seconds"),
+        *(f"validation_{name}" for name in (*names, *task.scores)),
+    )
 
 
 def train(

@@ -109,23 +109,19 @@ def calibrate(experiment: config.Experiment) -> dict[str, float]:
     return {"start": start, "image": (time.perf_counter() - started) / TIMED_STEPS / pipeline.batch_size}
 
 
-def latency(model: config.Model, reference: config.Model, num_classes: int, channels: int) -> tuple[float, float]:
+def latency(settings: config.Experiment, reference: config.Experiment, num_classes: int) -> tuple[float, float]:
     """Times the prediction of one image, in a compiled graph on the cores of this process.
 
     The two networks are timed alternately, so that other load on the machine slows both.
 
     Returns:
-        Median seconds of `model`, and the median ratio to `reference`; both in float32, as exported.
+        Median seconds of the network of `settings`, and the median ratio to `reference`; both in float32, as exported.
     """
     keras.backend.clear_session()
     keras.mixed_precision.set_dtype_policy("float32")
-    seconds = latencies(*(_network(network, num_classes, channels) for network in (model, reference)))
+    record = {"mean": [], "std": [], "class_names": [str(index) for index in range(num_classes)]}
+    seconds = latencies(*(build.model(each, record) for each in (settings, reference)))
     return float(np.median(seconds[:, 0])), float(np.median(seconds[:, 0] / seconds[:, 1]))
-
-
-def _network(network: config.Model, num_classes: int, channels: int) -> keras.Model:
-    settings = config.Experiment(model=network, data=config.Data(channels=channels))
-    return build.model(settings, {"mean": [], "std": [], "class_names": [str(index) for index in range(num_classes)]})
 
 
 @functools.cache

@@ -1,7 +1,9 @@
 """Base class of all architectures: a frozen description of a network, independent of the layer backend."""
 
+import dataclasses
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Self
 
 import keras
 import numpy as np
@@ -84,6 +86,15 @@ class Architecture(ABC):
             raise UserError(f"bn_momentum {self.bn_momentum}: must be in (0, 1); bn_epsilon {self.bn_epsilon}: above 0")
         if self.synchronized and keras.backend.backend() != "tensorflow":
             raise UserError("synchronized: batch statistics over all replicas require the TensorFlow backend of Keras")
+
+    def scaled(self, *, depth: float, width: float, resolution: int) -> Self:
+        """With `depth` times the blocks and `width` times the channels, at another resolution."""
+        return dataclasses.replace(
+            self,
+            depth_coefficient=self.depth_coefficient * depth,
+            width_coefficient=self.width_coefficient * width,
+            resolution=resolution,
+        )
 
     @property
     @abstractmethod

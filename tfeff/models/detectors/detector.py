@@ -5,9 +5,11 @@ neck -> `fused`, heads -> `predictions`. `define` connects them.
 """
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 
 from tfeff.models.backbones.architecture import (
     MINIMUM_RESOLUTION,
@@ -16,6 +18,7 @@ from tfeff.models.backbones.architecture import (
     check_channels,
     check_integer,
 )
+from tfeff.models.backbones.scaling import round_filters
 from tfeff.models.heads.dense import DenseHead
 from tfeff.models.layers.backend import FeatureMap, Layers
 from tfeff.models.layers.preprocessing import per_channel
@@ -33,6 +36,8 @@ class Detector(ABC):
         neck: name of the neck's table, such as "bifpn".
         neck_channels: channels of neck and heads.
         neck_repeats: number of the neck's cells.
+        neck_width_coefficient: factor on the channels of neck and heads.
+        neck_depth_coefficient: factor on the cells of the neck and the convolutions of each head.
         fusion: "sum", "unbounded", "softmax" or "fast".
         fusion_per_channel: a fusion weight for each channel instead of one per input.
         head_repeats: number of convolutions of each head before its last.
@@ -48,6 +53,8 @@ class Detector(ABC):
     neck: str = "bifpn"
     neck_channels: int = 64
     neck_repeats: int = 3
+    neck_width_coefficient: float = 1.0
+    neck_depth_coefficient: float = 1.0
     fusion: str = "fast"
     fusion_per_channel: bool = False
     head_repeats: int = 3
@@ -67,11 +74,12 @@ class Detector(ABC):
     @property
     def described_neck(self) -> Neck:
         """Description of the neck."""
+        channels, repeats, _ = self.neck_sizes
         return Neck(
             name=self.neck,
             levels=self.levels,
-            channels=self.neck_channels,
-            repeats=self.neck_repeats,
+            channels=channels,
+            repeats=repeats,
             fusion=self.fusion,
             per_channel=self.fusion_per_channel,
             separable=self.separable,
@@ -80,6 +88,33 @@ class Detector(ABC):
             bn_epsilon=self.bn_epsilon,
             synchronized=self.backbone.synchronized,
         )
+
+    def scaled(
+        self, *, depth: float, width: float, resolution: int, neck_depth: float = 1.0, neck_width: float = 1.0
+    ) -> Self:
+        """With `depth` times the backbone's blocks, `width` times its channels, `neck_depth` times the neck's cells and
+        the heads' convolutions, and `neck_width` times their channels, at another resolution."""
+        return dataclasses.replace(
+            self,
+            backbone=self.backbone.scaled(depth=depth, width=width, resolution=resolution),
+            resolution=resolution,
+            neck_depth_coefficient=self.neck_depth_coefficient * neck_depth,
+            neck_width_coefficient=self.neck_width_coefficient * neck_width,
+        )
+
+    @property
+    def neck_sizes(self) -> tuple[int, int, int]:
+        """Channels of neck and heads, cells of the neck, and convolutions of each head, after scaling.
+
+        Scaled channels are rounded to multiples of 8, cells and convolutions to the nearest integer.
+        """
+        channels = self.neck_channels
+        if self.neck_width_coefficient != 1:
+            channels = round_filters(channels, self.neck_width_coefficient)
+        cells, convolutions = (
+            math.floor(number * self.neck_depth_coefficient + 0.5) for number in (self.neck_repeats, self.head_repeats)
+        )
+        return channels, cells, convolutions
 
     def features(self, layers: Layers, images: FeatureMap) -> dict[str, FeatureMap]:
         """Define preprocessing and backbone.
@@ -110,7 +145,7 @@ class Detector(ABC):
         """Description of a head."""
         return DenseHead(
             name=name,
-            repeats=self.head_repeats,
+            repeats=self.neck_sizes[2],
             separable=self.separable,
             activation=self.activation,
             bn_momentum=self.bn_momentum,

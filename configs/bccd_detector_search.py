@@ -1,0 +1,49 @@
+"""Scaling coefficients of a whole detector, backbone, neck and heads, on the blood cells of BCCD.
+
+Data      voc:<directory> of BCCD (Shenggan/BCCD_Dataset); only the 292 photographs of its trainval list are used
+Command   python -m tfeff.search --config=configs/bccd_detector_search.py --workdir=runs/bccd_detector_search \\
+              --config.experiment.data.source=voc:<directory>
+"""
+
+from tfeff.config import (
+    Allocation,
+    BoxAugmentation,
+    Budget,
+    Data,
+    Experiment,
+    Folds,
+    Model,
+    Neck,
+    Objective,
+    Optimizer,
+    Schedule,
+    Search,
+    Sweeps,
+    Training,
+    Trials,
+    Yolo,
+)
+
+
+def get_config() -> Search:
+    return Search(
+        experiment=Experiment(
+            task=Yolo(
+                neck=Neck(name="panet", levels=("P3", "P4", "P5"), channels=24, repeats=1),
+                head_repeats=1,
+                max_objects=40,
+                augmentation=BoxAugmentation(horizontal_flip=True, vertical_flip=True, scale_range=(0.7, 1.4)),
+            ),
+            model=Model(name="resnet", width=8, stage_blocks=(1, 1, 1, 1), stem="7x7", resolution=128),
+            data=Data(source="voc:data/BCCD", train_split="trainval", normalization="dataset"),
+            optimizer=Optimizer(name="adamw", learning_rate=4e-3, weight_decay=2e-2, clip_norm=10.0),
+            schedule=Schedule(name="cosine", warmup_epochs=2),
+            training=Training(epochs=30, batch_size=16, ema_decay=0.98, validation_epochs=30, precision="float32"),
+        ),
+        budget=Budget(macs=2.0, tolerance=0.05, candidates=12),
+        folds=Folds(kind="classic", count=3, examples=None),
+        trials=Trials(batch_size="fixed", learning_rate="fixed"),
+        allocation=Allocation(name="full"),
+        objective=Objective(metric="validation_mean_ap"),
+        sweeps=Sweeps(phis=(1.0,)),
+    )
