@@ -18,7 +18,7 @@ def identity(network):
 
 def every_network(baseline, max_blocks, max_width, max_resolution):
     """All networks at least as large as the baseline in blocks, channels and pixels, with their cost."""
-    start = baseline.architecture
+    start = baseline.description
     blocks, width = sum(start.stage_blocks), start.width
     for total, channels, resolution in itertools.product(
         range(blocks, max_blocks + 1), range(width, max_width + 1), range(start.resolution, max_resolution + 1)

@@ -118,7 +118,9 @@ def resolve_family(experiment: Experiment) -> Experiment:
         return changed
     if not isinstance(task, DenseDetection):
         raise UserError("config: model.family is a family of detectors; set task.name to that of its search")
-    if task.neck != Neck() or task.head_repeats is not None:
-        raise UserError("config: task.neck and task.head_repeats: model.family determines them; remove them")
+    given = {f"neck.{key.name}": getattr(task.neck, key.name) for key in dataclasses.fields(Neck)}
+    for name, value in {**given, "head_repeats": task.head_repeats}.items():
+        if value is not None:
+            raise UserError(f"config: task.{name}: model.family determines it; remove it or set it to none")
     scaled = family.neck.scaled(**family.neck_coefficients(phi))
     return dataclasses.replace(changed, task=dataclasses.replace(task, neck=scaled, head_repeats=family.head_repeats))
