@@ -1,0 +1,115 @@
+"""Exports to LiteRT and ONNX, run by their own runtimes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.thoroughness import thorough
+from tfeff import config, runs, tasks, training
+from tfeff.errors import UserError
+from tfeff.serving import litert, onnx, portable
+
+DETECTORS = ("yolo", *map(thorough, ("efficientdet", "anchor_yolo", "grid")))
+OPTIONS = {"width": 4, "stage_blocks": (1, 1, 1, 1), "levels": ("P3", "P4"), "neck": "fpn", "neck_channels": 8}
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray:
+    return np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype(np.float32)
+
+
+def detector(name: str) -> tuple:
+    settings = config.override(config.Experiment(), [f"task.name={name}", "task.suppression.minimum_score=0.0"])
+    task = tasks.create(settings.task)
+    return task, task.network("resnet", num_classes=3, channels=3, resolution=64, **OPTIONS)
+
+
+def assert_same_detections(found: dict, expected: dict) -> None:
+    assert found["count"] == expected["count"] > 0
+    np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-5)
+    np.testing.assert_allclose(found["boxes"], expected["boxes"], atol=1e-3)
+    np.testing.assert_array_equal(found["labels"], expected["labels"])
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_litert_returns_the_same_detections(name: str, image: np.ndarray) -> None:
+    interpreter = pytest.importorskip("ai_edge_litert.interpreter")
+    task, network = detector(name)
+    expected = portable.function(network, task, batch_size=1)(image)
+    run = interpreter.Interpreter(model_content=litert.convert(network, task))
+    run.allocate_tensors()
+    assert_same_detections(run.get_signature_runner()(images=image), expected)
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_onnx_returns_the_same_detections(name: str, image: np.ndarray) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("tf2onnx")
+    task, network = detector(name)
+    expected = portable.function(network, task, batch_size=1)(image)
+    session = onnxruntime.InferenceSession(onnx.convert(network, task), providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    found = dict(zip(names, session.run(None, {"images": image}), strict=True))
+    assert_same_detections(found, expected)
+
+
+def test_an_operator_that_litert_lacks_is_named(image: np.ndarray) -> None:
+    class Lgamma(tasks.Classification):
+        def decode(self, outputs):
+            return {"probabilities": tf.raw_ops.Lgamma(x=outputs)}
+
+    task = Lgamma()
+    network = task.network("resnet", num_classes=3, channels=3, resolution=16, width=4, stage_blocks=(1, 1, 1, 1))
+    with pytest.raises(UserError, match="LiteRT cannot run this network: .*Lgamma"):
+        litert.convert(network, task)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> training.Workdir:
+    settings = config.override(
+        config.Experiment(),
+        [
+            *("data.channels=1", "data.train_examples=300", "model.width=8", "model.stage_blocks=1,1,1,1"),
+            *("model.resolution=16", "training.epochs=4", "training.batch_size=20", "training.precision=float32"),
+            "schedule.warmup_epochs=0.5",
+        ],
+    )
+    return training.train(settings, tmp_path_factory.mktemp("run"), tensorboard=False)
+
+
+@pytest.mark.parametrize("int8", [False, True])
+def test_a_classifier_exported_to_litert_predicts_alike(run: training.Workdir, tmp_path: Path, int8: bool) -> None:
+    interpreter = pytest.importorskip("ai_edge_litert.interpreter")
+    out = tmp_path / "litert"
+    runs.open_run(run.path).export_portable(out, "litert", int8=int8)
+    metadata = json.loads((out / "metadata.json").read_text())
+    assert (metadata["input"], metadata["fit"], len(metadata["class_names"])) == ([16, 16, 1], "stretch", 10)
+    served = tf.saved_model.load(str(_saved_model(run, tmp_path)))
+    images = np.random.default_rng(0).integers(0, 256, (30, 16, 16, 1), np.uint8)
+    expected = served.signatures["serving_default"](images=tf.constant(images))["probabilities"].numpy()
+    model = interpreter.Interpreter(model_path=str(out / "model.tflite"))
+    model.allocate_tensors()
+    call = model.get_signature_runner()
+    found = np.concatenate([call(images=image[None].astype(np.float32))["probabilities"] for image in images])
+    np.testing.assert_allclose(found, expected, atol=0.15 if int8 else 1e-4)
+    if int8:
+        runs.open_run(run.path).export_portable(tmp_path / "float", "litert")
+        sizes = [(each / "model.tflite").stat().st_size for each in (out, tmp_path / "float")]
+        assert sizes[0] < 0.5 * sizes[1]
+
+
+def _saved_model(run: training.Workdir, directory: Path) -> Path:
+    runs.open_run(run.path).export(directory / "saved_model")
+    return directory / "saved_model"
+
+
+def test_an_export_is_not_overwritten_by_mistake(run: training.Workdir, tmp_path: Path) -> None:
+    pytest.importorskip("ai_edge_litert")
+    opened = runs.open_run(run.path)
+    opened.export_portable(tmp_path / "out", "litert")
+    with pytest.raises(UserError, match="is an earlier export"):
+        opened.export_portable(tmp_path / "out", "litert")
+    opened.export_portable(tmp_path / "out", "litert", overwrite=True)

@@ -1,0 +1,44 @@
+"""Random batches and outputs of small detectors."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfeff.tasks.dense_detection import DenseDetection
+
+
+def batch_of(*, images: int, objects: int, classes: int, seed: int, side: int = 64) -> dict[str, tf.Tensor]:
+    """Objects within the image; some are padding, some difficult; the last image has none."""
+    rng = np.random.default_rng(seed)
+    corners = rng.uniform(0, side - 30, (images, objects, 2))
+    boxes = np.concatenate([corners, corners + rng.uniform(6, 30, (images, objects, 2))], axis=-1)
+    valid = rng.random((images, objects)) < 0.8
+    valid[-1] = images == 1
+    return {
+        "image": tf.constant(rng.uniform(0, 255, (images, side, side, 3)), tf.float32),
+        "boxes_yxyx": tf.constant(boxes, tf.float32),
+        "label": tf.constant(rng.integers(0, classes, (images, objects)), tf.int32),
+        "valid": tf.constant(valid),
+        "difficult": tf.constant(rng.random((images, objects)) < 0.2),
+        "crowd": tf.zeros((images, objects), tf.bool),
+        "weight": tf.ones(images),
+    }
+
+
+def outputs_of(
+    task: DenseDetection, *, classes: int, levels: tuple[str, ...], seed: int, images: int = 4
+) -> tuple[keras.Model, dict[str, Any]]:
+    """A small network at 64 pixels, and its outputs with random predictions in place of its own."""
+    network = task.network(
+        "resnet", num_classes=classes, channels=3, resolution=64, width=4, stage_blocks=(1, 1, 1, 1), levels=levels,
+        neck="fpn", neck_channels=4, neck_repeats=1, head_repeats=0,
+    )  # fmt: skip
+    rng = np.random.default_rng(seed)
+    outputs = task.forward(network, {"image": tf.zeros((images, 64, 64, 3))}, training=False)
+    own = set(network.output)
+    random = {
+        name: tf.constant(rng.normal(0, 0.5, value.shape), tf.float32) for name, value in outputs.items() if name in own
+    }
+    return network, outputs | random

@@ -1,0 +1,31 @@
+import numpy as np
+import tensorflow as tf
+
+from tfeff.boxes import Points
+from tfeff.tasks.cells import containing, images_with_shared_cells, owners
+
+
+def test_each_center_is_in_one_cell_also_on_the_border() -> None:
+    points = Points((3,))
+    centers, strides = points.centers((32, 32))[None], points.strides((32, 32))[None]
+    boxes = tf.constant([[[0.0, 0, 8, 8], [4, 4, 12, 12], [30, 30, 34, 34], [8, 20, 20, 30]]])
+    inside = containing(centers - strides / 2, strides, boxes).numpy()[0]
+    assert inside.sum(axis=0).tolist() == [1, 1, 1, 1]
+    assert inside.argmax(axis=0).tolist() == [0, 1 * 4 + 1, 15, 1 * 4 + 3]
+
+
+def test_the_first_object_owns_a_cell() -> None:
+    indices, wanted = tf.constant([[2, 0, 2, 1]]), tf.constant([[False, True, True, True]])
+    has, index = owners(indices, wanted, 4)
+    assert has.numpy().tolist() == [[True, True, True, False]]
+    assert index.numpy()[0, :3].tolist() == [1, 3, 2]
+    has, index = owners(tf.constant([[1, 1]]), tf.constant([[True, True]]), 2)
+    assert (has.numpy().tolist(), int(index[0, 1])) == ([[False, True]], 0)
+
+
+def test_images_with_shared_cells() -> None:
+    apart = np.array([[0.0, 0, 0.1, 0.1], [0.5, 0.5, 0.9, 0.9]])
+    close = np.array([[0.0, 0, 0.1, 0.1], [0.05, 0, 0.15, 0.1]])
+    assert images_with_shared_cells([apart, close, apart[:0]], 7) == 1
+    assert images_with_shared_cells([apart, close], 1) == 2
+    assert images_with_shared_cells([close], 100) == 0

@@ -1,0 +1,60 @@
+import numpy as np
+import tensorflow as tf
+
+from tests.tasks.dense_batches import batch_of, outputs_of
+from tfeff import config, models
+from tfeff.boxes import encode, iou
+from tfeff.tasks.efficientdet import EfficientDet
+
+LEVELS = ("P3", "P4")
+
+
+def test_losses_by_definition() -> None:
+    task = EfficientDet(config.EfficientDet(anchor_size=2.0))
+    network, outputs = outputs_of(task, classes=3, levels=LEVELS, seed=0)
+    batch = batch_of(images=4, objects=4, classes=3, seed=1)
+    batch["difficult"] = tf.zeros_like(batch["difficult"])
+    totals = task.totals(batch, outputs, training=True)
+
+    anchors = network.description.anchors.boxes((64, 64)).astype(float)
+    logits, codes = (outputs[name].numpy().astype(float) for name in ("logits", "codes"))
+    class_loss = box_loss = positives = 0.0
+    for image in range(4):
+        valid = batch["valid"][image].numpy()
+        boxes, labels = batch["boxes_yxyx"][image].numpy()[valid].astype(float), batch["label"][image].numpy()[valid]
+        targets = np.zeros((len(anchors), 3))
+        owner = np.full(len(anchors), -1)
+        if len(boxes):
+            overlap = iou(anchors, boxes)
+            owner = np.where(overlap.max(axis=1) >= 0.5, overlap.argmax(axis=1), -1)
+            for index in reversed(range(len(boxes))):
+                owner[overlap[:, index].argmax()] = index
+        for anchor in np.flatnonzero(owner >= 0):
+            targets[anchor, labels[owner[anchor]]] = 1
+            errors = np.abs(codes[image, anchor] - encode(boxes[owner[anchor]], anchors[anchor]))
+            box_loss += 50 * np.where(errors <= 0.1, errors**2 / 2, 0.1 * (errors - 0.05)).mean()
+        positives += (owner >= 0).sum()
+        probability = 1 / (1 + np.exp(-logits[image]))
+        right = np.where(targets == 1, probability, 1 - probability)
+        class_loss += (np.where(targets == 1, 0.25, 0.75) * (1 - right) ** 1.5 * -np.log(right)).sum()
+    assert positives > 10
+    np.testing.assert_allclose(totals["positives"], positives)
+    np.testing.assert_allclose(totals["class_loss"], class_loss, rtol=1e-4)
+    np.testing.assert_allclose(totals["box_loss"], box_loss, rtol=1e-4)
+
+
+def test_defaults_are_those_of_the_published_detector_with_the_backbone() -> None:
+    lite = EfficientDet().describe("efficientnet-lite1", resolution=None)
+    assert lite == models.detector("efficientdet-lite1")
+    assert EfficientDet().describe("efficientnet-b3") == models.detector("efficientdet-d3")
+    member = EfficientDet(config.EfficientDet(member="efficientdet-d7"))
+    assert member.describe("efficientnet-b6").anchor_size == 5
+    other = EfficientDet(config.EfficientDet(neck=config.Neck(name="fpn", channels=32), head_repeats=1))
+    described = other.describe("mobilenet-v2", resolution=256, width_coefficient=0.5)
+    assert (described.neck, described.neck_channels, described.neck_repeats, described.head_repeats) == (
+        "fpn",
+        32,
+        3,
+        1,
+    )
+    assert (described.resolution, described.backbone.width_coefficient) == (256, 0.5)
