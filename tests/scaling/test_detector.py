@@ -65,7 +65,7 @@ def test_a_member_of_a_family_is_the_scaled_detector(tmp_path) -> None:
     assert described.neck_sizes == winner.neck == (16, 2, 2)
     assert Family.load(tmp_path).neck_coefficients(2.0) == {"neck_depth": 4.0, "neck_width": 2.25}
 
-    with pytest.raises(UserError, match="task.neck.name: model.family determines it"):
+    with pytest.raises(UserError, match=r"task\.neck\.name: model\.family determines it"):
         config.resolve_family(config.Experiment(model=model, task=TASK))
     with pytest.raises(UserError, match="a family of detectors"):
         config.resolve_family(config.Experiment(model=model))

@@ -37,8 +37,5 @@ def outputs_of(
     )  # fmt: skip
     rng = np.random.default_rng(seed)
     outputs = task.forward(network, {"image": tf.zeros((images, 64, 64, 3))}, training=False)
-    own = set(network.output)
-    random = {
-        name: tf.constant(rng.normal(0, 0.5, value.shape), tf.float32) for name, value in outputs.items() if name in own
-    }
+    random = {name: tf.constant(rng.normal(0, 0.5, outputs[name].shape), tf.float32) for name in network.output}
     return network, outputs | random

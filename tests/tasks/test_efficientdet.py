@@ -51,10 +51,5 @@ def test_defaults_are_those_of_the_published_detector_with_the_backbone() -> Non
     assert member.describe("efficientnet-b6").anchor_size == 5
     other = EfficientDet(config.EfficientDet(neck=config.Neck(name="fpn", channels=32), head_repeats=1))
     described = other.describe("mobilenet-v2", resolution=256, width_coefficient=0.5)
-    assert (described.neck, described.neck_channels, described.neck_repeats, described.head_repeats) == (
-        "fpn",
-        32,
-        3,
-        1,
-    )
+    assert (described.neck, described.neck_sizes) == ("fpn", (32, 3, 1))
     assert (described.resolution, described.backbone.width_coefficient) == (256, 0.5)

@@ -10,7 +10,7 @@ from tfeff.tasks.grid import Grid
 def test_losses_by_definition() -> None:
     """One cell and one box after the other, as in darknet's detection_layer.c."""
     task = Grid(config.Grid(boxes=2))
-    network, outputs = outputs_of(task, classes=3, levels=("P3", "P4"), seed=0)
+    _, outputs = outputs_of(task, classes=3, levels=("P3", "P4"), seed=0)
     batch = batch_of(images=4, objects=5, classes=3, seed=1)
     totals = task.totals(batch, outputs, training=True)
 
@@ -53,11 +53,11 @@ def test_losses_by_definition() -> None:
 
 def test_perfect_outputs_give_the_objects_and_no_loss() -> None:
     task = Grid(config.Grid(boxes=1))
-    network, outputs = outputs_of(task, classes=2, levels=("P3", "P4"), seed=0)
+    _, outputs = outputs_of(task, classes=2, levels=("P3", "P4"), seed=0)
     cells = np.zeros((1, 64, 2 + 5), np.float32)
     box = np.array([10.0, 20.0, 30.0, 50.0])  # center (20, 35): row 2, column 4
     cells[0, 2 * 8 + 4] = [0, 1, 1, 0.5, 0.375, np.sqrt(20 / 64), np.sqrt(30 / 64)]
-    outputs = {key: value for key, value in outputs.items()} | {"cells": tf.constant(cells)}
+    outputs |= {"cells": tf.constant(cells)}
     batch = batch_of(images=1, objects=1, classes=2, seed=0) | {
         "boxes_yxyx": tf.constant(box[None, None], tf.float32),
         "label": tf.constant([[1]]),

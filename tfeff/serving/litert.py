@@ -28,8 +28,10 @@ def convert(model: keras.Model, task: ImageTask, examples: Callable[[], Iterable
     Raises:
         UserError: the network needs an operator that LiteRT lacks.
     """
-    function = portable.function(model, task, batch_size=1)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()])
+    module = tf.Module()
+    module.network = [variable.value for variable in model.variables]  # what the converter's copy of the graph restores
+    module.predict = portable.function(model, task, batch_size=1)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([module.predict.get_concrete_function()], module)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     if examples is not None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
