@@ -3,6 +3,9 @@
 Data      voc:<directory>, yolo:<directory> or coco:<directory>
 Command   python -m tfeff.train --config=configs/own_boxes.py --workdir=runs/boxes \\
               --config.data.source=voc:<directory>
+Machine   2 virtual CPU cores, shared with other work: about 12 minutes for 200 photographs
+Result    raccoon (200 photographs, one class, five folds of 40 test images): mAP@.5 0.798, mean of the folds (0.727 to
+          0.853; 95 % interval 0.739 to 0.856)
 """
 
 from tfeff.config import (
