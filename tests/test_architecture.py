@@ -97,11 +97,12 @@ def declared() -> tuple[list[Requirement], dict[str, list[Requirement]]]:
 
 def test_setup_requires_what_the_package_imports() -> None:
     always, extras = declared()
+    owners = {"tfeff/execution/cluster.py": "ray", "tfeff/serving/onnx.py": "onnx"}
     distributions = packages_distributions()
     undeclared = set()
     for path in sources("tfeff"):
         # The file for an extra may import it.
-        added = extras["ray"] if str(path) == "tfeff/execution/cluster.py" else []
+        added = extras[owners[str(path)]] if str(path) in owners else []
         required = {canonicalize_name(requirement.name) for requirement in (*always, *added)}
         for node in ast.walk(ast.parse((ROOT / path).read_text())):
             if isinstance(node, ast.Import):
@@ -135,7 +136,7 @@ def pinned(lock: str, python: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("python", PYTHONS)
-@pytest.mark.parametrize(("lock", "extras"), [(RUN_LOCK, ()), (DEV_LOCK, ("jax", "dev"))])
+@pytest.mark.parametrize(("lock", "extras"), [(RUN_LOCK, ()), (DEV_LOCK, ("jax", "onnx", "dev"))])
 def test_lock_holds_what_setup_requires(lock: str, extras: tuple[str, ...], python: str) -> None:
     required, by_extra = declared()
     pins = pinned(lock, python)
