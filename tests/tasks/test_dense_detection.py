@@ -34,7 +34,7 @@ SMALL = (
     *("training.batch_size=4", "training.precision=float32", "training.deterministic=true"),
     *("optimizer.name=adamw", "optimizer.learning_rate=0.004", "schedule.name=constant"),
 )
-EACH = pytest.mark.parametrize("name", ["yolo", *map(thorough, ("efficientdet", "anchor_yolo", "grid"))])
+EACH = pytest.mark.parametrize("name", [*map(thorough, DETECTORS)])
 
 
 def settings(name: str, source: Path, *overrides: str) -> config.Experiment:
