@@ -68,11 +68,14 @@ def test_plain_epochs_require_augmented_epochs():
         config.override(experiment, ["task.augmentation.rotation=0"])
 
 
-def test_searches_and_backbones_are_classifiers():
-    experiment = config.Experiment(task=LOCALIZATION)
-    for make in (lambda: config.Search(experiment=experiment), lambda: config.RCNN(backbone=experiment)):
-        with pytest.raises(UserError, match=r"task.name is 'localization'; it should be \"classification\""):
-            make()
+def test_which_tasks_a_search_and_a_backbone_can_have():
+    localizer = config.Experiment(task=LOCALIZATION)
+    with pytest.raises(UserError, match=r"task.name is 'localization'; it should be that of a classifier or"):
+        config.Search(experiment=localizer)
+    with pytest.raises(UserError, match=r"task.name is 'localization'; it should be \"classification\""):
+        config.RCNN(backbone=localizer)
+    detector = config.Experiment(task=config.Yolo())
+    assert config.Search(experiment=detector).experiment.task.name == "yolo"
 
 
 def test_the_default_task_is_classification():
