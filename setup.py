@@ -49,6 +49,7 @@ EXTRAS = {
     "ray": ["ray>=2.40"],
     "dev": [
         "ai-edge-litert>=2.0",
+        "backports-strenum<1.3",  # of ai-edge-litert; later versions refuse the Python versions that need no backport
         "build>=1.2",
         "import-linter>=2.1",
         "mypy>=1.15",
