@@ -12,7 +12,7 @@ from tfeff.data.sources.source import Options
 
 def write_coco(directory: Path, count: int) -> Path:
     """Writes `count` images with 64 rows and 48 to 64 columns, or the other way around, as the only split, `train`."""
-    dataset = catalog.open_objects("embedded:placed_digits:64", Options(channels=3, seed=0)).load("train")
+    dataset = catalog.open_objects("embedded:placed_digits:64", Options(channels=3, seed=0)).load("validation")
     images, annotations = [], []
     (directory / "annotations").mkdir(parents=True)
     (directory / "train").mkdir()
