@@ -34,7 +34,8 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "family",
         None,
-        "Name of a family: resnet, efficientnet, efficientnet-lite, mobilenet, efficientdet, efficientdet-lite or yolo.",
+        "Name of a family: resnet, efficientnet, efficientnet-lite or mobilenet; of detectors: efficientdet, "
+        "efficientdet-lite or yolo.",
     )
     flags.DEFINE_integer("resolution", None, "Side of the square input in pixels. Default: that of the network.")
     flags.DEFINE_integer("num_classes", None, "Number of classes. Default: 1000; 90 for detectors.")
