@@ -147,7 +147,10 @@ def split_caches(experiment: config.Experiment) -> selection.SplitCaches:
         test_split=None,
         seed=selection.data_seed(experiment),
     )
-    return _split_caches(config.Experiment(data=whole, model=config.Model(name=experiment.model.name)))
+    task = experiment.task
+    if isinstance(task, config.DenseDetection):
+        task = dataclasses.replace(task, neck=config.Neck(), head_repeats=None)
+    return _split_caches(config.Experiment(task=task, data=whole, model=config.Model(name=experiment.model.name)))
 
 
 def _reset_peak() -> int | None:
