@@ -17,7 +17,7 @@ from tfeff.data.images import decoding
 from tfeff.serving import run as serving
 from tfeff.serving.detector import DenseDetector
 from tfeff.tasks.dense_detection import detections
-from tfeff.tasks.task import Predictor
+from tfeff.tasks.task import BatchPredictor
 from tfeff.training import build, checkpoint, selection
 
 DETECTORS = {
@@ -82,7 +82,7 @@ def test_the_export_detects_what_the_evaluation_does(run: training.Workdir, digi
     source = selection.open_source(experiment).load("train")
     caches = selection.read(experiment, lambda *_: None, given=(source, source))
     pipeline = build.evaluation_pipeline(experiment, caches.train, model.resolution, (0, 1))
-    expected = detections(Predictor(model, task)(pipeline))
+    expected = detections(BatchPredictor(model, task)(pipeline))
     assert sum(map(len, expected)) > 20
 
     serving.export(run, tmp_path / "exported")

@@ -5,12 +5,12 @@ Dense Object Detection" (arXiv:1708.02002), section 4.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from tfeff.boxes.points import cells
 from tfeff.errors import UserError
 
 OCTAVE: tuple[float, ...] = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
@@ -52,9 +52,7 @@ class Anchors:
         """All anchors of an image, also those that extend beyond it.
 
         Args:
-            size: (height, width) of the image in pixels. Level n has ceil(height / 2^n) x ceil(width / 2^n) positions.
-                As in EfficientDet's reference implementation, they are spread evenly over the image, so the stride of
-                a level is height / ceil(height / 2^n), which is 2^n if 2^n divides the height.
+            size: (height, width) of the image in pixels; for the positions see `Points.centers`.
 
         Returns:
             boxes_yxyx float32 [n, 4], ordered by level, row, column, scale, aspect.
@@ -66,15 +64,13 @@ class Anchors:
         """
         return np.concatenate([self._level(level, size) for level in self.levels]).astype(np.float32)
 
-    def _level(self, level: int, size: Sequence[int]) -> npt.NDArray[np.float64]:
+    def _level(self, level: int, size: tuple[int, int]) -> npt.NDArray[np.float64]:
         """Anchors of one level, [positions * per_position, 4]."""
-        strides = [side / math.ceil(side / 2**level) for side in size]
-        rows, columns = (np.arange(stride / 2, side, stride) for stride, side in zip(strides, size, strict=True))
-        centers = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).reshape(-1, 1, 2)
+        centers, strides = cells(level, size)
         halves = []
         for scale in self.scales:
             for aspect in self.aspects:
                 root = math.sqrt(aspect)
                 sides = (self.size * stride * scale for stride in strides)
                 halves.append([side * ratio / 2 for side, ratio in zip(sides, (1 / root, root), strict=True)])
-        return np.concatenate([centers - halves, centers + halves], axis=-1).reshape(-1, 4)
+        return np.concatenate([centers[:, None] - halves, centers[:, None] + halves], axis=-1).reshape(-1, 4)

@@ -21,28 +21,23 @@ class Points:
         """Centers (y, x) in pixels, float32 [n, 2], ordered by level, row, column.
 
         Args:
-            size: (height, width) of the image in pixels. Level n has ceil(height / 2^n) x ceil(width / 2^n) cells,
-                which are spread evenly over the image.
+            size: (height, width) of the image in pixels. Level n has ceil(height / 2^n) x ceil(width / 2^n) cells. As
+                in EfficientDet's reference implementation, they are spread evenly over the image, so the stride of a
+                level is height / ceil(height / 2^n), which is 2^n if 2^n divides the height.
 
         >>> Points((3,)).centers((16, 8)).tolist()
         [[4.0, 4.0], [12.0, 4.0]]
         """
-        levels = [
-            np.stack(np.meshgrid(*(_centers(side, level) for side in size), indexing="ij"), axis=-1).reshape(-1, 2)
-            for level in self.levels
-        ]
-        return np.concatenate(levels).astype(np.float32)
+        return np.concatenate([cells(level, size)[0] for level in self.levels]).astype(np.float32)
 
     def strides(self, size: tuple[int, int]) -> npt.NDArray[np.float32]:
         """(height, width) of each cell in pixels, float32 [n, 2]."""
-        parts = []
-        for level in self.levels:
-            counts = [math.ceil(side / 2**level) for side in size]
-            stride = [side / count for side, count in zip(size, counts, strict=True)]
-            parts.append(np.tile(stride, (math.prod(counts), 1)))
-        return np.concatenate(parts).astype(np.float32)
+        levels = [cells(level, size) for level in self.levels]
+        return np.concatenate([np.tile(stride, (len(centers), 1)) for centers, stride in levels]).astype(np.float32)
 
 
-def _centers(side: int, level: int) -> npt.NDArray[np.float64]:
-    count = math.ceil(side / 2**level)
-    return (np.arange(count) + 0.5) * side / count
+def cells(level: int, size: tuple[int, int]) -> tuple[npt.NDArray[np.float64], tuple[float, ...]]:
+    """Centers (y, x) of the cells of one level, [n, 2], and its stride in both directions, in pixels."""
+    strides = tuple(side / math.ceil(side / 2**level) for side in size)
+    axes = (np.arange(stride / 2, side, stride) for stride, side in zip(strides, size, strict=True))
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2), strides

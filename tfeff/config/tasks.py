@@ -32,6 +32,10 @@ class Task(Section):
         """See `Section`."""
         return TASKS
 
+    def for_reading(self) -> "Task":
+        """The same task with defaults for all keys that do not change how images are read."""
+        return type(self)(name=self.name)
+
     def check(self) -> None:
         """Validates field values."""
         at_least(self, 0, "plain_epochs")
@@ -164,7 +168,7 @@ class Suppression(Section):
     """`hard` removes boxes that overlap a better one by more than `overlap`. `gaussian` (soft-NMS, arXiv:1704.04503)
     lowers their scores by exp(-IoU^2 / sigma)."""
     overlap: float = 0.5
-    """IoU from which on `hard` removes a box."""
+    """`hard` removes a box if its IoU with a better one exceeds this."""
     sigma: float = 0.5
     """Width of `gaussian`."""
     class_agnostic: bool = False
@@ -189,6 +193,9 @@ class DenseDetection(Task):
 
     The network is a published detector with another backbone: `model.name` and the other keys of `model`."""
 
+    NETWORK = tuple[str, ...](("head_repeats",))
+    """Keys that are fields of `tfeff.models.Detector`."""
+
     member: str | None = None
     """Published detector that gives all values that are None here and in `model`; `python -m tfeff.summary
     --family=efficientdet` lists them. None: the one that has the backbone `model.name`, else the smallest."""
@@ -203,6 +210,10 @@ class DenseDetection(Task):
     augmentation: BoxAugmentation = field(default_factory=BoxAugmentation)
     """Random variation of training images and their boxes."""
 
+    def for_reading(self) -> Task:
+        """See `Task`."""
+        return type(self)(name=self.name, stretch=self.stretch)
+
     def check(self) -> None:
         """Validates field values."""
         super().check()
@@ -211,8 +222,8 @@ class DenseDetection(Task):
 
     def options(self) -> dict[str, Any]:
         """The fields of `tfeff.models.Detector` that are set."""
-        head = {} if self.head_repeats is None else {"head_repeats": self.head_repeats}
-        return self.neck.options() | head
+        given = {key: getattr(self, key) for key in self.NETWORK}
+        return self.neck.options() | {key: value for key, value in given.items() if value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,6 +232,7 @@ class EfficientDet(DenseDetection):
     of the reference implementation."""
 
     IMPLEMENTATION = "tfeff.tasks.efficientdet:EfficientDet"
+    NETWORK = (*DenseDetection.NETWORK, "anchor_size", "anchor_scales", "anchor_aspects")
 
     name: Literal["efficientdet"] = "efficientdet"
     anchor_size: float | None = None
@@ -238,7 +250,7 @@ class EfficientDet(DenseDetection):
     focal_gamma: float = 1.5
     """The focal loss multiplies the cross-entropy by (1 - p)^γ, where p is the probability of the right answer."""
     huber_delta: float = 0.1
-    """Error of a box code from which on its loss grows linearly."""
+    """The loss of a box code is quadratic up to this error and linear beyond it."""
     box_weight: float = 50.0
     """Factor of the box loss."""
 
@@ -251,11 +263,6 @@ class EfficientDet(DenseDetection):
         if self.negative_overlap > self.positive_overlap:
             self.wrong("negative_overlap", f"at most task.positive_overlap = {self.positive_overlap}")
 
-    def options(self) -> dict[str, Any]:
-        """The fields of `tfeff.models.Detector` that are set."""
-        anchors = {key: getattr(self, key) for key in ("anchor_size", "anchor_scales", "anchor_aspects")}
-        return super().options() | {key: value for key, value in anchors.items() if value is not None}
-
 
 @dataclass(frozen=True, kw_only=True)
 class Yolo(DenseDetection):
@@ -263,6 +270,7 @@ class Yolo(DenseDetection):
     distributions (arXiv:2006.04388)."""
 
     IMPLEMENTATION = "tfeff.tasks.yolo:Yolo"
+    NETWORK = (*DenseDetection.NETWORK, "bins")
 
     name: Literal["yolo"] = "yolo"
     bins: int | None = None
@@ -288,16 +296,13 @@ class Yolo(DenseDetection):
         positive(self, "positives", "bins")
         at_least(self, 0, "alpha", "beta", "class_weight", "box_weight", "distance_weight")
 
-    def options(self) -> dict[str, Any]:
-        """The fields of `tfeff.models.Detector` that are set."""
-        return super().options() | ({} if self.bins is None else {"bins": self.bins})
-
 
 @dataclass(frozen=True, kw_only=True)
 class AnchorYolo(DenseDetection):
     """YOLO with anchors (arXiv:1804.02767): each object is learned by the anchor whose shape fits best."""
 
     IMPLEMENTATION = "tfeff.tasks.anchor_yolo:AnchorYolo"
+    NETWORK = (*DenseDetection.NETWORK, "anchors")
 
     name: Literal["anchor_yolo"] = "anchor_yolo"
     anchors: tuple[float, ...] | None = None
@@ -321,16 +326,13 @@ class AnchorYolo(DenseDetection):
         fraction(self, "ignore_overlap")
         at_least(self, 0, "object_weight", "class_weight", "box_weight")
 
-    def options(self) -> dict[str, Any]:
-        """The fields of `tfeff.models.Detector` that are set."""
-        return super().options() | ({} if self.anchors is None else {"anchors": self.anchors})
-
 
 @dataclass(frozen=True, kw_only=True)
 class Grid(DenseDetection):
     """A grid of cells (YOLO, arXiv:1506.02640). The cells are those of the finest level in `task.neck.levels`."""
 
     IMPLEMENTATION = "tfeff.tasks.grid:Grid"
+    NETWORK = (*DenseDetection.NETWORK, "boxes")
 
     name: Literal["grid"] = "grid"
     boxes: int = 2
@@ -345,10 +347,6 @@ class Grid(DenseDetection):
         super().check()
         positive(self, "boxes")
         at_least(self, 0, "box_weight", "no_object_weight")
-
-    def options(self) -> dict[str, Any]:
-        """The fields of `tfeff.models.Detector` that are set."""
-        return super().options() | {"boxes": self.boxes}
 
 
 TASKS: dict[str, type[Task]] = {

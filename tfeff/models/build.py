@@ -2,7 +2,7 @@
 
 import dataclasses
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfeff.errors import UserError, nearest
@@ -30,11 +30,20 @@ def names(family: str | None = None) -> tuple[str, ...]:
     Raises:
         UserError: unknown family.
     """
+    return listed(FAMILIES, family)
+
+
+def listed(families: Mapping[str, Mapping[str, Any]], family: str | None) -> tuple[str, ...]:
+    """The members of a family, or of all.
+
+    Raises:
+        UserError: unknown family.
+    """
     if family is None:
-        return tuple(name for members in FAMILIES.values() for name in members)
-    if family not in FAMILIES:
-        raise UserError(f'no family "{family}"; {nearest(family, FAMILIES)}')
-    return tuple(FAMILIES[family])
+        return tuple(name for members in families.values() for name in members)
+    if family not in families:
+        raise UserError(f'no family "{family}"; {nearest(family, families)}')
+    return tuple(families[family])
 
 
 def architecture(name: str, **options: Any) -> Architecture:

@@ -11,7 +11,6 @@ Proposals are `yxyx` in pixels of the image. Both signatures return `boxes` (flo
 proposal method of the training, and the detection threshold.
 """
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -27,7 +26,7 @@ from tfeff.errors import UserError
 from tfeff.proposals import Proposer, SelectiveSearch, SlidingWindows
 from tfeff.rcnn.detections import Postprocess
 from tfeff.rcnn.feature_extractor import FeatureExtractor
-from tfeff.serving.detector import METADATA, load, read_metadata
+from tfeff.serving.detector import METADATA, Metadata, damaged, load, read_metadata
 from tfeff.serving.staging import staged
 
 ENGINES: Mapping[str, Callable[..., Proposer]] = {"selective_search": SelectiveSearch, "windows": SlidingWindows}
@@ -110,13 +109,7 @@ def export(
     with staged(directory, overwrite=overwrite, marker="saved_model.pb") as staging:
         try:
             path = staging / METADATA
-            metadata = {
-                "class_names": list(class_names),
-                "proposals": dict(proposals),
-                "score": score,
-                "gray": extractor.channels == 1,
-            }
-            write(path, json.dumps(metadata, indent=2) + "\n")
+            write(path, Metadata(tuple(class_names), score, extractor.channels, proposals).to_json())
             detector = RegionDetector(extractor, head, postprocess, class_names, path)
             signatures = {"serving_default": detector.from_image, "serving_bytes": detector.from_bytes}
             options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
@@ -144,15 +137,12 @@ class LoadedDetector:
     def __init__(self, directory: str | Path) -> None:
         directory = Path(directory)
         metadata = read_metadata(directory)
+        self.class_names, self.score, self._channels = metadata.class_names, metadata.score, metadata.channels
         try:
-            self.class_names: tuple[str, ...] = tuple(metadata["class_names"])
-            self.score = float(metadata["score"])
-            arguments = dict(metadata["proposals"])
+            arguments = dict(metadata.proposals or {})
             self._propose: Proposer = ENGINES[arguments.pop("engine")](**arguments)
-            self._channels = 1 if metadata["gray"] else 3
         except (ValueError, KeyError, TypeError) as error:
-            path = directory / "assets" / METADATA
-            raise UserError(f"{path}: damaged ({error!r}); export the detector again") from error
+            raise damaged(directory, error) from error
         self._model = load(directory)
         self._detect = self._model.signatures["serving_default"]
 

@@ -194,7 +194,7 @@ def load_predictor(
         UserError: there is no such SavedModel, it is damaged, or `score` or `tile` is given and it is not a detector.
     """
     if (directory / "assets" / METADATA).is_file():
-        staged = "proposals" in read_metadata(directory)
+        staged = read_metadata(directory).proposals is not None
         detector: Detector = LoadedDetector(directory) if staged else DenseDetector(directory)
         return DetectorPredictor(detector, score, tile, overlap)
     if not (directory / "assets" / CLASSES_FILE).is_file():

@@ -122,11 +122,13 @@ class Baseline:
             **neck: of a detector, `neck_depth` and `neck_width`; default 1.
         """
         scaled = self.description.scaled(depth=depth, width=width, resolution=resolution, **neck)
-        backbone = scaled.backbone if isinstance(scaled, models.Detector) else scaled
         task, sizes = self.task, tuple[int, ...]()
         if isinstance(scaled, models.Detector):
             assert isinstance(task, config.DenseDetection)
-            sizes, task = scaled.neck_sizes, dataclasses.replace(task, neck=task.neck.scaled(**neck))
+            backbone, sizes = scaled.backbone, scaled.neck_sizes
+            task = dataclasses.replace(task, neck=task.neck.scaled(**neck))
+        else:
+            backbone = scaled
         cost = self._cost(scaled)
         model = dataclasses.replace(
             self.model,

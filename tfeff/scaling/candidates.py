@@ -21,6 +21,8 @@ MAX_COEFFICIENT = 16.0
 """Upper end of the grid."""
 GROWTH = 8
 """The search for an upper bound on the resolution grows it by 1/GROWTH per step."""
+Scaling = Mapping[str, float]
+"""Arguments of `Baseline.network` except the resolution."""
 Costs = Callable[[ScaledNetwork], dict[str, float]]
 """Relative cost of a network by measure."""
 
@@ -146,10 +148,6 @@ def coefficients(rounded: Callable[[float], tuple[int, ...]], maximum: float = M
         first = end
 
 
-Scaling = Mapping[str, float]
-"""Arguments of `Baseline.network` except the resolution."""
-
-
 def _scalings(baseline: Baseline, affordable: Callable[[ScaledNetwork], bool]) -> Iterator[Scaling]:
     """All factors of depth and width, of the backbone and of a detector's neck, that are affordable at the baseline's
     resolution."""
@@ -186,7 +184,7 @@ def _scalings(baseline: Baseline, affordable: Callable[[ScaledNetwork], bool]) -
 
 
 class _Column:
-    """Networks of one depth and width at all resolutions."""
+    """The networks of one scaling at all resolutions."""
 
     def __init__(self, baseline: Baseline, scaling: Scaling, share: Callable[[ScaledNetwork], float]) -> None:
         self.baseline, self.scaling, self._share = baseline, scaling, share

@@ -6,6 +6,7 @@ Next to the SavedModel's own files, `assets/detector.json` holds the class names
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -50,14 +51,7 @@ class DenseDetector:
 
     def __init__(self, directory: Path) -> None:
         metadata = read_metadata(directory)
-        try:
-            self.class_names: tuple[str, ...] = tuple(metadata["class_names"])
-            self.score = float(metadata["score"])
-            self._channels = 1 if metadata["gray"] else 3
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(
-                f"{directory / 'assets' / METADATA}: damaged ({error!r}); export the detector again"
-            ) from error
+        self.class_names, self.score, self._channels = metadata.class_names, metadata.score, metadata.channels
         self._model = load(directory)
         self._detect = self._model.signatures["serving_default"]
 
@@ -69,8 +63,31 @@ class DenseDetector:
         return found["boxes"][:count], found["labels"][:count], found["scores"][:count]
 
 
-def read_metadata(directory: Path) -> Mapping[str, Any]:
-    """What `detector.json` says.
+@dataclass(frozen=True)
+class Metadata:
+    """The contents of `detector.json`.
+
+    Attributes:
+        class_names: C.
+        score: the detection threshold.
+        channels: of an image, 1 or 3.
+        proposals: of a region-based detector, `engine` and its arguments; None of others.
+    """
+
+    class_names: tuple[str, ...]
+    score: float
+    channels: int
+    proposals: Mapping[str, Any] | None = None
+
+    def to_json(self) -> str:
+        """JSON text that `read_metadata` reads."""
+        proposals = {} if self.proposals is None else {"proposals": dict(self.proposals)}
+        record = {"class_names": list(self.class_names), "score": self.score, "gray": self.channels == 1}
+        return json.dumps(record | proposals, indent=2) + "\n"
+
+
+def read_metadata(directory: Path) -> Metadata:
+    """Reads `detector.json` of a SavedModel.
 
     Raises:
         UserError: it is missing or damaged.
@@ -79,9 +96,17 @@ def read_metadata(directory: Path) -> Mapping[str, Any]:
     if not path.is_file():
         raise UserError(f"{directory}: not a detector; it must be a SavedModel from tfeff.train or tfeff.export")
     try:
-        return dict(json.loads(path.read_text()))
-    except ValueError as error:
-        raise UserError(f"{path}: damaged ({error!r}); export the detector again") from error
+        record = json.loads(path.read_text())
+        proposals = None if record.get("proposals") is None else dict(record["proposals"])
+        channels = 1 if record["gray"] else 3
+        return Metadata(tuple(record["class_names"]), float(record["score"]), channels, proposals)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise damaged(directory, error) from error
+
+
+def damaged(directory: Path, error: Exception) -> UserError:
+    """The error for a `detector.json` that cannot be used."""
+    return UserError(f"{directory / 'assets' / METADATA}: damaged ({error!r}); export the detector again")
 
 
 def load(directory: Path) -> Any:

@@ -1,4 +1,4 @@
-"""A SavedModel of a classifier or a localizer: from raw pixels or encoded images to predictions.
+"""A SavedModel of a classifier, a localizer or a one-stage detector: from raw pixels or encoded images to predictions.
 
 Loading it requires only TensorFlow, in any language:
 
@@ -7,8 +7,9 @@ Loading it requires only TensorFlow, in any language:
     model.signatures["serving_bytes"](encoded=files)     # string [batch], image files, each of its own size
 
 Both return `probabilities` (float32 [batch, classes]) and `label` (string [batch], the most probable class); those of a
-localizer also `box` (float32 [batch, 4]), yxyx in pixels of the original image. In general, a task defines its outputs:
-`ImageTask.decode` and `served`.
+localizer also `box` (float32 [batch, 4]), yxyx in pixels of the original image. A detector returns, for d detections,
+`boxes` (float32 [batch, d, 4], yxyx in pixels), `scores`, `labels` and `names` ([batch, d]), and `count` (int32
+[batch]), how many of them are not padding. In general, a task defines its outputs: `ImageTask.decode` and `served`.
 
 `model.class_names()` returns all names (string [classes]) in the order of the probabilities. The text file
 `assets/classes.txt` lists them too, one per line.
@@ -18,7 +19,6 @@ Files may be JPEG, PNG or any other format that tfeff decodes. A corrupt file fa
 """
 
 import functools
-import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -30,7 +30,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from tfeff.data.images import graph_decoding, resizing
 from tfeff.errors import UserError
-from tfeff.serving.detector import METADATA
+from tfeff.serving.detector import METADATA, Metadata
 from tfeff.serving.staging import staged
 from tfeff.tasks import Classification, ImageTask
 
@@ -158,7 +158,7 @@ def export(
         resolution: height and width of the model's input, in pixels.
         channels: channels of an image, 1 or 3.
         task: defines the outputs of the signatures; None: classification.
-        score: of a detector, the score from which on detections are shown; None if it is not a detector.
+        score: of a detector, the minimum score of the detections to show; None if it is not a detector.
         freeze: store the weights as graph constants instead of variables. TensorFlow then folds batch normalization
             into convolutions (EfficientNet-B0 on a CPU: 1.3 times as fast). The result cannot be trained further.
         overwrite: replace an existing SavedModel.
@@ -179,8 +179,7 @@ def export(
             files[0].write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
             if score is not None:
                 files.append(staging / METADATA)
-                metadata = {"class_names": list(class_names), "score": score, "gray": channels == 1}
-                files[1].write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
+                files[1].write_text(Metadata(tuple(class_names), score, channels).to_json(), encoding="utf-8")
             served = Served(
                 model,
                 task,

@@ -81,7 +81,7 @@ class Grid(DenseDetection):
         responsible = tf.one_hot(best, overlap.shape[-1], dtype=classes.dtype) * filled[..., tf.newaxis]
 
         error = (place - wanted_place) ** 2 + (root - wanted_root) ** 2
-        each = tf.where(responsible > 0, 1.0, section.no_object_weight) * weight[..., tf.newaxis]
+        each = tf.cast(tf.where(responsible > 0, 1.0, section.no_object_weight), weight.dtype) * weight[..., tf.newaxis]
         return {
             "class_loss": tf.reduce_sum(tf.reduce_sum((classes - target) ** 2, axis=-1) * filled),
             "confidence_loss": tf.reduce_sum(each * (confidence - overlap * responsible) ** 2),
@@ -114,7 +114,7 @@ class Grid(DenseDetection):
 
     def _side(self, outputs: Any) -> tf.Tensor:
         """Side of the image in pixels."""
-        return tf.reduce_max(precise(outputs[CORNERS] + outputs[STRIDES]))
+        return tf.reduce_max(tf.cast(outputs[CORNERS] + outputs[STRIDES], precise(outputs[CELLS]).dtype))
 
 
 def _centers(boxes: tf.Tensor) -> tf.Tensor:

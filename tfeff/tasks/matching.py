@@ -42,7 +42,7 @@ def match(
         boxes_yxyx: float [b, k, 4].
         valid: bool [b, k], False for padding.
         ignored: bool [b, k], difficult objects and crowds.
-        positive_overlap: IoU from which on an anchor is positive.
+        positive_overlap: minimum IoU of a positive anchor.
         negative_overlap: IoU below which an anchor is negative; in between it is ignored.
     """
     anchors = tf.stop_gradient(anchors_yxyx)

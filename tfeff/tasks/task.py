@@ -242,7 +242,7 @@ class ImageTask(Task):
         return {}
 
     def threshold(self, validated: Mapping[str, float]) -> float | None:
-        """Of a detector, the score from which on detections are shown; else None.
+        """Of a detector, the minimum score of the detections to show; else None.
 
         Args:
             validated: as for `evaluate`.
@@ -282,7 +282,7 @@ def create(section: sections.Task) -> ImageTask:
     return task
 
 
-class Predictor:
+class BatchPredictor:
     """Predictions of a network, compiled once.
 
     Args:

@@ -1,5 +1,6 @@
 """YOLO without anchors: task-aligned assignment, CIoU loss and distribution focal loss."""
 
+from functools import partial
 from typing import Any, ClassVar
 
 import keras
@@ -108,7 +109,7 @@ class Yolo(DenseDetection):
         section = self.section
         logits, predicted = tf.stop_gradient(logits), tf.stop_gradient(predicted)
         inside = _inside(tf.cast(outputs[CENTERS], objects.dtype), objects) & usable[:, tf.newaxis]
-        overlap = complete_iou if section.alignment_overlap == "ciou" else paired_iou_tensor
+        overlap = complete_iou if section.alignment_overlap == "ciou" else partial(paired_iou, ops=tf)
         overlaps = overlap(predicted[:, :, tf.newaxis], objects[:, tf.newaxis])
         classes = tf.maximum(batch["label"], 0)
         scores = tf.gather(tf.sigmoid(logits), classes, axis=2, batch_dims=1)
@@ -121,11 +122,6 @@ class Yolo(DenseDetection):
             beta=section.beta,
             candidates=section.positives,
         )
-
-
-def paired_iou_tensor(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
-    """`paired_iou` of tensors."""
-    return paired_iou(first, second, ops=tf)
 
 
 def _inside(centers: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:

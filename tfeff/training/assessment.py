@@ -17,8 +17,8 @@ from tfeff.errors import UserError
 from tfeff.models.cost import complexity
 from tfeff.reporting import figure, tables
 from tfeff.reporting.training_curves import training_figure
-from tfeff.tasks.task import ImageTask, Predictor
-from tfeff.training import build, checkpoint, selection
+from tfeff.tasks.task import BatchPredictor, ImageTask
+from tfeff.training import build, selection
 from tfeff.training.progress import Reporter
 from tfeff.training.tensorboard import Board
 from tfeff.training.workdir import Workdir
@@ -87,7 +87,7 @@ def assess(
     with reporter.bars():
         images = selection.evaluation_images(settings, split, record, reporter.reading, opened)
         pipeline = build.evaluation_pipeline(settings, images, model.resolution, (0, 1))
-        predictions = Predictor(task.predictor(model), task)(pipeline)
+        predictions = BatchPredictor(task.predictor(model), task)(pipeline)
         evaluation = task.evaluate(predictions, pipeline, workdir.validated(task.scores))
     report = {"split": split, "skipped_images": [image.id for image in images.skipped], **evaluation.report}
     notes = [*([note] if note else []), *images.dataset.notes]
@@ -151,11 +151,9 @@ def conclude(
     Returns:
         The evaluation, or None if there is no test split and no validation set.
     """
-    settings, rows = workdir.config(), workdir.rows()
-    _, kept = checkpoint.load(workdir.final)
-    row = next((row for row in rows if row["epoch"] == kept["epoch"]), None)
+    settings, rows, row = workdir.config(), workdir.rows(), workdir.kept_row()
     if row is None:
-        raise UserError(f"{workdir.path}: metrics.jsonl has no row of epoch {kept['epoch']}, the kept epoch")
+        raise UserError(f"{workdir.path}: metrics.jsonl has no row of the kept epoch")
     curves = figure.save(training_figure(rows, title=settings.model.name), workdir.figures / "training")
     opened = source() if source else selection.open_source(settings)
     final = selection.final_split(settings, workdir.dataset(), opened)

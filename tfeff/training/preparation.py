@@ -12,7 +12,7 @@ from tfeff.data.input.batches import Batches
 from tfeff.data.input.cache import ImageCache
 from tfeff.data.sources.source import Source
 from tfeff.errors import UserError
-from tfeff.tasks.task import Predictor
+from tfeff.tasks.task import BatchPredictor
 from tfeff.training import build, distribution, precision, selection
 from tfeff.training.assembly import AssemblyCache, assemble
 from tfeff.training.freezing import frozen_params
@@ -141,7 +141,7 @@ def _scoring(
     task = tasks.create(settings.task)
     if validation is None or not task.scores:
         return dict
-    predictor = Predictor(task.predictor(model), task)
+    predictor = BatchPredictor(task.predictor(model), task)
     pipeline = build.evaluation_pipeline(settings, validation, model.resolution, (0, 1))
     return lambda: task.score(predictor(pipeline), pipeline)
 

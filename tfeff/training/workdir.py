@@ -61,9 +61,13 @@ class Workdir:
 
     def validated(self, names: Collection[str]) -> dict[str, float]:
         """Validation metrics of the final weights, by name, as far as the run has them."""
-        _, kept = checkpoint.load(self.final)
-        row = next((row for row in self.rows() if row["epoch"] == kept["epoch"]), {})
+        row = (self.kept_row() if names else None) or {}
         return {name: row[f"validation_{name}"] for name in names if f"validation_{name}" in row}
+
+    def kept_row(self) -> dict[str, Any] | None:
+        """The metrics of the epoch whose weights are the final ones; None if they are lost."""
+        _, kept = checkpoint.load(self.final)
+        return next((row for row in self.rows() if row["epoch"] == kept["epoch"]), None)
 
     def rows(self) -> list[dict[str, Any]]:
         """The metrics of all epochs so far; an incomplete last line of a killed process is ignored."""

@@ -147,10 +147,8 @@ def split_caches(experiment: config.Experiment) -> selection.SplitCaches:
         test_split=None,
         seed=selection.data_seed(experiment),
     )
-    task = experiment.task
-    if isinstance(task, config.DenseDetection):
-        task = dataclasses.replace(task, neck=config.Neck(), head_repeats=None)
-    return _split_caches(config.Experiment(task=task, data=whole, model=config.Model(name=experiment.model.name)))
+    task, model = experiment.task.for_reading(), config.Model(name=experiment.model.name)
+    return _split_caches(config.Experiment(task=task, data=whole, model=model))
 
 
 def _reset_peak() -> int | None:

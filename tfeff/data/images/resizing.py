@@ -41,10 +41,7 @@ def letterbox(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     Returns:
         uint8 [*size, channels], rounded. An image of that size is returned unchanged.
     """
-    target = letterbox_size(tf.shape(image)[:2], size)
-    padding = tf.pad((tf.constant(size) - target)[:, tf.newaxis], [[0, 1], [1, 0]])
-    canvas = tf.pad(_resampled(image, target), padding, constant_values=FILL)
-    return tf.ensure_shape(canvas, (*size, image.shape[-1]))
+    return _padded(_resampled(image, letterbox_size(tf.shape(image)[:2], size)), size)
 
 
 def letterbox_size(native: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
@@ -73,10 +70,7 @@ def fit_within(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     Returns:
         float32 [*size, channels].
     """
-    target = letterbox_size(tf.shape(image)[:2], size)
-    padding = tf.pad((tf.constant(size) - target)[:, tf.newaxis], [[0, 1], [1, 0]])
-    canvas = tf.pad(tf.image.resize(image, target, antialias=True), padding, constant_values=float(FILL))
-    return tf.ensure_shape(canvas, (*size, image.shape[-1]))
+    return _padded(tf.image.resize(image, letterbox_size(tf.shape(image)[:2], size), antialias=True), size)
 
 
 def resize(images: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
@@ -98,6 +92,13 @@ def resize(images: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     if (height, width) == tuple(size):
         return images
     return tf.image.resize(images, size, antialias=shrinks)
+
+
+def _padded(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+    """An image at the top left of a gray canvas."""
+    padding = tf.pad((tf.constant(size) - tf.shape(image)[:2])[:, tf.newaxis], [[0, 1], [1, 0]])
+    canvas = tf.pad(image, padding, constant_values=tf.constant(FILL, image.dtype))
+    return tf.ensure_shape(canvas, (*size, image.shape[-1]))
 
 
 def _resampled(image: tf.Tensor, size: tf.Tensor) -> tf.Tensor:

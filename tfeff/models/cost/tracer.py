@@ -93,33 +93,20 @@ class CostTracer(Layers):
         activation: str | None = None,
     ) -> Any:
         """Counts kernel and bias, and one multiply-add per output position and element of the kernel."""
-        maps = x if isinstance(x, list) else [x]
         margin = kernel_size - 1 if padding == "valid" else 0
-        kernel = kernel_size * kernel_size * maps[0].shape[-1] * filters
+        inputs = (x[0] if isinstance(x, list) else x).shape[-1]
+        kernel = kernel_size * kernel_size * inputs * filters
         self._add_params(kernel + filters if bias else kernel)
-        read, layer, results = reads(L.Conv2D, activation), len(self._calls) + 1, []
-        for feature_map in maps:
-            height, width, _ = feature_map.shape
-            height, width = -((margin - height) // strides), -((margin - width) // strides)
-            self._segment_macs += height * width * kernel
-            results.append(self._call((height, width, filters), read, feature_map.number, layer=layer))
-        return results if isinstance(x, list) else results[0]
+        return self._convolved(x, filters, kernel, strides, margin, reads(L.Conv2D, activation))
 
     def depthwise_convolution(
         self, x: Any, kernel_size: int, *, name: str, initializer: str | dict, strides: int = 1, bias: bool = True
     ) -> Any:
         """Counts one kernel per channel, and the bias."""
-        maps = x if isinstance(x, list) else [x]
-        channels = maps[0].shape[-1]
+        channels = (x[0] if isinstance(x, list) else x).shape[-1]
         kernel = kernel_size * kernel_size * channels
         self._add_params(kernel + channels if bias else kernel)
-        read, layer, results = reads(L.DepthwiseConv2D), len(self._calls) + 1, []
-        for feature_map in maps:
-            height, width, _ = feature_map.shape
-            height, width = -(-height // strides), -(-width // strides)
-            self._segment_macs += height * width * kernel
-            results.append(self._call((height, width, channels), read, feature_map.number, layer=layer))
-        return results if isinstance(x, list) else results[0]
+        return self._convolved(x, channels, kernel, strides, 0, reads(L.DepthwiseConv2D))
 
     def batch_normalization(
         self, x: TracedMap, *, name: str, momentum: float, epsilon: float, synchronized: bool
@@ -225,6 +212,25 @@ class CostTracer(Layers):
     def _add_params(self, trainable: int, fixed: int = 0) -> None:
         self._segment_params += trainable + fixed
         self._segment_trainable_params += trainable
+
+    def _convolved(self, x: Any, filters: int, kernel: int, strides: int, margin: int, read: Reads) -> Any:
+        """Applies a convolution to a map or, as one layer, to each of a list.
+
+        Args:
+            x: the map or maps.
+            filters: channels of the result.
+            kernel: multiply-adds per output position.
+            strides: of the convolution.
+            margin: pixels that a side loses before the stride applies.
+            read: what the gradient reads.
+        """
+        layer, results = len(self._calls) + 1, []
+        for feature_map in x if isinstance(x, list) else [x]:
+            height, width, _ = feature_map.shape
+            height, width = -((margin - height) // strides), -((margin - width) // strides)
+            self._segment_macs += height * width * kernel
+            results.append(self._call((height, width, filters), read, feature_map.number, layer=layer))
+        return results if isinstance(x, list) else results[0]
 
     def _call(self, shape: tuple[int, ...], read: Reads | None, *inputs: int, layer: int | None = None) -> TracedMap:
         """Record a call; `inputs` are numbers of maps of the current segment."""

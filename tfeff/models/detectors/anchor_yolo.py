@@ -4,7 +4,6 @@ Each level predicts relative to its own anchors. As everywhere in this package, 
 convolutions; the reference implementation (darknet) has a head per level.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,7 +11,7 @@ from tfeff.boxes.points import Points
 from tfeff.errors import UserError
 from tfeff.models.detectors.detector import Detector
 from tfeff.models.detectors.yolo import SMALL
-from tfeff.models.heads.dense import BOX_HEAD, CLASS_HEAD
+from tfeff.models.heads.dense import BOX_HEAD, CLASS_HEAD, PRIOR_BIAS
 from tfeff.models.layers.backend import FeatureMap, Layers
 from tfeff.models.necks.pyramid import level_number
 
@@ -65,7 +64,7 @@ class AnchorYolo(Detector):
         """Define the two heads."""
         boxes = self.per_position
         return {
-            LOGITS: self.head(CLASS_HEAD)(layers, fused, boxes=boxes, values=1 + num_classes, bias_value=-math.log(99)),
+            LOGITS: self.head(CLASS_HEAD)(layers, fused, boxes=boxes, values=1 + num_classes, bias_value=PRIOR_BIAS),
             CODES: self.head(BOX_HEAD)(layers, fused, boxes=boxes, values=4),
         }
 

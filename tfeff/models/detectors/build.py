@@ -5,7 +5,7 @@ import warnings
 from typing import Any
 
 from tfeff.errors import UserError, nearest
-from tfeff.models.build import architecture
+from tfeff.models.build import architecture, listed
 from tfeff.models.detectors import anchor_yolo, efficientdet, grid, yolo
 from tfeff.models.detectors.detector import Detector
 from tfeff.models.layers.backend import KerasLayers
@@ -28,11 +28,7 @@ def detector_names(family: str | None = None) -> tuple[str, ...]:
     Raises:
         UserError: unknown family.
     """
-    if family is None:
-        return tuple(name for members in FAMILIES.values() for name in members)
-    if family not in FAMILIES:
-        raise UserError(f'no family "{family}"; {nearest(family, FAMILIES)}')
-    return tuple(FAMILIES[family])
+    return listed(FAMILIES, family)
 
 
 def detector(name: str, *, backbone: str | None = None, **options: Any) -> Detector:

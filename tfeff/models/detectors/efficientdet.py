@@ -16,15 +16,12 @@ from tfeff.models.backbones.architecture import Architecture
 from tfeff.models.backbones.efficientnet import B_TABLE, LITE_TABLE
 from tfeff.models.backbones.scaling import round_filters
 from tfeff.models.detectors.detector import Detector
-from tfeff.models.heads.dense import BOX_HEAD, CLASS_HEAD
+from tfeff.models.heads.dense import BOX_HEAD, CLASS_HEAD, PRIOR_BIAS
 from tfeff.models.layers.backend import FeatureMap, Layers
 from tfeff.models.necks.pyramid import level_number
 
 LOGITS, CODES = "logits", "codes"
 """Names of the outputs."""
-CLASS_BIAS = -math.log(99)
-"""Initial biases of the class logits: each class starts with a probability of 0.01, so that the many background
-positions do not dominate the first steps (arXiv:1708.02002, section 4.1)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +62,7 @@ class EfficientDet(Detector):
         """Define the two heads."""
         boxes = self.anchors.per_position
         return {
-            LOGITS: self.head(CLASS_HEAD)(layers, fused, boxes=boxes, values=num_classes, bias_value=CLASS_BIAS),
+            LOGITS: self.head(CLASS_HEAD)(layers, fused, boxes=boxes, values=num_classes, bias_value=PRIOR_BIAS),
             CODES: self.head(BOX_HEAD)(layers, fused, boxes=boxes, values=4),
         }
 

@@ -6,7 +6,6 @@ section 3.2). The levels share the head's convolutions, as in TOOD (arXiv:2108.0
 """
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,14 +14,12 @@ from tfeff.boxes.points import Points
 from tfeff.models.backbones.architecture import check_integer
 from tfeff.models.backbones.resnet import TABLE as RESNETS
 from tfeff.models.detectors.detector import Detector
-from tfeff.models.heads.dense import BOX_HEAD, CLASS_HEAD
+from tfeff.models.heads.dense import BOX_HEAD, CLASS_HEAD, PRIOR_BIAS
 from tfeff.models.layers.backend import FeatureMap, Layers
 from tfeff.models.necks.pyramid import level_number
 
 LOGITS, DISTANCES = "logits", "distances"
 """Names of the outputs."""
-CLASS_BIAS = -math.log(99)
-"""See `efficientdet.CLASS_BIAS`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +51,7 @@ class Yolo(Detector):
     def predictions(self, layers: Layers, fused: Mapping[str, FeatureMap], num_classes: int) -> dict[str, FeatureMap]:
         """Define the two heads."""
         return {
-            LOGITS: self.head(CLASS_HEAD)(layers, fused, boxes=1, values=num_classes, bias_value=CLASS_BIAS),
+            LOGITS: self.head(CLASS_HEAD)(layers, fused, boxes=1, values=num_classes, bias_value=PRIOR_BIAS),
             DISTANCES: self.head(BOX_HEAD)(layers, fused, boxes=1, values=4 * self.bins),
         }
 

@@ -5,6 +5,7 @@ in EfficientDet (arXiv:1911.09070), section 4.2, each level has its own batch no
 the levels differ.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,7 +13,10 @@ from tfeff.models.layers.backend import FeatureMap, Layers
 from tfeff.models.layers.separable import convolution_3x3
 
 CLASS_HEAD, BOX_HEAD = "class_head", "box_head"
-"""Names of the heads of a detector with anchors."""
+"""Names of the heads of a detector with a class head and a box head."""
+PRIOR_BIAS = -math.log(99)
+"""Initial bias of logits that are rarely positive: each starts with a probability of 0.01, so that the many background
+positions do not dominate the first steps (arXiv:1708.02002, section 4.1)."""
 
 
 @dataclass(frozen=True, kw_only=True)
