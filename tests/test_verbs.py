@@ -22,7 +22,7 @@ from tfeff.config import Data, Experiment, Model, Optimizer, Schedule, Training
 
 def get_config():
     return Experiment(
-        model=Model(name="resnet", width=4, stage_blocks=(1, 1, 1, 1), resolution=16),
+        model=Model(name="resnet", width=4, stage_blocks=(1, 1), resolution=16),
         data=Data(source="folder:nowhere", image_size=16),
         optimizer=Optimizer(learning_rate=0.05),
         training=Training(epochs=2, batch_size=16, precision="float32", deterministic=True),

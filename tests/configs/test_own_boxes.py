@@ -28,7 +28,7 @@ def test_training_a_detector(verbs, source, tmp_path):
     done = verbs(
         *("train", f"--config={PATH}", f"--workdir={workdir}", f"--config.data.source={source}"),
         *("--config.backbone.model.weights=none", "--config.backbone.model.width=4"),
-        *("--config.backbone.model.stage_blocks=1,1,1,1", "--config.backbone.training.epochs=1"),
+        *("--config.backbone.model.stage_blocks=1,1", "--config.backbone.training.epochs=1"),
         *("--config.proposals.max_proposals=60", "--config.joint.epochs=1"),
     ).succeeds()
     assert "backbone.model.resolution" in done.out

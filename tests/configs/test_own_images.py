@@ -10,7 +10,7 @@ from tfeff import config
 
 PATH = ROOT / "configs" / "own_images.py"
 TINY = (
-    *("--config.model.weights=none", "--config.model.width=4", "--config.model.stage_blocks=1,1,1,1"),
+    *("--config.model.weights=none", "--config.model.width=4", "--config.model.stage_blocks=1,1"),
     *("--config.training.epochs=1", "--config.task.tta.mirrored=false"),
 )
 

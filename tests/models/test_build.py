@@ -104,7 +104,7 @@ def test_mean_and_std_are_in_pixel_units() -> None:
         ("efficientnet-b0", {"batch_norm": False}, "batch_norm"),
         ("resnet", {"width": 0}, "width 0"),
         ("resnet", {"width": 2.5}, "width 2.5"),
-        ("resnet", {"stage_blocks": (2, 2)}, "four"),
+        ("resnet", {"stage_blocks": ()}, "at least one"),
         ("resnet", {"stage_blocks": (2, 2, 0, 2)}, "at least 1"),
         ("resnet", {"stem": "5x5"}, "3x3, 7x7"),
         ("efficientnet-b0", {"resolution": 7}, "at least 8"),

@@ -44,7 +44,7 @@ def get_config():
         data=DetectionData(source="yolo:{root}"),
         proposals=Proposals(max_proposals=60),
         backbone=Experiment(
-            model=Model(name="resnet", width=8, stage_blocks=(1, 1, 1, 1), resolution=16),
+            model=Model(name="resnet", width=8, stage_blocks=(1, 1), resolution=16),
             data=Data(source="crops", image_size=16, test_split=None, normalization="dataset"),
             training=Training(epochs=2, batch_size=64, precision="float32"),
         ),
@@ -347,7 +347,7 @@ def test_an_invalid_network_is_reported_at_once(verbs: Verbs, finished: rcnn.Wor
         "train",
         f"--config={finished.path / 'config.json'}",
         f"--workdir={tmp_path}",
-        "--config.backbone.model.stage_blocks=1,1",
+        "--config.backbone.model.stage_blocks=1,0",
     )
     done.fails_with("stage_blocks")
     assert not (tmp_path / "proposals").exists()
@@ -383,7 +383,7 @@ def voc_config(root: Path, **data: object) -> config.RCNN:
         data=config.DetectionData(source=f"voc:{root}", validation_split="val", **data),
         proposals=config.Proposals(max_proposals=40),
         backbone=config.Experiment(
-            model=config.Model(name="resnet", width=8, stage_blocks=(1, 1, 1, 1), resolution=16),
+            model=config.Model(name="resnet", width=8, stage_blocks=(1, 1), resolution=16),
             data=config.Data(source="crops", image_size=16, test_split=None, normalization="dataset"),
             training=config.Training(epochs=1, batch_size=32, precision="float32"),
         ),

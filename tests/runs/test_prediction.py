@@ -27,7 +27,7 @@ COUNT = 23
 def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """SavedModels of a classifier and a localizer."""
     root = tmp_path_factory.mktemp("exported")
-    options = {"width": 4, "stage_blocks": (1, 1, 1, 1), "resolution": 16}
+    options = {"width": 4, "stage_blocks": (1, 1), "resolution": 16}
     classifier = models.build("resnet", num_classes=len(NAMES), **options)
     localizer = models.localizer(models.build("resnet", include_top=False, **options), num_classes=len(NAMES))
     common = {"image_size": (20, 20), "resolution": 16, "channels": 3}

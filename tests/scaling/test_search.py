@@ -19,7 +19,7 @@ from tfeff.config import *
 def get_config():
     return Search(
         experiment=Experiment(
-            model=Model(name="resnet", width=4, stage_blocks=(1, 1, 1, 1), resolution=8),
+            model=Model(name="resnet", width=4, stage_blocks=(1, 1), resolution=8),
             data=Data(source="embedded:digits", channels=1),
             training=Training(epochs=2, batch_size=32, precision="float32", deterministic=True),
         ),

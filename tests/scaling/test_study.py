@@ -9,7 +9,7 @@ from tfeff.scaling.study import prepare
 
 SEARCH = config.Search(
     experiment=config.Experiment(
-        model=config.Model(name="resnet", width=4, stage_blocks=(1, 1, 1, 1), resolution=8),
+        model=config.Model(name="resnet", width=4, stage_blocks=(1, 1), resolution=8),
         data=config.Data(source="embedded:digits", channels=1),
         training=config.Training(epochs=4, batch_size=32, precision="float32"),
     ),

@@ -79,7 +79,7 @@ def test_an_operator_that_litert_lacks_is_named(image: np.ndarray) -> None:
             return {"probabilities": tf.linalg.svd(outputs[:, :, None], compute_uv=False)}
 
     task = SingularValues()
-    network = task.network("resnet", num_classes=3, channels=3, resolution=16, width=4, stage_blocks=(1, 1, 1, 1))
+    network = task.network("resnet", num_classes=3, channels=3, resolution=16, width=4, stage_blocks=(1, 1))
     with pytest.raises(UserError, match=r"LiteRT cannot run this network: (?s:.)*Svd"):
         litert.convert(network, task)
 
@@ -89,7 +89,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> training.Workdir:
     settings = config.override(
         config.Experiment(),
         [
-            *("data.channels=1", "data.train_examples=300", "model.width=8", "model.stage_blocks=1,1,1,1"),
+            *("data.channels=1", "data.train_examples=300", "model.width=8", "model.stage_blocks=1,1"),
             *("model.resolution=16", "training.epochs=4", "training.batch_size=20", "training.precision=float32"),
             "schedule.warmup_epochs=0.5",
         ],

@@ -25,7 +25,7 @@ KILLS = THOROUGH or 1
 
 
 def localizer(**options):
-    plain = models.build("resnet", width=4, stage_blocks=(1, 1, 1, 1), resolution=16, channels=1, include_top=False)
+    plain = models.build("resnet", width=4, stage_blocks=(1, 1), resolution=16, channels=1, include_top=False)
     return models.localizer(plain, num_classes=CLASSES, hidden=(8,), **options)
 
 
@@ -149,7 +149,7 @@ def get_config():
             hidden=(16,), grid=2,
             augmentation=BoxAugmentation(horizontal_flip=True, scale=0.2, rotation=3, brightness=0.1),
         ),
-        model=Model(name="resnet", width=4, stage_blocks=(1, 1, 1, 1), resolution=24, dropout=0.1),
+        model=Model(name="resnet", width=4, stage_blocks=(1, 1), resolution=24, dropout=0.1),
         data=Data(
             source="voc:{data}", channels=1, image_size=32, normalization="dataset",
         ),

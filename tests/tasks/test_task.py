@@ -17,7 +17,7 @@ from tfeff.training import selection
 
 SETTINGS = (
     *("task.name=one_vs_rest", "task.hidden=24", "data.channels=1", "data.normalization=dataset"),
-    *("model.width=8", "model.stage_blocks=1,1,1,1", "model.resolution=16", "optimizer.learning_rate=0.05"),
+    *("model.width=8", "model.stage_blocks=1,1", "model.resolution=16", "optimizer.learning_rate=0.05"),
     *("training.epochs=3", "training.batch_size=32", "training.precision=float32", "training.monitor=exact"),
     *("training.keep=best", "schedule.warmup_epochs=0.5"),
 )

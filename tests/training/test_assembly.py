@@ -7,7 +7,7 @@ from tfeff.training import checkpoint, selection
 from tfeff.training.assembly import AssemblyCache
 
 SETTINGS = config.Experiment(
-    model=config.Model(name="resnet", width=4, stage_blocks=(1, 1, 1, 1), resolution=8, dropout=0.3),
+    model=config.Model(name="resnet", width=4, stage_blocks=(1, 1), resolution=8, dropout=0.3),
     data=config.Data(channels=1, train_examples=200, folds=2, mean=(80.0,), std=(90.0,)),
     optimizer=config.Optimizer(name="sgd", learning_rate=0.1),
     training=config.Training(epochs=2, batch_size=50, ema_decay=0.9, precision="float32", deterministic=True),

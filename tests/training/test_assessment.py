@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("without_figures")
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     settings = config.Experiment(
-        model=config.Model(width=2, stage_blocks=(1, 1, 1, 1), resolution=8),
+        model=config.Model(width=2, stage_blocks=(1, 1), resolution=8),
         data=config.Data(source="embedded:digits", channels=1, train_examples=144),
         training=config.Training(epochs=3, batch_size=32, precision="float32", validation_epochs=2),
     )

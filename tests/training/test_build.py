@@ -7,7 +7,7 @@ from tfeff.training import build, selection
 
 
 def digits(**data):
-    model = config.Model(width=2, stage_blocks=(1, 1, 1, 1), resolution=8)
+    model = config.Model(width=2, stage_blocks=(1, 1), resolution=8)
     return config.Experiment(model=model, data=config.Data(**{"source": "embedded:digits", "channels": 1} | data))
 
 

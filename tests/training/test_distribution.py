@@ -23,7 +23,7 @@ from tfeff.config import Augmentation, Classification, Data, Experiment, Model, 
 def get_config():
     return Experiment(
         task=Classification(augmentation=Augmentation(shift=0.1)),
-        model=Model(name="resnet", width=4, stage_blocks=(1, 1, 1, 1), resolution=8),
+        model=Model(name="resnet", width=4, stage_blocks=(1, 1), resolution=8),
         data=Data(source="embedded:digits", channels=1),
         optimizer=Optimizer(name="sgd", learning_rate=0.02, weight_decay=1e-3, clip_norm=1.0),
         training=Training(
@@ -116,7 +116,7 @@ def test_two_devices_match_one():
 
             with strategy.scope():
                 keras.utils.set_random_seed(0)
-                model = models.build("resnet", width=2, stage_blocks=(1, 1, 1, 1), resolution=8, num_classes=5,
+                model = models.build("resnet", width=2, stage_blocks=(1, 1), resolution=8, num_classes=5,
                                      include_top=task == "classification", synchronized=True, batch_norm=batch_norm)
                 if task == "localization":
                     model = models.localizer(model, num_classes=5, grid=2, hidden=(8,))

@@ -20,7 +20,7 @@ def experiment(*overrides, **data):
     """Two epochs of four steps on 144 digits."""
     data = {"source": "embedded:digits", "channels": 1, "train_examples": 144, "validation_fraction": 0.1} | data
     settings = config.Experiment(
-        model=config.Model(width=2, stage_blocks=(1, 1, 1, 1), resolution=8),
+        model=config.Model(width=2, stage_blocks=(1, 1), resolution=8),
         data=config.Data(**data),
         training=config.Training(epochs=2, batch_size=32, precision="float32"),
     )

@@ -13,7 +13,7 @@ from tfeff.training.range_test import lowest_loss
 def experiment(**data):
     return config.Experiment(
         task=config.Classification(label_smoothing=0.1),
-        model=config.Model(width=4, stage_blocks=(1, 1, 1, 1), resolution=8),
+        model=config.Model(width=4, stage_blocks=(1, 1), resolution=8),
         data=config.Data(**{"source": "embedded:digits", "channels": 1, "validation_fraction": 0.0} | data),
         optimizer=config.Optimizer(learning_rate=0.1),
         training=config.Training(

@@ -13,7 +13,7 @@ QUIET = lambda *_: None  # noqa: E731
 
 
 def digits(**data):
-    model = config.Model(width=2, stage_blocks=(1, 1, 1, 1), resolution=8)
+    model = config.Model(width=2, stage_blocks=(1, 1), resolution=8)
     return config.Experiment(model=model, data=config.Data(**{"source": "embedded:digits", "channels": 1} | data))
 
 
@@ -258,7 +258,7 @@ def test_fingerprints_of_the_previous_version_are_accepted_if_they_cannot_be_com
 
 
 def test_crops_of_one_photograph_are_not_split_between_training_and_validation():
-    model = config.Model(width=2, stage_blocks=(1, 1, 1, 1), resolution=8)
+    model = config.Model(width=2, stage_blocks=(1, 1), resolution=8)
     dataset = catalog.open_labels("crops:embedded:placed_digits").load("validation")
     for data in ({"folds": 3}, {"folds": 2, "fold_examples": 3000}, {"train_examples": 5000}):
         settings = config.Experiment(

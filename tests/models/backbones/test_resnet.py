@@ -1,6 +1,7 @@
 """Structure and scaling of the ResNet."""
 
 import keras
+import pytest
 
 from tfeff import models
 from tfeff.models.cost.complexity import count
@@ -21,6 +22,17 @@ def test_baseline() -> None:
     assert [network.get_layer(f"stage{stage}_block2_out").output.shape[1] for stage in (1, 2, 3, 4)] == [95, 48, 24, 12]
     # 16 convolutions in blocks, the stem, and a projection at the start of each later stack.
     assert len(layers(network, keras.layers.Conv2D)) == 16 + 1 + 3
+
+
+@pytest.mark.parametrize(("depth", "millions"), [(20, 0.27), (32, 0.46), (44, 0.66), (56, 0.85), (110, 1.7)])
+def test_three_stacks_are_the_networks_for_cifar10(depth: int, millions: float) -> None:
+    """Table 6 of the paper, whose shortcuts have no parameters."""
+    blocks = (depth - 2) // 6
+    cost = models.estimate(
+        models.architecture("resnet", width=16, stage_blocks=(blocks,) * 3, resolution=32), num_classes=10
+    )
+    shortcuts = 16 * 32 + 32 * 64 + 2 * (32 + 64)
+    assert cost.trainable_params - shortcuts == pytest.approx(millions * 1e6, abs=0.5 * 10 ** (5 if depth == 110 else 4))
 
 
 def test_width_scales_the_first_stack_and_doubles_in_the_others() -> None:

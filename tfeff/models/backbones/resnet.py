@@ -21,17 +21,18 @@ PUBLISHED_STD = (64.0, 64.0, 64.0)
 
 @dataclass(frozen=True, kw_only=True)
 class ResNet(Architecture):
-    """A residual network of four stacks. From stack to stack, the channels double and the resolution halves.
+    """A residual network of several stacks. From stack to stack, the channels double and the resolution halves.
 
     Shortcuts are identities. Where a block changes the shape, its shortcut is a 1x1 projection (option B of the paper).
-    `depth_coefficient` multiplies the total number of blocks, which is then distributed over the four stacks
+    `depth_coefficient` multiplies the total number of blocks, which is then distributed over the stacks
     (`scaling.scale_total_blocks`). `width_coefficient` multiplies the channels of the first stack; each later stack has
     twice as many as the one before it.
 
     Attributes:
         block: "basic" (two 3x3) or "bottleneck" (1x1, 3x3, 1x1 with four times the channels; the first 1x1 has the
             stride).
-        stage_blocks: number of blocks of each stack, at least 1.
+        stage_blocks: number of blocks of each stack, at least 1. Published networks have four stacks, those for CIFAR-10
+            three.
         width: channels of the first stack's 3x3 convolutions, at least 1.
         stem: "3x3" (stride 1) or "7x7" (stride 2, followed by a 3x3 max-pooling with stride 2).
         batch_norm: False omits batch normalization and gives the convolutions biases.
@@ -51,8 +52,8 @@ class ResNet(Architecture):
         check_choice("block", self.block, ("basic", "bottleneck"))
         check_choice("stem", self.stem, ("3x3", "7x7"))
         check_integer("width", self.width, minimum=1)
-        if len(self.stage_blocks) != 4:
-            raise UserError(f"stage_blocks {self.stage_blocks}: must be four numbers, one per stack")
+        if not self.stage_blocks:
+            raise UserError("stage_blocks: must have a number for each stack, at least one")
         for blocks in self.stage_blocks:
             check_integer("stage_blocks: number of blocks", blocks, minimum=1)
 
@@ -64,13 +65,13 @@ class ResNet(Architecture):
     @property
     def widths(self) -> tuple[int, ...]:
         """Channels of each stack's 3x3 convolutions: the first stack's are scaled and rounded, then doubled."""
-        return doubled_widths(self.width, self.width_coefficient)
+        return doubled_widths(self.width, self.width_coefficient, stacks=len(self.stage_blocks))
 
     def features(self, images: FeatureMap, layers: Layers) -> FeatureMaps:
-        """Define the stem and the four stacks.
+        """Define the stem and the stacks.
 
-        With the 3x3 stem, P1 to P3 are stacks 2 to 4. With the 7x7 stem, P1 is the stem before pooling, and P2 to P5
-        are the four stacks.
+        With the 3x3 stem, P1, P2, … are the stacks from the second on. With the 7x7 stem, P1 is the stem before
+        pooling, and P2, P3, … are the stacks.
         """
         unit = ConvolutionUnit(
             layers=layers,
