@@ -1,6 +1,7 @@
 import pytest
 
 from tests.rcnn.voc_digits import write_voc
+from tests.thoroughness import only_thorough
 from tests.verbs import ROOT
 from tfeff import config
 
@@ -23,6 +24,7 @@ def test_choices(source):
     assert backbone.training.batch_size * 15 <= int(choices["backbone.training.batch_size"].why.split()[0])
 
 
+@only_thorough
 def test_training_a_detector(verbs, source, tmp_path):
     workdir = tmp_path / "run"
     done = verbs(

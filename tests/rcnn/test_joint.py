@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.thoroughness import only_thorough
 from tfeff import config, training
 from tfeff.boxes.assignment import Regions
 from tfeff.boxes.coding import decode, encode
@@ -234,6 +235,7 @@ def test_devices_must_divide_the_batch() -> None:
         joint.check(config.Joint(), 3)
 
 
+@only_thorough
 def test_two_devices_match_one() -> None:
     """Without dropout, whose masks differ between devices."""
     script = """

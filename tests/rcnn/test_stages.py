@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from tests.rcnn.shapes import NAMES, SIDE, shapes
 from tests.rcnn.voc_digits import write_voc
+from tests.thoroughness import only_thorough
 from tests.verbs import Verbs
 from tfeff import config, rcnn, runs, training
 from tfeff.boxes import iou
@@ -247,6 +248,7 @@ def test_a_damaged_export_is_reported(finished: rcnn.Workdir, root: Path, tmp_pa
         LoadedDetector(copy)
 
 
+@only_thorough
 def test_a_killed_run_resumes_to_the_same_heads(verbs: Verbs, finished: rcnn.Workdir, tmp_path: Path) -> None:
     flags = [f"--config={finished.path / 'config.json'}", f"--workdir={tmp_path}", "--evaluate=false"]
     features = tmp_path / "features" / "train" / "index.jsonl"
@@ -277,6 +279,7 @@ def test_a_run_whose_joint_head_has_no_folder_is_complete(verbs: Verbs, finished
     opened.export(tmp_path / "model", form="joint")
 
 
+@only_thorough
 def test_the_joint_head_is_bit_identical_after_kills(verbs: Verbs, finished: rcnn.Workdir, tmp_path: Path) -> None:
     settings = finished.settings()
     changes = ["training.deterministic=true", "training.checkpoint_seconds=0.05"]

@@ -89,7 +89,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> training.Workdir:
     settings = config.override(
         config.Experiment(),
         [
-            *("data.channels=1", "data.train_examples=300", "model.width=8", "model.stage_blocks=1,1"),
+            *("data.channels=1", "data.train_examples=300", "model.width=8", "model.stage_blocks=1,1,1,1"),
             *("model.resolution=16", "training.epochs=4", "training.batch_size=20", "training.precision=float32"),
             "schedule.warmup_epochs=0.5",
         ],

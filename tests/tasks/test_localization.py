@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tests.thoroughness import THOROUGH
+from tests.thoroughness import THOROUGH, only_thorough
 from tfeff import config, models, training
 from tfeff.boxes import iou, yxyx_from_relative
 from tfeff.data.images import graph_decoding, resizing
@@ -250,6 +250,7 @@ def test_saved_model_returns_boxes_in_pixels_of_the_original_image(finished, squ
         assert none["box"].shape == (0, 4)
 
 
+@only_thorough
 def test_restarts_after_kills_are_bit_identical(verbs, finished, tmp_path):
     path, whole, seconds, _ = finished
     rng, workdir = random.Random(3), training.Workdir(tmp_path / "run")

@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 
+from tests.thoroughness import only_thorough
 from tfeff.errors import UserError
 from tfeff.training import checkpoint
 
@@ -56,6 +57,7 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["c.npz"]
 
 
+@only_thorough
 def test_a_killed_writer_leaves_complete_files(tmp_path):
     script = (
         "import sys, pathlib, numpy as np\n"

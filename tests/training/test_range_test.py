@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.thoroughness import only_thorough
 from tfeff import config, training
 from tfeff.errors import UserError
 from tfeff.training import selection
@@ -37,6 +38,7 @@ def test_lowest_loss_ignores_outliers():
     assert loss == pytest.approx(2, abs=0.1)
 
 
+@only_thorough
 def test_the_rate_trains_better_than_distant_rates(tmp_path):
     settings = experiment()
     stores = read(settings)

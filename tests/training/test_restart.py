@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.thoroughness import THOROUGH
+from tests.thoroughness import THOROUGH, only_thorough
 from tfeff.training import checkpoint
 
 KILLS = THOROUGH or 2
@@ -86,6 +86,7 @@ def test_restarts_after_sigkill_are_bit_identical(verbs, uninterrupted, tmp_path
         assert_same_end(whole, run)
 
 
+@only_thorough
 def test_signals_save_the_state(verbs, uninterrupted, tmp_path):
     config, whole, _ = uninterrupted
     run = tmp_path / "run"
