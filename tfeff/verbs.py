@@ -225,8 +225,8 @@ def _remedy(error: Exception) -> str | None:
         return f"{first_line}; use another path"
     if isinstance(error, MemoryError) or "OOM when allocating" in str(error):
         return (
-            f"out of memory ({first_line}); lower training.batch_size, raise training.accumulation_steps, or do not "
-            "cache images in memory (data.cache)"
+            f"out of memory ({first_line}); lower training.batch_size, raise training.accumulation_steps, set "
+            "training.rematerialize=true, or do not cache images in memory (data.cache)"
         )
     return None
 

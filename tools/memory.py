@@ -1,5 +1,8 @@
 """Compares estimated with measured training memory: `python tools/memory.py [--megabytes=600]`. Linux only.
 
+With --rematerialize=efficientdet-d2 (or another network): the memory and the time of a training step with and without
+rematerialization.
+
 The estimate is `training_peak_bytes`, the memory that a training step needs for each image of its batch. For the
 measurement, two processes train the same network with different batch sizes. The difference of their peak memory (VmHWM
 in /proc/self/status), divided by the difference of the batch sizes, is the memory per image. Memory that does not grow
@@ -20,6 +23,7 @@ import argparse
 import json
 import subprocess
 import sys
+import time
 from typing import Any
 
 from tfeff.reporting import tables
@@ -52,33 +56,45 @@ ENVIRONMENT = {
 }
 
 
-def peak_of_training(name: str, options: dict[str, Any], batch_size: int) -> int:
-    """Peak memory of this process, in bytes, after training for STEPS steps."""
+def train(name: str, options: dict[str, Any], batch_size: int, rematerialize: bool) -> tuple[int, float]:
+    """Peak memory of this process, in bytes, after training for STEPS steps, and the time of the last one, in
+    seconds."""
     import tensorflow as tf
 
-    from tfeff import models
-    from tfeff.tasks.classification import Classification
+    from tfeff import config, models, tasks
     from tfeff.training import optimizers
     from tfeff.training.step import Step
 
-    network = models.build(name, num_classes=CLASSES, **options)
+    if name in models.detector_names():
+        task, network = tasks.create(config.EfficientDet()), models.build_detector(name, num_classes=CLASSES)
+    else:
+        task, network = tasks.create(config.Classification()), models.build(name, num_classes=CLASSES, **options)
     optimizer = optimizers.build("sgd", network, weight_decay=1e-3)
-    step = Step(network, optimizer, tf.distribute.get_strategy(), task=Classification(), batch_size=batch_size)
-    batch = {
-        "image": tf.zeros((batch_size, network.resolution, network.resolution, 3)),
-        "label": tf.one_hot(tf.zeros(batch_size, tf.int32), CLASSES),
-        "weight": tf.ones(batch_size),
-    }
+    step = Step(
+        network,
+        optimizer,
+        tf.distribute.get_strategy(),
+        task=task,
+        batch_size=batch_size,
+        rematerialize=rematerialize,
+    )
+    images = tf.zeros((batch_size, network.resolution, network.resolution, 3))
+    batch = {"image": images, **task.dummy_targets(batch_size, CLASSES)}
     for _ in range(STEPS):
+        start = time.perf_counter()
         step.train(batch, step=0, learning_rate=1e-3).numpy()
+        seconds = time.perf_counter() - start
     with open("/proc/self/status") as status:
         kilobytes = next(line.split()[1] for line in status if line.startswith("VmHWM"))
-    return 1024 * int(kilobytes)
+    return 1024 * int(kilobytes), seconds
 
 
-def measure(name: str, options: dict[str, Any], batch_size: int, threads: int) -> int:
-    """Run `peak_of_training` in a new process."""
+def measure(
+    name: str, options: dict[str, Any], batch_size: int, threads: int, rematerialize: bool = False
+) -> tuple[int, float]:
+    """Run `train` in a new process."""
     arguments = ["--network", name, "--options", json.dumps(options), "--batch_size", str(batch_size)]
+    arguments += ["--rematerialized"] * rematerialize
     pool = {"TF_NUM_INTEROP_THREADS": str(threads), "TF_NUM_INTRAOP_THREADS": "1"}
     completed = subprocess.run(
         [sys.executable, __file__, *arguments],
@@ -87,7 +103,8 @@ def measure(name: str, options: dict[str, Any], batch_size: int, threads: int) -
         text=True,
         check=True,
     )
-    return int(completed.stdout.splitlines()[-1])
+    peak, seconds = completed.stdout.splitlines()[-1].split()
+    return int(peak), float(seconds)
 
 
 def compare(name: str, options: dict[str, Any], megabytes: int, threads: int) -> dict[str, object]:
@@ -96,7 +113,7 @@ def compare(name: str, options: dict[str, Any], megabytes: int, threads: int) ->
 
     estimated = models.estimate(models.architecture(name, **options), num_classes=CLASSES)
     batch_size = max(4, round(megabytes * 1e6 / estimated.training_peak_bytes))
-    small, large = (measure(name, options, size, threads) for size in (batch_size, 2 * batch_size))
+    small, large = (measure(name, options, size, threads)[0] for size in (batch_size, 2 * batch_size))
     measured = (large - small) / batch_size
     return {
         "network": " ".join([name, *(f"{option}={value}" for option, value in options.items())]),
@@ -107,17 +124,40 @@ def compare(name: str, options: dict[str, Any], megabytes: int, threads: int) ->
     }
 
 
+def rematerialization(name: str, threads: int) -> list[dict[str, object]]:
+    """Measure a training step with one and with two images, with and without rematerialization."""
+    rows = []
+    for rematerialize in (False, True):
+        (small, _), (large, seconds) = (measure(name, {}, size, threads, rematerialize) for size in (1, 2))
+        rows.append(
+            {
+                "network": name,
+                "rematerialization": "yes" if rematerialize else "no",
+                "peak with two images, MB": large / 1e6,
+                "growth per image, MB": (large - small) / 1e6,
+                "step with two images, s": seconds,
+            }
+        )
+        print(rows[-1], file=sys.stderr, flush=True)
+    return rows
+
+
 def main() -> None:
     """Print the table or, in a process started by `measure`, the peak memory of one network."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megabytes", type=int, default=600, help="estimated memory of the smaller batch")
     parser.add_argument("--threads", type=int, default=2, help="number of operations that may run in parallel")
+    parser.add_argument("--rematerialize", metavar="NETWORK", help="measure rematerialization on this network")
+    parser.add_argument("--rematerialized", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--network", help=argparse.SUPPRESS)
     parser.add_argument("--options", type=json.loads, help=argparse.SUPPRESS)
     parser.add_argument("--batch_size", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.network:
-        print(peak_of_training(arguments.network, arguments.options, arguments.batch_size))
+        print(*train(arguments.network, arguments.options, arguments.batch_size, arguments.rematerialized))
+        return
+    if arguments.rematerialize:
+        print(tables.markdown(rematerialization(arguments.rematerialize, arguments.threads)))
         return
     rows = []
     for name, options in NETWORKS:

@@ -242,6 +242,9 @@ class Training(Section):
     """Images per update, over all devices and workers."""
     accumulation_steps: int = 1
     """Split each device's batch into this many equal parts and sum their gradients before the update."""
+    rematerialize: bool = False
+    """Keep few feature maps for the backward pass and compute the others again (arXiv:1604.06174): less memory, for the
+    time of a second forward pass."""
     ema_decay: float | None = None
     """Decay of the exponential moving average of all weights, which is used for evaluation and export. None: off."""
     validation_epochs: int = 1

@@ -197,6 +197,7 @@ def step(
         task=tasks.create(settings.task),
         batch_size=training.batch_size,
         accumulation_steps=training.accumulation_steps,
+        rematerialize=training.rematerialize,
         average=average,
         xla=training.xla,
     )

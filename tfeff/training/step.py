@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tfeff.tasks.task import Batch, Task
 from tfeff.training.averaging import Average
+from tfeff.training.rematerialization import Rematerialized
 
 REGULARIZATION = "regularization"
 """The group of `model.losses`: the gradients of losses with one count are summed in a group."""
@@ -27,6 +28,7 @@ class Step:
         batch_size: examples per update, over all replicas.
         accumulation_steps: number of equal parts of a replica's batch whose gradients are summed before the update. It
             costs one backward pass per count of the task's losses.
+        rematerialize: keep few feature maps for the backward pass, see `Rematerialized`.
         average: moving average to update after each step.
         xla: compile the training step with XLA.
     """
@@ -40,6 +42,7 @@ class Step:
         task: Task,
         batch_size: int,
         accumulation_steps: int = 1,
+        rematerialize: bool = False,
         average: Average | None = None,
         xla: bool = False,
     ):
@@ -50,6 +53,7 @@ class Step:
         self.batch_size = batch_size
         self.accumulation_steps = accumulation_steps
         self.average = average
+        self._network = Rematerialized(model) if rematerialize else model
         self._replicas = replicas = strategy.num_replicas_in_sync
         self._groups = tuple(dict.fromkeys(task.losses.values()))
         if _regularizes(model):
@@ -150,7 +154,7 @@ class Step:
         return [tf.add_n(each) for each in zip(*means, strict=True)], sums
 
     def _totals(self, batch: Batch, *, training: bool) -> dict[str, tf.Tensor]:
-        return self.task.totals(batch, self.task.forward(self.model, batch, training=training), training=training)
+        return self.task.totals(batch, self.task.forward(self._network, batch, training=training), training=training)
 
     def _grouped(self, totals: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """The sum of the losses of each group."""
