@@ -69,7 +69,7 @@ def candidates(study: Study, directory: Path) -> str:
     figure.save(_candidates_figure(study), directory / "figures" / "candidates")
     text = tables.text([describe(study, network) for network in study.chosen])
     return (
-        f"{text}\n\n{len(study.chosen)} candidates selected from {len(study.networks)} distinct networks within the "
+        f"{text}\n\n{_candidates(study)} selected from {len(study.networks)} distinct networks within the "
         f"budget; baseline: {study.baseline.cost.macs:,} multiply-adds, {study.baseline.cost.params:,} parameters\n"
         f"wrote {directory / 'candidates.json'}\nwrote {directory / 'figures' / 'candidates'}.{{png,svg}}"
     )
@@ -269,13 +269,19 @@ def _method(result: Result) -> str:
     if folds.kind == "classic":
         kind = "cross-validation folds (their training parts overlap, so intervals are somewhat too narrow)"
     return (
-        f"{len(study.chosen)} candidates were selected from {len(study.networks)} distinct networks that cost {bounds} "
-        f"of the baseline (within {search.budget.tolerance:.1%}). All were trained on the same {folds.count} {kind} of "
-        f"{search.experiment.data.source} with {study.examples[0]:,} training and {study.examples[1]:,} validation "
-        f"images each and {folds.seeds} seed{'s' * (folds.seeds != 1)} per fold, for at most {result.epochs} epochs "
+        f"The search tried {_candidates(study)}, selected from {len(study.networks)} distinct networks that cost "
+        f"{bounds} of the baseline (within {search.budget.tolerance:.1%}). Each was trained on the same {folds.count} "
+        f"{kind} of {search.experiment.data.source} with {study.examples[0]:,} training and "
+        f"{study.examples[1]:,} validation images each and {folds.seeds} seed{'s' * (folds.seeds != 1)} per fold, "
+        f"for at most {result.epochs} epochs "
         f'({search.allocation.name} allocation, batch-size rule "{search.trials.batch_size}", learning-rate rule '
         f'"{search.trials.learning_rate}"). The trials took {result.seconds / 3600:.2f} process-hours.'
     )
+
+
+def _candidates(study: Study) -> str:
+    count = len(study.chosen)
+    return f"{count} candidate{'s' * (count != 1)}"
 
 
 def _candidates_figure(study: Study) -> Any:

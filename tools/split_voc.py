@@ -1,4 +1,4 @@
-"""Divides a VOC dataset into folds: `python tools/divide_voc.py --dataset=voc:DIR --folds=5 --out=DIR2`.
+"""Splits a VOC dataset into folds: `python tools/split_voc.py --dataset=voc:DIR --folds=5 --out=DIR2`.
 
 DIR2/0, DIR2/1, ... are datasets that link to the annotations and images of DIR. Fold k is the `test` list of dataset k,
 the other images are its `train` list. So every image is tested once, by a detector that was not trained on it.
@@ -14,7 +14,7 @@ from tfeff.errors import UserError
 
 
 def main() -> None:
-    """Divides the dataset that the flags name."""
+    """Splits the dataset that the flags name."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", required=True, help="voc:DIR.")
     parser.add_argument("--folds", type=int, default=5, help="Number of folds.")
@@ -25,10 +25,10 @@ def main() -> None:
         names = list(catalog.open_objects(arguments.dataset).load("all").ids)
     except UserError as error:
         parser.exit(2, f"{error}\n")
-    divide(Path(arguments.dataset.removeprefix("voc:")), names, arguments.folds, arguments.seed, arguments.out)
+    split(Path(arguments.dataset.removeprefix("voc:")), names, arguments.folds, arguments.seed, arguments.out)
 
 
-def divide(root: Path, names: list[str], folds: int, seed: int, out: Path) -> None:
+def split(root: Path, names: list[str], folds: int, seed: int, out: Path) -> None:
     """Writes one dataset per fold.
 
     Args:
