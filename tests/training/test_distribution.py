@@ -104,7 +104,7 @@ def test_two_devices_match_one():
         smooth = config.Classification(label_smoothing=0.1)
         tasks = {"classification": Classification(smooth), "localization": Localization()}
 
-        def weights(strategy, task, batch_norm, parts=1, **options):
+        def weights(strategy, task, batch_norm, parts=1, rematerialize=False, **options):
             replicas = strategy.num_replicas_in_sync
             # The i-th part of a batch holds the i-th part of each replica's share.
             order = np.arange(16).reshape(replicas, parts, -1).transpose(1, 0, 2).ravel() if replicas > 1 else range(16)
@@ -127,7 +127,7 @@ def test_two_devices_match_one():
                 optimizer = optimizers.build("sgd", model, replicas=replicas, weight_decay=1e-3, **options)
                 average = Average(model, 0.9)
             step = Step(model, optimizer, strategy, task=tasks[task], batch_size=16, accumulation_steps=parts,
-                        average=average)
+                        rematerialize=rematerialize and replicas > 1, average=average)
             distributed = strategy.experimental_distribute_values_from_function(share)
             for index in range(2):
                 sums = step.train(distributed, step=index, learning_rate=0.05)
@@ -136,7 +136,7 @@ def test_two_devices_match_one():
         one, two = tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
         cases = [
             ("classification", {"clip_norm": 0.1, "l2": True, "learning_rate_factors": (("stage1*", 0.1),)}),
-            ("localization", {"clip_norm": 0.1, "parts": 2, "loss_scaling": True}),
+            ("localization", {"clip_norm": 0.1, "parts": 2, "loss_scaling": True, "rematerialize": True}),
         ]
         if thorough := int(sys.argv[1]):
             cases.append(("classification", {"parts": 2}))

@@ -31,8 +31,8 @@ class ResNet(Architecture):
     Attributes:
         block: "basic" (two 3x3) or "bottleneck" (1x1, 3x3, 1x1 with four times the channels; the first 1x1 has the
             stride).
-        stage_blocks: number of blocks of each stack, at least 1. Published networks have four stacks, those for CIFAR-10
-            three.
+        stage_blocks: number of blocks of each stack, at least 1. Published networks have four stacks, those for
+            CIFAR-10 three.
         width: channels of the first stack's 3x3 convolutions, at least 1.
         stem: "3x3" (stride 1) or "7x7" (stride 2, followed by a 3x3 max-pooling with stride 2).
         batch_norm: False omits batch normalization and gives the convolutions biases.
