@@ -1,6 +1,9 @@
 """The verb `summary`, as a process."""
 
 import json
+import signal
+import subprocess
+import sys
 
 from tests.verbs import Verbs
 from tfeff import models
@@ -62,3 +65,14 @@ def test_user_errors_exit_with_code_2_and_without_traceback(verbs: Verbs) -> Non
         (("--model=resnet", "--relative_to=resnet5"), 'no network "resnet5"'),
     ):
         verbs("summary", *flags).fails_with(message)
+
+
+def test_a_reader_that_stops_is_no_error() -> None:
+    """Such as `head`."""
+    command = [sys.executable, "-m", "tfeff.summary", "--model=resnet50"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.close()
+    process.stdout = None
+    assert b"Error" not in process.communicate()[1]
+    assert process.returncode == 128 + signal.SIGPIPE

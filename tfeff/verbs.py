@@ -166,7 +166,9 @@ def run(main: Callable[[list[str]], int | None]) -> NoReturn:
             for name in ("workdir", "out"):  # such as --out=$DIR without a variable DIR; it would be the present folder
                 if name in flags.FLAGS and flags.FLAGS[name].value == "":
                     raise UserError(f"--{name}= is empty; give a directory (. for the present one)")
-            return main(argv) or 0
+            code = main(argv) or 0
+            sys.stdout.flush()
+            return code
         except UserError as error:
             return _fail(str(error))
         except Interrupted as stop:
@@ -179,6 +181,9 @@ def run(main: Callable[[list[str]], int | None]) -> NoReturn:
         except KeyboardInterrupt:
             print("interrupted; completed work is kept, rerun the same command to resume", file=sys.stderr)
             return 128 + signal.SIGINT
+        except BrokenPipeError:  # the reader of our output has stopped, such as `head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 128 + signal.SIGPIPE
         except Exception as error:
             if remedy := _remedy(error):
                 return _fail(remedy)

@@ -24,21 +24,27 @@ def by_loop(
     detections = []
     for label in range(scores.shape[1]):
         kept: list[tuple[float, list[float]]] = []
+        candidates: list[tuple[float, np.ndarray]] = []
         for index in np.argsort(-scores[:, label], kind="stable"):
             if scores[index, label] <= settings.min_score:
                 continue
             box = decode(codes[index, label if codes.shape[1] > 1 else 0], regions[index])
             box = np.clip(box, 0, [size[0], size[1], size[0], size[1]])
+            candidates.append((float(scores[index, label]), box))
             if all(iou(box[None], np.array([other]))[0, 0] <= settings.nms_overlap for _, other in kept):
                 kept.append((float(scores[index, label]), box.tolist()))
+        if settings.vote_overlap is not None:
+            for place, (score, box) in enumerate(kept):
+                near = [(s, b) for s, b in candidates if iou(np.array([box]), b[None])[0, 0] >= settings.vote_overlap]
+                kept[place] = score, (sum(s * b for s, b in near) / sum(s for s, _ in near)).tolist()
         detections += [(score, label, box) for score, box in kept]
     return sorted(detections, key=lambda row: -row[0])[: settings.max_detections]
 
 
 @pytest.mark.parametrize("shared", [True, False])
-@pytest.mark.parametrize("limit", [5, 100])
-def test_both_implementations_match_a_loop(shared: bool, limit: int) -> None:
-    postprocess = Postprocess(nms_overlap=0.3, max_detections=limit, min_score=0.2)
+@pytest.mark.parametrize(("limit", "vote_overlap"), [(5, None), (100, None), (100, 0.5)])
+def test_both_implementations_match_a_loop(shared: bool, limit: int, vote_overlap: float | None) -> None:
+    postprocess = Postprocess(nms_overlap=0.3, max_detections=limit, min_score=0.2, vote_overlap=vote_overlap)
     for seed in range(10):
         regions, scores, codes = case(seed, shared)
         size = (70, 80)
@@ -55,5 +61,8 @@ def test_both_implementations_match_a_loop(shared: bool, limit: int) -> None:
 
 def test_no_score_exceeds_the_minimum() -> None:
     regions, scores, codes = case(0, shared=True)
-    boxes, labels, score = Postprocess(min_score=2.0)(regions, scores, codes, (70, 80))
+    postprocess = Postprocess(min_score=2.0, vote_overlap=0.5)
+    boxes, labels, score = postprocess(regions, scores, codes, (70, 80))
+    in_graph = postprocess.in_graph(*map(tf.constant, (regions, scores, codes, (70, 80))))
+    assert [len(part) for part in in_graph] == [0, 0, 0]
     assert (boxes.shape, len(labels), len(score)) == ((0, 4), 0, 0)

@@ -116,6 +116,10 @@ def test_proposals_by_number_of_objects():
     assert [rules.max_proposals(objects).value for objects in (1.1, 3.0, 13.0)] == [250, 1000, 2000]
 
 
+def test_boxes_are_averaged_if_objects_are_few():
+    assert [rules.vote_overlap(objects).value for objects in (1.1, 3.0)] == [0.5, None]
+
+
 def test_a_backbone_of_which_only_the_classifier_learns_trains_for_one_epoch():
     assert rules.backbone_epochs(1_000, 64, IMAGENET).value == 1
     for count, start in ((2_000, IMAGENET), (1_000, FILE), (1_000, SCRATCH)):
@@ -124,7 +128,7 @@ def test_a_backbone_of_which_only_the_classifier_learns_trains_for_one_epoch():
 
 def test_every_choice_has_a_reason():
     model = config.Model(name=rules.NETWORK, weights="imagenet")
-    choices = [rules.max_proposals(1.0), rules.class_balanced(1.0)]
+    choices = [rules.max_proposals(1.0), rules.vote_overlap(1.0), rules.vote_overlap(9.0), rules.class_balanced(1.0)]
     for start in STARTS:
         choices += [rules.frozen(9, start), rules.learning_rate_factors(start), rules.region_resolution(model, start)]
         choices += [rules.resolution(model, start, 9, 100), rules.epochs(9, 3, start)]

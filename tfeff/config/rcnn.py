@@ -165,6 +165,9 @@ class Detection(Section):
 
     nms_overlap: float = 0.3
     """IoU threshold of non-maximum suppression, per class."""
+    vote_overlap: float | None = None
+    """Box voting (Gidaris and Komodakis 2015): a detection's box is the average, weighted by score, of all boxes of its
+    class whose IoU with it is at least this. It helps if objects are far apart. None: no voting."""
     max_detections: int = 100
     """Maximum number of detections per image."""
     score: float | None = None
@@ -175,7 +178,7 @@ class Detection(Section):
 
     def check(self) -> None:
         """Validates field values."""
-        fraction(self, "nms_overlap", "score", "missed")
+        fraction(self, "nms_overlap", "vote_overlap", "score", "missed")
         positive(self, "max_detections")
 
 

@@ -9,21 +9,24 @@ import tensorflow as tf
 from tfeff.boxes.coding import decode
 from tfeff.boxes.formats import clip
 from tfeff.boxes.nms import nms_per_class
+from tfeff.boxes.voting import voted
 
 
 @dataclass(frozen=True)
 class Postprocess:
-    """Decodes boxes and applies non-maximum suppression per class. R: regions, C: classes.
+    """Decodes boxes and applies non-maximum suppression per class, then box voting. R: regions, C: classes.
 
     Attributes:
         nms_overlap: IoU above which the box with the lower score is suppressed.
         max_detections: maximum number of detections per image.
         min_score: detections at or below this score are dropped before suppression.
+        vote_overlap: minimum IoU of the boxes that are averaged, see `voted`; None: they are not.
     """
 
     nms_overlap: float = 0.3
     max_detections: int = 100
     min_score: float = 0.01
+    vote_overlap: float | None = None
 
     def __call__(
         self, regions_yxyx: np.ndarray, scores: np.ndarray, codes: np.ndarray, size: tuple[int, int]
@@ -44,7 +47,10 @@ class Postprocess:
         rows, labels = np.nonzero(scores > self.min_score)
         boxes, score = decoded[rows, labels], scores[rows, labels]
         kept = nms_per_class(boxes, score, labels, self.nms_overlap, limit=self.max_detections)
-        return boxes[kept].astype(np.float32), labels[kept].astype(np.int32), score[kept].astype(np.float32)
+        detected = boxes[kept]
+        if self.vote_overlap is not None:
+            detected = voted(detected, labels[kept], boxes, labels, score, self.vote_overlap)
+        return detected.astype(np.float32), labels[kept].astype(np.int32), score[kept].astype(np.float32)
 
     def in_graph(
         self, regions_yxyx: tf.Tensor, scores: tf.Tensor, codes: tf.Tensor, size: tf.Tensor
@@ -66,4 +72,10 @@ class Postprocess:
         )
         valid = result.valid_detections[0]
         labels = tf.cast(result.nmsed_classes[0, :valid], tf.int32)
-        return result.nmsed_boxes[0, :valid], labels, result.nmsed_scores[0, :valid]
+        detected = result.nmsed_boxes[0, :valid]
+        if self.vote_overlap is not None:
+            every = tf.broadcast_to(boxes, tf.concat([tf.shape(scores), [4]], 0))
+            used = tf.where(scores > self.min_score)
+            candidates = tf.gather_nd(every, used), tf.cast(used[:, 1], tf.int32), tf.gather_nd(scores, used)
+            detected = voted(detected, labels, *candidates, self.vote_overlap, ops=keras.ops)
+        return detected, labels, result.nmsed_scores[0, :valid]

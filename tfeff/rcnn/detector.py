@@ -55,7 +55,9 @@ class Detector:
 
     def __init__(self, head: keras.Model, settings: config.Detection) -> None:
         self.head, self._settings = head, settings
-        self.postprocess = Postprocess(settings.nms_overlap, settings.max_detections)
+        self.postprocess = Postprocess(
+            settings.nms_overlap, settings.max_detections, vote_overlap=settings.vote_overlap
+        )
 
     @classmethod
     def load(cls, workdir: Workdir, form: str) -> tuple["Detector", Thresholds]:

@@ -163,6 +163,13 @@ def region_resolution(model: config.Model, start: WarmStart) -> Choice:
     return Choice(48, "a small network with 6 x 6 features")
 
 
+def vote_overlap(objects: float) -> Choice:
+    """Box voting, for a number of objects per image."""
+    if objects < 3:
+        return Choice(0.5, f"{objects:.1f} objects per image: they hardly overlap, so boxes can be averaged")
+    return Choice(None, f"{objects:.1f} objects per image: they may overlap")
+
+
 def max_proposals(objects: float) -> Choice:
     """Proposals per image, for a number of objects per image.
 
