@@ -6,6 +6,7 @@ import time
 import pytest
 
 from tests.execution.test_local import gather
+from tests.thoroughness import only_thorough
 from tfeff.execution.cluster import RayCluster
 
 
@@ -20,6 +21,7 @@ def cluster():
     cluster.shutdown()
 
 
+@only_thorough
 def test_outcomes_are_those_of_local_processes_and_survive_the_loss_of_a_node(cluster, tmp_path):
     with RayCluster(cluster.address) as executor:
         assert executor.slots == 2

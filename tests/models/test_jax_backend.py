@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.thoroughness import THOROUGH
+from tests.thoroughness import THOROUGH, only_thorough
 from tfeff import models
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs jax")
@@ -66,6 +66,7 @@ assert "tensorflow" not in sys.modules
 """
 
 
+@only_thorough
 def test_outputs_equal_those_of_tensorflow(tmp_path: Path) -> None:
     x = np.random.default_rng(0).uniform(0, 255, (2, 33, 33, 3)).astype("float32")
     np.save(tmp_path / "images.npy", x)

@@ -70,7 +70,7 @@ def every_figure(points):
     [
         study(),
         thorough(study(folds=1, phis=(1,))),
-        study(folds=10, phis=(1, 2, 3, 4, 5), label="a network of a name that is much too long for any figure"),
+        thorough(study(folds=10, phis=(1, 2, 3, 4, 5), label="a name that is much too long for any figure")),
         study(equal=True),
         study()[:1],
         thorough(study()[3:4]),
@@ -83,7 +83,7 @@ def test_texts_do_not_overlap(points, assert_legible):
         assert_legible(figure)
 
 
-@pytest.mark.parametrize("folds", [1, thorough(3), 10])
+@pytest.mark.parametrize("folds", [thorough(1), thorough(3), 10])
 def test_points_bars_and_dots_are_inside_the_axes(folds):
     for figure in every_figure(study(folds, (1, 2, 3, 4))):
         figure.draw_without_rendering()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.thoroughness import THOROUGH
+from tests.thoroughness import THOROUGH, only_thorough
 from tfeff.data.augment.box_policy import BoxAugmentation
 from tfeff.data.augment.counter_rng import Draws
 from tfeff.data.dataset import Dataset, Objects
@@ -165,6 +165,7 @@ def digits(painted):
     )
 
 
+@only_thorough
 def test_mosaic_of_real_images_keeps_boxes_around_their_pixels(monkeypatch):
     """Two datasets differ in the pixels of one object per image alone; so must their mosaics."""
     monkeypatch.setattr(placed_digits, "COUNTS", {"validation": 20})
@@ -251,7 +252,7 @@ def test_the_largest_objects_stay_and_the_rest_is_counted(native):
         assert batch["dropped"] == max(0, len(boxes) - 2)
 
 
-@pytest.mark.parametrize("fit", ["none", "letterbox"])
+@pytest.mark.parametrize("fit", ["none", thorough("letterbox")])
 def test_extra_boxes_follow_every_step_as_objects_do(fit):
     dataset = rectangles()
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.thoroughness import only_thorough
 from tfeff import models
 from tfeff.errors import UserError
 from tfeff.models.weights import lite
@@ -27,6 +28,7 @@ def center_crop(path: Path) -> np.ndarray:
     return np.asarray(image.crop((left, top, left + 224, top + 224)), np.float32)
 
 
+@only_thorough
 @INSTALLED
 def test_lite0_recognizes_ants_and_bees_as_the_pytorch_implementation_does(dataset: Callable[..., Path]) -> None:
     """131 and 144 of 153 photographs: measured with the PyTorch implementation, with the same weights and pixels."""
