@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.thoroughness import THOROUGH, only_thorough
+from tests.thoroughness import THOROUGH, only_thorough, thorough
 from tfeff.data.augment.box_policy import BoxAugmentation
 from tfeff.data.augment.counter_rng import Draws
 from tfeff.data.dataset import Dataset, Objects
