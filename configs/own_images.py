@@ -29,6 +29,7 @@ def get_config() -> Recipe[Experiment]:
     return Recipe(
         Experiment(
             task=Classification(
+                crop=True,
                 augmentation=Augmentation(
                     horizontal_flip=True,
                     rotation=10.0,

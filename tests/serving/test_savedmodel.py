@@ -10,9 +10,11 @@ import pytest
 import tensorflow as tf
 from sklearn.datasets import load_digits
 
+from tfeff import config
 from tfeff.data.images import graph_decoding, resizing
 from tfeff.errors import UserError
 from tfeff.serving.savedmodel import export
+from tfeff.tasks import Classification
 
 DIGITS = [str(digit) for digit in range(10)]
 
@@ -45,10 +47,10 @@ def encoded(image, suffix):
     return cv2.imencode(suffix, image)[1].tobytes()
 
 
-def predict(model, images, image_size):
+def predict(model, images, image_size, fit=resizing.fit):
     """The Keras model's probabilities, computed eagerly."""
     resolution = model.input_shape[1:3]
-    fitted = np.stack([resizing.fit(image, image_size or resolution) for image in images])
+    fitted = np.stack([fit(image, image_size or resolution) for image in images])
     logits = model(resizing.resize(fitted, resolution), training=False)
     return tf.nn.softmax(tf.cast(logits, tf.float32)).numpy()
 
@@ -65,13 +67,15 @@ def digits(tmp_path_factory):
     return model, export(model, DIGITS, directory, image_size=(24, 20), resolution=16, channels=1)
 
 
-@pytest.mark.parametrize("image_size", [None, (24, 20), (16, 16)])
-def test_encoded_images_of_mixed_sizes_match_the_model(image_size, tmp_path):
-    model = network(16, 1, 10)
-    export(model, DIGITS, tmp_path / "model", image_size=image_size, resolution=16, channels=1)
+@pytest.mark.parametrize(
+    ("image_size", "crop"), [(None, False), ((24, 20), False), ((16, 16), False), ((24, 24), True)]
+)
+def test_encoded_images_of_mixed_sizes_match_the_model(image_size, crop, tmp_path):
+    model, task = network(16, 1, 10), Classification(config.Classification(crop=crop))
+    export(model, DIGITS, tmp_path / "model", image_size=image_size, resolution=16, channels=1, task=task)
     images = list(digit_images(500))
     served = serve(tf.saved_model.load(tmp_path / "model"), [encoded(image, ".png") for image in images])
-    expected = predict(model, images, image_size)
+    expected = predict(model, images, image_size, resizing.crop if crop else resizing.fit)
     assert expected.max(axis=1).std() > 0.05  # the predictions vary between images
     assert served["probabilities"].dtype == np.float32
     np.testing.assert_allclose(served["probabilities"], expected, atol=1e-5, rtol=0)

@@ -68,11 +68,17 @@ class Classification(Task):
     IMPLEMENTATION = "tfeff.tasks.classification:Classification"
 
     name: Literal["classification"] = "classification"
+    crop: bool = False
+    """Keep the aspect ratio of images and crop the center, instead of stretching them to a square."""
     label_smoothing: float = 0.0
     """Fraction of each label spread evenly over all classes (arXiv:1512.00567)."""
     augmentation: Augmentation = field(default_factory=Augmentation)
     """Random variation of training images."""
     tta: TTA = field(default_factory=TTA)
+
+    def for_reading(self) -> Task:
+        """See `Task`."""
+        return type(self)(name=self.name, crop=self.crop)
 
     def check(self) -> None:
         """Validates field values."""

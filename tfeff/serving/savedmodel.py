@@ -109,8 +109,8 @@ class Served(tf.Module):
 
     def _fit(self, image: tf.Tensor) -> tf.Tensor:
         """One image as the network's input, or as the image cache holds it if a batch of those can be resized."""
-        if self._task.fit == "stretch":
-            return resizing.fit(image, self._image_size)
+        if self._task.fit != "letterbox":
+            return resizing.FITS[self._task.fit](image, self._image_size)
         stored = resizing.letterbox_size(tf.shape(image)[:2], self._image_size)
         return resizing.fit_within(
             resizing.letterbox(image, self._image_size)[: stored[0], : stored[1]], self._resolution
@@ -118,7 +118,7 @@ class Served(tf.Module):
 
     def _batch(self) -> tf.TensorSpec:
         """What `_fit` returns, stacked."""
-        if self._task.fit == "stretch":
+        if self._task.fit != "letterbox":
             return tf.TensorSpec([None, *self._image_size, self._channels], tf.uint8)
         return tf.TensorSpec([None, *self._resolution, self._channels], tf.float32)
 

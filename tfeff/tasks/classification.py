@@ -1,7 +1,7 @@
 """Classification: one class per image, trained with cross-entropy."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import keras
 import numpy as np
@@ -34,6 +34,11 @@ class Classification(ImageTask):
 
     def __init__(self, section: config.Classification | None = None) -> None:
         super().__init__(section or config.Classification())
+
+    @property
+    def fit(self) -> Literal["stretch", "crop", "letterbox"]:
+        """See `ImageTask`."""
+        return "crop" if self.section.crop else "stretch"
 
     def dataset(self, split: Dataset) -> Dataset:
         """All images, if there are at least two classes."""

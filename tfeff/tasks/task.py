@@ -132,7 +132,7 @@ class ImageTask(Task):
     section: sections.Task
 
     @property
-    def fit(self) -> Literal["stretch", "letterbox"]:
+    def fit(self) -> Literal["stretch", "crop", "letterbox"]:
         """See the class."""
         return "stretch"
 

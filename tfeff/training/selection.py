@@ -415,7 +415,8 @@ def image_size(settings: config.Experiment, dataset: Dataset) -> tuple[int, int]
     if settings.data.image_size is not None:
         return settings.data.image_size, settings.data.image_size
     if dataset.size is not None:
-        return dataset.size
+        side = min(dataset.size)
+        return (side, side) if tasks.create(settings.task).fit == "crop" else dataset.size
     model = settings.model
     described = tasks.create(settings.task).describe(model.name, resolution=model.resolution, **model.options())
     return described.resolution, described.resolution

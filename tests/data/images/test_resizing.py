@@ -53,6 +53,19 @@ def test_an_image_of_that_size_is_unchanged():
 
 @pytest.mark.parametrize("native", [(20, 24), (7, 31), (31, 7), (3, 200)])
 @pytest.mark.parametrize("size", [(20, 24), (12, 12), (50, 33)])
+def test_crop_is_the_center_of_an_image_that_covers_the_size(native, size):
+    image = np.random.default_rng(1).integers(0, 256, (*native, 3), np.uint8)
+    ratio = max(size[0] / native[0], size[1] / native[1])
+    height, width = (max(round(side * ratio), least) for side, least in zip(native, size, strict=True))
+    top, left = (height - size[0]) // 2, (width - size[1]) // 2
+    scaled = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+    expected = np.asarray(scaled)[top : top + size[0], left : left + size[1]]
+    found = resizing.crop(tf.constant(image), size).numpy()
+    assert np.abs(found.astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("native", [(20, 24), (7, 31), (31, 7), (3, 200)])
+@pytest.mark.parametrize("size", [(20, 24), (12, 12), (50, 33)])
 def test_letterbox_keeps_the_aspect_ratio_and_pads_bottom_right(native, size):
     image = tf.constant(np.random.default_rng(1).integers(0, 256, (*native, 3), np.uint8))
     canvas = resizing.letterbox(image, size).numpy()

@@ -1,7 +1,8 @@
 """Resizing, the same in training, evaluation and serving.
 
-An image is resized twice. `fit` or `letterbox` brings each decoded image to the size of the image cache, rounded to
-uint8 so that cached and freshly decoded pixels are equal. `resize` brings a batch of those to the network's resolution.
+An image is resized twice. `fit`, `crop` or `letterbox` brings each decoded image to the size of the image cache,
+rounded to uint8 so that cached and freshly decoded pixels are equal. `resize` brings a batch of those to the network's
+resolution.
 
 All resizing is bilinear with half-pixel centers and antialiasing: to shrink, the triangle filter is widened by the
 scale factor, as in PIL. To enlarge, this is plain bilinear interpolation.
@@ -27,6 +28,24 @@ def fit(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
         uint8 [*size, channels], rounded. An image of that size is returned unchanged.
     """
     return tf.ensure_shape(_resampled(image, tf.constant(size)), (*size, image.shape[-1]))
+
+
+def crop(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+    """Scales one image to the smallest size that covers another one, keeping its aspect ratio, and takes the center.
+
+    Args:
+        image: uint8 [height, width, channels].
+        size: (height, width).
+
+    Returns:
+        uint8 [*size, channels], rounded. An image of that size is returned unchanged.
+    """
+    native = tf.cast(tf.shape(image)[:2], tf.float64)
+    ideal = tf.reduce_max(tf.constant(size, tf.float64) / native) * native
+    covering = tf.maximum(tf.constant(size), tf.cast(tf.round(ideal), tf.int32))
+    top, left = tf.unstack((covering - size) // 2)
+    center = _resampled(image, covering)[top : top + size[0], left : left + size[1]]
+    return tf.ensure_shape(center, (*size, image.shape[-1]))
 
 
 def letterbox(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
@@ -92,6 +111,10 @@ def resize(images: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     if (height, width) == tuple(size):
         return images
     return tf.image.resize(images, size, antialias=shrinks)
+
+
+FITS = {"stretch": fit, "crop": crop, "letterbox": letterbox}
+"""How an image is brought to the size of the cache."""
 
 
 def _padded(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:

@@ -16,7 +16,7 @@ from tfeff.data.input.disk_cache import DiskCache
 from tfeff.errors import UserError, nearest
 
 CACHES = ("memory", "disk", "none")
-FITS = ("stretch", "letterbox", "none")
+FITS = (*resizing.FITS, "none")
 CORRUPT_IMAGES = ("error", "skip")
 Progress = Callable[[int, int], None]
 _CHUNK = 256  # Images that the decoding threads pass to Python at a time.
@@ -46,7 +46,7 @@ class ImageCache:
         images: uint8 [m, height, width, channels], m >= n, in host memory or memory-mapped; None if not cached.
         rows: int64 [n], the row in `images` of each image of the dataset.
         skipped: the corrupt images, which `dataset` lacks.
-        fit: how images were brought to `image_size`: `stretch`, `letterbox` (see `resizing`) or `none`.
+        fit: how images were brought to `image_size`: `stretch`, `crop`, `letterbox` (see `resizing`) or `none`.
     """
 
     dataset: Dataset
@@ -77,8 +77,8 @@ class ImageCache:
         Args:
             dataset: the images.
             image_size: (height, width) of the cached images; default the dataset's own size.
-            fit: `stretch` each image to `image_size`; `letterbox`: keep the aspect ratio and pad; `none`: keep each
-                image's own size (only without a cache).
+            fit: `stretch` each image to `image_size`; `crop` or `letterbox`: keep the aspect ratio and crop or pad;
+                `none`: keep each image's own size (only without a cache).
             cache: `memory`, `disk` or `none`.
             directory: folder of the disk cache.
             corrupt_images: `error`, or `skip` to skip them and list them in `skipped`.
@@ -246,9 +246,7 @@ def _size(dataset: Dataset, image_size: tuple[int, int] | None, fit: str, cache:
 
 
 def _fitted(image: tf.Tensor, size: tuple[int, int] | None, fit: str) -> tf.Tensor:
-    if size is None:
-        return image
-    return resizing.letterbox(image, size) if fit == "letterbox" else resizing.fit(image, size)
+    return image if size is None else resizing.FITS[fit](image, size)
 
 
 def _memory_mapped(path: Path, shape: tuple[int, ...]) -> tf.Tensor:
