@@ -47,16 +47,15 @@ def suppress(boxes_yxyx: tf.Tensor, scores: tf.Tensor, section: config.Suppressi
 def _suppressed(boxes: tf.Tensor, scores: tf.Tensor, section: config.Suppression) -> tuple[tf.Tensor, ...]:
     """One image: boxes [n, 4], scores [n, classes]."""
     classes = scores.shape[-1]
+    # The best pairs of box and class are among the boxes whose best class scores highest: sorting is the slow part.
+    best, chosen = tf.math.top_k(tf.reduce_max(scores, axis=-1), tf.minimum(tf.shape(scores)[0], section.candidates))
+    box, scores = tf.gather(boxes, chosen), tf.gather(scores, chosen)
     if section.class_agnostic:
-        labels = tf.argmax(scores, axis=-1, output_type=tf.int32)
-        best, position = tf.math.top_k(
-            tf.reduce_max(scores, axis=-1), tf.minimum(tf.shape(scores)[0], section.candidates)
-        )
-        label, box = tf.gather(labels, position), tf.gather(boxes, position)
+        label = tf.argmax(scores, axis=-1, output_type=tf.int32)
     else:
         flat = tf.reshape(scores, [-1])
         best, position = tf.math.top_k(flat, tf.minimum(tf.size(flat), section.candidates))
-        label, box = position % classes, tf.gather(boxes, position // classes)
+        label, box = position % classes, tf.gather(box, position // classes)
     apart = box if section.class_agnostic else _apart(box, label, classes)
     soft = section.kind == "gaussian"
     kept, score, count = tf.raw_ops.NonMaxSuppressionV5(
