@@ -7,6 +7,7 @@ computes at a time; their rounds alternate, and the result is the ratio of each 
 import argparse
 import contextlib
 import os
+import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -22,9 +23,11 @@ from tfeff.reporting import tables
 
 TOOLS = Path(__file__).parent
 RUNTIMES = ("frozen", "litert", "onnx")
-THREADS = dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"), "2")
-ONEDNN = {"TF_ENABLE_ONEDNN_OPTS": "1"}
-"""TensorFlow leaves oneDNN off on CPUs without AVX-512, where it is faster, too."""
+THREADS = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
+"""Environment variables with the number of threads."""
+SETTINGS = {"TF_ENABLE_ONEDNN_OPTS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+"""For all sides. TensorFlow leaves oneDNN off on CPUs without AVX-512, where it is faster, too. PyTorch waits in
+spin locks, which makes it up to 20 times as slow when another process needs one of its cores."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +71,12 @@ class Side:
         python: interpreter of its environment.
         path: directory of the packages that are not installed there.
         steps: steps per round.
+        threads: number of threads.
     """
 
-    def __init__(self, name: str, python: str, path: Path, steps: int) -> None:
+    def __init__(self, name: str, python: str, path: Path, *, steps: int, threads: int) -> None:
         self.name = name
-        environment = os.environ | THREADS | ONEDNN | {"PYTHONPATH": str(path)}
+        environment = os.environ | dict.fromkeys(THREADS, str(threads)) | SETTINGS | {"PYTHONPATH": str(path)}
         if name.startswith("automl"):
             environment["TF_USE_LEGACY_KERAS"] = "1"
         command = [python, "-W", "ignore", str(TOOLS / "detector_sides.py"), name, f"--steps={steps}"]
@@ -84,11 +88,12 @@ class Side:
             raise UserError(f"{python}: {error.strerror}") from error
         self.versions = self._answer()
 
-    def seconds(self) -> float:
-        """Runs a round."""
+    def seconds(self) -> tuple[float, float]:
+        """Runs a round; its seconds and CPU seconds."""
         self._process.stdin.write("round\n")
         self._process.stdin.flush()
-        return float(self._answer())
+        seconds, cpu_seconds = map(float, self._answer().split())
+        return seconds, cpu_seconds
 
     def _answer(self) -> str:
         line = self._process.stdout.readline().strip()
@@ -110,6 +115,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--automl_source", help="Folder efficientdet/ of a clone of google/automl.")
     parser.add_argument("--peer_python", help="Python with effdet and ultralytics.")
     parser.add_argument("--runtimes", default=",".join(RUNTIMES), help="Runtimes of our side, separated by commas.")
+    parser.add_argument("--threads", type=int, default=2, help="Threads of every side.")
     parser.add_argument("--rounds", type=int, default=12, help="Timed rounds per side.")
     parser.add_argument("--steps", type=int, default=3, help="Images, or training batches, per round.")
 
@@ -122,8 +128,8 @@ def run(arguments: argparse.Namespace) -> None:
         for name in given:
             if name not in known:
                 raise UserError(f"--{flag}={name}: must be one of {', '.join(known)}")
-    if arguments.rounds < 2 or arguments.steps < 1:
-        raise UserError("--rounds must be at least 2, --steps at least 1")
+    if arguments.rounds < 2 or arguments.steps < 1 or arguments.threads < 1:
+        raise UserError("--rounds must be at least 2, --steps and --threads at least 1")
     if arguments.automl_python and not Path(arguments.automl_source or "", "hparams_config.py").is_file():
         raise UserError(f"--automl_source={arguments.automl_source}: has no hparams_config.py")
     for comparison in map(COMPARISONS.__getitem__, names):
@@ -133,24 +139,39 @@ def run(arguments: argparse.Namespace) -> None:
             continue
         chosen = [name for name in comparison.ours if name.endswith(("training", *chosen_runtimes))]
         source = Path(arguments.automl_source) if comparison.environment == "automl" else TOOLS
-        print(tables.markdown(compare(comparison, chosen, python, source, arguments.rounds, arguments.steps)))
+        print(tables.markdown(compare(comparison, chosen, python, source, arguments)))
 
 
 def compare(
-    comparison: Comparison, ours: Sequence[str], python: str, source: Path, rounds: int, steps: int
+    comparison: Comparison, ours: Sequence[str], python: str, source: Path, arguments: argparse.Namespace
 ) -> list[dict[str, object]]:
-    """The rows of a comparison. All sides are started first; each of ours runs next to a round of the peer."""
+    """The rows of a comparison. All sides are started first; each round of ours has a round of the peer next to it.
+
+    CPU times depend less on other load than times do, but with several threads they include waiting in spin locks.
+    """
     with contextlib.ExitStack() as stack:
-        peer = stack.enter_context(Side(comparison.peer, python, source, steps))
-        sides = [stack.enter_context(Side(name, sys.executable, TOOLS.parent, steps)) for name in ours]
+
+        def start(name: str, python: str, path: Path) -> Side:
+            side = Side(name, python, path, steps=arguments.steps, threads=arguments.threads)
+            return stack.enter_context(side)
+
+        peer = start(comparison.peer, python, source)
+        sides = [start(name, sys.executable, TOOLS.parent) for name in ours]
         for side in (peer, *sides):
             print(f"{side.name}: {side.versions}", file=sys.stderr)
-        seconds: dict[str, list[tuple[float, float]]] = {side.name: [] for side in sides}
-        for index in range(rounds):
+        pairs: dict[Side, list[tuple[tuple[float, float], tuple[float, float]]]] = {side: [] for side in sides}
+        for index in range(arguments.rounds):
             for side in sides:
-                pair = {each: each.seconds() for each in ((side, peer) if index % 2 else (peer, side))}
-                seconds[side.name].append((pair[side], pair[peer]))
-    return [
-        row(f"{comparison.title} ({name})", *zip(*pairs, strict=True), images=comparison.images * steps)
-        for name, pairs in seconds.items()
-    ]
+                times = {each: each.seconds() for each in ((side, peer) if index % 2 else (peer, side))}
+                pairs[side].append((times[side], times[peer]))
+    rows = []
+    for side, times in pairs.items():
+        (seconds, cpu_seconds), (peer_seconds, peer_cpu_seconds) = (
+            zip(*each, strict=True) for each in zip(*times, strict=True)
+        )
+        cpu_ratio = statistics.median(b / a for a, b in zip(cpu_seconds, peer_cpu_seconds, strict=True))
+        title = f"{comparison.title} ({side.name})"
+        rows.append(
+            row(title, seconds, peer_seconds, comparison.images * arguments.steps) | {"ratio of CPU times": cpu_ratio}
+        )
+    return rows

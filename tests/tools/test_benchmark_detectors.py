@@ -15,7 +15,7 @@ print("ready fake 1.0", flush=True)
 for number, _ in enumerate(sys.stdin):
     if number == 3:
         sys.exit(7)
-    print({"d0-frozen": 0.1, "d0-litert": 0.2, "automl-d0": 0.3}[sys.argv[1]], flush=True)
+    print({"d0-frozen": "0.1 0.2", "automl-d0": "0.3 0.4"}[sys.argv[1]], flush=True)
 """
 
 
@@ -44,8 +44,8 @@ def test_ratios_of_alternating_rounds(detectors, tmp_path, capsys):
     detectors.run(parse(detectors, *automl(tmp_path), "--rounds=2", "--steps=3"))
     output, messages = capsys.readouterr()
     assert "| D0 at 512, detections / google/automl (d0-frozen) |" in output
-    assert [cell.strip() for cell in output.splitlines()[-1].split("|")[2:7]] == [
-        "30.0000", "10.0000", "3.0000", "3.000 to 3.000", "2",
+    assert [cell.strip() for cell in output.splitlines()[-1].split("|")[2:8]] == [
+        "30.0000", "10.0000", "3.0000", "3.000 to 3.000", "2", "2.0000",
     ]  # fmt: skip
     assert "automl-d0: ready fake 1.0" in messages
     assert "YOLO at 640, network / YOLOv8n: skipped; it needs --peer_python" in messages
