@@ -20,11 +20,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import benchmark_detectors
 import benchmark_proposals
 import benchmark_rcnn
 import keras
 import numpy as np
 import tensorflow as tf
+from paired_rounds import row
 
 from tfeff import config, models, runs, training
 from tfeff.data.augment.policy import Augmentation
@@ -34,6 +36,7 @@ from tfeff.data.input.image_transform import ImageTransform
 from tfeff.data.input.order import Shuffled
 from tfeff.data.input.reader import Reader
 from tfeff.data.sources import catalog
+from tfeff.errors import UserError
 from tfeff.reporting import tables
 from tfeff.runs.prediction import find_images
 from tfeff.scaling.experiment import experiment
@@ -71,20 +74,6 @@ def interleave(
             run_round()
             seconds[side].append(time.perf_counter() - start)
     return seconds
-
-
-def row(comparison: str, ours: list[float], theirs: list[float], images: int) -> dict[str, object]:
-    """Table row of a comparison. The ratio is our images/s over theirs: above 1, this package is faster."""
-    ratios = sorted(b / a for a, b in zip(ours, theirs, strict=True))
-    low, middle, high = statistics.quantiles(ratios, n=4)
-    return {
-        "comparison": comparison,
-        "ours, images/s": images / statistics.median(ours),
-        "theirs, images/s": images / statistics.median(theirs),
-        "ratio": middle,
-        "quartiles": f"{low:.3f} to {high:.3f}",
-        "rounds": len(ratios),
-    }
 
 
 def new_step(model: keras.Model, batch_size: int) -> Step:
@@ -361,6 +350,9 @@ def main() -> None:
     proposals = benchmarks.add_parser("proposals", help=benchmark_proposals.run.__doc__)
     benchmark_proposals.add_flags(proposals)
     proposals.set_defaults(run=benchmark_proposals.run)
+    detectors = benchmarks.add_parser("detectors", help=benchmark_detectors.run.__doc__)
+    benchmark_detectors.add_flags(detectors)
+    detectors.set_defaults(run=benchmark_detectors.run)
     rcnn = benchmarks.add_parser("rcnn", help=benchmark_rcnn.run.__doc__)
     benchmark_rcnn.add_flags(rcnn)
     rcnn.set_defaults(run=benchmark_rcnn.run)
@@ -370,7 +362,10 @@ def main() -> None:
     naive.add_argument("override", nargs="*")
     naive.set_defaults(run=naive_search)
     arguments = parser.parse_args()
-    arguments.run(arguments)
+    try:
+        arguments.run(arguments)
+    except UserError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

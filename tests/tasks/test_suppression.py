@@ -41,25 +41,43 @@ def test_class_agnostic_suppression_keeps_the_best_class_of_each_box() -> None:
     np.testing.assert_array_equal(found["labels"][0][:count], scores[0][kept].argmax(axis=-1))
 
 
+def soft_suppression(boxes: np.ndarray, scores: np.ndarray, sigma: float, minimum: float) -> list[tuple[int, float]]:
+    """Soft-NMS by its definition, in double precision: indices of boxes and their new scores."""
+    remaining, score, kept = list(range(len(boxes))), scores.astype(float), []
+    overlaps = iou(boxes.astype(float), boxes.astype(float))
+    while remaining:
+        best = max(remaining, key=lambda index: score[index])
+        if score[best] <= minimum:
+            break
+        remaining.remove(best)
+        kept.append((best, score[best]))
+        for index in remaining:
+            score[index] *= np.exp(-(overlaps[best, index] ** 2) / sigma)
+    return kept
+
+
 def test_gaussian_suppression_by_its_definition() -> None:
     boxes, scores = random_predictions(images=1, classes=1)
     section = config.Suppression(kind="gaussian", sigma=0.3, minimum_score=0.05, detections=200)
     found = suppress(boxes, scores, section)
-    remaining, score, expected = list(range(60)), scores[0, :, 0].astype(float).copy(), []
-    overlaps = iou(boxes[0], boxes[0])
-    while remaining:
-        best = max(remaining, key=lambda index: score[index])
-        if score[best] <= 0.05:
-            break
-        remaining.remove(best)
-        expected.append((best, score[best]))
-        for index in remaining:
-            score[index] *= np.exp(-(overlaps[best, index] ** 2) / 0.3)
+    expected = soft_suppression(boxes[0], scores[0, :, 0], 0.3, 0.05)
     assert int(found["count"][0]) == len(expected)
     np.testing.assert_allclose(found["scores"][0][: len(expected)], [value for _, value in expected], rtol=1e-4)
     np.testing.assert_allclose(
         found["boxes"][0][: len(expected)], boxes[0][[index for index, _ in expected]], atol=1e-4
     )
+
+
+def test_classes_are_suppressed_on_their_own_without_loss_of_precision() -> None:
+    boxes, scores = random_predictions(images=1, classes=90)
+    boxes[0, 0] = [-4000, -3000, 5000, 4500]  # as an untrained network predicts
+    section = config.Suppression(kind="gaussian", minimum_score=0.5, detections=6000, candidates=6000)
+    found = {name: values[0].numpy() for name, values in suppress(boxes, scores, section).items()}
+    for label in range(90):
+        mine = np.flatnonzero((found["labels"] == label) & (found["scores"] > 0))
+        expected = soft_suppression(boxes[0], scores[0, :, label], 0.5, 0.5)
+        np.testing.assert_array_equal(found["boxes"][mine], boxes[0][[index for index, _ in expected]])
+        np.testing.assert_allclose(found["scores"][mine], [value for _, value in expected], rtol=1e-3)
 
 
 def test_limits_on_candidates_and_detections() -> None:

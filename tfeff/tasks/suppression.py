@@ -3,6 +3,8 @@
 Everything is in one TensorFlow graph of static shapes, without class-wise loops, so that exports contain it.
 """
 
+import math
+
 import tensorflow as tf
 
 from tfeff import config
@@ -45,21 +47,16 @@ def suppress(boxes_yxyx: tf.Tensor, scores: tf.Tensor, section: config.Suppressi
 def _suppressed(boxes: tf.Tensor, scores: tf.Tensor, section: config.Suppression) -> tuple[tf.Tensor, ...]:
     """One image: boxes [n, 4], scores [n, classes]."""
     classes = scores.shape[-1]
+    # The best pairs of box and class are among the boxes whose best class scores highest: sorting is the slow part.
+    best, chosen = tf.math.top_k(tf.reduce_max(scores, axis=-1), tf.minimum(tf.shape(scores)[0], section.candidates))
+    box, scores = tf.gather(boxes, chosen), tf.gather(scores, chosen)
     if section.class_agnostic:
-        labels = tf.argmax(scores, axis=-1, output_type=tf.int32)
-        best, position = tf.math.top_k(
-            tf.reduce_max(scores, axis=-1), tf.minimum(tf.shape(scores)[0], section.candidates)
-        )
-        label, box = tf.gather(labels, position), tf.gather(boxes, position)
+        label = tf.argmax(scores, axis=-1, output_type=tf.int32)
     else:
         flat = tf.reshape(scores, [-1])
         best, position = tf.math.top_k(flat, tf.minimum(tf.size(flat), section.candidates))
-        label, box = position % classes, tf.gather(boxes, position // classes)
-    # Boxes of different classes are moved apart, so that one pass treats each class on its own.
-    apart = box
-    if not section.class_agnostic:
-        span = tf.reduce_max(tf.abs(box)) * 2.0 + 1.0
-        apart += span * tf.cast(label, box.dtype)[:, tf.newaxis]
+        label, box = position % classes, tf.gather(box, position // classes)
+    apart = box if section.class_agnostic else _apart(box, label, classes)
     soft = section.kind == "gaussian"
     kept, score, count = tf.raw_ops.NonMaxSuppressionV5(
         boxes=apart,
@@ -78,3 +75,15 @@ def _suppressed(boxes: tf.Tensor, scores: tf.Tensor, section: config.Suppression
         tf.where(real, tf.gather(label, kept), 0),
         count,
     )
+
+
+def _apart(boxes: tf.Tensor, labels: tf.Tensor, classes: int) -> tf.Tensor:
+    """Boxes moved so that those of different classes do not overlap: one pass then treats each class on its own.
+
+    Each class has a cell of a square grid around the origin. In a row of cells, coordinates would become so large that
+    float32 rounds away hundredths of a pixel.
+    """
+    columns = math.isqrt(classes - 1) + 1
+    cell = tf.stack([labels // columns, labels % columns] * 2, axis=-1) - columns // 2
+    span = tf.reduce_max(tf.abs(boxes)) * 2.0 + 1.0
+    return boxes + span * tf.cast(cell, boxes.dtype)

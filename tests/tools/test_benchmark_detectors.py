@@ -1,0 +1,76 @@
+import argparse
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tfeff.errors import UserError
+
+TOOLS = Path(__file__).parents[2] / "tools"
+FAKE_SIDE = """
+import sys
+print("ready fake 1.0", flush=True)
+for number, _ in enumerate(sys.stdin):
+    if number == 3:
+        sys.exit(7)
+    print({"d0-frozen": "0.1 0.2", "automl-d0": "0.3 0.4"}[sys.argv[1]], flush=True)
+"""
+
+
+@pytest.fixture
+def detectors(monkeypatch, tmp_path):
+    """The tool, with sides that take the same time in every round and end after three."""
+    monkeypatch.syspath_prepend(TOOLS)
+    module = importlib.import_module("benchmark_detectors")
+    (tmp_path / "detector_sides.py").write_text(FAKE_SIDE)
+    (tmp_path / "hparams_config.py").touch()
+    monkeypatch.setattr(module, "TOOLS", tmp_path)
+    return module
+
+
+def parse(detectors, *flags):
+    parser = argparse.ArgumentParser()
+    detectors.add_flags(parser)
+    return parser.parse_args(flags)
+
+
+def automl(tmp_path):
+    return f"--automl_python={sys.executable}", f"--automl_source={tmp_path}", "--runtimes=frozen"
+
+
+def test_ratios_of_alternating_rounds(detectors, tmp_path, capsys):
+    detectors.run(parse(detectors, *automl(tmp_path), "--rounds=2", "--steps=3"))
+    output, messages = capsys.readouterr()
+    assert "| D0 at 512, detections / google/automl (d0-frozen) |" in output
+    assert [cell.strip() for cell in output.splitlines()[-1].split("|")[2:8]] == [
+        "30.0000", "10.0000", "3.0000", "3.000 to 3.000", "2", "2.0000",
+    ]  # fmt: skip
+    assert "automl-d0: ready fake 1.0" in messages
+    assert "YOLO at 640, network / YOLOv8n: skipped; it needs --peer_python" in messages
+
+
+def test_a_side_that_fails_is_named(detectors, tmp_path):
+    with pytest.raises(UserError, match=r"(d0-frozen|automl-d0) ended with exit code 7"):
+        detectors.run(parse(detectors, *automl(tmp_path), "--rounds=4"))
+
+
+def test_wrong_flags(detectors, tmp_path):
+    for flags, message in (
+        (("--only=yolo,d1",), "--only=d1: must be one of automl, effdet"),
+        (("--rounds=1",), "--rounds must be at least 2"),
+        (("--runtimes=frozen,xla",), "--runtimes=xla: must be one of frozen, litert, onnx"),
+        ((f"--automl_python={sys.executable}",), "--automl_source=None: has no hparams_config.py"),
+        ((*automl(tmp_path), "--automl_python=/none"), "/none: No such file or directory"),
+    ):
+        with pytest.raises(UserError, match=message):
+            detectors.run(parse(detectors, *flags))
+
+
+def test_a_wrong_flag_ends_with_exit_code_2():
+    command = [sys.executable, TOOLS / "benchmark.py", "detectors", "--only=d1"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert "--only=d1: must be one of automl, effdet, effdet-network, yolo, training" in result.stderr
+    assert "Traceback" not in result.stderr

@@ -1,0 +1,292 @@
+"""One side of a comparison of detectors, in a process of its own: `python tools/detector_sides.py SIDE [--steps=N]`.
+
+Prints "ready" and versions when it is warm; then, for each line of its input, runs one round and prints its seconds and
+its CPU seconds.
+All weights are random. Every side imports its framework itself, so an environment needs only those of its own sides.
+"""
+
+import argparse
+import functools
+import importlib.metadata
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+
+Step = Callable[[], object]
+"""Predicts one image, or trains one batch, and waits for the result."""
+
+D0_CLASSES, COCO_CLASSES = 90, 80
+D0_SIDE, YOLO_SIDE, TRAINING_SIDE = 512, 640, 320
+BATCH, OBJECTS = 16, 8
+"""Images of a training batch, and objects of each image."""
+BACKGROUND_BIAS = -7.5
+"""Initial bias of google/automl's logits: with its own, all anchors pass the minimum score, which slows its suppression
+down. With trained weights few do."""
+THREADS = int(os.environ.get("OMP_NUM_THREADS", "2"))
+YOLO: Mapping[str, Any] = {
+    "backbone": "resnet",
+    "width": 24,
+    "stage_blocks": (1, 1, 1, 1),
+    "stem": "7x7",
+    "neck_channels": 72,
+}
+"""A YOLO with the multiply-adds of YOLOv8n."""
+
+
+def d0() -> tuple[Any, Any]:
+    """Our EfficientDet-D0 and its task."""
+    from tfeff import config, models
+    from tfeff.tasks.efficientdet import EfficientDet
+
+    return models.build_detector("efficientdet-d0", num_classes=D0_CLASSES), EfficientDet(config.EfficientDet())
+
+
+def yolo(side: int) -> tuple[Any, Any]:
+    """Our YOLO and its task."""
+    from tfeff import config, models
+    from tfeff.tasks.yolo import Yolo
+
+    network = models.build_detector("yolo", num_classes=COCO_CLASSES, resolution=side, **YOLO)
+    return network, Yolo(config.Yolo(max_objects=OBJECTS))
+
+
+def image(side: int) -> np.ndarray:
+    """Raw pixels, (1, side, side, 3)."""
+    return np.random.default_rng(0).uniform(0, 255, (1, side, side, 3)).astype(np.float32)
+
+
+def torch_image(side: int) -> Any:
+    """A normalized image, (1, 3, side, side)."""
+    import torch
+
+    torch.set_num_threads(THREADS)
+    return torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+
+
+def whole(network: Any, task: Any) -> Any:
+    """From pixels to detections: the function that all exports convert."""
+    from tfeff.serving import portable
+
+    return portable.function(network, task, batch_size=1)
+
+
+def bare(network: Any, task: Any) -> Any:
+    """Without decoding and suppression."""
+    import tensorflow as tf
+
+    signature = [tf.TensorSpec((1, *network.inputs[0].shape[1:]), name="images")]
+    return tf.function(lambda images: network(images, training=False), input_signature=signature, autograph=False)
+
+
+def frozen(function: Any, model: Any, pixels: np.ndarray) -> Step:
+    """As a TensorFlow graph whose variables have become constants."""
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    constant, images = convert_variables_to_constants_v2(function.get_concrete_function()), tf.constant(pixels)
+    return lambda: tf.nest.map_structure(np.asarray, constant(images))
+
+
+def litert(function: Any, model: Any, pixels: np.ndarray) -> Step:
+    """In LiteRT."""
+    import tensorflow as tf
+    from ai_edge_litert.interpreter import Interpreter
+
+    module = tf.Module()
+    module.variables_of_model = [variable.value for variable in model.variables]
+    module.function = function
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()], module)
+    run = Interpreter(model_content=converter.convert(), num_threads=THREADS).get_signature_runner()
+    return lambda: run(images=pixels)
+
+
+def onnx(function: Any, model: Any, pixels: np.ndarray) -> Step:
+    """In ONNX Runtime."""
+    import onnxruntime
+    import tf2onnx
+
+    converted, _ = tf2onnx.convert.from_function(function, input_signature=function.input_signature, opset=17)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = THREADS
+    session = onnxruntime.InferenceSession(converted.SerializeToString(), options, ["CPUExecutionProvider"])
+    feed = {session.get_inputs()[0].name: pixels}
+    return lambda: session.run(None, feed)
+
+
+RUNTIMES = (frozen, litert, onnx)
+
+
+def ours(build: Callable[[], tuple[Any, Any]], part: Callable[..., Any], runtime: Callable[..., Step]) -> Step:
+    """Our detector, or its network, in a runtime."""
+    network, task = build()
+    return runtime(part(network, task), network, image(network.resolution))
+
+
+def automl_d0() -> Step:
+    """Frozen graph of google/automl's D0 with its `postprocess_global`, for an image that is already normalized."""
+    import hparams_config
+    import tensorflow as tf
+    from tf2 import efficientdet_keras
+
+    hparams = hparams_config.get_efficientdet_config("efficientdet-d0")
+    hparams.is_training_bn = False
+    model = efficientdet_keras.EfficientDetModel(config=hparams)
+    model.build((1, D0_SIDE, D0_SIDE, 3))
+    for variable in model.class_net.weights:
+        if "class-predict" in variable.name and "bias" in variable.name:
+            variable.assign(tf.fill(variable.shape, BACKGROUND_BIAS))
+    function = tf.function(
+        lambda images: model(images, training=False, pre_mode=None, post_mode="global"),
+        input_signature=[tf.TensorSpec((1, D0_SIDE, D0_SIDE, 3))],
+    )
+    return frozen(function, model, image(D0_SIDE) / 127.5 - 1)
+
+
+def effdet_d0(*, detections: bool) -> Step:
+    """D0 of effdet, in the faster of two memory formats, with or without its post-processing."""
+    import effdet
+    import torch
+
+    model = effdet.create_model("tf_efficientdet_d0", pretrained=False, pretrained_backbone=False)
+    model = effdet.DetBenchPredict(model) if detections else model
+    return inference(model.eval(), torch_image(D0_SIDE), torch)
+
+
+def yolov8n() -> Any:
+    """YOLOv8n of ultralytics."""
+    from ultralytics.nn.tasks import DetectionModel
+
+    return DetectionModel("yolov8n.yaml", nc=COCO_CLASSES, verbose=False)
+
+
+def yolov8n_network() -> Step:
+    """YOLOv8n with batch normalization folded into the convolutions, without suppression."""
+    import torch
+
+    return inference(yolov8n().eval().fuse(verbose=False), torch_image(YOLO_SIDE), torch)
+
+
+def inference(model: Any, images: Any, torch: Any) -> Step:
+    """Calls a PyTorch model in inference mode, in the faster of two memory formats."""
+    formats = []
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        inputs, times = images.contiguous(memory_format=memory_format), []
+        model.to(memory_format=memory_format)
+
+        def step(inputs: Any = inputs) -> object:
+            with torch.inference_mode():
+                return model(inputs)
+
+        for _ in range(5):
+            start = time.perf_counter()
+            step()
+            times.append(time.perf_counter() - start)
+        formats.append((min(times), memory_format, step))
+    _, memory_format, step = min(formats, key=lambda each: each[0])
+    model.to(memory_format=memory_format)
+    print(f"memory format: {memory_format}", file=sys.stderr)
+    return step
+
+
+def random_boxes() -> np.ndarray:
+    """Corners relative to the image, yxyx [images, objects, 4]."""
+    corners = np.random.default_rng(0).uniform(0, 0.7, (BATCH, OBJECTS, 2))
+    return np.concatenate([corners, corners + 0.25], axis=-1).astype(np.float32)
+
+
+def our_training() -> Step:
+    """Training steps of our YOLO with momentum SGD."""
+    import tensorflow as tf
+
+    from tfeff.training import optimizers
+    from tfeff.training.step import Step as TrainingStep
+
+    network, task = yolo(TRAINING_SIDE)
+    optimizer = optimizers.build("sgd", network, weight_decay=5e-4)
+    step = TrainingStep(network, optimizer, tf.distribute.get_strategy(), task=task, batch_size=BATCH)
+    batch = {
+        **task.dummy_targets(BATCH, COCO_CLASSES),
+        "image": tf.random.uniform((BATCH, TRAINING_SIDE, TRAINING_SIDE, 3), 0, 255),
+        "boxes_yxyx": tf.constant(random_boxes() * TRAINING_SIDE),
+        "label": tf.random.uniform((BATCH, OBJECTS), 0, COCO_CLASSES, tf.int32),
+        "valid": tf.ones((BATCH, OBJECTS), tf.bool),
+    }
+    return lambda: step.train(batch, step=0, learning_rate=1e-3).numpy()
+
+
+def yolov8n_training() -> Step:
+    """Training steps of YOLOv8n with momentum SGD."""
+    import torch
+
+    torch.set_num_threads(THREADS)
+    model = yolov8n().train()
+    model.args = SimpleNamespace(box=7.5, cls=0.5, dfl=1.5)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    boxes = torch.from_numpy(random_boxes()).reshape(-1, 4)
+    sizes = boxes[:, 2:] - boxes[:, :2]
+    batch = {
+        "img": torch.rand(BATCH, 3, TRAINING_SIDE, TRAINING_SIDE),
+        "bboxes": torch.cat([(boxes[:, :2] + sizes / 2).flip(1), sizes.flip(1)], dim=1),
+        "cls": torch.randint(0, COCO_CLASSES, (len(boxes), 1)).float(),
+        "batch_idx": torch.arange(BATCH).repeat_interleave(OBJECTS).float(),
+    }
+
+    def step() -> float:
+        loss, _ = model(batch)
+        optimizer.zero_grad()
+        loss.sum().backward()
+        optimizer.step()
+        return float(loss.sum())
+
+    return step
+
+
+SIDES: dict[str, Callable[[], Step]] = {
+    **{
+        f"{name}-{runtime.__name__}": functools.partial(ours, build, part, runtime)
+        for name, build, part in (
+            ("d0", d0, whole),
+            ("d0-network", d0, bare),
+            ("yolo-network", functools.partial(yolo, YOLO_SIDE), bare),
+        )
+        for runtime in RUNTIMES
+    },
+    "yolo-training": our_training,
+    "automl-d0": automl_d0,
+    "effdet-d0": functools.partial(effdet_d0, detections=True),
+    "effdet-d0-network": functools.partial(effdet_d0, detections=False),
+    "yolov8n-network": yolov8n_network,
+    "yolov8n-training": yolov8n_training,
+}
+PACKAGES = ("tensorflow", "keras", "tf_keras", "ai-edge-litert", "onnxruntime", "torch", "effdet", "ultralytics")
+
+
+def main() -> None:
+    """Serves rounds until the input ends."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("side", choices=SIDES)
+    parser.add_argument("--steps", type=int, default=3, help="Steps per round.")
+    arguments = parser.parse_args()
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what libraries print must not be taken for an answer
+    step = SIDES[arguments.side]()
+    for _ in range(3):
+        step()
+    loaded = [name for name in PACKAGES if name.replace("-", "_") in sys.modules]
+    print("ready", *(f"{name} {importlib.metadata.version(name)}" for name in loaded), file=answers)
+    for _ in sys.stdin:
+        start, cpu_start = time.perf_counter(), time.process_time()
+        for _ in range(arguments.steps):
+            step()
+        print(time.perf_counter() - start, time.process_time() - cpu_start, file=answers)
+
+
+if __name__ == "__main__":
+    main()
