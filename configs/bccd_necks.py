@@ -1,0 +1,33 @@
+"""Base of the comparison of necks and fusions on the blood cells of BCCD: YOLO with five levels, from scratch.
+
+Data      voc:<directory> of BCCD (Shenggan/BCCD_Dataset): 205 training and 87 validation photographs
+Command   python tools/compare_necks.py --config=configs/bccd_necks.py --workdir=runs/bccd_necks \\
+              --out=docs/results/bccd_necks data.source=voc:<directory>
+"""
+
+from tfeff.config import BoxAugmentation, Data, Experiment, Model, Neck, Optimizer, Schedule, Training, Yolo
+
+
+def get_config() -> Experiment:
+    return Experiment(
+        task=Yolo(
+            neck=Neck(levels=("P3", "P4", "P5", "P6", "P7"), channels=48, repeats=2, separable=True),
+            head_repeats=1,
+            max_objects=40,
+            plain_epochs=5,
+            augmentation=BoxAugmentation(horizontal_flip=True, vertical_flip=True, scale_range=(0.6, 1.5)),
+        ),
+        model=Model(name="resnet", width=12, stage_blocks=(1, 1, 1, 1), stem="7x7", resolution=192),
+        data=Data(
+            source="voc:data/BCCD",
+            train_split="train",
+            validation_split="val",
+            test_split=None,
+            normalization="dataset",
+        ),
+        optimizer=Optimizer(name="adamw", learning_rate=3e-3, weight_decay=2e-2, clip_norm=10.0),
+        schedule=Schedule(warmup_epochs=2),
+        training=Training(
+            epochs=40, batch_size=8, ema_decay=0.99, validation_epochs=40, precision="float32", monitor="mean_ap"
+        ),
+    )
