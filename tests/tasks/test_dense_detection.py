@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import tensorflow as tf
 
 from tests.tasks.digits_of_many_sizes import write_coco
 from tests.thoroughness import THOROUGH, thorough
+from tests.verbs import Verbs
 from tfeff import config, runs, tasks, training
 from tfeff.data.images import decoding
 from tfeff.serving import run as serving
@@ -132,6 +134,39 @@ def test_a_run_in_several_calls_is_bit_identical(name: str, digits: Path, tmp_pa
     for key, array in one.items():
         np.testing.assert_array_equal(several[key], array, err_msg=key)
     assert [row["validation_mean_ap"] for row in parts.rows()] == [row["validation_mean_ap"] for row in whole.rows()]
+
+
+@EACH
+def test_a_killed_run_is_bit_identical(name: str, digits: Path, tmp_path: Path, verbs: Verbs) -> None:
+    experiment = settings(name, digits, "training.epochs=20", "training.checkpoint_seconds=0.1")
+    whole = training.train(experiment, tmp_path / "whole", tensorboard=False)
+    flags = [f"--config={whole.path / 'config.json'}", f"--workdir={tmp_path / 'killed'}", "--noevaluate"]
+    killed = training.Workdir(tmp_path / "killed")
+    for _ in range(THOROUGH):
+        process, before = verbs.start("train", *flags), killed.checkpoints.latest()
+        while killed.checkpoints.latest() == before:
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.kill()
+        process.done()
+        assert not killed.final.is_file()
+    verbs("train", *flags).succeeds()
+    first, second = (checkpoint.load(each.final)[0] for each in (whole, killed))
+    for key, array in first.items():
+        np.testing.assert_array_equal(second[key], array, err_msg=key)
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+@EACH
+def test_mixed_precision_learns_the_images_too(name: str, precision: str, digits: Path, tmp_path: Path) -> None:
+    experiment = settings(
+        name,
+        digits,
+        *("training.epochs=300", "training.validation_epochs=300", "training.batch_size=8"),
+        *("data.validation_fraction=0", "data.test_split=none", f"training.precision={precision}"),
+    )
+    row = by_heart(experiment, tmp_path).rows()[-1]
+    assert row["validation_mean_ap"] >= 0.99
 
 
 @EACH
