@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.thoroughness import THOROUGH
+from tests.thoroughness import THOROUGH, only_thorough
 from tests.verbs import Process, Verbs
 from tfeff.proposals import ProposalStore
 
@@ -101,6 +101,7 @@ def test_rerunning_computes_only_changed_images(verbs, root, whole, tmp_path):
     assert content(whole) == before
 
 
+@only_thorough
 def test_threads_and_a_cluster_give_the_same_boxes(verbs, root, whole, tmp_path):
     finish(verbs, root, tmp_path / "one", "--threads=1")
     assert content(tmp_path / "one") == content(whole)

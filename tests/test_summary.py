@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 
+from tests.thoroughness import only_thorough
 from tests.verbs import Verbs
 from tfeff import models
 
@@ -30,6 +31,7 @@ def test_a_family_as_a_table(verbs: Verbs) -> None:
         assert f"{params:,}" in row
 
 
+@only_thorough
 def test_ratios_and_latency_of_a_detector(verbs: Verbs) -> None:
     scaling = {"resolution": 16, "width_coefficient": 0.1, "depth_coefficient": 0.1}
     done = verbs(

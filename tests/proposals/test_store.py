@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 
+from tests.thoroughness import only_thorough
 from tfeff.data.images.storage import content_digest
 from tfeff.errors import UserError
 from tfeff.proposals.proposals import Proposals
@@ -108,6 +109,7 @@ def test_a_store_in_the_earlier_spelling_is_still_valid(tmp_path):
     assert ProposalStore.create(tmp_path / "s", parameters).parameters == parameters
 
 
+@only_thorough
 def test_a_killed_writer_leaves_complete_records(tmp_path):
     script = (
         "import sys, numpy as np\n"

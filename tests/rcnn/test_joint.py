@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.thoroughness import only_thorough
+from tests.thoroughness import only_thorough, thorough
 from tfeff import config, training
 from tfeff.boxes.assignment import Regions
 from tfeff.boxes.coding import decode, encode
@@ -91,7 +91,7 @@ def assert_same_weights(one: keras.Model, other: keras.Model) -> None:
         np.testing.assert_array_equal(first, second)
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", thorough("mixed_float16")])
 def test_classes_and_boxes_are_learned_in_every_precision(policy: str, tmp_path: Path) -> None:
     keras.mixed_precision.set_dtype_policy(policy)
     head, rows = train(tmp_path, short(hidden=(32,), dropout=0.0, learning_rate=0.03))
@@ -127,6 +127,7 @@ def test_updates_are_those_of_plain_keras(tmp_path: Path) -> None:
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+@only_thorough
 def test_the_same_seed_gives_the_same_head(tmp_path: Path) -> None:
     assert_same_weights(train(tmp_path / "one", short())[0], train(tmp_path / "other", short())[0])
 
@@ -164,6 +165,7 @@ class Signals(Hook):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
+@only_thorough
 def test_a_signal_saves_the_state_and_the_training_resumes(tmp_path: Path) -> None:
     tf.config.experimental.enable_op_determinism()
     settings = short(epochs=4)

@@ -264,6 +264,7 @@ def test_a_killed_run_resumes_to_the_same_heads(verbs: Verbs, finished: rcnn.Wor
             np.testing.assert_array_equal(first, second)
 
 
+@only_thorough
 def test_a_run_whose_joint_head_has_no_folder_is_complete(verbs: Verbs, finished: rcnn.Workdir, tmp_path: Path) -> None:
     """As earlier versions left it."""
     copy = rcnn.Workdir(tmp_path / "workdir")

@@ -1,5 +1,6 @@
 import pytest
 
+from tests.thoroughness import thorough
 from tfeff import config, models
 from tfeff.recipes import WarmStart, rules
 from tfeff.training.freezing import freeze
@@ -38,7 +39,7 @@ def test_epochs_give_the_updates_that_a_training_needs(start):
         assert updates - count // size < rules.UPDATES[start.kind] or epochs == least
 
 
-@pytest.mark.parametrize("name", ["efficientnet-lite0", "mobilenet-v1", "mobilenet-v2"])
+@pytest.mark.parametrize("name", ["efficientnet-lite0", thorough("mobilenet-v1"), thorough("mobilenet-v2")])
 def test_more_images_train_more_layers(name):
     trained = []
     for count in (243, 5_000, 50_000):

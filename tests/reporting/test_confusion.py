@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from tests.thoroughness import thorough
 from tfeff.reporting.confusion import confusion_figure
 
 LONG = ["black-footed albatross (juvenile, winter plumage)", "US$ coin & $5 note", "a", "très long nom d'une classe"]
@@ -10,7 +11,7 @@ def matrix(classes):
     return np.random.default_rng(0).integers(0, 90, (classes, classes)) + np.eye(classes, dtype=int) * 1000
 
 
-@pytest.mark.parametrize("classes", [1, 2, 10, 30, 100, 250])
+@pytest.mark.parametrize("classes", [1, 2, 10, thorough(30), 100, thorough(250)])
 def test_names_and_numbers_do_not_overlap(classes, assert_legible):
     assert_legible(confusion_figure(matrix(classes), [LONG[i % 4] for i in range(classes)]))
 

@@ -4,6 +4,7 @@ import math
 import numpy as np
 import pytest
 
+from tests.thoroughness import thorough
 from tfeff import config, models
 from tfeff.errors import UserError
 from tfeff.scaling import candidates
@@ -61,7 +62,7 @@ def test_all_networks_within_the_budget_are_found(bounds):
     assert len(expected) >= 5
 
 
-@pytest.mark.parametrize("name", ["mobilenet-v1", "mobilenet-v2", "efficientnet-b0"])
+@pytest.mark.parametrize("name", [thorough("mobilenet-v1"), "mobilenet-v2", thorough("efficientnet-b0")])
 def test_candidates_of_other_baselines_are_distinct(name):
     baseline = Baseline(config.Model(name=name, resolution=32), 10, 3)
     networks = candidates.within_budget(baseline, config.Budget(macs=2.0, tolerance=0.02))

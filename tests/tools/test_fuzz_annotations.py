@@ -1,6 +1,6 @@
 import pytest
 
-from tests.thoroughness import THOROUGH
+from tests.thoroughness import THOROUGH, only_thorough
 from tools import fuzz_annotations
 
 COUNT = 2_000 if THOROUGH else 200
@@ -12,6 +12,7 @@ def data(dataset):
     return {dataset(name).parent for name in ("bccd", "raccoon", "coco128")}.pop()
 
 
+@only_thorough
 def test_readers_survive_damaged_files_and_keep_undamaged_objects(data, tmp_path):
     failures = []
     outcomes = fuzz_annotations.run(data, tmp_path, COUNT, seed=1, failures=failures)

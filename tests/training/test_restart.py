@@ -69,6 +69,7 @@ def assert_same_end(first: Path, second: Path):
     assert without_times(first) == without_times(second)
 
 
+@only_thorough
 def test_restarts_after_sigkill_are_bit_identical(verbs, uninterrupted, tmp_path):
     config, whole, seconds = uninterrupted
     rng = random.Random(7)

@@ -4,6 +4,7 @@ import math
 import numpy as np
 import pytest
 
+from tests.thoroughness import thorough
 from tfeff.errors import UserError
 from tfeff.trials.allocation import Full, Halving, Racing
 from tfeff.trials.dunnett import dunnett_quantile
@@ -331,7 +332,7 @@ class TestRacing:
         with pytest.raises(UserError, match=message):
             Racing(**{"epochs": 3, **settings})
 
-    @pytest.mark.parametrize(("folds", "spread"), [(5, 0.0), (5, 0.06), (3, 0.06)])
+    @pytest.mark.parametrize(("folds", "spread"), [thorough(5, 0.0), thorough(5, 0.06), (3, 0.06)])
     def test_the_best_candidate_survives_and_racing_saves_work(self, folds, spread):
         rng = np.random.default_rng(11)
         blocks = [(fold, 0) for fold in range(folds)]

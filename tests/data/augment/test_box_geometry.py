@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 
 from tests.data.rectangles import draw, draws, find
+from tests.thoroughness import only_thorough
 from tfeff.data.augment import box_geometry
 from tfeff.data.augment.annotated_image import annotated
 from tfeff.data.augment.box_policy import BoxAugmentation
@@ -78,6 +79,7 @@ def test_an_image_of_that_size_is_unchanged():
         np.testing.assert_allclose(before, after, atol=1e-3)
 
 
+@only_thorough
 def test_boxes_follow_jitter_over_its_whole_range():
     augmentation = BoxAugmentation(scale=0.5, aspect=0.5, min_share=0.1)
     factors, stretches, objects = [], [], 0

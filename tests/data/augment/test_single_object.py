@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.thoroughness import thorough
 from tfeff.data.augment.box_policy import BoxAugmentation
 from tfeff.data.augment.counter_rng import Draws
 from tfeff.data.augment.single_object import augment
@@ -39,7 +40,7 @@ def around(image):
     "augmentation",
     [
         BoxAugmentation(),
-        BoxAugmentation(horizontal_flip=True, vertical_flip=True),
+        thorough(BoxAugmentation(horizontal_flip=True, vertical_flip=True)),
         BoxAugmentation(scale=0.3, aspect=0.3),
         BoxAugmentation(horizontal_flip=True, scale=0.2, rotation=2, brightness=0.05),
     ],

@@ -289,6 +289,7 @@ def test_the_last_epochs_only_flip(native):
         assert (example(transform, index)["image"] != late["image"]).any()
 
 
+@only_thorough
 def test_a_lost_partner_of_a_mosaic_is_named(tmp_path):
     paths = [tmp_path / f"{number}.png" for number in range(COUNT)]
     for number, path in enumerate(paths):

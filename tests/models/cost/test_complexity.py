@@ -64,8 +64,8 @@ def test_mobilenet_widths_equal_keras_applications(alpha: float) -> None:
         ("resnet", {}),
         ("resnet50", {"stage_blocks": (1, 2, 1, 1)}),
         ("efficientnet-b0", {"depth_coefficient": 0.5, "survival_probability": 1.0}),
-        ("efficientnet-lite0", {"depth_coefficient": 0.5, "survival_probability": 1.0}),
-        ("mobilenet-v2", {"depth_coefficient": 0.5}),
+        thorough("efficientnet-lite0", {"depth_coefficient": 0.5, "survival_probability": 1.0}),
+        thorough("mobilenet-v2", {"depth_coefficient": 0.5}),
     ],
 )
 def test_activation_bytes_equal_what_tensorflow_keeps(name: str, options: dict[str, Any]) -> None:

@@ -18,7 +18,6 @@ MODULES = {
 }
 
 COMPARED = {
-    ("efficientnet-b0", 64),
     ("efficientnet-b0", 65),
     ("resnet50", 65),
     ("mobilenet-v1", 64),
@@ -141,7 +140,7 @@ def test_without_top_and_with_more_blocks(small: dict[str, keras.Model]) -> None
     assert {s.name for s in report.skipped if s.shape_here is None} == {"predictions/kernel", "predictions/bias"}
 
 
-@pytest.mark.parametrize("name", [thorough("mobilenet-v2"), "efficientnet-b0"])
+@pytest.mark.parametrize("name", ["mobilenet-v2", thorough("efficientnet-b0")])
 def test_gray_image_as_three_equal_channels(name: str, small: dict[str, keras.Model]) -> None:
     theirs = small[name]
     rgb, gray = (models.build(name, resolution=32, channels=channels) for channels in (3, 1))
