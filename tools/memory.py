@@ -1,8 +1,5 @@
 """Compares estimated with measured training memory: `python tools/memory.py [--megabytes=600]`. Linux only.
 
-With --rematerialize=efficientdet-d2 (or another network): the memory and the time of a training step with and without
-rematerialization.
-
 The estimate is `training_peak_bytes`, the memory that a training step needs for each image of its batch. For the
 measurement, two processes train the same network with different batch sizes. The difference of their peak memory (VmHWM
 in /proc/self/status), divided by the difference of the batch sizes, is the memory per image. Memory that does not grow
@@ -13,6 +10,9 @@ Use large batches: in small ones, the workspace of a single operation can determ
 So that VmHWM reflects the memory of feature maps, freed memory is returned to the kernel immediately (glibc's malloc
 maps all blocks above 64 KB), and TensorFlow uses its own kernels, because those of oneDNN allocate from a pool that
 doubles its size.
+
+With --rematerialize=efficientdet-d2 (or another network): the memory and the time of a training step with and without
+rematerialization.
 """
 
 import os

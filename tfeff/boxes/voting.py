@@ -25,8 +25,8 @@ def voted(
         overlap: minimum IoU with the kept box.
         ops: module of the arrays, `numpy` or `keras.ops`.
 
-    >>> one, all = np.array([[0.0, 0.0, 8.0, 8.0]]), np.array([[0.0, 0.0, 8.0, 8.0], [0.0, 0.0, 8.0, 12.0]])
-    >>> voted(one, np.array([1]), all, np.array([1, 1]), np.array([0.75, 0.25]), overlap=0.5).tolist()
+    >>> one, both = np.array([[0.0, 0.0, 8.0, 8.0]]), np.array([[0.0, 0.0, 8.0, 8.0], [0.0, 0.0, 8.0, 12.0]])
+    >>> voted(one, np.array([1]), both, np.array([1, 1]), np.array([0.75, 0.25]), overlap=0.5).tolist()
     [[0.0, 0.0, 8.0, 9.0]]
     """
     near = paired_iou(kept_yxyx[:, None], boxes_yxyx[None], ops=ops) >= overlap

@@ -45,8 +45,6 @@ class _Segment:
     def __init__(self, inputs: Sequence[keras.KerasTensor], outputs: Sequence[keras.KerasTensor]) -> None:
         self.inputs, self.outputs = inputs, outputs
         self._model = keras.Model(list(inputs), list(outputs))
-        trained = {id(variable) for variable in self._model.trainable_variables}
-        self._state = [variable for variable in self._model.variables if id(variable) not in trained]
         self._run = tf.custom_gradient(self._with_gradient)
 
     def __call__(self, *inputs: tf.Tensor) -> list[tf.Tensor]:
@@ -54,7 +52,7 @@ class _Segment:
 
     def _with_gradient(self, *inputs: tf.Tensor) -> tuple[list[tf.Tensor], Any]:
         # Random states as they are before this pass advances them.
-        state = [(variable, tf.identity(variable.value)) for variable in self._state]
+        state = [(variable, tf.identity(variable.value)) for variable in self._model.non_trainable_variables]
         outputs = self._model(list(inputs), training=True)
 
         def gradient(*upstream: tf.Tensor, variables: Sequence[tf.Variable] = ()) -> Any:

@@ -8,6 +8,8 @@ All resizing is bilinear with half-pixel centers and antialiasing: to shrink, th
 scale factor, as in PIL. To enlarge, this is plain bilinear interpolation.
 """
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from tfeff.data.images import triangle_filter
@@ -31,7 +33,7 @@ def fit(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
 
 
 def crop(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """Scales one image to the smallest size that covers another one, keeping its aspect ratio, and takes the center.
+    """Scales one image to the smallest size that covers `size`, keeping its aspect ratio, and cuts out the center.
 
     Args:
         image: uint8 [height, width, channels].
@@ -40,9 +42,7 @@ def crop(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     Returns:
         uint8 [*size, channels], rounded. An image of that size is returned unchanged.
     """
-    native = tf.cast(tf.shape(image)[:2], tf.float64)
-    ideal = tf.reduce_max(tf.constant(size, tf.float64) / native) * native
-    covering = tf.maximum(tf.constant(size), tf.cast(tf.round(ideal), tf.int32))
+    covering = tf.maximum(size, _proportional(tf.shape(image)[:2], size, tf.reduce_max))
     top, left = tf.unstack((covering - size) // 2)
     center = _resampled(image, covering)[top : top + size[0], left : left + size[1]]
     return tf.ensure_shape(center, (*size, image.shape[-1]))
@@ -73,10 +73,7 @@ def letterbox_size(native: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     Returns:
         int32 [..., 2].
     """
-    height_width = tf.cast(native, tf.float64)
-    ratio = tf.constant(size, tf.float64) / height_width
-    ideal = tf.reduce_min(ratio, axis=-1, keepdims=True) * height_width
-    return tf.maximum(1, tf.cast(tf.round(ideal), tf.int32))
+    return tf.maximum(1, _proportional(native, size, tf.reduce_min))
 
 
 def fit_within(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
@@ -115,6 +112,13 @@ def resize(images: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
 
 FITS = {"stretch": fit, "crop": crop, "letterbox": letterbox}
 """How an image is brought to the size of the cache."""
+
+
+def _proportional(native: tf.Tensor, size: tuple[int, int], choose: Callable[..., tf.Tensor]) -> tf.Tensor:
+    """Sizes int32 [..., 2] times the factor that `choose` takes of both directions, rounded."""
+    height_width = tf.cast(native, tf.float64)
+    factor = choose(tf.constant(size, tf.float64) / height_width, axis=-1, keepdims=True)
+    return tf.cast(tf.round(factor * height_width), tf.int32)
 
 
 def _padded(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
