@@ -21,6 +21,7 @@ from tfeff.config import (
 def get_config() -> Experiment:
     return Experiment(
         task=EfficientDet(
+            aspect=4 / 3,
             max_objects=40,
             augmentation=BoxAugmentation(
                 horizontal_flip=True,
@@ -31,7 +32,7 @@ def get_config() -> Experiment:
                 saturation=0.1,
             ),
         ),
-        model=Model(name="efficientnet-lite0", weights="imagenet", resolution=320),
+        model=Model(name="efficientnet-lite0", weights="imagenet", resolution=384),
         data=Data(source="voc:data/BCCD", train_split="trainval", validation_fraction=0.15),
         optimizer=Optimizer(name="adamw", learning_rate=1e-3, weight_decay=1e-2, clip_norm=10.0),
         schedule=Schedule(warmup_epochs=1),

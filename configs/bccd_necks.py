@@ -11,13 +11,14 @@ from tfeff.config import BoxAugmentation, Data, Experiment, Model, Neck, Optimiz
 def get_config() -> Experiment:
     return Experiment(
         task=Yolo(
+            aspect=4 / 3,
             neck=Neck(levels=("P3", "P4", "P5", "P6", "P7"), channels=48, repeats=2, separable=True),
             head_repeats=1,
             max_objects=40,
             plain_epochs=5,
             augmentation=BoxAugmentation(horizontal_flip=True, vertical_flip=True, scale_range=(0.6, 1.5)),
         ),
-        model=Model(name="resnet", width=12, stage_blocks=(1, 1, 1, 1), stem="7x7", resolution=192),
+        model=Model(name="resnet", width=12, stage_blocks=(1, 1, 1, 1), stem="7x7", resolution=224),
         data=Data(
             source="voc:data/BCCD",
             train_split="train",

@@ -39,7 +39,7 @@ SLOWEST_FIRST = (
     "training/test_loop",
     "rcnn/test_stages",
     "training/test_distribution",
-    "tasks/test_dense_detection",
+    "tasks/test_object_detection",
     "tasks/test_localization",
     "data/input/test_batches",
     "models/weights/test_applications",

@@ -34,7 +34,7 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "family",
         None,
-        "Name of a family: resnet, efficientnet, efficientnet-lite or mobilenet; of detectors: efficientdet, "
+        "Name of a family: resnet, efficientnet, efficientnet-lite or mobilenet; of detectors: rcnn, efficientdet, "
         "efficientdet-lite or yolo.",
     )
     flags.DEFINE_integer("resolution", None, "Side of the square input in pixels. Default: that of the network.")

@@ -138,8 +138,7 @@ def step_seconds(networks: list[tuple[config.Experiment, keras.Model]]) -> list[
         step = Step(
             network, optimizers.build("sgd", network), tf.distribute.get_strategy(), task=task, batch_size=batch_size
         )
-        side = network.resolution
-        batch = {"image": tf.zeros((batch_size, side, side, 3)), **task.dummy_targets(batch_size, 3)}
+        batch = {"image": tf.zeros((batch_size, *network.size, 3)), **task.dummy_targets(batch_size, 3)}
         steps.append((step, batch))
     seconds = np.zeros((STEPS + 1, len(steps)))
     for done in range(len(seconds)):

@@ -78,7 +78,7 @@ def train(name: str, options: dict[str, Any], batch_size: int, rematerialize: bo
         batch_size=batch_size,
         rematerialize=rematerialize,
     )
-    images = tf.zeros((batch_size, network.resolution, network.resolution, 3))
+    images = tf.zeros((batch_size, *network.size, 3))
     batch = {"image": images, **task.dummy_targets(batch_size, CLASSES)}
     for _ in range(STEPS):
         start = time.perf_counter()

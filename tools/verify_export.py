@@ -33,7 +33,7 @@ def main() -> None:
     height, width = workdir.dataset()["image_size"]
     network = tasks.create(workdir.config().task).predictor(build.trained_model(workdir))
     forward = tf.function(lambda pixels: tf.nn.softmax(network(pixels, training=False)), jit_compile=False)
-    size = (network.resolution, network.resolution)
+    size = network.size
 
     with tempfile.TemporaryDirectory() as directory:
         served = tf.saved_model.load(str(run.export(workdir, Path(directory) / "saved_model")))

@@ -31,7 +31,7 @@ def test_probabilities_are_the_weighted_mean_over_views(channels: int, mirrored:
     model = network(channels)
     images = np.random.default_rng(0).uniform(0, 255, (6, 15, 15, channels)).astype(np.float32)
     averaged = models.averaged(model, mirrored=mirrored, shift=shift)
-    assert averaged.resolution == 15
+    assert averaged.size == (15, 15)
     assert averaged.count_params() == model.count_params()
 
     expected = np.zeros((6, 5))

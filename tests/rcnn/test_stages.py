@@ -102,6 +102,7 @@ def test_a_rerun_trains_nothing(verbs: Verbs, finished: rcnn.Workdir) -> None:
     assert before == {path: path.stat().st_mtime_ns for path in finished.path.rglob("*.keras")}
 
 
+@only_thorough
 def test_evaluate_repeats_the_result_of_the_run(verbs: Verbs, finished: rcnn.Workdir) -> None:
     before = json.loads((finished.path / "evaluation_test.json").read_text())
     text = verbs("evaluate", f"--workdir={finished.path}", "--json").succeeds().out

@@ -12,6 +12,7 @@ import tensorflow as tf
 from PIL import Image
 
 from tests.runs.bright_squares import SquaresPredictor, squares
+from tests.thoroughness import only_thorough
 from tfeff import models, runs
 from tfeff.errors import UserError
 from tfeff.runs.prediction import find_images
@@ -30,7 +31,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     options = {"width": 4, "stage_blocks": (1, 1), "resolution": 16}
     classifier = models.build("resnet", num_classes=len(NAMES), **options)
     localizer = models.localizer(models.build("resnet", include_top=False, **options), num_classes=len(NAMES))
-    common = {"image_size": (20, 20), "resolution": 16, "channels": 3}
+    common = {"image_size": (20, 20), "size": (16, 16), "channels": 3}
     savedmodel.export(classifier, NAMES, root / "classifier", **common)
     savedmodel.export(localizer, NAMES, root / "localizer", task=Localization(), **common)
     return {name: root / name for name in ("classifier", "localizer")}
@@ -160,6 +161,7 @@ def test_a_detector_in_tiles_resumes_without_repeating(tmp_path: Path) -> None:
         assert Image.open(out / f"{name}.png").size == Image.open(tmp_path / "whole" / f"{name}.png").size
 
 
+@only_thorough
 def test_a_killed_verb_resumes_without_repeating(
     verbs: Callable, exported: dict[str, Path], photos: Path, tmp_path: Path
 ) -> None:

@@ -5,6 +5,7 @@ import itertools
 
 import pytest
 
+from tests.thoroughness import only_thorough
 from tfeff import config, models, tasks
 from tfeff.config.family import Family
 from tfeff.errors import UserError
@@ -27,6 +28,7 @@ def test_the_cost_is_that_of_the_built_detector() -> None:
     assert network.label == "d 2.00 w 1.50 r 1.25 neck d 2.00 w 2.00"
 
 
+@only_thorough
 def test_all_detectors_within_a_budget_are_found() -> None:
     budget = config.Budget(macs=1.25, tolerance=0.05)
     networks = candidates.within_budget(BASELINE, budget)

@@ -26,14 +26,14 @@ def get_config():
         budget=Budget(macs=2.0, tolerance=0.2, candidates=3),
         folds=Folds(count=2, examples=200, validation_fraction=0.5),
         allocation=Allocation(name="halving", reduction=2, minimum_epochs=1),
-        sweeps=Sweeps(phis=(1.0,), batch_norm={batch_norm}),
+        sweeps=Sweeps(phis=(1.0,), {sweeps}),
     )
 """
 
 
 def start(verbs: Verbs, directory: Path, *flags: str) -> Process:
     path = directory.parent / "config.py"
-    path.write_text(CONFIG.format(batch_norm=bool(THOROUGH)))
+    path.write_text(CONFIG.format(sweeps="batch_norm=True" if THOROUGH else 'methods=("width", "compound")'))
     return verbs.start("search", f"--config={path}", f"--workdir={directory}", *flags)
 
 

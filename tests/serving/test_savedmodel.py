@@ -64,7 +64,7 @@ def digits(tmp_path_factory):
     """(model, directory of its SavedModel): images are resized to 24 × 20, then to the network's 16 × 16."""
     model = network(16, 1, 10)
     directory = tmp_path_factory.mktemp("digits") / "saved_model"
-    return model, export(model, DIGITS, directory, image_size=(24, 20), resolution=16, channels=1)
+    return model, export(model, DIGITS, directory, image_size=(24, 20), size=(16, 16), channels=1)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def digits(tmp_path_factory):
 )
 def test_encoded_images_of_mixed_sizes_match_the_model(image_size, crop, tmp_path):
     model, task = network(16, 1, 10), Classification(config.Classification(crop=crop))
-    export(model, DIGITS, tmp_path / "model", image_size=image_size, resolution=16, channels=1, task=task)
+    export(model, DIGITS, tmp_path / "model", image_size=image_size, size=(16, 16), channels=1, task=task)
     images = list(digit_images(500))
     served = serve(tf.saved_model.load(tmp_path / "model"), [encoded(image, ".png") for image in images])
     expected = predict(model, images, image_size, resizing.crop if crop else resizing.fit)
@@ -104,7 +104,7 @@ def test_jpeg_and_png_share_a_batch_and_channels_are_converted(digits):
 
 def test_photos_match_the_model(dataset, tmp_path):
     model = network(40, 3, 2)
-    export(model, ["ants", "bees"], tmp_path / "model", image_size=(64, 64), resolution=40, channels=3)
+    export(model, ["ants", "bees"], tmp_path / "model", image_size=(64, 64), size=(40, 40), channels=3)
     files = [path.read_bytes() for path in sorted(dataset("hymenoptera", per_folder=10).rglob("*.jpg"))]
     assert len(files) == 40
     images = [graph_decoding.decode(file, 3).numpy() for file in files]
@@ -115,7 +115,7 @@ def test_photos_match_the_model(dataset, tmp_path):
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_a_mixed_precision_model_outputs_float32(policy, tmp_path):
     model = network(16, 1, 10, dtype=policy)
-    export(model, DIGITS, tmp_path / "model", image_size=(24, 20), resolution=16, channels=1)
+    export(model, DIGITS, tmp_path / "model", image_size=(24, 20), size=(16, 16), channels=1)
     images = list(digit_images(8))
     served = serve(tf.saved_model.load(tmp_path / "model"), [encoded(image, ".png") for image in images])
     assert served["probabilities"].dtype == np.float32
@@ -169,7 +169,7 @@ def test_the_weights_are_variables_of_the_savedmodel(digits):
 
 def test_frozen_weights_are_constants_and_match_the_model(digits, tmp_path):
     model, directory = digits
-    frozen = export(model, DIGITS, tmp_path / "frozen", image_size=(24, 20), resolution=16, channels=1, freeze=True)
+    frozen = export(model, DIGITS, tmp_path / "frozen", image_size=(24, 20), size=(16, 16), channels=1, freeze=True)
     images = list(digit_images(50))
     loaded = tf.saved_model.load(frozen)
     served = serve(loaded, [encoded(image, ".png") for image in images])
@@ -201,14 +201,14 @@ def test_a_corrupt_file_fails_with_an_error_that_names_the_decoder(digits, corru
 
 def test_class_names_in_other_scripts(tmp_path):
     names = ["Ameise 🐜", "蜂", "a, b"]
-    export(network(16, 1, 3), names, tmp_path / "model", image_size=None, resolution=16, channels=1)
+    export(network(16, 1, 3), names, tmp_path / "model", image_size=None, size=(16, 16), channels=1)
     loaded = tf.saved_model.load(tmp_path / "model")
     assert [name.decode() for name in loaded.class_names().numpy()] == names
 
 
 def test_an_earlier_export_is_replaced_only_with_overwrite(tmp_path):
     target = tmp_path / "runs" / "saved_model"
-    settings = {"image_size": None, "resolution": 16, "channels": 1}
+    settings = {"image_size": None, "size": (16, 16), "channels": 1}
     export(network(16, 1, 2), ["a", "b"], target, **settings)
     with pytest.raises(UserError, match="earlier export"):
         export(network(16, 1, 3), ["a", "b", "c"], target, **settings)
@@ -224,7 +224,7 @@ def test_a_full_disk_keeps_the_earlier_export(digits):
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))  # writing past 4 KiB fails, as on a full disk
     try:
         with pytest.raises(UserError, match="could not be written"):
-            export(model, DIGITS, directory, image_size=(24, 20), resolution=16, channels=1, overwrite=True)
+            export(model, DIGITS, directory, image_size=(24, 20), size=(16, 16), channels=1, overwrite=True)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()} == before
@@ -242,7 +242,7 @@ def test_a_full_disk_keeps_the_earlier_export(digits):
 )
 def test_invalid_class_names_are_rejected(names, message, tmp_path):
     with pytest.raises(UserError, match=message):
-        export(network(16, 1, 3), names, tmp_path / "model", image_size=None, resolution=16, channels=1)
+        export(network(16, 1, 3), names, tmp_path / "model", image_size=None, size=(16, 16), channels=1)
     assert not os.listdir(tmp_path)
 
 
@@ -250,4 +250,4 @@ def test_a_model_with_softmax_is_rejected(tmp_path):
     model = network(16, 1, 3)
     model = keras.Model(model.input, keras.layers.Softmax()(model.output))
     with pytest.raises(UserError, match="outputs probabilities"):
-        export(model, ["a", "b", "c"], tmp_path / "model", image_size=None, resolution=16, channels=1)
+        export(model, ["a", "b", "c"], tmp_path / "model", image_size=None, size=(16, 16), channels=1)

@@ -26,6 +26,6 @@ def test_the_first_object_owns_a_cell() -> None:
 def test_images_with_shared_cells() -> None:
     apart = np.array([[0.0, 0, 0.1, 0.1], [0.5, 0.5, 0.9, 0.9]])
     close = np.array([[0.0, 0, 0.1, 0.1], [0.05, 0, 0.15, 0.1]])
-    assert images_with_shared_cells([apart, close, apart[:0]], 7) == 1
-    assert images_with_shared_cells([apart, close], 1) == 2
-    assert images_with_shared_cells([close], 100) == 0
+    assert images_with_shared_cells([apart, close, apart[:0]], 7, 7) == 1
+    assert images_with_shared_cells([apart, close], 1, 1) == 2
+    assert images_with_shared_cells([close], 100, 100) == 0

@@ -1,7 +1,7 @@
 import numpy as np
 import tensorflow as tf
 
-from tests.tasks.dense_batches import batch_of, outputs_of
+from tests.tasks.detection_batches import batch_of, outputs_of
 from tfeff import config
 from tfeff.boxes import iou
 from tfeff.tasks.grid import Grid

@@ -56,6 +56,33 @@ def test_equals_the_definition(positive: float, negative: float) -> None:
     assert seen == {POSITIVE, NEGATIVE, IGNORED}
 
 
+@pytest.mark.parametrize("forced", ["ties", "none"])
+def test_ties_are_forced_but_keep_the_object_that_they_overlap_most(forced: str) -> None:
+    rng = np.random.default_rng(1)
+    anchors = np.round(boxes(rng, 200) / 16) * 16  # so that many overlap an object equally
+    objects, usable = np.round(boxes(rng, 6) / 16) * 16, np.array([True] * 5 + [False])
+    own = np.stack([anchors, anchors[::-1]])
+    flags = tf.constant(np.stack([usable, usable])), tf.zeros((2, 6), tf.bool)
+    matched = match(
+        tf.constant(own),
+        tf.constant(np.stack([objects, objects])),
+        *flags,
+        positive_overlap=0.7,
+        negative_overlap=0.3,
+        forced=forced,
+    )
+    overlap = iou(anchors, objects) * usable
+    best = overlap.max(axis=1)
+    ties = ((overlap == overlap.max(axis=0)) & (overlap.max(axis=0) > 0)).any(axis=1)
+    kinds = np.where(best >= 0.7, POSITIVE, np.where(best < 0.3, NEGATIVE, IGNORED))
+    if forced == "ties":
+        assert (ties & (kinds != POSITIVE)).sum() > ties.any()
+        kinds = np.where(ties, POSITIVE, kinds)
+    np.testing.assert_array_equal(matched.kind[0], kinds)
+    np.testing.assert_array_equal(matched.kind[1], kinds[::-1])
+    np.testing.assert_array_equal(matched.object[0], overlap.argmax(axis=1) * (best > 0))
+
+
 def test_each_object_has_an_anchor_even_if_it_fits_none() -> None:
     anchors = tf.constant([[0.0, 0, 8, 8], [8, 8, 16, 16]])
     tiny, outside = [9.0, 9, 10, 10], [100.0, 100, 110, 110]

@@ -47,7 +47,7 @@ def test_tta_in_evaluation_and_export(finished, tmp_path):
     model = training.trained_model(finished)
     images = selection.evaluation_images(settings, "test", finished.dataset(), lambda *_: None)
     labels, probabilities = [], []
-    for batch in build.evaluation_pipeline(settings, images, model.resolution, (0, 1)).evaluation_batches():
+    for batch in build.evaluation_pipeline(settings, images, model.size, (0, 1)).evaluation_batches():
         padded = tf.pad(batch["image"], [[0, 0], [1, 1], [1, 1], [0, 0]], mode="REFLECT")
         corners = (1, 0.5), (0, 0.25), (2, 0.25)  # offset of the shifted view, and its weight
         views = [

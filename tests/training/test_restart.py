@@ -109,6 +109,7 @@ def test_signals_save_the_state(verbs, uninterrupted, tmp_path):
     assert_same_end(whole, run)
 
 
+@only_thorough
 def test_a_finished_run_is_not_changed(verbs, uninterrupted):
     config, run, _ = uninterrupted
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
@@ -116,6 +117,7 @@ def test_a_finished_run_is_not_changed(verbs, uninterrupted):
     assert before == {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
 
 
+@only_thorough
 def test_error_if_the_workdir_belongs_to_another_config(verbs, uninterrupted):
     config, run, _ = uninterrupted
     again = verbs(*command(config, run), "--config.optimizer.learning_rate=0.5")

@@ -21,19 +21,22 @@ OCTAVE: tuple[float, ...] = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
 class Anchors:
     """Anchors of a feature pyramid: at each position, a box for each scale and aspect, in this order.
 
-    A box has the area (size * stride * scale)^2 and is centered in its cell.
+    A box has the area (size * stride * scale)^2 and is centered in its cell. With `corner`, the stride in this formula
+    is 2^level, the box is rounded to even numbers of pixels, and it is centered at the top left of its cell.
 
     Attributes:
         levels: n of each level, from fine to coarse, for the stride 2^n.
         size: side of the smallest square anchor, in strides.
         scales: factors of the side.
         aspects: width divided by height.
+        corner: as in torchvision; see above.
     """
 
     levels: tuple[int, ...] = (3, 4, 5, 6, 7)
     size: float = 4.0
     scales: tuple[float, ...] = OCTAVE
     aspects: tuple[float, ...] = (1.0, 2.0, 0.5)
+    corner: bool = False
 
     def __post_init__(self) -> None:
         """Validate field values; raises UserError."""
@@ -66,11 +69,15 @@ class Anchors:
 
     def _level(self, level: int, size: tuple[int, int]) -> npt.NDArray[np.float64]:
         """Anchors of one level, [positions * per_position, 4]."""
-        centers, strides = cells(level, size)
+        centers, spacing = cells(level, size)
+        strides: tuple[float, ...] = spacing
+        if self.corner:
+            centers, strides = centers - np.array(spacing) / 2, (2.0**level, 2.0**level)
         halves = []
         for scale in self.scales:
             for aspect in self.aspects:
                 root = math.sqrt(aspect)
                 sides = (self.size * stride * scale for stride in strides)
                 halves.append([side * ratio / 2 for side, ratio in zip(sides, (1 / root, root), strict=True)])
-        return np.concatenate([centers[:, None] - halves, centers[:, None] + halves], axis=-1).reshape(-1, 4)
+        around = np.round(halves) if self.corner else np.array(halves)
+        return np.concatenate([centers[:, None] - around, centers[:, None] + around], axis=-1).reshape(-1, 4)

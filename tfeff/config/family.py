@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tfeff.config.schema import Experiment, Model
 from tfeff.config.section import Section, from_dict
-from tfeff.config.tasks import DenseDetection, Neck
+from tfeff.config.tasks import Neck, ObjectDetection
 from tfeff.errors import UserError
 
 FILE = "coefficients.json"
@@ -116,7 +116,7 @@ def resolve_family(experiment: Experiment) -> Experiment:
     task = experiment.task
     if not family.detector:
         return changed
-    if not isinstance(task, DenseDetection):
+    if not isinstance(task, ObjectDetection):
         raise UserError("config: model.family is a family of detectors; set task.name to that of its search")
     given = {f"neck.{key.name}": getattr(task.neck, key.name) for key in dataclasses.fields(Neck)}
     for name, value in {**given, "head_repeats": task.head_repeats}.items():

@@ -5,7 +5,7 @@ from typing import Literal
 
 from tfeff.config.schema import Experiment
 from tfeff.config.section import Section, at_least, positive
-from tfeff.config.tasks import Classification, DenseDetection
+from tfeff.config.tasks import Classification, ObjectDetection
 
 MEASURES = ("macs", "memory", "params", "latency")
 
@@ -193,8 +193,8 @@ class Search(Section):
                 f"less than folds.count x folds.seeds = {blocks}; otherwise no candidate could be eliminated",
             )
         data, model, task = self.experiment.data, self.experiment.model, self.experiment.task
-        if not isinstance(task, Classification | DenseDetection):
-            task.wrong("name", "that of a classifier or a one-stage detector")
+        if not isinstance(task, Classification | ObjectDetection):
+            task.wrong("name", "that of a classifier or a detector")
         for key in ("folds", "fold_examples", "validation_split", "train_examples"):
             if getattr(data, key) is not None:
                 data.wrong(key, "omitted; in a search, the section folds selects the images")

@@ -10,10 +10,10 @@ RECURSION_LIMIT = 10_000
 
 @keras.saving.register_keras_serializable(package="tfeff")
 class Network(keras.Model):
-    """A functional Keras model of square images with a resolution and a feature pyramid.
+    """A functional Keras model of images of one size, with a feature pyramid.
 
-    Input: (batch, resolution, resolution, channels), raw pixels in [0, 255]. Saving to `.keras` and loading preserve
-    resolution and pyramid.
+    Input: (batch, height, width, channels), raw pixels in [0, 255]. Saving to `.keras` and loading preserve size and
+    pyramid.
 
     Attributes:
         levels: maps the name of each pyramid level ("P1", "P2", ...) to the name of the layer that outputs it: the last
@@ -26,13 +26,19 @@ class Network(keras.Model):
     description: Any = None
 
     @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the input image, in pixels."""
+        height, width = self.inputs[0].shape[1:3]
+        return height, width
+
+    @property
     def resolution(self) -> int:
-        """Side of the square input image, in pixels."""
-        return self.inputs[0].shape[1]
+        """The longer side of the input image, in pixels."""
+        return max(self.size)
 
     @property
     def pyramid(self) -> dict[str, keras.KerasTensor]:
-        """Symbolic feature map of each level, (batch, ceil(resolution / 2^n), ceil(resolution / 2^n), channels)."""
+        """Symbolic feature map of each level, (batch, ceil(height / 2^n), ceil(width / 2^n), channels)."""
         return {level: self.get_layer(layer).output for level, layer in self.levels.items()}
 
     def get_config(self) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def averaged(model: keras.Model, *, mirrored: bool = True, shift: int = 0) -> ke
             three times the cost. 0 adds none. Must be less than the resolution.
 
     Returns:
-        A model with the same input and a `resolution`. Its logits are the logarithms of the mean probabilities.
+        A model with the same input and a `size`. Its logits are the logarithms of the mean probabilities.
 
     Raises:
         UserError: `shift` is not in [0, resolution).
@@ -43,5 +43,5 @@ def averaged(model: keras.Model, *, mirrored: bool = True, shift: int = 0) -> ke
         weights = [weight / 2 for weight in weights] * 2
     terms = [ops.log_softmax(model(view)) + math.log(weight) for view, weight in zip(views, weights, strict=True)]
     averaging = keras.Model(images, ops.logsumexp(ops.stack(terms), axis=0), name=f"averaged_{model.name}")
-    averaging.resolution = side
+    averaging.size = model.size
     return averaging

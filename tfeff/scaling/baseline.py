@@ -124,7 +124,7 @@ class Baseline:
         scaled = self.description.scaled(depth=depth, width=width, resolution=resolution, **neck)
         task, sizes = self.task, tuple[int, ...]()
         if isinstance(scaled, models.Detector):
-            assert isinstance(task, config.DenseDetection)
+            assert isinstance(task, config.ObjectDetection)
             backbone, sizes = scaled.backbone, scaled.neck_sizes
             task = dataclasses.replace(task, neck=task.neck.scaled(**neck))
         else:

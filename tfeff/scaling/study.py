@@ -112,7 +112,7 @@ def family_of(baseline: Baseline, winner: ScaledNetwork, finding: str = "") -> F
     """The family with the coefficients of a network; `finding` says how they were found."""
     task = baseline.unscaled.task
     neck, head_repeats = config.Neck(), None
-    if isinstance(task, config.DenseDetection):
+    if isinstance(task, config.ObjectDetection):
         neck, head_repeats = task.neck, task.head_repeats
     return Family(
         baseline=baseline.unscaled.model,

@@ -36,7 +36,7 @@ class Detector(Protocol):
 
 
 class DenseDetector:
-    """The SavedModel of a one-stage detector.
+    """The SavedModel of a detector of objects other than R-CNN.
 
     Args:
         directory: of the SavedModel.

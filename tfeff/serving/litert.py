@@ -22,7 +22,7 @@ def convert(model: keras.Model, task: ImageTask, examples: Callable[[], Iterable
     Args:
         model: the network, as `ImageTask.predictor` returns it.
         task: of the network.
-        examples: images as the network takes them, float32 [resolution, resolution, channels]. With them, weights and
+        examples: images as the network takes them, float32 [height, width, channels]. With them, weights and
             activations become 8-bit integers wherever an operator allows it; input and output stay float32.
 
     Raises:

@@ -14,7 +14,7 @@ from tfeff.tasks import ImageTask
 
 
 def function(model: keras.Model, task: ImageTask, *, batch_size: int | None) -> Any:
-    """The function that is converted: `images` float32 [batch_size, resolution, resolution, channels], raw pixels in
+    """The function that is converted: `images` float32 [batch_size, height, width, channels], raw pixels in
     [0, 255], to the predictions of `ImageTask.decode`.
 
     Args:

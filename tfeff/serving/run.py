@@ -49,7 +49,7 @@ def export(
         record["class_names"],
         directory,
         image_size=(height, width),
-        resolution=model.resolution,
+        size=model.size,
         channels=settings.data.channels,
         task=task,
         score=task.threshold(workdir.validated(task.scores)),
@@ -78,7 +78,7 @@ def export_portable(
     settings, record = workdir.config(), workdir.dataset()
     task, model = tasks.create(settings.task), build.trained_model(workdir)
     predictor = task.predictor(model)
-    examples = (lambda: _examples(workdir, model.resolution)) if int8 else None
+    examples = (lambda: _examples(workdir, model.size)) if int8 else None
     name = {"litert": litert.FILE, "onnx": onnx.FILE}[format]
     with staged(Path(directory), overwrite=overwrite, marker=name) as staging:
         contents = onnx.convert(predictor, task) if format == "onnx" else litert.convert(predictor, task, examples)
@@ -91,10 +91,10 @@ def export_portable(
     return Path(directory)
 
 
-def _examples(workdir: Workdir, resolution: int) -> Iterator[np.ndarray]:
+def _examples(workdir: Workdir, size: tuple[int, int]) -> Iterator[np.ndarray]:
     """Training images as the network takes them."""
     settings = workdir.config()
     images = selection.choose(settings, selection.read(settings, Reporter(quiet=True).reading)).train
     images = images.take(np.arange(min(len(images), CALIBRATION_IMAGES)))
-    for batch in build.evaluation_pipeline(settings, images, resolution, (0, 1)).evaluation_batches():
+    for batch in build.evaluation_pipeline(settings, images, size, (0, 1)).evaluation_batches():
         yield from batch["image"].numpy()[batch["weight"].numpy() > 0]

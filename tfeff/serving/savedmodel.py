@@ -1,4 +1,4 @@
-"""A SavedModel of a classifier, a localizer or a one-stage detector: from raw pixels or encoded images to predictions.
+"""A SavedModel of a classifier, a localizer or a detector: from raw pixels or encoded images to predictions.
 
 Loading it requires only TensorFlow, in any language:
 
@@ -41,13 +41,13 @@ class Served(tf.Module):
     """The contents of the SavedModel: the network's variables, the class names and the signature functions.
 
     Args:
-        model: maps float32 [batch, resolution, resolution, channels] in [0, 255] to the outputs of its task.
+        model: maps float32 [batch, height, width, channels] in [0, 255] to the outputs of its task.
         task: decodes the outputs.
         class_names: name of each class.
         files: copied into the SavedModel: `classes.txt`, the names, one per line; for detectors also `detector.json`.
         image_size: (height, width) to which the training pipeline resizes images when loading; None for the network's
-            resolution.
-        resolution: height and width of the model's input.
+            size.
+        size: (height, width) of the model's input.
         channels: channels of an image, 1 or 3.
         freeze: store the weights as graph constants instead of variables.
     """
@@ -60,7 +60,7 @@ class Served(tf.Module):
         files: Sequence[Path],
         *,
         image_size: tuple[int, int] | None,
-        resolution: int,
+        size: tuple[int, int],
         channels: int,
         freeze: bool,
     ) -> None:
@@ -69,8 +69,8 @@ class Served(tf.Module):
         self._forward = functools.partial(task.forward, model)
         self._task = task
         self._names = tf.constant(list(class_names), tf.string)
-        self._resolution = (resolution, resolution)
-        self._image_size = image_size or self._resolution
+        self._size = size
+        self._image_size = image_size or size
         self._channels = channels
         # A SavedModel restores variables that are attributes. Keras variables wrap those of TensorFlow.
         self.model_variables = [] if freeze else [variable.value for variable in model.variables]
@@ -102,9 +102,9 @@ class Served(tf.Module):
         return self._served(fitted, sizes)
 
     def _served(self, fitted: tf.Tensor, sizes: tf.Tensor) -> dict[str, tf.Tensor]:
-        covered = tf.broadcast_to(self._resolution, tf.shape(sizes))
+        covered = tf.broadcast_to(self._size, tf.shape(sizes))
         if self._task.fit == "letterbox":
-            covered = resizing.letterbox_size(resizing.letterbox_size(sizes, self._image_size), self._resolution)
+            covered = resizing.letterbox_size(resizing.letterbox_size(sizes, self._image_size), self._size)
         return self._task.served(self._predict(fitted), self._names, sizes, covered)
 
     def _fit(self, image: tf.Tensor) -> tf.Tensor:
@@ -112,21 +112,19 @@ class Served(tf.Module):
         if self._task.fit != "letterbox":
             return resizing.FITS[self._task.fit](image, self._image_size)
         stored = resizing.letterbox_size(tf.shape(image)[:2], self._image_size)
-        return resizing.fit_within(
-            resizing.letterbox(image, self._image_size)[: stored[0], : stored[1]], self._resolution
-        )
+        return resizing.fit_within(resizing.letterbox(image, self._image_size)[: stored[0], : stored[1]], self._size)
 
     def _batch(self) -> tf.TensorSpec:
         """What `_fit` returns, stacked."""
         if self._task.fit != "letterbox":
             return tf.TensorSpec([None, *self._image_size, self._channels], tf.uint8)
-        return tf.TensorSpec([None, *self._resolution, self._channels], tf.float32)
+        return tf.TensorSpec([None, *self._size, self._channels], tf.float32)
 
     def _decoded(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         batch = tf.shape(images)[0]
         # TensorFlow's fused CPU kernels reject an empty batch; a black image replaces it.
         images = tf.pad(images, [[0, tf.cast(batch == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
-        outputs = self._forward({"image": resizing.resize(images, self._resolution)}, training=False)
+        outputs = self._forward({"image": resizing.resize(images, self._size)}, training=False)
         return self._task.decode(tf.nest.map_structure(lambda output: output[:batch], outputs))
 
 
@@ -136,7 +134,7 @@ def export(
     directory: str | os.PathLike[str],
     *,
     image_size: tuple[int, int] | None,
-    resolution: int,
+    size: tuple[int, int],
     channels: int,
     task: ImageTask | None = None,
     score: float | None = None,
@@ -146,16 +144,16 @@ def export(
     """Writes a network as a SavedModel with the signatures `serving_default` and `serving_bytes`.
 
     The export preprocesses images with the functions of the training pipeline: decode, resize to `image_size` as whole
-    numbers in [0, 255], then resize to `resolution` in float32. The directory is written atomically.
+    numbers in [0, 255], then resize to `size` in float32. The directory is written atomically.
 
     Args:
-        model: maps float32 [batch, resolution, resolution, channels] in [0, 255] to the outputs of its task, such as
+        model: maps float32 [batch, height, width, channels] in [0, 255] to the outputs of its task, such as
             logits [batch, classes]; any dtype policy.
         class_names: name of each class, in the order of the logits.
         directory: directory of the SavedModel.
         image_size: (height, width) to which the training pipeline resizes images when loading; None for the network's
-            resolution.
-        resolution: height and width of the model's input, in pixels.
+            size.
+        size: (height, width) of the model's input, in pixels.
         channels: channels of an image, 1 or 3.
         task: defines the outputs of the signatures; None: classification.
         score: of a detector, the minimum score of the detections to show; None if it is not a detector.
@@ -186,7 +184,7 @@ def export(
                 class_names,
                 files,
                 image_size=image_size,
-                resolution=resolution,
+                size=size,
                 channels=channels,
                 freeze=freeze,
             )

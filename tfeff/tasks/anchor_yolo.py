@@ -3,6 +3,7 @@
 Targets, losses and their normalization are those of darknet's `yolo_layer.c`.
 """
 
+import math
 from typing import Any, ClassVar
 
 import keras
@@ -16,13 +17,13 @@ from tfeff.boxes.coding import LOG_SIZE_LIMIT
 from tfeff.data.dataset import Dataset
 from tfeff.models.detectors.anchor_yolo import CODES, LOGITS, TABLE
 from tfeff.tasks.cells import containing, owners
-from tfeff.tasks.dense_detection import DenseDetection, relative_objects
+from tfeff.tasks.object_detection import ObjectDetection, relative_objects
 from tfeff.tasks.task import IMAGES, Batch, precise
 
 CORNERS, STRIDES, ANCHORS = "corners", "strides", "anchors"
 
 
-class AnchorYolo(DenseDetection):
+class AnchorYolo(ObjectDetection):
     """See `config.AnchorYolo`. Outputs: those of the network; for its n anchors, `corners` (top left of the cell),
     `strides` and `anchors` (height, width), float32 [1, n, 2] in pixels."""
 
@@ -41,7 +42,7 @@ class AnchorYolo(DenseDetection):
         """The anchors, unless the section sets them: k-means on the boxes of the training images."""
         if self.section.anchors is not None:
             return {}, ()
-        boxes = np.concatenate(relative_objects(images, stretch=self.section.stretch))
+        boxes = np.concatenate(relative_objects(images, description.size, stretch=self.section.stretch))
         sizes = boxes[:, 2:] - boxes[:, :2]
         anchors = anchor_sizes(sizes, self.section.anchors_per_level * len(description.levels))
         overlap = shape_iou(sizes, anchors).max(axis=1).mean()
@@ -53,11 +54,11 @@ class AnchorYolo(DenseDetection):
     def forward(self, network: keras.Model, batch: Batch, *, training: bool) -> Any:
         """See the class."""
         outputs = super().forward(network, batch, training=training)
-        described, size = network.description, (network.resolution, network.resolution)
+        described, size = network.description, network.size
         each = described.per_position
         centers, strides = described.points.centers(size), described.points.strides(size)
-        sizes = np.array(described.anchors).reshape(len(described.levels), each, 2) * network.resolution
-        cells = [int(np.ceil(network.resolution / 2**level)) ** 2 for level in described.points.levels]
+        sizes = np.array(described.anchors).reshape(len(described.levels), each, 2) * size
+        cells = [math.prod(-(-side // 2**level) for side in size) for level in described.points.levels]
         anchors = np.concatenate([np.tile(sizes[level], (count, 1)) for level, count in enumerate(cells)])
         return outputs | {
             CORNERS: tf.constant(np.repeat(centers - strides / 2, each, axis=0)[None]),
@@ -93,8 +94,8 @@ class AnchorYolo(DenseDetection):
         position = tf.nn.sigmoid_cross_entropy_with_logits(place, codes[..., :2])
         # Darknet's gradient is the plain difference: that of half the squared error.
         shape = 0.5 * (codes[..., 2:] - size) ** 2
-        resolution = tf.reduce_max(corners + strides)
-        scale = 2.0 - tf.reduce_prod(sides / resolution, axis=-1)
+        extent = tf.reduce_max(corners + strides, axis=1, keepdims=True)
+        scale = 2.0 - tf.reduce_prod(sides / extent, axis=-1)
         box = scale * tf.reduce_sum(position + shape, axis=-1)
         return {
             "object_loss": section.object_weight * tf.reduce_sum(objectness * used),
@@ -104,7 +105,7 @@ class AnchorYolo(DenseDetection):
         }
 
     def candidates(self, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        """See `DenseDetection`. A score is the product of objectness and class probability."""
+        """See `ObjectDetection`. A score is the product of objectness and class probability."""
         probabilities = tf.sigmoid(tf.cast(outputs[LOGITS], tf.float32))
         return tf.cast(self._boxes(outputs), tf.float32), probabilities[..., :1] * probabilities[..., 1:]
 

@@ -41,13 +41,15 @@ def owners(indices: tf.Tensor, wanted: tf.Tensor, count: int) -> tuple[tf.Tensor
     return tf.reduce_any(mine, axis=-1), tf.argmax(tf.cast(mine, tf.int32), axis=-1, output_type=tf.int32)
 
 
-def images_with_shared_cells(boxes: Sequence[np.ndarray], side: int) -> int:
-    """Number of images in which two objects have their centers in one cell of a square grid.
+def images_with_shared_cells(boxes: Sequence[np.ndarray], rows: int, columns: int) -> int:
+    """Number of images in which two objects have their centers in one cell of a grid.
 
     Args:
         boxes: of each image, yxyx relative to the grid, float [k, 4].
-        side: cells per row and column.
+        rows: of the grid.
+        columns: of the grid.
     """
     centers = [(each[:, :2] + each[:, 2:]) / 2 for each in boxes]
-    cells = [np.minimum((each * side).astype(int), side - 1) for each in centers]
+    counts = np.array([rows, columns])
+    cells = [np.minimum((each * counts).astype(int), counts - 1) for each in centers]
     return sum(len(np.unique(each, axis=0)) < len(each) for each in cells)

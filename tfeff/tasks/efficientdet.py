@@ -11,9 +11,9 @@ import tensorflow as tf
 from tfeff import config
 from tfeff.boxes import decode, encode
 from tfeff.models.detectors.efficientdet import CODES, D_TABLE, LITE_D_TABLE, LOGITS, MEMBER
-from tfeff.tasks.dense_detection import DenseDetection
 from tfeff.tasks.losses import focal_loss, huber_loss
 from tfeff.tasks.matching import IGNORED, POSITIVE, match
+from tfeff.tasks.object_detection import ObjectDetection
 from tfeff.tasks.task import Batch, precise
 
 POSITIVES = "positives"
@@ -21,7 +21,7 @@ POSITIVES = "positives"
 ANCHORS = "anchors"
 
 
-class EfficientDet(DenseDetection):
+class EfficientDet(ObjectDetection):
     """See `config.EfficientDet`. Outputs: those of the network, and `anchors`, float32 [1, n, 4]."""
 
     section: config.EfficientDet
@@ -39,8 +39,7 @@ class EfficientDet(DenseDetection):
     def forward(self, network: keras.Model, batch: Batch, *, training: bool) -> Any:
         """See the class."""
         outputs = super().forward(network, batch, training=training)
-        size = network.resolution, network.resolution
-        return outputs | {ANCHORS: tf.constant(network.description.anchors.boxes(size))[tf.newaxis]}
+        return outputs | {ANCHORS: tf.constant(network.description.anchors.boxes(network.size))[tf.newaxis]}
 
     def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:
         """Focal loss over all classes of all anchors that are not ignored; Huber loss, mean over the four numbers of a
@@ -75,6 +74,6 @@ class EfficientDet(DenseDetection):
         }
 
     def candidates(self, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        """See `DenseDetection`."""
+        """See `ObjectDetection`."""
         codes = tf.cast(outputs[CODES], tf.float32)
         return decode(codes, outputs[ANCHORS], ops=keras.ops), tf.sigmoid(tf.cast(outputs[LOGITS], tf.float32))

@@ -4,7 +4,6 @@ Targets, losses and their normalization are those of darknet's `detection_layer.
 network predicts the square roots of height and width.
 """
 
-import math
 from typing import Any, ClassVar
 
 import keras
@@ -15,13 +14,13 @@ from tfeff.boxes import paired_iou
 from tfeff.data.dataset import Dataset
 from tfeff.models.detectors.grid import CELLS, TABLE
 from tfeff.tasks.cells import containing, images_with_shared_cells, owners
-from tfeff.tasks.dense_detection import DenseDetection, relative_objects
+from tfeff.tasks.object_detection import ObjectDetection, relative_objects
 from tfeff.tasks.task import IMAGES, Batch, precise
 
 CORNERS, STRIDES = "corners", "strides"
 
 
-class Grid(DenseDetection):
+class Grid(ObjectDetection):
     """See `config.Grid`. Outputs: that of the network; `corners` and `strides` of its n cells, float32 [1, n, 2]."""
 
     section: config.Grid
@@ -37,14 +36,16 @@ class Grid(DenseDetection):
 
     def measured(self, images: Dataset, description: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
         """In how many images two objects are in one cell, which can learn only one of them."""
-        side = math.isqrt(len(description.points.centers((description.resolution,) * 2)))
-        shared = images_with_shared_cells(relative_objects(images, stretch=self.section.stretch), side)
-        return {}, (f"grid of {side}x{side}: in {shared:,} of {len(images):,} images, two objects share a cell",)
+        (level,) = description.points.levels
+        rows, columns = (-(-side // 2**level) for side in description.size)
+        boxes = relative_objects(images, description.size, stretch=self.section.stretch)
+        shared = images_with_shared_cells(boxes, rows, columns)
+        return {}, (f"grid of {rows}x{columns}: in {shared:,} of {len(images):,} images, two objects share a cell",)
 
     def forward(self, network: keras.Model, batch: Batch, *, training: bool) -> Any:
         """See the class."""
         outputs = super().forward(network, batch, training=training)
-        points, size = network.description.points, (network.resolution, network.resolution)
+        points, size = network.description.points, network.size
         strides = points.strides(size)
         return outputs | {
             CORNERS: tf.constant((points.centers(size) - strides / 2)[None]),
@@ -69,7 +70,7 @@ class Grid(DenseDetection):
         boxes = tf.gather(objects, index, batch_dims=1)[:, :, tf.newaxis]
         center = (boxes[..., :2] + boxes[..., 2:]) / 2
         wanted_place = (center - corners[:, :, tf.newaxis]) / strides[:, :, tf.newaxis]
-        wanted_root = tf.sqrt(tf.maximum(boxes[..., 2:] - boxes[..., :2], 0.0) / self._side(outputs))
+        wanted_root = tf.sqrt(tf.maximum(boxes[..., 2:] - boxes[..., :2], 0.0) / self._extent(outputs))
 
         overlap = paired_iou(tf.stop_gradient(self._boxes(outputs)), boxes, ops=tf)
         distance = tf.reduce_sum((center - _centers(self._boxes(outputs))) ** 2, axis=-1) + tf.reduce_sum(
@@ -90,7 +91,7 @@ class Grid(DenseDetection):
         }
 
     def candidates(self, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        """See `DenseDetection`. A score is the product of a box's confidence and its cell's class probability."""
+        """See `ObjectDetection`. A score is the product of a box's confidence and its cell's class probability."""
         classes, confidence, _, _ = self._parts(outputs)
         scores = tf.clip_by_value(confidence[..., tf.newaxis] * classes[:, :, tf.newaxis], 0.0, 1.0)
         count = classes.shape[1] * confidence.shape[2]
@@ -109,12 +110,12 @@ class Grid(DenseDetection):
         """The predicted boxes, [b, n, B, 4], not clipped."""
         _, _, place, root = self._parts(outputs)
         corners, strides = (tf.cast(outputs[key], place.dtype)[:, :, tf.newaxis] for key in (CORNERS, STRIDES))
-        centers, halves = corners + place * strides, root**2 * self._side(outputs) / 2
+        centers, halves = corners + place * strides, root**2 * self._extent(outputs) / 2
         return tf.concat([centers - halves, centers + halves], axis=-1)
 
-    def _side(self, outputs: Any) -> tf.Tensor:
-        """Side of the image in pixels."""
-        return tf.reduce_max(tf.cast(outputs[CORNERS] + outputs[STRIDES], precise(outputs[CELLS]).dtype))
+    def _extent(self, outputs: Any) -> tf.Tensor:
+        """Height and width of the grid in pixels, [2]."""
+        return tf.reduce_max(tf.cast(outputs[CORNERS] + outputs[STRIDES], precise(outputs[CELLS]).dtype), axis=(0, 1))
 
 
 def _centers(boxes: tf.Tensor) -> tf.Tensor:

@@ -31,6 +31,11 @@ def huber_loss(errors: tf.Tensor, *, delta: float) -> tf.Tensor:
     return tf.where(size <= delta, 0.5 * size * size, delta * (size - 0.5 * delta))
 
 
+def smooth_l1_loss(errors: tf.Tensor, *, beta: float) -> tf.Tensor:
+    """Smooth L1 loss (arXiv:1504.08083, equation 3, for beta 1): e² / (2 beta) up to beta, then |e| - beta / 2."""
+    return huber_loss(errors, delta=beta) / beta if beta else tf.abs(errors)
+
+
 def complete_iou(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
     """CIoU (Zheng et al., arXiv:1911.08287): IoU, minus the squared distance of the centers relative to the diagonal of
     the common bounding box, minus a penalty for different aspect ratios, whose weight has no gradient.

@@ -1,6 +1,6 @@
 """Assigns anchors to objects, inside the training graph."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import tensorflow as tf
 
@@ -30,45 +30,55 @@ def match(
     *,
     positive_overlap: float,
     negative_overlap: float,
+    forced: Literal["best", "ties", "none"] = "best",
 ) -> Match:
-    """Matches anchors to the objects that they overlap most; each object also takes the anchor that overlaps it most.
+    """Matches anchors to the objects that they overlap most, if they overlap them enough.
 
-    If several objects want one anchor, the first of them gets it, as in the TensorFlow Object Detection API. Objects
-    that overlap no anchor take none. Negative anchors are ignored if more than IGNORED_OVERLAP of their area lies in an
-    ignored object.
+    Further anchors are positive by force, unless they overlap no object. With "best", each object takes the anchor that
+    overlaps it most; if several objects want one anchor, the first of them gets it, as in the TensorFlow Object
+    Detection API. With "ties", all anchors that overlap an object as much as its best anchor become positive, but for
+    the object that they overlap most, as in torchvision and Detectron2.
+
+    Negative anchors are ignored if more than IGNORED_OVERLAP of their area lies in an ignored object.
 
     Args:
-        anchors_yxyx: float [n, 4].
+        anchors_yxyx: float [n, 4], or those of each image, [b, n, 4].
         boxes_yxyx: float [b, k, 4].
         valid: bool [b, k], False for padding.
         ignored: bool [b, k], difficult objects and crowds.
         positive_overlap: minimum IoU of a positive anchor.
         negative_overlap: IoU below which an anchor is negative; in between it is ignored.
+        forced: which anchors are positive in any case.
     """
-    anchors = tf.stop_gradient(anchors_yxyx)
+    given = tf.stop_gradient(anchors_yxyx)
 
-    def single(inputs: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        boxes, usable, hidden = inputs
+    def single(inputs: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, tf.Tensor]:
+        boxes, usable, hidden, *own = inputs
+        anchors = own[0] if own else given
         count = tf.shape(boxes)[0]
         overlap = tf.where(usable, paired_iou(anchors[:, tf.newaxis], boxes[tf.newaxis], ops=tf), -1.0)
         best, assigned = tf.reduce_max(overlap, axis=1), tf.argmax(overlap, axis=1, output_type=tf.int32)
         kind = tf.where(best >= positive_overlap, POSITIVE, tf.where(best < negative_overlap, NEGATIVE, IGNORED))
-        wants = tf.reduce_max(overlap, axis=0) > 0
-        first = tf.math.unsorted_segment_min(
-            tf.where(wants, tf.range(count), count), tf.argmax(overlap, axis=0), tf.shape(anchors)[0]
-        )
-        taken = first < count
-        kind = tf.where(taken, POSITIVE, kind)
+        highest = tf.reduce_max(overlap, axis=0)
+        if forced == "ties":
+            kind = tf.where(tf.reduce_any((overlap == highest) & (highest > 0), axis=1), POSITIVE, kind)
+        if forced == "best":
+            first = tf.math.unsorted_segment_min(
+                tf.where(highest > 0, tf.range(count), count), tf.argmax(overlap, axis=0), tf.shape(anchors)[0]
+            )
+            taken = first < count
+            kind, assigned = tf.where(taken, POSITIVE, kind), tf.where(taken, first, assigned)
 
         def without_hidden() -> tf.Tensor:
             covered = tf.where(hidden, _covered(anchors[:, tf.newaxis], boxes[tf.newaxis]), 0.0)
             return tf.where((tf.reduce_max(covered, axis=1) > IGNORED_OVERLAP) & (kind == NEGATIVE), IGNORED, kind)
 
         kind = tf.cond(tf.reduce_any(hidden), without_hidden, lambda: kind)
-        return kind, tf.where(taken, first, assigned)
+        return kind, assigned
 
-    signature = (tf.TensorSpec((anchors.shape[0],), tf.int32),) * 2
-    inputs = tf.cast(boxes_yxyx, anchors.dtype), valid & ~ignored, valid & ignored
+    signature = (tf.TensorSpec((given.shape[-2],), tf.int32),) * 2
+    own = (given,) if given.shape.rank == 3 else ()
+    inputs = tf.cast(boxes_yxyx, given.dtype), valid & ~ignored, valid & ignored, *own
     return Match(*tf.map_fn(single, inputs, fn_output_signature=signature))
 
 

@@ -18,7 +18,7 @@ def suppress(boxes_yxyx: tf.Tensor, scores: tf.Tensor, section: config.Suppressi
     """Detections of each image, by descending score, padded with zeros.
 
     Args:
-        boxes_yxyx: float32 [b, n, 4].
+        boxes_yxyx: float32 [b, n, 4], or a box for each class, [b, n, classes, 4].
         scores: float32 [b, n, classes].
         section: the settings.
 
@@ -45,17 +45,24 @@ def suppress(boxes_yxyx: tf.Tensor, scores: tf.Tensor, section: config.Suppressi
 
 
 def _suppressed(boxes: tf.Tensor, scores: tf.Tensor, section: config.Suppression) -> tuple[tf.Tensor, ...]:
-    """One image: boxes [n, 4], scores [n, classes]."""
+    """One image: boxes [n, 4] or [n, classes, 4], scores [n, classes]."""
     classes = scores.shape[-1]
     # The best pairs of box and class are among the boxes whose best class scores highest: sorting is the slow part.
     best, chosen = tf.math.top_k(tf.reduce_max(scores, axis=-1), tf.minimum(tf.shape(scores)[0], section.candidates))
     box, scores = tf.gather(boxes, chosen), tf.gather(scores, chosen)
     if section.class_agnostic:
         label = tf.argmax(scores, axis=-1, output_type=tf.int32)
+        if box.shape.rank == 3:
+            box = tf.gather(box, label, batch_dims=1)
     else:
         flat = tf.reshape(scores, [-1])
         best, position = tf.math.top_k(flat, tf.minimum(tf.size(flat), section.candidates))
-        label, box = position % classes, tf.gather(box, position // classes)
+        label = position % classes
+        box = (
+            tf.gather(box, position // classes)
+            if box.shape.rank == 2
+            else tf.gather(tf.reshape(box, (-1, 4)), position)
+        )
     apart = box if section.class_agnostic else _apart(box, label, classes)
     soft = section.kind == "gaussian"
     kept, score, count = tf.raw_ops.NonMaxSuppressionV5(

@@ -6,7 +6,7 @@ The training loop uses only `Task`, the evaluation of a run only `ImageTask`.
 import importlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -123,7 +123,7 @@ class ImageTask(Task):
     Attributes:
         annotations: what it needs to know about images: a label each, or objects with boxes.
         detects: whether its predictions are detections, a varying number per image.
-        fit: how an image is brought to the square input of the network; see `tfeff.data.images.resizing`.
+        fit: how an image is brought to the size of the network's input; see `tfeff.data.images.resizing`.
         section: its part of the config.
     """
 
@@ -173,7 +173,7 @@ class ImageTask(Task):
 
     @abstractmethod
     def network(self, name: str, *, num_classes: int, channels: int, **options: Any) -> keras.Model:
-        """The randomly initialized network, with a `resolution`.
+        """The randomly initialized network, with a `size`.
 
         Args:
             name: of the backbone.
@@ -298,12 +298,22 @@ class BatchPredictor:
 
     def __call__(self, pipeline: Batches) -> Predictions:
         """Predictions for all images of a pipeline, in order."""
-        parts: list[dict[str, np.ndarray]] = []
-        for batch in pipeline.evaluation_batches():
-            kept = batch["weight"].numpy() > 0
-            values = self._decoded(batch["image"]) | {key: batch[key] for key in ABOUT_IMAGES if key in batch}
-            parts.append({name: value.numpy()[kept] for name, value in values.items()})
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return predictions(self._decoded, pipeline)
+
+
+def predictions(decoded: Callable[[tf.Tensor], Mapping[str, Any]], pipeline: Batches) -> Predictions:
+    """Predictions for all images of a pipeline, in order.
+
+    Args:
+        decoded: batch of images, as the network takes them, -> what `ImageTask.decode` returns: tensors or arrays.
+        pipeline: the images.
+    """
+    parts: list[dict[str, np.ndarray]] = []
+    for batch in pipeline.evaluation_batches():
+        kept = batch["weight"].numpy() > 0
+        values = {**decoded(batch["image"]), **{key: batch[key] for key in ABOUT_IMAGES if key in batch}}
+        parts.append({name: np.asarray(value)[kept] for name, value in values.items()})
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def precise(values: tf.Tensor) -> tf.Tensor:

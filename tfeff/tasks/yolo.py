@@ -9,8 +9,8 @@ import tensorflow as tf
 from tfeff import config
 from tfeff.boxes import paired_iou
 from tfeff.models.detectors.yolo import DISTANCES, LOGITS, TABLE
-from tfeff.tasks.dense_detection import DenseDetection
 from tfeff.tasks.losses import complete_iou, distribution_focal_loss
+from tfeff.tasks.object_detection import ObjectDetection
 from tfeff.tasks.task import Batch, precise
 from tfeff.tasks.task_aligned import Alignment, align
 
@@ -19,7 +19,7 @@ TARGETS = "targets"
 CENTERS, STRIDES = "centers", "strides"
 
 
-class Yolo(DenseDetection):
+class Yolo(ObjectDetection):
     """See `config.Yolo`. Outputs: those of the network; `centers` and `strides`, float32 [1, n, 2]."""
 
     section: config.Yolo
@@ -37,7 +37,7 @@ class Yolo(DenseDetection):
     def forward(self, network: keras.Model, batch: Batch, *, training: bool) -> Any:
         """See the class."""
         outputs = super().forward(network, batch, training=training)
-        points, size = network.description.points, (network.resolution, network.resolution)
+        points, size = network.description.points, network.size
         return outputs | {
             CENTERS: tf.constant(points.centers(size))[tf.newaxis],
             STRIDES: tf.constant(points.strides(size))[tf.newaxis],
@@ -75,7 +75,7 @@ class Yolo(DenseDetection):
         }
 
     def candidates(self, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        """See `DenseDetection`."""
+        """See `ObjectDetection`."""
         boxes = self._boxes(outputs, self._distributions(outputs))
         return tf.cast(boxes, tf.float32), tf.sigmoid(tf.cast(outputs[LOGITS], tf.float32))
 

@@ -86,7 +86,7 @@ def assess(
         model = build.trained_model(workdir)
     with reporter.bars():
         images = selection.evaluation_images(settings, split, record, reporter.reading, opened)
-        pipeline = build.evaluation_pipeline(settings, images, model.resolution, (0, 1))
+        pipeline = build.evaluation_pipeline(settings, images, model.size, (0, 1))
         predictions = BatchPredictor(task.predictor(model), task)(pipeline)
         evaluation = task.evaluate(predictions, pipeline, workdir.validated(task.scores))
     report = {"split": split, "skipped_images": [image.id for image in images.skipped], **evaluation.report}

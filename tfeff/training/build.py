@@ -109,12 +109,12 @@ def preprocessing(network: keras.Model) -> dict[str, Any]:
 
 
 def training_pipeline(
-    settings: config.Experiment, images: ImageCache, resolution: int, worker: tuple[int, int]
+    settings: config.Experiment, images: ImageCache, size: tuple[int, int], worker: tuple[int, int]
 ) -> Batches:
-    """Shuffled, augmented batches; `worker` is (index, count)."""
+    """Shuffled, augmented batches at the network's `size`; `worker` is (index, count)."""
     data, seed = settings.data, settings.seed
     return Batches(
-        _transform(settings, images, resolution),
+        _transform(settings, images, size),
         settings.training.batch_size,
         order=ClassBalanced(images.dataset.labels, seed) if data.class_balanced else Shuffled(len(images), seed),
         shard=worker,
@@ -122,17 +122,16 @@ def training_pipeline(
 
 
 def evaluation_pipeline(
-    settings: config.Experiment, images: ImageCache, resolution: int, worker: tuple[int, int]
+    settings: config.Experiment, images: ImageCache, size: tuple[int, int], worker: tuple[int, int]
 ) -> Batches:
-    """Every image once, in order."""
-    return Batches(_transform(settings, images, resolution), settings.training.batch_size, shard=worker)
+    """Every image once, in order, at the network's `size`."""
+    return Batches(_transform(settings, images, size), settings.training.batch_size, shard=worker)
 
 
-def _transform(settings: config.Experiment, images: ImageCache, resolution: int) -> Transform:
+def _transform(settings: config.Experiment, images: ImageCache, size: tuple[int, int]) -> Transform:
     """What happens to images on their way to the network."""
     plain = settings.task.plain_epochs
     plain_from = settings.training.epochs - plain if plain else None
-    size = (resolution, resolution)
     return tasks.create(settings.task).transform(Reader(images), size, seed=settings.seed, plain_from=plain_from)
 
 

@@ -65,7 +65,7 @@ def select_policy(
         reporter.say(f"precision=auto: timing steps in {keras.mixed_precision.dtype_policy().name}")
         model = build.model(settings, record)
         step = build.step(settings, model, strategy, build.optimizer(settings, model, 1))
-        shape = (training.batch_size, model.resolution, model.resolution, settings.data.channels)
+        shape = (training.batch_size, *model.size, settings.data.channels)
         targets = tasks.create(settings.task).dummy_targets(training.batch_size, len(record["class_names"]))
         batch = {"image": tf.random.uniform(shape, 0, 255), **targets}
 

@@ -110,10 +110,10 @@ def prepare(
         if distribution.is_chief():
             workdir.write_dataset(record | build.preprocessing(model))
     worker = distribution.worker_index(), distribution.worker_count()
-    pipeline = build.training_pipeline(settings, images.train, model.resolution, worker)
+    pipeline = build.training_pipeline(settings, images.train, model.size, worker)
     validation = None
     if images.validation is not None:
-        validation = build.evaluation_pipeline(settings, images.validation, model.resolution, worker)
+        validation = build.evaluation_pipeline(settings, images.validation, model.size, worker)
     state = State(
         model=model,
         optimizer=assembly.optimizer,
@@ -125,8 +125,9 @@ def prepare(
     )
     if saved is not None:
         restore(state, saved, reporter.say)
+    height, width = model.size
     reporter.say(
-        f"{settings.model.name} at {model.resolution}x{model.resolution}: {model.count_params():,} parameters, "
+        f"{settings.model.name} at {width}x{height}: {model.count_params():,} parameters, "
         f"{policy}, {len(images.train):,} training images, {pipeline.steps_per_epoch:,} steps per epoch"
     )
     if settings.optimizer.frozen:
@@ -142,7 +143,7 @@ def _scoring(
     if validation is None or not task.scores:
         return dict
     predictor = BatchPredictor(task.predictor(model), task)
-    pipeline = build.evaluation_pipeline(settings, validation, model.resolution, (0, 1))
+    pipeline = build.evaluation_pipeline(settings, validation, model.size, (0, 1))
     return lambda: task.score(predictor(pipeline), pipeline)
 
 

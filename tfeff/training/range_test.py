@@ -79,7 +79,7 @@ def _losses(settings: config.Experiment, caches: selection.SplitCaches) -> tuple
     network = build.model(settings, dataset.record())
     build.initial_weights(settings, network)
     step = build.step(settings, network, tf.distribute.get_strategy(), build.optimizer(settings, network, 1))
-    pipeline = build.training_pipeline(settings, dataset.train, network.resolution, (0, 1))
+    pipeline = build.training_pipeline(settings, dataset.train, network.size, (0, 1))
     batches = pipeline.training_batches(-(-STEPS // pipeline.steps_per_epoch)).take(STEPS)
     peak = settings.optimizer.learning_rate
     rates, losses, targets = list[float](), list[float](), list[dict[str, np.ndarray]]()

@@ -412,14 +412,13 @@ def data_seed(settings: config.Experiment) -> int:
 
 def image_size(settings: config.Experiment, dataset: Dataset) -> tuple[int, int]:
     """(height, width) to which each image is resized at loading."""
-    if settings.data.image_size is not None:
-        return settings.data.image_size, settings.data.image_size
-    if dataset.size is not None:
+    task, model, wanted = tasks.create(settings.task), settings.model, settings.data.image_size
+    if wanted is None and dataset.size is not None:
         side = min(dataset.size)
-        return (side, side) if tasks.create(settings.task).fit == "crop" else dataset.size
-    model = settings.model
-    described = tasks.create(settings.task).describe(model.name, resolution=model.resolution, **model.options())
-    return described.resolution, described.resolution
+        return (side, side) if task.fit == "crop" else dataset.size
+    height, width = task.describe(model.name, resolution=model.resolution, **model.options()).size
+    scale = 1.0 if wanted is None else wanted / max(height, width)
+    return round(height * scale), round(width * scale)
 
 
 def cache(settings: config.Experiment, dataset: Dataset, size: tuple[int, int], progress: Progress) -> ImageCache:

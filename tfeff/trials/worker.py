@@ -98,7 +98,7 @@ def calibrate(experiment: config.Experiment) -> dict[str, float]:
     model = build.model(experiment, images.record())
     strategy = tf.distribute.get_strategy()
     step = build.step(experiment, model, strategy, build.optimizer(experiment, model, 1))
-    pipeline = build.training_pipeline(experiment, images.train, model.resolution, (0, 1))
+    pipeline = build.training_pipeline(experiment, images.train, model.size, (0, 1))
     batches = iter(pipeline.training_batches(epochs=TIMED_STEPS + 1))
     step.train(next(batches), step=0, learning_rate=0.0).numpy()
     start = time.perf_counter() - started

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.data.rectangles import draw, draws, find
+from tests.data.rectangles import draw, draws, find, traced
 from tests.thoroughness import only_thorough
 from tfeff.data.augment import box_geometry
 from tfeff.data.augment.annotated_image import annotated
@@ -15,10 +15,11 @@ FLIPS = {"": (1, 1), "horizontal": (1, -1), "vertical": (-1, 1), "both": (-1, -1
 
 def test_boxes_follow_flips_and_a_second_flip_restores_them():
     augmentation = BoxAugmentation(horizontal_flip=True, vertical_flip=True)
+    flip = traced(lambda image, draws: box_geometry.flip(image, augmentation, draws))
     seen = set()
     for number in range(24):
         image = draw(number, objects=3)
-        once = box_geometry.flip(image, augmentation, draws(number))
+        once = flip(image, number)
         ways = [
             name for name, (down, across) in FLIPS.items() if np.array_equal(once.image, image.image[::down, ::across])
         ]
@@ -26,7 +27,7 @@ def test_boxes_follow_flips_and_a_second_flip_restores_them():
         seen.add(ways[0])
         for box, label in zip(once.boxes_yxyx.numpy(), once.labels.numpy(), strict=True):
             np.testing.assert_array_equal(find(once.image.numpy(), label), box)
-        twice = box_geometry.flip(once, augmentation, draws(number))
+        twice = flip(once, number)
         for before, after in zip(image, twice, strict=True):
             np.testing.assert_array_equal(before, after)
     assert seen == set(FLIPS)
@@ -63,9 +64,10 @@ def test_without_jitter_the_image_is_placed_top_left():
 
 @pytest.mark.parametrize("corner", [(0, 0), (0, 1), (1, 0), (1, 1)])
 def test_a_small_image_is_placed_in_the_corner(corner):
+    augmentation = BoxAugmentation(scale=0.5, min_share=0.0)
+    fit = traced(lambda image, draws: box_geometry.fit(image, (80, 100), augmentation, draws, corner=corner))
     for number in range(20):
-        augmentation = BoxAugmentation(scale=0.5, min_share=0.0)
-        fitted = box_geometry.fit(draw(number), (80, 100), augmentation, draws(number), corner=corner)
+        fitted = fit(draw(number), number)
         pixels, size = fitted.image.numpy(), np.array([80, 100])
         assert (pixels[tuple(np.array(corner) * (size - 1))] != box_geometry.FILL).any()
         for box, label in zip(fitted.boxes_yxyx.numpy(), fitted.labels.numpy(), strict=True):
@@ -82,11 +84,12 @@ def test_an_image_of_that_size_is_unchanged():
 @only_thorough
 def test_boxes_follow_jitter_over_its_whole_range():
     augmentation = BoxAugmentation(scale=0.5, aspect=0.5, min_share=0.1)
+    fit = traced(lambda image, draws: box_geometry.fit(image, (80, 100), augmentation, draws))
     factors, stretches, objects = [], [], 0
     for number in range(100):
         image = draw(number, objects=2)
         native = np.array(image.image.shape[:2])
-        fitted = box_geometry.fit(image, (80, 100), augmentation, draws(number))
+        fitted = fit(image, number)
         boxes = fitted.boxes_yxyx.numpy()
         assert (boxes >= 0).all()
         assert (boxes <= [80, 100, 80, 100]).all()
@@ -106,10 +109,11 @@ def test_boxes_follow_jitter_over_its_whole_range():
 
 
 def test_boxes_follow_rotation():
+    augmentation = BoxAugmentation(rotation=40, min_share=0.0)
     angles = []
     for number in range(60):
         image = draw(number, objects=1)
-        turned = box_geometry.rotate(image, BoxAugmentation(rotation=40, min_share=0.0), draws(number))
+        turned = box_geometry.rotate(image, augmentation, draws(number))
         for box, label, share in zip(
             turned.boxes_yxyx.numpy(), turned.labels.numpy(), turned.visible.numpy(), strict=True
         ):
@@ -139,11 +143,12 @@ def test_zero_rotation_changes_nothing_and_objects_cut_off_are_dropped():
 
 def test_a_scale_range_reaches_both_ends_and_boxes_follow():
     augmentation = BoxAugmentation(scale_range=(0.1, 2.0), min_share=0.0)
+    fit = traced(lambda image, draws: box_geometry.fit(image, (80, 100), augmentation, draws))
     factors = []
     for number in range(60):
         image = draw(number)
         native = np.array(image.image.shape[:2])
-        fitted = box_geometry.fit(image, (80, 100), augmentation, draws(number))
+        fitted = fit(image, number)
         assert fitted.image.shape == (80, 100, 3)
         for box, share in zip(fitted.boxes_yxyx.numpy(), fitted.visible.numpy(), strict=True):
             if share == 1:

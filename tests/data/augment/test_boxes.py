@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.data.rectangles import draw, find
+from tests.data.rectangles import SIGNATURE, draw, find
 from tfeff.data.augment import boxes
 from tfeff.data.augment.annotated_image import AnnotatedImage
 from tfeff.data.augment.box_policy import BoxAugmentation
@@ -16,18 +16,6 @@ EVERYTHING = BoxAugmentation(
     horizontal_flip=True, vertical_flip=True, rotation=10, scale=0.4, aspect=0.2, mosaic=0.5, brightness=0.2, hue=0.05
 )
 SIMPLE = BoxAugmentation(horizontal_flip=True, vertical_flip=True, scale=0.4, aspect=0.3, contrast=0.1)
-SIGNATURE = tuple(
-    tf.TensorSpec(shape, dtype)
-    for shape, dtype in [
-        ((None, None, 3), tf.float32),
-        ((None, 4), tf.float32),
-        ((None,), tf.int32),
-        ((None,), tf.bool),
-        ((None,), tf.bool),
-        ((None,), tf.float32),
-        ((None, 4), tf.float32),
-    ]
-)
 
 
 def read(position):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.thoroughness import thorough
 from tfeff.data.augment.policy import Augmentation
 from tfeff.data.images import resizing
 from tfeff.data.input.batches import Batches
@@ -147,7 +148,7 @@ def test_a_restart_with_balanced_classes_yields_the_same_batches(cache):
         assert_same(training(cache, epochs=3, start_step=start, **options), whole[start:])
 
 
-@pytest.mark.parametrize("augmentation", [EVERYTHING, MIXED], ids=["everything", "mixed"])
+@pytest.mark.parametrize("augmentation", [thorough(EVERYTHING), MIXED], ids=["everything", "mixed"])
 def test_two_workers_with_several_threads_share_the_batches_of_one(cache, reference, augmentation):
     shards = [training(cache, augmentation=augmentation, shard=(i, 2), parallelism=7) for i in range(2)]
     for step, batch in enumerate(reference[augmentation][:12]):

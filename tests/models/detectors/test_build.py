@@ -19,6 +19,22 @@ def test_options_belong_to_the_detector_or_else_to_its_backbone() -> None:
     assert resnet.levels == ("P3", "P4")
 
 
+@pytest.mark.parametrize(
+    ("aspect", "size"), [(1.0, (96, 96)), (4 / 3, (72, 96)), (0.5, (96, 48)), (1.9, (51, 96)), (8.0, (12, 96))]
+)
+def test_the_resolution_is_the_longer_side(aspect: float, size: tuple[int, int]) -> None:
+    described = models.detector(
+        "efficientdet-lite0", resolution=96, aspect=aspect, width_coefficient=0.2, neck_repeats=1
+    )
+    assert described.size == size
+    network = models.build_detector(described, num_classes=2)
+    assert (network.size, network.resolution) == (size, 96)
+    assert network.inputs[0].shape[1:] == (*size, 3)
+    for level, features in network.pyramid.items():
+        assert features.shape[1:3] == tuple(-(-side // 2 ** int(level[1])) for side in size)
+    assert network.output["codes"].shape[1] == len(described.anchors.boxes(size))
+
+
 def test_a_detector_offers_its_stages() -> None:
     """The neck's maps feed other heads."""
     described = models.detector(
@@ -37,6 +53,7 @@ def test_a_detector_offers_its_stages() -> None:
         ("efficientdet-d9", {}, 'no detector "efficientdet-d9"; did you mean "efficientdet-d'),
         ("efficientdet-d0", {"backbone": "resnet5"}, 'no network "resnet5"'),
         ("efficientdet-d0", {"width": 4}, 'no option "width"'),
+        ("efficientdet-d0", {"aspect": 9.0}, "efficientdet-d0: aspect must be from 1/8 to 8, not 9.0"),
         ("efficientdet-d0", {"neck": "fpm"}, 'efficientdet-d0: no neck "fpm"'),
         ("efficientdet-d0", {"resolution": 4}, "efficientdet-d0: resolution 4"),
         ("efficientdet-d0", {"width_coefficient": 0}, "efficientdet-d0: width_coefficient 0"),

@@ -28,7 +28,7 @@ BY_HAND = {
 def model(**options: object) -> keras.Model:
     """The neck alone, on maps of a backbone with P3 to P5."""
     maps = {f"P{n}": keras.Input((SIDES[n], SIDES[n], channels), name=f"p{n}") for n, channels in BACKBONE.items()}
-    outputs = Neck(channels=CHANNELS, repeats=REPEATS, **options)(KerasLayers(), maps, RESOLUTION)
+    outputs = Neck(channels=CHANNELS, repeats=REPEATS, **options)(KerasLayers(), maps, (RESOLUTION, RESOLUTION))
     assert list(outputs) == ["P3", "P4", "P5", "P6", "P7"]
     return keras.Model(list(maps.values()), list(outputs.values()))
 
@@ -82,7 +82,7 @@ def test_the_gated_node_equals_numpy() -> None:
 
 def test_equal_channels_are_not_projected() -> None:
     maps = {"P3": keras.Input((8, 8, 4)), "P4": keras.Input((4, 4, 4))}
-    outputs = Neck(name="fpn", levels=("P3", "P4"), channels=4, repeats=1)(KerasLayers(), maps, 64)
+    outputs = Neck(name="fpn", levels=("P3", "P4"), channels=4, repeats=1)(KerasLayers(), maps, (64, 64))
     names = [layer.name for layer in keras.Model(list(maps.values()), list(outputs.values())).layers]
     assert not [name for name in names if "_from_" in name and name.endswith("_conv")]
     assert "neck_cell1_p3_out_from_p4_out_up" in names
@@ -91,7 +91,7 @@ def test_equal_channels_are_not_projected() -> None:
 def test_maps_are_reduced_by_max_pooling_over_an_overlapping_window() -> None:
     maps = {"P3": keras.Input((8, 8, 4)), "P4": keras.Input((4, 4, 4)), "P5": keras.Input((2, 2, 4))}
     neck = Neck(name="fully_connected", levels=("P3", "P4", "P5"), channels=4, repeats=1)
-    outputs = neck(KerasLayers(), maps, 64)
+    outputs = neck(KerasLayers(), maps, (64, 64))
     network = keras.Model(list(maps.values()), list(outputs.values()))
     sizes = {
         name: network.get_layer(f"neck_cell1_{name}_pool").pool_size
@@ -120,4 +120,4 @@ def test_wrong_values_are_errors(options: dict, message: str) -> None:
 def test_a_level_below_the_first_of_the_backbone_is_an_error() -> None:
     maps = {"P3": keras.Input((8, 8, 4)), "P4": keras.Input((4, 4, 4))}
     with pytest.raises(UserError, match=r'no pyramid level "P2"; it has P3, P4\. Only levels beyond P4 can be added'):
-        Neck(levels=("P2", "P3", "P4"))(KerasLayers(), maps, 64)
+        Neck(levels=("P2", "P3", "P4"))(KerasLayers(), maps, (64, 64))

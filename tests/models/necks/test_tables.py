@@ -13,6 +13,17 @@ BY_HAND = {
         P5_out = P5 P6_out
         P4_out = P4 P5_out
         P3_out = P3 P4_out""",
+    "classic_fpn": """
+        P7_td := P7
+        P6_td := P6 P7_td
+        P5_td := P5 P6_td
+        P4_td := P4 P5_td
+        P3_td := P3 P4_td
+        P3_out = P3_td
+        P4_out = P4_td
+        P5_out = P5_td
+        P6_out = P6_td
+        P7_out = P7_td""",
     "panet": """
         P7_td = P7
         P6_td = P6 P7_td
@@ -62,8 +73,8 @@ BY_HAND = {
 def parsed(table: str) -> tuple[Node, ...]:
     rows = (line.split() for line in table.strip().splitlines())
     return tuple(
-        Node(name, int(name[1]), tuple(word for word in inputs if word != "*"), gated="*" in inputs)
-        for name, _, *inputs in rows
+        Node(name, int(name[1]), tuple(word for word in inputs if word != "*"), "*" in inputs, convolved=equals == "=")
+        for name, equals, *inputs in rows
     )
 
 

@@ -1,9 +1,11 @@
-"""Legacy files of PyTorch, written here without PyTorch."""
+"""Files of PyTorch, written here without PyTorch."""
 
+import io
 import os
 import pickle
 import sys
 import types
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -85,6 +87,40 @@ def file(torch: types.ModuleType, tmp_path: Path) -> Path:
     state["transposed"] = Rebuilt(rebuild, transposed, 4, (2, 2), (1, 2), False, OrderedDict())
     write(tmp_path / "weights.pth", state, {str(key): array for key, array in enumerate(ARRAYS.values())})
     return tmp_path / "weights.pth"
+
+
+def archived(torch: types.ModuleType, path: Path) -> Path:
+    """The format since PyTorch 1.6."""
+    rebuild = sys.modules["torch._utils"]._rebuild_tensor_v2
+    state = OrderedDict()
+    for key, (name, array) in enumerate(ARRAYS.items()):
+        kept = Reference(*storage(torch, array, str(key)).parts[:-1])
+        strides = tuple(step // array.itemsize for step in array.strides)
+        state[name] = Rebuilt(rebuild, kept, 0, array.shape, strides, False, OrderedDict())
+    pickled = io.BytesIO()
+    Pickler(pickled, 2).dump(state)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("weights/data.pkl", pickled.getvalue())
+        archive.writestr("weights/byteorder", b"little")
+        for key, array in enumerate(ARRAYS.values()):
+            archive.writestr(f"weights/data/{key}", array.tobytes())
+    return path
+
+
+def test_archives_are_read_too(torch: types.ModuleType, tmp_path: Path) -> None:
+    state = read_state_dict(archived(torch, tmp_path / "weights.pth"))
+    for name, array in ARRAYS.items():
+        np.testing.assert_array_equal(state[name], array)
+        assert state[name].dtype == array.dtype
+
+
+def test_a_truncated_archive_is_an_error(torch: types.ModuleType, tmp_path: Path) -> None:
+    path = archived(torch, tmp_path / "weights.pth")
+    with zipfile.ZipFile(path) as whole, zipfile.ZipFile(tmp_path / "part.pth", "w") as part:
+        for name in whole.namelist()[:-1]:
+            part.writestr(name, whole.read(name))
+    with pytest.raises(UserError, match=r"part\.pth: not a state dict of PyTorch, or damaged"):
+        read_state_dict(tmp_path / "part.pth")
 
 
 def test_tensors_have_their_values_shapes_and_strides(file: Path) -> None:

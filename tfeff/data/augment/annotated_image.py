@@ -72,15 +72,15 @@ def clipped(image: AnnotatedImage, window_yxyx: tf.Tensor, min_share: float) -> 
     sides = inside[:, 2:] - inside[:, :2]
     visible = image.visible * tf.math.divide_no_nan(_area(inside), _area(boxes))
     # The ratio of an uncut box is exactly 1, so that a min_share of 1 keeps whole objects.
-    kept = (visible >= min_share) & tf.reduce_all(sides >= _MIN_SIDE, axis=-1)
+    kept = tf.where((visible >= min_share) & tf.reduce_all(sides >= _MIN_SIDE, axis=-1))[:, 0]
     extra = _clip(image.extra_boxes_yxyx, window_yxyx)
     return AnnotatedImage(
         image=image.image,
-        boxes_yxyx=tf.boolean_mask(inside, kept),
-        labels=tf.boolean_mask(image.labels, kept),
-        difficult=tf.boolean_mask(image.difficult, kept),
-        crowd=tf.boolean_mask(image.crowd, kept),
-        visible=tf.boolean_mask(visible, kept),
+        boxes_yxyx=tf.gather(inside, kept),
+        labels=tf.gather(image.labels, kept),
+        difficult=tf.gather(image.difficult, kept),
+        crowd=tf.gather(image.crowd, kept),
+        visible=tf.gather(visible, kept),
         extra_boxes_yxyx=tf.boolean_mask(extra, tf.reduce_all(extra[:, 2:] > extra[:, :2], axis=-1)),
     )
 

@@ -50,7 +50,7 @@ def fit(
     draws: Draws,
     *,
     stretch: bool = False,
-    corner: tuple[int, int] | None = None,
+    corner: tf.Tensor | None = None,
 ) -> AnnotatedImage:
     """Scales an image to a canvas, times a random factor, then crops or pads it.
 
@@ -63,7 +63,7 @@ def fit(
         augmentation: uses scale, scale_range, aspect and min_share.
         draws: one example.
         stretch: whether to fill the canvas instead of keeping the aspect ratio (before jitter).
-        corner: where a smaller image is placed instead; 0 is top or left, 1 bottom or right.
+        corner: int32 [2], where a smaller image is placed instead; 0 is top or left, 1 bottom or right.
     """
     chance = tf.cast(draws.uniform(Purpose.BOX_SCALE, 4)[0], tf.float64)
     native, canvas = tf.shape(image.image)[:2], tf.constant(size)
@@ -82,7 +82,7 @@ def fit(
         places = tf.cast(tf.abs(room) + 1, tf.float64)
         offset = tf.sign(room) * tf.cast(tf.floor(chance[2:] * places), tf.int32)
     if corner is not None:
-        offset = tf.where(room > 0, room * tf.constant(corner), offset)
+        offset = tf.where(room > 0, room * corner, offset)
 
     resized = tf.image.resize(image.image, target, antialias=True)
     before, first = tf.maximum(offset, 0), tf.maximum(-offset, 0)

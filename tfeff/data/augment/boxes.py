@@ -34,7 +34,7 @@ def augment(
         image float32 [*size, channels] in [0, 255]; boxes are clipped to it.
     """
 
-    def single(index: tf.Tensor, tile: int = 0, corner: tuple[int, int] | None = None) -> AnnotatedImage:
+    def single(index: tf.Tensor, tile: int | tf.Tensor = 0, corner: tf.Tensor | None = None) -> AnnotatedImage:
         # Each tile of a mosaic has random numbers of its own; those of the first equal the image's without Mosaic.
         tile_draws = Draws(draws.seed, draws.epoch, draws.index, draws.repeat * mosaics.TILES + tile)
         image = read(index)
@@ -47,7 +47,12 @@ def augment(
 
     def mosaic() -> AnnotatedImage:
         indices = [draws.index[0], *tf.unstack(mosaics.partners(count, draws))]
-        images = [single(index, tile, mosaics.CORNERS[tile]) for tile, index in enumerate(indices)]
+        # Traced once for all tiles: otherwise the graph takes seconds to build.
+        one = tf.function(single, autograph=False, jit_compile=False)
+        images = [
+            one(index, tf.constant(tile, tf.int64), tf.constant(corner))
+            for tile, (index, corner) in enumerate(zip(indices, mosaics.CORNERS, strict=True))
+        ]
         return mosaics.mosaic(images, augmentation.min_share, draws)
 
     def plain() -> AnnotatedImage:

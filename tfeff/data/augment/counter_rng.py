@@ -4,6 +4,7 @@ The numbers of a stateful generator depend on the order of calls, and so on thre
 (example, epoch, purpose, repeat) the counter, so an image's numbers do not depend on when or where they are computed.
 """
 
+import functools
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -33,6 +34,7 @@ class Purpose(IntEnum):
     BOX_FLIP = 11
     BOX_ROTATION = 12
     MOSAIC = 13
+    SAMPLING = 14
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +65,7 @@ class Draws:
             self.repeat[:, tf.newaxis],
         )
         counter = tf.stack([tf.broadcast_to(word, shape) for word in words], axis=-1)
-        bits = philox(self.seed, counter)
+        bits = _philox_graph(self.seed)(counter)
         # A float32 holds 24 bits exactly.
         fractions = tf.cast(tf.bitwise.right_shift(bits, tf.constant(8, tf.uint64)), tf.float32) * 2.0**-24
         return tf.reshape(fractions, (-1, blocks * _WORDS))[:, :count]
@@ -91,3 +93,10 @@ def philox(key: int, counter: tf.Tensor) -> tf.Tensor:
         odd = low[..., ::-1]
         keys = [(k + step) & _MASK for k, step in zip(keys, _KEY_STEPS, strict=True)]
     return tf.reshape(tf.stack([even, odd], axis=-1), tf.shape(counter))
+
+
+@functools.cache
+def _philox_graph(key: int) -> tf.types.experimental.GenericFunction:
+    """`philox` as a graph: callers add one node to theirs instead of hundreds, which would take longer to build."""
+    signature = [tf.TensorSpec((None, None, _WORDS), tf.int64)]
+    return tf.function(functools.partial(philox, key), input_signature=signature, autograph=False, jit_compile=False)

@@ -10,7 +10,7 @@ from tfeff.data.augment import boxes as box_augment
 from tfeff.data.augment import mosaic
 from tfeff.data.augment.annotated_image import AnnotatedImage
 from tfeff.data.augment.box_policy import BoxAugmentation
-from tfeff.data.augment.counter_rng import Draws
+from tfeff.data.augment.counter_rng import Draws, Purpose
 from tfeff.data.images import resizing
 from tfeff.data.input.reader import Reader
 from tfeff.data.input.transform import Batch, Shard, Transform
@@ -38,6 +38,10 @@ class BoxTransform(Transform):
       those outside the image and those beyond M are dropped;
     - `extra_valid`: bool [b, M];
 
+    with `keyed`,
+
+    - `key`: int32 [b, 2], a random key of the example in its epoch, for what a task draws at random;
+
     and, unless images are augmented,
 
     - `image_size`: int32 [b, 2], (height, width) of the stored image;
@@ -51,6 +55,7 @@ class BoxTransform(Transform):
         max_objects: K.
         max_extra_boxes: M; 0 omits extra boxes.
         stretch: whether images fill `size` instead of keeping their aspect ratio.
+        keyed: whether batches have a `key`.
         augmentation: random variation; default none.
         plain_from: epoch, from 0, from which on only `augmentation.plain` applies; None for never.
 
@@ -69,12 +74,13 @@ class BoxTransform(Transform):
         max_objects: int = 100,
         max_extra_boxes: int = 0,
         stretch: bool = False,
+        keyed: bool = False,
         augmentation: BoxAugmentation | None = None,
         plain_from: int | None = None,
     ) -> None:
         self.reader, self.size, self.seed = reader, size, seed
         self.max_objects, self.max_extra_boxes = max_objects, max_extra_boxes
-        self.stretch = stretch
+        self.stretch, self.keyed = stretch, keyed
         self.augmentation: BoxAugmentation = augmentation or BoxAugmentation()
         self.plain_from = plain_from
         cache, dataset = reader.cache, reader.dataset
@@ -103,6 +109,7 @@ class BoxTransform(Transform):
             max_objects=self.max_objects,
             max_extra_boxes=self.max_extra_boxes,
             stretch=self.stretch,
+            keyed=self.keyed,
             augmentation=BoxAugmentation(min_share=self.augmentation.min_share),
         )
 
@@ -115,6 +122,8 @@ class BoxTransform(Transform):
     def load(self, draws: Draws) -> Batch:
         """See `Transform`."""
         example = self._in_phases(draws.epoch, lambda augmentation: self._example(draws, augmentation))
+        if self.keyed:
+            example["key"] = tf.cast(draws.uniform(Purpose.SAMPLING, 2)[0] * 2.0**24, tf.int32)
         return {key: value[tf.newaxis] for key, value in example.items()}
 
     def finish(self, loaded: Batch, table: Mapping[str, tf.Tensor], shard: Shard) -> Batch:

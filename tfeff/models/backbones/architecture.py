@@ -34,14 +34,16 @@ class Graph:
     """Input and outputs of a complete network.
 
     Attributes:
-        images: (batch, resolution, resolution, channels), raw pixels.
+        images: (batch, height, width, channels), raw pixels.
         output: logits, or the last feature map if the head is omitted; of a detector, a dictionary of its outputs.
         levels: pyramid levels, as in `FeatureMaps`; of a detector, those of its neck.
+        boxes: second input, (batch, n, 4): regions of the images, in pixels. None if there is none.
     """
 
     images: FeatureMap
     output: FeatureMap
     levels: dict[str, FeatureMap]
+    boxes: FeatureMap = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +88,11 @@ class Architecture(ABC):
             raise UserError(f"bn_momentum {self.bn_momentum}: must be in (0, 1); bn_epsilon {self.bn_epsilon}: above 0")
         if self.synchronized and keras.backend.backend() != "tensorflow":
             raise UserError("synchronized: batch statistics over all replicas require the TensorFlow backend of Keras")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the input image, in pixels."""
+        return self.resolution, self.resolution
 
     def scaled(self, *, depth: float, width: float, resolution: int) -> Self:
         """With `depth` times the blocks and `width` times the channels, at another resolution."""
@@ -136,7 +143,7 @@ class Architecture(ABC):
         """
         check_channels(channels)
         check_integer("num_classes", num_classes, minimum=1)
-        images = layers.images(self.resolution, channels)
+        images = layers.images(self.size, channels)
         x = layers.standardization(images, per_channel(self.mean, channels), per_channel(self.std, channels))
         features = self.features(x, layers)
         output = features.output

@@ -14,6 +14,7 @@ import keras
 
 from tfeff.models.layers.fusion import WeightedFusion
 from tfeff.models.layers.nearest_upsampling import NearestUpsampling
+from tfeff.models.layers.roi_align import RoIAlign
 from tfeff.models.layers.stochastic_depth import StochasticDepth
 
 L = keras.layers
@@ -35,6 +36,7 @@ _READS_NOTHING = (
     L.Permute,
     L.Rescaling,
     L.Resizing,
+    RoIAlign,  # it reads the boxes, which are small
     L.SpatialDropout2D,
     StochasticDepth,
     L.Subtract,

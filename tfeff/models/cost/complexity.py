@@ -84,12 +84,13 @@ class _Run:
     outputs: list[keras.KerasTensor]
 
 
-def count(model: keras.Model, resolution: int | None = None) -> Complexity:
+def count(model: keras.Model, resolution: int | None = None, *, regions: int | None = None) -> Complexity:
     """Count the cost of a functional or sequential model, including nested models, at batch size 1.
 
     Args:
         model: a built model. If it calls a layer several times, each call counts; the parameters count once.
         resolution: side of the square inputs; None uses the model's input shapes.
+        regions: boxes per image, if the model takes boxes, (batch, n, 4).
 
     Raises:
         UserError: the model is not a graph of layers, its input shape is not fully defined, or the multiply-adds of a
@@ -99,12 +100,14 @@ def count(model: keras.Model, resolution: int | None = None) -> Complexity:
     images = [
         keras.KerasTensor((1, *_spatial(tensor, resolution), *tensor.shape[-1:]), dtype=tensor.dtype)
         if len(tensor.shape) == 4
-        else keras.KerasTensor((1, *tensor.shape[1:]), dtype=tensor.dtype)
+        else keras.KerasTensor((1, *(regions if side is None else side for side in tensor.shape[1:])), tensor.dtype)
         for tensor in graph.inputs
     ]
     for tensor in images:
         if None in tensor.shape:
-            raise UserError(f"{model.name}: input shape {tensor.shape[1:]} is not fully defined; pass resolution")
+            raise UserError(
+                f"{model.name}: input shape {tensor.shape[1:]} is not fully defined; pass resolution or regions"
+            )
     runs: list[_Run] = []
     outputs = keras.tree.flatten(_run(graph, images, runs))
     maps, sizes = _lifetimes(runs, images, outputs)

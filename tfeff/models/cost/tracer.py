@@ -14,6 +14,8 @@ from tfeff.models.layers.backend import Layers
 from tfeff.models.layers.fusion import WeightedFusion
 from tfeff.models.layers.nearest_upsampling import NearestUpsampling
 from tfeff.models.layers.preprocessing import check_standard_deviations
+from tfeff.models.layers.roi_align import RoIAlign
+from tfeff.models.layers.roi_pool import RoIMaxPool
 from tfeff.models.layers.stochastic_depth import StochasticDepth
 
 L = keras.layers
@@ -67,10 +69,10 @@ class CostTracer(Layers):
         self._calls: list[TracedCall] = []
         self._sizes: list[int] = []
 
-    def images(self, resolution: int, channels: int) -> TracedMap:
+    def images(self, size: tuple[int, int], channels: int) -> TracedMap:
         """The input of the first segment."""
-        self._last = TracedMap((resolution, resolution, channels), 0)
-        self._sizes.append(FLOAT_BYTES * resolution * resolution * channels)
+        self._last = TracedMap((*size, channels), 0)
+        self._sizes.append(FLOAT_BYTES * math.prod(size) * channels)
         return self._last
 
     def standardization(self, x: TracedMap, mean: Sequence[float], std: Sequence[float]) -> TracedMap:
@@ -171,12 +173,42 @@ class CostTracer(Layers):
         """Counts the output."""
         return self._call(x.shape, reads(L.Dropout), x.number)
 
-    def dense(self, x: TracedMap, units: int, *, name: str) -> TracedMap:
-        """Counts kernel and bias, and one multiply-add per element of the kernel."""
+    def dense(
+        self, x: TracedMap, units: int, *, name: str, activation: str | None = None, precise: bool = True
+    ) -> TracedMap:
+        """Counts kernel and bias, and one multiply-add per row and element of the kernel."""
         kernel = x.shape[-1] * units
         self._add_params(kernel + units)
-        self._segment_macs += kernel
-        return self._call((units,), reads(L.Dense), x.number)
+        self._segment_macs += math.prod(x.shape[:-1]) * kernel
+        return self._call((*x.shape[:-1], units), reads(L.Dense, activation), x.number)
+
+    def regions(self, number: int, *, name: str) -> TracedMap:
+        """Counts the boxes like an output."""
+        return self._call((number, 4), Reads(False, False))
+
+    def roi_align(
+        self,
+        maps: Sequence[TracedMap],
+        boxes: TracedMap,
+        *,
+        levels: Sequence[int],
+        size: int,
+        sampling: int,
+        aligned: bool,
+        name: str,
+    ) -> TracedMap:
+        """Counts the output."""
+        shape = (boxes.shape[0], size, size, maps[0].shape[-1])
+        return self._call(shape, reads(RoIAlign), *(each.number for each in maps), boxes.number)
+
+    def roi_max_pooling(self, x: TracedMap, boxes: TracedMap, *, level: int, size: int, name: str) -> TracedMap:
+        """Counts the output."""
+        shape = (boxes.shape[0], size, size, x.shape[-1])
+        return self._call(shape, reads(RoIMaxPool), x.number, boxes.number)
+
+    def flattened(self, x: TracedMap, *, name: str) -> TracedMap:
+        """Counts nothing: a view."""
+        return self._call((x.shape[0], math.prod(x.shape[1:])), None, x.number)
 
     def predictions(self, maps: Sequence[TracedMap], values: int, *, name: str) -> TracedMap:
         """Counts the concatenation of views."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from tfeff.errors import UserError, nearest
 from tfeff.models.build import architecture, listed
-from tfeff.models.detectors import anchor_yolo, efficientdet, grid, yolo
+from tfeff.models.detectors import anchor_yolo, efficientdet, faster_rcnn, grid, yolo
 from tfeff.models.detectors.detector import Detector
 from tfeff.models.layers.backend import KerasLayers
 from tfeff.models.network import Network, allow_deep_graphs
@@ -15,6 +15,7 @@ from tfeff.models.weights.loading import load_weights
 FAMILIES: dict[str, dict[str, Detector]] = {
     "efficientdet": {**efficientdet.D_TABLE},
     "efficientdet-lite": {**efficientdet.LITE_D_TABLE},
+    "rcnn": {**faster_rcnn.TABLE},
     "yolo": {**yolo.TABLE, **anchor_yolo.TABLE, **grid.TABLE},
 }
 
@@ -23,7 +24,7 @@ def detector_names(family: str | None = None) -> tuple[str, ...]:
     """List the names of detectors.
 
     Args:
-        family: "efficientdet", "efficientdet-lite" or "yolo"; None lists all families.
+        family: "efficientdet", "efficientdet-lite", "rcnn" or "yolo"; None lists all families.
 
     Raises:
         UserError: unknown family.
@@ -83,7 +84,7 @@ def build_detector(
         **options: of `detector`; only with a name.
 
     Returns:
-        A functional model from (batch, resolution, resolution, channels) float32 in [0, 255] to a dictionary of the
+        A functional model from (batch, height, width, channels) float32 in [0, 255] to a dictionary of the
         detector's outputs (see its class). Its `levels` are those of the neck, its `description` is the detector.
 
     Raises:
@@ -98,7 +99,8 @@ def build_detector(
         name = type(described).__name__.lower()
     allow_deep_graphs()
     graph = described.define(KerasLayers(), num_classes=num_classes, channels=channels)
-    network = Network(graph.images, graph.output, name=name.replace("-", "_"))
+    inputs = graph.images if graph.boxes is None else [graph.images, graph.boxes]
+    network = Network(inputs, graph.output, name=name.replace("-", "_"))
     network.description = described
     network.levels = {level: output._keras_history.operation.name for level, output in graph.levels.items()}
     if weights is not None:

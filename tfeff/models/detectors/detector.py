@@ -1,4 +1,4 @@
-"""Base class of all one-stage detectors: any backbone, any neck, and heads.
+"""Base class of all detectors: any backbone, any neck, and heads.
 
 A detector is a frozen description, independent of the layer backend. It offers its stages: backbone -> `features`,
 neck -> `fused`, heads -> `predictions`. `define` connects them.
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
+from tfeff.errors import UserError
 from tfeff.models.backbones.architecture import (
     MINIMUM_RESOLUTION,
     Architecture,
@@ -23,16 +24,21 @@ from tfeff.models.heads.dense import DenseHead
 from tfeff.models.layers.backend import FeatureMap, Layers
 from tfeff.models.layers.preprocessing import per_channel
 from tfeff.models.necks.neck import Neck
+from tfeff.models.necks.pyramid import level_numbers
+
+MAXIMUM_ASPECT = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class Detector(ABC):
-    """Complete description of a one-stage detector. Every field is an option of `tfeff.models.detector`.
+    """Complete description of a detector. Every field is an option of `tfeff.models.detector`.
 
     Attributes:
         backbone: description of the backbone. The detector's `resolution` replaces its own.
-        resolution: side of the square input image, in pixels; at least 8.
-        levels: names of the pyramid levels, without gaps. Those beyond the backbone's last are added by the neck.
+        resolution: the longer side of the input image, in pixels; at least 8.
+        aspect: width of the input image divided by its height. The shorter side is rounded to whole pixels.
+        levels: names of the pyramid levels, without gaps. Those beyond the backbone's last are added by the neck. A
+            single level is that of the backbone, without a neck.
         neck: name of the neck's table, such as "bifpn".
         neck_channels: channels of neck and heads.
         neck_repeats: number of the neck's cells.
@@ -49,6 +55,7 @@ class Detector(ABC):
 
     backbone: Architecture
     resolution: int
+    aspect: float = 1.0
     levels: tuple[str, ...] = ("P3", "P4", "P5", "P6", "P7")
     neck: str = "bifpn"
     neck_channels: int = 64
@@ -66,14 +73,26 @@ class Detector(ABC):
     def __post_init__(self) -> None:
         """Validate field values; raises UserError."""
         check_integer("resolution", self.resolution, minimum=MINIMUM_RESOLUTION)
+        if not 1 / MAXIMUM_ASPECT <= self.aspect <= MAXIMUM_ASPECT:
+            raise UserError(f"aspect must be from 1/{MAXIMUM_ASPECT} to {MAXIMUM_ASPECT}, not {self.aspect}")
         check_integer("head_repeats", self.head_repeats, minimum=0)
         backbone = dataclasses.replace(self.backbone, resolution=self.resolution)
         object.__setattr__(self, "backbone", backbone)
-        object.__setattr__(self, "levels", self.described_neck.levels)
+        neck = self.described_neck
+        levels = tuple(f"P{number}" for number in level_numbers(self.levels)) if neck is None else neck.levels
+        object.__setattr__(self, "levels", levels)
 
     @property
-    def described_neck(self) -> Neck:
-        """Description of the neck."""
+    def size(self) -> tuple[int, int]:
+        """Height and width of the input image, in pixels."""
+        shorter = max(MINIMUM_RESOLUTION, round(self.resolution / max(self.aspect, 1 / self.aspect)))
+        return (shorter, self.resolution) if self.aspect >= 1 else (self.resolution, shorter)
+
+    @property
+    def described_neck(self) -> Neck | None:
+        """Description of the neck; None with a single level."""
+        if len(self.levels) == 1:
+            return None
         channels, repeats, _ = self.neck_sizes
         return Neck(
             name=self.neck,
@@ -121,7 +140,7 @@ class Detector(ABC):
 
         Args:
             layers: the layer backend.
-            images: (batch, resolution, resolution, channels), raw pixels.
+            images: (batch, height, width, channels), raw pixels.
 
         Returns:
             Feature maps of the backbone by level.
@@ -139,7 +158,13 @@ class Detector(ABC):
         Raises:
             UserError: a level that the backbone lacks and that the neck cannot add.
         """
-        return self.described_neck(layers, features, self.resolution)
+        neck = self.described_neck
+        if neck is not None:
+            return neck(layers, features, self.size)
+        (level,) = self.levels
+        if level not in features:
+            raise UserError(f'the backbone has no pyramid level "{level}"; it has {", ".join(features)}')
+        return {level: features[level]}
 
     def head(self, name: str) -> DenseHead:
         """Description of a head."""
@@ -170,6 +195,6 @@ class Detector(ABC):
         """
         check_channels(channels)
         check_integer("num_classes", num_classes, minimum=1)
-        images = layers.images(self.resolution, channels)
+        images = layers.images(self.size, channels)
         fused = self.fused(layers, self.features(layers, images))
         return Graph(images, self.predictions(layers, fused, num_classes), fused)

@@ -28,7 +28,7 @@ LOGITS, CODES = "logits", "codes"
 class EfficientDet(Detector):
     """An EfficientDet: weighted pyramid, a class head and a box head.
 
-    Outputs, for n anchors (`anchors.boxes((resolution, resolution))`):
+    Outputs, for n anchors (`anchors.boxes(size)`):
 
     - "logits": (batch, n, num_classes) float32, one logistic regression per class;
     - "codes": (batch, n, 4) float32, boxes encoded relative to the anchors (`tfeff.boxes.decode`, without weights).

@@ -4,6 +4,7 @@ A family defines its network once, in terms of `Layers`. One backend builds Kera
 propagates shapes and counts cost (`models.cost.tracer.CostTracer`).
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
@@ -13,6 +14,8 @@ import keras
 from tfeff.models.layers.fusion import WeightedFusion
 from tfeff.models.layers.nearest_upsampling import NearestUpsampling
 from tfeff.models.layers.preprocessing import standardization
+from tfeff.models.layers.roi_align import RoIAlign
+from tfeff.models.layers.roi_pool import RoIMaxPool
 from tfeff.models.layers.stochastic_depth import StochasticDepth
 
 FeatureMap: TypeAlias = Any
@@ -27,8 +30,8 @@ class Layers(ABC):
     """
 
     @abstractmethod
-    def images(self, resolution: int, channels: int) -> FeatureMap:
-        """Input of the network: square images of raw pixels."""
+    def images(self, size: tuple[int, int], channels: int) -> FeatureMap:
+        """Input of the network: raw pixels of images of this (height, width)."""
 
     @abstractmethod
     def standardization(self, x: FeatureMap, mean: Sequence[float], std: Sequence[float]) -> FeatureMap:
@@ -123,8 +126,37 @@ class Layers(ABC):
         """Dropout: drops random elements in training."""
 
     @abstractmethod
-    def dense(self, x: FeatureMap, units: int, *, name: str) -> FeatureMap:
-        """Dense layer on (batch, channels), float32 under any precision policy, so that losses are precise."""
+    def dense(
+        self, x: FeatureMap, units: int, *, name: str, activation: str | None = None, precise: bool = True
+    ) -> FeatureMap:
+        """Dense layer on (batch, ..., channels). If `precise`, float32 under any precision policy, for outputs that
+        losses read."""
+
+    @abstractmethod
+    def regions(self, number: int, *, name: str) -> FeatureMap:
+        """Second input of a network: boxes_yxyx float32 (batch, number, 4) in pixels."""
+
+    @abstractmethod
+    def roi_align(
+        self,
+        maps: Sequence[FeatureMap],
+        boxes: FeatureMap,
+        *,
+        levels: Sequence[int],
+        size: int,
+        sampling: int,
+        aligned: bool,
+        name: str,
+    ) -> FeatureMap:
+        """Features of boxes, (batch, boxes, size, size, channels), as described in `RoIAlign`."""
+
+    @abstractmethod
+    def roi_max_pooling(self, x: FeatureMap, boxes: FeatureMap, *, level: int, size: int, name: str) -> FeatureMap:
+        """Features of boxes, (batch, boxes, size, size, channels), as described in `RoIMaxPool`."""
+
+    @abstractmethod
+    def flattened(self, x: FeatureMap, *, name: str) -> FeatureMap:
+        """Features of boxes as rows: (batch, boxes, ...) to (batch, boxes, values)."""
 
     @abstractmethod
     def predictions(self, maps: Sequence[FeatureMap], values: int, *, name: str) -> FeatureMap:
@@ -145,9 +177,9 @@ class Layers(ABC):
 class KerasLayers(Layers):
     """Builds Keras layers."""
 
-    def images(self, resolution: int, channels: int) -> FeatureMap:
+    def images(self, size: tuple[int, int], channels: int) -> FeatureMap:
         """An `Input`, float32."""
-        return keras.Input((resolution, resolution, channels), name="images")
+        return keras.Input((*size, channels), name="images")
 
     def standardization(self, x: FeatureMap, mean: Sequence[float], std: Sequence[float]) -> FeatureMap:
         """A `Rescaling`."""
@@ -258,9 +290,38 @@ class KerasLayers(Layers):
         """A `Dropout`."""
         return keras.layers.Dropout(rate, name=name)(x)
 
-    def dense(self, x: FeatureMap, units: int, *, name: str) -> FeatureMap:
+    def dense(
+        self, x: FeatureMap, units: int, *, name: str, activation: str | None = None, precise: bool = True
+    ) -> FeatureMap:
         """A `Dense`."""
-        return keras.layers.Dense(units, dtype=keras.config.floatx(), name=name)(x)
+        dtype = keras.config.floatx() if precise else None
+        return keras.layers.Dense(units, activation=activation, dtype=dtype, name=name)(x)
+
+    def regions(self, number: int, *, name: str) -> FeatureMap:
+        """An `Input`, float32, for any number."""
+        return keras.Input((None, 4), dtype=keras.config.floatx(), name=name)
+
+    def roi_align(
+        self,
+        maps: Sequence[FeatureMap],
+        boxes: FeatureMap,
+        *,
+        levels: Sequence[int],
+        size: int,
+        sampling: int,
+        aligned: bool,
+        name: str,
+    ) -> FeatureMap:
+        """A `RoIAlign`."""
+        return RoIAlign(levels, size, sampling, aligned, name=name)((list(maps), boxes))
+
+    def roi_max_pooling(self, x: FeatureMap, boxes: FeatureMap, *, level: int, size: int, name: str) -> FeatureMap:
+        """A `RoIMaxPool`."""
+        return RoIMaxPool(level, size, name=name)((x, boxes))
+
+    def flattened(self, x: FeatureMap, *, name: str) -> FeatureMap:
+        """A `Reshape`."""
+        return keras.layers.Reshape((-1, math.prod(x.shape[2:])), name=name)(x)
 
     def predictions(self, maps: Sequence[FeatureMap], values: int, *, name: str) -> FeatureMap:
         """A `Reshape` of each level and a `Concatenate`."""

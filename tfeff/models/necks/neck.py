@@ -31,7 +31,8 @@ class Neck:
         fusion: "sum", or a method of `WeightedFusion`. Gated nodes and nodes of one input have no fusion weights.
         per_channel: a fusion weight for each channel instead of one per input.
         separable: depthwise-separable convolutions instead of plain ones.
-        activation: Keras activation.
+        activation: Keras activation before the convolution of a node; "linear" for none.
+        batch_norm: False omits batch normalization; convolutions have biases either way.
         bn_momentum: momentum of batch normalization's moving statistics.
         bn_epsilon: epsilon of batch normalization.
         synchronized: batch statistics over all replicas (TensorFlow backend only).
@@ -45,6 +46,7 @@ class Neck:
     per_channel: bool = False
     separable: bool = True
     activation: str = "silu"
+    batch_norm: bool = True
     bn_momentum: float = 0.99
     bn_epsilon: float = 1e-3
     synchronized: bool = False
@@ -65,24 +67,24 @@ class Neck:
         """Numbers of the finest and the coarsest level."""
         return level_number(self.levels[0]), level_number(self.levels[-1])
 
-    def __call__(self, layers: Layers, maps: Mapping[str, FeatureMap], resolution: int) -> dict[str, FeatureMap]:
+    def __call__(self, layers: Layers, maps: Mapping[str, FeatureMap], size: tuple[int, int]) -> dict[str, FeatureMap]:
         """Define the neck.
 
         Levels beyond the backbone's last are added by max-pooling, the first of them after a 1x1 convolution.
 
         Args:
             layers: the layer backend.
-            maps: feature maps of the backbone by level, (batch, ceil(resolution / 2^n), ceil(resolution / 2^n), c).
-            resolution: side of the image, in pixels.
+            maps: feature maps of the backbone by level, (batch, ceil(height / 2^n), ceil(width / 2^n), c).
+            size: (height, width) of the image, in pixels.
 
         Returns:
-            Fused maps by level, from fine to coarse, (batch, ceil(resolution / 2^n), ceil(resolution / 2^n), channels).
+            Fused maps by level, from fine to coarse, (batch, ceil(height / 2^n), ceil(width / 2^n), channels).
 
         Raises:
             UserError: a level that the backbone lacks and that is not beyond its last.
         """
         maps = self._extended(layers, maps)
-        sizes = {n: (-(-resolution // 2**n),) * 2 for n in range(self.ends[0], self.ends[1] + 1)}
+        sizes = {n: (-(-size[0] // 2**n), -(-size[1] // 2**n)) for n in range(self.ends[0], self.ends[1] + 1)}
         for cell in range(1, self.repeats + 1):
             outputs = {}
             computed = {level: (level_number(level), maps[level]) for level in self.levels}
@@ -120,7 +122,7 @@ class Neck:
         for source in node.inputs:
             level, x = computed[source]
             prefix = f"{name}_from_{source.lower()}"
-            x = self._projected(layers, x, prefix)
+            x = self._projected(layers, x, prefix, always=not node.convolved and source in self.levels)
             if level < node.level:
                 stride = 2 ** (node.level - level)
                 x = layers.max_pooling(x, stride + 1, strides=stride, padding="same", name=f"{prefix}_pool")
@@ -128,7 +130,10 @@ class Neck:
                 x = layers.upsampling(x, 2 ** (level - node.level), size, name=f"{prefix}_up")
             maps.append(x)
         x = self._gated(layers, maps, name) if node.gated else self._fused(layers, maps, name)
-        x = layers.activation(x, self.activation, name=f"{name}_act")
+        if not node.convolved:
+            return x
+        if self.activation != "linear":
+            x = layers.activation(x, self.activation, name=f"{name}_act")
         x = convolution_3x3(
             layers, x, self.channels, separable=self.separable, initializer=INITIALIZER, name=f"{name}_conv"
         )
@@ -147,14 +152,16 @@ class Neck:
         gate = layers.activation(gate, "sigmoid", name=f"{name}_gate")
         return layers.add(first, layers.scale(second, gate, name=f"{name}_scale"), *others, name=f"{name}_fusion")
 
-    def _projected(self, layers: Layers, x: FeatureMap, name: str) -> FeatureMap:
-        """A map of `channels` channels."""
-        if x.shape[-1] == self.channels:
+    def _projected(self, layers: Layers, x: FeatureMap, name: str, *, always: bool = False) -> FeatureMap:
+        """A map of `channels` channels, convolved only if it has others, or always."""
+        if x.shape[-1] == self.channels and not always:
             return x
         x = layers.convolution(x, self.channels, 1, initializer=INITIALIZER, name=f"{name}_conv")
         return self._normalized(layers, x, f"{name}_bn")
 
     def _normalized(self, layers: Layers, x: FeatureMap, name: str) -> FeatureMap:
+        if not self.batch_norm:
+            return x
         return layers.batch_normalization(
             x, momentum=self.bn_momentum, epsilon=self.bn_epsilon, synchronized=self.synchronized, name=name
         )

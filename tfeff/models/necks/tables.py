@@ -7,7 +7,7 @@ level is the last node of that level.
 Lin et al., "Feature Pyramid Networks" (arXiv:1612.03144); Liu et al., "Path Aggregation Network" (arXiv:1803.01534);
 Ghiasi et al., "NAS-FPN" (arXiv:1904.07392), figure 6; Tan et al., "EfficientDet" (arXiv:1911.09070v1), figure 2, for
 the others and the form in which they are compared: every node, also of FPN and PANet, is a fusion followed by a
-convolution.
+convolution. "classic_fpn" is the original form of FPN.
 """
 
 from collections.abc import Callable
@@ -25,18 +25,27 @@ class Node:
         level: n, for a map of stride 2^n.
         inputs: names of the maps to fuse.
         gated: global-pooling node of NAS-FPN: first + second * sigmoid(max over all pixels of first) + others.
+        convolved: whether a convolution follows. If not, the cell's inputs always pass a 1x1 convolution before.
     """
 
     name: str
     level: int
     inputs: tuple[str, ...]
     gated: bool = False
+    convolved: bool = True
 
 
 def fpn(first: int, last: int) -> tuple[Node, ...]:
     """Top-down: P7_out = [P7], P6_out = [P6, P7_out], ..., P3_out = [P3, P4_out]."""
     top = Node(f"P{last}_out", last, (f"P{last}",))
     return (top, *(Node(f"P{n}_out", n, (f"P{n}", f"P{n + 1}_out")) for n in _down(last - 1, first)))
+
+
+def classic_fpn(first: int, last: int) -> tuple[Node, ...]:
+    """Sums from the top down, then a convolution of each: P5_td = [P5], P4_td = [P4, P5_td], ...; P3_out = [P3_td]."""
+    top = Node(f"P{last}_td", last, (f"P{last}",), convolved=False)
+    down = (Node(f"P{n}_td", n, (f"P{n}", f"P{n + 1}_td"), convolved=False) for n in _down(last - 1, first))
+    return (top, *down, *(Node(f"P{n}_out", n, (f"P{n}_td",)) for n in _up(first, last)))
 
 
 def panet(first: int, last: int) -> tuple[Node, ...]:
@@ -96,6 +105,7 @@ def nas_fpn(first: int, last: int) -> tuple[Node, ...]:
 
 TABLES: dict[str, Callable[[int, int], tuple[Node, ...]]] = {
     "fpn": fpn,
+    "classic_fpn": classic_fpn,
     "panet": panet,
     "simplified_panet": simplified_panet,
     "fully_connected": fully_connected,

@@ -9,9 +9,10 @@ import numpy as np
 from tfeff.errors import UserError
 from tfeff.models.layers.preprocessing import STANDARDIZATION, per_channel, set_mean, statistics
 from tfeff.models.network import Network
-from tfeff.models.weights import automl, tensorflow_checkpoint
+from tfeff.models.weights import automl, tensorflow_checkpoint, torchvision
 from tfeff.models.weights.files import PREPROCESSING_MEAN, PREPROCESSING_STD, read
 from tfeff.models.weights.report import LoadReport, Skipped
+from tfeff.models.weights.torch_file import read_state_dict
 
 
 def is_weights_file(path: str | Path) -> bool:
@@ -34,7 +35,8 @@ def load_weights(model: keras.Model, source: str | Path | keras.Model | Mapping[
         model: the network to change.
         source: a network; arrays by variable path; or a file: `.npz` (arrays by variable path, or a training
             checkpoint, whose paths start with "model/"), `.weights.h5` or `.keras`; or a TensorFlow checkpoint of
-            google/automl's EfficientDet, for an EfficientDet with the preprocessing of its table.
+            google/automl's EfficientDet, for an EfficientDet with the preprocessing of its table; or `.pth`, a state
+            dict of torchvision's `fasterrcnn_resnet50_fpn`, for the detector "faster-rcnn".
 
     Raises:
         UserError: the file does not exist or cannot be read, or no variable matches.
@@ -43,6 +45,8 @@ def load_weights(model: keras.Model, source: str | Path | keras.Model | Mapping[
         prefix = tensorflow_checkpoint.find_checkpoint(Path(source))
         if prefix is not None and isinstance(model, Network):
             return assign(model, automl.rename(model, tensorflow_checkpoint.read_variables(prefix)), str(prefix))
+        if Path(source).suffix == ".pth" and isinstance(model, Network):
+            return assign(model, torchvision.rename(model, read_state_dict(Path(source))), str(source))
         source = read(model, Path(source))
     origin = "the given weights"
     if isinstance(source, keras.Model):

@@ -1,6 +1,11 @@
 """Result of loading weights: loaded and skipped variables."""
 
+import re
+from collections import Counter
 from dataclasses import dataclass
+
+LISTED = 8
+"""Up to this many variables that one side lacks are listed one by one, more by the beginning of their names."""
 
 
 @dataclass(frozen=True)
@@ -37,4 +42,14 @@ class LoadReport:
 
     def __str__(self) -> str:
         lines = [f"{len(self.loaded)} variables loaded, {len(self.skipped)} skipped"]
-        return "\n  ".join([*lines, *map(str, self.skipped)])
+        absent = [each for each in self.skipped if each.shape_there is None]
+        surplus = [each for each in self.skipped if each.shape_here is None]
+        differing = [each for each in self.skipped if each not in absent and each not in surplus]
+        for where, group in (("source", absent), ("network", surplus)):
+            if len(group) <= LISTED:
+                lines += map(str, group)
+            else:
+                prefixes = Counter(re.split(r"[/_.]", each.name.lstrip("_"))[0] for each in group)
+                names = ", ".join(f"{count} of {prefix}*" for prefix, count in sorted(prefixes.items()))
+                lines.append(f"not in the {where}: {names}")
+        return "\n  ".join([*lines, *map(str, differing)])

@@ -1,12 +1,15 @@
-"""Reads weights from PyTorch's legacy files (`torch.save` before version 1.6), without PyTorch.
+"""Reads weights from PyTorch's files, without PyTorch.
 
-Such a file is a sequence of pickles: a magic number, the version, the byte order, the state dict, and the keys of its
-storages. The storages' contents follow, each after its length. Unpickling can run code, so only what a state dict
-consists of is admitted: ordered dictionaries and tensors.
+Since version 1.6, `torch.save` writes a zip archive with one pickle and a file for each storage. Before, a file was a
+sequence of pickles: a magic number, the version, the byte order, the state dict, and the keys of its storages; the
+storages' contents follow, each after its length. Unpickling can run code, so only what a state dict consists of is
+admitted: ordered dictionaries and tensors.
 """
 
 import collections
+import io
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,6 +19,7 @@ from tfeff.errors import UserError
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _VERSION = 1001
+_DAMAGE = (EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError)
 _DTYPES = {
     "FloatStorage": np.dtype("<f4"),
     "DoubleStorage": np.dtype("<f8"),
@@ -29,18 +33,34 @@ def read_state_dict(path: Path) -> dict[str, np.ndarray]:
     """The tensors of a state dict by name.
 
     Args:
-        path: a legacy file with a state dict.
+        path: a file with a state dict.
 
     Raises:
         UserError: the file does not exist, is truncated or not such a file, or contains anything but tensors.
     """
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                return _read_archive(archive)
         with path.open("rb") as file:
             return _read(file)
     except OSError as error:
         raise UserError(f"weights {path}: cannot be read ({error.strerror})") from error
-    except (pickle.UnpicklingError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-        raise UserError(f"weights {path}: not a state dict in PyTorch's legacy format, or damaged ({error})") from error
+    except (*_DAMAGE, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise UserError(f"weights {path}: not a state dict of PyTorch, or damaged ({error})") from error
+
+
+def _read_archive(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
+    (pickled,) = (name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl")
+    folder = pickled.removesuffix("data.pkl")
+    if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != b"little":
+        raise ValueError("unknown byte order")
+    unpickler = _Unpickler(io.BytesIO(archive.read(pickled)))
+    state = unpickler.load()
+    for key, storage in unpickler.storages.items():
+        contents = archive.read(f"{folder}data/{key}")
+        storage[:] = np.frombuffer(contents, storage.dtype, len(storage))
+    return {name: array for name, array in state.items() if isinstance(array, np.ndarray)}
 
 
 def _read(file: BinaryIO) -> dict[str, np.ndarray]:
@@ -79,9 +99,9 @@ class _Unpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"{module}.{name} is not part of a state dict")
 
     def persistent_load(self, reference: Any) -> np.ndarray:
-        """The storage of a reference, without its contents, which follow the pickles."""
-        kind, dtype, key, _, count, view = reference
-        if kind != "storage" or view is not None:
+        """The storage of a reference, without its contents, which are elsewhere."""
+        kind, dtype, key, _, count, *view = reference
+        if kind != "storage" or any(view):
             raise pickle.UnpicklingError(f"unknown reference {kind}")
         return self.storages.setdefault(key, np.zeros(count, dtype))
 

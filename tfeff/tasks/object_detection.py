@@ -1,4 +1,4 @@
-"""Detectors that predict at every position of a feature pyramid: what they share, whatever their losses."""
+"""What all detectors of objects share, whatever their networks and losses."""
 
 import functools
 from abc import abstractmethod
@@ -32,8 +32,8 @@ DEFAULT_THRESHOLD = 0.5
 """Of a run without validation images."""
 
 
-class DenseDetection(ImageTask):
-    """A one-stage detector. Batches are those of `BoxTransform`; boxes are yxyx in pixels of the network's input.
+class ObjectDetection(ImageTask):
+    """A detector. Batches are those of `BoxTransform`; boxes are yxyx in pixels of the network's input.
 
     Attributes:
         members: detectors of `models.detector_names` that the section can be based on.
@@ -41,7 +41,7 @@ class DenseDetection(ImageTask):
 
     annotations = "objects"
     detects: ClassVar = True
-    section: config.DenseDetection
+    section: config.ObjectDetection
     metrics: ClassVar = {}
     scores: ClassVar = (MEAN_AP, THRESHOLD)
     members: ClassVar[Sequence[str]]
@@ -64,14 +64,17 @@ class DenseDetection(ImageTask):
 
     def transform(self, reader: Reader, size: tuple[int, int], *, seed: int, plain_from: int | None) -> Transform:
         """See `BoxTransform`."""
+        return self.box_transform(reader, size, seed=seed, plain_from=plain_from)
+
+    def box_transform(self, reader: Reader, size: tuple[int, int], **options: Any) -> BoxTransform:
+        """The transform of the section's settings, with further ones."""
         return BoxTransform(
             reader,
             size,
-            seed=seed,
             max_objects=self.section.max_objects,
             stretch=self.section.stretch,
             augmentation=self.section.augmentation,
-            plain_from=plain_from,
+            **options,
         )
 
     @abstractmethod
@@ -174,10 +177,16 @@ def detections(predictions: Predictions) -> list[Detections]:
     ]
 
 
-def relative_objects(images: Dataset, *, stretch: bool) -> list[np.ndarray]:
-    """The boxes of each image that are not ignored, relative to the network's square input: yxyx float64 [k, 4]."""
-    boxes = []
-    for each, size in zip(images.objects, images.sizes.astype(np.float64), strict=True):
-        sides = size if stretch else np.full(2, size.max())
+def relative_objects(images: Dataset, size: tuple[int, int], *, stretch: bool) -> list[np.ndarray]:
+    """The boxes of each image that are not ignored, relative to the network's input: yxyx float64 [k, 4].
+
+    Args:
+        images: with objects.
+        size: (height, width) of the input.
+        stretch: whether images fill the input instead of keeping their aspect ratio.
+    """
+    boxes, canvas = [], np.array(size, np.float64)
+    for each, original in zip(images.objects, images.sizes.astype(np.float64), strict=True):
+        sides = original if stretch else canvas * (original / canvas).max()
         boxes.append(each.boxes_yxyx[~each.ignored] / np.tile(sides, 2))
     return boxes

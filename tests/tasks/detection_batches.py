@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfeff.tasks.dense_detection import DenseDetection
+from tfeff.tasks.object_detection import ObjectDetection
 
 
 def batch_of(*, images: int, objects: int, classes: int, seed: int, side: int = 64) -> dict[str, tf.Tensor]:
@@ -28,7 +28,7 @@ def batch_of(*, images: int, objects: int, classes: int, seed: int, side: int = 
 
 
 def outputs_of(
-    task: DenseDetection, *, classes: int, levels: tuple[str, ...], seed: int, images: int = 4
+    task: ObjectDetection, *, classes: int, levels: tuple[str, ...], seed: int, images: int = 4
 ) -> tuple[keras.Model, dict[str, Any]]:
     """A small network at 64 pixels, and its outputs with random predictions in place of its own."""
     network = task.network(

@@ -1,0 +1,81 @@
+"""Names and shapes of torchvision's state dict, without torchvision."""
+
+import numpy as np
+import pytest
+
+from tests.thoroughness import only_thorough
+from tfeff import models
+from tfeff.errors import UserError
+from tfeff.models.weights import torchvision
+
+
+def normalization(name: str, channels: int) -> dict[str, tuple[int, ...]]:
+    return {f"{name}.{part}": (channels,) for part in ("weight", "bias", "running_mean", "running_var")}
+
+
+def convolution(name: str, *shape: int) -> dict[str, tuple[int, ...]]:
+    return {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
+
+
+def state_dict(*, nested: bool) -> dict[str, tuple[int, ...]]:
+    """Shapes by name; `nested`: the names since version 0.13."""
+    body = "backbone.body"
+    shapes = {f"{body}.conv1.weight": (64, 3, 7, 7), **normalization(f"{body}.bn1", 64)}
+    inputs = 64
+    for stage, blocks in enumerate((3, 4, 6, 3)):
+        width = 64 * 2**stage
+        for block in range(blocks):
+            name = f"{body}.layer{stage + 1}.{block}"
+            for number, (out, into, side) in enumerate(
+                ((width, inputs, 1), (width, width, 3), (4 * width, width, 1)), 1
+            ):
+                shapes |= {f"{name}.conv{number}.weight": (out, into, side, side)}
+                shapes |= normalization(f"{name}.bn{number}", out)
+            if block == 0:
+                shapes |= {f"{name}.downsample.0.weight": (4 * width, inputs, 1, 1)}
+                shapes |= normalization(f"{name}.downsample.1", 4 * width)
+            inputs = 4 * width
+    inner = ".0" if nested else ""
+    for level in range(4):
+        shapes |= convolution(f"backbone.fpn.inner_blocks.{level}{inner}", 256, 256 * 2**level, 1, 1)
+        shapes |= convolution(f"backbone.fpn.layer_blocks.{level}{inner}", 256, 256, 3, 3)
+    shapes |= convolution(f"rpn.head.conv{'.0.0' if nested else ''}", 256, 256, 3, 3)
+    shapes |= convolution("rpn.head.cls_logits", 3, 256, 1, 1) | convolution("rpn.head.bbox_pred", 12, 256, 1, 1)
+    head = "roi_heads"
+    shapes |= convolution(f"{head}.box_head.fc6", 1024, 256 * 49) | convolution(f"{head}.box_head.fc7", 1024, 1024)
+    shapes |= convolution(f"{head}.box_predictor.cls_score", 91, 1024)
+    return shapes | convolution(f"{head}.box_predictor.bbox_pred", 364, 1024)
+
+
+@only_thorough
+def test_all_variables_are_set_in_our_layout() -> None:
+    network = models.build_detector("faster-rcnn", num_classes=90, resolution=64)
+    rng = np.random.default_rng(0)
+    for nested in (True, False):
+        state = {name: rng.random(shape, np.float32) + 0.5 for name, shape in state_dict(nested=nested).items()}
+        report = models.load_weights(network, torchvision.rename(network, state))
+        assert not report.skipped
+        assert len(report.loaded) == len(network.weights) == len(state)
+    value = {weight.path: np.asarray(weight) for weight in network.weights}
+    np.testing.assert_array_equal(
+        value["stage2_block1_shortcut_conv/kernel"][0, 0],
+        state["backbone.body.layer2.0.downsample.0.weight"][..., 0, 0].T,
+    )
+    codes = state["roi_heads.box_predictor.bbox_pred.bias"].reshape(91, 4)[1:]  # x, y, w, h
+    np.testing.assert_array_equal(value["box_head_codes/bias"].reshape(90, 4), codes[:, [1, 0, 3, 2]])
+    scores = state["roi_heads.box_predictor.cls_score.weight"]
+    np.testing.assert_array_equal(value["box_head_logits/kernel"][:, 90], scores[0])  # background
+    np.testing.assert_array_equal(value["box_head_logits/kernel"][:, 7], scores[8])
+    first = state["roi_heads.box_head.fc6.weight"].reshape(1024, 256, 7, 7)
+    np.testing.assert_array_equal(value["box_head_fc1/kernel"].reshape(7, 7, 256, 1024)[2, 3, 5], first[:, 5, 2, 3])
+    # Without counters of batches, batch normalization was frozen, with an epsilon of 0.
+    variance = state["backbone.body.bn1.running_var"]
+    np.testing.assert_allclose(value["stem_conv_bn/moving_variance"] + 1e-5, variance, rtol=1e-6)
+
+
+def test_other_networks_are_refused() -> None:
+    network = models.build_detector(
+        "faster-rcnn", num_classes=2, backbone="resnet", stem="7x7", resolution=32, neck_channels=4, hidden=[4]
+    )
+    with pytest.raises(UserError, match="only torchvision's fasterrcnn_resnet50_fpn can be read"):
+        torchvision.rename(network, {"fc.weight": np.zeros((2, 2))})

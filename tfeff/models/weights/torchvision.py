@@ -1,0 +1,103 @@
+"""Weights of torchvision's Faster R-CNN with a ResNet-50 and a pyramid (`fasterrcnn_resnet50_fpn`)."""
+
+import re
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from tfeff.errors import UserError
+from tfeff.models.network import Network
+
+_UNITS = {"conv": "", "bn": "_bn"}
+_VARIABLES = {
+    "weight": "gamma",
+    "bias": "beta",
+    "running_mean": "moving_mean",
+    "running_var": "moving_variance",
+}
+_PATTERNS: tuple[tuple[str, Callable[[re.Match], str]], ...] = (
+    (r"backbone\.body\.(conv|bn)1", lambda m: f"stem_conv{_UNITS[m[1]]}"),
+    (
+        r"backbone\.body\.layer(\d)\.(\d+)\.(conv|bn)(\d)",
+        lambda m: f"stage{m[1]}_block{int(m[2]) + 1}_conv{m[4]}{_UNITS[m[3]]}",
+    ),
+    (
+        r"backbone\.body\.layer(\d)\.(\d+)\.downsample\.([01])",
+        lambda m: f"stage{m[1]}_block{int(m[2]) + 1}_shortcut_conv{('', '_bn')[int(m[3])]}",
+    ),
+    (
+        r"backbone\.fpn\.inner_blocks\.(\d)(?:\.0)?",
+        lambda m: f"neck_cell1_p{int(m[1]) + 2}_td_from_p{int(m[1]) + 2}_conv",
+    ),
+    (r"backbone\.fpn\.layer_blocks\.(\d)(?:\.0)?", lambda m: f"neck_cell1_p{int(m[1]) + 2}_out_conv"),
+    (r"rpn\.head\.conv(?:\.0\.0)?", lambda m: "rpn_conv1"),
+    (r"rpn\.head\.cls_logits", lambda m: "rpn_objectness"),
+    (r"rpn\.head\.bbox_pred", lambda m: "rpn_codes"),
+    (r"roi_heads\.box_head\.fc([67])", lambda m: f"box_head_fc{int(m[1]) - 5}"),
+    (r"roi_heads\.box_predictor\.cls_score", lambda m: "box_head_logits"),
+    (r"roi_heads\.box_predictor\.bbox_pred", lambda m: "box_head_codes"),
+)
+
+
+def rename(model: Network, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays of a state dict, by the paths and in the layouts of our variables.
+
+    Kernels are transposed; the first dense layer reads channels last; codes are (dy, dx, log dh, log dw); background
+    is the last class and has no codes. Frozen batch normalization has an epsilon of 0; that of the model is subtracted
+    from its variances.
+
+    Args:
+        model: the Faster R-CNN that the weights are for, with any number of classes.
+        arrays: the state dict. Arrays that belong to no layer keep their names.
+
+    Raises:
+        UserError: it is not the state dict of such a network.
+    """
+    if not any(name.startswith("rpn.head.") for name in arrays):
+        raise UserError("the file has no rpn.head: only torchvision's fasterrcnn_resnet50_fpn can be read")
+    frozen = not any(name.endswith("num_batches_tracked") for name in arrays)
+    size = model.description.pooling_size
+    renamed = {}
+    for name, array in arrays.items():
+        if name.endswith("num_batches_tracked"):
+            continue
+        module, _, parameter = name.rpartition(".")
+        layer = _layer(module)
+        if layer is None:
+            renamed[name] = array
+        elif layer.endswith("_bn"):
+            if frozen and parameter == "running_var":
+                array = np.maximum(array - model.get_layer(layer).epsilon, 0.0).astype(array.dtype)
+            renamed[f"{layer}/{_VARIABLES[parameter]}"] = array
+        else:
+            variable = {"weight": "kernel", "bias": "bias"}[parameter]
+            renamed[f"{layer}/{variable}"] = _converted(layer, array, size)
+    return renamed
+
+
+def _layer(module: str) -> str | None:
+    """Our name of a module's layer."""
+    for pattern, name in _PATTERNS:
+        if match := re.fullmatch(pattern, module):
+            return name(match)
+    return None
+
+
+def _converted(layer: str, array: np.ndarray, size: int) -> np.ndarray:
+    """A kernel or bias in our layout. The first axis of both is that of the outputs."""
+    if layer == "box_head_logits":
+        array = np.concatenate([array[1:], array[:1]])
+    elif layer == "box_head_codes":
+        array = _swapped(array[4:])
+    elif layer == "rpn_codes":
+        array = _swapped(array)
+    elif layer == "box_head_fc1" and array.ndim == 2:
+        array = array.reshape(len(array), -1, size, size).transpose(0, 2, 3, 1).reshape(len(array), -1)
+    if array.ndim == 4:
+        return array.transpose(2, 3, 1, 0)
+    return array.T if array.ndim == 2 else array
+
+
+def _swapped(codes: np.ndarray) -> np.ndarray:
+    """Codes (x, y, w, h) of the first axis as (y, x, h, w)."""
+    return codes.reshape(-1, 4, *codes.shape[1:])[:, [1, 0, 3, 2]].reshape(codes.shape)

@@ -1,0 +1,95 @@
+"""Metrics of a run's network and of its exports: `python tools/evaluate_export.py --workdir=DIR`.
+
+Exports a finished run for LiteRT, for LiteRT in 8-bit integers and for ONNX, lets their runtimes predict a split, and
+evaluates the predictions as `python -m tfeff.evaluate` does those of the network. Prints one line per format as a
+table; `--out=FILE` writes them as JSON.
+"""
+
+import argparse
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from tfeff import tasks, training
+from tfeff.reporting import tables
+from tfeff.serving import run
+from tfeff.tasks.task import BatchPredictor, predictions
+from tfeff.training import build, selection
+
+FORMATS = {"litert": ("litert", False), "litert-int8": ("litert", True), "onnx": ("onnx", False)}
+Runner = Callable[[np.ndarray], Mapping[str, np.ndarray]]
+
+
+def main() -> None:
+    """Evaluates the formats one after the other."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workdir", required=True, help="Workdir of a finished run of one network.")
+    parser.add_argument("--split", help="Split to predict; default: the test split.")
+    parser.add_argument("--formats", default=",".join(FORMATS), help="Of the list %(default)s.")
+    parser.add_argument("--out", type=Path, help="JSON file to write.")
+    arguments = parser.parse_args()
+    rows = evaluate(training.Workdir(arguments.workdir), arguments.split, arguments.formats.split(","))
+    print(tables.text(rows))
+    if arguments.out:
+        arguments.out.write_text(json.dumps(rows, indent=2) + "\n", "utf-8")
+
+
+def evaluate(workdir: training.Workdir, split: str | None, formats: list[str]) -> list[dict]:
+    """One row for the network and one for each format: its name, the size of its file in MB, and the task's metrics."""
+    settings, record = workdir.config(), workdir.dataset()
+    source = selection.open_source(settings)
+    if split is None:
+        final = selection.final_split(settings, record, source)
+        if final is None:
+            raise SystemExit(f"{workdir.path}: the source has no images to evaluate; name a split")
+        split = final[0]
+    task, model = tasks.create(settings.task), build.trained_model(workdir)
+    images = selection.evaluation_images(settings, split, record, training.Reporter(quiet=True).reading, source)
+    pipeline = build.evaluation_pipeline(settings, images, model.size, (0, 1))
+    validated = workdir.validated(task.scores)
+
+    def row(name: str, megabytes: float | None, found: Mapping[str, np.ndarray]) -> dict:
+        report = task.evaluate(found, pipeline, validated).report
+        return {"format": name, "MB": megabytes, **task.scalars(report)}
+
+    rows = [row("network", None, BatchPredictor(task.predictor(model), task)(pipeline))]
+    for name in formats:
+        format, int8 = FORMATS[name]
+        with tempfile.TemporaryDirectory() as directory:
+            run.export_portable(workdir, Path(directory) / name, format, int8=int8)
+            file = next((Path(directory) / name).glob("model.*"))
+            found = predictions(_in_batches(_runner(file)), pipeline)
+            rows.append(row(name, file.stat().st_size / 1e6, found))
+    return rows
+
+
+def _runner(file: Path) -> Runner:
+    """A model file as a function of one image, float32 [1, height, width, channels]."""
+    if file.suffix == ".onnx":
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+        names = [output.name for output in session.get_outputs()]
+        return lambda image: dict(zip(names, session.run(None, {"images": image}), strict=True))
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(file))
+    interpreter.allocate_tensors()
+    signature = interpreter.get_signature_runner()
+    return lambda image: signature(images=image)
+
+
+def _in_batches(runner: Runner) -> Callable[[tf.Tensor], Mapping[str, np.ndarray]]:
+    def decoded(images: tf.Tensor) -> Mapping[str, np.ndarray]:
+        each = [runner(image[np.newaxis]) for image in images.numpy()]
+        return {name: np.concatenate([found[name] for found in each]) for name in each[0]}
+
+    return decoded
+
+
+if __name__ == "__main__":
+    main()
