@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from detector_sides import BATCH
+from detector_sides import BATCH, TWO_STAGE_BATCH
 from paired_rounds import row
 
 from tfeff.errors import UserError
@@ -60,6 +60,19 @@ COMPARISONS = {
     "effdet-network": Comparison("D0 at 512, network / effdet", runtimes("d0-network"), "effdet-d0-network", "peer"),
     "yolo": Comparison("YOLO at 640, network / YOLOv8n", runtimes("yolo-network"), "yolov8n-network", "peer"),
     "training": Comparison("YOLO at 320, training / YOLOv8n", ("yolo-training",), "yolov8n-training", "peer", BATCH),
+    "torchvision": Comparison(
+        "Faster R-CNN at 480x640, detections / torchvision",
+        (*runtimes("faster-rcnn"), "faster-rcnn-bfloat16-frozen"),
+        "torchvision",
+        "peer",
+    ),
+    "torchvision-training": Comparison(
+        "Faster R-CNN at 480x640, training / torchvision",
+        ("faster-rcnn-training",),
+        "torchvision-training",
+        "peer",
+        TWO_STAGE_BATCH,
+    ),
 }
 
 
@@ -113,7 +126,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", default=",".join(COMPARISONS), help="Comparisons, separated by commas.")
     parser.add_argument("--automl_python", help="Python with TensorFlow and tf_keras of the same version.")
     parser.add_argument("--automl_source", help="Folder efficientdet/ of a clone of google/automl.")
-    parser.add_argument("--peer_python", help="Python with effdet and ultralytics.")
+    parser.add_argument("--peer_python", help="Python with effdet, torchvision and ultralytics.")
     parser.add_argument("--runtimes", default=",".join(RUNTIMES), help="Runtimes of our side, separated by commas.")
     parser.add_argument("--threads", type=int, default=2, help="Threads of every side.")
     parser.add_argument("--rounds", type=int, default=12, help="Timed rounds per side.")
@@ -121,7 +134,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Compare inference and training of detectors to google/automl, effdet and ultralytics."""
+    """Compare inference and training of detectors to google/automl, effdet, torchvision and ultralytics."""
     pythons = {"automl": arguments.automl_python, "peer": arguments.peer_python}
     names, chosen_runtimes = arguments.only.split(","), arguments.runtimes.split(",")
     for flag, given, known in (("only", names, COMPARISONS), ("runtimes", chosen_runtimes, RUNTIMES)):

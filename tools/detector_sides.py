@@ -24,7 +24,8 @@ Step = Callable[[], object]
 
 D0_CLASSES, COCO_CLASSES = 90, 80
 D0_SIDE, YOLO_SIDE, TRAINING_SIDE = 512, 640, 320
-BATCH, OBJECTS = 16, 8
+TWO_STAGE_SIZE = (480, 640)
+BATCH, TWO_STAGE_BATCH, OBJECTS = 16, 2, 8
 """Images of a training batch, and objects of each image."""
 BACKGROUND_BIAS = -7.5
 """Initial bias of google/automl's logits: with its own, all anchors pass the minimum score, which slows its suppression
@@ -57,17 +58,29 @@ def yolo(side: int) -> tuple[Any, Any]:
     return network, Yolo(config.Yolo(max_objects=OBJECTS))
 
 
-def image(side: int) -> np.ndarray:
-    """Raw pixels, (1, side, side, 3)."""
-    return np.random.default_rng(0).uniform(0, 255, (1, side, side, 3)).astype(np.float32)
+def faster_rcnn(policy: str = "float32") -> tuple[Any, Any]:
+    """Our Faster R-CNN with a ResNet-50, 1,000 proposals, and its task."""
+    import keras
+
+    from tfeff import config, models
+    from tfeff.tasks.faster_rcnn import FasterRCNN
+
+    keras.config.set_dtype_policy(policy)
+    network = models.build_detector("faster-rcnn", num_classes=COCO_CLASSES, resolution=TWO_STAGE_SIZE[1])
+    return network, FasterRCNN(config.FasterRCNN(max_objects=OBJECTS))
 
 
-def torch_image(side: int) -> Any:
-    """A normalized image, (1, 3, side, side)."""
+def image(height: int, width: int) -> np.ndarray:
+    """Raw pixels, (1, height, width, 3)."""
+    return np.random.default_rng(0).uniform(0, 255, (1, height, width, 3)).astype(np.float32)
+
+
+def torch_image(height: int, width: int) -> Any:
+    """A normalized image, (1, 3, height, width)."""
     import torch
 
     torch.set_num_threads(THREADS)
-    return torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+    return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
 
 
 def whole(network: Any, task: Any) -> Any:
@@ -126,7 +139,7 @@ RUNTIMES = (frozen, litert, onnx)
 def ours(build: Callable[[], tuple[Any, Any]], part: Callable[..., Any], runtime: Callable[..., Step]) -> Step:
     """Our detector, or its network, in a runtime."""
     network, task = build()
-    return runtime(part(network, task), network, image(network.resolution))
+    return runtime(part(network, task), network, image(*network.size))
 
 
 def automl_d0() -> Step:
@@ -146,7 +159,7 @@ def automl_d0() -> Step:
         lambda images: model(images, training=False, pre_mode=None, post_mode="global"),
         input_signature=[tf.TensorSpec((1, D0_SIDE, D0_SIDE, 3))],
     )
-    return frozen(function, model, image(D0_SIDE) / 127.5 - 1)
+    return frozen(function, model, image(D0_SIDE, D0_SIDE) / 127.5 - 1)
 
 
 def effdet_d0(*, detections: bool) -> Step:
@@ -156,7 +169,7 @@ def effdet_d0(*, detections: bool) -> Step:
 
     model = effdet.create_model("tf_efficientdet_d0", pretrained=False, pretrained_backbone=False)
     model = effdet.DetBenchPredict(model) if detections else model
-    return inference(model.eval(), torch_image(D0_SIDE), torch)
+    return inference(model.eval(), torch_image(D0_SIDE, D0_SIDE), torch)
 
 
 def yolov8n() -> Any:
@@ -170,7 +183,7 @@ def yolov8n_network() -> Step:
     """YOLOv8n with batch normalization folded into the convolutions, without suppression."""
     import torch
 
-    return inference(yolov8n().eval().fuse(verbose=False), torch_image(YOLO_SIDE), torch)
+    return inference(yolov8n().eval().fuse(verbose=False), torch_image(YOLO_SIDE, YOLO_SIDE), torch)
 
 
 def inference(model: Any, images: Any, torch: Any) -> Step:
@@ -195,28 +208,87 @@ def inference(model: Any, images: Any, torch: Any) -> Step:
     return step
 
 
-def random_boxes() -> np.ndarray:
-    """Corners relative to the image, yxyx [images, objects, 4]."""
-    corners = np.random.default_rng(0).uniform(0, 0.7, (BATCH, OBJECTS, 2))
+def torchvision_model() -> Any:
+    """torchvision's Faster R-CNN with a ResNet-50."""
+    import torch
+    from torchvision.models.detection import fasterrcnn_resnet50_fpn
+
+    torch.set_num_threads(THREADS)
+    height, width = TWO_STAGE_SIZE
+    return fasterrcnn_resnet50_fpn(
+        weights=None, weights_backbone=None, num_classes=COCO_CLASSES + 1, min_size=height, max_size=width
+    )
+
+
+def torchvision_inference() -> Step:
+    """torchvision's Faster R-CNN on an image that is already resized and normalized."""
+    import torch
+    from torchvision.models.detection.image_list import ImageList
+
+    model = torchvision_model().eval()
+
+    class Detector(torch.nn.Module):
+        """All but the transform."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, images: Any) -> Any:
+            """Detections."""
+            features = model.backbone(images)
+            proposals, _ = model.rpn(ImageList(images, [TWO_STAGE_SIZE]), features)
+            return model.roi_heads(features, proposals, [TWO_STAGE_SIZE])[0]
+
+    return inference(Detector().eval(), torch_image(*TWO_STAGE_SIZE), torch)
+
+
+def torchvision_training() -> Step:
+    """Training steps of torchvision's Faster R-CNN with momentum SGD."""
+    import torch
+
+    model = torchvision_model().train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, weight_decay=5e-4)
+    height, width = TWO_STAGE_SIZE
+    boxes = random_boxes(TWO_STAGE_BATCH)[..., [1, 0, 3, 2]] * np.asarray([width, height] * 2, np.float32)
+    targets = [
+        {"boxes": torch.from_numpy(each), "labels": torch.randint(1, COCO_CLASSES + 1, (OBJECTS,))} for each in boxes
+    ]
+    images = list(torch.rand(TWO_STAGE_BATCH, 3, height, width))
+
+    def step() -> float:
+        loss = sum(model(images, targets).values())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return float(loss)
+
+    return step
+
+
+def random_boxes(count: int) -> np.ndarray:
+    """Corners relative to the image, yxyx [count, objects, 4]."""
+    corners = np.random.default_rng(0).uniform(0, 0.7, (count, OBJECTS, 2))
     return np.concatenate([corners, corners + 0.25], axis=-1).astype(np.float32)
 
 
-def our_training() -> Step:
-    """Training steps of our YOLO with momentum SGD."""
+def our_training(build: Callable[[], tuple[Any, Any]], images: int) -> Step:
+    """Training steps of our detector with momentum SGD."""
     import tensorflow as tf
 
     from tfeff.training import optimizers
     from tfeff.training.step import Step as TrainingStep
 
-    network, task = yolo(TRAINING_SIDE)
+    network, task = build()
+    height, width = network.size
     optimizer = optimizers.build("sgd", network, weight_decay=5e-4)
-    step = TrainingStep(network, optimizer, tf.distribute.get_strategy(), task=task, batch_size=BATCH)
+    step = TrainingStep(network, optimizer, tf.distribute.get_strategy(), task=task, batch_size=images)
     batch = {
-        **task.dummy_targets(BATCH, COCO_CLASSES),
-        "image": tf.random.uniform((BATCH, TRAINING_SIDE, TRAINING_SIDE, 3), 0, 255),
-        "boxes_yxyx": tf.constant(random_boxes() * TRAINING_SIDE),
-        "label": tf.random.uniform((BATCH, OBJECTS), 0, COCO_CLASSES, tf.int32),
-        "valid": tf.ones((BATCH, OBJECTS), tf.bool),
+        **task.dummy_targets(images, COCO_CLASSES),
+        "image": tf.random.uniform((images, height, width, 3), 0, 255),
+        "boxes_yxyx": tf.constant(random_boxes(images) * np.asarray([height, width] * 2, np.float32)),
+        "label": tf.random.uniform((images, OBJECTS), 0, COCO_CLASSES, tf.int32),
+        "valid": tf.ones((images, OBJECTS), tf.bool),
     }
     return lambda: step.train(batch, step=0, learning_rate=1e-3).numpy()
 
@@ -229,7 +301,7 @@ def yolov8n_training() -> Step:
     model = yolov8n().train()
     model.args = SimpleNamespace(box=7.5, cls=0.5, dfl=1.5)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, nesterov=True, weight_decay=5e-4)
-    boxes = torch.from_numpy(random_boxes()).reshape(-1, 4)
+    boxes = torch.from_numpy(random_boxes(BATCH)).reshape(-1, 4)
     sizes = boxes[:, 2:] - boxes[:, :2]
     batch = {
         "img": torch.rand(BATCH, 3, TRAINING_SIDE, TRAINING_SIDE),
@@ -255,17 +327,32 @@ SIDES: dict[str, Callable[[], Step]] = {
             ("d0", d0, whole),
             ("d0-network", d0, bare),
             ("yolo-network", functools.partial(yolo, YOLO_SIDE), bare),
+            ("faster-rcnn", faster_rcnn, whole),
+            ("faster-rcnn-bfloat16", functools.partial(faster_rcnn, "mixed_bfloat16"), whole),
         )
         for runtime in RUNTIMES
     },
-    "yolo-training": our_training,
+    "yolo-training": functools.partial(our_training, functools.partial(yolo, TRAINING_SIDE), BATCH),
+    "faster-rcnn-training": functools.partial(our_training, faster_rcnn, TWO_STAGE_BATCH),
     "automl-d0": automl_d0,
     "effdet-d0": functools.partial(effdet_d0, detections=True),
     "effdet-d0-network": functools.partial(effdet_d0, detections=False),
     "yolov8n-network": yolov8n_network,
     "yolov8n-training": yolov8n_training,
+    "torchvision": torchvision_inference,
+    "torchvision-training": torchvision_training,
 }
-PACKAGES = ("tensorflow", "keras", "tf_keras", "ai-edge-litert", "onnxruntime", "torch", "effdet", "ultralytics")
+PACKAGES = (
+    "tensorflow",
+    "keras",
+    "tf_keras",
+    "ai-edge-litert",
+    "onnxruntime",
+    "torch",
+    "effdet",
+    "ultralytics",
+    "torchvision",
+)
 
 
 def main() -> None:

@@ -119,6 +119,48 @@ def test_a_run_is_evaluated(run: training.Workdir) -> None:
     assert json.loads((run.path / "evaluation_train.json").read_text())["coco"]["ap"] == evaluated.report["coco"]["ap"]
 
 
+def test_confusion_precision_and_recall_agree_to_the_last_count(run: training.Workdir) -> None:
+    """With each other, and with a loop over detections at or above the threshold."""
+    experiment = run.config()
+    report = runs.open_run(run.path).evaluate("train", training.Reporter(quiet=True)).report
+    confusion, threshold = np.array(report["confusion"]), report["score_threshold"]
+    task, model = tasks.create(experiment.task), build.trained_model(run)
+    source = selection.open_source(experiment).load("train")
+    caches = selection.read(experiment, lambda *_: None, given=(source, source))
+    found = detections(
+        BatchPredictor(model, task)(build.evaluation_pipeline(experiment, caches.train, model.size, (0, 1)))
+    )
+    classes = len(source.class_names)
+    true_positives, detected, objects = (np.zeros(classes, int) for _ in range(3))
+    for image, truth in zip(found, source.objects, strict=True):
+        assert not truth.ignored.any()
+        np.add.at(objects, truth.labels, 1)
+        free = set(range(len(truth.labels)))
+        for box, label, score in zip(image.boxes_yxyx, image.labels, image.scores, strict=True):
+            if score < threshold:
+                continue
+            detected[label] += 1
+            overlaps = {other: overlap(box, truth.boxes_yxyx[other]) for other in free if truth.labels[other] == label}
+            best = max(overlaps, key=overlaps.__getitem__, default=None)
+            if best is not None and overlaps[best] >= 0.5:
+                free.remove(best)
+                true_positives[label] += 1
+    assert true_positives.sum() > 5
+    np.testing.assert_array_equal(np.diag(confusion)[:classes], true_positives)
+    np.testing.assert_array_equal(confusion[:, :classes].sum(axis=0), detected)
+    np.testing.assert_array_equal(confusion[:classes].sum(axis=1), objects)
+    for name, counts in (("precision", detected), ("recall", objects)):
+        for value, hits, count in zip(report[name], true_positives, counts, strict=True):
+            assert value == (hits / count if count else None)
+
+
+def overlap(first: np.ndarray, second: np.ndarray) -> float:
+    """IoU of two boxes."""
+    sides = np.minimum(first[2:], second[2:]) - np.maximum(first[:2], second[:2])
+    common = sides.clip(0).prod()
+    return common / ((first[2:] - first[:2]).prod() + (second[2:] - second[:2]).prod() - common)
+
+
 @EACH
 def test_a_run_in_several_calls_is_bit_identical(name: str, digits: Path, tmp_path: Path) -> None:
     experiment = settings(name, digits, "training.epochs=4", "data.test_split=none", "training.ema_decay=0.9")

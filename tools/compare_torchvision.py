@@ -1,0 +1,191 @@
+"""Compares Faster R-CNN with torchvision's: outputs of all stages, losses and detections.
+
+    python tools/compare_torchvision.py --peer_python=PEER/bin/python --images=DIR --out=DIR [--frozen] [--double]
+
+PEER is an environment with torchvision (`pip install torchvision`), DIR a folder of photographs. Both sides get the
+same random weights. --frozen: batch normalization frozen and without epsilon, as in the published weights. --double:
+float64.
+"""
+
+import argparse
+import subprocess
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfeff import models
+from tfeff.reporting import tables
+from tfeff.tasks import faster_rcnn, two_stage
+from tfeff.tasks.task import Batch
+
+YXYX = [1, 0, 3, 2]
+"""Turns boxes (x1, y1, x2, y2) and codes (x, y, w, h) into our order, and back."""
+NEAR = 1e-3
+"""Largest distance, in pixels, of corners of equal detections."""
+THEIRS = {
+    "objectness_loss": "loss_objectness",
+    "proposal_loss": "loss_rpn_box_reg",
+    "class_loss": "loss_classifier",
+    "box_loss": "loss_box_reg",
+}
+
+
+def indices(masks: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
+    """The marked candidates of each image, padded.
+
+    Args:
+        masks: bool [b, n].
+
+    Returns:
+        int32 [b, s]; bool [b, s], False for padding.
+    """
+    rows = [np.flatnonzero(mask) for mask in masks]
+    size = max(map(len, rows))
+    padded = np.stack([np.pad(row, (0, size - len(row))) for row in rows])
+    return tf.constant(padded, tf.int32), tf.constant(np.stack([np.arange(size) < len(row) for row in rows]))
+
+
+class GivenProposals(faster_rcnn.FasterRCNN):
+    """Faster R-CNN whose proposals and samples come from elsewhere."""
+
+    given: tuple[tf.Tensor, tf.Tensor]
+
+    def regions(self, network: keras.Model, batch: Batch, outputs: dict[str, Any], *, training: bool) -> Any:
+        """The given proposals; adds the anchors to the outputs."""
+        super().regions(network, batch, outputs, training=training)
+        return self.given
+
+
+def losses(network: keras.Model, expected: dict[str, np.ndarray], dtype: str) -> dict[str, float]:
+    """Our losses for the other side's proposals and samples."""
+    task = GivenProposals()
+    network.trainable = False  # batch normalization as in inference
+    boxes, labels = expected["object_boxes"][..., YXYX], expected["object_labels"].astype(int)
+    valid = labels > 0
+    count = expected["training_proposal_count"]
+    proposals = expected["training_proposals"][..., YXYX]
+    sums: dict[str, float] = {}
+    for start in range(len(boxes)):
+        part = slice(start, start + 1)
+        batch = {
+            "image": tf.constant(expected["images"][part], dtype),
+            "boxes_yxyx": tf.constant(boxes[part], dtype),
+            "label": tf.constant(labels[part] - 1, tf.int32),
+            "valid": tf.constant(valid[part]),
+            "difficult": tf.zeros(valid[part].shape, tf.bool),
+            "crowd": tf.zeros(valid[part].shape, tf.bool),
+            "weight": tf.ones(1),
+            "key": tf.zeros((1, 2), tf.int32),
+        }
+        # Both sides append the objects to the proposals of an image.
+        task.given = tf.constant(proposals[part, : count[start]], dtype), tf.ones((1, count[start]), tf.bool)
+        anchors, regions = indices(expected["rpn_sampled"][part]), indices(expected["head_sampled"][part])
+        with (
+            mock.patch.object(faster_rcnn, "sample", return_value=anchors),
+            mock.patch.object(two_stage, "sample", return_value=regions),
+        ):
+            outputs = task.forward(network, batch, training=True)
+            totals = task.totals(batch, outputs, training=True)
+        for name, value in totals.items():
+            sums[name] = sums.get(name, 0.0) + float(value)
+    return {name: sums[name] / sums[count] for name, count in task.losses.items()}
+
+
+def relative(found: np.ndarray, expected: np.ndarray) -> float:
+    """Largest difference, relative to the largest value."""
+    return float(np.abs(found - expected).max() / np.abs(expected).max())
+
+
+def matched(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> dict[str, object]:
+    """Pairs each of the other side's detections with ours of the same class and image that is nearest."""
+    distances, differences = [], []
+    for image, count in enumerate(expected["count"]):
+        ours = slice(found["count"][image])
+        boxes, labels, scores = (found[name][image][ours] for name in ("boxes", "labels", "scores"))
+        for index in range(count):
+            same = np.flatnonzero(labels == expected["detected_labels"][image, index] - 1)
+            distance = np.abs(boxes[same] - expected["detected_boxes"][image, index][YXYX]).max(axis=-1)
+            distances.append(distance.min(initial=np.inf))
+            if len(same):
+                nearest = same[distance.argmin()]
+                differences.append(abs(scores[nearest] - expected["detected_scores"][image, index]))
+    near = np.asarray(distances) < NEAR
+    return {
+        "value": f"detections: {near.sum()} of {len(near)} found within {NEAR:g} pixels, by us {found['count'].sum()}",
+        "pixels": float(np.asarray(distances)[near].max()),
+        "scores": float(np.asarray(differences).max()),
+    }
+
+
+def compare(directory: Path, dtype: str) -> list[dict[str, object]]:
+    """The table."""
+    with np.load(directory / "expected.npz") as stored:
+        expected = dict(stored)
+    height, width = expected["images"].shape[1:3]
+    network = models.build_detector(
+        "faster-rcnn",
+        num_classes=expected["logits"].shape[-1] - 1,
+        resolution=width,
+        aspect=width / height,
+        weights=str(directory / "weights.pth"),
+    )
+    stages = network.description.stages(network)
+    task = faster_rcnn.FasterRCNN()
+    found: dict[str, list[np.ndarray]] = {}
+    detected = []
+    for start in range(len(expected["images"])):
+        part = slice(start, start + 1)
+        images = tf.constant(expected["images"][part], dtype)
+        first = stages.images(images, training=False)
+        boxes = tf.constant(expected["proposals"][part][..., YXYX], dtype)
+        second = stages.regions([*first["maps"], boxes], training=False)
+        outputs = {f"map_{index}": value for index, value in enumerate(first["maps"])}
+        outputs |= {name: first[name] for name in ("objectness", "proposal_codes")}
+        for name, value in (outputs | second).items():
+            found.setdefault(name, []).append(np.asarray(value))
+        decoded = task.decode(task.forward(network, {"image": images}, training=False))
+        detected.append({name: np.asarray(value) for name, value in decoded.items()})
+    arrays = {name: np.concatenate(parts) for name, parts in found.items()}
+    count = arrays["logits"].shape[:2]
+    rows = {f"map {index}": (arrays[f"map_{index}"], expected[f"map_{index}"]) for index in range(4)}
+    rows["anchors"] = network.description.anchors.boxes(network.size), expected["anchors"][:, YXYX]
+    rows["objectness"] = arrays["objectness"][..., 0], expected["objectness"]
+    rows["proposal codes"] = arrays["proposal_codes"], expected["proposal_codes"][..., YXYX]
+    rows["logits of given regions"] = arrays["logits"], np.roll(expected["logits"], -1, axis=-1)
+    rows["codes of given regions"] = arrays["codes"].reshape(*count, -1, 4), expected["codes"][:, :, 1:][..., YXYX]
+    detections = {name: np.concatenate([part[name] for part in detected]) for name in detected[0]}
+    return [
+        *({"value": name, "relative difference": relative(*pair)} for name, pair in rows.items()),
+        *(
+            {"value": name, "relative difference": abs(value / float(expected[THEIRS[name]]) - 1)}
+            for name, value in losses(network, expected, dtype).items()
+        ),
+        matched(detections, expected),
+    ]
+
+
+def main() -> None:
+    """Runs both sides."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peer_python", required=True)
+    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--frozen", action="store_true")
+    parser.add_argument("--double", action="store_true")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    flags = [f"--{name}" for name in ("frozen", "double") if getattr(arguments, name)]
+    side = Path(__file__).parent / "torchvision_side.py"
+    command = [arguments.peer_python, str(side), f"--images={arguments.images}", f"--out={arguments.out}", *flags]
+    subprocess.run(command, check=True)
+    dtype = "float64" if arguments.double else "float32"
+    keras.config.set_floatx(dtype)
+    print(tables.markdown(compare(arguments.out, dtype)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""torchvision's side of `compare_torchvision.py`; runs in an environment with PyTorch and torchvision.
+
+    python tools/torchvision_side.py --images=DIR --out=DIR [--frozen] [--double] [--count=20]
+
+Writes `weights.pth`, the state dict of a Faster R-CNN with random weights and statistics, and `expected.npz`: the
+images, the outputs of all stages, the detections, and the losses for random objects with the candidates that were
+sampled.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torchvision
+from PIL import Image
+from torch import nn
+from torchvision.models.detection._utils import overwrite_eps
+from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
+from torchvision.models.detection.faster_rcnn import FasterRCNN
+from torchvision.models.detection.image_list import ImageList
+from torchvision.ops.misc import FrozenBatchNorm2d
+
+HEIGHT, WIDTH = 256, 320
+CLASSES = 90
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def random_model(*, frozen: bool) -> FasterRCNN:
+    """The model, with weights that keep the size of activations, and a predictor with many detections."""
+    backbone = torchvision.models.resnet50(weights=None, norm_layer=FrozenBatchNorm2d if frozen else nn.BatchNorm2d)
+    model = FasterRCNN(_resnet_fpn_extractor(backbone, 5), CLASSES + 1)
+    if frozen:
+        overwrite_eps(model, 0.0)  # as with the published weights
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                fan_in = module.weight[0].numel()
+                module.weight.normal_(0, (2 / fan_in) ** 0.5, generator=generator)
+                if module.bias is not None:
+                    module.bias.normal_(0, 0.1, generator=generator)
+            if isinstance(module, nn.BatchNorm2d | FrozenBatchNorm2d):
+                for name, low, high in (("weight", 0.5, 1.0), ("bias", -0.1, 0.1), ("running_mean", -0.2, 0.2)):
+                    getattr(module, name).uniform_(low, high, generator=generator)
+                module.running_var.uniform_(0.5, 2.0, generator=generator)
+        model.rpn.head.bbox_pred.weight *= 0.1
+        model.roi_heads.box_predictor.bbox_pred.weight *= 0.3
+    return model.eval()
+
+
+def photographs(folder: Path, count: int) -> np.ndarray:
+    """The first images of a folder, stretched, uint8 [count, HEIGHT, WIDTH, 3]."""
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png"))[:count]
+    return np.stack([np.asarray(Image.open(file).convert("RGB").resize((WIDTH, HEIGHT))) for file in files])
+
+
+def random_objects(count: int) -> list[dict[str, torch.Tensor]]:
+    """One to eight objects per image, one of them tiny."""
+    rng = np.random.default_rng(1)
+    targets = []
+    for _ in range(count):
+        number = rng.integers(1, 9)
+        corners = rng.uniform(0, 0.6, (number, 2)) * (WIDTH, HEIGHT)
+        sides = rng.uniform(8, 0.39 * np.asarray([WIDTH, HEIGHT]), (number, 2))
+        sides[0] = 3
+        boxes = torch.from_numpy(np.concatenate([corners, corners + sides], axis=1))
+        targets.append({"boxes": boxes, "labels": torch.from_numpy(rng.integers(1, CLASSES + 1, number))})
+    return targets
+
+
+class RecordingSampler:
+    """Keeps the masks that a sampler returns."""
+
+    def __init__(self, sampler: Any) -> None:
+        self._sampler = sampler
+        self.masks: list[torch.Tensor] = []
+
+    def __call__(self, labels: Any) -> Any:
+        """Samples."""
+        positive, negative = self._sampler(labels)
+        self.masks = [a.bool() | b.bool() for a, b in zip(positive, negative, strict=True)]
+        return positive, negative
+
+
+def stack(rows: list[torch.Tensor], fill: float = 0.0) -> np.ndarray:
+    """Rows of different lengths, padded."""
+    longest = max(len(row) for row in rows)
+    padded = np.full((len(rows), longest, *rows[0].shape[1:]), fill)
+    for index, row in enumerate(rows):
+        padded[index, : len(row)] = row.numpy()
+    return padded
+
+
+def main() -> None:
+    """Computes and writes everything."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--frozen", action="store_true", help="Frozen batch normalization without epsilon.")
+    parser.add_argument("--double", action="store_true", help="In float64.")
+    parser.add_argument("--count", type=int, default=20)
+    arguments = parser.parse_args()
+    torch.set_default_dtype(torch.float32)
+    torch.manual_seed(0)
+    model = random_model(frozen=arguments.frozen)
+    pixels = photographs(arguments.images, arguments.count)
+    dtype = torch.float64 if arguments.double else torch.float32
+    normalized = (torch.from_numpy(pixels).to(dtype) / 255 - torch.tensor(MEAN, dtype=dtype)) / torch.tensor(
+        STD, dtype=dtype
+    )
+    images = ImageList(normalized.permute(0, 3, 1, 2), [(HEIGHT, WIDTH)] * len(pixels))
+    found: dict[str, np.ndarray] = {"images": pixels}
+    with torch.no_grad():
+        # The scale of the features depends on the depth; the predictors are adapted to it.
+        features = model.backbone(images.tensors[:2].float())
+        objectness, _ = model.rpn.head(list(features.values()))
+        model.rpn.head.cls_logits.weight /= torch.cat([each.flatten() for each in objectness]).std()
+        _, codes = model.rpn.head(list(features.values()))
+        model.rpn.head.bbox_pred.weight /= torch.cat([each.flatten() for each in codes]).std() * 4
+        proposals, _ = model.rpn(ImageList(images.tensors[:2].float(), images.image_sizes[:2]), features)
+        logits, codes = model.roi_heads.box_predictor(
+            model.roi_heads.box_head(model.roi_heads.box_roi_pool(features, proposals, images.image_sizes[:2]))
+        )
+        model.roi_heads.box_predictor.cls_score.weight *= 3 / logits.std()
+        model.roi_heads.box_predictor.bbox_pred.weight /= codes.std()
+        torch.save(model.state_dict(), arguments.out / "weights.pth")
+        model.to(dtype)
+        features = model.backbone(images.tensors)
+        for name, value in features.items():
+            found[f"map_{name}"] = value.permute(0, 2, 3, 1).numpy()
+        objectness, codes = model.rpn.head(list(features.values()))
+        found["objectness"] = torch.cat([each.permute(0, 2, 3, 1).flatten(1) for each in objectness], dim=1).numpy()
+        codes = [each.permute(0, 2, 3, 1).reshape(len(pixels), -1, 4) for each in codes]
+        found["proposal_codes"] = torch.cat(codes, dim=1).numpy()
+        found["anchors"] = model.rpn.anchor_generator(images, list(features.values()))[0].numpy()
+        proposals, _ = model.rpn(images, features)
+        found["proposals"] = stack(proposals)
+        padded = [torch.from_numpy(boxes) for boxes in found["proposals"].astype(found["anchors"].dtype)]
+        pooled = model.roi_heads.box_roi_pool(features, padded, images.image_sizes)
+        logits, codes = model.roi_heads.box_predictor(model.roi_heads.box_head(pooled))
+        found["logits"] = logits.reshape(len(pixels), -1, CLASSES + 1).numpy()
+        found["codes"] = codes.reshape(len(pixels), -1, CLASSES + 1, 4).numpy()
+        detections, _ = model.roi_heads(features, proposals, images.image_sizes)
+        found["count"] = np.asarray([len(each["scores"]) for each in detections])
+        for name in ("boxes", "scores", "labels"):
+            found[f"detected_{name}"] = stack([each[name] for each in detections])
+
+        # Losses: sampling as in training, batch normalization as in inference.
+        targets = [{**each, "boxes": each["boxes"].to(dtype)} for each in random_objects(len(pixels))]
+        found["object_boxes"] = stack([each["boxes"] for each in targets])
+        found["object_labels"] = stack([each["labels"] for each in targets])
+        for module, prefix in ((model.rpn, "rpn"), (model.roi_heads, "head")):
+            module.fg_bg_sampler = RecordingSampler(module.fg_bg_sampler)
+            module.training = True
+            if prefix == "rpn":
+                proposals, losses = model.rpn(images, features, targets)
+                found["training_proposals"] = stack(proposals)
+                found["training_proposal_count"] = np.asarray([len(each) for each in proposals])
+            else:
+                _, losses = model.roi_heads(features, proposals, images.image_sizes, targets)
+            found[f"{prefix}_sampled"] = stack(module.fg_bg_sampler.masks).astype(bool)
+            for name, value in losses.items():
+                found[name] = value.numpy()
+    np.savez(arguments.out / "expected.npz", **found)
+    versions = f"torch {torch.__version__}, torchvision {torchvision.__version__}"
+    print(f"{versions}; detections per image: {found['count'].min()} or more")
+
+
+if __name__ == "__main__":
+    main()
