@@ -52,6 +52,19 @@ def test_the_validation_split_of_a_finished_run_is_what_it_held_out():
     np.testing.assert_array_equal(again.rows, dataset.validation.rows)
 
 
+def test_validation_on_a_subset_does_not_shrink_the_evaluation():
+    settings = digits(validation_fraction=0.25)
+    limited = digits(validation_fraction=0.25, validation_examples=60)
+    whole, part = read(settings), read(limited)
+    np.testing.assert_array_equal(part.train.rows, whole.train.rows)
+    assert len(part.validation) == 60
+    assert indices(part.validation) < indices(whole.validation)
+    counts = np.bincount(part.validation.dataset.labels)
+    assert counts.max() - counts.min() <= 1
+    again = selection.evaluation_images(limited, "validation", part.record(), QUIET)
+    np.testing.assert_array_equal(again.rows, whole.validation.rows)
+
+
 def test_a_run_without_validation_images_has_no_validation_split():
     settings = digits(validation_fraction=0.0)
     with pytest.raises(UserError, match="held out no images"):

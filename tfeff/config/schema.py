@@ -90,9 +90,11 @@ class Data(Section):
     validation_fraction: float = 0.1
     """Fraction of the training split to hold out for validation, stratified by class, if there is no validation split.
     0: hold out nothing."""
+    validation_examples: int | None = None
+    """During training, validate on a random subset of this many validation images, stratified by class. None: all."""
     seed: int | None = None
-    """Seed for drawing images: `train_examples`, the held-out part, folds, and splits of a folder without splits of its
-    own. None: the experiment's `seed`. Set it to train with other seeds on the same images."""
+    """Seed for drawing images: `train_examples`, the held-out part, `validation_examples`, folds, and splits of a
+    folder without splits of its own. None: the experiment's `seed`. Set it to train with other seeds on the same images."""
     train_examples: int | None = None
     """Train on a random subset of this many images, stratified by class. None: all images."""
     folds: int | None = None
@@ -122,7 +124,7 @@ class Data(Section):
         """Validates field values."""
         at_least(self, 0, "fold", "crop_context")
         at_least(self, 2 if self.fold_examples is None else 1, "folds")
-        positive(self, "image_size", "train_examples", "fold_examples")
+        positive(self, "image_size", "train_examples", "validation_examples", "fold_examples")
         fraction(self, "validation_fraction")
         if self.channels not in (1, 3):
             self.wrong("channels", "1 (gray) or 3 (RGB)")

@@ -6,7 +6,7 @@ run again.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -269,6 +269,9 @@ def choose(settings: config.Experiment, caches: SplitCaches) -> TrainingData:
     if part is not None:
         train = caches.train.take(part.train)
         validation = caches.train.take(part.validation) if len(part.validation) else caches.validation
+    limit = data.validation_examples
+    if validation is not None and limit is not None and limit < len(validation):
+        validation = validation.take(folds.subset(_strata(validation.dataset), limit, data_seed(settings)))
     if len(train) < settings.training.batch_size:
         raise UserError(
             f"config: training.batch_size: {train.dataset.name}: {len(train)} training images are fewer than one batch "
@@ -369,7 +372,8 @@ def evaluation_images(
         if chosen.validation is None and record["validation_examples"]:
             caches = read(settings, progress, source=source)
             _require_unchanged(settings, caches.fingerprint, record["fingerprint"])
-            held_out = choose(settings, caches).validation
+            whole = replace(settings, data=replace(settings.data, validation_examples=None))
+            held_out = choose(whole, caches).validation
             assert held_out is not None
             return held_out
         if chosen.validation is None and (name is None or source.overlap(chosen.train, name)):
