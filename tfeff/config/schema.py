@@ -94,7 +94,8 @@ class Data(Section):
     """During training, validate on a random subset of this many validation images, stratified by class. None: all."""
     seed: int | None = None
     """Seed for drawing images: `train_examples`, the held-out part, `validation_examples`, folds, and splits of a
-    folder without splits of its own. None: the experiment's `seed`. Set it to train with other seeds on the same images."""
+    folder without splits of its own. None: the experiment's `seed`. Set it to train with other seeds on the same
+    images."""
     train_examples: int | None = None
     """Train on a random subset of this many images, stratified by class. None: all images."""
     folds: int | None = None
