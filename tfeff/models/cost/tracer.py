@@ -174,7 +174,14 @@ class CostTracer(Layers):
         return self._call(x.shape, reads(L.Dropout), x.number)
 
     def dense(
-        self, x: TracedMap, units: int, *, name: str, activation: str | None = None, precise: bool = True
+        self,
+        x: TracedMap,
+        units: int,
+        *,
+        name: str,
+        activation: str | None = None,
+        initializer: str | dict = "glorot_uniform",
+        precise: bool = True,
     ) -> TracedMap:
         """Counts kernel and bias, and one multiply-add per row and element of the kernel."""
         kernel = x.shape[-1] * units

@@ -21,6 +21,12 @@ LOGITS, CODES = "logits", "codes"
 """Names of the outputs for the regions."""
 
 
+def _normal(stddev: float) -> dict:
+    """Initializer of the last layers (arXiv:1504.08083, section 2.3). Features of a pyramid without normalization can
+    be large; with the usual initializers, the first predictions would be far from zero."""
+    return {"class_name": "RandomNormal", "config": {"stddev": stddev}}
+
+
 @dataclass(frozen=True, eq=False)
 class Stages:
     """A two-stage detector as two networks that share their weights; between them, the task selects regions.
@@ -120,8 +126,8 @@ class TwoStage(Detector):
         for number, units in enumerate(self.hidden, 1):
             x = layers.dense(x, units, activation="relu", precise=False, name=f"box_head_fc{number}")
         return {
-            LOGITS: layers.dense(x, num_classes + 1, name="box_head_logits"),
-            CODES: layers.dense(x, 4 * num_classes, name="box_head_codes"),
+            LOGITS: layers.dense(x, num_classes + 1, initializer=_normal(0.01), name="box_head_logits"),
+            CODES: layers.dense(x, 4 * num_classes, initializer=_normal(0.001), name="box_head_codes"),
         }
 
     def define(self, layers: Layers, *, num_classes: int, channels: int = 3) -> Graph:

@@ -127,7 +127,14 @@ class Layers(ABC):
 
     @abstractmethod
     def dense(
-        self, x: FeatureMap, units: int, *, name: str, activation: str | None = None, precise: bool = True
+        self,
+        x: FeatureMap,
+        units: int,
+        *,
+        name: str,
+        activation: str | None = None,
+        initializer: str | dict = "glorot_uniform",
+        precise: bool = True,
     ) -> FeatureMap:
         """Dense layer on (batch, ..., channels). If `precise`, float32 under any precision policy, for outputs that
         losses read."""
@@ -291,11 +298,19 @@ class KerasLayers(Layers):
         return keras.layers.Dropout(rate, name=name)(x)
 
     def dense(
-        self, x: FeatureMap, units: int, *, name: str, activation: str | None = None, precise: bool = True
+        self,
+        x: FeatureMap,
+        units: int,
+        *,
+        name: str,
+        activation: str | None = None,
+        initializer: str | dict = "glorot_uniform",
+        precise: bool = True,
     ) -> FeatureMap:
         """A `Dense`."""
         dtype = keras.config.floatx() if precise else None
-        return keras.layers.Dense(units, activation=activation, dtype=dtype, name=name)(x)
+        kernel = keras.initializers.get(initializer)
+        return keras.layers.Dense(units, activation=activation, kernel_initializer=kernel, dtype=dtype, name=name)(x)
 
     def regions(self, number: int, *, name: str) -> FeatureMap:
         """An `Input`, float32, for any number."""
