@@ -28,6 +28,10 @@ DETECTORS = {
     "yolo": (),
     "anchor_yolo": (),
     "grid": ("task.neck.levels=P3,P4",),
+    "fast_rcnn": (
+        *("task.pooling=align", "task.hidden=64", "task.suppression.minimum_score=0.001"),
+        *("task.proposals.max_proposals=60", "task.proposals.directory={source}/proposals"),
+    ),
     "faster_rcnn": ("task.hidden=64", "task.anchor_size=3", "task.proposals=50", "task.sampled_regions=64"),
 }
 SMALL = (
@@ -43,8 +47,9 @@ EACH = pytest.mark.parametrize("name", [*map(thorough, DETECTORS)])
 
 
 def settings(name: str, source: Path, *overrides: str) -> config.Experiment:
+    own = [override.format(source=source) for override in DETECTORS[name]]
     return config.override(
-        config.Experiment(), [f"task.name={name}", f"data.source=coco:{source}", *SMALL, *DETECTORS[name], *overrides]
+        config.Experiment(), [f"task.name={name}", f"data.source=coco:{source}", *SMALL, *own, *overrides]
     )
 
 
@@ -61,7 +66,10 @@ def by_heart(experiment: config.Experiment, directory: Path) -> training.Workdir
     return training.train(experiment, directory, caches=caches, tensorboard=False)
 
 
-@pytest.fixture(scope="module", params=["yolo", *map(thorough, ("efficientdet", "anchor_yolo", "grid", "faster_rcnn"))])
+OTHERS = ("efficientdet", "anchor_yolo", "grid", "fast_rcnn", "faster_rcnn")
+
+
+@pytest.fixture(scope="module", params=["yolo", *map(thorough, OTHERS)])
 def run(request: pytest.FixtureRequest, digits: Path, tmp_path_factory: pytest.TempPathFactory) -> training.Workdir:
     """A detector that knows its images more or less by heart."""
     epochs = 300 if THOROUGH else 60
@@ -182,7 +190,10 @@ def test_two_devices_and_accumulation_match_one_device(name: str, digits: Path) 
             "crowd": np.zeros((8, 6), bool),
             "weight": np.ones(8),
             "key": rng.integers(0, 2**24, (8, 2)).astype(np.int32),
+            "extra_valid": rng.random((8, 60)) < 0.8,
         }
+        corners = corners.repeat(10, 1)
+        batch["extra_boxes_yxyx"] = np.concatenate([corners - 2, corners + rng.uniform(4, 26, (8, 60, 2))], -1)
         batch["valid"][3] = False
         batch["weight"][5] = 0.0
 
