@@ -10,7 +10,7 @@ from tests.tasks.detection_batches import batch_of
 from tests.tasks.digits_of_many_sizes import write_coco
 from tests.thoroughness import THOROUGH, only_thorough
 from tests.verbs import Verbs
-from tfeff import config, runs, tasks, training
+from tfeff import config, models, runs, tasks, training
 from tfeff.boxes import iou
 from tfeff.boxes.assignment import ignored_overlap
 from tfeff.data.images import decoding
@@ -219,6 +219,10 @@ def test_a_run_from_training_to_prediction(digits: Path, tmp_path: Path) -> None
             found = (np.array(row[key]) for key in ("boxes_yxyx", "labels", "scores"))
             wanted = expected[index]
             assert_same_detections(tuple(found), (wanted.boxes_yxyx, wanted.labels, wanted.scores), box_atol=1e-2)
+    training.conclude(workdir, training.Reporter(quiet=True), model)
+    result = json.loads((workdir.path / "result.json").read_text())
+    cost = models.estimate(build.description(settings), num_classes=dataset.num_classes)
+    assert (result["regions"], result["macs"]) == (30, cost.macs)
     record = json.loads((out / "assets" / "detector.json").read_text())["proposals"]
     assert record == {"engine": "selective_search", "mode": "fast", "max_proposals": 30, "seed": 0}
     if THOROUGH:
