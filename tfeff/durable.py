@@ -24,16 +24,17 @@ def write(path: Path, text: str) -> None:
 
 
 @contextmanager
-def locked(directory: Path, flag: str = "--workdir") -> Iterator[None]:
+def locked(directory: Path, flag: str = "--workdir", *, wait: bool = False) -> Iterator[None]:
     """Creates a directory and locks it against other processes while the context is active.
 
     Args:
         directory: the directory.
         flag: the flag that named it, for messages.
+        wait: if another process has locked it, wait until it is unlocked.
 
     Raises:
         UserError: if it cannot be created.
-        BusyError: if another process has locked it.
+        BusyError: if another process has locked it, unless `wait`.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -44,7 +45,7 @@ def locked(directory: Path, flag: str = "--workdir") -> Iterator[None]:
         raise UserError(f"{flag}={directory}: cannot be written ({error.strerror}); give another directory") from None
     with lock:  # the system releases the lock when the process ends, for whatever reason
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             raise BusyError(f"{flag}={directory}: another process is using it; wait for it or stop it") from None
         yield

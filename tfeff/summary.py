@@ -15,6 +15,7 @@ FLAGS = flags.FLAGS
 COLUMNS = {
     "name": "model",
     "resolution": "resolution",
+    "regions": "regions",
     "params": "params",
     "trainable_params": "trainable",
     "macs": "multiply-adds",
@@ -77,6 +78,7 @@ def summary(name: str) -> dict[str, str | int | float]:
     row: dict[str, str | int | float] = {
         "name": name,
         "resolution": network.architecture.resolution,
+        **({"regions": network.architecture.regions} if hasattr(network.architecture, "regions") else {}),
         "params": cost.params,
         "trainable_params": cost.trainable_params,
         "macs": cost.macs,

@@ -21,12 +21,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import benchmark_detectors
+import benchmark_fast_rcnn
 import benchmark_proposals
 import benchmark_rcnn
 import keras
 import numpy as np
 import tensorflow as tf
-from paired_rounds import row
+from paired_rounds import Round, interleave, row
 
 from tfeff import config, models, runs, training
 from tfeff.data.augment.policy import Augmentation
@@ -46,34 +47,10 @@ from tfeff.training import optimizers
 from tfeff.training.step import Step
 from tfeff.trials.trial import on_fold
 
-Round = Callable[[], object]
 BUFFERED = 6
 """Batches to skip; more than the pipeline prefetches."""
 FILLING_SECONDS = 1.0
 """Time to wait for the buffers to fill; longer than prefetching takes."""
-
-
-def interleave(
-    first: Round, second: Round, *, rounds: int, before: tuple[Round, Round] = (lambda: None, lambda: None)
-) -> tuple[list[float], list[float]]:
-    """Alternates the rounds of two sides, after one warm-up round each, and returns the seconds of every round.
-
-    Args:
-        first: one round of the first side.
-        second: one round of the second side.
-        rounds: number of timed rounds per side.
-        before: untimed preparation of a round, for the first and the second side.
-    """
-    first(), second()
-    seconds: tuple[list[float], list[float]] = [], []
-    for index in range(rounds):
-        sides = ((first, 0), (second, 1))
-        for run_round, side in sides if index % 2 == 0 else reversed(sides):
-            before[side]()
-            start = time.perf_counter()
-            run_round()
-            seconds[side].append(time.perf_counter() - start)
-    return seconds
 
 
 def new_step(model: keras.Model, batch_size: int) -> Step:
@@ -356,6 +333,9 @@ def main() -> None:
     rcnn = benchmarks.add_parser("rcnn", help=benchmark_rcnn.run.__doc__)
     benchmark_rcnn.add_flags(rcnn)
     rcnn.set_defaults(run=benchmark_rcnn.run)
+    fast_rcnn = benchmarks.add_parser("fast-rcnn", help=benchmark_fast_rcnn.run.__doc__)
+    benchmark_fast_rcnn.add_flags(fast_rcnn)
+    fast_rcnn.set_defaults(run=benchmark_fast_rcnn.run)
     naive = benchmarks.add_parser("naive-search", help=naive_search.__doc__)
     naive.add_argument("config")
     naive.add_argument("workdir")

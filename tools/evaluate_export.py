@@ -12,16 +12,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from tfeff import tasks, training
 from tfeff.reporting import tables
-from tfeff.serving import run
-from tfeff.tasks.task import BatchPredictor, predictions
+from tfeff.serving import portable, run
+from tfeff.tasks.task import Batch, BatchPredictor, predictions
 from tfeff.training import build, selection
 
 FORMATS = {"litert": ("litert", False), "litert-int8": ("litert", True), "onnx": ("onnx", False)}
-Runner = Callable[[np.ndarray], Mapping[str, np.ndarray]]
+Runner = Callable[..., Mapping[str, np.ndarray]]
 
 
 def main() -> None:
@@ -68,24 +67,25 @@ def evaluate(workdir: training.Workdir, split: str | None, formats: list[str]) -
 
 
 def _runner(file: Path) -> Runner:
-    """A model file as a function of one image, float32 [1, height, width, channels]."""
+    """A model file as a function of its inputs by name, such as `images`, float32 [1, height, width, channels]."""
     if file.suffix == ".onnx":
         import onnxruntime
 
         session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
         names = [output.name for output in session.get_outputs()]
-        return lambda image: dict(zip(names, session.run(None, {"images": image}), strict=True))
+        return lambda **inputs: dict(zip(names, session.run(None, inputs), strict=True))
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=str(file))
     interpreter.allocate_tensors()
-    signature = interpreter.get_signature_runner()
-    return lambda image: signature(images=image)
+    return interpreter.get_signature_runner()
 
 
-def _in_batches(runner: Runner) -> Callable[[tf.Tensor], Mapping[str, np.ndarray]]:
-    def decoded(images: tf.Tensor) -> Mapping[str, np.ndarray]:
-        each = [runner(image[np.newaxis]) for image in images.numpy()]
+def _in_batches(runner: Runner) -> Callable[[Batch], Mapping[str, np.ndarray]]:
+    def decoded(batch: Batch) -> Mapping[str, np.ndarray]:
+        inputs = portable.inputs(batch)
+        images = range(len(inputs["images"]))
+        each = [runner(**{name: value[image : image + 1] for name, value in inputs.items()}) for image in images]
         return {name: np.concatenate([found[name] for found in each]) for name in each[0]}
 
     return decoded

@@ -1,7 +1,33 @@
-"""The result of a comparison whose two sides ran in alternating rounds."""
+"""Comparisons whose two sides run in alternating rounds, and their results."""
 
 import statistics
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+
+Round = Callable[[], object]
+
+
+def interleave(
+    first: Round, second: Round, *, rounds: int, before: tuple[Round, Round] = (lambda: None, lambda: None)
+) -> tuple[list[float], list[float]]:
+    """Alternates the rounds of two sides, after one warm-up round each, and returns the seconds of every round.
+
+    Args:
+        first: one round of the first side.
+        second: one round of the second side.
+        rounds: number of timed rounds per side.
+        before: untimed preparation of a round, for the first and the second side.
+    """
+    first(), second()
+    seconds: tuple[list[float], list[float]] = [], []
+    for index in range(rounds):
+        sides = ((first, 0), (second, 1))
+        for run_round, side in sides if index % 2 == 0 else reversed(sides):
+            before[side]()
+            start = time.perf_counter()
+            run_round()
+            seconds[side].append(time.perf_counter() - start)
+    return seconds
 
 
 def row(comparison: str, ours: Sequence[float], theirs: Sequence[float], images: int) -> dict[str, object]:

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfeff.data.images.storage import content_digest
-from tfeff.proposals.lookup import lookup
+from tfeff.proposals.lookup import indexed_lookup, lookup
 from tfeff.proposals.proposals import Proposals
 from tfeff.proposals.store import ProposalStore, Writer
 
@@ -27,6 +27,9 @@ def test_lookup_in_a_pipeline(tmp_path):
             os.fsdecode(b"caf\xe9.jpg"), content_digest(b"9"), Proposals(np.ones((7, 4), np.uint16), (10, 10), (20, 30))
         )
     store.refresh()
+    by_index = indexed_lookup(store, ["ü2", os.fsdecode(b"caf\xe9.jpg"), "ü0"], limit=3)
+    indices = tf.data.Dataset.range(3).map(by_index)
+    assert [len(boxes) for boxes in indices.as_numpy_iterator()] == [3, 3, 1]
     other = tf.data.Dataset.from_tensors(b"caf\xe9.jpg")
     assert [len(boxes) for boxes in other.map(lookup(store)).as_numpy_iterator()] == [7]
     with pytest.raises(tf.errors.UnknownError, match="no proposals of y"):

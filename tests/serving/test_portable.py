@@ -16,8 +16,11 @@ from tfeff.errors import UserError
 from tfeff.serving import litert, onnx, portable
 from tfeff.training import build
 
-DETECTORS = ("yolo", *map(thorough, ("efficientdet", "anchor_yolo", "grid", "faster_rcnn")))
+DETECTORS = ("yolo", *map(thorough, ("efficientdet", "anchor_yolo", "grid", "fast_rcnn", "faster_rcnn")))
 OPTIONS = {"width": 4, "stage_blocks": (1, 1, 1, 1), "levels": ("P3", "P4", "P5"), "neck": "fpn", "neck_channels": 8}
+
+
+OWN = {"fast_rcnn": ("task.member=fast-rcnn-fpn", "task.proposals.max_proposals=40")}
 
 
 @pytest.fixture(scope="module")
@@ -25,11 +28,22 @@ def image() -> np.ndarray:
     return np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype(np.float32)
 
 
+def inputs(task: tasks.ImageTask, image: np.ndarray) -> dict[str, np.ndarray]:
+    """An image, and proposals if the task needs them, with padding that is not zero."""
+    if task.proposals is None:
+        return {"images": image}
+    corners = np.sort(np.random.default_rng(2).uniform(0, 64, (1, 40, 2, 2)), axis=2).astype(np.float32)
+    return {"images": image, "proposals": corners.reshape(1, 40, 4), "counts": np.array([30], np.int32)}
+
+
 def detector(name: str, image: np.ndarray) -> tuple:
     """A detector whose best scores differ by more than the runtimes do, so that their order is certain."""
     settings = config.override(
         config.Experiment(),
-        [f"task.name={name}", "task.suppression.minimum_score=0.0", "task.suppression.detections=20"],
+        [
+            *(f"task.name={name}", "task.suppression.minimum_score=0.0", "task.suppression.detections=20"),
+            *OWN.get(name, ()),
+        ],
     )
     task = tasks.create(settings.task)
     network = task.network("resnet", num_classes=3, channels=3, resolution=64, **OPTIONS)
@@ -37,7 +51,7 @@ def detector(name: str, image: np.ndarray) -> tuple:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.0
     # Batch normalization takes over the statistics of this image.
-    task.forward(network, {"image": image}, training=True)
+    network([image, np.zeros((1, 1, 4), np.float32)] if network.regions else image, training=True)
     rng = np.random.default_rng(1)
     for variable in network.trainable_variables:
         last = any(name in variable.path for name in ("predict", "rpn_objectness", "rpn_codes", "logits"))
@@ -57,10 +71,11 @@ def assert_same(found: dict, expected: dict) -> None:
 def test_litert_returns_the_same_detections(name: str, image: np.ndarray) -> None:
     interpreter = pytest.importorskip("ai_edge_litert.interpreter")
     task, network = detector(name, image)
-    expected = portable.function(network, task, batch_size=1)(image)
+    given = inputs(task, image)
+    expected = portable.function(network, task, batch_size=1)(*given.values())
     run = interpreter.Interpreter(model_content=litert.convert(network, task))
     run.allocate_tensors()
-    assert_same(run.get_signature_runner()(images=image), expected)
+    assert_same(run.get_signature_runner()(**given), expected)
 
 
 @pytest.mark.parametrize("name", DETECTORS)
@@ -68,10 +83,11 @@ def test_onnx_returns_the_same_detections(name: str, image: np.ndarray) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("tf2onnx")
     task, network = detector(name, image)
-    expected = portable.function(network, task, batch_size=1)(image)
+    given = inputs(task, image)
+    expected = portable.function(network, task, batch_size=1)(*given.values())
     session = onnxruntime.InferenceSession(onnx.convert(network, task), providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    found = dict(zip(names, session.run(None, {"images": image}), strict=True))
+    found = dict(zip(names, session.run(None, given), strict=True))
     assert_same(found, expected)
 
 

@@ -83,6 +83,21 @@ def test_ties_are_forced_but_keep_the_object_that_they_overlap_most(forced: str)
     np.testing.assert_array_equal(matched.object[0], overlap.argmax(axis=1) * (best > 0))
 
 
+def test_anchors_with_too_little_overlap_for_background_are_ignored() -> None:
+    rng = np.random.default_rng(2)
+    own, objects = np.stack([boxes(rng, 300), boxes(rng, 300)]), np.stack([boxes(rng, 4), boxes(rng, 4)])
+    valid, hidden = np.array([[True, True, False, True], [False] * 4]), np.zeros((2, 4), bool)
+    limits = {"positive_overlap": 0.5, "negative_overlap": 0.5, "forced": "none"}
+    matched = match(tf.constant(own), tf.constant(objects), valid, hidden, **limits, background_overlap=0.1)
+    overlap = (iou(own[0], objects[0]) * valid[0]).max(axis=1)
+    expected = np.where(overlap >= 0.5, POSITIVE, np.where(overlap >= 0.1, NEGATIVE, IGNORED))
+    np.testing.assert_array_equal(matched.kind[0], expected)
+    assert set(expected) == {POSITIVE, NEGATIVE, IGNORED}
+    assert (matched.kind[1].numpy() == IGNORED).all()  # there is no object to overlap
+    everything = match(tf.constant(own), tf.constant(objects), valid, hidden, **limits)
+    assert (everything.kind[1].numpy() == NEGATIVE).all()
+
+
 def test_each_object_has_an_anchor_even_if_it_fits_none() -> None:
     anchors = tf.constant([[0.0, 0, 8, 8], [8, 8, 16, 16]])
     tiny, outside = [9.0, 9, 10, 10], [100.0, 100, 110, 110]

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from tests.thoroughness import THOROUGH, thorough
 from tests.verbs import Verbs
 from tfeff import config, runs, tasks, training
 from tfeff.data.images import decoding
+from tfeff.proposals import ProposalStore
 from tfeff.serving import run as serving
 from tfeff.serving.detector import DenseDetector
 from tfeff.tasks.object_detection import detections
@@ -28,6 +30,10 @@ DETECTORS = {
     "yolo": (),
     "anchor_yolo": (),
     "grid": ("task.neck.levels=P3,P4",),
+    "fast_rcnn": (
+        *("task.pooling=align", "task.hidden=64", "task.background_overlap=0"),
+        *("task.proposals.max_proposals=60", "task.proposals.directory={source}/proposals"),
+    ),
     "faster_rcnn": ("task.hidden=64", "task.anchor_size=3", "task.proposals=50", "task.sampled_regions=64"),
 }
 SMALL = (
@@ -43,8 +49,9 @@ EACH = pytest.mark.parametrize("name", [*map(thorough, DETECTORS)])
 
 
 def settings(name: str, source: Path, *overrides: str) -> config.Experiment:
+    own = [override.format(source=source) for override in DETECTORS[name]]
     return config.override(
-        config.Experiment(), [f"task.name={name}", f"data.source=coco:{source}", *SMALL, *DETECTORS[name], *overrides]
+        config.Experiment(), [f"task.name={name}", f"data.source=coco:{source}", *SMALL, *own, *overrides]
     )
 
 
@@ -61,13 +68,24 @@ def by_heart(experiment: config.Experiment, directory: Path) -> training.Workdir
     return training.train(experiment, directory, caches=caches, tensorboard=False)
 
 
-@pytest.fixture(scope="module", params=["yolo", *map(thorough, ("efficientdet", "anchor_yolo", "grid", "faster_rcnn"))])
-def run(request: pytest.FixtureRequest, digits: Path, tmp_path_factory: pytest.TempPathFactory) -> training.Workdir:
+@pytest.fixture(scope="module")
+def large_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """So large that selective search finds them."""
+    return write_coco(tmp_path_factory.mktemp("large_digits"), 8, scale=4)
+
+
+OTHERS = ("efficientdet", "anchor_yolo", "grid", "fast_rcnn", "faster_rcnn")
+
+
+@pytest.fixture(scope="module", params=["yolo", *map(thorough, OTHERS)])
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> training.Workdir:
     """A detector that knows its images more or less by heart."""
     epochs = 300 if THOROUGH else 60
+    proposes = request.param == "fast_rcnn"
     experiment = settings(
         request.param,
-        digits,
+        request.getfixturevalue("large_digits" if proposes else "digits"),
+        *(("task.proposals.mode=quality", "task.proposals.max_proposals=300") if proposes else ()),
         *(f"training.epochs={epochs}", f"training.validation_epochs={epochs}", "training.batch_size=8"),
         *("data.validation_fraction=0", "data.train_split=train", "data.test_split=none"),
     )
@@ -81,7 +99,7 @@ def test_it_learns_its_images(run: training.Workdir) -> None:
     assert 0 < row["validation_score_threshold"] < 1
 
 
-def test_the_export_detects_what_the_evaluation_does(run: training.Workdir, digits: Path, tmp_path: Path) -> None:
+def test_the_export_detects_what_the_evaluation_does(run: training.Workdir, tmp_path: Path) -> None:
     experiment = run.config()
     task, model = tasks.create(experiment.task), build.trained_model(run)
     source = selection.open_source(experiment).load("train")
@@ -98,15 +116,28 @@ def test_the_export_detects_what_the_evaluation_does(run: training.Workdir, digi
         found = exported.detect(decoding.decode(source.encoded(index), source.ids[index]))
         assert_same_detections(found, (wanted.boxes_yxyx, wanted.labels, wanted.scores), box_atol=1e-2)
 
+    files = Path(experiment.data.source.removeprefix("coco:")) / "train"
     predictor = runs.load_predictor(tmp_path / "exported", score=0.0)
-    predicted = runs.predict(predictor, {"a.png": digits / "train" / "0.png"}, tmp_path / "out", key="")
+    predicted = runs.predict(predictor, {"a.png": files / "0.png"}, tmp_path / "out", key="")
     np.testing.assert_allclose(predicted.rows["a.png"]["scores"], expected[0].scores, atol=1e-4)
     serving_bytes = tf.saved_model.load(str(tmp_path / "exported")).signatures["serving_bytes"]
-    encoded = [(digits / "train" / f"{index}.png").read_bytes() for index in range(3)]
-    together = serving_bytes(encoded=tf.constant(encoded))
+    encoded = [(files / f"{index}.png").read_bytes() for index in range(3)]
+    together = serving_bytes(encoded=tf.constant(encoded), **stored_proposals(task, source.ids[:3]))
     for index, wanted in enumerate(expected[:3]):
         found = tuple(together[name][index][: len(wanted)] for name in ("boxes", "labels", "scores"))
         assert_same_detections(found, (wanted.boxes_yxyx, wanted.labels, wanted.scores), box_atol=1e-2)
+
+
+def stored_proposals(task: tasks.ImageTask, ids: Sequence[str]) -> dict[str, tf.Tensor]:
+    """The proposals of images as inputs of an exported model, if the task has any."""
+    if task.proposals is None:
+        return {}
+    store = ProposalStore(task.proposals.store)
+    counts = [len(store[name]) for name in ids]
+    boxes = np.zeros((len(ids), max(counts), 4), np.float32)
+    for padded, name in zip(boxes, ids, strict=True):
+        padded[: len(store[name])] = store[name].boxes_yxyx
+    return {"proposals": tf.constant(boxes), "counts": tf.constant(counts)}
 
 
 def test_a_run_is_evaluated(run: training.Workdir) -> None:
@@ -224,7 +255,10 @@ def test_two_devices_and_accumulation_match_one_device(name: str, digits: Path) 
             "crowd": np.zeros((8, 6), bool),
             "weight": np.ones(8),
             "key": rng.integers(0, 2**24, (8, 2)).astype(np.int32),
+            "extra_valid": rng.random((8, 60)) < 0.8,
         }
+        corners = corners.repeat(10, 1)
+        batch["extra_boxes_yxyx"] = np.concatenate([corners - 2, corners + rng.uniform(4, 26, (8, 60, 2))], -1)
         batch["valid"][3] = False
         batch["weight"][5] = 0.0
 

@@ -13,7 +13,8 @@ from tfeff.config.files import (
     saved,
     to_json,
 )
-from tfeff.config.rcnn import RCNN, Classic, Detection, DetectionData, Joint, Proposals, RegionFeatures, Windows
+from tfeff.config.proposals import Proposals, SharedProposals
+from tfeff.config.rcnn import RCNN, Classic, Detection, DetectionData, Joint, RegionFeatures, Windows
 from tfeff.config.recipe import Choice, Choices, Recipe
 from tfeff.config.schema import Data, Experiment, Model, Optimizer, Schedule, Training
 from tfeff.config.search import Allocation, Budget, Folds, Objective, Search, Sweeps, Trials
@@ -23,6 +24,7 @@ from tfeff.config.tasks import (
     Classification,
     EfficientDet,
     FasterRCNN,
+    FastRCNN,
     Grid,
     Localization,
     Neck,
@@ -52,6 +54,7 @@ __all__ = [
     "EfficientDet",
     "Experiment",
     "Family",
+    "FastRCNN",
     "FasterRCNN",
     "Folds",
     "Grid",
@@ -67,6 +70,7 @@ __all__ = [
     "RegionFeatures",
     "Schedule",
     "Search",
+    "SharedProposals",
     "Suppression",
     "Sweeps",
     "Training",

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tfeff.config.proposals import Proposals
 from tfeff.config.schema import Experiment
 from tfeff.config.section import Section, at_least, fraction, positive
 from tfeff.config.tasks import Classification
@@ -38,22 +39,6 @@ class DetectionData(Section):
         positive(self, "train_examples")
         if not 0 < self.validation_fraction < 1:
             self.wrong("validation_fraction", "above 0 and below 1")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Proposals(Section):
-    """Region proposals by selective search."""
-
-    mode: Literal["single", "fast", "quality"] = "fast"
-    """Mode of selective search: the number of color spaces and segmentations that it combines."""
-    max_proposals: int = 1000
-    """Maximum number of proposals per image."""
-    directory: str | None = None
-    """Proposal store of `tfeff.propose`; missing proposals are computed and added. None: a store in the workdir."""
-
-    def check(self) -> None:
-        """Validates field values."""
-        positive(self, "max_proposals")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ A task is added here, with its section in `TASKS`; the section names the class t
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, Self
 
+from tfeff.config.proposals import SharedProposals
 from tfeff.config.section import Section, at_least, fraction, positive
 from tfeff.data.augment.box_policy import BoxAugmentation
 from tfeff.data.augment.policy import Augmentation
@@ -368,7 +369,7 @@ class TwoStage(ObjectDetection):
 
     pooling: Literal["align", "max"] | None = None
     """How features of a region are read: RoIAlign, or the max-pooling of Fast R-CNN, which reads a single level. None:
-    RoIAlign."""
+    RoIAlign, except in the published Fast R-CNN."""
     pooling_size: int | None = None
     """Bins along each side of a region. None: 7."""
     sampling: int | None = None
@@ -379,6 +380,8 @@ class TwoStage(ObjectDetection):
     """Units of the dense layers of the second stage. None: 1024, 1024."""
     region_overlap: float = 0.5
     """Regions with at least this IoU with an object are positive, the others are background."""
+    background_overlap: float = 0.0
+    """Only regions with at least this IoU with an object are sampled as background; 0: all."""
     sampled_regions: int = 512
     """Regions per image that the second stage learns from; the objects themselves are among the candidates."""
     positive_regions: float = 0.25
@@ -391,7 +394,9 @@ class TwoStage(ObjectDetection):
         """Validates field values."""
         super().check()
         positive(self, "pooling_size", "sampling", "sampled_regions")
-        fraction(self, "region_overlap", "positive_regions")
+        fraction(self, "region_overlap", "background_overlap", "positive_regions")
+        if self.background_overlap > self.region_overlap:
+            self.wrong("background_overlap", f"at most task.region_overlap = {self.region_overlap}")
         at_least(self, 0, "smooth_l1_beta")
         for units in self.hidden or ():
             if units < 1:
@@ -448,6 +453,34 @@ class FasterRCNN(TwoStage):
         return super().options() | {"regions": self.proposals}
 
 
+@dataclass(frozen=True, kw_only=True)
+class FastRCNN(TwoStage):
+    """Fast R-CNN (arXiv:1504.08083): regions come from selective search. The defaults of sampling and losses are those
+    of the paper, and that of the suppression's overlap is its implementation's."""
+
+    IMPLEMENTATION = "tfeff.tasks.fast_rcnn:FastRCNN"
+
+    name: Literal["fast_rcnn"] = "fast_rcnn"
+    proposals: SharedProposals = field(default_factory=SharedProposals)
+    """The regions."""
+    background_overlap: float = 0.1
+    """Only regions with at least this IoU with an object are sampled as background, because the others are easy; 0:
+    all."""
+    sampled_regions: int = 64
+    """Regions per image that the network learns from; the objects themselves are among the candidates."""
+    smooth_l1_beta: float = 1.0
+    """Errors of codes count quadratically up to this value."""
+    suppression: Suppression = field(default_factory=lambda: Suppression(overlap=0.3, minimum_score=0.05))
+
+    def for_reading(self) -> Task:
+        """See `Task`."""
+        return type(self)(name=self.name, stretch=self.stretch, aspect=self.aspect, proposals=self.proposals)
+
+    def options(self) -> dict[str, Any]:
+        """The fields of `tfeff.models.Detector` that are set."""
+        return super().options() | {"regions": self.proposals.max_proposals}
+
+
 TASKS: dict[str, type[Task]] = {
     "classification": Classification,
     "localization": Localization,
@@ -455,6 +488,7 @@ TASKS: dict[str, type[Task]] = {
     "yolo": Yolo,
     "anchor_yolo": AnchorYolo,
     "grid": Grid,
+    "fast_rcnn": FastRCNN,
     "faster_rcnn": FasterRCNN,
 }
 """Section of each task by its name."""

@@ -37,6 +37,11 @@ class Network(keras.Model):
         return max(self.size)
 
     @property
+    def regions(self) -> int | None:
+        """Regions per image for which the cost of a detector is counted; None if it does not read regions."""
+        return getattr(self.description, "regions", None)
+
+    @property
     def pyramid(self) -> dict[str, keras.KerasTensor]:
         """Symbolic feature map of each level, (batch, ceil(height / 2^n), ceil(width / 2^n), channels)."""
         return {level: self.get_layer(layer).output for level, layer in self.levels.items()}

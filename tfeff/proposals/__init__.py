@@ -1,5 +1,6 @@
 """Region proposals: selective search, sliding windows, uniform boxes, and a store for the results."""
 
+from tfeff.proposals.completion import complete
 from tfeff.proposals.generation import GenerationCounts, Proposer, generate
 from tfeff.proposals.opencv import OpenCVSelectiveSearch
 from tfeff.proposals.proposals import Proposals
@@ -20,6 +21,7 @@ __all__ = [
     "SlidingWindows",
     "Strategy",
     "UniformBoxes",
+    "complete",
     "generate",
     "selective_search",
 ]

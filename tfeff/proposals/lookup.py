@@ -1,7 +1,7 @@
 """Reads proposals from a store inside a `tf.data` pipeline."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -24,3 +24,13 @@ def lookup(store: ProposalStore, limit: int | None = None) -> Callable[[tf.Tenso
         return tf.ensure_shape(tf.numpy_function(read, [name], tf.float32, stateful=False), (None, 4))
 
     return boxes
+
+
+def indexed_lookup(
+    store: ProposalStore, names: Sequence[str], limit: int | None = None
+) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Like `lookup`, by the index of an image (scalar int64) in `names`."""
+    by_name = lookup(store, limit)
+    with tf.device("CPU:0"):
+        ids = tf.constant([os.fsencode(name) for name in names])
+    return lambda index: by_name(ids[index])

@@ -94,7 +94,7 @@ class ProposalStore:
         if changed:
             raise UserError(
                 f"{directory} has proposals with other parameters:\n{changes(changed)}\n"
-                "choose another --out, or use the same parameters"
+                "choose another directory, or use the same parameters"
             )
         return store
 

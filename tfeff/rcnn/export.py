@@ -1,16 +1,16 @@
 """Exports a finished R-CNN run to SavedModels."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 from tfeff import training
 from tfeff.errors import UserError
 from tfeff.proposals import SelectiveSearch, SlidingWindows
+from tfeff.proposals.records import selective_search, to_record
 from tfeff.rcnn import savedmodel
 from tfeff.rcnn.detector import Detector
 from tfeff.rcnn.feature_extractor import FeatureExtractor
 from tfeff.rcnn.images import class_names
-from tfeff.rcnn.regions import selective_search, sliding_windows
+from tfeff.rcnn.regions import sliding_windows
 from tfeff.rcnn.run_regions import SLIDING_WINDOW, RunRegions
 from tfeff.rcnn.workdir import Workdir
 
@@ -49,7 +49,7 @@ def export(workdir: Workdir, form: str, directory: str | Path | None = None, *, 
         detector.postprocess,
         directory or workdir.saved_model(form),
         class_names=class_names(workdir.dataset),
-        proposals={"engine": "windows" if windows else "selective_search", **asdict(search)},
+        proposals=to_record(search),
         score=thresholds.detection,
         overwrite=overwrite,
     )

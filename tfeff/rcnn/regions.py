@@ -17,8 +17,7 @@ from tfeff.data.dataset import Dataset, Objects
 from tfeff.data.images import decoding, graph_decoding
 from tfeff.durable import locked
 from tfeff.errors import UserError
-from tfeff.execution.threads import Threads
-from tfeff.proposals import ProposalStore, SelectiveSearch, SlidingWindows, generate
+from tfeff.proposals import SelectiveSearch, SlidingWindows, complete
 from tfeff.rcnn.feature_cache import CachedFeatures, cached_features
 from tfeff.rcnn.feature_extractor import FeatureExtractor
 from tfeff.reporting.progress import Bar
@@ -85,11 +84,6 @@ class RegionSet:
         return np.concatenate(parts)
 
 
-def selective_search(settings: config.Proposals, seed: int) -> SelectiveSearch:
-    """The proposal method of a run."""
-    return SelectiveSearch(settings.mode, settings.max_proposals, seed)
-
-
 def sliding_windows(settings: config.Windows, seed: int) -> SlidingWindows:
     """The sliding window of a run."""
     return SlidingWindows(settings.max_windows, seed, settings.scales, settings.ratios, settings.overlap)
@@ -101,18 +95,8 @@ def propose(search: SelectiveSearch, directory: Path, images: Dataset) -> list[n
     Raises:
         UserError: an image cannot be read, or the store holds proposals made with other settings.
     """
-    with locked(directory, "proposals.directory"), Threads() as threads:
-        store = ProposalStore.create(directory, search.parameters)
-        with Bar(f"proposals of {images.name}", len(images), "images") as bar:
-            counts = generate(
-                store, images, search, threads, progress=lambda counts: bar.show(counts.processed, counts.computed)
-            )
-    if counts.failed:
-        name, reason = next(iter(counts.failed.items()))
-        raise UserError(
-            f"{images.name}: {len(counts.failed)} of {len(images)} images cannot be read; the first is {name} "
-            f"({reason}). Replace or remove them, or {_SKIP_HINT}"
-        )
+    with Bar(f"proposals of {images.name}", len(images), "images") as bar:
+        store = complete(search, directory, images, lambda counts: bar.show(counts.processed, counts.computed))
     return [store[name].boxes_yxyx for name in images.ids]
 
 

@@ -7,13 +7,13 @@ import numpy as np
 
 from tfeff import config, training
 from tfeff.data.dataset import Dataset
+from tfeff.proposals.records import selective_search
 from tfeff.rcnn import backbone
 from tfeff.rcnn.regions import (
     CachedExtractor,
     RegionSet,
     proposal_recall,
     propose,
-    selective_search,
     sliding_windows,
     window_boxes,
 )

@@ -12,7 +12,7 @@ proposal method of the training, and the detection threshold.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,11 @@ import tensorflow as tf
 from tfeff.data.images import decoding, graph_decoding
 from tfeff.durable import write
 from tfeff.errors import UserError
-from tfeff.proposals import Proposer, SelectiveSearch, SlidingWindows
+from tfeff.proposals.records import from_record
 from tfeff.rcnn.detections import Postprocess
 from tfeff.rcnn.feature_extractor import FeatureExtractor
 from tfeff.serving.detector import METADATA, Metadata, damaged, load, read_metadata
 from tfeff.serving.staging import staged
-
-ENGINES: Mapping[str, Callable[..., Proposer]] = {"selective_search": SelectiveSearch, "windows": SlidingWindows}
 
 
 class RegionDetector(tf.Module):
@@ -98,7 +96,7 @@ def export(
         postprocess: scores and codes -> detections.
         directory: of the SavedModel.
         class_names: C.
-        proposals: `engine`, one of ENGINES, and its arguments; JSON-ready.
+        proposals: the record of the proposal method (`proposals.records`).
         score: the detection threshold.
         overwrite: replace an existing SavedModel.
 
@@ -139,8 +137,7 @@ class LoadedDetector:
         metadata = read_metadata(directory)
         self.class_names, self.score, self._channels = metadata.class_names, metadata.score, metadata.channels
         try:
-            arguments = dict(metadata.proposals or {})
-            self._propose: Proposer = ENGINES[arguments.pop("engine")](**arguments)
+            self._propose = from_record(metadata.proposals or {})
         except (ValueError, KeyError, TypeError) as error:
             raise damaged(directory, error) from error
         self._model = load(directory)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tfeff import training
+from tfeff import tasks, training
 from tfeff.runs.run import Evaluated, Run
 from tfeff.serving import run as serving
 
@@ -32,7 +32,8 @@ class NetworkRun(Run):
         """See `Run`."""
         self.form(form)
         serving.export(self._workdir, out, freeze=freeze, overwrite=overwrite)
-        return "signatures serving_default (uint8 images) and serving_bytes (encoded JPEG or PNG)"
+        given = "" if tasks.create(self._workdir.config().task).proposals is None else ", both with proposals"
+        return f"signatures serving_default (uint8 images) and serving_bytes (encoded JPEG or PNG){given}"
 
     def export_portable(self, out: Path, format: str, *, int8: bool = False, overwrite: bool = False) -> str:
         """See `Run`."""

@@ -14,7 +14,7 @@ from tfeff.data.images import decoding
 from tfeff.errors import UserError
 from tfeff.rcnn.savedmodel import LoadedDetector
 from tfeff.reporting.detections import draw_detections
-from tfeff.serving.detector import METADATA, DenseDetector, Detector, read_metadata
+from tfeff.serving.detector import METADATA, DenseDetector, Detector
 from tfeff.serving.savedmodel import CLASSES_FILE
 
 TOP = 5
@@ -194,8 +194,8 @@ def load_predictor(
         UserError: there is no such SavedModel, it is damaged, or `score` or `tile` is given and it is not a detector.
     """
     if (directory / "assets" / METADATA).is_file():
-        staged = read_metadata(directory).proposals is not None
-        detector: Detector = LoadedDetector(directory) if staged else DenseDetector(directory)
+        dense = (directory / "assets" / CLASSES_FILE).is_file()  # R-CNN's SavedModels have no such file
+        detector: Detector = DenseDetector(directory) if dense else LoadedDetector(directory)
         return DetectorPredictor(detector, score, tile, overlap)
     if not (directory / "assets" / CLASSES_FILE).is_file():
         raise UserError(f"{directory}: no SavedModel of tfeff.train or tfeff.export there; write one with tfeff.export")

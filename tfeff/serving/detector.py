@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from tfeff.data.images import graph_decoding
 from tfeff.errors import UserError
+from tfeff.proposals.records import from_record
 
 METADATA = "detector.json"
 
@@ -36,7 +37,7 @@ class Detector(Protocol):
 
 
 class DenseDetector:
-    """The SavedModel of a detector of objects other than R-CNN.
+    """The SavedModel of a detector of objects other than R-CNN; with the proposal method of its training, if any.
 
     Args:
         directory: of the SavedModel.
@@ -54,11 +55,19 @@ class DenseDetector:
         self.class_names, self.score, self._channels = metadata.class_names, metadata.score, metadata.channels
         self._model = load(directory)
         self._detect = self._model.signatures["serving_default"]
+        try:
+            self._propose = None if metadata.proposals is None else from_record(metadata.proposals)
+        except (ValueError, KeyError, TypeError) as error:
+            raise damaged(directory, error) from error
 
     def detect(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """boxes_yxyx float32 [m, 4], labels int32 [m], scores float32 [m] in an image, uint8 [height, width, 3]."""
-        images = tf.constant(graph_decoding.in_channels(pixels, self._channels)[None])
-        found = {name: values.numpy()[0] for name, values in self._detect(images=images).items()}
+        inputs = {"images": graph_decoding.in_channels(pixels, self._channels)[None]}
+        if self._propose is not None:
+            boxes = self._propose(pixels).boxes_yxyx
+            inputs |= {"proposals": boxes[None], "counts": np.array([len(boxes)], np.int32)}
+        outputs = self._detect(**{name: tf.constant(value) for name, value in inputs.items()})
+        found = {name: values.numpy()[0] for name, values in outputs.items()}
         count = found["count"]
         return found["boxes"][:count], found["labels"][:count], found["scores"][:count]
 
@@ -71,7 +80,7 @@ class Metadata:
         class_names: C.
         score: the detection threshold.
         channels: of an image, 1 or 3.
-        proposals: of a region-based detector, `engine` and its arguments; None of others.
+        proposals: the record of the proposal method (`proposals.records`); None: the detector takes images alone.
     """
 
     class_names: tuple[str, ...]

@@ -16,14 +16,16 @@ from tfeff.tasks import ImageTask
 FILE = "model.tflite"
 
 
-def convert(model: keras.Model, task: ImageTask, examples: Callable[[], Iterable[np.ndarray]] | None = None) -> bytes:
+def convert(
+    model: keras.Model, task: ImageTask, examples: Callable[[], Iterable[dict[str, np.ndarray]]] | None = None
+) -> bytes:
     """The contents of `model.tflite`.
 
     Args:
         model: the network, as `ImageTask.predictor` returns it.
         task: of the network.
-        examples: images as the network takes them, float32 [height, width, channels]. With them, weights and
-            activations become 8-bit integers wherever an operator allows it; input and output stay float32.
+        examples: the inputs of `portable.function` for single images. With them, weights and activations become 8-bit
+            integers wherever an operator allows it; input and output stay float32.
 
     Raises:
         UserError: the network needs an operator that LiteRT lacks.
@@ -36,7 +38,7 @@ def convert(model: keras.Model, task: ImageTask, examples: Callable[[], Iterable
     if examples is not None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_ops.append(tf.lite.OpsSet.TFLITE_BUILTINS_INT8)
-        converter.representative_dataset = lambda: ([image[None].astype(np.float32)] for image in examples())
+        converter.representative_dataset = examples
     try:
         return bytes(converter.convert())
     except Exception as error:  # the converter's type of error is not public

@@ -91,10 +91,12 @@ def export_portable(
     return Path(directory)
 
 
-def _examples(workdir: Workdir, size: tuple[int, int]) -> Iterator[np.ndarray]:
-    """Training images as the network takes them."""
+def _examples(workdir: Workdir, size: tuple[int, int]) -> Iterator[dict[str, np.ndarray]]:
+    """The inputs of `portable.function` for single training images."""
     settings = workdir.config()
     images = selection.choose(settings, selection.read(settings, Reporter(quiet=True).reading)).train
     images = images.take(np.arange(min(len(images), CALIBRATION_IMAGES)))
     for batch in build.evaluation_pipeline(settings, images, size, (0, 1)).evaluation_batches():
-        yield from batch["image"].numpy()[batch["weight"].numpy() > 0]
+        inputs = portable.inputs(batch)
+        for index in np.flatnonzero(batch["weight"].numpy()):
+            yield {name: value[index : index + 1] for name, value in inputs.items()}

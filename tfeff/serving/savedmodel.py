@@ -10,6 +10,7 @@ Both return `probabilities` (float32 [batch, classes]) and `label` (string [batc
 localizer also `box` (float32 [batch, 4]), yxyx in pixels of the original image. A detector returns, for d detections,
 `boxes` (float32 [batch, d, 4], yxyx in pixels), `scores`, `labels` and `names` ([batch, d]), and `count` (int32
 [batch]), how many of them are not padding. In general, a task defines its outputs: `ImageTask.decode` and `served`.
+Both signatures of a Fast R-CNN also take region proposals, see `serving.proposals`.
 
 `model.class_names()` returns all names (string [classes]) in the order of the probabilities. The text file
 `assets/classes.txt` lists them too, one per line.
@@ -30,6 +31,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from tfeff.data.images import graph_decoding, resizing
 from tfeff.errors import UserError
+from tfeff.serving import proposals
 from tfeff.serving.detector import METADATA, Metadata
 from tfeff.serving.staging import staged
 from tfeff.tasks import Classification, ImageTask
@@ -77,21 +79,23 @@ class Served(tf.Module):
         self.classes_file, *self.other_files = (tf.saved_model.Asset(os.fspath(file)) for file in files)
 
         # A separate function, so that both signatures share one copy of the network's graph.
-        predict = tf.function(self._decoded, input_signature=[self._batch()])
+        inputs = {"image": self._batch(), **proposals.network_specs(task)}
+        predict = tf.function(self._decoded, input_signature=[inputs])
         self._predict = _frozen(predict) if freeze else predict
         images = tf.TensorSpec([None, None, None, channels], tf.uint8, "images")
         encoded = tf.TensorSpec([None], tf.string, "encoded")
-        self.from_images = tf.function(self._from_images, input_signature=[images])
-        self.from_bytes = tf.function(self._from_bytes, input_signature=[encoded])
+        further = proposals.inputs(task)
+        self.from_images = tf.function(self._from_images, input_signature=[images, *further])
+        self.from_bytes = tf.function(self._from_bytes, input_signature=[encoded, *further])
         self.class_names = tf.function(lambda: tf.identity(self._names), input_signature=[])
 
-    def _from_images(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _from_images(self, images: tf.Tensor, *given: tf.Tensor) -> dict[str, tf.Tensor]:
         batch = self._batch()
         fitted = tf.map_fn(self._fit, images, fn_output_signature=tf.TensorSpec(batch.shape[1:], batch.dtype))
         sizes = tf.broadcast_to(tf.shape(images)[1:3], (tf.shape(images)[0], 2))
-        return self._served(fitted, sizes)
+        return self._served(fitted, sizes, *given)
 
-    def _from_bytes(self, encoded: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _from_bytes(self, encoded: tf.Tensor, *given: tf.Tensor) -> dict[str, tf.Tensor]:
         def load(file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             image = graph_decoding.decode(file, self._channels)
             return self._fit(image), tf.shape(image)[:2]
@@ -99,13 +103,15 @@ class Served(tf.Module):
         batch = self._batch()
         signature = tf.TensorSpec(batch.shape[1:], batch.dtype), tf.TensorSpec((2,), tf.int32)
         fitted, sizes = tf.map_fn(load, encoded, fn_output_signature=signature)
-        return self._served(fitted, sizes)
+        return self._served(fitted, sizes, *given)
 
-    def _served(self, fitted: tf.Tensor, sizes: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _served(self, fitted: tf.Tensor, sizes: tf.Tensor, *given: tf.Tensor) -> dict[str, tf.Tensor]:
         covered = tf.broadcast_to(self._size, tf.shape(sizes))
         if self._task.fit == "letterbox":
             covered = resizing.letterbox_size(resizing.letterbox_size(sizes, self._image_size), self._size)
-        return self._task.served(self._predict(fitted), self._names, sizes, covered)
+        scale = tf.cast(covered / sizes, tf.float32)
+        further = proposals.network_inputs(self._task, *given, scale=scale) if given else {}
+        return self._task.served(self._predict({"image": fitted, **further}), self._names, sizes, covered)
 
     def _fit(self, image: tf.Tensor) -> tf.Tensor:
         """One image as the network's input, or as the image cache holds it if a batch of those can be resized."""
@@ -120,11 +126,13 @@ class Served(tf.Module):
             return tf.TensorSpec([None, *self._image_size, self._channels], tf.uint8)
         return tf.TensorSpec([None, *self._size, self._channels], tf.float32)
 
-    def _decoded(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        batch = tf.shape(images)[0]
+    def _decoded(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        batch = tf.shape(inputs["image"])[0]
         # TensorFlow's fused CPU kernels reject an empty batch; a black image replaces it.
-        images = tf.pad(images, [[0, tf.cast(batch == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
-        outputs = self._forward({"image": resizing.resize(images, self._size)}, training=False)
+        added = [0, tf.cast(batch == 0, tf.int32)]
+        inputs = {name: tf.pad(value, [added] + [[0, 0]] * (value.shape.rank - 1)) for name, value in inputs.items()}
+        inputs["image"] = resizing.resize(inputs["image"], self._size)
+        outputs = self._forward(inputs, training=False)
         return self._task.decode(tf.nest.map_structure(lambda output: output[:batch], outputs))
 
 
@@ -176,8 +184,9 @@ def export(
             files = [staging / CLASSES_FILE]
             files[0].write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
             if score is not None:
+                metadata = Metadata(tuple(class_names), score, channels, proposals.record(task))
                 files.append(staging / METADATA)
-                files[1].write_text(Metadata(tuple(class_names), score, channels).to_json(), encoding="utf-8")
+                files[1].write_text(metadata.to_json(), encoding="utf-8")
             served = Served(
                 model,
                 task,
@@ -198,11 +207,11 @@ def export(
     return directory
 
 
-def _frozen(function: Any) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+def _frozen(function: Any) -> Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]:
     """Converts the variables of a `tf.function` with one input signature to constants."""
     concrete = function.get_concrete_function()
     constant = convert_variables_to_constants_v2(concrete)
-    return lambda images: tf.nest.pack_sequence_as(concrete.structured_outputs, constant(images))
+    return lambda inputs: tf.nest.pack_sequence_as(concrete.structured_outputs, constant(*tf.nest.flatten(inputs)))
 
 
 def _check(class_names: Sequence[str], logits: keras.layers.Layer | None) -> None:

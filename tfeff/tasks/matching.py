@@ -31,6 +31,7 @@ def match(
     positive_overlap: float,
     negative_overlap: float,
     forced: Literal["best", "ties", "none"] = "best",
+    background_overlap: float = 0.0,
 ) -> Match:
     """Matches anchors to the objects that they overlap most, if they overlap them enough.
 
@@ -49,6 +50,7 @@ def match(
         positive_overlap: minimum IoU of a positive anchor.
         negative_overlap: IoU below which an anchor is negative; in between it is ignored.
         forced: which anchors are positive in any case.
+        background_overlap: IoU below which an anchor is ignored; 0: none is.
     """
     given = tf.stop_gradient(anchors_yxyx)
 
@@ -59,6 +61,8 @@ def match(
         overlap = tf.where(usable, paired_iou(anchors[:, tf.newaxis], boxes[tf.newaxis], ops=tf), -1.0)
         best, assigned = tf.reduce_max(overlap, axis=1), tf.argmax(overlap, axis=1, output_type=tf.int32)
         kind = tf.where(best >= positive_overlap, POSITIVE, tf.where(best < negative_overlap, NEGATIVE, IGNORED))
+        if background_overlap:
+            kind = tf.where(best < background_overlap, IGNORED, kind)
         highest = tf.reduce_max(overlap, axis=0)
         if forced == "ties":
             kind = tf.where(tf.reduce_any((overlap == highest) & (highest > 0), axis=1), POSITIVE, kind)

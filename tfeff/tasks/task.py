@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from tfeff import models
 from tfeff.config import tasks as sections
+from tfeff.config.proposals import SharedProposals
 from tfeff.data.dataset import Dataset
 from tfeff.data.input.batches import Batches
 from tfeff.data.input.reader import Reader
@@ -31,6 +32,9 @@ Predictions = Mapping[str, np.ndarray]
 """Decoded predictions of n images by name, [n, ...] each; and what the batches say about the images, `image_size` and
 `window_yxyx`, if they say it."""
 ABOUT_IMAGES = ("image_size", "window_yxyx")
+PROPOSED, PROPOSED_VALID = "extra_boxes_yxyx", "extra_valid"
+INPUTS = ("image", PROPOSED, PROPOSED_VALID)
+"""What networks read of a batch, if it has it: images, and proposals (see `ImageTask.proposals`)."""
 IMAGES = "images"
 """The count of most losses and metrics: the sum of the batch's weights."""
 
@@ -135,6 +139,12 @@ class ImageTask(Task):
     def fit(self) -> Literal["stretch", "crop", "letterbox"]:
         """See the class."""
         return "stretch"
+
+    @property
+    def proposals(self) -> SharedProposals | None:
+        """The region proposals that batches hold (`extra_boxes_yxyx` and `extra_valid`, see `BoxTransform`), and that
+        the exported model takes as further inputs; None: there are none."""
+        return None
 
     def __init__(self, section: sections.Task) -> None:
         self.section = section
@@ -291,8 +301,8 @@ class BatchPredictor:
     """
 
     def __init__(self, network: keras.Model, task: ImageTask) -> None:
-        def decoded(images: tf.Tensor) -> dict[str, tf.Tensor]:
-            return task.decode(task.forward(network, {"image": images}, training=False))
+        def decoded(inputs: Batch) -> dict[str, tf.Tensor]:
+            return task.decode(task.forward(network, inputs, training=False))
 
         self._decoded = tf.function(decoded, jit_compile=False, autograph=False)
 
@@ -301,17 +311,18 @@ class BatchPredictor:
         return predictions(self._decoded, pipeline)
 
 
-def predictions(decoded: Callable[[tf.Tensor], Mapping[str, Any]], pipeline: Batches) -> Predictions:
+def predictions(decoded: Callable[[Batch], Mapping[str, Any]], pipeline: Batches) -> Predictions:
     """Predictions for all images of a pipeline, in order.
 
     Args:
-        decoded: batch of images, as the network takes them, -> what `ImageTask.decode` returns: tensors or arrays.
+        decoded: the INPUTS of a batch -> what `ImageTask.decode` returns: tensors or arrays.
         pipeline: the images.
     """
     parts: list[dict[str, np.ndarray]] = []
     for batch in pipeline.evaluation_batches():
         kept = batch["weight"].numpy() > 0
-        values = {**decoded(batch["image"]), **{key: batch[key] for key in ABOUT_IMAGES if key in batch}}
+        inputs, about = ({key: batch[key] for key in keys if key in batch} for keys in (INPUTS, ABOUT_IMAGES))
+        values = {**decoded(inputs), **about}
         parts.append({name: np.asarray(value)[kept] for name, value in values.items()})
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 

@@ -89,6 +89,7 @@ class TwoStage(ObjectDetection):
             positive_overlap=section.region_overlap,
             negative_overlap=section.region_overlap,
             forced="none",
+            background_overlap=section.background_overlap,
         )
         kind = tf.where(valid, matched.kind, IGNORED)
         index, drawn = sample(

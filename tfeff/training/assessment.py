@@ -160,12 +160,13 @@ def conclude(
     if model is None:
         model = build.trained_model(workdir)
     assessment = assess(workdir, None, reporter, model, source=lambda: opened) if final is not None else None
-    counted = complexity.count(model)
+    counted = complexity.count(model, regions=model.regions)
     result = {
         "model": settings.model.name,
         "resolution": model.resolution,
         "params": counted.params,
         "macs": counted.macs,
+        **({} if model.regions is None else {"regions": model.regions}),
         "activation_bytes": counted.activation_bytes,
         "epochs": rows[-1]["epoch"],
         "kept_epoch": row["epoch"],

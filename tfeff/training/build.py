@@ -14,6 +14,8 @@ from tfeff.data.input.order import ClassBalanced, Shuffled
 from tfeff.data.input.reader import Reader
 from tfeff.data.input.transform import Transform
 from tfeff.errors import UserError, nearest
+from tfeff.proposals import ProposalStore
+from tfeff.proposals.lookup import indexed_lookup
 from tfeff.training import checkpoint, optimizers, schedules
 from tfeff.training.averaging import Average
 from tfeff.training.freezing import freeze
@@ -132,7 +134,10 @@ def _transform(settings: config.Experiment, images: ImageCache, size: tuple[int,
     """What happens to images on their way to the network."""
     plain = settings.task.plain_epochs
     plain_from = settings.training.epochs - plain if plain else None
-    return tasks.create(settings.task).transform(Reader(images), size, seed=settings.seed, plain_from=plain_from)
+    task, proposals = tasks.create(settings.task), None
+    if task.proposals is not None:  # `selection.cache` stored them
+        proposals = indexed_lookup(ProposalStore(task.proposals.store), images.dataset.ids)
+    return task.transform(Reader(images, proposals), size, seed=settings.seed, plain_from=plain_from)
 
 
 def schedule(settings: config.Experiment, steps_per_epoch: int) -> schedules.Schedule:

@@ -20,6 +20,8 @@ from tfeff.data.sources import catalog
 from tfeff.data.sources.source import Options, Source
 from tfeff.data.splits import canonical_name, find_split
 from tfeff.errors import UserError, nearest
+from tfeff.proposals import complete
+from tfeff.proposals.records import selective_search
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of what is being read, images done and images in total."""
@@ -426,16 +428,27 @@ def image_size(settings: config.Experiment, dataset: Dataset) -> tuple[int, int]
 
 
 def cache(settings: config.Experiment, dataset: Dataset, size: tuple[int, int], progress: Progress) -> ImageCache:
-    """The decoded images of a dataset."""
-    return ImageCache.open(
+    """The decoded images of a dataset; stores their missing proposals if the task needs them."""
+    task = tasks.create(settings.task)
+    images = ImageCache.open(
         dataset,
         size,
-        fit=tasks.create(settings.task).fit,
+        fit=task.fit,
         cache=settings.data.cache,
         directory=settings.data.cache_directory,
         corrupt_images=settings.data.corrupt_images,
         progress=lambda done, total: progress(dataset.name, done, total),
     )
+    if task.proposals is not None:
+        name, total = f"{dataset.name} (proposals)", len(images)
+        complete(
+            selective_search(task.proposals),
+            task.proposals.store,
+            images.dataset,
+            lambda counts: progress(name, counts.processed, total),
+            wait=True,
+        )
+    return images
 
 
 def _reading(settings: config.Experiment, dataset: Dataset, validation: str | None, *, seeded: bool) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from tfeff.errors import UserError, nearest
 from tfeff.models.build import architecture, listed
-from tfeff.models.detectors import anchor_yolo, efficientdet, faster_rcnn, grid, yolo
+from tfeff.models.detectors import anchor_yolo, efficientdet, fast_rcnn, faster_rcnn, grid, yolo
 from tfeff.models.detectors.detector import Detector
 from tfeff.models.layers.backend import KerasLayers
 from tfeff.models.network import Network, allow_deep_graphs
@@ -15,7 +15,7 @@ from tfeff.models.weights.loading import load_weights
 FAMILIES: dict[str, dict[str, Detector]] = {
     "efficientdet": {**efficientdet.D_TABLE},
     "efficientdet-lite": {**efficientdet.LITE_D_TABLE},
-    "rcnn": {**faster_rcnn.TABLE},
+    "rcnn": {**fast_rcnn.TABLE, **faster_rcnn.TABLE},
     "yolo": {**yolo.TABLE, **anchor_yolo.TABLE, **grid.TABLE},
 }
 

@@ -1,0 +1,53 @@
+"""Fast R-CNN: regions are proposals that come with the image (arXiv:1504.08083)."""
+
+from typing import Any, ClassVar
+
+import keras
+import tensorflow as tf
+
+from tfeff import config
+from tfeff.data.input.reader import Reader
+from tfeff.data.input.transform import Transform
+from tfeff.models.detectors.fast_rcnn import TABLE
+from tfeff.tasks.task import PROPOSED, PROPOSED_VALID, Batch
+from tfeff.tasks.two_stage import TwoStage
+
+
+class FastRCNN(TwoStage):
+    """See `config.FastRCNN`."""
+
+    section: config.FastRCNN
+    members: ClassVar = tuple(TABLE)
+
+    def __init__(self, section: config.FastRCNN | None = None) -> None:
+        super().__init__(section or config.FastRCNN())
+
+    @property
+    def proposals(self) -> config.SharedProposals:
+        """See `ImageTask`."""
+        return self.section.proposals
+
+    def member(self, backbone: str) -> str:
+        """That of the paper, which reads a single level."""
+        return next(iter(TABLE))
+
+    def check(self, resolution: int) -> None:
+        """Requires a directory for the proposals."""
+        _ = self.proposals.store
+
+    def transform(self, reader: Reader, size: tuple[int, int], *, seed: int, plain_from: int | None) -> Transform:
+        """See `BoxTransform`."""
+        number = self.proposals.max_proposals
+        return self.box_transform(reader, size, seed=seed, plain_from=plain_from, keyed=True, max_extra_boxes=number)
+
+    def regions(
+        self, network: keras.Model, batch: Batch, outputs: dict[str, Any], *, training: bool
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """The proposals of the batch."""
+        return batch[PROPOSED], batch[PROPOSED_VALID]
+
+    def dummy_targets(self, batch_size: int, classes: int) -> Batch:
+        """See `ObjectDetection`; regions of 32 x 32 pixels."""
+        shape = batch_size, self.proposals.max_proposals
+        boxes = tf.broadcast_to(tf.constant([16.0, 16.0, 48.0, 48.0]), (*shape, 4))
+        return {**super().dummy_targets(batch_size, classes), PROPOSED: boxes, PROPOSED_VALID: tf.ones(shape, tf.bool)}
