@@ -141,7 +141,7 @@ def score_figure(
         axes.set_xlabel("highest score of a box")
         axes.set_ylabel("share of boxes")
         axes.set_title(split, fontsize=10)
-        axes.legend(frameon=False, fontsize=8)
+        axes.legend(framealpha=0.9, edgecolor="none", fontsize=8, loc="upper center")
         style(axes)
     return figure
 

@@ -90,7 +90,9 @@ def write_voc(root: Path, splits: dict[str, list[Drawing]]) -> str:
     return f"voc:{root}"
 
 
-def write_yolo(root: Path, splits: dict[str, list[Drawing]], names: tuple[str, ...] = NAMES, convert: bool = True) -> str:
+def write_yolo(
+    root: Path, splits: dict[str, list[Drawing]], names: tuple[str, ...] = NAMES, convert: bool = True
+) -> str:
     """Boxes as YOLO's relative centers and sides, or, with `convert` false, as they are given."""
     for split, each in splits.items():
         for folder in ("images", "labels"):

@@ -61,24 +61,7 @@ class Annotated:
     @functools.cached_property
     def valid(self) -> float:
         """Share of boxes that are plausible as they were read."""
-        return self.plausible(lambda boxes, size: boxes)
-
-    def plausible(self, read: Callable[[Boxes, tuple[int, int]], Boxes]) -> float:
-        """Share of boxes that are finite, have an area and lie inside their image, after another reading.
-
-        Args:
-            read: boxes as they were read [n, 4], (height, width) of the image -> boxes in the other reading.
-        """
-        good = sum(
-            int(_plausible(read(boxes, size), size).sum())
-            for boxes, size in zip(self.written, self.sizes, strict=True)
-            if len(boxes)
-        )
-        return good / max(self.count, 1)
-
-    def readable(self, reading: Reading, other: Reading) -> float:
-        """`plausible` in another format than the one in which the boxes were read."""
-        return self.plausible(lambda boxes, size: other.decode(reading.encode(boxes, size), size))
+        return float(_plausible_boxes(self, lambda index, boxes: boxes).sum()) / max(self.count, 1)
 
     @functools.cached_property
     def sample(self) -> list[int]:
@@ -86,26 +69,34 @@ class Annotated:
         annotated = [index for index, boxes in enumerate(self.written) if len(boxes)]
         return [annotated[place] for place in evenly(len(annotated), IMAGES)] if annotated else []
 
-    @functools.cached_property
-    def evidence(self) -> dict[int, Evidence]:
-        """The pixels of the sample, without unreadable images."""
-        found = {}
-        for index in self.sample:
+    def evidence(self, index: int) -> Evidence | None:
+        """The pixels of an image; None if it is unreadable."""
+        if index not in self._evidence:
             try:
                 image = decoding.decode(self.images.encoded(index), self.images.ids[index])
+                self._evidence[index] = Evidence(image)
             except (UserError, OSError):
-                continue
-            found[index] = Evidence(image)
-        return found
+                self._evidence[index] = None
+        return self._evidence[index]
 
-    def fits(self, read: Callable[[int, Boxes], Boxes]) -> list[tuple[float, float]]:
-        """`Evidence.fit` of the boxes of the sample after another reading.
+    @functools.cached_property
+    def _evidence(self) -> dict[int, Evidence | None]:
+        return {}
+
+    def fits(
+        self, read: Callable[[int, Boxes], Boxes], images: Sequence[int] | None = None
+    ) -> list[tuple[float, float]]:
+        """`Evidence.fit` of some boxes after another reading.
 
         Args:
             read: index of an image, its boxes as they were read -> boxes in the other reading; as many, in pixels.
+            images: indices of the images; default the sample.
         """
         fits = list[tuple[float, float]]()
-        for index, evidence in self.evidence.items():
+        for index in self.sample if images is None else images:
+            evidence = self.evidence(index)
+            if evidence is None:
+                continue
             boxes = read(index, self.written[index][evenly(len(self.written[index]), BOXES)])
             relative = boxes / np.tile(np.array(self.sizes[index], float), 2)
             fits += [evidence.fit(np.clip(box, 0.0, 1.0)) for box in relative]
@@ -151,53 +142,106 @@ def check(source: str, splits: Mapping[str, Dataset], surveys: Mapping[str, Surv
 
 
 def _findings(role: str, each: Annotated, reading: Reading, survey: Survey) -> list[Finding]:
+    findings = _invalid_lines(role, each)
     if not each.count:
-        return []
-    findings = list[Finding]()
+        return findings
+    turned = [each.images.ids[index] for index, tag in zip(survey.indices, survey.orientation, strict=True) if tag != 1]
+    exif = f" {share(len(turned), survey.examined)} images have an EXIF orientation." if turned else ""
     if each.valid < limit("valid_reading"):
-        findings += _wrong_format(role, each, reading) or _damaged(role, each)
+        findings += _wrong_format(role, each, reading, exif) or _damaged(role, each)
     if not any(finding.broken for finding in findings):
-        findings += _misplaced(role, each, reading, survey)
-    findings += _placeholders(role, each) + _twice(role, each) + _invalid_lines(role, each)
-    return findings
-
-
-def _wrong_format(role: str, each: Annotated, reading: Reading) -> list[Finding]:
-    """Another format in which practically all boxes lie inside their images."""
-    candidates = dict[str, tuple[float, Callable[[int, Boxes], Boxes]]]()
-    for other in others(reading):
-        share_valid = each.readable(reading, other)
-        candidates[f"are written as {other}"] = (share_valid, _converted(each, reading, other))
-    if any(size is not None for size in each.annotated_sizes):
-        scaled = _rescaled(each)
-        good = sum(
-            int(_plausible(scaled(index, boxes), each.sizes[index]).sum()) for index, boxes in enumerate(each.written)
+        findings += _misplaced(role, each, reading, exif)
+    if turned and not any(finding.broken for finding in findings):
+        findings.append(
+            Finding(
+                what=f"{role}: {share(len(turned), survey.examined)} images have an EXIF orientation, which training "
+                "ignores: the pixels are used as stored.",
+                broken=False,
+                measured={"images": len(turned)},
+                evidence=[listed(turned)],
+                fix="if the boxes were drawn on upright images, save the images upright",
+            )
         )
-        candidates["belong to images of the size in the annotations, not of the files"] = (good / each.count, scaled)
+    return findings + _placeholders(role, each) + _twice(role, each)
+
+
+def _wrong_format(role: str, each: Annotated, reading: Reading, exif: str) -> list[Finding]:
+    """Another format in which practically all boxes lie inside their images; or all boxes of the images in which some
+    do not."""
+    readings = _readings(each, reading, units=True)
+    counts = {name: _plausible_boxes(each, read) for name, (read, _) in readings.items()}
     enough = max(limit("valid_reading"), each.valid + 0.005)
-    good_ones = {name: read for name, (value, read) in candidates.items() if value >= enough}
-    if not good_ones:
+    good = [
+        name
+        for name, found in counts.items()
+        if found.sum() >= enough * each.count and max(_reach(each, readings[name][0])) >= limit("corner_extent")
+    ]
+    as_read = _plausible_boxes(each, lambda index, boxes: boxes)
+    affected = as_read < np.array([len(boxes) for boxes in each.written])
+    part = ""
+    if not good:
+        same_unit = _readings(each, reading, units=False)
+        boxes = np.array([len(written) for written in each.written])
+        wrong = boxes[affected].sum()
+        good = [
+            name
+            for name in same_unit
+            if affected.sum() >= 3 and counts[name][affected].sum() >= limit("mixed_reading") * wrong
+        ]
+        part = f"in {share(int(affected.sum()), len(affected))} images, "
+    if not good:
         return []
-    fits = {name: each.fits(read) for name, read in good_ones.items()}
-    names = list(good_ones)
-    best = max(
-        names, key=lambda name: (sum(prefer(fits[name], fits[other]).z > 2 for other in names), -names.index(name))
-    )
-    wrong = _implausible(each)
+    images = np.flatnonzero(affected)[:IMAGES].tolist() if part else each.sample
+    fits = {name: each.fits(readings[name][0], images) for name in good}
+
+    def rank(name: str) -> tuple[int, int]:
+        """Readings that fit the images worse; among equals, the first one."""
+        return sum(prefer(fits[name], fits[other]).z > 2 for other in good), -good.index(name)
+
+    best = max(good, key=rank)
+    read, fix = readings[best]
     return [
         Finding(
-            what=f"{role}: the boxes {best}, but they are read as {reading}.",
+            what=f"{role}: {part}{best}.{exif if 'rotated' in best else ''}",
             measured={
                 "plausible_as_read": round(each.valid, 4),
-                "plausible_as_explained": round(candidates[best][0], 4),
+                "plausible_as_explained": round(float(counts[best].sum()) / each.count, 4),
                 "boxes": each.count,
             },
-            evidence=_examples(each, wrong, good_ones[best]),
-            fix=f"write the boxes as {reading}, for example with tools/convert_annotations.py from the right format"
-            if best.startswith("are")
-            else "scale the boxes to the images, or use the images that were annotated",
+            evidence=_examples(each, _implausible(each), read),
+            fix=fix,
         )
     ]
+
+
+def _readings(
+    each: Annotated, reading: Reading, *, units: bool
+) -> dict[str, tuple[Callable[[int, Boxes], Boxes], str]]:
+    """Everything that the boxes could mean instead: what is wrong -> (the right boxes, what to do).
+
+    Args:
+        each: the annotations.
+        reading: how they were read.
+        units: also in other units.
+    """
+    found = dict[str, tuple[Callable[[int, Boxes], Boxes], str]]()
+    for other in others(reading):
+        if units or other.unit == reading.unit:
+            found[f"the boxes are written as {other}, but they are read as {reading}"] = (
+                _converted(each, reading, other),
+                f"write the boxes as {reading}, for example with tools/convert_annotations.py",
+            )
+    if any(size is not None and size != own for size, own in zip(each.annotated_sizes, each.sizes, strict=True)):
+        found["the boxes belong to images of the size in the annotations, not of the files"] = (
+            _rescaled(each),
+            "scale the boxes to the images, or use the images that were annotated",
+        )
+    for clockwise, word in ((True, "clockwise"), (False, "counterclockwise")):
+        found[f"the boxes were drawn on images rotated by 90 degrees {word}"] = (
+            _turned(each, clockwise=clockwise),
+            "save the images upright, or rotate the boxes",
+        )
+    return found
 
 
 def _damaged(role: str, each: Annotated) -> list[Finding]:
@@ -235,17 +279,14 @@ def _damaged(role: str, each: Annotated) -> list[Finding]:
     return findings
 
 
-def _misplaced(role: str, each: Annotated, reading: Reading, survey: Survey) -> list[Finding]:
+def _misplaced(role: str, each: Annotated, reading: Reading, exif: str) -> list[Finding]:
     """Boxes that are plausible, but do not fit the pixels, or only use a corner of the images."""
     findings = list[Finding]()
-    alternatives = dict[str, tuple[Callable[[int, Boxes], Boxes], str]]()
-    for other in others(reading):
-        plausible = each.readable(reading, other)
-        if plausible >= each.valid - 0.02:
-            alternatives[f"the boxes are written as {other}, but they are read as {reading}"] = (
-                _converted(each, reading, other),
-                f"write the boxes as {reading}",
-            )
+    alternatives = {
+        what: (read, fix)
+        for what, (read, fix) in _readings(each, reading, units=False).items()
+        if _plausible_boxes(each, read).sum() >= (each.valid - 0.02) * each.count
+    }
     alternatives |= {
         "x and y of the boxes are exchanged": (_transposed(each), "exchange x and y in the annotations"),
         "the boxes are upside down: y is counted from the bottom": (
@@ -256,41 +297,24 @@ def _misplaced(role: str, each: Annotated, reading: Reading, survey: Survey) -> 
             _flipped(each, vertical=False),
             "write width - x: coordinates start at the top left",
         ),
-        "the boxes were drawn on images rotated by 90 degrees clockwise": (
-            _turned(each, clockwise=True),
-            "save the images upright, or rotate the boxes",
-        ),
-        "the boxes were drawn on images rotated by 90 degrees counterclockwise": (
-            _turned(each, clockwise=False),
-            "save the images upright, or rotate the boxes",
-        ),
     }
     wrong_sizes = [
         index
         for index, size in enumerate(each.annotated_sizes)
         if size is not None and size != each.sizes[index] and len(each.written[index])
     ]
-    if len(wrong_sizes) > limit("damaged_boxes") * len(each.sizes):
-        alternatives["the boxes belong to images of the size in the annotations, not of the files"] = (
-            _rescaled(each),
-            "scale the boxes to the images, or use the images that were annotated",
-        )
     winners = list[tuple[float, str, Preference]]()
     for what, (read, _) in alternatives.items():
         if each.differs(read):
             preference = each.prefers(read)
             if preference.wins >= limit("evidence_wins") and preference.z >= limit("evidence_z"):
                 winners.append((preference.z, what, preference))
-    turned = sorted(
-        each.images.ids[index] for index, tag in zip(survey.indices, survey.orientation, strict=True) if tag != 1
-    )
     if winners:
         _, what, preference = max(winners)
         read, fix = alternatives[what]
-        exif = f" {share(len(turned), survey.examined)} images have an EXIF orientation." if turned else ""
         findings.append(
             Finding(
-                what=f"{role}: {what}.{exif}",
+                what=f"{role}: {what}.{exif if 'rotated' in what else ''}",
                 measured={
                     "boxes_that_fit_better": round(preference.wins, 3),
                     "boxes_compared": preference.count,
@@ -317,18 +341,7 @@ def _misplaced(role: str, each: Annotated, reading: Reading, survey: Survey) -> 
                 fix="if the images were resized after they were annotated, scale the boxes with them",
             )
         )
-    if turned:
-        findings.append(
-            Finding(
-                what=f"{role}: {share(len(turned), survey.examined)} images have an EXIF orientation, which training "
-                "ignores: the pixels are used as stored.",
-                broken=False,
-                measured={"images": len(turned)},
-                evidence=[listed(turned)],
-                fix="if the boxes were drawn on upright images, save the images upright",
-            )
-        )
-    reach = _reach(each)
+    reach = _reach(each, lambda index, boxes: boxes)
     if each.count >= FEW and len(each.sample) >= 10 and max(reach) < limit("corner_extent"):
         findings.append(
             Finding(
@@ -429,7 +442,7 @@ def _invalid_lines(role: str, each: Annotated) -> list[Finding]:
 
 def _foreign(each: Annotated) -> Preference | None:
     """How often boxes fit their image better than a box of the next image does."""
-    sample = [index for index in each.sample if index in each.evidence]
+    sample = each.sample
     if len(sample) < 2:
         return None
     following = dict(zip(sample, [*sample[1:], sample[0]], strict=True))
@@ -449,8 +462,18 @@ def _defended(each: Annotated, read: Callable[[int, Boxes], Boxes]) -> bool:
     return preference.wins <= 0.5 and preference.z < -2
 
 
+def _plausible_boxes(each: Annotated, read: Callable[[int, Boxes], Boxes]) -> npt.NDArray[np.int64]:
+    """Number of plausible boxes in each image, int64 [images], after another reading."""
+    return np.array(
+        [
+            int(_plausible(read(index, boxes), size).sum()) if len(boxes) else 0
+            for index, (boxes, size) in enumerate(zip(each.written, each.sizes, strict=True))
+        ]
+    )
+
+
 def _plausible(boxes: Boxes, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """bool [n]."""
+    """Whether boxes are finite, have an area and lie inside their image: bool [n]."""
     slack = np.maximum(2.0, limit("box_tolerance") * np.array(size, float))
     with np.errstate(invalid="ignore"):
         inside = (boxes[:, :2] >= -slack).all(axis=1) & (boxes[:, 2:] <= np.array(size) + slack).all(axis=1)
@@ -482,9 +505,11 @@ def _implausible(each: Annotated) -> list[tuple[int, int]]:
     ]
 
 
-def _reach(each: Annotated) -> tuple[float, float]:
-    """The largest bottom and right of all boxes, relative to their images."""
-    ends = np.concatenate([boxes[:, 2:] / np.array(size) for boxes, size in zip(each.written, each.sizes, strict=True)])
+def _reach(each: Annotated, read: Callable[[int, Boxes], Boxes]) -> tuple[float, float]:
+    """The largest bottom and right of all boxes after a reading, relative to their images."""
+    ends = np.concatenate(
+        [read(index, boxes)[:, 2:] / np.array(each.sizes[index]) for index, boxes in enumerate(each.written)]
+    )
     return float(np.nanmax(ends[:, 0])), float(np.nanmax(ends[:, 1]))
 
 

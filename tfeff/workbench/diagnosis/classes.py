@@ -36,9 +36,10 @@ def counts(images: Dataset) -> Counts:
 def check_labels(splits: Mapping[str, Dataset]) -> Link:
     """Checks labels against the class list."""
     names = next(iter(splits.values())).class_names
-    by_role = {role: counts(images) for role, images in splits.items()}
+    by_role = {role: counts(images) for role, images in splits.items() if images.num_classes == len(names)}
     total = np.sum(list(by_role.values()), axis=0)
     findings = list[Finding]()
+    findings += _different_lists(splits)
     if total.sum():
         findings += _unnamed(splits, by_role, names)
         findings += _unused(total, names, detects=next(iter(splits.values())).has_objects)
@@ -62,6 +63,7 @@ def check_objects(splits: Mapping[str, Dataset]) -> Link:
     """Checks whether there is enough to learn, and whether splits have the same classes."""
     train = splits[TRAIN]
     names, findings = train.class_names, list[Finding]()
+    splits = {role: images for role, images in splits.items() if images.class_names == names}
     by_role = {role: counts(images)[:-2] for role, images in splits.items()}
     for role, images in splits.items():
         if not images.has_objects:
@@ -146,6 +148,21 @@ def _images_of_classes(images: Dataset) -> Counts:
     for each in labels(images):
         found[[c for c in np.unique(each) if 0 <= c < len(found)]] += 1
     return found
+
+
+def _different_lists(splits: Mapping[str, Dataset]) -> list[Finding]:
+    """Splits with other classes than the training split."""
+    names = splits[TRAIN].class_names
+    return [
+        Finding(
+            what=f"{role}: its class list differs from that of train, so its labels have other meanings.",
+            measured={"classes_in_train": len(names), f"classes_in_{role}": len(images.class_names)},
+            evidence=[f"train: {listed(names)}", f"{role}: {listed(images.class_names)}"],
+            fix="use one list of classes, in one order, for all splits",
+        )
+        for role, images in splits.items()
+        if images.class_names != names
+    ]
 
 
 def _unnamed(splits: Mapping[str, Dataset], by_role: Mapping[str, Counts], names: Sequence[str]) -> list[Finding]:

@@ -10,7 +10,9 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tfeff.boxes import iou
+from tfeff.data.dataset import Objects
 from tfeff.data.input.batches import Batches
+from tfeff.evaluation import Detections, average_precisions, match, mean_average_precision
 from tfeff.tasks.object_detection import ObjectDetection
 from tfeff.workbench.diagnosis import label_exchange
 from tfeff.workbench.diagnosis.finding import Finding, Link, listed
@@ -89,6 +91,8 @@ class Examined:
         turned: relation in MIRRORED -> objects that detections find if their boxes are changed so.
         on_objects: highest score of each box on an object.
         on_background: highest score of each box on the background.
+        detections: of each image, in pixels of the network's input.
+        objects: the same.
         images: number of images.
         silent: number of images without detections.
         finite: whether all outputs are finite.
@@ -100,6 +104,8 @@ class Examined:
     turned: dict[str, int] = field(default_factory=lambda: dict.fromkeys(MIRRORED, 0))
     on_objects: list[float] = field(default_factory=list)
     on_background: list[float] = field(default_factory=list)
+    detections: list[Detections] = field(default_factory=list)
+    objects: list[Objects] = field(default_factory=list)
     images: int = 0
     silent: int = 0
     finite: bool = True
@@ -116,6 +122,14 @@ class Examined:
             return 0.5
         below = np.searchsorted(second, first, "left") + np.searchsorted(second, first, "right")
         return float(below.mean() / 2 / len(second))
+
+    @property
+    def mean_ap(self) -> float:
+        """VOC's mean average precision at an IoU of 0.5; 0 without objects."""
+        classes = 1 + max(self.labels, default=0)
+        classes = max([classes, *(1 + int(each.labels.max(initial=0)) for each in self.detections)])
+        value = mean_average_precision(average_precisions(match(self.detections, self.objects, classes)))
+        return float(np.nan_to_num(value))
 
     @property
     def highest(self) -> float:
@@ -188,6 +202,9 @@ def _follow(
     found.on_objects += top[nearest >= OVERLAP].tolist()
     background = np.sort(top[nearest < APART])[::-1]
     found.on_background += background[:: max(1, len(background) // 500)].tolist()
+    found.detections.append(Detections(detected["boxes"], detected["labels"], detected["scores"]))
+    unset = np.zeros(len(labels), bool)
+    found.objects.append(Objects(objects.astype(np.float32), labels, unset, unset))
     shown = iou(detected["boxes"], objects)
     right = detected["labels"][:, None] == labels[None]
     accepted = detected["scores"][:, None] >= threshold
@@ -256,6 +273,7 @@ def check(
                     "images": each.images,
                     "objects": len(each.labels),
                     "recall": {stage: round(value, 4) for stage, value in each.recall().items()},
+                    "mean_ap": round(each.mean_ap, 4) if each.finite else None,
                     "score_separation": round(each.separation, 4),
                     "highest_score": each.highest,
                 }
@@ -267,15 +285,15 @@ def check(
 
 def learned(examined: Examined) -> bool:
     """Whether a detector finds its training objects."""
-    return bool(examined.labels) and examined.recall().get(DETECTED, 0.0) >= limit("low_recall")
+    return examined.finite and bool(examined.labels) and examined.mean_ap >= limit("low_ap")
 
 
 def _on_train(task: ObjectDetection, train: Examined, threshold: float) -> list[Finding]:
     """Objects of the training images that are not found, although the network has seen them."""
     recall, minimum = train.recall(), task.section.suppression.minimum_score
-    if recall[ACCEPTED] >= limit("low_recall"):
+    if recall[ACCEPTED] >= limit("low_recall") and learned(train):
         return []
-    scores = {"highest_score": train.highest, "score_separation": train.separation}
+    scores = {"mean_ap": train.mean_ap, "highest_score": train.highest, "score_separation": train.separation}
     if train.highest < minimum:
         return [
             Finding(
@@ -294,6 +312,16 @@ def _on_train(task: ObjectDetection, train: Examined, threshold: float) -> list[
                 evidence=["see scores.png"],
                 fix="train for more updates, from pretrained weights (model.weights=imagenet) if there are few images; "
                 "check the links before this one",
+            )
+        ]
+    if recall[ACCEPTED] >= limit("low_recall"):
+        return [
+            Finding(
+                what=f"the detections do not stand out: mean average precision is {train.mean_ap:.2f} even on training "
+                "images, because detections on the background score as high as those on objects.",
+                measured={f"recall {name}": value for name, value in recall.items()} | scores,
+                evidence=["see scores.png"],
+                fix="train for more updates; check the links before this one",
             )
         ]
     before, lost = 1.0, list[tuple[float, str]]()

@@ -51,9 +51,11 @@ class Evidence:
         Args:
             box: yxyx relative to the image, float64 [4].
         """
+        if not np.isfinite(box).all():
+            return math.nan, math.nan
         inner = np.clip(np.rint(box * self._limits), 0, self._limits).astype(int)
         sides = inner[2:] - inner[:2]
-        if not np.isfinite(box).all() or sides.min() < 2:
+        if sides.min() < 2:
             return math.nan, math.nan
         margin = np.maximum(2, np.rint(FRAME * sides)).astype(int)
         outer = np.clip(np.concatenate([inner[:2] - margin, inner[2:] + margin]), 0, self._limits)

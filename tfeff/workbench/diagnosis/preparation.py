@@ -61,10 +61,16 @@ def prepare(subject: Subject) -> Prepared:
     if subject.detects:
         counts = np.array([len(each) for each in images.dataset.objects])
         expected, left = 0.0, 0
-        mosaic = getattr(getattr(settings.task, "augmentation", None), "mosaic", 0.0)
-        for batch in batches.training_batches(EPOCHS):
-            expected += float(counts[batch["index"].numpy()].sum()) * (1 + 3 * mosaic)
-            left += int(batch["valid"].numpy().sum() + batch["dropped"].numpy().sum())
+        augmentation = getattr(settings.task, "augmentation", None)
+        if augmentation is not None and augmentation.any:
+            for batch in batches.training_batches(EPOCHS):
+                expected += float(counts[batch["index"].numpy()].sum()) * (1 + 3 * augmentation.mosaic)
+                left += int(batch["valid"].numpy().sum() + batch["dropped"].numpy().sum())
+        else:
+            expected, left = (
+                float(counts.sum()),
+                sum(int(each["valid"].sum() + each["dropped"].sum()) for each in plain),
+            )
         survived = left / expected if expected else None
     mean, std = _normalization(subject, images)
     pixels = []
