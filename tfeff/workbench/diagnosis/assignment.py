@@ -172,7 +172,7 @@ def _better(subject: Subject, prepared: Prepared, assigned: Assigned) -> str:
         aspects = sorted({round(float(width / height), 2) for height, width in shapes}, reverse=True)
         widths = f"task.anchor_aspects={','.join(f'{aspect:g}' for aspect in aspects)}"
         candidates.append((widths,))
-        for factor in (0.25, 0.5, 2.0, 4.0):
+        for factor in (1 / 16, 1 / 8, 1 / 4, 1 / 2, 2, 4):
             candidates += [(f"task.anchor_size={side * factor:g}",), (f"task.anchor_size={side * factor:g}", widths)]
     else:
         first = min(int(level.removeprefix("P")) for level in described.levels)

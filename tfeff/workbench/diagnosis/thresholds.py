@@ -67,7 +67,7 @@ TABLE = {
     "still_falling": Threshold(0.1, "of the loss, over the last fifth of the epochs"),
     "few_updates": Threshold(300, "detectors from scratch need thousands of updates, fine-tuned ones hundreds"),
     "low_recall": Threshold(0.3, "of objects; below it, a detector finds nothing for practical purposes"),
-    "low_ap": Threshold(0.1, "mean average precision on training images; even short trainings exceed it"),
+    "low_ap": Threshold(0.2, "mean average precision on training images; even short trainings exceed it"),
     "stage_loss": Threshold(0.5, "a stage that loses this share of what reached it breaks the chain"),
     "never_learned": Threshold(0.65, "area under the ROC curve of scores, objects against background; chance is 0.5"),
     "permuted_labels": Threshold(0.7, "of localized objects, explained by an exchange of labels, not by the labels"),
