@@ -149,6 +149,8 @@ def _findings(role: str, each: Annotated, reading: Reading, survey: Survey) -> l
     exif = f" {share(len(turned), survey.examined)} images have an EXIF orientation." if turned else ""
     if each.valid < limit("valid_reading"):
         findings += _wrong_format(role, each, reading, exif) or _damaged(role, each)
+    elif each.valid < 1:
+        findings += _damaged(role, each)
     if not any(finding.broken for finding in findings):
         findings += _misplaced(role, each, reading, exif)
     if turned and not any(finding.broken for finding in findings):
