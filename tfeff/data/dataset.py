@@ -51,6 +51,22 @@ class Objects:
         return Objects(*(getattr(self, each.name)[indices] for each in dataclasses.fields(self)))
 
 
+@dataclass(frozen=True, eq=False)
+class Written:
+    """The n objects of one image as their annotation states them, before any is fixed or dropped.
+
+    Attributes:
+        boxes_yxyx: float64 [n, 4], in pixels; may be outside the image, without area or not finite.
+        labels: int64 [n]. Below 0: of a class below the first one; at least the number of classes: of one after the
+            last.
+        image_size: (height, width) of the image according to the annotation; None if it does not say.
+    """
+
+    boxes_yxyx: np.ndarray
+    labels: np.ndarray
+    image_size: tuple[int, int] | None = None
+
+
 OnDefect = Literal["fix", "error"]
 """What to do with an invalid annotation: fix or skip it and count it, or stop with an error."""
 
@@ -103,6 +119,7 @@ class Dataset:
             validation. None: each image is on its own.
         sizes: int32 [n, 2], (height, width) of each image; empty if they are not known without opening files.
         defects: defects found in the annotations.
+        written: the objects in each image as they are written; empty unless the source was opened to keep them.
         notes: what the user should know about how the images were chosen, one line each.
 
     Raises:
@@ -119,6 +136,7 @@ class Dataset:
     groups: np.ndarray | None = None
     sizes: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.int32))
     defects: Defects = field(default_factory=Defects)
+    written: Sequence[Written] = ()
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -127,7 +145,12 @@ class Dataset:
             raise UserError(f"{self.name}: no images{dropped}")
         if len(self.images) != len(self.ids):
             raise ValueError(f"{self.name}: {len(self.images)} images for {len(self.ids)} ids")
-        for what, values in (("labels", self.labels), ("objects", self.objects), ("sizes", self.sizes)):
+        for what, values in (
+            ("labels", self.labels),
+            ("objects", self.objects),
+            ("sizes", self.sizes),
+            ("written", self.written),
+        ):
             if len(values) not in (0, len(self.ids)):
                 raise ValueError(f"{self.name}: {len(values)} {what} for {len(self.ids)} images")
         if self.channels not in (1, 3):
@@ -221,4 +244,5 @@ class Dataset:
             objects=[self.objects[index] for index in indices] if self.has_objects else (),
             groups=None if self.groups is None else self.groups[indices],
             sizes=self.sizes[indices] if len(self.sizes) else self.sizes,
+            written=[self.written[index] for index in indices] if self.written else (),
         )

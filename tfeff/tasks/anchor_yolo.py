@@ -4,6 +4,7 @@ Targets, losses and their normalization are those of darknet's `yolo_layer.c`.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import keras
@@ -17,6 +18,7 @@ from tfeff.boxes.coding import LOG_SIZE_LIMIT
 from tfeff.data.dataset import Dataset
 from tfeff.models.detectors.anchor_yolo import CODES, LOGITS, TABLE
 from tfeff.tasks.cells import containing, owners
+from tfeff.tasks.coverage import Coverage, owned, sizes
 from tfeff.tasks.object_detection import ObjectDetection, relative_objects
 from tfeff.tasks.task import IMAGES, Batch, precise
 
@@ -54,17 +56,31 @@ class AnchorYolo(ObjectDetection):
     def forward(self, network: keras.Model, batch: Batch, *, training: bool) -> Any:
         """See the class."""
         outputs = super().forward(network, batch, training=training)
-        described, size = network.description, network.size
+        return outputs | self.geometry(network.description, network.size)
+
+    def geometry(self, description: Any, size: tuple[int, int]) -> dict[str, tf.Tensor]:
+        """`corners`, `strides` and `anchors`."""
+        described = description
         each = described.per_position
         centers, strides = described.points.centers(size), described.points.strides(size)
         sizes = np.array(described.anchors).reshape(len(described.levels), each, 2) * size
         cells = [math.prod(-(-side // 2**level) for side in size) for level in described.points.levels]
         anchors = np.concatenate([np.tile(sizes[level], (count, 1)) for level, count in enumerate(cells)])
-        return outputs | {
+        return {
             CORNERS: tf.constant(np.repeat(centers - strides / 2, each, axis=0)[None]),
             STRIDES: tf.constant(np.repeat(strides, each, axis=0)[None]),
             ANCHORS: tf.constant(anchors[None], tf.float32),
         }
+
+    def coverage(self, batch: Batch, geometry: Mapping[str, tf.Tensor]) -> Coverage:
+        """By the responsible anchors, and the shapes of all anchors."""
+        objects, anchors = tf.cast(batch["boxes_yxyx"], tf.float32), geometry[ANCHORS]
+        usable = batch["valid"] & ~(batch["difficult"] | batch["crowd"])
+        positive, index = self._owners(objects, usable, geometry[CORNERS], geometry[STRIDES], anchors)
+        shapes = sizes(anchors)
+        sides = (objects[..., 2:] - objects[..., :2]).numpy()
+        fit = np.maximum(shape_iou(sides.reshape(-1, 2), shapes).max(axis=1), 0.0).reshape(sides.shape[:2])
+        return Coverage(owned(positive, index, objects.shape[1]), tf.constant(fit), shapes)
 
     def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:
         """Binary cross-entropy of objectness and, of positive anchors, of classes and position; squared error of the

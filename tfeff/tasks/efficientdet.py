@@ -3,6 +3,7 @@
 Matching, losses and their normalization are those of the reference implementation (google/automl `efficientdet/`).
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import keras
@@ -11,8 +12,9 @@ import tensorflow as tf
 from tfeff import config
 from tfeff.boxes import decode, encode
 from tfeff.models.detectors.efficientdet import CODES, D_TABLE, LITE_D_TABLE, LOGITS, MEMBER
+from tfeff.tasks.coverage import Coverage, best_overlap, owned, sizes
 from tfeff.tasks.losses import focal_loss, huber_loss
-from tfeff.tasks.matching import IGNORED, POSITIVE, match
+from tfeff.tasks.matching import IGNORED, POSITIVE, Match, match
 from tfeff.tasks.object_detection import ObjectDetection
 from tfeff.tasks.task import Batch, precise
 
@@ -39,7 +41,18 @@ class EfficientDet(ObjectDetection):
     def forward(self, network: keras.Model, batch: Batch, *, training: bool) -> Any:
         """See the class."""
         outputs = super().forward(network, batch, training=training)
-        return outputs | {ANCHORS: tf.constant(network.description.anchors.boxes(network.size))[tf.newaxis]}
+        return outputs | self.geometry(network.description, network.size)
+
+    def geometry(self, description: Any, size: tuple[int, int]) -> dict[str, tf.Tensor]:
+        """`anchors`."""
+        return {ANCHORS: tf.constant(description.anchors.boxes(size))[tf.newaxis]}
+
+    def coverage(self, batch: Batch, geometry: Mapping[str, tf.Tensor]) -> Coverage:
+        """By the positive anchors."""
+        anchors, boxes = geometry[ANCHORS], tf.cast(batch["boxes_yxyx"], tf.float32)
+        matched = self._matched(anchors[0], boxes, batch)
+        learned = owned(matched.kind == POSITIVE, matched.object, boxes.shape[1])
+        return Coverage(learned, best_overlap(anchors[0], boxes), sizes(anchors[..., 2:] - anchors[..., :2]))
 
     def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:
         """Focal loss over all classes of all anchors that are not ignored; Huber loss, mean over the four numbers of a
@@ -48,14 +61,7 @@ class EfficientDet(ObjectDetection):
         logits, codes = precise(outputs[LOGITS]), precise(outputs[CODES])
         anchors = tf.cast(outputs[ANCHORS], codes.dtype)
         boxes = tf.cast(batch["boxes_yxyx"], codes.dtype)
-        matched = match(
-            anchors[0],
-            boxes,
-            batch["valid"],
-            batch["difficult"] | batch["crowd"],
-            positive_overlap=section.positive_overlap,
-            negative_overlap=section.negative_overlap,
-        )
+        matched = self._matched(anchors[0], boxes, batch)
         weight = tf.cast(batch["weight"], codes.dtype)[:, tf.newaxis]
         positive = tf.cast(matched.kind == POSITIVE, codes.dtype) * weight
         used = tf.cast(matched.kind != IGNORED, codes.dtype) * weight
@@ -72,6 +78,17 @@ class EfficientDet(ObjectDetection):
             "box_loss": section.box_weight * tf.reduce_sum(huber * positive),
             POSITIVES: tf.reduce_sum(positive),
         }
+
+    def _matched(self, anchors: tf.Tensor, boxes: tf.Tensor, batch: Batch) -> Match:
+        """The object of each anchor."""
+        return match(
+            anchors,
+            boxes,
+            batch["valid"],
+            batch["difficult"] | batch["crowd"],
+            positive_overlap=self.section.positive_overlap,
+            negative_overlap=self.section.negative_overlap,
+        )
 
     def candidates(self, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
         """See `ObjectDetection`."""

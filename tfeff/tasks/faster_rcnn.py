@@ -3,6 +3,7 @@
 Both stages are trained jointly; regions have no gradient ("approximate joint training", section 3.2).
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import keras
@@ -13,8 +14,9 @@ from tfeff.boxes import encode
 from tfeff.boxes.points import cells
 from tfeff.models.detectors.faster_rcnn import TABLE
 from tfeff.models.heads.proposal import OBJECTNESS, PROPOSAL_CODES
+from tfeff.tasks.coverage import Coverage, best_overlap, owned, sizes
 from tfeff.tasks.losses import smooth_l1_loss
-from tfeff.tasks.matching import POSITIVE, match
+from tfeff.tasks.matching import POSITIVE, Match, match
 from tfeff.tasks.region_proposals import propose
 from tfeff.tasks.sampling import noise, sample
 from tfeff.tasks.task import Batch, precise
@@ -59,21 +61,36 @@ class FasterRCNN(TwoStage):
             overlap=section.proposal_overlap,
         )
 
+    def geometry(self, description: Any, size: tuple[int, int]) -> dict[str, tf.Tensor]:
+        """`anchors`."""
+        return {ANCHORS: tf.constant(description.anchors.boxes(size))[tf.newaxis]}
+
+    def coverage(self, batch: Batch, geometry: Mapping[str, tf.Tensor]) -> Coverage:
+        """By the positive anchors of the first stage."""
+        anchors, objects = geometry[ANCHORS], tf.cast(batch["boxes_yxyx"], tf.float32)
+        matched = self._matched(anchors[0], objects, batch)
+        learned = owned(matched.kind == POSITIVE, matched.object, objects.shape[1])
+        return Coverage(learned, best_overlap(anchors[0], objects), sizes(anchors[..., 2:] - anchors[..., :2]))
+
+    def _matched(self, anchors: tf.Tensor, objects: tf.Tensor, batch: Batch) -> Match:
+        """The object of each anchor."""
+        return match(
+            anchors,
+            objects,
+            batch["valid"],
+            batch["difficult"] | batch["crowd"],
+            positive_overlap=self.section.positive_overlap,
+            negative_overlap=self.section.negative_overlap,
+            forced="ties",
+        )
+
     def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:
         """See `TwoStage`; binary cross-entropy of the sampled anchors; smooth L1 loss of the codes of the positive
         ones."""
         section = self.section
         logits, codes = precise(outputs[OBJECTNESS])[..., 0], precise(outputs[PROPOSAL_CODES])
         anchors, objects = tf.cast(outputs[ANCHORS][0], codes.dtype), tf.cast(batch["boxes_yxyx"], codes.dtype)
-        matched = match(
-            anchors,
-            objects,
-            batch["valid"],
-            batch["difficult"] | batch["crowd"],
-            positive_overlap=section.positive_overlap,
-            negative_overlap=section.negative_overlap,
-            forced="ties",
-        )
+        matched = self._matched(anchors, objects, batch)
         index, drawn = sample(
             matched.kind,
             noise(batch["key"], _ANCHOR_STREAM, anchors.shape[0]),

@@ -4,6 +4,7 @@ Targets, losses and their normalization are those of darknet's `detection_layer.
 network predicts the square roots of height and width.
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import keras
@@ -14,6 +15,7 @@ from tfeff.boxes import paired_iou
 from tfeff.data.dataset import Dataset
 from tfeff.models.detectors.grid import CELLS, TABLE
 from tfeff.tasks.cells import containing, images_with_shared_cells, owners
+from tfeff.tasks.coverage import Coverage, owned, sizes
 from tfeff.tasks.object_detection import ObjectDetection, relative_objects
 from tfeff.tasks.task import IMAGES, Batch, precise
 
@@ -45,12 +47,25 @@ class Grid(ObjectDetection):
     def forward(self, network: keras.Model, batch: Batch, *, training: bool) -> Any:
         """See the class."""
         outputs = super().forward(network, batch, training=training)
-        points, size = network.description.points, network.size
+        return outputs | self.geometry(network.description, network.size)
+
+    def geometry(self, description: Any, size: tuple[int, int]) -> dict[str, tf.Tensor]:
+        """`corners` and `strides`."""
+        points = description.points
         strides = points.strides(size)
-        return outputs | {
+        return {
             CORNERS: tf.constant((points.centers(size) - strides / 2)[None]),
             STRIDES: tf.constant(strides[None]),
         }
+
+    def coverage(self, batch: Batch, geometry: Mapping[str, tf.Tensor]) -> Coverage:
+        """By the cells that own an object. A cell predicts boxes of any size."""
+        objects = tf.cast(batch["boxes_yxyx"], tf.float32)
+        usable = batch["valid"] & ~(batch["difficult"] | batch["crowd"])
+        inside = tf.cast(containing(geometry[CORNERS], geometry[STRIDES], objects), tf.int32)
+        has, index = owners(tf.argmax(inside, axis=1), usable, inside.shape[1])
+        learned = owned(has, index, objects.shape[1])
+        return Coverage(learned, tf.cast(learned, tf.float32), sizes(geometry[STRIDES]))
 
     def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:
         """Squared errors: of the classes in cells with an object; of all confidences, whose target is the box's IoU

@@ -21,6 +21,7 @@ from tfeff.evaluation.average_precision import average_precisions, mean_average_
 from tfeff.evaluation.detection_confusion import best_f1_threshold
 from tfeff.evaluation.matching import match
 from tfeff.reporting.detection import detection_figures, error_rows, per_class_rows, summary_rows
+from tfeff.tasks.coverage import Coverage
 from tfeff.tasks.detection_galleries import galleries
 from tfeff.tasks.suppression import suppress
 from tfeff.tasks.task import Batch, Evaluation, ImageTask, Predictions
@@ -91,6 +92,31 @@ class ObjectDetection(ImageTask):
         Returns:
             boxes_yxyx float32 [b, n, 4], in pixels; scores float32 [b, n, classes], in [0, 1].
         """
+
+    @abstractmethod
+    def geometry(self, description: Any, size: tuple[int, int]) -> dict[str, tf.Tensor]:
+        """What the predictions are relative to, such as anchors: part of the outputs of `forward`.
+
+        Args:
+            description: of the network.
+            size: (height, width) of its input.
+
+        Returns:
+            float32 [1, n, ...] each, in pixels.
+        """
+
+    @abstractmethod
+    def coverage(self, batch: Batch, geometry: Mapping[str, tf.Tensor]) -> Coverage:
+        """How well the anchors or cells cover the objects of a batch, by the rules of the losses.
+
+        Args:
+            batch: the targets.
+            geometry: see `geometry`.
+        """
+
+    def proposals(self, outputs: Any) -> tf.Tensor | None:
+        """Of a two-stage detector, the regions that the second stage refines, boxes_yxyx [b, n, 4]; else None."""
+        return None
 
     def decode(self, outputs: Any) -> dict[str, tf.Tensor]:
         """Detections; see `suppress`."""

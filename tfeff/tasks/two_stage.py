@@ -27,13 +27,15 @@ MINIMUM_SIDE = 1e-2
 """Detections with a shorter side, in pixels, are dropped."""
 _REGION_STREAM = 1
 CLASS_BOXES, CLASS_SCORES = "class_boxes", "class_scores"
+PROPOSALS = "proposals"
 SAMPLED_LOGITS, SAMPLED_CODES = "sampled_logits", "sampled_codes"
 SAMPLED_LABEL, SAMPLED_TARGET, SAMPLED = "sampled_label", "sampled_target", "sampled"
 
 
 class TwoStage(ObjectDetection):
     """A two-stage detector. Outputs: for a batch with targets, those of the sampled regions and their targets; except
-    in training, `class_boxes` [b, n, classes, 4] and `class_scores` [b, n, classes] of all regions."""
+    in training, the regions, `proposals` [b, n, 4], and `class_boxes` [b, n, classes, 4] and `class_scores`
+    [b, n, classes] of all regions."""
 
     section: config.TwoStage
     losses: ClassVar = {"class_loss": REGIONS, "box_loss": REGIONS}
@@ -71,7 +73,7 @@ class TwoStage(ObjectDetection):
             outputs |= sampled | {SAMPLED_LOGITS: head[LOGITS], SAMPLED_CODES: head[CODES]}
         if not training:
             head = stages.regions([*maps, boxes], training=False)
-            outputs |= self._refined(head, boxes, valid, network.size)
+            outputs |= self._refined(head, boxes, valid, network.size) | {PROPOSALS: boxes}
         return outputs
 
     def _sampled(self, batch: Batch, boxes: tf.Tensor, valid: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
@@ -135,6 +137,10 @@ class TwoStage(ObjectDetection):
             "box_loss": tf.reduce_sum(box * weight),
             REGIONS: tf.reduce_sum(weight),
         }
+
+    def proposals(self, outputs: Any) -> tf.Tensor | None:
+        """See `ObjectDetection`."""
+        return tf.cast(outputs[PROPOSALS], tf.float32)
 
     def candidates(self, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
         """A box of each class for each region, and their scores."""

@@ -1,5 +1,6 @@
 """YOLO without anchors: task-aligned assignment, CIoU loss and distribution focal loss."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar
 
@@ -9,6 +10,7 @@ import tensorflow as tf
 from tfeff import config
 from tfeff.boxes import paired_iou
 from tfeff.models.detectors.yolo import DISTANCES, LOGITS, TABLE
+from tfeff.tasks.coverage import Coverage, sizes
 from tfeff.tasks.losses import complete_iou, distribution_focal_loss
 from tfeff.tasks.object_detection import ObjectDetection
 from tfeff.tasks.task import Batch, precise
@@ -16,11 +18,11 @@ from tfeff.tasks.task_aligned import Alignment, align
 
 TARGETS = "targets"
 """The count of all losses: the sum of the class targets of all positive cells."""
-CENTERS, STRIDES = "centers", "strides"
+CENTERS, STRIDES, REACH = "centers", "strides", "reach"
 
 
 class Yolo(ObjectDetection):
-    """See `config.Yolo`. Outputs: those of the network; `centers` and `strides`, float32 [1, n, 2]."""
+    """See `config.Yolo`. Outputs: those of the network; `centers`, `strides` and `reach`, float32 [1, n, 2]."""
 
     section: config.Yolo
     losses: ClassVar = {"class_loss": TARGETS, "box_loss": TARGETS, "distance_loss": TARGETS}
@@ -37,11 +39,28 @@ class Yolo(ObjectDetection):
     def forward(self, network: keras.Model, batch: Batch, *, training: bool) -> Any:
         """See the class."""
         outputs = super().forward(network, batch, training=training)
-        points, size = network.description.points, network.size
-        return outputs | {
+        return outputs | self.geometry(network.description, network.size)
+
+    def geometry(self, description: Any, size: tuple[int, int]) -> dict[str, tf.Tensor]:
+        """`centers` and `strides` of the cells; `reach`, the largest distance to a side that a cell can predict."""
+        points = description.points
+        strides = tf.constant(points.strides(size))[tf.newaxis]
+        return {
             CENTERS: tf.constant(points.centers(size))[tf.newaxis],
-            STRIDES: tf.constant(points.strides(size))[tf.newaxis],
+            STRIDES: strides,
+            REACH: strides * float(description.bins - 1),
         }
+
+    def coverage(self, batch: Batch, geometry: Mapping[str, tf.Tensor]) -> Coverage:
+        """By the cells whose centers lie in an object, however well they are aligned, and the boxes they can
+        predict."""
+        centers, boxes = geometry[CENTERS], tf.cast(batch["boxes_yxyx"], tf.float32)
+        inside = _inside(centers, boxes)
+        middle, reach = (tf.concat([each] * 2, axis=-1)[:, :, tf.newaxis] for each in (centers, geometry[REACH]))
+        reachable = tf.minimum(tf.maximum(boxes[:, tf.newaxis], middle - reach), middle + reach)
+        overlaps = tf.where(inside, paired_iou(reachable, boxes[:, tf.newaxis], ops=tf), 0.0)
+        learned = tf.reduce_any(inside, axis=1) & batch["valid"]
+        return Coverage(learned, tf.reduce_max(overlaps, axis=1), sizes(geometry[STRIDES]))
 
     def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:
         """Binary cross-entropy of all classes of all cells; CIoU loss and distribution focal loss of positive cells,

@@ -129,6 +129,8 @@ class Loop:
         """The error for a loss or a weight that is not finite."""
         state, last = self.state, self.workdir.checkpoints.latest()
         epoch = (state.step - 1) // self.pipeline.steps_per_epoch + 1
+        if self.chief:
+            self.workdir.write_divergence({"step": state.step, "epoch": epoch, "reason": reason})
         saved = f". The last good checkpoint is {last}" if last else ""
         return UserError(
             f"training diverged: {reason} at step {state.step:,} (epoch {epoch}). {self.advice}; this run would "

@@ -123,8 +123,12 @@ class TrainingData:
         }
 
 
-def open_source(settings: config.Experiment) -> Source:
+def open_source(settings: config.Experiment, *, keep_written: bool = False) -> Source:
     """The source of an experiment's images.
+
+    Args:
+        settings: the experiment.
+        keep_written: see `Dataset.written`.
 
     Raises:
         UserError: an unknown scheme or name, a missing folder, or data that is not prepared.
@@ -136,6 +140,7 @@ def open_source(settings: config.Experiment) -> Source:
         data_dir=data.directory,
         download=data.download,
         crop_context=data.crop_context,
+        keep_written=keep_written,
     )
     objects = tasks.create(settings.task).annotations == "objects"
     return (catalog.open_objects if objects else catalog.open_labels)(data.source, options)

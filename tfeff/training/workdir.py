@@ -4,6 +4,7 @@
 config.json      the experiment, including defaults
 dataset.json     class names, counts, per-channel statistics, sizes: what evaluation and export need
 metrics.jsonl    one row per epoch
+divergence.json  where and why training diverged, if it did
 result.json      the metrics of the final weights
 checkpoints/     step_*.npz, best.npz; after training final.npz, the weights to evaluate
 tensorboard/     event files
@@ -58,6 +59,18 @@ class Workdir:
     def write_result(self, record: dict[str, Any]) -> None:
         """Writes the metrics of the final weights."""
         write(self.path / "result.json", json.dumps(record, indent=2) + "\n")
+
+    def write_divergence(self, record: dict[str, Any]) -> None:
+        """Saves at which step training diverged, and why."""
+        write(self.path / "divergence.json", json.dumps(record, indent=2) + "\n")
+
+    def divergence(self) -> dict[str, Any] | None:
+        """The record saved by `write_divergence`; None if the run has not diverged, or has passed that step since."""
+        path = self.path / "divergence.json"
+        if not path.is_file():
+            return None
+        record = dict(json.loads(path.read_text()))
+        return record if max((row["step"] for row in self.rows()), default=0) <= record["step"] else None
 
     def validated(self, names: Collection[str]) -> dict[str, float]:
         """Validation metrics of the final weights, by name, as far as the run has them."""

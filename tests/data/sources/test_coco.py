@@ -57,7 +57,8 @@ def test_defects_are_counted(root):
     source = COCO(root, Options()).load("tiny")
     assert source.defects.counts == {
         "object without an image": 3,
-        "object without a box or a class": 2,
+        "object without a box or a class": 1,
+        "class without a name": 1,
         "swapped corners": 1,
         "box outside the image": 1,
         "name that leaves the folder": 1,

@@ -4,7 +4,7 @@ from typing import Literal
 
 import numpy as np
 
-from tfeff.data.dataset import Defects, Objects
+from tfeff.data.dataset import Defects, Objects, Written
 
 
 class ObjectCollector:
@@ -23,6 +23,7 @@ class ObjectCollector:
         self._where, (self._height, self._width), self._defects = where, size, defects
         self._origin = origin
         self._rows: list[tuple[tuple[float, float, float, float], int, bool, bool]] = []
+        self._written: list[tuple[tuple[float, float, float, float], int]] = []
 
     def add(
         self,
@@ -35,6 +36,7 @@ class ObjectCollector:
     ) -> None:
         """Adds object `number` (counted from 1, for messages), unless its box is beyond repair."""
         top, left, bottom, right = yxyx
+        self._written.append((yxyx, label))
         if not all(np.isfinite(yxyx)):
             self._defects.add("box that is not finite", f"{self._where}, object {number}: {yxyx}")
             return
@@ -57,6 +59,19 @@ class ObjectCollector:
                 self._defects.add("box without area", f"{self._where}, object {number}: {yxyx}")
             return
         self._rows.append((clipped, label, difficult, crowd))
+
+    def add_unnamed(self, yxyx: tuple[float, float, float, float], label: int) -> None:
+        """Notes an object whose class is not among the dataset's, which `objects` lacks; see `Written.labels`."""
+        self._written.append((yxyx, label))
+
+    def written(self, image_size: tuple[int, int] | None = None) -> Written:
+        """All objects of the annotation, also those that `objects` lacks.
+
+        Args:
+            image_size: see `Written`.
+        """
+        boxes, labels = zip(*self._written, strict=True) if self._written else ((), ())
+        return Written(np.array(boxes, np.float64).reshape(-1, 4), np.array(labels, np.int64), image_size)
 
     def objects(self) -> Objects:
         """The objects added so far."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tfeff.data.dataset import Dataset, Defects, Objects
+from tfeff.data.dataset import Dataset, Defects, Objects, Written
 from tfeff.data.images.headers import Headers
 from tfeff.data.images.storage import ImageFiles
 from tfeff.data.sources.annotations import ObjectCollector
@@ -66,7 +66,7 @@ class COCO(Source):
             split = next(iter(self._files))
         path = self._files[split]
         defects = Defects(self.options.on_defect)
-        categories, images, annotations = _parse(path, defects)
+        categories, images, annotated_sizes, annotations = _parse(path, defects)
         order = sorted(categories)
         of_image: dict[int, list[tuple[int, Any]]] = {id_: [] for id_ in images}
         for number, item in enumerate(annotations, 1):
@@ -77,6 +77,7 @@ class COCO(Source):
             of_image[owner].append((number, item))
         folder = self._root / split if (self._root / split).is_dir() else self._root / "images"
         ids, objects, sizes, listed = list[str](), list[Objects](), list[tuple[int, int]](), set[str]()
+        written = list[Written]()
         for id_, name in images.items():
             if name in listed:
                 defects.add("image listed twice", f"{path}: {name}")
@@ -91,7 +92,13 @@ class COCO(Source):
                 continue
             ids.append(name)
             sizes.append(size)
-            objects.append(_objects(of_image[id_], order, str(path), size, defects))
+            annotated = annotated_sizes.get(id_)
+            if annotated is not None and annotated != size:
+                defects.add("wrong image size", f"{path}: {name}: {annotated} written, {size} in the image's header")
+            found = _collected(of_image[id_], order, str(path), size, defects)
+            objects.append(found.objects())
+            if self.options.keep_written:
+                written.append(found.written(annotated))
         return Dataset(
             name=f"{self.name}/{split}",
             class_names=tuple(categories[id_] for id_ in order),
@@ -101,11 +108,14 @@ class COCO(Source):
             objects=objects,
             sizes=np.array(sizes, np.int32).reshape(-1, 2),
             defects=defects,
+            written=written,
         )
 
 
-def _parse(path: Path, defects: Defects) -> tuple[dict[int, str], dict[int, str], list[Any]]:
-    """Names of the categories and files of the images, by id, and the annotations."""
+def _parse(
+    path: Path, defects: Defects
+) -> tuple[dict[int, str], dict[int, str], dict[int, tuple[int, int]], list[Any]]:
+    """Names of the categories and files of the images, by id; sizes of the images, where given; the annotations."""
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
         categories, images, annotations = (content[part] for part in ("categories", "images", "annotations"))
@@ -116,30 +126,49 @@ def _parse(path: Path, defects: Defects) -> tuple[dict[int, str], dict[int, str]
     return (
         _by_id(categories, "name", f"{path}, category", defects),
         _by_id(images, "file_name", f"{path}, image", defects),
+        _sizes(images),
         annotations,
     )
 
 
-def _objects(
+def _collected(
     items: Sequence[tuple[int, Any]], order: list[int], where: str, size: tuple[int, int], defects: Defects
-) -> Objects:
+) -> ObjectCollector:
     """The objects of one image."""
     collector = ObjectCollector(where, size, defects)
     for number, item in items:
         try:
             left, top, width, height = (float(value) for value in item["bbox"])
-            label = order.index(int(item["category_id"]))
+            category = int(item["category_id"])
         except (KeyError, TypeError, ValueError, OverflowError):
             defects.add("object without a box or a class", f"{where}, annotation {number}")
             continue
+        box = top, left, top + height, left + width
+        if category not in order:
+            defects.add("class without a name", f"{where}, annotation {number}: category_id {category}")
+            collector.add_unnamed(box, -1 if not order or category < order[0] else len(order))
+            continue
         collector.add(
             number,
-            (top, left, top + height, left + width),
-            label,
+            box,
+            order.index(category),
             difficult=bool(item.get("ignore", 0)),
             crowd=bool(item.get("iscrowd", 0)),
         )
-    return collector.objects()
+    return collector
+
+
+def _sizes(images: list[Any]) -> dict[int, tuple[int, int]]:
+    """(height, width) of the images by id, of those rows that state it."""
+    found = dict[int, tuple[int, int]]()
+    for row in images:
+        try:
+            id_, size = int(row["id"]), (int(row["height"]), int(row["width"]))
+        except (KeyError, TypeError, ValueError, OverflowError):
+            continue
+        if min(size) > 0:
+            found.setdefault(id_, size)
+    return found
 
 
 def _by_id(rows: list[Any], key: str, where: str, defects: Defects) -> dict[int, str]:

@@ -20,6 +20,7 @@ class Options:
         on_defect: what to do with invalid annotations.
         data_dir: where TensorFlow Datasets keeps its prepared data; None for its default.
         download: whether TensorFlow Datasets may download and prepare missing data.
+        keep_written: keep the objects as they are written, see `Dataset.written`.
         crop_context: what `crops:` shows around a box on each side, relative to the length of that side.
     """
 
@@ -29,6 +30,7 @@ class Options:
     on_defect: OnDefect = "fix"
     data_dir: str | Path | None = None
     download: bool = False
+    keep_written: bool = False
     crop_context: float = 0.0
 
 

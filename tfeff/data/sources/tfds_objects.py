@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tfeff.data.dataset import Dataset, Defects, Objects
+from tfeff.data.dataset import Dataset, Defects, Objects, Written
 from tfeff.data.images import decoding
 from tfeff.data.images.storage import EncodedImages
 from tfeff.data.sources.annotations import ObjectCollector
@@ -44,6 +44,7 @@ class AnnotatedImages(Prepared):
         class_names = tuple(self._builder.info.features[keys.objects].feature[keys.label].names)
         defects = Defects(self.options.on_defect)
         ids, objects, images, sizes = list[str](), list[Objects](), list[bytes](), list[tuple[int, int]]()
+        written = list[Written]()
         for part in self.splits if split == ALL else (split,):
             examples = self._examples(part, keys.image).map(
                 lambda example: {"image": example[keys.image], **example[keys.objects]}
@@ -58,7 +59,10 @@ class AnnotatedImages(Prepared):
                 ids.append(f"{part}[{number}]")
                 images.append(example["image"])
                 sizes.append(size)
-                objects.append(_objects(example, keys, where, size, len(class_names), defects))
+                found = _collected(example, keys, where, size, len(class_names), defects)
+                objects.append(found.objects())
+                if self.options.keep_written:
+                    written.append(found.written())
         return Dataset(
             name=f"{self.name}/{split}",
             class_names=class_names,
@@ -68,6 +72,7 @@ class AnnotatedImages(Prepared):
             objects=objects,
             sizes=np.array(sizes, np.int32).reshape(-1, 2),
             defects=defects,
+            written=written,
         )
 
     def _keys(self) -> _Keys:
@@ -87,9 +92,9 @@ class AnnotatedImages(Prepared):
         raise UserError(f"{self.name} is not a detection dataset: its features are {', '.join(features)}")
 
 
-def _objects(
+def _collected(
     example: dict[str, np.ndarray], keys: _Keys, where: str, size: tuple[int, int], classes: int, defects: Defects
-) -> Objects:
+) -> ObjectCollector:
     collector = ObjectCollector(where, size, defects)
     labels = example[keys.label].tolist()
     unset = [False] * len(labels)
@@ -100,6 +105,7 @@ def _objects(
     for number, (box, label) in enumerate(zip(boxes, labels, strict=True), 1):
         if not 0 <= label < classes:
             defects.add("class without a name", f"{where}, object {number}: {label} of {classes}")
+            collector.add_unnamed(tuple(box), label)
             continue
         collector.add(number, tuple(box), label, difficult=bool(difficult[number - 1]), crowd=bool(crowd[number - 1]))
-    return collector.objects()
+    return collector

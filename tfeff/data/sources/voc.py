@@ -22,7 +22,7 @@ import defusedxml
 import defusedxml.ElementTree
 import numpy as np
 
-from tfeff.data.dataset import Dataset, Defects, Objects
+from tfeff.data.dataset import Dataset, Defects, Objects, Written
 from tfeff.data.images import decoding
 from tfeff.data.images.headers import Headers
 from tfeff.data.images.storage import ImageFiles
@@ -89,6 +89,7 @@ class VOC(Source):
         defects = Defects(self.options.on_defect)
         parsed, pictures = self._parsed, self._pictures
         ids, objects, paths, sizes = list[str](), list[Objects](), list[Path](), list[tuple[int, int]]()
+        written = list[Written]()
         members = Counter(self._members(split))
         for name, count in members.items():
             if count > 1:
@@ -109,7 +110,10 @@ class VOC(Source):
                 defects.add("unreadable image", str(size))
                 continue
             ids.append(name)
-            objects.append(_objects(element, annotation, size, self._class_names, defects))
+            found = _collected(element, annotation, size, self._class_names, defects)
+            objects.append(found.objects())
+            if self.options.keep_written:
+                written.append(found.written(_annotated_size(element)))
             paths.append(pictures[name])
             sizes.append(size)
         return Dataset(
@@ -121,6 +125,7 @@ class VOC(Source):
             objects=objects,
             sizes=np.array(sizes, np.int32).reshape(-1, 2),
             defects=defects,
+            written=written,
         )
 
     def _members(self, split: str) -> Sequence[str]:
@@ -262,15 +267,13 @@ def _parse(path: Path) -> Element | None:
         return None
 
 
-def _objects(
+def _collected(
     root: Element, path: Path, size: tuple[int, int], class_names: tuple[str, ...], defects: Defects
-) -> Objects:
+) -> ObjectCollector:
     """The objects of one file."""
-    annotated = root.find("size")
-    if annotated is not None:
-        written = _number(annotated, "height"), _number(annotated, "width")
-        if None not in written and written != size and written != (0, 0):
-            defects.add("wrong image size", f"{path}: {written} written, {size} in the image's header")
+    written = _annotated_size(root)
+    if written is not None and written != size:
+        defects.add("wrong image size", f"{path}: {written} written, {size} in the image's header")
     collector = ObjectCollector(str(path), size, defects, origin=1)
     for number, item in enumerate(root.iter("object"), 1):
         name = (item.findtext("name") or "").strip()
@@ -285,7 +288,16 @@ def _objects(
         top, left, bottom, right = (value for value in values if value is not None)
         difficult = (item.findtext("difficult") or "0").strip() == "1"
         collector.add(number, (top, left, bottom, right), class_names.index(name), difficult=difficult)
-    return collector.objects()
+    return collector
+
+
+def _annotated_size(root: Element) -> tuple[int, int] | None:
+    """(height, width) of the image according to its annotation; None if it does not say."""
+    annotated = root.find("size")
+    if annotated is None:
+        return None
+    height, width = _number(annotated, "height"), _number(annotated, "width")
+    return None if not height or not width else (int(height), int(width))
 
 
 def _number(element: Element, key: str) -> float | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from tfeff.data.dataset import Dataset, Defects, Objects
+from tfeff.data.dataset import Dataset, Defects, Objects, Written
 from tfeff.data.images import decoding
 from tfeff.data.images.headers import Headers
 from tfeff.data.images.storage import ImageFiles
@@ -69,6 +69,7 @@ class YOLO(Source):
         defects = Defects(self.options.on_defect)
         class_names = self._class_names
         ids, objects, sizes = list[str](), list[Objects](), list[tuple[int, int]]()
+        written = list[Written]()
         for name in self._members(split):
             lines = _lines(self._labels(name), defects)
             size = self._headers.size(self._images / name)
@@ -76,7 +77,10 @@ class YOLO(Source):
                 defects.add("unreadable image", str(size))
                 continue
             ids.append(name)
-            objects.append(_objects(lines, str(self._labels(name)), size, len(class_names), defects))
+            found = _collected(lines, str(self._labels(name)), size, len(class_names), defects)
+            objects.append(found.objects())
+            if self.options.keep_written:
+                written.append(found.written())
             sizes.append(size)
         return Dataset(
             name=f"{self.name}/{split}",
@@ -87,6 +91,7 @@ class YOLO(Source):
             objects=objects,
             sizes=np.array(sizes, np.int32).reshape(-1, 2),
             defects=defects,
+            written=written,
         )
 
     def _members(self, split: str) -> Sequence[str]:
@@ -117,22 +122,26 @@ class YOLO(Source):
         return tuple(str(number) for number in range(1 + max(labels, default=0)))
 
 
-def _objects(lines: Sequence[_Line], where: str, size: tuple[int, int], classes: int, defects: Defects) -> Objects:
+def _collected(
+    lines: Sequence[_Line], where: str, size: tuple[int, int], classes: int, defects: Defects
+) -> ObjectCollector:
     """The objects of one file."""
     collector = ObjectCollector(where, size, defects)
     limits = (0.0, 0.0, float(size[0]), float(size[1]))
     slack = 1e-5 * max(size)  # coordinates usually have six digits: rounding must not push a box outside
     for number, label, (cx, cy, w, h) in lines:
-        if not 0 <= label < classes:
-            defects.add("class without a name", f"{where}, line {number}: {label} of {classes}")
-            continue
         top, left = (cy - h / 2) * size[0], (cx - w / 2) * size[1]
         yxyx = [top, left, (cy + h / 2) * size[0], (cx + w / 2) * size[1]]
         for side, limit in enumerate(limits):
             if abs(yxyx[side] - limit) < slack:
                 yxyx[side] = limit
-        collector.add(number, (yxyx[0], yxyx[1], yxyx[2], yxyx[3]), label)
-    return collector.objects()
+        box = yxyx[0], yxyx[1], yxyx[2], yxyx[3]
+        if 0 <= label < classes:
+            collector.add(number, box, label)
+        else:
+            defects.add("class without a name", f"{where}, line {number}: {label} of {classes}")
+            collector.add_unnamed(box, label)
+    return collector
 
 
 def _lines(path: Path, defects: Defects) -> list[_Line]:

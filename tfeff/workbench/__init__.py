@@ -1,0 +1,1 @@
+"""Tools to understand data and models: why a detector finds nothing."""

@@ -1,0 +1,209 @@
+"""The link of the assignment: whether each object has an anchor or cell that learns it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from tfeff import config, tasks
+from tfeff.boxes.clustering import anchor_sizes
+from tfeff.errors import UserError
+from tfeff.tasks.object_detection import ObjectDetection
+from tfeff.workbench.diagnosis.finding import Finding, Link, share
+from tfeff.workbench.diagnosis.preparation import Prepared
+from tfeff.workbench.diagnosis.subject import Subject
+from tfeff.workbench.diagnosis.thresholds import limit
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Assigned:
+    """The objects of training images and how well anchors or cells cover them.
+
+    Attributes:
+        sides: height and width of each object in pixels of the network's input, float64 [n, 2].
+        learned: bool [n], see `Coverage`.
+        overlap: float64 [n], see `Coverage`.
+        sizes_hw: of the anchors or cells, float64 [m, 2].
+        stride: of the finest level, in pixels.
+    """
+
+    sides: Floats
+    learned: npt.NDArray[np.bool_]
+    overlap: Floats
+    sizes_hw: Floats
+    stride: float
+
+    def by(self, values: Floats, edges: Sequence[float]) -> list[dict[str, Any]]:
+        """Objects, share that is learned and median of the highest IoU, for each range of some values."""
+        rows = []
+        for low, high in pairwise(edges):
+            here = (values >= low) & (values < high)
+            if here.any():
+                rows.append(
+                    {
+                        "from": low,
+                        "to": high,
+                        "objects": int(here.sum()),
+                        "learned": round(float(self.learned[here].mean()), 3),
+                        "median_overlap": round(float(np.median(self.overlap[here])), 3),
+                    }
+                )
+        return rows
+
+
+def assign(task: ObjectDetection, description: Any, prepared: Prepared, scale: float = 1.0) -> Assigned:
+    """Assigns anchors or cells to the objects by the task's own rules.
+
+    Args:
+        task: the detector's task.
+        description: of its network.
+        prepared: training images.
+        scale: factor from the images of `prepared` to the network's input.
+    """
+    size = description.size
+    geometry = task.geometry(description, size)
+    sides, learned, overlap = [], [], []
+    reference = np.zeros((0, 2), np.float32)
+    for batch in prepared.batches:
+        targets = {name: tf.constant(batch[name]) for name in ("valid", "difficult", "crowd", "label")}
+        targets["boxes_yxyx"] = tf.constant(batch["boxes_yxyx"] * np.float32(scale))
+        covered = task.coverage(targets, geometry)
+        reference = covered.sizes_hw
+        used = batch["valid"] & ~batch["difficult"] & ~batch["crowd"] & (batch["weight"] > 0)[:, None]
+        boxes = batch["boxes_yxyx"][used] * scale
+        sides.append(boxes[:, 2:] - boxes[:, :2])
+        learned.append(covered.learned.numpy()[used])
+        overlap.append(covered.overlap.numpy()[used])
+    stride = min(2.0 ** int(level.removeprefix("P")) for level in description.levels)
+    return Assigned(
+        np.concatenate(sides).astype(float),
+        np.concatenate(learned),
+        np.concatenate(overlap).astype(float),
+        reference.astype(float),
+        stride,
+    )
+
+
+def check(subject: Subject, assigned: Assigned | None, prepared: Prepared | str) -> Link:
+    """Checks the assignment of the training objects."""
+    name, question = "assignment", "does every object have an anchor or cell that learns it?"
+    if assigned is None or isinstance(prepared, str):
+        return Link(name=name, question=question, skipped="there are no prepared objects")
+    if not len(assigned.sides):
+        return Link(name=name, question=question, skipped="the training images have no objects")
+    findings = list[Finding]()
+    count, lengths = len(assigned.sides), assigned.sides.max(axis=1)
+    roots = np.sqrt(assigned.sides.prod(axis=1))
+    tiny = lengths < assigned.stride / 2
+    by_size = assigned.by(roots, [0, 4, 8, 16, 32, 64, 128, 256, 1e9])
+    measured = {
+        "objects": count,
+        "tiny": round(float(tiny.mean()), 4),
+        "learned": round(float(assigned.learned.mean()), 4),
+        "overlap_quartiles": [round(float(value), 3) for value in np.quantile(assigned.overlap, (0.25, 0.5, 0.75))],
+        "by_size": by_size,
+        "by_aspect": assigned.by(assigned.sides[:, 1] / assigned.sides[:, 0], [0, 0.25, 0.5, 1, 2, 4, 1e9]),
+    }
+    poor = (assigned.overlap < limit("low_overlap")) | ~assigned.learned
+    if tiny.mean() > limit("tiny_objects"):
+        findings.append(
+            Finding(
+                what=f"{share(int(tiny.sum()), count)} objects are shorter than half a cell of the finest level: "
+                f"{assigned.stride:g} pixels at the network's resolution.",
+                measured={"median_side": float(np.median(roots)), "finest_stride": assigned.stride},
+                evidence=[f"input of {subject.description.size[0]} x {subject.description.size[1]} pixels"],
+                fix=_better(subject, prepared, assigned)
+                or "raise model.resolution, cut the images into tiles, or add finer levels (task.neck.levels=P2,...)",
+            )
+        )
+    elif (~assigned.learned).mean() > limit("unlearned_objects"):
+        findings.append(
+            Finding(
+                what=f"{share(int((~assigned.learned).sum()), count)} objects have no anchor or cell that learns them.",
+                measured={"objects": int((~assigned.learned).sum()), "median_side": float(np.median(roots))},
+                evidence=[_worst(by_size)],
+                fix=_better(subject, prepared, assigned)
+                or "raise model.resolution, or add finer levels (task.neck.levels)",
+            )
+        )
+    elif poor.mean() > limit("low_overlap_share"):
+        findings.append(
+            Finding(
+                what=f"for {share(int(poor.sum()), count)} objects, even the best anchor or box has an IoU below "
+                f"{limit('low_overlap'):g}: sizes or shapes do not fit.",
+                measured={
+                    "median_overlap": float(np.median(assigned.overlap)),
+                    "median_object": np.median(assigned.sides, axis=0).round(1).tolist(),
+                    "smallest_anchor": assigned.sizes_hw[assigned.sizes_hw.prod(axis=1).argmin()].round(1).tolist(),
+                    "largest_anchor": assigned.sizes_hw[assigned.sizes_hw.prod(axis=1).argmax()].round(1).tolist(),
+                },
+                evidence=[_worst(by_size), "see boxes.png"],
+                fix=_better(subject, prepared, assigned)
+                or "change task.anchor_size, task.anchor_aspects, task.neck.levels or model.resolution",
+            )
+        )
+    return Link(name=name, question=question, findings=findings, measured=measured)
+
+
+def _worst(rows: list[dict[str, Any]]) -> str:
+    """The range of sizes with the poorest overlap."""
+    row = min(rows, key=lambda row: (row["learned"], row["median_overlap"]))
+    upper = f"to {row['to']:g}" if row["to"] < 1e9 else "and more"
+    return (
+        f"worst: {row['objects']} objects of {row['from']:g} {upper} pixels (square root of the area), "
+        f"{row['learned']:.0%} learned, median IoU {row['median_overlap']:.2f}"
+    )
+
+
+def _better(subject: Subject, prepared: Prepared, assigned: Assigned) -> str:
+    """The settings, among some, that cover the objects best, if they do so clearly better; else an empty text."""
+    assert subject.settings is not None
+    settings, described = subject.settings, subject.description
+    candidates = list[tuple[str, ...]]()
+    if hasattr(settings.task, "anchor_size"):
+        side = described.anchor_size
+        shapes = anchor_sizes(np.maximum(assigned.sides, 0.5), 3)
+        aspects = sorted({round(float(width / height), 2) for height, width in shapes}, reverse=True)
+        widths = f"task.anchor_aspects={','.join(f'{aspect:g}' for aspect in aspects)}"
+        candidates.append((widths,))
+        for factor in (1 / 16, 1 / 8, 1 / 4, 1 / 2, 2, 4):
+            candidates += [(f"task.anchor_size={side * factor:g}",), (f"task.anchor_size={side * factor:g}", widths)]
+    else:
+        first = min(int(level.removeprefix("P")) for level in described.levels)
+        if first > 2:
+            levels = [f"P{first - 1}", *described.levels]
+            candidates.append((f"task.neck.levels={','.join(levels)}",))
+    for factor in (1.5, 2.0, 3.0):
+        candidates.append((f"model.resolution={round(described.resolution * factor / 32) * 32}",))
+    before = _score(assigned)
+    scored = [(before, "")]
+    for overrides in candidates:
+        try:
+            changed = config.override(settings, overrides)
+            task = tasks.create(changed.task)
+            assert isinstance(task, ObjectDetection)
+            model = changed.model
+            options = model.options() | subject.options
+            other = task.describe(model.name, resolution=model.resolution, **options)
+            scale = other.resolution / described.resolution
+            scored.append(
+                (_score(assign(task, other, prepared, scale)), " ".join(f"--config.{each}" for each in overrides))
+            )
+        except UserError:
+            continue
+    best, text = max(scored, key=lambda each: each[0])
+    if best < before + 0.1:
+        return ""
+    return f"try {text}: it covers {best:.0%} of the objects well, instead of {before:.0%}"
+
+
+def _score(assigned: Assigned) -> float:
+    """Share of objects that are learned by an anchor or cell that fits."""
+    long = assigned.sides.max(axis=1) >= assigned.stride / 2
+    return float((assigned.learned & long & (assigned.overlap >= limit("low_overlap"))).mean())

@@ -1,0 +1,143 @@
+"""The first link: whether image files can be read, and what their pixels are."""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from PIL import Image
+
+from tfeff.data.dataset import Dataset
+from tfeff.data.images import decoding
+from tfeff.data.images.storage import content_digest
+from tfeff.errors import UserError
+from tfeff.workbench.diagnosis.finding import Finding, Link, listed, share
+from tfeff.workbench.diagnosis.subject import evenly
+from tfeff.workbench.diagnosis.thresholds import limit
+
+EXAMINED = 1000
+"""Images of a split that are decoded, at most, evenly spaced."""
+ORIENTATION = 0x0112
+"""The EXIF tag. 1 is upright; programs that draw boxes usually apply it, and this package's decoders do not."""
+NEARLY_CONSTANT = 3
+"""Gray levels; the noise of a compressed blank image."""
+
+
+@dataclass
+class Survey:
+    """The images of one split that were decoded.
+
+    Attributes:
+        indices: int64 [n], their places in the dataset, without unreadable ones.
+        unreadable: id -> reason.
+        examined: number of images that were opened.
+        digests: of their bytes: digest -> ids.
+        orientation: int [n], their EXIF orientation, 1 if it is not stated.
+        lowest: int [n], their lowest value.
+        highest: int [n], their highest value.
+    """
+
+    indices: list[int] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)
+    examined: int = 0
+    digests: dict[bytes, list[str]] = field(default_factory=dict)
+    orientation: list[int] = field(default_factory=list)
+    lowest: list[int] = field(default_factory=list)
+    highest: list[int] = field(default_factory=list)
+
+
+def survey(images: Dataset) -> Survey:
+    """Decodes the images of a split."""
+    found = Survey()
+    for index in evenly(len(images), EXAMINED).tolist():
+        name = images.ids[index]
+        found.examined += 1
+        try:
+            encoded = images.encoded(index)
+            pixels = decoding.decode(encoded, name)
+        except (UserError, OSError) as error:
+            found.unreadable[name] = str(error)
+            continue
+        found.indices.append(index)
+        found.digests.setdefault(content_digest(encoded), []).append(name)
+        found.orientation.append(_orientation(encoded))
+        found.lowest.append(int(pixels.min()))
+        found.highest.append(int(pixels.max()))
+    return found
+
+
+def check(splits: Mapping[str, Dataset], surveys: Mapping[str, Survey], *, skips: bool) -> Link:
+    """Checks the files.
+
+    Args:
+        splits: images by role.
+        surveys: the same, decoded.
+        skips: whether training skips images that cannot be decoded, instead of stopping.
+    """
+    findings = list[Finding]()
+    examined = sum(each.examined for each in surveys.values())
+    headers = sum(images.defects.counts["unreadable image"] for images in splits.values())
+    reasons = {name: reason for each in surveys.values() for name, reason in each.unreadable.items()}
+    damaged, total = len(reasons) + headers, examined + headers
+    if damaged:
+        examples = [*reasons.values(), *(_example(images, "unreadable image") for images in splits.values())]
+        findings.append(
+            Finding(
+                what=f"{share(damaged, total)} images cannot be read.",
+                broken=damaged > limit("unreadable_images") * total or (bool(reasons) and not skips),
+                measured={"unreadable": damaged, "images": total},
+                evidence=[each for each in examples if each][:5],
+                fix="copy or convert these files again, or delete them; data.corrupt_images=skip trains without them",
+            )
+        )
+    for kind, what, fix in (
+        ("annotation without its image", "annotations have no image of their name", "give both the same file name"),
+        ("unreadable annotation", "annotation files cannot be read", "export the annotations again"),
+        ("unreadable label file", "label files cannot be read", "export the annotations again"),
+        ("object without an image", "objects belong to no image of the list", "let image_id name an entry of images"),
+        ("name that leaves the folder", "names point outside the dataset's folder", "write names inside the folder"),
+    ):
+        count = sum(images.defects.counts[kind] for images in splits.values())
+        if count:
+            findings.append(
+                Finding(
+                    what=f"{count:,} {what}.",
+                    broken=count > limit("unreadable_images") * total,
+                    measured={"count": count, "images": total},
+                    evidence=[each for each in (_example(images, kind) for images in splits.values()) if each],
+                    fix=fix,
+                )
+            )
+    blank = [
+        splits[role].ids[index]
+        for role, each in surveys.items()
+        for index, low, high in zip(each.indices, each.lowest, each.highest, strict=True)
+        if high - low <= NEARLY_CONSTANT and (high == low or high > NEARLY_CONSTANT)
+    ]
+    if blank:
+        findings.append(
+            Finding(
+                what=f"{share(len(blank), examined)} images are blank: all their pixels are equal.",
+                broken=len(blank) > limit("blank_images") * examined,
+                measured={"blank": len(blank), "images": examined},
+                evidence=[listed(blank)],
+                fix="remove these images, or export them again",
+            )
+        )
+    return Link(
+        name="images",
+        question="can every image and annotation file be read?",
+        findings=findings,
+        measured={"images": {role: len(images) for role, images in splits.items()}, "decoded": examined},
+    )
+
+
+def _example(images: Dataset, kind: str) -> str:
+    return images.defects.examples.get(kind, "")
+
+
+def _orientation(encoded: bytes) -> int:
+    try:
+        with Image.open(io.BytesIO(encoded)) as image:
+            return int(image.getexif().get(ORIENTATION, 1))
+    except (OSError, ValueError, SyntaxError, TypeError):
+        return 1

@@ -1,0 +1,199 @@
+"""The link between dataset and network: what resizing, augmentation and normalization leave of images and objects."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tfeff import config
+from tfeff.data.dataset import Dataset
+from tfeff.data.input.batches import Batches
+from tfeff.data.input.cache import ImageCache
+from tfeff.data.input.reader import Reader
+from tfeff.data.input.statistics import channel_statistics
+from tfeff.errors import UserError
+from tfeff.models.layers.preprocessing import per_channel
+from tfeff.training import selection
+from tfeff.workbench.diagnosis.finding import Finding, Link, share
+from tfeff.workbench.diagnosis.images import Survey
+from tfeff.workbench.diagnosis.subject import Subject, evenly
+from tfeff.workbench.diagnosis.thresholds import limit
+
+IMAGES = 64
+"""Training images that are prepared, at most."""
+BATCH = 8
+EPOCHS = 2
+"""Times that each is augmented."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Training images as the network gets them.
+
+    Attributes:
+        batches: without augmentation, as NumPy arrays; see `BoxTransform` and `ImageTransform`.
+        survived: objects in augmented images, relative to those in the dataset; None without objects.
+        mean: of the network's input after its normalization.
+        std: the same.
+    """
+
+    batches: list[dict[str, npt.NDArray[Any]]]
+    survived: float | None
+    mean: float
+    std: float
+
+
+def prepare(subject: Subject) -> Prepared:
+    """Passes training images through resizing, augmentation and normalization.
+
+    Raises:
+        UserError: they cannot be prepared.
+    """
+    settings = subject.settings
+    assert settings is not None
+    images = cached(settings, subject.train, IMAGES)
+    size = subject.description.size if subject.detects else (subject.description.resolution,) * 2
+    transform = subject.task.transform(Reader(images), size, seed=settings.seed, plain_from=None)
+    batches = Batches(transform, min(BATCH, len(images)))
+    plain = [{name: value.numpy() for name, value in batch.items()} for batch in batches.evaluation_batches()]
+    survived = None
+    if subject.detects:
+        counts = np.array([len(each) for each in images.dataset.objects])
+        expected, left = 0.0, 0
+        augmentation = getattr(settings.task, "augmentation", None)
+        if augmentation is not None and augmentation.any:
+            for batch in batches.training_batches(EPOCHS):
+                expected += float(counts[batch["index"].numpy()].sum()) * (1 + 3 * augmentation.mosaic)
+                left += int(batch["valid"].numpy().sum() + batch["dropped"].numpy().sum())
+        else:
+            expected, left = (
+                float(counts.sum()),
+                sum(int(each["valid"].sum() + each["dropped"].sum()) for each in plain),
+            )
+        survived = left / expected if expected else None
+    mean, std = _normalization(subject, images)
+    pixels = []
+    for batch in plain:
+        kept = batch["weight"] > 0
+        windows = batch.get("window_yxyx")
+        for row in np.flatnonzero(kept):
+            height, width = size if windows is None else windows[row][2:].astype(int)
+            pixels.append(((batch["image"][row][:height, :width] - mean) / std).reshape(-1, len(mean)))
+    together = np.concatenate(pixels)
+    return Prepared(plain, survived, float(together.mean()), float(together.std()))
+
+
+def cached(settings: config.Experiment, images: Dataset, count: int) -> ImageCache:
+    """Some images of a split, evenly spaced, decoded at the size at which training loads them.
+
+    Raises:
+        UserError: none can be read.
+    """
+    reading = replace(settings, data=replace(settings.data, corrupt_images="skip", cache="memory"))
+    size = selection.image_size(settings, images)
+    return selection.cache(reading, images.take(evenly(len(images), count)), size, lambda *_: None)
+
+
+def check(subject: Subject, prepared: Prepared | str, survey: Survey) -> Link:
+    """Checks the input of the network.
+
+    Args:
+        subject: the images and settings.
+        prepared: training images, or why there are none.
+        survey: of the training images.
+    """
+    question = "do objects and contrast survive resizing, augmentation and normalization?"
+    findings = list[Finding]()
+    black = [index for index, high in zip(survey.indices, survey.highest, strict=True) if high <= 1]
+    dark = len(black)
+    if dark > limit("unreadable_images") * max(len(survey.highest), 1):
+        findings.append(
+            Finding(
+                what=f"{share(dark, len(survey.highest))} images have no pixel above 1: they were saved in [0, 1] "
+                "instead of [0, 255], and are black for the network.",
+                measured={"images": dark, "of": len(survey.highest)},
+                evidence=[
+                    subject.train.ids[i] for i, high in zip(survey.indices, survey.highest, strict=True) if high <= 1
+                ][:5],
+                fix="multiply by 255 before saving the images",
+            )
+        )
+    if isinstance(prepared, str):
+        return Link(name="preparation", question=question, findings=findings, skipped=prepared)
+    if not findings and abs(prepared.mean) > limit("input_mean"):
+        findings.append(_out_of_range(subject, prepared, "far from 0"))
+    elif not findings and not limit("input_std_low") <= prepared.std <= limit("input_std_high"):
+        findings.append(_out_of_range(subject, prepared, "almost constant" if prepared.std < 1 else "too large"))
+    if subject.detects:
+        findings += _lost(subject, prepared)
+    return Link(
+        name="preparation",
+        question=question,
+        findings=sorted(findings, key=lambda each: not each.broken),
+        measured={
+            "input_mean": round(prepared.mean, 3),
+            "input_std": round(prepared.std, 3),
+            "surviving_objects": None if prepared.survived is None else round(prepared.survived, 3),
+        },
+    )
+
+
+def _out_of_range(subject: Subject, prepared: Prepared, how: str) -> Finding:
+    return Finding(
+        what=f"the network's input is {how} after its normalization: mean {prepared.mean:.2f}, standard deviation "
+        f"{prepared.std:.3f}, instead of about 0 and 1.",
+        measured={"mean": prepared.mean, "std": prepared.std},
+        evidence=[f"{len(prepared.batches)} batches of {subject.train.name}"],
+        fix="images must be in [0, 255]; set data.normalization=dataset, or check data.mean and data.std",
+    )
+
+
+def _lost(subject: Subject, prepared: Prepared) -> list[Finding]:
+    """Objects that training does not see."""
+    findings = list[Finding]()
+    assert subject.settings is not None
+    most = getattr(subject.settings.task, "max_objects", None)
+    counts = np.array([len(each) for each in subject.train.objects])
+    if most is not None and (counts > most).any():
+        dropped = int(np.maximum(counts - most, 0).sum())
+        crowded = [subject.train.ids[index] for index in np.argsort(-counts)[:3]]
+        findings.append(
+            Finding(
+                what=f"{share(dropped, int(counts.sum()))} objects are dropped, because {int((counts > most).sum()):,} "
+                f"images have more than task.max_objects={most}.",
+                broken=dropped > limit("dropped_objects") * counts.sum(),
+                measured={"dropped": dropped, "most_in_an_image": int(counts.max())},
+                evidence=crowded,
+                fix=f"set task.max_objects={counts.max()}",
+            )
+        )
+    if prepared.survived is not None and prepared.survived < limit("surviving_objects"):
+        findings.append(
+            Finding(
+                what=f"augmentation keeps only {prepared.survived:.0%} of the objects.",
+                measured={"surviving_objects": prepared.survived},
+                fix="reduce task.augmentation.scale_range, scale or rotation, or task.augmentation.min_share",
+            )
+        )
+    return findings
+
+
+def _normalization(subject: Subject, images: ImageCache) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Mean and standard deviation that the network subtracts and divides by, [channels]."""
+    settings = subject.settings
+    assert settings is not None
+    channels = settings.data.channels
+    if subject.workdir is not None and subject.workdir.dataset().get("mean"):
+        record = subject.workdir.dataset()
+        return np.array(record["mean"]), np.array(record["std"])
+    if settings.data.mean is not None and settings.data.std is not None:
+        return np.array(settings.data.mean), np.array(settings.data.std)
+    if settings.data.normalization == "dataset":
+        try:
+            mean, std = channel_statistics(images)
+        except UserError:  # constant images
+            return np.zeros(channels), np.ones(channels)
+        return np.array(mean), np.array(std)
+    backbone = getattr(subject.description, "backbone", subject.description)
+    return np.array(per_channel(backbone.mean, channels)), np.array(per_channel(backbone.std, channels))

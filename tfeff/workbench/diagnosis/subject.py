@@ -1,0 +1,175 @@
+"""What is diagnosed: a dataset before training, or a run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfeff import config, tasks
+from tfeff.data.dataset import Dataset
+from tfeff.data.sources import catalog
+from tfeff.data.sources.source import Options, Source
+from tfeff.data.splits import canonical_name
+from tfeff.errors import UserError
+from tfeff.tasks.task import ImageTask
+from tfeff.training import Workdir, build, selection
+
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """The images of a diagnosis, and, if there is one, the run.
+
+    Attributes:
+        name: how the report refers to it.
+        source: the source of the images.
+        splits: images by role: train, validation, test, as far as they exist.
+        settings: the experiment; None for R-CNN, of which only the dataset is examined.
+        workdir: of the run; None before training.
+    """
+
+    name: str
+    source: Source
+    splits: Mapping[str, Dataset]
+    settings: config.Experiment | None
+    workdir: Workdir | None = None
+
+    @property
+    def train(self) -> Dataset:
+        """The training images."""
+        return self.splits[TRAIN]
+
+    @property
+    def detects(self) -> bool:
+        """Whether images have objects with boxes."""
+        return self.train.has_objects
+
+    @cached_property
+    def task(self) -> ImageTask:
+        """The task of the experiment."""
+        assert self.settings is not None
+        return tasks.create(self.settings.task)
+
+    @cached_property
+    def options(self) -> dict[str, Any]:
+        """What the network takes from the training images; see `ImageTask.measured`."""
+        assert self.settings is not None
+        if self.workdir is not None:
+            return dict(self.workdir.dataset().get("options", {}))
+        return build.measured(self.settings, self.train)[0]
+
+    @cached_property
+    def description(self) -> Any:
+        """The description of the network."""
+        assert self.settings is not None
+        model = self.settings.model
+        options = model.options() | self.options
+        return self.task.describe(model.name, resolution=model.resolution, **options)
+
+
+def open_dataset(name: str, overrides: Sequence[str], base: config.Experiment | None = None) -> Subject:
+    """A dataset, with the settings with which it would be trained.
+
+    Args:
+        name: of the dataset, such as `voc:<directory>`.
+        overrides: of the config, `key=value`.
+        base: the config; default: YOLO for images with boxes, a classifier for others.
+
+    Raises:
+        UserError: an unknown dataset or key, or no images.
+    """
+    scheme = name.partition(":")[0]
+    known = catalog.SCHEMES.get(scheme)
+    objects = known is not None and known.objects is not None and name != "embedded:digits"
+    if base is None:
+        objects = objects and not (scheme == "embedded" and not _opens(name))
+        task: config.Yolo | config.Classification = config.Yolo() if objects else config.Classification()
+        base = config.Experiment(task=task, model=config.Model(name="efficientnet-b0" if objects else "resnet"))
+    given = {each.partition("=")[0] for each in overrides}
+    settings = config.override(base, [f"data.source={name}", *overrides])
+    source = selection.open_source(settings, keep_written=True)
+    if source.find(settings.data.train_split) is None and "data.train_split" not in given:
+        settings = config.override(settings, [f"data.train_split={source.splits[0]}"])
+    return Subject(name, source, _splits(settings, source), settings)
+
+
+def open_run(directory: Path) -> Subject:
+    """The run of a workdir, finished or not.
+
+    Raises:
+        UserError: there is no run, or it has not begun to train.
+    """
+    kind = config.saved(directory, config.Experiment, config.RCNN)
+    if isinstance(kind, config.RCNN):
+        return _open_staged(directory, kind)
+    settings = config.saved(directory, config.Experiment)
+    workdir = Workdir(directory)
+    if not (directory / "dataset.json").is_file():
+        raise UserError(
+            f"--workdir={directory}: the run has not begun to train, so there is nothing to analyze. Rerun its "
+            f"tfeff.train command, or analyze the data alone: --dataset={settings.data.source}"
+        )
+    if not workdir.rows() and workdir.divergence() is None:
+        raise UserError(
+            f"--workdir={directory}: the run is not finished, and not even its first epoch is. Rerun its tfeff.train "
+            f"command, or analyze the data alone: --dataset={settings.data.source}"
+        )
+    settings = config.resolve_family(settings)
+    source = selection.open_source(settings, keep_written=True)
+    splits = _splits(settings, source)
+    if VALIDATION not in splits and workdir.dataset().get("validation_examples"):
+        fold = selection.fold(settings, splits[TRAIN], validates=False)
+        if fold is not None:
+            splits = {TRAIN: splits[TRAIN].take(fold.train), VALIDATION: splits[TRAIN].take(fold.validation)} | {
+                role: images for role, images in splits.items() if role == TEST
+            }
+    return Subject(f"{directory} ({settings.data.source})", source, splits, settings, workdir)
+
+
+def _open_staged(directory: Path, settings: config.RCNN) -> Subject:
+    """The images of a run of R-CNN."""
+    data = settings.data
+    source = catalog.open_objects(data.source, Options(seed=settings.seed, keep_written=True))
+    wanted = {TRAIN: data.train_split, VALIDATION: data.validation_split, TEST: data.test_split}
+    names = {role: source.find(split) for role, split in wanted.items() if split is not None}
+    if names[TRAIN] is None:
+        raise UserError(f'{source.name}: no split "{data.train_split}"')
+    splits = {role: source.load(split) for role, split in names.items() if split is not None}
+    return Subject(f"{directory} ({data.source})", source, splits, None)
+
+
+def _opens(name: str) -> bool:
+    try:
+        catalog.open_objects(name)
+    except UserError:
+        return False
+    return True
+
+
+def _splits(settings: config.Experiment, source: Source) -> dict[str, Dataset]:
+    """Images by role. Splits that share images are kept: that is a finding, not an error."""
+    data = settings.data
+    train = source.find(data.train_split)
+    if train is None:
+        raise UserError(f'config: data.train_split: {source.name} has no split "{data.train_split}"')
+    found = {TRAIN: selection.load(settings, source, train)}
+    wanted = {VALIDATION: data.validation_split or VALIDATION, TEST: data.test_split}
+    for role, split in wanted.items():
+        name = None if split is None else source.find(split)
+        if name is None or name == train or (role == VALIDATION and canonical_name(train) == "trainval"):
+            continue
+        try:
+            found[role] = selection.load(settings, source, name)
+        except UserError as error:
+            if "no images" not in str(error):
+                raise
+    return found
+
+
+def evenly(count: int, limit: int) -> np.ndarray:
+    """At most `limit` indices below `count`, evenly spaced: int64 [n]."""
+    return np.unique(np.linspace(0, count - 1, min(count, limit)).astype(np.int64))
