@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         tasks,
         training,
         trials,
+        workbench,
     )
 
 __version__ = "0.1.0"
@@ -45,6 +46,7 @@ __all__ = [
     "tasks",
     "training",
     "trials",
+    "workbench",
 ]
 
 

@@ -1,0 +1,1 @@
+"""Understands and compares finished runs: choosing by numbers, the predictions matrix, label errors, explanations."""
