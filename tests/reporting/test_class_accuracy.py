@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 
+from tests.thoroughness import thorough
 from tfeff.reporting.class_accuracy import class_accuracy_figure
 
 
-@pytest.mark.parametrize(("classes", "models"), [(2, 1), (10, 3), (105, 2)])
+@pytest.mark.parametrize(("classes", "models"), [(2, 1), (10, 3), thorough(105, 2)])
 def test_texts_do_not_overlap(classes, models, assert_legible):
     names = [f"class {i} with a rather long name" for i in range(classes)]
     runs = [f"run {i} with a long name" for i in range(models)]

@@ -39,6 +39,17 @@ def test_texts_do_not_overlap(models, assert_legible):
     explained = Explained(GRAY, "a class with a very long name indeed, 97 %", False, maps)
     rows = [("true: another class with a very long name", [explained] * models)] * 3
     names = [f"run {i} with a long name, longer than others" for i in range(models)]
-    figure = class_activation_figure(rows, names, {"Grad-CAM": False, "CAM": True})
-    assert_legible(figure)
-    assert sum(len(axes.images) for axes in figure.axes) == 3 * models * 3
+    assert_legible(class_activation_figure(rows, names, {"Grad-CAM": False, "CAM": True}))
+
+
+def test_images_are_in_the_row_of_their_example_and_the_column_of_their_model():
+    shades = np.array([[40, 80], [120, 200]])
+    rows = [
+        (f"true: {i}", [Explained(np.full((9, 9, 1), shades[i, j], np.uint8), "a", True, []) for j in range(2)])
+        for i in range(2)
+    ]
+    canvas = class_activation_figure(rows, ["x", "y"], {}).axes[0].images[0].get_array()
+    for (i, j), shade in np.ndenumerate(shades):
+        ys, xs, _ = np.where(canvas == shade)
+        assert (len(ys), np.ptp(ys), np.ptp(xs)) == (3 * 180**2, 179, 179)
+        assert (ys.mean() > canvas.shape[0] / 2, xs.mean() > canvas.shape[1] / 2) == (i, j)

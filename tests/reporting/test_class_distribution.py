@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 
+from tests.thoroughness import thorough
 from tfeff.reporting.class_distribution import class_distribution_figure
 
 
-@pytest.mark.parametrize("classes", [2, 30, 120])
+@pytest.mark.parametrize("classes", [2, 30, thorough(120)])
 def test_texts_do_not_overlap(classes, assert_legible):
     rng = np.random.default_rng(0)
     names = [f"class {i} with a rather long name ${i}" for i in range(classes)]

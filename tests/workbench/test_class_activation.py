@@ -21,7 +21,7 @@ CLASSES = np.array([0, 3, 3, 1, 2])
 
 def last_maps(network, images):
     pooling = network.get_layer("head_pool")
-    return np.asarray(keras.Model(network.inputs, pooling.input)(images), np.float64)
+    return np.asarray(keras.Model(network.input, pooling.input)(images), np.float64)
 
 
 def test_cam_is_its_definition(network, images):
@@ -55,7 +55,7 @@ def small_network():
 def test_grad_cam_equals_gradients_computed_by_hand():
     network = small_network()
     images = np.random.default_rng(1).normal(size=(5, 6, 7, 2)).astype(np.float32)
-    maps = np.asarray(keras.Model(network.inputs, network.get_layer("maps").output)(images), np.float64)
+    maps = np.asarray(keras.Model(network.input, network.get_layer("maps").output)(images), np.float64)
     (first, bias), (second, _) = (
         [np.asarray(value, np.float64) for value in network.get_layer(name).get_weights()]
         for name in ("hidden", "logits")
@@ -74,7 +74,7 @@ def test_grad_cam_of_an_inner_layer_equals_finite_differences(network, images):
     layer = next(iter(network.levels.values()))
     start = network.get_layer(layer).output
     tail = keras.Model(start, network.output)
-    maps = np.asarray(keras.Model(network.inputs, start)(images[:2]), np.float32)
+    maps = np.asarray(keras.Model(network.input, start)(images[:2]), np.float32)
     step, weights = 1e-2, np.zeros((2, maps.shape[3]))
     for k in range(maps.shape[3]):  # moving a whole map by a step adds up its gradients
         moved = np.zeros_like(maps)

@@ -43,7 +43,9 @@ def accuracy_cost_figure(
     axes.set_xlim(*edges)
     front = pareto_front(x, y)
     stairs_x, stairs_y = [*x[front], edges[1]], [*y[front], y[front[-1]]]
-    axes.step(stairs_x, stairs_y, where="post", color=GRAY, linewidth=1, zorder=1)
+    stairs = np.repeat(np.stack([stairs_x, stairs_y], axis=1), 2, axis=0)
+    stairs = np.stack([stairs[1:, 0], stairs[:-1, 1]], axis=1)
+    axes.plot(*stairs.T, color=GRAY, linewidth=1, zorder=1)
     bars = [{"mean": point["accuracy"], "low": point["low"], "high": point["high"]} for point in points]
     error_bars(axes, x.tolist(), bars, color=BLUE)
     axes.plot(x, y, linestyle="none", marker="o", markersize=7, color="white", markeredgecolor=BLUE, zorder=4)
@@ -64,7 +66,7 @@ def accuracy_cost_figure(
     )
     bars_drawn = [[(at, bar["low"]), (at, bar["high"])] for at, bar in zip(x, bars, strict=True)]
     names = [caption(str(point["name"]), name_length) for point in points]
-    place(axes, np.stack([x, y], axis=1), names, lines=bars_drawn, fontsize=9)
+    place(axes, np.stack([x, y], axis=1), names, lines=[stairs, *bars_drawn], fontsize=9)
     return figure
 
 

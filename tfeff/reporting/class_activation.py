@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,9 @@ from PIL import Image
 
 from tfeff.reporting.figure import GREEN, VERMILION, caption, new, shrink
 
-CELL = 1.75  # inches per image
+DENSITY = 110  # pixels per inch
+CELL, GAP, GROUP_GAP = 180, 6, 24  # pixels: side of an image, gaps between images and between models
+MARGIN, HEADER, TITLE = 24, 26, 22  # pixels: left of the images, above the first row, above each row
 HEAT, SIGNED = colormaps["inferno"], colormaps["RdBu_r"]
 
 
@@ -79,31 +82,53 @@ def class_activation_figure(
         map_names: names of the maps -> whether they are signed.
         name_length: maximum length of names in characters; longer names are shortened in the middle.
     """
-    columns = len(model_names) * (1 + len(map_names))
-    figure = new(CELL * columns + 0.4, (CELL + 0.25) * len(examples) + 0.6)
-    parts = figure.subfigures(1, len(model_names), squeeze=False, wspace=0.02)[0]
-    for model, part in enumerate(parts):
-        part.suptitle(caption(model_names[model], 2 * name_length), fontsize=11)
-        grid = part.subplots(len(examples), 1 + len(map_names), squeeze=False)
-        for row, (title, explained) in enumerate(examples):
-            each = explained[model]
-            pixels = each.image[:, :, 0] if each.image.shape[2] == 1 else each.image
-            _show(grid[row, 0], pixels)
+    columns = 1 + len(map_names)
+    step, group = CELL + GAP, columns * (CELL + GAP) + GROUP_GAP
+    width, height = MARGIN + len(model_names) * group - GROUP_GAP, HEADER + len(examples) * (CELL + TITLE)
+    # One image for all cells: a figure of so many axes takes seconds to draw.
+    canvas = np.full((height, width, 3), 255, np.uint8)
+    figure = new(width / DENSITY, height / DENSITY)
+    figure.set_layout_engine("none")
+    axes = figure.add_axes((0, 0, 1, 1))
+    for model, name in enumerate(model_names):
+        left = MARGIN + model * group
+        center = left + (group - GROUP_GAP - GAP) / 2
+        _write(figure, axes, center, 12, caption(name, 2 * name_length), columns * CELL, size=11)
+        for column, kind in enumerate(map_names, 1):
+            _write(figure, axes, left + column * step + CELL / 2, HEADER + TITLE - 10, kind, CELL)
+        for row, (_, explained) in enumerate(examples):
+            each, top = explained[model], HEADER + TITLE + row * (CELL + TITLE)
+            overlays = [
+                heat_overlay(each.image, heat, signed=signed)
+                for signed, heat in zip(map_names.values(), each.maps, strict=True)
+            ]
+            for column, pixels in enumerate([each.image, *overlays]):
+                _paste(canvas, pixels, top, left + column * step)
             color = GREEN if each.correct else VERMILION
-            shrink(figure, grid[row, 0].set_title(caption(each.title, 60), fontsize=8, color=color), 0.95 * CELL)
-            if model == 0:
-                text = grid[row, 0].text(
-                    -0.04, 0.5, caption(title, 40), rotation=90, ha="right", va="center", fontsize=8,
-                    transform=grid[row, 0].transAxes,
-                )  # fmt: skip
-                shrink(figure, text, CELL)
-            kinds = zip(map_names.items(), each.maps, strict=True)
-            for number, ((name, signed), heat) in enumerate(kinds, 1):
-                _show(grid[row, number], heat_overlay(each.image, heat, signed=signed))
-                grid[row, number].set_title(name if row == 0 else "", fontsize=8)
+            _write(figure, axes, left + CELL / 2, top - 10, caption(each.title, 60), CELL, color=color)
+    for row, (title, _) in enumerate(examples):
+        middle = HEADER + TITLE + row * (CELL + TITLE) + CELL / 2
+        _write(figure, axes, MARGIN / 2, middle, caption(title, 40), CELL, rotation=90)
+    axes.imshow(canvas, aspect="auto", extent=(0, width, height, 0), interpolation="antialiased")
+    axes.set_axis_off()
     return figure
 
 
-def _show(axes: Axes, pixels: npt.NDArray[np.uint8]) -> None:
-    axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest" if max(pixels.shape[:2]) < 100 else None)
-    axes.set_axis_off()
+def _write(
+    figure: Figure, axes: Axes, x: float, y: float, text: str, width: float, *, size: float = 8, **style: Any
+) -> None:
+    """Writes a centered text, at most `width` pixels wide."""
+    drawn = axes.text(x, y, text, ha="center", va="center", fontsize=size, **style)
+    shrink(figure, drawn, 0.95 * width / DENSITY)
+
+
+def _paste(canvas: npt.NDArray[np.uint8], pixels: npt.NDArray[np.uint8], top: int, left: int) -> None:
+    """Draws an image into a cell, as large as fits."""
+    height, width = pixels.shape[:2]
+    scale = CELL / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    image = Image.fromarray(np.ascontiguousarray(np.broadcast_to(pixels, (height, width, 3))))
+    filtering = Image.Resampling.NEAREST if scale > 2 else Image.Resampling.BICUBIC
+    resized = np.asarray(image.resize(size, filtering))
+    top, left = top + (CELL - size[1]) // 2, left + (CELL - size[0]) // 2
+    canvas[top : top + size[1], left : left + size[0]] = resized

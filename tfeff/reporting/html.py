@@ -5,19 +5,22 @@ those of the page or of other figures, and its scripts do not run.
 """
 
 import base64
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from xml.etree import ElementTree
 
+from PIL import Image
+
 from tfeff.reporting.tables import Rows, cells
 
-MEDIA_TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
 JPEG, PNG = "image/jpeg", "image/png"
+MEDIA_TYPES = {".svg": "image/svg+xml", ".png": PNG, ".jpg": JPEG}
 MIN_SCALE = 0.62  # figures shrink to this factor on a narrow screen; below it they scroll
 PIXELS_PER_POINT = 96 / 72  # CSS
-PNG_DPI = 150  # of `tfeff.reporting.figure.save`
+DPI = 150  # of `tfeff.reporting.figure.save`
 
 STYLE = """
 :root { color-scheme: light dark; --text: #1a1a1a; --muted: #444; --paper: #fff; --line: #ddd; --rule: #888;
@@ -147,7 +150,7 @@ class Figure:
     """A figure from a file.
 
     Args:
-        path: an .svg or .png file, as `tfeff.reporting.figure.save` writes; read when the page is created.
+        path: an .svg, .png or .jpg file, as `tfeff.reporting.figure.save` writes; read when the page is created.
         caption: caption and alternative text.
     """
 
@@ -159,11 +162,11 @@ class Figure:
 
         Raises:
             OSError: the file cannot be read.
-            ValueError: the file is neither an SVG nor a PNG.
+            ValueError: the file is of another type.
         """
         suffix = self.path.suffix.lower()
         if suffix not in MEDIA_TYPES:
-            raise ValueError(f"{self.path} is neither an .svg nor a .png file")
+            raise ValueError(f"{self.path} is neither an .svg nor a .png or .jpg file")
         content = self.path.read_bytes()
         size, pixels = "", 0.0
         if suffix == ".svg":
@@ -172,13 +175,14 @@ class Figure:
             if width.endswith("pt"):
                 pixels = PIXELS_PER_POINT * float(width.removesuffix("pt"))
         else:
-            pixels = int.from_bytes(content[16:20]) * 96 / PNG_DPI  # the width in a PNG's header
+            with Image.open(io.BytesIO(content)) as image:
+                pixels = image.width * 96 / DPI
         if pixels:
             size = f' width="{pixels:.0f}" style="min-width: {MIN_SCALE * pixels:.0f}px"'
         data = base64.b64encode(content).decode()
-        image = f'<img src="data:{MEDIA_TYPES[suffix]};base64,{data}" alt="{escape(self.caption)}"{size}>'
+        shown = f'<img src="data:{MEDIA_TYPES[suffix]};base64,{data}" alt="{escape(self.caption)}"{size}>'
         caption = escape(self.caption)
-        return f"<figure>{_scroll(self.caption)}{image}</div><figcaption>{caption}</figcaption></figure>"
+        return f"<figure>{_scroll(self.caption)}{shown}</div><figcaption>{caption}</figcaption></figure>"
 
 
 @dataclass(frozen=True)
@@ -276,7 +280,7 @@ def page(title: str, sections: Sequence[Section], *, summary: str = "") -> str:
 
     Raises:
         OSError: the file of a figure cannot be read.
-        ValueError: the file of a figure is neither an SVG nor a PNG.
+        ValueError: the file of a figure is neither an SVG nor a PNG or JPEG.
     """
     titles = [escape(section.title) for section in sections]
     contents = [f'<li><a href="#section-{number}">{heading}</a></li>' for number, heading in enumerate(titles, 1)]

@@ -27,7 +27,7 @@ def grad_cam(
         float32 [n, h, w], >= 0.
     """
     target = network.get_layer(POOL).input if layer is None else network.get_layer(layer).output
-    both = keras.Model(network.inputs, [target, network.output])
+    both = keras.Model(network.input, [target, network.output])
     batch = tf.convert_to_tensor(images, tf.float32)
     with tf.GradientTape() as tape:
         tape.watch(batch)  # the weights may be frozen
@@ -60,7 +60,7 @@ def cam(
     Returns:
         float32 [n, h, w].
     """
-    features = keras.Model(network.inputs, network.get_layer(pooling).input)
+    features = keras.Model(network.input, network.get_layer(pooling).input)
     maps = keras.ops.convert_to_numpy(features(tf.convert_to_tensor(images, tf.float32), training=False))
     kernel = keras.ops.convert_to_numpy(network.get_layer(classifier).kernel)
     return np.einsum("nhwk,kn->nhw", maps, kernel[:, np.asarray(classes)]).astype(np.float32)

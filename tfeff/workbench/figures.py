@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from tfeff import evaluation
+from tfeff.reporting import figure
 from tfeff.reporting.accuracy_cost import accuracy_cost_figure
 from tfeff.reporting.class_accuracy import class_accuracy_figure
 from tfeff.reporting.class_distribution import class_distribution_figure
@@ -89,18 +90,18 @@ def _accuracy_cost(insight: Insight, key: str, scale: float, label: str) -> Figu
 
 def model_figures(insight: Insight, model: int) -> dict[str, Captioned]:
     """The confusion matrix and the reliability diagram of a model."""
-    report, name = insight.reports[model], insight.models[model]
+    report, name = insight.reports[model], figure.caption(insight.models[model], 40)
     bins = report["calibration"]
     return {
         "confusion": (
             confusion_figure(report["confusion"], insight.class_names, title=f"Confusion matrix of {name}"),
-            f"Confusion matrix of {name}.",
+            f"Confusion matrix of {insight.models[model]}.",
         ),
         "reliability": (
             reliability_figure(
                 bins["edges"], bins["weight"], bins["confidence"], bins["accuracy"], bins["expected_error"], title=name
             ),
-            f"Reliability diagram of {name}: accuracy against confidence.",
+            f"Reliability diagram of {insight.models[model]}: accuracy against confidence.",
         ),
     }
 

@@ -9,6 +9,8 @@ from tfeff.workbench.figures import GALLERIES
 from tfeff.workbench.insight import SHOWN, Insight
 from tfeff.workbench.pictures import Thumbnails, picture
 
+LISTED = 200
+"""Examples listed in a table."""
 NAMED = 6
 """Models whose predictions are listed under a picture."""
 
@@ -59,7 +61,11 @@ def comparison_page(
                 for i in order
             ),
         ],
-        "Predictions matrix": [html.Paragraph(_matrix_text(insight)), *shown("predictions_matrix")],
+        "Predictions matrix": [
+            html.Paragraph(_matrix_text(insight)),
+            *shown("predictions_matrix"),
+            html.Details("Misclassified examples", [html.Table(*_missed_table(insight))]),
+        ],
         "Examples": [
             html.Gallery(title, [_example(insight, thumbnails, int(i)) for i in insight.examples[name]])
             for name, title in GALLERIES.items()
@@ -94,8 +100,8 @@ def model_table(insight: Insight) -> list[dict[str, Any]]:
             "accuracy (%), 95 % interval": f"{100 * row['accuracy']:.2f} ({100 * low:.1f} to {100 * high:.1f})",
             "log loss": f"{row['log_loss']:.3f}",
             "calibration error (%)": f"{100 * row['calibration_error']:.1f}",
-            "parameters": row["params"],
-            "multiply-adds": row["macs"],
+            "parameters (M)": f"{row['params'] / 1e6:.3g}",
+            "multiply-adds (M)": f"{row['macs'] / 1e6:.4g}",
             "latency (ms), quartiles": f"{1e3 * row['latency']:.1f} ({1e3 * row['latency_low']:.1f} to "
             f"{1e3 * row['latency_high']:.1f})",
             "weights (MB)": f"{row['weights_bytes'] / 1e6:.2f}",
@@ -157,6 +163,24 @@ def _matrix_text(insight: Insight) -> str:
     return text + (f"Misclassified by one model alone: {', '.join(own)}." if len(own) > 1 else "")
 
 
+def _missed_table(insight: Insight) -> tuple[list[dict[str, Any]], str]:
+    """The examples of the predictions matrix as rows, and a caption."""
+    missed = insight.matrix.missed_by_any
+    rows = []
+    for index in missed[:LISTED]:
+        example = insight.example(int(index))
+        predictions = {
+            name: f"{'✓' if each['correct'] else '✗'} {each['class']}, {100 * each['probability']:.0f} %"
+            for name, each in example["predictions"].items()
+        }
+        models = {insight.models[i]: predictions[insight.models[i]] for i in insight.ranking}
+        rows.append({"image": example["id"], "label": example["label"], **models})
+    caption = "In the order of the figure."
+    if len(missed) > LISTED:
+        caption += f" The first {LISTED} of {len(missed):,}; report.json has all."
+    return rows or [{"image": "none"}], caption
+
+
 def _example(insight: Insight, thumbnails: Thumbnails, index: int) -> html.Picture:
     """A picture with its label and the predictions of the models."""
     example = insight.example(index)
@@ -204,7 +228,7 @@ def _label_section(insight: Insight, thumbnails: Thumbnails) -> list[html.Part]:
                 "probability of label": row["label_probability"],
                 "of likely class": row["likely_probability"],
             }
-            for row in rows[:200]
+            for row in rows[:LISTED]
         ]
         note = "" if count <= len(table) else f" The first {len(table)} of {count:,}; report.json has all."
         parts += [

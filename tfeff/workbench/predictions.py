@@ -65,9 +65,9 @@ def _predict(model: Model, images: ImageCache) -> Predicted:
     predictor = task.predictor(network)
     pooled = network.get_layer(POOL).output
     if predictor is network:  # one pass for both
-        both = keras.Model(network.inputs, [network.output, pooled])
+        both = keras.Model(network.input, [network.output, pooled])
     else:
-        both = keras.Model(network.inputs, [predictor(network.inputs[0]), pooled])
+        both = keras.Model(network.input, [predictor(network.input), pooled])
 
     def decoded(batch: tf.Tensor) -> dict[str, tf.Tensor]:
         outputs, features = both(batch, training=False)

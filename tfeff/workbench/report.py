@@ -4,7 +4,7 @@
 report.html        numbers, figures and galleries on one self-contained page
 report.json        all results as numbers
 figures/           PNG and SVG
-tensorboard/       figures, tables, and the features for the projector
+tensorboard/       figures, tables, and the features for the projector, in comparison/
 predictions/       probabilities and features of each model: a second call reuses them
 latency.json       measured latencies: a second call reuses them
 ```
@@ -20,6 +20,7 @@ from PIL import Image
 
 from tfeff import durable, training
 from tfeff.data.input.cache import ImageCache
+from tfeff.errors import UserError
 from tfeff.reporting import figure, tables
 from tfeff.training.tensorboard import Board
 from tfeff.workbench import comparison, costs, explanation, figures, page, predictions, projector
@@ -53,11 +54,13 @@ def write(
 
     Raises:
         UserError: a run is not finished or not of a classifier, the runs differ in classes or examples, the split does
-            not exist or is empty, or `out` cannot be written.
+            not exist or is empty, or `out` cannot be written or is the workdir of a run.
     """
     reporter = reporter or training.Reporter()
     models = comparison.open_models(workdirs)
     directory = Path(out)
+    if (directory / "config.json").exists():
+        raise UserError(f"--out={out}: the workdir of a run; give another directory, whose files may be overwritten")
     with durable.locked(directory, "--out"):
         caches, insight, features = _insight(models, directory, split, reporter)
         return _write(models, caches, insight, features, directory, _command(workdirs, out, split))
@@ -120,14 +123,18 @@ def _write(
     saved = {}
     for name, (each, caption) in drawn.items():
         png, svg = figure.save(each, directory / "figures" / name)
-        saved[name] = (png if name.startswith(("embedding", "class_activation")) else svg), caption
+        saved[name] = (png if name.startswith("embedding") else svg), caption
+    if "class_activation" in saved:  # photographs: ten times as large in the other formats
+        path = directory / "figures" / "class_activation.jpg"
+        Image.open(path.with_suffix(".png")).convert("RGB").save(path, quality=85)
+        saved["class_activation"] = path, explanation.CAPTION
     images = {name: np.asarray(Image.open(directory / "figures" / f"{name}.png").convert("RGB")) for name in drawn}
     for name, sheet in figures.galleries(insight, thumbnails).items():
         Image.fromarray(sheet).save(directory / "figures" / f"gallery_{name}.png")
         images[f"gallery/{name}"] = sheet
     durable.write(directory / "report.json", json.dumps(insight.numbers(), indent=1) + "\n")
-    _write_tensorboard(directory / "tensorboard", insight, images)
-    _write_projector(directory / "tensorboard", caches[0], insight, features, mapped)
+    _write_tensorboard(directory / "tensorboard" / "comparison", insight, images)
+    _write_projector(directory / "tensorboard" / "comparison", caches[0], insight, features, mapped)
     durable.write(directory / "report.html", page.comparison_page(insight, saved, thumbnails, command))
     wrote = [directory / name for name in ("report.html", "report.json", "figures", "tensorboard")]
     parts = [
@@ -145,13 +152,13 @@ def _write_tensorboard(directory: Path, insight: Insight, images: dict[str, np.n
     board = Board(directory)
     scalars = {f"accuracy/{name}": insight.reports[i]["top1"] for i, name in enumerate(insight.models)}
     board.scalars(0, scalars)
-    board.images({f"comparison/{name}": pixels for name, pixels in images.items()})
+    board.images(images)
     texts = {"summary": insight.summary, "models": tables.markdown(page.model_table(insight))}
     if insight.differences:
         texts["differences"] = tables.markdown(page.difference_table(insight))
     if rows := insight.suspects():
         texts["suspicious_labels"] = tables.markdown(rows[:200])
-    board.texts({f"comparison/{name}": text for name, text in texts.items()})
+    board.texts(texts)
     board.close()
 
 
