@@ -76,7 +76,10 @@ def comparison_page(
         "Calibration": [html.Columns(shown(*(f"reliability_{i}" for i in order)))],
         "Embedding": [
             html.Columns(shown(*(f"embedding_{i}" for i in order))),
-            html.Paragraph("TensorBoard's projector shows the same features in three dimensions, with thumbnails:"),
+            html.Paragraph(
+                "TensorBoard's projector shows the same features in three dimensions, with thumbnails. In the "
+                "directory of this page:"
+            ),
             html.Command("tensorboard --logdir=tensorboard"),
         ],
         "Command": [html.Command(command)],

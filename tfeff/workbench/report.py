@@ -124,7 +124,7 @@ def _write(
     for name, (each, caption) in drawn.items():
         png, svg = figure.save(each, directory / "figures" / name)
         saved[name] = (png if name.startswith("embedding") else svg), caption
-    if "class_activation" in saved:  # photographs: ten times as large in the other formats
+    if "class_activation" in saved:  # photographs: several times as large in the other formats
         path = directory / "figures" / "class_activation.jpg"
         Image.open(path.with_suffix(".png")).convert("RGB").save(path, quality=85)
         saved["class_activation"] = path, explanation.CAPTION
