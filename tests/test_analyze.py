@@ -42,7 +42,7 @@ def test_user_errors_exit_with_code_2_and_without_traceback(verbs: Verbs, tmp_pa
     for flags, words in (
         ((), ("--workdir=DIR", "--dataset=SOURCE")),
         ((f"--workdir={tmp_path}", "--dataset=voc:x"), ("either",)),
-        ((f"--workdir={tmp_path}", f"--workdir={tmp_path}"), ("2 times", "one --workdir")),
+        ((f"--workdir={tmp_path}", f"--workdir={tmp_path}"), ("--out=DIR is missing",)),
         ((f"--workdir={tmp_path / 'gone'}",), ("no such directory",)),
         ((f"--workdir={tmp_path / 'empty'}",), ("no config.json",)),
         ((f"--workdir={tmp_path / 'begun'}",), ("has not begun to train", "--dataset=")),

@@ -1,7 +1,8 @@
-"""`python -m tfeff.analyze`: why a network finds nothing. Checks a chain of links and names the first broken one.
+"""`python -m tfeff.analyze`: why a network finds nothing, and what trained classifiers get wrong.
 
-python -m tfeff.analyze --workdir=DIR [--split=test] [--out=DIR]        after or during training
 python -m tfeff.analyze --dataset=voc:DIR [--config.KEY=VALUE ...] [--out=DIR]        before training
+python -m tfeff.analyze --workdir=DIR [--split=test] [--out=DIR]        during or after training
+python -m tfeff.analyze --workdir=DIR --workdir=DIR ... --out=DIR [--split=test]        compares trained classifiers
 """
 
 import json
@@ -17,33 +18,52 @@ DEFAULT_OUT = "analysis"
 
 def define_flags() -> None:
     """Defines this verb's flags."""
-    flags.DEFINE_multi_string("workdir", [], "Workdir of a tfeff.train run, finished or not.")
+    flags.DEFINE_multi_string(
+        "workdir", [], "Workdir of a tfeff.train run, finished or not. Several finished classifiers are compared."
+    )
     flags.DEFINE_string(
         "dataset", None, "Dataset to analyze before training: voc:DIR, yolo:DIR, coco:DIR, folder:DIR, tfds:NAME."
     )
     flags.DEFINE_string(
-        "split", None, "With --workdir: the images to compare with the training images: validation (default) or test."
+        "split",
+        None,
+        "With --workdir: the images to compare with the training images (default: validation), or on which to compare "
+        "classifiers (default: test).",
     )
     flags.DEFINE_string("config", None, "With --dataset: config of the training. Default: YOLO, or a classifier.")
     flags.DEFINE_multi_string("override", [], "With --dataset: override a config value. Same as --config.key=value")
     flags.DEFINE_string(
-        "out", None, "Directory of analysis.json and figures. Default: analysis, inside the workdir if there is one."
+        "out", None, "Directory for the results. Default: analysis, inside the workdir if there is one."
     )
     flags.DEFINE_bool("json", False, "Print the full report as JSON.")
 
 
 def main(argv: list[str]) -> None:
-    """Analyzes a run or a dataset."""
+    """Analyzes a dataset or a run, or compares runs."""
     given = flags.FLAGS
     if bool(given.workdir) == bool(given.dataset):
         raise UserError("give either --workdir=DIR (a run) or --dataset=SOURCE (images before training)")
-    if len(given.workdir) > 1:
-        raise UserError(f"--workdir is given {len(given.workdir)} times; the analysis of a run takes one --workdir")
     for name in ("config", "override") if given.workdir else ("split",):
         verbs.refuse(name, "--workdir" if given.workdir else "--dataset")
-    if given.workdir and not Path(given.workdir[0]).is_dir():
-        raise UserError(f"--workdir={given.workdir[0]}: no such directory; give the workdir of a tfeff.train run")
+    for workdir in given.workdir:
+        if not Path(workdir).is_dir():
+            raise UserError(f"--workdir={workdir}: no such directory; give the workdir of a tfeff.train run")
+    if len(given.workdir) > 1 and given.out is None:
+        raise UserError("--out=DIR is missing: the directory for the comparison of several runs")
     verbs.load_tensorflow()
+    from tfeff.workbench import comparison
+
+    if len(given.workdir) > 1:
+        verbs.refuse("json", "several --workdir")
+        print(comparison.write(given.workdir, given.out, given.split))
+        return
+    classifier = diagnose(given)
+    if classifier is not None and not given.json:
+        print(f"\n{comparison.write([classifier], given.out or Path(classifier) / DEFAULT_OUT, given.split)}")
+
+
+def diagnose(given: flags.FlagValues) -> str | None:
+    """Writes and prints a diagnosis; the workdir, if it is that of a finished classifier."""
     from tfeff import config
     from tfeff.data.splits import canonical_name
     from tfeff.workbench import diagnosis
@@ -60,6 +80,7 @@ def main(argv: list[str]) -> None:
     print(json.dumps(report.diagnosis.to_dict(), indent=2) if given.json else f"\n{report.diagnosis.to_text()}\n")
     if not given.json:
         print("\n".join(f"wrote {path}" for path in files))
+    return given.workdir[0] if subject.is_trained_classifier else None
 
 
 if __name__ == "__main__":

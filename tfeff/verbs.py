@@ -29,7 +29,7 @@ VERBS = {
     "search": "find the best scaling coefficients for a baseline, a dataset and a compute budget",
     "propose": "compute region proposals for a dataset with boxes",
     "evaluate": "evaluate a trained network or detector on a split, or region proposals on a dataset",
-    "analyze": "explain why a network finds nothing, or what is wrong with its images: the first broken link",
+    "analyze": "explain why a network finds nothing or what is wrong with its images, or compare trained classifiers",
     "predict": "apply a trained model to image files or a video: classes, boxes, pictures",
     "detect": "another name of predict",
     "export": "export a trained network or detector as a SavedModel for raw pixels or encoded images",

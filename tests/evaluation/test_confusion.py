@@ -1,6 +1,6 @@
 import numpy as np
 
-from tfeff.evaluation import confusion_matrix, per_class
+from tfeff.evaluation import confused_pairs, confusion_matrix, per_class
 
 
 def test_counts_equal_a_loop_over_examples():
@@ -32,3 +32,23 @@ def test_transposing_the_matrix_swaps_precision_and_recall():
         original.f1[[0, 1, 3, 4, 5]],
         (2 * original.precision * original.recall / (original.precision + original.recall))[[0, 1, 3, 4, 5]],
     )
+
+
+def test_confused_pairs_are_the_errors_in_order():
+    rng = np.random.default_rng(2)
+    labels, predicted = rng.integers(0, 4, 60), rng.integers(0, 4, 60)
+    matrix = confusion_matrix(labels, predicted, 4)
+    pairs = confused_pairs(matrix, 100)
+    errors = labels != predicted
+    assert sum(pair.count for pair in pairs) == errors.sum()
+    assert {(pair.true, pair.predicted) for pair in pairs} == set(zip(labels[errors], predicted[errors], strict=True))
+    assert [pair.count for pair in pairs] == sorted((pair.count for pair in pairs), reverse=True)
+    assert confused_pairs(matrix, 2) == pairs[:2]
+    for pair in pairs:
+        chosen = labels == pair.true
+        assert pair.share == np.mean(predicted[chosen] == pair.predicted)
+    assert matrix.trace() == (~errors).sum()  # unchanged
+
+
+def test_a_perfect_classifier_confuses_nothing():
+    assert confused_pairs(np.diag([3, 0, 2]), 5) == []

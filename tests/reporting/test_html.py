@@ -6,7 +6,19 @@ from xml.etree import ElementTree
 import pytest
 
 from tfeff.reporting.figure import new, save
-from tfeff.reporting.html import Command, Figure, Paragraph, Section, Table, page
+from tfeff.reporting.html import (
+    PNG,
+    Columns,
+    Command,
+    Details,
+    Figure,
+    Gallery,
+    Paragraph,
+    Picture,
+    Section,
+    Table,
+    page,
+)
 
 VOID = {"meta", "link", "img", "br", "hr"}
 HOSTILE = """<script>alert("x")</script> & 'quotes' <b>"""
@@ -72,7 +84,9 @@ def test_the_page_is_well_formed_and_escaped(report):
 def test_the_table_of_contents_links_to_every_section(report):
     document = Document(report)
     targets = [section["id"] for section in document.all("section")]
-    assert [link["href"] for link in document.all("a")] == [f"#{target}" for target in targets]
+    skip, *links = [link["href"] for link in document.all("a")]
+    assert links == [f"#{target}" for target in targets]
+    assert skip == f"#{document.all('main')[0]['id']}"
     assert len(set(targets)) == len(targets) == 2
     ids = [attributes["id"] for _, attributes in document.elements if "id" in attributes]
     assert len(set(ids)) == len(ids)
@@ -121,3 +135,34 @@ def test_other_file_types_are_refused(tmp_path):
         Figure(tmp_path / "drawing.pdf", "").html()
     with pytest.raises(FileNotFoundError):
         Figure(tmp_path / "missing.svg", "").html()
+
+
+def test_galleries_details_and_columns(files):
+    picture = Picture(b"pixels", ["labeled ant", HOSTILE], PNG, small=True)
+    parts = [Gallery(HOSTILE, [picture, picture]), Details(HOSTILE, [Columns([Figure(files[0], "a figure")])])]
+    document = Document(page("t", [Section("s", parts)]))
+    assert document.text("h3") == document.text("summary") == [HOSTILE]
+    first, second, figure = document.all("img")
+    assert first == second
+    assert first["alt"] == f"labeled ant; {HOSTILE}"
+    assert first["src"] == f"data:image/png;base64,{base64.b64encode(b'pixels').decode()}"
+    assert figure["width"] == "384"  # like the SVG
+    assert not document.all("script")
+
+
+def test_every_scrolling_element_can_be_reached_with_the_keyboard_and_has_a_name(report):
+    document = Document(report)
+    regions = [each for each in document.all("div") if each.get("class") == "scroll"]
+    assert len(regions) == len(document.all("table")) + len(document.all("img"))
+    assert all(region["tabindex"] == "0" and region["aria-label"] for region in regions)
+
+
+def test_rows_can_have_headers():
+    table = Table([{"model": "x", "accuracy": 0.5}], "caption", row_headers=True)
+    document = Document(page("t", [Section("s", [table])]))
+    assert [each["scope"] for each in document.all("th")] == ["col", "col", "row"]
+    assert document.text("td") == ["0.5000"]
+
+
+def test_a_percent_sign_stays_with_its_number():
+    assert "5.0\u00a0% of &lt;" in page("t", [Section("s", [Paragraph("5.0 % of <")])]).replace("&nbsp;", "\u00a0")

@@ -28,6 +28,39 @@ def confusion_matrix(
     return np.bincount(cells, weighted, minlength=classes * classes).reshape(classes, classes)
 
 
+@dataclass(frozen=True)
+class ConfusedPair:
+    """Examples of one class that were predicted as another.
+
+    Attributes:
+        true: the true class.
+        predicted: the predicted class.
+        count: number (or total weight) of these examples.
+        share: `count` divided by all examples of the true class.
+    """
+
+    true: int
+    predicted: int
+    count: float
+    share: float
+
+
+def confused_pairs(matrix: npt.ArrayLike, count: int) -> list[ConfusedPair]:
+    """The most frequent errors of a confusion matrix [true, predicted], at most `count`, the most frequent first.
+
+    >>> [(pair.true, pair.predicted, pair.count, pair.share) for pair in confused_pairs([[8, 2], [1, 4]], 5)]
+    [(0, 1, 2, 0.2), (1, 0, 1, 0.2)]
+    """
+    cells = np.array(matrix)
+    support = cells.sum(axis=1)
+    np.fill_diagonal(cells, 0)
+    order = np.argsort(-cells, axis=None, kind="stable")[:count]
+    pairs = [divmod(int(cell), len(cells)) for cell in order]
+    return [
+        ConfusedPair(i, j, cells[i, j].item(), float(cells[i, j] / support[i])) for i, j in pairs if cells[i, j] > 0
+    ]
+
+
 @dataclass(frozen=True, eq=False)
 class PerClass:
     """Metrics of each class.

@@ -13,7 +13,7 @@ from tfeff.models.necks.pyramid import pyramid
 from tfeff.models.network import Network
 from tfeff.models.tta import averaged
 from tfeff.models.weights.applications import from_applications
-from tfeff.models.weights.imagenet import imagenet_origin, load_imagenet
+from tfeff.models.weights.imagenet import imagenet_origin, imagenet_top1, load_imagenet
 from tfeff.models.weights.loading import is_weights_file, load_weights
 from tfeff.models.weights.report import LoadReport
 
@@ -33,6 +33,7 @@ __all__ = [
     "estimate",
     "from_applications",
     "imagenet_origin",
+    "imagenet_top1",
     "is_weights_file",
     "load_imagenet",
     "load_weights",

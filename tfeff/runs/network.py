@@ -14,6 +14,11 @@ class NetworkRun(Run):
         self._workdir = workdir
 
     @property
+    def workdir(self) -> training.Workdir:
+        """Its workdir."""
+        return self._workdir
+
+    @property
     def forms(self) -> tuple[str, ...]:
         """None: there is one network."""
         return ()

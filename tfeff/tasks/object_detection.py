@@ -114,7 +114,7 @@ class ObjectDetection(ImageTask):
             geometry: see `geometry`.
         """
 
-    def proposals(self, outputs: Any) -> tf.Tensor | None:
+    def first_stage_boxes(self, outputs: Any) -> tf.Tensor | None:
         """Of a two-stage detector, the regions that the second stage refines, boxes_yxyx [b, n, 4]; else None."""
         return None
 

@@ -138,7 +138,7 @@ class TwoStage(ObjectDetection):
             REGIONS: tf.reduce_sum(weight),
         }
 
-    def proposals(self, outputs: Any) -> tf.Tensor | None:
+    def first_stage_boxes(self, outputs: Any) -> tf.Tensor | None:
         """See `ObjectDetection`."""
         return tf.cast(outputs[PROPOSALS], tf.float32)
 

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from tfeff import tasks
+from tfeff.data.input.cache import ImageCache
 from tfeff.data.sources.source import Source
 from tfeff.durable import write
 from tfeff.errors import UserError
@@ -49,6 +50,40 @@ class Assessment:
         return "\n\n".join([*map(tables.text, self.task.tables(self.report)), "\n".join(wrote)])
 
 
+@dataclass(frozen=True, eq=False)
+class SplitImages:
+    """The images on which a finished run is evaluated.
+
+    Attributes:
+        split: name of the split.
+        images: its images at the size of the run's cache.
+        notes: what the user should know about them, one line each.
+    """
+
+    split: str
+    images: ImageCache
+    notes: tuple[str, ...]
+
+
+def split_images(
+    workdir: Workdir, split: str | None, reporter: Reporter, source: Callable[[], Source] | None = None
+) -> SplitImages:
+    """Reads the images of a split of a finished run; arguments and errors as for `assess`."""
+    settings, record = workdir.config(), workdir.dataset()
+    opened = source() if source else selection.open_source(settings)
+    note = ""
+    if split is None:
+        final = selection.final_split(settings, record, opened)
+        if final is None:
+            raise UserError(
+                f"--workdir={workdir.path}: nothing to evaluate: {settings.data.source} has neither a test nor a "
+                "validation split, and the run held out no images"
+            )
+        split, note = final
+    images = selection.evaluation_images(settings, split, record, reporter.reading, opened)
+    return SplitImages(split, images, (*([note] if note else []), *images.dataset.notes))
+
+
 def assess(
     workdir: Workdir,
     split: str | None,
@@ -70,29 +105,19 @@ def assess(
     Raises:
         UserError: if the run is not finished, or the dataset does not have the split.
     """
-    settings, record = workdir.config(), workdir.dataset()
-    opened = source() if source else selection.open_source(settings)
-    note = ""
-    if split is None:
-        final = selection.final_split(settings, record, opened)
-        if final is None:
-            raise UserError(
-                f"--workdir={workdir.path}: nothing to evaluate: {settings.data.source} has neither a test nor a "
-                "validation split, and the run held out no images"
-            )
-        split, note = final
+    settings = workdir.config()
     task = tasks.create(settings.task)
     if model is None:
         model = build.trained_model(workdir)
     with reporter.bars():
-        images = selection.evaluation_images(settings, split, record, reporter.reading, opened)
+        read = split_images(workdir, split, reporter, source)
+        split, images, notes = read.split, read.images, read.notes
         pipeline = build.evaluation_pipeline(settings, images, model.size, (0, 1))
         predictions = BatchPredictor(task.predictor(model), task)(pipeline)
         evaluation = task.evaluate(predictions, pipeline, workdir.validated(task.scores))
     report = {"split": split, "skipped_images": [image.id for image in images.skipped], **evaluation.report}
-    notes = [*([note] if note else []), *images.dataset.notes]
     if notes:
-        report["notes"] = notes
+        report["notes"] = list(notes)
     for line in notes:
         reporter.say(line)
     if images.skipped:

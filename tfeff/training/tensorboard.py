@@ -105,6 +105,18 @@ class Board:
             end = summary.session_end_pb(api_pb2.STATUS_SUCCESS)
             tf.summary.experimental.write_raw_pb(end.SerializeToString(), step=0)
 
+    def images(self, images: Mapping[str, np.ndarray]) -> None:
+        """Writes images without a step, uint8 [h, w, 3 or 4] by tag."""
+        with self._writer.as_default(step=0):
+            for name, pixels in images.items():
+                tf.summary.image(name, pixels[None])
+
+    def texts(self, texts: Mapping[str, str]) -> None:
+        """Writes Markdown by tag."""
+        with self._writer.as_default(step=0):
+            for name, text in texts.items():
+                tf.summary.text(name, text)
+
     def close(self) -> None:
         """Flushes and closes the files."""
         self._writer.close()

@@ -1,1 +1,5 @@
-"""Tools to understand data and models: why a detector finds nothing."""
+"""Understands data and models: why a network finds nothing, and which of several classifiers is the best."""
+
+from tfeff.workbench import comparison, diagnosis
+
+__all__ = ["comparison", "diagnosis"]

@@ -23,6 +23,27 @@ PUBLISHED = {
     "mobilenet-v1": "MobileNet",
     "mobilenet-v2": "MobileNetV2",
 }
+TOP1 = {
+    "resnet50": 0.749,
+    "resnet101": 0.764,
+    "resnet152": 0.766,
+    "efficientnet-b0": 0.771,
+    "efficientnet-b1": 0.791,
+    "efficientnet-b2": 0.801,
+    "efficientnet-b3": 0.816,
+    "efficientnet-b4": 0.829,
+    "efficientnet-b5": 0.836,
+    "efficientnet-b6": 0.840,
+    "efficientnet-b7": 0.843,
+    "efficientnet-lite0": 0.751,
+    "efficientnet-lite1": 0.767,
+    "efficientnet-lite2": 0.776,
+    "mobilenet-v1": 0.704,
+    "mobilenet-v2": 0.713,
+}
+"""Published top-1 accuracy on ImageNet's validation images of the weights that `load_imagenet` loads, at the network's
+own resolution. Sources: the table of keras.io/api/applications; for the Lite networks, the README of
+tensorflow/tpu/models/official/efficientnet/lite."""
 HOST = "https://storage.googleapis.com"
 """Where keras.applications downloads weights from."""
 _SECONDS = 10.0
@@ -49,6 +70,11 @@ def imagenet_origin(name: str) -> str | None:
     except Exception:  # keras.utils.get_file raises plain Exception when a download fails
         return None
     return "keras.applications (downloaded once)"
+
+
+def imagenet_top1(name: str) -> float | None:
+    """Published top-1 accuracy on ImageNet of the weights that `load_imagenet` loads; None if there are none."""
+    return TOP1.get(name)
 
 
 def load_imagenet(model: Network, name: str) -> LoadReport:

@@ -150,7 +150,7 @@ def examine(task: ObjectDetection, network: keras.Model, pipeline: Batches, thre
     def predicted(images: tf.Tensor) -> tuple[Any, ...]:
         outputs = task.forward(network, {"image": images}, training=False)
         boxes, scores = task.candidates(outputs)
-        proposals = task.proposals(outputs)
+        proposals = task.first_stage_boxes(outputs)
         return boxes, scores, task.decode(outputs), boxes if proposals is None else proposals
 
     compiled = tf.function(predicted, jit_compile=False, autograph=False)

@@ -48,6 +48,12 @@ class Subject:
         """Whether images have objects with boxes."""
         return self.train.has_objects
 
+    @property
+    def is_trained_classifier(self) -> bool:
+        """Whether this is a finished run of a classifier."""
+        finished = self.workdir is not None and self.workdir.final.is_file()
+        return finished and self.settings is not None and isinstance(self.settings.task, config.Classification)
+
     @cached_property
     def task(self) -> ImageTask:
         """The task of the experiment."""

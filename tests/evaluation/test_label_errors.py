@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_predict
+from sklearn.neighbors import KNeighborsClassifier
+
+from tfeff.evaluation import label_errors
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """Digits of which 5 % have a wrong label: given labels, flipped, true labels, out-of-fold probabilities of both."""
+    images, true = load_digits(return_X_y=True)
+    rng = np.random.default_rng(0)
+    flipped = np.sort(rng.choice(len(true), len(true) // 20, replace=False))
+    given = true.copy()
+    given[flipped] = (true[flipped] + rng.integers(1, 10, len(flipped))) % 10
+    models = LogisticRegression(C=0.01, max_iter=100), KNeighborsClassifier(10)
+    noisy, clean = (
+        np.mean([cross_val_predict(model, images / 16, y, cv=5, method="predict_proba") for model in models], axis=0)
+        for y in (given, true)
+    )
+    return given, flipped, true, noisy, clean
+
+
+def test_flipped_labels_of_digits_are_found(digits):
+    given, flipped, true, probabilities, _ = digits
+    found = label_errors(given, probabilities)
+    hits = np.isin(found.suspects, flipped)
+    assert hits.sum() >= 0.75 * len(flipped)
+    assert hits.mean() >= 0.75
+    assert hits[: len(flipped) // 2].mean() >= 0.95  # the most suspicious first
+    assert (found.likely[hits] == true[found.suspects[hits]]).mean() >= 0.9
+    assert found.estimated_share == pytest.approx(0.05, abs=0.02)
+
+
+def test_correct_labels_are_rarely_suspected(digits):
+    _, _, true, _, probabilities = digits
+    assert len(label_errors(true, probabilities).suspects) < 0.02 * len(true)
+
+
+def definition(labels, probabilities):
+    """The confident joint and the examples pruned by noise rate, example by example."""
+    classes = probabilities.shape[1]
+    thresholds = [
+        np.mean([p[j] for p, y in zip(probabilities, labels, strict=True) if y == j]) if j in labels else np.inf
+        for j in range(classes)
+    ]
+    joint = np.zeros((classes, classes), int)
+    for p, y in zip(probabilities, labels, strict=True):
+        confident = [j for j in range(classes) if p[j] >= thresholds[j]]
+        if confident:
+            joint[y, max(confident, key=lambda j: p[j])] += 1
+    suspects = {}
+    for i in range(classes):
+        rows = [index for index, y in enumerate(labels) if y == i]
+        for j in set(range(classes)) - {i}:
+            count = round(joint[i, j] / joint[i].sum() * len(rows)) if joint[i].sum() else 0
+            ranked = sorted(rows, key=lambda index: probabilities[index][i] - probabilities[index][j])
+            for index in ranked[:count]:
+                gap = probabilities[index][j] - probabilities[index][i]
+                if gap > max(0, suspects.get(index, (None, 0))[1]):
+                    suspects[index] = j, gap
+    return joint, suspects
+
+
+def test_suspects_are_those_of_the_definition():
+    rng = np.random.default_rng(3)
+    several = 0
+    for classes in (2, 3, 6, 6, 6):
+        probabilities = rng.dirichlet(np.full(classes, 0.5), 80)
+        labels = rng.integers(0, classes - (classes > 3), 80)  # of six classes, one has no examples
+        joint, suspects = definition(labels, probabilities)
+        found = label_errors(labels, probabilities)
+        np.testing.assert_array_equal(found.confident_joint, joint)
+        assert dict(zip(found.suspects.tolist(), found.likely.tolist(), strict=True)) == {
+            index: likely for index, (likely, _) in suspects.items()
+        }
+        np.testing.assert_allclose(found.margin, sorted((gap for _, gap in suspects.values()), reverse=True))
+        several += len(suspects)
+    assert several > 50
+
+
+def test_joint_keeps_the_number_of_each_given_label():
+    rng = np.random.default_rng(4)
+    labels = rng.integers(0, 4, 200)
+    found = label_errors(labels, rng.dirichlet(np.ones(5), 200))
+    np.testing.assert_allclose(found.joint.sum(axis=1), np.bincount(labels, minlength=5) / 200)
+
+
+def test_perfect_predictions_leave_no_suspects():
+    labels = np.arange(12) % 3
+    found = label_errors(labels, np.eye(3)[labels])
+    assert not len(found.suspects)
+    assert found.estimated_share == 0

@@ -1,0 +1,107 @@
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tfeff import config, training
+from tfeff.data.sources import catalog
+from tfeff.data.sources.source import Options
+from tfeff.errors import UserError
+from tfeff.workbench.comparison.model import open_models, read_split, require_same_examples, unique_names
+
+QUIET = training.Reporter(quiet=True)
+
+
+def paths(runs):
+    return [run.path for run in runs]
+
+
+def test_models_are_named_by_their_workdirs(runs):
+    models = open_models(paths(runs))
+    assert [model.name for model in models] == ["small", "large"]
+    assert [model.network.count_params() for model in models] == [
+        training.trained_model(run).count_params() for run in runs
+    ]
+
+
+def test_names_are_unique():
+    assert unique_names([Path("/a/x"), Path("/b/y")]) == ["x", "y"]
+    assert unique_names([Path("/a/x/0"), Path("/a/y/0"), Path("/a/y/1")]) == ["x/0", "y/0", "y/1"]
+
+
+def test_runs_that_cannot_be_compared(runs, tmp_path):
+    small, large = runs
+    with pytest.raises(UserError, match="at least one finished run"):
+        open_models([])
+    with pytest.raises(UserError, match="is empty"):
+        open_models([""])
+    with pytest.raises(UserError, match=r"small: given twice"):
+        open_models([small.path, large.path, large.path / ".." / "small"])
+    with pytest.raises(UserError, match=r"no config\.json there"):
+        open_models([small.path, tmp_path / "nothing"])
+    for name, other in (("yolo", config.Experiment(task=config.Yolo())), ("R-CNN", config.RCNN())):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(config.to_json(other))
+        with pytest.raises(UserError, match=f"a run of {name}, which cannot be compared with classifiers"):
+            open_models([small.path, tmp_path / name])
+    record = large.dataset()
+    large.write_dataset(record | {"class_names": ["zero", *record["class_names"][1:]]})
+    with pytest.raises(UserError, match=r"different classes \(only one of them has 0, zero\)"):
+        open_models(paths(runs))
+    large.write_dataset(record | {"class_names": record["class_names"][::-1]})
+    with pytest.raises(UserError, match="in another order"):
+        open_models(paths(runs))
+    large.final.unlink()
+    with pytest.raises(UserError, match="large: the run is not finished"):
+        open_models(paths(runs))
+
+
+def test_a_model_key_changes_with_weights_and_test_time_augmentation(runs):
+    keys = {open_models([runs[0].path])[0].key}
+    settings = config.override(runs[0].config(), ["task.tta.mirrored=true"])
+    (runs[0].path / "config.json").write_text(config.to_json(settings))
+    keys.add(open_models([runs[0].path])[0].key)
+    shutil.copy(runs[1].final, runs[0].final)
+    keys.add(open_models([runs[0].path])[0].key)
+    assert len(keys) == 3
+
+
+def test_training_images_are_pointed_out(runs):
+    (model,) = open_models([runs[0].path])
+    assert not read_split(model, "test", QUIET).notes
+    (note,) = read_split(model, "train", QUIET).notes
+    assert "small was trained on images of this split" in note
+
+
+def test_examples_are_the_same_by_content(image_folder, tmp_path, runs):
+    model, other = open_models(paths(runs))
+    folder = image_folder({"test/a": 3, "test/b": 4})
+    copy = shutil.copytree(folder, tmp_path / "copy")
+
+    def load(path):
+        return catalog.open_labels(f"folder:{path}", Options()).load("test")
+
+    first = load(folder)
+    require_same_examples((model, first), (other, load(copy)))
+    relabeled = dataclasses.replace(first, labels=first.labels[::-1].copy())
+    with pytest.raises(UserError, match="the same images have different labels"):
+        require_same_examples((model, first), (other, relabeled))
+    with pytest.raises(UserError, match=r"small and .*large are evaluated on different examples: those of"):
+        require_same_examples((model, first), (other, first.take(np.array([1, 0, 2, 3, 4, 5, 6]))))
+    (copy / "test/a/000.png").unlink()
+    with pytest.raises(UserError, match=r"different examples: 7 of .* and 6 of"):
+        require_same_examples((model, first), (other, load(copy)))
+
+
+def test_validation_images_drawn_differently_are_different_examples(runs):
+    _, large = runs
+    record = json.loads(config.to_json(large.config()))
+    record["data"]["seed"] = 5
+    (large.path / "config.json").write_text(json.dumps(record))
+    models = open_models(paths(runs))
+    reads = [read_split(model, "validation", QUIET).images.dataset for model in models]
+    with pytest.raises(UserError, match="different examples"):
+        require_same_examples((models[0], reads[0]), (models[1], reads[1]))

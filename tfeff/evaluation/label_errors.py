@@ -1,0 +1,93 @@
+"""Confident learning: finds examples whose labels are probably wrong.
+
+Source: Northcutt, Jiang and Chuang 2021, "Confident Learning: Estimating Uncertainty in Dataset Labels"
+(arXiv:1911.00068), section 3: per-class thresholds (equation 2), the confident joint (equation 1), its calibration
+(equation 3), and label errors by "prune by noise rate" (method 4): from each off-diagonal cell of the estimated joint,
+as many examples as it predicts, those with the largest margins.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, eq=False)
+class LabelErrors:
+    """What the probabilities of a classifier say about the labels of n examples.
+
+    Attributes:
+        thresholds: float64 [classes], mean probability of a class over the examples with that label; NaN for classes
+            without examples.
+        confident_joint: int64 [classes, classes], number of examples by given label and confidently predicted class.
+        joint: float64 [classes, classes], estimated joint distribution of given and true labels; sums to 1.
+        suspects: int64 [m], indices of the examples whose labels are probably wrong, the most suspicious first.
+        likely: int64 [m], the class that each of them probably belongs to.
+        margin: float64 [m], > 0, probability of that class minus the probability of the given label.
+    """
+
+    thresholds: npt.NDArray[np.float64]
+    confident_joint: npt.NDArray[np.int64]
+    joint: npt.NDArray[np.float64]
+    suspects: npt.NDArray[np.int64]
+    likely: npt.NDArray[np.int64]
+    margin: npt.NDArray[np.float64]
+
+    @property
+    def estimated_share(self) -> float:
+        """Estimated share of wrong labels, in [0, 1]: the off-diagonal mass of `joint`."""
+        return float(max(0.0, 1.0 - np.trace(self.joint)))
+
+
+def label_errors(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> LabelErrors:
+    """Finds examples whose labels are probably wrong.
+
+    The probabilities must be out of sample: from a classifier that was not trained on these examples.
+
+    Args:
+        labels: int [n], n > 0, given labels in [0, classes).
+        probabilities: float [n, classes].
+    """
+    label, score = np.asarray(labels, np.int64), np.asarray(probabilities, np.float64)
+    n, classes = score.shape
+    counts = np.bincount(label, minlength=classes)
+    own = score[np.arange(n), label]
+    total = np.bincount(label, weights=own, minlength=classes)
+    thresholds = np.divide(total, counts, out=np.full(classes, np.nan), where=counts > 0)
+
+    confident = score >= thresholds  # never for classes without examples: comparisons with NaN are false
+    counted = np.flatnonzero(confident.any(axis=1))
+    predicted = np.where(confident, score, -1.0).argmax(axis=1)
+    cells = label[counted] * classes + predicted[counted]
+    confident_joint = np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
+
+    joint = _joint(confident_joint, counts)
+    likely, margin = _pruned_by_noise_rate(label, score, joint)
+    wrong = np.flatnonzero(likely != label)
+    wrong = wrong[np.argsort(-margin[wrong], kind="stable")]
+    return LabelErrors(thresholds, confident_joint, joint, wrong, likely[wrong], margin[wrong])
+
+
+def _pruned_by_noise_rate(
+    label: npt.NDArray[np.int64], score: npt.NDArray[np.float64], joint: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """(likely class, margin) of each example; the given label and 0 if the label is not suspicious."""
+    likely, margin = label.copy(), np.zeros(len(label))
+    expected = np.rint(joint * len(label)).astype(np.int64)  # number of examples by given and true label
+    for given, true in np.argwhere(expected):
+        if given == true:
+            continue
+        rows = np.flatnonzero(label == given)
+        gaps = score[rows, true] - score[rows, given]
+        chosen = np.argsort(-gaps, kind="stable")[: expected[given, true]]
+        better = chosen[gaps[chosen] > margin[rows[chosen]]]  # an example can be among the first for several classes
+        likely[rows[better]], margin[rows[better]] = true, gaps[better]
+    return likely, margin
+
+
+def _joint(confident_joint: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """The confident joint with each row scaled to the number of examples with that label, divided by all examples."""
+    rows = confident_joint.sum(axis=1, keepdims=True)
+    # A label without any confident example says nothing about its errors.
+    shares = np.divide(confident_joint, rows, out=np.eye(len(counts)), where=rows > 0)
+    return shares * counts[:, np.newaxis] / counts.sum()

@@ -1,0 +1,139 @@
+"""The figures of a comparison."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from tfeff import evaluation
+from tfeff.reporting import figure
+from tfeff.reporting.accuracy_cost import accuracy_cost_figure
+from tfeff.reporting.class_accuracy import class_accuracy_figure
+from tfeff.reporting.class_distribution import class_distribution_figure
+from tfeff.reporting.confusion import confusion_figure
+from tfeff.reporting.contact_sheet import contact_sheet
+from tfeff.reporting.embedding_map import embedding_map_figure
+from tfeff.reporting.paired_differences import paired_differences_figure
+from tfeff.reporting.predictions_matrix import predictions_matrix_figure
+from tfeff.reporting.reliability import reliability_figure
+from tfeff.workbench.comparison.insight import SHOWN, Insight
+from tfeff.workbench.comparison.pictures import Thumbnails
+
+Captioned = tuple[Figure, str]
+"""A figure and its caption."""
+GALLERIES = {
+    "missed_by_all": "Examples that all models misclassify",
+    "most_confidently_wrong": "The most confident errors of any model",
+    "hardest": "The hardest examples: highest mean loss over the models",
+    "least_certain": "The least certain examples: smallest margin of the averaged probabilities",
+}
+
+
+def comparison_figures(insight: Insight) -> dict[str, Captioned]:
+    """The figures that compare models and classes, by name."""
+    figures = {
+        "accuracy_macs": (
+            _accuracy_cost(insight, "macs", 1.0, "multiply-adds for one image"),
+            "Accuracy with 95 % Wilson intervals against multiply-adds. Models on the Pareto front are filled: no "
+            "other model is at least as accurate with fewer multiply-adds.",
+        ),
+        "accuracy_latency": (
+            _accuracy_cost(insight, "latency", 1e3, "latency of one image (ms)"),
+            "Accuracy with 95 % Wilson intervals against the latency on this machine.",
+        ),
+    }
+    if insight.differences:
+        figures["differences"] = (
+            paired_differences_figure(insight.differences),
+            "Differences of accuracies on the same examples, with 95 % intervals (Bonett and Price), not adjusted for "
+            "the number of pairs.",
+        )
+    recall = np.array([report["per_class"]["recall"] for report in insight.reports], np.float64)
+    figures["class_distribution"] = (
+        class_distribution_figure(
+            insight.class_names,
+            {
+                insight.split: np.bincount(insight.labels, minlength=len(insight.class_names)),
+                "training": insight.training_counts,
+            },
+        ),
+        "Images of each class, in this split and in training (of the first model).",
+    )
+    figures["class_accuracy"] = (
+        class_accuracy_figure(
+            insight.class_names, [insight.models[i] for i in insight.ranking], recall[insight.ranking]
+        ),
+        "Share of each class's images that a model classifies correctly, the most difficult class on top.",
+    )
+    figures["predictions_matrix"] = (
+        predictions_matrix_figure(
+            [insight.models[i] for i in insight.ranking],
+            insight.matrix.correct[insight.ranking][:, insight.matrix.missed_by_any],
+            examples=len(insight.labels),
+        ),
+        "The predictions matrix: a row per model, a column per example that at least one model misclassifies.",
+    )
+    return figures
+
+
+def _accuracy_cost(insight: Insight, key: str, scale: float, label: str) -> Figure:
+    points = [
+        {
+            "name": row["name"],
+            "cost": row[key] * scale,
+            "accuracy": row["accuracy"],
+            "low": row["accuracy_interval"][0],
+            "high": row["accuracy_interval"][1],
+        }
+        for row in insight.model_rows()
+    ]
+    return accuracy_cost_figure(points, cost=label)
+
+
+def model_figures(insight: Insight, model: int) -> dict[str, Captioned]:
+    """The confusion matrix and the reliability diagram of a model."""
+    report, name = insight.reports[model], figure.caption(insight.models[model], 40)
+    bins = report["calibration"]
+    return {
+        "confusion": (
+            confusion_figure(report["confusion"], insight.class_names, title=f"Confusion matrix of {name}"),
+            f"Confusion matrix of {insight.models[model]}.",
+        ),
+        "reliability": (
+            reliability_figure(
+                bins["edges"], bins["weight"], bins["confidence"], bins["accuracy"], bins["expected_error"], title=name
+            ),
+            f"Reliability diagram of {insight.models[model]}: accuracy against confidence.",
+        ),
+    }
+
+
+def embedding_figure(insight: Insight, model: int, features: np.ndarray, examples: np.ndarray) -> Captioned:
+    """The map of some examples by a model's features, float [n, d] of all examples."""
+    projected = evaluation.principal_components(features[examples])
+    drawn = embedding_map_figure(
+        projected.coordinates,
+        insight.labels[examples],
+        insight.matrix.correct[model, examples],
+        insight.class_names,
+        explained=projected.explained.tolist(),
+        title=insight.models[model],
+    )
+    shown = f"{len(examples):,} of {len(insight.labels):,}" if len(examples) < len(insight.labels) else "All"
+    return drawn, f"{shown} examples by the pooled features of {insight.models[model]}: principal components."
+
+
+def galleries(insight: Insight, thumbnails: Thumbnails) -> dict[str, np.ndarray]:
+    """The galleries as contact sheets by name, uint8 [h, w, 3] each; captions have the averaged predictions."""
+    predicted, found = insight.mean.argmax(axis=1), insight.label_errors
+    chosen = {name: (examples, predicted[examples]) for name, examples in insight.examples.items()}
+    chosen["label_errors"] = found.suspects[:SHOWN], found.likely[:SHOWN]
+    sheets = {}
+    for name, (examples, classes) in chosen.items():
+        captions = [
+            f"labeled {insight.class_names[insight.labels[example]]}\n"
+            f"{insight.class_names[label]}, {100 * insight.mean[example, label]:.0f} %"
+            for example, label in zip(examples, classes, strict=True)
+        ]
+        if captions:
+            colored = [np.broadcast_to(each, (*each.shape[:2], 3)) for each in thumbnails.take(examples)]
+            sheets[name] = contact_sheet(colored, captions)
+    return sheets

@@ -1,0 +1,190 @@
+"""Compares finished runs of classifiers and writes what there is to learn from them.
+
+```
+report.html        numbers, figures and galleries on one self-contained page
+report.json        all results as numbers
+figures/           PNG and SVG
+tensorboard/       figures, tables, and the features for the projector, in comparison/
+predictions/       probabilities and features of each model: a second call reuses them
+latency.json       measured latencies: a second call reuses them
+```
+"""
+
+import json
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tfeff import durable, training
+from tfeff.data.input.cache import ImageCache
+from tfeff.errors import UserError
+from tfeff.reporting import figure, tables
+from tfeff.training.tensorboard import Board
+from tfeff.workbench.comparison import costs, explanation, figures, page, predictions, projector
+from tfeff.workbench.comparison.insight import Insight
+from tfeff.workbench.comparison.model import Model, open_models, read_split, require_same_examples
+from tfeff.workbench.comparison.pictures import Thumbnails, fitted
+
+MAPPED = 2000
+"""Maximum number of examples in embedding maps and projector."""
+EXPLAINED = 4
+"""Maximum number of models with class activation maps: the most accurate ones."""
+
+
+def write(
+    workdirs: Sequence[str | Path],
+    out: str | Path,
+    split: str | None = None,
+    *,
+    reporter: training.Reporter | None = None,
+) -> str:
+    """Compares the runs of the workdirs on a split and writes the report to `out`.
+
+    Args:
+        workdirs: of finished runs of classifiers with the same classes.
+        out: directory of the report.
+        split: the split; default the test split, or the validation images if there is none.
+        reporter: reports progress.
+
+    Returns:
+        Tables and the paths of the written files, for the terminal.
+
+    Raises:
+        UserError: a run is not finished or not of a classifier, the runs differ in classes or examples, the split does
+            not exist or is empty, or `out` cannot be written or is the workdir of a run.
+    """
+    reporter = reporter or training.Reporter()
+    models = open_models(workdirs)
+    directory = Path(out)
+    if (directory / "config.json").exists():
+        raise UserError(f"--out={out}: the workdir of a run; give another directory, whose files may be overwritten")
+    with durable.locked(directory, "--out"):
+        caches, insight, features = _insight(models, directory, split, reporter)
+        return _write(models, caches, insight, features, directory, _command(workdirs, out, split))
+
+
+def _insight(
+    models: Sequence[Model], directory: Path, split: str | None, reporter: training.Reporter
+) -> tuple[list[ImageCache], Insight, list[np.ndarray]]:
+    """The images of each model, all results, and the features of each model."""
+    caches, predicted, notes, name = list[ImageCache](), list[predictions.Predicted](), list[str](), ""
+    with reporter.bars():
+        for model in models:  # before any prediction, to report errors immediately
+            read = read_split(model, split, reporter)
+            if caches:
+                require_same_examples((models[0], caches[0].dataset), (model, read.images.dataset))
+            caches.append(read.images)
+            notes += read.notes
+            name = name or read.split
+        for number, (model, images) in enumerate(zip(models, caches, strict=True)):
+            reporter.say(f"predicting {len(images):,} images with {model.name}")
+            predicted.append(predictions.predict(model, images, directory / "predictions" / f"{number}.npz"))
+        reporter.say("measuring latency")
+        measured = costs.measure(models, directory / "latency.json")
+    dataset, record = caches[0].dataset, models[0].workdir.dataset()
+    insight = Insight(
+        split=name,
+        models=[model.name for model in models],
+        networks=[(model.settings.model.name, model.network.resolution) for model in models],
+        workdirs=[str(model.workdir.path) for model in models],
+        class_names=dataset.class_names,
+        ids=dataset.ids,
+        labels=dataset.labels,
+        training_counts=np.array(record["train_class_counts"]),
+        probabilities=np.stack([each.probabilities for each in predicted]),
+        costs=measured,
+        notes=list(dict.fromkeys(notes)),
+    )
+    return caches, insight, [each.features for each in predicted]
+
+
+def _write(
+    models: Sequence[Model],
+    caches: Sequence[ImageCache],
+    insight: Insight,
+    features: Sequence[np.ndarray],
+    directory: Path,
+    command: str,
+) -> str:
+    thumbnails = Thumbnails(caches[0].dataset)
+    mapped = _sample(len(insight.labels))
+    drawn = figures.comparison_figures(insight)
+    for i in range(len(models)):
+        drawn |= {f"{name}_{i}": each for name, each in figures.model_figures(insight, i).items()}
+        drawn[f"embedding_{i}"] = figures.embedding_figure(insight, i, features[i], mapped)
+    explained = insight.ranking[:EXPLAINED]
+    if len(insight.to_explain):
+        maps = [explanation.explain(models[i], caches[i], insight, i, insight.to_explain) for i in explained]
+        activation = explanation.explanation_figure(insight, explained, maps, insight.to_explain)
+        drawn["class_activation"] = activation, explanation.CAPTION
+    saved = {}
+    for name, (each, caption) in drawn.items():
+        png, svg = figure.save(each, directory / "figures" / name)
+        saved[name] = (png if name.startswith("embedding") else svg), caption
+    if "class_activation" in saved:  # photographs: several times as large in the other formats
+        path = directory / "figures" / "class_activation.jpg"
+        Image.open(path.with_suffix(".png")).convert("RGB").save(path, quality=85)
+        saved["class_activation"] = path, explanation.CAPTION
+    images = {name: np.asarray(Image.open(directory / "figures" / f"{name}.png").convert("RGB")) for name in drawn}
+    for name, sheet in figures.galleries(insight, thumbnails).items():
+        Image.fromarray(sheet).save(directory / "figures" / f"gallery_{name}.png")
+        images[f"gallery/{name}"] = sheet
+    durable.write(directory / "report.json", json.dumps(insight.numbers(), indent=1) + "\n")
+    _write_tensorboard(directory / "tensorboard" / "comparison", insight, images)
+    _write_projector(directory / "tensorboard" / "comparison", caches[0], insight, features, mapped)
+    durable.write(directory / "report.html", page.comparison_page(insight, saved, thumbnails, command))
+    wrote = [directory / name for name in ("report.html", "report.json", "figures", "tensorboard")]
+    parts = [
+        tables.text(page.model_table(insight)),
+        tables.text(page.difference_table(insight)) if insight.differences else "",
+        insight.summary,
+        "\n".join([*insight.notes, *(f"wrote {path}" for path in wrote)]),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _write_tensorboard(directory: Path, insight: Insight, images: dict[str, np.ndarray]) -> None:
+    for old in directory.glob("events.out.tfevents.*"):  # of an earlier call; TensorBoard would show both
+        old.unlink()
+    board = Board(directory)
+    scalars = {f"accuracy/{name}": insight.reports[i]["top1"] for i, name in enumerate(insight.models)}
+    board.scalars(0, scalars)
+    board.images(images)
+    texts = {"summary": insight.summary, "models": tables.markdown(page.model_table(insight))}
+    if insight.differences:
+        texts["differences"] = tables.markdown(page.difference_table(insight))
+    if rows := insight.suspects():
+        texts["suspicious_labels"] = tables.markdown(rows[:200])
+    board.texts(texts)
+    board.close()
+
+
+def _write_projector(
+    directory: Path, images: ImageCache, insight: Insight, features: Sequence[np.ndarray], mapped: np.ndarray
+) -> None:
+    side = projector.THUMBNAIL
+    small = [fitted(pixels, (side, side)) for chunk in images.take(mapped).chunks(256) for pixels in chunk]
+    names = insight.class_names
+    metadata = {
+        "label": [names[label] for label in insight.labels[mapped]],
+        "id": [page.file_name(insight.ids[index]) for index in mapped],
+        "misses": [str(insight.matrix.misses[index]) for index in mapped],
+    }
+    vectors = {name: features[i][mapped] for i, name in enumerate(insight.models)}
+    projector.write_projector(directory, vectors, metadata, np.stack(small))
+
+
+def _sample(count: int) -> np.ndarray:
+    """All of n examples, or 2000 drawn at random; always the same, in order."""
+    if count <= MAPPED:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(0).choice(count, MAPPED, replace=False))
+
+
+def _command(workdirs: Sequence[str | Path], out: str | Path, split: str | None) -> str:
+    flags = [f"--workdir={workdir}" for workdir in workdirs] + [f"--out={out}"]
+    flags += [f"--split={split}"] if split else []
+    return " \\\n    ".join(["python -m tfeff.analyze", *map(shlex.quote, flags)])
