@@ -54,6 +54,21 @@ def test_anchors(name: str, overlap: float, batch: dict[str, tf.Tensor]) -> None
     assert {tuple(np.round(each, 2).tolist()) for each in covered.sizes_hw} == expected
 
 
+def test_proposals_of_each_image(batch: dict[str, tf.Tensor]) -> None:
+    made, described = task("fast_rcnn", "task.neck.levels=P3", "task.proposals.directory=none-needed")
+    rng = np.random.default_rng(1)
+    own = np.concatenate([batch["boxes_yxyx"].numpy()[:, :2] + 1, rng.uniform(0, 30, (3, 4, 4))], axis=1)
+    own[..., 2:] = np.maximum(own[..., 2:], own[..., :2] + 1)
+    proposals = own.astype(np.float32)
+    covered = made.coverage({**batch, "extra_boxes_yxyx": tf.constant(proposals)}, made.geometry(described, SIZE))
+    for image in range(3):
+        overlaps = iou(proposals[image], batch["boxes_yxyx"][image].numpy()).max(axis=0)
+        np.testing.assert_allclose(covered.overlap[image], overlaps, atol=1e-5)
+        valid = batch["valid"][image].numpy()
+        np.testing.assert_array_equal(covered.learned[image], (overlaps >= 0.5) & valid)
+    assert np.asarray(covered.learned).any()
+
+
 def test_cells_without_anchors(batch: dict[str, tf.Tensor]) -> None:
     made, described = task("yolo", "task.bins=3")
     covered = made.coverage(batch, made.geometry(described, SIZE))

@@ -1,4 +1,4 @@
-"""How well the places at which a detector predicts, such as anchors, cover the objects."""
+"""How well the places at which a detector predicts, such as anchors or proposals, cover the objects."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ class Coverage(NamedTuple):
     """What an untrained detector can learn of the objects of a batch.
 
     Attributes:
-        learned: bool [b, k], whether at least one anchor or cell learns the object.
+        learned: bool [b, k], whether at least one anchor, cell or proposal learns the object.
         overlap: float [b, k], the highest IoU that an anchor has with the object; of a detector without anchors, the
             highest IoU that a predicted box can have with it.
         sizes_hw: float32 [m, 2], the different heights and widths of the anchors or cells, in pixels.
@@ -41,6 +41,11 @@ def owned(kind_is_positive: tf.Tensor, index: tf.Tensor, count: int) -> tf.Tenso
 
 
 def best_overlap(anchors_yxyx: tf.Tensor, boxes_yxyx: tf.Tensor) -> tf.Tensor:
-    """The highest IoU of each box with an anchor: [b, k] for anchors [n, 4] and boxes [b, k, 4]."""
-    overlaps = tf.map_fn(lambda boxes: paired_iou(anchors_yxyx[:, tf.newaxis], boxes[tf.newaxis], ops=tf), boxes_yxyx)
-    return tf.reduce_max(overlaps, axis=1)
+    """The highest IoU of each box with an anchor: [b, k] for anchors [n, 4], or [b, n, 4], and boxes [b, k, 4]."""
+    images, count = boxes_yxyx.shape[0], anchors_yxyx.shape[-2]
+    anchors = tf.broadcast_to(anchors_yxyx, (images, count, 4))
+    overlaps = [
+        paired_iou(own[:, tf.newaxis], boxes[tf.newaxis], ops=tf)
+        for own, boxes in zip(tf.unstack(anchors), tf.unstack(boxes_yxyx), strict=True)
+    ]
+    return tf.reduce_max(tf.stack(overlaps), axis=1)

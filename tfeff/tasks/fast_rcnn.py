@@ -1,5 +1,6 @@
 """Fast R-CNN: regions are proposals that come with the image (arXiv:1504.08083)."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import keras
@@ -9,6 +10,7 @@ from tfeff import config
 from tfeff.data.input.reader import Reader
 from tfeff.data.input.transform import Transform
 from tfeff.models.detectors.fast_rcnn import TABLE
+from tfeff.tasks.coverage import Coverage, best_overlap, sizes
 from tfeff.tasks.task import PROPOSED, PROPOSED_VALID, Batch
 from tfeff.tasks.two_stage import TwoStage
 
@@ -45,6 +47,17 @@ class FastRCNN(TwoStage):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """The proposals of the batch."""
         return batch[PROPOSED], batch[PROPOSED_VALID]
+
+    def geometry(self, description: Any, size: tuple[int, int]) -> dict[str, tf.Tensor]:
+        """None: regions come with the images."""
+        return {}
+
+    def coverage(self, batch: Batch, geometry: Mapping[str, tf.Tensor]) -> Coverage:
+        """By the proposals with enough overlap; in training, the objects themselves are regions, too."""
+        proposals, objects = batch[PROPOSED], batch["boxes_yxyx"]
+        overlap = best_overlap(proposals, objects)
+        learned = batch["valid"] & (overlap >= self.section.region_overlap)
+        return Coverage(learned, overlap, sizes(proposals[..., 2:] - proposals[..., :2]))
 
     def dummy_targets(self, batch_size: int, classes: int) -> Batch:
         """See `ObjectDetection`; regions of 32 x 32 pixels."""

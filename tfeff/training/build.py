@@ -116,7 +116,7 @@ def training_pipeline(
     """Shuffled, augmented batches at the network's `size`; `worker` is (index, count)."""
     data, seed = settings.data, settings.seed
     return Batches(
-        _transform(settings, images, size),
+        transform(settings, images, size),
         settings.training.batch_size,
         order=ClassBalanced(images.dataset.labels, seed) if data.class_balanced else Shuffled(len(images), seed),
         shard=worker,
@@ -127,10 +127,10 @@ def evaluation_pipeline(
     settings: config.Experiment, images: ImageCache, size: tuple[int, int], worker: tuple[int, int]
 ) -> Batches:
     """Every image once, in order, at the network's `size`."""
-    return Batches(_transform(settings, images, size), settings.training.batch_size, shard=worker)
+    return Batches(transform(settings, images, size), settings.training.batch_size, shard=worker)
 
 
-def _transform(settings: config.Experiment, images: ImageCache, size: tuple[int, int]) -> Transform:
+def transform(settings: config.Experiment, images: ImageCache, size: tuple[int, int]) -> Transform:
     """What happens to images on their way to the network."""
     plain = settings.task.plain_epochs
     plain_from = settings.training.epochs - plain if plain else None

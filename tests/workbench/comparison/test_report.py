@@ -144,7 +144,9 @@ def test_an_output_directory_that_cannot_be_used(runs, tmp_path):
 def test_the_verb_reports_mistakes(verbs, runs, tmp_path):
     small, large = (run.path for run in runs)
     out = tmp_path / "out"
-    verbs("analyze", f"--workdir={small}", f"--out={out}", "--split=tset").fails_with('no split "tset"', "test")
+    verbs("analyze", f"--workdir={small}", f"--out={out}", "--split=tset").fails_with(
+        "--split=tset", "no such split", "test"
+    )
     (large / "checkpoints" / "final.npz").unlink()
     verbs("analyze", f"--workdir={small}", f"--workdir={large}", f"--out={out}").fails_with("large", "not finished")
 

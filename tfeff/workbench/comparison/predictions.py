@@ -69,8 +69,8 @@ def _predict(model: Model, images: ImageCache) -> Predicted:
     else:
         both = keras.Model(network.input, [predictor(network.input), pooled])
 
-    def decoded(batch: tf.Tensor) -> dict[str, tf.Tensor]:
-        outputs, features = both(batch, training=False)
+    def decoded(inputs: tasks.Batch) -> dict[str, tf.Tensor]:
+        outputs, features = both(inputs["image"], training=False)
         return {**task.decode(outputs), "features": tf.cast(features, tf.float32)}
 
     pipeline = build.evaluation_pipeline(model.settings, images, network.size, (0, 1))

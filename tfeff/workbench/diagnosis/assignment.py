@@ -13,6 +13,7 @@ from tfeff import config, tasks
 from tfeff.boxes.clustering import anchor_sizes
 from tfeff.errors import UserError
 from tfeff.tasks.object_detection import ObjectDetection
+from tfeff.tasks.task import PROPOSED
 from tfeff.workbench.diagnosis.finding import Finding, Link, share
 from tfeff.workbench.diagnosis.preparation import Prepared
 from tfeff.workbench.diagnosis.subject import Subject
@@ -72,7 +73,8 @@ def assign(task: ObjectDetection, description: Any, prepared: Prepared, scale: f
     reference = np.zeros((0, 2), np.float32)
     for batch in prepared.batches:
         targets = {name: tf.constant(batch[name]) for name in ("valid", "difficult", "crowd", "label")}
-        targets["boxes_yxyx"] = tf.constant(batch["boxes_yxyx"] * np.float32(scale))
+        for name in {"boxes_yxyx", PROPOSED} & batch.keys():
+            targets[name] = tf.constant(batch[name] * np.float32(scale))
         covered = task.coverage(targets, geometry)
         reference = covered.sizes_hw
         used = batch["valid"] & ~batch["difficult"] & ~batch["crowd"] & (batch["weight"] > 0)[:, None]
@@ -125,7 +127,8 @@ def check(subject: Subject, assigned: Assigned | None, prepared: Prepared | str)
     elif (~assigned.learned).mean() > limit("unlearned_objects"):
         findings.append(
             Finding(
-                what=f"{share(int((~assigned.learned).sum()), count)} objects have no anchor or cell that learns them.",
+                what=f"{share(int((~assigned.learned).sum()), count)} objects have no anchor, cell or proposal that "
+                "learns them.",
                 measured={"objects": int((~assigned.learned).sum()), "median_side": float(np.median(roots))},
                 evidence=[_worst(by_size)],
                 fix=_better(subject, prepared, assigned)
@@ -164,6 +167,8 @@ def _worst(rows: list[dict[str, Any]]) -> str:
 def _better(subject: Subject, prepared: Prepared, assigned: Assigned) -> str:
     """The settings, among some, that cover the objects best, if they do so clearly better; else an empty text."""
     assert subject.settings is not None
+    if subject.task.proposals is not None:
+        return "raise task.proposals.max_proposals, or set task.proposals.mode=quality"
     settings, described = subject.settings, subject.description
     candidates = list[tuple[str, ...]]()
     if hasattr(settings.task, "anchor_size"):

@@ -14,6 +14,7 @@ from tfeff.data.dataset import Objects
 from tfeff.data.input.batches import Batches
 from tfeff.evaluation import Detections, average_precisions, match, mean_average_precision
 from tfeff.tasks.object_detection import ObjectDetection
+from tfeff.tasks.task import INPUTS, Batch
 from tfeff.workbench.diagnosis import label_exchange
 from tfeff.workbench.diagnosis.finding import Finding, Link, listed
 from tfeff.workbench.diagnosis.subject import TRAIN
@@ -147,8 +148,8 @@ def examine(task: ObjectDetection, network: keras.Model, pipeline: Batches, thre
         threshold: minimum score of detections that are shown.
     """
 
-    def predicted(images: tf.Tensor) -> tuple[Any, ...]:
-        outputs = task.forward(network, {"image": images}, training=False)
+    def predicted(inputs: Batch) -> tuple[Any, ...]:
+        outputs = task.forward(network, inputs, training=False)
         boxes, scores = task.candidates(outputs)
         proposals = task.first_stage_boxes(outputs)
         return boxes, scores, task.decode(outputs), boxes if proposals is None else proposals
@@ -156,7 +157,7 @@ def examine(task: ObjectDetection, network: keras.Model, pipeline: Batches, thre
     compiled = tf.function(predicted, jit_compile=False, autograph=False)
     two_stage, found = False, Examined()
     for batch in pipeline.evaluation_batches():
-        boxes, scores, detected, proposals = compiled(batch["image"])
+        boxes, scores, detected, proposals = compiled({name: batch[name] for name in INPUTS if name in batch})
         two_stage = proposals is not boxes and len(boxes.shape) == 4
         values = {name: value.numpy() for name, value in batch.items() if name != "image"}
         for row in np.flatnonzero(values["weight"] > 0):

@@ -10,11 +10,10 @@ from tfeff import config
 from tfeff.data.dataset import Dataset
 from tfeff.data.input.batches import Batches
 from tfeff.data.input.cache import ImageCache
-from tfeff.data.input.reader import Reader
 from tfeff.data.input.statistics import channel_statistics
 from tfeff.errors import UserError
 from tfeff.models.layers.preprocessing import per_channel
-from tfeff.training import selection
+from tfeff.training import build, selection
 from tfeff.workbench.diagnosis.finding import Finding, Link, share
 from tfeff.workbench.diagnosis.images import Survey
 from tfeff.workbench.diagnosis.subject import Subject, evenly
@@ -54,8 +53,7 @@ def prepare(subject: Subject) -> Prepared:
     assert settings is not None
     images = cached(settings, subject.train, IMAGES)
     size = subject.description.size if subject.detects else (subject.description.resolution,) * 2
-    transform = subject.task.transform(Reader(images), size, seed=settings.seed, plain_from=None)
-    batches = Batches(transform, min(BATCH, len(images)))
+    batches = Batches(build.transform(settings, images, size), min(BATCH, len(images)))
     plain = [{name: value.numpy() for name, value in batch.items()} for batch in batches.evaluation_batches()]
     survived = None
     if subject.detects:
