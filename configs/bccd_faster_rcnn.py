@@ -24,8 +24,9 @@ def get_config() -> Experiment:
     return Experiment(
         task=FasterRCNN(
             aspect=4 / 3,
-            neck=Neck(channels=96),
+            neck=Neck(levels=("P3", "P4", "P5"), channels=96),
             anchor_size=6,
+            anchor_scales=(0.5, 0.75, 1.0),
             hidden=(256,),
             proposals=300,
             training_proposals=500,
@@ -43,9 +44,9 @@ def get_config() -> Experiment:
         ),
         model=Model(name="efficientnet-lite0", weights="imagenet", resolution=384),
         data=Data(source="voc:data/BCCD", train_split="trainval", validation_fraction=0.15),
-        optimizer=Optimizer(name="adamw", learning_rate=5e-4, weight_decay=1e-2, clip_norm=10.0),
+        optimizer=Optimizer(name="adamw", learning_rate=1e-3, weight_decay=1e-2, clip_norm=10.0),
         schedule=Schedule(warmup_epochs=1),
         training=Training(
-            epochs=30, batch_size=4, ema_decay=0.99, validation_epochs=5, precision="float32", monitor="mean_ap"
+            epochs=15, batch_size=4, ema_decay=0.99, validation_epochs=5, precision="float32", monitor="mean_ap"
         ),
     )
