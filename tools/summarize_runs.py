@@ -1,8 +1,9 @@
 """Summarizes runs that differ in seed or fold: `python tools/summarize_runs.py NAME=DIR ... --out=FILE`.
 
 Each DIR holds workdirs of `tfeff.train`. FILE gets, for each name: the score of each run (accuracy of a classifier,
-mAP@.5 of a detector's forms), their mean with its 95 % interval (Student's t, over the runs), for classifiers also
-Wilson's interval of the mean accuracy for the number of test images, and the settings that differ from the defaults.
+mAP@.5 of R-CNN's forms, mAP@.5 and COCO's AP of other detectors), their mean with its 95 % interval (Student's t, over
+the runs), the interval of each run over the test images (for classifiers, Wilson's of the mean accuracy), and the
+settings that differ from the defaults. Existing names that are not given are kept.
 """
 
 import argparse
@@ -23,7 +24,7 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", metavar="NAME=DIR", help="Name and directory of a group of workdirs.")
     parser.add_argument("--out", type=Path, required=True, help="The JSON file to write.")
     arguments = parser.parse_args()
-    groups = {}
+    groups = json.loads(arguments.out.read_text()) if arguments.out.is_file() else {}
     for argument in arguments.runs:
         name, equals, directory = argument.partition("=")
         workdirs = sorted(path.parent for path in Path(directory).glob("*/result.json"))
@@ -63,6 +64,9 @@ def summarize(workdirs: list[Path]) -> dict[str, Any]:
     }
     if all("training_seconds" in result for result in results):
         answer["training_seconds"] = [round(result["training_seconds"], 1) for result in results]
+    if all("mean_ap" in result for result in results):
+        answer["intervals_of_test_images"] = [result["mean_ap_interval"] for result in results]
+        answer |= {name: results[0][name] for name in ("params", "macs", "regions") if name in results[0]}
     evaluations = [workdir / f"evaluation_{results[0]['split']}.json" for workdir in workdirs]
     if "accuracy" in summarized and all(path.is_file() for path in evaluations):
         examples = json.loads(evaluations[0].read_text())["examples"]
@@ -72,9 +76,11 @@ def summarize(workdirs: list[Path]) -> dict[str, Any]:
 
 
 def scores(result: Mapping[str, Any]) -> dict[str, float]:
-    """Accuracy of a classifier, or mAP@.5 of each form of a detector, from its `result.json`."""
+    """Accuracy of a classifier, or the scores of a detector, from its `result.json`."""
     if "forms" in result:
         return {f"mAP@.5 {form}": values["mean_ap"] for form, values in result["forms"].items()}
+    if "mean_ap" in result:
+        return {"mAP@.5": result["mean_ap"], "COCO AP": result["coco_ap"]}
     return {"accuracy": result["accuracy"]}
 
 

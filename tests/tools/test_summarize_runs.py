@@ -37,6 +37,20 @@ def test_classifiers(tmp_path):
 
 
 def test_detectors(tmp_path):
+    results = [
+        {"mean_ap": value, "coco_ap": value / 2, "mean_ap_interval": [value - 0.1, value + 0.1], "params": 7, "macs": 9}
+        for value in (0.8, 0.9)
+    ]
+    answer = summarize(
+        [write_run(tmp_path / str(seed), config.Experiment(seed=seed), result) for seed, result in enumerate(results)]
+    )
+    assert answer["scores"]["mAP@.5"]["runs"] == [0.8, 0.9]
+    assert answer["scores"]["COCO AP"]["mean"] == pytest.approx(0.425)
+    assert answer["intervals_of_test_images"][1] == pytest.approx([0.8, 1.0])
+    assert (answer["params"], answer["macs"]) == (7, 9)
+
+
+def test_forms_of_r_cnn(tmp_path):
     forms = {"joint": {"mean_ap": 0.75}, "classic": {"mean_ap": 0.5}}
     answer = summarize([write_run(tmp_path / "0", config.RCNN(), {"forms": forms})])
     assert answer["scores"] == {
