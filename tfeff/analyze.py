@@ -27,8 +27,8 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "split",
         None,
-        "With --workdir: the images to compare with the training images (default: validation), or on which to compare "
-        "classifiers (default: test).",
+        "With --workdir: the images that a diagnosis compares with the training images (default: validation), and "
+        "those of a page about classifiers (default: test).",
     )
     flags.DEFINE_string("config", None, "With --dataset: config of the training. Default: YOLO, or a classifier.")
     flags.DEFINE_multi_string("override", [], "With --dataset: override a config value. Same as --config.key=value")
@@ -48,18 +48,25 @@ def main(argv: list[str]) -> None:
     for workdir in given.workdir:
         if not Path(workdir).is_dir():
             raise UserError(f"--workdir={workdir}: no such directory; give the workdir of a tfeff.train run")
-    if len(given.workdir) > 1 and given.out is None:
-        raise UserError("--out=DIR is missing: the directory for the comparison of several runs")
+    if len(given.workdir) > 1:
+        verbs.refuse("json", "several --workdir")
+        if given.out is None:
+            raise UserError("--out=DIR is missing: the directory for the comparison of several runs")
+    if given.out and (Path(given.out) / "config.json").is_file():
+        raise UserError(f"--out={given.out}: is the workdir of a run; give another directory")
     verbs.load_tensorflow()
     from tfeff.workbench import comparison
 
     if len(given.workdir) > 1:
-        verbs.refuse("json", "several --workdir")
         print(comparison.write(given.workdir, given.out, given.split))
         return
     classifier = diagnose(given)
     if classifier is not None and not given.json:
-        print(f"\n{comparison.write([classifier], given.out or Path(classifier) / DEFAULT_OUT, given.split)}")
+        try:
+            page = comparison.write([classifier], given.out or Path(classifier) / DEFAULT_OUT, given.split)
+        except UserError as error:  # what is wrong with a run must not prevent its diagnosis
+            page = f"The page about this classifier was not written: {error}"
+        print(f"\n{page}")
 
 
 def diagnose(given: flags.FlagValues) -> str | None:

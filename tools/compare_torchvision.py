@@ -1,8 +1,8 @@
 """Compares Faster R-CNN with torchvision's: outputs of all stages, losses and detections.
 
-    python tools/compare_torchvision.py --peer_python=PEER/bin/python --images=DIR --out=DIR [--frozen] [--double]
+    python tools/compare_torchvision.py --peer_python=PEER/bin/python --images=IMAGES --out=DIR [--frozen] [--double]
 
-PEER is an environment with torchvision (`pip install torchvision`), DIR a folder of photographs. Both sides get the
+PEER is an environment with torchvision (`pip install torchvision`), IMAGES a folder of photographs. Both sides get the
 same random weights. --frozen: batch normalization frozen and without epsilon, as in the published weights. --double:
 float64.
 """
@@ -101,23 +101,25 @@ def relative(found: np.ndarray, expected: np.ndarray) -> float:
 
 
 def matched(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> dict[str, object]:
-    """Pairs each of the other side's detections with ours of the same class and image that is nearest."""
+    """Pairs each of the other side's detections with ours of the same class and image that is nearest, one to one."""
     distances, differences = [], []
     for image, count in enumerate(expected["count"]):
         ours = slice(found["count"][image])
         boxes, labels, scores = (found[name][image][ours] for name in ("boxes", "labels", "scores"))
+        free = np.ones(len(labels), bool)
         for index in range(count):
-            same = np.flatnonzero(labels == expected["detected_labels"][image, index] - 1)
+            same = np.flatnonzero(free & (labels == expected["detected_labels"][image, index] - 1))
             distance = np.abs(boxes[same] - expected["detected_boxes"][image, index][YXYX]).max(axis=-1)
-            distances.append(distance.min(initial=np.inf))
-            if len(same):
+            if distance.min(initial=np.inf) < NEAR:
                 nearest = same[distance.argmin()]
+                free[nearest] = False
+                distances.append(distance.min())
                 differences.append(abs(scores[nearest] - expected["detected_scores"][image, index]))
-    near = np.asarray(distances) < NEAR
+    total = expected["count"].sum()
     return {
-        "value": f"detections: {near.sum()} of {len(near)} found within {NEAR:g} pixels, by us {found['count'].sum()}",
-        "pixels": float(np.asarray(distances)[near].max()),
-        "scores": float(np.asarray(differences).max()),
+        "value": f"detections: {len(distances)} of {total} found within {NEAR:g} pixels, by us {found['count'].sum()}",
+        "pixels": float(np.max(distances, initial=0.0)),
+        "scores": float(np.max(differences, initial=0.0)),
     }
 
 

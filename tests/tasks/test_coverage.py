@@ -60,7 +60,11 @@ def test_proposals_of_each_image(batch: dict[str, tf.Tensor]) -> None:
     own = np.concatenate([batch["boxes_yxyx"].numpy()[:, :2] + 1, rng.uniform(0, 30, (3, 4, 4))], axis=1)
     own[..., 2:] = np.maximum(own[..., 2:], own[..., :2] + 1)
     proposals = own.astype(np.float32)
-    covered = made.coverage({**batch, "extra_boxes_yxyx": tf.constant(proposals)}, made.geometry(described, SIZE))
+    real = np.ones(proposals.shape[:2], bool)
+    real[:, -1], proposals[:, -1] = False, 0.0  # padding
+    given = {"extra_boxes_yxyx": tf.constant(proposals), "extra_valid": tf.constant(real)}
+    covered = made.coverage({**batch, **given}, made.geometry(described, SIZE))
+    assert covered.sizes_hw.min() > 0
     for image in range(3):
         overlaps = iou(proposals[image], batch["boxes_yxyx"][image].numpy()).max(axis=0)
         np.testing.assert_allclose(covered.overlap[image], overlaps, atol=1e-5)

@@ -17,6 +17,7 @@ def complete(
     images: Dataset,
     progress: Callable[[GenerationCounts], None],
     *,
+    key: str = "proposals.directory",
     wait: bool = False,
 ) -> ProposalStore:
     """A store with the proposals of all images; those that are missing are computed.
@@ -26,13 +27,14 @@ def complete(
         directory: of the store.
         images: the dataset.
         progress: called with the counts after each image.
+        key: of the config, which named the directory, for messages.
         wait: if another process is adding proposals, wait for it; otherwise that is an error.
 
     Raises:
         UserError: an image cannot be read, or the store holds proposals made with other settings.
         BusyError: see `wait`.
     """
-    with locked(directory, "proposals.directory", wait=wait), Threads() as threads:
+    with locked(directory, key, wait=wait), Threads() as threads:
         store = ProposalStore.create(directory, proposer.parameters)
         counts = generate(store, images, proposer, threads, progress=progress)
     if counts.failed:

@@ -77,7 +77,7 @@ def class_activation_figure(
     """Draws a row per example: for each model, the image as the model sees it and its maps.
 
     Args:
-        examples: for each example its title, such as the true class, and what each model makes of it.
+        examples: for each example its title, such as the true class, and each model's explanation.
         model_names: names of the models.
         map_names: names of the maps -> whether they are signed.
         name_length: maximum length of names in characters; longer names are shortened in the middle.

@@ -57,7 +57,8 @@ class FastRCNN(TwoStage):
         proposals, objects = batch[PROPOSED], batch["boxes_yxyx"]
         overlap = best_overlap(proposals, objects)
         learned = batch["valid"] & (overlap >= self.section.region_overlap)
-        return Coverage(learned, overlap, sizes(proposals[..., 2:] - proposals[..., :2]))
+        real = tf.boolean_mask(proposals, batch[PROPOSED_VALID])
+        return Coverage(learned, overlap, sizes((real[:, 2:] - real[:, :2])[tf.newaxis]))
 
     def dummy_targets(self, batch_size: int, classes: int) -> Batch:
         """See `ObjectDetection`; regions of 32 x 32 pixels."""

@@ -451,6 +451,7 @@ def cache(settings: config.Experiment, dataset: Dataset, size: tuple[int, int], 
             task.proposals.store,
             images.dataset,
             lambda counts: progress(name, counts.processed, total),
+            key="task.proposals.directory",
             wait=True,
         )
     return images

@@ -18,7 +18,7 @@ from tfeff.workbench.comparison.model import Model
 
 @dataclass(frozen=True, eq=False)
 class Predicted:
-    """What a model makes of n images.
+    """Predictions and features of a model for n images.
 
     Attributes:
         probabilities: float32 [n, classes], as `tfeff.evaluate` computes them.

@@ -13,12 +13,16 @@ from tfeff import config, tasks
 from tfeff.boxes.clustering import anchor_sizes
 from tfeff.errors import UserError
 from tfeff.tasks.object_detection import ObjectDetection
-from tfeff.tasks.task import PROPOSED
+from tfeff.tasks.task import PROPOSED, PROPOSED_VALID
 from tfeff.workbench.diagnosis.finding import Finding, Link, share
 from tfeff.workbench.diagnosis.preparation import Prepared
 from tfeff.workbench.diagnosis.subject import Subject
 from tfeff.workbench.diagnosis.thresholds import limit
 
+MORE_PROPOSALS = (
+    "raise task.proposals.max_proposals or set task.proposals.mode=quality, with a new task.proposals.directory"
+)
+"""What to do if proposals cover too few objects. A store holds the proposals of one setting."""
 Floats = npt.NDArray[np.float64]
 
 
@@ -73,6 +77,8 @@ def assign(task: ObjectDetection, description: Any, prepared: Prepared, scale: f
     reference = np.zeros((0, 2), np.float32)
     for batch in prepared.batches:
         targets = {name: tf.constant(batch[name]) for name in ("valid", "difficult", "crowd", "label")}
+        if PROPOSED_VALID in batch:
+            targets[PROPOSED_VALID] = tf.constant(batch[PROPOSED_VALID])
         for name in {"boxes_yxyx", PROPOSED} & batch.keys():
             targets[name] = tf.constant(batch[name] * np.float32(scale))
         covered = task.coverage(targets, geometry)
@@ -128,7 +134,7 @@ def check(subject: Subject, assigned: Assigned | None, prepared: Prepared | str)
         findings.append(
             Finding(
                 what=f"{share(int((~assigned.learned).sum()), count)} objects have no anchor, cell or proposal that "
-                "learns them.",
+                "covers them.",
                 measured={"objects": int((~assigned.learned).sum()), "median_side": float(np.median(roots))},
                 evidence=[_worst(by_size)],
                 fix=_better(subject, prepared, assigned)
@@ -168,7 +174,7 @@ def _better(subject: Subject, prepared: Prepared, assigned: Assigned) -> str:
     """The settings, among some, that cover the objects best, if they do so clearly better; else an empty text."""
     assert subject.settings is not None
     if subject.task.proposals is not None:
-        return "raise task.proposals.max_proposals, or set task.proposals.mode=quality"
+        return MORE_PROPOSALS
     settings, described = subject.settings, subject.description
     candidates = list[tuple[str, ...]]()
     if hasattr(settings.task, "anchor_size"):

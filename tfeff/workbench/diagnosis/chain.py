@@ -26,13 +26,13 @@ from tfeff.workbench.diagnosis import (
     classes,
     classifications,
     detections,
-    division,
     images,
     preparation,
     training_curve,
 )
 from tfeff.workbench.diagnosis.finding import Diagnosis, Link
 from tfeff.workbench.diagnosis.images import Survey
+from tfeff.workbench.diagnosis.splits import check as check_splits
 from tfeff.workbench.diagnosis.subject import TEST, TRAIN, VALIDATION, Subject, evenly
 
 PREDICTED = 64
@@ -67,7 +67,7 @@ def diagnose(subject: Subject, split: str | None, say: Callable[[str], None]) ->
         subject: a dataset or a run.
         split: role of the images that are compared with the training images: `validation` or `test`. None: the
             validation images, else those of the test split.
-        say: is told what is being checked.
+        say: called with the name of each check.
 
     Raises:
         UserError: there is no such split.
@@ -120,7 +120,7 @@ def examine_images(subject: Subject, surveys: Mapping[str, Survey]) -> list[Link
     links = [images.check(splits, surveys, skips=skips)]
     if subject.detects:
         links.append(boxes.check(subject.source.name, splits, surveys))
-    return [*links, classes.check_labels(splits), classes.check_objects(splits), division.check(splits, surveys)]
+    return [*links, classes.check_labels(splits), classes.check_objects(splits), check_splits(splits, surveys)]
 
 
 def _trained(

@@ -36,7 +36,7 @@ class Classified:
 
 
 def learned(train: Classified) -> bool:
-    """Whether a classifier knows its training images better than a constant prediction does."""
+    """Whether a classifier predicts its training images better than a constant prediction does."""
     return train.accuracy > train.constant + 0.5 * (1 - train.constant) * limit("low_recall")
 
 

@@ -16,6 +16,7 @@ from tfeff.evaluation import Detections, average_precisions, match, mean_average
 from tfeff.tasks.object_detection import ObjectDetection
 from tfeff.tasks.task import INPUTS, Batch
 from tfeff.workbench.diagnosis import label_exchange
+from tfeff.workbench.diagnosis.assignment import MORE_PROPOSALS
 from tfeff.workbench.diagnosis.finding import Finding, Link, listed
 from tfeff.workbench.diagnosis.subject import TRAIN
 from tfeff.workbench.diagnosis.thresholds import limit
@@ -332,6 +333,8 @@ def _on_train(task: ObjectDetection, train: Examined, threshold: float) -> list[
         before = min(before, value)
     stage = lost[0][1] if lost else min(recall, key=lambda stage: recall[stage])
     cause, fix = CAUSES[stage]
+    if stage == PROPOSED and task.proposals is not None:
+        cause, fix = "no proposal has an IoU of 0.5 with them", MORE_PROPOSALS
     if stage == ACCEPTED:
         cause += f" of {threshold:.3g}"
     return [
@@ -372,8 +375,8 @@ def _on_split(role: str, each: Examined, train: Examined, names: tuple[str, ...]
     if ours >= limit("low_recall") and theirs < limit("generalization") * ours:
         findings.append(
             Finding(
-                what=f"{role}: recall is {theirs:.0%}, but {ours:.0%} on training images: the network knows those by "
-                "heart, or this split is different.",
+                what=f"{role}: recall is {theirs:.0%}, but {ours:.0%} on training images: the network has "
+                "memorized those, or this split is different.",
                 measured={"recall": theirs, "training_recall": ours, "objects": total},
                 evidence=["see recall.png, and compare train and " + role + " in objects.png"],
                 fix="more images, more augmentation (task.augmentation), pretrained weights; draw the splits at random",

@@ -126,13 +126,9 @@ def open_run(directory: Path) -> Subject:
         )
     settings = config.resolve_family(settings)
     source = selection.open_source(settings, keep_written=True)
-    splits = _splits(settings, source)
-    if VALIDATION not in splits and workdir.dataset().get("validation_examples"):
-        fold = selection.fold(settings, splits[TRAIN], validates=False)
-        if fold is not None:
-            splits = {TRAIN: splits[TRAIN].take(fold.train), VALIDATION: splits[TRAIN].take(fold.validation)} | {
-                role: images for role, images in splits.items() if role == TEST
-            }
+    splits, record = _splits(settings, source), workdir.dataset()
+    if not record.get("given"):
+        splits = _chosen(settings, source, splits, record.get("skipped_images", ()))
     return Subject(f"{directory} ({settings.data.source})", source, splits, settings, workdir)
 
 
@@ -154,6 +150,24 @@ def _opens(name: str) -> bool:
     except UserError:
         return False
     return True
+
+
+def _chosen(
+    settings: config.Experiment, source: Source, splits: Mapping[str, Dataset], skipped: Sequence[str]
+) -> dict[str, Dataset]:
+    """The images that a run trained and validated on; the skipped ones are added to the former, for the report."""
+    chosen, train = dict(splits), splits[TRAIN]
+    validates = selection.plan(settings, source).validation is not None
+    if not validates:
+        chosen.pop(VALIDATION, None)
+    corrupt = np.isin(train.ids, list(skipped))
+    readable = np.flatnonzero(~corrupt)
+    part = selection.fold(settings, train.take(readable), validates=validates)
+    if part is not None:
+        chosen[TRAIN] = train.take(np.concatenate([readable[part.train], np.flatnonzero(corrupt)]))
+        if len(part.validation):
+            chosen[VALIDATION] = train.take(readable[part.validation])
+    return {role: chosen[role] for role in (TRAIN, VALIDATION, TEST) if role in chosen}
 
 
 def _splits(settings: config.Experiment, source: Source) -> dict[str, Dataset]:

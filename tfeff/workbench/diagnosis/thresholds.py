@@ -45,7 +45,7 @@ TABLE = {
     ),
     "rare_spelling": Threshold(0.1, "a name that differs by one letter and is this much rarer is a typing error"),
     "empty_images": Threshold(0.5, "some images without objects are useful; if most are, annotations are missing"),
-    "split_chance": Threshold(1e-4, "probability that a random division puts all images of a class on one side"),
+    "split_chance": Threshold(1e-4, "probability that a random split puts all images of a class on one side"),
     "shifted_distance": Threshold(0.25, "total variation distance between the classes of two splits"),
     "duplicate_images": Threshold(0.01, "published datasets contain copies (raccoon: 1 of 20)"),
     "few_objects": Threshold(10, "a class with fewer objects is rarely learned"),
