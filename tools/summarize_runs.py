@@ -43,8 +43,7 @@ def summarize(workdirs: list[Path]) -> dict[str, Any]:
     results = [json.loads((workdir / "result.json").read_text()) for workdir in workdirs]
     scored = [scores(result) for result in results]
     changed = [
-        {key: value for key, _, value in config.differences(type(each)(), each)}  # from the defaults
-        for each in settings
+        {key: shown(key, value) for key, _, value in config.differences(defaults(each), each)} for each in settings
     ]
     common = {key: value for key, value in changed[0].items() if all(each.get(key) == value for each in changed)}
     summarized = {}
@@ -73,6 +72,19 @@ def summarize(workdirs: list[Path]) -> dict[str, Any]:
         low, high = wilson_interval(summarized["accuracy"]["mean"], examples)
         answer |= {"test_images": examples, "interval_of_test_images": [low, high]}
     return answer
+
+
+def defaults(settings: config.Experiment | config.RCNN) -> config.Experiment | config.RCNN:
+    """The default settings of the same task."""
+    return config.Experiment(task=type(settings.task)()) if isinstance(settings, config.Experiment) else config.RCNN()
+
+
+def shown(key: str, value: Any) -> Any:
+    """A setting as it is published: the folder of a source without its location."""
+    if key.endswith("data.source"):
+        scheme, _, place = value.rpartition(":")
+        return f"{scheme}:{Path(place).name}"
+    return value
 
 
 def scores(result: Mapping[str, Any]) -> dict[str, float]:
