@@ -1,5 +1,6 @@
 """Complete searches from the command line: killed, resumed, in local processes and on a cluster."""
 
+import html
 import json
 import random
 import signal
@@ -82,7 +83,7 @@ def test_a_search_writes_coefficients_a_family_and_a_report(whole):
         assert row["latency"] > 0
         assert len(row["values"]) == 2
     report = (whole / "report.html").read_text()
-    assert result["sentence"] in report
+    assert result["sentence"] in html.unescape(report).replace("\u00a0", " ")
     assert "python -m tfeff.search" in report
     figures = ("candidates", "landscape", "allocation", "methods", "sweep_compound")
     for name in (*figures, "batch_normalization") if THOROUGH else figures:
