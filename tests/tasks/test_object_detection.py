@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tests.same_detections import assert_same_detections
 from tests.tasks.digits_of_many_sizes import write_coco
-from tests.thoroughness import THOROUGH, only_thorough, thorough
+from tests.thoroughness import THOROUGH, thorough
 from tests.verbs import Verbs
 from tfeff import config, runs, tasks, training
 from tfeff.data.images import decoding
@@ -296,17 +296,3 @@ def test_two_devices_and_accumulation_match_one_device(name: str, digits: Path) 
         [sys.executable, "-c", textwrap.dedent(script), name, str(digits)], capture_output=True, text=True, check=False
     )
     assert done.stdout.endswith("equal\n"), done.stderr[-3000:]
-
-
-@only_thorough
-@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
-@pytest.mark.parametrize("name", list(DETECTORS))
-def test_mixed_precision_learns_as_float32_does(name: str, precision: str, digits: Path, tmp_path: Path) -> None:
-    losses = []
-    for each in ("float32", precision):
-        changed = ("training.epochs=12", "data.test_split=none", f"training.precision={each}")
-        run = training.train(settings(name, digits, *changed), tmp_path / each, tensorboard=False)
-        losses.append([row["train_loss"] for row in run.rows()])
-    np.testing.assert_allclose(losses[1][:2], losses[0][:2], rtol=0.05)
-    assert losses[1][-1] < losses[1][0] * 0.8
-    assert losses[1][-1] == pytest.approx(losses[0][-1], rel=0.15)
