@@ -10,7 +10,7 @@ from pathlib import Path
 
 from absl import flags
 
-from tfeff import verbs
+from tfeff import config, verbs
 from tfeff.errors import UserError
 
 DEFAULT_OUT = "analysis"
@@ -52,8 +52,8 @@ def main(argv: list[str]) -> None:
         verbs.refuse("json", "several --workdir")
         if given.out is None:
             raise UserError("--out=DIR is missing: the directory for the comparison of several runs")
-    if given.out and (Path(given.out) / "config.json").is_file():
-        raise UserError(f"--out={given.out}: is the workdir of a run; give another directory")
+    if given.out:
+        config.refuse_workdir(Path(given.out))
     verbs.load_tensorflow()
     from tfeff.workbench import comparison
 
@@ -71,7 +71,6 @@ def main(argv: list[str]) -> None:
 
 def diagnose(given: flags.FlagValues) -> str | None:
     """Writes and prints a diagnosis; the workdir, if it is that of a finished classifier."""
-    from tfeff import config
     from tfeff.data.splits import canonical_name
     from tfeff.workbench import diagnosis
 

@@ -93,6 +93,65 @@ def stack(rows: list[torch.Tensor], fill: float = 0.0) -> np.ndarray:
     return padded
 
 
+def adapt(model: FasterRCNN, images: ImageList) -> None:
+    """Scales the last layers, because the size of the features depends on depth and statistics."""
+    features = model.backbone(images.tensors)
+    objectness, _ = model.rpn.head(list(features.values()))
+    model.rpn.head.cls_logits.weight /= torch.cat([each.flatten() for each in objectness]).std()
+    _, codes = model.rpn.head(list(features.values()))
+    model.rpn.head.bbox_pred.weight /= torch.cat([each.flatten() for each in codes]).std() * 4
+    proposals, _ = model.rpn(images, features)
+    predictor = model.roi_heads.box_predictor
+    pooled = model.roi_heads.box_roi_pool(features, proposals, images.image_sizes)
+    logits, codes = predictor(model.roi_heads.box_head(pooled))
+    predictor.cls_score.weight *= 3 / logits.std()
+    predictor.bbox_pred.weight /= codes.std()
+
+
+def outputs(model: FasterRCNN, images: ImageList, features: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    """The outputs of all stages, and the detections."""
+    count = len(images.image_sizes)
+    found = {f"map_{name}": value.permute(0, 2, 3, 1).numpy() for name, value in features.items()}
+    objectness, codes = model.rpn.head(list(features.values()))
+    found["objectness"] = torch.cat([each.permute(0, 2, 3, 1).flatten(1) for each in objectness], dim=1).numpy()
+    codes = [each.permute(0, 2, 3, 1).reshape(count, -1, 4) for each in codes]
+    found["proposal_codes"] = torch.cat(codes, dim=1).numpy()
+    found["anchors"] = model.rpn.anchor_generator(images, list(features.values()))[0].numpy()
+    proposals, _ = model.rpn(images, features)
+    found["proposals"] = stack(proposals)
+    padded = [torch.from_numpy(boxes) for boxes in found["proposals"].astype(found["anchors"].dtype)]
+    pooled = model.roi_heads.box_roi_pool(features, padded, images.image_sizes)
+    logits, codes = model.roi_heads.box_predictor(model.roi_heads.box_head(pooled))
+    found["logits"] = logits.reshape(count, -1, CLASSES + 1).numpy()
+    found["codes"] = codes.reshape(count, -1, CLASSES + 1, 4).numpy()
+    detections, _ = model.roi_heads(features, proposals, images.image_sizes)
+    found["count"] = np.asarray([len(each["scores"]) for each in detections])
+    return found | {
+        f"detected_{name}": stack([each[name] for each in detections]) for name in ("boxes", "scores", "labels")
+    }
+
+
+def losses(model: FasterRCNN, images: ImageList, features: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    """The losses for random objects, with sampling as in training, and batch normalization as in inference."""
+    targets = [
+        {**each, "boxes": each["boxes"].to(images.tensors.dtype)} for each in random_objects(len(images.image_sizes))
+    ]
+    for module in (model.rpn, model.roi_heads):
+        module.fg_bg_sampler = RecordingSampler(module.fg_bg_sampler)
+        module.training = True
+    proposals, first = model.rpn(images, features, targets)
+    _, second = model.roi_heads(features, proposals, images.image_sizes, targets)
+    return {
+        "object_boxes": stack([each["boxes"] for each in targets]),
+        "object_labels": stack([each["labels"] for each in targets]),
+        "training_proposals": stack(proposals),
+        "training_proposal_count": np.asarray([len(each) for each in proposals]),
+        "rpn_sampled": stack(model.rpn.fg_bg_sampler.masks).astype(bool),
+        "head_sampled": stack(model.roi_heads.fg_bg_sampler.masks).astype(bool),
+        **{name: value.numpy() for name, value in (first | second).items()},
+    }
+
+
 def main() -> None:
     """Computes and writes everything."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -102,67 +161,19 @@ def main() -> None:
     parser.add_argument("--double", action="store_true", help="In float64.")
     parser.add_argument("--count", type=int, default=20)
     arguments = parser.parse_args()
-    torch.set_default_dtype(torch.float32)
     torch.manual_seed(0)
     model = random_model(frozen=arguments.frozen)
     pixels = photographs(arguments.images, arguments.count)
     dtype = torch.float64 if arguments.double else torch.float32
-    normalized = (torch.from_numpy(pixels).to(dtype) / 255 - torch.tensor(MEAN, dtype=dtype)) / torch.tensor(
-        STD, dtype=dtype
-    )
-    images = ImageList(normalized.permute(0, 3, 1, 2), [(HEIGHT, WIDTH)] * len(pixels))
-    found: dict[str, np.ndarray] = {"images": pixels}
+    mean, std = (torch.tensor(values, dtype=dtype) for values in (MEAN, STD))
+    normalized = ((torch.from_numpy(pixels).to(dtype) / 255 - mean) / std).permute(0, 3, 1, 2)
+    sizes = [(HEIGHT, WIDTH)] * len(pixels)
     with torch.no_grad():
-        # The scale of the features depends on the depth; the predictors are adapted to it.
-        features = model.backbone(images.tensors[:2].float())
-        objectness, _ = model.rpn.head(list(features.values()))
-        model.rpn.head.cls_logits.weight /= torch.cat([each.flatten() for each in objectness]).std()
-        _, codes = model.rpn.head(list(features.values()))
-        model.rpn.head.bbox_pred.weight /= torch.cat([each.flatten() for each in codes]).std() * 4
-        proposals, _ = model.rpn(ImageList(images.tensors[:2].float(), images.image_sizes[:2]), features)
-        logits, codes = model.roi_heads.box_predictor(
-            model.roi_heads.box_head(model.roi_heads.box_roi_pool(features, proposals, images.image_sizes[:2]))
-        )
-        model.roi_heads.box_predictor.cls_score.weight *= 3 / logits.std()
-        model.roi_heads.box_predictor.bbox_pred.weight /= codes.std()
+        adapt(model, ImageList(normalized[:2].float(), sizes[:2]))
         torch.save(model.state_dict(), arguments.out / "weights.pth")
-        model.to(dtype)
-        features = model.backbone(images.tensors)
-        for name, value in features.items():
-            found[f"map_{name}"] = value.permute(0, 2, 3, 1).numpy()
-        objectness, codes = model.rpn.head(list(features.values()))
-        found["objectness"] = torch.cat([each.permute(0, 2, 3, 1).flatten(1) for each in objectness], dim=1).numpy()
-        codes = [each.permute(0, 2, 3, 1).reshape(len(pixels), -1, 4) for each in codes]
-        found["proposal_codes"] = torch.cat(codes, dim=1).numpy()
-        found["anchors"] = model.rpn.anchor_generator(images, list(features.values()))[0].numpy()
-        proposals, _ = model.rpn(images, features)
-        found["proposals"] = stack(proposals)
-        padded = [torch.from_numpy(boxes) for boxes in found["proposals"].astype(found["anchors"].dtype)]
-        pooled = model.roi_heads.box_roi_pool(features, padded, images.image_sizes)
-        logits, codes = model.roi_heads.box_predictor(model.roi_heads.box_head(pooled))
-        found["logits"] = logits.reshape(len(pixels), -1, CLASSES + 1).numpy()
-        found["codes"] = codes.reshape(len(pixels), -1, CLASSES + 1, 4).numpy()
-        detections, _ = model.roi_heads(features, proposals, images.image_sizes)
-        found["count"] = np.asarray([len(each["scores"]) for each in detections])
-        for name in ("boxes", "scores", "labels"):
-            found[f"detected_{name}"] = stack([each[name] for each in detections])
-
-        # Losses: sampling as in training, batch normalization as in inference.
-        targets = [{**each, "boxes": each["boxes"].to(dtype)} for each in random_objects(len(pixels))]
-        found["object_boxes"] = stack([each["boxes"] for each in targets])
-        found["object_labels"] = stack([each["labels"] for each in targets])
-        for module, prefix in ((model.rpn, "rpn"), (model.roi_heads, "head")):
-            module.fg_bg_sampler = RecordingSampler(module.fg_bg_sampler)
-            module.training = True
-            if prefix == "rpn":
-                proposals, losses = model.rpn(images, features, targets)
-                found["training_proposals"] = stack(proposals)
-                found["training_proposal_count"] = np.asarray([len(each) for each in proposals])
-            else:
-                _, losses = model.roi_heads(features, proposals, images.image_sizes, targets)
-            found[f"{prefix}_sampled"] = stack(module.fg_bg_sampler.masks).astype(bool)
-            for name, value in losses.items():
-                found[name] = value.numpy()
+        images = ImageList(normalized, sizes)
+        features = model.to(dtype).backbone(normalized)
+        found = {"images": pixels, **outputs(model, images, features), **losses(model, images, features)}
     np.savez(arguments.out / "expected.npz", **found)
     versions = f"torch {torch.__version__}, torchvision {torchvision.__version__}"
     print(f"{versions}; detections per image: {found['count'].min()} or more")

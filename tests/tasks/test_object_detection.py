@@ -17,7 +17,9 @@ from tests.tasks.digits_of_many_sizes import write_coco
 from tests.thoroughness import THOROUGH, thorough
 from tests.verbs import Verbs
 from tfeff import config, runs, tasks, training
+from tfeff.data.dataset import Dataset
 from tfeff.data.images import decoding
+from tfeff.evaluation.detections import Detections
 from tfeff.proposals import ProposalStore
 from tfeff.serving import run as serving
 from tfeff.serving.detector import DenseDetector
@@ -99,13 +101,22 @@ def test_it_learns_its_images(run: training.Workdir) -> None:
     assert 0 < row["validation_score_threshold"] < 1
 
 
-def test_the_export_detects_what_the_evaluation_does(run: training.Workdir, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def predicted(run: training.Workdir) -> tuple[Dataset, list[Detections]]:
+    """The images of the run, and what its network detects in them."""
     experiment = run.config()
     task, model = tasks.create(experiment.task), build.trained_model(run)
     source = selection.open_source(experiment).load("train")
     caches = selection.read(experiment, lambda *_: None, given=(source, source))
     pipeline = build.evaluation_pipeline(experiment, caches.train, model.size, (0, 1))
-    expected = detections(BatchPredictor(model, task)(pipeline))
+    return source, detections(BatchPredictor(model, task)(pipeline))
+
+
+def test_the_export_detects_what_the_evaluation_does(
+    run: training.Workdir, predicted: tuple[Dataset, list[Detections]], tmp_path: Path
+) -> None:
+    (source, expected), experiment = predicted, run.config()
+    task = tasks.create(experiment.task)
     assert sum(map(len, expected)) > 20
 
     serving.export(run, tmp_path / "exported")
@@ -118,8 +129,8 @@ def test_the_export_detects_what_the_evaluation_does(run: training.Workdir, tmp_
 
     files = Path(experiment.data.source.removeprefix("coco:")) / "train"
     predictor = runs.load_predictor(tmp_path / "exported", score=0.0)
-    predicted = runs.predict(predictor, {"a.png": files / "0.png"}, tmp_path / "out", key="")
-    np.testing.assert_allclose(predicted.rows["a.png"]["scores"], expected[0].scores, atol=1e-4)
+    of_verb = runs.predict(predictor, {"a.png": files / "0.png"}, tmp_path / "out", key="")
+    np.testing.assert_allclose(of_verb.rows["a.png"]["scores"], expected[0].scores, atol=1e-4)
     serving_bytes = tf.saved_model.load(str(tmp_path / "exported")).signatures["serving_bytes"]
     encoded = [(files / f"{index}.png").read_bytes() for index in range(3)]
     together = serving_bytes(encoded=tf.constant(encoded), **stored_proposals(task, source.ids[:3]))
@@ -150,17 +161,13 @@ def test_a_run_is_evaluated(run: training.Workdir) -> None:
     assert json.loads((run.path / "evaluation_train.json").read_text())["coco"]["ap"] == evaluated.report["coco"]["ap"]
 
 
-def test_confusion_precision_and_recall_agree_to_the_last_count(run: training.Workdir) -> None:
+def test_confusion_precision_and_recall_agree_to_the_last_count(
+    run: training.Workdir, predicted: tuple[Dataset, list[Detections]]
+) -> None:
     """With each other, and with a loop over detections at or above the threshold."""
-    experiment = run.config()
+    source, found = predicted
     report = runs.open_run(run.path).evaluate("train", training.Reporter(quiet=True)).report
     confusion, threshold = np.array(report["confusion"]), report["score_threshold"]
-    task, model = tasks.create(experiment.task), build.trained_model(run)
-    source = selection.open_source(experiment).load("train")
-    caches = selection.read(experiment, lambda *_: None, given=(source, source))
-    found = detections(
-        BatchPredictor(model, task)(build.evaluation_pipeline(experiment, caches.train, model.size, (0, 1)))
-    )
     classes = len(source.class_names)
     true_positives, detected, objects = (np.zeros(classes, int) for _ in range(3))
     for image, truth in zip(found, source.objects, strict=True):

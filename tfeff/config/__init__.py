@@ -10,6 +10,7 @@ from tfeff.config.files import (
     load,
     load_recipe,
     override,
+    refuse_workdir,
     saved,
     to_json,
 )
@@ -86,6 +87,7 @@ __all__ = [
     "load",
     "load_recipe",
     "override",
+    "refuse_workdir",
     "resolve_family",
     "saved",
     "to_json",

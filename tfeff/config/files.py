@@ -214,6 +214,18 @@ def saved(directory: Path, *kinds: type[Config]) -> Config:
     return from_json(path.read_text(errors="replace"), *kinds, where=str(path))
 
 
+def refuse_workdir(directory: Path) -> None:
+    """Keeps the files of a run safe from those of a report.
+
+    Raises:
+        UserError: the directory is the workdir of a run.
+    """
+    if (directory / "config.json").exists():
+        raise UserError(
+            f"--out={directory}: the workdir of a run; give another directory, whose files may be overwritten"
+        )
+
+
 def differences(first: Config, second: Config) -> list[tuple[str, Any, Any]]:
     """The dotted keys in which two configs differ, with both values."""
     left, right = flatten(first), flatten(second)

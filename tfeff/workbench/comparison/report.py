@@ -18,9 +18,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tfeff import durable, training
+from tfeff import config, durable, training
 from tfeff.data.input.cache import ImageCache
-from tfeff.errors import UserError
 from tfeff.reporting import figure, tables
 from tfeff.training.tensorboard import Board
 from tfeff.workbench.comparison import costs, explanation, figures, page, predictions, projector
@@ -59,8 +58,7 @@ def write(
     reporter = reporter or training.Reporter()
     models = open_models(workdirs)
     directory = Path(out)
-    if (directory / "config.json").exists():
-        raise UserError(f"--out={out}: the workdir of a run; give another directory, whose files may be overwritten")
+    config.refuse_workdir(directory)
     with durable.locked(directory, "--out"):
         caches, insight, features = _insight(models, directory, split, reporter)
         return _write(models, caches, insight, features, directory, _command(workdirs, out, split))
