@@ -43,6 +43,8 @@ EXTRAS = {
     "onnx": ["tf2onnx>=1.17"],
     # The other Keras backend (KERAS_BACKEND=jax), for the networks only.
     "jax": ["jax>=0.7"],
+    # `sampler.name=bayesian` of a sweep.
+    "bayesian": ["optuna>=4.0"],
     # Shows the traces of `--profile` in TensorBoard.
     "profile": ["xprof>=2.20"],
     # Runs a search or proposals on several machines.

@@ -97,7 +97,11 @@ def declared() -> tuple[list[Requirement], dict[str, list[Requirement]]]:
 
 def test_setup_requires_what_the_package_imports() -> None:
     always, extras = declared()
-    owners = {"tfeff/execution/cluster.py": "ray", "tfeff/serving/onnx.py": "onnx"}
+    owners = {
+        "tfeff/execution/cluster.py": "ray",
+        "tfeff/serving/onnx.py": "onnx",
+        "tfeff/workbench/sweep/combinations.py": "bayesian",
+    }
     distributions = packages_distributions()
     undeclared = set()
     for path in sources("tfeff"):

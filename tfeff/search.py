@@ -1,6 +1,7 @@
-"""`python -m tfeff.search --config=FILE --workdir=DIR [--config.key=value ...]`: find scaling coefficients.
+"""`python -m tfeff.search --config=FILE --workdir=DIR [--config.key=value ...]`: find scaling coefficients or settings.
 
-Rerun the same command to resume an interrupted search; finished trials are not repeated.
+The config is a `Search` for scaling coefficients, or a `Sweep` over other settings. Rerun the same command to resume;
+finished trials are not repeated.
 """
 
 import dataclasses
@@ -17,7 +18,12 @@ from tfeff import config, verbs
 def define_flags() -> None:
     """Defines this verb's flags."""
     verbs.define_config()
-    flags.DEFINE_string("workdir", None, "Output directory; tfeff.scaling.report lists its files.", required=True)
+    flags.DEFINE_string(
+        "workdir",
+        None,
+        "Output directory; tfeff.scaling.report and tfeff.workbench.sweep.report list its files.",
+        required=True,
+    )
     flags.DEFINE_bool("dry_run", False, "List the candidates, time a few training steps and forecast the duration.")
     verbs.define_executor("Processes")
     flags.DEFINE_integer("processes", None, "Number of local processes; default: one per core or GPU.", lower_bound=1)
@@ -25,12 +31,22 @@ def define_flags() -> None:
 
 
 def main(argv: list[str]) -> None:
-    """Runs the search that the flags configure."""
+    """Runs the search or the sweep that the flags configure."""
     options = flags.FLAGS
     verbs.check_executor("processes")
-    search = config.override(config.load(options.config, config.Search), options.override)
-    search = dataclasses.replace(search, experiment=config.resolve_family(search.experiment))
+    kinds: tuple[type[config.Search | config.Sweep], ...] = (config.Search, config.Sweep)
+    settings = config.override(config.load(options.config, *kinds), options.override)
+    settings = dataclasses.replace(settings, experiment=config.resolve_family(settings.experiment))
     verbs.load_tensorflow()  # after the config, to report config errors immediately
+    command = shlex.join(["python", "-m", "tfeff.search", *sys.argv[1:]])
+    directory = Path(options.workdir)
+    if isinstance(settings, config.Search):
+        _search(settings, directory, command, dry_run=options.dry_run)
+    else:
+        _sweep(settings, directory, command, dry_run=options.dry_run)
+
+
+def _search(settings: config.Search, directory: Path, command: str, *, dry_run: bool) -> None:
     from rich.console import Console
 
     from tfeff.durable import locked
@@ -40,16 +56,33 @@ def main(argv: list[str]) -> None:
     from tfeff.scaling.search import forecast, open_store, run
     from tfeff.scaling.study import prepare
 
-    directory = Path(options.workdir)
-    local = partial(LocalProcesses, options.processes, directory / "trials.log")
-    with locked(directory), open_store(directory, search) as store, verbs.executor(local) as processes:
-        study = prepare(search, Clock(store, processes, lambda text: print(text, flush=True)))
+    local = partial(LocalProcesses, flags.FLAGS.processes, directory / "trials.log")
+    with locked(directory), open_store(directory, settings) as store, verbs.executor(local) as processes:
+        study = prepare(settings, Clock(store, processes, lambda text: print(text, flush=True)))
         print(report.candidates(study, directory), flush=True)
-        if options.dry_run:
+        if dry_run:
             print(report.forecast(study, forecast(study, processes), processes.slots))
             return
         findings = run(study, directory, store, processes, Console())
-        command = shlex.join(["python", "-m", "tfeff.search", *sys.argv[1:]])
+        print(report.write_all(findings, store.records(), directory, command))
+
+
+def _sweep(settings: config.Sweep, directory: Path, command: str, *, dry_run: bool) -> None:
+    from rich.console import Console
+
+    from tfeff.durable import locked
+    from tfeff.execution.local import LocalProcesses
+    from tfeff.workbench.sweep import report
+    from tfeff.workbench.sweep.study import forecast, open_store, prepare, run
+
+    local = partial(LocalProcesses, flags.FLAGS.processes, directory / "trials.log")
+    with locked(directory), open_store(directory, settings) as store, verbs.executor(local) as processes:
+        study = prepare(settings)
+        print(report.candidates(study), flush=True)
+        if dry_run:
+            print(report.forecast(study, *forecast(study, processes), processes.slots))
+            return
+        findings = run(study, directory, store, processes, Console())
         print(report.write_all(findings, store.records(), directory, command))
 
 

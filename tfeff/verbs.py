@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 VERBS = {
     "train": "train, evaluate and export the classifier, localizer or detector of a config",
-    "search": "find the best scaling coefficients for a baseline, a dataset and a compute budget",
+    "search": "find the best scaling coefficients for a baseline and a compute budget, or the best settings of a sweep",
     "propose": "compute region proposals for a dataset with boxes",
     "evaluate": "evaluate a trained network or detector on a split, or region proposals on a dataset",
     "analyze": "explain why a network finds nothing or what is wrong with its images, or compare trained classifiers",

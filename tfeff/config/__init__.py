@@ -19,6 +19,7 @@ from tfeff.config.rcnn import RCNN, Classic, Detection, DetectionData, Joint, Re
 from tfeff.config.recipe import Choice, Choices, Recipe
 from tfeff.config.schema import Data, Experiment, Model, Optimizer, Schedule, Training
 from tfeff.config.search import Allocation, Budget, Folds, Objective, Search, Sweeps, Trials
+from tfeff.config.sweep import Axis, Sampler, Sweep
 from tfeff.config.tasks import (
     TTA,
     AnchorYolo,
@@ -43,6 +44,7 @@ __all__ = [
     "Allocation",
     "AnchorYolo",
     "Augmentation",
+    "Axis",
     "BoxAugmentation",
     "Budget",
     "Choice",
@@ -69,10 +71,12 @@ __all__ = [
     "Proposals",
     "Recipe",
     "RegionFeatures",
+    "Sampler",
     "Schedule",
     "Search",
     "SharedProposals",
     "Suppression",
+    "Sweep",
     "Sweeps",
     "Training",
     "Trials",

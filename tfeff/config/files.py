@@ -16,11 +16,12 @@ from tfeff.config.recipe import Choices, Recipe
 from tfeff.config.schema import Experiment
 from tfeff.config.search import Search
 from tfeff.config.section import Section, assign, from_dict
+from tfeff.config.sweep import Sweep
 from tfeff.durable import LOCK, locked, write
 from tfeff.errors import UserError, changes, nearest
 
 Config = TypeVar("Config", bound=Section)
-VERBS = {Experiment: "tfeff.train", RCNN: "tfeff.train", Search: "tfeff.search"}
+VERBS = {Experiment: "tfeff.train", RCNN: "tfeff.train", Search: "tfeff.search", Sweep: "tfeff.search"}
 """The verb that runs each kind of config."""
 
 
@@ -29,7 +30,7 @@ def load(path: str | Path, *kinds: type[Config]) -> Config:
 
     Args:
         path: the file.
-        *kinds: the accepted kinds of config: `Experiment`, `RCNN` or `Search`.
+        *kinds: the accepted kinds of config: `Experiment`, `RCNN`, `Search` or `Sweep`.
 
     Raises:
         UserError: for a missing file, a file without `get_config`, a recipe or a config of another kind, an unknown

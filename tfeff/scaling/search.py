@@ -124,12 +124,7 @@ def run(study: Study, directory: Path, store: TrialStore, executor: Executor, co
         Interrupted: after Ctrl-C or SIGTERM; finished trials are stored.
     """
     search, baseline = study.search, study.baseline
-    if store.fact("images") not in (None, study.fingerprint):
-        raise UserError(
-            f"{search.experiment.data.source}: the images have changed since the trials in {store.path}; restore them "
-            "or choose another --workdir"
-        )
-    store.write_fact("images", study.fingerprint)
+    store.claim_images(study.fingerprint, search.experiment.data.source)
     progress = Progress(console)
     with Interruption() as interruption, progress.shown():
         runner = TrialRunner(

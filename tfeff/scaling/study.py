@@ -13,7 +13,7 @@ from tfeff.scaling.baseline import Baseline, ScaledNetwork
 from tfeff.scaling.experiment import batch_size, experiment
 from tfeff.scaling.latency import Latency, LatencyModel, samples
 from tfeff.training import selection
-from tfeff.trials.allocation import Allocation, Full, Halving, Racing
+from tfeff.trials.allocation import Allocation, allocation
 from tfeff.trials.objective import Objective
 from tfeff.trials.trial import on_fold
 
@@ -46,14 +46,7 @@ class Study:
     @property
     def allocation(self) -> Allocation:
         """The allocation that the config selects."""
-        section, epochs = self.search.allocation, self.search.experiment.training.epochs
-        match section.name:
-            case "halving":
-                return Halving(epochs, section.minimum_epochs, section.reduction, section.keep_tied)
-            case "racing":
-                return Racing(epochs, section.minimum_blocks)
-            case _:
-                return Full(epochs)
+        return allocation(self.search.allocation, self.search.experiment.training.epochs)
 
 
 def prepare(search: config.Search, clock: Callable[[Baseline, ScaledNetwork], Latency] | None = None) -> Study:

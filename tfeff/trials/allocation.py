@@ -14,6 +14,7 @@ candidate never comes back.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from tfeff import config
 from tfeff.errors import UserError
 from tfeff.trials.results import Block, Job, Results, by_block, by_fold
 from tfeff.trials.two_way import fit_two_way
@@ -308,6 +309,17 @@ class Racing:
 
 
 Allocation = Full | Halving | Racing
+
+
+def allocation(section: config.Allocation, epochs: int) -> Allocation:
+    """The allocation that a config selects, for trials of `epochs` epochs."""
+    match section.name:
+        case "halving":
+            return Halving(epochs, section.minimum_epochs, section.reduction, section.keep_tied)
+        case "racing":
+            return Racing(epochs, section.minimum_blocks)
+        case _:
+            return Full(epochs)
 
 
 def _missing(

@@ -113,6 +113,23 @@ class TrialStore:
             self.write_fact(name, stored)
         return json.loads(stored)
 
+    def claim_images(self, fingerprint: str, source: str) -> None:
+        """Stores the images of all trials, given by a hash.
+
+        Args:
+            fingerprint: the hash.
+            source: where they are, for the message.
+
+        Raises:
+            UserError: the images have changed since the first trial.
+        """
+        if self.fact("images") not in (None, fingerprint):
+            raise UserError(
+                f"{source}: the images have changed since the trials in {self.path}; restore them or choose another "
+                "--workdir"
+            )
+        self.write_fact("images", fingerprint)
+
     def add_candidates(self, candidates: Iterable[Candidate]) -> None:
         """Stores the label and the settings of each candidate that is not stored yet."""
         rows = [(candidate.name, candidate.label, json.dumps(candidate.settings)) for candidate in candidates]

@@ -14,6 +14,7 @@ from tfeff import config, training
 from tfeff.data.input.statistics import channel_statistics
 from tfeff.training import build, selection
 from tfeff.training.assembly import AssemblyCache
+from tfeff.training.features import FeatureCache
 from tfeff.training.interruption import Interruption
 from tfeff.training.latency import latencies
 from tfeff.training.precision import select_policy
@@ -45,6 +46,7 @@ def train(experiment: config.Experiment, directory: str, until_epoch: int, event
         until_epoch=until_epoch,
         caches=images,
         assemblies=_assemblies(),
+        features=_features(),
         reporter=Reporter(quiet=True),
         tensorboard=False,
     )
@@ -127,6 +129,11 @@ def latency(settings: config.Experiment, reference: config.Experiment, num_class
 @functools.cache
 def _assemblies() -> AssemblyCache:
     return AssemblyCache()
+
+
+@functools.cache
+def _features() -> FeatureCache:
+    return FeatureCache(size=1 << 30)
 
 
 @functools.lru_cache(maxsize=1)

@@ -1,5 +1,5 @@
-"""Understands data and models: why a network finds nothing, and which of several classifiers is the best."""
+"""Understands data and models: why a network finds nothing, and which settings and classifiers are best."""
 
-from tfeff.workbench import comparison, diagnosis
+from tfeff.workbench import comparison, diagnosis, sweep
 
-__all__ = ["comparison", "diagnosis"]
+__all__ = ["comparison", "diagnosis", "sweep"]

@@ -1,0 +1,70 @@
+"""Figures of a sweep."""
+
+from tfeff.reporting.sweep import cost_figure, effects_figure, map_figure, ranking_figure
+
+ROWS = [
+    {
+        "label": f"dropout {dropout}, weight decay {decay}",
+        "settings": {"model.dropout": dropout, "optimizer.weight_decay": decay},
+        "mean": mean,
+        "low": None if mean is None else mean - 0.1,
+        "high": None if mean is None else mean + 0.1,
+        "values": [] if mean is None else [mean - 0.02, mean + 0.02],
+        "standing": standing,
+    }
+    for dropout, decay, mean, standing in (
+        ("0", "0.01", 0.8, "winner"),
+        ("0.5", "0.01", 0.78, "tied"),
+        ("0", "0.1", 0.6, "beaten"),
+        ("0.5", "0.1", None, "failed"),
+    )
+]
+DROPOUT = {"key": "model.dropout", "log": False, "order": ["0", "0.5"]}
+DECAY = {"key": "optimizer.weight_decay", "log": True, "order": []}
+
+
+def points(key: str) -> list[dict]:
+    return [{"value": row["settings"][key], "mean": row["mean"]} for row in ROWS]
+
+
+def test_candidates_with_a_mean_are_drawn_in_their_order() -> None:
+    figure = ranking_figure(ROWS, metric="validation accuracy", unit="%")
+    axes = figure.axes[0]
+    assert [text.get_text() for text in axes.get_yticklabels()] == [row["label"] for row in ROWS[:3]]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "winner",
+        "not separable from the best",
+        "worse than the best",
+    ]
+
+
+def test_effects_show_the_mean_of_each_value_of_a_list() -> None:
+    axes_of_sweep = [
+        DROPOUT | {"points": points("model.dropout")},
+        DECAY | {"points": points("optimizer.weight_decay")},
+    ]
+    figure = effects_figure(axes_of_sweep, metric="validation accuracy", unit="%")
+    first, second = figure.axes[:2]
+    dots, means = first.get_lines()
+    assert sorted(zip(dots.get_xdata(), dots.get_ydata(), strict=True)) == [(0, 0.6), (0, 0.8), (1, 0.78)]
+    assert list(means.get_ydata()) == [0.7, 0.78]
+    assert [text.get_text() for text in first.get_xticklabels()] == ["0", "0.5"]
+    assert second.get_xscale() == "log"
+    assert sorted(second.get_lines()[0].get_xdata()) == [0.01, 0.01, 0.1]
+
+
+def test_the_map_has_a_cell_for_each_candidate_and_frames_the_winner() -> None:
+    figure = map_figure(
+        ROWS, DROPOUT, {"key": "optimizer.weight_decay", "order": ["0.01", "0.1"]}, metric="accuracy", unit="%"
+    )
+    axes = figure.axes[0]
+    assert [text.get_text() for text in axes.texts] == ["80.0\n± 10", "78.0\n± 10", "60.0\n± 10"]
+    framed = [cell for cell in axes.patches if cell.get_linewidth() == 2.0]
+    assert [cell.get_xy() for cell in framed] == [(-0.48, -0.46)]
+
+
+def test_the_cost_starts_where_a_first_candidate_is_complete() -> None:
+    curve = [{"epochs": 4, "best": None}, {"epochs": 8, "best": 0.5}, {"epochs": 16, "best": 0.6}]
+    axes = cost_figure({"grid": curve, "halving": curve[:2]}, metric="accuracy", unit="%").axes[0]
+    assert list(axes.get_lines()[0].get_xdata()) == [8, 16]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["grid", "halving"]

@@ -1,0 +1,188 @@
+"""The config of a sweep: one training run for each combination of values of some keys."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tfeff.config.schema import Experiment
+from tfeff.config.search import Allocation, Folds, Objective, Trials
+from tfeff.config.section import Section, assign, from_dict, positive
+from tfeff.errors import UserError
+
+SHARED = ("seed", "task.name", "training.epochs", "training.validation_epochs", "training.monitor")
+"""Keys that must be the same for all candidates, or they could not be compared."""
+FREE_OF_DATA = ("image_size", "channels", "class_balanced")
+"""Keys of `data` that may vary, because they leave the choice of images the same."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The values of one key.
+
+    Attributes:
+        key: dotted key of the experiment.
+        choices: its values as in --config.KEY=VALUE; empty for a range.
+        low: smallest value of a range.
+        high: largest value of a range.
+        log: whether the logarithm is uniform over the range.
+        whole: whether the values of a range are integers.
+    """
+
+    key: str
+    choices: tuple[str, ...] = ()
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    whole: bool = False
+
+    def text(self, position: float) -> str:
+        """The value at a position in [0, 1] of a range, as in --config.KEY=VALUE, with four digits.
+
+        >>> Axis.parse("x=1e-4~1e-2").text(0.5), Axis("x", low=8, high=16, whole=True).text(0.99)
+        ('0.001', '16')
+        """
+        if self.whole and not self.log:
+            return str(min(int(self.high), int(self.low + position * (self.high - self.low + 1))))
+        value = (
+            self.low * (self.high / self.low) ** position if self.log else self.low + position * (self.high - self.low)
+        )
+        return str(round(value)) if self.whole else f"{value:.4g}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Axis":
+        """Reads `key=value|value|...` or `key=low..high`, where `~` instead of `..` means a logarithmic scale.
+
+        Raises:
+            ValueError: the text has another form.
+
+        >>> Axis.parse("model.dropout=0|0.2").choices, Axis.parse("optimizer.learning_rate=1e-4~1e-2").high
+        (('0', '0.2'), 0.01)
+        """
+        key, equals, values = (part.strip() for part in text.partition("="))
+        if not key or not equals or not values:
+            raise ValueError(text)
+        for mark in ("~", ".."):
+            low, found, high = values.partition(mark)
+            if found and "|" not in values:
+                try:
+                    first, last = float(low), float(high)
+                except ValueError:
+                    break
+                if not first < last or not math.isfinite(last - first) or (mark == "~" and first <= 0):
+                    raise ValueError(text)
+                return cls(key, low=first, high=last, log=mark == "~")
+        choices = tuple(part.strip() for part in values.split("|"))
+        if len(set(choices)) != len(choices) or not all(choices):
+            raise ValueError(text)
+        return cls(key, choices)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampler(Section):
+    """Which combinations of values are tried."""
+
+    name: Literal["grid", "random", "bayesian"] = "grid"
+    """`grid`: all combinations. `random`: independent draws (Bergstra and Bengio 2012). `bayesian`: the tree-structured
+    Parzen estimator (Bergstra et al. 2011), which proposes combinations near the best so far; requires the extra
+    `bayesian`."""
+    candidates: int = 20
+    """Combinations to try (not with `grid`)."""
+    batch: int = 4
+    """For `bayesian`: combinations that are proposed together, from the results of the earlier ones."""
+
+    def check(self) -> None:
+        """Validates field values."""
+        positive(self, "candidates", "batch")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep(Section):
+    """A complete sweep. All combinations are trained on the same folds and compared within them."""
+
+    experiment: Experiment = field(default_factory=Experiment)
+    """The training run; its other keys are the same for all candidates."""
+    axes: tuple[str, ...] = ()
+    """The keys that vary, with their values: `("model.dropout=0|0.2|0.5", "optimizer.learning_rate=1e-4~1e-2")`.
+    Values are written as in --config.KEY=VALUE, separated by `|`; or two numbers with `..` (uniform) or `~` (uniform
+    logarithm) between them, from which the random and the Bayesian sampler draw."""
+    sampler: Sampler = field(default_factory=Sampler)
+    folds: Folds = field(default_factory=lambda: Folds(kind="classic", examples=None))
+    trials: Trials = field(default_factory=lambda: Trials(batch_size="fixed", learning_rate="fixed"))
+    """`batch_size` must be `fixed`, `learning_rate` `fixed` or `range_test`."""
+    allocation: Allocation = field(default_factory=Allocation)
+    objective: Objective = field(default_factory=Objective)
+
+    def check(self) -> None:
+        """Rejects values that contradict each other, and values of axes that the experiment does not accept."""
+        axes = self.parsed
+        for axis in axes:
+            self._check_axis(axis)
+        keys = [axis.key for axis in axes]
+        if not keys or len(set(keys)) != len(keys):
+            self.wrong("axes", "at least one key=value|value, each key once")
+        sampler, trials, data = self.sampler, self.trials, self.experiment.data
+        if sampler.name == "grid" and any(not axis.choices for axis in axes):
+            sampler.wrong("name", '"random" or "bayesian", because an axis is a range of numbers')
+        if sampler.name == "bayesian" and self.allocation.name != "full":
+            self.allocation.wrong("name", '"full" with the Bayesian sampler, which compares fully trained candidates')
+        if "data.channels" in keys and data.normalization == "dataset":
+            data.wrong("normalization", '"family" in a sweep over data.channels')
+        if trials.batch_size != "fixed":
+            trials.wrong("batch_size", '"fixed" in a sweep')
+        if trials.learning_rate not in ("fixed", "range_test"):
+            trials.wrong("learning_rate", '"fixed" or "range_test" in a sweep')
+        if trials.learning_rate == "range_test" and "optimizer.learning_rate" in keys:
+            trials.wrong("learning_rate", '"fixed": the axes contain optimizer.learning_rate')
+        for key in ("folds", "fold_examples", "validation_split", "train_examples"):
+            if getattr(data, key) is not None:
+                data.wrong(key, "omitted; in a sweep, the section folds selects the images")
+        epochs = self.experiment.training.epochs
+        if self.allocation.name == "halving" and self.allocation.minimum_epochs > epochs:
+            self.allocation.wrong("minimum_epochs", f"at most experiment.training.epochs = {epochs}")
+        blocks = len(self.folds.blocks)
+        if self.allocation.name == "racing" and self.allocation.minimum_blocks >= blocks:
+            self.allocation.wrong("minimum_blocks", f"less than folds.count x folds.seeds = {blocks}")
+
+    @property
+    def parsed(self) -> tuple[Axis, ...]:
+        """The axes."""
+        parsed = []
+        for text in self.axes:
+            try:
+                axis = Axis.parse(text)
+                parsed.append(dataclasses.replace(axis, whole=not axis.choices and not self._takes_fractions(axis.key)))
+            except ValueError:
+                self.wrong("axes", f"key=value|value|... or key=low..high or key=low~high; {text!r} is not")
+        return tuple(parsed)
+
+    def member(self, assignments: Sequence[str]) -> Experiment:
+        """The experiment with some values replaced, `key=value` each.
+
+        Raises:
+            UserError: an unknown key, or a value that is not accepted.
+        """
+        values = dataclasses.asdict(self.experiment)
+        for assignment in assignments:
+            key, _, text = assignment.partition("=")
+            assign(Experiment, values, key.split("."), text)
+        changed: Experiment = from_dict(Experiment, values)
+        return changed
+
+    def _takes_fractions(self, key: str) -> bool:
+        try:
+            assign(Experiment, dataclasses.asdict(self.experiment), key.split("."), "0.5")
+        except UserError:
+            return False
+        return True
+
+    def _check_axis(self, axis: Axis) -> None:
+        section, _, key = axis.key.partition(".")
+        if axis.key in SHARED or (section == "data" and key not in FREE_OF_DATA):
+            raise UserError(f"config: axes: {axis.key} must be the same for all candidates; remove it")
+        for text in axis.choices or (axis.text(0.0), axis.text(1.0)):
+            try:
+                self.member([f"{axis.key}={text}"])
+            except UserError as error:
+                raise UserError(f"config: axes: {axis.key}={text}: {str(error).removeprefix('config: ')}") from None

@@ -1,0 +1,149 @@
+"""The findings of a sweep as rows for tables, figures and result.json."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import cached_property
+from typing import Any
+
+from tfeff.trials.intervals import summary
+from tfeff.trials.results import Block, mean_over_seeds
+from tfeff.trials.store import Record
+from tfeff.trials.trial import result_row
+from tfeff.workbench.sweep.study import Findings
+
+
+class Numbers:
+    """The findings of a sweep as rows.
+
+    Args:
+        findings: from `study.run`.
+        records: all trials of the sweep, in the order of their start.
+    """
+
+    def __init__(self, findings: Findings, records: Sequence[Record]) -> None:
+        self.findings, self.study, self.sweep = findings, findings.study, findings.study.sweep
+        self.records = [record for record in records if record.job.candidate in findings.candidates]
+        self.epochs = self.sweep.experiment.training.epochs
+
+    @cached_property
+    def candidates(self) -> list[dict[str, Any]]:
+        """One row per candidate, the best first."""
+        ranking, rows = self.findings.ranking, []
+        order = {name: index for index, name in enumerate(ranking.order)}
+        for name, combination in self.findings.combinations.items():
+            elimination = self.findings.eliminated.get(name)
+            values = self._values(name, elimination.epochs if elimination else self.epochs)
+            estimate = asdict(summary(values.values())) if values else dict.fromkeys(("mean", "low", "high"))
+            spent: dict[Block, int] = {}
+            for record in self.records:
+                if record.job.candidate == name and record.state == "done":
+                    spent[record.job.block] = max(spent.get(record.job.block, 0), record.job.epochs)
+            difference = ranking.differences.get(name)
+            rows.append(
+                {
+                    "name": name,
+                    "label": combination.label,
+                    "settings": dict(combination.values),
+                    "learning_rate": self.findings.learning_rates.get(name),
+                    "mean": estimate["mean"],
+                    "low": estimate["low"],
+                    "high": estimate["high"],
+                    "values": list(values.values()),
+                    "below_best": None if difference is None else asdict(difference),
+                    "standing": self._standing(name, bool(values)),
+                    "reason": elimination.reason if elimination else None,
+                    "epochs": sum(spent.values()),
+                    "trials": len(spent),
+                    "macs": self.findings.candidates[name].macs,
+                }
+            )
+        return sorted(rows, key=lambda row: (order.get(row["name"], len(order)), -(row["mean"] or 0.0)))
+
+    @cached_property
+    def axes(self) -> list[dict[str, Any]]:
+        """The effect of each key: for each value, the mean over all fully trained candidates with it."""
+        finished = [row for row in self.candidates if row["name"] in self.findings.ranking.order]
+        return [
+            {
+                "key": axis.key,
+                "log": axis.log,
+                "points": [
+                    {"value": row["settings"][axis.key], **{key: row[key] for key in ("mean", "low", "high")}}
+                    for row in finished
+                ],
+                "order": list(axis.choices),
+            }
+            for axis in self.sweep.parsed
+        ]
+
+    @cached_property
+    def cost_curve(self) -> list[dict[str, Any]]:
+        """After each finished training: epochs so far, and the mean of the candidate that is then the best.
+
+        Only candidates count that are trained to the last epoch on all folds.
+        """
+        curve, best, total = [], None, 0
+        trained: dict[tuple[str, Block], int] = {}
+        complete: dict[str, set[Block]] = {}
+        means = {row["name"]: row["mean"] for row in self.candidates if row["name"] in self.findings.ranking.order}
+        for record in self.records:
+            if record.state != "done":
+                continue
+            key = record.job.candidate, record.job.block
+            total += max(0, record.job.epochs - trained.get(key, 0))
+            trained[key] = max(record.job.epochs, trained.get(key, 0))
+            if record.job.epochs == self.epochs:
+                complete.setdefault(record.job.candidate, set()).add(record.job.block)
+                whole = len(complete[record.job.candidate]) == len(self.sweep.folds.blocks)
+                value = means.get(record.job.candidate)
+                if whole and value is not None and (best is None or value > best):
+                    best = value
+            curve.append({"epochs": total, "best": best})
+        return curve
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of all trials, summed over processes."""
+        return sum(record.seconds or 0.0 for record in self.records)
+
+    @property
+    def failed(self) -> list[dict[str, Any]]:
+        """The failed trials."""
+        return [{**asdict(record.job), "error": record.error} for record in self.records if record.state == "failed"]
+
+    def numbers(self) -> dict[str, Any]:
+        """The contents of result.json."""
+        ranking = self.findings.ranking
+        return {
+            "sentence": ranking.sentence,
+            "objective": self.study.objective.title,
+            "sampler": self.sweep.sampler.name,
+            "allocation": self.sweep.allocation.name,
+            "best": ranking.best,
+            "chosen": ranking.chosen,
+            "tied": list(ranking.tied),
+            "candidates": self.candidates,
+            "cost_curve": self.cost_curve,
+            "epochs": sum(row["epochs"] for row in self.candidates),
+            "seconds_of_trials": self.seconds,
+            "failed_trials": self.failed,
+        }
+
+    def _values(self, name: str, epochs: int) -> dict[Block, float]:
+        """Fold -> objective after some epochs, averaged over seeds."""
+        candidate, values = self.findings.candidates[name], {}
+        for record in self.records:
+            if (record.job.candidate, record.job.epochs, record.state) == (name, epochs, "done"):
+                row = result_row(candidate.experiment.training, record.rows)
+                values[record.job.block] = self.study.objective.value(row, candidate.macs)
+        return mean_over_seeds({block: values[block] for block in sorted(values)})
+
+    def _standing(self, name: str, has_values: bool) -> str:
+        ranking = self.findings.ranking
+        if name == ranking.chosen:
+            return "winner"
+        if not has_values:
+            return "failed"
+        if name in self.findings.eliminated:
+            return "eliminated"
+        return "tied" if name in (ranking.best, *ranking.tied) else "beaten"

@@ -1,0 +1,235 @@
+"""Prepares a sweep and runs it: candidates are trained as trials on shared folds, and ranked."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from tfeff import config, models, training
+from tfeff.errors import UserError
+from tfeff.execution.executor import Executor, collect
+from tfeff.training import build, selection
+from tfeff.training.interruption import Interruption
+from tfeff.trials import worker
+from tfeff.trials.allocation import Allocation, Elimination, Full, allocation
+from tfeff.trials.forecast import Rate, core_seconds
+from tfeff.trials.objective import Objective
+from tfeff.trials.progress import Progress
+from tfeff.trials.ranking import Ranking, rank
+from tfeff.trials.results import by_fold
+from tfeff.trials.runner import TrialRunner
+from tfeff.trials.store import TrialStore
+from tfeff.trials.trial import Candidate, on_fold
+from tfeff.workbench.sweep.combinations import Combination, bayesian, listed
+
+STORE = "sweep.sqlite"
+FREE = ("axes", "sampler.", "objective.", "allocation.", "trials.attempts", "folds.seeds")
+"""Keys that select trials or evaluate their results. No trial depends on them, so a sweep can resume with others."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A sweep before any training.
+
+    Attributes:
+        sweep: its config.
+        objective: the quantity that is maximized.
+        allocation: how epochs are allocated.
+        num_classes: classes of the dataset.
+        examples: number of training and of validation images of one trial.
+        fingerprint: hash of all images.
+        combinations: what is tried; empty for a sampler that waits for results.
+    """
+
+    sweep: config.Sweep
+    objective: Objective
+    allocation: Allocation
+    num_classes: int
+    examples: tuple[int, int]
+    fingerprint: str
+    combinations: Sequence[Combination]
+
+    def candidate(self, combination: Combination, base: config.Experiment) -> Candidate:
+        """A combination as a candidate for trials, with the other values of `base`."""
+        experiment = dataclasses.replace(self.sweep, experiment=base).member(combination.assignments)
+        cost = models.estimate(
+            build.description(experiment), num_classes=self.num_classes, channels=experiment.data.channels
+        )
+        settings = {**combination.values, "params": cost.params, "macs": cost.macs}
+        return Candidate(combination.name, combination.label, experiment, cost.macs, settings)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The outcome of a sweep.
+
+    Attributes:
+        study: the sweep before training.
+        combinations: what was tried, by name.
+        candidates: the same as candidates.
+        eliminated: name -> why it was eliminated early.
+        ranking: of the others.
+        learning_rates: name -> rate that a range test found; empty without range tests.
+    """
+
+    study: Study
+    combinations: Mapping[str, Combination]
+    candidates: Mapping[str, Candidate]
+    eliminated: Mapping[str, Elimination]
+    ranking: Ranking
+    learning_rates: Mapping[str, float]
+
+    @property
+    def best(self) -> config.Experiment:
+        """The training run of the chosen candidate, on all images."""
+        name = self.ranking.chosen
+        experiment = self.study.sweep.member(self.combinations[name].assignments)
+        if name not in self.learning_rates:
+            return experiment
+        optimizer = dataclasses.replace(experiment.optimizer, learning_rate=self.learning_rates[name])
+        return dataclasses.replace(experiment, optimizer=optimizer)
+
+
+def open_store(directory: Path, sweep: config.Sweep | None) -> TrialStore:
+    """The store in the workdir of a sweep; None opens an existing one with any config."""
+    return TrialStore(directory / STORE, sweep, FREE)
+
+
+def prepare(sweep: config.Sweep) -> Study:
+    """Checks the data and the combinations.
+
+    Raises:
+        UserError: the data is missing or too small for the folds, images of different sizes have no common size, a
+            network cannot be built, or the objective is not measured.
+    """
+    base = sweep.experiment
+    dataset = selection.load(base, selection.open_source(base), base.data.train_split)
+    if base.data.image_size is None and dataset.size is None:
+        raise UserError(
+            "config: experiment.data.image_size is required because the images differ in size; all candidates must "
+            "start from the same images"
+        )
+    parts = [
+        selection.fold(on_fold(base, sweep.folds, fold=fold, seed=0), dataset, validates=False)
+        for fold in range(sweep.folds.count)
+    ]
+    examples = (
+        min(len(part.train) for part in parts if part is not None),
+        min(len(part.validation) for part in parts if part is not None),
+    )
+    combinations = [] if sweep.sampler.name == "bayesian" else listed(sweep.parsed, sweep.sampler, base.seed)
+    section = sweep.objective
+    if section.exponent and section.cost_target is None:
+        section.wrong("cost_target", "a number of multiply-adds, because objective.exponent is set")
+    objective = Objective(section.metric, section.cost_target, section.exponent)
+    objective.value(dict.fromkeys(training.metrics(base), 1.0), 1.0)  # raises if the metric is unknown
+    study = Study(
+        sweep=sweep,
+        objective=objective,
+        allocation=allocation(sweep.allocation, base.training.epochs),
+        num_classes=len(dataset.class_names),
+        examples=examples,
+        fingerprint=dataset.fingerprint,
+        combinations=combinations,
+    )
+    checked = set[str]()
+    for combination in combinations or _ends(sweep):
+        try:
+            experiment = study.candidate(combination, base).experiment
+            if experiment.training.batch_size > examples[0]:
+                raise UserError(
+                    f"config: folds: {examples[0]} training images per fold are fewer than one batch of "
+                    f"{experiment.training.batch_size}; raise folds.examples or lower training.batch_size"
+                )
+            # Dropout and the optimizer's numbers change nothing that is checked.
+            model, update = dataclasses.replace(experiment.model, dropout=None), experiment.optimizer
+            patterns = update.frozen, update.unfreeze, update.learning_rate_factors
+            key = repr((experiment.task, model, experiment.training, patterns))
+            if key not in checked:
+                build.check(experiment, 1, afresh=True)
+                checked.add(key)
+        except UserError as error:
+            raise UserError(f"{combination.label}: {error}") from None
+    return study
+
+
+def _ends(sweep: config.Sweep) -> list[Combination]:
+    """A combination for each value of a list, and both ends of a range; the other keys have their first values."""
+    values = {axis.key: axis.choices or (axis.text(0.0), axis.text(1.0)) for axis in sweep.parsed}
+    first = {key: texts[0] for key, texts in values.items()}
+    return [Combination({**first, key: text}) for key, texts in values.items() for text in texts]
+
+
+def forecast(study: Study, executor: Executor) -> tuple[Rate, float]:
+    """Times some training steps; returns the rate and the seconds of all trials, summed over processes."""
+    base, sweep = study.sweep.experiment, study.sweep
+    planned = [study.candidate(each, base) for each in study.combinations]
+    macs = {each.name: each.macs for each in planned}
+    if not planned:
+        same = study.candidate(Combination({}), base)
+        macs = {str(index): same.macs for index in range(sweep.sampler.candidates)}
+        planned = [same]
+    ordered = sorted(planned, key=lambda each: each.macs)
+    timed = [(ordered[0], ordered[-1])[index % 2] for index in range(max(2, executor.slots))]
+    experiments = [on_fold(each.experiment, sweep.folds, fold=0, seed=0) for each in timed]
+    values = collect(executor, {index: (worker.calibrate, each) for index, each in enumerate(experiments)})
+    rate = Rate.fit([(each.macs, values[index]["start"], values[index]["image"]) for index, each in enumerate(timed)])
+    epochs = base.training.validation_epochs
+    return rate, core_seconds(rate, study.allocation, macs, sweep.folds.blocks, study.examples, epochs)
+
+
+def run(study: Study, directory: Path, store: TrialStore, executor: Executor, console: Console) -> Findings:
+    """Runs a sweep to the end, resuming from the store.
+
+    Args:
+        study: from `prepare`.
+        directory: the workdir, locked by this process.
+        store: results so far.
+        executor: runs the trials.
+        console: shows the progress.
+
+    Raises:
+        UserError: the images have changed since the first trial, or every candidate failed.
+        Interrupted: after Ctrl-C or SIGTERM; finished trials are stored.
+    """
+    sweep = study.sweep
+    store.claim_images(study.fingerprint, sweep.experiment.data.source)
+    progress = Progress(console)
+    epochs, blocks = sweep.experiment.training.epochs, sweep.folds.blocks
+    with Interruption() as interruption, progress.shown():
+        runner = TrialRunner(
+            directory, sweep.folds, sweep.trials, store, executor, study.objective, progress, interruption
+        )
+        base = runner.resolve(sweep.experiment, on_fold(sweep.experiment, sweep.folds, fold=0, seed=0))
+        combinations = {each.name: each for each in study.combinations}
+
+        def candidates(some: Sequence[Combination]) -> list[Candidate]:
+            return [study.candidate(each, base) for each in some]
+
+        def scores(batch: Sequence[Combination]) -> dict[str, float | None]:
+            runner.run(candidates(batch), Full(epochs), "sweep")
+            rows = by_fold(runner.results, epochs, [each.name for each in batch], blocks)
+            return {name: sum(row.values()) / len(row) if row else None for name, row in rows.items()}
+
+        if sweep.sampler.name == "bayesian":
+            for found in bayesian(sweep.parsed, sweep.sampler, sweep.experiment.seed, scores):
+                combinations = {each.name: each for each in found}
+        tried = {each.name: each for each in candidates(list(combinations.values()))}
+        plan = runner.run(list(tried.values()), study.allocation, "sweep")
+        finalists = [each for each in tried.values() if each.name not in plan.eliminated]
+        if not finalists:
+            reasons = "; ".join(sorted({elimination.reason for elimination in plan.eliminated.values()}))
+            raise UserError(f"every candidate failed: {reasons}; see {directory / 'trials.log'}")
+        ranking = rank(
+            by_fold(runner.results, epochs, [each.name for each in finalists], blocks),
+            {each.name: each.macs for each in finalists},
+            labels={each.name: each.label for each in finalists},
+            metric=study.objective.title,
+            eliminated=len(plan.eliminated),
+        )
+        progress.say(ranking.sentence)
+    tested = {name: store.fact(f"learning_rate {name}") for name in tried}
+    rates = {name: float(rate) for name, rate in tested.items() if rate is not None}
+    return Findings(study, combinations, tried, dict(plan.eliminated), ranking, rates)
