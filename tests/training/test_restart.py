@@ -26,6 +26,7 @@ def get_config():
         data=Data(source="embedded:digits", channels=1, class_balanced=True),
         optimizer=Optimizer(
             name="rmsprop", learning_rate=0.003, weight_decay=1e-3, weight_decay_kind="l2", frozen=("stem*",),
+            unfreeze=("2=stem*",),
             learning_rate_factors=("stage1*=0.1",),
         ),
         schedule=Schedule(name="plateau", patience_epochs=1, decay_rate=0.5),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from tfeff.config.section import Section, at_least, fraction, positive
-from tfeff.config.tasks import Classification, Task
+from tfeff.config.tasks import Classification, Localization, Task
 from tfeff.errors import UserError
 
 
@@ -183,6 +183,10 @@ class Optimizer(Section):
     """Patterns of the variables to freeze, such as `("stem*", "stage[12]*")`: they are not updated and do not decay,
     and no gradients are computed for them. Batch normalization with frozen variables uses its moving statistics and
     keeps them. Use it with `model.weights`."""
+    unfreeze: tuple[str, ...] = ()
+    """Patterns of frozen variables that are trained from some epoch on, as `epoch=pattern`, such as
+    `("2=stage4*", "4=*")` after `frozen=("stem*", "stage*")`: the first after two epochs, all after four (gradual
+    unfreezing, arXiv:1801.06146). The optimizer's moving averages start again at these epochs."""
     learning_rate_factors: tuple[str, ...] = ()
     """Factors on the learning rate, and so on decoupled weight decay, as `pattern=factor`, such as
     `("*=0.1", "head*=1")`. If a variable matches several patterns, the last one applies; if it matches none, its factor
@@ -193,6 +197,11 @@ class Optimizer(Section):
         parts = (item.rpartition("=") for item in self.learning_rate_factors)
         return tuple((pattern.strip(), float(factor)) for pattern, _, factor in parts)
 
+    def unfreezing(self) -> tuple[tuple[int, str], ...]:
+        """`unfreeze` as (epoch, pattern)."""
+        parts = (item.partition("=") for item in self.unfreeze)
+        return tuple((int(epoch), pattern.strip()) for epoch, _, pattern in parts)
+
     def check(self) -> None:
         """Validates field values."""
         positive(self, "learning_rate", "epsilon", "clip_norm")
@@ -202,6 +211,12 @@ class Optimizer(Section):
             valid = all(pattern and 0 < factor < math.inf for pattern, factor in self.factors())
         except ValueError:
             valid = False
+        try:
+            numbered = all(pattern and epoch >= 0 for epoch, pattern in self.unfreezing())
+        except ValueError:
+            numbered = False
+        if not numbered:
+            self.wrong("unfreeze", "items like 3=stage4*: a number of epochs, and a pattern")
         if not valid:
             self.wrong(
                 "learning_rate_factors", "items like head*=10, with factors above 0; optimizer.frozen freezes variables"
@@ -245,6 +260,11 @@ class Training(Section):
     """Images per update, over all devices and workers."""
     accumulation_steps: int = 1
     """Split each device's batch into this many equal parts and sum their gradients before the update."""
+    feature_variants: int | None = None
+    """Compute the features of the frozen part of the network once, for this many augmented variants of each image, and
+    train the rest of the network on them (classification and localization). Requires `optimizer.frozen` for the first
+    layers, such as `stem*,stage*`. The frozen part runs in inference mode, without its dropout and stochastic depth.
+    None: compute them at each step."""
     rematerialize: bool = False
     """Keep few feature maps for the backward pass and compute the others again (arXiv:1604.06174): less memory, for the
     time of a second forward pass."""
@@ -280,7 +300,7 @@ class Training(Section):
     def check(self) -> None:
         """Validates field values."""
         positive(self, "epochs", "batch_size", "accumulation_steps", "validation_epochs")
-        positive(self, "early_stopping_epochs", "checkpoint_seconds")
+        positive(self, "early_stopping_epochs", "checkpoint_seconds", "feature_variants")
         at_least(self, 0, "minimum_change")
         fraction(self, "ema_decay")
         if self.batch_size % self.accumulation_steps:
@@ -318,6 +338,13 @@ class Experiment(Section):
             )
         if self.schedule.warmup_epochs >= self.training.epochs:
             self.schedule.wrong("warmup_epochs", f"below training.epochs = {self.training.epochs}")
+        if self.training.feature_variants is not None and not isinstance(self.task, Classification | Localization):
+            self.training.wrong("feature_variants", "none: only classification and localization support it")
+        late = [epoch for epoch, _ in self.optimizer.unfreezing() if epoch >= self.training.epochs]
+        if late:
+            self.optimizer.wrong("unfreeze", f"epochs below training.epochs = {self.training.epochs}")
+        if self.training.feature_variants is not None and self.task.plain_epochs:
+            self.task.wrong("plain_epochs", "0 with training.feature_variants")
         if self.task.plain_epochs > self.training.epochs:
             self.task.wrong("plain_epochs", f"at most training.epochs = {self.training.epochs}")
         if self.model.weights is not None and self.data.normalization == "dataset":

@@ -13,6 +13,7 @@ import tensorflow as tf
 from tfeff import config
 from tfeff.training import build
 from tfeff.training.averaging import Average
+from tfeff.training.features import split
 from tfeff.training.step import Step
 
 
@@ -25,12 +26,14 @@ class Assembly:
         optimizer: with fresh slot variables.
         average: moving average of the model's weights; None if `training.ema_decay` is None.
         step: compiled training and evaluation steps; traced on the first call.
+        features: the frozen part of the model, if the step takes its output; else None.
     """
 
     model: keras.Model
     optimizer: keras.optimizers.Optimizer
     average: Average | None
     step: Step
+    features: keras.Model | None = None
 
 
 def assemble(settings: config.Experiment, record: dict[str, Any], strategy: tf.distribute.Strategy) -> Assembly:
@@ -46,7 +49,11 @@ def assemble(settings: config.Experiment, record: dict[str, Any], strategy: tf.d
         optimizer = build.optimizer(settings, model, strategy.num_replicas_in_sync)
         decay = settings.training.ema_decay
         average = Average(model, decay) if decay is not None else None
-    return Assembly(model, optimizer, average, build.step(settings, model, strategy, optimizer, average))
+        features, rest = None, None
+        if settings.training.feature_variants is not None:
+            features, rest = split(model) or (None, None)
+    step = build.step(settings, model, strategy, optimizer, average, rest)
+    return Assembly(model, optimizer, average, step, features)
 
 
 class AssemblyCache:

@@ -16,8 +16,9 @@ from tfeff.data.input.transform import Transform
 from tfeff.errors import UserError, nearest
 from tfeff.proposals import ProposalStore
 from tfeff.proposals.lookup import indexed_lookup
-from tfeff.training import checkpoint, optimizers, schedules
+from tfeff.training import checkpoint, distribution, optimizers, phases, schedules
 from tfeff.training.averaging import Average
+from tfeff.training.features import split
 from tfeff.training.freezing import freeze
 from tfeff.training.step import Step
 from tfeff.training.workdir import Workdir
@@ -51,9 +52,26 @@ def check(settings: config.Experiment, replicas: int, *, afresh: bool) -> None:
         raise UserError(f"config: training.monitor is {training.monitor!r}; {nearest(training.monitor, metrics)}")
     if training.xla and replicas > 1:
         raise UserError("config: training.xla supports only a single device; set it to false")
-    if afresh and (settings.optimizer.frozen or settings.optimizer.learning_rate_factors):
+    update = settings.optimizer
+    if update.unfreeze and distribution.worker_count() > 1:
+        raise UserError("config: optimizer.unfreeze: several workers are not supported; use one")
+    if afresh and (update.frozen or update.unfreeze or update.learning_rate_factors or training.feature_variants):
         # The patterns refer to paths, which depend on neither classes nor statistics: those need the data.
-        optimizer(settings, model(settings, {"mean": None, "class_names": ["any"]}), replicas)
+        network = _frozen(phases.at(settings, 0), replicas)
+        if update.unfreeze:
+            _frozen(phases.at(settings, training.epochs), replicas)
+        if training.feature_variants is not None and split(network) is None:
+            raise UserError(
+                "config: training.feature_variants: the first layers of the network are trained; freeze them with "
+                "optimizer.frozen, such as stem*,stage*"
+            )
+
+
+def _frozen(settings: config.Experiment, replicas: int) -> keras.Model:
+    """A network for any data, after its optimizer was created."""
+    network = model(settings, {"mean": None, "class_names": ["any"]})
+    optimizer(settings, network, replicas)
+    return network
 
 
 def description(settings: config.Experiment) -> models.Architecture | models.Detector:
@@ -167,7 +185,7 @@ def optimizer(settings: config.Experiment, network: keras.Model, replicas: int) 
     """Freezes parts of the network, if the config says so, and creates the optimizer of the rest, under the current
     dtype policy and strategy."""
     section = settings.optimizer
-    freeze(network, section.frozen)
+    freeze(network, section.frozen, [pattern for epoch, pattern in section.unfreezing() if epoch == 0])
     return optimizers.build(
         section.name,
         network,
@@ -191,8 +209,9 @@ def step(
     strategy: tf.distribute.Strategy,
     update: keras.optimizers.Optimizer,
     average: Average | None = None,
+    rest: keras.Model | None = None,
 ) -> Step:
-    """Creates the compiled training and evaluation steps."""
+    """Creates the compiled training and evaluation steps; with `rest`, on features of the frozen part."""
     training = settings.training
     return Step(
         network,
@@ -204,6 +223,7 @@ def step(
         rematerialize=training.rematerialize,
         average=average,
         xla=training.xla,
+        rest=rest,
     )
 
 

@@ -1,5 +1,6 @@
 """Trains the network of an experiment: what the loop is given, and the order of its hooks."""
 
+import functools
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -10,9 +11,10 @@ from tfeff import config, tasks
 from tfeff.data.sources.source import Source
 from tfeff.training import distribution, selection
 from tfeff.training.assembly import AssemblyCache
+from tfeff.training.features import FeatureCache
 from tfeff.training.interruption import Interruption
 from tfeff.training.loop import Hook, Loop
-from tfeff.training.preparation import prepare
+from tfeff.training.preparation import Prepared, prepare, read_images
 from tfeff.training.profiler import Profiler
 from tfeff.training.progress import Progress, Reporter
 from tfeff.training.saving import Saving
@@ -40,6 +42,7 @@ def train(
     source: Callable[[], Source] | None = None,
     caches: selection.SplitCaches | None = None,
     assemblies: AssemblyCache | None = None,
+    features: FeatureCache | None = None,
     reporter: Reporter | None = None,
     tensorboard: bool = True,
     profile: bool = False,
@@ -54,6 +57,7 @@ def train(
         source: opens the experiment's source; a caller that needs it again passes a function that opens it once.
         caches: the experiment's decoded images (`selection.read`), which several runs can share. Default: decode them.
         assemblies: cache of compiled networks for several runs in this process. Default: build a new one.
+        features: cache of the features of `training.feature_variants` for several runs in this process.
         reporter: reports progress. Default: on the console, in the first worker only.
         tensorboard: write event files.
         profile: profile a few steps for TensorBoard.
@@ -72,6 +76,7 @@ def train(
     training, workdir, chief = settings.training, Workdir(directory), distribution.is_chief()
     strategy = distribution.strategy(training.strategy)
     reporter = reporter or Reporter(quiet=not chief)
+    features = features or FeatureCache()
     if until_epoch is not None and until_epoch < 1:
         raise ValueError(f"until_epoch is {until_epoch}; epochs count from 1")
     if training.deterministic:
@@ -79,47 +84,69 @@ def train(
 
     claimed = config.claimed(workdir.path, settings, raised=("training.epochs",)) if chief else nullcontext()
     with claimed, Interruption() as interruption, reporter.bars():
-        prepared = prepare(
-            settings,
-            workdir,
-            strategy,
-            until_epoch=until_epoch,
-            source=source,
-            caches=caches,
-            assemblies=assemblies,
-            reporter=reporter,
-            interruption=interruption,
-        )
-        if prepared is None:
-            return workdir
-        hooks = list[Hook]()
-        if chief and profile:
-            hooks.append(Profiler(workdir.tensorboard, reporter.say))
-        if prepared.validation is not None:
-            batches = prepared.validation.evaluation_batches()
-            hooks.append(
-                Validation(batches, prepared.scoring, monitor=training.monitor, every=training.validation_epochs)
+
+        @functools.cache
+        def images() -> selection.SplitCaches:
+            return read_images(settings, source, reporter, interruption) if caches is None else caches
+
+        last = min(until_epoch or training.epochs, training.epochs)
+        while True:  # phases, if optimizer.unfreeze divides the run
+            prepared = prepare(
+                settings,
+                workdir,
+                strategy,
+                until_epoch=until_epoch,
+                images=images,
+                assemblies=assemblies,
+                features=features,
+                reporter=reporter,
+                interruption=interruption,
             )
-        if chief and tensorboard:
-            hooks.append(Events(workdir.tensorboard, prepared.state.step, config.flatten(settings)))
-        if chief:
-            hooks.append(Saving(keep_best=training.keep == "best" or training.early_stopping_epochs is not None))
-        hooks.append(Progress(reporter, validates=prepared.validation is not None))
-        loop = Loop(
-            state=prepared.state,
-            step=prepared.step,
-            pipeline=prepared.training,
-            hooks=hooks,
-            workdir=workdir,
-            interruption=interruption,
-            epochs=training.epochs,
-            checkpoint_seconds=training.checkpoint_seconds,
-            advice=(
-                f"Train in a new --workdir with a lower optimizer.learning_rate (now "
-                f"{settings.optimizer.learning_rate:g}), warm-up (schedule.warmup_epochs) or gradient clipping "
-                "(optimizer.clip_norm)"
-            ),
-            chief=chief,
-        )
-        loop.run(until_epoch)
+            if prepared is None:
+                break
+            loop = _loop(settings, prepared, workdir, reporter, interruption, events=tensorboard, profile=profile)
+            loop.run(prepared.until)
+            if prepared.state.stopping.exhausted or prepared.until == last:
+                break
     return workdir
+
+
+def _loop(
+    settings: config.Experiment,
+    prepared: Prepared,
+    workdir: Workdir,
+    reporter: Reporter,
+    interruption: Interruption,
+    *,
+    events: bool,
+    profile: bool,
+) -> Loop:
+    """The loop of a run, or of one phase of it, with its hooks."""
+    training, chief = settings.training, distribution.is_chief()
+    hooks = list[Hook]()
+    if chief and profile:
+        hooks.append(Profiler(workdir.tensorboard, reporter.say))
+    if prepared.validation is not None:
+        batches = prepared.validation.evaluation_batches()
+        hooks.append(Validation(batches, prepared.scoring, monitor=training.monitor, every=training.validation_epochs))
+    if chief and events:
+        hooks.append(Events(workdir.tensorboard, prepared.state.step, config.flatten(settings)))
+    if chief:
+        hooks.append(Saving(keep_best=training.keep == "best" or training.early_stopping_epochs is not None))
+    hooks.append(Progress(reporter, validates=prepared.validation is not None))
+    return Loop(
+        state=prepared.state,
+        step=prepared.step,
+        pipeline=prepared.training,
+        hooks=hooks,
+        workdir=workdir,
+        interruption=interruption,
+        epochs=training.epochs,
+        checkpoint_seconds=training.checkpoint_seconds,
+        advice=(
+            f"Train in a new --workdir with a lower optimizer.learning_rate (now "
+            f"{settings.optimizer.learning_rate:g}), warm-up (schedule.warmup_epochs) or gradient clipping "
+            "(optimizer.clip_norm)"
+        ),
+        chief=chief,
+    )

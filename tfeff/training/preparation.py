@@ -13,10 +13,12 @@ from tfeff.data.input.cache import ImageCache
 from tfeff.data.sources.source import Source
 from tfeff.errors import UserError
 from tfeff.tasks.task import BatchPredictor
-from tfeff.training import build, distribution, precision, selection
+from tfeff.training import build, distribution, phases, precision, selection
 from tfeff.training.assembly import AssemblyCache, assemble
+from tfeff.training.features import FeatureBatches, FeatureCache
 from tfeff.training.freezing import frozen_params
 from tfeff.training.interruption import Interruption
+from tfeff.training.loop import Pipeline
 from tfeff.training.progress import Reporter
 from tfeff.training.resumption import restore, resume
 from tfeff.training.state import State
@@ -35,13 +37,15 @@ class Prepared:
         training: the training batches.
         validation: the validation batches, if any.
         scoring: computes the task's `scores` of the network on all validation images.
+        until: epoch at which the phase, or the call, ends.
     """
 
     state: State
     step: Step
-    training: Batches
-    validation: Batches | None
+    training: Pipeline
+    validation: Batches | FeatureBatches | None
     scoring: Callable[[], Mapping[str, float]]
+    until: int
 
 
 def prepare(
@@ -50,9 +54,9 @@ def prepare(
     strategy: tf.distribute.Strategy,
     *,
     until_epoch: int | None,
-    source: Callable[[], Source] | None,
-    caches: selection.SplitCaches | None,
+    images: Callable[[], selection.SplitCaches],
     assemblies: AssemblyCache | None,
+    features: FeatureCache,
     reporter: Reporter,
     interruption: Interruption,
 ) -> Prepared | None:
@@ -63,11 +67,11 @@ def prepare(
         workdir: claimed for the experiment.
         strategy: of the run.
         until_epoch: see `train`.
-        source: see `train`.
-        caches: see `train`.
+        images: reads the images.
         assemblies: see `train`.
+        features: see `train`.
         reporter: reports progress.
-        interruption: checked while images are read.
+        interruption: checked while precisions are timed.
 
     Returns:
         None if nothing is left to train.
@@ -87,18 +91,22 @@ def prepare(
     if not unfinished:
         return None
     build.check(settings, strategy.num_replicas_in_sync, afresh=saved is None)
-    images = _images(settings, source, caches, reporter, interruption)
+    selected = _selected(settings, images(), reporter)
     if saved is None:
-        options, notes = build.measured(settings, images.train.dataset)
-        record = images.record() | {"options": options}
+        options, notes = build.measured(settings, selected.train.dataset)
+        record = selected.record() | {"options": options}
         for note in notes:
             reporter.say(note)
         policy = precision.select_policy(settings, record, reporter, interruption)
     else:
-        record, policy = _recorded(workdir, images, settings.data.source), saved.record["precision"]
+        record, policy = _recorded(workdir, selected, settings.data.source), saved.record["precision"]
     keras.mixed_precision.set_dtype_policy(policy)
 
-    assembly = (assemblies.assemble if assemblies else assemble)(settings, record, strategy)
+    steps_per_epoch = len(selected.train) // training.batch_size
+    done = saved.record["step"] // max(steps_per_epoch, 1) if saved is not None else 0
+    start, until = phases.span(settings, done, until_epoch)
+    phase = phases.at(settings, start)
+    assembly = (assemblies.assemble if assemblies else assemble)(phase, record, strategy)
     model = assembly.model
     if saved is None:
         with strategy.scope():
@@ -110,10 +118,10 @@ def prepare(
         if distribution.is_chief():
             workdir.write_dataset(record | build.preprocessing(model))
     worker = distribution.worker_index(), distribution.worker_count()
-    pipeline = build.training_pipeline(settings, images.train, model.size, worker)
+    pipeline = build.training_pipeline(settings, selected.train, model.size, worker)
     validation = None
-    if images.validation is not None:
-        validation = build.evaluation_pipeline(settings, images.validation, model.size, worker)
+    if selected.validation is not None:
+        validation = build.evaluation_pipeline(settings, selected.validation, model.size, worker)
     state = State(
         model=model,
         optimizer=assembly.optimizer,
@@ -124,15 +132,27 @@ def prepare(
         sums=assembly.step.task.zero_sums(),
     )
     if saved is not None:
-        restore(state, saved, reporter.say)
+        begins = 0 < start * steps_per_epoch == saved.record["step"]
+        restore(state, saved, reporter.say, fresh_optimizer=begins)
     height, width = model.size
     reporter.say(
         f"{settings.model.name} at {width}x{height}: {model.count_params():,} parameters, "
-        f"{policy}, {len(images.train):,} training images, {pipeline.steps_per_epoch:,} steps per epoch"
+        f"{policy}, {len(selected.train):,} training images, {pipeline.steps_per_epoch:,} steps per epoch"
     )
     if settings.optimizer.frozen:
-        reporter.say(f"{frozen_params(model, settings.optimizer.frozen):,} parameters are frozen")
-    return Prepared(state, assembly.step, pipeline, validation, _scoring(settings, model, images.validation))
+        freed = [pattern for _, pattern in phase.optimizer.unfreezing()]
+        reporter.say(f"{frozen_params(model, settings.optimizer.frozen, freed):,} parameters are frozen")
+    scoring = _scoring(settings, model, selected.validation)
+    if assembly.features is None or training.feature_variants is None:
+        return Prepared(state, assembly.step, pipeline, validation, scoring, until)
+
+    frozen, variants = assembly.features, training.feature_variants
+
+    def stored(batches: Batches) -> FeatureBatches:
+        return FeatureBatches(batches, frozen, variants, features, reporter.say)
+
+    validated = None if validation is None else stored(validation)
+    return Prepared(state, assembly.step, stored(pipeline), validated, scoring, until)
 
 
 def _scoring(
@@ -147,23 +167,32 @@ def _scoring(
     return lambda: task.score(predictor(pipeline), pipeline)
 
 
-def _images(
+def read_images(
     settings: config.Experiment,
     source: Callable[[], Source] | None,
-    caches: selection.SplitCaches | None,
     reporter: Reporter,
     interruption: Interruption,
-) -> selection.TrainingData:
-    """The images to train and validate on, decoded unless `caches` holds them."""
+) -> selection.SplitCaches:
+    """Decodes the images of an experiment.
+
+    Args:
+        settings: the experiment.
+        source: see `train`.
+        reporter: reports progress.
+        interruption: checked while images are read.
+    """
 
     def reading(name: str, done: int, total: int) -> None:
         interruption.check("training had not started")
         reporter.reading(name, done, total)
 
-    if caches is None:
-        opened = source() if source else selection.open_source(settings)
-        selection.check(settings, opened)
-        caches = selection.read(settings, reading, source=opened)
+    opened = source() if source else selection.open_source(settings)
+    selection.check(settings, opened)
+    return selection.read(settings, reading, source=opened)
+
+
+def _selected(settings: config.Experiment, caches: selection.SplitCaches, reporter: Reporter) -> selection.TrainingData:
+    """The images to train and validate on."""
     images = selection.choose(settings, caches)
     for note in images.notes:
         reporter.say(note)

@@ -45,13 +45,19 @@ def resume(
     return True, saved
 
 
-def restore(state: State, saved: Saved, report: Callable[[str], None]) -> None:
+def restore(state: State, saved: Saved, report: Callable[[str], None], *, fresh_optimizer: bool = False) -> None:
     """Restores the state of a checkpoint and reports it.
+
+    Args:
+        state: of the run.
+        saved: the checkpoint.
+        report: called with a message.
+        fresh_optimizer: the optimizer starts again, because other variables are trained from here on.
 
     Raises:
         UserError: the checkpoint belongs to another network or optimizer.
     """
-    state.restore(saved.arrays, saved.record)
+    state.restore(saved.arrays, saved.record, fresh_optimizer=fresh_optimizer)
     report(f"resuming from step {state.step:,} ({saved.path})")
 
 

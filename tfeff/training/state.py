@@ -64,13 +64,18 @@ class State:
             "stopping": self.stopping.state(),
         }
 
-    def restore(self, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> None:
-        """Restores what `arrays` and `record` returned.
+    def restore(self, arrays: dict[str, np.ndarray], record: dict[str, Any], *, fresh_optimizer: bool = False) -> None:
+        """Restores what `arrays` and `record` returned, all but the optimizer's variables if it starts again.
 
         Raises:
             UserError: if the checkpoint belongs to another network or optimizer.
         """
         variables = self._variables()
+        if fresh_optimizer:
+            arrays, variables = (
+                {name: value for name, value in side.items() if not name.startswith("optimizer/")}
+                for side in (arrays, variables)
+            )
         saved, own = ({name: tuple(value.shape) for name, value in side.items()} for side in (arrays, variables))
         if saved != own:
             differing = sorted(name for name in saved.keys() | own.keys() if saved.get(name) != own.get(name))

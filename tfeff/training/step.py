@@ -31,6 +31,7 @@ class Step:
         rematerialize: keep few feature maps for the backward pass, see `Rematerialized`.
         average: moving average to update after each step.
         xla: compile the training step with XLA.
+        rest: the part of the model that runs, if batches hold features of its frozen part (see `features.split`).
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Step:
         rematerialize: bool = False,
         average: Average | None = None,
         xla: bool = False,
+        rest: keras.Model | None = None,
     ):
         self.model = model
         self.optimizer = optimizer
@@ -53,7 +55,8 @@ class Step:
         self.batch_size = batch_size
         self.accumulation_steps = accumulation_steps
         self.average = average
-        self._network = Rematerialized(model) if rematerialize else model
+        running = model if rest is None else rest
+        self._network = Rematerialized(running) if rematerialize else running
         self._replicas = replicas = strategy.num_replicas_in_sync
         self._groups = tuple(dict.fromkeys(task.losses.values()))
         if _regularizes(model):

@@ -140,7 +140,9 @@ class Events(Hook):
 
     def step(self, loop: Loop, batch: Batch) -> None:
         """Writes samples of the first batch."""
-        if loop.state.step == 0:
+        if (
+            loop.state.step == 0 and batch["image"].shape.rank == 4 and batch["image"].shape[-1] in (1, 3)
+        ):  # no features
             images = loop.step.strategy.experimental_local_results(batch["image"])[0]
             self._board.samples(images[:AUGMENTED_SAMPLES].numpy())
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -60,6 +61,23 @@ def test_a_gray_network_gets_the_summed_kernels() -> None:
     assert not models.load_weights(gray, source).skipped
     x = images(channels=1)
     np.testing.assert_allclose(gray(x), source(np.repeat(x, 3, axis=-1)), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_a_gray_network_takes_the_statistics_of_each_channel(batch_norm: bool) -> None:
+    options = OPTIONS | {"batch_norm": batch_norm}
+    source = models.build("resnet", mean=(124, 116, 104), std=(58, 57, 60), **options)
+    gray = models.build("resnet", channels=1, **options)
+    assert not models.load_weights(gray, source).skipped
+    x = images(channels=1)
+    layer = "stem_conv_bn" if batch_norm else "stem_conv"
+    one, three = (
+        np.asarray(keras.Model(network.inputs, network.get_layer(layer).output)(each))
+        for network, each in ((gray, x), (source, np.repeat(x, 3, axis=-1)))
+    )
+    np.testing.assert_allclose(one[:, 1:-1, 1:-1], three[:, 1:-1, 1:-1], rtol=1e-4, atol=1e-5)
+    border = np.abs(one - three).max()
+    assert 1e-4 < border < 0.1 * np.abs(three).max(), "standardized zeros are another gray value at the border"
 
 
 def test_unreadable_sources_are_errors(tmp_path: Path) -> None:

@@ -141,14 +141,32 @@ class Batches:
 
     def evaluation_batches(self) -> tf.data.Dataset:
         """Every image once, in the dataset's order, without augmentation; weight 0 pads the last batch."""
+        return self._batches(self._once(0), self.transform.without_augmentation())
+
+    def augmented_batches(self, epoch: int) -> tf.data.Dataset:
+        """Like `evaluation_batches`, with the augmentation of an epoch of training.
+
+        Raises:
+            ValueError: the augmentation mixes images of a batch.
+        """
+        if self.transform.partners(self.batch_size, tf.constant(0, tf.int64)) is not None:
+            raise ValueError("mixed images depend on their batch")
+        return self._batches(self._once(epoch), self.transform)
+
+    def _once(self, epoch: int) -> tf.data.Dataset:
+        """The tables of every image once, in the dataset's order."""
         indices = np.full(self.evaluation_steps * self.batch_size, -1, np.int64)
         indices[: len(self.images)] = np.arange(len(self.images))
         table = indices.reshape(self.evaluation_steps, self.batch_size)[:, self.shard.rows]
         steps = np.arange(self.evaluation_steps)
         with tf.device("CPU:0"):
-            columns = {"index": table, "repeat": np.zeros_like(table), "epoch": np.zeros_like(steps), "step": steps}
-            tables = tf.data.Dataset.from_tensor_slices({key: tf.constant(value) for key, value in columns.items()})
-        return self._batches(tables, self.transform.without_augmentation())
+            columns = {
+                "index": table,
+                "repeat": np.zeros_like(table),
+                "epoch": np.full_like(steps, epoch),
+                "step": steps,
+            }
+            return tf.data.Dataset.from_tensor_slices({key: tf.constant(value) for key, value in columns.items()})
 
     def _batches(self, tables: tf.data.Dataset, transform: Transform) -> tf.data.Dataset:
         """The batch of each table."""

@@ -24,7 +24,8 @@ def load_weights(model: keras.Model, source: str | Path | keras.Model | Mapping[
     """Load all variables that the source has with the same path and shape.
 
     For a network with one input channel, the kernels of an RGB stem are summed over their input channels. The network
-    then computes for a gray image what the RGB network computes for three equal channels.
+    then computes for a gray image what the RGB network computes for three equal channels: exactly if these share their
+    mean; otherwise up to the border, where the padding of the standardized image then means another gray value.
 
     A model, a `.keras` file and a training checkpoint contain their preprocessing, which is transferred: the network
     takes the source's mean, and a different standard deviation is folded into the stem's kernel. Other sources must
@@ -101,11 +102,13 @@ def adopt_preprocessing(
     """Transfer the preprocessing of the source to a network and to the arrays that are loaded into it.
 
     The preprocessing layer takes the mean. The ratio of the standard deviations is folded into the stem's kernel, which
-    is exact because zero padding is the same in both scales. The layer changes only if the means differ.
+    is exact because zero padding is the same in both scales. The layer changes only if the means differ. A gray network
+    takes the average of the means; what the other channels' means change in the stem's output is a constant for each
+    filter, which its bias or batch normalization takes.
 
     Args:
         model: the network to change.
-        arrays: arrays by variable path; the stem's kernel is replaced.
+        arrays: arrays by variable path; those of the stem are replaced.
         mean: mean of the source, in pixel units.
         std: standard deviation of the source, in pixel units.
     """
@@ -117,5 +120,11 @@ def adopt_preprocessing(
         model.train_function = model.test_function = model.predict_function = None
     kernel = arrays.get("stem_conv/kernel")
     if kernel is not None and kernel.shape[2] in (len(std), 1):
+        if channels == 1 and len(mean) == kernel.shape[2]:
+            steps = (np.mean(mean) - np.asarray(mean)) / np.asarray(std)
+            shift = (kernel.sum(axis=(0, 1)) * steps[:, None]).sum(axis=0)
+            for path, sign in (("stem_conv/bias", 1), ("stem_conv_bn/moving_mean", -1)):
+                if path in arrays:
+                    arrays[path] = (arrays[path] + sign * shift).astype(arrays[path].dtype)
         own = np.asarray(own_std if len(own_std) == kernel.shape[2] else own_std[:1] * kernel.shape[2])
         arrays["stem_conv/kernel"] = (kernel * (own / np.asarray(std))[:, None]).astype(kernel.dtype)

@@ -1,0 +1,124 @@
+"""Training on stored features of the frozen part equals training the whole network, and repeats itself."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from tests.thoroughness import only_thorough
+from tfeff import config, models, training
+from tfeff.errors import UserError
+from tfeff.training import selection
+from tfeff.training.features import split
+from tfeff.training.freezing import freeze
+
+FROZEN = ("stem*", "stage1*")
+SETTINGS = config.Experiment(
+    model=config.Model(name="resnet", width=4, stage_blocks=(1, 1), resolution=8),
+    data=config.Data(channels=1, train_examples=100),
+    optimizer=config.Optimizer(learning_rate=0.05, frozen=FROZEN),
+    training=config.Training(
+        epochs=3, batch_size=24, precision="float32", deterministic=True, feature_variants=1, ema_decay=0.9
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def caches() -> selection.SplitCaches:
+    return selection.read(SETTINGS, lambda *_: None)
+
+
+def run(directory: Path, caches: selection.SplitCaches, *changes: str, until: int | None = None) -> training.Workdir:
+    settings = config.override(SETTINGS, changes)
+    return training.train(settings, directory, until_epoch=until, caches=caches)
+
+
+def weights(workdir: training.Workdir) -> dict[str, np.ndarray]:
+    with np.load(workdir.final) as arrays:
+        return {name: arrays[name] for name in arrays.files if name.startswith("model/")}
+
+
+def test_it_equals_training_the_whole_network(caches: selection.SplitCaches, tmp_path: Path) -> None:
+    on_features = run(tmp_path / "features", caches)
+    on_images = run(tmp_path / "images", caches, "training.feature_variants=none")
+    for key in ("train_loss", "validation_loss", "validation_accuracy"):
+        values = [[row[key] for row in each.rows()] for each in (on_features, on_images)]
+        np.testing.assert_allclose(*values, rtol=1e-4, err_msg=key)
+    whole = weights(on_images)
+    for name, value in weights(on_features).items():
+        np.testing.assert_allclose(value, whole[name], rtol=1e-3, atol=1e-5, err_msg=name)
+
+
+def test_frozen_variables_are_bit_identical_after_training(caches: selection.SplitCaches, tmp_path: Path) -> None:
+    first = weights(run(tmp_path / "one", caches, "training.epochs=1"))
+    last = weights(run(tmp_path / "three", caches))
+    for name, value in last.items():
+        frozen = name.startswith(("model/stem", "model/stage1"))
+        assert np.array_equal(value, first[name]) == frozen, name
+
+
+@only_thorough
+def test_in_several_calls_it_is_the_same_run(caches: selection.SplitCaches, tmp_path: Path) -> None:
+    changes = ("training.feature_variants=2", "task.augmentation.shift=0.2")
+    once = weights(run(tmp_path / "once", caches, *changes))
+    for epoch in (1, 2, None):
+        several = run(tmp_path / "several", caches, *changes, until=epoch)
+    for name, value in weights(several).items():
+        np.testing.assert_array_equal(value, once[name], err_msg=name)
+
+
+@only_thorough
+def test_variants_are_augmented_and_gradual_unfreezing_moves_the_cut(
+    caches: selection.SplitCaches, tmp_path: Path
+) -> None:
+    changes = ("training.feature_variants=2", "optimizer.unfreeze=1=stage1*,2=stem*")
+    plain, shifted = (
+        [row["train_loss"] for row in run(tmp_path / name, caches, *changes, *more).rows()]
+        for name, more in (("plain", ()), ("shifted", ("task.augmentation.shift=0.3",)))
+    )
+    assert len(plain) == 3
+    assert plain[0] != shifted[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "frozen", "shape"),
+    [
+        ("efficientnet-lite0", ("stem*", "stage*", "head_conv*"), (1280,)),
+        ("efficientnet-b0", ("stem*", "stage*"), (2, 2, 320)),
+        ("mobilenet-v2", ("stem*", "stage[1234]*"), (4, 4, 64)),
+        ("resnet", ("stem*",), None),
+    ],
+)
+def test_the_frozen_part_ends_before_what_is_trained(
+    name: str, frozen: tuple[str, ...], shape: tuple[int, ...] | None
+) -> None:
+    network = models.build(name, resolution=64, num_classes=3)
+    freeze(network, frozen)
+    parts = split(network)
+    assert parts is not None
+    features, rest = parts
+    if shape is not None:
+        assert features.output.shape[1:] == shape
+    assert not features.trainable_variables
+    assert {each.path for each in rest.trainable_variables} == {each.path for each in network.trainable_variables}
+    image = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3)).astype(np.float32)
+    np.testing.assert_allclose(rest(features(image)), network(image), rtol=1e-5, atol=1e-6)
+    dropout = [layer for layer in network.layers if isinstance(layer, keras.layers.Dropout) and layer.rate]
+    assert all(layer in rest.layers for layer in dropout)
+
+
+@pytest.mark.parametrize("frozen", ["()", "stage*"])
+def test_a_trained_stem_is_an_error(frozen: str, caches: selection.SplitCaches, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="the first layers of the network are trained"):
+        run(tmp_path, caches, f"optimizer.frozen={frozen}")
+
+
+def test_detectors_are_refused() -> None:
+    with pytest.raises(UserError, match="only classification and localization"):
+        config.override(SETTINGS, ["task.name=yolo"])
+
+
+def test_mixing_is_an_error(caches: selection.SplitCaches, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="MixUp"):
+        run(tmp_path, caches, "task.augmentation.mixup_alpha=0.2")
