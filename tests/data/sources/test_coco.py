@@ -43,6 +43,18 @@ def test_boxes_classes_and_crowds(root):
     assert not source.defects.counts
 
 
+def test_images_may_be_in_one_folder_or_in_one_per_split(root):
+    for place in ("images/tiny", "images"):
+        (root / place).parent.mkdir(exist_ok=True)
+        (root / ("tiny" if place == "images/tiny" else "images/tiny")).rename(root / "moved")
+        if place == "images":
+            (root / "images").rmdir()
+        (root / "moved").rename(root / place)
+        source = COCO(root, Options()).load("tiny")
+        assert source.ids == ["a.png", "b.png"]
+        assert not source.defects.counts
+
+
 def test_defects_are_counted(root):
     extra = [
         {"image_id": 99, "bbox": [0, 0, 1, 1], "category_id": 2},

@@ -12,6 +12,7 @@ from tests.thoroughness import thorough
 from tests.workbench.diagnosis.drawn_objects import (
     NAMES,
     Drawing,
+    Object,
     drawings,
     everywhere,
     write_coco,
@@ -42,6 +43,18 @@ def test_nothing_is_wrong_with_healthy_data(write: Write, tmp_path: Path) -> Non
     found = examined(write(tmp_path, pictures()))
     assert found.broken == []
     assert [link.name for link in found.links] == ["images", "boxes", "classes", "objects", "splits"]
+
+
+def test_sizes_that_are_only_written_the_other_way_round_are_a_note(tmp_path: Path) -> None:
+    name = write_voc(tmp_path, pictures())
+    for path in (tmp_path / "Annotations").iterdir():
+        text = path.read_text().replace(
+            "<height>96</height><width>128</width>", "<height>128</height><width>96</width>"
+        )
+        path.write_text(text)
+    found = examined(name)
+    assert found.broken == []
+    assert any("the other way round" in note.what for link in found.links for note in link.notes)
 
 
 def in_voc(change: Callable[[Drawing], Drawing], size: tuple[int, int] = (96, 128)) -> Write:
@@ -206,6 +219,68 @@ def respelled(root: Path, splits: Splits) -> str:
     return name
 
 
+def partly_sideways(root: Path, splits: Splits) -> str:
+    """Every fifth image was saved again without its EXIF orientation; the annotations state the upright size."""
+    name = write_voc(root, splits)
+    for path in sorted((root / "JPEGImages").iterdir())[::5]:
+        Image.open(path).transpose(Image.Transpose.ROTATE_90).save(path)
+    return name
+
+
+def divided_by_the_other_side(root: Path, splits: Splits) -> str:
+    def wrong(drawing: Drawing) -> Drawing:
+        height, width = drawing.size
+        return drawing.boxes(lambda box: tuple(np.array(middle(box)) / (height, width, height, width)))
+
+    return write_yolo(root, everywhere(splits, wrong), convert=False)
+
+
+def partly_exchanged(root: Path, splits: Splits) -> str:
+    """In a third of the images, the names of small and large objects are exchanged."""
+    every = drawings(90, 1, side=(8, 40))
+
+    def named(drawing: Drawing, exchange: bool) -> Drawing:
+        small = [(o.box[2] - o.box[0]) * (o.box[3] - o.box[1]) < 500 for o in drawing.objects]
+        objects = [Object(o.box, int(each != exchange)) for o, each in zip(drawing.objects, small, strict=True)]
+        return Drawing(drawing.name, drawing.image, tuple(objects))
+
+    return write_voc(root, {"train": [named(each, 30 <= index < 60) for index, each in enumerate(every)]})
+
+
+def partly_labeled(root: Path, splits: Splits) -> str:
+    """Nobody labeled disks in the last third of the images."""
+    every = drawings(90, 1, objects=8)
+    late = [Drawing(each.name, each.image, tuple(o for o in each.objects if o.label)) for each in every[60:]]
+    return write_voc(root, {"train": every[:60] + late})
+
+
+def padded(root: Path, splits: Splits) -> str:
+    """Bars above and below make the images square; the boxes were stretched instead."""
+
+    def square(drawing: Drawing) -> Drawing:
+        height, width = drawing.size
+        image = np.full((width, width, 3), 114, np.uint8)
+        image[(width - height) // 2 : (width + height) // 2] = drawing.image
+        stretched = drawing.boxes(lambda box: tuple(box * (1, width / height, 1, width / height)))
+        return Drawing(drawing.name, image, stretched.objects)
+
+    return write_voc(root, everywhere(splits, square))
+
+
+def numbered_separately(root: Path, splits: Splits) -> str:
+    """The labels of two images are missing, and images and labels were then numbered each on their own."""
+    every = drawings(90, 1)
+    labeled = [each.objects for index, each in enumerate(every) if index not in (25, 50)]
+    return write_yolo(
+        root,
+        {
+            "train": [
+                Drawing(each.name, each.image, objects) for each, objects in zip(every, [*labeled, (), ()], strict=True)
+            ]
+        },
+    )
+
+
 FAULTS: dict[str, tuple[Write, str, tuple[str, ...]]] = {
     "x, y, width, height in VOC": (boxes(sides), "boxes", ("written as xmin, ymin, width, height, in pixels",)),
     "center, width, height in VOC": (boxes(middle), "boxes", ("written as center x, center y, width, height",)),
@@ -248,7 +323,12 @@ FAULTS: dict[str, tuple[Write, str, tuple[str, ...]]] = {
         ("images, the boxes are written as xmin, ymin, width",),
     ),
     "images stored sideways, not square": (upright_annotations, "boxes", ("rotated by 90 degrees clockwise",)),
-    "annotations of other images": (shuffled, "boxes", ("no better than the boxes of other images",)),
+    "annotations of other images": (shuffled, "boxes", ("the boxes of the image 1 after it",)),
+    "images padded, boxes stretched": (padded, "boxes", ("reach onto them: the images were padded",)),
+    "images and labels numbered separately": (numbered_separately, "boxes", ("fit each image better than its own",)),
+    "some images sideways": (partly_sideways, "boxes", ("are stored sideways", "degrees clockwise")),
+    "x divided by the height": (divided_by_the_other_side, "boxes", ("x was divided by the height",)),
+    "two classes exchanged in some images": (partly_exchanged, "classes", ("are exchanged in", "in a row")),
     "boxes without area": (
         in_voc(lambda each: each.boxes(lambda box: (*box[:2], *(box[:2] if box[0] % 3 == 0 else box[2:])))),
         "boxes",
@@ -298,6 +378,7 @@ FAULTS: dict[str, tuple[Write, str, tuple[str, ...]]] = {
         "classes",
         ("two spellings",),
     ),
+    "a class not labeled in some images": (partly_labeled, "objects", ("no disk is labeled in",)),
     "missing label files": (without_labels, "objects", ("have no objects",)),
     "splits by class": (sorted_by_class, "objects", ("occur in validation but never in train: frame",)),
     "training images in validation": (copied, "splits", ("also in train",)),

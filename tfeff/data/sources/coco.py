@@ -1,4 +1,4 @@
-"""COCO JSON: `<dir>/annotations/instances_<split>.json` and the images in `<dir>/<split>/` or `<dir>/images/`."""
+"""COCO JSON: `annotations/instances_<split>.json`; images in `<split>/`, `images/<split>/` or `images/`."""
 
 import json
 import os
@@ -75,7 +75,8 @@ class COCO(Source):
                 defects.add("object without an image", f"{path}, annotation {number}")
                 continue
             of_image[owner].append((number, item))
-        folder = self._root / split if (self._root / split).is_dir() else self._root / "images"
+        folders = (self._root / split, self._root / "images" / split)
+        folder = next((each for each in folders if each.is_dir()), self._root / "images")
         ids, objects, sizes, listed = list[str](), list[Objects](), list[tuple[int, int]](), set[str]()
         written = list[Written]()
         for id_, name in images.items():

@@ -12,7 +12,8 @@ from tfeff.boxes import paired_iou
 from tfeff.data.dataset import Dataset, Written
 from tfeff.data.images import decoding
 from tfeff.errors import UserError
-from tfeff.workbench.diagnosis.box_readings import Reading, declared, others
+from tfeff.workbench.diagnosis import padding, pairing
+from tfeff.workbench.diagnosis.box_readings import RELATIVE, Reading, declared, others
 from tfeff.workbench.diagnosis.finding import Finding, Link, listed, share
 from tfeff.workbench.diagnosis.image_evidence import Evidence, Preference, prefer
 from tfeff.workbench.diagnosis.images import Survey
@@ -126,14 +127,16 @@ def check(source: str, splits: Mapping[str, Dataset], surveys: Mapping[str, Surv
         surveys: the same, decoded.
     """
     annotated = {role: Annotated.of(images) for role, images in splits.items()}
-    findings, found = list[Finding](), set[str]()
+    found: dict[str, Finding] = {}
     reading = declared(source)
     for role, each in annotated.items():
         for finding in _findings(role, each, reading, surveys[role]):
-            key = finding.what.partition(":")[2]
-            if key not in found:
-                found.add(key)
-                findings.append(finding)
+            found.setdefault(finding.what.partition(":")[2], finding)  # not again for each split
+    findings = list(found.values())
+    if not any(finding.broken for finding in findings):
+        findings += pairing.findings(splits) or [
+            finding for role, each in annotated.items() for finding in _not_theirs(role, each)
+        ]
     measured = {
         role: {"boxes": each.count, "plausible_boxes": round(each.valid, 4)} for role, each in annotated.items()
     }
@@ -147,12 +150,15 @@ def _findings(role: str, each: Annotated, reading: Reading, survey: Survey) -> l
         return findings
     turned = [each.images.ids[index] for index, tag in zip(survey.indices, survey.orientation, strict=True) if tag != 1]
     exif = f" {share(len(turned), survey.examined)} images have an EXIF orientation." if turned else ""
-    if each.valid < limit("valid_reading"):
+    findings += _sideways(role, each)
+    if any(finding.broken for finding in findings):
+        pass
+    elif each.valid < limit("valid_reading"):
         findings += _wrong_format(role, each, reading, exif) or _damaged(role, each)
     elif each.valid < 1:
         findings += _damaged(role, each)
     if not any(finding.broken for finding in findings):
-        findings += _misplaced(role, each, reading, exif)
+        findings += _on_padding(role, each) or _misplaced(role, each, reading, exif)
     if turned and not any(finding.broken for finding in findings):
         findings.append(
             Finding(
@@ -165,6 +171,52 @@ def _findings(role: str, each: Annotated, reading: Reading, survey: Survey) -> l
             )
         )
     return findings + _placeholders(role, each) + _twice(role, each)
+
+
+def _sideways(role: str, each: Annotated) -> list[Finding]:
+    """Images whose height and width are exchanged in their annotations."""
+    images = [
+        index
+        for index, (size, stated) in enumerate(zip(each.sizes, each.annotated_sizes, strict=True))
+        if size[0] != size[1] and stated == size[::-1]
+    ]
+    places = [(index, number) for index in images for number in range(len(each.written[index]))]
+    if len(images) <= limit("damaged_boxes") * len(each.sizes) or not places:
+        return []
+    sample = [images[place] for place in evenly(len(images), IMAGES)]
+    directions = {clockwise: _turned(each, clockwise=clockwise) for clockwise in (True, False)}
+    fits = {clockwise: each.fits(read, sample) for clockwise, read in directions.items()}
+    clockwise = prefer(fits[True], fits[False]).wins >= 0.5
+    preference = prefer(fits[clockwise], each.fits(lambda index, boxes: boxes, sample))
+    if preference.wins <= 0.5 and each.valid >= limit("valid_reading"):
+        return [
+            Finding(
+                what=f"{role}: the annotations of {share(len(images), len(each.sizes))} images state their height and "
+                "width the other way round; the boxes fit the images.",
+                broken=False,
+                measured={"images": len(images)},
+                evidence=[listed([each.images.ids[index] for index in images])],
+            )
+        ]
+    return [
+        Finding(
+            what=f"{role}: {share(len(images), len(each.sizes))} images are stored sideways: their annotations state "
+            "their height and width the other way round. The boxes were drawn on images rotated by 90 degrees "
+            f"{'clockwise' if clockwise else 'counterclockwise'}, as viewers show photographs with an EXIF "
+            "orientation.",
+            measured={
+                "images": len(images),
+                "boxes_that_fit_better_rotated": round(preference.wins, 3),
+                "boxes_compared": preference.count,
+            },
+            evidence=[
+                listed([each.images.ids[index] for index in images]),
+                *_examples(each, places, directions[clockwise]),
+            ],
+            fix="save these images upright (their orientation was probably lost when they were saved again); do not "
+            "scale the boxes",
+        )
+    ]
 
 
 def _wrong_format(role: str, each: Annotated, reading: Reading, exif: str) -> list[Finding]:
@@ -237,6 +289,11 @@ def _readings(
         found["the boxes belong to images of the size in the annotations, not of the files"] = (
             _rescaled(each),
             "scale the boxes to the images, or use the images that were annotated",
+        )
+    if reading.unit == RELATIVE:
+        found["x was divided by the height of the image, and y by its width"] = (
+            _normalized_again(each),
+            "divide x and the box's width by the width of the image, y and the box's height by its height",
         )
     for clockwise, word in ((True, "clockwise"), (False, "counterclockwise")):
         found[f"the boxes were drawn on images rotated by 90 degrees {word}"] = (
@@ -355,17 +412,57 @@ def _misplaced(role: str, each: Annotated, reading: Reading, exif: str) -> list[
             )
         )
         return findings
-    foreign = _foreign(each)
-    if foreign is not None and foreign.count >= limit("foreign_boxes") and foreign.upper < limit("foreign_wins"):
-        findings.append(
-            Finding(
-                what=f"{role}: the boxes fit their images no better than the boxes of other images do.",
-                measured={"boxes_that_fit_better": round(foreign.wins, 3), "boxes_compared": foreign.count},
-                evidence=["see objects.png"],
-                fix="check that annotations and images belong together (names, order of lists), and the coordinates",
-            )
-        )
     return findings
+
+
+def _not_theirs(role: str, each: Annotated) -> list[Finding]:
+    """Boxes that belong to other images."""
+    foreign = _foreign(each) if each.count else None
+    if foreign is None or foreign.count < limit("foreign_boxes") or foreign.upper >= limit("foreign_wins"):
+        return []
+    return [
+        Finding(
+            what=f"{role}: the boxes fit their images no better than the boxes of other images do.",
+            measured={"boxes_that_fit_better": round(foreign.wins, 3), "boxes_compared": foreign.count},
+            evidence=["see objects.png"],
+            fix="check that annotations and images belong together (names, order of lists), and the coordinates",
+        )
+    ]
+
+
+def _on_padding(role: str, each: Annotated) -> list[Finding]:
+    """Boxes on the bars that padding left at the borders of images."""
+    padded, images, shares, places = 0, 0, list[float](), list[tuple[int, int]]()
+    for index in each.sample:
+        evidence = each.evidence(index)
+        if evidence is None:
+            continue
+        images += 1
+        if evidence.picture == (0.0, 0.0, 1.0, 1.0):
+            continue
+        padded += 1
+        relative = each.written[index] / np.tile(np.array(each.sizes[index], float), 2)
+        outside = padding.outside(relative, evidence.picture)
+        shares += outside.tolist()
+        places += [(index, int(number)) for number in np.flatnonzero(outside > limit("box_on_padding"))]
+    if not places or padded < limit("padded_images") * images or len(places) < limit("boxes_on_padding") * len(shares):
+        return []
+
+    def read(index: int, boxes: Boxes) -> Boxes:
+        evidence, size = each.evidence(index), np.tile(np.array(each.sizes[index], float), 2)
+        return boxes if evidence is None else padding.shifted(boxes / size, evidence.picture) * size
+
+    return [
+        Finding(
+            what=f"{role}: {share(padded, images)} images have bars at two sides, and "
+            f"{share(len(places), len(shares))} of "
+            "their boxes reach onto them: the images were padded, but the boxes were not moved with them.",
+            measured={"boxes_on_bars": len(places), "of": len(shares), "padded_images": padded},
+            evidence=_examples(each, places, read),
+            fix="scale the original boxes by the factor of the image (the same for x and y) and add the width of the "
+            "bar on the left and at the top; or keep the original images, which are padded while they are read",
+        )
+    ]
 
 
 def _placeholders(role: str, each: Annotated) -> list[Finding]:
@@ -523,6 +620,14 @@ def _rescaled(each: Annotated) -> Callable[[int, Boxes], Boxes]:
     def read(index: int, boxes: Boxes) -> Boxes:
         size = each.annotated_sizes[index] or each.sizes[index]
         return boxes * np.tile(np.array(each.sizes[index]) / np.array(size), 2)
+
+    return read
+
+
+def _normalized_again(each: Annotated) -> Callable[[int, Boxes], Boxes]:
+    def read(index: int, boxes: Boxes) -> Boxes:
+        height, width = each.sizes[index]
+        return boxes * np.tile([width / height, height / width], 2)
 
     return read
 

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tfeff.data.dataset import Dataset
+from tfeff.workbench.diagnosis import exchanged, gaps
 from tfeff.workbench.diagnosis.finding import Finding, Link, listed, share
 from tfeff.workbench.diagnosis.subject import TRAIN
 from tfeff.workbench.diagnosis.thresholds import limit
@@ -45,6 +46,9 @@ def check_labels(splits: Mapping[str, Dataset]) -> Link:
         findings += _unused(total, names, detects=next(iter(splits.values())).has_objects)
         findings += _spellings(total, names)
         findings += _shifted(by_role, names)
+    alike = {role: images for role, images in splits.items() if images.class_names == names and images.has_objects}
+    if alike:
+        findings += exchanged.findings(alike)
     return Link(
         name="classes",
         question="do the labels mean the classes of the list?",
@@ -80,6 +84,8 @@ def check_objects(splits: Mapping[str, Dataset]) -> Link:
                     "images that really show nothing are useful, as a minority",
                 )
             )
+    if train.has_objects:
+        findings += gaps.findings(splits)
     images_of = {role: _images_of_classes(images) for role, images in splits.items()}
     total = np.sum(list(images_of.values()), axis=0)
     train_share = len(train) / sum(map(len, splits.values()))

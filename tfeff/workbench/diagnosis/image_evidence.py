@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from tfeff.workbench.diagnosis import padding
+
 SIDE = 256
 """Images are reduced to this longer side."""
 FRAME = 0.25
@@ -29,9 +31,13 @@ class Evidence:
 
     Args:
         image: uint8 [height, width, 3].
+
+    Attributes:
+        picture: see `padding.picture`.
     """
 
     def __init__(self, image: npt.NDArray[np.uint8]) -> None:
+        self.picture = padding.picture(image)
         factor = min(1.0, SIDE / max(image.shape[:2]))
         size = tuple(max(1, round(side * factor)) for side in image.shape[:2])
         small = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
