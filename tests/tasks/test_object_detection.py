@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tests.same_detections import assert_same_detections
 from tests.tasks.digits_of_many_sizes import write_coco
-from tests.thoroughness import THOROUGH, thorough
+from tests.thoroughness import THOROUGH, only_thorough, thorough
 from tests.verbs import Verbs
 from tfeff import config, runs, tasks, training
 from tfeff.data.dataset import Dataset
@@ -26,6 +26,7 @@ from tfeff.serving.detector import DenseDetector
 from tfeff.tasks.object_detection import detections
 from tfeff.tasks.task import BatchPredictor
 from tfeff.training import build, checkpoint, selection
+from tfeff.training.assembly import AssemblyCache
 
 DETECTORS = {
     "efficientdet": ("task.anchor_size=3",),
@@ -303,3 +304,26 @@ def test_two_devices_and_accumulation_match_one_device(name: str, digits: Path) 
         [sys.executable, "-c", textwrap.dedent(script), name, str(digits)], capture_output=True, text=True, check=False
     )
     assert done.stdout.endswith("equal\n"), done.stderr[-3000:]
+
+
+@only_thorough
+@pytest.mark.parametrize("name", list(DETECTORS))
+def test_mixed_precision_is_within_the_spread_of_float32(name: str, digits: Path, tmp_path: Path) -> None:
+    """The last training loss lies in the 95 % prediction interval of four runs in float32."""
+    assemblies = AssemblyCache()
+
+    def losses(precision: str, seed: int) -> list[float]:
+        changed = (
+            *("training.epochs=8", "data.test_split=none", "training.validation_epochs=8", "schedule.name=cosine"),
+            *(f"training.precision={precision}", f"seed={seed}", "data.seed=0"),
+        )
+        directory = tmp_path / f"{precision}-{seed}"
+        run = training.train(settings(name, digits, *changed), directory, tensorboard=False, assemblies=assemblies)
+        return [row["train_loss"] for row in run.rows()]
+
+    last = [losses("float32", seed)[-1] for seed in range(4)]
+    half_width = 3.182 * np.std(last, ddof=1) * np.sqrt(1 + 1 / 4)
+    for precision in ("mixed_bfloat16", "mixed_float16"):
+        found = losses(precision, seed=0)
+        assert found[-1] < found[0]
+        assert found[-1] == pytest.approx(np.mean(last), abs=half_width), (precision, last)
