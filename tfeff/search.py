@@ -9,10 +9,14 @@ import shlex
 import sys
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from tfeff import config, verbs
+
+if TYPE_CHECKING:
+    from tfeff.execution.executor import Executor
 
 
 def define_flags() -> None:
@@ -38,52 +42,56 @@ def main(argv: list[str]) -> None:
     settings = config.override(config.load(options.config, *kinds), options.override)
     settings = dataclasses.replace(settings, experiment=config.resolve_family(settings.experiment))
     verbs.load_tensorflow()  # after the config, to report config errors immediately
-    command = shlex.join(["python", "-m", "tfeff.search", *sys.argv[1:]])
-    directory = Path(options.workdir)
-    if isinstance(settings, config.Search):
-        _search(settings, directory, command, dry_run=options.dry_run)
-    else:
-        _sweep(settings, directory, command, dry_run=options.dry_run)
-
-
-def _search(settings: config.Search, directory: Path, command: str, *, dry_run: bool) -> None:
-    from rich.console import Console
 
     from tfeff.durable import locked
     from tfeff.execution.local import LocalProcesses
+
+    directory = Path(options.workdir)
+    local = partial(LocalProcesses, options.processes, directory / "trials.log")
+    with locked(directory), verbs.executor(local) as processes:
+        if isinstance(settings, config.Search):
+            _search(settings, directory, processes)
+        else:
+            _sweep(settings, directory, processes)
+
+
+def _search(settings: config.Search, directory: Path, processes: "Executor") -> None:
+    from rich.console import Console
+
     from tfeff.scaling import report
     from tfeff.scaling.latency import Clock
     from tfeff.scaling.search import forecast, open_store, run
     from tfeff.scaling.study import prepare
 
-    local = partial(LocalProcesses, flags.FLAGS.processes, directory / "trials.log")
-    with locked(directory), open_store(directory, settings) as store, verbs.executor(local) as processes:
+    with open_store(directory, settings) as store:
         study = prepare(settings, Clock(store, processes, lambda text: print(text, flush=True)))
         print(report.candidates(study, directory), flush=True)
-        if dry_run:
+        if flags.FLAGS.dry_run:
             print(report.forecast(study, forecast(study, processes), processes.slots))
             return
         findings = run(study, directory, store, processes, Console())
-        print(report.write_all(findings, store.records(), directory, command))
+        print(report.write_all(findings, store.records(), directory, _command()))
 
 
-def _sweep(settings: config.Sweep, directory: Path, command: str, *, dry_run: bool) -> None:
+def _sweep(settings: config.Sweep, directory: Path, processes: "Executor") -> None:
     from rich.console import Console
 
-    from tfeff.durable import locked
-    from tfeff.execution.local import LocalProcesses
     from tfeff.workbench.sweep import report
     from tfeff.workbench.sweep.study import forecast, open_store, prepare, run
 
-    local = partial(LocalProcesses, flags.FLAGS.processes, directory / "trials.log")
-    with locked(directory), open_store(directory, settings) as store, verbs.executor(local) as processes:
+    with open_store(directory, settings) as store:
         study = prepare(settings)
         print(report.candidates(study), flush=True)
-        if dry_run:
+        if flags.FLAGS.dry_run:
             print(report.forecast(study, *forecast(study, processes), processes.slots))
             return
         findings = run(study, directory, store, processes, Console())
-        print(report.write_all(findings, store.records(), directory, command))
+        print(report.write_all(findings, store.records(), directory, _command()))
+
+
+def _command() -> str:
+    """The command line of this process, for reports."""
+    return shlex.join(["python", "-m", "tfeff.search", *sys.argv[1:]])
 
 
 if __name__ == "__main__":

@@ -35,13 +35,18 @@ def get_config():
 
 
 def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("localhost", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+    """Ports below those that the system hands out to others while the workers start."""
+    ports = list[int]()
+    for port in np.random.default_rng().permutation(np.arange(20_000, 32_000)).tolist():
+        with socket.socket() as tried:
+            try:
+                tried.bind(("localhost", port))
+            except OSError:
+                continue
+        ports.append(port)
+        if len(ports) == count:
+            return ports
+    raise OSError("no free port")
 
 
 def start(verbs, config, workdir, addresses, index):
@@ -60,7 +65,8 @@ def test_two_workers_match_one_even_if_one_is_killed(verbs, tmp_path):
     workers = [start(verbs, config, tmp_path / "two", addresses, index) for index in range(2)]
     checkpoints = checkpoint.Checkpoints(tmp_path / "two" / "checkpoints")
     while checkpoints.latest() is None:
-        assert all(worker.poll() is None for worker in workers)
+        for worker in workers:
+            assert worker.poll() is None, worker.done()
         time.sleep(0.1)
     workers[1].kill()
     workers[1] = start(verbs, config, tmp_path / "two", addresses, 1)
@@ -76,6 +82,15 @@ def test_two_workers_match_one_even_if_one_is_killed(verbs, tmp_path):
     assert one.keys() == two.keys()
     for name in one:
         np.testing.assert_allclose(two[name], one[name], rtol=0, atol=1e-4, err_msg=name)
+
+
+def test_a_taken_port_is_named(verbs, tmp_path):
+    config = tmp_path / "config.py"
+    config.write_text(CONFIG)
+    with socket.create_server(("localhost", 0)) as other:
+        address = f"localhost:{other.getsockname()[1]}"
+        worker = start(verbs, config, tmp_path / "run", [address, "localhost:1"], 0)
+        worker.done().fails_with("TF_CONFIG", f"cannot listen on {address}", "another process")
 
 
 def test_two_devices_match_one():

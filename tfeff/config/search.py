@@ -168,6 +168,28 @@ class Sweeps(Section):
                 self.wrong("methods", "any of depth, width, resolution, compound")
 
 
+def check_trials(experiment: Experiment, folds: Folds, allocation: Allocation, kind: str) -> None:
+    """Rejects values that contradict each other in an experiment of many trials.
+
+    Args:
+        experiment: of all trials.
+        folds: how its images are divided.
+        allocation: how epochs are allocated.
+        kind: `search` or `sweep`, for the message.
+    """
+    epochs, blocks = experiment.training.epochs, len(folds.blocks)
+    if allocation.name == "halving" and allocation.minimum_epochs > epochs:
+        allocation.wrong("minimum_epochs", f"at most experiment.training.epochs = {epochs}")
+    if allocation.name == "racing" and allocation.minimum_blocks >= blocks:
+        allocation.wrong(
+            "minimum_blocks",
+            f"less than folds.count x folds.seeds = {blocks}; otherwise no candidate could be eliminated",
+        )
+    for key in ("folds", "fold_examples", "validation_split", "train_examples"):
+        if getattr(experiment.data, key) is not None:
+            experiment.data.wrong(key, f"omitted; in a {kind}, the section folds selects the images")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Search(Section):
     """A complete search."""
@@ -183,20 +205,9 @@ class Search(Section):
 
     def check(self) -> None:
         """Rejects values that contradict each other."""
-        epochs = self.experiment.training.epochs
-        if self.allocation.name == "halving" and self.allocation.minimum_epochs > epochs:
-            self.allocation.wrong("minimum_epochs", f"at most experiment.training.epochs = {epochs}")
-        blocks = len(self.folds.blocks)
-        if self.allocation.name == "racing" and self.allocation.minimum_blocks >= blocks:
-            self.allocation.wrong(
-                "minimum_blocks",
-                f"less than folds.count x folds.seeds = {blocks}; otherwise no candidate could be eliminated",
-            )
-        data, model, task = self.experiment.data, self.experiment.model, self.experiment.task
+        check_trials(self.experiment, self.folds, self.allocation, "search")
+        model, task = self.experiment.model, self.experiment.task
         if not isinstance(task, Classification | ObjectDetection):
             task.wrong("name", "that of a classifier or a detector")
-        for key in ("folds", "fold_examples", "validation_split", "train_examples"):
-            if getattr(data, key) is not None:
-                data.wrong(key, "omitted; in a search, the section folds selects the images")
         if model.weights is not None:
             model.wrong("weights", "omitted; in a search, every network starts from random weights")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tfeff.config.schema import Experiment
-from tfeff.config.search import Allocation, Folds, Objective, Trials
+from tfeff.config.search import Allocation, Folds, Objective, Trials, check_trials
 from tfeff.config.section import Section, assign, from_dict, positive
 from tfeff.errors import UserError
 
@@ -135,15 +135,7 @@ class Sweep(Section):
             trials.wrong("learning_rate", '"fixed" or "range_test" in a sweep')
         if trials.learning_rate == "range_test" and "optimizer.learning_rate" in keys:
             trials.wrong("learning_rate", '"fixed": the axes contain optimizer.learning_rate')
-        for key in ("folds", "fold_examples", "validation_split", "train_examples"):
-            if getattr(data, key) is not None:
-                data.wrong(key, "omitted; in a sweep, the section folds selects the images")
-        epochs = self.experiment.training.epochs
-        if self.allocation.name == "halving" and self.allocation.minimum_epochs > epochs:
-            self.allocation.wrong("minimum_epochs", f"at most experiment.training.epochs = {epochs}")
-        blocks = len(self.folds.blocks)
-        if self.allocation.name == "racing" and self.allocation.minimum_blocks >= blocks:
-            self.allocation.wrong("minimum_blocks", f"less than folds.count x folds.seeds = {blocks}")
+        check_trials(self.experiment, self.folds, self.allocation, "sweep")
 
     @property
     def parsed(self) -> tuple[Axis, ...]:

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfeff.boxes.coding import FAST_RCNN_WEIGHTS
+from tfeff.data.input.epochs import rows_of_epochs
 from tfeff.rcnn.examples import Examples
 from tfeff.rcnn.sampling import Sampler
 
@@ -37,14 +38,10 @@ class RegionBatches:
 
     def training_batches(self, epochs: int, start_step: int = 0) -> tf.data.Dataset:
         """All batches from `start_step` to the end of the last of `epochs`."""
-        first_epoch, first_step = divmod(start_step, self.steps_per_epoch)
-
-        def rows(epoch: tf.Tensor) -> tf.data.Dataset:
-            start = tf.where(epoch == first_epoch, tf.constant(first_step, tf.int64), 0)
-            drawn = tf.numpy_function(lambda epoch: self.rows(int(epoch) + 1), [epoch], tf.int64, stateful=False)
-            return tf.data.Dataset.from_tensor_slices(tf.ensure_shape(drawn, (None, self.batch_size))[start:])
-
-        return self._batches(tf.data.Dataset.range(first_epoch, max(epochs, first_epoch)).flat_map(rows))
+        steps = self.steps_per_epoch
+        return self._batches(
+            rows_of_epochs(lambda epoch: self.rows(epoch + 1), self.batch_size, steps, epochs, start_step)
+        )
 
     def evaluation_batches(self) -> tf.data.Dataset:
         """The same batches every time."""

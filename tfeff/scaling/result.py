@@ -66,7 +66,7 @@ class Result:
                     "width": network.width,
                     "resolution": network.scale,
                     "ratio": network.relative["macs"],
-                    "standing": self._standing(network, bool(values)),
+                    "standing": findings.ranking.standing(network.id, has_values=bool(values)),
                     "reason": elimination.reason if elimination else None,
                     "epochs": sum(spent.values()),
                     "trials": len(spent),
@@ -74,16 +74,6 @@ class Result:
                 }
             )
         return rows
-
-    def _standing(self, network: ScaledNetwork, has_values: bool) -> str:
-        ranking = self.findings.ranking
-        if network.id == ranking.chosen:
-            return "winner"
-        if not has_values:
-            return "failed"
-        if network.id in self.findings.eliminated:
-            return "eliminated"
-        return "tied" if network.id in (ranking.best, *ranking.tied) else "beaten"
 
     @cached_property
     def ranking(self) -> list[dict[str, Any]]:

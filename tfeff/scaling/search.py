@@ -24,8 +24,7 @@ from tfeff.trials import worker
 from tfeff.trials.allocation import Allocation, Elimination, Full
 from tfeff.trials.forecast import Rate, core_seconds
 from tfeff.trials.progress import Progress
-from tfeff.trials.ranking import Ranking, rank
-from tfeff.trials.results import by_fold
+from tfeff.trials.ranking import Ranking
 from tfeff.trials.runner import TrialRunner
 from tfeff.trials.store import TrialStore
 from tfeff.trials.trial import Candidate, on_fold
@@ -138,20 +137,10 @@ def run(study: Study, directory: Path, store: TrialStore, executor: Executor, co
             return [candidate(resolved, baseline, stored.get(network.id, network)) for network in networks]
 
         plan = runner.run(as_candidates(study.chosen), study.allocation, "search")
-        finalists = [network for network in study.chosen if network.id not in plan.eliminated]
-        if not finalists:
-            reasons = "; ".join(sorted({elimination.reason for elimination in plan.eliminated.values()}))
-            raise UserError(f"every candidate failed: {reasons}; see {directory / 'trials.log'}")
         epochs = search.experiment.training.epochs
-        table = by_fold(runner.results, epochs, [network.id for network in finalists], search.folds.blocks)
-        ranking = rank(
-            table,
-            {network.id: network.relative[search.budget.measure] for network in finalists},
-            labels={network.id: network.label for network in finalists},
-            metric=study.objective.title,
-            eliminated=len(plan.eliminated),
-        )
-        winner = next(network for network in finalists if network.id == ranking.chosen)
+        costs = {network.id: network.relative[search.budget.measure] for network in study.chosen}
+        ranking = runner.rank(plan, epochs, {network.id: network.label for network in study.chosen}, costs)
+        winner = next(network for network in study.chosen if network.id == ranking.chosen)
         family = family_of(baseline, winner, ranking.sentence)
         write(directory / FILE, family.to_json())
         progress.say(ranking.sentence)

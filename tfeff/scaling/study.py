@@ -10,12 +10,11 @@ from tfeff.config.family import Family
 from tfeff.errors import UserError
 from tfeff.scaling import candidates, sweeps
 from tfeff.scaling.baseline import Baseline, ScaledNetwork
-from tfeff.scaling.experiment import batch_size, experiment
+from tfeff.scaling.experiment import batch_size
 from tfeff.scaling.latency import Latency, LatencyModel, samples
-from tfeff.training import selection
 from tfeff.trials.allocation import Allocation, allocation
+from tfeff.trials.images import check_batch_size, open_images
 from tfeff.trials.objective import Objective
-from tfeff.trials.trial import on_fold
 
 TIMING_ROUNDS = 6
 """Maximum number of times that candidates are reselected because measured latencies differ from the fit."""
@@ -61,27 +60,9 @@ def prepare(search: config.Search, clock: Callable[[Baseline, ScaledNetwork], La
             budget, or a batch size, the objective or a sweep is impossible.
     """
     base = search.experiment
-    dataset = selection.load(base, selection.open_source(base), base.data.train_split)
-    if base.data.image_size is None and dataset.size is None:
-        raise UserError(
-            "config: experiment.data.image_size is required because the images differ in size; all candidates must "
-            "start from the same images"
-        )
+    dataset, examples = open_images(base, search.folds)
+    check_batch_size(base.training.batch_size, examples[0])
     baseline = Baseline(base.model, len(dataset.class_names), base.data.channels, base.task)
-    unscaled = experiment(search, baseline, baseline.unscaled)
-    parts = [
-        selection.fold(on_fold(unscaled, search.folds, fold=fold, seed=0), dataset, validates=False)
-        for fold in range(search.folds.count)
-    ]
-    examples = (
-        min(len(part.train) for part in parts if part is not None),
-        min(len(part.validation) for part in parts if part is not None),
-    )
-    if base.training.batch_size > examples[0]:
-        raise UserError(
-            f"config: folds: {examples[0]} training images per fold are fewer than one batch of "
-            f"{base.training.batch_size}; raise folds.examples or lower experiment.training.batch_size"
-        )
     section = search.objective
     target = section.cost_target
     if target is None and section.exponent:

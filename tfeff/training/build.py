@@ -57,9 +57,9 @@ def check(settings: config.Experiment, replicas: int, *, afresh: bool) -> None:
         raise UserError("config: optimizer.unfreeze: several workers are not supported; use one")
     if afresh and (update.frozen or update.unfreeze or update.learning_rate_factors or training.feature_variants):
         # The patterns refer to paths, which depend on neither classes nor statistics: those need the data.
-        network = _frozen(phases.at(settings, 0), replicas)
+        network = _frozen_network(settings, replicas)
         if update.unfreeze:
-            _frozen(phases.at(settings, training.epochs), replicas)
+            _frozen_network(phases.at(settings, training.epochs), replicas)
         if training.feature_variants is not None and split(network) is None:
             raise UserError(
                 "config: training.feature_variants: the first layers of the network are trained; freeze them with "
@@ -67,8 +67,8 @@ def check(settings: config.Experiment, replicas: int, *, afresh: bool) -> None:
             )
 
 
-def _frozen(settings: config.Experiment, replicas: int) -> keras.Model:
-    """A network for any data, after its optimizer was created."""
+def _frozen_network(settings: config.Experiment, replicas: int) -> keras.Model:
+    """A network for any data, frozen as in the first phase of a run; its optimizer can be created."""
     network = model(settings, {"mean": None, "class_names": ["any"]})
     optimizer(settings, network, replicas)
     return network

@@ -13,7 +13,8 @@ def strategy(name: str) -> tf.distribute.Strategy:
     """Creates a strategy by name; `auto` uses the workers of TF_CONFIG, else all GPUs, else one device.
 
     Raises:
-        UserError: for `multi_worker` without a valid TF_CONFIG, or another strategy with several workers.
+        UserError: for `multi_worker` without a valid TF_CONFIG, another strategy with several workers, or if this
+            worker cannot listen on its port.
     """
     workers = _workers()
     if len(workers) > 1 and name in ("single", "mirrored"):
@@ -29,7 +30,13 @@ def strategy(name: str) -> tf.distribute.Strategy:
                 "training.strategy is multi_worker, but TF_CONFIG lists no workers; set it on each worker, as in "
                 '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
             )
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        try:
+            return tf.distribute.MultiWorkerMirroredStrategy()
+        except tf.errors.UnknownError as error:
+            raise UserError(
+                f"TF_CONFIG: worker {worker_index()} cannot listen on {workers[worker_index()]} ({error.message}); is "
+                "another process using this port?"
+            ) from error
     if name == "mirrored":
         return tf.distribute.MirroredStrategy()
     return tf.distribute.get_strategy()

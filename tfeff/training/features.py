@@ -14,6 +14,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tfeff.data.input.batches import Batches
+from tfeff.data.input.epochs import rows_of_epochs
 from tfeff.errors import UserError
 from tfeff.models.layers.stochastic_depth import StochasticDepth
 from tfeff.tasks.task import Batch
@@ -53,9 +54,10 @@ def split(network: keras.Model) -> tuple[keras.Model, keras.Model] | None:
         varies = isinstance(layer, RANDOM) or (varies and not getattr(layer, "weights", ()))
         if inputs and needed == made and len(made) == 1 and not varies and outputs.isdisjoint(made):
             cut = node.outputs[0]
-    if cut is None or not any(layer.weights for layer in keras.Model(network.inputs, cut).layers):
+    if cut is None:
         return None
-    return keras.Model(network.inputs, cut), keras.Model(cut, network.output)
+    features = keras.Model(network.inputs, cut)
+    return (features, keras.Model(cut, network.output)) if features.weights else None
 
 
 class FeatureCache:
@@ -110,6 +112,7 @@ class FeatureBatches:
         self._batches, self._variants, self._cache, self._say = batches, variants, cache, say
         self._count = len(batches.images)
         self._network = network
+        self._compute = tf.function(lambda images: network(images, training=False), jit_compile=False)
         if batches.transform.partners(batches.batch_size, tf.constant(0, tf.int64)) is not None:
             raise UserError(f"config: {KEY}: MixUp and CutMix mix images of a batch; switch them off")
         if batches.shard.count > 1:
@@ -129,24 +132,13 @@ class FeatureBatches:
     def training_batches(self, epochs: int, start_step: int = 0) -> tf.data.Dataset:
         """All batches from `start_step` to the end of the last of `epochs`."""
         steps, batch_size = self.steps_per_epoch, self._batches.batch_size
-        first_epoch, first_step = divmod(start_step, steps)
 
-        def epoch_rows(epoch: tf.Tensor) -> tf.data.Dataset:
-            def rows(epoch: np.ndarray) -> np.ndarray:
-                drawn = self._batches.order.examples(int(epoch), steps * batch_size)
-                variant = (int(epoch) + drawn.indices + drawn.repeats) % self._variants
-                return (
-                    (variant * self._count + drawn.indices)[: steps * batch_size]
-                    .reshape(steps, batch_size)
-                    .astype(np.int64)
-                )
+        def rows(epoch: int) -> npt.NDArray[np.int64]:
+            drawn = self._batches.order.examples(epoch, steps * batch_size)
+            variant = (epoch + drawn.indices + drawn.repeats) % self._variants
+            return (variant * self._count + drawn.indices)[: steps * batch_size].reshape(steps, batch_size)
 
-            start = tf.where(epoch == first_epoch, tf.constant(first_step, tf.int64), 0)
-            drawn = tf.numpy_function(rows, [epoch], tf.int64, stateful=False)
-            return tf.data.Dataset.from_tensor_slices(tf.ensure_shape(drawn, (steps, batch_size))[start:])
-
-        rows = tf.data.Dataset.range(first_epoch, max(epochs, first_epoch)).flat_map(epoch_rows)
-        return self._read(rows, self._stored(augmented=True))
+        return self._read(rows_of_epochs(rows, batch_size, steps, epochs, start_step), self._stored(augmented=True))
 
     def evaluation_batches(self) -> tf.data.Dataset:
         """Every image once, in order, without augmentation; weight 0 pads the last batch."""
@@ -186,9 +178,8 @@ class FeatureBatches:
         """One pass over all images; of the padding, only that of evaluation batches is kept."""
         batches = self._batches.evaluation_batches() if epoch is None else self._batches.augmented_batches(epoch)
         found: dict[str, list[npt.NDArray[np.generic]]] = {}
-        compute = tf.function(lambda images: self._network(images, training=False), jit_compile=False)
         for batch in batches:
-            values = {**batch, "image": tf.cast(compute(batch["image"]), tf.float32)}
+            values = {**batch, "image": tf.cast(self._compute(batch["image"]), tf.float32)}
             for key, value in values.items():
                 found.setdefault(key, []).append(value.numpy())
         joined = {key: np.concatenate(values) for key, values in found.items()}

@@ -58,7 +58,10 @@ def restore(state: State, saved: Saved, report: Callable[[str], None], *, fresh_
         UserError: the checkpoint belongs to another network or optimizer.
     """
     state.restore(saved.arrays, saved.record, fresh_optimizer=fresh_optimizer)
-    report(f"resuming from step {state.step:,} ({saved.path})")
+    if fresh_optimizer:
+        report(f"training more layers from step {state.step:,} on ({saved.path})")
+    else:
+        report(f"resuming from step {state.step:,} ({saved.path})")
 
 
 def _has_stopped_early(saved: Saved, patience: int | None) -> bool:

@@ -55,6 +55,7 @@ class Step:
         self.batch_size = batch_size
         self.accumulation_steps = accumulation_steps
         self.average = average
+        self.reads_images = rest is None
         running = model if rest is None else rest
         self._network = Rematerialized(running) if rematerialize else running
         self._replicas = replicas = strategy.num_replicas_in_sync

@@ -140,9 +140,7 @@ class Events(Hook):
 
     def step(self, loop: Loop, batch: Batch) -> None:
         """Writes samples of the first batch."""
-        if (
-            loop.state.step == 0 and batch["image"].shape.rank == 4 and batch["image"].shape[-1] in (1, 3)
-        ):  # no features
+        if loop.state.step == 0 and loop.step.reads_images:
             images = loop.step.strategy.experimental_local_results(batch["image"])[0]
             self._board.samples(images[:AUGMENTED_SAMPLES].numpy())
 

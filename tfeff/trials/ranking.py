@@ -36,6 +36,16 @@ class Ranking:
     differences: Mapping[str, Difference]
     sentence: str
 
+    def standing(self, name: str, *, has_values: bool) -> str:
+        """`winner`, `tied`, `beaten`, `eliminated` or, without values, `failed`."""
+        if name == self.chosen:
+            return "winner"
+        if not has_values:
+            return "failed"
+        if name not in self.order:
+            return "eliminated"
+        return "tied" if name in (self.best, *self.tied) else "beaten"
+
 
 def rank(
     table: Table,

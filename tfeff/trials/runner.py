@@ -14,7 +14,8 @@ from tfeff.trials import worker
 from tfeff.trials.allocation import Allocation, Plan
 from tfeff.trials.objective import Objective
 from tfeff.trials.progress import Progress
-from tfeff.trials.results import Job
+from tfeff.trials.ranking import Ranking, rank
+from tfeff.trials.results import Job, by_fold
 from tfeff.trials.store import TrialStore
 from tfeff.trials.trial import Candidate, on_fold, result_row
 
@@ -108,6 +109,25 @@ class TrialRunner:
             self.check()
             for outcome in outcomes:
                 self._handle(outcome)
+
+    def rank(self, plan: Plan, epochs: int, labels: Mapping[str, str], costs: Mapping[str, float]) -> Ranking:
+        """Ranks the candidates that were trained to the end.
+
+        Args:
+            plan: what `run` returned.
+            epochs: of a complete training.
+            labels: name -> label of all candidates of the plan.
+            costs: name -> cost in any unit.
+
+        Raises:
+            UserError: every candidate failed.
+        """
+        finalists = [name for name in labels if name not in plan.eliminated]
+        if not finalists:
+            reasons = "; ".join(sorted({elimination.reason for elimination in plan.eliminated.values()}))
+            raise UserError(f"every candidate failed: {reasons}; see {self.directory / 'trials.log'}")
+        table = by_fold(self.results, epochs, finalists, self.folds.blocks)
+        return rank(table, costs, labels=labels, metric=self.objective.title, eliminated=len(plan.eliminated))
 
     def workdir(self, job: Job) -> Path:
         """The workdir of a trial, shared by all jobs that continue the same training."""

@@ -323,7 +323,7 @@ FAULTS: dict[str, tuple[Write, str, tuple[str, ...]]] = {
         ("images, the boxes are written as xmin, ymin, width",),
     ),
     "images stored sideways, not square": (upright_annotations, "boxes", ("rotated by 90 degrees clockwise",)),
-    "annotations of other images": (shuffled, "boxes", ("the boxes of the image 1 after it",)),
+    "annotations of other images": (shuffled, "boxes", ("the boxes of the image 1 before it",)),
     "images padded, boxes stretched": (padded, "boxes", ("reach onto them: the images were padded",)),
     "images and labels numbered separately": (numbered_separately, "boxes", ("fit each image better than its own",)),
     "some images sideways": (partly_sideways, "boxes", ("are stored sideways", "degrees clockwise")),

@@ -151,12 +151,9 @@ def _findings(role: str, each: Annotated, reading: Reading, survey: Survey) -> l
     turned = [each.images.ids[index] for index, tag in zip(survey.indices, survey.orientation, strict=True) if tag != 1]
     exif = f" {share(len(turned), survey.examined)} images have an EXIF orientation." if turned else ""
     findings += _sideways(role, each)
-    if any(finding.broken for finding in findings):
-        pass
-    elif each.valid < limit("valid_reading"):
-        findings += _wrong_format(role, each, reading, exif) or _damaged(role, each)
-    elif each.valid < 1:
-        findings += _damaged(role, each)
+    if not any(finding.broken for finding in findings) and each.valid < 1:
+        wrong = each.valid < limit("valid_reading")
+        findings += (_wrong_format(role, each, reading, exif) if wrong else []) or _damaged(role, each)
     if not any(finding.broken for finding in findings):
         findings += _on_padding(role, each) or _misplaced(role, each, reading, exif)
     if turned and not any(finding.broken for finding in findings):

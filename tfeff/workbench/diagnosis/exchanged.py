@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from tfeff.data.dataset import Dataset
 from tfeff.workbench.diagnosis.finding import Finding, share
-from tfeff.workbench.diagnosis.gaps import natural
+from tfeff.workbench.diagnosis.stretches import largest_sum, natural
 from tfeff.workbench.diagnosis.thresholds import limit
 
 SPREAD = 1.4826
@@ -84,10 +84,7 @@ def _exchanged(first: npt.NDArray[np.bool_], sides: npt.NDArray[np.float64]) -> 
         likelihoods.append((-(((sides - middle) / spread) ** 2) / 2 - np.log(spread)).sum(axis=1))
     own, others = np.where(first, likelihoods, likelihoods[::-1])
     evidence = np.clip(others - own, -LARGEST, LARGEST)
-    sums = np.concatenate([[0.0], evidence.cumsum()])
-    lowest = np.minimum.accumulate(sums)
-    end = int((sums - lowest).argmax())
-    start = int(sums[: end + 1].argmin())
+    start, end, _ = largest_sum(evidence)
     part = evidence[start:end]
     outside = np.concatenate([evidence[:start], evidence[end:]])
     clear = len(part) >= limit("exchanged_objects") and (part > 0).mean() >= limit("exchanged_share")

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from tfeff.data.dataset import Dataset
 from tfeff.workbench.diagnosis.finding import Finding, listed, share
+from tfeff.workbench.diagnosis.stretches import longest, natural
 from tfeff.workbench.diagnosis.thresholds import limit
 
 
@@ -35,22 +36,13 @@ def findings(splits: Mapping[str, Dataset]) -> list[Finding]:
     return [*_unlabeled_classes(names, present, class_names), *_last_without_objects(names, present)]
 
 
-def natural(name: str) -> list[tuple[int, str]]:
-    """A key that sorts numbers in names by their value.
-
-    >>> sorted(["img10", "img9"], key=natural)
-    ['img9', 'img10']
-    """
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
-
-
 def _unlabeled_classes(
     names: Sequence[str], present: npt.NDArray[np.bool_], class_names: Sequence[str]
 ) -> list[Finding]:
     """Classes that occur in nearly every image with certain other classes, but in none of a long stretch of images."""
     found = []
     for label in np.flatnonzero(present.sum(axis=0)).tolist():
-        start, end = _longest_stretch(~present[:, label])
+        start, end = longest(~present[:, label])
         inside = np.zeros(len(names), bool)
         inside[start:end] = True
         company = present[inside].any(axis=0)
@@ -73,20 +65,6 @@ def _unlabeled_classes(
             )
         )
     return found
-
-
-def _longest_stretch(flags: npt.NDArray[np.bool_]) -> tuple[int, int]:
-    """Start and end of the longest run of true values.
-
-    >>> _longest_stretch(np.array([True, False, True, True]))
-    (2, 4)
-    """
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(int)))
-    starts, ends = edges[::2], edges[1::2]
-    if not len(starts):
-        return 0, 0
-    longest = int((ends - starts).argmax())
-    return int(starts[longest]), int(ends[longest])
 
 
 def _last_without_objects(names: Sequence[str], present: npt.NDArray[np.bool_]) -> list[Finding]:

@@ -13,8 +13,8 @@ from tfeff.data.dataset import Dataset
 from tfeff.data.images import decoding
 from tfeff.errors import UserError
 from tfeff.workbench.diagnosis.finding import Finding
-from tfeff.workbench.diagnosis.gaps import natural
 from tfeff.workbench.diagnosis.image_evidence import Evidence
+from tfeff.workbench.diagnosis.stretches import largest_sum, natural
 from tfeff.workbench.diagnosis.subject import evenly
 from tfeff.workbench.diagnosis.thresholds import limit
 
@@ -97,19 +97,10 @@ def best_shift(scores: Mapping[int, npt.NDArray[np.float64]]) -> tuple[int, int,
     Returns:
         The shift, start and end of the stretch, and by how much its advantage exceeds those of all far shifts.
     """
-    stretches = {shift: _best_stretch(scores[shift] - scores[0]) for shift in scores if shift}
+    stretches = {shift: largest_sum(scores[shift] - scores[0]) for shift in scores if shift}
     shift = max((shift for shift in NEAR if shift in stretches), key=lambda each: stretches[each][2])
     start, end, gain = stretches[shift]
     chance = max(stretches[far][2] for far in FAR if far in stretches)
     if end - start < limit("shifted_images") or gain < limit("shift_advantage") * chance:
         return None
     return shift, start, end, gain / max(chance, 1e-9)
-
-
-def _best_stretch(gains: npt.NDArray[np.float64]) -> tuple[int, int, float]:
-    """Start, end and sum of the consecutive values with the largest sum; unknown values count 0."""
-    sums = np.concatenate([[0.0], np.nancumsum(gains)])
-    lowest = np.minimum.accumulate(sums)
-    end = int((sums - lowest).argmax())
-    start = int(sums[: end + 1].argmin())
-    return start, end, float(sums[end] - sums[start])

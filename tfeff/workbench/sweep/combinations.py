@@ -49,7 +49,7 @@ class Combination:
         """A unique name that is valid as a file name.
 
         >>> Combination({"model.dropout": "0.2"}).name, Combination({"optimizer.frozen": "stem*"}).name
-        ('dropout=0.2', 'frozen=stem--1be4d2d6')
+        ('dropout=0.2', 'frozen=stem--bb280734')
         """
         short = short_keys(list(self.values))
         whole = ",".join(f"{short[key]}={value}" for key, value in self.values.items())

@@ -25,7 +25,7 @@ from tfeff.reporting import figure, html, tables
 from tfeff.reporting.sweep import cost_figure, effects_figure, map_figure, ranking_figure
 from tfeff.trials.forecast import Rate
 from tfeff.trials.store import Record
-from tfeff.workbench.sweep.findings import Numbers
+from tfeff.workbench.sweep.result import Result
 from tfeff.workbench.sweep.study import Findings, Study
 
 
@@ -61,15 +61,15 @@ def write_all(findings: Findings, records: Sequence[Record], directory: Path, co
         directory: the workdir.
         command: the command line of the sweep, for the report.
     """
-    numbers = Numbers(findings, records)
-    figures = _figures(numbers)
+    result = Result(findings, records)
+    figures = _figures(result)
     for name, (drawing, _) in figures.items():
         figure.save(drawing, directory / "figures" / name)
     write(directory / "best.json", config.to_json(findings.best))
-    write(directory / "result.json", json.dumps(numbers.numbers(), indent=2) + "\n")
-    rows = _rows(numbers)
+    write(directory / "result.json", json.dumps(result.to_json(), indent=2) + "\n")
+    rows = _rows(result)
     write(directory / "candidates.md", tables.markdown(rows) + "\n")
-    write(directory / "report.html", _page(numbers, rows, directory, command, figures))
+    write(directory / "report.html", _page(result, rows, directory, command, figures))
     paths = [directory / name for name in ("best.json", "result.json", "candidates.md", "figures", "report.html")]
     parts = [
         tables.text(rows),
@@ -81,7 +81,7 @@ def write_all(findings: Findings, records: Sequence[Record], directory: Path, co
     return "\n\n".join(parts)
 
 
-def _rows(numbers: Numbers) -> list[dict[str, Any]]:
+def _rows(result: Result) -> list[dict[str, Any]]:
     """The table of candidates."""
     return [
         {
@@ -98,32 +98,32 @@ def _rows(numbers: Numbers) -> list[dict[str, Any]]:
             "standing": row["standing"],
             "reason": row["reason"] or "",
         }
-        for row in numbers.candidates
+        for row in result.candidates
     ]
 
 
-def _figures(numbers: Numbers) -> dict[str, tuple[Any, str]]:
+def _figures(result: Result) -> dict[str, tuple[Any, str]]:
     """Name -> (figure, caption)."""
-    metric = numbers.study.objective.title
+    metric = result.study.objective.title
     unit = "%" if metric.endswith("accuracy") else ""
     figures = {
         "candidates": (
-            ranking_figure(numbers.candidates, metric=metric, unit=unit),
+            ranking_figure(result.candidates, metric=metric, unit=unit),
             "The candidates with their 95 % intervals over the folds; faint dots are single folds.",
         ),
         "effects": (
-            effects_figure(numbers.axes, metric=metric, unit=unit),
+            effects_figure(result.axes, metric=metric, unit=unit),
             "Each fully trained candidate by the value of each key; black: mean over all candidates with the value.",
         ),
         "cost": (
-            cost_figure({"": numbers.cost_curve}, metric=metric, unit=unit),
+            cost_figure({"": result.cost_curve}, metric=metric, unit=unit),
             "The best fully trained candidate so far, against the training spent.",
         ),
     }
-    axes = numbers.axes
+    axes = result.axes
     if len(axes) == 2 and all(axis["order"] for axis in axes):
         figures["map"] = (
-            map_figure(numbers.candidates, axes[1], axes[0], metric=metric, unit=unit),
+            map_figure(result.candidates, axes[1], axes[0], metric=metric, unit=unit),
             "The candidates by the values of both keys; the chosen one is framed.",
         )
     return figures
@@ -134,14 +134,14 @@ def _train_command(directory: Path) -> str:
 
 
 def _page(
-    numbers: Numbers,
+    result: Result,
     rows: Sequence[Mapping[str, Any]],
     directory: Path,
     command: str,
     figures: Mapping[str, tuple[Any, str]],
 ) -> str:
     """The HTML page of the report."""
-    study, sweep = numbers.study, numbers.sweep
+    study, sweep = result.study, result.sweep
 
     def shown(name: str) -> list[html.Part]:
         return [html.Figure(directory / "figures" / f"{name}.svg", figures[name][1])] if name in figures else []
@@ -151,14 +151,14 @@ def _page(
     method = (
         f"{len(rows)} combinations ({sweep.sampler.name} sampler) on the same {sweep.folds.count} {kind} of "
         f"{sweep.experiment.data.source}, with {study.examples[0]:,} training and {study.examples[1]:,} validation "
-        f"images and {seeds} each, for at most {numbers.epochs} epochs ({sweep.allocation.name} allocation). Trials "
-        f"took {numbers.seconds / 3600:.2f} process-hours. Intervals of differences are adjusted for comparing all "
+        f"images and {seeds} each, for at most {result.epochs} epochs ({sweep.allocation.name} allocation). Trials "
+        f"took {result.seconds / 3600:.2f} process-hours. Intervals of differences are adjusted for comparing all "
         "candidates with the best. The mean of the best is the highest of several and therefore somewhat too high; "
         "only other images show how good it really is."
     )
     sections: dict[str, list[html.Part]] = {
         "Best": [
-            html.Paragraph(numbers.findings.ranking.sentence),
+            html.Paragraph(result.findings.ranking.sentence),
             html.Command(_train_command(directory)),
         ],
         "Candidates": [
@@ -168,11 +168,11 @@ def _page(
         ],
         "Settings": shown("effects"),
         "Cost": shown("cost"),
-        "Failed trials": [html.Table(numbers.failed, "Trials that failed.")] if numbers.failed else [],
+        "Failed trials": [html.Table(result.failed, "Trials that failed.")] if result.failed else [],
         "Method": [html.Paragraph(method), html.Command(command), html.Command(config.to_json(sweep))],
     }
     return html.page(
         f"Sweep of {', '.join(axis.key for axis in sweep.parsed)} on {sweep.experiment.data.source}",
         [html.Section(title, parts) for title, parts in sections.items() if parts],
-        summary=numbers.findings.ranking.sentence,
+        summary=result.findings.ranking.sentence,
     )

@@ -10,14 +10,15 @@ from rich.console import Console
 from tfeff import config, models, training
 from tfeff.errors import UserError
 from tfeff.execution.executor import Executor, collect
-from tfeff.training import build, selection
+from tfeff.training import build
 from tfeff.training.interruption import Interruption
 from tfeff.trials import worker
 from tfeff.trials.allocation import Allocation, Elimination, Full, allocation
 from tfeff.trials.forecast import Rate, core_seconds
+from tfeff.trials.images import check_batch_size, open_images
 from tfeff.trials.objective import Objective
 from tfeff.trials.progress import Progress
-from tfeff.trials.ranking import Ranking, rank
+from tfeff.trials.ranking import Ranking
 from tfeff.trials.results import by_fold
 from tfeff.trials.runner import TrialRunner
 from tfeff.trials.store import TrialStore
@@ -105,20 +106,7 @@ def prepare(sweep: config.Sweep) -> Study:
             network cannot be built, or the objective is not measured.
     """
     base = sweep.experiment
-    dataset = selection.load(base, selection.open_source(base), base.data.train_split)
-    if base.data.image_size is None and dataset.size is None:
-        raise UserError(
-            "config: experiment.data.image_size is required because the images differ in size; all candidates must "
-            "start from the same images"
-        )
-    parts = [
-        selection.fold(on_fold(base, sweep.folds, fold=fold, seed=0), dataset, validates=False)
-        for fold in range(sweep.folds.count)
-    ]
-    examples = (
-        min(len(part.train) for part in parts if part is not None),
-        min(len(part.validation) for part in parts if part is not None),
-    )
+    dataset, examples = open_images(base, sweep.folds)
     combinations = [] if sweep.sampler.name == "bayesian" else listed(sweep.parsed, sweep.sampler, base.seed)
     section = sweep.objective
     if section.exponent and section.cost_target is None:
@@ -138,11 +126,7 @@ def prepare(sweep: config.Sweep) -> Study:
     for combination in combinations or _ends(sweep):
         try:
             experiment = study.candidate(combination, base).experiment
-            if experiment.training.batch_size > examples[0]:
-                raise UserError(
-                    f"config: folds: {examples[0]} training images per fold are fewer than one batch of "
-                    f"{experiment.training.batch_size}; raise folds.examples or lower training.batch_size"
-                )
+            check_batch_size(experiment.training.batch_size, examples[0])
             # Dropout and the optimizer's numbers change nothing that is checked.
             model, update = dataclasses.replace(experiment.model, dropout=None), experiment.optimizer
             patterns = update.frozen, update.unfreeze, update.learning_rate_factors
@@ -218,17 +202,8 @@ def run(study: Study, directory: Path, store: TrialStore, executor: Executor, co
                 combinations = {each.name: each for each in found}
         tried = {each.name: each for each in candidates(list(combinations.values()))}
         plan = runner.run(list(tried.values()), study.allocation, "sweep")
-        finalists = [each for each in tried.values() if each.name not in plan.eliminated]
-        if not finalists:
-            reasons = "; ".join(sorted({elimination.reason for elimination in plan.eliminated.values()}))
-            raise UserError(f"every candidate failed: {reasons}; see {directory / 'trials.log'}")
-        ranking = rank(
-            by_fold(runner.results, epochs, [each.name for each in finalists], blocks),
-            {each.name: each.macs for each in finalists},
-            labels={each.name: each.label for each in finalists},
-            metric=study.objective.title,
-            eliminated=len(plan.eliminated),
-        )
+        labels = {name: each.label for name, each in tried.items()}
+        ranking = runner.rank(plan, epochs, labels, {name: each.macs for name, each in tried.items()})
         progress.say(ranking.sentence)
     tested = {name: store.fact(f"learning_rate {name}") for name in tried}
     rates = {name: float(rate) for name, rate in tested.items() if rate is not None}

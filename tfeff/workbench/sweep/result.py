@@ -12,7 +12,7 @@ from tfeff.trials.trial import result_row
 from tfeff.workbench.sweep.study import Findings
 
 
-class Numbers:
+class Result:
     """The findings of a sweep as rows.
 
     Args:
@@ -50,7 +50,7 @@ class Numbers:
                     "high": estimate["high"],
                     "values": list(values.values()),
                     "below_best": None if difference is None else asdict(difference),
-                    "standing": self._standing(name, bool(values)),
+                    "standing": ranking.standing(name, has_values=bool(values)),
                     "reason": elimination.reason if elimination else None,
                     "epochs": sum(spent.values()),
                     "trials": len(spent),
@@ -111,7 +111,7 @@ class Numbers:
         """The failed trials."""
         return [{**asdict(record.job), "error": record.error} for record in self.records if record.state == "failed"]
 
-    def numbers(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """The contents of result.json."""
         ranking = self.findings.ranking
         return {
@@ -137,13 +137,3 @@ class Numbers:
                 row = result_row(candidate.experiment.training, record.rows)
                 values[record.job.block] = self.study.objective.value(row, candidate.macs)
         return mean_over_seeds({block: values[block] for block in sorted(values)})
-
-    def _standing(self, name: str, has_values: bool) -> str:
-        ranking = self.findings.ranking
-        if name == ranking.chosen:
-            return "winner"
-        if not has_values:
-            return "failed"
-        if name in self.findings.eliminated:
-            return "eliminated"
-        return "tied" if name in (ranking.best, *ranking.tied) else "beaten"

@@ -1,0 +1,39 @@
+"""The images that the trials of a search or a sweep share."""
+
+from tfeff import config
+from tfeff.data.dataset import Dataset
+from tfeff.errors import UserError
+from tfeff.training import selection
+from tfeff.trials.trial import on_fold
+
+
+def open_images(base: config.Experiment, folds: config.Folds) -> tuple[Dataset, tuple[int, int]]:
+    """The dataset of all trials, and the number of training and of validation images of one trial.
+
+    Args:
+        base: experiment of the trials, before a fold is set.
+        folds: how the training split is divided.
+
+    Raises:
+        UserError: the data is missing or too small for the folds, or images of different sizes have no common size.
+    """
+    dataset = selection.load(base, selection.open_source(base), base.data.train_split)
+    if base.data.image_size is None and dataset.size is None:
+        raise UserError(
+            "config: experiment.data.image_size is required because the images differ in size; all candidates must "
+            "start from the same images"
+        )
+    parts = [
+        selection.fold(on_fold(base, folds, fold=fold, seed=0), dataset, validates=False) for fold in range(folds.count)
+    ]
+    train = min(len(part.train) for part in parts if part is not None)
+    return dataset, (train, min(len(part.validation) for part in parts if part is not None))
+
+
+def check_batch_size(batch_size: int, images: int) -> None:
+    """Rejects a batch that is larger than the training images of a trial."""
+    if batch_size > images:
+        raise UserError(
+            f"config: folds: {images} training images per fold are fewer than one batch of {batch_size}; raise "
+            "folds.examples or lower experiment.training.batch_size"
+        )
