@@ -1,0 +1,129 @@
+"""Trains variants of an experiment with several seeds, and compares their test scores.
+
+    python tools/compare_variants.py --config=configs/hymenoptera_transfer.py --workdir=DIR --out=docs/results/NAME \\
+        [--seeds=5] [--only=NAME ...] [key=value ...]
+
+The config defines, beside `get_config()`, `VARIANTS`: name -> overrides of the config as `key=value`; and `REFERENCE`,
+the name of the variant that the others are compared with. Writes OUT.json (as `tools/summarize_runs.py` does, with the
+paired differences), OUT.md and OUT.png. Rerun the same command to resume; give more seeds to add some.
+"""
+
+import argparse
+import dataclasses
+import json
+import runpy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from compare_members import train
+from summarize_runs import summarize
+
+from tfeff import config
+from tfeff.durable import write
+from tfeff.execution.executor import collect
+from tfeff.execution.local import LocalProcesses
+from tfeff.reporting import figure, tables
+from tfeff.reporting.sweep import ranking_figure
+from tfeff.trials.intervals import paired_difference
+from tfeff.trials.ranking import rank
+
+
+def main() -> None:
+    """Runs the comparison."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", required=True, help="file with get_config(), VARIANTS and REFERENCE")
+    parser.add_argument("--workdir", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="results, without suffix")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--only", action="append", help="train and report only this variant and the reference")
+    parser.add_argument("--processes", type=int)
+    parser.add_argument("override", nargs="*", help="key=value, as --config.key=value of tfeff.train")
+    arguments = parser.parse_args()
+
+    base = config.override(config.load(arguments.config, config.Experiment), arguments.override)
+    defined = runpy.run_path(arguments.config)
+    reference = defined["REFERENCE"]
+    variants = {
+        name: config.override(base, [*overrides, *arguments.override])
+        for name, overrides in defined["VARIANTS"].items()
+        if not arguments.only or name in (*arguments.only, reference)
+    }
+    arguments.workdir.mkdir(parents=True, exist_ok=True)
+    runs = {
+        (name, seed): (train, dataclasses.replace(experiment, seed=seed), str(folder(arguments.workdir, name) / f"{seed}"))
+        for seed in range(arguments.seeds)
+        for name, experiment in variants.items()
+    }
+    with LocalProcesses(arguments.processes, arguments.workdir / "trainings.log") as processes:
+        collect(processes, runs)
+    groups = {
+        name: summarize([folder(arguments.workdir, name) / f"{seed}" for seed in range(arguments.seeds)])
+        for name in variants
+    }
+    rows = compare(groups, reference)
+    write(arguments.out.with_suffix(".json"), json.dumps(groups, indent=1) + "\n")
+    write(arguments.out.with_suffix(".md"), tables.markdown(rows) + "\n")
+    score = next(iter(groups[reference]["scores"]))
+    drawing = ranking_figure(drawn(groups, score), metric=score, unit="%" if score == "accuracy" else "")
+    figure.save(drawing, arguments.out)
+    print(tables.text(rows))
+
+
+def folder(workdir: Path, variant: str) -> Path:
+    """The folder with a variant's runs, one per seed."""
+    return workdir / variant.replace(",", "").replace(" ", "_")
+
+
+def compare(groups: dict[str, dict[str, Any]], reference: str) -> list[Mapping[str, Any]]:
+    """The table of variants; adds to each group its differences from the reference, paired over seeds."""
+    rows = []
+    for name, group in groups.items():
+        row: dict[str, Any] = {"variant": name}
+        for score, values in group["scores"].items():
+            row |= {score: values["mean"], "95 % interval": between(values["interval"])}
+            if name == reference:
+                continue
+            both = (
+                {(int(run), 0): value for run, value in zip(each["runs"], each["scores"][score]["runs"], strict=True)}
+                for each in (group, groups[reference])
+            )
+            difference = paired_difference(*both)
+            interval = None if difference.low is None else [difference.low, difference.high]
+            group.setdefault("minus_reference", {})[score] = {"mean": difference.mean, "interval": interval}
+            row |= {f"minus {reference}": difference.mean, "95 % interval of it": between(interval)}
+        row["minutes"] = sum(group["training_seconds"]) / len(group["training_seconds"]) / 60
+        rows.append(row)
+    return rows
+
+
+def drawn(groups: Mapping[str, Mapping[str, Any]], score: str) -> list[dict[str, Any]]:
+    """The rows of the figure, the best first."""
+    table = {
+        name: {(int(run), 0): value for run, value in zip(group["runs"], group["scores"][score]["runs"], strict=True)}
+        for name, group in groups.items()
+    }
+    ranking = rank(table, dict.fromkeys(table, 1.0))
+    rows = []
+    for name in ranking.order:
+        low, high = groups[name]["scores"][score]["interval"] or (None, None)
+        rows.append(
+            {
+                "label": name,
+                "mean": ranking.summaries[name].mean,
+                "low": low,
+                "high": high,
+                "values": list(table[name].values()),
+                "standing": ranking.standing(name, has_values=True),
+            }
+        )
+    return rows
+
+
+def between(interval: list[float] | None) -> str:
+    """An interval as text."""
+    return "" if interval is None else f"{interval[0]:.4f} to {interval[1]:.4f}"
+
+
+if __name__ == "__main__":
+    main()
