@@ -2,7 +2,7 @@
 
 Data      folder:<directory> with train/<class>/* and val/<class>/*: 243 and 153 photographs
 Command   pip install ".[imagenet]"
-          python tools/compare_variants.py --config=configs/hymenoptera_transfer.py --workdir=runs/hymenoptera_transfer \\
+          python tools/compare_variants.py --config=configs/hymenoptera_transfer.py --workdir=runs/hymenoptera \\
               --out=docs/results/hymenoptera_transfer data.source=folder:<directory>
           One variant alone: python -m tfeff.train --config=configs/hymenoptera_transfer.py ... (full fine-tuning)
 """

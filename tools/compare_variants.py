@@ -50,16 +50,16 @@ def main() -> None:
         if not arguments.only or name in (*arguments.only, reference)
     }
     arguments.workdir.mkdir(parents=True, exist_ok=True)
+    folders = {name: arguments.workdir / name.replace(",", "").replace(" ", "_") for name in variants}
     runs = {
-        (name, seed): (train, dataclasses.replace(experiment, seed=seed), str(folder(arguments.workdir, name) / f"{seed}"))
+        (name, seed): (train, dataclasses.replace(experiment, seed=seed), str(folders[name] / str(seed)))
         for seed in range(arguments.seeds)
         for name, experiment in variants.items()
     }
     with LocalProcesses(arguments.processes, arguments.workdir / "trainings.log") as processes:
         collect(processes, runs)
     groups = {
-        name: summarize([folder(arguments.workdir, name) / f"{seed}" for seed in range(arguments.seeds)])
-        for name in variants
+        name: summarize([folder / str(seed) for seed in range(arguments.seeds)]) for name, folder in folders.items()
     }
     rows = compare(groups, reference)
     write(arguments.out.with_suffix(".json"), json.dumps(groups, indent=1) + "\n")
@@ -68,11 +68,6 @@ def main() -> None:
     drawing = ranking_figure(drawn(groups, score), metric=score, unit="%" if score == "accuracy" else "")
     figure.save(drawing, arguments.out)
     print(tables.text(rows))
-
-
-def folder(workdir: Path, variant: str) -> Path:
-    """The folder with a variant's runs, one per seed."""
-    return workdir / variant.replace(",", "").replace(" ", "_")
 
 
 def compare(groups: dict[str, dict[str, Any]], reference: str) -> list[Mapping[str, Any]]:

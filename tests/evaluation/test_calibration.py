@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+from scipy import special
 from sklearn.calibration import calibration_curve
 
-from tfeff.evaluation import calibration
+from tfeff.evaluation import calibration, temperature
 
 
 def brute_force(confidences, correct, bins, weights):
@@ -52,3 +53,15 @@ def test_perfectly_calibrated_predictions_have_no_error():
     confidences, correct = np.repeat([0.5, 0.75, 1.0], 4), [1, 1, 0, 0, 1, 1, 1, 0, 1, 1, 1, 1]
     assert calibration(confidences, correct).expected_error == 0.0
     assert calibration(confidences, correct).maximum_error == 0.0
+
+
+def test_temperature_undoes_a_scale_and_leaves_calibrated_predictions():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, (20_000, 4))
+    labels = np.array([rng.choice(4, p=row) for row in special.softmax(logits, axis=1)])
+    for scale in (0.3, 1.0, 4.0):
+        found = temperature(labels, special.softmax(scale * logits, axis=1))
+        assert found == pytest.approx(scale, rel=0.03)
+        assert temperature(labels, special.softmax(scale * logits / found, axis=1)) == pytest.approx(1, abs=1e-6)
+    assert temperature([0, 1], [[0.9, 0.1], [0.2, 0.8]]) == pytest.approx(0.05)  # all correct
+    assert temperature([1, 0], [[0.9, 0.1], [0.2, 0.8]]) == pytest.approx(20)  # all wrong

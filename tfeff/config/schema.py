@@ -270,6 +270,10 @@ class Training(Section):
     time of a second forward pass."""
     ema_decay: float | None = None
     """Decay of the exponential moving average of all weights, which is used for evaluation and export. None: off."""
+    swa_epochs: int | None = None
+    """Average the weights after each of the last this many epochs and use the average for evaluation and export
+    (stochastic weight averaging, arXiv:1803.05407). Its batch statistics are computed from the training images, which
+    takes a forward pass per averaged epoch. A constant learning rate in these epochs is usual. None: off."""
     validation_epochs: int = 1
     """Validate every this many epochs, and after the last one. Early stopping, the plateau schedule and `keep="best"`
     only see those epochs; their patience still counts all epochs."""
@@ -300,7 +304,9 @@ class Training(Section):
     def check(self) -> None:
         """Validates field values."""
         positive(self, "epochs", "batch_size", "accumulation_steps", "validation_epochs")
-        positive(self, "early_stopping_epochs", "checkpoint_seconds", "feature_variants")
+        positive(self, "early_stopping_epochs", "checkpoint_seconds", "feature_variants", "swa_epochs")
+        if self.swa_epochs is not None and (self.ema_decay is not None or self.swa_epochs > self.epochs):
+            self.wrong("swa_epochs", f"at most training.epochs = {self.epochs}, and omitted with training.ema_decay")
         at_least(self, 0, "minimum_change")
         fraction(self, "ema_decay")
         if self.batch_size % self.accumulation_steps:
@@ -328,13 +334,14 @@ class Experiment(Section):
             self.training.early_stopping_epochs is not None
             or self.training.keep == "best"
             or self.schedule.name == "plateau"
+            or (isinstance(self.task, Classification) and self.task.temperature_scaling)
         )
         held_out = self.data.validation_split or self.data.folds or self.data.validation_fraction > 0
         if needs_validation and not held_out:
             self.data.wrong(
                 "validation_fraction",
-                "above 0 (or set data.validation_split): early stopping, keep=best and the plateau schedule need a "
-                "validation loss",
+                "above 0 (or set data.validation_split): early stopping, keep=best, the plateau schedule and "
+                "temperature scaling need validation images",
             )
         if self.schedule.warmup_epochs >= self.training.epochs:
             self.schedule.wrong("warmup_epochs", f"below training.epochs = {self.training.epochs}")

@@ -76,6 +76,9 @@ class Classification(Task):
     augmentation: Augmentation = field(default_factory=Augmentation)
     """Random variation of training images."""
     tta: TTA = field(default_factory=TTA)
+    temperature_scaling: bool = False
+    """Divide the trained network's logits by a temperature that minimizes the cross-entropy on the validation images,
+    so that its confidences are calibrated (arXiv:1706.04599, section 4.2). Predicted classes do not change."""
 
     def for_reading(self) -> Task:
         """See `Task`."""
@@ -85,6 +88,8 @@ class Classification(Task):
         """Validates field values."""
         super().check()
         fraction(self, "label_smoothing")
+        if self.temperature_scaling and (self.tta.mirrored or self.tta.shift):
+            self.wrong("temperature_scaling", "false with task.tta, which averages probabilities")
 
 
 @dataclass(frozen=True, kw_only=True)

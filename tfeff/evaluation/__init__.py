@@ -8,7 +8,7 @@ from tfeff.evaluation.average_precision import (
     precision_recall,
 )
 from tfeff.evaluation.bootstrap import bootstrap_mean, bootstrap_mean_average_precision, percentile_interval
-from tfeff.evaluation.calibration import Calibration, calibration
+from tfeff.evaluation.calibration import Calibration, calibration, temperature
 from tfeff.evaluation.classification import ClassificationReport, classification_report
 from tfeff.evaluation.coco import CocoScores, coco_scores, to_coco_results
 from tfeff.evaluation.confusion import ConfusedPair, PerClass, confused_pairs, confusion_matrix, per_class
@@ -71,6 +71,7 @@ __all__ = [
     "predictions_matrix",
     "principal_components",
     "standard_error",
+    "temperature",
     "to_coco_results",
     "wilson_interval",
     "worst_first",

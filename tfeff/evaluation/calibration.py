@@ -9,6 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+TEMPERATURES = 0.05, 20.0
+"""The lowest and the highest temperature."""
+
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
@@ -67,6 +70,32 @@ def calibration(
         expected_error=float(np.average(gap, weights=in_bin[filled])),
         maximum_error=float(gap.max()),
     )
+
+
+def temperature(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> float:
+    """The temperature by which logits should be divided, for the lowest cross-entropy (Guo et al., section 4.2).
+
+    Above 1, predictions were too confident. It is at most 20, and at least 0.05: that is the result if all predictions
+    are correct.
+
+    Args:
+        labels: int [n], the true classes.
+        probabilities: float [n, classes].
+
+    >>> logits = np.log([[0.9, 0.1]] * 4)
+    >>> value = temperature([0, 0, 0, 1], np.array([[0.9, 0.1]] * 4))  # 3 of 4 are correct
+    >>> bool(np.isclose(np.exp(logits[0] / value)[0] / np.exp(logits[0] / value).sum(), 0.75))
+    True
+    """
+    logits = np.log(np.maximum(np.asarray(probabilities, np.float64), np.finfo(np.float32).tiny))
+    of_labels = np.take_along_axis(logits, np.asarray(labels)[:, None], axis=1)[:, 0]
+    low, high = (1 / temperature for temperature in reversed(TEMPERATURES))
+    while high - low > 1e-9 * high:  # the cross-entropy is a convex function of the inverse temperature
+        middle = (low + high) / 2
+        exponentials = np.exp(middle * (logits - logits.max(axis=1, keepdims=True)))
+        expected = (exponentials * logits).sum(axis=1) / exponentials.sum(axis=1)
+        low, high = (low, middle) if (expected - of_labels).mean() > 0 else (middle, high)
+    return 2 / (low + high)
 
 
 def _sums(index: npt.NDArray[np.int64], values: npt.NDArray[np.float64], bins: int) -> npt.NDArray[np.float64]:

@@ -20,6 +20,7 @@ from tfeff.reporting.classification import classification_figures, per_class_row
 from tfeff.reporting.gallery import gallery_figure
 from tfeff.tasks.task import IMAGES, Batch, Evaluation, ImageTask, Predictions, precise
 
+TEMPERATURE = "temperature"
 GALLERY = 25
 """Images in the gallery of mistakes."""
 
@@ -34,6 +35,7 @@ class Classification(ImageTask):
 
     def __init__(self, section: config.Classification | None = None) -> None:
         super().__init__(section or config.Classification())
+        self.scores = (TEMPERATURE,) if self.section.temperature_scaling else ()
 
     @property
     def fit(self) -> Literal["stretch", "crop", "letterbox"]:
@@ -78,6 +80,18 @@ class Classification(ImageTask):
             "accuracy": tf.reduce_sum(correct(batch["label"], outputs) * weight),
             IMAGES: tf.reduce_sum(weight),
         }
+
+    def score(self, predictions: Predictions, pipeline: Batches) -> dict[str, float]:
+        """The temperature that calibrates the network, if it is used."""
+        if not self.section.temperature_scaling:
+            return {}
+        return {TEMPERATURE: evaluation.temperature(pipeline.images.dataset.labels, predictions["probabilities"])}
+
+    def calibrate(self, network: keras.Model, validated: Mapping[str, float]) -> None:
+        """Divides the weights that produce the logits by the temperature."""
+        if TEMPERATURE in validated:
+            for variable in network.layers[-1].weights:
+                variable.assign(variable / validated[TEMPERATURE])
 
     def decode(self, outputs: Any) -> dict[str, tf.Tensor]:
         """`probabilities` [b, classes]."""

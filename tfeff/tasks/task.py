@@ -57,7 +57,7 @@ class Task(ABC):
     losses: ClassVar[Mapping[str, str]]
     metrics: ClassVar[Mapping[str, str]]
     added: ClassVar[Mapping[str, float]] = {}
-    scores: ClassVar[Sequence[str]] = ()
+    scores: Sequence[str] = ()
 
     def forward(self, network: keras.Model, batch: Batch, *, training: bool) -> Any:
         """The network's outputs for a batch."""
@@ -207,6 +207,14 @@ class ImageTask(Task):
     def predictor(self, network: keras.Model) -> keras.Model:
         """The trained network as it is evaluated and exported."""
         return network
+
+    def calibrate(self, network: keras.Model, validated: Mapping[str, float]) -> None:
+        """Changes the trained network as validation found it better, if it did.
+
+        Args:
+            network: with its final weights.
+            validated: as for `evaluate`.
+        """
 
     @abstractmethod
     def decode(self, outputs: Any) -> dict[str, tf.Tensor]:

@@ -199,7 +199,8 @@ def conclude(
         "images_per_second": float(np.median([row["images_per_second"] for row in rows])),
         "input_wait": float(np.median([row["input_wait"] for row in rows])),
     }
-    for key in (f"{part}_{name}" for part in ("train", "validation") for name in tasks.create(settings.task).metrics):
+    task = tasks.create(settings.task)
+    for key in (f"{part}_{name}" for part in ("train", "validation") for name in (*task.metrics, *task.scores)):
         if key in row:
             result[key] = row[key]
     if assessment is not None:

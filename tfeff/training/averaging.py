@@ -1,20 +1,21 @@
-"""Exponential moving average of a network's weights, including batch statistics (Polyak & Juditsky, 1992)."""
+"""Averages of a network's weights, including batch statistics: over steps (Polyak & Juditsky, 1992), over epochs."""
 
 import keras
 import tensorflow as tf
 
 
 class Average:
-    """The moving average of a model's floating-point weights.
+    """An average of a model's floating-point weights.
 
-    The decay is min(`decay`, (1 + step) / (10 + step)), so the initial weights are forgotten quickly.
+    With a decay, it is an exponential moving average. The decay is min(`decay`, (1 + step) / (10 + step)), so the
+    initial weights are forgotten quickly.
 
     Args:
         model: the network; create the average in the same strategy scope.
-        decay: decay per step; EfficientNet's training uses 0.9999.
+        decay: decay per step; EfficientNet's training uses 0.9999. None: steps do not change the average, see `blend`.
     """
 
-    def __init__(self, model: keras.Model, decay: float):
+    def __init__(self, model: keras.Model, decay: float | None):
         self.decay = decay
         self.model = model
         self.variables = [tf.Variable(weight.value, trainable=False, name="average") for weight in model.weights]
@@ -25,7 +26,9 @@ class Average:
             average.assign(weight.value)
 
     def update(self, step: tf.Tensor, strategy: tf.distribute.Strategy) -> None:
-        """Updates the average. Call it in cross-replica context, after the weight update of `step`."""
+        """Updates a moving average. Call it in cross-replica context, after the weight update of `step`."""
+        if self.decay is None:
+            return
         step = tf.cast(step, tf.float32)
         rate = 1 - tf.minimum(self.decay, (1 + step) / (10 + step))
         for average, weight in zip(self.variables, self.model.weights, strict=True):
@@ -35,6 +38,11 @@ class Average:
                 args=(weight.value,),
                 group=False,
             )
+
+    def blend(self, rate: float) -> None:
+        """Moves the average toward the current weights by `rate`, a fraction of the distance."""
+        for average, weight in zip(self.variables, self.model.weights, strict=True):
+            average.assign(average.value() + rate * (weight.value - average.value()))
 
     def swap(self) -> None:
         """Swaps the weights and their average; a second call swaps them back."""

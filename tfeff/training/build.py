@@ -248,4 +248,6 @@ def trained_model(workdir: Workdir, precision: str = "float32") -> keras.Model:
     loaded = models.load_weights(network, {name.removeprefix("model/"): array for name, array in arrays.items()})
     if loaded.skipped:
         raise UserError(f"{workdir.final} does not fit the network of config.json: {loaded.skipped[0]}")
+    task = tasks.create(workdir.config().task)
+    task.calibrate(network, workdir.validated(task.scores))
     return network

@@ -18,6 +18,7 @@ from tfeff.training.preparation import Prepared, prepare, read_images
 from tfeff.training.profiler import Profiler
 from tfeff.training.progress import Progress, Reporter
 from tfeff.training.saving import Saving
+from tfeff.training.swa import WeightAveraging
 from tfeff.training.tensorboard import Events
 from tfeff.training.validation import Validation
 from tfeff.training.workdir import Workdir
@@ -126,6 +127,8 @@ def _loop(
     hooks = list[Hook]()
     if chief and profile:
         hooks.append(Profiler(workdir.tensorboard, reporter.say))
+    if training.swa_epochs is not None:
+        hooks.append(WeightAveraging(training.swa_epochs))
     if prepared.validation is not None:
         batches = prepared.validation.evaluation_batches()
         hooks.append(Validation(batches, prepared.scoring, monitor=training.monitor, every=training.validation_epochs))

@@ -32,6 +32,10 @@ class Step:
         average: moving average to update after each step.
         xla: compile the training step with XLA.
         rest: the part of the model that runs, if batches hold features of its frozen part (see `features.split`).
+
+    Attributes:
+        network: what runs on the inputs of a batch.
+        reads_images: whether these are images, not features.
     """
 
     def __init__(
@@ -57,7 +61,7 @@ class Step:
         self.average = average
         self.reads_images = rest is None
         running = model if rest is None else rest
-        self._network = Rematerialized(running) if rematerialize else running
+        self.network = Rematerialized(running) if rematerialize else running
         self._replicas = replicas = strategy.num_replicas_in_sync
         self._groups = tuple(dict.fromkeys(task.losses.values()))
         if _regularizes(model):
@@ -158,7 +162,7 @@ class Step:
         return [tf.add_n(each) for each in zip(*means, strict=True)], sums
 
     def _totals(self, batch: Batch, *, training: bool) -> dict[str, tf.Tensor]:
-        return self.task.totals(batch, self.task.forward(self._network, batch, training=training), training=training)
+        return self.task.totals(batch, self.task.forward(self.network, batch, training=training), training=training)
 
     def _grouped(self, totals: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """The sum of the losses of each group."""

@@ -1,0 +1,50 @@
+"""Temperature scaling in whole runs."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tfeff import config, evaluation, tasks, training
+from tfeff.errors import UserError
+from tfeff.tasks.task import BatchPredictor
+from tfeff.training import build, checkpoint, selection
+
+SETTINGS = config.Experiment(
+    task=config.Classification(temperature_scaling=True, label_smoothing=0.2),
+    model=config.Model(name="resnet", width=4, stage_blocks=(1, 1), resolution=8),
+    data=config.Data(channels=1, validation_fraction=0.3),
+    optimizer=config.Optimizer(name="adamw", learning_rate=0.01),
+    training=config.Training(epochs=4, batch_size=32, precision="float32", keep="best"),
+)
+
+
+def test_the_trained_network_is_calibrated_on_the_validation_images(tmp_path: Path) -> None:
+    caches = selection.read(SETTINGS, lambda *_: None)
+    workdir = training.train(SETTINGS, tmp_path, caches=caches, tensorboard=False)
+    network = training.trained_model(workdir)
+    kept = workdir.kept_row()
+    assert kept is not None
+    value = kept["validation_temperature"]
+    assert value != pytest.approx(1, abs=0.05)
+
+    trained, _ = checkpoint.load(workdir.final)
+    for name in ("kernel", "bias"):
+        scaled = np.asarray(getattr(network.layers[-1], name))
+        np.testing.assert_allclose(scaled, trained[f"model/head_classifier/{name}"] / value, rtol=1e-6)
+
+    images = selection.choose(SETTINGS, caches).validation
+    pipeline = build.evaluation_pipeline(SETTINGS, images, network.size, (0, 1))
+    predictions = BatchPredictor(network, tasks.create(SETTINGS.task))(pipeline)
+    assert evaluation.temperature(images.dataset.labels, predictions["probabilities"]) == pytest.approx(1, abs=1e-3)
+    report = evaluation.classification_report(
+        images.dataset.labels, predictions["probabilities"], images.dataset.class_names
+    )
+    assert report.top1 == pytest.approx(kept["validation_accuracy"], abs=1e-6)
+
+
+def test_what_cannot_be_calibrated_is_refused() -> None:
+    with pytest.raises(UserError, match="temperature_scaling"):
+        config.Classification(temperature_scaling=True, tta=config.TTA(mirrored=True))
+    with pytest.raises(UserError, match="validation_fraction"):
+        config.override(SETTINGS, ["data.validation_fraction=0", "training.keep=last"])

@@ -1,0 +1,75 @@
+"""Stochastic weight averaging in whole runs."""
+
+import dataclasses
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from tests.thoroughness import only_thorough
+from tfeff import config, training
+from tfeff.errors import UserError
+from tfeff.training import build, checkpoint, selection
+
+SETTINGS = config.Experiment(
+    model=config.Model(name="resnet", width=4, stage_blocks=(1, 1), resolution=8),
+    data=config.Data(channels=1, train_examples=160),
+    optimizer=config.Optimizer(learning_rate=0.05),
+    schedule=config.Schedule(name="constant"),
+    training=config.Training(epochs=5, batch_size=32, precision="float32", deterministic=True, swa_epochs=3),
+)
+
+
+@pytest.fixture(scope="module")
+def caches() -> selection.SplitCaches:
+    return selection.read(SETTINGS, lambda *_: None)
+
+
+def test_the_result_is_the_mean_over_epochs_with_statistics_of_its_own(
+    caches: selection.SplitCaches, tmp_path: Path
+) -> None:
+    weights = []
+    for epoch in range(1, 6):
+        workdir = training.train(SETTINGS, tmp_path, until_epoch=epoch, caches=caches, tensorboard=False)
+        latest = workdir.checkpoints.latest()
+        assert latest is not None
+        weights.append(checkpoint.load(latest)[0])
+    final, _ = checkpoint.load(workdir.final)
+    trained = [name for name in final if name.startswith("model/") and "moving" not in name]
+    assert trained
+    for name in trained:
+        np.testing.assert_allclose(final[name], np.mean([each[name] for each in weights[2:]], axis=0), atol=1e-6)
+        np.testing.assert_array_equal(weights[1][name.replace("model/", "average/", 1)], weights[1][name])
+
+    # Each layer's statistics, computed directly from its inputs.
+    network = training.trained_model(workdir)
+    layers = [layer for layer in network._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+    statistics = [(np.array(layer.moving_mean), np.array(layer.moving_variance)) for layer in layers]
+    inputs = keras.Model(network.input, [layer.input for layer in layers])
+    images = selection.choose(SETTINGS, caches).train
+    pipeline = build.training_pipeline(SETTINGS, images, network.size, (0, 1))
+    found = []
+    for batch in pipeline.training_batches(5, 4 * pipeline.steps_per_epoch):
+        values = [each.numpy() for each in inputs(batch["image"], training=True)]
+        found.append([[each.mean((0, 1, 2)), each.var((0, 1, 2))] for each in values])
+    for index, (mean, variance) in enumerate(statistics):
+        expected = np.mean([batch[index] for batch in found], axis=0)
+        np.testing.assert_allclose(mean, expected[0], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(variance, expected[1], rtol=1e-4, atol=1e-5)
+
+
+@only_thorough
+def test_in_several_calls_it_is_the_same_run(caches: selection.SplitCaches, tmp_path: Path) -> None:
+    for name, ends in (("once", (5,)), ("several", (2, 3, 4, 5))):
+        for epoch in ends:
+            training.train(SETTINGS, tmp_path / name, until_epoch=epoch, caches=caches, tensorboard=False)
+    once, several = (checkpoint.load(training.Workdir(tmp_path / name).final)[0] for name in ("once", "several"))
+    for name in once:
+        np.testing.assert_array_equal(several[name], once[name], err_msg=name)
+
+
+@pytest.mark.parametrize("wrong", [{"swa_epochs": 6}, {"swa_epochs": 3, "ema_decay": 0.9}, {"swa_epochs": 0}])
+def test_impossible_settings_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(UserError, match=r"training\.swa_epochs"):
+        dataclasses.replace(SETTINGS.training, **wrong)

@@ -1,0 +1,82 @@
+"""Stochastic weight averaging: the mean of the weights after each of the last epochs.
+
+Izmailov et al., "Averaging Weights Leads to Wider Optima and Better Generalization" (arXiv:1803.05407), algorithm 1.
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfeff.tasks.task import Batch
+from tfeff.training import distribution
+from tfeff.training.loop import Hook, Loop, Row
+
+
+class WeightAveraging(Hook):
+    """Adds the weights of each of the last epochs to the average, and computes its batch statistics.
+
+    Hooks that use the average must come after it.
+
+    Args:
+        epochs: how many epochs of the run are averaged.
+    """
+
+    def __init__(self, epochs: int) -> None:
+        self._epochs = epochs
+        self._forward: tf.types.experimental.PolymorphicFunction | None = None
+
+    def epoch(self, loop: Loop, row: Row) -> None:
+        """Updates the average; until the averaged epochs begin, it is equal to the weights."""
+        assert loop.state.average is not None
+        average, count = loop.state.average, row["epoch"] - (loop.epochs - self._epochs)
+        if count <= 1:
+            average.restart()
+            return
+        average.blend(1 / count)
+        average.swap()
+        self._renew_batch_statistics(loop, row["epoch"])
+        average.swap()
+
+    def _renew_batch_statistics(self, loop: Loop, epoch: int) -> None:
+        """Sets the moving statistics to the means over the batches of an epoch.
+
+        Without momentum, a batch replaces the moving statistics by its own.
+        """
+        layers = [
+            layer
+            for layer in loop.state.model._flatten_layers()
+            if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+        ]
+        variables = [variable for layer in layers for variable in (layer.moving_mean, layer.moving_variance)]
+        if not variables:
+            return
+        momenta = [layer.momentum for layer in layers]
+        start = (epoch - 1) * loop.pipeline.steps_per_epoch
+        own = loop.pipeline.training_batches(epoch, start)
+        sums = [np.zeros(variable.shape) for variable in variables]
+        try:
+            for layer in layers:
+                layer.momentum = 0.0
+            for batch in distribution.distribute(loop.step.strategy, own, loop.step.batch_size):
+                self._run(loop, batch)
+                for total, variable in zip(sums, variables, strict=True):
+                    total += np.asarray(variable.value)
+        finally:
+            for layer, momentum in zip(layers, momenta, strict=True):
+                layer.momentum = momentum
+        for total, variable in zip(sums, variables, strict=True):
+            variable.assign(total / loop.pipeline.steps_per_epoch)
+
+    def _run(self, loop: Loop, batch: Batch) -> None:
+        """A forward pass in training mode."""
+        step = loop.step
+
+        def forward(batch: Batch) -> tf.Tensor:
+            step.task.forward(step.network, batch, training=True)
+            return tf.constant(0)
+
+        if self._forward is None:  # traced without momentum
+            self._forward = tf.function(
+                lambda batch: step.strategy.run(forward, args=(batch,)), autograph=False, jit_compile=False
+            )
+        self._forward(batch)
