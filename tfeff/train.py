@@ -1,15 +1,15 @@
 """`python -m tfeff.train --config=FILE --workdir=DIR [--config.key=value ...]`: train, evaluate, export.
 
-The config is an `Experiment` (classification or localization) or an `RCNN` (detection). Rerun the same command to
-resume from the last checkpoint.
+The config is an `Experiment` or an `RCNN` (R-CNN's staged method). Rerun the same command to resume from the last
+checkpoint. With --range_test, nothing is trained; a short test suggests a learning rate.
 """
 
 import functools
+from pathlib import Path
 
 from absl import flags
 
 from tfeff import config, verbs
-from tfeff.errors import UserError
 
 
 def define_flags() -> None:
@@ -19,6 +19,7 @@ def define_flags() -> None:
     flags.DEFINE_string("workdir", None, "Directory for all results of the run.", required=True)
     flags.DEFINE_bool("evaluate", True, "Evaluate and export after training.")
     flags.DEFINE_bool("profile", False, "Profile a few steps for TensorBoard.")
+    flags.DEFINE_bool("range_test", False, "Instead of training, find a learning rate and draw the losses at others.")
 
 
 def main(argv: list[str]) -> None:
@@ -36,6 +37,9 @@ def _train_network(experiment: config.Experiment) -> None:
     from tfeff.training import selection
 
     experiment = config.resolve_family(experiment)
+    if flags.FLAGS.range_test:
+        _test_learning_rates(experiment, Path(flags.FLAGS.workdir))
+        return
     source = functools.cache(lambda: selection.open_source(experiment))  # once per run, after the flags are checked
     workdir = training.train(experiment, flags.FLAGS.workdir, source=source, profile=flags.FLAGS.profile)
     if flags.FLAGS.evaluate and training.is_chief():
@@ -53,9 +57,40 @@ def _train_network(experiment: config.Experiment) -> None:
         print(f"wrote {workdir.tensorboard} (view it: tensorboard --logdir={workdir.path})")
 
 
+def _test_learning_rates(experiment: config.Experiment, directory: Path) -> None:
+    """Finds a learning rate; writes `range_test.json` and its figure into a directory."""
+    import json
+    import math
+
+    from tfeff import training
+    from tfeff.durable import write
+    from tfeff.reporting import figure
+    from tfeff.reporting.range_test import range_test_figure
+    from tfeff.training import build, selection
+
+    for name in ("profile", "evaluate"):
+        verbs.refuse(name, "--range_test")
+    build.check(experiment, 1, afresh=True)
+    source = selection.open_source(experiment)
+    selection.check(experiment, source)
+    caches = selection.read(experiment, training.Reporter().reading, source=source)
+    found = training.range_test(experiment, caches)
+    directory.mkdir(parents=True, exist_ok=True)
+    record = {
+        "learning_rate": found.rate,
+        "constant_loss": found.constant if math.isfinite(found.constant) else None,
+        "rates": found.rates,
+        "losses": found.losses,
+    }
+    write(directory / "range_test.json", json.dumps(record, indent=1) + "\n")
+    files = figure.save(range_test_figure(found.rates, found.losses, found.means, found.rate), directory / "range_test")
+    print(f"The loss is lowest at --config.optimizer.learning_rate={found.rate:.2g}")
+    print("\n".join(f"wrote {path}" for path in (directory / "range_test.json", *files)))
+
+
 def _train_detector(settings: config.RCNN) -> None:
-    if flags.FLAGS.profile:
-        raise UserError("--profile has no effect on detectors; remove it")
+    for name in ("profile", "range_test"):
+        verbs.refuse(name, "R-CNN")
     from tfeff import rcnn
 
     run_images = rcnn.RunImages(settings)

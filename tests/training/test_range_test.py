@@ -8,7 +8,7 @@ from tfeff import config, training
 from tfeff.errors import UserError
 from tfeff.training import selection
 from tfeff.training.assembly import AssemblyCache
-from tfeff.training.range_test import lowest_loss
+from tfeff.training.range_test import averaged, lowest
 
 
 def experiment(**data):
@@ -29,11 +29,11 @@ def read(settings):
     return selection.read(settings, lambda *_: None)
 
 
-def test_lowest_loss_ignores_outliers():
+def test_the_lowest_loss_ignores_outliers():
     rates = np.geomspace(1e-3, 10, 120)
     losses = 2 + (np.log10(rates) + 0.5) ** 2 + np.random.default_rng(0).normal(0, 0.05, 120)
     losses[10] = 1.0
-    rate, loss = lowest_loss(rates, losses)
+    rate, loss = lowest(rates, averaged(losses))
     assert rate == pytest.approx(10**-0.5, rel=0.3)
     assert loss == pytest.approx(2, abs=0.1)
 
@@ -42,8 +42,8 @@ def test_lowest_loss_ignores_outliers():
 def test_the_rate_trains_better_than_distant_rates(tmp_path):
     settings = experiment()
     stores = read(settings)
-    rate = training.range_test(settings, stores)
-    assert training.range_test(settings, stores) == rate
+    rate = training.range_test(settings, stores).rate
+    assert training.range_test(settings, stores).rate == rate
     assert keras.mixed_precision.dtype_policy().name == "float32"
     losses, assemblies = {}, AssemblyCache()
     for factor in (0.01, 1, 100):

@@ -44,7 +44,7 @@ class ObjectDetection(ImageTask):
     detects: ClassVar = True
     section: config.ObjectDetection
     metrics: ClassVar = {}
-    scores: ClassVar = (MEAN_AP, THRESHOLD)
+    scores = (MEAN_AP, THRESHOLD)
     members: ClassVar[Sequence[str]]
 
     @property

@@ -6,6 +6,7 @@ networks can be decades apart, and that the test looks at the training loss inst
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import keras
 import numpy as np
@@ -27,7 +28,26 @@ MIN_IMPROVEMENT = 0.003
 """The loss must fall below that of the best constant prediction by this fraction."""
 
 
-def range_test(settings: config.Experiment, caches: selection.SplitCaches) -> float:
+@dataclass(frozen=True)
+class RangeTest:
+    """A range test.
+
+    Attributes:
+        rates: learning rate of each update.
+        losses: training loss before each update.
+        means: the losses, averaged over WINDOW updates around each; NaN near both ends.
+        constant: loss of the best constant prediction; infinity if it is unknown.
+        rate: the learning rate that was found.
+    """
+
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+    means: tuple[float, ...]
+    constant: float
+    rate: float
+
+
+def range_test(settings: config.Experiment, caches: selection.SplitCaches) -> RangeTest:
     """Finds a peak learning rate for an experiment, to be used with a decaying schedule.
 
     The test makes STEPS updates with the run's initial weights, batches and optimizer, each at a higher rate. The loss
@@ -54,23 +74,32 @@ def range_test(settings: config.Experiment, caches: selection.SplitCaches) -> fl
         rates, losses, constant = _losses(settings, caches)
     finally:
         keras.mixed_precision.set_dtype_policy(policy)
-    rate, loss = lowest_loss(rates, losses)
+    means = averaged(losses)
+    rate, loss = lowest(rates, means)
     if not loss < (1 - MIN_IMPROVEMENT) * constant:
         raise UserError(
             f"the learning-rate range test learned nothing in {len(losses)} steps at rates from {rates[0]:.2g} to "
             f"{rates[-1]:.2g}: the lowest loss is {loss:.4f}, and a constant prediction reaches {constant:.4f}; check "
             "the images and their labels, or test around another optimizer.learning_rate"
         )
-    return rate
+    return RangeTest(tuple(rates), tuple(losses), means, constant, rate)
 
 
-def lowest_loss(rates: Sequence[float], losses: Sequence[float]) -> tuple[float, float]:
-    """The rate at the minimum of the moving average over WINDOW losses, and that minimum; NaN for too few losses."""
+def averaged(losses: Sequence[float]) -> tuple[float, ...]:
+    """The moving average over WINDOW losses; NaN for the first and the last WINDOW // 2."""
     if len(losses) < WINDOW:
+        return (math.nan,) * len(losses)
+    means = np.convolve(losses, np.full(WINDOW, 1 / WINDOW), "valid").tolist()
+    margin = (math.nan,) * (WINDOW // 2)
+    return (*margin, *means, *margin)
+
+
+def lowest(rates: Sequence[float], means: Sequence[float]) -> tuple[float, float]:
+    """The rate at the lowest mean loss, and that loss; NaN if there is none."""
+    if np.isnan(means).all():
         return math.nan, math.nan
-    means = np.convolve(losses, np.full(WINDOW, 1 / WINDOW), "valid")
-    lowest = int(np.argmin(means))
-    return float(rates[lowest + WINDOW // 2]), float(means[lowest])
+    index = int(np.nanargmin(means))
+    return float(rates[index]), float(means[index])
 
 
 def _losses(settings: config.Experiment, caches: selection.SplitCaches) -> tuple[list[float], list[float], float]:

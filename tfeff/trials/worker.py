@@ -76,7 +76,7 @@ def range_test(experiment: config.Experiment) -> float:
     """The learning rate suggested by a learning-rate range test."""
     images = split_caches(experiment)
     keras.backend.clear_session()
-    return training.range_test(experiment, images)
+    return training.range_test(experiment, images).rate
 
 
 def fastest_precision(experiment: config.Experiment) -> str:
