@@ -1,11 +1,13 @@
 """`python -m tfeff.analyze`: why a network finds nothing, and what trained classifiers get wrong.
 
 python -m tfeff.analyze --dataset=voc:DIR [--config.KEY=VALUE ...] [--out=DIR]        before training
+python -m tfeff.analyze --dataset=voc:DIR --statistics        mean and standard deviation of its pixels
 python -m tfeff.analyze --workdir=DIR [--split=test] [--out=DIR]        during or after training
 python -m tfeff.analyze --workdir=DIR --workdir=DIR ... --out=DIR [--split=test]        compares trained classifiers
 """
 
 import json
+from functools import partial
 from pathlib import Path
 
 from absl import flags
@@ -36,6 +38,9 @@ def define_flags() -> None:
         "out", None, "Directory for the results. Default: analysis, inside the workdir if there is one."
     )
     flags.DEFINE_bool("json", False, "Print the full report as JSON.")
+    flags.DEFINE_bool(
+        "statistics", False, "With --dataset: only print mean and standard deviation of the training images."
+    )
 
 
 def main(argv: list[str]) -> None:
@@ -43,7 +48,7 @@ def main(argv: list[str]) -> None:
     given = flags.FLAGS
     if bool(given.workdir) == bool(given.dataset):
         raise UserError("give either --workdir=DIR (a run) or --dataset=SOURCE (images before training)")
-    for name in ("config", "override") if given.workdir else ("split",):
+    for name in ("config", "override", "statistics") if given.workdir else ("split",):
         verbs.refuse(name, "--workdir" if given.workdir else "--dataset")
     for workdir in given.workdir:
         if not Path(workdir).is_dir():
@@ -55,6 +60,9 @@ def main(argv: list[str]) -> None:
     if given.out:
         config.refuse_workdir(Path(given.out))
     verbs.load_tensorflow()
+    if given.statistics:
+        print_statistics(given)
+        return
     from tfeff.workbench import comparison
 
     if len(given.workdir) > 1:
@@ -67,6 +75,20 @@ def main(argv: list[str]) -> None:
         except UserError as error:  # what is wrong with a run must not prevent its diagnosis
             page = f"The page about this classifier was not written: {error}"
         print(f"\n{page}")
+
+
+def print_statistics(given: flags.FlagValues) -> None:
+    """Prints mean and standard deviation of the training images of --dataset."""
+    from tfeff import training
+    from tfeff.workbench import diagnosis, pixel_statistics
+
+    for name in ("out", "json"):
+        verbs.refuse(name, "--statistics")
+    base = config.load(given.config, config.Experiment) if given.config else None
+    subject, reporter = diagnosis.open_dataset(given.dataset, given.override, base), training.Reporter()
+    with reporter.bars():
+        found = pixel_statistics.measure(subject.train, partial(reporter.reading, subject.train.name))
+    print(found.to_text())
 
 
 def diagnose(given: flags.FlagValues) -> str | None:

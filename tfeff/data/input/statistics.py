@@ -7,20 +7,37 @@ from tfeff.data.input.cache import ImageCache
 _CHUNK = 64
 
 
-def channel_statistics(cache: ImageCache) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each channel over all pixels of all images, on a scale of [0, 255].
+class Histogram:
+    """Counts of the values of each channel. The order in which images are added does not matter.
 
-    Computed from histograms, so the result does not depend on the order of images.
-
-    Returns:
-        mean: float32 [channels].
-        std: float32 [channels]; 1 for constant channels, since it is a divisor.
+    Args:
+        channels: of the images.
     """
-    count = np.zeros((cache.dataset.channels, 256), np.int64)
+
+    def __init__(self, channels: int) -> None:
+        self._count = np.zeros((channels, 256), np.int64)
+
+    def add(self, images: np.ndarray) -> None:
+        """Adds images, uint8 [..., channels]."""
+        self._count += [np.bincount(channel, minlength=256) for channel in images.reshape(-1, images.shape[-1]).T]
+
+    def statistics(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of each channel, on a scale of [0, 255].
+
+        Returns:
+            mean: float32 [channels].
+            std: float32 [channels]; 1 for constant channels, since it is a divisor.
+        """
+        share = self._count / self._count.sum(axis=1, keepdims=True)
+        levels = np.arange(256)
+        mean = share @ levels
+        std = np.sqrt(np.sum(share * (levels - mean[:, np.newaxis]) ** 2, axis=1))
+        return mean.astype(np.float32), np.where(std > 0, std, 1.0).astype(np.float32)
+
+
+def channel_statistics(cache: ImageCache) -> tuple[np.ndarray, np.ndarray]:
+    """`Histogram.statistics` over all pixels of all images."""
+    histogram = Histogram(cache.dataset.channels)
     for images in cache.chunks(_CHUNK):
-        count += [np.bincount(channel, minlength=256) for channel in images.reshape(-1, images.shape[-1]).T]
-    share = count / count.sum(axis=1, keepdims=True)
-    levels = np.arange(256)
-    mean = share @ levels
-    std = np.sqrt(np.sum(share * (levels - mean[:, np.newaxis]) ** 2, axis=1))
-    return mean.astype(np.float32), np.where(std > 0, std, 1.0).astype(np.float32)
+        histogram.add(images)
+    return histogram.statistics()

@@ -1,0 +1,88 @@
+"""Mean and standard deviation of the images of a dataset, in color and in gray, for `data.mean` and `data.std`."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import cv2
+import numpy as np
+
+from tfeff.data.dataset import Dataset
+from tfeff.data.images import decoding
+from tfeff.data.input.statistics import Histogram
+from tfeff.errors import UserError
+
+CHUNK = 64
+
+
+@dataclass(frozen=True)
+class PixelStatistics:
+    """Statistics over all pixels of all images, at their own sizes, relative to 255.
+
+    Attributes:
+        color: mean and standard deviation of red, green and blue.
+        gray: mean and standard deviation of the images in gray (ITU-R BT.601).
+        images: how many were read.
+        unreadable: names of the others.
+    """
+
+    color: tuple[tuple[float, ...], tuple[float, ...]]
+    gray: tuple[tuple[float, ...], tuple[float, ...]]
+    images: int
+    unreadable: tuple[str, ...]
+
+    def to_text(self) -> str:
+        """The statistics, also as settings."""
+        lines = [f"{self.images:,} images, at their own sizes"]
+        for name, channels, (mean, std) in (("color", 3, self.color), ("gray", 1, self.gray)):
+            settings = (
+                f"--config.data.{key}={','.join(f'{255 * value:.1f}' for value in values)}"
+                for key, values in (("mean", mean), ("std", std))
+            )
+            lines += [
+                f"{name:<6} mean {' '.join(f'{value:.3f}' for value in mean)}   "
+                f"standard deviation {' '.join(f'{value:.3f}' for value in std)}",
+                f"       --config.data.channels={channels} {' '.join(settings)}",
+            ]
+        if self.unreadable:
+            lines.append(f"skipped {len(self.unreadable)} unreadable images, the first is {self.unreadable[0]}")
+        return "\n".join(lines)
+
+
+def measure(dataset: Dataset, report: Callable[[int, int], None] = lambda done, total: None) -> PixelStatistics:
+    """Reads all images of a dataset once.
+
+    Args:
+        dataset: its images.
+        report: called with the number of images so far, and of all.
+
+    Raises:
+        UserError: no image can be read.
+    """
+    color, gray, unreadable = Histogram(3), Histogram(1), list[str]()
+    with ThreadPoolExecutor() as threads:
+        for start in range(0, len(dataset), CHUNK):
+            indices = range(start, min(start + CHUNK, len(dataset)))
+            for index, pixels in zip(indices, threads.map(partial(_pixels, dataset), indices), strict=True):
+                if pixels is None:
+                    unreadable.append(dataset.ids[index])
+                    continue
+                color.add(pixels)
+                gray.add(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)[..., np.newaxis])
+            report(indices[-1] + 1, len(dataset))
+    if len(unreadable) == len(dataset):
+        raise UserError(f"{dataset.name}: none of its {len(dataset)} images can be read, such as {unreadable[0]}")
+    return PixelStatistics(_relative(color), _relative(gray), len(dataset) - len(unreadable), tuple(unreadable))
+
+
+def _pixels(dataset: Dataset, index: int) -> np.ndarray | None:
+    try:
+        return decoding.decode(dataset.encoded(index), dataset.ids[index])
+    except (UserError, OSError):
+        return None
+
+
+def _relative(histogram: Histogram) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    mean, std = (tuple((values.astype(float) / 255).tolist()) for values in histogram.statistics())
+    return mean, std
