@@ -28,6 +28,7 @@ from tfeff.workbench.diagnosis import (
     detections,
     images,
     preparation,
+    saliency,
     training_curve,
 )
 from tfeff.workbench.diagnosis.finding import Diagnosis, Link
@@ -168,6 +169,14 @@ def _trained(
             minimum=task.section.suppression.minimum_score,
             threshold=threshold,
         )
+        if all(each.finite for each in examined.values()):
+            found = examined[roles[-1]]
+            chosen = saliency.choose(found.detections, found.objects, subject.train.num_classes, DRAWN)
+            figures["saliency"] = examples_figure(
+                *saliency.explain(
+                    task, network, pipelines[roles[-1]], found.detections, chosen, subject.train.class_names
+                )
+            )
     elif task.annotations == "labels":
         predictor = BatchPredictor(task.predictor(network), task)
         classified = {

@@ -1,0 +1,129 @@
+"""What a detection looked at: the pixels on which its score depends most.
+
+Simonyan et al., "Deep Inside Convolutional Networks" (arXiv:1312.6034), section 3: gradients of the score with respect
+to the image. Unlike Grad-CAM, they need no choice of a layer, which differs by detector and by size of the object.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from tfeff.boxes import iou
+from tfeff.data.dataset import Objects
+from tfeff.data.input.batches import Batches
+from tfeff.evaluation import Detections
+from tfeff.reporting.class_activation import heat_overlay
+from tfeff.reporting.detections import draw_detections
+from tfeff.tasks.object_detection import ObjectDetection
+from tfeff.tasks.task import INPUTS, Batch
+
+OVERLAP = 0.5
+"""IoU from which on a detection is right."""
+SMOOTHING = 1 / 96
+"""Standard deviation of the smoothing, relative to the longer side of the input."""
+EPSILON = 1e-6
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A detection.
+
+    Attributes:
+        image: its position in the pipeline.
+        detection: its position among the detections of this image.
+        right: whether it finds an object of its class.
+    """
+
+    image: int
+    detection: int
+    right: bool
+
+
+def choose(detections: Sequence[Detections], objects: Sequence[Objects], classes: int, most: int) -> list[Chosen]:
+    """The most confident right and the most confident wrong detection of each class, at most `most`.
+
+    Args:
+        detections: of each image.
+        objects: of each image.
+        classes: number of classes.
+        most: number of detections; the most confident wrong ones and as many right ones are preferred.
+    """
+    best: dict[tuple[int, bool], tuple[float, Chosen]] = {}
+    for image, (found, present) in enumerate(zip(detections, objects, strict=True)):
+        overlaps = iou(found.boxes_yxyx, present.boxes_yxyx)
+        hits = ((overlaps >= OVERLAP) & (found.labels[:, None] == present.labels)).any(axis=1)
+        for index, (label, score, right) in enumerate(zip(found.labels, found.scores, hits, strict=True)):
+            key = int(label), bool(right)
+            if key not in best or score > best[key][0]:
+                best[key] = float(score), Chosen(image, index, bool(right))
+    ordered = [best[label, right] for right in (True, False) for label in range(classes) if (label, right) in best]
+    right = sorted((each for each in ordered if each[1].right), key=lambda each: -each[0])
+    wrong = sorted((each for each in ordered if not each[1].right), key=lambda each: -each[0])
+    half = max(most // 2, most - len(wrong))
+    return [chosen for _, chosen in (*right[:half], *wrong[: most - len(right[:half])])]
+
+
+def gradients(
+    task: ObjectDetection, network: keras.Model, inputs: Batch, box_yxyx: npt.ArrayLike, label: int
+) -> npt.NDArray[np.float32]:
+    """The gradient of a detection's log-odds with respect to the image, float32 [h, w, channels].
+
+    Args:
+        task: of the network.
+        network: trained.
+        inputs: a batch of one image.
+        box_yxyx: of the detection, in pixels of the input.
+        label: its class.
+    """
+    image = tf.convert_to_tensor(inputs["image"])
+    with tf.GradientTape() as tape:
+        tape.watch(image)
+        boxes, scores = task.candidates(task.forward(network, {**inputs, "image": image}, training=False))
+        own = boxes[0] if len(boxes.shape) == 3 else boxes[0, :, label]
+        overlaps = iou(own.numpy(), np.asarray(box_yxyx, np.float32)[np.newaxis])[:, 0]
+        # Of equal boxes, that of the detection has the highest score.
+        nearest = int(np.argmax(overlaps + EPSILON * scores[0, :, label].numpy()))
+        score = scores[0, nearest, label]
+        odds = tf.math.log(score + EPSILON) - tf.math.log(1 - score + EPSILON)
+    return tape.gradient(odds, image)[0].numpy().astype(np.float32)
+
+
+def explain(
+    task: ObjectDetection,
+    network: keras.Model,
+    pipeline: Batches,
+    detections: Sequence[Detections],
+    chosen: Sequence[Chosen],
+    names: Sequence[str],
+) -> tuple[list[npt.NDArray[np.uint8]], list[str]]:
+    """Pictures of detections, with the pixels that they depend on, and their titles.
+
+    Args:
+        task: of the network.
+        network: trained.
+        pipeline: the images.
+        detections: of each image, in pixels of the network's input.
+        chosen: what to explain.
+        names: of the classes.
+    """
+    wanted, read = {each.image for each in chosen}, dict[int, Batch]()
+    for number, batch in enumerate(pipeline.evaluation_batches()):
+        for row in range(pipeline.batch_size):
+            if (image := number * pipeline.batch_size + row) in wanted:
+                read[image] = {name: batch[name][row : row + 1] for name in INPUTS if name in batch}
+    pictures, titles = [], []
+    for each in chosen:
+        found, inputs = detections[each.image], read[each.image]
+        box, label = found.boxes_yxyx[each.detection], int(found.labels[each.detection])
+        strength = np.abs(gradients(task, network, inputs, box, label)).sum(axis=-1)
+        heat = cv2.GaussianBlur(strength, (0, 0), SMOOTHING * max(strength.shape))
+        pixels = np.clip(np.rint(inputs["image"][0].numpy()), 0, 255).astype(np.uint8)
+        pictures.append(draw_detections(heat_overlay(pixels, heat), box[np.newaxis], [""]))
+        kind = "right" if each.right else "wrong"
+        titles.append(f"{names[label]} {100 * found.scores[each.detection]:.0f} %, {kind}")
+    return pictures, titles
