@@ -1,0 +1,84 @@
+"""Compares sweeps over the same keys and folds that differ in sampler or allocation.
+
+    python tools/compare_sweeps.py grid=runs/grid halving=runs/halving bayesian=runs/bayesian --out=docs/results/NAME
+
+Each argument is a name and the workdir of a finished `tfeff.search` of a `Sweep`; the first one is the reference.
+Writes OUT.json, OUT.md and OUT.png: the training that each sweep took, and how its best candidate compares with that of
+the reference, paired over the folds.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from tfeff.durable import write
+from tfeff.reporting import figure, tables
+from tfeff.reporting.sweep import cost_figure
+from tfeff.trials.intervals import paired_difference
+
+
+def main() -> None:
+    """Compares the sweeps that the flags name."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sweeps", nargs="+", metavar="NAME=DIR")
+    parser.add_argument("--out", type=Path, required=True, help="results, without suffix")
+    arguments = parser.parse_args()
+    results = dict[str, dict[str, Any]]()
+    for argument in arguments.sweeps:
+        name, _, directory = argument.partition("=")
+        path = Path(directory) / "result.json"
+        if not path.is_file():
+            parser.exit(2, f"{argument}: write NAME=DIR, where DIR/result.json is the result of a finished sweep\n")
+        results[name] = json.loads(path.read_text())
+    rows = compare(results)
+    kept = ("sampler", "allocation", "epochs", "seconds_of_trials", "cost_curve")
+    numbers = {
+        row["sweep"]: row | {key: results[row["sweep"]][key] for key in kept} | {"best": best(results[row["sweep"]])}
+        for row in rows
+    }
+    write(arguments.out.with_suffix(".json"), json.dumps(numbers, indent=1) + "\n")
+    write(arguments.out.with_suffix(".md"), tables.markdown(rows) + "\n")
+    metric = next(iter(results.values()))["objective"]
+    curves = {name: result["cost_curve"] for name, result in results.items()}
+    drawn = cost_figure(curves, metric=metric, unit="%" if metric.endswith("accuracy") else "")
+    figure.save(drawn, arguments.out)
+    print(tables.text(rows))
+
+
+def best(result: dict[str, Any]) -> dict[str, Any]:
+    """The row of the best candidate of a sweep."""
+    return next(dict(row) for row in result["candidates"] if row["name"] == result["best"])
+
+
+def compare(results: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row per sweep; the first is the reference.
+
+    Args:
+        results: name -> contents of result.json.
+    """
+    reference = next(iter(results.values()))
+    rows = []
+    for name, result in results.items():
+        own, theirs = best(result), best(reference)
+        difference = paired_difference(
+            *({(fold, 0): value for fold, value in enumerate(each["values"])} for each in (own, theirs))
+        )
+        rows.append(
+            {
+                "sweep": name,
+                "candidates": len(result["candidates"]),
+                "epochs": result["epochs"],
+                "of the reference": f"{result['epochs'] / reference['epochs']:.0%}",
+                "best": own["label"],
+                result["objective"]: own["mean"],
+                "minus the reference": difference.mean,
+                "95 % from": difference.low,
+                "to": difference.high,
+            }
+        )
+    return rows
+
+
+if __name__ == "__main__":
+    main()
