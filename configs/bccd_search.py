@@ -23,11 +23,11 @@ from tfeff.config import (
     Data,
     Experiment,
     Folds,
+    Members,
     Model,
     Optimizer,
     Schedule,
     Search,
-    Sweeps,
     Training,
 )
 
@@ -50,5 +50,5 @@ def get_config() -> Search:
         budget=Budget(macs=2.0, tolerance=0.08, candidates=6),
         folds=Folds(count=3, examples=3_000, validation_fraction=0.3),
         allocation=Allocation(name="halving", reduction=2, minimum_epochs=3),
-        sweeps=Sweeps(phis=()),
+        members=Members(phis=()),
     )

@@ -5,7 +5,7 @@ The baseline sees the 32x32 images at half their size, so that a higher resoluti
 Data      <directory>/train/<class>/*.jpg, 50,000 images; each fold trains on 3,000 and validates on 3,000
 Command   python -m tfeff.search --config=configs/cifar10_search_cpu.py --workdir=runs/search_cpu \\
               --config.experiment.data.source=folder:<directory>
-Machine   2 CPU cores (AMD EPYC): 2.7 process-hours, sweeps included
+Machine   2 CPU cores (AMD EPYC): 2.7 process-hours, members included
 Result    d 1.12 w 1.00 r 1.19, the cheapest of 12 candidates that are not separable (validation accuracy 0.499, 95 % CI
           0.486 to 0.511); at 4 and 8 times the baseline's multiply-adds, compound scaling is better than depth alone,
           not separable from width alone and worse than resolution alone (docs/scaling.md)
@@ -19,11 +19,11 @@ from tfeff.config import (
     Data,
     Experiment,
     Folds,
+    Members,
     Model,
     Optimizer,
     Schedule,
     Search,
-    Sweeps,
     Training,
     Trials,
 )
@@ -47,5 +47,5 @@ def get_config() -> Search:
         folds=Folds(kind="independent", count=4, examples=6_000, validation_fraction=0.5),
         trials=Trials(batch_size="product", learning_rate="linear"),
         allocation=Allocation(name="halving", reduction=3, minimum_epochs=5, keep_tied=True),
-        sweeps=Sweeps(phis=(), ratios=(2.0, 4.0, 8.0), batch_norm=True),
+        members=Members(phis=(), ratios=(2.0, 4.0, 8.0), batch_norm=True),
     )

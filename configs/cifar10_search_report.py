@@ -7,7 +7,7 @@ smaller version for two cores.
 Data      <directory>/train/<class>/*.jpg, 50,000 images; each fold trains on 7,000 and validates on 3,000
 Command   python -m tfeff.search --config=configs/cifar10_search_report.py --workdir=runs/search_report \\
               --config.experiment.data.source=folder:<directory>
-Machine   intended for a GPU: 100 trials plus 65 for the sweeps, 8 million images of 0.2 to 1.4 billion multiply-adds
+Machine   intended for a GPU: 100 trials plus 65 for the members, 8 million images of 0.2 to 1.4 billion multiply-adds
 Result    not run yet
 """
 
@@ -18,11 +18,11 @@ from tfeff.config import (
     Data,
     Experiment,
     Folds,
+    Members,
     Model,
     Optimizer,
     Schedule,
     Search,
-    Sweeps,
     Training,
     Trials,
 )
@@ -45,5 +45,5 @@ def get_config() -> Search:
         budget=Budget(macs=2.0, tolerance=0.05, candidates=20),
         folds=Folds(kind="independent", count=5, examples=10_000, validation_fraction=0.3),
         trials=Trials(batch_size="product", learning_rate="fixed"),
-        sweeps=Sweeps(phis=(1.0, 2.0, 3.0), batch_norm=True),
+        members=Members(phis=(1.0, 2.0, 3.0), batch_norm=True),
     )

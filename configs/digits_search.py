@@ -15,11 +15,11 @@ from tfeff.config import (
     Data,
     Experiment,
     Folds,
+    Members,
     Model,
     Optimizer,
     Schedule,
     Search,
-    Sweeps,
     Training,
 )
 
@@ -36,5 +36,5 @@ def get_config() -> Search:
         budget=Budget(macs=2.0, tolerance=0.08, candidates=6),
         folds=Folds(count=3, examples=1100, validation_fraction=0.3),
         allocation=Allocation(name="halving", reduction=2, minimum_epochs=5),
-        sweeps=Sweeps(phis=(2.0,)),
+        members=Members(phis=(2.0,)),
     )

@@ -148,7 +148,7 @@ def benchmark_search(arguments: argparse.Namespace) -> None:
     """
     directory = Path(arguments.workdir)
     overrides = [f"--config.{override}" for override in arguments.override]
-    ours = [sys.executable, "-m", "tfeff.search", "--config.sweeps.phis=", f"--config={arguments.config}", *overrides]
+    ours = [sys.executable, "-m", "tfeff.search", "--config.members.phis=", f"--config={arguments.config}", *overrides]
     naive = [sys.executable, __file__, "naive-search", arguments.config, str(directory / "naive"), *arguments.override]
     seconds = {}
     for name, command in (("ours", [*ours, f"--workdir={directory / 'ours'}"]), ("naive", naive)):

@@ -18,7 +18,7 @@ from tfeff.config import Family
 from tfeff.execution.executor import collect
 from tfeff.execution.local import LocalProcesses
 from tfeff.reporting import tables
-from tfeff.scaling import sweeps
+from tfeff.scaling import members
 from tfeff.scaling.baseline import Baseline
 
 
@@ -48,7 +48,7 @@ def main() -> None:
     base = config.override(config.load(arguments.config, config.Experiment), arguments.override)
     family = Family.load(arguments.search)
     baseline = Baseline(family.baseline, arguments.classes, base.data.channels)
-    points = sweeps.points(baseline, family, config.Sweeps(phis=(arguments.phi,)))
+    points = members.points(baseline, family, config.Members(phis=(arguments.phi,)))
     with LocalProcesses(arguments.processes, directory / "trainings.log") as processes:
         experiments = {point.method: dataclasses.replace(base, model=point.network.model) for point in points}
         results = collect(processes, {name: (train, each, str(directory / name)) for name, each in experiments.items()})

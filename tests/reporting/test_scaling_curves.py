@@ -9,11 +9,11 @@ from tfeff.reporting.scaling_curves import (
     METHODS,
     SINGLE,
     latency_figure,
+    method_figure,
     methods_figure,
     pareto_front,
     single_against_compound_figure,
     spread_apart,
-    sweep_figure,
 )
 
 METRIC = "validation accuracy"
@@ -58,7 +58,7 @@ def markers(axes):
 
 def every_figure(points):
     return [
-        *(sweep_figure(points, method, metric=METRIC) for method in (*SINGLE, "compound")),
+        *(method_figure(points, method, metric=METRIC) for method in (*SINGLE, "compound")),
         methods_figure(points, metric=METRIC),
         single_against_compound_figure(points, metric=METRIC),
         latency_figure(points, metric=METRIC),
@@ -159,10 +159,10 @@ def test_positions_keep_the_distance_and_are_the_closest_ones(seed):
         assert places[cluster].mean() == pytest.approx(targets[cluster].mean())
 
 
-def test_sweeps_share_their_axes():
+def test_methods_share_their_axes():
     limits = [
         (figure.axes[0].get_xlim(), figure.axes[0].get_ylim())
-        for figure in (sweep_figure(study(), method, metric=METRIC) for method in (*SINGLE, "compound"))
+        for figure in (method_figure(study(), method, metric=METRIC) for method in (*SINGLE, "compound"))
     ]
     assert all(limit == limits[0] for limit in limits)
 

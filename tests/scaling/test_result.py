@@ -7,10 +7,10 @@ from scipy import stats
 from tfeff import config
 from tfeff.config.family import Family
 from tfeff.scaling.latency import Latency
+from tfeff.scaling.members import points
 from tfeff.scaling.result import Result
 from tfeff.scaling.search import Findings
 from tfeff.scaling.study import prepare
-from tfeff.scaling.sweeps import points
 from tfeff.trials.allocation import Elimination
 from tfeff.trials.ranking import rank
 from tfeff.trials.results import Job
@@ -24,7 +24,7 @@ SEARCH = config.Search(
     ),
     budget=config.Budget(macs=2.0, tolerance=0.2, candidates=4),
     folds=config.Folds(count=3, examples=200, seeds=2),
-    sweeps=config.Sweeps(phis=(2.0,)),
+    members=config.Members(phis=(2.0,)),
 )
 FOLDS, SEEDS = range(3), range(2)
 
@@ -35,9 +35,9 @@ def findings():
     *finalists, eliminated = study.chosen
     rng = np.random.default_rng(0)
     family = Family(baseline=study.baseline.unscaled.model, alpha=1.2, beta=1.1, gamma=1.25)
-    swept = points(study.baseline, family, SEARCH.sweeps)
+    compared = points(study.baseline, family, SEARCH.members)
     accuracy = {}
-    for network in {n.id: n for n in (*finalists, *(point.network for point in swept))}.values():
+    for network in {n.id: n for n in (*finalists, *(point.network for point in compared))}.values():
         for fold in FOLDS:
             for seed in SEEDS:
                 accuracy[Job(network.id, fold, seed, 4)] = rng.normal(0.6 + 0.01 * network.relative["macs"], 0.02)
@@ -58,9 +58,9 @@ def findings():
         ranking=ranking,
         winner=next(network for network in finalists if network.id == ranking.chosen),
         family=family,
-        points=swept,
+        points=compared,
         plain=None,
-        latencies={point.network.id: Latency(9.0, 1 + index) for index, point in enumerate(swept)},
+        latencies={point.network.id: Latency(9.0, 1 + index) for index, point in enumerate(compared)},
     )
     return Result(found, records), accuracy, eliminated
 
@@ -84,7 +84,7 @@ def test_candidates_have_t_intervals_over_folds(findings):
         assert (row["epochs"], row["trials"]) == (24, 6)
 
 
-def test_sweeps_are_compared_with_the_paired_t_interval(findings):
+def test_members_are_compared_with_the_paired_t_interval(findings):
     result, accuracy, _ = findings
     compound = next(point for point in result.findings.points if point.method == "compound")
     others = {point.method: point.network.id for point in result.findings.points}

@@ -27,14 +27,14 @@ def get_config():
         budget=Budget(macs=2.0, tolerance=0.2, candidates=3),
         folds=Folds(count=2, examples=200, validation_fraction=0.5),
         allocation=Allocation(name="halving", reduction=2, minimum_epochs=1),
-        sweeps=Sweeps(phis=(1.0,), {sweeps}),
+        members=Members(phis=(1.0,), {members}),
     )
 """
 
 
 def start(verbs: Verbs, directory: Path, *flags: str) -> Process:
     path = directory.parent / "config.py"
-    path.write_text(CONFIG.format(sweeps="batch_norm=True" if THOROUGH else 'methods=("width", "compound")'))
+    path.write_text(CONFIG.format(members="batch_norm=True" if THOROUGH else 'methods=("width", "compound")'))
     return verbs.start("search", f"--config={path}", f"--workdir={directory}", *flags)
 
 
@@ -47,7 +47,7 @@ def outcome(directory: Path) -> dict:
     """The results that do not depend on timing."""
     result = json.loads((directory / "result.json").read_text())
     result.pop("seconds_of_trials")
-    for row in result["sweeps"]:
+    for row in result["members"]:
         row.pop("latency")
     for row in result["family"]:
         row.pop("latency, ms")
@@ -79,13 +79,13 @@ def test_a_search_writes_coefficients_a_family_and_a_report(whole):
     assert not result["failed_trials"]
     assert {row["standing"] for row in result["candidates"]} >= {"winner", "eliminated"}
     assert [row["φ"] for row in result["family"]] == ["0", "1"]
-    for row in result["sweeps"]:
+    for row in result["members"]:
         assert row["latency"] > 0
         assert len(row["values"]) == 2
     report = (whole / "report.html").read_text()
     assert result["sentence"] in html.unescape(report).replace("\u00a0", " ")
     assert "python -m tfeff.search" in report
-    figures = ("candidates", "landscape", "allocation", "methods", "sweep_compound")
+    figures = ("candidates", "landscape", "allocation", "methods", "method_compound")
     for name in (*figures, "batch_normalization") if THOROUGH else figures:
         assert (whole / "figures" / f"{name}.png").stat().st_size > 10_000
     events = list((whole / "tensorboard").rglob("events*"))

@@ -23,8 +23,8 @@ SEARCH = config.Search(
     [
         (["objective.metric=validation_acuracy"], "did you mean \"validation_accuracy\""),
         (["experiment.model.name=mobilenet-v2", "experiment.model.stage_blocks=none", "experiment.model.width=none",
-          "experiment.model.resolution=32", "sweeps.batch_norm=true"], "sweeps.batch_norm"),
-        (["sweeps.phis=9", "experiment.training.batch_size=64"], "training.batch_size"),
+          "experiment.model.resolution=32", "members.batch_norm=true"], "members.batch_norm"),
+        (["members.phis=9", "experiment.training.batch_size=64"], "training.batch_size"),
         (["allocation.name=racing", "allocation.minimum_blocks=2"], "no candidate could be eliminated"),
         (["experiment.data.train_examples=100"], "data.train_examples"),
     ],

@@ -12,7 +12,7 @@ from tfeff.trials.store import TrialStore
 from tfeff.trials.trial import Candidate
 
 SEARCH = config.Search()
-FREE = ("sweeps.", "objective.", "allocation.", "budget.", "trials.attempts", "folds.seeds")
+FREE = ("members.", "objective.", "allocation.", "budget.", "trials.attempts", "folds.seeds")
 JOB = Job("b4-p100-r16", 0, 0, 3)
 ROWS = [{"epoch": 1, "validation_accuracy": 0.5}, {"epoch": 3, "validation_accuracy": 0.625}]
 
@@ -128,7 +128,7 @@ def _count(path):
 @pytest.mark.parametrize(
     "keys",
     [
-        ["sweeps.ratios=2,4", "sweeps.batch_norm=true"],
+        ["members.ratios=2,4", "members.batch_norm=true"],
         ["objective.exponent=-0.07", "allocation.name=racing", "budget.candidates=30", "folds.seeds=2"],
         ["trials.attempts=5"],
     ],

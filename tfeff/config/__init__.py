@@ -18,7 +18,7 @@ from tfeff.config.proposals import Proposals, SharedProposals
 from tfeff.config.rcnn import RCNN, Classic, Detection, DetectionData, Joint, RegionFeatures, Windows
 from tfeff.config.recipe import Choice, Choices, Recipe
 from tfeff.config.schema import Data, Experiment, Model, Optimizer, Schedule, Training
-from tfeff.config.search import Allocation, Budget, Folds, Objective, Search, Sweeps, Trials
+from tfeff.config.search import Allocation, Budget, Folds, Members, Objective, Search, Trials
 from tfeff.config.sweep import Axis, Sampler, Sweep
 from tfeff.config.tasks import (
     TTA,
@@ -63,6 +63,7 @@ __all__ = [
     "Grid",
     "Joint",
     "Localization",
+    "Members",
     "Model",
     "Neck",
     "ObjectDetection",
@@ -77,7 +78,6 @@ __all__ = [
     "SharedProposals",
     "Suppression",
     "Sweep",
-    "Sweeps",
     "Training",
     "Trials",
     "TwoStage",

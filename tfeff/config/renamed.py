@@ -9,6 +9,7 @@ from typing import Any
 
 KEYS = {
     ("Windows", "most"): "max_windows",
+    ("Search", "sweeps"): "members",
 }
 """(section, old key) -> new key of that section."""
 MOVED = {
@@ -26,7 +27,9 @@ NAMES = {
     "tfeff.config.Features": "tfeff.config.RegionFeatures",
     "tfeff.config.Objects": "tfeff.config.DetectionData",
     "tfeff.config.Prediction": "tfeff.config.TTA",
+    "tfeff.config.Sweeps": "tfeff.config.Members",
     "tfeff.config.Task": "tfeff.config.Classification or tfeff.config.Localization",
+    "tfeff.scaling.sweeps": "tfeff.scaling.members",
     "tfeff.data.augmentation": "tfeff.data.augment.policy (import Augmentation from tfeff.config)",
     "tfeff.data.box_augmentation": "tfeff.data.augment.box_policy (import BoxAugmentation from tfeff.config)",
 }

@@ -143,7 +143,7 @@ class Objective(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sweeps(Section):
+class Members(Section):
     """Networks that are trained after the coefficients are found, for comparison."""
 
     phis: tuple[float, ...] = (1.0, 2.0, 3.0)
@@ -201,7 +201,7 @@ class Search(Section):
     trials: Trials = field(default_factory=Trials)
     allocation: Allocation = field(default_factory=Allocation)
     objective: Objective = field(default_factory=Objective)
-    sweeps: Sweeps = field(default_factory=Sweeps)
+    members: Members = field(default_factory=Members)
 
     def check(self) -> None:
         """Rejects values that contradict each other."""

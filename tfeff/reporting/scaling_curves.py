@@ -62,7 +62,7 @@ LABEL_LENGTH = 28  # characters
 NOTE = "bars: 95 % interval; faint dots: single folds"
 
 
-def sweep_figure(points: Sequence[Point], method: str, *, metric: str, unit: str = "%") -> Figure:
+def method_figure(points: Sequence[Point], method: str, *, metric: str, unit: str = "%") -> Figure:
     """Draws accuracy against relative multiply-adds for one method, with labeled points.
 
     Args:
@@ -94,7 +94,7 @@ def sweep_figure(points: Sequence[Point], method: str, *, metric: str, unit: str
 def methods_figure(points: Sequence[Point], *, metric: str, unit: str = "%") -> Figure:
     """Draws accuracy against relative multiply-adds for all methods; points of equal cost are drawn side by side.
 
-    Arguments as in `sweep_figure`.
+    Arguments as in `method_figure`.
     """
     figure = new(6.4, 4.8)
     axes = figure.add_subplot()
@@ -110,7 +110,7 @@ def methods_figure(points: Sequence[Point], *, metric: str, unit: str = "%") -> 
 def single_against_compound_figure(points: Sequence[Point], *, metric: str, unit: str = "%") -> Figure:
     """Draws compound scaling and each single dimension, one panel per dimension with shared axes.
 
-    Arguments as in `sweep_figure`. Dimensions without points have no panel.
+    Arguments as in `method_figure`. Dimensions without points have no panel.
     """
     drawn = _drawn(points, tuple(METHODS))
     single = [method for method in SINGLE if any(point["method"] == method for point in drawn)] or ["compound"]
@@ -130,7 +130,7 @@ def latency_figure(points: Sequence[Point], *, metric: str, unit: str = "%") -> 
     """Draws accuracy against the measured latency of one image, and the labeled Pareto front.
 
     The front consists of the points that no point of the same or lower latency surpasses. Points without a latency are
-    skipped and counted in the legend. Arguments as in `sweep_figure`.
+    skipped and counted in the legend. Arguments as in `method_figure`.
     """
     means = _drawn(points, tuple(METHODS))
     drawn = [point for point in means if known(point.get("latency"))]

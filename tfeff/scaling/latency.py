@@ -10,7 +10,7 @@ from scipy import optimize
 from tfeff import config
 from tfeff.execution.executor import Executor, collect
 from tfeff.scaling.baseline import Baseline, ScaledNetwork, peak_memory
-from tfeff.scaling.sweeps import single
+from tfeff.scaling.members import single
 from tfeff.trials import worker
 from tfeff.trials.store import TrialStore
 

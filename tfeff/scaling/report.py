@@ -30,9 +30,9 @@ from tfeff.reporting.loss_curves import loss_figure
 from tfeff.reporting.scaling_curves import (
     SINGLE,
     latency_figure,
+    method_figure,
     methods_figure,
     single_against_compound_figure,
-    sweep_figure,
 )
 from tfeff.scaling.baseline import peak_memory
 from tfeff.scaling.result import Result, describe
@@ -81,7 +81,7 @@ def forecast(study: Study, expected: Forecast, processes: int) -> str:
     parts = [
         f"{trials} trials with {study.examples[0]:,} training and {study.examples[1]:,} validation images each, "
         f"{study.search.allocation.name} allocation: {_duration(expected.search, processes)}",
-        f"sweeps: {_duration(expected.sweeps, processes)}",
+        f"members: {_duration(expected.members, processes)}",
         f"measured on this machine: {expected.rate.start:.1f} s to start a trial of a new network, then "
         f"{1e6 * expected.rate.per_image:.0f} µs per image and {1e12 * expected.rate.per_mac:.0f} ps per multiply-add",
     ]
@@ -147,8 +147,8 @@ def _figures(result: Result) -> dict[str, tuple[Any, str]]:
     for method in methods:
         name = method if method == "compound" else f"{method}_alone"
         scaling = "Compound scaling" if method == "compound" else f"Scaling {method} alone"
-        figures[f"sweep_{name}"] = (
-            sweep_figure(points, method, metric=title, unit=unit),
+        figures[f"method_{name}"] = (
+            method_figure(points, method, metric=title, unit=unit),
             f"{scaling}: {title} against multiply-adds.",
         )
     if points:
@@ -215,7 +215,7 @@ def _page(result: Result, directory: Path, command: str, captions: Mapping[str, 
         ),
         html.Table(result.comparisons, f"Differences in {_metric(result)[0]}."),
         *shown(
-            "single_against_compound", "methods", *(name for name in captions if name.startswith("sweep_")), "latency"
+            "single_against_compound", "methods", *(name for name in captions if name.startswith("method_")), "latency"
         ),
     ]
     family: list[html.Part] = [

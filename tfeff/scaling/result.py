@@ -102,7 +102,7 @@ class Result:
 
     @cached_property
     def points(self) -> list[dict[str, Any]]:
-        """The sweeps, in the format of the figures."""
+        """The members and the networks that they are compared with, in the format of the figures."""
         baseline_macs = self.study.baseline.cost.macs
         return [
             {
@@ -244,7 +244,7 @@ class Result:
             "tied": list(ranking.tied),
             "candidates": self.candidates,
             "differences_from_best": {name: asdict(difference) for name, difference in ranking.differences.items()},
-            "sweeps": self.points,
+            "members": self.points,
             "comparisons": self.comparisons,
             "family": self.family,
             "seconds_of_trials": self.seconds,

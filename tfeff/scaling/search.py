@@ -1,4 +1,4 @@
-"""Runs a search: trains the candidates, ranks them, and trains the sweeps of the winner's family."""
+"""Runs a search: trains the candidates, ranks them, and trains members of the winner's family."""
 
 import dataclasses
 import statistics
@@ -13,12 +13,12 @@ from tfeff.config.family import FILE, Family
 from tfeff.durable import write
 from tfeff.errors import UserError
 from tfeff.execution.executor import Executor, collect
-from tfeff.scaling import sweeps
+from tfeff.scaling import members
 from tfeff.scaling.baseline import ScaledNetwork
 from tfeff.scaling.experiment import candidate, experiment, stored_networks
 from tfeff.scaling.latency import Clock, Latency
+from tfeff.scaling.members import Point
 from tfeff.scaling.study import Study, family_of, without_batch_norm
-from tfeff.scaling.sweeps import Point
 from tfeff.training.interruption import Interruption
 from tfeff.trials import worker
 from tfeff.trials.allocation import Allocation, Elimination, Full
@@ -30,7 +30,7 @@ from tfeff.trials.store import TrialStore
 from tfeff.trials.trial import Candidate, on_fold
 
 STORE = "search.sqlite"
-FREE = ("sweeps.", "objective.", "allocation.", "budget.", "trials.attempts", "folds.seeds")
+FREE = ("members.", "objective.", "allocation.", "budget.", "trials.attempts", "folds.seeds")
 """Keys that select trials or evaluate their results. No trial depends on them, so a search can resume with others."""
 
 
@@ -44,7 +44,7 @@ class Findings:
         ranking: of the other candidates.
         winner: the network that the family is built on.
         family: its coefficients.
-        points: networks of the sweeps.
+        points: networks of the members.
         plain: the baseline without batch normalization, if it was trained.
         latencies: measured latency by network.
     """
@@ -66,12 +66,12 @@ class Forecast:
     Attributes:
         rate: training time on this machine.
         search: the candidates' trials.
-        sweeps: the trials of the sweeps.
+        members: the trials of the members and of the networks that they are compared with.
     """
 
     rate: Rate
     search: float
-    sweeps: float
+    members: float
 
 
 def open_store(directory: Path, search: config.Search | None) -> TrialStore:
@@ -97,14 +97,14 @@ def forecast(study: Study, executor: Executor) -> Forecast:
         return core_seconds(rate, allocation, macs, search.folds.blocks, study.examples, validation_epochs)
 
     growth = statistics.median(network.relative["macs"] for network in study.chosen)
-    ratios = [*(growth**phi for phi in search.sweeps.phis), *search.sweeps.ratios]
-    swept = {
-        f"{method} {ratio}": round(baseline.cost.macs * ratio) for ratio in ratios for method in search.sweeps.methods
+    ratios = [*(growth**phi for phi in search.members.phis), *search.members.ratios]
+    compared = {
+        f"{method} {ratio}": round(baseline.cost.macs * ratio) for ratio in ratios for method in search.members.methods
     }
     return Forecast(
         rate=rate,
         search=seconds(study.allocation, macs),
-        sweeps=seconds(Full(search.experiment.training.epochs), {"baseline": baseline.cost.macs, **swept}),
+        members=seconds(Full(search.experiment.training.epochs), {"baseline": baseline.cost.macs, **compared}),
     )
 
 
@@ -147,14 +147,14 @@ def run(study: Study, directory: Path, store: TrialStore, executor: Executor, co
         neck = f", neck depth {family.neck_depth:.3f}, neck width {family.neck_width:.3f}" if family.detector else ""
         progress.say(f"wrote {directory / FILE}: α {family.alpha:.3f}, β {family.beta:.3f}, γ {family.gamma:.3f}{neck}")
 
-        points = sweeps.points(baseline, family, search.sweeps)
-        swept = [point.network for point in points]
+        points = members.points(baseline, family, search.members)
+        compared = [point.network for point in points]
         plain = None
-        if search.sweeps.batch_norm:
+        if search.members.batch_norm:
             plain = without_batch_norm(baseline).unscaled
-            swept += [baseline.unscaled, plain]
-        if swept:
-            runner.run(as_candidates(swept), Full(epochs), "sweeps")
+            compared += [baseline.unscaled, plain]
+        if compared:
+            runner.run(as_candidates(compared), Full(epochs), "members")
         clock = Clock(store, executor)
         networks = {network.id: network for network in (baseline.unscaled, winner, *(p.network for p in points))}
         latencies = {}

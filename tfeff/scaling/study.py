@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tfeff import config, training
 from tfeff.config.family import Family
 from tfeff.errors import UserError
-from tfeff.scaling import candidates, sweeps
+from tfeff.scaling import candidates, members
 from tfeff.scaling.baseline import Baseline, ScaledNetwork
 from tfeff.scaling.experiment import batch_size
 from tfeff.scaling.latency import Latency, LatencyModel, samples
@@ -57,7 +57,7 @@ def prepare(search: config.Search, clock: Callable[[Baseline, ScaledNetwork], La
 
     Raises:
         UserError: the data is missing or too small for the folds, the baseline cannot be built, no network fits the
-            budget, or a batch size, the objective or a sweep is impossible.
+            budget, or a batch size, the objective or a member is impossible.
     """
     base = search.experiment
     dataset, examples = open_images(base, search.folds)
@@ -70,7 +70,7 @@ def prepare(search: config.Search, clock: Callable[[Baseline, ScaledNetwork], La
     objective = Objective(section.metric, target, section.exponent)
     objective.value(dict.fromkeys(training.metrics(base), 1.0), baseline.cost.macs)  # raises if the metric is unknown
     networks, chosen = _select(baseline, search.budget, clock)
-    _check_sweeps(search, baseline, chosen)
+    _check_members(search, baseline, chosen)
     return Study(
         search=search,
         baseline=baseline,
@@ -148,17 +148,17 @@ def _fitted_costs(model: LatencyModel, network: ScaledNetwork) -> dict[str, floa
     return network.relative | {"latency": model.relative(network)}
 
 
-def _check_sweeps(search: config.Search, baseline: Baseline, chosen: Sequence[ScaledNetwork]) -> None:
-    """Builds the sweeps of every possible winner, to fail before the search and not after it.
+def _check_members(search: config.Search, baseline: Baseline, chosen: Sequence[ScaledNetwork]) -> None:
+    """Builds the members of every possible winner, to fail before the search and not after it.
 
     Raises:
-        UserError: a network or a batch size of the sweeps is impossible.
+        UserError: a network or a batch size of the members is impossible.
     """
-    if search.sweeps.batch_norm:
+    if search.members.batch_norm:
         try:
             _ = without_batch_norm(baseline).unscaled
         except UserError as error:
-            raise UserError(f"config: sweeps.batch_norm: {error}; set it to false") from None
+            raise UserError(f"config: members.batch_norm: {error}; set it to false") from None
     for winner in chosen:
-        for point in sweeps.points(baseline, family_of(baseline, winner), search.sweeps):
+        for point in members.points(baseline, family_of(baseline, winner), search.members):
             batch_size(search, baseline, point.network)

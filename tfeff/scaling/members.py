@@ -17,7 +17,7 @@ PHI_STEP, MAX_PHI = 0.05, 10.0
 
 @dataclass(frozen=True)
 class Point:
-    """A network of a sweep.
+    """A network that is compared.
 
     Attributes:
         method: `baseline`, `depth`, `width`, `resolution` or `compound`.
@@ -30,16 +30,16 @@ class Point:
     network: ScaledNetwork
 
 
-def points(baseline: Baseline, family: Family, sweeps: config.Sweeps) -> list[Point]:
+def points(baseline: Baseline, family: Family, section: config.Members) -> list[Point]:
     """The baseline, then for each φ the compound member and each single dimension at the same multiply-adds.
 
     Empty if the config has neither phis nor ratios.
     """
-    phis = sorted({*sweeps.phis, *(nearest_phi(baseline, family, ratio) for ratio in sweeps.ratios)})
+    phis = sorted({*section.phis, *(nearest_phi(baseline, family, ratio) for ratio in section.ratios)})
     found = [Point("baseline", 0.0, baseline.unscaled)] if phis else []
     for phi in phis:
         compound = baseline.member(family, phi)
-        for method in sweeps.methods:
+        for method in section.methods:
             network = compound if method == COMPOUND else single(baseline, method, compound.cost.macs)
             found.append(Point(method, phi, network))
     return found

@@ -4,7 +4,7 @@ import pytest
 
 from tfeff import config
 from tfeff.config.family import Family
-from tfeff.scaling import sweeps
+from tfeff.scaling import members
 from tfeff.scaling.baseline import Baseline
 
 BASELINE = Baseline(config.Model(name="resnet", width=8, stage_blocks=(2, 2, 2, 2), resolution=16), 10, 3)
@@ -15,7 +15,7 @@ FAMILY = Family(baseline=BASELINE.unscaled.model, alpha=1.25, beta=1.125, gamma=
 @pytest.mark.parametrize("ratio", [1.0, 1.9, 4.0, 7.7])
 def test_a_single_dimension_is_as_close_as_possible(dimension, ratio):
     target = round(BASELINE.cost.macs * ratio)
-    network = sweeps.single(BASELINE, dimension, target)
+    network = members.single(BASELINE, dimension, target)
     others = {"depth": network.depth, "width": network.width, "resolution": network.scale}
     assert [others[name] for name in others if name != dimension] == [1.0, 1.0]
     distance = abs(math.log(network.cost.macs / target))
@@ -30,7 +30,7 @@ def test_a_single_dimension_is_as_close_as_possible(dimension, ratio):
 
 
 def test_points_are_the_baseline_and_each_method_at_each_phi():
-    points = sweeps.points(BASELINE, FAMILY, config.Sweeps(phis=(2.0, 1.0)))
+    points = members.points(BASELINE, FAMILY, config.Members(phis=(2.0, 1.0)))
     assert [(point.method, point.phi) for point in points] == [("baseline", 0.0)] + [
         (method, phi) for phi in (1.0, 2.0) for method in ("depth", "width", "resolution", "compound")
     ]
@@ -45,10 +45,10 @@ def test_points_are_the_baseline_and_each_method_at_each_phi():
 
 @pytest.mark.parametrize("ratio", [1.5, 2.0, 4.0, 8.0])
 def test_ratios_give_the_phi_of_the_closest_cost(ratio):
-    phi = sweeps.nearest_phi(BASELINE, FAMILY, ratio)
+    phi = members.nearest_phi(BASELINE, FAMILY, ratio)
     distance = abs(math.log(BASELINE.network(*FAMILY.coefficients(phi)).relative["macs"] / ratio))
     for step in range(1, 201):
-        other = BASELINE.network(*FAMILY.coefficients(step * sweeps.PHI_STEP))
+        other = BASELINE.network(*FAMILY.coefficients(step * members.PHI_STEP))
         assert distance <= abs(math.log(other.relative["macs"] / ratio)) + 1e-12
-    points = sweeps.points(BASELINE, FAMILY, config.Sweeps(phis=(), ratios=(ratio,), methods=("compound",)))
+    points = members.points(BASELINE, FAMILY, config.Members(phis=(), ratios=(ratio,), methods=("compound",)))
     assert [(point.method, point.phi) for point in points] == [("baseline", 0.0), ("compound", phi)]
