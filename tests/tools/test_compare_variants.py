@@ -1,0 +1,35 @@
+"""The table and the figure of variants."""
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+
+@pytest.fixture
+def tool(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "tools")
+    return importlib.import_module("compare_variants")
+
+
+def group(*values: float) -> dict:
+    mean = sum(values) / len(values)
+    scores = {"accuracy": {"mean": mean, "interval": [mean - 0.1, mean + 0.1], "runs": list(values)}}
+    return {"runs": [str(seed) for seed in range(len(values))], "scores": scores, "training_seconds": [60.0, 120.0]}
+
+
+def test_variants_are_compared_with_the_reference_over_seeds(tool: ModuleType) -> None:
+    groups = {"scratch": group(0.5, 0.6), "frozen": group(0.9, 0.98)}
+    first, second = tool.compare(groups, "scratch")
+    assert first == {"variant": "scratch", "accuracy": 0.55, "95 % interval": "0.4500 to 0.6500", "minutes": 1.5}
+    assert second["minus scratch"] == pytest.approx(0.39)
+    half = 12.7062047 * 0.014142136 / 2**0.5  # Student's t, 1 degree of freedom; differences .4 and .38
+    low, high = groups["frozen"]["minus_reference"]["accuracy"]["interval"]
+    assert (low, high) == (pytest.approx(0.39 - half, rel=1e-4), pytest.approx(0.39 + half, rel=1e-4))
+
+
+def test_the_best_variant_is_drawn_first(tool: ModuleType) -> None:
+    rows = tool.drawn({"scratch": group(0.5, 0.6, 0.55), "frozen": group(0.9, 0.98, 0.95)}, "accuracy")
+    assert [(row["label"], row["standing"]) for row in rows] == [("frozen", "winner"), ("scratch", "beaten")]
+    assert rows[0]["values"] == [0.9, 0.98, 0.95]
