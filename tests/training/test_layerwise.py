@@ -163,3 +163,34 @@ def test_a_pattern_of_frozen_variables_is_an_error() -> None:
     model.get_layer("stem_conv").trainable = False
     with pytest.raises(UserError, match=r"optimizer.learning_rate_factors: 'stem\*' matches no variable"):
         optimizers.build("sgd", model, learning_rate_factors=(("stem*", 0.1),))
+
+
+def test_rmsprop_with_l2_equals_tensorflow_1() -> None:
+    """TF1's kernel `ApplyRMSProp`: the accumulator starts at 1, and epsilon is inside the root."""
+    decay, momentum, epsilon, penalty, rate, steps = 0.9, 0.9, 1e-3, 0.1, 0.016, 50
+    model, rng = network(), np.random.default_rng(2)
+    expected = {variable.path: variable.numpy().astype(np.float64) for variable in model.trainable_variables}
+    squares = {path: np.ones_like(value) for path, value in expected.items()}
+    moments = {path: np.zeros_like(value) for path, value in expected.items()}
+    optimizer = optimizers.build(
+        "rmsprop",
+        model,
+        decay=decay,
+        momentum=momentum,
+        epsilon=epsilon,
+        initial_accumulator=1.0,
+        weight_decay=penalty,
+        l2=True,
+    )
+    optimizer.learning_rate = rate
+    for _ in range(steps):
+        gradients = [rng.normal(size=variable.shape).astype(np.float32) for variable in model.trainable_variables]
+        optimizer.apply([tf.constant(each) for each in gradients], model.trainable_variables)
+        for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
+            path = variable.path
+            total = gradient + (penalty * expected[path] if gradient.ndim > 1 else 0.0)
+            squares[path] += (1 - decay) * (total**2 - squares[path])
+            moments[path] = momentum * moments[path] + rate * total / np.sqrt(squares[path] + epsilon)
+            expected[path] -= moments[path]
+    for variable in model.trainable_variables:
+        np.testing.assert_allclose(variable.numpy(), expected[variable.path], rtol=1e-5, atol=1e-6)

@@ -171,6 +171,9 @@ class Optimizer(Section):
     """β2 of AdamW, also for the variables that Muon leaves to AdamW."""
     epsilon: float | None = None
     """None: 1e-3 for RMSProp (as in EfficientNet's training), 1e-7 for AdamW and Muon."""
+    initial_accumulator: float = 0.0
+    """Initial value of RMSProp's moving average of squared gradients. TensorFlow 1, with which EfficientNets were
+    trained, used 1; then the first updates are small instead of large."""
     weight_decay: float = 0.0
     """Weight decay of kernels. Biases and normalization parameters do not decay."""
     weight_decay_kind: Literal["decoupled", "l2"] = "decoupled"
@@ -205,7 +208,7 @@ class Optimizer(Section):
     def check(self) -> None:
         """Validates field values."""
         positive(self, "learning_rate", "epsilon", "clip_norm")
-        at_least(self, 0, "weight_decay")
+        at_least(self, 0, "weight_decay", "initial_accumulator")
         fraction(self, "momentum", "decay", "beta_2")
         try:
             valid = all(pattern and 0 < factor < math.inf for pattern, factor in self.factors())

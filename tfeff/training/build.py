@@ -194,6 +194,7 @@ def optimizer(settings: config.Experiment, network: keras.Model, replicas: int) 
         decay=section.decay,
         beta_2=section.beta_2,
         epsilon=section.epsilon,
+        initial_accumulator=section.initial_accumulator,
         weight_decay=section.weight_decay,
         l2=section.weight_decay_kind == "l2",
         learning_rate_factors=section.factors(),

@@ -19,6 +19,7 @@ def build(
     decay: float = 0.9,
     beta_2: float = 0.999,
     epsilon: float | None = None,
+    initial_accumulator: float = 0.0,
     weight_decay: float = 0.0,
     l2: bool = False,
     learning_rate_factors: Sequence[tuple[str, float]] = (),
@@ -31,6 +32,7 @@ def build(
 
     Args:
         name: `sgd`, `rmsprop` (decay and momentum as in EfficientNet's training), `adamw` or `muon`.
+        initial_accumulator: initial value of RMSProp's moving average of squared gradients.
         weight_decay: applied to kernels, not to normalization parameters and biases.
         l2: apply the weight decay as an L2 penalty instead of decoupled, see `Layerwise`.
         learning_rate_factors: (pattern over variable paths, factor); the last matching pattern applies, and variables
@@ -55,7 +57,7 @@ def build(
         optimizer = SGD(momentum=momentum, nesterov=nesterov and momentum > 0, **shared)
     elif name == "rmsprop":
         epsilon = 1e-3 if epsilon is None else epsilon
-        optimizer = RMSprop(rho=decay, momentum=momentum, epsilon=epsilon, **shared)
+        optimizer = RMSprop(initial_accumulator, rho=decay, momentum=momentum, epsilon=epsilon, **shared)
     elif name == "muon":
         optimizer = Muon(
             momentum=momentum,
@@ -89,7 +91,21 @@ class SGD(Layerwise, keras.optimizers.SGD):
 
 
 class RMSprop(Layerwise, keras.optimizers.RMSprop):
-    """RMSProp with momentum."""
+    """RMSProp with momentum.
+
+    Args:
+        initial_accumulator: initial value of the moving average of squared gradients.
+    """
+
+    def __init__(self, initial_accumulator: float = 0.0, **options: Any) -> None:
+        super().__init__(**options)
+        self._initial_accumulator = initial_accumulator
+
+    def build(self, variables: list[keras.Variable]) -> None:
+        """Creates the moving averages."""
+        super().build(variables)
+        for average in self._velocities:
+            average.assign(keras.ops.full(average.shape, self._initial_accumulator, average.dtype))
 
 
 class Adam(Layerwise, keras.optimizers.Adam):
