@@ -4,7 +4,7 @@ import tensorflow as tf
 from PIL import Image
 
 from tfeff.data.augment import geometry
-from tfeff.data.augment.counter_rng import Draws
+from tfeff.data.augment.counter_rng import Draws, Purpose
 from tfeff.data.augment.policy import Augmentation
 from tfeff.errors import UserError
 
@@ -157,3 +157,34 @@ def test_a_shear_keeps_rows_in_place():
     np.testing.assert_allclose(covariance[:, 0, 0], 9, rtol=0.05)
     slant = np.degrees(np.arctan(covariance[:, 0, 1] / covariance[:, 0, 0]))
     assert 18 < np.abs(slant).max() < 20.5
+
+
+@pytest.mark.parametrize("size", [(40, 40), (30, 60)])
+def test_random_crops_lie_inside_and_have_the_areas_and_ratios_asked_for(size):
+    chance = tf.constant(np.random.default_rng(1).random((20_000, 4)))
+    top_left, extent = (values.numpy() for values in geometry.crop_boxes(size, 0.08, chance))
+    assert top_left.min() >= 0
+    assert (top_left + extent <= np.array(size) + 1e-9).all()
+    area, ratio = extent.prod(axis=1) / np.prod(size), extent[:, 1] / extent[:, 0]
+    assert 0.08 <= area.min() < 0.085
+    assert 3 / 4 <= ratio.min() < 0.76
+    assert 1.32 < ratio.max() <= 4 / 3
+    assert np.median(np.log(ratio)) == pytest.approx(0, abs=0.01)
+    largest = np.minimum(ratio * size[0] / size[1], size[1] / size[0] / ratio)
+    assert np.mean((area - 0.08) / (largest - 0.08)) == pytest.approx(0.5, abs=0.01)  # uniform
+    places = top_left / (np.array(size) - extent)
+    np.testing.assert_allclose(places.mean(axis=0), 0.5, atol=0.01)
+
+
+def test_a_random_crop_is_interpolated_linearly():
+    augmentation, size = Augmentation(crop_area=0.3), (12, 14)  # larger than the crops: no antialiasing
+    cropped = geometry.random_crop(IMAGES, size, augmentation, draws()).numpy()
+    chance = draws().uniform(Purpose.CROP, 4)
+    top_left, extent = (values.numpy() for values in geometry.crop_boxes((7, 9), 0.3, chance))
+    for index in range(10):
+        (top, left), (height, width) = top_left[index], extent[index]
+        rows = np.clip(top + (np.arange(12) + 0.5) * height / 12 - 0.5, 0, 6)
+        columns = np.clip(left + (np.arange(14) + 0.5) * width / 14 - 0.5, 0, 8)
+        across = np.array([np.interp(columns, np.arange(9), row) for row in IMAGES[index, :, :, 0]])
+        expected = np.array([np.interp(rows, np.arange(7), column) for column in across.T]).T
+        np.testing.assert_allclose(cropped[index, :, :, 0], expected, atol=1e-2)

@@ -35,6 +35,7 @@ class Purpose(IntEnum):
     BOX_ROTATION = 12
     MOSAIC = 13
     SAMPLING = 14
+    CROP = 15
 
 
 @dataclass(frozen=True, eq=False)

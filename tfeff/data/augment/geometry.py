@@ -1,4 +1,4 @@
-"""Crops and flips, which copy pixels, and one resampling for rotation, shift, scale and shear."""
+"""Crops and flips that copy pixels, crops of random size, and one resampling for rotation, shift, scale and shear."""
 
 import math
 
@@ -7,6 +7,9 @@ import tensorflow as tf
 from tfeff.data.augment.counter_rng import Draws, Purpose
 from tfeff.data.augment.policy import Augmentation
 from tfeff.errors import UserError
+
+CROP_RATIOS = 3 / 4, 4 / 3
+"""Least and greatest aspect ratio of a random crop."""
 
 
 def crop_and_flip(images: tf.Tensor, augmentation: Augmentation, draws: Draws) -> tf.Tensor:
@@ -35,6 +38,62 @@ def crop_and_flip(images: tf.Tensor, augmentation: Augmentation, draws: Draws) -
     if padding or augmentation.horizontal_flip:
         images = tf.gather(images, columns, axis=2, batch_dims=1)
     return images
+
+
+def random_crop(images: tf.Tensor, size: tuple[int, int], augmentation: Augmentation, draws: Draws) -> tf.Tensor:
+    """Crops of random size, aspect ratio and place, stretched to `size` by bilinear interpolation.
+
+    The logarithm of the aspect ratio is uniform within CROP_RATIOS, and the area is uniform from `crop_area` to the
+    largest that fits with this ratio. So every draw gives a crop, while the usual implementations draw both again, up
+    to ten times, until the crop fits.
+
+    Args:
+        images: any real dtype, [n, height, width, channels], height and width known.
+        size: (height, width) of the result.
+        augmentation: uses crop_area.
+        draws: the n examples.
+
+    Returns:
+        float32 [n, *size, channels].
+    """
+    top_left, extent = crop_boxes(tuple(images.shape[1:3]), augmentation.crop_area, draws.uniform(Purpose.CROP, 4))
+    scale = extent / tf.constant(size, tf.float64)
+    offset = top_left + scale / 2 - 0.5  # pixel centers
+    zeros = tf.zeros_like(scale[:, 0])
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=tf.cast(images, tf.float32),
+        transforms=tf.cast(
+            tf.stack([scale[:, 1], zeros, offset[:, 1], zeros, scale[:, 0], offset[:, 0], zeros, zeros], axis=-1),
+            tf.float32,
+        ),
+        output_shape=size,
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="NEAREST",
+    )
+
+
+def crop_boxes(size: tuple[int, int], least: float, chance: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Random crops.
+
+    Args:
+        size: (height, width) of the images.
+        least: smallest area, relative to the image; above 0.
+        chance: [n, 4], in [0, 1).
+
+    Returns:
+        top and left in pixels, float64 [n, 2]; height and width in pixels, float64 [n, 2].
+    """
+    chance = tf.cast(chance, tf.float64)
+    low, high = map(math.log, CROP_RATIOS)
+    ratio = tf.exp(low + chance[:, 0] * (high - low))  # width / height, in pixels
+    relative = ratio * size[0] / size[1]  # of the fractions of the sides
+    largest = tf.minimum(relative, 1 / relative)
+    area = tf.minimum(tf.cast(least, tf.float64), largest)
+    area += chance[:, 1] * (largest - area)
+    shares = tf.stack([tf.sqrt(area / relative), tf.sqrt(area * relative)], axis=-1)
+    extent = shares * tf.constant(size, tf.float64)
+    return chance[:, 2:] * (tf.constant(size, tf.float64) - extent), extent
 
 
 def warp(images: tf.Tensor, augmentation: Augmentation, draws: Draws) -> tf.Tensor:

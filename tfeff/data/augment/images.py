@@ -14,7 +14,8 @@ from tfeff.data.images import resizing
 def augment(images: tf.Tensor, size: tuple[int, int], augmentation: Augmentation, draws: Draws) -> tf.Tensor:
     """Augments each image with its own random numbers and resizes the batch to the network's resolution.
 
-    Crops and flips copy pixels of the cached size; all other steps follow the resizing.
+    Padded crops and flips copy pixels of the cached size; random crops replace the resizing, which all other steps
+    follow.
 
     Args:
         images: uint8 [n, height, width, channels], height and width known.
@@ -27,7 +28,10 @@ def augment(images: tf.Tensor, size: tuple[int, int], augmentation: Augmentation
     """
     if augmentation.horizontal_flip or augmentation.vertical_flip or augmentation.crop_padding:
         images = geometry.crop_and_flip(images, augmentation, draws)
-    images = resizing.resize(images, size)
+    if augmentation.crop_area:
+        images = geometry.random_crop(images, size, augmentation, draws)
+    else:
+        images = resizing.resize(images, size)
     if augmentation.warps:
         images = geometry.warp(images, augmentation, draws)
     if augmentation.jitters:

@@ -12,6 +12,7 @@ _FRACTIONS = (
     "contrast",
     "saturation",
     "random_erasing",
+    "crop_area",
 )
 _AMOUNTS = ("rotation", "shear", "crop_padding", "randaugment_layers", "mixup_alpha", "cutmix_alpha")
 
@@ -29,6 +30,8 @@ class Augmentation:
         shear: maximum shear angle, degrees; below 90.
         crop_padding: pixels of reflection padding on each side of the cached image before a random crop of its original
             size (He et al. 2016, section 4.2, with reflection instead of zeros).
+        crop_area: smallest area of a random crop, relative to the image; larger ones are as likely. The crop is
+            stretched to the network's resolution (Szegedy et al. 2015, section 6; 0.08 for ImageNet).
         brightness: factor uniform in [1 - brightness, 1 + brightness].
         contrast: factor uniform in [1 - contrast, 1 + contrast], about the image's mean luma.
         saturation: factor uniform in [1 - saturation, 1 + saturation], about each pixel's luma.
@@ -52,6 +55,7 @@ class Augmentation:
     scale: float = 0.0
     shear: float = 0.0
     crop_padding: int = 0
+    crop_area: float = 0.0
     brightness: float = 0.0
     contrast: float = 0.0
     saturation: float = 0.0
@@ -87,6 +91,7 @@ class Augmentation:
             horizontal_flip=self.horizontal_flip,
             vertical_flip=self.vertical_flip,
             crop_padding=self.crop_padding,
+            crop_area=self.crop_area,
             randaugment_magnitude=self.randaugment_magnitude,
         )
 
