@@ -7,7 +7,7 @@ Command   pip install ".[imagenet]"
           One variant alone: python -m tfeff.train --config=configs/hymenoptera_transfer.py ... (full fine-tuning)
 """
 
-from tfeff.config import Augmentation, Classification, Data, Experiment, Model, Optimizer, Schedule, Training
+from tfeff.config import TTA, Augmentation, Classification, Data, Experiment, Model, Optimizer, Schedule, Training
 
 FORMS = {
     "from scratch": ("model.weights=none", "optimizer.learning_rate=0.003", "training.epochs=40"),
@@ -50,9 +50,10 @@ def get_config() -> Experiment:
                 contrast=0.2,
                 saturation=0.2,
             ),
+            tta=TTA(mirrored=True),
         ),
-        model=Model(name="efficientnet-lite0", weights="imagenet", resolution=224),
-        data=Data(source="folder:data/hymenoptera", image_size=224, validation_fraction=0.0),
+        model=Model(name="efficientnet-lite0", weights="imagenet", resolution=256),
+        data=Data(source="folder:data/hymenoptera", image_size=256, validation_fraction=0.0),
         optimizer=Optimizer(name="adamw", learning_rate=3e-4, weight_decay=0.01),
         schedule=Schedule(name="cosine", warmup_epochs=1),
         training=Training(epochs=15, batch_size=16, ema_decay=0.98, validation_epochs=40, precision="float32"),
