@@ -38,6 +38,8 @@ class Model(Section):
     """`3x3` with stride 1, or `7x7` with stride 2 and max pooling (`resnet` only)."""
     batch_norm: bool | None = None
     """Use batch normalization (`resnet` only)."""
+    zero_gamma: bool | None = None
+    """Every residual block starts as the identity, so that deep networks are easier to train (`resnet` only)."""
     dropout: float | None = None
     """Dropout rate before the classifier."""
     survival_probability: float | None = None
@@ -273,6 +275,9 @@ class Training(Section):
     time of a second forward pass."""
     ema_decay: float | None = None
     """Decay of the exponential moving average of all weights, which is used for evaluation and export. None: off."""
+    ema_images: float | None = None
+    """Like `ema_decay`, with a decay of exp(-batch_size / ema_images): the average spans this many images whatever the
+    batch size. None: off."""
     swa_epochs: int | None = None
     """Average the weights after each of the last this many epochs and use the average for evaluation and export
     (stochastic weight averaging, arXiv:1803.05407). Its batch statistics are computed from the training images, which
@@ -307,9 +312,12 @@ class Training(Section):
     def check(self) -> None:
         """Validates field values."""
         positive(self, "epochs", "batch_size", "accumulation_steps", "validation_epochs")
-        positive(self, "early_stopping_epochs", "checkpoint_seconds", "feature_variants", "swa_epochs")
-        if self.swa_epochs is not None and (self.ema_decay is not None or self.swa_epochs > self.epochs):
-            self.wrong("swa_epochs", f"at most training.epochs = {self.epochs}, and omitted with training.ema_decay")
+        positive(self, "early_stopping_epochs", "checkpoint_seconds", "feature_variants", "swa_epochs", "ema_images")
+        averages = [key for key in ("ema_decay", "ema_images", "swa_epochs") if getattr(self, key) is not None]
+        if len(averages) > 1:
+            self.wrong(averages[1], f"omitted with training.{averages[0]}")
+        if self.swa_epochs is not None and self.swa_epochs > self.epochs:
+            self.wrong("swa_epochs", f"at most training.epochs = {self.epochs}")
         at_least(self, 0, "minimum_change")
         fraction(self, "ema_decay")
         if self.batch_size % self.accumulation_steps:

@@ -24,7 +24,7 @@ class Assembly:
     Attributes:
         model: randomly initialized with the experiment's seed.
         optimizer: with fresh slot variables.
-        average: of the model's weights, for `training.ema_decay` or `training.swa_epochs`.
+        average: of the model's weights, if `build.averaging` asks for one.
         step: compiled training and evaluation steps; traced on the first call.
         features: the frozen part of the model, if the step takes its output; else None.
     """
@@ -47,8 +47,8 @@ def assemble(settings: config.Experiment, record: dict[str, Any], strategy: tf.d
     with strategy.scope():
         model = build.model(settings, record)
         optimizer = build.optimizer(settings, model, strategy.num_replicas_in_sync)
-        decay, swa_epochs = settings.training.ema_decay, settings.training.swa_epochs
-        average = Average(model, decay) if decay is not None or swa_epochs is not None else None
+        averages, decay = build.averaging(settings)
+        average = Average(model, decay) if averages else None
         features, rest = None, None
         if settings.training.feature_variants is not None:
             features, rest = split(model) or (None, None)

@@ -1,5 +1,6 @@
 """Creates the objects that a config describes: data, network, optimizer, schedule, task, training step."""
 
+import math
 import random
 from typing import Any
 
@@ -156,6 +157,15 @@ def transform(settings: config.Experiment, images: ImageCache, size: tuple[int, 
     if task.proposals is not None:  # `selection.cache` stored them
         proposals = indexed_lookup(ProposalStore(task.proposals.store), images.dataset.ids)
     return task.transform(Reader(images, proposals), size, seed=settings.seed, plain_from=plain_from)
+
+
+def averaging(settings: config.Experiment) -> tuple[bool, float | None]:
+    """Whether weights are averaged, and the decay of a moving average over steps."""
+    training = settings.training
+    decay = training.ema_decay
+    if training.ema_images is not None:
+        decay = math.exp(-training.batch_size / training.ema_images)
+    return decay is not None or training.swa_epochs is not None, decay
 
 
 def schedule(settings: config.Experiment, steps_per_epoch: int) -> schedules.Schedule:

@@ -1,6 +1,7 @@
 """Structure and scaling of the ResNet."""
 
 import keras
+import numpy as np
 import pytest
 
 from tfeff import models
@@ -71,3 +72,28 @@ def test_synchronized_applies_to_every_batch_normalization() -> None:
     for name in ("resnet", "efficientnet-b0", "mobilenet-v1"):
         network = models.build(name, resolution=16, synchronized=True)
         assert all(layer.synchronized for layer in layers(network, keras.layers.BatchNormalization))
+
+
+@pytest.mark.parametrize("block", ["basic", "bottleneck"])
+def test_with_zero_gamma_every_block_starts_as_its_shortcut(block: str) -> None:
+    keras.utils.set_random_seed(0)
+    sizes = {"block": block, "width": 4, "stage_blocks": (3, 2), "resolution": 16, "num_classes": 3}
+    network = models.build("resnet", zero_gamma=True, **sizes)
+    images = np.random.default_rng(0).uniform(0, 255, (2, 16, 16, 3)).astype(np.float32)
+
+    def output(name: str) -> np.ndarray:
+        return keras.ops.convert_to_numpy(keras.Model(network.input, network.get_layer(name).output)(images))
+
+    for stage, blocks in ((1, 3), (2, 2)):
+        for index in range(2, blocks + 1):
+            name = f"stage{stage}_block{index}"
+            np.testing.assert_array_equal(output(f"{name}_out"), output(f"stage{stage}_block{index - 1}_out"))
+    usual = models.build("resnet", **sizes)
+    assert [weight.path for weight in usual.weights] == [weight.path for weight in network.weights]
+    changed = {
+        weight.path
+        for weight, other in zip(network.weights, usual.weights, strict=True)
+        if weight.path.endswith("gamma") and not np.array_equal(weight, other)
+    }
+    last = "conv2" if block == "basic" else "conv3"
+    assert changed == {f"stage{s}_block{b}_{last}_bn/gamma" for s, n in ((1, 3), (2, 2)) for b in range(1, n + 1)}

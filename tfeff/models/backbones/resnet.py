@@ -38,6 +38,9 @@ class ResNet(Architecture):
         width: channels of the first stack's 3x3 convolutions, at least 1.
         stem: "3x3" (stride 1) or "7x7" (stride 2, followed by a 3x3 max-pooling with stride 2).
         batch_norm: False omits batch normalization and gives the convolutions biases.
+        zero_gamma: the last batch normalization of each block starts with a scale of 0, so that every block starts as
+            the identity: deep networks are easier to train (Goyal et al., arXiv:1706.02677, section 5.1). No effect
+            without batch normalization.
         conv_bias: adds biases before batch normalization too, as in the published ResNet-50/101/152.
         strided_3x3: a bottleneck block has its stride in the 3x3 convolution instead of the first 1x1, as in the
             implementations of PyTorch ("ResNet v1.5"). It is more accurate at slightly higher cost.
@@ -48,6 +51,7 @@ class ResNet(Architecture):
     width: int = 12
     stem: str = "3x3"
     batch_norm: bool = True
+    zero_gamma: bool = False
     conv_bias: bool = False
     strided_3x3: bool = False
 
@@ -100,7 +104,9 @@ class ResNet(Architecture):
             x = levels["P1"] = unit(x, stem_width, 7, strides=2, padding="valid", name="stem_conv")
             x = layers.zero_padding(x, 1, name="stem_pool_pad")
             x = layers.max_pooling(x, 3, strides=2, name="stem_pool")
-        block = basic_block if self.block == "basic" else partial(bottleneck_block, strided_3x3=self.strided_3x3)
+        block = partial(basic_block, zero=self.zero_gamma)
+        if self.block == "bottleneck":
+            block = partial(bottleneck_block, zero=self.zero_gamma, strided_3x3=self.strided_3x3)
         first_level = 0 if self.stem == "3x3" else 2
         for stage, (blocks, width) in enumerate(zip(self.blocks, self.widths, strict=True)):
             for index in layers.blocks(blocks):
@@ -111,17 +117,26 @@ class ResNet(Architecture):
         return FeatureMaps(x, levels)
 
 
-def basic_block(unit: ConvolutionUnit, x: FeatureMap, width: int, strides: int, name: str) -> FeatureMap:
-    """Two 3x3 convolutions and a shortcut, with `width` output channels."""
+def basic_block(
+    unit: ConvolutionUnit, x: FeatureMap, width: int, strides: int, name: str, *, zero: bool = False
+) -> FeatureMap:
+    """Two 3x3 convolutions and a shortcut, with `width` output channels; `zero`: it starts as the shortcut."""
     y = unit(x, width, 3, strides=strides, name=f"{name}_conv1")
-    y = unit(y, width, 3, activate=False, name=f"{name}_conv2")
+    y = unit(y, width, 3, activate=False, zero=zero, name=f"{name}_conv2")
     return residual_sum(unit, subsampled(unit, x, strides, name), y, name)
 
 
 def bottleneck_block(
-    unit: ConvolutionUnit, x: FeatureMap, width: int, strides: int, name: str, *, strided_3x3: bool = False
+    unit: ConvolutionUnit,
+    x: FeatureMap,
+    width: int,
+    strides: int,
+    name: str,
+    *,
+    zero: bool = False,
+    strided_3x3: bool = False,
 ) -> FeatureMap:
-    """1x1 to `width` channels, 3x3, 1x1 to four times `width`, and a shortcut.
+    """1x1 to `width` channels, 3x3, 1x1 to four times `width`, and a shortcut; `zero`: it starts as the shortcut.
 
     The first 1x1 has the stride, or the 3x3, which then pads one pixel on every side, as in PyTorch.
     """
@@ -133,7 +148,7 @@ def bottleneck_block(
     else:
         y = unit(shortcut, width, 1, name=f"{name}_conv1")
         y = unit(y, width, 3, name=f"{name}_conv2")
-    y = unit(y, 4 * width, 1, activate=False, name=f"{name}_conv3")
+    y = unit(y, 4 * width, 1, activate=False, zero=zero, name=f"{name}_conv3")
     return residual_sum(unit, shortcut, y, name)
 
 

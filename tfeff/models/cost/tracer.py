@@ -111,7 +111,7 @@ class CostTracer(Layers):
         return self._convolved(x, channels, kernel, strides, 0, reads(L.DepthwiseConv2D))
 
     def batch_normalization(
-        self, x: TracedMap, *, name: str, momentum: float, epsilon: float, synchronized: bool
+        self, x: TracedMap, *, name: str, momentum: float, epsilon: float, synchronized: bool, zero: bool = False
     ) -> TracedMap:
         """Counts scale and shift, and the two moving statistics, which are not trainable."""
         channels = x.shape[-1]

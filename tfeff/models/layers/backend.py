@@ -73,9 +73,9 @@ class Layers(ABC):
 
     @abstractmethod
     def batch_normalization(
-        self, x: FeatureMap, *, name: str, momentum: float, epsilon: float, synchronized: bool
+        self, x: FeatureMap, *, name: str, momentum: float, epsilon: float, synchronized: bool, zero: bool = False
     ) -> FeatureMap:
-        """Batch normalization with learned scale and shift."""
+        """Batch normalization with learned scale and shift; `zero`: the scale starts at 0 instead of 1."""
 
     @abstractmethod
     def activation(self, x: FeatureMap, function: str, *, name: str) -> FeatureMap:
@@ -242,11 +242,15 @@ class KerasLayers(Layers):
         return [layer(feature_map) for feature_map in x] if isinstance(x, list) else layer(x)
 
     def batch_normalization(
-        self, x: FeatureMap, *, name: str, momentum: float, epsilon: float, synchronized: bool
+        self, x: FeatureMap, *, name: str, momentum: float, epsilon: float, synchronized: bool, zero: bool = False
     ) -> FeatureMap:
         """A `BatchNormalization`."""
         return keras.layers.BatchNormalization(
-            momentum=momentum, epsilon=epsilon, synchronized=synchronized, name=name
+            momentum=momentum,
+            epsilon=epsilon,
+            gamma_initializer="zeros" if zero else "ones",
+            synchronized=synchronized,
+            name=name,
         )(x)
 
     def activation(self, x: FeatureMap, function: str, *, name: str) -> FeatureMap:

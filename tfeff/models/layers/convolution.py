@@ -41,6 +41,7 @@ class ConvolutionUnit:
         strides: int = 1,
         activate: bool = True,
         padding: str = "same",
+        zero: bool = False,
     ) -> FeatureMap:
         """Convolution unit: (batch, h, w, c) -> (batch, ceil(h / strides), ceil(w / strides), filters).
 
@@ -52,6 +53,7 @@ class ConvolutionUnit:
             strides: 1 or 2.
             activate: False omits the activation.
             padding: "same", or "valid" if the caller has padded `x`.
+            zero: the scale of the batch normalization starts at 0, and with it the result.
         """
         x = self.layers.convolution(
             x,
@@ -63,7 +65,7 @@ class ConvolutionUnit:
             initializer=self.initializer,
             name=name,
         )
-        return self._normalized(x, name, activate)
+        return self._normalized(x, name, activate, zero)
 
     def depthwise(self, x: FeatureMap, kernel_size: int, *, name: str, strides: int = 1) -> FeatureMap:
         """Depthwise convolution unit: (batch, h, w, c) -> (batch, ceil(h / s), ceil(w / s), c)."""
@@ -77,9 +79,14 @@ class ConvolutionUnit:
         )
         return self._normalized(x, name, activate=True)
 
-    def _normalized(self, x: FeatureMap, name: str, activate: bool) -> FeatureMap:
+    def _normalized(self, x: FeatureMap, name: str, activate: bool, zero: bool = False) -> FeatureMap:
         if self.batch_norm:
             x = self.layers.batch_normalization(
-                x, momentum=self.momentum, epsilon=self.epsilon, synchronized=self.synchronized, name=f"{name}_bn"
+                x,
+                momentum=self.momentum,
+                epsilon=self.epsilon,
+                synchronized=self.synchronized,
+                zero=zero,
+                name=f"{name}_bn",
             )
         return self.layers.activation(x, self.activation, name=f"{name}_act") if activate else x
