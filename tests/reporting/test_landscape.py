@@ -4,6 +4,7 @@ from matplotlib.colors import to_hex
 
 from tfeff.reporting.candidates import STANDINGS
 from tfeff.reporting.landscape import landscape_figure
+from tfeff.reporting.ternary import CORNERS
 
 METRIC = "validation accuracy"
 
@@ -88,3 +89,14 @@ def test_candidates_without_a_mean_are_left_out():
 def test_standings_differ_by_marker_and_label():
     assert len({standing.marker for standing in STANDINGS.values()}) == len(STANDINGS)
     assert len({standing.label for standing in STANDINGS.values()}) == len(STANDINGS)
+
+
+def test_region_and_highest_point_of_a_surface_are_drawn(assert_legible):
+    region = np.random.default_rng(0).dirichlet((4, 4, 4), 200)
+    figure = landscape_figure(candidates(20, 3), metric=METRIC, baseline=0.6, region=region, highest=region[0])
+    assert_legible(figure)
+    (dots,) = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 200]
+    np.testing.assert_allclose(np.stack(dots.get_data(), axis=-1), region @ CORNERS)
+    assert {"highest point of the surface", "its 95 % confidence region"} <= {
+        text.get_text() for text in figure.legends[0].get_texts()
+    }

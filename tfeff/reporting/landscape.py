@@ -1,8 +1,10 @@
 """Performance of the candidates of a search by their scaling coefficients."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -13,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from tfeff.reporting.candidates import STANDINGS, Candidate, coefficients
-from tfeff.reporting.figure import BLACK, GRAY, error_bars, known, new, quantity, style
+from tfeff.reporting.figure import BLACK, GRAY, SKY_BLUE, VERMILION, error_bars, known, new, quantity, style
 from tfeff.reporting.labels import place
 from tfeff.reporting.ternary import CORNERS, draw_triangle, positions
 
@@ -28,6 +30,8 @@ def landscape_figure(
     metric: str,
     unit: str = "%",
     baseline: float | None = None,
+    region: npt.NDArray[np.float64] | None = None,
+    highest: npt.NDArray[np.float64] | None = None,
 ) -> Figure:
     """Draws the candidates' means by their shares of depth, width and resolution, and ranked with intervals.
 
@@ -40,6 +44,8 @@ def landscape_figure(
         metric: name of the metric.
         unit: its unit; "%" formats values in [0, 1] as percentages, "" means no unit.
         baseline: mean of the unscaled network, drawn as a line.
+        region: shares [n, 3] of depth, width and resolution that can be the best, by a surface through the candidates.
+        highest: shares [3] of the surface's highest point.
     """
     ranked = sorted(
         (row for row in rows if known(row.get("mean"))),
@@ -48,10 +54,11 @@ def landscape_figure(
     figure = new(11.0, max(5.6, ROW_HEIGHT * len(ranked) + 1.7))
     left, right = figure.subplots(1, 2, width_ratios=[1.15, 1])
     _draw_shares(left, ranked, metric, unit)
+    handles = [] if region is None or highest is None else _draw_region(left, region, highest)
     _draw_ranking(right, ranked, metric, unit, baseline)
     figure.suptitle(f"Coefficient landscape: {len(ranked)} candidates", fontsize=12)
     present = [standing for name, standing in STANDINGS.items() if any(row["standing"] == name for row in ranked)]
-    handles = [
+    handles += [
         Line2D([], [], linestyle="none", marker=s.marker, markersize=s.size, color=s.color, label=s.label)
         for s in present
     ]
@@ -91,6 +98,24 @@ def _draw_shares(axes: Axes, ranked: Sequence[Candidate], metric: str, unit: str
         inset.xaxis.set_major_locator(MaxNLocator(4))
         quantity(inset.xaxis, metric, unit)
         inset.tick_params(labelsize=9)
+
+
+def _draw_region(axes: Axes, region: npt.NDArray[np.float64], highest: npt.NDArray[np.float64]) -> list[Line2D]:
+    """Draws what can be the best by the surface; returns handles for the legend."""
+    dots: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 3.5, "color": SKY_BLUE, "alpha": 0.5}
+    cross: dict[str, Any] = {
+        "linestyle": "none",
+        "marker": "+",
+        "markersize": 13,
+        "markeredgewidth": 2.2,
+        "color": VERMILION,
+    }
+    axes.plot(*(region @ CORNERS).T, zorder=2, **dots)
+    axes.plot(*(highest @ CORNERS), zorder=5, **cross)
+    return [
+        Line2D([], [], label="highest point of the surface", **cross),
+        Line2D([], [], label="its 95 % confidence region", **dots),
+    ]
 
 
 def _draw_ranking(axes: Axes, ranked: Sequence[Candidate], metric: str, unit: str, baseline: float | None) -> None:

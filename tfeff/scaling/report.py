@@ -138,6 +138,8 @@ def _figures(result: Result) -> dict[str, tuple[Any, str]]:
                 metric=study.objective.title,
                 unit=unit if not study.objective.exponent else "",
                 baseline=summary(start.values()).mean if start else None,
+                region=None if result.optimum is None else result.optimum.region,
+                highest=None if result.optimum is None else result.optimum.shares,
             ),
             "Performance of the candidates by their shares of depth, width and resolution.",
         ),
@@ -203,6 +205,7 @@ def _page(result: Result, directory: Path, command: str, captions: Mapping[str, 
 
     coefficients: list[html.Part] = [
         html.Paragraph(_coefficients(result)),
+        *([] if result.optimum is None else [html.Paragraph(_surface(result))]),
         html.Paragraph(_method(result)),
         *shown("landscape"),
         html.Table(result.ranking, f"Candidates ranked by {study.objective.title}."),
@@ -259,6 +262,12 @@ def _coefficients(result: Result) -> str:
         f"real multiply-adds are {winner.relative['macs']:.3f} times the baseline's. "
         f"{result.findings.ranking.sentence}"
     )
+
+
+def _surface(result: Result) -> str:
+    """The surface through all candidates, as a paragraph."""
+    assert result.optimum is not None
+    return result.optimum.sentence(result.findings.winner, result.findings.ranking)
 
 
 def _method(result: Result) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from tfeff.scaling.baseline import ScaledNetwork, peak_memory
 from tfeff.scaling.experiment import batch_size
+from tfeff.scaling.optimum import Optimum, find
 from tfeff.scaling.search import Findings
 from tfeff.scaling.study import Study
 from tfeff.trials.intervals import Difference, paired_difference, summary
@@ -74,6 +75,13 @@ class Result:
                 }
             )
         return rows
+
+    @cached_property
+    def optimum(self) -> Optimum | None:
+        """The highest point of a surface through all candidates; None if some were eliminated early."""
+        if self.findings.eliminated:
+            return None
+        return find({n.id: self.values(n, objective=True) for n in self.study.chosen}, self.study.chosen)
 
     @cached_property
     def ranking(self) -> list[dict[str, Any]]:
@@ -229,6 +237,19 @@ class Result:
         baseline, latency = latencies.get(self.study.baseline.unscaled.id), latencies.get(network.id)
         return None if baseline is None or latency is None else baseline.seconds * latency.relative
 
+    def _surface(self) -> dict[str, Any] | None:
+        """The optimum for result.json."""
+        if self.optimum is None:
+            return None
+        alpha, beta, gamma = self.optimum.coefficients
+        return {
+            "alpha": alpha,
+            "beta": beta,
+            "gamma": gamma,
+            "region_share": self.optimum.surface.extent(),
+            "sentence": self.optimum.sentence(self.findings.winner, self.findings.ranking),
+        }
+
     def numbers(self) -> dict[str, Any]:
         """The contents of result.json."""
         family, ranking = self.findings.family, self.findings.ranking
@@ -243,6 +264,7 @@ class Result:
             "chosen": ranking.chosen,
             "tied": list(ranking.tied),
             "candidates": self.candidates,
+            "surface": self._surface(),
             "differences_from_best": {name: asdict(difference) for name, difference in ranking.differences.items()},
             "members": self.points,
             "comparisons": self.comparisons,

@@ -1,0 +1,100 @@
+"""The quadratic surface: exact recovery, coverage of its region in simulations, and what cannot be fitted."""
+
+import numpy as np
+import pytest
+
+from tests.thoroughness import THOROUGH
+from tfeff.errors import UserError
+from tfeff.trials.results import Block
+from tfeff.trials.surface import Surface, fit_surface
+
+CORNERS = ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0))
+"""Shares of depth and width in the logarithm of the cost; the rest is resolution."""
+INTERIOR, CORNER, SIDE = (0.4, 0.25), (0.0, 0.0), (0.5, 0.0)
+
+
+def places(count: int = 20) -> dict[str, tuple[float, float]]:
+    """The corners and points spread over the triangle."""
+    rng = np.random.default_rng(3)
+    spread = rng.dirichlet((1, 1, 1), count - 3)[:, :2]
+    return {f"c{index}": (float(x), float(y)) for index, (x, y) in enumerate([*CORNERS, *spread])}
+
+
+def truth(x: float, y: float, peak: tuple[float, float], slope: tuple[float, float] = (0.0, 0.0)) -> float:
+    """A concave surface that is highest at `peak`; `slope` points outward if the peak is at the border."""
+    a, b = x - peak[0], y - peak[1]
+    return 0.8 - 0.10 * a * a - 0.14 * b * b - 0.05 * a * b + slope[0] * a + slope[1] * b
+
+
+def table(values: dict[str, float], noise: float, seed: int, folds: int = 3) -> dict[str, dict[Block, float]]:
+    rng = np.random.default_rng(seed)
+    hardness = rng.normal(0, 0.05, folds)
+    return {
+        name: {(fold, 0): value + float(hardness[fold] + rng.normal(0, noise)) for fold in range(folds)}
+        for name, value in values.items()
+    }
+
+
+def test_a_quadratic_is_recovered_with_its_covariate() -> None:
+    points = places()
+    costs = {name: 0.05 * np.sin(7 * index) for index, name in enumerate(points)}
+    values = {name: truth(*point, INTERIOR) + 0.3 * costs[name] for name, point in points.items()}
+    surface = fit_surface(table(values, 0.0, 0), points, costs)
+    assert surface.coefficients[6] == pytest.approx(0.3)
+    np.testing.assert_allclose(surface.highest, INTERIOR, atol=1e-5)
+    first, _ = surface.difference(INTERIOR, (0.0, 0.0))
+    assert first == pytest.approx(truth(*INTERIOR, INTERIOR) - truth(0, 0, INTERIOR))
+    assert surface.contains(INTERIOR)
+    assert not surface.contains((0.6, 0.25))
+    assert not surface.contains((0.8, 0.8))  # outside
+
+
+@pytest.mark.parametrize("peak", [CORNER, SIDE])
+def test_the_highest_point_can_be_at_the_border(peak: tuple[float, float]) -> None:
+    points = places()
+    values = {name: truth(*point, peak, (-0.05 * (peak == CORNER), -0.1)) for name, point in points.items()}
+    surface = fit_surface(table(values, 0.0, 0), points)
+    np.testing.assert_allclose(surface.highest, peak, atol=1e-5)
+    assert surface.contains(peak)
+    assert not surface.contains((0.3, 0.3))
+
+
+def simulated(peak: tuple[float, float], slope: tuple[float, float], count: int) -> list[Surface]:
+    points = places()
+    values = {name: truth(*point, peak, slope) for name, point in points.items()}
+    return [fit_surface(table(values, 0.01, seed), points) for seed in range(count)]
+
+
+def test_the_region_contains_an_interior_optimum_as_often_as_stated() -> None:
+    count = 1000 if THOROUGH else 250
+    covered = np.mean([each.contains(INTERIOR) for each in simulated(INTERIOR, (0.0, 0.0), count)])
+    assert 0.95 - 3.3 * np.sqrt(0.95 * 0.05 / count) <= covered <= 0.95 + 3.3 * np.sqrt(0.95 * 0.05 / count)
+    if count == 1000:
+        assert 0.93 <= covered <= 0.97
+
+
+@pytest.mark.parametrize(("peak", "slope"), [(CORNER, (-0.02, -0.02)), (CORNER, (0.0, 0.0)), (SIDE, (0.0, -0.03))])
+def test_the_region_contains_an_optimum_at_the_border_at_least_as_often(
+    peak: tuple[float, float], slope: tuple[float, float]
+) -> None:
+    surfaces = simulated(peak, slope, 1000 if THOROUGH else 150)
+    assert np.mean([each.contains(peak) for each in surfaces]) >= 0.93
+    assert not all(each.region().all() for each in surfaces[:20])  # it excludes something
+
+
+def test_the_region_contains_the_highest_point() -> None:
+    for surface in simulated(INTERIOR, (0.0, 0.0), 10):
+        assert surface.contains(surface.highest)
+        inside = surface.grid[surface.region()]
+        assert len(inside)
+        assert np.linalg.norm(inside - surface.highest, axis=1).min() < 0.05
+
+
+def test_too_few_candidates_or_a_line_are_refused() -> None:
+    points = places(6)
+    values = dict.fromkeys(points, 0.5)
+    with pytest.raises(UserError, match="6 candidates"):
+        fit_surface(table(values, 0.01, 0), points)
+    line = {f"c{index}": (index / 10, 1 - index / 10) for index in range(10)}
+    with pytest.raises(UserError, match="do not determine"):
+        fit_surface(table(dict.fromkeys(line, 0.5), 0.01, 0), line)

@@ -1,0 +1,99 @@
+"""The best coefficients by a quadratic surface through all candidates, instead of the candidate with the highest mean.
+
+Candidates of one budget lie in a plane: their shares of depth, width and resolution in the logarithm of the cost sum to
+1. One candidate differs little from its neighbors, so a surface through all of them says more than any single mean.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tfeff.errors import UserError
+from tfeff.reporting import ternary
+from tfeff.scaling.baseline import ScaledNetwork
+from tfeff.trials.ranking import Ranking
+from tfeff.trials.results import Table
+from tfeff.trials.surface import Surface, fit_surface
+
+EFFICIENTNET = 1.2, 1.1, 1.15
+"""α, β, γ of EfficientNet."""
+
+
+@dataclass(frozen=True, eq=False)
+class Optimum:
+    """The highest point of the surface.
+
+    Attributes:
+        surface: in the shares of depth and width.
+        cost: mean of α·β²·γ² of the candidates.
+    """
+
+    surface: Surface
+    cost: float
+
+    @property
+    def coefficients(self) -> tuple[float, float, float]:
+        """α, β and γ of the highest point, with α·β²·γ² equal to the mean of the candidates."""
+        depth, width = self.surface.highest
+        total = math.log(self.cost)
+        return math.exp(depth * total), math.exp(width * total / 2), math.exp((1 - depth - width) * total / 2)
+
+    @property
+    def region(self) -> np.ndarray:
+        """Shares [n, 3] of depth, width and resolution that can be the best, with 95 % confidence."""
+        inside = self.surface.grid[self.surface.region()]
+        return np.column_stack([inside, 1 - inside.sum(axis=1)])
+
+    @property
+    def shares(self) -> np.ndarray:
+        """Shares [3] of the highest point."""
+        return np.append(self.surface.highest, 1 - self.surface.highest.sum())
+
+    def contains(self, alpha: float, beta: float, gamma: float) -> bool:
+        """Whether the region contains the point with these proportions of depth, width and resolution."""
+        (share,) = ternary.shares([{"depth": alpha, "width": beta, "resolution": gamma}])
+        return self.surface.contains(share[:2])
+
+    def sentence(self, winner: ScaledNetwork, ranking: Ranking) -> str:
+        """The outcome in words."""
+        alpha, beta, gamma = self.coefficients
+        chosen = ternary.shares([_row(winner)])[0][:2]
+        difference, half = self.surface.difference(self.surface.highest, chosen)
+        names = f"α {alpha:.3f}, β {beta:.3f}, γ {gamma:.3f}"
+        verb = "contains" if self.contains(*EFFICIENTNET) else "excludes"
+        published = ", ".join(f"{value:g}" for value in EFFICIENTNET)
+        text = (
+            f"A quadratic surface through all {len(ranking.order)} candidates is highest at {names}, "
+            f"{difference:.3f} ± {half:.3f} above the chosen candidate. Its 95 % confidence region covers "
+            f"{self.surface.extent():.0%} of the candidates' plane and {verb} the proportions of EfficientNet "
+            f"({published})."
+        )
+        widths = [d.high - d.mean for d in ranking.differences.values() if d.high is not None]
+        if widths:
+            text += f" Two candidates are separable from a difference of about {np.median(widths):.3f} on."
+        return text
+
+
+def find(table: Table, networks: Sequence[ScaledNetwork]) -> Optimum | None:
+    """Fits the surface; None for detectors, whose necks scale too, and for too few candidates.
+
+    Args:
+        table: candidate -> fold -> value, of candidates that were trained to the end.
+        networks: these candidates.
+    """
+    if any(network.neck for network in networks):
+        return None
+    shares = ternary.shares([_row(network) for network in networks])
+    points = {network.id: (float(x), float(y)) for network, (x, y, _) in zip(networks, shares, strict=True)}
+    costs = {network.id: math.log(network.relative["macs"]) for network in networks}
+    try:
+        surface = fit_surface(table, points, costs)
+    except UserError:
+        return None
+    return Optimum(surface, float(np.mean([network.nominal for network in networks])))
+
+
+def _row(network: ScaledNetwork) -> dict[str, float]:
+    return {"depth": network.depth, "width": network.width, "resolution": network.scale}
