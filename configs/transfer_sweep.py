@@ -38,6 +38,6 @@ def get_config() -> Sweep:
             schedule=Schedule(name="cosine", warmup_epochs=0.5),
             training=Training(epochs=27, batch_size=16, validation_epochs=27, precision="float32", feature_variants=4),
         ),
-        axes=("model.dropout=0|0.2|0.5|0.8", "optimizer.weight_decay=0|0.01|0.1|1"),
+        axes=("model.dropout=0|0.2|0.5|0.8", "optimizer.weight_decay=0|0.3|1|3"),
         folds=Folds(kind="classic", count=4, examples=None),
     )
