@@ -5,6 +5,8 @@ Command   pip install ".[imagenet]"
           python -m tfeff.train --config=configs/bccd_fast_rcnn.py --workdir=runs/bccd_fast_rcnn \\
               --config.data.source=voc:<directory>
           The first run computes the proposals by selective search and keeps them in task.proposals.directory.
+Machine   one of two virtual CPU cores, shared with other work: 39 minutes
+Result    mAP@.5 0.847 on the 72 test images (95 % interval over images 0.808 to 0.885), COCO AP 0.529; one seed
 """
 
 from tfeff.config import (
