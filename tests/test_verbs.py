@@ -310,3 +310,23 @@ def test_ctrl_c(trained, verbs, tmp_path):
         assert done.code == 128 + signal.SIGINT, done
         assert done.err.splitlines()[-1].startswith("interrupted")
         assert "Traceback" not in done.err
+
+
+def test_a_range_test_writes_its_result_and_trains_nothing(verbs, tmp_path):
+    done = verbs("train", "--config=configs/digits_demo.py", f"--workdir={tmp_path}", "--range_test")
+    done.succeeds()
+    found = json.loads((tmp_path / "range_test.json").read_text())
+    assert found["rates"][0] < found["learning_rate"] < found["rates"][-1]
+    assert f"--config.optimizer.learning_rate={found['learning_rate']:.2g}" in done.out
+    assert {path.name for path in tmp_path.iterdir() if not path.name.startswith(".")} == {
+        "range_test.json", "range_test.png", "range_test.svg",
+    }  # fmt: skip
+    done = verbs("train", "--config=configs/digits_demo.py", f"--workdir={tmp_path}", "--range_test", "--profile")
+    done.fails_with("--profile", "--range_test")
+
+
+def test_statistics_of_a_dataset_are_settings(verbs):
+    done = verbs("analyze", "--dataset=embedded:digits", "--statistics")
+    done.succeeds()
+    assert "--config.data.channels=1 --config.data.mean=" in done.out
+    verbs("analyze", "--dataset=embedded:digits", "--statistics", "--json").fails_with("--json", "--statistics")

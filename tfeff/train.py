@@ -60,10 +60,9 @@ def _train_network(experiment: config.Experiment) -> None:
 def _test_learning_rates(experiment: config.Experiment, directory: Path) -> None:
     """Finds a learning rate; writes `range_test.json` and its figure into a directory."""
     import json
-    import math
 
     from tfeff import training
-    from tfeff.durable import write
+    from tfeff.durable import locked, write
     from tfeff.reporting import figure
     from tfeff.reporting.range_test import range_test_figure
     from tfeff.training import build, selection
@@ -71,19 +70,14 @@ def _test_learning_rates(experiment: config.Experiment, directory: Path) -> None
     for name in ("profile", "evaluate"):
         verbs.refuse(name, "--range_test")
     build.check(experiment, 1, afresh=True)
-    source = selection.open_source(experiment)
-    selection.check(experiment, source)
-    caches = selection.read(experiment, training.Reporter().reading, source=source)
-    found = training.range_test(experiment, caches)
-    directory.mkdir(parents=True, exist_ok=True)
-    record = {
-        "learning_rate": found.rate,
-        "constant_loss": found.constant if math.isfinite(found.constant) else None,
-        "rates": found.rates,
-        "losses": found.losses,
-    }
-    write(directory / "range_test.json", json.dumps(record, indent=1) + "\n")
-    files = figure.save(range_test_figure(found.rates, found.losses, found.means, found.rate), directory / "range_test")
+    with locked(directory):
+        source = selection.open_source(experiment)
+        selection.check(experiment, source)
+        caches = selection.read(experiment, training.Reporter().reading, source=source)
+        found = training.range_test(experiment, caches)
+        write(directory / "range_test.json", json.dumps(found.to_json(), indent=1) + "\n")
+        drawn = range_test_figure(found.rates, found.losses, found.means, found.rate)
+        files = figure.save(drawn, directory / "range_test")
     print(f"The loss is lowest at --config.optimizer.learning_rate={found.rate:.2g}")
     print("\n".join(f"wrote {path}" for path in (directory / "range_test.json", *files)))
 

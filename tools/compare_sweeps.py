@@ -2,7 +2,8 @@
 
     python tools/compare_sweeps.py grid=runs/grid halving=runs/halving bayesian=runs/bayesian --out=docs/results/NAME
 
-Each argument is a name and the workdir of a finished `tfeff.search` of a `Sweep`; the first one is the reference.
+Each argument is a name and the workdir of a finished `tfeff.search` of a `Sweep`; the first one is the reference. All
+need the same section `folds`.
 Writes OUT.json, OUT.md and OUT.png: the training that each sweep took, and how its best candidate compares with that of
 the reference, paired over the folds.
 """
@@ -31,6 +32,8 @@ def main() -> None:
         if not path.is_file():
             parser.exit(2, f"{argument}: write NAME=DIR, where DIR/result.json is the result of a finished sweep\n")
         results[name] = json.loads(path.read_text())
+    if len({result["objective"] for result in results.values()}) > 1:
+        parser.exit(2, "the sweeps maximize different metrics; their results cannot be compared\n")
     rows = compare(results)
     kept = ("sampler", "allocation", "epochs", "seconds_of_trials", "cost_curve")
     numbers = {
@@ -62,7 +65,10 @@ def compare(results: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     for name, result in results.items():
         own, theirs = best(result), best(reference)
         difference = paired_difference(
-            *({(fold, 0): value for fold, value in enumerate(each["values"])} for each in (own, theirs))
+            *(
+                {(fold, 0): value for fold, value in zip(each["folds"], each["values"], strict=True)}
+                for each in (own, theirs)
+            )
         )
         rows.append(
             {

@@ -44,6 +44,9 @@ def main() -> None:
     base = config.override(config.load(arguments.config, config.Experiment), arguments.override)
     defined = runpy.run_path(arguments.config)
     reference = defined["REFERENCE"]
+    unknown = set(arguments.only or ()) - defined["VARIANTS"].keys()
+    if unknown:
+        parser.exit(2, f"--only={min(unknown)}: no such variant; there are {', '.join(defined['VARIANTS'])}\n")
     variants = {
         name: config.override(base, [*overrides, *arguments.override])
         for name, overrides in defined["VARIANTS"].items()
@@ -76,7 +79,7 @@ def compare(groups: dict[str, dict[str, Any]], reference: str) -> list[Mapping[s
     for name, group in groups.items():
         row: dict[str, Any] = {"variant": name}
         for score, values in group["scores"].items():
-            row |= {score: values["mean"], "95 % interval": between(values["interval"])}
+            row |= {score: values["mean"], f"{score}, 95 % interval": between(values["interval"])}
             if name == reference:
                 continue
             both = (
@@ -86,7 +89,7 @@ def compare(groups: dict[str, dict[str, Any]], reference: str) -> list[Mapping[s
             difference = paired_difference(*both)
             interval = None if difference.low is None else [difference.low, difference.high]
             group.setdefault("minus_reference", {})[score] = {"mean": difference.mean, "interval": interval}
-            row |= {f"minus {reference}": difference.mean, "95 % interval of it": between(interval)}
+            row[f"{score}, minus {reference}"] = f"{difference.mean:+.4f} ({between(interval)})"
         row["minutes"] = sum(group["training_seconds"]) / len(group["training_seconds"]) / 60
         rows.append(row)
     return rows

@@ -7,7 +7,13 @@ from tools.compare_sweeps import compare
 
 def result(epochs: int, *rows: tuple[str, list[float]]) -> dict:
     candidates = [
-        {"name": name, "label": name.upper(), "mean": sum(values) / len(values), "values": values}
+        {
+            "name": name,
+            "label": name.upper(),
+            "mean": sum(values) / len(values),
+            "values": values,
+            "folds": list(range(3))[-len(values) :],
+        }
         for name, values in rows
     ]
     return {"objective": "accuracy", "epochs": epochs, "best": rows[0][0], "candidates": candidates}
@@ -22,3 +28,9 @@ def test_the_best_of_each_sweep_is_compared_over_the_folds() -> None:
     assert second["minus the reference"] == pytest.approx(-0.02)
     half = 4.302653 * 0.01 / 3**0.5  # Student's t, 2 degrees of freedom; differences -.02, -.01, -.03
     assert (second["95 % from"], second["to"]) == (pytest.approx(-0.02 - half), pytest.approx(-0.02 + half))
+
+
+def test_failed_folds_are_left_out_of_the_pairs() -> None:
+    grid, other = result(400, ("a", [0.5, 0.8, 0.9])), result(400, ("a", [0.8, 0.9]))
+    _, second = compare({"grid": grid, "other": other})
+    assert second["minus the reference"] == 0.0

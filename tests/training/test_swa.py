@@ -11,6 +11,7 @@ from tests.thoroughness import only_thorough
 from tfeff import config, training
 from tfeff.errors import UserError
 from tfeff.training import build, checkpoint, selection
+from tfeff.training.assembly import AssemblyCache
 
 SETTINGS = config.Experiment(
     model=config.Model(name="resnet", width=4, stage_blocks=(1, 1), resolution=8),
@@ -61,15 +62,35 @@ def test_the_result_is_the_mean_over_epochs_with_statistics_of_its_own(
 
 @only_thorough
 def test_in_several_calls_it_is_the_same_run(caches: selection.SplitCaches, tmp_path: Path) -> None:
-    for name, ends in (("once", (5,)), ("several", (2, 3, 4, 5))):
+    assemblies = AssemblyCache()
+    for name, ends in (("other", (5,)), ("once", (5,)), ("several", (2, 3, 4, 5))):
+        run = dataclasses.replace(SETTINGS, seed=int(name == "other"))
         for epoch in ends:
-            training.train(SETTINGS, tmp_path / name, until_epoch=epoch, caches=caches, tensorboard=False)
+            training.train(
+                run, tmp_path / name, until_epoch=epoch, caches=caches, assemblies=assemblies, tensorboard=False
+            )
     once, several = (checkpoint.load(training.Workdir(tmp_path / name).final)[0] for name in ("once", "several"))
     for name in once:
         np.testing.assert_array_equal(several[name], once[name], err_msg=name)
 
 
-@pytest.mark.parametrize("wrong", [{"swa_epochs": 6}, {"swa_epochs": 3, "ema_decay": 0.9}, {"swa_epochs": 0}])
+def test_a_finished_run_cannot_be_continued(caches: selection.SplitCaches, tmp_path: Path) -> None:
+    short = config.override(SETTINGS, ["training.epochs=2", "training.swa_epochs=1"])
+    training.train(short, tmp_path, caches=caches, tensorboard=False)
+    with pytest.raises(UserError, match=r"training\.epochs"):
+        training.train(config.override(short, ["training.epochs=3"]), tmp_path, caches=caches, tensorboard=False)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"swa_epochs": 6},
+        {"swa_epochs": 3, "ema_decay": 0.9},
+        {"swa_epochs": 0},
+        {"keep": "best"},
+        {"early_stopping_epochs": 2},
+    ],
+)
 def test_impossible_settings_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(UserError, match=r"training\.swa_epochs"):
         dataclasses.replace(SETTINGS.training, **wrong)

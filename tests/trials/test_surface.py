@@ -59,6 +59,36 @@ def test_the_highest_point_can_be_at_the_border(peak: tuple[float, float]) -> No
     assert not surface.contains((0.3, 0.3))
 
 
+@pytest.mark.parametrize("curvature", [(1.0, 1.0), (1.0, -1.0)], ids=["minimum", "saddle"])
+def test_a_stationary_point_that_is_not_the_highest_is_excluded(curvature: tuple[float, float]) -> None:
+    points = places()
+    values = {
+        name: 0.5 + 0.1 * (curvature[0] * (x - 0.3) ** 2 + curvature[1] * (y - 0.3) ** 2)
+        for name, (x, y) in points.items()
+    }
+    surface = fit_surface(table(values, 0.001, 0), points)
+    assert not surface.contains((0.3, 0.3))
+    highest = max(((1.0, 0.0), (0.0, 1.0), (0.0, 0.0)), key=lambda p: float(surface.values([p])[0]))
+    assert surface.contains(highest)
+
+
+def test_differences_of_points_chosen_by_the_data_hold() -> None:
+    points = places()
+    errors = 0
+    for seed in range(200):
+        surface = fit_surface(table(dict.fromkeys(points, 0.5), 0.01, seed), points)
+        difference, half_width = surface.difference(surface.highest, (0.2, 0.2))
+        errors += difference > half_width
+    assert errors <= 10
+
+
+def test_equal_values_have_no_highest_point() -> None:
+    points = places()
+    equal = {name: {(0, 0): 0.5, (1, 0): 0.5} for name in points}
+    with pytest.raises(UserError, match="equal values"):
+        fit_surface(equal, points)
+
+
 def simulated(peak: tuple[float, float], slope: tuple[float, float], count: int) -> list[Surface]:
     points = places()
     values = {name: truth(*point, peak, slope) for name, point in points.items()}

@@ -281,7 +281,8 @@ class Training(Section):
     swa_epochs: int | None = None
     """Average the weights after each of the last this many epochs and use the average for evaluation and export
     (stochastic weight averaging, arXiv:1803.05407). Its batch statistics are computed from the training images, which
-    takes a forward pass per averaged epoch. A constant learning rate in these epochs is usual. None: off."""
+    takes a forward pass per averaged epoch. A constant learning rate in these epochs is usual. Such a run cannot be
+    continued with more epochs. None: off."""
     validation_epochs: int = 1
     """Validate every this many epochs, and after the last one. Early stopping, the plateau schedule and `keep="best"`
     only see those epochs; their patience still counts all epochs."""
@@ -318,6 +319,8 @@ class Training(Section):
             self.wrong(averages[1], f"omitted with training.{averages[0]}")
         if self.swa_epochs is not None and self.swa_epochs > self.epochs:
             self.wrong("swa_epochs", f"at most training.epochs = {self.epochs}")
+        if self.swa_epochs is not None and (self.keep == "best" or self.early_stopping_epochs is not None):
+            self.wrong("swa_epochs", "omitted with training.keep=best and training.early_stopping_epochs")
         at_least(self, 0, "minimum_change")
         fraction(self, "ema_decay")
         if self.batch_size % self.accumulation_steps:

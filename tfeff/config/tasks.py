@@ -78,7 +78,8 @@ class Classification(Task):
     tta: TTA = field(default_factory=TTA)
     temperature_scaling: bool = False
     """Divide the trained network's logits by a temperature that minimizes the cross-entropy on the validation images,
-    so that its confidences are calibrated (arXiv:1706.04599, section 4.2). Predicted classes do not change."""
+    so that its confidences are calibrated (arXiv:1706.04599, section 4.2). Predicted classes do not change. Each
+    validation takes a second pass over the validation images."""
 
     def for_reading(self) -> Task:
         """See `Task`."""

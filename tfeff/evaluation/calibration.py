@@ -75,8 +75,8 @@ def calibration(
 def temperature(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> float:
     """The temperature by which logits should be divided, for the lowest cross-entropy (Guo et al., section 4.2).
 
-    Above 1, predictions were too confident. It is at most 20, and at least 0.05: that is the result if all predictions
-    are correct.
+    Above 1, predictions were too confident. If the cross-entropy has no minimum from 0.05 to 20, as when all
+    predictions are correct, the examples do not determine a temperature, and the result is 1.
 
     Args:
         labels: int [n], the true classes.
@@ -95,7 +95,8 @@ def temperature(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> float:
         exponentials = np.exp(middle * (logits - logits.max(axis=1, keepdims=True)))
         expected = (exponentials * logits).sum(axis=1) / exponentials.sum(axis=1)
         low, high = (low, middle) if (expected - of_labels).mean() > 0 else (middle, high)
-    return 2 / (low + high)
+    found = 2 / (low + high)
+    return found if 1.001 * TEMPERATURES[0] < found < 0.999 * TEMPERATURES[1] else 1.0
 
 
 def _sums(index: npt.NDArray[np.int64], values: npt.NDArray[np.float64], bins: int) -> npt.NDArray[np.float64]:

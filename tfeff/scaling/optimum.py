@@ -51,24 +51,26 @@ class Optimum:
         """Shares [3] of the highest point."""
         return np.append(self.surface.highest, 1 - self.surface.highest.sum())
 
-    def contains(self, alpha: float, beta: float, gamma: float) -> bool:
+    def verdict(self, alpha: float, beta: float, gamma: float) -> str:
         """Whether the region contains the point with these proportions of depth, width and resolution."""
         (share,) = ternary.shares([{"depth": alpha, "width": beta, "resolution": gamma}])
-        return self.surface.contains(share[:2])
+        if self.surface.contains(share[:2]):
+            return "it contains"
+        return "it excludes" if self.surface.inside(share[:2]) else "the candidates do not surround"
 
-    def sentence(self, winner: ScaledNetwork, ranking: Ranking) -> str:
-        """The outcome in words."""
+    def sentence(self, winner: ScaledNetwork, ranking: Ranking, metric: str) -> str:
+        """The outcome in words; `metric` names what the surface describes."""
         alpha, beta, gamma = self.coefficients
         chosen = ternary.shares([_row(winner)])[0][:2]
         difference, half = self.surface.difference(self.surface.highest, chosen)
         names = f"α {alpha:.3f}, β {beta:.3f}, γ {gamma:.3f}"
-        verb = "contains" if self.contains(*EFFICIENTNET) else "excludes"
         published = ", ".join(f"{value:g}" for value in EFFICIENTNET)
         text = (
-            f"A quadratic surface through all {len(ranking.order)} candidates is highest at {names}, "
-            f"{difference:.3f} ± {half:.3f} above the chosen candidate. Its 95 % confidence region covers "
-            f"{self.surface.extent():.0%} of the candidates' plane and {verb} the proportions of EfficientNet "
-            f"({published})."
+            f"A quadratic surface through all {len(ranking.order)} candidates is highest at {names}. There, its "
+            f"{metric} is {difference:.3f} above that at the place of the chosen candidate (95 % interval "
+            f"{difference - half:.3f} to {difference + half:.3f}). The 95 % confidence region of the highest point "
+            f"covers {self.surface.extent():.0%} of the candidates' plane; {self.verdict(*EFFICIENTNET)} the "
+            f"proportions of EfficientNet ({published})."
         )
         widths = [d.high - d.mean for d in ranking.differences.values() if d.high is not None]
         if widths:
@@ -77,7 +79,7 @@ class Optimum:
 
 
 def find(table: Table, networks: Sequence[ScaledNetwork]) -> Optimum | None:
-    """Fits the surface; None for detectors, whose necks scale too, and for too few candidates.
+    """Fits the surface; None for detectors, whose necks scale too, and for candidates that do not determine one.
 
     Args:
         table: candidate -> fold -> value, of candidates that were trained to the end.

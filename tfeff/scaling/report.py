@@ -107,7 +107,7 @@ def write_all(findings: Findings, records: Sequence[Record], directory: Path, co
     for name, (drawing, _) in figures.items():
         figure.save(drawing, directory / "figures" / name)
     write(directory / "family.md", tables.markdown(result.family) + "\n")
-    write(directory / "result.json", json.dumps(result.numbers(), indent=2) + "\n")
+    write(directory / "result.json", json.dumps(result.to_json(), indent=2) + "\n")
     captions = {name: caption for name, (_, caption) in figures.items()}
     write(directory / "report.html", _page(result, directory, command, captions))
     paths = [directory / name for name in ("coefficients.json", "family.md", "result.json", "figures", "report.html")]
@@ -267,7 +267,7 @@ def _coefficients(result: Result) -> str:
 def _surface(result: Result) -> str:
     """The surface through all candidates, as a paragraph."""
     assert result.optimum is not None
-    return result.optimum.sentence(result.findings.winner, result.findings.ranking)
+    return result.optimum.sentence(result.findings.winner, result.findings.ranking, result.study.objective.title)
 
 
 def _method(result: Result) -> str:

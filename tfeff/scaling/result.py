@@ -247,10 +247,10 @@ class Result:
             "beta": beta,
             "gamma": gamma,
             "region_share": self.optimum.surface.extent(),
-            "sentence": self.optimum.sentence(self.findings.winner, self.findings.ranking),
+            "sentence": self.optimum.sentence(self.findings.winner, self.findings.ranking, self.study.objective.title),
         }
 
-    def numbers(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """The contents of result.json."""
         family, ranking = self.findings.family, self.findings.ranking
         return {

@@ -32,6 +32,7 @@ class Classification(ImageTask):
     annotations = "labels"
     losses: ClassVar = {"loss": IMAGES}
     metrics: ClassVar = {"accuracy": IMAGES}
+    settings = (TEMPERATURE,)
 
     def __init__(self, section: config.Classification | None = None) -> None:
         super().__init__(section or config.Classification())
@@ -71,6 +72,10 @@ class Classification(ImageTask):
             return network
         return models.averaged(network, mirrored=tta.mirrored, shift=tta.shift)
 
+    def logits(self, network: keras.Model) -> keras.layers.Layer:
+        """The classifier."""
+        return network.layers[-1]
+
     def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:
         """Cross-entropy in nats; accuracy."""
         loss = cross_entropy(batch["label"], outputs, self.section.label_smoothing if training else 0.0)
@@ -90,7 +95,7 @@ class Classification(ImageTask):
     def calibrate(self, network: keras.Model, validated: Mapping[str, float]) -> None:
         """Divides the weights that produce the logits by the temperature."""
         if TEMPERATURE in validated:
-            for variable in network.layers[-1].weights:
+            for variable in self.logits(network).weights:
                 variable.assign(variable / validated[TEMPERATURE])
 
     def decode(self, outputs: Any) -> dict[str, tf.Tensor]:

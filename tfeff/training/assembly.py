@@ -96,7 +96,9 @@ class AssemblyCache:
 
 def _graph_key(settings: config.Experiment, record: dict[str, Any]) -> str:
     """Everything that the graph depends on, as text."""
-    training = dataclasses.replace(settings.training, epochs=1, checkpoint_seconds=1.0, validation_epochs=1)
+    training = dataclasses.asdict(settings.training)
+    for key in ("epochs", "checkpoint_seconds", "validation_epochs"):
+        del training[key]
     parts = {
         "task": dataclasses.asdict(settings.task),
         "model": dataclasses.asdict(settings.model),
@@ -105,7 +107,7 @@ def _graph_key(settings: config.Experiment, record: dict[str, Any]) -> str:
         "preprocessing": [record["mean"], record["std"]],
         "options": record.get("options", {}),
         "optimizer": dataclasses.asdict(dataclasses.replace(settings.optimizer, learning_rate=1.0)),
-        "training": dataclasses.asdict(training),
+        "training": training,
         "policy": keras.mixed_precision.dtype_policy().name,
     }
     return json.dumps(parts, sort_keys=True)

@@ -83,7 +83,9 @@ def train(
     if training.deterministic:
         tf.config.experimental.enable_op_determinism()
 
-    claimed = config.claimed(workdir.path, settings, raised=("training.epochs",)) if chief else nullcontext()
+    # With more epochs, others would be averaged; their weights are gone.
+    raised = () if training.swa_epochs is not None else ("training.epochs",)
+    claimed = config.claimed(workdir.path, settings, raised) if chief else nullcontext()
     with claimed, Interruption() as interruption, reporter.bars():
 
         @functools.cache

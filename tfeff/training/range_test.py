@@ -7,6 +7,7 @@ networks can be decades apart, and that the test looks at the training loss inst
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -45,6 +46,15 @@ class RangeTest:
     means: tuple[float, ...]
     constant: float
     rate: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The numbers without the averages, which follow from them."""
+        return {
+            "learning_rate": self.rate,
+            "constant_loss": self.constant if math.isfinite(self.constant) else None,
+            "rates": self.rates,
+            "losses": self.losses,
+        }
 
 
 def range_test(settings: config.Experiment, caches: selection.SplitCaches) -> RangeTest:

@@ -3,8 +3,11 @@
 Response-surface method of Box and Wilson (1951). The confidence region inverts a test, as in Box and Hunter (1954,
 Biometrika 41, "A confidence region for the solution of a set of simultaneous equations"): it contains every point at
 which the data do not contradict that the surface is highest there. At an interior point, this means that the gradient
-can be zero; at the border, that it can point outward. Under the model, the region therefore contains the highest
-point with the stated confidence if that is inside, and with at least this confidence if it is at the border.
+can be zero; at the border, that it can point outward. Minima and saddles are excluded by a second condition: that the
+point is not lower than the highest one, by Scheffé's simultaneous intervals. Under the model, the region contains the
+highest point with the stated confidence if that is inside, and with at least this confidence if it is at the border;
+the second condition, which is much weaker near the highest point, takes little from it (see the simulations in
+`tests/trials/test_surface.py`).
 """
 
 import functools
@@ -22,6 +25,8 @@ from tfeff.trials.two_way import fit_two_way
 Floats = npt.NDArray[np.float64]
 TERMS = 6
 """Coefficients of a quadratic in two coordinates."""
+LEAST_COVARIATE = 1e-6
+"""Covariates that differ by less are taken as equal."""
 STEPS = 60
 """Cells of the grid along each side."""
 BORDER = 1e-9
@@ -54,12 +59,15 @@ class Surface:
         return np.asarray(self._rows(points) @ self.coefficients)
 
     def difference(self, first: npt.ArrayLike, second: npt.ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
-        """The predicted difference of two points that were chosen in advance, and half the width of its interval."""
+        """The predicted difference of two points, and half the width of its interval.
+
+        The intervals of all pairs of points hold simultaneously (Scheffé), so the points may be chosen by the data.
+        """
         one, other = self._rows(np.array([first, second], np.float64))
         row = one - other
         error = float(np.sqrt(row @ self.covariance @ row))
-        quantile = float(special.stdtrit(self.degrees, 0.5 + confidence / 2))
-        return float(row @ self.coefficients), quantile * error
+        limit = (TERMS - 1) * special.fdtri(TERMS - 1, self.degrees, confidence)
+        return float(row @ self.coefficients), float(np.sqrt(limit)) * error
 
     @functools.cached_property
     def highest(self) -> Floats:
@@ -74,15 +82,18 @@ class Surface:
             options={"ftol": 1e-14},
         )
         better = found.success and self.values([found.x])[0] > self.values([start])[0]
-        return np.asarray(found.x if better and self._inside(found.x) else start)
+        return np.asarray(found.x if better and self.inside(found.x) else start)
 
     def contains(self, point: npt.ArrayLike, confidence: float = 0.95) -> bool:
         """Whether a point can be the highest one; False outside of the hull."""
         where = np.asarray(point, np.float64)
-        if not self._inside(where):
+        if not self.inside(where):
             return False
         limit = special.fdtri(2, self.degrees, confidence)
-        return bool(self._statistic(where) <= limit)
+        if self._statistic(where) > limit:
+            return False
+        below, half_width = self.difference(self.highest, where, confidence)
+        return below <= half_width
 
     @functools.cached_property
     def grid(self) -> Floats:
@@ -90,7 +101,7 @@ class Surface:
         low, high = self.corners.min(axis=0), self.corners.max(axis=0)
         ticks = [np.linspace(low[axis], high[axis], STEPS + 1) for axis in (0, 1)]
         inner = np.stack(np.meshgrid(*ticks, indexing="ij"), axis=-1).reshape(-1, 2)
-        inner = inner[[self._inside(point) for point in inner]]
+        inner = inner[[self.inside(point) for point in inner]]
         shares = np.linspace(0, 1, STEPS, endpoint=False)[:, None]
         sides = [
             start + shares * (end - start)
@@ -113,9 +124,10 @@ class Surface:
         normals = np.stack([along[:, 1], -along[:, 0]], axis=-1) / np.linalg.norm(along, axis=1, keepdims=True)
         return normals, (normals * self.corners).sum(axis=1)
 
-    def _inside(self, point: Floats) -> bool:
+    def inside(self, point: npt.ArrayLike) -> bool:
+        """Whether a point is in the hull of the candidates."""
         normals, offsets = self._sides
-        return bool((normals @ point <= offsets + BORDER).all())
+        return bool((normals @ np.asarray(point) <= offsets + BORDER).all())
 
     def _rows(self, points: npt.ArrayLike) -> Floats:
         return _design(np.asarray(points, np.float64), self.covariate)
@@ -159,7 +171,7 @@ def fit_surface(
     names = layout.candidates
     places = np.array([points[name] for name in names], np.float64)
     further = np.array([0.0 if covariates is None else covariates[name] for name in names], np.float64)
-    varies = bool(np.ptp(further) > 0)
+    varies = bool(np.ptp(further) > LEAST_COVARIATE)
     design = _design(places, further)
     design = design if varies else design[:, :TERMS]
     degrees = len(names) - design.shape[1]
@@ -169,9 +181,12 @@ def fit_surface(
             "it: train more of them"
         )
     values = np.array([layout.means[name] for name in names])
+    if np.ptp(values) <= layout.resolution:
+        raise UserError("the candidates have equal values, so no surface is highest anywhere")
     inverse = np.linalg.inv(design.T @ design)
     coefficients = inverse @ design.T @ values
-    variance = float(np.sum((values - design @ coefficients) ** 2)) / degrees
+    squares = float(np.sum((values - design @ coefficients) ** 2))
+    variance = max(squares, layout.resolution**2) / degrees  # above 0, so that tests can divide by it
     covariance = np.zeros((TERMS + 1, TERMS + 1))
     covariance[: len(inverse), : len(inverse)] = variance * inverse
     hull = spatial.ConvexHull(places)

@@ -1,5 +1,6 @@
 """Mean and standard deviation of the images of a dataset, in color and in gray, for `data.mean` and `data.std`."""
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from tfeff.data.images import decoding
 from tfeff.data.input.statistics import Histogram
 from tfeff.errors import UserError
 
-CHUNK = 64
+CHUNK = min(32, 2 * (os.cpu_count() or 1))
+"""Images that are decoded at a time; each can take tens of megabytes."""
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ def test_perfect_models_have_nothing_to_show():
 
 def test_numbers_are_json_and_consistent():
     result = insight([0.8, 0.7])
-    numbers = json.loads(json.dumps(result.numbers(), allow_nan=False))
+    numbers = json.loads(json.dumps(result.to_json(), allow_nan=False))
     first = numbers["models"][0]
     assert first["name"] == "run0"
     assert first["accuracy"] == pytest.approx(result.matrix.correct[0].mean())
@@ -105,4 +105,4 @@ def test_numbers_are_json_and_consistent():
 
 def test_classes_without_examples_have_no_accuracy():
     result = insight([0.8], examples=3)
-    assert json.loads(json.dumps(result.numbers(), allow_nan=False))["classes"][3]["accuracy"] == {"run0": None}
+    assert json.loads(json.dumps(result.to_json(), allow_nan=False))["classes"][3]["accuracy"] == {"run0": None}

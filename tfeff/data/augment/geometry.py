@@ -41,7 +41,7 @@ def crop_and_flip(images: tf.Tensor, augmentation: Augmentation, draws: Draws) -
 
 
 def random_crop(images: tf.Tensor, size: tuple[int, int], augmentation: Augmentation, draws: Draws) -> tf.Tensor:
-    """Crops of random size, aspect ratio and place, stretched to `size` by bilinear interpolation.
+    """Crops of random size, aspect ratio and place, stretched to `size` as `resizing.resize` does.
 
     The logarithm of the aspect ratio is uniform within CROP_RATIOS, and the area is uniform from `crop_area` to the
     largest that fits with this ratio. So every draw gives a crop, while the usual implementations draw both again, up
@@ -57,20 +57,23 @@ def random_crop(images: tf.Tensor, size: tuple[int, int], augmentation: Augmenta
         float32 [n, *size, channels].
     """
     top_left, extent = crop_boxes(tuple(images.shape[1:3]), augmentation.crop_area, draws.uniform(Purpose.CROP, 4))
-    scale = extent / tf.constant(size, tf.float64)
-    offset = top_left + scale / 2 - 0.5  # pixel centers
-    zeros = tf.zeros_like(scale[:, 0])
-    return tf.raw_ops.ImageProjectiveTransformV3(
-        images=tf.cast(images, tf.float32),
-        transforms=tf.cast(
-            tf.stack([scale[:, 1], zeros, offset[:, 1], zeros, scale[:, 0], offset[:, 0], zeros, zeros], axis=-1),
-            tf.float32,
-        ),
-        output_shape=size,
-        fill_value=0.0,
-        interpolation="BILINEAR",
-        fill_mode="NEAREST",
-    )
+    scale = tf.constant(size, tf.float64) / extent
+    scale, offset = tf.cast(scale, tf.float32), tf.cast(-top_left * scale, tf.float32)
+
+    def resampled(example: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        image, scale, offset = example
+        crop = tf.raw_ops.ScaleAndTranslate(
+            images=image[tf.newaxis],
+            size=size,
+            scale=scale,
+            translation=offset,
+            kernel_type="triangle",
+            antialias=True,
+        )
+        return tf.ensure_shape(crop[0], (*size, image.shape[-1]))
+
+    result = tf.TensorSpec((*size, images.shape[-1]), tf.float32)
+    return tf.map_fn(resampled, (tf.cast(images, tf.float32), scale, offset), fn_output_signature=result)
 
 
 def crop_boxes(size: tuple[int, int], least: float, chance: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

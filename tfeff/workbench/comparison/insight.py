@@ -210,7 +210,7 @@ class Insight:
             },
         }
 
-    def numbers(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """All results, JSON-serializable."""
         recall = [report["per_class"]["recall"] for report in self.reports]
         return {

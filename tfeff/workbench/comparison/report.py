@@ -130,7 +130,7 @@ def _write(
     for name, sheet in figures.galleries(insight, thumbnails).items():
         Image.fromarray(sheet).save(directory / "figures" / f"gallery_{name}.png")
         images[f"gallery/{name}"] = sheet
-    durable.write(directory / "report.json", json.dumps(insight.numbers(), indent=1) + "\n")
+    durable.write(directory / "report.json", json.dumps(insight.to_json(), indent=1) + "\n")
     _write_tensorboard(directory / "tensorboard" / "comparison", insight, images)
     _write_projector(directory / "tensorboard" / "comparison", caches[0], insight, features, mapped)
     durable.write(directory / "report.html", page.comparison_page(insight, saved, thumbnails, command))

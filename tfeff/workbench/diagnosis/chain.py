@@ -172,11 +172,10 @@ def _trained(
         if all(each.finite for each in examined.values()):
             found = examined[roles[-1]]
             chosen = saliency.choose(found.detections, found.objects, subject.train.num_classes, DRAWN)
-            figures["saliency"] = examples_figure(
-                *saliency.explain(
-                    task, network, pipelines[roles[-1]], found.detections, chosen, subject.train.class_names
-                )
-            )
+            names = subject.train.class_names
+            if chosen:
+                explained = saliency.explain(task, network, pipelines[roles[-1]], found.detections, chosen, names)
+                figures["saliency"] = examples_figure(*explained)
     elif task.annotations == "labels":
         predictor = BatchPredictor(task.predictor(network), task)
         classified = {

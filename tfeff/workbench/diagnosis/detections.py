@@ -22,6 +22,8 @@ from tfeff.workbench.diagnosis.subject import TRAIN
 from tfeff.workbench.diagnosis.thresholds import limit
 
 Floats = npt.NDArray[np.float64]
+OBJECT_KEYS = {"boxes_yxyx": np.float32, "label": np.int32, "difficult": np.bool_, "crowd": np.bool_}
+"""What a batch says about objects, in the order of the fields of `Objects`, and its types there."""
 OVERLAP = 0.5
 """IoU from which on a box finds an object."""
 APART = 0.1
@@ -162,12 +164,12 @@ def examine(task: ObjectDetection, network: keras.Model, pipeline: Batches, thre
         two_stage = proposals is not boxes and len(boxes.shape) == 4
         values = {name: value.numpy() for name, value in batch.items() if name != "image"}
         for row in np.flatnonzero(values["weight"] > 0):
-            used = values["valid"][row] & ~values["difficult"][row] & ~values["crowd"][row]
+            valid = values["valid"][row]
+            present = Objects(*(values[name][row][valid].astype(kind) for name, kind in OBJECT_KEYS.items()))
             count = int(detected["count"][row])
             _follow(
                 found,
-                values["boxes_yxyx"][row][used],
-                values["label"][row][used],
+                present,
                 boxes[row].numpy(),
                 scores[row].numpy(),
                 {name: detected[name][row].numpy()[:count] for name in ("boxes", "scores", "labels")},
@@ -181,8 +183,7 @@ def examine(task: ObjectDetection, network: keras.Model, pipeline: Batches, thre
 
 def _follow(
     found: Examined,
-    objects: Floats,
-    labels: npt.NDArray[np.int32],
+    present: Objects,
     boxes: Floats,
     scores: Floats,
     detected: Mapping[str, npt.NDArray[Any]],
@@ -191,7 +192,9 @@ def _follow(
     threshold: float,
     window: Floats,
 ) -> None:
-    """Adds the objects of one image."""
+    """Adds the objects of one image. Ignored ones count in no stage."""
+    used = present.take(~present.ignored)
+    objects, labels = used.boxes_yxyx, used.labels
     found.images += 1
     found.silent += not len(detected["scores"])
     if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
@@ -205,8 +208,7 @@ def _follow(
     background = np.sort(top[nearest < APART])[::-1]
     found.on_background += background[:: max(1, len(background) // 500)].tolist()
     found.detections.append(Detections(detected["boxes"], detected["labels"], detected["scores"]))
-    unset = np.zeros(len(labels), bool)
-    found.objects.append(Objects(objects.astype(np.float32), labels, unset, unset))
+    found.objects.append(present)
     shown = iou(detected["boxes"], objects)
     right = detected["labels"][:, None] == labels[None]
     accepted = detected["scores"][:, None] >= threshold

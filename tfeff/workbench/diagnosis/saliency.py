@@ -50,14 +50,18 @@ def choose(detections: Sequence[Detections], objects: Sequence[Objects], classes
     Args:
         detections: of each image.
         objects: of each image.
-        classes: number of classes.
+        classes: number of classes. Detections of ignored objects are neither right nor wrong.
         most: number of detections; the most confident wrong ones and as many right ones are preferred.
     """
     best: dict[tuple[int, bool], tuple[float, Chosen]] = {}
     for image, (found, present) in enumerate(zip(detections, objects, strict=True)):
         overlaps = iou(found.boxes_yxyx, present.boxes_yxyx)
-        hits = ((overlaps >= OVERLAP) & (found.labels[:, None] == present.labels)).any(axis=1)
+        near = overlaps >= OVERLAP
+        hits = (near & (found.labels[:, None] == present.labels) & ~present.ignored).any(axis=1)
+        undecided = (near & present.ignored).any(axis=1) & ~hits
         for index, (label, score, right) in enumerate(zip(found.labels, found.scores, hits, strict=True)):
+            if undecided[index]:
+                continue
             key = int(label), bool(right)
             if key not in best or score > best[key][0]:
                 best[key] = float(score), Chosen(image, index, bool(right))
@@ -72,6 +76,8 @@ def gradients(
     task: ObjectDetection, network: keras.Model, inputs: Batch, box_yxyx: npt.ArrayLike, label: int
 ) -> npt.NDArray[np.float32]:
     """The gradient of a detection's log-odds with respect to the image, float32 [h, w, channels].
+
+    It vanishes if the score is rounded to 1, at log-odds of about 17.
 
     Args:
         task: of the network.

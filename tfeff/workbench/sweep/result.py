@@ -49,6 +49,7 @@ class Result:
                     "low": estimate["low"],
                     "high": estimate["high"],
                     "values": list(values.values()),
+                    "folds": [fold for fold, _ in values],
                     "below_best": None if difference is None else asdict(difference),
                     "standing": ranking.standing(name, has_values=bool(values)),
                     "reason": elimination.reason if elimination else None,
