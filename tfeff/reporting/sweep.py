@@ -12,6 +12,7 @@ from matplotlib.patches import Rectangle
 
 from tfeff.reporting.candidates import STANDINGS
 from tfeff.reporting.figure import BLACK, BLUE, GRAY, caption, error_bars, known, new, quantity, style
+from tfeff.reporting.loss_curves import LINES
 
 ROW_HEIGHT = 0.27
 """Inches per candidate."""
@@ -156,8 +157,11 @@ def cost_figure(curves: Mapping[str, Sequence[Mapping[str, Any]]], *, metric: st
     for number, (name, points) in enumerate(curves.items()):
         drawn = [(point["epochs"], point["best"]) for point in points if known(point["best"])]
         if drawn:
-            axes.step(*zip(*drawn, strict=True), where="post", label=name, color=f"C{number}", linewidth=1.8)
-            axes.plot(*drawn[-1], marker="o", color=f"C{number}")
+            color, line = LINES[number % len(LINES)]
+            # Later curves are thinner, so that none hides another.
+            width = max(1.2, 3.2 - 0.7 * number)
+            axes.step(*zip(*drawn, strict=True), where="post", label=name, color=color, linestyle=line, linewidth=width)
+            axes.plot(*drawn[-1], marker="o", color=color)
     axes.set_xlim(left=0)
     axes.set_xlabel("training (epochs, total of all trials)")
     quantity(axes.yaxis, f"best {metric} so far", unit)
