@@ -109,13 +109,13 @@ def test_the_region_contains_an_optimum_at_the_border_at_least_as_often(
 ) -> None:
     surfaces = simulated(peak, slope, 1000 if THOROUGH else 150)
     assert np.mean([each.contains(peak) for each in surfaces]) >= 0.93
-    assert not all(each.region().all() for each in surfaces[:20])  # it excludes something
+    assert not all(each.region.all() for each in surfaces[:20])  # it excludes something
 
 
 def test_the_region_contains_the_highest_point() -> None:
     for surface in simulated(INTERIOR, (0.0, 0.0), 10):
         assert surface.contains(surface.highest)
-        inside = surface.grid[surface.region()]
+        inside = surface.grid[surface.region]
         assert len(inside)
         assert np.linalg.norm(inside - surface.highest, axis=1).min() < 0.05
 

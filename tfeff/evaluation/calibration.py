@@ -89,7 +89,7 @@ def temperature(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> float:
     """
     logits = np.log(np.maximum(np.asarray(probabilities, np.float64), np.finfo(np.float32).tiny))
     of_labels = np.take_along_axis(logits, np.asarray(labels)[:, None], axis=1)[:, 0]
-    low, high = (1 / temperature for temperature in reversed(TEMPERATURES))
+    low, high = (1 / bound for bound in reversed(TEMPERATURES))
     while high - low > 1e-9 * high:  # the cross-entropy is a convex function of the inverse temperature
         middle = (low + high) / 2
         exponentials = np.exp(middle * (logits - logits.max(axis=1, keepdims=True)))

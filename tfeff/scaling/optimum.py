@@ -43,7 +43,7 @@ class Optimum:
     @property
     def region(self) -> np.ndarray:
         """Shares [n, 3] of depth, width and resolution that can be the best, with 95 % confidence."""
-        inside = self.surface.grid[self.surface.region()]
+        inside = self.surface.grid[self.surface.region]
         return np.column_stack([inside, 1 - inside.sum(axis=1)])
 
     @property
@@ -69,7 +69,7 @@ class Optimum:
             f"A quadratic surface through all {len(ranking.order)} candidates is highest at {names}. There, its "
             f"{metric} is {difference:.3f} above that at the place of the chosen candidate (95 % interval "
             f"{difference - half:.3f} to {difference + half:.3f}). The 95 % confidence region of the highest point "
-            f"covers {self.surface.extent():.0%} of the candidates' plane; {self.verdict(*EFFICIENTNET)} the "
+            f"covers {self.surface.extent:.0%} of the candidates' plane; {self.verdict(*EFFICIENTNET)} the "
             f"proportions of EfficientNet ({published})."
         )
         widths = [d.high - d.mean for d in ranking.differences.values() if d.high is not None]

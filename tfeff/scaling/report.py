@@ -205,7 +205,7 @@ def _page(result: Result, directory: Path, command: str, captions: Mapping[str, 
 
     coefficients: list[html.Part] = [
         html.Paragraph(_coefficients(result)),
-        *([] if result.optimum is None else [html.Paragraph(_surface(result))]),
+        *([] if result.surface is None else [html.Paragraph(result.surface["sentence"])]),
         html.Paragraph(_method(result)),
         *shown("landscape"),
         html.Table(result.ranking, f"Candidates ranked by {study.objective.title}."),
@@ -241,7 +241,7 @@ def _page(result: Result, directory: Path, command: str, captions: Mapping[str, 
         "Family": family,
         "Batch normalization": shown("batch_normalization"),
         "Memory": memory,
-        "Failed trials": [html.Table(result.failed, "Trials that failed.")] if result.failed else [],
+        "Failed trials": [html.Table(result.records.failed, "Trials that failed.")] if result.records.failed else [],
         "Command and config": [html.Command(command), html.Command(config.to_json(search))],
     }
     return html.page(
@@ -264,12 +264,6 @@ def _coefficients(result: Result) -> str:
     )
 
 
-def _surface(result: Result) -> str:
-    """The surface through all candidates, as a paragraph."""
-    assert result.optimum is not None
-    return result.optimum.sentence(result.findings.winner, result.findings.ranking, result.study.objective.title)
-
-
 def _method(result: Result) -> str:
     """How the coefficients were found, as a paragraph."""
     study, search, folds = result.study, result.search, result.search.folds
@@ -284,7 +278,7 @@ def _method(result: Result) -> str:
         f"{study.examples[1]:,} validation images each and {folds.seeds} seed{'s' * (folds.seeds != 1)} per fold, "
         f"for at most {result.epochs} epochs "
         f'({search.allocation.name} allocation, batch-size rule "{search.trials.batch_size}", learning-rate rule '
-        f'"{search.trials.learning_rate}"). The trials took {result.seconds / 3600:.2f} process-hours.'
+        f'"{search.trials.learning_rate}"). The trials took {result.records.seconds / 3600:.2f} process-hours.'
     )
 
 

@@ -1,6 +1,6 @@
 """The findings of a search as rows for tables, figures and result.json."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any
@@ -11,9 +11,9 @@ from tfeff.scaling.optimum import Optimum, find
 from tfeff.scaling.search import Findings
 from tfeff.scaling.study import Study
 from tfeff.trials.intervals import Difference, paired_difference, summary
-from tfeff.trials.results import Block, mean_over_seeds
+from tfeff.trials.records import Records
+from tfeff.trials.results import Block
 from tfeff.trials.store import Record
-from tfeff.trials.trial import result_row
 
 MEGA = 1e6
 
@@ -29,7 +29,7 @@ class Result:
     def __init__(self, findings: Findings, records: Sequence[Record]) -> None:
         self.findings, self.study = findings, findings.study
         self.search = self.study.search
-        self.records = {record.job: record for record in records}
+        self.records = Records(records)
         self.epochs = self.search.experiment.training.epochs
         self.metric = self.search.objective.metric
 
@@ -40,13 +40,12 @@ class Result:
 
         Failed and missing trials are omitted.
         """
-        values: dict[Block, float] = {}
-        for job, record in self.records.items():
-            if job.candidate == network.id and job.epochs == (epochs or self.epochs) and record.state == "done":
-                row = result_row(self.search.experiment.training, record.rows)
-                value = self.study.objective.value(row, network.cost.macs) if objective else row[self.metric]
-                values[job.block] = float(value)
-        return mean_over_seeds({block: values[block] for block in sorted(values)})
+
+        def value(row: Mapping[str, Any]) -> float:
+            return self.study.objective.value(row, network.cost.macs) if objective else float(row[self.metric])
+
+        training = self.search.experiment.training
+        return self.records.values(network.id, epochs or self.epochs, training, value)
 
     @cached_property
     def candidates(self) -> list[dict[str, Any]]:
@@ -55,10 +54,7 @@ class Result:
         for network in self.study.chosen:
             elimination = findings.eliminated.get(network.id)
             values = self.values(network, objective=True, epochs=elimination.epochs if elimination else None)
-            spent: dict[Block, int] = {}
-            for job, record in self.records.items():
-                if job.candidate == network.id and record.state == "done":
-                    spent[job.block] = max(spent.get(job.block, 0), job.epochs)
+            spent = self.records.epochs(network.id)
             rows.append(
                 {
                     "id": network.id,
@@ -82,6 +78,21 @@ class Result:
         if self.findings.eliminated:
             return None
         return find({n.id: self.values(n, objective=True) for n in self.study.chosen}, self.study.chosen)
+
+    @cached_property
+    def surface(self) -> dict[str, Any] | None:
+        """The optimum in numbers and words."""
+        if self.optimum is None:
+            return None
+        alpha, beta, gamma = self.optimum.coefficients
+        findings, metric = self.findings, self.study.objective.title
+        return {
+            "alpha": alpha,
+            "beta": beta,
+            "gamma": gamma,
+            "region_share": self.optimum.surface.extent,
+            "sentence": self.optimum.sentence(findings.winner, findings.ranking, metric),
+        }
 
     @cached_property
     def ranking(self) -> list[dict[str, Any]]:
@@ -195,8 +206,8 @@ class Result:
         for network in networks.values():
             peaks = [
                 record.peak_bytes
-                for job, record in self.records.items()
-                if job.candidate == network.id and record.peak_bytes
+                for record in self.records.all
+                if record.job.candidate == network.id and record.peak_bytes
             ]
             size = batch_size(self.search, self.study.baseline, network)
             rows.append(
@@ -209,26 +220,12 @@ class Result:
             )
         return rows
 
-    @property
-    def seconds(self) -> float:
-        """Seconds of all trials, summed over processes."""
-        return sum(record.seconds or 0.0 for record in self.records.values())
-
-    @property
-    def failed(self) -> list[dict[str, Any]]:
-        """The failed trials."""
-        return [
-            {**asdict(record.job), "error": record.error}
-            for record in self.records.values()
-            if record.state == "failed"
-        ]
-
     def losses(self, network: ScaledNetwork) -> list[list[tuple[float, float]]]:
         """(epoch, training loss) of each complete trial of a network."""
         return [
             [(row["epoch"], row["train_loss"]) for row in record.rows]
-            for job, record in sorted(self.records.items())
-            if job.candidate == network.id and job.epochs == self.epochs and record.state == "done"
+            for record in sorted(self.records.done(network.id), key=lambda record: record.job)
+            if record.job.epochs == self.epochs
         ]
 
     def _seconds(self, network: ScaledNetwork) -> float | None:
@@ -236,19 +233,6 @@ class Result:
         latencies = self.findings.latencies
         baseline, latency = latencies.get(self.study.baseline.unscaled.id), latencies.get(network.id)
         return None if baseline is None or latency is None else baseline.seconds * latency.relative
-
-    def _surface(self) -> dict[str, Any] | None:
-        """The optimum for result.json."""
-        if self.optimum is None:
-            return None
-        alpha, beta, gamma = self.optimum.coefficients
-        return {
-            "alpha": alpha,
-            "beta": beta,
-            "gamma": gamma,
-            "region_share": self.optimum.surface.extent(),
-            "sentence": self.optimum.sentence(self.findings.winner, self.findings.ranking, self.study.objective.title),
-        }
 
     def to_json(self) -> dict[str, Any]:
         """The contents of result.json."""
@@ -264,13 +248,13 @@ class Result:
             "chosen": ranking.chosen,
             "tied": list(ranking.tied),
             "candidates": self.candidates,
-            "surface": self._surface(),
+            "surface": self.surface,
             "differences_from_best": {name: asdict(difference) for name, difference in ranking.differences.items()},
             "members": self.points,
             "comparisons": self.comparisons,
             "family": self.family,
-            "seconds_of_trials": self.seconds,
-            "failed_trials": self.failed,
+            "seconds_of_trials": self.records.seconds,
+            "failed_trials": self.records.failed,
         }
 
 

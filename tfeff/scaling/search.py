@@ -19,13 +19,11 @@ from tfeff.scaling.experiment import candidate, experiment, stored_networks
 from tfeff.scaling.latency import Clock, Latency
 from tfeff.scaling.members import Point
 from tfeff.scaling.study import Study, family_of, without_batch_norm
-from tfeff.training.interruption import Interruption
 from tfeff.trials import worker
 from tfeff.trials.allocation import Allocation, Elimination, Full
 from tfeff.trials.forecast import Rate, core_seconds
-from tfeff.trials.progress import Progress
 from tfeff.trials.ranking import Ranking
-from tfeff.trials.runner import TrialRunner
+from tfeff.trials.runner import running
 from tfeff.trials.store import TrialStore
 from tfeff.trials.trial import Candidate, on_fold
 
@@ -123,12 +121,7 @@ def run(study: Study, directory: Path, store: TrialStore, executor: Executor, co
         Interrupted: after Ctrl-C or SIGTERM; finished trials are stored.
     """
     search, baseline = study.search, study.baseline
-    store.claim_images(study.fingerprint, search.experiment.data.source)
-    progress = Progress(console)
-    with Interruption() as interruption, progress.shown():
-        runner = TrialRunner(
-            directory, search.folds, search.trials, store, executor, study.objective, progress, interruption
-        )
+    with running(search, study.fingerprint, study.objective, directory, store, executor, console) as runner:
         reference = on_fold(experiment(search, baseline, baseline.unscaled), search.folds, fold=0, seed=0)
         resolved = dataclasses.replace(search, experiment=runner.resolve(search.experiment, reference))
 
@@ -143,9 +136,11 @@ def run(study: Study, directory: Path, store: TrialStore, executor: Executor, co
         winner = next(network for network in study.chosen if network.id == ranking.chosen)
         family = family_of(baseline, winner, ranking.sentence)
         write(directory / FILE, family.to_json())
-        progress.say(ranking.sentence)
+        runner.progress.say(ranking.sentence)
         neck = f", neck depth {family.neck_depth:.3f}, neck width {family.neck_width:.3f}" if family.detector else ""
-        progress.say(f"wrote {directory / FILE}: α {family.alpha:.3f}, β {family.beta:.3f}, γ {family.gamma:.3f}{neck}")
+        runner.progress.say(
+            f"wrote {directory / FILE}: α {family.alpha:.3f}, β {family.beta:.3f}, γ {family.gamma:.3f}{neck}"
+        )
 
         points = members.points(baseline, family, search.members)
         compared = [point.network for point in points]
@@ -162,5 +157,5 @@ def run(study: Study, directory: Path, store: TrialStore, executor: Executor, co
             try:
                 latencies[id_] = clock(baseline, network, runner.check)
             except UserError as error:  # the trials are done: report without this number
-                progress.say(f"{network.label}: no latency: {error}")
+                runner.progress.say(f"{network.label}: no latency: {error}")
     return Findings(study, dict(plan.eliminated), ranking, winner, family, points, plain, latencies)

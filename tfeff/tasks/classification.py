@@ -32,7 +32,7 @@ class Classification(ImageTask):
     annotations = "labels"
     losses: ClassVar = {"loss": IMAGES}
     metrics: ClassVar = {"accuracy": IMAGES}
-    settings = (TEMPERATURE,)
+    tuned = (TEMPERATURE,)
 
     def __init__(self, section: config.Classification | None = None) -> None:
         super().__init__(section or config.Classification())

@@ -45,7 +45,7 @@ class ObjectDetection(ImageTask):
     section: config.ObjectDetection
     metrics: ClassVar = {}
     scores = (MEAN_AP, THRESHOLD)
-    settings = (THRESHOLD,)
+    tuned = (THRESHOLD,)
     members: ClassVar[Sequence[str]]
 
     @property

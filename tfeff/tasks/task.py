@@ -52,14 +52,14 @@ class Task(ABC):
         added: name of a count -> what is added to its sum over the batch, such as 1 for losses that are divided by the
             number of positives plus one.
         scores: names of the validation metrics that need all predictions at once; see `ImageTask.score`.
-        settings: those of them that are settings found by validation, not measures of quality.
+        tuned: those of them that are settings found by validation, not measures of quality.
     """
 
     losses: ClassVar[Mapping[str, str]]
     metrics: ClassVar[Mapping[str, str]]
     added: ClassVar[Mapping[str, float]] = {}
     scores: Sequence[str] = ()
-    settings: Sequence[str] = ()
+    tuned: Sequence[str] = ()
 
     def forward(self, network: keras.Model, batch: Batch, *, training: bool) -> Any:
         """The network's outputs for a batch."""

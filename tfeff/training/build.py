@@ -48,7 +48,7 @@ def check(settings: config.Experiment, replicas: int, *, afresh: bool) -> None:
             f"config: training.batch_size is {training.batch_size}; it should be a multiple of {parts} "
             f"({replicas} devices x training.accumulation_steps)"
         )
-    metrics = *task.means(task.zero_sums()), *(name for name in task.scores if name not in task.settings)
+    metrics = *task.means(task.zero_sums()), *(name for name in task.scores if name not in task.tuned)
     if training.monitor not in metrics:
         raise UserError(f"config: training.monitor is {training.monitor!r}; {nearest(training.monitor, metrics)}")
     if training.xla and replicas > 1:

@@ -2,9 +2,12 @@
 
 import dataclasses
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from rich.console import Console
 
 from tfeff import config
 from tfeff.errors import UserError
@@ -20,6 +23,38 @@ from tfeff.trials.store import TrialStore
 from tfeff.trials.trial import Candidate, on_fold, result_row
 
 POLL_SECONDS = 0.5
+
+
+@contextmanager
+def running(
+    settings: config.Search | config.Sweep,
+    fingerprint: str,
+    objective: Objective,
+    directory: Path,
+    store: TrialStore,
+    executor: Executor,
+    console: Console,
+) -> Iterator["TrialRunner"]:
+    """A runner for all trials of a search or a sweep, while its progress is shown and signals are noticed.
+
+    Args:
+        settings: of the search or the sweep.
+        fingerprint: hash of all images.
+        objective: maps metrics to the value that candidates are compared by.
+        directory: the workdir, locked by this process.
+        store: results so far.
+        executor: runs the trials.
+        console: shows the progress.
+
+    Raises:
+        UserError: the images have changed since the first trial.
+    """
+    store.claim_images(fingerprint, settings.experiment.data.source)
+    progress = Progress(console)
+    with Interruption() as interruption, progress.shown():
+        yield TrialRunner(
+            directory, settings.folds, settings.trials, store, executor, objective, progress, interruption
+        )
 
 
 class TrialRunner:

@@ -109,13 +109,15 @@ class Surface:
         ]
         return np.concatenate([*sides, inner])
 
-    def region(self, confidence: float = 0.95) -> npt.NDArray[np.bool_]:
-        """Which points of the grid can be the highest one."""
-        return np.array([self.contains(point, confidence) for point in self.grid])
+    @functools.cached_property
+    def region(self) -> npt.NDArray[np.bool_]:
+        """Which points of the grid can be the highest one, with 95 % confidence."""
+        return np.array([self.contains(point) for point in self.grid])
 
-    def extent(self, confidence: float = 0.95) -> float:
+    @property
+    def extent(self) -> float:
         """The part of the hull that the region covers, in [0, 1]."""
-        return float(self.region(confidence)[len(self.corners) * STEPS :].mean())
+        return float(self.region[len(self.corners) * STEPS :].mean())
 
     @functools.cached_property
     def _sides(self) -> tuple[Floats, Floats]:

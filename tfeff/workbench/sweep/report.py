@@ -152,8 +152,8 @@ def _page(
         f"{len(rows)} combinations ({sweep.sampler.name} sampler) on the same {sweep.folds.count} {kind} of "
         f"{sweep.experiment.data.source}, with {study.examples[0]:,} training and {study.examples[1]:,} validation "
         f"images and {seeds} each, for at most {result.epochs} epochs ({sweep.allocation.name} allocation). Trials "
-        f"took {result.seconds / 3600:.2f} process-hours. Intervals of differences are adjusted for comparing all "
-        "candidates with the best. The mean of the best is the highest of several and therefore somewhat too high; "
+        f"took {result.records.seconds / 3600:.2f} process-hours. Intervals of differences are adjusted for comparing "
+        "all candidates with the best. The mean of the best is the highest of several and therefore somewhat too high; "
         "only other images show how good it really is."
     )
     sections: dict[str, list[html.Part]] = {
@@ -168,7 +168,7 @@ def _page(
         ],
         "Settings": shown("effects"),
         "Cost": shown("cost"),
-        "Failed trials": [html.Table(result.failed, "Trials that failed.")] if result.failed else [],
+        "Failed trials": [html.Table(result.records.failed, "Trials that failed.")] if result.records.failed else [],
         "Method": [html.Paragraph(method), html.Command(command), html.Command(config.to_json(sweep))],
     }
     return html.page(

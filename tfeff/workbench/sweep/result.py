@@ -6,9 +6,9 @@ from functools import cached_property
 from typing import Any
 
 from tfeff.trials.intervals import summary
-from tfeff.trials.results import Block, mean_over_seeds
+from tfeff.trials.records import Records
+from tfeff.trials.results import Block
 from tfeff.trials.store import Record
-from tfeff.trials.trial import result_row
 from tfeff.workbench.sweep.study import Findings
 
 
@@ -22,7 +22,7 @@ class Result:
 
     def __init__(self, findings: Findings, records: Sequence[Record]) -> None:
         self.findings, self.study, self.sweep = findings, findings.study, findings.study.sweep
-        self.records = [record for record in records if record.job.candidate in findings.candidates]
+        self.records = Records([record for record in records if record.job.candidate in findings.candidates])
         self.epochs = self.sweep.experiment.training.epochs
 
     @cached_property
@@ -34,10 +34,7 @@ class Result:
             elimination = self.findings.eliminated.get(name)
             values = self._values(name, elimination.epochs if elimination else self.epochs)
             estimate = asdict(summary(values.values())) if values else dict.fromkeys(("mean", "low", "high"))
-            spent: dict[Block, int] = {}
-            for record in self.records:
-                if record.job.candidate == name and record.state == "done":
-                    spent[record.job.block] = max(spent.get(record.job.block, 0), record.job.epochs)
+            spent = self.records.epochs(name)
             difference = ranking.differences.get(name)
             rows.append(
                 {
@@ -87,7 +84,7 @@ class Result:
         trained: dict[tuple[str, Block], int] = {}
         complete: dict[str, set[Block]] = {}
         means = {row["name"]: row["mean"] for row in self.candidates if row["name"] in self.findings.ranking.order}
-        for record in self.records:
+        for record in self.records.all:
             if record.state != "done":
                 continue
             key = record.job.candidate, record.job.block
@@ -101,16 +98,6 @@ class Result:
                     best = value
             curve.append({"epochs": total, "best": best})
         return curve
-
-    @property
-    def seconds(self) -> float:
-        """Seconds of all trials, summed over processes."""
-        return sum(record.seconds or 0.0 for record in self.records)
-
-    @property
-    def failed(self) -> list[dict[str, Any]]:
-        """The failed trials."""
-        return [{**asdict(record.job), "error": record.error} for record in self.records if record.state == "failed"]
 
     def to_json(self) -> dict[str, Any]:
         """The contents of result.json."""
@@ -126,15 +113,12 @@ class Result:
             "candidates": self.candidates,
             "cost_curve": self.cost_curve,
             "epochs": sum(row["epochs"] for row in self.candidates),
-            "seconds_of_trials": self.seconds,
-            "failed_trials": self.failed,
+            "seconds_of_trials": self.records.seconds,
+            "failed_trials": self.records.failed,
         }
 
     def _values(self, name: str, epochs: int) -> dict[Block, float]:
         """Fold -> objective after some epochs, averaged over seeds."""
-        candidate, values = self.findings.candidates[name], {}
-        for record in self.records:
-            if (record.job.candidate, record.job.epochs, record.state) == (name, epochs, "done"):
-                row = result_row(candidate.experiment.training, record.rows)
-                values[record.job.block] = self.study.objective.value(row, candidate.macs)
-        return mean_over_seeds({block: values[block] for block in sorted(values)})
+        candidate, objective = self.findings.candidates[name], self.study.objective
+        training = candidate.experiment.training
+        return self.records.values(name, epochs, training, lambda row: objective.value(row, candidate.macs))

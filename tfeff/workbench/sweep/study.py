@@ -11,16 +11,14 @@ from tfeff import config, models, training
 from tfeff.errors import UserError
 from tfeff.execution.executor import Executor, collect
 from tfeff.training import build
-from tfeff.training.interruption import Interruption
 from tfeff.trials import worker
 from tfeff.trials.allocation import Allocation, Elimination, Full, allocation
 from tfeff.trials.forecast import Rate, core_seconds
 from tfeff.trials.images import check_batch_size, open_images
 from tfeff.trials.objective import Objective
-from tfeff.trials.progress import Progress
 from tfeff.trials.ranking import Ranking
 from tfeff.trials.results import by_fold
-from tfeff.trials.runner import TrialRunner
+from tfeff.trials.runner import running
 from tfeff.trials.store import TrialStore
 from tfeff.trials.trial import Candidate, on_fold
 from tfeff.workbench.sweep.combinations import Combination, bayesian, listed
@@ -179,13 +177,8 @@ def run(study: Study, directory: Path, store: TrialStore, executor: Executor, co
         Interrupted: after Ctrl-C or SIGTERM; finished trials are stored.
     """
     sweep = study.sweep
-    store.claim_images(study.fingerprint, sweep.experiment.data.source)
-    progress = Progress(console)
     epochs, blocks = sweep.experiment.training.epochs, sweep.folds.blocks
-    with Interruption() as interruption, progress.shown():
-        runner = TrialRunner(
-            directory, sweep.folds, sweep.trials, store, executor, study.objective, progress, interruption
-        )
+    with running(sweep, study.fingerprint, study.objective, directory, store, executor, console) as runner:
         base = runner.resolve(sweep.experiment, on_fold(sweep.experiment, sweep.folds, fold=0, seed=0))
         combinations = {each.name: each for each in study.combinations}
 
@@ -204,7 +197,7 @@ def run(study: Study, directory: Path, store: TrialStore, executor: Executor, co
         plan = runner.run(list(tried.values()), study.allocation, "sweep")
         labels = {name: each.label for name, each in tried.items()}
         ranking = runner.rank(plan, epochs, labels, {name: each.macs for name, each in tried.items()})
-        progress.say(ranking.sentence)
+        runner.progress.say(ranking.sentence)
     tested = {name: store.fact(f"learning_rate {name}") for name in tried}
     rates = {name: float(rate) for name, rate in tested.items() if rate is not None}
     return Findings(study, combinations, tried, dict(plan.eliminated), ranking, rates)
