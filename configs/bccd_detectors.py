@@ -27,7 +27,12 @@ SCRATCH = (
 DETECTORS = {
     "YOLO": (),
     "YOLO with anchors": ("task.name=anchor_yolo",),
-    "EfficientDet": ("task.name=efficientdet", "task.neck.name=none", "task.neck.levels=none", "task.neck.channels=none"),
+    "EfficientDet": (
+        "task.name=efficientdet",
+        "task.neck.name=none",
+        "task.neck.levels=none",
+        "task.neck.channels=none",
+    ),
     "grid": ("task.name=grid", "task.neck.levels=P4,P5"),
 }
 VARIANTS = {

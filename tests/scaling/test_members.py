@@ -15,7 +15,7 @@ FAMILY = Family(baseline=BASELINE.unscaled.model, alpha=1.25, beta=1.125, gamma=
 @pytest.mark.parametrize("ratio", [1.0, 1.9, 4.0, 7.7])
 def test_a_single_dimension_is_as_close_as_possible(dimension, ratio):
     target = round(BASELINE.cost.macs * ratio)
-    network = members.single(BASELINE, dimension, target)
+    network = members.scaled(BASELINE, dimension, target)
     others = {"depth": network.depth, "width": network.width, "resolution": network.scale}
     assert [others[name] for name in others if name != dimension] == [1.0, 1.0]
     distance = abs(math.log(network.cost.macs / target))

@@ -1,13 +1,20 @@
 """The config sections of a search for scaling coefficients."""
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from tfeff.config.schema import Experiment
 from tfeff.config.section import Section, at_least, positive
 from tfeff.config.tasks import Classification, ObjectDetection
+from tfeff.errors import UserError
 
 MEASURES = ("macs", "memory", "params", "latency")
+METHODS = ("depth", "width", "resolution", "width+resolution", "compound")
+HELD_OUT_FACTORS = 1 / 3, 1.0, 3.0
+"""Learning rates that `trials.learning_rate=held_out` tries, relative to that of the config."""
+HELD_OUT_PART = 3
+"""It trains for the epochs divided by this."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,11 +68,15 @@ class Folds(Section):
     """`independent`: disjoint subsets of the training split, each with its own training and validation part.
     `classic`: k-fold cross-validation, whose training parts overlap."""
     count: int = 3
+    """Independent folds can be added later: those that were drawn before stay the same."""
     examples: int | None = 5000
     """Number of images per independent fold, including its validation part, or of all classic folds in total (None: the
     whole split)."""
     validation_fraction: float = 0.5
     """Fraction of an independent fold that is used for validation."""
+    validation_split: str | None = None
+    """Split on which all independent folds are validated; each fold is then trained on as a whole. Only for a search
+    with given `coefficients`, which selects nothing by the results."""
     seeds: int = 1
     """Number of training runs per fold, each with its own initial weights and order of images."""
 
@@ -77,11 +88,18 @@ class Folds(Section):
             self.wrong("validation_fraction", "above 0 and below 1")
         if self.kind == "independent" and self.examples is None:
             self.wrong("examples", "the number of images per independent fold")
+        if self.kind == "classic" and self.validation_split is not None:
+            self.wrong("validation_split", "omitted with folds.kind=classic, where folds take turns to validate")
 
     @property
     def blocks(self) -> list[tuple[int, int]]:
         """(fold, seed) of all trials of a candidate."""
         return [(fold, seed) for seed in range(self.seeds) for fold in range(self.count)]
+
+    @property
+    def further(self) -> list[tuple[int, int]]:
+        """(fold, seed) on as many further independent folds."""
+        return [(fold + self.count, seed) for fold, seed in self.blocks]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,10 +109,12 @@ class Trials(Section):
     batch_size: Literal["product", "memory", "fixed"] = "product"
     """`training.batch_size` applies to the baseline. `product`: divided by α·β²·γ². `memory`: divided by the ratio of
     estimated peak memory. `fixed`: the same for all networks."""
-    learning_rate: Literal["linear", "sqrt", "fixed", "range_test"] = "linear"
+    learning_rate: Literal["linear", "sqrt", "fixed", "range_test", "held_out"] = "linear"
     """`optimizer.learning_rate` applies to the baseline. `linear` and `sqrt`: scaled with the batch size (Goyal et al.,
     arXiv:1706.02677; Krizhevsky, arXiv:1404.5997). `fixed`: the same for all networks. `range_test`: found for each
-    network by a learning-rate range test (Smith, arXiv:1506.01186)."""
+    network by a learning-rate range test (Smith, arXiv:1506.01186). `held_out`: of a third of the rate, the rate and
+    three times the rate, the one that is best on a held-out part (`folds.validation_fraction`) of the training images
+    of the first fold after a third of the epochs, for each network."""
     attempts: int = 3
     """Maximum number of attempts of a trial whose process is lost; after that it counts as failed."""
 
@@ -109,8 +129,8 @@ class Allocation(Section):
 
     name: Literal["full", "halving", "racing"] = "full"
     """`full`: trains every candidate to the last epoch on every fold. `halving`: successive halving over epochs
-    (Jamieson and Talwalkar, arXiv:1502.07943). `racing`: fold after fold, eliminates candidates that are significantly
-    worse than the best."""
+    (Jamieson and Talwalkar, arXiv:1502.07943); every training starts afresh and ends its schedule at its rung.
+    `racing`: fold after fold, eliminates candidates that are significantly worse than the best."""
     reduction: int = 3
     """For `halving`: factor by which candidates shrink and epochs grow from rung to rung."""
     minimum_epochs: int = 1
@@ -151,7 +171,10 @@ class Members(Section):
     ratios: tuple[float, ...] = ()
     """Further members, given by their multiply-adds as multiples of the baseline's; the closest φ is used."""
     methods: tuple[str, ...] = ("depth", "width", "resolution", "compound")
-    """Scaling methods to train at each φ."""
+    """Scaling methods to train at each φ; beside these, `width+resolution` scales both by the same factor."""
+    fresh_folds: bool = True
+    """Train them on as many further independent folds, so that their comparison does not depend on the selection of the
+    coefficients. False, or classic folds: on those of the candidates."""
     batch_norm: bool = False
     """Also train the baseline with and without batch normalization, for a figure of both losses."""
 
@@ -163,27 +186,44 @@ class Members(Section):
         for ratio in self.ratios:
             if not ratio > 1:
                 self.wrong("ratios", "numbers above 1")
-        for method in self.methods:
-            if method not in ("depth", "width", "resolution", "compound"):
-                self.wrong("methods", "any of depth, width, resolution, compound")
+        if not set(self.methods) <= set(METHODS):
+            self.wrong("methods", f"any of {', '.join(METHODS)}")
 
 
-def check_trials(experiment: Experiment, folds: Folds, allocation: Allocation, kind: str) -> None:
+def check_trials(
+    experiment: Experiment, folds: Folds, trials: Trials, allocation: Allocation, kind: str, *, selects: bool = True
+) -> None:
     """Rejects values that contradict each other in an experiment of many trials.
 
     Args:
         experiment: of all trials.
         folds: how its images are divided.
+        trials: how learning rates are found.
         allocation: how epochs are allocated.
         kind: `search` or `sweep`, for the message.
+        selects: whether candidates are selected by the results.
     """
     epochs, blocks = experiment.training.epochs, len(folds.blocks)
     if allocation.name == "halving" and allocation.minimum_epochs > epochs:
         allocation.wrong("minimum_epochs", f"at most experiment.training.epochs = {epochs}")
+    shorter = {}
+    if allocation.name == "halving":
+        shorter["allocation.minimum_epochs"] = allocation.minimum_epochs
+    if trials.learning_rate == "held_out":
+        shorter["trials.learning_rate=held_out"] = math.ceil(epochs / HELD_OUT_PART)
+    for key, least in shorter.items():
+        try:
+            replace(experiment, training=replace(experiment.training, epochs=least))
+        except UserError as error:
+            raise UserError(f"{error}; {key} leads to trainings of {least} epochs") from None
     if allocation.name == "racing" and allocation.minimum_blocks >= blocks:
         allocation.wrong(
             "minimum_blocks",
             f"less than folds.count x folds.seeds = {blocks}; otherwise no candidate could be eliminated",
+        )
+    if selects and folds.validation_split is not None:
+        folds.wrong(
+            "validation_split", f"omitted: a {kind} that selects by its results needs images of its own for that"
         )
     for key in ("folds", "fold_examples", "validation_split", "train_examples"):
         if getattr(experiment.data, key) is not None:
@@ -201,11 +241,31 @@ class Search(Section):
     trials: Trials = field(default_factory=Trials)
     allocation: Allocation = field(default_factory=Allocation)
     objective: Objective = field(default_factory=Objective)
+    choice: Literal["surface", "mean", "cheapest"] = "surface"
+    """How the coefficients follow from the results. `surface`: the highest point of a quadratic surface through all
+    candidates; if none can be fitted (fewer than eight candidates, some of them eliminated early, or detectors), as
+    `mean`. `mean`: those of the candidate with the highest mean. `cheapest`: those of the cheapest candidate that is
+    not separable from it."""
     members: Members = field(default_factory=Members)
+    coefficients: tuple[float, ...] | None = None
+    """α, β and γ (of a detector also the growth of its neck's depth and width): train the members of the family with
+    these coefficients instead of searching for some; `budget` and `allocation` are not used."""
+
+    @property
+    def member_blocks(self) -> list[tuple[int, int]]:
+        """(fold, seed) of all trials of a member."""
+        fresh = self.members.fresh_folds and self.folds.kind == "independent" and self.coefficients is None
+        return self.folds.further if fresh else self.folds.blocks
 
     def check(self) -> None:
         """Rejects values that contradict each other."""
-        check_trials(self.experiment, self.folds, self.allocation, "search")
+        given = self.coefficients
+        check_trials(self.experiment, self.folds, self.trials, self.allocation, "search", selects=given is None)
+        if given is not None:
+            if len(given) not in (3, 5) or min(given) < 1:
+                self.wrong("coefficients", "three numbers (of a detector five), all 1 or more")
+            if not (self.members.phis or self.members.ratios):
+                self.members.wrong("phis", "at least one φ (or ratio) with given coefficients: nothing else is trained")
         model, task = self.experiment.model, self.experiment.task
         if not isinstance(task, Classification | ObjectDetection):
             task.wrong("name", "that of a classifier or a detector")

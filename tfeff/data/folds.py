@@ -120,13 +120,14 @@ def independent_folds(
 ) -> list[Fold]:
     """k disjoint stratified subsets, each with its own training and validation part.
 
-    Nothing is shared between two folds, so their results are independent samples of the same experiment.
+    Nothing is shared between two folds, so their results are independent samples of the same experiment. The folds are
+    the first of as many as there are images for, so that more of them can be drawn later.
 
     Args:
         labels: int [n].
         k: Number of folds.
         size: Images of one fold, validation included.
-        validation_size: Those of them held out for validation.
+        validation_size: Those of them held out for validation; 0 if other images serve for that.
         seed: Seed of the draw.
         class_names: names of the classes for messages; default their numbers.
         groups: int [n]; images of one group stay together. None: each image is on its own.
@@ -136,7 +137,7 @@ def independent_folds(
             one of the parts.
     """
     labels = np.asarray(labels)
-    if k < 1 or not 0 < validation_size < size:
+    if k < 1 or not 0 <= validation_size < size:
         raise UserError(
             f"{k} independent folds of {size} images, {validation_size} of them for validation: a part would be empty"
         )
@@ -145,21 +146,24 @@ def independent_folds(
         raise UserError(
             f"{k} independent folds of {size} images need {k * size:,} images; there are {len(labels):,}: {most}"
         )
-    rng = np.random.default_rng(seed)
+    rng, possible = np.random.default_rng(seed), len(labels) // size
     if groups is None:
-        chosen, _ = _draw(labels, k * size, rng)
+        chosen, _ = _draw(labels, possible * size, rng)
         folds = []
-        for part in _deal(labels, chosen, k, rng):
+        for part in _deal(labels, chosen, possible, rng)[:k]:
             validation, train = _draw(labels[part], validation_size, rng)
             folds.append(Fold(train=part[train], validation=part[validation]))
     else:
-        shares = np.array([size - validation_size, validation_size] * k) / len(labels)
-        parts = _deal_groups(labels, groups, [*shares, 1 - shares.sum()], rng)
-        folds = [Fold(train, validation) for train, validation in zip(parts[0:-1:2], parts[1:-1:2], strict=True)]
+        sizes = np.array([[size - validation_size, validation_size]] * possible)
+        everything = [*sizes.flat, len(labels) - sizes.sum()]
+        dealt = iter(_deal_groups(labels, groups, [n / len(labels) for n in everything if n], rng))
+        none = np.zeros(0, np.int64)
+        folds = [Fold(*(next(dealt) if n else none for n in parts)) for parts in sizes[:k]]
     advice = f"use larger or fewer folds ({k} of {size} images now, {validation_size} of them for validation)"
     for i, fold in enumerate(folds):
         require_every_class(labels, fold.train, f"the training part of fold {i}", advice, class_names)
-        require_every_class(labels, fold.validation, f"the validation part of fold {i}", advice, class_names)
+        if validation_size:
+            require_every_class(labels, fold.validation, f"the validation part of fold {i}", advice, class_names)
     return folds
 
 

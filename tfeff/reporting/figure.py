@@ -18,6 +18,7 @@ from matplotlib.transforms import offset_copy
 
 # Okabe & Ito 2008: a palette for all types of color vision.
 BLUE, SKY_BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#56B4E9", "#E69F00", "#009E73", "#D55E00"
+PURPLE = "#CC79A7"
 BLACK, GRAY, LIGHT_GRAY = "#000000", "#666666", "#DDDDDD"
 
 FORMATS = ("png", "svg")

@@ -25,6 +25,7 @@ from tfeff.reporting.figure import (
     GRAY,
     GREEN,
     ORANGE,
+    PURPLE,
     VERMILION,
     caption,
     error_bars,
@@ -53,9 +54,10 @@ METHODS = {
     "depth": Method("depth alone", BLUE, "o", "--"),
     "width": Method("width alone", ORANGE, "s", "-."),
     "resolution": Method("resolution alone", GREEN, "^", ":"),
+    "width+resolution": Method("width and resolution", PURPLE, "P", "-."),
     "compound": Method("compound", VERMILION, "D", "-"),
 }
-SINGLE = ("depth", "width", "resolution")
+SINGLE = ("depth", "width", "resolution", "width+resolution")
 
 MIN_DISTANCE = 0.13  # octaves of multiply-adds between two error bars
 LABEL_LENGTH = 28  # characters
@@ -101,16 +103,16 @@ def methods_figure(points: Sequence[Point], *, metric: str, unit: str = "%") -> 
     drawn = _drawn(points, tuple(METHODS))
     _curves(axes, drawn)
     _limits(axes, drawn)
-    axes.set_title("Depth, width and resolution alone, and compound scaling", fontsize=11)
+    axes.set_title("Scaling methods", fontsize=11)
     _axis_labels(axes, metric, unit)
     _legend(figure, drawn, f"{NOTE}; points of equal cost are side by side")
     return figure
 
 
 def single_against_compound_figure(points: Sequence[Point], *, metric: str, unit: str = "%") -> Figure:
-    """Draws compound scaling and each single dimension, one panel per dimension with shared axes.
+    """Draws compound scaling and each other method, one panel per method with shared axes.
 
-    Arguments as in `method_figure`. Dimensions without points have no panel.
+    Arguments as in `method_figure`. Methods without points have no panel.
     """
     drawn = _drawn(points, tuple(METHODS))
     single = [method for method in SINGLE if any(point["method"] == method for point in drawn)] or ["compound"]
@@ -121,7 +123,7 @@ def single_against_compound_figure(points: Sequence[Point], *, metric: str, unit
         axes.set_title(METHODS[method].label, fontsize=11)
         _axis_labels(axes, metric, unit)
         axes.label_outer()
-    figure.suptitle("Compound scaling and single dimensions", fontsize=12)
+    figure.suptitle("Compound scaling and other methods", fontsize=12)
     _legend(figure, drawn)
     return figure
 

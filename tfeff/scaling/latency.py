@@ -10,7 +10,7 @@ from scipy import optimize
 from tfeff import config
 from tfeff.execution.executor import Executor, collect
 from tfeff.scaling.baseline import Baseline, ScaledNetwork, peak_memory
-from tfeff.scaling.members import single
+from tfeff.scaling.members import scaled
 from tfeff.trials import worker
 from tfeff.trials.store import TrialStore
 
@@ -90,7 +90,7 @@ def samples(baseline: Baseline) -> list[ScaledNetwork]:
     networks = {baseline.unscaled.id: baseline.unscaled}
     for dimension in ("depth", "width", "resolution"):
         for ratio in SAMPLE_RATIOS:
-            network = single(baseline, dimension, round(baseline.cost.macs * ratio))
+            network = scaled(baseline, dimension, round(baseline.cost.macs * ratio))
             networks[network.id] = network
     return list(networks.values())
 

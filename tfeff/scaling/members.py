@@ -1,4 +1,4 @@
-"""Compound members compared with depth, width and resolution alone at the same multiply-adds."""
+"""Compound members compared with other scaling methods at the same multiply-adds."""
 
 import bisect
 import math
@@ -20,7 +20,7 @@ class Point:
     """A network that is compared.
 
     Attributes:
-        method: `baseline`, `depth`, `width`, `resolution` or `compound`.
+        method: `baseline` or one of `config.search.METHODS`.
         phi: φ of the compound member with these multiply-adds; 0 for the baseline.
         network: the network.
     """
@@ -31,7 +31,7 @@ class Point:
 
 
 def points(baseline: Baseline, family: Family, section: config.Members) -> list[Point]:
-    """The baseline, then for each φ the compound member and each single dimension at the same multiply-adds.
+    """The baseline, then for each φ the compound member and the other methods at the same multiply-adds.
 
     Empty if the config has neither phis nor ratios.
     """
@@ -40,7 +40,7 @@ def points(baseline: Baseline, family: Family, section: config.Members) -> list[
     for phi in phis:
         compound = baseline.member(family, phi)
         for method in section.methods:
-            network = compound if method == COMPOUND else single(baseline, method, compound.cost.macs)
+            network = compound if method == COMPOUND else scaled(baseline, method, compound.cost.macs)
             found.append(Point(method, phi, network))
     return found
 
@@ -58,14 +58,22 @@ def nearest_phi(baseline: Baseline, family: Family, ratio: float) -> float:
     return round(max(1, nearest) * PHI_STEP, 6)
 
 
-def single(baseline: Baseline, dimension: str, macs: int) -> ScaledNetwork:
-    """The baseline scaled in one dimension, `depth`, `width` or `resolution`, to about `macs` multiply-adds."""
+def scaled(baseline: Baseline, method: str, macs: int) -> ScaledNetwork:
+    """The baseline scaled to about `macs` multiply-adds.
+
+    Args:
+        baseline: the baseline.
+        method: `depth`, `width` or `resolution` alone, or `width+resolution`, both by the same factor.
+        macs: multiply-adds.
+    """
     start = baseline.resolution
-    if dimension == "resolution":
-        resolutions = range(start, math.ceil(start * MAX_COEFFICIENT))
+    resolutions = range(start, math.ceil(start * MAX_COEFFICIENT))
+    if method == "resolution":
         return _nearest(resolutions, lambda resolution: baseline.network(1.0, 1.0, resolution), macs)
+    if method == "width+resolution":
+        return _nearest(resolutions, lambda resolution: baseline.network(1.0, resolution / start, resolution), macs)
     steps = range(round((MAX_COEFFICIENT - 1) / STEP) + 1)
-    if dimension == "depth":
+    if method == "depth":
         return _nearest(steps, lambda step: baseline.network(1 + step * STEP, 1.0, start), macs)
     return _nearest(steps, lambda step: baseline.network(1.0, 1 + step * STEP, start), macs)
 

@@ -36,9 +36,9 @@ class Optimum:
     @property
     def coefficients(self) -> tuple[float, float, float]:
         """α, β and γ of the highest point, with α·β²·γ² equal to the mean of the candidates."""
-        depth, width = self.surface.highest
+        depth, width, resolution = np.maximum(self.shares, 0.0)  # rounding can leave a point outside its border
         total = math.log(self.cost)
-        return math.exp(depth * total), math.exp(width * total / 2), math.exp((1 - depth - width) * total / 2)
+        return math.exp(depth * total), math.exp(width * total / 2), math.exp(resolution * total / 2)
 
     @property
     def region(self) -> np.ndarray:
@@ -58,16 +58,24 @@ class Optimum:
             return "it contains"
         return "it excludes" if self.surface.inside(share[:2]) else "the candidates do not surround"
 
-    def sentence(self, winner: ScaledNetwork, ranking: Ranking, metric: str) -> str:
-        """The outcome in words; `metric` names what the surface describes."""
+    def sentence(self, winner: ScaledNetwork, ranking: Ranking, metric: str, *, chosen: bool) -> str:
+        """The outcome in words.
+
+        Args:
+            winner: the candidate that the ranking chose.
+            ranking: of the candidates.
+            metric: what the surface describes.
+            chosen: whether the highest point becomes the choice.
+        """
         alpha, beta, gamma = self.coefficients
-        chosen = ternary.shares([_row(winner)])[0][:2]
-        difference, half = self.surface.difference(self.surface.highest, chosen)
+        place = ternary.shares([_row(winner)])[0][:2]
+        difference, half = self.surface.difference(self.surface.highest, place)
         names = f"α {alpha:.3f}, β {beta:.3f}, γ {gamma:.3f}"
         published = ", ".join(f"{value:g}" for value in EFFICIENTNET)
         text = (
-            f"A quadratic surface through all {len(ranking.order)} candidates is highest at {names}. There, its "
-            f"{metric} is {difference:.3f} above that at the place of the chosen candidate (95 % interval "
+            f"A quadratic surface through all {len(ranking.order)} candidates is highest at {names}"
+            f"{'; these coefficients are chosen' if chosen else ''}. There, its {metric} is {difference:.3f} above "
+            f"that at the place of {winner.label} (95 % interval "
             f"{difference - half:.3f} to {difference + half:.3f}). The 95 % confidence region of the highest point "
             f"covers {self.surface.extent:.0%} of the candidates' plane; {self.verdict(*EFFICIENTNET)} the "
             f"proportions of EfficientNet ({published})."

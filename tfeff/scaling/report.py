@@ -28,15 +28,17 @@ from tfeff.reporting.candidates import candidates_figure
 from tfeff.reporting.landscape import landscape_figure
 from tfeff.reporting.loss_curves import loss_figure
 from tfeff.reporting.scaling_curves import (
+    METHODS,
     SINGLE,
     latency_figure,
     method_figure,
     methods_figure,
     single_against_compound_figure,
 )
+from tfeff.scaling import members
 from tfeff.scaling.baseline import peak_memory
 from tfeff.scaling.result import Result, describe
-from tfeff.scaling.search import Findings, Forecast
+from tfeff.scaling.search import Findings, Forecast, given_family
 from tfeff.scaling.study import Study
 from tfeff.trials.intervals import summary
 from tfeff.trials.store import Record
@@ -45,7 +47,9 @@ MEASURES = {"macs": "multiply-adds", "memory": "peak memory", "params": "paramet
 
 
 def candidates(study: Study, directory: Path) -> str:
-    """Writes `candidates.json` and its figure; returns the candidates as a table."""
+    """Writes `candidates.json` and its figure; returns them, or the members of given coefficients, as text."""
+    if study.search.coefficients is not None:
+        return _members(study)
     chosen = {network.id for network in study.chosen}
     rows = [
         {
@@ -75,12 +79,26 @@ def candidates(study: Study, directory: Path) -> str:
     )
 
 
+def _members(study: Study) -> str:
+    """The networks of a study with given coefficients, as a table."""
+    points = members.points(study.baseline, given_family(study), study.search.members)
+    rows = [{"method": p.method, "φ": p.phi, **describe(study, p.network)} for p in points]
+    return (
+        f"{tables.text(rows)}\n\nbaseline: {study.baseline.cost.macs:,} multiply-adds, "
+        f"{study.baseline.cost.params:,} parameters"
+    )
+
+
 def forecast(study: Study, expected: Forecast, processes: int) -> str:
     """The expected duration of a search, as text."""
     trials = len(study.chosen) * len(study.search.folds.blocks)
+    images = f"{study.examples[0]:,} training and {study.examples[1]:,} validation images"
+    searched = (
+        f"{trials} trials with {images} each, {study.search.allocation.name} allocation: "
+        f"{_duration(expected.search, processes)}"
+    )
     parts = [
-        f"{trials} trials with {study.examples[0]:,} training and {study.examples[1]:,} validation images each, "
-        f"{study.search.allocation.name} allocation: {_duration(expected.search, processes)}",
+        *([searched] if trials else []),
         f"members: {_duration(expected.members, processes)}",
         f"measured on this machine: {expected.rate.start:.1f} s to start a trial of a new network, then "
         f"{1e6 * expected.rate.per_image:.0f} µs per image and {1e12 * expected.rate.per_mac:.0f} ps per multiply-add",
@@ -113,8 +131,9 @@ def write_all(findings: Findings, records: Sequence[Record], directory: Path, co
     paths = [directory / name for name in ("coefficients.json", "family.md", "result.json", "figures", "report.html")]
     parts = [
         tables.text(result.ranking),
-        findings.ranking.sentence,
+        findings.family.finding,
         tables.text(result.comparisons),
+        tables.text(result.power),
         tables.text(result.family),
         "\n".join(f"wrote {path}" for path in paths),
         "train a member on all images: " + _member_command(result, directory),
@@ -126,32 +145,34 @@ def _figures(result: Result) -> dict[str, tuple[Any, str]]:
     """Name -> (figure, caption)."""
     rows, points, study = result.candidates, result.points, result.study
     title, unit = _metric(result)
-    start = result.values(study.baseline.unscaled, objective=True)
-    figures = {
-        "candidates": (
-            _candidates_figure(study),
-            "All distinct networks within the budget, with the candidates highlighted.",
-        ),
-        "landscape": (
-            landscape_figure(
-                rows,
-                metric=study.objective.title,
-                unit=unit if not study.objective.exponent else "",
-                baseline=summary(start.values()).mean if start else None,
-                region=None if result.optimum is None else result.optimum.region,
-                highest=None if result.optimum is None else result.optimum.shares,
+    start = result.values(study.baseline.unscaled, members=True, objective=True)
+    figures = dict[str, tuple[Any, str]]()
+    if result.findings.choice is not None:
+        optimum = result.findings.choice.optimum
+        figures = {
+            "candidates": (
+                _candidates_figure(study),
+                "All distinct networks within the budget, with the candidates highlighted.",
             ),
-            "Performance of the candidates by their shares of depth, width and resolution.",
-        ),
-        "allocation": (allocation_figure(rows), "Epochs spent on each candidate, and why its training ended."),
-    }
+            "landscape": (
+                landscape_figure(
+                    rows,
+                    metric=study.objective.title,
+                    unit=unit if not study.objective.exponent else "",
+                    baseline=summary(start.values()).mean if start else None,
+                    region=None if optimum is None else optimum.region,
+                    highest=None if optimum is None else optimum.shares,
+                ),
+                "Performance of the candidates by their shares of depth, width and resolution.",
+            ),
+            "allocation": (allocation_figure(rows), "Epochs spent on each candidate, and why its training ended."),
+        }
     methods = [method for method in (*SINGLE, "compound") if any(point["method"] == method for point in points)]
     for method in methods:
-        name = method if method == "compound" else f"{method}_alone"
-        scaling = "Compound scaling" if method == "compound" else f"Scaling {method} alone"
-        figures[f"method_{name}"] = (
+        label = METHODS[method].label
+        figures[f"method_{label.replace(' ', '_')}"] = (
             method_figure(points, method, metric=title, unit=unit),
-            f"{scaling}: {title} against multiply-adds.",
+            f"Scaling, {label}: {title} against multiply-adds.",
         )
     if points:
         figures["methods"] = (
@@ -161,7 +182,7 @@ def _figures(result: Result) -> dict[str, tuple[Any, str]]:
     if "compound" in methods and len(methods) > 1:
         figures["single_against_compound"] = (
             single_against_compound_figure(points, metric=title, unit=unit),
-            "Compound scaling compared with each single dimension.",
+            "Compound scaling compared with each other method.",
         )
     if points:
         figures["latency"] = (
@@ -205,18 +226,19 @@ def _page(result: Result, directory: Path, command: str, captions: Mapping[str, 
 
     coefficients: list[html.Part] = [
         html.Paragraph(_coefficients(result)),
-        *([] if result.surface is None else [html.Paragraph(result.surface["sentence"])]),
         html.Paragraph(_method(result)),
         *shown("landscape"),
-        html.Table(result.ranking, f"Candidates ranked by {study.objective.title}."),
+        *([html.Table(result.ranking, f"Candidates ranked by {study.objective.title}.")] if result.ranking else []),
     ]
     comparison: list[html.Part] = [
-        html.Paragraph(
-            "Compound members compared with networks scaled in a single dimension to the same multiply-adds. "
-            "Differences are paired over the folds; their 95 % t intervals are not adjusted for multiple comparisons. "
-            "The compound member at φ = 1 was selected on the same trials, so its mean is biased upward."
+        html.Paragraph(_comparison(result)),
+        html.Table(result.comparisons, f"Advantage of compound scaling in {_metric(result)[0]}."),
+        html.Table(
+            result.power,
+            "Advantage for which the lower bound is above 0 with a probability of 80 %, for a comparison of one φ with "
+            "as many methods. Other numbers of folds help to plan: folds can be added later.",
         ),
-        html.Table(result.comparisons, f"Differences in {_metric(result)[0]}."),
+        html.Table(result.slopes, f"Growth of {_metric(result)[0]} per doubling of the multiply-adds, within folds."),
         *shown(
             "single_against_compound", "methods", *(name for name in captions if name.startswith("method_")), "latency"
         ),
@@ -237,7 +259,7 @@ def _page(result: Result, directory: Path, command: str, captions: Mapping[str, 
     sections: dict[str, Sequence[html.Part]] = {
         "Coefficients": coefficients,
         "Candidates": shown("candidates", "allocation"),
-        "Compound scaling and single dimensions": comparison if result.points else [],
+        "Scaling methods compared": comparison if result.points else [],
         "Family": family,
         "Batch normalization": shown("batch_normalization"),
         "Memory": memory,
@@ -247,20 +269,37 @@ def _page(result: Result, directory: Path, command: str, captions: Mapping[str, 
     return html.page(
         f"Compound scaling of {study.baseline.model.name} on {search.experiment.data.source}",
         [html.Section(title, parts) for title, parts in sections.items() if parts],
-        summary=result.findings.ranking.sentence,
+        summary=result.findings.family.finding,
     )
 
 
 def _coefficients(result: Result) -> str:
     """The coefficients, as a paragraph."""
-    family, winner = result.findings.family, result.findings.winner
-    nominal = f"α·β²·γ² = {winner.nominal:.3f}"
+    family = result.findings.family
+    first = result.study.baseline.member(family, 1.0)
+    nominal = f"α·β²·γ² = {family.alpha * family.beta**2 * family.gamma**2:.3f}"
     if family.detector:
         nominal = f"Of neck and heads: depth {family.neck_depth:.3f}, width {family.neck_width:.3f}"
     return (
         f"Depth α = {family.alpha:.3f}, width β = {family.beta:.3f}, resolution γ = {family.gamma:.3f}. {nominal}; the "
-        f"real multiply-adds are {winner.relative['macs']:.3f} times the baseline's. "
-        f"{result.findings.ranking.sentence}"
+        f"real multiply-adds at φ = 1 are {first.relative['macs']:.3f} times the baseline's. {family.finding}"
+    )
+
+
+def _comparison(result: Result) -> str:
+    """How the methods are compared, as a paragraph."""
+    search = result.search
+    if search.coefficients is not None:
+        folds = "Nothing was selected by results before."
+    elif search.member_blocks == search.folds.blocks:
+        folds = "The coefficients were selected on the same folds, so compound scaling is somewhat overrated at φ = 1."
+    else:
+        folds = f"{search.folds.count} further folds, which the selection of the coefficients did not see, were used."
+    return (
+        "Compound members compared with networks that are scaled otherwise to the same multiply-adds, on the same "
+        f"folds. {folds} All intervals of one φ hold at once with 95 % confidence (Dunnett 1955, with the residual "
+        "variance of the two-way layout networks x folds), and so do the lower bounds, which are one-sided. A network "
+        "whose final training loss is above the baseline's failed to optimize; it has a variance of its own."
     )
 
 
@@ -269,14 +308,20 @@ def _method(result: Result) -> str:
     study, search, folds = result.study, result.search, result.search.folds
     bounds = " and ".join(f"{bound:g} times the {MEASURES[name]}" for name, bound in search.budget.bounds.items())
     kind = "independent subsets"
+    images = f"{study.examples[0]:,} training and {study.examples[1]:,} validation images each"
+    if folds.validation_split is not None:
+        images = f"{study.examples[0]:,} training images each and the same {study.examples[1]:,} validation images"
     if folds.kind == "classic":
         kind = "cross-validation folds (their training parts overlap, so intervals are somewhat too narrow)"
-    return (
+    tried = (
         f"The search tried {_candidates(study)}, selected from {len(study.networks)} distinct networks that cost "
-        f"{bounds} of the baseline (within {search.budget.tolerance:.1%}). Each was trained on the same {folds.count} "
-        f"{kind} of {search.experiment.data.source} with {study.examples[0]:,} training and "
-        f"{study.examples[1]:,} validation images each and {folds.seeds} seed{'s' * (folds.seeds != 1)} per fold, "
-        f"for at most {result.epochs} epochs "
+        f"{bounds} of the baseline (within {search.budget.tolerance:.1%})."
+    )
+    if search.coefficients is not None:
+        tried = "The coefficients were given; networks scaled by other methods have about the same multiply-adds."
+    return (
+        f"{tried} Each was trained on the same {folds.count} {kind} of {search.experiment.data.source} with {images} "
+        f"and {folds.seeds} seed{'s' * (folds.seeds != 1)} per fold, for at most {result.epochs} epochs "
         f'({search.allocation.name} allocation, batch-size rule "{search.trials.batch_size}", learning-rate rule '
         f'"{search.trials.learning_rate}"). The trials took {result.records.seconds / 3600:.2f} process-hours.'
     )

@@ -5,17 +5,23 @@ from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
+from tfeff.reporting.scaling_curves import METHODS
 from tfeff.scaling.baseline import ScaledNetwork, peak_memory
 from tfeff.scaling.experiment import batch_size
-from tfeff.scaling.optimum import Optimum, find
+from tfeff.scaling.members import COMPOUND, Point
 from tfeff.scaling.search import Findings
 from tfeff.scaling.study import Study
+from tfeff.trials.contrasts import Contrasts, contrasts
 from tfeff.trials.intervals import Difference, paired_difference, summary
 from tfeff.trials.records import Records
 from tfeff.trials.results import Block
 from tfeff.trials.store import Record
 
 MEGA = 1e6
+FOLDS = 2, 4, 6, 8, 12, 16
+"""Numbers of folds in the table of detectable advantages."""
 
 
 class Result:
@@ -34,25 +40,32 @@ class Result:
         self.metric = self.search.objective.metric
 
     def values(
-        self, network: ScaledNetwork, *, objective: bool = False, epochs: int | None = None
+        self, network: ScaledNetwork, *, members: bool = False, objective: bool = False, epochs: int | None = None
     ) -> dict[Block, float]:
-        """Fold -> metric (or objective) of a network after `epochs` (default: all), averaged over seeds.
+        """Fold -> metric of a network, averaged over seeds; failed and missing trials are omitted.
 
-        Failed and missing trials are omitted.
+        Args:
+            network: it.
+            members: on the folds of the members, not on those of the candidates.
+            objective: the objective instead of its metric.
+            epochs: of the trainings; None: all.
         """
 
         def value(row: Mapping[str, Any]) -> float:
             return self.study.objective.value(row, network.cost.macs) if objective else float(row[self.metric])
 
         training = self.search.experiment.training
-        return self.records.values(network.id, epochs or self.epochs, training, value)
+        blocks = self.search.member_blocks if members else self.search.folds.blocks
+        return self.records.values(network.id, epochs or self.epochs, training, value, blocks)
 
     @cached_property
     def candidates(self) -> list[dict[str, Any]]:
         """One row per candidate, in the format of the figures."""
-        findings, rows = self.findings, []
+        choice, rows = self.findings.choice, list[dict[str, Any]]()
+        if choice is None:
+            return rows
         for network in self.study.chosen:
-            elimination = findings.eliminated.get(network.id)
+            elimination = choice.eliminated.get(network.id)
             values = self.values(network, objective=True, epochs=elimination.epochs if elimination else None)
             spent = self.records.epochs(network.id)
             rows.append(
@@ -63,7 +76,7 @@ class Result:
                     "width": network.width,
                     "resolution": network.scale,
                     "ratio": network.relative["macs"],
-                    "standing": findings.ranking.standing(network.id, has_values=bool(values)),
+                    "standing": choice.ranking.standing(network.id, has_values=bool(values)),
                     "reason": elimination.reason if elimination else None,
                     "epochs": sum(spent.values()),
                     "trials": len(spent),
@@ -73,31 +86,19 @@ class Result:
         return rows
 
     @cached_property
-    def optimum(self) -> Optimum | None:
-        """The highest point of a surface through all candidates; None if some were eliminated early."""
-        if self.findings.eliminated:
-            return None
-        return find({n.id: self.values(n, objective=True) for n in self.study.chosen}, self.study.chosen)
-
-    @cached_property
     def surface(self) -> dict[str, Any] | None:
-        """The optimum in numbers and words."""
-        if self.optimum is None:
+        """The highest point of the surface through all candidates; None if there is none."""
+        optimum = None if self.findings.choice is None else self.findings.choice.optimum
+        if optimum is None:
             return None
-        alpha, beta, gamma = self.optimum.coefficients
-        findings, metric = self.findings, self.study.objective.title
-        return {
-            "alpha": alpha,
-            "beta": beta,
-            "gamma": gamma,
-            "region_share": self.optimum.surface.extent,
-            "sentence": self.optimum.sentence(findings.winner, findings.ranking, metric),
-        }
+        alpha, beta, gamma = optimum.coefficients
+        return {"alpha": alpha, "beta": beta, "gamma": gamma, "region_share": optimum.surface.extent}
 
     @cached_property
     def ranking(self) -> list[dict[str, Any]]:
         """The candidates as a table, the best first."""
-        order = {id_: index for index, id_ in enumerate(self.findings.ranking.order)}
+        choice = self.findings.choice
+        order = {id_: index for index, id_ in enumerate(choice.ranking.order)} if choice else {}
         rows = sorted(
             zip(self.study.chosen, self.candidates, strict=True),
             key=lambda pair: (order.get(pair[0].id, len(order)), -(pair[1]["mean"] or 0.0)),
@@ -131,48 +132,121 @@ class Result:
                 "relative_macs": point.network.cost.macs / baseline_macs,
                 "macs": point.network.cost.macs,
                 "latency": self._seconds(point.network),
-                **_interval(list(self.values(point.network).values())),
+                **_interval(list(self.values(point.network, members=True).values())),
             }
             for point in self.findings.points
         ]
 
     @cached_property
     def comparisons(self) -> list[dict[str, Any]]:
-        """Compound scaling against each single dimension at the same multiply-adds, with paired intervals."""
-        table = {point.network.id: self.values(point.network) for point in self.findings.points}
-        if not any(table.values()):
-            return []
+        """Compound scaling against the other methods at the same multiply-adds.
+
+        The intervals of one φ hold at once, and so do their lower bounds; see `tfeff.trials.contrasts`.
+        """
+        labels = {point.network.id: METHODS[point.method].label for point in self.findings.points}
         rows = []
-        for compound in (point for point in self.findings.points if point.method == "compound"):
-            for other in self.findings.points:
-                if other.phi != compound.phi or other.method == "compound":
-                    continue
+        for compound, compared in self.contrasts.items():
+            others = [p for p in self.findings.points if p.phi == compound.phi and p.method != COMPOUND]
+            for other in others:
                 row: dict[str, Any] = {
                     "φ": compound.phi,
-                    "against": f"{other.method} alone",
-                    "compound, x baseline": compound.network.cost.macs / self.study.baseline.cost.macs,
-                    "alone, x baseline": other.network.cost.macs / self.study.baseline.cost.macs,
+                    "against": labels[other.network.id],
+                    "compound, x baseline": compound.network.relative["macs"],
+                    "other, x baseline": other.network.relative["macs"],
                 }
-                if table[compound.network.id] and table[other.network.id]:
-                    difference = paired_difference(table[compound.network.id], table[other.network.id])
+                if other.network.id == compound.network.id:
+                    row["verdict"] = "the same network"
+                elif other.network.id in compared.differences:
+                    difference, bound = compared.differences[other.network.id], compared.bounds[other.network.id]
                     row |= {
-                        "compound": summary(table[compound.network.id].values()).mean,
-                        "alone": summary(table[other.network.id].values()).mean,
-                        "difference": difference.mean,
+                        "compound": summary(self.values(compound.network, members=True).values()).mean,
+                        "other": summary(self.values(other.network, members=True).values()).mean,
+                        "advantage": difference.mean,
                         "95 % from": difference.low,
                         "to": difference.high,
-                        "verdict": self._verdict(compound.network, other.network, difference),
+                        "lower bound": bound,
+                        "verdict": _verdict(difference, bound),
                     }
+                    if other.network.id in compared.apart:
+                        row["verdict"] += "; it trains worse than the baseline"
                 rows.append(row)
         return rows
 
-    def _verdict(self, compound: ScaledNetwork, other: ScaledNetwork, difference: Difference) -> str:
-        if compound.id == other.id:
-            return "the same network"
-        if not difference.separable:
-            return "not separable"
-        better = (difference.mean > 0) != self.study.objective.minimized
-        return "compound is better" if better else "compound is worse"
+    @cached_property
+    def contrasts(self) -> dict[Point, Contrasts]:
+        """Compound member -> its comparisons with the other methods; failed trials are omitted."""
+        sign = -1.0 if self.study.objective.minimized else 1.0
+        table = {
+            point.network.id: {block: sign * value for block, value in self.values(point.network, members=True).items()}
+            for point in self.findings.points
+        }
+        table = {name: row for name, row in table.items() if row}
+        found = {}
+        for compound in self.findings.points:
+            others = {p.network.id for p in self.findings.points if p.phi == compound.phi} - {compound.network.id}
+            others &= table.keys()
+            if compound.method == COMPOUND and others and compound.network.id in table:
+                found[compound] = contrasts(table, compound.network.id, sorted(others), self._not_optimized)
+        return found
+
+    @cached_property
+    def power(self) -> list[dict[str, Any]]:
+        """For each φ and some numbers of folds: the advantage that compound scaling would have to have to be seen."""
+        rows = []
+        for compound, compared in self.contrasts.items():
+            for folds in sorted({*FOLDS, compared.blocks}):
+                detectable = compared.detectable(folds)
+                if detectable is not None:
+                    rows.append(
+                        {
+                            "φ": compound.phi,
+                            "folds": folds,
+                            "these": "yes" if folds == compared.blocks else "",
+                            "deviation of a fold": compared.deviation,
+                            "degrees of freedom": compared.degrees if folds == compared.blocks else None,
+                            "detectable advantage": detectable,
+                        }
+                    )
+        return rows
+
+    @cached_property
+    def slopes(self) -> list[dict[str, Any]]:
+        """Growth of the metric when the multiply-adds double, by method: a line through each fold's points."""
+        by_method: dict[str, dict[Block, float]] = {}
+        for method in self.search.members.methods:
+            points = [point for point in self.findings.points if point.method in ("baseline", method)]
+            values = [self.values(point.network, members=True) for point in points]
+            octaves = np.log2([point.network.relative["macs"] for point in points])
+            common = set.intersection(*map(set, values)) if len(set(octaves)) > 1 else set()
+            if common:
+                by_method[method] = {
+                    block: float(np.polyfit(octaves, [row[block] for row in values], 1)[0]) for block in sorted(common)
+                }
+        rows = []
+        for method, slopes in by_method.items():
+            estimate = summary(slopes.values())
+            row = {
+                "method": METHODS[method].label,
+                "growth per doubling": estimate.mean,
+                "95 % from": estimate.low,
+                "to": estimate.high,
+            }
+            if method != COMPOUND and COMPOUND in by_method:
+                difference = paired_difference(by_method[COMPOUND], slopes)
+                row |= {"compound minus it": difference.mean, "from": difference.low, "up to": difference.high}
+            rows.append(row)
+        return rows
+
+    @cached_property
+    def _not_optimized(self) -> set[str]:
+        """Networks whose final training loss is above that of the baseline: more capacity should lower it."""
+        final = {
+            point.network.id: np.mean([losses[-1][1] for losses in self.losses(point.network)])
+            for point in self.findings.points
+            if self.losses(point.network)
+        }
+        baseline = final.get(self.study.baseline.unscaled.id, np.inf)
+        return {name for name, loss in final.items() if not loss <= baseline}
 
     @cached_property
     def family(self) -> list[dict[str, Any]]:
@@ -236,22 +310,30 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         """The contents of result.json."""
-        family, ranking = self.findings.family, self.findings.ranking
+        family, choice = self.findings.family, self.findings.choice
+        chosen: dict[str, Any] = {}
+        if choice is not None:
+            ranking = choice.ranking
+            chosen = {
+                "best": ranking.best,
+                "chosen": ranking.chosen,
+                "tied": list(ranking.tied),
+                "candidates": self.candidates,
+                "surface": self.surface,
+                "differences_from_best": {name: asdict(each) for name, each in ranking.differences.items()},
+            }
         return {
             "alpha": family.alpha,
             "beta": family.beta,
             "gamma": family.gamma,
             **({"neck_depth": family.neck_depth, "neck_width": family.neck_width} if family.detector else {}),
-            "sentence": ranking.sentence,
+            "sentence": family.finding,
             "objective": self.study.objective.title,
-            "best": ranking.best,
-            "chosen": ranking.chosen,
-            "tied": list(ranking.tied),
-            "candidates": self.candidates,
-            "surface": self.surface,
-            "differences_from_best": {name: asdict(difference) for name, difference in ranking.differences.items()},
+            **chosen,
             "members": self.points,
             "comparisons": self.comparisons,
+            "power": self.power,
+            "slopes": self.slopes,
             "family": self.family,
             "seconds_of_trials": self.records.seconds,
             "failed_trials": self.records.failed,
@@ -270,6 +352,14 @@ def describe(study: Study, network: ScaledNetwork) -> dict[str, Any]:
         "pixels": str(network.resolution),
         "batch": batch_size(study.search, study.baseline, network),
     }
+
+
+def _verdict(advantage: Difference, bound: float | None) -> str:
+    if bound is not None and bound > 0:
+        return "compound is better"
+    if advantage.high is not None and advantage.high < 0:
+        return "compound is worse"
+    return "not separable"
 
 
 def _coefficients(network: ScaledNetwork) -> dict[str, Any]:

@@ -15,20 +15,21 @@ from tfeff.errors import UserError
 from tfeff.execution.executor import Executor, collect
 from tfeff.scaling import members
 from tfeff.scaling.baseline import ScaledNetwork
+from tfeff.scaling.choice import Choice, choose, coefficients_of, ranking_rule
 from tfeff.scaling.experiment import candidate, experiment, stored_networks
 from tfeff.scaling.latency import Clock, Latency
 from tfeff.scaling.members import Point
 from tfeff.scaling.study import Study, family_of, without_batch_norm
 from tfeff.trials import worker
-from tfeff.trials.allocation import Allocation, Elimination, Full
+from tfeff.trials.allocation import Allocation, Full, Plan
 from tfeff.trials.forecast import Rate, core_seconds
-from tfeff.trials.ranking import Ranking
-from tfeff.trials.runner import running
+from tfeff.trials.results import Block
+from tfeff.trials.runner import TrialRunner, running
 from tfeff.trials.store import TrialStore
 from tfeff.trials.trial import Candidate, on_fold
 
 STORE = "search.sqlite"
-FREE = ("members.", "objective.", "allocation.", "budget.", "trials.attempts", "folds.seeds")
+FREE = ("members.", "objective.", "allocation.", "budget.", "choice", "trials.attempts", "folds.seeds")
 """Keys that select trials or evaluate their results. No trial depends on them, so a search can resume with others."""
 
 
@@ -38,19 +39,15 @@ class Findings:
 
     Attributes:
         study: the search before training.
-        eliminated: candidate -> why it was eliminated early.
-        ranking: of the other candidates.
-        winner: the network that the family is built on.
-        family: its coefficients.
+        choice: the outcome of the candidates' trials; None if the coefficients were given.
+        family: the family with these coefficients.
         points: networks of the members.
         plain: the baseline without batch normalization, if it was trained.
         latencies: measured latency by network.
     """
 
     study: Study
-    eliminated: dict[str, Elimination]
-    ranking: Ranking
-    winner: ScaledNetwork
+    choice: Choice | None
     family: Family
     points: Sequence[Point]
     plain: ScaledNetwork | None
@@ -74,13 +71,16 @@ class Forecast:
 
 def open_store(directory: Path, search: config.Search | None) -> TrialStore:
     """The store in the workdir of a search; None opens an existing one with any config."""
-    return TrialStore(directory / STORE, search, FREE)
+    more_folds = search is not None and search.folds.kind == "independent"
+    return TrialStore(directory / STORE, search, (*FREE, "folds.count") if more_folds else FREE)
 
 
 def forecast(study: Study, executor: Executor) -> Forecast:
     """Estimates the duration of a search by training the baseline and two candidates for some steps."""
     search, baseline = study.search, study.baseline
-    ordered = sorted(study.chosen, key=lambda network: network.width)
+    family = given_family(study)
+    networks = study.chosen or [point.network for point in members.points(baseline, family, search.members)]
+    ordered = sorted(networks, key=lambda network: network.width)
     # As many at once as during the search, because processes slow each other down.
     timed = [(baseline.unscaled, ordered[0], ordered[-1])[index % 3] for index in range(max(3, executor.slots))]
     experiments = [on_fold(experiment(search, baseline, network), search.folds, fold=0, seed=0) for network in timed]
@@ -88,12 +88,15 @@ def forecast(study: Study, executor: Executor) -> Forecast:
     rate = Rate.fit(
         [(network.cost.macs, values[index]["start"], values[index]["image"]) for index, network in enumerate(timed)]
     )
-    macs = {network.id: network.cost.macs for network in study.chosen}
     validation_epochs = search.experiment.training.validation_epochs
 
-    def seconds(allocation: Allocation, macs: dict[str, int]) -> float:
-        return core_seconds(rate, allocation, macs, search.folds.blocks, study.examples, validation_epochs)
+    def seconds(allocation: Allocation, macs: dict[str, int], blocks: Sequence[Block]) -> float:
+        return core_seconds(rate, allocation, macs, blocks, study.examples, validation_epochs)
 
+    macs = {network.id: network.cost.macs for network in networks}
+    full = Full(search.experiment.training.epochs)
+    if not study.chosen:
+        return Forecast(rate, 0.0, seconds(full, macs, search.member_blocks))
     growth = statistics.median(network.relative["macs"] for network in study.chosen)
     ratios = [*(growth**phi for phi in search.members.phis), *search.members.ratios]
     compared = {
@@ -101,9 +104,16 @@ def forecast(study: Study, executor: Executor) -> Forecast:
     }
     return Forecast(
         rate=rate,
-        search=seconds(study.allocation, macs),
-        members=seconds(Full(search.experiment.training.epochs), {"baseline": baseline.cost.macs, **compared}),
+        search=seconds(study.allocation, macs, search.folds.blocks),
+        members=seconds(full, {"baseline": baseline.cost.macs, **compared}, search.member_blocks),
     )
+
+
+def given_family(study: Study) -> Family:
+    """The family with the coefficients of the config; those of the baseline alone if it has none."""
+    coefficients = study.search.coefficients
+    finding = "" if coefficients is None else "The coefficients were given."
+    return family_of(study.baseline, coefficients or coefficients_of(study.baseline.unscaled), finding)
 
 
 def run(study: Study, directory: Path, store: TrialStore, executor: Executor, console: Console) -> Findings:
@@ -129,14 +139,16 @@ def run(study: Study, directory: Path, store: TrialStore, executor: Executor, co
             stored = stored_networks(store, baseline)
             return [candidate(resolved, baseline, stored.get(network.id, network)) for network in networks]
 
-        plan = runner.run(as_candidates(study.chosen), study.allocation, "search")
         epochs = search.experiment.training.epochs
-        costs = {network.id: network.relative[search.budget.measure] for network in study.chosen}
-        ranking = runner.rank(plan, epochs, {network.id: network.label for network in study.chosen}, costs)
-        winner = next(network for network in study.chosen if network.id == ranking.chosen)
-        family = family_of(baseline, winner, ranking.sentence)
+        choice = None
+        if search.coefficients is None:
+            plan = runner.run(as_candidates(study.chosen), study.allocation, "search")
+            choice = _choose(study, runner, plan)
+            family = family_of(baseline, choice.coefficients, choice.sentence)
+            runner.progress.say(choice.sentence)
+        else:
+            family = given_family(study)
         write(directory / FILE, family.to_json())
-        runner.progress.say(ranking.sentence)
         neck = f", neck depth {family.neck_depth:.3f}, neck width {family.neck_width:.3f}" if family.detector else ""
         runner.progress.say(
             f"wrote {directory / FILE}: α {family.alpha:.3f}, β {family.beta:.3f}, γ {family.gamma:.3f}{neck}"
@@ -149,13 +161,24 @@ def run(study: Study, directory: Path, store: TrialStore, executor: Executor, co
             plain = without_batch_norm(baseline).unscaled
             compared += [baseline.unscaled, plain]
         if compared:
-            runner.run(as_candidates(compared), Full(epochs), "members")
+            runner.run(as_candidates(compared), Full(epochs), "members", search.member_blocks)
         clock = Clock(store, executor)
-        networks = {network.id: network for network in (baseline.unscaled, winner, *(p.network for p in points))}
+        networks = {network.id: network for network in (baseline.unscaled, *(p.network for p in points))}
         latencies = {}
         for id_, network in networks.items():
             try:
                 latencies[id_] = clock(baseline, network, runner.check)
             except UserError as error:  # the trials are done: report without this number
                 runner.progress.say(f"{network.label}: no latency: {error}")
-    return Findings(study, dict(plan.eliminated), ranking, winner, family, points, plain, latencies)
+    return Findings(study, choice, family, points, plain, latencies)
+
+
+def _choose(study: Study, runner: TrialRunner, plan: Plan) -> Choice:
+    """The coefficients that follow from the trials of the candidates."""
+    search, networks = study.search, study.chosen
+    epochs = search.experiment.training.epochs
+    costs = {network.id: network.relative[search.budget.measure] for network in networks}
+    labels = {network.id: network.label for network in networks}
+    ranking = runner.rank(plan, epochs, labels, costs, ranking_rule(search.choice))
+    table = runner.table([network.id for network in networks], epochs)
+    return choose(search.choice, networks, dict(plan.eliminated), ranking, table, study.objective.title)

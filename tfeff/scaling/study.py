@@ -10,6 +10,7 @@ from tfeff.config.family import Family
 from tfeff.errors import UserError
 from tfeff.scaling import candidates, members
 from tfeff.scaling.baseline import Baseline, ScaledNetwork
+from tfeff.scaling.choice import coefficients_of, given
 from tfeff.scaling.experiment import batch_size
 from tfeff.scaling.latency import Latency, LatencyModel, samples
 from tfeff.trials.allocation import Allocation, allocation
@@ -30,7 +31,7 @@ class Study:
         objective: the quantity that is maximized.
         examples: number of training and of validation images of one trial.
         fingerprint: hash of all images.
-        networks: all distinct networks within the budget.
+        networks: all distinct networks within the budget; none if the coefficients are given.
         chosen: the candidates among them.
     """
 
@@ -60,7 +61,8 @@ def prepare(search: config.Search, clock: Callable[[Baseline, ScaledNetwork], La
             budget, or a batch size, the objective or a member is impossible.
     """
     base = search.experiment
-    dataset, examples = open_images(base, search.folds)
+    trained = search.member_blocks if search.coefficients else [*search.folds.blocks, *search.member_blocks]
+    dataset, examples = open_images(base, search.folds, trained)
     check_batch_size(base.training.batch_size, examples[0])
     baseline = Baseline(base.model, len(dataset.class_names), base.data.channels, base.task)
     section = search.objective
@@ -69,8 +71,13 @@ def prepare(search: config.Search, clock: Callable[[Baseline, ScaledNetwork], La
         target = baseline.cost.macs * (search.budget.macs or 1.0)
     objective = Objective(section.metric, target, section.exponent)
     objective.value(dict.fromkeys(training.metrics(base), 1.0), baseline.cost.macs)  # raises if the metric is unknown
-    networks, chosen = _select(baseline, search.budget, clock)
-    _check_members(search, baseline, chosen)
+    networks, chosen = list[ScaledNetwork](), list[ScaledNetwork]()
+    if search.coefficients is None:
+        networks, chosen = _select(baseline, search.budget, clock)
+        possible = [coefficients_of(network) for network in chosen]
+    else:
+        possible = [given(search, baseline.is_detector)]
+    _check_members(search, baseline, possible)
     return Study(
         search=search,
         baseline=baseline,
@@ -82,19 +89,21 @@ def prepare(search: config.Search, clock: Callable[[Baseline, ScaledNetwork], La
     )
 
 
-def family_of(baseline: Baseline, winner: ScaledNetwork, finding: str = "") -> Family:
-    """The family with the coefficients of a network; `finding` says how they were found."""
+def family_of(baseline: Baseline, coefficients: Sequence[float], finding: str = "") -> Family:
+    """The family with some coefficients (`Choice.coefficients`); `finding` says how they were found."""
+    alpha, beta, gamma, *of_neck = coefficients
+    neck_depth, neck_width = of_neck or (1.0, 1.0)
     task = baseline.unscaled.task
     neck, head_repeats = config.Neck(), None
     if isinstance(task, config.ObjectDetection):
         neck, head_repeats = task.neck, task.head_repeats
     return Family(
         baseline=baseline.unscaled.model,
-        alpha=winner.depth,
-        beta=winner.width,
-        gamma=winner.scale,
-        neck_depth=winner.neck_depth,
-        neck_width=winner.neck_width,
+        alpha=alpha,
+        beta=beta,
+        gamma=gamma,
+        neck_depth=neck_depth,
+        neck_width=neck_width,
         detector=baseline.is_detector,
         neck=neck,
         head_repeats=head_repeats,
@@ -148,8 +157,8 @@ def _fitted_costs(model: LatencyModel, network: ScaledNetwork) -> dict[str, floa
     return network.relative | {"latency": model.relative(network)}
 
 
-def _check_members(search: config.Search, baseline: Baseline, chosen: Sequence[ScaledNetwork]) -> None:
-    """Builds the members of every possible winner, to fail before the search and not after it.
+def _check_members(search: config.Search, baseline: Baseline, possible: Sequence[Sequence[float]]) -> None:
+    """Builds the members for the coefficients of each candidate, to fail before the search and not after it.
 
     Raises:
         UserError: a network or a batch size of the members is impossible.
@@ -159,6 +168,6 @@ def _check_members(search: config.Search, baseline: Baseline, chosen: Sequence[S
             _ = without_batch_norm(baseline).unscaled
         except UserError as error:
             raise UserError(f"config: members.batch_norm: {error}; set it to false") from None
-    for winner in chosen:
-        for point in members.points(baseline, family_of(baseline, winner), search.members):
+    for coefficients in possible:
+        for point in members.points(baseline, family_of(baseline, coefficients), search.members):
             batch_size(search, baseline, point.network)

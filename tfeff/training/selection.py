@@ -258,7 +258,7 @@ def choose(settings: config.Experiment, caches: SplitCaches) -> TrainingData:
     """
     data = settings.data
     validation_split = caches.settings["data.validation_split"]
-    if data.folds is not None:
+    if data.folds is not None and data.validation_split is None:
         validation_split = None
     elif data.validation_split is not None and find_split(data.validation_split, (validation_split or "",)) is None:
         validation_split = data.validation_split
@@ -337,7 +337,7 @@ def _fold(settings: config.Experiment, dataset: Dataset, drawn: np.ndarray, vali
         try:
             if data.fold_examples is None:
                 return folds.k_folds(labels, data.folds, seed, names, groups)[data.fold]
-            held_out = round(data.fold_examples * data.validation_fraction)
+            held_out = round(data.fold_examples * data.validation_fraction) if data.validation_split is None else 0
             return folds.independent_folds(labels, data.folds, data.fold_examples, held_out, seed, names, groups)[
                 data.fold
             ]

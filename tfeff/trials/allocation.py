@@ -1,7 +1,7 @@
 """Plans which trials run next and which candidates are eliminated early.
 
 Three ways to spend a budget: `Full` trains every candidate on every block to the last epoch. `Halving` trains all
-candidates for a few epochs and continues with the better ones. `Racing` trains all candidates on a few blocks and
+candidates for a few epochs, and the better ones again for more. `Racing` trains all candidates on a few blocks and
 continues with those that may still win.
 
 A plan is a pure function of the results so far; there is no other state, so an interrupted experiment resumes exactly
@@ -27,7 +27,7 @@ class Elimination:
 
     Attributes:
         reason: a clause without a full stop.
-        epochs: the epoch that its trials had reached.
+        epochs: of its last trials.
         trials: number of its trials that had ended, including failed ones.
     """
 
@@ -91,12 +91,13 @@ class Full:
 class Halving:
     """Successive halving over epochs (Jamieson & Talwalkar 2015, arXiv:1502.07943).
 
-    All candidates train on all blocks to the first rung. Of n candidates, the best ceil(n / reduction) by mean continue
-    to the next rung, and so on to the last epoch. Candidates whose mean equals that of the last survivor continue too.
-    A candidate that is certain to survive, for any values of the missing results, continues before they arrive.
+    All candidates train on all blocks for the epochs of the first rung. Of n candidates, the best ceil(n / reduction)
+    by mean train for those of the next rung, and so on. Candidates whose mean equals that of the last survivor survive,
+    too. A candidate that is certain to survive, for any values of the missing results, goes on before they arrive.
 
-    The ranking at an early epoch may differ from the final one: choose the first rung long enough for the learning
-    curves to be roughly in their final order.
+    Every training starts afresh, and its schedule ends at its rung: with a high learning rate in the middle of a
+    schedule, values are noisy, and networks that learn fast look better than they are. Even so, the ranking of short
+    trainings may differ from the final one: choose the first rung long enough.
 
     Attributes:
         epochs: length of the trials that run to the end.

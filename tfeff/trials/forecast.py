@@ -37,17 +37,6 @@ def remaining_jobs(
     return jobs
 
 
-def additional_epochs(job: Job, done: Results) -> int:
-    """Epochs that a job adds to those its trial has already been trained for."""
-    earlier = [
-        other.epochs
-        for other in done
-        if (other.candidate, other.fold, other.seed) == (job.candidate, job.fold, job.seed)
-        and other.epochs < job.epochs
-    ]
-    return job.epochs - max(earlier, default=0)
-
-
 @dataclass(frozen=True)
 class Rate:
     """Training time on this machine: seconds = start + images · (per_image + per_mac · macs).
@@ -96,11 +85,8 @@ def core_seconds(
         validation_epochs: epochs between two validations.
     """
     total = 0.0
-    done: dict[Job, float | None] = {}
     for job in remaining_jobs(allocation, list(macs), blocks, {}):
-        epochs = additional_epochs(job, done)
-        done[job] = None
-        validations = -(-epochs // validation_epochs)
-        count = epochs * images[0] + validations * images[1] * VALIDATION_SHARE
+        validations = -(-job.epochs // validation_epochs)
+        count = job.epochs * images[0] + validations * images[1] * VALIDATION_SHARE
         total += rate.seconds(macs[job.candidate], count)
     return total

@@ -1,5 +1,7 @@
 """The images that the trials of a search or a sweep share."""
 
+from collections.abc import Iterable
+
 from tfeff import config
 from tfeff.data.dataset import Dataset
 from tfeff.errors import UserError
@@ -7,27 +9,34 @@ from tfeff.training import selection
 from tfeff.trials.trial import on_fold
 
 
-def open_images(base: config.Experiment, folds: config.Folds) -> tuple[Dataset, tuple[int, int]]:
+def open_images(
+    base: config.Experiment, folds: config.Folds, blocks: Iterable[tuple[int, int]]
+) -> tuple[Dataset, tuple[int, int]]:
     """The dataset of all trials, and the number of training and of validation images of one trial.
 
     Args:
         base: experiment of the trials, before a fold is set.
         folds: how the training split is divided.
+        blocks: (fold, seed) of all trials.
 
     Raises:
         UserError: the data is missing or too small for the folds, or images of different sizes have no common size.
     """
-    dataset = selection.load(base, selection.open_source(base), base.data.train_split)
+    source = selection.open_source(base)
+    dataset = selection.load(base, source, base.data.train_split)
     if base.data.image_size is None and dataset.size is None:
         raise UserError(
             "config: experiment.data.image_size is required because the images differ in size; all candidates must "
             "start from the same images"
         )
-    parts = [
-        selection.fold(on_fold(base, folds, fold=fold, seed=0), dataset, validates=False) for fold in range(folds.count)
-    ]
+    # The last fold first, because only that one can ask for more images than there are.
+    numbers = sorted({fold for fold, _ in blocks}, reverse=True)
+    parts = [selection.fold(on_fold(base, folds, fold=fold, seed=0), dataset, validates=False) for fold in numbers]
     train = min(len(part.train) for part in parts if part is not None)
-    return dataset, (train, min(len(part.validation) for part in parts if part is not None))
+    validation = min(len(part.validation) for part in parts if part is not None)
+    if folds.validation_split is not None:
+        validation = len(selection.load(base, source, folds.validation_split))
+    return dataset, (train, validation)
 
 
 def check_batch_size(batch_size: int, images: int) -> None:

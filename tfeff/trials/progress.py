@@ -1,7 +1,7 @@
 """Progress of an experiment: a live line on a terminal, otherwise a line every 30 seconds."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -10,7 +10,7 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bars
 
 from tfeff.trials.allocation import Allocation, Plan
-from tfeff.trials.forecast import additional_epochs, remaining_jobs
+from tfeff.trials.forecast import remaining_jobs
 from tfeff.trials.intervals import summary
 from tfeff.trials.results import Block, Job, Results
 from tfeff.trials.trial import Candidate
@@ -92,18 +92,14 @@ class Progress:
             self.say(f"{self._stage}: {note}")
 
     def _estimate(self, remaining: Sequence[Job], done: Results) -> float | None:
-        spent = self._work([job for job in done if job not in self._initial], self._initial)
+        spent = self._work(job for job in done if job not in self._initial)
         if not spent:
             return None
-        return self._work(remaining, done) / spent * (time.monotonic() - self._started)
+        return self._work(remaining) / spent * (time.monotonic() - self._started)
 
-    def _work(self, jobs: Sequence[Job], done: Results) -> float:
+    def _work(self, jobs: Iterable[Job]) -> float:
         """Multiply-adds times epochs."""
-        total, trained = 0.0, dict(done)
-        for job in sorted(jobs, key=lambda job: job.epochs):
-            total += self._candidates[job.candidate].macs * additional_epochs(job, trained)
-            trained[job] = None
-        return total
+        return float(sum(self._candidates[job.candidate].macs * job.epochs for job in jobs))
 
     def _leader(self, done: Results, plan: Plan) -> str:
         latest: dict[str, dict[Block, float]] = {}

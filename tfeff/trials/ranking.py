@@ -20,7 +20,8 @@ class Ranking:
     Attributes:
         best: the candidate with the highest adjusted mean.
         tied: the candidates not separable from the best, by descending mean; all others if there are no intervals.
-        chosen: the cheapest of the best and the tied candidates; the best if there are no intervals.
+        chosen: by the rule `cheapest`, the cheapest of the best and the tied candidates, if there are intervals; else
+            the best.
         order: all candidates with a value, by descending mean.
         summaries: candidate -> its own mean and interval.
         differences: other candidate -> the best minus it, adjusted for multiple comparisons
@@ -51,6 +52,7 @@ def rank(
     table: Table,
     costs: Mapping[str, float],
     *,
+    rule: str = "cheapest",
     labels: Mapping[str, str] | None = None,
     metric: str = "accuracy",
     eliminated: int = 0,
@@ -59,8 +61,9 @@ def rank(
 
     Args:
         table: candidate -> block -> value; candidates without a value are ignored.
-        costs: candidate -> cost in any unit (multiply-adds, seconds). The cheapest candidate that is not separable
-            from the best is chosen.
+        costs: candidate -> cost in any unit (multiply-adds, seconds).
+        rule: `cheapest` chooses the cheapest candidate that is not separable from the best, `mean` the best; `none`
+            also the best, but does not call it chosen.
         labels: candidate -> name in the sentence; defaults to its key.
         metric: name of the metric in the sentence.
         eliminated: number of candidates that were eliminated earlier and are not in the table.
@@ -89,7 +92,8 @@ def rank(
     tied = tuple(name for name in order[1:] if not differences[name].separable)
     has_intervals = any(difference.low is not None for difference in differences.values())
     # `min` returns the first minimum: among equally cheap candidates the one with the higher mean.
-    chosen = min((best, *tied), key=lambda name: costs[name]) if has_intervals else best
+    by_cost = rule == "cheapest" and has_intervals
+    chosen = min((best, *tied), key=lambda name: costs[name]) if by_cost else best
     summaries = {name: summary(values[name].values()) for name in order}
     shown = {name: (labels or {}).get(name, name) for name in order}
     sentence = ranking_sentence(
@@ -99,6 +103,7 @@ def rank(
         others=[shown[name] for name in order[1:]],
         tied=[shown[name] for name in tied],
         cheaper=None if chosen == best else shown[chosen],
+        rule=rule,
         has_intervals=has_intervals,
         metric=metric,
         folds=fold_count(layout.blocks),

@@ -1,6 +1,8 @@
 """What reports read from the records of all trials."""
 
-from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -25,7 +27,12 @@ class Records:
         return [record for record in self.all if record.job.candidate == candidate and record.state == "done"]
 
     def values(
-        self, candidate: str, epochs: int, training: config.Training, value: Callable[[Mapping[str, Any]], float]
+        self,
+        candidate: str,
+        epochs: int,
+        training: config.Training,
+        value: Callable[[Mapping[str, Any]], float],
+        blocks: Collection[Block] | None = None,
     ) -> dict[Block, float]:
         """Fold -> value of a candidate after some epochs, averaged over seeds; failed and missing trials are omitted.
 
@@ -34,19 +41,20 @@ class Records:
             epochs: of the trials to read.
             training: of the candidate; it says which row of metrics belongs to the weights that are kept.
             value: maps this row to the value.
+            blocks: those to read; None: all.
         """
         values = {
-            record.job.block: value(result_row(training, record.rows))
+            record.job.block: value(result_row(dataclasses.replace(training, epochs=epochs), record.rows))
             for record in self.done(candidate)
-            if record.job.epochs == epochs
+            if record.job.epochs == epochs and (blocks is None or record.job.block in blocks)
         }
         return mean_over_seeds({block: values[block] for block in sorted(values)})
 
     def epochs(self, candidate: str) -> dict[Block, int]:
-        """Block -> epochs that a candidate was trained for."""
-        spent: dict[Block, int] = {}
+        """Block -> epochs that a candidate was trained for, in all of its trainings."""
+        spent = Counter[Block]()
         for record in self.done(candidate):
-            spent[record.job.block] = max(spent.get(record.job.block, 0), record.job.epochs)
+            spent[record.job.block] += record.job.epochs
         return spent
 
     @property

@@ -16,13 +16,13 @@ Table = Mapping[str, Mapping[Block, float | None]]
 
 @dataclass(frozen=True, order=True)
 class Job:
-    """Trains one candidate on one block up to an epoch, resuming from the trial's last checkpoint.
+    """Trains one candidate on one block.
 
     Attributes:
         candidate: its name.
         fold: index of the fold.
         seed: index of the seed.
-        epochs: epoch to train up to, counted from the start of the trial.
+        epochs: of the training; the learning rate's schedule ends with them.
     """
 
     candidate: str

@@ -1,6 +1,7 @@
 """Runs the trials that an allocation plans until it plans no more."""
 
 import dataclasses
+import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from tfeff import config
+from tfeff.config.search import HELD_OUT_FACTORS, HELD_OUT_PART
 from tfeff.errors import UserError
 from tfeff.execution.executor import DISK_FULL, Executor, Function, Outcome, collect
 from tfeff.training.interruption import Interruption
@@ -18,9 +20,9 @@ from tfeff.trials.allocation import Allocation, Plan
 from tfeff.trials.objective import Objective
 from tfeff.trials.progress import Progress
 from tfeff.trials.ranking import Ranking, rank
-from tfeff.trials.results import Job, by_fold
+from tfeff.trials.results import Block, Job, by_fold
 from tfeff.trials.store import TrialStore
-from tfeff.trials.trial import Candidate, on_fold, result_row
+from tfeff.trials.trial import Candidate, of_length, on_fold, result_row
 
 POLL_SECONDS = 0.5
 
@@ -49,7 +51,9 @@ def running(
     Raises:
         UserError: the images have changed since the first trial.
     """
-    store.claim_images(fingerprint, settings.experiment.data.source)
+    folds = settings.folds
+    drawn = fingerprint if folds.kind == "classic" else f"{fingerprint}, in folds of {folds.examples}"
+    store.claim_images(drawn, settings.experiment.data.source)
     progress = Progress(console)
     with Interruption() as interruption, progress.shown():
         yield TrialRunner(
@@ -107,14 +111,18 @@ class TrialRunner:
             training = dataclasses.replace(training, precision=precision)
         return dataclasses.replace(experiment, data=data, training=training)
 
-    def run(self, candidates: Sequence[Candidate], allocation: Allocation, stage: str) -> Plan:
+    def run(
+        self, candidates: Sequence[Candidate], allocation: Allocation, stage: str, blocks: Sequence[Block] | None = None
+    ) -> Plan:
         """Trains candidates as planned by `allocation`; stored results are reused.
 
         Args:
             candidates: of several with the same name, only the first one ever passed is trained.
             allocation: plans the jobs.
             stage: name of this stage, for the progress.
+            blocks: (fold, seed) of the trials; None: all of the folds.
         """
+        blocks = self.folds.blocks if blocks is None else blocks
         for candidate in candidates:
             self._candidates.setdefault(candidate.name, candidate)
         self.store.add_candidates(candidates)
@@ -123,14 +131,11 @@ class TrialRunner:
             if record.job.candidate in self._candidates and record.state != "running":
                 self.results[record.job] = self._value(record.job, record.rows) if record.state == "done" else None
         selected = {name: self._candidates[name] for name in names}
-        self.progress.begin(stage, selected, self.folds.blocks, allocation, self.results)
+        self.progress.begin(stage, selected, blocks, allocation, self.results)
         while True:
-            plan = allocation.plan(names, self.folds.blocks, self.results)
+            plan = allocation.plan(names, blocks, self.results)
             self.progress.show(plan, self.results, running=len(self._running))
             if plan.done:
-                for name in plan.eliminated:
-                    for block in self.folds.blocks:
-                        self._remove_checkpoints(Job(name, *block, allocation.epochs))
                 return plan
             # The worker that has just become free still has the graph of its last network.
             for job in sorted(plan.jobs, key=lambda job: job.candidate != self._last):
@@ -145,7 +150,14 @@ class TrialRunner:
             for outcome in outcomes:
                 self._handle(outcome)
 
-    def rank(self, plan: Plan, epochs: int, labels: Mapping[str, str], costs: Mapping[str, float]) -> Ranking:
+    def rank(
+        self,
+        plan: Plan,
+        epochs: int,
+        labels: Mapping[str, str],
+        costs: Mapping[str, float],
+        rule: str = "cheapest",
+    ) -> Ranking:
         """Ranks the candidates that were trained to the end.
 
         Args:
@@ -153,6 +165,7 @@ class TrialRunner:
             epochs: of a complete training.
             labels: name -> label of all candidates of the plan.
             costs: name -> cost in any unit.
+            rule: as for `tfeff.trials.ranking.rank`.
 
         Raises:
             UserError: every candidate failed.
@@ -161,16 +174,23 @@ class TrialRunner:
         if not finalists:
             reasons = "; ".join(sorted({elimination.reason for elimination in plan.eliminated.values()}))
             raise UserError(f"every candidate failed: {reasons}; see {self.directory / 'trials.log'}")
-        table = by_fold(self.results, epochs, finalists, self.folds.blocks)
-        return rank(table, costs, labels=labels, metric=self.objective.title, eliminated=len(plan.eliminated))
+        table = self.table(finalists, epochs)
+        return rank(
+            table, costs, rule=rule, labels=labels, metric=self.objective.title, eliminated=len(plan.eliminated)
+        )
+
+    def table(self, candidates: Sequence[str], epochs: int) -> dict[str, dict[Block, float]]:
+        """Candidate -> fold -> value after trainings of `epochs` epochs, averaged over seeds."""
+        return by_fold(self.results, epochs, candidates, self.folds.blocks)
 
     def workdir(self, job: Job) -> Path:
-        """The workdir of a trial, shared by all jobs that continue the same training."""
-        return self.directory / "trials" / job.candidate / f"fold{job.fold}-seed{job.seed}"
+        """The workdir of a trial."""
+        return self.directory / "trials" / job.candidate / self._name(job)
 
     def experiment(self, job: Job) -> config.Experiment:
         """The experiment that a job trains."""
         experiment = on_fold(self._candidates[job.candidate].experiment, self.folds, job.fold, job.seed)
+        experiment = of_length(experiment, job.epochs)
         rate = self._learning_rates.get(job.candidate)
         if rate is None:
             return experiment
@@ -192,15 +212,15 @@ class TrialRunner:
     def _submit(self, job: Job) -> None:
         if job in self._running:
             return
-        if self.trials.learning_rate == "range_test" and not self._has_learning_rate(job):
+        if self.trials.learning_rate in ("range_test", "held_out") and not self._has_learning_rate(job):
             return
         self.store.start(job)
-        events = self.directory / "tensorboard" / job.candidate / f"fold{job.fold}-seed{job.seed}"
+        events = self.directory / "tensorboard" / job.candidate / self._name(job)
         self._running.add(job)
         self.executor.submit(job, worker.train, self.experiment(job), str(self.workdir(job)), job.epochs, str(events))
 
     def _has_learning_rate(self, job: Job) -> bool:
-        """Whether the candidate's learning rate is known; starts its range test otherwise."""
+        """Whether the candidate's learning rate is known; starts to look for it otherwise."""
         fact = f"learning_rate {job.candidate}"
         if job.candidate not in self._learning_rates:
             stored, failure = self.store.fact(fact), self.store.fact(f"failed {fact}")
@@ -211,10 +231,30 @@ class TrialRunner:
                 if fact not in self._running:
                     self._running.add(fact)
                     first = Job(job.candidate, 0, 0, job.epochs)
-                    self.executor.submit(fact, worker.range_test, self.experiment(first))
+                    if self.trials.learning_rate == "range_test":
+                        self.executor.submit(fact, worker.range_test, self.experiment(first))
+                    else:
+                        directory = self.directory / "trials" / job.candidate / "rates"
+                        self.executor.submit(fact, worker.held_out_rate, self._at_rates(first), str(directory))
                 return False
             self._learning_rates[job.candidate] = float(stored)
         return True
+
+    def _at_rates(self, job: Job) -> dict[float, tuple[config.Experiment, Objective, int]]:
+        """Learning rate -> short training with it on a part of the job's fold, validated on the rest of the fold."""
+        candidate = self._candidates[job.candidate]
+        folds = dataclasses.replace(self.folds, validation_split=None)
+        whole = on_fold(candidate.experiment, folds, job.fold, job.seed)
+        short = of_length(whole, math.ceil(whole.training.epochs / HELD_OUT_PART))
+        rates = [whole.optimizer.learning_rate * factor for factor in HELD_OUT_FACTORS]
+        return {
+            rate: (
+                dataclasses.replace(short, optimizer=dataclasses.replace(short.optimizer, learning_rate=rate)),
+                self.objective,
+                candidate.macs,
+            )
+            for rate in rates
+        }
 
     def _handle(self, outcome: Outcome) -> None:
         """Stores the value of a call, or arranges another attempt."""
@@ -233,14 +273,13 @@ class TrialRunner:
             deaths = int(self.store.fact(f"deaths {key}") or 0) + 1
             self.store.write_fact(f"deaths {key}", str(deaths))
             if not outcome.retryable or deaths >= self.trials.attempts:
-                self.store.write_fact(f"failed {key}", f"learning-rate range test failed: {outcome.error}")
+                self.store.write_fact(f"failed {key}", f"no learning rate was found: {outcome.error}")
             return
         if outcome.error is None:
             value = outcome.value
             self.store.finish(key, value["rows"], value["seconds"], value["peak_bytes"])
             self.results[key] = self._value(key, value["rows"])
-            if key.epochs >= self._candidates[key.candidate].experiment.training.epochs:
-                self._remove_checkpoints(key)
+            self._remove_checkpoints(key)
         elif outcome.retryable and self.store.count_death(key) < self.trials.attempts:
             self._say(key, f"{outcome.error}; restarting the trial")
         else:
@@ -255,9 +294,14 @@ class TrialRunner:
         self.progress.say(f"{self._candidates[job.candidate].label}, fold {job.fold}: {text}")
 
     def _remove_checkpoints(self, job: Job) -> None:
-        """Removes the checkpoints of a trial that will not be continued."""
+        """Removes the checkpoints of a finished trial."""
         shutil.rmtree(self.workdir(job) / "checkpoints", ignore_errors=True)
 
     def _value(self, job: Job, rows: Sequence[Mapping[str, float]]) -> float:
         candidate = self._candidates[job.candidate]
-        return self.objective.value(result_row(candidate.experiment.training, rows), candidate.macs)
+        return self.objective.value(result_row(self.experiment(job).training, rows), candidate.macs)
+
+    def _name(self, job: Job) -> str:
+        """The name of a trial's directory."""
+        whole = job.epochs == self._candidates[job.candidate].experiment.training.epochs
+        return f"fold{job.fold}-seed{job.seed}" + ("" if whole else f"-epochs{job.epochs}")

@@ -33,7 +33,7 @@ def on_fold(experiment: config.Experiment, folds: config.Folds, fold: int, seed:
     Args:
         experiment: of the candidate.
         folds: how the training split is divided.
-        fold: 0 to folds.count - 1.
+        fold: 0 to folds.count - 1; of independent folds also further ones.
         seed: 0 to folds.seeds - 1, added to the experiment's seed. The folds depend on the experiment's seed alone.
     """
     data = experiment.data
@@ -43,15 +43,27 @@ def on_fold(experiment: config.Experiment, folds: config.Folds, fold: int, seed:
         seed=experiment.seed + seed,
         data=dataclasses.replace(
             data,
-            folds=folds.count,
+            folds=fold + 1 if independent else folds.count,  # independent folds do not depend on their number
             fold=fold,
             fold_examples=folds.examples if independent else None,
             train_examples=None if independent else folds.examples,
             validation_fraction=folds.validation_fraction if independent else data.validation_fraction,
+            validation_split=folds.validation_split,
             test_split=None,
             seed=experiment.seed if data.seed is None else data.seed,
         ),
     )
+
+
+def of_length(experiment: config.Experiment, epochs: int) -> config.Experiment:
+    """The experiment with another number of epochs.
+
+    Raises:
+        UserError: another setting of the experiment needs more epochs.
+    """
+    if epochs == experiment.training.epochs:
+        return experiment
+    return dataclasses.replace(experiment, training=dataclasses.replace(experiment.training, epochs=epochs))
 
 
 def result_row(training: config.Training, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:

@@ -51,6 +51,7 @@ def ranking_sentence(
     others: Sequence[str],
     tied: Sequence[str],
     cheaper: str | None,
+    rule: str,
     has_intervals: bool,
     metric: str,
     folds: str,
@@ -65,6 +66,7 @@ def ranking_sentence(
         others: all other candidates.
         tied: those of them that are not separable from the best.
         cheaper: the tied candidate that is chosen instead of the best; None if the best is chosen.
+        rule: as for `tfeff.trials.ranking.rank`.
         has_intervals: whether any difference from the best has an interval.
         metric: name of the metric.
         folds: number of folds, as `fold_count` writes it.
@@ -78,14 +80,20 @@ def ranking_sentence(
         return f"{best} is the only candidate: mean {metric} {value} over {folds}.{suffix}"
     lead = f"{best} has the highest mean {metric}, {value}"
     if not has_intervals:
-        return f"{lead}; {folds} cannot give an interval, so it is chosen without a test.{suffix}"
+        choice = "" if rule == "none" else ", so it is chosen without a test"
+        return f"{lead}; {folds} cannot give an interval{choice}.{suffix}"
     rest = f"the other candidate, {others[0]}" if len(others) == 1 else f"the other {len(others)} candidates"
     if not tied:
-        return f"{lead}, significantly above {rest} ({folds}); it is chosen.{suffix}"
+        choice = "" if rule == "none" else "; it is chosen"
+        return f"{lead}, significantly above {rest} ({folds}){choice}.{suffix}"
     if len(tied) < len(others):
         rest = f"{len(tied)} of {rest}" + (f", {tied[0]}" if len(tied) == 1 else "")
-    if len(tied) == 1:
-        choice = "that candidate is cheaper and is chosen" if cheaper else f"it is not cheaper, so {best} is chosen"
+    if rule != "cheapest":
+        choice = "" if rule == "none" else "; it is chosen"
+    elif len(tied) == 1:
+        choice = "; that candidate is cheaper and is chosen" if cheaper else f"; it is not cheaper, so {best} is chosen"
+    elif cheaper:
+        choice = f"; the cheapest of these, {cheaper}, is chosen"
     else:
-        choice = f"the cheapest of these, {cheaper}, is chosen" if cheaper else f"none is cheaper, so {best} is chosen"
-    return f"{lead}; not separable from {rest} ({folds}); {choice}.{suffix}"
+        choice = f"; none is cheaper, so {best} is chosen"
+    return f"{lead}; not separable from {rest} ({folds}){choice}.{suffix}"

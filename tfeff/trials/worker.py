@@ -2,7 +2,10 @@
 
 import dataclasses
 import functools
+import math
+import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import tensorflow as tf
 
 from tfeff import config, training
 from tfeff.data.input.statistics import channel_statistics
+from tfeff.errors import UserError
 from tfeff.training import build, selection
 from tfeff.training.assembly import AssemblyCache
 from tfeff.training.features import FeatureCache
@@ -20,6 +24,8 @@ from tfeff.training.latency import latencies
 from tfeff.training.precision import select_policy
 from tfeff.training.progress import Reporter
 from tfeff.training.tensorboard import Board
+from tfeff.trials.objective import Objective
+from tfeff.trials.trial import result_row
 
 TIMED_STEPS = 12
 
@@ -79,6 +85,28 @@ def range_test(experiment: config.Experiment) -> float:
     return training.range_test(experiment, images).rate
 
 
+def held_out_rate(experiments: Mapping[float, tuple[config.Experiment, Objective, int]], directory: str) -> float:
+    """The learning rate whose training has the highest objective.
+
+    Args:
+        experiments: learning rate -> training with it, objective, and multiply-adds of the network.
+        directory: for their workdirs, removed at the end; an interrupted call resumes from them.
+
+    Raises:
+        UserError: the objective is not a finite number at any rate.
+    """
+    values = {}
+    for index, (rate, (experiment, objective, macs)) in enumerate(experiments.items()):
+        workdir = Path(directory) / str(index)
+        rows = train(experiment, str(workdir), experiment.training.epochs, str(workdir / "tensorboard"))["rows"]
+        values[rate] = objective.value(result_row(experiment.training, rows), macs)
+    shutil.rmtree(directory)
+    found = {rate: value for rate, value in values.items() if math.isfinite(value)}
+    if not found:
+        raise UserError(f"training diverged at all learning rates, {', '.join(f'{rate:.2g}' for rate in values)}")
+    return max(found, key=lambda rate: found[rate])
+
+
 def fastest_precision(experiment: config.Experiment) -> str:
     """The precision that `precision=auto` selects on this machine."""
     images = selection.choose(experiment, split_caches(experiment))
@@ -136,7 +164,7 @@ def _features() -> FeatureCache:
     return FeatureCache(size=1 << 30)
 
 
-@functools.lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=2)  # learning rates may be chosen without the split that trials are validated on
 def _split_caches(experiment: config.Experiment) -> selection.SplitCaches:
     return selection.read(experiment, lambda name, done, total: None)
 
@@ -145,9 +173,9 @@ def split_caches(experiment: config.Experiment) -> selection.SplitCaches:
     """The images of an experiment, read once per process, independent of fold and network."""
     whole = dataclasses.replace(
         experiment.data,
-        folds=2,  # trials validate on folds, never on the source's own validation split
+        folds=2,  # trials validate on folds, never on the source's own validation split unless the config names it
         fold=0,
-        fold_examples=None,
+        fold_examples=None if experiment.data.validation_split is None else 1,
         train_examples=None,
         mean=None,
         std=None,

@@ -81,15 +81,12 @@ class Result:
         Only candidates count that are trained to the last epoch on all folds.
         """
         curve, best, total = [], None, 0
-        trained: dict[tuple[str, Block], int] = {}
         complete: dict[str, set[Block]] = {}
         means = {row["name"]: row["mean"] for row in self.candidates if row["name"] in self.findings.ranking.order}
         for record in self.records.all:
             if record.state != "done":
                 continue
-            key = record.job.candidate, record.job.block
-            total += max(0, record.job.epochs - trained.get(key, 0))
-            trained[key] = max(record.job.epochs, trained.get(key, 0))
+            total += record.job.epochs
             if record.job.epochs == self.epochs:
                 complete.setdefault(record.job.candidate, set()).add(record.job.block)
                 whole = len(complete[record.job.candidate]) == len(self.sweep.folds.blocks)

@@ -104,7 +104,7 @@ def prepare(sweep: config.Sweep) -> Study:
             network cannot be built, or the objective is not measured.
     """
     base = sweep.experiment
-    dataset, examples = open_images(base, sweep.folds)
+    dataset, examples = open_images(base, sweep.folds, sweep.folds.blocks)
     combinations = [] if sweep.sampler.name == "bayesian" else listed(sweep.parsed, sweep.sampler, base.seed)
     section = sweep.objective
     if section.exponent and section.cost_target is None:

@@ -1,0 +1,110 @@
+"""Declared comparisons of one candidate, the control, with others, and the differences that they can detect.
+
+One-sided many-to-one comparisons (Dunnett 1955, JASA 50) in the two-way layout of candidates and blocks.
+"""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from scipy import optimize, special
+
+from tfeff.trials.dunnett import dunnett_quantile
+from tfeff.trials.intervals import Difference, paired_difference
+from tfeff.trials.results import Table, finite
+from tfeff.trials.two_way import fit_two_way
+
+POWER = 0.8
+"""Probability with which a detectable difference is detected."""
+EQUAL_CORRELATION = 0.5
+"""Of differences from one control, if all candidates have the same number of values."""
+
+
+@dataclass(frozen=True)
+class Contrasts:
+    """The control minus each other candidate.
+
+    Attributes:
+        differences: other candidate -> difference. All intervals hold at once with 95 % confidence, and so do all lower
+            bounds, which are higher than the lower ends of the intervals.
+        bounds: other candidate -> lower bound of the difference; None if it is unknown.
+        apart: the others that were compared with a standard error of their own.
+        deviation: standard deviation of one value in the layout; None if unknown.
+        degrees: its degrees of freedom.
+        blocks: number of blocks.
+        candidates: number of candidates in the layout.
+    """
+
+    differences: Mapping[str, Difference]
+    bounds: Mapping[str, float | None]
+    apart: Collection[str]
+    deviation: float | None
+    degrees: int
+    blocks: int
+    candidates: int
+
+    def detectable(self, blocks: int | None = None) -> float | None:
+        """The difference for which the lower bound is above 0 with probability POWER.
+
+        Args:
+            blocks: number of blocks; None: those that there are.
+        """
+        if self.deviation is None:
+            return None
+        blocks = blocks or self.blocks
+        degrees = (self.candidates - 1) * (blocks - 1)
+        if degrees < 1:
+            return None
+        quantile = dunnett_quantile(len(self.bounds), degrees, EQUAL_CORRELATION, sides=1)
+        shift = optimize.brentq(lambda shift: special.nctdtr(degrees, shift, quantile) - (1 - POWER), 0, quantile + 10)
+        return float(shift) * self.deviation * math.sqrt(2 / blocks)
+
+
+def contrasts(
+    table: Table, control: str, others: Sequence[str], apart: Collection[str] = (), confidence: float = 0.95
+) -> Contrasts:
+    """Compares a candidate with others that were declared before the results were known.
+
+    Args:
+        table: candidate -> block -> value, higher is better. All of its candidates determine the variance.
+        control: the candidate that is claimed to be better.
+        others: those that it is compared with.
+        apart: candidates that do not share the variance of the others, because their training failed to optimize; they
+            are compared by paired differences, at a level that keeps the confidence of all (Bonferroni).
+        confidence: of all intervals, and of all bounds, together.
+
+    Raises:
+        ValueError: the control or one of the others has no value, or the control stands apart.
+    """
+    if control in apart or not all(finite(table.get(name, {})) for name in (control, *others)):
+        raise ValueError(f"{control} or one of {', '.join(others)} has no value to compare")
+    layout = fit_two_way({name: row for name, row in table.items() if name not in apart})
+    differences, bounds = {}, dict[str, float | None]()
+    for name in others:
+        share = 1 - (1 - confidence) / len(others)
+        if name in apart:
+            differences[name] = paired_difference(table[control], table[name], share)
+            bounds[name] = paired_difference(table[control], table[name], 2 * share - 1).low
+            continue
+        plain = layout.difference(control, name)
+        if plain.standard_error is None:
+            differences[name], bounds[name] = plain, None
+            continue
+        two, one = (
+            dunnett_quantile(len(others), layout.degrees, EQUAL_CORRELATION, confidence, sides=sides)
+            for sides in (2, 1)
+        )
+        half = two * plain.standard_error
+        differences[name] = Difference(
+            plain.n, plain.mean, plain.standard_error, plain.degrees, plain.mean - half, plain.mean + half
+        )
+        bounds[name] = plain.mean - one * plain.standard_error
+    return Contrasts(
+        differences=differences,
+        bounds=bounds,
+        apart=tuple(name for name in others if name in apart),
+        deviation=None if layout.variance is None else math.sqrt(layout.variance),
+        degrees=layout.degrees,
+        blocks=len(layout.blocks),
+        candidates=len(layout.candidates),
+    )
