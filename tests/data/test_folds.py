@@ -62,6 +62,21 @@ def test_independent_folds_share_nothing():
         assert spread(fold.train) < 2
 
 
+@pytest.mark.parametrize("groups", [None, np.arange(len(LABELS)) // 7], ids=["single", "grouped"])
+def test_independent_folds_do_not_depend_on_their_number(groups):
+    few, many = (independent_folds(LABELS, k, 200, 60, 5, groups=groups) for k in (2, 4))
+    for fold, same in zip(few, many, strict=False):
+        np.testing.assert_array_equal(fold.train, same.train)
+        np.testing.assert_array_equal(fold.validation, same.validation)
+
+
+@pytest.mark.parametrize("groups", [None, np.arange(len(LABELS)) // 7], ids=["single", "grouped"])
+def test_independent_folds_can_train_on_all_of_their_images(groups):
+    for fold in independent_folds(LABELS, 4, 240, 0, 5, groups=groups):
+        assert not len(fold.validation)
+        assert len(fold.train) == pytest.approx(240, abs=0 if groups is None else 10)
+
+
 GROUPS = np.sort(np.random.default_rng(1).integers(0, 150, len(LABELS)))
 
 

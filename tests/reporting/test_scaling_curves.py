@@ -37,7 +37,7 @@ def point(method, phi, relative_macs, values, label=None, latency=0.002):
 
 
 def study(folds=3, phis=(1, 2, 3), equal=False, label=None):
-    """The points of a search: the baseline and four methods."""
+    """The points of a search: the baseline and all methods."""
     rng = np.random.default_rng(folds)
 
     def values(mean):
@@ -170,7 +170,7 @@ def test_methods_share_their_axes():
 def test_a_dimension_without_points_has_no_panel():
     points = [p for p in study() if p["method"] != "depth"]
     figure = single_against_compound_figure(points, metric=METRIC)
-    assert [axes.get_title() for axes in figure.axes] == ["width alone", "resolution alone"]
+    assert [axes.get_title() for axes in figure.axes] == ["width alone", "resolution alone", "width and resolution"]
     compound = {p["mean"] for p in points if p["method"] == "compound"}
     for axes in figure.axes:
         assert compound < {y for _, y in markers(axes)}

@@ -1,17 +1,21 @@
 """Rows of a search's findings, compared with SciPy's statistics on synthetic accuracies."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from tfeff import config
 from tfeff.config.family import Family
+from tfeff.scaling.choice import choose
 from tfeff.scaling.latency import Latency
 from tfeff.scaling.members import points
 from tfeff.scaling.result import Result
 from tfeff.scaling.search import Findings
 from tfeff.scaling.study import prepare
 from tfeff.trials.allocation import Elimination
+from tfeff.trials.dunnett import dunnett_quantile
 from tfeff.trials.ranking import rank
 from tfeff.trials.results import Job
 from tfeff.trials.store import Record
@@ -26,7 +30,7 @@ SEARCH = config.Search(
     folds=config.Folds(count=3, examples=200, seeds=2),
     members=config.Members(phis=(2.0,)),
 )
-FOLDS, SEEDS = range(3), range(2)
+FOLDS, FRESH, SEEDS = range(3), range(3, 6), range(2)
 
 
 @pytest.fixture(scope="module")
@@ -37,15 +41,24 @@ def findings():
     family = Family(baseline=study.baseline.unscaled.model, alpha=1.2, beta=1.1, gamma=1.25)
     compared = points(study.baseline, family, SEARCH.members)
     accuracy = {}
-    for network in {n.id: n for n in (*finalists, *(point.network for point in compared))}.values():
-        for fold in FOLDS:
-            for seed in SEEDS:
-                accuracy[Job(network.id, fold, seed, 4)] = rng.normal(0.6 + 0.01 * network.relative["macs"], 0.02)
+    for networks, folds in ((finalists, FOLDS), ({p.network.id: p.network for p in compared}.values(), FRESH)):
+        for network in networks:
+            for fold in folds:
+                for seed in SEEDS:
+                    accuracy[Job(network.id, fold, seed, 4)] = rng.normal(0.6 + 0.01 * network.relative["macs"], 0.02)
     for fold in FOLDS:
         for seed in SEEDS:
             accuracy[Job(eliminated.id, fold, seed, 2)] = 0.3
     records = [
-        Record(job, "done", 0, None, 10.0, 5_000_000 + job.fold, [{"epoch": job.epochs, "validation_accuracy": value}])
+        Record(
+            job,
+            "done",
+            0,
+            None,
+            10.0,
+            5_000_000 + job.fold,
+            [{"epoch": job.epochs, "train_loss": 1.0, "validation_accuracy": value}],
+        )
         for job, value in accuracy.items()
     ]
     table = {network.id: _folds(accuracy, network.id, 4) for network in finalists}
@@ -54,9 +67,7 @@ def findings():
     )
     found = Findings(
         study=study,
-        eliminated={eliminated.id: Elimination("slow", 2, 6)},
-        ranking=ranking,
-        winner=next(network for network in finalists if network.id == ranking.chosen),
+        choice=choose("cheapest", study.chosen, {eliminated.id: Elimination("slow", 2, 6)}, ranking, {}, "accuracy"),
         family=family,
         points=compared,
         plain=None,
@@ -65,9 +76,9 @@ def findings():
     return Result(found, records), accuracy, eliminated
 
 
-def _folds(accuracy, name, epochs):
+def _folds(accuracy, name, epochs, folds=FOLDS):
     """Mean over the seeds of each fold."""
-    return [np.mean([accuracy[Job(name, fold, seed, epochs)] for seed in SEEDS]) for fold in FOLDS]
+    return [np.mean([accuracy[Job(name, fold, seed, epochs)] for seed in SEEDS]) for fold in folds]
 
 
 def test_candidates_have_t_intervals_over_folds(findings):
@@ -84,18 +95,52 @@ def test_candidates_have_t_intervals_over_folds(findings):
         assert (row["epochs"], row["trials"]) == (24, 6)
 
 
-def test_members_are_compared_with_the_paired_t_interval(findings):
+def test_members_are_compared_on_their_own_folds_all_at_once(findings):
     result, accuracy, _ = findings
-    compound = next(point for point in result.findings.points if point.method == "compound")
-    others = {point.method: point.network.id for point in result.findings.points}
+    points = {point.method: point.network.id for point in result.findings.points}
+    values = np.array([_folds(accuracy, name, 4, FRESH) for name in points.values()])
+    # The two-way layout of all networks and the folds, and Dunnett's quantile for three comparisons.
+    residuals = values - values.mean(0) - values.mean(1, keepdims=True) + values.mean()
+    degrees = (len(points) - 1) * 2
+    error = np.sqrt((residuals**2).sum() / degrees * 2 / 3)
     assert [row["against"] for row in result.comparisons] == ["depth alone", "width alone", "resolution alone"]
     for row in result.comparisons:
-        other = others[row["against"].removesuffix(" alone")]
-        test = stats.ttest_rel(_folds(accuracy, compound.network.id, 4), _folds(accuracy, other, 4))
-        low, high = test.confidence_interval(0.95)
-        assert (row["95 % from"], row["to"]) == pytest.approx((low, high))
-        verdict = "compound is better" if low > 0 else "compound is worse" if high < 0 else "not separable"
-        assert row["verdict"] == verdict
+        other = list(points).index(row["against"].removesuffix(" alone"))
+        mean = values[list(points).index("compound")].mean() - values[other].mean()
+        assert row["advantage"] == pytest.approx(mean)
+        assert row["to"] == pytest.approx(mean + dunnett_quantile(3, degrees, 0.5) * error)
+        assert row["lower bound"] == pytest.approx(mean - dunnett_quantile(3, degrees, 0.5, sides=1) * error)
+        verdict = "better" if row["lower bound"] > 0 else "worse" if row["to"] < 0 else None
+        assert row["verdict"] == (f"compound is {verdict}" if verdict else "not separable")
+    assert [row["folds"] for row in result.power] == [2, 3, 4, 6, 8, 12, 16]
+
+
+def test_slopes_are_lines_through_each_fold(findings):
+    result, accuracy, _ = findings
+    points = {point.method: point.network for point in result.findings.points}
+    rows = {row["method"]: row for row in result.slopes}
+    lines = {}
+    for method in ("width", "compound"):
+        ends = [_folds(accuracy, points[name].id, 4, FRESH) for name in ("baseline", method)]
+        lines[method] = np.diff(ends, axis=0)[0] / np.log2(points[method].relative["macs"])
+    test = stats.ttest_rel(lines["compound"], lines["width"])
+    assert rows["compound"]["growth per doubling"] == pytest.approx(lines["compound"].mean())
+    row = rows["width alone"]
+    assert (row["from"], row["up to"]) == pytest.approx(tuple(test.confidence_interval(0.95)))
+
+
+def test_networks_that_train_worse_than_the_baseline_stand_apart(findings):
+    result, *_ = findings
+    depth = next(point.network.id for point in result.findings.points if point.method == "depth")
+    records = [
+        dataclasses.replace(
+            record, rows=[{**row, "train_loss": 2.0 if record.job.candidate == depth else 1.0} for row in record.rows]
+        )
+        for record in result.records.all
+    ]
+    rows = {row["against"]: row for row in Result(result.findings, records).comparisons}
+    assert "not both train better than the baseline" in rows["depth alone"]["verdict"]
+    assert "the baseline" not in rows["width alone"]["verdict"]
 
 
 def test_the_family_always_has_the_baseline_and_the_member_at_phi_1(findings):

@@ -12,6 +12,7 @@ import pytest
 from tests.thoroughness import THOROUGH, only_thorough
 from tests.verbs import Process, Verbs
 from tfeff import config
+from tfeff.config.search import HELD_OUT_FACTORS
 from tfeff.scaling.search import open_store
 
 CONFIG = """
@@ -207,3 +208,51 @@ def test_user_errors_end_with_a_message(verbs, tmp_path, overrides, words):
 def test_a_workdir_of_another_search_is_refused(verbs, whole):
     search = start(verbs, whole, "--config.experiment.training.epochs=6")
     search.done().fails_with("experiment.training.epochs", "saved 2", "now 6")
+
+
+GIVEN = """
+from tfeff.config import *
+
+def get_config():
+    return Search(
+        experiment=Experiment(
+            model=Model(name="resnet", width=4, stage_blocks=(1, 1), resolution=8),
+            data=Data(source="embedded:digits", channels=1),
+            training=Training(epochs=3, batch_size=32, validation_epochs=3, precision="float32", deterministic=True),
+        ),
+        coefficients=(1.2, 1.1, 1.15),
+        folds=Folds(count=2, examples=200, validation_split="test"),
+        trials=Trials(batch_size="fixed", learning_rate="held_out"),
+        members=Members(phis=(2.0,), methods=("width", "width+resolution", "compound")),
+    )
+"""
+
+
+def test_given_coefficients_are_compared_on_a_split_of_its_own_and_folds_are_added(verbs, tmp_path):
+    path, directory = tmp_path / "config.py", tmp_path / "search"
+    path.write_text(GIVEN)
+    flags = ("search", f"--config={path}", f"--workdir={directory}")
+    verbs(*flags).succeeds()
+    first = done(directory)
+    assert len(first) == 4 * 2
+    result = json.loads((directory / "result.json").read_text())
+    assert [result[key] for key in ("alpha", "beta", "gamma")] == [1.2, 1.1, 1.15]
+    assert [row["against"] for row in result["comparisons"]] == ["width alone", "width and resolution"]
+    assert "candidates" not in result
+    trials = [json.loads(path.read_text()) for path in directory.glob("trials/*/fold*/config.json")]
+    assert {trial["data"]["validation_split"] for trial in trials} == {"test"}
+    chosen = {trial["optimizer"]["learning_rate"] for trial in trials}
+    base = config.Experiment().optimizer.learning_rate
+    assert chosen <= {base * factor for factor in HELD_OUT_FACTORS}
+    assert "The coefficients were given" in (directory / "report.html").read_text()
+
+    verbs(*flags, "--config.folds.count=3").succeeds()
+    added = done(directory)
+    assert first.items() <= added.items()  # the first folds are not trained again
+    assert {job.fold for job in added.keys() - first.keys()} == {2}
+
+
+def test_a_search_cannot_select_by_the_split_of_all_folds(verbs, tmp_path):
+    path = tmp_path / "config.py"
+    path.write_text(GIVEN.replace("coefficients=(1.2, 1.1, 1.15),", ""))
+    verbs("search", f"--config={path}", f"--workdir={tmp_path / 'search'}").fails_with("folds.validation_split")

@@ -15,6 +15,13 @@ def test_quantiles_match_dunnetts_table():
     ]  # fmt: skip
 
 
+def test_one_sided_quantiles_match_dunnetts_table():
+    # Dunnett 1955, table 1a, 95 %, 1 to 9 treatments.
+    assert [round(dunnett_quantile(p, 20, 0.5, sides=1), 2) for p in range(1, 10)] == [
+        1.72, 2.03, 2.19, 2.30, 2.39, 2.46, 2.51, 2.56, 2.60,
+    ]  # fmt: skip
+
+
 def test_quantiles_match_scipys_probability():
     groups = np.random.default_rng(5).normal(size=(5, 4))
     test = stats.dunnett(*groups[1:], control=groups[0], rng=np.random.default_rng(0))

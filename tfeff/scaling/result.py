@@ -145,7 +145,7 @@ class Result:
         """
         labels = {point.network.id: METHODS[point.method].label for point in self.findings.points}
         rows = []
-        for compound, compared in self.contrasts.items():
+        for compound, compared in self.contrasts:
             others = [p for p in self.findings.points if p.phi == compound.phi and p.method != COMPOUND]
             for other in others:
                 row: dict[str, Any] = {
@@ -161,39 +161,40 @@ class Result:
                     row |= {
                         "compound": summary(self.values(compound.network, members=True).values()).mean,
                         "other": summary(self.values(other.network, members=True).values()).mean,
-                        "advantage": difference.mean,
+                        "advantage": round(difference.mean, 12),  # without rounding errors
                         "95 % from": difference.low,
                         "to": difference.high,
                         "lower bound": bound,
                         "verdict": _verdict(difference, bound),
                     }
                     if other.network.id in compared.apart:
-                        row["verdict"] += "; it trains worse than the baseline"
+                        row["verdict"] += "; not both train better than the baseline"
                 rows.append(row)
         return rows
 
     @cached_property
-    def contrasts(self) -> dict[Point, Contrasts]:
-        """Compound member -> its comparisons with the other methods; failed trials are omitted."""
+    def contrasts(self) -> list[tuple[Point, Contrasts]]:
+        """The compound members, and their comparisons with the other methods; failed trials are omitted."""
         sign = -1.0 if self.study.objective.minimized else 1.0
         table = {
             point.network.id: {block: sign * value for block, value in self.values(point.network, members=True).items()}
             for point in self.findings.points
         }
         table = {name: row for name, row in table.items() if row}
-        found = {}
+        found = []
         for compound in self.findings.points:
             others = {p.network.id for p in self.findings.points if p.phi == compound.phi} - {compound.network.id}
             others &= table.keys()
             if compound.method == COMPOUND and others and compound.network.id in table:
-                found[compound] = contrasts(table, compound.network.id, sorted(others), self._not_optimized)
+                compared = contrasts(table, compound.network.id, sorted(others), self._not_optimized)
+                found.append((compound, compared))
         return found
 
     @cached_property
     def power(self) -> list[dict[str, Any]]:
         """For each φ and some numbers of folds: the advantage that compound scaling would have to have to be seen."""
         rows = []
-        for compound, compared in self.contrasts.items():
+        for compound, compared in self.contrasts:
             for folds in sorted({*FOLDS, compared.blocks}):
                 detectable = compared.detectable(folds)
                 if detectable is not None:

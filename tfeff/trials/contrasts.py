@@ -69,20 +69,21 @@ def contrasts(
         table: candidate -> block -> value, higher is better. All of its candidates determine the variance.
         control: the candidate that is claimed to be better.
         others: those that it is compared with.
-        apart: candidates that do not share the variance of the others, because their training failed to optimize; they
-            are compared by paired differences, at a level that keeps the confidence of all (Bonferroni).
+        apart: candidates that do not share the variance of the others, because their training failed to optimize; their
+            comparisons are by paired differences, at a level that keeps the confidence of all (Bonferroni).
         confidence: of all intervals, and of all bounds, together.
 
     Raises:
-        ValueError: the control or one of the others has no value, or the control stands apart.
+        ValueError: the control or one of the others has no value, or all candidates stand apart.
     """
-    if control in apart or not all(finite(table.get(name, {})) for name in (control, *others)):
+    if not all(finite(table.get(name, {})) for name in (control, *others)):
         raise ValueError(f"{control} or one of {', '.join(others)} has no value to compare")
     layout = fit_two_way({name: row for name, row in table.items() if name not in apart})
+    own = others if control in apart else [name for name in others if name in apart]
     differences, bounds = {}, dict[str, float | None]()
     for name in others:
         share = 1 - (1 - confidence) / len(others)
-        if name in apart:
+        if name in own:
             differences[name] = paired_difference(table[control], table[name], share)
             bounds[name] = paired_difference(table[control], table[name], 2 * share - 1).low
             continue
@@ -102,7 +103,7 @@ def contrasts(
     return Contrasts(
         differences=differences,
         bounds=bounds,
-        apart=tuple(name for name in others if name in apart),
+        apart=tuple(own),
         deviation=None if layout.variance is None else math.sqrt(layout.variance),
         degrees=layout.degrees,
         blocks=len(layout.blocks),
