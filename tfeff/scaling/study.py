@@ -61,8 +61,10 @@ def prepare(search: config.Search, clock: Callable[[Baseline, ScaledNetwork], La
             budget, or a batch size, the objective or a member is impossible.
     """
     base = search.experiment
-    trained = search.member_blocks if search.coefficients else [*search.folds.blocks, *search.member_blocks]
-    dataset, examples = open_images(base, search.folds, trained)
+    blocks = [] if search.coefficients else search.folds.blocks
+    if search.members.phis or search.members.ratios or search.members.batch_norm:
+        blocks = [*blocks, *search.member_blocks]
+    dataset, examples = open_images(base, search.folds, blocks)
     check_batch_size(base.training.batch_size, examples[0])
     baseline = Baseline(base.model, len(dataset.class_names), base.data.channels, base.task)
     section = search.objective
