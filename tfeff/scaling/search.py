@@ -29,7 +29,7 @@ from tfeff.trials.store import TrialStore
 from tfeff.trials.trial import Candidate, on_fold
 
 STORE = "search.sqlite"
-FREE = ("members.", "objective.", "allocation.", "budget.", "choice", "trials.attempts", "folds.seeds")
+FREE = ("members.", "objective.", "allocation.", "budget.", "choice", "coefficients", "trials.attempts", "folds.seeds")
 """Keys that select trials or evaluate their results. No trial depends on them, so a search can resume with others."""
 
 
