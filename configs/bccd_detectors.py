@@ -32,6 +32,7 @@ DETECTORS = {
         "task.neck.name=none",
         "task.neck.levels=none",
         "task.neck.channels=none",
+        "training.epochs=40",
     ),
     "grid": ("task.name=grid", "task.neck.levels=P4,P5"),
 }
