@@ -2,8 +2,6 @@
 
 Command   python -m tfeff.train --config=configs/digits_family.py --workdir=runs/demo/phi2 \\
               --config.model.family=runs/demo/search --config.model.phi=2      (make demo)
-Machine   2 virtual CPU cores: 45 seconds
-Result    1,077 test images: accuracy 95.4 % (95 % interval 93.9 to 96.5)
 """
 
 from tfeff.config import Data, Experiment, Model, Optimizer, Schedule, Training
