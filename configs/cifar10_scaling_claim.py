@@ -2,9 +2,9 @@
 
 Nothing is selected by the results. A ResNet of width 8 with two blocks per stage at 32x32 pixels is scaled to about 4.8
 and 9 times its multiply-adds by each method. The images are reduced to 16x16 pixels first and enlarged on the fly, so
-that more resolution adds no detail, as in the scaling study, whose baseline enlarges 32x32 images to 95x95. Each network
-is trained on the same independent folds of 6,000 training images and validated on the 10,000 test images; the learning
-rate of each is one of three, by a held-out part of the first fold.
+that more resolution adds no detail, as in the scaling study, whose baseline enlarges 32x32 images to 95x95. Each
+network is trained on the same independent folds of 6,000 training images and validated on the 10,000 test images; the
+learning rate of each is one of three, by a held-out part of the first fold.
 
 Declared before the run: compound scaling against depth, width and resolution alone at φ = 3, by simultaneous lower
 bounds. It is better than all three if all bounds are above 0.
@@ -12,7 +12,7 @@ bounds. It is better than all three if all bounds are above 0.
 Data      <directory>/train/<class>/* and <directory>/test/<class>/*, 50,000 and 10,000 images of CIFAR-10
 Command   python -m tfeff.search --config=configs/cifar10_scaling_claim.py --workdir=runs/scaling_claim \\
               --config.experiment.data.source=folder:<directory> [--config.experiment.data.image_size=32]
-          Pilot: --config.folds.count=2; the folds that are added later do not change the first ones.
+          Pilot: --config.folds.count=2; only its standard deviation of a fold may decide how many folds follow.
 """
 
 from tfeff.config import (

@@ -1,8 +1,8 @@
 """Scaling coefficients of a tiny ResNet on cluttered handwritten digits: a complete search in minutes.
 
 Eight candidates with about twice the baseline's multiply-adds on three independent folds of 490 training images; then
-compound scaling and each single dimension at about four times the baseline's cost on three further folds. The images are
-reduced to 16x16 pixels first: with more, resolution would add detail, and nothing else would be worth its cost.
+compound scaling and each single dimension at about four times the baseline's cost on three further folds. The images
+are reduced to 16x16 pixels first: with more, resolution would add detail, and nothing else would be worth its cost.
 
 Command   python -m tfeff.search --config=configs/digits_search.py --workdir=runs/demo/search      (make demo)
 """

@@ -68,7 +68,7 @@ class Folds(Section):
     """`independent`: disjoint subsets of the training split, each with its own training and validation part.
     `classic`: k-fold cross-validation, whose training parts overlap."""
     count: int = 3
-    """Independent folds can be added later: those that were drawn before stay the same."""
+    """The number of independent folds can change later: the first ones stay the same."""
     examples: int | None = 5000
     """Number of images per independent fold, including its validation part, or of all classic folds in total (None: the
     whole split)."""
@@ -113,8 +113,9 @@ class Trials(Section):
     """`optimizer.learning_rate` applies to the baseline. `linear` and `sqrt`: scaled with the batch size (Goyal et al.,
     arXiv:1706.02677; Krizhevsky, arXiv:1404.5997). `fixed`: the same for all networks. `range_test`: found for each
     network by a learning-rate range test (Smith, arXiv:1506.01186). `held_out`: of a third of the rate, the rate and
-    three times the rate, the one that is best on a held-out part (`folds.validation_fraction`) of the training images
-    of the first fold after a third of the epochs, for each network."""
+    three times the rate, the one that is best after a third of the epochs, for each network; trained on a fold of
+    training images and validated on a part of it (`folds.validation_fraction`), so it requires
+    `folds.validation_split`."""
     attempts: int = 3
     """Maximum number of attempts of a trial whose process is lost; after that it counts as failed."""
 
@@ -206,6 +207,8 @@ def check_trials(
     epochs, blocks = experiment.training.epochs, len(folds.blocks)
     if allocation.name == "halving" and allocation.minimum_epochs > epochs:
         allocation.wrong("minimum_epochs", f"at most experiment.training.epochs = {epochs}")
+    if trials.learning_rate == "held_out" and folds.validation_split is None:
+        trials.wrong("learning_rate", "another rule, or set folds.validation_split: it validates on images of the fold")
     shorter = {}
     if allocation.name == "halving":
         shorter["allocation.minimum_epochs"] = allocation.minimum_epochs

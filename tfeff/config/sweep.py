@@ -110,7 +110,7 @@ class Sweep(Section):
     sampler: Sampler = field(default_factory=Sampler)
     folds: Folds = field(default_factory=lambda: Folds(kind="classic", examples=None))
     trials: Trials = field(default_factory=lambda: Trials(batch_size="fixed", learning_rate="fixed"))
-    """`batch_size` must be `fixed`, `learning_rate` `fixed`, `range_test` or `held_out`."""
+    """`batch_size` must be `fixed`, `learning_rate` `fixed` or `range_test`."""
     allocation: Allocation = field(default_factory=Allocation)
     objective: Objective = field(default_factory=Objective)
 
@@ -131,8 +131,8 @@ class Sweep(Section):
             data.wrong("normalization", '"family" in a sweep over data.channels')
         if trials.batch_size != "fixed":
             trials.wrong("batch_size", '"fixed" in a sweep')
-        if trials.learning_rate not in ("fixed", "range_test", "held_out"):
-            trials.wrong("learning_rate", '"fixed", "range_test" or "held_out" in a sweep')
+        if trials.learning_rate not in ("fixed", "range_test"):
+            trials.wrong("learning_rate", '"fixed" or "range_test" in a sweep')
         if trials.learning_rate != "fixed" and "optimizer.learning_rate" in keys:
             trials.wrong("learning_rate", '"fixed": the axes contain optimizer.learning_rate')
         check_trials(self.experiment, self.folds, trials, self.allocation, "sweep")

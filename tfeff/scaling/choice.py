@@ -64,7 +64,8 @@ def choose(
             coefficients = optimum.coefficients
         sentences.append(optimum.sentence(winner, ranking, metric, chosen=rule == "surface"))
     elif rule == "surface":
-        sentences.append(f"No surface could be fitted, so {winner.label} is chosen.")
+        why = "some candidates were eliminated or failed" if eliminated else "the candidates do not determine one"
+        sentences.append(f"No surface could be fitted, because {why}, so {winner.label} is chosen.")
     flat = [
         f"{letter} = {value:.3f} does not scale {name}"
         for (name, letter), value in zip(DIMENSIONS.items(), coefficients, strict=False)

@@ -235,8 +235,8 @@ def _page(result: Result, directory: Path, command: str, captions: Mapping[str, 
         html.Table(result.comparisons, f"Advantage of compound scaling in {_metric(result)[0]}."),
         html.Table(
             result.power,
-            "Advantage for which the lower bound is above 0 with a probability of 80 %, for a comparison of one φ with "
-            "as many methods. Other numbers of folds help to plan: folds can be added later.",
+            "Advantage for which the lower bound is above 0 with a probability of 80 %, in comparisons with methods "
+            "that train better than the baseline. Other numbers of folds help to plan: folds can be added later.",
         ),
         html.Table(result.slopes, f"Growth of {_metric(result)[0]} per doubling of the multiply-adds, within folds."),
         *shown(
@@ -290,7 +290,7 @@ def _comparison(result: Result) -> str:
     """How the methods are compared, as a paragraph."""
     search = result.search
     if search.coefficients is not None:
-        folds = "Nothing was selected by results before."
+        folds = "The coefficients were given; no network was selected here."
     elif search.member_blocks == search.folds.blocks:
         folds = "The coefficients were selected on the same folds, so compound scaling is somewhat overrated at φ = 1."
     else:
@@ -300,6 +300,12 @@ def _comparison(result: Result) -> str:
         f"folds. {folds} All intervals of one φ hold at once with 95 % confidence (Dunnett 1955, with the residual "
         "variance of the two-way layout networks x folds), and so do the lower bounds, which are one-sided. A network "
         "whose final training loss is above the baseline's failed to optimize; it has a variance of its own."
+        + (
+            " All folds share their validation images, so the intervals are about trainings on other images, not about "
+            "other validation images."
+            if search.folds.validation_split
+            else ""
+        )
     )
 
 

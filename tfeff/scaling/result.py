@@ -67,7 +67,7 @@ class Result:
         for network in self.study.chosen:
             elimination = choice.eliminated.get(network.id)
             values = self.values(network, objective=True, epochs=elimination.epochs if elimination else None)
-            spent = self.records.epochs(network.id)
+            spent = self.records.epochs(network.id, self.search.folds.blocks)
             rows.append(
                 {
                     "id": network.id,
@@ -143,14 +143,13 @@ class Result:
 
         The intervals of one φ hold at once, and so do their lower bounds; see `tfeff.trials.contrasts`.
         """
-        labels = {point.network.id: METHODS[point.method].label for point in self.findings.points}
         rows = []
         for compound, compared in self.contrasts:
             others = [p for p in self.findings.points if p.phi == compound.phi and p.method != COMPOUND]
             for other in others:
                 row: dict[str, Any] = {
                     "φ": compound.phi,
-                    "against": labels[other.network.id],
+                    "against": METHODS[other.method].label,
                     "compound, x baseline": compound.network.relative["macs"],
                     "other, x baseline": other.network.relative["macs"],
                 }
@@ -195,7 +194,7 @@ class Result:
         """For each φ and some numbers of folds: the advantage that compound scaling would have to have to be seen."""
         rows = []
         for compound, compared in self.contrasts:
-            for folds in sorted({*FOLDS, compared.blocks}):
+            for folds in sorted({*FOLDS, compared.blocks}) if compared.pooled else ():
                 detectable = compared.detectable(folds)
                 if detectable is not None:
                     rows.append(
@@ -296,11 +295,11 @@ class Result:
         return rows
 
     def losses(self, network: ScaledNetwork) -> list[list[tuple[float, float]]]:
-        """(epoch, training loss) of each complete trial of a network."""
+        """(epoch, training loss) of each complete trial of a member."""
         return [
             [(row["epoch"], row["train_loss"]) for row in record.rows]
             for record in sorted(self.records.done(network.id), key=lambda record: record.job)
-            if record.job.epochs == self.epochs
+            if record.job.epochs == self.epochs and record.job.block in self.search.member_blocks
         ]
 
     def _seconds(self, network: ScaledNetwork) -> float | None:

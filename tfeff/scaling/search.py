@@ -71,8 +71,12 @@ class Forecast:
 
 def open_store(directory: Path, search: config.Search | None) -> TrialStore:
     """The store in the workdir of a search; None opens an existing one with any config."""
-    more_folds = search is not None and search.folds.kind == "independent"
-    return TrialStore(directory / STORE, search, (*FREE, "folds.count") if more_folds else FREE)
+    free = list(FREE)
+    if search is not None and search.folds.kind == "independent":
+        free.append("folds.count")
+    if search is not None and search.trials.learning_rate == "held_out":
+        free.remove("objective.")  # learning rates depend on it
+    return TrialStore(directory / STORE, search, tuple(free))
 
 
 def forecast(study: Study, executor: Executor) -> Forecast:

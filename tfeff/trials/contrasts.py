@@ -29,6 +29,7 @@ class Contrasts:
             bounds, which are higher than the lower ends of the intervals.
         bounds: other candidate -> lower bound of the difference; None if it is unknown.
         apart: the others that were compared with a standard error of their own.
+        pooled: number of the others that were compared with the pooled standard error.
         deviation: standard deviation of one value in the layout; None if unknown.
         degrees: its degrees of freedom.
         blocks: number of blocks.
@@ -38,13 +39,14 @@ class Contrasts:
     differences: Mapping[str, Difference]
     bounds: Mapping[str, float | None]
     apart: Collection[str]
+    pooled: int
     deviation: float | None
     degrees: int
     blocks: int
     candidates: int
 
     def detectable(self, blocks: int | None = None) -> float | None:
-        """The difference for which the lower bound is above 0 with probability POWER.
+        """The difference for which a lower bound by the pooled variance is above 0 with probability POWER.
 
         Args:
             blocks: number of blocks; None: those that there are.
@@ -80,6 +82,7 @@ def contrasts(
         raise ValueError(f"{control} or one of {', '.join(others)} has no value to compare")
     layout = fit_two_way({name: row for name, row in table.items() if name not in apart})
     own = others if control in apart else [name for name in others if name in apart]
+    pooled = len(others) - len(own)
     differences, bounds = {}, dict[str, float | None]()
     for name in others:
         share = 1 - (1 - confidence) / len(others)
@@ -92,7 +95,9 @@ def contrasts(
             differences[name], bounds[name] = plain, None
             continue
         two, one = (
-            dunnett_quantile(len(others), layout.degrees, EQUAL_CORRELATION, confidence, sides=sides)
+            dunnett_quantile(
+                pooled, layout.degrees, EQUAL_CORRELATION, 1 - (1 - confidence) * pooled / len(others), sides=sides
+            )
             for sides in (2, 1)
         )
         half = two * plain.standard_error
@@ -104,6 +109,7 @@ def contrasts(
         differences=differences,
         bounds=bounds,
         apart=tuple(own),
+        pooled=pooled,
         deviation=None if layout.variance is None else math.sqrt(layout.variance),
         degrees=layout.degrees,
         blocks=len(layout.blocks),

@@ -31,7 +31,13 @@ def open_images(
         )
     # The last fold first, because only that one can ask for more images than there are.
     numbers = sorted({fold for fold, _ in blocks}, reverse=True)
-    parts = [selection.fold(on_fold(base, folds, fold=fold, seed=0), dataset, validates=False) for fold in numbers]
+    try:
+        parts = [selection.fold(on_fold(base, folds, fold=fold, seed=0), dataset, validates=False) for fold in numbers]
+    except UserError as error:
+        further = ""
+        if numbers[0] >= folds.count:
+            further = f" ({folds.count} of them for the members; see members.fresh_folds)"
+        raise UserError(f"config: folds.examples, folds.count{further}: {error}") from None
     train = min(len(part.train) for part in parts if part is not None)
     validation = min(len(part.validation) for part in parts if part is not None)
     if folds.validation_split is not None:

@@ -50,11 +50,12 @@ class Records:
         }
         return mean_over_seeds({block: values[block] for block in sorted(values)})
 
-    def epochs(self, candidate: str) -> dict[Block, int]:
-        """Block -> epochs that a candidate was trained for, in all of its trainings."""
+    def epochs(self, candidate: str, blocks: Collection[Block]) -> dict[Block, int]:
+        """Block -> epochs that a candidate was trained for, in all of its trainings on these blocks."""
         spent = Counter[Block]()
         for record in self.done(candidate):
-            spent[record.job.block] += record.job.epochs
+            if record.job.block in blocks:
+                spent[record.job.block] += record.job.epochs
         return spent
 
     @property

@@ -54,6 +54,7 @@ def running(
     folds = settings.folds
     drawn = fingerprint if folds.kind == "classic" else f"{fingerprint}, in folds of {folds.examples}"
     store.claim_images(drawn, settings.experiment.data.source)
+    store.remove_unfinished_schedules(settings.experiment.training.epochs)
     progress = Progress(console)
     with Interruption() as interruption, progress.shown():
         yield TrialRunner(

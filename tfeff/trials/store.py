@@ -125,10 +125,20 @@ class TrialStore:
         """
         if self.fact("images") not in (None, fingerprint):
             raise UserError(
-                f"{source}: the images have changed since the trials in {self.path}; restore them or choose another "
-                "--workdir"
+                f"{source}: the images, or the folds drawn from them, have changed since the trials in {self.path}; "
+                "restore them or choose another --workdir"
             )
         self.write_fact("images", fingerprint)
+
+    def remove_unfinished_schedules(self, epochs: int) -> None:
+        """Removes results of earlier versions, whose shorter trainings stopped in the middle of their schedule.
+
+        Args:
+            epochs: of a complete training.
+        """
+        if self.fact("schedules") is None:
+            self._file.execute("delete from trials where epochs < ?", (epochs,))
+            self.write_fact("schedules", "complete")
 
     def add_candidates(self, candidates: Iterable[Candidate]) -> None:
         """Stores the label and the settings of each candidate that is not stored yet."""

@@ -95,15 +95,20 @@ def held_out_rate(experiments: Mapping[float, tuple[config.Experiment, Objective
     Raises:
         UserError: the objective is not a finite number at any rate.
     """
-    values = {}
+    found, errors = {}, []
     for index, (rate, (experiment, objective, macs)) in enumerate(experiments.items()):
         workdir = Path(directory) / str(index)
-        rows = train(experiment, str(workdir), experiment.training.epochs, str(workdir / "tensorboard"))["rows"]
-        values[rate] = objective.value(result_row(experiment.training, rows), macs)
-    shutil.rmtree(directory)
-    found = {rate: value for rate, value in values.items() if math.isfinite(value)}
+        try:
+            rows = train(experiment, str(workdir), experiment.training.epochs, str(workdir / "tensorboard"))["rows"]
+        except UserError as error:  # above all, a training that diverged
+            errors.append(f"{rate:.2g}: {error}")
+            continue
+        value = objective.value(result_row(experiment.training, rows), macs)
+        if math.isfinite(value):
+            found[rate] = value
+    shutil.rmtree(directory, ignore_errors=True)
     if not found:
-        raise UserError(f"training diverged at all learning rates, {', '.join(f'{rate:.2g}' for rate in values)}")
+        raise UserError(f"training failed at all learning rates: {'; '.join(errors) or objective.metric + ' is NaN'}")
     return max(found, key=lambda rate: found[rate])
 
 

@@ -127,4 +127,4 @@ def test_other_samplers_and_allocations(more: str, verbs: Verbs, tmp_path: Path)
     assert results(tmp_path / "sweep") == found
     assert len(found["candidates"]) == (6 if "bayesian" in more else 3 if "3" in more else 4)
     if "halving" in more:
-        assert sorted(row["epochs"] for row in found["candidates"]) == [2, 2, 4, 4]
+        assert sorted(row["epochs"] for row in found["candidates"]) == [2, 2, 6, 6]

@@ -34,7 +34,7 @@ class Result:
             elimination = self.findings.eliminated.get(name)
             values = self._values(name, elimination.epochs if elimination else self.epochs)
             estimate = asdict(summary(values.values())) if values else dict.fromkeys(("mean", "low", "high"))
-            spent = self.records.epochs(name)
+            spent = self.records.epochs(name, self.sweep.folds.blocks)
             difference = ranking.differences.get(name)
             rows.append(
                 {

@@ -20,7 +20,7 @@ from tfeff.trials.ranking import Ranking
 from tfeff.trials.results import by_fold
 from tfeff.trials.runner import running
 from tfeff.trials.store import TrialStore
-from tfeff.trials.trial import Candidate, on_fold
+from tfeff.trials.trial import Candidate, of_length, on_fold
 from tfeff.workbench.sweep.combinations import Combination, bayesian, listed
 
 STORE = "sweep.sqlite"
@@ -125,6 +125,8 @@ def prepare(sweep: config.Sweep) -> Study:
         try:
             experiment = study.candidate(combination, base).experiment
             check_batch_size(experiment.training.batch_size, examples[0])
+            if sweep.allocation.name == "halving":
+                of_length(experiment, sweep.allocation.minimum_epochs)
             # Dropout and the optimizer's numbers change nothing that is checked.
             model, update = dataclasses.replace(experiment.model, dropout=None), experiment.optimizer
             patterns = update.frozen, update.unfreeze, update.learning_rate_factors
