@@ -28,6 +28,7 @@ FORMS = {
         "optimizer.learning_rate_factors=stem*=0.02,stage[12]*=0.03,stage[34]*=0.06,stage[56]*=0.12,stage7*=0.25,"
         "head_conv*=0.5,head_classifier*=1",
     ),
+    "auto": ("model.transfer=auto", "optimizer.learning_rate=0.003"),
 }
 VARIANTS = {
     f"{form}, {color}": (*overrides, f"data.channels={channels}")

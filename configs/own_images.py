@@ -23,7 +23,7 @@ from tfeff.config import (
     Schedule,
     Training,
 )
-from tfeff.recipes import labeled_images, rules, warm_start
+from tfeff.recipes import WarmStart, labeled_images, rules, warm_start
 
 
 def get_config() -> Recipe[Experiment]:
@@ -68,6 +68,13 @@ def choose(settings: Experiment) -> Choices:
         "training.epochs": rules.epochs(count, batch_size.value, start),
         "training.precision": rules.precision(count),
         **{f"optimizer.{key}": choice for key, choice in rules.optimizer(start).items()},
+        **(layers(count, start) if model.transfer is None else {}),
+    }
+
+
+def layers(count: int, start: WarmStart) -> Choices:
+    """Which layers learn, and how fast; with model.transfer=auto, the features of the images decide instead."""
+    return {
         "optimizer.frozen": rules.frozen(count, start),
         "optimizer.learning_rate_factors": rules.learning_rate_factors(start),
     }

@@ -54,6 +54,8 @@ def test_training_prints_and_saves_what_it_chose_and_resumes_with_it(verbs, root
         (30, ("model.weights=none", "model.name=mobilenet-v2"), {"model.name": "mobilenet-v2", "model.width": None}),
         (30, ("model.weights=w.npz", "model.name=resnet"), {"model.weights": "w.npz", "model.stage_blocks": None}),
         (30, ("model.weights=none", "model.resolution=24"), {"model.resolution": 24, "data.image_size": 24}),
+        (30, ("model.weights=w.npz",), {"optimizer.learning_rate_factors": ("*=0.1", "head_classifier*=1")}),
+        (30, ("model.weights=w.npz", "model.transfer=auto"), {"optimizer.learning_rate_factors": ()}),
     ],
 )
 def test_choices(image_folder, count, overrides, expected):

@@ -124,6 +124,15 @@ def test_impossible_draws_are_reported(call, message):
         call()
 
 
+@pytest.mark.parametrize("groups", [None, np.arange(43) // 2])
+def test_folds_may_lack_a_rare_class_if_the_caller_says_so(groups):
+    labels = np.repeat([0, 1], [41, 2])
+    folds = k_folds(labels, 5, 0, groups=groups, every_class=False)
+    np.testing.assert_array_equal(np.sort(np.concatenate([fold.validation for fold in folds])), np.arange(43))
+    assert {len(fold.validation) for fold in folds} <= {8, 9, 10}
+    assert any(1 not in labels[fold.validation] for fold in folds)
+
+
 def test_a_missing_class_is_named():
     labels = np.repeat([0, 1], [40, 3])
     names = ("common", "rare")

@@ -1,7 +1,11 @@
 """What runs in the process of a trial."""
 
+from fnmatch import fnmatchcase
+
+import numpy as np
+
 from tests.tasks.digits_of_many_sizes import write_coco
-from tfeff import config
+from tfeff import config, models, training
 from tfeff.trials import worker
 
 
@@ -17,3 +21,27 @@ def test_the_candidates_of_a_detector_share_their_images(tmp_path):
     assert len(first.train) == 6
     assert first.train.fit == "letterbox"
     assert first.train.dataset.has_objects
+
+
+def test_each_trial_chooses_which_layers_it_trains(tmp_path):
+    """The trials of a process share compiled networks and stored features; each keeps to its own choice."""
+    base = config.Experiment(
+        model=config.Model(name="resnet", width=16, stage_blocks=(1, 1, 1), resolution=8),
+        data=config.Data(channels=1, train_examples=200, folds=2, image_size=8),
+        training=config.Training(epochs=1, batch_size=20, precision="float32"),
+    )
+    network = models.build("resnet", width=16, stage_blocks=(1, 1, 1), resolution=8, channels=1, num_classes=10)
+    weights = {weight.path: weight.numpy() for weight in network.weights if "classifier" not in weight.path}
+    np.savez(tmp_path / "weights.npz", **weights)
+    start = config.override(base, [f"model.weights={tmp_path / 'weights.npz'}"])
+    for fold, transfer in ((0, "auto"), (1, "none"), (1, "auto")):
+        trial = config.override(start, [f"model.transfer={transfer}", f"data.fold={fold}"])
+        directory = tmp_path / f"{fold}_{transfer}"
+        assert len(worker.train(trial, str(directory), 1, str(directory / "events"))["rows"]) == 1
+        run = training.Workdir(directory)
+        frozen = run.config().optimizer.frozen
+        assert bool(frozen) == ("transfer" in run.dataset()) == (transfer == "auto")
+        with np.load(run.final) as final:
+            for name, value in weights.items():
+                kept = any(fnmatchcase(name, pattern) for pattern in frozen)
+                assert np.array_equal(final[f"model/{name}"], value) == kept, name

@@ -11,6 +11,7 @@ from tfeff.config.files import (
     load_recipe,
     override,
     refuse_workdir,
+    replaced,
     saved,
     to_json,
 )
@@ -92,6 +93,7 @@ __all__ = [
     "load_recipe",
     "override",
     "refuse_workdir",
+    "replaced",
     "resolve_family",
     "saved",
     "to_json",

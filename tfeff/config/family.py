@@ -16,7 +16,7 @@ from tfeff.config.tasks import Neck, ObjectDetection
 from tfeff.errors import UserError
 
 FILE = "coefficients.json"
-OWN = ("family", "phi", "dropout", "survival_probability", "weights")
+OWN = ("family", "phi", "dropout", "survival_probability", "weights", "transfer")
 """Keys of `model` that remain configurable with `model.family`."""
 
 

@@ -21,7 +21,7 @@ class Model(Section):
     """Name of the network; `python -m tfeff.summary --family=NAME` lists them."""
     family: str | None = None
     """Workdir of a `tfeff.search`: use the member `phi` of the family found there. The family then determines all other
-    keys except `dropout`, `survival_probability` and `weights`."""
+    keys except `dropout`, `survival_probability`, `weights` and `transfer`."""
     phi: float | None = None
     """Scaling exponent φ of the member: depth α^φ, width β^φ, resolution γ^φ. None: 0, the baseline."""
     resolution: int | None = None
@@ -47,6 +47,11 @@ class Model(Section):
     first block."""
     weights: str | None = None
     """Initial weights: a weights file, or `imagenet` (published weights). None: random initialization."""
+    transfer: Literal["auto"] | None = None
+    """Which layers to train from `weights` (classification only). `auto` chooses from the number of training images and
+    from linear probes on features of these weights: it sets `optimizer.frozen`, `optimizer.learning_rate_factors` and
+    `training.feature_variants`, as far as they are not set, and nothing if `optimizer.frozen` is set.
+    `optimizer.learning_rate` is then that of the classifier; other layers train at a tenth of it."""
 
     def check(self) -> None:
         """Validates field values."""
@@ -55,10 +60,12 @@ class Model(Section):
         at_least(self, 0, "phi")
         if self.phi is not None and self.family is None:
             raise UserError("config: model.phi requires model.family")
+        if self.transfer is not None and self.weights is None:
+            raise UserError("config: model.transfer requires model.weights")
 
     def options(self) -> dict[str, Any]:
         """The keyword arguments of `tfeff.models.build` that are set, without name, resolution and weights."""
-        others = ("name", "family", "phi", "resolution", "weights")
+        others = ("name", "family", "phi", "resolution", "weights", "transfer")
         given = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in others}
         return {key: value for key, value in given.items() if value is not None}
 
@@ -360,6 +367,12 @@ class Experiment(Section):
             )
         if self.schedule.warmup_epochs >= self.training.epochs:
             self.schedule.wrong("warmup_epochs", f"below training.epochs = {self.training.epochs}")
+        if self.model.transfer is not None and not isinstance(self.task, Classification):
+            self.model.wrong("transfer", "none: only classification supports it; set optimizer.frozen instead")
+        if self.model.transfer is not None and self.optimizer.unfreeze and not self.optimizer.frozen:
+            raise UserError(
+                "config: optimizer.unfreeze: set optimizer.frozen too; model.transfer=auto then chooses nothing"
+            )
         if self.training.feature_variants is not None and not isinstance(self.task, Classification | Localization):
             self.training.wrong("feature_variants", "none: only classification and localization support it")
         late = [epoch for epoch, _ in self.optimizer.unfreezing() if epoch >= self.training.epochs]

@@ -74,7 +74,13 @@ def holdout(
 
 
 def k_folds(
-    labels: np.ndarray, k: int, seed: int, class_names: Sequence[str] = (), groups: np.ndarray | None = None
+    labels: np.ndarray,
+    k: int,
+    seed: int,
+    class_names: Sequence[str] = (),
+    groups: np.ndarray | None = None,
+    *,
+    every_class: bool = True,
 ) -> list[Fold]:
     """k rounds of cross-validation: the validation parts are disjoint and together the whole.
 
@@ -84,6 +90,7 @@ def k_folds(
         seed: Seed of the draw.
         class_names: names of the classes for messages; default their numbers.
         groups: int [n]; images of one group stay together. None: each image is on its own.
+        every_class: whether every part must hold an image of every class.
 
     Raises:
         UserError: k is below 2, or a class has too few images or groups for every part to hold one.
@@ -92,7 +99,7 @@ def k_folds(
     if k < 2:
         raise UserError(f"cross-validation needs at least 2 folds, not {k}")
     classes, counts = np.unique(labels, return_counts=True)
-    if counts.min() < k:
+    if every_class and counts.min() < k:
         raise UserError(
             f"{k} folds need at least {k} images of each class; "
             f"class {_name(classes[counts.argmin()], class_names)} has {counts.min()}"
@@ -102,7 +109,7 @@ def k_folds(
         parts = _deal(labels, np.arange(len(labels)), k, rng)
     else:
         parts = _deal_groups(labels, groups, [1 / k] * k, rng)
-        for i, part in enumerate(parts):
+        for i, part in enumerate(parts if every_class else ()):
             require_every_class(labels, part, f"the validation part of fold {i}", "use fewer folds", class_names)
     return [
         Fold(train=np.sort(np.concatenate(parts[:i] + parts[i + 1 :])), validation=part) for i, part in enumerate(parts)

@@ -1,6 +1,7 @@
-"""Rules that choose values of a config for its dataset: how many images there are, and which weights to start from."""
+"""Rules that choose values of a config for its dataset: by the number of images, the weights to start from, and the
+features of these weights."""
 
-from tfeff.recipes import rules
+from tfeff.recipes import rules, transfer
 from tfeff.recipes.image_set import AnnotatedImages, LabeledImages, annotated_images, labeled_images
 from tfeff.recipes.warm_start import WarmStart, warm_start
 
@@ -11,5 +12,6 @@ __all__ = [
     "annotated_images",
     "labeled_images",
     "rules",
+    "transfer",
     "warm_start",
 ]

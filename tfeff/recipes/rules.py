@@ -8,6 +8,7 @@ import math
 
 from tfeff import config
 from tfeff.config import Choice, Choices
+from tfeff.recipes.transfer import FACTORS
 from tfeff.recipes.warm_start import WarmStart
 
 NETWORK = "efficientnet-lite0"
@@ -151,7 +152,7 @@ def learning_rate_factors(start: WarmStart) -> Choice:
     """Factors on the learning rate, by patterns of variables."""
     if start.kind == "scratch":
         return Choice((), "all layers start from random weights")
-    return Choice(("*=0.1", "head_classifier*=1"), "only the classifier starts from random weights")
+    return Choice(FACTORS, "only the classifier starts from random weights")
 
 
 def region_resolution(model: config.Model, start: WarmStart) -> Choice:

@@ -56,12 +56,15 @@ def check(settings: config.Experiment, replicas: int, *, afresh: bool) -> None:
     update = settings.optimizer
     if update.unfreeze and distribution.worker_count() > 1:
         raise UserError("config: optimizer.unfreeze: several workers are not supported; use one")
+    chosen_later = section.transfer is not None and not update.frozen
+    if chosen_later and distribution.worker_count() > 1:
+        raise UserError("config: model.transfer: several workers are not supported; use one, or set optimizer.frozen")
     if afresh and (update.frozen or update.unfreeze or update.learning_rate_factors or training.feature_variants):
         # The patterns refer to paths, which depend on neither classes nor statistics: those need the data.
         network = _frozen_network(settings, replicas)
         if update.unfreeze:
             _frozen_network(phases.at(settings, training.epochs), replicas)
-        if training.feature_variants is not None and split(network) is None:
+        if training.feature_variants is not None and not chosen_later and split(network) is None:
             raise UserError(
                 "config: training.feature_variants: the first layers of the network are trained; freeze them with "
                 "optimizer.frozen, such as stem*,stage*"

@@ -107,7 +107,7 @@ def train(
             )
             if prepared is None:
                 break
-            loop = _loop(settings, prepared, workdir, reporter, interruption, events=tensorboard, profile=profile)
+            loop = _loop(prepared, workdir, reporter, interruption, events=tensorboard, profile=profile)
             loop.run(prepared.until)
             if prepared.state.stopping.exhausted or prepared.until == last:
                 break
@@ -115,7 +115,6 @@ def train(
 
 
 def _loop(
-    settings: config.Experiment,
     prepared: Prepared,
     workdir: Workdir,
     reporter: Reporter,
@@ -125,8 +124,8 @@ def _loop(
     profile: bool,
 ) -> Loop:
     """The loop of a run, or of one phase of it, with its hooks."""
-    training, chief = settings.training, distribution.is_chief()
-    hooks = list[Hook]()
+    settings, chief = prepared.settings, distribution.is_chief()
+    training, hooks = settings.training, list[Hook]()
     if chief and profile:
         hooks.append(Profiler(workdir.tensorboard, reporter.say))
     if training.swa_epochs is not None:

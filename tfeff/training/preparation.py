@@ -13,7 +13,7 @@ from tfeff.data.input.cache import ImageCache
 from tfeff.data.sources.source import Source
 from tfeff.errors import UserError
 from tfeff.tasks.task import BatchPredictor
-from tfeff.training import build, distribution, phases, precision, selection
+from tfeff.training import build, distribution, phases, precision, selection, transfer
 from tfeff.training.assembly import AssemblyCache, assemble
 from tfeff.training.features import FeatureBatches, FeatureCache
 from tfeff.training.freezing import frozen_params
@@ -24,7 +24,7 @@ from tfeff.training.resumption import restore, resume
 from tfeff.training.state import State
 from tfeff.training.step import Step
 from tfeff.training.stopping import EarlyStopping
-from tfeff.training.workdir import Workdir
+from tfeff.training.workdir import CHOSEN, Workdir
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +32,7 @@ class Prepared:
     """What the loop needs.
 
     Attributes:
+        settings: the experiment, with what `model.transfer=auto` has chosen.
         state: as at the start of training, or restored.
         step: the compiled steps.
         training: the training batches.
@@ -40,6 +41,7 @@ class Prepared:
         until: epoch at which the phase, or the call, ends.
     """
 
+    settings: config.Experiment
     state: State
     step: Step
     training: Pipeline
@@ -80,11 +82,10 @@ def prepare(
         UserError: for invalid images or settings.
         Interrupted: after Ctrl-C or SIGTERM.
     """
-    training = settings.training
     unfinished, saved = resume(
         workdir,
-        epochs=training.epochs,
-        patience=training.early_stopping_epochs,
+        epochs=settings.training.epochs,
+        patience=settings.training.early_stopping_epochs,
         until_epoch=until_epoch,
         report=reporter.say,
     )
@@ -97,11 +98,18 @@ def prepare(
         record = selected.record() | {"options": options}
         for note in notes:
             reporter.say(note)
+        if settings.model.transfer is not None:
+            record |= transfer.choose(settings, selected, reporter.say, interruption)
+    else:
+        record = _recorded(workdir, selected, settings.data.source)
+    settings = config.replaced(settings, record.get(CHOSEN, {}))
+    if saved is None:
         policy = precision.select_policy(settings, record, reporter, interruption)
     else:
-        record, policy = _recorded(workdir, selected, settings.data.source), saved.record["precision"]
+        policy = saved.record["precision"]
     keras.mixed_precision.set_dtype_policy(policy)
 
+    training = settings.training
     steps_per_epoch = len(selected.train) // training.batch_size
     done = saved.record["step"] // max(steps_per_epoch, 1) if saved is not None else 0
     start, until = phases.span(settings, done, until_epoch)
@@ -144,7 +152,7 @@ def prepare(
         reporter.say(f"{frozen_params(model, settings.optimizer.frozen, freed):,} parameters are frozen")
     scoring = _scoring(settings, model, selected.validation)
     if assembly.features is None or training.feature_variants is None:
-        return Prepared(state, assembly.step, pipeline, validation, scoring, until)
+        return Prepared(settings, state, assembly.step, pipeline, validation, scoring, until)
 
     frozen, variants = assembly.features, training.feature_variants
 
@@ -152,7 +160,7 @@ def prepare(
         return FeatureBatches(batches, frozen, variants, features, reporter.say)
 
     validated = None if validation is None else stored(validation)
-    return Prepared(state, assembly.step, stored(pipeline), validated, scoring, until)
+    return Prepared(settings, state, assembly.step, stored(pipeline), validated, scoring, until)
 
 
 def _scoring(

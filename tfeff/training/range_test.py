@@ -15,7 +15,9 @@ import tensorflow as tf
 
 from tfeff import config, tasks
 from tfeff.errors import UserError
-from tfeff.training import build, selection
+from tfeff.training import build, selection, transfer
+from tfeff.training.interruption import Interruption
+from tfeff.training.workdir import CHOSEN
 
 STEPS = 120
 """Number of updates."""
@@ -115,6 +117,9 @@ def lowest(rates: Sequence[float], means: Sequence[float]) -> tuple[float, float
 def _losses(settings: config.Experiment, caches: selection.SplitCaches) -> tuple[list[float], list[float], float]:
     """The rates, the loss before each update, and the loss of the best constant prediction."""
     dataset = selection.choose(settings, caches)
+    if settings.model.transfer is not None:
+        chosen = transfer.choose(settings, dataset, lambda text: None, Interruption())
+        settings = config.replaced(settings, chosen.get(CHOSEN, {}))
     network = build.model(settings, dataset.record())
     build.initial_weights(settings, network)
     step = build.step(settings, network, tf.distribute.get_strategy(), build.optimizer(settings, network, 1))

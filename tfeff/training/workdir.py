@@ -2,7 +2,8 @@
 
 ```
 config.json      the experiment, including defaults
-dataset.json     class names, counts, per-channel statistics, sizes: what evaluation and export need
+dataset.json     class names, counts, per-channel statistics, sizes: what evaluation and export need; `chosen`, values
+                 that model.transfer=auto chose for the images, and `transfer`, why
 metrics.jsonl    one row per epoch
 divergence.json  where and why training diverged, if it did
 result.json      the metrics of the final weights
@@ -24,6 +25,9 @@ from tfeff.errors import UserError
 from tfeff.training import checkpoint
 from tfeff.training.checkpoint import Checkpoints
 
+CHOSEN = "chosen"
+"""Key of `dataset.json`: values that were chosen for the training images, by dotted key of the config."""
+
 
 class Workdir:
     """The directory of a run.
@@ -42,8 +46,9 @@ class Workdir:
         self._metrics = self.path / "metrics.jsonl"
 
     def config(self) -> config.Experiment:
-        """The saved config of the run."""
-        return config.saved(self.path, config.Experiment)
+        """The saved config of the run, with what was chosen for its images."""
+        record = self.dataset() if (self.path / "dataset.json").is_file() else {}
+        return config.replaced(config.saved(self.path, config.Experiment), record.get(CHOSEN, {}))
 
     def write_dataset(self, record: dict[str, Any]) -> None:
         """Saves what evaluation and export need to know about the data."""

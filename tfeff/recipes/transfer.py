@@ -1,0 +1,110 @@
+"""Which layers to train from pretrained weights: a rule for the number of training images and their features.
+
+The usual advice (Stanford's course CS231n, notes on transfer learning): train a linear classifier on the last features
+if there are few images and they are similar to those of the weights; train from earlier layers on if they are few and
+different; fine-tune all layers if they are many. The two questions in it are answered without thresholds of our own:
+
+- Few: a classifier with d features has d + 1 weights per class and can fit any labels of up to about 2 (d + 1) images
+  (Cover, "Geometrical and Statistical Properties of Systems of Linear Inequalities", 1965). Training more layers then
+  adds freedom that the images do not constrain.
+- Different: the last layers have discarded what these images need, so that a linear probe gets better with the features
+  of earlier layers. Fine-tuning improves on a linear classifier mostly by such features (Evci et al., "Head2Toe",
+  arXiv:2201.03529). Probes are compared by squared error: accuracies on a few hundred images differ too little.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tfeff.data import folds
+from tfeff.recipes.linear_probe import linear_probe
+
+FOLDS = 5
+PROBED = 1000
+"""Images that are probed at most, so that this takes less than two minutes on one CPU core."""
+QUANTILE = 1.96
+"""Of the normal distribution, for 95 % intervals."""
+FACTORS = ("*=0.1", "head_classifier*=1")
+"""`optimizer.learning_rate_factors`: trained layers that are not new learn at a tenth of the classifier's rate."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """The probe on the features of one level and all later ones.
+
+    Attributes:
+        level: the earliest of these levels.
+        error: mean squared error of the class indicators, see `linear_probe.Probe`.
+        accuracy: fraction of images that are classified correctly.
+        excess: `error` minus the lowest one of all levels.
+        margin: half the width of the 95 % interval of `excess`.
+    """
+
+    level: str
+    error: float
+    accuracy: float
+    excess: float
+    margin: float
+
+    @property
+    def suffices(self) -> bool:
+        """Whether its error cannot be told from the lowest one."""
+        return self.excess <= self.margin
+
+
+def few(count: int, features: int) -> bool:
+    """Whether a linear classifier could fit any labels of the training images.
+
+    Args:
+        count: number of training images.
+        features: of an image, that the classifier reads.
+    """
+    return count <= 2 * (features + 1)
+
+
+def probe(
+    features: Mapping[str, np.ndarray], labels: np.ndarray, groups: np.ndarray | None = None
+) -> tuple[Start, ...]:
+    """Probes the features from each level on, in `FOLDS` folds.
+
+    The intervals take images (or groups of them) as independent; that folds share training images is ignored.
+
+    Args:
+        features: float [n, d_i] by level, from the first one to the classifier's input.
+        labels: int [n].
+        groups: int [n]; images of one group, such as crops of one photograph, stay in one fold.
+
+    Returns:
+        One for each level, in their order; empty if there are fewer than two images or groups per fold.
+    """
+    members = np.unique(np.arange(len(labels)) if groups is None else groups, return_inverse=True)[1]
+    if members.max(initial=-1) + 1 < 2 * FOLDS:
+        return ()
+    parts = folds.k_folds(labels, FOLDS, seed=0, groups=groups, every_class=False)
+    levels = list(features)
+    probes = [linear_probe([features[name] for name in levels[start:]], labels, parts) for start in range(len(levels))]
+    lowest = min(probes, key=lambda each: float(each.errors.mean())).errors
+    starts = []
+    for level, each in zip(levels, probes, strict=True):
+        difference = each.errors - lowest
+        deviations = np.bincount(members, difference - difference.mean())  # summed over each group
+        starts.append(
+            Start(
+                level=level,
+                error=float(each.errors.mean()),
+                accuracy=float(each.correct.mean()),
+                excess=float(difference.mean()),
+                margin=float(QUANTILE * np.sqrt((deviations**2).sum()) / len(labels)),
+            )
+        )
+    return tuple(starts)
+
+
+def last_frozen(starts: Sequence[Start]) -> Start:
+    """The latest level from which on the features suffice: what precedes it can stay frozen, with the level itself.
+
+    Args:
+        starts: from `probe`, not empty.
+    """
+    return next(start for start in reversed(starts) if start.suffices)

@@ -1,0 +1,210 @@
+"""`model.transfer=auto`: chooses which layers to train from pretrained weights.
+
+The rule is in `recipes/transfer.py`. Here, the network computes the features of the training images, and what the rule
+finds becomes values of the config.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfeff import config
+from tfeff.data import folds
+from tfeff.data.input.cache import ImageCache
+from tfeff.models.heads.classifier import CLASSIFIER, POOL
+from tfeff.models.network import Network
+from tfeff.recipes import rules, transfer
+from tfeff.reporting import tables
+from tfeff.training import build, features
+from tfeff.training.freezing import freeze
+from tfeff.training.interruption import Interruption
+from tfeff.training.selection import TrainingData
+from tfeff.training.workdir import CHOSEN
+
+LAST = "last"
+"""The last level of features: the classifier's input."""
+VARIANTS = 4
+"""Augmented variants of each image whose features are stored, if they are."""
+EVIDENCE = "transfer"
+"""Key of `dataset.json`: what was chosen, and why."""
+
+
+def choose(
+    settings: config.Experiment, images: TrainingData, say: Callable[[str], None], interruption: Interruption
+) -> dict[str, Any]:
+    """What `model.transfer=auto` chooses for the training images of a new run; says it and why.
+
+    Values that the config sets are not chosen. Validation and test images are not used.
+
+    Args:
+        settings: the experiment, with `model.transfer`.
+        images: of the run.
+        say: called with lines for the console.
+        interruption: checked while features are computed.
+
+    Returns:
+        For the workdir's `dataset.json`: the values under `CHOSEN`, the reasons under `EVIDENCE`. Empty if
+        `optimizer.frozen` is set.
+    """
+    if settings.optimizer.frozen:
+        say("model.transfer=auto chooses nothing, because optimizer.frozen is set")
+        return {}
+    policy = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_dtype_policy("float32")
+    try:
+        network = build.model(settings, images.record())
+        build.initial_weights(settings, network)
+        starts: Sequence[transfer.Start] = ()
+        count, width = len(images.train), network.get_layer(CLASSIFIER).input.shape[-1]
+        few = transfer.few(count, width)
+        if few:
+            starts = _probed(settings, network, images.train, say, interruption)
+        form, patterns, why = _form(network, starts) if few else ("all layers", (), "")
+        values = _values(settings, network, patterns, count)
+    finally:
+        keras.mixed_precision.set_dtype_policy(policy)
+    if starts:
+        say(_table(starts))
+    why = f"{_size(images.train, width, few=few)}{why and f'; {why}'}"
+    say(f"model.transfer=auto trains {form}: {why}")
+    for key, value in values.items():
+        say(f"  {key}={(','.join(value) or '()') if isinstance(value, tuple) else str(value).lower()}")
+    probes = [dataclasses.asdict(each) for each in starts]
+    return {CHOSEN: values, EVIDENCE: {"trained": form, "why": why, "probes": probes}}
+
+
+def levels(network: Network) -> dict[str, keras.KerasTensor]:
+    """The network's feature maps by level, from the first to the last one; the last one is the classifier's input."""
+    last = network.get_layer(POOL).input
+    found = {level: tensor for level, tensor in network.pyramid.items() if tensor is not last}
+    return {**found, LAST: network.get_layer(CLASSIFIER).input}
+
+
+def patterns_before(network: Network, end: keras.KerasTensor) -> tuple[str, ...]:
+    """Patterns for `optimizer.frozen` of all variables that a tensor depends on, and no others.
+
+    Args:
+        network: nothing in it is frozen.
+        end: one of its tensors.
+    """
+    before = [variable.path for variable in keras.Model(network.inputs, end).trainable_variables]
+    after = {variable.path for variable in network.trainable_variables} - set(before)
+    return tuple(dict.fromkeys(_shortest(path, after) for path in before))
+
+
+def _shortest(path: str, others: Iterable[str]) -> str:
+    """The pattern of the fewest words that matches a path and none of the others, such as stage1* or head_conv*."""
+    words = path.partition("/")[0].split("_")
+    prefixes = ("_".join(words[:count]) for count in range(1, len(words) + 1))
+    return next((f"{each}*" for each in prefixes if not any(other.startswith(each) for other in others)), path)
+
+
+def _probed(
+    settings: config.Experiment,
+    network: Network,
+    images: ImageCache,
+    say: Callable[[str], None],
+    interruption: Interruption,
+) -> tuple[transfer.Start, ...]:
+    """The probes of (some of) the training images, as they are, at the network's resolution."""
+    if len(images) > transfer.PROBED:
+        images = images.take(folds.subset(images.dataset.labels, transfer.PROBED, seed=0))
+    say(f"model.transfer=auto: probing the features of {len(images):,} training images")
+    maps = levels(network)
+    extractor = keras.Model(network.inputs, list(maps.values()))
+
+    @tf.function(jit_compile=False)
+    def pooled(pixels: tf.Tensor) -> list[tf.Tensor]:
+        found = extractor(pixels, training=False)
+        return [tf.reduce_mean(each, range(1, each.shape.rank - 1)) for each in found]
+
+    rows: list[list[np.ndarray]] = []
+    for batch in build.evaluation_pipeline(settings, images, network.size, (0, 1)).evaluation_batches():
+        interruption.check("training had not started")
+        rows.append([each.numpy()[batch["weight"].numpy() > 0] for each in pooled(batch["image"])])
+    arrays = [np.concatenate(parts) for parts in zip(*rows, strict=True)]
+    dataset = images.dataset
+    return transfer.probe(dict(zip(maps, arrays, strict=True)), dataset.labels, dataset.groups)
+
+
+def _size(images: ImageCache, width: int, *, few: bool) -> str:
+    """Whether the training images are few for a classifier of `width` features, as part of a sentence."""
+    counts, limit = images.dataset.class_counts(), 2 * (width + 1)
+    reason = f"a linear classifier can fit any labels of up to {limit:,}"
+    return (
+        f"{len(images):,} training images ({counts.min():,} to {counts.max():,} per class) are "
+        f"{'few' if few else 'many'} for {width:,} features ({reason})"
+    )
+
+
+def _table(starts: Sequence[transfer.Start]) -> str:
+    """The probes as text."""
+    return tables.text(
+        [
+            {
+                "features from": each.level,
+                "squared error": f"{each.error:.3f}",
+                "above the lowest (95 %)": f"{each.excess:.3f} ± {each.margin:.3f}",
+                "accuracy": f"{each.accuracy:.3f}",
+            }
+            for each in starts
+        ]
+    )
+
+
+def _form(network: Network, starts: Sequence[transfer.Start]) -> tuple[str, tuple[str, ...], str]:
+    """What is trained, in words; the patterns of what is frozen; and why."""
+    maps = levels(network)
+    if not starts:
+        return "the classifier alone", patterns_before(network, maps[LAST]), "too few to probe earlier features"
+    chosen, last = transfer.last_frozen(starts), starts[-1]
+    patterns = patterns_before(network, maps[chosen.level])
+    if chosen is last:
+        return "the classifier alone", patterns, "earlier features do not improve a linear probe"
+    why = (
+        f"features from {chosen.level} on lower the squared error of a linear probe from {last.error:.3f} to "
+        f"{chosen.error:.3f}"
+    )
+    return f"the layers after {chosen.level}", patterns, why
+
+
+def _values(settings: config.Experiment, network: Network, patterns: tuple[str, ...], count: int) -> dict[str, Any]:
+    """The chosen values by dotted key, without those that the config sets. Freezes the network."""
+    freeze(network, patterns)
+    trained = [variable.path for variable in network.trainable_variables]
+    values: dict[str, Any] = {"optimizer.frozen": patterns}
+    factors = settings.optimizer.learning_rate_factors
+    if factors:  # those of frozen variables would match nothing, which is an error
+        values["optimizer.learning_rate_factors"] = tuple(each for each in factors if _matches(each, trained))
+    elif any(not path.startswith(CLASSIFIER) for path in trained):
+        values["optimizer.learning_rate_factors"] = transfer.FACTORS
+    wanted, parts = settings.training.feature_variants, features.split(network) if patterns else None
+    if parts is None:
+        wanted = None
+    elif wanted is None:
+        wanted = _variants(settings, parts[0].output.shape[1:], count)
+    if wanted != settings.training.feature_variants:
+        values["training.feature_variants"] = wanted
+    return values
+
+
+def _matches(factor: str, paths: Sequence[str]) -> bool:
+    """Whether the pattern of an item of `optimizer.learning_rate_factors` matches a path."""
+    return any(fnmatchcase(path, factor.rpartition("=")[0].strip()) for path in paths)
+
+
+def _variants(settings: config.Experiment, shape: Sequence[int], count: int) -> int | None:
+    """How many augmented variants of each image to store features of; None if they cannot be stored."""
+    task = settings.task
+    assert isinstance(task, config.Classification)
+    if task.augmentation.mixes or task.plain_epochs:
+        return None
+    variants = min(VARIANTS, settings.training.epochs) if task.augmentation.any else 1
+    size = math.prod(shape) * count * variants * np.dtype(np.float32).itemsize
+    return variants if size <= rules.MEMORY_BYTES else None
