@@ -136,7 +136,7 @@ def _probed(
 def _size(images: ImageCache, width: int, *, few: bool) -> str:
     """Whether the training images are few for a classifier of `width` features, as part of a sentence."""
     counts, limit = images.dataset.class_counts(), 2 * (width + 1)
-    reason = f"a linear classifier can fit any labels of up to {limit:,}"
+    reason = f"a linear classifier fits most labelings of up to {limit:,}"
     return (
         f"{len(images):,} training images ({counts.min():,} to {counts.max():,} per class) are "
         f"{'few' if few else 'many'} for {width:,} features ({reason})"
