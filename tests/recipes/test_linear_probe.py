@@ -43,7 +43,7 @@ def test_it_is_ridge_regression_with_the_penalty_of_the_lowest_leave_one_out_err
         weights, intercept = ridge(x[train], indicators[train], PENALTIES[int(np.argmin(losses))])
         expected[part.validation] = x[part.validation] @ weights + intercept
     found = linear_probe(levels, labels, parts)
-    np.testing.assert_allclose(found.errors, ((expected - indicators) ** 2).sum(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(found.errors, ((expected.clip(0, 1) - indicators) ** 2).sum(axis=1), rtol=1e-6)
     np.testing.assert_array_equal(found.correct, expected.argmax(axis=1) == labels)
 
 
@@ -67,3 +67,13 @@ def test_error_and_accuracy_between_perfect_and_chance(classes: int) -> None:
     chance = linear_probe([rng.normal(size=(100, 50))], labels, parts)
     # A constant prediction of equal shares has the error 1 - 1/classes.
     assert chance.errors.mean() == pytest.approx(1 - 1 / classes, abs=0.05)
+
+
+def test_one_unusual_image_does_not_outweigh_the_others() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(100) % 2
+    rare = rng.uniform(0, 1e-3, size=(100, 1))
+    rare[0] = 1e3  # a feature that is almost 0 in all images but one
+    found = linear_probe([np.eye(2)[labels], rare], labels, k_folds(labels, 5, seed=0))
+    assert found.errors.max() <= 2.0
+    assert found.errors.mean() < 0.03

@@ -33,9 +33,10 @@ def linear_probe(features: Sequence[np.ndarray], labels: np.ndarray, parts: Sequ
 
     Each feature is standardized, and the features of each level are divided by the square root of their number, so that
     levels of many features do not dominate those of few. The penalty is the one of PENALTIES with the lowest
-    leave-one-out error on the training part of the fold. Least squares on indicators estimates probabilities of classes
-    and has a closed form; without penalty and cross-validation, its explained variance is Bao et al.'s H-score ("An
-    Information-Theoretic Approach to Transferability in Task Transfer Learning", ICIP 2019).
+    leave-one-out error on the training part of the fold. Predictions are clipped to [0, 1], because one image with a
+    feature that is 0 in almost all others could outweigh them. Least squares on indicators estimates probabilities of
+    classes and has a closed form; without penalty and cross-validation, its explained variance is Bao et al.'s H-score
+    ("An Information-Theoretic Approach to Transferability in Task Transfer Learning", ICIP 2019).
 
     Args:
         features: float [n, d_i] of one or more levels.
@@ -52,7 +53,8 @@ def linear_probe(features: Sequence[np.ndarray], labels: np.ndarray, parts: Sequ
         scaled = np.concatenate([_scaled(level, train) for level in features], axis=1)
         ridge = RidgeCV(alphas=PENALTIES).fit(scaled[train], indicators[train])
         predicted[held_out] = ridge.predict(scaled[held_out])
-    return Probe(((predicted - indicators) ** 2).sum(axis=1), predicted.argmax(axis=1) == codes)
+    errors = (np.clip(predicted, 0.0, 1.0) - indicators) ** 2
+    return Probe(errors.sum(axis=1), predicted.argmax(axis=1) == codes)
 
 
 def _scaled(level: np.ndarray, train: np.ndarray) -> np.ndarray:

@@ -4,9 +4,9 @@ The usual advice (Stanford's course CS231n, notes on transfer learning): train a
 if there are few images and they are similar to those of the weights; train from earlier layers on if they are few and
 different; fine-tune all layers if they are many. The two questions in it are answered without thresholds of our own:
 
-- Few: a linear classifier of two classes, with d features and so d + 1 weights, fits at least half of all labelings of up
-  to 2 (d + 1) images (Cover, "Geometrical and Statistical Properties of Systems of Linear Inequalities with Applications
-  in Pattern Recognition", 1965). Training more layers then adds freedom that the images do not constrain.
+- Few: a linear classifier of two classes, with d features and so d + 1 weights, fits at least half of all labelings of
+  up to 2 (d + 1) images (Cover, "Geometrical and Statistical Properties of Systems of Linear Inequalities with
+  Applications in Pattern Recognition", 1965). Training more layers then adds freedom that the images do not constrain.
 - Different: the last layers have discarded what these images need, so that a linear probe gets better with the features
   of earlier layers. Fine-tuning improves on a linear classifier mostly by such features (Evci et al., "Head2Toe",
   arXiv:2201.03529). Probes are compared by squared error: accuracies on a few hundred images differ too little.
