@@ -185,7 +185,9 @@ class Optimizer(Section):
     """Initial value of RMSProp's moving average of squared gradients. TensorFlow 1, with which EfficientNets were
     trained, used 1; then the first updates are small instead of large."""
     weight_decay: float = 0.0
-    """Weight decay of kernels. Biases and normalization parameters do not decay."""
+    """Weight decay of kernels. Normalization parameters do not decay, and biases only with `weight_decay_biases`."""
+    weight_decay_biases: bool = False
+    """Decay biases as well, as EfficientNet's training does."""
     weight_decay_kind: Literal["decoupled", "l2"] = "decoupled"
     """`decoupled` (arXiv:1711.05101): each step subtracts learning_rate × weight_decay × kernel. `l2`: adds
     weight_decay × kernel to the gradient, after clipping, as PyTorch's SGD, RMSprop and Adam do. For SGD with momentum
@@ -242,7 +244,10 @@ class Schedule(Section):
 
     name: Literal["constant", "cosine", "exponential", "step", "plateau"] = "cosine"
     warmup_epochs: float = 0.0
-    """Increase the learning rate linearly over this many epochs, before the schedule starts."""
+    """Increase the learning rate linearly over this many epochs."""
+    count_warmup: bool = False
+    """Count the epochs of `exponential` and `cosine` from the beginning of training, as EfficientNet's training does:
+    warm-up replaces the first part of the schedule. False: the schedule starts after the warm-up."""
     decay_rate: float = 0.97
     """Factor on the learning rate: every `decay_epochs` for `exponential`, at each boundary for `step`, on each plateau
     for `plateau`."""

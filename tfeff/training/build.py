@@ -176,22 +176,23 @@ def schedule(settings: config.Experiment, steps_per_epoch: int) -> schedules.Sch
     section, peak = settings.schedule, settings.optimizer.learning_rate
     warm_up = round(section.warmup_epochs * steps_per_epoch)
     total = settings.training.epochs * steps_per_epoch
+    start = 0 if section.count_warmup else warm_up  # of the schedule that follows
     after: schedules.Schedule
     match section.name:
         case "constant":
             after = schedules.Constant(peak)
         case "cosine":
-            after = schedules.Cosine(peak, max(1, total - warm_up))
+            after = schedules.Cosine(peak, max(1, total - start))
         case "exponential":
             after = schedules.Exponential(peak, section.decay_rate, section.decay_epochs * steps_per_epoch)
         case "step":
-            boundaries = tuple(epoch * steps_per_epoch - warm_up for epoch in section.boundaries)
+            boundaries = tuple(epoch * steps_per_epoch - start for epoch in section.boundaries)
             after = schedules.Step(peak, section.decay_rate, boundaries)
         case "plateau":
             after = schedules.Plateau(
                 peak, section.decay_rate, section.patience_epochs, settings.training.minimum_change
             )
-    return schedules.WarmUp(after, warm_up) if warm_up else after
+    return schedules.WarmUp(after, warm_up, start) if warm_up else after
 
 
 def optimizer(settings: config.Experiment, network: keras.Model, replicas: int) -> keras.optimizers.Optimizer:
@@ -209,6 +210,7 @@ def optimizer(settings: config.Experiment, network: keras.Model, replicas: int) 
         epsilon=section.epsilon,
         initial_accumulator=section.initial_accumulator,
         weight_decay=section.weight_decay,
+        decay_biases=section.weight_decay_biases,
         l2=section.weight_decay_kind == "l2",
         learning_rate_factors=section.factors(),
         clip_norm=section.clip_norm,

@@ -21,6 +21,7 @@ def build(
     epsilon: float | None = None,
     initial_accumulator: float = 0.0,
     weight_decay: float = 0.0,
+    decay_biases: bool = False,
     l2: bool = False,
     learning_rate_factors: Sequence[tuple[str, float]] = (),
     clip_norm: float | None = None,
@@ -33,7 +34,8 @@ def build(
     Args:
         name: `sgd`, `rmsprop` (decay and momentum as in EfficientNet's training), `adamw` or `muon`.
         initial_accumulator: initial value of RMSProp's moving average of squared gradients.
-        weight_decay: applied to kernels, not to normalization parameters and biases.
+        weight_decay: applied to kernels, not to normalization parameters.
+        decay_biases: apply it to biases, too.
         l2: apply the weight decay as an L2 penalty instead of decoupled, see `Layerwise`.
         learning_rate_factors: (pattern over variable paths, factor); the last matching pattern applies, and variables
             that match none have factor 1. See `patterns.matching`.
@@ -45,11 +47,15 @@ def build(
         UserError: if a pattern matches no trainable variable.
     """
     variables = model.trainable_variables
+
+    def decays(variable: keras.Variable) -> bool:
+        return len(variable.shape) > 1 or (decay_biases and variable.name == "bias")
+
     shared: dict[str, Any] = {
         "learning_rate": 0.0,
         "global_clipnorm": None if clip_norm is None else clip_norm / replicas,
         "factors": _factors([variable.path for variable in variables], learning_rate_factors),
-        "decays": [weight_decay if len(variable.shape) > 1 else 0.0 for variable in variables],
+        "decays": [weight_decay if decays(variable) else 0.0 for variable in variables],
         "l2": l2,
     }
     optimizer: keras.optimizers.Optimizer

@@ -135,22 +135,31 @@ class Plateau:
 
 @dataclass(frozen=True)
 class WarmUp:
-    """Linear warm-up over `steps`, followed by another schedule that starts counting after the warm-up.
+    """Linear warm-up over `steps` to the first rate of another schedule, which then takes over.
 
-    The rate of the first update is 1 / `steps` of the rate after the warm-up, not 0.
+    The rate of the first update is 1 / `steps` of that rate, not 0.
 
-    >>> [WarmUp(Constant(1.0), 4)(step) for step in range(5)]
+    Attributes:
+        after: the other schedule.
+        steps: of the warm-up.
+        start: step from which the other schedule counts: `steps` if it starts after the warm-up, 0 if the warm-up
+            replaces its first part.
+
+    >>> [WarmUp(Constant(1.0), 4, 4)(step) for step in range(5)]
     [0.25, 0.5, 0.75, 1.0, 1.0]
+    >>> [WarmUp(Step(1.0, 0.5, (3, 5)), 4, 0)(step) for step in range(6)]
+    [0.25, 0.5, 0.75, 1.0, 0.5, 0.25]
     """
 
     after: Schedule
     steps: int
+    start: int
 
     def __call__(self, step: int) -> float:
         """The learning rate of `step`."""
         if step < self.steps:
             return self.after(0) * (step + 1) / self.steps
-        return self.after(step - self.steps)
+        return self.after(step - self.start)
 
     def observe(self, value: float, *, epochs: int) -> None:
         """Forwards to the schedule after the warm-up."""
