@@ -3,13 +3,25 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfeff.data.images.storage import DrawnImages, EncodedImages, ImageFiles, PixelArray, content_digest
+from tfeff.data.images.storage import DrawnImages, EncodedImages, ImageFiles, PixelArray, Segments, content_digest
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (4, 6, 5, 3), np.uint8)
 ENCODED = [cv2.imencode(".png", pixels[..., ::-1])[1].tobytes() for pixels in PIXELS]
 
 
-@pytest.fixture(params=["files", "encoded", "array", "drawn"])
+def segments(folder):
+    """Two files of two images each, with something around them."""
+    rows = []
+    for file in range(2):
+        content = b"header"
+        for encoded in ENCODED[2 * file : 2 * file + 2]:
+            rows.append((file, len(content), len(encoded)))
+            content += encoded + b"footer"
+        (folder / f"{file}.records").write_bytes(content)
+    return Segments([folder / "0.records", folder / "1.records"], np.array(rows), "v1")
+
+
+@pytest.fixture(params=["files", "encoded", "segments", "array", "drawn"])
 def storage(request, tmp_path):
     paths = [tmp_path / f"{number}.png" for number in range(4)]
     for path, content in zip(paths, ENCODED, strict=True):
@@ -17,6 +29,7 @@ def storage(request, tmp_path):
     made = {
         "files": lambda: ImageFiles(paths),
         "encoded": lambda: EncodedImages(ENCODED, "v1"),
+        "segments": lambda: segments(tmp_path),
         "array": lambda: PixelArray(PIXELS, "v1"),
         "drawn": lambda: DrawnImages(4, ENCODED.__getitem__, "v1"),
     }
@@ -30,6 +43,7 @@ def test_every_storage_gives_the_same_images_in_both_forms(storage):
         np.testing.assert_array_equal(decoded, PIXELS[original])
         np.testing.assert_array_equal(part.read(tf.constant(index, tf.int64), 3), PIXELS[original])
         assert part.digest(index) == content_digest(part.encoded(index))
+        assert part.size(index) == (6, 5)
     gray = part.read(tf.constant(0, tf.int64), 1)
     np.testing.assert_allclose(gray[..., 0], cv2.cvtColor(PIXELS[0], cv2.COLOR_RGB2GRAY), atol=1)
     dataset = tf.data.Dataset.range(2).map(lambda index: part.read(index, 3))
@@ -52,3 +66,13 @@ def test_the_fingerprint_of_files_follows_size_and_time(tmp_path):
     assert ImageFiles([path]).fingerprint(3) == before != ImageFiles([path]).fingerprint(1)
     path.write_bytes(ENCODED[1] + b"x")
     assert ImageFiles([path]).fingerprint(3) != before
+
+
+def test_a_shortened_file_of_segments_is_an_error(tmp_path):
+    storage = segments(tmp_path)
+    path = tmp_path / "1.records"
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(OSError, match=r"1\.records: ends after"):
+        storage.encoded(3)
+    with pytest.raises(tf.errors.OpError, match=r"1\.records: ends after"):
+        list(tf.data.Dataset.range(3, 4).map(lambda index: storage.read(index, 3)))

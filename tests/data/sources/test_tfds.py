@@ -1,10 +1,15 @@
+import shutil
+
 import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from tfeff.data.images.storage import EncodedImages
+from tfeff.data.input.cache import ImageCache
 from tfeff.data.sources import catalog
 from tfeff.data.sources.source import Options
+from tfeff.data.sources.tfds import LabeledImages
 from tfeff.errors import UserError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (30, 6, 7, 3), np.uint8)
@@ -56,6 +61,44 @@ def test_a_prepared_dataset_is_read_offline_in_a_fixed_order(prepared):
         read(catalog.open_labels("tfds:tiny_shapes", Options(data_dir=prepared)).load("train")), images
     )
     assert len(catalog.open_labels("tfds:tiny_shapes", Options(data_dir=prepared)).load("val")) == 6
+
+
+def test_images_stay_in_their_files(prepared, tmp_path):
+    """Those of ImageNet would take 140 GB of memory."""
+    copied = tmp_path / "data"
+    shutil.copytree(prepared, copied)
+    source = catalog.open_labels("tfds:tiny_shapes", Options(data_dir=copied)).load("all")
+    expected = catalog.open_labels("tfds:tiny_shapes", Options(data_dir=prepared)).load("all")
+    np.testing.assert_array_equal(read(source), read(expected))
+    lost = sorted(copied.rglob("*train*tfrecord*"))[1]
+    count = len(list(tf.data.TFRecordDataset(str(lost))))
+    lost.unlink()
+    with pytest.raises(UserError, match=rf"{count} of 30 images cannot be read") as caught:
+        ImageCache.open(source, (6, 7))
+    assert str(caught.value).count(str(lost)) == count > 5
+
+
+def test_images_of_other_file_formats_are_held_in_memory(prepared, monkeypatch):
+    in_files = catalog.open_labels("tfds:tiny_shapes", Options(data_dir=prepared)).load("all")
+    monkeypatch.setattr(LabeledImages, "_has_record_files", False)
+    in_memory = catalog.open_labels("tfds:tiny_shapes", Options(data_dir=prepared)).load("all")
+    assert isinstance(in_memory.images, EncodedImages)
+    np.testing.assert_array_equal(read(in_memory), read(in_files))
+    np.testing.assert_array_equal(in_memory.labels, in_files.labels)
+    assert (in_memory.ids, in_memory.fingerprint) == (in_files.ids, in_files.fingerprint)
+
+
+@pytest.mark.parametrize("damage", ["shortened", "other contents"])
+def test_a_damaged_file_is_named(prepared, tmp_path, damage):
+    copied = tmp_path / "data"
+    shutil.copytree(prepared, copied)
+    damaged = sorted(copied.rglob("*test*tfrecord*"))[0]
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[:-40] if damage == "shortened" else content[:12] + bytes(len(content) - 12))
+    source = catalog.open_labels("tfds:tiny_shapes", Options(data_dir=copied))
+    with pytest.raises(UserError, match=rf"{damaged}: damaged after"):
+        source.load("test")
+    assert len(source.load("train")) == 20
 
 
 def test_missing_datasets_are_reported(prepared, tmp_path):

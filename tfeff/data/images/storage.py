@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from tfeff.data.images import decoding
+
 if TYPE_CHECKING:  # imported where it is used: most of it works without TensorFlow, which takes seconds to import
     import tensorflow as tf
 
@@ -36,6 +38,15 @@ class ImageStorage(ABC):
         Raises:
             OSError: the file cannot be read.
         """
+
+    def size(self, index: int) -> tuple[int, int]:
+        """(height, width) of one image, from its header alone.
+
+        Raises:
+            UserError: not an image.
+            OSError: the file cannot be read.
+        """
+        return decoding.encoded_size(self.encoded(index), f"image {index}")
 
     @abstractmethod
     def read(self, index: "tf.Tensor", channels: int) -> "tf.Tensor":
@@ -93,6 +104,10 @@ class ImageFiles(ImageStorage):
         self._digests[index] = content_digest(content)
         return content
 
+    def size(self, index: int) -> tuple[int, int]:
+        """See `ImageStorage`; reads no more than the header."""
+        return decoding.size(Path(self._paths[index]))
+
     def read(self, index: "tf.Tensor", channels: int) -> "tf.Tensor":
         """See `ImageStorage`."""
         import tensorflow as tf
@@ -146,6 +161,45 @@ class EncodedImages(ImageStorage):
     def fingerprint(self, channels: int) -> str:
         """The version and the total size."""
         return f"{self._version}/{len(self._contents)}/{sum(map(len, self._contents))}"
+
+
+class Segments(ImageStorage):
+    """Image files inside larger files, such as files of records.
+
+    Args:
+        paths: the larger files.
+        segments: int64 [n, 3]: for each image, the index of its file, where it starts there, and its length in bytes.
+        version: names the contents; a new one invalidates caches.
+    """
+
+    def __init__(self, paths: Sequence[str | Path], segments: np.ndarray, version: str) -> None:
+        super().__init__()
+        self._paths, self._segments, self._version = [os.fspath(path) for path in paths], segments, version
+
+    def __len__(self) -> int:
+        return len(self._segments)
+
+    def encoded(self, index: int) -> bytes:
+        """See `ImageStorage`."""
+        file, start, length = self._segments[index].tolist()
+        # Not kept open: a dataset may have more files than a process may open.
+        with open(self._paths[file], "rb") as opened:
+            content = os.pread(opened.fileno(), length, start)
+        if len(content) < length:
+            raise OSError(f"{self._paths[file]}: ends after {start + len(content)} of {start + length} bytes")
+        return content
+
+    def read(self, index: "tf.Tensor", channels: int) -> "tf.Tensor":
+        """See `ImageStorage`."""
+        import tensorflow as tf
+
+        from tfeff.data.images.graph_decoding import decode
+
+        return decode(tf.numpy_function(lambda i: self.encoded(int(i)), [index], tf.string), channels)
+
+    def fingerprint(self, channels: int) -> str:
+        """The version and the total size."""
+        return f"{self._version}/{len(self)}/{self._segments[:, 2].sum()}"
 
 
 class PixelArray(ImageStorage):
@@ -235,6 +289,9 @@ class _Subset(ImageStorage):
 
     def digest(self, index: int) -> bytes:
         return self._whole.digest(int(self._indices[index]))
+
+    def size(self, index: int) -> tuple[int, int]:
+        return self._whole.size(int(self._indices[index]))
 
     def read(self, index: "tf.Tensor", channels: int) -> "tf.Tensor":
         return self._whole.read(self._positions[index], channels)

@@ -1,17 +1,24 @@
 """Labeled images prepared by TensorFlow Datasets, read once in the order of their files."""
 
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tfeff.data.dataset import Dataset
-from tfeff.data.images.storage import EncodedImages
+from tfeff.data.images.storage import EncodedImages, ImageStorage, Segments
 from tfeff.data.sources.source import Options, Source
 from tfeff.data.splits import ALL, canonical_name
 from tfeff.errors import UserError, nearest
 
 if TYPE_CHECKING:
     import tensorflow as tf
+
+# Around each record of a TFRecord file: its length and a checksum of that, and a checksum of the record.
+_RECORD_HEADER, _RECORD_FOOTER = struct.Struct("<Q4x"), 4
 
 
 class Prepared(Source):
@@ -38,35 +45,53 @@ class Prepared(Source):
         """The examples of one split, always in the same order; the image stays encoded."""
         import tensorflow_datasets
 
-        native = {canonical_name(known): known for known in self._builder.info.splits}
         return self._builder.as_dataset(
-            split=native[split],
+            split=self._native(split),
             shuffle_files=False,
             decoders={image_key: tensorflow_datasets.decode.SkipDecoding()},
             # Reading one file after the other makes the order of examples a property of the data.
             read_config=tensorflow_datasets.ReadConfig(interleave_cycle_length=1, try_autocache=False),
         )
 
+    def _native(self, split: str) -> str:
+        """What the dataset itself calls a split."""
+        return next(name for name in self._builder.info.splits if canonical_name(name) == split)
+
 
 class LabeledImages(Prepared):
-    """Images with one label each. The encoded images are held in memory."""
+    """Images with one label each. The images stay in their files, if these are TFRecord files, as is usual; otherwise
+    they are held in memory, encoded."""
 
     def _load(self, split: str) -> Dataset:
         """Reads one split.
 
         Raises:
-            UserError: the examples have no image or no class label, or there are none.
+            UserError: the examples have no image or no class label, a file is damaged, or there are no examples.
         """
         image_key, label_key = self._keys()
-        ids, images, labels = list[str](), list[bytes](), list[int]()
+        ids, labels = list[str](), list[int]()
+        paths, segments, images = list[str](), list[tuple[int, int, int]](), list[bytes]()
+        in_files = self._has_record_files
         for part in self.splits if split == ALL else (split,):
-            examples = self._examples(part, image_key).map(lambda example: (example[image_key], example[label_key]))
-            for number, (encoded, label) in enumerate(examples.as_numpy_iterator()):
-                ids.append(f"{part}[{number}]")
-                images.append(encoded)
-                labels.append(label)
-        if not images:
+            before = len(labels)
+            if in_files:
+                files = [str(path) for path in self._builder.info.splits[self._native(part)].filepaths]
+                for file, start, length, label in _located(files, image_key, label_key):
+                    segments.append((len(paths) + file, start, length))
+                    labels.append(label)
+                paths += files
+            else:
+                pairs = self._examples(part, image_key).map(lambda example: (example[image_key], example[label_key]))
+                for encoded, label in pairs.as_numpy_iterator():
+                    images.append(encoded)
+                    labels.append(label)
+            ids += [f"{part}[{number}]" for number in range(len(labels) - before)]
+        if not ids:
             raise UserError(f"{self.name}/{split}: no images")
+        version = f"tfds/{self._builder.info.full_name}/{split}"
+        storage: ImageStorage = EncodedImages(images, version)
+        if in_files:
+            storage = Segments(paths, np.array(segments, np.int64), version)
         features = self._builder.info.features
         size = features[image_key].shape[:2]
         known = None not in size
@@ -74,11 +99,16 @@ class LabeledImages(Prepared):
             name=f"{self.name}/{split}",
             class_names=tuple(features[label_key].names),
             ids=ids,
-            images=EncodedImages(images, f"tfds/{self._builder.info.full_name}/{split}"),
+            images=storage,
             channels=self.options.channels,
             labels=np.array(labels),
             sizes=np.tile(np.array(size, np.int32), (len(ids), 1)) if known else np.zeros((0, 2), np.int32),
         )
+
+    @property
+    def _has_record_files(self) -> bool:
+        """Whether examples are stored in TFRecord files."""
+        return bool(self._builder.info.file_format.value == "tfrecord")
 
     def _keys(self) -> tuple[str, str]:
         """The names of the image and of the class label among an example's features."""
@@ -94,6 +124,28 @@ class LabeledImages(Prepared):
         if not image or not label:
             raise UserError(f"{self.name} is not a classification dataset: its features are {', '.join(features)}")
         return image[0], label[0]
+
+
+def _located(paths: list[str], image_key: str, label_key: str) -> Iterator[tuple[int, int, int, int]]:
+    """The examples of TFRecord files, in order: index of the file, start and length of the image in it, label.
+
+    Raises:
+        UserError: a file does not consist of examples with these keys.
+    """
+    import tensorflow as tf
+
+    for number, path in enumerate(paths):
+        with Path(path).open("rb") as file:
+            while header := file.read(_RECORD_HEADER.size):
+                try:
+                    (length,) = _RECORD_HEADER.unpack(header)
+                    start, record = file.tell(), file.read(length)
+                    features = tf.train.Example.FromString(record).features.feature
+                    (image,), (label,) = features[image_key].bytes_list.value, features[label_key].int64_list.value
+                except Exception:  # struct.error, ValueError, or DecodeError, which only protobuf defines
+                    raise UserError(f"{path}: damaged after {file.tell()} bytes; prepare the dataset again") from None
+                file.seek(_RECORD_FOOTER, os.SEEK_CUR)
+                yield number, start + record.index(image), len(image), label
 
 
 def _prepared(name: str, options: Options) -> Any:
