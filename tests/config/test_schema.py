@@ -59,6 +59,25 @@ def test_errors_of_wrong_values(keys, words):
     assert words in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("assignments", "words"),
+    [
+        (["task.center_crop=0"], "task.center_crop is 0.0; it should be above 0"),
+        (["task.center_crop=1.2"], "between 0 and 1"),
+        (["task.center_crop=0.9", "task.crop=true"], "task.crop is True; it should be false with task.center_crop"),
+        (["task.center_crop=0.9", "task.augmentation.crop_padding=2"], "without crop_padding"),
+        (["task.interpolation=cubic"], '"bilinear" or "bicubic"'),
+        (["data.image_size=original"], "only task.center_crop keeps the sizes of images"),
+        (["data.image_size=0"], "above 0"),
+        (["data.image_size=large", "task.center_crop=0.9"], 'an integer or "original" or none'),
+    ],
+)
+def test_errors_of_how_images_are_cropped(assignments, words):
+    with pytest.raises(UserError) as error:
+        config.override(config.Experiment(), assignments)
+    assert words in str(error.value)
+
+
 def test_plain_epochs_require_augmented_epochs():
     strong = config.Augmentation(horizontal_flip=True, rotation=10)
     experiment = config.Experiment(task=config.Classification(augmentation=strong, plain_epochs=3))

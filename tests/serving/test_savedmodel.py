@@ -82,6 +82,26 @@ def test_encoded_images_of_mixed_sizes_match_the_model(image_size, crop, tmp_pat
     assert [label.decode() for label in served["label"]] == [DIGITS[i] for i in expected.argmax(axis=1)]
 
 
+@pytest.mark.parametrize("image_size", [None, (21, 21)])
+def test_the_centers_of_whole_images_match_the_model(image_size, tmp_path):
+    model = network(16, 1, 10)
+    task = Classification(config.Classification(center_crop=0.75, interpolation="bicubic"))
+    export(model, DIGITS, tmp_path / "model", image_size=image_size, size=(16, 16), channels=1, task=task)
+    images = list(digit_images(50))
+    loaded = tf.saved_model.load(tmp_path / "model")
+    served = serve(loaded, [encoded(image, ".png") for image in images])
+
+    def center(image, size):
+        whole = image if image_size is None else resizing.whole(image, image_size, "bicubic")
+        return resizing.center(whole, (16, 16), 0.75, "bicubic")
+
+    expected = predict(model, images, None, center)
+    np.testing.assert_allclose(served["probabilities"], expected, atol=1e-5, rtol=0)
+    same = loaded.signatures["serving_default"](images=images[0][np.newaxis])
+    np.testing.assert_allclose(same["probabilities"], expected[:1], atol=1e-5, rtol=0)
+    assert not np.allclose(expected, predict(model, images, None), atol=0.05)
+
+
 def test_images_and_their_lossless_files_agree(digits):
     _, directory = digits
     loaded = tf.saved_model.load(directory)

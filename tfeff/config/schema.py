@@ -86,9 +86,11 @@ class Data(Section):
     """For `tfds:` sources: download and prepare the dataset if it is missing."""
     channels: int = 3
     """3 (RGB) or 1 (gray)."""
-    image_size: int | None = None
+    image_size: int | Literal["original"] | None = None
     """Images are resized once to this side, in pixels, when they are loaded; batches are resized from there to the
-    model's resolution. None: the images' own size if all have the same, else the model's resolution."""
+    model's resolution. None: the images' own size if all have the same, else the model's resolution. With
+    `task.center_crop`, it is the shorter side, and by default such that the central square of the image has the model's
+    resolution; `original` keeps images as they are stored."""
     train_split: str = "train"
     """Split to train on."""
     validation_split: str | None = None
@@ -135,7 +137,9 @@ class Data(Section):
         """Validates field values."""
         at_least(self, 0, "fold", "crop_context")
         at_least(self, 2 if self.fold_examples is None else 1, "folds")
-        positive(self, "image_size", "train_examples", "validation_examples", "fold_examples")
+        positive(self, "train_examples", "validation_examples", "fold_examples")
+        if self.image_size != "original":
+            positive(self, "image_size")
         fraction(self, "validation_fraction")
         if self.channels not in (1, 3):
             self.wrong("channels", "1 (gray) or 3 (RGB)")
@@ -370,6 +374,10 @@ class Experiment(Section):
                 "above 0 (or set data.validation_split): early stopping, keep=best, the plateau schedule and "
                 "temperature scaling need validation images",
             )
+        if self.data.image_size == "original" and not (
+            isinstance(self.task, Classification) and self.task.center_crop is not None
+        ):
+            self.data.wrong("image_size", "a number of pixels; only task.center_crop keeps the sizes of images")
         if self.schedule.warmup_epochs >= self.training.epochs:
             self.schedule.wrong("warmup_epochs", f"below training.epochs = {self.training.epochs}")
         if self.model.transfer is not None and not isinstance(self.task, Classification):

@@ -71,6 +71,12 @@ class Classification(Task):
     name: Literal["classification"] = "classification"
     crop: bool = False
     """Keep the aspect ratio of images and crop the center, instead of stretching them to a square."""
+    center_crop: float | None = None
+    """Load whole images with their aspect ratio and evaluate the central square, whose side is this fraction of the
+    shorter side: 0.875 is usual for 224 pixels. Training draws `augmentation.crop_area` from the whole image; if that
+    is 0, it uses the central square, too. None: images are stretched, or cropped by `crop`."""
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    """How images are resized, always with antialiasing."""
     label_smoothing: float = 0.0
     """Fraction of each label spread evenly over all classes (arXiv:1512.00567)."""
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -83,12 +89,19 @@ class Classification(Task):
 
     def for_reading(self) -> Task:
         """See `Task`."""
-        return type(self)(name=self.name, crop=self.crop)
+        return type(self)(
+            name=self.name, crop=self.crop, center_crop=self.center_crop, interpolation=self.interpolation
+        )
 
     def check(self) -> None:
         """Validates field values."""
         super().check()
-        fraction(self, "label_smoothing")
+        fraction(self, "label_smoothing", "center_crop")
+        positive(self, "center_crop")
+        if self.center_crop is not None and self.crop:
+            self.wrong("crop", "false with task.center_crop, which loads whole images")
+        if self.center_crop is not None and self.augmentation.crop_padding:
+            self.wrong("augmentation", "without crop_padding with task.center_crop; set crop_area")
         if self.temperature_scaling and (self.tta.mirrored or self.tta.shift):
             self.wrong("temperature_scaling", "false with task.tta, which averages probabilities")
 

@@ -50,6 +50,8 @@ def metadata(model: keras.Model, task: ImageTask, class_names: Sequence[str], sc
     record: Mapping[str, Any] = {
         "input": list(model.inputs[0].shape[1:]),
         "fit": task.fit,
+        "interpolation": task.interpolation,
+        **({} if task.center_crop is None else {"center_crop": task.center_crop}),
         "class_names": list(class_names),
         **({} if score is None else {"score": score, "boxes": "yxyx, in pixels of the input"}),
         **({} if task.proposals is None else {"proposals": proposals.record(task)}),

@@ -43,12 +43,12 @@ def export(
     task = tasks.create(settings.task)
     if model is None:
         model = build.trained_model(workdir)
-    height, width = record["image_size"]
+    image_size = record["image_size"]
     return savedmodel.export(
         task.predictor(model),
         record["class_names"],
         directory,
-        image_size=(height, width),
+        image_size=image_size and tuple(image_size),
         size=model.size,
         channels=settings.data.channels,
         task=task,

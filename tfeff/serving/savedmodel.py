@@ -48,7 +48,7 @@ class Served(tf.Module):
         class_names: name of each class.
         files: copied into the SavedModel: `classes.txt`, the names, one per line; for detectors also `detector.json`.
         image_size: (height, width) to which the training pipeline resizes images when loading; None for the network's
-            size.
+            size; of whole images, for their own.
         size: (height, width) of the model's input.
         channels: channels of an image, 1 or 3.
         freeze: store the weights as graph constants instead of variables.
@@ -73,6 +73,7 @@ class Served(tf.Module):
         self._names = tf.constant(list(class_names), tf.string)
         self._size = size
         self._image_size = image_size or size
+        self._keeps_size = task.fit == "whole" and image_size is None
         self._channels = channels
         # A SavedModel restores variables that are attributes. Keras variables wrap those of TensorFlow.
         self.model_variables = [] if freeze else [variable.value for variable in model.variables]
@@ -115,14 +116,19 @@ class Served(tf.Module):
 
     def _fit(self, image: tf.Tensor) -> tf.Tensor:
         """One image as the network's input, or as the image cache holds it if a batch of those can be resized."""
+        interpolation = self._task.interpolation
+        if self._task.center_crop is not None:
+            if not self._keeps_size:
+                image = resizing.whole(image, self._image_size, interpolation)
+            return resizing.center(image, self._size, self._task.center_crop, interpolation)
         if self._task.fit != "letterbox":
-            return resizing.FITS[self._task.fit](image, self._image_size)
+            return resizing.FITS[self._task.fit](image, self._image_size, interpolation)
         stored = resizing.letterbox_size(tf.shape(image)[:2], self._image_size)
         return resizing.fit_within(resizing.letterbox(image, self._image_size)[: stored[0], : stored[1]], self._size)
 
     def _batch(self) -> tf.TensorSpec:
         """What `_fit` returns, stacked."""
-        if self._task.fit != "letterbox":
+        if self._task.fit in ("stretch", "crop"):
             return tf.TensorSpec([None, *self._image_size, self._channels], tf.uint8)
         return tf.TensorSpec([None, *self._size, self._channels], tf.float32)
 
@@ -131,7 +137,7 @@ class Served(tf.Module):
         # TensorFlow's fused CPU kernels reject an empty batch; a black image replaces it.
         added = [0, tf.cast(batch == 0, tf.int32)]
         inputs = {name: tf.pad(value, [added] + [[0, 0]] * (value.shape.rank - 1)) for name, value in inputs.items()}
-        inputs["image"] = resizing.resize(inputs["image"], self._size)
+        inputs["image"] = resizing.resize(inputs["image"], self._size, self._task.interpolation)
         outputs = self._forward(inputs, training=False)
         return self._task.decode(tf.nest.map_structure(lambda output: output[:batch], outputs))
 
@@ -160,7 +166,7 @@ def export(
         class_names: name of each class, in the order of the logits.
         directory: directory of the SavedModel.
         image_size: (height, width) to which the training pipeline resizes images when loading; None for the network's
-            size.
+            size; of whole images, for their own.
         size: (height, width) of the model's input, in pixels.
         channels: channels of an image, 1 or 3.
         task: defines the outputs of the signatures; None: classification.

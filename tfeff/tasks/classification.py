@@ -39,9 +39,21 @@ class Classification(ImageTask):
         self.scores = (TEMPERATURE,) if self.section.temperature_scaling else ()
 
     @property
-    def fit(self) -> Literal["stretch", "crop", "letterbox"]:
+    def fit(self) -> Literal["stretch", "crop", "letterbox", "whole"]:
         """See `ImageTask`."""
+        if self.center_crop is not None:
+            return "whole"
         return "crop" if self.section.crop else "stretch"
+
+    @property
+    def center_crop(self) -> float | None:
+        """See `ImageTask`."""
+        return self.section.center_crop
+
+    @property
+    def interpolation(self) -> Literal["bilinear", "bicubic"]:
+        """See `ImageTask`."""
+        return self.section.interpolation
 
     def dataset(self, split: Dataset) -> Dataset:
         """All images, if there are at least two classes."""
@@ -58,7 +70,15 @@ class Classification(ImageTask):
 
     def transform(self, reader: Reader, size: tuple[int, int], *, seed: int, plain_from: int | None) -> Transform:
         """See `ImageTransform`."""
-        return ImageTransform(reader, size, seed=seed, augmentation=self.section.augmentation, plain_from=plain_from)
+        return ImageTransform(
+            reader,
+            size,
+            seed=seed,
+            augmentation=self.section.augmentation,
+            plain_from=plain_from,
+            center_crop=self.center_crop,
+            interpolation=self.interpolation,
+        )
 
     def check(self, resolution: int) -> None:
         """Checks the shift of test-time augmentation."""

@@ -138,9 +138,19 @@ class ImageTask(Task):
     section: sections.Task
 
     @property
-    def fit(self) -> Literal["stretch", "crop", "letterbox"]:
+    def fit(self) -> Literal["stretch", "crop", "letterbox", "whole"]:
         """See the class."""
         return "stretch"
+
+    @property
+    def center_crop(self) -> float | None:
+        """Of whole images, the central square that the network sees: its side, relative to the shorter side."""
+        return None
+
+    @property
+    def interpolation(self) -> Literal["bilinear", "bicubic"]:
+        """How images are resized."""
+        return "bilinear"
 
     @property
     def proposals(self) -> SharedProposals | None:

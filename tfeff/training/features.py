@@ -167,7 +167,7 @@ class FeatureBatches:
             transform.size,
             images.dataset.fingerprint,
             images.dataset.ids,
-            (images.image_size, images.fit),
+            images.form,
         ]
         found = hashlib.sha256(repr(parts).encode())
         for weight in self._network.weights:

@@ -76,7 +76,7 @@ class TrainingData:
         train: images to train on.
         validation: images to validate on, if any.
         class_names: one per class.
-        image_size: (height, width) to which images were resized at loading.
+        image_size: (height, width) to which images were resized at loading; None if they were not.
         mean: per channel, in pixel units; empty for the network family's own.
         std: per channel, in pixel units; empty for the network family's own.
         fingerprint: of the `SplitCaches`.
@@ -87,7 +87,7 @@ class TrainingData:
     train: ImageCache
     validation: ImageCache | None
     class_names: tuple[str, ...]
-    image_size: tuple[int, int]
+    image_size: tuple[int, int] | None
     mean: tuple[float, ...]
     std: tuple[float, ...]
     fingerprint: str
@@ -110,7 +110,7 @@ class TrainingData:
         """For the workdir: what evaluation and export need without the images."""
         return {
             "class_names": list(self.class_names),
-            "image_size": list(self.image_size),
+            "image_size": self.image_size and list(self.image_size),
             "mean": list(self.mean),
             "std": list(self.std),
             "fingerprint": self.fingerprint,
@@ -284,7 +284,6 @@ def choose(settings: config.Experiment, caches: SplitCaches) -> TrainingData:
             f"config: training.batch_size: {train.dataset.name}: {len(train)} training images are fewer than one batch "
             f"of {settings.training.batch_size}; use at most {len(train)}"
         )
-    assert train.image_size is not None  # `cache` always resizes
     mean, std = data.mean or (), data.std or ()
     if data.mean is None and data.normalization == "dataset":
         mean, std = (tuple(map(float, values)) for values in channel_statistics(train))
@@ -397,8 +396,8 @@ def evaluation_images(
     dataset = load(settings, source, name)
     if list(dataset.class_names) != record["class_names"]:
         raise UserError(f"--split={split}: its classes are not those that the network was trained on")
-    height, width = record["image_size"]
-    return cache(settings, dataset, (height, width), progress)
+    size = record["image_size"]
+    return cache(settings, dataset, size and (size[0], size[1]), progress)
 
 
 def final_split(settings: config.Experiment, record: Mapping[str, Any], source: Source) -> tuple[str, str] | None:
@@ -421,24 +420,29 @@ def data_seed(settings: config.Experiment) -> int:
     return settings.seed if settings.data.seed is None else settings.data.seed
 
 
-def image_size(settings: config.Experiment, dataset: Dataset) -> tuple[int, int]:
-    """(height, width) to which each image is resized at loading."""
+def image_size(settings: config.Experiment, dataset: Dataset) -> tuple[int, int] | None:
+    """(height, width) to which each image is resized at loading; None: images are not resized."""
     task, model, wanted = tasks.create(settings.task), settings.model, settings.data.image_size
-    if wanted is None and dataset.size is not None:
+    if wanted == "original":
+        return None
+    if wanted is None and dataset.size is not None and task.center_crop is None:
         side = min(dataset.size)
         return (side, side) if task.fit == "crop" else dataset.size
     height, width = task.describe(model.name, resolution=model.resolution, **model.options()).size
-    scale = 1.0 if wanted is None else wanted / max(height, width)
+    scale = 1 / (task.center_crop or 1.0) if wanted is None else wanted / max(height, width)
     return round(height * scale), round(width * scale)
 
 
-def cache(settings: config.Experiment, dataset: Dataset, size: tuple[int, int], progress: Progress) -> ImageCache:
+def cache(
+    settings: config.Experiment, dataset: Dataset, size: tuple[int, int] | None, progress: Progress
+) -> ImageCache:
     """The decoded images of a dataset; stores their missing proposals if the task needs them."""
     task = tasks.create(settings.task)
     images = ImageCache.open(
         dataset,
         size,
         fit=task.fit,
+        interpolation=task.interpolation,
         cache=settings.data.cache,
         directory=settings.data.cache_directory,
         corrupt_images=settings.data.corrupt_images,
@@ -459,9 +463,11 @@ def cache(settings: config.Experiment, dataset: Dataset, size: tuple[int, int], 
 
 def _reading(settings: config.Experiment, dataset: Dataset, validation: str | None, *, seeded: bool) -> dict[str, Any]:
     """The settings that determine how images are read, by dotted key."""
-    data = settings.data
+    data, task = settings.data, tasks.create(settings.task)
     return {
         "task.name": settings.task.name,
+        "task.fit": task.fit,
+        "task.interpolation": task.interpolation,
         "data.source": data.source,
         "data.directory": data.directory,
         "data.channels": data.channels,

@@ -1,8 +1,11 @@
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
+from tests.data.images import pillow
 from tfeff.data.images import resizing
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 24, 3), np.uint8)
@@ -78,3 +81,58 @@ def test_letterbox_keeps_the_aspect_ratio_and_pads_bottom_right(native, size):
     np.testing.assert_array_equal(canvas[:height, :width], resizing.fit(image, (int(height), int(width))))
     assert (canvas[height:] == resizing.FILL).all()
     assert (canvas[:, width:] == resizing.FILL).all()
+
+
+@pytest.mark.parametrize("size", [(7, 9), (19, 23), (33, 24), (41, 50)])
+def test_bicubic_interpolation_is_that_of_pil(size):
+    theirs = pillow.resized(PIXELS, size, "bicubic")
+    np.testing.assert_allclose(resizing.resize(PIXELS[None], size, "bicubic")[0], theirs, atol=0.01)
+    fitted = resizing.fit(tf.constant(PIXELS), size, "bicubic").numpy()
+    assert np.abs(fitted - theirs).max() <= 0.51
+
+
+def test_no_level_of_a_resized_image_lies_outside_the_range():
+    """Bicubic interpolation overshoots at edges."""
+    edge = np.zeros((16, 16, 3), np.uint8)
+    edge[:, 8:] = 255
+    for pixels in (
+        resizing.resize(edge[None], (37, 37), "bicubic"),
+        resizing.center(tf.constant(edge), (37, 37), 1.0, "bicubic"),
+    ):
+        assert (pixels.numpy().min(), pixels.numpy().max()) == (0, 255)
+
+
+@pytest.mark.parametrize("native", [(20, 24), (7, 31), (31, 7), (24, 200)])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_whole_images_keep_their_aspect_ratio_and_cover_the_size(native, interpolation):
+    image = np.random.default_rng(1).integers(0, 256, (*native, 3), np.uint8)
+    ratio = 12 / min(native)
+    size = tuple(round(side * ratio) for side in native)
+    found = resizing.whole(tf.constant(image), (12, 12), interpolation).numpy()
+    assert min(found.shape[:2]) == 12
+    assert np.abs(found - pillow.resized(image, size, interpolation)).max() <= 0.51
+
+
+# An image, and the resolution R of a network that sees R / (R + 32) of its shorter side.
+CENTERS = [((375, 500), 224), ((500, 333), 224), ((301, 301), 240), ((97, 64), 300), ((1, 9), 224), ((633, 632), 600)]
+
+
+@pytest.mark.parametrize(("native", "resolution"), CENTERS)
+def test_the_central_square_is_cut_out_as_in_the_reference_implementation_of_efficientnet(native, resolution):
+    """`_decode_and_center_crop` in preprocessing.py of tensorflow/tpu, with exact fractions."""
+    height, width = native
+    image = np.random.default_rng(2).integers(0, 256, (height, width, 3), np.uint8)
+    side = max(1, int(Fraction(resolution, resolution + 32) * min(native)))
+    top, left = (height - side + 1) // 2, (width - side + 1) // 2
+    square = image[top : top + side, left : left + side]
+    for interpolation in ("bilinear", "bicubic"):
+        found = resizing.center(tf.constant(image), (40, 40), resolution / (resolution + 32), interpolation)
+        np.testing.assert_allclose(found, pillow.resized(square, (40, 40), interpolation), atol=0.01)
+
+
+@pytest.mark.parametrize("resolution", [224, 240, 260, 300, 380, 456, 528, 600])
+def test_the_center_of_an_image_of_32_pixels_more_is_copied(resolution):
+    """So a cached image is resampled only once."""
+    image = np.random.default_rng(3).integers(0, 256, (resolution + 32, resolution + 45, 1), np.uint8)
+    found = resizing.center(tf.constant(image), (resolution, resolution), resolution / (resolution + 32), "bicubic")
+    np.testing.assert_allclose(found, image[16:-16, 23 : 23 + resolution], atol=1e-3)

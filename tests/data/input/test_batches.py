@@ -125,6 +125,26 @@ def test_images_do_not_depend_on_the_batch_size(cache, reference, augmentation, 
         np.testing.assert_array_equal(np.concatenate([batch[key] for batch in small]), whole)
 
 
+@pytest.mark.parametrize("cached", ["memory", "none"])
+@pytest.mark.parametrize("limit", [1, 12 * 12 * 3 * 4 * 5])
+def test_batches_made_in_parts_are_the_same(cache, reference, monkeypatch, limit, cached):
+    monkeypatch.setattr("tfeff.data.input.batches._PART_BYTES", limit)  # of one image, or of up to five
+    images = cache if cached == "memory" else ImageCache.open(cache.dataset, cache="none")
+    augmentation = EVERYTHING if cached == "memory" and limit > 1 else MODERATE
+    made = pipeline(images, augmentation=augmentation)
+    assert made._parts(made.transform) == (16 if limit == 1 else 4)
+    found = made.training_batches(2, 3)
+    assert found.element_spec["image"].shape == (16, 12, 12, 3)
+    assert_same(elements(found), reference[augmentation][3:12])
+    assert_same(elements(made.evaluation_batches()), elements(pipeline(cache, parallelism=1).evaluation_batches()))
+
+
+def test_batches_whose_images_mix_are_made_as_one(cache, monkeypatch):
+    monkeypatch.setattr("tfeff.data.input.batches._PART_BYTES", 1)
+    mixed = pipeline(cache, augmentation=MIXED)
+    assert mixed._parts(mixed.transform) == 1
+
+
 def test_the_seed_changes_order_and_images(cache, reference):
     first, second = reference[MODERATE], training(cache, seed=2)
     assert (first[0]["index"] != second[0]["index"]).any()

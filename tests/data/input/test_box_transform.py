@@ -67,7 +67,7 @@ def rectangles(images=None):
 @pytest.fixture(scope="module")
 def native():
     """Decoded on the fly, at their own sizes."""
-    return Reader(ImageCache.open(rectangles(), cache="none", fit="none"))
+    return Reader(ImageCache.open(rectangles(), cache="none", fit="whole"))
 
 
 @functools.lru_cache(maxsize=2)
@@ -105,7 +105,7 @@ def to_stored(batch):
 @pytest.mark.parametrize("form", ["native", "letterbox", "stretch"])
 def test_boxes_surround_their_pixels_and_map_back_to_the_stored_image(form):
     dataset = rectangles()
-    options = {"native": {"cache": "none", "fit": "none"}, "letterbox": {"fit": "letterbox"}, "stretch": {}}[form]
+    options = {"native": {"cache": "none", "fit": "whole"}, "letterbox": {"fit": "letterbox"}, "stretch": {}}[form]
     cache = ImageCache.open(dataset, None if form == "native" else (64, 100), **options)
     transform = BoxTransform(Reader(cache), SIZE, max_objects=7, stretch=form == "stretch")
     for index in range(COUNT):
@@ -185,7 +185,7 @@ def test_mosaic_of_real_images_keeps_boxes_around_their_pixels(monkeypatch):
     augmentation = BoxAugmentation(horizontal_flip=True, scale=0.4, mosaic=1.0, min_share=0.0)
     transforms = [
         BoxTransform(
-            Reader(ImageCache.open(digits(painted), cache="none", fit="none")), SIZE, augmentation=augmentation
+            Reader(ImageCache.open(digits(painted), cache="none", fit="whole")), SIZE, augmentation=augmentation
         )
         for painted in (False, True)
     ]
@@ -266,7 +266,7 @@ def test_the_largest_objects_stay_and_the_rest_is_counted(native):
         assert batch["dropped"] == max(0, len(boxes) - 2)
 
 
-@pytest.mark.parametrize("fit", ["none", thorough("letterbox")])
+@pytest.mark.parametrize("fit", ["whole", thorough("letterbox")])
 def test_extra_boxes_follow_every_step_as_objects_do(fit):
     dataset = rectangles()
 
@@ -274,7 +274,7 @@ def test_extra_boxes_follow_every_step_as_objects_do(fit):
         """The objects themselves, then the whole image."""
         return np.concatenate([dataset.objects[index].boxes_yxyx, [[0, 0, *dataset.sizes[index]]]]).astype(np.float32)
 
-    cache = ImageCache.open(dataset, *([] if fit == "none" else [(64, 100)]), fit=fit, cache="none")
+    cache = ImageCache.open(dataset, *([] if fit == "whole" else [(64, 100)]), fit=fit, cache="none")
     reader = Reader(cache, lambda index: tf.numpy_function(boxes, [index], tf.float32))
     settings = {"horizontal_flip": True, "vertical_flip": True, "rotation": 5.0, "mosaic": 0.5, "min_share": 0.6}
     for augmentation in (BoxAugmentation(), BoxAugmentation(scale_range=(0.3, 2.0), **settings)):
@@ -309,7 +309,7 @@ def test_a_lost_partner_of_a_mosaic_is_named(tmp_path):
     paths = [tmp_path / f"{number}.png" for number in range(COUNT)]
     for number, path in enumerate(paths):
         path.write_bytes(encode(draw(number)[0]))
-    cache = ImageCache.open(rectangles(ImageFiles(paths)), cache="none", fit="none").take(np.array([5, 6]))
+    cache = ImageCache.open(rectangles(ImageFiles(paths)), cache="none", fit="whole").take(np.array([5, 6]))
     batches = Batches(BoxTransform(Reader(cache), SIZE, augmentation=BoxAugmentation(mosaic=1.0)), 1)
     paths[6].unlink()
     with pytest.raises(tf.errors.UnknownError, match="UserError: 6 can no longer be read: "):
@@ -322,6 +322,6 @@ def test_what_a_transform_needs_is_checked(native):
         BoxTransform(Reader(ImageCache.open(dataset, (64, 100))), SIZE)
     with pytest.raises(ValueError, match="the reader has no extra boxes"):
         BoxTransform(native, SIZE, max_extra_boxes=3)
-    cache = ImageCache.open(dataclasses.replace(dataset, objects=()), cache="none", fit="none")
+    cache = ImageCache.open(dataclasses.replace(dataset, objects=()), cache="none", fit="whole")
     with pytest.raises(ValueError, match="images have no objects"):
         BoxTransform(Reader(cache), SIZE)

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from PIL import Image
 
+from tests.data.images import pillow
 from tfeff.data.images import resizing
 from tfeff.data.input.cache import ImageCache
 from tfeff.data.sources import catalog
@@ -155,13 +155,62 @@ def test_letterboxed_images_are_padded_and_cached_apart_from_stretched_ones(sour
     assert not (pixels(stretched)[0][9:] == resizing.FILL).all()
 
 
-def test_images_can_keep_their_own_sizes(source):
-    cache = ImageCache.open(source, cache="none", fit="none")
-    shapes = [cache.read(tf.constant(index, tf.int64)).shape for index in range(len(cache))]
-    assert len(set(shapes)) > 1
-    for path, shape in zip(source.ids, shapes, strict=True):
-        assert np.asarray(Image.open(path)).shape == shape
-    with pytest.raises(ValueError, match="different sizes"):
-        next(cache.chunks(2))
-    with pytest.raises(UserError, match="keeps the sizes"):
-        ImageCache.open(source, cache="memory", fit="none")
+def whole_images(opened_cache):
+    return [image for chunk in opened_cache.chunks(4) for image in chunk]
+
+
+@pytest.mark.parametrize("cache", ["memory", "disk", "none"])
+def test_whole_images_keep_their_aspect_ratio(source, cache, tmp_path):
+    for _ in range(2):
+        opened_cache = ImageCache.open(
+            source, (7, 7), fit="whole", interpolation="bicubic", cache=cache, directory=tmp_path / "cache"
+        )
+        images = whole_images(opened_cache)
+        assert [image.shape for image in images] == [(7, 9, 3)] * 3 + [(13, 7, 3)] * 6
+        for image, path in zip(images, source.ids, strict=True):
+            theirs = pillow.resized(np.asarray(Image.open(path)), image.shape[:2], "bicubic")
+            assert np.abs(image - theirs).max() <= 0.51
+        part = opened_cache.take(np.array([7, 0, 4])).take(np.array([2, 0]))
+        for image, index in zip(whole_images(part), (4, 7), strict=True):
+            np.testing.assert_array_equal(image, images[index])
+
+
+@pytest.mark.parametrize("cache", ["memory", "disk", "none"])
+def test_whole_images_that_are_not_resized(source, cache, tmp_path):
+    opened_cache = ImageCache.open(source, fit="whole", cache=cache, directory=tmp_path / "cache")
+    for image, path in zip(whole_images(opened_cache), source.ids, strict=True):
+        np.testing.assert_array_equal(image, np.asarray(Image.open(path)))
+
+
+@pytest.mark.parametrize("cache", ["memory", "disk"])
+def test_corrupt_images_among_whole_ones(source, cache, tmp_path):
+    corrupt = damage(source)
+    options = {"fit": "whole", "cache": cache, "directory": tmp_path / "cache"}
+    with pytest.raises(UserError, match="4 of 9 images cannot be read"):
+        ImageCache.open(source, (7, 7), **options)
+    for _ in range(2):
+        opened_cache = ImageCache.open(source, (7, 7), corrupt_images="skip", **options)
+        assert {image.id for image in opened_cache.skipped} == {source.ids[i] for i in corrupt}
+        kept = [i for i in range(9) if i not in corrupt]
+        for image, index in zip(whole_images(opened_cache), kept, strict=True):
+            assert image.shape[:2] == ((7, 9) if index < 3 else (13, 7))
+            assert image.std() > 10
+
+
+def test_interpolations_are_cached_apart(source, tmp_path):
+    one, other = (
+        pixels(ImageCache.open(source, (7, 8), interpolation=each, cache="disk", directory=tmp_path / "cache"))
+        for each in ("bilinear", "bicubic")
+    )
+    assert (one != other).any()
+
+
+@pytest.mark.parametrize("fit", ["stretch", "whole"])
+def test_more_images_than_the_memory_holds_are_refused_before_they_are_decoded(source, fit, monkeypatch):
+    total = 9 * 7 * 7 * 3 if fit == "stretch" else 3 * 7 * 9 * 3 + 6 * 13 * 7 * 3
+    monkeypatch.setattr("tfeff.data.input.cache.free_memory", lambda: 2 * total - 1)
+    with pytest.raises(UserError, match=r"9 decoded images in memory takes .* data\.cache=disk"):
+        ImageCache.open(source, (7, 7), fit=fit)
+    monkeypatch.undo()
+    monkeypatch.setattr("tfeff.data.input.cache.free_memory", lambda: 2 * total)
+    assert len(ImageCache.open(source, (7, 7), fit=fit)) == 9

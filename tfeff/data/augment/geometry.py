@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from tfeff.data.augment.counter_rng import Draws, Purpose
 from tfeff.data.augment.policy import Augmentation
+from tfeff.data.images.resizing import FILTERS
 from tfeff.errors import UserError
 
 CROP_RATIOS = 3 / 4, 4 / 3
@@ -40,7 +41,13 @@ def crop_and_flip(images: tf.Tensor, augmentation: Augmentation, draws: Draws) -
     return images
 
 
-def random_crop(images: tf.Tensor, size: tuple[int, int], augmentation: Augmentation, draws: Draws) -> tf.Tensor:
+def random_crop(
+    images: tf.Tensor,
+    size: tuple[int, int],
+    augmentation: Augmentation,
+    draws: Draws,
+    interpolation: str = "bilinear",
+) -> tf.Tensor:
     """Crops of random size, aspect ratio and place, stretched to `size` as `resizing.resize` does.
 
     The logarithm of the aspect ratio is uniform within CROP_RATIOS, and the area is uniform from `crop_area` to the
@@ -48,15 +55,16 @@ def random_crop(images: tf.Tensor, size: tuple[int, int], augmentation: Augmenta
     to ten times, until the crop fits.
 
     Args:
-        images: any real dtype, [n, height, width, channels], height and width known.
+        images: any real dtype, [n, height, width, channels].
         size: (height, width) of the result.
         augmentation: uses crop_area.
         draws: the n examples.
+        interpolation: a key of `resizing.FILTERS`.
 
     Returns:
-        float32 [n, *size, channels].
+        float32 [n, *size, channels], within [0, 255].
     """
-    top_left, extent = crop_boxes(tuple(images.shape[1:3]), augmentation.crop_area, draws.uniform(Purpose.CROP, 4))
+    top_left, extent = crop_boxes(tf.shape(images)[1:3], augmentation.crop_area, draws.uniform(Purpose.CROP, 4))
     scale = tf.constant(size, tf.float64) / extent
     scale, offset = tf.cast(scale, tf.float32), tf.cast(-top_left * scale, tf.float32)
 
@@ -67,27 +75,28 @@ def random_crop(images: tf.Tensor, size: tuple[int, int], augmentation: Augmenta
             size=size,
             scale=scale,
             translation=offset,
-            kernel_type="triangle",
+            kernel_type=FILTERS[interpolation],
             antialias=True,
         )
         return tf.ensure_shape(crop[0], (*size, image.shape[-1]))
 
     result = tf.TensorSpec((*size, images.shape[-1]), tf.float32)
-    return tf.map_fn(resampled, (tf.cast(images, tf.float32), scale, offset), fn_output_signature=result)
+    crops = tf.map_fn(resampled, (tf.cast(images, tf.float32), scale, offset), fn_output_signature=result)
+    return crops if interpolation == "bilinear" else tf.clip_by_value(crops, 0.0, 255.0)
 
 
-def crop_boxes(size: tuple[int, int], least: float, chance: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def crop_boxes(size: tf.Tensor, least: float, chance: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Random crops.
 
     Args:
-        size: (height, width) of the images.
+        size: int [2], (height, width) of the images.
         least: smallest area, relative to the image; above 0.
         chance: [n, 4], in [0, 1).
 
     Returns:
         top and left in pixels, float64 [n, 2]; height and width in pixels, float64 [n, 2].
     """
-    chance = tf.cast(chance, tf.float64)
+    chance, size = tf.cast(chance, tf.float64), tf.cast(size, tf.float64)
     low, high = map(math.log, CROP_RATIOS)
     ratio = tf.exp(low + chance[:, 0] * (high - low))  # width / height, in pixels
     relative = ratio * size[0] / size[1]  # of the fractions of the sides
@@ -95,8 +104,8 @@ def crop_boxes(size: tuple[int, int], least: float, chance: tf.Tensor) -> tuple[
     area = tf.minimum(tf.cast(least, tf.float64), largest)
     area += chance[:, 1] * (largest - area)
     shares = tf.stack([tf.sqrt(area / relative), tf.sqrt(area * relative)], axis=-1)
-    extent = shares * tf.constant(size, tf.float64)
-    return chance[:, 2:] * (tf.constant(size, tf.float64) - extent), extent
+    extent = shares * size
+    return chance[:, 2:] * (size - extent), extent
 
 
 def warp(images: tf.Tensor, augmentation: Augmentation, draws: Draws) -> tf.Tensor:

@@ -11,7 +11,13 @@ from tfeff.data.augment.randaugment import randaugment
 from tfeff.data.images import resizing
 
 
-def augment(images: tf.Tensor, size: tuple[int, int], augmentation: Augmentation, draws: Draws) -> tf.Tensor:
+def augment(
+    images: tf.Tensor,
+    size: tuple[int, int],
+    augmentation: Augmentation,
+    draws: Draws,
+    interpolation: str = "bilinear",
+) -> tf.Tensor:
     """Augments each image with its own random numbers and resizes the batch to the network's resolution.
 
     Padded crops and flips copy pixels of the cached size; random crops replace the resizing, which all other steps
@@ -22,6 +28,7 @@ def augment(images: tf.Tensor, size: tuple[int, int], augmentation: Augmentation
         size: (height, width) of the result.
         augmentation: the settings; MixUp and CutMix are ignored here, see `mixing`.
         draws: the examples.
+        interpolation: of the resizing, a key of `resizing.FILTERS`.
 
     Returns:
         float32 [n, *size, channels] in [0, 255].
@@ -29,9 +36,9 @@ def augment(images: tf.Tensor, size: tuple[int, int], augmentation: Augmentation
     if augmentation.horizontal_flip or augmentation.vertical_flip or augmentation.crop_padding:
         images = geometry.crop_and_flip(images, augmentation, draws)
     if augmentation.crop_area:
-        images = geometry.random_crop(images, size, augmentation, draws)
+        images = geometry.random_crop(images, size, augmentation, draws, interpolation)
     else:
-        images = resizing.resize(images, size)
+        images = resizing.resize(images, size, interpolation)
     if augmentation.warps:
         images = geometry.warp(images, augmentation, draws)
     if augmentation.jitters:

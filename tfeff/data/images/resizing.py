@@ -1,11 +1,11 @@
 """Resizing, the same in training, evaluation and serving.
 
-An image is resized twice. `fit`, `crop` or `letterbox` brings each decoded image to the size of the image cache,
-rounded to uint8 so that cached and freshly decoded pixels are equal. `resize` brings a batch of those to the network's
-resolution.
+An image is resized twice. `fit`, `crop`, `letterbox` or `whole` brings each decoded image to the size of the image
+cache, rounded to uint8 so that cached and freshly decoded pixels are equal. `resize` brings a batch of those to the
+network's resolution, `center` the central square of one of them.
 
-All resizing is bilinear with half-pixel centers and antialiasing: to shrink, the triangle filter is widened by the
-scale factor, as in PIL. To enlarge, this is plain bilinear interpolation.
+All resizing has half-pixel centers and antialiasing: to shrink, the filter is widened by the scale factor, as in PIL.
+The filter is a triangle (bilinear interpolation) or, for single labels, optionally Keys' cubic with a = -1/2 (bicubic).
 """
 
 from collections.abc import Callable
@@ -16,39 +16,93 @@ from tfeff.data.images import triangle_filter
 
 FILL = 128
 """Gray level of padding."""
+FILTERS = {"bilinear": "triangle", "bicubic": "keyscubic"}
+"""Interpolation -> the filter of TensorFlow's `ScaleAndTranslate`."""
 _SMALL = 64  # Up to this side, in pixels, matrices shrink a batch at least twice as fast as TensorFlow's kernel.
 
 
-def fit(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+def fit(image: tf.Tensor, size: tuple[int, int], interpolation: str = "bilinear") -> tf.Tensor:
     """Stretches one image to a size; the aspect ratio is not kept.
 
     Args:
         image: uint8 [height, width, channels].
         size: (height, width).
+        interpolation: a key of `FILTERS`.
 
     Returns:
         uint8 [*size, channels], rounded. An image of that size is returned unchanged.
     """
-    return tf.ensure_shape(_resampled(image, tf.constant(size)), (*size, image.shape[-1]))
+    return tf.ensure_shape(_resampled(image, tf.constant(size), interpolation), (*size, image.shape[-1]))
 
 
-def crop(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+def crop(image: tf.Tensor, size: tuple[int, int], interpolation: str = "bilinear") -> tf.Tensor:
     """Scales one image to the smallest size that covers `size`, keeping its aspect ratio, and cuts out the center.
 
     Args:
         image: uint8 [height, width, channels].
         size: (height, width).
+        interpolation: a key of `FILTERS`.
 
     Returns:
         uint8 [*size, channels], rounded. An image of that size is returned unchanged.
     """
-    covering = tf.maximum(size, _proportional(tf.shape(image)[:2], size, tf.reduce_max))
-    top, left = tf.unstack((covering - size) // 2)
-    center = _resampled(image, covering)[top : top + size[0], left : left + size[1]]
-    return tf.ensure_shape(center, (*size, image.shape[-1]))
+    covering = whole(image, size, interpolation)
+    top, left = tf.unstack((tf.shape(covering)[:2] - size) // 2)
+    return tf.ensure_shape(covering[top : top + size[0], left : left + size[1]], (*size, image.shape[-1]))
 
 
-def letterbox(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+def whole(image: tf.Tensor, size: tuple[int, int], interpolation: str = "bilinear") -> tf.Tensor:
+    """Scales one image to the smallest size that covers `size`, keeping its aspect ratio.
+
+    Args:
+        image: uint8 [height, width, channels].
+        size: (height, width).
+        interpolation: a key of `FILTERS`.
+
+    Returns:
+        uint8 [*whole_size, channels], rounded. An image of that size is returned unchanged.
+    """
+    return _resampled(image, whole_size(tf.shape(image)[:2], size), interpolation)
+
+
+def whole_size(native: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+    """The smallest size with the aspect ratio of an image that covers another size, rounded.
+
+    Args:
+        native: int32 [..., 2], (height, width) of the image.
+        size: (height, width) to cover.
+
+    Returns:
+        int32 [..., 2].
+    """
+    return tf.maximum(size, _proportional(native, size, tf.reduce_max))
+
+
+def center(image: tf.Tensor, size: tuple[int, int], fraction: float, interpolation: str = "bilinear") -> tf.Tensor:
+    """Stretches the central square of one image to a size.
+
+    Args:
+        image: any real dtype, [height, width, channels].
+        size: (height, width) of the result.
+        fraction: side of the square, relative to the shorter side of the image, in (0, 1]. It is rounded down to whole
+            pixels, and to an odd margin the additional pixel is added above and on the left, as in EfficientNet's
+            reference implementation.
+        interpolation: a key of `FILTERS`.
+
+    Returns:
+        float32 [*size, channels].
+    """
+    native = tf.shape(image)[:2]
+    # Without the small number, 224 / 256 of 256 pixels could be 223.
+    side = tf.cast(fraction * tf.cast(tf.reduce_min(native), tf.float64) + 1e-6, tf.int32)
+    side = tf.maximum(side, 1)
+    top, left = tf.unstack((native - side + 1) // 2)
+    square = image[top : top + side, left : left + side]
+    pixels = tf.image.resize(square, size, interpolation, antialias=True)
+    return tf.ensure_shape(tf.clip_by_value(pixels, 0.0, 255.0), (*size, image.shape[-1]))
+
+
+def letterbox(image: tf.Tensor, size: tuple[int, int], interpolation: str = "bilinear") -> tf.Tensor:
     """Scales one image to the largest size that fits, keeping its aspect ratio, and pads it with gray.
 
     The image is at the top left and covers `letterbox_size` pixels.
@@ -56,11 +110,12 @@ def letterbox(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     Args:
         image: uint8 [height, width, channels].
         size: (height, width) of the canvas.
+        interpolation: a key of `FILTERS`.
 
     Returns:
         uint8 [*size, channels], rounded. An image of that size is returned unchanged.
     """
-    return _padded(_resampled(image, letterbox_size(tf.shape(image)[:2], size)), size)
+    return _padded(_resampled(image, letterbox_size(tf.shape(image)[:2], size), interpolation), size)
 
 
 def letterbox_size(native: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
@@ -89,12 +144,13 @@ def fit_within(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     return _padded(tf.image.resize(image, letterbox_size(tf.shape(image)[:2], size), antialias=True), size)
 
 
-def resize(images: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+def resize(images: tf.Tensor, size: tuple[int, int], interpolation: str = "bilinear") -> tf.Tensor:
     """Stretches a batch to the network's resolution.
 
     Args:
         images: any real dtype, [batch, height, width, channels], all but batch known.
         size: (height, width).
+        interpolation: a key of `FILTERS`.
 
     Returns:
         float32 [batch, *size, channels]. An image's pixels do not depend on the rest of the batch.
@@ -102,15 +158,18 @@ def resize(images: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     height, width = images.shape[1:3]
     # Enlarging needs no wider filter, and the kernel without antialiasing is several times faster.
     shrinks = size[0] < height or size[1] < width
-    if shrinks and max(height, width, *size) <= _SMALL:
+    if interpolation == "bilinear" and shrinks and max(height, width, *size) <= _SMALL:
         return triangle_filter.resample(images, size)
     images = tf.cast(images, tf.float32)
     if (height, width) == tuple(size):
         return images
+    if interpolation == "bicubic":  # overshoots at edges
+        pixels = tf.image.resize(images, size, interpolation, antialias=True)
+        return tf.clip_by_value(pixels, 0.0, 255.0)
     return tf.image.resize(images, size, antialias=shrinks)
 
 
-FITS = {"stretch": fit, "crop": crop, "letterbox": letterbox}
+FITS = {"stretch": fit, "crop": crop, "letterbox": letterbox, "whole": whole}
 """How an image is brought to the size of the cache."""
 
 
@@ -128,11 +187,11 @@ def _padded(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     return tf.ensure_shape(canvas, (*size, image.shape[-1]))
 
 
-def _resampled(image: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+def _resampled(image: tf.Tensor, size: tf.Tensor, interpolation: str) -> tf.Tensor:
     """One uint8 image at a size (int32 [2]); unchanged if it has that size."""
 
     def resampled() -> tf.Tensor:
-        pixels = tf.image.resize(image[tf.newaxis], size, antialias=True)[0]
+        pixels = tf.image.resize(image[tf.newaxis], size, interpolation, antialias=True)[0]
         return tf.saturate_cast(tf.round(pixels), tf.uint8)
 
     unchanged = tf.reduce_all(tf.equal(tf.shape(image)[:2], size))

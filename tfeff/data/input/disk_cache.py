@@ -37,11 +37,11 @@ class DiskCache:
 
     Attributes:
         folder: folder of this cache; its name changes with the content.
-        shape: shape of the array.
+        shape: shape of the array; None: only the note says what is in it. It is required to fill the cache.
     """
 
     folder: Path
-    shape: tuple[int, ...]
+    shape: tuple[int, ...] | None = None
 
     @property
     def array_path(self) -> Path:
@@ -52,7 +52,7 @@ class DiskCache:
         """The note of a complete and intact cache, or None. A damaged cache is removed."""
         try:
             index = json.loads((self.folder / _INDEX).read_text())
-            if tuple(index["shape"]) == self.shape and index["crc32"] == _crc32(self.array_path):
+            if self.shape in (None, tuple(index["shape"])) and index["crc32"] == _crc32(self.array_path):
                 return index["note"]
         except FileNotFoundError:
             if not self.folder.exists():
@@ -72,6 +72,7 @@ class DiskCache:
         Raises:
             UserError: the array does not fit on the disk.
         """
+        assert self.shape is not None
         parent = self.folder.parent
         parent.mkdir(parents=True, exist_ok=True)
         _clear_abandoned(parent)

@@ -1,14 +1,16 @@
 """The transform for images with one label each."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Self
 
 import tensorflow as tf
 
+from tfeff.data.augment import geometry, mixing
 from tfeff.data.augment import images as image_augment
-from tfeff.data.augment import mixing
 from tfeff.data.augment.counter_rng import Draws
 from tfeff.data.augment.policy import Augmentation
+from tfeff.data.images import resizing
 from tfeff.data.input.reader import Reader
 from tfeff.data.input.transform import Batch, Shard, Transform
 
@@ -24,11 +26,14 @@ class ImageTransform(Transform):
     MixUp and CutMix choose partners within a batch, so these choices depend on (seed, step) and on the batch size.
 
     Args:
-        reader: images of one size.
+        reader: images of one size, or whole images, each of its own size.
         size: (height, width) of the batch's images.
         seed: at least 0.
         augmentation: random variation; default none.
         plain_from: epoch, from 0, from which on only `augmentation.plain` applies; None for never.
+        center_crop: use the central square of each image, whose side is this fraction of the shorter side of the
+            image, unless the augmentation draws a crop. Required for images of different sizes.
+        interpolation: of all resizing, a key of `resizing.FILTERS`.
     """
 
     def __init__(
@@ -39,17 +44,37 @@ class ImageTransform(Transform):
         seed: int = 0,
         augmentation: Augmentation | None = None,
         plain_from: int | None = None,
+        center_crop: float | None = None,
+        interpolation: str = "bilinear",
     ) -> None:
         self.reader, self.size, self.seed = reader, size, seed
         self.augmentation: Augmentation = augmentation or Augmentation()
         self.plain_from = plain_from
-        self.per_example = not reader.is_cached
-        if reader.cache.image_size is None:
+        self.center_crop, self.interpolation = center_crop, interpolation
+        self.per_example = not reader.is_cached or center_crop is not None
+        if not reader.cache.uniform and center_crop is None:
             raise ValueError(f"{reader.dataset.name}: images of different sizes; bring them to one size in the cache")
 
     def without_augmentation(self) -> Self:
         """See `Transform`."""
-        return type(self)(self.reader, self.size, seed=self.seed)
+        return type(self)(
+            self.reader,
+            self.size,
+            seed=self.seed,
+            center_crop=self.center_crop,
+            interpolation=self.interpolation,
+        )
+
+    def load(self, draws: Draws) -> Batch:
+        """See `Transform`."""
+        if self.center_crop is None:
+            return super().load(draws)
+        image = self.reader.image(draws.index[0])
+        if self.augmentation.crop_area:
+            images = geometry.random_crop(image[tf.newaxis], self.size, self.augmentation, draws, self.interpolation)
+        else:
+            images = resizing.center(image, self.size, self.center_crop, self.interpolation)[tf.newaxis]
+        return {"image": images}
 
     def partners(self, batch_size: int, step: tf.Tensor) -> tf.Tensor | None:
         """See `Transform`."""
@@ -66,7 +91,9 @@ class ImageTransform(Transform):
     ) -> Batch:
         draws = Draws(self.seed, table["epoch"], table["index"], table["repeat"])
         labels = tf.one_hot(tf.gather(self.reader.labels, table["index"]), self.reader.dataset.num_classes)
-        images = image_augment.augment(images, self.size, augmentation, draws)
+        if self.center_crop is not None:  # `load` has cropped them
+            augmentation = replace(augmentation, crop_area=0.0)
+        images = image_augment.augment(images, self.size, augmentation, draws, self.interpolation)
         own = slice(0, shard.size)  # partners from other workers' rows follow; they are not part of this batch
         if augmentation.mixes:
             proportions = mixing.proportions(shard.batch_size, augmentation, self.seed, table["step"])

@@ -44,7 +44,7 @@ class Reader:
 
     def image(self, index: tf.Tensor) -> tf.Tensor:
         """One image as the cache holds it: scalar int64 -> uint8 [height, width, channels]."""
-        return self.images(index[tf.newaxis])[0] if self.is_cached else self.cache.read(index)
+        return self.cache.read(index)
 
     def images(self, indices: tf.Tensor) -> tf.Tensor:
         """Several images of a cache: int64 [n] -> uint8 [n, height, width, channels]."""
@@ -63,8 +63,8 @@ class Reader:
         stored_size = tf.shape(image)[:2]
         scale = tf.ones(4)
         if self.cache.image_size is not None:
+            size = tf.constant(self.cache.image_size) if self.cache.uniform else stored_size
             stored_size = self._sizes[index]
-            size = tf.constant(self.cache.image_size)
             if self.cache.fit == "letterbox":
                 size = resizing.letterbox_size(stored_size, self.cache.image_size)
                 image = image[: size[0], : size[1]]

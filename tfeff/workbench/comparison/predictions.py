@@ -56,7 +56,7 @@ def predict(model: Model, images: ImageCache, path: Path) -> Predicted:
 
 def _key(model: Model, images: ImageCache) -> str:
     dataset = images.dataset
-    parts = f"{model.key} {dataset.fingerprint} {len(images)} {images.image_size} {images.fit}".encode()
+    parts = f"{model.key} {dataset.fingerprint} {len(images)} {images.form}".encode()
     return hashlib.sha256(parts + dataset.labels.tobytes()).hexdigest()
 
 
