@@ -1,12 +1,14 @@
-"""Temperature scaling in whole runs."""
+"""The loss against TensorFlow 1; temperature scaling in whole runs."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tfeff import config, evaluation, tasks, training
 from tfeff.errors import UserError
+from tfeff.tasks.classification import cross_entropy
 from tfeff.tasks.task import BatchPredictor
 from tfeff.training import build, checkpoint, selection
 
@@ -17,6 +19,16 @@ SETTINGS = config.Experiment(
     optimizer=config.Optimizer(name="adamw", learning_rate=0.01),
     training=config.Training(epochs=4, batch_size=32, precision="float32", keep="best"),
 )
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_label_smoothing_is_that_of_tensorflow_1(smoothing: float) -> None:
+    """With which EfficientNets were trained."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(6, 1000)).astype(np.float32)
+    labels = np.eye(1000, dtype=np.float32)[rng.integers(0, 1000, 6)]
+    theirs = tf.compat.v1.losses.softmax_cross_entropy(labels, logits, label_smoothing=smoothing)
+    np.testing.assert_allclose(np.mean(cross_entropy(labels, logits, smoothing)), theirs, rtol=1e-5)
 
 
 def test_the_trained_network_is_calibrated_on_the_validation_images(tmp_path: Path) -> None:

@@ -1,12 +1,16 @@
-"""How far an average reaches back."""
+"""How far an average reaches back, and the average of TensorFlow 1, with which EfficientNets were trained."""
 
 import math
 
+import keras
+import numpy as np
 import pytest
+import tensorflow as tf
 
 from tfeff import config
 from tfeff.errors import UserError
 from tfeff.training import build
+from tfeff.training.averaging import Average
 
 
 @pytest.mark.parametrize("batch_size", [8, 64])
@@ -24,3 +28,22 @@ def test_one_average_at_most() -> None:
     assert build.averaging(config.Experiment(training=config.Training(ema_decay=0.9))) == (True, 0.9)
     with pytest.raises(UserError, match=r"training\.ema_images"):
         config.Training(ema_images=100.0, ema_decay=0.9)
+
+
+def test_the_average_is_that_of_tensorflow_1() -> None:
+    rng = np.random.default_rng(0)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4), keras.layers.BatchNormalization()])
+    average = Average(model, 0.9999)
+    theirs = [tf.Variable(weight.value) for weight in model.weights]
+    step = tf.Variable(0)
+    reference = tf.compat.v1.train.ExponentialMovingAverage(0.9999, num_updates=step)
+    reference.apply(theirs)
+    for number in (0, 1, 2, 5, 100, 10**5, 10**6):
+        step.assign(number)
+        for weight, variable in zip(model.weights, theirs, strict=True):
+            weight.assign(rng.normal(size=weight.shape).astype(np.float32))
+            variable.assign(weight.value)
+        reference.apply(theirs)
+        average.update(tf.constant(number, tf.int64), tf.distribute.get_strategy())
+    for ours, variable in zip(average.variables, theirs, strict=True):
+        np.testing.assert_allclose(ours, reference.average(variable), rtol=1e-5, atol=1e-6)
