@@ -7,13 +7,12 @@ smaller version for two cores.
 Stated    by the scaling study whose question this is: a baseline at 95x95, upsampled from 32x32, and the result: the
           coefficients 1.17 (depth), 1.09 (width) and 1.21 (resolution). configs/cifar10_family_report.py trains this
           family. All other settings are ours
-Data      <directory>/train/<class>/*.jpg, 50,000 images; each fold trains on 7,000 and validates on 3,000
+Data      <directory>/train/<class>/*.jpg, 50,000 images; each fold trains on 3,500 and validates on 1,500;
+          candidates are compared on five folds, members on five others
 Command   python -m tfeff.search --config=configs/cifar10_search_report.py --workdir=runs/search_report \\
               --config.experiment.data.source=folder:<directory>
-Machine   intended for a GPU. 100 trials of candidates with 28.0 million images (20 x 5 x 40 x 7,000); then up to 14
-          networks for comparison. 2 to 6 of these are candidates, depending on the winner, and are not trained again:
-          40 to 60 trials with 11.2 to 16.8 million images. Together 39.2 to 44.8 million images (47.6 million if all
-          were trained) of 0.18 to 1.58 billion multiply-adds, and 16.8 to 19.2 million validated ones
+Machine   intended for a GPU. 100 trials of candidates with 14.0 million images (20 x 5 x 40 x 3,500), then up to 14
+          networks for comparison: 70 trials with 9.8 million images; each of 0.18 to 1.58 billion multiply-adds
 Result    not run yet
 """
 
@@ -49,7 +48,7 @@ def get_config() -> Search:
             training=Training(epochs=40, batch_size=220),
         ),
         budget=Budget(macs=2.0, tolerance=0.05, candidates=20),
-        folds=Folds(kind="independent", count=5, examples=10_000, validation_fraction=0.3),
+        folds=Folds(kind="independent", count=5, examples=5_000, validation_fraction=0.3),
         trials=Trials(batch_size="product", learning_rate="fixed"),
         members=Members(phis=(1.0, 2.0, 3.0), batch_norm=True),
     )
