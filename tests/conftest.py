@@ -2,7 +2,6 @@
 
 import fcntl
 import gc
-import json
 import os
 import shutil
 import sys
@@ -10,7 +9,6 @@ import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -56,9 +54,13 @@ SLOWEST_FIRST = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow files run first. pytest-xdist gives a file to one process; if it were last, the others would only wait."""
+    """Slow files run first. pytest-xdist gives a file to one process; if it were last, the others would only wait.
+
+    In a single process they run last, so that failures show early.
+    """
     ranks = {ROOT / "tests" / f"{name}.py": rank for rank, name in enumerate(SLOWEST_FIRST)}
-    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
+    sign = 1 if "PYTEST_XDIST_WORKER" in os.environ else -1
+    items.sort(key=lambda item: sign * ranks.get(item.path, len(ranks)))
 
 
 @pytest.fixture
@@ -88,12 +90,6 @@ def verbs() -> Iterator[Verbs]:
 def shared_data() -> Path:
     """The folder with the archives of real datasets; without it, the test is skipped."""
     return _shared("data")
-
-
-@pytest.fixture(scope="session")
-def reference() -> dict[str, Any]:
-    """Parameters and multiply-adds of the published implementations; without them, the test is skipped."""
-    return json.loads((_shared("reference") / "complexity.json").read_text())
 
 
 @pytest.fixture(scope="session")

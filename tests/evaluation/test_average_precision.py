@@ -92,4 +92,7 @@ def test_the_envelope_is_a_decreasing_upper_bound(make_case):
     assert (np.diff(curve.envelope) <= 0).all()
     assert (curve.envelope >= curve.precision).all()
     assert (np.diff(curve.scores) <= 0).all()
-    assert curve.average_precision == pytest.approx(np.trapezoid(curve.interpolated, dx=0.01), abs=0.005)
+    reached = [curve.precision[curve.recall >= recall] for recall in np.arange(1, curve.objects + 1) / curve.objects]
+    # Every object adds the highest precision at its recall or above.
+    expected = sum(values.max(initial=0) for values in reached) / curve.objects
+    assert curve.average_precision == pytest.approx(expected, rel=1e-12)

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
-from scipy.stats import binom
+from scipy.stats import binom, chi2
 
+from tfeff.evaluation import bootstrap
 from tfeff.evaluation.average_precision import average_precisions, mean_average_precision
 from tfeff.evaluation.bootstrap import bootstrap_mean, bootstrap_mean_average_precision, percentile_interval
 from tfeff.evaluation.matching import match
@@ -31,7 +32,13 @@ def test_without_false_positives_average_precision_follows_a_binomial_distributi
     detections = [make_detections(box, [0], [0.5]) if i % 4 else make_detections() for i in range(images)]
     values = bootstrap_mean_average_precision(match(detections, [make_objects(box, [0])] * images, 1), resamples=10_000)
     expected = binom(images, 0.75)
-    assert values.mean() == pytest.approx(0.75, abs=4 * expected.std() / images / np.sqrt(10_000))
+    found = np.rint(images * values)
+    np.testing.assert_allclose(values, found / images, rtol=1e-12)
+    # Tenths of the distribution, as equal as steps of 1 / images allow, compared by the chi-squared test.
+    edges = np.unique(expected.ppf(np.arange(1, 10) / 10))
+    drawn = np.bincount(np.searchsorted(edges, found), minlength=len(edges) + 1)
+    shares = np.diff(expected.cdf(edges), prepend=0, append=1)
+    assert ((drawn - 10_000 * shares) ** 2 / (10_000 * shares)).sum() < chi2(len(edges)).ppf(0.999)
     assert percentile_interval(values) == pytest.approx((expected.ppf(0.025) / images, expected.ppf(0.975) / images))
 
 
@@ -48,10 +55,18 @@ def test_values_are_nan_without_objects(make_detections, make_objects):
     assert np.isnan(percentile_interval(values)).all()
 
 
-def test_resampled_means_have_the_standard_error_of_the_mean():
-    values = np.random.default_rng(2).gamma(2.0, size=400)
-    means = bootstrap_mean(values, resamples=4000, seed=3)
-    assert means.shape == (4000,)
-    assert means.mean() == pytest.approx(values.mean(), rel=0.002)
-    assert means.std() == pytest.approx(values.std() / 20, rel=0.035)
+def test_resampled_means_are_the_means_of_drawn_values(monkeypatch):
+    values = np.random.default_rng(2).gamma(2.0, size=40)
+    drawn = np.random.default_rng(3).integers(40, size=(50, 40))
+    expected = [np.mean([values[index] for index in row]) for row in drawn]
+    assert bootstrap_mean(values, resamples=50, seed=3) == pytest.approx(expected, rel=1e-12)
+    # In parts of three resamples, the draws are the same.
+    monkeypatch.setattr(bootstrap, "CHUNK", 120)
+    assert bootstrap_mean(values, resamples=50, seed=3) == pytest.approx(expected, rel=1e-12)
     assert (bootstrap_mean([0.5] * 7) == 0.5).all()
+
+
+def test_a_percentile_interval_cuts_off_equal_tails():
+    values = np.random.default_rng(0).permutation(np.append(np.arange(201.0), np.nan))
+    assert percentile_interval(values) == pytest.approx((5.0, 195.0))
+    assert percentile_interval(values, confidence=0.5) == pytest.approx((50.0, 150.0))

@@ -11,6 +11,7 @@ from tfeff.evaluation import (
     match,
     percentile_interval,
 )
+from tfeff.evaluation.average_precision import precision_recall
 from tfeff.evaluation.coco import METRICS
 from tfeff.evaluation.detection import json_number
 
@@ -21,9 +22,12 @@ def test_the_report_combines_its_parts_and_is_json(make_case):
     found, truth = make_case(0, images=30)
     report = detection_report(found, truth, NAMES, resamples=100)
     plain = json.loads(json.dumps(report.to_dict(), allow_nan=False))
-    assert plain["ap"][3] is None
-    assert plain["mean_ap"] == pytest.approx(np.mean(plain["ap"][:3]))
-    resampled = bootstrap_mean_average_precision(match(found, truth, 4), resamples=100)
+    matching = match(found, truth, 4)
+    curves = [precision_recall(matching, label) for label in range(4)]
+    assert plain["ap"] == [*(curve.average_precision for curve in curves[:3]), None]
+    assert plain["mean_ap"] == np.mean(plain["ap"][:3])
+    assert plain["precision_at_recall"] == [*(curve.interpolated.tolist() for curve in curves[:3]), [None] * 101]
+    resampled = bootstrap_mean_average_precision(matching, resamples=100)
     assert tuple(plain["mean_ap_interval"]) == percentile_interval(resampled)
     coco = coco_scores(found, truth, 4)
     assert {name: plain["coco"][name] for name in METRICS} == {
@@ -33,8 +37,8 @@ def test_the_report_combines_its_parts_and_is_json(make_case):
     assert plain["recall"][:3] == pytest.approx(np.diag(matrix)[:3] / matrix[:3].sum(axis=1))
     assert plain["precision"][:3] == pytest.approx(np.diag(matrix)[:3] / matrix[:, :3].sum(axis=0))
     assert plain["objects"] == matrix[:4].sum(axis=1).tolist()
-    assert np.shape(plain["precision_at_recall"]) == (4, 101)
-    assert sum(plain["detections"]) == sum(map(len, found))
+    labels = np.concatenate([image.labels for image in found])
+    assert plain["detections"] == [int((labels == label).sum()) for label in range(4)]
 
 
 def test_the_text_names_every_class_metric_and_error_type(make_case):

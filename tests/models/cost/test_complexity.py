@@ -17,8 +17,8 @@ MEMBERS = (*models.names("efficientnet"), *models.names("efficientnet-lite"))
 
 
 @pytest.mark.parametrize("name", ["efficientnet-b0", thorough("efficientnet-b3"), "efficientnet-lite0"])
-def test_equals_the_published_implementation(name: str, reference: dict[str, Any]) -> None:
-    published = reference["classification"][name]
+def test_equals_the_published_implementation(name: str, golden_counts: dict[str, Any]) -> None:
+    published = golden_counts["classification"][name]
     network = models.build(name)
     counted = count(network)
     assert network.resolution == published["resolution"]
@@ -30,8 +30,8 @@ def test_equals_the_published_implementation(name: str, reference: dict[str, Any
         assert getattr(described, field) == published[field]
 
 
-def test_all_published_members_exist(reference: dict[str, Any]) -> None:
-    assert set(MEMBERS) == set(reference["classification"])
+def test_all_published_members_exist(golden_counts: dict[str, Any]) -> None:
+    assert set(MEMBERS) == set(golden_counts["classification"])
 
 
 @pytest.mark.parametrize(

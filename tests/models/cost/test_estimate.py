@@ -56,8 +56,8 @@ def test_estimate_equals_the_count_of_the_built_network(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*models.names("efficientnet"), *models.names("efficientnet-lite")])
-def test_estimate_equals_the_published_implementation(name: str, reference: dict[str, Any]) -> None:
-    published = reference["classification"][name]
+def test_estimate_equals_the_published_implementation(name: str, golden_counts: dict[str, Any]) -> None:
+    published = golden_counts["classification"][name]
     estimated = models.estimate(models.architecture(name))
     assert estimated.params == published["all_params"]
     assert estimated.trainable_params == published["trainable_params"]

@@ -50,8 +50,8 @@ def images(network: models.Network) -> np.ndarray:
     return np.random.default_rng(0).uniform(0, 255, (2, side, side, 3)).astype("float32")
 
 
-def test_the_table_and_its_cost_equal_the_reference(reference: dict[str, Any]) -> None:
-    published = reference["detection"]
+def test_the_table_and_its_cost_equal_the_reference(golden_counts: dict[str, Any]) -> None:
+    published = golden_counts["detection"]
     families = "efficientdet", "efficientdet-lite"
     assert {name for family in families for name in models.detector_names(family)} == set(published)
     for name, facts in published.items():
