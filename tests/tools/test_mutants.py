@@ -1,0 +1,104 @@
+"""Mutants of small sources, and of a package with tests that find some of them."""
+
+import ast
+import json
+import subprocess
+
+import pytest
+
+from tfeff.errors import UserError
+from tools import mutants
+
+
+def texts(source: str) -> set[str]:
+    """All mutants of a source of one expression."""
+    return {mutants.replaced(source, *change).strip("()") for change in mutants.changes(source)}
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("a < b", {"a <= b"}),
+        ("a < b == c", {"a <= b == c", "a < b != c"}),
+        ("a in b", {"a not in b"}),
+        ("a // b", {"a * b"}),
+        ("a and b", {"a or b"}),
+        ("not a", {"a"}),
+        ("True", {"False"}),
+        ("0.5", {"1.5"}),
+        ("f'{a + 1}'", set()),
+        ("'a' + b", set()),
+        ("[a] + b", set()),
+        ("'text'", set()),
+    ],
+)
+def test_changes_of_an_expression(source: str, expected: set[str]) -> None:
+    assert texts(source) == expected
+
+
+def test_only_the_expression_changes() -> None:
+    source = 'def f(x: Literal[3] = 4) -> Annotated[int, 5]:\n    "Über 6"  # 7\n    return (x  # ä\n            > 8)\n'
+    changed = [mutants.replaced(source, *change) for change in mutants.changes(source)]
+    assert sorted(changed) == sorted(
+        [source.replace("x  # ä\n            > 8", "(x >= 8)"), source.replace("8", "(9)"), source.replace("4", "(5)")]
+    )
+    for text in changed:
+        ast.parse(text)
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """A package with a function that is tested at its limit, one that is tested beside it, and an endless one."""
+    files = {
+        "tfeff/__init__.py": "",
+        "tfeff/sizes/__init__.py": "",
+        "tfeff/sizes/small.py": "def small(x):\n    return x < 10\n",
+        "tfeff/sizes/large.py": "def large(x):\n    while x > 100:\n        x -= 1\n    return x\n",
+        "tests/sizes/test_small.py": "from tfeff.sizes.small import small\n\n"
+        "def test_small():\n    assert small(9)\n    assert not small(10)\n",
+        "tests/sizes/test_large.py": "from tfeff.sizes.large import large\n\n"
+        "def test_large():\n    assert large(50) == 50\n",
+        ".gitignore": "ignored.py\n",
+        "tests/sizes/ignored.py": "",
+    }
+    for name, text in files.items():
+        path = tmp_path / "repository" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    subprocess.run(["git", "init", "--quiet"], cwd=tmp_path / "repository", check=True)
+    return tmp_path / "repository"
+
+
+def test_found_and_surviving_mutants_are_told_apart_and_a_rerun_resumes(repository, tmp_path, capsys):
+    out = tmp_path / "out.jsonl"
+    drawn = mutants.draw(repository, "sizes", 100, seed=0)
+    changed = {mutant.after for mutant, _ in drawn}
+    assert changed == {"x <= 10", "11", "x >= 100", "101", "2"}
+    options = {"count": 100, "seed": 0, "seconds": 60.0}
+    rows = mutants.run(repository, ["sizes"], out, **options)
+    results = {row["after"]: row["result"] for row in rows}
+    assert results == {"x <= 10": "found", "11": "found", "x >= 100": "survived", "101": "survived", "2": "survived"}
+    assert {row["test"] for row in rows if row["result"] == "found"} == {"tests/sizes/test_small.py::test_small"}
+    lines = out.read_text().splitlines()
+    assert [json.loads(line) for line in lines] == rows
+    out.write_text("\n".join(lines[:-1]) + "\n")
+    again = mutants.run(repository, ["sizes"], out, **options)
+    assert [row["result"] for row in again] == [row["result"] for row in rows]
+    assert "1 of 1" in capsys.readouterr().err
+    assert (repository / "tfeff/sizes/small.py").read_text().endswith("x < 10\n")
+
+
+def test_an_endless_mutant_counts_as_found(repository, tmp_path):
+    copy = mutants.Copy(repository, tmp_path / "copy")
+    assert not (tmp_path / "copy/tests/sizes/ignored.py").exists()
+    endless = "def large(x):\n    while x < 100:\n        x -= 1\n    return x\n"
+    assert copy.test("sizes", "tfeff/sizes/large.py", endless, 2.0) == ("timeout", "")
+
+
+def test_failing_tests_and_missing_folders_are_errors(repository, tmp_path):
+    (repository / "tests/sizes/test_large.py").write_text("def test_large():\n    assert False\n")
+    options = {"count": 1, "seed": 0, "seconds": 60.0}
+    with pytest.raises(UserError, match=r"without a mutant: found tests/sizes/test_large\.py::test_large"):
+        mutants.run(repository, ["sizes"], tmp_path / "out.jsonl", **options)
+    with pytest.raises(UserError, match=r"shapes: .* is not a folder"):
+        mutants.run(repository, ["shapes"], tmp_path / "out.jsonl", **options)
