@@ -35,7 +35,7 @@ def main() -> None:
 
     mode = MODES[arguments.mode]
     small, factor = shrink(image, mode.side)
-    labels, _, parents = next(iter(hierarchies(small, mode.strategies[:1], factor)))
+    labels, _, parents = next(iter(hierarchies(small, mode, factor)))
     regions = int(labels.max()) + 1
     figure.save(
         hierarchy_figure(small, labels, parents, [count for count in REGION_COUNTS if count <= regions]),

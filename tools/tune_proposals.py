@@ -1,7 +1,7 @@
 """Tune selective search: `python tools/tune_proposals.py --dataset=voc:DIR --dataset=yolo:DIR2 --out=FILE.json`.
 
-The tuning images are the even-numbered images of each dataset, without its test split if it has one. The grid varies
-one setting of a mode at a time. All settings run on each image in turn.
+The tuning images are the even-numbered images of each dataset, without its test split if it has one of its own. The
+grid varies one setting of a mode at a time; a few combinations follow. All settings run on each image in turn.
 
 The score of a setting is its average best overlap (ABO), averaged over the datasets and over 500, 1,000 and 2,000
 proposals. The rule: a setting replaces the present one only if its score is higher by more than two standard errors of
@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -26,10 +26,9 @@ import numpy as np
 from tfeff.data.images import decoding
 from tfeff.data.sources import catalog
 from tfeff.durable import write
-from tfeff.errors import UserError
 from tfeff.evaluation.proposals import coverage
 from tfeff.proposals import MODES, Mode, SelectiveSearch, ranking, selective
-from tfeff.proposals.strategies import ALL, WITHOUT_COLOR, grid
+from tfeff.proposals.strategies import ALL, FILL, WITHOUT_COLOR, grid
 from tfeff.reporting import tables
 
 COUNTS = (500, 1000, 2000)
@@ -39,7 +38,6 @@ PRESENT = "present"
 
 CONSTANTS = {
     "sigma": (selective, "SIGMA"),
-    "minimum region, pixels": (selective, "MIN_SIZE"),
     "neighbors of a pixel": (selective, "NEIGHBORS"),
     "near-duplicate distance": (selective, "DUPLICATE_CELL"),
     "texture scale": (selective, "TEXTURE_SCALE"),
@@ -50,14 +48,13 @@ CONSTANTS = {
 
 SHARED_GRID: dict[str, tuple[float, ...]] = {
     "sigma": (0.5, 0.65, 0.8, 1.0, 1.2),
-    "minimum region, pixels": (50, 70, 100, 140, 200),
     "neighbors of a pixel": (4, 8),
     "near-duplicate distance": (1 / 256, 1 / 128, 1 / 96, 1 / 64, 1 / 48, 1 / 32),
     "texture scale": (5 / 64, 10 / 64, 20 / 64),
     "histogram stride": (1, 2, 3),
     "ranking constant": (10, 25, 50, 100, 200),
 }
-SIZE_FILL, FILL = ("size", "fill"), ("fill",)
+SIZE_FILL = ("size", "fill")
 MODE_GRIDS: dict[str, dict[str, tuple[Any, ...]]] = {
     "fast": {
         "color spaces": (
@@ -65,14 +62,15 @@ MODE_GRIDS: dict[str, dict[str, tuple[Any, ...]]] = {
             ("hsv", "lab", "rgi"),
         ),
         "thresholds": (
-            *((100, 600), (100, 250), (250, 600)),
-            *((50, 150, 400), (70, 175, 420), (100, 250, 600), (140, 350, 840)),
+            *((100,), (100, 400), (100, 600), (100, 800), (70, 600), (140, 600)),
+            *((50, 150, 400), (100, 250, 600), (140, 350, 840)),
         ),
         "similarities": (
             *((ALL,), (WITHOUT_COLOR,), (ALL, WITHOUT_COLOR), (ALL, FILL), (WITHOUT_COLOR, FILL)),
-            (ALL, SIZE_FILL),
+            *((ALL, SIZE_FILL), (ALL, WITHOUT_COLOR, FILL)),
         ),
-        "side": (256, 288, 320, 360, 400),
+        "side": (224, 256, 288, 320, 360),
+        "minimum region, pixels": (35, 50, 70, 100),
     },
     "quality": {
         "color spaces": (
@@ -88,8 +86,23 @@ MODE_GRIDS: dict[str, dict[str, tuple[Any, ...]]] = {
             (ALL, SIZE_FILL, FILL),
         ),
         "side": (320, 360, 400, 440),
+        "minimum region, pixels": (50, 70, 100, 140),
     },
 }
+PREVIOUS = Mode(grid(("hsv", "lab"), (100, 250, 600), (ALL, WITHOUT_COLOR)), side=320, min_size=100)
+"""Mode `fast` before its settings were varied together."""
+COMBINATIONS: dict[str, dict[str, Mode]] = {
+    "fast": {
+        "as before": PREVIOUS,
+        "side 256": replace(PREVIOUS, side=256),
+        "side 256, minimum 50": replace(PREVIOUS, side=256, min_size=50),
+        "side 256, minimum 50, fill alone": Mode(grid(("hsv", "lab"), (100, 250, 600), (ALL, FILL)), 256, 50),
+        "side 256, minimum 70, fill alone": Mode(grid(("hsv", "lab"), (100, 250, 600), (ALL, FILL)), 256, 70),
+        "side 288, minimum 70, fill alone": Mode(grid(("hsv", "lab"), (100, 250, 600), (ALL, FILL)), 288, 70),
+        "side 256, minimum 70, size and fill": Mode(grid(("hsv", "lab"), (100, 250, 600), (ALL, SIZE_FILL)), 256, 70),
+    }
+}
+"""Modes that differ from the present one in several settings."""
 
 
 @dataclass(frozen=True)
@@ -120,13 +133,14 @@ class Images:
 
 
 def settings(mode: str) -> list[Setting]:
-    """The present mode, then all settings that differ from it in one factor."""
+    """The present mode, then all settings that differ from it in one factor, then combinations."""
     present = MODES[mode]
     spaces, thresholds, similarities = (
         tuple(dict.fromkeys(values))
         for values in zip(*((s.space, s.threshold, s.terms) for s in present.strategies), strict=True)
     )
-    own = {"color spaces": spaces, "thresholds": thresholds, "similarities": similarities, "side": present.side}
+    own: dict[str, Any] = {"color spaces": spaces, "thresholds": thresholds, "similarities": similarities}
+    own |= {"side": present.side, "minimum region, pixels": present.min_size}
     found = [Setting(PRESENT, "", present)]
     for factor, values in MODE_GRIDS[mode].items():
         for value in values:
@@ -134,12 +148,13 @@ def settings(mode: str) -> list[Setting]:
                 continue
             changed: dict[str, Any] = own | {factor: value}
             strategies = grid(changed["color spaces"], changed["thresholds"], changed["similarities"])
-            found.append(Setting(factor, described(value), Mode(strategies, changed["side"])))
+            varied = Mode(strategies, changed["side"], changed["minimum region, pixels"])
+            found.append(Setting(factor, described(value), varied))
     for factor, numbers in SHARED_GRID.items():
         module, name = CONSTANTS[factor]
         others = [number for number in numbers if number != getattr(module, name)]
         found += [Setting(factor, described(number), present, {factor: number}) for number in others]
-    return found
+    return found + [Setting("combination", name, other) for name, other in COMBINATIONS.get(mode, {}).items()]
 
 
 def described(value: Any) -> str:
@@ -151,11 +166,10 @@ def described(value: Any) -> str:
 
 def tuning_images(dataset: str, limit: int | None) -> Images:
     """The even-numbered images of a dataset that are not in its test split."""
-    source = catalog.open_objects(dataset).load("all")
-    try:
-        test = set(catalog.open_objects(dataset).load("test").ids)
-    except UserError:  # no test split
-        test = set()
+    opened = catalog.open_objects(dataset)
+    source = opened.load("all")
+    own_test = not opened.drawn and opened.find("test") is not None
+    test = set(opened.load("test").ids) if own_test else set()
     even = range(0, len(source), 2)
     chosen = [index for index in even if source.ids[index] not in test]
     return Images(
@@ -234,6 +248,8 @@ def main() -> None:
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     datasets = [tuning_images(dataset, arguments.limit) for dataset in arguments.dataset]
+    # Rows of modes that are not tuned now are kept.
+    kept = json.loads(arguments.out.read_text())["modes"] if arguments.out.is_file() else {}
     result: dict[str, Any] = {
         "counts": list(COUNTS),
         "rule": f"difference > {STANDARD_ERRORS:g} standard errors and time ratio <= {MAX_TIME_RATIO}",
@@ -245,7 +261,7 @@ def main() -> None:
             }
             for images in datasets
         },
-        "modes": {},
+        "modes": kept,
     }
     shown = ("factor", "value", "score", "difference", "standard error", "time ratio", "better")
     for mode in arguments.mode or MODE_GRIDS:

@@ -42,7 +42,7 @@ from tfeff.config import *
 def get_config():
     return RCNN(
         forms={forms!r},
-        data=DetectionData(source="yolo:{root}"),
+        data=DetectionData(source="yolo:{root}", validation_fraction=0.4),  # thresholds need some images
         proposals=Proposals(max_proposals=60),
         backbone=Experiment(
             model=Model(name="resnet", width=8, stage_blocks=(1, 1), resolution=16),

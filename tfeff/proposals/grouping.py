@@ -41,14 +41,13 @@ def similarity(
         pixels: pixels of the image.
         terms: bitwise or of COLOR, TEXTURE, SIZE, FILL.
     """
-    first = 0 if terms & COLOR else colors
-    last = histogram.shape[1] if terms & TEXTURE else colors
+    first = np.uint64(0 if terms & COLOR else colors)
+    last = np.uint64(histogram.shape[1] if terms & TEXTURE else colors)
+    own, others = np.uint64(one), np.uint64(other)
     total = np.float32(0)
-    if first < last:
-        # Slices indexed from 0: otherwise numba handles negative indices and does not vectorize the loop.
-        own, others = histogram[one, first:last], histogram[other, first:last]
-        for index in range(len(own)):
-            total += min(own[index], others[index])
+    # Unsigned indices: otherwise numba handles negative ones and does not vectorize the loop.
+    for index in range(first, last):
+        total += min(histogram[own, index], histogram[others, index])
     # All float32: a float64 term would promote the loop above, which is then ten times slower.
     per_pixel = np.float32(1) / np.float32(pixels)
     both = size[one] + size[other]
@@ -89,8 +88,8 @@ def group(
     parent = np.full(nodes, -1, np.int32)
     # Union-find: from a merged region to the region that contains it, with path compression.
     merged_into = np.full(nodes, -1, np.int32)
-    first_bin = 0 if terms & COLOR else colors
-    last_bin = histogram.shape[1] if terms & TEXTURE else colors
+    first_bin = np.uint64(0 if terms & COLOR else colors)
+    last_bin = np.uint64(histogram.shape[1] if terms & TEXTURE else colors)
 
     visited_by = np.full(nodes, -1, np.int32)
     head = np.full(nodes, -1, np.int32)
@@ -127,10 +126,9 @@ def group(
         sizes[new] = sizes[one] + sizes[other]
         weight = np.float32(sizes[one]) / np.float32(sizes[new])
         rest = np.float32(1) - weight
-        merged = histogram[new, first_bin:last_bin]
-        own, others = histogram[one, first_bin:last_bin], histogram[other, first_bin:last_bin]
-        for index in range(len(merged)):
-            merged[index] = weight * own[index] + rest * others[index]
+        merged, own, others = np.uint64(new), np.uint64(one), np.uint64(other)
+        for index in range(first_bin, last_bin):
+            histogram[merged, index] = weight * histogram[own, index] + rest * histogram[others, index]
         boxes[new, 0] = min(boxes[one, 0], boxes[other, 0])
         boxes[new, 1] = min(boxes[one, 1], boxes[other, 1])
         boxes[new, 2] = max(boxes[one, 2], boxes[other, 2])

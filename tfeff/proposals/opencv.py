@@ -45,6 +45,17 @@ class OpenCVSelectiveSearch:
         search = cv2.ximgproc.segmentation.createSelectiveSearchSegmentation()
         search.setBaseImage(np.ascontiguousarray(pixels[..., ::-1]))
         getattr(search, MODES[self.mode])()
-        left, top, width, height = np.asarray(search.process()).reshape(-1, 4).T
-        cells = np.stack([top, left, top + height, left + width], axis=1).astype(np.uint16)
-        return Proposals(unique(cells)[: self.max_proposals], size, size)
+        return proposals(search, size, self.max_proposals)
+
+
+def proposals(search: Any, size: tuple[int, int], max_proposals: int) -> Proposals:
+    """Runs a configured search of OpenCV.
+
+    Args:
+        search: `cv2.ximgproc.segmentation.SelectiveSearchSegmentation`.
+        size: of its image, (height, width).
+        max_proposals: maximum number of boxes.
+    """
+    left, top, width, height = np.asarray(search.process()).reshape(-1, 4).T
+    cells = np.stack([top, left, top + height, left + width], axis=1).astype(np.uint16)
+    return Proposals(unique(cells)[:max_proposals], size, size)

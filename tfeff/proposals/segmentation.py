@@ -6,7 +6,8 @@ inside each of them plus threshold / size. Finally, components below a minimum s
 
 Weights are quantized, so that a counting sort orders them; ties keep the order of the pixels. Several thresholds share
 the work: each continues from the components of the next smaller one, over the edges rejected so far. The result is
-close to a separate segmentation at a tenth of the cost.
+close to a separate segmentation at a tenth of the cost. After the smallest threshold, its components replace the pixels
+as nodes.
 """
 
 import numpy as np
@@ -31,10 +32,10 @@ def segmentations(
     _, height, width = planes.shape
     weights = np.empty((neighbors // 2, height, width), np.uint16)
     heaviest = _weigh(planes, np.float32(steps), weights)
-    edges, sorted_weights = _sort(weights, heaviest)
+    ends, sorted_weights = _sort(weights, heaviest)
     labels = np.empty((len(thresholds), height, width), np.int32)
     in_steps = np.asarray(thresholds, np.float64) * steps
-    _segment(edges, sorted_weights, in_steps, min_size, labels.reshape(len(thresholds), -1), width)
+    _segment(ends, sorted_weights, in_steps, min_size, labels.reshape(len(thresholds), -1))
     return labels
 
 
@@ -68,28 +69,32 @@ def _weigh(planes: np.ndarray, steps: np.float32, weights: np.ndarray) -> np.int
 
 @njit(cache=True, nogil=True)
 def _sort(weights: np.ndarray, heaviest: np.int64) -> tuple[np.ndarray, np.ndarray]:
-    """Sorts the edges by weight: uint32 4 * pixel + direction, and their weights, uint16."""
-    pixels = weights.shape[1] * weights.shape[2]
-    flat = weights.reshape(len(weights), pixels)
+    """Sorts the edges by weight: the pixels at their ends, int32 [edges, 2], and their weights, uint16."""
+    directions, _, width = weights.shape
+    pixels = weights.shape[1] * width
+    flat = weights.reshape(directions, pixels)
+    offsets = (1, width, width + 1, width - 1)
     starts = np.zeros(heaviest + 2, np.int64)
-    for direction in range(len(weights)):
+    for direction in range(directions):
         for pixel in range(pixels):
             if flat[direction, pixel] != NO_EDGE:
                 starts[flat[direction, pixel] + 1] += 1
     for weight in range(heaviest + 1):
         starts[weight + 1] += starts[weight]
     places = starts[:-1].copy()
-    order = np.empty(starts[-1], np.uint32)
+    ends = np.empty((starts[-1], 2), np.int32)
     for pixel in range(pixels):
-        for direction in range(len(weights)):
+        for direction in range(directions):
             weight = flat[direction, pixel]
             if weight != NO_EDGE:
-                order[places[weight]] = 4 * pixel + direction
+                place = np.uint64(places[weight])
+                ends[place, 0] = pixel
+                ends[place, 1] = pixel + offsets[direction]
                 places[weight] += 1
-    by_weight = np.empty(len(order), np.uint16)
+    by_weight = np.empty(len(ends), np.uint16)
     for weight in range(heaviest + 1):
         by_weight[starts[weight] : starts[weight + 1]] = weight
-    return order, by_weight
+    return ends, by_weight
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -119,74 +124,86 @@ def _join(parent: np.ndarray, one: int, other: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _segment(
-    edges: np.ndarray, weights: np.ndarray, thresholds: np.ndarray, min_size: int, labels: np.ndarray, width: int
-) -> None:
-    """Writes labels [K, pixels]. Rejected edges and their weights are moved to the front of `edges` and `weights`."""
+def _segment(ends: np.ndarray, weights: np.ndarray, thresholds: np.ndarray, min_size: int, labels: np.ndarray) -> None:
+    """Writes labels int32 [K, pixels]. Overwrites `ends` and `weights`."""
     pixels = labels.shape[1]
     parent = np.full(pixels, -1, np.int32)
-    # The largest weight at which a component still merges.
-    limit = np.zeros(pixels, np.float32)
-    count, previous = len(edges), 0.0
+    internal = np.zeros(pixels, np.int32)
+    count = _grow(parent, internal, ends, weights, len(ends), thresholds[0])
+    # From here on, the components are the nodes: they are far fewer than the pixels.
+    component, roots = _number(parent)
+    parent, internal = parent[roots], internal[roots]
+    for place in range(np.uint64(count)):
+        ends[place, 0] = component[np.uint32(ends[place, 0])]
+        ends[place, 1] = component[np.uint32(ends[place, 1])]
     for index in range(len(thresholds)):
-        for node in range(pixels):
-            if parent[node] < 0:
-                limit[node] += (thresholds[index] - previous) / -parent[node]
-        previous = thresholds[index]
-        count = _grow(parent, limit, edges, weights, count, previous, width)
-        _finish(parent, edges, count, min_size, labels[index], width)
+        if index > 0:
+            count = _grow(parent, internal, ends, weights, count, thresholds[index])
+        number = _finish(parent, ends, count, min_size)
+        for pixel in range(pixels):
+            labels[index, pixel] = number[np.uint32(component[pixel])]
 
 
 @njit(cache=True, nogil=True)
 def _grow(
-    parent: np.ndarray,
-    limit: np.ndarray,
-    edges: np.ndarray,
-    weights: np.ndarray,
-    count: int,
-    threshold: float,
-    width: int,
+    parent: np.ndarray, internal: np.ndarray, ends: np.ndarray, weights: np.ndarray, count: int, threshold: float
 ) -> int:
-    """Processes the first `count` edges; moves the rejected ones to the front and returns their number."""
-    offsets = (1, width, width + 1, width - 1)
+    """Processes the first `count` edges; moves the rejected ones to the front and returns their number.
+
+    Args:
+        parent: trees of the components, int32 [nodes], see `_root`.
+        internal: largest weight inside the component of a root, int32 [nodes].
+        ends: nodes at the ends of the edges, int32 [edges, 2].
+        weights: weights of the edges, uint16 [edges], increasing.
+        count: number of edges.
+        threshold: the paper's k, in steps.
+    """
     kept = 0
-    for place in range(count):
-        edge, weight = edges[place], weights[place]
-        one = _root(parent, np.int64(edge >> 2))
-        other = _root(parent, np.int64(edge >> 2) + offsets[edge & 3])
+    for place in range(np.uint64(count)):
+        weight = np.int64(weights[place])
+        one, other = np.uint32(_root(parent, ends[place, 0])), np.uint32(_root(parent, ends[place, 1]))
         if one == other:
             continue
-        if weight <= limit[one] and weight <= limit[other]:
-            root = _join(parent, one, other)
-            limit[root] = weight - threshold / parent[root]
+        # weight <= internal + threshold / size, where `parent` of a root is minus its size.
+        own, others = (internal[one] - weight) * parent[one], (internal[other] - weight) * parent[other]
+        if max(own, others) <= threshold:
+            internal[_join(parent, one, other)] = weight
         else:
-            edges[kept] = edge
-            weights[kept] = weight
+            ends[kept, 0], ends[kept, 1], weights[kept] = one, other, weight
             kept += 1
     return kept
 
 
 @njit(cache=True, nogil=True)
-def _finish(
-    parent: np.ndarray, rejected: np.ndarray, count: int, min_size: int, labels: np.ndarray, width: int
-) -> None:
-    """Merges small components over the rejected edges, then numbers the components."""
-    offsets = (1, width, width + 1, width - 1)
+def _finish(parent: np.ndarray, ends: np.ndarray, count: int, min_size: int) -> np.ndarray:
+    """Merges small components over the rejected edges; returns the final component of each node, int32 [nodes]."""
     final = parent.copy()
-    for place in range(count):
-        edge = rejected[place]
-        one = _root(final, np.int64(edge >> 2))
-        other = _root(final, np.int64(edge >> 2) + offsets[edge & 3])
+    for place in range(np.uint64(count)):
+        one, other = _root(final, ends[place, 0]), _root(final, ends[place, 1])
         if one != other and (-final[one] < min_size or -final[other] < min_size):
             _join(final, one, other)
-    regions = 0
-    number = np.full(len(final), -1, np.int32)
-    up, label = np.int32(-1), np.int32(-1)
-    for pixel in range(len(final)):
-        if final[pixel] < 0 or final[pixel] != up:  # adjacent pixels often share a parent
-            root = _root(final, pixel)
+    return _number(final)[0]
+
+
+@njit(cache=True, nogil=True)
+def _number(parent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers the components in the order of their first nodes.
+
+    Returns:
+        The number of each node, int32 [nodes], and the root of each component, int32.
+    """
+    number = np.full(len(parent), -1, np.int32)  # of roots
+    numbers = np.empty(len(parent), np.int32)
+    roots = np.empty(len(parent), np.int32)
+    count = 0
+    up, current = np.int32(-1), np.int32(-1)
+    for node in range(len(parent)):
+        if parent[node] < 0 or parent[node] != up:  # adjacent nodes often share a parent
+            root = _root(parent, node)
             if number[root] < 0:
-                number[root] = regions
-                regions += 1
-            up, label = final[pixel], number[root]
-        labels[pixel] = label
+                number[root] = count
+                roots[count] = root
+                count += 1
+            up, current = parent[node], number[root]
+        numbers[node] = current
+    return numbers, roots[:count].copy()

@@ -22,10 +22,13 @@ from tfeff.proposals.strategies import Mode, Strategy, resolve_mode
 from tfeff.proposals.texture import BINS as TEXTURE_BINS
 from tfeff.proposals.texture import texture_bins
 
-SIGMA, MIN_SIZE = 0.8, 100
-"""Segmentation at full size: standard deviation of the smoothing, and minimum region size, both in pixels."""
+SIGMA = 0.8
+"""Standard deviation of the smoothing before the segmentation, in pixels at full size."""
 FULL_SIDE = 640
-"""Longest side, in pixels, to which SIGMA, MIN_SIZE and the thresholds refer. Larger images count as shrunk to it."""
+"""Longest side, in pixels, of an image of full size, to which SIGMA, thresholds and minimum region sizes refer.
+
+Larger images count as shrunk to it.
+"""
 WEIGHT_STEPS = 12.0
 """Quantization steps of edge weights per unit of color distance."""
 NEIGHBORS = 4
@@ -62,7 +65,7 @@ class SelectiveSearch:
         """Everything that determines the boxes."""
         return {
             "engine": "selective search",
-            "version": 2,
+            "version": 3,
             **resolve_mode(self.mode).parameters,
             "max_proposals": self.max_proposals,
             "seed": self.seed,
@@ -74,7 +77,7 @@ class SelectiveSearch:
         size, mode = (pixels.shape[0], pixels.shape[1]), resolve_mode(self.mode)
         pixels, factor = shrink(pixels, mode.side)
         shape = pixels.shape[0], pixels.shape[1]
-        boxes = [nodes.astype(np.uint16) for _, nodes, _ in hierarchies(pixels, mode.strategies, factor)]
+        boxes = [nodes.astype(np.uint16) for _, nodes, _ in hierarchies(pixels, mode, factor)]
         cells = ranking.rank_boxes(boxes, max(1, round(max(shape) * DUPLICATE_CELL)), self.seed)
         return Proposals(cells[: self.max_proposals], shape, size)
 
@@ -89,22 +92,20 @@ def shrink(pixels: np.ndarray, side: int) -> tuple[np.ndarray, float]:
     return small, min(1.0, side / min(longest, FULL_SIDE))
 
 
-def hierarchies(
-    pixels: np.ndarray, strategies: Sequence[Strategy], factor: float
-) -> Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def hierarchies(pixels: np.ndarray, mode: Mode, factor: float) -> Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Yields (labels int32 [height, width], boxes int32 [M, 4], parents int32 [M]) of each strategy's hierarchy.
 
     Args:
         pixels: uint8 [height, width, 3], RGB.
-        strategies: the strategies.
+        mode: the strategies and the minimum region size.
         factor: scale factor of the segmentation: applied to sigma and the thresholds, squared to the minimum size.
     """
     luminance = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
     texture = texture_bins(luminance, TEXTURE_SCALE)
-    min_size = max(1, round(MIN_SIZE * factor**2))
+    min_size = max(1, round(mode.min_size * factor**2))
     count = pixels.shape[0] * pixels.shape[1]
-    for space in dict.fromkeys(strategy.space for strategy in strategies):
-        of_space = [strategy for strategy in strategies if strategy.space == space]
+    for space in dict.fromkeys(strategy.space for strategy in mode.strategies):
+        of_space = [strategy for strategy in mode.strategies if strategy.space == space]
         converted = color.convert(pixels, space)
         channels = np.moveaxis(converted, -1, 0).astype(np.float32)
         planes = np.stack([cv2.GaussianBlur(channel, (0, 0), SIGMA * factor) for channel in channels])

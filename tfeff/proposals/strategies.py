@@ -48,37 +48,45 @@ def grid(
 
 ALL = ("color", "texture", "size", "fill")
 WITHOUT_COLOR = ("texture", "size", "fill")
+FILL = ("fill",)
 
 
 @dataclass(frozen=True)
 class Mode:
-    """The strategies of a selective search, and the working size of its images.
+    """The strategies of a selective search, the working size of its images, and the smallest regions.
 
     Attributes:
         strategies: one hierarchy each.
         side: longest side of the working size in pixels. Smaller images are not enlarged.
+        min_size: minimum pixels of a region, for an image of full size.
+
+    Raises:
+        UserError: no strategies, or a number out of its range.
     """
 
     strategies: tuple[Strategy, ...]
     side: int = 320
+    min_size: int = 100
 
     def __post_init__(self) -> None:
         if not self.strategies:
             raise UserError("selective search: no strategies")
         if not 8 <= self.side <= 65_535:
             raise UserError(f"selective search: side is {self.side}; it must be between 8 and 65,535 pixels")
+        if self.min_size < 1:
+            raise UserError(f"selective search: min_size is {self.min_size}; it must be at least 1 pixel")
 
     @property
     def parameters(self) -> dict[str, Any]:
         """The settings as JSON values."""
         strategies = [[s.space, s.threshold, "+".join(s.terms)] for s in self.strategies]
-        return {"side": self.side, "strategies": strategies}
+        return {"side": self.side, "min_size": self.min_size, "strategies": strategies}
 
 
 MODES = {
     "single": Mode(grid(("hsv",), (200,), (ALL,))),
-    "fast": Mode(grid(("hsv", "lab"), (100, 250, 600), (ALL, WITHOUT_COLOR))),
-    "quality": Mode(grid(("hsv", "lab", "rgi"), (100, 250, 600), (ALL, WITHOUT_COLOR, ("fill",))), 400),
+    "fast": Mode(grid(("hsv", "lab"), (100, 600), (ALL, FILL)), side=256, min_size=50),
+    "quality": Mode(grid(("hsv", "lab", "rgi"), (100, 250, 600), (ALL, WITHOUT_COLOR, FILL)), side=400),
 }
 
 
