@@ -11,6 +11,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import argparse
 import itertools
 import json
+import random
 import shutil
 import statistics
 import subprocess
@@ -22,14 +23,17 @@ from pathlib import Path
 
 import benchmark_detectors
 import benchmark_fast_rcnn
+import benchmark_features
+import benchmark_images
 import benchmark_proposals
 import benchmark_rcnn
+import benchmark_search
 import keras
 import numpy as np
 import tensorflow as tf
 from paired_rounds import Round, interleave, row
 
-from tfeff import config, models, runs, training
+from tfeff import models, runs
 from tfeff.data.augment.policy import Augmentation
 from tfeff.data.input.batches import Batches
 from tfeff.data.input.cache import ImageCache
@@ -40,12 +44,9 @@ from tfeff.data.sources import catalog
 from tfeff.errors import UserError
 from tfeff.reporting import tables
 from tfeff.runs.prediction import find_images
-from tfeff.scaling.experiment import experiment
-from tfeff.scaling.study import prepare
 from tfeff.tasks.classification import Classification
 from tfeff.training import optimizers
 from tfeff.training.step import Step
-from tfeff.trials.trial import on_fold
 
 BUFFERED = 6
 """Batches to skip; more than the pipeline prefetches."""
@@ -139,46 +140,6 @@ def infer_for(model: keras.Model, steps: int, images: tf.Tensor) -> Round:
         np.asarray(result)
 
     return run
-
-
-def benchmark_search(arguments: argparse.Namespace) -> None:
-    """Compare a complete search to a naive one, which trains every candidate to the end in a single process.
-
-    The two run one after the other as separate programs, so other load on the machine distorts the ratio.
-    """
-    directory = Path(arguments.workdir)
-    overrides = [f"--config.{override}" for override in arguments.override]
-    ours = [sys.executable, "-m", "tfeff.search", "--config.members.phis=", f"--config={arguments.config}", *overrides]
-    naive = [sys.executable, __file__, "naive-search", arguments.config, str(directory / "naive"), *arguments.override]
-    seconds = {}
-    for name, command in (("ours", [*ours, f"--workdir={directory / 'ours'}"]), ("naive", naive)):
-        start = time.perf_counter()
-        subprocess.run(command, check=True)
-        seconds[name] = time.perf_counter() - start
-    result = json.loads((directory / "ours" / "result.json").read_text())
-    naive_table = json.loads((directory / "naive" / "result.json").read_text())
-    means = {name: statistics.fmean(values) for name, values in naive_table.items()}
-    winner = max(means, key=lambda name: means[name])
-    candidates = {row["id"]: row for row in result["candidates"]}
-    best = candidates[result["best"]]
-    print(
-        tables.markdown(
-            [
-                {
-                    "candidates": len(candidates),
-                    "naive, s": seconds["naive"],
-                    "ours, s": seconds["ours"],
-                    "speedup": seconds["naive"] / seconds["ours"],
-                    "our best": best["label"],
-                    "95 % interval": f"{best['low']:.3f} to {best['high']:.3f}",
-                    "naive best": candidates[winner]["label"],
-                    "mean": means[winner],
-                    "mean in interval": best["low"] <= means[winner] <= best["high"],
-                    "naive best's standing in our search": candidates[winner]["standing"],
-                }
-            ]
-        )
-    )
 
 
 def benchmark_predict(arguments: argparse.Namespace) -> None:
@@ -278,23 +239,24 @@ def kill_and_resume(model: str, images: Path, out: Path) -> None:
     print(f"journal: {len(names)} rows, {len(names) - len(set(names))} of them repeated")
 
 
-def naive_search(arguments: argparse.Namespace) -> None:
-    """Train every trial in this process, reading the data and tracing the graph each time (used by `search`)."""
-    search = config.override(config.load(arguments.config, config.Search), arguments.override)
-    study = prepare(search)
-    directory = Path(arguments.workdir)
-    result: dict[str, list[float]] = {}
-    for network in study.chosen:
-        for fold, seed in search.folds.blocks:
-            settings = on_fold(experiment(search, study.baseline, network), search.folds, fold, seed)
-            keras.backend.clear_session()
-            workdir = training.train(
-                settings, directory / network.id / f"{fold}-{seed}", reporter=training.Reporter(quiet=True)
+def benchmark_estimate(arguments: argparse.Namespace) -> None:
+    """Measure the CPU time of estimating the cost of random networks."""
+    rows = []
+    for name in arguments.names.split(","):
+        rng, seconds = random.Random(name), list[float]()
+        for _ in range(arguments.specs):
+            described = models.architecture(
+                name,
+                width_coefficient=rng.uniform(0.2, 3.0),
+                depth_coefficient=rng.uniform(0.2, 3.0),
+                resolution=rng.randint(32, 300),
             )
-            value = study.objective.value(workdir.rows()[-1], network.cost.macs)
-            result.setdefault(network.id, []).append(value)
-            print(f"naive: {network.label}, fold {fold}: {value:.4f}", flush=True)
-    (directory / "result.json").write_text(json.dumps(result))
+            began = time.process_time()
+            models.estimate(described)
+            seconds.append(time.process_time() - began)
+        low, middle, high = (1e3 * value for value in statistics.quantiles(seconds, n=4))
+        rows.append({"network": name, "CPU time, ms": middle, "quartiles": f"{low:.2f} to {high:.2f}"})
+    print(tables.markdown(rows))
 
 
 def main() -> None:
@@ -312,11 +274,18 @@ def main() -> None:
     networks.add_argument("--steps", type=int, default=3, help="Steps per round.")
     networks.add_argument("--rounds", type=int, default=15, help="Timed rounds per side.")
     networks.set_defaults(run=benchmark_models)
-    search = benchmarks.add_parser("search", help=benchmark_search.__doc__.partition("\n")[0])
-    search.add_argument("--config", default="configs/digits_search.py", help="Config of the search.")
-    search.add_argument("--workdir", required=True, help="Empty directory for both sides.")
-    search.add_argument("override", nargs="*", help="KEY=VALUE, like --config.KEY=VALUE of tfeff.search.")
-    search.set_defaults(run=benchmark_search)
+    estimate = benchmarks.add_parser("estimate", help=benchmark_estimate.__doc__)
+    estimate.add_argument(
+        "--names", default="resnet,mobilenet-v1,mobilenet-v2,efficientnet-b0", help="Networks, separated by commas."
+    )
+    estimate.add_argument("--specs", type=int, default=600, help="Random networks of each.")
+    estimate.set_defaults(run=benchmark_estimate)
+    images = benchmarks.add_parser("images", help=benchmark_images.run.__doc__)
+    benchmark_images.add_flags(images)
+    images.set_defaults(run=benchmark_images.run)
+    search = benchmarks.add_parser("search", help=benchmark_search.run.__doc__)
+    benchmark_search.add_flags(search)
+    search.set_defaults(run=benchmark_search.run)
     predict = benchmarks.add_parser("predict", help=benchmark_predict.__doc__.partition("\n")[0])
     predict.add_argument("--model", required=True, help="SavedModel of a classifier.")
     predict.add_argument("--images", required=True, help="Folder of photographs, copied until there are enough.")
@@ -333,14 +302,15 @@ def main() -> None:
     rcnn = benchmarks.add_parser("rcnn", help=benchmark_rcnn.run.__doc__)
     benchmark_rcnn.add_flags(rcnn)
     rcnn.set_defaults(run=benchmark_rcnn.run)
+    features = benchmarks.add_parser("features", help=benchmark_features.run.__doc__)
+    benchmark_features.add_flags(features)
+    features.set_defaults(run=benchmark_features.run)
     fast_rcnn = benchmarks.add_parser("fast-rcnn", help=benchmark_fast_rcnn.run.__doc__)
     benchmark_fast_rcnn.add_flags(fast_rcnn)
     fast_rcnn.set_defaults(run=benchmark_fast_rcnn.run)
-    naive = benchmarks.add_parser("naive-search", help=naive_search.__doc__)
-    naive.add_argument("config")
-    naive.add_argument("workdir")
-    naive.add_argument("override", nargs="*")
-    naive.set_defaults(run=naive_search)
+    naive = benchmarks.add_parser("naive-search", help=benchmark_search.naive_search.__doc__)
+    benchmark_search.add_naive_flags(naive)
+    naive.set_defaults(run=benchmark_search.naive_search)
     arguments = parser.parse_args()
     try:
         arguments.run(arguments)

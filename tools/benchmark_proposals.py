@@ -1,7 +1,10 @@
 """Compare proposers: `python tools/benchmark.py proposals --dataset=voc:DIR [--dataset=yolo:DIR2 ...]`.
 
 One process runs all engines on each image in turn. Times are CPU times of a call on a decoded image; overlaps are
-measured on the boxes of the same calls.
+measured on the boxes of the same calls. Intervals are 95 % bootstrap intervals over images.
+
+In mode `fast`, OpenCV runs three times: on the image as it is, on the image at our working size, and there with
+parameters that are scaled like ours (OpenCV's smoothing, thresholds and minimum region size are in pixels).
 """
 
 import argparse
@@ -11,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -20,13 +24,16 @@ from tfeff.data.images import decoding
 from tfeff.data.sources import catalog
 from tfeff.evaluation.proposals import coverage
 from tfeff.execution.threads import Threads
-from tfeff.proposals import MODES, Mode, OpenCVSelectiveSearch, SelectiveSearch
+from tfeff.proposals import MODES, OpenCVSelectiveSearch, Proposals, SelectiveSearch, opencv
+from tfeff.proposals.selective import shrink
 from tfeff.reporting import figure, tables
 from tfeff.reporting.figure import BLUE, quantity, style
 
 COUNTS = (500, 1000, 2000)
 RESAMPLES = 2000
 MEGAPIXELS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
+MEMORY_SIZES = ((480, 640), (8192, 8192))
+"""(height, width) of the images whose memory is measured."""
 Engine = Callable[[np.ndarray], np.ndarray]
 
 
@@ -44,14 +51,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--peers", action="store_true", help="also run selectivesearch and selective-search from PyPI")
     parser.add_argument("--threads", help="measure images/s instead, with these numbers of threads, for example 1,2")
     parser.add_argument("--sizes", help="plot time against size of the first image instead; path of the figure")
-    parser.add_argument("--memory", action="store_true", help="measure the peak memory for one 640x480 image instead")
+    parser.add_argument("--memory", action="store_true", help="measure the peak memory for one image instead")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Runs the selected benchmark."""
     cv2.setNumThreads(1)
     if arguments.memory:
-        print(tables.markdown([{"mode": mode, "MB": memory(mode)} for mode in ("single", "fast", "quality")]))
+        print(tables.markdown([memory(mode, *size) for size in MEMORY_SIZES for mode in ("single", "fast", "quality")]))
         return
     if arguments.sizes:
         against_size(Path(arguments.sizes), arguments.dataset[0], arguments.mode)
@@ -79,6 +86,10 @@ def compare(name: str, images: Sequence[np.ndarray], objects: Sequence[np.ndarra
         "ours": lambda image: SelectiveSearch(mode)(image).boxes_yxyx,
         "OpenCV": lambda image: OpenCVSelectiveSearch(mode)(image).boxes_yxyx,
     }
+    if mode == "fast":
+        side = MODES[mode].side
+        engines[f"OpenCV at {side} pixels"] = at_side(side, lambda small, _: OpenCVSelectiveSearch(mode)(small))
+        engines[f"OpenCV at {side} pixels, scaled parameters"] = at_side(side, scaled_opencv)
     if peers:
         engines |= {package: peer(package) for package in ("selectivesearch", "selective_search")}
     engines["ours"](images[0])  # compiles
@@ -94,17 +105,21 @@ def compare(name: str, images: Sequence[np.ndarray], objects: Sequence[np.ndarra
         print(f"\r{name}: {number + 1} of {len(images)} images", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     ours = np.array(seconds["ours"])
+    weights = resample_weights(objects)
     rows = []
     for engine, times in seconds.items():
-        ratios = np.array(times) / ours
+        found = overlaps(boxes[engine], objects)[:, -1] >= 0.5
+        low, high = np.quantile(weights @ found, [0.025, 0.975])
         rows.append(
             {
                 "engine": engine,
                 "ms per image, mean": 1e3 * float(np.mean(times)),
                 "median": 1e3 * float(np.median(times)),
                 "ratio of means to ours": float(np.sum(times) / np.sum(ours)),
-                "median of ratios": float(np.median(ratios)),
+                "median of ratios": float(np.median(np.array(times) / ours)),
+                "quartiles": " to ".join(f"{value:.1f}" for value in np.quantile(np.array(times) / ours, [0.25, 0.75])),
                 "boxes": float(np.mean([len(found) for found in boxes[engine]])),
+                f"recall@.5 of {COUNTS[-1]:,}": f"{found.mean():.3f} ({low:.3f} to {high:.3f})",
             }
         )
     print(f"{name}, {len(images)} images, mode {mode}\n\n{tables.markdown(rows)}\n")
@@ -114,17 +129,25 @@ def compare(name: str, images: Sequence[np.ndarray], objects: Sequence[np.ndarra
             print(f"ours compared with {engine}\n\n{table}\n")
 
 
+def overlaps(boxes: Sequence[np.ndarray], objects: Sequence[np.ndarray]) -> np.ndarray:
+    """Best overlap of each object with the first COUNTS boxes of its image, float [objects, COUNTS]."""
+    return coverage(boxes, objects, [np.zeros(len(each), int) for each in objects], COUNTS).best
+
+
+def resample_weights(objects: Sequence[np.ndarray]) -> np.ndarray:
+    """Weight of each object in bootstrap resamples of the images, float64 [RESAMPLES, objects]; rows sum to 1."""
+    image = np.repeat(np.arange(len(objects)), [len(boxes) for boxes in objects])
+    draws = np.random.default_rng(0).integers(0, len(objects), (RESAMPLES, len(objects)))
+    weights = np.stack([np.bincount(draw, minlength=len(objects)) for draw in draws])[:, image].astype(np.float64)
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
 def differences(
     ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray], objects: Sequence[np.ndarray]
 ) -> list[dict[str, object]]:
     """Overlap measures of two engines, with 95 % paired bootstrap intervals (over images) of their differences."""
-    labels = [np.zeros(len(boxes), int) for boxes in objects]
-    best = [coverage(boxes, objects, labels, COUNTS).best for boxes in (ours, theirs)]
-    image = np.repeat(np.arange(len(objects)), [len(boxes) for boxes in objects])
-    rng = np.random.default_rng(0)
-    draws = rng.integers(0, len(objects), (RESAMPLES, len(objects)))
-    weights = np.stack([np.bincount(draw, minlength=len(objects)) for draw in draws])[:, image].astype(np.float64)
-    weights /= weights.sum(axis=1, keepdims=True)
+    best = [overlaps(boxes, objects) for boxes in (ours, theirs)]
+    weights = resample_weights(objects)
     rows = []
     measures: dict[str, Callable[[np.ndarray], np.ndarray]] = {
         "recall@.5": lambda overlap: overlap >= 0.5,
@@ -133,7 +156,7 @@ def differences(
     }
     for column, count in enumerate(COUNTS):
         for name, measure in measures.items():
-            one, other = (measure(overlaps[:, column]).astype(np.float64) for overlaps in best)
+            one, other = (measure(each[:, column]).astype(np.float64) for each in best)
             low, high = np.quantile(weights @ (one - other), [0.025, 0.975])
             rows.append(
                 {
@@ -147,6 +170,40 @@ def differences(
                 }
             )
     return rows
+
+
+def at_side(side: int, propose: Callable[[np.ndarray, float], Proposals]) -> Engine:
+    """An engine that sees the image at a working size, as ours does.
+
+    Args:
+        side: its longest side in pixels.
+        propose: the proposals of the small image; its second argument is the scale factor of the parameters.
+    """
+
+    def search(image: np.ndarray) -> np.ndarray:
+        small, factor = shrink(image, side)
+        found = propose(small, factor)
+        return Proposals(found.cells, found.grid, image.shape[:2]).boxes_yxyx
+
+    return search
+
+
+def scaled_opencv(image: np.ndarray, factor: float) -> Proposals:
+    """OpenCV's mode `fast` with its parameters scaled to a smaller image: sigma 0.8, k 150, 300 and 450, 100 pixels."""
+    segmentation = cv2.ximgproc.segmentation
+    bgr = np.ascontiguousarray(image[..., ::-1])
+    search = segmentation.createSelectiveSearchSegmentation()
+    search.setBaseImage(bgr)
+    for space in (cv2.COLOR_BGR2HSV, cv2.COLOR_BGR2Lab):
+        search.addImage(cv2.cvtColor(bgr, space))
+    for threshold in (150, 300, 450):
+        search.addGraphSegmentation(
+            segmentation.createGraphSegmentation(0.8 * factor, threshold * factor, max(1, round(100 * factor**2)))
+        )
+    for terms in (("Color", "Fill", "Texture", "Size"), ("Fill", "Texture", "Size")):
+        parts = [getattr(segmentation, f"createSelectiveSearchSegmentationStrategy{term}")() for term in terms]
+        search.addStrategy(segmentation.createSelectiveSearchSegmentationStrategyMultiple(*parts))
+    return opencv.proposals(search, image.shape[:2], max_proposals=COUNTS[-1])
 
 
 def peer(package: str) -> Engine:
@@ -212,7 +269,7 @@ def against_size(path: Path, dataset: str, mode: str) -> None:
         factor = np.sqrt(1e6 * megapixels / image.shape[0] / image.shape[1])
         scaled = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
         # Also without a working size, which bounds the cost of large images.
-        whole = SelectiveSearch(Mode(MODES[mode].strategies, max(scaled.shape[:2])))
+        whole = SelectiveSearch(replace(MODES[mode], side=max(scaled.shape[:2])))
         times = {}
         for name, proposer in (("working size", engine), ("full size", whole)):
             rounds = []
@@ -240,19 +297,20 @@ def against_size(path: Path, dataset: str, mode: str) -> None:
     figure.save(drawn, path)
 
 
-def memory(mode: str) -> float:
-    """Peak memory in MB for a first 640x480 image in a new process, on top of the imports."""
+def memory(mode: str, height: int, width: int) -> dict[str, object]:
+    """Table row of a first image in a new process: peak memory on top of the imports and the image, and seconds."""
     script = (
-        "import numpy as np, cv2\n"
+        "import time, numpy as np, cv2\n"
         "from tfeff.proposals import selective_search\n"
         "rng = np.random.default_rng(0)\n"
-        "image = cv2.resize(rng.integers(0, 256, (24, 32, 3), np.uint8), (640, 480))\n"
+        f"image = cv2.resize(rng.integers(0, 256, (24, 32, 3), np.uint8), ({width}, {height}))\n"
         f"selective_search(image[:9, :9], {mode!r})\n"
         "status = lambda key: int(next(l for l in open('/proc/self/status') if l.startswith(key)).split()[1])\n"
         "open('/proc/self/clear_refs', 'w').write('5')\n"
-        "before = status('VmRSS')\n"
+        "before, began = status('VmRSS'), time.perf_counter()\n"
         f"selective_search(image, {mode!r})\n"
-        "print((status('VmHWM') - before) / 1024)\n"
+        "print(time.perf_counter() - began, (status('VmHWM') - before) / 1024)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True, env=os.environ)
-    return float(done.stdout)
+    seconds, megabytes = map(float, done.stdout.split())
+    return {"image": f"{width}x{height}", "mode": mode, "MB": megabytes, "s": seconds}

@@ -1,16 +1,18 @@
 """Cached features against the backbone in every batch: `python tools/benchmark.py rcnn --workdir=DIR [--batches=N]`.
 
-Both variants train the joint head of a finished run on the same batches in the same order. One reads features from
-disk; the other decodes the image of each region, warps the region, and runs the backbone on the whole batch.
+Both variants train and validate the joint head of a finished run on the same batches in the same order. One reads
+features from disk; the other decodes the image of each region, warps the region, and runs the backbone on the whole
+batch. The cache must be filled first, with the features of all regions of the training and validation images, of which
+an epoch only samples some. Each round therefore also extracts the features of one image, so that whole trainings can be
+compared. Selective search comes before both and is not included.
 """
 
 import argparse
-import functools
 import itertools
-import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 import tensorflow as tf
@@ -29,11 +31,17 @@ from tfeff.rcnn.stages import feature_moments
 from tfeff.reporting import tables
 from tfeff.training.assembly import Assembly
 
+EPOCHS = (20, 60)
+"""Lengths of the trainings that are compared."""
+RESAMPLES = 2000
+
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Defines the flags."""
     parser.add_argument("--workdir", required=True, help="workdir of a finished R-CNN run")
-    parser.add_argument("--batches", type=int, default=30, help="number of batches per variant")
+    parser.add_argument(
+        "--batches", type=int, default=30, help="rounds: training and validation batches of each variant"
+    )
 
 
 class LiveFeatures:
@@ -70,6 +78,27 @@ class LiveFeatures:
         return self._features(tf.stack(warped)).numpy()
 
 
+class Extraction:
+    """Extracts the features of whole images, as `rcnn.regions.CachedExtractor` does.
+
+    Args:
+        extractor: computes them.
+    """
+
+    def __init__(self, extractor: FeatureExtractor) -> None:
+        signature = [tf.TensorSpec((None, None, extractor.channels), tf.uint8), tf.TensorSpec((None, 4), tf.float32)]
+        self._run = tf.function(extractor, input_signature=signature, autograph=False, jit_compile=False)
+        self._channels = extractor.channels
+
+    def seconds(self, regions: RegionSet, image: int) -> tuple[float, int]:
+        """Seconds and number of regions of one image."""
+        boxes, images = regions.boxes(image), regions.images
+        began = time.perf_counter()
+        pixels = decoding.decode(images.encoded(image), images.ids[image])
+        np.asarray(self._run(graph_decoding.in_channels(pixels, self._channels), boxes), np.float16)
+        return time.perf_counter() - began, len(boxes)
+
+
 def endless(pipeline: RegionBatches) -> Iterator[dict[str, tf.Tensor]]:
     """The training batches of all epochs, each read when it is needed."""
     for epoch in itertools.count(1):
@@ -77,10 +106,50 @@ def endless(pipeline: RegionBatches) -> Iterator[dict[str, tf.Tensor]]:
             yield {name: tf.constant(values) for name, values in pipeline.read(rows).items()}
 
 
-def step(assembly: Assembly, batches: Iterator[dict[str, tf.Tensor]], rate: float, losses: list[float]) -> None:
-    """Trains one batch."""
-    sums = assembly.step.train(next(batches), step=len(losses), learning_rate=rate).numpy()
-    losses.append(assembly.step.task.means(sums)["loss"])
+@dataclass
+class Side:
+    """One variant: the head, its batches, and what was measured.
+
+    Attributes:
+        assembly: the head with its training step.
+        pipeline: of the training batches.
+        validation: of the validation batches.
+        batches: the training batches of all epochs.
+        losses: of the training batches.
+        seconds: of each training and each validation batch.
+    """
+
+    assembly: Assembly
+    pipeline: RegionBatches
+    validation: RegionBatches
+    batches: Iterator[dict[str, tf.Tensor]]
+    losses: list[float] = field(default_factory=list)
+    seconds: dict[str, list[float]] = field(default_factory=lambda: {"training": [], "validation": []})
+
+    def train(self, rate: float) -> None:
+        """Trains one batch."""
+        step, began = self.assembly.step, time.perf_counter()
+        sums = step.train(next(self.batches), step=len(self.losses), learning_rate=rate).numpy()
+        self.seconds["training"].append(time.perf_counter() - began)
+        self.losses.append(step.task.means(sums)["loss"])
+
+    def validate(self, number: int) -> None:
+        """Evaluates one batch."""
+        rows = self.validation.rows(0)
+        began = time.perf_counter()
+        values = self.validation.read(rows[number % len(rows)])
+        self.assembly.step.evaluate({name: tf.constant(value) for name, value in values.items()}).numpy()
+        self.seconds["validation"].append(time.perf_counter() - began)
+
+    def epoch(self, rounds: np.ndarray | slice = slice(1, None)) -> float:
+        """Seconds of an epoch, from the medians over some rounds; the first one traces graphs."""
+        batches = {"training": self.pipeline.steps_per_epoch, "validation": validation_batches(self.validation)}
+        return sum(count * float(np.median(np.array(self.seconds[kind])[rounds])) for kind, count in batches.items())
+
+
+def validation_batches(pipeline: RegionBatches) -> int:
+    """Validation batches of an epoch."""
+    return min(len(pipeline.rows(0)), joint.MAX_VALIDATION_BATCHES)
 
 
 def validation_accuracy(assembly: Assembly, pipeline: RegionBatches) -> float:
@@ -89,8 +158,39 @@ def validation_accuracy(assembly: Assembly, pipeline: RegionBatches) -> float:
     return assembly.step.task.means(sums)["accuracy"]
 
 
+def whole_training(
+    cached: Side, live: Side, extraction: np.ndarray, regions: int, epochs: int, rng: np.random.Generator
+) -> dict[str, object]:
+    """Seconds of a training of some epochs on both sides and their ratio, with a 95 % bootstrap interval over rounds.
+
+    Args:
+        cached: the side that reads features; it pays for the extraction once.
+        live: the other side.
+        extraction: seconds and number of regions of each extracted image, float [rounds, 2].
+        regions: number of regions whose features are cached.
+        epochs: of the training.
+        rng: draws the resamples.
+    """
+
+    def both(rounds: np.ndarray) -> tuple[float, float]:
+        seconds, count = extraction[rounds].sum(axis=0)
+        return regions * seconds / count + epochs * cached.epoch(rounds), epochs * live.epoch(rounds)
+
+    measured = np.arange(1, len(extraction))
+    draws = [both(rng.choice(measured, len(measured))) for _ in range(RESAMPLES)]
+    low, high = np.quantile([slow / fast for fast, slow in draws], [0.025, 0.975])
+    fast, slow = both(measured)
+    return {
+        "epochs": epochs,
+        "cached, with extraction, s": fast,
+        "live, s": slow,
+        "ratio": slow / fast,
+        "95 % interval": f"{low:.2f} to {high:.2f}",
+    }
+
+
 def run(arguments: argparse.Namespace) -> None:
-    """Prints seconds per batch of both variants, their ratio, and their losses."""
+    """Compare training on cached features to running the backbone in every batch."""
     if arguments.batches < 2:
         raise UserError(f"--batches={arguments.batches}: must be at least 2")
     workdir = rcnn.Workdir(arguments.workdir)
@@ -100,51 +200,55 @@ def run(arguments: argparse.Namespace) -> None:
     extractor = FeatureExtractor(
         run_regions.backbone.model, grid=settings.features.grid, context=settings.features.context
     )
-    live = LiveFeatures(train, extractor)
     section, seed, classes = settings.joint, settings.seed, train.images.num_classes
-    held_out = Examples(validation.features, validation.targets)
     moments = feature_moments(train.features, seed)
-    steps: dict[str, Callable[[], None]] = {}
-    losses: dict[str, list[float]] = {"cached": [], "live": []}
-    assemblies, pipelines = dict[str, Assembly](), dict[str, RegionBatches]()
-    for name, features in (("cached", train.features), ("live", live)):
-        data = joint.JointData(Examples(features, train.targets), held_out, moments, classes)
-        pipeline = joint.batches(section, data.train, classes, seed=seed, name="training")
+    cached = (Examples(train.features, train.targets), Examples(validation.features, validation.targets))
+    computed = tuple(Examples(LiveFeatures(each, extractor), each.targets) for each in (train, validation))
+    sides: dict[str, Side] = {}
+    for name, (own, held_out) in (("cached", cached), ("live", computed)):
+        data = joint.JointData(own, held_out, moments, classes)
+        pipeline = joint.batches(section, own, classes, seed=seed, name="training")
         assembly = joint.assemble(
             section, data, seed=seed, strategy=tf.distribute.get_strategy(), batch_size=pipeline.batch_size
         )
-        assemblies[name], pipelines[name] = assembly, pipeline
-        steps[name] = functools.partial(step, assembly, endless(pipeline), section.learning_rate, losses[name])
-    validating = joint.batches(section, held_out, classes, seed=seed, name="validation")
-    for traced in steps.values():
-        traced()
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for number in range(arguments.batches):
-        for name in steps if number % 2 else reversed(steps):
-            began = time.perf_counter()
-            steps[name]()
-            seconds[name].append(time.perf_counter() - began)
-        print(f"\r{number + 1} of {arguments.batches} batches", end="", file=sys.stderr, flush=True)
+        validating = joint.batches(section, held_out, classes, seed=seed, name="validation")
+        sides[name] = Side(assembly, pipeline, validating, endless(pipeline))
+    extraction = []
+    compute = Extraction(extractor)
+    sets = [(each, image) for each in (train, validation) for image in range(len(each.images))]
+    for number in range(arguments.batches + 1):
+        for name in sides if number % 2 else reversed(sides):
+            sides[name].train(section.learning_rate)
+            sides[name].validate(number)
+        extraction.append(compute.seconds(*sets[number * len(sets) // (arguments.batches + 1)]))
+        print(f"\r{number} of {arguments.batches} rounds", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
-    ratios = [slow / fast for slow, fast in zip(seconds["live"], seconds["cached"], strict=True)]
-    low, middle, high = statistics.quantiles(ratios, n=4)
+    fast, slow = (np.array(sides[name].seconds["training"][1:]) for name in ("cached", "live"))
+    low, middle, high = np.quantile(slow / fast, [0.25, 0.5, 0.75])
     rows = np.sort(np.random.default_rng(0).permutation(len(train.features))[:256])
-    difference = np.abs(live[rows] - np.asarray(train.features[rows], np.float32)).max()
+    difference = np.abs(computed[0].features[rows] - np.asarray(train.features[rows], np.float32)).max()
     print(
         tables.markdown(
             [
                 {
                     "features": name,
-                    "ms per batch, median": 1e3 * statistics.median(times),
-                    "epoch of the head, s": pipelines[name].steps_per_epoch * statistics.median(times),
-                    "loss of the last 10 batches": float(np.mean(losses[name][-10:])),
-                    "validation accuracy": validation_accuracy(assemblies[name], validating),
+                    "ms per training batch, median": 1e3 * float(np.median(side.seconds["training"][1:])),
+                    "ms per validation batch": 1e3 * float(np.median(side.seconds["validation"][1:])),
+                    "epoch of the head, s": side.epoch(),
+                    "loss of the last 10 batches": float(np.mean(side.losses[-10:])),
+                    "validation accuracy": validation_accuracy(side.assembly, sides["cached"].validation),
                 }
-                for name, times in seconds.items()
+                for name, side in sides.items()
             ]
         )
     )
     print(
-        f"\nlive / cached: median {middle:.1f}, quartiles {low:.1f} to {high:.1f}; largest difference of features "
-        f"{difference:.4f}"
+        f"\nlive / cached, training batches: median {middle:.1f}, quartiles {low:.1f} to {high:.1f}; largest "
+        f"difference of features {difference:.4f}\n"
     )
+    regions = len(train.features) + len(validation.features)
+    rng = np.random.default_rng(0)
+    trainings = [
+        whole_training(sides["cached"], sides["live"], np.array(extraction), regions, epochs, rng) for epochs in EPOCHS
+    ]
+    print(f"whole trainings; {regions:,} regions are cached\n\n{tables.markdown(trainings)}")

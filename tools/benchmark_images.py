@@ -1,0 +1,130 @@
+"""CPU time of images: `python tools/benchmark.py images --small=folder:DIR --large=folder:DIR2`.
+
+The cost of an augmentation is that of batches with it, in this process and all its threads. The rounds of all rows
+alternate.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+from tfeff.data.augment.policy import Augmentation
+from tfeff.data.dataset import Dataset
+from tfeff.data.input.batches import Batches
+from tfeff.data.input.cache import ImageCache
+from tfeff.data.input.image_transform import ImageTransform
+from tfeff.data.input.order import Shuffled
+from tfeff.data.input.reader import Reader
+from tfeff.data.sources import catalog
+from tfeff.errors import UserError
+from tfeff.reporting import tables
+
+BATCH = 128
+LARGE_BATCH = 16
+LARGE = 224
+AUGMENTATIONS = {
+    "none": Augmentation(),
+    "flip and padded crop": Augmentation(horizontal_flip=True, crop_padding=4),
+    "rotation, shift, scale and shear in one warp": Augmentation(rotation=15, shift=0.1, scale=0.1, shear=10),
+    "color jitter": Augmentation(brightness=0.4, contrast=0.4, saturation=0.4),
+    "random erasing": Augmentation(random_erasing=0.5),
+    "MixUp and CutMix": Augmentation(mixup_alpha=0.2, cutmix_alpha=1.0),
+    "RandAugment with two operations": Augmentation(randaugment_layers=2),
+}
+"""Each of them alone, on images of the network's resolution."""
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Defines the flags."""
+    parser.add_argument("--small", default="embedded:digits", help="dataset of small images; CIFAR-10 in the docs")
+    parser.add_argument("--large", help="dataset of photographs, decoded for every batch; none by default")
+    parser.add_argument("--rounds", type=int, default=8, help="timed rounds per row")
+    parser.add_argument("--batches", type=int, default=40, help="batches per round")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Measure the CPU time per image of decoding and of each augmentation."""
+    if arguments.rounds < 2 or arguments.batches < 1:
+        raise UserError(f"--rounds={arguments.rounds} must be at least 2, --batches={arguments.batches} at least 1")
+    small = catalog.open_labels(arguments.small).load("train")
+    decode_all = decoding(small)
+    reading = [decode_all() for _ in range(3)]
+    size = small.size or (32, 32)
+    cache = ImageCache.open(small, size)
+    rows = {
+        f"{small.name}, {name}": batches(cache, size, BATCH, arguments.batches, augmentation)
+        for name, augmentation in AUGMENTATIONS.items()
+    }
+    smaller = (3 * size[0] // 4, 3 * size[1] // 4)
+    rows[f"{small.name}, downsampling {size[0]} to {smaller[0]} pixels"] = batches(
+        cache, smaller, BATCH, arguments.batches, Augmentation()
+    )
+    if arguments.large:
+        photographs = catalog.open_labels(arguments.large).load("train")
+        uncached = ImageCache.open(photographs, (LARGE, LARGE), fit="crop", cache="none")
+        rows[f"{photographs.name}, decoded and cropped to {LARGE} pixels"] = batches(
+            uncached, (LARGE, LARGE), LARGE_BATCH, max(1, arguments.batches // 8), Augmentation()
+        )
+    seconds: dict[str, list[float]] = {name: [] for name in rows}
+    for number in range(arguments.rounds + 1):
+        for name in rows if number % 2 else reversed(rows):
+            seconds[name].append(rows[name]())
+    # The first round starts the pipelines.
+    print(tables.markdown([row(name, times[1:]) for name, times in seconds.items()]))
+    cpu, wall = zip(*reading, strict=True)
+    print(
+        f"\nreading all {len(small):,} images of {small.name}: {statistics.median(wall):.1f} s "
+        f"({min(wall):.1f} to {max(wall):.1f} in {len(wall)} rounds), {statistics.median(cpu):.1f} s of CPU time"
+    )
+
+
+def batches(
+    cache: ImageCache, size: tuple[int, int], batch_size: int, count: int, augmentation: Augmentation
+) -> Callable[[], float]:
+    """A round of `count` training batches, which returns CPU seconds per image.
+
+    A round begins and ends with full buffers, so it pays for as many batches as it takes.
+    """
+    transform = ImageTransform(Reader(cache), size, augmentation=augmentation)
+    made = Batches(transform, min(batch_size, len(cache)), order=Shuffled(len(cache), seed=0))
+    endless = iter(made.training_batches(epochs=100_000))
+
+    def timed() -> float:
+        began = time.process_time()
+        for _ in range(count):
+            next(endless)
+        wait_until_idle()
+        return (time.process_time() - began) / (count * made.batch_size)
+
+    return timed
+
+
+def wait_until_idle() -> None:
+    """Waits until the pipelines of this process have filled their buffers."""
+    while True:
+        before = time.process_time()
+        time.sleep(0.2)
+        if time.process_time() - before < 0.002:
+            return
+
+
+def decoding(images: Dataset) -> Callable[[], tuple[float, float]]:
+    """A round that decodes all images of a dataset, which returns CPU seconds and seconds."""
+
+    def timed() -> tuple[float, float]:
+        began = time.process_time(), time.perf_counter()
+        ImageCache.open(images, images.size or (32, 32))
+        return time.process_time() - began[0], time.perf_counter() - began[1]
+
+    return timed
+
+
+def row(name: str, seconds: list[float]) -> dict[str, object]:
+    """Table row of a pipeline's CPU seconds per image."""
+    low, middle, high = statistics.quantiles(seconds, n=4)
+    return {
+        "batches of": name,
+        "CPU time per image, µs": 1e6 * middle,
+        "quartiles": f"{1e6 * low:.1f} to {1e6 * high:.1f}",
+    }
