@@ -294,6 +294,8 @@ def test_errors_of_evaluate_and_export(trained, verbs, tmp_path):
     verbs("evaluate", at, "--split=tset").fails_with('"tset"', 'did you mean "test"')
     verbs("evaluate", f"--workdir={tmp_path}").fails_with(str(tmp_path), "no config.json")
     verbs("export", at, f"--out={trained.workdir / 'saved_model'}").fails_with("saved_model", "overw")
+    wrong = verbs("export", at, f"--out={tmp_path / 'out'}", "--format=litert", "--nofreeze")
+    wrong.fails_with("--freeze requires --format=saved_model")
     unfinished = trained.copy(tmp_path / "run")
     (unfinished / "checkpoints" / "final.npz").unlink()
     verbs("evaluate", f"--workdir={unfinished}").fails_with("is not finished")

@@ -1,4 +1,4 @@
-"""`python -m tfeff.export --workdir=DIR --out=DIR2 [--format=litert] [--freeze] [--overwrite]`: export a model.
+"""`python -m tfeff.export --workdir=DIR --out=DIR2 [--format=litert] [--nofreeze] [--overwrite]`: export a model.
 
 The SavedModel of a trained network or detector takes raw pixels or encoded images; models for LiteRT and ONNX take
 images that fit the network's input.
@@ -23,7 +23,7 @@ def define_flags() -> None:
         "saved_model; litert: model.tflite; onnx: model.onnx, which requires the extra onnx.",
     )
     flags.DEFINE_bool("int8", False, "With --format=litert: 8-bit integers, calibrated on training images.")
-    flags.DEFINE_bool("freeze", False, "Turn weights into constants: faster on CPUs, no longer trainable.")
+    flags.DEFINE_bool("freeze", True, "SavedModels: weights as constants, faster on CPUs; --nofreeze: as variables.")
     flags.DEFINE_string("form", None, "Detector of an R-CNN run: joint, classic or sliding_window. Default: the first.")
     flags.DEFINE_bool("overwrite", False, "Replace an earlier export.")
 
@@ -39,7 +39,7 @@ def main(argv: list[str]) -> None:
         raise UserError("--int8 requires --format=litert")
     if given.format == "saved_model":
         written = run.export(out, form=given.form, freeze=given.freeze, overwrite=given.overwrite)
-    elif given.freeze:
+    elif flags.FLAGS["freeze"].present:
         raise UserError("--freeze requires --format=saved_model; in the other formats, weights are always constants")
     else:
         written = run.export_portable(out, given.format, int8=given.int8, overwrite=given.overwrite)

@@ -20,11 +20,13 @@ import tensorflow as tf
 
 from tests.rcnn.shapes import NAMES, SIDE, shapes
 from tests.rcnn.voc_digits import write_voc
+from tests.same_detections import assert_same_detections
 from tests.thoroughness import only_thorough
 from tests.verbs import Verbs
 from tfeff import config, rcnn, runs, training
 from tfeff.boxes import iou
 from tfeff.boxes.formats import cyxhw_from_yxyx, relative_from_yxyx
+from tfeff.data.images import decoding
 from tfeff.data.sources import catalog
 from tfeff.errors import UserError
 from tfeff.rcnn import assessment, images, regions, run_regions
@@ -161,6 +163,14 @@ def test_the_export_accepts_an_image_without_proposals(finished: rcnn.Workdir) -
         image=tf.zeros((30, 40, 3), tf.uint8), proposals=tf.zeros((0, 4), tf.float32)
     )
     assert found["boxes"].shape == (0, 4)
+
+
+def test_variables_and_constants_give_the_same_detections(finished: rcnn.Workdir, root: Path, tmp_path: Path) -> None:
+    variables = rcnn.export(finished, "joint", tmp_path / "model", freeze=False)
+    pixels = decoding.decode((root / "images" / "000.png").read_bytes(), "000.png")
+    found, expected = (LoadedDetector(path).detect(pixels) for path in (finished.saved_model("joint"), variables))
+    assert len(expected[0])
+    assert_same_detections(found, expected, box_atol=1e-2)
 
 
 def test_detect_draws_and_lists(verbs: Verbs, finished: rcnn.Workdir, root: Path, tmp_path: Path) -> None:

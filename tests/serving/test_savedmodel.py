@@ -143,6 +143,13 @@ def test_a_mixed_precision_model_outputs_float32(policy, tmp_path):
     np.testing.assert_allclose(served["probabilities"], predict(model, images, (24, 20)), atol=0.05)
 
 
+@pytest.fixture(scope="module")
+def variables(digits, tmp_path_factory):
+    """As `digits`, with the weights as variables."""
+    model, out = digits[0], tmp_path_factory.mktemp("variables") / "saved_model"
+    return model, export(model, DIGITS, out, image_size=(24, 20), size=(16, 16), channels=1, freeze=False)
+
+
 SERVER = """
 import sys
 sys.modules["tfeff"] = None  # importing it fails
@@ -176,27 +183,48 @@ def test_serving_does_not_require_tfeff(digits, tmp_path):
     served = np.load(tmp_path / "served.npz")
     np.testing.assert_allclose(served["probabilities"], predict(model, images, (24, 20)), atol=1e-5)
     assert served["names"].tolist() == DIGITS
-    assert served["variables"] == len(model.variables)
+    assert served["variables"] == 0
 
 
-def test_the_weights_are_variables_of_the_savedmodel(digits):
-    model, directory = digits
+def test_weights_can_be_variables_of_the_savedmodel(variables):
+    model, directory = variables
     stored = tf.train.load_checkpoint(str(directory / "variables" / "variables"))
     values = [stored.get_tensor(key) for key in stored.get_variable_to_shape_map() if key.endswith("VARIABLE_VALUE")]
     for weight in model.get_weights():
         assert any(value.shape == weight.shape and (value == weight).all() for value in values)
 
 
-def test_frozen_weights_are_constants_and_match_the_model(digits, tmp_path):
-    model, directory = digits
-    frozen = export(model, DIGITS, tmp_path / "frozen", image_size=(24, 20), size=(16, 16), channels=1, freeze=True)
+def test_a_savedmodel_with_variables_can_be_trained_further(variables):
+    _, directory = variables
+    loaded = tf.saved_model.load(directory)
+    serving, files = loaded.signatures["serving_bytes"], [encoded(image, ".png") for image in digit_images(20)]
+    truth = tf.constant(load_digits().target[:20])
+
+    def loss():
+        probabilities = serving(encoded=tf.constant(files))["probabilities"]
+        return tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(truth, probabilities))
+
+    before = loss()
+    trained = [variable for variable in loaded.model_variables if variable.trainable]
+    assert len(trained) == 8  # two convolutions without a bias, gamma and beta of two normalizations, the classifier
+    for _ in range(5):
+        with tf.GradientTape() as tape:
+            value = loss()
+        for variable, gradient in zip(trained, tape.gradient(value, trained), strict=True):
+            variable.assign_sub(0.01 * gradient / tf.norm(gradient))
+    assert loss() < before
+
+
+def test_variables_and_constants_give_the_same_predictions(digits, variables):
+    model, directory = variables
     images = list(digit_images(50))
-    loaded = tf.saved_model.load(frozen)
+    loaded = tf.saved_model.load(directory)
     served = serve(loaded, [encoded(image, ".png") for image in images])
     np.testing.assert_allclose(served["probabilities"], predict(model, images, (24, 20)), atol=1e-5)
-    assert [label.decode() for label in served["label"]] == [DIGITS[i] for i in served["probabilities"].argmax(axis=1)]
-    assert not loaded.model_variables
-    stored = [tf.train.list_variables(str(path / "variables" / "variables")) for path in (frozen, directory)]
+    frozen = serve(tf.saved_model.load(digits[1]), [encoded(image, ".png") for image in images])
+    np.testing.assert_allclose(frozen["probabilities"], served["probabilities"], atol=1e-5)
+    assert frozen["label"].tolist() == served["label"].tolist()
+    stored = [tf.train.list_variables(str(path / "variables" / "variables")) for path in (digits[1], directory)]
     assert [len(weights) - 1 for weights in stored] == [0, len(model.variables)]  # each also lists its object graph
 
 

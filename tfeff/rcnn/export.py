@@ -15,13 +15,21 @@ from tfeff.rcnn.run_regions import SLIDING_WINDOW, RunRegions
 from tfeff.rcnn.workdir import Workdir
 
 
-def export(workdir: Workdir, form: str, directory: str | Path | None = None, *, overwrite: bool = False) -> Path:
+def export(
+    workdir: Workdir,
+    form: str,
+    directory: str | Path | None = None,
+    *,
+    freeze: bool = True,
+    overwrite: bool = False,
+) -> Path:
     """Writes one form as a SavedModel that takes an image and proposals.
 
     Args:
         workdir: of the run.
         form: one of the forms of its config.
         directory: of the SavedModel; default: inside the workdir.
+        freeze: see `serving.savedmodel.export`.
         overwrite: replace an existing SavedModel.
 
     Raises:
@@ -51,5 +59,6 @@ def export(workdir: Workdir, form: str, directory: str | Path | None = None, *, 
         class_names=class_names(workdir.dataset),
         proposals=to_record(search),
         score=thresholds.detection,
+        freeze=freeze,
         overwrite=overwrite,
     )

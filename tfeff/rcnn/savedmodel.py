@@ -27,6 +27,7 @@ from tfeff.proposals.records import from_record
 from tfeff.rcnn.detections import Postprocess
 from tfeff.rcnn.feature_extractor import FeatureExtractor
 from tfeff.serving.detector import METADATA, Metadata, damaged, load, read_metadata
+from tfeff.serving.frozen_graph import frozen
 from tfeff.serving.staging import staged
 
 
@@ -39,6 +40,7 @@ class RegionDetector(tf.Module):
         postprocess: scores and codes -> detections.
         class_names: C.
         metadata: JSON file stored with the SavedModel.
+        freeze: see `serving.savedmodel.export`.
     """
 
     def __init__(
@@ -48,17 +50,26 @@ class RegionDetector(tf.Module):
         postprocess: Postprocess,
         class_names: Sequence[str],
         metadata: Path,
+        *,
+        freeze: bool,
     ) -> None:
         super().__init__(name="detector")
-        # Wrapped in functions: SavedModel would export models that are attributes as objects of their own.
-        self._extractor, self._head = (lambda: extractor), (lambda: head)
-        self._variables = [variable.value for variable in (*extractor.backbone.variables, *head.variables)]
+        variables = [variable.value for variable in (*extractor.backbone.variables, *head.variables)]
+        self._variables = [] if freeze else variables
+        self._channels = extractor.channels
         self._postprocess = postprocess
         self._names = tf.constant(list(class_names))
         self._metadata = tf.saved_model.Asset(os.fspath(metadata))
         proposals = tf.TensorSpec((None, 4), tf.float32, "proposals")
         image = tf.TensorSpec((None, None, extractor.channels), tf.uint8, "image")
         encoded = tf.TensorSpec((), tf.string, "encoded")
+        # A separate function, so that both signatures share one copy of the network's graph.
+        predict = tf.function(
+            lambda image, boxes: head(extractor(image, boxes), training=False),
+            input_signature=[image, proposals],
+            autograph=False,
+        )
+        self._predict = frozen(predict) if freeze else predict
         self.from_image = tf.function(self._from_image, input_signature=[image, proposals], autograph=False)
         self.from_bytes = tf.function(self._from_bytes, input_signature=[encoded, proposals], autograph=False)
 
@@ -66,7 +77,7 @@ class RegionDetector(tf.Module):
         # The fused CPU kernels reject an empty batch, so the whole image is added as a region and dropped again.
         whole = tf.cast(tf.stack([[0, 0, tf.shape(image)[0], tf.shape(image)[1]]]), tf.float32)
         boxes = tf.concat([proposals, whole], axis=0)
-        scores, codes = self._head()(self._extractor()(image, boxes), training=False)
+        scores, codes = self._predict(image, boxes)
         count = tf.shape(proposals)[0]
         detected, labels, score = self._postprocess.in_graph(
             boxes, tf.where(tf.range(count + 1)[:, tf.newaxis] < count, scores, -1.0), codes, tf.shape(image)[:2]
@@ -74,7 +85,7 @@ class RegionDetector(tf.Module):
         return {"boxes": detected, "scores": score, "labels": labels, "names": tf.gather(self._names, labels)}
 
     def _from_bytes(self, encoded: tf.Tensor, proposals: tf.Tensor) -> dict[str, tf.Tensor]:
-        return self._from_image(graph_decoding.decode(encoded, self._extractor().channels), proposals)
+        return self._from_image(graph_decoding.decode(encoded, self._channels), proposals)
 
 
 def export(
@@ -86,6 +97,7 @@ def export(
     class_names: Sequence[str],
     proposals: Mapping[str, Any],
     score: float,
+    freeze: bool = True,
     overwrite: bool = False,
 ) -> Path:
     """Writes a detector as a SavedModel. The directory is written atomically.
@@ -98,6 +110,7 @@ def export(
         class_names: C.
         proposals: the record of the proposal method (`proposals.records`).
         score: the detection threshold.
+        freeze: see `serving.savedmodel.export`.
         overwrite: replace an existing SavedModel.
 
     Raises:
@@ -108,7 +121,7 @@ def export(
         try:
             path = staging / METADATA
             write(path, Metadata(tuple(class_names), score, extractor.channels, proposals).to_json())
-            detector = RegionDetector(extractor, head, postprocess, class_names, path)
+            detector = RegionDetector(extractor, head, postprocess, class_names, path, freeze=freeze)
             signatures = {"serving_default": detector.from_image, "serving_bytes": detector.from_bytes}
             options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
             tf.saved_model.save(detector, os.fspath(staging), signatures, options)

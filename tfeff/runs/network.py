@@ -33,7 +33,7 @@ class NetworkRun(Run):
         self.form(form)
         return self._workdir.saved_model
 
-    def export(self, out: Path, *, form: str | None = None, freeze: bool = False, overwrite: bool = False) -> str:
+    def export(self, out: Path, *, form: str | None = None, freeze: bool = True, overwrite: bool = False) -> str:
         """See `Run`."""
         self.form(form)
         serving.export(self._workdir, out, freeze=freeze, overwrite=overwrite)

@@ -47,11 +47,11 @@ class Run(ABC):
         """
 
     @abstractmethod
-    def export(self, out: Path, *, form: str | None = None, freeze: bool = False, overwrite: bool = False) -> str:
+    def export(self, out: Path, *, form: str | None = None, freeze: bool = True, overwrite: bool = False) -> str:
         """Writes a SavedModel; returns a description of its signatures.
 
         Raises:
-            UserError: the run has not finished, has no such form, cannot be frozen, or `out` cannot be written.
+            UserError: the run has not finished, has no such form, or `out` cannot be written.
         """
 
     def export_portable(self, out: Path, format: str, *, int8: bool = False, overwrite: bool = False) -> str:

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from tfeff import rcnn
-from tfeff.errors import UserError
 from tfeff.runs.run import Evaluated, Run
 from tfeff.training.progress import Reporter
 
@@ -28,11 +27,9 @@ class StagedRun(Run):
         """See `Run`."""
         return self._workdir.saved_model(self.form(form))
 
-    def export(self, out: Path, *, form: str | None = None, freeze: bool = False, overwrite: bool = False) -> str:
+    def export(self, out: Path, *, form: str | None = None, freeze: bool = True, overwrite: bool = False) -> str:
         """See `Run`."""
-        if freeze:
-            raise UserError("--freeze has no effect on detectors; remove it")
-        rcnn.export(self._workdir, self.form(form), out, overwrite=overwrite)
+        rcnn.export(self._workdir, self.form(form), out, freeze=freeze, overwrite=overwrite)
         return "signatures serving_default (a uint8 image, proposals) and serving_bytes (an encoded one)"
 
     def measure_sensitivity(self) -> None:

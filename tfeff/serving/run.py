@@ -24,7 +24,7 @@ def export(
     directory: str | Path,
     *,
     model: keras.Model | None = None,
-    freeze: bool = False,
+    freeze: bool = True,
     overwrite: bool = False,
 ) -> Path:
     """Exports the network of a finished run as a SavedModel, with the decoding and resizing of its training.

@@ -15,24 +15,25 @@ Both signatures of a Fast R-CNN also take region proposals, see `serving.proposa
 `model.class_names()` returns all names (string [classes]) in the order of the probabilities. The text file
 `assets/classes.txt` lists them too, one per line.
 
+By default, weights are constants of the graph. As variables, they are `model.model_variables`.
+
 Files may be JPEG, PNG or any other format that tfeff decodes. A corrupt file fails the whole call with
 `tf.errors.InvalidArgumentError`, which names the decoder. Batches may be empty.
 """
 
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
 import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from tfeff.data.images import graph_decoding, resizing
 from tfeff.errors import UserError
 from tfeff.serving import proposals
 from tfeff.serving.detector import METADATA, Metadata
+from tfeff.serving.frozen_graph import frozen
 from tfeff.serving.staging import staged
 from tfeff.tasks import Classification, ImageTask
 
@@ -40,7 +41,7 @@ CLASSES_FILE = "classes.txt"
 
 
 class Served(tf.Module):
-    """The contents of the SavedModel: the network's variables, the class names and the signature functions.
+    """The contents of the SavedModel: the network's variables, if any, the class names and the signature functions.
 
     Args:
         model: maps float32 [batch, height, width, channels] in [0, 255] to the outputs of its task.
@@ -51,7 +52,7 @@ class Served(tf.Module):
             size; of whole images, for their own.
         size: (height, width) of the model's input.
         channels: channels of an image, 1 or 3.
-        freeze: store the weights as graph constants instead of variables.
+        freeze: see `export`.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class Served(tf.Module):
         # A separate function, so that both signatures share one copy of the network's graph.
         inputs = {"image": self._batch(), **proposals.network_specs(task)}
         predict = tf.function(self._decoded, input_signature=[inputs])
-        self._predict = _frozen(predict) if freeze else predict
+        self._predict = frozen(predict) if freeze else predict
         images = tf.TensorSpec([None, None, None, channels], tf.uint8, "images")
         encoded = tf.TensorSpec([None], tf.string, "encoded")
         further = proposals.inputs(task)
@@ -152,7 +153,7 @@ def export(
     channels: int,
     task: ImageTask | None = None,
     score: float | None = None,
-    freeze: bool = False,
+    freeze: bool = True,
     overwrite: bool = False,
 ) -> Path:
     """Writes a network as a SavedModel with the signatures `serving_default` and `serving_bytes`.
@@ -171,8 +172,9 @@ def export(
         channels: channels of an image, 1 or 3.
         task: defines the outputs of the signatures; None: classification.
         score: of a detector, the minimum score of the detections to show; None if it is not a detector.
-        freeze: store the weights as graph constants instead of variables. TensorFlow then folds batch normalization
-            into convolutions (EfficientNet-B0 on a CPU: 1.3 times as fast). The result cannot be trained further.
+        freeze: store the weights as constants of the graph, which TensorFlow then optimizes (see
+            `serving.frozen_graph`). False: as variables, so that the SavedModel can be trained further; a loaded one
+            also needs less memory.
         overwrite: replace an existing SavedModel.
 
     Returns:
@@ -211,13 +213,6 @@ def export(
         except (OSError, tf.errors.OpError) as error:
             raise UserError(f"{directory}: the SavedModel could not be written: {error}") from error
     return directory
-
-
-def _frozen(function: Any) -> Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]:
-    """Converts the variables of a `tf.function` with one input signature to constants."""
-    concrete = function.get_concrete_function()
-    constant = convert_variables_to_constants_v2(concrete)
-    return lambda inputs: tf.nest.pack_sequence_as(concrete.structured_outputs, constant(*tf.nest.flatten(inputs)))
 
 
 def _check(class_names: Sequence[str], logits: keras.layers.Layer | None) -> None:
