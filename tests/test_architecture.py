@@ -100,6 +100,7 @@ def test_setup_requires_what_the_package_imports() -> None:
     owners = {
         "tfeff/execution/cluster.py": "ray",
         "tfeff/serving/onnx.py": "onnx",
+        "tfeff/serving/openvino.py": "openvino",
         "tfeff/workbench/sweep/combinations.py": "bayesian",
     }
     distributions = packages_distributions()
@@ -140,7 +141,7 @@ def pinned(lock: str, python: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("python", PYTHONS)
-@pytest.mark.parametrize(("lock", "extras"), [(RUN_LOCK, ()), (DEV_LOCK, ("jax", "onnx", "dev"))])
+@pytest.mark.parametrize(("lock", "extras"), [(RUN_LOCK, ()), (DEV_LOCK, ("jax", "onnx", "openvino", "dev"))])
 def test_lock_holds_what_setup_requires(lock: str, extras: tuple[str, ...], python: str) -> None:
     required, by_extra = declared()
     pins = pinned(lock, python)

@@ -1,7 +1,7 @@
 """`python -m tfeff.export --workdir=DIR --out=DIR2 [--format=litert] [--nofreeze] [--overwrite]`: export a model.
 
-The SavedModel of a trained network or detector takes raw pixels or encoded images; models for LiteRT and ONNX take
-images that fit the network's input.
+The SavedModel of a trained network or detector takes raw pixels or encoded images; models for LiteRT, ONNX and OpenVINO
+take images that fit the network's input. `metadata.json` says how to fit them.
 """
 
 from pathlib import Path
@@ -19,8 +19,9 @@ def define_flags() -> None:
     flags.DEFINE_enum(
         "format",
         "saved_model",
-        ["saved_model", "litert", "onnx"],
-        "saved_model; litert: model.tflite; onnx: model.onnx, which requires the extra onnx.",
+        ["saved_model", "litert", "onnx", "openvino"],
+        "saved_model; litert: model.tflite; onnx: model.onnx; openvino: model.xml and model.bin. The last two require "
+        "the extras onnx and openvino.",
     )
     flags.DEFINE_bool("int8", False, "With --format=litert: 8-bit integers, calibrated on training images.")
     flags.DEFINE_bool("freeze", True, "SavedModels: weights as constants, faster on CPUs; --nofreeze: as variables.")
@@ -42,6 +43,7 @@ def main(argv: list[str]) -> None:
     elif flags.FLAGS["freeze"].present:
         raise UserError("--freeze requires --format=saved_model; in the other formats, weights are always constants")
     else:
+        run.form(given.form)
         written = run.export_portable(out, given.format, int8=given.int8, overwrite=given.overwrite)
     print(f"wrote {out}: {written}")
 

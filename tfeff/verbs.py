@@ -32,7 +32,7 @@ VERBS = {
     "analyze": "explain why a network finds nothing or what is wrong with its images, or compare trained classifiers",
     "predict": "apply a trained model to image files or a video: classes, boxes, pictures",
     "detect": "another name of predict",
-    "export": "export a trained network or detector as a SavedModel for raw pixels or encoded images",
+    "export": "export a trained network or detector as a SavedModel, or for LiteRT, ONNX or OpenVINO",
     "summary": "print parameters, multiply-adds and activation memory of networks",
 }
 

@@ -1,8 +1,8 @@
 """Metrics of a run's network and of its exports: `python tools/evaluate_export.py --workdir=DIR`.
 
-Exports a finished run for LiteRT, for LiteRT in 8-bit integers and for ONNX, lets their runtimes predict a split, and
-evaluates the predictions as `python -m tfeff.evaluate` does those of the network. Prints one line per format as a
-table; `--out=FILE` writes them as JSON.
+Exports a finished run for LiteRT, for LiteRT in 8-bit integers, for ONNX and for OpenVINO, lets their runtimes predict
+a split (OpenVINO in float32 and in bfloat16), and evaluates the predictions as `python -m tfeff.evaluate` does those of
+the network. Prints one line per format as a table; `--out=FILE` writes them as JSON.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from tfeff.serving import portable, run
 from tfeff.tasks.task import Batch, BatchPredictor, predictions
 from tfeff.training import build, selection
 
-FORMATS = {"litert": ("litert", False), "litert-int8": ("litert", True), "onnx": ("onnx", False)}
+FORMATS = ("litert", "litert-int8", "onnx", "openvino", "openvino-bfloat16")
 Runner = Callable[..., Mapping[str, np.ndarray]]
 
 
@@ -57,17 +57,22 @@ def evaluate(workdir: training.Workdir, split: str | None, formats: list[str]) -
 
     rows = [row("network", None, BatchPredictor(task.predictor(model), task)(pipeline))]
     for name in formats:
-        format, int8 = FORMATS[name]
+        format, _, variant = name.partition("-")
         with tempfile.TemporaryDirectory() as directory:
-            run.export_portable(workdir, Path(directory) / name, format, int8=int8)
-            file = next((Path(directory) / name).glob("model.*"))
-            found = predictions(_in_batches(_runner(file)), pipeline)
-            rows.append(row(name, file.stat().st_size / 1e6, found))
+            out = run.export_portable(workdir, Path(directory) / name, format, int8=variant == "int8")
+            found = predictions(_in_batches(_runner(out / run.FILES[format], variant == "bfloat16")), pipeline)
+            rows.append(row(name, sum(file.stat().st_size for file in out.glob("model.*")) / 1e6, found))
     return rows
 
 
-def _runner(file: Path) -> Runner:
+def _runner(file: Path, bfloat16: bool) -> Runner:
     """A model file as a function of its inputs by name, such as `images`, float32 [1, height, width, channels]."""
+    if file.suffix == ".xml":
+        import openvino
+
+        precision = "bf16" if bfloat16 else "f32"
+        compiled = openvino.Core().compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": precision})
+        return lambda **inputs: {port.any_name: value.copy() for port, value in compiled(inputs).items()}
     if file.suffix == ".onnx":
         import onnxruntime
 

@@ -1,7 +1,9 @@
-"""Exports to LiteRT and ONNX, run by their own runtimes."""
+"""Exports to LiteRT, ONNX and OpenVINO, run by their own runtimes."""
 
 import json
 import math
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -13,9 +15,12 @@ from tests.same_detections import assert_same_detections
 from tests.thoroughness import thorough
 from tfeff import config, runs, tasks, training
 from tfeff.errors import UserError
-from tfeff.serving import litert, onnx, portable
+from tfeff.serving import litert, onnx, openvino, portable
 from tfeff.training import build
 
+FORMATS = ("litert", "onnx", "openvino")
+CONVERTERS = {"onnx": "tf2onnx", "openvino": "openvino"}
+"""Packages of the extras."""
 DETECTORS = ("yolo", *map(thorough, ("efficientdet", "anchor_yolo", "grid", "fast_rcnn", "faster_rcnn")))
 OPTIONS = {"width": 4, "stage_blocks": (1, 1, 1, 1), "levels": ("P3", "P4", "P5"), "neck": "fpn", "neck_channels": 8}
 
@@ -61,45 +66,64 @@ def detector(name: str, image: np.ndarray) -> tuple:
     return task, network
 
 
-def assert_same(found: dict, expected: dict) -> None:
+def convert(format: str, network: keras.Model, task: tasks.ImageTask) -> dict[str, bytes]:
+    """The files of a model."""
+    if format == "openvino":
+        return openvino.convert(network, task)
+    module = {"litert": litert, "onnx": onnx}[format]
+    return {module.FILE: module.convert(network, task)}
+
+
+def runner(format: str, directory: Path) -> Callable[..., dict]:
+    """An exported model as a function of its inputs by name, in float32; the test is skipped without its runtime."""
+    if format == "litert":
+        interpreter = pytest.importorskip("ai_edge_litert.interpreter").Interpreter(str(directory / litert.FILE))
+        interpreter.allocate_tensors()
+        return interpreter.get_signature_runner()
+    if format == "onnx":
+        onnxruntime = pytest.importorskip("onnxruntime")
+        session = onnxruntime.InferenceSession(directory / onnx.FILE, providers=["CPUExecutionProvider"])
+        names = [output.name for output in session.get_outputs()]
+        return lambda **given: dict(zip(names, session.run(None, given), strict=True))
+    core = pytest.importorskip("openvino").Core()
+    compiled = core.compile_model(directory / openvino.FILE, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return lambda **given: {port.any_name: value for port, value in compiled(given).items()}
+
+
+def skip_without_converter(format: str) -> None:
+    """LiteRT's converter is part of TensorFlow."""
+    if format in CONVERTERS:
+        pytest.importorskip(CONVERTERS[format])
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize("format", FORMATS)
+def test_detectors_return_the_same_detections(format: str, name: str, image: np.ndarray, tmp_path: Path) -> None:
+    skip_without_converter(format)
+    task, network = detector(name, image)
+    given = inputs(task, image)
+    expected = portable.function(network, task, batch_size=1)(*given.values())
+    for file, contents in convert(format, network, task).items():
+        (tmp_path / file).write_bytes(contents)
+    found = runner(format, tmp_path)(**given)
     assert found["count"] == expected["count"] > 0
-    image = [tuple(each[name][0] for name in ("boxes", "labels", "scores")) for each in (found, expected)]
-    assert_same_detections(*image, box_atol=1e-3)
+    image_of = (tuple(each[name][0] for name in ("boxes", "labels", "scores")) for each in (found, expected))
+    assert_same_detections(*image_of, box_atol=1e-3)
 
 
-@pytest.mark.parametrize("name", DETECTORS)
-def test_litert_returns_the_same_detections(name: str, image: np.ndarray) -> None:
-    interpreter = pytest.importorskip("ai_edge_litert.interpreter")
-    task, network = detector(name, image)
-    given = inputs(task, image)
-    expected = portable.function(network, task, batch_size=1)(*given.values())
-    run = interpreter.Interpreter(model_content=litert.convert(network, task))
-    run.allocate_tensors()
-    assert_same(run.get_signature_runner()(**given), expected)
+@pytest.mark.parametrize("format", FORMATS)
+def test_an_operator_that_a_format_lacks_is_named(format: str) -> None:
+    skip_without_converter(format)
 
-
-@pytest.mark.parametrize("name", DETECTORS)
-def test_onnx_returns_the_same_detections(name: str, image: np.ndarray) -> None:
-    onnxruntime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("tf2onnx")
-    task, network = detector(name, image)
-    given = inputs(task, image)
-    expected = portable.function(network, task, batch_size=1)(*given.values())
-    session = onnxruntime.InferenceSession(onnx.convert(network, task), providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    found = dict(zip(names, session.run(None, given), strict=True))
-    assert_same(found, expected)
-
-
-def test_an_operator_that_litert_lacks_is_named(image: np.ndarray) -> None:
     class SingularValues(tasks.Classification):
         def decode(self, outputs):
             return {"probabilities": tf.linalg.svd(outputs[:, :, None], compute_uv=False)}
 
     task = SingularValues()
     network = task.network("resnet", num_classes=3, channels=3, resolution=16, width=4, stage_blocks=(1, 1))
-    with pytest.raises(UserError, match=r"LiteRT cannot run this network: (?s:.)*Svd"):
-        litert.convert(network, task)
+    message = {"litert": "LiteRT cannot run", "onnx": "ONNX cannot express", "openvino": "OpenVINO cannot express"}
+    with pytest.raises(UserError, match=rf"{message[format]} this network: (?s:.)*Svd"):
+        convert(format, network, task)
 
 
 @pytest.fixture(scope="module")
@@ -115,21 +139,31 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> training.Workdir:
     return training.train(settings, tmp_path_factory.mktemp("run"), tensorboard=False)
 
 
-@pytest.mark.parametrize("int8", [False, True])
-def test_a_classifier_exported_to_litert_predicts_alike(run: training.Workdir, tmp_path: Path, int8: bool) -> None:
-    interpreter = pytest.importorskip("ai_edge_litert.interpreter")
-    out = tmp_path / "litert"
-    runs.open_run(run.path).export_portable(out, "litert", int8=int8)
-    metadata = json.loads((out / "metadata.json").read_text())
-    assert (metadata["input"], metadata["fit"], len(metadata["class_names"])) == ([16, 16, 1], "stretch", 10)
+def test_the_extra_of_a_missing_converter_is_named(
+    run: training.Workdir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for format, package in CONVERTERS.items():
+        monkeypatch.setitem(sys.modules, package, None)  # importing it fails
+        with pytest.raises(UserError, match=rf'--format={format} requires .*pip install "tfeff\[{format}\]"'):
+            runs.open_run(run.path).export_portable(tmp_path / format, format)
+        assert not (tmp_path / format).exists()
+
+
+@pytest.mark.parametrize(("format", "int8"), [*((format, False) for format in FORMATS), ("litert", True)])
+def test_an_exported_classifier_predicts_alike(run: training.Workdir, tmp_path: Path, format: str, int8: bool) -> None:
+    skip_without_converter(format)
+    out = tmp_path / format
+    runs.open_run(run.path).export_portable(out, format, int8=int8)
+    call = runner(format, out)
+    about = json.loads((out / "metadata.json").read_text())
+    assert (about["input"], about["fit"], len(about["class_names"])) == ([16, 16, 1], "stretch", 10)
     images = np.random.default_rng(0).uniform(0, 255, (30, 16, 16, 1)).astype(np.float32)
     network = build.trained_model(run)
     expected = tf.nn.softmax(network(images, training=False)).numpy()
-    model = interpreter.Interpreter(model_path=str(out / "model.tflite"))
-    model.allocate_tensors()
-    call = model.get_signature_runner()
-    found = np.concatenate([call(images=image[None])["probabilities"] for image in images])
-    np.testing.assert_allclose(found, expected, atol=0.15 if int8 else 1e-4)
+    one_by_one = np.concatenate([call(images=image[None])["probabilities"] for image in images])
+    np.testing.assert_allclose(one_by_one, expected, atol=0.15 if int8 else 1e-4)
+    if format != "litert":
+        np.testing.assert_allclose(call(images=images)["probabilities"], expected, atol=1e-4)
     if int8:
         runs.open_run(run.path).export_portable(tmp_path / "float", "litert")
         sizes = [(each / "model.tflite").stat().st_size for each in (out, tmp_path / "float")]
@@ -137,7 +171,6 @@ def test_a_classifier_exported_to_litert_predicts_alike(run: training.Workdir, t
 
 
 def test_an_export_is_not_overwritten_by_mistake(run: training.Workdir, tmp_path: Path) -> None:
-    pytest.importorskip("ai_edge_litert")
     opened = runs.open_run(run.path)
     opened.export_portable(tmp_path / "out", "litert")
     with pytest.raises(UserError, match="is an earlier export"):

@@ -1,3 +1,4 @@
+import json
 import os
 import resource
 import subprocess
@@ -226,6 +227,11 @@ def test_variables_and_constants_give_the_same_predictions(digits, variables):
     assert frozen["label"].tolist() == served["label"].tolist()
     stored = [tf.train.list_variables(str(path / "variables" / "variables")) for path in (digits[1], directory)]
     assert [len(weights) - 1 for weights in stored] == [0, len(model.variables)]  # each also lists its object graph
+
+
+def test_the_metadata_describes_the_images(digits):
+    about = json.loads((digits[1] / "metadata.json").read_text())
+    assert about == {"input": [None, None, 1], "fit": "stretch", "image_size": [24, 20], "class_names": DIGITS}
 
 
 def test_an_empty_batch(digits):

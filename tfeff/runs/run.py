@@ -55,7 +55,7 @@ class Run(ABC):
         """
 
     def export_portable(self, out: Path, format: str, *, int8: bool = False, overwrite: bool = False) -> str:
-        """Writes a model for LiteRT or ONNX; returns a description of its files.
+        """Writes a model for LiteRT, ONNX or OpenVINO; returns a description of its files.
 
         Raises:
             UserError: the run has not finished, the format cannot express the model, or `out` cannot be written.

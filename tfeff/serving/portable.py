@@ -3,8 +3,6 @@
 The caller fits images to the input: `metadata.json`, written next to the model, says how.
 """
 
-import json
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -43,17 +41,3 @@ def inputs(batch: Batch) -> dict[str, np.ndarray]:
         counts = tf.math.count_nonzero(batch[PROPOSED_VALID], axis=1, dtype=tf.int32)
         named |= {"proposals": batch[PROPOSED], "counts": counts}
     return {name: value.numpy() for name, value in named.items()}
-
-
-def metadata(model: keras.Model, task: ImageTask, class_names: Sequence[str], score: float | None) -> str:
-    """What a caller needs to know, as JSON text: how to fit images, the classes, and the detection threshold."""
-    record: Mapping[str, Any] = {
-        "input": list(model.inputs[0].shape[1:]),
-        "fit": task.fit,
-        "interpolation": task.interpolation,
-        **({} if task.center_crop is None else {"center_crop": task.center_crop}),
-        "class_names": list(class_names),
-        **({} if score is None else {"score": score, "boxes": "yxyx, in pixels of the input"}),
-        **({} if task.proposals is None else {"proposals": proposals.record(task)}),
-    }
-    return json.dumps(record, indent=2) + "\n"

@@ -8,7 +8,7 @@ import numpy as np
 
 from tfeff import tasks
 from tfeff.errors import UserError
-from tfeff.serving import litert, onnx, portable, savedmodel
+from tfeff.serving import litert, metadata, onnx, openvino, portable, savedmodel
 from tfeff.serving.staging import staged
 from tfeff.training import build, selection
 from tfeff.training.progress import Reporter
@@ -16,7 +16,8 @@ from tfeff.training.workdir import Workdir
 
 CALIBRATION_IMAGES = 128
 """Training images from which the ranges of 8-bit activations are determined."""
-METADATA = "metadata.json"
+FILES = {"litert": litert.FILE, "onnx": onnx.FILE, "openvino": openvino.FILE}
+"""The model of each format, besides that of a SavedModel."""
 
 
 def export(
@@ -61,31 +62,45 @@ def export(
 def export_portable(
     workdir: Workdir, directory: str | Path, format: str, *, int8: bool = False, overwrite: bool = False
 ) -> Path:
-    """Exports the network of a finished run, with the decoding of its task, for LiteRT or ONNX.
+    """Exports the network of a finished run, with the decoding of its task, for LiteRT, ONNX or OpenVINO.
 
-    Writes `model.tflite` or `model.onnx`, and `metadata.json`, which says how to fit images to the input.
+    Writes the model (see `FILES`) and `metadata.json`, which says how to fit images to its input.
 
     Args:
         workdir: workdir of the run.
         directory: where to write.
-        format: `litert` or `onnx`.
+        format: one of `FILES`.
         int8: 8-bit weights and activations (LiteRT only), calibrated on training images.
         overwrite: replace an earlier export.
 
     Raises:
-        UserError: the run has not finished, the format cannot express the network, or the directory cannot be written.
+        UserError: the run has not finished, the format cannot express the network, its converter is not installed, or
+            the directory cannot be written.
     """
     settings, record = workdir.config(), workdir.dataset()
     task, model = tasks.create(settings.task), build.trained_model(workdir)
     predictor = task.predictor(model)
-    examples = (lambda: _examples(workdir, model.size)) if int8 else None
-    name = {"litert": litert.FILE, "onnx": onnx.FILE}[format]
-    with staged(Path(directory), overwrite=overwrite, marker=name) as staging:
-        contents = onnx.convert(predictor, task) if format == "onnx" else litert.convert(predictor, task, examples)
-        score = task.threshold(workdir.validated(task.scores))
+    with staged(Path(directory), overwrite=overwrite, marker=FILES[format]) as staging:
+        match format:
+            case "litert":
+                examples = (lambda: _examples(workdir, model.size)) if int8 else None
+                files = {litert.FILE: litert.convert(predictor, task, examples)}
+            case "onnx":
+                files = {onnx.FILE: onnx.convert(predictor, task)}
+            case _:
+                files = openvino.convert(predictor, task)
+        image_size = record["image_size"]
+        about = metadata.text(
+            task,
+            record["class_names"],
+            task.threshold(workdir.validated(task.scores)),
+            channels=settings.data.channels,
+            image_size=image_size and tuple(image_size),
+            size=model.size,
+        )
         try:
-            (staging / name).write_bytes(contents)
-            (staging / METADATA).write_text(portable.metadata(predictor, task, record["class_names"], score), "utf-8")
+            for name, contents in {**files, metadata.FILE: about.encode()}.items():
+                (staging / name).write_bytes(contents)
         except OSError as error:
             raise UserError(f"{directory}: the model could not be written: {error}") from error
     return Path(directory)

@@ -13,7 +13,7 @@ localizer also `box` (float32 [batch, 4]), yxyx in pixels of the original image.
 Both signatures of a Fast R-CNN also take region proposals, see `serving.proposals`.
 
 `model.class_names()` returns all names (string [classes]) in the order of the probabilities. The text file
-`assets/classes.txt` lists them too, one per line.
+`assets/classes.txt` lists them too, one per line, as does `metadata.json` (see `serving.metadata`).
 
 By default, weights are constants of the graph. As variables, they are `model.model_variables`.
 
@@ -31,7 +31,7 @@ import tensorflow as tf
 
 from tfeff.data.images import graph_decoding, resizing
 from tfeff.errors import UserError
-from tfeff.serving import proposals
+from tfeff.serving import metadata, proposals
 from tfeff.serving.detector import METADATA, Metadata
 from tfeff.serving.frozen_graph import frozen
 from tfeff.serving.staging import staged
@@ -192,9 +192,9 @@ def export(
             files = [staging / CLASSES_FILE]
             files[0].write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
             if score is not None:
-                metadata = Metadata(tuple(class_names), score, channels, proposals.record(task))
+                detector = Metadata(tuple(class_names), score, channels, proposals.record(task))
                 files.append(staging / METADATA)
-                files[1].write_text(metadata.to_json(), encoding="utf-8")
+                files[1].write_text(detector.to_json(), encoding="utf-8")
             served = Served(
                 model,
                 task,
@@ -210,6 +210,9 @@ def export(
             tf.saved_model.save(served, os.fspath(staging), signatures, options)
             for file in files:
                 file.unlink()
+            loaded = image_size if task.fit == "whole" else image_size or size
+            about = metadata.text(task, class_names, score, channels=channels, image_size=loaded, size=None)
+            (staging / metadata.FILE).write_text(about, encoding="utf-8")
         except (OSError, tf.errors.OpError) as error:
             raise UserError(f"{directory}: the SavedModel could not be written: {error}") from error
     return directory

@@ -37,6 +37,7 @@ class Localization(ImageTask):
 
     section: config.Localization
     annotations = "objects"
+    boxes: ClassVar = {"box": "yxyx, relative to the image"}
     losses: ClassVar = {"class_loss": IMAGES, "box_loss": IMAGES}
     metrics: ClassVar = {"accuracy": IMAGES, "iou": IMAGES, "localization_accuracy": IMAGES}
 

@@ -42,6 +42,7 @@ class ObjectDetection(ImageTask):
 
     annotations = "objects"
     detects: ClassVar = True
+    boxes: ClassVar = {"boxes": "yxyx, in pixels of the input"}
     section: config.ObjectDetection
     metrics: ClassVar = {}
     scores = (MEAN_AP, THRESHOLD)

@@ -129,12 +129,14 @@ class ImageTask(Task):
     Attributes:
         annotations: what it needs to know about images: a label each, or objects with boxes.
         detects: whether its predictions are detections, a varying number per image.
+        boxes: names of the boxes among its predictions -> their format.
         fit: how an image is brought to the size of the network's input; see `tfeff.data.images.resizing`.
         section: its part of the config.
     """
 
     annotations: ClassVar[Literal["labels", "objects"]]
     detects: ClassVar[bool] = False
+    boxes: ClassVar[Mapping[str, str]] = {}
     section: sections.Task
 
     @property

@@ -1,0 +1,49 @@
+"""Export to OpenVINO: `model.xml` (the graph) and `model.bin` (the float32 weights), from the frozen graph.
+
+A detector takes one image at a time, other networks any number. On CPUs with bfloat16 instructions, OpenVINO computes
+in bfloat16 unless the property `INFERENCE_PRECISION_HINT` is `f32`.
+"""
+
+import tempfile
+from pathlib import Path
+
+import keras
+
+from tfeff.errors import UserError
+from tfeff.serving import portable
+from tfeff.serving.frozen_graph import freeze
+from tfeff.tasks import ImageTask
+
+FILE, WEIGHTS = "model.xml", "model.bin"
+
+
+def convert(model: keras.Model, task: ImageTask) -> dict[str, bytes]:
+    """The contents of `model.xml` and `model.bin`.
+
+    Args:
+        model: the network, as `ImageTask.predictor` returns it.
+        task: of the network.
+
+    Raises:
+        UserError: OpenVINO is not installed, or cannot convert an operator of the network.
+    """
+    try:
+        import openvino
+    except ImportError:
+        raise UserError('--format=openvino requires OpenVINO: pip install "tfeff[openvino]"') from None
+    function = portable.function(model, task, batch_size=1 if task.detects else None)
+    names = sorted(function.get_concrete_function().structured_outputs)  # in the order of `tf.nest.flatten`
+    frozen = freeze(function)
+    with tempfile.TemporaryDirectory() as directory:
+        graph, file = Path(directory) / "frozen.pb", Path(directory) / FILE
+        graph.write_bytes(frozen.graph.as_graph_def().SerializeToString())
+        try:
+            converted = openvino.Core().read_model(graph)
+        except RuntimeError as error:
+            raise UserError(f"OpenVINO cannot express this network: {error}") from error
+        wanted = {tensor.name: name for name, tensor in zip(names, frozen.outputs, strict=True)}
+        wanted |= {tensor.name: tensor.op.name for tensor in frozen.inputs}
+        for port in (*converted.inputs, *converted.outputs):
+            port.tensor.set_names({wanted[name] for name in port.names & wanted.keys()})
+        openvino.save_model(converted, file, compress_to_fp16=False)
+        return {FILE: file.read_bytes(), WEIGHTS: file.with_name(WEIGHTS).read_bytes()}
