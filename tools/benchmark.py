@@ -28,6 +28,7 @@ import benchmark_images
 import benchmark_proposals
 import benchmark_rcnn
 import benchmark_search
+import benchmark_serving
 import keras
 import numpy as np
 import tensorflow as tf
@@ -299,6 +300,9 @@ def main() -> None:
     detectors = benchmarks.add_parser("detectors", help=benchmark_detectors.run.__doc__)
     benchmark_detectors.add_flags(detectors)
     detectors.set_defaults(run=benchmark_detectors.run)
+    serving = benchmarks.add_parser("serving", help=benchmark_serving.run.__doc__)
+    benchmark_serving.add_flags(serving)
+    serving.set_defaults(run=benchmark_serving.run)
     rcnn = benchmarks.add_parser("rcnn", help=benchmark_rcnn.run.__doc__)
     benchmark_rcnn.add_flags(rcnn)
     rcnn.set_defaults(run=benchmark_rcnn.run)

@@ -1,10 +1,12 @@
-"""Comparisons whose two sides run in alternating rounds, and their results."""
+"""Comparisons whose sides run in alternating rounds, and their results."""
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import TypeVar
 
 Round = Callable[[], object]
+Name = TypeVar("Name", bound=Hashable)
 
 
 def interleave(
@@ -27,6 +29,24 @@ def interleave(
             start = time.perf_counter()
             run_round()
             seconds[side].append(time.perf_counter() - start)
+    return seconds
+
+
+def alternate(sides: Mapping[Name, Round], *, rounds: int) -> dict[Name, list[float]]:
+    """Runs any number of sides in turn, after one warm-up round each, and returns the seconds of every round.
+
+    Args:
+        sides: one round of each side, by name. Their order is reversed in every other round.
+        rounds: number of timed rounds per side.
+    """
+    for run_round in sides.values():
+        run_round()
+    seconds: dict[Name, list[float]] = {name: [] for name in sides}
+    for index in range(rounds):
+        for name in sides if index % 2 == 0 else reversed(list(sides)):
+            start = time.perf_counter()
+            sides[name]()
+            seconds[name].append(time.perf_counter() - start)
     return seconds
 
 
