@@ -25,7 +25,13 @@ DETECTORS = ("yolo", *map(thorough, ("efficientdet", "anchor_yolo", "grid", "fas
 OPTIONS = {"width": 4, "stage_blocks": (1, 1, 1, 1), "levels": ("P3", "P4", "P5"), "neck": "fpn", "neck_channels": 8}
 
 
-OWN = {"fast_rcnn": ("task.member=fast-rcnn-fpn", "task.proposals.max_proposals=40")}
+OWN = {
+    "fast_rcnn": (
+        "task.member=fast-rcnn-fpn",
+        "task.proposals.max_proposals=40",
+        "task.suppression.class_agnostic=true",
+    )
+}
 
 
 @pytest.fixture(scope="module")

@@ -48,7 +48,9 @@ def propose(
         first += count
         best, index = tf.math.top_k(objectness[:, level], min(per_level, count))
         chosen = tf.gather(anchors[level], index)
-        boxes = decode(tf.gather(codes[:, level], index, batch_dims=1), chosen, ops=keras.ops)
+        # Rows of all images as one table: OpenVINO 2026.4 crashes in a gather with batch dimensions.
+        rows = index + count * tf.range(tf.shape(index)[0])[:, tf.newaxis]
+        boxes = decode(tf.gather(tf.reshape(codes[:, level], (-1, 4)), rows), chosen, ops=keras.ops)
         boxes = clip(boxes, size, ops=keras.ops)
         wide = tf.reduce_all(boxes[..., 2:] - boxes[..., :2] >= MINIMUM_SIDE, axis=-1)
         found.append((boxes, tf.where(wide, best, tf.cast(-float("inf"), best.dtype))))

@@ -53,8 +53,8 @@ def _suppressed(boxes: tf.Tensor, scores: tf.Tensor, section: config.Suppression
     box, scores = tf.gather(boxes, chosen), tf.gather(scores, chosen)
     if section.class_agnostic:
         label = tf.argmax(scores, axis=-1, output_type=tf.int32)
-        if box.shape.rank == 3:
-            box = tf.gather(box, label, batch_dims=1)
+        if box.shape.rank == 3:  # without batch dimensions of the gather, in which OpenVINO 2026.4 crashes
+            box = tf.gather(tf.reshape(box, (-1, 4)), classes * tf.range(tf.size(label)) + label)
     else:
         flat = tf.reshape(scores, [-1])
         best, position = tf.math.top_k(flat, tf.minimum(tf.size(flat), section.candidates))
