@@ -22,7 +22,7 @@ from tfeff import models
 from tfeff.errors import UserError
 from tfeff.reporting import tables
 from tfeff.serving import litert, onnx, openvino, savedmodel
-from tfeff.serving.frozen_graph import frozen
+from tfeff.serving.frozen_graph import freeze, frozen
 from tfeff.tasks import Classification
 
 RESOLUTION, CLASSES = 224, 1000
@@ -126,20 +126,28 @@ def their_sides(network: keras.Model, directory: Path, threads: int) -> Iterator
         network.export(directory / "theirs", verbose=False)
         return Side(THEIRS, "SavedModel", "Model.export; float32", signature(directory / "theirs", None))
 
+    specification = tf.TensorSpec((None, RESOLUTION, RESOLUTION, 3), tf.float32)
+    function = tf.function(lambda batch: network(batch, training=False), input_signature=[specification])
+
     def graph() -> Side:
-        specification = tf.TensorSpec((None, RESOLUTION, RESOLUTION, 3), tf.float32)
-        constant = frozen(tf.function(lambda batch: network(batch, training=False), input_signature=[specification]))
+        constant = frozen(function)
         return Side(THEIRS, "frozen graph", "float32", lambda batch: constant(tf.constant(batch)).numpy())
 
-    def intermediate_representation() -> Path:
+    def graph_in_openvino(precision: str) -> Side:
+        file = directory / "theirs.pb"
+        file.write_bytes(freeze(function).graph.as_graph_def().SerializeToString())
+        return with_openvino(THEIRS, file, precision, threads)
+
+    def exported_to_openvino() -> Side:
         file = directory / "theirs.xml"
         network.export(str(file), format="openvino", verbose=False)
-        return file
+        return with_openvino(THEIRS, file, "f32", threads, settings="Model.export")
 
     yield saved_model
     yield graph
-    yield lambda: with_openvino(THEIRS, intermediate_representation(), "f32", threads)
-    yield lambda: with_openvino(THEIRS, directory / "theirs.xml", "bf16", threads)
+    yield lambda: graph_in_openvino("f32")
+    yield lambda: graph_in_openvino("bf16")
+    yield exported_to_openvino
 
 
 def signature(directory: Path, name: str | None) -> Predict:
@@ -155,14 +163,18 @@ def signature(directory: Path, name: str | None) -> Predict:
     return predict
 
 
-def with_openvino(network: str, file: Path, precision: str, threads: int) -> Side:
+def with_openvino(network: str, file: Path, precision: str, threads: int, settings: str = "frozen graph") -> Side:
     """A model in OpenVINO, computing in "f32" or "bf16"."""
     import openvino as runtime
 
-    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads}
-    compiled = runtime.Core().compile_model(file, "CPU", settings)
+    properties = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": precision,
+        "INFERENCE_NUM_THREADS": threads,
+    }
+    compiled = runtime.Core().compile_model(file, "CPU", properties)
     name = {"f32": "OpenVINO", "bf16": "OpenVINO, bfloat16"}[precision]
-    return Side(network, name, "PERFORMANCE_HINT=LATENCY", lambda batch: compiled(batch)[0].copy())
+    return Side(network, name, f"{settings}; PERFORMANCE_HINT=LATENCY", lambda batch: compiled(batch)[0].copy())
 
 
 def available(sides: Iterator[Callable[[], Side]]) -> Iterator[Side]:
@@ -215,12 +227,12 @@ def rows(
         row: dict[str, object] = {"network": side.network, "runtime": side.runtime, "settings": side.settings}
         for size in BATCHES:
             low, middle, high = statistics.quantiles((count / each for each in times[size][index]), n=4)
-            row |= {f"batch {size}, images/s": middle, f"quartiles, {size}": f"{low:.1f} to {high:.1f}"}
+            row |= {f"batch {size}, images/s": f"{middle:.1f}", f"quartiles, {size}": f"{low:.1f} to {high:.1f}"}
         if peer is not None:
             for size in BATCHES:
                 pairs = zip(times[size][index], times[size][peer], strict=True)
                 low, middle, high = statistics.quantiles((other / own for own, other in pairs), n=4)
-                row |= {f"ratio, {size}": middle, f"quartiles of ratio, {size}": f"{low:.2f} to {high:.2f}"}
+                row |= {f"ratio, {size}": f"{middle:.2f}", f"quartiles of ratio, {size}": f"{low:.2f} to {high:.2f}"}
         table.append(row | {"largest difference": f"{difference:.0e}"})
     return table
 
