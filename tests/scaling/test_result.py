@@ -57,7 +57,7 @@ def findings():
             None,
             10.0,
             5_000_000 + job.fold,
-            [{"epoch": job.epochs, "train_loss": 1.0, "validation_accuracy": value}],
+            [{"epoch": job.epochs, "train_loss": 1.0, "train_accuracy": value + 0.1, "validation_accuracy": value}],
         )
         for job, value in accuracy.items()
     ]
@@ -93,6 +93,15 @@ def test_candidates_have_t_intervals_over_folds(findings):
         expected = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
         assert (row["low"], row["high"]) == pytest.approx(expected)
         assert (row["epochs"], row["trials"]) == (24, 6)
+
+
+def test_the_table_of_members_has_means_over_their_own_folds(findings):
+    result, accuracy, _ = findings
+    assert [row["network"] for row in result.members][:2] == ["baseline", "depth alone"]
+    for point, row in zip(result.findings.points, result.members, strict=True):
+        mean = np.mean(_folds(accuracy, point.network.id, 4, FRESH))
+        assert (row["validation accuracy"], row["training accuracy"]) == pytest.approx((mean, mean + 0.1))
+        assert row["x baseline"] == pytest.approx(point.network.cost.macs / result.study.baseline.cost.macs)
 
 
 def test_members_are_compared_on_their_own_folds_all_at_once(findings):

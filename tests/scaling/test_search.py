@@ -246,6 +246,7 @@ def test_given_coefficients_are_compared_on_a_split_of_its_own_and_folds_are_add
     chosen = {trial["optimizer"]["learning_rate"] for trial in trials}
     base = config.Experiment().optimizer.learning_rate
     assert chosen <= {base * factor for factor in HELD_OUT_FACTORS}
+    assert {row["learning rate"] for row in result["networks"]} == {f"{rate:g}" for rate in chosen}
     assert "The coefficients were given" in (directory / "report.html").read_text()
 
     verbs(*flags, "--config.folds.count=3").succeeds()

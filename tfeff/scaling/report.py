@@ -132,6 +132,7 @@ def write_all(findings: Findings, records: Sequence[Record], directory: Path, co
     parts = [
         tables.text(result.ranking),
         findings.family.finding,
+        tables.text(result.members),
         tables.text(result.comparisons),
         tables.text(result.power),
         tables.text(result.family),
@@ -232,6 +233,7 @@ def _page(result: Result, directory: Path, command: str, captions: Mapping[str, 
     ]
     comparison: list[html.Part] = [
         html.Paragraph(_comparison(result)),
+        html.Table(result.members, f"The networks, and the mean of their {_metric(result)[0]} over folds."),
         html.Table(result.comparisons, f"Advantage of compound scaling in {_metric(result)[0]}."),
         html.Table(
             result.power,

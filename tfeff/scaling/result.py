@@ -138,6 +138,31 @@ class Result:
         ]
 
     @cached_property
+    def members(self) -> list[dict[str, Any]]:
+        """The networks that are compared, as a table."""
+        rows = []
+        for point, row in zip(self.findings.points, self.points, strict=True):
+            network, rate = point.network, self.findings.learning_rates.get(point.network.id)
+            fitted = self.final(network, "train_accuracy")
+            rows.append(
+                {
+                    "network": METHODS[point.method].label,
+                    "φ": f"{point.phi:g}",
+                    "x baseline": network.relative["macs"],
+                    "blocks": "-".join(map(str, network.blocks)),
+                    "widths": "-".join(map(str, network.widths)),
+                    **_neck(network),
+                    "pixels": str(network.resolution),
+                    **({} if rate is None else {"learning rate": f"{rate:g}"}),
+                    **({"training accuracy": float(np.mean(fitted))} if fitted else {}),
+                    self.metric.replace("_", " "): row["mean"],
+                    "95 % from": row["low"],
+                    "to": row["high"],
+                }
+            )
+        return rows
+
+    @cached_property
     def comparisons(self) -> list[dict[str, Any]]:
         """Compound scaling against the other methods at the same multiply-adds.
 
@@ -241,9 +266,9 @@ class Result:
     def _not_optimized(self) -> set[str]:
         """Networks whose final training loss is above that of the baseline: more capacity should lower it."""
         final = {
-            point.network.id: np.mean([losses[-1][1] for losses in self.losses(point.network)])
+            point.network.id: np.mean(losses)
             for point in self.findings.points
-            if self.losses(point.network)
+            if (losses := self.final(point.network, "train_loss"))
         }
         baseline = final.get(self.study.baseline.unscaled.id, np.inf)
         return {name for name, loss in final.items() if not loss <= baseline}
@@ -296,8 +321,16 @@ class Result:
 
     def losses(self, network: ScaledNetwork) -> list[list[tuple[float, float]]]:
         """(epoch, training loss) of each complete trial of a member."""
+        return [[(row["epoch"], row["train_loss"]) for row in rows] for rows in self._complete(network)]
+
+    def final(self, network: ScaledNetwork, metric: str) -> list[float]:
+        """A metric of the last epoch of each complete trial of a member, if it was recorded."""
+        return [rows[-1][metric] for rows in self._complete(network) if metric in rows[-1]]
+
+    def _complete(self, network: ScaledNetwork) -> list[Sequence[Mapping[str, Any]]]:
+        """The metrics per epoch of each complete trial of a member."""
         return [
-            [(row["epoch"], row["train_loss"]) for row in record.rows]
+            record.rows
             for record in sorted(self.records.done(network.id), key=lambda record: record.job)
             if record.job.epochs == self.epochs and record.job.block in self.search.member_blocks
         ]
@@ -331,6 +364,7 @@ class Result:
             "objective": self.study.objective.title,
             **chosen,
             "members": self.points,
+            "networks": self.members,
             "comparisons": self.comparisons,
             "power": self.power,
             "slopes": self.slopes,

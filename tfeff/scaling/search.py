@@ -2,8 +2,8 @@
 
 import dataclasses
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
@@ -44,6 +44,7 @@ class Findings:
         points: networks of the members.
         plain: the baseline without batch normalization, if it was trained.
         latencies: measured latency by network.
+        learning_rates: learning rate by network, if it was found by training.
     """
 
     study: Study
@@ -52,6 +53,7 @@ class Findings:
     points: Sequence[Point]
     plain: ScaledNetwork | None
     latencies: dict[str, Latency]
+    learning_rates: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,7 @@ def run(study: Study, directory: Path, store: TrialStore, executor: Executor, co
                 latencies[id_] = clock(baseline, network, runner.check)
             except UserError as error:  # the trials are done: report without this number
                 runner.progress.say(f"{network.label}: no latency: {error}")
-    return Findings(study, choice, family, points, plain, latencies)
+    return Findings(study, choice, family, points, plain, latencies, runner.learning_rates)
 
 
 def _choose(study: Study, runner: TrialRunner, plan: Plan) -> Choice:

@@ -197,6 +197,12 @@ class TrialRunner:
             return experiment
         return dataclasses.replace(experiment, optimizer=dataclasses.replace(experiment.optimizer, learning_rate=rate))
 
+    @property
+    def learning_rates(self) -> dict[str, float]:
+        """Candidate -> its learning rate, if that was found by training; those of failed searches are missing."""
+        found = {name: self.store.fact(f"learning_rate {name}") for name in self._candidates}
+        return {name: float(rate) for name, rate in found.items() if rate is not None}
+
     def check(self) -> None:
         """Raises Interrupted after Ctrl-C or SIGTERM."""
         self.interruption.check("finished trials are stored, running trials save a checkpoint")

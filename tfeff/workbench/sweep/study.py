@@ -200,6 +200,4 @@ def run(study: Study, directory: Path, store: TrialStore, executor: Executor, co
         labels = {name: each.label for name, each in tried.items()}
         ranking = runner.rank(plan, epochs, labels, {name: each.macs for name, each in tried.items()})
         runner.progress.say(ranking.sentence)
-    tested = {name: store.fact(f"learning_rate {name}") for name in tried}
-    rates = {name: float(rate) for name, rate in tested.items() if rate is not None}
-    return Findings(study, combinations, tried, dict(plan.eliminated), ranking, rates)
+    return Findings(study, combinations, tried, dict(plan.eliminated), ranking, runner.learning_rates)
