@@ -1,0 +1,70 @@
+"""Documents say what the results of searches say."""
+
+import importlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tfeff.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = ROOT / "docs"
+
+
+@pytest.fixture
+def write_results(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    return importlib.import_module("write_results")
+
+
+def comparison(phi: float, against: str, bound: float | None) -> dict[str, object]:
+    return {"φ": phi, "against": against, "lower bound": bound}
+
+
+def test_the_documents_are_up_to_date(write_results):
+    for document in DOCUMENTS.glob("*.md"):
+        text = document.read_text(encoding="utf-8")
+        assert write_results.updated(text, document.parent, draw=False) == text, document.name
+
+
+def test_old_text_is_replaced_and_the_rest_stays(write_results, tmp_path):
+    shutil.copy(DOCUMENTS / "results" / "bccd_detector_published.json", tmp_path / "found.json")
+    text = "before\n<!-- found.json: {} -->\nold\n<!-- end -->\nafter\n"
+    written = write_results.updated(text.format("comparisons"), tmp_path, draw=False)
+    assert written.startswith("before\n<!-- found.json: comparisons -->\n\n| φ | against |")
+    assert written.endswith("|\n\n<!-- end -->\nafter\n")
+    assert "old" not in written
+    assert "| 0.7 | width alone | -0.5 | -2.0 to +0.9 | -1.8 | not separable |" in written
+    assert write_results.updated(written, tmp_path, draw=False) == written
+    drawn = write_results.updated(text.format("methods"), tmp_path, draw=True)
+    assert "![All scaling methods](found_methods.png)" in drawn
+    assert (tmp_path / "found_methods.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("bounds", "words"),
+    [
+        ((0.01, 0.002, 0.03), "compound scaling is better than depth, width and resolution alone. "),
+        ((0.01, -0.002, 0.03), "better than depth alone and resolution alone; that it is better than all three is not"),
+        ((-0.01, None, 0.0), "not shown to be better than any single dimension"),
+    ],
+)
+def test_the_verdict_follows_the_lower_bounds_of_the_largest_members(write_results, bounds, words):
+    alone = dict(zip(write_results.ALONE, bounds, strict=True))
+    rows = [comparison(2.0, name, 0.5) for name in alone]
+    rows += [comparison(3.0, name, bound) for name, bound in alone.items()]
+    rows += [comparison(3.0, "width and resolution", -0.5)]
+    verdict = write_results.verdict({"comparisons": rows})
+    assert verdict.startswith("At φ = 3, ")
+    assert words in verdict
+    assert f"{100 * bounds[0]:+.1f} against depth alone" in verdict
+
+
+def test_unknown_kinds_and_files_are_named(write_results, tmp_path):
+    (tmp_path / "found.json").write_text(json.dumps({}))
+    with pytest.raises(UserError, match='"candidate"; did you mean "candidates"'):
+        write_results.updated("<!-- found.json: candidate -->\n<!-- end -->\n", tmp_path, draw=False)
+    with pytest.raises(UserError, match=r"missing\.json"):
+        write_results.updated("<!-- missing.json: candidates -->\n<!-- end -->\n", tmp_path, draw=False)

@@ -1,0 +1,251 @@
+"""Writes what searches found into Markdown: `python tools/write_results.py docs/*.md`.
+
+A document names a search's `result.json`, relative to itself, and what to write about it, between two comments:
+
+    <!-- results/cifar10_search.json: candidates -->
+    <!-- end -->
+
+Whatever is between them is replaced. Figures are drawn next to the document. `--check` writes nothing, and fails if a
+document is not up to date.
+"""
+
+import argparse
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from tfeff.durable import write
+from tfeff.errors import UserError, nearest
+from tfeff.reporting import tables
+from tfeff.reporting.landscape import landscape_figure
+from tfeff.reporting.scaling_curves import methods_figure, single_against_compound_figure
+
+BLOCK = re.compile(r"(<!-- (?P<file>\S+\.json): (?P<kind>[\w ]+) -->\n)(?P<text>.*?)(<!-- end -->)", re.DOTALL)
+ALONE = ("depth alone", "width alone", "resolution alone")
+"""What compound scaling is claimed to be better than."""
+Result = Mapping[str, Any]
+
+
+def main() -> None:
+    """Updates the documents that the flags name."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("documents", nargs="+", type=Path, metavar="DOCUMENT", help="Markdown files.")
+    parser.add_argument("--check", action="store_true", help="Fail if a document is not up to date; write nothing.")
+    arguments = parser.parse_args()
+    old = []
+    for document in arguments.documents:
+        try:
+            before = document.read_text(encoding="utf-8")
+            after = updated(before, document.parent, draw=not arguments.check)
+        except (OSError, UserError) as error:
+            parser.exit(2, f"error: {document}: {error}\n")
+        if after != before:
+            old.append(str(document))
+            if not arguments.check:
+                write(document, after)
+    if arguments.check and old:
+        parser.exit(1, f"not up to date, run python tools/write_results.py {' '.join(old)}\n")
+    print("\n".join(f"wrote {document}" for document in old) or "up to date")
+
+
+def updated(text: str, folder: Path, *, draw: bool) -> str:
+    """A document whose blocks have what their results say.
+
+    Args:
+        text: the document.
+        folder: where it is.
+        draw: also draw its figures.
+
+    Raises:
+        UserError: a result cannot be read, or a kind is not known.
+    """
+
+    def block(match: re.Match[str]) -> str:
+        file, kind = folder / match["file"], match["kind"]
+        if kind not in WRITERS and kind not in FIGURES:
+            raise UserError(f'{match["file"]}: "{kind}"; {nearest(kind, [*WRITERS, *FIGURES])}')
+        try:
+            result = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{file}: {error}") from error
+        if kind in WRITERS:
+            written = WRITERS[kind](result)
+        else:
+            caption, figure = FIGURES[kind]
+            path = folder / f"{file.stem}_{kind}.png"
+            written = f"![{caption}]({path.name})"
+            if draw:
+                figure(result).savefig(path, dpi=DPI)
+        return f"{match[1]}\n{written}\n\n{match[5]}"
+
+    return BLOCK.sub(block, text)
+
+
+def candidates(result: Result) -> str:
+    """The candidates, the best first."""
+    detector = any("neck" in row["label"] for row in result["candidates"])
+    ranked = sorted(result["candidates"], key=lambda row: (row["standing"] == "eliminated", -(row["mean"] or 0.0)))
+    rows = [
+        {
+            **(
+                {"network": row["label"]}
+                if detector
+                else {"d": row["depth"], "w": row["width"], "r": row["resolution"]}
+            ),
+            "x baseline": f"{row['ratio']:.2f}",
+            result["objective"]: interval(row["mean"], row["low"], row["high"]),
+            "standing": row["reason"] or row["standing"],
+        }
+        for row in ranked
+    ]
+    return tables.markdown(rows)
+
+
+def networks(result: Result) -> str:
+    """The members, and the networks that they are compared with."""
+    rows = []
+    for row in result["networks"]:
+        *_, metric, low, high = row
+        shown = {key: value for key, value in row.items() if key not in (metric, low, high)}
+        shown["x baseline"] = f"{row['x baseline']:.2f}"
+        if "training accuracy" in row:
+            shown["training accuracy"] = f"{row['training accuracy']:.3f}"
+        rows.append({**shown, metric: interval(row[metric], row[low], row[high])})
+    return tables.markdown(rows)
+
+
+def comparisons(result: Result) -> str:
+    """Compound scaling against the other methods."""
+    rows = [
+        {
+            "φ": f"{row['φ']:g}",
+            "against": row["against"],
+            "advantage, points": points(row["advantage"]),
+            "95 %": f"{points(row['95 % from'])} to {points(row['to'])}",
+            "lower bound": points(row["lower bound"]),
+            "verdict": row["verdict"],
+        }
+        for row in result["comparisons"]
+        if "advantage" in row
+    ]
+    return tables.markdown(rows)
+
+
+def verdict(result: Result) -> str:
+    """What the lower bounds of the largest member say about the claim."""
+    phi = max(row["φ"] for row in result["comparisons"])
+    rows = [row for row in result["comparisons"] if row["φ"] == phi and row["against"] in ALONE]
+    bounds = [f"{points(row['lower bound'])} against {row['against']}" for row in rows]
+    better = [row["lower bound"] is not None and row["lower bound"] > 0 for row in rows]
+    if len(rows) == len(ALONE) and all(better):
+        answer = "better than depth, width and resolution alone"
+    elif any(better):
+        answer = "better than " + " and ".join(row["against"] for row, is_so in zip(rows, better, strict=True) if is_so)
+        answer += "; that it is better than all three is not shown"
+    else:
+        answer = "not shown to be better than any single dimension"
+    shown = f"At φ = {phi:g}, compound scaling is {answer}."
+    return f"{shown} Simultaneous lower bounds of its advantage, in points: {', '.join(bounds)}."
+
+
+def power(result: Result) -> str:
+    """The smallest advantage that these folds, and others, can detect."""
+    rows = [
+        {
+            "φ": f"{row['φ']:g}",
+            "folds": row["folds"],
+            "these": row["these"],
+            "deviation of a fold, points": f"{100 * row['deviation of a fold']:.2f}",
+            "detectable advantage, points": f"{100 * row['detectable advantage']:.2f}",
+        }
+        for row in result["power"]
+    ]
+    return tables.markdown(rows)
+
+
+def slopes(result: Result) -> str:
+    """Growth per doubling of the multiply-adds."""
+    rows = [
+        {
+            "method": row["method"],
+            "points per doubling": f"{points(row['growth per doubling'])} "
+            f"({points(row['95 % from'])} to {points(row['to'])})",
+            "compound minus it": f"{points(row['compound minus it'])} ({points(row['from'])} to {points(row['up to'])})"
+            if "compound minus it" in row
+            else None,
+        }
+        for row in result["slopes"]
+    ]
+    return tables.markdown(rows)
+
+
+def choice(result: Result) -> str:
+    """How the coefficients were chosen."""
+    return str(result["sentence"])
+
+
+def family(result: Result) -> str:
+    """The members of the family."""
+    return tables.markdown(result["family"])
+
+
+def interval(mean: float | None, low: float | None, high: float | None) -> str | None:
+    """A mean with its 95 % interval."""
+    if mean is None:
+        return None
+    return f"{mean:.3f}" if low is None or high is None else f"{mean:.3f} ({low:.3f} to {high:.3f})"
+
+
+def points(share: float | None) -> str:
+    """A difference of accuracies, in percentage points."""
+    return tables.UNDEFINED if share is None else f"{100 * share:+.1f}"
+
+
+def methods(result: Result) -> Figure:
+    """All scaling methods on the same axes."""
+    return methods_figure(result["members"], metric=metric(result), unit=unit(result))
+
+
+def against(result: Result) -> Figure:
+    """Compound scaling with each other method."""
+    return single_against_compound_figure(result["members"], metric=metric(result), unit=unit(result))
+
+
+def landscape(result: Result) -> Figure:
+    """The candidates by their shares of depth, width and resolution."""
+    return landscape_figure(result["candidates"], metric=metric(result), unit=unit(result))
+
+
+def metric(result: Result) -> str:
+    """The metric in words, without an exponent of the cost."""
+    return str(result["objective"])
+
+
+def unit(result: Result) -> str:
+    """For axes."""
+    return "%" if metric(result).endswith("accuracy") else ""
+
+
+WRITERS: Mapping[str, Callable[[Result], str]] = {
+    "candidates": candidates,
+    "networks": networks,
+    "comparisons": comparisons,
+    "verdict": verdict,
+    "power": power,
+    "slopes": slopes,
+    "choice": choice,
+    "family": family,
+}
+FIGURES: Mapping[str, tuple[str, Callable[[Result], Figure]]] = {
+    "methods": ("All scaling methods", methods),
+    "against": ("Compound scaling and other methods", against),
+    "landscape": ("The candidates", landscape),
+}
+DPI = 150
+
+if __name__ == "__main__":
+    main()
