@@ -1,6 +1,7 @@
 """Runs a search: trains the candidates, ranks them, and trains members of the winner's family."""
 
 import dataclasses
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from rich.console import Console
 
 from tfeff import config
 from tfeff.config.family import FILE, Family
+from tfeff.config.search import HELD_OUT_FACTORS, HELD_OUT_PART
 from tfeff.durable import write
 from tfeff.errors import UserError
 from tfeff.execution.executor import Executor, collect
@@ -97,7 +99,13 @@ def forecast(study: Study, executor: Executor) -> Forecast:
     validation_epochs = search.experiment.training.validation_epochs
 
     def seconds(allocation: Allocation, macs: dict[str, int], blocks: Sequence[Block]) -> float:
-        return core_seconds(rate, allocation, macs, blocks, study.examples, validation_epochs)
+        trials = core_seconds(rate, allocation, macs, blocks, study.examples, validation_epochs)
+        if search.trials.learning_rate != "held_out":
+            return trials
+        short, held_out = Full(math.ceil(allocation.epochs / HELD_OUT_PART)), search.folds.validation_fraction
+        images = round(study.examples[0] * (1 - held_out)), round(study.examples[0] * held_out)
+        tested = core_seconds(rate, short, macs, blocks[:1], images, validation_epochs)
+        return trials + len(HELD_OUT_FACTORS) * tested
 
     macs = {network.id: network.cost.macs for network in networks}
     full = Full(search.experiment.training.epochs)
