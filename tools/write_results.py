@@ -21,7 +21,6 @@ from matplotlib.figure import Figure
 from tfeff.durable import write
 from tfeff.errors import UserError, nearest
 from tfeff.reporting import tables
-from tfeff.reporting.landscape import landscape_figure
 from tfeff.reporting.scaling_curves import methods_figure, single_against_compound_figure
 
 BLOCK = re.compile(r"(<!-- (?P<file>\S+\.json): (?P<kind>[\w ]+) -->\n)(?P<text>.*?)(<!-- end -->)", re.DOTALL)
@@ -215,11 +214,6 @@ def against(result: Result) -> Figure:
     return single_against_compound_figure(result["members"], metric=metric(result), unit=unit(result))
 
 
-def landscape(result: Result) -> Figure:
-    """The candidates by their shares of depth, width and resolution."""
-    return landscape_figure(result["candidates"], metric=metric(result), unit=unit(result))
-
-
 def metric(result: Result) -> str:
     """The metric in words, without an exponent of the cost."""
     return str(result["objective"])
@@ -243,7 +237,6 @@ WRITERS: Mapping[str, Callable[[Result], str]] = {
 FIGURES: Mapping[str, tuple[str, Callable[[Result], Figure]]] = {
     "methods": ("All scaling methods", methods),
     "against": ("Compound scaling and other methods", against),
-    "landscape": ("The candidates", landscape),
 }
 DPI = 150
 
