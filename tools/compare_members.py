@@ -11,24 +11,16 @@ import argparse
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
 
-from tfeff import config, training
+from whole_run import train_and_evaluate
+
+from tfeff import config
 from tfeff.config import Family
 from tfeff.execution.executor import collect
 from tfeff.execution.local import LocalProcesses
 from tfeff.reporting import tables
 from tfeff.scaling import members
 from tfeff.scaling.baseline import Baseline
-
-
-def train(experiment: config.Experiment, directory: str) -> dict[str, Any]:
-    """Trains one network and evaluates it on the test split."""
-    reporter = training.Reporter()
-    workdir = training.train(experiment, directory, reporter=reporter)
-    if not (workdir.path / "result.json").is_file():
-        training.conclude(workdir, reporter, training.trained_model(workdir))
-    return dict(json.loads((workdir.path / "result.json").read_text()))
 
 
 def main() -> None:
@@ -51,7 +43,9 @@ def main() -> None:
     points = members.points(baseline, family, config.Members(phis=(arguments.phi,)))
     with LocalProcesses(arguments.processes, directory / "trainings.log") as processes:
         experiments = {point.method: dataclasses.replace(base, model=point.network.model) for point in points}
-        results = collect(processes, {name: (train, each, str(directory / name)) for name, each in experiments.items()})
+        results = collect(
+            processes, {name: (train_and_evaluate, each, str(directory / name)) for name, each in experiments.items()}
+        )
     rows = [
         {
             "network": point.method if point.method in ("baseline", "compound") else f"{point.method} alone",

@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from compare_members import train
 from summarize_runs import summarize
+from whole_run import train_and_evaluate
 
 from tfeff import config
 from tfeff.durable import write
@@ -55,7 +55,7 @@ def main() -> None:
     arguments.workdir.mkdir(parents=True, exist_ok=True)
     folders = {name: arguments.workdir / name.replace(",", "").replace(" ", "_") for name in variants}
     runs = {
-        (name, seed): (train, dataclasses.replace(experiment, seed=seed), str(folders[name] / str(seed)))
+        (name, seed): (train_and_evaluate, dataclasses.replace(experiment, seed=seed), str(folders[name] / str(seed)))
         for seed in range(arguments.seeds)
         for name, experiment in variants.items()
     }
