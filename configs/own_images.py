@@ -23,6 +23,7 @@ from tfeff.config import (
     Schedule,
     Training,
 )
+from tfeff.errors import UserError
 from tfeff.recipes import WarmStart, labeled_images, rules, warm_start
 
 
@@ -56,6 +57,8 @@ def choose(settings: Experiment) -> Choices:
     """The values that depend on the images; those that are set with --config.KEY=VALUE are kept."""
     images = labeled_images(settings.data, settings.seed)
     count, model, start = images.count, settings.model, warm_start(settings.model)
+    if model.transfer is not None and start.kind == "scratch":
+        raise UserError(f"model.transfer=auto needs pretrained weights: {start.why}")
     resolution = rules.resolution(model, start, count, images.side)
     batch_size = rules.batch_size(count)
     return {

@@ -29,9 +29,13 @@ def main() -> None:
     parser.add_argument("images", nargs="+", type=Path, help="Image files.")
     arguments = parser.parse_args()
     workdir = Workdir(arguments.workdir)
-    channels = workdir.config().data.channels
+    channels, task = workdir.config().data.channels, tasks.create(workdir.config().task)
+    if task.fit != "stretch" or task.interpolation != "bilinear":
+        parser.exit(
+            2, f"{arguments.workdir}: only for networks whose images are stretched, with bilinear interpolation\n"
+        )
     height, width = workdir.dataset()["image_size"]
-    network = tasks.create(workdir.config().task).predictor(build.trained_model(workdir))
+    network = task.predictor(build.trained_model(workdir))
     forward = tf.function(lambda pixels: tf.nn.softmax(network(pixels, training=False)), jit_compile=False)
     size = network.size
 

@@ -46,5 +46,7 @@ def test_memory_respects_the_limit_of_the_container(control):
     assert machine > 0
     control |= {"memory.max": "3000000", "memory.current": "1000000"}
     assert resources.free_memory() == 2_000_000
+    control["memory.stat"] = "anon 400000\nactive_file 100000\ninactive_file 500000"  # files that can be dropped
+    assert resources.free_memory() == 2_600_000
     control["memory.max"] = "max"
     assert resources.free_memory() == pytest.approx(machine, rel=0.5)

@@ -85,6 +85,14 @@ def test_images_of_a_group_stay_together() -> None:
     assert transfer.last_frozen(transfer.probe(features, labels, groups)).level == "last"
 
 
+def test_groups_of_very_different_sizes_are_probed() -> None:
+    """A fold can then be empty."""
+    groups = np.repeat(np.arange(10), [500] + [1] * 9)
+    labels = np.random.default_rng(0).integers(0, 2, 509)
+    starts = transfer.probe(levels(labels, {"P1": 1, "last": 1}), labels, groups)
+    assert [start.level for start in starts] == ["P1", "last"]
+
+
 def test_a_class_with_a_single_image_is_probed_with_the_others() -> None:
     labels = np.append(LABELS, 3)
     features = levels(labels, {"P1": 0, "last": 1})

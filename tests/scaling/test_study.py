@@ -27,6 +27,7 @@ SEARCH = config.Search(
         (["members.phis=9", "experiment.training.batch_size=64"], "training.batch_size"),
         (["allocation.name=racing", "allocation.minimum_blocks=2"], "no candidate could be eliminated"),
         (["experiment.data.train_examples=100"], "data.train_examples"),
+        (["experiment.task.center_crop=0.875"], "with task.center_crop, it depends on the resolution"),
     ],
 )  # fmt: skip
 def test_errors_of_late_stages_are_reported_before_training(overrides, words):

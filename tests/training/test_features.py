@@ -10,7 +10,7 @@ from tests.thoroughness import only_thorough
 from tfeff import config, models, training
 from tfeff.errors import UserError
 from tfeff.training import selection
-from tfeff.training.features import split
+from tfeff.training.features import FeatureCache, split
 from tfeff.training.freezing import freeze
 
 FROZEN = ("stem*", "stage1*")
@@ -48,6 +48,17 @@ def test_it_equals_training_the_whole_network(caches: selection.SplitCaches, tmp
     whole = weights(on_images)
     for name, value in weights(on_features).items():
         np.testing.assert_allclose(value, whole[name], rtol=1e-3, atol=1e-5, err_msg=name)
+
+
+def test_other_crops_have_other_features(tmp_path: Path) -> None:
+    """A sweep trains several runs in one process, which keeps features."""
+    kept, losses = FeatureCache(), []
+    for fraction in (1.0, 0.5):
+        changes = ["data.image_size=16", "training.epochs=1", f"task.center_crop={fraction}"]
+        settings = config.override(SETTINGS, changes)
+        found = training.train(settings, tmp_path / f"{fraction}", features=kept)
+        losses.append(found.rows()[-1]["train_loss"])
+    assert losses[0] != losses[1]
 
 
 def test_frozen_variables_are_bit_identical_after_training(caches: selection.SplitCaches, tmp_path: Path) -> None:

@@ -85,6 +85,14 @@ def test_layers_that_lack_what_earlier_ones_have_are_trained(
     assert last["excess"] > last["margin"] > 0 == first["excess"]
 
 
+def test_a_network_of_one_level_is_probed(choose: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    shallow = config.override(SETTINGS, ["model.stage_blocks=1,1", "data.train_examples=none", "training.epochs=1"])
+    weights = training.train(shallow, tmp_path / "run").final
+    found = choose(weights, "model.stage_blocks=1,1", "data.train_examples=60")
+    assert [probe["level"] for probe in found["transfer"]["probes"]] == ["last"]
+    assert found["chosen"]["optimizer.frozen"] == ("stem*", "stage1*", "stage2*")
+
+
 def test_many_images_train_all_layers_without_probes(choose: Callable[..., dict[str, Any]], damaged: Path) -> None:
     found = choose(damaged, "data.train_examples=160", "training.feature_variants=2")
     assert found["transfer"]["probes"] == []
@@ -94,9 +102,8 @@ def test_many_images_train_all_layers_without_probes(choose: Callable[..., dict[
 
 
 def test_values_that_the_config_sets_are_kept(choose: Callable[..., dict[str, Any]], damaged: Path) -> None:
-    found = choose(damaged, "optimizer.frozen=stem*", "training.feature_variants=1")
-    assert "chosen" not in found
-    assert "chooses nothing" in found["said"]
+    with pytest.raises(UserError, match=r"optimizer.frozen, which is set too"):
+        choose(damaged, "optimizer.frozen=stem*")
     factors = "optimizer.learning_rate_factors=stem*=0.01,stage[23]*=0.3"
     found = choose(damaged, "training.feature_variants=3", factors)
     assert "training.feature_variants" not in found["chosen"]
@@ -187,7 +194,7 @@ def test_patterns_match_each_level_and_what_precedes_it(name: str) -> None:
         (("model.weights=none",), "model.transfer requires model.weights"),
         (("task.name=localization",), "only classification supports it"),
         (("task.name=yolo",), "only classification supports it"),
-        (("optimizer.unfreeze=1=stage3*",), "set optimizer.frozen too"),
+        (("optimizer.unfreeze=1=stage3*",), "optimizer.unfreeze requires optimizer.frozen"),
         (("model.transfer=always",), 'it should be "auto" or none'),
     ],
 )
@@ -201,7 +208,7 @@ def test_several_workers_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = config.override(SETTINGS, ["model.weights=imagenet", "model.transfer=auto"])
     with pytest.raises(UserError, match=r"model.transfer: several workers are not supported"):
         build.check(settings, 1, afresh=True)
-    build.check(config.override(settings, ["optimizer.frozen=stem*"]), 1, afresh=True)
+    build.check(config.override(settings, ["optimizer.frozen=stem*"]), 1, afresh=True)  # chosen before
 
 
 def test_searches_refuse_it() -> None:

@@ -49,9 +49,10 @@ class Model(Section):
     """Initial weights: a weights file, or `imagenet` (published weights). None: random initialization."""
     transfer: Literal["auto"] | None = None
     """Which layers to train from `weights` (classification only). `auto` chooses from the number of training images and
-    from linear probes on features of these weights: it sets `optimizer.frozen`, `optimizer.learning_rate_factors` and
-    `training.feature_variants`, as far as they are not set, and nothing if `optimizer.frozen` is set.
-    `optimizer.learning_rate` is then that of the classifier; other layers train at a tenth of it."""
+    from linear probes on features of these weights: it sets `optimizer.frozen`, and, if they are not set,
+    `optimizer.learning_rate_factors` and `training.feature_variants`. Factors of frozen layers are dropped, and
+    `feature_variants` if no layer is frozen. `optimizer.learning_rate` is that of the classifier; other layers train at
+    a tenth of it."""
 
     def check(self) -> None:
         """Validates field values."""
@@ -384,7 +385,7 @@ class Experiment(Section):
             self.model.wrong("transfer", "none: only classification supports it; set optimizer.frozen instead")
         if self.model.transfer is not None and self.optimizer.unfreeze and not self.optimizer.frozen:
             raise UserError(
-                "config: optimizer.unfreeze: set optimizer.frozen too; model.transfer=auto then chooses nothing"
+                "config: optimizer.unfreeze requires optimizer.frozen, which model.transfer=auto chooses; remove one"
             )
         if self.training.feature_variants is not None and not isinstance(self.task, Classification | Localization):
             self.training.wrong("feature_variants", "none: only classification and localization support it")

@@ -35,7 +35,12 @@ def free_memory() -> int:
         return sys.maxsize
     free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
     limit, used = _control("memory.max"), _control("memory.current")
-    return min(free, int(limit) - int(used)) if limit.isdigit() and used.isdigit() else free
+    if not (limit.isdigit() and used.isdigit()):
+        return free
+    # Files that were read stay in memory until it is needed.
+    statistics = dict(line.split() for line in _control("memory.stat").splitlines())
+    cached = sum(int(statistics.get(f"{state}_file", 0)) for state in ("active", "inactive"))
+    return min(free, int(limit) - int(used) + cached)
 
 
 def _control(name: str) -> str:

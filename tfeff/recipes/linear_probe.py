@@ -50,6 +50,8 @@ def linear_probe(features: Sequence[np.ndarray], labels: np.ndarray, parts: Sequ
     predicted = np.empty_like(indicators)
     for part in parts:
         train, held_out = part.train, part.validation
+        if not len(held_out):  # of few large groups
+            continue
         scaled = np.concatenate([_scaled(level, train) for level in features], axis=1)
         ridge = RidgeCV(alphas=PENALTIES).fit(scaled[train], indicators[train])
         predicted[held_out] = ridge.predict(scaled[held_out])

@@ -58,7 +58,7 @@ def check(settings: config.Experiment, replicas: int, *, afresh: bool) -> None:
         raise UserError("config: optimizer.unfreeze: several workers are not supported; use one")
     chosen_later = section.transfer is not None and not update.frozen
     if chosen_later and distribution.worker_count() > 1:
-        raise UserError("config: model.transfer: several workers are not supported; use one, or set optimizer.frozen")
+        raise UserError("config: model.transfer: several workers are not supported; set optimizer.frozen instead")
     if afresh and (update.frozen or update.unfreeze or update.learning_rate_factors or training.feature_variants):
         # The patterns refer to paths, which depend on neither classes nor statistics: those need the data.
         network = _frozen_network(settings, replicas)

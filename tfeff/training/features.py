@@ -164,7 +164,7 @@ class FeatureBatches:
             [layer.get_config() for layer in self._network.layers if not isinstance(layer, RANDOM)],
             keras.mixed_precision.dtype_policy().name,
             (transform.seed, transform.augmentation, self._variants) if augmented else self._batches.batch_size,
-            transform.size,
+            transform.form,
             images.dataset.fingerprint,
             images.dataset.ids,
             images.form,

@@ -17,6 +17,7 @@ import tensorflow as tf
 from tfeff import config
 from tfeff.data import folds
 from tfeff.data.input.cache import ImageCache
+from tfeff.errors import UserError
 from tfeff.models.heads.classifier import CLASSIFIER, POOL
 from tfeff.models.network import Network
 from tfeff.recipes import rules, transfer
@@ -40,7 +41,7 @@ def choose(
 ) -> dict[str, Any]:
     """What `model.transfer=auto` chooses for the training images of a new run; says it and why.
 
-    Values that the config sets are not chosen. Validation and test images are not used.
+    Validation and test images are not used.
 
     Args:
         settings: the experiment, with `model.transfer`.
@@ -49,12 +50,13 @@ def choose(
         interruption: checked while features are computed.
 
     Returns:
-        For the workdir's `dataset.json`: the values under `CHOSEN`, the reasons under `EVIDENCE`. Empty if
-        `optimizer.frozen` is set.
+        For the workdir's `dataset.json`: the values under `CHOSEN`, the reasons under `EVIDENCE`.
+
+    Raises:
+        UserError: `optimizer.frozen` is set.
     """
     if settings.optimizer.frozen:
-        say("model.transfer=auto chooses nothing, because optimizer.frozen is set")
-        return {}
+        raise UserError("config: model.transfer=auto chooses optimizer.frozen, which is set too; remove one of them")
     policy = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_dtype_policy("float32")
     try:
@@ -121,7 +123,7 @@ def _probed(
 
     @tf.function(jit_compile=False)
     def pooled(pixels: tf.Tensor) -> list[tf.Tensor]:
-        found = extractor(pixels, training=False)
+        found = keras.tree.flatten(extractor(pixels, training=False))  # of one level, it is no list
         return [tf.reduce_mean(each, range(1, each.shape.rank - 1)) for each in found]
 
     rows: list[list[np.ndarray]] = []

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from tfeff import config
+from tfeff import config, tasks
 from tfeff.data.dataset import Dataset
 from tfeff.errors import UserError
 from tfeff.training import selection
@@ -24,10 +24,12 @@ def open_images(
     """
     source = selection.open_source(base)
     dataset = selection.load(base, source, base.data.train_split)
-    if base.data.image_size is None and dataset.size is None:
+    whole = tasks.create(base.task).center_crop is not None
+    if base.data.image_size is None and (dataset.size is None or whole):
+        why = "with task.center_crop, it depends on the resolution" if whole else "the images differ in size"
         raise UserError(
-            "config: experiment.data.image_size is required because the images differ in size; all candidates must "
-            "start from the same images"
+            f"config: experiment.data.image_size is required because {why}; all candidates must start from the same "
+            "images"
         )
     # The last fold first, because only that one can ask for more images than there are.
     numbers = sorted({fold for fold, _ in blocks}, reverse=True)

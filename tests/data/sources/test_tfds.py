@@ -101,6 +101,15 @@ def test_a_damaged_file_is_named(prepared, tmp_path, damage):
     assert len(source.load("train")) == 20
 
 
+def test_a_missing_file_is_named(prepared, tmp_path):
+    copied = tmp_path / "data"
+    shutil.copytree(prepared, copied)
+    missing = sorted(copied.rglob("*test*tfrecord*"))[0]
+    missing.unlink()
+    with pytest.raises(UserError, match=rf"{missing}: missing; prepare the dataset again"):
+        catalog.open_labels("tfds:tiny_shapes", Options(data_dir=copied)).load("test")
+
+
 def test_missing_datasets_are_reported(prepared, tmp_path):
     with pytest.raises(UserError, match=r"cifar10 is not prepared in .*data\.directory=DIR.*data\.download=true"):
         catalog.open_labels("tfds:cifar10", Options(data_dir=tmp_path)).load("train")

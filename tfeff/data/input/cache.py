@@ -360,10 +360,11 @@ def _require_memory(dataset: Dataset, needed: int) -> None:
     """
     free = free_memory()
     if 2 * needed > free:
+        while_read, after, left = (f"{count / 1e6:,.0f} MB" for count in (2 * needed, needed, free))
         raise UserError(
-            f"{dataset.name}: to keep {len(dataset):,} decoded images in memory takes {2 * needed / 1e9:,.1f} GB while "
-            f"they are read ({needed / 1e9:,.1f} GB from then on), and {free / 1e9:,.1f} GB are free. Set "
-            "data.cache=disk with data.cache_directory, or data.cache=none"
+            f"{dataset.name}: to keep {len(dataset):,} decoded images in memory takes {while_read} while they are read "
+            f"({after} from then on), and {left} are free. Set data.cache=disk with data.cache_directory, or "
+            "data.cache=none"
         )
 
 

@@ -55,6 +55,11 @@ class ImageTransform(Transform):
         if not reader.cache.uniform and center_crop is None:
             raise ValueError(f"{reader.dataset.name}: images of different sizes; bring them to one size in the cache")
 
+    @property
+    def form(self) -> tuple[object, ...]:
+        """See `Transform`."""
+        return self.size, self.center_crop, self.interpolation
+
     def without_augmentation(self) -> Self:
         """See `Transform`."""
         return type(self)(

@@ -63,6 +63,11 @@ class Transform(ABC):
     augmentation: Augmentation | BoxAugmentation
     plain_from: int | None
 
+    @property
+    def form(self) -> tuple[object, ...]:
+        """All that determines a batch's images, besides the cached ones, the seed and the augmentation."""
+        return (self.size,)
+
     def load(self, draws: Draws) -> Batch:
         """The tensors of n examples, [n, ...] each, of static shape but for n; n = 1 if `per_example`."""
         if self.per_example:

@@ -107,8 +107,8 @@ class LabeledImages(Prepared):
 
     @property
     def _has_record_files(self) -> bool:
-        """Whether examples are stored in TFRecord files."""
-        return bool(self._builder.info.file_format.value == "tfrecord")
+        """Whether examples are stored in TFRecord files of this machine."""
+        return bool(self._builder.info.file_format.value == "tfrecord") and "://" not in str(self._builder.data_dir)
 
     def _keys(self) -> tuple[str, str]:
         """The names of the image and of the class label among an example's features."""
@@ -135,6 +135,8 @@ def _located(paths: list[str], image_key: str, label_key: str) -> Iterator[tuple
     import tensorflow as tf
 
     for number, path in enumerate(paths):
+        if not Path(path).is_file():
+            raise UserError(f"{path}: missing; prepare the dataset again")
         with Path(path).open("rb") as file:
             while header := file.read(_RECORD_HEADER.size):
                 try:
