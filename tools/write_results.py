@@ -72,7 +72,10 @@ def updated(text: str, folder: Path, *, draw: bool) -> str:
         except (OSError, ValueError) as error:
             raise UserError(f"{file}: {error}") from error
         if kind in WRITERS:
-            written = WRITERS[kind](result)
+            try:
+                written = WRITERS[kind](result)
+            except KeyError as error:
+                raise UserError(f"{file} has no {error}; run the search again with its workdir") from None
         else:
             caption, figure = FIGURES[kind]
             path = folder / f"{file.stem}_{kind}.png"
@@ -96,7 +99,7 @@ def candidates(result: Result) -> str:
                 else {"d": row["depth"], "w": row["width"], "r": row["resolution"]}
             ),
             "x baseline": f"{row['ratio']:.2f}",
-            result["objective"]: interval(row["mean"], row["low"], row["high"]),
+            measure(result): interval(row["mean"], row["low"], row["high"]),
             "standing": row["reason"] or row["standing"],
         }
         for row in ranked
@@ -136,8 +139,11 @@ def comparisons(result: Result) -> str:
 
 def verdict(result: Result) -> str:
     """What the lower bounds of the largest member say about the claim."""
-    phi = max(row["φ"] for row in result["comparisons"])
-    rows = [row for row in result["comparisons"] if row["φ"] == phi and row["against"] in ALONE]
+    compared = [row for row in result["comparisons"] if "lower bound" in row and row["against"] in ALONE]
+    if not compared:
+        return "Compound scaling was not compared with single dimensions."
+    phi = max(row["φ"] for row in compared)
+    rows = [row for row in compared if row["φ"] == phi]
     bounds = [f"{points(row['lower bound'])} against {row['against']}" for row in rows]
     better = [row["lower bound"] is not None and row["lower bound"] > 0 for row in rows]
     if len(rows) == len(ALONE) and all(better):
@@ -201,27 +207,27 @@ def interval(mean: float | None, low: float | None, high: float | None) -> str |
 
 def points(share: float | None) -> str:
     """A difference of accuracies, in percentage points."""
-    return tables.UNDEFINED if share is None else f"{100 * share:+.1f}"
+    return tables.UNDEFINED if share is None else f"{round(100 * share, 1) + 0.0:+.1f}"  # no negative zero
 
 
 def methods(result: Result) -> Figure:
     """All scaling methods on the same axes."""
-    return methods_figure(result["members"], metric=metric(result), unit=unit(result))
+    return methods_figure(result["members"], metric=measure(result), unit=unit(result))
 
 
 def against(result: Result) -> Figure:
     """Compound scaling with each other method."""
-    return single_against_compound_figure(result["members"], metric=metric(result), unit=unit(result))
+    return single_against_compound_figure(result["members"], metric=measure(result), unit=unit(result))
 
 
-def metric(result: Result) -> str:
-    """The metric in words, without an exponent of the cost."""
-    return str(result["objective"])
+def measure(result: Result) -> str:
+    """What the search maximizes, in words."""
+    return str(result["objective"]).replace("validation mean ap", "validation mAP")
 
 
 def unit(result: Result) -> str:
     """For axes."""
-    return "%" if metric(result).endswith("accuracy") else ""
+    return "%" if measure(result).endswith("accuracy") else ""
 
 
 WRITERS: Mapping[str, Callable[[Result], str]] = {

@@ -62,9 +62,19 @@ def test_the_verdict_follows_the_lower_bounds_of_the_largest_members(write_resul
     assert f"{100 * bounds[0]:+.1f} against depth alone" in verdict
 
 
+def test_methods_that_were_not_compared_have_no_verdict(write_results):
+    """A failed member, or the same network by both methods, has no lower bound."""
+    rows = [comparison(3.0, "depth alone", 0.01), {"φ": 3.0, "against": "width alone", "verdict": "the same network"}]
+    assert "against depth alone." in write_results.verdict({"comparisons": rows})
+    assert write_results.verdict({"comparisons": rows[1:]}) == write_results.verdict({"comparisons": []})
+    assert "not compared" in write_results.verdict({"comparisons": []})
+
+
 def test_unknown_kinds_and_files_are_named(write_results, tmp_path):
     (tmp_path / "found.json").write_text(json.dumps({}))
     with pytest.raises(UserError, match='"candidate"; did you mean "candidates"'):
         write_results.updated("<!-- found.json: candidate -->\n<!-- end -->\n", tmp_path, draw=False)
+    with pytest.raises(UserError, match="has no 'candidates'; run the search again"):
+        write_results.updated("<!-- found.json: candidates -->\n<!-- end -->\n", tmp_path, draw=False)
     with pytest.raises(UserError, match=r"missing\.json"):
         write_results.updated("<!-- missing.json: candidates -->\n<!-- end -->\n", tmp_path, draw=False)

@@ -91,6 +91,11 @@ class ProposalStore:
         existing = store.parameters
         changed = [(key, existing.get(key), wanted.get(key)) for key in {**existing, **wanted}]
         changed = [(key, old, new) for key, old, new in changed if old != new]
+        if changed and "version" in {key for key, _, _ in changed}:
+            raise UserError(
+                f"{directory} has proposals of another version of tfeff:\n{changes(changed)}\n"
+                "delete it, and they are computed again; heads that were trained on them may get worse"
+            )
         if changed:
             raise UserError(
                 f"{directory} has proposals with other parameters:\n{changes(changed)}\n"

@@ -55,7 +55,7 @@ class RegionDetector(tf.Module):
     ) -> None:
         super().__init__(name="detector")
         variables = [variable.value for variable in (*extractor.backbone.variables, *head.variables)]
-        self._variables = [] if freeze else variables
+        self.model_variables = [] if freeze else variables
         self._channels = extractor.channels
         self._postprocess = postprocess
         self._names = tf.constant(list(class_names))
@@ -123,7 +123,7 @@ def export(
             write(path, Metadata(tuple(class_names), score, extractor.channels, proposals).to_json())
             detector = RegionDetector(extractor, head, postprocess, class_names, path, freeze=freeze)
             signatures = {"serving_default": detector.from_image, "serving_bytes": detector.from_bytes}
-            options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+            options = tf.saved_model.SaveOptions(experimental_custom_gradients=not freeze)
             tf.saved_model.save(detector, os.fspath(staging), signatures, options)
             path.unlink()
         except (OSError, tf.errors.OpError) as error:

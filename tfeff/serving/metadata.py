@@ -1,4 +1,7 @@
-"""What a caller of an exported model needs to know: `metadata.json`, next to the model in every format."""
+"""What a caller of an exported model needs to know: `metadata.json`, next to the model in every format.
+
+R-CNN's SavedModel has it in `assets/` instead (see `serving.detector`).
+"""
 
 import json
 from collections.abc import Sequence

@@ -45,5 +45,8 @@ def convert(model: keras.Model, task: ImageTask) -> dict[str, bytes]:
         wanted |= {tensor.name: tensor.op.name for tensor in frozen.inputs}
         for port in (*converted.inputs, *converted.outputs):
             port.tensor.set_names({wanted[name] for name in port.names & wanted.keys()})
-        openvino.save_model(converted, file, compress_to_fp16=False)
+        try:
+            openvino.save_model(converted, file, compress_to_fp16=False)
+        except RuntimeError as error:
+            raise UserError(f"{directory}: OpenVINO cannot write there: {error}; is the disk full?") from error
         return {FILE: file.read_bytes(), WEIGHTS: file.with_name(WEIGHTS).read_bytes()}

@@ -44,7 +44,9 @@ def _check_target(target: Path, overwrite: bool, marker: str) -> None:
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     if not (target / marker).is_file():
-        raise UserError(f"{target} exists and is not an earlier export (no {marker}); choose another directory")
+        raise UserError(
+            f"{target} exists and is not an earlier export of this kind (no {marker}); choose another directory"
+        )
     if not overwrite:
         raise UserError(f"{target} is an earlier export; choose another directory, or allow overwriting (--overwrite)")
 
