@@ -26,15 +26,19 @@ SCRATCH = (
 )
 DETECTORS = {
     "YOLO": (),
-    "YOLO with anchors": ("task.name=anchor_yolo",),
-    "EfficientDet": (
+    "YOLO with anchors": ("task.name=anchor_yolo", "task.box_weight=7.5", "task.class_weight=0.5"),
+    "EfficientDet": (  # as configs/bccd_efficientdet.py
         "task.name=efficientdet",
         "task.neck.name=none",
         "task.neck.levels=none",
         "task.neck.channels=none",
+        "task.plain_epochs=0",
+        "task.augmentation.scale_range=0.6,1.6",
+        "model.resolution=384",
         "training.epochs=40",
+        "training.batch_size=8",
     ),
-    "grid": ("task.name=grid", "task.neck.levels=P4,P5"),
+    "grid": ("task.name=grid", "task.box_weight=7.5", "task.neck.levels=P4,P5"),
 }
 VARIANTS = {
     f"{detector}, {start}": (*of_detector, *of_start)

@@ -38,6 +38,8 @@ def test_a_change_of_the_task_keeps_the_keys_that_both_have():
     assert config.override(experiment, ["task.name=classification"]) == experiment
     restored = config.from_json(config.to_json(changed), config.Experiment)
     assert restored == changed
+    detector = config.override(config.Experiment(task=config.Yolo(max_objects=7)), ["task.name=efficientdet"])
+    assert detector.task == config.EfficientDet(max_objects=7)  # with its own default weights of the loss
     assert ("task.tta.shift", 1, None) in config.differences(experiment, changed)
     assert ("task.hidden", None, (64, 32)) in config.differences(experiment, changed)
 

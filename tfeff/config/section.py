@@ -239,11 +239,15 @@ def assign(kind: Any, values: dict[str, Any], path: list[str], text: str, *, sec
 
 
 def _select(kind: Any, values: dict[str, Any], name: str, section: str) -> None:
-    """Changes the values of a section to those of another variant. Values that both have are kept; others get their
-    defaults."""
+    """Changes the values of a section to those of another variant. Values that were set are kept if both have them;
+    others get the defaults of the new variant."""
     new = variant(kind, {"name": name}, section)
-    before, after = typing.get_type_hints(kind), typing.get_type_hints(new)
-    kept = {key: value for key, value in values.items() if key != "name" and before[key] == after.get(key)}
+    before, after, unset = typing.get_type_hints(kind), typing.get_type_hints(new), dataclasses.asdict(kind())
+    kept = {
+        key: value
+        for key, value in values.items()
+        if key != "name" and value != unset[key] and before[key] == after.get(key)
+    }
     defaults = dataclasses.asdict(new())
     values.clear()
     values.update(defaults | kept)
