@@ -14,5 +14,12 @@ def test_a_record_survives_json(proposer: SelectiveSearch | SlidingWindows) -> N
     assert again.parameters == proposer.parameters
 
 
+@pytest.mark.parametrize("version", [2, None])
+def test_another_version_of_the_engine_is_named(version: int | None) -> None:
+    record = {**to_record(SelectiveSearch()), "version": version}
+    with pytest.warns(UserWarning, match=f"selective search \\({version or 'before 3'}; here 3\\)"):
+        assert from_record(record) == SelectiveSearch()
+
+
 def test_settings_become_selective_search() -> None:
     assert selective_search(config.SharedProposals(mode="quality", max_proposals=7)) == SelectiveSearch("quality", 7, 0)

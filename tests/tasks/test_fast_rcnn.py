@@ -224,7 +224,7 @@ def test_a_run_from_training_to_prediction(digits: Path, tmp_path: Path) -> None
     cost = models.estimate(build.description(settings), num_classes=dataset.num_classes)
     assert (result["regions"], result["macs"]) == (30, cost.macs)
     record = json.loads((out / "assets" / "detector.json").read_text())["proposals"]
-    assert record == {"engine": "selective_search", "mode": "fast", "max_proposals": 30, "seed": 0}
+    assert record == {"engine": "selective_search", "mode": "fast", "max_proposals": 30, "seed": 0, "version": 3}
     if THOROUGH:
         serve = tf.saved_model.load(str(out)).signatures["serving_default"]
         for batch, given in ((2, 0), (0, 4)):

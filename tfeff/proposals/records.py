@@ -1,12 +1,13 @@
 """Proposal methods: from a config's settings, and as JSON-ready records that exported detectors hold."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from tfeff import config
 from tfeff.proposals.generation import Proposer
-from tfeff.proposals.selective import SelectiveSearch
+from tfeff.proposals.selective import VERSION, SelectiveSearch
 from tfeff.proposals.windows import SlidingWindows
 
 ENGINES: Mapping[str, type[SelectiveSearch] | type[SlidingWindows]] = {
@@ -21,16 +22,25 @@ def selective_search(settings: config.Proposals, seed: int = 0) -> SelectiveSear
 
 
 def to_record(proposer: SelectiveSearch | SlidingWindows) -> dict[str, Any]:
-    """`engine`, one of ENGINES, and its arguments."""
+    """`engine`, one of ENGINES, its arguments, and the version of a selective search."""
     engine = next(name for name, kind in ENGINES.items() if isinstance(proposer, kind))
-    return {"engine": engine, **asdict(proposer)}
+    version = {"version": VERSION} if isinstance(proposer, SelectiveSearch) else {}
+    return {"engine": engine, **asdict(proposer), **version}
 
 
 def from_record(record: Mapping[str, Any]) -> Proposer:
-    """The inverse of `to_record`.
+    """The inverse of `to_record`. Warns if the version is another one, because the boxes then differ.
 
     Raises:
         KeyError, TypeError, ValueError: not such a record.
     """
     arguments = dict(record)
-    return ENGINES[arguments.pop("engine")](**arguments)
+    kind = ENGINES[arguments.pop("engine")]
+    version = arguments.pop("version", None)  # missing in records of version 1 and 2
+    if kind is SelectiveSearch and version != VERSION:
+        warnings.warn(
+            f"this detector was exported with another version of selective search ({version or 'before 3'}; here "
+            f"{VERSION}), so it gets other proposals than before; train it again if it has become worse",
+            stacklevel=2,
+        )
+    return kind(**arguments)

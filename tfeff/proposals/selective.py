@@ -22,6 +22,8 @@ from tfeff.proposals.strategies import Mode, Strategy, resolve_mode
 from tfeff.proposals.texture import BINS as TEXTURE_BINS
 from tfeff.proposals.texture import texture_bins
 
+VERSION = 3
+"""It changes with the boxes of an image."""
 SIGMA = 0.8
 """Standard deviation of the smoothing before the segmentation, in pixels at full size."""
 FULL_SIDE = 640
@@ -65,7 +67,7 @@ class SelectiveSearch:
         """Everything that determines the boxes."""
         return {
             "engine": "selective search",
-            "version": 3,
+            "version": VERSION,
             **resolve_mode(self.mode).parameters,
             "max_proposals": self.max_proposals,
             "seed": self.seed,
