@@ -260,6 +260,19 @@ def benchmark_estimate(arguments: argparse.Namespace) -> None:
     print(tables.markdown(rows))
 
 
+MODULES = {
+    "images": benchmark_images,
+    "search": benchmark_search,
+    "proposals": benchmark_proposals,
+    "detectors": benchmark_detectors,
+    "serving": benchmark_serving,
+    "rcnn": benchmark_rcnn,
+    "features": benchmark_features,
+    "fast-rcnn": benchmark_fast_rcnn,
+}
+"""Benchmarks with a module of their own: each has `run` and `add_flags`."""
+
+
 def main() -> None:
     """Runs the selected benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -281,12 +294,6 @@ def main() -> None:
     )
     estimate.add_argument("--specs", type=int, default=600, help="Random networks of each.")
     estimate.set_defaults(run=benchmark_estimate)
-    images = benchmarks.add_parser("images", help=benchmark_images.run.__doc__)
-    benchmark_images.add_flags(images)
-    images.set_defaults(run=benchmark_images.run)
-    search = benchmarks.add_parser("search", help=benchmark_search.run.__doc__)
-    benchmark_search.add_flags(search)
-    search.set_defaults(run=benchmark_search.run)
     predict = benchmarks.add_parser("predict", help=benchmark_predict.__doc__.partition("\n")[0])
     predict.add_argument("--model", required=True, help="SavedModel of a classifier.")
     predict.add_argument("--images", required=True, help="Folder of photographs, copied until there are enough.")
@@ -294,24 +301,10 @@ def main() -> None:
     predict.add_argument("--batch_size", type=int, default=32, help="Images per call of the model.")
     predict.add_argument("--rounds", type=int, default=6, help="Timed rounds per side.")
     predict.set_defaults(run=benchmark_predict)
-    proposals = benchmarks.add_parser("proposals", help=benchmark_proposals.run.__doc__)
-    benchmark_proposals.add_flags(proposals)
-    proposals.set_defaults(run=benchmark_proposals.run)
-    detectors = benchmarks.add_parser("detectors", help=benchmark_detectors.run.__doc__)
-    benchmark_detectors.add_flags(detectors)
-    detectors.set_defaults(run=benchmark_detectors.run)
-    serving = benchmarks.add_parser("serving", help=benchmark_serving.run.__doc__)
-    benchmark_serving.add_flags(serving)
-    serving.set_defaults(run=benchmark_serving.run)
-    rcnn = benchmarks.add_parser("rcnn", help=benchmark_rcnn.run.__doc__)
-    benchmark_rcnn.add_flags(rcnn)
-    rcnn.set_defaults(run=benchmark_rcnn.run)
-    features = benchmarks.add_parser("features", help=benchmark_features.run.__doc__)
-    benchmark_features.add_flags(features)
-    features.set_defaults(run=benchmark_features.run)
-    fast_rcnn = benchmarks.add_parser("fast-rcnn", help=benchmark_fast_rcnn.run.__doc__)
-    benchmark_fast_rcnn.add_flags(fast_rcnn)
-    fast_rcnn.set_defaults(run=benchmark_fast_rcnn.run)
+    for name, module in MODULES.items():
+        own = benchmarks.add_parser(name, help=module.run.__doc__)
+        module.add_flags(own)
+        own.set_defaults(run=module.run)
     naive = benchmarks.add_parser("naive-search", help=benchmark_search.naive_search.__doc__)
     benchmark_search.add_naive_flags(naive)
     naive.set_defaults(run=benchmark_search.naive_search)

@@ -1,5 +1,4 @@
 import argparse
-import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -20,10 +19,9 @@ for number, _ in enumerate(sys.stdin):
 
 
 @pytest.fixture
-def detectors(monkeypatch, tmp_path):
+def detectors(import_tool, monkeypatch, tmp_path):
     """The tool, with sides that take the same time in every round and end after three."""
-    monkeypatch.syspath_prepend(TOOLS)
-    module = importlib.import_module("benchmark_detectors")
+    module = import_tool("benchmark_detectors")
     (tmp_path / "detector_sides.py").write_text(FAKE_SIDE)
     (tmp_path / "hparams_config.py").touch()
     monkeypatch.setattr(module, "TOOLS", tmp_path)

@@ -1,17 +1,13 @@
 """OpenCV's selective search with scaled parameters is its own mode `fast` at full size."""
 
-import importlib
-from pathlib import Path
-
 import cv2
 import numpy as np
 
 from tfeff.proposals.opencv import OpenCVSelectiveSearch
 
 
-def test_scaled_opencv_is_opencvs_mode_at_full_size(monkeypatch):
-    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "tools")
-    tool = importlib.import_module("benchmark_proposals")
+def test_scaled_opencv_is_opencvs_mode_at_full_size(import_tool):
+    tool = import_tool("benchmark_proposals")
     coarse = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
     image = cv2.resize(coarse, (128, 96), interpolation=cv2.INTER_NEAREST)
     expected = OpenCVSelectiveSearch("fast", max_proposals=10_000)(image).boxes_yxyx

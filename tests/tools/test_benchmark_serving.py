@@ -1,6 +1,4 @@
 import argparse
-import importlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,13 +6,10 @@ import pytest
 from tests.thoroughness import only_thorough
 from tfeff.errors import UserError
 
-TOOLS = Path(__file__).parents[2] / "tools"
-
 
 @pytest.fixture
-def serving(monkeypatch):
-    monkeypatch.syspath_prepend(TOOLS)
-    return importlib.import_module("benchmark_serving")
+def serving(import_tool):
+    return import_tool("benchmark_serving")
 
 
 def side(serving, network, runtime, probability=0.5):

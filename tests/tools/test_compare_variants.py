@@ -1,16 +1,14 @@
 """The table and the figure of variants."""
 
-import importlib
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 
 import pytest
 
 
 @pytest.fixture
-def tool(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "tools")
-    return importlib.import_module("compare_variants")
+def tool(import_tool: Callable[[str], ModuleType]) -> ModuleType:
+    return import_tool("compare_variants")
 
 
 def group(*values: float) -> dict:

@@ -1,8 +1,6 @@
 """Flipped labels are drawn from one split, and found again by their list."""
 
-import importlib
 import json
-from pathlib import Path
 
 import pytest
 
@@ -11,9 +9,8 @@ from tfeff.errors import UserError
 
 
 @pytest.fixture
-def tool(monkeypatch):
-    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "tools")
-    return importlib.import_module("flip_labels")
+def tool(import_tool):
+    return import_tool("flip_labels")
 
 
 @pytest.fixture

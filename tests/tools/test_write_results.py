@@ -1,6 +1,5 @@
 """Documents say what the results of searches say."""
 
-import importlib
 import json
 import shutil
 from pathlib import Path
@@ -9,14 +8,12 @@ import pytest
 
 from tfeff.errors import UserError
 
-ROOT = Path(__file__).parents[2]
-DOCUMENTS = ROOT / "docs"
+DOCUMENTS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture
-def write_results(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "tools")
-    return importlib.import_module("write_results")
+def write_results(import_tool):
+    return import_tool("write_results")
 
 
 def comparison(phi: float, against: str, bound: float | None) -> dict[str, object]:

@@ -119,7 +119,7 @@ def _losses(settings: config.Experiment, caches: selection.SplitCaches) -> tuple
     dataset = selection.choose(settings, caches)
     if settings.model.transfer is not None:
         chosen = transfer.choose(settings, dataset, lambda text: None, Interruption())
-        settings = config.replaced(settings, chosen.get(CHOSEN, {}))
+        settings = config.replaced(settings, chosen[CHOSEN])
     network = build.model(settings, dataset.record())
     build.initial_weights(settings, network)
     step = build.step(settings, network, tf.distribute.get_strategy(), build.optimizer(settings, network, 1))
