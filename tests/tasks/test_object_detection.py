@@ -309,21 +309,19 @@ def test_two_devices_and_accumulation_match_one_device(name: str, digits: Path) 
 @only_thorough
 @pytest.mark.parametrize("name", list(DETECTORS))
 def test_mixed_precision_is_within_the_spread_of_float32(name: str, digits: Path, tmp_path: Path) -> None:
-    """In bfloat16, the last training loss lies in the 95 % prediction interval of four runs in float32. In float16, it
-    falls: the search for the loss scale skips some of these few updates."""
+    """The last training loss lies in the 95 % prediction interval of four runs in float32, for bfloat16 and float16."""
     assemblies = AssemblyCache()
 
-    def losses(precision: str, seed: int) -> list[float]:
+    def last_loss(precision: str, seed: int) -> float:
         changed = (
-            *("training.epochs=8", "data.test_split=none", "training.validation_epochs=8", "schedule.name=cosine"),
+            *("training.epochs=40", "data.test_split=none", "training.validation_epochs=40", "schedule.name=cosine"),
             *(f"training.precision={precision}", f"seed={seed}", "data.seed=0"),
         )
         directory = tmp_path / f"{precision}-{seed}"
         run = training.train(settings(name, digits, *changed), directory, tensorboard=False, assemblies=assemblies)
-        return [row["train_loss"] for row in run.rows()]
+        return run.rows()[-1]["train_loss"]
 
-    last = [losses("float32", seed)[-1] for seed in range(4)]
+    last = [last_loss("float32", seed) for seed in range(4)]
     half_width = 3.182 * np.std(last, ddof=1) * np.sqrt(1 + 1 / 4)
-    assert losses("mixed_bfloat16", seed=0)[-1] == pytest.approx(np.mean(last), abs=half_width), last
-    half = losses("mixed_float16", seed=0)
-    assert half[-1] < half[0]
+    for precision in ("mixed_bfloat16", "mixed_float16"):
+        assert last_loss(precision, seed=0) == pytest.approx(np.mean(last), abs=half_width), (precision, last)
