@@ -2,8 +2,8 @@
 
     python tools/compare_necks.py --config=configs/bccd_necks.py --workdir=DIR --out=docs/results/necks [key=value ...]
 
-Trains one detector for each neck with fast fusion, and one BiFPN for each other fusion. Writes OUT.json and OUT.md, the
-table of parameters, multiply-adds, mAP@.5 on the validation images with its interval over images, and the times of a
+Trains one detector for each neck with fast fusion, and one BiFPN for each other fusion. Writes OUT.json, the rows
+of a table: parameters, multiply-adds, mAP@.5 on the validation images with its interval over images, and the times of a
 training step and of a prediction, timed side by side; and OUT.png, the factors of normalized fusion during training.
 Rerun the same command to resume.
 """
@@ -70,8 +70,7 @@ def main() -> None:
                 "fusion": fusion,
                 "parameters": result["params"],
                 "multiply-adds": result["macs"],
-                "mAP@.5": result["mean_ap"],
-                "95 % interval": f"{low:.3f} to {high:.3f}",
+                "mAP@.5": f"{result['mean_ap']:.3f} ({low:.3f} to {high:.3f})",
                 "COCO AP": result["coco_ap"],
             }
         )
@@ -82,7 +81,6 @@ def main() -> None:
     for row, seconds in zip(rows, np.median(latencies(*(network for _, network in networks)), axis=0), strict=True):
         row["prediction, ms"] = 1e3 * seconds
     write(arguments.out.with_suffix(".json"), json.dumps(rows, indent=1) + "\n")
-    write(arguments.out.with_suffix(".md"), tables.markdown(rows) + "\n")
     levels = base.task.neck.levels
     cell = nodes(NECK, int(levels[0][1:]), int(levels[-1][1:]))
     figure.save(

@@ -5,7 +5,9 @@
 
 The config defines, beside `get_config()`, `VARIANTS`: name -> overrides of the config as `key=value`; and `REFERENCE`,
 the name of the variant that the others are compared with. Writes OUT.json (as `tools/summarize_runs.py` does, with the
-paired differences), OUT.md and OUT.png. Rerun the same command to resume; give more seeds to add some.
+paired differences and the time of a prediction) and OUT.png, both with every finished run of WORKDIR;
+`tools/write_results.py` writes them into documents. Rerun the same command to resume; give more seeds to add some, with
+`--only` for a few variants.
 """
 
 import argparse
@@ -16,15 +18,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from summarize_runs import summarize
 from whole_run import train_and_evaluate
 
-from tfeff import config
+from tfeff import config, training
 from tfeff.durable import write
 from tfeff.execution.executor import collect
 from tfeff.execution.local import LocalProcesses
 from tfeff.reporting import figure, tables
 from tfeff.reporting.sweep import ranking_figure
+from tfeff.training.latency import latencies
 from tfeff.trials.intervals import paired_difference
 from tfeff.trials.ranking import rank
 
@@ -36,7 +40,7 @@ def main() -> None:
     parser.add_argument("--workdir", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="results, without suffix")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--only", action="append", help="train and report only this variant and the reference")
+    parser.add_argument("--only", action="append", help="train only this variant and the reference")
     parser.add_argument("--processes", type=int)
     parser.add_argument("override", nargs="*", help="key=value, as --config.key=value of tfeff.train")
     arguments = parser.parse_args()
@@ -50,27 +54,34 @@ def main() -> None:
     variants = {
         name: config.override(base, [*overrides, *arguments.override])
         for name, overrides in defined["VARIANTS"].items()
-        if not arguments.only or name in (*arguments.only, reference)
     }
+    trained = {*arguments.only, reference} if arguments.only else variants.keys()
     arguments.workdir.mkdir(parents=True, exist_ok=True)
     folders = {name: arguments.workdir / name.replace(",", "").replace(" ", "_") for name in variants}
     runs = {
         (name, seed): (train_and_evaluate, dataclasses.replace(experiment, seed=seed), str(folders[name] / str(seed)))
         for seed in range(arguments.seeds)
         for name, experiment in variants.items()
+        if name in trained
     }
     with LocalProcesses(arguments.processes, arguments.workdir / "trainings.log") as processes:
         collect(processes, runs)
-    groups = {
-        name: summarize([folder / str(seed) for seed in range(arguments.seeds)]) for name, folder in folders.items()
-    }
+    finished = {name: finished_runs(folder) for name, folder in folders.items()}
+    groups = {name: summarize(runs) for name, runs in finished.items() if runs}
+    networks = [training.trained_model(training.Workdir(finished[name][0])) for name in groups]
+    for group, seconds in zip(groups.values(), np.median(latencies(*networks), axis=0), strict=True):
+        group["prediction_seconds"] = round(float(seconds), 5)
     rows = compare(groups, reference)
     write(arguments.out.with_suffix(".json"), json.dumps(groups, indent=1) + "\n")
-    write(arguments.out.with_suffix(".md"), tables.markdown(rows) + "\n")
     score = next(iter(groups[reference]["scores"]))
     drawing = ranking_figure(drawn(groups, score), metric=score, unit="%" if score == "accuracy" else "")
     figure.save(drawing, arguments.out)
     print(tables.text(rows))
+
+
+def finished_runs(folder: Path) -> list[Path]:
+    """The workdirs of a variant's finished runs, in the order of their seeds."""
+    return sorted((path.parent for path in folder.glob("*/result.json")), key=lambda workdir: int(workdir.name))
 
 
 def compare(groups: dict[str, dict[str, Any]], reference: str) -> list[Mapping[str, Any]]:
@@ -90,7 +101,13 @@ def compare(groups: dict[str, dict[str, Any]], reference: str) -> list[Mapping[s
             interval = None if difference.low is None else [difference.low, difference.high]
             group.setdefault("minus_reference", {})[score] = {"mean": difference.mean, "interval": interval}
             row[f"{score}, minus {reference}"] = f"{difference.mean:+.4f} ({between(interval)})"
-        row["minutes"] = sum(group["training_seconds"]) / len(group["training_seconds"]) / 60
+        row |= {
+            "runs": len(group["runs"]),
+            "parameters": group["params"],
+            "multiply-adds": group["macs"],
+            "prediction, ms": 1e3 * group["prediction_seconds"],
+            "training, min": sum(group["training_seconds"]) / len(group["training_seconds"]) / 60,
+        }
         rows.append(row)
     return rows
 

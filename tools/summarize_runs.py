@@ -65,7 +65,7 @@ def summarize(workdirs: list[Path]) -> dict[str, Any]:
         answer["training_seconds"] = [round(result["training_seconds"], 1) for result in results]
     if all("mean_ap" in result for result in results):
         answer["intervals_of_test_images"] = [result["mean_ap_interval"] for result in results]
-        answer |= {name: results[0][name] for name in ("params", "macs", "regions") if name in results[0]}
+    answer |= {name: results[0][name] for name in ("params", "macs", "regions") if name in results[0]}
     evaluations = [workdir / f"evaluation_{results[0]['split']}.json" for workdir in workdirs]
     if "accuracy" in summarized and all(path.is_file() for path in evaluations):
         examples = json.loads(evaluations[0].read_text())["examples"]

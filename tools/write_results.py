@@ -1,6 +1,7 @@
-"""Writes what searches found into Markdown: `python tools/write_results.py docs/*.md`.
+"""Writes results of experiments into Markdown: `python tools/write_results.py docs/*.md`.
 
-A document names a search's `result.json`, relative to itself, and what to write about it, between two comments:
+A document names a file, relative to itself, and what to write about it, between two comments. The file is the
+`result.json` of a search; for `variants`, that of `tools/compare_variants.py`; for `rows`, any list of rows:
 
     <!-- results/cifar10_search.json: candidates -->
     <!-- end -->
@@ -198,6 +199,40 @@ def family(result: Result) -> str:
     return tables.markdown(result["family"])
 
 
+def variants(result: Result) -> str:
+    """The variants of an experiment: their scores, with intervals over the runs, or over the images of a single run."""
+    written = []
+    for name, group in result.items():
+        row = {"variant": name, "runs": len(group["runs"])}
+        for score, values in group["scores"].items():
+            row[score] = interval(values["mean"], *(values["interval"] or (None, None)))
+        of_images = group.get("intervals_of_test_images", [group.get("interval_of_test_images")])[0]
+        if len(group["runs"]) == 1 and of_images:
+            main_score = next(iter(group["scores"]))
+            row[main_score] += " ({:.3f} to {:.3f} over images)".format(*of_images)
+        for score, difference in group.get("minus_reference", {}).items():
+            if difference["interval"]:
+                low, high = difference["interval"]
+                row[f"{score} minus reference, points"] = (
+                    f"{points(difference['mean'])} ({points(low)} to {points(high)})"
+                )
+        row |= {
+            "parameters": f"{group['params'] / 1e6:.1f} M",
+            "multiply-adds": f"{group['macs'] / 1e9:.2f} G",
+            "prediction, ms": f"{1e3 * group['prediction_seconds']:.1f}",
+            "training, min": f"{sum(group['training_seconds']) / len(group['training_seconds']) / 60:.0f}",
+        }
+        written.append(row)
+    return tables.markdown(written)
+
+
+def plain(rows: tables.Rows) -> str:
+    """Rows as they are; floats with three significant digits."""
+    return tables.markdown(
+        [{key: f"{value:.3g}" if isinstance(value, float) else value for key, value in row.items()} for row in rows]
+    )
+
+
 def interval(mean: float | None, low: float | None, high: float | None) -> str | None:
     """A mean with its 95 % interval."""
     if mean is None:
@@ -230,7 +265,7 @@ def unit(result: Result) -> str:
     return "%" if measure(result).endswith("accuracy") else ""
 
 
-WRITERS: Mapping[str, Callable[[Result], str]] = {
+WRITERS: Mapping[str, Callable[[Any], str]] = {
     "candidates": candidates,
     "networks": networks,
     "comparisons": comparisons,
@@ -239,6 +274,8 @@ WRITERS: Mapping[str, Callable[[Result], str]] = {
     "slopes": slopes,
     "choice": choice,
     "family": family,
+    "variants": variants,
+    "rows": plain,
 }
 FIGURES: Mapping[str, tuple[str, Callable[[Result], Figure]]] = {
     "methods": ("All scaling methods", methods),

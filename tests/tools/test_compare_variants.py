@@ -14,7 +14,14 @@ def tool(import_tool: Callable[[str], ModuleType]) -> ModuleType:
 def group(*values: float) -> dict:
     mean = sum(values) / len(values)
     scores = {"accuracy": {"mean": mean, "interval": [mean - 0.1, mean + 0.1], "runs": list(values)}}
-    return {"runs": [str(seed) for seed in range(len(values))], "scores": scores, "training_seconds": [60.0, 120.0]}
+    return {
+        "runs": [str(seed) for seed in range(len(values))],
+        "scores": scores,
+        "training_seconds": [60.0, 120.0],
+        "params": 7,
+        "macs": 9,
+        "prediction_seconds": 0.002,
+    }
 
 
 def test_variants_are_compared_with_the_reference_over_seeds(tool: ModuleType) -> None:
@@ -24,12 +31,23 @@ def test_variants_are_compared_with_the_reference_over_seeds(tool: ModuleType) -
         "variant": "scratch",
         "accuracy": 0.55,
         "accuracy, 95 % interval": "0.4500 to 0.6500",
-        "minutes": 1.5,
+        "runs": 2,
+        "parameters": 7,
+        "multiply-adds": 9,
+        "prediction, ms": 2.0,
+        "training, min": 1.5,
     }
     assert second["accuracy, minus scratch"].startswith("+0.3900 (")
     half = 12.7062047 * 0.014142136 / 2**0.5  # Student's t, 1 degree of freedom; differences .4 and .38
     low, high = groups["frozen"]["minus_reference"]["accuracy"]["interval"]
     assert (low, high) == (pytest.approx(0.39 - half, rel=1e-4), pytest.approx(0.39 + half, rel=1e-4))
+
+
+def test_only_common_seeds_are_paired(tool: ModuleType) -> None:
+    groups = {"scratch": group(0.5, 0.6, 0.55), "frozen": group(0.9)}
+    tool.compare(groups, "scratch")
+    assert groups["frozen"]["minus_reference"]["accuracy"] == {"mean": pytest.approx(0.4), "interval": None}
+    assert [row["label"] for row in tool.drawn(groups, "accuracy")] == ["frozen", "scratch"]
 
 
 def test_the_best_variant_is_drawn_first(tool: ModuleType) -> None:

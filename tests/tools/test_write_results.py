@@ -40,6 +40,17 @@ def test_old_text_is_replaced_and_the_rest_stays(write_results, tmp_path):
     assert (tmp_path / "found_methods.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_variants_have_intervals_over_runs_or_else_over_images(write_results):
+    costs = {"params": 3_400_000, "macs": 980_000_000, "prediction_seconds": 0.02, "training_seconds": [60.0, 120.0]}
+    both = {"runs": ["0", "1"], "scores": {"mAP@.5": {"mean": 0.9, "interval": [0.8, 1.0]}}, **costs}
+    both["minus_reference"] = {"mAP@.5": {"mean": 0.02, "interval": [-0.01, 0.05]}}
+    one = {"runs": ["0"], "scores": {"mAP@.5": {"mean": 0.7, "interval": None}}, **costs}
+    one |= {"intervals_of_test_images": [[0.65, 0.75]]}
+    *_, first, second = write_results.variants({"a": both, "b": one}).splitlines()
+    assert first == "| a | 2 | 0.900 (0.800 to 1.000) | +2.0 (-1.0 to +5.0) | 3.4 M | 0.98 G | 20.0 | 2 |"
+    assert second.startswith("| b | 1 | 0.700 (0.650 to 0.750 over images) | – |")
+
+
 @pytest.mark.parametrize(
     ("bounds", "words"),
     [
