@@ -100,7 +100,7 @@ def candidates(result: Result) -> str:
                 else {"d": row["depth"], "w": row["width"], "r": row["resolution"]}
             ),
             "x baseline": f"{row['ratio']:.2f}",
-            measure(result): interval(row["mean"], row["low"], row["high"]),
+            result["objective"]: interval(row["mean"], row["low"], row["high"]),
             "standing": row["reason"] or row["standing"],
         }
         for row in ranked
@@ -247,22 +247,17 @@ def points(share: float | None) -> str:
 
 def methods(result: Result) -> Figure:
     """All scaling methods on the same axes."""
-    return methods_figure(result["members"], metric=measure(result), unit=unit(result))
+    return methods_figure(result["members"], metric=result["objective"], unit=unit(result))
 
 
 def against(result: Result) -> Figure:
     """Compound scaling with each other method."""
-    return single_against_compound_figure(result["members"], metric=measure(result), unit=unit(result))
-
-
-def measure(result: Result) -> str:
-    """What the search maximizes, in words."""
-    return str(result["objective"]).replace("validation mean ap", "validation mAP")
+    return single_against_compound_figure(result["members"], metric=result["objective"], unit=unit(result))
 
 
 def unit(result: Result) -> str:
     """For axes."""
-    return "%" if measure(result).endswith("accuracy") else ""
+    return "%" if result["objective"].endswith("accuracy") else ""
 
 
 WRITERS: Mapping[str, Callable[[Any], str]] = {

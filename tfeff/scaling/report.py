@@ -41,6 +41,7 @@ from tfeff.scaling.result import Result, describe
 from tfeff.scaling.search import Findings, Forecast, given_family
 from tfeff.scaling.study import Study
 from tfeff.trials.intervals import summary
+from tfeff.trials.objective import in_words
 from tfeff.trials.store import Record
 
 MEASURES = {"macs": "multiply-adds", "memory": "peak memory", "params": "parameters", "latency": "latency"}
@@ -204,7 +205,7 @@ def _figures(result: Result) -> dict[str, tuple[Any, str]]:
 
 def _metric(result: Result) -> tuple[str, str]:
     """The metric as words, and its unit for axes."""
-    return result.metric.replace("_", " "), "%" if result.metric.endswith("accuracy") else ""
+    return in_words(result.metric), "%" if result.metric.endswith("accuracy") else ""
 
 
 def _member_command(result: Result, directory: Path) -> str:

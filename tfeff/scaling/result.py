@@ -15,6 +15,7 @@ from tfeff.scaling.search import Findings
 from tfeff.scaling.study import Study
 from tfeff.trials.contrasts import Contrasts, contrasts
 from tfeff.trials.intervals import Difference, paired_difference, summary
+from tfeff.trials.objective import in_words
 from tfeff.trials.records import Records
 from tfeff.trials.results import Block
 from tfeff.trials.store import Record
@@ -155,7 +156,7 @@ class Result:
                     "pixels": str(network.resolution),
                     **({} if rate is None else {"learning rate": f"{rate:g}"}),
                     **({"training accuracy": float(np.mean(fitted))} if fitted else {}),
-                    self.metric.replace("_", " "): row["mean"],
+                    in_words(self.metric): row["mean"],
                     "95 % from": row["low"],
                     "to": row["high"],
                 }

@@ -14,6 +14,15 @@ from tfeff.errors import UserError, nearest
 _MINIMIZED = ("loss", "error", "seconds", "latency")
 
 
+def in_words(metric: str) -> str:
+    """The name of a metric as text.
+
+    >>> in_words("validation_mean_ap"), in_words("train_accuracy")
+    ('validation mAP', 'train accuracy')
+    """
+    return metric.replace("mean_ap", "mAP").replace("_", " ")
+
+
 @dataclass(frozen=True)
 class Objective:
     """Maps a trial's metrics and its network's multiply-adds to a number to maximize.
@@ -60,7 +69,7 @@ class Objective:
         >>> Objective(cost_target=3e8, exponent=-0.07).title
         'validation accuracy × (multiply-adds / 3e+08)^-0.07'
         """
-        words = self.metric.replace("_", " ")
+        words = in_words(self.metric)
         title = f"-({words})" if self.minimized else words
         if not self.exponent:
             return title
