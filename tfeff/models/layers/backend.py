@@ -13,6 +13,7 @@ import keras
 
 from tfeff.models.layers.fusion import WeightedFusion
 from tfeff.models.layers.nearest_upsampling import NearestUpsampling
+from tfeff.models.layers.normalization import BatchNormalization
 from tfeff.models.layers.preprocessing import standardization
 from tfeff.models.layers.roi_align import RoIAlign
 from tfeff.models.layers.roi_pool import RoIMaxPool
@@ -245,7 +246,7 @@ class KerasLayers(Layers):
         self, x: FeatureMap, *, name: str, momentum: float, epsilon: float, synchronized: bool, zero: bool = False
     ) -> FeatureMap:
         """A `BatchNormalization`."""
-        return keras.layers.BatchNormalization(
+        return BatchNormalization(
             momentum=momentum,
             epsilon=epsilon,
             gamma_initializer="zeros" if zero else "ones",

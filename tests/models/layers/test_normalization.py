@@ -1,0 +1,76 @@
+"""The fused operators compute what Keras' layer computes."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfeff.models.layers.normalization import BatchNormalization
+
+TOLERANCES = {"float32": 1e-5, "mixed_bfloat16": 2e-2, "mixed_float16": 2e-3}
+
+
+def passes(
+    layer: keras.layers.BatchNormalization, inputs: np.ndarray, weights: np.ndarray
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """(outputs and the gradients of sum(outputs * weights), variables after the step)."""
+    images = tf.cast(inputs, layer.compute_dtype)
+    layer.build(images.shape)
+    channels = np.arange(images.shape[-1])
+    layer.set_weights([1 + 0.1 * channels, -0.2 * channels, 0.3 + 0.0 * channels, 2 + 0.0 * channels])
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        outputs = layer(images, training=True)
+        loss = tf.reduce_sum(tf.cast(outputs, tf.float32) * weights)
+    gradients = tape.gradient(loss, [images, *layer.trainable_variables])
+    return [np.asarray(tf.cast(each, tf.float32)) for each in (outputs, *gradients)], layer.get_weights()
+
+
+@pytest.mark.parametrize("policy", list(TOLERANCES))
+@pytest.mark.parametrize("shape", [(8, 5, 7, 6), (1, 1, 1, 3), (2, 1, 1, 3)])
+def test_both_passes_and_the_moving_statistics_equal_those_of_keras(shape: tuple[int, ...], policy: str) -> None:
+    generator = np.random.default_rng(0)
+    inputs, weights = generator.normal(3.0, 2.0, shape), generator.normal(size=shape).astype(np.float32)
+    own, expected = (
+        passes(kind(momentum=0.9, epsilon=1e-3, dtype=policy), inputs, weights)
+        for kind in (BatchNormalization, keras.layers.BatchNormalization)
+    )
+    tolerance = TOLERANCES[policy]
+    for found, right in zip(own[0], expected[0], strict=True):
+        np.testing.assert_allclose(found, right, rtol=tolerance, atol=tolerance * max(1.0, np.abs(right).max()))
+    for found, right in zip(own[1], expected[1], strict=True):
+        np.testing.assert_allclose(found, right, rtol=1e-5, atol=1e-6)
+
+
+def test_small_epsilons_are_kept() -> None:
+    inputs, weights = 1e-3 * np.random.default_rng(0).normal(size=(4, 3, 3, 2)), np.ones((4, 3, 3, 2), np.float32)
+    own, expected = (
+        passes(kind(epsilon=1e-6), inputs, weights)[0][0]
+        for kind in (BatchNormalization, keras.layers.BatchNormalization)
+    )
+    np.testing.assert_allclose(own, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [
+        ((4, 6), {}),
+        ((4, 3, 3, 6), {"dtype": "float64"}),
+        ((4, 3, 3, 6), {"scale": False}),
+        ((4, 6, 3, 3), {"axis": 1}),
+        ((4, 3, 3, 6), {"trainable": False}),
+    ],
+)
+def test_what_the_operators_cannot_do_is_left_to_keras(shape: tuple[int, ...], options: dict) -> None:
+    inputs = np.random.default_rng(0).normal(2.0, size=shape)
+    own, expected = BatchNormalization(**options), keras.layers.BatchNormalization(**options)
+    np.testing.assert_array_equal(own(inputs, training=True), expected(inputs, training=True))
+    for found, right in zip(own.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_array_equal(found, right)
+
+
+def test_it_is_saved_with_its_settings(tmp_path) -> None:
+    network = keras.Sequential([keras.Input((4, 4, 2)), BatchNormalization(momentum=0.8, epsilon=2e-3)])
+    network.save(tmp_path / "network.keras")
+    (layer,) = keras.models.load_model(tmp_path / "network.keras").layers
+    assert (type(layer), layer.momentum, layer.epsilon) == (BatchNormalization, 0.8, 2e-3)
