@@ -27,7 +27,7 @@ def passes(
 
 
 @pytest.mark.parametrize("policy", list(TOLERANCES))
-@pytest.mark.parametrize("shape", [(8, 5, 7, 6), (1, 1, 1, 3), (2, 1, 1, 3)])
+@pytest.mark.parametrize("shape", [(8, 5, 7, 16), (1, 1, 1, 32), (2, 1, 1, 16)])
 def test_both_passes_and_the_moving_statistics_equal_those_of_keras(shape: tuple[int, ...], policy: str) -> None:
     generator = np.random.default_rng(0)
     inputs, weights = generator.normal(3.0, 2.0, shape), generator.normal(size=shape).astype(np.float32)
@@ -43,7 +43,7 @@ def test_both_passes_and_the_moving_statistics_equal_those_of_keras(shape: tuple
 
 
 def test_small_epsilons_are_kept() -> None:
-    inputs, weights = 1e-3 * np.random.default_rng(0).normal(size=(4, 3, 3, 2)), np.ones((4, 3, 3, 2), np.float32)
+    inputs, weights = 1e-3 * np.random.default_rng(0).normal(size=(4, 3, 3, 4)), np.ones((4, 3, 3, 4), np.float32)
     own, expected = (
         passes(kind(epsilon=1e-6), inputs, weights)[0][0]
         for kind in (BatchNormalization, keras.layers.BatchNormalization)
@@ -54,11 +54,12 @@ def test_small_epsilons_are_kept() -> None:
 @pytest.mark.parametrize(
     ("shape", "options"),
     [
-        ((4, 6), {}),
-        ((4, 3, 3, 6), {"dtype": "float64"}),
-        ((4, 3, 3, 6), {"scale": False}),
-        ((4, 6, 3, 3), {"axis": 1}),
-        ((4, 3, 3, 6), {"trainable": False}),
+        ((4, 16), {}),
+        ((4, 3, 3, 6), {}),
+        ((4, 3, 3, 16), {"dtype": "float64"}),
+        ((4, 3, 3, 16), {"scale": False}),
+        ((4, 16, 3, 3), {"axis": 1}),
+        ((4, 3, 3, 16), {"trainable": False}),
     ],
 )
 def test_what_the_operators_cannot_do_is_left_to_keras(shape: tuple[int, ...], options: dict) -> None:
@@ -74,3 +75,19 @@ def test_it_is_saved_with_its_settings(tmp_path) -> None:
     network.save(tmp_path / "network.keras")
     (layer,) = keras.models.load_model(tmp_path / "network.keras").layers
     assert (type(layer), layer.momentum, layer.epsilon) == (BatchNormalization, 0.8, 2e-3)
+
+
+def test_one_operator_each_way_in_the_graph_of_a_training_step() -> None:
+    layer = BatchNormalization()
+    layer.build((2, 4, 4, 8))
+
+    @tf.function
+    def gradient(images: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            outputs = layer(images, training=True)
+        return tape.gradient(outputs, images)
+
+    operators = [each.type for each in gradient.get_concrete_function(tf.zeros((2, 4, 4, 8))).graph.get_operations()]
+    assert (operators.count("FusedBatchNormV3"), operators.count("FusedBatchNormGradV3")) == (1, 1)
+    assert "SquaredDifference" not in operators

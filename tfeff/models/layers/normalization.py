@@ -1,10 +1,12 @@
 """Batch normalization with TensorFlow's fused operators in training."""
 
+import math
 from typing import Any
 
 import keras
 
-FUSED_TYPES = ("float32", "float16", "bfloat16")
+CHANNELS = {"float32": 4, "float16": 16, "bfloat16": 16}
+"""oneDNN's kernels are fast for multiples of these numbers of channels, and slower than Keras' operators for others."""
 
 
 @keras.saving.register_keras_serializable(package="tfeff")
@@ -12,9 +14,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
     """Keras' layer (Ioffe and Szegedy, arXiv:1502.03167), with one operator for each pass through it in training.
 
     Keras composes both passes of a dozen elementwise operators. Each of them reads and writes whole feature maps, in
-    float32 even under mixed precision, which takes a third of a training step on CPUs. The fused operators need maps of
-    shape (batch, height, width, channels), the TensorFlow backend and statistics of one replica; otherwise, and at
-    inference, the layer does what Keras does. The results are the same up to rounding.
+    float32 even under mixed precision, which takes a third of a training step on CPUs. The fused operators need the
+    TensorFlow backend, maps of shape (batch, height, width, channels) with some multiple of channels, and statistics of
+    one replica; otherwise, and at inference, the layer does what Keras does. The results are the same up to rounding.
 
     Input and output: (batch, ..., channels) in the layer's compute dtype.
     """
@@ -41,5 +43,5 @@ class BatchNormalization(keras.layers.BatchNormalization):
             and not (self.synchronized or self.renorm)
             and (self.scale and self.center)
             and (len(inputs.shape) == 4 and self.axis in (-1, 3))
-            and keras.backend.standardize_dtype(inputs.dtype) in FUSED_TYPES
+            and inputs.shape[-1] % CHANNELS.get(keras.backend.standardize_dtype(inputs.dtype), math.inf) == 0
         )
