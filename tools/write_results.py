@@ -229,7 +229,7 @@ def variants(result: Result) -> str:
 def plain(rows: tables.Rows) -> str:
     """Rows as they are; floats with three significant digits."""
     return tables.markdown(
-        [{key: f"{value:.3g}" if isinstance(value, float) else value for key, value in row.items()} for row in rows]
+        [{key: f"{value:#.3g}".rstrip(".") if isinstance(value, float) else value for key, value in row.items()} for row in rows]
     )
 
 
