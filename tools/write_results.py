@@ -228,9 +228,11 @@ def variants(result: Result) -> str:
 
 def plain(rows: tables.Rows) -> str:
     """Rows as they are; floats with three significant digits."""
-    return tables.markdown(
-        [{key: f"{value:#.3g}".rstrip(".") if isinstance(value, float) else value for key, value in row.items()} for row in rows]
-    )
+
+    def shown(value: Any) -> Any:
+        return f"{value:#.3g}".rstrip(".") if isinstance(value, float) else value
+
+    return tables.markdown([{key: shown(value) for key, value in row.items()} for row in rows])
 
 
 def interval(mean: float | None, low: float | None, high: float | None) -> str | None:
