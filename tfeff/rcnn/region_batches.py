@@ -40,7 +40,7 @@ class RegionBatches:
         """All batches from `start_step` to the end of the last of `epochs`."""
         steps = self.steps_per_epoch
         return self._batches(
-            rows_of_epochs(lambda epoch: self.rows(epoch + 1), self.batch_size, steps, epochs, start_step)
+            rows_of_epochs(lambda epoch: self.rows(epoch + 1), (self.batch_size,), steps, epochs, start_step)
         )
 
     def evaluation_batches(self) -> tf.data.Dataset:

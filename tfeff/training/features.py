@@ -138,7 +138,7 @@ class FeatureBatches:
             variant = (epoch + drawn.indices + drawn.repeats) % self._variants
             return (variant * self._count + drawn.indices)[: steps * batch_size].reshape(steps, batch_size)
 
-        return self._read(rows_of_epochs(rows, batch_size, steps, epochs, start_step), self._stored(augmented=True))
+        return self._read(rows_of_epochs(rows, (batch_size,), steps, epochs, start_step), self._stored(augmented=True))
 
     def evaluation_batches(self) -> tf.data.Dataset:
         """Every image once, in order, without augmentation; weight 0 pads the last batch."""

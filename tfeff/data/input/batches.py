@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfeff.data.augment.counter_rng import Draws
 from tfeff.data.input.cache import ImageCache
+from tfeff.data.input.epochs import rows_of_epochs
 from tfeff.data.input.order import InOrder, Order
 from tfeff.data.input.transform import Batch, Shard, Transform
 from tfeff.errors import UserError
@@ -103,28 +104,20 @@ class Batches:
             UserError: there are fewer images than one batch holds.
         """
         steps = self.steps_per_epoch
-        first_epoch, first_step = divmod(start_step, steps)
+        rows = rows_of_epochs(self._examples, (2, self.batch_size), steps, epochs, start_step)
 
-        def epoch_steps(epoch: tf.Tensor) -> tf.data.Dataset:
-            start = tf.where(epoch == first_epoch, tf.constant(first_step, tf.int64), 0)
-            index, repeat = tf.numpy_function(self._epoch_table, [epoch], (tf.int64, tf.int64), stateful=False)
-            table = {
-                "index": tf.ensure_shape(index, (steps, self.batch_size))[start:],
-                "repeat": tf.ensure_shape(repeat, (steps, self.batch_size))[start:],
-                "epoch": tf.repeat(epoch, steps - start),
-                "step": tf.range(epoch * steps + start, (epoch + 1) * steps),
-            }
-            return tf.data.Dataset.from_tensor_slices(table)
+        def table(step: tf.Tensor, examples: tf.Tensor) -> _Table:
+            index, repeat = tf.unstack(examples)
+            return self._worker_table({"index": index, "repeat": repeat, "epoch": step // steps, "step": step})
 
-        tables = tf.data.Dataset.range(first_epoch, max(epochs, first_epoch)).flat_map(epoch_steps)
-        return self._batches(tables.map(self._worker_table), self.transform)
+        return self._batches(rows.enumerate(start_step).map(table), self.transform)
 
-    def _epoch_table(self, epoch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Indices and repeats of an epoch, int64 [steps, batch_size] each."""
+    def _examples(self, epoch: int) -> np.ndarray:
+        """Indices and repeats of the examples of each batch of an epoch, int64 [steps, 2, batch_size]."""
         count = self.steps_per_epoch * self.batch_size
-        examples = self.order.examples(int(epoch), count)
-        shape = (self.steps_per_epoch, self.batch_size)
-        return examples.indices[:count].reshape(shape), examples.repeats[:count].reshape(shape)
+        drawn = self.order.examples(epoch, count)
+        both = np.stack([drawn.indices[:count], drawn.repeats[:count]])
+        return both.reshape(2, self.steps_per_epoch, self.batch_size).swapaxes(0, 1)
 
     def _worker_table(self, table: _Table) -> _Table:
         """The examples that this worker needs: its own and, if rows mix across workers, their partners."""

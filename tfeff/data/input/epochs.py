@@ -1,6 +1,6 @@
-"""The rows of a table that the batches of several epochs read."""
+"""The rows that the batches of several epochs read."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -8,13 +8,13 @@ import tensorflow as tf
 
 
 def rows_of_epochs(
-    rows: Callable[[int], npt.NDArray[np.int64]], batch_size: int, steps: int, epochs: int, start_step: int
+    rows: Callable[[int], npt.NDArray[np.int64]], shape: Sequence[int], steps: int, epochs: int, start_step: int
 ) -> tf.data.Dataset:
-    """The rows of each batch, int64 [batch_size], from `start_step` to the end of the last of `epochs`.
+    """The rows of each batch, int64 [*shape], from `start_step` to the end of the last of `epochs`.
 
     Args:
-        rows: epoch, from 0 -> rows of its batches, int64 [steps, batch_size]; called when the epoch begins.
-        batch_size: rows of a batch.
+        rows: epoch, from 0 -> rows of its batches, int64 [steps, *shape]; called when the epoch begins.
+        shape: of the rows of a batch, such as (batch size,).
         steps: batches per epoch.
         epochs: counted from the beginning of the training, not from `start_step`.
         start_step: batches to skip, at no cost.
@@ -24,6 +24,6 @@ def rows_of_epochs(
     def of_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
         start = tf.where(epoch == first_epoch, tf.constant(first_step, tf.int64), 0)
         drawn = tf.numpy_function(lambda epoch: rows(int(epoch)), [epoch], tf.int64, stateful=False)
-        return tf.data.Dataset.from_tensor_slices(tf.ensure_shape(drawn, (None, batch_size))[start:])
+        return tf.data.Dataset.from_tensor_slices(tf.ensure_shape(drawn, (None, *shape))[start:])
 
     return tf.data.Dataset.range(first_epoch, max(epochs, first_epoch)).flat_map(of_epoch)
