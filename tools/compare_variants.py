@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--only", action="append", help="train only this variant and the reference")
     parser.add_argument("--processes", type=int)
-    parser.add_argument("override", nargs="*", help="key=value, as --config.key=value of tfeff.train")
+    parser.add_argument("override", nargs="*", help="key=value, of all variants, before their own")
     arguments = parser.parse_args()
 
     base = config.override(config.load(arguments.config, config.Experiment), arguments.override)
@@ -51,10 +51,7 @@ def main() -> None:
     unknown = set(arguments.only or ()) - defined["VARIANTS"].keys()
     if unknown:
         parser.exit(2, f"--only={min(unknown)}: no such variant; there are {', '.join(defined['VARIANTS'])}\n")
-    variants = {
-        name: config.override(base, [*overrides, *arguments.override])
-        for name, overrides in defined["VARIANTS"].items()
-    }
+    variants = {name: config.override(base, overrides) for name, overrides in defined["VARIANTS"].items()}
     trained = {*arguments.only, reference} if arguments.only else variants.keys()
     arguments.workdir.mkdir(parents=True, exist_ok=True)
     folders = {name: arguments.workdir / name.replace(",", "").replace(" ", "_") for name in variants}
