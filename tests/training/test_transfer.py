@@ -1,5 +1,6 @@
 """`model.transfer=auto` on digits, from weights whose information is known."""
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from tests.thoroughness import only_thorough, thorough
 from tfeff import config, models, training
@@ -15,6 +17,7 @@ from tfeff.recipes import rules
 from tfeff.training import build, distribution, selection, transfer
 from tfeff.training.interruption import Interruption
 from tfeff.training.patterns import matching
+from tfeff.training.progress import Reporter
 
 # Levels: P1 is stage 2, the last is stage 3 with 64 features, for which 130 images are few.
 SETTINGS = config.Experiment(
@@ -57,9 +60,10 @@ def choose(caches: selection.SplitCaches) -> Callable[..., dict[str, Any]]:
 
     def chosen(weights: Path, *changes: str) -> dict[str, Any]:
         settings = config.override(SETTINGS, ["model.transfer=auto", f"model.weights={weights}", *changes])
-        said = list[str]()
+        said = io.StringIO()
         images = selection.choose(settings, caches)
-        return transfer.choose(settings, images, said.append, Interruption()) | {"said": "\n".join(said)}
+        found = transfer.choose(settings, images, Reporter(Console(file=said)), Interruption())
+        return found | {"said": said.getvalue()}
 
     return chosen
 

@@ -18,6 +18,7 @@ from tfeff.data.input.epochs import rows_of_epochs
 from tfeff.errors import UserError
 from tfeff.models.layers.stochastic_depth import StochasticDepth
 from tfeff.tasks.task import Batch
+from tfeff.training.progress import Reporter
 
 LIMIT = 8 << 30
 """Bytes of features that may be stored."""
@@ -95,7 +96,7 @@ class FeatureBatches:
         network: computes the features of a batch.
         variants: number of augmented variants of each image. In epoch e, image i is seen in variant (e + i) % variants.
         cache: features of earlier runs.
-        say: called with what is computed.
+        reporter: reports progress.
 
     Raises:
         UserError: the augmentation mixes images, there are several workers, or the features are too large.
@@ -107,9 +108,9 @@ class FeatureBatches:
         network: keras.Model,
         variants: int,
         cache: FeatureCache,
-        say: Callable[[str], None],
+        reporter: Reporter,
     ) -> None:
-        self._batches, self._variants, self._cache, self._say = batches, variants, cache, say
+        self._batches, self._variants, self._cache, self._reporter = batches, variants, cache, reporter
         self._count = len(batches.images)
         self._network = network
         self._compute = tf.function(lambda images: network(images, training=False), jit_compile=False)
@@ -150,7 +151,7 @@ class FeatureBatches:
 
         def compute() -> Batch:
             several = f" in {self._variants} variants" if augmented and self._variants > 1 else ""
-            self._say(f"computing the features of {self._count:,} images{several}")
+            self._reporter.say(f"computing the features of {self._count:,} images{several}")
             passes = [self._computed(epoch) for epoch in (range(self._variants) if augmented else (None,))]
             with tf.device("CPU:0"):
                 return {key: tf.constant(np.concatenate([each[key] for each in passes])) for key in passes[0]}
@@ -178,10 +179,13 @@ class FeatureBatches:
         """One pass over all images; of the padding, only that of evaluation batches is kept."""
         batches = self._batches.evaluation_batches() if epoch is None else self._batches.augmented_batches(epoch)
         found: dict[str, list[npt.NDArray[np.generic]]] = {}
-        for batch in batches:
+        what, size = f"features of variant {epoch + 1}" if epoch else "features", self._batches.batch_size
+        for index, batch in enumerate(batches):
+            self._reporter.computing(what, min(index * size, self._count), self._count)
             values = {**batch, "image": tf.cast(self._compute(batch["image"]), tf.float32)}
             for key, value in values.items():
                 found.setdefault(key, []).append(value.numpy())
+        self._reporter.computing(what, self._count, self._count)
         joined = {key: np.concatenate(values) for key, values in found.items()}
         return joined if epoch is None else {key: value[: self._count] for key, value in joined.items()}
 

@@ -99,7 +99,7 @@ def prepare(
         for note in notes:
             reporter.say(note)
         if settings.model.transfer is not None:
-            record |= transfer.choose(settings, selected, reporter.say, interruption)
+            record |= transfer.choose(settings, selected, reporter, interruption)
     else:
         record = _recorded(workdir, selected, settings.data.source)
     settings = config.replaced(settings, record.get(CHOSEN, {}))
@@ -157,7 +157,7 @@ def prepare(
     frozen, variants = assembly.features, training.feature_variants
 
     def stored(batches: Batches) -> FeatureBatches:
-        return FeatureBatches(batches, frozen, variants, features, reporter.say)
+        return FeatureBatches(batches, frozen, variants, features, reporter)
 
     validated = None if validation is None else stored(validation)
     return Prepared(settings, state, assembly.step, stored(pipeline), validated, scoring, until)

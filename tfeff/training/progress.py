@@ -26,7 +26,7 @@ class Reporter:
     def __init__(self, console: Console | None = None, quiet: bool = False):
         self.console = console or Console(quiet=quiet)
         self._bar: Bars | None = None
-        self._reading: dict[str, Any] = {}
+        self._tasks: dict[str, Any] = {}
         self._last_line = time.monotonic()
 
     @contextmanager
@@ -46,7 +46,7 @@ class Reporter:
             with Bars(*columns, console=self.console) as self._bar:
                 yield
         finally:
-            self._bar, self._reading = None, {}
+            self._bar, self._tasks = None, {}
 
     def say(self, text: str) -> None:
         """Writes a line, above the bars."""
@@ -54,14 +54,24 @@ class Reporter:
 
     def reading(self, name: str, done: int, total: int) -> None:
         """Updates the bar for reading images."""
-        if self._bar is None:
-            if done == total and name not in self._reading:
-                self._reading[name] = None
-                self.say(f"read {total:,} images of {name}")
-            return
-        if name not in self._reading:
-            self._reading[name] = self._bar.add_task(f"reading {name}", total=total, note="")
-        self._bar.update(self._reading[name], completed=done)
+        if self._bar is not None:
+            self._update(self._bar, f"reading {name}", done, total)
+        elif done == total and name not in self._tasks:
+            self._tasks[name] = None
+            self.say(f"read {total:,} images of {name}")
+
+    def computing(self, what: str, done: int, total: int) -> None:
+        """Updates the bar for computing something from images, such as "features"."""
+        if self._bar is not None:
+            self._update(self._bar, f"computing {what}", done, total)
+        elif done < total and time.monotonic() - self._last_line > 60:
+            self._last_line = time.monotonic()
+            self.say(f"  computing {what}: {done:,} of {total:,} images")
+
+    def _update(self, bars: Bars, task: str, done: int, total: int) -> None:
+        if task not in self._tasks:
+            self._tasks[task] = bars.add_task(task, total=total, note="")
+        bars.update(self._tasks[task], completed=done, total=total)
 
     def start(self, total_steps: int, step: int, *, validated: Sequence[str] = ()) -> None:
         """Starts the training bar at `step`; `validated`: names of the validation metrics to come."""

@@ -17,6 +17,7 @@ from tfeff import config, tasks
 from tfeff.errors import UserError
 from tfeff.training import build, selection, transfer
 from tfeff.training.interruption import Interruption
+from tfeff.training.progress import Reporter
 from tfeff.training.workdir import CHOSEN
 
 STEPS = 120
@@ -118,7 +119,7 @@ def _losses(settings: config.Experiment, caches: selection.SplitCaches) -> tuple
     """The rates, the loss before each update, and the loss of the best constant prediction."""
     dataset = selection.choose(settings, caches)
     if settings.model.transfer is not None:
-        chosen = transfer.choose(settings, dataset, lambda text: None, Interruption())
+        chosen = transfer.choose(settings, dataset, Reporter(quiet=True), Interruption())
         settings = config.replaced(settings, chosen[CHOSEN])
     network = build.model(settings, dataset.record())
     build.initial_weights(settings, network)

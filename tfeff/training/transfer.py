@@ -6,7 +6,7 @@ finds becomes values of the config.
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -25,6 +25,7 @@ from tfeff.reporting import tables
 from tfeff.training import build, features
 from tfeff.training.freezing import freeze
 from tfeff.training.interruption import Interruption
+from tfeff.training.progress import Reporter
 from tfeff.training.selection import TrainingData
 from tfeff.training.workdir import CHOSEN
 
@@ -37,7 +38,7 @@ EVIDENCE = "transfer"
 
 
 def choose(
-    settings: config.Experiment, images: TrainingData, say: Callable[[str], None], interruption: Interruption
+    settings: config.Experiment, images: TrainingData, reporter: Reporter, interruption: Interruption
 ) -> dict[str, Any]:
     """What `model.transfer=auto` chooses for the training images of a new run; says it and why.
 
@@ -46,7 +47,7 @@ def choose(
     Args:
         settings: the experiment, with `model.transfer`.
         images: of the run.
-        say: called with lines for the console.
+        reporter: reports progress, and what is chosen.
         interruption: checked while features are computed.
 
     Returns:
@@ -66,17 +67,17 @@ def choose(
         count, width = len(images.train), network.get_layer(CLASSIFIER).input.shape[-1]
         few = transfer.few(count, width)
         if few:
-            starts = _probed(settings, network, images.train, say, interruption)
+            starts = _probed(settings, network, images.train, reporter, interruption)
         form, patterns, why = _form(network, starts) if few else ("all layers", (), "")
         values = _values(settings, network, patterns, count)
     finally:
         keras.mixed_precision.set_dtype_policy(policy)
     if starts:
-        say(_table(starts))
+        reporter.say(_table(starts))
     why = f"{_size(images.train, width, few=few)}{why and f'; {why}'}"
-    say(f"model.transfer=auto trains {form}: {why}")
+    reporter.say(f"model.transfer=auto trains {form}: {why}")
     for key, value in values.items():
-        say(f"  {key}={(','.join(value) or '()') if isinstance(value, tuple) else str(value).lower()}")
+        reporter.say(f"  {key}={(','.join(value) or '()') if isinstance(value, tuple) else str(value).lower()}")
     probes = [dataclasses.asdict(each) for each in starts]
     return {CHOSEN: values, EVIDENCE: {"trained": form, "why": why, "probes": probes}}
 
@@ -111,13 +112,13 @@ def _probed(
     settings: config.Experiment,
     network: Network,
     images: ImageCache,
-    say: Callable[[str], None],
+    reporter: Reporter,
     interruption: Interruption,
 ) -> tuple[transfer.Start, ...]:
     """The probes of (some of) the training images, as they are, at the network's resolution."""
     if len(images) > transfer.PROBED:
         images = images.take(folds.subset(images.dataset.labels, transfer.PROBED, seed=0))
-    say(f"model.transfer=auto: probing the features of {len(images):,} training images")
+    reporter.say(f"model.transfer=auto: probing the features of {len(images):,} training images")
     maps = levels(network)
     extractor = keras.Model(network.inputs, list(maps.values()))
 
@@ -127,9 +128,12 @@ def _probed(
         return [tf.reduce_mean(each, range(1, each.shape.rank - 1)) for each in found]
 
     rows: list[list[np.ndarray]] = []
+    done = 0
     for batch in build.evaluation_pipeline(settings, images, network.size, (0, 1)).evaluation_batches():
         interruption.check("training had not started")
         rows.append([each.numpy()[batch["weight"].numpy() > 0] for each in pooled(batch["image"])])
+        done += len(rows[-1][0])
+        reporter.computing("features", done, len(images))
     arrays = [np.concatenate(parts) for parts in zip(*rows, strict=True)]
     dataset = images.dataset
     return transfer.probe(dict(zip(maps, arrays, strict=True)), dataset.labels, dataset.groups)
