@@ -51,5 +51,8 @@ def test_the_best_threshold_equals_an_exhaustive_search(seed, make_case):
         hits = np.diag(matrix).sum()
         return 2 * hits / (matrix[:, :3].sum() + matrix[:3].sum())
 
-    best = max(sorted(set(matching.score), reverse=True), key=f1)
-    assert best_f1_threshold(matching) == best
+    scores = sorted(set(matching.score), reverse=True)
+    best = max(scores, key=f1)
+    lower = scores[scores.index(best) + 1] if best > scores[-1] else best
+    assert best_f1_threshold(matching) == pytest.approx((best + lower) / 2, rel=1e-6)
+    assert f1(best_f1_threshold(matching)) == f1(best)

@@ -83,7 +83,7 @@ OTHERS = ("efficientdet", "anchor_yolo", "grid", "fast_rcnn", "faster_rcnn")
 @pytest.fixture(scope="module", params=["yolo", *map(thorough, OTHERS)])
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> training.Workdir:
     """A detector that knows its images more or less by heart."""
-    epochs = 300 if THOROUGH else 60
+    epochs = 500 if THOROUGH else 60
     proposes = request.param == "fast_rcnn"
     experiment = settings(
         request.param,
