@@ -70,7 +70,9 @@ def main() -> None:
                 "fusion": fusion,
                 "parameters": result["params"],
                 "multiply-adds": result["macs"],
-                "mAP@.5": f"{result['mean_ap']:.3f} ({low:.3f} to {high:.3f})",
+                "mAP@.5": result["mean_ap"],
+                "95 % from": low,
+                "to": high,
                 "COCO AP": result["coco_ap"],
             }
         )

@@ -14,6 +14,7 @@ import argparse
 import dataclasses
 import json
 import runpy
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from whole_run import train_and_evaluate
 
 from tfeff import config, training
 from tfeff.durable import write
+from tfeff.errors import UserError
 from tfeff.execution.executor import collect
 from tfeff.execution.local import LocalProcesses
 from tfeff.reporting import figure, tables
@@ -40,7 +42,7 @@ def main() -> None:
     parser.add_argument("--workdir", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="results, without suffix")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--only", action="append", help="train only this variant and the reference")
+    parser.add_argument("--only", action="append", help="train only these variants and the reference")
     parser.add_argument("--processes", type=int)
     parser.add_argument("override", nargs="*", help="key=value, of all variants, before their own")
     arguments = parser.parse_args()
@@ -63,22 +65,32 @@ def main() -> None:
     }
     with LocalProcesses(arguments.processes, arguments.workdir / "trainings.log") as processes:
         collect(processes, runs)
-    finished = {name: finished_runs(folder) for name, folder in folders.items()}
+    finished = {name: finished_runs(folder, variants[name]) for name, folder in folders.items()}
     groups = {name: summarize(runs) for name, runs in finished.items() if runs}
     networks = [training.trained_model(training.Workdir(finished[name][0])) for name in groups]
     for group, seconds in zip(groups.values(), np.median(latencies(*networks), axis=0), strict=True):
         group["prediction_seconds"] = round(float(seconds), 5)
     rows = compare(groups, reference)
-    write(arguments.out.with_suffix(".json"), json.dumps(groups, indent=1) + "\n")
+    write(arguments.out.with_suffix(".json"), json.dumps({"reference": reference, "variants": groups}, indent=1) + "\n")
     score = next(iter(groups[reference]["scores"]))
     drawing = ranking_figure(drawn(groups, score), metric=score, unit="%" if score == "accuracy" else "")
     figure.save(drawing, arguments.out)
     print(tables.text(rows))
 
 
-def finished_runs(folder: Path) -> list[Path]:
-    """The workdirs of a variant's finished runs, in the order of their seeds."""
-    return sorted((path.parent for path in folder.glob("*/result.json")), key=lambda workdir: int(workdir.name))
+def finished_runs(folder: Path, variant: config.Experiment) -> list[Path]:
+    """The workdirs of a variant's finished runs, in the order of their seeds.
+
+    Raises:
+        UserError: a run has other settings than the variant.
+    """
+    runs = {int(path.parent.name): path.parent for path in folder.glob("*/result.json") if path.parent.name.isdigit()}
+    for seed, run in runs.items():
+        trained = config.load(run / "config.json", config.Experiment)
+        changed = [key for key, *_ in config.differences(dataclasses.replace(variant, seed=seed), trained)]
+        if changed:
+            raise UserError(f"{run} was trained with another {', '.join(changed)}; use another --workdir, or delete it")
+    return [runs[seed] for seed in sorted(runs)]
 
 
 def compare(groups: dict[str, dict[str, Any]], reference: str) -> list[Mapping[str, Any]]:
@@ -138,4 +150,7 @@ def between(interval: list[float] | None) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"error: {error}")

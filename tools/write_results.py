@@ -12,8 +12,9 @@ document is not up to date.
 
 import argparse
 import json
+import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -201,20 +202,20 @@ def family(result: Result) -> str:
 
 def variants(result: Result) -> str:
     """The variants of an experiment: their scores, with intervals over the runs, or over the images of a single run."""
+    groups, reference = result["variants"], result["reference"]
+    compared = {score for group in groups.values() for score, each in differences(group).items() if each["interval"]}
     written = []
-    for name, group in result.items():
+    for name, group in groups.items():
         row = {"variant": name, "runs": len(group["runs"])}
-        for score, values in group["scores"].items():
-            row[score] = interval(values["mean"], *(values["interval"] or (None, None)))
         of_images = group.get("intervals_of_test_images", [group.get("interval_of_test_images")])[0]
-        if len(group["runs"]) == 1 and of_images:
-            main_score = next(iter(group["scores"]))
-            row[main_score] += " ({:.3f} to {:.3f} over images)".format(*of_images)
-        for score, difference in group.get("minus_reference", {}).items():
-            if difference["interval"]:
-                low, high = difference["interval"]
-                row[f"{score} minus reference, points"] = (
-                    f"{points(difference['mean'])} ({points(low)} to {points(high)})"
+        for index, (score, values) in enumerate(group["scores"].items()):
+            row[score] = interval(values["mean"], *(values["interval"] or (None, None)))
+            if index == 0 and len(group["runs"]) == 1 and of_images:
+                row[score] += " ({:.3f} to {:.3f} over images)".format(*of_images)
+            if score in compared:
+                difference = differences(group).get(score, {"interval": None})
+                row[f"{score} minus {reference}, points"] = difference["interval"] and (
+                    f"{points(difference['mean'])} ({' to '.join(map(points, difference['interval']))})"
                 )
         row |= {
             "parameters": f"{group['params'] / 1e6:.1f} M",
@@ -226,13 +227,35 @@ def variants(result: Result) -> str:
     return tables.markdown(written)
 
 
-def plain(rows: tables.Rows) -> str:
-    """Rows as they are; floats with three significant digits."""
+def differences(group: Result) -> Mapping[str, Any]:
+    """A variant's differences from the reference, by score."""
+    return group.get("minus_reference", {})
 
-    def shown(value: Any) -> Any:
-        return f"{value:#.3g}".rstrip(".") if isinstance(value, float) else value
 
-    return tables.markdown([{key: shown(value) for key, value in row.items()} for row in rows])
+def plain(rows: Sequence[Result]) -> str:
+    """Rows as they are, with the ends of a 95 % interval in the column before them; three significant digits."""
+    written = []
+    for row in rows:
+        shown, last = {}, ""
+        for key, value in row.items():
+            if key == "95 % from":
+                shown[last] = interval(row[last], value, row["to"])
+            elif key != "to":
+                shown[key] = significant(value) if isinstance(value, float) else value
+                last = key
+        written.append(shown)
+    return tables.markdown(written)
+
+
+def significant(value: float) -> str | None:
+    """Three significant digits, without an exponent.
+
+    >>> [significant(value) for value in (0.5, 14.04, 1234.5, float("nan"))]
+    ['0.500', '14.0', '1,234', None]
+    """
+    if math.isnan(value):
+        return None
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:#.3g}"
 
 
 def interval(mean: float | None, low: float | None, high: float | None) -> str | None:

@@ -1,9 +1,14 @@
 """The table and the figure of variants."""
 
+import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from tfeff import config
+from tfeff.errors import UserError
 
 
 @pytest.fixture
@@ -41,6 +46,19 @@ def test_variants_are_compared_with_the_reference_over_seeds(tool: ModuleType) -
     half = 12.7062047 * 0.014142136 / 2**0.5  # Student's t, 1 degree of freedom; differences .4 and .38
     low, high = groups["frozen"]["minus_reference"]["accuracy"]["interval"]
     assert (low, high) == (pytest.approx(0.39 - half, rel=1e-4), pytest.approx(0.39 + half, rel=1e-4))
+
+
+def test_runs_with_other_settings_are_refused(tool: ModuleType, tmp_path: Path) -> None:
+    variant = config.Experiment(training=config.Training(epochs=3))
+    for name, experiment in {"10": variant, "2": variant, "old": config.Experiment()}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "result.json").write_text("{}")
+        seeded = dataclasses.replace(experiment, seed=int(name) if name.isdigit() else 0)
+        (tmp_path / name / "config.json").write_text(config.to_json(seeded))
+    assert tool.finished_runs(tmp_path, variant) == [tmp_path / "2", tmp_path / "10"]
+    (tmp_path / "old").rename(tmp_path / "0")
+    with pytest.raises(UserError, match=r"0 was trained with another training\.epochs"):
+        tool.finished_runs(tmp_path, variant)
 
 
 def test_only_common_seeds_are_paired(tool: ModuleType) -> None:

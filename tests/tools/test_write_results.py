@@ -43,12 +43,25 @@ def test_old_text_is_replaced_and_the_rest_stays(write_results, tmp_path):
 def test_variants_have_intervals_over_runs_or_else_over_images(write_results):
     costs = {"params": 3_400_000, "macs": 980_000_000, "prediction_seconds": 0.02, "training_seconds": [60.0, 120.0]}
     both = {"runs": ["0", "1"], "scores": {"mAP@.5": {"mean": 0.9, "interval": [0.8, 1.0]}}, **costs}
-    both["minus_reference"] = {"mAP@.5": {"mean": 0.02, "interval": [-0.01, 0.05]}}
+    better = {**both, "minus_reference": {"mAP@.5": {"mean": 0.02, "interval": [-0.01, 0.05]}}}
     one = {"runs": ["0"], "scores": {"mAP@.5": {"mean": 0.7, "interval": None}}, **costs}
     one |= {"intervals_of_test_images": [[0.65, 0.75]]}
-    *_, first, second = write_results.variants({"a": both, "b": one}).splitlines()
-    assert first == "| a | 2 | 0.900 (0.800 to 1.000) | +2.0 (-1.0 to +5.0) | 3.4 M | 0.98 G | 20.0 | 2 |"
-    assert second.startswith("| b | 1 | 0.700 (0.650 to 0.750 over images) | – |")
+    one |= {"minus_reference": {"mAP@.5": {"mean": -0.2, "interval": None}}}
+    result = {"reference": "a", "variants": {"a": both, "b": better, "c": one}}
+    header, _, *rows = write_results.variants(result).splitlines()
+    assert header.startswith("| variant | runs | mAP@.5 | mAP@.5 minus a, points | parameters |")
+    assert rows[0] == "| a | 2 | 0.900 (0.800 to 1.000) | – | 3.4 M | 0.98 G | 20.0 | 2 |"
+    assert rows[1].startswith("| b | 2 | 0.900 (0.800 to 1.000) | +2.0 (-1.0 to +5.0) | 3.4 M |")
+    assert rows[2].startswith("| c | 1 | 0.700 (0.650 to 0.750 over images) | – |")
+
+
+def test_rows_are_written_with_their_intervals(write_results):
+    rows = [{"neck": "fpn", "mAP": 0.8, "95 % from": 0.75, "to": 0.85, "step, ms": 111.44, "parameters": 228_359}]
+    assert write_results.plain(rows).splitlines() == [
+        "| neck | mAP | step, ms | parameters |",
+        "| --- | --- | --- | ---: |",
+        "| fpn | 0.800 (0.750 to 0.850) | 111 | 228,359 |",
+    ]
 
 
 @pytest.mark.parametrize(

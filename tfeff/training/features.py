@@ -152,7 +152,9 @@ class FeatureBatches:
         def compute() -> Batch:
             several = f" in {self._variants} variants" if augmented and self._variants > 1 else ""
             self._reporter.say(f"computing the features of {self._count:,} images{several}")
-            passes = [self._computed(epoch) for epoch in (range(self._variants) if augmented else (None,))]
+            epochs = range(self._variants) if augmented else (None,)
+            with self._reporter.computing("features", len(epochs) * self._count) as advance:
+                passes = [self._computed(epoch, advance) for epoch in epochs]
             with tf.device("CPU:0"):
                 return {key: tf.constant(np.concatenate([each[key] for each in passes])) for key in passes[0]}
 
@@ -175,17 +177,15 @@ class FeatureBatches:
             found.update(weight.numpy().tobytes())
         return found.hexdigest()
 
-    def _computed(self, epoch: int | None) -> dict[str, npt.NDArray[np.generic]]:
+    def _computed(self, epoch: int | None, advance: Callable[[int], None]) -> dict[str, npt.NDArray[np.generic]]:
         """One pass over all images; of the padding, only that of evaluation batches is kept."""
         batches = self._batches.evaluation_batches() if epoch is None else self._batches.augmented_batches(epoch)
         found: dict[str, list[npt.NDArray[np.generic]]] = {}
-        what, size = f"features of variant {epoch + 1}" if epoch else "features", self._batches.batch_size
-        for index, batch in enumerate(batches):
-            self._reporter.computing(what, min(index * size, self._count), self._count)
+        for batch in batches:
             values = {**batch, "image": tf.cast(self._compute(batch["image"]), tf.float32)}
             for key, value in values.items():
                 found.setdefault(key, []).append(value.numpy())
-        self._reporter.computing(what, self._count, self._count)
+            advance(int(np.count_nonzero(found["weight"][-1])))
         joined = {key: np.concatenate(values) for key, values in found.items()}
         return joined if epoch is None else {key: value[: self._count] for key, value in joined.items()}
 

@@ -1,7 +1,7 @@
 """Progress of a run: live bars on a terminal; otherwise one line per epoch."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,7 +26,7 @@ class Reporter:
     def __init__(self, console: Console | None = None, quiet: bool = False):
         self.console = console or Console(quiet=quiet)
         self._bar: Bars | None = None
-        self._tasks: dict[str, Any] = {}
+        self._reading: dict[str, Any] = {}
         self._last_line = time.monotonic()
 
     @contextmanager
@@ -46,7 +46,7 @@ class Reporter:
             with Bars(*columns, console=self.console) as self._bar:
                 yield
         finally:
-            self._bar, self._tasks = None, {}
+            self._bar, self._reading = None, {}
 
     def say(self, text: str) -> None:
         """Writes a line, above the bars."""
@@ -54,24 +54,39 @@ class Reporter:
 
     def reading(self, name: str, done: int, total: int) -> None:
         """Updates the bar for reading images."""
-        if self._bar is not None:
-            self._update(self._bar, f"reading {name}", done, total)
-        elif done == total and name not in self._tasks:
-            self._tasks[name] = None
-            self.say(f"read {total:,} images of {name}")
+        if self._bar is None:
+            if done == total and name not in self._reading:
+                self._reading[name] = None
+                self.say(f"read {total:,} images of {name}")
+            return
+        if name not in self._reading:
+            self._reading[name] = self._bar.add_task(f"reading {name}", total=total, note="")
+        self._bar.update(self._reading[name], completed=done)
 
-    def computing(self, what: str, done: int, total: int) -> None:
-        """Updates the bar for computing something from images, such as "features"."""
-        if self._bar is not None:
-            self._update(self._bar, f"computing {what}", done, total)
-        elif done < total and time.monotonic() - self._last_line > 60:
-            self._last_line = time.monotonic()
-            self.say(f"  computing {what}: {done:,} of {total:,} images")
+    @contextmanager
+    def computing(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
+        """Shows a bar for computing something of `total` images, such as "features", while active.
 
-    def _update(self, bars: Bars, task: str, done: int, total: int) -> None:
-        if task not in self._tasks:
-            self._tasks[task] = bars.add_task(task, total=total, note="")
-        bars.update(self._tasks[task], completed=done, total=total)
+        Yields:
+            A function to call with the number of images that were added.
+        """
+        if self._bar is None:
+            done, self._last_line = 0, time.monotonic()
+
+            def advance(count: int) -> None:
+                nonlocal done
+                done += count
+                if done < total and time.monotonic() - self._last_line > 60:
+                    self._last_line = time.monotonic()
+                    self.say(f"  computing {what}: {done:,} of {total:,} images")
+
+            yield advance
+            return
+        task, bars = self._bar.add_task(f"computing {what}", total=total, note=""), self._bar
+        try:
+            yield lambda count: bars.advance(task, count)
+        finally:
+            bars.remove_task(task)
 
     def start(self, total_steps: int, step: int, *, validated: Sequence[str] = ()) -> None:
         """Starts the training bar at `step`; `validated`: names of the validation metrics to come."""

@@ -128,12 +128,12 @@ def _probed(
         return [tf.reduce_mean(each, range(1, each.shape.rank - 1)) for each in found]
 
     rows: list[list[np.ndarray]] = []
-    done = 0
-    for batch in build.evaluation_pipeline(settings, images, network.size, (0, 1)).evaluation_batches():
-        interruption.check("training had not started")
-        rows.append([each.numpy()[batch["weight"].numpy() > 0] for each in pooled(batch["image"])])
-        done += len(rows[-1][0])
-        reporter.computing("features", done, len(images))
+    batches = build.evaluation_pipeline(settings, images, network.size, (0, 1)).evaluation_batches()
+    with reporter.computing("features", len(images)) as advance:
+        for batch in batches:
+            interruption.check("training had not started")
+            rows.append([each.numpy()[batch["weight"].numpy() > 0] for each in pooled(batch["image"])])
+            advance(len(rows[-1][0]))
     arrays = [np.concatenate(parts) for parts in zip(*rows, strict=True)]
     dataset = images.dataset
     return transfer.probe(dict(zip(maps, arrays, strict=True)), dataset.labels, dataset.groups)

@@ -5,24 +5,26 @@ from typing import Any
 
 import keras
 
-CHANNELS = {"float32": 4, "float16": 16, "bfloat16": 16}
-"""oneDNN's kernels are fast for multiples of these numbers of channels, and slower than Keras' operators for others."""
+CHANNELS = {"float32": 4, "bfloat16": 16}
+"""On CPUs, oneDNN's kernels are faster than Keras' operators for multiples of these numbers of channels, and slower for
+others; so are those for float16."""
 
 
 @keras.saving.register_keras_serializable(package="tfeff")
 class BatchNormalization(keras.layers.BatchNormalization):
     """Keras' layer (Ioffe and Szegedy, arXiv:1502.03167), with one operator for each pass through it in training.
 
-    Keras composes both passes of a dozen elementwise operators. Each of them reads and writes whole feature maps, in
-    float32 even under mixed precision, which takes a third of a training step on CPUs. The fused operators need the
-    TensorFlow backend, maps of shape (batch, height, width, channels) with some multiple of channels, and statistics of
-    one replica; otherwise, and at inference, the layer does what Keras does. The results are the same up to rounding.
+    Keras builds each pass from a dozen elementwise operators, which read and write whole feature maps, in float32 even
+    under mixed precision. The fused operators need the TensorFlow backend without XLA, maps of shape (batch, height,
+    width, channels), statistics of one replica and float32 variables; on CPUs, also multiples of `CHANNELS`. Otherwise,
+    and at inference, the layer does what Keras does. The results are the same up to rounding.
 
     Input and output: (batch, ..., channels) in the layer's compute dtype.
     """
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        """Normalizes with the statistics of the batch, which update the moving ones, in training; else with those."""
+        """Normalizes with the statistics of the batch, and updates the moving ones, in training; otherwise with the
+        moving ones."""
         if not (training and self.trainable and mask is None and self._can_fuse(inputs)):
             return super().call(inputs, training=training, mask=mask)
         import tensorflow as tf
@@ -38,10 +40,29 @@ class BatchNormalization(keras.layers.BatchNormalization):
         return outputs
 
     def _can_fuse(self, inputs: Any) -> bool:
+        dtype = keras.backend.standardize_dtype(inputs.dtype)
         return (
             keras.backend.backend() == "tensorflow"
             and not (self.synchronized or self.renorm)
             and (self.scale and self.center)
             and (len(inputs.shape) == 4 and self.axis in (-1, 3))
-            and inputs.shape[-1] % CHANNELS.get(keras.backend.standardize_dtype(inputs.dtype), math.inf) == 0
+            and keras.backend.standardize_dtype(self.variable_dtype) == "float32"
+            and dtype in ("float32", "bfloat16", "float16")
+            and (_has_gpu() or inputs.shape[-1] % CHANNELS.get(dtype, math.inf) == 0)
+            and not _compiles_with_xla()
         )
+
+
+def _has_gpu() -> bool:
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+def _compiles_with_xla() -> bool:
+    """Whether the current graph is compiled with XLA, whose version of the operator computes the variance as the
+    difference of two large numbers: it loses all digits of channels whose mean is much larger than their deviation."""
+    import tensorflow as tf
+    from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext  # there is no public equivalent
+
+    return not tf.executing_eagerly() and GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
