@@ -56,7 +56,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
 def _has_gpu() -> bool:
     import tensorflow as tf
 
-    return bool(tf.config.list_physical_devices("GPU"))
+    return bool(tf.config.get_visible_devices("GPU"))
 
 
 def _compiles_with_xla() -> bool:
