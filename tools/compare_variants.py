@@ -14,7 +14,6 @@ import argparse
 import dataclasses
 import json
 import runpy
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -46,13 +45,20 @@ def main() -> None:
     parser.add_argument("--processes", type=int)
     parser.add_argument("override", nargs="*", help="key=value, of all variants, before their own")
     arguments = parser.parse_args()
+    try:
+        run(arguments)
+    except UserError as error:
+        parser.exit(2, f"error: {error}\n")
 
+
+def run(arguments: argparse.Namespace) -> None:
+    """Trains what is missing, and reports every finished run."""
     base = config.override(config.load(arguments.config, config.Experiment), arguments.override)
     defined = runpy.run_path(arguments.config)
     reference = defined["REFERENCE"]
     unknown = set(arguments.only or ()) - defined["VARIANTS"].keys()
     if unknown:
-        parser.exit(2, f"--only={min(unknown)}: no such variant; there are {', '.join(defined['VARIANTS'])}\n")
+        raise UserError(f"--only={min(unknown)}: no such variant; there are {', '.join(defined['VARIANTS'])}")
     variants = {name: config.override(base, overrides) for name, overrides in defined["VARIANTS"].items()}
     trained = {*arguments.only, reference} if arguments.only else variants.keys()
     arguments.workdir.mkdir(parents=True, exist_ok=True)
@@ -150,7 +156,4 @@ def between(interval: list[float] | None) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    main()

@@ -112,13 +112,11 @@ def candidates(result: Result) -> str:
 def networks(result: Result) -> str:
     """The members, and the networks that they are compared with."""
     rows = []
-    for row in result["networks"]:
-        *_, metric, low, high = row
-        shown = {key: value for key, value in row.items() if key not in (metric, low, high)}
-        shown["x baseline"] = f"{row['x baseline']:.2f}"
+    for row in map(with_interval, result["networks"]):
+        row["x baseline"] = f"{row['x baseline']:.2f}"
         if "training accuracy" in row:
-            shown["training accuracy"] = f"{row['training accuracy']:.3f}"
-        rows.append({**shown, metric: interval(row[metric], row[low], row[high])})
+            row["training accuracy"] = f"{row['training accuracy']:.3f}"
+        rows.append(row)
     return tables.markdown(rows)
 
 
@@ -213,10 +211,7 @@ def variants(result: Result) -> str:
             if index == 0 and len(group["runs"]) == 1 and of_images:
                 row[score] += " ({:.3f} to {:.3f} over images)".format(*of_images)
             if score in compared:
-                difference = differences(group).get(score, {"interval": None})
-                row[f"{score} minus {reference}, points"] = difference["interval"] and (
-                    f"{points(difference['mean'])} ({' to '.join(map(points, difference['interval']))})"
-                )
+                row[f"{score} minus {reference}, points"] = in_points(differences(group).get(score))
         row |= {
             "parameters": f"{group['params'] / 1e6:.1f} M",
             "multiply-adds": f"{group['macs'] / 1e9:.2f} G",
@@ -227,24 +222,41 @@ def variants(result: Result) -> str:
     return tables.markdown(written)
 
 
+def in_points(difference: Result | None) -> str | None:
+    """A difference with its interval; None without one."""
+    if difference is None or difference["interval"] is None:
+        return None
+    low, high = difference["interval"]
+    return f"{points(difference['mean'])} ({points(low)} to {points(high)})"
+
+
 def differences(group: Result) -> Mapping[str, Any]:
     """A variant's differences from the reference, by score."""
     return group.get("minus_reference", {})
 
 
 def plain(rows: Sequence[Result]) -> str:
-    """Rows as they are, with the ends of a 95 % interval in the column before them; three significant digits."""
-    written = []
-    for row in rows:
-        shown, last = {}, ""
-        for key, value in row.items():
-            if key == "95 % from":
-                shown[last] = interval(row[last], value, row["to"])
-            elif key != "to":
-                shown[key] = significant(value) if isinstance(value, float) else value
-                last = key
-        written.append(shown)
-    return tables.markdown(written)
+    """Rows as they are; three significant digits."""
+    return tables.markdown(
+        [
+            {
+                key: significant(value) if isinstance(value, float) else value
+                for key, value in with_interval(row).items()
+            }
+            for row in rows
+        ]
+    )
+
+
+def with_interval(row: Result) -> dict[str, Any]:
+    """A row without the columns of an interval's ends, which join the column before them."""
+    shown, last = {}, ""
+    for key, value in row.items():
+        if key == "95 % from":
+            shown[last] = interval(row[last], value, row["to"])
+        elif key != "to":
+            shown[key], last = value, key
+    return shown
 
 
 def significant(value: float) -> str | None:

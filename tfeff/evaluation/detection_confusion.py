@@ -13,9 +13,9 @@ from tfeff.evaluation.matching import Matching
 def best_f1_threshold(matching: Matching) -> float:
     """The score threshold with the highest micro-averaged F1; of several that tie, the one that accepts the fewest.
 
-    It lies halfway between the lowest score that it accepts and the next lower one (1 % below if there is none), so
-    that rounding in another runtime does not matter. Results at this threshold are optimistic on the images it was
-    chosen on. Choose it on other images.
+    It is the midpoint between the lowest accepted score and the next lower one, or 1 % below the lowest accepted score
+    if there is no other, so that rounding in another runtime changes nothing. Results at this threshold are optimistic
+    on the images it was chosen on. Choose it on other images.
     """
     rows = ~matching.ignored
     score, true_positives = matching.score[rows], np.cumsum(matching.true_positive[rows])
