@@ -29,6 +29,7 @@ DETECTORS = {
     "YOLO with anchors": ("task.name=anchor_yolo", "task.box_weight=7.5", "task.class_weight=0.5"),
     "EfficientDet": (  # as configs/bccd_efficientdet.py
         "task.name=efficientdet",
+        "task.anchor_size=2",  # the smallest anchors then match platelets
         "task.neck.name=none",
         "task.neck.levels=none",
         "task.neck.channels=none",

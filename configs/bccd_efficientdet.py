@@ -24,6 +24,7 @@ def get_config() -> Experiment:
     return Experiment(
         task=EfficientDet(
             aspect=4 / 3,
+            anchor_size=2,  # the smallest anchors then match platelets
             max_objects=40,
             augmentation=BoxAugmentation(
                 horizontal_flip=True,
