@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from sklearn.datasets import load_digits
 
 from tests.same_detections import assert_same_detections
 from tests.thoroughness import thorough
@@ -163,14 +164,18 @@ def test_an_exported_classifier_predicts_alike(run: training.Workdir, tmp_path: 
     call = runner(format, out)
     about = json.loads((out / "metadata.json").read_text())
     assert (about["input"], about["fit"], len(about["class_names"])) == ([16, 16, 1], "stretch", 10)
-    images = np.random.default_rng(0).uniform(0, 255, (30, 16, 16, 1)).astype(np.float32)
+    digits = load_digits().images[-100:, :, :, None].astype(np.float32) * (255 / 16)
+    images = tf.image.resize(digits, (16, 16)).numpy()
     network = build.trained_model(run)
     expected = tf.nn.softmax(network(images, training=False)).numpy()
     one_by_one = np.concatenate([call(images=image[None])["probabilities"] for image in images])
-    np.testing.assert_allclose(one_by_one, expected, atol=0.15 if int8 else 1e-4)
+    if not int8:
+        np.testing.assert_allclose(one_by_one, expected, atol=1e-4)
     if format != "litert":
         np.testing.assert_allclose(call(images=images)["probabilities"], expected, atol=1e-4)
     if int8:
+        # Which images lie near a rounding boundary differs between machines, hence the mean: 0.0012 in four trainings.
+        assert np.abs(one_by_one - expected).mean() < 0.01
         runs.open_run(run.path).export_portable(tmp_path / "float", "litert")
         sizes = [(each / "model.tflite").stat().st_size for each in (out, tmp_path / "float")]
         assert sizes[0] < 0.5 * sizes[1]
