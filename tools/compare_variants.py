@@ -21,13 +21,14 @@ from typing import Any
 import numpy as np
 from summarize_runs import summarize
 from whole_run import train_and_evaluate
+from write_results import variants as variants_table
 
 from tfeff import config, training
 from tfeff.durable import write
 from tfeff.errors import UserError
 from tfeff.execution.executor import collect
 from tfeff.execution.local import LocalProcesses
-from tfeff.reporting import figure, tables
+from tfeff.reporting import figure
 from tfeff.reporting.sweep import ranking_figure
 from tfeff.training.latency import latencies
 from tfeff.trials.intervals import paired_difference
@@ -76,12 +77,13 @@ def run(arguments: argparse.Namespace) -> None:
     networks = [training.trained_model(training.Workdir(finished[name][0])) for name in groups]
     for group, seconds in zip(groups.values(), np.median(latencies(*networks), axis=0), strict=True):
         group["prediction_seconds"] = round(float(seconds), 5)
-    rows = compare(groups, reference)
-    write(arguments.out.with_suffix(".json"), json.dumps({"reference": reference, "variants": groups}, indent=1) + "\n")
+    compare(groups, reference)
+    result = {"reference": reference, "variants": groups}
+    write(arguments.out.with_suffix(".json"), json.dumps(result, indent=1) + "\n")
     score = next(iter(groups[reference]["scores"]))
     drawing = ranking_figure(drawn(groups, score), metric=score, unit="%" if score == "accuracy" else "")
     figure.save(drawing, arguments.out)
-    print(tables.text(rows))
+    print(variants_table(result))
 
 
 def finished_runs(folder: Path, variant: config.Experiment) -> list[Path]:
@@ -99,40 +101,24 @@ def finished_runs(folder: Path, variant: config.Experiment) -> list[Path]:
     return [runs[seed] for seed in sorted(runs)]
 
 
-def compare(groups: dict[str, dict[str, Any]], reference: str) -> list[Mapping[str, Any]]:
-    """The table of variants; adds to each group its differences from the reference, paired over seeds."""
-    rows = []
-    for name, group in groups.items():
-        row: dict[str, Any] = {"variant": name}
-        for score, values in group["scores"].items():
-            row |= {score: values["mean"], f"{score}, 95 % interval": between(values["interval"])}
-            if name == reference:
-                continue
-            both = (
-                {(int(run), 0): value for run, value in zip(each["runs"], each["scores"][score]["runs"], strict=True)}
-                for each in (group, groups[reference])
-            )
-            difference = paired_difference(*both)
+def compare(groups: Mapping[str, dict[str, Any]], reference: str) -> None:
+    """Adds to each variant its differences from the reference, paired over seeds."""
+    for name in groups.keys() - {reference}:
+        group, added = groups[name], groups[name].setdefault("minus_reference", {})
+        for score in group["scores"]:
+            difference = paired_difference(by_seed(group, score), by_seed(groups[reference], score))
             interval = None if difference.low is None else [difference.low, difference.high]
-            group.setdefault("minus_reference", {})[score] = {"mean": difference.mean, "interval": interval}
-            row[f"{score}, minus {reference}"] = f"{difference.mean:+.4f} ({between(interval)})"
-        row |= {
-            "runs": len(group["runs"]),
-            "parameters": group["params"],
-            "multiply-adds": group["macs"],
-            "prediction, ms": 1e3 * group["prediction_seconds"],
-            "training, min": sum(group["training_seconds"]) / len(group["training_seconds"]) / 60,
-        }
-        rows.append(row)
-    return rows
+            added[score] = {"mean": difference.mean, "interval": interval}
+
+
+def by_seed(group: Mapping[str, Any], score: str) -> dict[tuple[int, int], float]:
+    """The scores of a variant's runs."""
+    return {(int(run), 0): value for run, value in zip(group["runs"], group["scores"][score]["runs"], strict=True)}
 
 
 def drawn(groups: Mapping[str, Mapping[str, Any]], score: str) -> list[dict[str, Any]]:
     """The rows of the figure, the best first."""
-    table = {
-        name: {(int(run), 0): value for run, value in zip(group["runs"], group["scores"][score]["runs"], strict=True)}
-        for name, group in groups.items()
-    }
+    table = {name: by_seed(group, score) for name, group in groups.items()}
     ranking = rank(table, dict.fromkeys(table, 1.0))
     rows = []
     for name in ranking.order:
@@ -148,11 +134,6 @@ def drawn(groups: Mapping[str, Mapping[str, Any]], score: str) -> list[dict[str,
             }
         )
     return rows
-
-
-def between(interval: list[float] | None) -> str:
-    """An interval as text."""
-    return "" if interval is None else f"{interval[0]:.4f} to {interval[1]:.4f}"
 
 
 if __name__ == "__main__":
