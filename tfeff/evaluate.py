@@ -29,7 +29,7 @@ def define_flags() -> None:
     flags.DEFINE_bool(
         "sensitivity",
         False,
-        "Retrain a detector's heads over a range of settings and evaluate them on the validation images.",
+        "Retrain the heads of an R-CNN run over a range of settings and evaluate them on the validation images.",
     )
     flags.DEFINE_bool("json", False, "Print the full report as JSON.")
 

@@ -60,9 +60,9 @@ def main(argv: list[str]) -> None:
     verbs.load_tensorflow()
     from tfeff import runs
     from tfeff.reporting.progress import Bar
+    from tfeff.runs.journal import state_of
     from tfeff.runs.prediction import Predictions, find_images
     from tfeff.runs.video import Video, VideoPredictions
-    from tfeff.serving.journal import state_of
 
     out = Path(given.out)
     source = Video(Path(given.video)) if given.video else find_images(Path(given.images), out)

@@ -90,7 +90,7 @@ def our_sides(network: keras.Model, directory: Path, threads: int) -> Iterator[C
     def lite() -> Side:
         from ai_edge_litert.interpreter import Interpreter
 
-        interpreter = Interpreter(model_content=litert.convert(network, task), num_threads=threads)
+        interpreter = Interpreter(model_content=litert.convert(network, task)[litert.FILE], num_threads=threads)
         run = interpreter.get_signature_runner()
 
         def predict(batch: np.ndarray) -> np.ndarray:
@@ -103,7 +103,8 @@ def our_sides(network: keras.Model, directory: Path, threads: int) -> Iterator[C
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        session = onnxruntime.InferenceSession(onnx.convert(network, task), options, ["CPUExecutionProvider"])
+        model = onnx.convert(network, task)[onnx.FILE]
+        session = onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"])
         return Side(OURS, "ONNX Runtime", "default", lambda batch: session.run(None, {"images": batch})[0])
 
     def intermediate_representation() -> Path:

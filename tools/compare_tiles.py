@@ -23,7 +23,7 @@ from tfeff import runs
 from tfeff.boxes import Tiling, iou
 from tfeff.data.images import decoding
 from tfeff.data.sources import catalog
-from tfeff.rcnn.savedmodel import LoadedDetector
+from tfeff.rcnn.savedmodel import ExportedRCNN
 from tfeff.reporting import tables
 from tfeff.reporting.progress import Bar
 from tfeff.runs.predictors import DetectorPredictor
@@ -84,7 +84,7 @@ def main() -> None:
         mosaic[top : top + sides[0], left : left + sides[1]] = image
     Image.fromarray(mosaic).save(arguments.out)
 
-    detector = LoadedDetector(runs.open_run(arguments.workdir).saved_model())
+    detector = ExportedRCNN(runs.open_run(arguments.workdir).saved_model())
     predictor, threshold = DetectorPredictor(detector, LOWER), detector.score
 
     def detect(pictures: list[np.ndarray], title: str) -> list[Found]:

@@ -83,63 +83,73 @@ def torch_image(height: int, width: int) -> Any:
     return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
 
 
-def whole(network: Any, task: Any) -> Any:
-    """From pixels to detections: the function that all exports convert."""
+class Undecoded:
+    """In the place of a task: exports a network without decoding and suppression."""
+
+    detects, proposals = True, None
+
+    def forward(self, network: Any, batch: Mapping[str, Any], *, training: bool) -> Any:
+        """The network's own outputs."""
+        return network(batch["image"], training=training)
+
+    def decode(self, outputs: Any) -> Any:
+        """The same outputs."""
+        return outputs
+
+
+def undecoded(build: Callable[[], tuple[Any, Any]]) -> tuple[Any, Any]:
+    """A detector's network alone."""
+    network, _ = build()
+    return network, Undecoded()
+
+
+def frozen(network: Any, task: Any) -> Step:
+    """As a TensorFlow graph whose variables have become constants."""
     from tfeff.serving import portable
 
-    return portable.function(network, task, batch_size=1)
+    return constant(portable.function(network, task, batch_size=1), image(*network.size))
 
 
-def bare(network: Any, task: Any) -> Any:
-    """Without decoding and suppression."""
-    import tensorflow as tf
-
-    signature = [tf.TensorSpec((1, *network.inputs[0].shape[1:]), name="images")]
-    return tf.function(lambda images: network(images, training=False), input_signature=signature, autograph=False)
-
-
-def frozen(function: Any, model: Any, pixels: np.ndarray) -> Step:
-    """As a TensorFlow graph whose variables have become constants."""
+def constant(function: Any, pixels: np.ndarray) -> Step:
+    """A function of one image, without variables."""
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    constant, images = convert_variables_to_constants_v2(function.get_concrete_function()), tf.constant(pixels)
-    return lambda: tf.nest.map_structure(np.asarray, constant(images))
+    graph, images = convert_variables_to_constants_v2(function.get_concrete_function()), tf.constant(pixels)
+    return lambda: tf.nest.map_structure(np.asarray, graph(images))
 
 
-def litert(function: Any, model: Any, pixels: np.ndarray) -> Step:
+def litert(network: Any, task: Any) -> Step:
     """In LiteRT."""
-    import tensorflow as tf
     from ai_edge_litert.interpreter import Interpreter
 
-    module = tf.Module()
-    module.variables_of_model = [variable.value for variable in model.variables]
-    module.function = function
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()], module)
-    run = Interpreter(model_content=converter.convert(), num_threads=THREADS).get_signature_runner()
+    from tfeff.serving import litert
+
+    model, pixels = litert.convert(network, task)[litert.FILE], image(*network.size)
+    run = Interpreter(model_content=model, num_threads=THREADS).get_signature_runner()
     return lambda: run(images=pixels)
 
 
-def onnx(function: Any, model: Any, pixels: np.ndarray) -> Step:
+def onnx(network: Any, task: Any) -> Step:
     """In ONNX Runtime."""
     import onnxruntime
-    import tf2onnx
 
-    converted, _ = tf2onnx.convert.from_function(function, input_signature=function.input_signature, opset=17)
+    from tfeff.serving import onnx
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = THREADS
-    session = onnxruntime.InferenceSession(converted.SerializeToString(), options, ["CPUExecutionProvider"])
-    feed = {session.get_inputs()[0].name: pixels}
+    model = onnx.convert(network, task)[onnx.FILE]
+    session = onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"])
+    feed = {session.get_inputs()[0].name: image(*network.size)}
     return lambda: session.run(None, feed)
 
 
 RUNTIMES = (frozen, litert, onnx)
 
 
-def ours(build: Callable[[], tuple[Any, Any]], part: Callable[..., Any], runtime: Callable[..., Step]) -> Step:
-    """Our detector, or its network, in a runtime."""
-    network, task = build()
-    return runtime(part(network, task), network, image(*network.size))
+def ours(build: Callable[[], tuple[Any, Any]], runtime: Callable[..., Step]) -> Step:
+    """Our detector, or its network, in a runtime: the model that `tfeff.export` writes for it."""
+    return runtime(*build())
 
 
 def automl_d0() -> Step:
@@ -159,7 +169,7 @@ def automl_d0() -> Step:
         lambda images: model(images, training=False, pre_mode=None, post_mode="global"),
         input_signature=[tf.TensorSpec((1, D0_SIDE, D0_SIDE, 3))],
     )
-    return frozen(function, model, image(D0_SIDE, D0_SIDE) / 127.5 - 1)
+    return constant(function, image(D0_SIDE, D0_SIDE) / 127.5 - 1)
 
 
 def effdet_d0(*, detections: bool) -> Step:
@@ -322,13 +332,13 @@ def yolov8n_training() -> Step:
 
 SIDES: dict[str, Callable[[], Step]] = {
     **{
-        f"{name}-{runtime.__name__}": functools.partial(ours, build, part, runtime)
-        for name, build, part in (
-            ("d0", d0, whole),
-            ("d0-network", d0, bare),
-            ("yolo-network", functools.partial(yolo, YOLO_SIDE), bare),
-            ("faster-rcnn", faster_rcnn, whole),
-            ("faster-rcnn-bfloat16", functools.partial(faster_rcnn, "mixed_bfloat16"), whole),
+        f"{name}-{runtime.__name__}": functools.partial(ours, build, runtime)
+        for name, build in (
+            ("d0", d0),
+            ("d0-network", functools.partial(undecoded, d0)),
+            ("yolo-network", functools.partial(undecoded, functools.partial(yolo, YOLO_SIDE))),
+            ("faster-rcnn", faster_rcnn),
+            ("faster-rcnn-bfloat16", functools.partial(faster_rcnn, "mixed_bfloat16")),
         )
         for runtime in RUNTIMES
     },

@@ -32,7 +32,7 @@ from tfeff.errors import UserError
 from tfeff.rcnn import assessment, images, regions, run_regions
 from tfeff.rcnn.detector import Detector
 from tfeff.rcnn.run_regions import SLIDING_WINDOW, RunRegions
-from tfeff.rcnn.savedmodel import LoadedDetector
+from tfeff.rcnn.savedmodel import ExportedRCNN
 from tfeff.training import checkpoint, selection
 
 KILLS = int(os.environ.get("TFEFF_KILLS", "1"))
@@ -121,7 +121,7 @@ def test_a_detector_learns(finished: rcnn.Workdir, form: str) -> None:
 @pytest.mark.parametrize("form", ["joint", "classic"])
 def test_the_export_detects_objects_of_new_images(finished: rcnn.Workdir, form: str) -> None:
     """Above the detection threshold that the export carries: most objects, and few other things."""
-    rng, exported = np.random.default_rng(1), LoadedDetector(finished.saved_model(form))
+    rng, exported = np.random.default_rng(1), ExportedRCNN(finished.saved_model(form))
     hits = objects = detections = 0
     for _ in range(20):
         pixels, boxes, labels = shapes(rng)
@@ -143,7 +143,7 @@ def test_the_export_detects_the_same_objects(finished: rcnn.Workdir, form: str) 
     of_run = RunRegions(settings, finished, training.Reporter(quiet=True))
     of_split = of_run.region_set("test", dataset, windows=form == SLIDING_WINDOW)
     expected = Detector.load(finished, form)[0].detect(of_split)
-    exported = LoadedDetector(finished.saved_model(form))
+    exported = ExportedRCNN(finished.saved_model(form))
     assert exported.class_names == dataset.class_names
     for index in range(len(dataset)):
         pixels, boxes, labels, scores = exported(dataset.encoded(index), dataset.ids[index])
@@ -168,7 +168,7 @@ def test_the_export_accepts_an_image_without_proposals(finished: rcnn.Workdir) -
 def test_variables_and_constants_give_the_same_detections(finished: rcnn.Workdir, root: Path, tmp_path: Path) -> None:
     variables = rcnn.export(finished, "joint", tmp_path / "model", freeze=False)
     pixels = decoding.decode((root / "images" / "000.png").read_bytes(), "000.png")
-    found, expected = (LoadedDetector(path).detect(pixels) for path in (finished.saved_model("joint"), variables))
+    found, expected = (ExportedRCNN(path).detect(pixels) for path in (finished.saved_model("joint"), variables))
     assert len(expected[0])
     assert_same_detections(found, expected, box_atol=1e-2)
 
@@ -253,10 +253,10 @@ def test_a_damaged_export_is_reported(finished: rcnn.Workdir, root: Path, tmp_pa
     shutil.copytree(finished.saved_model("joint"), copy)
     (copy / "saved_model.pb").write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"model: cannot read the SavedModel"):
-        LoadedDetector(copy)
+        ExportedRCNN(copy)
     (copy / "assets" / "detector.json").write_text('{"class_names": ')
     with pytest.raises(UserError, match=r"detector\.json"):
-        LoadedDetector(copy)
+        ExportedRCNN(copy)
 
 
 @only_thorough

@@ -3,11 +3,11 @@
 import cv2
 import numpy as np
 
-from tfeff.rcnn.savedmodel import LoadedDetector
+from tfeff.rcnn.savedmodel import ExportedRCNN
 from tfeff.runs.predictors import DetectorPredictor
 
 
-class Squares(LoadedDetector):
+class Squares(ExportedRCNN):
     """Counts its calls, and is interrupted after some of them."""
 
     class_names = ("red", "green", "blue")

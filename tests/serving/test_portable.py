@@ -16,10 +16,10 @@ from tests.same_detections import assert_same_detections
 from tests.thoroughness import thorough
 from tfeff import config, runs, tasks, training
 from tfeff.errors import UserError
-from tfeff.serving import litert, onnx, openvino, portable
+from tfeff.serving import portable
+from tfeff.serving.run import FORMATS
 from tfeff.training import build
 
-FORMATS = ("litert", "onnx", "openvino")
 CONVERTERS = {"onnx": "tf2onnx", "openvino": "openvino"}
 """Packages of the extras."""
 DETECTORS = ("yolo", *map(thorough, ("efficientdet", "anchor_yolo", "grid", "fast_rcnn", "faster_rcnn")))
@@ -73,27 +73,20 @@ def detector(name: str, image: np.ndarray) -> tuple:
     return task, network
 
 
-def convert(format: str, network: keras.Model, task: tasks.ImageTask) -> dict[str, bytes]:
-    """The files of a model."""
-    if format == "openvino":
-        return openvino.convert(network, task)
-    module = {"litert": litert, "onnx": onnx}[format]
-    return {module.FILE: module.convert(network, task)}
-
-
 def runner(format: str, directory: Path) -> Callable[..., dict]:
     """An exported model as a function of its inputs by name, in float32; the test is skipped without its runtime."""
+    file = directory / FORMATS[format].FILE
     if format == "litert":
-        interpreter = pytest.importorskip("ai_edge_litert.interpreter").Interpreter(str(directory / litert.FILE))
+        interpreter = pytest.importorskip("ai_edge_litert.interpreter").Interpreter(str(file))
         interpreter.allocate_tensors()
         return interpreter.get_signature_runner()
     if format == "onnx":
         onnxruntime = pytest.importorskip("onnxruntime")
-        session = onnxruntime.InferenceSession(directory / onnx.FILE, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
         names = [output.name for output in session.get_outputs()]
         return lambda **given: dict(zip(names, session.run(None, given), strict=True))
     core = pytest.importorskip("openvino").Core()
-    compiled = core.compile_model(directory / openvino.FILE, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = core.compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return lambda **given: {port.any_name: value for port, value in compiled(given).items()}
 
 
@@ -110,7 +103,7 @@ def test_detectors_return_the_same_detections(format: str, name: str, image: np.
     task, network = detector(name, image)
     given = inputs(task, image)
     expected = portable.function(network, task, batch_size=1)(*given.values())
-    for file, contents in convert(format, network, task).items():
+    for file, contents in FORMATS[format].convert(network, task).items():
         (tmp_path / file).write_bytes(contents)
     found = runner(format, tmp_path)(**given)
     assert found["count"] == expected["count"] > 0
@@ -130,7 +123,7 @@ def test_an_operator_that_a_format_lacks_is_named(format: str) -> None:
     network = task.network("resnet", num_classes=3, channels=3, resolution=16, width=4, stage_blocks=(1, 1))
     message = {"litert": "LiteRT cannot run", "onnx": "ONNX cannot express", "openvino": "OpenVINO cannot express"}
     with pytest.raises(UserError, match=rf"{message[format]} this network: (?s:.)*Svd"):
-        convert(format, network, task)
+        FORMATS[format].convert(network, task)
 
 
 @pytest.fixture(scope="module")

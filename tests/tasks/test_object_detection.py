@@ -22,7 +22,7 @@ from tfeff.data.images import decoding
 from tfeff.evaluation.detections import Detections
 from tfeff.proposals import ProposalStore
 from tfeff.serving import run as serving
-from tfeff.serving.detector import DenseDetector
+from tfeff.serving.detector import ExportedDetector
 from tfeff.tasks.object_detection import detections
 from tfeff.tasks.task import BatchPredictor
 from tfeff.training import build, checkpoint, selection
@@ -122,7 +122,7 @@ def test_the_export_detects_what_the_evaluation_does(
     assert sum(map(len, expected)) > 20
 
     serving.export(run, tmp_path / "exported")
-    exported = DenseDetector(tmp_path / "exported")
+    exported = ExportedDetector(tmp_path / "exported")
     assert exported.score == pytest.approx(run.rows()[-1]["validation_score_threshold"])
     assert exported.class_names == source.class_names
     for index, wanted in enumerate(expected):

@@ -26,7 +26,7 @@ from tfeff.errors import UserError
 from tfeff.proposals.records import from_record
 from tfeff.rcnn.detections import Postprocess
 from tfeff.rcnn.feature_extractor import FeatureExtractor
-from tfeff.serving.detector import METADATA, Metadata, damaged, load, read_metadata
+from tfeff.serving.detector import DETECTOR_FILE, DetectorRecord, damaged, load, read_record
 from tfeff.serving.frozen_graph import frozen
 from tfeff.serving.staging import staged
 
@@ -39,7 +39,7 @@ class RegionDetector(tf.Module):
         head: features [n, D] -> (scores [n, C], codes [n, C or 1, 4]).
         postprocess: scores and codes -> detections.
         class_names: C.
-        metadata: JSON file stored with the SavedModel.
+        record: the file `detector.json`, copied into the SavedModel.
         freeze: see `serving.savedmodel.export`.
     """
 
@@ -49,7 +49,7 @@ class RegionDetector(tf.Module):
         head: keras.Model,
         postprocess: Postprocess,
         class_names: Sequence[str],
-        metadata: Path,
+        record: Path,
         *,
         freeze: bool,
     ) -> None:
@@ -59,7 +59,7 @@ class RegionDetector(tf.Module):
         self._channels = extractor.channels
         self._postprocess = postprocess
         self._names = tf.constant(list(class_names))
-        self._metadata = tf.saved_model.Asset(os.fspath(metadata))
+        self._record = tf.saved_model.Asset(os.fspath(record))
         proposals = tf.TensorSpec((None, 4), tf.float32, "proposals")
         image = tf.TensorSpec((None, None, extractor.channels), tf.uint8, "image")
         encoded = tf.TensorSpec((), tf.string, "encoded")
@@ -119,8 +119,8 @@ def export(
     directory = Path(directory)
     with staged(directory, overwrite=overwrite, marker="saved_model.pb") as staging:
         try:
-            path = staging / METADATA
-            write(path, Metadata(tuple(class_names), score, extractor.channels, proposals).to_json())
+            path = staging / DETECTOR_FILE
+            write(path, DetectorRecord(tuple(class_names), score, extractor.channels, proposals).to_json())
             detector = RegionDetector(extractor, head, postprocess, class_names, path, freeze=freeze)
             signatures = {"serving_default": detector.from_image, "serving_bytes": detector.from_bytes}
             options = tf.saved_model.SaveOptions(experimental_custom_gradients=not freeze)
@@ -131,8 +131,8 @@ def export(
     return directory
 
 
-class LoadedDetector:
-    """An exported detector together with the proposal method of its training.
+class ExportedRCNN:
+    """The SavedModel of a form of R-CNN, with the proposal method of its training.
 
     Args:
         directory: of the SavedModel.
@@ -147,10 +147,10 @@ class LoadedDetector:
 
     def __init__(self, directory: str | Path) -> None:
         directory = Path(directory)
-        metadata = read_metadata(directory)
-        self.class_names, self.score, self._channels = metadata.class_names, metadata.score, metadata.channels
+        record = read_record(directory)
+        self.class_names, self.score, self._channels = record.class_names, record.score, record.channels
         try:
-            self._propose = from_record(metadata.proposals or {})
+            self._propose = from_record(record.proposals or {})
         except (ValueError, KeyError, TypeError) as error:
             raise damaged(directory, error) from error
         self._model = load(directory)

@@ -1,4 +1,4 @@
-"""Runs of one network: classification, localization and dense detection."""
+"""Runs of one network: classification, localization and object detection."""
 
 from pathlib import Path
 

@@ -17,8 +17,8 @@ from tfeff.durable import locked, write
 from tfeff.errors import UserError
 from tfeff.evaluation import Detections, to_coco_results
 from tfeff.reporting.contact_sheet import contact_sheet, thumbnail
-from tfeff.runs.predictors import TOP, Predictor, Row
-from tfeff.serving.journal import Journal
+from tfeff.runs.journal import Journal
+from tfeff.runs.predictors import BOX_COLUMNS, DETECTION_COLUMNS, TOP, Predictor, Row, detection_cells
 
 T = TypeVar("T")
 Files = list[tuple[str, bytes]]
@@ -195,19 +195,17 @@ def _json_lines(entries: Iterable[Mapping[str, Any]]) -> str:
 
 def _csv(rows: Mapping[str, Row]) -> str:
     """One line per image, or per detected object."""
-    box = ["top", "left", "bottom", "right"]
     first = next(iter(rows.values()))
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     if "boxes_yxyx" in first:
-        table.writerow(["image", "label", "score", *box])
+        table.writerow(["image", *DETECTION_COLUMNS])
         for name, row in rows.items():
-            for label, score, sides in zip(row["classes"], row["scores"], row["boxes_yxyx"], strict=True):
-                table.writerow([name, label, f"{score:.6g}", *(f"{side:.2f}" for side in sides)])
+            table.writerows([name, *cells] for cells in detection_cells(row))
         return text.getvalue()
     ranks = range(1, min(TOP, len(first["top"])) + 1)
-    has_box = "box_yxyx" in first
-    table.writerow(["image", *(f"{what}{rank}" for rank in ranks for what in ("label", "probability"))] + box * has_box)
+    box = BOX_COLUMNS if "box_yxyx" in first else ()
+    table.writerow(["image", *(f"{what}{rank}" for rank in ranks for what in ("label", "probability")), *box])
     for name, row in rows.items():
         cells = [cell for label, probability in row["top"] for cell in (label, f"{probability:.6g}")]
         table.writerow([name, *cells, *(f"{side:.2f}" for side in row.get("box_yxyx", ()))])

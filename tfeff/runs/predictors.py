@@ -12,15 +12,18 @@ import tensorflow as tf
 from tfeff.boxes import Tiling
 from tfeff.data.images import decoding
 from tfeff.errors import UserError
-from tfeff.rcnn.savedmodel import LoadedDetector
+from tfeff.rcnn.savedmodel import ExportedRCNN
 from tfeff.reporting.detections import draw_detections
-from tfeff.serving.detector import METADATA, DenseDetector, Detector
+from tfeff.serving.detector import DETECTOR_FILE, Detector, ExportedDetector
 from tfeff.serving.savedmodel import CLASSES_FILE
 
 TOP = 5
 """Classes listed for each image."""
 Row = dict[str, Any]
 """What a model predicts for one image."""
+BOX_COLUMNS = ("top", "left", "bottom", "right")
+DETECTION_COLUMNS = ("label", "score", *BOX_COLUMNS)
+"""Columns of a CSV file with one line per detected object."""
 
 
 class Predictor(ABC):
@@ -173,6 +176,14 @@ class DetectorPredictor(Predictor):
         return boxes[kept], labels[kept], scores[kept]
 
 
+def detection_cells(row: Row) -> list[list[str]]:
+    """The detections in a detector's row, each as the text of `DETECTION_COLUMNS`."""
+    return [
+        [label, f"{score:.6g}", *(f"{side:.2f}" for side in sides)]
+        for label, score, sides in zip(row["classes"], row["scores"], row["boxes_yxyx"], strict=True)
+    ]
+
+
 def load_predictor(
     directory: Path,
     *,
@@ -193,9 +204,9 @@ def load_predictor(
     Raises:
         UserError: there is no such SavedModel, it is damaged, or `score` or `tile` is given and it is not a detector.
     """
-    if (directory / "assets" / METADATA).is_file():
-        dense = (directory / "assets" / CLASSES_FILE).is_file()  # R-CNN's SavedModels have no such file
-        detector: Detector = DenseDetector(directory) if dense else LoadedDetector(directory)
+    if (directory / "assets" / DETECTOR_FILE).is_file():
+        one_network = (directory / "assets" / CLASSES_FILE).is_file()  # R-CNN's SavedModels have no such file
+        detector: Detector = ExportedDetector(directory) if one_network else ExportedRCNN(directory)
         return DetectorPredictor(detector, score, tile, overlap)
     if not (directory / "assets" / CLASSES_FILE).is_file():
         raise UserError(f"{directory}: no SavedModel of tfeff.train or tfeff.export there; write one with tfeff.export")

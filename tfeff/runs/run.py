@@ -54,21 +54,21 @@ class Run(ABC):
             UserError: the run has not finished, has no such form, or `out` cannot be written.
         """
 
+    @abstractmethod
     def export_portable(self, out: Path, format: str, *, int8: bool = False, overwrite: bool = False) -> str:
         """Writes a model for LiteRT, ONNX or OpenVINO; returns a description of its files.
 
         Raises:
             UserError: the run has not finished, the format cannot express the model, or `out` cannot be written.
         """
-        raise UserError(f"--format={format}: R-CNN exports only as a SavedModel, because it calls selective search")
 
     def measure_sensitivity(self) -> None:
-        """Retrains the heads of a detector over a range of settings.
+        """Retrains the heads of R-CNN over a range of settings, and prints the metrics.
 
         Raises:
-            UserError: the run has no such heads.
+            UserError: it is not a run of R-CNN.
         """
-        raise UserError("--sensitivity requires the workdir of a detector; remove it")
+        raise UserError("--sensitivity requires the workdir of an R-CNN run; remove it")
 
     def form(self, wanted: str | None) -> str:
         """The wanted form, or the default.
@@ -77,7 +77,7 @@ class Run(ABC):
             UserError: there is no such form.
         """
         if wanted is not None and not self.forms:
-            raise UserError("--form requires the workdir of a detector; remove it")
+            raise UserError("--form requires the workdir of an R-CNN run; remove it")
         if wanted is not None and wanted not in self.forms:
             raise UserError(f"--form={wanted}: the run has {' and '.join(self.forms)}")
         return wanted or next(iter(self.forms), "")

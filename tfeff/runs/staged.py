@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tfeff import rcnn
+from tfeff.errors import UserError
 from tfeff.runs.run import Evaluated, Run
 from tfeff.training.progress import Reporter
 
@@ -32,6 +33,10 @@ class StagedRun(Run):
         rcnn.export(self._workdir, self.form(form), out, freeze=freeze, overwrite=overwrite)
         return "signatures serving_default (a uint8 image, proposals) and serving_bytes (an encoded one)"
 
+    def export_portable(self, out: Path, format: str, *, int8: bool = False, overwrite: bool = False) -> str:
+        """See `Run`."""
+        raise UserError(f"--format={format}: R-CNN exports only as a SavedModel, because it calls selective search")
+
     def measure_sensitivity(self) -> None:
-        """Prints how the metrics depend on the settings of the heads."""
+        """See `Run`."""
         rcnn.measure_sensitivity(self._workdir)

@@ -8,7 +8,6 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -16,8 +15,8 @@ import numpy as np
 from tfeff.data.images import decoding
 from tfeff.durable import locked, write
 from tfeff.errors import UserError
-from tfeff.runs.predictors import DetectorPredictor, Predictor, Row
-from tfeff.serving.journal import Journal
+from tfeff.runs.journal import Journal
+from tfeff.runs.predictors import DETECTION_COLUMNS, DetectorPredictor, Predictor, Row, detection_cells
 
 NAME = "predictions.mp4"
 """The annotated video."""
@@ -198,9 +197,7 @@ def _csv(rows: list[Row]) -> str:
     """One line per detected object."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["frame", "time", "label", "score", "top", "left", "bottom", "right"])
+    table.writerow(["frame", "time", *DETECTION_COLUMNS])
     for row in rows:
-        frame: list[Any] = [row["frame"], f"{row['time']:.3f}"]
-        for label, score, sides in zip(row["classes"], row["scores"], row["boxes_yxyx"], strict=True):
-            table.writerow([*frame, label, f"{score:.6g}", *(f"{side:.2f}" for side in sides)])
+        table.writerows([row["frame"], f"{row['time']:.3f}", *cells] for cells in detection_cells(row))
     return text.getvalue()

@@ -1,1 +1,1 @@
-"""Export: SavedModels that include pre- and post-processing."""
+"""Export of trained networks (SavedModel, LiteRT, ONNX, OpenVINO), and loading of exported detectors."""

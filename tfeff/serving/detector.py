@@ -17,7 +17,7 @@ from tfeff.data.images import graph_decoding
 from tfeff.errors import UserError
 from tfeff.proposals.records import from_record
 
-METADATA = "detector.json"
+DETECTOR_FILE = "detector.json"
 
 
 class Detector(Protocol):
@@ -36,8 +36,8 @@ class Detector(Protocol):
         ...
 
 
-class DenseDetector:
-    """The SavedModel of a detector of objects other than R-CNN; with the proposal method of its training, if any.
+class ExportedDetector:
+    """The SavedModel of a detector with one network (all except R-CNN); with its proposal method, if it needs one.
 
     Args:
         directory: of the SavedModel.
@@ -51,12 +51,12 @@ class DenseDetector:
     """
 
     def __init__(self, directory: Path) -> None:
-        metadata = read_metadata(directory)
-        self.class_names, self.score, self._channels = metadata.class_names, metadata.score, metadata.channels
+        record = read_record(directory)
+        self.class_names, self.score, self._channels = record.class_names, record.score, record.channels
         self._model = load(directory)
         self._detect = self._model.signatures["serving_default"]
         try:
-            self._propose = None if metadata.proposals is None else from_record(metadata.proposals)
+            self._propose = None if record.proposals is None else from_record(record.proposals)
         except (ValueError, KeyError, TypeError) as error:
             raise damaged(directory, error) from error
 
@@ -73,7 +73,7 @@ class DenseDetector:
 
 
 @dataclass(frozen=True)
-class Metadata:
+class DetectorRecord:
     """The contents of `detector.json`.
 
     Attributes:
@@ -89,33 +89,33 @@ class Metadata:
     proposals: Mapping[str, Any] | None = None
 
     def to_json(self) -> str:
-        """JSON text that `read_metadata` reads."""
+        """JSON text that `read_record` reads."""
         proposals = {} if self.proposals is None else {"proposals": dict(self.proposals)}
-        record = {"class_names": list(self.class_names), "score": self.score, "gray": self.channels == 1}
-        return json.dumps(record | proposals, indent=2) + "\n"
+        fields = {"class_names": list(self.class_names), "score": self.score, "gray": self.channels == 1}
+        return json.dumps(fields | proposals, indent=2) + "\n"
 
 
-def read_metadata(directory: Path) -> Metadata:
+def read_record(directory: Path) -> DetectorRecord:
     """Reads `detector.json` of a SavedModel.
 
     Raises:
         UserError: it is missing or damaged.
     """
-    path = directory / "assets" / METADATA
+    path = directory / "assets" / DETECTOR_FILE
     if not path.is_file():
         raise UserError(f"{directory}: not a detector; it must be a SavedModel from tfeff.train or tfeff.export")
     try:
-        record = json.loads(path.read_text())
-        proposals = None if record.get("proposals") is None else dict(record["proposals"])
-        channels = 1 if record["gray"] else 3
-        return Metadata(tuple(record["class_names"]), float(record["score"]), channels, proposals)
+        fields = json.loads(path.read_text())
+        proposals = None if fields.get("proposals") is None else dict(fields["proposals"])
+        channels = 1 if fields["gray"] else 3
+        return DetectorRecord(tuple(fields["class_names"]), float(fields["score"]), channels, proposals)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise damaged(directory, error) from error
 
 
 def damaged(directory: Path, error: Exception) -> UserError:
     """The error for a `detector.json` that cannot be used."""
-    return UserError(f"{directory / 'assets' / METADATA}: damaged ({error!r}); export the detector again")
+    return UserError(f"{directory / 'assets' / DETECTOR_FILE}: damaged ({error!r}); export the detector again")
 
 
 def load(directory: Path) -> Any:

@@ -18,8 +18,8 @@ FILE = "model.tflite"
 
 def convert(
     model: keras.Model, task: ImageTask, examples: Callable[[], Iterable[dict[str, np.ndarray]]] | None = None
-) -> bytes:
-    """The contents of `model.tflite`.
+) -> dict[str, bytes]:
+    """`model.tflite` and its contents.
 
     Args:
         model: the network, as `ImageTask.predictor` returns it.
@@ -40,7 +40,7 @@ def convert(
         converter.target_spec.supported_ops.append(tf.lite.OpsSet.TFLITE_BUILTINS_INT8)
         converter.representative_dataset = examples
     try:
-        return bytes(converter.convert())
+        return {FILE: bytes(converter.convert())}
     except Exception as error:  # the converter's type of error is not public
         needed = [line.strip() for line in str(error).splitlines() if "tf." in line]
         raise UserError(f"LiteRT cannot run this network: {'; '.join(needed[:3]) or error}") from error

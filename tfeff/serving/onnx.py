@@ -10,8 +10,8 @@ FILE = "model.onnx"
 OPSET = 17
 
 
-def convert(model: keras.Model, task: ImageTask) -> bytes:
-    """The contents of `model.onnx`.
+def convert(model: keras.Model, task: ImageTask) -> dict[str, bytes]:
+    """`model.onnx` and its contents.
 
     Args:
         model: the network, as `ImageTask.predictor` returns it.
@@ -31,4 +31,4 @@ def convert(model: keras.Model, task: ImageTask) -> bytes:
         onnx.checker.check_model(converted)  # tf2onnx only logs which operators it leaves as they are
     except (ValueError, RuntimeError, NotImplementedError, onnx.checker.ValidationError) as error:
         raise UserError(f"ONNX cannot express this network: {error}") from error
-    return bytes(converted.SerializeToString())
+    return {FILE: bytes(converted.SerializeToString())}

@@ -18,7 +18,7 @@ FILE, WEIGHTS = "model.xml", "model.bin"
 
 
 def convert(model: keras.Model, task: ImageTask) -> dict[str, bytes]:
-    """The contents of `model.xml` and `model.bin`.
+    """`model.xml` and `model.bin`, and their contents.
 
     Args:
         model: the network, as `ImageTask.predictor` returns it.

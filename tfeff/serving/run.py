@@ -1,7 +1,8 @@
 """Exports a finished run."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 
 import keras
 import numpy as np
@@ -16,8 +17,8 @@ from tfeff.training.workdir import Workdir
 
 CALIBRATION_IMAGES = 128
 """Training images from which the ranges of 8-bit activations are determined."""
-FILES = {"litert": litert.FILE, "onnx": onnx.FILE, "openvino": openvino.FILE}
-"""The model of each format, besides that of a SavedModel."""
+FORMATS: Mapping[str, ModuleType] = {"litert": litert, "onnx": onnx, "openvino": openvino}
+"""Modules of the formats besides SavedModel: `FILE`, the name of the model's file, and `convert`, its contents."""
 
 
 def export(
@@ -64,12 +65,12 @@ def export_portable(
 ) -> Path:
     """Exports the network of a finished run, with the decoding of its task, for LiteRT, ONNX or OpenVINO.
 
-    Writes the model (see `FILES`) and `metadata.json`, which says how to fit images to its input.
+    Writes the model and `metadata.json`, which says how to fit images to its input.
 
     Args:
         workdir: workdir of the run.
         directory: where to write.
-        format: one of `FILES`.
+        format: one of `FORMATS`.
         int8: 8-bit weights and activations (LiteRT only), calibrated on training images.
         overwrite: replace an earlier export.
 
@@ -80,15 +81,9 @@ def export_portable(
     settings, record = workdir.config(), workdir.dataset()
     task, model = tasks.create(settings.task), build.trained_model(workdir)
     predictor = task.predictor(model)
-    with staged(Path(directory), overwrite=overwrite, marker=FILES[format]) as staging:
-        match format:
-            case "litert":
-                examples = (lambda: _examples(workdir, model.size)) if int8 else None
-                files = {litert.FILE: litert.convert(predictor, task, examples)}
-            case "onnx":
-                files = {onnx.FILE: onnx.convert(predictor, task)}
-            case _:
-                files = openvino.convert(predictor, task)
+    with staged(Path(directory), overwrite=overwrite, marker=FORMATS[format].FILE) as staging:
+        calibration = {"examples": lambda: _examples(workdir, model.size)} if int8 else {}
+        files = FORMATS[format].convert(predictor, task, **calibration)
         image_size = record["image_size"]
         about = metadata.text(
             task,

@@ -32,7 +32,7 @@ import tensorflow as tf
 from tfeff.data.images import graph_decoding, resizing
 from tfeff.errors import UserError
 from tfeff.serving import metadata, proposals
-from tfeff.serving.detector import METADATA, Metadata
+from tfeff.serving.detector import DETECTOR_FILE, DetectorRecord
 from tfeff.serving.frozen_graph import frozen
 from tfeff.serving.staging import staged
 from tfeff.tasks import Classification, ImageTask
@@ -192,9 +192,9 @@ def export(
             files = [staging / CLASSES_FILE]
             files[0].write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
             if score is not None:
-                detector = Metadata(tuple(class_names), score, channels, proposals.record(task))
-                files.append(staging / METADATA)
-                files[1].write_text(detector.to_json(), encoding="utf-8")
+                record = DetectorRecord(tuple(class_names), score, channels, proposals.record(task))
+                files.append(staging / DETECTOR_FILE)
+                files[1].write_text(record.to_json(), encoding="utf-8")
             served = Served(
                 model,
                 task,

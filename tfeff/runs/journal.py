@@ -9,7 +9,7 @@ from tfeff.durable import write
 
 
 class Journal:
-    """A file with one line per image, appended as soon as its row is known. A truncated last line is dropped.
+    """A file with one line per image, appended as soon as its row is known; damaged lines and those after are dropped.
 
     Args:
         path: the file. It starts empty if it was written with another key.
@@ -25,8 +25,11 @@ class Journal:
             for line in lines[1:]:
                 if not line.endswith(b"\n"):
                     break
-                entry = json.loads(line)
-                self._rows[entry["image"]] = entry["file"], entry["row"]
+                try:
+                    entry = json.loads(line)
+                    self._rows[entry["image"]] = entry["file"], entry["row"]
+                except (ValueError, KeyError, TypeError):
+                    break
                 kept.append(line)
         write(path, b"".join(kept).decode())
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tfeff.serving.journal import Journal, state_of
+from tfeff.runs.journal import Journal, state_of
 
 
 @pytest.fixture
@@ -36,6 +36,19 @@ def test_a_truncated_line_is_dropped_and_written_again(tmp_path: Path, files: li
         again.add("2.jpg", files[2], row(2))
         assert path.read_bytes() == whole
         assert Journal(path, "model").get("2.jpg", files[2]) == row(2)
+
+
+@pytest.mark.parametrize("damage", [b"\0" * 20, b"{}", b"[]", b'{"image": "1.jpg", "file"', b"\xff"])
+def test_lines_from_a_damaged_one_on_are_dropped(tmp_path: Path, files: list[Path], damage: bytes) -> None:
+    path = tmp_path / "journal"
+    journal = Journal(path, "model")
+    for number, file in enumerate(files):
+        journal.add(file.name, file, row(number))
+    lines = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join([*lines[:2], damage, *lines[3:]]) + b"\n")
+    again = Journal(path, "model")
+    assert [again.get(file.name, file) for file in files] == [row(0), None, None]
+    assert path.read_bytes().splitlines() == lines[:2]
 
 
 def test_changed_models_and_files_are_detected_again(tmp_path: Path, files: list[Path]) -> None:
