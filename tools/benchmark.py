@@ -29,6 +29,7 @@ import benchmark_proposals
 import benchmark_rcnn
 import benchmark_search
 import benchmark_serving
+import command_line
 import keras
 import numpy as np
 import tensorflow as tf
@@ -42,7 +43,6 @@ from tfeff.data.input.image_transform import ImageTransform
 from tfeff.data.input.order import Shuffled
 from tfeff.data.input.reader import Reader
 from tfeff.data.sources import catalog
-from tfeff.errors import UserError
 from tfeff.reporting import tables
 from tfeff.runs.prediction import find_images
 from tfeff.tasks.classification import Classification
@@ -309,11 +309,8 @@ def main() -> None:
     benchmark_search.add_naive_flags(naive)
     naive.set_defaults(run=benchmark_search.naive_search)
     arguments = parser.parse_args()
-    try:
-        arguments.run(arguments)
-    except UserError as error:
-        parser.error(str(error))
+    arguments.run(arguments)
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

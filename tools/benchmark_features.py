@@ -28,11 +28,11 @@ FROZEN = "optimizer.frozen=stem*,stage*,head_conv*"
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Defines the flags."""
-    parser.add_argument("--config", default="configs/hymenoptera_transfer.py", help="config of the experiment")
-    parser.add_argument("--source", required=True, help="dataset, such as folder:DIR")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds")
-    parser.add_argument("--variants", type=int, default=4, help="training.feature_variants")
-    parser.add_argument("override", nargs="*", help="KEY=VALUE, like --config.KEY=VALUE of tfeff.train")
+    parser.add_argument("--config", default="configs/hymenoptera_transfer.py", help="Config of the experiment.")
+    parser.add_argument("--source", required=True, help="Dataset, such as folder:DIR.")
+    parser.add_argument("--rounds", type=int, default=3, help="Timed rounds per side.")
+    parser.add_argument("--variants", type=int, default=4, help="Value of training.feature_variants.")
+    parser.add_argument("override", nargs="*", help="KEY=VALUE, like --config.KEY=VALUE of tfeff.train.")
 
 
 def run(arguments: argparse.Namespace) -> None:

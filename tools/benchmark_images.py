@@ -37,10 +37,10 @@ AUGMENTATIONS = {
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Defines the flags."""
-    parser.add_argument("--small", default="embedded:digits", help="dataset of small images; CIFAR-10 in the docs")
-    parser.add_argument("--large", help="dataset of photographs, decoded for every batch; none by default")
-    parser.add_argument("--rounds", type=int, default=8, help="timed rounds per row")
-    parser.add_argument("--batches", type=int, default=40, help="batches per round")
+    parser.add_argument("--small", default="embedded:digits", help="Dataset of small images; CIFAR-10 in the docs.")
+    parser.add_argument("--large", help="Dataset of photographs, decoded for every batch; none by default.")
+    parser.add_argument("--rounds", type=int, default=8, help="Timed rounds per row.")
+    parser.add_argument("--batches", type=int, default=40, help="Batches per round.")
 
 
 def run(arguments: argparse.Namespace) -> None:

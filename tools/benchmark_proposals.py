@@ -22,6 +22,7 @@ import numpy as np
 
 from tfeff.data.images import decoding
 from tfeff.data.sources import catalog
+from tfeff.errors import UserError
 from tfeff.evaluation.proposals import coverage
 from tfeff.execution.threads import Threads
 from tfeff.proposals import MODES, OpenCVSelectiveSearch, Proposals, SelectiveSearch, opencv
@@ -39,36 +40,48 @@ Engine = Callable[[np.ndarray], np.ndarray]
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Defines the flags."""
-    parser.add_argument("--dataset", action="append", default=[], help="voc:DIR or yolo:DIR; may be repeated")
-    parser.add_argument("--mode", default="fast", help="mode of both engines: fast or quality")
+    parser.add_argument("--dataset", action="append", default=[], help="voc:DIR or yolo:DIR; may be repeated.")
+    parser.add_argument("--mode", choices=list(MODES), default="fast", help="Mode of both engines.")
     parser.add_argument(
         "--part",
         choices=["even", "odd", "all"],
         default="odd",
-        help="images by index; tools/tune_proposals.py uses the even ones",
+        help="Images by index; tools/tune_proposals.py uses the even ones.",
     )
-    parser.add_argument("--limit", type=int, help="maximum number of images of each dataset")
-    parser.add_argument("--peers", action="store_true", help="also run selectivesearch and selective-search from PyPI")
-    parser.add_argument("--threads", help="measure images/s instead, with these numbers of threads, for example 1,2")
-    parser.add_argument("--sizes", help="plot time against size of the first image instead; path of the figure")
-    parser.add_argument("--memory", action="store_true", help="measure the peak memory for one image instead")
+    parser.add_argument("--limit", type=int, help="Maximum number of images of each dataset.")
+    parser.add_argument("--peers", action="store_true", help="Also run selectivesearch and selective-search from PyPI.")
+    parser.add_argument(
+        "--threads", type=thread_counts, help="Measure images/s instead, with these numbers of threads, such as 1,2."
+    )
+    parser.add_argument("--sizes", type=Path, help="Plot time against image size, in this file, instead.")
+    parser.add_argument("--memory", action="store_true", help="Measure the peak memory for one image instead.")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Runs the selected benchmark."""
+    """Compare selective search to OpenCV and other packages: CPU time, recall and ABO."""
     cv2.setNumThreads(1)
     if arguments.memory:
         print(tables.markdown([memory(mode, *size) for size in MEMORY_SIZES for mode in ("single", "fast", "quality")]))
         return
+    if not arguments.dataset:
+        raise UserError("--dataset=voc:DIR (or another dataset with boxes) is required, except with --memory")
     if arguments.sizes:
-        against_size(Path(arguments.sizes), arguments.dataset[0], arguments.mode)
+        against_size(arguments.sizes, arguments.dataset[0], arguments.mode)
         return
     for name in arguments.dataset:
         images, objects = load_images(name, arguments.part, arguments.limit)
         if arguments.threads:
-            print(tables.markdown(throughput(images, arguments.mode, [int(n) for n in arguments.threads.split(",")])))
+            print(tables.markdown(throughput(images, arguments.mode, arguments.threads)))
         else:
             compare(name, images, objects, arguments.mode, arguments.peers)
+
+
+def thread_counts(text: str) -> list[int]:
+    """Positive numbers, separated by commas."""
+    counts = [int(number) for number in text.split(",")]
+    if min(counts) < 1:
+        raise ValueError(text)
+    return counts
 
 
 def load_images(name: str, part: str, limit: int | None) -> tuple[list[np.ndarray], list[np.ndarray]]:

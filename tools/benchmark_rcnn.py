@@ -38,9 +38,9 @@ RESAMPLES = 2000
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Defines the flags."""
-    parser.add_argument("--workdir", required=True, help="workdir of a finished R-CNN run")
+    parser.add_argument("--workdir", required=True, help="Workdir of a finished R-CNN run.")
     parser.add_argument(
-        "--batches", type=int, default=30, help="rounds: training and validation batches of each variant"
+        "--batches", type=int, default=30, help="Rounds: training and validation batches of each variant."
     )
 
 

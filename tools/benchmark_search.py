@@ -31,11 +31,11 @@ WITHOUT_MEMBERS = ("--config.members.phis=", "--config.members.ratios=", "--conf
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Defines the flags."""
-    parser.add_argument("--config", default="configs/digits_search.py", help="config of the search")
-    parser.add_argument("--workdir", required=True, help="empty directory for both sides")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds, each with its own seed")
-    parser.add_argument("--processes", type=int, help="processes of our search; default one per core")
-    parser.add_argument("override", nargs="*", help="KEY=VALUE, like --config.KEY=VALUE of tfeff.search")
+    parser.add_argument("--config", default="configs/digits_search.py", help="Config of the search.")
+    parser.add_argument("--workdir", required=True, help="Empty directory for both sides.")
+    parser.add_argument("--rounds", type=int, default=3, help="Rounds, each with its own seed.")
+    parser.add_argument("--processes", type=int, help="Processes of our search; default one per core.")
+    parser.add_argument("override", nargs="*", help="KEY=VALUE, like --config.KEY=VALUE of tfeff.search.")
 
 
 def add_naive_flags(parser: argparse.ArgumentParser) -> None:

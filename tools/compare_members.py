@@ -12,6 +12,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import command_line
 from whole_run import train_and_evaluate
 
 from tfeff import config
@@ -26,13 +27,13 @@ from tfeff.scaling.baseline import Baseline
 def main() -> None:
     """Runs the comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--search", required=True, help="workdir of a finished search")
+    parser.add_argument("--search", required=True, help="Workdir of a finished search.")
     parser.add_argument("--phi", type=float, default=3.0)
-    parser.add_argument("--config", required=True, help="config of the training runs; its model is replaced")
+    parser.add_argument("--config", required=True, help="Config of the training runs; its model is replaced.")
     parser.add_argument("--workdir", required=True)
     parser.add_argument("--classes", type=int, default=10)
     parser.add_argument("--processes", type=int)
-    parser.add_argument("override", nargs="*", help="key=value, as --config.key=value of tfeff.train")
+    parser.add_argument("override", nargs="*", help="key=value, as --config.key=value of tfeff.train.")
     arguments = parser.parse_args()
 
     directory = Path(arguments.workdir)
@@ -67,4 +68,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

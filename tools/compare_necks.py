@@ -14,6 +14,7 @@ import json
 import time
 from pathlib import Path
 
+import command_line
 import keras
 import numpy as np
 import tensorflow as tf
@@ -41,10 +42,10 @@ STEPS = 5
 def main() -> None:
     """Runs the comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", required=True, help="config of the training runs; its neck is replaced")
+    parser.add_argument("--config", required=True, help="Config of the training runs; its neck is replaced.")
     parser.add_argument("--workdir", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True, help="results, without suffix")
-    parser.add_argument("override", nargs="*", help="key=value, as --config.key=value of tfeff.train")
+    parser.add_argument("--out", type=Path, required=True, help="Path of the results, without suffix.")
+    parser.add_argument("override", nargs="*", help="key=value, as --config.key=value of tfeff.train.")
     arguments = parser.parse_args()
 
     base = config.override(config.load(arguments.config, config.Experiment), arguments.override)
@@ -150,4 +151,4 @@ def step_seconds(networks: list[tuple[config.Experiment, keras.Model]]) -> list[
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

@@ -13,7 +13,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import command_line
+
 from tfeff.durable import write
+from tfeff.errors import UserError
 from tfeff.reporting import figure, tables
 from tfeff.reporting.sweep import cost_figure
 from tfeff.trials.intervals import paired_difference
@@ -23,17 +26,17 @@ def main() -> None:
     """Compares the sweeps that the flags name."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sweeps", nargs="+", metavar="NAME=DIR")
-    parser.add_argument("--out", type=Path, required=True, help="results, without suffix")
+    parser.add_argument("--out", type=Path, required=True, help="Path of the results, without suffix.")
     arguments = parser.parse_args()
     results = dict[str, dict[str, Any]]()
     for argument in arguments.sweeps:
         name, _, directory = argument.partition("=")
         path = Path(directory) / "result.json"
         if not path.is_file():
-            parser.exit(2, f"{argument}: write NAME=DIR, where DIR/result.json is the result of a finished sweep\n")
+            raise UserError(f"{argument}: write NAME=DIR, where DIR/result.json is the result of a finished sweep")
         results[name] = json.loads(path.read_text())
     if len({result["objective"] for result in results.values()}) > 1:
-        parser.exit(2, "the sweeps maximize different metrics; their results cannot be compared\n")
+        raise UserError("the sweeps maximize different metrics; their results cannot be compared")
     rows = compare(results)
     kept = ("sampler", "allocation", "epochs", "seconds_of_trials", "cost_curve")
     numbers = {
@@ -87,4 +90,4 @@ def compare(results: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

@@ -1,21 +1,23 @@
 """Compares detection in tiles of a mosaic with detection in its single images.
 
-    python tools/compare_tiles.py --workdir=DIR --source=voc:DIR2 --out=mosaic.png [--tiles=480x640:160,480x640:240]
+    python tools/compare_tiles.py --workdir=DIR --source=voc:DIR2 --out=mosaic.png [--tiles=480x640:240]
 
 Fills a gray mosaic with images of one size, from its top left corner. Detects, with the run's default detector and
-threshold, in each image, in its mirrored copy, and in tiles of the mosaic (HEIGHTxWIDTH:OVERLAP). The table shows, for
-each of them,
+threshold, in each image, in its mirrored copy, and in tiles of the mosaic (HEIGHTxWIDTH:OVERLAP, in pixels;
+several are separated by commas). The table shows, for each of them,
 
 - how many annotated objects are found (same class, IoU of at least 0.5),
 - recall: the share of the single images' detections that it repeats; precision: the share of its own detections that
   the single images have,
-- the same if the other side's detections count from a lower score on, so that only real differences remain.
+- the same if the other side's detections count from 90 % of the threshold on, so that only real differences remain.
 
 The mirrored images show how much detections change for other reasons than tiles. Writes the mosaic as a PNG file.
 """
 
 import argparse
+import re
 
+import command_line
 import numpy as np
 from PIL import Image
 
@@ -23,19 +25,20 @@ from tfeff import runs
 from tfeff.boxes import Tiling, iou
 from tfeff.data.images import decoding
 from tfeff.data.sources import catalog
+from tfeff.errors import UserError
 from tfeff.rcnn.savedmodel import ExportedRCNN
 from tfeff.reporting import tables
 from tfeff.reporting.progress import Bar
 from tfeff.runs.predictors import DetectorPredictor
 
 LOWER = 0.9
-"""Lower score from which the other side's detections count."""
+"""Lower score from which the other side's detections count, relative to the threshold."""
 Found = tuple[np.ndarray, np.ndarray, np.ndarray]
 """boxes_yxyx, labels, scores."""
 
 
 def above(detections: Found, score: float) -> Found:
-    """Detections from a score on."""
+    """Detections with at least this score."""
     boxes, labels, scores = (each[detections[2] >= score] for each in detections)
     return boxes, labels, scores
 
@@ -62,20 +65,45 @@ def matched(first: Found, second: Found) -> int:
     return len(pairs)
 
 
+def size_of(text: str) -> tuple[int, int]:
+    """(height, width) of HEIGHTxWIDTH."""
+    sides = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
+    if not sides:
+        raise UserError(f"{text}: give the size in pixels, as HEIGHTxWIDTH")
+    return int(sides[1]), int(sides[2])
+
+
+def tiles_of(text: str) -> tuple[tuple[int, int], int]:
+    """(height, width) and overlap of HEIGHTxWIDTH:OVERLAP."""
+    tile, _, overlap = text.partition(":")
+    size = size_of(tile)
+    if not overlap.isdecimal() or int(overlap) >= min(size):
+        raise UserError(f"{text}: give HEIGHTxWIDTH:OVERLAP in pixels, with an overlap smaller than the tile")
+    return size, int(overlap)
+
+
+def share(part: int, whole: int) -> float | None:
+    """A ratio; None if there is nothing to divide by."""
+    return part / whole if whole else None
+
+
 def main() -> None:
     """Detects everywhere and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workdir", required=True, help="workdir of a finished R-CNN run")
-    parser.add_argument("--source", required=True, help="dataset with boxes; its images have one size")
+    parser.add_argument("--workdir", required=True, help="Workdir of a finished R-CNN run.")
+    parser.add_argument("--source", required=True, help="Dataset with boxes; its images have one size.")
     parser.add_argument("--split", default="test")
-    parser.add_argument("--out", required=True, help="PNG file of the mosaic")
-    parser.add_argument("--size", default="3000x4000", help="HEIGHTxWIDTH of the mosaic")
-    parser.add_argument("--tiles", default="480x640:240", help="HEIGHTxWIDTH:OVERLAP, separated by commas")
+    parser.add_argument("--out", required=True, help="PNG file to write.")
+    parser.add_argument("--size", default="3000x4000", help="HEIGHTxWIDTH of the mosaic.")
+    parser.add_argument("--tiles", default="480x640:240", help="HEIGHTxWIDTH:OVERLAP, separated by commas.")
     arguments = parser.parse_args()
     dataset = catalog.open_objects(arguments.source).load(arguments.split)
-    size = np.array(arguments.size.split("x"), int)
+    tilings = [tiles_of(text) for text in arguments.tiles.split(",")]
+    size = np.array(size_of(arguments.size))
     sides = np.array(decoding.encoded_size(dataset.encoded(0), dataset.ids[0]))
     grid = size // sides
+    if not grid.all():
+        raise UserError(f"--size={arguments.size}: smaller than an image, {sides[0]}x{sides[1]}")
     numbers = range(min(grid.prod(), len(dataset)))
     images = [decoding.decode(dataset.encoded(number), dataset.ids[number]) for number in numbers]
     corners = np.stack(np.divmod(numbers, grid[1]), axis=1) * sides
@@ -85,7 +113,8 @@ def main() -> None:
     Image.fromarray(mosaic).save(arguments.out)
 
     detector = ExportedRCNN(runs.open_run(arguments.workdir).saved_model())
-    predictor, threshold = DetectorPredictor(detector, LOWER), detector.score
+    threshold, lower = detector.score, LOWER * detector.score
+    predictor = DetectorPredictor(detector, lower)
 
     def detect(pictures: list[np.ndarray], title: str) -> list[Found]:
         parts = []
@@ -98,33 +127,35 @@ def main() -> None:
         return parts
 
     single = joined(detect(images, "single images"), corners)
+    expected = above(single, threshold)
+    if not len(expected[0]):
+        raise UserError(f"no detections in the single images with a score of at least {threshold:.3f}")
     mirrored = detect([image[:, ::-1] for image in images], "mirrored images")
     for boxes, _, _ in mirrored:
         boxes[:, [1, 3]] = sides[1] - boxes[:, [3, 1]]
     in_mirrored = joined(mirrored, corners)
-    variants = {"single images": {LOWER: single, threshold: above(single, threshold)}}
-    variants["mirrored images"] = {LOWER: in_mirrored, threshold: above(in_mirrored, threshold)}
-    for text in arguments.tiles.split(","):
-        tile, overlap = text.split(":")
-        tile_height, tile_width = map(int, tile.split("x"))
-        tiling = Tiling(mosaic.shape[:2], (tile_height, tile_width), int(overlap))
-        parts = detect([mosaic[a:c, b:d] for a, b, c, d in tiling.tiles_yxyx], f"tiles {text}")
-        variants[f"{len(parts)} tiles {tile}, overlap {overlap}"] = {
+    variants = {"single images": {lower: single, threshold: expected}}
+    variants["mirrored images"] = {lower: in_mirrored, threshold: above(in_mirrored, threshold)}
+    for (height, width), overlap in tilings:
+        tiling = Tiling(mosaic.shape[:2], (height, width), overlap)
+        tiles = [mosaic[a:c, b:d] for a, b, c, d in tiling.tiles_yxyx]
+        name = f"{len(tiles)} tiles {height}x{width}, overlap {overlap}"
+        parts = detect(tiles, name)
+        variants[name] = {
             score: tiling.merge(*zip(*(above(part, score) for part in parts), strict=True))
-            for score in (LOWER, threshold)
+            for score in (lower, threshold)
         }
     objects = [dataset.objects[number] for number in numbers]
     annotated = joined([(each.boxes_yxyx, each.labels, np.ones(len(each.labels))) for each in objects], corners)
-    reference = variants["single images"]
     rows = [
         {
             "detected in": name,
             "detections": len(found[threshold][0]),
             "objects found": matched(annotated, found[threshold]),
-            "recall": matched(reference[threshold], found[threshold]) / len(reference[threshold][0]),
-            "precision": matched(found[threshold], reference[threshold]) / len(found[threshold][0]),
-            f"recall, other from {LOWER}": matched(reference[threshold], found[LOWER]) / len(reference[threshold][0]),
-            f"precision, other from {LOWER}": matched(found[threshold], reference[LOWER]) / len(found[threshold][0]),
+            "recall": matched(expected, found[threshold]) / len(expected[0]),
+            "precision": share(matched(found[threshold], expected), len(found[threshold][0])),
+            f"recall, other from {lower:.3f}": matched(expected, found[lower]) / len(expected[0]),
+            f"precision, other from {lower:.3f}": share(matched(found[threshold], single), len(found[threshold][0])),
         }
         for name, found in variants.items()
     ]
@@ -133,4 +164,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

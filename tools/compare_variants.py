@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import command_line
 import numpy as np
 from summarize_runs import summarize
 from whole_run import train_and_evaluate
@@ -38,18 +39,14 @@ from tfeff.trials.ranking import rank
 def main() -> None:
     """Runs the comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", required=True, help="file with get_config(), VARIANTS and REFERENCE")
+    parser.add_argument("--config", required=True, help="File with get_config(), VARIANTS and REFERENCE.")
     parser.add_argument("--workdir", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True, help="results, without suffix")
+    parser.add_argument("--out", type=Path, required=True, help="Path of the results, without suffix.")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--only", action="append", help="train only these variants and the reference")
+    parser.add_argument("--only", action="append", help="Train only these variants and the reference.")
     parser.add_argument("--processes", type=int)
-    parser.add_argument("override", nargs="*", help="key=value, of all variants, before their own")
-    arguments = parser.parse_args()
-    try:
-        run(arguments)
-    except UserError as error:
-        parser.exit(2, f"error: {error}\n")
+    parser.add_argument("override", nargs="*", help="key=value, of all variants, before their own.")
+    run(parser.parse_args())
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -137,4 +134,4 @@ def drawn(groups: Mapping[str, Mapping[str, Any]], score: str) -> list[dict[str,
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

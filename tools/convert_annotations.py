@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
+import command_line
 from PIL import Image
 
 from tfeff.data.dataset import Dataset, Objects
@@ -36,17 +37,14 @@ def main() -> None:
     parser.add_argument("--to", choices=list(WRITERS), required=True, help="Target format.")
     parser.add_argument("--out", type=Path, required=True, help="Output directory.")
     arguments = parser.parse_args()
-    try:
-        for split in arguments.split.split(","):
-            source = catalog.open_objects(arguments.dataset).load(split)
-            dropped = convert(source, split, arguments.to, arguments.out)
-            print(f"{split}: {len(source):,} images, {sum(map(len, source.objects)):,} objects")
-            if defects := source.defects.text():
-                print(defects)
-            for attribute, count in sorted(dropped.items()):
-                print(f"dropped {attribute} of {count:,} objects")
-    except UserError as error:
-        parser.exit(2, f"{error}\n")
+    for split in arguments.split.split(","):
+        source = catalog.open_objects(arguments.dataset).load(split)
+        dropped = convert(source, split, arguments.to, arguments.out)
+        print(f"{split}: {len(source):,} images, {sum(map(len, source.objects)):,} objects")
+        if defects := source.defects.text():
+            print(defects)
+        for attribute, count in sorted(dropped.items()):
+            print(f"dropped {attribute} of {count:,} objects")
 
 
 def convert(source: Dataset, split: str, target: str, out: Path) -> Counter[str]:
@@ -196,4 +194,4 @@ def _write(path: Path, content: bytes) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

@@ -7,6 +7,7 @@ and shapes (`objects.png`). Prints the defects of the annotations.
 import argparse
 from pathlib import Path
 
+import command_line
 import cv2
 import numpy as np
 
@@ -56,4 +57,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

@@ -7,6 +7,8 @@ Writes the best boxes on the image (`boxes.png`), and the hierarchy of the mode'
 import argparse
 from pathlib import Path
 
+import command_line
+
 from tfeff.data.images import decoding
 from tfeff.proposals import MODES, selective_search
 from tfeff.proposals.selective import hierarchies, shrink
@@ -21,10 +23,10 @@ REGION_COUNTS = (200, 100, 50, 20, 10, 5, 2)
 def main() -> None:
     """Draws the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--image", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--image", type=Path, required=True, help="Image file.")
+    parser.add_argument("--out", type=Path, required=True, help="Output directory.")
     parser.add_argument("--mode", choices=list(MODES), default="fast")
-    parser.add_argument("--boxes", type=int, default=60, help="number of boxes to draw")
+    parser.add_argument("--boxes", type=int, default=60, help="Number of boxes to draw.")
     arguments = parser.parse_args()
     image = decoding.decode(arguments.image.read_bytes(), str(arguments.image))
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -47,4 +49,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

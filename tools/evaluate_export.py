@@ -11,9 +11,11 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import command_line
 import numpy as np
 
 from tfeff import tasks, training
+from tfeff.errors import UserError
 from tfeff.reporting import tables
 from tfeff.serving import portable, run
 from tfeff.tasks.task import Batch, BatchPredictor, predictions
@@ -31,7 +33,11 @@ def main() -> None:
     parser.add_argument("--formats", default=",".join(FORMATS), help="Of the list %(default)s.")
     parser.add_argument("--out", type=Path, help="JSON file to write.")
     arguments = parser.parse_args()
-    rows = evaluate(training.Workdir(arguments.workdir), arguments.split, arguments.formats.split(","))
+    formats = arguments.formats.split(",")
+    for name in formats:
+        if name not in FORMATS:
+            raise UserError(f"--formats={name}: must be one of {', '.join(FORMATS)}")
+    rows = evaluate(training.Workdir(arguments.workdir), arguments.split, formats)
     print(tables.text(rows))
     if arguments.out:
         arguments.out.write_text(json.dumps(rows, indent=2) + "\n", "utf-8")
@@ -44,7 +50,7 @@ def evaluate(workdir: training.Workdir, split: str | None, formats: list[str]) -
     if split is None:
         final = selection.final_split(settings, record, source)
         if final is None:
-            raise SystemExit(f"{workdir.path}: the source has no images to evaluate; name a split")
+            raise UserError(f"{workdir.path}: the source has no images to evaluate; name a split")
         split = final[0]
     task, model = tasks.create(settings.task), build.trained_model(workdir)
     images = selection.evaluation_images(settings, split, record, training.Reporter(quiet=True).reading, source)
@@ -97,4 +103,4 @@ def _in_batches(runner: Runner) -> Callable[[Batch], Mapping[str, np.ndarray]]:
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

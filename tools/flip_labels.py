@@ -13,6 +13,7 @@ import argparse
 import json
 from pathlib import Path
 
+import command_line
 import numpy as np
 
 from tfeff.durable import write
@@ -27,7 +28,7 @@ def main() -> None:
     verbs = parser.add_subparsers(dest="verb", required=True)
     flipping = verbs.add_parser("flip")
     flipping.add_argument("--source", type=Path, required=True, help="Folder of images.")
-    flipping.add_argument("--out", type=Path, required=True, help="The folder to write.")
+    flipping.add_argument("--out", type=Path, required=True, help="Output directory.")
     flipping.add_argument("--split", default="test")
     flipping.add_argument("--count", type=int, default=100, help="Number of labels to flip.")
     flipping.add_argument("--seed", type=int, default=0)
@@ -36,16 +37,13 @@ def main() -> None:
     counting.add_argument("--report", type=Path, required=True, help="report.json of tfeff.analyze.")
     counting.add_argument("--first", type=int, default=200, help="Suspects to look at.")
     given = parser.parse_args()
-    try:
-        if given.verb == "flip":
-            flip(given.source, given.out, given.split, given.count, given.seed)
-            print(f"wrote {given.out / LIST}")
-        else:
-            ids = [row["id"] for row in json.loads(given.report.read_text())["label_errors"]["suspects"]]
-            found, flipped = count(given.flipped, ids[: given.first])
-            print(f"{found} of {flipped} flipped labels are among the first {given.first} of {len(ids)} suspects")
-    except (OSError, UserError) as error:
-        parser.exit(2, f"error: {error}\n")
+    if given.verb == "flip":
+        flip(given.source, given.out, given.split, given.count, given.seed)
+        print(f"wrote {given.out / LIST}")
+    else:
+        ids = [row["id"] for row in json.loads(given.report.read_text())["label_errors"]["suspects"]]
+        found, flipped = count(given.flipped, ids[: given.first])
+        print(f"{found} of {flipped} flipped labels are among the first {given.first} of {len(ids)} suspects")
 
 
 def flip(source: Path, out: Path, split: str, number: int, seed: int) -> None:
@@ -96,4 +94,4 @@ def count(out: Path, ids: list[str]) -> tuple[int, int]:
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

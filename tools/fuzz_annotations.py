@@ -22,6 +22,7 @@ from types import FrameType
 from typing import Any
 from xml.etree import ElementTree
 
+import command_line
 import numpy as np
 from PIL import Image
 
@@ -586,4 +587,4 @@ def _coco_damage(content: dict[str, Any], rng: np.random.Generator) -> tuple[str
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

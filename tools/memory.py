@@ -26,6 +26,8 @@ import sys
 import time
 from typing import Any
 
+import command_line
+
 from tfeff.reporting import tables
 
 NETWORKS: list[tuple[str, dict[str, Any]]] = [
@@ -145,9 +147,9 @@ def rematerialization(name: str, threads: int) -> list[dict[str, object]]:
 def main() -> None:
     """Print the table or, in a process started by `measure`, the peak memory of one network."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--megabytes", type=int, default=600, help="estimated memory of the smaller batch")
-    parser.add_argument("--threads", type=int, default=2, help="number of operations that may run in parallel")
-    parser.add_argument("--rematerialize", metavar="NETWORK", help="measure rematerialization on this network")
+    parser.add_argument("--megabytes", type=int, default=600, help="Estimated memory of the smaller batch.")
+    parser.add_argument("--threads", type=int, default=2, help="Number of operations that may run in parallel.")
+    parser.add_argument("--rematerialize", metavar="NETWORK", help="Measure rematerialization on this network.")
     parser.add_argument("--rematerialized", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--network", help=argparse.SUPPRESS)
     parser.add_argument("--options", type=json.loads, help=argparse.SUPPRESS)
@@ -167,4 +169,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

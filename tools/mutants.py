@@ -28,6 +28,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import command_line
+
 from tfeff.errors import UserError
 from tfeff.reporting import tables
 
@@ -290,18 +292,15 @@ def run(root: Path, folders: Sequence[str], out: Path, *, count: int, seed: int,
 def main() -> None:
     """Tests the mutants that the flags describe, and prints those that no test has found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", nargs="+", help="folders below tfeff/, for example rcnn")
-    parser.add_argument("--count", type=int, default=20, help="mutants per folder")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the draw")
-    parser.add_argument("--seconds", type=float, default=300.0, help="time limit of a mutant; an endless one is found")
-    parser.add_argument("--out", type=Path, required=True, help="JSON lines")
+    parser.add_argument("folders", nargs="+", help="Folders below tfeff/, for example rcnn.")
+    parser.add_argument("--count", type=int, default=20, help="Mutants per folder.")
+    parser.add_argument("--seed", type=int, default=0, help="Seed of the draw.")
+    parser.add_argument("--seconds", type=float, default=300.0, help="Time limit of a mutant; an endless one is found.")
+    parser.add_argument("--out", type=Path, required=True, help="File of JSON lines to write.")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as Ctrl-C: the tests end too
     options = {name: getattr(arguments, name) for name in ("count", "seed", "seconds")}
-    try:
-        rows = run(ROOT, arguments.folders, arguments.out, **options)
-    except UserError as error:
-        parser.exit(2, f"{error}\n")
+    rows = run(ROOT, arguments.folders, arguments.out, **options)
     counts = Counter((row["folder"], row["result"]) for row in rows)
     results = (FOUND, TIMEOUT, SURVIVED)
     print(tables.markdown([{"folder": f} | {r: counts[f, r] for r in results} for f in arguments.folders]))
@@ -311,4 +310,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

@@ -7,10 +7,10 @@ the other images are its `train` list. So every image is tested once, by a detec
 import argparse
 from pathlib import Path
 
+import command_line
 import numpy as np
 
 from tfeff.data.sources import catalog
-from tfeff.errors import UserError
 
 
 def main() -> None:
@@ -21,10 +21,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="Seed of the draw.")
     parser.add_argument("--out", type=Path, required=True, help="Output directory.")
     arguments = parser.parse_args()
-    try:
-        names = list(catalog.open_objects(arguments.dataset).load("all").ids)
-    except UserError as error:
-        parser.exit(2, f"{error}\n")
+    names = list(catalog.open_objects(arguments.dataset).load("all").ids)
     split(Path(arguments.dataset.removeprefix("voc:")), names, arguments.folds, arguments.seed, arguments.out)
 
 
@@ -51,4 +48,4 @@ def split(root: Path, names: list[str], folds: int, seed: int, out: Path) -> Non
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

@@ -12,8 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import command_line
+
 from tfeff import config
 from tfeff.durable import write
+from tfeff.errors import UserError
 from tfeff.evaluation.interval import wilson_interval
 from tfeff.trials.intervals import summary
 
@@ -22,14 +25,14 @@ def main() -> None:
     """Summarizes the runs that the flags name."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", metavar="NAME=DIR", help="Name and directory of a group of workdirs.")
-    parser.add_argument("--out", type=Path, required=True, help="The JSON file to write.")
+    parser.add_argument("--out", type=Path, required=True, help="JSON file to write.")
     arguments = parser.parse_args()
     groups = json.loads(arguments.out.read_text()) if arguments.out.is_file() else {}
     for argument in arguments.runs:
         name, equals, directory = argument.partition("=")
         workdirs = sorted(path.parent for path in Path(directory).glob("*/result.json"))
         if not equals or not workdirs:
-            parser.exit(2, f"{argument}: write NAME=DIR, where DIR/*/result.json are the results of finished runs\n")
+            raise UserError(f"{argument}: write NAME=DIR, where DIR/*/result.json are the results of finished runs")
         groups[name] = summarize(workdirs)
         for score, values in groups[name]["scores"].items():
             low, high = values["interval"] or (None, None)
@@ -97,4 +100,4 @@ def scores(result: Mapping[str, Any]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

@@ -156,7 +156,7 @@ def main() -> None:
     """Computes and writes everything."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="Output directory.")
     parser.add_argument("--frozen", action="store_true", help="Frozen batch normalization without epsilon.")
     parser.add_argument("--double", action="store_true", help="In float64.")
     parser.add_argument("--count", type=int, default=20)

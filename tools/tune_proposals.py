@@ -4,7 +4,7 @@ The tuning images are the even-numbered images of each dataset, without its test
 grid varies one setting of a mode at a time; a few combinations follow. All settings run on each image in turn.
 
 The score of a setting is its average best overlap (ABO), averaged over the datasets and over 500, 1,000 and 2,000
-proposals. The rule: a setting replaces the present one only if its score is higher by more than two standard errors of
+proposals. The rule: a setting replaces the current one only if its score is higher by more than two standard errors of
 the paired difference over images, and if it takes no more CPU time (median ratio over images of at most 1.02).
 One standard error would be too few: with about 45 settings, several exceed it by chance.
 """
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import command_line
 import cv2
 import numpy as np
 
@@ -34,7 +35,7 @@ from tfeff.reporting import tables
 COUNTS = (500, 1000, 2000)
 STANDARD_ERRORS = 2.0
 MAX_TIME_RATIO = 1.02
-PRESENT = "present"
+CURRENT = "current"
 
 CONSTANTS = {
     "sigma": (selective, "SIGMA"),
@@ -102,12 +103,12 @@ COMBINATIONS: dict[str, dict[str, Mode]] = {
         "side 256, minimum 70, size and fill": Mode(grid(("hsv", "lab"), (100, 250, 600), (ALL, SIZE_FILL)), 256, 70),
     }
 }
-"""Modes that differ from the present one in several settings."""
+"""Modes that differ from the current one in several settings."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One change to a mode; the present mode itself if `factor` is PRESENT."""
+    """One change to a mode; the current mode itself if `factor` is CURRENT."""
 
     factor: str
     value: str
@@ -133,15 +134,15 @@ class Images:
 
 
 def settings(mode: str) -> list[Setting]:
-    """The present mode, then all settings that differ from it in one factor, then combinations."""
-    present = MODES[mode]
+    """The current mode, then all settings that differ from it in one factor, then combinations."""
+    current = MODES[mode]
     spaces, thresholds, similarities = (
         tuple(dict.fromkeys(values))
-        for values in zip(*((s.space, s.threshold, s.terms) for s in present.strategies), strict=True)
+        for values in zip(*((s.space, s.threshold, s.terms) for s in current.strategies), strict=True)
     )
     own: dict[str, Any] = {"color spaces": spaces, "thresholds": thresholds, "similarities": similarities}
-    own |= {"side": present.side, "minimum region, pixels": present.min_size}
-    found = [Setting(PRESENT, "", present)]
+    own |= {"side": current.side, "minimum region, pixels": current.min_size}
+    found = [Setting(CURRENT, "", current)]
     for factor, values in MODE_GRIDS[mode].items():
         for value in values:
             if value == own[factor]:
@@ -153,7 +154,7 @@ def settings(mode: str) -> list[Setting]:
     for factor, numbers in SHARED_GRID.items():
         module, name = CONSTANTS[factor]
         others = [number for number in numbers if number != getattr(module, name)]
-        found += [Setting(factor, described(number), present, {factor: number}) for number in others]
+        found += [Setting(factor, described(number), current, {factor: number}) for number in others]
     return found + [Setting("combination", name, other) for name, other in COMBINATIONS.get(mode, {}).items()]
 
 
@@ -241,10 +242,10 @@ def tune(mode: str, datasets: Sequence[Images]) -> list[dict[str, Any]]:
 def main() -> None:
     """Runs the grid and writes the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", action="append", required=True, help="voc:DIR or yolo:DIR; may be repeated")
-    parser.add_argument("--mode", action="append", choices=list(MODE_GRIDS), help="mode to tune; default both")
-    parser.add_argument("--limit", type=int, help="maximum number of images of each dataset")
-    parser.add_argument("--out", type=Path, required=True, help="the JSON file with all results")
+    parser.add_argument("--dataset", action="append", required=True, help="voc:DIR or yolo:DIR; may be repeated.")
+    parser.add_argument("--mode", action="append", choices=list(MODE_GRIDS), help="Mode to tune; default both.")
+    parser.add_argument("--limit", type=int, help="Maximum number of images of each dataset.")
+    parser.add_argument("--out", type=Path, required=True, help="JSON file to write.")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     datasets = [tuning_images(dataset, arguments.limit) for dataset in arguments.dataset]
@@ -283,4 +284,4 @@ def to_json(result: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

@@ -10,11 +10,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+import command_line
 import numpy as np
 import tensorflow as tf
 
 from tfeff import tasks
 from tfeff.data.images import graph_decoding, resizing
+from tfeff.errors import UserError
 from tfeff.serving import run
 from tfeff.training import Workdir, build
 
@@ -31,9 +33,7 @@ def main() -> None:
     workdir = Workdir(arguments.workdir)
     channels, task = workdir.config().data.channels, tasks.create(workdir.config().task)
     if task.fit != "stretch" or task.interpolation != "bilinear":
-        parser.exit(
-            2, f"{arguments.workdir}: only for networks whose images are stretched, with bilinear interpolation\n"
-        )
+        raise UserError(f"{arguments.workdir}: only for images that are stretched, with bilinear interpolation")
     height, width = workdir.dataset()["image_size"]
     network = task.predictor(build.trained_model(workdir))
     forward = tf.function(lambda pixels: tf.nn.softmax(network(pixels, training=False)), jit_compile=False)
@@ -67,4 +67,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)
