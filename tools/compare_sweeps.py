@@ -18,6 +18,7 @@ import command_line
 from tfeff.durable import write
 from tfeff.errors import UserError
 from tfeff.reporting import figure, tables
+from tfeff.reporting.metric import unit_of
 from tfeff.reporting.sweep import cost_figure
 from tfeff.trials.intervals import paired_difference
 
@@ -47,7 +48,7 @@ def main() -> None:
     write(arguments.out.with_suffix(".md"), tables.markdown(rows) + "\n")
     metric = next(iter(results.values()))["objective"]
     curves = {name: result["cost_curve"] for name, result in results.items()}
-    drawn = cost_figure(curves, metric=metric, unit="%" if metric.endswith("accuracy") else "")
+    drawn = cost_figure(curves, metric=metric, unit=unit_of(metric))
     figure.save(drawn, arguments.out)
     print(tables.text(rows))
 

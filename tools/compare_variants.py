@@ -30,6 +30,7 @@ from tfeff.errors import UserError
 from tfeff.execution.executor import collect
 from tfeff.execution.local import LocalProcesses
 from tfeff.reporting import figure
+from tfeff.reporting.metric import unit_of
 from tfeff.reporting.sweep import ranking_figure
 from tfeff.training.latency import latencies
 from tfeff.trials.intervals import paired_difference
@@ -78,7 +79,7 @@ def run(arguments: argparse.Namespace) -> None:
     result = {"reference": reference, "variants": groups}
     write(arguments.out.with_suffix(".json"), json.dumps(result, indent=1) + "\n")
     score = next(iter(groups[reference]["scores"]))
-    drawing = ranking_figure(drawn(groups, score), metric=score, unit="%" if score == "accuracy" else "")
+    drawing = ranking_figure(drawn(groups, score), metric=score, unit=unit_of(score))
     figure.save(drawing, arguments.out)
     print(variants_table(result))
 

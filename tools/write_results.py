@@ -23,6 +23,8 @@ from matplotlib.figure import Figure
 from tfeff.durable import write
 from tfeff.errors import UserError, nearest
 from tfeff.reporting import tables
+from tfeff.reporting.figure import DPI
+from tfeff.reporting.metric import unit_of
 from tfeff.reporting.scaling_curves import methods_figure, single_against_compound_figure
 
 BLOCK = re.compile(r"(<!-- (?P<file>\S+\.json): (?P<kind>[\w ]+) -->\n)(?P<text>.*?)(<!-- end -->)", re.DOTALL)
@@ -284,17 +286,14 @@ def points(share: float | None) -> str:
 
 def methods(result: Result) -> Figure:
     """All scaling methods on the same axes."""
-    return methods_figure(result["members"], metric=result["objective"], unit=unit(result))
+    return methods_figure(result["members"], metric=result["objective"], unit=unit_of(result["objective"]))
 
 
 def against(result: Result) -> Figure:
     """Compound scaling with each other method."""
-    return single_against_compound_figure(result["members"], metric=result["objective"], unit=unit(result))
-
-
-def unit(result: Result) -> str:
-    """For axes."""
-    return "%" if result["objective"].endswith("accuracy") else ""
+    return single_against_compound_figure(
+        result["members"], metric=result["objective"], unit=unit_of(result["objective"])
+    )
 
 
 WRITERS: Mapping[str, Callable[[Any], str]] = {
@@ -313,7 +312,6 @@ FIGURES: Mapping[str, tuple[str, Callable[[Result], Figure]]] = {
     "methods": ("All scaling methods", methods),
     "against": ("Compound scaling and other methods", against),
 }
-DPI = 150
 
 if __name__ == "__main__":
     main()

@@ -1,6 +1,7 @@
 """What the console says about long work."""
 
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -28,3 +29,14 @@ def test_on_a_terminal_it_has_a_bar() -> None:
         advance(200)
     assert "computing features" in written.getvalue()
     assert "a line above" in written.getvalue()
+
+
+def test_the_columns_of_the_table_name_the_metrics_in_words() -> None:
+    written = io.StringIO()
+    reporter = progress.Reporter(Console(file=written))
+    reporter.start(10, 0, validated=("loss", "mean_ap"))
+    row = {"epoch": 1, "step": 5, "train_loss": 0.5, "train_box_loss": 0.25, "images_per_second": 7.0}
+    reporter.epoch({**row, "validation_loss": 0.75, "validation_mean_ap": 0.125, "input_wait": 0.0}, epochs=2)
+    header, cells = (re.split(r"  +", line.strip()) for line in written.getvalue().splitlines())
+    assert header == ["epoch", "loss", "box loss", "val. loss", "val. mAP", "images/s", "input wait", "left"]
+    assert cells[1:5] == ["0.5000", "0.2500", "0.7500", "0.1250"]

@@ -10,20 +10,17 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from tfeff.reporting.figure import BLUE, GRAY, caption, error_bars, new, quantity, style
 from tfeff.reporting.labels import place
-from tfeff.reporting.scaling_curves import pareto_front
+from tfeff.reporting.pareto import LOG_RATIO, pareto_front, stairs
 
-LINEAR = 4.0  # from this ratio of the largest to the smallest cost on, the axis is logarithmic
+NAME_LENGTH = 24  # characters; longer names are shortened in the middle
 
 
-def accuracy_cost_figure(
-    points: Sequence[Mapping[str, Any]], *, cost: str, name_length: int = 24, title: str = ""
-) -> Figure:
+def accuracy_cost_figure(points: Sequence[Mapping[str, Any]], *, cost: str, title: str = "") -> Figure:
     """Draws accuracy with intervals against cost, and the Pareto front as steps; large ratios on a logarithmic axis.
 
     Args:
         points: models with `name`, `cost` (> 0), `accuracy`, `low` and `high` (limits of its interval).
         cost: what the cost is.
-        name_length: maximum length of names in characters; longer names are shortened in the middle.
         title: title of the figure.
     """
     figure = new(7.0, 4.6)
@@ -31,7 +28,7 @@ def accuracy_cost_figure(
     x = np.array([point["cost"] for point in points], np.float64)
     y = np.array([point["accuracy"] for point in points], np.float64)
     low, high = float(x.min()), float(x.max())
-    if high / low < LINEAR:
+    if high / low < LOG_RATIO:
         edges = 0.0, 1.18 * high
     else:
         axes.set_xscale("log")
@@ -42,10 +39,8 @@ def accuracy_cost_figure(
         axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlim(*edges)
     front = pareto_front(x, y)
-    stairs_x, stairs_y = [*x[front], edges[1]], [*y[front], y[front[-1]]]
-    stairs = np.repeat(np.stack([stairs_x, stairs_y], axis=1), 2, axis=0)
-    stairs = np.stack([stairs[1:, 0], stairs[:-1, 1]], axis=1)
-    axes.plot(*stairs.T, color=GRAY, linewidth=1, zorder=1)
+    steps = stairs([*x[front], edges[1]], [*y[front], y[front[-1]]])
+    axes.plot(*steps.T, color=GRAY, linewidth=1, zorder=1)
     bars = [{"mean": point["accuracy"], "low": point["low"], "high": point["high"]} for point in points]
     error_bars(axes, x.tolist(), bars, color=BLUE)
     axes.plot(x, y, linestyle="none", marker="o", markersize=7, color="white", markeredgecolor=BLUE, zorder=4)
@@ -65,8 +60,8 @@ def accuracy_cost_figure(
         frameon=False,
     )
     bars_drawn = [[(at, bar["low"]), (at, bar["high"])] for at, bar in zip(x, bars, strict=True)]
-    names = [caption(str(point["name"]), name_length) for point in points]
-    place(axes, np.stack([x, y], axis=1), names, lines=[stairs, *bars_drawn], fontsize=9)
+    names = [caption(str(point["name"]), NAME_LENGTH) for point in points]
+    place(axes, np.stack([x, y], axis=1), names, lines=[steps, *bars_drawn], fontsize=9)
     return figure
 
 

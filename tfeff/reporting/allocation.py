@@ -13,14 +13,13 @@ REASON_LENGTH = 58  # characters
 ROW_HEIGHT = 0.27  # inches per candidate
 
 
-def allocation_figure(rows: Sequence[Candidate], *, title: str = "Epochs spent on each candidate") -> Figure:
+def allocation_figure(rows: Sequence[Candidate]) -> Figure:
     """Draws one bar per candidate, the longest on top, with the number of trials and the reason for stopping.
 
     Args:
         rows: candidates with `epochs` (total of all trials), `trials` (number of trials), `standing` (a key of
             `candidates.STANDINGS`) and `reason` (why it was eliminated; None: trained to the end). Equal epochs are
             ordered as in `STANDINGS`.
-        title: title of the figure.
     """
     order = list(STANDINGS)
     ranked = sorted(rows, key=lambda row: (-row["epochs"], order.index(row["standing"])))
@@ -47,7 +46,7 @@ def allocation_figure(rows: Sequence[Candidate], *, title: str = "Epochs spent o
     reason_axis.tick_params(length=0)
     reason_axis.spines["right"].set_visible(False)
     reason_axis.set_ylabel("trials and reason for stopping")
-    figure.suptitle(title, fontsize=12)
+    figure.suptitle("Epochs spent on each candidate", fontsize=12)
     present = [STANDINGS[name] for name in order if any(row["standing"] == name for row in ranked)]
     if present:
         handles = [Patch(facecolor=s.color, hatch=s.hatch, edgecolor="white", label=s.label) for s in present]

@@ -13,6 +13,7 @@ from tfeff.reporting.figure import BLUE, GRAY, GREEN, ORANGE, SKY_BLUE, VERMILIO
 
 COLORS = (VERMILION, BLUE, GREEN, ORANGE, SKY_BLUE)
 CELL = 3.0  # inches per image
+COLUMNS = 4
 SIZE_LIMITS = (32, 96)  # pixels: upper limits of COCO's small and medium objects
 MAX_CLASSES = 25
 MAX_TICKS = 8  # powers of two on an axis
@@ -24,7 +25,6 @@ def annotated_figure(
     labels: Sequence[npt.ArrayLike],
     class_names: Sequence[str],
     *,
-    columns: int = 4,
     title: str = "",
 ) -> Figure:
     """Draws images with the boxes of their objects, one color per class, titled with the objects of each class.
@@ -34,10 +34,9 @@ def annotated_figure(
         boxes_yxyx: float [n, 4] of each image, in pixels, bottom and right exclusive.
         labels: int [n] of each image, class indices.
         class_names: names of the classes.
-        columns: images per row.
         title: title of the figure.
     """
-    columns = max(1, min(columns, len(images)))
+    columns = max(1, min(COLUMNS, len(images)))
     rows = max(1, -(-len(images) // columns))
     figure = new(CELL * columns, (CELL + 0.3) * rows + (0.4 if title else 0.1))
     figure.suptitle(caption(title, 30 * columns))

@@ -10,11 +10,10 @@ from matplotlib.figure import Figure
 from tfeff.reporting.figure import LIGHT_GRAY, captions, new
 
 MAX_CLASSES = 100
+NAME_LENGTH = 28  # characters; longer names are shortened in the middle
 
 
-def class_accuracy_figure(
-    class_names: Sequence[str], model_names: Sequence[str], accuracy: npt.ArrayLike, *, name_length: int = 28
-) -> Figure:
+def class_accuracy_figure(class_names: Sequence[str], model_names: Sequence[str], accuracy: npt.ArrayLike) -> Figure:
     """Draws a table of accuracies (recall) in color, the class with the lowest mean on top.
 
     With more than 100 classes, the 100 with the lowest mean are shown.
@@ -23,19 +22,18 @@ def class_accuracy_figure(
         class_names: names of the classes.
         model_names: names of the models.
         accuracy: float [models, classes], in [0, 1]; NaN for classes without examples, which are omitted.
-        name_length: maximum length of names in characters; longer names are shortened in the middle.
     """
     values = np.asarray(accuracy, np.float64)
     present = np.flatnonzero(np.isfinite(values).all(axis=0))
     order = present[np.argsort(values[:, present].mean(axis=0), kind="stable")][:MAX_CLASSES]
     shown = values[:, order].T
-    names = captions([class_names[index] for index in order], name_length)
+    names = captions([class_names[index] for index in order], NAME_LENGTH)
     title = "Accuracy per class"
     if len(order) < len(present):
         title += f"\n(the {len(order)} of {len(present)} classes with the lowest mean)"
     width = float(np.clip(7.0 / len(model_names), 0.5, 1.2))
     row = float(np.clip(8.0 / len(order), 0.2, 0.4))
-    models = captions(model_names, name_length)
+    models = captions(model_names, NAME_LENGTH)
     height = 0.6 if max(map(len, models)) <= 8 else 0.08 * max(map(len, models))
     figure = new(width * len(models) + 0.09 * max(map(len, names)) + 1.8, row * len(order) + 1.1 + height)
     axes = figure.add_subplot()

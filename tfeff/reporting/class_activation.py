@@ -16,7 +16,9 @@ from tfeff.reporting.figure import GREEN, VERMILION, caption, new, shrink
 DENSITY = 110  # pixels per inch
 CELL, GAP, GROUP_GAP = 180, 6, 24  # pixels: side of an image, gaps between images and between models
 MARGIN, HEADER, TITLE = 24, 26, 22  # pixels: left of the images, above the first row, above each row
+OPACITY = 0.55  # of the largest values of a map
 HEAT, SIGNED = colormaps["inferno"], colormaps["RdBu_r"]
+NAME_LENGTH = 40  # characters; longer names are shortened in the middle
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,9 +38,7 @@ class Explained:
     maps: Sequence[npt.NDArray[np.floating]]
 
 
-def heat_overlay(
-    image: npt.NDArray[np.uint8], heat: npt.ArrayLike, *, signed: bool = False, strength: float = 0.55
-) -> npt.NDArray[np.uint8]:
+def heat_overlay(image: npt.NDArray[np.uint8], heat: npt.ArrayLike, *, signed: bool = False) -> npt.NDArray[np.uint8]:
     """Blends a map over an image in gray, scaled by its largest absolute value.
 
     Values >= 0 are drawn from dark to light; of signed ones, red is positive, blue negative, and 0 transparent.
@@ -47,7 +47,6 @@ def heat_overlay(
         image: uint8 [height, width, 1 or 3].
         heat: float [h, w], any size; enlarged by bicubic interpolation.
         signed: whether the map can have negative values.
-        strength: opacity of the colors, in [0, 1].
 
     Returns:
         uint8 [height, width, 3].
@@ -60,10 +59,10 @@ def heat_overlay(
     if signed:
         scaled = np.clip(enlarged / largest, -1, 1)
         colors = SIGNED((scaled + 1) / 2)[..., :3] * 255
-        opacity = strength * np.minimum(1, 2 * np.abs(scaled))[..., np.newaxis]
+        opacity = OPACITY * np.minimum(1, 2 * np.abs(scaled))[..., np.newaxis]
     else:
         colors = HEAT(np.clip(enlarged / largest, 0, 1))[..., :3] * 255
-        opacity = np.float32(strength)
+        opacity = np.float32(OPACITY)
     return np.clip(np.rint((1 - opacity) * gray + opacity * colors), 0, 255).astype(np.uint8)
 
 
@@ -71,8 +70,6 @@ def class_activation_figure(
     examples: Sequence[tuple[str, Sequence[Explained]]],
     model_names: Sequence[str],
     map_names: Mapping[str, bool],
-    *,
-    name_length: int = 20,
 ) -> Figure:
     """Draws a row per example: for each model, the image as the model sees it and its maps.
 
@@ -80,7 +77,6 @@ def class_activation_figure(
         examples: for each example its title, such as the true class, and each model's explanation.
         model_names: names of the models.
         map_names: names of the maps -> whether they are signed.
-        name_length: maximum length of names in characters; longer names are shortened in the middle.
     """
     columns = 1 + len(map_names)
     step, group = CELL + GAP, columns * (CELL + GAP) + GROUP_GAP
@@ -93,7 +89,7 @@ def class_activation_figure(
     for model, name in enumerate(model_names):
         left = MARGIN + model * group
         center = left + (group - GROUP_GAP - GAP) / 2
-        _write(figure, axes, center, 12, caption(name, 2 * name_length), columns * CELL, size=11)
+        _write(figure, axes, center, 12, caption(name, NAME_LENGTH), columns * CELL, size=11)
         for column, kind in enumerate(map_names, 1):
             _write(figure, axes, left + column * step + CELL / 2, HEADER + TITLE - 10, kind, CELL)
         for row, (_, explained) in enumerate(examples):

@@ -10,11 +10,10 @@ from tfeff.reporting.figure import BLUE, ORANGE, captions, new, quantity, style
 
 MAX_CLASSES = 100
 MAX_NUMBERED = 20  # with more classes, numbers no longer fit next to the bars
+NAME_LENGTH = 32  # characters; longer names are shortened in the middle
 
 
-def class_distribution_figure(
-    class_names: Sequence[str], counts: dict[str, npt.ArrayLike], *, name_length: int = 32
-) -> Figure:
+def class_distribution_figure(class_names: Sequence[str], counts: dict[str, npt.ArrayLike]) -> Figure:
     """Draws each class's share of the examples, for one or two sets of examples, in the order of the first.
 
     With up to 20 classes, the numbers stand next to the bars; with more than 100, every n-th class is shown.
@@ -22,12 +21,11 @@ def class_distribution_figure(
     Args:
         class_names: names of the classes.
         counts: name of a set -> number of its examples of each class, [classes].
-        name_length: maximum length of class names in characters; longer names are shortened in the middle.
     """
     values = {name: np.asarray(count, np.float64) for name, count in counts.items()}
     order = np.argsort(-next(iter(values.values())), kind="stable")
     order = order[:: -(-len(order) // MAX_CLASSES)]
-    names = captions([class_names[index] for index in order], name_length)
+    names = captions([class_names[index] for index in order], NAME_LENGTH)
     rows, height = np.arange(len(order)), 0.8 / len(values)
     figure = new(5.5 + 0.08 * max(map(len, names)), float(np.clip(6.0 / len(order), 0.18, 0.5)) * len(order) + 1.3)
     axes = figure.add_subplot()

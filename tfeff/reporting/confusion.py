@@ -12,11 +12,10 @@ from tfeff.reporting.figure import LIGHT_GRAY, captions, new
 MAX_NUMBERED = 30  # with more classes, numbers no longer fit into the cells
 MAX_NAMED = 100  # with more classes, only every n-th class is named
 MAX_SIDE = 14.0  # inches
+NAME_LENGTH = 24  # characters; longer names are shortened in the middle
 
 
-def confusion_figure(
-    matrix: npt.ArrayLike, class_names: Sequence[str], *, title: str = "Confusion matrix", name_length: int = 24
-) -> Figure:
+def confusion_figure(matrix: npt.ArrayLike, class_names: Sequence[str], *, title: str = "Confusion matrix") -> Figure:
     """Draws a confusion matrix with true classes in rows; colors are shares of the true class's examples.
 
     The color scale is nonlinear to show rare errors. With up to 30 classes, cells contain the numbers of examples; with
@@ -26,7 +25,6 @@ def confusion_figure(
         matrix: [classes, classes], numbers (or total weights) of examples.
         class_names: names of the classes.
         title: title of the figure.
-        name_length: maximum length of class names in characters; longer names are shortened in the middle.
     """
     counts = np.asarray(matrix)
     classes = len(class_names)
@@ -35,7 +33,7 @@ def confusion_figure(
 
     cell = min(float(np.clip(5.0 / classes, 0.13, 0.9)), MAX_SIDE / classes)  # inches
     step = -(-classes // MAX_NAMED)
-    names = captions(class_names, name_length)
+    names = captions(class_names, NAME_LENGTH)
     margin = 1.0 + 0.07 * max(map(len, names))
     side = max(cell * classes, 2.0)
     figure = new(side + margin + 1.2, side + margin)

@@ -7,23 +7,21 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 CELL, LINE, GAP = 144, 14, 6  # pixels
+COLUMNS = 8
 
 
-def contact_sheet(
-    images: Sequence[npt.NDArray[np.uint8]], captions: Sequence[str], *, columns: int = 8
-) -> npt.NDArray[np.uint8]:
+def contact_sheet(images: Sequence[npt.NDArray[np.uint8]], captions: Sequence[str]) -> npt.NDArray[np.uint8]:
     """Draws n images in rows.
 
     Args:
         images: uint8 [height, width, 3] each; sizes may differ.
         captions: n texts of any number of lines; long lines are cut.
-        columns: images in a row.
 
     Returns:
         uint8 [height, width, 3].
     """
     lines = max((len(text.splitlines()) for text in captions), default=0)
-    columns = max(1, min(columns, len(images)))
+    columns = max(1, min(COLUMNS, len(images)))
     rows = -(-len(images) // columns)
     step_y, step_x = CELL + lines * LINE + GAP, CELL + GAP
     sheet = Image.new("RGB", (columns * step_x + GAP, rows * step_y + GAP), "white")

@@ -19,13 +19,12 @@ NAMES = {
 }
 
 
-def detection_errors_figure(errors: Mapping[str, Mapping[str, Any]], *, title: str = "Error types") -> Figure:
+def detection_errors_figure(errors: Mapping[str, Mapping[str, Any]]) -> Figure:
     """Draws two bars per error type: the number of errors, and the increase of mAP if they were fixed.
 
     Args:
         errors: type -> `count`, and `gain` in mean average precision, from 0 to 1 (None if undefined). Types that are
             not in NAMES are labeled with their key.
-        title: title of the figure.
     """
     figure = new(9.0, 0.42 * len(errors) + 1.5)
     left, right = figure.subplots(1, 2, sharey=True)
@@ -45,5 +44,5 @@ def detection_errors_figure(errors: Mapping[str, Mapping[str, Any]], *, title: s
     left.set_ylim(len(errors) - 0.5, -0.5)
     left.set_xlabel("errors")
     right.set_xlabel("mAP gain if fixed (percentage points)")
-    figure.suptitle(caption(title, 90), fontsize=12)
+    figure.suptitle("Error types", fontsize=12)
     return figure

@@ -9,6 +9,7 @@ from tfeff.reporting.figure import GRAY, caption, new, shrink
 
 CELL = 3.6  # inches per image, large enough to read the labels
 LEGEND = "red: detections, green: ground truth"
+CAPTION_LENGTH = 48  # characters; longer captions are shortened in the middle
 
 
 def detection_gallery_figure(
@@ -17,7 +18,6 @@ def detection_gallery_figure(
     *,
     columns: int = 3,
     title: str = "",
-    caption_length: int = 48,
 ) -> Figure:
     """Draws images with their detections and objects, each with a caption.
 
@@ -26,7 +26,6 @@ def detection_gallery_figure(
         captions: caption of each image.
         columns: images per row.
         title: title of the figure; the legend of colors is added.
-        caption_length: maximum length of captions in characters; longer ones are shortened in the middle.
     """
     pictures = [image.draw() for image in images]
     columns = max(1, min(columns, len(pictures)))
@@ -42,6 +41,6 @@ def detection_gallery_figure(
         grid[0].text(0.5, 0.5, "no images", ha="center", va="center")
     for axes, picture, text in zip(grid, pictures, captions, strict=False):
         axes.imshow(picture, interpolation="antialiased")
-        drawn = axes.set_title(caption(text, caption_length), fontsize=8, color=GRAY)
+        drawn = axes.set_title(caption(text, CAPTION_LENGTH), fontsize=8, color=GRAY)
         shrink(figure, drawn, 0.95 * CELL)
     return figure

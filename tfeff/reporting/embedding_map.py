@@ -14,6 +14,7 @@ from tfeff.reporting.figure import BLACK, GRAY, LIGHT_GRAY, caption, captions, n
 
 MARKERS = "osD^vP"
 MAX_NAMED = 24  # classes in the legend
+NAME_LENGTH = 20  # characters; longer names are shortened in the middle
 
 
 def embedding_map_figure(
@@ -24,7 +25,6 @@ def embedding_map_figure(
     *,
     explained: Sequence[float],
     title: str = "",
-    name_length: int = 20,
 ) -> Figure:
     """Draws examples at their first two principal components, in the color and marker of their class.
 
@@ -37,7 +37,6 @@ def embedding_map_figure(
         class_names: names of the classes.
         explained: share of the variance along each component.
         title: title of the figure.
-        name_length: maximum length of class names in characters; longer names are shortened in the middle.
     """
     xy, label, right = np.asarray(coordinates, np.float64), np.asarray(labels), np.asarray(correct, bool)
     counts = np.bincount(label, minlength=len(class_names))
@@ -58,7 +57,7 @@ def embedding_map_figure(
         axes.plot(x[chosen], y[chosen], markersize=size, markeredgewidth=0, alpha=0.7, **shape)
         edge: dict[str, Any] = {"markeredgecolor": BLACK, "markeredgewidth": 0.9}
         axes.plot(x[wrong], y[wrong], markersize=1.35 * size, zorder=4, **edge, **shape)
-        handles.append(Line2D([], [], label=caption(class_names[index], name_length), **shape))
+        handles.append(Line2D([], [], label=caption(class_names[index], NAME_LENGTH), **shape))
     if not right.all():
         shape = {"linestyle": "none", "marker": "o", "markerfacecolor": "white", "markeredgecolor": BLACK}
         handles.append(Line2D([], [], label="misclassified", **shape))

@@ -22,6 +22,7 @@ PURPLE = "#CC79A7"
 BLACK, GRAY, LIGHT_GRAY = "#000000", "#666666", "#DDDDDD"
 
 FORMATS = ("png", "svg")
+DPI = 150  # of saved figures
 DOT_OFFSET = 4.5  # points between an error bar and the dots of its values
 
 
@@ -41,9 +42,18 @@ def style(axes: Axes, *, grid: Literal["x", "y", "both"] = "y") -> None:
 
 def quantity(axis: Axis, name: str, unit: str) -> None:
     """Labels an axis with a quantity and its unit. With unit "%", values in [0, 1] are formatted as percentages."""
-    axis.set_label_text(f"{caption(name, 60)} ({unit})" if unit else caption(name, 60))
+    axis.set_label_text(with_unit(name, unit))
     if unit == "%":
         axis.set_major_formatter(PercentFormatter(1.0, symbol=None))
+
+
+def with_unit(name: str, unit: str) -> str:
+    """The name of a quantity with its unit, if any.
+
+    >>> with_unit("latency", "ms"), with_unit("mAP", "")
+    ('latency (ms)', 'mAP')
+    """
+    return f"{caption(name, 60)} ({unit})" if unit else caption(name, 60)
 
 
 def known(value: float | None) -> TypeGuard[float]:
@@ -129,7 +139,7 @@ def shrink(figure: Figure, text: Text, inches: float) -> None:
     text.set_fontsize(float(text.get_fontsize()) * min(1.0, inches / length))
 
 
-def save(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 150) -> tuple[Path, Path]:
+def save(figure: Figure, path: str | os.PathLike[str], *, dpi: int = DPI) -> tuple[Path, Path]:
     """Writes a figure as PNG and SVG. Equal figures give identical files.
 
     Args:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from tfeff.reporting.figure import GREEN, VERMILION, caption, new, shrink
 
 CELL = 2.0  # inches per image
+NAME_LENGTH = 20  # characters; longer names are shortened in the middle
 
 
 def gallery_figure(
@@ -20,7 +21,6 @@ def gallery_figure(
     *,
     columns: int = 5,
     title: str = "",
-    name_length: int = 20,
 ) -> Figure:
     """Draws images titled with predicted class and confidence, and with the true class if they differ.
 
@@ -31,7 +31,6 @@ def gallery_figure(
         confidence: probability of the predicted class, in [0, 1].
         columns: images per row.
         title: title of the figure.
-        name_length: maximum length of class names in characters; longer names are shortened in the middle.
     """
     columns = max(1, min(columns, len(images)))
     rows = max(1, -(-len(images) // columns))
@@ -45,9 +44,9 @@ def gallery_figure(
     for axes, image, label, prediction, probability in zip(grid, images, true, predicted, confidence, strict=False):
         correct = label == prediction
         _show(axes, image)
-        text = f"{caption(prediction, name_length)}, {100 * probability:.1f} %"
+        text = f"{caption(prediction, NAME_LENGTH)}, {100 * probability:.1f} %"
         if not correct:
-            text += f"\ntrue: {caption(label, name_length)}"
+            text += f"\ntrue: {caption(label, NAME_LENGTH)}"
         drawn = axes.set_title(text, fontsize=8, color=GREEN if correct else VERMILION)
         shrink(figure, drawn, 0.9 * CELL)
     return figure

@@ -66,7 +66,7 @@ def hierarchy_figure(
     return figure
 
 
-def save_animation(pictures: Sequence[npt.NDArray[np.uint8]], path: Path, seconds: float = 0.5) -> None:
-    """Writes images, uint8 [height, width, 3], as a looping GIF with `seconds` per image."""
+def save_animation(pictures: Sequence[npt.NDArray[np.uint8]], path: Path) -> None:
+    """Writes images, uint8 [height, width, 3], as a looping GIF, two a second."""
     first, *others = (Image.fromarray(picture) for picture in pictures)
-    first.save(path, save_all=True, append_images=others, duration=round(1000 * seconds), loop=0)
+    first.save(path, save_all=True, append_images=others, duration=500, loop=0)

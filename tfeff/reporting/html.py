@@ -14,13 +14,13 @@ from xml.etree import ElementTree
 
 from PIL import Image
 
+from tfeff.reporting.figure import DPI
 from tfeff.reporting.tables import Rows, cells
 
 JPEG, PNG = "image/jpeg", "image/png"
 MEDIA_TYPES = {".svg": "image/svg+xml", ".png": PNG, ".jpg": JPEG}
 MIN_SCALE = 0.62  # figures shrink to this factor on a narrow screen; below it they scroll
 PIXELS_PER_POINT = 96 / 72  # CSS
-DPI = 150  # of `tfeff.reporting.figure.save`
 
 STYLE = """
 :root { color-scheme: light dark; --text: #1a1a1a; --muted: #444; --paper: #fff; --line: #ddd; --rule: #888;

@@ -33,16 +33,13 @@ def per_class_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [row | {"mean IoU": value} for row, value in zip(rows, report["class_iou"], strict=True)]
 
 
-def iou_figure(
-    counts: Sequence[int], mean: float, threshold: float, *, title: str = "IoU of predicted boxes"
-) -> Figure:
+def iou_figure(counts: Sequence[int], mean: float, threshold: float) -> Figure:
     """Draws a histogram of the IoU of predicted boxes.
 
     Args:
         counts: number of images in bins of equal width from 0 to 1.
         mean: mean IoU.
         threshold: minimum IoU of a correct box; bars below have another color.
-        title: title of the figure.
     """
     edges = np.linspace(0, 1, len(counts) + 1)
     middle = (edges[:-1] + edges[1:]) / 2
@@ -60,7 +57,7 @@ def iou_figure(
     axes.set_xlabel("IoU (intersection over union)")
     axes.set_ylabel("images")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_title(title)
+    axes.set_title("IoU of predicted boxes")
     axes.legend(frameon=False, loc="upper left")
     style(axes)
     return figure

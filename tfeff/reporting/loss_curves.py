@@ -11,13 +11,12 @@ from tfeff.reporting.figure import BLUE, GRAY, GREEN, ORANGE, SKY_BLUE, VERMILIO
 # Distinguishable in grayscale.
 LINES = ((BLUE, "-"), (VERMILION, "--"), (GREEN, "-."), (ORANGE, ":"), (SKY_BLUE, "-"), (GRAY, "--"))
 LOG_RATIO = 20  # largest over smallest loss above which the axis is logarithmic
+LABEL_LENGTH = 40  # characters; longer labels are shortened in the middle
 
 Curve = Sequence[tuple[float, float]]  # (epoch, loss)
 
 
-def loss_figure(
-    runs: Mapping[str, Sequence[Curve]], *, loss: str = "training loss", title: str = "Loss", name_length: int = 40
-) -> Figure:
+def loss_figure(runs: Mapping[str, Sequence[Curve]], *, title: str = "Loss") -> Figure:
     """Draws the mean loss over the folds and a band from the smallest to the largest fold.
 
     The axis is logarithmic if the losses differ by more than a factor of 20. Missing and non-finite losses are ignored;
@@ -25,9 +24,7 @@ def loss_figure(
 
     Args:
         runs: label, such as "with batch normalization" -> one list per fold of (epoch, loss in nats).
-        loss: name of the loss.
         title: title of the figure.
-        name_length: maximum length of a label in characters; longer labels are shortened in the middle.
     """
     figure = new(6.4, 4.6)
     axes = figure.add_subplot()
@@ -51,7 +48,7 @@ def loss_figure(
             linestyle=linestyle,
             marker="o" if len(epochs) <= 20 else None,
             markersize=3,
-            label=f"{caption(label, name_length)} ({', '.join(notes)})",
+            label=f"{caption(label, LABEL_LENGTH)} ({', '.join(notes)})",
         )
         if len(folds) > 1:
             lowest, highest = list(map(min, losses)), list(map(max, losses))
@@ -61,7 +58,7 @@ def loss_figure(
     elif drawn:
         axes.set_ylim(min(0, min(drawn)), 1.05 * max(drawn) or 1)
     axes.set_xlabel("epoch")
-    axes.set_ylabel(f"{caption(loss, 60)} (nats)")
+    axes.set_ylabel("training loss (nats)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_title(title, fontsize=11)
     style(axes)

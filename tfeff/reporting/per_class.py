@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from tfeff.reporting.figure import BLUE, ORANGE, captions, new, style
 
 MAX_CLASSES = 100
+NAME_LENGTH = 32  # characters; longer names are shortened in the middle
 
 
 def per_class_figure(
@@ -19,7 +20,6 @@ def per_class_figure(
     support: npt.ArrayLike,
     *,
     title: str = "Precision and recall per class",
-    name_length: int = 32,
 ) -> Figure:
     """Draws two bars per class, sorted by ascending F1, with the number of examples on the right.
 
@@ -32,12 +32,11 @@ def per_class_figure(
         f1: float [classes], used for sorting; classes with NaN or None come last.
         support: [classes], number of examples.
         title: title of the figure.
-        name_length: maximum length of class names in characters; longer names are shortened in the middle.
     """
     order = np.argsort(np.asarray(f1, np.float64), kind="stable")[:MAX_CLASSES]
     if len(order) < len(class_names):
         title += f"\n(the {len(order)} of {len(class_names)} classes with the lowest F1)"
-    names = captions([class_names[i] for i in order], name_length)
+    names = captions([class_names[i] for i in order], NAME_LENGTH)
     rows = np.arange(len(order))
     pitch = float(np.clip(6.0 / len(order), 0.16, 0.5))  # inches per class
     size = float(np.clip(50 * pitch, 6.5, 10))  # points

@@ -24,6 +24,7 @@ from tfeff.reporting.figure import (
 COLORS = (BLUE, VERMILION, GREEN, ORANGE, SKY_BLUE)
 LINES = ("-", "--", "-.")
 MAX_COLORED = len(COLORS) * len(LINES)
+NAME_LENGTH = 28  # characters; longer names are shortened in the middle
 
 
 def precision_recall_figure(
@@ -33,7 +34,6 @@ def precision_recall_figure(
     objects: Sequence[int],
     *,
     title: str = "Precision-recall curves",
-    name_length: int = 28,
 ) -> Figure:
     """Draws one curve per class, sorted by descending average precision, and their mean.
 
@@ -46,7 +46,6 @@ def precision_recall_figure(
         average_precision: average precision of each class; None or NaN if undefined.
         objects: number of objects of each class.
         title: title of the figure.
-        name_length: maximum length of class names in characters; longer names are shortened in the middle.
     """
     defined = [label for label in range(len(class_names)) if known(average_precision[label])]
     order = sorted(defined, key=lambda label: -(average_precision[label] or 0.0))
@@ -66,7 +65,7 @@ def precision_recall_figure(
             color=COLORS[index % len(COLORS)],
             linestyle=LINES[index // len(COLORS)],
             linewidth=1.5,
-            label=f"{caption(class_names[label], name_length)}, {average_precision[label]:.3f} ({objects[label]:,})",
+            label=f"{caption(class_names[label], NAME_LENGTH)}, {average_precision[label]:.3f} ({objects[label]:,})",
         )
     if len(order) > 1:
         mean = np.mean([np.asarray(precision[label], np.float64) for label in order], axis=0)

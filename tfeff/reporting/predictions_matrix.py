@@ -12,23 +12,21 @@ from matplotlib.ticker import MaxNLocator
 from tfeff.reporting.figure import BLACK, LIGHT_GRAY, VERMILION, captions, new
 
 MAX_EXAMPLES = 3000  # more columns than pixels
+NAME_LENGTH = 28  # characters; longer names are shortened in the middle
 
 
-def predictions_matrix_figure(
-    model_names: Sequence[str], correct: npt.ArrayLike, *, examples: int, name_length: int = 28
-) -> Figure:
+def predictions_matrix_figure(model_names: Sequence[str], correct: npt.ArrayLike, *, examples: int) -> Figure:
     """Draws a row per model and a column per example that at least one model misclassifies.
 
     Args:
         model_names: names of the models.
         correct: bool [models, n], for these examples; the most often misclassified first. At most 3000 are shown.
         examples: number of all examples, for the title.
-        name_length: maximum length of names in characters; longer names are shortened in the middle.
     """
     right = np.asarray(correct, bool)
     missed = right.shape[1]
     shown = right[:, :MAX_EXAMPLES]
-    models = captions(model_names, name_length)
+    models = captions(model_names, NAME_LENGTH)
     figure = new(9.0, 0.34 * len(models) + 1.7)
     axes = figure.add_subplot()
     title = f"{missed:,} of {examples:,} examples are misclassified by at least one model"

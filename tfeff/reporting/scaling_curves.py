@@ -35,6 +35,7 @@ from tfeff.reporting.figure import (
     style,
 )
 from tfeff.reporting.labels import place
+from tfeff.reporting.pareto import LOG_RATIO, pareto_front, stairs
 
 Point = Mapping[str, Any]
 
@@ -143,8 +144,8 @@ def latency_figure(points: Sequence[Point], *, metric: str, unit: str = "%") -> 
     axes.set_title("Accuracy and latency" if unit == "%" else f"{caption(metric, 40)} and latency", fontsize=11)
 
     front = pareto_front(milliseconds, [point["mean"] for point in drawn])
-    stairs = np.array([(milliseconds[i], drawn[i]["mean"]) for i in front]).reshape(-1, 2)
-    axes.plot(*stairs.T, drawstyle="steps-post", color=GRAY, linewidth=1, zorder=1)
+    steps = stairs(milliseconds[front], [drawn[i]["mean"] for i in front])
+    axes.plot(*steps.T, color=GRAY, linewidth=1, zorder=1)
     for name, method in METHODS.items():
         indices = [i for i, point in enumerate(drawn) if point["method"] == name]
         if indices:
@@ -153,7 +154,7 @@ def latency_figure(points: Sequence[Point], *, metric: str, unit: str = "%") -> 
             _markers(axes, milliseconds[indices], without_values, method)
     if not drawn:
         _empty(axes)
-    elif max(milliseconds) > 4 * min(milliseconds):
+    elif max(milliseconds) >= LOG_RATIO * min(milliseconds):
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -167,26 +168,10 @@ def latency_figure(points: Sequence[Point], *, metric: str, unit: str = "%") -> 
         note += f"; points without a latency: {missing}"
     _legend(figure, drawn, note, [Line2D([], [], color=GRAY, linewidth=1, label="Pareto front")])
 
-    corners = np.repeat(stairs, 2, axis=0)
-    lines = [np.stack([corners[1:, 0], corners[:-1, 1]], axis=1)] if len(stairs) else []
-    lines += _bars(milliseconds, drawn)
+    lines = [*([steps] if front else []), *_bars(milliseconds, drawn)]
     texts = [caption(str(point["label"]), LABEL_LENGTH) if i in front else "" for i, point in enumerate(drawn)]
     place(axes, [(x, point["mean"]) for x, point in zip(milliseconds, drawn, strict=True)], texts, lines=lines)
     return figure
-
-
-def pareto_front(cost: npt.ArrayLike, value: npt.ArrayLike) -> list[int]:
-    """Indices of the points that no point of the same or lower cost surpasses in value, cheapest first.
-
-    >>> pareto_front([1, 2, 3, 3], [0.5, 0.4, 0.6, 0.7])
-    [0, 3]
-    """
-    costs, values = np.asarray(cost, np.float64), np.asarray(value, np.float64)
-    front: list[int] = []
-    for i in np.lexsort((-values, costs)).tolist():
-        if not front or values[i] > values[front[-1]]:
-            front.append(i)
-    return front
 
 
 def spread_apart(values: npt.ArrayLike, distance: float) -> npt.NDArray[np.float64]:
@@ -272,7 +257,7 @@ def _bars(positions: npt.NDArray[np.float64], points: Sequence[Point]) -> list[n
 
 
 def _limits(axes: Axes, points: Sequence[Point]) -> None:
-    """Sets the x limits to octaves from 1 to at least 8, and the y limits to include every interval and value."""
+    """Sets the x limits to octaves from 1 to at least 2, and the y limits to include every interval and value."""
     octaves = spread_apart(
         [np.log2(point["relative_macs"]) for point in points if known(point.get("mean"))], MIN_DISTANCE
     )
@@ -283,7 +268,7 @@ def _limits(axes: Axes, points: Sequence[Point]) -> None:
         for value in (point["mean"], point.get("low"), point.get("high"), *(point.get("values") or ()))
         if known(value)
     ]
-    low, high = min([0.0, *octaves]) - 0.4, max([3.0, *octaves]) + 0.4
+    low, high = min([0.0, *octaves]) - 0.4, max([1.0, *octaves]) + 0.4
     axes.set_xlim(2.0**low, 2.0**high)
     ticks = 2.0 ** np.arange(np.ceil(low), np.floor(high) + 1)
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from tfeff.reporting.candidates import STANDINGS
-from tfeff.reporting.figure import BLACK, BLUE, GRAY, caption, error_bars, known, new, quantity, style
+from tfeff.reporting.figure import BLACK, BLUE, GRAY, caption, error_bars, known, new, quantity, style, with_unit
 from tfeff.reporting.loss_curves import LINES
 
 ROW_HEIGHT = 0.27
@@ -139,8 +139,7 @@ def map_figure(
     axes.spines[:].set_visible(False)
     axes.set_xlabel(across["key"])
     axes.set_ylabel(down["key"])
-    title = f"{caption(metric, 60)} ({unit})" if unit else caption(metric, 60)
-    axes.set_title(f"{title}, ± half of the 95 % interval", fontsize=9, color=GRAY)
+    axes.set_title(f"{with_unit(metric, unit)}, ± half of the 95 % interval", fontsize=9, color=GRAY)
     return figure
 
 

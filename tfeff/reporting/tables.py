@@ -61,15 +61,15 @@ def text(rows: Rows, columns: Sequence[str] | None = None, *, width: int | None 
     return "\n\n".join("\n".join(GAP.join(line[i] for i in block).rstrip() for line in padded) for block in blocks)
 
 
-def markdown(rows: Rows, columns: Sequence[str] | None = None) -> str:
-    """A table in GitHub's Markdown. Takes the rows and columns of `text`.
+def markdown(rows: Rows) -> str:
+    """A table in GitHub's Markdown, with the rows of `text` and all their columns.
 
     >>> print(markdown([{"class": "a|b", "support": 1200}]))
     | class | support |
     | --- | ---: |
     | a\\|b | 1,200 |
     """
-    header, body, numeric = cells(rows, columns)
+    header, body, numeric = cells(rows, None)
     rule = ["---:" if right else "---" for right in numeric]
     escaped = [[value.replace("|", r"\|") for value in line] for line in (header, *body)]
     return "\n".join(f"| {' | '.join(line)} |" for line in (escaped[0], rule, *escaped[1:]))

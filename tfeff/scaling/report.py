@@ -27,6 +27,7 @@ from tfeff.reporting.allocation import allocation_figure
 from tfeff.reporting.candidates import candidates_figure
 from tfeff.reporting.landscape import landscape_figure
 from tfeff.reporting.loss_curves import loss_figure
+from tfeff.reporting.metric import in_words, unit_of
 from tfeff.reporting.scaling_curves import (
     METHODS,
     SINGLE,
@@ -41,7 +42,6 @@ from tfeff.scaling.result import Result, describe
 from tfeff.scaling.search import Findings, Forecast, given_family
 from tfeff.scaling.study import Study
 from tfeff.trials.intervals import summary
-from tfeff.trials.objective import in_words
 from tfeff.trials.store import Record
 
 MEASURES = {"macs": "multiply-adds", "memory": "peak memory", "params": "parameters", "latency": "latency"}
@@ -205,7 +205,7 @@ def _figures(result: Result) -> dict[str, tuple[Any, str]]:
 
 def _metric(result: Result) -> tuple[str, str]:
     """The metric as words, and its unit for axes."""
-    return in_words(result.metric), "%" if result.metric.endswith("accuracy") else ""
+    return in_words(result.metric), unit_of(result.metric)
 
 
 def _member_command(result: Result, directory: Path) -> str:

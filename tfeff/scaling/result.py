@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tfeff.reporting.metric import in_words
 from tfeff.reporting.scaling_curves import METHODS
 from tfeff.scaling.baseline import ScaledNetwork, peak_memory
 from tfeff.scaling.experiment import batch_size
@@ -15,7 +16,6 @@ from tfeff.scaling.search import Findings
 from tfeff.scaling.study import Study
 from tfeff.trials.contrasts import Contrasts, contrasts
 from tfeff.trials.intervals import Difference, paired_difference, summary
-from tfeff.trials.objective import in_words
 from tfeff.trials.records import Records
 from tfeff.trials.results import Block
 from tfeff.trials.store import Record

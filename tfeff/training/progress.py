@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from tfeff.reporting.metric import in_words
 from tfeff.training.loop import Hook, Loop, Row
 
 MIN_COLUMN_WIDTH = 7
@@ -110,10 +111,10 @@ class Reporter:
         self._last_line = time.monotonic()
         metrics = [key.removeprefix("train_") for key in row if key.startswith("train_")]
         cells = {"epoch": f"{row['epoch']}/{epochs}"}
-        cells |= {_words(name): f"{row[f'train_{name}']:.4f}" for name in metrics}
+        cells |= {in_words(name): f"{row[f'train_{name}']:.4f}" for name in metrics}
         for name in self._validated:
             value = row.get(f"validation_{name}")
-            cells[f"val. {_words(name)}"] = "" if value is None else f"{value:.4f}"
+            cells[f"val. {in_words(name)}"] = "" if value is None else f"{value:.4f}"
         cells["images/s"] = f"{row['images_per_second']:,.0f}"
         cells["input wait"] = f"{row['input_wait']:.1%}"
         cells["left"] = self._remaining(row["step"])
@@ -153,7 +154,3 @@ class Progress(Hook):
     def epoch(self, loop: Loop, row: Row) -> None:
         """Writes the metrics."""
         self._reporter.epoch(row, loop.epochs)
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")

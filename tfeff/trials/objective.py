@@ -10,17 +10,9 @@ from dataclasses import dataclass
 from numbers import Real
 
 from tfeff.errors import UserError, nearest
+from tfeff.reporting.metric import in_words
 
 _MINIMIZED = ("loss", "error", "seconds", "latency")
-
-
-def in_words(metric: str) -> str:
-    """The name of a metric as text.
-
-    >>> in_words("validation_mean_ap"), in_words("train_accuracy")
-    ('validation mAP', 'train accuracy')
-    """
-    return metric.replace("mean_ap", "mAP").replace("_", " ")
 
 
 @dataclass(frozen=True)

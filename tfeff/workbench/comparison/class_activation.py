@@ -42,9 +42,6 @@ def cam(
     network: keras.Model,
     images: npt.ArrayLike,
     classes: npt.ArrayLike,
-    *,
-    pooling: str = POOL,
-    classifier: str = CLASSIFIER,
 ) -> npt.NDArray[np.float32]:
     """CAM: the last feature maps weighted by the classifier's weights. Negative values speak against the class.
 
@@ -54,13 +51,11 @@ def cam(
         network: ends with global average pooling and one dense layer.
         images: float [n, height, width, channels], as the network takes them.
         classes: int [n], the class to explain for each image.
-        pooling: name of the pooling layer.
-        classifier: name of the dense layer.
 
     Returns:
         float32 [n, h, w].
     """
-    features = keras.Model(network.input, network.get_layer(pooling).input)
+    features = keras.Model(network.input, network.get_layer(POOL).input)
     maps = keras.ops.convert_to_numpy(features(tf.convert_to_tensor(images, tf.float32), training=False))
-    kernel = keras.ops.convert_to_numpy(network.get_layer(classifier).kernel)
+    kernel = keras.ops.convert_to_numpy(network.get_layer(CLASSIFIER).kernel)
     return np.einsum("nhwk,kn->nhw", maps, kernel[:, np.asarray(classes)]).astype(np.float32)

@@ -6,7 +6,7 @@ from typing import Any
 
 from tfeff.reporting import html
 from tfeff.workbench.comparison.figures import GALLERIES
-from tfeff.workbench.comparison.insight import SHOWN, Insight
+from tfeff.workbench.comparison.insight import LEVEL, SHOWN, Insight
 from tfeff.workbench.comparison.pictures import Thumbnails, picture
 
 LISTED = 200
@@ -41,7 +41,7 @@ def comparison_page(
             html.Paragraph(
                 "All models classified the same examples, so their accuracies are compared example by example: "
                 "McNemar's exact test, with p-values adjusted for the number of pairs by Holm's method. Two models are "
-                "called separable if the adjusted p-value is below 0.05."
+                f"called separable if the adjusted p-value is below {LEVEL:g}."
             ),
             html.Table(difference_table(insight), "Accuracy of the first model minus that of the second."),
             *shown("differences"),

@@ -28,7 +28,7 @@ class Thumbnails:
         self._kept = dict[int, np.ndarray]()
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """uint8 [h, w, 1 or 3], at most 224 pixels a side; the whole image, not as a network sees it."""
+        """uint8 [h, w, 1 or 3], at most `SIDE` pixels a side; the whole image, not as a network sees it."""
         if index not in self._kept:
             pixels = self._dataset.read(tf.constant(index, tf.int64)).numpy()
             self._kept[index] = resized(pixels, SIDE / max(*pixels.shape[:2], SIDE))

@@ -155,7 +155,7 @@ def _write_tensorboard(directory: Path, insight: Insight, images: dict[str, np.n
     if insight.differences:
         texts["differences"] = tables.markdown(page.difference_table(insight))
     if rows := insight.suspects():
-        texts["suspicious_labels"] = tables.markdown(rows[:200])
+        texts["suspicious_labels"] = tables.markdown(rows[: page.LISTED])
     board.texts(texts)
     board.close()
 
@@ -176,7 +176,7 @@ def _write_projector(
 
 
 def _sample(count: int) -> np.ndarray:
-    """All of n examples, or 2000 drawn at random; always the same, in order."""
+    """All of n examples, or `MAPPED` drawn at random; always the same, in order."""
     if count <= MAPPED:
         return np.arange(count)
     return np.sort(np.random.default_rng(0).choice(count, MAPPED, replace=False))

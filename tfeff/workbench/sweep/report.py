@@ -22,6 +22,7 @@ from typing import Any
 from tfeff import config
 from tfeff.durable import write
 from tfeff.reporting import figure, html, tables
+from tfeff.reporting.metric import unit_of
 from tfeff.reporting.sweep import cost_figure, effects_figure, map_figure, ranking_figure
 from tfeff.trials.forecast import Rate
 from tfeff.trials.store import Record
@@ -105,7 +106,7 @@ def _rows(result: Result) -> list[dict[str, Any]]:
 def _figures(result: Result) -> dict[str, tuple[Any, str]]:
     """Name -> (figure, caption)."""
     metric = result.study.objective.title
-    unit = "%" if metric.endswith("accuracy") else ""
+    unit = unit_of(metric)
     figures = {
         "candidates": (
             ranking_figure(result.candidates, metric=metric, unit=unit),
