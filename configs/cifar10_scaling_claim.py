@@ -9,8 +9,8 @@ learning rate of each is one of three to five, by a held-out part of the first f
 Declared before the run:
 - Compound scaling against depth, width and resolution alone at φ = 3, by simultaneous lower bounds. It is better than
   all three if all bounds are above 0. φ = 2, width and resolution together, and the slopes are secondary.
-- A difference of two points matters. Of the first two folds, only the standard deviation counts; the least of 4, 6 and 8
-  folds follows that detects two points over all three with a power of 80 %, else 8, for which there are images.
+- A difference of two points matters. Of the first two folds, only the standard deviation counts: the least of 4, 6 and
+  8 folds follows that detects two points over all three with a power of 80 %, else 8, for which there are images.
 - A network whose training loss ends above the baseline's, or with a training that diverged, failed to optimize; the
   verdict says so.
 
