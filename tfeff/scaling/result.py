@@ -240,7 +240,7 @@ class Result:
             name = compound.network.id
             if other.network.id != name and name in table and other.network.id in table:
                 families.setdefault((compound.phi, name, other.method in SINGLE), []).append(other)
-        found = {}
+        found: dict[tuple[float, str], Contrasts] = {}
         for (phi, name, _), others in families.items():
             compared = contrasts(table, name, sorted({other.network.id for other in others}), self._not_optimized)
             found |= {(phi, other.method): compared for other in others}
