@@ -236,6 +236,9 @@ def variants(result: Result) -> str:
                 row[score] += " ({:.3f} to {:.3f} over images)".format(*of_images)
             if score in compared:
                 row[f"{score} minus {reference}, points"] = in_points(differences(group).get(score))
+        if "training_accuracy" in group:
+            fitted = group["training_accuracy"]
+            row["training accuracy"] = f"{sum(fitted) / len(fitted):.3f}"
         row |= {
             "parameters": f"{group['params'] / 1e6:.1f} M",
             "multiply-adds": f"{group['macs'] / 1e9:.2f} G",
