@@ -1,9 +1,9 @@
 """Can a ResNet with eight times the blocks be trained in few steps? The recipe decides.
 
-On 3,000 images of CIFAR-10, a ResNet of width 8 and its baseline with two blocks per stage, by two recipes: batches that
-shrink with the network and moving averages of the weights over 50 steps, as the scaling search of
-configs/cifar10_search_cpu.py trained them; and the recipe of configs/cifar10_scaling_claim.py, whose residual blocks
-start as the identity, with one size of batch, a warm-up and averages over a number of images.
+On 3,000 images of CIFAR-10, it and its baseline, a ResNet of width 8 with two blocks per stage, are trained by two
+recipes: that of configs/cifar10_search_cpu.py, with batches that shrink with the network and moving averages of the
+weights over 50 steps; and that of configs/cifar10_scaling_claim.py, whose residual blocks start as the identity, with
+one size of batch, a longer warm-up and averages over a number of images.
 
 Data      folder:<directory>/train/<class>/* and test/<class>/*, 50,000 and 10,000 images of CIFAR-10
 Command   python tools/compare_variants.py --config=configs/cifar10_depth.py --workdir=runs/depth \\

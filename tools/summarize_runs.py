@@ -3,7 +3,7 @@
 Each DIR holds workdirs of `tfeff.train`. FILE gets, for each name: the score of each run (accuracy of a classifier,
 mAP@.5 of R-CNN's forms, mAP@.5 and COCO's AP of other detectors), their mean with its 95 % interval (Student's t, over
 the runs), the interval of each run over the test images (for classifiers, Wilson's of the mean accuracy), the accuracy
-in the last epoch of training, and the settings that differ from the defaults. Existing names that are not given are kept.
+in the last epoch of training, and the settings that differ from the defaults. Existing names that are not given stay.
 """
 
 import argparse
