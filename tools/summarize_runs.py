@@ -2,8 +2,8 @@
 
 Each DIR holds workdirs of `tfeff.train`. FILE gets, for each name: the score of each run (accuracy of a classifier,
 mAP@.5 of R-CNN's forms, mAP@.5 and COCO's AP of other detectors), their mean with its 95 % interval (Student's t, over
-the runs), the interval of each run over the test images (for classifiers, Wilson's of the mean accuracy), and the
-settings that differ from the defaults. Existing names that are not given are kept.
+the runs), the interval of each run over the test images (for classifiers, Wilson's of the mean accuracy), the accuracy
+in the last epoch of training, and the settings that differ from the defaults. Existing names that are not given stay.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from typing import Any
 
 import command_line
 
-from tfeff import config
+from tfeff import config, training
 from tfeff.durable import write
 from tfeff.errors import UserError
 from tfeff.evaluation.interval import wilson_interval
@@ -69,6 +69,9 @@ def summarize(workdirs: list[Path]) -> dict[str, Any]:
     if all("mean_ap" in result for result in results):
         answer["intervals_of_test_images"] = [result["mean_ap_interval"] for result in results]
     answer |= {name: results[0][name] for name in ("params", "macs", "regions") if name in results[0]}
+    if "accuracy" in summarized:
+        fitted = [training.Workdir(workdir).rows()[-1] for workdir in workdirs]
+        answer["training_accuracy"] = [row["train_accuracy"] for row in fitted]
     evaluations = [workdir / f"evaluation_{results[0]['split']}.json" for workdir in workdirs]
     if "accuracy" in summarized and all(path.is_file() for path in evaluations):
         examples = json.loads(evaluations[0].read_text())["examples"]

@@ -141,22 +141,32 @@ def comparisons(result: Result) -> str:
 
 def verdict(result: Result) -> str:
     """What the lower bounds of the largest member say about the claim."""
-    compared = [row for row in result["comparisons"] if "lower bound" in row and row["against"] in ALONE]
+    compared = [row for row in result["comparisons"] if row["against"] in ALONE]
     if not compared:
         return "Compound scaling was not compared with single dimensions."
     phi = max(row["φ"] for row in compared)
-    rows = [row for row in compared if row["φ"] == phi]
+    rows = [row for row in compared if row["φ"] == phi and row.get("lower bound") is not None]
+    if not rows:
+        return f"At φ = {phi:g}, nothing is decided: no lower bound is known."
     bounds = [f"{points(row['lower bound'])} against {row['against']}" for row in rows]
-    better = [row["lower bound"] is not None and row["lower bound"] > 0 for row in rows]
-    if len(rows) == len(ALONE) and all(better):
+    better = [row["against"] for row in rows if row["lower bound"] > 0]
+    if len(better) == len(ALONE):
         answer = "better than depth, width and resolution alone"
-    elif any(better):
-        answer = "better than " + " and ".join(row["against"] for row, is_so in zip(rows, better, strict=True) if is_so)
-        answer += "; that it is better than all three is not shown"
+    elif better:
+        answer = f"better than {' and '.join(better)}; that it is better than all three is not shown"
     else:
         answer = "not shown to be better than any single dimension"
-    shown = f"At φ = {phi:g}, compound scaling is {answer}."
-    return f"{shown} Simultaneous lower bounds of its advantage, in points: {', '.join(bounds)}."
+    sentences = [
+        f"At φ = {phi:g}, compound scaling is {answer}.",
+        f"Simultaneous lower bounds of its advantage, in points: {', '.join(bounds)}.",
+    ]
+    failed = [row["against"] for row in rows if "train better" in row.get("verdict", "")]
+    if failed:
+        sentences.append(f"Against {' and '.join(failed)}, not both networks train better than the baseline.")
+    if len(rows) < len(ALONE):
+        with_results = {row["against"] for row in rows}
+        sentences.append(f"Without results: {', '.join(name for name in ALONE if name not in with_results)}.")
+    return " ".join(sentences)
 
 
 def power(result: Result) -> str:
@@ -168,6 +178,7 @@ def power(result: Result) -> str:
             "these": row["these"],
             "deviation of a fold, points": f"{100 * row['deviation of a fold']:.2f}",
             "detectable advantage, points": f"{100 * row['detectable advantage']:.2f}",
+            **({"over all three": f"{100 * row['over all']:.2f}"} if "over all" in row else {}),
         }
         for row in result["power"]
     ]
@@ -188,6 +199,19 @@ def slopes(result: Result) -> str:
         for row in result["slopes"]
     ]
     return tables.markdown(rows)
+
+
+def rates(result: Result) -> str:
+    """The learning rates tried for each network."""
+    return tables.markdown(result["learning_rates"])
+
+
+def failures(result: Result) -> str:
+    """How many trials failed, and which."""
+    failed = result["failed_trials"]
+    if not failed:
+        return "No trial failed."
+    return f"{len(failed)} trials failed:\n\n{tables.markdown(failed)}"
 
 
 def choice(result: Result) -> str:
@@ -214,6 +238,9 @@ def variants(result: Result) -> str:
                 row[score] += " ({:.3f} to {:.3f} over images)".format(*of_images)
             if score in compared:
                 row[f"{score} minus {reference}, points"] = in_points(differences(group).get(score))
+        if "training_accuracy" in group:
+            fitted = group["training_accuracy"]
+            row["training accuracy"] = f"{sum(fitted) / len(fitted):.3f}"
         row |= {
             "parameters": f"{group['params'] / 1e6:.1f} M",
             "multiply-adds": f"{group['macs'] / 1e9:.2f} G",
@@ -286,14 +313,17 @@ def points(share: float | None) -> str:
 
 def methods(result: Result) -> Figure:
     """All scaling methods on the same axes."""
-    return methods_figure(result["members"], metric=result["objective"], unit=unit_of(result["objective"]))
+    return methods_figure(result["members"], metric=metric(result), unit=unit_of(metric(result)))
 
 
 def against(result: Result) -> Figure:
     """Compound scaling with each other method."""
-    return single_against_compound_figure(
-        result["members"], metric=result["objective"], unit=unit_of(result["objective"])
-    )
+    return single_against_compound_figure(result["members"], metric=metric(result), unit=unit_of(metric(result)))
+
+
+def metric(result: Result) -> str:
+    """What the members are compared by."""
+    return str(result.get("metric", result["objective"]))
 
 
 WRITERS: Mapping[str, Callable[[Any], str]] = {
@@ -303,6 +333,8 @@ WRITERS: Mapping[str, Callable[[Any], str]] = {
     "verdict": verdict,
     "power": power,
     "slopes": slopes,
+    "rates": rates,
+    "failures": failures,
     "choice": choice,
     "family": family,
     "variants": variants,

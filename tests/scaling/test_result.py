@@ -10,7 +10,7 @@ from tfeff import config
 from tfeff.config.family import Family
 from tfeff.scaling.choice import choose
 from tfeff.scaling.latency import Latency
-from tfeff.scaling.members import points
+from tfeff.scaling.members import Point, points
 from tfeff.scaling.result import Result
 from tfeff.scaling.search import Findings
 from tfeff.scaling.study import prepare
@@ -122,6 +122,29 @@ def test_members_are_compared_on_their_own_folds_all_at_once(findings):
         verdict = "better" if row["lower bound"] > 0 else "worse" if row["to"] < 0 else None
         assert row["verdict"] == (f"compound is {verdict}" if verdict else "not separable")
     assert [row["folds"] for row in result.power] == [2, 3, 4, 6, 8, 12, 16]
+
+
+def test_width_and_resolution_together_are_compared_on_their_own(findings):
+    """The declared comparisons keep their critical value for three."""
+    result, *_ = findings
+    network = next(point.network for point in result.findings.points if point.method == "depth")
+    both = Point("width+resolution", 2.0, network)
+    more = Result(dataclasses.replace(result.findings, points=[*result.findings.points, both]), result.records.all)
+    assert more.comparisons[:3] == result.comparisons
+    assert more.power == result.power
+    alone, row = result.comparisons[0], more.comparisons[3]
+    assert row["advantage"] == alone["advantage"]
+    assert row["to"] - row["advantage"] < alone["to"] - alone["advantage"]
+
+
+def test_a_comparison_without_results_is_not_decided(findings):
+    result, *_ = findings
+    depth = next(point.network.id for point in result.findings.points if point.method == "depth")
+    records = [record for record in result.records.all if record.job.candidate != depth]
+    rows = {row["against"]: row for row in Result(result.findings, records).comparisons}
+    assert rows["depth alone"]["verdict"].startswith("not decided")
+    assert "lower bound" in rows["width alone"]
+    assert "lower bound" not in rows["depth alone"]
 
 
 def test_slopes_are_lines_through_each_fold(findings):

@@ -14,7 +14,7 @@ import pytest
 from tests.thoroughness import THOROUGH, only_thorough
 from tests.verbs import Process, Verbs
 from tfeff import config
-from tfeff.config.search import HELD_OUT_FACTORS
+from tfeff.config.search import HELD_OUT_RATES
 from tfeff.scaling import search
 from tfeff.scaling.search import open_store
 from tfeff.scaling.study import prepare
@@ -250,8 +250,13 @@ def test_given_coefficients_are_compared_on_a_split_of_its_own_and_folds_are_add
     assert {trial["data"]["validation_split"] for trial in trials} == {"test"}
     chosen = {trial["optimizer"]["learning_rate"] for trial in trials}
     base = config.Experiment().optimizer.learning_rate
-    assert chosen <= {base * factor for factor in HELD_OUT_FACTORS}
+    for rates in result["tried_rates"].values():
+        assert {rate for rate, _ in rates} >= {base / 3, base, base * 3}
+    assert chosen == {max(rates, key=lambda pair: pair[1])[0] for rates in result["tried_rates"].values()}
     assert {row["learning rate"] for row in result["networks"]} == {f"{rate:g}" for rate in chosen}
+    assert {row["folds"] for row in result["networks"]} == {2}
+    assert all("test accuracy" in row for row in result["networks"])
+    assert result["config"]["folds"]["validation_split"] == "test"
     assert "The coefficients were given" in (directory / "report.html").read_text()
 
     verbs(*flags, "--config.folds.count=3").succeeds()
@@ -284,8 +289,8 @@ def test_trainings_that_find_learning_rates_are_counted(monkeypatch):
     monkeypatch.setattr(search, "collect", lambda executor, calls: dict.fromkeys(calls, timing))
     fixed = dataclasses.replace(GIVEN_COEFFICIENTS, trials=config.Trials(batch_size="fixed", learning_rate="fixed"))
     seconds = [search.forecast(prepare(each), SimpleNamespace(slots=1)).members for each in (fixed, GIVEN_COEFFICIENTS)]
-    networks, rates, epochs = 3, 3, 3  # the baseline and two members; a third of seven epochs, rounded up
-    added = networks * rates * (epochs * 150 + 50 * VALIDATION_SHARE) * 1e-3
+    networks = 3  # the baseline and two members
+    added = networks * HELD_OUT_RATES * (7 * 150 + 50 * VALIDATION_SHARE) * 1e-3
     assert seconds[1] - seconds[0] == pytest.approx(added)
     validated = prepare(GIVEN_COEFFICIENTS).examples[1]
     assert seconds[0] == pytest.approx(networks * 2 * (7 * 200 + validated * VALIDATION_SHARE) * 1e-3)

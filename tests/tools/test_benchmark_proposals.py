@@ -1,8 +1,10 @@
-"""OpenCV's selective search with scaled parameters is its own mode `fast` at full size."""
+import argparse
 
 import cv2
 import numpy as np
+import pytest
 
+from tfeff.errors import UserError
 from tfeff.proposals.opencv import OpenCVSelectiveSearch
 
 
@@ -14,3 +16,16 @@ def test_scaled_opencv_is_opencvs_mode_at_full_size(import_tool):
     found = tool.scaled_opencv(image, 1.0).boxes_yxyx
     assert len(expected) > 50
     assert set(map(tuple, found)) == set(map(tuple, expected))  # in a random order
+
+
+def test_wrong_flags(import_tool):
+    tool = import_tool("benchmark_proposals")
+    parser = argparse.ArgumentParser()
+    tool.add_flags(parser)
+    for flags in ([], ["--sizes=time.png"], ["--threads=1,2"]):
+        with pytest.raises(UserError, match="--dataset"):
+            tool.run(parser.parse_args(flags))
+    for flag in ("--mode=slow", "--threads=x", "--threads=0"):
+        with pytest.raises(SystemExit) as exit:
+            parser.parse_args([flag])
+        assert exit.value.code == 2

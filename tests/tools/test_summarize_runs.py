@@ -26,7 +26,11 @@ def test_classifiers(tmp_path):
         )
         for seed, accuracy in enumerate((0.8, 0.9, 1.0))
     ]
+    for run in runs:
+        rows = [{"epoch": epoch, "train_accuracy": accuracy} for epoch, accuracy in ((6, 0.5), (7, 0.75))]
+        (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     answer = summarize(runs)
+    assert answer["training_accuracy"] == [0.75] * 3
     assert answer["scores"]["accuracy"]["runs"] == [0.8, 0.9, 1.0]
     assert answer["scores"]["accuracy"]["mean"] == pytest.approx(0.9)
     half = 4.302653 * 0.1 / math.sqrt(3)  # Student's t, 2 degrees of freedom

@@ -83,11 +83,16 @@ def test_the_verdict_follows_the_lower_bounds_of_the_largest_members(write_resul
     assert f"{100 * bounds[0]:+.1f} against depth alone" in verdict
 
 
-def test_methods_that_were_not_compared_have_no_verdict(write_results):
+def test_the_verdict_says_what_is_missing(write_results):
     """A failed member, or the same network by both methods, has no lower bound."""
     rows = [comparison(3.0, "depth alone", 0.01), {"φ": 3.0, "against": "width alone", "verdict": "the same network"}]
-    assert "against depth alone." in write_results.verdict({"comparisons": rows})
-    assert write_results.verdict({"comparisons": rows[1:]}) == write_results.verdict({"comparisons": []})
+    rows[0] |= {"verdict": "compound is better; not both train better than the baseline"}
+    verdict = write_results.verdict({"comparisons": rows})
+    assert "Against depth alone, not both networks train better than the baseline." in verdict
+    assert "Without results: width alone, resolution alone." in verdict
+    # The largest member decides, with or without results.
+    undecided = [comparison(2.0, "depth alone", 0.01), rows[1]]
+    assert write_results.verdict({"comparisons": undecided}).startswith("At φ = 3, nothing is decided")
     assert "not compared" in write_results.verdict({"comparisons": []})
 
 

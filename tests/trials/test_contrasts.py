@@ -55,9 +55,20 @@ def test_the_detectable_difference_is_detected_with_the_stated_power():
     planned = contrasts(table(experiments(1, 4, (0.0,) * 4)[0]), "control", ["a", "b", "c"])
     advantage = planned.detectable(6) / planned.deviation * 0.01  # for the true deviation
     simulated = experiments(2000 if THOROUGH else 400, 6, (advantage, 0.0, 0.0, 0.0))
-    detected = [contrasts(table(each), "control", ["a", "b", "c"]).bounds["a"] > 0 for each in simulated]
-    assert np.mean(detected) == pytest.approx(POWER, abs=0.03 if THOROUGH else 0.07)
+    bounds = [contrasts(table(each), "control", ["a", "b", "c"]).bounds for each in simulated]
+    assert np.mean([each["a"] > 0 for each in bounds]) == pytest.approx(POWER, abs=0.03 if THOROUGH else 0.07)
     assert planned.detectable(8) < planned.detectable(6) < planned.detectable(2)
+
+    advantage = planned.detectable(6, everywhere=True) / planned.deviation * 0.01
+    simulated = experiments(2000 if THOROUGH else 400, 6, (advantage, 0.0, 0.0, 0.0))
+    bounds = [contrasts(table(each), "control", ["a", "b", "c"]).bounds.values() for each in simulated]
+    assert np.mean([min(each) > 0 for each in bounds]) == pytest.approx(POWER, abs=0.03 if THOROUGH else 0.07)
+
+
+def test_a_single_comparison_has_the_power_of_the_noncentral_t_distribution():
+    found = contrasts(table(experiments(1, 4, (0.0,) * 4)[0]), "control", ["a"])
+    shift = found.detectable() / found.deviation / np.sqrt(2 / 4)
+    assert stats.nct.sf(stats.t.ppf(0.95, 9), 9, shift) == pytest.approx(POWER, abs=1e-6)
 
 
 def test_an_arm_that_failed_does_not_widen_the_other_intervals():

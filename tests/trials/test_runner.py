@@ -42,8 +42,10 @@ class Recorder:
         error = self.error(key)
         if error is not None:
             return [Outcome(key, error=error, retryable=error == "lost")]
-        if function in (worker.range_test, worker.held_out_rate):
+        if function is worker.range_test:
             return [Outcome(key, 0.125)]
+        if function is worker.held_out_rates:
+            return [Outcome(key, [(0.1, 0.6), (0.125, 0.7), (2.0, None)])]
         if function is worker.training_statistics:
             return [Outcome(key, ([0.5], [0.25]))]
         experiment, _, epochs, _ = arguments
@@ -119,17 +121,17 @@ def test_a_held_out_part_chooses_each_learning_rate(make_runner):
     executor = Recorder()
     runner = make_runner(executor, learning_rate="held_out")
     runner.run([candidate("a", 0.1), candidate("b", 0.2)], Full(EPOCHS), "stage")
-    rates = {key: call for key, function, call in executor.calls if function is worker.held_out_rate}
-    assert set(rates) == {"learning_rate a", "learning_rate b"}
-    (tried, directory) = rates["learning_rate b"]
-    assert list(tried) == pytest.approx([0.2 / 3, 0.2, 0.6])
+    calls = {key: call for key, function, call in executor.calls if function is worker.held_out_rates}
+    assert set(calls) == {"learning_rate a", "learning_rate b"}
+    experiment, objective, macs, directory = calls["learning_rate b"]
+    assert experiment.optimizer.learning_rate == 0.2
+    assert experiment.training.epochs == EPOCHS
+    assert (experiment.data.fold, experiment.data.validation_split) == (0, None)
+    assert (objective, macs) == (Objective(), 1000)
     assert directory.endswith("trials/b/rates")
-    for rate, (experiment, objective, macs) in tried.items():
-        assert experiment.optimizer.learning_rate == rate
-        assert (experiment.training.epochs, experiment.data.fold, experiment.data.validation_split) == (2, 0, None)
-        assert (objective, macs) == (Objective(), 1000)
-    # The recorder finds 0.125, and the accuracy of a training is its learning rate.
+    # The recorder finds 0.125 to be the best, and the accuracy of a training is its learning rate.
     assert set(runner.results.values()) == {0.125}
+    assert runner.tried_rates["b"] == [(0.1, 0.6), (0.125, 0.7), (2.0, None)]
 
 
 def test_members_can_run_on_further_folds(make_runner):

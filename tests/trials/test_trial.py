@@ -9,9 +9,15 @@ def test_a_trial_is_the_experiment_on_a_fold_with_a_seed():
     trial = on_fold(EXPERIMENT, FOLDS, fold=2, seed=1)
     assert (trial.data.folds, trial.data.fold, trial.data.fold_examples) == (3, 2, 100)
     assert trial.data.validation_fraction == 0.25
-    assert (trial.seed, trial.data.seed) == (6, 5)  # other weights, the same images
+    assert trial.data.seed == 5
     assert trial.data.test_split is None
     assert (trial.model, trial.training) == (EXPERIMENT.model, EXPERIMENT.training)
+
+
+def test_every_fold_and_seed_has_its_own_initial_weights_and_the_same_folds():
+    trials = [on_fold(EXPERIMENT, FOLDS, fold, seed) for fold, seed in FOLDS.blocks]
+    assert len({trial.seed for trial in trials}) == len(trials) == 8
+    assert {trial.data.seed for trial in trials} == {EXPERIMENT.seed}
 
 
 def test_classic_folds_share_a_subset():

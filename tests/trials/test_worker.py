@@ -3,10 +3,13 @@
 from fnmatch import fnmatchcase
 
 import numpy as np
+import pytest
 
 from tests.tasks.digits_of_many_sizes import write_coco
 from tfeff import config, models, training
+from tfeff.errors import UserError
 from tfeff.trials import worker
+from tfeff.trials.objective import Objective
 
 
 def test_the_candidates_of_a_detector_share_their_images(tmp_path):
@@ -45,3 +48,41 @@ def test_each_trial_chooses_which_layers_it_trains(tmp_path):
             for name, value in weights.items():
                 kept = any(fnmatchcase(name, pattern) for pattern in frozen)
                 assert np.array_equal(final[f"model/{name}"], value) == kept, name
+
+
+AT_1 = config.Experiment(optimizer=config.Optimizer(learning_rate=1.0))
+
+
+@pytest.mark.parametrize(
+    ("best", "tried"),
+    [
+        (1.0, [1 / 3, 1, 3]),
+        (9.0, [1 / 3, 1, 3, 9, 27]),  # beyond the first three, until a higher rate is worse
+        (81.0, [1 / 3, 1, 3, 9, 27]),  # at most five
+        (1 / 9, [1 / 27, 1 / 9, 1 / 3, 1, 3]),
+    ],
+)
+def test_learning_rates_are_tried_until_the_best_is_in_the_middle(monkeypatch, tmp_path, best, tried):
+    def train(experiment, directory, until_epoch, events):
+        accuracy = 1 / (1 + abs(np.log(experiment.optimizer.learning_rate / best)))
+        return {"rows": [{"epoch": until_epoch, "validation_accuracy": accuracy}]}
+
+    monkeypatch.setattr(worker, "train", train)
+    found = worker.held_out_rates(AT_1, Objective(), 1, str(tmp_path / "rates"))
+    assert [rate for rate, _ in found] == pytest.approx(tried)
+    assert max(found, key=lambda pair: pair[1])[0] == pytest.approx(min(best, 27))
+
+
+def test_learning_rates_that_diverge_are_not_chosen(monkeypatch, tmp_path):
+    def train(experiment, directory, until_epoch, events):
+        if experiment.optimizer.learning_rate > limit:
+            raise UserError("the loss is not finite")
+        return {"rows": [{"epoch": until_epoch, "validation_accuracy": 0.5}]}
+
+    monkeypatch.setattr(worker, "train", train)
+    limit = 2.0
+    found = worker.held_out_rates(AT_1, Objective(), 1, str(tmp_path / "rates"))
+    assert [value for _, value in found] == [0.5, 0.5, None]
+    limit = 0.0
+    with pytest.raises(UserError, match=r"at all learning rates: 1: the loss is not finite; 0\.33"):
+        worker.held_out_rates(AT_1, Objective(), 1, str(tmp_path / "rates"))

@@ -1,6 +1,5 @@
 """The config sections of a search for scaling coefficients."""
 
-import math
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -11,10 +10,8 @@ from tfeff.errors import UserError
 
 MEASURES = ("macs", "memory", "params", "latency")
 METHODS = ("depth", "width", "resolution", "width+resolution", "compound")
-HELD_OUT_FACTORS = 1 / 3, 1.0, 3.0
-"""Learning rates that `trials.learning_rate=held_out` tries, relative to that of the config."""
-HELD_OUT_PART = 3
-"""It trains for the epochs divided by this."""
+HELD_OUT_STEP, HELD_OUT_RATES = 3.0, 5
+"""`trials.learning_rate=held_out`: the ratio of neighboring rates, and the most rates that it tries."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,10 +109,10 @@ class Trials(Section):
     learning_rate: Literal["linear", "sqrt", "fixed", "range_test", "held_out"] = "linear"
     """`optimizer.learning_rate` applies to the baseline. `linear` and `sqrt`: scaled with the batch size (Goyal et al.,
     arXiv:1706.02677; Krizhevsky, arXiv:1404.5997). `fixed`: the same for all networks. `range_test`: found for each
-    network by a learning-rate range test (Smith, arXiv:1506.01186). `held_out`: of a third of the rate, the rate and
-    three times the rate, the one that is best after a third of the epochs, for each network; trained on a fold of
-    training images and validated on a part of it (`folds.validation_fraction`), so it requires
-    `folds.validation_split`."""
+    network by a learning-rate range test (Smith, arXiv:1506.01186). `held_out`: for each network, the best of
+    a third of the rate, the rate and three times the rate, and of up to two more, lower or higher by a factor of three,
+    while the best is the lowest or the highest. It trains on a part of the first fold and validates on the rest of it
+    (`folds.validation_fraction`), so it requires `folds.validation_split`."""
     attempts: int = 3
     """Maximum number of attempts of a trial whose process is lost; after that it counts as failed."""
 
@@ -209,16 +206,13 @@ def check_trials(
         allocation.wrong("minimum_epochs", f"at most experiment.training.epochs = {epochs}")
     if trials.learning_rate == "held_out" and folds.validation_split is None:
         trials.wrong("learning_rate", "another rule, or set folds.validation_split: it validates on images of the fold")
-    shorter = {}
     if allocation.name == "halving":
-        shorter["allocation.minimum_epochs"] = allocation.minimum_epochs
-    if trials.learning_rate == "held_out":
-        shorter["trials.learning_rate=held_out"] = math.ceil(epochs / HELD_OUT_PART)
-    for key, least in shorter.items():
         try:
-            replace(experiment, training=replace(experiment.training, epochs=least))
+            replace(experiment, training=replace(experiment.training, epochs=allocation.minimum_epochs))
         except UserError as error:
-            raise UserError(f"{error}; {key} leads to trainings of {least} epochs") from None
+            raise UserError(
+                f"{error}; allocation.minimum_epochs leads to trainings of {allocation.minimum_epochs} epochs"
+            ) from None
     if allocation.name == "racing" and allocation.minimum_blocks >= blocks:
         allocation.wrong(
             "minimum_blocks",

@@ -27,7 +27,7 @@ from tfeff.reporting.allocation import allocation_figure
 from tfeff.reporting.candidates import candidates_figure
 from tfeff.reporting.landscape import landscape_figure
 from tfeff.reporting.loss_curves import loss_figure
-from tfeff.reporting.metric import in_words, unit_of
+from tfeff.reporting.metric import unit_of
 from tfeff.reporting.scaling_curves import (
     METHODS,
     SINGLE,
@@ -44,6 +44,10 @@ from tfeff.scaling.study import Study
 from tfeff.trials.intervals import summary
 from tfeff.trials.store import Record
 
+RATES = (
+    "Learning rates tried for each network, with the metric on held-out images of the first fold. A rate at the end of "
+    "those tried may not be the best."
+)
 MEASURES = {"macs": "multiply-adds", "memory": "peak memory", "params": "parameters", "latency": "latency"}
 
 
@@ -205,7 +209,7 @@ def _figures(result: Result) -> dict[str, tuple[Any, str]]:
 
 def _metric(result: Result) -> tuple[str, str]:
     """The metric as words, and its unit for axes."""
-    return in_words(result.metric), unit_of(result.metric)
+    return result.metric_words, unit_of(result.metric)
 
 
 def _member_command(result: Result, directory: Path) -> str:
@@ -238,10 +242,16 @@ def _page(result: Result, directory: Path, command: str, captions: Mapping[str, 
         html.Table(result.comparisons, f"Advantage of compound scaling in {_metric(result)[0]}."),
         html.Table(
             result.power,
-            "Advantage for which the lower bound is above 0 with a probability of 80 %, in comparisons with methods "
-            "that train better than the baseline. Other numbers of folds help to plan: folds can be added later.",
+            "Advantage for which the lower bound is above 0 with a probability of 80 %: that over one dimension, or "
+            "over all three if it is as large over each. It holds for methods that train better than the baseline. "
+            "Other numbers of folds help to plan: folds can be added later.",
         ),
-        html.Table(result.slopes, f"Growth of {_metric(result)[0]} per doubling of the multiply-adds, within folds."),
+        html.Table(
+            result.slopes,
+            f"Growth of {_metric(result)[0]} per doubling of the multiply-adds, within folds. These intervals are not "
+            "adjusted for several comparisons.",
+        ),
+        *([html.Table(result.rates, RATES)] if result.rates else []),
         *shown(
             "single_against_compound", "methods", *(name for name in captions if name.startswith("method_")), "latency"
         ),
@@ -300,13 +310,19 @@ def _comparison(result: Result) -> str:
         folds = f"{search.folds.count} further folds, which the selection of the coefficients did not see, were used."
     return (
         "Compound members compared with networks that are scaled otherwise to the same multiply-adds, on the same "
-        f"folds. {folds} All intervals of one φ hold at once with 95 % confidence (Dunnett 1955, with the residual "
-        "variance of the two-way layout networks x folds), and so do the lower bounds, which are one-sided. A network "
-        "whose final training loss is above the baseline's failed to optimize; it has a variance of its own."
+        f"folds. {folds} The intervals against depth, width and resolution alone at one φ hold at once with 95 % "
+        "confidence (Dunnett 1955, with the residual variance of the two-way layout networks x folds), and so do the "
+        "lower bounds, which are one-sided. A network whose final training loss is above the baseline's failed to "
+        "optimize; it has a variance of its own. Failed trainings are left out, which flatters a network that has some."
         + (
             " All folds share their validation images, so the intervals are about trainings on other images, not about "
             "other validation images."
             if search.folds.validation_split
+            else ""
+        )
+        + (
+            " They hold for the learning rates that were found, which other held-out images might change."
+            if result.rates
             else ""
         )
     )

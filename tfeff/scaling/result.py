@@ -1,5 +1,6 @@
 """The findings of a search as rows for tables, figures and result.json."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tfeff import config
 from tfeff.reporting.metric import in_words
 from tfeff.reporting.scaling_curves import METHODS
 from tfeff.scaling.baseline import ScaledNetwork, peak_memory
@@ -18,11 +20,16 @@ from tfeff.trials.contrasts import Contrasts, contrasts
 from tfeff.trials.intervals import Difference, paired_difference, summary
 from tfeff.trials.records import Records
 from tfeff.trials.results import Block
+from tfeff.trials.runner import best_rate
 from tfeff.trials.store import Record
+from tfeff.trials.wording import number
 
 MEGA = 1e6
 FOLDS = 2, 4, 6, 8, 12, 16
 """Numbers of folds in the table of detectable advantages."""
+SINGLE = "depth", "width", "resolution"
+"""What compound scaling is claimed to be better than."""
+NOT_OPTIMIZED = "not both train better than the baseline"
 
 
 class Result:
@@ -39,6 +46,9 @@ class Result:
         self.records = Records(records)
         self.epochs = self.search.experiment.training.epochs
         self.metric = self.search.objective.metric
+        split = self.search.folds.validation_split
+        words = in_words(self.metric)
+        self.metric_words = words.replace("validation", split) if split else words
 
     def values(
         self, network: ScaledNetwork, *, members: bool = False, objective: bool = False, epochs: int | None = None
@@ -81,7 +91,7 @@ class Result:
                     "reason": elimination.reason if elimination else None,
                     "epochs": sum(spent.values()),
                     "trials": len(spent),
-                    **_interval(list(values.values())),
+                    **_interval(values),
                 }
             )
         return rows
@@ -133,7 +143,7 @@ class Result:
                 "relative_macs": point.network.cost.macs / baseline_macs,
                 "macs": point.network.cost.macs,
                 "latency": self._seconds(point.network),
-                **_interval(list(self.values(point.network, members=True).values())),
+                **_interval(self.values(point.network, members=True)),
             }
             for point in self.findings.points
         ]
@@ -143,7 +153,7 @@ class Result:
         """The networks that are compared, as a table."""
         rows = []
         for point, row in zip(self.findings.points, self.points, strict=True):
-            network, rate = point.network, self.findings.learning_rates.get(point.network.id)
+            network, tried = point.network, self.findings.tried_rates.get(point.network.id)
             fitted = self.final(network, "train_accuracy")
             rows.append(
                 {
@@ -154,9 +164,10 @@ class Result:
                     "widths": "-".join(map(str, network.widths)),
                     **_neck(network),
                     "pixels": str(network.resolution),
-                    **({} if rate is None else {"learning rate": f"{rate:g}"}),
+                    **({} if tried is None else {"learning rate": f"{best_rate(tried):g}"}),
+                    "folds": len(row["folds"]),
                     **({"training accuracy": float(np.mean(fitted))} if fitted else {}),
-                    in_words(self.metric): row["mean"],
+                    self.metric_words: row["mean"],
                     "95 % from": row["low"],
                     "to": row["high"],
                 }
@@ -167,70 +178,95 @@ class Result:
     def comparisons(self) -> list[dict[str, Any]]:
         """Compound scaling against the other methods at the same multiply-adds.
 
-        The intervals of one φ hold at once, and so do their lower bounds; see `tfeff.trials.contrasts`.
+        The intervals of depth, width and resolution alone at one φ hold at once, and so do their lower bounds; see
+        `tfeff.trials.contrasts`.
         """
         rows = []
-        for compound, compared in self.contrasts:
-            others = [p for p in self.findings.points if p.phi == compound.phi and p.method != COMPOUND]
-            for other in others:
-                row: dict[str, Any] = {
-                    "φ": compound.phi,
-                    "against": METHODS[other.method].label,
-                    "compound, x baseline": compound.network.relative["macs"],
-                    "other, x baseline": other.network.relative["macs"],
-                }
-                if other.network.id == compound.network.id:
-                    row["verdict"] = "the same network"
-                elif other.network.id in compared.differences:
-                    difference, bound = compared.differences[other.network.id], compared.bounds[other.network.id]
-                    row |= {
-                        "compound": summary(self.values(compound.network, members=True).values()).mean,
-                        "other": summary(self.values(other.network, members=True).values()).mean,
-                        "advantage": round(difference.mean, 12),  # without rounding errors
-                        "95 % from": difference.low,
-                        "to": difference.high,
-                        "lower bound": bound,
-                        "verdict": _verdict(difference, bound),
-                    }
-                    if other.network.id in compared.apart:
-                        row["verdict"] += "; not both train better than the baseline"
-                rows.append(row)
+        for compound, other in self._pairs:
+            row: dict[str, Any] = {
+                "φ": compound.phi,
+                "against": METHODS[other.method].label,
+                "compound, x baseline": compound.network.relative["macs"],
+                "other, x baseline": other.network.relative["macs"],
+            }
+            rows.append(row)
+            if other.network.id == compound.network.id:
+                row["verdict"] = "the same network"
+                continue
+            compared = self.contrasts.get((compound.phi, other.method))
+            if compared is None:
+                row["verdict"] = "not decided: every training of one of them failed"
+                continue
+            difference, bound = compared.differences[other.network.id], compared.bounds[other.network.id]
+            row |= {
+                "compound": summary(self.values(compound.network, members=True).values()).mean,
+                "other": summary(self.values(other.network, members=True).values()).mean,
+                "advantage": round(difference.mean, 12),  # without rounding errors
+                "95 % from": difference.low,
+                "to": difference.high,
+                "lower bound": bound,
+                "verdict": _verdict(difference, bound),
+            }
+            if other.network.id in compared.apart:
+                row["verdict"] += f"; {NOT_OPTIMIZED}"
         return rows
 
     @cached_property
-    def contrasts(self) -> list[tuple[Point, Contrasts]]:
-        """The compound members, and their comparisons with the other methods; failed trials are omitted."""
+    def _pairs(self) -> list[tuple[Point, Point]]:
+        """Each compound member with each other network at its φ."""
+        points = self.findings.points
+        return [
+            (compound, other)
+            for compound in points
+            if compound.method == COMPOUND
+            for other in points
+            if other.phi == compound.phi and other.method != COMPOUND
+        ]
+
+    @cached_property
+    def contrasts(self) -> dict[tuple[float, str], Contrasts]:
+        """(φ, other method) -> the comparisons that hold at once with it; failed trials are omitted.
+
+        These are depth, width and resolution alone, and apart from them width and resolution together.
+        """
         sign = -1.0 if self.study.objective.minimized else 1.0
         table = {
             point.network.id: {block: sign * value for block, value in self.values(point.network, members=True).items()}
             for point in self.findings.points
         }
         table = {name: row for name, row in table.items() if row}
-        found = []
-        for compound in self.findings.points:
-            others = {p.network.id for p in self.findings.points if p.phi == compound.phi} - {compound.network.id}
-            others &= table.keys()
-            if compound.method == COMPOUND and others and compound.network.id in table:
-                compared = contrasts(table, compound.network.id, sorted(others), self._not_optimized)
-                found.append((compound, compared))
+        families: dict[tuple[float, str, bool], list[Point]] = {}
+        for compound, other in self._pairs:
+            name = compound.network.id
+            if other.network.id != name and name in table and other.network.id in table:
+                families.setdefault((compound.phi, name, other.method in SINGLE), []).append(other)
+        found: dict[tuple[float, str], Contrasts] = {}
+        for (phi, name, _), others in families.items():
+            compared = contrasts(table, name, sorted({other.network.id for other in others}), self._not_optimized)
+            found |= {(phi, other.method): compared for other in others}
         return found
 
     @cached_property
     def power(self) -> list[dict[str, Any]]:
-        """For each φ and some numbers of folds: the advantage that compound scaling would have to have to be seen."""
+        """For each φ and some numbers of folds: the advantage that compound scaling would have to have to be seen.
+
+        Over one dimension, or over all three at once.
+        """
+        by_phi = {phi: compared for (phi, method), compared in self.contrasts.items() if method in SINGLE}
         rows = []
-        for compound, compared in self.contrasts:
+        for phi, compared in by_phi.items():
             for folds in sorted({*FOLDS, compared.blocks}) if compared.pooled else ():
                 detectable = compared.detectable(folds)
                 if detectable is not None:
                     rows.append(
                         {
-                            "φ": compound.phi,
+                            "φ": phi,
                             "folds": folds,
                             "these": "yes" if folds == compared.blocks else "",
                             "deviation of a fold": compared.deviation,
                             "degrees of freedom": compared.degrees if folds == compared.blocks else None,
                             "detectable advantage": detectable,
+                            "over all": compared.detectable(folds, everywhere=True),
                         }
                     )
         return rows
@@ -261,6 +297,27 @@ class Result:
                 difference = paired_difference(by_method[COMPOUND], slopes)
                 row |= {"compound minus it": difference.mean, "from": difference.low, "up to": difference.high}
             rows.append(row)
+        return rows
+
+    @cached_property
+    def rates(self) -> list[dict[str, Any]]:
+        """The learning rates tried for each network, with the metric on held-out images of the first fold."""
+        rows = []
+        for point in self.findings.points:
+            tried = self.findings.tried_rates.get(point.network.id, ())
+            if len(tried) > 1:
+                best, rates = best_rate(tried), [rate for rate, _ in tried]
+                rows.append(
+                    {
+                        "network": METHODS[point.method].label,
+                        "φ": f"{point.phi:g}",
+                        "learning rate": f"{best:.2g}",
+                        "tried": ", ".join(
+                            f"{rate:.2g}: {'diverged' if value is None else number(value)}" for rate, value in tried
+                        ),
+                        "at the end": "yes" if best in (rates[0], rates[-1]) else "",
+                    }
+                )
         return rows
 
     @cached_property
@@ -363,15 +420,21 @@ class Result:
             **({"neck_depth": family.neck_depth, "neck_width": family.neck_width} if family.detector else {}),
             "sentence": family.finding,
             "objective": self.study.objective.title,
+            "metric": self.metric_words,
             **chosen,
             "members": self.points,
             "networks": self.members,
             "comparisons": self.comparisons,
             "power": self.power,
             "slopes": self.slopes,
+            "learning_rates": self.rates,
+            "tried_rates": dict(self.findings.tried_rates),
+            "not_optimized": sorted(self._not_optimized),
             "family": self.family,
             "seconds_of_trials": self.records.seconds,
             "failed_trials": self.records.failed,
+            "images": self.study.fingerprint,
+            "config": json.loads(config.to_json(self.search)),
         }
 
 
@@ -410,9 +473,11 @@ def _neck(network: ScaledNetwork) -> dict[str, str]:
     return {"neck": f"{channels}x{repeats}", "heads": f"{channels}x{head_repeats}"}
 
 
-def _interval(values: Sequence[float]) -> dict[str, Any]:
+def _interval(values: Mapping[Block, float]) -> dict[str, Any]:
+    """Mean and interval of values by fold, and the values."""
+    by_fold = {"folds": [fold for fold, _ in values], "values": list(values.values())}
     if not values:
-        return dict.fromkeys(("mean", "deviation", "standard_error", "low", "high")) | {"values": []}
-    estimate = asdict(summary(values))
+        return dict.fromkeys(("mean", "deviation", "standard_error", "low", "high")) | by_fold
+    estimate = asdict(summary(values.values()))
     del estimate["n"]
-    return {**estimate, "values": list(values)}
+    return estimate | by_fold

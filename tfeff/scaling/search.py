@@ -1,7 +1,6 @@
 """Runs a search: trains the candidates, ranks them, and trains members of the winner's family."""
 
 import dataclasses
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from rich.console import Console
 
 from tfeff import config
 from tfeff.config.family import FILE, Family
-from tfeff.config.search import HELD_OUT_FACTORS, HELD_OUT_PART
+from tfeff.config.search import HELD_OUT_RATES
 from tfeff.durable import write
 from tfeff.errors import UserError
 from tfeff.execution.executor import Executor, collect
@@ -29,6 +28,7 @@ from tfeff.trials.results import Block
 from tfeff.trials.runner import TrialRunner, running
 from tfeff.trials.store import TrialStore
 from tfeff.trials.trial import Candidate, on_fold
+from tfeff.trials.worker import Tried
 
 STORE = "search.sqlite"
 FREE = ("members.", "objective.", "allocation.", "budget.", "choice", "coefficients", "trials.attempts", "folds.seeds")
@@ -46,7 +46,7 @@ class Findings:
         points: networks of the members.
         plain: the baseline without batch normalization, if it was trained.
         latencies: measured latency by network.
-        learning_rates: learning rate by network, if it was found by training.
+        tried_rates: network -> learning rates tried, with their objective, if its rate was found by training.
     """
 
     study: Study
@@ -55,7 +55,7 @@ class Findings:
     points: Sequence[Point]
     plain: ScaledNetwork | None
     latencies: dict[str, Latency]
-    learning_rates: Mapping[str, float] = field(default_factory=dict)
+    tried_rates: Mapping[str, Sequence[Tried]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,19 @@ def open_store(directory: Path, search: config.Search | None) -> TrialStore:
 
 
 def forecast(study: Study, executor: Executor) -> Forecast:
-    """Estimates the duration of a search by training the baseline and two candidates for some steps."""
+    """Estimates the duration of a search by training the baseline and some of the networks for some steps."""
     search, baseline = study.search, study.baseline
-    family = given_family(study)
-    networks = study.chosen or [point.network for point in members.points(baseline, family, search.members)]
-    ordered = sorted(networks, key=lambda network: network.width)
+    if study.chosen:
+        networks = list(study.chosen)
+        ordered = sorted(networks, key=lambda network: network.width)
+        different = [baseline.unscaled, ordered[0], ordered[-1]]
+    else:  # of each method the largest: at the same multiply-adds, their speeds differ by a factor of two
+        points = members.points(baseline, given_family(study), search.members)
+        networks = [point.network for point in points]
+        different = list({point.method: point.network for point in points}.values())
     # As many at once as during the search, because processes slow each other down.
-    timed = [(baseline.unscaled, ordered[0], ordered[-1])[index % 3] for index in range(max(3, executor.slots))]
+    count = max(len(different), executor.slots)
+    timed = [different[index % len(different)] for index in range(count)]
     experiments = [on_fold(experiment(search, baseline, network), search.folds, fold=0, seed=0) for network in timed]
     values = collect(executor, {index: (worker.calibrate, each) for index, each in enumerate(experiments)})
     rate = Rate.fit(
@@ -102,10 +108,9 @@ def forecast(study: Study, executor: Executor) -> Forecast:
         trials = core_seconds(rate, allocation, macs, blocks, study.examples, validation_epochs)
         if search.trials.learning_rate != "held_out":
             return trials
-        short, held_out = Full(math.ceil(allocation.epochs / HELD_OUT_PART)), search.folds.validation_fraction
+        held_out = search.folds.validation_fraction
         images = round(study.examples[0] * (1 - held_out)), round(study.examples[0] * held_out)
-        tested = core_seconds(rate, short, macs, blocks[:1], images, validation_epochs)
-        return trials + len(HELD_OUT_FACTORS) * tested
+        return trials + HELD_OUT_RATES * core_seconds(rate, allocation, macs, blocks[:1], images, validation_epochs)
 
     macs = {network.id: network.cost.macs for network in networks}
     full = Full(search.experiment.training.epochs)
@@ -184,7 +189,7 @@ def run(study: Study, directory: Path, store: TrialStore, executor: Executor, co
                 latencies[id_] = clock(baseline, network, runner.check)
             except UserError as error:  # the trials are done: report without this number
                 runner.progress.say(f"{network.label}: no latency: {error}")
-    return Findings(study, choice, family, points, plain, latencies, runner.learning_rates)
+    return Findings(study, choice, family, points, plain, latencies, runner.tried_rates)
 
 
 def _choose(study: Study, runner: TrialRunner, plan: Plan) -> Choice:

@@ -7,9 +7,9 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from scipy import optimize, special
+from scipy import optimize
 
-from tfeff.trials.dunnett import dunnett_quantile
+from tfeff.trials.dunnett import dunnett_quantile, power
 from tfeff.trials.intervals import Difference, paired_difference
 from tfeff.trials.results import Table, finite
 from tfeff.trials.two_way import fit_two_way
@@ -45,11 +45,12 @@ class Contrasts:
     blocks: int
     candidates: int
 
-    def detectable(self, blocks: int | None = None) -> float | None:
+    def detectable(self, blocks: int | None = None, *, everywhere: bool = False) -> float | None:
         """The difference for which a lower bound by the pooled variance is above 0 with probability POWER.
 
         Args:
             blocks: number of blocks; None: those that there are.
+            everywhere: all lower bounds, where each difference is this large, not a single one.
         """
         if self.deviation is None:
             return None
@@ -58,8 +59,12 @@ class Contrasts:
         if degrees < 1:
             return None
         quantile = dunnett_quantile(len(self.bounds), degrees, EQUAL_CORRELATION, sides=1)
-        shift = optimize.brentq(lambda shift: special.nctdtr(degrees, shift, quantile) - (1 - POWER), 0, quantile + 10)
-        return float(shift) * self.deviation * math.sqrt(2 / blocks)
+        count = len(self.bounds) if everywhere else 1
+
+        def missing(shift: float) -> float:
+            return power(count, degrees, EQUAL_CORRELATION, quantile, shift) - POWER
+
+        return float(optimize.brentq(missing, 0, quantile + 10)) * self.deviation * math.sqrt(2 / blocks)
 
 
 def contrasts(

@@ -1,6 +1,7 @@
 """Runs the trials that an allocation plans until it plans no more."""
 
 import dataclasses
+import json
 import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +12,6 @@ from typing import Any
 from rich.console import Console
 
 from tfeff import config
-from tfeff.config.search import HELD_OUT_FACTORS, HELD_OUT_PART
 from tfeff.errors import UserError
 from tfeff.execution.executor import DISK_FULL, Executor, Function, Outcome, collect
 from tfeff.training.interruption import Interruption
@@ -23,6 +23,7 @@ from tfeff.trials.ranking import Ranking, rank
 from tfeff.trials.results import Block, Job, by_fold
 from tfeff.trials.store import TrialStore
 from tfeff.trials.trial import Candidate, of_length, on_fold, result_row
+from tfeff.trials.worker import Tried
 
 POLL_SECONDS = 0.5
 
@@ -199,9 +200,14 @@ class TrialRunner:
 
     @property
     def learning_rates(self) -> dict[str, float]:
-        """Candidate -> its learning rate, if that was found by training; those of failed searches are missing."""
+        """Candidate -> its learning rate, if that was found by training."""
+        return {name: best_rate(tried) for name, tried in self.tried_rates.items()}
+
+    @property
+    def tried_rates(self) -> dict[str, list[Tried]]:
+        """Candidate -> the learning rates tried for it, if one was found by training; failed ones are missing."""
         found = {name: self.store.fact(f"learning_rate {name}") for name in self._candidates}
-        return {name: float(rate) for name, rate in found.items() if rate is not None}
+        return {name: _tried(stored) for name, stored in found.items() if stored is not None}
 
     def check(self) -> None:
         """Raises Interrupted after Ctrl-C or SIGTERM."""
@@ -241,27 +247,15 @@ class TrialRunner:
                     if self.trials.learning_rate == "range_test":
                         self.executor.submit(fact, worker.range_test, self.experiment(first))
                     else:
-                        directory = self.directory / "trials" / job.candidate / "rates"
-                        self.executor.submit(fact, worker.held_out_rate, self._at_rates(first), str(directory))
+                        candidate, directory = self._candidates[job.candidate], self.workdir(first).parent / "rates"
+                        folds = dataclasses.replace(self.folds, validation_split=None)
+                        part = on_fold(candidate.experiment, folds, first.fold, first.seed)
+                        self.executor.submit(
+                            fact, worker.held_out_rates, part, self.objective, candidate.macs, str(directory)
+                        )
                 return False
-            self._learning_rates[job.candidate] = float(stored)
+            self._learning_rates[job.candidate] = best_rate(_tried(stored))
         return True
-
-    def _at_rates(self, job: Job) -> dict[float, tuple[config.Experiment, Objective, int]]:
-        """Learning rate -> short training with it on a part of the job's fold, validated on the rest of the fold."""
-        candidate = self._candidates[job.candidate]
-        folds = dataclasses.replace(self.folds, validation_split=None)
-        whole = on_fold(candidate.experiment, folds, job.fold, job.seed)
-        short = of_length(whole, math.ceil(whole.training.epochs / HELD_OUT_PART))
-        rates = [whole.optimizer.learning_rate * factor for factor in HELD_OUT_FACTORS]
-        return {
-            rate: (
-                dataclasses.replace(short, optimizer=dataclasses.replace(short.optimizer, learning_rate=rate)),
-                self.objective,
-                candidate.macs,
-            )
-            for rate in rates
-        }
 
     def _handle(self, outcome: Outcome) -> None:
         """Stores the value of a call, or arranges another attempt."""
@@ -275,7 +269,7 @@ class TrialRunner:
             )
         if isinstance(key, str):
             if outcome.error is None:
-                self.store.write_fact(key, repr(outcome.value))
+                self.store.write_fact(key, json.dumps(outcome.value))
                 return
             deaths = int(self.store.fact(f"deaths {key}") or 0) + 1
             self.store.write_fact(f"deaths {key}", str(deaths))
@@ -312,3 +306,14 @@ class TrialRunner:
         """The name of a trial's directory."""
         whole = job.epochs == self._candidates[job.candidate].experiment.training.epochs
         return f"fold{job.fold}-seed{job.seed}" + ("" if whole else f"-epochs{job.epochs}")
+
+
+def best_rate(tried: Sequence[Tried]) -> float:
+    """The learning rate with the highest objective."""
+    return max(tried, key=lambda pair: -math.inf if pair[1] is None else pair[1])[0]
+
+
+def _tried(stored: str) -> list[Tried]:
+    """What a worker found: several rates with their objective, or one by a range test."""
+    found = json.loads(stored)
+    return [(found, None)] if isinstance(found, float) else [(rate, value) for rate, value in found]

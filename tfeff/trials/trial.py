@@ -27,6 +27,11 @@ class Candidate:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
+SEEDS_PER_FOLD = 1000
+"""Distance between the seeds of two folds: every trial of a candidate has initial weights of its own, so that the
+differences between folds contain those between initial weights."""
+
+
 def on_fold(experiment: config.Experiment, folds: config.Folds, fold: int, seed: int) -> config.Experiment:
     """The experiment of one trial.
 
@@ -34,13 +39,14 @@ def on_fold(experiment: config.Experiment, folds: config.Folds, fold: int, seed:
         experiment: of the candidate.
         folds: how the training split is divided.
         fold: 0 to folds.count - 1; of independent folds also further ones.
-        seed: 0 to folds.seeds - 1, added to the experiment's seed. The folds depend on the experiment's seed alone.
+        seed: 0 to folds.seeds - 1. Initial weights and the order of images depend on the fold, this number and the
+            experiment's seed; the folds depend on the experiment's seed alone.
     """
     data = experiment.data
     independent = folds.kind == "independent"
     return dataclasses.replace(
         experiment,
-        seed=experiment.seed + seed,
+        seed=experiment.seed + SEEDS_PER_FOLD * fold + seed,
         data=dataclasses.replace(
             data,
             folds=fold + 1 if independent else folds.count,  # independent folds do not depend on their number

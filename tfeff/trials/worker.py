@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfeff import config, training
+from tfeff.config.search import HELD_OUT_RATES, HELD_OUT_STEP
 from tfeff.data.input.statistics import channel_statistics
 from tfeff.errors import UserError
 from tfeff.training import build, selection
@@ -28,6 +29,8 @@ from tfeff.trials.objective import Objective
 from tfeff.trials.trial import result_row
 
 TIMED_STEPS = 12
+Tried = tuple[float, float | None]
+"""A learning rate, and the objective at it; None if the training diverged."""
 
 
 def train(experiment: config.Experiment, directory: str, until_epoch: int, events: str) -> dict[str, Any]:
@@ -85,31 +88,51 @@ def range_test(experiment: config.Experiment) -> float:
     return training.range_test(experiment, images).rate
 
 
-def held_out_rate(experiments: Mapping[float, tuple[config.Experiment, Objective, int]], directory: str) -> float:
-    """The learning rate whose training has the highest objective.
+def held_out_rates(experiment: config.Experiment, objective: Objective, macs: int, directory: str) -> list[Tried]:
+    """The objective at several learning rates, sorted by rate; see `config.Trials.learning_rate`.
 
     Args:
-        experiments: learning rate -> training with it, objective, and multiply-adds of the network.
-        directory: for their workdirs, removed at the end; an interrupted call resumes from them.
+        experiment: the training, with the middle rate.
+        objective: maps metrics to the value that is compared.
+        macs: multiply-adds of the network.
+        directory: for the workdirs of the trainings, removed at the end; an interrupted call resumes from them.
 
     Raises:
         UserError: the objective is not a finite number at any rate.
     """
-    found, errors = {}, []
-    for index, (rate, (experiment, objective, macs)) in enumerate(experiments.items()):
-        workdir = Path(directory) / str(index)
+    middle, values, errors = experiment.optimizer.learning_rate, dict[float, float](), list[str]()
+
+    def value(rate: float) -> float:
+        """That of a training at a rate; the worst one if it diverged."""
+        tried = dataclasses.replace(experiment, optimizer=dataclasses.replace(experiment.optimizer, learning_rate=rate))
+        workdir = Path(directory) / f"{rate:g}"
         try:
-            rows = train(experiment, str(workdir), experiment.training.epochs, str(workdir / "tensorboard"))["rows"]
-        except UserError as error:  # above all, a training that diverged
+            rows = train(tried, str(workdir), tried.training.epochs, str(workdir / "tensorboard"))["rows"]
+        except UserError as error:
             errors.append(f"{rate:.2g}: {error}")
-            continue
-        value = objective.value(result_row(experiment.training, rows), macs)
-        if math.isfinite(value):
-            found[rate] = value
+            return -math.inf
+        found = objective.value(result_row(tried.training, rows), macs)
+        return found if math.isfinite(found) else -math.inf
+
+    while rate := _next_rate(values, middle):
+        values[rate] = value(rate)
     shutil.rmtree(directory, ignore_errors=True)
-    if not found:
+    if max(values.values()) == -math.inf:
         raise UserError(f"training failed at all learning rates: {'; '.join(errors) or objective.metric + ' is NaN'}")
-    return max(found, key=lambda rate: found[rate])
+    return [(rate, found if math.isfinite(found) else None) for rate, found in sorted(values.items())]
+
+
+def _next_rate(values: Mapping[float, float], middle: float) -> float | None:
+    """The rate to try after those that have values; None if these are enough."""
+    first = (middle, middle / HELD_OUT_STEP, middle * HELD_OUT_STEP)
+    if len(values) < len(first):
+        return first[len(values)]
+    best = max(values, key=lambda rate: values[rate])
+    if len(values) == HELD_OUT_RATES or values[best] == -math.inf:
+        return None
+    if best == max(values):
+        return best * HELD_OUT_STEP
+    return best / HELD_OUT_STEP if best == min(values) else None
 
 
 def fastest_precision(experiment: config.Experiment) -> str:
