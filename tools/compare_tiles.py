@@ -108,7 +108,9 @@ def main() -> None:
     images = [decoding.decode(dataset.encoded(number), dataset.ids[number]) for number in numbers]
     corners = np.stack(np.divmod(numbers, grid[1]), axis=1) * sides
     mosaic = np.full((*size, 3), 200, np.uint8)
-    for image, (top, left) in zip(images, corners, strict=True):
+    for number, image, (top, left) in zip(numbers, images, corners, strict=True):
+        if image.shape[:2] != tuple(sides):
+            raise UserError(f"{arguments.source}: images of one size are required, {dataset.ids[number]} has another")
         mosaic[top : top + sides[0], left : left + sides[1]] = image
     Image.fromarray(mosaic).save(arguments.out)
 

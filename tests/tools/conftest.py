@@ -2,14 +2,12 @@
 
 import importlib
 from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 
 @pytest.fixture
-def import_tool(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
-    """`import_tool(name)` imports a file of `tools/`, which can import its neighbors."""
-    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "tools")
+def import_tool() -> Callable[[str], ModuleType]:
+    """`import_tool(name)` imports a file of `tools/`, which is on the path (`pythonpath` in pyproject.toml)."""
     return importlib.import_module
