@@ -9,7 +9,7 @@ several are separated by commas). The table shows, for each of them,
 - how many annotated objects are found (same class, IoU of at least 0.5),
 - recall: the share of the single images' detections that it repeats; precision: the share of its own detections that
   the single images have,
-- the same if the other side's detections count from 90 % of the threshold on, so that only real differences remain.
+- the same if the other side's detections count at 90 % of the threshold or above, so that only real differences remain.
 
 The mirrored images show how much detections change for other reasons than tiles. Writes the mosaic as a PNG file.
 """
@@ -32,7 +32,7 @@ from tfeff.reporting.progress import Bar
 from tfeff.runs.predictors import DetectorPredictor
 
 LOWER = 0.9
-"""Lower score from which the other side's detections count, relative to the threshold."""
+"""Score at which the detections of the other side count, relative to the threshold."""
 Found = tuple[np.ndarray, np.ndarray, np.ndarray]
 """boxes_yxyx, labels, scores."""
 
