@@ -20,7 +20,7 @@ HEAT, SIGNED = colormaps["inferno"], colormaps["RdBu_r"]
 
 
 @dataclass(frozen=True, eq=False)
-class Explained:
+class Explanation:
     """What a model predicts for an image, and where it sees it.
 
     Attributes:
@@ -68,7 +68,7 @@ def heat_overlay(
 
 
 def class_activation_figure(
-    examples: Sequence[tuple[str, Sequence[Explained]]],
+    examples: Sequence[tuple[str, Sequence[Explanation]]],
     model_names: Sequence[str],
     map_names: Mapping[str, bool],
     *,
