@@ -328,7 +328,7 @@ FAULTS: dict[str, tuple[Write, str, tuple[str, ...]]] = {
     "some annotations in another format": (
         half_converted,
         "boxes",
-        ("images, the boxes are written as xmin, ymin, width",),
+        ("in 11 of 36 images", "the boxes are written as xmin, ymin, width"),
     ),
     "images stored sideways, not square": (upright_annotations, "boxes", ("rotated by 90 degrees clockwise",)),
     "annotations of other images": (shuffled, "boxes", ("the boxes of the image 1 before it",)),

@@ -282,7 +282,7 @@ def _wrong_sizes(annotations: Annotations) -> list[Finding]:
     if not wrong:
         return []
     first, scaled = wrong[0], annotations.prefers(rescaled(annotations))
-    fits_as_read = scaled.wins <= 0.5 and scaled.z < -limit("worse_z")
+    fits_as_read = scaled.z < -limit("worse_z")
     return [
         Finding(
             what=f"the annotations of {share(len(wrong), len(annotations.sizes), 'images')} state another size than "

@@ -162,7 +162,7 @@ def _spellings(total: Counts, names: Sequence[str]) -> list[Finding]:
             few, many = sorted((int(total[first]), int(total[second])))
             same = plain[first] == plain[second] and bool(plain[first])
             near = (
-                min(len(plain[first]), len(plain[second])) >= 5
+                min(len(plain[first]), len(plain[second])) >= limit("long_name")
                 and few < limit("rare_spelling") * many
                 and few > 0
                 and not any(letter.isdigit() for letter in plain[first] + plain[second])

@@ -66,6 +66,7 @@ TABLE = {
         "subsets lack some classes of their list (COCO128: 9 of 80); a list of which most is unused "
         "belongs to another dataset",
     ),
+    "long_name": Threshold(5, "letters; similar names that are shorter, such as car and cat, are different classes"),
     "similar_names": Threshold(0.9, "ratio of matching letters; a long name that differs by one letter has 0.9"),
     "rare_spelling": Threshold(0.1, "a name that differs by one letter and is this much rarer is a typing error"),
     "compared_labels": Threshold(50, "fewer labels of a split do not show the frequencies of its classes"),
