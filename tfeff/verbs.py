@@ -164,9 +164,9 @@ def run(main: Callable[[list[str]], int | None]) -> NoReturn:
         try:
             if len(argv) > 1:
                 raise UserError(f"unexpected argument {argv[1]!r}; flags are written --name=value")
-            for name in ("workdir", "out"):  # such as --out=$DIR without a variable DIR; it would be the present folder
+            for name in ("workdir", "out"):  # such as --out=$DIR without a variable DIR; it would be the current folder
                 if name in flags.FLAGS and flags.FLAGS[name].value == "":
-                    raise UserError(f"--{name}= is empty; give a directory (. for the present one)")
+                    raise UserError(f"--{name}= is empty; give a directory (. for the current one)")
             code = main(argv) or 0
             sys.stdout.flush()
             return code

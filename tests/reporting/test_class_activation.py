@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tfeff.reporting.class_activation import Explained, class_activation_figure, heat_overlay
+from tfeff.reporting.class_activation import Explanation, class_activation_figure, heat_overlay
 
 GRAY = np.full((40, 60, 3), 128, np.uint8)
 
@@ -36,7 +36,7 @@ def test_a_map_of_zeros_is_possible():
 @pytest.mark.parametrize("models", [1, 3])
 def test_texts_do_not_overlap(models, assert_legible):
     maps = [np.random.default_rng(0).random((3, 3)), np.random.default_rng(1).normal(size=(3, 3))]
-    explained = Explained(GRAY, "a class with a very long name indeed, 97 %", False, maps)
+    explained = Explanation(GRAY, "a class with a very long name indeed, 97 %", False, maps)
     rows = [("true: another class with a very long name", [explained] * models)] * 3
     names = [f"run {i} with a long name, longer than others" for i in range(models)]
     assert_legible(class_activation_figure(rows, names, {"Grad-CAM": False, "CAM": True}))
@@ -45,7 +45,7 @@ def test_texts_do_not_overlap(models, assert_legible):
 def test_images_are_in_the_row_of_their_example_and_the_column_of_their_model():
     shades = np.array([[40, 80], [120, 200]])
     rows = [
-        (f"true: {i}", [Explained(np.full((9, 9, 1), shades[i, j], np.uint8), "a", True, []) for j in range(2)])
+        (f"true: {i}", [Explanation(np.full((9, 9, 1), shades[i, j], np.uint8), "a", True, []) for j in range(2)])
         for i in range(2)
     ]
     canvas = class_activation_figure(rows, ["x", "y"], {}).axes[0].images[0].get_array()

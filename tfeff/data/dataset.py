@@ -103,6 +103,20 @@ class Defects:
         )
 
 
+class NoImagesError(UserError):
+    """A split has no images.
+
+    Args:
+        name: of the split.
+        defects: because of which all its images were dropped; none if it was empty.
+    """
+
+    def __init__(self, name: str, defects: Defects | None = None) -> None:
+        self.defects = defects or Defects()
+        dropped = f", because of defects:\n{self.defects.text()}" if self.defects.counts else ""
+        super().__init__(f"{name}: no images{dropped}")
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """n images with random access, and what is known about each.
@@ -123,7 +137,8 @@ class Dataset:
         notes: what the user should know about how the images were chosen, one line each.
 
     Raises:
-        UserError: no images, duplicate ids, or a label outside the classes.
+        NoImagesError: no images.
+        UserError: duplicate ids, or a label outside the classes.
     """
 
     name: str
@@ -141,8 +156,7 @@ class Dataset:
 
     def __post_init__(self) -> None:
         if not len(self.ids):
-            dropped = f", because of defects:\n{self.defects.text()}" if self.defects.counts else ""
-            raise UserError(f"{self.name}: no images{dropped}")
+            raise NoImagesError(self.name, self.defects)
         if len(self.images) != len(self.ids):
             raise ValueError(f"{self.name}: {len(self.images)} images for {len(self.ids)} ids")
         for what, values in (

@@ -1,6 +1,6 @@
 """Subsets, hold-outs and folds of a labeled dataset, each a function of its labels and a seed.
 
-All parts are stratified: each holds every class in the proportion of the whole, to within one image. Where images
+All drawn parts are stratified: each holds every class in the proportion of the whole, to within one image. Where images
 belong to groups (crops of one photograph), whole groups are drawn, and sizes and proportions are approximate. Functions
 take integer labels [n] and return sorted int64 arrays of positions.
 """
@@ -24,6 +24,15 @@ class Fold:
 
     train: np.ndarray
     validation: np.ndarray
+
+
+def evenly_spaced(count: int, most: int) -> np.ndarray:
+    """At most `most` positions below `count`, evenly spaced.
+
+    >>> evenly_spaced(10, 4).tolist()
+    [0, 3, 6, 9]
+    """
+    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64))
 
 
 def subset(labels: np.ndarray, n: int, seed: int) -> np.ndarray:

@@ -6,6 +6,7 @@ import numpy as np
 
 from tfeff import config
 from tfeff.data.dataset import Dataset
+from tfeff.data.folds import evenly_spaced
 from tfeff.data.images import decoding
 from tfeff.data.sources import catalog
 from tfeff.data.sources.source import Options
@@ -115,7 +116,7 @@ def _typical_side(images: Dataset) -> int:
     if len(images.sizes):
         return int(np.median(images.sizes.min(axis=1)))
     sides = list[int]()
-    for index in np.linspace(0, len(images) - 1, min(len(images), MEASURED_IMAGES)).astype(int):
+    for index in evenly_spaced(len(images), MEASURED_IMAGES):
         try:
             sides.append(min(decoding.encoded_size(images.encoded(index), images.ids[index])))
         except (UserError, OSError):

@@ -22,7 +22,7 @@ NAME_LENGTH = 40  # characters; longer names are shortened in the middle
 
 
 @dataclass(frozen=True, eq=False)
-class Explained:
+class Explanation:
     """What a model predicts for an image, and where it sees it.
 
     Attributes:
@@ -67,7 +67,7 @@ def heat_overlay(image: npt.NDArray[np.uint8], heat: npt.ArrayLike, *, signed: b
 
 
 def class_activation_figure(
-    examples: Sequence[tuple[str, Sequence[Explained]]],
+    examples: Sequence[tuple[str, Sequence[Explanation]]],
     model_names: Sequence[str],
     map_names: Mapping[str, bool],
 ) -> Figure:

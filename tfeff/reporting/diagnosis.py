@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from tfeff.reporting.figure import BLUE, GRAY, ORANGE, SKY_BLUE, VERMILION, caption, new, quantity, style
+from tfeff.reporting.tables import percent
 
 CELL = 3.6  # inches per image
 COLUMNS = 3
-POINTS = 4000  # objects in a scatter plot
 SPLIT_COLORS = (BLUE, ORANGE, SKY_BLUE)
 
 
@@ -57,9 +57,8 @@ def assignment_figure(
     """
     figure = new(10.5, 4.4)
     left, right = figure.subplots(1, 2)
-    kept = np.unique(np.linspace(0, len(sides) - 1, min(POINTS, len(sides))).astype(int))
-    shown, found = np.maximum(sides[kept], 0.25), learned[kept]
-    for mask, color, name in ((found, BLUE, "objects"), (~found, VERMILION, "objects that nothing learns")):
+    shown = np.maximum(sides, 0.25)
+    for mask, color, name in ((learned, BLUE, "objects"), (~learned, VERMILION, "unassigned objects")):
         if mask.any():
             left.plot(*shown[mask].T[::-1], "o", color=color, markersize=3.5, alpha=0.45, markeredgewidth=0, label=name)
     left.plot(*sizes_hw.T[::-1], "x", color=ORANGE, markersize=7, markeredgewidth=1.8, label="anchors or cells")
@@ -73,14 +72,14 @@ def assignment_figure(
     style(left, grid="both")
 
     roots = np.sqrt(shown.prod(axis=1))
-    right.plot(roots, overlap[kept], "o", color=BLUE, markersize=3, alpha=0.4, markeredgewidth=0)
+    right.plot(roots, overlap, "o", color=BLUE, markersize=3, alpha=0.4, markeredgewidth=0)
     edges = 2.0 ** np.arange(np.floor(np.log2(roots.min())), np.ceil(np.log2(roots.max())) + 1)
     centers, medians = [], []
     for low, high in pairwise(edges):
         here = (roots >= low) & (roots < high)
         if here.any():
             centers.append(np.sqrt(low * high))
-            medians.append(float(np.median(overlap[kept][here])))
+            medians.append(float(np.median(overlap[here])))
     right.plot(centers, medians, color=ORANGE, marker="o", label="median")
     _pixels(right, "x")
     right.set_xlabel("square root of the area (pixels)")
@@ -93,7 +92,7 @@ def assignment_figure(
 
 
 def stage_figure(recalls: Mapping[str, Mapping[str, float]]) -> Figure:
-    """Plots the share of objects that are left after each stage, for each split.
+    """Plots the recall of each stage, for each split.
 
     Args:
         recalls: split -> stage -> recall.
@@ -107,11 +106,11 @@ def stage_figure(recalls: Mapping[str, Mapping[str, float]]) -> Figure:
         values = [each.get(stage, 0.0) for stage in stages]
         axes.barh(places, values, height=0.9 * height, color=SPLIT_COLORS[number % len(SPLIT_COLORS)], label=split)
         for place, value in zip(places, values, strict=True):
-            axes.text(value + 0.01, place, f"{value:.0%}", va="center", fontsize=8, color=GRAY)
+            axes.text(value + 0.01, place, percent(value), va="center", fontsize=8, color=GRAY)
     axes.set_yticks(np.arange(len(stages)) + (len(recalls) - 1) * height / 2, stages)
     axes.invert_yaxis()
     axes.set_xlim(0, 1.1)
-    quantity(axes.xaxis, "objects that are left, IoU 0.5", "%")
+    quantity(axes.xaxis, "recall at IoU 0.5", "%")
     axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
     style(axes, grid="x")
     return figure
@@ -125,7 +124,7 @@ def score_figure(
     Args:
         scores: split -> (scores on objects, scores on the background).
         minimum: score below which boxes are dropped.
-        threshold: score from which on detections are shown.
+        threshold: minimum score of a shown detection.
     """
     figure = new(5.2 * max(1, len(scores)), 3.6)
     panels = figure.subplots(1, max(1, len(scores)), squeeze=False).ravel()

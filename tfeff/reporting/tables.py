@@ -32,6 +32,15 @@ def cell(value: object) -> str:
     return " ".join(str(value).split())
 
 
+def percent(value: float, digits: int = 0) -> str:
+    """Formats a share.
+
+    >>> percent(0.85), percent(0.0421, 1)
+    ('85 %', '4.2 %')
+    """
+    return f"{100 * value:.{digits}f} %"
+
+
 def text(rows: Rows, columns: Sequence[str] | None = None, *, width: int | None = None) -> str:
     """A plain-text table with text aligned left and numbers aligned right.
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tfeff import tasks, training
-from tfeff.runs.run import Evaluated, Run
+from tfeff.runs.run import EvaluationResult, Run
 from tfeff.serving import run as serving
 
 
@@ -23,10 +23,10 @@ class NetworkRun(Run):
         """None: there is one network."""
         return ()
 
-    def evaluate(self, split: str | None, reporter: training.Reporter) -> Evaluated:
+    def evaluate(self, split: str | None, reporter: training.Reporter) -> EvaluationResult:
         """See `Run`."""
         assessment = training.assess(self._workdir, split, reporter)
-        return Evaluated(assessment.to_text(), assessment.report)
+        return EvaluationResult(assessment.to_text(), assessment.report)
 
     def saved_model(self, form: str | None = None) -> Path:
         """See `Run`."""

@@ -12,11 +12,13 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
+from tfeff.data.folds import evenly_spaced
 from tfeff.data.images import decoding
 from tfeff.durable import locked, write
 from tfeff.errors import UserError
 from tfeff.evaluation import Detections, to_coco_results
 from tfeff.reporting.contact_sheet import contact_sheet, thumbnail
+from tfeff.reporting.tables import percent
 from tfeff.runs.journal import Journal
 from tfeff.runs.predictors import BOX_COLUMNS, DETECTION_COLUMNS, TOP, Predictor, Row, detection_cells
 
@@ -215,8 +217,8 @@ def _csv(rows: Mapping[str, Row]) -> str:
 def _sheet(rows: Mapping[str, Row], paths: Mapping[str, Path]) -> np.ndarray:
     """Images that are evenly spread over all."""
     names = list(rows)
-    shown = [names[index] for index in np.unique(np.linspace(0, len(names) - 1, SHEET).round().astype(int))]
-    captions = [f"{rows[name]['label']} {rows[name]['probability']:.0%}\n{Path(name).name}" for name in shown]
+    shown = [names[index] for index in evenly_spaced(len(names), SHEET)]
+    captions = [f"{rows[name]['label']} {percent(rows[name]['probability'])}\n{Path(name).name}" for name in shown]
     with ThreadPoolExecutor() as threads:
         small = threads.map(lambda name: thumbnail(decoding.decode(paths[name].read_bytes(), name)), shown)
         return contact_sheet(list(small), captions)

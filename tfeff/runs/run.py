@@ -10,7 +10,7 @@ from tfeff.training.progress import Reporter
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class EvaluationResult:
     """An evaluation, for people and for programs.
 
     Attributes:
@@ -31,7 +31,7 @@ class Run(ABC):
         """The models of the run, the default first; empty if it has only one."""
 
     @abstractmethod
-    def evaluate(self, split: str | None, reporter: Reporter) -> Evaluated:
+    def evaluate(self, split: str | None, reporter: Reporter) -> EvaluationResult:
         """Evaluates the run on a split; None: the test split, or the validation images if there is none.
 
         Raises:

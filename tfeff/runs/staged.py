@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tfeff import rcnn
 from tfeff.errors import UserError
-from tfeff.runs.run import Evaluated, Run
+from tfeff.runs.run import EvaluationResult, Run
 from tfeff.training.progress import Reporter
 
 
@@ -19,10 +19,10 @@ class StagedRun(Run):
         """The detectors of the run."""
         return self._workdir.settings().forms
 
-    def evaluate(self, split: str | None, reporter: Reporter) -> Evaluated:
+    def evaluate(self, split: str | None, reporter: Reporter) -> EvaluationResult:
         """See `Run`."""
         assessment = rcnn.assess(self._workdir, split, reporter)
-        return Evaluated(assessment.to_text(), assessment.to_dict())
+        return EvaluationResult(assessment.to_text(), assessment.to_dict())
 
     def saved_model(self, form: str | None = None) -> Path:
         """See `Run`."""

@@ -1,5 +1,6 @@
 """The complete state of a run, for bit-exact resuming."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,3 +106,10 @@ class State:
                 f"average/{weight.path}": mean for weight, mean in zip(weights, self.average.variables, strict=True)
             }
         return named
+
+
+def weights_for_evaluation(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The weights for evaluation (averaged if there is an average) among `State.arrays`, by path."""
+    averaged = any(name.startswith("average/") for name in arrays)
+    prefix = "average/" if averaged else "model/"
+    return {name.removeprefix(prefix): each for name, each in arrays.items() if name.startswith(prefix)}

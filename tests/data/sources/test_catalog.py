@@ -34,6 +34,22 @@ def test_invalid_names_of_images_with_objects(name, message):
         catalog.open_objects(name)
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("voc:/no/such/folder", True),
+        ("folder:/no/such/folder", False),
+        ("crops:voc:/no/such/folder", False),
+        ("embedded:digits", False),
+        ("embedded:cluttered_digits", False),
+        ("embedded:single_digits:64", True),
+        ("nothing", False),
+    ],
+)
+def test_sources_with_objects(name, expected):
+    assert catalog.has_objects(name) == expected
+
+
 def test_unknown_splits_name_the_nearest():
     source = catalog.open_labels("embedded:digits")
     assert source.splits == ("train", "test")

@@ -103,7 +103,9 @@ def test_datasets_without_boxes_are_refused(prepared, tmp_path):
     plain = {"image": tfds.features.Image(), "label": tfds.features.ClassLabel(num_classes=2)}
     write(tmp_path, "plain", plain, lambda n: {"image": IMAGES[n], "label": 0})
     with pytest.raises(UserError, match="is not a detection dataset: its features are"):
-        catalog.open_objects("tfds:plain", Options(data_dir=tmp_path)).load("train")
+        catalog.open_objects("tfds:plain", Options(data_dir=tmp_path))
+    assert not catalog.has_objects("tfds:plain", Options(data_dir=tmp_path))
+    assert catalog.has_objects("tfds:tiny_boxes", Options(data_dir=prepared))
     with pytest.raises(UserError, match='no split "tset"'):
         catalog.open_objects("tfds:tiny_boxes", Options(data_dir=prepared)).load("tset")
     with pytest.raises(UserError, match=r"voc/2007 is not prepared in .*data\.directory=DIR"):

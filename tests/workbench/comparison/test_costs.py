@@ -3,11 +3,11 @@ import json
 
 from tfeff import models
 from tfeff.workbench.comparison import costs
-from tfeff.workbench.comparison.model import open_models
+from tfeff.workbench.comparison.run import open_runs
 
 
 def test_costs_of_a_model(runs, tmp_path):
-    compared = open_models([run.path for run in runs])
+    compared = open_runs([run.path for run in runs])
     measured = costs.measure(compared, tmp_path / "latency.json")
     for model, cost in zip(compared, measured, strict=True):
         section = model.settings.model
@@ -21,7 +21,7 @@ def test_costs_of_a_model(runs, tmp_path):
 
 def test_latencies_are_measured_once_for_the_same_models(runs, tmp_path):
     path = tmp_path / "latency.json"
-    compared = open_models([run.path for run in runs])
+    compared = open_runs([run.path for run in runs])
     costs.measure(compared, path)
     kept = json.loads(path.read_text())
     path.write_text(json.dumps(kept | {"seconds": [[1.0, 2.0], [3.0, 2.0], [3.0, 2.0]]}))
@@ -32,7 +32,7 @@ def test_latencies_are_measured_once_for_the_same_models(runs, tmp_path):
 
 
 def test_published_accuracy_is_shown_for_published_weights(runs, tmp_path, monkeypatch):
-    (model,) = open_models([runs[0].path])
+    (model,) = open_runs([runs[0].path])
     section = dataclasses.replace(model.settings.model, weights="imagenet")
     monkeypatch.setattr(models, "imagenet_top1", {"resnet": 0.75}.get)
     monkeypatch.setitem(model.__dict__, "settings", dataclasses.replace(model.settings, model=section))

@@ -19,7 +19,7 @@ def insight(accuracies, examples=400, macs=None, classes=4):
     costs = macs or [1000 * (i + 1) for i in range(len(accuracies))]
     return Insight(
         split="test",
-        models=[f"run{i}" for i in range(len(accuracies))],
+        model_names=[f"run{i}" for i in range(len(accuracies))],
         networks=[("resnet", 32)] * len(accuracies),
         workdirs=[f"/runs/run{i}" for i in range(len(accuracies))],
         class_names=[f"class {i}" for i in range(classes)],
@@ -46,7 +46,7 @@ def test_a_clearly_better_model_leads():
 
 def test_the_cheapest_of_similar_models_is_named():
     result = insight([0.9, 0.9, 0.5, 0.91], examples=100, macs=[100, 400, 1, 1000])
-    best = result.models[result.ranking[0]]
+    best = result.model_names[result.ranking[0]]
     assert result.ranking[0] != 0
     assert f"{best} has the highest accuracy" in result.summary
     assert "Of these, run0 is the cheapest" in result.summary

@@ -6,7 +6,7 @@ from tfeff import training
 from tfeff.errors import UserError
 from tfeff.training import build
 from tfeff.workbench.comparison import predictions
-from tfeff.workbench.comparison.model import open_models, read_split
+from tfeff.workbench.comparison.run import open_runs, read_split
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 QUIET = training.Reporter(quiet=True)
@@ -14,7 +14,7 @@ QUIET = training.Reporter(quiet=True)
 
 @pytest.mark.parametrize("index", [0, 1])  # without and with test-time augmentation
 def test_accuracy_is_that_of_the_evaluation(runs, index, tmp_path):
-    (model,) = open_models([runs[index].path])
+    (model,) = open_runs([runs[index].path])
     images = read_split(model, "test", QUIET).images
     predicted = predictions.predict(model, images, tmp_path / "p.npz")
     report = training.assess(runs[index], "test", QUIET).report
@@ -24,7 +24,7 @@ def test_accuracy_is_that_of_the_evaluation(runs, index, tmp_path):
 
 
 def test_features_are_the_means_of_the_last_feature_maps(runs, tmp_path):
-    (model,) = open_models([runs[1].path])
+    (model,) = open_runs([runs[1].path])
     images = read_split(model, "test", QUIET).images.take(np.arange(10))
     features = predictions.predict(model, images, tmp_path / "p.npz").features
     maps = keras.Model(model.network.input, model.network.get_layer("head_pool").input)
@@ -34,7 +34,7 @@ def test_features_are_the_means_of_the_last_feature_maps(runs, tmp_path):
 
 def test_predictions_are_computed_once_for_the_same_weights_and_images(runs, tmp_path, monkeypatch):
     path = tmp_path / "folder" / "p.npz"
-    (model,) = open_models([runs[0].path])
+    (model,) = open_runs([runs[0].path])
     images = read_split(model, "test", QUIET).images.take(np.arange(20))
     first = predictions.predict(model, images, path)
     calls = []
@@ -53,7 +53,7 @@ def test_predictions_are_computed_once_for_the_same_weights_and_images(runs, tmp
     arrays, record = training.checkpoint.load(runs[0].final)
     arrays["model/head_classifier/bias"] += 1.0 * np.arange(10, dtype=np.float32)
     training.checkpoint.save(runs[0].final, arrays, record)
-    (changed,) = open_models([runs[0].path])
+    (changed,) = open_runs([runs[0].path])
     other = predictions.predict(changed, images, path)
     assert len(calls) == 4
     assert (other.probabilities[:, 9] > first.probabilities[:, 9]).all()
@@ -63,7 +63,7 @@ def test_diverged_networks_are_reported(runs, tmp_path):
     arrays, record = training.checkpoint.load(runs[0].final)
     arrays["model/head_classifier/bias"][3] = np.nan
     training.checkpoint.save(runs[0].final, arrays, record)
-    (model,) = open_models([runs[0].path])
+    (model,) = open_runs([runs[0].path])
     images = read_split(model, "test", QUIET).images.take(np.arange(5))
     with pytest.raises(UserError, match=r"small: probabilities of the network are not finite"):
         predictions.predict(model, images, tmp_path / "p.npz")

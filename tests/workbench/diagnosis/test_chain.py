@@ -45,7 +45,7 @@ def test_nothing_is_wrong_with_healthy_data(write: Write, tmp_path: Path) -> Non
     assert [link.name for link in found.links] == ["images", "boxes", "classes", "objects", "splits"]
 
 
-def test_sizes_that_are_only_written_the_other_way_round_are_a_note(tmp_path: Path) -> None:
+def test_sizes_that_are_only_stated_in_swapped_order_are_a_note(tmp_path: Path) -> None:
     name = write_voc(tmp_path, pictures())
     for path in (tmp_path / "Annotations").iterdir():
         text = path.read_text().replace(
@@ -54,7 +54,7 @@ def test_sizes_that_are_only_written_the_other_way_round_are_a_note(tmp_path: Pa
         path.write_text(text)
     found = examined(name)
     assert found.broken == []
-    assert any("the other way round" in note.what for link in found.links for note in link.notes)
+    assert any("in swapped order" in note.what for link in found.links for note in link.notes)
 
 
 def in_voc(change: Callable[[Drawing], Drawing], size: tuple[int, int] = (96, 128)) -> Write:
@@ -82,6 +82,14 @@ def unreadable(root: Path, splits: Splits) -> str:
     name = write_voc(root, splits)
     for path in sorted((root / "JPEGImages").iterdir())[::6]:
         path.write_bytes(path.read_bytes()[:300])
+    return name
+
+
+def no_image_left(root: Path, splits: Splits) -> str:
+    """No image file of the validation split can be read."""
+    name = write_voc(root, splits)
+    for drawing in splits["val"]:
+        (root / "JPEGImages" / f"{drawing.name}.png").write_bytes(b"no image")
     return name
 
 
@@ -235,13 +243,13 @@ def divided_by_the_other_side(root: Path, splits: Splits) -> str:
     return write_yolo(root, everywhere(splits, wrong), convert=False)
 
 
-def partly_exchanged(root: Path, splits: Splits) -> str:
-    """In a third of the images, the names of small and large objects are exchanged."""
+def partly_swapped(root: Path, splits: Splits) -> str:
+    """In a third of the images, the names of small and large objects are swapped."""
     every = drawings(90, 1, side=(8, 40))
 
-    def named(drawing: Drawing, exchange: bool) -> Drawing:
+    def named(drawing: Drawing, swap: bool) -> Drawing:
         small = [(o.box[2] - o.box[0]) * (o.box[3] - o.box[1]) < 500 for o in drawing.objects]
-        objects = [Object(o.box, int(each != exchange)) for o, each in zip(drawing.objects, small, strict=True)]
+        objects = [Object(o.box, int(each != swap)) for o, each in zip(drawing.objects, small, strict=True)]
         return Drawing(drawing.name, drawing.image, tuple(objects))
 
     return write_voc(root, {"train": [named(each, 30 <= index < 60) for index, each in enumerate(every)]})
@@ -284,8 +292,8 @@ def numbered_separately(root: Path, splits: Splits) -> str:
 FAULTS: dict[str, tuple[Write, str, tuple[str, ...]]] = {
     "x, y, width, height in VOC": (boxes(sides), "boxes", ("written as xmin, ymin, width, height, in pixels",)),
     "center, width, height in VOC": (boxes(middle), "boxes", ("written as center x, center y, width, height",)),
-    "x and y exchanged": (boxes(lambda box: box[[1, 0, 3, 2]]), "boxes", ("written as ymin, xmin, ymax, xmax",)),
-    "x and y exchanged in square images": (
+    "x and y swapped": (boxes(lambda box: box[[1, 0, 3, 2]]), "boxes", ("written as ymin, xmin, ymax, xmax",)),
+    "x and y swapped in square images": (
         boxes(lambda box: box[[1, 0, 3, 2]], (96, 96)),
         "boxes",
         ("x and y",),
@@ -320,21 +328,21 @@ FAULTS: dict[str, tuple[Write, str, tuple[str, ...]]] = {
     "some annotations in another format": (
         half_converted,
         "boxes",
-        ("images, the boxes are written as xmin, ymin, width",),
+        ("in 11 of 36 images", "the boxes are written as xmin, ymin, width"),
     ),
     "images stored sideways, not square": (upright_annotations, "boxes", ("rotated by 90 degrees clockwise",)),
     "annotations of other images": (shuffled, "boxes", ("the boxes of the image 1 before it",)),
-    "images padded, boxes stretched": (padded, "boxes", ("reach onto them: the images were padded",)),
+    "images padded, boxes stretched": (padded, "boxes", ("reach: the images were padded",)),
     "images and labels numbered separately": (numbered_separately, "boxes", ("fit each image better than its own",)),
     "some images sideways": (partly_sideways, "boxes", ("are stored sideways", "degrees clockwise")),
     "x divided by the height": (divided_by_the_other_side, "boxes", ("x was divided by the height",)),
-    "two classes exchanged in some images": (partly_exchanged, "classes", ("are exchanged in", "in a row")),
+    "two classes swapped in some images": (partly_swapped, "classes", ("are swapped in", "consecutive images")),
     "boxes without area": (
         in_voc(lambda each: each.boxes(lambda box: (*box[:2], *(box[:2] if box[0] % 3 == 0 else box[2:])))),
         "boxes",
         ("no area",),
     ),
-    "validation exchanges x and y": (one_sided, "boxes", ("validation: the boxes",)),
+    "validation swaps x and y": (one_sided, "boxes", ("validation: the boxes",)),
     "placeholders": (boxes(lambda box: (0, 0, 128, 96)), "boxes", ("cover their whole image",)),
     "objects twice": (
         in_voc(lambda each: Drawing(each.name, each.image, each.objects + each.objects[:1])),
@@ -383,13 +391,14 @@ FAULTS: dict[str, tuple[Write, str, tuple[str, ...]]] = {
     "splits by class": (sorted_by_class, "objects", ("occur in validation but never in train: frame",)),
     "training images in validation": (copied, "splits", ("also in train",)),
     "unreadable images": (unreadable, "images", ("cannot be read",)),
+    "no image left in a split": (no_image_left, "images", ("validation: no image is left",)),
     "blank images": (blank, "images", ("blank",)),
 }
 
 
 ALWAYS = (
     "x, y, width, height in VOC",
-    "x and y exchanged in square images",
+    "x and y swapped in square images",
     "relative coordinates in VOC",
     "corners in YOLO",
     "images resized after annotation",
@@ -399,6 +408,7 @@ ALWAYS = (
     "splits by class",
     "training images in validation",
     "unreadable images",
+    "no image left in a split",
     "missing label files",
 )
 
@@ -410,7 +420,7 @@ def test_a_fault_is_the_first_broken_link(fault: str, tmp_path: Path) -> None:
     assert [each.name for each in found.broken][:1] == [link], found.to_text()
     first = found.broken[0].faults[0]
     for word in words:
-        assert word in first.what, found.to_text()
+        assert word in first.sentence, found.to_text()
     assert first.fix
     assert f"First broken link: {link}" in found.to_text()
 

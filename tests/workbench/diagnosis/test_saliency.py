@@ -8,7 +8,7 @@ import tensorflow as tf
 from tfeff import config, tasks
 from tfeff.data.dataset import Objects
 from tfeff.evaluation import Detections
-from tfeff.workbench.diagnosis.saliency import EPSILON, Chosen, choose, gradients
+from tfeff.workbench.diagnosis.saliency import EPSILON, DetectionIndex, choose, gradients
 
 
 def detections(*rows: tuple[tuple[float, float, float, float], int, float]) -> Detections:
@@ -24,7 +24,7 @@ def objects(*rows: tuple[tuple[float, float, float, float], int]) -> Objects:
     return Objects(boxes, np.array([label for _, label in rows], np.int32), unset, unset)
 
 
-def test_the_most_confident_right_and_wrong_detection_of_each_class_are_chosen() -> None:
+def test_the_most_confident_correct_and_wrong_detection_of_each_class_are_chosen() -> None:
     here, there = (0.0, 0.0, 10.0, 10.0), (20.0, 20.0, 30.0, 30.0)
     found = [
         detections((here, 0, 0.7), (there, 0, 0.9), (here, 1, 0.3)),
@@ -32,13 +32,13 @@ def test_the_most_confident_right_and_wrong_detection_of_each_class_are_chosen()
         detections(),
     ]
     present = [objects((here, 0)), objects((here, 0), (there, 1)), objects((here, 1))]
-    assert choose(found, present, 2, 6) == [
-        Chosen(1, 0, True),
-        Chosen(1, 1, True),
-        Chosen(0, 1, False),
-        Chosen(0, 2, False),
+    assert choose(found, present, 6) == [
+        DetectionIndex(1, 0, True),
+        DetectionIndex(1, 1, True),
+        DetectionIndex(0, 1, False),
+        DetectionIndex(0, 2, False),
     ]
-    assert choose(found, present, 2, 2) == [Chosen(1, 0, True), Chosen(0, 1, False)]
+    assert choose(found, present, 2) == [DetectionIndex(1, 0, True), DetectionIndex(0, 1, False)]
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,23 @@ def open_objects(name: str, options: Options | None = None) -> Source:
     return _open(name, options, "objects")
 
 
+def has_objects(name: str, options: Options | None = None) -> bool:
+    """Whether a source has objects. Only sources that may have labels instead are opened to find out.
+
+    Args:
+        name: of the source.
+        options: how to read it.
+    """
+    scheme = SCHEMES.get(name.partition(":")[0])
+    if scheme is None or scheme.objects is None or scheme.labels is None:
+        return scheme is not None and scheme.objects is not None
+    try:
+        open_objects(name, options)
+    except UserError:
+        return False
+    return True
+
+
 def _open_crops(name: str, options: Options) -> Source:
     return crops.Crops(open_objects(name, options), options)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfeff.data.dataset import Dataset
+from tfeff.data.dataset import Dataset, NoImagesError
 from tfeff.data.images import decoding
 from tfeff.data.images.storage import ImageFiles
 from tfeff.data.sources.source import Options, Source
@@ -76,7 +76,7 @@ class Folder(Source):
                 paths, labels = [paths[i] for i in positions], labels[positions]
         name = f"{self.name}/{split}"
         if not paths:
-            raise UserError(f"{name}: no images")
+            raise NoImagesError(name)
         return Dataset(
             name=name,
             class_names=self._class_names,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfeff.data.dataset import Dataset
+from tfeff.data.dataset import Dataset, NoImagesError
 from tfeff.data.images.storage import EncodedImages, ImageStorage, Segments
 from tfeff.data.sources.source import Options, Source
 from tfeff.data.splits import ALL, canonical_name
@@ -60,15 +60,27 @@ class Prepared(Source):
 
 class LabeledImages(Prepared):
     """Images with one label each. The images stay in their files, if these are TFRecord files, as is usual; otherwise
-    they are held in memory, encoded."""
+    they are held in memory, encoded.
+
+    Args:
+        name: as for `Prepared`.
+        options: as for `Prepared`.
+
+    Raises:
+        UserError: as for `Prepared`, or the examples have no image or no class label.
+    """
+
+    def __init__(self, name: str, options: Options) -> None:
+        super().__init__(name, options)
+        self._keys = self._find_keys()
 
     def _load(self, split: str) -> Dataset:
         """Reads one split.
 
         Raises:
-            UserError: the examples have no image or no class label, a file is damaged, or there are no examples.
+            UserError: a file is damaged, or there are no examples.
         """
-        image_key, label_key = self._keys()
+        image_key, label_key = self._keys
         ids, labels = list[str](), list[int]()
         paths, segments, images = list[str](), list[tuple[int, int, int]](), list[bytes]()
         in_files = self._has_record_files
@@ -87,7 +99,7 @@ class LabeledImages(Prepared):
                     labels.append(label)
             ids += [f"{part}[{number}]" for number in range(len(labels) - before)]
         if not ids:
-            raise UserError(f"{self.name}/{split}: no images")
+            raise NoImagesError(f"{self.name}/{split}")
         version = f"tfds/{self._builder.info.full_name}/{split}"
         storage: ImageStorage = EncodedImages(images, version)
         if in_files:
@@ -110,7 +122,7 @@ class LabeledImages(Prepared):
         """Whether examples are stored in TFRecord files of this machine."""
         return bool(self._builder.info.file_format.value == "tfrecord") and "://" not in str(self._builder.data_dir)
 
-    def _keys(self) -> tuple[str, str]:
+    def _find_keys(self) -> tuple[str, str]:
         """The names of the image and of the class label among an example's features."""
         from tensorflow_datasets.core.features import ClassLabel, Image
 

@@ -8,6 +8,7 @@ from tfeff.data.dataset import Dataset, Defects, Objects, Written
 from tfeff.data.images import decoding
 from tfeff.data.images.storage import EncodedImages
 from tfeff.data.sources.annotations import ObjectCollector
+from tfeff.data.sources.source import Options
 from tfeff.data.sources.tfds import Prepared
 from tfeff.data.splits import ALL
 from tfeff.errors import UserError
@@ -32,15 +33,26 @@ class AnnotatedImages(Prepared):
 
     Examples must look like those of `voc`, `coco` and `open_images_v4`: an image, and a sequence of objects with a
     `BBoxFeature` and a `ClassLabel`. The flags `is_difficult`, `is_crowd` and `is_group_of` are read if present.
+
+    Args:
+        name: as for `Prepared`.
+        options: as for `Prepared`.
+
+    Raises:
+        UserError: as for `Prepared`, or the examples have no boxes.
     """
+
+    def __init__(self, name: str, options: Options) -> None:
+        super().__init__(name, options)
+        self._keys = self._find_keys()
 
     def _load(self, split: str) -> Dataset:
         """Reads one split.
 
         Raises:
-            UserError: the examples have no boxes, or (with `on_defect="error"`) an annotation is invalid.
+            UserError: (with `on_defect="error"`) an annotation is invalid.
         """
-        keys = self._keys()
+        keys = self._keys
         class_names = tuple(self._builder.info.features[keys.objects].feature[keys.label].names)
         defects = Defects(self.options.on_defect)
         ids, objects, images, sizes = list[str](), list[Objects](), list[bytes](), list[tuple[int, int]]()
@@ -75,7 +87,7 @@ class AnnotatedImages(Prepared):
             written=written,
         )
 
-    def _keys(self) -> _Keys:
+    def _find_keys(self) -> _Keys:
         """The first image, and the first sequence that has a box and a class."""
         from tensorflow_datasets.core.features import BBoxFeature, ClassLabel, Image, Sequence
 

@@ -1,4 +1,4 @@
-"""Class activation maps: which parts of an image speak for a class.
+"""Class activation maps: which parts of an image are evidence for a class.
 
 Sources: Zhou et al. 2016, "Learning Deep Features for Discriminative Localization" (arXiv:1512.04150), CAM: equation 2;
 Selvaraju et al. 2017, "Grad-CAM" (arXiv:1610.02391): equations 1 and 2.
@@ -43,7 +43,7 @@ def cam(
     images: npt.ArrayLike,
     classes: npt.ArrayLike,
 ) -> npt.NDArray[np.float32]:
-    """CAM: the last feature maps weighted by the classifier's weights. Negative values speak against the class.
+    """CAM: the last feature maps weighted by the classifier's weights. Negative values are evidence against the class.
 
     Its spatial mean plus the classifier's bias is the class's logit.
 

@@ -11,7 +11,7 @@ import numpy as np
 from tfeff import models
 from tfeff.durable import write
 from tfeff.training.latency import latencies
-from tfeff.workbench.comparison.model import Model
+from tfeff.workbench.comparison.run import ClassifierRun
 
 
 @dataclass(frozen=True)
@@ -37,27 +37,27 @@ class Cost:
     imagenet_top1: float | None
 
 
-def measure(compared: Sequence[Model], path: Path) -> list[Cost]:
+def measure(compared: Sequence[ClassifierRun], path: Path) -> list[Cost]:
     """Counts and measures the costs of models.
 
     Args:
         compared: the models; they are timed alternately.
         path: a file that keeps the latencies; used again on the same machine for the same models.
     """
-    key = " ".join([platform.node(), *(model.key for model in compared)])
+    key = " ".join([platform.node(), *(run.key for run in compared)])
     seconds = _kept(path, key)
     if seconds is None:
-        seconds = latencies(*(model.network for model in compared))
+        seconds = latencies(*(run.network for run in compared))
         write(path, json.dumps({"key": key, "seconds": seconds.tolist()}) + "\n")
     low, middle, high = np.quantile(seconds, [0.25, 0.5, 0.75], axis=0)
     costs = []
-    for index, model in enumerate(compared):
-        counted, section = models.complexity.count(model.network), model.settings.model
+    for index, run in enumerate(compared):
+        counted, section = models.complexity.count(run.network), run.settings.model
         costs.append(
             Cost(
                 params=counted.params,
                 macs=counted.macs,
-                weights_bytes=model.workdir.final.stat().st_size,
+                weights_bytes=run.workdir.final.stat().st_size,
                 latency=float(middle[index]),
                 latency_low=float(low[index]),
                 latency_high=float(high[index]),

@@ -6,40 +6,42 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from tfeff.data.input.cache import ImageCache
-from tfeff.reporting.class_activation import Explained, class_activation_figure
+from tfeff.reporting.class_activation import Explanation, class_activation_figure
 from tfeff.training import build
 from tfeff.workbench.comparison.class_activation import cam, grad_cam
 from tfeff.workbench.comparison.insight import Insight
-from tfeff.workbench.comparison.model import Model
+from tfeff.workbench.comparison.run import ClassifierRun
 
 MAPS = {"Grad-CAM": False, "CAM": True}
 """Names of the maps -> whether they are signed."""
 CAPTION = (
-    "What speaks for the class that a model predicts. Each image is shown as the model sees it, with its prediction "
+    "Evidence for the predicted class. Each image is shown as the model sees it, with its prediction "
     "(green: correct). Grad-CAM keeps positive evidence; CAM also shows evidence against the class, in blue. With "
     "global pooling and one dense layer, Grad-CAM is CAM without its negative values, on another scale."
 )
 
 
-def explain(model: Model, images: ImageCache, insight: Insight, index: int, examples: np.ndarray) -> list[Explained]:
-    """Explains the predictions of a model for some examples.
+def explain(
+    run: ClassifierRun, images: ImageCache, insight: Insight, index: int, examples: np.ndarray
+) -> list[Explanation]:
+    """Explains the predictions of a network for some examples.
 
     Args:
-        model: the model.
+        run: of the network.
         images: all images, at the size of the run's cache.
         insight: the predictions.
-        index: of the model in `insight`.
+        index: of the run in `insight`.
         examples: int [k], indices of the examples.
     """
     if not len(examples):
         return []
-    pipeline = build.evaluation_pipeline(model.settings, images.take(examples), model.network.size, (0, 1))
+    pipeline = build.evaluation_pipeline(run.settings, images.take(examples), run.network.size, (0, 1))
     batches = [batch["image"].numpy()[batch["weight"].numpy() > 0] for batch in pipeline.evaluation_batches()]
     pixels, classes = np.concatenate(batches), insight.matrix.predicted[index, examples]
-    maps = zip(grad_cam(model.network, pixels, classes), cam(model.network, pixels, classes), strict=True)
+    maps = zip(grad_cam(run.network, pixels, classes), cam(run.network, pixels, classes), strict=True)
     confidence = insight.probabilities[index, examples].max(axis=1)
     return [
-        Explained(
+        Explanation(
             np.clip(np.rint(image), 0, 255).astype(np.uint8),
             f"{insight.class_names[label]}, {100 * probability:.0f} %",
             bool(insight.matrix.correct[index, example]),
@@ -50,11 +52,11 @@ def explain(model: Model, images: ImageCache, insight: Insight, index: int, exam
 
 
 def explanation_figure(
-    insight: Insight, models: Sequence[int], explained: Sequence[Sequence[Explained]], examples: np.ndarray
+    insight: Insight, indices: Sequence[int], explained: Sequence[Sequence[Explanation]], examples: np.ndarray
 ) -> Figure:
-    """Draws the explanations side by side, one list per model of `models`."""
+    """Draws the explanations side by side, one list for each of the models at `indices`."""
     rows = [
         (f"true: {insight.class_names[insight.labels[example]]}", [each[row] for each in explained])
         for row, example in enumerate(examples)
     ]
-    return class_activation_figure(rows, [insight.models[i] for i in models], MAPS)
+    return class_activation_figure(rows, [insight.model_names[i] for i in indices], MAPS)

@@ -17,7 +17,7 @@ from tfeff.reporting.reliability import reliability_figure
 from tfeff.workbench.comparison.insight import SHOWN, Insight
 from tfeff.workbench.comparison.pictures import Thumbnails
 
-Captioned = tuple[Figure, str]
+CaptionedFigure = tuple[Figure, str]
 """A figure and its caption."""
 GALLERIES = {
     "missed_by_all": "Examples that all models misclassify",
@@ -27,7 +27,7 @@ GALLERIES = {
 }
 
 
-def comparison_figures(insight: Insight) -> dict[str, Captioned]:
+def comparison_figures(insight: Insight) -> dict[str, CaptionedFigure]:
     """The figures that compare models and classes, by name."""
     figures = {
         "accuracy_macs": (
@@ -59,13 +59,13 @@ def comparison_figures(insight: Insight) -> dict[str, Captioned]:
     )
     figures["class_accuracy"] = (
         class_accuracy_figure(
-            insight.class_names, [insight.models[i] for i in insight.ranking], recall[insight.ranking]
+            insight.class_names, [insight.model_names[i] for i in insight.ranking], recall[insight.ranking]
         ),
         "Share of each class's images that a model classifies correctly, the most difficult class on top.",
     )
     figures["predictions_matrix"] = (
         predictions_matrix_figure(
-            [insight.models[i] for i in insight.ranking],
+            [insight.model_names[i] for i in insight.ranking],
             insight.matrix.correct[insight.ranking][:, insight.matrix.missed_by_any],
             examples=len(insight.labels),
         ),
@@ -88,37 +88,37 @@ def _accuracy_cost(insight: Insight, key: str, scale: float, label: str) -> Figu
     return accuracy_cost_figure(points, cost=label)
 
 
-def model_figures(insight: Insight, model: int) -> dict[str, Captioned]:
+def model_figures(insight: Insight, index: int) -> dict[str, CaptionedFigure]:
     """The confusion matrix and the reliability diagram of a model."""
-    report, name = insight.reports[model], figure.caption(insight.models[model], 40)
+    report, name = insight.reports[index], figure.caption(insight.model_names[index], 40)
     bins = report["calibration"]
     return {
         "confusion": (
             confusion_figure(report["confusion"], insight.class_names, title=f"Confusion matrix of {name}"),
-            f"Confusion matrix of {insight.models[model]}.",
+            f"Confusion matrix of {insight.model_names[index]}.",
         ),
         "reliability": (
             reliability_figure(
                 bins["edges"], bins["weight"], bins["confidence"], bins["accuracy"], bins["expected_error"], title=name
             ),
-            f"Reliability diagram of {insight.models[model]}: accuracy against confidence.",
+            f"Reliability diagram of {insight.model_names[index]}: accuracy against confidence.",
         ),
     }
 
 
-def embedding_figure(insight: Insight, model: int, features: np.ndarray, examples: np.ndarray) -> Captioned:
+def embedding_figure(insight: Insight, index: int, features: np.ndarray, examples: np.ndarray) -> CaptionedFigure:
     """The map of some examples by a model's features, float [n, d] of all examples."""
     projected = evaluation.principal_components(features[examples])
     drawn = embedding_map_figure(
         projected.coordinates,
         insight.labels[examples],
-        insight.matrix.correct[model, examples],
+        insight.matrix.correct[index, examples],
         insight.class_names,
         explained=projected.explained.tolist(),
-        title=insight.models[model],
+        title=insight.model_names[index],
     )
     shown = f"{len(examples):,} of {len(insight.labels):,}" if len(examples) < len(insight.labels) else "All"
-    return drawn, f"{shown} examples by the pooled features of {insight.models[model]}: principal components."
+    return drawn, f"{shown} examples by the pooled features of {insight.model_names[index]}: principal components."
 
 
 def galleries(insight: Insight, thumbnails: Thumbnails) -> dict[str, np.ndarray]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tfeff import evaluation
+from tfeff.reporting.tables import percent
 from tfeff.workbench.comparison.costs import Cost
 
 SHOWN = 24
@@ -25,7 +26,7 @@ class Insight:
 
     Attributes:
         split: name of the split.
-        models: names of the models.
+        model_names: names of the models.
         networks: for each model the name of its network and its resolution.
         workdirs: their workdirs.
         class_names: names of the classes.
@@ -38,7 +39,7 @@ class Insight:
     """
 
     split: str
-    models: Sequence[str]
+    model_names: Sequence[str]
     networks: Sequence[tuple[str, int]]
     workdirs: Sequence[str]
     class_names: Sequence[str]
@@ -75,7 +76,7 @@ class Insight:
     @cached_property
     def ranking(self) -> list[int]:
         """Indices of the models, the most accurate first; of equal ones, that with fewer multiply-adds."""
-        return sorted(range(len(self.models)), key=lambda i: (-self.reports[i]["top1"], self.costs[i].macs))
+        return sorted(range(len(self.model_names)), key=lambda i: (-self.reports[i]["top1"], self.costs[i].macs))
 
     @cached_property
     def differences(self) -> list[dict[str, Any]]:
@@ -83,7 +84,7 @@ class Insight:
         rows = []
         for first, second in itertools.combinations(self.ranking, 2):
             compared = evaluation.paired_accuracy(self.matrix.correct[first], self.matrix.correct[second])
-            names = {"first": self.models[first], "second": self.models[second]}
+            names = {"first": self.model_names[first], "second": self.model_names[second]}
             rows.append(names | asdict(compared))
         adjusted = evaluation.holm([row["p_value"] for row in rows])
         for row, value in zip(rows, adjusted, strict=True):
@@ -92,13 +93,13 @@ class Insight:
 
     def separable(self, first: int, second: int) -> bool:
         """Whether the accuracies of two models differ significantly."""
-        pair = {self.models[first], self.models[second]}
+        pair = {self.model_names[first], self.model_names[second]}
         return next(bool(row["separable"]) for row in self.differences if {row["first"], row["second"]} == pair)
 
     @cached_property
     def examples(self) -> dict[str, np.ndarray]:
         """Galleries: indices of examples by name of the gallery."""
-        n, m = len(self.labels), len(self.models)
+        n, m = len(self.labels), len(self.model_names)
         flat = evaluation.confident_errors(np.tile(self.labels, m), self.probabilities.reshape(m * n, -1), count=m * n)
         confident = np.array(list(dict.fromkeys((flat % n).tolist())), np.int64)
         hardest = evaluation.hardest(self.labels, self.probabilities, n)
@@ -116,8 +117,8 @@ class Insight:
         all classify correctly."""
         hardest = evaluation.hardest(self.labels, self.probabilities, len(self.labels))
         misses = self.matrix.misses[hardest]
-        disputed = hardest[(misses > 0) & (misses < len(self.models))][:4]
-        missed = hardest[misses == len(self.models)][:3]
+        disputed = hardest[(misses > 0) & (misses < len(self.model_names))][:4]
+        missed = hardest[misses == len(self.model_names)][:3]
         clear = hardest[::-1][misses[::-1] == 0][:1]
         return np.concatenate([disputed, missed, clear])
 
@@ -127,22 +128,23 @@ class Insight:
         best, *others = self.ranking
         report = self.reports[best]
         low, high = report["top1_interval"]
-        subject = f"{self.models[best]} has" if not others else f"{self.models[best]} has the highest accuracy,"
-        text = (
-            f"{subject} {'an accuracy of ' if not others else ''}{100 * report['top1']:.1f} % on "
-            f"{report['examples']:,} images of {self.split} (95 % interval {100 * low:.1f} to {100 * high:.1f})."
+        accuracy = (
+            f"{100 * report['top1']:.1f} % on {report['examples']:,} images of {self.split} "
+            f"(95 % interval {100 * low:.1f} to {100 * high:.1f})."
         )
+        if not others:
+            return f"{self.model_names[best]} has an accuracy of {accuracy}"
+        text = f"{self.model_names[best]} has the highest accuracy, {accuracy}"
         tied = [i for i in others if not self.separable(best, i)]
-        if others:
-            names = ", ".join(self.models[i] for i in tied)
-            text += f" Not separable from it: {names}." if tied else " Its lead over all other models is significant."
+        if not tied:
+            return f"{text} Its lead over all other models is significant."
+        text += f" Not separable from it: {', '.join(self.model_names[i] for i in tied)}."
         cheaper = [i for i in tied if self.costs[i].macs < self.costs[best].macs]
         if cheaper:
             cheapest = min(cheaper, key=lambda i: self.costs[i].macs)
             share = self.costs[cheapest].macs / self.costs[best].macs
-            text += (
-                f" Of these, {self.models[cheapest]} is the cheapest, with {100 * share:.0f} % of the multiply-adds."
-            )
+            name = self.model_names[cheapest]
+            text += f" Of these, {name} is the cheapest, with {percent(share)} of the multiply-adds."
         return text
 
     def model_rows(self) -> list[dict[str, Any]]:
@@ -152,7 +154,7 @@ class Insight:
             report, (network, resolution) = self.reports[i], self.networks[i]
             rows.append(
                 {
-                    "name": self.models[i],
+                    "name": self.model_names[i],
                     "workdir": self.workdirs[i],
                     "network": network,
                     "resolution": resolution,
@@ -168,9 +170,9 @@ class Insight:
             )
         return rows
 
-    def confused_pairs(self, model: int) -> list[dict[str, Any]]:
+    def confused_pairs(self, index: int) -> list[dict[str, Any]]:
         """The most frequent errors of a model."""
-        pairs = evaluation.confused_pairs(np.array(self.reports[model]["confusion"]), PAIRS)
+        pairs = evaluation.confused_pairs(np.array(self.reports[index]["confusion"]), PAIRS)
         return [
             {
                 "true": self.class_names[pair.true],
@@ -206,7 +208,7 @@ class Insight:
                     "probability": float(self.probabilities[i, index].max()),
                     "correct": bool(self.matrix.correct[i, index]),
                 }
-                for i, name in enumerate(self.models)
+                for i, name in enumerate(self.model_names)
             },
         }
 
@@ -225,11 +227,11 @@ class Insight:
                     "name": name,
                     "training_images": int(self.training_counts[c]),
                     "images": int(np.sum(self.labels == c)),
-                    "accuracy": {model: recall[i][c] for i, model in enumerate(self.models)},
+                    "accuracy": {model: recall[i][c] for i, model in enumerate(self.model_names)},
                 }
                 for c, name in enumerate(self.class_names)
             ],
-            "confused_pairs": {name: self.confused_pairs(i) for i, name in enumerate(self.models)},
+            "confused_pairs": {name: self.confused_pairs(i) for i, name in enumerate(self.model_names)},
             "predictions_matrix": {
                 "best_possible_accuracy": self.matrix.best_possible,
                 "agreement": self.matrix.agreement().tolist(),

@@ -52,7 +52,7 @@ def comparison_page(
             html.Columns(shown("class_distribution", "class_accuracy")),
             *(
                 html.Details(
-                    f"Confusion of {insight.models[i]}",
+                    f"Confusion of {insight.model_names[i]}",
                     [
                         html.Table(_pair_table(insight, i), "The most frequent errors."),
                         *shown(f"confusion_{i}"),
@@ -84,9 +84,9 @@ def comparison_page(
         ],
         "Command": [html.Command(command)],
     }
-    count = len(insight.models)
+    count = len(insight.model_names)
     return html.page(
-        f"Comparison of {count} models" if count > 1 else f"Analysis of {insight.models[0]}",
+        f"Comparison of {count} models" if count > 1 else f"Analysis of {insight.model_names[0]}",
         [html.Section(title, parts) for title, parts in sections.items() if parts],
         summary=insight.summary,
     )
@@ -125,8 +125,8 @@ def difference_table(insight: Insight) -> list[dict[str, Any]]:
             "second": row["second"],
             "difference (points)": f"{100 * row['difference']:+.2f}",
             "95 % interval": f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}",
-            "only first right": row["only_first"],
-            "only second right": row["only_second"],
+            "only first correct": row["only_first"],
+            "only second correct": row["only_second"],
             "p-value": f"{row['p_value']:.2g}",
             "adjusted": f"{row['adjusted_p_value']:.2g}",
             "separable": "yes" if row["separable"] else "no",
@@ -144,7 +144,7 @@ def _table_caption(insight: Insight) -> str:
     return caption
 
 
-def _pair_table(insight: Insight, model: int) -> list[dict[str, Any]]:
+def _pair_table(insight: Insight, index: int) -> list[dict[str, Any]]:
     return [
         {
             "true class": row["true"],
@@ -152,7 +152,7 @@ def _pair_table(insight: Insight, model: int) -> list[dict[str, Any]]:
             "images": row["images"],
             "share of class (%)": f"{100 * row['share']:.1f}",
         }
-        for row in insight.confused_pairs(model)
+        for row in insight.confused_pairs(index)
     ] or [{"true class": "no errors"}]
 
 
@@ -162,7 +162,7 @@ def _matrix_text(insight: Insight) -> str:
         f"{len(matrix.missed_by_all):,} of {count:,} examples are misclassified by every model; "
         f"{100 * matrix.best_possible:.1f} % are classified correctly by at least one. "
     )
-    own = [f"{len(matrix.missed_only_by(i)):,} by {insight.models[i]}" for i in insight.ranking]
+    own = [f"{len(matrix.missed_only_by(i)):,} by {insight.model_names[i]}" for i in insight.ranking]
     return text + (f"Misclassified by one model alone: {', '.join(own)}." if len(own) > 1 else "")
 
 
@@ -176,7 +176,7 @@ def _missed_table(insight: Insight) -> tuple[list[dict[str, Any]], str]:
             name: f"{'✓' if each['correct'] else '✗'} {each['class']}, {100 * each['probability']:.0f} %"
             for name, each in example["predictions"].items()
         }
-        models = {insight.models[i]: predictions[insight.models[i]] for i in insight.ranking}
+        models = {insight.model_names[i]: predictions[insight.model_names[i]] for i in insight.ranking}
         rows.append({"image": example["id"], "label": example["label"], **models})
     caption = "In the order of the figure."
     if len(missed) > LISTED:
@@ -189,12 +189,12 @@ def _example(insight: Insight, thumbnails: Thumbnails, index: int) -> html.Pictu
     example = insight.example(index)
     lines = [f"labeled {example['label']}"]
     for i in insight.ranking[:NAMED]:
-        name = insight.models[i]
+        name = insight.model_names[i]
         each = example["predictions"][name]
         mark = "✓" if each["correct"] else "✗"
         lines.append(f"{mark} {name}: {each['class']}, {100 * each['probability']:.0f} %")
-    if len(insight.models) > NAMED:
-        lines.append(f"and {len(insight.models) - NAMED} more models")
+    if len(insight.model_names) > NAMED:
+        lines.append(f"and {len(insight.model_names) - NAMED} more models")
     return picture(thumbnails[index], [*lines, file_name(example["id"])])
 
 

@@ -1,4 +1,4 @@
-"""Predictions and pooled features of a model for all images of a split, kept in files."""
+"""Predictions and pooled features of a network for all images of a split, kept in files."""
 
 import hashlib
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from tfeff.errors import UserError
 from tfeff.models.heads.classifier import POOL
 from tfeff.tasks import task as tasks
 from tfeff.training import build, checkpoint
-from tfeff.workbench.comparison.model import Model
+from tfeff.workbench.comparison.run import ClassifierRun
 
 
 @dataclass(frozen=True, eq=False)
-class Predicted:
-    """Predictions and features of a model for n images.
+class SplitPredictions:
+    """Predictions and features of a network for n images.
 
     Attributes:
         probabilities: float32 [n, classes], as `tfeff.evaluate` computes them.
@@ -29,39 +29,39 @@ class Predicted:
     features: np.ndarray
 
 
-def predict(model: Model, images: ImageCache, path: Path) -> Predicted:
-    """Predictions of a model, from the file if it holds them already.
+def predict(run: ClassifierRun, images: ImageCache, path: Path) -> SplitPredictions:
+    """Predictions of a run's network, from the file if it holds them already.
 
     Args:
-        model: the model.
+        run: of the network.
         images: the images, at the size of the run's cache.
         path: of the file; written if it is missing, damaged or of other weights or images.
 
     Raises:
         UserError: an output of the network is not finite.
     """
-    key = _key(model, images)
+    key = _key(run, images)
     try:
         arrays, record = checkpoint.load(path)
         if record["key"] == key:
-            return Predicted(arrays["probabilities"], arrays["features"])
+            return SplitPredictions(arrays["probabilities"], arrays["features"])
     except (UserError, KeyError):
         pass
-    predicted = _predict(model, images)
+    predicted = _predict(run, images)
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {"probabilities": predicted.probabilities, "features": predicted.features}
-    checkpoint.save(path, arrays, {"key": key, "model": model.name})
+    checkpoint.save(path, arrays, {"key": key, "model": run.name})
     return predicted
 
 
-def _key(model: Model, images: ImageCache) -> str:
+def _key(run: ClassifierRun, images: ImageCache) -> str:
     dataset = images.dataset
-    parts = f"{model.key} {dataset.fingerprint} {len(images)} {images.form}".encode()
+    parts = f"{run.key} {dataset.fingerprint} {len(images)} {images.form}".encode()
     return hashlib.sha256(parts + dataset.labels.tobytes()).hexdigest()
 
 
-def _predict(model: Model, images: ImageCache) -> Predicted:
-    network, task = model.network, model.task
+def _predict(run: ClassifierRun, images: ImageCache) -> SplitPredictions:
+    network, task = run.network, run.task
     predictor = task.predictor(network)
     pooled = network.get_layer(POOL).output
     if predictor is network:  # one pass for both
@@ -73,9 +73,9 @@ def _predict(model: Model, images: ImageCache) -> Predicted:
         outputs, features = both(inputs["image"], training=False)
         return {**task.decode(outputs), "features": tf.cast(features, tf.float32)}
 
-    pipeline = build.evaluation_pipeline(model.settings, images, network.size, (0, 1))
+    pipeline = build.evaluation_pipeline(run.settings, images, network.size, (0, 1))
     values = tasks.predictions(tf.function(decoded, jit_compile=False, autograph=False), pipeline)
     for name in ("probabilities", "features"):
         if not np.isfinite(values[name]).all():
-            raise UserError(f"--workdir={model.workdir.path}: {name} of the network are not finite: it has diverged")
-    return Predicted(values["probabilities"], values["features"])
+            raise UserError(f"--workdir={run.workdir.path}: {name} of the network are not finite: it has diverged")
+    return SplitPredictions(values["probabilities"], values["features"])

@@ -24,8 +24,8 @@ from tfeff.reporting import figure, tables
 from tfeff.training.tensorboard import Board
 from tfeff.workbench.comparison import costs, explanation, figures, page, predictions, projector
 from tfeff.workbench.comparison.insight import Insight
-from tfeff.workbench.comparison.model import Model, open_models, read_split, require_same_examples
 from tfeff.workbench.comparison.pictures import Thumbnails, fitted
+from tfeff.workbench.comparison.run import ClassifierRun, open_runs, read_split, require_same_examples
 
 MAPPED = 2000
 """Maximum number of examples in embedding maps and projector."""
@@ -56,38 +56,38 @@ def write(
             not exist or is empty, or `out` cannot be written or is the workdir of a run.
     """
     reporter = reporter or training.Reporter()
-    models = open_models(workdirs)
+    runs = open_runs(workdirs)
     directory = Path(out)
     config.refuse_workdir(directory)
     with durable.locked(directory, "--out"):
-        caches, insight, features = _insight(models, directory, split, reporter)
-        return _write(models, caches, insight, features, directory, _command(workdirs, out, split))
+        caches, insight, features = _insight(runs, directory, split, reporter)
+        return _write(runs, caches, insight, features, directory, _command(workdirs, out, split))
 
 
 def _insight(
-    models: Sequence[Model], directory: Path, split: str | None, reporter: training.Reporter
+    runs: Sequence[ClassifierRun], directory: Path, split: str | None, reporter: training.Reporter
 ) -> tuple[list[ImageCache], Insight, list[np.ndarray]]:
-    """The images of each model, all results, and the features of each model."""
-    caches, predicted, notes, name = list[ImageCache](), list[predictions.Predicted](), list[str](), ""
+    """The images of each run, all results, and the features of each network."""
+    caches, predicted, notes, name = list[ImageCache](), list[predictions.SplitPredictions](), list[str](), ""
     with reporter.bars():
-        for model in models:  # before any prediction, to report errors immediately
-            read = read_split(model, split, reporter)
+        for run in runs:  # before any prediction, to report errors immediately
+            read = read_split(run, split, reporter)
             if caches:
-                require_same_examples((models[0], caches[0].dataset), (model, read.images.dataset))
+                require_same_examples((runs[0], caches[0].dataset), (run, read.images.dataset))
             caches.append(read.images)
             notes += read.notes
             name = name or read.split
-        for number, (model, images) in enumerate(zip(models, caches, strict=True)):
-            reporter.say(f"predicting {len(images):,} images with {model.name}")
-            predicted.append(predictions.predict(model, images, directory / "predictions" / f"{number}.npz"))
+        for number, (run, images) in enumerate(zip(runs, caches, strict=True)):
+            reporter.say(f"predicting {len(images):,} images with {run.name}")
+            predicted.append(predictions.predict(run, images, directory / "predictions" / f"{number}.npz"))
         reporter.say("measuring latency")
-        measured = costs.measure(models, directory / "latency.json")
-    dataset, record = caches[0].dataset, models[0].workdir.dataset()
+        measured = costs.measure(runs, directory / "latency.json")
+    dataset, record = caches[0].dataset, runs[0].workdir.dataset()
     insight = Insight(
         split=name,
-        models=[model.name for model in models],
-        networks=[(model.settings.model.name, model.network.resolution) for model in models],
-        workdirs=[str(model.workdir.path) for model in models],
+        model_names=[run.name for run in runs],
+        networks=[(run.settings.model.name, run.network.resolution) for run in runs],
+        workdirs=[str(run.workdir.path) for run in runs],
         class_names=dataset.class_names,
         ids=dataset.ids,
         labels=dataset.labels,
@@ -100,7 +100,7 @@ def _insight(
 
 
 def _write(
-    models: Sequence[Model],
+    runs: Sequence[ClassifierRun],
     caches: Sequence[ImageCache],
     insight: Insight,
     features: Sequence[np.ndarray],
@@ -110,12 +110,12 @@ def _write(
     thumbnails = Thumbnails(caches[0].dataset)
     mapped = _sample(len(insight.labels))
     drawn = figures.comparison_figures(insight)
-    for i in range(len(models)):
+    for i in range(len(runs)):
         drawn |= {f"{name}_{i}": each for name, each in figures.model_figures(insight, i).items()}
         drawn[f"embedding_{i}"] = figures.embedding_figure(insight, i, features[i], mapped)
     explained = insight.ranking[:EXPLAINED]
     if len(insight.to_explain):
-        maps = [explanation.explain(models[i], caches[i], insight, i, insight.to_explain) for i in explained]
+        maps = [explanation.explain(runs[i], caches[i], insight, i, insight.to_explain) for i in explained]
         activation = explanation.explanation_figure(insight, explained, maps, insight.to_explain)
         drawn["class_activation"] = activation, explanation.CAPTION
     saved = {}
@@ -148,7 +148,7 @@ def _write_tensorboard(directory: Path, insight: Insight, images: dict[str, np.n
     for old in directory.glob("events.out.tfevents.*"):  # of an earlier call; TensorBoard would show both
         old.unlink()
     board = Board(directory)
-    scalars = {f"accuracy/{name}": insight.reports[i]["top1"] for i, name in enumerate(insight.models)}
+    scalars = {f"accuracy/{name}": insight.reports[i]["top1"] for i, name in enumerate(insight.model_names)}
     board.scalars(0, scalars)
     board.images(images)
     texts = {"summary": insight.summary, "models": tables.markdown(page.model_table(insight))}
@@ -171,7 +171,7 @@ def _write_projector(
         "id": [page.file_name(insight.ids[index]) for index in mapped],
         "misses": [str(insight.matrix.misses[index]) for index in mapped],
     }
-    vectors = {name: features[i][mapped] for i, name in enumerate(insight.models)}
+    vectors = {name: features[i][mapped] for i, name in enumerate(insight.model_names)}
     projector.write_projector(directory, vectors, metadata, np.stack(small))
 
 

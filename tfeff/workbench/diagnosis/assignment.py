@@ -12,10 +12,11 @@ import tensorflow as tf
 from tfeff import config, tasks
 from tfeff.boxes.clustering import anchor_sizes
 from tfeff.errors import UserError
+from tfeff.reporting.tables import percent
 from tfeff.tasks.object_detection import ObjectDetection
 from tfeff.tasks.task import PROPOSED, PROPOSED_VALID
 from tfeff.workbench.diagnosis.finding import Finding, Link, share
-from tfeff.workbench.diagnosis.preparation import Prepared
+from tfeff.workbench.diagnosis.preparation import PreparedImages
 from tfeff.workbench.diagnosis.subject import Subject
 from tfeff.workbench.diagnosis.thresholds import limit
 
@@ -27,7 +28,7 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Assigned:
+class Assignment:
     """The objects of training images and how well anchors or cells cover them.
 
     Attributes:
@@ -62,7 +63,7 @@ class Assigned:
         return rows
 
 
-def assign(task: ObjectDetection, description: Any, prepared: Prepared, scale: float = 1.0) -> Assigned:
+def assign(task: ObjectDetection, description: Any, prepared: PreparedImages, scale: float = 1.0) -> Assignment:
     """Assigns anchors or cells to the objects by the task's own rules.
 
     Args:
@@ -89,7 +90,7 @@ def assign(task: ObjectDetection, description: Any, prepared: Prepared, scale: f
         learned.append(covered.learned.numpy()[used])
         overlap.append(covered.overlap.numpy()[used])
     stride = min(2.0 ** int(level.removeprefix("P")) for level in description.levels)
-    return Assigned(
+    return Assignment(
         np.concatenate(sides).astype(float),
         np.concatenate(learned),
         np.concatenate(overlap).astype(float),
@@ -98,62 +99,62 @@ def assign(task: ObjectDetection, description: Any, prepared: Prepared, scale: f
     )
 
 
-def check(subject: Subject, assigned: Assigned | None, prepared: Prepared | str) -> Link:
+def check(subject: Subject, assignment: Assignment | None, prepared: PreparedImages | str) -> Link:
     """Checks the assignment of the training objects."""
-    name, question = "assignment", "does every object have an anchor or cell that learns it?"
-    if assigned is None or isinstance(prepared, str):
+    name, question = "assignment", "is every object assigned to an anchor or cell?"
+    if assignment is None or isinstance(prepared, str):
         return Link(name=name, question=question, skipped="there are no prepared objects")
-    if not len(assigned.sides):
+    if not len(assignment.sides):
         return Link(name=name, question=question, skipped="the training images have no objects")
     findings = list[Finding]()
-    count, lengths = len(assigned.sides), assigned.sides.max(axis=1)
-    roots = np.sqrt(assigned.sides.prod(axis=1))
-    tiny = lengths < assigned.stride / 2
-    by_size = assigned.by(roots, [0, 4, 8, 16, 32, 64, 128, 256, 1e9])
+    count, lengths = len(assignment.sides), assignment.sides.max(axis=1)
+    roots = np.sqrt(assignment.sides.prod(axis=1))
+    tiny = lengths < assignment.stride / 2
+    by_size = assignment.by(roots, [0, 4, 8, 16, 32, 64, 128, 256, 1e9])
     measured = {
         "objects": count,
         "tiny": round(float(tiny.mean()), 4),
-        "learned": round(float(assigned.learned.mean()), 4),
-        "overlap_quartiles": [round(float(value), 3) for value in np.quantile(assigned.overlap, (0.25, 0.5, 0.75))],
+        "learned": round(float(assignment.learned.mean()), 4),
+        "overlap_quartiles": [round(float(value), 3) for value in np.quantile(assignment.overlap, (0.25, 0.5, 0.75))],
         "by_size": by_size,
-        "by_aspect": assigned.by(assigned.sides[:, 1] / assigned.sides[:, 0], [0, 0.25, 0.5, 1, 2, 4, 1e9]),
+        "by_aspect": assignment.by(assignment.sides[:, 1] / assignment.sides[:, 0], [0, 0.25, 0.5, 1, 2, 4, 1e9]),
     }
-    poor = (assigned.overlap < limit("low_overlap")) | ~assigned.learned
+    poor = (assignment.overlap < limit("low_overlap")) | ~assignment.learned
     if tiny.mean() > limit("tiny_objects"):
         findings.append(
             Finding(
-                what=f"{share(int(tiny.sum()), count)} objects are shorter than half a cell of the finest level: "
-                f"{assigned.stride:g} pixels at the network's resolution.",
-                measured={"median_side": float(np.median(roots)), "finest_stride": assigned.stride},
+                what=f"{share(int(tiny.sum()), count, 'objects')} are shorter than half a cell of the finest level: "
+                f"{assignment.stride:g} pixels at the network's resolution.",
+                measured={"median_side": float(np.median(roots)), "finest_stride": assignment.stride},
                 evidence=[f"input of {subject.description.size[0]} x {subject.description.size[1]} pixels"],
-                fix=_better(subject, prepared, assigned)
+                fix=_better(subject, prepared, assignment)
                 or "raise model.resolution, cut the images into tiles, or add finer levels (task.neck.levels=P2,...)",
             )
         )
-    elif (~assigned.learned).mean() > limit("unlearned_objects"):
+    elif (~assignment.learned).mean() > limit("unlearned_objects"):
         findings.append(
             Finding(
-                what=f"{share(int((~assigned.learned).sum()), count)} objects have no anchor, cell or proposal that "
-                "covers them.",
-                measured={"objects": int((~assigned.learned).sum()), "median_side": float(np.median(roots))},
+                what=f"{share(int((~assignment.learned).sum()), count, 'objects')} have no anchor, cell or proposal "
+                "that covers them.",
+                measured={"objects": int((~assignment.learned).sum()), "median_side": float(np.median(roots))},
                 evidence=[_worst(by_size)],
-                fix=_better(subject, prepared, assigned)
+                fix=_better(subject, prepared, assignment)
                 or "raise model.resolution, or add finer levels (task.neck.levels)",
             )
         )
     elif poor.mean() > limit("low_overlap_share"):
         findings.append(
             Finding(
-                what=f"for {share(int(poor.sum()), count)} objects, even the best anchor or box has an IoU below "
+                what=f"for {share(int(poor.sum()), count, 'objects')}, even the best anchor or box has an IoU below "
                 f"{limit('low_overlap'):g}: sizes or shapes do not fit.",
                 measured={
-                    "median_overlap": float(np.median(assigned.overlap)),
-                    "median_object": np.median(assigned.sides, axis=0).round(1).tolist(),
-                    "smallest_anchor": assigned.sizes_hw[assigned.sizes_hw.prod(axis=1).argmin()].round(1).tolist(),
-                    "largest_anchor": assigned.sizes_hw[assigned.sizes_hw.prod(axis=1).argmax()].round(1).tolist(),
+                    "median_overlap": float(np.median(assignment.overlap)),
+                    "median_object": np.median(assignment.sides, axis=0).round(1).tolist(),
+                    "smallest_anchor": assignment.sizes_hw[assignment.sizes_hw.prod(axis=1).argmin()].round(1).tolist(),
+                    "largest_anchor": assignment.sizes_hw[assignment.sizes_hw.prod(axis=1).argmax()].round(1).tolist(),
                 },
                 evidence=[_worst(by_size), "see boxes.png"],
-                fix=_better(subject, prepared, assigned)
+                fix=_better(subject, prepared, assignment)
                 or "change task.anchor_size, task.anchor_aspects, task.neck.levels or model.resolution",
             )
         )
@@ -166,11 +167,11 @@ def _worst(rows: list[dict[str, Any]]) -> str:
     upper = f"to {row['to']:g}" if row["to"] < 1e9 else "and more"
     return (
         f"worst: {row['objects']} objects of {row['from']:g} {upper} pixels (square root of the area), "
-        f"{row['learned']:.0%} learned, median IoU {row['median_overlap']:.2f}"
+        f"{percent(row['learned'])} learned, median IoU {row['median_overlap']:.2f}"
     )
 
 
-def _better(subject: Subject, prepared: Prepared, assigned: Assigned) -> str:
+def _better(subject: Subject, prepared: PreparedImages, assignment: Assignment) -> str:
     """The settings, among some, that cover the objects best, if they do so clearly better; else an empty text."""
     assert subject.settings is not None
     if subject.task.proposals is not None:
@@ -179,7 +180,7 @@ def _better(subject: Subject, prepared: Prepared, assigned: Assigned) -> str:
     candidates = list[tuple[str, ...]]()
     if hasattr(settings.task, "anchor_size"):
         side = described.anchor_size
-        shapes = anchor_sizes(np.maximum(assigned.sides, 0.5), 3)
+        shapes = anchor_sizes(np.maximum(assignment.sides, 0.5), 3)
         aspects = sorted({round(float(width / height), 2) for height, width in shapes}, reverse=True)
         widths = f"task.anchor_aspects={','.join(f'{aspect:g}' for aspect in aspects)}"
         candidates.append((widths,))
@@ -192,7 +193,7 @@ def _better(subject: Subject, prepared: Prepared, assigned: Assigned) -> str:
             candidates.append((f"task.neck.levels={','.join(levels)}",))
     for factor in (1.5, 2.0, 3.0):
         candidates.append((f"model.resolution={round(described.resolution * factor / 32) * 32}",))
-    before = _score(assigned)
+    before = _score(assignment)
     scored = [(before, "")]
     for overrides in candidates:
         try:
@@ -209,12 +210,12 @@ def _better(subject: Subject, prepared: Prepared, assigned: Assigned) -> str:
         except UserError:
             continue
     best, text = max(scored, key=lambda each: each[0])
-    if best < before + 0.1:
+    if best < before + limit("better_settings"):
         return ""
-    return f"try {text}: it covers {best:.0%} of the objects well, instead of {before:.0%}"
+    return f"try {text}: it covers {percent(best)} of the objects well, instead of {percent(before)}"
 
 
-def _score(assigned: Assigned) -> float:
+def _score(assignment: Assignment) -> float:
     """Share of objects that are learned by an anchor or cell that fits."""
-    long = assigned.sides.max(axis=1) >= assigned.stride / 2
-    return float((assigned.learned & long & (assigned.overlap >= limit("low_overlap"))).mean())
+    long = assignment.sides.max(axis=1) >= assignment.stride / 2
+    return float((assignment.learned & long & (assignment.overlap >= limit("low_overlap"))).mean())

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import keras
@@ -10,16 +10,19 @@ from matplotlib.figure import Figure
 
 from tfeff import models
 from tfeff.data.dataset import Dataset
+from tfeff.data.folds import evenly_spaced
 from tfeff.data.images import decoding
+from tfeff.data.input.batches import Batches
 from tfeff.durable import write
 from tfeff.errors import UserError
 from tfeff.reporting.detections import draw_detections
 from tfeff.reporting.diagnosis import assignment_figure, examples_figure, score_figure, stage_figure
 from tfeff.reporting.training_curves import training_figure
-from tfeff.tasks.object_detection import DEFAULT_THRESHOLD, ObjectDetection
+from tfeff.tasks.object_detection import ObjectDetection
 from tfeff.tasks.task import BatchPredictor
 from tfeff.training import Workdir, build
 from tfeff.training.freezing import frozen_params
+from tfeff.training.state import weights_for_evaluation
 from tfeff.workbench.diagnosis import (
     assignment,
     boxes,
@@ -27,19 +30,22 @@ from tfeff.workbench.diagnosis import (
     classifications,
     detections,
     images,
+    objects,
     preparation,
     saliency,
+    splits,
     training_curve,
 )
 from tfeff.workbench.diagnosis.finding import Diagnosis, Link
 from tfeff.workbench.diagnosis.images import Survey
-from tfeff.workbench.diagnosis.splits import check as check_splits
-from tfeff.workbench.diagnosis.subject import TEST, TRAIN, VALIDATION, Subject, evenly
+from tfeff.workbench.diagnosis.subject import TEST, TRAIN, VALIDATION, Subject
 
 PREDICTED = 64
 """Images of a split for which the network predicts, at most."""
 DRAWN = 6
 """Images of a split that are drawn."""
+PLOTTED = 4000
+"""Training objects in a scatter plot, at most."""
 DPI = 130
 
 
@@ -85,9 +91,9 @@ def diagnose(subject: Subject, split: str | None, say: Callable[[str], None]) ->
         figures["objects"] = _drawn(subject.splits)
     if settings is None:
         reason = "R-CNN's stages have their own report (tfeff.evaluate)"
-        return Report(Diagnosis(subject=subject.name, links=[*links, _skipped("predictions", reason)]), figures)
+        return Report(Diagnosis(subject=subject.name, links=[*links, _predictions_skipped(reason)]), figures)
     say("preparing training images")
-    prepared: preparation.Prepared | str
+    prepared: preparation.PreparedImages | str
     try:
         prepared = preparation.prepare(subject)
     except UserError as error:
@@ -100,12 +106,18 @@ def diagnose(subject: Subject, split: str | None, say: Callable[[str], None]) ->
             say("assigning objects")
             assigned = assignment.assign(task, subject.description, prepared)
             if len(assigned.sides):
+                shown = evenly_spaced(len(assigned.sides), PLOTTED)
                 figures["boxes"] = assignment_figure(
-                    assigned.sides, assigned.overlap, assigned.learned, assigned.sizes_hw, size=subject.description.size
+                    assigned.sides[shown],
+                    assigned.overlap[shown],
+                    assigned.learned[shown],
+                    assigned.sizes_hw,
+                    size=subject.description.size,
                 )
         links.append(assignment.check(subject, assigned, prepared))
     if subject.workdir is not None:
-        links += _trained(subject, subject.workdir, split, surveys[TRAIN], figures, say)
+        trained, drawn = _trained(subject, subject.workdir, split, say)
+        links, figures = links + trained, figures | drawn
     return Report(Diagnosis(subject=_title(subject), links=links), figures)
 
 
@@ -116,77 +128,102 @@ def examine_images(subject: Subject, surveys: Mapping[str, Survey]) -> list[Link
         subject: a dataset or a run.
         surveys: its images by role, decoded.
     """
-    settings, splits = subject.settings, subject.splits
+    settings, by_role = subject.settings, subject.splits
     skips = settings is not None and settings.data.corrupt_images == "skip"
-    links = [images.check(splits, surveys, skips=skips)]
+    links = [images.check(by_role, surveys, subject.lost, skips=skips)]
     if subject.detects:
-        links.append(boxes.check(subject.source.name, splits, surveys))
-    return [*links, classes.check_labels(splits), classes.check_objects(splits), check_splits(splits, surveys)]
+        links.append(boxes.check(subject.source.name, by_role, surveys))
+    return [*links, classes.check(by_role), objects.check(by_role), splits.check(by_role, surveys)]
+
+
+@dataclass(frozen=True)
+class _Predictions:
+    """The link of the predictions.
+
+    Attributes:
+        link: the link.
+        learned: whether the network has learned the training images; None if that is unknown.
+        figures: by name.
+    """
+
+    link: Link
+    learned: bool | None
+    figures: dict[str, Figure] = field(default_factory=dict)
 
 
 def _trained(
-    subject: Subject,
-    workdir: Workdir,
-    split: str | None,
-    survey: Survey,
-    figures: dict[str, Figure],
-    say: Callable[[str], None],
-) -> list[Link]:
-    """The links of training and predictions."""
+    subject: Subject, workdir: Workdir, split: str | None, say: Callable[[str], None]
+) -> tuple[list[Link], dict[str, Figure]]:
+    """The links of training and predictions, and their figures by name."""
     assert subject.settings is not None
     settings, task = subject.settings, subject.task
+    figures = dict[str, Figure]()
     if workdir.rows():
         figures["training"] = training_figure(workdir.rows(), title=settings.model.name)
-    network = _network(workdir)
+    network, frozen = _network(workdir), None
     if network is None:
-        return [
-            training_curve.check(subject, learned=None, frozen=None),
-            _skipped("predictions", "the run has no checkpoint"),
-        ]
-    frozen = None
-    if settings.optimizer.frozen:
-        frozen = frozen_params(network, settings.optimizer.frozen) / max(network.count_params(), 1)
-    say("predicting")
-    other = split or next((role for role in (VALIDATION, TEST) if role in subject.splits), None)
-    roles = [TRAIN, *([other] if other else [])]
-    pipelines = {
-        role: build.evaluation_pipeline(
-            settings, preparation.cached(settings, subject.splits[role], PREDICTED), network.size, (0, 1)
-        )
-        for role in roles
-    }
-    if isinstance(task, ObjectDetection):
-        validated = workdir.validated(task.scores) if workdir.final.is_file() else {}
-        threshold = task.threshold(validated)
-        threshold = DEFAULT_THRESHOLD if threshold is None else threshold
-        examined = {role: detections.examine(task, network, each, threshold) for role, each in pipelines.items()}
-        counts = classes.counts(subject.train)[:-2]
-        link = detections.check(task, examined, subject.train.class_names, counts, threshold)
-        known = detections.learned(examined[TRAIN])
-        figures["recall"] = stage_figure({role: each.recall() for role, each in examined.items()})
-        figures["scores"] = score_figure(
-            {role: (each.on_objects, each.on_background) for role, each in examined.items()},
+        found = _Predictions(_predictions_skipped("the run has no checkpoint"), None)
+    else:
+        if settings.optimizer.frozen:
+            frozen = frozen_params(network, settings.optimizer.frozen) / max(network.count_params(), 1)
+        say("predicting")
+        other = split or next((role for role in (VALIDATION, TEST) if role in subject.splits), None)
+        pipelines = {
+            role: build.evaluation_pipeline(
+                settings, preparation.cached(settings, subject.splits[role], PREDICTED), network.size, (0, 1)
+            )
+            for role in (TRAIN, *([other] if other else []))
+        }
+        if isinstance(task, ObjectDetection):
+            found = _predict_objects(subject, workdir, task, network, pipelines)
+        elif task.annotations == "labels":
+            found = _predict_labels(subject, network, pipelines)
+        else:
+            found = _Predictions(_predictions_skipped(f"task.name={settings.task.name} has no stages"), None)
+    links = [training_curve.check(subject, learned=found.learned, frozen=frozen), found.link]
+    return links, figures | found.figures
+
+
+def _predict_objects(
+    subject: Subject,
+    workdir: Workdir,
+    task: ObjectDetection,
+    network: keras.Model,
+    pipelines: Mapping[str, Batches],
+) -> _Predictions:
+    """Detections of some images of the training split and, last, of the other split."""
+    names = subject.train.class_names
+    threshold = task.threshold(workdir.validated(task.scores) if workdir.final.is_file() else {})
+    predictions = {role: detections.predict(task, network, each, threshold) for role, each in pipelines.items()}
+    figures = {
+        "recall": stage_figure(
+            {role: {stage.value: value for stage, value in each.recall().items()} for role, each in predictions.items()}
+        ),
+        "scores": score_figure(
+            {role: (each.on_objects, each.on_background) for role, each in predictions.items()},
             minimum=task.section.suppression.minimum_score,
             threshold=threshold,
-        )
-        if all(each.finite for each in examined.values()):
-            found = examined[roles[-1]]
-            chosen = saliency.choose(found.detections, found.objects, subject.train.num_classes, DRAWN)
-            names = subject.train.class_names
-            if chosen:
-                explained = saliency.explain(task, network, pipelines[roles[-1]], found.detections, chosen, names)
-                figures["saliency"] = examples_figure(*explained)
-    elif task.annotations == "labels":
-        predictor = BatchPredictor(task.predictor(network), task)
-        classified = {
-            role: classifications.Classified(each.images.dataset.labels, predictor(each)["probabilities"])
-            for role, each in pipelines.items()
-        }
-        link = classifications.check(classified, subject.train.class_names)
-        known = classifications.learned(classified[TRAIN])
-    else:
-        link, known = _skipped("predictions", f"task.name={settings.task.name} has no stages"), None
-    return [training_curve.check(subject, learned=known, frozen=frozen), link]
+        ),
+    }
+    if all(each.finite for each in predictions.values()):
+        role, found = list(predictions.items())[-1]
+        chosen = saliency.choose(found.detections, found.objects, DRAWN)
+        if chosen:
+            explained = saliency.explain(task, network, pipelines[role], found.detections, chosen, names)
+            figures["saliency"] = examples_figure(*explained)
+    link = detections.check(task, predictions, names, classes.counts(subject.train)[:-2])
+    return _Predictions(link, detections.learned(predictions[TRAIN]), figures)
+
+
+def _predict_labels(subject: Subject, network: keras.Model, pipelines: Mapping[str, Batches]) -> _Predictions:
+    """Predictions of a classifier for some images of the training split and the other split."""
+    predictor = BatchPredictor(subject.task.predictor(network), subject.task)
+    predictions = {
+        role: classifications.ClassifierPredictions(each.images.dataset.labels, predictor(each)["probabilities"])
+        for role, each in pipelines.items()
+    }
+    link = classifications.check(predictions, subject.train.class_names)
+    return _Predictions(link, classifications.learned(predictions[TRAIN]))
 
 
 def _network(workdir: Workdir) -> keras.Model | None:
@@ -198,32 +235,28 @@ def _network(workdir: Workdir) -> keras.Model | None:
         return None
     keras.mixed_precision.set_dtype_policy("float32")
     network = build.model(workdir.config(), workdir.dataset())
-    averaged = any(name.startswith("average/") for name in saved.arrays)
-    prefix = "average/" if averaged else "model/"
-    models.load_weights(
-        network, {name.removeprefix(prefix): each for name, each in saved.arrays.items() if name.startswith(prefix)}
-    )
+    models.load_weights(network, weights_for_evaluation(saved.arrays))
     return network
 
 
-def _drawn(splits: Mapping[str, Dataset]) -> Figure:
+def _drawn(by_role: Mapping[str, Dataset]) -> Figure:
     """Some images of each split with their objects and the names of their classes."""
     pictures, titles = [], []
-    for role, each in splits.items():
-        for index in evenly(len(each), DRAWN).tolist():
+    for role, each in by_role.items():
+        for index in evenly_spaced(len(each), DRAWN).tolist():
             try:
                 image = decoding.decode(each.encoded(index), each.ids[index])
             except (UserError, OSError):
                 continue
-            objects = each.objects[index]
-            names = [each.class_names[label] for label in objects.labels]
-            pictures.append(draw_detections(image, [], [], objects_yxyx=objects.boxes_yxyx, object_names=names))
-            titles.append(f"{role}: {each.ids[index]}, {len(objects)} objects")
+            present = each.objects[index]
+            names = [each.class_names[label] for label in present.labels]
+            pictures.append(draw_detections(image, [], [], objects_yxyx=present.boxes_yxyx, object_names=names))
+            titles.append(f"{role}: {each.ids[index]}, {len(present)} objects")
     return examples_figure(pictures, titles)
 
 
-def _skipped(name: str, reason: str) -> Link:
-    return Link(name=name, question="where do objects get lost?", skipped=reason)
+def _predictions_skipped(reason: str) -> Link:
+    return Link(name="predictions", question="are the predictions correct?", skipped=reason)
 
 
 def _title(subject: Subject) -> str:

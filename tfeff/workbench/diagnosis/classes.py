@@ -1,4 +1,4 @@
-"""The links after the boxes: whether labels mean the classes of the list, and whether there are enough objects."""
+"""The link of the classes: whether labels mean the classes of the list."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tfeff.data.dataset import Dataset
-from tfeff.workbench.diagnosis import exchanged, gaps
+from tfeff.reporting.tables import percent
+from tfeff.workbench.diagnosis import swapped
 from tfeff.workbench.diagnosis.finding import Finding, Link, listed, share
 from tfeff.workbench.diagnosis.subject import TRAIN
 from tfeff.workbench.diagnosis.thresholds import limit
@@ -34,7 +35,7 @@ def counts(images: Dataset) -> Counts:
     return np.bincount(places, minlength=classes + 2)
 
 
-def check_labels(splits: Mapping[str, Dataset]) -> Link:
+def check(splits: Mapping[str, Dataset]) -> Link:
     """Checks labels against the class list."""
     names = next(iter(splits.values())).class_names
     by_role = {role: counts(images) for role, images in splits.items() if images.num_classes == len(names)}
@@ -43,16 +44,16 @@ def check_labels(splits: Mapping[str, Dataset]) -> Link:
     findings += _different_lists(splits)
     if total.sum():
         findings += _unnamed(splits, by_role, names)
-        findings += _unused(total, names, detects=next(iter(splits.values())).has_objects)
+        findings += _unused(total, names)
         findings += _spellings(total, names)
         findings += _shifted(by_role, names)
     alike = {role: images for role, images in splits.items() if images.class_names == names and images.has_objects}
     if alike:
-        findings += exchanged.findings(alike)
+        findings += swapped.findings(alike)
     return Link(
         name="classes",
-        question="do the labels mean the classes of the list?",
-        findings=sorted(findings, key=lambda each: not each.broken),
+        question="do the labels match the class list?",
+        findings=findings,
         measured={
             "classes": len(names),
             "labels": {
@@ -63,105 +64,13 @@ def check_labels(splits: Mapping[str, Dataset]) -> Link:
     )
 
 
-def check_objects(splits: Mapping[str, Dataset]) -> Link:
-    """Checks whether there is enough to learn, and whether splits have the same classes."""
-    train = splits[TRAIN]
-    names, findings = train.class_names, list[Finding]()
-    splits = {role: images for role, images in splits.items() if images.class_names == names}
-    by_role = {role: counts(images)[:-2] for role, images in splits.items()}
-    for role, images in splits.items():
-        if not images.has_objects:
-            continue
-        empty = [name for name, each in zip(images.ids, images.objects, strict=True) if not len(each)]
-        if empty:
-            findings.append(
-                Finding(
-                    what=f"{role}: {share(len(empty), len(images))} images have no objects.",
-                    broken=len(empty) > limit("empty_images") * len(images),
-                    measured={"images": len(empty), "of": len(images)},
-                    evidence=[listed(empty)],
-                    fix="check that annotation files have the names of their images and that their objects are valid; "
-                    "images that really show nothing are useful, as a minority",
-                )
-            )
-    if train.has_objects:
-        findings += gaps.findings(splits)
-    images_of = {role: _images_of_classes(images) for role, images in splits.items()}
-    total = np.sum(list(images_of.values()), axis=0)
-    train_share = len(train) / sum(map(len, splits.values()))
-    for role in splits:
-        if role == TRAIN:
-            continue
-        never = [c for c in range(len(names)) if by_role[role][c] and not by_role[TRAIN][c]]
-        chance = {c: (1 - train_share) ** float(total[c]) for c in never}
-        if never:
-            findings.append(
-                Finding(
-                    what=f"classes that occur in {role} but never in train: {listed([names[c] for c in never])}.",
-                    broken=min(chance.values()) * len(names) < limit("split_chance"),
-                    measured={"objects": int(sum(by_role[role][c] for c in never)), "chance": min(chance.values())},
-                    evidence=[f"{names[c]}: {by_role[role][c]:,} in {role}, 0 in train" for c in never[:5]],
-                    fix="draw the splits at random from all images, so that each has every class",
-                )
-            )
-        others = total - images_of[role]
-        part = len(splits[role]) / (len(splits[role]) + len(train))
-        lost = [c for c in range(len(names)) if by_role[TRAIN][c] and not by_role[role][c]]
-        chance = {c: (1 - part) ** float(others[c]) for c in lost}
-        if lost and min(chance.values()) * len(names) < limit("split_chance"):
-            gone = [c for c in lost if chance[c] * len(names) < limit("split_chance")]
-            findings.append(
-                Finding(
-                    what=f"classes that occur in train but never in {role}: {listed([names[c] for c in gone])}.",
-                    measured={"objects": int(sum(by_role[TRAIN][c] for c in gone)), "chance": min(chance.values())},
-                    evidence=[f"{names[c]}: {by_role[TRAIN][c]:,} in train, 0 in {role}" for c in gone[:5]],
-                    fix="draw the splits at random from all images, so that each has every class",
-                )
-            )
-    of_train = by_role[TRAIN]
-    present = np.flatnonzero(of_train)
-    rare = [names[c] for c in present if of_train[c] < limit("few_objects")]
-    if rare and len(present) > 1:
-        findings.append(
-            Finding(
-                what=f"{share(len(rare), len(names))} classes have fewer than {limit('few_objects'):.0f} examples in "
-                f"train: {listed(rare)}.",
-                broken=False,
-                measured={"classes": len(rare)},
-                fix="expect no detections of these classes, or collect more",
-            )
-        )
-    if len(present) > 1 and of_train[present].max() > 100 * of_train[present].min():
-        findings.append(
-            Finding(
-                what=f"the most frequent class ({names[int(of_train.argmax())]}) has more than 100 times the examples "
-                "of the rarest.",
-                broken=False,
-                measured={"most": int(of_train.max()), "least": int(of_train[present].min())},
-            )
-        )
-    return Link(
-        name="objects",
-        question="are there enough objects of every class in every split?",
-        findings=sorted(findings, key=lambda each: not each.broken),
-        measured={"examples": {role: int(each.sum()) for role, each in by_role.items()}},
-    )
-
-
-def _images_of_classes(images: Dataset) -> Counts:
-    """Images in which each class occurs, int64 [classes]."""
-    found = np.zeros(images.num_classes, np.int64)
-    for each in labels(images):
-        found[[c for c in np.unique(each) if 0 <= c < len(found)]] += 1
-    return found
-
-
 def _different_lists(splits: Mapping[str, Dataset]) -> list[Finding]:
     """Splits with other classes than the training split."""
     names = splits[TRAIN].class_names
     return [
         Finding(
-            what=f"{role}: its class list differs from that of train, so its labels have other meanings.",
+            role=role,
+            what="its class list differs from that of train, so its labels have different meanings.",
             measured={"classes_in_train": len(names), f"classes_in_{role}": len(images.class_names)},
             evidence=[f"train: {listed(names)}", f"{role}: {listed(images.class_names)}"],
             fix="use one list of classes, in one order, for all splits",
@@ -180,34 +89,35 @@ def _unnamed(splits: Mapping[str, Dataset], by_role: Mapping[str, Counts], names
             continue
         example = splits[role].defects.examples.get("class without a name", "")
         first_unused, last_unused = not each[0], not each[len(names) - 1]
-        shifted = (above and not below and first_unused) or (below and not above and last_unused)
-        kind = "labels are off by one" if shifted else "labels are not in the class list"
-        direction = (
-            "they are counted from 1, and the class list from 0" if above else "they start before the class list"
-        )
-        detail = (
-            f"{direction}: {share(below + above, int(each.sum()))} labels are outside of the list, and its "
-            f"{'first' if above else 'last'} class, {names[0] if above else names[-1]}, never occurs"
-            if shifted
-            else f"{share(below + above, int(each.sum()))} labels are outside of the {len(names)} classes"
-        )
+        shifted = bool((above and not below and first_unused) or (below and not above and last_unused))
+        outside = share(below + above, int(each.sum()), "labels")
+        if shifted:
+            start = (
+                "they are counted from 1, and the class list from 0" if above else "they start before the class list"
+            )
+            place, name = ("first", names[0]) if above else ("last", names[-1])
+            what = (
+                f"labels are off by one: {start}: {outside} are outside of the list, and its {place} class, {name}, "
+                "never occurs."
+            )
+            fix = f"{'subtract 1 from' if above else 'add 1 to'} all labels, or correct the list of class names"
+        else:
+            what = f"labels are not in the class list: {outside} are outside of the {len(names)} classes."
+            fix = "complete the list of class names; objects without a class are dropped"
         findings.append(
             Finding(
-                what=f"{role}: {kind}: {detail}.",
-                broken=bool(shifted) or below + above > limit("unnamed_labels") * int(each.sum()),
+                role=role,
+                what=what,
+                broken=shifted or below + above > limit("unnamed_labels") * int(each.sum()),
                 measured={"labels_below": below, "labels_above": above, "labels": int(each.sum())},
                 evidence=[example] if example else [],
-                fix="subtract 1 from all labels, or correct the list of class names"
-                if shifted and above
-                else "add 1 to all labels, or correct the list of class names"
-                if shifted
-                else "complete the list of class names; objects without a class are dropped",
+                fix=fix,
             )
         )
     return findings
 
 
-def _unused(total: Counts, names: Sequence[str], *, detects: bool) -> list[Finding]:
+def _unused(total: Counts, names: Sequence[str]) -> list[Finding]:
     """Classes of the list that never occur."""
     used = total[: len(names)] > 0
     unused = [name for name, occurs in zip(names, used, strict=True) if not occurs]
@@ -235,10 +145,10 @@ def _unused(total: Counts, names: Sequence[str], *, detects: bool) -> list[Findi
         ]
     return [
         Finding(
-            what=f"{share(len(unused), len(names))} classes of the list never occur: {listed(unused)}.",
+            what=f"{share(len(unused), len(names), 'classes of the list')} never occur: {listed(unused)}.",
             broken=len(unused) > limit("unused_classes") * len(names),
             measured={"unused": len(unused), "classes": len(names)},
-            fix="use the list of this dataset's classes: labels of another list have other meanings",
+            fix="use the list of this dataset's classes: labels of another list have different meanings",
         )
     ]
 
@@ -252,11 +162,11 @@ def _spellings(total: Counts, names: Sequence[str]) -> list[Finding]:
             few, many = sorted((int(total[first]), int(total[second])))
             same = plain[first] == plain[second] and bool(plain[first])
             near = (
-                min(len(plain[first]), len(plain[second])) >= 5
+                min(len(plain[first]), len(plain[second])) >= limit("long_name")
                 and few < limit("rare_spelling") * many
                 and few > 0
                 and not any(letter.isdigit() for letter in plain[first] + plain[second])
-                and difflib.SequenceMatcher(None, plain[first], plain[second]).ratio() > 0.9
+                and difflib.SequenceMatcher(None, plain[first], plain[second]).ratio() > limit("similar_names")
             )
             if same or near:
                 findings.append(
@@ -278,21 +188,28 @@ def _shifted(by_role: Mapping[str, Counts], names: Sequence[str]) -> list[Findin
     train, findings = by_role[TRAIN][:classes], []
     for role, each in by_role.items():
         here = each[:classes]
-        if role == TRAIN or here.sum() < 50 or train.sum() < 50:
+        if role == TRAIN or min(here.sum(), train.sum()) < limit("compared_labels"):
             continue
         distances = {
             shift: float(np.abs(np.roll(here, shift) / here.sum() - train / train.sum()).sum() / 2)
             for shift in (0, -1, 1)
         }
         best = min(distances, key=lambda shift: distances[shift])
-        if best and distances[0] > limit("shifted_distance") and distances[best] < distances[0] / 3:
+        if (
+            best
+            and distances[0] > limit("shifted_distance")
+            and distances[best] < limit("shift_explains") * distances[0]
+        ):
             findings.append(
                 Finding(
-                    what=f"{role}: labels are off by one: the frequencies of the classes are those of train, shifted.",
+                    role=role,
+                    what="labels are off by one: the frequencies of the classes are those of train, shifted.",
                     measured={"distance_as_read": distances[0], "distance_shifted": distances[best]},
                     evidence=[
-                        f"{name}: {count / train.sum():.1%} in train, {other / here.sum():.1%} in {role}"
-                        for name, count, other in list(zip(names, train, here, strict=True))[:5]
+                        f"{name}: {percent(first, 1)} in train, {percent(second, 1)} in {role}"
+                        for name, first, second in list(
+                            zip(names, train / train.sum(), here / here.sum(), strict=True)
+                        )[:5]
                     ],
                     fix=f"{'subtract 1 from' if best < 0 else 'add 1 to'} all labels of {role}",
                 )

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tfeff.reporting.tables import percent
+
 WIDTH = 110
 """Characters per line of the text."""
 
@@ -15,6 +17,7 @@ class Finding:
 
     Attributes:
         what: what was found, as a sentence.
+        role: the split that it is about, if it is about one.
         broken: whether it breaks the link; otherwise it is a note.
         measured: the numbers behind it, by name; JSON-serializable.
         evidence: places where it shows, such as names of images.
@@ -22,15 +25,21 @@ class Finding:
     """
 
     what: str
+    role: str = ""
     broken: bool = True
     measured: Mapping[str, Any] = field(default_factory=dict)
     evidence: Sequence[str] = ()
     fix: str = ""
 
+    @property
+    def sentence(self) -> str:
+        """What was found, and in which split."""
+        return f"{self.role}: {self.what}" if self.role else self.what
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {
-            "what": self.what,
+            "what": self.sentence,
             "broken": self.broken,
             "measured": dict(self.measured),
             "evidence": list(self.evidence),
@@ -40,7 +49,8 @@ class Finding:
     def lines(self) -> list[str]:
         """For the terminal."""
         measured = ", ".join(f"{name} {_number(value)}" for name, value in self.measured.items())
-        parts = [("what", self.what), ("measured", measured), ("evidence", "; ".join(self.evidence)), ("fix", self.fix)]
+        evidence = "; ".join(self.evidence)
+        parts = [("what", self.sentence), ("measured", measured), ("evidence", evidence), ("fix", self.fix)]
         return [line for name, text in parts if text for line in _wrapped(f"  {name:<10}", text)]
 
 
@@ -51,7 +61,7 @@ class Link:
     Attributes:
         name: of the link.
         question: what it checks.
-        findings: what was found, the most specific cause first.
+        findings: what was found; faults are put first, the most specific cause first among them.
         measured: numbers that were measured even if nothing is wrong; JSON-serializable.
         skipped: why it was not checked; empty if it was.
     """
@@ -61,6 +71,9 @@ class Link:
     findings: Sequence[Finding] = ()
     measured: Mapping[str, Any] = field(default_factory=dict)
     skipped: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "findings", [*self.faults, *self.notes])
 
     @property
     def faults(self) -> list[Finding]:
@@ -131,19 +144,19 @@ class Diagnosis:
         else:
             skipped = any(link.status == "not checked" for link in self.links)
             lines += ["", f"Nothing is wrong{' with the links that were checked' if skipped else ''}."]
-        notes = [f"{link.name}: {note.what}" for link in self.links for note in link.notes]
+        notes = [f"{link.name}: {note.sentence}" for link in self.links for note in link.notes]
         if notes:
             lines += ["", "Notes", *(line for note in notes for line in _wrapped("  ", note))]
         return "\n".join(lines)
 
 
-def share(part: float, whole: float) -> str:
-    """A share as text, such as `3 of 20 (15.0 %)`.
+def share(part: int, whole: int, noun: str) -> str:
+    """A share as text.
 
-    >>> share(3, 20)
-    '3 of 20 (15.0 %)'
+    >>> share(3, 20, "images")
+    '3 of 20 images (15.0 %)'
     """
-    return f"{part:,.0f} of {whole:,.0f} ({part / max(whole, 1):.1%})".replace("%", " %")
+    return f"{part:,} of {whole:,} {noun} ({percent(part / max(whole, 1), 1)})"
 
 
 def listed(names: Sequence[str], count: int = 5) -> str:

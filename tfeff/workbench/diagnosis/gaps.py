@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tfeff.data.dataset import Dataset
-from tfeff.workbench.diagnosis.finding import Finding, listed, share
+from tfeff.reporting.tables import percent
+from tfeff.workbench.diagnosis.finding import Finding, listed
 from tfeff.workbench.diagnosis.stretches import longest, natural
 from tfeff.workbench.diagnosis.thresholds import limit
 
@@ -56,9 +57,9 @@ def _unlabeled_classes(
         name = class_names[label]
         found.append(
             Finding(
-                what=f"no {name} is labeled in {share(end - start, len(names))} images in a row, although {rate:.0%} "
-                "of comparable images elsewhere have one: it was probably not labeled there, and is learned as "
-                "background.",
+                what=f"no {name} is labeled in {end - start:,} consecutive images "
+                f"({percent((end - start) / len(names))} of all), although {percent(rate)} of comparable images "
+                "elsewhere have one: it was probably not labeled there, and is learned as background.",
                 measured={"images_in_a_row": end - start, "comparable": missing, "rate_elsewhere": round(rate, 3)},
                 evidence=[f"from {names[start]} to {names[end - 1]}"],
                 fix=f"label every {name} in these images, or leave them out of training and evaluation",

@@ -2,7 +2,7 @@
 
 A box is compared with a frame around it, a quarter of its size wide: how far apart their colors are, relative to their
 spread, and how much more edges the box has. Neither is reliable for one box, but of two readings of the same
-annotations, the right one has the larger difference for most of the objects.
+annotations, the correct one has the larger difference for most of the objects.
 """
 
 import math

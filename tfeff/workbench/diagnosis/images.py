@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
-from tfeff.data.dataset import Dataset
+from tfeff.data.dataset import Dataset, Defects
+from tfeff.data.folds import evenly_spaced
 from tfeff.data.images import decoding
 from tfeff.data.images.storage import content_digest
 from tfeff.errors import UserError
 from tfeff.workbench.diagnosis.finding import Finding, Link, listed, share
-from tfeff.workbench.diagnosis.subject import evenly
 from tfeff.workbench.diagnosis.thresholds import limit
 
 EXAMINED = 1000
@@ -48,7 +48,7 @@ class Survey:
 def survey(images: Dataset) -> Survey:
     """Decodes the images of a split."""
     found = Survey()
-    for index in evenly(len(images), EXAMINED).tolist():
+    for index in evenly_spaced(len(images), EXAMINED).tolist():
         name = images.ids[index]
         found.examined += 1
         try:
@@ -65,15 +65,27 @@ def survey(images: Dataset) -> Survey:
     return found
 
 
-def check(splits: Mapping[str, Dataset], surveys: Mapping[str, Survey], *, skips: bool) -> Link:
+def check(
+    splits: Mapping[str, Dataset], surveys: Mapping[str, Survey], lost: Mapping[str, Defects], *, skips: bool
+) -> Link:
     """Checks the files.
 
     Args:
         splits: images by role.
         surveys: the same, decoded.
+        lost: splits all images of which were dropped, and why, by role.
         skips: whether training skips images that cannot be decoded, instead of stopping.
     """
-    findings = list[Finding]()
+    findings = [
+        Finding(
+            role=role,
+            what="no image is left: all were dropped because of defects.",
+            measured=dict(defects.counts),
+            evidence=list(defects.examples.values())[:5],
+            fix="copy or convert these files again",
+        )
+        for role, defects in lost.items()
+    ]
     examined = sum(each.examined for each in surveys.values())
     headers = sum(images.defects.counts["unreadable image"] for images in splits.values())
     reasons = {name: reason for each in surveys.values() for name, reason in each.unreadable.items()}
@@ -82,7 +94,7 @@ def check(splits: Mapping[str, Dataset], surveys: Mapping[str, Survey], *, skips
         examples = [*reasons.values(), *(_example(images, "unreadable image") for images in splits.values())]
         findings.append(
             Finding(
-                what=f"{share(damaged, total)} images cannot be read.",
+                what=f"{share(damaged, total, 'images')} cannot be read.",
                 broken=damaged > limit("unreadable_images") * total or (bool(reasons) and not skips),
                 measured={"unreadable": damaged, "images": total},
                 evidence=[each for each in examples if each][:5],
@@ -101,7 +113,7 @@ def check(splits: Mapping[str, Dataset], surveys: Mapping[str, Survey], *, skips
             findings.append(
                 Finding(
                     what=f"{count:,} {what}.",
-                    broken=count > limit("unreadable_images") * total,
+                    broken=count > limit("orphan_annotations") * total,
                     measured={"count": count, "images": total},
                     evidence=[each for each in (_example(images, kind) for images in splits.values()) if each],
                     fix=fix,
@@ -116,7 +128,7 @@ def check(splits: Mapping[str, Dataset], surveys: Mapping[str, Survey], *, skips
     if blank:
         findings.append(
             Finding(
-                what=f"{share(len(blank), examined)} images are blank: all their pixels are equal.",
+                what=f"{share(len(blank), examined, 'images')} are blank: all their pixels are equal.",
                 broken=len(blank) > limit("blank_images") * examined,
                 measured={"blank": len(blank), "images": examined},
                 evidence=[listed(blank)],

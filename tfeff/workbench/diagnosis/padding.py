@@ -8,7 +8,7 @@ import numpy.typing as npt
 UNIFORM = 6
 """Largest range of a color in a row of a bar, which may be compressed as JPEG."""
 SMALLEST = 0.02
-"""Width of a bar from which on it counts, relative to the side of the image."""
+"""Minimum width of a bar, relative to the side of the image."""
 
 Boxes = npt.NDArray[np.float64]
 

@@ -1,6 +1,6 @@
 """Whether annotations belong to the image before or after, as when both are renamed in order and one file is missing.
 
-Boxes of the right image contrast with their surroundings (`image_evidence`). That is weak evidence for one image, but
+Boxes of the correct image contrast with their surroundings (`image_evidence`). That is weak evidence for one image, but
 of a long series of images, in the order of their names, the boxes of the neighbor fit better only if they are shifted.
 """
 
@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from tfeff.boxes import relative_from_yxyx
 from tfeff.data.dataset import Dataset
+from tfeff.data.folds import evenly_spaced
 from tfeff.data.images import decoding
 from tfeff.errors import UserError
 from tfeff.workbench.diagnosis.finding import Finding
 from tfeff.workbench.diagnosis.image_evidence import Evidence
 from tfeff.workbench.diagnosis.stretches import largest_sum, natural
-from tfeff.workbench.diagnosis.subject import evenly
 from tfeff.workbench.diagnosis.thresholds import limit
 
 IMAGES, BOXES = 200, 8
@@ -39,9 +40,9 @@ def findings(splits: Mapping[str, Dataset]) -> list[Finding]:
     boxes, evidence = [], list[Evidence | None]()
     for _, name, split, index in images:
         dataset = splits[split]
-        size = np.tile(np.asarray(dataset.sizes[index], np.float64), 2)
-        own = dataset.objects[index].boxes_yxyx.astype(np.float64) / size
-        boxes.append(own[evenly(len(own), BOXES)] if len(own) else own)
+        height, width = dataset.sizes[index].tolist()
+        own = relative_from_yxyx(dataset.objects[index].boxes_yxyx.astype(np.float64), (height, width))
+        boxes.append(own[evenly_spaced(len(own), BOXES)])
         try:
             evidence.append(Evidence(decoding.decode(dataset.encoded(index), name)))
         except (UserError, OSError):

@@ -8,15 +8,17 @@ import numpy.typing as npt
 
 from tfeff import config
 from tfeff.data.dataset import Dataset
+from tfeff.data.folds import evenly_spaced
 from tfeff.data.input.batches import Batches
 from tfeff.data.input.cache import ImageCache
 from tfeff.data.input.statistics import channel_statistics
 from tfeff.errors import UserError
 from tfeff.models.layers.preprocessing import per_channel
+from tfeff.reporting.tables import percent
 from tfeff.training import build, selection
 from tfeff.workbench.diagnosis.finding import Finding, Link, share
 from tfeff.workbench.diagnosis.images import Survey
-from tfeff.workbench.diagnosis.subject import Subject, evenly
+from tfeff.workbench.diagnosis.subject import Subject
 from tfeff.workbench.diagnosis.thresholds import limit
 
 IMAGES = 64
@@ -27,7 +29,7 @@ EPOCHS = 2
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
+class PreparedImages:
     """Training images as the network gets them.
 
     Attributes:
@@ -43,7 +45,7 @@ class Prepared:
     std: float
 
 
-def prepare(subject: Subject) -> Prepared:
+def prepare(subject: Subject) -> PreparedImages:
     """Passes training images through resizing, augmentation and normalization.
 
     Raises:
@@ -79,7 +81,7 @@ def prepare(subject: Subject) -> Prepared:
             height, width = size if windows is None else windows[row][2:].astype(int)
             pixels.append(((batch["image"][row][:height, :width] - mean) / std).reshape(-1, len(mean)))
     together = np.concatenate(pixels)
-    return Prepared(plain, survived, float(together.mean()), float(together.std()))
+    return PreparedImages(plain, survived, float(together.mean()), float(together.std()))
 
 
 def cached(settings: config.Experiment, images: Dataset, count: int) -> ImageCache:
@@ -90,10 +92,10 @@ def cached(settings: config.Experiment, images: Dataset, count: int) -> ImageCac
     """
     reading = replace(settings, data=replace(settings.data, corrupt_images="skip", cache="memory"))
     size = selection.image_size(settings, images)
-    return selection.cache(reading, images.take(evenly(len(images), count)), size, lambda *_: None)
+    return selection.cache(reading, images.take(evenly_spaced(len(images), count)), size, lambda *_: None)
 
 
-def check(subject: Subject, prepared: Prepared | str, survey: Survey) -> Link:
+def check(subject: Subject, prepared: PreparedImages | str, survey: Survey) -> Link:
     """Checks the input of the network.
 
     Args:
@@ -103,17 +105,14 @@ def check(subject: Subject, prepared: Prepared | str, survey: Survey) -> Link:
     """
     question = "do objects and contrast survive resizing, augmentation and normalization?"
     findings = list[Finding]()
-    black = [index for index, high in zip(survey.indices, survey.highest, strict=True) if high <= 1]
-    dark = len(black)
-    if dark > limit("unreadable_images") * max(len(survey.highest), 1):
+    black = [subject.train.ids[i] for i, high in zip(survey.indices, survey.highest, strict=True) if high <= 1]
+    if len(black) > limit("black_images") * len(survey.highest):
         findings.append(
             Finding(
-                what=f"{share(dark, len(survey.highest))} images have no pixel above 1: they were saved in [0, 1] "
-                "instead of [0, 255], and are black for the network.",
-                measured={"images": dark, "of": len(survey.highest)},
-                evidence=[
-                    subject.train.ids[i] for i, high in zip(survey.indices, survey.highest, strict=True) if high <= 1
-                ][:5],
+                what=f"{share(len(black), len(survey.highest), 'images')} have no pixel above 1: they were saved in "
+                "[0, 1] instead of [0, 255], and are black for the network.",
+                measured={"images": len(black), "of": len(survey.highest)},
+                evidence=black[:5],
                 fix="multiply by 255 before saving the images",
             )
         )
@@ -128,7 +127,7 @@ def check(subject: Subject, prepared: Prepared | str, survey: Survey) -> Link:
     return Link(
         name="preparation",
         question=question,
-        findings=sorted(findings, key=lambda each: not each.broken),
+        findings=findings,
         measured={
             "input_mean": round(prepared.mean, 3),
             "input_std": round(prepared.std, 3),
@@ -137,7 +136,7 @@ def check(subject: Subject, prepared: Prepared | str, survey: Survey) -> Link:
     )
 
 
-def _out_of_range(subject: Subject, prepared: Prepared, how: str) -> Finding:
+def _out_of_range(subject: Subject, prepared: PreparedImages, how: str) -> Finding:
     return Finding(
         what=f"the network's input is {how} after its normalization: mean {prepared.mean:.2f}, standard deviation "
         f"{prepared.std:.3f}, instead of about 0 and 1.",
@@ -147,7 +146,7 @@ def _out_of_range(subject: Subject, prepared: Prepared, how: str) -> Finding:
     )
 
 
-def _lost(subject: Subject, prepared: Prepared) -> list[Finding]:
+def _lost(subject: Subject, prepared: PreparedImages) -> list[Finding]:
     """Objects that training does not see."""
     findings = list[Finding]()
     assert subject.settings is not None
@@ -158,8 +157,8 @@ def _lost(subject: Subject, prepared: Prepared) -> list[Finding]:
         crowded = [subject.train.ids[index] for index in np.argsort(-counts)[:3]]
         findings.append(
             Finding(
-                what=f"{share(dropped, int(counts.sum()))} objects are dropped, because {int((counts > most).sum()):,} "
-                f"images have more than task.max_objects={most}.",
+                what=f"{share(dropped, int(counts.sum()), 'objects')} are dropped, because "
+                f"{int((counts > most).sum()):,} images have more than task.max_objects={most}.",
                 broken=dropped > limit("dropped_objects") * counts.sum(),
                 measured={"dropped": dropped, "most_in_an_image": int(counts.max())},
                 evidence=crowded,
@@ -169,7 +168,7 @@ def _lost(subject: Subject, prepared: Prepared) -> list[Finding]:
     if prepared.survived is not None and prepared.survived < limit("surviving_objects"):
         findings.append(
             Finding(
-                what=f"augmentation keeps only {prepared.survived:.0%} of the objects.",
+                what=f"augmentation keeps only {percent(prepared.survived)} of the objects.",
                 measured={"surviving_objects": prepared.survived},
                 fix="reduce task.augmentation.scale_range, scale or rotation, or task.augmentation.min_share",
             )

@@ -23,53 +23,52 @@ from tfeff.tasks.object_detection import ObjectDetection
 from tfeff.tasks.task import INPUTS, Batch
 
 OVERLAP = 0.5
-"""IoU from which on a detection is right."""
+"""Minimum IoU of a correct detection."""
 SMOOTHING = 1 / 96
 """Standard deviation of the smoothing, relative to the longer side of the input."""
 EPSILON = 1e-6
 
 
 @dataclass(frozen=True)
-class Chosen:
+class DetectionIndex:
     """A detection.
 
     Attributes:
         image: its position in the pipeline.
         detection: its position among the detections of this image.
-        right: whether it finds an object of its class.
+        correct: whether it finds an object of its class.
     """
 
     image: int
     detection: int
-    right: bool
+    correct: bool
 
 
-def choose(detections: Sequence[Detections], objects: Sequence[Objects], classes: int, most: int) -> list[Chosen]:
-    """The most confident right and the most confident wrong detection of each class, at most `most`.
+def choose(detections: Sequence[Detections], objects: Sequence[Objects], most: int) -> list[DetectionIndex]:
+    """The most confident correct and the most confident wrong detection of each class, at most `most`.
 
     Args:
-        detections: of each image.
+        detections: of each image. Those of ignored objects are neither correct nor wrong.
         objects: of each image.
-        classes: number of classes. Detections of ignored objects are neither right nor wrong.
-        most: number of detections; the most confident wrong ones and as many right ones are preferred.
+        most: number of detections; the most confident wrong ones and as many correct ones are preferred.
     """
-    best: dict[tuple[int, bool], tuple[float, Chosen]] = {}
+    best: dict[tuple[int, bool], tuple[float, DetectionIndex]] = {}
     for image, (found, present) in enumerate(zip(detections, objects, strict=True)):
         overlaps = iou(found.boxes_yxyx, present.boxes_yxyx)
         near = overlaps >= OVERLAP
         hits = (near & (found.labels[:, None] == present.labels) & ~present.ignored).any(axis=1)
         undecided = (near & present.ignored).any(axis=1) & ~hits
-        for index, (label, score, right) in enumerate(zip(found.labels, found.scores, hits, strict=True)):
+        for index, (label, score, hit) in enumerate(zip(found.labels, found.scores, hits, strict=True)):
             if undecided[index]:
                 continue
-            key = int(label), bool(right)
+            key = int(label), bool(hit)
             if key not in best or score > best[key][0]:
-                best[key] = float(score), Chosen(image, index, bool(right))
-    ordered = [best[label, right] for right in (True, False) for label in range(classes) if (label, right) in best]
-    right = sorted((each for each in ordered if each[1].right), key=lambda each: -each[0])
-    wrong = sorted((each for each in ordered if not each[1].right), key=lambda each: -each[0])
-    half = max(most // 2, most - len(wrong))
-    return [chosen for _, chosen in (*right[:half], *wrong[: most - len(right[:half])])]
+                best[key] = float(score), DetectionIndex(image, index, bool(hit))
+    ordered = [index for _, (_, index) in sorted(best.items(), key=lambda item: (-item[1][0], item[0]))]
+    correct = [index for index in ordered if index.correct]
+    wrong = [index for index in ordered if not index.correct]
+    shown = correct[: max(most // 2, most - len(wrong))]
+    return shown + wrong[: most - len(shown)]
 
 
 def gradients(
@@ -104,7 +103,7 @@ def explain(
     network: keras.Model,
     pipeline: Batches,
     detections: Sequence[Detections],
-    chosen: Sequence[Chosen],
+    chosen: Sequence[DetectionIndex],
     names: Sequence[str],
 ) -> tuple[list[npt.NDArray[np.uint8]], list[str]]:
     """Pictures of detections, with the pixels that they depend on, and their titles.
@@ -130,6 +129,6 @@ def explain(
         heat = cv2.GaussianBlur(strength, (0, 0), SMOOTHING * max(strength.shape))
         pixels = np.clip(np.rint(inputs["image"][0].numpy()), 0, 255).astype(np.uint8)
         pictures.append(draw_detections(heat_overlay(pixels, heat), box[np.newaxis], [""]))
-        kind = "right" if each.right else "wrong"
+        kind = "correct" if each.correct else "wrong"
         titles.append(f"{names[label]} {100 * found.scores[each.detection]:.0f} %, {kind}")
     return pictures, titles

@@ -21,8 +21,9 @@ def check(splits: Mapping[str, Dataset], surveys: Mapping[str, Survey]) -> Link:
         if same:
             findings.append(
                 Finding(
-                    what=f"{share(len(same), survey.examined)} images of {role} are also in train: the same bytes.",
-                    broken=len(same) >= 3 and len(same) > limit("duplicate_images") * survey.examined,
+                    what=f"{share(len(same), survey.examined, f'images of {role}')} are also in train: the same bytes.",
+                    broken=len(same) >= limit("duplicate_count")
+                    and len(same) > limit("duplicate_images") * survey.examined,
                     measured={"images": len(same), "of": survey.examined},
                     evidence=[f"{one} = {other}" for one, other in same[:3]],
                     fix=f"remove them from train or {role}: results on known images say nothing about new ones",
@@ -32,7 +33,7 @@ def check(splits: Mapping[str, Dataset], surveys: Mapping[str, Survey]) -> Link:
         copies = sum(len(names) - 1 for names in inside)
         findings.append(
             Finding(
-                what=f"{share(copies, surveys[TRAIN].examined)} images of train are copies of another one.",
+                what=f"{share(copies, surveys[TRAIN].examined, 'images of train')} are copies of another one.",
                 broken=False,
                 measured={"images": copies},
                 evidence=[" = ".join(names[:3]) for names in inside[:3]],
@@ -41,8 +42,8 @@ def check(splits: Mapping[str, Dataset], surveys: Mapping[str, Survey]) -> Link:
     alone = len(splits) == 1
     return Link(
         name="splits",
-        question="is no image in two splits?",
-        findings=sorted(findings, key=lambda each: not each.broken),
+        question="are the splits disjoint?",
+        findings=findings,
         measured={role: len(images) for role, images in splits.items()},
         skipped="there is only one split" if alone and not findings else "",
     )

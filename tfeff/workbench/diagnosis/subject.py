@@ -1,7 +1,7 @@
 """What is diagnosed: a dataset before training, or a run."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tfeff import config, tasks
-from tfeff.data.dataset import Dataset
+from tfeff.data.dataset import Dataset, Defects, NoImagesError
 from tfeff.data.sources import catalog
 from tfeff.data.sources.source import Options, Source
 from tfeff.data.splits import canonical_name
@@ -28,6 +28,7 @@ class Subject:
         name: how the report refers to it.
         source: the source of the images.
         splits: images by role: train, validation, test, as far as they exist.
+        lost: splits all images of which were dropped because of defects, by role.
         settings: the experiment; None for R-CNN, of which only the dataset is examined.
         workdir: of the run; None before training.
     """
@@ -37,6 +38,7 @@ class Subject:
     splits: Mapping[str, Dataset]
     settings: config.Experiment | None
     workdir: Workdir | None = None
+    lost: Mapping[str, Defects] = field(default_factory=dict)
 
     @property
     def train(self) -> Dataset:
@@ -88,19 +90,19 @@ def open_dataset(name: str, overrides: Sequence[str], base: config.Experiment | 
     Raises:
         UserError: an unknown dataset or key, or no images.
     """
-    scheme = name.partition(":")[0]
-    known = catalog.SCHEMES.get(scheme)
-    objects = known is not None and known.objects is not None and name != "embedded:digits"
     if base is None:
-        objects = objects and not (scheme == "embedded" and not _opens(name))
-        task: config.Yolo | config.Classification = config.Yolo() if objects else config.Classification()
-        base = config.Experiment(task=task, model=config.Model(name="efficientnet-b0" if objects else "resnet"))
+        data = config.override(config.Experiment(), [each for each in overrides if each.startswith("data.")]).data
+        if catalog.has_objects(name, Options(data_dir=data.directory, download=data.download)):
+            base = config.Experiment(task=config.Yolo(), model=config.Model(name="efficientnet-b0"))
+        else:
+            base = config.Experiment(task=config.Classification(), model=config.Model(name="resnet"))
     given = {each.partition("=")[0] for each in overrides}
     settings = config.override(base, [f"data.source={name}", *overrides])
     source = selection.open_source(settings, keep_written=True)
     if source.find(settings.data.train_split) is None and "data.train_split" not in given:
         settings = config.override(settings, [f"data.train_split={source.splits[0]}"])
-    return Subject(name, source, _splits(settings, source), settings)
+    splits, lost = _splits(settings, source)
+    return Subject(name, source, splits, settings, lost=lost)
 
 
 def open_run(directory: Path) -> Subject:
@@ -109,10 +111,10 @@ def open_run(directory: Path) -> Subject:
     Raises:
         UserError: there is no run, or it has not begun to train.
     """
-    kind = config.saved(directory, config.Experiment, config.RCNN)
-    if isinstance(kind, config.RCNN):
-        return _open_staged(directory, kind)
-    settings = config.saved(directory, config.Experiment)
+    settings = config.saved(directory, config.Experiment, config.RCNN)
+    if isinstance(settings, config.RCNN):
+        return _open_staged(directory, settings)
+    assert isinstance(settings, config.Experiment)
     workdir = Workdir(directory)
     if not (directory / "dataset.json").is_file():
         raise UserError(
@@ -121,15 +123,15 @@ def open_run(directory: Path) -> Subject:
         )
     if not workdir.rows() and workdir.divergence() is None:
         raise UserError(
-            f"--workdir={directory}: the run is not finished, and not even its first epoch is. Rerun its tfeff.train "
-            f"command, or analyze the data alone: --dataset={settings.data.source}"
+            f"--workdir={directory}: the run has not finished its first epoch. Rerun its tfeff.train command, or "
+            f"analyze the data alone: --dataset={settings.data.source}"
         )
     settings = config.resolve_family(settings)
     source = selection.open_source(settings, keep_written=True)
-    splits, record = _splits(settings, source), workdir.dataset()
+    (splits, lost), record = _splits(settings, source), workdir.dataset()
     if not record.get("given"):
         splits = _chosen(settings, source, splits, record.get("skipped_images", ()))
-    return Subject(f"{directory} ({settings.data.source})", source, splits, settings, workdir)
+    return Subject(f"{directory} ({settings.data.source})", source, splits, settings, workdir, lost)
 
 
 def _open_staged(directory: Path, settings: config.RCNN) -> Subject:
@@ -142,14 +144,6 @@ def _open_staged(directory: Path, settings: config.RCNN) -> Subject:
         raise UserError(f'{source.name}: no split "{data.train_split}"')
     splits = {role: source.load(split) for role, split in names.items() if split is not None}
     return Subject(f"{directory} ({data.source})", source, splits, None)
-
-
-def _opens(name: str) -> bool:
-    try:
-        catalog.open_objects(name)
-    except UserError:
-        return False
-    return True
 
 
 def _chosen(
@@ -170,13 +164,14 @@ def _chosen(
     return {role: chosen[role] for role in (TRAIN, VALIDATION, TEST) if role in chosen}
 
 
-def _splits(settings: config.Experiment, source: Source) -> dict[str, Dataset]:
-    """Images by role. Splits that share images are kept: that is a finding, not an error."""
+def _splits(settings: config.Experiment, source: Source) -> tuple[dict[str, Dataset], dict[str, Defects]]:
+    """Images by role, and the defects of splits without any image left. Splits that share images are kept: that is a
+    finding, not an error."""
     data = settings.data
     train = source.find(data.train_split)
     if train is None:
         raise UserError(f'config: data.train_split: {source.name} has no split "{data.train_split}"')
-    found = {TRAIN: selection.load(settings, source, train)}
+    found, lost = {TRAIN: selection.load(settings, source, train)}, dict[str, Defects]()
     wanted = {VALIDATION: data.validation_split or VALIDATION, TEST: data.test_split}
     for role, split in wanted.items():
         name = None if split is None else source.find(split)
@@ -184,12 +179,7 @@ def _splits(settings: config.Experiment, source: Source) -> dict[str, Dataset]:
             continue
         try:
             found[role] = selection.load(settings, source, name)
-        except UserError as error:
-            if "no images" not in str(error):
-                raise
-    return found
-
-
-def evenly(count: int, limit: int) -> np.ndarray:
-    """At most `limit` indices below `count`, evenly spaced: int64 [n]."""
-    return np.unique(np.linspace(0, count - 1, min(count, limit)).astype(np.int64))
+        except NoImagesError as error:
+            if error.defects.counts:
+                lost[role] = error.defects
+    return found, lost

@@ -1,9 +1,11 @@
 """The link of the training: what happened to the loss."""
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 from tfeff import config
+from tfeff.reporting.tables import percent
 from tfeff.workbench.diagnosis.finding import Finding, Link
 from tfeff.workbench.diagnosis.subject import Subject
 from tfeff.workbench.diagnosis.thresholds import limit
@@ -21,7 +23,6 @@ def check(subject: Subject, *, learned: bool | None, frozen: float | None) -> Li
     workdir, settings = subject.workdir, subject.settings
     assert workdir is not None
     assert settings is not None
-    question = "did the loss fall, and far enough?"
     rows, findings = workdir.rows(), list[Finding]()
     divergence = workdir.divergence()
     if divergence is not None:
@@ -35,7 +36,7 @@ def check(subject: Subject, *, learned: bool | None, frozen: float | None) -> Li
             )
         )
     if rows:
-        findings += _curve(settings, rows, learned=bool(learned), frozen=frozen)
+        findings += _findings(_Curve(settings, rows, bool(learned)), frozen)
         if not workdir.final.is_file() and divergence is None:
             findings.append(
                 Finding(
@@ -46,99 +47,169 @@ def check(subject: Subject, *, learned: bool | None, frozen: float | None) -> Li
             )
     return Link(
         name="training",
-        question=question,
-        findings=sorted(findings, key=lambda each: not each.broken),
+        question="did the loss fall far enough?",
+        findings=findings,
         measured={"epochs": len(rows), "first": _losses(rows[0]), "last": _losses(rows[-1])} if rows else {},
     )
 
 
-def _curve(
-    settings: config.Experiment, rows: list[dict[str, Any]], *, learned: bool, frozen: float | None
-) -> list[Finding]:
-    losses = [float(row["train_loss"]) for row in rows]
-    updates, epochs, findings = int(rows[-1]["step"]), len(rows), list[Finding]()
-    bad = [row["epoch"] for row in rows for name, value in _losses(row).items() if not math.isfinite(value)]
-    first, last, lowest = losses[0], losses[-1], min(losses)
-    rate = settings.optimizer.learning_rate
-    fall = (first - lowest) / abs(first) if first else 0.0
-    short = {"epochs": epochs, "updates": updates, "first_loss": first, "last_loss": last}
-    if bad:
-        findings.append(
-            Finding(
-                what=f"the loss is not finite from epoch {bad[0]} on.",
-                measured={"epoch": bad[0], "learning_rate": rate},
-                fix=_calmer(settings),
-            )
+@dataclass(frozen=True)
+class _Curve:
+    """What a run has logged.
+
+    Attributes:
+        settings: of the run.
+        rows: one per epoch.
+        learned: whether the network finds its training objects.
+    """
+
+    settings: config.Experiment
+    rows: list[dict[str, Any]]
+    learned: bool
+
+    @property
+    def losses(self) -> list[float]:
+        """The training loss of each epoch."""
+        return [float(row["train_loss"]) for row in self.rows]
+
+    @property
+    def updates(self) -> int:
+        """Number of updates."""
+        return int(self.rows[-1]["step"])
+
+    @property
+    def measured(self) -> dict[str, Any]:
+        """Numbers that most findings state."""
+        return {
+            "epochs": len(self.rows),
+            "updates": self.updates,
+            "first_loss": self.losses[0],
+            "last_loss": self.losses[-1],
+        }
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the loss hardly fell."""
+        first, lowest = self.losses[0], min(self.losses)
+        fall = (first - lowest) / abs(first) if first else 0.0
+        return len(self.rows) > 1 and fall < limit("loss_decrease")
+
+
+def _findings(curve: _Curve, frozen: float | None) -> list[Finding]:
+    if found := _not_finite(curve):
+        return found
+    found = _rising(curve) + _frozen(curve, frozen)
+    if not found:
+        found = _stalled(curve) or _short(curve)
+    return found + _still_falling(curve) + _zero_losses(curve)
+
+
+def _not_finite(curve: _Curve) -> list[Finding]:
+    bad = [row["epoch"] for row in curve.rows for value in _losses(row).values() if not math.isfinite(value)]
+    if not bad:
+        return []
+    return [
+        Finding(
+            what=f"the loss is not finite from epoch {bad[0]} on.",
+            measured={"epoch": bad[0], "learning_rate": curve.settings.optimizer.learning_rate},
+            fix=_calmer(curve.settings),
         )
-        return findings
-    if last > limit("loss_rise") * lowest:
-        findings.append(
-            Finding(
-                what=f"the training loss rose again, from {lowest:.3g} to {last:.3g}.",
-                broken=not learned,
-                measured=short | {"lowest_loss": lowest, "learning_rate": rate},
-                evidence=["see training.png"],
-                fix=_calmer(settings),
-            )
+    ]
+
+
+def _rising(curve: _Curve) -> list[Finding]:
+    lowest, last = min(curve.losses), curve.losses[-1]
+    if last <= limit("loss_rise") * lowest:
+        return []
+    return [
+        Finding(
+            what=f"the training loss rose again, from {lowest:.3g} to {last:.3g}.",
+            broken=not curve.learned,
+            measured=curve.measured | {"lowest_loss": lowest, "learning_rate": curve.settings.optimizer.learning_rate},
+            evidence=["see training.png"],
+            fix=_calmer(curve.settings),
         )
-    if frozen is not None and frozen > 0.999 and not learned:
-        findings.append(
-            Finding(
-                what=f"{frozen:.1%} of the parameters are frozen, so nothing can be learned.",
-                measured={"frozen": frozen},
-                evidence=[f"optimizer.frozen={','.join(settings.optimizer.frozen)}"],
-                fix="narrow the patterns of optimizer.frozen; do not freeze the heads",
-            )
+    ]
+
+
+def _frozen(curve: _Curve, frozen: float | None) -> list[Finding]:
+    if frozen is None or frozen <= limit("frozen_share") or curve.learned:
+        return []
+    return [
+        Finding(
+            what=f"{percent(frozen, 1)} of the parameters are frozen, so nothing can be learned.",
+            measured={"frozen": frozen},
+            evidence=[f"optimizer.frozen={','.join(curve.settings.optimizer.frozen)}"],
+            fix="narrow the patterns of optimizer.frozen; do not freeze the heads",
         )
-    stalled = epochs > 1 and fall < limit("loss_decrease")
-    if stalled and not findings:
-        tiny = rate < 1e-5 if settings.optimizer.name in ("adamw", "muon") else rate < 1e-4
-        what = (
-            f"the training loss hardly fell: from {first:.3g} to {lowest:.3g} in {epochs} epochs ({updates:,} updates)."
+    ]
+
+
+def _stalled(curve: _Curve) -> list[Finding]:
+    if not curve.stalled:
+        return []
+    optimizer = curve.settings.optimizer
+    rate, adaptive = optimizer.learning_rate, optimizer.name in ("adamw", "muon")
+    tiny = rate < limit("low_adaptive_rate" if adaptive else "low_rate")
+    what = (
+        f"the training loss hardly fell: from {curve.losses[0]:.3g} to {min(curve.losses):.3g} in {len(curve.rows)} "
+        f"epochs ({curve.updates:,} updates)."
+    )
+    return [
+        Finding(
+            what=what + (f" The learning rate, {rate:g}, is very low." if tiny else ""),
+            broken=not curve.learned,
+            measured=curve.measured | {"learning_rate": rate},
+            evidence=["see training.png"],
+            fix="raise optimizer.learning_rate"
+            if tiny
+            else "train for more updates; try another optimizer.learning_rate (ten times lower and higher); check the "
+            "links before this one",
         )
-        findings.append(
-            Finding(
-                what=what + (f" The learning rate, {rate:g}, is very low." if tiny else ""),
-                broken=not learned,
-                measured=short | {"learning_rate": rate},
-                evidence=["see training.png"],
-                fix="raise optimizer.learning_rate"
-                if tiny
-                else "train for more updates; try another "
-                "optimizer.learning_rate (ten times lower and higher); check the links before this one",
-            )
+    ]
+
+
+def _short(curve: _Curve) -> list[Finding]:
+    if curve.updates >= limit("few_updates"):
+        return []
+    return [
+        Finding(
+            what=f"training was short: {curve.updates:,} updates in {len(curve.rows)} epochs.",
+            broken=not curve.learned,
+            measured=curve.measured,
+            fix="raise training.epochs, or lower training.batch_size; a rerun in the same workdir continues",
         )
-    elif updates < limit("few_updates") and not findings:
-        findings.append(
-            Finding(
-                what=f"training was short: {updates:,} updates in {epochs} epochs.",
-                broken=not learned,
-                measured=short,
-                fix="raise training.epochs, or lower training.batch_size; a rerun in the same workdir continues",
-            )
+    ]
+
+
+def _still_falling(curve: _Curve) -> list[Finding]:
+    epochs = len(curve.rows)
+    recent = curve.losses[-max(2, epochs // 5) :]
+    falling = recent[0] - recent[-1] > limit("still_falling") * abs(recent[0])
+    if epochs < limit("falling_epochs") or not falling or curve.stalled:
+        return []
+    return [
+        Finding(
+            what=f"the loss was still falling at the end, from {recent[0]:.3g} to {recent[-1]:.3g} in the last "
+            f"{len(recent)} epochs.",
+            broken=False,
+            measured=curve.measured,
+            fix="more training.epochs will help",
         )
-    recent = losses[-max(2, epochs // 5) :]
-    if epochs >= 5 and recent[0] - recent[-1] > limit("still_falling") * abs(recent[0]) and not stalled:
-        findings.append(
-            Finding(
-                what=f"the loss was still falling at the end, from {recent[0]:.3g} to {recent[-1]:.3g} in the last "
-                f"{len(recent)} epochs.",
-                broken=False,
-                measured=short,
-                fix="more training.epochs will help",
-            )
+    ]
+
+
+def _zero_losses(curve: _Curve) -> list[Finding]:
+    return [
+        Finding(
+            what=f"{name} is 0 in all epochs: there was nothing to learn for it.",
+            broken=not curve.learned,
+            measured={name: 0.0},
+            fix="see the links boxes, preparation and assignment: no object reached this loss",
         )
-    for name in _losses(rows[0]):
-        if name != "train_loss" and all(row.get(name) == 0 for row in rows):
-            findings.append(
-                Finding(
-                    what=f"{name} is 0 in all epochs: there was nothing to learn for it.",
-                    broken=not learned,
-                    measured={name: 0.0},
-                    fix="see the links boxes, preparation and assignment: no object reached this loss",
-                )
-            )
-    return findings
+        for name in _losses(curve.rows[0])
+        if name != "train_loss" and all(row.get(name) == 0 for row in curve.rows)
+    ]
 
 
 def _losses(row: dict[str, Any]) -> dict[str, float]:

@@ -155,7 +155,7 @@ def _page(
         f"images and {seeds} each, for at most {result.epochs} epochs ({sweep.allocation.name} allocation). Trials "
         f"took {result.records.seconds / 3600:.2f} process-hours. Intervals of differences are adjusted for comparing "
         "all candidates with the best. The mean of the best is the highest of several and therefore somewhat too high; "
-        "only other images show how good it really is."
+        "only held-out images give an unbiased estimate."
     )
     sections: dict[str, list[html.Part]] = {
         "Best": [

@@ -78,7 +78,7 @@ class Result:
     def cost_curve(self) -> list[dict[str, Any]]:
         """After each finished training: epochs so far, and the mean of the candidate that is then the best.
 
-        Only candidates count that are trained to the last epoch on all folds.
+        Only candidates trained to the last epoch on all folds count.
         """
         curve, best, total = [], None, 0
         complete: dict[str, set[Block]] = {}

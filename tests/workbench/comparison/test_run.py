@@ -10,7 +10,7 @@ from tfeff import config, training
 from tfeff.data.sources import catalog
 from tfeff.data.sources.source import Options
 from tfeff.errors import UserError
-from tfeff.workbench.comparison.model import open_models, read_split, require_same_examples, unique_names
+from tfeff.workbench.comparison.run import open_runs, read_split, require_same_examples, unique_names
 
 QUIET = training.Reporter(quiet=True)
 
@@ -20,7 +20,7 @@ def paths(runs):
 
 
 def test_models_are_named_by_their_workdirs(runs):
-    models = open_models(paths(runs))
+    models = open_runs(paths(runs))
     assert [model.name for model in models] == ["small", "large"]
     assert [model.network.count_params() for model in models] == [
         training.trained_model(run).count_params() for run in runs
@@ -35,49 +35,49 @@ def test_names_are_unique():
 def test_runs_that_cannot_be_compared(runs, tmp_path):
     small, large = runs
     with pytest.raises(UserError, match="at least one finished run"):
-        open_models([])
+        open_runs([])
     with pytest.raises(UserError, match="is empty"):
-        open_models([""])
+        open_runs([""])
     with pytest.raises(UserError, match=r"small: given twice"):
-        open_models([small.path, large.path, large.path / ".." / "small"])
+        open_runs([small.path, large.path, large.path / ".." / "small"])
     with pytest.raises(UserError, match=r"no config\.json there"):
-        open_models([small.path, tmp_path / "nothing"])
+        open_runs([small.path, tmp_path / "nothing"])
     for name, other in (("yolo", config.Experiment(task=config.Yolo())), ("R-CNN", config.RCNN())):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text(config.to_json(other))
         with pytest.raises(UserError, match=f"a run of {name}, which cannot be compared with classifiers"):
-            open_models([small.path, tmp_path / name])
+            open_runs([small.path, tmp_path / name])
     record = large.dataset()
     large.write_dataset(record | {"class_names": ["zero", *record["class_names"][1:]]})
     with pytest.raises(UserError, match=r"different classes \(only one of them has 0, zero\)"):
-        open_models(paths(runs))
+        open_runs(paths(runs))
     large.write_dataset(record | {"class_names": record["class_names"][::-1]})
-    with pytest.raises(UserError, match="in another order"):
-        open_models(paths(runs))
+    with pytest.raises(UserError, match="in a different order"):
+        open_runs(paths(runs))
     large.final.unlink()
     with pytest.raises(UserError, match="large: the run is not finished"):
-        open_models(paths(runs))
+        open_runs(paths(runs))
 
 
 def test_a_model_key_changes_with_weights_and_test_time_augmentation(runs):
-    keys = {open_models([runs[0].path])[0].key}
+    keys = {open_runs([runs[0].path])[0].key}
     settings = config.override(runs[0].config(), ["task.tta.mirrored=true"])
     (runs[0].path / "config.json").write_text(config.to_json(settings))
-    keys.add(open_models([runs[0].path])[0].key)
+    keys.add(open_runs([runs[0].path])[0].key)
     shutil.copy(runs[1].final, runs[0].final)
-    keys.add(open_models([runs[0].path])[0].key)
+    keys.add(open_runs([runs[0].path])[0].key)
     assert len(keys) == 3
 
 
 def test_training_images_are_pointed_out(runs):
-    (model,) = open_models([runs[0].path])
+    (model,) = open_runs([runs[0].path])
     assert not read_split(model, "test", QUIET).notes
     (note,) = read_split(model, "train", QUIET).notes
     assert "small was trained on images of this split" in note
 
 
 def test_examples_are_the_same_by_content(image_folder, tmp_path, runs):
-    model, other = open_models(paths(runs))
+    model, other = open_runs(paths(runs))
     folder = image_folder({"test/a": 3, "test/b": 4})
     copy = shutil.copytree(folder, tmp_path / "copy")
 
@@ -101,7 +101,7 @@ def test_validation_images_drawn_differently_are_different_examples(runs):
     record = json.loads(config.to_json(large.config()))
     record["data"]["seed"] = 5
     (large.path / "config.json").write_text(json.dumps(record))
-    models = open_models(paths(runs))
+    models = open_runs(paths(runs))
     reads = [read_split(model, "validation", QUIET).images.dataset for model in models]
     with pytest.raises(UserError, match="different examples"):
         require_same_examples((models[0], reads[0]), (models[1], reads[1]))

@@ -1,4 +1,4 @@
-"""Classes that are exchanged in a part of the images, as when annotators use class lists in different orders.
+"""Classes that are swapped in a part of the images, as when annotators use class lists in different orders.
 
 The sizes of boxes give it away, if the classes differ in size: in a stretch of images, in the order of their names, the
 objects of one class have the sizes that the other class has elsewhere.
@@ -22,7 +22,7 @@ LARGEST = 8.0
 
 
 def findings(splits: Mapping[str, Dataset]) -> list[Finding]:
-    """Exchanged pairs of classes in all splits together.
+    """Swapped pairs of classes in all splits together.
 
     Args:
         splits: images with objects, by role, with the same classes.
@@ -40,11 +40,11 @@ def findings(splits: Mapping[str, Dataset]) -> list[Finding]:
     labels = np.concatenate([labels for _, _, labels, _ in images])
     boxes = np.concatenate([boxes for _, _, _, boxes in images])
     sides = np.log(np.maximum(boxes[:, 2:] - boxes[:, :2], 1.0))
-    known = [label for label in range(len(class_names)) if (labels == label).sum() >= limit("exchanged_objects")]
+    known = [label for label in range(len(class_names)) if (labels == label).sum() >= limit("swapped_objects")]
     found = []
     for one, other in itertools.combinations(known, 2):
         chosen = (labels == one) | (labels == other)
-        stretch = _exchanged(labels[chosen] == one, sides[chosen])
+        stretch = _swapped(labels[chosen] == one, sides[chosen])
         if stretch is None:
             continue
         start, end, agree = stretch
@@ -55,19 +55,19 @@ def findings(splits: Mapping[str, Dataset]) -> list[Finding]:
         names = class_names[one], class_names[other]
         found.append(
             Finding(
-                what=f"{names[0]} and {names[1]} are exchanged in {count:,} images in a row: there, "
-                f"{share(agree, end - start)} of their objects have the size that the other class has elsewhere.",
+                what=f"{names[0]} and {names[1]} are swapped in {count:,} consecutive images: there, "
+                f"{share(agree, end - start, 'objects')} have the size that the other class has elsewhere.",
                 measured={"images": count, "objects": end - start},
                 evidence=[f"from {images[rows[0]][1]} to {images[rows[-1]][1]}"],
-                fix=f"exchange {names[0]} and {names[1]} in these annotations: they were probably made with a class "
-                "list in another order",
+                fix=f"swap {names[0]} and {names[1]} in these annotations: they were probably made with a class "
+                "list in a different order",
             )
         )
     return found
 
 
-def _exchanged(first: npt.NDArray[np.bool_], sides: npt.NDArray[np.float64]) -> tuple[int, int, int] | None:
-    """A stretch of objects with exchanged labels.
+def _swapped(first: npt.NDArray[np.bool_], sides: npt.NDArray[np.float64]) -> tuple[int, int, int] | None:
+    """A stretch of objects with swapped labels.
 
     Args:
         first: whether each object is of the first of two classes, bool [n], in the order of images.
@@ -87,7 +87,7 @@ def _exchanged(first: npt.NDArray[np.bool_], sides: npt.NDArray[np.float64]) -> 
     start, end, _ = largest_sum(evidence)
     part = evidence[start:end]
     outside = np.concatenate([evidence[:start], evidence[end:]])
-    clear = len(part) >= limit("exchanged_objects") and (part > 0).mean() >= limit("exchanged_share")
-    if not clear or not len(outside) or (outside > 0).mean() > 1 - limit("exchanged_share"):
+    clear = len(part) >= limit("swapped_objects") and (part > 0).mean() >= limit("swapped_share")
+    if not clear or not len(outside) or (outside > 0).mean() > 1 - limit("swapped_share"):
         return None
     return start, end, int((part > 0).sum())

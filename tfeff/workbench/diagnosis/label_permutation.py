@@ -1,4 +1,4 @@
-"""Whether predictions are right up to an exchange of labels."""
+"""Whether predictions are correct up to a permutation of the labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,20 +10,17 @@ from scipy.optimize import linear_sum_assignment
 from tfeff.workbench.diagnosis.finding import Finding, listed
 from tfeff.workbench.diagnosis.thresholds import limit
 
-FEW = 12
-"""Objects below which nothing is inferred."""
-
 
 @dataclass(frozen=True)
-class Exchange:
-    """The exchange of labels that explains predictions best.
+class Permutation:
+    """The permutation of the labels that explains predictions best.
 
     Attributes:
-        agreement: share of predictions that are right as they are.
-        explained: the same after the exchange.
+        agreement: share of correct predictions.
+        explained: the same after the permutation.
         count: number of predictions.
         predicted: the class that the network predicts for each labeled class.
-        shift: the exchange adds this number to all labels; 0 if it is another one.
+        shift: what the permutation adds to all labels; 0 if it is no shift.
     """
 
     agreement: float
@@ -33,8 +30,8 @@ class Exchange:
     shift: int
 
 
-def exchange(labels: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], classes: int) -> Exchange:
-    """The best one-to-one exchange.
+def best_permutation(labels: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], classes: int) -> Permutation:
+    """The permutation of the labels that makes most predictions correct.
 
     Args:
         labels: int [n].
@@ -55,7 +52,7 @@ def exchange(labels: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], cl
         if len(cyclic) == 1:
             shift = cyclic.pop()
             shift = shift - classes if shift > classes // 2 else shift
-    return Exchange(
+    return Permutation(
         float(np.trace(table)) / count,
         float(table[rows, columns].sum()) / count,
         int(table.sum()),
@@ -64,21 +61,26 @@ def exchange(labels: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], cl
     )
 
 
-def finding(role: str, found: Exchange, names: Sequence[str]) -> Finding | None:
-    """What an exchange says about the labels of a split; None if they are right, or nothing is clear."""
-    enough = found.count >= FEW and len(names) > 1
-    if not enough or found.explained < limit("permuted_labels") or found.agreement > 0.5 * found.explained:
+def finding(role: str, found: Permutation, names: Sequence[str]) -> Finding | None:
+    """What a permutation says about the labels of a split; None if they are correct, or nothing is clear."""
+    enough = found.count >= limit("permuted_objects") and len(names) > 1
+    unclear = found.explained < limit("permuted_labels")
+    if not enough or unclear or found.agreement > limit("unpermuted_labels") * found.explained:
         return None
     changed = [
         f"{names[label]} is predicted as {names[other]}"
         for label, other in enumerate(found.predicted)
         if label != other
     ]
-    off = abs(found.shift) == 1
+    reason = "are off by one between training and" if abs(found.shift) == 1 else "have different meanings in"
     return Finding(
-        what=f"{role}: the predictions are right after an exchange of labels: "
-        + ("labels are off by one between training and this split." if off else "labels have other meanings here."),
-        measured={"right_as_labeled": found.agreement, "right_after_exchange": found.explained, "count": found.count},
+        role=role,
+        what=f"the predictions are correct up to a permutation of the labels: labels {reason} this split.",
+        measured={
+            "correct_as_labeled": found.agreement,
+            "correct_after_permutation": found.explained,
+            "count": found.count,
+        },
         evidence=[listed(changed)],
         fix=f"use the class list and the numbers of the training split in {role}",
     )

@@ -19,11 +19,11 @@ from tfeff.training.assessment import SplitImages
 
 
 @dataclass(frozen=True)
-class Model:
+class ClassifierRun:
     """A finished run of a classifier.
 
     Attributes:
-        name: unique among the compared models, from the names of the workdirs.
+        name: unique among the compared runs, from the names of the workdirs.
         workdir: its workdir.
     """
 
@@ -54,7 +54,7 @@ class Model:
         return training.trained_model(self.workdir)
 
 
-def open_models(workdirs: Sequence[str | Path]) -> list[Model]:
+def open_runs(workdirs: Sequence[str | Path]) -> list[ClassifierRun]:
     """Opens the runs of the workdirs.
 
     Raises:
@@ -63,17 +63,16 @@ def open_models(workdirs: Sequence[str | Path]) -> list[Model]:
     if not workdirs:
         raise UserError("give the workdir of at least one finished run: --workdir=DIR")
     if "" in workdirs:
-        raise UserError("--workdir= is empty; give a directory (. for the present one)")
+        raise UserError("--workdir= is empty; give a directory (. for the current one)")
     paths = [Path(workdir) for workdir in workdirs]
     resolved = [path.resolve() for path in paths]
     for index, path in enumerate(resolved):
         if path in resolved[:index]:
             raise UserError(f"--workdir={paths[index]}: given twice; name each run once")
-    models = [_open(path, name) for path, name in zip(paths, unique_names(resolved), strict=True)]
-    first = models[0].workdir
-    for model in models[1:]:
-        _require_same_classes(first, model.workdir)
-    return models
+    opened = [_open(path, name) for path, name in zip(paths, unique_names(resolved), strict=True)]
+    for other in opened[1:]:
+        _require_same_classes(opened[0].workdir, other.workdir)
+    return opened
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:
@@ -89,38 +88,38 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
     raise ValueError(f"paths repeat: {paths}")
 
 
-def read_split(model: Model, split: str | None, reporter: training.Reporter) -> SplitImages:
+def read_split(run: ClassifierRun, split: str | None, reporter: training.Reporter) -> SplitImages:
     """The images of a split, as the run's network takes them; the default is as in `training.assess`.
 
     Raises:
         UserError: there is no such split, or it is empty.
     """
-    read = training.assessment.split_images(model.workdir, split, reporter)
-    source = selection.open_source(model.settings)
+    read = training.assessment.split_images(run.workdir, split, reporter)
+    source = selection.open_source(run.settings)
     # Images that were split elsewhere cannot be found in the source.
-    if canonical_name(read.split) == "validation" or model.workdir.dataset().get("given"):
+    if canonical_name(read.split) == "validation" or run.workdir.dataset().get("given"):
         return read
-    trained = selection.plan(model.settings, source).train
+    trained = selection.plan(run.settings, source).train
     found = source.find(read.split)
     if found is not None and (found == trained or source.overlap(trained, found)):
         note = (
-            f"{model.name} was trained on images of this split: its accuracy is too high, and its probabilities "
+            f"{run.name} was trained on images of this split: its accuracy is too high, and its probabilities "
             "cannot reveal wrong labels"
         )
         return SplitImages(read.split, read.images, (*read.notes, note))
     return read
 
 
-def require_same_examples(first: tuple[Model, Dataset], second: tuple[Model, Dataset]) -> None:
-    """Checks that two models are evaluated on the same images with the same labels, in the same order.
+def require_same_examples(first: tuple[ClassifierRun, Dataset], second: tuple[ClassifierRun, Dataset]) -> None:
+    """Checks that two networks are evaluated on the same images with the same labels, in the same order.
 
     Images are compared by content if their files differ in path, time or number of channels.
 
     Raises:
         UserError: they are not.
     """
-    (model, left), (other, right) = first, second
-    names = f"--workdir={model.workdir.path} and --workdir={other.workdir.path}"
+    (run, left), (other, right) = first, second
+    names = f"--workdir={run.workdir.path} and --workdir={other.workdir.path}"
     remedy = "compare runs of the same dataset and split, or choose another --split"
     if len(left) != len(right):
         raise UserError(
@@ -136,14 +135,14 @@ def require_same_examples(first: tuple[Model, Dataset], second: tuple[Model, Dat
         raise UserError(f"{names}: the same images have different labels in {left.name} and {right.name}; {remedy}")
 
 
-def _open(path: Path, name: str) -> Model:
+def _open(path: Path, name: str) -> ClassifierRun:
     run = runs.open_run(path)
     if not isinstance(run, NetworkRun) or run.workdir.config().task.name != "classification":
         kind = run.workdir.config().task.name if isinstance(run, NetworkRun) else "R-CNN"
         raise UserError(f"--workdir={path}: a run of {kind}, which cannot be compared with classifiers; remove it")
     if not run.workdir.final.is_file():
         raise UserError(f"--workdir={path}: the run is not finished; rerun its tfeff.train command")
-    return Model(name, run.workdir)
+    return ClassifierRun(name, run.workdir)
 
 
 def _require_same_classes(first: training.Workdir, other: training.Workdir) -> None:
@@ -152,7 +151,7 @@ def _require_same_classes(first: training.Workdir, other: training.Workdir) -> N
         return
     different = sorted(set(left) ^ set(right))
     listed = ", ".join(different[:5]) + (f" and {len(different) - 5} more" if len(different) > 5 else "")
-    what = f"only one of them has {listed}" if different else "in another order"
+    what = f"only one of them has {listed}" if different else "in a different order"
     raise UserError(
         f"--workdir={first.path} and --workdir={other.path} have different classes ({what}); compare runs that were "
         "trained on the same classes"

@@ -1,18 +1,18 @@
-"""Exchanges of labels, against a search over all permutations."""
+"""Permutations of labels, against a search over all of them."""
 
 import itertools
 
 import numpy as np
 import pytest
 
-from tfeff.workbench.diagnosis import label_exchange
+from tfeff.workbench.diagnosis import label_permutation
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_best_exchange_is_that_of_all_permutations(seed: int) -> None:
+def test_no_permutation_is_better(seed: int) -> None:
     rng = np.random.default_rng(seed)
     labels, predicted = rng.integers(0, 4, (2, 40))
-    found = label_exchange.exchange(labels, predicted, 4)
+    found = label_permutation.best_permutation(labels, predicted, 4)
     shares = [np.mean(np.array(order)[labels] == predicted) for order in itertools.permutations(range(4))]
     assert found.explained == pytest.approx(max(shares))
     assert np.mean(np.array(found.predicted)[labels] == predicted) == pytest.approx(max(shares))
@@ -22,15 +22,15 @@ def test_the_best_exchange_is_that_of_all_permutations(seed: int) -> None:
 @pytest.mark.parametrize("shift", [-1, 1, 2])
 def test_a_shift_is_named(shift: int) -> None:
     labels = np.arange(30) % 5
-    found = label_exchange.exchange(labels, (labels + shift) % 5, 5)
+    found = label_permutation.best_permutation(labels, (labels + shift) % 5, 5)
     assert (found.agreement, found.explained, found.shift) == (0.0, 1.0, shift)
-    finding = label_exchange.finding("test", found, "abcde")
+    finding = label_permutation.finding("test", found, "abcde")
     assert finding is not None
     assert ("off by one" in finding.what) == (abs(shift) == 1)
 
 
 @pytest.mark.parametrize("wrong", [0, 9])
-def test_right_or_merely_poor_predictions_are_no_exchange(wrong: int) -> None:
+def test_correct_or_merely_poor_predictions_are_no_permutation(wrong: int) -> None:
     labels = np.arange(30) % 3
     predicted = np.where(np.arange(30) < wrong, (labels + 1) % 3, labels)
-    assert label_exchange.finding("test", label_exchange.exchange(labels, predicted, 3), "abc") is None
+    assert label_permutation.finding("test", label_permutation.best_permutation(labels, predicted, 3), "abc") is None
