@@ -7,6 +7,8 @@ Command   pip install ".[imagenet]"
               python -m tfeff.train --config=configs/raccoon_yolo.py \\
                   --workdir=runs/raccoon_yolo/$fold --config.data.source=voc:folds/$fold
           done
+Machine   one of two virtual CPU cores, shared with other work: 15 to 24 minutes per fold
+Result    mAP@.5 0.929, mean of five folds (95 % interval 0.876 to 0.982); COCO AP 0.575
 """
 
 from tfeff.config import BoxAugmentation, Data, Experiment, Model, Neck, Optimizer, Schedule, Training, Yolo
