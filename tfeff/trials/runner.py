@@ -243,6 +243,7 @@ class TrialRunner:
             if stored is None:
                 if fact not in self._running:
                     self._running.add(fact)
+                    self.progress.say(f"{self._candidates[job.candidate].label}: finding its learning rate")
                     first = Job(job.candidate, 0, 0, job.epochs)
                     if self.trials.learning_rate == "range_test":
                         self.executor.submit(fact, worker.range_test, self.experiment(first))
@@ -269,7 +270,10 @@ class TrialRunner:
             )
         if isinstance(key, str):
             if outcome.error is None:
-                self.store.write_fact(key, json.dumps(outcome.value))
+                stored = json.dumps(outcome.value)
+                self.store.write_fact(key, stored)
+                label = self._candidates[key.removeprefix("learning_rate ")].label
+                self.progress.say(f"{label}: learning rate {best_rate(_tried(stored)):.3g}")
                 return
             deaths = int(self.store.fact(f"deaths {key}") or 0) + 1
             self.store.write_fact(f"deaths {key}", str(deaths))
