@@ -2,8 +2,9 @@
 
 Each DIR holds workdirs of `tfeff.train`. FILE gets, for each name: the score of each run (accuracy of a classifier,
 mAP@.5 of R-CNN's forms, mAP@.5 and COCO's AP of other detectors), their mean with its 95 % interval (Student's t, over
-the runs), the interval of each run over the test images (for classifiers, Wilson's of the mean accuracy), the accuracy
-in the last epoch of training, and the settings that differ from the defaults. Existing names that are not given stay.
+the runs), the interval of each run over the test images (for classifiers, Wilson's of the mean accuracy), the training
+accuracy or validation mAP of the weights that were kept, and the settings that differ from the defaults. Existing names
+that are not given stay.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from tfeff.durable import write
 from tfeff.errors import UserError
 from tfeff.evaluation.interval import wilson_interval
 from tfeff.trials.intervals import summary
+from tfeff.trials.trial import result_row
 
 
 def main() -> None:
@@ -69,9 +71,12 @@ def summarize(workdirs: list[Path]) -> dict[str, Any]:
     if all("mean_ap" in result for result in results):
         answer["intervals_of_test_images"] = [result["mean_ap_interval"] for result in results]
     answer |= {name: results[0][name] for name in ("params", "macs", "regions") if name in results[0]}
-    if "accuracy" in summarized:
-        fitted = [training.Workdir(workdir).rows()[-1] for workdir in workdirs]
-        answer["training_accuracy"] = [row["train_accuracy"] for row in fitted]
+    if all("validation_mean_ap" in result for result in results):
+        answer["validation_mean_ap"] = [result["validation_mean_ap"] for result in results]
+    logs = [training.Workdir(workdir).rows() for workdir in workdirs]
+    if "accuracy" in summarized and all(logs):
+        kept = [result_row(each.training, rows) for each, rows in zip(settings, logs, strict=True)]
+        answer["training_accuracy"] = [row["train_accuracy"] for row in kept]
     evaluations = [workdir / f"evaluation_{results[0]['split']}.json" for workdir in workdirs]
     if "accuracy" in summarized and all(path.is_file() for path in evaluations):
         examples = json.loads(evaluations[0].read_text())["examples"]

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import command_line
 from matplotlib.figure import Figure
 
 from tfeff.durable import write
@@ -41,11 +42,11 @@ def main() -> None:
     arguments = parser.parse_args()
     old = []
     for document in arguments.documents:
+        before = document.read_text(encoding="utf-8")
         try:
-            before = document.read_text(encoding="utf-8")
             after = updated(before, document.parent, draw=not arguments.check)
-        except (OSError, UserError) as error:
-            parser.exit(2, f"error: {document}: {error}\n")
+        except UserError as error:
+            raise UserError(f"{document}: {error}") from error
         if after != before:
             old.append(str(document))
             if not arguments.check:
@@ -160,12 +161,12 @@ def verdict(result: Result) -> str:
         f"At φ = {phi:g}, compound scaling is {answer}.",
         f"Simultaneous lower bounds of its advantage, in points: {', '.join(bounds)}.",
     ]
-    failed = [row["against"] for row in rows if "train better" in row.get("verdict", "")]
-    if failed:
-        sentences.append(f"Against {' and '.join(failed)}, not both networks train better than the baseline.")
-    if len(rows) < len(ALONE):
-        with_results = {row["against"] for row in rows}
-        sentences.append(f"Without results: {', '.join(name for name in ALONE if name not in with_results)}.")
+    apart = [row["against"] for row in rows if not row.get("optimized", True)]
+    if apart:
+        sentences.append(f"Against {' and '.join(apart)}, not both networks optimized.")
+    undecided = [f"{row['against']} ({row['verdict']})" for row in compared if row["φ"] == phi and row not in rows]
+    if undecided:
+        sentences.append(f"No bound is known against {' and '.join(undecided)}.")
     return " ".join(sentences)
 
 
@@ -178,7 +179,7 @@ def power(result: Result) -> str:
             "these": row["these"],
             "deviation of a fold, points": f"{100 * row['deviation of a fold']:.2f}",
             "detectable advantage, points": f"{100 * row['detectable advantage']:.2f}",
-            **({"over all three": f"{100 * row['over all']:.2f}"} if "over all" in row else {}),
+            **({"over all compared": f"{100 * row['over all']:.2f}"} if "over all" in row else {}),
         }
         for row in result["power"]
     ]
@@ -203,7 +204,7 @@ def slopes(result: Result) -> str:
 
 def rates(result: Result) -> str:
     """The learning rates tried for each network."""
-    return tables.markdown(result["learning_rates"])
+    return tables.markdown(result["learning_rates"]) if result["learning_rates"] else "No learning rates were tried."
 
 
 def failures(result: Result) -> str:
@@ -346,4 +347,4 @@ FIGURES: Mapping[str, tuple[str, Callable[[Result], Figure]]] = {
 }
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

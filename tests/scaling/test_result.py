@@ -171,8 +171,21 @@ def test_networks_that_train_worse_than_the_baseline_stand_apart(findings):
         for record in result.records.all
     ]
     rows = {row["against"]: row for row in Result(result.findings, records).comparisons}
-    assert "not both train better than the baseline" in rows["depth alone"]["verdict"]
-    assert "the baseline" not in rows["width alone"]["verdict"]
+    assert "not both optimized" in rows["depth alone"]["verdict"]
+    assert [rows[name]["optimized"] for name in ("depth alone", "width alone")] == [False, True]
+
+
+def test_networks_with_a_failed_trial_stand_apart(findings):
+    result, *_ = findings
+    depth = next(point.network.id for point in result.findings.points if point.method == "depth")
+    records = [
+        dataclasses.replace(record, state="failed")
+        if record.job.block == (3, 0) and record.job.candidate == depth
+        else record
+        for record in result.records.all
+    ]
+    rows = {row["against"]: row for row in Result(result.findings, records).comparisons}
+    assert [rows[name]["optimized"] for name in ("depth alone", "width alone")] == [False, True]
 
 
 def test_the_family_always_has_the_baseline_and_the_member_at_phi_1(findings):

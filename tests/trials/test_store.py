@@ -166,3 +166,13 @@ def test_a_trial_that_never_started_can_fail(tmp_path):
         store.fail(JOB, "learning-rate range test failed")
         (record,) = store.records()
     assert (record.job, record.state, record.error) == (JOB, "failed", "learning-rate range test failed")
+
+
+def test_trials_of_another_version_are_not_continued(tmp_path):
+    store = open_store(tmp_path / "search.sqlite")
+    store.claim_version()
+    store.start(JOB)
+    store.claim_version()
+    store.write_fact("version", "1")
+    with pytest.raises(UserError, match="trials of another version"):
+        store.claim_version()

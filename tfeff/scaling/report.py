@@ -243,8 +243,8 @@ def _page(result: Result, directory: Path, command: str, captions: Mapping[str, 
         html.Table(
             result.power,
             "Advantage for which the lower bound is above 0 with a probability of 80 %: that over one dimension, or "
-            "over all three if it is as large over each. It holds for methods that train better than the baseline. "
-            "Other numbers of folds help to plan: folds can be added later.",
+            "over all compared ones if it is as large over each. It holds for methods that "
+            "train better than the baseline. Other numbers of folds help to plan: folds can be added later.",
         ),
         html.Table(
             result.slopes,
@@ -313,7 +313,7 @@ def _comparison(result: Result) -> str:
         f"folds. {folds} The intervals against depth, width and resolution alone at one φ hold at once with 95 % "
         "confidence (Dunnett 1955, with the residual variance of the two-way layout networks x folds), and so do the "
         "lower bounds, which are one-sided. A network whose final training loss is above the baseline's failed to "
-        "optimize; it has a variance of its own. Failed trainings are left out, which flatters a network that has some."
+        "optimize, and so did one with a failed training, which its mean leaves out; both have a variance of their own."
         + (
             " All folds share their validation images, so the intervals are about trainings on other images, not about "
             "other validation images."

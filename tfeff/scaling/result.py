@@ -29,7 +29,6 @@ FOLDS = 2, 4, 6, 8, 12, 16
 """Numbers of folds in the table of detectable advantages."""
 SINGLE = "depth", "width", "resolution"
 """What compound scaling is claimed to be better than."""
-NOT_OPTIMIZED = "not both train better than the baseline"
 
 
 class Result:
@@ -164,7 +163,7 @@ class Result:
                     "widths": "-".join(map(str, network.widths)),
                     **_neck(network),
                     "pixels": str(network.resolution),
-                    **({} if tried is None else {"learning rate": f"{best_rate(tried):g}"}),
+                    **({} if tried is None else {"learning rate": f"{best_rate(tried):.3g}"}),
                     "folds": len(row["folds"]),
                     **({"training accuracy": float(np.mean(fitted))} if fitted else {}),
                     self.metric_words: row["mean"],
@@ -206,9 +205,10 @@ class Result:
                 "to": difference.high,
                 "lower bound": bound,
                 "verdict": _verdict(difference, bound),
+                "optimized": other.network.id not in compared.apart,
             }
-            if other.network.id in compared.apart:
-                row["verdict"] += f"; {NOT_OPTIMIZED}"
+            if not row["optimized"]:
+                row["verdict"] += "; not both optimized"
         return rows
 
     @cached_property
@@ -306,14 +306,15 @@ class Result:
         for point in self.findings.points:
             tried = self.findings.tried_rates.get(point.network.id, ())
             if len(tried) > 1:
-                best, rates = best_rate(tried), [rate for rate, _ in tried]
+                best, rates = best_rate(tried), sorted(rate for rate, _ in tried)
                 rows.append(
                     {
                         "network": METHODS[point.method].label,
                         "φ": f"{point.phi:g}",
-                        "learning rate": f"{best:.2g}",
+                        "learning rate": f"{best:.3g}",
                         "tried": ", ".join(
-                            f"{rate:.2g}: {'diverged' if value is None else number(value)}" for rate, value in tried
+                            f"{rate:.3g}: {'diverged' if value is None else number(value)}"
+                            for rate, value in sorted(tried)
                         ),
                         "at the end": "yes" if best in (rates[0], rates[-1]) else "",
                     }
@@ -322,14 +323,20 @@ class Result:
 
     @cached_property
     def _not_optimized(self) -> set[str]:
-        """Networks whose final training loss is above that of the baseline: more capacity should lower it."""
+        """Networks with a failed trial, or whose final training loss is above the baseline's: more capacity should
+        lower it."""
         final = {
             point.network.id: np.mean(losses)
             for point in self.findings.points
             if (losses := self.final(point.network, "train_loss"))
         }
-        baseline = final.get(self.study.baseline.unscaled.id, np.inf)
-        return {name for name, loss in final.items() if not loss <= baseline}
+        baseline = self.study.baseline.unscaled.id
+        failed = {
+            record.job.candidate
+            for record in self.records.all
+            if record.state == "failed" and record.job.block in self.search.member_blocks
+        }
+        return {name for name, loss in final.items() if not loss <= final.get(baseline, np.inf)} | failed - {baseline}
 
     @cached_property
     def family(self) -> list[dict[str, Any]]:

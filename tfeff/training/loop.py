@@ -86,7 +86,7 @@ class Loop:
         checkpoint_seconds: seconds between checkpoints within an epoch.
         advice: what to do if training diverges, for the message.
         chief: whether this is the first worker, the only one that writes files.
-        until: epoch at which the present call of `run` ends.
+        until: epoch at which the current call of `run` ends.
     """
 
     state: State

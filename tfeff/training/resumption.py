@@ -22,7 +22,7 @@ def resume(
         workdir: of the run.
         epochs: of the whole run.
         patience: `training.early_stopping_epochs`.
-        until_epoch: epoch at which the present call ends; None: the last one.
+        until_epoch: epoch at which the current call ends; None: the last one.
         report: called with messages.
 
     Raises:

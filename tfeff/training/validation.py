@@ -33,7 +33,7 @@ class Validation(Hook):
         self._batches = distribution.distribute(loop.step.strategy, self._own, loop.step.batch_size)
 
     def epoch(self, loop: Loop, row: Row) -> None:
-        """Validates when it is time, or because the present call ends here."""
+        """Validates when it is time, or because the current call ends here."""
         epoch, state = row["epoch"], loop.state
         scheduled = epoch % self._every == 0 or epoch == loop.epochs
         if scheduled or epoch == loop.until:

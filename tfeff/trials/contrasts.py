@@ -34,6 +34,7 @@ class Contrasts:
         degrees: its degrees of freedom.
         blocks: number of blocks.
         candidates: number of candidates in the layout.
+        level: confidence of the bounds by the pooled standard error together.
     """
 
     differences: Mapping[str, Difference]
@@ -44,22 +45,23 @@ class Contrasts:
     degrees: int
     blocks: int
     candidates: int
+    level: float
 
     def detectable(self, blocks: int | None = None, *, everywhere: bool = False) -> float | None:
         """The difference for which a lower bound by the pooled variance is above 0 with probability POWER.
 
         Args:
             blocks: number of blocks; None: those that there are.
-            everywhere: all lower bounds, where each difference is this large, not a single one.
+            everywhere: all lower bounds by the pooled variance, where each difference is this large, not a single one.
         """
-        if self.deviation is None:
+        if self.deviation is None or not self.pooled:
             return None
         blocks = blocks or self.blocks
         degrees = (self.candidates - 1) * (blocks - 1)
         if degrees < 1:
             return None
-        quantile = dunnett_quantile(len(self.bounds), degrees, EQUAL_CORRELATION, sides=1)
-        count = len(self.bounds) if everywhere else 1
+        quantile = dunnett_quantile(self.pooled, degrees, EQUAL_CORRELATION, self.level, sides=1)
+        count = self.pooled if everywhere else 1
 
         def missing(shift: float) -> float:
             return power(count, degrees, EQUAL_CORRELATION, quantile, shift) - POWER
@@ -88,6 +90,7 @@ def contrasts(
     layout = fit_two_way({name: row for name, row in table.items() if name not in apart})
     own = others if control in apart else [name for name in others if name in apart]
     pooled = len(others) - len(own)
+    level = 1 - (1 - confidence) * pooled / len(others)  # Bonferroni's share of those with the pooled standard error
     differences, bounds = {}, dict[str, float | None]()
     for name in others:
         share = 1 - (1 - confidence) / len(others)
@@ -99,12 +102,7 @@ def contrasts(
         if plain.standard_error is None:
             differences[name], bounds[name] = plain, None
             continue
-        two, one = (
-            dunnett_quantile(
-                pooled, layout.degrees, EQUAL_CORRELATION, 1 - (1 - confidence) * pooled / len(others), sides=sides
-            )
-            for sides in (2, 1)
-        )
+        two, one = (dunnett_quantile(pooled, layout.degrees, EQUAL_CORRELATION, level, sides=sides) for sides in (2, 1))
         half = two * plain.standard_error
         differences[name] = Difference(
             plain.n, plain.mean, plain.standard_error, plain.degrees, plain.mean - half, plain.mean + half
@@ -119,4 +117,5 @@ def contrasts(
         degrees=layout.degrees,
         blocks=len(layout.blocks),
         candidates=len(layout.candidates),
+        level=level,
     )

@@ -50,12 +50,12 @@ def running(
         console: shows the progress.
 
     Raises:
-        UserError: the images have changed since the first trial.
+        UserError: the images, or the way trials are trained, have changed since the first trial.
     """
     folds = settings.folds
     drawn = fingerprint if folds.kind == "classic" else f"{fingerprint}, in folds of {folds.examples}"
     store.claim_images(drawn, settings.experiment.data.source)
-    store.remove_unfinished_schedules(settings.experiment.training.epochs)
+    store.claim_version()
     progress = Progress(console)
     with Interruption() as interruption, progress.shown():
         yield TrialRunner(
@@ -313,7 +313,7 @@ class TrialRunner:
 
 
 def best_rate(tried: Sequence[Tried]) -> float:
-    """The learning rate with the highest objective."""
+    """The learning rate with the highest objective; of several, the one that was tried first."""
     return max(tried, key=lambda pair: -math.inf if pair[1] is None else pair[1])[0]
 
 

@@ -17,6 +17,8 @@ from tfeff.errors import UserError, changes
 from tfeff.trials.results import Job
 from tfeff.trials.trial import Candidate
 
+VERSION = "2"
+"""Changes if trials with the same config are trained differently: with other seeds, schedules or learning rates."""
 _FACTS = "create table if not exists facts (name text primary key, value text not null)"
 _CANDIDATES = (
     "create table if not exists candidates (name text primary key, label text not null, settings text not null)"
@@ -130,15 +132,18 @@ class TrialStore:
             )
         self.write_fact("images", fingerprint)
 
-    def remove_unfinished_schedules(self, epochs: int) -> None:
-        """Removes results of earlier versions, whose shorter trainings stopped in the middle of their schedule.
+    def claim_version(self) -> None:
+        """Stores how trials are trained, as a version.
 
-        Args:
-            epochs: of a complete training.
+        Raises:
+            UserError: there are trials of another version.
         """
-        if self.fact("schedules") is None:
-            self._file.execute("delete from trials where epochs < ?", (epochs,))
-            self.write_fact("schedules", "complete")
+        if self.fact("version") != VERSION and self.records():
+            raise UserError(
+                f"{self.path} has trials of another version of tfeff, which trains them differently; choose another "
+                "--workdir, or continue with that version"
+            )
+        self.write_fact("version", VERSION)
 
     def add_candidates(self, candidates: Iterable[Candidate]) -> None:
         """Stores the label and the settings of each candidate that is not stored yet."""

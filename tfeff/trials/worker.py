@@ -89,7 +89,7 @@ def range_test(experiment: config.Experiment) -> float:
 
 
 def held_out_rates(experiment: config.Experiment, objective: Objective, macs: int, directory: str) -> list[Tried]:
-    """The objective at several learning rates, sorted by rate; see `config.Trials.learning_rate`.
+    """The objective at several learning rates, in the order tried; see `config.Trials.learning_rate`.
 
     Args:
         experiment: the training, with the middle rate.
@@ -119,7 +119,7 @@ def held_out_rates(experiment: config.Experiment, objective: Objective, macs: in
     shutil.rmtree(directory, ignore_errors=True)
     if max(values.values()) == -math.inf:
         raise UserError(f"training failed at all learning rates: {'; '.join(errors) or objective.metric + ' is NaN'}")
-    return [(rate, found if math.isfinite(found) else None) for rate, found in sorted(values.items())]
+    return [(rate, found if math.isfinite(found) else None) for rate, found in values.items()]
 
 
 def _next_rate(values: Mapping[float, float], middle: float) -> float | None:
