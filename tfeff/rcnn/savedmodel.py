@@ -26,8 +26,9 @@ from tfeff.errors import UserError
 from tfeff.proposals.records import from_record
 from tfeff.rcnn.detections import Postprocess
 from tfeff.rcnn.feature_extractor import FeatureExtractor
-from tfeff.serving.detector import DETECTOR_FILE, DetectorRecord, damaged, load, read_record
+from tfeff.serving.detector import DETECTOR_FILE, DetectorRecord, damaged, read_record
 from tfeff.serving.frozen_graph import frozen
+from tfeff.serving.loading import load
 from tfeff.serving.staging import staged
 
 

@@ -15,6 +15,7 @@ from tfeff.errors import UserError
 from tfeff.rcnn.savedmodel import ExportedRCNN
 from tfeff.reporting.detections import draw_detections
 from tfeff.serving.detector import DETECTOR_FILE, Detector, ExportedDetector
+from tfeff.serving.loading import load
 from tfeff.serving.savedmodel import CLASSES_FILE
 
 TOP = 5
@@ -62,11 +63,8 @@ class ClassifierPredictor(Predictor):
 
     def __init__(self, directory: Path, batch_size: int) -> None:
         self.batch_size = batch_size
-        try:
-            self._model = tf.saved_model.load(str(directory))
-            self._serve = self._model.signatures["serving_bytes"]
-        except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
-            raise UserError(f"{directory}: cannot read the SavedModel ({error}); export the model again") from error
+        self._model = load(directory)
+        self._serve = self._model.signatures["serving_bytes"]
         names = (directory / "assets" / CLASSES_FILE).read_text(encoding="utf-8").splitlines()
         self.class_names = tuple(names)
         self.draws_boxes = "box" in self._serve.structured_outputs

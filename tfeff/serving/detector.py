@@ -4,7 +4,6 @@ Next to the SavedModel's own files, `assets/detector.json` holds the class names
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import tensorflow as tf
 from tfeff.data.images import graph_decoding
 from tfeff.errors import UserError
 from tfeff.proposals.records import from_record
+from tfeff.serving.loading import load
 
 DETECTOR_FILE = "detector.json"
 
@@ -116,17 +116,3 @@ def read_record(directory: Path) -> DetectorRecord:
 def damaged(directory: Path, error: Exception) -> UserError:
     """The error for a `detector.json` that cannot be used."""
     return UserError(f"{directory / 'assets' / DETECTOR_FILE}: damaged ({error!r}); export the detector again")
-
-
-def load(directory: Path) -> Any:
-    """The SavedModel.
-
-    Raises:
-        UserError: it is damaged.
-    """
-    try:
-        model = tf.saved_model.load(os.fspath(directory))
-        _ = model.signatures["serving_default"]
-    except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
-        raise UserError(f"{directory}: cannot read the SavedModel ({error}); export the detector again") from error
-    return model
