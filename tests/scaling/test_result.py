@@ -112,8 +112,8 @@ def test_members_are_compared_on_their_own_folds_all_at_once(findings):
     residuals = values - values.mean(0) - values.mean(1, keepdims=True) + values.mean()
     degrees = (len(points) - 1) * 2
     error = np.sqrt((residuals**2).sum() / degrees * 2 / 3)
-    assert [row["against"] for row in result.comparisons] == ["depth alone", "width alone", "resolution alone"]
-    for row in result.comparisons:
+    assert [row["against"] for row in result.comparison.rows] == ["depth alone", "width alone", "resolution alone"]
+    for row in result.comparison.rows:
         other = list(points).index(row["against"].removesuffix(" alone"))
         mean = values[list(points).index("compound")].mean() - values[other].mean()
         assert row["advantage"] == pytest.approx(mean)
@@ -121,7 +121,7 @@ def test_members_are_compared_on_their_own_folds_all_at_once(findings):
         assert row["lower bound"] == pytest.approx(mean - dunnett_quantile(3, degrees, 0.5, sides=1) * error)
         verdict = "better" if row["lower bound"] > 0 else "worse" if row["to"] < 0 else None
         assert row["verdict"] == (f"compound is {verdict}" if verdict else "not separable")
-    assert [row["folds"] for row in result.power] == [2, 3, 4, 6, 8, 12, 16]
+    assert [row["folds"] for row in result.comparison.power] == [2, 3, 4, 6, 8, 12, 16]
 
 
 def test_width_and_resolution_together_are_compared_on_their_own(findings):
@@ -130,9 +130,9 @@ def test_width_and_resolution_together_are_compared_on_their_own(findings):
     network = next(point.network for point in result.findings.points if point.method == "depth")
     both = Point("width+resolution", 2.0, network)
     more = Result(dataclasses.replace(result.findings, points=[*result.findings.points, both]), result.records.all)
-    assert more.comparisons[:3] == result.comparisons
-    assert more.power == result.power
-    alone, row = result.comparisons[0], more.comparisons[3]
+    assert more.comparison.rows[:3] == result.comparison.rows
+    assert more.comparison.power == result.comparison.power
+    alone, row = result.comparison.rows[0], more.comparison.rows[3]
     assert row["advantage"] == alone["advantage"]
     assert row["to"] - row["advantage"] < alone["to"] - alone["advantage"]
 
@@ -141,7 +141,7 @@ def test_a_comparison_without_results_is_not_decided(findings):
     result, *_ = findings
     depth = next(point.network.id for point in result.findings.points if point.method == "depth")
     records = [record for record in result.records.all if record.job.candidate != depth]
-    rows = {row["against"]: row for row in Result(result.findings, records).comparisons}
+    rows = {row["against"]: row for row in Result(result.findings, records).comparison.rows}
     assert rows["depth alone"]["verdict"].startswith("not decided")
     assert "lower bound" in rows["width alone"]
     assert "lower bound" not in rows["depth alone"]
@@ -150,7 +150,7 @@ def test_a_comparison_without_results_is_not_decided(findings):
 def test_slopes_are_lines_through_each_fold(findings):
     result, accuracy, _ = findings
     points = {point.method: point.network for point in result.findings.points}
-    rows = {row["method"]: row for row in result.slopes}
+    rows = {row["method"]: row for row in result.comparison.slopes}
     lines = {}
     for method in ("width", "compound"):
         ends = [_folds(accuracy, points[name].id, 4, FRESH) for name in ("baseline", method)]
@@ -170,7 +170,7 @@ def test_networks_that_train_worse_than_the_baseline_stand_apart(findings):
         )
         for record in result.records.all
     ]
-    rows = {row["against"]: row for row in Result(result.findings, records).comparisons}
+    rows = {row["against"]: row for row in Result(result.findings, records).comparison.rows}
     assert "not both optimized" in rows["depth alone"]["verdict"]
     assert [rows[name]["optimized"] for name in ("depth alone", "width alone")] == [False, True]
 
@@ -184,7 +184,7 @@ def test_networks_with_a_failed_trial_stand_apart(findings):
         else record
         for record in result.records.all
     ]
-    rows = {row["against"]: row for row in Result(result.findings, records).comparisons}
+    rows = {row["against"]: row for row in Result(result.findings, records).comparison.rows}
     assert [rows[name]["optimized"] for name in ("depth alone", "width alone")] == [False, True]
 
 

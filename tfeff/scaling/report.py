@@ -138,8 +138,8 @@ def write_all(findings: Findings, records: Sequence[Record], directory: Path, co
         tables.text(result.ranking),
         findings.family.finding,
         tables.text(result.members),
-        tables.text(result.comparisons),
-        tables.text(result.power),
+        tables.text(result.comparison.rows),
+        tables.text(result.comparison.power),
         tables.text(result.family),
         "\n".join(f"wrote {path}" for path in paths),
         "train a member on all images: " + _member_command(result, directory),
@@ -239,15 +239,15 @@ def _page(result: Result, directory: Path, command: str, captions: Mapping[str, 
     comparison: list[html.Part] = [
         html.Paragraph(_comparison(result)),
         html.Table(result.members, f"The networks, and the mean of their {_metric(result)[0]} over folds."),
-        html.Table(result.comparisons, f"Advantage of compound scaling in {_metric(result)[0]}."),
+        html.Table(result.comparison.rows, f"Advantage of compound scaling in {_metric(result)[0]}."),
         html.Table(
-            result.power,
+            result.comparison.power,
             "Advantage for which the lower bound is above 0 with a probability of 80 %: that over one dimension, or "
             "over all compared ones if it is as large over each. It holds for methods that "
             "train better than the baseline. Other numbers of folds help to plan: folds can be added later.",
         ),
         html.Table(
-            result.slopes,
+            result.comparison.slopes,
             f"Growth of {_metric(result)[0]} per doubling of the multiply-adds, within folds. These intervals are not "
             "adjusted for several comparisons.",
         ),

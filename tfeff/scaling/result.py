@@ -12,12 +12,11 @@ from tfeff import config
 from tfeff.reporting.metric import in_words
 from tfeff.reporting.scaling_curves import METHODS
 from tfeff.scaling.baseline import ScaledNetwork, peak_memory
+from tfeff.scaling.comparison import Comparison
 from tfeff.scaling.experiment import batch_size
-from tfeff.scaling.members import COMPOUND, Point
 from tfeff.scaling.search import Findings
 from tfeff.scaling.study import Study
-from tfeff.trials.contrasts import Contrasts, contrasts
-from tfeff.trials.intervals import Difference, paired_difference, summary
+from tfeff.trials.intervals import summary
 from tfeff.trials.records import Records
 from tfeff.trials.results import Block
 from tfeff.trials.runner import best_rate
@@ -25,10 +24,6 @@ from tfeff.trials.store import Record
 from tfeff.trials.wording import number
 
 MEGA = 1e6
-FOLDS = 2, 4, 6, 8, 12, 16
-"""Numbers of folds in the table of detectable advantages."""
-SINGLE = "depth", "width", "resolution"
-"""What compound scaling is claimed to be better than."""
 
 
 class Result:
@@ -37,6 +32,9 @@ class Result:
     Args:
         findings: from `search.run`.
         records: all trials of the search.
+
+    Attributes:
+        comparison: of the members with other scaling methods.
     """
 
     def __init__(self, findings: Findings, records: Sequence[Record]) -> None:
@@ -48,6 +46,18 @@ class Result:
         split = self.search.folds.validation_split
         words = in_words(self.metric)
         self.metric_words = words.replace("validation", split) if split else words
+        networks = {point.network.id: point.network for point in findings.points}
+        self.comparison = Comparison(
+            findings.points,
+            {name: self.values(network, members=True) for name, network in networks.items()},
+            {name: self.final(network, "train_loss") for name, network in networks.items()},
+            {
+                record.job.candidate
+                for record in records
+                if record.state == "failed" and record.job.block in self.search.member_blocks
+            },
+            minimized=self.study.objective.minimized,
+        )
 
     def values(
         self, network: ScaledNetwork, *, members: bool = False, objective: bool = False, epochs: int | None = None
@@ -174,132 +184,6 @@ class Result:
         return rows
 
     @cached_property
-    def comparisons(self) -> list[dict[str, Any]]:
-        """Compound scaling against the other methods at the same multiply-adds.
-
-        The intervals of depth, width and resolution alone at one φ hold at once, and so do their lower bounds; see
-        `tfeff.trials.contrasts`.
-        """
-        rows = []
-        for compound, other in self._pairs:
-            row: dict[str, Any] = {
-                "φ": compound.phi,
-                "against": METHODS[other.method].label,
-                "compound, x baseline": compound.network.relative["macs"],
-                "other, x baseline": other.network.relative["macs"],
-            }
-            rows.append(row)
-            if other.network.id == compound.network.id:
-                row["verdict"] = "the same network"
-                continue
-            compared = self.contrasts.get((compound.phi, other.method))
-            if compared is None:
-                row["verdict"] = "not decided: every training of one of them failed"
-                continue
-            difference, bound = compared.differences[other.network.id], compared.bounds[other.network.id]
-            row |= {
-                "compound": summary(self.values(compound.network, members=True).values()).mean,
-                "other": summary(self.values(other.network, members=True).values()).mean,
-                "advantage": round(difference.mean, 12),  # without rounding errors
-                "95 % from": difference.low,
-                "to": difference.high,
-                "lower bound": bound,
-                "verdict": _verdict(difference, bound),
-                "optimized": other.network.id not in compared.apart,
-            }
-            if not row["optimized"]:
-                row["verdict"] += "; not both optimized"
-        return rows
-
-    @cached_property
-    def _pairs(self) -> list[tuple[Point, Point]]:
-        """Each compound member with each other network at its φ."""
-        points = self.findings.points
-        return [
-            (compound, other)
-            for compound in points
-            if compound.method == COMPOUND
-            for other in points
-            if other.phi == compound.phi and other.method != COMPOUND
-        ]
-
-    @cached_property
-    def contrasts(self) -> dict[tuple[float, str], Contrasts]:
-        """(φ, other method) -> the comparisons that hold at once with it; failed trials are omitted.
-
-        These are depth, width and resolution alone, and apart from them width and resolution together.
-        """
-        sign = -1.0 if self.study.objective.minimized else 1.0
-        table = {
-            point.network.id: {block: sign * value for block, value in self.values(point.network, members=True).items()}
-            for point in self.findings.points
-        }
-        table = {name: row for name, row in table.items() if row}
-        families: dict[tuple[float, str, bool], list[Point]] = {}
-        for compound, other in self._pairs:
-            name = compound.network.id
-            if other.network.id != name and name in table and other.network.id in table:
-                families.setdefault((compound.phi, name, other.method in SINGLE), []).append(other)
-        found: dict[tuple[float, str], Contrasts] = {}
-        for (phi, name, _), others in families.items():
-            compared = contrasts(table, name, sorted({other.network.id for other in others}), self._not_optimized)
-            found |= {(phi, other.method): compared for other in others}
-        return found
-
-    @cached_property
-    def power(self) -> list[dict[str, Any]]:
-        """For each φ and some numbers of folds: the advantage that compound scaling would have to have to be seen.
-
-        Over one dimension, or over all three at once.
-        """
-        by_phi = {phi: compared for (phi, method), compared in self.contrasts.items() if method in SINGLE}
-        rows = []
-        for phi, compared in by_phi.items():
-            for folds in sorted({*FOLDS, compared.blocks}) if compared.pooled else ():
-                detectable = compared.detectable(folds)
-                if detectable is not None:
-                    rows.append(
-                        {
-                            "φ": phi,
-                            "folds": folds,
-                            "these": "yes" if folds == compared.blocks else "",
-                            "deviation of a fold": compared.deviation,
-                            "degrees of freedom": compared.degrees if folds == compared.blocks else None,
-                            "detectable advantage": detectable,
-                            "over all": compared.detectable(folds, everywhere=True),
-                        }
-                    )
-        return rows
-
-    @cached_property
-    def slopes(self) -> list[dict[str, Any]]:
-        """Growth of the metric when the multiply-adds double, by method: a line through each fold's points."""
-        by_method: dict[str, dict[Block, float]] = {}
-        for method in self.search.members.methods:
-            points = [point for point in self.findings.points if point.method in ("baseline", method)]
-            values = [self.values(point.network, members=True) for point in points]
-            octaves = np.log2([point.network.relative["macs"] for point in points])
-            common = set.intersection(*map(set, values)) if len(set(octaves)) > 1 else set()
-            if common:
-                by_method[method] = {
-                    block: float(np.polyfit(octaves, [row[block] for row in values], 1)[0]) for block in sorted(common)
-                }
-        rows = []
-        for method, slopes in by_method.items():
-            estimate = summary(slopes.values())
-            row = {
-                "method": METHODS[method].label,
-                "growth per doubling": estimate.mean,
-                "95 % from": estimate.low,
-                "to": estimate.high,
-            }
-            if method != COMPOUND and COMPOUND in by_method:
-                difference = paired_difference(by_method[COMPOUND], slopes)
-                row |= {"compound minus it": difference.mean, "from": difference.low, "up to": difference.high}
-            rows.append(row)
-        return rows
-
-    @cached_property
     def rates(self) -> list[dict[str, Any]]:
         """The learning rates tried for each network, with the metric on held-out images of the first fold."""
         rows = []
@@ -320,23 +204,6 @@ class Result:
                     }
                 )
         return rows
-
-    @cached_property
-    def _not_optimized(self) -> set[str]:
-        """Networks with a failed trial, or whose final training loss is above the baseline's: more capacity should
-        lower it."""
-        final = {
-            point.network.id: np.mean(losses)
-            for point in self.findings.points
-            if (losses := self.final(point.network, "train_loss"))
-        }
-        baseline = self.study.baseline.unscaled.id
-        failed = {
-            record.job.candidate
-            for record in self.records.all
-            if record.state == "failed" and record.job.block in self.search.member_blocks
-        }
-        return {name for name, loss in final.items() if not loss <= final.get(baseline, np.inf)} | failed - {baseline}
 
     @cached_property
     def family(self) -> list[dict[str, Any]]:
@@ -431,12 +298,12 @@ class Result:
             **chosen,
             "members": self.points,
             "networks": self.members,
-            "comparisons": self.comparisons,
-            "power": self.power,
-            "slopes": self.slopes,
+            "comparisons": self.comparison.rows,
+            "power": self.comparison.power,
+            "slopes": self.comparison.slopes,
             "learning_rates": self.rates,
             "tried_rates": dict(self.findings.tried_rates),
-            "not_optimized": sorted(self._not_optimized),
+            "not_optimized": sorted(self.comparison.not_optimized),
             "family": self.family,
             "seconds_of_trials": self.records.seconds,
             "failed_trials": self.records.failed,
@@ -457,14 +324,6 @@ def describe(study: Study, network: ScaledNetwork) -> dict[str, Any]:
         "pixels": str(network.resolution),
         "batch": batch_size(study.search, study.baseline, network),
     }
-
-
-def _verdict(advantage: Difference, bound: float | None) -> str:
-    if bound is not None and bound > 0:
-        return "compound is better"
-    if advantage.high is not None and advantage.high < 0:
-        return "compound is worse"
-    return "not separable"
 
 
 def _coefficients(network: ScaledNetwork) -> dict[str, Any]:
