@@ -7,7 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from tests.thoroughness import thorough
 from tfeff.reporting.scaling_curves import (
     METHODS,
-    SINGLE,
+    OTHERS,
     latency_figure,
     method_figure,
     methods_figure,
@@ -43,7 +43,7 @@ def study(folds=3, phis=(1, 2, 3), equal=False, label=None):
         return [0.7] * folds if equal else rng.normal(mean, 0.01, folds).tolist()
 
     points = [point("baseline", 0, 1.0, values(0.6), label, 0.001)]
-    for phi, (gain, method) in itertools.product(phis, enumerate([*SINGLE, "compound"], 1)):
+    for phi, (gain, method) in itertools.product(phis, enumerate([*OTHERS, "compound"], 1)):
         cost = 2.0**phi * rng.uniform(0.95, 1.05)
         points.append(point(method, phi, cost, values(0.6 + 0.01 * gain * phi), label, 1e-3 * cost))
     return points
@@ -57,7 +57,7 @@ def markers(axes):
 
 def every_figure(points):
     return [
-        *(method_figure(points, method, metric=METRIC) for method in (*SINGLE, "compound")),
+        *(method_figure(points, method, metric=METRIC) for method in (*OTHERS, "compound")),
         methods_figure(points, metric=METRIC),
         single_against_compound_figure(points, metric=METRIC),
         latency_figure(points, metric=METRIC),
@@ -161,7 +161,7 @@ def test_positions_keep_the_distance_and_are_the_closest_ones(seed):
 def test_methods_share_their_axes():
     limits = [
         (figure.axes[0].get_xlim(), figure.axes[0].get_ylim())
-        for figure in (method_figure(study(), method, metric=METRIC) for method in (*SINGLE, "compound"))
+        for figure in (method_figure(study(), method, metric=METRIC) for method in (*OTHERS, "compound"))
     ]
     assert all(limit == limits[0] for limit in limits)
 

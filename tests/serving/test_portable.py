@@ -167,7 +167,7 @@ def test_an_exported_classifier_predicts_alike(run: training.Workdir, tmp_path: 
     if format != "litert":
         np.testing.assert_allclose(call(images=images)["probabilities"], expected, atol=1e-4)
     if int8:
-        # Which images lie near a rounding boundary differs between machines, hence the mean: 0.0012 in four trainings.
+        # The mean, because a single image near a rounding boundary can differ by much more: 0.0012 in four trainings.
         assert np.abs(one_by_one - expected).mean() < 0.01
         runs.open_run(run.path).export_portable(tmp_path / "float", "litert")
         sizes = [(each / "model.tflite").stat().st_size for each in (out, tmp_path / "float")]

@@ -58,7 +58,8 @@ METHODS = {
     "width+resolution": Method("width and resolution", PURPLE, "P", "-."),
     "compound": Method("compound", VERMILION, "D", "-"),
 }
-SINGLE = ("depth", "width", "resolution", "width+resolution")
+OTHERS = ("depth", "width", "resolution", "width+resolution")
+"""Methods that compound scaling is compared with."""
 
 MIN_DISTANCE = 0.13  # octaves of multiply-adds between two error bars
 LABEL_LENGTH = 28  # characters
@@ -116,7 +117,7 @@ def single_against_compound_figure(points: Sequence[Point], *, metric: str, unit
     Arguments as in `method_figure`. Methods without points have no panel.
     """
     drawn = _drawn(points, tuple(METHODS))
-    single = [method for method in SINGLE if any(point["method"] == method for point in drawn)] or ["compound"]
+    single = [method for method in OTHERS if any(point["method"] == method for point in drawn)] or ["compound"]
     figure = new(2.4 + 3.0 * len(single), 4.2)
     for axes, method in zip(figure.subplots(1, len(single), sharey=True, squeeze=False)[0], single, strict=True):
         _curves(axes, _drawn(points, ("baseline", method, "compound")))

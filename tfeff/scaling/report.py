@@ -30,7 +30,7 @@ from tfeff.reporting.loss_curves import loss_figure
 from tfeff.reporting.metric import unit_of
 from tfeff.reporting.scaling_curves import (
     METHODS,
-    SINGLE,
+    OTHERS,
     latency_figure,
     method_figure,
     methods_figure,
@@ -173,7 +173,7 @@ def _figures(result: Result) -> dict[str, tuple[Any, str]]:
             ),
             "allocation": (allocation_figure(rows), "Epochs spent on each candidate, and why its training ended."),
         }
-    methods = [method for method in (*SINGLE, "compound") if any(point["method"] == method for point in points)]
+    methods = [method for method in (*OTHERS, "compound") if any(point["method"] == method for point in points)]
     for method in methods:
         label = METHODS[method].label
         figures[f"method_{label.replace(' ', '_')}"] = (

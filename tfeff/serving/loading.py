@@ -11,7 +11,7 @@ from tfeff.errors import UserError
 
 
 def load(directory: Path) -> Any:
-    """A SavedModel with signatures.
+    """A SavedModel with the signatures of our exports.
 
     Raises:
         UserError: it is damaged.
@@ -20,7 +20,8 @@ def load(directory: Path) -> Any:
     logging.set_verbosity(logging.ERROR)  # it warns that exported models have no gradients
     try:
         model = tf.saved_model.load(os.fspath(directory))
-        _ = model.signatures["serving_default"]
+        for name in ("serving_default", "serving_bytes"):
+            _ = model.signatures[name]
     except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
         raise UserError(f"{directory}: cannot read the SavedModel ({error}); export the model again") from error
     finally:

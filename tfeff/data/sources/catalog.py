@@ -61,8 +61,10 @@ def has_objects(name: str, options: Options | None = None) -> bool:
         options: how to read it.
     """
     scheme = SCHEMES.get(name.partition(":")[0])
-    if scheme is None or scheme.objects is None or scheme.labels is None:
-        return scheme is not None and scheme.objects is not None
+    if scheme is None or scheme.objects is None:
+        return False
+    if scheme.labels is None:
+        return True
     try:
         open_objects(name, options)
     except UserError:
