@@ -1,5 +1,7 @@
 """Training on stored features of the frozen part equals training the whole network, and repeats itself."""
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -10,7 +12,7 @@ from tests.thoroughness import only_thorough
 from tfeff import config, models, training
 from tfeff.errors import UserError
 from tfeff.training import selection
-from tfeff.training.features import FeatureCache, split
+from tfeff.training.features import FeatureBatches, FeatureCache, split
 from tfeff.training.freezing import freeze
 
 FROZEN = ("stem*", "stage1*")
@@ -48,6 +50,24 @@ def test_it_equals_training_the_whole_network(caches: selection.SplitCaches, tmp
     whole = weights(on_images)
     for name, value in weights(on_features).items():
         np.testing.assert_allclose(value, whole[name], rtol=1e-3, atol=1e-5, err_msg=name)
+
+
+def test_the_time_to_compute_features_counts_as_training(
+    caches: selection.SplitCaches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compute, clock, hours = FeatureBatches._computed, time.perf_counter, 0.0
+
+    def slow(self: FeatureBatches, epoch: int | None, advance: Callable[[int], None]) -> dict[str, np.ndarray]:
+        nonlocal hours
+        hours += 1 if epoch is not None else 100  # validation images do not count
+        return compute(self, epoch, advance)
+
+    monkeypatch.setattr(FeatureBatches, "_computed", slow)
+    monkeypatch.setattr(time, "perf_counter", lambda: clock() + 3600 * hours)
+    first, second, _ = run(tmp_path, caches).rows()
+    assert 1 <= first["seconds"] / 3600 < 2
+    assert first["input_wait"] > 0.5
+    assert second["seconds"] < 3600
 
 
 def test_other_crops_have_other_features(tmp_path: Path) -> None:

@@ -167,6 +167,9 @@ def conclude(
 ) -> Assessment | None:
     """Finishes a run: training curves, evaluation on the test split (else on the validation images), `result.json`.
 
+    Its `training_seconds` are those of the updates of all epochs, over all calls, with the time to compute stored
+    features of training images. Validation, checkpoints and updates that were lost when a call was killed do not count.
+
     Args:
         workdir: the workdir of the run.
         reporter: reports progress.

@@ -139,7 +139,10 @@ class Loop:
 
     def _train(self) -> None:
         state, steps = self.state, self.pipeline.steps_per_epoch
+        start = time.perf_counter()
         own = self.pipeline.training_batches(self.until, state.step)
+        computing = time.perf_counter() - start  # of stored features
+        state.seconds, state.waited = state.seconds + computing, state.waited + computing
         batches = iter(distribution.distribute(self.step.strategy, own, self.step.batch_size))
         for hook in self.hooks:
             hook.start(self)
