@@ -22,7 +22,7 @@ from tfeff.config import Augmentation, Classification, Data, Experiment, Model, 
 
 def get_config():
     return Experiment(
-        task=Classification(augmentation=Augmentation(shift=0.1)),
+        task=Classification(augmentation=Augmentation(shift=0.1), temperature_scaling=True),
         model=Model(name="resnet", width=4, stage_blocks=(1, 1), resolution=8),
         data=Data(source="embedded:digits", channels=1),
         optimizer=Optimizer(name="sgd", learning_rate=0.02, weight_decay=1e-3, clip_norm=1.0),

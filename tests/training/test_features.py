@@ -42,9 +42,10 @@ def weights(workdir: training.Workdir) -> dict[str, np.ndarray]:
 
 
 def test_it_equals_training_the_whole_network(caches: selection.SplitCaches, tmp_path: Path) -> None:
-    on_features = run(tmp_path / "features", caches)
-    on_images = run(tmp_path / "images", caches, "training.feature_variants=none")
-    for key in ("train_loss", "validation_loss", "validation_accuracy"):
+    calibrated = ("task.temperature_scaling=true", "data.validation_fraction=0.4")
+    on_features = run(tmp_path / "features", caches, *calibrated)
+    on_images = run(tmp_path / "images", caches, "training.feature_variants=none", *calibrated)
+    for key in ("train_loss", "validation_loss", "validation_accuracy", "validation_temperature"):
         values = [[row[key] for row in each.rows()] for each in (on_features, on_images)]
         np.testing.assert_allclose(*values, rtol=1e-4, err_msg=key)
     whole = weights(on_images)

@@ -340,12 +340,26 @@ def predictions(decoded: Callable[[Batch], Mapping[str, Any]], pipeline: Batches
         decoded: the INPUTS of a batch -> what `ImageTask.decode` returns: tensors or arrays.
         pipeline: the images.
     """
-    parts: list[dict[str, np.ndarray]] = []
+    parts = list[Predictions]()
     for batch in pipeline.evaluation_batches():
-        kept = batch["weight"].numpy() > 0
-        inputs, about = ({key: batch[key] for key in keys if key in batch} for keys in (INPUTS, ABOUT_IMAGES))
-        values = {**decoded(inputs), **about}
-        parts.append({name: np.asarray(value)[kept] for name, value in values.items()})
+        parts.append(of_images(batch, decoded({key: batch[key] for key in INPUTS if key in batch})))
+    return joined(parts)
+
+
+def of_images(batch: Batch, decoded: Mapping[str, Any]) -> Predictions:
+    """The predictions for a batch, without its padding, with what it says about the images.
+
+    Args:
+        batch: of `Batches.evaluation_batches`.
+        decoded: what `ImageTask.decode` returns for it: tensors or arrays.
+    """
+    kept = batch["weight"].numpy() > 0
+    about = {key: batch[key] for key in ABOUT_IMAGES if key in batch}
+    return {name: np.asarray(value)[kept] for name, value in {**decoded, **about}.items()}
+
+
+def joined(parts: Sequence[Predictions]) -> Predictions:
+    """The predictions for several batches as one."""
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

@@ -1,6 +1,6 @@
 """Prepares a run: its images, its network, and the state in which it starts or resumes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from tfeff.training.resumption import restore, resume
 from tfeff.training.state import State
 from tfeff.training.step import Step
 from tfeff.training.stopping import EarlyStopping
+from tfeff.training.validation import Scoring
 from tfeff.training.workdir import CHOSEN, Workdir
 
 
@@ -37,7 +38,7 @@ class Prepared:
         step: the compiled steps.
         training: the training batches.
         validation: the validation batches, if any.
-        scoring: computes the task's `scores` of the network on all validation images.
+        scoring: computes the task's `scores` on all validation images, if there are any.
         until: epoch at which the phase, or the call, ends.
     """
 
@@ -46,7 +47,7 @@ class Prepared:
     step: Step
     training: Pipeline
     validation: Batches | FeatureBatches | None
-    scoring: Callable[[], Mapping[str, float]]
+    scoring: Scoring | None
     until: int
 
 
@@ -163,16 +164,14 @@ def prepare(
     return Prepared(settings, state, assembly.step, stored(pipeline), validated, scoring, until)
 
 
-def _scoring(
-    settings: config.Experiment, model: keras.Model, validation: ImageCache | None
-) -> Callable[[], Mapping[str, float]]:
+def _scoring(settings: config.Experiment, model: keras.Model, validation: ImageCache | None) -> Scoring | None:
     """Computes the task's `scores` on all validation images, in each worker."""
     task = tasks.create(settings.task)
     if validation is None or not task.scores:
-        return dict
-    predictor = BatchPredictor(task.predictor(model), task)
+        return None
     pipeline = build.evaluation_pipeline(settings, validation, model.size, (0, 1))
-    return lambda: task.score(predictor(pipeline), pipeline)
+    predictor = BatchPredictor(model, task)
+    return lambda predicted: task.score(predictor(pipeline) if predicted is None else predicted, pipeline)
 
 
 def read_images(

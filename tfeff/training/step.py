@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from tfeff.tasks.task import Batch, Task
+from tfeff.tasks.task import Batch, ImageTask, Task
 from tfeff.training.averaging import Average
 from tfeff.training.rematerialization import Rematerialized
 
@@ -72,6 +72,7 @@ class Step:
         self._reduce_first = replicas > 1 and (self._scaled or inner.global_clipnorm is not None)
         self._train = tf.function(self._distributed_update, autograph=False, jit_compile=xla)
         self._evaluate = tf.function(self._distributed_evaluation, autograph=False, jit_compile=False)
+        self._predict = tf.function(self._sums_and_predictions, autograph=False, jit_compile=False)
 
     def train(self, batch: Batch, *, step: int, learning_rate: float) -> tf.Tensor:
         """Updates the network and returns totals and counts of the batch, floatx [k], in the order of
@@ -82,6 +83,10 @@ class Step:
     def evaluate(self, batch: Batch) -> tf.Tensor:
         """Returns totals and counts like `train`, without an update and with the validation loss."""
         return self._evaluate(batch)
+
+    def evaluate_and_predict(self, batch: Batch) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """What `evaluate` returns, and decoded predictions, in one forward pass. For an `ImageTask` on one device."""
+        return self._predict(batch)
 
     def _distributed_update(self, batch: Batch, step: tf.Tensor) -> tf.Tensor:
         sums = self.strategy.run(self._update, args=(batch,))
@@ -195,6 +200,11 @@ class Step:
 
     def _sums(self, batch: Batch) -> tf.Tensor:
         return self._stacked(self._totals(batch, training=False))
+
+    def _sums_and_predictions(self, batch: Batch) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        assert isinstance(self.task, ImageTask)
+        outputs = self.task.forward(self.network, batch, training=False)
+        return self._stacked(self.task.totals(batch, outputs, training=False)), self.task.decode(outputs)
 
 
 def _regularizes(model: keras.Model) -> bool:

@@ -6,8 +6,13 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import tensorflow as tf
 
+from tfeff.tasks.task import Predictions, joined, of_images
 from tfeff.training import distribution
 from tfeff.training.loop import Hook, Loop, Row
+from tfeff.training.step import Step
+
+Scoring = Callable[[Predictions | None], Mapping[str, float]]
+"""Computes a task's `scores` from the predictions for all validation images; None: predicts them first."""
 
 
 class Validation(Hook):
@@ -17,14 +22,12 @@ class Validation(Hook):
 
     Args:
         batches: the validation batches of this worker.
-        scoring: computes further metrics of the network, from its predictions for all validation images.
+        scoring: computes the task's `scores`, if it has any.
         monitor: the loss or metric that decides which epoch is the best.
         every: epochs between two validations. The last epoch of the run is validated, too.
     """
 
-    def __init__(
-        self, batches: tf.data.Dataset, scoring: Callable[[], Mapping[str, float]] = dict, *, monitor: str, every: int
-    ) -> None:
+    def __init__(self, batches: tf.data.Dataset, scoring: Scoring | None = None, *, monitor: str, every: int) -> None:
         self._own, self._scoring = batches, scoring
         self._monitor, self._every = monitor, every
 
@@ -50,13 +53,29 @@ class Validation(Hook):
         average, step = loop.state.average, loop.step
         if average is not None:
             average.swap()
-        sums = step.task.zero_sums()
-        for batch in self._batches:
-            sums += np.asarray(step.evaluate(batch), np.float64)
-        scores = self._scoring()
+        sums, scores = self._evaluated(step)
         if average is not None:
             average.swap()
         means = {**step.task.means(sums), **scores}
         if not math.isfinite(means["loss"]):
             raise loop.divergence(f"the validation loss is {means['loss']}")
         return {f"validation_{name}": mean for name, mean in means.items()}
+
+    def _evaluated(self, step: Step) -> tuple[np.ndarray, Mapping[str, float]]:
+        """Totals and counts of all batches, and the scores.
+
+        One device sees all images in order, so it makes predictions in the same pass. Several see a part each; each
+        worker then predicts all images on its own.
+        """
+        sums, parts = step.task.zero_sums(), list[Predictions]()
+        together = self._scoring is not None and step.strategy.num_replicas_in_sync == 1
+        for batch in self._batches:
+            if together:
+                totals, decoded = step.evaluate_and_predict(batch)
+                parts.append(of_images(batch, decoded))
+            else:
+                totals = step.evaluate(batch)
+            sums += np.asarray(totals, np.float64)
+        if self._scoring is None:
+            return sums, {}
+        return sums, self._scoring(joined(parts) if together else None)
