@@ -15,6 +15,7 @@ from tfeff import config, models, training
 from tfeff.errors import UserError
 from tfeff.recipes import rules
 from tfeff.training import build, distribution, selection, transfer
+from tfeff.training.features import FeatureCache
 from tfeff.training.interruption import Interruption
 from tfeff.training.patterns import matching
 from tfeff.training.progress import Reporter
@@ -58,11 +59,11 @@ def damaged(trained: Path) -> Path:
 def choose(caches: selection.SplitCaches) -> Callable[..., dict[str, Any]]:
     """`choose(weights, "key=value", ...)`: what is chosen, and the lines that say it under "said"."""
 
-    def chosen(weights: Path, *changes: str) -> dict[str, Any]:
+    def chosen(weights: Path, *changes: str, cache: FeatureCache | None = None) -> dict[str, Any]:
         settings = config.override(SETTINGS, ["model.transfer=auto", f"model.weights={weights}", *changes])
         said = io.StringIO()
         images = selection.choose(settings, caches)
-        found = transfer.choose(settings, images, Reporter(Console(file=said)), Interruption())
+        found = transfer.choose(settings, images, cache or FeatureCache(), Reporter(Console(file=said)), Interruption())
         return found | {"said": said.getvalue()}
 
     return chosen
@@ -95,6 +96,25 @@ def test_a_network_of_one_level_is_probed(choose: Callable[..., dict[str, Any]],
     found = choose(weights, "model.stage_blocks=1,1", "data.train_examples=60")
     assert [probe["level"] for probe in found["transfer"]["probes"]] == ["last"]
     assert found["chosen"]["optimizer.frozen"] == ("stem*", "stage1*", "stage2*")
+
+
+def test_runs_on_the_same_images_share_their_probes(
+    choose: Callable[..., dict[str, Any]], trained: Path, damaged: Path
+) -> None:
+    cache = FeatureCache()
+
+    def probes(weights: Path, *changes: str) -> bool:
+        """Whether a run with the cache probes features; it chooses what it would choose without the cache."""
+        found, alone = choose(weights, *changes, cache=cache), choose(weights, *changes)
+        assert {key: found[key] for key in ("chosen", "transfer")} == {
+            key: alone[key] for key in ("chosen", "transfer")
+        }
+        return "probing" in found["said"]
+
+    assert probes(damaged)
+    assert not probes(damaged, "optimizer.learning_rate=0.1", "model.dropout=0.5", "data.seed=0", "seed=7")
+    assert probes(trained), "other weights"
+    assert probes(damaged, "data.seed=1"), "other images"
 
 
 def test_many_images_train_all_layers_without_probes(choose: Callable[..., dict[str, Any]], damaged: Path) -> None:

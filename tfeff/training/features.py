@@ -17,6 +17,7 @@ from tfeff.data.input.batches import Batches
 from tfeff.data.input.epochs import rows_of_epochs
 from tfeff.errors import UserError
 from tfeff.models.layers.stochastic_depth import StochasticDepth
+from tfeff.recipes.transfer import Start
 from tfeff.tasks.task import Batch
 from tfeff.training.progress import Reporter
 
@@ -62,13 +63,17 @@ def split(network: keras.Model) -> tuple[keras.Model, keras.Model] | None:
 
 
 class FeatureCache:
-    """Features of several runs in this process, such as the trials of a sweep, which share the frozen part.
+    """What several runs in this process, such as the trials of a sweep, compute with layers that they share.
 
     Args:
-        size: bytes to keep; the least recently used are dropped.
+        size: bytes of features to keep; the least recently used are dropped.
+
+    Attributes:
+        probes: what `model.transfer=auto` found out about features, by `fingerprint`.
     """
 
     def __init__(self, size: int = LIMIT) -> None:
+        self.probes: dict[str, tuple[Start, ...]] = {}
         self._size = size
         self._stored: OrderedDict[str, Batch] = OrderedDict()
 
@@ -80,6 +85,29 @@ class FeatureCache:
                 self._stored.popitem(last=False)
         self._stored.move_to_end(key)
         return self._stored[key]
+
+
+def fingerprint(network: keras.Model, batches: Batches, *others: object) -> str:
+    """Everything that the features of all images depend on, as a hash.
+
+    Args:
+        network: computes them, in inference mode.
+        batches: the images.
+        others: what else they depend on, such as the augmentation.
+    """
+    parts = [
+        [layer.get_config() for layer in network.layers if not isinstance(layer, RANDOM)],
+        keras.mixed_precision.dtype_policy().name,
+        *others,
+        batches.transform.form,
+        batches.images.dataset.fingerprint,
+        batches.images.dataset.ids,
+        batches.images.form,
+    ]
+    found = hashlib.sha256(repr(parts).encode())
+    for weight in network.weights:
+        found.update(weight.numpy().tobytes())
+    return found.hexdigest()
 
 
 def _bytes(batch: Batch) -> int:
@@ -161,21 +189,9 @@ class FeatureBatches:
         return self._cache.get(self._key(augmented=augmented), compute)
 
     def _key(self, *, augmented: bool) -> str:
-        """Everything that the features depend on, as a hash."""
-        transform, images = self._batches.transform, self._batches.images
-        parts = [
-            [layer.get_config() for layer in self._network.layers if not isinstance(layer, RANDOM)],
-            keras.mixed_precision.dtype_policy().name,
-            (transform.seed, transform.augmentation, self._variants) if augmented else self._batches.batch_size,
-            transform.form,
-            images.dataset.fingerprint,
-            images.dataset.ids,
-            images.form,
-        ]
-        found = hashlib.sha256(repr(parts).encode())
-        for weight in self._network.weights:
-            found.update(weight.numpy().tobytes())
-        return found.hexdigest()
+        transform = self._batches.transform
+        variation = (transform.seed, transform.augmentation, self._variants) if augmented else self._batches.batch_size
+        return fingerprint(self._network, self._batches, variation)
 
     def _computed(self, epoch: int | None, advance: Callable[[int], None]) -> dict[str, npt.NDArray[np.generic]]:
         """One pass over all images; of the padding, only that of evaluation batches is kept."""

@@ -74,7 +74,7 @@ def prepare(
         assemblies: see `train`.
         features: see `train`.
         reporter: reports progress.
-        interruption: checked while precisions are timed.
+        interruption: checked while features are computed and precisions are timed.
 
     Returns:
         None if nothing is left to train.
@@ -100,7 +100,7 @@ def prepare(
         for note in notes:
             reporter.say(note)
         if settings.model.transfer is not None:
-            record |= transfer.choose(settings, selected, reporter, interruption)
+            record |= transfer.choose(settings, selected, features, reporter, interruption)
     else:
         record = _recorded(workdir, selected, settings.data.source)
     settings = config.replaced(settings, record.get(CHOSEN, {}))

@@ -16,6 +16,7 @@ import tensorflow as tf
 from tfeff import config, tasks
 from tfeff.errors import UserError
 from tfeff.training import build, selection, transfer
+from tfeff.training.features import FeatureCache
 from tfeff.training.interruption import Interruption
 from tfeff.training.progress import Reporter
 from tfeff.training.workdir import CHOSEN
@@ -60,7 +61,9 @@ class RangeTest:
         }
 
 
-def range_test(settings: config.Experiment, caches: selection.SplitCaches) -> RangeTest:
+def range_test(
+    settings: config.Experiment, caches: selection.SplitCaches, features: FeatureCache | None = None
+) -> RangeTest:
     """Finds a peak learning rate for an experiment, to be used with a decaying schedule.
 
     The test makes STEPS updates with the run's initial weights, batches and optimizer, each at a higher rate. The loss
@@ -74,6 +77,7 @@ def range_test(settings: config.Experiment, caches: selection.SplitCaches) -> Ra
         settings: the experiment. Rates around its learning rate are tried. Its schedule and precision are ignored; the
             test runs in float32.
         caches: its images.
+        features: see `train`.
 
     Raises:
         UserError: if the network learns nothing at any rate.
@@ -84,7 +88,7 @@ def range_test(settings: config.Experiment, caches: selection.SplitCaches) -> Ra
     if settings.training.deterministic:
         tf.config.experimental.enable_op_determinism()
     try:
-        rates, losses, constant = _losses(settings, caches)
+        rates, losses, constant = _losses(settings, caches, features or FeatureCache())
     finally:
         keras.mixed_precision.set_dtype_policy(policy)
     means = averaged(losses)
@@ -115,11 +119,13 @@ def lowest(rates: Sequence[float], means: Sequence[float]) -> tuple[float, float
     return float(rates[index]), float(means[index])
 
 
-def _losses(settings: config.Experiment, caches: selection.SplitCaches) -> tuple[list[float], list[float], float]:
+def _losses(
+    settings: config.Experiment, caches: selection.SplitCaches, features: FeatureCache
+) -> tuple[list[float], list[float], float]:
     """The rates, the loss before each update, and the loss of the best constant prediction."""
     dataset = selection.choose(settings, caches)
     if settings.model.transfer is not None:
-        chosen = transfer.choose(settings, dataset, Reporter(quiet=True), Interruption())
+        chosen = transfer.choose(settings, dataset, features, Reporter(quiet=True), Interruption())
         settings = config.replaced(settings, chosen[CHOSEN])
     network = build.model(settings, dataset.record())
     build.initial_weights(settings, network)

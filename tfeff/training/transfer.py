@@ -38,7 +38,11 @@ EVIDENCE = "transfer"
 
 
 def choose(
-    settings: config.Experiment, images: TrainingData, reporter: Reporter, interruption: Interruption
+    settings: config.Experiment,
+    images: TrainingData,
+    cache: features.FeatureCache,
+    reporter: Reporter,
+    interruption: Interruption,
 ) -> dict[str, Any]:
     """What `model.transfer=auto` chooses for the training images of a new run; says it and why.
 
@@ -47,6 +51,7 @@ def choose(
     Args:
         settings: the experiment, with `model.transfer`.
         images: of the run.
+        cache: probes of earlier runs.
         reporter: reports progress, and what is chosen.
         interruption: checked while features are computed.
 
@@ -67,7 +72,7 @@ def choose(
         count, width = len(images.train), network.get_layer(CLASSIFIER).input.shape[-1]
         few = transfer.few(count, width)
         if few:
-            starts = _probed(settings, network, images.train, reporter, interruption)
+            starts = _probed(settings, network, images.train, cache, reporter, interruption)
         form, patterns, why = _form(network, starts) if few else ("all layers", (), "")
         values = _values(settings, network, patterns, count)
     finally:
@@ -112,15 +117,20 @@ def _probed(
     settings: config.Experiment,
     network: Network,
     images: ImageCache,
+    cache: features.FeatureCache,
     reporter: Reporter,
     interruption: Interruption,
 ) -> tuple[transfer.Start, ...]:
     """The probes of (some of) the training images, as they are, at the network's resolution."""
     if len(images) > transfer.PROBED:
         images = images.take(folds.subset(images.dataset.labels, transfer.PROBED, seed=0))
-    reporter.say(f"model.transfer=auto: probing the features of {len(images):,} training images")
-    maps = levels(network)
+    maps, dataset = levels(network), images.dataset
     extractor = keras.Model(network.inputs, list(maps.values()))
+    pipeline = build.evaluation_pipeline(settings, images, network.size, (0, 1))
+    key = features.fingerprint(extractor, pipeline, list(maps), dataset.labels.tolist())
+    if key in cache.probes:
+        return cache.probes[key]
+    reporter.say(f"model.transfer=auto: probing the features of {len(images):,} training images")
 
     @tf.function(jit_compile=False)
     def pooled(pixels: tf.Tensor) -> list[tf.Tensor]:
@@ -128,15 +138,14 @@ def _probed(
         return [tf.reduce_mean(each, range(1, each.shape.rank - 1)) for each in found]
 
     rows: list[list[np.ndarray]] = []
-    batches = build.evaluation_pipeline(settings, images, network.size, (0, 1)).evaluation_batches()
     with reporter.computing("features", len(images)) as advance:
-        for batch in batches:
+        for batch in pipeline.evaluation_batches():
             interruption.check("training had not started")
             rows.append([each.numpy()[batch["weight"].numpy() > 0] for each in pooled(batch["image"])])
             advance(len(rows[-1][0]))
     arrays = [np.concatenate(parts) for parts in zip(*rows, strict=True)]
-    dataset = images.dataset
-    return transfer.probe(dict(zip(maps, arrays, strict=True)), dataset.labels, dataset.groups)
+    cache.probes[key] = transfer.probe(dict(zip(maps, arrays, strict=True)), dataset.labels, dataset.groups)
+    return cache.probes[key]
 
 
 def _size(images: ImageCache, width: int, *, few: bool) -> str:

@@ -85,7 +85,7 @@ def range_test(experiment: config.Experiment) -> float:
     """The learning rate suggested by a learning-rate range test."""
     images = split_caches(experiment)
     keras.backend.clear_session()
-    return training.range_test(experiment, images).rate
+    return training.range_test(experiment, images, _features()).rate
 
 
 def held_out_rates(experiment: config.Experiment, objective: Objective, macs: int, directory: str) -> list[Tried]:
