@@ -11,7 +11,7 @@ import pytest
 from tests.thoroughness import only_thorough
 from tfeff import config, models, training
 from tfeff.errors import UserError
-from tfeff.training import selection
+from tfeff.training import features, selection
 from tfeff.training.features import FeatureBatches, FeatureCache, split
 from tfeff.training.freezing import freeze
 
@@ -129,13 +129,13 @@ def test_the_frozen_part_ends_before_what_is_trained(
     freeze(network, frozen)
     parts = split(network)
     assert parts is not None
-    features, rest = parts
+    frozen_part, rest = parts
     if shape is not None:
-        assert features.output.shape[1:] == shape
-    assert not features.trainable_variables
+        assert frozen_part.output.shape[1:] == shape
+    assert not frozen_part.trainable_variables
     assert {each.path for each in rest.trainable_variables} == {each.path for each in network.trainable_variables}
     image = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3)).astype(np.float32)
-    np.testing.assert_allclose(rest(features(image)), network(image), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(rest(frozen_part(image)), network(image), rtol=1e-5, atol=1e-6)
     dropout = [layer for layer in network.layers if isinstance(layer, keras.layers.Dropout) and layer.rate]
     assert all(layer in rest.layers for layer in dropout)
 
@@ -154,3 +154,15 @@ def test_detectors_are_refused() -> None:
 def test_mixing_is_an_error(caches: selection.SplitCaches, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="MixUp"):
         run(tmp_path, caches, "task.augmentation.mixup_alpha=0.2")
+
+
+def test_of_validation_images_only_one_variant_has_to_fit(
+    caches: selection.SplitCaches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = ("training.feature_variants=2", "data.validation_fraction=0.6", "training.epochs=1")
+    size = 8 * 8 * 4 * 4  # bytes of the features of an image; 40 images are trained on, 60 validate
+    monkeypatch.setattr(features, "LIMIT", 80 * size - 1)
+    with pytest.raises(UserError, match=r"feature_variants: .* \(40 images, 2 of each\) .*; lower it, or freeze more"):
+        run(tmp_path / "too_large", caches, *changes)
+    monkeypatch.setattr(features, "LIMIT", 80 * size)
+    assert run(tmp_path / "fits", caches, *changes).final.is_file()

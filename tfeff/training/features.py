@@ -122,7 +122,8 @@ class FeatureBatches:
     Args:
         batches: the batches of images.
         network: computes the features of a batch.
-        variants: number of augmented variants of each image. In epoch e, image i is seen in variant (e + i) % variants.
+        variants: number of augmented variants of each image, for training. In epoch e, image i is seen in variant
+            (e + i) % variants.
         cache: features of earlier runs.
         reporter: reports progress.
 
@@ -148,9 +149,10 @@ class FeatureBatches:
             raise UserError(f"config: {KEY}: several workers are not supported; use one")
         size = int(np.prod(network.output.shape[1:])) * self._count * variants * np.dtype(np.float32).itemsize
         if size > LIMIT:
+            lower = "lower it" if variants > 1 else "set it to none"
             raise UserError(
-                f"config: {KEY} is {variants}: {size / 2**30:.1f} GB of features are more than {LIMIT >> 30} GB; "
-                "lower it, or freeze more layers"
+                f"config: {KEY}: {size / 2**30:.1f} GiB of features of {batches.images.dataset.name} ({self._count:,} "
+                f"images, {variants} of each) are more than {LIMIT >> 30} GiB; {lower}, or freeze more layers"
             )
 
     @property

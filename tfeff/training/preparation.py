@@ -155,13 +155,14 @@ def prepare(
     if assembly.features is None or training.feature_variants is None:
         return Prepared(settings, state, assembly.step, pipeline, validation, scoring, until)
 
-    frozen, variants = assembly.features, training.feature_variants
+    frozen = assembly.features
 
-    def stored(batches: Batches) -> FeatureBatches:
+    def stored(batches: Batches, variants: int) -> FeatureBatches:
         return FeatureBatches(batches, frozen, variants, features, reporter)
 
-    validated = None if validation is None else stored(validation)
-    return Prepared(settings, state, assembly.step, stored(pipeline), validated, scoring, until)
+    validated = None if validation is None else stored(validation, 1)
+    trained = stored(pipeline, training.feature_variants)
+    return Prepared(settings, state, assembly.step, trained, validated, scoring, until)
 
 
 def _scoring(settings: config.Experiment, model: keras.Model, validation: ImageCache | None) -> Scoring | None:
