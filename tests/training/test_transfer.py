@@ -126,8 +126,6 @@ def test_many_images_train_all_layers_without_probes(choose: Callable[..., dict[
 
 
 def test_values_that_the_config_sets_are_kept(choose: Callable[..., dict[str, Any]], damaged: Path) -> None:
-    with pytest.raises(UserError, match=r"optimizer.frozen, which is set too"):
-        choose(damaged, "optimizer.frozen=stem*")
     factors = "optimizer.learning_rate_factors=stem*=0.01,stage[23]*=0.3"
     found = choose(damaged, "training.feature_variants=3", factors)
     assert "training.feature_variants" not in found["chosen"]
@@ -232,7 +230,12 @@ def test_several_workers_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = config.override(SETTINGS, ["model.weights=imagenet", "model.transfer=auto"])
     with pytest.raises(UserError, match=r"model.transfer: several workers are not supported"):
         build.check(settings, 1, afresh=True)
-    build.check(config.override(settings, ["optimizer.frozen=stem*"]), 1, afresh=True)  # chosen before
+
+
+def test_frozen_layers_are_chosen_or_set_and_not_both() -> None:
+    settings = config.override(SETTINGS, ["model.weights=imagenet", "model.transfer=auto", "optimizer.frozen=stem*"])
+    with pytest.raises(UserError, match=r"optimizer.frozen, which is set too"):
+        build.check(settings, 1, afresh=True)
 
 
 def test_searches_refuse_it() -> None:

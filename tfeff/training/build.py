@@ -34,8 +34,8 @@ def check(settings: config.Experiment, replicas: int, *, afresh: bool) -> None:
         afresh: whether this is a new run; resumed runs do not need the initial weights.
 
     Raises:
-        UserError: an impossible network, missing weights, patterns of optimizer settings that match nothing, a shift
-            beyond the image, or a batch that the devices cannot share.
+        UserError: an impossible network, missing weights, patterns of optimizer settings that match nothing or that
+            `model.transfer` chooses, a shift beyond the image, or a batch that the devices cannot share.
     """
     section, training = settings.model, settings.training
     task = tasks.create(settings.task)
@@ -56,15 +56,16 @@ def check(settings: config.Experiment, replicas: int, *, afresh: bool) -> None:
     update = settings.optimizer
     if update.unfreeze and distribution.worker_count() > 1:
         raise UserError("config: optimizer.unfreeze: several workers are not supported; use one")
-    chosen_later = section.transfer is not None and not update.frozen
-    if chosen_later and distribution.worker_count() > 1:
+    if section.transfer is not None and update.frozen:
+        raise UserError("config: model.transfer=auto chooses optimizer.frozen, which is set too; remove one of them")
+    if section.transfer is not None and distribution.worker_count() > 1:
         raise UserError("config: model.transfer: several workers are not supported; set optimizer.frozen instead")
     if afresh and (update.frozen or update.unfreeze or update.learning_rate_factors or training.feature_variants):
         # The patterns refer to paths, which depend on neither classes nor statistics: those need the data.
         network = _frozen_network(settings, replicas)
         if update.unfreeze:
             _frozen_network(phases.at(settings, training.epochs), replicas)
-        if training.feature_variants is not None and not chosen_later and split(network) is None:
+        if training.feature_variants is not None and section.transfer is None and split(network) is None:
             raise UserError(
                 "config: training.feature_variants: the first layers of the network are trained; freeze them with "
                 "optimizer.frozen, such as stem*,stage*"

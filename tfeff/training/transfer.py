@@ -17,7 +17,6 @@ import tensorflow as tf
 from tfeff import config
 from tfeff.data import folds
 from tfeff.data.input.cache import ImageCache
-from tfeff.errors import UserError
 from tfeff.models.heads.classifier import CLASSIFIER, POOL
 from tfeff.models.network import Network
 from tfeff.recipes import rules, transfer
@@ -49,7 +48,7 @@ def choose(
     Validation and test images are not used.
 
     Args:
-        settings: the experiment, with `model.transfer`.
+        settings: the experiment, with `model.transfer` and without `optimizer.frozen`.
         images: of the run.
         cache: probes of earlier runs.
         reporter: reports progress, and what is chosen.
@@ -57,12 +56,7 @@ def choose(
 
     Returns:
         For the workdir's `dataset.json`: the values under `CHOSEN`, the reasons under `EVIDENCE`.
-
-    Raises:
-        UserError: `optimizer.frozen` is set.
     """
-    if settings.optimizer.frozen:
-        raise UserError("config: model.transfer=auto chooses optimizer.frozen, which is set too; remove one of them")
     policy = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_dtype_policy("float32")
     try:
