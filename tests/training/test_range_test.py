@@ -67,3 +67,9 @@ def test_error_if_the_loss_diverges_immediately():
     settings = config.override(experiment(), ["optimizer.learning_rate=1e20", "model.batch_norm=false"])
     with pytest.raises(UserError, match="learned nothing"):
         training.range_test(settings, read(settings))
+
+
+def test_error_if_the_first_loss_is_not_finite():
+    settings = config.override(experiment(), ["data.mean=0", "data.std=1e-38", "model.batch_norm=false"])
+    with pytest.raises(UserError, match=r"the loss of the first batch is (nan|inf).*data\.std"):
+        training.range_test(settings, read(settings))

@@ -80,7 +80,7 @@ def range_test(
         features: see `train`.
 
     Raises:
-        UserError: if the network learns nothing at any rate.
+        UserError: if the network learns nothing at any rate, or its loss is not finite before the first update.
         ValueError: if the caches were read with other settings.
     """
     policy = keras.mixed_precision.dtype_policy()
@@ -137,7 +137,12 @@ def _losses(
     for index, batch in enumerate(batches):
         rate = peak * SPAN ** (2 * index / (STEPS - 1) - 1)
         loss = step.task.means(step.train(batch, step=index, learning_rate=rate).numpy())["loss"]
-        if not loss < DIVERGED * max(losses[:1], default=math.inf):
+        if not losses and not math.isfinite(loss):
+            raise UserError(
+                f"the learning-rate range test cannot start: the loss of the first batch is {loss}; check "
+                "model.weights, data.mean and data.std"
+            )
+        if losses and not loss < DIVERGED * losses[0]:
             break
         rates.append(rate)
         losses.append(loss)
