@@ -30,6 +30,7 @@ def test_counts_and_sides_of_a_folder(image_folder):
         {"folds": 5},
         {"folds": 5, "train_examples": 30},
         {"folds": 2, "fold_examples": 20, "validation_fraction": 0.2},
+        {"folds": 2, "fold_examples": 20, "validation_split": "test"},
     ],
 )
 def test_only_images_that_are_trained_on_count(image_folder, changes):

@@ -103,12 +103,13 @@ def annotated_images(data: config.DetectionData, seed: int = 0) -> AnnotatedImag
 
 def _trained_share(data: config.Data, count: int) -> float:
     """The fraction of the training split that a run trains on."""
+    held_out = data.validation_fraction if data.validation_split is None else 0.0
     if data.folds is not None and data.fold_examples is not None:
-        return min(1.0, data.fold_examples * (1 - data.validation_fraction) / count)
+        return min(1.0, data.fold_examples * (1 - held_out) / count)
     share = min(1.0, (data.train_examples or count) / count)
     if data.folds is not None:
         return share * (data.folds - 1) / data.folds
-    return share if data.validation_split is not None else share * (1 - data.validation_fraction)
+    return share * (1 - held_out)
 
 
 def _typical_side(images: Dataset) -> int:
