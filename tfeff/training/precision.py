@@ -31,8 +31,7 @@ def choose(requested: str, *, may_measure: bool, make_step: Callable[[], Callabl
     Args:
         requested: `auto`, or the name of a policy, which is returned as it is.
         may_measure: whether timing may decide. If not (deterministic runs; several workers, whose results could
-        differ),
-            GPUs use the candidate and CPUs float32.
+            differ), GPUs use the candidate and CPUs float32.
         make_step: builds a function that runs one training step under the current dtype policy and waits for it.
     """
     if requested != "auto":

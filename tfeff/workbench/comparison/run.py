@@ -94,8 +94,8 @@ def read_split(run: ClassifierRun, split: str | None, reporter: training.Reporte
     Raises:
         UserError: there is no such split, or it is empty.
     """
-    read = training.assessment.split_images(run.workdir, split, reporter)
     source = selection.open_source(run.settings)
+    read = training.assessment.split_images(run.workdir, split, reporter, lambda: source)
     # Images that were split elsewhere cannot be found in the source.
     if canonical_name(read.split) == "validation" or run.workdir.dataset().get("given"):
         return read

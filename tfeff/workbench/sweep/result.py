@@ -59,7 +59,7 @@ class Result:
 
     @cached_property
     def axes(self) -> list[dict[str, Any]]:
-        """The effect of each key: for each value, the mean over all fully trained candidates with it."""
+        """The effect of each key: its value in each fully trained candidate, with the candidate's mean and interval."""
         finished = [row for row in self.candidates if row["name"] in self.findings.ranking.order]
         return [
             {
