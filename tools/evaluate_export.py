@@ -19,7 +19,7 @@ from tfeff.errors import UserError
 from tfeff.reporting import tables
 from tfeff.serving import portable, run
 from tfeff.tasks.task import Batch, BatchPredictor, predictions
-from tfeff.training import build, selection
+from tfeff.training import build, evaluation_split, selection
 
 FORMATS = ("litert", "litert-int8", "onnx", "openvino", "openvino-bfloat16")
 Runner = Callable[..., Mapping[str, np.ndarray]]
@@ -48,12 +48,12 @@ def evaluate(workdir: training.Workdir, split: str | None, formats: list[str]) -
     settings, record = workdir.config(), workdir.dataset()
     source = selection.open_source(settings)
     if split is None:
-        final = selection.final_split(settings, record, source)
+        final = evaluation_split.default(settings, record, source)
         if final is None:
             raise UserError(f"{workdir.path}: the source has no images to evaluate; name a split")
         split = final[0]
     task, model = tasks.create(settings.task), build.trained_model(workdir)
-    images = selection.evaluation_images(settings, split, record, training.Reporter(quiet=True).reading, source)
+    images = evaluation_split.images(settings, split, record, training.Reporter(quiet=True).reading, source)
     pipeline = build.evaluation_pipeline(settings, images, model.size, (0, 1))
     validated = workdir.validated(task.scores)
 

@@ -16,7 +16,7 @@ from tfeff.data import folds
 from tfeff.models.layers.stochastic_depth import StochasticDepth
 from tfeff.serving import run
 from tfeff.tasks import create
-from tfeff.training import build, optimizers, selection
+from tfeff.training import build, evaluation_split, optimizers, selection, split_plan
 
 PATH = ROOT / "configs" / "imagenet_efficientnet.py"
 TABLE = ROOT / "docs" / "imagenet.md"
@@ -157,7 +157,7 @@ def test_25_thousand_training_images_are_held_out_and_the_validation_split_is_th
     assert counts.max() - counts[:985].min() <= 1
     root = image_folder({f"{split}/{name}": 2 for split in ("train", "val") for name in ("a", "b")})
     experiment = settings(f"data.source=folder:{root}")
-    plan = selection.plan(experiment, selection.open_source(experiment))
+    plan = split_plan.plan(experiment, selection.open_source(experiment))
     assert (plan.train, plan.validation, plan.test) == ("train", None, "validation")
 
 
@@ -189,7 +189,7 @@ def test_the_best_epoch_by_accuracy_is_kept_and_evaluated(image_folder, tmp_path
     loaded = tf.saved_model.load(str(run.export(workdir, tmp_path / "exported", model=model)))
     files = sorted((root / "val").rglob("*.png"))
     served = loaded.signatures["serving_bytes"](encoded=[path.read_bytes() for path in files])
-    images = selection.evaluation_images(experiment, "val", record, lambda *_: None)
+    images = evaluation_split.images(experiment, "val", record, lambda *_: None)
     assert [Path(each) for each in images.dataset.ids] == files
     batches = build.evaluation_pipeline(experiment, images, model.size, (0, 1)).evaluation_batches()
     logits = np.concatenate(

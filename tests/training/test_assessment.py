@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tfeff import config, tasks, training
 from tfeff.serving import run
-from tfeff.training import build, selection
+from tfeff.training import build, evaluation_split
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 
@@ -45,7 +45,7 @@ def test_tta_in_evaluation_and_export(finished, tmp_path):
     settings = config.override(finished.config(), ["task.tta.mirrored=true", "task.tta.shift=1"])
     (several.path / "config.json").write_text(config.to_json(settings))
     model = training.trained_model(finished)
-    images = selection.evaluation_images(settings, "test", finished.dataset(), lambda *_: None)
+    images = evaluation_split.images(settings, "test", finished.dataset(), lambda *_: None)
     labels, probabilities = [], []
     for batch in build.evaluation_pipeline(settings, images, model.size, (0, 1)).evaluation_batches():
         padded = tf.pad(batch["image"], [[0, 0], [1, 1], [1, 1], [0, 0]], mode="REFLECT")

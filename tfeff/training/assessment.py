@@ -19,7 +19,7 @@ from tfeff.models.cost import complexity
 from tfeff.reporting import figure, tables
 from tfeff.reporting.training_curves import training_figure
 from tfeff.tasks.task import BatchPredictor, ImageTask
-from tfeff.training import build, selection
+from tfeff.training import build, evaluation_split, selection
 from tfeff.training.progress import Reporter
 from tfeff.training.tensorboard import Board
 from tfeff.training.workdir import Workdir
@@ -73,14 +73,14 @@ def split_images(
     opened = source() if source else selection.open_source(settings)
     note = ""
     if split is None:
-        final = selection.final_split(settings, record, opened)
+        final = evaluation_split.default(settings, record, opened)
         if final is None:
             raise UserError(
                 f"--workdir={workdir.path}: nothing to evaluate: {settings.data.source} has neither a test nor a "
                 "validation split, and the run held out no images"
             )
         split, note = final
-    images = selection.evaluation_images(settings, split, record, reporter.reading, opened)
+    images = evaluation_split.images(settings, split, record, reporter.reading, opened)
     return SplitImages(split, images, (*([note] if note else []), *images.dataset.notes))
 
 
@@ -184,7 +184,7 @@ def conclude(
         raise UserError(f"{workdir.path}: metrics.jsonl has no row of the kept epoch")
     curves = figure.save(training_figure(rows, title=settings.model.name), workdir.figures / "training")
     opened = source() if source else selection.open_source(settings)
-    final = selection.final_split(settings, workdir.dataset(), opened)
+    final = evaluation_split.default(settings, workdir.dataset(), opened)
     if model is None:
         model = build.trained_model(workdir)
     assessment = assess(workdir, None, reporter, model, source=lambda: opened) if final is not None else None

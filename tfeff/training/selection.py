@@ -1,12 +1,12 @@
-"""Which images a run trains, validates and tests on.
+"""Which images a run trains and validates on.
 
-`open_source` opens an experiment's source, once per run; `plan` assigns its splits to training, validation and test;
-`read` decodes them; `choose` takes the run's subset, fold or hold-out; `evaluation_images` finds a split of a finished
-run again.
+`open_source` opens an experiment's source, once per run; `read` decodes its splits, which `split_plan` has assigned to
+training and validation; `choose` takes the run's subset, fold or hold-out. `evaluation_split` finds the images of a
+finished run again.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,31 +18,14 @@ from tfeff.data.input.cache import ImageCache
 from tfeff.data.input.statistics import channel_statistics
 from tfeff.data.sources import catalog
 from tfeff.data.sources.source import Options, Source
-from tfeff.data.splits import canonical_name, find_split
-from tfeff.errors import UserError, nearest
+from tfeff.data.splits import find_split
+from tfeff.errors import UserError
 from tfeff.proposals import complete
 from tfeff.proposals.records import selective_search
+from tfeff.training import split_plan
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of what is being read, images done and images in total."""
-_DEFAULT_FRACTION = config.Data.validation_fraction
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The splits of a source for training, validation and test.
-
-    Attributes:
-        train: the split to train on.
-        validation: the split to validate on; None if a part of the training split is held out, or nothing.
-        test: the split to test on; None if there is none.
-        notes: what the user should know about this choice, one line each.
-    """
-
-    train: str
-    validation: str | None
-    test: str | None
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -155,53 +138,14 @@ def load(settings: config.Experiment, source: Source, split: str) -> Dataset:
     return tasks.create(settings.task).dataset(source.load(split))
 
 
-def plan(settings: config.Experiment, source: Source) -> Plan:
-    """Chooses the splits for training, validation and test.
-
-    The validation split is the one the config names; else, without folds, the source's own one, unless it is the test
-    split or shares images with the training split.
-
-    Raises:
-        UserError: a split that the config names does not exist, or is the training split.
-    """
-    data = settings.data
-    train = _named(source, "data.train_split", data.train_split)
-    test = source.find(data.test_split) if data.test_split is not None else None
-    if test is None and data.test_split not in (None, config.Data.test_split):
-        test = _named(source, "data.test_split", data.test_split)
-    validation = None
-    if data.validation_split is not None:
-        validation = _named(source, "data.validation_split", data.validation_split)
-    elif data.folds is None:
-        validation = source.find("validation")
-        if validation is not None and (validation == test or source.overlap(train, validation)):
-            validation = None
-    for key, split in (("test_split", test), ("validation_split", validation)):
-        if split is not None and source.overlap(train, split):
-            raise UserError(
-                f'config: data.{key}: "{split}" shares images with data.train_split = "{train}"; choose another split'
-            )
-    notes = []
-    if test is not None and test == validation:
-        notes.append(f'{source.name}: the validation split "{test}" is also the test split')
-    if (
-        validation is not None
-        and data.validation_split is None
-        and data.validation_fraction not in (0, _DEFAULT_FRACTION)
-    ):
-        notes.append(
-            f'{source.name}: data.validation_fraction is not used, since the source has a split "{validation}"'
-        )
-    return Plan(train, validation, test, tuple(notes))
-
-
 def check(settings: config.Experiment, source: Source) -> None:
     """Reports mistakes in the choice of images before any of them is decoded.
 
     Raises:
-        UserError: see `plan`; or splits whose classes differ, if the source lists them without opening files.
+        UserError: see `split_plan.plan`; or the classes of the splits differ, if the source lists them without opening
+            files.
     """
-    chosen = plan(settings, source)
+    chosen = split_plan.plan(settings, source)
     if not source.lists_cheaply:
         return
     train = load(settings, source, chosen.train)
@@ -235,7 +179,7 @@ def read(
         validation = settings.data.validation_split
     else:
         source = source or open_source(settings)
-        chosen = plan(settings, source)
+        chosen = split_plan.plan(settings, source)
         validation, notes, seeded = chosen.validation, chosen.notes, source.seeded
         train = load(settings, source, chosen.train)
         held_out = load(settings, source, validation) if validation is not None else None
@@ -350,71 +294,6 @@ def _fold(settings: config.Experiment, dataset: Dataset, drawn: np.ndarray, vali
         raise UserError(f"config: data.validation_fraction: {dataset.name}: {error}") from None
 
 
-def evaluation_images(
-    settings: config.Experiment,
-    split: str,
-    record: Mapping[str, Any],
-    progress: Progress,
-    source: Source | None = None,
-) -> ImageCache:
-    """The images of one split of a finished run.
-
-    Args:
-        settings: the run's experiment.
-        split: a split of its source; `validation` (or an alias) is what the run validated on, however that was chosen,
-            unless the config makes the source's validation split the test split.
-        record: the workdir's `dataset.json`.
-        progress: called while reading.
-        source: `open_source(settings)`, if it is open already.
-
-    Raises:
-        UserError: no such split, other classes than the network's, or a split drawn by seed from images that have
-            changed since the run began: it may contain training images.
-    """
-    source = source or open_source(settings)
-    chosen = _plan_of(settings, record, source)
-    name = source.find(split)
-    if canonical_name(split) == "validation" and (name is None or name != chosen.test):
-        if chosen.validation is None and record["validation_examples"]:
-            caches = read(settings, progress, source=source)
-            _require_unchanged(settings, caches.fingerprint, record["fingerprint"])
-            whole = replace(settings, data=replace(settings.data, validation_examples=None))
-            held_out = choose(whole, caches).validation
-            assert held_out is not None
-            return held_out
-        if chosen.validation is None and (name is None or source.overlap(chosen.train, name)):
-            raise UserError(
-                "--split=validation: this run held out no images (data.validation_fraction is 0), and its source has "
-                "no validation split apart from the training images"
-            )
-        name = chosen.validation or name
-    if name is None:
-        raise UserError(f'--split: {source.name} has no split "{split}"; {nearest(split, source.splits)}')
-    if source.drawn and not record.get("given"):  # given datasets were split elsewhere
-        now = load(settings, source, chosen.train).fingerprint
-        _require_unchanged(settings, now, record["fingerprint"].partition(" ")[0])
-    dataset = load(settings, source, name)
-    if list(dataset.class_names) != record["class_names"]:
-        raise UserError(f"--split={split}: its classes are not those that the network was trained on")
-    size = record["image_size"]
-    return cache(settings, dataset, size and (size[0], size[1]), progress)
-
-
-def final_split(settings: config.Experiment, record: Mapping[str, Any], source: Source) -> tuple[str, str] | None:
-    """The split on which a finished run is evaluated, and a note if it is not the test split; None: there is none."""
-    chosen = _plan_of(settings, record, source)
-    if chosen.test is not None:
-        return chosen.test, ""
-    named = settings.data.test_split is not None
-    reason = f"{source.name} has no test split" if named else "data.test_split is None"
-    if record["validation_examples"] or chosen.validation is not None:
-        return (
-            "validation",
-            f"{reason}: evaluated on the validation images, which may have been used to choose the weights",
-        )
-    return None
-
-
 def data_seed(settings: config.Experiment) -> int:
     """The seed of everything that is drawn from the images."""
     return settings.seed if settings.data.seed is None else settings.data.seed
@@ -480,35 +359,10 @@ def _reading(settings: config.Experiment, dataset: Dataset, validation: str | No
     }
 
 
-def _named(source: Source, key: str, split: str) -> str:
-    found = source.find(split)
-    if found is None:
-        raise UserError(f'config: {key}: {source.name} has no split "{split}"; {nearest(split, source.splits)}')
-    return found
-
-
-def _plan_of(settings: config.Experiment, record: Mapping[str, Any], source: Source) -> Plan:
-    """The plan of a finished run; a run on given datasets was not split by its source."""
-    if not record.get("given"):
-        return plan(settings, source)
-    test = settings.data.test_split
-    return Plan("", source.find("validation"), None if test is None else source.find(test))
-
-
 def unchanged(now: str, then: str) -> bool:
     """Whether two fingerprints are those of the same images. The previous version's differ in length for images with
     objects and for crops; they cannot be compared and are accepted."""
     return now == then or len(now) != len(then)
-
-
-def _require_unchanged(settings: config.Experiment, now: str, then: str) -> None:
-    """Refuses to draw splits again from changed images, by fingerprints of the training images."""
-    if not unchanged(now, then):
-        raise UserError(
-            f"the images of {settings.data.source} have changed since this run began (names, sizes or modification "
-            "times), and its splits are drawn from them by the seed, so the split could contain training images. "
-            "Restore the images, or train again in a new --workdir"
-        )
 
 
 def _require_same_classes(train: Dataset, other: Dataset, split: str) -> None:

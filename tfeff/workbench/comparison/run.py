@@ -14,7 +14,7 @@ from tfeff.data.splits import canonical_name
 from tfeff.errors import UserError
 from tfeff.runs.network import NetworkRun
 from tfeff.tasks.classification import Classification
-from tfeff.training import selection
+from tfeff.training import selection, split_plan
 from tfeff.training.assessment import SplitImages
 
 
@@ -99,7 +99,7 @@ def read_split(run: ClassifierRun, split: str | None, reporter: training.Reporte
     # Images that were split elsewhere cannot be found in the source.
     if canonical_name(read.split) == "validation" or run.workdir.dataset().get("given"):
         return read
-    trained = selection.plan(run.settings, source).train
+    trained = split_plan.plan(run.settings, source).train
     found = source.find(read.split)
     if found is not None and (found == trained or source.overlap(trained, found)):
         note = (

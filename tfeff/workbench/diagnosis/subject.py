@@ -15,7 +15,7 @@ from tfeff.data.sources.source import Options, Source
 from tfeff.data.splits import canonical_name
 from tfeff.errors import UserError
 from tfeff.tasks.task import ImageTask
-from tfeff.training import Workdir, build, selection
+from tfeff.training import Workdir, build, selection, split_plan
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 
@@ -151,7 +151,7 @@ def _chosen(
 ) -> dict[str, Dataset]:
     """The images that a run trained and validated on; the skipped ones are added to the former, for the report."""
     chosen, train = dict(splits), splits[TRAIN]
-    validates = selection.plan(settings, source).validation is not None
+    validates = split_plan.plan(settings, source).validation is not None
     if not validates:
         chosen.pop(VALIDATION, None)
     corrupt = np.isin(train.ids, list(skipped))

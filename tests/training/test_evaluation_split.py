@@ -1,0 +1,126 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from tfeff import config
+from tfeff.errors import UserError
+from tfeff.training import evaluation_split, selection, split_plan
+
+QUIET = lambda *_: None  # noqa: E731
+
+
+def digits(**data):
+    model = config.Model(width=2, stage_blocks=(1, 1), resolution=8)
+    return config.Experiment(model=model, data=config.Data(**{"source": "embedded:digits", "channels": 1} | data))
+
+
+def read(settings):
+    return selection.choose(settings, selection.read(settings, QUIET))
+
+
+def indices(cache):
+    return set(np.asarray(cache.rows).tolist())
+
+
+def planned(root, **data):
+    settings = config.override(digits(source=f"folder:{root}", channels=3, **data), ["training.batch_size=8"])
+    source = selection.open_source(settings)
+    return settings, source, split_plan.plan(settings, source)
+
+
+FOLDERS = {"train/a": 12, "train/b": 12, "val/a": 5, "val/b": 5}
+
+
+def test_the_validation_split_of_a_finished_run_is_what_it_held_out():
+    settings = digits(validation_fraction=0.1)
+    dataset = read(settings)
+    again = evaluation_split.images(settings, "validation", dataset.record(), QUIET)
+    np.testing.assert_array_equal(again.rows, dataset.validation.rows)
+
+
+def test_validation_on_a_subset_does_not_shrink_the_evaluation():
+    settings = digits(validation_fraction=0.25)
+    limited = digits(validation_fraction=0.25, validation_examples=60)
+    whole, part = read(settings), read(limited)
+    np.testing.assert_array_equal(part.train.rows, whole.train.rows)
+    assert len(part.validation) == 60
+    assert indices(part.validation) < indices(whole.validation)
+    counts = np.bincount(part.validation.dataset.labels)
+    assert counts.max() - counts.min() <= 1
+    again = evaluation_split.images(limited, "validation", part.record(), QUIET)
+    np.testing.assert_array_equal(again.rows, whole.validation.rows)
+
+
+def test_a_run_without_validation_images_has_no_validation_split():
+    settings = digits(validation_fraction=0.0)
+    with pytest.raises(UserError, match="held out no images"):
+        evaluation_split.images(settings, "validation", read(settings).record(), QUIET)
+
+
+def test_other_classes_are_refused():
+    settings = digits()
+    record = read(settings).record() | {"class_names": ["a", "b"]}
+    with pytest.raises(UserError, match="not those that the network was trained on"):
+        evaluation_split.images(settings, "test", record, QUIET)
+
+
+@pytest.mark.parametrize("split", ["test", "validation"])
+@pytest.mark.parametrize("own", [False, True])
+def test_splits_drawn_from_changed_images_are_refused(tmp_path, split, own):
+    parts = [tmp_path / "train", tmp_path / "test"] if own else [tmp_path]
+    for folder in (part / name for part in parts for name in "ab"):
+        folder.mkdir(parents=True)
+        for number in range(20):
+            Image.new("RGB", (8, 8)).save(folder / f"{number}.png")
+    changes = ["training.batch_size=8", "data.image_size=8", "data.validation_split=none"]
+    changes += ["data.validation_fraction=0.25"] if own else []
+    settings = config.override(digits(source=f"folder:{tmp_path}", channels=3), changes)
+    record = read(settings).record()
+    before = evaluation_split.images(settings, split, record, QUIET).dataset.ids
+    Image.new("RGB", (8, 8)).save(parts[0] / "a" / "new.png")
+    if own and split == "test":  # whatever becomes of the training images
+        assert evaluation_split.images(settings, split, record, QUIET).dataset.ids == before
+    else:
+        with pytest.raises(UserError, match="have changed since this run began"):
+            evaluation_split.images(settings, split, record, QUIET)
+
+
+def test_a_validation_folder_validates_and_is_evaluated_if_there_is_no_test_split(image_folder):
+    settings, source, chosen = planned(image_folder(FOLDERS))
+    assert (chosen.train, chosen.validation, chosen.test) == ("train", "validation", None)
+    split, note = evaluation_split.default(settings, {"validation_examples": 10}, source)
+    assert split == "validation"
+    assert "has no test split: evaluated on the validation images" in note
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "dev", "validation"])
+def test_a_validation_folder_can_be_the_test_split(image_folder, name):
+    settings, source, chosen = planned(image_folder(FOLDERS), test_split=name)
+    assert (chosen.validation, chosen.test) == (None, "validation")
+    assert evaluation_split.default(settings, {"validation_examples": 2}, source) == ("validation", "")
+    record = read(settings).record()
+    assert record["validation_examples"] == 2  # held out of the training split
+    assert len(evaluation_split.images(settings, name, record, QUIET, source)) == 10
+
+
+def test_an_overlapping_validation_list_is_not_evaluated(dataset):
+    changes = [
+        "task.name=localization",
+        "data.train_split=trainval",
+        "data.test_split=none",
+        "data.validation_fraction=0",
+    ]
+    settings = config.override(digits(source=f"voc:{dataset('bccd') / 'BCCD'}"), changes)
+    source = selection.open_source(settings)
+    assert evaluation_split.default(settings, {"validation_examples": 0}, source) is None
+    with pytest.raises(UserError, match="no validation split apart from the training images"):
+        evaluation_split.images(settings, "val", {"validation_examples": 0}, QUIET, source)
+
+
+def test_a_run_on_given_datasets_is_evaluated_on_splits_of_its_source(dataset):
+    changes = ["data.train_split=trainval", "data.validation_split=validation", "data.image_size=8"]
+    settings = config.override(digits(source=f"crops:voc:{dataset('bccd') / 'BCCD'}", channels=3), changes)
+    record = {"given": True, "validation_examples": 3, "fingerprint": "x", "image_size": [8, 8]}
+    record["class_names"] = ["Platelets", "RBC", "WBC", "background"]
+    images = evaluation_split.images(settings, "test", record, QUIET)
+    assert images.dataset.name.endswith("/test")
