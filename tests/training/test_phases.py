@@ -2,6 +2,7 @@
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,6 +53,21 @@ def test_in_several_calls_it_is_the_same_run(caches: selection.SplitCaches, tmp_
         np.testing.assert_array_equal(several[name], value, err_msg=name)
     rows = training.Workdir(tmp_path / "once").rows()
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
+
+
+def test_images_are_chosen_once_for_all_phases(
+    caches: selection.SplitCaches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen, choose = list[selection.TrainingData](), selection.choose
+
+    def counted(*args: Any) -> selection.TrainingData:
+        chosen.append(choose(*args))
+        return chosen[-1]
+
+    monkeypatch.setattr(selection, "choose", counted)
+    run(tmp_path, caches, 2)
+    assert len(training.Workdir(tmp_path).rows()) == 2
+    assert len(chosen) == 1
 
 
 def test_phases_end_where_something_is_unfrozen() -> None:

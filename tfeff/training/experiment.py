@@ -14,7 +14,7 @@ from tfeff.training.assembly import AssemblyCache
 from tfeff.training.features import FeatureCache
 from tfeff.training.interruption import Interruption
 from tfeff.training.loop import Hook, Loop
-from tfeff.training.preparation import Prepared, prepare, read_images
+from tfeff.training.preparation import Prepared, prepare, training_images
 from tfeff.training.profiler import Profiler
 from tfeff.training.progress import Progress, Reporter
 from tfeff.training.saving import Saving
@@ -89,9 +89,9 @@ def train(
     claimed = config.claimed(workdir.path, settings, raised) if chief else nullcontext()
     with claimed, Interruption() as interruption, reporter.bars():
 
-        @functools.cache
-        def images() -> selection.SplitCaches:
-            return read_images(settings, source, reporter, interruption) if caches is None else caches
+        @functools.cache  # for all phases
+        def images() -> selection.TrainingData:
+            return training_images(settings, caches, source, reporter, interruption)
 
         last = min(until_epoch or training.epochs, training.epochs)
         while True:  # phases, if optimizer.unfreeze divides the run

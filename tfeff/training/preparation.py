@@ -57,20 +57,20 @@ def prepare(
     strategy: tf.distribute.Strategy,
     *,
     until_epoch: int | None,
-    images: Callable[[], selection.SplitCaches],
+    images: Callable[[], selection.TrainingData],
     assemblies: AssemblyCache | None,
     features: FeatureCache,
     reporter: Reporter,
     interruption: Interruption,
 ) -> Prepared | None:
-    """Loads the images, builds the network, and restores the last checkpoint or loads the initial weights.
+    """Builds the network, and restores the last checkpoint or loads the initial weights.
 
     Args:
         settings: the experiment, with `model.family` resolved.
         workdir: claimed for the experiment.
         strategy: of the run.
         until_epoch: see `train`.
-        images: reads the images.
+        images: returns `training_images`; called after the config has been checked.
         assemblies: see `train`.
         features: see `train`.
         reporter: reports progress.
@@ -93,7 +93,7 @@ def prepare(
     if not unfinished:
         return None
     build.check(settings, strategy.num_replicas_in_sync, afresh=saved is None)
-    selected = _selected(settings, images(), reporter)
+    selected = images()
     if saved is None:
         options, notes = build.measured(settings, selected.train.dataset)
         record = selected.record() | {"options": options}
@@ -175,16 +175,18 @@ def _scoring(settings: config.Experiment, model: keras.Model, validation: ImageC
     return lambda predicted: task.score(predictor(pipeline) if predicted is None else predicted, pipeline)
 
 
-def read_images(
+def training_images(
     settings: config.Experiment,
+    caches: selection.SplitCaches | None,
     source: Callable[[], Source] | None,
     reporter: Reporter,
     interruption: Interruption,
-) -> selection.SplitCaches:
-    """Decodes the images of an experiment.
+) -> selection.TrainingData:
+    """The images to train and validate on; says what the user should know about them.
 
     Args:
         settings: the experiment.
+        caches: see `train`.
         source: see `train`.
         reporter: reports progress.
         interruption: checked while images are read.
@@ -194,13 +196,10 @@ def read_images(
         interruption.check("training had not started")
         reporter.reading(name, done, total)
 
-    opened = source() if source else selection.open_source(settings)
-    selection.check(settings, opened)
-    return selection.read(settings, reading, source=opened)
-
-
-def _selected(settings: config.Experiment, caches: selection.SplitCaches, reporter: Reporter) -> selection.TrainingData:
-    """The images to train and validate on."""
+    if caches is None:
+        opened = source() if source else selection.open_source(settings)
+        selection.check(settings, opened)
+        caches = selection.read(settings, reading, source=opened)
     images = selection.choose(settings, caches)
     for note in images.notes:
         reporter.say(note)
