@@ -29,6 +29,15 @@ FORMS = {
         "head_conv*=0.5,head_classifier*=1",
     ),
     "auto": ("model.transfer=auto", "optimizer.learning_rate=0.003"),
+    "classifier alone of Lite2": (
+        "model.name=efficientnet-lite2",
+        "model.resolution=288",
+        "data.image_size=288",
+        "optimizer.frozen=stem*,stage*,head_conv*",
+        "optimizer.learning_rate=0.003",
+        "training.feature_variants=4",
+        "training.epochs=27",
+    ),
 }
 VARIANTS = {
     f"{form}, {color}": (*overrides, f"data.channels={channels}")
