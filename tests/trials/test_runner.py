@@ -1,12 +1,13 @@
 """Trials of learning rates and networks, with an executor that trains nothing."""
 
 import io
+import signal
 
 import pytest
 from rich.console import Console
 
 from tfeff import config
-from tfeff.errors import UserError
+from tfeff.errors import Interrupted, UserError
 from tfeff.execution.executor import DISK_FULL, Outcome
 from tfeff.training.interruption import Interruption
 from tfeff.trials import worker
@@ -139,6 +140,18 @@ def test_members_can_run_on_further_folds(make_runner):
     runner = make_runner(executor)
     runner.run([candidate("a", 0.1)], Full(EPOCHS), "members", FOLDS.further)
     assert [(job.fold, job.seed) for job in executor.jobs] == [(2, 0), (3, 0)]
+
+
+def test_an_interruption_keeps_what_has_finished_and_counts_no_lost_attempt(make_runner):
+    class Stopped(Recorder):
+        def wait(self, timeout):
+            runner.interruption.signal_number = signal.SIGINT
+            return [*super().wait(timeout), *super().wait(timeout)]
+
+    runner = make_runner(Stopped(lambda key: "lost" if key.fold else None))
+    with pytest.raises(Interrupted):
+        runner.run([candidate("a", 0.1)], Full(EPOCHS), "stage")
+    assert [(record.state, record.deaths) for record in runner.store.records()] == [("done", 0), ("running", 0)]
 
 
 @pytest.mark.parametrize(("error", "attempts"), [("lost", 3), ("no such dataset", 1)])

@@ -148,8 +148,10 @@ class TrialRunner:
             if not self._running:
                 raise RuntimeError("the allocation is not done but plans no job")
             outcomes = self.executor.wait(POLL_SECONDS)
-            self.check()
-            for outcome in outcomes:
+            for outcome in (outcome for outcome in outcomes if outcome.error is None):
+                self._handle(outcome)
+            self.check()  # before failures are counted: the interruption may have caused them
+            for outcome in (outcome for outcome in outcomes if outcome.error is not None):
                 self._handle(outcome)
 
     def rank(
