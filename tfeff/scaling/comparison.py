@@ -62,7 +62,7 @@ class Comparison:
                 continue
             compared = self.contrasts.get((compound.phi, other.method))
             if compared is None:
-                row["verdict"] = "not decided: every training of one of them failed"
+                row["verdict"] = "not decided: on every fold, a training of one of them failed"
                 continue
             difference, bound = compared.differences[other.network.id], compared.bounds[other.network.id]
             row |= {
@@ -106,7 +106,8 @@ class Comparison:
         families: dict[tuple[float, str, bool], list[Point]] = {}
         for compound, other in self._pairs:
             name = compound.network.id
-            if other.network.id != name and name in table and other.network.id in table:
+            common = table.get(name, {}).keys() & table.get(other.network.id, {}).keys()
+            if other.network.id != name and common:
                 families.setdefault((compound.phi, name, other.method in SINGLE), []).append(other)
         apart = self.not_optimized if table.keys() - self.not_optimized else ()  # someone has to determine the variance
         found: dict[tuple[float, str], Contrasts] = {}
