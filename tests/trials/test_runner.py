@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from tfeff import config
+from tfeff.config.search import HELD_OUT_RATES
 from tfeff.errors import Interrupted, UserError
 from tfeff.execution.executor import DISK_FULL, Outcome
 from tfeff.training.interruption import Interruption
@@ -133,6 +134,17 @@ def test_a_held_out_part_chooses_each_learning_rate(make_runner):
     # The recorder finds 0.125 to be the best, and the accuracy of a training is its learning rate.
     assert set(runner.results.values()) == {0.125}
     assert runner.tried_rates["b"] == [(0.1, 0.6), (0.125, 0.7), (2.0, None)]
+
+
+def test_progress_expects_the_trainings_that_find_learning_rates(make_runner, monkeypatch):
+    executor = Recorder(lambda key: "diverged" if key == "learning_rate b" else None)
+    runner = make_runner(executor, learning_rate="held_out")
+    expected = []
+    monkeypatch.setattr(runner.progress, "show", lambda *arguments: expected.append(arguments[-1]))
+    runner.run([candidate("a", 0.1), candidate("b", 0.2)], Full(EPOCHS), "stage")
+    trainings = HELD_OUT_RATES * (1 - FOLDS.validation_fraction)
+    assert expected[0] == {"a": trainings, "b": trainings}
+    assert expected[-1] == {}
 
 
 def test_members_can_run_on_further_folds(make_runner):
