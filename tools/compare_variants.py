@@ -63,7 +63,11 @@ def run(arguments: argparse.Namespace) -> None:
     arguments.workdir.mkdir(parents=True, exist_ok=True)
     folders = {name: arguments.workdir / name.replace(",", "").replace(" ", "_") for name in variants}
     runs = {
-        (name, seed): (train_and_evaluate, dataclasses.replace(experiment, seed=seed), str(folders[name] / str(seed)))
+        f"{name}, seed {seed}": (
+            train_and_evaluate,
+            dataclasses.replace(experiment, seed=seed),
+            str(folders[name] / str(seed)),
+        )
         for seed in range(arguments.seeds)
         for name, experiment in variants.items()
         if name in trained

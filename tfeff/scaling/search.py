@@ -97,10 +97,14 @@ def forecast(study: Study, executor: Executor) -> Forecast:
     # As many at once as during the search, because processes slow each other down.
     count = max(len(different), executor.slots)
     timed = [different[index % len(different)] for index in range(count)]
+    names = [f"calibration {number} ({network.label})" for number, network in enumerate(timed, 1)]
     experiments = [on_fold(experiment(search, baseline, network), search.folds, fold=0, seed=0) for network in timed]
-    values = collect(executor, {index: (worker.calibrate, each) for index, each in enumerate(experiments)})
+    values = collect(executor, {name: (worker.calibrate, each) for name, each in zip(names, experiments, strict=True)})
     rate = Rate.fit(
-        [(network.cost.macs, values[index]["start"], values[index]["image"]) for index, network in enumerate(timed)]
+        [
+            (network.cost.macs, values[name]["start"], values[name]["image"])
+            for name, network in zip(names, timed, strict=True)
+        ]
     )
     validation_epochs = search.experiment.training.validation_epochs
 
@@ -188,7 +192,7 @@ def run(study: Study, directory: Path, store: TrialStore, executor: Executor, co
             try:
                 latencies[id_] = clock(baseline, network, runner.check)
             except UserError as error:  # the trials are done: report without this number
-                runner.progress.say(f"{network.label}: no latency: {error}")
+                runner.progress.say(f"no latency: {error}")
     return Findings(study, choice, family, points, plain, latencies, runner.tried_rates)
 
 

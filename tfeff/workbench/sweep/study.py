@@ -158,8 +158,11 @@ def forecast(study: Study, executor: Executor) -> tuple[Rate, float]:
     ordered = sorted(planned, key=lambda each: each.macs)
     timed = [(ordered[0], ordered[-1])[index % 2] for index in range(max(2, executor.slots))]
     experiments = [on_fold(each.experiment, sweep.folds, fold=0, seed=0) for each in timed]
-    values = collect(executor, {index: (worker.calibrate, each) for index, each in enumerate(experiments)})
-    rate = Rate.fit([(each.macs, values[index]["start"], values[index]["image"]) for index, each in enumerate(timed)])
+    names = [f"calibration {number} ({each.label})" for number, each in enumerate(timed, 1)]
+    values = collect(executor, {name: (worker.calibrate, each) for name, each in zip(names, experiments, strict=True)})
+    rate = Rate.fit(
+        [(each.macs, values[name]["start"], values[name]["image"]) for name, each in zip(names, timed, strict=True)]
+    )
     epochs = base.training.validation_epochs
     return rate, core_seconds(rate, study.allocation, macs, sweep.folds.blocks, study.examples, epochs)
 
