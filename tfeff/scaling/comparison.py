@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tfeff.config.search import SINGLE
 from tfeff.reporting.scaling_curves import METHODS
 from tfeff.scaling.members import COMPOUND, Point
 from tfeff.trials.contrasts import Contrasts, contrasts
@@ -14,8 +15,6 @@ from tfeff.trials.results import Block
 
 FOLDS = 2, 4, 6, 8, 12, 16
 """Numbers of folds in the table of detectable advantages."""
-SINGLE = "depth", "width", "resolution"
-"""What compound scaling is claimed to be better than."""
 
 
 class Comparison:

@@ -117,7 +117,11 @@ class Result:
         order = {id_: index for index, id_ in enumerate(choice.ranking.order)} if choice else {}
         rows = sorted(
             zip(self.study.chosen, self.candidates, strict=True),
-            key=lambda pair: (order.get(pair[0].id, len(order)), -(pair[1]["mean"] or 0.0)),
+            key=lambda pair: (
+                order.get(pair[0].id, len(order)),
+                pair[1]["mean"] is None,
+                -(pair[1]["mean"] or 0.0),
+            ),
         )
         return [
             {
