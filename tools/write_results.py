@@ -25,7 +25,7 @@ from tfeff.config.search import SINGLE
 from tfeff.durable import write
 from tfeff.errors import UserError, nearest
 from tfeff.reporting import tables
-from tfeff.reporting.figure import DPI
+from tfeff.reporting.figure import save_png
 from tfeff.reporting.metric import unit_of
 from tfeff.reporting.scaling_curves import METHODS, methods_figure, single_against_compound_figure
 
@@ -86,7 +86,7 @@ def updated(text: str, folder: Path, *, draw: bool) -> str:
             path = folder / f"{file.stem}_{kind}.png"
             written = f"![{caption}]({path.name})"
             if draw:
-                figure(result).savefig(path, dpi=DPI)
+                save_png(figure(result), path)
         return f"{match[1]}\n{written}\n\n{match[5]}"
 
     return BLOCK.sub(block, text)
