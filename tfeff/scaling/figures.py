@@ -27,6 +27,7 @@ def draw(result: Result) -> dict[str, tuple[Figure, str]]:
     rows, points, study = result.candidates, result.points, result.study
     title, unit = result.metric_words, unit_of(result.metric)
     start = result.values(study.baseline.unscaled, members=True, objective=True)
+    other_folds = "" if result.search.member_blocks == result.search.folds.blocks else ", on the folds of the members"
     figures = dict[str, tuple[Figure, str]]()
     if result.findings.choice is not None:
         optimum = result.findings.choice.optimum
@@ -44,7 +45,8 @@ def draw(result: Result) -> dict[str, tuple[Figure, str]]:
                     region=None if optimum is None else optimum.region,
                     highest=None if optimum is None else optimum.shares,
                 ),
-                "Performance of the candidates by their shares of depth, width and resolution.",
+                "Performance of the candidates by their shares of depth, width and resolution"
+                + (f"; the dashed line is that of the baseline{other_folds}." if start else "."),
             ),
             "allocation": (allocation_figure(rows), "Epochs spent on each candidate, and why its training ended."),
         }

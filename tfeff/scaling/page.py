@@ -35,9 +35,9 @@ def page(result: Result, directory: Path, command: str, captions: Mapping[str, s
         html.Table(result.comparison.rows, f"Advantage of compound scaling in {result.metric_words}."),
         html.Table(
             result.comparison.power,
-            "Advantage for which the lower bound is above 0 with a probability of 80 %: that over one dimension, or "
-            "over all compared ones if it is as large over each. It holds for methods that "
-            "train better than the baseline. Other numbers of folds help to plan: folds can be added later.",
+            "Advantage that gives a lower bound above 0 with a probability of 80 %: over a single dimension, or over "
+            "all of them if it is as large over each. Methods that failed to optimize are left out. The rows of other "
+            "numbers of folds help to plan: folds can be added later.",
         ),
         html.Table(
             result.comparison.slopes,
@@ -110,24 +110,25 @@ def _comparison(result: Result) -> str:
         folds = "The coefficients were selected on the same folds, so compound scaling is somewhat overrated at φ = 1."
     else:
         folds = f"{search.folds.count} further folds, which the selection of the coefficients did not see, were used."
-    return (
-        "Compound members compared with networks that are scaled otherwise to the same multiply-adds, on the same "
-        f"folds. {folds} The intervals against depth, width and resolution alone at one φ hold at once with 95 % "
-        "confidence (Dunnett 1955, with the residual variance of the two-way layout networks x folds), and so do the "
-        "lower bounds, which are one-sided. A network whose final training loss is above the baseline's failed to "
-        "optimize, and so did one with a failed training, which its mean leaves out; both have a variance of their own."
-        + (
-            " All folds share their validation images, so the intervals are about trainings on other images, not about "
+    sentences = [
+        "Compound members are compared with networks that are scaled in other ways to about the same multiply-adds and "
+        "trained on the same folds.",
+        folds,
+        "The intervals against depth, width and resolution alone at one φ hold together with 95 % confidence (Dunnett "
+        "1955, with the residual variance of the two-way layout of networks and folds), and so do the lower bounds, "
+        "which are one-sided.",
+        "A network failed to optimize if its final training loss is above the baseline's or one of its trainings "
+        "failed; its mean is over the others. It is compared by paired differences, and its values do not count in the "
+        "variance of the others.",
+    ]
+    if search.folds.validation_split:
+        sentences.append(
+            "All folds share their validation images, so the intervals are about trainings on other images, not about "
             "other validation images."
-            if search.folds.validation_split
-            else ""
         )
-        + (
-            " They hold for the learning rates that were found, which other held-out images might change."
-            if result.rates
-            else ""
-        )
-    )
+    if result.rates:
+        sentences.append("They hold for the learning rates that were found, which other held-out images might change.")
+    return " ".join(sentences)
 
 
 def _method(result: Result) -> str:
@@ -146,9 +147,13 @@ def _method(result: Result) -> str:
     )
     if search.coefficients is not None:
         tried = "The coefficients were given; networks scaled by other methods have about the same multiply-adds."
+    allocation = f"{search.allocation.name} allocation, " if search.coefficients is None else ""
+    hours = f"{result.records.seconds / 3600:.2f} process-hours"
+    if result.rates:
+        hours += ", without those that found learning rates"
     return (
         f"{tried} Each was trained on the same {folds.count} {kind} of {search.experiment.data.source} with {images} "
         f"and {folds.seeds} seed{'s' * (folds.seeds != 1)} per fold, for at most {result.epochs} epochs "
-        f'({search.allocation.name} allocation, batch-size rule "{search.trials.batch_size}", learning-rate rule '
-        f'"{search.trials.learning_rate}"). The trials took {result.records.seconds / 3600:.2f} process-hours.'
+        f'({allocation}batch-size rule "{search.trials.batch_size}", learning-rate rule '
+        f'"{search.trials.learning_rate}"). The trials took {hours}.'
     )
