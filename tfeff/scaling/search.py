@@ -154,7 +154,8 @@ def run(study: Study, directory: Path, store: TrialStore, executor: Executor, co
         Interrupted: after Ctrl-C or SIGTERM; finished trials are stored.
     """
     search, baseline = study.search, study.baseline
-    with running(search, study.fingerprint, study.objective, directory, store, executor, console) as runner:
+    fingerprints = study.fingerprint, study.validation_fingerprint
+    with running(search, fingerprints, study.objective, directory, store, executor, console) as runner:
         reference = on_fold(experiment(search, baseline, baseline.unscaled), search.folds, fold=0, seed=0)
         resolved = dataclasses.replace(search, experiment=runner.resolve(search.experiment, reference))
 

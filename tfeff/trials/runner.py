@@ -32,7 +32,7 @@ POLL_SECONDS = 0.5
 @contextmanager
 def running(
     settings: config.Search | config.Sweep,
-    fingerprint: str,
+    fingerprints: tuple[str, str | None],
     objective: Objective,
     directory: Path,
     store: TrialStore,
@@ -43,7 +43,8 @@ def running(
 
     Args:
         settings: of the search or the sweep.
-        fingerprint: hash of all images.
+        fingerprints: hashes of the images from which folds are drawn, and of those that all folds are validated on;
+            None if each fold has its own part.
         objective: maps metrics to the value that candidates are compared by.
         directory: the workdir, locked by this process.
         store: results so far.
@@ -53,9 +54,11 @@ def running(
     Raises:
         UserError: the images, or the way trials are trained, have changed since the first trial.
     """
-    folds = settings.folds
-    drawn = fingerprint if folds.kind == "classic" else f"{fingerprint}, in folds of {folds.examples}"
-    store.claim_images(drawn, settings.experiment.data.source)
+    folds, source = settings.folds, settings.experiment.data.source
+    images, validated = fingerprints
+    store.claim_images(images if folds.kind == "classic" else f"{images}, in folds of {folds.examples}", source)
+    if validated is not None:
+        store.claim_images(validated, source, "validation images")
     store.claim_version()
     progress = Progress(console)
     with Interruption() as interruption, progress.shown():

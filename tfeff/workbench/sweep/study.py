@@ -104,7 +104,7 @@ def prepare(sweep: config.Sweep) -> Study:
             network cannot be built, or the objective is not measured.
     """
     base = sweep.experiment
-    dataset, examples = open_images(base, sweep.folds, sweep.folds.blocks)
+    images = open_images(base, sweep.folds, sweep.folds.blocks)
     combinations = [] if sweep.sampler.name == "bayesian" else listed(sweep.parsed, sweep.sampler, base.seed)
     section = sweep.objective
     if section.exponent and section.cost_target is None:
@@ -115,16 +115,16 @@ def prepare(sweep: config.Sweep) -> Study:
         sweep=sweep,
         objective=objective,
         allocation=allocation(sweep.allocation, base.training.epochs),
-        num_classes=len(dataset.class_names),
-        examples=examples,
-        fingerprint=dataset.fingerprint,
+        num_classes=len(images.dataset.class_names),
+        examples=images.examples,
+        fingerprint=images.dataset.fingerprint,
         combinations=combinations,
     )
     checked = set[str]()
     for combination in combinations or _ends(sweep):
         try:
             experiment = study.candidate(combination, base).experiment
-            check_batch_size(experiment.training.batch_size, examples[0])
+            check_batch_size(experiment.training.batch_size, study.examples[0])
             if sweep.allocation.name == "halving":
                 of_length(experiment, sweep.allocation.minimum_epochs)
             # Dropout and the optimizer's numbers change nothing that is checked.
@@ -183,7 +183,8 @@ def run(study: Study, directory: Path, store: TrialStore, executor: Executor, co
     """
     sweep = study.sweep
     epochs, blocks = sweep.experiment.training.epochs, sweep.folds.blocks
-    with running(sweep, study.fingerprint, study.objective, directory, store, executor, console) as runner:
+    fingerprints = study.fingerprint, None
+    with running(sweep, fingerprints, study.objective, directory, store, executor, console) as runner:
         base = runner.resolve(sweep.experiment, on_fold(sweep.experiment, sweep.folds, fold=0, seed=0))
         combinations = {each.name: each for each in study.combinations}
 
