@@ -80,7 +80,7 @@ def updated(text: str, folder: Path, *, draw: bool) -> str:
             try:
                 written = WRITERS[kind](result)
             except KeyError as error:
-                raise UserError(f"{file} has no {error}; run the search again with its workdir") from None
+                raise UserError(f'{file} has no {error}, which "{kind}" needs; write it again') from None
         else:
             caption, figure = FIGURES[kind]
             path = folder / f"{file.stem}_{kind}.png"

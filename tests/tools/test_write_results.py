@@ -115,7 +115,7 @@ def test_unknown_kinds_and_files_are_named(write_results, tmp_path):
     (tmp_path / "found.json").write_text(json.dumps({}))
     with pytest.raises(UserError, match='"candidate"; did you mean "candidates"'):
         write_results.updated("<!-- found.json: candidate -->\n<!-- end -->\n", tmp_path, draw=False)
-    with pytest.raises(UserError, match="has no 'candidates'; run the search again"):
+    with pytest.raises(UserError, match="has no 'candidates', which \"candidates\" needs; write it again"):
         write_results.updated("<!-- found.json: candidates -->\n<!-- end -->\n", tmp_path, draw=False)
     with pytest.raises(UserError, match=r"missing\.json"):
         write_results.updated("<!-- missing.json: candidates -->\n<!-- end -->\n", tmp_path, draw=False)
