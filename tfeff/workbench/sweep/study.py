@@ -9,11 +9,10 @@ from rich.console import Console
 
 from tfeff import config, models, training
 from tfeff.errors import UserError
-from tfeff.execution.executor import Executor, collect
+from tfeff.execution.executor import Executor
 from tfeff.training import build
-from tfeff.trials import worker
 from tfeff.trials.allocation import Allocation, Elimination, Full, allocation
-from tfeff.trials.forecast import Rate, core_seconds
+from tfeff.trials.forecast import Rate, core_seconds, measured_rate
 from tfeff.trials.images import check_batch_size, open_images
 from tfeff.trials.objective import Objective
 from tfeff.trials.ranking import Ranking
@@ -156,13 +155,7 @@ def forecast(study: Study, executor: Executor) -> tuple[Rate, float]:
         macs = {str(index): same.macs for index in range(sweep.sampler.candidates)}
         planned = [same]
     ordered = sorted(planned, key=lambda each: each.macs)
-    timed = [(ordered[0], ordered[-1])[index % 2] for index in range(max(2, executor.slots))]
-    experiments = [on_fold(each.experiment, sweep.folds, fold=0, seed=0) for each in timed]
-    names = [f"calibration {number} ({each.label})" for number, each in enumerate(timed, 1)]
-    values = collect(executor, {name: (worker.calibrate, each) for name, each in zip(names, experiments, strict=True)})
-    rate = Rate.fit(
-        [(each.macs, values[name]["start"], values[name]["image"]) for name, each in zip(names, timed, strict=True)]
-    )
+    rate = measured_rate([ordered[0], ordered[-1]], sweep.folds, executor)
     epochs = base.training.validation_epochs
     return rate, core_seconds(rate, study.allocation, macs, sweep.folds.blocks, study.examples, epochs)
 
