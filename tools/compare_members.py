@@ -17,9 +17,12 @@ from whole_run import train_and_evaluate
 
 from tfeff import config
 from tfeff.config import Family
+from tfeff.durable import write
+from tfeff.errors import UserError
 from tfeff.execution.executor import collect
 from tfeff.execution.local import LocalProcesses
 from tfeff.reporting import tables
+from tfeff.reporting.scaling_curves import METHODS
 from tfeff.scaling import members
 from tfeff.scaling.baseline import Baseline
 
@@ -28,11 +31,11 @@ def main() -> None:
     """Runs the comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--search", required=True, help="Workdir of a finished search.")
-    parser.add_argument("--phi", type=float, default=3.0)
+    parser.add_argument("--phi", type=float, default=3.0, help="Which member.")
     parser.add_argument("--config", required=True, help="Config of the training runs; its model is replaced.")
-    parser.add_argument("--workdir", required=True)
-    parser.add_argument("--classes", type=int, default=10)
-    parser.add_argument("--processes", type=int)
+    parser.add_argument("--workdir", required=True, help="Directory of the runs.")
+    parser.add_argument("--classes", type=int, default=10, help="Number of classes.")
+    parser.add_argument("--processes", type=int, help="Runs at once; default: one per core or GPU.")
     parser.add_argument("override", nargs="*", help="key=value, as --config.key=value of tfeff.train.")
     arguments = parser.parse_args()
 
@@ -40,6 +43,8 @@ def main() -> None:
     directory.mkdir(parents=True, exist_ok=True)
     base = config.override(config.load(arguments.config, config.Experiment), arguments.override)
     family = Family.load(arguments.search)
+    if family.detector:
+        raise UserError(f"--search={arguments.search}: a family of detectors; this tool compares classifiers")
     baseline = Baseline(family.baseline, arguments.classes, base.data.channels)
     points = members.points(baseline, family, config.Members(phis=(arguments.phi,)))
     with LocalProcesses(arguments.processes, directory / "trainings.log") as processes:
@@ -49,7 +54,7 @@ def main() -> None:
         )
     rows = [
         {
-            "network": point.method if point.method in ("baseline", "compound") else f"{point.method} alone",
+            "network": METHODS[point.method].label,
             "blocks": "-".join(map(str, point.network.blocks)),
             "widths": "-".join(map(str, point.network.widths)),
             "resolution": point.network.resolution,
@@ -63,7 +68,7 @@ def main() -> None:
         }
         for point in points
     ]
-    (directory / "result.json").write_text(json.dumps(rows, indent=2) + "\n")
+    write(directory / "result.json", json.dumps(rows, indent=2) + "\n")
     print(tables.markdown(rows))
 
 

@@ -86,9 +86,9 @@ def main() -> None:
     write(arguments.out.with_suffix(".json"), json.dumps(rows, indent=1) + "\n")
     levels = base.task.neck.levels
     cell = nodes(NECK, int(levels[0][1:]), int(levels[-1][1:]))
-    figure.save(
+    figure.save_png(
         fusion_figure({node.name: node.inputs for node in cell}, recorded(base), factors, title="Factors of BiFPN"),
-        arguments.out,
+        arguments.out.with_suffix(".png"),
     )
     print(tables.text(rows))
 

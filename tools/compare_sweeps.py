@@ -49,7 +49,7 @@ def main() -> None:
     metric = next(iter(results.values()))["objective"]
     curves = {name: result["cost_curve"] for name, result in results.items()}
     drawn = cost_figure(curves, metric=metric, unit=unit_of(metric))
-    figure.save(drawn, arguments.out)
+    figure.save_png(drawn, arguments.out.with_suffix(".png"))
     print(tables.text(rows))
 
 

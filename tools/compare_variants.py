@@ -14,7 +14,7 @@ import argparse
 import dataclasses
 import json
 import runpy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from write_results import variants as variants_table
 
 from tfeff import config, training
 from tfeff.durable import write
-from tfeff.errors import UserError
+from tfeff.errors import UserError, nearest
 from tfeff.execution.executor import collect
 from tfeff.execution.local import LocalProcesses
 from tfeff.reporting import figure
@@ -53,17 +53,20 @@ def main() -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Trains what is missing, and reports every finished run."""
     base = config.override(config.load(arguments.config, config.Experiment), arguments.override)
-    defined = runpy.run_path(arguments.config)
-    reference = defined["REFERENCE"]
-    unknown = set(arguments.only or ()) - defined["VARIANTS"].keys()
+    defined, reference = variants_of(arguments.config)
+    unknown = set(arguments.only or ()) - defined.keys()
     if unknown:
-        raise UserError(f"--only={min(unknown)}: no such variant; there are {', '.join(defined['VARIANTS'])}")
-    variants = {name: config.override(base, overrides) for name, overrides in defined["VARIANTS"].items()}
+        raise UserError(f"--only={min(unknown)}: no such variant; there are {', '.join(defined)}")
+    variants = {name: config.override(base, overrides) for name, overrides in defined.items()}
     trained = {*arguments.only, reference} if arguments.only else variants.keys()
     arguments.workdir.mkdir(parents=True, exist_ok=True)
     folders = {name: arguments.workdir / name.replace(",", "").replace(" ", "_") for name in variants}
     runs = {
-        (name, seed): (train_and_evaluate, dataclasses.replace(experiment, seed=seed), str(folders[name] / str(seed)))
+        f"{name}, seed {seed}": (
+            train_and_evaluate,
+            dataclasses.replace(experiment, seed=seed),
+            str(folders[name] / str(seed)),
+        )
         for seed in range(arguments.seeds)
         for name, experiment in variants.items()
         if name in trained
@@ -80,8 +83,24 @@ def run(arguments: argparse.Namespace) -> None:
     write(arguments.out.with_suffix(".json"), json.dumps(result, indent=1) + "\n")
     score = next(iter(groups[reference]["scores"]))
     drawing = ranking_figure(drawn(groups, score), metric=score, unit=unit_of(score))
-    figure.save(drawing, arguments.out)
+    figure.save_png(drawing, arguments.out.with_suffix(".png"))
     print(variants_table(result))
+
+
+def variants_of(file: str) -> tuple[Mapping[str, Sequence[str]], str]:
+    """The variants that a config defines, with their overrides, and the name of the reference.
+
+    Raises:
+        UserError: the config does not define them.
+    """
+    defined = runpy.run_path(file)
+    for name in ("VARIANTS", "REFERENCE"):
+        if name not in defined:
+            raise UserError(f"{file}: no {name}; define VARIANTS (name -> overrides) and REFERENCE (one of the names)")
+    variants, reference = defined["VARIANTS"], defined["REFERENCE"]
+    if reference not in variants:
+        raise UserError(f'{file}: REFERENCE is "{reference}"; {nearest(reference, variants)}')
+    return variants, reference
 
 
 def finished_runs(folder: Path, variant: config.Experiment) -> list[Path]:

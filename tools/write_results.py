@@ -21,16 +21,16 @@ from typing import Any
 import command_line
 from matplotlib.figure import Figure
 
+from tfeff.config.search import SINGLE
 from tfeff.durable import write
 from tfeff.errors import UserError, nearest
 from tfeff.reporting import tables
-from tfeff.reporting.figure import DPI
+from tfeff.reporting.figure import save_png
 from tfeff.reporting.metric import unit_of
-from tfeff.reporting.scaling_curves import methods_figure, single_against_compound_figure
+from tfeff.reporting.scaling_curves import METHODS, methods_figure, single_against_compound_figure
 
 BLOCK = re.compile(r"(<!-- (?P<file>\S+\.json): (?P<kind>[\w ]+) -->\n)(?P<text>.*?)(<!-- end -->)", re.DOTALL)
-ALONE = ("depth alone", "width alone", "resolution alone")
-"""What compound scaling is claimed to be better than."""
+ALONE = tuple(METHODS[method].label for method in SINGLE)
 Result = Mapping[str, Any]
 
 
@@ -80,13 +80,13 @@ def updated(text: str, folder: Path, *, draw: bool) -> str:
             try:
                 written = WRITERS[kind](result)
             except KeyError as error:
-                raise UserError(f"{file} has no {error}; run the search again with its workdir") from None
+                raise UserError(f'{file} has no {error}, which "{kind}" needs; write it again') from None
         else:
             caption, figure = FIGURES[kind]
             path = folder / f"{file.stem}_{kind}.png"
             written = f"![{caption}]({path.name})"
             if draw:
-                figure(result).savefig(path, dpi=DPI)
+                save_png(figure(result), path)
         return f"{match[1]}\n{written}\n\n{match[5]}"
 
     return BLOCK.sub(block, text)
@@ -95,7 +95,7 @@ def updated(text: str, folder: Path, *, draw: bool) -> str:
 def candidates(result: Result) -> str:
     """The candidates, the best first."""
     detector = any("neck" in row["label"] for row in result["candidates"])
-    ranked = sorted(result["candidates"], key=lambda row: (row["standing"] == "eliminated", -(row["mean"] or 0.0)))
+    ranked = sorted(result["candidates"], key=place)
     rows = [
         {
             **(
@@ -110,6 +110,12 @@ def candidates(result: Result) -> str:
         for row in ranked
     ]
     return tables.markdown(rows)
+
+
+def place(candidate: Result) -> tuple[bool, bool, float]:
+    """Sorts candidates: those trained to the end by their mean, those eliminated by theirs, those without one."""
+    mean = candidate["mean"]
+    return mean is None, candidate["standing"] == "eliminated", -(mean or 0.0)
 
 
 def networks(result: Result) -> str:

@@ -70,7 +70,7 @@ def test_a_killed_process_is_reported_and_replaced(processes, number):
 def test_collect_retries_a_call_whose_process_is_lost(processes, tmp_path):
     once = f"import os, pathlib; p = pathlib.Path({str(tmp_path / 'died')!r}); p.exists() or (p.touch(), os._exit(9))"
     assert collect(processes, {"a": (exec, once), "b": (math.sqrt, 4.0)}) == {"a": None, "b": 2.0}
-    with pytest.raises(UserError, match="measurement failed"):
+    with pytest.raises(UserError, match="c failed: process exited with code 9"):
         collect(processes, {"c": (os._exit, 9)})
 
 

@@ -29,6 +29,12 @@ def test_a_single_dimension_is_as_close_as_possible(dimension, ratio):
         assert distance <= abs(math.log(other.cost.macs / target)) + 1e-12
 
 
+@pytest.mark.parametrize("method", ["depth", "width", "resolution", "width+resolution"])
+def test_large_members_are_compared_at_their_cost(method):
+    target = 40 * BASELINE.cost.macs
+    assert members.scaled(BASELINE, method, target).cost.macs == pytest.approx(target, rel=0.05)
+
+
 def test_points_are_the_baseline_and_each_method_at_each_phi():
     points = members.points(BASELINE, FAMILY, config.Members(phis=(2.0, 1.0)))
     assert [(point.method, point.phi) for point in points] == [("baseline", 0.0)] + [

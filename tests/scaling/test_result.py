@@ -188,6 +188,29 @@ def test_networks_with_a_failed_trial_stand_apart(findings):
     assert [rows[name]["optimized"] for name in ("depth alone", "width alone")] == [False, True]
 
 
+def test_a_failed_trial_of_another_length_is_not_one_of_the_member(findings):
+    result, *_ = findings
+    depth = next(point.network.id for point in result.findings.points if point.method == "depth")
+    short = Record(Job(depth, 3, 0, 2), "failed", 3, "lost", None, None, [])
+    more = Result(result.findings, [*result.records.all, short])
+    assert more.comparison.rows == result.comparison.rows
+
+
+def test_networks_without_a_common_fold_are_not_compared(findings):
+    result, *_ = findings
+    kept = {"depth": {3}, "compound": {4, 5}}
+    folds = {point.network.id: kept[point.method] for point in result.findings.points if point.method in kept}
+    records = [
+        record
+        if record.job.fold in folds.get(record.job.candidate, FRESH)
+        else dataclasses.replace(record, state="failed")
+        for record in result.records.all
+    ]
+    rows = {row["against"]: row for row in Result(result.findings, records).comparison.rows}
+    assert rows["depth alone"]["verdict"].startswith("not decided")
+    assert "lower bound" in rows["width alone"]
+
+
 def test_the_family_always_has_the_baseline_and_the_member_at_phi_1(findings):
     result, *_ = findings
     assert [row["φ"] for row in result.family] == ["0", "1", "2"]

@@ -18,6 +18,7 @@ from tfeff.config.search import HELD_OUT_RATES
 from tfeff.scaling import search
 from tfeff.scaling.search import open_store
 from tfeff.scaling.study import prepare
+from tfeff.trials import forecast
 from tfeff.trials.forecast import VALIDATION_SHARE
 
 CONFIG = """
@@ -286,7 +287,7 @@ GIVEN_COEFFICIENTS = config.Search(
 
 def test_trainings_that_find_learning_rates_are_counted(monkeypatch):
     timing = {"start": 0.0, "image": 1e-3}
-    monkeypatch.setattr(search, "collect", lambda executor, calls: dict.fromkeys(calls, timing))
+    monkeypatch.setattr(forecast, "collect", lambda executor, calls: dict.fromkeys(calls, timing))
     fixed = dataclasses.replace(GIVEN_COEFFICIENTS, trials=config.Trials(batch_size="fixed", learning_rate="fixed"))
     seconds = [search.forecast(prepare(each), SimpleNamespace(slots=1)).members for each in (fixed, GIVEN_COEFFICIENTS)]
     networks = 3  # the baseline and two members

@@ -1,11 +1,16 @@
 import re
+from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
 from tfeff import config
 from tfeff.errors import UserError
 from tfeff.scaling.latency import Latency
+from tfeff.scaling.search import open_store
 from tfeff.scaling.study import prepare
+from tfeff.trials.results import Job
+from tfeff.trials.runner import running
 
 SEARCH = config.Search(
     experiment=config.Experiment(
@@ -39,6 +44,25 @@ def test_errors_of_late_stages_are_reported_before_training(overrides, words):
 def test_classic_folds_divide_the_requested_subset():
     study = prepare(config.override(SEARCH, ["folds.kind=classic", "folds.count=4", "folds.examples=400"]))
     assert study.examples == (300, 100)
+
+
+@pytest.mark.parametrize("changed", [0, 1])
+def test_trials_of_changed_images_are_not_continued(tmp_path, changed):
+    search = config.override(SEARCH, ["coefficients=1.2,1.1,1.15", "folds.validation_split=test"])
+    study = prepare(search)
+    fingerprints = [study.fingerprint, study.validation_fingerprint]
+
+    def claim() -> None:
+        with open_store(tmp_path, search) as store:
+            executor = SimpleNamespace(slots=1)
+            with running(search, tuple(fingerprints), study.objective, tmp_path, store, executor, Console()):
+                store.start(Job("a", 0, 0, 4))
+
+    claim()
+    claim()
+    fingerprints[changed] = "other"
+    with pytest.raises(UserError, match="images, or the folds drawn from them, have changed"):
+        claim()
 
 
 def test_candidates_of_a_latency_budget_are_timed_themselves():

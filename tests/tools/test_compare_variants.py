@@ -56,3 +56,18 @@ def test_the_best_variant_is_drawn_first(tool: ModuleType) -> None:
     rows = tool.drawn({"scratch": group(0.5, 0.6, 0.55), "frozen": group(0.9, 0.98, 0.95)}, "accuracy")
     assert [(row["label"], row["standing"]) for row in rows] == [("frozen", "winner"), ("scratch", "beaten")]
     assert rows[0]["values"] == [0.9, 0.98, 0.95]
+
+
+@pytest.mark.parametrize(
+    ("defined", "message"),
+    [
+        ("VARIANTS = {'a': []}", "no REFERENCE; define VARIANTS"),
+        ("VARIANTS, REFERENCE = {'scratch': [], 'frozen': []}, 'scrach'", 'did you mean "scratch"'),
+    ],
+)
+def test_configs_without_variants_are_refused_before_training(
+    tool: ModuleType, tmp_path: Path, defined: str, message: str
+) -> None:
+    (tmp_path / "config.py").write_text(defined)
+    with pytest.raises(UserError, match=message):
+        tool.variants_of(str(tmp_path / "config.py"))

@@ -95,6 +95,15 @@ def test_an_endless_mutant_counts_as_found(repository, tmp_path):
     assert copy.test("sizes", "tfeff/sizes/large.py", endless, 2.0) == ("timeout", "")
 
 
+@pytest.mark.parametrize("source", ["raise ImportError", "import os\nos.abort()"])
+def test_a_mutant_that_stops_pytest_itself_counts_as_found(repository, tmp_path, source):
+    (repository / "tests/conftest.py").write_text("import tfeff.sizes.small\n")
+    copy = mutants.Copy(repository, tmp_path / "copy")
+    result, failed = copy.test("sizes", "tfeff/sizes/small.py", source, 60.0)
+    assert result == "found"
+    assert failed.startswith("exit status")
+
+
 def test_failing_tests_and_missing_folders_are_errors(repository, tmp_path):
     (repository / "tests/sizes/test_large.py").write_text("def test_large():\n    assert False\n")
     options = {"count": 1, "seed": 0, "seconds": 60.0}

@@ -55,6 +55,21 @@ def test_variants_have_intervals_over_runs_or_else_over_images(write_results):
     assert rows[2].startswith("| c | 1 | 0.700 (0.650 to 0.750 over images) | – |")
 
 
+def test_candidates_are_ranked_by_means_of_any_sign(write_results):
+    """Of a loss that is minimized, the means are negative."""
+    means = {"tied": -0.5, "winner": -0.2, "eliminated": -0.1, "failed": None}
+    rows = [
+        {
+            **{"label": standing, "depth": 1.0, "width": 1.0, "resolution": 1.0, "ratio": 2.0, "reason": None},
+            **{"mean": mean, "low": None, "high": None, "standing": standing},
+        }
+        for standing, mean in means.items()
+    ]
+    written = write_results.candidates({"candidates": rows, "objective": "-(validation loss)"})
+    standings = [line.split(" | ")[-1].removesuffix(" |") for line in written.splitlines()[2:]]
+    assert standings == ["winner", "tied", "eliminated", "failed"]
+
+
 def test_rows_are_written_with_their_intervals(write_results):
     rows = [{"neck": "fpn", "mAP": 0.8, "95 % from": 0.75, "to": 0.85, "step, ms": 111.44, "parameters": 228_359}]
     assert write_results.plain(rows).splitlines() == [
@@ -100,7 +115,7 @@ def test_unknown_kinds_and_files_are_named(write_results, tmp_path):
     (tmp_path / "found.json").write_text(json.dumps({}))
     with pytest.raises(UserError, match='"candidate"; did you mean "candidates"'):
         write_results.updated("<!-- found.json: candidate -->\n<!-- end -->\n", tmp_path, draw=False)
-    with pytest.raises(UserError, match="has no 'candidates'; run the search again"):
+    with pytest.raises(UserError, match="has no 'candidates', which \"candidates\" needs; write it again"):
         write_results.updated("<!-- found.json: candidates -->\n<!-- end -->\n", tmp_path, draw=False)
     with pytest.raises(UserError, match=r"missing\.json"):
         write_results.updated("<!-- missing.json: candidates -->\n<!-- end -->\n", tmp_path, draw=False)

@@ -39,12 +39,7 @@ def outcome(means, seed=0, noise=0.01, failing=0.0, infinite=False):
 
 
 def epochs_spent(jobs):
-    """Epochs trained; a trial that continued from rung to rung counts each epoch once."""
-    reached = {}
-    for job in jobs:
-        trial = job.candidate, job.block
-        reached[trial] = max(job.epochs, reached.get(trial, 0))
-    return sum(reached.values())
+    return sum(job.epochs for job in jobs)
 
 
 def in_turn(allocation, candidates, blocks, value):

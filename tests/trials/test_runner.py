@@ -1,12 +1,14 @@
 """Trials of learning rates and networks, with an executor that trains nothing."""
 
 import io
+import signal
 
 import pytest
 from rich.console import Console
 
 from tfeff import config
-from tfeff.errors import UserError
+from tfeff.config.search import HELD_OUT_RATES
+from tfeff.errors import Interrupted, UserError
 from tfeff.execution.executor import DISK_FULL, Outcome
 from tfeff.training.interruption import Interruption
 from tfeff.trials import worker
@@ -134,11 +136,34 @@ def test_a_held_out_part_chooses_each_learning_rate(make_runner):
     assert runner.tried_rates["b"] == [(0.1, 0.6), (0.125, 0.7), (2.0, None)]
 
 
+def test_progress_expects_the_trainings_that_find_learning_rates(make_runner, monkeypatch):
+    executor = Recorder(lambda key: "diverged" if key == "learning_rate b" else None)
+    runner = make_runner(executor, learning_rate="held_out")
+    expected = []
+    monkeypatch.setattr(runner.progress, "show", lambda *arguments: expected.append(arguments[-1]))
+    runner.run([candidate("a", 0.1), candidate("b", 0.2)], Full(EPOCHS), "stage")
+    trainings = HELD_OUT_RATES * (1 - FOLDS.validation_fraction)
+    assert expected[0] == {"a": trainings, "b": trainings}
+    assert expected[-1] == {}
+
+
 def test_members_can_run_on_further_folds(make_runner):
     executor = Recorder()
     runner = make_runner(executor)
     runner.run([candidate("a", 0.1)], Full(EPOCHS), "members", FOLDS.further)
     assert [(job.fold, job.seed) for job in executor.jobs] == [(2, 0), (3, 0)]
+
+
+def test_an_interruption_keeps_what_has_finished_and_counts_no_lost_attempt(make_runner):
+    class Stopped(Recorder):
+        def wait(self, timeout):
+            runner.interruption.signal_number = signal.SIGINT
+            return [*super().wait(timeout), *super().wait(timeout)]
+
+    runner = make_runner(Stopped(lambda key: "lost" if key.fold else None))
+    with pytest.raises(Interrupted):
+        runner.run([candidate("a", 0.1)], Full(EPOCHS), "stage")
+    assert [(record.state, record.deaths) for record in runner.store.records()] == [("done", 0), ("running", 0)]
 
 
 @pytest.mark.parametrize(("error", "attempts"), [("lost", 3), ("no such dataset", 1)])

@@ -7,7 +7,7 @@ import pytest
 
 from tests.tasks.digits_of_many_sizes import write_coco
 from tfeff import config, models, training
-from tfeff.errors import UserError
+from tfeff.errors import BusyError, UserError
 from tfeff.trials import worker
 from tfeff.trials.objective import Objective
 from tfeff.trials.runner import best_rate
@@ -87,4 +87,15 @@ def test_learning_rates_that_diverge_are_not_chosen(monkeypatch, tmp_path):
     assert best_rate(found) == 1.0  # of equal ones the first, on which the search for better ones relies, too
     limit = 0.0
     with pytest.raises(UserError, match=r"at all learning rates: 1: the loss is not finite; 0\.33"):
+        worker.held_out_rates(AT_1, Objective(), 1, str(tmp_path / "rates"))
+
+
+def test_a_rate_whose_workdir_is_busy_is_not_taken_for_one_that_diverges(monkeypatch, tmp_path):
+    """A killed search may leave behind a training that still holds its workdir; the executor waits for it."""
+
+    def train(experiment, directory, until_epoch, events):
+        raise BusyError("locked")
+
+    monkeypatch.setattr(worker, "train", train)
+    with pytest.raises(BusyError):
         worker.held_out_rates(AT_1, Objective(), 1, str(tmp_path / "rates"))

@@ -9,7 +9,9 @@ from tfeff.config.tasks import Classification, ObjectDetection
 from tfeff.errors import UserError
 
 MEASURES = ("macs", "memory", "params", "latency")
-METHODS = ("depth", "width", "resolution", "width+resolution", "compound")
+SINGLE = ("depth", "width", "resolution")
+"""Scaling methods than which compound scaling is claimed to be better."""
+METHODS = (*SINGLE, "width+resolution", "compound")
 HELD_OUT_STEP, HELD_OUT_RATES = 3.0, 5
 """`trials.learning_rate=held_out`: the ratio of neighboring rates, and the most rates that it tries."""
 

@@ -26,15 +26,6 @@ class Fold:
     validation: np.ndarray
 
 
-def evenly_spaced(count: int, most: int) -> np.ndarray:
-    """At most `most` positions below `count`, evenly spaced.
-
-    >>> evenly_spaced(10, 4).tolist()
-    [0, 3, 6, 9]
-    """
-    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64))
-
-
 def subset(labels: np.ndarray, n: int, seed: int) -> np.ndarray:
     """A stratified subset of n positions.
 

@@ -61,31 +61,31 @@ class Executor(Protocol):
 
 
 def collect(
-    executor: Executor, calls: Mapping[Hashable, tuple[Any, ...]], check: Callable[[], None] = lambda: None
-) -> dict[Hashable, Any]:
-    """Runs calls and returns their values by key, with up to ATTEMPTS attempts per call.
+    executor: Executor, calls: Mapping[str, tuple[Any, ...]], check: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
+    """Runs calls and returns their values by name, with up to ATTEMPTS attempts per call.
 
     Args:
         executor: must have no other calls running.
-        calls: key -> (function, *arguments).
+        calls: name, for the message -> (function, *arguments).
         check: called repeatedly while waiting; may raise.
 
     Raises:
         UserError: a call failed.
     """
-    for key, call in calls.items():
-        executor.submit(key, *call)
-    values: dict[Hashable, Any] = {}
-    failures: Counter[Hashable] = Counter()
+    for name, call in calls.items():
+        executor.submit(name, *call)
+    values: dict[str, Any] = {}
+    failures: Counter[str] = Counter()
     while len(values) < len(calls):
         check()
         for outcome in executor.wait(1.0):
-            key = outcome.key
+            name = str(outcome.key)
             if outcome.error is None:
-                values[key] = outcome.value
+                values[name] = outcome.value
                 continue
-            failures[key] += 1
-            if not outcome.retryable or failures[key] == ATTEMPTS:
-                raise UserError(f"a measurement failed: {outcome.error}")
-            executor.submit(key, *calls[key])
+            failures[name] += 1
+            if not outcome.retryable or failures[name] == ATTEMPTS:
+                raise UserError(f"{name} failed: {outcome.error}")
+            executor.submit(name, *calls[name])
     return values

@@ -6,8 +6,8 @@ import numpy as np
 
 from tfeff import config
 from tfeff.data.dataset import Dataset
-from tfeff.data.folds import evenly_spaced
 from tfeff.data.images import decoding
+from tfeff.data.sample import evenly_spaced
 from tfeff.data.sources import catalog
 from tfeff.data.sources.source import Options
 from tfeff.errors import UserError

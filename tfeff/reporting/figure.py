@@ -153,13 +153,18 @@ def save(figure: Figure, path: str | os.PathLike[str], *, dpi: int = DPI) -> tup
     stem = Path(path)
     if stem.suffix.lower() in {f".{suffix}" for suffix in FORMATS}:
         stem = stem.with_suffix("")
-    stem.parent.mkdir(parents=True, exist_ok=True)
     png, svg = (stem.with_name(f"{stem.name}.{suffix}") for suffix in FORMATS)
-    figure.savefig(png, dpi=dpi, metadata={"Software": None})
+    save_png(figure, png, dpi=dpi)
     figure.set_layout_engine("none")  # keeps the layout: computing it takes a third of each drawing
     with matplotlib.rc_context({"svg.hashsalt": stem.name}):
         figure.savefig(svg, metadata={"Date": None, "Creator": None})
     return png, svg
+
+
+def save_png(figure: Figure, path: Path, *, dpi: int = DPI) -> None:
+    """Writes a figure as PNG alone; otherwise as `save`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=dpi, metadata={"Software": None})
 
 
 def rgb(figure: Figure, *, dpi: int = 100) -> npt.NDArray[np.uint8]:

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
-from tfeff.data.folds import evenly_spaced
 from tfeff.data.images import decoding
+from tfeff.data.sample import evenly_spaced
 from tfeff.durable import locked, write
 from tfeff.errors import UserError
 from tfeff.evaluation import Detections, to_coco_results

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tfeff.config.search import SINGLE
 from tfeff.reporting.scaling_curves import METHODS
 from tfeff.scaling.members import COMPOUND, Point
 from tfeff.trials.contrasts import Contrasts, contrasts
@@ -14,8 +15,6 @@ from tfeff.trials.results import Block
 
 FOLDS = 2, 4, 6, 8, 12, 16
 """Numbers of folds in the table of detectable advantages."""
-SINGLE = "depth", "width", "resolution"
-"""What compound scaling is claimed to be better than."""
 
 
 class Comparison:
@@ -62,7 +61,7 @@ class Comparison:
                 continue
             compared = self.contrasts.get((compound.phi, other.method))
             if compared is None:
-                row["verdict"] = "not decided: every training of one of them failed"
+                row["verdict"] = "not decided: on every fold, a training of one of them failed"
                 continue
             difference, bound = compared.differences[other.network.id], compared.bounds[other.network.id]
             row |= {
@@ -106,7 +105,8 @@ class Comparison:
         families: dict[tuple[float, str, bool], list[Point]] = {}
         for compound, other in self._pairs:
             name = compound.network.id
-            if other.network.id != name and name in table and other.network.id in table:
+            common = table.get(name, {}).keys() & table.get(other.network.id, {}).keys()
+            if other.network.id != name and common:
                 families.setdefault((compound.phi, name, other.method in SINGLE), []).append(other)
         apart = self.not_optimized if table.keys() - self.not_optimized else ()  # someone has to determine the variance
         found: dict[tuple[float, str], Contrasts] = {}

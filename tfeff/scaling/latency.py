@@ -45,18 +45,18 @@ class Clock:
 
     def __call__(self, baseline: Baseline, network: ScaledNetwork, check: Callable[[], None] = lambda: None) -> Latency:
         """The latency of a network; `check` is called repeatedly while waiting and may raise."""
-        fact = f"latency {network.id}"
 
         def time() -> Any:
-            self._say(f"timing {network.label}")
+            name = f"timing {network.label}"
+            self._say(name)
             experiments = (
                 config.Experiment(model=each.model, task=each.task, data=config.Data(channels=baseline.channels))
                 for each in (network, baseline.unscaled)
             )
             call = worker.latency, *experiments, baseline.num_classes
-            return collect(self._executor, {fact: call}, check)[fact]
+            return collect(self._executor, {name: call}, check)[name]
 
-        return Latency(*self._store.cached(fact, time))
+        return Latency(*self._store.cached(f"latency {network.id}", time))
 
 
 @dataclass(frozen=True)

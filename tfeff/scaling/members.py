@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tfeff import config
 from tfeff.config.family import Family
 from tfeff.scaling.baseline import Baseline, ScaledNetwork
-from tfeff.scaling.candidates import MAX_COEFFICIENT, STEP
+from tfeff.scaling.candidates import STEP
 
 COMPOUND = "compound"
 PHI_STEP, MAX_PHI = 0.05, 10.0
@@ -67,15 +67,24 @@ def scaled(baseline: Baseline, method: str, macs: int) -> ScaledNetwork:
         macs: multiply-adds.
     """
     start = baseline.resolution
-    resolutions = range(start, math.ceil(start * MAX_COEFFICIENT))
-    if method == "resolution":
-        return _nearest(resolutions, lambda resolution: baseline.network(1.0, 1.0, resolution), macs)
-    if method == "width+resolution":
-        return _nearest(resolutions, lambda resolution: baseline.network(1.0, resolution / start, resolution), macs)
-    steps = range(round((MAX_COEFFICIENT - 1) / STEP) + 1)
-    if method == "depth":
-        return _nearest(steps, lambda step: baseline.network(1 + step * STEP, 1.0, start), macs)
-    return _nearest(steps, lambda step: baseline.network(1.0, 1 + step * STEP, start), macs)
+    parts = start if "resolution" in method else round(1 / STEP)  # of the grid between two whole factors
+
+    def network(step: int) -> ScaledNetwork:
+        factor = (parts + step) / parts
+        match method:
+            case "depth":
+                return baseline.network(factor, 1.0, start)
+            case "width":
+                return baseline.network(1.0, factor, start)
+            case "resolution":
+                return baseline.network(1.0, 1.0, start + step)
+            case _:
+                return baseline.network(1.0, factor, start + step)
+
+    end = parts
+    while network(end).cost.macs < macs:
+        end *= 2
+    return _nearest(range(end + 1), network, macs)
 
 
 def _nearest(choices: Sequence[int], network: Callable[[int], ScaledNetwork], macs: int) -> ScaledNetwork:

@@ -18,7 +18,7 @@ from tfeff.scaling.search import Findings
 from tfeff.scaling.study import Study
 from tfeff.trials.intervals import summary
 from tfeff.trials.records import Records
-from tfeff.trials.results import Block
+from tfeff.trials.results import Block, Job
 from tfeff.trials.runner import best_rate
 from tfeff.trials.store import Record
 from tfeff.trials.wording import number
@@ -51,11 +51,7 @@ class Result:
             findings.points,
             {name: self.values(network, members=True) for name, network in networks.items()},
             {name: self.final(network, "train_loss") for name, network in networks.items()},
-            {
-                record.job.candidate
-                for record in records
-                if record.state == "failed" and record.job.block in self.search.member_blocks
-            },
+            {record.job.candidate for record in records if record.state == "failed" and self._is_of_member(record.job)},
             minimized=self.study.objective.minimized,
         )
 
@@ -121,7 +117,11 @@ class Result:
         order = {id_: index for index, id_ in enumerate(choice.ranking.order)} if choice else {}
         rows = sorted(
             zip(self.study.chosen, self.candidates, strict=True),
-            key=lambda pair: (order.get(pair[0].id, len(order)), -(pair[1]["mean"] or 0.0)),
+            key=lambda pair: (
+                order.get(pair[0].id, len(order)),
+                pair[1]["mean"] is None,
+                -(pair[1]["mean"] or 0.0),
+            ),
         )
         return [
             {
@@ -264,8 +264,12 @@ class Result:
         return [
             record.rows
             for record in sorted(self.records.done(network.id), key=lambda record: record.job)
-            if record.job.epochs == self.epochs and record.job.block in self.search.member_blocks
+            if self._is_of_member(record.job)
         ]
+
+    def _is_of_member(self, job: Job) -> bool:
+        """Whether a job trains a member, not a candidate on other folds or for fewer epochs."""
+        return job.epochs == self.epochs and job.block in self.search.member_blocks
 
     def _seconds(self, network: ScaledNetwork) -> float | None:
         """Latency as ratio times the baseline's seconds: the ratio is least affected by other load on the machine."""

@@ -13,17 +13,16 @@ from tfeff.config.family import FILE, Family
 from tfeff.config.search import HELD_OUT_RATES
 from tfeff.durable import write
 from tfeff.errors import UserError
-from tfeff.execution.executor import Executor, collect
+from tfeff.execution.executor import Executor
 from tfeff.scaling import members
 from tfeff.scaling.baseline import ScaledNetwork
-from tfeff.scaling.choice import Choice, choose, coefficients_of, ranking_rule
+from tfeff.scaling.choice import Choice, choose, ranking_rule
 from tfeff.scaling.experiment import candidate, experiment, stored_networks
 from tfeff.scaling.latency import Clock, Latency
 from tfeff.scaling.members import Point
 from tfeff.scaling.study import Study, family_of, without_batch_norm
-from tfeff.trials import worker
 from tfeff.trials.allocation import Allocation, Full, Plan
-from tfeff.trials.forecast import Rate, core_seconds
+from tfeff.trials.forecast import Rate, core_seconds, measured_rate
 from tfeff.trials.results import Block
 from tfeff.trials.runner import TrialRunner, running
 from tfeff.trials.store import TrialStore
@@ -94,14 +93,8 @@ def forecast(study: Study, executor: Executor) -> Forecast:
         points = members.points(baseline, given_family(study), search.members)
         networks = [point.network for point in points]
         different = list({point.method: point.network for point in points}.values())
-    # As many at once as during the search, because processes slow each other down.
-    count = max(len(different), executor.slots)
-    timed = [different[index % len(different)] for index in range(count)]
-    experiments = [on_fold(experiment(search, baseline, network), search.folds, fold=0, seed=0) for network in timed]
-    values = collect(executor, {index: (worker.calibrate, each) for index, each in enumerate(experiments)})
-    rate = Rate.fit(
-        [(network.cost.macs, values[index]["start"], values[index]["image"]) for index, network in enumerate(timed)]
-    )
+    timed = [candidate(search, baseline, network) for network in different]
+    rate = measured_rate(timed, search.folds, executor)
     validation_epochs = search.experiment.training.validation_epochs
 
     def seconds(allocation: Allocation, macs: dict[str, int], blocks: Sequence[Block]) -> float:
@@ -129,10 +122,10 @@ def forecast(study: Study, executor: Executor) -> Forecast:
 
 
 def given_family(study: Study) -> Family:
-    """The family with the coefficients of the config; those of the baseline alone if it has none."""
+    """The family with the coefficients of the config."""
     coefficients = study.search.coefficients
-    finding = "" if coefficients is None else "The coefficients were given."
-    return family_of(study.baseline, coefficients or coefficients_of(study.baseline.unscaled), finding)
+    assert coefficients is not None
+    return family_of(study.baseline, coefficients, "The coefficients were given.")
 
 
 def run(study: Study, directory: Path, store: TrialStore, executor: Executor, console: Console) -> Findings:
@@ -150,7 +143,8 @@ def run(study: Study, directory: Path, store: TrialStore, executor: Executor, co
         Interrupted: after Ctrl-C or SIGTERM; finished trials are stored.
     """
     search, baseline = study.search, study.baseline
-    with running(search, study.fingerprint, study.objective, directory, store, executor, console) as runner:
+    fingerprints = study.fingerprint, study.validation_fingerprint
+    with running(search, fingerprints, study.objective, directory, store, executor, console) as runner:
         reference = on_fold(experiment(search, baseline, baseline.unscaled), search.folds, fold=0, seed=0)
         resolved = dataclasses.replace(search, experiment=runner.resolve(search.experiment, reference))
 
@@ -188,7 +182,7 @@ def run(study: Study, directory: Path, store: TrialStore, executor: Executor, co
             try:
                 latencies[id_] = clock(baseline, network, runner.check)
             except UserError as error:  # the trials are done: report without this number
-                runner.progress.say(f"{network.label}: no latency: {error}")
+                runner.progress.say(f"no latency: {error}")
     return Findings(study, choice, family, points, plain, latencies, runner.tried_rates)
 
 

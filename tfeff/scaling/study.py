@@ -30,7 +30,8 @@ class Study:
         baseline: the network that is scaled.
         objective: the quantity that is maximized.
         examples: number of training and of validation images of one trial.
-        fingerprint: hash of all images.
+        fingerprint: hash of all images from which folds are drawn.
+        validation_fingerprint: hash of those that all folds are validated on; None if each has its own part.
         networks: all distinct networks within the budget; none if the coefficients are given.
         chosen: the candidates among them.
     """
@@ -40,6 +41,7 @@ class Study:
     objective: Objective
     examples: tuple[int, int]
     fingerprint: str
+    validation_fingerprint: str | None
     networks: Sequence[ScaledNetwork]
     chosen: Sequence[ScaledNetwork]
 
@@ -64,9 +66,9 @@ def prepare(search: config.Search, clock: Callable[[Baseline, ScaledNetwork], La
     blocks = [] if search.coefficients else search.folds.blocks
     if search.members.phis or search.members.ratios or search.members.batch_norm:
         blocks = [*blocks, *search.member_blocks]
-    dataset, examples = open_images(base, search.folds, blocks)
-    check_batch_size(base.training.batch_size, examples[0])
-    baseline = Baseline(base.model, len(dataset.class_names), base.data.channels, base.task)
+    images = open_images(base, search.folds, blocks)
+    check_batch_size(base.training.batch_size, images.examples[0])
+    baseline = Baseline(base.model, len(images.dataset.class_names), base.data.channels, base.task)
     section = search.objective
     target = section.cost_target
     if target is None and section.exponent:
@@ -84,8 +86,9 @@ def prepare(search: config.Search, clock: Callable[[Baseline, ScaledNetwork], La
         search=search,
         baseline=baseline,
         objective=objective,
-        examples=examples,
-        fingerprint=dataset.fingerprint,
+        examples=images.examples,
+        fingerprint=images.dataset.fingerprint,
+        validation_fingerprint=images.validation_fingerprint,
         networks=networks,
         chosen=chosen,
     )

@@ -83,7 +83,8 @@ def contrasts(
         confidence: of all intervals, and of all bounds, together.
 
     Raises:
-        ValueError: the control or one of the others has no value, or all candidates stand apart.
+        ValueError: the control or one of the others has no value, a candidate that stands apart has no block in common
+            with the control, or all candidates stand apart.
     """
     if not all(finite(table.get(name, {})) for name in (control, *others)):
         raise ValueError(f"{control} or one of {', '.join(others)} has no value to compare")

@@ -5,8 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tfeff import config
+from tfeff.execution.executor import Executor, collect
+from tfeff.trials import worker
 from tfeff.trials.allocation import Allocation
 from tfeff.trials.results import Block, Job, Results
+from tfeff.trials.trial import Candidate, on_fold
 
 ASSUMED_VALUE, ASSUMED_DEVIATION = 0.5, 0.02
 """Mean and standard deviation assumed for unknown results. They must differ a little, or no candidate would be
@@ -64,6 +68,28 @@ class Rate:
     def seconds(self, macs: int, images: float) -> float:
         """Seconds that one process takes to train on `images` images in total."""
         return self.start + images * (self.per_image + self.per_mac * macs)
+
+
+def measured_rate(candidates: Sequence[Candidate], folds: config.Folds, executor: Executor) -> Rate:
+    """Times some training steps of some candidates.
+
+    As many run at once as there are processes, because processes slow each other down.
+
+    Args:
+        candidates: a few that differ in speed.
+        folds: how the training split is divided.
+        executor: runs the trainings.
+    """
+    count = max(len(candidates), executor.slots)
+    timed = [candidates[index % len(candidates)] for index in range(count)]
+    calls = {
+        f"calibration {number} ({each.label})": (worker.calibrate, on_fold(each.experiment, folds, fold=0, seed=0))
+        for number, each in enumerate(timed, 1)
+    }
+    values = collect(executor, calls)
+    return Rate.fit(
+        [(each.macs, values[name]["start"], values[name]["image"]) for name, each in zip(calls, timed, strict=True)]
+    )
 
 
 def core_seconds(

@@ -1,6 +1,7 @@
 """The images that the trials of a search or a sweep share."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from tfeff import config, tasks
 from tfeff.data.dataset import Dataset
@@ -9,10 +10,23 @@ from tfeff.training import selection
 from tfeff.trials.trial import on_fold
 
 
-def open_images(
-    base: config.Experiment, folds: config.Folds, blocks: Iterable[tuple[int, int]]
-) -> tuple[Dataset, tuple[int, int]]:
-    """The dataset of all trials, and the number of training and of validation images of one trial.
+@dataclass(frozen=True, eq=False)
+class Images:
+    """The images of all trials.
+
+    Attributes:
+        dataset: those from which folds are drawn.
+        examples: number of training and of validation images of one trial.
+        validation_fingerprint: hash of the split that all folds are validated on; None if each has its own part.
+    """
+
+    dataset: Dataset
+    examples: tuple[int, int]
+    validation_fingerprint: str | None
+
+
+def open_images(base: config.Experiment, folds: config.Folds, blocks: Iterable[tuple[int, int]]) -> Images:
+    """The images of all trials.
 
     Args:
         base: experiment of the trials, before a fold is set.
@@ -42,9 +56,10 @@ def open_images(
         raise UserError(f"config: folds.examples, folds.count{further}: {error}") from None
     train = min(len(part.train) for part in parts if part is not None)
     validation = min(len(part.validation) for part in parts if part is not None)
-    if folds.validation_split is not None:
-        validation = len(selection.load(base, source, folds.validation_split))
-    return dataset, (train, validation)
+    if folds.validation_split is None:
+        return Images(dataset, (train, validation), None)
+    shared = selection.load(base, source, folds.validation_split)
+    return Images(dataset, (train, len(shared)), shared.fingerprint)
 
 
 def check_batch_size(batch_size: int, images: int) -> None:

@@ -12,7 +12,7 @@ from rich.progress import Progress as Bars
 from tfeff.trials.allocation import Allocation, Plan
 from tfeff.trials.forecast import remaining_jobs
 from tfeff.trials.intervals import summary
-from tfeff.trials.results import Block, Job, Results
+from tfeff.trials.results import Block, Job, Results, is_finite, mean_over_seeds
 from tfeff.trials.trial import Candidate
 from tfeff.trials.wording import interval, number
 
@@ -23,7 +23,8 @@ LINE_SECONDS = 30.0
 class Progress:
     """Shows finished, running and remaining trials, the time left, and the best candidate so far with its interval.
 
-    The time left is proportional to the multiply-adds of the remaining trials, at the speed since the start.
+    The time left is proportional to the multiply-adds of the remaining trainings, at the mean speed of the finished
+    trials.
 
     Args:
         console: where to write.
@@ -32,7 +33,6 @@ class Progress:
     def __init__(self, console: Console) -> None:
         self.console = console
         self._bars: Bars | None = None
-        self._counted = -1
 
     @contextmanager
     def shown(self) -> Iterator[None]:
@@ -56,7 +56,7 @@ class Progress:
         candidates: Mapping[str, Candidate],
         blocks: Sequence[Block],
         allocation: Allocation,
-        results: Results,
+        processes: int,
     ) -> None:
         """Starts or resumes a stage.
 
@@ -65,23 +65,42 @@ class Progress:
             candidates: name -> candidate of this stage.
             blocks: (fold, seed) pairs.
             allocation: plans the jobs.
-            results: results so far.
+            processes: number of trials that run at once.
         """
         self._stage, self._candidates = stage, candidates
         self._blocks, self._allocation = blocks, allocation
-        self._initial = dict(results)
-        self._started = self._printed = time.monotonic()
-        self._counted = -1
+        self._processes = processes
+        self._printed = time.monotonic()
+        self._counted = -1, -1
         if self._bars is not None:
             self._task = self._bars.add_task(stage, total=1, note="")
 
-    def show(self, plan: Plan, results: Results, running: int) -> None:
-        """Updates the state of the current stage."""
-        done = {job: value for job, value in results.items() if job.candidate in self._candidates}
-        if len(done) != self._counted:
-            self._counted = len(done)
+    def show(
+        self,
+        plan: Plan,
+        results: Results,
+        running: int,
+        seconds: Mapping[Job, float],
+        rate_trainings: Mapping[str, float],
+    ) -> None:
+        """Updates the state of the current stage.
+
+        Args:
+            plan: of the stage.
+            results: results so far, also of other stages.
+            running: number of calls that are running.
+            seconds: those that each finished trial took.
+            rate_trainings: candidate without a learning rate -> number of complete trainings that finding it takes.
+        """
+        done = {
+            job: value
+            for job, value in results.items()
+            if job.candidate in self._candidates and job.block in self._blocks
+        }
+        if (len(done), len(rate_trainings)) != self._counted:
+            self._counted = len(done), len(rate_trainings)
             remaining = remaining_jobs(self._allocation, list(self._candidates), self._blocks, done)
-            self._seconds_left = self._estimate(remaining, done)
+            self._end = self._estimated_end(remaining, seconds, rate_trainings)
             self._total = len(done) + len(remaining)
             self._best = self._leader(done, plan)
         note = f"{len(done)}/{self._total} trials, {running} running{self._best}{self._time_left()}"
@@ -91,11 +110,18 @@ class Progress:
             self._printed = time.monotonic()
             self.say(f"{self._stage}: {note}")
 
-    def _estimate(self, remaining: Sequence[Job], done: Results) -> float | None:
-        spent = self._work(job for job in done if job not in self._initial)
-        if not spent:
+    def _estimated_end(
+        self, remaining: Sequence[Job], seconds: Mapping[Job, float], rate_trainings: Mapping[str, float]
+    ) -> float | None:
+        """When the stage will end, as `time.monotonic`; None if no trial has finished."""
+        timed = {job: spent for job, spent in seconds.items() if job.candidate in self._candidates}
+        if not timed:
             return None
-        return self._work(remaining) / spent * (time.monotonic() - self._started)
+        work = self._work(remaining)
+        for name, trainings in rate_trainings.items():
+            candidate = self._candidates[name]
+            work += trainings * candidate.macs * candidate.experiment.training.epochs
+        return time.monotonic() + work * sum(timed.values()) / self._work(timed) / self._processes
 
     def _work(self, jobs: Iterable[Job]) -> float:
         """Multiply-adds times epochs."""
@@ -105,15 +131,17 @@ class Progress:
         latest: dict[str, dict[Block, float]] = {}
         epochs = max((job.epochs for job in done), default=0)
         for job, value in done.items():
-            if value is not None and job.epochs == epochs and job.candidate not in plan.eliminated:
+            if is_finite(value) and job.epochs == epochs and job.candidate not in plan.eliminated:
                 latest.setdefault(job.candidate, {})[job.block] = value
         if not latest:
             return ""
-        summaries = {name: summary(values.values()) for name, values in latest.items()}
+        summaries = {name: summary(mean_over_seeds(values).values()) for name, values in latest.items()}
         most = max(estimate.n for estimate in summaries.values())
         best = max((name for name in summaries if summaries[name].n == most), key=lambda name: summaries[name].mean)
         estimate = f"{number(summaries[best].mean)}{interval(summaries[best])}"
         return f", best so far {self._candidates[best].label}: {estimate} after {epochs} epochs"
 
     def _time_left(self) -> str:
-        return "" if self._seconds_left is None else f", {timedelta(seconds=round(self._seconds_left))} left"
+        if self._end is None:
+            return ""
+        return f", {timedelta(seconds=max(0, round(self._end - time.monotonic())))} left"

@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from tfeff import config
+from tfeff.config.search import HELD_OUT_RATES
 from tfeff.errors import UserError
 from tfeff.execution.executor import DISK_FULL, Executor, Function, Outcome, collect
 from tfeff.training.interruption import Interruption
@@ -31,7 +32,7 @@ POLL_SECONDS = 0.5
 @contextmanager
 def running(
     settings: config.Search | config.Sweep,
-    fingerprint: str,
+    fingerprints: tuple[str, str | None],
     objective: Objective,
     directory: Path,
     store: TrialStore,
@@ -42,7 +43,8 @@ def running(
 
     Args:
         settings: of the search or the sweep.
-        fingerprint: hash of all images.
+        fingerprints: hashes of the images from which folds are drawn, and of those that all folds are validated on;
+            None if each fold has its own part.
         objective: maps metrics to the value that candidates are compared by.
         directory: the workdir, locked by this process.
         store: results so far.
@@ -52,9 +54,11 @@ def running(
     Raises:
         UserError: the images, or the way trials are trained, have changed since the first trial.
     """
-    folds = settings.folds
-    drawn = fingerprint if folds.kind == "classic" else f"{fingerprint}, in folds of {folds.examples}"
-    store.claim_images(drawn, settings.experiment.data.source)
+    folds, source = settings.folds, settings.experiment.data.source
+    images, validated = fingerprints
+    store.claim_images(images if folds.kind == "classic" else f"{images}, in folds of {folds.examples}", source)
+    if validated is not None:
+        store.claim_images(validated, source, "validation images")
     store.claim_version()
     progress = Progress(console)
     with Interruption() as interruption, progress.shown():
@@ -92,6 +96,7 @@ class TrialRunner:
         self.store, self.executor, self.objective = store, executor, objective
         self.progress, self.interruption = progress, interruption
         self.results: dict[Job, float | None] = {}
+        self._seconds: dict[Job, float] = {}
         self._candidates: dict[str, Candidate] = {}
         self._learning_rates: dict[str, float] = {}
         self._running: set[Job | str] = set()
@@ -132,11 +137,15 @@ class TrialRunner:
         for record in self.store.records():
             if record.job.candidate in self._candidates and record.state != "running":
                 self.results[record.job] = self._value(record.job, record.rows) if record.state == "done" else None
+                if record.seconds is not None:
+                    self._seconds[record.job] = record.seconds
+        self._learning_rates |= self.learning_rates
         selected = {name: self._candidates[name] for name in names}
-        self.progress.begin(stage, selected, blocks, allocation, self.results)
+        self.progress.begin(stage, selected, blocks, allocation, self.executor.slots)
         while True:
             plan = allocation.plan(names, blocks, self.results)
-            self.progress.show(plan, self.results, running=len(self._running))
+            trainings = self._rate_trainings(names)
+            self.progress.show(plan, self.results, len(self._running), self._seconds, trainings)
             if plan.done:
                 return plan
             # The worker that has just become free still has the graph of its last network.
@@ -148,8 +157,10 @@ class TrialRunner:
             if not self._running:
                 raise RuntimeError("the allocation is not done but plans no job")
             outcomes = self.executor.wait(POLL_SECONDS)
-            self.check()
-            for outcome in outcomes:
+            for outcome in (outcome for outcome in outcomes if outcome.error is None):
+                self._handle(outcome)
+            self.check()  # before failures are counted: the interruption may have caused them
+            for outcome in (outcome for outcome in outcomes if outcome.error is not None):
                 self._handle(outcome)
 
     def rank(
@@ -234,29 +245,35 @@ class TrialRunner:
 
     def _has_learning_rate(self, job: Job) -> bool:
         """Whether the candidate's learning rate is known; starts to look for it otherwise."""
-        fact = f"learning_rate {job.candidate}"
-        if job.candidate not in self._learning_rates:
-            stored, failure = self.store.fact(fact), self.store.fact(f"failed {fact}")
-            if failure is not None:
-                self._fail(job, failure)
-                return False
-            if stored is None:
-                if fact not in self._running:
-                    self._running.add(fact)
-                    self.progress.say(f"{self._candidates[job.candidate].label}: finding its learning rate")
-                    first = Job(job.candidate, 0, 0, job.epochs)
-                    if self.trials.learning_rate == "range_test":
-                        self.executor.submit(fact, worker.range_test, self.experiment(first))
-                    else:
-                        candidate, directory = self._candidates[job.candidate], self.workdir(first).parent / "rates"
-                        folds = dataclasses.replace(self.folds, validation_split=None)
-                        part = on_fold(candidate.experiment, folds, first.fold, first.seed)
-                        self.executor.submit(
-                            fact, worker.held_out_rates, part, self.objective, candidate.macs, str(directory)
-                        )
-                return False
-            self._learning_rates[job.candidate] = best_rate(_tried(stored))
-        return True
+        if job.candidate in self._learning_rates:
+            return True
+        fact, candidate = f"learning_rate {job.candidate}", self._candidates[job.candidate]
+        failure = self.store.fact(f"failed {fact}")
+        if failure is not None:
+            self._fail(job, failure)
+        elif fact not in self._running:
+            self._running.add(fact)
+            self.progress.say(f"{candidate.label}: finding its learning rate")
+            first = Job(job.candidate, 0, 0, job.epochs)
+            if self.trials.learning_rate == "range_test":
+                self.executor.submit(fact, worker.range_test, self.experiment(first))
+            else:
+                folds = dataclasses.replace(self.folds, validation_split=None)
+                part = on_fold(candidate.experiment, folds, first.fold, first.seed)
+                directory = self.workdir(first).parent / "rates"
+                self.executor.submit(fact, worker.held_out_rates, part, self.objective, candidate.macs, str(directory))
+        return False
+
+    def _rate_trainings(self, candidates: Sequence[str]) -> dict[str, float]:
+        """Candidate without a learning rate -> number of complete trainings that finding it takes at most."""
+        if self.trials.learning_rate != "held_out":
+            return {}
+        trainings = HELD_OUT_RATES * (1 - self.folds.validation_fraction)
+        return {
+            name: trainings
+            for name in candidates
+            if name not in self._learning_rates and self.store.fact(f"failed learning_rate {name}") is None
+        }
 
     def _handle(self, outcome: Outcome) -> None:
         """Stores the value of a call, or arranges another attempt."""
@@ -270,10 +287,10 @@ class TrialRunner:
             )
         if isinstance(key, str):
             if outcome.error is None:
-                stored = json.dumps(outcome.value)
+                stored, name = json.dumps(outcome.value), key.removeprefix("learning_rate ")
                 self.store.write_fact(key, stored)
-                label = self._candidates[key.removeprefix("learning_rate ")].label
-                self.progress.say(f"{label}: learning rate {best_rate(_tried(stored)):.3g}")
+                self._learning_rates[name] = best_rate(_tried(stored))
+                self.progress.say(f"{self._candidates[name].label}: learning rate {self._learning_rates[name]:.3g}")
                 return
             deaths = int(self.store.fact(f"deaths {key}") or 0) + 1
             self.store.write_fact(f"deaths {key}", str(deaths))
@@ -284,6 +301,7 @@ class TrialRunner:
             value = outcome.value
             self.store.finish(key, value["rows"], value["seconds"], value["peak_bytes"])
             self.results[key] = self._value(key, value["rows"])
+            self._seconds[key] = value["seconds"]
             self._remove_checkpoints(key)
         elif outcome.retryable and self.store.count_death(key) < self.trials.attempts:
             self._say(key, f"{outcome.error}; restarting the trial")

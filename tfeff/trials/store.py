@@ -115,22 +115,23 @@ class TrialStore:
             self.write_fact(name, stored)
         return json.loads(stored)
 
-    def claim_images(self, fingerprint: str, source: str) -> None:
+    def claim_images(self, fingerprint: str, source: str, kind: str = "images") -> None:
         """Stores the images of all trials, given by a hash.
 
         Args:
             fingerprint: the hash.
             source: where they are, for the message.
+            kind: which ones.
 
         Raises:
             UserError: the images have changed since the first trial.
         """
-        if self.fact("images") not in (None, fingerprint):
+        if self.fact(kind) not in (None, fingerprint):
             raise UserError(
-                f"{source}: the images, or the folds drawn from them, have changed since the trials in {self.path}; "
+                f"{source}: the {kind}, or the folds drawn from them, have changed since the trials in {self.path}; "
                 "restore them or choose another --workdir"
             )
-        self.write_fact("images", fingerprint)
+        self.write_fact(kind, fingerprint)
 
     def claim_version(self) -> None:
         """Stores how trials are trained, as a version.

@@ -16,7 +16,7 @@ import tensorflow as tf
 from tfeff import config, training
 from tfeff.config.search import HELD_OUT_RATES, HELD_OUT_STEP
 from tfeff.data.input.statistics import channel_statistics
-from tfeff.errors import UserError
+from tfeff.errors import BusyError, UserError
 from tfeff.training import build, selection
 from tfeff.training.assembly import AssemblyCache
 from tfeff.training.features import FeatureCache
@@ -108,6 +108,8 @@ def held_out_rates(experiment: config.Experiment, objective: Objective, macs: in
         workdir = Path(directory) / f"{rate:g}"
         try:
             rows = train(tried, str(workdir), tried.training.epochs, str(workdir / "tensorboard"))["rows"]
+        except BusyError:  # the executor tries again
+            raise
         except UserError as error:
             errors.append(f"{rate:.2g}: {error}")
             return -math.inf

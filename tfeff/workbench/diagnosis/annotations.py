@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from tfeff.boxes import paired_iou, relative_from_yxyx
 from tfeff.data.dataset import Dataset, Written
-from tfeff.data.folds import evenly_spaced
 from tfeff.data.images import decoding
+from tfeff.data.sample import evenly_spaced
 from tfeff.errors import UserError
 from tfeff.workbench.diagnosis.image_evidence import Evidence, Preference, prefer
 from tfeff.workbench.diagnosis.thresholds import limit

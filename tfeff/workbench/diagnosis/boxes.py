@@ -8,7 +8,7 @@ import numpy as np
 
 from tfeff.boxes import relative_from_yxyx, yxyx_from_relative
 from tfeff.data.dataset import Dataset
-from tfeff.data.folds import evenly_spaced
+from tfeff.data.sample import evenly_spaced
 from tfeff.reporting.tables import percent
 from tfeff.workbench.diagnosis import padding, pairing
 from tfeff.workbench.diagnosis.alternatives import axis_changes, readings, rescaled, rotated

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 
 from tfeff import models
 from tfeff.data.dataset import Dataset
-from tfeff.data.folds import evenly_spaced
 from tfeff.data.images import decoding
 from tfeff.data.input.batches import Batches
+from tfeff.data.sample import evenly_spaced
 from tfeff.durable import write
 from tfeff.errors import UserError
 from tfeff.reporting.detections import draw_detections

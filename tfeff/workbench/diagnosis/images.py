@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from PIL import Image
 
 from tfeff.data.dataset import Dataset, Defects
-from tfeff.data.folds import evenly_spaced
 from tfeff.data.images import decoding
 from tfeff.data.images.storage import content_digest
+from tfeff.data.sample import evenly_spaced
 from tfeff.errors import UserError
 from tfeff.workbench.diagnosis.finding import Finding, Link, listed, share
 from tfeff.workbench.diagnosis.thresholds import limit

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from tfeff.boxes import relative_from_yxyx
 from tfeff.data.dataset import Dataset
-from tfeff.data.folds import evenly_spaced
 from tfeff.data.images import decoding
+from tfeff.data.sample import evenly_spaced
 from tfeff.errors import UserError
 from tfeff.workbench.diagnosis.finding import Finding
 from tfeff.workbench.diagnosis.image_evidence import Evidence

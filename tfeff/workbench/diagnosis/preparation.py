@@ -8,10 +8,10 @@ import numpy.typing as npt
 
 from tfeff import config
 from tfeff.data.dataset import Dataset
-from tfeff.data.folds import evenly_spaced
 from tfeff.data.input.batches import Batches
 from tfeff.data.input.cache import ImageCache
 from tfeff.data.input.statistics import channel_statistics
+from tfeff.data.sample import evenly_spaced
 from tfeff.errors import UserError
 from tfeff.models.layers.preprocessing import per_channel
 from tfeff.reporting.tables import percent

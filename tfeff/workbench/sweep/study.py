@@ -9,11 +9,10 @@ from rich.console import Console
 
 from tfeff import config, models, training
 from tfeff.errors import UserError
-from tfeff.execution.executor import Executor, collect
+from tfeff.execution.executor import Executor
 from tfeff.training import build
-from tfeff.trials import worker
 from tfeff.trials.allocation import Allocation, Elimination, Full, allocation
-from tfeff.trials.forecast import Rate, core_seconds
+from tfeff.trials.forecast import Rate, core_seconds, measured_rate
 from tfeff.trials.images import check_batch_size, open_images
 from tfeff.trials.objective import Objective
 from tfeff.trials.ranking import Ranking
@@ -104,7 +103,7 @@ def prepare(sweep: config.Sweep) -> Study:
             network cannot be built, or the objective is not measured.
     """
     base = sweep.experiment
-    dataset, examples = open_images(base, sweep.folds, sweep.folds.blocks)
+    images = open_images(base, sweep.folds, sweep.folds.blocks)
     combinations = [] if sweep.sampler.name == "bayesian" else listed(sweep.parsed, sweep.sampler, base.seed)
     section = sweep.objective
     if section.exponent and section.cost_target is None:
@@ -115,16 +114,16 @@ def prepare(sweep: config.Sweep) -> Study:
         sweep=sweep,
         objective=objective,
         allocation=allocation(sweep.allocation, base.training.epochs),
-        num_classes=len(dataset.class_names),
-        examples=examples,
-        fingerprint=dataset.fingerprint,
+        num_classes=len(images.dataset.class_names),
+        examples=images.examples,
+        fingerprint=images.dataset.fingerprint,
         combinations=combinations,
     )
     checked = set[str]()
     for combination in combinations or _ends(sweep):
         try:
             experiment = study.candidate(combination, base).experiment
-            check_batch_size(experiment.training.batch_size, examples[0])
+            check_batch_size(experiment.training.batch_size, study.examples[0])
             if sweep.allocation.name == "halving":
                 of_length(experiment, sweep.allocation.minimum_epochs)
             # Dropout and the optimizer's numbers change nothing that is checked.
@@ -156,10 +155,7 @@ def forecast(study: Study, executor: Executor) -> tuple[Rate, float]:
         macs = {str(index): same.macs for index in range(sweep.sampler.candidates)}
         planned = [same]
     ordered = sorted(planned, key=lambda each: each.macs)
-    timed = [(ordered[0], ordered[-1])[index % 2] for index in range(max(2, executor.slots))]
-    experiments = [on_fold(each.experiment, sweep.folds, fold=0, seed=0) for each in timed]
-    values = collect(executor, {index: (worker.calibrate, each) for index, each in enumerate(experiments)})
-    rate = Rate.fit([(each.macs, values[index]["start"], values[index]["image"]) for index, each in enumerate(timed)])
+    rate = measured_rate([ordered[0], ordered[-1]], sweep.folds, executor)
     epochs = base.training.validation_epochs
     return rate, core_seconds(rate, study.allocation, macs, sweep.folds.blocks, study.examples, epochs)
 
@@ -180,7 +176,8 @@ def run(study: Study, directory: Path, store: TrialStore, executor: Executor, co
     """
     sweep = study.sweep
     epochs, blocks = sweep.experiment.training.epochs, sweep.folds.blocks
-    with running(sweep, study.fingerprint, study.objective, directory, store, executor, console) as runner:
+    fingerprints = study.fingerprint, None
+    with running(sweep, fingerprints, study.objective, directory, store, executor, console) as runner:
         base = runner.resolve(sweep.experiment, on_fold(sweep.experiment, sweep.folds, fold=0, seed=0))
         combinations = {each.name: each for each in study.combinations}
 
