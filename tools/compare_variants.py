@@ -5,9 +5,10 @@
 
 The config defines, beside `get_config()`, `VARIANTS`: name -> overrides of the config as `key=value`; and `REFERENCE`,
 the name of the variant that the others are compared with. Writes OUT.json (as `tools/summarize_runs.py` does, with the
-paired differences and the time of a prediction) and OUT.png, both with every finished run of WORKDIR;
-`tools/write_results.py` writes them into documents. Rerun the same command to resume; give more seeds to add some, with
-`--only` for a few variants.
+paired differences and the time of a prediction) and OUT.png, both with every finished run of WORKDIR and those that
+OUT.json already has; `tools/write_results.py` writes them into documents. Rerun the same command to resume, also on
+another machine, where runs of OUT.json are not repeated; give more seeds to add some, with `--only` for a few variants.
+`--seeds=0` reports what is finished.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from typing import Any
 
 import command_line
 import numpy as np
-from summarize_runs import summarize
+from summarize_runs import combined, settings, summarize
 from whole_run import train_and_evaluate
 from write_results import variants as variants_table
 
@@ -59,6 +60,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError(f"--only={min(unknown)}: no such variant; there are {', '.join(defined)}")
     variants = {name: config.override(base, overrides) for name, overrides in defined.items()}
     trained = {*arguments.only, reference} if arguments.only else variants.keys()
+    known = known_runs(arguments.out.with_suffix(".json"), variants)
     arguments.workdir.mkdir(parents=True, exist_ok=True)
     folders = {name: arguments.workdir / name.replace(",", "").replace(" ", "_") for name in variants}
     runs = {
@@ -69,15 +71,21 @@ def run(arguments: argparse.Namespace) -> None:
         )
         for seed in range(arguments.seeds)
         for name, experiment in variants.items()
-        if name in trained
+        if name in trained and str(seed) not in known.get(name, {}).get("runs", ())
     }
     with LocalProcesses(arguments.processes, arguments.workdir / "trainings.log") as processes:
         collect(processes, runs)
     finished = {name: finished_runs(folder, variants[name]) for name, folder in folders.items()}
-    groups = {name: summarize(runs) for name, runs in finished.items() if runs}
-    networks = [training.trained_model(training.Workdir(finished[name][0])) for name in groups]
-    for group, seconds in zip(groups.values(), np.median(latencies(*networks), axis=0), strict=True):
-        group["prediction_seconds"] = round(float(seconds), 5)
+    new = {name: summarize(runs) for name, runs in finished.items() if runs}
+    if new:
+        networks = [training.trained_model(training.Workdir(finished[name][0])) for name in new]
+        for group, seconds in zip(new.values(), np.median(latencies(*networks), axis=0), strict=True):
+            group["prediction_seconds"] = round(float(seconds), 5)
+    groups = {
+        name: combined(known[name], new[name]) if name in known and name in new else {**known, **new}[name]
+        for name in variants
+        if name in known or name in new
+    }
     compare(groups, reference)
     result = {"reference": reference, "variants": groups}
     write(arguments.out.with_suffix(".json"), json.dumps(result, indent=1) + "\n")
@@ -101,6 +109,23 @@ def variants_of(file: str) -> tuple[Mapping[str, Sequence[str]], str]:
     if reference not in variants:
         raise UserError(f'{file}: REFERENCE is "{reference}"; {nearest(reference, variants)}')
     return variants, reference
+
+
+def known_runs(file: Path, variants: Mapping[str, config.Experiment]) -> dict[str, dict[str, Any]]:
+    """The summaries of variants that a file of results has; none if there is no such file.
+
+    Raises:
+        UserError: runs in it have other settings than their variant.
+    """
+    if not file.is_file():
+        return {}
+    stored = json.loads(file.read_text())["variants"]
+    for name in stored.keys() & variants.keys():
+        now, then = json.loads(json.dumps(settings(variants[name]))), stored[name]["settings"]
+        changed = sorted(key for key in now.keys() | then.keys() if now.get(key) != then.get(key) and key != "seed")
+        if changed:
+            raise UserError(f"{file} has runs of {name} with another {', '.join(changed)}; use another --out")
+    return {name: stored[name] for name in stored.keys() & variants.keys()}
 
 
 def finished_runs(folder: Path, variant: config.Experiment) -> list[Path]:

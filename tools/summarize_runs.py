@@ -9,7 +9,8 @@ that are not given stay.
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from tfeff.errors import UserError
 from tfeff.evaluation.interval import wilson_interval
 from tfeff.trials.intervals import summary
 from tfeff.trials.trial import result_row
+
+OF_EACH_RUN = ("training_seconds", "intervals_of_test_images", "validation_mean_ap", "training_accuracy")
+"""What a summary has for each run, beside the scores."""
 
 
 def main() -> None:
@@ -44,26 +48,15 @@ def main() -> None:
 
 def summarize(workdirs: list[Path]) -> dict[str, Any]:
     """The summary of some finished runs, JSON-ready."""
-    settings = [config.load(workdir / "config.json", config.Experiment, config.RCNN) for workdir in workdirs]
+    experiments = [config.load(workdir / "config.json", config.Experiment, config.RCNN) for workdir in workdirs]
     results = [json.loads((workdir / "result.json").read_text()) for workdir in workdirs]
     scored = [scores(result) for result in results]
-    changed = [
-        {key: shown(key, value) for key, _, value in config.differences(defaults(each), each)} for each in settings
-    ]
+    changed = [settings(each) for each in experiments]
     common = {key: value for key, value in changed[0].items() if all(each.get(key) == value for each in changed)}
-    summarized = {}
-    for name in scored[0]:
-        values = [each[name] for each in scored]
-        of_runs = summary(values)
-        summarized[name] = {
-            "mean": of_runs.mean,
-            "interval": None if of_runs.low is None else [of_runs.low, of_runs.high],
-            "runs": values,
-        }
     answer = {
         "runs": [workdir.name for workdir in workdirs],
         "split": results[0]["split"],
-        "scores": summarized,
+        "scores": {name: with_mean([each[name] for each in scored]) for name in scored[0]},
         "settings": common,
     }
     if all("training_seconds" in result for result in results):
@@ -74,20 +67,56 @@ def summarize(workdirs: list[Path]) -> dict[str, Any]:
     if all("validation_mean_ap" in result for result in results):
         answer["validation_mean_ap"] = [result["validation_mean_ap"] for result in results]
     logs = [training.Workdir(workdir).rows() for workdir in workdirs]
-    if "accuracy" in summarized and all(logs):
-        kept = [result_row(each.training, rows) for each, rows in zip(settings, logs, strict=True)]
+    if "accuracy" in scored[0] and all(logs):
+        kept = [result_row(each.training, rows) for each, rows in zip(experiments, logs, strict=True)]
         answer["training_accuracy"] = [row["train_accuracy"] for row in kept]
     evaluations = [workdir / f"evaluation_{results[0]['split']}.json" for workdir in workdirs]
-    if "accuracy" in summarized and all(path.is_file() for path in evaluations):
-        examples = json.loads(evaluations[0].read_text())["examples"]
-        low, high = wilson_interval(summarized["accuracy"]["mean"], examples)
-        answer |= {"test_images": examples, "interval_of_test_images": [low, high]}
-    return answer
+    if "accuracy" in scored[0] and all(path.is_file() for path in evaluations):
+        answer["test_images"] = json.loads(evaluations[0].read_text())["examples"]
+    return with_interval_of_images(answer)
 
 
-def defaults(settings: config.Experiment | config.RCNN) -> config.Experiment | config.RCNN:
+def combined(known: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """The summary of the runs of two summaries with the same settings; a run that is in both is taken from `new`."""
+    places = {run: (each, index) for each in (known, new) for index, run in enumerate(each["runs"])}
+    runs = sorted(places, key=lambda run: (len(run), run))  # numbers in their order
+
+    def column(values: Callable[[Mapping[str, Any]], Sequence[Any]]) -> list[Any]:
+        return [values(each)[index] for each, index in map(places.__getitem__, runs)]
+
+    of_runs = {key: column(itemgetter(key)) for key in OF_EACH_RUN if key in known and key in new}
+    scored = {name: with_mean(column(lambda each, name=name: each["scores"][name]["runs"])) for name in new["scores"]}
+    return with_interval_of_images({**known, **new, **of_runs, "runs": runs, "scores": scored})
+
+
+def with_mean(values: list[float]) -> dict[str, Any]:
+    """The scores of runs with their mean and its 95 % interval."""
+    of_runs = summary(values)
+    return {
+        "mean": of_runs.mean,
+        "interval": None if of_runs.low is None else [of_runs.low, of_runs.high],
+        "runs": values,
+    }
+
+
+def with_interval_of_images(answer: dict[str, Any]) -> dict[str, Any]:
+    """A summary with the interval of the mean accuracy over test images, if their number is known."""
+    if "test_images" not in answer:
+        return answer
+    low, high = wilson_interval(answer["scores"]["accuracy"]["mean"], answer["test_images"])
+    return {**answer, "interval_of_test_images": [low, high]}
+
+
+def settings(experiment: config.Experiment | config.RCNN) -> dict[str, Any]:
+    """The settings that differ from the defaults, as they are published."""
+    return {key: shown(key, value) for key, _, value in config.differences(defaults(experiment), experiment)}
+
+
+def defaults(experiment: config.Experiment | config.RCNN) -> config.Experiment | config.RCNN:
     """The default settings of the same task."""
-    return config.Experiment(task=type(settings.task)()) if isinstance(settings, config.Experiment) else config.RCNN()
+    if isinstance(experiment, config.RCNN):
+        return config.RCNN()
+    return config.Experiment(task=type(experiment.task)())
 
 
 def shown(key: str, value: Any) -> Any:

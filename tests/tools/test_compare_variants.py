@@ -1,6 +1,7 @@
 """The table and the figure of variants."""
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -71,3 +72,14 @@ def test_configs_without_variants_are_refused_before_training(
     (tmp_path / "config.py").write_text(defined)
     with pytest.raises(UserError, match=message):
         tool.variants_of(str(tmp_path / "config.py"))
+
+
+def test_published_runs_are_not_repeated(tool: ModuleType, tmp_path: Path) -> None:
+    variants = {"frozen": config.Experiment(seed=3, training=config.Training(epochs=3, precision="float32"))}
+    published = {"frozen": {"settings": {"training.epochs": 3, "training.precision": "float32"}}, "dropped": {}}
+    file = tmp_path / "results.json"
+    assert tool.known_runs(file, variants) == {}
+    file.write_text(json.dumps({"variants": published}))
+    assert tool.known_runs(file, variants) == {"frozen": published["frozen"]}
+    with pytest.raises(UserError, match=r"runs of frozen with another training\.epochs, training\.precision"):
+        tool.known_runs(file, {"frozen": config.Experiment()})

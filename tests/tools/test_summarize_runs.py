@@ -4,7 +4,7 @@ import math
 import pytest
 
 from tfeff import config
-from tools.summarize_runs import summarize
+from tools.summarize_runs import combined, summarize
 
 
 def write_run(workdir, settings, result, examples=None):
@@ -61,3 +61,13 @@ def test_forms_of_r_cnn(tmp_path):
         "mAP@.5 joint": {"mean": 0.75, "interval": None, "runs": [0.75]},
         "mAP@.5 classic": {"mean": 0.5, "interval": None, "runs": [0.5]},
     }
+
+
+def test_summaries_are_combined_as_if_all_runs_were_in_one_place(tmp_path):
+    runs = [
+        write_run(tmp_path / str(seed), config.Experiment(seed=seed), {"accuracy": value, "training_seconds": 1.5}, 50)
+        for seed, value in ((0, 0.5), (2, 0.75), (10, 0.875), (11, 1.0))
+    ]
+    parts = summarize([runs[0], runs[2]]), summarize([runs[1], runs[2], runs[3]])
+    assert combined(*parts) == summarize(runs)
+    assert combined(*reversed(parts)) == summarize(runs)
