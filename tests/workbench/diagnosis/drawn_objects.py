@@ -43,9 +43,15 @@ class Drawing:
 
 
 def drawings(
-    count: int, seed: int, *, size: tuple[int, int] = (96, 128), side: tuple[int, int] = (14, 40), objects: int = 4
+    count: int,
+    seed: int,
+    *,
+    size: tuple[int, int] = (96, 128),
+    side: tuple[int, int] = (14, 40),
+    objects: int = 4,
+    shares: tuple[float, float, float] = (0.6, 0.3, 0.1),
 ) -> list[Drawing]:
-    """`count` images of 1 to `objects` objects, whose classes are drawn with the weights 6, 3, 1."""
+    """`count` images of 1 to `objects` objects, whose classes are drawn with the probabilities `shares`."""
     rng, found = np.random.default_rng(seed), []
     for number in range(count):
         coarse = rng.integers(70, 150, (size[0] // 8, size[1] // 8, 3)).astype(np.uint8)
@@ -54,7 +60,7 @@ def drawings(
         for _ in range(int(rng.integers(1, objects + 1))):
             height, width = (int(each) for each in rng.integers(*side, 2))
             top, left = int(rng.integers(0, size[0] - height)), int(rng.integers(0, size[1] - width))
-            label = int(rng.choice(3, p=(0.6, 0.3, 0.1)))
+            label = int(rng.choice(3, p=shares))
             box = image[top : top + height, left : left + width]
             box[:] = COLORS[label]
             if label == 1:
