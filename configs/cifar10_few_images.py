@@ -11,7 +11,7 @@ from tfeff.config import TTA, Augmentation, Classification, Data, Experiment, Mo
 
 VARIANTS = {
     "everything": (),
-    "everything, 1/3 of the rate": ("optimizer.learning_rate=0.001",),
+    "everything, lower rate": ("optimizer.learning_rate=0.001",),
     "auto": ("model.transfer=auto",),
     "classifier alone": ("optimizer.frozen=stem*,stage*,head_conv*", "training.feature_variants=8"),
 }

@@ -14,6 +14,7 @@ another machine, where runs of OUT.json are not repeated; give more seeds to add
 import argparse
 import dataclasses
 import json
+import re
 import runpy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -62,7 +63,7 @@ def run(arguments: argparse.Namespace) -> None:
     trained = {*arguments.only, reference} if arguments.only else variants.keys()
     known = known_runs(arguments.out.with_suffix(".json"), variants)
     arguments.workdir.mkdir(parents=True, exist_ok=True)
-    folders = {name: arguments.workdir / name.replace(",", "").replace(" ", "_") for name in variants}
+    folders = {name: arguments.workdir / re.sub(r"[^\w.-]+", "_", name) for name in variants}
     runs = {
         f"{name}, seed {seed}": (
             train_and_evaluate,
