@@ -11,8 +11,9 @@ from tfeff.config import TTA, Augmentation, Classification, Data, Experiment, Mo
 
 VARIANTS = {
     "everything": (),
-    "everything, lower rate": ("optimizer.learning_rate=0.001",),
+    "everything, higher rate": ("optimizer.learning_rate=0.01",),
     "auto": ("model.transfer=auto",),
+    "auto, higher rate": ("model.transfer=auto", "optimizer.learning_rate=0.01"),
     "classifier alone": ("optimizer.frozen=stem*,stage*,head_conv*", "training.feature_variants=8"),
 }
 REFERENCE = "everything"
