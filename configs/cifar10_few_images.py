@@ -6,8 +6,8 @@ Command   pip install ".[imagenet]"
           python tools/compare_variants.py --config=configs/cifar10_few_images.py --workdir=runs/few_images \\
               --out=docs/results/cifar10_few_images data.source=folder:<directory>
 Machine   one of two virtual CPU cores, shared with other work: 10 seconds to 2 minutes a training
-Result    Accuracy, mean of five seeds: 66.2 % with layers chosen by features, 64.6 % with all layers trained; the paired
-          difference is 1.6 points (95 % interval 0.2 to 2.9; docs/fine_tuning.md)
+Result    Accuracy, mean of five seeds: 66.2 % with layers chosen by features, 64.6 % with all layers trained; paired
+          difference 1.6 points (95 % interval 0.2 to 2.9; docs/fine_tuning.md)
 """
 
 from tfeff.config import TTA, Augmentation, Classification, Data, Experiment, Model, Optimizer, Schedule, Training
