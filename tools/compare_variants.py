@@ -82,11 +82,9 @@ def run(arguments: argparse.Namespace) -> None:
         networks = [training.trained_model(training.Workdir(finished[name][0])) for name in new]
         for group, seconds in zip(new.values(), np.median(latencies(*networks), axis=0), strict=True):
             group["prediction_seconds"] = round(float(seconds), 5)
-    groups = {
-        name: combined(known[name], new[name]) if name in known and name in new else {**known, **new}[name]
-        for name in variants
-        if name in known or name in new
-    }
+    both = {name: combined(known[name], new[name]) for name in known.keys() & new.keys()}
+    merged = {**known, **new, **both}
+    groups = {name: merged[name] for name in variants if name in merged}
     compare(groups, reference)
     result = {"reference": reference, "variants": groups}
     write(arguments.out.with_suffix(".json"), json.dumps(result, indent=1) + "\n")

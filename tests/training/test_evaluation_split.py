@@ -2,33 +2,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.training.digit_splits import FOLDERS, QUIET, digits, indices, planned, read
 from tfeff import config
 from tfeff.errors import UserError
-from tfeff.training import evaluation_split, selection, split_plan
-
-QUIET = lambda *_: None  # noqa: E731
-
-
-def digits(**data):
-    model = config.Model(width=2, stage_blocks=(1, 1), resolution=8)
-    return config.Experiment(model=model, data=config.Data(**{"source": "embedded:digits", "channels": 1} | data))
-
-
-def read(settings):
-    return selection.choose(settings, selection.read(settings, QUIET))
-
-
-def indices(cache):
-    return set(np.asarray(cache.rows).tolist())
-
-
-def planned(root, **data):
-    settings = config.override(digits(source=f"folder:{root}", channels=3, **data), ["training.batch_size=8"])
-    source = selection.open_source(settings)
-    return settings, source, split_plan.plan(settings, source)
-
-
-FOLDERS = {"train/a": 12, "train/b": 12, "val/a": 5, "val/b": 5}
+from tfeff.training import evaluation_split, selection
 
 
 def test_the_validation_split_of_a_finished_run_is_what_it_held_out():

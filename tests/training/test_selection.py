@@ -4,25 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.training.digit_splits import FOLDERS, QUIET, digits, indices, read
 from tfeff import config
 from tfeff.data.sources import catalog
 from tfeff.errors import UserError
 from tfeff.training import selection
-
-QUIET = lambda *_: None  # noqa: E731
-
-
-def digits(**data):
-    model = config.Model(width=2, stage_blocks=(1, 1), resolution=8)
-    return config.Experiment(model=model, data=config.Data(**{"source": "embedded:digits", "channels": 1} | data))
-
-
-def read(settings):
-    return selection.choose(settings, selection.read(settings, QUIET))
-
-
-def indices(cache):
-    return set(np.asarray(cache.rows).tolist())
 
 
 def test_held_out_images_are_disjoint_and_stratified():
@@ -105,9 +91,6 @@ def test_too_few_images_name_the_key():
         read(digits(train_examples=100, validation_fraction=0.0))
     with pytest.raises(UserError, match=r"config: data.validation_fraction: embedded:digits/train: cannot hold out"):
         read(digits(train_examples=20, validation_fraction=0.01))
-
-
-FOLDERS = {"train/a": 12, "train/b": 12, "val/a": 5, "val/b": 5}
 
 
 def test_caches_of_another_validation_split_are_refused(image_folder):

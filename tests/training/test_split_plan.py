@@ -1,33 +1,18 @@
 import pytest
 
+from tests.training.digit_splits import FOLDERS, digits, planned
 from tfeff import config
 from tfeff.errors import UserError
 from tfeff.training import selection, split_plan
 
 
-def digits(**data):
-    model = config.Model(width=2, stage_blocks=(1, 1), resolution=8)
-    return config.Experiment(model=model, data=config.Data(**{"source": "embedded:digits", "channels": 1} | data))
-
-
-def plan(root, **data):
-    settings = digits(source=f"folder:{root}", channels=3, **data)
-    settings = config.override(settings, ["training.batch_size=8"])
-    source = selection.open_source(settings)
-    selection.check(settings, source)
-    return settings, source, split_plan.plan(settings, source)
-
-
-FOLDERS = {"train/a": 12, "train/b": 12, "val/a": 5, "val/b": 5}
-
-
 def test_without_held_out_images_a_validation_folder_still_validates(image_folder):
-    _, _, chosen = plan(image_folder(FOLDERS), validation_fraction=0.0)
+    _, _, chosen = planned(image_folder(FOLDERS), validation_fraction=0.0)
     assert chosen.validation == "validation"
 
 
 def test_an_unused_fraction_is_noted(image_folder):
-    _, _, chosen = plan(image_folder(FOLDERS), validation_fraction=0.3)
+    _, _, chosen = planned(image_folder(FOLDERS), validation_fraction=0.3)
     assert 'data.validation_fraction is not used, since the source has a split "validation"' in chosen.notes[0]
 
 
@@ -46,12 +31,12 @@ def test_an_unused_fraction_is_noted(image_folder):
 )
 def test_mistakes_in_splits_are_reported_before_reading(image_folder, data, message):
     with pytest.raises(UserError, match=message):
-        plan(image_folder(FOLDERS), **data)
+        planned(image_folder(FOLDERS), **data)
 
 
 def test_a_single_class_is_refused(image_folder):
     with pytest.raises(UserError, match='has a single class, "a"; a classifier needs at least two'):
-        plan(image_folder({"train/a": 12, "val/a": 5}))
+        planned(image_folder({"train/a": 12, "val/a": 5}))
 
 
 def test_lists_that_overlap_the_training_split_do_not_validate(dataset):
