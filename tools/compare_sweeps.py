@@ -4,7 +4,7 @@
 
 Each argument is a name and the workdir of a finished `tfeff.search` of a `Sweep`; the first one is the reference. All
 need the same section `folds`.
-Writes OUT.json, OUT.md and OUT.png: the training that each sweep took, and how its best candidate compares with that of
+Writes OUT.json and OUT.png: the training that each sweep took, and how its best candidate compares with that of
 the reference, paired over the folds.
 """
 
@@ -45,7 +45,6 @@ def main() -> None:
         for row in rows
     }
     write(arguments.out.with_suffix(".json"), json.dumps(numbers, indent=1) + "\n")
-    write(arguments.out.with_suffix(".md"), tables.markdown(rows) + "\n")
     metric = next(iter(results.values()))["objective"]
     curves = {name: result["cost_curve"] for name, result in results.items()}
     drawn = cost_figure(curves, metric=metric, unit=unit_of(metric))

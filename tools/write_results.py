@@ -1,7 +1,8 @@
 """Writes results of experiments into Markdown: `python tools/write_results.py docs/*.md`.
 
 A document names a file, relative to itself, and what to write about it, between two comments. The file is the
-`result.json` of a search; for `variants`, that of `tools/compare_variants.py`; for `rows`, any list of rows:
+`result.json` of a search; for `variants` and `sweeps`, what `tools/compare_variants.py` and `tools/compare_sweeps.py`
+write; for `rows`, any list of rows:
 
     <!-- results/cifar10_search.json: candidates -->
     <!-- end -->
@@ -271,6 +272,23 @@ def differences(group: Result) -> Mapping[str, Any]:
     return group.get("minus_reference", {})
 
 
+def sweeps(result: Result) -> str:
+    """What sweeps over the same keys found, and for how much training."""
+    return tables.markdown(
+        [
+            {
+                "sweep": name,
+                "combinations": row["candidates"],
+                "epochs": row["epochs"],
+                "of the first": row["of the reference"],
+                "best": row["best"]["label"],
+                "its mean over the folds (95 %)": interval(*(row["best"][key] for key in ("mean", "low", "high"))),
+            }
+            for name, row in result.items()
+        ]
+    )
+
+
 def plain(rows: Sequence[Result]) -> str:
     """Rows as they are; three significant digits."""
     return tables.markdown(
@@ -345,6 +363,7 @@ WRITERS: Mapping[str, Callable[[Any], str]] = {
     "choice": choice,
     "family": family,
     "variants": variants,
+    "sweeps": sweeps,
     "rows": plain,
 }
 FIGURES: Mapping[str, tuple[str, Callable[[Result], Figure]]] = {
