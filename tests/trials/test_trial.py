@@ -1,3 +1,5 @@
+import dataclasses
+
 from tfeff import config
 from tfeff.trials.trial import on_fold, result_row
 
@@ -37,3 +39,14 @@ def test_the_result_is_the_row_of_the_weights_that_the_training_keeps():
     assert result_row(best, rows)["epoch"] == 8  # epoch 5 was validated only because the run was interrupted there
     assert result_row(best, rows[:5])["epoch"] == 4
     assert result_row(best, [{"epoch": 1, "validation_loss": 2.0}])["epoch"] == 1
+
+
+def test_the_best_epoch_is_that_of_the_monitored_metric():
+    accuracies = [0.5, 0.8, 0.8004, 0.7]
+    rows = [
+        {"epoch": epoch, "validation_loss": float(epoch), "validation_accuracy": accuracy}
+        for epoch, accuracy in enumerate(accuracies, start=1)
+    ]
+    best = config.Training(epochs=4, keep="best", monitor="accuracy")
+    assert result_row(best, rows)["epoch"] == 3
+    assert result_row(dataclasses.replace(best, minimum_change=0.001), rows)["epoch"] == 2

@@ -47,7 +47,7 @@ class Task(ABC):
     the sum of all counts, or 0 if that is 0. The loss that is minimized is the sum of the means of `losses`.
 
     Attributes:
-        losses: name of each loss -> name of its count.
+        losses: name of each loss -> name of its count. All names end in "loss".
         metrics: name of each metric -> name of its count.
         added: name of a count -> what is added to its sum over the batch, such as 1 for losses that are divided by the
             number of positives plus one.
@@ -101,12 +101,6 @@ class Task(ABC):
             for name, count in (*self.losses.items(), *self.metrics.items())
         }
         return {"loss": sum(means[name] for name in self.losses)} | means
-
-    def watched(self, row: Mapping[str, Any], monitor: str) -> float:
-        """The monitored value of an epoch, the lower the better: a validation loss, or a metric with its sign
-        changed."""
-        value = float(row[f"validation_{monitor}"])
-        return value if monitor == "loss" or monitor in self.losses else -value
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,7 @@
 """Early stopping and the best epoch."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,3 +48,13 @@ class EarlyStopping:
         """Restores what `state` returned."""
         self.best = math.inf if state["best"] is None else state["best"]
         self.waited = state["waited"]
+
+
+def watched(row: Mapping[str, Any], monitor: str) -> float:
+    """The monitored value of an epoch, the lower the better: a validation loss, or a metric with its sign changed.
+
+    >>> watched({"validation_loss": 0.5}, "loss"), watched({"validation_accuracy": 0.8}, "accuracy")
+    (0.5, -0.8)
+    """
+    value = float(row[f"validation_{monitor}"])
+    return value if monitor.endswith("loss") else -value

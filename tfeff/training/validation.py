@@ -10,6 +10,7 @@ from tfeff.tasks.task import Predictions, joined, of_images
 from tfeff.training import distribution
 from tfeff.training.loop import Hook, Loop, Row
 from tfeff.training.step import Step
+from tfeff.training.stopping import watched
 
 Scoring = Callable[[Predictions | None], Mapping[str, float]]
 """Computes a task's `scores` from the predictions for all validation images; None: predicts them first."""
@@ -43,7 +44,7 @@ class Validation(Hook):
             row |= self._metrics(loop)
         # If validation happened only because this call ends here, it must not change the state of the run.
         if scheduled:
-            value = loop.step.task.watched(row, self._monitor)
+            value = watched(row, self._monitor)
             epochs = (epoch - 1) % self._every + 1
             state.schedule.observe(value, epochs=epochs)
             if state.stopping.observe(value, epochs=epochs):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tfeff import config
+from tfeff.training.stopping import EarlyStopping, watched
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,12 @@ def result_row(training: config.Training, rows: Sequence[Mapping[str, Any]]) -> 
     That is the last row, unless the training keeps the best epoch. Only epochs at which the training itself validates
     are eligible, not an epoch at which it was merely interrupted.
     """
+    kept = rows[-1]
     if training.keep == "last" and training.early_stopping_epochs is None:
-        return rows[-1]
-    validated = [
-        row for row in rows if row["epoch"] % training.validation_epochs == 0 or row["epoch"] == training.epochs
-    ]
-    return min(validated or rows[-1:], key=lambda row: float(row["validation_loss"]))
+        return kept
+    best = EarlyStopping(None, training.minimum_change)
+    for row in rows:
+        scheduled = row["epoch"] % training.validation_epochs == 0 or row["epoch"] == training.epochs
+        if scheduled and best.observe(watched(row, training.monitor), epochs=training.validation_epochs):
+            kept = row
+    return kept
