@@ -6,9 +6,10 @@
 The config defines, beside `get_config()`, `VARIANTS`: name -> overrides of the config as `key=value`; and `REFERENCE`,
 the name of the variant that the others are compared with. Writes OUT.json (as `tools/summarize_runs.py` does, with the
 paired differences and the time of a prediction) and OUT.png, both with every finished run of WORKDIR and those that
-OUT.json already has; `tools/write_results.py` writes them into documents. Rerun the same command to resume, also on
-another machine, where runs of OUT.json are not repeated; give more seeds to add some, with `--only` for a few variants.
-`--seeds=0` reports what is finished.
+OUT.json already has; `tools/write_results.py` writes them into documents.
+
+Rerun the same command to resume. This also works on another machine: runs of OUT.json are not repeated. Give more seeds
+to add some; with `--only`, to a few variants. `--seeds=0` reports what is finished.
 """
 
 import argparse
@@ -85,6 +86,11 @@ def run(arguments: argparse.Namespace) -> None:
     both = {name: combined(known[name], new[name]) for name in known.keys() & new.keys()}
     merged = {**known, **new, **both}
     groups = {name: merged[name] for name in variants if name in merged}
+    if reference not in groups:
+        raise UserError(f'"{reference}", which the others are compared with, has no finished run; train at least one')
+    if groups.keys() != new.keys():  # predictions were not timed together, so their times cannot be compared
+        for group in groups.values():
+            group.pop("prediction_seconds", None)
     compare(groups, reference)
     result = {"reference": reference, "variants": groups}
     write(arguments.out.with_suffix(".json"), json.dumps(result, indent=1) + "\n")
@@ -114,17 +120,19 @@ def known_runs(file: Path, variants: Mapping[str, config.Experiment]) -> dict[st
     """The summaries of variants that a file of results has; none if there is no such file.
 
     Raises:
-        UserError: runs in it have other settings than their variant.
+        UserError: runs in it have other settings than their variant, or are of no variant.
     """
     if not file.is_file():
         return {}
     stored = json.loads(file.read_text())["variants"]
-    for name in stored.keys() & variants.keys():
+    for name in stored:
+        if name not in variants:
+            raise UserError(f'{file} has runs of "{name}", which the config no longer defines; use another --out')
         now, then = json.loads(json.dumps(settings(variants[name]))), stored[name]["settings"]
         changed = sorted(key for key in now.keys() | then.keys() if now.get(key) != then.get(key) and key != "seed")
         if changed:
-            raise UserError(f"{file} has runs of {name} with another {', '.join(changed)}; use another --out")
-    return {name: stored[name] for name in stored.keys() & variants.keys()}
+            raise UserError(f"{file}: the runs of {name} differ in {', '.join(changed)}; use another --out")
+    return dict(stored)
 
 
 def finished_runs(folder: Path, variant: config.Experiment) -> list[Path]:
@@ -138,14 +146,16 @@ def finished_runs(folder: Path, variant: config.Experiment) -> list[Path]:
         trained = config.load(run / "config.json", config.Experiment)
         changed = [key for key, *_ in config.differences(dataclasses.replace(variant, seed=seed), trained)]
         if changed:
-            raise UserError(f"{run} was trained with another {', '.join(changed)}; use another --workdir, or delete it")
+            raise UserError(f"{run}: this run differs in {', '.join(changed)}; use another --workdir, or delete it")
     return [runs[seed] for seed in sorted(runs)]
 
 
 def compare(groups: Mapping[str, dict[str, Any]], reference: str) -> None:
-    """Adds to each variant its differences from the reference, paired over seeds."""
+    """Adds to each variant its differences from the reference, paired over the seeds that both have."""
     for name in groups.keys() - {reference}:
         group, added = groups[name], groups[name].setdefault("minus_reference", {})
+        if not set(group["runs"]) & set(groups[reference]["runs"]):
+            continue
         for score in group["scores"]:
             difference = paired_difference(by_seed(group, score), by_seed(groups[reference], score))
             interval = None if difference.low is None else [difference.low, difference.high]

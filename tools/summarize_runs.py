@@ -1,10 +1,10 @@
 """Summarizes runs that differ in seed or fold: `python tools/summarize_runs.py NAME=DIR ... --out=FILE`.
 
 Each DIR holds workdirs of `tfeff.train`. FILE gets, for each name: the score of each run (accuracy of a classifier,
-mAP@.5 of R-CNN's forms, mAP@.5 and COCO's AP of other detectors), their mean with its 95 % interval (Student's t, over
-the runs), the interval of each run over the test images (for classifiers, Wilson's of the mean accuracy), the training
-accuracy or validation mAP of the weights that were kept, and the settings that differ from the defaults. Existing names
-that are not given stay.
+mAP@.5 of R-CNN's forms, mAP@.5 and COCO's AP of other detectors), their mean with its 95 % interval (Student's t,
+over the runs), the interval of each run over the test images (for classifiers, Wilson's of the mean accuracy), the
+validation mAP of the weights that were kept, or the training accuracy of their epoch (on augmented images, while the
+weights were changing), and the settings that differ from the defaults. Existing names that are not given stay.
 """
 
 import argparse
@@ -77,16 +77,18 @@ def summarize(workdirs: list[Path]) -> dict[str, Any]:
 
 
 def combined(known: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """The summary of the runs of two summaries with the same settings; a run that is in both is taken from `new`."""
+    """The summary of the runs of two summaries; a run that is in both is taken from `new`."""
     places = {run: (each, index) for each in (known, new) for index, run in enumerate(each["runs"])}
     runs = sorted(places, key=lambda run: (len(run), run))  # numbers in their order
 
     def column(values: Callable[[Mapping[str, Any]], Sequence[Any]]) -> list[Any]:
         return [values(each)[index] for each, index in map(places.__getitem__, runs)]
 
+    kept = {key: value for key, value in (known | new).items() if key not in OF_EACH_RUN}
     of_runs = {key: column(itemgetter(key)) for key in OF_EACH_RUN if key in known and key in new}
+    common = {key: value for key, value in new["settings"].items() if known["settings"].get(key) == value}
     scored = {name: with_mean(column(lambda each, name=name: each["scores"][name]["runs"])) for name in new["scores"]}
-    return with_interval_of_images({**known, **new, **of_runs, "runs": runs, "scores": scored})
+    return with_interval_of_images({**kept, **of_runs, "runs": runs, "scores": scored, "settings": common})
 
 
 def with_mean(values: list[float]) -> dict[str, Any]:
@@ -120,10 +122,16 @@ def defaults(experiment: config.Experiment | config.RCNN) -> config.Experiment |
 
 
 def shown(key: str, value: Any) -> Any:
-    """A setting as it is published: the folder of a source without its location."""
+    """A setting as it is published: sources and weights without the location of their folder.
+
+    >>> shown("data.source", "folder:/tmp/images"), shown("model.weights", "/tmp/runs/source/checkpoints/final.npz")
+    ('folder:images', 'source/checkpoints/final.npz')
+    """
     if key.endswith("data.source"):
         scheme, _, place = value.rpartition(":")
         return f"{scheme}:{Path(place).name}"
+    if key.endswith("model.weights") and value is not None:
+        return "/".join(Path(value).parts[-3:])
     return value
 
 

@@ -15,6 +15,7 @@ import argparse
 import json
 import math
 import re
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -245,15 +246,15 @@ def variants(result: Result) -> str:
             if index == 0 and len(group["runs"]) == 1 and of_images:
                 row[score] += " ({:.3f} to {:.3f} over images)".format(*of_images)
             if score in compared:
-                row[f"{score} minus {reference}, points"] = in_points(differences(group).get(score))
+                row[f"{score} minus that of “{reference}”, points"] = in_points(differences(group).get(score))
         if "training_accuracy" in group:
             fitted = group["training_accuracy"]
-            row["training accuracy"] = f"{sum(fitted) / len(fitted):.3f}"
+            row["accuracy in training"] = f"{sum(fitted) / len(fitted):.3f}"
         row |= {
             "parameters": f"{group['params'] / 1e6:.1f} M",
             "multiply-adds": f"{group['macs'] / 1e9:.2f} G",
-            "prediction, ms": f"{1e3 * group['prediction_seconds']:.1f}",
-            "training, min": f"{sum(group['training_seconds']) / len(group['training_seconds']) / 60:.0f}",
+            "prediction, ms": f"{1e3 * group['prediction_seconds']:.1f}" if "prediction_seconds" in group else None,
+            "training, min": f"{statistics.median(group['training_seconds']) / 60:.1f}",
         }
         written.append(row)
     return tables.markdown(written)

@@ -1,5 +1,6 @@
 """The table and the figure of variants."""
 
+import argparse
 import dataclasses
 import json
 from collections.abc import Callable
@@ -42,7 +43,7 @@ def test_runs_with_other_settings_are_refused(tool: ModuleType, tmp_path: Path) 
         (tmp_path / name / "config.json").write_text(config.to_json(seeded))
     assert tool.finished_runs(tmp_path, variant) == [tmp_path / "2", tmp_path / "10"]
     (tmp_path / "old").rename(tmp_path / "0")
-    with pytest.raises(UserError, match=r"0 was trained with another training\.epochs"):
+    with pytest.raises(UserError, match=r"0: this run differs in training\.epochs"):
         tool.finished_runs(tmp_path, variant)
 
 
@@ -76,10 +77,35 @@ def test_configs_without_variants_are_refused_before_training(
 
 def test_published_runs_are_not_repeated(tool: ModuleType, tmp_path: Path) -> None:
     variants = {"frozen": config.Experiment(seed=3, training=config.Training(epochs=3, precision="float32"))}
-    published = {"frozen": {"settings": {"training.epochs": 3, "training.precision": "float32"}}, "dropped": {}}
+    published = {"frozen": {"settings": {"training.epochs": 3, "training.precision": "float32"}}}
     file = tmp_path / "results.json"
     assert tool.known_runs(file, variants) == {}
     file.write_text(json.dumps({"variants": published}))
     assert tool.known_runs(file, variants) == {"frozen": published["frozen"]}
-    with pytest.raises(UserError, match=r"runs of frozen with another training\.epochs, training\.precision"):
+    with pytest.raises(UserError, match=r"the runs of frozen differ in training\.epochs, training\.precision"):
         tool.known_runs(file, {"frozen": config.Experiment()})
+    with pytest.raises(UserError, match='runs of "frozen", which the config no longer defines'):
+        tool.known_runs(file, {"thawed": config.Experiment()})
+
+
+def test_variants_without_common_seeds_have_no_difference(tool: ModuleType) -> None:
+    groups = {"scratch": group(0.5), "frozen": {**group(0.9), "runs": ["3"]}}
+    tool.compare(groups, "scratch")
+    assert groups["frozen"]["minus_reference"] == {}
+
+
+def test_a_reference_without_runs_is_named(tool: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "config.py").write_text(
+        "from tfeff.config import Experiment as get_config\nVARIANTS, REFERENCE = {'scratch': []}, 'scratch'"
+    )
+    arguments = argparse.Namespace(
+        config=str(tmp_path / "config.py"),
+        workdir=tmp_path / "runs",
+        out=tmp_path / "results",
+        seeds=0,
+        only=None,
+        processes=1,
+        override=[],
+    )
+    with pytest.raises(UserError, match='"scratch", which the others are compared with, has no finished run'):
+        tool.run(arguments)

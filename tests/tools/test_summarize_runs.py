@@ -71,3 +71,12 @@ def test_summaries_are_combined_as_if_all_runs_were_in_one_place(tmp_path):
     parts = summarize([runs[0], runs[2]]), summarize([runs[1], runs[2], runs[3]])
     assert combined(*parts) == summarize(runs)
     assert combined(*reversed(parts)) == summarize(runs)
+
+
+def test_combined_summaries_keep_what_all_runs_have(tmp_path):
+    runs = [write_run(tmp_path / str(seed), config.Experiment(seed=seed), {"accuracy": 0.5}) for seed in (0, 1)]
+    many = summarize(runs)
+    one = summarize([write_run(tmp_path / "4", config.Experiment(seed=4), {"accuracy": 0.5, "training_seconds": 1.0})])
+    for both in (combined(many, one), combined(one, many)):
+        assert both["settings"] == {}  # a single run has its seed among its settings
+        assert "training_seconds" not in both  # known of one run only

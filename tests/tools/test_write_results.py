@@ -49,8 +49,8 @@ def test_variants_have_intervals_over_runs_or_else_over_images(write_results):
     one |= {"minus_reference": {"mAP@.5": {"mean": -0.2, "interval": None}}}
     result = {"reference": "a", "variants": {"a": both, "b": better, "c": one}}
     header, _, *rows = write_results.variants(result).splitlines()
-    assert header.startswith("| variant | runs | mAP@.5 | mAP@.5 minus a, points | parameters |")
-    assert rows[0] == "| a | 2 | 0.900 (0.800 to 1.000) | – | 3.4 M | 0.98 G | 20.0 | 2 |"
+    assert header.startswith("| variant | runs | mAP@.5 | mAP@.5 minus that of “a”, points | parameters |")
+    assert rows[0] == "| a | 2 | 0.900 (0.800 to 1.000) | – | 3.4 M | 0.98 G | 20.0 | 1.5 |"
     assert rows[1].startswith("| b | 2 | 0.900 (0.800 to 1.000) | +2.0 (-1.0 to +5.0) | 3.4 M |")
     assert rows[2].startswith("| c | 1 | 0.700 (0.650 to 0.750 over images) | – |")
 
