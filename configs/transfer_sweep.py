@@ -37,7 +37,7 @@ def get_config() -> Sweep:
                 augmentation=Augmentation(horizontal_flip=True, rotation=10.0, shift=0.1, scale=0.25),
             ),
             model=Model(name="efficientnet-lite0", weights="imagenet", resolution=224),
-            data=Data(source="folder:data/images", image_size=224),
+            data=Data(source="folder:data/images", image_size=224, validation_fraction=0.0),
             optimizer=Optimizer(name="adamw", learning_rate=0.003, frozen=("stem*", "stage*", "head_conv*")),
             schedule=Schedule(name="cosine", warmup_epochs=0.5),
             training=Training(epochs=27, batch_size=16, validation_epochs=27, precision="float32", feature_variants=4),

@@ -3,13 +3,14 @@
     python tools/compare_sweeps.py grid=runs/grid halving=runs/halving bayesian=runs/bayesian --out=docs/results/NAME
 
 Each argument is a name and the workdir of a finished `tfeff.search` of a `Sweep`; the first one is the reference. All
-need the same section `folds`.
+need the same `folds` of the same images.
 Writes OUT.json and OUT.png: the training that each sweep took, and how its best candidate compares with that of
 the reference, paired over the folds.
 """
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,14 @@ def main() -> None:
         path = Path(directory) / "result.json"
         if not path.is_file():
             raise UserError(f"{argument}: write NAME=DIR, where DIR/result.json is the result of a finished sweep")
+        if name in results:
+            raise UserError(f"{argument}: another sweep is named {name}, too")
         results[name] = json.loads(path.read_text())
-    if len({result["objective"] for result in results.values()}) > 1:
-        raise UserError("the sweeps maximize different metrics; their results cannot be compared")
+        if "folds" not in results[name]:
+            raise UserError(f"{argument}: not a sweep, or one of an earlier version; rerun its command to update it")
+    require_same(results)
     rows = compare(results)
-    kept = ("sampler", "allocation", "epochs", "seconds_of_trials", "cost_curve")
+    kept = ("sampler", "allocation", "sentence", "tied", "epochs", "seconds_of_trials", "cost_curve")
     numbers = {
         row["sweep"]: row | {key: results[row["sweep"]][key] for key in kept} | {"best": best(results[row["sweep"]])}
         for row in rows
@@ -50,6 +54,22 @@ def main() -> None:
     drawn = cost_figure(curves, metric=metric, unit=unit_of(metric))
     figure.save_png(drawn, arguments.out.with_suffix(".png"))
     print(tables.text(rows))
+
+
+def require_same(results: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuses sweeps whose trials cannot be compared.
+
+    Args:
+        results: name -> contents of result.json.
+
+    Raises:
+        UserError: they differ in the objective, the images or the folds.
+    """
+    (first, reference), *others = results.items()
+    for name, result in others:
+        for key in ("objective", "source", "seed", "folds"):
+            if result[key] != reference[key]:
+                raise UserError(f"{first} and {name} cannot be compared: {key} is {reference[key]}, and {result[key]}")
 
 
 def best(result: dict[str, Any]) -> dict[str, Any]:

@@ -1,12 +1,12 @@
-"""How many wrong labels does the page about classifiers find? Flips some labels of a folder of images, and counts.
+"""How many wrong labels does the page of `tfeff.analyze` find? Flips some labels of a folder of images, and counts.
 
     python tools/flip_labels.py flip --source=DIR --out=DIR2 [--split=test] [--count=100] [--seed=0]
     python -m tfeff.train ... --config.data.source=folder:DIR2     # one network, or several
     python -m tfeff.analyze --workdir=RUN [--workdir=RUN ...] --out=PAGE
     python tools/flip_labels.py count --flipped=DIR2 --report=PAGE/report.json [--first=200]
 
-DIR has <split>/<class>/<image>. DIR2 links to its images; in one split, images drawn at random are in the folder of
-another class, drawn as well. DIR2/flipped.json lists them.
+DIR has <split>/<class>/<image>. DIR2 links to its images; in one split, images drawn at random are moved to the folder
+of another class, also drawn at random. DIR2/flipped.json lists them.
 """
 
 import argparse
@@ -41,9 +41,10 @@ def main() -> None:
         flip(given.source, given.out, given.split, given.count, given.seed)
         print(f"wrote {given.out / LIST}")
     else:
-        ids = [row["id"] for row in json.loads(given.report.read_text())["label_errors"]["suspects"]]
+        ids = suspects(given.report)
         found, flipped = count(given.flipped, ids[: given.first])
-        print(f"{found} of {flipped} flipped labels are among the first {given.first} of {len(ids)} suspects")
+        first = min(given.first, len(ids))
+        print(f"{found} of {flipped} flipped labels are among the first {first} of {len(ids)} suspects")
 
 
 def flip(source: Path, out: Path, split: str, number: int, seed: int) -> None:
@@ -80,6 +81,18 @@ def flip(source: Path, out: Path, split: str, number: int, seed: int) -> None:
         (out / split / label).mkdir(parents=True, exist_ok=True)
         (out / split / label / name).symlink_to(image.resolve())
     write(out / LIST, json.dumps(rows, indent=1) + "\n")
+
+
+def suspects(report: Path) -> list[str]:
+    """The images whose labels look wrong, the most suspicious first.
+
+    Raises:
+        UserError: the file is not a report about classifiers.
+    """
+    try:
+        return [row["id"] for row in json.loads(report.read_text())["label_errors"]["suspects"]]
+    except (OSError, ValueError, KeyError):
+        raise UserError(f"--report={report}: not a report.json of tfeff.analyze --workdir=... --out=DIR") from None
 
 
 def count(out: Path, ids: list[str]) -> tuple[int, int]:

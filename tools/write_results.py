@@ -281,7 +281,8 @@ def sweeps(result: Result) -> str:
                 "sweep": name,
                 "combinations": row["candidates"],
                 "epochs": row["epochs"],
-                "of the first": row["of the reference"],
+                "relative": row["of the reference"],
+                "trials, min": f"{row['seconds_of_trials'] / 60:.1f}",
                 "best": row["best"]["label"],
                 "its mean over the folds (95 %)": interval(*(row["best"][key] for key in ("mean", "low", "high"))),
             }

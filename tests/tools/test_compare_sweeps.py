@@ -2,7 +2,8 @@
 
 import pytest
 
-from tools.compare_sweeps import compare
+from tfeff.errors import UserError
+from tools.compare_sweeps import compare, require_same
 
 
 def result(epochs: int, *rows: tuple[str, list[float]]) -> dict:
@@ -34,3 +35,13 @@ def test_failed_folds_are_left_out_of_the_pairs() -> None:
     grid, other = result(400, ("a", [0.5, 0.8, 0.9])), result(400, ("a", [0.8, 0.9]))
     _, second = compare({"grid": grid, "other": other})
     assert second["minus the reference"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("objective", "validation loss"), ("source", "folder:b"), ("seed", 1), ("folds", {"count": 5})]
+)
+def test_sweeps_on_other_folds_are_refused(key: str, value: object) -> None:
+    same = {"objective": "accuracy", "source": "folder:a", "seed": 0, "folds": {"count": 4}}
+    require_same({"grid": same, "random": dict(same)})
+    with pytest.raises(UserError, match=f"grid and random cannot be compared: {key}"):
+        require_same({"grid": same, "random": same | {key: value}})

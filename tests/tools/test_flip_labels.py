@@ -43,6 +43,11 @@ def test_labels_of_one_split_are_flipped_and_counted(tool, source, tmp_path):
     assert tool.count(out, wrong) == (12, 12)
     right = [name for name in test.ids if name not in wrong]
     assert tool.count(out, [*right, *wrong[:5]]) == (5, 12)
+    report = tmp_path / "report.json"
+    with pytest.raises(UserError, match="not a report"):
+        tool.suspects(report)
+    report.write_text(json.dumps({"label_errors": {"suspects": [{"id": wrong[0]}]}}))
+    assert tool.count(out, tool.suspects(report)) == (1, 12)
     with pytest.raises(UserError, match="exists"):
         tool.flip(source, out, "test", 12, seed=3)
     with pytest.raises(UserError, match="60 images of 3 classes; 61 labels"):

@@ -129,7 +129,7 @@ def precision(count: int) -> Choice:
 def frozen(count: int, start: WarmStart) -> Choice:
     """Patterns of the variables that are not trained, with `count` training images."""
     if start.kind != "imagenet":
-        return Choice((), "all layers have to learn")
+        return Choice((), "all layers have to learn" if start.kind == "scratch" else "your weights are of other images")
     if count >= MANY:
         return Choice((), f"{count:,} training examples are enough to train all layers")
     if count >= FEW:
@@ -144,7 +144,8 @@ def optimizer(start: WarmStart) -> Choices:
     values: dict[str, str | float] = {"name": "adamw", "learning_rate": 0.003, "weight_decay": 0.01}
     if start.kind == "scratch":
         values = {"name": "muon", "learning_rate": 0.01, "weight_decay": 0.05}
-    why = f"good for training {'from scratch' if start.kind == 'scratch' else 'a new classifier'} in few updates"
+    aims = {"scratch": "training from scratch", "file": "fine-tuning", "imagenet": "training a new classifier"}
+    why = f"good for {aims[start.kind]} in few updates"
     return {key: Choice(value, why) for key, value in values.items()}
 
 

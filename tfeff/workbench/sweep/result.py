@@ -98,8 +98,11 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         """The contents of result.json."""
-        ranking = self.findings.ranking
+        ranking, experiment = self.findings.ranking, self.sweep.experiment
         return {
+            "source": experiment.data.source,
+            "seed": experiment.seed,
+            "folds": asdict(self.sweep.folds),
             "sentence": ranking.sentence,
             "objective": self.study.objective.title,
             "sampler": self.sweep.sampler.name,
