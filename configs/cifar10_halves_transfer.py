@@ -12,6 +12,9 @@ Command   python -m tfeff.train --config=configs/cifar10_resnet.py --workdir=run
           python tools/compare_variants.py --config=configs/cifar10_halves_transfer.py --workdir=runs/second_half \\
               --out=docs/results/cifar10_halves_transfer --seeds=3 \\
               data.source=folder:second model.weights=runs/first_half/checkpoints/final.npz
+Machine   1 CPU core whose neighbor was busy: 20 minutes for the first half, 0.5 to 5 minutes for each other training
+Result    Accuracy on the 5,000 test images in color, mean of three seeds: 88.9 % from scratch, 91.7 % with layer-wise
+          rates, 79.8 % with the classifier alone; docs/fine_tuning.md
 """
 
 from tfeff.config import TTA, Augmentation, Classification, Data, Experiment, Model, Optimizer, Schedule, Training

@@ -4,7 +4,8 @@ Data      folder:<directory> with train/<class>/* and val/<class>/*: 243 and 153
 Command   pip install ".[imagenet]"
           python tools/compare_variants.py --config=configs/hymenoptera_transfer.py --workdir=runs/hymenoptera \\
               --out=docs/results/hymenoptera_transfer data.source=folder:<directory>
-          One variant alone: python -m tfeff.train --config=configs/hymenoptera_transfer.py ... (full fine-tuning)
+          One run alone, full fine-tuning: python -m tfeff.train --config=configs/hymenoptera_transfer.py \\
+              --workdir=runs/hymenoptera_fine_tuning --config.data.source=folder:<directory>
 Machine   2 virtual CPU cores, shared with other work: 1 to 19 minutes a training
 Result    Accuracy on the test photographs in color, mean of three seeds: 94.6 % with a new classifier on EfficientNet-
           Lite0, 96.3 % on Lite2, 93.0 % after full fine-tuning, 69.5 % from scratch; docs/fine_tuning.md
