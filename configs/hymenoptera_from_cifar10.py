@@ -6,6 +6,9 @@ Command   python -m tfeff.train --config=configs/cifar10_resnet.py --workdir=run
           python tools/compare_variants.py --config=configs/hymenoptera_from_cifar10.py \\
               --workdir=runs/hymenoptera_from_cifar10 --out=docs/results/hymenoptera_from_cifar10 \\
               data.source=folder:<directory> model.weights=runs/cifar10/checkpoints/final.npz
+Machine   2 virtual CPU cores, shared with other work: 0.2 to 1.4 minutes a training
+Result    Accuracy on the test photographs in color, mean of five seeds: 74.5 % from scratch, 75.8 % after training
+          everything, 66.4 % with the classifier alone; docs/fine_tuning.md
 """
 
 from tfeff.config import TTA, Augmentation, Classification, Data, Experiment, Model, Optimizer, Schedule, Training
