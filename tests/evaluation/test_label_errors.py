@@ -41,7 +41,7 @@ def test_correct_labels_are_rarely_suspected(digits):
 
 
 def definition(labels, probabilities):
-    """The confident joint and the examples pruned by noise rate, example by example."""
+    """The confident joint and the examples pruned by class, with their likely classes, example by example."""
     classes = probabilities.shape[1]
     thresholds = [
         np.mean([p[j] for p, y in zip(probabilities, labels, strict=True) if y == j]) if j in labels else np.inf
@@ -55,13 +55,11 @@ def definition(labels, probabilities):
     suspects = {}
     for i in range(classes):
         rows = [index for index, y in enumerate(labels) if y == i]
-        for j in set(range(classes)) - {i}:
-            count = round(joint[i, j] / joint[i].sum() * len(rows)) if joint[i].sum() else 0
-            ranked = sorted(rows, key=lambda index: probabilities[index][i] - probabilities[index][j])
-            for index in ranked[:count]:
-                gap = probabilities[index][j] - probabilities[index][i]
-                if gap > max(0, suspects.get(index, (None, 0))[1]):
-                    suspects[index] = j, gap
+        count = round((1 - joint[i, i] / joint[i].sum()) * len(rows)) if joint[i].sum() else 0
+        for index in sorted(rows, key=lambda index: probabilities[index][i])[:count]:
+            likely = max(range(classes), key=lambda j: probabilities[index][j])
+            if likely != i:
+                suspects[index] = likely
     return joint, suspects
 
 
@@ -74,10 +72,10 @@ def test_suspects_are_those_of_the_definition():
         joint, suspects = definition(labels, probabilities)
         found = label_errors(labels, probabilities)
         np.testing.assert_array_equal(found.confident_joint, joint)
-        assert dict(zip(found.suspects.tolist(), found.likely.tolist(), strict=True)) == {
-            index: likely for index, (likely, _) in suspects.items()
-        }
-        np.testing.assert_allclose(found.margin, sorted((gap for _, gap in suspects.values()), reverse=True))
+        assert dict(zip(found.suspects.tolist(), found.likely.tolist(), strict=True)) == suspects
+        own = probabilities[found.suspects, labels[found.suspects]]
+        assert list(own) == sorted(own)
+        np.testing.assert_allclose(found.margin, probabilities[found.suspects, found.likely] - own)
         several += len(suspects)
     assert several > 50
 

@@ -2,8 +2,9 @@
 
 Source: Northcutt, Jiang and Chuang 2021, "Confident Learning: Estimating Uncertainty in Dataset Labels"
 (arXiv:1911.00068), section 3: per-class thresholds (equation 2), the confident joint (equation 1), its calibration
-(equation 3), and label errors by "prune by noise rate" (method 4): from each off-diagonal cell of the estimated joint,
-as many examples as it predicts, those with the largest margins.
+(equation 3), and label errors by "prune by class" (method 3): of each given label, as many examples as the estimated
+joint says are wrong, those whose given label is the least probable. This probability (the self-confidence) also ranks
+them.
 """
 
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ class LabelErrors:
             without examples.
         confident_joint: int64 [classes, classes], number of examples by given label and confidently predicted class.
         joint: float64 [classes, classes], estimated joint distribution of given and true labels; sums to 1.
-        suspects: int64 [m], indices of the examples whose labels are probably wrong, the most suspicious first.
+        suspects: int64 [m], indices of the examples whose labels are probably wrong, the least probable labels first.
         likely: int64 [m], the class that each of them probably belongs to.
         margin: float64 [m], > 0, probability of that class minus the probability of the given label.
     """
@@ -62,27 +63,22 @@ def label_errors(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> LabelEr
     confident_joint = np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
 
     joint = _joint(confident_joint, counts)
-    likely, margin = _pruned_by_noise_rate(label, score, joint)
-    wrong = np.flatnonzero(likely != label)
-    wrong = wrong[np.argsort(-margin[wrong], kind="stable")]
-    return LabelErrors(thresholds, confident_joint, joint, wrong, likely[wrong], margin[wrong])
+    wrong = _pruned_by_class(label, own, joint)
+    likely = score.argmax(axis=1)
+    wrong = wrong[likely[wrong] != label[wrong]]
+    wrong = wrong[np.argsort(own[wrong], kind="stable")]
+    return LabelErrors(thresholds, confident_joint, joint, wrong, likely[wrong], score.max(axis=1)[wrong] - own[wrong])
 
 
-def _pruned_by_noise_rate(
-    label: npt.NDArray[np.int64], score: npt.NDArray[np.float64], joint: npt.NDArray[np.float64]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """(likely class, margin) of each example; the given label and 0 if the label is not suspicious."""
-    likely, margin = label.copy(), np.zeros(len(label))
-    expected = np.rint(joint * len(label)).astype(np.int64)  # number of examples by given and true label
-    for given, true in np.argwhere(expected):
-        if given == true:
-            continue
-        rows = np.flatnonzero(label == given)
-        gaps = score[rows, true] - score[rows, given]
-        chosen = np.argsort(-gaps, kind="stable")[: expected[given, true]]
-        better = chosen[gaps[chosen] > margin[rows[chosen]]]  # an example can be among the first for several classes
-        likely[rows[better]], margin[rows[better]] = true, gaps[better]
-    return likely, margin
+def _pruned_by_class(
+    label: npt.NDArray[np.int64], own: npt.NDArray[np.float64], joint: npt.NDArray[np.float64]
+) -> npt.NDArray[np.int64]:
+    """Of each label, the examples with the lowest probability `own` of it, as many as the joint says are wrong."""
+    wrong = np.rint((joint.sum(axis=1) - np.diag(joint)) * len(label)).astype(np.int64)
+    rows = [np.flatnonzero(label == given) for given in range(len(joint))]
+    return np.concatenate(
+        [each[np.argsort(own[each], kind="stable")[:count]] for each, count in zip(rows, wrong, strict=True)]
+    )
 
 
 def _joint(confident_joint: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
