@@ -24,7 +24,6 @@ class LabelErrors:
         joint: float64 [classes, classes], estimated joint distribution of given and true labels; sums to 1.
         suspects: int64 [m], indices of the examples whose labels are probably wrong, the least probable labels first.
         likely: int64 [m], the class that each of them probably belongs to.
-        margin: float64 [m], > 0, probability of that class minus the probability of the given label.
     """
 
     thresholds: npt.NDArray[np.float64]
@@ -32,7 +31,6 @@ class LabelErrors:
     joint: npt.NDArray[np.float64]
     suspects: npt.NDArray[np.int64]
     likely: npt.NDArray[np.int64]
-    margin: npt.NDArray[np.float64]
 
     @property
     def estimated_share(self) -> float:
@@ -67,7 +65,7 @@ def label_errors(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> LabelEr
     likely = score.argmax(axis=1)
     wrong = wrong[likely[wrong] != label[wrong]]
     wrong = wrong[np.argsort(own[wrong], kind="stable")]
-    return LabelErrors(thresholds, confident_joint, joint, wrong, likely[wrong], score.max(axis=1)[wrong] - own[wrong])
+    return LabelErrors(thresholds, confident_joint, joint, wrong, likely[wrong])
 
 
 def _pruned_by_class(

@@ -76,7 +76,7 @@ def write_all(findings: Findings, records: Sequence[Record], directory: Path, co
         tables.text(rows),
         findings.ranking.sentence,
         "\n".join(f"wrote {path}" for path in paths),
-        f"train the best on the whole training split: {_train_command(directory)}",
+        f"train the best: {_train_command(directory)}",
         f"all trials with their settings: tensorboard --logdir={directory / 'tensorboard'} (tab HPARAMS)",
     ]
     return "\n\n".join(parts)
