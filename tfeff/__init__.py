@@ -1,9 +1,11 @@
 """tfeff: find and train the best scaled convolutional network for a labeled image set and a compute budget.
 
-Subpackages load on first use, so `import tfeff` is fast and imports neither TensorFlow nor Keras.
+Subpackages load on first use, so `import tfeff` is fast and imports neither TensorFlow nor Keras. It turns on oneDNN,
+which TensorFlow, imported later, uses by default only on CPUs with AVX-512; `TF_ENABLE_ONEDNN_OPTS=0` turns it off.
 """
 
 import importlib
+import os
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -49,6 +51,7 @@ __all__ = [
     "workbench",
 ]
 
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 if not TYPE_CHECKING:  # a type checker that saw __getattr__ would accept any attribute
 
