@@ -33,19 +33,19 @@ def get_config() -> Search:
     return Search(
         experiment=Experiment(
             task=Classification(augmentation=Augmentation(horizontal_flip=True, crop_padding=4)),
-            model=Model(name="resnet", width=8, stage_blocks=(2, 2, 2, 2), resolution=16),
+            model=Model(name="resnet", width=8, stage_blocks=(2, 2, 2, 2), resolution=16, zero_gamma=True),
             data=Data(
                 source="folder:data/cifar10",
                 image_size=32,
                 normalization="dataset",
             ),
-            optimizer=Optimizer(name="sgd", learning_rate=0.1, weight_decay=5e-3),
-            schedule=Schedule(name="cosine", warmup_epochs=1),
-            training=Training(epochs=15, batch_size=64, ema_decay=0.98, validation_epochs=15, precision="float32"),
+            optimizer=Optimizer(name="sgd", learning_rate=0.3, weight_decay=5e-3),
+            schedule=Schedule(name="cosine", warmup_epochs=2),
+            training=Training(epochs=15, batch_size=64, ema_images=3200, validation_epochs=15, precision="float32"),
         ),
         budget=Budget(macs=2.0, tolerance=0.075, candidates=20),
         folds=Folds(kind="independent", count=4, examples=6_000, validation_fraction=0.5),
-        trials=Trials(batch_size="product", learning_rate="linear"),
-        allocation=Allocation(name="halving", reduction=3, minimum_epochs=5, keep_tied=True),
+        trials=Trials(batch_size="fixed", learning_rate="fixed"),
+        allocation=Allocation(name="full"),
         members=Members(phis=(), ratios=(2.0, 4.0, 8.0), batch_norm=True),
     )
