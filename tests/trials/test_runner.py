@@ -13,6 +13,7 @@ from tfeff.execution.executor import DISK_FULL, Outcome
 from tfeff.training.interruption import Interruption
 from tfeff.trials import worker
 from tfeff.trials.allocation import Full, Halving
+from tfeff.trials.learning_rates import RateJob
 from tfeff.trials.objective import Objective
 from tfeff.trials.progress import Progress
 from tfeff.trials.results import Job
@@ -46,8 +47,9 @@ class Recorder:
             return [Outcome(key, error=error, retryable=error == "lost")]
         if function is worker.range_test:
             return [Outcome(key, 0.125)]
-        if function is worker.held_out_rates:
-            return [Outcome(key, [(0.1, 0.6), (0.125, 0.7), (2.0, None)])]
+        if function is worker.held_out:
+            rate = arguments[0].optimizer.learning_rate
+            return [Outcome(key, (0.5 - abs(rate - 0.25), None) if rate < 0.5 else (None, "diverged"))]
         if function is worker.training_statistics:
             return [Outcome(key, ([0.5], [0.25]))]
         experiment, _, epochs, _ = arguments
@@ -119,32 +121,54 @@ def test_every_rung_of_halving_is_a_complete_training(make_runner, tmp_path):
     assert not list(tmp_path.rglob("checkpoints"))
 
 
-def test_a_held_out_part_chooses_each_learning_rate(make_runner):
+def test_a_held_out_part_chooses_each_learning_rate(make_runner, tmp_path):
     executor = Recorder()
     runner = make_runner(executor, learning_rate="held_out")
+    (tmp_path / "trials" / "b" / "rate0.6").mkdir(parents=True)
     runner.run([candidate("a", 0.1), candidate("b", 0.2)], Full(EPOCHS), "stage")
-    calls = {key: call for key, function, call in executor.calls if function is worker.held_out_rates}
-    assert set(calls) == {"learning_rate a", "learning_rate b"}
-    experiment, objective, macs, directory = calls["learning_rate b"]
-    assert experiment.optimizer.learning_rate == 0.2
+    calls = {key: call for key, function, call in executor.calls if function is worker.held_out}
+    assert [round(key.rate, 3) for key in calls if key.candidate == "a"] == [0.1, 0.033, 0.3, 0.9]
+    assert [round(key.rate, 3) for key in calls if key.candidate == "b"] == [0.2, 0.067, 0.6]
+    experiment, objective, macs, directory = calls[RateJob("b", 0.2 * 3)]
+    assert experiment.optimizer.learning_rate == 0.2 * 3
     assert experiment.training.epochs == EPOCHS
     assert (experiment.data.fold, experiment.data.validation_split) == (0, None)
     assert (objective, macs) == (Objective(), 1000)
-    assert directory.endswith("trials/b/rates")
-    # The recorder finds 0.125 to be the best, and the accuracy of a training is its learning rate.
-    assert set(runner.results.values()) == {0.125}
-    assert runner.tried_rates["b"] == [(0.1, 0.6), (0.125, 0.7), (2.0, None)]
+    assert directory == str(tmp_path / "trials" / "b" / "rate0.6")
+    assert not (tmp_path / "trials" / "b" / "rate0.6").exists()
+    # The accuracy of a training is its learning rate.
+    assert {job.candidate: value for job, value in runner.results.items()} == {"a": 0.1 * 3, "b": 0.2}
+    assert [value for _, value in runner.tried_rates["b"]] == [pytest.approx(0.45), pytest.approx(0.25 + 0.2 / 3), None]
+
+
+def test_rates_that_were_tried_before_an_interruption_are_not_tried_again(make_runner):
+    class Stopped(Recorder):
+        def wait(self, timeout):
+            if len(self.calls) > 3:
+                runner.interruption.signal_number = signal.SIGTERM
+            return super().wait(timeout)
+
+    first, second = Stopped(), Recorder()
+    runner = make_runner(first, learning_rate="held_out")
+    with pytest.raises(Interrupted):
+        runner.run([candidate("a", 0.2)], Full(EPOCHS), "stage")
+    make_runner(second, learning_rate="held_out").run([candidate("a", 0.2)], Full(EPOCHS), "stage")
+    tried = [{key for key, function, _ in side.calls if function is worker.held_out} for side in (first, second)]
+    assert tried == [{RateJob("a", 0.2), RateJob("a", 0.2 / 3), RateJob("a", 0.2 * 3)}, set()]
 
 
 def test_progress_expects_the_trainings_that_find_learning_rates(make_runner, monkeypatch):
-    executor = Recorder(lambda key: "diverged" if key == "learning_rate b" else None)
+    executor = Recorder(lambda key: "no such file" if key == RateJob("b", 0.2) else None)
     runner = make_runner(executor, learning_rate="held_out")
     expected = []
     monkeypatch.setattr(runner.progress, "show", lambda *arguments: expected.append(arguments[-1]))
-    runner.run([candidate("a", 0.1), candidate("b", 0.2)], Full(EPOCHS), "stage")
-    trainings = HELD_OUT_RATES * (1 - FOLDS.validation_fraction)
-    assert expected[0] == {"a": trainings, "b": trainings}
+    runner.run([candidate("a", 0.2), candidate("b", 0.2)], Full(EPOCHS), "stage")
+    share = 1 - FOLDS.validation_fraction
+    assert expected[0] == {"a": HELD_OUT_RATES * share, "b": HELD_OUT_RATES * share}
+    assert [each.get("a", 0) for each in expected] == sorted((each.get("a", 0) for each in expected), reverse=True)
     assert expected[-1] == {}
+    errors = {record.error for record in runner.store.records() if record.job.candidate == "b"}
+    assert errors == {"no learning rate was found: no such file"}
 
 
 def test_members_can_run_on_further_folds(make_runner):
@@ -187,11 +211,11 @@ def test_a_range_test_finds_the_learning_rate_once_per_candidate(make_runner):
         runner = make_runner(executor, learning_rate="range_test")
         runner.run([candidate(f"a{expected}", 0.1), candidate("b", 0.2)], Full(EPOCHS), "stage")
         assert set(runner.results.values()) == {0.125}
-        assert sum(key == "learning_rate b" for key, *_ in executor.calls) == expected
+        assert sum(key == RateJob("b") for key, *_ in executor.calls) == expected
 
 
 def test_a_failed_range_test_fails_the_trials(make_runner):
-    executor = Recorder(lambda key: "diverged" if key == "learning_rate a" else None)
+    executor = Recorder(lambda key: "diverged" if key == RateJob("a") else None)
     runner = make_runner(executor, learning_rate="range_test")
     plan = runner.run([candidate("a", 0.1), candidate("b", 0.2)], Full(EPOCHS), "stage")
     assert set(plan.eliminated) == {"a"}

@@ -10,7 +10,7 @@ from tfeff import config, models, training
 from tfeff.errors import BusyError, UserError
 from tfeff.trials import worker
 from tfeff.trials.objective import Objective
-from tfeff.trials.runner import best_rate
+from tfeff.trials.runner import with_rate
 
 
 def test_the_candidates_of_a_detector_share_their_images(tmp_path):
@@ -51,43 +51,18 @@ def test_each_trial_chooses_which_layers_it_trains(tmp_path):
                 assert np.array_equal(final[f"model/{name}"], value) == kept, name
 
 
-AT_1 = config.Experiment(optimizer=config.Optimizer(learning_rate=1.0))
-
-
-@pytest.mark.parametrize(
-    ("best", "tried"),
-    [
-        (1.0, [1 / 3, 1, 3]),
-        (9.0, [1 / 3, 1, 3, 9, 27]),  # beyond the first three, until a higher rate is worse
-        (81.0, [1 / 3, 1, 3, 9, 27]),  # at most five
-        (1 / 9, [1 / 27, 1 / 9, 1 / 3, 1, 3]),
-    ],
-)
-def test_learning_rates_are_tried_until_the_best_is_in_the_middle(monkeypatch, tmp_path, best, tried):
+def test_a_held_out_part_gives_the_objective_or_says_how_the_training_diverged(monkeypatch, tmp_path):
     def train(experiment, directory, until_epoch, events):
-        accuracy = 1 / (1 + abs(np.log(experiment.optimizer.learning_rate / best)))
+        if experiment.optimizer.learning_rate > 2:
+            raise UserError("the loss is not finite")
+        accuracy = float("nan") if experiment.optimizer.learning_rate > 1 else 0.5
         return {"rows": [{"epoch": until_epoch, "validation_accuracy": accuracy}]}
 
     monkeypatch.setattr(worker, "train", train)
-    found = worker.held_out_rates(AT_1, Objective(), 1, str(tmp_path / "rates"))
-    assert sorted(rate for rate, _ in found) == pytest.approx(tried)
-    assert best_rate(found) == pytest.approx(min(best, 27))
-
-
-def test_learning_rates_that_diverge_are_not_chosen(monkeypatch, tmp_path):
-    def train(experiment, directory, until_epoch, events):
-        if experiment.optimizer.learning_rate > limit:
-            raise UserError("the loss is not finite")
-        return {"rows": [{"epoch": until_epoch, "validation_accuracy": 0.5}]}
-
-    monkeypatch.setattr(worker, "train", train)
-    limit = 2.0
-    found = worker.held_out_rates(AT_1, Objective(), 1, str(tmp_path / "rates"))
-    assert [value for _, value in found] == [0.5, 0.5, None]
-    assert best_rate(found) == 1.0  # of equal ones the first, on which the search for better ones relies, too
-    limit = 0.0
-    with pytest.raises(UserError, match=r"at all learning rates: 1: the loss is not finite; 0\.33"):
-        worker.held_out_rates(AT_1, Objective(), 1, str(tmp_path / "rates"))
+    found = [
+        worker.held_out(with_rate(config.Experiment(), rate), Objective(), 1, str(tmp_path)) for rate in (1.0, 1.5, 3.0)
+    ]
+    assert found == [(0.5, None), (None, "validation_accuracy is nan"), (None, "the loss is not finite")]
 
 
 def test_a_rate_whose_workdir_is_busy_is_not_taken_for_one_that_diverges(monkeypatch, tmp_path):
@@ -98,4 +73,4 @@ def test_a_rate_whose_workdir_is_busy_is_not_taken_for_one_that_diverges(monkeyp
 
     monkeypatch.setattr(worker, "train", train)
     with pytest.raises(BusyError):
-        worker.held_out_rates(AT_1, Objective(), 1, str(tmp_path / "rates"))
+        worker.held_out(config.Experiment(), Objective(), 1, str(tmp_path))

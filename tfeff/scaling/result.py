@@ -17,9 +17,9 @@ from tfeff.scaling.experiment import batch_size
 from tfeff.scaling.search import Findings
 from tfeff.scaling.study import Study
 from tfeff.trials.intervals import summary
+from tfeff.trials.learning_rates import best_rate
 from tfeff.trials.records import Records
 from tfeff.trials.results import Block, Job
-from tfeff.trials.runner import best_rate
 from tfeff.trials.store import Record
 from tfeff.trials.wording import number
 

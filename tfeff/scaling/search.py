@@ -23,11 +23,11 @@ from tfeff.scaling.members import Point
 from tfeff.scaling.study import Study, family_of, without_batch_norm
 from tfeff.trials.allocation import Allocation, Full, Plan
 from tfeff.trials.forecast import Rate, core_seconds, measured_rate
+from tfeff.trials.learning_rates import Tried
 from tfeff.trials.results import Block
 from tfeff.trials.runner import TrialRunner, running
 from tfeff.trials.store import TrialStore
 from tfeff.trials.trial import Candidate, on_fold
-from tfeff.trials.worker import Tried
 
 STORE = "search.sqlite"
 FREE = ("members.", "objective.", "allocation.", "budget.", "choice", "coefficients", "trials.attempts", "folds.seeds")

@@ -1,10 +1,8 @@
 """Runs the trials that an allocation plans until it plans no more."""
 
 import dataclasses
-import json
-import math
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,19 +10,18 @@ from typing import Any
 from rich.console import Console
 
 from tfeff import config
-from tfeff.config.search import HELD_OUT_RATES
 from tfeff.errors import UserError
 from tfeff.execution.executor import DISK_FULL, Executor, Function, Outcome, collect
 from tfeff.training.interruption import Interruption
 from tfeff.trials import worker
 from tfeff.trials.allocation import Allocation, Plan
+from tfeff.trials.learning_rates import RateJob, RateSearch, Tried
 from tfeff.trials.objective import Objective
 from tfeff.trials.progress import Progress
 from tfeff.trials.ranking import Ranking, rank
 from tfeff.trials.results import Block, Job, by_fold
 from tfeff.trials.store import TrialStore
 from tfeff.trials.trial import Candidate, of_length, on_fold, result_row
-from tfeff.trials.worker import Tried
 
 POLL_SECONDS = 0.5
 
@@ -99,7 +96,7 @@ class TrialRunner:
         self._seconds: dict[Job, float] = {}
         self._candidates: dict[str, Candidate] = {}
         self._learning_rates: dict[str, float] = {}
-        self._running: set[Job | str] = set()
+        self._running: set[Job | RateJob] = set()
         self._last = ""
 
     def resolve(self, experiment: config.Experiment, reference: config.Experiment) -> config.Experiment:
@@ -205,20 +202,26 @@ class TrialRunner:
         experiment = on_fold(self._candidates[job.candidate].experiment, self.folds, job.fold, job.seed)
         experiment = of_length(experiment, job.epochs)
         rate = self._learning_rates.get(job.candidate)
-        if rate is None:
-            return experiment
-        return dataclasses.replace(experiment, optimizer=dataclasses.replace(experiment.optimizer, learning_rate=rate))
+        return experiment if rate is None else with_rate(experiment, rate)
 
     @property
     def learning_rates(self) -> dict[str, float]:
         """Candidate -> its learning rate, if that was found by training."""
-        return {name: best_rate(tried) for name, tried in self.tried_rates.items()}
+        found = {search.candidate: search.rate for search in self._rate_searches(self._candidates)}
+        return {name: rate for name, rate in found.items() if rate is not None}
 
     @property
     def tried_rates(self) -> dict[str, list[Tried]]:
         """Candidate -> the learning rates tried for it, if one was found by training; failed ones are missing."""
-        found = {name: self.store.fact(f"learning_rate {name}") for name in self._candidates}
-        return {name: _tried(stored) for name, stored in found.items() if stored is not None}
+        searches = self._rate_searches(self._candidates)
+        return {search.candidate: search.tried for search in searches if search.rate is not None}
+
+    def _rate_searches(self, candidates: Iterable[str]) -> list[RateSearch]:
+        """One for each candidate, if trainings find the learning rates."""
+        rule = self.trials.learning_rate
+        if rule not in ("range_test", "held_out"):
+            return []
+        return [RateSearch(rule, self._candidates[name], self.store) for name in candidates]
 
     def check(self) -> None:
         """Raises Interrupted after Ctrl-C or SIGTERM."""
@@ -236,66 +239,54 @@ class TrialRunner:
     def _submit(self, job: Job) -> None:
         if job in self._running:
             return
-        if self.trials.learning_rate in ("range_test", "held_out") and not self._has_learning_rate(job):
+        if job.candidate not in self._learning_rates and (searches := self._rate_searches([job.candidate])):
+            self._find_rate(searches[0], job)
             return
         self.store.start(job)
         events = self.directory / "tensorboard" / job.candidate / self._name(job)
         self._running.add(job)
         self.executor.submit(job, worker.train, self.experiment(job), str(self.workdir(job)), job.epochs, str(events))
 
-    def _has_learning_rate(self, job: Job) -> bool:
-        """Whether the candidate's learning rate is known; starts to look for it otherwise."""
-        if job.candidate in self._learning_rates:
-            return True
-        fact, candidate = f"learning_rate {job.candidate}", self._candidates[job.candidate]
-        failure = self.store.fact(f"failed {fact}")
-        if failure is not None:
-            self._fail(job, failure)
-        elif fact not in self._running:
-            self._running.add(fact)
-            self.progress.say(f"{candidate.label}: finding its learning rate")
-            first = Job(job.candidate, 0, 0, job.epochs)
-            if self.trials.learning_rate == "range_test":
-                self.executor.submit(fact, worker.range_test, self.experiment(first))
+    def _find_rate(self, search: RateSearch, job: Job) -> None:
+        """Starts calls that find the learning rate of a job's candidate, or fails the job."""
+        if search.failure is not None:
+            self._fail(job, search.failure)
+        candidate, first = self._candidates[job.candidate], Job(job.candidate, 0, 0, job.epochs)
+        for call in search.waiting:
+            if call in self._running or len(self._running) >= self.executor.slots:
+                continue
+            self._running.add(call)
+            if call.rate is None:
+                self.progress.say(f"{candidate.label}: finding its learning rate")
+                self.executor.submit(call, worker.range_test, self.experiment(first))
             else:
+                self.progress.say(f"{candidate.label}: trying the learning rate {call.rate:.3g}")
                 folds = dataclasses.replace(self.folds, validation_split=None)
-                part = on_fold(candidate.experiment, folds, first.fold, first.seed)
-                directory = self.workdir(first).parent / "rates"
-                self.executor.submit(fact, worker.held_out_rates, part, self.objective, candidate.macs, str(directory))
-        return False
+                part = with_rate(on_fold(candidate.experiment, folds, first.fold, first.seed), call.rate)
+                directory = str(self._rate_directory(call))
+                self.executor.submit(call, worker.held_out, part, self.objective, candidate.macs, directory)
+
+    def _rate_directory(self, call: RateJob) -> Path:
+        return self.directory / "trials" / call.candidate / f"rate{call.rate:g}"
 
     def _rate_trainings(self, candidates: Sequence[str]) -> dict[str, float]:
         """Candidate without a learning rate -> number of complete trainings that finding it takes at most."""
-        if self.trials.learning_rate != "held_out":
-            return {}
-        trainings = HELD_OUT_RATES * (1 - self.folds.validation_fraction)
-        return {
-            name: trainings
-            for name in candidates
-            if name not in self._learning_rates and self.store.fact(f"failed learning_rate {name}") is None
-        }
+        share = 1 - self.folds.validation_fraction
+        waiting = {search.candidate: search.most_waiting for search in self._rate_searches(candidates)}
+        return {name: trainings * share for name, trainings in waiting.items() if trainings}
 
     def _handle(self, outcome: Outcome) -> None:
         """Stores the value of a call, or arranges another attempt."""
         key = outcome.key
-        assert isinstance(key, str | Job)
+        assert isinstance(key, RateJob | Job)
         self._running.remove(key)
-        self._last = key.candidate if isinstance(key, Job) else self._last
+        self._last = key.candidate
         if outcome.error == DISK_FULL:
             raise UserError(
                 f"{DISK_FULL} of {self.directory}; finished trials are stored: free some space and rerun the command"
             )
-        if isinstance(key, str):
-            if outcome.error is None:
-                stored, name = json.dumps(outcome.value), key.removeprefix("learning_rate ")
-                self.store.write_fact(key, stored)
-                self._learning_rates[name] = best_rate(_tried(stored))
-                self.progress.say(f"{self._candidates[name].label}: learning rate {self._learning_rates[name]:.3g}")
-                return
-            deaths = int(self.store.fact(f"deaths {key}") or 0) + 1
-            self.store.write_fact(f"deaths {key}", str(deaths))
-            if not outcome.retryable or deaths >= self.trials.attempts:
-                self.store.write_fact(f"failed {key}", f"no learning rate was found: {outcome.error}")
+        if isinstance(key, RateJob):
+            self._handle_rate(key, outcome)
             return
         if outcome.error is None:
             value = outcome.value
@@ -307,6 +298,24 @@ class TrialRunner:
             self._say(key, f"{outcome.error}; restarting the trial")
         else:
             self._fail(key, outcome.error)
+
+    def _handle_rate(self, call: RateJob, outcome: Outcome) -> None:
+        """Stores what a call has found about a learning rate, or arranges another attempt."""
+        (search,), label = self._rate_searches([call.candidate]), self._candidates[call.candidate].label
+        if outcome.error is not None:
+            deaths = search.count_death(call)
+            if not outcome.retryable or deaths >= self.trials.attempts:
+                search.fail(outcome.error)
+            return
+        value, error = (outcome.value, None) if call.rate is None else outcome.value
+        search.add(call, value, error)
+        if error is not None:
+            self.progress.say(f"{label}: at the learning rate {call.rate:.3g}: {error}")
+        if call.rate is not None:
+            shutil.rmtree(self._rate_directory(call), ignore_errors=True)
+        if search.rate is not None:
+            self._learning_rates[call.candidate] = search.rate
+            self.progress.say(f"{label}: learning rate {search.rate:.3g}")
 
     def _fail(self, job: Job, error: str) -> None:
         self.store.fail(job, error)
@@ -330,12 +339,6 @@ class TrialRunner:
         return f"fold{job.fold}-seed{job.seed}" + ("" if whole else f"-epochs{job.epochs}")
 
 
-def best_rate(tried: Sequence[Tried]) -> float:
-    """The learning rate with the highest objective; of several, the one that was tried first."""
-    return max(tried, key=lambda pair: -math.inf if pair[1] is None else pair[1])[0]
-
-
-def _tried(stored: str) -> list[Tried]:
-    """What a worker found: several rates with their objective, or one by a range test."""
-    found = json.loads(stored)
-    return [(found, None)] if isinstance(found, float) else [(rate, value) for rate, value in found]
+def with_rate(experiment: config.Experiment, rate: float) -> config.Experiment:
+    """An experiment at another learning rate."""
+    return dataclasses.replace(experiment, optimizer=dataclasses.replace(experiment.optimizer, learning_rate=rate))

@@ -3,9 +3,7 @@
 import dataclasses
 import functools
 import math
-import shutil
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,6 @@ import numpy as np
 import tensorflow as tf
 
 from tfeff import config, training
-from tfeff.config.search import HELD_OUT_RATES, HELD_OUT_STEP
 from tfeff.data.input.statistics import channel_statistics
 from tfeff.errors import BusyError, UserError
 from tfeff.training import build, selection
@@ -29,8 +26,6 @@ from tfeff.trials.objective import Objective
 from tfeff.trials.trial import result_row
 
 TIMED_STEPS = 12
-Tried = tuple[float, float | None]
-"""A learning rate, and the objective at it; None if the training diverged."""
 
 
 def train(experiment: config.Experiment, directory: str, until_epoch: int, events: str) -> dict[str, Any]:
@@ -88,53 +83,28 @@ def range_test(experiment: config.Experiment) -> float:
     return training.range_test(experiment, images, _features()).rate
 
 
-def held_out_rates(experiment: config.Experiment, objective: Objective, macs: int, directory: str) -> list[Tried]:
-    """The objective at several learning rates, in the order tried; see `config.Trials.learning_rate`.
+def held_out(
+    experiment: config.Experiment, objective: Objective, macs: int, directory: str
+) -> tuple[float | None, str | None]:
+    """The objective after a training; see `config.Trials.learning_rate`.
 
     Args:
-        experiment: the training, with the middle rate.
+        experiment: the training, with the learning rate to try.
         objective: maps metrics to the value that is compared.
         macs: multiply-adds of the network.
-        directory: for the workdirs of the trainings, removed at the end; an interrupted call resumes from them.
+        directory: workdir of the training; an interrupted call resumes from it.
 
-    Raises:
-        UserError: the objective is not a finite number at any rate.
+    Returns:
+        The objective, or None and an error if the training diverged.
     """
-    middle, values, errors = experiment.optimizer.learning_rate, dict[float, float](), list[str]()
-
-    def value(rate: float) -> float:
-        """That of a training at a rate; the worst one if it diverged."""
-        tried = dataclasses.replace(experiment, optimizer=dataclasses.replace(experiment.optimizer, learning_rate=rate))
-        workdir = Path(directory) / f"{rate:g}"
-        try:
-            rows = train(tried, str(workdir), tried.training.epochs, str(workdir / "tensorboard"))["rows"]
-        except BusyError:  # the executor tries again
-            raise
-        except UserError as error:
-            errors.append(f"{rate:.2g}: {error}")
-            return -math.inf
-        found = objective.value(result_row(tried.training, rows), macs)
-        return found if math.isfinite(found) else -math.inf
-
-    while rate := _next_rate(values, middle):
-        values[rate] = value(rate)
-    shutil.rmtree(directory, ignore_errors=True)
-    if max(values.values()) == -math.inf:
-        raise UserError(f"training failed at all learning rates: {'; '.join(errors) or objective.metric + ' is NaN'}")
-    return [(rate, found if math.isfinite(found) else None) for rate, found in values.items()]
-
-
-def _next_rate(values: Mapping[float, float], middle: float) -> float | None:
-    """The rate to try after those that have values; None if these are enough."""
-    first = (middle, middle / HELD_OUT_STEP, middle * HELD_OUT_STEP)
-    if len(values) < len(first):
-        return first[len(values)]
-    best = max(values, key=lambda rate: values[rate])
-    if len(values) == HELD_OUT_RATES or values[best] == -math.inf:
-        return None
-    if best == max(values):
-        return best * HELD_OUT_STEP
-    return best / HELD_OUT_STEP if best == min(values) else None
+    try:
+        rows = train(experiment, directory, experiment.training.epochs, str(Path(directory) / "tensorboard"))["rows"]
+    except BusyError:  # the executor tries again
+        raise
+    except UserError as error:
+        return None, str(error)
+    found = objective.value(result_row(experiment.training, rows), macs)
+    return (found, None) if math.isfinite(found) else (None, f"{objective.metric} is {found}")
 
 
 def fastest_precision(experiment: config.Experiment) -> str:

@@ -89,8 +89,8 @@ def file(torch: types.ModuleType, tmp_path: Path) -> Path:
     return tmp_path / "weights.pth"
 
 
-def archived(torch: types.ModuleType, path: Path) -> Path:
-    """The format since PyTorch 1.6."""
+def archived(torch: types.ModuleType, path: Path, byteorder: bytes | None = b"little") -> Path:
+    """The format since PyTorch 1.6; the byte order has been in it since 2.1."""
     rebuild = sys.modules["torch._utils"]._rebuild_tensor_v2
     state = OrderedDict()
     for key, (name, array) in enumerate(ARRAYS.items()):
@@ -101,17 +101,25 @@ def archived(torch: types.ModuleType, path: Path) -> Path:
     Pickler(pickled, 2).dump(state)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("weights/data.pkl", pickled.getvalue())
-        archive.writestr("weights/byteorder", b"little")
+        if byteorder is not None:
+            archive.writestr("weights/byteorder", byteorder)
         for key, array in enumerate(ARRAYS.values()):
             archive.writestr(f"weights/data/{key}", array.tobytes())
     return path
 
 
-def test_archives_are_read_too(torch: types.ModuleType, tmp_path: Path) -> None:
-    state = read_state_dict(archived(torch, tmp_path / "weights.pth"))
+@pytest.mark.parametrize("byteorder", [None, b"little"])
+def test_archives_are_read_too(torch: types.ModuleType, tmp_path: Path, byteorder: bytes | None) -> None:
+    state = read_state_dict(archived(torch, tmp_path / "weights.pth", byteorder))
     for name, array in ARRAYS.items():
         np.testing.assert_array_equal(state[name], array)
         assert state[name].dtype == array.dtype
+
+
+def test_an_archive_with_another_byte_order_is_an_error(torch: types.ModuleType, tmp_path: Path) -> None:
+    path = archived(torch, tmp_path / "weights.pth", b"big")
+    with pytest.raises(UserError, match="unknown byte order"):
+        read_state_dict(path)
 
 
 def test_a_truncated_archive_is_an_error(torch: types.ModuleType, tmp_path: Path) -> None:

@@ -1,0 +1,125 @@
+"""The learning rate of each network, where trainings find it: which rates to try, and which is the best."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tfeff.config.search import HELD_OUT_RATES, HELD_OUT_STEP
+from tfeff.trials.store import TrialStore
+from tfeff.trials.trial import Candidate
+
+Tried = tuple[float, float | None]
+"""A learning rate, and the objective at it; None if the training diverged."""
+
+
+@dataclass(frozen=True)
+class RateJob:
+    """A call that helps to find the learning rate of a candidate.
+
+    Attributes:
+        candidate: name of the candidate.
+        rate: to train with; None for a range test.
+    """
+
+    candidate: str
+    rate: float | None = None
+
+
+class RateSearch:
+    """Finds the learning rate of a candidate; what is known is in the store.
+
+    Args:
+        rule: `trials.learning_rate`: `range_test` or `held_out`.
+        candidate: the candidate; its experiment has the rate in the middle.
+        store: keeps what was found.
+    """
+
+    def __init__(self, rule: str, candidate: Candidate, store: TrialStore) -> None:
+        self.rule, self.candidate, self._store = rule, candidate.name, store
+        self._middle = candidate.experiment.optimizer.learning_rate
+        self._fact = f"learning_rate {candidate.name}"
+
+    @property
+    def tried(self) -> list[Tried]:
+        """The rates tried so far; one, without an objective, if a range test found it."""
+        stored = json.loads(self._store.fact(self._fact) or "[]")
+        return [(stored, None)] if isinstance(stored, float) else [(rate, value) for rate, value in stored]
+
+    @property
+    def waiting(self) -> list[RateJob]:
+        """The calls to make next, any number of them at once; none if the rate is found, or cannot be found."""
+        if self.failure is not None:
+            return []
+        if self.rule == "range_test":
+            return [] if self.tried else [RateJob(self.candidate)]
+        return [RateJob(self.candidate, rate) for rate in next_rates(self.tried, self._middle)]
+
+    @property
+    def most_waiting(self) -> int:
+        """How many trainings finding the rate still takes, at most."""
+        return HELD_OUT_RATES - len(self.tried) if self.rule == "held_out" and self.waiting else 0
+
+    @property
+    def rate(self) -> float | None:
+        """The learning rate; None if it is not found yet, or cannot be found."""
+        return best_rate(self.tried) if self.failure is None and not self.waiting else None
+
+    @property
+    def failure(self) -> str | None:
+        """Why the rate cannot be found; None if nothing is known against it."""
+        return self._store.fact(f"failed {self._fact}")
+
+    def add(self, job: RateJob, value: float | None, error: str | None = None) -> None:
+        """Stores what a call has found.
+
+        Args:
+            job: the call.
+            value: the objective at its rate, or the rate that a range test found; None if the training diverged.
+            error: how it diverged.
+        """
+        if job.rate is None:
+            self._store.write_fact(self._fact, json.dumps(value))
+            return
+        tried = [*self.tried, (job.rate, value)]
+        # Of equal rates the first is the best one: that nearest to the middle.
+        tried.sort(key=lambda pair: (round(abs(math.log(pair[0] / self._middle)), 9), pair[0]))
+        self._store.write_fact(self._fact, json.dumps(tried))
+        if not self.waiting and all(value is None for _, value in tried):
+            self.fail(f"training failed at all learning rates; at {job.rate:.2g}: {error}")
+
+    def fail(self, error: str) -> None:
+        """Stores that the rate cannot be found."""
+        self._store.write_fact(f"failed {self._fact}", f"no learning rate was found: {error}")
+
+    def count_death(self, job: RateJob) -> int:
+        """Counts a lost attempt of a call; returns the number of its lost attempts so far."""
+        fact = f"deaths {self._fact}" + ("" if job.rate is None else f" {job.rate:g}")
+        deaths = int(self._store.fact(fact) or 0) + 1
+        self._store.write_fact(fact, str(deaths))
+        return deaths
+
+
+def next_rates(tried: Sequence[Tried], middle: float) -> list[float]:
+    """The rates to try after others, any number of them at once; none if the others are enough.
+
+    >>> next_rates([], 1.0)
+    [1.0, 0.3333333333333333, 3.0]
+    >>> next_rates([(1.0, 0.5), (1 / 3, 0.4), (3.0, 0.6)], 1.0)
+    [9.0]
+    """
+    rates = [rate for rate, _ in tried]
+    first = (middle, middle / HELD_OUT_STEP, middle * HELD_OUT_STEP)
+    if missing := [rate for rate in first if rate not in rates]:
+        return missing
+    best = best_rate(tried)
+    if len(rates) >= HELD_OUT_RATES or all(value is None for _, value in tried):
+        return []
+    if best == max(rates):
+        return [best * HELD_OUT_STEP]
+    return [best / HELD_OUT_STEP] if best == min(rates) else []
+
+
+def best_rate(tried: Sequence[Tried]) -> float:
+    """The learning rate with the highest objective; of several, the first one."""
+    return max(tried, key=lambda pair: -math.inf if pair[1] is None else pair[1])[0]
