@@ -47,5 +47,6 @@ def get_config() -> Search:
         folds=Folds(kind="independent", count=4, examples=6_000, validation_fraction=0.5),
         trials=Trials(batch_size="fixed", learning_rate="fixed"),
         allocation=Allocation(name="full"),
+        reference=(1.17, 1.09, 1.21),  # of the scaling study; see configs/cifar10_search_report.py
         members=Members(phis=(), ratios=(2.0, 4.0, 8.0), batch_norm=True),
     )

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -33,7 +34,7 @@ def test_the_surface_chooses_the_coefficients_and_is_reported(study: Study, tmp_
         for block, value in row.items()
     ]
     choice = chosen(study, "surface", table)
-    expected = find(table, networks)
+    expected = find(table, networks, SEARCH.reference)
     assert expected is not None
     assert choice.coefficients == pytest.approx(expected.coefficients)
     assert "these coefficients are chosen" in choice.sentence
@@ -42,6 +43,8 @@ def test_the_surface_chooses_the_coefficients_and_is_reported(study: Study, tmp_
     written = json.loads((tmp_path / "result.json").read_text())
     for where in (written, written["surface"]):
         assert [where[key] for key in ("alpha", "beta", "gamma")] == pytest.approx(expected.coefficients)
+    assert written["surface"]["reference"] == [1.2, 1.1, 1.15]
+    assert written["surface"]["region"] == f"{expected.verdict} the reference"
     assert "A quadratic surface through all 16 candidates" in (tmp_path / "report.html").read_text()
 
 
@@ -76,4 +79,4 @@ def chosen(
 ) -> Choice:
     costs = {network.id: network.cost.macs for network in study.chosen}
     ranking = rank(table, costs, rule=ranking_rule(rule))
-    return choose(rule, study.chosen, eliminated, ranking, table, "accuracy")
+    return choose(replace(SEARCH, choice=rule), study.chosen, eliminated, ranking, table, "accuracy")

@@ -67,7 +67,14 @@ def findings():
     )
     found = Findings(
         study=study,
-        choice=choose("cheapest", study.chosen, {eliminated.id: Elimination("slow", 2, 6)}, ranking, {}, "accuracy"),
+        choice=choose(
+            dataclasses.replace(SEARCH, choice="cheapest"),
+            study.chosen,
+            {eliminated.id: Elimination("slow", 2, 6)},
+            ranking,
+            {},
+            "accuracy",
+        ),
         family=family,
         points=compared,
         plain=None,

@@ -70,6 +70,11 @@ def test_a_validation_folder_validates_and_is_evaluated_if_there_is_no_test_spli
     assert "has no test split: evaluated on the validation images" in note
 
 
+def test_without_held_out_images_there_is_nothing_to_evaluate(image_folder):
+    settings, source, _ = planned(image_folder(FOLDERS), validation_split=None, validation_fraction=0.0)
+    assert evaluation_split.default(settings, {"validation_examples": 0}, source) is None
+
+
 @pytest.mark.parametrize("name", ["val", "valid", "dev", "validation"])
 def test_a_validation_folder_can_be_the_test_split(image_folder, name):
     settings, source, chosen = planned(image_folder(FOLDERS), test_split=name)

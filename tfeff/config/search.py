@@ -245,6 +245,9 @@ class Search(Section):
     candidates; if none can be fitted (fewer than eight candidates, some of them eliminated early, or detectors), as
     `mean`. `mean`: those of the candidate with the highest mean. `cheapest`: those of the cheapest candidate that is
     not separable from it."""
+    reference: tuple[float, float, float] = (1.2, 1.1, 1.15)
+    """α, β and γ to compare with, by default those of EfficientNet: the report says whether the confidence region of
+    the surface's highest point contains their proportions."""
     members: Members = field(default_factory=Members)
     coefficients: tuple[float, ...] | None = None
     """α, β and γ (of a detector also the growth of its neck's depth and width): train the members of the family with
@@ -259,6 +262,8 @@ class Search(Section):
     def check(self) -> None:
         """Rejects values that contradict each other."""
         given = self.coefficients
+        if min(self.reference) < 1 or max(self.reference) == 1:
+            self.wrong("reference", "three numbers, all 1 or more, and not all 1")
         check_trials(self.experiment, self.folds, self.trials, self.allocation, "search", selects=given is None)
         if given is not None:
             if len(given) not in (3, 5) or min(given) < 1:

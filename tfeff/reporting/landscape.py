@@ -32,6 +32,7 @@ def landscape_figure(
     baseline: float | None = None,
     region: npt.NDArray[np.float64] | None = None,
     highest: npt.NDArray[np.float64] | None = None,
+    reference: tuple[str, npt.NDArray[np.float64]] | None = None,
 ) -> Figure:
     """Draws the candidates' means by their shares of depth, width and resolution, and ranked with intervals.
 
@@ -46,6 +47,7 @@ def landscape_figure(
         baseline: mean of the unscaled network, drawn as a line.
         region: shares [n, 3] of depth, width and resolution that can be the best, by a surface through the candidates.
         highest: shares [3] of the surface's highest point.
+        reference: name and shares [3] of a point to mark.
     """
     ranked = sorted(
         (row for row in rows if known(row.get("mean"))),
@@ -55,6 +57,8 @@ def landscape_figure(
     left, right = figure.subplots(1, 2, width_ratios=[1.15, 1])
     _draw_shares(left, ranked, metric, unit)
     handles = [] if region is None or highest is None else _draw_region(left, region, highest)
+    if reference is not None:
+        handles.append(_draw_reference(left, *reference))
     _draw_ranking(right, ranked, metric, unit, baseline)
     figure.suptitle(f"Coefficient landscape: {len(ranked)} candidates", fontsize=12)
     present = [standing for name, standing in STANDINGS.items() if any(row["standing"] == name for row in ranked)]
@@ -116,6 +120,20 @@ def _draw_region(axes: Axes, region: npt.NDArray[np.float64], highest: npt.NDArr
         Line2D([], [], label="highest point of the surface", **cross),
         Line2D([], [], label="its 95 % confidence region", **dots),
     ]
+
+
+def _draw_reference(axes: Axes, name: str, shares: npt.NDArray[np.float64]) -> Line2D:
+    """Marks a point; returns its handle for the legend."""
+    marker: dict[str, Any] = {
+        "linestyle": "none",
+        "marker": "D",
+        "markersize": 9,
+        "markeredgewidth": 1.8,
+        "markerfacecolor": "none",
+        "color": VERMILION,
+    }
+    axes.plot(*(shares @ CORNERS), zorder=5, **marker)
+    return Line2D([], [], label=name, **marker)
 
 
 def _draw_ranking(axes: Axes, ranked: Sequence[Candidate], metric: str, unit: str, baseline: float | None) -> None:

@@ -38,7 +38,7 @@ class Choice:
 
 
 def choose(
-    rule: str,
+    search: config.Search,
     networks: Sequence[ScaledNetwork],
     eliminated: Mapping[str, Elimination],
     ranking: Ranking,
@@ -48,15 +48,16 @@ def choose(
     """Applies the rule `Search.choice`.
 
     Args:
-        rule: one of its values.
+        search: the settings.
         networks: all candidates.
         eliminated: candidate -> why it was eliminated early.
         ranking: of the others, by the same rule (`ranking_rule`).
         table: candidate -> fold -> value, of those that were trained to the end.
         metric: what the values are, for sentences.
     """
+    rule = search.choice
     winner = next(network for network in networks if network.id == ranking.chosen)
-    optimum = None if eliminated else find(table, networks)
+    optimum = None if eliminated else find(table, networks, search.reference)
     sentences = [ranking.sentence]
     coefficients = coefficients_of(winner)
     if optimum is not None:

@@ -44,6 +44,9 @@ def draw(result: Result) -> dict[str, tuple[Figure, str]]:
                     baseline=summary(start.values()).mean if start else None,
                     region=None if optimum is None else optimum.region,
                     highest=None if optimum is None else optimum.shares,
+                    reference=None
+                    if optimum is None
+                    else ("reference " + ", ".join(map("{:g}".format, optimum.reference)), optimum.reference_shares),
                 ),
                 "Performance of the candidates by their shares of depth, width and resolution"
                 + (f"; the dashed line is that of the baseline{other_folds}." if start else "."),

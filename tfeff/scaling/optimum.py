@@ -17,9 +17,6 @@ from tfeff.trials.ranking import Ranking
 from tfeff.trials.results import Table
 from tfeff.trials.surface import Surface, fit_surface
 
-EFFICIENTNET = 1.2, 1.1, 1.15
-"""α, β, γ of EfficientNet."""
-
 
 @dataclass(frozen=True, eq=False)
 class Optimum:
@@ -28,10 +25,12 @@ class Optimum:
     Attributes:
         surface: in the shares of depth and width.
         cost: mean of α·β²·γ² of the candidates.
+        reference: α, β and γ to compare with.
     """
 
     surface: Surface
     cost: float
+    reference: tuple[float, float, float]
 
     @property
     def coefficients(self) -> tuple[float, float, float]:
@@ -51,12 +50,18 @@ class Optimum:
         """Shares [3] of the highest point."""
         return np.append(self.surface.highest, 1 - self.surface.highest.sum())
 
-    def verdict(self, alpha: float, beta: float, gamma: float) -> str:
-        """Whether the region contains the point with these proportions of depth, width and resolution."""
-        (share,) = ternary.shares([{"depth": alpha, "width": beta, "resolution": gamma}])
-        if self.surface.contains(share[:2]):
+    @property
+    def reference_shares(self) -> np.ndarray:
+        """Shares [3] of the point with the proportions of the reference."""
+        return _shares(*self.reference)
+
+    @property
+    def verdict(self) -> str:
+        """Whether the region contains the point with the proportions of the reference."""
+        place = self.reference_shares[:2]
+        if self.surface.contains(place):
             return "it contains"
-        return "it excludes" if self.surface.inside(share[:2]) else "the candidates do not surround"
+        return "it excludes" if self.surface.inside(place) else "the candidates do not surround"
 
     def sentence(self, winner: ScaledNetwork, ranking: Ranking, metric: str, *, chosen: bool) -> str:
         """The outcome in words.
@@ -68,17 +73,17 @@ class Optimum:
             chosen: whether the highest point becomes the choice.
         """
         alpha, beta, gamma = self.coefficients
-        place = ternary.shares([_row(winner)])[0][:2]
+        place = _shares(winner.depth, winner.width, winner.scale)[:2]
         difference, half = self.surface.difference(self.surface.highest, place)
         names = f"α {alpha:.3f}, β {beta:.3f}, γ {gamma:.3f}"
-        published = ", ".join(f"{value:g}" for value in EFFICIENTNET)
+        reference = ", ".join(f"{value:g}" for value in self.reference)
         text = (
             f"A quadratic surface through all {len(ranking.order)} candidates is highest at {names}"
             f"{'; these coefficients are chosen' if chosen else ''}. There, its {metric} is {difference:.3f} above "
             f"that at the place of {winner.label} (95 % interval "
             f"{difference - half:.3f} to {difference + half:.3f}). The 95 % confidence region of the highest point "
-            f"covers {self.surface.extent:.0%} of the candidates' plane; {self.verdict(*EFFICIENTNET)} the "
-            f"proportions of EfficientNet ({published})."
+            f"covers {self.surface.extent:.0%} of the candidates' plane; {self.verdict} the "
+            f"proportions of the reference ({reference})."
         )
         widths = [d.high - d.mean for d in ranking.differences.values() if d.high is not None]
         if widths:
@@ -86,24 +91,28 @@ class Optimum:
         return text
 
 
-def find(table: Table, networks: Sequence[ScaledNetwork]) -> Optimum | None:
+def find(table: Table, networks: Sequence[ScaledNetwork], reference: tuple[float, float, float]) -> Optimum | None:
     """Fits the surface; None for detectors, whose necks scale too, and for candidates that do not determine one.
 
     Args:
         table: candidate -> fold -> value, of candidates that were trained to the end.
         networks: these candidates.
+        reference: α, β and γ to compare with.
     """
     if any(network.neck for network in networks):
         return None
-    shares = ternary.shares([_row(network) for network in networks])
-    points = {network.id: (float(x), float(y)) for network, (x, y, _) in zip(networks, shares, strict=True)}
+    points = dict[str, tuple[float, float]]()
+    for network in networks:
+        depth, width, _ = _shares(network.depth, network.width, network.scale)
+        points[network.id] = float(depth), float(width)
     costs = {network.id: math.log(network.relative["macs"]) for network in networks}
     try:
         surface = fit_surface(table, points, costs)
     except UserError:
         return None
-    return Optimum(surface, float(np.mean([network.nominal for network in networks])))
+    return Optimum(surface, float(np.mean([network.nominal for network in networks])), reference)
 
 
-def _row(network: ScaledNetwork) -> dict[str, float]:
-    return {"depth": network.depth, "width": network.width, "resolution": network.scale}
+def _shares(depth: float, width: float, resolution: float) -> np.ndarray:
+    """Shares [3] of three coefficients in the logarithm of the cost."""
+    return np.asarray(ternary.shares([{"depth": depth, "width": width, "resolution": resolution}])[0])

@@ -108,7 +108,14 @@ class Result:
         if optimum is None:
             return None
         alpha, beta, gamma = optimum.coefficients
-        return {"alpha": alpha, "beta": beta, "gamma": gamma, "region_share": optimum.surface.extent}
+        return {
+            "alpha": alpha,
+            "beta": beta,
+            "gamma": gamma,
+            "region_share": optimum.surface.extent,
+            "reference": optimum.reference,
+            "region": f"{optimum.verdict} the reference",
+        }
 
     @cached_property
     def ranking(self) -> list[dict[str, Any]]:

@@ -30,7 +30,17 @@ from tfeff.trials.store import TrialStore
 from tfeff.trials.trial import Candidate, on_fold
 
 STORE = "search.sqlite"
-FREE = ("members.", "objective.", "allocation.", "budget.", "choice", "coefficients", "trials.attempts", "folds.seeds")
+FREE = (
+    "members.",
+    "objective.",
+    "allocation.",
+    "budget.",
+    "choice",
+    "coefficients",
+    "reference",
+    "trials.attempts",
+    "folds.seeds",
+)
 """Keys that select trials or evaluate their results. No trial depends on them, so a search can resume with others."""
 
 
@@ -194,4 +204,4 @@ def _choose(study: Study, runner: TrialRunner, plan: Plan) -> Choice:
     labels = {network.id: network.label for network in networks}
     ranking = runner.rank(plan, epochs, labels, costs, ranking_rule(search.choice))
     table = runner.table([network.id for network in networks], epochs)
-    return choose(search.choice, networks, dict(plan.eliminated), ranking, table, study.objective.title)
+    return choose(search, networks, dict(plan.eliminated), ranking, table, study.objective.title)

@@ -19,7 +19,7 @@ def default(settings: config.Experiment, record: Mapping[str, Any], source: Sour
         return chosen.test, ""
     named = settings.data.test_split is not None
     reason = f"{source.name} has no test split" if named else "data.test_split is None"
-    if record["validation_examples"] or chosen.validation is not None:
+    if record["validation_examples"]:
         return (
             "validation",
             f"{reason}: evaluated on the validation images, which may have been used to choose the weights",
