@@ -134,8 +134,8 @@ def _losses(
     batches = pipeline.training_batches(-(-STEPS // pipeline.steps_per_epoch)).take(STEPS)
     peak = settings.optimizer.learning_rate
     rates, losses, targets = list[float](), list[float](), list[dict[str, np.ndarray]]()
-    for index, batch in enumerate(batches):
-        rate = peak * SPAN ** (2 * index / (STEPS - 1) - 1)
+    growing = np.geomspace(peak / SPAN, peak * SPAN, STEPS).tolist()
+    for index, (batch, rate) in enumerate(zip(batches, growing, strict=True)):
         loss = step.task.means(step.train(batch, step=index, learning_rate=rate).numpy())["loss"]
         if not losses and not math.isfinite(loss):
             raise UserError(
