@@ -3,7 +3,6 @@
 Data      <directory>/train/<class>/*.jpg and <directory>/test/<class>/*.jpg, 50,000 + 10,000 images
 Command   python -m tfeff.train --config=configs/cifar10_family.py --workdir=runs/family_phi3 \\
               --config.data.source=folder:<directory> --config.model.family=runs/search_cpu --config.model.phi=3
-Result    φ = 3: accuracy 82.4 % on the 10,000 test images (95 % interval 81.6 to 83.1; docs/scaling.md)
 """
 
 from tfeff.config import Augmentation, Classification, Data, Experiment, Model, Optimizer, Schedule, Training
