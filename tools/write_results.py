@@ -252,7 +252,7 @@ def variants(result: Result) -> str:
             row["accuracy in training"] = f"{sum(fitted) / len(fitted):.3f}"
         row |= {
             "parameters": f"{group['params'] / 1e6:.1f} M",
-            "multiply-adds": f"{group['macs'] / 1e9:.2f} G",
+            "multiply-adds": f"{macs / 1e9:.2f} G" if (macs := group["macs"]) >= 1e8 else f"{macs / 1e6:.1f} M",
             "prediction, ms": f"{1e3 * group['prediction_seconds']:.1f}" if "prediction_seconds" in group else None,
             "training, min": f"{statistics.median(group['training_seconds']) / 60:.1f}",
         }
