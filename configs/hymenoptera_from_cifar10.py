@@ -2,7 +2,8 @@
 
 Data      folder:<directory> with train/<class>/* and val/<class>/*: 243 and 153 photographs
 Command   python -m tfeff.train --config=configs/cifar10_resnet.py --workdir=runs/cifar10 \\
-              --config.data.source=folder:<directory of CIFAR-10> --config.training.epochs=12
+              --config.data.source=folder:<directory of CIFAR-10> --config.training.epochs=12 \\
+              --config.training.precision=mixed_bfloat16
           python tools/compare_variants.py --config=configs/hymenoptera_from_cifar10.py \\
               --workdir=runs/hymenoptera_from_cifar10 --out=docs/results/hymenoptera_from_cifar10 \\
               data.source=folder:<directory> model.weights=runs/cifar10/checkpoints/final.npz
