@@ -6,10 +6,8 @@ Data      <directory>/train/<class>/*.jpg, 50,000 images; each fold trains on 3,
 Command   python -m tfeff.search --config=configs/cifar10_search_cpu.py --workdir=runs/search_cpu \\
               --config.experiment.data.source=folder:<directory>
 Machine   2 CPU cores: a forecast of 0.8 core-hours for the candidates and 1.1 for the members (AMD EPYC with AVX-512)
-Upsampled --config.experiment.data.image_size=16 --config.experiment.task.augmentation.crop_padding=2 shows no detail
-          beyond 16x16 pixels, as in the scaling study
 Result    the surface is highest where only the resolution grows, α 1, β 1, γ 1.34; its 95 % region excludes the scaling
-          study's proportions (docs/scaling.md)
+          study's proportions. docs/scaling.md also has images without detail beyond 16x16 pixels, as in that study
 """
 
 from tfeff.config import (
