@@ -17,6 +17,10 @@ class BusyError(UserError):
     """Another process has locked a resource; trying again later can succeed."""
 
 
+class DivergedError(UserError):
+    """A training diverged: its loss or its weights are not finite."""
+
+
 class Interrupted(Exception):  # noqa: N818 (not an error)
     """Ctrl-C or SIGTERM stopped a run, after it saved its state.
 

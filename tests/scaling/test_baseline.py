@@ -12,7 +12,6 @@ from tfeff.errors import UserError
 from tfeff.scaling import candidates
 from tfeff.scaling.baseline import Baseline
 from tfeff.scaling.choice import coefficients_of
-from tfeff.scaling.study import family_of
 
 TASK = config.Yolo(neck=config.Neck(name="fpn", levels=("P2", "P3"), channels=8, repeats=1), head_repeats=1)
 MODEL = config.Model(name="resnet", width=4, stage_blocks=(1, 1, 1, 1), resolution=16)
@@ -57,7 +56,7 @@ def test_candidates_differ_in_every_dimension() -> None:
 
 def test_a_member_of_a_family_is_the_scaled_detector(tmp_path) -> None:
     winner = BASELINE.network(1.25, 1.5, 20, neck_depth=2.0, neck_width=1.5)
-    (tmp_path / "coefficients.json").write_text(family_of(BASELINE, coefficients_of(winner)).to_json())
+    (tmp_path / "coefficients.json").write_text(BASELINE.family(coefficients_of(winner)).to_json())
     model = config.Model(family=str(tmp_path), phi=1.0)
     detector = dataclasses.replace(TASK, neck=config.Neck(), head_repeats=None)
     settings = config.resolve_family(config.Experiment(model=model, task=detector))

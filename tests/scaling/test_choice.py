@@ -13,7 +13,7 @@ from tfeff.scaling.choice import Choice, choose, coefficients_of, ranking_rule
 from tfeff.scaling.optimum import find
 from tfeff.scaling.report import write_all
 from tfeff.scaling.search import Findings
-from tfeff.scaling.study import Study, family_of, prepare
+from tfeff.scaling.study import Study, prepare
 from tfeff.trials.allocation import Elimination
 from tfeff.trials.ranking import rank
 from tfeff.trials.results import Job, Table
@@ -34,17 +34,17 @@ def test_the_surface_chooses_the_coefficients_and_is_reported(study: Study, tmp_
         for block, value in row.items()
     ]
     choice = chosen(study, "surface", table)
-    expected = find(table, networks, SEARCH.reference)
+    expected = find(table, networks, study.baseline, SEARCH.reference)
     assert expected is not None
     assert choice.coefficients == pytest.approx(expected.coefficients)
     assert "these coefficients are chosen" in choice.sentence
-    found = Findings(study, choice, family_of(study.baseline, choice.coefficients, choice.sentence), [], None, {})
+    found = Findings(study, choice, study.baseline.family(choice.coefficients, choice.sentence), [], None, {})
     assert write_all(found, records, tmp_path, "python -m tfeff.search")
     written = json.loads((tmp_path / "result.json").read_text())
     for where in (written, written["surface"]):
         assert [where[key] for key in ("alpha", "beta", "gamma")] == pytest.approx(expected.coefficients)
     assert written["surface"]["reference"] == [1.2, 1.1, 1.15]
-    assert written["surface"]["region"] == f"{expected.verdict} the reference"
+    assert written["surface"]["reference_position"] == expected.reference_position
     assert "A quadratic surface through all 16 candidates" in (tmp_path / "report.html").read_text()
 
 
@@ -79,4 +79,5 @@ def chosen(
 ) -> Choice:
     costs = {network.id: network.cost.macs for network in study.chosen}
     ranking = rank(table, costs, rule=ranking_rule(rule))
-    return choose(replace(SEARCH, choice=rule), study.chosen, eliminated, ranking, table, "accuracy")
+    search = replace(SEARCH, choice=rule)
+    return choose(search, study.baseline, study.chosen, eliminated, ranking, table, "accuracy")

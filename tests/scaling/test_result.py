@@ -69,6 +69,7 @@ def findings():
         study=study,
         choice=choose(
             dataclasses.replace(SEARCH, choice="cheapest"),
+            study.baseline,
             study.chosen,
             {eliminated.id: Elimination("slow", 2, 6)},
             ranking,

@@ -33,6 +33,8 @@ SEARCH = config.Search(
         (["allocation.name=racing", "allocation.minimum_blocks=2"], "no candidate could be eliminated"),
         (["experiment.data.train_examples=100"], "data.train_examples"),
         (["reference=1,1,1"], "reference is (1.0, 1.0, 1.0); it should be three numbers"),
+        (["reference=1.2,1.1"], "reference is (1.2, 1.1); it should be three numbers"),
+        (["reference="], "reference is (); it should be three numbers"),
         (["experiment.task.center_crop=0.875"], "with task.center_crop, it depends on the resolution"),
     ],
 )  # fmt: skip

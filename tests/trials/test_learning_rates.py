@@ -3,7 +3,7 @@
 import pytest
 
 from tfeff import config
-from tfeff.trials.learning_rates import RateJob, RateSearch
+from tfeff.trials.learning_rates import RateCall, RateSearch
 from tfeff.trials.store import TrialStore
 from tfeff.trials.trial import Candidate
 
@@ -38,8 +38,8 @@ def test_rates_are_tried_until_the_best_is_in_the_middle(open_search, best, trie
     while waiting := open_search().waiting:  # everything is known to the store alone
         counts.append(open_search().most_waiting)
         assert open_search().rate is None
-        for job in reversed(waiting) if last_first else waiting:
-            open_search().add(job, -abs(job.rate - best) / (job.rate + best))
+        for call in reversed(waiting) if last_first else waiting:
+            open_search().add(call, -abs(call.rate - best) / (call.rate + best))
     assert sorted(rate for rate, _ in open_search().tried) == pytest.approx(tried)
     assert open_search().rate == pytest.approx(min(best, 27))
     assert counts == [5, 2, 1][: len(counts)]
@@ -48,34 +48,44 @@ def test_rates_are_tried_until_the_best_is_in_the_middle(open_search, best, trie
 
 def test_a_rate_in_hand_is_not_tried_again(open_search):
     search = open_search()
-    search.add(RateJob("a", 3.0), 0.5)
-    assert open_search().waiting == [RateJob("a", 1.0), RateJob("a", 1 / 3)]
+    search.add(RateCall("a", 3.0), 0.5)
+    assert open_search().waiting == [RateCall("a", 1.0), RateCall("a", 1 / 3)]
     assert open_search().most_waiting == 4
     assert open_search(name="b").tried == []
 
 
 def test_rates_that_diverge_are_not_chosen(open_search):
     search = open_search()
-    for job, value in zip(reversed(search.waiting), (None, 0.5, 0.5), strict=True):
-        search.add(job, value, "the loss is not finite")
+    for call, value in zip(reversed(search.waiting), (None, 0.5, 0.5), strict=True):
+        search.add(call, value)
     assert search.tried == [(1.0, 0.5), (1 / 3, 0.5), (3.0, None)]
     assert search.rate == 1.0  # of equal ones the nearest to the middle
 
 
 def test_a_network_that_diverges_at_all_rates_has_none(open_search):
     search = open_search()
-    for job in search.waiting:
-        search.add(job, None, "the loss is not finite")
+    for call in search.waiting:
+        assert search.failure is None
+        search.add(call, None)
     assert search.rate is None
     assert search.waiting == []
-    assert search.failure == (
-        "no learning rate was found: training failed at all learning rates; at 3: the loss is not finite"
-    )
+    assert search.failure == "no learning rate was found: the training diverged at 1, 0.33, 3"
+
+
+def test_the_first_cause_of_a_failure_remains(open_search):
+    search = open_search()
+    calls = search.waiting
+    search.fail("killed by SIGKILL")
+    for call in calls:  # they ended later
+        search.add(call, None)
+    search.fail("no such file")
+    assert search.failure == "no learning rate was found: killed by SIGKILL"
+    assert (search.rate, search.waiting) == (None, [])
 
 
 def test_a_range_test_gives_the_rate(open_search):
     search = open_search("range_test")
-    assert search.waiting == [RateJob("a")]
-    search.add(RateJob("a"), 0.125)
+    assert search.waiting == [RateCall("a")]
+    search.add(RateCall("a"), 0.125)
     assert (search.waiting, search.rate, search.most_waiting) == ([], 0.125, 0)
     assert open_search("range_test").tried == [(0.125, None)]

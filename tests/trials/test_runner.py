@@ -13,7 +13,7 @@ from tfeff.execution.executor import DISK_FULL, Outcome
 from tfeff.training.interruption import Interruption
 from tfeff.trials import worker
 from tfeff.trials.allocation import Full, Halving
-from tfeff.trials.learning_rates import RateJob
+from tfeff.trials.learning_rates import RateCall
 from tfeff.trials.objective import Objective
 from tfeff.trials.progress import Progress
 from tfeff.trials.results import Job
@@ -37,6 +37,8 @@ class Recorder:
         self.error, self.calls, self._queue = error, [], []
 
     def submit(self, key, function, *arguments):
+        assert len(self._queue) < self.slots
+        assert key not in {waiting for waiting, *_ in self._queue}
         self.calls.append((key, function, arguments))
         self._queue.append(self.calls[-1])
 
@@ -56,6 +58,10 @@ class Recorder:
         accuracy = experiment.optimizer.learning_rate
         rows = [{"epoch": epoch, "validation_accuracy": accuracy} for epoch in range(1, epochs + 1)]
         return [Outcome(key, {"rows": rows, "seconds": 1.0, "peak_bytes": None})]
+
+    @property
+    def running(self):
+        return [key for key, *_ in self._queue]
 
     @property
     def jobs(self):
@@ -129,7 +135,7 @@ def test_a_held_out_part_chooses_each_learning_rate(make_runner, tmp_path):
     calls = {key: call for key, function, call in executor.calls if function is worker.held_out}
     assert [round(key.rate, 3) for key in calls if key.candidate == "a"] == [0.1, 0.033, 0.3, 0.9]
     assert [round(key.rate, 3) for key in calls if key.candidate == "b"] == [0.2, 0.067, 0.6]
-    experiment, objective, macs, directory = calls[RateJob("b", 0.2 * 3)]
+    experiment, objective, macs, directory = calls[RateCall("b", 0.2 * 3)]
     assert experiment.optimizer.learning_rate == 0.2 * 3
     assert experiment.training.epochs == EPOCHS
     assert (experiment.data.fold, experiment.data.validation_split) == (0, None)
@@ -154,11 +160,30 @@ def test_rates_that_were_tried_before_an_interruption_are_not_tried_again(make_r
         runner.run([candidate("a", 0.2)], Full(EPOCHS), "stage")
     make_runner(second, learning_rate="held_out").run([candidate("a", 0.2)], Full(EPOCHS), "stage")
     tried = [{key for key, function, _ in side.calls if function is worker.held_out} for side in (first, second)]
-    assert tried == [{RateJob("a", 0.2), RateJob("a", 0.2 / 3), RateJob("a", 0.2 * 3)}, set()]
+    assert tried == [{RateCall("a", 0.2), RateCall("a", 0.2 / 3), RateCall("a", 0.2 * 3)}, set()]
+
+
+def test_only_the_learning_rate_whose_training_is_lost_is_tried_again(make_runner):
+    lost = RateCall("a", 0.2 / 3)
+    executor = Recorder(lambda key: "lost" if key == lost and [k for k, *_ in executor.calls].count(lost) < 2 else None)
+    runner = make_runner(executor, learning_rate="held_out")
+    runner.run([candidate("a", 0.2)], Full(EPOCHS), "stage")
+    tried = [key for key, function, _ in executor.calls if function is worker.held_out]
+    assert sorted(tried, key=lambda call: call.rate) == [lost, lost, RateCall("a", 0.2), RateCall("a", 0.2 * 3)]
+    assert set(runner.results.values()) == {0.2}
+
+
+def test_nothing_runs_after_the_end(make_runner):
+    """Not even another learning rate of a network that has failed."""
+    executor = Recorder(lambda key: "no such file" if key == RateCall("a", 0.2) else None)
+    runner = make_runner(executor, learning_rate="held_out")
+    plan = runner.run([candidate("a", 0.2)], Full(EPOCHS), "stage")
+    assert (set(plan.eliminated), executor.running) == ({"a"}, [])
+    assert len(executor.calls) == 2
 
 
 def test_progress_expects_the_trainings_that_find_learning_rates(make_runner, monkeypatch):
-    executor = Recorder(lambda key: "no such file" if key == RateJob("b", 0.2) else None)
+    executor = Recorder(lambda key: "no such file" if key == RateCall("b", 0.2) else None)
     runner = make_runner(executor, learning_rate="held_out")
     expected = []
     monkeypatch.setattr(runner.progress, "show", lambda *arguments: expected.append(arguments[-1]))
@@ -211,11 +236,11 @@ def test_a_range_test_finds_the_learning_rate_once_per_candidate(make_runner):
         runner = make_runner(executor, learning_rate="range_test")
         runner.run([candidate(f"a{expected}", 0.1), candidate("b", 0.2)], Full(EPOCHS), "stage")
         assert set(runner.results.values()) == {0.125}
-        assert sum(key == RateJob("b") for key, *_ in executor.calls) == expected
+        assert sum(key == RateCall("b") for key, *_ in executor.calls) == expected
 
 
 def test_a_failed_range_test_fails_the_trials(make_runner):
-    executor = Recorder(lambda key: "diverged" if key == RateJob("a") else None)
+    executor = Recorder(lambda key: "diverged" if key == RateCall("a") else None)
     runner = make_runner(executor, learning_rate="range_test")
     plan = runner.run([candidate("a", 0.1), candidate("b", 0.2)], Full(EPOCHS), "stage")
     assert set(plan.eliminated) == {"a"}

@@ -7,7 +7,7 @@ import pytest
 
 from tests.tasks.digits_of_many_sizes import write_coco
 from tfeff import config, models, training
-from tfeff.errors import BusyError, UserError
+from tfeff.errors import BusyError, DivergedError, UserError
 from tfeff.trials import worker
 from tfeff.trials.objective import Objective
 from tfeff.trials.runner import with_rate
@@ -54,7 +54,7 @@ def test_each_trial_chooses_which_layers_it_trains(tmp_path):
 def test_a_held_out_part_gives_the_objective_or_says_how_the_training_diverged(monkeypatch, tmp_path):
     def train(experiment, directory, until_epoch, events):
         if experiment.optimizer.learning_rate > 2:
-            raise UserError("the loss is not finite")
+            raise DivergedError("the loss is not finite")
         accuracy = float("nan") if experiment.optimizer.learning_rate > 1 else 0.5
         return {"rows": [{"epoch": until_epoch, "validation_accuracy": accuracy}]}
 
@@ -65,12 +65,13 @@ def test_a_held_out_part_gives_the_objective_or_says_how_the_training_diverged(m
     assert found == [(0.5, None), (None, "validation_accuracy is nan"), (None, "the loss is not finite")]
 
 
-def test_a_rate_whose_workdir_is_busy_is_not_taken_for_one_that_diverges(monkeypatch, tmp_path):
+@pytest.mark.parametrize("kind", [BusyError, UserError])
+def test_other_errors_are_not_taken_for_a_divergence(monkeypatch, tmp_path, kind):
     """A killed search may leave behind a training that still holds its workdir; the executor waits for it."""
 
     def train(experiment, directory, until_epoch, events):
-        raise BusyError("locked")
+        raise kind("locked")
 
     monkeypatch.setattr(worker, "train", train)
-    with pytest.raises(BusyError):
+    with pytest.raises(kind):
         worker.held_out(config.Experiment(), Objective(), 1, str(tmp_path))

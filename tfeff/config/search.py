@@ -262,7 +262,7 @@ class Search(Section):
     def check(self) -> None:
         """Rejects values that contradict each other."""
         given = self.coefficients
-        if min(self.reference) < 1 or max(self.reference) == 1:
+        if len(self.reference) != 3 or min(self.reference) < 1 or max(self.reference) == 1:
             self.wrong("reference", "three numbers, all 1 or more, and not all 1")
         check_trials(self.experiment, self.folds, self.trials, self.allocation, "search", selects=given is None)
         if given is not None:

@@ -1,6 +1,7 @@
 """The baseline, and the networks that it becomes when its depth, width and resolution are scaled."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -153,6 +154,32 @@ class Baseline:
             },
             neck=sizes,
             **neck,
+        )
+
+    def family(self, coefficients: Sequence[float], finding: str = "") -> Family:
+        """The family of this baseline with some coefficients.
+
+        Args:
+            coefficients: growth of depth, width and resolution; of a detector, also of its neck's depth and width.
+            finding: how they were found.
+        """
+        alpha, beta, gamma, *of_neck = coefficients
+        neck_depth, neck_width = of_neck or (1.0, 1.0)
+        task = self.unscaled.task
+        neck, head_repeats = config.Neck(), None
+        if isinstance(task, config.ObjectDetection):
+            neck, head_repeats = task.neck, task.head_repeats
+        return Family(
+            baseline=self.unscaled.model,
+            alpha=alpha,
+            beta=beta,
+            gamma=gamma,
+            neck_depth=neck_depth,
+            neck_width=neck_width,
+            detector=self.is_detector,
+            neck=neck,
+            head_repeats=head_repeats,
+            finding=finding,
         )
 
     def member(self, family: Family, phi: float) -> ScaledNetwork:

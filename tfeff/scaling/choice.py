@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tfeff import config
-from tfeff.scaling.baseline import ScaledNetwork
+from tfeff.scaling.baseline import Baseline, ScaledNetwork
 from tfeff.scaling.optimum import Optimum, find
 from tfeff.trials.allocation import Elimination
 from tfeff.trials.ranking import Ranking
@@ -39,6 +39,7 @@ class Choice:
 
 def choose(
     search: config.Search,
+    baseline: Baseline,
     networks: Sequence[ScaledNetwork],
     eliminated: Mapping[str, Elimination],
     ranking: Ranking,
@@ -49,6 +50,7 @@ def choose(
 
     Args:
         search: the settings.
+        baseline: the network that is scaled.
         networks: all candidates.
         eliminated: candidate -> why it was eliminated early.
         ranking: of the others, by the same rule (`ranking_rule`).
@@ -57,7 +59,7 @@ def choose(
     """
     rule = search.choice
     winner = next(network for network in networks if network.id == ranking.chosen)
-    optimum = None if eliminated else find(table, networks, search.reference)
+    optimum = None if eliminated else find(table, networks, baseline, search.reference)
     sentences = [ranking.sentence]
     coefficients = coefficients_of(winner)
     if optimum is not None:

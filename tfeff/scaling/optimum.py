@@ -7,15 +7,20 @@ Candidates of one budget lie in a plane: their shares of depth, width and resolu
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from tfeff.errors import UserError
 from tfeff.reporting import ternary
-from tfeff.scaling.baseline import ScaledNetwork
+from tfeff.scaling.baseline import Baseline, ScaledNetwork
+from tfeff.scaling.members import nearest_phi
 from tfeff.trials.ranking import Ranking
 from tfeff.trials.results import Table
 from tfeff.trials.surface import Surface, fit_surface
+
+Position = Literal["in the region", "outside the region", "beyond the candidates"]
+"""Where a point is in relation to the confidence region of the highest point."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,20 +29,13 @@ class Optimum:
 
     Attributes:
         surface: in the shares of depth and width.
-        cost: mean of α·β²·γ² of the candidates.
+        coefficients: α, β and γ of this point; the member φ = 1 of their family has about the candidates' mean cost.
         reference: α, β and γ to compare with.
     """
 
     surface: Surface
-    cost: float
+    coefficients: tuple[float, float, float]
     reference: tuple[float, float, float]
-
-    @property
-    def coefficients(self) -> tuple[float, float, float]:
-        """α, β and γ of the highest point, with α·β²·γ² equal to the mean of the candidates."""
-        depth, width, resolution = np.maximum(self.shares, 0.0)  # rounding can leave a point outside its border
-        total = math.log(self.cost)
-        return math.exp(depth * total), math.exp(width * total / 2), math.exp(resolution * total / 2)
 
     @property
     def region(self) -> np.ndarray:
@@ -48,7 +46,7 @@ class Optimum:
     @property
     def shares(self) -> np.ndarray:
         """Shares [3] of the highest point."""
-        return np.append(self.surface.highest, 1 - self.surface.highest.sum())
+        return _all_shares(self.surface)
 
     @property
     def reference_shares(self) -> np.ndarray:
@@ -56,12 +54,12 @@ class Optimum:
         return _shares(*self.reference)
 
     @property
-    def verdict(self) -> str:
-        """Whether the region contains the point with the proportions of the reference."""
+    def reference_position(self) -> Position:
+        """Where the point with the proportions of the reference is."""
         place = self.reference_shares[:2]
-        if self.surface.contains(place):
-            return "it contains"
-        return "it excludes" if self.surface.inside(place) else "the candidates do not surround"
+        if not self.surface.inside(place):
+            return "beyond the candidates"
+        return "in the region" if self.surface.contains(place) else "outside the region"
 
     def sentence(self, winner: ScaledNetwork, ranking: Ranking, metric: str, *, chosen: bool) -> str:
         """The outcome in words.
@@ -74,29 +72,44 @@ class Optimum:
         """
         alpha, beta, gamma = self.coefficients
         place = _shares(winner.depth, winner.width, winner.scale)[:2]
-        difference, half = self.surface.difference(self.surface.highest, place)
         names = f"α {alpha:.3f}, β {beta:.3f}, γ {gamma:.3f}"
-        reference = ", ".join(f"{value:g}" for value in self.reference)
-        text = (
+        sentences = [
             f"A quadratic surface through all {len(ranking.order)} candidates is highest at {names}"
-            f"{'; these coefficients are chosen' if chosen else ''}. There, its {metric} is {difference:.3f} above "
-            f"that at the place of {winner.label} (95 % interval "
-            f"{difference - half:.3f} to {difference + half:.3f}). The 95 % confidence region of the highest point "
-            f"covers {self.surface.extent:.0%} of the candidates' plane; {self.verdict} the "
-            f"proportions of the reference ({reference})."
+            f"{'; these coefficients are chosen' if chosen else ''}."
+        ]
+        if np.allclose(self.surface.highest, place):
+            sentences.append(f"This is the place of {winner.label}.")
+        else:
+            difference, half = self.surface.difference(self.surface.highest, place)
+            sentences.append(
+                f"There, its {metric} is {difference:.3f} above that at the place of {winner.label} (95 % interval "
+                f"{difference - half:.3f} to {difference + half:.3f})."
+            )
+        reference = "the proportions of the reference ({:g}, {:g}, {:g})".format(*self.reference)
+        outcome = {
+            "in the region": f"contains {reference}",
+            "outside the region": f"excludes {reference}",
+            "beyond the candidates": f"says nothing about {reference}, which lie beyond the candidates",
+        }
+        sentences.append(
+            f"The 95 % confidence region of the highest point covers {self.surface.extent:.0%} of the candidates' "
+            f"plane; it {outcome[self.reference_position]}."
         )
         widths = [d.high - d.mean for d in ranking.differences.values() if d.high is not None]
         if widths:
-            text += f" Two candidates are separable from a difference of about {np.median(widths):.3f} on."
-        return text
+            sentences.append(f"A candidate is separable from the best one at a difference of {np.median(widths):.3f}.")
+        return " ".join(sentences)
 
 
-def find(table: Table, networks: Sequence[ScaledNetwork], reference: tuple[float, float, float]) -> Optimum | None:
+def find(
+    table: Table, networks: Sequence[ScaledNetwork], baseline: Baseline, reference: tuple[float, float, float]
+) -> Optimum | None:
     """Fits the surface; None for detectors, whose necks scale too, and for candidates that do not determine one.
 
     Args:
         table: candidate -> fold -> value, of candidates that were trained to the end.
         networks: these candidates.
+        baseline: from which they were scaled.
         reference: α, β and γ to compare with.
     """
     if any(network.neck for network in networks):
@@ -110,7 +123,25 @@ def find(table: Table, networks: Sequence[ScaledNetwork], reference: tuple[float
         surface = fit_surface(table, points, costs)
     except UserError:
         return None
-    return Optimum(surface, float(np.mean([network.nominal for network in networks])), reference)
+    ratio = math.exp(np.mean([math.log(network.relative["macs"]) for network in networks]))
+    return Optimum(surface, _coefficients(_all_shares(surface), baseline, ratio), reference)
+
+
+def _coefficients(shares: np.ndarray, baseline: Baseline, ratio: float) -> tuple[float, float, float]:
+    """α, β and γ with these shares [3], whose member φ = 1 has about `ratio` times the baseline's multiply-adds.
+
+    α·β²·γ² is not exactly `ratio`: blocks, channels and pixels are whole numbers.
+    """
+    depth, width, resolution = np.maximum(shares, 0.0)  # rounding can leave a point outside its border
+    start = tuple(ratio**exponent for exponent in (depth, width / 2, resolution / 2))
+    phi = nearest_phi(baseline, baseline.family(start), ratio)
+    alpha, beta, gamma = (coefficient**phi for coefficient in start)
+    return alpha, beta, gamma
+
+
+def _all_shares(surface: Surface) -> np.ndarray:
+    """Shares [3] of a surface's highest point."""
+    return np.append(surface.highest, 1 - surface.highest.sum())
 
 
 def _shares(depth: float, width: float, resolution: float) -> np.ndarray:

@@ -114,7 +114,7 @@ class Result:
             "gamma": gamma,
             "region_share": optimum.surface.extent,
             "reference": optimum.reference,
-            "region": f"{optimum.verdict} the reference",
+            "reference_position": optimum.reference_position,
         }
 
     @cached_property

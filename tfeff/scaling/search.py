@@ -20,7 +20,7 @@ from tfeff.scaling.choice import Choice, choose, ranking_rule
 from tfeff.scaling.experiment import candidate, experiment, stored_networks
 from tfeff.scaling.latency import Clock, Latency
 from tfeff.scaling.members import Point
-from tfeff.scaling.study import Study, family_of, without_batch_norm
+from tfeff.scaling.study import Study, without_batch_norm
 from tfeff.trials.allocation import Allocation, Full, Plan
 from tfeff.trials.forecast import Rate, core_seconds, measured_rate
 from tfeff.trials.learning_rates import Tried
@@ -135,7 +135,7 @@ def given_family(study: Study) -> Family:
     """The family with the coefficients of the config."""
     coefficients = study.search.coefficients
     assert coefficients is not None
-    return family_of(study.baseline, coefficients, "The coefficients were given.")
+    return study.baseline.family(coefficients, "The coefficients were given.")
 
 
 def run(study: Study, directory: Path, store: TrialStore, executor: Executor, console: Console) -> Findings:
@@ -167,7 +167,7 @@ def run(study: Study, directory: Path, store: TrialStore, executor: Executor, co
         if search.coefficients is None:
             plan = runner.run(as_candidates(study.chosen), study.allocation, "search")
             choice = _choose(study, runner, plan)
-            family = family_of(baseline, choice.coefficients, choice.sentence)
+            family = baseline.family(choice.coefficients, choice.sentence)
             runner.progress.say(choice.sentence)
         else:
             family = given_family(study)
@@ -204,4 +204,4 @@ def _choose(study: Study, runner: TrialRunner, plan: Plan) -> Choice:
     labels = {network.id: network.label for network in networks}
     ranking = runner.rank(plan, epochs, labels, costs, ranking_rule(search.choice))
     table = runner.table([network.id for network in networks], epochs)
-    return choose(search, networks, dict(plan.eliminated), ranking, table, study.objective.title)
+    return choose(search, study.baseline, networks, dict(plan.eliminated), ranking, table, study.objective.title)

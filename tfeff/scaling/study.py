@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tfeff import config, training
-from tfeff.config.family import Family
 from tfeff.errors import UserError
 from tfeff.scaling import candidates, members
 from tfeff.scaling.baseline import Baseline, ScaledNetwork
@@ -94,28 +93,6 @@ def prepare(search: config.Search, clock: Callable[[Baseline, ScaledNetwork], La
     )
 
 
-def family_of(baseline: Baseline, coefficients: Sequence[float], finding: str = "") -> Family:
-    """The family with some coefficients (`Choice.coefficients`); `finding` says how they were found."""
-    alpha, beta, gamma, *of_neck = coefficients
-    neck_depth, neck_width = of_neck or (1.0, 1.0)
-    task = baseline.unscaled.task
-    neck, head_repeats = config.Neck(), None
-    if isinstance(task, config.ObjectDetection):
-        neck, head_repeats = task.neck, task.head_repeats
-    return Family(
-        baseline=baseline.unscaled.model,
-        alpha=alpha,
-        beta=beta,
-        gamma=gamma,
-        neck_depth=neck_depth,
-        neck_width=neck_width,
-        detector=baseline.is_detector,
-        neck=neck,
-        head_repeats=head_repeats,
-        finding=finding,
-    )
-
-
 def without_batch_norm(baseline: Baseline) -> Baseline:
     """The same baseline without batch normalization."""
     return dataclasses.replace(baseline, model=dataclasses.replace(baseline.model, batch_norm=False))
@@ -174,5 +151,5 @@ def _check_members(search: config.Search, baseline: Baseline, possible: Sequence
         except UserError as error:
             raise UserError(f"config: members.batch_norm: {error}; set it to false") from None
     for coefficients in possible:
-        for point in members.points(baseline, family_of(baseline, coefficients), search.members):
+        for point in members.points(baseline, baseline.family(coefficients), search.members):
             batch_size(search, baseline, point.network)

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from tfeff.errors import UserError, WorkerLostError
+from tfeff.errors import DivergedError, WorkerLostError
 from tfeff.tasks.task import Batch
 from tfeff.training import distribution
 from tfeff.training.interruption import Interruption
@@ -105,7 +105,7 @@ class Loop:
         """Trains to the end of the run, or of `until_epoch`.
 
         Raises:
-            UserError: training diverged.
+            DivergedError: training diverged.
             Interrupted: after Ctrl-C or SIGTERM; the state is saved.
             WorkerLostError: another worker of a distributed run is lost.
         """
@@ -125,14 +125,14 @@ class Loop:
         for hook in self.hooks:
             hook.best(self, epoch)
 
-    def divergence(self, reason: str) -> UserError:
+    def divergence(self, reason: str) -> DivergedError:
         """The error for a loss or a weight that is not finite."""
         state, last = self.state, self.workdir.checkpoints.latest()
         epoch = (state.step - 1) // self.pipeline.steps_per_epoch + 1
         if self.chief:
             self.workdir.write_divergence({"step": state.step, "epoch": epoch, "reason": reason})
         saved = f". The last good checkpoint is {last}" if last else ""
-        return UserError(
+        return DivergedError(
             f"training diverged: {reason} at step {state.step:,} (epoch {epoch}). {self.advice}; this run would "
             f"diverge again{saved}"
         )
@@ -202,7 +202,7 @@ class Loop:
         """Adds the sums of the pending steps to those of the epoch; returns the mean loss of these steps.
 
         Raises:
-            UserError: if the loss is not finite. The last checkpoint remains.
+            DivergedError: the loss is not finite. The last checkpoint remains.
         """
         if not pending:
             return math.nan

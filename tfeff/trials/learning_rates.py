@@ -10,11 +10,11 @@ from tfeff.trials.store import TrialStore
 from tfeff.trials.trial import Candidate
 
 Tried = tuple[float, float | None]
-"""A learning rate, and the objective at it; None if the training diverged."""
+"""A learning rate, and the objective at it; None if the training diverged, or if a range test found the rate."""
 
 
 @dataclass(frozen=True)
-class RateJob:
+class RateCall:
     """A call that helps to find the learning rate of a candidate.
 
     Attributes:
@@ -47,13 +47,13 @@ class RateSearch:
         return [(stored, None)] if isinstance(stored, float) else [(rate, value) for rate, value in stored]
 
     @property
-    def waiting(self) -> list[RateJob]:
+    def waiting(self) -> list[RateCall]:
         """The calls to make next, any number of them at once; none if the rate is found, or cannot be found."""
         if self.failure is not None:
             return []
         if self.rule == "range_test":
-            return [] if self.tried else [RateJob(self.candidate)]
-        return [RateJob(self.candidate, rate) for rate in next_rates(self.tried, self._middle)]
+            return [] if self.tried else [RateCall(self.candidate)]
+        return [RateCall(self.candidate, rate) for rate in next_rates(self.tried, self._middle)]
 
     @property
     def most_waiting(self) -> int:
@@ -68,33 +68,36 @@ class RateSearch:
     @property
     def failure(self) -> str | None:
         """Why the rate cannot be found; None if nothing is known against it."""
-        return self._store.fact(f"failed {self._fact}")
+        stored, tried = self._store.fact(f"failed {self._fact}"), self.tried
+        if stored is not None or self.rule != "held_out" or not tried or not _all_diverged(tried):
+            return stored
+        if next_rates(tried, self._middle):
+            return None
+        return f"no learning rate was found: the training diverged at {', '.join(f'{rate:.2g}' for rate, _ in tried)}"
 
-    def add(self, job: RateJob, value: float | None, error: str | None = None) -> None:
+    def add(self, call: RateCall, value: float | None) -> None:
         """Stores what a call has found.
 
         Args:
-            job: the call.
+            call: the call.
             value: the objective at its rate, or the rate that a range test found; None if the training diverged.
-            error: how it diverged.
         """
-        if job.rate is None:
+        if call.rate is None:
             self._store.write_fact(self._fact, json.dumps(value))
             return
-        tried = [*self.tried, (job.rate, value)]
-        # Of equal rates the first is the best one: that nearest to the middle.
+        tried = [*self.tried, (call.rate, value)]
+        # Of rates with equal objectives, `best_rate` takes the first: the one nearest to the middle.
         tried.sort(key=lambda pair: (round(abs(math.log(pair[0] / self._middle)), 9), pair[0]))
         self._store.write_fact(self._fact, json.dumps(tried))
-        if not self.waiting and all(value is None for _, value in tried):
-            self.fail(f"training failed at all learning rates; at {job.rate:.2g}: {error}")
 
     def fail(self, error: str) -> None:
-        """Stores that the rate cannot be found."""
-        self._store.write_fact(f"failed {self._fact}", f"no learning rate was found: {error}")
+        """Stores that the rate cannot be found; the first cause remains."""
+        if self.failure is None:
+            self._store.write_fact(f"failed {self._fact}", f"no learning rate was found: {error}")
 
-    def count_death(self, job: RateJob) -> int:
+    def count_death(self, call: RateCall) -> int:
         """Counts a lost attempt of a call; returns the number of its lost attempts so far."""
-        fact = f"deaths {self._fact}" + ("" if job.rate is None else f" {job.rate:g}")
+        fact = f"deaths {self._fact}" + ("" if call.rate is None else f" {call.rate:g}")
         deaths = int(self._store.fact(fact) or 0) + 1
         self._store.write_fact(fact, str(deaths))
         return deaths
@@ -113,7 +116,7 @@ def next_rates(tried: Sequence[Tried], middle: float) -> list[float]:
     if missing := [rate for rate in first if rate not in rates]:
         return missing
     best = best_rate(tried)
-    if len(rates) >= HELD_OUT_RATES or all(value is None for _, value in tried):
+    if len(rates) >= HELD_OUT_RATES or _all_diverged(tried):
         return []
     if best == max(rates):
         return [best * HELD_OUT_STEP]
@@ -123,3 +126,7 @@ def next_rates(tried: Sequence[Tried], middle: float) -> list[float]:
 def best_rate(tried: Sequence[Tried]) -> float:
     """The learning rate with the highest objective; of several, the first one."""
     return max(tried, key=lambda pair: -math.inf if pair[1] is None else pair[1])[0]
+
+
+def _all_diverged(tried: Sequence[Tried]) -> bool:
+    return all(value is None for _, value in tried)

@@ -71,7 +71,7 @@ class Progress:
         self._blocks, self._allocation = blocks, allocation
         self._processes = processes
         self._printed = time.monotonic()
-        self._counted = -1, -1
+        self._counted = -1, -1.0
         if self._bars is not None:
             self._task = self._bars.add_task(stage, total=1, note="")
 
@@ -97,8 +97,9 @@ class Progress:
             for job, value in results.items()
             if job.candidate in self._candidates and job.block in self._blocks
         }
-        if (len(done), len(rate_trainings)) != self._counted:
-            self._counted = len(done), len(rate_trainings)
+        counted = len(done), sum(rate_trainings.values())
+        if counted != self._counted:
+            self._counted = counted
             remaining = remaining_jobs(self._allocation, list(self._candidates), self._blocks, done)
             self._end = self._estimated_end(remaining, seconds, rate_trainings)
             self._total = len(done) + len(remaining)

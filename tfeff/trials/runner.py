@@ -2,7 +2,7 @@
 
 import dataclasses
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from tfeff.execution.executor import DISK_FULL, Executor, Function, Outcome, col
 from tfeff.training.interruption import Interruption
 from tfeff.trials import worker
 from tfeff.trials.allocation import Allocation, Plan
-from tfeff.trials.learning_rates import RateJob, RateSearch, Tried
+from tfeff.trials.learning_rates import RateCall, RateSearch, Tried
 from tfeff.trials.objective import Objective
 from tfeff.trials.progress import Progress
 from tfeff.trials.ranking import Ranking, rank
@@ -96,7 +96,7 @@ class TrialRunner:
         self._seconds: dict[Job, float] = {}
         self._candidates: dict[str, Candidate] = {}
         self._learning_rates: dict[str, float] = {}
-        self._running: set[Job | RateJob] = set()
+        self._running: set[Job | RateCall] = set()
         self._last = ""
 
     def resolve(self, experiment: config.Experiment, reference: config.Experiment) -> config.Experiment:
@@ -143,7 +143,7 @@ class TrialRunner:
             plan = allocation.plan(names, blocks, self.results)
             trainings = self._rate_trainings(names)
             self.progress.show(plan, self.results, len(self._running), self._seconds, trainings)
-            if plan.done:
+            if plan.done and not self._running:  # another rate may still run for a candidate that has failed
                 return plan
             # The worker that has just become free still has the graph of its last network.
             for job in sorted(plan.jobs, key=lambda job: job.candidate != self._last):
@@ -207,21 +207,21 @@ class TrialRunner:
     @property
     def learning_rates(self) -> dict[str, float]:
         """Candidate -> its learning rate, if that was found by training."""
-        found = {search.candidate: search.rate for search in self._rate_searches(self._candidates)}
-        return {name: rate for name, rate in found.items() if rate is not None}
+        searches = map(self._rate_search, self._candidates)
+        return {each.candidate: each.rate for each in searches if each is not None and each.rate is not None}
 
     @property
     def tried_rates(self) -> dict[str, list[Tried]]:
         """Candidate -> the learning rates tried for it, if one was found by training; failed ones are missing."""
-        searches = self._rate_searches(self._candidates)
-        return {search.candidate: search.tried for search in searches if search.rate is not None}
+        searches = map(self._rate_search, self._candidates)
+        return {each.candidate: each.tried for each in searches if each is not None and each.rate is not None}
 
-    def _rate_searches(self, candidates: Iterable[str]) -> list[RateSearch]:
-        """One for each candidate, if trainings find the learning rates."""
+    def _rate_search(self, candidate: str) -> RateSearch | None:
+        """The search for the learning rate of a candidate; None if the config has given the rate."""
         rule = self.trials.learning_rate
         if rule not in ("range_test", "held_out"):
-            return []
-        return [RateSearch(rule, self._candidates[name], self.store) for name in candidates]
+            return None
+        return RateSearch(rule, self._candidates[candidate], self.store)
 
     def check(self) -> None:
         """Raises Interrupted after Ctrl-C or SIGTERM."""
@@ -239,8 +239,8 @@ class TrialRunner:
     def _submit(self, job: Job) -> None:
         if job in self._running:
             return
-        if job.candidate not in self._learning_rates and (searches := self._rate_searches([job.candidate])):
-            self._find_rate(searches[0], job)
+        if job.candidate not in self._learning_rates and (search := self._rate_search(job.candidate)) is not None:
+            self._find_rate(search, job)
             return
         self.store.start(job)
         events = self.directory / "tensorboard" / job.candidate / self._name(job)
@@ -266,26 +266,27 @@ class TrialRunner:
                 directory = str(self._rate_directory(call))
                 self.executor.submit(call, worker.held_out, part, self.objective, candidate.macs, directory)
 
-    def _rate_directory(self, call: RateJob) -> Path:
+    def _rate_directory(self, call: RateCall) -> Path:
         return self.directory / "trials" / call.candidate / f"rate{call.rate:g}"
 
     def _rate_trainings(self, candidates: Sequence[str]) -> dict[str, float]:
         """Candidate without a learning rate -> number of complete trainings that finding it takes at most."""
         share = 1 - self.folds.validation_fraction
-        waiting = {search.candidate: search.most_waiting for search in self._rate_searches(candidates)}
+        searches = map(self._rate_search, candidates)
+        waiting = {each.candidate: each.most_waiting for each in searches if each is not None}
         return {name: trainings * share for name, trainings in waiting.items() if trainings}
 
     def _handle(self, outcome: Outcome) -> None:
         """Stores the value of a call, or arranges another attempt."""
         key = outcome.key
-        assert isinstance(key, RateJob | Job)
+        assert isinstance(key, RateCall | Job)
         self._running.remove(key)
         self._last = key.candidate
         if outcome.error == DISK_FULL:
             raise UserError(
                 f"{DISK_FULL} of {self.directory}; finished trials are stored: free some space and rerun the command"
             )
-        if isinstance(key, RateJob):
+        if isinstance(key, RateCall):
             self._handle_rate(key, outcome)
             return
         if outcome.error is None:
@@ -299,16 +300,18 @@ class TrialRunner:
         else:
             self._fail(key, outcome.error)
 
-    def _handle_rate(self, call: RateJob, outcome: Outcome) -> None:
+    def _handle_rate(self, call: RateCall, outcome: Outcome) -> None:
         """Stores what a call has found about a learning rate, or arranges another attempt."""
-        (search,), label = self._rate_searches([call.candidate]), self._candidates[call.candidate].label
+        search, label = self._rate_search(call.candidate), self._candidates[call.candidate].label
+        assert search is not None
         if outcome.error is not None:
-            deaths = search.count_death(call)
-            if not outcome.retryable or deaths >= self.trials.attempts:
+            if outcome.retryable and search.count_death(call) < self.trials.attempts:
+                self.progress.say(f"{label}: {outcome.error}; trying its learning rate again")
+            else:
                 search.fail(outcome.error)
             return
         value, error = (outcome.value, None) if call.rate is None else outcome.value
-        search.add(call, value, error)
+        search.add(call, value)
         if error is not None:
             self.progress.say(f"{label}: at the learning rate {call.rate:.3g}: {error}")
         if call.rate is not None:

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tfeff import config, training
 from tfeff.data.input.statistics import channel_statistics
-from tfeff.errors import BusyError, UserError
+from tfeff.errors import DivergedError
 from tfeff.training import build, selection
 from tfeff.training.assembly import AssemblyCache
 from tfeff.training.features import FeatureCache
@@ -99,9 +99,7 @@ def held_out(
     """
     try:
         rows = train(experiment, directory, experiment.training.epochs, str(Path(directory) / "tensorboard"))["rows"]
-    except BusyError:  # the executor tries again
-        raise
-    except UserError as error:
+    except DivergedError as error:
         return None, str(error)
     found = objective.value(result_row(experiment.training, rows), macs)
     return (found, None) if math.isfinite(found) else (None, f"{objective.metric} is {found}")
