@@ -15,11 +15,11 @@ from tfeff.config import Augmentation, Classification, Data, Experiment, Model, 
 DEEP = ("model.stage_blocks=17,17,16,16",)  # 8.7 times the multiply-adds
 FIRST = ("model.zero_gamma=false", "schedule.warmup_epochs=1", "training.ema_images=none", "training.ema_decay=0.98")
 SMALL_BATCH = ("training.batch_size=8", "optimizer.learning_rate=0.0125")
-REFERENCE = "8 times the blocks, first recipe"
+REFERENCE = "baseline"
 VARIANTS = {
     "baseline, first recipe": FIRST,
-    REFERENCE: (*DEEP, *FIRST, *SMALL_BATCH),
-    "baseline": (),
+    "8 times the blocks, first recipe": (*DEEP, *FIRST, *SMALL_BATCH),
+    REFERENCE: (),
     "8 times the blocks": DEEP,
 }
 

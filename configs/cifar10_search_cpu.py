@@ -1,13 +1,15 @@
 """Scaling coefficients of a small ResNet at 16x16 on CIFAR-10, for two cores.
 
-The baseline sees the 32x32 images at half their size, so that a higher resolution adds real detail up to φ = 3.
+The baseline sees the 32x32 images at half their size, so that a higher resolution adds real detail up to 32x32. The
+learning rate is the one that configs/cifar10_scaling_claim.py has found for its networks on held-out training images.
 
 Data      <directory>/train/<class>/*.jpg, 50,000 images; each fold trains on 3,000 and validates on 3,000
 Command   python -m tfeff.search --config=configs/cifar10_search_cpu.py --workdir=runs/search_cpu \\
-              --config.experiment.data.source=folder:<directory>
-Machine   2 CPU cores: a forecast of 0.8 core-hours for the candidates and 1.1 for the members (AMD EPYC with AVX-512)
-Result    the surface is highest where only the resolution grows, α 1, β 1, γ 1.34; its 95 % region excludes the scaling
-          study's proportions. docs/scaling.md also has images without detail beyond 16x16 pixels, as in that study
+              --config.experiment.data.source=folder:<directory> --config.members.ratios= --config.members.batch_norm=false
+          Without the last two flags, it then also compares members at 2, 4 and 8 times the cost
+Machine   2 CPU cores (AMD EPYC with AVX-512): 1.2 core-hours; a forecast of 1.1 more for the members
+Result    the surface is highest where only the resolution grows, α 1, β 1, γ 1.32; what its 95 % region contains:
+          docs/scaling.md, also for images without detail beyond 16x16 pixels
 """
 
 from tfeff.config import (

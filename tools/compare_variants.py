@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace) -> None:
     groups = {name: merged[name] for name in variants if name in merged}
     if reference not in groups:
         raise UserError(f'"{reference}", which the others are compared with, has no finished run; train at least one')
-    if groups.keys() != new.keys():  # predictions were not timed together, so their times cannot be compared
+    if new and groups.keys() != new.keys():  # predictions were not timed together, so their times cannot be compared
         for group in groups.values():
             group.pop("prediction_seconds", None)
     compare(groups, reference)
@@ -152,8 +152,11 @@ def finished_runs(folder: Path, variant: config.Experiment) -> list[Path]:
 
 def compare(groups: Mapping[str, dict[str, Any]], reference: str) -> None:
     """Adds to each variant its differences from the reference, paired over the seeds that both have."""
-    for name in groups.keys() - {reference}:
-        group, added = groups[name], groups[name].setdefault("minus_reference", {})
+    for name, group in groups.items():
+        group.pop("minus_reference", None)  # of what was published: the reference may be another one now
+        if name == reference:
+            continue
+        added = group["minus_reference"] = {}
         if not set(group["runs"]) & set(groups[reference]["runs"]):
             continue
         for score in group["scores"]:

@@ -54,6 +54,14 @@ def test_only_common_seeds_are_paired(tool: ModuleType) -> None:
     assert [row["label"] for row in tool.drawn(groups, "accuracy")] == ["frozen", "scratch"]
 
 
+def test_another_reference_replaces_the_differences(tool: ModuleType) -> None:
+    groups = {"scratch": group(0.5, 0.6), "frozen": group(0.9, 0.98)}
+    for reference in ("scratch", "frozen"):
+        tool.compare(groups, reference)
+    assert "minus_reference" not in groups["frozen"]
+    assert groups["scratch"]["minus_reference"]["accuracy"]["mean"] == pytest.approx(-0.39)
+
+
 def test_the_best_variant_is_drawn_first(tool: ModuleType) -> None:
     rows = tool.drawn({"scratch": group(0.5, 0.6, 0.55), "frozen": group(0.9, 0.98, 0.95)}, "accuracy")
     assert [(row["label"], row["standing"]) for row in rows] == [("frozen", "winner"), ("scratch", "beaten")]

@@ -132,7 +132,7 @@ def _coefficients(shares: np.ndarray, baseline: Baseline, ratio: float) -> tuple
 
     α·β²·γ² is not exactly `ratio`: blocks, channels and pixels are whole numbers.
     """
-    depth, width, resolution = np.maximum(shares, 0.0)  # rounding can leave a point outside its border
+    depth, width, resolution = np.maximum(shares, 0.0).tolist()  # rounding can leave a point outside its border
     start = tuple(ratio**exponent for exponent in (depth, width / 2, resolution / 2))
     phi = nearest_phi(baseline, baseline.family(start), ratio)
     alpha, beta, gamma = (coefficient**phi for coefficient in start)
