@@ -5,7 +5,8 @@ learning rate is the one that configs/cifar10_scaling_claim.py has found for its
 
 Data      <directory>/train/<class>/*.jpg, 50,000 images; each fold trains on 3,000 and validates on 3,000
 Command   python -m tfeff.search --config=configs/cifar10_search_cpu.py --workdir=runs/search_cpu \\
-              --config.experiment.data.source=folder:<directory> --config.members.ratios= --config.members.batch_norm=false
+              --config.experiment.data.source=folder:<directory> \\
+              --config.members.ratios= --config.members.batch_norm=false
           Without the last two flags, it then also compares members at 2, 4 and 8 times the cost
 Machine   2 CPU cores (AMD EPYC with AVX-512): 1.2 core-hours; a forecast of 1.1 more for the members
 Result    the surface is highest where only the resolution grows, α 1, β 1, γ 1.32; what its 95 % region contains:
