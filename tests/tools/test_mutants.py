@@ -24,8 +24,7 @@ def texts(source: str) -> set[str]:
         ("a // b", {"a * b"}),
         ("a and b", {"a or b"}),
         ("not a", {"a"}),
-        ("True", {"False"}),
-        ("0.5", {"1.5"}),
+        ("0.5", set()),
         ("f'{a + 1}'", set()),
         ("'a' + b", set()),
         ("[a] + b", set()),
@@ -37,11 +36,9 @@ def test_changes_of_an_expression(source: str, expected: set[str]) -> None:
 
 
 def test_only_the_expression_changes() -> None:
-    source = 'def f(x: Literal[3] = 4) -> Annotated[int, 5]:\n    "Über 6"  # 7\n    return (x  # ä\n            > 8)\n'
+    source = 'def f(x: int | 3 = 4) -> 5 | int:\n    "Über 6 + 7"  # 7 + 8\n    return (x  # ä\n            > 8)\n'
     changed = [mutants.replaced(source, *change) for change in mutants.changes(source)]
-    assert sorted(changed) == sorted(
-        [source.replace("x  # ä\n            > 8", "(x >= 8)"), source.replace("8", "(9)"), source.replace("4", "(5)")]
-    )
+    assert changed == [source.replace("x  # ä\n            > 8", "(x >= 8)")]
     for text in changed:
         ast.parse(text)
 
@@ -73,11 +70,11 @@ def test_found_and_surviving_mutants_are_told_apart_and_a_rerun_resumes(reposito
     out = tmp_path / "out.jsonl"
     drawn = mutants.draw(repository, "sizes", 100, seed=0)
     changed = {mutant.after for mutant, _ in drawn}
-    assert changed == {"x <= 10", "11", "x >= 100", "101", "2"}
+    assert changed == {"x <= 10", "x >= 100"}
     options = {"count": 100, "seed": 0, "seconds": 60.0}
     rows = mutants.run(repository, ["sizes"], out, **options)
     results = {row["after"]: row["result"] for row in rows}
-    assert results == {"x <= 10": "found", "11": "found", "x >= 100": "survived", "101": "survived", "2": "survived"}
+    assert results == {"x <= 10": "found", "x >= 100": "survived"}
     assert {row["test"] for row in rows if row["result"] == "found"} == {"tests/sizes/test_small.py::test_small"}
     lines = out.read_text().splitlines()
     assert [json.loads(line) for line in lines] == rows
