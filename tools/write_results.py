@@ -169,6 +169,9 @@ def verdict(result: Result) -> str:
         f"At φ = {phi:g}, compound scaling is {answer}.",
         f"Simultaneous lower bounds of its advantage, in points: {', '.join(bounds)}.",
     ]
+    worse = [row["against"] for row in rows if row["to"] is not None and row["to"] < 0]
+    if worse:
+        sentences.append(f"It is worse than {' and '.join(worse)} (simultaneous 95 % intervals).")
     apart = [row["against"] for row in rows if not row.get("optimized", True)]
     if apart:
         sentences.append(f"Against {' and '.join(apart)}, not both networks optimized.")

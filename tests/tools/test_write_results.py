@@ -16,8 +16,8 @@ def write_results(import_tool):
     return import_tool("write_results")
 
 
-def comparison(phi: float, against: str, bound: float | None) -> dict[str, object]:
-    return {"φ": phi, "against": against, "lower bound": bound, "verdict": "any"}
+def comparison(phi: float, against: str, bound: float | None, to: float = 0.1) -> dict[str, object]:
+    return {"φ": phi, "against": against, "lower bound": bound, "to": to, "verdict": "any"}
 
 
 def test_the_documents_are_up_to_date(write_results):
@@ -96,6 +96,12 @@ def test_the_verdict_follows_the_lower_bounds_of_the_largest_members(write_resul
     assert verdict.startswith("At φ = 3, ")
     assert words in verdict
     assert f"{100 * bounds[0]:+.1f} against depth alone" in verdict
+
+
+def test_the_verdict_names_methods_that_are_better(write_results):
+    rows = [comparison(3.0, "depth alone", -0.02), comparison(3.0, "width alone", -0.05, to=-0.01)]
+    verdict = write_results.verdict({"comparisons": rows})
+    assert "It is worse than width alone (simultaneous 95 % intervals)." in verdict
 
 
 def test_the_verdict_says_what_is_missing(write_results):
