@@ -1,9 +1,10 @@
 """Mutation testing: `python tools/mutants.py FOLDER [FOLDER ...] --out=FILE.jsonl [--count=20] [--seed=0]`.
 
-A mutant is the package with one change: another comparison, another arithmetic or Boolean operator, or no `not`.
-For each FOLDER of `tfeff/`, this draws mutants at random and runs the tests of `tests/FOLDER` on each: first those of
-the mutated file, then the others. A mutant that no test finds shows a gap in the tests, or changes nothing that users
-can see: read the change and decide (DeMillo, Lipton and Sayward, "Hints on Test Data Selection", Computer 1978).
+A mutant is the package with one change: another comparison, another arithmetic or Boolean operator, or no `not`. For
+each FOLDER of `tfeff/`, this draws mutants at random and runs the tests of `tests/FOLDER` on each: first those of the
+mutated file and the examples in its docstrings, then the others. A mutant that no test finds shows a gap in the tests,
+or changes nothing that users can see: read the change and decide (DeMillo, Lipton and Sayward, "Hints on Test Data
+Selection", Computer 1978).
 
 The tests run in a temporary copy of the repository. FILE.jsonl receives a row per mutant. Rerun the same command to
 resume; rows of mutants that were drawn before are kept. Twenty mutants of four folders:
@@ -197,10 +198,9 @@ class Copy:
     def _run(self, folder: Path, file: Path, seconds: float) -> tuple[str, str]:
         own = Path("tests", *file.parts[1:]).with_name(f"test_{file.name}")
         ends = time.monotonic() + seconds
-        # The tests of the file itself find most mutants, in little time.
-        for tests in ([own], [folder, f"--ignore={own}"]):
-            if not (self._directory / tests[0]).exists():
-                continue
+        # The tests of the file itself, with its examples, find most mutants in little time.
+        first = [path for path in (own, file) if (self._directory / path).exists()]
+        for tests in (first, [folder, f"--ignore={own}"]):
             result, failed = self._pytest([*map(str, tests)], ends - time.monotonic())
             if result != SURVIVED:
                 return result, failed

@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.thoroughness import only_thorough
 from tfeff import config, models, training
@@ -80,6 +81,24 @@ def test_other_crops_have_other_features(tmp_path: Path) -> None:
         found = training.train(settings, tmp_path / f"{fraction}", features=kept)
         losses.append(found.rows()[-1]["train_loss"])
     assert losses[0] != losses[1]
+
+
+def test_the_least_recently_used_features_are_dropped() -> None:
+    cache, computed = FeatureCache(size=2 * 400), list[str]()
+
+    def get(key: str, numbers: int = 100) -> None:
+        def compute() -> dict[str, tf.Tensor]:
+            computed.append(key)
+            return {"image": tf.zeros(numbers)}
+
+        assert cache.get(key, compute)["image"].shape == (numbers,)
+
+    for key in ("a", "b", "a", "c", "a", "b"):  # c takes the place of b
+        get(key)
+    assert computed == ["a", "b", "c", "b"]
+    for _ in range(2):
+        get("larger than the cache", 300)
+    assert computed[4:] == ["larger than the cache"]
 
 
 def test_frozen_variables_are_bit_identical_after_training(caches: selection.SplitCaches, tmp_path: Path) -> None:

@@ -20,6 +20,15 @@ def test_without_a_terminal_long_work_is_reported_once_a_minute(monkeypatch: pyt
     assert written.getvalue() == "  computing features: 200 of 300 images\n"
 
 
+def test_without_a_terminal_each_set_of_images_is_reported_once_it_is_read() -> None:
+    written = io.StringIO()
+    reporter = progress.Reporter(Console(file=written))
+    for name in ("train", "test", "train"):
+        for done in (0, 1000, 2000):
+            reporter.reading(name, done, 2000)
+    assert written.getvalue() == "read 2,000 images of train\nread 2,000 images of test\n"
+
+
 def test_on_a_terminal_it_has_a_bar() -> None:
     written = io.StringIO()
     reporter = progress.Reporter(Console(file=written, force_terminal=True, width=100))
