@@ -7,7 +7,7 @@ write; for `rows`, any list of rows:
     <!-- results/cifar10_search.json: candidates -->
     <!-- end -->
 
-Whatever is between them is replaced. Figures are drawn next to the document. `--check` writes nothing, and fails if a
+Whatever is between them is replaced. Figures are drawn next to the file. `--check` writes nothing, and fails if a
 document is not up to date.
 """
 
@@ -85,10 +85,10 @@ def updated(text: str, folder: Path, *, draw: bool) -> str:
                 raise UserError(f'{file} has no {error}, which "{kind}" needs; write it again') from None
         else:
             caption, figure = FIGURES[kind]
-            path = folder / f"{file.stem}_{kind}.png"
-            written = f"![{caption}]({path.name})"
+            name = f"{match['file'].removesuffix('.json')}_{kind}.png"
+            written = f"![{caption}]({name})"
             if draw:
-                save_png(figure(result), path)
+                save_png(figure(result), folder / name)
         return f"{match[1]}\n{written}\n\n{match[5]}"
 
     return BLOCK.sub(block, text)
