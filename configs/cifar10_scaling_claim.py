@@ -19,6 +19,8 @@ Command   python -m tfeff.search --config=configs/cifar10_scaling_claim.py --wor
               --config.experiment.data.source=folder:<directory> --config.folds.count=2    # then 4, 6, 8
           Images of 32x32 pixels, in another workdir: --config.experiment.data.image_size=32 \\
               --config.experiment.task.augmentation.crop_padding=4
+Result    four folds: compound scaling is not shown to be better than any dimension alone, and is worse than width
+          alone (docs/scaling.md). Images of 32x32 pixels: not finished
 """
 
 from tfeff.config import (
