@@ -7,8 +7,8 @@ write; for `rows`, any list of rows:
     <!-- results/cifar10_search.json: candidates -->
     <!-- end -->
 
-Whatever is between them is replaced. Figures are drawn next to the file. `--check` writes nothing, and fails if a
-document is not up to date.
+Whatever is between them is replaced. Figures are drawn next to the results. `--check` writes nothing, and fails if
+a document is not up to date.
 """
 
 import argparse

@@ -45,7 +45,7 @@ def test_the_sentence_says_what_the_region_contains(study: Study) -> None:
     winner = next(network for network in networks if network.id == ranking.chosen)
     found = find(table, networks, study.baseline, EFFICIENTNET)
     assert found is not None
-    others = [network for network in networks if network is not max(networks, key=lambda each: each.depth)]
+    others = sorted(networks, key=lambda network: network.depth)[:-1]
     without_deepest = find({network.id: table[network.id] for network in others}, others, study.baseline, EFFICIENTNET)
     assert without_deepest is not None
     text = found.sentence(winner, ranking, "accuracy", chosen=False)

@@ -123,7 +123,7 @@ def find(
         surface = fit_surface(table, points, costs)
     except UserError:
         return None
-    ratio = math.exp(np.mean([math.log(network.relative["macs"]) for network in networks]))
+    ratio = math.exp(np.mean(list(costs.values())))
     return Optimum(surface, _coefficients(_all_shares(surface), baseline, ratio), reference)
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -207,14 +207,18 @@ class TrialRunner:
     @property
     def learning_rates(self) -> dict[str, float]:
         """Candidate -> its learning rate, if that was found by training."""
-        searches = map(self._rate_search, self._candidates)
-        return {each.candidate: each.rate for each in searches if each is not None and each.rate is not None}
+        found = {search.candidate: search.rate for search in self._rate_searches(self._candidates)}
+        return {name: rate for name, rate in found.items() if rate is not None}
 
     @property
     def tried_rates(self) -> dict[str, list[Tried]]:
         """Candidate -> the learning rates tried for it, if one was found by training; failed ones are missing."""
-        searches = map(self._rate_search, self._candidates)
-        return {each.candidate: each.tried for each in searches if each is not None and each.rate is not None}
+        searches = self._rate_searches(self._candidates)
+        return {search.candidate: search.tried for search in searches if search.rate is not None}
+
+    def _rate_searches(self, candidates: Iterable[str]) -> list[RateSearch]:
+        """One for each candidate, if trainings find the learning rates."""
+        return [search for search in map(self._rate_search, candidates) if search is not None]
 
     def _rate_search(self, candidate: str) -> RateSearch | None:
         """The search for the learning rate of a candidate; None if the config has given the rate."""
@@ -272,8 +276,7 @@ class TrialRunner:
     def _rate_trainings(self, candidates: Sequence[str]) -> dict[str, float]:
         """Candidate without a learning rate -> number of complete trainings that finding it takes at most."""
         share = 1 - self.folds.validation_fraction
-        searches = map(self._rate_search, candidates)
-        waiting = {each.candidate: each.most_waiting for each in searches if each is not None}
+        waiting = {search.candidate: search.most_waiting for search in self._rate_searches(candidates)}
         return {name: trainings * share for name, trainings in waiting.items() if trainings}
 
     def _handle(self, outcome: Outcome) -> None:
