@@ -69,6 +69,14 @@ def test_an_unknown_test_split_is_named_with_its_key() -> None:
     assert run_images(test_split=None).test_split is None
 
 
+def test_without_a_test_split_the_validation_split_of_the_source_is_it(tmp_path: Path) -> None:
+    write_voc(tmp_path, {"train": range(6), "val": range(6, 8), "trainval": range(8)})
+    expected = {"train": "validation", "all": None, "trainval": None, "val": None}
+    for train_split, test_split in expected.items():
+        data = config.DetectionData(source=f"voc:{tmp_path}", train_split=train_split)
+        assert RunImages(config.RCNN(data=data)).test_split == test_split
+
+
 def test_a_source_may_lack_a_test_split(tmp_path: Path) -> None:
     write_voc(tmp_path, {"train": range(6), "val": range(6, 8)})
     run = RunImages(config.RCNN(data=config.DetectionData(source=f"voc:{tmp_path}", validation_split="val")))

@@ -1,6 +1,7 @@
 """Complete runs on a few images of shapes: train, resume, evaluate, export, detect."""
 
 import dataclasses
+import io
 import json
 import os
 import random
@@ -17,6 +18,7 @@ import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
+from rich.console import Console
 
 from tests.rcnn.shapes import NAMES, SIDE, shapes
 from tests.rcnn.voc_digits import write_voc
@@ -225,6 +227,21 @@ def test_a_head_of_another_backbone_is_refused(finished: rcnn.Workdir, tmp_path:
                 use()
     finally:
         path.write_text(before)
+
+
+def test_a_backbone_of_another_run_gives_the_same_detector(finished: rcnn.Workdir, tmp_path: Path) -> None:
+    settings = dataclasses.replace(finished.settings(), forms=("classic",), backbone_workdir=str(finished.backbone))
+    console = Console(file=io.StringIO(), width=200)
+    alone = dataclasses.replace(settings, backbone=config.Experiment())
+    workdir = rcnn.train(alone, tmp_path / "run", training.Reporter(console))
+    assert not workdir.backbone.exists()
+    thresholds = [each.thresholds("classic").read_text() for each in (finished, workdir)]
+    assert thresholds[0] == thresholds[1]
+    assert "backbone_workdir" not in console.file.getvalue()
+    unknown = dataclasses.replace(settings, data=dataclasses.replace(settings.data, test_split="tset"))
+    with pytest.raises(UserError, match="tset"):
+        rcnn.train(unknown, tmp_path / "other", training.Reporter(console))
+    assert "of the config section `backbone`, only" in console.file.getvalue()
 
 
 def test_export_requires_a_trained_backbone(finished: rcnn.Workdir, tmp_path: Path) -> None:

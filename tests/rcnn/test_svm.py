@@ -90,3 +90,16 @@ def test_classes_trained_in_parallel_match_classes_trained_alone(chunk: int, mon
         alone = fit_svm(features, *rows, **settings)
         np.testing.assert_allclose(weights[:, number], alone[0], rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(biases[number], alone[1], rtol=1e-4, atol=1e-5)
+
+
+def test_regions_with_as_much_overlap_as_the_limit_are_no_negatives() -> None:
+    features, positive, negative = problem(3)
+    overlaps = np.ones((len(features), 1), np.float32)
+    overlaps[negative] = 0.25
+    overlaps[negative[::2]] = 0.5
+    settings: Any = {"penalty": 0.01, "positive_weight": 2.0, "seed": 0}
+    for mining in (Mining(initial=len(negative), rounds=1), Mining(initial=300, rounds=8)):
+        weights, biases = linear_svms(features, [positive], overlaps, negative_overlap=0.5, mining=mining, **settings)
+        expected = fit_svm(features, positive, negative[1::2], mining=mining, **settings)
+        np.testing.assert_allclose(weights[:, 0], expected[0], rtol=1e-6)
+        np.testing.assert_allclose(biases[0], expected[1], rtol=1e-6)

@@ -3,6 +3,7 @@ import os
 import shutil
 import signal
 import threading
+import time
 
 import keras
 import numpy as np
@@ -12,7 +13,7 @@ from rich.console import Console
 
 from tfeff import config, training
 from tfeff.errors import Interrupted, UserError
-from tfeff.training import build, checkpoint, selection
+from tfeff.training import build, checkpoint, loop, selection
 from tfeff.training.step import Step
 
 
@@ -148,6 +149,24 @@ def test_a_run_without_tensorboard(tmp_path):
     ends = [head.index("val. accuracy") + len("val. accuracy")] * 3
     assert [line[:end].endswith(" " * 13) for line, end in zip(lines, ends, strict=True)] == [True, False, False]
     assert {len(line) for line in lines} == {len(head)}
+
+
+def test_seconds_and_speeds_agree(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "SECONDS_BETWEEN_LOGS", 0.0)
+    speeds = []
+
+    class Recorder(training.Reporter):
+        def advance(self, step, images_per_second, loss):
+            speeds.append(images_per_second)
+
+    start = time.perf_counter()
+    rows = training.train(experiment(), tmp_path, reporter=Recorder(quiet=True)).rows()
+    seconds = np.array([row["seconds"] for row in rows])
+    assert seconds.sum() < time.perf_counter() - start
+    assert [row["images_per_second"] for row in rows] == pytest.approx(128 / seconds)
+    computing = (32 / np.array(speeds)).reshape(2, 4).sum(axis=1)
+    assert computing[1] == pytest.approx(seconds[1])
+    assert computing[0] < seconds[0]  # with the preparation of the first batches
 
 
 def test_training_in_another_thread(tmp_path):

@@ -1,6 +1,7 @@
 """How often the validation images pass through the network."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,8 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfeff.tasks.classification import Classification
-from tfeff.tasks.task import Predictions
+from tfeff import config, training
+from tfeff.tasks.classification import TEMPERATURE, Classification
+from tfeff.tasks.task import BatchPredictor, Predictions
 from tfeff.training.validation import Validation
 
 
@@ -48,3 +50,17 @@ def test_only_one_device_predicts_while_it_evaluates(devices: int) -> None:
         np.testing.assert_array_equal(passed[0]["probabilities"], [0, 1, 2, 3, 4])
     else:
         assert passed == [None]
+
+
+def test_a_run_on_one_device_predicts_its_validation_images_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BatchPredictor, "__call__", lambda *_: pytest.fail("the images were predicted again"))
+    experiment = config.Experiment(
+        task=config.Classification(temperature_scaling=True),
+        model=config.Model(width=2, stage_blocks=(1, 1), resolution=8),
+        data=config.Data(channels=1, train_examples=64),
+        training=config.Training(epochs=1, batch_size=32, precision="float32"),
+    )
+    workdir = training.train(experiment, tmp_path, tensorboard=False)
+    assert workdir.rows()[-1][f"validation_{TEMPERATURE}"] > 0

@@ -4,6 +4,7 @@ import pytest
 
 from tfeff import config
 from tfeff.errors import UserError
+from tfeff.training import checkpoint
 from tfeff.training.workdir import Workdir
 
 
@@ -39,6 +40,17 @@ def test_incomplete_rows_and_rewind(tmp_path):
     assert [row["epoch"] for row in workdir.rewind(25)] == [1, 2]
     workdir.append_row({"epoch": 3, "step": 30})
     assert [row["epoch"] for row in workdir.rows()] == [1, 2, 3]
+
+
+def test_validation_metrics_are_those_of_the_kept_epoch(tmp_path):
+    workdir = Workdir(tmp_path)
+    for epoch, accuracy in ((1, 0.5), (2, 0.75), (3, 0.625)):
+        workdir.append_row({"epoch": epoch, "step": epoch, "validation_accuracy": accuracy})
+    workdir.final.parent.mkdir()
+    checkpoint.save(workdir.final, {}, {"epoch": 2})
+    assert workdir.validated(["accuracy", "mean_ap"]) == {"accuracy": 0.75}
+    checkpoint.save(workdir.final, {}, {"epoch": 4})
+    assert workdir.validated(["accuracy"]) == {}
 
 
 def test_error_of_an_empty_workdir(tmp_path):

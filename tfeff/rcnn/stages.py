@@ -58,7 +58,10 @@ def train(
         if "joint" in settings.forms:
             joint.check(settings.joint, distribution.strategy(own.strategy).num_replicas_in_sync)
         if settings.backbone_workdir is not None and settings.backbone != config.Experiment():
-            reporter.say("backbone_workdir provides the backbone; the config section `backbone` has no effect")
+            reporter.say(
+                "backbone_workdir provides the backbone; of the config section `backbone`, only training.strategy, "
+                "training.deterministic and training.checkpoint_seconds have an effect"
+            )
         run_images = run_images or RunImages(settings)
         images = run_images.training
         if run_images.test_split is not None:

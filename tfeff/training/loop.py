@@ -175,8 +175,9 @@ class Loop:
             if stop or save or state.step == end or time.perf_counter() - last_log > SECONDS_BETWEEN_LOGS:
                 loss = self._fetch_loss(pending)
                 now = time.perf_counter()
-                state.seconds += now - last_log
-                speed = (state.step - logged_step) * batch_size / (now - last_log)
+                elapsed = now - last_log
+                state.seconds += elapsed
+                speed = (state.step - logged_step) * batch_size / elapsed
                 last_log, logged_step = now, state.step
                 for hook in self.hooks:
                     hook.log(self, loss, speed)

@@ -67,6 +67,8 @@ def test_a_detector_offers_its_stages() -> None:
         ("efficientdet-d0", {"width_coefficient": 0}, "efficientdet-d0: width_coefficient 0"),
         ("efficientdet-d0", {"head_repeats": -1}, "efficientdet-d0: head_repeats -1"),
         ("efficientdet-d0", {"anchor_size": 0}, "efficientdet-d0: anchors: size 0"),
+        ("anchor-yolo", {"anchors": (0.1, 0.2, 0.3, 0.0, 0.5, 0.6)}, "must be heights and widths above 0"),
+        ("anchor-yolo", {"anchors": (0.1, 0.2)}, "as many pairs for each of the 3 levels"),
     ],
 )
 def test_wrong_names_and_options_are_errors(name: str, options: dict, message: str) -> None:

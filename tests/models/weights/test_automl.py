@@ -69,7 +69,7 @@ def test_moving_averages_replace_their_variables_and_others_are_listed(
     network: models.Network, variables: dict[str, np.ndarray]
 ) -> None:
     name = "class_net/class-0/bias"
-    extended = {**variables, f"{name}{AVERAGE}": np.full(64, 7.0), "global_step": np.int64(3)}
+    extended = {"global_step": np.int64(3), f"{name}{AVERAGE}": np.full(64, 7.0), **variables}
     arrays = automl.rename(network, extended)
     np.testing.assert_array_equal(arrays["class_head_conv1_pointwise/bias"], 7.0)
     assert set(arrays) - {weight.path for weight in network.weights} == {"global_step"}

@@ -157,6 +157,16 @@ def test_nothing_but_tensors_is_unpickled(torch: types.ModuleType, tmp_path: Pat
     assert not created.exists()
 
 
+@pytest.mark.parametrize(("module", "name"), [("torch", "device"), ("builtins", "FloatStorage")])
+def test_of_the_classes_of_pytorch_only_storages_are_read(
+    torch: types.ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, name: str
+) -> None:
+    monkeypatch.setattr(sys.modules[module], name, type(name, (), {"__module__": module}), raising=False)
+    write(tmp_path / "weights.pth", {"weight": getattr(sys.modules[module], name)}, {})
+    with pytest.raises(UserError, match=f"{name} is not part of a state dict"):
+        read_state_dict(tmp_path / "weights.pth")
+
+
 @pytest.mark.parametrize(
     ("offset", "shape", "strides"), [(0, (5,), (1,)), (3, (2,), (1,)), (0, (2, 2), (1, 3)), (3, (2,), (-1,))]
 )

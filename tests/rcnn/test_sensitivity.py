@@ -1,0 +1,31 @@
+"""Which settings are measured."""
+
+import pytest
+
+from tfeff import config
+from tfeff.rcnn import sensitivity
+
+
+def test_batches_keep_their_size_and_overlaps_their_order() -> None:
+    joint = config.Joint(positives=20, negatives=44, positive_overlap=0.55, negative_overlap=0.4)
+    measured = sensitivity.variants(config.RCNN(joint=joint), "joint")
+    values = {key: [value for name, value, _ in measured if name == key] for key in sensitivity.JOINT}
+    assert values == {
+        "positives": [16, 20, 32, 64],
+        "positive_overlap": [0.5, 0.55, 0.6, 0.7],
+        "negative_overlap": [0.2, 0.3, 0.4, 0.5],
+    }
+    for key, value, section in measured:
+        assert getattr(section, key) == value
+        assert section.positives + section.negatives == 64
+        section.check()
+
+
+@pytest.mark.parametrize("form", ["joint", "classic"])
+def test_each_variant_changes_one_setting(form: str) -> None:
+    settings = config.RCNN()
+    for key, value, section in sensitivity.variants(settings, form):
+        saved = getattr(settings, form)
+        changed = {name for name in vars(saved) if getattr(section, name) != getattr(saved, name)}
+        expected = set() if value == getattr(saved, key) else {key}
+        assert changed - {"negatives"} == expected
