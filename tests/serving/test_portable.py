@@ -1,18 +1,17 @@
 """Exports to LiteRT, ONNX and OpenVINO, run by their own runtimes."""
 
 import json
-import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from sklearn.datasets import load_digits
 
 from tests.same_detections import assert_same_detections
+from tests.serving.random_detectors import detector
 from tests.thoroughness import thorough
 from tfeff import config, runs, tasks, training
 from tfeff.errors import UserError
@@ -23,16 +22,6 @@ from tfeff.training import build
 CONVERTERS = {"onnx": "tf2onnx", "openvino": "openvino"}
 """Packages of the extras."""
 DETECTORS = ("yolo", *map(thorough, ("efficientdet", "anchor_yolo", "grid", "fast_rcnn", "faster_rcnn")))
-OPTIONS = {"width": 4, "stage_blocks": (1, 1, 1, 1), "levels": ("P3", "P4", "P5"), "neck": "fpn", "neck_channels": 8}
-
-
-OWN = {
-    "fast_rcnn": (
-        "task.member=fast-rcnn-fpn",
-        "task.proposals.max_proposals=40",
-        "task.suppression.class_agnostic=true",
-    )
-}
 
 
 @pytest.fixture(scope="module")
@@ -46,31 +35,6 @@ def inputs(task: tasks.ImageTask, image: np.ndarray) -> dict[str, np.ndarray]:
         return {"images": image}
     corners = np.sort(np.random.default_rng(2).uniform(0, 64, (1, 40, 2, 2)), axis=2).astype(np.float32)
     return {"images": image, "proposals": corners.reshape(1, 40, 4), "counts": np.array([30], np.int32)}
-
-
-def detector(name: str, image: np.ndarray) -> tuple:
-    """A detector whose best scores differ by more than the runtimes do, so that their order is certain."""
-    settings = config.override(
-        config.Experiment(),
-        [
-            *(f"task.name={name}", "task.suppression.minimum_score=0.0", "task.suppression.detections=20"),
-            *OWN.get(name, ()),
-        ],
-    )
-    task = tasks.create(settings.task)
-    network = task.network("resnet", num_classes=3, channels=3, resolution=64, **OPTIONS)
-    for layer in network._flatten_layers():
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.0
-    # Batch normalization takes over the statistics of this image.
-    network([image, np.zeros((1, 1, 4), np.float32)] if network.regions else image, training=True)
-    rng = np.random.default_rng(1)
-    for variable in network.trainable_variables:
-        last = any(name in variable.path for name in ("predict", "rpn_objectness", "rpn_codes", "logits"))
-        if last and variable.path.endswith("kernel"):
-            scale = 3 if "class" in variable.path or "logits" in variable.path else 1
-            variable.assign(rng.normal(0, scale / math.sqrt(math.prod(variable.shape[:-1])), variable.shape))
-    return task, network
 
 
 def runner(format: str, directory: Path) -> Callable[..., dict]:

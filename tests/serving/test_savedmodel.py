@@ -103,6 +103,21 @@ def test_the_centers_of_whole_images_match_the_model(image_size, tmp_path):
     assert not np.allclose(expected, predict(model, images, None), atol=0.05)
 
 
+@pytest.mark.parametrize(
+    ("task", "image_size", "stated"),
+    [
+        (config.Classification(), (24, 20), [24, 20]),
+        (config.Classification(), None, [16, 16]),
+        (config.Classification(center_crop=0.75), (24, 24), [24, 24]),
+        (config.Classification(center_crop=0.75), None, None),
+    ],
+)
+def test_the_size_to_which_images_are_fitted_first_is_stated(task, image_size, stated, tmp_path):
+    sizes = {"image_size": image_size, "size": (16, 16), "channels": 1}
+    written = export(network(16, 1, 10), DIGITS, tmp_path / "model", task=Classification(task), **sizes)
+    assert json.loads((written / "metadata.json").read_text())["image_size"] == stated
+
+
 def test_images_and_their_lossless_files_agree(digits):
     _, directory = digits
     loaded = tf.saved_model.load(directory)
