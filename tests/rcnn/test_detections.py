@@ -8,12 +8,16 @@ from tfeff.boxes import iou
 from tfeff.boxes.coding import decode
 from tfeff.rcnn.detections import Postprocess
 
+MIN_SCORE = 0.25
+
 
 def case(seed: int, shared: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Regions, scores and codes; some scores equal MIN_SCORE, which they have to exceed."""
     rng = np.random.default_rng(seed)
     low = rng.uniform(0, 60, (50, 2))
     regions = np.concatenate([low, low + rng.uniform(5, 40, (50, 2))], axis=1).astype(np.float32)
     scores = rng.random((50, 3)).astype(np.float32)
+    scores[::5] = MIN_SCORE
     codes = rng.normal(0, 0.1, (50, 1 if shared else 3, 4)).astype(np.float32)
     return regions, scores, codes
 
@@ -44,7 +48,7 @@ def by_loop(
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize(("limit", "vote_overlap"), [(5, None), (100, None), (100, 0.5)])
 def test_both_implementations_match_a_loop(shared: bool, limit: int, vote_overlap: float | None) -> None:
-    postprocess = Postprocess(nms_overlap=0.3, max_detections=limit, min_score=0.2, vote_overlap=vote_overlap)
+    postprocess = Postprocess(nms_overlap=0.3, max_detections=limit, min_score=MIN_SCORE, vote_overlap=vote_overlap)
     for seed in range(10):
         regions, scores, codes = case(seed, shared)
         size = (70, 80)

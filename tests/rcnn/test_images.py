@@ -63,6 +63,13 @@ def test_any_split_of_the_source_can_be_the_test_split(name: str) -> None:
     assert run.resolve("training") == "train"
 
 
+def test_some_images_must_be_left_to_train_on(tmp_path: Path) -> None:
+    write_voc(tmp_path, {"train": range(2)})
+    data = config.DetectionData(source=f"voc:{tmp_path}", validation_fraction=0.9)
+    with pytest.raises(UserError, match=r"data\.validation_fraction: .*0\.9 of 2 images leaves none to train on"):
+        RunImages(config.RCNN(data=data)).split("train")
+
+
 def test_an_unknown_test_split_is_named_with_its_key() -> None:
     with pytest.raises(UserError, match=r'data\.test_split: .* no split "tset"; did you mean "test"'):
         run_images(test_split="tset").split("test")

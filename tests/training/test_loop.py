@@ -180,6 +180,7 @@ def test_training_in_another_thread(tmp_path):
 def test_divergence_is_an_error_and_never_saved(tmp_path):
     with pytest.raises(UserError, match=r"training diverged.*optimizer\.learning_rate \(now 1e\+30\)"):
         training.train(experiment("optimizer.learning_rate=1e30", "model.batch_norm=false"), tmp_path)
+    assert training.Workdir(tmp_path).divergence()["epoch"] == 1
     latest = checkpoint.Checkpoints(tmp_path / "checkpoints").latest()
     assert latest is None or all(np.isfinite(array).all() for array in checkpoint.load(latest)[0].values())
 

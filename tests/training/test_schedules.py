@@ -59,6 +59,18 @@ def test_a_cosine_that_counts_the_warm_up_ends_with_the_training():
         assert rate(step) == pytest.approx(0.05 * (1 + math.cos(math.pi * step / 100)))
 
 
+@pytest.mark.parametrize("count_warmup", [False, True])
+def test_steps_are_at_the_epochs_of_the_training(count_warmup: bool):
+    settings = config.Experiment(
+        optimizer=config.Optimizer(learning_rate=0.1),
+        schedule=config.Schedule(
+            name="step", boundaries=(3, 5), decay_rate=0.5, warmup_epochs=2, count_warmup=count_warmup
+        ),
+    )
+    rate = build.schedule(settings, 10)
+    assert [rate(step) for step in (20, 29, 30, 49, 50)] == pytest.approx([0.1, 0.1, 0.05, 0.05, 0.025])
+
+
 def test_plateau_reduces_the_rate_after_patience_and_can_be_restored():
     losses = [3.0, 2.0, 2.1, 2.2, 2.3, 1.9, 2.0, math.inf, 2.0]
     whole = schedules.Plateau(1.0, 0.1, 2)

@@ -80,6 +80,8 @@ def test_a_validation_split_is_read_unless_there_are_folds(tmp_path):
     caches = selection.read(settings, QUIET)
     dataset = selection.choose(settings, caches)
     assert (len(dataset.train), len(dataset.validation)) == (24, 10)
+    named = config.override(settings, ["data.validation_split=valid"])
+    assert len(selection.choose(named, selection.read(named, QUIET)).validation) == 10
     folded = config.override(settings, ["data.folds=2"])
     with pytest.raises(ValueError, match=r"data\.validation_split: 'validation' then, None now"):
         selection.choose(folded, caches)

@@ -43,6 +43,14 @@ def test_the_anchors_of_yolo_are_shared_out_among_the_levels() -> None:
     assert models.detector("anchor-yolo").per_position == 3
 
 
+@pytest.mark.parametrize(
+    ("depth", "width", "sizes"), [(1, 1, (64, 3, 3)), (2, 1.4, (88, 6, 6)), (0.5, 0.5, (32, 2, 2))]
+)
+def test_the_neck_and_the_heads_are_scaled(depth: float, width: float, sizes: tuple[int, int, int]) -> None:
+    options = {"neck_depth_coefficient": depth, "neck_width_coefficient": width}
+    assert models.detector("efficientdet-d0", **options).neck_sizes == sizes
+
+
 def test_a_detector_offers_its_stages() -> None:
     """The neck's maps feed other heads."""
     described = models.detector(

@@ -1,0 +1,46 @@
+"""The exports of a finished run know how it fits images."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfeff import config, training
+from tfeff.data.images import resizing
+from tfeff.serving import run as serving
+from tfeff.training import build
+
+
+@pytest.fixture(scope="module", params=["stretched", "whole"])
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> training.Workdir:
+    """Original images keep their size, so there is none to which they are fitted first."""
+    overrides = {
+        "stretched": ["data.image_size=12"],
+        "whole": ["task.center_crop=0.875", "data.cache=none", "data.image_size=original"],
+    }[request.param]
+    settings = config.Experiment(
+        model=config.Model(width=2, stage_blocks=(1, 1), resolution=16),
+        data=config.Data(channels=1, train_examples=64),
+        training=config.Training(epochs=1, batch_size=32, precision="float32"),
+    )
+    settings = config.override(settings, overrides)
+    return training.train(settings, tmp_path_factory.mktemp("run"), tensorboard=False)
+
+
+@pytest.mark.parametrize("built", [False, True])
+def test_images_are_fitted_as_in_the_training(run: training.Workdir, built: bool, tmp_path: Path) -> None:
+    network, whole = build.trained_model(run), run.config().task.center_crop is not None
+    serving.export(run, tmp_path / "tensorflow", model=network if built else None)
+    serving.export_portable(run, tmp_path / "litert", "litert")
+    about = [json.loads((tmp_path / name / "metadata.json").read_text()) for name in ("tensorflow", "litert")]
+    assert [each["image_size"] for each in about] == [None if whole else [12, 12]] * 2
+    assert [each["input"] for each in about] == [[None, None, 1], [16, 16, 1]]
+    image = tf.constant(np.random.default_rng(0).integers(0, 256, (20, 30, 1), np.uint8))
+    if whole:
+        fitted = resizing.center(image, (16, 16), 0.875)[tf.newaxis]
+    else:
+        fitted = resizing.resize(resizing.fit(image, (12, 12))[tf.newaxis], (16, 16))
+    served = tf.saved_model.load(str(tmp_path / "tensorflow")).signatures["serving_default"](images=image[tf.newaxis])
+    np.testing.assert_allclose(served["probabilities"], tf.nn.softmax(network(fitted, training=False)), atol=1e-5)
