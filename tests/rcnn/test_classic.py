@@ -74,3 +74,12 @@ def test_a_class_without_objects_is_named() -> None:
     training = ClassicTraining((*NAMES, "d"), train, np.zeros((len(train.targets), 4)), moments(train), seed=0)
     with pytest.raises(UserError, match='"d" has no object'):
         training.run(config.Classic())
+
+
+def test_a_class_without_negatives_is_named() -> None:
+    """Regions with as much overlap as the limit are none."""
+    train, _, _ = examples(1)
+    settings = config.Classic(negative_overlap=0.25)
+    values = np.full((len(train.targets), CLASSES), 0.25)
+    with pytest.raises(UserError, match='"a" has no negative region'):
+        ClassicTraining(NAMES, train, values, moments(train), seed=0).run(settings)
