@@ -98,6 +98,11 @@ def test_a_run_writes_the_files_of_its_workdir(finished: rcnn.Workdir) -> None:
     assert set(result["forms"]) == set(FORMS)
 
 
+def test_each_form_has_its_own_head(finished: rcnn.Workdir) -> None:
+    names = [Detector.load(finished, form)[0].head.name for form in FORMS]
+    assert names == ["joint_detector", "classic_detector", "classifier_detector"]
+
+
 def test_a_rerun_trains_nothing(verbs: Verbs, finished: rcnn.Workdir) -> None:
     before = {path: path.stat().st_mtime_ns for path in finished.path.rglob("*.keras")}
     verbs(
