@@ -275,7 +275,7 @@ def run(root: Path, folders: Sequence[str], out: Path, *, count: int, seed: int,
             for number, (mutant, source) in enumerate(waiting, start=1):
                 began = time.monotonic()
                 result, failed = tested.test(folder, mutant.file, source, seconds)
-                row = {"folder": folder, **asdict(mutant), "result": result, "test": failed}
+                row = {"folder": folder, "seed": seed, **asdict(mutant), "result": result, "test": failed}
                 known[mutant] = row | {"seconds": round(time.monotonic() - began, 1)}
                 with out.open("a") as file_:
                     file_.write(json.dumps(known[mutant]) + "\n")

@@ -103,3 +103,31 @@ def test_regions_with_as_much_overlap_as_the_limit_are_no_negatives() -> None:
         expected = fit_svm(features, positive, negative[1::2], mining=mining, **settings)
         np.testing.assert_allclose(weights[:, 0], expected[0], rtol=1e-6)
         np.testing.assert_allclose(biases[0], expected[1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("chunk", [1000, 10_000])
+def test_each_round_drops_easy_negatives_and_adds_the_hardest(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CHUNK", chunk)
+    features, positive, negative = problem(4)
+    mining, sizes = Mining(initial=300, rounds=4, hardest=200), []
+
+    class Recorded(LinearSVC):
+        def fit(self, x: np.ndarray, y: np.ndarray) -> LinearSVC:
+            sizes.append(len(y))
+            return super().fit(x, y)
+
+    monkeypatch.setattr(module, "LinearSVC", Recorded)
+    found = fit_svm(features, positive, negative, penalty=0.01, positive_weight=2.0, mining=mining, seed=5)
+
+    mined = np.random.default_rng(5).permutation(negative)[:300]
+    expected = []
+    for _ in range(mining.rounds):
+        expected.append(150 + len(mined))
+        rows = np.r_[positive, np.sort(mined)]
+        svm = LinearSVC(C=0.01, class_weight={1: 2.0}, dual=False)
+        svm.fit(features[rows], np.r_[np.ones(150), np.zeros(len(mined))])
+        margins = svm.decision_function(features)
+        hard = [row for row in sorted(negative, key=lambda row: -margins[row]) if margins[row] > mining.margin]
+        mined = np.union1d([row for row in mined if margins[row] > module.EASY], hard[:200]).astype(int)
+    assert sizes == expected
+    np.testing.assert_allclose(found[0], svm.coef_[0], atol=1e-4)

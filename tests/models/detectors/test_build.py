@@ -1,5 +1,6 @@
 """Detectors by name: options of the detector and of its backbone."""
 
+import numpy as np
 import pytest
 
 from tfeff import models
@@ -41,6 +42,10 @@ def test_the_anchors_of_yolo_are_shared_out_among_the_levels() -> None:
     assert described.anchors == tuple(sides)
     assert described.per_position == 3
     assert models.detector("anchor-yolo").per_position == 3
+    # Width and height in pixels at 416 (YOLOv3, section 2.3).
+    published = [(10, 13), (16, 30), (33, 23), (30, 61), (62, 45), (59, 119), (116, 90), (156, 198), (373, 326)]
+    relative = models.detector("anchor-yolo").anchors
+    np.testing.assert_allclose(np.reshape(relative, (9, 2))[:, ::-1] * 416, published)
 
 
 @pytest.mark.parametrize(
