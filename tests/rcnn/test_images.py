@@ -110,6 +110,13 @@ def test_corrupt_images_are_skipped_and_listed(tmp_path: Path) -> None:
     assert "truncated" in run.skipped["002"]
 
 
+def test_the_progress_of_checking_counts_every_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = list[int]()
+    monkeypatch.setattr(images.Bar, "show", lambda _, done: shown.append(done))
+    assert images.corrupt_images(part(("a",), [b"x", b"y", b"z"])).keys() == {0, 1, 2}
+    assert shown == [1, 2, 3]
+
+
 def part(class_names: tuple[str, ...], contents: list[bytes]) -> Dataset:
     """Images called 0, 1, ... with these contents."""
     dataset = catalog.open_objects(SOURCE).load("validation").take(np.arange(len(contents)))
