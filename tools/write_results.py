@@ -2,7 +2,7 @@
 
 A document names a file, relative to itself, and what to write about it, between two comments. The file is the
 `result.json` of a search; for `variants` and `sweeps`, what `tools/compare_variants.py` and `tools/compare_sweeps.py`
-write; for `rows`, any list of rows:
+write; for `sensitivity`, what `tfeff.evaluate --sensitivity` writes; for `rows`, any list of rows:
 
     <!-- results/cifar10_search.json: candidates -->
     <!-- end -->
@@ -294,6 +294,31 @@ def sweeps(result: Result) -> str:
     )
 
 
+def sensitivity(rows: Sequence[Result]) -> str:
+    """R-CNN's metrics for each value of a setting, and their differences from those of the run's own head."""
+
+    def difference(row: Result, metric: str) -> str | None:
+        mean, low, high = row["differences"][metric]
+        if mean == low == high == 0:
+            return None
+        return in_points({"mean": mean, "interval": [low, high]})
+
+    return tables.markdown(
+        [
+            {
+                "key": f"`{row['form']}.{row['key']}`",
+                "value": f"{row['value']:g}",
+                "mAP@.5": f"{row['mAP@.5']:.3f}",
+                "difference, points": difference(row, "mAP@.5"),
+                "class accuracy on object boxes": tables.percent(row["object accuracy"], 1),
+                "background recall": tables.percent(row["background recall"], 1),
+                "its difference, points": difference(row, "background recall"),
+            }
+            for row in rows
+        ]
+    )
+
+
 def plain(rows: Sequence[Result]) -> str:
     """Rows as they are; three significant digits."""
     return tables.markdown(
@@ -369,6 +394,7 @@ WRITERS: Mapping[str, Callable[[Any], str]] = {
     "family": family,
     "variants": variants,
     "sweeps": sweeps,
+    "sensitivity": sensitivity,
     "rows": plain,
 }
 FIGURES: Mapping[str, tuple[str, Callable[[Result], Figure]]] = {

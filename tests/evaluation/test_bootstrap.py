@@ -4,7 +4,12 @@ from scipy.stats import binom, chi2
 
 from tfeff.evaluation import bootstrap
 from tfeff.evaluation.average_precision import average_precisions, mean_average_precision
-from tfeff.evaluation.bootstrap import bootstrap_mean, bootstrap_mean_average_precision, percentile_interval
+from tfeff.evaluation.bootstrap import (
+    bootstrap_mean,
+    bootstrap_mean_average_precision,
+    bootstrap_share,
+    percentile_interval,
+)
 from tfeff.evaluation.matching import match
 
 
@@ -64,6 +69,22 @@ def test_resampled_means_are_the_means_of_drawn_values(monkeypatch):
     monkeypatch.setattr(bootstrap, "CHUNK", 120)
     assert bootstrap_mean(values, resamples=50, seed=3) == pytest.approx(expected, rel=1e-12)
     assert (bootstrap_mean([0.5] * 7) == 0.5).all()
+
+
+def test_a_resampled_share_is_that_of_the_drawn_images(make_detections, make_objects):
+    counted, total = [3, 0, 5, 1], [4, 0, 5, 10]
+    values = bootstrap_share(counted, total, resamples=200, seed=7)
+    drawn = np.random.default_rng(7).multinomial(4, [0.25] * 4, size=200)
+    for value, times in zip(values, drawn, strict=True):
+        images = np.repeat(np.arange(4), times)
+        of = sum(total[image] for image in images)
+        assert value == (sum(counted[image] for image in images) / of if of else pytest.approx(np.nan, nan_ok=True))
+    # With the same seed, mean average precision is computed for the same images.
+    box = [[0, 0, 10, 10]]
+    found = [make_detections(box, [0], [0.5]) if i % 3 else make_detections() for i in range(30)]
+    matching = match(found, [make_objects(box, [0])] * 30, 1)
+    shares = bootstrap_share([int(i % 3 > 0) for i in range(30)], [1] * 30, seed=2)
+    np.testing.assert_allclose(bootstrap_mean_average_precision(matching, seed=2), shares, rtol=1e-12)
 
 
 def test_a_percentile_interval_cuts_off_equal_tails():

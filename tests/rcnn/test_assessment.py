@@ -10,7 +10,16 @@ from sklearn.metrics import precision_score, recall_score
 from tfeff.rcnn.assessment import BACKGROUND_OVERLAP, region_report
 from tfeff.rcnn.detector import Thresholds
 
-CLASSES, THRESHOLD = 4, 0.5
+CLASSES, THRESHOLD, IMAGES = 4, 0.5, 6
+
+
+class Images:
+    """What a report asks of the images."""
+
+    num_classes = CLASSES
+
+    def __len__(self) -> int:
+        return IMAGES
 
 
 def test_metrics_of_regions_match_scikit_learn() -> None:
@@ -23,8 +32,11 @@ def test_metrics_of_regions_match_scikit_learn() -> None:
     is_object, ignored = np.arange(400) < 150, rng.random(400) < 0.2
     overlap = np.where(is_object, 1.0, rng.uniform(0, 1, 400))
     overlap[200:210] = BACKGROUND_OVERLAP
-    targets = SimpleNamespace(is_object=is_object, label=labels, overlap=overlap, ignored=ignored & ~is_object)
-    regions: Any = SimpleNamespace(features=scores, targets=targets, images=SimpleNamespace(num_classes=CLASSES))
+    image = rng.integers(0, IMAGES - 1, 400)  # nothing in the last image
+    targets = SimpleNamespace(
+        is_object=is_object, label=labels, overlap=overlap, ignored=ignored & ~is_object, image=image
+    )
+    regions: Any = SimpleNamespace(features=scores, targets=targets, images=Images())
     detector: Any = SimpleNamespace(scores=lambda features: features)
     report = region_report(detector, Thresholds(region=THRESHOLD, detection=0.0), regions)
 
@@ -33,10 +45,12 @@ def test_metrics_of_regions_match_scikit_learn() -> None:
     assert report.accuracy == pytest.approx(np.mean(own == wanted))
     assert report.called_background == pytest.approx(np.mean(own == CLASSES))
     assert 0.05 < report.called_background < 0.5
-    background = [
-        predicted[row] == CLASSES for row in range(150, 400) if overlap[row] < BACKGROUND_OVERLAP and not ignored[row]
-    ]
-    assert report.background_recall == pytest.approx(np.mean(background))
+    background = [row for row in range(150, 400) if overlap[row] < BACKGROUND_OVERLAP and not ignored[row]]
+    assert report.background_recall == pytest.approx(np.mean([predicted[row] == CLASSES for row in background]))
+    found = [row for row in background if predicted[row] == CLASSES]
+    for number in range(IMAGES):
+        assert report.background[number] == sum(image[row] == number for row in background)
+        assert report.background_found[number] == sum(image[row] == number for row in found)
     each: Any = {"labels": range(CLASSES), "average": None, "zero_division": np.nan}
     np.testing.assert_allclose(report.precision, precision_score(wanted, own, **each))
     np.testing.assert_allclose(report.recall, recall_score(wanted, own, **each))

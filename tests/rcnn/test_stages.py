@@ -395,6 +395,9 @@ def test_sensitivity_measures_each_setting_once(finished: rcnn.Workdir, monkeypa
 
     monkeypatch.setattr(module, "JOINT", {"positives": (32, 100)})
     monkeypatch.setattr(module, "CLASSIC", {"ridge": (10.0, 1000.0)})
+    # Measurements of an earlier version lack intervals, so they are repeated.
+    old = {"form": "joint", "key": "positives", "value": 32, "mAP@.5": 2.0}
+    (finished.path / "sensitivity.json").write_text(json.dumps([old]))
     first = rcnn.measure_sensitivity(finished, training.Reporter(quiet=True))
     assert [(each.form, each.key, each.value) for each in first] == [
         ("joint", "positives", 32),
@@ -403,6 +406,21 @@ def test_sensitivity_measures_each_setting_once(finished: rcnn.Workdir, monkeypa
         ("classic", "ridge", 1000.0),
     ]
     assert all(0 <= value <= 1 for each in first for value in each.metrics.values())
+    for own in (first[1], first[3]):  # the run's own settings
+        assert set(own.differences.values()) == {(0.0, 0.0, 0.0)}
+    for other in (first[0], first[2]):
+        for name, (difference, low, high) in other.differences.items():
+            of_run = first[1 if other.form == "joint" else 3].metrics[name]
+            assert difference == pytest.approx(other.metrics[name] - of_run)
+            assert low <= high
+    # The head of the run was measured, not another one with its settings.
+    own_detector, own_thresholds = Detector.load(finished, "classic")
+    validation = rcnn.RunImages(finished.settings()).training["validation"]
+    run = RunRegions(finished.settings(), finished, training.Reporter(quiet=True))
+    report = assessment.region_report(
+        own_detector, own_thresholds, run.region_set("validation", validation, windows=False)
+    )
+    assert first[3].metrics["background recall"] == report.background_recall
     monkeypatch.setattr(module, "measure", lambda *_: pytest.fail("measured again"))
     assert rcnn.measure_sensitivity(finished, training.Reporter(quiet=True)) == first
     assert (finished.figures / "sensitivity.png").is_file()

@@ -79,6 +79,20 @@ def test_rows_are_written_with_their_intervals(write_results):
     ]
 
 
+def test_settings_are_compared_with_those_of_the_run(write_results):
+    common = {"form": "joint", "key": "positives", "object accuracy": 0.995, "background recall": 0.9}
+    same, worse = [0.0, 0.0, 0.0], [-0.021, -0.04, 0.001]
+    rows = [
+        {**common, "value": 16, "mAP@.5": 0.83, "differences": {"mAP@.5": worse, "background recall": same}},
+        {**common, "value": 100, "mAP@.5": 0.851, "differences": {"mAP@.5": same, "background recall": same}},
+    ]
+    written = write_results.sensitivity(rows).splitlines()[2:]
+    assert written == [
+        "| `joint.positives` | 16 | 0.830 | -2.1 (-4.0 to +0.1) | 99.5 % | 90.0 % | – |",
+        "| `joint.positives` | 100 | 0.851 | – | 99.5 % | 90.0 % | – |",
+    ]
+
+
 @pytest.mark.parametrize(
     ("bounds", "words"),
     [

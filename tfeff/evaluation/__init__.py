@@ -7,7 +7,12 @@ from tfeff.evaluation.average_precision import (
     mean_average_precision,
     precision_recall,
 )
-from tfeff.evaluation.bootstrap import bootstrap_mean, bootstrap_mean_average_precision, percentile_interval
+from tfeff.evaluation.bootstrap import (
+    bootstrap_mean,
+    bootstrap_mean_average_precision,
+    bootstrap_share,
+    percentile_interval,
+)
 from tfeff.evaluation.calibration import Calibration, calibration, temperature
 from tfeff.evaluation.classification import ClassificationReport, classification_report
 from tfeff.evaluation.coco import CocoScores, coco_scores, to_coco_results
@@ -47,6 +52,7 @@ __all__ = [
     "best_f1_threshold",
     "bootstrap_mean",
     "bootstrap_mean_average_precision",
+    "bootstrap_share",
     "calibration",
     "classification_report",
     "coco_scores",

@@ -1,4 +1,4 @@
-"""Bootstrap confidence intervals of a mean and of mean average precision.
+"""Bootstrap confidence intervals of a mean, of a share and of mean average precision.
 
 Source: Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13 (percentile interval). The bootstrap
 resamples images, because detections in the same image are not independent.
@@ -29,12 +29,29 @@ def bootstrap_mean_average_precision(
     Returns:
         float64 [resamples]; NaN for resamples without objects.
     """
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(matching.images, np.full(matching.images, 1 / matching.images), size=resamples)
-    counts = drawn.astype(np.int32)
+    counts = _draws(matching.images, resamples, seed)
     return mean_average_precision(
         np.stack([_resampled_ap(matching, label, counts) for label in range(matching.classes)], 1)
     )
+
+
+def bootstrap_share(
+    counted: npt.ArrayLike, total: npt.ArrayLike, *, resamples: int = 1000, seed: int = 0
+) -> npt.NDArray[np.float64]:
+    """Shares in bootstrap resamples of the images, drawn as by `bootstrap_mean_average_precision` with the same seed.
+
+    Args:
+        counted: int [n], what is counted in each of n > 0 images.
+        total: int [n], of how many.
+        resamples: number of resamples of n images.
+        seed: seed of the draws.
+
+    Returns:
+        float64 [resamples]; NaN for resamples whose total is 0.
+    """
+    drawn = _draws(len(np.asarray(total)), resamples, seed)
+    counts, totals = drawn @ np.asarray(counted), drawn @ np.asarray(total)
+    return np.divide(counts, totals, out=np.full(resamples, np.nan), where=totals > 0)
 
 
 def percentile_interval(values: npt.NDArray[np.float64], confidence: float = 0.95) -> tuple[float, float]:
@@ -44,6 +61,12 @@ def percentile_interval(values: npt.NDArray[np.float64], confidence: float = 0.9
         return np.nan, np.nan
     low, high = np.quantile(valid, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
+
+
+def _draws(images: int, resamples: int, seed: int) -> npt.NDArray[np.int32]:
+    """How often each resample contains each image, int32 [resamples, images]."""
+    drawn = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=resamples)
+    return drawn.astype(np.int32)
 
 
 def _resampled_ap(matching: Matching, label: int, drawn: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:

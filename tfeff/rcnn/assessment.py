@@ -34,16 +34,24 @@ class RegionReport:
     Attributes:
         accuracy: share of objects whose own box gets their class.
         called_background: share of objects whose own box is classified as background.
-        background_recall: share of background proposals that are classified as background.
+        background: int64 [N], background proposals of each image.
+        background_found: int64 [N], those of them that are classified as background.
         precision: float64 [C], on the objects' own boxes; NaN for classes that are never predicted.
         recall: float64 [C]; NaN for classes without objects.
     """
 
     accuracy: float
     called_background: float
-    background_recall: float
+    background: np.ndarray
+    background_found: np.ndarray
     precision: np.ndarray
     recall: np.ndarray
+
+    @property
+    def background_recall(self) -> float:
+        """Share of background proposals that are classified as background; NaN without any."""
+        proposals = self.background.sum()
+        return float(self.background_found.sum() / proposals) if proposals else np.nan
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -226,11 +234,16 @@ def region_report(detector: Detector, thresholds: Thresholds, regions: RegionSet
     confusion = np.zeros((background, background + 1))
     np.add.at(confusion, (labels, objects), 1)
     hits = np.diag(confusion)
+
+    def by_image(chosen: np.ndarray) -> np.ndarray:
+        return np.bincount(targets.image[chosen], minlength=len(regions.images))
+
     with np.errstate(invalid="ignore"):
         return RegionReport(
             accuracy=float((objects == labels).mean()),
             called_background=float((objects == background).mean()),
-            background_recall=float((predicted[is_background] == background).mean()),
+            background=by_image(is_background),
+            background_found=by_image(is_background & (predicted == background)),
             precision=hits / confusion[:, :background].sum(axis=0),
             recall=hits / confusion.sum(axis=1),
         )

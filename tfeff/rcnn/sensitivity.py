@@ -1,6 +1,8 @@
 """Sensitivity to R-CNN's ratios and thresholds: heads retrained with one setting changed at a time.
 
-Features are cached, so each measurement costs the training of one head. Metrics are those of the validation images.
+Features are cached, so each measurement costs the training of one head. Metrics are those of the validation images. The
+intervals of their differences from the run's own head are bootstrap intervals over these images, paired. They do not
+contain the differences between trainings of the same settings.
 """
 
 import dataclasses
@@ -13,11 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfeff import config, training
 from tfeff.durable import write
-from tfeff.evaluation import average_precisions, match, mean_average_precision
+from tfeff.evaluation import (
+    average_precisions,
+    bootstrap_mean_average_precision,
+    bootstrap_share,
+    match,
+    mean_average_precision,
+    percentile_interval,
+)
 from tfeff.models.heads import region
 from tfeff.rcnn import joint
 from tfeff.rcnn.assessment import region_report
@@ -49,6 +59,8 @@ CLASSIC: Mapping[str, Sequence[float]] = {
 }
 """Key of `config.Classic` -> values."""
 METRICS = ("mAP@.5", "object accuracy", "objects as background", "background recall")
+COMPARED = ("mAP@.5", "background recall")
+"""Metrics that are compared with those of the run's own head."""
 
 
 @dataclass(frozen=True)
@@ -60,16 +72,37 @@ class Measurement:
         key: of the form's config section.
         value: of the key; all other settings are those of the run.
         metrics: by the names in METRICS.
+        differences: by the names in COMPARED: the metric minus that of the run's own head, and both ends of its 95 %
+            interval.
     """
 
     form: str
     key: str
     value: float
     metrics: Mapping[str, float]
+    differences: Mapping[str, tuple[float, float, float]]
 
     def row(self) -> dict[str, Any]:
-        """For tables and JSON."""
-        return {"form": self.form, "key": self.key, "value": self.value, **self.metrics}
+        """JSON-ready."""
+        differences = {name: list(ends) for name, ends in self.differences.items()}
+        return {"form": self.form, "key": self.key, "value": self.value, **self.metrics, "differences": differences}
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> "Measurement":
+        """The measurement of a row."""
+        metrics = {name: row[name] for name in METRICS}
+        differences = {name: tuple(ends) for name, ends in row["differences"].items()}
+        return cls(row["form"], row["key"], row["value"], metrics, differences)
+
+    def shown(self) -> dict[str, Any]:
+        """For tables."""
+        columns: dict[str, Any] = {"form": self.form, "key": self.key, "value": self.value}
+        for name, value in self.metrics.items():
+            columns[name] = value
+            if name in self.differences:
+                difference, low, high = self.differences[name]
+                columns[f"{name}, minus the run's (95 %)"] = f"{difference:+.4f} ({low:+.4f} to {high:+.4f})"
+        return columns
 
 
 def variants(settings: config.RCNN, form: str) -> list[tuple[str, float, Any]]:
@@ -102,44 +135,65 @@ def measure_sensitivity(workdir: Workdir, reporter: training.Reporter | None = N
     settings, reporter = workdir.settings(), reporter or training.Reporter()
     path = workdir.path / "sensitivity.json"
     rows = json.loads(path.read_text()) if path.is_file() else []
-    known = {(row["form"], row["key"], row["value"]): row for row in rows}
-    thresholds_of = {form: Detector.load(workdir, form)[1] for form in settings.forms}
+    known = {(row["form"], row["key"], row["value"]): row for row in rows if "differences" in row}
+    trained = {form: Detector.load(workdir, form) for form in settings.forms if form in ("joint", "classic")}
     images = RunImages(settings).training
     record(workdir.dataset, images)
     regions = RunRegions(settings, workdir, reporter)
-    for form, thresholds in thresholds_of.items():
+    for form, (_, thresholds) in trained.items():
         thresholds.check_backbone(form, regions.backbone_digest)
     train, validation = (regions.region_set(name, images[name], windows=False) for name in ("train", "validation"))
-    wanted = [
-        (form, *variant)
-        for form in settings.forms
-        if form in ("joint", "classic")
-        for variant in variants(settings, form)
-    ]
-    measurements, metrics_of = list[Measurement](), dict[Any, dict[str, float]]()
+    wanted = [(form, *variant) for form in trained for variant in variants(settings, form)]
+    measurements, own = list[Measurement](), dict[str, Measured]()
     with Bar("sensitivity", len(wanted), "measurements") as bar:
         heads = _Heads(settings, train, validation, [section for form, _, _, section in wanted if form == "classic"])
         for number, (form, key, value, section) in enumerate(wanted):
             bar.show(number)
             if (row := known.pop((form, key, value), None)) is not None:
-                measurements.append(Measurement(form, key, value, {name: row[name] for name in METRICS}))
+                measurements.append(Measurement.from_row(row))
                 continue
-            if section not in metrics_of:  # The run's own settings appear under every key.
+            if form not in own:
+                own[form] = measure(trained[form][0], validation)
+            measured = own[form]
+            if section != getattr(settings, form):
                 head = heads.joint(section) if form == "joint" else heads.classic(section)
-                metrics_of[section] = measure(Detector(head, settings.detection), validation)
-            measurements.append(Measurement(form, key, value, metrics_of[section]))
+                measured = measure(Detector(head, settings.detection), validation)
+            measurements.append(Measurement(form, key, value, measured.metrics, measured.minus(own[form])))
             write(path, json.dumps([*(each.row() for each in measurements), *known.values()], indent=2) + "\n")
         bar.show(len(wanted))
     rows = [each.row() for each in measurements]
     write(path, json.dumps(rows, indent=2) + "\n")
-    reporter.say(tables.text(rows))
-    for saved in figure.save(sensitivity_figure(rows, METRICS[0], METRICS[3]), workdir.figures / "sensitivity"):
+    reporter.say(tables.text([each.shown() for each in measurements]))
+    for saved in figure.save(sensitivity_figure(rows, *COMPARED), workdir.figures / "sensitivity"):
         reporter.say(f"wrote {saved}")
     return measurements
 
 
-def measure(detector: Detector, validation: RegionSet) -> dict[str, float]:
-    """The METRICS of a head at the thresholds that its run would choose."""
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """A head on the validation images.
+
+    Attributes:
+        metrics: by the names in METRICS.
+        resamples: by the names in COMPARED: the metric in bootstrap resamples of the images, the same for all heads.
+    """
+
+    metrics: Mapping[str, float]
+    resamples: Mapping[str, np.ndarray]
+
+    def minus(self, other: "Measured") -> dict[str, tuple[float, float, float]]:
+        """By the names in COMPARED: the difference from another head, and both ends of its 95 % interval."""
+        return {
+            name: (
+                self.metrics[name] - other.metrics[name],
+                *percentile_interval(self.resamples[name] - other.resamples[name]),
+            )
+            for name in COMPARED
+        }
+
+
+def measure(detector: Detector, validation: RegionSet) -> Measured:
+    """Measures a head at the thresholds that its run would choose."""
     matching = match(detector.detect(validation), validation.images.objects, validation.images.num_classes)
     regions = region_report(detector, detector.choose_thresholds(validation), validation)
     values = (
@@ -148,7 +202,11 @@ def measure(detector: Detector, validation: RegionSet) -> dict[str, float]:
         regions.called_background,
         regions.background_recall,
     )
-    return dict(zip(METRICS, values, strict=True))
+    resamples = (
+        bootstrap_mean_average_precision(matching),
+        bootstrap_share(regions.background_found, regions.background),
+    )
+    return Measured(dict(zip(METRICS, values, strict=True)), dict(zip(COMPARED, resamples, strict=True)))
 
 
 class _Heads:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from tfeff.reporting.figure import BLUE, VERMILION, new, style
@@ -18,8 +19,12 @@ LOG_RANGE = 50.0
 def sensitivity_figure(rows: Sequence[Mapping[str, Any]], first: str, second: str) -> Figure:
     """Plots two metrics against the values of a setting, one panel per setting. All panels share both scales.
 
+    Bars are the intervals of the differences: a setting whose bar does not reach the metric of the run's own setting is
+    separable from it.
+
     Args:
-        rows: mappings with `form`, `key`, `value` and the metrics.
+        rows: mappings with `form`, `key`, `value`, the metrics, and `differences`: metric -> (its difference from that
+            of the run's own setting, both ends of its interval).
         first: key of the metric drawn in blue, with its scale on the left.
         second: key of the metric drawn in red, with its scale on the right.
     """
@@ -30,7 +35,7 @@ def sensitivity_figure(rows: Sequence[Mapping[str, Any]], first: str, second: st
     lines = max(1, math.ceil(len(panels) / columns))
     figure = new(PANEL_SIZE[0] * columns + 0.8, PANEL_SIZE[1] * lines + 0.5)
     grid = figure.subplots(lines, columns, squeeze=False).ravel()
-    limits = {metric: _limits([row[metric] for row in rows]) for metric in (first, second)}
+    limits = {metric: _limits([end for row in rows for end in _ends(row, metric)]) for metric in (first, second)}
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
     for number, ((form, key), points) in enumerate(panels.items()):
@@ -38,7 +43,12 @@ def sensitivity_figure(rows: Sequence[Mapping[str, Any]], first: str, second: st
         points = sorted(points, key=lambda row: row["value"])
         values = [row["value"] for row in points]
         for side, metric, color, line in ((axes, first, BLUE, "-"), (other, second, VERMILION, "--")):
-            side.plot(values, [row[metric] for row in points], color=color, linestyle=line, marker="o", markersize=3.5)
+            heights = [row[metric] for row in points]
+            bars = np.transpose([row["differences"][metric] for row in points])
+            lengths = np.nan_to_num([bars[0] - bars[1], bars[2] - bars[0]]).clip(min=0)
+            side.errorbar(
+                values, heights, lengths, color=color, linestyle=line, marker="o", markersize=3.5, elinewidth=1
+            )
             side.set_ylim(limits[metric])
             side.tick_params(axis="y", labelcolor=color)
         style(axes)
@@ -55,6 +65,13 @@ def sensitivity_figure(rows: Sequence[Mapping[str, Any]], first: str, second: st
         else:
             other.tick_params(axis="y", labelright=False)
     return figure
+
+
+def _ends(row: Mapping[str, Any], metric: str) -> list[float]:
+    """A metric and both ends of its bar, without NaN."""
+    difference, *ends = row["differences"][metric]
+    own = row[metric] - difference
+    return [value for value in (row[metric], *(own + end for end in ends)) if not math.isnan(value)]
 
 
 def _limits(values: Sequence[float]) -> tuple[float, float]:
