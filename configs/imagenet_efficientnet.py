@@ -15,9 +15,9 @@ Disk      the cache has the decoded images: 350 GB for B0, 900 GB for B4, 2.1 TB
           (--config.data.cache=none), each image is decoded in each epoch
 Machine   intended for GPUs; not run yet. Forecast from the throughput that NVIDIA publishes for its own TensorFlow
           implementation on A100 GPUs of 80 GB in mixed precision (docs/imagenet.md): B0 1.5 days on one GPU and 6 hours
-          on eight, B4 11 days and 1.4 days
-Reach     the reference implementation's top-1 accuracy with AutoAugment: B0 77.1, B1 79.1, B2 80.1, B3 81.6, B4 82.9,
-          B5 83.6, B6 84.0, B7 84.3 %
+          on eight, B4 11 days and 1.5 days
+Reach     top-1 accuracy of the reference implementation with AutoAugment, published in 2019: B0 77.1, B1 79.1,
+          B2 80.1, B3 81.6, B4 82.9, B5 83.6, B6 84.0, B7 84.3 %
 """
 
 from tfeff.config import (
@@ -36,7 +36,7 @@ from tfeff.config import (
 )
 
 LEARNING_RATE = 0.016
-"""For each 256 images of a batch: 0.256 for the 4,096 images of the paper."""
+"""For each 256 images of a batch. The paper's 0.256 fits a batch of 4,096, which it does not state."""
 MARGIN = 32
 """Evaluation crops the center of images whose shorter side has this many pixels more than the network's input."""
 
@@ -72,7 +72,7 @@ def get_config() -> Recipe[Experiment]:
                 name="exponential", decay_rate=0.97, decay_epochs=2.4, warmup_epochs=5, count_warmup=True
             ),
             training=Training(
-                epochs=350,
+                epochs=357,
                 batch_size=2048,
                 ema_decay=0.9999,
                 keep="best",

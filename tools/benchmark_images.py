@@ -66,6 +66,9 @@ def run(arguments: argparse.Namespace) -> None:
         rows[f"{photographs.name}, decoded and cropped to {LARGE} pixels"] = batches(
             uncached, (LARGE, LARGE), LARGE_BATCH, max(1, arguments.batches // 8), Augmentation()
         )
+        rows[f"{photographs.name}, also AutoAugment"] = batches(
+            uncached, (LARGE, LARGE), LARGE_BATCH, max(1, arguments.batches // 8), Augmentation(autoaugment=True)
+        )
     seconds: dict[str, list[float]] = {name: [] for name in rows}
     for number in range(arguments.rounds + 1):
         for name in rows if number % 2 else reversed(rows):
