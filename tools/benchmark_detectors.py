@@ -23,7 +23,7 @@ from tfeff.errors import UserError
 from tfeff.reporting import tables
 
 TOOLS = Path(__file__).parent
-RUNTIMES = ("frozen", "litert", "onnx")
+RUNTIMES = ("frozen", "litert", "onnx", "openvino")
 THREADS = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
 """Environment variables with the number of threads."""
 SETTINGS = {"TF_ENABLE_ONEDNN_OPTS": "1"}
@@ -64,6 +64,12 @@ COMPARISONS = {
     "effdet": Comparison("D0 at 512, detections / effdet", runtimes("d0"), "effdet-d0", "peer"),
     "effdet-network": Comparison("D0 at 512, network / effdet", runtimes("d0-network"), "effdet-d0-network", "peer"),
     "yolo": Comparison("YOLO at 640, network / YOLOv8n", runtimes("yolo-network"), "yolov8n-network", "peer"),
+    "yolo-openvino": Comparison(
+        "YOLO at 640, network / YOLOv8n in OpenVINO",
+        ("yolo-network-openvino",),
+        "yolov8n-network-openvino",
+        "peer",
+    ),
     "training": Comparison("YOLO at 320, training / YOLOv8n", ("yolo-training",), "yolov8n-training", "peer", BATCH),
     "torchvision": Comparison(
         "Faster R-CNN at 480x640, detections / torchvision",

@@ -11,8 +11,10 @@ import functools
 import importlib.metadata
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -145,7 +147,30 @@ def onnx(network: Any, task: Any) -> Step:
     return lambda: session.run(None, feed)
 
 
-RUNTIMES = (frozen, litert, onnx)
+def openvino(network: Any, task: Any) -> Step:
+    """In OpenVINO."""
+    from tfeff.serving import openvino
+
+    with tempfile.TemporaryDirectory() as directory:
+        for name, contents in openvino.convert(network, task).items():
+            Path(directory, name).write_bytes(contents)
+        return in_openvino(Path(directory, openvino.FILE), image(*network.size))
+
+
+def in_openvino(model: Any, pixels: np.ndarray) -> Step:
+    """A model, or its file, in OpenVINO, computing in float32."""
+    import openvino
+
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": THREADS,
+    }
+    compiled = openvino.Core().compile_model(model, "CPU", settings)
+    return lambda: compiled(pixels)
+
+
+RUNTIMES = (frozen, litert, onnx, openvino)
 
 
 def ours(build: Callable[[], tuple[Any, Any]], runtime: Callable[..., Step]) -> Step:
@@ -194,9 +219,37 @@ def yolov8n_network() -> Step:
     """YOLOv8n with batch normalization folded into the convolutions, up to the logits and the distributions."""
     import torch
 
+    return inference(undecoded_yolov8n(), torch_image(YOLO_SIDE, YOLO_SIDE), torch)
+
+
+def yolov8n_network_openvino() -> Step:
+    """The same in OpenVINO."""
+    import openvino
+    import torch
+
+    class Outputs(torch.nn.Module):
+        """The outputs as a tuple: OpenVINO converts no dictionaries."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = undecoded_yolov8n()
+
+        def forward(self, images: Any) -> Any:
+            """Distributions and logits."""
+            outputs = self.model(images)
+            return outputs["boxes"], outputs["scores"]
+
+    images = torch_image(YOLO_SIDE, YOLO_SIDE)
+    # Traced first, because the conversion would put the head into evaluation, with decoding.
+    model = openvino.convert_model(torch.jit.trace(Outputs(), images), input=tuple(images.shape))
+    return in_openvino(model, images.numpy())
+
+
+def undecoded_yolov8n() -> Any:
+    """YOLOv8n for inference, without decoding."""
     model = yolov8n().eval().fuse(verbose=False)
-    model.model[-1].train()  # without decoding; it has no batch normalization left
-    return inference(model, torch_image(YOLO_SIDE, YOLO_SIDE), torch)
+    model.model[-1].train()  # its head has no batch normalization left
+    return model
 
 
 def inference(model: Any, images: Any, torch: Any) -> Step:
@@ -354,6 +407,7 @@ SIDES: dict[str, Callable[[], Step]] = {
     "effdet-d0": functools.partial(effdet_d0, detections=True),
     "effdet-d0-network": functools.partial(effdet_d0, detections=False),
     "yolov8n-network": yolov8n_network,
+    "yolov8n-network-openvino": yolov8n_network_openvino,
     "yolov8n-training": yolov8n_training,
     "torchvision": torchvision_inference,
     "torchvision-training": torchvision_training,
@@ -364,6 +418,7 @@ PACKAGES = (
     "tf_keras",
     "ai-edge-litert",
     "onnxruntime",
+    "openvino",
     "torch",
     "effdet",
     "ultralytics",

@@ -174,7 +174,7 @@ def verdict(result: Result) -> str:
         sentences.append(f"It is worse than {' and '.join(worse)} (simultaneous 95 % intervals).")
     apart = [row["against"] for row in rows if not row.get("optimized", True)]
     if apart:
-        sentences.append(f"Against {' and '.join(apart)}, not both networks optimized.")
+        sentences.append(f"Against {' and '.join(apart)}, a network failed to optimize.")
     undecided = [f"{row['against']} ({row['verdict']})" for row in compared if row["φ"] == phi and row not in rows]
     if undecided:
         sentences.append(f"No bound is known against {' and '.join(undecided)}.")
@@ -362,8 +362,8 @@ def interval(mean: float | None, low: float | None, high: float | None) -> str |
 
 
 def points(share: float | None) -> str:
-    """A difference of accuracies, in percentage points."""
-    return tables.UNDEFINED if share is None else f"{round(100 * share, 1) + 0.0:+.1f}"  # no negative zero
+    """A difference of accuracies, in percentage points; "-0.0" is below zero."""
+    return tables.UNDEFINED if share is None else f"{100 * share + 0.0:+.1f}"
 
 
 def methods(result: Result) -> Figure:

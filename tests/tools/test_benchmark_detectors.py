@@ -80,5 +80,5 @@ def test_a_wrong_flag_ends_with_exit_code_2():
     command = [sys.executable, TOOLS / "benchmark.py", "detectors", "--only=d1"]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 2
-    assert "--only=d1: must be one of automl, effdet, effdet-network, yolo, training" in result.stderr
+    assert "--only=d1: must be one of automl, effdet, effdet-network, yolo, yolo-openvino, training" in result.stderr
     assert "Traceback" not in result.stderr

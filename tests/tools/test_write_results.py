@@ -123,7 +123,7 @@ def test_the_verdict_says_what_is_missing(write_results):
     rows = [comparison(3.0, "depth alone", 0.01), {"φ": 3.0, "against": "width alone", "verdict": "the same network"}]
     rows[0] |= {"optimized": False}
     verdict = write_results.verdict({"comparisons": rows})
-    assert "Against depth alone, not both networks optimized." in verdict
+    assert "Against depth alone, a network failed to optimize." in verdict
     assert "No bound is known against width alone (the same network)." in verdict
     # The largest member decides, with or without results.
     undecided = [comparison(2.0, "depth alone", 0.01), rows[1]]
