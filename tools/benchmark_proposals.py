@@ -10,6 +10,7 @@ parameters that are scaled like ours (OpenCV's smoothing, thresholds and minimum
 import argparse
 import importlib
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -273,7 +274,7 @@ def throughput(images: Sequence[np.ndarray], mode: str, threads: Sequence[int]) 
 
 
 def against_size(path: Path, dataset: str, mode: str) -> None:
-    """Plots the time per image against the image size."""
+    """Plots the CPU time per image against the image size."""
     (image,), _ = load_images(dataset, "all", 1)
     engine = SelectiveSearch(mode)
     engine(image)
@@ -286,11 +287,11 @@ def against_size(path: Path, dataset: str, mode: str) -> None:
         times = {}
         for name, proposer in (("working size", engine), ("full size", whole)):
             rounds = []
-            for _ in range(3):
-                began = time.perf_counter()
+            for _ in range(5):
+                began = time.process_time()
                 proposer(scaled)
-                rounds.append(time.perf_counter() - began)
-            times[name] = min(rounds)
+                rounds.append(time.process_time() - began)
+            times[name] = statistics.median(rounds)
         rows.append({"megapixels": megapixels, **{f"ms, {name}": 1e3 * seconds for name, seconds in times.items()}})
     print(tables.markdown(rows))
     drawn = figure.new(6.0, 4.2)
@@ -304,7 +305,7 @@ def against_size(path: Path, dataset: str, mode: str) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("image size (megapixels)")
-    quantity(axes.yaxis, "time per image", "ms")
+    quantity(axes.yaxis, "CPU time per image, median of five", "ms")
     axes.legend(frameon=False)
     style(axes, grid="both")
     figure.save(drawn, path)
