@@ -1,13 +1,19 @@
 """Mutation testing: `python tools/mutants.py FOLDER [FOLDER ...] --out=FILE.jsonl [--count=20] [--seed=0]`.
 
-A mutant is the package with one change: another comparison, another arithmetic or Boolean operator, or no `not`. For
-each FOLDER of `tfeff/`, this draws mutants at random and runs the tests of `tests/FOLDER` on each: first those of the
-mutated file and the examples in its docstrings, then the others. A mutant that no test finds shows a gap in the tests,
-or changes nothing that users can see: read the change and decide (DeMillo, Lipton and Sayward, "Hints on Test Data
-Selection", Computer 1978).
+A mutant is the package with one change: another comparison, another arithmetic operator (also in `+=` and the like),
+another Boolean operator, or no `not`. For each FOLDER of `tfeff/`, this draws mutants at random and runs the tests of
+`tests/FOLDER` on each: first those of the mutated file and the examples in its docstrings, then the others. A failing
+test or the time limit kills the mutant. A mutant that survives shows a gap in the tests, or is equivalent: it changes
+nothing that users can see. Read the change and decide (DeMillo, Lipton and Sayward, "Hints on Test Data Selection",
+Computer 1978).
 
-The tests run in a temporary copy of the repository. FILE.jsonl receives a row per mutant. Rerun the same command to
-resume; rows of mutants that were drawn before are kept. Twenty mutants of four folders:
+The tests run in a temporary copy of the repository. FILE.jsonl has a row per mutant, with the commit that was tested.
+Rerun the same command to resume. A rerun also tests the survivors in FILE.jsonl again, so their rows change once a new
+test kills them; with `--count=0` it tests nothing else. To mark a survivor as equivalent, change its `result` to
+`equivalent` by hand; it is then not tested again.
+
+A seed draws the same mutants only from the same code. A row applies to its commit, and to later ones in which the same
+expression is at the same place; a survivor whose code has moved is not tested again. Twenty mutants of four folders:
 
     python tools/mutants.py models training rcnn serving --out=mutants.jsonl
 """
@@ -31,6 +37,7 @@ from pathlib import Path
 
 import command_line
 
+from tfeff import durable
 from tfeff.errors import UserError
 from tfeff.reporting import tables
 
@@ -43,8 +50,9 @@ OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
     **{ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult},
     **{ast.FloorDiv: ast.Mult, ast.Mod: ast.FloorDiv, ast.Pow: ast.Mult},
 }
+Node = ast.expr | ast.AugAssign
 TEXT = ast.JoinedStr | ast.List | ast.Tuple
-FOUND, TIMEOUT, SURVIVED = "found", "timeout", "survived"
+KILLED, TIMEOUT, SURVIVED, EQUIVALENT = "killed", "timeout", "survived", "equivalent"
 GRACE_SECONDS = 10.0
 """Time that pytest has to stop the processes of its tests."""
 NO_TESTS = 5
@@ -59,8 +67,8 @@ class Mutant:
         file: path of the file, relative to the repository.
         line: line of the change.
         column: column of the change, in bytes; with `before` and `after`, it identifies the mutant.
-        before: the expression.
-        after: the changed expression.
+        before: the expression or augmented assignment.
+        after: what replaces it.
     """
 
     file: str
@@ -70,27 +78,28 @@ class Mutant:
     after: str
 
 
-def changes(source: str) -> list[tuple[ast.expr, ast.expr]]:
-    """All pairs of an expression of a file and one that replaces it."""
+def changes(source: str) -> list[tuple[Node, Node]]:
+    """All pairs of an expression or augmented assignment of a file and one that replaces it."""
     return [(node, changed) for node in _code(ast.parse(source)) for changed in _changes(node)]
 
 
-def replaced(source: str, node: ast.expr, changed: ast.expr) -> str:
-    """A source with another expression in the place of one of its own."""
+def replaced(source: str, node: Node, changed: Node) -> str:
+    """A source with another expression or augmented assignment in the place of one of its own."""
     lines = source.encode().splitlines(keepends=True)
     assert node.end_lineno is not None
     assert node.end_col_offset is not None
     first = sum(map(len, lines[: node.lineno - 1])) + node.col_offset
     last = sum(map(len, lines[: node.end_lineno - 1])) + node.end_col_offset
     text = b"".join(lines)
-    return (text[:first] + f"({ast.unparse(changed)})".encode() + text[last:]).decode()
+    new = f"({ast.unparse(changed)})" if isinstance(changed, ast.expr) else ast.unparse(changed)
+    return (text[:first] + new.encode() + text[last:]).decode()
 
 
-def _code(node: ast.AST) -> Iterator[ast.expr]:
-    """The expressions of a tree that run: no annotations, and no text, which the tests need not repeat."""
-    if isinstance(node, ast.expr):
-        if isinstance(node, ast.JoinedStr):
-            return
+def _code(node: ast.AST) -> Iterator[Node]:
+    """The expressions and augmented assignments that run: no annotations, and no text, which tests need not repeat."""
+    if isinstance(node, ast.JoinedStr):
+        return
+    if isinstance(node, Node):
         yield node
     for name, value in ast.iter_fields(node):
         if name in ("annotation", "returns"):
@@ -100,15 +109,15 @@ def _code(node: ast.AST) -> Iterator[ast.expr]:
                 yield from _code(child)
 
 
-def _changes(node: ast.expr) -> Iterator[ast.expr]:
-    """The expressions that replace an expression, one at a time."""
+def _changes(node: Node) -> Iterator[Node]:
+    """What replaces an expression or augmented assignment, one at a time."""
     match node:
         case ast.Compare():
             for index, comparison in enumerate(node.ops):
                 changed = copy.deepcopy(node)
                 changed.ops[index] = COMPARISONS[type(comparison)]()
                 yield changed
-        case ast.BinOp(left, operator, right) if type(operator) in OPERATORS:
+        case ast.BinOp(left, operator, right) | ast.AugAssign(left, operator, right) if type(operator) in OPERATORS:
             if not any(isinstance(side, TEXT) or _is_text(side) for side in (left, right)):
                 changed = copy.deepcopy(node)
                 changed.op = OPERATORS[type(operator)]()
@@ -125,14 +134,8 @@ def _is_text(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and isinstance(node.value, str | bytes)
 
 
-def draw(root: Path, folder: str, count: int, seed: int) -> list[tuple[Mutant, str]]:
-    """Random mutants of a folder, with the changed sources; fewer than `count` if there are no more.
-
-    Args:
-        root: of the repository.
-        folder: below `tfeff/`.
-        count: number of mutants.
-        seed: of the draw.
+def candidates(root: Path, folder: str) -> dict[Mutant, str]:
+    """All mutants of a folder below `tfeff/`, each with the changed source of its file.
 
     Raises:
         UserError: the folder or its tests do not exist.
@@ -140,15 +143,13 @@ def draw(root: Path, folder: str, count: int, seed: int) -> list[tuple[Mutant, s
     for parent in ("tfeff", "tests"):
         if not (root / parent / folder).is_dir():
             raise UserError(f"{folder}: {root / parent / folder} is not a folder")
-    sources = {path.relative_to(root).as_posix(): path.read_text() for path in (root / "tfeff" / folder).rglob("*.py")}
-    found = [(file, *change) for file in sorted(sources) for change in changes(sources[file])]
-    return [
-        (
-            Mutant(file, node.lineno, node.col_offset, ast.unparse(node), ast.unparse(changed)),
-            replaced(sources[file], node, changed),
-        )
-        for file, node, changed in random.Random(f"{folder} {seed}").sample(found, min(count, len(found)))
-    ]
+    found = {}
+    for path in sorted((root / "tfeff" / folder).rglob("*.py")):
+        file, source = path.relative_to(root).as_posix(), path.read_text()
+        for node, changed in changes(source):
+            mutant = Mutant(file, node.lineno, node.col_offset, ast.unparse(node), ast.unparse(changed))
+            found[mutant] = replaced(source, node, changed)
+    return found
 
 
 class Copy:
@@ -185,7 +186,7 @@ class Copy:
             seconds: time limit of all tests.
 
         Returns:
-            `found`, `timeout` or `survived`; and the test that failed, or the exit status of pytest, if any.
+            `killed`, `timeout` or `survived`; and the test that failed, or the exit status of pytest, if any.
         """
         path = self._directory / file
         original = path.read_text()
@@ -198,7 +199,7 @@ class Copy:
     def _run(self, folder: Path, file: Path, seconds: float) -> tuple[str, str]:
         own = Path("tests", *file.parts[1:]).with_name(f"test_{file.name}")
         ends = time.monotonic() + seconds
-        # The tests of the file itself, with its examples, find most mutants in little time.
+        # The tests of the file itself, with its examples, kill most mutants in little time.
         first = [path for path in (own, file) if (self._directory / path).exists()]
         for tests in (first, [folder, f"--ignore={own}"]):
             result, failed = self._pytest([*map(str, tests)], ends - time.monotonic())
@@ -228,7 +229,7 @@ class Copy:
             return SURVIVED, ""
         # Without a failed test, pytest itself has failed: conftest.py cannot be imported, or the process crashed.
         failed = [line.split()[1] for line in output.splitlines() if line.startswith(("FAILED ", "ERROR "))]
-        return FOUND, failed[0] if failed else f"exit status {process.returncode}"
+        return KILLED, failed[0] if failed else f"exit status {process.returncode}"
 
 
 def stop(process: subprocess.Popen[str]) -> None:
@@ -243,13 +244,13 @@ def stop(process: subprocess.Popen[str]) -> None:
 
 
 def run(root: Path, folders: Sequence[str], out: Path, *, count: int, seed: int, seconds: float) -> list[dict]:
-    """Tests mutants and appends their rows to `out`; returns the rows of all drawn mutants.
+    """Tests drawn mutants and earlier survivors, and records them in `out`; returns their rows.
 
     Args:
         root: of the repository.
         folders: below `tfeff/`.
-        out: JSON lines, one per mutant; mutants in it are not tested again.
-        count: number of mutants per folder.
+        out: JSON lines, one per mutant. Of the mutants in it, only survivors are tested again.
+        count: number of drawn mutants per folder; fewer if there are no more.
         seed: of the draw.
         seconds: time limit of a mutant.
 
@@ -260,44 +261,48 @@ def run(root: Path, folders: Sequence[str], out: Path, *, count: int, seed: int,
     if out.is_file():
         for row in map(json.loads, out.read_text().splitlines()):
             known[Mutant(**{name: row[name] for name in Mutant.__dataclass_fields__})] = row
-    drawn = {folder: draw(root, folder, count, seed) for folder in folders}
+    found = {folder: candidates(root, folder) for folder in folders}
+    describe = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    commit = subprocess.run(describe, cwd=root, check=True, capture_output=True, text=True).stdout.strip()
     rows = []
     with tempfile.TemporaryDirectory() as directory:
         tested = Copy(root, Path(directory))
-        for folder, sample in drawn.items():
-            waiting = [each for each in sample if each[0] not in known]
+        for folder, sources in found.items():
+            drawn = random.Random(f"{folder} {seed}").sample(list(sources), min(count, len(sources)))
+            survivors = [mutant for mutant in sources if mutant in known and known[mutant]["result"] == SURVIVED]
+            waiting = [mutant for mutant in drawn if mutant not in known] + survivors
             if waiting:
                 print(f"{folder}: testing without a mutant", file=sys.stderr, flush=True)
                 file = f"tfeff/{folder}/__init__.py"
                 result, failed = tested.test(folder, file, (root / file).read_text(), 10 * seconds)
                 if result != SURVIVED:
                     raise UserError(f"tests/{folder} without a mutant: {result} {failed}; mutants need passing tests")
-            for number, (mutant, source) in enumerate(waiting, start=1):
+            for number, mutant in enumerate(waiting, start=1):
                 began = time.monotonic()
-                result, failed = tested.test(folder, mutant.file, source, seconds)
-                row = {"folder": folder, "seed": seed, **asdict(mutant), "result": result, "test": failed}
-                known[mutant] = row | {"seconds": round(time.monotonic() - began, 1)}
-                with out.open("a") as file_:
-                    file_.write(json.dumps(known[mutant]) + "\n")
+                result, failed = tested.test(folder, mutant.file, sources[mutant], seconds)
+                row = {"folder": folder, "seed": seed, **asdict(mutant)} | known.get(mutant, {})
+                row |= {"result": result, "test": failed, "seconds": round(time.monotonic() - began, 1)}
+                known[mutant] = row | {"commit": commit}
+                durable.write(out, "".join(json.dumps(each) + "\n" for each in known.values()))
                 print(f"{folder}: {number} of {len(waiting)}: {result}", file=sys.stderr, flush=True)
-            rows += [known[mutant] for mutant, _ in sample]
+            rows += [known[mutant] for mutant in dict.fromkeys(drawn + survivors)]
     return rows
 
 
 def main() -> None:
-    """Tests the mutants that the flags describe, and prints those that no test has found."""
+    """Tests the mutants that the flags describe, and prints those that survived."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", help="Folders below tfeff/, for example rcnn.")
-    parser.add_argument("--count", type=int, default=20, help="Mutants per folder.")
+    parser.add_argument("--count", type=int, default=20, help="Mutants to draw per folder.")
     parser.add_argument("--seed", type=int, default=0, help="Seed of the draw.")
-    parser.add_argument("--seconds", type=float, default=300.0, help="Time limit of a mutant; an endless one is found.")
-    parser.add_argument("--out", type=Path, required=True, help="File of JSON lines to write.")
+    parser.add_argument("--seconds", type=float, default=300.0, help="Time limit; it kills endless mutants.")
+    parser.add_argument("--out", type=Path, required=True, help="File of JSON lines to write or continue.")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as Ctrl-C: the tests end too
     options = {name: getattr(arguments, name) for name in ("count", "seed", "seconds")}
     rows = run(ROOT, arguments.folders, arguments.out, **options)
     counts = Counter((row["folder"], row["result"]) for row in rows)
-    results = (FOUND, TIMEOUT, SURVIVED)
+    results = (KILLED, TIMEOUT, SURVIVED, EQUIVALENT)
     print(tables.markdown([{"folder": f} | {r: counts[f, r] for r in results} for f in arguments.folders]))
     for row in rows:
         if row["result"] == SURVIVED:

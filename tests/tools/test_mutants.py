@@ -1,8 +1,9 @@
-"""Mutants of small sources, and of a package with tests that find some of them."""
+"""Mutants of small sources, and of a package with tests that kill some of them."""
 
 import ast
 import json
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,7 @@ from tools import mutants
 
 
 def texts(source: str) -> set[str]:
-    """All mutants of a source of one expression."""
+    """All mutants of a source of one expression or augmented assignment."""
     return {mutants.replaced(source, *change).strip("()") for change in mutants.changes(source)}
 
 
@@ -24,10 +25,15 @@ def texts(source: str) -> set[str]:
         ("a // b", {"a * b"}),
         ("a and b", {"a or b"}),
         ("not a", {"a"}),
+        ("a += 1", {"a -= 1"}),
+        ("a[0] //= b + c", {"a[0] *= b + c", "a[0] //= (b - c"}),
         ("0.5", set()),
         ("f'{a + 1}'", set()),
         ("'a' + b", set()),
         ("[a] + b", set()),
+        ("a += 'b'", set()),
+        ("a += [b]", set()),
+        ("a |= b", set()),
         ("'text'", set()),
     ],
 )
@@ -41,6 +47,14 @@ def test_only_the_expression_changes() -> None:
     assert changed == [source.replace("x  # ä\n            > 8", "(x >= 8)")]
     for text in changed:
         ast.parse(text)
+
+
+def read(out: Path) -> list[dict]:
+    return [json.loads(line) for line in out.read_text().splitlines()]
+
+
+def results(rows: list[dict]) -> dict[str, str]:
+    return {row["after"]: row["result"] for row in rows}
 
 
 @pytest.fixture
@@ -62,30 +76,48 @@ def repository(tmp_path):
         path = tmp_path / "repository" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    subprocess.run(["git", "init", "--quiet"], cwd=tmp_path / "repository", check=True)
+    author = ["-c", "user.name=Test", "-c", "user.email=test@example.com"]
+    for command in (["init", "--quiet"], ["add", "."], [*author, "commit", "--quiet", "--message=Sizes"]):
+        subprocess.run(["git", *command], cwd=tmp_path / "repository", check=True)
     return tmp_path / "repository"
 
 
-def test_found_and_surviving_mutants_are_told_apart_and_a_rerun_resumes(repository, tmp_path, capsys):
+def test_a_rerun_resumes_and_tests_survivors_again(repository, tmp_path, capsys):
     out = tmp_path / "out.jsonl"
-    drawn = mutants.draw(repository, "sizes", 100, seed=0)
-    changed = {mutant.after for mutant, _ in drawn}
-    assert changed == {"x <= 10", "x >= 100"}
     options = {"count": 100, "seed": 0, "seconds": 60.0}
     rows = mutants.run(repository, ["sizes"], out, **options)
-    results = {row["after"]: row["result"] for row in rows}
-    assert results == {"x <= 10": "found", "x >= 100": "survived"}
-    assert {row["test"] for row in rows if row["result"] == "found"} == {"tests/sizes/test_small.py::test_small"}
-    lines = out.read_text().splitlines()
-    assert [json.loads(line) for line in lines] == rows
-    out.write_text("\n".join(lines[:-1]) + "\n")
-    again = mutants.run(repository, ["sizes"], out, **options)
-    assert [row["result"] for row in again] == [row["result"] for row in rows]
-    assert "1 of 1" in capsys.readouterr().err
+    assert results(rows) == {"x <= 10": "killed", "x >= 100": "survived", "x += 1": "survived"}
+    assert {row["test"] for row in rows if row["result"] == "killed"} == {"tests/sizes/test_small.py::test_small"}
+    assert read(out) == rows
+    head = ["git", "rev-parse", "HEAD"]
+    commit = subprocess.run(head, cwd=repository, check=True, capture_output=True, text=True).stdout
+    assert all(commit.startswith(row["commit"]) for row in rows)
     assert (repository / "tfeff/sizes/small.py").read_text().endswith("x < 10\n")
 
+    # A missing row and a new test: the missing mutant and the survivor are tested.
+    kept = [row for row in rows if row["after"] != "x += 1"]
+    out.write_text("".join(json.dumps(row) + "\n" for row in kept))
+    with (repository / "tests/sizes/test_large.py").open("a") as file:
+        file.write("    assert large(100) == 100\n")
+    capsys.readouterr()
+    again = mutants.run(repository, ["sizes"], out, **options)
+    assert results(again) == results(read(out)) == {"x <= 10": "killed", "x >= 100": "killed", "x += 1": "survived"}
+    assert len(read(out)) == 3
+    assert "2 of 2" in capsys.readouterr().err
+    assert {row["commit"].endswith("-dirty") for row in again if row["after"] != "x <= 10"} == {True}
 
-def test_an_endless_mutant_counts_as_found(repository, tmp_path):
+
+def test_survivors_are_tested_again_without_being_drawn_and_equivalent_ones_are_not(repository, tmp_path):
+    out = tmp_path / "out.jsonl"
+    mutants.run(repository, ["sizes"], out, count=100, seed=0, seconds=60.0)
+    equivalent = [row | {"result": "equivalent"} if row["after"] == "x += 1" else row for row in read(out)]
+    out.write_text("".join(json.dumps(row) + "\n" for row in equivalent))
+    rows = mutants.run(repository, ["sizes"], out, count=0, seed=1, seconds=60.0)
+    assert [(row["after"], row["seed"]) for row in rows] == [("x >= 100", 0)]
+    assert results(read(out)) == {"x <= 10": "killed", "x >= 100": "survived", "x += 1": "equivalent"}
+
+
+def test_an_endless_mutant_is_killed(repository, tmp_path):
     copy = mutants.Copy(repository, tmp_path / "copy")
     assert not (tmp_path / "copy/tests/sizes/ignored.py").exists()
     endless = "def large(x):\n    while x < 100:\n        x -= 1\n    return x\n"
@@ -93,18 +125,18 @@ def test_an_endless_mutant_counts_as_found(repository, tmp_path):
 
 
 @pytest.mark.parametrize("source", ["raise ImportError", "import os\nos.abort()"])
-def test_a_mutant_that_stops_pytest_itself_counts_as_found(repository, tmp_path, source):
+def test_a_mutant_that_stops_pytest_itself_is_killed(repository, tmp_path, source):
     (repository / "tests/conftest.py").write_text("import tfeff.sizes.small\n")
     copy = mutants.Copy(repository, tmp_path / "copy")
     result, failed = copy.test("sizes", "tfeff/sizes/small.py", source, 60.0)
-    assert result == "found"
+    assert result == "killed"
     assert failed.startswith("exit status")
 
 
 def test_failing_tests_and_missing_folders_are_errors(repository, tmp_path):
     (repository / "tests/sizes/test_large.py").write_text("def test_large():\n    assert False\n")
     options = {"count": 1, "seed": 0, "seconds": 60.0}
-    with pytest.raises(UserError, match=r"without a mutant: found tests/sizes/test_large\.py::test_large"):
+    with pytest.raises(UserError, match=r"without a mutant: killed tests/sizes/test_large\.py::test_large"):
         mutants.run(repository, ["sizes"], tmp_path / "out.jsonl", **options)
     with pytest.raises(UserError, match=r"shapes: .* is not a folder"):
         mutants.run(repository, ["shapes"], tmp_path / "out.jsonl", **options)
