@@ -262,15 +262,19 @@ def throughput(images: Sequence[np.ndarray], mode: str, threads: Sequence[int]) 
                         done += len(executor.wait(1.0))
                     speeds.setdefault((name, count), []).append(len(images) / (time.perf_counter() - began))
     cv2.setNumThreads(1)
-    return [
-        {
-            "engine": name,
-            "threads": count,
-            "images/s": float(np.median(rounds)),
-            f"ratio to {threads[0]} thread": float(np.median(np.array(rounds) / speeds[name, threads[0]])),
-        }
-        for (name, count), rounds in speeds.items()
-    ]
+    rows: list[dict[str, object]] = []
+    for (name, count), rounds in speeds.items():
+        ratios = np.array(rounds) / speeds[name, threads[0]]
+        rows.append(
+            {
+                "engine": name,
+                "threads": count,
+                "images/s": float(np.median(rounds)),
+                f"ratio to {threads[0]} thread": float(np.median(ratios)),
+                "range": f"{ratios.min():.2f} to {ratios.max():.2f}",
+            }
+        )
+    return rows
 
 
 def against_size(path: Path, dataset: str, mode: str) -> None:

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from tests.serving.random_detectors import detector
 from tests.thoroughness import thorough
 from tfeff import config, runs, tasks, training
 from tfeff.errors import UserError
-from tfeff.serving import portable
+from tfeff.serving import openvino, portable
 from tfeff.serving.run import FORMATS
 from tfeff.training import build
 
@@ -73,6 +74,16 @@ def test_detectors_return_the_same_detections(format: str, name: str, image: np.
     assert found["count"] == expected["count"] > 0
     image_of = (tuple(each[name][0] for name in ("boxes", "labels", "scores")) for each in (found, expected))
     assert_same_detections(*image_of, box_atol=1e-3)
+
+
+def test_openvino_sorts_scores_without_the_order_of_equal_ones(image: np.ndarray) -> None:
+    # With it, OpenVINO needs seconds for the scores of EfficientDet.
+    skip_without_converter("openvino")
+    task, network = detector("yolo", image)
+    graph = ElementTree.fromstring(openvino.convert(network, task)[openvino.FILE])
+    sorting = [layer.find("data") for layer in graph.iter("layer") if layer.get("type") == "TopK"]
+    assert sorting
+    assert {data.get("stable") for data in sorting if data is not None} == {"false"}
 
 
 @pytest.mark.parametrize("format", FORMATS)
