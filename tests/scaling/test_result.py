@@ -219,6 +219,14 @@ def test_networks_without_a_common_fold_are_not_compared(findings):
     assert "lower bound" in rows["width alone"]
 
 
+def test_learning_rates_of_range_tests_are_listed_with_the_networks(findings):
+    result, *_ = findings
+    rates = {point.network.id: 0.125 for point in result.findings.points}
+    again = Result(dataclasses.replace(result.findings, learning_rates=rates), result.records.all)
+    assert {row["learning rate"] for row in again.members} == {"0.125"}
+    assert again.rates == []
+
+
 def test_the_family_always_has_the_baseline_and_the_member_at_phi_1(findings):
     result, *_ = findings
     assert [row["φ"] for row in result.family] == ["0", "1", "2"]

@@ -236,6 +236,7 @@ def test_a_range_test_finds_the_learning_rate_once_per_candidate(make_runner):
         runner = make_runner(executor, learning_rate="range_test")
         runner.run([candidate(f"a{expected}", 0.1), candidate("b", 0.2)], Full(EPOCHS), "stage")
         assert set(runner.results.values()) == {0.125}
+        assert (set(runner.learning_rates.values()), runner.tried_rates) == ({0.125}, {})
         assert sum(key == RateCall("b") for key, *_ in executor.calls) == expected
 
 
