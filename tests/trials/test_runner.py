@@ -173,7 +173,7 @@ def test_only_the_learning_rate_whose_training_is_lost_is_tried_again(make_runne
     assert set(runner.results.values()) == {0.2}
 
 
-def test_nothing_runs_after_the_end(make_runner):
+def test_no_call_is_left_running_at_the_end(make_runner):
     """Not even another learning rate of a network that has failed."""
     executor = Recorder(lambda key: "no such file" if key == RateCall("a", 0.2) else None)
     runner = make_runner(executor, learning_rate="held_out")
