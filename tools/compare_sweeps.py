@@ -98,7 +98,7 @@ def compare(results: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
                 "sweep": name,
                 "candidates": len(result["candidates"]),
                 "epochs": result["epochs"],
-                "of the reference": f"{result['epochs'] / reference['epochs']:.0%}",
+                "of the reference": tables.percent(result["epochs"] / reference["epochs"]),
                 "best": own["label"],
                 result["objective"]: own["mean"],
                 "minus the reference": difference.mean,

@@ -25,7 +25,7 @@ def test_tiles_cover_every_pixel_and_lie_in_the_image(
 
 
 @pytest.mark.parametrize(("size", "tile", "overlap"), [case for case in SIZES if case[-1]])
-def test_a_box_up_to_the_overlap_lies_wholly_in_the_tile_whose_core_contains_its_center(
+def test_a_box_no_larger_than_the_overlap_lies_in_the_tile_whose_core_contains_its_center(
     size: tuple[int, int], tile: tuple[int, int], overlap: int
 ) -> None:
     tiling, rng = Tiling(size, tile, overlap), np.random.default_rng(0)
@@ -117,7 +117,7 @@ def test_an_object_larger_than_the_overlap_is_the_union_of_its_parts(seed: int) 
     np.testing.assert_allclose(merged, boxes, rtol=0, atol=1e-4)
 
 
-def test_neighbors_of_one_class_and_objects_of_two_classes_at_one_place_stay_apart() -> None:
+def test_neighbors_of_one_class_and_objects_of_two_classes_at_one_place_are_not_merged() -> None:
     tiling = Tiling((40, 100), (40, 60), 20)  # the tiles overlap from 40 to 60
     boxes = np.array([[10, 42, 20, 50], [10, 50, 20, 58], [10, 42, 20, 50]], float)
     labels = np.array([0, 0, 1])

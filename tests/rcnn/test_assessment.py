@@ -14,7 +14,7 @@ CLASSES, THRESHOLD, IMAGES = 4, 0.5, 6
 
 
 class Images:
-    """What a report asks of the images."""
+    """The attributes of the images that a report reads."""
 
     num_classes = CLASSES
 

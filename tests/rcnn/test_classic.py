@@ -77,7 +77,7 @@ def test_a_class_without_objects_is_named() -> None:
 
 
 def test_a_class_without_negatives_is_named() -> None:
-    """Regions with as much overlap as the limit are none."""
+    """An overlap equal to the limit is not negative."""
     train, _, _ = examples(1)
     settings = config.Classic(negative_overlap=0.25)
     values = np.full((len(train.targets), CLASSES), 0.25)

@@ -22,7 +22,7 @@ def pixels() -> tf.Tensor:
     return tf.constant(np.random.default_rng(0).uniform(0, 255, (3, 64, 64, 3)), tf.float32)
 
 
-def test_without_a_grid_they_are_the_input_of_the_classifier(network: models.Network, pixels: tf.Tensor) -> None:
+def test_without_a_grid_features_are_the_input_of_the_classifier(network: models.Network, pixels: tf.Tensor) -> None:
     pooled = keras.Model(network.inputs, network.get_layer(POOL).output)(pixels, training=False)
     extractor = FeatureExtractor(network, grid=None)
     assert extractor.size == pooled.shape[1]

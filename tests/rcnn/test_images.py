@@ -76,7 +76,7 @@ def test_an_unknown_test_split_is_named_with_its_key() -> None:
     assert run_images(test_split=None).test_split is None
 
 
-def test_without_a_test_split_the_validation_split_of_the_source_is_it(tmp_path: Path) -> None:
+def test_the_validation_split_replaces_a_missing_test_split(tmp_path: Path) -> None:
     write_voc(tmp_path, {"train": range(6), "val": range(6, 8), "trainval": range(8)})
     expected = {"train": "validation", "all": None, "trainval": None, "val": None}
     for train_split, test_split in expected.items():

@@ -26,7 +26,7 @@ def test_a_batch_holds_the_features_and_targets_of_its_rows() -> None:
     np.testing.assert_allclose(batch["code"], TRAIN.targets.code[rows] * np.array(FAST_RCNN_WEIGHTS), rtol=1e-6)
 
 
-def test_every_epoch_is_a_function_of_its_number_and_starts_at_any_step() -> None:
+def test_an_epoch_depends_on_its_number_alone_and_can_start_at_any_step() -> None:
     pipeline = batches()
     expected = [pipeline.read(rows) for epoch in (1, 2, 3) for rows in pipeline.rows(epoch)]
     steps = pipeline.steps_per_epoch

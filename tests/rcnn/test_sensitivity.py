@@ -6,7 +6,7 @@ from tfeff import config
 from tfeff.rcnn import sensitivity
 
 
-def test_batches_keep_their_size_and_overlaps_their_order() -> None:
+def test_variants_keep_the_batch_size_and_the_order_of_overlaps() -> None:
     joint = config.Joint(positives=20, negatives=44, positive_overlap=0.55, negative_overlap=0.4)
     measured = sensitivity.variants(config.RCNN(joint=joint), "joint")
     values = {key: [value for name, value, _ in measured if name == key] for key in sensitivity.JOINT}

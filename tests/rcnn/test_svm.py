@@ -92,7 +92,7 @@ def test_classes_trained_in_parallel_match_classes_trained_alone(chunk: int, mon
         np.testing.assert_allclose(biases[number], alone[1], rtol=1e-4, atol=1e-5)
 
 
-def test_regions_with_as_much_overlap_as_the_limit_are_no_negatives() -> None:
+def test_an_overlap_equal_to_the_limit_is_not_negative() -> None:
     features, positive, negative = problem(3)
     overlaps = np.ones((len(features), 1), np.float32)
     overlaps[negative] = 0.25

@@ -65,7 +65,7 @@ def test_regions_of_all_sizes_keep_their_order() -> None:
     np.testing.assert_allclose(found[..., 0].mean(axis=(1, 2)), middle, rtol=2e-3)
 
 
-def test_outside_the_image_pixels_have_its_mean() -> None:
+def test_pixels_outside_the_image_have_its_mean_color() -> None:
     image = np.random.default_rng(0).integers(0, 256, (20, 30, 3)).astype(np.uint8)
     found = warp(tf.constant(image), tf.constant([[-40.0, -60.0, -20.0, -30.0]]), 8).numpy()[0]
     np.testing.assert_allclose(found, np.broadcast_to(image.mean(axis=(0, 1)), found.shape), rtol=1e-4)

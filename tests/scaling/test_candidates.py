@@ -114,7 +114,7 @@ def test_an_impossible_budget_names_the_closest_networks():
     coarse = Baseline(config.Model(name="resnet", width=1, stage_blocks=(1, 1, 1, 1), resolution=8), 10, 3)
     with pytest.raises(UserError) as error:
         candidates.within_budget(coarse, config.Budget(macs=1.02, tolerance=0.001))
-    for word in ("resnet", "1.02 times", "of the budget", "blocks", "pixels", "tolerance"):
+    for word in ("resnet", "1.02 times", "within 0.1 %;", "of the budget", "blocks", "pixels", "tolerance"):
         assert word in str(error.value)
 
 

@@ -52,6 +52,7 @@ def test_the_sentence_says_what_the_region_contains(study: Study) -> None:
     alpha, beta, gamma = found.coefficients
     assert f"α {alpha:.3f}, β {beta:.3f}, γ {gamma:.3f}" in text
     assert f"above that at the place of {winner.label} (95 % interval" in text
+    assert f"covers {100 * found.surface.extent:.0f} % of the candidates' plane" in text
     half = np.median([each.high - each.mean for each in ranking.differences.values()])
     assert text.endswith(f"A candidate is separable from the best one at a difference of {half:.3f}.")
     for reference, position, words in (

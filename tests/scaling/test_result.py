@@ -169,7 +169,7 @@ def test_slopes_are_lines_through_each_fold(findings):
     assert (row["from"], row["up to"]) == pytest.approx(tuple(test.confidence_interval(0.95)))
 
 
-def test_networks_that_train_worse_than_the_baseline_stand_apart(findings):
+def test_networks_that_train_worse_than_the_baseline_are_marked_as_not_optimized(findings):
     result, *_ = findings
     depth = next(point.network.id for point in result.findings.points if point.method == "depth")
     records = [
@@ -183,7 +183,7 @@ def test_networks_that_train_worse_than_the_baseline_stand_apart(findings):
     assert [rows[name]["optimized"] for name in ("depth alone", "width alone")] == [False, True]
 
 
-def test_networks_with_a_failed_trial_stand_apart(findings):
+def test_networks_with_a_failed_trial_are_marked_as_not_optimized(findings):
     result, *_ = findings
     depth = next(point.network.id for point in result.findings.points if point.method == "depth")
     records = [
@@ -196,7 +196,7 @@ def test_networks_with_a_failed_trial_stand_apart(findings):
     assert [rows[name]["optimized"] for name in ("depth alone", "width alone")] == [False, True]
 
 
-def test_a_failed_trial_of_another_length_is_not_one_of_the_member(findings):
+def test_a_failed_trial_of_another_length_does_not_count_for_the_member(findings):
     result, *_ = findings
     depth = next(point.network.id for point in result.findings.points if point.method == "depth")
     short = Record(Job(depth, 3, 0, 2), "failed", 3, "lost", None, None, [])
@@ -217,6 +217,14 @@ def test_networks_without_a_common_fold_are_not_compared(findings):
     rows = {row["against"]: row for row in Result(result.findings, records).comparison.rows}
     assert rows["depth alone"]["verdict"].startswith("not decided")
     assert "lower bound" in rows["width alone"]
+
+
+def test_learning_rates_of_range_tests_are_listed_with_the_networks(findings):
+    result, *_ = findings
+    rates = {point.network.id: 0.125 for point in result.findings.points}
+    again = Result(dataclasses.replace(result.findings, learning_rates=rates), result.records.all)
+    assert {row["learning rate"] for row in again.members} == {"0.125"}
+    assert again.rates == []
 
 
 def test_the_family_always_has_the_baseline_and_the_member_at_phi_1(findings):

@@ -23,7 +23,7 @@ Found = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Boxes, labels and scores."""
 
 
-def photograph(height: int, width: int, channels: int = 3) -> np.ndarray:
+def random_tiles(height: int, width: int, channels: int = 3) -> np.ndarray:
     """Squares of random colors, uint8."""
     rng = np.random.default_rng(height)
     tiles = rng.integers(0, 256, (height // 8, width // 8, channels), np.uint8)
@@ -58,14 +58,14 @@ def expected(
 
 @pytest.mark.parametrize("stretch", [False, True])
 def test_boxes_are_in_pixels_of_the_original_image(stretch: bool, tmp_path: Path) -> None:
-    task, network = detector("yolo", photograph(SIDE, SIDE)[None], f"task.stretch={stretch}")
+    task, network = detector("yolo", random_tiles(SIDE, SIDE)[None], f"task.stretch={stretch}")
     out = written(task, network, tmp_path)
     exported = ExportedDetector(out)
     assert (exported.class_names, exported.score) == (NAMES, 0.25)
     predict = portable.function(network, task, batch_size=1)
     from_bytes = tf.saved_model.load(str(out)).signatures["serving_bytes"]
     for height, width in ((128, 128), (48, 64), (64, 40), (96, 128)):
-        image = photograph(height, width)
+        image = random_tiles(height, width)
         longer = max(height, width)
         covered = (SIDE, SIDE) if stretch else (height * SIDE // longer, width * SIDE // longer)
         fitted = np.full((SIDE, SIDE, 3), 128, np.float32)
@@ -80,18 +80,18 @@ def test_boxes_are_in_pixels_of_the_original_image(stretch: bool, tmp_path: Path
         assert [NAMES[label].encode() for label in found["labels"]] == found["names"].tolist()
 
 
-def test_a_detector_on_gray_images_gets_them_from_color(tmp_path: Path) -> None:
-    task, network = detector("yolo", photograph(SIDE, SIDE, 1)[None])
+def test_color_images_are_converted_for_a_grayscale_detector(tmp_path: Path) -> None:
+    task, network = detector("yolo", random_tiles(SIDE, SIDE, 1)[None])
     exported = ExportedDetector(written(task, network, tmp_path))
-    gray = photograph(SIDE, SIDE, 1)
+    gray = random_tiles(SIDE, SIDE, 1)
     wanted = expected(portable.function(network, task, batch_size=1), gray, (SIDE, SIDE), (SIDE, SIDE))
     assert_same_detections(exported.detect(gray.repeat(3, axis=2)), wanted, box_atol=1e-2)
 
 
-def test_a_detector_on_proposals_makes_them_itself(tmp_path: Path) -> None:
-    task, network = detector("fast_rcnn", photograph(SIDE, SIDE)[None])
+def test_the_export_computes_missing_proposals(tmp_path: Path) -> None:
+    task, network = detector("fast_rcnn", random_tiles(SIDE, SIDE)[None])
     exported = ExportedDetector(written(task, network, tmp_path))
-    image = photograph(SIDE, 40)
+    image = random_tiles(SIDE, 40)
     boxes = SelectiveSearch("fast", 40)(image).boxes_yxyx
     assert 5 < len(boxes) <= 40
     padded = np.zeros((1, 40, 4), np.float32)

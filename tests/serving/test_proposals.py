@@ -9,7 +9,7 @@ from tfeff.tasks.task import PROPOSED, PROPOSED_VALID
 
 
 @pytest.mark.parametrize("given", [0, 3, 5, 8])
-def test_they_are_padded_or_cut_off_and_scaled(given: int) -> None:
+def test_proposals_are_padded_or_truncated_and_scaled(given: int) -> None:
     task = tasks.create(
         config.override(config.Experiment(), ["task.name=fast_rcnn", "task.proposals.max_proposals=5"]).task
     )

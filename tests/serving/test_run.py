@@ -1,4 +1,4 @@
-"""The exports of a finished run know how it fits images."""
+"""The exports of a finished run fit images as the run does, or state how their callers have to."""
 
 import json
 from pathlib import Path
@@ -29,14 +29,25 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     return training.train(settings, tmp_path_factory.mktemp("run"), tensorboard=False)
 
 
+def metadata(directory: Path) -> list[list[int | None] | None]:
+    """The size to which the run fits images first, and the shape of the inputs."""
+    found = json.loads((directory / "metadata.json").read_text())
+    return [found["image_size"], found["input"]]
+
+
+def test_a_portable_model_states_the_size_to_which_images_are_fitted_first(
+    run: training.Workdir, tmp_path: Path
+) -> None:
+    serving.export_portable(run, tmp_path / "litert", "litert")
+    size = None if run.config().task.center_crop else [12, 12]
+    assert metadata(tmp_path / "litert") == [size, [16, 16, 1]]
+
+
 @pytest.mark.parametrize("built", [False, True])
 def test_images_are_fitted_as_in_the_training(run: training.Workdir, built: bool, tmp_path: Path) -> None:
     network, whole = build.trained_model(run), run.config().task.center_crop is not None
     serving.export(run, tmp_path / "tensorflow", model=network if built else None)
-    serving.export_portable(run, tmp_path / "litert", "litert")
-    about = [json.loads((tmp_path / name / "metadata.json").read_text()) for name in ("tensorflow", "litert")]
-    assert [each["image_size"] for each in about] == [None if whole else [12, 12]] * 2
-    assert [each["input"] for each in about] == [[None, None, 1], [16, 16, 1]]
+    assert metadata(tmp_path / "tensorflow") == [None if whole else [12, 12], [None, None, 1]]
     image = tf.constant(np.random.default_rng(0).integers(0, 256, (20, 30, 1), np.uint8))
     if whole:
         fitted = resizing.center(image, (16, 16), 0.875)[tf.newaxis]

@@ -112,7 +112,7 @@ def test_the_centers_of_whole_images_match_the_model(image_size, tmp_path):
         (config.Classification(center_crop=0.75), None, None),
     ],
 )
-def test_the_size_to_which_images_are_fitted_first_is_stated(task, image_size, stated, tmp_path):
+def test_the_metadata_states_the_size_to_which_images_are_fitted_first(task, image_size, stated, tmp_path):
     sizes = {"image_size": image_size, "size": (16, 16), "channels": 1}
     written = export(network(16, 1, 10), DIGITS, tmp_path / "model", task=Classification(task), **sizes)
     assert json.loads((written / "metadata.json").read_text())["image_size"] == stated

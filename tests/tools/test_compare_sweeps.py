@@ -24,8 +24,8 @@ def test_the_best_of_each_sweep_is_compared_over_the_folds() -> None:
     grid = result(400, ("a", [0.9, 0.8, 0.95]), ("b", [0.5, 0.5, 0.5]))
     halving = result(100, ("b", [0.88, 0.79, 0.92]))
     first, second = compare({"grid": grid, "halving": halving})
-    assert (first["minus the reference"], first["of the reference"]) == (0.0, "100%")
-    assert (second["best"], second["candidates"], second["of the reference"]) == ("B", 1, "25%")
+    assert (first["minus the reference"], first["of the reference"]) == (0.0, "100 %")
+    assert (second["best"], second["candidates"], second["of the reference"]) == ("B", 1, "25 %")
     assert second["minus the reference"] == pytest.approx(-0.02)
     half = 4.302653 * 0.01 / 3**0.5  # Student's t, 2 degrees of freedom; differences -.02, -.01, -.03
     assert (second["95 % from"], second["to"]) == (pytest.approx(-0.02 - half), pytest.approx(-0.02 + half))

@@ -22,7 +22,7 @@ def test_an_average_over_images_has_the_same_weights_whatever_the_batch(batch_si
     assert decay ** (5_000 / batch_size) == pytest.approx(1 / math.e)
 
 
-def test_one_average_at_most() -> None:
+def test_only_one_kind_of_average_can_be_set() -> None:
     assert build.averaging(config.Experiment()) == (False, None)
     assert build.averaging(config.Experiment(training=config.Training(swa_epochs=2))) == (True, None)
     assert build.averaging(config.Experiment(training=config.Training(ema_decay=0.9))) == (True, 0.9)

@@ -8,7 +8,7 @@ from tfeff.errors import UserError
 from tfeff.training import evaluation_split, selection
 
 
-def test_the_validation_split_of_a_finished_run_is_what_it_held_out():
+def test_the_validation_split_of_a_finished_run_has_its_held_out_images():
     settings = digits(validation_fraction=0.1)
     dataset = read(settings)
     again = evaluation_split.images(settings, "validation", dataset.record(), QUIET)

@@ -42,7 +42,7 @@ def weights(workdir: training.Workdir) -> dict[str, np.ndarray]:
         return {name: arrays[name] for name in arrays.files if name.startswith("model/")}
 
 
-def test_it_equals_training_the_whole_network(caches: selection.SplitCaches, tmp_path: Path) -> None:
+def test_training_on_features_equals_training_the_whole_network(caches: selection.SplitCaches, tmp_path: Path) -> None:
     calibrated = ("task.temperature_scaling=true", "data.validation_fraction=0.4")
     on_features = run(tmp_path / "features", caches, *calibrated)
     on_images = run(tmp_path / "images", caches, "training.feature_variants=none", *calibrated)
@@ -110,7 +110,7 @@ def test_frozen_variables_are_bit_identical_after_training(caches: selection.Spl
 
 
 @only_thorough
-def test_in_several_calls_it_is_the_same_run(caches: selection.SplitCaches, tmp_path: Path) -> None:
+def test_a_run_in_several_calls_equals_a_run_in_one_call(caches: selection.SplitCaches, tmp_path: Path) -> None:
     changes = ("training.feature_variants=2", "task.augmentation.shift=0.2")
     once = weights(run(tmp_path / "once", caches, *changes))
     for epoch in (1, 2, None):
@@ -120,9 +120,7 @@ def test_in_several_calls_it_is_the_same_run(caches: selection.SplitCaches, tmp_
 
 
 @only_thorough
-def test_variants_are_augmented_and_gradual_unfreezing_moves_the_cut(
-    caches: selection.SplitCaches, tmp_path: Path
-) -> None:
+def test_variants_are_augmented_also_with_gradual_unfreezing(caches: selection.SplitCaches, tmp_path: Path) -> None:
     changes = ("training.feature_variants=2", "optimizer.unfreeze=1=stage1*,2=stem*")
     plain, shifted = (
         [row["train_loss"] for row in run(tmp_path / name, caches, *changes, *more).rows()]
@@ -175,7 +173,7 @@ def test_mixing_is_an_error(caches: selection.SplitCaches, tmp_path: Path) -> No
         run(tmp_path, caches, "task.augmentation.mixup_alpha=0.2")
 
 
-def test_of_validation_images_only_one_variant_has_to_fit(
+def test_validation_images_need_memory_for_one_variant_only(
     caches: selection.SplitCaches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changes = ("training.feature_variants=2", "data.validation_fraction=0.6", "training.epochs=1")

@@ -94,7 +94,7 @@ def test_runs_in_several_calls_match_a_run_in_one_call(tmp_path):
     assert checkpoint.load(whole.final)[1]["epoch"] in validated[0]
 
 
-def test_a_finished_run_continues_to_more_epochs_as_if_it_had_not_ended(tmp_path, capsys):
+def test_a_finished_run_extended_to_more_epochs_equals_a_run_of_that_length(tmp_path, capsys):
     settings = experiment("training.deterministic=true", "training.ema_decay=0.9", "schedule.name=constant")
     longer = config.override(settings, ["training.epochs=4"])
     whole = training.train(longer, tmp_path / "whole")
@@ -153,7 +153,7 @@ def test_a_run_without_tensorboard(tmp_path):
 
 
 def test_seconds_and_speeds_agree(tmp_path, monkeypatch):
-    """By a clock that a look at it advances by one second."""
+    """With a fake clock that advances by one second whenever it is read."""
     clock = itertools.count(100.0)
     monkeypatch.setattr(loop, "time", types.SimpleNamespace(perf_counter=lambda: next(clock)))
     monkeypatch.setattr(loop, "SECONDS_BETWEEN_LOGS", 0.0)

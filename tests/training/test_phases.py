@@ -36,7 +36,7 @@ def run(directory: Path, caches: selection.SplitCaches, until: int | None = None
         return {name: arrays[name] for name in arrays.files if name.startswith("model/")}
 
 
-def test_each_phase_trains_what_is_unfrozen_by_then(caches: selection.SplitCaches, tmp_path: Path) -> None:
+def test_each_phase_trains_the_layers_that_are_unfrozen_so_far(caches: selection.SplitCaches, tmp_path: Path) -> None:
     after = [run(tmp_path, caches, epoch) for epoch in (1, 2, 3, 4)]
     for epoch, (before, now) in enumerate(itertools.pairwise(after), start=2):
         changed = {name for name in now if not np.array_equal(before[name], now[name])}
@@ -45,7 +45,7 @@ def test_each_phase_trains_what_is_unfrozen_by_then(caches: selection.SplitCache
 
 
 @only_thorough
-def test_in_several_calls_it_is_the_same_run(caches: selection.SplitCaches, tmp_path: Path) -> None:
+def test_a_run_in_several_calls_equals_a_run_in_one_call(caches: selection.SplitCaches, tmp_path: Path) -> None:
     once = run(tmp_path / "once", caches)
     for epoch in (1, 2, 4):
         several = run(tmp_path / "several", caches, epoch)

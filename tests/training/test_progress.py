@@ -45,7 +45,7 @@ def test_the_columns_of_the_table_name_the_metrics_in_words() -> None:
     reporter = progress.Reporter(Console(file=written))
     reporter.start(10, 0, validated=("loss", "mean_ap"))
     row = {"epoch": 1, "step": 5, "train_loss": 0.5, "train_box_loss": 0.25, "images_per_second": 7.0}
-    reporter.epoch({**row, "validation_loss": 0.75, "validation_mean_ap": 0.125, "input_wait": 0.0}, epochs=2)
+    reporter.epoch({**row, "validation_loss": 0.75, "validation_mean_ap": 0.125, "input_wait": 0.125}, epochs=2)
     header, cells = (re.split(r"  +", line.strip()) for line in written.getvalue().splitlines())
     assert header == ["epoch", "loss", "box loss", "val. loss", "val. mAP", "images/s", "input wait", "left"]
-    assert cells[1:5] == ["0.5000", "0.2500", "0.7500", "0.1250"]
+    assert cells[1:7] == ["0.5000", "0.2500", "0.7500", "0.1250", "7", "12.5 %"]

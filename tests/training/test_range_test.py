@@ -63,7 +63,7 @@ def test_error_if_nothing_is_learned(tmp_path):
         training.range_test(settings, read(settings))
 
 
-def test_rates_grow_from_a_hundredth_to_a_hundredfold():
+def test_rates_grow_from_a_hundredth_to_a_hundred_times_the_configured_rate():
     settings = config.override(experiment(train_examples=320), ["optimizer.learning_rate=1e-9"])
     with pytest.raises(UserError, match="learned nothing in 120 steps at rates from 1e-11 to 1e-07"):
         training.range_test(settings, read(settings))

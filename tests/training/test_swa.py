@@ -27,7 +27,7 @@ def caches() -> selection.SplitCaches:
     return selection.read(SETTINGS, lambda *_: None)
 
 
-def test_the_result_is_the_mean_over_epochs_with_statistics_of_its_own(
+def test_the_result_is_the_mean_over_epochs_with_recomputed_batch_statistics(
     caches: selection.SplitCaches, tmp_path: Path
 ) -> None:
     weights = []
@@ -61,7 +61,7 @@ def test_the_result_is_the_mean_over_epochs_with_statistics_of_its_own(
 
 
 @only_thorough
-def test_in_several_calls_it_is_the_same_run(caches: selection.SplitCaches, tmp_path: Path) -> None:
+def test_a_run_in_several_calls_equals_a_run_in_one_call(caches: selection.SplitCaches, tmp_path: Path) -> None:
     assemblies = AssemblyCache()
     for name, ends in (("other", (5,)), ("once", (5,)), ("several", (2, 3, 4, 5))):
         run = dataclasses.replace(SETTINGS, seed=int(name == "other"))

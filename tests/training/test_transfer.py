@@ -80,7 +80,7 @@ def test_the_classifier_alone_is_trained_if_its_features_suffice(
     assert "optimizer.frozen=stem*,stage1*,stage2*,stage3*" in found["said"]
 
 
-def test_layers_that_lack_what_earlier_ones_have_are_trained(
+def test_layers_with_worse_features_than_earlier_ones_are_trained(
     choose: Callable[..., dict[str, Any]], damaged: Path
 ) -> None:
     found = choose(damaged)
@@ -143,7 +143,7 @@ def test_values_that_the_config_sets_are_kept(choose: Callable[..., dict[str, An
         ((), 108 * 4 * 4 * 32 * 4 - 1, None),
     ],
 )
-def test_features_are_stored_if_they_can_be(
+def test_features_are_stored_unless_mixing_or_memory_prevents_it(
     changes: tuple[str, ...],
     limit: float,
     variants: int | None,
@@ -181,7 +181,7 @@ def test_a_run_applies_its_choice_and_resumes_with_it(
 
 
 @only_thorough
-def test_a_range_test_trains_what_is_chosen(caches: selection.SplitCaches, damaged: Path) -> None:
+def test_a_range_test_trains_the_chosen_layers(caches: selection.SplitCaches, damaged: Path) -> None:
     start = config.override(SETTINGS, [f"model.weights={damaged}"])
     chosen = config.replaced(start, {**WITHOUT_STAGE_3, "training.feature_variants": None})
     auto = config.override(start, ["model.transfer=auto"])
@@ -195,7 +195,7 @@ def test_a_range_test_trains_what_is_chosen(caches: selection.SplitCaches, damag
         *(thorough("resnet50"), thorough("efficientnet-b1"), thorough("efficientnet-lite4")),
     ],
 )
-def test_patterns_match_each_level_and_what_precedes_it(name: str) -> None:
+def test_patterns_match_each_level_and_all_layers_before_it(name: str) -> None:
     network = models.build(name, resolution=32, num_classes=3)
     paths = [variable.path for variable in network.trainable_variables]  # in the order of the layers
     frozen = list[int]()
@@ -220,7 +220,7 @@ def test_patterns_match_each_level_and_what_precedes_it(name: str) -> None:
         (("model.transfer=always",), 'it should be "auto" or none'),
     ],
 )
-def test_what_it_does_not_support_is_an_error(changes: tuple[str, ...], words: str) -> None:
+def test_unsupported_settings_are_errors(changes: tuple[str, ...], words: str) -> None:
     with pytest.raises(UserError, match=words):
         config.override(SETTINGS, ["model.weights=imagenet", "model.transfer=auto", *changes])
 
@@ -238,7 +238,7 @@ def test_frozen_layers_are_chosen_or_set_and_not_both() -> None:
         build.check(settings, 1, afresh=True)
 
 
-def test_searches_refuse_it() -> None:
+def test_searches_refuse_an_automatic_choice_of_layers() -> None:
     changes = ["model.weights=imagenet", "model.transfer=auto", "data.train_examples=none"]
     settings = config.override(SETTINGS, changes)
     with pytest.raises(UserError, match="every network starts from random weights"):

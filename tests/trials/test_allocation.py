@@ -287,7 +287,8 @@ class TestRacing:
         variance = 2 * (1 + 1 + 4) * (0.001 / 3) ** 2 / 2
         half_width = dunnett_quantile(2, 2, 0.5, confidence) * math.sqrt(2 * variance / 2)
         low, high = 0.199 - half_width, 0.199 + half_width
-        assert plan.eliminated["c"].reason == f"mean is 0.199 (95 % CI {low:.3f} to {high:.3f}) below a over 2 folds"
+        interval = f"95 % CI {low:.3f} to {high:.3f}"
+        assert plan.eliminated["c"].reason == f"mean is 0.199 ({interval}) below the best over 2 folds"
         assert (plan.eliminated["c"].epochs, plan.eliminated["c"].trials) == (4, 2)
 
     def test_the_last_remaining_candidate_runs_on_all_folds(self):

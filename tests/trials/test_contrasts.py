@@ -71,7 +71,7 @@ def test_a_single_comparison_has_the_power_of_the_noncentral_t_distribution():
     assert stats.nct.sf(stats.t.ppf(0.95, 9), 9, shift) == pytest.approx(POWER, abs=1e-6)
 
 
-def test_an_arm_that_failed_does_not_widen_the_other_intervals():
+def test_a_candidate_that_failed_to_optimize_does_not_widen_the_other_intervals():
     (values,) = experiments(1, 6, (0.02, 0.0, 0.01, 0.0))
     values[3] -= np.array([0.0, 0.3, 0.1, 0.2, 0.0, 0.3])
     apart = contrasts(table(values), "control", ["a", "b", "c"], apart={"c"})
@@ -83,7 +83,7 @@ def test_an_arm_that_failed_does_not_widen_the_other_intervals():
     assert apart.apart == ("c",)
 
 
-def test_a_control_that_failed_is_compared_by_paired_differences():
+def test_a_control_that_failed_to_optimize_is_compared_by_paired_differences():
     (values,) = experiments(1, 6, (0.02, 0.0, 0.01, 0.0))
     found = contrasts(table(values), "control", ["a", "b", "c"], apart={"control"})
     test = stats.ttest_rel(values[0], values[1], alternative="greater")

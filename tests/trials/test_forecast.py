@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from tfeff.trials.allocation import Full, Halving, Racing
@@ -19,6 +21,13 @@ def test_halving_is_forecast_to_its_last_rung():
     remaining = remaining_jobs(Halving(9), NAMES, BLOCKS, {})
     counts = {rung: sum(job.epochs == rung for job in remaining) for rung in (1, 3, 9)}
     assert counts == {1: 27, 3: 9, 9: 3}
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_trial_without_a_finite_value_is_forecast_as_failed(value):
+    trial = Job("n0", 0, 0, 1)
+    expected = remaining_jobs(Halving(9), NAMES, BLOCKS, {trial: None})
+    assert remaining_jobs(Halving(9), NAMES, BLOCKS, {trial: value}) == expected
 
 
 def test_a_race_is_forecast_between_its_bounds():

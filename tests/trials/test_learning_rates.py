@@ -88,4 +88,4 @@ def test_a_range_test_gives_the_rate(open_search):
     assert search.waiting == [RateCall("a")]
     search.add(RateCall("a"), 0.125)
     assert (search.waiting, search.rate, search.most_waiting) == ([], 0.125, 0)
-    assert open_search("range_test").tried == [(0.125, None)]
+    assert (open_search("range_test").rate, search.tried, search.failure) == (0.125, [], None)

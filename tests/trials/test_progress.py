@@ -7,7 +7,7 @@ from rich.console import Console
 
 from tfeff import config
 from tfeff.trials import progress
-from tfeff.trials.allocation import Full
+from tfeff.trials.allocation import Full, Halving, Racing
 from tfeff.trials.intervals import summary
 from tfeff.trials.progress import Progress
 from tfeff.trials.results import Job
@@ -15,6 +15,7 @@ from tfeff.trials.trial import Candidate
 from tfeff.trials.wording import interval
 
 EPOCHS = 4
+FULL = Full(EPOCHS)
 EXPERIMENT = config.Experiment(training=config.Training(epochs=EPOCHS))
 CANDIDATES = {name: Candidate(name, name.upper(), EXPERIMENT, macs) for name, macs in (("a", 100), ("b", 300))}
 BLOCKS = [(fold, seed) for seed in (0, 1) for fold in (0, 1)]
@@ -25,10 +26,10 @@ def line(monkeypatch):
     """`line(results, seconds, rate_trainings)` is the line of a stage with two processes."""
     monkeypatch.setattr(progress, "LINE_SECONDS", -1.0)
 
-    def show(results, seconds, rate_trainings=None, wait=0.0):
+    def show(results, seconds, rate_trainings=None, wait=0.0, allocation=FULL):
         now = 1000.0
         monkeypatch.setattr(progress.time, "monotonic", lambda: now)
-        file, allocation = io.StringIO(), Full(EPOCHS)
+        file = io.StringIO()
         shown = Progress(Console(file=file, width=200))
         shown.begin("members", CANDIDATES, BLOCKS, allocation, processes=2)
         plan = allocation.plan(list(CANDIDATES), BLOCKS, results)
@@ -55,6 +56,14 @@ def test_trials_of_other_stages_do_not_count(line):
     shown = line(done, {})
     assert shown.startswith("members: 1/8 trials")
     assert "best so far A: 0.500" in shown
+
+
+def test_trials_of_another_length_count_only_if_the_allocation_has_this_length(line):
+    done = {Job("a", 0, 0, EPOCHS): 0.5, Job("a", 0, 0, 2): 0.9, Job("b", 0, 0, 2 * EPOCHS): 0.9}
+    for allocation, counted in ((FULL, "1/8"), (Racing(EPOCHS), "1/8"), (Halving(EPOCHS, 2, 2), "2/12")):
+        shown = line(done, {}, allocation=allocation)
+        assert shown.startswith(f"members: {counted} trials")
+        assert "best so far A: 0.500" in shown
 
 
 def test_the_interval_of_the_best_is_over_folds(line):

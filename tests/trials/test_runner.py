@@ -173,7 +173,7 @@ def test_only_the_learning_rate_whose_training_is_lost_is_tried_again(make_runne
     assert set(runner.results.values()) == {0.2}
 
 
-def test_nothing_runs_after_the_end(make_runner):
+def test_no_call_is_left_running_at_the_end(make_runner):
     """Not even another learning rate of a network that has failed."""
     executor = Recorder(lambda key: "no such file" if key == RateCall("a", 0.2) else None)
     runner = make_runner(executor, learning_rate="held_out")
@@ -236,6 +236,7 @@ def test_a_range_test_finds_the_learning_rate_once_per_candidate(make_runner):
         runner = make_runner(executor, learning_rate="range_test")
         runner.run([candidate(f"a{expected}", 0.1), candidate("b", 0.2)], Full(EPOCHS), "stage")
         assert set(runner.results.values()) == {0.125}
+        assert (set(runner.learning_rates.values()), runner.tried_rates) == ({0.125}, {})
         assert sum(key == RateCall("b") for key, *_ in executor.calls) == expected
 
 

@@ -152,6 +152,17 @@ def test_a_store_without_trials_accepts_another_config(tmp_path):
         open_store(tmp_path / "s")
 
 
+@pytest.mark.parametrize("interrupted", [True, False])
+def test_learning_rates_are_not_discarded_by_another_config(tmp_path, interrupted):
+    with open_store(tmp_path / "s") as store:
+        if interrupted:
+            (tmp_path / "trials" / JOB.candidate / "rate0.1").mkdir(parents=True)
+        else:
+            store.write_fact(f"learning_rate {JOB.candidate}", "[[0.1, 0.5]]")
+    with pytest.raises(UserError, match="another config"):
+        open_store(tmp_path / "s", config.override(SEARCH, ["experiment.training.epochs=3"]))
+
+
 def test_the_first_settings_of_a_candidate_are_kept(tmp_path):
     first, second = (Candidate("x", "X", config.Experiment(), 7, {"depth": depth}) for depth in (0.1 + 0.2, 2.0))
     with open_store(tmp_path / "s") as store:

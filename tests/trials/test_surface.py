@@ -89,6 +89,17 @@ def test_equal_values_have_no_highest_point() -> None:
         fit_surface(equal, points)
 
 
+def test_candidates_without_a_chain_of_common_folds_have_no_surface() -> None:
+    points = places()
+    values = {name: truth(*point, INTERIOR) for name, point in points.items()}
+    full = table(values, 0.01, 0, folds=4)
+    halves = {name: {(fold, 0): full[name][fold, 0] for fold in ((0, 1), (2, 3))[i % 2]} for i, name in enumerate(full)}
+    with pytest.raises(UserError, match="no chain of common folds"):
+        fit_surface(halves, points)
+    halves["c0"] = full["c0"]  # now every pair is linked by this candidate
+    assert fit_surface(halves, points).degrees == len(points) - 6
+
+
 def simulated(peak: tuple[float, float], slope: tuple[float, float], count: int) -> list[Surface]:
     points = places()
     values = {name: truth(*point, peak, slope) for name, point in points.items()}

@@ -13,6 +13,7 @@ import numpy as np
 
 from tfeff import config
 from tfeff.errors import UserError
+from tfeff.reporting.tables import percent
 from tfeff.scaling.baseline import Baseline, ScaledNetwork
 
 STEP = 1 / 512
@@ -78,8 +79,8 @@ def within_budget(baseline: Baseline, budget: config.Budget, costs: Costs = esti
         )
         bounds_text = " and ".join(f"{bound:g} times the baseline's {name}" for name, bound in bounds.items())
         raise UserError(
-            f"config: budget: no {baseline.model.name} costs {bounds_text} within {budget.tolerance:.1%}; the closest "
-            f"use {closest}. Raise budget.tolerance or use a larger baseline"
+            f"config: budget: no {baseline.model.name} costs {bounds_text} within {percent(budget.tolerance, 1)}; "
+            f"the closest use {closest}. Raise budget.tolerance or use a larger baseline"
         )
     return found
 
@@ -143,8 +144,9 @@ def coefficients(rounded: Callable[[float], tuple[int, ...]], maximum: float = M
     first = 0
     while first <= steps:
         end = bisect.bisect_right(range(steps + 1), at(first), lo=first, key=at)
+        cut_off = first == 0 or end > steps  # part of this range is outside of the grid
         # On the grid: between two grid points the rounding may differ.
-        yield 1.0 if first == 0 else 1 + (first + end) // 2 * STEP if end <= steps else 1 + first * STEP
+        yield 1 + (first if cut_off else (first + end) // 2) * STEP
         first = end
 
 

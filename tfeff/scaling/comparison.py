@@ -59,7 +59,7 @@ class Comparison:
             if other.network.id == compound.network.id:
                 row["verdict"] = "the same network"
                 continue
-            compared = self.contrasts.get((compound.phi, other.method))
+            compared = self.compared.get((compound.phi, other.method))
             if compared is None:
                 row["verdict"] = "not decided: on every fold, a training of one of them failed"
                 continue
@@ -91,7 +91,7 @@ class Comparison:
         ]
 
     @cached_property
-    def contrasts(self) -> dict[tuple[float, str], Contrasts]:
+    def compared(self) -> dict[tuple[float, str], Contrasts]:
         """(φ, other method) -> the comparisons that hold at once with it; failed trials are omitted.
 
         These are depth, width and resolution alone, and apart from them width and resolution together.
@@ -102,15 +102,15 @@ class Comparison:
             for point in self._points
         }
         table = {name: row for name, row in table.items() if row}
-        families: dict[tuple[float, str, bool], list[Point]] = {}
+        simultaneous: dict[tuple[float, str, bool], list[Point]] = {}
         for compound, other in self._pairs:
             name = compound.network.id
             common = table.get(name, {}).keys() & table.get(other.network.id, {}).keys()
             if other.network.id != name and common:
-                families.setdefault((compound.phi, name, other.method in SINGLE), []).append(other)
+                simultaneous.setdefault((compound.phi, name, other.method in SINGLE), []).append(other)
         apart = self.not_optimized if table.keys() - self.not_optimized else ()  # someone has to determine the variance
         found: dict[tuple[float, str], Contrasts] = {}
-        for (phi, name, _), others in families.items():
+        for (phi, name, _), others in simultaneous.items():
             compared = contrasts(table, name, sorted({other.network.id for other in others}), apart)
             found |= {(phi, other.method): compared for other in others}
         return found
@@ -121,7 +121,7 @@ class Comparison:
 
         Over one dimension, or over all three at once.
         """
-        by_phi = {phi: compared for (phi, method), compared in self.contrasts.items() if method in SINGLE}
+        by_phi = {phi: compared for (phi, method), compared in self.compared.items() if method in SINGLE}
         rows = []
         for phi, compared in by_phi.items():
             for folds in sorted({*FOLDS, compared.blocks}) if compared.pooled else ():

@@ -13,6 +13,7 @@ import numpy as np
 
 from tfeff.errors import UserError
 from tfeff.reporting import ternary
+from tfeff.reporting.tables import percent
 from tfeff.scaling.baseline import Baseline, ScaledNetwork
 from tfeff.scaling.members import nearest_phi
 from tfeff.trials.ranking import Ranking
@@ -92,12 +93,14 @@ class Optimum:
             "beyond the candidates": f"says nothing about {reference}, which lie beyond the candidates",
         }
         sentences.append(
-            f"The 95 % confidence region of the highest point covers {self.surface.extent:.0%} of the candidates' "
-            f"plane; it {outcome[self.reference_position]}."
+            f"The 95 % confidence region of the highest point covers {percent(self.surface.extent)} of the "
+            f"candidates' plane; it {outcome[self.reference_position]}."
         )
-        widths = [d.high - d.mean for d in ranking.differences.values() if d.high is not None]
-        if widths:
-            sentences.append(f"A candidate is separable from the best one at a difference of {np.median(widths):.3f}.")
+        half_widths = [d.high - d.mean for d in ranking.differences.values() if d.high is not None]
+        if half_widths:
+            sentences.append(
+                f"A candidate is separable from the best one at a difference of {np.median(half_widths):.3f}."
+            )
         return " ".join(sentences)
 
 

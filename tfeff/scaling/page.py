@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tfeff import config
 from tfeff.reporting import html
+from tfeff.reporting.tables import percent
 from tfeff.scaling.figures import MEASURES
 from tfeff.scaling.result import Result
 
@@ -143,7 +144,7 @@ def _method(result: Result) -> str:
         kind = "cross-validation folds (their training parts overlap, so intervals are somewhat too narrow)"
     tried = (
         f"The search tried {len(study.chosen)} candidates, selected from {len(study.networks)} distinct networks that "
-        f"cost {bounds} of the baseline (within {search.budget.tolerance:.1%})."
+        f"cost {bounds} of the baseline (within {percent(search.budget.tolerance, 1)})."
     )
     if search.coefficients is not None:
         tried = "The coefficients were given; networks scaled by other methods have about the same multiply-adds."

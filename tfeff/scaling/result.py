@@ -169,7 +169,7 @@ class Result:
         """The networks that are compared, as a table."""
         rows = []
         for point, row in zip(self.findings.points, self.points, strict=True):
-            network, tried = point.network, self.findings.tried_rates.get(point.network.id)
+            network, rate = point.network, self.findings.learning_rates.get(point.network.id)
             fitted = self.final(network, "train_accuracy")
             rows.append(
                 {
@@ -180,7 +180,7 @@ class Result:
                     "widths": "-".join(map(str, network.widths)),
                     **_neck(network),
                     "pixels": str(network.resolution),
-                    **({} if tried is None else {"learning rate": f"{best_rate(tried):.3g}"}),
+                    **({} if rate is None else {"learning rate": f"{rate:.3g}"}),
                     "folds": len(row["folds"]),
                     **({"training accuracy": float(np.mean(fitted))} if fitted else {}),
                     self.metric_words: row["mean"],
@@ -196,7 +196,7 @@ class Result:
         rows = []
         for point in self.findings.points:
             tried = self.findings.tried_rates.get(point.network.id, ())
-            if len(tried) > 1:
+            if tried:
                 best, rates = best_rate(tried), sorted(rate for rate, _ in tried)
                 rows.append(
                     {

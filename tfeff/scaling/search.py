@@ -55,7 +55,8 @@ class Findings:
         points: networks of the members.
         plain: the baseline without batch normalization, if it was trained.
         latencies: measured latency by network.
-        tried_rates: network -> learning rates tried, with their objective, if its rate was found by training.
+        learning_rates: network -> its learning rate, if a range test or trainings found it.
+        tried_rates: network -> learning rates with which it was trained to find its own, with their objective.
     """
 
     study: Study
@@ -64,6 +65,7 @@ class Findings:
     points: Sequence[Point]
     plain: ScaledNetwork | None
     latencies: dict[str, Latency]
+    learning_rates: Mapping[str, float] = field(default_factory=dict)
     tried_rates: Mapping[str, Sequence[Tried]] = field(default_factory=dict)
 
 
@@ -106,6 +108,7 @@ def forecast(study: Study, executor: Executor) -> Forecast:
     timed = [candidate(search, baseline, network) for network in different]
     rate = measured_rate(timed, search.folds, executor)
     validation_epochs = search.experiment.training.validation_epochs
+    full = Full(search.experiment.training.epochs)
 
     def seconds(allocation: Allocation, macs: dict[str, int], blocks: Sequence[Block]) -> float:
         trials = core_seconds(rate, allocation, macs, blocks, study.examples, validation_epochs)
@@ -113,10 +116,9 @@ def forecast(study: Study, executor: Executor) -> Forecast:
             return trials
         held_out = search.folds.validation_fraction
         images = round(study.examples[0] * (1 - held_out)), round(study.examples[0] * held_out)
-        return trials + HELD_OUT_RATES * core_seconds(rate, allocation, macs, blocks[:1], images, validation_epochs)
+        return trials + HELD_OUT_RATES * core_seconds(rate, full, macs, blocks[:1], images, validation_epochs)
 
     macs = {network.id: network.cost.macs for network in networks}
-    full = Full(search.experiment.training.epochs)
     if not study.chosen:
         return Forecast(rate, 0.0, seconds(full, macs, search.member_blocks))
     growth = statistics.median(network.relative["macs"] for network in study.chosen)
@@ -193,7 +195,7 @@ def run(study: Study, directory: Path, store: TrialStore, executor: Executor, co
                 latencies[id_] = clock(baseline, network, runner.check)
             except UserError as error:  # the trials are done: report without this number
                 runner.progress.say(f"no latency: {error}")
-    return Findings(study, choice, family, points, plain, latencies, runner.tried_rates)
+    return Findings(study, choice, family, points, plain, latencies, runner.learning_rates, runner.tried_rates)
 
 
 def _choose(study: Study, runner: TrialRunner, plan: Plan) -> Choice:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tfeff import config, training
 from tfeff.errors import UserError
+from tfeff.reporting.tables import percent
 from tfeff.scaling import candidates, members
 from tfeff.scaling.baseline import Baseline, ScaledNetwork
 from tfeff.scaling.choice import coefficients_of, given
@@ -129,7 +130,7 @@ def _select(
     if len(chosen) < 2:
         raise UserError(
             f"config: budget.latency: only {len(chosen)} of {len(timed)} timed networks are within "
-            f"{budget.tolerance:.1%} of it; raise budget.tolerance, use a larger baseline or a quieter machine"
+            f"{percent(budget.tolerance, 1)} of it; raise budget.tolerance, use a larger baseline or a quieter machine"
         )
     return chosen, candidates.spread(chosen, budget.candidates)
 

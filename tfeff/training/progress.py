@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 
 from tfeff.reporting.metric import in_words
+from tfeff.reporting.tables import percent
 from tfeff.training.loop import Hook, Loop, Row
 
 MIN_COLUMN_WIDTH = 7
@@ -116,7 +117,7 @@ class Reporter:
             value = row.get(f"validation_{name}")
             cells[f"val. {in_words(name)}"] = "" if value is None else f"{value:.4f}"
         cells["images/s"] = f"{row['images_per_second']:,.0f}"
-        cells["input wait"] = f"{row['input_wait']:.1%}"
+        cells["input wait"] = percent(row["input_wait"], 1)
         cells["left"] = self._remaining(row["step"])
         widths = [max(len(name), MIN_COLUMN_WIDTH) for name in cells]
         if not self._has_header:

@@ -68,6 +68,11 @@ class Full:
     def __post_init__(self) -> None:
         _check_epochs(self.epochs)
 
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """Lengths of its trials."""
+        return (self.epochs,)
+
     def plan(self, candidates: Sequence[str], blocks: Sequence[Block], results: Results) -> Plan:
         """Plans block after block, so that all candidates can be compared early.
 
@@ -260,6 +265,11 @@ class Racing:
         if not 0.0 < self.confidence < 1.0:
             raise UserError(f"racing: confidence is {self.confidence}; expected a number between 0 and 1")
 
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """Lengths of its trials."""
+        return (self.epochs,)
+
     def plan(self, candidates: Sequence[str], blocks: Sequence[Block], results: Results) -> Plan:
         """Plans the next block; with at most `minimum_blocks` blocks, plans everything.
 
@@ -304,7 +314,7 @@ class Racing:
         for name in racing:
             if name not in kept:
                 difference = f"{number(lead[name].mean)}{interval(lead[name], self.confidence)}"
-                reason = f"mean is {difference} below {best} over {fold_count(table[name])}"
+                reason = f"mean is {difference} below the best over {fold_count(table[name])}"
                 eliminated[name] = Elimination(reason, self.epochs, len(blocks))
         return kept
 

@@ -9,7 +9,7 @@ from tfeff import config
 from tfeff.execution.executor import Executor, collect
 from tfeff.trials import worker
 from tfeff.trials.allocation import Allocation
-from tfeff.trials.results import Block, Job, Results
+from tfeff.trials.results import Block, Job, Results, is_finite
 from tfeff.trials.trial import Candidate, on_fold
 
 ASSUMED_VALUE, ASSUMED_DEVIATION = 0.5, 0.02
@@ -29,7 +29,7 @@ def remaining_jobs(
     assumed = dict(results)
     means: dict[str, list[float]] = {}
     for job, value in results.items():
-        if value is not None and job.candidate in candidates:
+        if is_finite(value) and job.candidate in candidates:
             means.setdefault(job.candidate, []).append(value)
     overall = float(np.mean([np.mean(values) for values in means.values()])) if means else ASSUMED_VALUE
     noise = np.random.default_rng(0)  # the same results give the same forecast

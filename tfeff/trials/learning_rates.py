@@ -4,13 +4,14 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tfeff.config.search import HELD_OUT_RATES, HELD_OUT_STEP
-from tfeff.trials.store import TrialStore
+from tfeff.trials.store import LEARNING_RATE, TrialStore
 from tfeff.trials.trial import Candidate
 
 Tried = tuple[float, float | None]
-"""A learning rate, and the objective at it; None if the training diverged, or if a range test found the rate."""
+"""A learning rate, and the objective after a training with it; None if this training diverged."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,12 @@ class RateSearch:
     def __init__(self, rule: str, candidate: Candidate, store: TrialStore) -> None:
         self.rule, self.candidate, self._store = rule, candidate.name, store
         self._middle = candidate.experiment.optimizer.learning_rate
-        self._fact = f"learning_rate {candidate.name}"
+        self._fact = f"{LEARNING_RATE} {candidate.name}"
 
     @property
     def tried(self) -> list[Tried]:
-        """The rates tried so far; one, without an objective, if a range test found it."""
-        stored = json.loads(self._store.fact(self._fact) or "[]")
-        return [(stored, None)] if isinstance(stored, float) else [(rate, value) for rate, value in stored]
+        """The rates with which trainings have ended so far; none with range tests."""
+        return [] if self.rule == "range_test" else [(rate, value) for rate, value in self._stored or []]
 
     @property
     def waiting(self) -> list[RateCall]:
@@ -52,7 +52,7 @@ class RateSearch:
         if self.failure is not None:
             return []
         if self.rule == "range_test":
-            return [] if self.tried else [RateCall(self.candidate)]
+            return [RateCall(self.candidate)] if self._stored is None else []
         return [RateCall(self.candidate, rate) for rate in next_rates(self.tried, self._middle)]
 
     @property
@@ -62,18 +62,25 @@ class RateSearch:
 
     @property
     def rate(self) -> float | None:
-        """The learning rate; None if it is not found yet, or cannot be found."""
-        return best_rate(self.tried) if self.failure is None and not self.waiting else None
+        """The learning rate; None as long as it is not found."""
+        if self.failure is not None or self.waiting:
+            return None
+        return float(self._stored) if self.rule == "range_test" else best_rate(self.tried)
 
     @property
     def failure(self) -> str | None:
         """Why the rate cannot be found; None if nothing is known against it."""
         stored, tried = self._store.fact(f"failed {self._fact}"), self.tried
-        if stored is not None or self.rule != "held_out" or not tried or not _all_diverged(tried):
+        if stored is not None or not tried or not _all_diverged(tried):
             return stored
         if next_rates(tried, self._middle):
             return None
         return f"no learning rate was found: the training diverged at {', '.join(f'{rate:.2g}' for rate, _ in tried)}"
+
+    @property
+    def _stored(self) -> Any:
+        """What the calls have found so far: a rate by a range test, or pairs `Tried`; None if nothing."""
+        return json.loads(self._store.fact(self._fact) or "null")
 
     def add(self, call: RateCall, value: float | None) -> None:
         """Stores what a call has found.

@@ -87,7 +87,7 @@ class Progress:
 
         Args:
             plan: of the stage.
-            results: results so far, also of other stages.
+            results: results so far, also of other stages and of other allocations.
             running: number of calls that are running.
             seconds: those that each finished trial took.
             rate_trainings: candidate without a learning rate -> number of complete trainings that finding it takes.
@@ -95,7 +95,7 @@ class Progress:
         done = {
             job: value
             for job, value in results.items()
-            if job.candidate in self._candidates and job.block in self._blocks
+            if job.candidate in self._candidates and job.block in self._blocks and job.epochs in self._allocation.rungs
         }
         counted = len(done), sum(rate_trainings.values())
         if counted != self._counted:

@@ -206,15 +206,15 @@ class TrialRunner:
 
     @property
     def learning_rates(self) -> dict[str, float]:
-        """Candidate -> its learning rate, if that was found by training."""
+        """Candidate -> its learning rate, if a range test or trainings found it."""
         found = {search.candidate: search.rate for search in self._rate_searches(self._candidates)}
         return {name: rate for name, rate in found.items() if rate is not None}
 
     @property
     def tried_rates(self) -> dict[str, list[Tried]]:
-        """Candidate -> the learning rates tried for it, if one was found by training; failed ones are missing."""
+        """Candidate -> the learning rates with which it was trained to find its own, if that was found."""
         searches = self._rate_searches(self._candidates)
-        return {search.candidate: search.tried for search in searches if search.rate is not None}
+        return {search.candidate: search.tried for search in searches if search.tried and search.rate is not None}
 
     def _rate_searches(self, candidates: Iterable[str]) -> list[RateSearch]:
         """One for each candidate, if trainings find the learning rates."""

@@ -19,6 +19,8 @@ from tfeff.trials.trial import Candidate
 
 VERSION = "2"
 """Changes if trials with the same config are trained differently: with other seeds, schedules or learning rates."""
+LEARNING_RATE = "learning_rate"
+"""First word of the facts that hold the learning rates found for a candidate."""
 _FACTS = "create table if not exists facts (name text primary key, value text not null)"
 _CANDIDATES = (
     "create table if not exists candidates (name text primary key, label text not null, settings text not null)"
@@ -88,7 +90,7 @@ class TrialStore:
         if stored is not None:
             previous = config.from_json(stored, type(settings), where=str(path))
             changed = [change for change in config.differences(previous, settings) if not change[0].startswith(free)]
-            if changed and not self.records():
+            if changed and not self._has_trainings():
                 # Only a list of candidates and a forecast so far: nothing to keep.
                 self._file.executescript("delete from facts; delete from candidates;")
             elif changed:
@@ -210,6 +212,11 @@ class TrialStore:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+    def _has_trainings(self) -> bool:
+        """Whether trials have started, or trainings that find learning rates."""
+        rates = self._file.execute("select 1 from facts where name glob ?", (f"{LEARNING_RATE} *",)).fetchone()
+        return bool(rates or self.records() or any(self.path.parent.glob("trials/*/rate*")))
 
     def _migrate(self) -> None:
         """Converts a file of an earlier version, which had a table `networks` instead of `candidates`."""

@@ -97,7 +97,7 @@ class Surface:
 
     @functools.cached_property
     def grid(self) -> Floats:
-        """Points of the hull, with its corners and sides, float64 [n, 2]."""
+        """Points of the hull, float64 [n, 2]: along its sides, from corner to corner, then those of a lattice."""
         low, high = self.corners.min(axis=0), self.corners.max(axis=0)
         ticks = [np.linspace(low[axis], high[axis], STEPS + 1) for axis in (0, 1)]
         inner = np.stack(np.meshgrid(*ticks, indexing="ij"), axis=-1).reshape(-1, 2)
@@ -116,7 +116,7 @@ class Surface:
 
     @property
     def extent(self) -> float:
-        """The part of the hull that the region covers, in [0, 1]."""
+        """The part of the hull that the region covers, in [0, 1]: its share of the lattice."""
         return float(self.region[len(self.corners) * STEPS :].mean())
 
     @functools.cached_property
@@ -167,9 +167,12 @@ def fit_surface(
         covariates: candidate -> what else its value depends on linearly, such as the logarithm of its cost.
 
     Raises:
-        UserError: there are too few candidates, or they lie on a line or curve that does not determine the surface.
+        UserError: there are too few candidates, they lie on a line or curve that does not determine the surface, or
+            they have equal values or no chain of common blocks.
     """
     layout = fit_two_way(table)
+    if layout.part.any():
+        raise UserError("some candidates have no chain of common folds with the others, so no surface can be fitted")
     names = layout.candidates
     places = np.array([points[name] for name in names], np.float64)
     further = np.array([0.0 if covariates is None else covariates[name] for name in names], np.float64)

@@ -36,7 +36,7 @@ def test_the_resolution_is_the_longer_side(aspect: float, size: tuple[int, int])
     assert network.output["codes"].shape[1] == len(described.anchors.boxes(size))
 
 
-def test_the_anchors_of_yolo_are_shared_out_among_the_levels() -> None:
+def test_the_anchors_of_yolo_are_distributed_over_the_levels() -> None:
     sides = [side / 20 for side in range(1, 13)]
     described = models.detector("anchor-yolo", levels=("P3", "P4"), anchors=sides)
     assert described.anchors == tuple(sides)

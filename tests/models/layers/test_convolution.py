@@ -7,17 +7,24 @@ from tfeff.models.layers.backend import KerasLayers
 from tfeff.models.layers.convolution import ConvolutionUnit
 
 
-@pytest.mark.parametrize("depthwise", [False, True])
-@pytest.mark.parametrize(("bias", "batch_norm"), [(False, True), (True, True), (False, False), (True, False)])
-def test_a_convolution_has_a_bias_if_wanted_or_if_no_normalization_follows(
-    depthwise: bool, bias: bool, batch_norm: bool
+@pytest.mark.parametrize(
+    ("bias", "batch_norm", "full", "depthwise"),
+    [
+        # Kernels of 3 x 3 for 3 input channels and 4 or 1 output channels each; one bias, or 4 parameters of batch
+        # normalization, per output channel.
+        (False, True, 108 + 16, 27 + 12),
+        (True, True, 108 + 4 + 16, 27 + 3 + 12),
+        (False, False, 108 + 4, 27 + 3),
+        (True, False, 108 + 4, 27 + 3),
+    ],
+)
+def test_a_convolution_without_batch_normalization_always_has_a_bias(
+    bias: bool, batch_norm: bool, full: int, depthwise: int
 ) -> None:
     unit = ConvolutionUnit(
         layers=KerasLayers(), activation="relu", initializer="he_normal", momentum=0.9, epsilon=1e-3,
         batch_norm=batch_norm, bias=bias,
     )  # fmt: skip
     image = keras.Input((8, 8, 3))
-    output = unit.depthwise(image, 3, name="unit") if depthwise else unit(image, 4, 3, name="unit")
-    network = keras.Model(image, output)
-    assert network.get_layer("unit").use_bias is (bias or not batch_norm)
-    assert ("unit_bn" in {layer.name for layer in network.layers}) is batch_norm
+    for output, params in ((unit(image, 4, 3, name="full"), full), (unit.depthwise(image, 3, name="dw"), depthwise)):
+        assert keras.Model(image, output).count_params() == params

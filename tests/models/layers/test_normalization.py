@@ -81,7 +81,7 @@ def fused(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
         ((4, 3, 3, 16), {"trainable": False}),
     ],
 )
-def test_what_the_operator_cannot_do_is_left_to_keras(
+def test_inputs_that_the_operator_does_not_support_are_normalized_by_keras(
     shape: tuple[int, ...], options: dict[str, Any], fused: list[tuple[int, ...]]
 ) -> None:
     inputs = np.random.default_rng(0).normal(2.0, size=shape)
@@ -92,7 +92,7 @@ def test_what_the_operator_cannot_do_is_left_to_keras(
     assert not fused
 
 
-def test_masks_are_left_to_keras(fused: list[tuple[int, ...]]) -> None:
+def test_masked_inputs_are_normalized_by_keras(fused: list[tuple[int, ...]]) -> None:
     inputs, mask = np.random.default_rng(0).normal(size=(4, 3, 3, 16)), np.ones((4, 3, 3), bool)
     BatchNormalization()(inputs, training=True, mask=mask)
     assert not fused
@@ -101,7 +101,7 @@ def test_masks_are_left_to_keras(fused: list[tuple[int, ...]]) -> None:
 
 
 @pytest.mark.parametrize("xla", [True, False])
-def test_channels_whose_mean_is_large_keep_their_digits(xla: bool, fused: list[tuple[int, ...]]) -> None:
+def test_channels_with_a_large_mean_keep_their_precision(xla: bool, fused: list[tuple[int, ...]]) -> None:
     inputs = np.random.default_rng(0).normal(100.0, 0.1, (16, 14, 14, 16)).astype(np.float32)
     layer = BatchNormalization(epsilon=1e-5)
     layer.build(inputs.shape)
@@ -112,7 +112,7 @@ def test_channels_whose_mean_is_large_keep_their_digits(xla: bool, fused: list[t
     assert len(fused) == (0 if xla else 1)
 
 
-def test_two_replicas_do_what_they_do_with_keras(fused: list[tuple[int, ...]]) -> None:
+def test_statistics_of_two_replicas_equal_those_of_keras(fused: list[tuple[int, ...]]) -> None:
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     halves = np.random.default_rng(0).normal(3.0, 2.0, (2, 4, 3, 3, 16)).astype(np.float32)
     batches = strategy.experimental_distribute_values_from_function(
@@ -137,7 +137,7 @@ def test_it_is_saved_with_its_settings(tmp_path) -> None:
     assert (type(layer), layer.momentum, layer.epsilon) == (BatchNormalization, 0.8, 2e-3)
 
 
-def test_one_operator_each_way_in_the_graph_of_a_training_step() -> None:
+def test_a_training_step_has_one_operator_for_each_pass() -> None:
     layer = BatchNormalization()
     layer.build((2, 4, 4, 8))
 

@@ -85,7 +85,7 @@ def test_tables_equal_those_of_the_papers(neck: str) -> None:
 
 @pytest.mark.parametrize("ends", [(1, 2), (2, 4), (3, 7), (3, 8)])
 @pytest.mark.parametrize("neck", TABLES)
-def test_nodes_read_what_is_there_and_every_level_has_an_output(neck: str, ends: tuple[int, int]) -> None:
+def test_nodes_read_earlier_maps_and_every_level_has_an_output(neck: str, ends: tuple[int, int]) -> None:
     first, last = ends
     if neck == "nas_fpn" and last - first != 4:
         with pytest.raises(UserError, match=f"five levels, such as P3 to P7; given P{first} to P{last}"):

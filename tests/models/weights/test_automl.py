@@ -75,7 +75,7 @@ def test_moving_averages_replace_their_variables_and_others_are_listed(
     assert set(arrays) - {weight.path for weight in network.weights} == {"global_step"}
 
 
-def test_another_table_or_backbone_lists_what_does_not_fit(variables: dict[str, np.ndarray]) -> None:
+def test_variables_of_another_neck_or_backbone_are_listed(variables: dict[str, np.ndarray]) -> None:
     network = models.build_detector(
         "efficientdet-d0", backbone="resnet", width=4, resolution=32, num_classes=90, levels=("P2", "P3"),
         neck_repeats=1, head_repeats=1,

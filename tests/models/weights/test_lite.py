@@ -46,13 +46,13 @@ def test_lite0_recognizes_ants_and_bees_as_the_pytorch_implementation_does(datas
 
 @INSTALLED
 @pytest.mark.parametrize("name", lite.PACKAGES)
-def test_every_tensor_has_its_place(name: str) -> None:
+def test_every_tensor_is_loaded(name: str) -> None:
     report = lite.from_package(models.build(name, resolution=32), name)
     assert not report.skipped
 
 
 @INSTALLED
-def test_deeper_networks_with_other_classes_get_what_fits() -> None:
+def test_a_deeper_network_with_other_classes_loads_the_tensors_that_fit() -> None:
     network = models.build("efficientnet-lite0", resolution=32, depth_coefficient=2.0, num_classes=3)
     report = lite.from_package(network, "efficientnet-lite0")
     new = {skipped.name.split("/")[0] for skipped in report.skipped if skipped.shape_there is None}

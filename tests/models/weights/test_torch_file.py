@@ -109,7 +109,7 @@ def archived(torch: types.ModuleType, path: Path, byteorder: bytes | None = b"li
 
 
 @pytest.mark.parametrize("byteorder", [None, b"little"])
-def test_archives_are_read_too(torch: types.ModuleType, tmp_path: Path, byteorder: bytes | None) -> None:
+def test_zip_archives_are_read(torch: types.ModuleType, tmp_path: Path, byteorder: bytes | None) -> None:
     state = read_state_dict(archived(torch, tmp_path / "weights.pth", byteorder))
     for name, array in ARRAYS.items():
         np.testing.assert_array_equal(state[name], array)
@@ -158,7 +158,7 @@ def test_nothing_but_tensors_is_unpickled(torch: types.ModuleType, tmp_path: Pat
 
 
 @pytest.mark.parametrize(("module", "name"), [("torch", "device"), ("builtins", "FloatStorage")])
-def test_of_the_classes_of_pytorch_only_storages_are_read(
+def test_only_storage_classes_are_unpickled(
     torch: types.ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, name: str
 ) -> None:
     monkeypatch.setattr(sys.modules[module], name, type(name, (), {"__module__": module}), raising=False)
