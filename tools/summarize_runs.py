@@ -1,7 +1,7 @@
 """Summarizes runs that differ in seed or fold: `python tools/summarize_runs.py NAME=DIR ... --out=FILE`.
 
 Each DIR holds workdirs of `tfeff.train`. FILE gets, for each name: the score of each run (accuracy of a classifier,
-mAP@.5 of R-CNN's forms, mAP@.5 and COCO's AP of other detectors), their mean with its 95 % interval (Student's t,
+what R-CNN's forms reach, mAP@.5 and COCO's AP of other detectors), their mean with its 95 % interval (Student's t,
 over the runs), the interval of each run over the test images (for classifiers, Wilson's of the mean accuracy), the
 validation mAP of the weights that were kept, or the training accuracy of their epoch (on augmented images, while the
 weights were changing), and the settings that differ from the defaults. Existing names that are not given stay.
@@ -25,6 +25,16 @@ from tfeff.trials.trial import result_row
 
 OF_EACH_RUN = ("training_seconds", "intervals_of_test_images", "validation_mean_ap", "training_accuracy")
 """What a summary has for each run, beside the scores."""
+
+FORM_SCORES: Mapping[str, str] = {
+    "mean_ap": "mAP@.5",
+    "coco_ap": "COCO AP",
+    "accuracy": "class accuracy on object boxes",
+    "called_background": "classified as background",
+    "background_recall": "background recall",
+    "proposal_recall": "region recall",
+}
+"""Scores of a form of R-CNN, by their key in `result.json`."""
 
 
 def main() -> None:
@@ -138,7 +148,11 @@ def shown(key: str, value: Any) -> Any:
 def scores(result: Mapping[str, Any]) -> dict[str, float]:
     """Accuracy of a classifier, or the scores of a detector, from its `result.json`."""
     if "forms" in result:
-        return {f"mAP@.5 {form}": values["mean_ap"] for form, values in result["forms"].items()}
+        return {
+            f"{name} {form}": values[key]
+            for form, values in result["forms"].items()
+            for key, name in FORM_SCORES.items()
+        }
     if "mean_ap" in result:
         return {"mAP@.5": result["mean_ap"], "COCO AP": result["coco_ap"]}
     return {"accuracy": result["accuracy"]}

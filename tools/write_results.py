@@ -2,7 +2,8 @@
 
 A document names a file, relative to itself, and what to write about it, between two comments. The file is the
 `result.json` of a search; for `variants` and `sweeps`, what `tools/compare_variants.py` and `tools/compare_sweeps.py`
-write; for `sensitivity`, what `tfeff.evaluate --sensitivity` writes; for `rows`, any list of rows:
+write; for `forms`, what `tools/summarize_runs.py` writes about runs of
+R-CNN; for `sensitivity`, what `tfeff.evaluate --sensitivity` writes; for `rows`, any list of rows:
 
     <!-- results/cifar10_search.json: candidates -->
     <!-- end -->
@@ -294,6 +295,17 @@ def sweeps(result: Result) -> str:
     )
 
 
+def forms(result: Result) -> str:
+    """The scores of R-CNN's forms, means over the runs of the only group of a summary."""
+    (group,) = result.values()
+    rows: dict[str, dict[str, str | None]] = {}
+    for name, score in group["scores"].items():
+        quantity, _, form = name.rpartition(" ")
+        low, high = score["interval"] or (None, None)
+        rows.setdefault(form, {"form": form.replace("_", " ")})[quantity] = interval(score["mean"], low, high)
+    return tables.markdown(list(rows.values()))
+
+
 def sensitivity(rows: Sequence[Result]) -> str:
     """R-CNN's metrics for each value of a setting, and their differences from those of the run's own head."""
 
@@ -394,6 +406,7 @@ WRITERS: Mapping[str, Callable[[Any], str]] = {
     "family": family,
     "variants": variants,
     "sweeps": sweeps,
+    "forms": forms,
     "sensitivity": sensitivity,
     "rows": plain,
 }

@@ -79,6 +79,21 @@ def test_rows_are_written_with_their_intervals(write_results):
     ]
 
 
+def test_forms_of_r_cnn(write_results):
+    scores = {
+        "mAP@.5 joint": {"mean": 0.8, "interval": [0.7, 0.9]},
+        "COCO AP joint": {"mean": 0.5, "interval": None},
+        "mAP@.5 sliding_window": {"mean": 0.4, "interval": [0.3, 0.5]},
+        "COCO AP sliding_window": {"mean": 0.25, "interval": None},
+    }
+    assert write_results.forms({"bccd": {"scores": scores}}).splitlines() == [
+        "| form | mAP@.5 | COCO AP |",
+        "| --- | --- | --- |",
+        "| joint | 0.800 (0.700 to 0.900) | 0.500 |",
+        "| sliding window | 0.400 (0.300 to 0.500) | 0.250 |",
+    ]
+
+
 def test_settings_are_compared_with_those_of_the_run(write_results):
     common = {"form": "joint", "key": "positives", "object accuracy": 0.995, "background recall": 0.9}
     same, worse = [0.0, 0.0, 0.0], [-0.021, -0.04, 0.001]
