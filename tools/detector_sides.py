@@ -10,6 +10,7 @@ import copy
 import functools
 import importlib.metadata
 import os
+import statistics
 import sys
 import tempfile
 import time
@@ -33,6 +34,8 @@ BATCH, TWO_STAGE_BATCH, OBJECTS = 16, 2, 8
 BACKGROUND_BIAS = -7.5
 """Initial bias of google/automl's logits: with its own, all anchors pass the minimum score, which slows its suppression
 down. With trained weights few do."""
+WARM_UP_STEPS, TRIAL_STEPS = 3, 7
+"""Steps of a way to run a PyTorch model: untimed, and timed to choose the fastest."""
 THREADS = int(os.environ.get("OMP_NUM_THREADS", "2"))
 YOLO: Mapping[str, Any] = {
     "backbone": "resnet",
@@ -203,6 +206,7 @@ def effdet_d0(*, detections: bool) -> Step:
     import effdet
     import torch
 
+    torch.manual_seed(0)
     model = effdet.create_model("tf_efficientdet_d0", pretrained=False, pretrained_backbone=False)
     model = effdet.DetBenchPredict(model) if detections else model
     return inference(model.eval(), torch_image(D0_SIDE, D0_SIDE), torch)
@@ -210,8 +214,10 @@ def effdet_d0(*, detections: bool) -> Step:
 
 def yolov8n() -> Any:
     """YOLOv8n of ultralytics."""
+    import torch
     from ultralytics.nn.tasks import DetectionModel
 
+    torch.manual_seed(0)
     return DetectionModel("yolov8n.yaml", nc=COCO_CLASSES, verbose=False)
 
 
@@ -276,18 +282,29 @@ def fastest_way(build: Callable[..., Step], torch: Any) -> Step:
         build: makes the step of a memory format; `compiled` says whether by `torch.compile`.
         torch: the module.
     """
-    ways = {}
+
+    def built(memory_format: Any, *, compiled: bool) -> Step:
+        # Otherwise the compiler takes strides that differ from those of an earlier way for dynamic ones.
+        torch._dynamo.reset()
+        torch.manual_seed(0)
+        step = build(memory_format, compiled=compiled)
+        for _ in range(WARM_UP_STEPS):
+            step()
+        return step
+
+    seconds = {}
     for memory_format in (torch.contiguous_format, torch.channels_last):
         for compiled in (False, True):
-            step, times = build(memory_format, compiled=compiled), []
-            step()
-            for _ in range(5):
+            step, times = built(memory_format, compiled=compiled), []
+            for _ in range(TRIAL_STEPS):
                 start = time.perf_counter()
                 step()
                 times.append(time.perf_counter() - start)
-            ways[step] = min(times)
-            print(f"{memory_format}, {'compiled' if compiled else 'eager'}: {min(times):.4f} s", file=sys.stderr)
-    return min(ways, key=ways.__getitem__)
+            seconds[memory_format, compiled] = statistics.median(times)
+            name = f"{memory_format}, {'compiled' if compiled else 'eager'}"
+            print(f"{name}: {seconds[memory_format, compiled]:.4f} s", file=sys.stderr)
+    memory_format, compiled = min(seconds, key=seconds.__getitem__)
+    return built(memory_format, compiled=compiled)
 
 
 def torchvision_model() -> Any:
@@ -296,6 +313,7 @@ def torchvision_model() -> Any:
     from torchvision.models.detection import fasterrcnn_resnet50_fpn
 
     torch.set_num_threads(THREADS)
+    torch.manual_seed(0)
     height, width = TWO_STAGE_SIZE
     return fasterrcnn_resnet50_fpn(
         weights=None, weights_backbone=None, num_classes=COCO_CLASSES + 1, min_size=height, max_size=width
@@ -461,7 +479,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what libraries print must not be taken for an answer
     step = SIDES[arguments.side]()
-    for _ in range(3):
+    for _ in range(WARM_UP_STEPS):
         step()
     loaded = [name for name in PACKAGES if name.replace("-", "_") in sys.modules]
     print("ready", *(f"{name} {importlib.metadata.version(name)}" for name in loaded), file=answers)

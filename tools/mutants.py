@@ -8,8 +8,9 @@ nothing that users can see. Read the change and decide (DeMillo, Lipton and Sayw
 Computer 1978).
 
 The tests run in a temporary copy of the repository. FILE.jsonl has a row per mutant, with the commit that was tested.
-Rerun the same command to resume. A rerun also tests the survivors in FILE.jsonl again, so their rows change once a new
-test kills them; with `--count=0` it tests nothing else. To mark a survivor as equivalent, change its `result` to
+Rerun the same command to resume. At another commit, a rerun also tests the survivors in FILE.jsonl again, so their rows
+change once a new test kills them; with `--count=0` it tests nothing else. Only one process may write FILE.jsonl, and
+changes to it during a run are lost. To mark a survivor as equivalent, change its `result` to
 `equivalent` by hand; it is then not tested again.
 
 A seed draws the same mutants only from the same code. A row applies to its commit, and to later ones in which the same
@@ -53,6 +54,7 @@ OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
 Node = ast.expr | ast.AugAssign
 TEXT = ast.JoinedStr | ast.List | ast.Tuple
 KILLED, TIMEOUT, SURVIVED, EQUIVALENT = "killed", "timeout", "survived", "equivalent"
+DIRTY = "-dirty"
 GRACE_SECONDS = 10.0
 """Time that pytest has to stop the processes of its tests."""
 NO_TESTS = 5
@@ -262,21 +264,26 @@ def run(root: Path, folders: Sequence[str], out: Path, *, count: int, seed: int,
         for row in map(json.loads, out.read_text().splitlines()):
             known[Mutant(**{name: row[name] for name in Mutant.__dataclass_fields__})] = row
     found = {folder: candidates(root, folder) for folder in folders}
-    describe = ["git", "describe", "--always", "--dirty", "--exclude=*"]
-    commit = subprocess.run(describe, cwd=root, check=True, capture_output=True, text=True).stdout.strip()
+    commit = tested_commit(root, out)
     rows = []
     with tempfile.TemporaryDirectory() as directory:
         tested = Copy(root, Path(directory))
         for folder, sources in found.items():
             drawn = random.Random(f"{folder} {seed}").sample(list(sources), min(count, len(sources)))
             survivors = [mutant for mutant in sources if mutant in known and known[mutant]["result"] == SURVIVED]
-            waiting = [mutant for mutant in drawn if mutant not in known] + survivors
+            changed = [mutant for mutant in survivors if known[mutant].get("commit") != commit or DIRTY in commit]
+            waiting = [mutant for mutant in drawn if mutant not in known] + changed
             if waiting:
                 print(f"{folder}: testing without a mutant", file=sys.stderr, flush=True)
-                file = f"tfeff/{folder}/__init__.py"
+                file, began = f"tfeff/{folder}/__init__.py", time.monotonic()
                 result, failed = tested.test(folder, file, (root / file).read_text(), 10 * seconds)
                 if result != SURVIVED:
                     raise UserError(f"tests/{folder} without a mutant: {result} {failed}; mutants need passing tests")
+                if (needed := 2 * (time.monotonic() - began)) > seconds:
+                    raise UserError(
+                        f"--seconds={seconds:g}: must be at least {needed:.0f} for tests/{folder}, twice the "
+                        "time without a mutant; slow tests would count as killed"
+                    )
             for number, mutant in enumerate(waiting, start=1):
                 began = time.monotonic()
                 result, failed = tested.test(folder, mutant.file, sources[mutant], seconds)
@@ -287,6 +294,18 @@ def run(root: Path, folders: Sequence[str], out: Path, *, count: int, seed: int,
                 print(f"{folder}: {number} of {len(waiting)}: {result}", file=sys.stderr, flush=True)
             rows += [known[mutant] for mutant in dict.fromkeys(drawn + survivors)]
     return rows
+
+
+def tested_commit(root: Path, out: Path) -> str:
+    """The short hash of the checked-out commit, with `DIRTY` if any file but `out` differs from it or is new."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True, text=True).stdout.strip()
+
+    status = ["status", "--porcelain", "--untracked-files=all", "--", "."]
+    if out.resolve().is_relative_to(root.resolve()):
+        status.append(f":(exclude){out.resolve().relative_to(root.resolve())}")
+    return git("rev-parse", "--short", "HEAD") + (DIRTY if git(*status) else "")
 
 
 def main() -> None:

@@ -1,7 +1,8 @@
 """Summarizes runs that differ in seed or fold: `python tools/summarize_runs.py NAME=DIR ... --out=FILE`.
 
 Each DIR holds workdirs of `tfeff.train`. FILE gets, for each name: the score of each run (accuracy of a classifier,
-what R-CNN's forms reach, mAP@.5 and COCO's AP of other detectors), their mean with its 95 % interval (Student's t,
+mAP@.5, COCO's AP, the classification of objects and background and the recall of regions of R-CNN's forms, mAP@.5 and
+COCO's AP of other detectors), their mean with its 95 % interval (Student's t,
 over the runs), the interval of each run over the test images (for classifiers, Wilson's of the mean accuracy), the
 validation mAP of the weights that were kept, or the training accuracy of their epoch (on augmented images, while the
 weights were changing), and the settings that differ from the defaults. Existing names that are not given stay.
@@ -97,7 +98,8 @@ def combined(known: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]
     kept = {key: value for key, value in (known | new).items() if key not in OF_EACH_RUN}
     of_runs = {key: column(itemgetter(key)) for key in OF_EACH_RUN if key in known and key in new}
     common = {key: value for key, value in new["settings"].items() if known["settings"].get(key) == value}
-    scored = {name: with_mean(column(lambda each, name=name: each["scores"][name]["runs"])) for name in new["scores"]}
+    both = [name for name in new["scores"] if name in known["scores"]]
+    scored = {name: with_mean(column(lambda each, name=name: each["scores"][name]["runs"])) for name in both}
     return with_interval_of_images({**kept, **of_runs, "runs": runs, "scores": scored, "settings": common})
 
 

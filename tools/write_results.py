@@ -297,6 +297,8 @@ def sweeps(result: Result) -> str:
 
 def forms(result: Result) -> str:
     """The scores of R-CNN's forms, means over the runs of the only group of a summary."""
+    if len(result) != 1:
+        raise UserError(f'"forms" needs a summary of one group of runs; this one has {", ".join(result)}')
     (group,) = result.values()
     rows: dict[str, dict[str, str | None]] = {}
     for name, score in group["scores"].items():
@@ -310,9 +312,9 @@ def sensitivity(rows: Sequence[Result]) -> str:
     """R-CNN's metrics for each value of a setting, and their differences from those of the run's own head."""
 
     def difference(row: Result, metric: str) -> str | None:
-        mean, low, high = row["differences"][metric]
-        if mean == low == high == 0:
+        if not any(map(any, row["differences"].values())):  # the run's own head
             return None
+        mean, low, high = row["differences"][metric]
         return in_points({"mean": mean, "interval": [low, high]})
 
     return tables.markdown(

@@ -1,5 +1,6 @@
 """Which settings are measured."""
 
+import numpy as np
 import pytest
 
 from tfeff import config
@@ -19,6 +20,15 @@ def test_variants_keep_the_batch_size_and_the_order_of_overlaps() -> None:
         assert getattr(section, key) == value
         assert section.positives + section.negatives == 64
         section.check()
+
+
+def test_a_difference_is_from_the_other_head() -> None:
+    metrics = dict.fromkeys(sensitivity.METRICS, 0.5)
+    worse = sensitivity.Measured(metrics | {"mAP@.5": 0.25}, dict.fromkeys(sensitivity.COMPARED, np.full(9, 0.2)))
+    own = sensitivity.Measured(metrics, dict.fromkeys(sensitivity.COMPARED, np.linspace(0.4, 0.6, 9)))
+    difference, low, high = worse.minus(own)["mAP@.5"]
+    assert difference == -0.25
+    assert (low, high) == pytest.approx((-0.395, -0.205))
 
 
 @pytest.mark.parametrize("form", ["joint", "classic"])

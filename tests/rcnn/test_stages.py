@@ -418,9 +418,8 @@ def test_sensitivity_measures_each_setting_once(finished: rcnn.Workdir, monkeypa
     own_detector, own_thresholds = Detector.load(finished, "classic")
     validation = rcnn.RunImages(finished.settings()).training["validation"]
     run = RunRegions(finished.settings(), finished, training.Reporter(quiet=True))
-    report = assessment.region_report(
-        own_detector, own_thresholds, run.region_set("validation", validation, windows=False)
-    )
+    regions = run.region_set("validation", validation, windows=False)
+    report = assessment.region_report(own_detector.scores(regions.features), own_thresholds.region, regions)
     assert first[3].metrics["background recall"] == report.background_recall
     monkeypatch.setattr(module, "measure", lambda *_: pytest.fail("measured again"))
     assert rcnn.measure_sensitivity(finished, training.Reporter(quiet=True)) == first

@@ -10,6 +10,8 @@ import pytest
 from tfeff.errors import UserError
 from tools import mutants
 
+GIT = "git", "-c", "user.name=Test", "-c", "user.email=test@example.com"
+
 
 def texts(source: str) -> set[str]:
     """All mutants of a source of one expression or augmented assignment."""
@@ -76,9 +78,8 @@ def repository(tmp_path):
         path = tmp_path / "repository" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    author = ["-c", "user.name=Test", "-c", "user.email=test@example.com"]
-    for command in (["init", "--quiet"], ["add", "."], [*author, "commit", "--quiet", "--message=Sizes"]):
-        subprocess.run(["git", *command], cwd=tmp_path / "repository", check=True)
+    for command in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message=Sizes"]):
+        subprocess.run([*GIT, *command], cwd=tmp_path / "repository", check=True)
     return tmp_path / "repository"
 
 
@@ -112,9 +113,19 @@ def test_survivors_are_tested_again_without_being_drawn_and_equivalent_ones_are_
     mutants.run(repository, ["sizes"], out, count=100, seed=0, seconds=60.0)
     equivalent = [row | {"result": "equivalent"} if row["after"] == "x += 1" else row for row in read(out)]
     out.write_text("".join(json.dumps(row) + "\n" for row in equivalent))
+    stored = out.read_text()
+    assert mutants.run(repository, ["sizes"], out, count=0, seed=1, seconds=60.0) == [read(out)[1]]
+    assert out.read_text() == stored  # at the same commit, nothing is tested
+    subprocess.run([*GIT, "commit", "--quiet", "--allow-empty", "--message=2"], cwd=repository, check=True)
     rows = mutants.run(repository, ["sizes"], out, count=0, seed=1, seconds=60.0)
     assert [(row["after"], row["seed"]) for row in rows] == [("x >= 100", 0)]
+    assert rows[0]["commit"] != json.loads(stored.splitlines()[0])["commit"]
     assert results(read(out)) == {"x <= 10": "killed", "x >= 100": "survived", "x += 1": "equivalent"}
+
+
+def test_a_limit_that_the_tests_themselves_may_exceed_is_refused(repository, tmp_path):
+    with pytest.raises(UserError, match=r"--seconds=0\.5: must be at least .* for tests/sizes"):
+        mutants.run(repository, ["sizes"], tmp_path / "out.jsonl", count=1, seed=0, seconds=0.5)
 
 
 def test_an_endless_mutant_is_killed(repository, tmp_path):

@@ -103,7 +103,7 @@ def test_settings_are_compared_with_those_of_the_run(write_results):
     ]
     written = write_results.sensitivity(rows).splitlines()[2:]
     assert written == [
-        "| `joint.positives` | 16 | 0.830 | -2.1 (-4.0 to +0.1) | 99.5 % | 90.0 % | – |",
+        "| `joint.positives` | 16 | 0.830 | -2.1 (-4.0 to +0.1) | 99.5 % | 90.0 % | +0.0 (+0.0 to +0.0) |",
         "| `joint.positives` | 100 | 0.851 | – | 99.5 % | 90.0 % | – |",
     ]
 

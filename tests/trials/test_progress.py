@@ -66,6 +66,11 @@ def test_trials_of_another_length_count_only_if_the_allocation_has_this_length(l
         assert "best so far A: 0.500" in shown
 
 
+def test_a_failed_trial_of_the_next_rung_does_not_hide_the_best(line):
+    done = {Job("a", 0, 0, 2): 0.5, Job("b", 0, 0, 2): 0.4, Job("a", 0, 0, EPOCHS): None}
+    assert "best so far A: 0.500 after 2 epochs" in line(done, {}, allocation=Halving(EPOCHS, 2, 2))
+
+
 def test_the_interval_of_the_best_is_over_folds(line):
     values = {(0, 0): 0.5, (0, 1): 0.52, (1, 0): 0.6, (1, 1): 0.62}
     shown = line({Job("b", *block, EPOCHS): value for block, value in values.items()}, {})

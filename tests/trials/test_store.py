@@ -179,6 +179,14 @@ def test_a_trial_that_never_started_can_fail(tmp_path):
     assert (record.job, record.state, record.error) == (JOB, "failed", "learning-rate range test failed")
 
 
+def test_learning_rates_of_another_version_are_not_continued(tmp_path):
+    store = open_store(tmp_path / "search.sqlite")
+    store.write_fact(f"learning_rate {JOB.candidate}", "[[0.1, 0.5]]")
+    store.write_fact("version", "1")
+    with pytest.raises(UserError, match="another version"):
+        store.claim_version()
+
+
 def test_trials_of_another_version_are_not_continued(tmp_path):
     store = open_store(tmp_path / "search.sqlite")
     store.claim_version()

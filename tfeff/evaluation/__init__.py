@@ -10,7 +10,7 @@ from tfeff.evaluation.average_precision import (
 from tfeff.evaluation.bootstrap import (
     bootstrap_mean,
     bootstrap_mean_average_precision,
-    bootstrap_share,
+    bootstrap_share_below,
     percentile_interval,
 )
 from tfeff.evaluation.calibration import Calibration, calibration, temperature
@@ -52,7 +52,7 @@ __all__ = [
     "best_f1_threshold",
     "bootstrap_mean",
     "bootstrap_mean_average_precision",
-    "bootstrap_share",
+    "bootstrap_share_below",
     "calibration",
     "classification_report",
     "coco_scores",

@@ -1,4 +1,4 @@
-"""Bootstrap confidence intervals of a mean, of a share and of mean average precision.
+"""Bootstrap confidence intervals of a mean, of a share below a quantile, and of mean average precision.
 
 Source: Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13 (percentile interval). The bootstrap
 resamples images, because detections in the same image are not independent.
@@ -35,23 +35,41 @@ def bootstrap_mean_average_precision(
     )
 
 
-def bootstrap_share(
-    counted: npt.ArrayLike, total: npt.ArrayLike, *, resamples: int = 1000, seed: int = 0
+def bootstrap_share_below(
+    values: tuple[npt.ArrayLike, npt.ArrayLike],
+    reference: tuple[npt.ArrayLike, npt.ArrayLike],
+    quantile: float,
+    *,
+    images: int,
+    resamples: int = 1000,
+    seed: int = 0,
 ) -> npt.NDArray[np.float64]:
-    """Shares in bootstrap resamples of the images, drawn as by `bootstrap_mean_average_precision` with the same seed.
+    """The share of values below a quantile of others, in bootstrap resamples of the images.
+
+    The quantile is that of the resample, so the intervals contain its uncertainty. Images are drawn as by
+    `bootstrap_mean_average_precision` with the same seed.
 
     Args:
-        counted: int [n], what is counted in each of n > 0 images.
-        total: int [n], of how many.
-        resamples: number of resamples of n images.
+        values: float [n], and the image of each, int [n].
+        reference: float [m], those with the quantile, and the image of each, int [m].
+        quantile: in [0, 1], with linear interpolation.
+        images: number of images.
+        resamples: number of resamples of so many images.
         seed: seed of the draws.
 
     Returns:
-        float64 [resamples]; NaN for resamples whose total is 0.
+        float64 [resamples]; NaN for resamples without values or without reference.
     """
-    drawn = _draws(len(np.asarray(total)), resamples, seed)
-    counts, totals = drawn @ np.asarray(counted), drawn @ np.asarray(total)
-    return np.divide(counts, totals, out=np.full(resamples, np.nan), where=totals > 0)
+    (value, image), (other, other_image) = ((np.asarray(part) for part in each) for each in (values, reference))
+    order = np.argsort(value, kind="stable")
+    value, image = value[order], image[order]
+    shares = np.full(resamples, np.nan)
+    for index, drawn in enumerate(_draws(images, resamples, seed)):
+        others, weights = np.repeat(other, drawn[other_image]), drawn[image]
+        if len(others) and weights.any():
+            below = np.searchsorted(value, np.quantile(others, quantile))
+            shares[index] = weights[:below].sum() / weights.sum()
+    return shares
 
 
 def percentile_interval(values: npt.NDArray[np.float64], confidence: float = 0.95) -> tuple[float, float]:

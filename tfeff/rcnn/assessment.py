@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from tfeff import training
+from tfeff.boxes.assignment import Regions
 from tfeff.data.images import decoding
 from tfeff.durable import write
 from tfeff.evaluation import DetectionReport, detection_report, to_coco_results
 from tfeff.evaluation.detection import json_number, json_numbers
-from tfeff.rcnn.detector import Detector, Thresholds
+from tfeff.rcnn.detector import Detector
 from tfeff.rcnn.images import RunImages, record
 from tfeff.rcnn.regions import RegionSet, proposal_recall
 from tfeff.rcnn.run_regions import SLIDING_WINDOW, RunRegions
@@ -34,24 +35,16 @@ class RegionReport:
     Attributes:
         accuracy: share of objects whose own box gets their class.
         called_background: share of objects whose own box is classified as background.
-        background: int64 [N], background proposals of each image.
-        background_found: int64 [N], those of them that are classified as background.
+        background_recall: share of background proposals that are classified as background; NaN without any.
         precision: float64 [C], on the objects' own boxes; NaN for classes that are never predicted.
         recall: float64 [C]; NaN for classes without objects.
     """
 
     accuracy: float
     called_background: float
-    background: np.ndarray
-    background_found: np.ndarray
+    background_recall: float
     precision: np.ndarray
     recall: np.ndarray
-
-    @property
-    def background_recall(self) -> float:
-        """Share of background proposals that are classified as background; NaN without any."""
-        proposals = self.background.sum()
-        return float(self.background_found.sum() / proposals) if proposals else np.nan
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -193,7 +186,10 @@ def assess(
         split=split,
         class_names=images.class_names,
         proposal_recall={form: proposal_recall(images.objects, regions[form].proposals) for form in loaded},
-        regions={form: region_report(*loaded[form], regions[form]) for form in loaded},
+        regions={
+            form: region_report(detector.scores(regions[form].features), thresholds.region, regions[form])
+            for form, (detector, thresholds) in loaded.items()
+        },
         detections={
             form: detection_report(
                 detections[form], images.objects, images.class_names, score_threshold=thresholds.detection
@@ -223,30 +219,34 @@ def assess(
     return dataclasses.replace(assessment, files=tuple(files))
 
 
-def region_report(detector: Detector, thresholds: Thresholds, regions: RegionSet) -> RegionReport:
-    """How a head classifies regions."""
-    targets = regions.targets
-    scores = detector.scores(regions.features)
-    background = regions.images.num_classes
-    predicted = np.where(scores.max(axis=1) < thresholds.region, background, scores.argmax(axis=1))
+def region_report(scores: np.ndarray, threshold: float, regions: RegionSet) -> RegionReport:
+    """How a head classifies regions.
+
+    Args:
+        scores: of the regions' features, float [n, C].
+        threshold: regions whose best score is lower are background.
+        regions: n regions, with their targets.
+    """
+    targets, background = regions.targets, regions.images.num_classes
+    predicted = np.where(scores.max(axis=1) < threshold, background, scores.argmax(axis=1))
     objects, labels = predicted[targets.is_object], targets.label[targets.is_object]
-    is_background = (targets.overlap < BACKGROUND_OVERLAP) & ~targets.ignored & ~targets.is_object
     confusion = np.zeros((background, background + 1))
     np.add.at(confusion, (labels, objects), 1)
     hits = np.diag(confusion)
-
-    def by_image(chosen: np.ndarray) -> np.ndarray:
-        return np.bincount(targets.image[chosen], minlength=len(regions.images))
-
+    rejected = predicted[is_background(targets)] == background
     with np.errstate(invalid="ignore"):
         return RegionReport(
             accuracy=float((objects == labels).mean()),
             called_background=float((objects == background).mean()),
-            background=by_image(is_background),
-            background_found=by_image(is_background & (predicted == background)),
+            background_recall=float(rejected.mean()) if len(rejected) else np.nan,
             precision=hits / confusion[:, :background].sum(axis=0),
             recall=hits / confusion.sum(axis=1),
         )
+
+
+def is_background(targets: Regions) -> np.ndarray:
+    """Which regions are background proposals, bool [n]."""
+    return (targets.overlap < BACKGROUND_OVERLAP) & ~targets.ignored & ~targets.is_object
 
 
 def conclude(

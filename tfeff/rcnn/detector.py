@@ -82,12 +82,12 @@ class Detector:
 
     def choose_thresholds(self, validation: RegionSet) -> Thresholds:
         """Thresholds chosen on validation images."""
-        settings = self._settings
         best = self.scores(validation.features[validation.targets.is_object]).max(axis=1)
-        if settings.score is not None:
-            return Thresholds(float(np.quantile(best, settings.missed)), settings.score)
-        matching = match(self.detect(validation), validation.images.objects, validation.images.num_classes)
-        return Thresholds(float(np.quantile(best, settings.missed)), best_f1_threshold(matching))
+        detection = self._settings.score
+        if detection is None:
+            matching = match(self.detect(validation), validation.images.objects, validation.images.num_classes)
+            detection = best_f1_threshold(matching)
+        return Thresholds(float(np.quantile(best, self._settings.missed)), detection)
 
     def _detect_image(self, regions: RegionSet, image: int) -> Detections:
         proposals = regions.proposals[image]

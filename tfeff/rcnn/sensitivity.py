@@ -23,14 +23,14 @@ from tfeff.durable import write
 from tfeff.evaluation import (
     average_precisions,
     bootstrap_mean_average_precision,
-    bootstrap_share,
+    bootstrap_share_below,
     match,
     mean_average_precision,
     percentile_interval,
 )
 from tfeff.models.heads import region
 from tfeff.rcnn import joint
-from tfeff.rcnn.assessment import region_report
+from tfeff.rcnn.assessment import is_background, region_report
 from tfeff.rcnn.classic import ClassicTraining, LinearMaps
 from tfeff.rcnn.detector import Detector
 from tfeff.rcnn.examples import Examples
@@ -153,11 +153,11 @@ def measure_sensitivity(workdir: Workdir, reporter: training.Reporter | None = N
                 measurements.append(Measurement.from_row(row))
                 continue
             if form not in own:
-                own[form] = measure(trained[form][0], validation)
+                own[form] = measure(trained[form][0], validation, settings.detection.missed)
             measured = own[form]
             if section != getattr(settings, form):
                 head = heads.joint(section) if form == "joint" else heads.classic(section)
-                measured = measure(Detector(head, settings.detection), validation)
+                measured = measure(Detector(head, settings.detection), validation, settings.detection.missed)
             measurements.append(Measurement(form, key, value, measured.metrics, measured.minus(own[form])))
             write(path, json.dumps([*(each.row() for each in measurements), *known.values()], indent=2) + "\n")
         bar.show(len(wanted))
@@ -192,10 +192,18 @@ class Measured:
         }
 
 
-def measure(detector: Detector, validation: RegionSet) -> Measured:
-    """Measures a head at the thresholds that its run would choose."""
+def measure(detector: Detector, validation: RegionSet, missed: float) -> Measured:
+    """Measures a head at the region threshold that its run would choose, in each resample anew.
+
+    Args:
+        detector: the head.
+        validation: the validation regions.
+        missed: share of the objects whose own boxes score below this threshold.
+    """
     matching = match(detector.detect(validation), validation.images.objects, validation.images.num_classes)
-    regions = region_report(detector, detector.choose_thresholds(validation), validation)
+    scores, targets = detector.scores(validation.features), validation.targets
+    best, background = scores.max(axis=1), is_background(targets)
+    regions = region_report(scores, float(np.quantile(best[targets.is_object], missed)), validation)
     values = (
         float(mean_average_precision(average_precisions(matching))),
         regions.accuracy,
@@ -204,7 +212,12 @@ def measure(detector: Detector, validation: RegionSet) -> Measured:
     )
     resamples = (
         bootstrap_mean_average_precision(matching),
-        bootstrap_share(regions.background_found, regions.background),
+        bootstrap_share_below(
+            (best[background], targets.image[background]),
+            (best[targets.is_object], targets.image[targets.is_object]),
+            missed,
+            images=len(validation.images),
+        ),
     )
     return Measured(dict(zip(METRICS, values, strict=True)), dict(zip(COMPARED, resamples, strict=True)))
 

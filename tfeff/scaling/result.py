@@ -312,6 +312,7 @@ class Result:
             "comparisons": self.comparison.rows,
             "power": self.comparison.power,
             "slopes": self.comparison.slopes,
+            "found_rates": dict(self.findings.learning_rates),
             "learning_rates": self.rates,
             "tried_rates": dict(self.findings.tried_rates),
             "not_optimized": sorted(self.comparison.not_optimized),

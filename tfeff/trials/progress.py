@@ -129,13 +129,14 @@ class Progress:
         return float(sum(self._candidates[job.candidate].macs * job.epochs for job in jobs))
 
     def _leader(self, done: Results, plan: Plan) -> str:
-        latest: dict[str, dict[Block, float]] = {}
-        epochs = max((job.epochs for job in done), default=0)
-        for job, value in done.items():
-            if is_finite(value) and job.epochs == epochs and job.candidate not in plan.eliminated:
-                latest.setdefault(job.candidate, {})[job.block] = value
-        if not latest:
+        known = {job: v for job, v in done.items() if is_finite(v) and job.candidate not in plan.eliminated}
+        if not known:
             return ""
+        latest: dict[str, dict[Block, float]] = {}
+        epochs = max(job.epochs for job in known)
+        for job, value in known.items():
+            if job.epochs == epochs:
+                latest.setdefault(job.candidate, {})[job.block] = value
         summaries = {name: summary(mean_over_seeds(values).values()) for name, values in latest.items()}
         most = max(estimate.n for estimate in summaries.values())
         best = max((name for name in summaries if summaries[name].n == most), key=lambda name: summaries[name].mean)

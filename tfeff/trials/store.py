@@ -141,7 +141,7 @@ class TrialStore:
         Raises:
             UserError: there are trials of another version.
         """
-        if self.fact("version") != VERSION and self.records():
+        if self.fact("version") != VERSION and self._has_trainings():
             raise UserError(
                 f"{self.path} has trials of another version of tfeff, which trains them differently; choose another "
                 "--workdir, or continue with that version"

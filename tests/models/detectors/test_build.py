@@ -36,6 +36,15 @@ def test_the_resolution_is_the_longer_side(aspect: float, size: tuple[int, int])
     assert network.output["codes"].shape[1] == len(described.anchors.boxes(size))
 
 
+def test_yolo_with_anchors_predicts_objectness_and_classes_for_each_anchor() -> None:
+    network = models.build_detector(
+        "anchor-yolo", num_classes=5, resolution=64, backbone="resnet", width=4, stage_blocks=(1, 1, 1, 1)
+    )
+    count = 3 * (8 * 8 + 4 * 4 + 2 * 2)
+    assert network.output["logits"].shape == (None, count, 1 + 5)
+    assert network.output["codes"].shape == (None, count, 4)
+
+
 def test_the_anchors_of_yolo_are_distributed_over_the_levels() -> None:
     sides = [side / 20 for side in range(1, 13)]
     described = models.detector("anchor-yolo", levels=("P3", "P4"), anchors=sides)

@@ -51,6 +51,12 @@ def test_saving_and_loading_preserve_outputs(tmp_path: Path) -> None:
             np.testing.assert_array_equal(one, other)
 
 
+def test_layers_do_not_start_from_the_same_random_numbers() -> None:
+    head = region.joint(MEAN, STD, classes=3, hidden=(8, 8))
+    dense = [layer for layer in head.layers if isinstance(layer, keras.layers.Dense)]
+    assert len({layer.kernel_initializer.seed for layer in dense}) == len(dense) == 4
+
+
 def test_the_seed_determines_the_initial_weights() -> None:
     first, second, other = (region.joint(MEAN, STD, classes=3, hidden=(8,), seed=seed) for seed in (1, 1, 9))
     for one, same, another in zip(first.get_weights(), second.get_weights(), other.get_weights(), strict=True):

@@ -88,6 +88,15 @@ def test_equal_channels_are_not_projected() -> None:
     assert "neck_cell1_p3_out_from_p4_out_up" in names
 
 
+def test_maps_are_enlarged_by_two_to_the_difference_of_levels() -> None:
+    maps = {f"P{level}": keras.Input((side, side, 4)) for level, side in ((3, 32), (4, 16), (5, 8), (6, 4))}
+    neck = Neck(name="fully_connected", levels=tuple(maps), channels=4, repeats=1)
+    outputs = neck(KerasLayers(), maps, (256, 256))
+    network = keras.Model(list(maps.values()), list(outputs.values()))
+    factors = [network.get_layer(f"neck_cell1_p3_out_from_p{level}_up").factor for level in (4, 5, 6)]
+    assert factors == [2, 4, 8]
+
+
 def test_maps_are_reduced_by_max_pooling_over_an_overlapping_window() -> None:
     maps = {"P3": keras.Input((8, 8, 4)), "P4": keras.Input((4, 4, 4)), "P5": keras.Input((2, 2, 4))}
     neck = Neck(name="fully_connected", levels=("P3", "P4", "P5"), channels=4, repeats=1)
