@@ -304,6 +304,8 @@ def forms(result: Result) -> str:
     for name, score in group["scores"].items():
         quantity, _, form = name.rpartition(" ")
         low, high = score["interval"] or (None, None)
+        if low is not None:
+            low, high = max(low, 0.0), min(high, 1.0)  # Student's t does not know that these are shares
         rows.setdefault(form, {"form": form.replace("_", " ")})[quantity] = interval(score["mean"], low, high)
     return tables.markdown(list(rows.values()))
 
