@@ -8,8 +8,9 @@ the name of the variant that the others are compared with. Writes OUT.json (as `
 paired differences and the time of a prediction) and OUT.png, both with every finished run of WORKDIR and those that
 OUT.json already has; `tools/write_results.py` writes them into documents.
 
-Rerun the same command to resume. This also works on another machine: runs of OUT.json are not repeated. Give more seeds
-to add some; with `--only`, to a few variants. `--seeds=0` reports what is finished.
+Rerun the same command to resume. This also works on another machine: runs of OUT.json are not repeated, and the times
+of predictions are kept. Give more seeds to add some; with `--only`, to a few variants. `--seeds=0` reports what is
+finished.
 """
 
 import argparse
@@ -79,7 +80,8 @@ def run(arguments: argparse.Namespace) -> None:
         collect(processes, runs)
     finished = {name: finished_runs(folder, variants[name]) for name, folder in folders.items()}
     new = {name: summarize(runs) for name, runs in finished.items() if runs}
-    if new:
+    together = new.keys() >= known.keys()
+    if new and together:
         networks = [training.trained_model(training.Workdir(finished[name][0])) for name in new]
         for group, seconds in zip(new.values(), np.median(latencies(*networks), axis=0), strict=True):
             group["prediction_seconds"] = round(float(seconds), 5)
@@ -88,7 +90,7 @@ def run(arguments: argparse.Namespace) -> None:
     groups = {name: merged[name] for name in variants if name in merged}
     if reference not in groups:
         raise UserError(f'"{reference}", which the others are compared with, has no finished run; train at least one')
-    if new and groups.keys() != new.keys():  # predictions were not timed together, so their times cannot be compared
+    if not together and groups.keys() - known.keys():  # predictions of some were not timed together with the others
         for group in groups.values():
             group.pop("prediction_seconds", None)
     compare(groups, reference)

@@ -102,6 +102,39 @@ def test_variants_without_common_seeds_have_no_difference(tool: ModuleType) -> N
     assert groups["frozen"]["minus_reference"] == {}
 
 
+@pytest.mark.parametrize(("published", "kept"), [(("scratch", "frozen"), True), (("scratch",), False)])
+def test_times_of_predictions_are_kept_unless_a_variant_was_not_timed_with_the_others(
+    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, published: tuple[str, ...], kept: bool
+) -> None:
+    (tmp_path / "config.py").write_text(
+        "from tfeff.config import Experiment as get_config\n"
+        "VARIANTS, REFERENCE = {'scratch': [], 'frozen': ['model.width=8']}, 'scratch'"
+    )
+    cost = {"params": 1, "macs": 1, "training_seconds": [1.0]}
+    new = {**group(0.95), **cost, "runs": ["7"], "settings": {"model.width": 8}}
+    monkeypatch.setattr(tool, "finished_runs", lambda folder, variant: [Path("7")] if folder.name == "frozen" else [])
+    monkeypatch.setattr(tool, "summarize", lambda runs: new)
+    known = {name: {**group(0.9), **cost, "settings": {}, "prediction_seconds": 0.1} for name in published}
+    if "frozen" in known:
+        known["frozen"]["settings"] = {"model.width": 8}
+    (tmp_path / "results.json").write_text(json.dumps({"reference": "scratch", "variants": known}))
+    tool.run(
+        argparse.Namespace(
+            config=str(tmp_path / "config.py"),
+            workdir=tmp_path / "runs",
+            out=tmp_path / "results",
+            seeds=0,
+            only=None,
+            processes=1,
+            override=[],
+        )
+    )
+    groups = json.loads((tmp_path / "results.json").read_text())["variants"]
+    assert len(groups["frozen"]["runs"]) == len(published)
+    times = [each.get("prediction_seconds") for each in groups.values()]
+    assert times == [0.1 if kept else None] * 2
+
+
 def test_a_reference_without_runs_is_named(tool: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "config.py").write_text(
         "from tfeff.config import Experiment as get_config\nVARIANTS, REFERENCE = {'scratch': []}, 'scratch'"
