@@ -2,8 +2,8 @@
 
 A document names a file, relative to itself, and what to write about it, between two comments. The file is the
 `result.json` of a search; for `variants` and `sweeps`, what `tools/compare_variants.py` and `tools/compare_sweeps.py`
-write; for `forms`, what `tools/summarize_runs.py` writes about runs of
-R-CNN; for `sensitivity`, what `tfeff.evaluate --sensitivity` writes; for `rows`, any list of rows:
+write; for `forms`, what `tools/summarize_runs.py` writes about runs of R-CNN; for `sensitivity`, what
+`tfeff.evaluate --sensitivity` writes; for `rows`, any list of rows:
 
     <!-- results/cifar10_search.json: candidates -->
     <!-- end -->

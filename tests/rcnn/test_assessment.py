@@ -9,16 +9,7 @@ from sklearn.metrics import precision_score, recall_score
 
 from tfeff.rcnn.assessment import BACKGROUND_OVERLAP, region_report
 
-CLASSES, THRESHOLD, IMAGES = 4, 0.5, 6
-
-
-class Images:
-    """The attributes of the images that a report reads."""
-
-    num_classes = CLASSES
-
-    def __len__(self) -> int:
-        return IMAGES
+CLASSES, THRESHOLD = 4, 0.5
 
 
 def test_metrics_of_regions_match_scikit_learn() -> None:
@@ -32,7 +23,7 @@ def test_metrics_of_regions_match_scikit_learn() -> None:
     overlap = np.where(is_object, 1.0, rng.uniform(0, 1, 400))
     overlap[200:210] = BACKGROUND_OVERLAP
     targets = SimpleNamespace(is_object=is_object, label=labels, overlap=overlap, ignored=ignored & ~is_object)
-    regions: Any = SimpleNamespace(targets=targets, images=Images())
+    regions: Any = SimpleNamespace(targets=targets, images=SimpleNamespace(num_classes=CLASSES))
     report = region_report(scores, THRESHOLD, regions)
 
     predicted = [int(row.argmax()) if row.max() >= THRESHOLD else CLASSES for row in scores]

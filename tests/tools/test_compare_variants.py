@@ -24,6 +24,19 @@ def group(*values: float) -> dict:
     return {"runs": [str(seed) for seed in range(len(values))], "scores": scores}
 
 
+def reported(directory: Path) -> argparse.Namespace:
+    """Flags that report the finished runs of a directory and train none."""
+    return argparse.Namespace(
+        config=str(directory / "config.py"),
+        workdir=directory / "runs",
+        out=directory / "results",
+        seeds=0,
+        only=None,
+        processes=1,
+        override=[],
+    )
+
+
 def test_variants_are_compared_with_the_reference_over_seeds(tool: ModuleType) -> None:
     groups = {"scratch": group(0.5, 0.6), "frozen": group(0.9, 0.98)}
     tool.compare(groups, "scratch")
@@ -118,17 +131,7 @@ def test_times_of_predictions_are_kept_unless_a_variant_was_not_timed_with_the_o
     if "frozen" in known:
         known["frozen"]["settings"] = {"model.width": 8}
     (tmp_path / "results.json").write_text(json.dumps({"reference": "scratch", "variants": known}))
-    tool.run(
-        argparse.Namespace(
-            config=str(tmp_path / "config.py"),
-            workdir=tmp_path / "runs",
-            out=tmp_path / "results",
-            seeds=0,
-            only=None,
-            processes=1,
-            override=[],
-        )
-    )
+    tool.run(reported(tmp_path))
     groups = json.loads((tmp_path / "results.json").read_text())["variants"]
     assert len(groups["frozen"]["runs"]) == len(published)
     times = [each.get("prediction_seconds") for each in groups.values()]
@@ -139,14 +142,5 @@ def test_a_reference_without_runs_is_named(tool: ModuleType, tmp_path: Path) -> 
     (tmp_path / "config.py").write_text(
         "from tfeff.config import Experiment as get_config\nVARIANTS, REFERENCE = {'scratch': []}, 'scratch'"
     )
-    arguments = argparse.Namespace(
-        config=str(tmp_path / "config.py"),
-        workdir=tmp_path / "runs",
-        out=tmp_path / "results",
-        seeds=0,
-        only=None,
-        processes=1,
-        override=[],
-    )
     with pytest.raises(UserError, match='"scratch", which the others are compared with, has no finished run'):
-        tool.run(arguments)
+        tool.run(reported(tmp_path))
