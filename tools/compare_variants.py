@@ -130,7 +130,7 @@ def known_runs(file: Path, variants: Mapping[str, config.Experiment]) -> dict[st
     for name in stored:
         if name not in variants:
             raise UserError(f'{file} has runs of "{name}", which the config no longer defines; use another --out')
-        now, then = json.loads(json.dumps(settings(variants[name]))), stored[name]["settings"]
+        now, then = settings(variants[name]), stored[name]["settings"]
         changed = sorted(key for key in now.keys() | then.keys() if now.get(key) != then.get(key) and key != "seed")
         if changed:
             raise UserError(f"{file}: the runs of {name} differ in {', '.join(changed)}; use another --out")

@@ -122,8 +122,9 @@ def with_interval_of_images(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def settings(experiment: config.Experiment | config.RCNN) -> dict[str, Any]:
-    """The settings that differ from the defaults, as they are published."""
-    return {key: shown(key, value) for key, _, value in config.differences(defaults(experiment), experiment)}
+    """The settings that differ from the defaults, as they are published: equal to those read from a file."""
+    changed = {key: shown(key, value) for key, _, value in config.differences(defaults(experiment), experiment)}
+    return dict(json.loads(json.dumps(changed)))  # tuples become lists
 
 
 def defaults(experiment: config.Experiment | config.RCNN) -> config.Experiment | config.RCNN:

@@ -64,11 +64,18 @@ def test_forms_of_r_cnn(tmp_path):
 
 
 def test_summaries_are_combined_as_if_all_runs_were_in_one_place(tmp_path):
+    model = config.Model(stage_blocks=(1, 2, 1, 1))
     runs = [
-        write_run(tmp_path / str(seed), config.Experiment(seed=seed), {"accuracy": value, "training_seconds": 1.5}, 50)
+        write_run(
+            tmp_path / str(seed),
+            config.Experiment(seed=seed, model=model),
+            {"accuracy": value, "training_seconds": 1.5},
+            50,
+        )
         for seed, value in ((0, 0.5), (2, 0.75), (10, 0.875), (11, 1.0))
     ]
-    parts = summarize([runs[0], runs[2]]), summarize([runs[1], runs[2], runs[3]])
+    published = json.loads(json.dumps(summarize([runs[0], runs[2]])))
+    parts = published, summarize([runs[1], runs[2], runs[3]])
     assert combined(*parts) == summarize(runs)
     assert combined(*reversed(parts)) == summarize(runs)
 
