@@ -1,9 +1,9 @@
 """Localization of one handwritten digit on a crop of a photograph: its class and its box.
 
 Command   python -m tfeff.train --config=configs/digits_localization.py --workdir=runs/digits_localization
-Machine   2 CPU cores (AMD EPYC), one of them busy: 175 images/s
-Result    800 test images: mean IoU 0.664 (95 % interval 0.655 to 0.673), IoU >= 0.5 for 89.1 %, accuracy 84.3 %, both
-          correct for 77.3 % (74.2 to 80.0)
+Machine   1 of 2 CPU cores (AMD EPYC): 590 images/s, 3 minutes
+Result    800 test images, means of three seeds (--config.seed=0, 1, 2): correct class and IoU >= 0.5 for 78.6 % (95 % t
+          interval 76.5 to 80.6); accuracy 85.2 %, IoU >= 0.5 for 90.3 %, mean IoU 0.672
 """
 
 from tfeff.config import BoxAugmentation, Data, Experiment, Localization, Model, Optimizer, Schedule, Training
@@ -22,6 +22,7 @@ def get_config() -> Experiment:
             # No flips: a mirrored digit is a different digit or none at all.
         ),
         optimizer=Optimizer(name="sgd", learning_rate=0.1, weight_decay=2e-3),
-        schedule=Schedule(name="cosine", warmup_epochs=1),
+        # After only one epoch of warm-up, the training with seed 0 does not recover from its first steps.
+        schedule=Schedule(name="cosine", warmup_epochs=3),
         training=Training(epochs=30, batch_size=64, ema_decay=0.99, precision="float32"),
     )
