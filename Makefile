@@ -42,7 +42,7 @@ help: ## list the targets
 demo: $(RUN_STAMP) ## find scaling coefficients on handwritten digits, train and export the network [WORKDIR=runs/demo]
 	@$(BIN)/python -m tfeff.search --config=configs/digits_search.py --workdir=$(WORKDIR)/search
 	@$(BIN)/python -m tfeff.train --config=configs/digits_family.py --workdir=$(WORKDIR)/phi2 \
-		--config.model.family=$(WORKDIR)/search --config.model.phi=2
+		--config.member.family=$(WORKDIR)/search --config.member.phi=2
 
 test: lint imports types pytest ## run everything that must pass: lint, layers, types, tests and doctests [WORKERS=2]
 

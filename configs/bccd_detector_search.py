@@ -13,29 +13,27 @@ from tfeff.config import (
     Experiment,
     Folds,
     Members,
-    Model,
-    Neck,
     Objective,
     Optimizer,
     Schedule,
     Search,
     Training,
     Trials,
-    Yolo,
+    YoloSettings,
+    architecture,
+    detector,
 )
 
 
 def get_config() -> Search:
     return Search(
         experiment=Experiment(
-            task=Yolo(
-                aspect=4 / 3,
-                neck=Neck(name="panet", levels=("P3", "P4", "P5"), channels=24, repeats=1),
-                head_repeats=1,
+            task=YoloSettings(
+                network=detector("yolo", aspect=4 / 3, neck_channels=24, head_repeats=1),
                 max_objects=40,
                 augmentation=BoxAugmentation(horizontal_flip=True, vertical_flip=True, scale_range=(0.7, 1.4)),
             ),
-            model=Model(name="resnet", width=8, stage_blocks=(1, 1, 1, 1), stem="7x7", resolution=144),
+            model=architecture("resnet", width=8, stage_blocks=(1, 1, 1, 1), stem="7x7", resolution=144),
             data=Data(source="voc:data/BCCD", train_split="trainval", normalization="dataset"),
             optimizer=Optimizer(name="adamw", learning_rate=4e-3, weight_decay=2e-2, clip_norm=10.0),
             schedule=Schedule(name="cosine", warmup_epochs=2),

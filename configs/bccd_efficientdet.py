@@ -11,20 +11,21 @@ Result    mAP@.5 on the test photographs, mean of three seeds: 0.888 (95 % inter
 from tfeff.config import (
     BoxAugmentation,
     Data,
-    EfficientDet,
+    EfficientDetSettings,
     Experiment,
-    Model,
     Optimizer,
     Schedule,
     Training,
+    architecture,
+    detector,
 )
 
 
 def get_config() -> Experiment:
     return Experiment(
-        task=EfficientDet(
-            aspect=4 / 3,
-            anchor_size=2,  # the smallest anchors then match platelets
+        task=EfficientDetSettings(
+            # With this size, the smallest anchors match platelets.
+            network=detector("efficientdet-lite0", aspect=4 / 3, anchor_size=2.0),
             max_objects=40,
             augmentation=BoxAugmentation(
                 horizontal_flip=True,
@@ -35,7 +36,7 @@ def get_config() -> Experiment:
                 saturation=0.1,
             ),
         ),
-        model=Model(name="efficientnet-lite0", weights="imagenet", resolution=384),
+        model=architecture("efficientnet-lite0", weights="imagenet", resolution=384),
         data=Data(source="voc:data/BCCD", train_split="trainval", validation_fraction=0.15),
         optimizer=Optimizer(name="adamw", learning_rate=1e-3, weight_decay=1e-2, clip_norm=10.0),
         schedule=Schedule(warmup_epochs=1),

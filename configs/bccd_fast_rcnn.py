@@ -14,25 +14,22 @@ from tfeff.config import (
     BoxAugmentation,
     Data,
     Experiment,
-    FastRCNN,
-    Model,
-    Neck,
+    FastRCNNSettings,
     Optimizer,
     Schedule,
     SharedProposals,
     Suppression,
     Training,
+    architecture,
+    detector,
 )
 
 
 def get_config() -> Experiment:
     return Experiment(
-        task=FastRCNN(
-            member="fast-rcnn-fpn",
+        task=FastRCNNSettings(
+            network=detector("fast-rcnn-fpn", aspect=4 / 3, neck_channels=96, hidden=(256,)),
             proposals=SharedProposals(mode="fast", max_proposals=1000, directory="runs/bccd_proposals"),
-            aspect=4 / 3,
-            neck=Neck(channels=96),
-            hidden=(256,),
             sampled_regions=128,
             background_overlap=0.0,  # regions far from all cells, too: most of an image is background
             suppression=Suppression(minimum_score=0.01),
@@ -46,7 +43,7 @@ def get_config() -> Experiment:
                 saturation=0.1,
             ),
         ),
-        model=Model(name="efficientnet-lite0", weights="imagenet", resolution=384),
+        model=architecture("efficientnet-lite0", weights="imagenet", resolution=384),
         data=Data(source="voc:data/BCCD", train_split="trainval", validation_fraction=0.15),
         optimizer=Optimizer(name="adamw", learning_rate=5e-4, weight_decay=1e-2, clip_norm=10.0),
         schedule=Schedule(warmup_epochs=1),

@@ -12,25 +12,29 @@ from tfeff.config import (
     BoxAugmentation,
     Data,
     Experiment,
-    FasterRCNN,
-    Model,
-    Neck,
+    FasterRCNNSettings,
     Optimizer,
     Schedule,
     Suppression,
     Training,
+    architecture,
+    detector,
 )
 
 
 def get_config() -> Experiment:
     return Experiment(
-        task=FasterRCNN(
-            aspect=4 / 3,
-            neck=Neck(levels=("P3", "P4", "P5"), channels=96),
-            anchor_size=6,
-            anchor_scales=(0.5, 0.75, 1.0),
-            hidden=(256,),
-            proposals=300,
+        task=FasterRCNNSettings(
+            network=detector(
+                "faster-rcnn",
+                aspect=4 / 3,
+                levels=("P3", "P4", "P5"),
+                neck_channels=96,
+                anchor_size=6.0,
+                anchor_scales=(0.5, 0.75, 1.0),
+                hidden=(256,),
+                regions=300,
+            ),
             training_proposals=500,
             sampled_regions=128,
             suppression=Suppression(minimum_score=0.01),
@@ -44,7 +48,7 @@ def get_config() -> Experiment:
                 saturation=0.1,
             ),
         ),
-        model=Model(name="efficientnet-lite0", weights="imagenet", resolution=384),
+        model=architecture("efficientnet-lite0", weights="imagenet", resolution=384),
         data=Data(source="voc:data/BCCD", train_split="trainval", validation_fraction=0.15),
         optimizer=Optimizer(name="adamw", learning_rate=1e-3, weight_decay=1e-2, clip_norm=10.0),
         schedule=Schedule(warmup_epochs=1),

@@ -5,20 +5,36 @@ Command   python tools/compare_necks.py --config=configs/bccd_necks.py --workdir
               --out=docs/results/bccd_necks data.source=voc:<directory>
 """
 
-from tfeff.config import BoxAugmentation, Data, Experiment, Model, Neck, Optimizer, Schedule, Training, Yolo
+from tfeff.config import (
+    BoxAugmentation,
+    Data,
+    Experiment,
+    Optimizer,
+    Schedule,
+    Training,
+    YoloSettings,
+    architecture,
+    detector,
+)
 
 
 def get_config() -> Experiment:
     return Experiment(
-        task=Yolo(
-            aspect=4 / 3,
-            neck=Neck(levels=("P3", "P4", "P5", "P6", "P7"), channels=48, repeats=2, separable=True),
-            head_repeats=1,
+        task=YoloSettings(
+            network=detector(
+                "yolo",
+                aspect=4 / 3,
+                levels=("P3", "P4", "P5", "P6", "P7"),
+                neck_channels=48,
+                neck_repeats=2,
+                head_repeats=1,
+                separable=True,
+            ),
             max_objects=40,
             plain_epochs=5,
             augmentation=BoxAugmentation(horizontal_flip=True, vertical_flip=True, scale_range=(0.6, 1.5)),
         ),
-        model=Model(name="resnet", width=12, stage_blocks=(1, 1, 1, 1), stem="7x7", resolution=224),
+        model=architecture("resnet", width=12, stage_blocks=(1, 1, 1, 1), stem="7x7", resolution=224),
         data=Data(
             source="voc:data/BCCD",
             train_split="train",

@@ -11,20 +11,19 @@ from tfeff.config import (
     BoxAugmentation,
     Data,
     Experiment,
-    Model,
-    Neck,
     Optimizer,
     Schedule,
     Training,
-    Yolo,
+    YoloSettings,
+    architecture,
+    detector,
 )
 
 
 def get_config() -> Experiment:
     return Experiment(
-        task=Yolo(
-            aspect=4 / 3,
-            neck=Neck(name="panet", levels=("P3", "P4", "P5"), channels=64),
+        task=YoloSettings(
+            network=detector("yolo", aspect=4 / 3),
             max_objects=40,
             plain_epochs=10,
             augmentation=BoxAugmentation(
@@ -36,7 +35,7 @@ def get_config() -> Experiment:
                 saturation=0.1,
             ),
         ),
-        model=Model(name="resnet", width=12, stage_blocks=(1, 1, 1, 1), stem="7x7", resolution=320),
+        model=architecture("resnet", width=12, stage_blocks=(1, 1, 1, 1), stem="7x7", resolution=320),
         data=Data(source="voc:data/BCCD", train_split="trainval", validation_fraction=0.15, normalization="dataset"),
         optimizer=Optimizer(name="adamw", learning_rate=2e-3, weight_decay=2e-2, clip_norm=10.0),
         schedule=Schedule(warmup_epochs=2),

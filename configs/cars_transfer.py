@@ -9,8 +9,8 @@ Target    the study that this recipe follows reports an accuracy of 91.4 % and 9
 
 Variants  frozen backbone:   --config.optimizer.frozen=stem*,stage*,head_conv* --config.training.feature_variants=8
           gray images:       --config.data.channels=1
-          from scratch:      --config.model.weights=none, with --config.data.mean=119.9,117.3,116.0 and
-                             --config.data.std=68.1,67.8,68.9; of gray images, 117.8 and 68.9
+          from scratch:      --config.model.weights=none, with --config.model.mean=119.9,117.3,116.0 and
+                             --config.model.std=68.1,67.8,68.9; of gray images, 117.8 and 68.9
           slower plateau:    --config.schedule.patience_epochs=7
           another network:   --config.model.name=efficientnet-lite0 (offline, extra "imagenet")
           dropout and decay: configs/transfer_sweep.py, on this dataset
@@ -19,12 +19,21 @@ The study compares depth 4, width 2, resolution 2 and compound scaling of a smal
 GFLOPs". Counted exactly, these networks have 1.58, 1.45, 1.54 and 1.80 billion multiply-adds.
 """
 
-from tfeff.config import Augmentation, Classification, Data, Experiment, Model, Optimizer, Schedule, Training
+from tfeff.config import (
+    Augmentation,
+    ClassificationSettings,
+    Data,
+    Experiment,
+    Optimizer,
+    Schedule,
+    Training,
+    architecture,
+)
 
 
 def get_config() -> Experiment:
     return Experiment(
-        task=Classification(
+        task=ClassificationSettings(
             label_smoothing=0.1,
             augmentation=Augmentation(
                 horizontal_flip=True,
@@ -38,7 +47,7 @@ def get_config() -> Experiment:
                 hue=0.02,
             ),
         ),
-        model=Model(name="efficientnet-b0", weights="imagenet", resolution=224, dropout=0.2),
+        model=architecture("efficientnet-b0", weights="imagenet", resolution=224, dropout=0.2),
         data=Data(source="folder:data/cars", image_size=256, validation_fraction=0.1, cache="memory"),
         optimizer=Optimizer(name="adamw", learning_rate=1e-3, weight_decay=1e-2, clip_norm=5.0),
         schedule=Schedule(name="plateau", decay_rate=0.1, patience_epochs=3),

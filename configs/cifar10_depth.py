@@ -10,7 +10,16 @@ Command   python tools/compare_variants.py --config=configs/cifar10_depth.py --w
               --out=docs/results/cifar10_depth --seeds=3 data.source=folder:<directory>
 """
 
-from tfeff.config import Augmentation, Classification, Data, Experiment, Model, Optimizer, Schedule, Training
+from tfeff.config import (
+    Augmentation,
+    ClassificationSettings,
+    Data,
+    Experiment,
+    Optimizer,
+    Schedule,
+    Training,
+    architecture,
+)
 
 DEEP = ("model.stage_blocks=17,17,16,16",)  # 8.7 times the multiply-adds
 FIRST = ("model.zero_gamma=false", "schedule.warmup_epochs=1", "training.ema_images=none", "training.ema_decay=0.98")
@@ -26,8 +35,8 @@ VARIANTS = {
 
 def get_config() -> Experiment:
     return Experiment(
-        task=Classification(augmentation=Augmentation(horizontal_flip=True, crop_padding=4)),
-        model=Model(name="resnet", width=8, stage_blocks=(2, 2, 2, 2), resolution=16, zero_gamma=True),
+        task=ClassificationSettings(augmentation=Augmentation(horizontal_flip=True, crop_padding=4)),
+        model=architecture("resnet", width=8, stage_blocks=(2, 2, 2, 2), resolution=16, zero_gamma=True),
         data=Data(source="folder:data/cifar10", image_size=32, normalization="dataset", train_examples=3_000),
         optimizer=Optimizer(name="sgd", learning_rate=0.1, weight_decay=5e-3),
         schedule=Schedule(name="cosine", warmup_epochs=2),

@@ -2,16 +2,16 @@
 
 Data      <directory>/train/<class>/*.jpg and <directory>/test/<class>/*.jpg, 50,000 + 10,000 images
 Command   python -m tfeff.train --config=configs/cifar10_family.py --workdir=runs/family_phi3 \\
-              --config.data.source=folder:<directory> --config.model.family=runs/search_cpu --config.model.phi=3
+              --config.data.source=folder:<directory> --config.member.family=runs/search_cpu --config.member.phi=3
 """
 
-from tfeff.config import Augmentation, Classification, Data, Experiment, Model, Optimizer, Schedule, Training
+from tfeff.config import Augmentation, ClassificationSettings, Data, Experiment, Member, Optimizer, Schedule, Training
 
 
 def get_config() -> Experiment:
     return Experiment(
-        task=Classification(augmentation=Augmentation(horizontal_flip=True, crop_padding=4)),
-        model=Model(family="runs/search_cpu", phi=0.0),
+        task=ClassificationSettings(augmentation=Augmentation(horizontal_flip=True, crop_padding=4)),
+        member=Member(family="runs/search_cpu", phi=0.0),
         data=Data(
             source="folder:data/cifar10",
             image_size=32,

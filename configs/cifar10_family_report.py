@@ -6,7 +6,7 @@ configs/cifar10_family.py. `configs/cifar10_search_report.py` searches for the c
 
 Data      <directory>/train/<class>/*.jpg and <directory>/test/<class>/*.jpg, 50,000 + 10,000 images
 Command   python -m tfeff.train --config=configs/cifar10_family_report.py --workdir=runs/report_phi1 \\
-              --config.data.source=folder:<directory> --config.model.phi=1
+              --config.data.source=folder:<directory> --config.member.phi=1
 Members   φ  resolution  blocks   channels       params     multiply-adds  x baseline
           0          95  2-2-2-2  12-24-48-96      397,150    177,112,644        1.00
           1         115  3-2-2-2  13-26-52-104     468,803    348,749,661        1.97
@@ -18,15 +18,15 @@ Result    not run yet
 
 from pathlib import Path
 
-from tfeff.config import Augmentation, Classification, Data, Experiment, Model, Optimizer, Schedule, Training
+from tfeff.config import Augmentation, ClassificationSettings, Data, Experiment, Member, Optimizer, Schedule, Training
 
 FAMILY = Path(__file__).parent / "cifar10_report"
 
 
 def get_config() -> Experiment:
     return Experiment(
-        task=Classification(augmentation=Augmentation(horizontal_flip=True, crop_padding=4)),
-        model=Model(family=str(FAMILY), phi=0.0),
+        task=ClassificationSettings(augmentation=Augmentation(horizontal_flip=True, crop_padding=4)),
+        member=Member(family=str(FAMILY), phi=0.0),
         data=Data(
             source="folder:data/cifar10",
             image_size=32,  # as stated: upsampled to the network's resolution in each batch

@@ -10,13 +10,23 @@ Result    Accuracy, mean of five seeds: 66.2 % with layers chosen by features, 6
           difference 1.6 points (95 % interval 0.2 to 2.9; docs/fine_tuning.md)
 """
 
-from tfeff.config import TTA, Augmentation, Classification, Data, Experiment, Model, Optimizer, Schedule, Training
+from tfeff.config import (
+    TTA,
+    Augmentation,
+    ClassificationSettings,
+    Data,
+    Experiment,
+    Optimizer,
+    Schedule,
+    Training,
+    architecture,
+)
 
 VARIANTS = {
     "everything": (),
     "everything, higher rate": ("optimizer.learning_rate=0.01",),
-    "auto": ("model.transfer=auto",),
-    "auto, higher rate": ("model.transfer=auto", "optimizer.learning_rate=0.01"),
+    "auto": ("optimizer.transfer=auto",),
+    "auto, higher rate": ("optimizer.transfer=auto", "optimizer.learning_rate=0.01"),
     "classifier alone": ("optimizer.frozen=stem*,stage*,head_conv*", "training.feature_variants=8"),
 }
 REFERENCE = "everything"
@@ -24,11 +34,11 @@ REFERENCE = "everything"
 
 def get_config() -> Experiment:
     return Experiment(
-        task=Classification(
+        task=ClassificationSettings(
             augmentation=Augmentation(horizontal_flip=True, shift=0.1, scale=0.1),
             tta=TTA(mirrored=True),
         ),
-        model=Model(name="efficientnet-lite0", weights="imagenet", resolution=96),
+        model=architecture("efficientnet-lite0", weights="imagenet", resolution=96),
         data=Data(
             source="folder:data/cifar10",
             image_size=32,

@@ -17,7 +17,17 @@ Result    Accuracy on the 5,000 test images in color, mean of three seeds: 88.9 
           rates, 79.8 % with the classifier alone; docs/fine_tuning.md
 """
 
-from tfeff.config import TTA, Augmentation, Classification, Data, Experiment, Model, Optimizer, Schedule, Training
+from tfeff.config import (
+    TTA,
+    Augmentation,
+    ClassificationSettings,
+    Data,
+    Experiment,
+    Optimizer,
+    Schedule,
+    Training,
+    architecture,
+)
 
 FORMS = {
     "from scratch": ("model.weights=none", "optimizer.learning_rate=0.003", "training.epochs=30"),
@@ -35,7 +45,7 @@ FORMS = {
 }
 COLORS = {
     "color": (),
-    "gray": ("data.channels=1", "data.mean=122.6", "data.std=60.9"),
+    "gray": ("data.channels=1", "model.mean=122.6", "model.std=60.9"),
 }
 VARIANTS = {
     f"{form}, {color}": (*overrides, *of_color)
@@ -47,12 +57,12 @@ REFERENCE = "from scratch, color"
 
 def get_config() -> Experiment:
     return Experiment(
-        task=Classification(
+        task=ClassificationSettings(
             augmentation=Augmentation(horizontal_flip=True, crop_padding=4),
             tta=TTA(mirrored=True),
         ),
-        model=Model(
-            name="resnet",
+        model=architecture(
+            "resnet",
             width=12,
             stage_blocks=(2, 2, 2, 2),
             resolution=32,

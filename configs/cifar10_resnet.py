@@ -14,12 +14,22 @@ For 91 %  --config.model.width=24 --config.training.epochs=40 --config.training.
           min at 248 images/s, mostly on one core of that Xeon (about 350 images/s on both)
 """
 
-from tfeff.config import TTA, Augmentation, Classification, Data, Experiment, Model, Optimizer, Schedule, Training
+from tfeff.config import (
+    TTA,
+    Augmentation,
+    ClassificationSettings,
+    Data,
+    Experiment,
+    Optimizer,
+    Schedule,
+    Training,
+    architecture,
+)
 
 
 def get_config() -> Experiment:
     return Experiment(
-        task=Classification(
+        task=ClassificationSettings(
             augmentation=Augmentation(
                 horizontal_flip=True,
                 crop_padding=4,
@@ -30,7 +40,7 @@ def get_config() -> Experiment:
             label_smoothing=0.05,
             tta=TTA(mirrored=True, shift=1),
         ),
-        model=Model(name="resnet", width=12, stage_blocks=(2, 2, 2, 2), resolution=32),
+        model=architecture("resnet", width=12, stage_blocks=(2, 2, 2, 2), resolution=32),
         data=Data(
             source="folder:data/cifar10",
             image_size=32,

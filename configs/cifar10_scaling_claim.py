@@ -26,25 +26,25 @@ Result    four folds: compound scaling is not shown to be better than any dimens
 
 from tfeff.config import (
     Augmentation,
-    Classification,
+    ClassificationSettings,
     Data,
     Experiment,
     Folds,
     Members,
-    Model,
     Optimizer,
     Schedule,
     Search,
     Training,
     Trials,
+    architecture,
 )
 
 
 def get_config() -> Search:
     return Search(
         experiment=Experiment(
-            task=Classification(augmentation=Augmentation(horizontal_flip=True, crop_padding=2)),
-            model=Model(name="resnet", width=8, stage_blocks=(2, 2, 2, 2), resolution=32, zero_gamma=True),
+            task=ClassificationSettings(augmentation=Augmentation(horizontal_flip=True, crop_padding=2)),
+            model=architecture("resnet", width=8, stage_blocks=(2, 2, 2, 2), resolution=32, zero_gamma=True),
             data=Data(source="folder:data/cifar10", image_size=16, normalization="dataset"),
             optimizer=Optimizer(name="sgd", learning_rate=0.1, weight_decay=5e-3),
             schedule=Schedule(name="cosine", warmup_epochs=2),

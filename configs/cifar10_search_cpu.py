@@ -17,25 +17,25 @@ from tfeff.config import (
     Allocation,
     Augmentation,
     Budget,
-    Classification,
+    ClassificationSettings,
     Data,
     Experiment,
     Folds,
     Members,
-    Model,
     Optimizer,
     Schedule,
     Search,
     Training,
     Trials,
+    architecture,
 )
 
 
 def get_config() -> Search:
     return Search(
         experiment=Experiment(
-            task=Classification(augmentation=Augmentation(horizontal_flip=True, crop_padding=4)),
-            model=Model(name="resnet", width=8, stage_blocks=(2, 2, 2, 2), resolution=16, zero_gamma=True),
+            task=ClassificationSettings(augmentation=Augmentation(horizontal_flip=True, crop_padding=4)),
+            model=architecture("resnet", width=8, stage_blocks=(2, 2, 2, 2), resolution=16, zero_gamma=True),
             data=Data(
                 source="folder:data/cifar10",
                 image_size=32,

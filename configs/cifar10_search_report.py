@@ -19,25 +19,27 @@ Result    not run yet
 from tfeff.config import (
     Augmentation,
     Budget,
-    Classification,
+    ClassificationSettings,
     Data,
     Experiment,
     Folds,
     Members,
-    Model,
     Optimizer,
     Schedule,
     Search,
     Training,
     Trials,
+    architecture,
 )
 
 
 def get_config() -> Search:
     return Search(
         experiment=Experiment(
-            task=Classification(augmentation=Augmentation(horizontal_flip=True, shift=0.1, rotation=10, scale=0.1)),
-            model=Model(name="resnet", width=12, stage_blocks=(2, 2, 2, 2), resolution=95),  # stated: 95
+            task=ClassificationSettings(
+                augmentation=Augmentation(horizontal_flip=True, shift=0.1, rotation=10, scale=0.1)
+            ),
+            model=architecture("resnet", width=12, stage_blocks=(2, 2, 2, 2), resolution=95),  # stated: 95
             data=Data(
                 source="folder:data/cifar10",
                 image_size=32,  # stated: images are upsampled from 32x32

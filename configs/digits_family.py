@@ -1,15 +1,15 @@
 """A member of the family found by `configs/digits_search.py`, trained on all cluttered digits.
 
 Command   python -m tfeff.train --config=configs/digits_family.py --workdir=runs/demo/phi2 \\
-              --config.model.family=runs/demo/search --config.model.phi=2      (make demo)
+              --config.member.family=runs/demo/search --config.member.phi=2      (make demo)
 """
 
-from tfeff.config import Data, Experiment, Model, Optimizer, Schedule, Training
+from tfeff.config import Data, Experiment, Member, Optimizer, Schedule, Training
 
 
 def get_config() -> Experiment:
     return Experiment(
-        model=Model(family="runs/demo/search", phi=2.0),
+        member=Member(family="runs/demo/search", phi=2.0),
         data=Data(source="embedded:cluttered_digits", channels=1, normalization="dataset"),
         optimizer=Optimizer(name="sgd", learning_rate=0.2, weight_decay=5e-3),
         schedule=Schedule(name="cosine", warmup_epochs=1),

@@ -6,16 +6,25 @@ Result    800 test images, means of three seeds (--config.seed=0, 1, 2): correct
           interval 76.5 to 80.6); accuracy 85.2 %, IoU >= 0.5 for 90.3 %, mean IoU 0.672
 """
 
-from tfeff.config import BoxAugmentation, Data, Experiment, Localization, Model, Optimizer, Schedule, Training
+from tfeff.config import (
+    BoxAugmentation,
+    Data,
+    Experiment,
+    LocalizationSettings,
+    Optimizer,
+    Schedule,
+    Training,
+    architecture,
+)
 
 
 def get_config() -> Experiment:
     return Experiment(
-        task=Localization(
+        task=LocalizationSettings(
             box_weight=10.0,
             augmentation=BoxAugmentation(rotation=8, scale=0.2, aspect=0.2, brightness=0.2, contrast=0.2),
         ),
-        model=Model(name="resnet", width=12, stage_blocks=(1, 1, 1, 1), resolution=48),
+        model=architecture("resnet", width=12, stage_blocks=(1, 1, 1, 1), resolution=48),
         data=Data(
             source="embedded:single_digits:48",
             normalization="dataset",

@@ -13,18 +13,18 @@ from tfeff.config import (
     Experiment,
     Folds,
     Members,
-    Model,
     Optimizer,
     Schedule,
     Search,
     Training,
+    architecture,
 )
 
 
 def get_config() -> Search:
     return Search(
         experiment=Experiment(
-            model=Model(name="resnet", width=6, stage_blocks=(2, 2, 2), resolution=16),
+            model=architecture("resnet", width=6, stage_blocks=(2, 2, 2), resolution=16),
             data=Data(source="embedded:cluttered_digits", channels=1, image_size=16, normalization="dataset"),
             optimizer=Optimizer(name="sgd", learning_rate=0.2, weight_decay=5e-3),
             schedule=Schedule(name="cosine", warmup_epochs=1),

@@ -3,13 +3,13 @@
 Command   python -m tfeff.search --config=configs/digits_sweep.py --workdir=runs/digits_sweep
 """
 
-from tfeff.config import Data, Experiment, Folds, Model, Optimizer, Sweep, Training
+from tfeff.config import Data, Experiment, Folds, Optimizer, Sweep, Training, architecture
 
 
 def get_config() -> Sweep:
     return Sweep(
         experiment=Experiment(
-            model=Model(name="resnet", width=6, stage_blocks=(1, 1), resolution=16),
+            model=architecture("resnet", width=6, stage_blocks=(1, 1), resolution=16),
             data=Data(source="embedded:cluttered_digits", channels=1, normalization="dataset"),
             optimizer=Optimizer(name="adamw", learning_rate=0.01),
             training=Training(epochs=8, batch_size=64, validation_epochs=8, precision="float32"),

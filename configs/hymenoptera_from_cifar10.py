@@ -12,7 +12,17 @@ Result    Accuracy on the test photographs in color, mean of five seeds: 74.5 % 
           everything, 66.4 % with the classifier alone; docs/fine_tuning.md
 """
 
-from tfeff.config import TTA, Augmentation, Classification, Data, Experiment, Model, Optimizer, Schedule, Training
+from tfeff.config import (
+    TTA,
+    Augmentation,
+    ClassificationSettings,
+    Data,
+    Experiment,
+    Optimizer,
+    Schedule,
+    Training,
+    architecture,
+)
 
 FORMS = {
     "from scratch": ("model.weights=none", "optimizer.learning_rate=0.003"),
@@ -27,11 +37,11 @@ FORMS = {
         "optimizer.learning_rate=0.003",
         "optimizer.learning_rate_factors=stem*=0.1,stage1*=0.1,stage2*=0.2,stage3*=0.4,stage4*=0.7,head_classifier*=1",
     ),
-    "auto": ("model.transfer=auto", "optimizer.learning_rate=0.003"),
+    "auto": ("optimizer.transfer=auto", "optimizer.learning_rate=0.003"),
 }
 COLORS = {
     "color": (),
-    "gray": ("data.channels=1", "data.mean=122.6", "data.std=60.9"),
+    "gray": ("data.channels=1", "model.mean=122.6", "model.std=60.9"),
 }
 VARIANTS = {
     f"{form}, {color}": (*overrides, *of_color)
@@ -43,7 +53,7 @@ REFERENCE = "from scratch, color"
 
 def get_config() -> Experiment:
     return Experiment(
-        task=Classification(
+        task=ClassificationSettings(
             crop=True,
             augmentation=Augmentation(
                 horizontal_flip=True,
@@ -56,19 +66,19 @@ def get_config() -> Experiment:
             ),
             tta=TTA(mirrored=True),
         ),
-        model=Model(
-            name="resnet",
+        model=architecture(
+            "resnet",
             width=12,
             stage_blocks=(2, 2, 2, 2),
             resolution=64,
             weights="runs/cifar10/checkpoints/final.npz",
+            mean=(125.3, 122.9, 113.9),
+            std=(62.5, 61.9, 66.5),
         ),
         data=Data(
             source="folder:data/hymenoptera",
             image_size=64,
             validation_fraction=0.0,
-            mean=(125.3, 122.9, 113.9),
-            std=(62.5, 61.9, 66.5),
         ),
         optimizer=Optimizer(name="adamw", learning_rate=1e-3, weight_decay=0.05),
         schedule=Schedule(name="cosine", warmup_epochs=2),

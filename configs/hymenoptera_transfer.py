@@ -11,7 +11,17 @@ Result    Accuracy on the test photographs in color, mean of five seeds: 94.8 % 
           Lite0, 96.3 % on Lite2, 92.7 % after full fine-tuning, 72.3 % from scratch; docs/fine_tuning.md
 """
 
-from tfeff.config import TTA, Augmentation, Classification, Data, Experiment, Model, Optimizer, Schedule, Training
+from tfeff.config import (
+    TTA,
+    Augmentation,
+    ClassificationSettings,
+    Data,
+    Experiment,
+    Optimizer,
+    Schedule,
+    Training,
+    architecture,
+)
 
 FORMS = {
     "from scratch": ("model.weights=none", "optimizer.learning_rate=0.003", "training.epochs=40"),
@@ -32,7 +42,7 @@ FORMS = {
         "optimizer.learning_rate_factors=stem*=0.02,stage[12]*=0.03,stage[34]*=0.06,stage[56]*=0.12,stage7*=0.25,"
         "head_conv*=0.5,head_classifier*=1",
     ),
-    "auto": ("model.transfer=auto", "optimizer.learning_rate=0.003"),
+    "auto": ("optimizer.transfer=auto", "optimizer.learning_rate=0.003"),
     "classifier alone of Lite2": (
         "model.name=efficientnet-lite2",
         "model.resolution=288",
@@ -53,7 +63,7 @@ REFERENCE = "from scratch, color"
 
 def get_config() -> Experiment:
     return Experiment(
-        task=Classification(
+        task=ClassificationSettings(
             crop=True,
             augmentation=Augmentation(
                 horizontal_flip=True,
@@ -66,7 +76,7 @@ def get_config() -> Experiment:
             ),
             tta=TTA(mirrored=True),
         ),
-        model=Model(name="efficientnet-lite0", weights="imagenet", resolution=256),
+        model=architecture("efficientnet-lite0", weights="imagenet", resolution=256),
         data=Data(source="folder:data/hymenoptera", image_size=256, validation_fraction=0.0),
         optimizer=Optimizer(name="adamw", learning_rate=3e-4, weight_decay=0.01),
         schedule=Schedule(name="cosine", warmup_epochs=1),

@@ -24,15 +24,15 @@ from tfeff.config import (
     Augmentation,
     Choice,
     Choices,
-    Classification,
+    ClassificationSettings,
     Data,
     Experiment,
-    Model,
     Optimizer,
     Recipe,
     Schedule,
     Training,
-    resolve_family,
+    architecture,
+    resolve_member,
 )
 
 LEARNING_RATE = 0.016
@@ -44,13 +44,13 @@ MARGIN = 32
 def get_config() -> Recipe[Experiment]:
     return Recipe(
         Experiment(
-            task=Classification(
+            task=ClassificationSettings(
                 label_smoothing=0.1,
                 augmentation=Augmentation(horizontal_flip=True, crop_area=0.08, autoaugment=True),
                 center_crop=224 / (224 + MARGIN),
                 interpolation="bicubic",
             ),
-            model=Model(name="efficientnet-b0", survival_probability=0.8),
+            model=architecture("efficientnet-b0", survival_probability=0.8),
             data=Data(
                 source="tfds:imagenet2012",
                 test_split="validation",
@@ -86,10 +86,7 @@ def get_config() -> Recipe[Experiment]:
 
 def choose(settings: Experiment) -> Choices:
     """The values that depend on the batch size and on the network; those that are set on the command line are kept."""
-    from tfeff import models
-
-    model, batch_size = resolve_family(settings).model, settings.training.batch_size
-    resolution = model.resolution or models.architecture(model.name).resolution
+    resolution, batch_size = resolve_member(settings).model.resolution, settings.training.batch_size
     return {
         "optimizer.learning_rate": Choice(
             LEARNING_RATE * batch_size / 256, f"{LEARNING_RATE} for each 256 images of a batch"

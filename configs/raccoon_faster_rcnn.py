@@ -15,22 +15,22 @@ from tfeff.config import (
     BoxAugmentation,
     Data,
     Experiment,
-    FasterRCNN,
-    Model,
-    Neck,
+    FasterRCNNSettings,
     Optimizer,
     Schedule,
     Suppression,
     Training,
+    architecture,
+    detector,
 )
 
 
 def get_config() -> Experiment:
     return Experiment(
-        task=FasterRCNN(
-            neck=Neck(levels=("P3", "P4", "P5"), channels=96),
-            hidden=(256,),
-            proposals=200,
+        task=FasterRCNNSettings(
+            network=detector(
+                "faster-rcnn", aspect=1.0, levels=("P3", "P4", "P5"), neck_channels=96, hidden=(256,), regions=200
+            ),
             training_proposals=300,
             sampled_regions=64,
             suppression=Suppression(minimum_score=0.01),
@@ -44,7 +44,7 @@ def get_config() -> Experiment:
                 saturation=0.2,
             ),
         ),
-        model=Model(name="efficientnet-lite0", weights="imagenet", resolution=320),
+        model=architecture("efficientnet-lite0", weights="imagenet", resolution=320),
         data=Data(source="voc:data/raccoon", validation_fraction=0.15),
         optimizer=Optimizer(
             name="adamw", learning_rate=5e-4, weight_decay=1e-2, clip_norm=10.0, frozen=("stem*", "stage[12]*")

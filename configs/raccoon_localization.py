@@ -6,19 +6,28 @@ Machine   1 of 2 CPU cores (AMD EPYC): 137 images/s, 4 minutes
 Result    20 test images: mean IoU 0.598 (95 % interval 0.522 to 0.667), IoU >= 0.5 for 80 % (58 to 92)
 """
 
-from tfeff.config import BoxAugmentation, Data, Experiment, Localization, Model, Optimizer, Schedule, Training
+from tfeff.config import (
+    BoxAugmentation,
+    Data,
+    Experiment,
+    LocalizationSettings,
+    Optimizer,
+    Schedule,
+    Training,
+    architecture,
+)
 
 
 def get_config() -> Experiment:
     return Experiment(
         # With a single class, only the box is learned.
-        task=Localization(
+        task=LocalizationSettings(
             box_weight=10.0,
             augmentation=BoxAugmentation(
                 horizontal_flip=True, rotation=5, scale=0.3, aspect=0.3, brightness=0.3, contrast=0.3, saturation=0.3
             ),
         ),
-        model=Model(name="resnet", width=12, stage_blocks=(1, 1, 1, 1), resolution=96, dropout=0.2),
+        model=architecture("resnet", width=12, stage_blocks=(1, 1, 1, 1), resolution=96, dropout=0.2),
         data=Data(
             source="voc:data/raccoon",
             seed=0,

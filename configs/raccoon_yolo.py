@@ -11,13 +11,12 @@ Machine   one of two virtual CPU cores, shared with other work: 15 to 24 minutes
 Result    mAP@.5 0.929, mean of five folds (95 % interval 0.876 to 0.982); COCO AP 0.575
 """
 
-from tfeff.config import BoxAugmentation, Data, Experiment, Model, Neck, Optimizer, Schedule, Training, Yolo
+from tfeff.config import BoxAugmentation, Data, Experiment, Optimizer, Schedule, Training, YoloSettings, architecture
 
 
 def get_config() -> Experiment:
     return Experiment(
-        task=Yolo(
-            neck=Neck(name="panet", levels=("P3", "P4", "P5"), channels=64),
+        task=YoloSettings(
             plain_epochs=5,
             max_objects=10,
             augmentation=BoxAugmentation(
@@ -29,7 +28,7 @@ def get_config() -> Experiment:
                 saturation=0.2,
             ),
         ),
-        model=Model(name="efficientnet-lite0", weights="imagenet", resolution=320),
+        model=architecture("efficientnet-lite0", weights="imagenet", resolution=320),
         data=Data(source="voc:data/raccoon", validation_fraction=0.15),
         optimizer=Optimizer(
             name="adamw", learning_rate=1e-3, weight_decay=1e-2, clip_norm=10.0, frozen=("stem*", "stage[12]*")

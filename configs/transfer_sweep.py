@@ -17,26 +17,26 @@ Variants  halving:  --config.allocation.name=halving --config.allocation.minimum
 
 from tfeff.config import (
     Augmentation,
-    Classification,
+    ClassificationSettings,
     Data,
     Experiment,
     Folds,
-    Model,
     Optimizer,
     Schedule,
     Sweep,
     Training,
+    architecture,
 )
 
 
 def get_config() -> Sweep:
     return Sweep(
         experiment=Experiment(
-            task=Classification(
+            task=ClassificationSettings(
                 crop=True,
                 augmentation=Augmentation(horizontal_flip=True, rotation=10.0, shift=0.1, scale=0.25),
             ),
-            model=Model(name="efficientnet-lite0", weights="imagenet", resolution=224),
+            model=architecture("efficientnet-lite0", weights="imagenet", resolution=224),
             data=Data(source="folder:data/images", image_size=224, validation_fraction=0.0),
             optimizer=Optimizer(name="adamw", learning_rate=0.003, frozen=("stem*", "stage*", "head_conv*")),
             schedule=Schedule(name="cosine", warmup_epochs=0.5),

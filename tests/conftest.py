@@ -2,6 +2,7 @@
 
 import fcntl
 import gc
+import json
 import os
 import shutil
 import sys
@@ -9,9 +10,13 @@ import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from tests.verbs import Verbs
@@ -35,19 +40,19 @@ SHARED = Path(os.environ.get("TFEFF_SHARED", ROOT.parent / "shared"))
 SLOWEST_FIRST = (
     "scaling/test_search",
     "training/test_loop",
-    "rcnn/test_stages",
+    "rcnn/test_runs",
     "training/test_distribution",
     "tasks/test_object_detection",
     "tasks/test_localization",
     "data/input/test_batches",
     "models/weights/test_applications",
     "training/test_restart",
-    "test_verbs",
+    "test_cli",
     "models/cost/test_complexity",
     "test_propose",
     "models/test_build",
     "data/input/test_box_transform",
-    "models/cost/test_estimate",
+    "models/cost/test_tracer",
     "training/test_assembly",
     "models/test_jax_backend",
 )
@@ -163,3 +168,37 @@ def _unpack(archive: Path, folder: Path, per_folder: int | None) -> None:
         members.sort(key=lambda member: member.offset)  # seeking back would mean to decompress from the start
         tar.extractall(partial, members, filter="data")
     partial.rename(folder)
+
+
+@pytest.fixture
+def assert_legible(monkeypatch: pytest.MonkeyPatch) -> Callable[[Figure], None]:
+    """Draws a figure and checks that all texts are inside it and do not overlap."""
+
+    def check(figure: Figure) -> None:
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()  # computes the layout
+        texts = []
+        draw = Text.draw
+        with monkeypatch.context() as patch:
+            # Axes keep texts that they do not draw, such as ticks outside their limits.
+            patch.setattr(Text, "draw", lambda text, *args, **kwargs: (texts.append(text), draw(text, *args, **kwargs)))
+            canvas.draw()
+        texts = [text for text in texts if text.get_visible() and text.get_text().strip()]
+        extents = [text.get_window_extent(canvas.get_renderer()).extents for text in texts]
+        left, bottom, right, top = np.reshape(extents, (-1, 4)).T
+        outside = (left < -1) | (bottom < -1) | (right > figure.bbox.width + 1) | (top > figure.bbox.height + 1)
+        assert not outside.any(), [texts[i].get_text() for i in np.flatnonzero(outside)]
+
+        # One pixel of tolerance, because extents contain the full line height.
+        across = np.minimum.outer(right, right) - np.maximum.outer(left, left) > 1
+        down = np.minimum.outer(top, top) - np.maximum.outer(bottom, bottom) > 1
+        pairs = np.argwhere(np.triu(across & down, 1))
+        assert not len(pairs), [(texts[i].get_text(), texts[j].get_text()) for i, j in pairs[:5]]
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def golden_counts() -> dict[str, Any]:
+    """Parameters and multiply-adds of the published implementations: `classification` and `detection`, by name."""
+    return json.loads((Path(__file__).parent / "models" / "golden_counts.json").read_text())

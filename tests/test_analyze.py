@@ -5,8 +5,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from tests.analysis.diagnosis.drawn_objects import drawings, everywhere, write_voc
 from tests.verbs import Verbs
-from tests.workbench.diagnosis.drawn_objects import drawings, everywhere, write_voc
 
 
 def test_a_dataset_before_training(verbs: Verbs, tmp_path: Path) -> None:

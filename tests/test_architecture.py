@@ -1,6 +1,7 @@
 """Checks beyond the linters: file names, tests that mirror the package, lazy imports, the list of verbs, lock files."""
 
 import ast
+import re
 import subprocess
 import sys
 from importlib.metadata import entry_points, packages_distributions
@@ -11,7 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import tfeff
-from tfeff import __main__, verbs
+from tfeff import __main__, cli
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("tfeff", "tools", "configs", "tests")
@@ -20,6 +21,7 @@ RUN_LOCK, DEV_LOCK = "requirements.lock", "requirements-dev.lock"
 # Tests that cover several files do not mirror one.
 WITHOUT_MIRROR = {
     "tests/models/test_jax_backend.py",
+    "tests/rcnn/test_runs.py",
     "tests/test_architecture.py",
     "tests/training/test_restart.py",
 }
@@ -50,16 +52,58 @@ def test_tests_mirror_the_package() -> None:
     assert not strays
 
 
+@pytest.mark.parametrize("document", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
+def test_files_and_attributes_that_documents_name_exist(document: str) -> None:
+    """`training/plan.py`, `tests/rcnn/`, `Plan.learned`, `task.ImageTask`; those with `<placeholders>` are left out."""
+    paths = {f"/{path}" for folder in FOLDERS for path in (*sources(folder), *folders(folder))}
+    members = {f"{kind}.{name}" for path in sources("tfeff") for kind, name in attributes(path)}
+    named = re.findall(r"`([\w/.]+)`", (ROOT / document).read_text())
+    files = {name for name in named if name.endswith((".py", "/"))} - {"setup.py", "reference/"}
+    missing = [name for name in files if not any(path.endswith(f"/{name.rstrip('/')}") for path in paths)]
+    dotted = {name for name in named if re.fullmatch(r"[A-Z][a-z]\w+\.\w+", name)}
+    classes = {f"{path.stem}.{kind}" for path in sources("tfeff") for kind, _ in attributes(path)}
+    classes |= {f"{path.parent.name}.{kind}" for path in sources("tfeff") for kind, _ in attributes(path)}
+    qualified = {name for name in named if re.fullmatch(r"[a-z_]+\.[A-Z][a-z]\w+", name)}
+    assert not missing + sorted(dotted - members) + sorted(qualified - classes)
+
+
+def folders(folder: str) -> set[Path]:
+    """The folders with Python files in a folder, and itself, relative to the repository."""
+    return {parent for path in sources(folder) for parent in path.parents if parent.parts}
+
+
+def attributes(path: Path) -> list[tuple[str, str]]:
+    """Classes in a file, each with the name of an attribute, property or method of its own or of a base in the file."""
+    kinds = {
+        node.name: node for node in ast.walk(ast.parse((ROOT / path).read_text())) if isinstance(node, ast.ClassDef)
+    }
+
+    def names(kind: ast.ClassDef) -> set[str]:
+        own = {node.name for node in kind.body if isinstance(node, ast.FunctionDef)}
+        own |= {
+            node.target.id
+            for node in kind.body
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+        }
+        bases = {base.id for base in kind.bases if isinstance(base, ast.Name)}
+        return own.union(*(names(kinds[base]) for base in bases & set(kinds)))
+
+    return [(name, attribute) for name, kind in kinds.items() for attribute in names(kind)]
+
+
 def test_every_verb_is_listed_and_every_listed_verb_exists() -> None:
-    not_verbs = {"__init__", "__main__", "durable", "errors", "verbs"}
-    assert {path.stem for path in (ROOT / "tfeff").glob("*.py")} - not_verbs == set(verbs.VERBS)
+    not_verbs = {"__init__", "__main__", "api", "durable", "errors", "cli"}
+    assert {path.stem for path in (ROOT / "tfeff").glob("*.py")} - not_verbs == set(cli.VERBS)
 
 
 def test_subpackages_load_on_first_use() -> None:
     code = (
         "import sys, tfeff; assert not {'tensorflow', 'keras', 'numpy'} & set(sys.modules);"
+        "assert tfeff.own_images('folder:photos', {'training.epochs': 3}).base.training.epochs == 3;"
+        "assert not {'tensorflow', 'keras'} & set(sys.modules);"
         "assert set(tfeff.__all__) <= set(dir(tfeff));"
-        "assert tfeff.boxes.iou and tfeff.models.build and tfeff.models is sys.modules['tfeff.models']"
+        "assert tfeff.boxes.iou and tfeff.models.build and tfeff.models is sys.modules['tfeff.models'];"
+        "import tfeff.train; assert tfeff.train is sys.modules['tfeff.api'].train"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
     with pytest.raises(AttributeError, match="module 'tfeff' has no attribute 'model'"):
@@ -67,7 +111,9 @@ def test_subpackages_load_on_first_use() -> None:
 
 
 def test_every_subpackage_is_an_attribute() -> None:
-    assert set(tfeff.__all__) == {path.parent.name for path in (ROOT / "tfeff").glob("*/__init__.py")}
+    assert set(tfeff.__all__) - set(tfeff.PUBLIC) == {
+        path.parent.name for path in (ROOT / "tfeff").glob("*/__init__.py")
+    }
 
 
 def test_help_of_the_console_script_lists_the_verbs() -> None:
@@ -75,7 +121,7 @@ def test_help_of_the_console_script_lists_the_verbs() -> None:
         [sys.executable, "-m", "tfeff", "--help"], capture_output=True, text=True, check=True, cwd=ROOT
     )
     listed = {line.split()[0] for line in output.stdout.splitlines() if line.startswith("  ")}
-    assert listed == set(verbs.VERBS)
+    assert listed == set(cli.VERBS)
 
 
 def test_console_script_is_installed() -> None:
@@ -101,7 +147,7 @@ def test_setup_requires_what_the_package_imports() -> None:
         "tfeff/execution/cluster.py": "ray",
         "tfeff/serving/onnx.py": "onnx",
         "tfeff/serving/openvino.py": "openvino",
-        "tfeff/workbench/sweep/combinations.py": "bayesian",
+        "tfeff/analysis/sweep/combinations.py": "bayesian",
     }
     distributions = packages_distributions()
     undeclared = set()
@@ -159,3 +205,19 @@ def test_development_lock_holds_the_other_one(python: str) -> None:
 @pytest.mark.parametrize("lock", [RUN_LOCK, DEV_LOCK])
 def test_lock_holds_what_an_offline_editable_install_needs(lock: str) -> None:
     assert {"setuptools", "wheel"} <= pinned(lock, PYTHONS[0]).keys()
+
+
+def test_experiments_are_resolved_where_a_run_starts() -> None:
+    """Below `training.Plan`, functions take what they need."""
+    found = set()
+    for path in sources("tfeff"):
+        for node in ast.walk(ast.parse((ROOT / path).read_text())):
+            if not isinstance(node, ast.FunctionDef):
+                continue
+            taken = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            notes = [ast.unparse(each.annotation) for each in taken if each.annotation is not None]
+            if any(re.search(r"\bExperiment\b", note) and "type[" not in note for note in notes):
+                found.add(f"{path}: {node.name}")
+    assert len(found) <= 12, sorted(found)
+    created = [path for path in sources("tfeff") if "tasks.create(" in (ROOT / path).read_text()]
+    assert created == [Path("tfeff/selection/splits.py")]

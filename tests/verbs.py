@@ -131,7 +131,7 @@ class Process:
 def _serve() -> None:
     """Answers each line: a call with the id of its process, a poll with the exit code or null."""
     gc.set_threshold(100_000, 50, 100)  # as in conftest.py
-    for module in ("serving.run", "rcnn", "scaling.search", "proposals.quality"):
+    for module in ("serving.run", "rcnn.task", "scaling.search", "proposals.quality"):
         __import__(f"tfeff.{module}")
     for line in sys.stdin:
         request = json.loads(line)

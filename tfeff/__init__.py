@@ -1,65 +1,103 @@
 """tfeff: find and train the best scaled convolutional network for a labeled image set and a compute budget.
 
-Subpackages load on first use, so `import tfeff` is fast and imports neither TensorFlow nor Keras. It turns on oneDNN,
+Public, and listed in `__all__`: the functions and classes of `PUBLIC`, which docs/python.md explains, and what the
+subpackages list in theirs. Everything else can change without notice.
+
+All of it loads on first use, so `import tfeff` is fast and imports neither TensorFlow nor Keras. It turns on oneDNN,
 which TensorFlow, imported later, uses by default only on CPUs with AVX-512; `TF_ENABLE_ONEDNN_OPTS=0` turns it off.
 """
 
 import importlib
 import os
+import sys
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tfeff import (
+        analysis,
         boxes,
         config,
         data,
         evaluation,
         execution,
         models,
+        networks,
         proposals,
         rcnn,
         recipes,
         reporting,
+        reports,
         runs,
         scaling,
+        selection,
         serving,
         tasks,
         training,
         trials,
-        workbench,
     )
+    from tfeff.api import Images, load_config, open, own_boxes, own_images, train
+    from tfeff.errors import UserError
+    from tfeff.models.given import Backbone
 
 __version__ = "0.1.0"
 __all__ = [
+    "Backbone",
+    "Images",
+    "UserError",
+    "analysis",
     "boxes",
     "config",
     "data",
     "evaluation",
     "execution",
+    "load_config",
     "models",
+    "networks",
+    "open",
+    "own_boxes",
+    "own_images",
     "proposals",
     "rcnn",
     "recipes",
     "reporting",
+    "reports",
     "runs",
     "scaling",
+    "selection",
     "serving",
     "tasks",
+    "train",
     "training",
     "trials",
-    "workbench",
 ]
+PUBLIC = {
+    **dict.fromkeys(("Images", "load_config", "open", "own_boxes", "own_images", "train"), "api"),
+    "Backbone": "models.given",
+    "UserError": "errors",
+}
+"""Functions and classes, and their modules."""
 
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 if not TYPE_CHECKING:  # a type checker that saw __getattr__ would accept any attribute
 
-    def __getattr__(name: str) -> ModuleType:
-        """Imports a subpackage on first use."""
+    def __getattr__(name: str) -> Any:
+        """Imports a subpackage, or the module of a function, on first use."""
+        if name in PUBLIC:
+            return getattr(importlib.import_module(f"{__name__}.{PUBLIC[name]}"), name)
         if name in __all__:
             return importlib.import_module(f"{__name__}.{name}")
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    class _Package(ModuleType):
+        """Keeps the function `tfeff.train` when the verb of the same name, the module `tfeff/train.py`, is imported."""
+
+        def __setattr__(self, name: str, value: object) -> None:
+            if not (name in PUBLIC and isinstance(value, ModuleType)):
+                super().__setattr__(name, value)
+
+    sys.modules[__name__].__class__ = _Package
 
 
 def __dir__() -> list[str]:

@@ -3,7 +3,7 @@
 import runpy
 import sys
 
-from tfeff import verbs
+from tfeff import cli
 from tfeff.errors import nearest
 
 
@@ -12,11 +12,11 @@ def main() -> None:
     verb = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if verb in ("--help", "-h", "help"):
         print("usage: tfeff VERB [--flags]     (tfeff VERB --help lists the flags of a verb)\n")
-        for name, purpose in verbs.VERBS.items():
+        for name, purpose in cli.VERBS.items():
             print(f"  {name:10} {purpose}")
         return
-    if verb not in verbs.VERBS:
-        print(f'error: no verb "{verb}"; {nearest(verb, verbs.VERBS)}', file=sys.stderr)
+    if verb not in cli.VERBS:
+        print(f'error: no verb "{verb}"; {nearest(verb, cli.VERBS)}', file=sys.stderr)
         sys.exit(2)
     sys.argv = [f"tfeff {verb}", *sys.argv[2:]]
     runpy.run_module(f"tfeff.{verb}", run_name="__main__")

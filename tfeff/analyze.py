@@ -12,8 +12,9 @@ from pathlib import Path
 
 from absl import flags
 
-from tfeff import config, verbs
+from tfeff import cli, config
 from tfeff.errors import UserError
+from tfeff.execution.startup import load_tensorflow
 
 DEFAULT_OUT = "analysis"
 
@@ -24,7 +25,9 @@ def define_flags() -> None:
         "workdir", [], "Workdir of a tfeff.train run, finished or not. Several finished classifiers are compared."
     )
     flags.DEFINE_string(
-        "dataset", None, "Dataset to analyze before training: voc:DIR, yolo:DIR, coco:DIR, folder:DIR, tfds:NAME."
+        "dataset",
+        None,
+        "Dataset to analyze before training: voc:DIR, yolo:DIR, coco:DIR, folder:DIR, csv:FILE, tfds:NAME.",
     )
     flags.DEFINE_string(
         "split",
@@ -49,21 +52,21 @@ def main(argv: list[str]) -> None:
     if bool(given.workdir) == bool(given.dataset):
         raise UserError("give either --workdir=DIR (a run) or --dataset=SOURCE (images before training)")
     for name in ("config", "override", "statistics") if given.workdir else ("split",):
-        verbs.refuse(name, "--workdir" if given.workdir else "--dataset")
+        cli.refuse(name, "--workdir" if given.workdir else "--dataset")
     for workdir in given.workdir:
         if not Path(workdir).is_dir():
             raise UserError(f"--workdir={workdir}: no such directory; give the workdir of a tfeff.train run")
     if len(given.workdir) > 1:
-        verbs.refuse("json", "several --workdir")
+        cli.refuse("json", "several --workdir")
         if given.out is None:
             raise UserError("--out=DIR is missing: the directory for the comparison of several runs")
     if given.out:
         config.refuse_workdir(Path(given.out))
-    verbs.load_tensorflow()
+    load_tensorflow()
     if given.statistics:
         print_statistics(given)
         return
-    from tfeff.workbench import comparison
+    from tfeff.analysis import comparison
 
     if len(given.workdir) > 1:
         print(comparison.write(given.workdir, given.out, given.split))
@@ -80,10 +83,10 @@ def main(argv: list[str]) -> None:
 def print_statistics(given: flags.FlagValues) -> None:
     """Prints mean and standard deviation of the training images of --dataset."""
     from tfeff import training
-    from tfeff.workbench import diagnosis, pixel_statistics
+    from tfeff.analysis import diagnosis, pixel_statistics
 
     for name in ("out", "json"):
-        verbs.refuse(name, "--statistics")
+        cli.refuse(name, "--statistics")
     base = config.load(given.config, config.Experiment) if given.config else None
     subject, reporter = diagnosis.open_dataset(given.dataset, given.override, base), training.Reporter()
     with reporter.bars():
@@ -93,8 +96,8 @@ def print_statistics(given: flags.FlagValues) -> None:
 
 def diagnose(given: flags.FlagValues) -> str | None:
     """Writes and prints a diagnosis; the workdir, if it is that of a finished classifier."""
+    from tfeff.analysis import diagnosis
     from tfeff.data.splits import canonical_name
-    from tfeff.workbench import diagnosis
 
     if given.workdir:
         subject = diagnosis.open_run(Path(given.workdir[0]))
@@ -113,4 +116,4 @@ def diagnose(given: flags.FlagValues) -> str | None:
 
 if __name__ == "__main__":
     define_flags()
-    verbs.run(main)
+    cli.run(main)

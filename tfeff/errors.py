@@ -1,8 +1,12 @@
 """Exceptions, and helpers for messages that tell users what to do."""
 
+import contextlib
 import difflib
 import errno
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
+
+_FLAG = re.compile(r"(?<![\w-])--(config\.)?(?=[a-z])")
 
 
 class UserError(Exception):
@@ -10,7 +14,32 @@ class UserError(Exception):
 
     The message says what is wrong, where (file, line, key or class) and what to do. A verb prints it to stderr and
     exits with code 2; library callers catch it like any other exception.
+
+    Attributes:
+        in_python: whether the message names arguments, such as `workdir`, instead of flags, such as `--workdir`.
     """
+
+    in_python = False
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return _FLAG.sub("", text) if self.in_python else text
+
+
+@contextlib.contextmanager
+def in_python() -> Iterator[None]:
+    """Errors that leave this context name arguments of functions, which have the names of the verbs' flags.
+
+    >>> with in_python():
+    ...     raise UserError("use another --workdir")
+    Traceback (most recent call last):
+    tfeff.errors.UserError: use another workdir
+    """
+    try:
+        yield
+    except UserError as error:
+        error.in_python = True
+        raise
 
 
 class BusyError(UserError):

@@ -1,7 +1,6 @@
 """`python -m tfeff.evaluate`: evaluate a trained network or detector on a split, or region proposals on a dataset.
 
 python -m tfeff.evaluate --workdir=DIR [--split=test] [--json]
-python -m tfeff.evaluate --workdir=DIR --sensitivity
 python -m tfeff.evaluate --proposals=DIR [--proposals=NAME=DIR ...] --dataset=voc:DIR [--split=all] [--out=DIR]
 """
 
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from absl import flags
 
-from tfeff import verbs
+from tfeff import api, cli
 from tfeff.errors import UserError
 
 
@@ -26,11 +25,6 @@ def define_flags() -> None:
     )
     flags.DEFINE_string("split", None, "Split to evaluate. Default: the test split of a run; all images of a dataset.")
     flags.DEFINE_string("out", None, "With --proposals: directory for proposals.json and the figure.")
-    flags.DEFINE_bool(
-        "sensitivity",
-        False,
-        "Retrain the heads of an R-CNN run over a range of settings and evaluate them on the validation images.",
-    )
     flags.DEFINE_bool("json", False, "Print the full report as JSON.")
 
 
@@ -45,18 +39,9 @@ def main(argv: list[str]) -> None:
     for name in ("dataset", "out"):
         if given[name].present:
             raise UserError(f"--{name} requires --proposals; remove it")
-    verbs.load_tensorflow()
-    from tfeff import runs, training
-
-    run = runs.open_run(given.workdir)
-    if given.sensitivity:
-        for name in ("split", "json"):
-            if given[name].present:
-                raise UserError(f"--{name} has no effect with --sensitivity; remove it")
-        run.measure_sensitivity()
-        return
-    evaluated = run.evaluate(given.split, training.Reporter(quiet=given.json))
-    print(json.dumps(evaluated.report, indent=2) if given.json else evaluated.text)
+    run = api.open(given.workdir)
+    evaluated = run.evaluate(given.split, quiet=given.json)
+    print(evaluated.to_json() if given.json else evaluated)
 
 
 def _evaluate_proposals() -> None:
@@ -84,4 +69,4 @@ def _evaluate_proposals() -> None:
 
 if __name__ == "__main__":
     define_flags()
-    verbs.run(main)
+    cli.run(main)

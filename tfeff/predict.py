@@ -21,15 +21,16 @@ from pathlib import Path
 
 from absl import flags
 
-from tfeff import verbs
+from tfeff import api, cli
+from tfeff.boxes.tiling import checked_overlap
 from tfeff.errors import UserError
+from tfeff.execution.startup import load_tensorflow
 
 
 def define_flags() -> None:
     """Defines this verb's flags."""
     flags.DEFINE_string("workdir", None, "Workdir of a finished tfeff.train run.")
     flags.DEFINE_string("model", None, "SavedModel of tfeff.train or tfeff.export, instead of --workdir.")
-    flags.DEFINE_string("form", None, "Detector of an R-CNN run: joint, classic or sliding_window. Default: the first.")
     flags.DEFINE_string("images", None, "Image file, or folder of images.")
     flags.DEFINE_string("video", None, "Detectors: video file, instead of --images.")
     flags.DEFINE_integer("every", 1, "Videos: detect in every n-th frame.", lower_bound=1)
@@ -51,37 +52,46 @@ def main(argv: list[str]) -> None:
     given = flags.FLAGS
     if bool(given.workdir) == bool(given.model):
         raise UserError("give either --workdir=DIR (a finished run) or --model=DIR (its SavedModel)")
-    if given.model and given.form:
-        raise UserError("--form requires --workdir; remove it")
     if bool(given.images) == bool(given.video):
         raise UserError("give either --images=PATH or --video=FILE")
-    verbs.refuse("every" if given.images else "batch_size", "--images" if given.images else "--video")
-    tile, overlap = _tile()
-    verbs.load_tensorflow()
+    cli.refuse("every" if given.images else "batch_size", "--images" if given.images else "--video")
+    tile = _tile()
+    checked_overlap(tile, given.tile_overlap)
+    load_tensorflow()
     from tfeff import runs
+    from tfeff.durable import state_of
     from tfeff.reporting.progress import Bar
-    from tfeff.runs.journal import state_of
     from tfeff.runs.prediction import Predictions, find_images
     from tfeff.runs.video import Video, VideoPredictions
 
     out = Path(given.out)
     source = Video(Path(given.video)) if given.video else find_images(Path(given.images), out)
-    model = Path(given.model) if given.model else runs.open_run(given.workdir).saved_model(given.form)
-    predictor = runs.load_predictor(model, batch_size=given.batch_size, score=given.score, tile=tile, overlap=overlap)
-    key = f"{state_of(model)} {given.score} {tile} {overlap}"
+    options = {
+        "batch_size": given.batch_size,
+        "score": given.score,
+        "tile": tile,
+        "tile_overlap": given.tile_overlap,
+    }
+    if given.model:
+        model = Path(given.model)
+        predictor = runs.load_predictor(model, **options)
+    else:
+        run = api.open(given.workdir)
+        predictor, model = run.predictor(**options), run.saved_model
+    key = f"{state_of(model)} {given.score} {tile} {given.tile_overlap}"
     began = time.perf_counter()
     done: Predictions | VideoPredictions
     if isinstance(source, Video):
         unit = "frames"
         with Bar("detecting", source.length(given.every), unit) as bar:
-            done = runs.predict_video(
+            done = runs.write_video_predictions(
                 predictor, source, out, key=key, every=given.every, draw=given.draw, progress=bar.show
             )
         problems, damaged = [f"warning: {done.warning}"] if done.warning else [], ""
     else:
         unit = "images"
         with Bar("predicting", len(source), unit) as bar:
-            done = runs.predict(predictor, source, out, key=key, draw=given.draw, progress=bar.show)
+            done = runs.write_predictions(predictor, source, out, key=key, draw=given.draw, progress=bar.show)
         problems = [
             f"skipped: {reason if name in reason else f'{name}: {reason}'}" for name, reason in done.damaged.items()
         ]
@@ -96,27 +106,21 @@ def main(argv: list[str]) -> None:
     print(f"{len(done.rows):,} {unit} ({done.known:,} from an earlier call){damaged}; {speed:,.1f} {unit}/s")
 
 
-def _tile() -> tuple[tuple[int, int] | None, int]:
-    """(height, width) of the tiles, or None, and their overlap.
+def _tile() -> tuple[int, int] | None:
+    """(height, width) of the tiles, or None.
 
     Raises:
-        UserError: not a size, or the overlap is not smaller than the tile.
+        UserError: not a size.
     """
     given = flags.FLAGS
     if given.tile is None:
-        if given.tile_overlap is not None:
-            raise UserError("--tile_overlap requires --tile; remove it")
-        return None, 0
+        return None
     sides = re.fullmatch(r"([1-9]\d*)(?:x([1-9]\d*))?", given.tile)
     if not sides:
         raise UserError(f"--tile={given.tile}: give the size in pixels, as SIDE or HEIGHTxWIDTH")
-    height, width = int(sides[1]), int(sides[2] or sides[1])
-    overlap = min(height, width) // 4 if given.tile_overlap is None else given.tile_overlap
-    if overlap >= min(height, width):
-        raise UserError(f"--tile_overlap={overlap}: must be smaller than --tile={given.tile}")
-    return (height, width), overlap
+    return int(sides[1]), int(sides[2] or sides[1])
 
 
 if __name__ == "__main__":
     define_flags()
-    verbs.run(main)
+    cli.run(main)

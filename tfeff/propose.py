@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from absl import flags
 
-from tfeff import verbs
+from tfeff import cli
 from tfeff.errors import UserError
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ def define_flags() -> None:
         "seed", 0, "Seed for sliding windows, uniform boxes, and ties in selective search.", lower_bound=0
     )
     flags.DEFINE_integer("threads", None, "Number of threads; default: one per core.", lower_bound=1)
-    verbs.define_executor("Threads")
-    flags.adopt_module_key_flags(verbs)
+    cli.define_executor("Threads")
+    flags.adopt_module_key_flags(cli)
     flags.DEFINE_enum(
         "on_defect", "fix", ["fix", "error"], "Invalid annotations: fix or skip and count them, or stop with an error."
     )
@@ -51,7 +51,7 @@ def main(argv: list[str]) -> None:
     from tfeff.data.sources import catalog
     from tfeff.data.sources.source import Options
     from tfeff.durable import locked
-    from tfeff.execution.threads import Threads
+    from tfeff.execution.executor import Threads
     from tfeff.proposals import ProposalStore, generate
     from tfeff.reporting.progress import Bar
 
@@ -61,7 +61,7 @@ def main(argv: list[str]) -> None:
         print(source.defects.text(), file=sys.stderr)
     proposer = build_proposer()  # after the dataset, to report its errors immediately
     directory = Path(given.out)
-    with locked(directory, "--out"), verbs.executor(partial(Threads, given.threads)) as executor:
+    with locked(directory, "--out"), cli.executor(partial(Threads, given.threads)) as executor:
         store = ProposalStore.create(directory, proposer.parameters)
         with Bar(source.name, len(source), "images") as bar:
             counts = generate(
@@ -80,11 +80,11 @@ def main(argv: list[str]) -> None:
 def check_flags() -> None:
     """Rejects flags that would have no effect."""
     given = flags.FLAGS
-    verbs.check_executor("threads")
+    cli.check_executor("threads")
     if given.engine in ("windows", "uniform"):
-        verbs.refuse("mode", f"--engine={given.engine}")
+        cli.refuse("mode", f"--engine={given.engine}")
     if given.engine == "opencv":
-        verbs.refuse("seed", "--engine=opencv")
+        cli.refuse("seed", "--engine=opencv")
 
 
 def build_proposer() -> "Proposer":
@@ -107,4 +107,4 @@ def build_proposer() -> "Proposer":
 
 if __name__ == "__main__":
     define_flags()
-    verbs.run(main)
+    cli.run(main)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from tfeff import config, verbs
+from tfeff import cli, config
+from tfeff.execution.startup import load_tensorflow
 
 if TYPE_CHECKING:
     from tfeff.execution.executor import Executor
@@ -21,34 +22,34 @@ if TYPE_CHECKING:
 
 def define_flags() -> None:
     """Defines this verb's flags."""
-    verbs.define_config()
+    cli.define_config()
     flags.DEFINE_string(
         "workdir",
         None,
-        "Output directory; tfeff.scaling.report and tfeff.workbench.sweep.report list its files.",
+        "Output directory; tfeff.scaling.report and tfeff.analysis.sweep.report list its files.",
         required=True,
     )
     flags.DEFINE_bool("dry_run", False, "List the candidates, time a few training steps and forecast the duration.")
-    verbs.define_executor("Processes")
+    cli.define_executor("Processes")
     flags.DEFINE_integer("processes", None, "Number of local processes; default: one per core or GPU.", lower_bound=1)
-    flags.adopt_module_key_flags(verbs)
+    flags.adopt_module_key_flags(cli)
 
 
 def main(argv: list[str]) -> None:
     """Runs the search or the sweep that the flags configure."""
     options = flags.FLAGS
-    verbs.check_executor("processes")
+    cli.check_executor("processes")
     kinds: tuple[type[config.Search | config.Sweep], ...] = (config.Search, config.Sweep)
     settings = config.override(config.load(options.config, *kinds), options.override)
-    settings = dataclasses.replace(settings, experiment=config.resolve_family(settings.experiment))
-    verbs.load_tensorflow()  # after the config, to report config errors immediately
+    settings = dataclasses.replace(settings, experiment=config.resolve_member(settings.experiment))
+    load_tensorflow()  # after the config, to report config errors immediately
 
     from tfeff.durable import locked
     from tfeff.execution.local import LocalProcesses
 
     directory = Path(options.workdir)
     local = partial(LocalProcesses, options.processes, directory / "trials.log")
-    with locked(directory), verbs.executor(local) as processes:
+    with locked(directory), cli.executor(local) as processes:
         if isinstance(settings, config.Search):
             _search(settings, directory, processes)
         else:
@@ -76,8 +77,8 @@ def _search(settings: config.Search, directory: Path, processes: "Executor") -> 
 def _sweep(settings: config.Sweep, directory: Path, processes: "Executor") -> None:
     from rich.console import Console
 
-    from tfeff.workbench.sweep import report
-    from tfeff.workbench.sweep.study import forecast, open_store, prepare, run
+    from tfeff.analysis.sweep import report
+    from tfeff.analysis.sweep.study import forecast, open_store, prepare, run
 
     with open_store(directory, settings) as store:
         study = prepare(settings)
@@ -96,4 +97,4 @@ def _command() -> str:
 
 if __name__ == "__main__":
     define_flags()
-    verbs.run(main)
+    cli.run(main)

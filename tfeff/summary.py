@@ -7,8 +7,9 @@ from typing import Any
 
 from absl import flags
 
-from tfeff import verbs
+from tfeff import cli
 from tfeff.errors import UserError, nearest
+from tfeff.execution.startup import load_tensorflow
 from tfeff.reporting import tables
 
 FLAGS = flags.FLAGS
@@ -52,11 +53,10 @@ def main(argv: list[str]) -> None:
     if (FLAGS.model is None) == (FLAGS.family is None):
         raise UserError("give either --model=NAME or --family=NAME")
     if FLAGS.latency or os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
-        verbs.load_tensorflow()
-    from tfeff.models.build import FAMILIES
-    from tfeff.models.detectors.build import FAMILIES as DETECTORS
+        load_tensorflow()
+    from tfeff.networks.catalog import BACKBONES, DETECTORS
 
-    families: dict[str, Any] = {**FAMILIES, **DETECTORS}
+    families: dict[str, Any] = {**BACKBONES, **DETECTORS}
     known = [name for members in families.values() for name in members]
     if FLAGS.family and FLAGS.family not in families:
         raise UserError(f'no family "{FLAGS.family}"; {nearest(FLAGS.family, families)}')
@@ -129,4 +129,4 @@ class Described:
 
 if __name__ == "__main__":
     define_flags()
-    verbs.run(main)
+    cli.run(main)

@@ -45,7 +45,7 @@ from tfeff.data.input.reader import Reader
 from tfeff.data.sources import catalog
 from tfeff.reporting import tables
 from tfeff.runs.prediction import find_images
-from tfeff.tasks.classification import Classification
+from tfeff.tasks.classification import ClassificationTask
 from tfeff.training import optimizers
 from tfeff.training.step import Step
 
@@ -58,7 +58,7 @@ FILLING_SECONDS = 1.0
 def new_step(model: keras.Model, batch_size: int) -> Step:
     """Returns a training step with momentum SGD."""
     optimizer = optimizers.build("sgd", model, weight_decay=1e-3)
-    return Step(model, optimizer, tf.distribute.get_strategy(), task=Classification(), batch_size=batch_size)
+    return Step(model, optimizer, tf.distribute.get_strategy(), task=ClassificationTask(), batch_size=batch_size)
 
 
 def random_batch(batch_size: int, resolution: int, classes: int) -> dict[str, tf.Tensor]:
@@ -167,7 +167,7 @@ def benchmark_predict(arguments: argparse.Namespace) -> None:
         for draw in (False, True):
 
             def ours(draw: bool = draw) -> None:
-                done = runs.predict(predictor, paths, next(outs), key="", draw=draw)
+                done = runs.write_predictions(predictor, paths, next(outs), key="", draw=draw)
                 assert (len(done.rows), len(done.damaged)) == (len(good), len(DAMAGE))
 
             case = f"predict, {'contact sheet' if draw else 'no pictures'}"

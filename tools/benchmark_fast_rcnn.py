@@ -10,13 +10,11 @@ import numpy as np
 import tensorflow as tf
 from paired_rounds import Round, interleave, row
 
-from tfeff import config, models, tasks
+from tfeff import config, tasks
 from tfeff.errors import UserError
-from tfeff.models.heads import region
-from tfeff.rcnn.detections import Postprocess
-from tfeff.rcnn.feature_extractor import FeatureExtractor
 from tfeff.reporting import tables
 from tfeff.serving import portable
+from tfeff.tasks.task import PROPOSED, PROPOSED_VALID
 
 CLASSES = 20
 HIDDEN = 256
@@ -55,14 +53,13 @@ def photograph(size: tuple[int, int], count: int) -> tuple[np.ndarray, np.ndarra
 
 def fast_rcnn(arguments: argparse.Namespace, member: str) -> Round:
     """A round of Fast R-CNN: from pixels and proposals to detections."""
-    section = config.FastRCNN(
-        member=member,
+    section = config.FastRCNNSettings(
+        network=config.detector(member, hidden=(HIDDEN,)),
         proposals=config.SharedProposals(max_proposals=arguments.proposals),
-        hidden=(HIDDEN,),
-        aspect=4 / 3,
     )
     task = tasks.create(section)
-    network = task.network(arguments.backbone, num_classes=CLASSES, channels=3, resolution=arguments.resolution)
+    model = config.architecture(arguments.backbone, resolution=arguments.resolution)
+    network = task.network(section.describe(model), num_classes=CLASSES, channels=3)
     detect = portable.function(network, task, batch_size=1)
     images, boxes = map(tf.constant, photograph(network.size, arguments.proposals))
     return repeated(lambda: detect(images, boxes, tf.constant([arguments.proposals]))["scores"], arguments.images)
@@ -70,20 +67,20 @@ def fast_rcnn(arguments: argparse.Namespace, member: str) -> Round:
 
 def rcnn(arguments: argparse.Namespace) -> Round:
     """A round of R-CNN: from pixels and proposals to detections."""
-    backbone = models.build(arguments.backbone, num_classes=CLASSES, resolution=arguments.crop)
-    extractor = FeatureExtractor(backbone)
-    moments = np.zeros(extractor.size), np.ones(extractor.size)
-    head = region.joint_detector(region.joint(*moments, CLASSES, hidden=(HIDDEN,)))
+    section = config.RCNNSettings(network=config.RCNN(grid=1, hidden=(HIDDEN,)))
+    task = tasks.create(section)
+    model = config.architecture(arguments.backbone, resolution=arguments.crop)
+    network = task.network(section.describe(model), num_classes=CLASSES, channels=3)
     size = arguments.resolution * 3 // 4, arguments.resolution
     images, boxes = photograph(size, arguments.proposals)
 
     @tf.function(autograph=False, jit_compile=False)
-    def detect(image: tf.Tensor, regions: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        scores, codes = head(extractor(image, regions), training=False)
-        return Postprocess().in_graph(regions, scores, codes, tf.shape(image)[:2])
+    def detect(image: tf.Tensor, regions: tf.Tensor) -> tf.Tensor:
+        batch = {"image": image, PROPOSED: regions, PROPOSED_VALID: tf.ones(tf.shape(regions)[:2], tf.bool)}
+        return task.decode(task.forward(network, batch, training=False))["scores"]
 
-    image, regions = tf.constant(images[0], tf.uint8), tf.constant(boxes[0])
-    return repeated(lambda: detect(image, regions)[2], arguments.images)
+    image, regions = tf.constant(images, tf.uint8), tf.constant(boxes)
+    return repeated(lambda: detect(image, regions), arguments.images)
 
 
 def repeated(detect: Round, images: int) -> Round:

@@ -12,10 +12,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from tfeff import config, training
+from tfeff import config, selection, training
 from tfeff.errors import UserError
 from tfeff.reporting import tables
-from tfeff.training import selection
 from tfeff.training.assembly import AssemblyCache
 from tfeff.training.features import FeatureCache
 
@@ -42,7 +41,7 @@ def run(arguments: argparse.Namespace) -> None:
     shared = [f"data.source={arguments.source}", FROZEN, f"training.epochs={max(EPOCHS)}"]
     on_images = config.override(config.load(arguments.config, config.Experiment), [*shared, *arguments.override])
     on_features = config.override(on_images, [f"training.feature_variants={arguments.variants}"])
-    caches = selection.read(on_images, lambda *_: None)
+    caches = selection.read(selection.request(on_images), lambda *_: None)
     assemblies = {"images": AssemblyCache(), "features": AssemblyCache()}
     seconds: dict[str, list[float]] = {"images": [], "features": []}
     starts: dict[str, list[float]] = {"images": [], "features": []}

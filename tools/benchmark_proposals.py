@@ -25,8 +25,8 @@ from tfeff.data.images import decoding
 from tfeff.data.sources import catalog
 from tfeff.errors import UserError
 from tfeff.evaluation.proposals import coverage
-from tfeff.execution.threads import Threads
-from tfeff.proposals import MODES, OpenCVSelectiveSearch, Proposals, SelectiveSearch, opencv
+from tfeff.execution.executor import Threads
+from tfeff.proposals import MODES, OpenCVSelectiveSearch, ProposedBoxes, SelectiveSearch, baselines
 from tfeff.proposals.selective import shrink
 from tfeff.reporting import figure, tables
 from tfeff.reporting.figure import BLUE, quantity, style
@@ -186,7 +186,7 @@ def differences(
     return rows
 
 
-def at_side(side: int, propose: Callable[[np.ndarray, float], Proposals]) -> Engine:
+def at_side(side: int, propose: Callable[[np.ndarray, float], ProposedBoxes]) -> Engine:
     """An engine that sees the image at a working size, as ours does.
 
     Args:
@@ -197,12 +197,12 @@ def at_side(side: int, propose: Callable[[np.ndarray, float], Proposals]) -> Eng
     def search(image: np.ndarray) -> np.ndarray:
         small, factor = shrink(image, side)
         found = propose(small, factor)
-        return Proposals(found.cells, found.grid, image.shape[:2]).boxes_yxyx
+        return ProposedBoxes(found.cells, found.grid, image.shape[:2]).boxes_yxyx
 
     return search
 
 
-def scaled_opencv(image: np.ndarray, factor: float) -> Proposals:
+def scaled_opencv(image: np.ndarray, factor: float) -> ProposedBoxes:
     """OpenCV's mode `fast` with its parameters scaled to a smaller image: sigma 0.8, k 150, 300 and 450, 100 pixels."""
     segmentation = cv2.ximgproc.segmentation
     bgr = np.ascontiguousarray(image[..., ::-1])
@@ -217,7 +217,7 @@ def scaled_opencv(image: np.ndarray, factor: float) -> Proposals:
     for terms in (("Color", "Fill", "Texture", "Size"), ("Fill", "Texture", "Size")):
         parts = [getattr(segmentation, f"createSelectiveSearchSegmentationStrategy{term}")() for term in terms]
         search.addStrategy(segmentation.createSelectiveSearchSegmentationStrategyMultiple(*parts))
-    return opencv.proposals(search, image.shape[:2], max_proposals=COUNTS[-1])
+    return baselines.opencv_proposals(search, image.shape[:2], max_proposals=COUNTS[-1])
 
 
 def peer(package: str) -> Engine:

@@ -8,28 +8,29 @@ compared. Selective search comes before both and is not included.
 """
 
 import argparse
+import dataclasses
 import itertools
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-from tfeff import rcnn, training
+from tfeff import selection, training
 from tfeff.data.images import decoding, graph_decoding
 from tfeff.errors import UserError
-from tfeff.rcnn import joint
-from tfeff.rcnn.examples import Examples
+from tfeff.models.rcnn import Parts
+from tfeff.rcnn import region_batches
 from tfeff.rcnn.feature_extractor import FeatureExtractor
-from tfeff.rcnn.images import RunImages
 from tfeff.rcnn.region_batches import RegionBatches
 from tfeff.rcnn.regions import RegionSet
-from tfeff.rcnn.run_regions import RunRegions
-from tfeff.rcnn.stages import feature_moments
+from tfeff.rcnn.warping import warp
 from tfeff.reporting import tables
-from tfeff.training.assembly import Assembly
+from tfeff.training.step import Step
 
 EPOCHS = (20, 60)
 """Lengths of the trainings that are compared."""
@@ -45,41 +46,45 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 class LiveFeatures:
-    """Features computed on access, indexed by rows like cached ones.
+    """Features computed on access, indexed by rows like stored ones.
 
     Args:
         regions: whose features.
         extractor: computes them.
+        backbone: of the extractor.
     """
 
-    def __init__(self, regions: RegionSet, extractor: FeatureExtractor) -> None:
-        self._regions, self._extractor = regions, extractor
-        self._image = regions.targets.image
+    def __init__(self, regions: RegionSet, extractor: FeatureExtractor, backbone: keras.Model) -> None:
+        self._regions, self._channels = regions, extractor.channels
+        self._image, self.shape = regions.targets.image, regions.features.shape
+        self._starts = np.concatenate([[0], np.cumsum(regions.counts)])
         self._warp = tf.function(
-            extractor.warped,
+            lambda image, boxes: warp(image, boxes, extractor.side, extractor.context),
             input_signature=[
                 tf.TensorSpec((None, None, extractor.channels), tf.uint8),
                 tf.TensorSpec((None, 4), tf.float32),
             ],
             jit_compile=False,
         )
-        self._features = tf.function(extractor.features, jit_compile=False, reduce_retracing=True)
+        self._features = tf.function(
+            lambda pixels: backbone(pixels, training=False), jit_compile=False, reduce_retracing=True
+        )
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        warped = [None] * len(rows)
+        warped: list[Any] = [None] * len(rows)
         images = self._regions.images
         for image in np.unique(self._image[rows]):
             positions = np.flatnonzero(self._image[rows] == image)
-            boxes = self._regions.boxes(image)[rows[positions] - self._regions.cached.starts[image]]
+            boxes = self._regions.boxes(image)[rows[positions] - self._starts[image]]
             decoded = decoding.decode(images.encoded(image), images.ids[image])
-            pixels = graph_decoding.in_channels(decoded, self._extractor.channels)
+            pixels = graph_decoding.in_channels(decoded, self._channels)
             for position, region in zip(positions, self._warp(pixels, boxes), strict=True):
                 warped[position] = region
-        return self._features(tf.stack(warped)).numpy()
+        return self._features(tf.stack(warped)).numpy().astype(np.float32)
 
 
 class Extraction:
-    """Extracts the features of whole images, as `rcnn.regions.CachedExtractor` does.
+    """Extracts the features of whole images, as `rcnn.regions.region_set` does.
 
     Args:
         extractor: computes them.
@@ -111,7 +116,7 @@ class Side:
     """One variant: the head, its batches, and what was measured.
 
     Attributes:
-        assembly: the head with its training step.
+        step: the training step of the head.
         pipeline: of the training batches.
         validation: of the validation batches.
         batches: the training batches of all epochs.
@@ -119,7 +124,7 @@ class Side:
         seconds: of each training and each validation batch.
     """
 
-    assembly: Assembly
+    step: Step
     pipeline: RegionBatches
     validation: RegionBatches
     batches: Iterator[dict[str, tf.Tensor]]
@@ -128,17 +133,17 @@ class Side:
 
     def train(self, rate: float) -> None:
         """Trains one batch."""
-        step, began = self.assembly.step, time.perf_counter()
-        sums = step.train(next(self.batches), step=len(self.losses), learning_rate=rate).numpy()
+        began = time.perf_counter()
+        sums = self.step.train(next(self.batches), step=len(self.losses), learning_rate=rate).numpy()
         self.seconds["training"].append(time.perf_counter() - began)
-        self.losses.append(step.task.means(sums)["loss"])
+        self.losses.append(self.step.task.means(sums)["loss"])
 
     def validate(self, number: int) -> None:
         """Evaluates one batch."""
         rows = self.validation.rows(0)
         began = time.perf_counter()
         values = self.validation.read(rows[number % len(rows)])
-        self.assembly.step.evaluate({name: tf.constant(value) for name, value in values.items()}).numpy()
+        self.step.evaluate({name: tf.constant(value) for name, value in values.items()}).numpy()
         self.seconds["validation"].append(time.perf_counter() - began)
 
     def epoch(self, rounds: np.ndarray | slice = slice(1, None)) -> float:
@@ -149,13 +154,13 @@ class Side:
 
 def validation_batches(pipeline: RegionBatches) -> int:
     """Validation batches of an epoch."""
-    return min(len(pipeline.rows(0)), joint.MAX_VALIDATION_BATCHES)
+    return min(len(pipeline.rows(0)), region_batches.MAX_VALIDATION_BATCHES)
 
 
-def validation_accuracy(assembly: Assembly, pipeline: RegionBatches) -> float:
+def validation_accuracy(step: Step, pipeline: RegionBatches) -> float:
     """The head's accuracy on the validation batches."""
-    sums = np.sum([assembly.step.evaluate(batch).numpy() for batch in pipeline.evaluation_batches()], axis=0)
-    return assembly.step.task.means(sums)["accuracy"]
+    sums = np.sum([step.evaluate(batch).numpy() for batch in pipeline.evaluation_batches()], axis=0)
+    return step.task.means(sums)["accuracy"]
 
 
 def whole_training(
@@ -193,32 +198,43 @@ def run(arguments: argparse.Namespace) -> None:
     """Compare training on cached features to running the backbone in every batch."""
     if arguments.batches < 2:
         raise UserError(f"--batches={arguments.batches}: must be at least 2")
-    workdir = rcnn.Workdir(arguments.workdir)
-    settings = workdir.settings()
-    images, run_regions = RunImages(settings).training, RunRegions(settings, workdir, training.Reporter(quiet=True))
-    train, validation = (run_regions.region_set(name, images[name], windows=False) for name in ("train", "validation"))
-    extractor = FeatureExtractor(
-        run_regions.backbone.model, grid=settings.features.grid, context=settings.features.context
-    )
-    section, seed, classes = settings.joint, settings.seed, train.images.num_classes
-    moments = feature_moments(train.features, seed)
-    cached = (Examples(train.features, train.targets), Examples(validation.features, validation.targets))
-    computed = tuple(Examples(LiveFeatures(each, extractor), each.targets) for each in (train, validation))
-    sides: dict[str, Side] = {}
-    for name, (own, held_out) in (("cached", cached), ("live", computed)):
-        data = joint.JointData(own, held_out, moments, classes)
-        pipeline = joint.batches(section, own, classes, seed=seed, name="training")
-        assembly = joint.assemble(
-            section, data, seed=seed, strategy=tf.distribute.get_strategy(), batch_size=pipeline.batch_size
+    workdir = training.Workdir(arguments.workdir)
+    settings, plan = workdir.config(), training.Plan.opened(workdir)
+    if settings.task.name != "rcnn" or settings.task.fitted:
+        raise UserError(f"--workdir={arguments.workdir}: not a run of R-CNN with a joint head")
+    request = selection.request(settings)
+    chosen = selection.choose(request, selection.read(request, lambda name, done, total: None))
+    if chosen.validation is None:
+        raise UserError(f"--workdir={arguments.workdir}: the run has no validation images")
+    task: Any = plan.task
+    backbone = Parts.of(training.trained_model(workdir)).features
+    extractor = FeatureExtractor(backbone, context=settings.task.features.context)
+
+    def batches(role: Any, images: Any) -> RegionBatches:
+        return plan.batches(images, training.trained_model(workdir), role, lambda name, done, total: None)
+
+    stored = batches("training", chosen.train), batches("validation", chosen.validation)
+    computed = [
+        RegionBatches(
+            dataclasses.replace(each.regions, features=LiveFeatures(each.regions, extractor, backbone)), each.sampler
         )
-        validating = joint.batches(section, held_out, classes, seed=seed, name="validation")
-        sides[name] = Side(assembly, pipeline, validating, endless(pipeline))
+        for each in stored
+    ]
+    train, validation = (each.regions for each in stored)
+    sides: dict[str, Side] = {}
+    for name, (own, held_out) in (("cached", stored), ("live", computed)):
+        network = plan.build_network()
+        network.set_weights(training.trained_model(workdir).get_weights())
+        task.stored.start(network, stored[0], seed=settings.seed, report=print)
+        head = task.stored.part(network)
+        step = plan.build_step(network, plan.build_optimizer(network, 1), rest=head)
+        sides[name] = Side(step, own, held_out, endless(own))
     extraction = []
     compute = Extraction(extractor)
     sets = [(each, image) for each in (train, validation) for image in range(len(each.images))]
     for number in range(arguments.batches + 1):
         for name in sides if number % 2 else reversed(sides):
-            sides[name].train(section.learning_rate)
+            sides[name].train(settings.optimizer.learning_rate)
             sides[name].validate(number)
         extraction.append(compute.seconds(*sets[number * len(sets) // (arguments.batches + 1)]))
         print(f"\r{number} of {arguments.batches} rounds", end="", file=sys.stderr, flush=True)
@@ -226,7 +242,7 @@ def run(arguments: argparse.Namespace) -> None:
     fast, slow = (np.array(sides[name].seconds["training"][1:]) for name in ("cached", "live"))
     low, middle, high = np.quantile(slow / fast, [0.25, 0.5, 0.75])
     rows = np.sort(np.random.default_rng(0).permutation(len(train.features))[:256])
-    difference = np.abs(computed[0].features[rows] - np.asarray(train.features[rows], np.float32)).max()
+    difference = np.abs(computed[0].regions.features[rows] - np.asarray(train.features[rows], np.float32)).max()
     print(
         tables.markdown(
             [
@@ -236,7 +252,7 @@ def run(arguments: argparse.Namespace) -> None:
                     "ms per validation batch": 1e3 * float(np.median(side.seconds["validation"][1:])),
                     "epoch of the head, s": side.epoch(),
                     "loss of the last 10 batches": float(np.mean(side.losses[-10:])),
-                    "validation accuracy": validation_accuracy(side.assembly, sides["cached"].validation),
+                    "validation accuracy": validation_accuracy(side.step, sides["cached"].validation),
                 }
                 for name, side in sides.items()
             ]

@@ -20,10 +20,10 @@ import keras
 from tfeff import config, training
 from tfeff.errors import UserError
 from tfeff.reporting import tables
-from tfeff.scaling.experiment import experiment
+from tfeff.scaling.baseline import experiment
 from tfeff.scaling.study import prepare
 from tfeff.trials import worker
-from tfeff.trials.trial import on_fold
+from tfeff.trials.trial import Trial
 
 WITHOUT_MEMBERS = ("--config.members.phis=", "--config.members.ratios=", "--config.members.batch_norm=false")
 """Only the candidates are compared."""
@@ -114,12 +114,12 @@ def naive_search(arguments: argparse.Namespace) -> None:
     result: dict[str, list[float]] = {}
     for network in study.chosen:
         for fold, seed in search.folds.blocks:
-            settings = on_fold(experiment(search, study.baseline, network), search.folds, fold, seed)
+            trial = Trial(experiment(search, study.baseline, network)).on_fold(search.folds, fold, seed)
             keras.backend.clear_session()
             workdir = training.train(
-                settings,
+                trial.experiment,
                 directory / network.id / f"{fold}-{seed}",
-                caches=worker.split_caches(settings),
+                caches=worker.split_caches(trial),
                 reporter=training.Reporter(quiet=True),
                 tensorboard=False,
             )

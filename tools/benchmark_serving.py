@@ -22,8 +22,8 @@ from tfeff import models
 from tfeff.errors import UserError
 from tfeff.reporting import tables
 from tfeff.serving import litert, onnx, openvino, savedmodel
-from tfeff.serving.frozen_graph import freeze, frozen
-from tfeff.tasks import Classification
+from tfeff.serving.portable import freeze, frozen
+from tfeff.tasks import ClassificationTask
 
 RESOLUTION, CLASSES = 224, 1000
 BATCHES = (16, 1)
@@ -78,7 +78,7 @@ def images(count: int) -> np.ndarray:
 
 def our_sides(network: keras.Model, directory: Path, threads: int) -> Iterator[Callable[[], Side]]:
     """Each exported as by `tfeff.export`."""
-    task, names = Classification(), [str(label) for label in range(CLASSES)]
+    task, names = ClassificationTask(), [str(label) for label in range(CLASSES)]
 
     def saved_model(freeze: bool) -> Side:
         out = directory / f"ours-{freeze}"

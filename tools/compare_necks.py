@@ -9,26 +9,72 @@ Rerun the same command to resume.
 """
 
 import argparse
-import dataclasses
 import json
+import math
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import command_line
 import keras
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from tfeff import config, tasks, training
+from tfeff import config, selection, tasks, training
 from tfeff.durable import write
-from tfeff.models.layers.fusion import WeightedFusion
-from tfeff.models.necks.tables import TABLES, nodes
+from tfeff.models.layers.neck import WeightedFusion
+from tfeff.networks.necks.tables import TABLES, nodes
 from tfeff.reporting import figure, tables
-from tfeff.reporting.fusion_curves import fusion_figure
-from tfeff.training import checkpoint, optimizers, selection
+from tfeff.reporting.figure import BLUE, GREEN, ORANGE, SKY_BLUE, VERMILION, new, style
+from tfeff.training import checkpoint, optimizers
 from tfeff.training.assembly import AssemblyCache
 from tfeff.training.latency import latencies
 from tfeff.training.step import Step
+
+COLORS = (BLUE, VERMILION, GREEN, ORANGE, SKY_BLUE)
+LINES = ("-", "--", ":")
+COLUMNS = 4
+
+
+def fusion_figure(
+    nodes: Mapping[str, Sequence[str]],
+    epochs: Sequence[int],
+    factors: Mapping[str, Mapping[str, npt.NDArray]],
+    *,
+    title: str = "Fusion",
+) -> Figure:
+    """Draws a panel for each node, with a line for each of its inputs and each method.
+
+    Args:
+        nodes: name of each node -> names of its n inputs, at most five.
+        epochs: e epochs.
+        factors: method, at most three -> name of the node -> [e, n]; each row sums to 1 if the method normalizes.
+        title: title of the figure.
+    """
+    rows = math.ceil(len(nodes) / COLUMNS)
+    figure = new(2.6 * COLUMNS, 2.3 * rows + 0.6)
+    panels = figure.subplots(rows, COLUMNS, sharex=True, sharey=True, squeeze=False).ravel()
+    for panel in panels[len(nodes) :]:
+        panel.set_visible(False)
+    for panel, (node, inputs) in zip(panels, nodes.items(), strict=False):
+        for method, line in zip(factors, LINES, strict=False):
+            for index, color in zip(range(len(inputs)), COLORS, strict=False):
+                panel.plot(epochs, factors[method][node][:, index], line, color=color, linewidth=1.2)
+        for index, (name, color) in enumerate(zip(inputs, COLORS, strict=False)):
+            panel.annotate(name, (0.04 + 0.32 * index, 0.9), xycoords="axes fraction", color=color, fontsize=8)
+        panel.set_title(node, fontsize=9)
+        style(panel)
+        panel.set_ylim(0, 1)
+        panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    figure.supxlabel("epoch", fontsize=9)
+    figure.supylabel("factor of the input", fontsize=9)
+    lines = ", ".join(f"{method}: {name}" for method, name in zip(factors, ("solid", "dashed", "dotted"), strict=False))
+    figure.suptitle(f"{title} ({lines})", fontsize=10)
+    return figure
+
 
 NECK = "bifpn"
 VARIANTS = [*((neck, "fast") for neck in TABLES), *((NECK, fusion) for fusion in ("sum", "unbounded", "softmax"))]
@@ -50,19 +96,18 @@ def main() -> None:
 
     base = config.override(config.load(arguments.config, config.Experiment), arguments.override)
     reporter = training.Reporter()
-    source = selection.open_source(base)
-    caches = selection.read(base, reporter.reading, source=source)
+    source = selection.open_source(selection.request(base))
+    caches = selection.read(selection.request(base), reporter.reading, source=source)
     rows, factors, networks = [], dict[str, dict[str, np.ndarray]](), []
     for neck, fusion in VARIANTS:
-        replaced = dataclasses.replace(base.task.neck, name=neck, fusion=fusion)
-        experiment = dataclasses.replace(base, task=dataclasses.replace(base.task, neck=replaced))
+        experiment = config.replaced(base, {"task.network.neck": neck, "task.network.fusion": fusion})
         directory = arguments.workdir / f"{neck}_{fusion}"
         history = train(experiment, directory, caches, reporter)
         workdir = training.Workdir(directory)
         network = training.trained_model(workdir)
         networks.append((experiment, network))
         if not (directory / "result.json").is_file():
-            training.conclude(workdir, reporter, network, lambda: source)
+            training.finish_run(workdir, reporter, network, lambda: source)
         result = json.loads((directory / "result.json").read_text())
         low, high = result["mean_ap_interval"]
         rows.append(
@@ -84,7 +129,7 @@ def main() -> None:
     for row, seconds in zip(rows, np.median(latencies(*(network for _, network in networks)), axis=0), strict=True):
         row["prediction, ms"] = 1e3 * seconds
     write(arguments.out.with_suffix(".json"), json.dumps(rows, indent=1) + "\n")
-    levels = base.task.neck.levels
+    levels = base.task.network.levels
     cell = nodes(NECK, int(levels[0][1:]), int(levels[-1][1:]))
     figure.save_png(
         fusion_figure({node.name: node.inputs for node in cell}, recorded(base), factors, title="Factors of BiFPN"),
@@ -123,7 +168,7 @@ def fusion_factors(experiment: config.Experiment, workdir: training.Workdir) -> 
     for key, weights in arrays.items():
         name = next((part for part in key.split("/") if part.endswith("_fusion")), "")
         if key.endswith("/weights") and "neck_cell1_" in name and "optimizer" not in key:
-            layer = WeightedFusion(experiment.task.neck.fusion)
+            layer = WeightedFusion(experiment.task.network.fusion)
             layer.build([(None, None, None, 1)] * len(weights))
             layer.fusion_weights.assign(weights)
             level, kind = name.removeprefix("neck_cell1_").removesuffix("_fusion").split("_")

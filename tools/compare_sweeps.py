@@ -19,8 +19,8 @@ import command_line
 from tfeff.durable import write
 from tfeff.errors import UserError
 from tfeff.reporting import figure, tables
-from tfeff.reporting.metric import unit_of
 from tfeff.reporting.sweep import cost_figure
+from tfeff.reporting.tables import unit_of
 from tfeff.trials.intervals import paired_difference
 
 

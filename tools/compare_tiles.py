@@ -26,10 +26,10 @@ from tfeff.boxes import Tiling, iou
 from tfeff.data.images import decoding
 from tfeff.data.sources import catalog
 from tfeff.errors import UserError
-from tfeff.rcnn.savedmodel import ExportedRCNN
 from tfeff.reporting import tables
 from tfeff.reporting.progress import Bar
 from tfeff.runs.predictors import DetectorPredictor
+from tfeff.serving.detector import ExportedDetector
 
 LOWER = 0.9
 """Score at which the detections of the other side count, relative to the threshold."""
@@ -114,7 +114,7 @@ def main() -> None:
         mosaic[top : top + sides[0], left : left + sides[1]] = image
     Image.fromarray(mosaic).save(arguments.out)
 
-    detector = ExportedRCNN(runs.open_run(arguments.workdir).saved_model())
+    detector = ExportedDetector(runs.open_run(arguments.workdir).saved_model)
     threshold, lower = detector.score, LOWER * detector.score
     predictor = DetectorPredictor(detector, lower)
 
@@ -122,9 +122,8 @@ def main() -> None:
         parts = []
         with Bar(title, len(pictures), "images") as bar:
             for pixels in pictures:
-                row = predictor.detect(np.ascontiguousarray(pixels))
-                boxes = np.reshape(np.array(row["boxes_yxyx"], np.float64), (-1, 4))
-                parts.append((boxes, np.array(row["labels"], int), np.array(row["scores"])))
+                found = predictor.detect(np.ascontiguousarray(pixels))
+                parts.append((found.boxes_yxyx.astype(np.float64), found.labels, found.scores))
                 bar.show(len(parts))
         return parts
 

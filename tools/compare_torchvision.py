@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfeff import models
+from tfeff.models.derived import Stages
 from tfeff.reporting import tables
 from tfeff.tasks import faster_rcnn, two_stage
 from tfeff.tasks.task import Batch
@@ -50,7 +51,7 @@ def indices(masks: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.constant(padded, tf.int32), tf.constant(np.stack([np.arange(size) < len(row) for row in rows]))
 
 
-class GivenProposals(faster_rcnn.FasterRCNN):
+class GivenProposals(faster_rcnn.FasterRCNNTask):
     """Faster R-CNN whose proposals and samples come from elsewhere."""
 
     given: tuple[tf.Tensor, tf.Tensor]
@@ -136,8 +137,8 @@ def compare(directory: Path, dtype: str) -> list[dict[str, object]]:
         aspect=width / height,
         weights=str(directory / "weights.pth"),
     )
-    stages = network.description.stages(network)
-    task = faster_rcnn.FasterRCNN()
+    stages = Stages.of(network)
+    task = faster_rcnn.FasterRCNNTask()
     found: dict[str, list[np.ndarray]] = {}
     detected = []
     for start in range(len(expected["images"])):

@@ -34,8 +34,8 @@ from tfeff.errors import UserError, nearest
 from tfeff.execution.executor import collect
 from tfeff.execution.local import LocalProcesses
 from tfeff.reporting import figure
-from tfeff.reporting.metric import unit_of
 from tfeff.reporting.sweep import ranking_figure
+from tfeff.reporting.tables import unit_of
 from tfeff.training.latency import latencies
 from tfeff.trials.intervals import paired_difference
 from tfeff.trials.ranking import rank

@@ -50,18 +50,20 @@ YOLO: Mapping[str, Any] = {
 def d0() -> tuple[Any, Any]:
     """Our EfficientDet-D0 and its task."""
     from tfeff import config, models
-    from tfeff.tasks.efficientdet import EfficientDet
+    from tfeff.tasks.efficientdet import EfficientDetTask
 
-    return models.build_detector("efficientdet-d0", num_classes=D0_CLASSES), EfficientDet(config.EfficientDet())
+    return models.build_detector("efficientdet-d0", num_classes=D0_CLASSES), EfficientDetTask(
+        config.EfficientDetSettings()
+    )
 
 
 def yolo(side: int) -> tuple[Any, Any]:
     """Our YOLO and its task."""
     from tfeff import config, models
-    from tfeff.tasks.yolo import Yolo
+    from tfeff.tasks.yolo import YoloTask
 
     network = models.build_detector("yolo", num_classes=COCO_CLASSES, resolution=side, **YOLO)
-    return network, Yolo(config.Yolo(max_objects=OBJECTS))
+    return network, YoloTask(config.YoloSettings(max_objects=OBJECTS))
 
 
 def faster_rcnn(policy: str = "float32") -> tuple[Any, Any]:
@@ -69,11 +71,11 @@ def faster_rcnn(policy: str = "float32") -> tuple[Any, Any]:
     import keras
 
     from tfeff import config, models
-    from tfeff.tasks.faster_rcnn import FasterRCNN
+    from tfeff.tasks.faster_rcnn import FasterRCNNTask
 
     keras.config.set_dtype_policy(policy)
     network = models.build_detector("faster-rcnn", num_classes=COCO_CLASSES, resolution=TWO_STAGE_SIZE[1])
-    return network, FasterRCNN(config.FasterRCNN(max_objects=OBJECTS))
+    return network, FasterRCNNTask(config.FasterRCNNSettings(max_objects=OBJECTS))
 
 
 def image(height: int, width: int) -> np.ndarray:
@@ -92,7 +94,7 @@ def torch_image(height: int, width: int) -> Any:
 class Undecoded:
     """In the place of a task: exports a network without decoding and suppression."""
 
-    detects, proposals = True, None
+    kind, proposals = SimpleNamespace(detects=True), None
 
     def forward(self, network: Any, batch: Mapping[str, Any], *, training: bool) -> Any:
         """The network's own outputs."""

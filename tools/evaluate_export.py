@@ -14,12 +14,11 @@ from pathlib import Path
 import command_line
 import numpy as np
 
-from tfeff import tasks, training
+from tfeff import reports, selection, training
 from tfeff.errors import UserError
 from tfeff.reporting import tables
 from tfeff.serving import portable, run
 from tfeff.tasks.task import Batch, BatchPredictor, predictions
-from tfeff.training import build, evaluation_split, selection
 
 FORMATS = ("litert", "litert-int8", "onnx", "openvino", "openvino-bfloat16")
 Runner = Callable[..., Mapping[str, np.ndarray]]
@@ -46,20 +45,22 @@ def main() -> None:
 def evaluate(workdir: training.Workdir, split: str | None, formats: list[str]) -> list[dict]:
     """One row for the network and one for each format: its name, the size of its file in MB, and the task's metrics."""
     settings, record = workdir.config(), workdir.dataset()
-    source = selection.open_source(settings)
+    source = selection.open_source(selection.request(settings))
     if split is None:
-        final = evaluation_split.default(settings, record, source)
+        final = selection.final_split(selection.request(settings), record, source)
         if final is None:
             raise UserError(f"{workdir.path}: the source has no images to evaluate; name a split")
         split = final[0]
-    task, model = tasks.create(settings.task), build.trained_model(workdir)
-    images = evaluation_split.images(settings, split, record, training.Reporter(quiet=True).reading, source)
-    pipeline = build.evaluation_pipeline(settings, images, model.size, (0, 1))
-    validated = workdir.validated(task.scores)
+    task, model = training.Plan.of(settings).task, training.trained_model(workdir)
+    images = selection.evaluation_images(
+        selection.request(settings), split, record, workdir.fingerprint, training.Reporter(quiet=True).reading, source
+    )
+    pipeline = training.Plan.of(settings).evaluation_pipeline(images, model.size)
+    validated, evaluator = workdir.validated(task.scores), reports.evaluator(task.kind)
 
     def row(name: str, megabytes: float | None, found: Mapping[str, np.ndarray]) -> dict:
-        report = task.evaluate(found, pipeline, validated).report
-        return {"format": name, "MB": megabytes, **task.scalars(report)}
+        report = evaluator.evaluate(found, pipeline, validated).report
+        return {"format": name, "MB": megabytes, **evaluator.scalars(report)}
 
     rows = [row("network", None, BatchPredictor(task.predictor(model), task)(pipeline))]
     for name in formats:

@@ -68,9 +68,12 @@ def train(name: str, options: dict[str, Any], batch_size: int, rematerialize: bo
     from tfeff.training.step import Step
 
     if name in models.detector_names():
-        task, network = tasks.create(config.EfficientDet()), models.build_detector(name, num_classes=CLASSES)
+        task, network = tasks.create(config.EfficientDetSettings()), models.build_detector(name, num_classes=CLASSES)
     else:
-        task, network = tasks.create(config.Classification()), models.build(name, num_classes=CLASSES, **options)
+        task, network = (
+            tasks.create(config.ClassificationSettings()),
+            models.build(name, num_classes=CLASSES, **options),
+        )
     optimizer = optimizers.build("sgd", network, weight_decay=1e-3)
     step = Step(
         network,

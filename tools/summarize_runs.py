@@ -1,7 +1,7 @@
 """Summarizes runs that differ in seed or fold: `python tools/summarize_runs.py NAME=DIR ... --out=FILE`.
 
 Each DIR holds workdirs of `tfeff.train`. FILE gets, for each name: the score of each run (accuracy of a classifier,
-the `FORM_SCORES` of R-CNN's forms, mAP@.5 and COCO's AP of other detectors), their mean with its 95 % interval
+the `REGION_SCORES` of R-CNN, mAP@.5 and COCO's AP of other detectors), their mean with its 95 % interval
 (Student's t, over the runs), the interval of each run over the test images (for classifiers, Wilson's of the mean
 accuracy), the validation mAP of the weights that were kept, or the training accuracy of their epoch (on augmented
 images, while the weights were changing), and the settings that differ from the defaults. Existing names that are not
@@ -20,14 +20,14 @@ import command_line
 from tfeff import config, training
 from tfeff.durable import write
 from tfeff.errors import UserError
-from tfeff.evaluation.interval import wilson_interval
+from tfeff.evaluation.paired import wilson_interval
 from tfeff.trials.intervals import summary
 from tfeff.trials.trial import result_row
 
 OF_EACH_RUN = ("training_seconds", "intervals_of_test_images", "validation_mean_ap", "training_accuracy")
 """What a summary has for each run, beside the scores."""
 
-FORM_SCORES: Mapping[str, str] = {
+REGION_SCORES: Mapping[str, str] = {
     "mean_ap": "mAP@.5",
     "coco_ap": "COCO AP",
     "accuracy": "class accuracy on object boxes",
@@ -35,7 +35,7 @@ FORM_SCORES: Mapping[str, str] = {
     "background_recall": "background recall",
     "proposal_recall": "region recall",
 }
-"""Scores of a form of R-CNN, by their key in `result.json`."""
+"""Scores of R-CNN, by their key in `result.json`."""
 
 
 def main() -> None:
@@ -59,7 +59,7 @@ def main() -> None:
 
 def summarize(workdirs: list[Path]) -> dict[str, Any]:
     """The summary of some finished runs, JSON-ready."""
-    experiments = [config.load(workdir / "config.json", config.Experiment, config.RCNN) for workdir in workdirs]
+    experiments = [config.load(workdir / "config.json", config.Experiment) for workdir in workdirs]
     results = [json.loads((workdir / "result.json").read_text()) for workdir in workdirs]
     scored = [scores(result) for result in results]
     changed = [settings(each) for each in experiments]
@@ -121,16 +121,14 @@ def with_interval_of_images(answer: dict[str, Any]) -> dict[str, Any]:
     return {**answer, "interval_of_test_images": [low, high]}
 
 
-def settings(experiment: config.Experiment | config.RCNN) -> dict[str, Any]:
+def settings(experiment: config.Experiment) -> dict[str, Any]:
     """The settings that differ from the defaults, as they are published: equal to those read from a file."""
     changed = {key: shown(key, value) for key, _, value in config.differences(defaults(experiment), experiment)}
     return dict(json.loads(json.dumps(changed)))  # tuples become lists
 
 
-def defaults(experiment: config.Experiment | config.RCNN) -> config.Experiment | config.RCNN:
+def defaults(experiment: config.Experiment) -> config.Experiment:
     """The default settings of the same task."""
-    if isinstance(experiment, config.RCNN):
-        return config.RCNN()
     return config.Experiment(task=type(experiment.task)())
 
 
@@ -150,12 +148,8 @@ def shown(key: str, value: Any) -> Any:
 
 def scores(result: Mapping[str, Any]) -> dict[str, float]:
     """Accuracy of a classifier, or the scores of a detector, from its `result.json`."""
-    if "forms" in result:
-        return {
-            f"{name} {form}": values[key]
-            for form, values in result["forms"].items()
-            for key, name in FORM_SCORES.items()
-        }
+    if "proposal_recall" in result:
+        return {name: result[key] for key, name in REGION_SCORES.items()}
     if "mean_ap" in result:
         return {"mAP@.5": result["mean_ap"], "COCO AP": result["coco_ap"]}
     return {"accuracy": result["accuracy"]}

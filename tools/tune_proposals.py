@@ -28,7 +28,7 @@ from tfeff.data.images import decoding
 from tfeff.data.sources import catalog
 from tfeff.durable import write
 from tfeff.evaluation.proposals import coverage
-from tfeff.proposals import MODES, Mode, SelectiveSearch, ranking, selective
+from tfeff.proposals import MODES, Mode, SelectiveSearch, grouping, selective
 from tfeff.proposals.strategies import ALL, FILL, WITHOUT_COLOR, grid
 from tfeff.reporting import tables
 
@@ -43,7 +43,7 @@ CONSTANTS = {
     "near-duplicate distance": (selective, "DUPLICATE_CELL"),
     "texture scale": (selective, "TEXTURE_SCALE"),
     "histogram stride": (selective, "STRIDE"),
-    "ranking constant": (ranking, "RANK_CONSTANT"),
+    "ranking constant": (grouping, "RANK_CONSTANT"),
 }
 """Settings that all modes share, and the module constants that hold them."""
 

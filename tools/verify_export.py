@@ -14,11 +14,12 @@ import command_line
 import numpy as np
 import tensorflow as tf
 
-from tfeff import tasks
+from tfeff import tasks, training
 from tfeff.data.images import graph_decoding, resizing
 from tfeff.errors import UserError
 from tfeff.serving import run
-from tfeff.training import Workdir, build
+from tfeff.tasks.task import ImageReading
+from tfeff.training import Workdir
 
 BATCH = 25
 TOLERANCE = 1e-5
@@ -32,10 +33,10 @@ def main() -> None:
     arguments = parser.parse_args()
     workdir = Workdir(arguments.workdir)
     channels, task = workdir.config().data.channels, tasks.create(workdir.config().task)
-    if task.fit != "stretch" or task.interpolation != "bilinear":
+    if task.reading != ImageReading():
         raise UserError(f"{arguments.workdir}: only for images that are stretched, with bilinear interpolation")
     height, width = workdir.dataset()["image_size"]
-    network = task.predictor(build.trained_model(workdir))
+    network = task.predictor(training.trained_model(workdir))
     forward = tf.function(lambda pixels: tf.nn.softmax(network(pixels, training=False)), jit_compile=False)
     size = network.size
 

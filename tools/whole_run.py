@@ -16,5 +16,5 @@ def train_and_evaluate(experiment: config.Experiment, directory: str) -> dict[st
     reporter = training.Reporter()
     workdir = training.train(experiment, directory, reporter=reporter)
     if not (workdir.path / "result.json").is_file():
-        training.conclude(workdir, reporter, training.trained_model(workdir))
+        training.finish_run(workdir, reporter, training.trained_model(workdir))
     return dict(json.loads((workdir.path / "result.json").read_text()))

@@ -3,7 +3,7 @@
 A document names a file, relative to itself, and what to write about it, between two comments. The file is the
 `result.json` of a search; for `variants` and `sweeps`, what `tools/compare_variants.py` and `tools/compare_sweeps.py`
 write; for `forms`, what `tools/summarize_runs.py` writes about runs of R-CNN; for `sensitivity`, what
-`tfeff.evaluate --sensitivity` writes; for `rows`, any list of rows:
+an earlier program measured, changing one setting of R-CNN at a time; for `rows`, any list of rows:
 
     <!-- results/cifar10_search.json: candidates -->
     <!-- end -->
@@ -29,8 +29,8 @@ from tfeff.durable import write
 from tfeff.errors import UserError, nearest
 from tfeff.reporting import tables
 from tfeff.reporting.figure import save_png
-from tfeff.reporting.metric import unit_of
 from tfeff.reporting.scaling_curves import METHODS, methods_figure, single_against_compound_figure
+from tfeff.reporting.tables import unit_of
 
 BLOCK = re.compile(r"(<!-- (?P<file>\S+\.json): (?P<kind>[\w ]+) -->\n)(?P<text>.*?)(<!-- end -->)", re.DOTALL)
 ALONE = tuple(METHODS[method].label for method in SINGLE)

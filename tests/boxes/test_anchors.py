@@ -6,7 +6,8 @@ import zlib
 import numpy as np
 import pytest
 
-from tfeff.boxes import Anchors, cyxhw_from_yxyx
+from tfeff.boxes import Anchors, Points, cyxhw_from_yxyx, iou
+from tfeff.boxes.anchors import anchor_sizes, shape_iou
 from tfeff.errors import UserError
 
 # Number of anchors, and CRC-32 of their float32 bytes, from google/automl `efficientdet/tf2/anchors.py`. The last four
@@ -59,3 +60,52 @@ def test_order_centers_and_sides() -> None:
 def test_wrong_values_are_errors(options: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         Anchors(**options)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (50, 70), (33, 33)])
+def test_centers_are_those_of_anchors(size: tuple[int, int]) -> None:
+    anchors = Anchors(levels=(3, 4, 5), scales=(1.0,), aspects=(1.0,)).boxes(size)
+    points = Points((3, 4, 5))
+    np.testing.assert_allclose(points.centers(size), (anchors[:, :2] + anchors[:, 2:]) / 2, atol=1e-4)
+    np.testing.assert_allclose(points.strides(size), (anchors[:, 2:] - anchors[:, :2]) / 4, atol=1e-4)
+
+
+def test_cells_cover_the_image_once() -> None:
+    points = Points((2,))
+    centers, strides = points.centers((10, 7)), points.strides((10, 7))
+    assert strides.prod(axis=1).sum() == pytest.approx(70)
+    corners = np.concatenate([centers - strides / 2, centers + strides / 2], axis=1)
+    assert corners.min() == pytest.approx(0, abs=1e-5)
+    assert corners.max(axis=0)[2:].tolist() == pytest.approx([10, 7])
+
+
+def test_shape_iou_is_the_iou_of_centered_boxes() -> None:
+    rng = np.random.default_rng(0)
+    first, second = rng.uniform(1, 50, (20, 2)), rng.uniform(1, 50, (30, 2))
+    centered = [np.concatenate([-sizes / 2, sizes / 2], axis=1) for sizes in (first, second)]
+    np.testing.assert_allclose(shape_iou(first, second), iou(*centered))
+
+
+def test_separate_groups_become_the_anchors() -> None:
+    rng = np.random.default_rng(1)
+    groups = np.array([[10.0, 10], [20, 60], [90, 30]])
+    sizes = np.concatenate([group * rng.uniform(0.95, 1.05, (40, 2)) for group in groups])
+    anchors = anchor_sizes(rng.permutation(sizes), 3)
+    np.testing.assert_allclose(anchors, groups, rtol=0.03)
+
+
+def test_the_result_is_a_fixed_point_and_beats_quantiles() -> None:
+    rng = np.random.default_rng(2)
+    sizes = np.exp(rng.normal(3, 0.7, (500, 2)))
+    anchors = anchor_sizes(sizes, 9)
+    nearest = shape_iou(sizes, anchors).argmax(axis=1)
+    means = np.stack([sizes[nearest == k].mean(axis=0) for k in range(9)])
+    np.testing.assert_allclose(anchors, means)
+    start = sizes[np.argsort(sizes.prod(axis=1))][((np.arange(9) + 0.5) / 9 * 500).astype(int)]
+    assert shape_iou(sizes, anchors).max(axis=1).mean() > shape_iou(sizes, start).max(axis=1).mean() + 0.01
+
+
+def test_few_boxes() -> None:
+    assert anchor_sizes([[4.0, 2.0]], 3).tolist() == [[4, 2]] * 3
+    with pytest.raises(ValueError, match="no boxes"):
+        anchor_sizes(np.zeros((0, 2)), 3)

@@ -1,11 +1,11 @@
 import pytest
 
 from tfeff import config
-from tfeff.config.family import FILE, Family, resolve_family
+from tfeff.config.family import FILE, Family, resolve_member
 from tfeff.errors import UserError
 
-BASELINE = config.Model(
-    name="resnet", width=8, stage_blocks=(1, 1, 1, 1), resolution=16, depth_coefficient=1.0, width_coefficient=1.0
+BASELINE = config.architecture(
+    "resnet", width=8, stage_blocks=(1, 1, 1, 1), resolution=16, depth_coefficient=1.0, width_coefficient=1.0
 )
 FAMILY = Family(baseline=BASELINE, alpha=1.2, beta=1.1, gamma=1.15)
 
@@ -20,7 +20,7 @@ def test_members_are_scaled_by_the_coefficients():
 
 def test_coefficients_of_the_baseline_are_multiplied():
     family = Family(
-        baseline=config.Model(name="efficientnet-b1", depth_coefficient=1.1, width_coefficient=1.0, resolution=240),
+        baseline=config.architecture("efficientnet-b1", depth_coefficient=1.1, width_coefficient=1.0, resolution=240),
         alpha=1.2,
         beta=1.1,
         gamma=1.15,
@@ -37,12 +37,13 @@ def test_a_saved_family_loads(tmp_path):
 
 def test_an_experiment_gets_the_network_of_its_member(tmp_path):
     (tmp_path / FILE).write_text(FAMILY.to_json())
-    named = config.Experiment(model=config.Model(family=str(tmp_path), phi=2.0, dropout=0.2))
-    experiment = resolve_family(named)
+    model = config.architecture("resnet", dropout=0.2)
+    named = config.Experiment(model=model, member=config.Member(family=str(tmp_path), phi=2.0))
+    experiment = resolve_member(named)
     assert experiment.model.resolution == 21
     assert experiment.model.dropout == 0.2
-    assert (experiment.model.family, experiment.model.phi) == (None, None)
-    assert resolve_family(experiment) == experiment
+    assert experiment.member == config.Member()
+    assert resolve_member(experiment) == experiment
 
 
 @pytest.mark.parametrize(
@@ -55,18 +56,20 @@ def test_an_experiment_gets_the_network_of_its_member(tmp_path):
 )
 def test_keys_that_the_family_determines_are_refused(tmp_path, model, word):
     (tmp_path / FILE).write_text(FAMILY.to_json())
+    member = config.Member(family=str(tmp_path), phi=1.0)
+    experiment = config.Experiment(model=config.architecture("resnet", **model), member=member)
     with pytest.raises(UserError, match=word):
-        resolve_family(config.Experiment(model=config.Model(family=str(tmp_path), phi=1.0, **model)))
+        resolve_member(experiment)
 
 
 def test_a_missing_or_invalid_family_is_explained(tmp_path):
     with pytest.raises(UserError, match=r"tfeff\.search"):
-        resolve_family(config.Experiment(model=config.Model(family=str(tmp_path), phi=1.0)))
+        resolve_member(config.Experiment(member=config.Member(family=str(tmp_path), phi=1.0)))
     (tmp_path / FILE).write_text("{")
     with pytest.raises(UserError, match="not JSON"):
-        resolve_family(config.Experiment(model=config.Model(family=str(tmp_path), phi=1.0)))
+        resolve_member(config.Experiment(member=config.Member(family=str(tmp_path), phi=1.0)))
 
 
 def test_phi_without_a_family_is_refused():
-    with pytest.raises(UserError, match=r"model\.phi"):
-        config.Model(phi=1.0)
+    with pytest.raises(UserError, match=r"member\.phi"):
+        config.Member(phi=1.0)

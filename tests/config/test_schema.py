@@ -5,7 +5,7 @@ import pytest
 from tfeff import config
 from tfeff.errors import UserError
 
-LOCALIZATION = config.Localization()
+LOCALIZATION = config.LocalizationSettings()
 
 
 @pytest.mark.parametrize(
@@ -32,14 +32,14 @@ def test_json_for_keys_of_another_task_is_an_error():
 
 
 def test_a_change_of_the_task_keeps_the_keys_that_both_have():
-    experiment = config.Experiment(task=config.Classification(label_smoothing=0.1, tta=config.TTA(shift=1)))
+    experiment = config.Experiment(task=config.ClassificationSettings(label_smoothing=0.1, tta=config.TTA(shift=1)))
     changed = config.override(experiment, ["task.hidden=64,32", "task.name=localization"])
-    assert changed.task == config.Localization(label_smoothing=0.1, hidden=(64, 32))
+    assert changed.task == config.LocalizationSettings(label_smoothing=0.1, hidden=(64, 32))
     assert config.override(experiment, ["task.name=classification"]) == experiment
     restored = config.from_json(config.to_json(changed), config.Experiment)
     assert restored == changed
-    detector = config.override(config.Experiment(task=config.Yolo(max_objects=7)), ["task.name=efficientdet"])
-    assert detector.task == config.EfficientDet(max_objects=7)  # with its own default weights of the loss
+    detector = config.override(config.Experiment(task=config.YoloSettings(max_objects=7)), ["task.name=efficientdet"])
+    assert detector.task == config.EfficientDetSettings(max_objects=7)  # with its own default weights of the loss
     assert ("task.tta.shift", 1, None) in config.differences(experiment, changed)
     assert ("task.hidden", None, (64, 32)) in config.differences(experiment, changed)
 
@@ -57,7 +57,7 @@ def test_a_change_of_the_task_keeps_the_keys_that_both_have():
 )
 def test_errors_of_wrong_values(keys, words):
     with pytest.raises(UserError) as error:
-        config.Localization(**keys)
+        config.LocalizationSettings(**keys)
     assert words in str(error.value)
 
 
@@ -82,20 +82,18 @@ def test_errors_of_how_images_are_cropped(assignments, words):
 
 def test_plain_epochs_require_augmented_epochs():
     strong = config.Augmentation(horizontal_flip=True, rotation=10)
-    experiment = config.Experiment(task=config.Classification(augmentation=strong, plain_epochs=3))
+    experiment = config.Experiment(task=config.ClassificationSettings(augmentation=strong, plain_epochs=3))
     with pytest.raises(UserError, match=r"task.plain_epochs is 3; it should be at most training.epochs = 2"):
         config.override(experiment, ["training.epochs=2", "schedule.warmup_epochs=0"])
     with pytest.raises(UserError, match=r"task.plain_epochs is 3; it should be 0, because there is no augmentation"):
         config.override(experiment, ["task.augmentation.rotation=0"])
 
 
-def test_which_tasks_a_search_and_a_backbone_can_have():
+def test_which_tasks_a_search_can_have():
     localizer = config.Experiment(task=LOCALIZATION)
     with pytest.raises(UserError, match=r"task.name is 'localization'; it should be that of a classifier or"):
         config.Search(experiment=localizer)
-    with pytest.raises(UserError, match=r"task.name is 'localization'; it should be \"classification\""):
-        config.RCNN(backbone=localizer)
-    detector = config.Experiment(task=config.Yolo())
+    detector = config.Experiment(task=config.YoloSettings())
     assert config.Search(experiment=detector).experiment.task.name == "yolo"
 
 

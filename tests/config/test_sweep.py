@@ -17,7 +17,7 @@ def test_axes_are_lists_or_ranges() -> None:
 
 
 def test_the_type_of_the_key_decides_whether_a_range_is_whole() -> None:
-    axes = ("model.dropout=0..1", "training.batch_size=8.0..32.0")
+    axes = ("model.dropout=0..0.5", "training.batch_size=8.0..32.0")
     dropout, batch_size = config.Sweep(axes=axes, sampler=config.Sampler(name="random")).parsed
     assert (dropout.whole, batch_size.whole) == (False, True)
 
@@ -52,7 +52,7 @@ def test_a_member_has_the_values_of_the_axes() -> None:
         ({"axes": ("model.dropout=0.5..0.1",)}, "is not"),
         ({"axes": ("optimizer.weight_decay=0~1",)}, "is not"),
         ({"axes": ("model.dropot=0|1",)}, 'did you mean "dropout"'),
-        ({"axes": ("model.dropout=0|2",)}, "between 0 and 1"),
+        ({"axes": ("model.dropout=0|2",)}, "model.dropout 2.0: must be in [0, 1)"),
         ({"axes": ("model.dropout=0|0.1", "model.dropout=0.2|0.3")}, "each key once"),
         ({"axes": ("seed=0|1",)}, "seed must be the same"),
         ({"axes": ("data.train_split=train|test",)}, "data.train_split must be the same"),

@@ -4,7 +4,6 @@ import pytest
 
 from tests.verbs import ROOT
 from tfeff import config, models
-from tfeff.training import build
 
 PATH = ROOT / "configs" / "cifar10_family_report.py"
 
@@ -12,8 +11,8 @@ PATH = ROOT / "configs" / "cifar10_family_report.py"
 @pytest.mark.parametrize("phi", range(4))
 def test_members_have_the_stated_coefficients_and_the_listed_cost(phi: int) -> None:
     """About 2^φ times the multiply-adds of the baseline: 1.17 x 1.09² x 1.21² is 2.04."""
-    settings = config.resolve_family(config.override(config.load(PATH, config.Experiment), [f"model.phi={phi}"]))
-    described = build.description(settings)
+    settings = config.resolve_member(config.override(config.load(PATH, config.Experiment), [f"member.phi={phi}"]))
+    described = settings.description
     assert isinstance(described, models.Architecture)
     assert described.depth_coefficient == pytest.approx(1.17**phi)
     assert described.width_coefficient == pytest.approx(1.09**phi)

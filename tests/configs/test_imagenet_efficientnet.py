@@ -10,13 +10,14 @@ import pytest
 import tensorflow as tf
 
 from tests.verbs import ROOT
-from tfeff import config, models, training
+from tfeff import config, models, selection, training
 from tfeff.config.section import parse
 from tfeff.data import folds
-from tfeff.models.layers.stochastic_depth import StochasticDepth
+from tfeff.models.layers.residual import StochasticDepth
+from tfeff.networks.preprocessing import STANDARDIZATION
 from tfeff.serving import run
 from tfeff.tasks import create
-from tfeff.training import build, evaluation_split, optimizers, selection, split_plan
+from tfeff.training import optimizers, schedules
 
 PATH = ROOT / "configs" / "imagenet_efficientnet.py"
 TABLE = ROOT / "docs" / "imagenet.md"
@@ -42,7 +43,11 @@ def settings(*overrides: str) -> config.Experiment:
 @pytest.fixture(scope="module")
 def b0() -> keras.Model:
     """With the normalization and the classes of ImageNet."""
-    return build.model(settings(), {"mean": None, "class_names": [str(number) for number in range(1000)]})
+    return (
+        training.Plan.of(settings())
+        .learned({"mean": None, "class_names": [str(number) for number in range(1000)]})
+        .build_network()
+    )
 
 
 def rows() -> list[list[str]]:
@@ -61,9 +66,9 @@ def test_the_documentation_states_the_settings_of_the_config() -> None:
             kind = hints.get(key, type(values[key]))
             assert values[key] == parse(text, kind), f"{key}: {values[key]} in the config, {text} in the documentation"
             stated.add(key)
-    base = config.flatten(config.Experiment())
+    base = config.flatten(config.Experiment(model=config.architecture("efficientnet-b0")))
     unstated = {key for key, value in values.items() if value != base.get(key) and key not in stated}
-    assert unstated == {"data.cache", "data.cache_directory", "data.source", "model.name"}
+    assert unstated == {"data.cache", "data.cache_directory", "data.source"}
 
 
 def test_every_line_of_the_documentation_names_tests_that_exist() -> None:
@@ -86,7 +91,12 @@ def test_the_schedule_of_the_config_is_that_of_the_reference_implementation() ->
     """tests/training/test_schedules.py compares the schedule with TensorFlow 1; here, some rates of its formula."""
     experiment = settings()
     steps = (IMAGES - HELD_OUT) // experiment.training.batch_size
-    rate = build.schedule(experiment, steps)
+    rate = schedules.build(
+        experiment.schedule,
+        peak=experiment.optimizer.learning_rate,
+        epochs=experiment.training.epochs,
+        steps_per_epoch=steps,
+    )
     for epoch, decays in ((5.0, 2), (7.2, 3), (9.59, 3), (9.61, 4), (120.0, 50), (356.99, 148)):
         assert rate(int(np.ceil(epoch * steps))) == pytest.approx(0.128 * 0.97**decays), epoch
     assert rate(int(2.5 * steps)) == pytest.approx(0.064, rel=1e-3)
@@ -103,7 +113,7 @@ def test_the_number_of_steps_is_that_of_the_reference_implementation() -> None:
 def test_data_loss_and_average_have_the_settings_of_the_reference_implementation() -> None:
     """Defaults of main.py and preprocessing.py in tensorflow/tpu, with `--augment_name=autoaugment`."""
     experiment = settings()
-    assert isinstance(experiment.task, config.Classification)
+    assert isinstance(experiment.task, config.ClassificationSettings)
     augmentation = experiment.task.augmentation
     assert augmentation == config.Augmentation(horizontal_flip=True, crop_area=0.08, autoaugment=True)
     assert experiment.task.interpolation == "bicubic"
@@ -115,7 +125,7 @@ def test_data_loss_and_average_have_the_settings_of_the_reference_implementation
 
 def test_the_optimizer_of_the_config(b0: keras.Model) -> None:
     """tests/training/test_optimizers.py compares an optimizer with these values with that of TensorFlow 1."""
-    optimizer = build.optimizer(settings(), b0, 1)
+    optimizer = training.Plan.of(settings()).build_optimizer(b0, 1)
     assert isinstance(optimizer, optimizers.RMSprop)
     assert (optimizer.rho, optimizer.momentum, optimizer.epsilon, optimizer.centered) == (0.9, 0.9, 1e-3, False)
     assert all((np.asarray(average) == 1).all() for average in optimizer._velocities)
@@ -144,22 +154,23 @@ def test_batch_normalization_activation_and_stochastic_depth(b0: keras.Model) ->
 def test_resolution_dropout_and_center_of_each_member(name: str) -> None:
     width, depth, resolution, dropout = MEMBERS[name]
     experiment = settings(f"model.name={name}")
-    described = build.description(experiment)
+    described = experiment.description
     assert isinstance(described, models.Architecture)
     found = described.width_coefficient, described.depth_coefficient, described.resolution, described.dropout
     assert found == (width, depth, resolution, dropout)
     task = create(experiment.task)
-    assert task.center_crop == pytest.approx(resolution / (resolution + 32))
-    any_images = selection.load(config.Experiment(), selection.open_source(config.Experiment()), "train")
-    assert selection.image_size(experiment, any_images) == (resolution + 32, resolution + 32)
+    assert task.reading.center_crop == pytest.approx(resolution / (resolution + 32))
+    default = selection.request(config.Experiment())
+    any_images = selection.load(default, selection.open_source(default), "train")
+    assert selection.image_size(selection.request(experiment), any_images) == (resolution + 32, resolution + 32)
     smaller = settings(f"model.name={name}", "model.resolution=96")
-    assert selection.image_size(smaller, any_images) == (128, 128)
+    assert selection.image_size(selection.request(smaller), any_images) == (128, 128)
 
 
 def test_the_mean_and_the_standard_deviation_are_those_of_the_reference_implementation(b0: keras.Model) -> None:
     """MEAN_RGB and STDDEV_RGB in efficientnet_builder.py."""
     pixels = np.random.default_rng(0).uniform(0, 255, (1, 224, 224, 3)).astype(np.float32)
-    standardized = keras.Model(b0.input, b0.get_layer(models.preprocessing.STANDARDIZATION).output)(pixels)
+    standardized = keras.Model(b0.input, b0.get_layer(STANDARDIZATION).output)(pixels)
     mean, std = np.array([0.485, 0.456, 0.406]) * 255, np.array([0.229, 0.224, 0.225]) * 255
     np.testing.assert_allclose(standardized, (pixels - mean) / std, atol=1e-4)
 
@@ -172,7 +183,7 @@ def test_25_thousand_training_images_are_held_out_and_the_validation_split_is_th
     assert counts.max() - counts[:985].min() <= 1
     root = image_folder({f"{split}/{name}": 2 for split in ("train", "val") for name in ("a", "b")})
     experiment = settings(f"data.source=folder:{root}")
-    plan = split_plan.plan(experiment, selection.open_source(experiment))
+    plan = selection.assign(selection.request(experiment), selection.open_source(selection.request(experiment)))
     assert (plan.train, plan.validation, plan.test) == ("train", None, "validation")
 
 
@@ -196,17 +207,19 @@ def test_the_best_epoch_by_accuracy_is_kept_and_evaluated(image_folder, tmp_path
     record = workdir.dataset()
     assert (record["train_examples"], record["validation_examples"], record["image_size"]) == (30, 10, [64, 64])
     model = training.trained_model(workdir)
-    assessment = training.conclude(workdir, training.Reporter(quiet=True), model)
-    assert assessment is not None
-    assert assessment.split == "validation"
-    assert np.sum(assessment.report["confusion"]) == 9
+    evaluation = training.finish_run(workdir, training.Reporter(quiet=True), model)
+    assert evaluation is not None
+    assert evaluation.split == "validation"
+    assert np.sum(evaluation.report["confusion"]) == 9
 
     loaded = tf.saved_model.load(str(run.export(workdir, tmp_path / "exported", model=model)))
     files = sorted((root / "val").rglob("*.png"))
     served = loaded.signatures["serving_bytes"](encoded=[path.read_bytes() for path in files])
-    images = evaluation_split.images(experiment, "val", record, lambda *_: None)
+    images = selection.evaluation_images(
+        selection.request(experiment), "val", record, lambda: pytest.fail("not needed"), lambda *_: None
+    )
     assert [Path(each) for each in images.dataset.ids] == files
-    batches = build.evaluation_pipeline(experiment, images, model.size, (0, 1)).evaluation_batches()
+    batches = training.Plan.of(experiment).evaluation_pipeline(images, model.size).evaluation_batches()
     logits = np.concatenate(
         [model(batch["image"], training=False)[: int(batch["weight"].numpy().sum())] for batch in batches]
     )

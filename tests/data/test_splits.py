@@ -1,6 +1,15 @@
+import numpy as np
 import pytest
 
-from tfeff.data.splits import FRACTIONS, canonical_name, checked_fractions, drawn_split, find_split, require_split
+from tfeff.data.splits import (
+    FRACTIONS,
+    canonical_name,
+    checked_fractions,
+    drawn_split,
+    find_split,
+    require_split,
+    stratified_split,
+)
 from tfeff.errors import UserError
 
 NAMES = [f"{number:03}" for number in range(97)]
@@ -26,6 +35,17 @@ def test_the_draw_is_a_function_of_the_seed():
     assert drawn_split(NAMES, "test", FRACTIONS, 3) != drawn_split(NAMES, "test", FRACTIONS, 4)
     train = drawn_split(NAMES, "train", FRACTIONS, 0)
     assert train != NAMES[: len(train)]
+
+
+@pytest.mark.parametrize("fractions", [FRACTIONS, {"a": 0.5, "b": 0.25, "c": 0.25}, {"one": 1.0}])
+def test_stratified_splits_partition_each_class(fractions):
+    labels = np.random.default_rng(1).permutation(np.repeat([0, 1, 3], [4, 31, 62]))
+    parts = [stratified_split(labels, split, fractions, seed=5) for split in fractions]
+    assert sorted(np.concatenate(parts)) == list(range(97))
+    for part, share in zip(parts, fractions.values(), strict=True):
+        assert list(part) == sorted(part)
+        for label, count in ((0, 4), (1, 31), (3, 62)):
+            assert abs((labels[part] == label).sum() - share * count) <= 1
 
 
 @pytest.mark.parametrize("fractions", [{"train": 0.8, "test": 0.3}, {"train": -0.5, "test": 0.5}, {"train": 0.0}])

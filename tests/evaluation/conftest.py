@@ -4,7 +4,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from tfeff.evaluation.detections import Detections
+from tfeff.evaluation.matching import Detections
 
 
 @dataclass

@@ -7,7 +7,6 @@ from tfeff.evaluation.average_precision import average_precisions, mean_average_
 from tfeff.evaluation.bootstrap import (
     bootstrap_mean,
     bootstrap_mean_average_precision,
-    bootstrap_share_below,
     percentile_interval,
 )
 from tfeff.evaluation.matching import match
@@ -69,39 +68,6 @@ def test_resampled_means_are_the_means_of_drawn_values(monkeypatch):
     monkeypatch.setattr(bootstrap, "CHUNK", 120)
     assert bootstrap_mean(values, resamples=50, seed=3) == pytest.approx(expected, rel=1e-12)
     assert (bootstrap_mean([0.5] * 7) == 0.5).all()
-
-
-def test_a_resampled_share_is_below_the_quantile_of_the_drawn_images(monkeypatch):
-    rng = np.random.default_rng(0)
-    images = [(rng.normal(0, 1, rng.integers(0, 9)), rng.normal(1, 1, rng.integers(0, 4))) for _ in range(6)]
-    draws = [rng.multinomial(6, np.full(6, 1 / 6)) for _ in range(20)]
-    monkeypatch.setattr(bootstrap, "_draws", lambda images, resamples, seed: np.array(draws, np.int32))
-    values, reference = (
-        (np.concatenate([each[part] for each in images]), np.repeat(range(6), [len(each[part]) for each in images]))
-        for part in (0, 1)
-    )
-    expected = []
-    for drawn in draws:
-        value, other = (np.concatenate([images[i][part] for i in np.repeat(range(6), drawn)]) for part in (0, 1))
-        expected.append(np.mean(value < np.quantile(other, 0.1)))
-    shares = bootstrap_share_below(values, reference, 0.1, images=6, resamples=20)
-    np.testing.assert_allclose(shares, expected, rtol=1e-12)
-
-
-def test_a_resample_without_values_has_no_share(monkeypatch):
-    draws = [[2, 0], [0, 2], [1, 1]]
-    monkeypatch.setattr(bootstrap, "_draws", lambda images, resamples, seed: np.array(draws, np.int32))
-    shares = bootstrap_share_below(([0.2, 0.7], [0, 0]), ([0.5, 0.9], [0, 1]), 0.0, images=2, resamples=3)
-    np.testing.assert_allclose(shares, [0.5, np.nan, 0.5])
-
-
-def test_shares_and_mean_average_precision_are_resampled_from_the_same_images(make_detections, make_objects):
-    box = [[0, 0, 10, 10]]
-    found = [make_detections(box, [0], [0.5]) if i % 3 else make_detections() for i in range(30)]
-    matching = match(found, [make_objects(box, [0])] * 30, 1)
-    values, images = [0.0 if i % 3 else 1.0 for i in range(30)], range(30)
-    shares = bootstrap_share_below((values, images), ([0.5] * 30, images), 0.5, images=30, seed=2)
-    np.testing.assert_allclose(bootstrap_mean_average_precision(matching, seed=2), shares, rtol=1e-12)
 
 
 def test_a_percentile_interval_cuts_off_equal_tails():

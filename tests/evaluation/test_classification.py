@@ -2,10 +2,12 @@ import json
 
 import numpy as np
 import pytest
+from scipy import special
 from sklearn import metrics
+from sklearn.calibration import calibration_curve
 
 from tfeff.errors import UserError
-from tfeff.evaluation import classification_report
+from tfeff.evaluation import calibration, classification_report, temperature
 
 NAMES = [f"class {i}" for i in range(7)]
 
@@ -20,47 +22,22 @@ def predictions(examples=400, classes=7, seed=0, absent=()):
     return labels, exponentials / exponentials.sum(axis=1, keepdims=True)
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-def test_metrics_equal_scikit_learn(weighted):
+def test_metrics_equal_scikit_learn():
     labels, probabilities = predictions()
-    weights = np.random.default_rng(1).uniform(0, 3, len(labels)) if weighted else None
-    report = classification_report(labels, probabilities, NAMES, weights=weights)
+    report = classification_report(labels, probabilities, NAMES)
 
     predicted = probabilities.argmax(axis=1)
-    precision, recall, f1, support = metrics.precision_recall_fscore_support(labels, predicted, sample_weight=weights)
+    precision, recall, f1, support = metrics.precision_recall_fscore_support(labels, predicted)
     np.testing.assert_allclose(report.per_class.precision, precision, rtol=1e-12)
     np.testing.assert_allclose(report.per_class.recall, recall, rtol=1e-12)
     np.testing.assert_allclose(report.per_class.f1, f1, rtol=1e-12)
     np.testing.assert_allclose(report.per_class.support, support, rtol=1e-12)
-    np.testing.assert_allclose(report.confusion, metrics.confusion_matrix(labels, predicted, sample_weight=weights))
-    assert report.top1 == pytest.approx(metrics.accuracy_score(labels, predicted, sample_weight=weights))
-    assert report.top5 == pytest.approx(
-        metrics.top_k_accuracy_score(labels, probabilities, k=5, sample_weight=weights, labels=range(7))
-    )
-    assert report.balanced_accuracy == pytest.approx(
-        metrics.balanced_accuracy_score(labels, predicted, sample_weight=weights)
-    )
-    assert report.macro_f1 == pytest.approx(metrics.f1_score(labels, predicted, average="macro", sample_weight=weights))
-    assert report.log_loss == pytest.approx(metrics.log_loss(labels, probabilities, sample_weight=weights), rel=1e-9)
-
-
-def test_integer_weights_equal_repeated_examples():
-    labels, probabilities = predictions(examples=60)
-    repeats = np.random.default_rng(2).integers(0, 4, len(labels))
-    weighted = classification_report(labels, probabilities, NAMES, weights=repeats).to_json()
-    repeated = classification_report(labels.repeat(repeats), probabilities.repeat(repeats, axis=0), NAMES).to_json()
-    for key in ("top1", "top5", "balanced_accuracy", "macro_precision", "macro_f1", "log_loss"):
-        assert weighted[key] == pytest.approx(repeated[key]), key
-    assert weighted["calibration"]["expected_error"] == pytest.approx(repeated["calibration"]["expected_error"])
-    np.testing.assert_allclose(weighted["confusion"], repeated["confusion"])
-
-
-def test_equal_weights_do_not_change_confidence_intervals():
-    labels, probabilities = predictions()
-    plain = classification_report(labels, probabilities, NAMES)
-    weighted = classification_report(labels, probabilities, NAMES, weights=np.full(len(labels), 0.25))
-    assert weighted.top1_interval == pytest.approx(plain.top1_interval)
-    assert weighted.top1_standard_error == pytest.approx(plain.top1_standard_error)
+    np.testing.assert_allclose(report.confusion, metrics.confusion_matrix(labels, predicted))
+    assert report.top1 == pytest.approx(metrics.accuracy_score(labels, predicted))
+    assert report.top5 == pytest.approx(metrics.top_k_accuracy_score(labels, probabilities, k=5, labels=range(7)))
+    assert report.balanced_accuracy == pytest.approx(metrics.balanced_accuracy_score(labels, predicted))
+    assert report.macro_f1 == pytest.approx(metrics.f1_score(labels, predicted, average="macro"))
+    assert report.log_loss == pytest.approx(metrics.log_loss(labels, probabilities), rel=1e-9)
 
 
 def test_top_k_accuracy_equals_a_stable_sort_under_ties():
@@ -149,7 +126,60 @@ def test_invalid_input_is_rejected(labels, probabilities, message):
         classification_report(labels, probabilities, ["a", "b"])
 
 
-@pytest.mark.parametrize("weights", [[1.0], [1.0, -1.0], [1.0, np.nan], [1.0, np.inf], [0.0, 0.0]])
-def test_invalid_weights_are_rejected(weights):
-    with pytest.raises(UserError, match="weight"):
-        classification_report([0, 1], [[0.5, 0.5]] * 2, ["a", "b"], weights=weights)
+def brute_force(confidences, correct, bins):
+    """Guo et al. 2017, equations 2 to 5, one example at a time."""
+    expected, largest = 0.0, 0.0
+    for m in range(1, bins + 1):
+        inside = [i for i, p in enumerate(confidences) if (m - 1) / bins < p <= m / bins]
+        total = len(inside)
+        if total:
+            accuracy = sum(correct[i] for i in inside) / total
+            confidence = sum(confidences[i] for i in inside) / total
+            expected += total / len(confidences) * abs(accuracy - confidence)
+            largest = max(largest, abs(accuracy - confidence))
+    return expected, largest
+
+
+@pytest.mark.parametrize("bins", [1, 8, 15])
+def test_errors_equal_the_equations_of_the_paper(bins):
+    rng = np.random.default_rng(0)
+    confidences, correct = rng.uniform(0.3, 1.0, 300), rng.random(300) < 0.7
+    result = calibration(confidences, correct, bins)
+    expected, largest = brute_force(confidences, correct, bins)
+    assert result.expected_error == pytest.approx(expected)
+    assert result.maximum_error == pytest.approx(largest)
+    assert result.weight.sum() == 300
+
+
+def test_bins_equal_scikit_learn():
+    rng = np.random.default_rng(1)
+    confidences, correct = rng.random(500), rng.random(500) < 0.5
+    result = calibration(confidences, correct, bins=10)
+    accuracy, confidence = calibration_curve(correct, confidences, n_bins=10)
+    filled = result.weight > 0
+    np.testing.assert_allclose(result.accuracy[filled], accuracy)
+    np.testing.assert_allclose(result.confidence[filled], confidence)
+
+
+def test_a_confidence_on_an_edge_falls_into_the_bin_below():
+    result = calibration([0.0, 0.25, 0.5, 1.0, 1.0 + 1e-7], [False, False, True, True, True], bins=4)
+    assert result.weight.tolist() == [2, 1, 0, 2]
+    assert np.isnan(result.accuracy[2])
+
+
+def test_perfectly_calibrated_predictions_have_no_error():
+    confidences, correct = np.repeat([0.5, 0.75, 1.0], 4), [1, 1, 0, 0, 1, 1, 1, 0, 1, 1, 1, 1]
+    assert calibration(confidences, correct).expected_error == 0.0
+    assert calibration(confidences, correct).maximum_error == 0.0
+
+
+def test_temperature_undoes_a_scale_and_leaves_calibrated_predictions():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, (20_000, 4))
+    labels = np.array([rng.choice(4, p=row) for row in special.softmax(logits, axis=1)])
+    for scale in (0.3, 1.0, 4.0):
+        found = temperature(labels, special.softmax(scale * logits, axis=1))
+        assert found == pytest.approx(scale, rel=0.03)
+        assert temperature(labels, special.softmax(scale * logits / found, axis=1)) == pytest.approx(1, abs=1e-6)
+    assert temperature([0, 1], [[0.9, 0.1], [0.2, 0.8]]) == 1.0  # all correct: undetermined
+    assert temperature([1, 0], [[0.9, 0.1], [0.2, 0.8]]) == 1.0  # all wrong

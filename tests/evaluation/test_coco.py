@@ -47,9 +47,9 @@ def test_metrics_equal_pycocotools(seed, make_case, tmp_path, capsys):
     scores = coco_scores(found, truth, 5)  # one class without objects
     assert capsys.readouterr().out == ""
     expected, per_class = reference(found, truth, 5, tmp_path)
-    actual = np.nan_to_num([getattr(scores, name) for name in METRICS], nan=-1)
+    actual = np.nan_to_num([scores[name] for name in METRICS], nan=-1)
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(np.nan_to_num(scores.ap_per_class, nan=-1), per_class, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(np.nan_to_num(scores["ap_per_class"], nan=-1), per_class, rtol=0, atol=1e-12)
     assert expected[0] > 0.05
 
 
@@ -82,7 +82,7 @@ def test_metrics_equal_keras_cv(seed, make_case, make_detections):
     )
     expected = [float(value) for value in metric.result().values()]  # in pycocotools' order
     coco = coco_scores(found, truth, 3)
-    assert np.nan_to_num([getattr(coco, name) for name in METRICS]) == pytest.approx(expected, abs=1e-6)
+    assert np.nan_to_num([coco[name] for name in METRICS]) == pytest.approx(expected, abs=1e-6)
     assert expected[0] > 0.05
 
 
@@ -97,17 +97,17 @@ def test_ap50_is_the_mean_of_the_interpolated_precision_where_objects_do_not_ove
     truth = [make_objects(boxes, [0] * 7)]
     curve = precision_recall(match(found, truth, 1), 0)
     assert 0.1 < curve.interpolated.mean() < 0.9
-    assert coco_scores(found, truth, 1).ap50 == pytest.approx(curve.interpolated.mean(), abs=1e-12)
+    assert coco_scores(found, truth, 1)["ap50"] == pytest.approx(curve.interpolated.mean(), abs=1e-12)
 
 
 def test_metrics_are_zero_without_detections_and_nan_without_objects(make_detections, make_objects):
     box = [[0, 0, 50, 50]]
     nothing = coco_scores([make_detections()], [make_objects(box, [0])], 2)
-    assert (nothing.ap, nothing.ar100, nothing.ap_medium) == (0, 0, 0)
-    assert np.isnan([nothing.ap_small, nothing.ap_per_class[1]]).all()
+    assert (nothing["ap"], nothing["ar100"], nothing["ap_medium"]) == (0, 0, 0)
+    assert np.isnan([nothing["ap_small"], nothing["ap_per_class"][1]]).all()
     strays = coco_scores([make_detections(box, [0], [0.5])], [make_objects()], 2)
-    assert np.isnan([strays.ap, strays.ar100]).all()
-    assert np.isnan(coco_scores([make_detections()], [make_objects()], 1).ap)
+    assert np.isnan([strays["ap"], strays["ar100"]]).all()
+    assert np.isnan(coco_scores([make_detections()], [make_objects()], 1)["ap"])
 
 
 def test_results_are_json_with_boxes_as_left_top_width_height(make_detections):

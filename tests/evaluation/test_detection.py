@@ -13,7 +13,6 @@ from tfeff.evaluation import (
 )
 from tfeff.evaluation.average_precision import precision_recall
 from tfeff.evaluation.coco import METRICS
-from tfeff.evaluation.detection import json_number
 
 NAMES = ("red cell", "white cell", "platelet", "absent")
 
@@ -31,7 +30,7 @@ def test_the_report_combines_its_parts_and_is_json(make_case):
     assert tuple(plain["mean_ap_interval"]) == percentile_interval(resampled)
     coco = coco_scores(found, truth, 4)
     assert {name: plain["coco"][name] for name in METRICS} == {
-        name: json_number(getattr(coco, name)) for name in METRICS
+        name: None if np.isnan(coco[name]) else coco[name] for name in METRICS
     }
     matrix = np.array(plain["confusion"])
     assert plain["recall"][:3] == pytest.approx(np.diag(matrix)[:3] / matrix[:3].sum(axis=1))
@@ -41,27 +40,13 @@ def test_the_report_combines_its_parts_and_is_json(make_case):
     assert plain["detections"] == [int((labels == label).sum()) for label in range(4)]
 
 
-def test_the_text_names_every_class_metric_and_error_type(make_case):
-    text = detection_report(*make_case(0), NAMES, resamples=10, score_threshold=0.5).to_text()
-    for words in (
-        *NAMES,
-        "VOC 2007 mAP",
-        "COCO AR, large objects",
-        "95 % interval",
-        "duplicate",
-        "score threshold of 0.5",
-    ):
-        assert words in text
-    assert max(map(len, text.splitlines())) <= 100
-
-
 def test_perfect_detections_have_an_ap_of_one(make_case, make_detections):
     _, truth = make_case(1, images=20)
     found = [make_detections(image.boxes_yxyx, image.labels, np.linspace(1, 0.5, len(image.labels))) for image in truth]
     report = detection_report(found, truth, NAMES, resamples=50)
     assert report.mean_ap == report.mean_ap_eleven_point == 1.0
     assert report.mean_ap_interval == (1.0, 1.0)
-    assert report.coco.ap == pytest.approx(1.0)
+    assert report.coco["ap"] == pytest.approx(1.0)
     assert report.errors.counts.sum() == 0
     assert report.confusion.sum() == np.diag(report.confusion).sum() == report.matching.objects.sum()
 
@@ -71,7 +56,6 @@ def test_no_detections_and_no_objects_have_a_report(has_objects, make_case, make
     truth = make_case(1)[1] if has_objects else [make_objects()] * 4
     report = detection_report([make_detections()] * 4, truth, NAMES, resamples=10)
     json.dumps(report.to_dict(), allow_nan=False)
-    assert "missed" in report.to_text()
     assert report.mean_ap == 0.0 if has_objects else np.isnan(report.mean_ap)
 
 

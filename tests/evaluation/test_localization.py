@@ -8,7 +8,7 @@ import pytest
 from tfeff.boxes import iou
 from tfeff.errors import UserError
 from tfeff.evaluation import localization_report
-from tfeff.evaluation.interval import wilson_interval
+from tfeff.evaluation.paired import wilson_interval
 
 NAMES = ("a", "b", "c")
 

@@ -1,7 +1,40 @@
 import numpy as np
 import pytest
 
-from tfeff.evaluation.matching import match
+from tfeff.errors import UserError
+from tfeff.evaluation.matching import Detections, image_quality, match, validate, worst_first
+
+
+def test_arrays_of_different_lengths_are_rejected():
+    with pytest.raises(UserError, match=r"not \(2, 4\), \(1,\) and \(2,\)"):
+        Detections(np.zeros((2, 4), np.float32), np.zeros(1, np.int32), np.zeros(2, np.float32))
+
+
+def test_detections_are_selected_by_indices_and_by_a_mask(make_detections):
+    three = make_detections([[0, 0, 1, 1], [0, 0, 2, 2], [0, 0, 3, 3]], [0, 1, 2], [0.1, 0.2, 0.3])
+    assert three.take(np.array([2, 0])).labels.tolist() == [2, 0]
+    assert three.take(three.scores > 0.15).boxes_yxyx[:, 3].tolist() == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("found", "truth", "message"),
+    [
+        ([([0, 0, 1, 1], 2, 0.5)], [], r"image 0: a detection has class 2; classes must be in \[0, 2\)"),
+        ([([0, 0, 1, 1], -1, 0.5)], [], "a detection has class -1"),
+        ([], [([0, 0, 1, 1], 5)], "an object has class 5"),
+        ([([0, 0, 1, np.nan], 0, 0.5)], [], "NaN or infinite"),
+        ([([0, 0, 1, 1], 0, np.inf)], [], "NaN or infinite"),
+    ],
+)
+def test_invalid_input_is_rejected(found, truth, message, make_detections, make_objects):
+    with pytest.raises(UserError, match=message):
+        validate([make_detections(*zip(*found, strict=True))], [make_objects(*zip(*truth, strict=True))], 2)
+
+
+def test_different_numbers_of_images_are_rejected(make_objects):
+    with pytest.raises(UserError, match="0 images but ground truth for 1"):
+        validate([], [make_objects()], 2)
+
 
 BOX = [0, 0, 10, 10]
 
@@ -93,3 +126,37 @@ def test_no_detections_and_no_objects(make_detections, make_objects):
     matching = match([make_detections()], [make_objects()], 2)
     assert matching.true_positive.shape == matching.object_found.shape == (0,)
     assert match([], [], 2).objects.tolist() == [0, 0]
+
+
+BOX_IMAGE_QUALITY, OFF, FAR = [0, 0, 10, 10], [0, 2, 10, 12], [50, 50, 60, 60]  # the IoU of OFF and BOX is 8 / 12
+
+
+def test_quality_equals_its_definition(make_detections, make_objects):
+    found = [
+        make_detections([BOX_IMAGE_QUALITY], [0], [0.9]),
+        make_detections([OFF, FAR], [0, 0], [0.9, 0.8]),
+        make_detections([OFF, FAR], [0, 0], [0.9, 0.1]),
+        make_detections(),
+        make_detections([FAR], [1], [0.9]),
+        make_detections([BOX_IMAGE_QUALITY], [0], [0.9]),
+    ]
+    truth = (
+        [make_objects([BOX_IMAGE_QUALITY], [0])] * 3
+        + [make_objects()] * 2
+        + [make_objects([BOX_IMAGE_QUALITY], [0], difficult=[True])]
+    )
+    quality = image_quality(match(found, truth, 2), 0.5)
+    np.testing.assert_allclose(quality, [1.0, (8 / 12) / 1.5, 8 / 12, np.nan, 0.0, np.nan])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_quality_does_not_depend_on_other_images(seed, make_case):
+    found, truth = make_case(seed, images=8)
+    quality = image_quality(match(found, truth, 3), 0.3)
+    single = [image_quality(match([x], [y], 3), 0.3)[0] for x, y in zip(found, truth, strict=True)]
+    np.testing.assert_allclose(quality, single)
+    assert np.nanmax(quality) <= 1
+    assert np.nanmin(quality) >= 0
+    order = worst_first(quality)
+    assert (np.diff(quality[order]) >= 0).all()
+    assert sorted([*order, *np.flatnonzero(np.isnan(quality))]) == list(range(8))

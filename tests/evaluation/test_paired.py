@@ -4,8 +4,19 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
 
-from tfeff.evaluation import bootstrap_mean, holm, paired_accuracy, percentile_interval
+from tfeff.evaluation import (
+    bootstrap_mean,
+    holm,
+    paired_accuracy,
+    percentile_interval,
+    predictions_matrix,
+    principal_components,
+    standard_error,
+    wilson_interval,
+)
 
 
 @pytest.mark.parametrize(("only_first", "only_second"), [(0, 0), (5, 0), (1, 1), (12, 3), (40, 41), (700, 600)])
@@ -72,3 +83,80 @@ def test_holm_rejects_what_the_step_down_procedure_rejects():
         assert {i for i, value in enumerate(holm(values)) if value <= 0.05} == rejected
     assert holm([]) == []
     assert math.isclose(holm([0.02])[0], 0.02)
+
+
+@pytest.mark.parametrize(
+    ("hits", "examples", "low", "high"),
+    # Newcombe 1998, "Two-sided confidence intervals for the single proportion", table I, method 3.
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_intervals_equal_the_published_table(hits, examples, low, high):
+    assert wilson_interval(hits / examples, examples) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_the_limits_solve_the_score_equation():
+    p, n, z = 0.37, 83, 1.6448536269514722
+    for end in wilson_interval(p, n, confidence=0.9):
+        assert abs(p - end) == pytest.approx(z * math.sqrt(end * (1 - end) / n))
+
+
+def test_intervals_are_symmetric_and_stay_in_the_unit_interval():
+    low, high = wilson_interval(0.2, 50)
+    assert wilson_interval(0.8, 50) == pytest.approx((1 - high, 1 - low))
+    assert wilson_interval(0.0, 5)[0] == 0.0
+    assert wilson_interval(1.0, 5)[1] == 1.0
+
+
+def test_standard_error_equals_the_standard_deviation_of_repeated_tests():
+    accuracies = np.random.default_rng(0).binomial(200, 0.85, 100_000) / 200
+    assert standard_error(0.85, 200) == pytest.approx(accuracies.std(), rel=0.007)
+
+
+LABELS = [0, 1, 2, 1, 0]
+PREDICTED = [[0, 1, 1, 1, 1], [0, 2, 0, 1, 0], [0, 1, 0, 1, 2]]
+
+
+def matrix():
+    return predictions_matrix(LABELS, np.eye(3)[np.array(PREDICTED)])
+
+
+def test_who_errs_where():
+    result = matrix()
+    assert result.predicted.tolist() == PREDICTED
+    assert result.misses.tolist() == [0, 1, 3, 0, 2]
+    assert result.missed_by_all.tolist() == [2]
+    assert result.missed_by_any.tolist() == [2, 4, 1]
+    assert [result.missed_only_by(i).tolist() for i in range(3)] == [[], [1], []]
+    assert result.best_possible == 0.8
+
+
+def test_examples_that_the_same_models_miss_are_adjacent():
+    rng = np.random.default_rng(0)
+    result = predictions_matrix(np.zeros(200, int), rng.random((3, 200, 2)))
+    patterns = ["".join(map(str, column)) for column in result.correct[:, result.missed_by_any].T.astype(int)]
+    assert len(result.missed_by_any) == (result.misses > 0).sum()
+    changes = 1 + sum(a != b for a, b in itertools.pairwise(patterns))
+    assert changes == len(set(patterns))
+    misses = result.misses[result.missed_by_any]
+    assert (np.diff(misses) <= 0).all()
+
+
+def test_agreement_is_the_share_of_equal_predictions():
+    assert np.allclose(matrix().agreement(), [[1, 0.4, 0.6], [0.4, 1, 0.6], [0.6, 0.6, 1]])
+
+
+def test_agrees_with_scikit_learn():
+    vectors = load_digits().data[:300]
+    result = principal_components(vectors, 3)
+    reference = PCA(3, svd_solver="full").fit(vectors)
+    np.testing.assert_allclose(np.abs(result.coordinates), np.abs(reference.transform(vectors)), atol=1e-8)
+    np.testing.assert_allclose(result.explained, reference.explained_variance_ratio_)
+
+
+@pytest.mark.parametrize("vectors", [np.ones((4, 3)), np.ones((1, 5)), np.arange(6.0).reshape(6, 1)])
+def test_fewer_directions_than_components(vectors):
+    result = principal_components(vectors, 2)
+    assert result.coordinates.shape == (len(vectors), 2)
+    assert np.isfinite(result.coordinates).all()
+    assert result.explained[1] == 0
+    assert not result.coordinates[:, 1].any()

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason=
 NETWORKS = {
     "resnet": {"width": 4, "stage_blocks": [1, 1, 1, 1]},
     "efficientnet-b0": {"width_coefficient": 0.25, "depth_coefficient": 0.3},
+    "convnext-tiny": {"width_coefficient": 0.1, "depth_coefficient": 0.3, "layer_scale": 0.1},
 }
 DETECTOR = {
     "described": "efficientdet-d0",

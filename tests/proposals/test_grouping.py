@@ -5,9 +5,7 @@ import pytest
 
 from tests.proposals import reference
 from tfeff.proposals.grouping import TERMS, group, similarity
-from tfeff.proposals.regions import COLOR_BINS, histograms, measure, neighbors
-from tfeff.proposals.texture import BINS as TEXTURE_BINS
-from tfeff.proposals.texture import ORIENTATIONS
+from tfeff.proposals.regions import COLOR_BINS, ORIENTATIONS, TEXTURE_BINS, histograms, measure, neighbors
 
 ALL_TERM_SETS = [terms for n in range(1, 5) for terms in itertools.combinations(TERMS, n)]
 

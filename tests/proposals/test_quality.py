@@ -10,7 +10,7 @@ from PIL import Image
 from tfeff.data.dataset import Dataset, Objects
 from tfeff.data.images.storage import DrawnImages, content_digest
 from tfeff.errors import UserError
-from tfeff.proposals import Proposals, ProposalStore
+from tfeff.proposals import ProposalStore, ProposedBoxes
 from tfeff.proposals.quality import BREAKDOWN_COUNT, TABLE_COUNTS, Quality
 from tfeff.proposals.store import Writer
 
@@ -77,7 +77,7 @@ def make_store(directory, source, cells, files):
     with Writer(store) as writer:
         for name, found, file in zip(source.ids, cells, files, strict=True):
             if found is not None:
-                writer.add(name, content_digest(file), Proposals(found, (SIDE, SIDE), (SIDE, SIDE)))
+                writer.add(name, content_digest(file), ProposedBoxes(found, (SIDE, SIDE), (SIDE, SIDE)))
     store.refresh()
     return store
 

@@ -4,7 +4,7 @@ import pytest
 
 from tfeff import config
 from tfeff.proposals import SelectiveSearch, SlidingWindows
-from tfeff.proposals.records import from_record, selective_search, to_record
+from tfeff.proposals.records import from_record, method, to_record
 
 
 @pytest.mark.parametrize("proposer", [SelectiveSearch("single", 30, 2), SlidingWindows(50, 1, (0.5, 0.2), (1.0, 2.0))])
@@ -22,4 +22,4 @@ def test_another_version_of_the_engine_is_named(version: int | None) -> None:
 
 
 def test_settings_become_selective_search() -> None:
-    assert selective_search(config.SharedProposals(mode="quality", max_proposals=7)) == SelectiveSearch("quality", 7, 0)
+    assert method(config.SharedProposals(mode="quality", max_proposals=7)) == SelectiveSearch("quality", 7, 0)

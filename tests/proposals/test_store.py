@@ -8,19 +8,22 @@ import time
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.thoroughness import only_thorough
 from tfeff.data.images.storage import content_digest
 from tfeff.errors import UserError
-from tfeff.proposals.proposals import Proposals
-from tfeff.proposals.store import ProposalStore, Writer
+from tfeff.proposals.proposals import ProposedBoxes
+from tfeff.proposals.store import ProposalStore, Writer, lookup
 
 PARAMETERS = {"engine": "windows", "scales": [0.5, 1.0]}
 
 
 def random_proposals(seed, n=20):
     corners = np.sort(np.random.default_rng(seed).integers(0, 300, (n, 2, 2)), axis=1)
-    return Proposals(np.concatenate([corners[:, 0], corners[:, 1]], axis=1).astype(np.uint16), (300, 400), (601, 803))
+    return ProposedBoxes(
+        np.concatenate([corners[:, 0], corners[:, 1]], axis=1).astype(np.uint16), (300, 400), (601, 803)
+    )
 
 
 def same(one, other):
@@ -114,13 +117,13 @@ def test_a_killed_writer_leaves_complete_records(tmp_path):
     script = (
         "import sys, numpy as np\n"
         "from tfeff.data.images.storage import content_digest\n"
-        "from tfeff.proposals.proposals import Proposals\n"
+        "from tfeff.proposals.proposals import ProposedBoxes\n"
         "from tfeff.proposals.store import ProposalStore, Writer\n"
         "store = ProposalStore.create(sys.argv[1], {'engine': 'x'})\n"
         "with Writer(store) as writer:\n"
         "    for number in range(len(store), 10**6):\n"
         "        cells = np.full((number % 5000, 4), number % 65536, np.uint16)\n"
-        "        writer.add(str(number), content_digest(str(number).encode()), Proposals(cells, (9, 9), (9, 9)))\n"
+        "        writer.add(str(number), content_digest(str(number).encode()), ProposedBoxes(cells, (9, 9), (9, 9)))\n"
     )
     moments = random.Random(5)
     seen = 0
@@ -141,3 +144,25 @@ def test_a_killed_writer_leaves_complete_records(tmp_path):
             assert (store[name].cells == int(name) % 65536).all()
     assert seen > 100
     assert json.loads((tmp_path / "s" / "parameters.json").read_text()) == {"engine": "x"}
+
+
+def test_lookup_in_a_pipeline(tmp_path):
+    store = ProposalStore.create(tmp_path / "s", {"engine": "x"})
+    with Writer(store) as writer:
+        for number in range(5):
+            cells = np.arange(4 * (number + 1), dtype=np.uint16).reshape(-1, 4)
+            writer.add(f"ü{number}", content_digest(b"%d" % number), ProposedBoxes(cells, (10, 10), (20, 30)))
+    store.refresh()
+    names = [f"ü{number}" for number in (3, 0, 4)]
+    found = list(tf.data.Dataset.range(3).map(lookup(store, names), num_parallel_calls=2).as_numpy_iterator())
+    for boxes, name in zip(found, names, strict=True):
+        assert np.array_equal(boxes, store[name].boxes_yxyx)
+    undecodable = os.fsdecode(b"caf\xe9.jpg")
+    with Writer(store) as writer:
+        boxes = ProposedBoxes(np.ones((7, 4), np.uint16), (10, 10), (20, 30))
+        writer.add(undecodable, content_digest(b"9"), boxes)
+    store.refresh()
+    of_names = lookup(store, ["ü2", undecodable, "y"])
+    assert [len(boxes) for boxes in tf.data.Dataset.range(2).map(of_names).as_numpy_iterator()] == [3, 7]
+    with pytest.raises(tf.errors.UnknownError, match="no proposals of y"):
+        list(tf.data.Dataset.range(2, 3).map(of_names).as_numpy_iterator())

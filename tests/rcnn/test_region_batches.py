@@ -1,20 +1,22 @@
 """Batches of regions: the sampler's rows with their features and targets, from any step on."""
 
 import numpy as np
+import pytest
 
-from tests.rcnn.test_joint import CLASSES, examples
+from tests.rcnn.random_regions import CLASSES, examples
 from tfeff.boxes.coding import FAST_RCNN_WEIGHTS
+from tfeff.rcnn import region_batches
 from tfeff.rcnn.region_batches import RegionBatches
-from tfeff.rcnn.sampling import Sampler
+from tfeff.rcnn.sampling import RegionSampler
 
 TRAIN, _, _ = examples(1, count=200)
 
 
-def batches(most: int = 100) -> RegionBatches:
-    sampler = Sampler.by_overlap(
-        TRAIN.targets, positives=20, negatives=4, positive_overlap=0.5, negative_overlap=0.5, seed=3
+def batches() -> RegionBatches:
+    sampler = RegionSampler.by_overlap(
+        TRAIN.targets, positives=20, batch_size=24, positive_overlap=0.5, negative_overlap=0.5, seed=3
     )
-    return RegionBatches(TRAIN, sampler, CLASSES, most=most)
+    return RegionBatches(TRAIN, sampler)
 
 
 def test_a_batch_holds_the_features_and_targets_of_its_rows() -> None:
@@ -41,8 +43,9 @@ def test_an_epoch_depends_on_its_number_alone_and_can_start_at_any_step() -> Non
                 np.testing.assert_array_equal(one[name], other[name], err_msg=name)
 
 
-def test_validation_repeats_the_first_batches_of_epoch_0() -> None:
-    pipeline = batches(most=2)
+def test_validation_repeats_the_first_batches_of_epoch_0(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(region_batches, "MAX_VALIDATION_BATCHES", 2)
+    pipeline = batches()
     for _ in range(2):
         found = [batch["features"] for batch in pipeline.evaluation_batches().as_numpy_iterator()]
         np.testing.assert_array_equal(found, [TRAIN.features[rows] for rows in pipeline.rows(0)[:2]])

@@ -7,7 +7,7 @@ from tfeff.boxes import iou
 from tfeff.boxes.assignment import IGNORED_OVERLAP, ignored_overlap
 from tfeff.data.dataset import Objects
 from tfeff.data.sources import catalog
-from tfeff.rcnn.feature_cache import CachedFeatures
+from tfeff.rcnn.feature_store import StoredFeatures
 from tfeff.rcnn.regions import RegionSet, proposal_recall
 
 
@@ -24,8 +24,8 @@ def regions():
         low = rng.uniform(0, 40, (25, 2))
         proposals.append(np.concatenate([low, low + rng.uniform(4, 24, (25, 2))], axis=1).astype(np.float32))
     counts = [25 + int((~objects.ignored).sum()) for objects in images.objects]
-    starts = np.concatenate([[0], np.cumsum(counts)])
-    return RegionSet(images, proposals, CachedFeatures(np.arange(starts[-1])[:, None].astype(np.float16), starts))
+    rows = np.arange(sum(counts))
+    return RegionSet(images, proposals, StoredFeatures(rows[:, None].astype(np.float16), rows), np.array(counts))
 
 
 def test_overlaps_with_each_class_match_a_loop(regions) -> None:
@@ -45,8 +45,9 @@ def test_overlaps_with_each_class_match_a_loop(regions) -> None:
 
 def test_features_of_proposals_follow_those_of_objects(regions) -> None:
     for image in range(6):
-        start, end = regions.cached.starts[image : image + 2]
-        assert regions.proposal_features(image)[:, 0].tolist() == list(range(end - 25, end))
+        end = regions.counts[: image + 1].sum()
+        start = end - regions.counts[image]
+        assert regions.features_of(image)[:, 0].tolist() == list(range(start, end))
         own = regions.targets.is_object[start:end]
         assert own.tolist() == sorted(own, reverse=True)
 

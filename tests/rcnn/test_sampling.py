@@ -3,7 +3,7 @@
 import numpy as np
 
 from tfeff.boxes.assignment import Regions
-from tfeff.rcnn.sampling import Sampler
+from tfeff.rcnn.sampling import RegionSampler
 
 
 def regions(rng: np.random.Generator, count: int) -> Regions:
@@ -17,9 +17,9 @@ def regions(rng: np.random.Generator, count: int) -> Regions:
     )
 
 
-def sampler(targets: Regions, seed: int = 0, positives: int = 30) -> Sampler:
-    return Sampler.by_overlap(
-        targets, positives=positives, negatives=8, positive_overlap=0.5, negative_overlap=0.3, seed=seed
+def sampler(targets: Regions, seed: int = 0, positives: int = 30) -> RegionSampler:
+    return RegionSampler.by_overlap(
+        targets, positives=positives, batch_size=positives + 8, positive_overlap=0.5, negative_overlap=0.3, seed=seed
     )
 
 

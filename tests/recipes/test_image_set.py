@@ -5,11 +5,10 @@ import pytest
 from PIL import Image
 
 from tests.rcnn.voc_digits import write_voc
-from tfeff import config
+from tfeff import config, selection
 from tfeff.data.sources import catalog
 from tfeff.errors import UserError
 from tfeff.recipes import annotated_images, labeled_images
-from tfeff.training import selection
 
 COUNTS = {"train/ant": 40, "train/bee": 10, "test/ant": 3, "test/bee": 3}
 
@@ -37,7 +36,9 @@ def test_only_images_that_are_trained_on_count(image_folder, changes):
     data = dataclasses.replace(config.Data(source=f"folder:{image_folder(COUNTS)}"), **changes)
     settings = config.Experiment(data=data)
     source = catalog.open_labels(data.source)
-    fold = selection.fold(settings, source.load("train"), validates=data.validation_split is not None)
+    fold = selection.fold(
+        selection.request(settings), source.load("train"), validates=data.validation_split is not None
+    )
     trained = len(source.load("train")) if fold is None else len(fold.train)
     assert labeled_images(data).count == trained
 
@@ -63,7 +64,7 @@ def test_a_single_class(image_folder):
 
 def test_images_with_objects(tmp_path):
     write_voc(tmp_path / "voc", {"train": range(10), "test": range(10, 14)})
-    data = config.DetectionData(source=f"voc:{tmp_path / 'voc'}", validation_split="test")
+    data = config.Data(source=f"voc:{tmp_path / 'voc'}", validation_split="test")
     source = catalog.open_objects(data.source).load("train")
     images = annotated_images(data)
     assert (images.count, images.objects) == (10, sum(len(objects) for objects in source.objects))
@@ -79,4 +80,4 @@ def test_images_without_objects(tmp_path):
     Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(tmp_path / "JPEGImages" / "a.jpg")
     (tmp_path / "Annotations" / "a.xml").write_text("<annotation></annotation>")
     with pytest.raises(UserError, match="no objects to train on"):
-        annotated_images(config.DetectionData(source=f"voc:{tmp_path}", train_split="all"))
+        annotated_images(config.Data(source=f"voc:{tmp_path}", train_split="all"))

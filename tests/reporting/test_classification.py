@@ -1,34 +1,94 @@
-import json
-
 import numpy as np
 import pytest
 
-from tfeff.evaluation import classification_report
-from tfeff.reporting import tables
-from tfeff.reporting.classification import classification_figures, per_class_rows, summary_rows
+from tests.thoroughness import thorough
+from tfeff.reporting.classification import (
+    confusion_figure,
+    per_class_figure,
+    reliability_figure,
+)
+
+LONG = ["black-footed albatross (juvenile, winter plumage)", "US$ coin & $5 note", "a", "très long nom d'une classe"]
 
 
-@pytest.fixture(scope="module")
-def report():
-    """Report on four classes, one of them without examples, after a JSON round trip."""
-    labels = np.repeat([0, 1, 2], 20)
-    probabilities = np.random.default_rng(0).dirichlet([0.3] * 4, 60)
-    return json.loads(json.dumps(classification_report(labels, probabilities, ["a", "b", "c", "none"]).to_json()))
+def matrix(classes):
+    return np.random.default_rng(0).integers(0, 90, (classes, classes)) + np.eye(classes, dtype=int) * 1000
 
 
-def test_rows_contain_every_class_and_metric(report):
-    rows = per_class_rows(report)
-    assert [row["class"] for row in rows] == ["a", "b", "c", "none"]
-    assert [row["examples"] for row in rows] == [20, 20, 20, 0]
-    assert rows[3]["recall"] is None
-    np.testing.assert_allclose(np.mean([row["recall"] for row in rows[:3]]), report["balanced_accuracy"])
-    scores = {row["metric"]: row["value"] for row in summary_rows(report)}
-    assert scores["top-1 accuracy"] == report["top1"]
-    assert tables.UNDEFINED in tables.text(rows).splitlines()[-1]
+@pytest.mark.parametrize("classes", [1, 2, 10, thorough(30), 100, thorough(250)])
+def test_names_and_numbers_do_not_overlap(classes, assert_legible):
+    assert_legible(confusion_figure(matrix(classes), [LONG[i % 4] for i in range(classes)]))
 
 
-def test_figures_of_a_report_from_json_are_legible(report, assert_legible):
-    figures = classification_figures(report)
-    assert set(figures) == {"confusion", "per_class", "reliability"}
-    for figure in figures.values():
-        assert_legible(figure)
+def test_colors_are_shares_of_the_true_class_and_numbers_are_counts():
+    counts = np.array([[6, 2, 0], [0, 0, 0], [1, 1, 2]])
+    axes = confusion_figure(counts, ["a", "b", "c"]).axes[0]
+    shares = axes.images[0].get_array()
+    np.testing.assert_allclose(shares[[0, 2]], [[0.75, 0.25, 0], [0.25, 0.25, 0.5]])
+    assert shares.mask[1].all()
+    numbers = {text.get_position(): text.get_text() for text in axes.texts}
+    assert numbers == {(0, 0): "6", (1, 0): "2", (0, 2): "1", (1, 2): "1", (2, 2): "2"}
+
+
+@pytest.mark.parametrize(("classes", "numbered", "named"), [(30, True, 30), (31, False, 31), (101, False, 51)])
+def test_numbers_and_names_that_do_not_fit_are_left_out(classes, numbered, named):
+    axes = confusion_figure(matrix(classes), [str(i) for i in range(classes)]).axes[0]
+    assert bool(axes.texts) == numbered
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names == [str(i) for i in range(0, classes, -(-classes // named))]
+
+
+def figure(classes):
+    precision, recall, f1 = np.random.default_rng(0).random((3, classes))
+    names = [f"a class with number {i} and quite a long name" for i in range(classes)]
+    return per_class_figure(names, precision, recall, f1, np.arange(classes) * 1000)
+
+
+@pytest.mark.parametrize("classes", [1, 2, 10, 100])
+def test_names_and_numbers_do_not_overlap_per_class(classes, assert_legible):
+    assert_legible(figure(classes))
+
+
+def test_classes_are_sorted_by_f1_with_undefined_values_last():
+    drawn = per_class_figure("abc", [0.5, None, 0.25], [0.1, np.nan, 0.2], [0.3, None, 0.2], [10, 0, 1.5])
+    axes = drawn.axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["c", "a", "b"]
+    assert axes.get_ylim()[0] > axes.get_ylim()[1]
+    precision, recall = axes.containers
+    np.testing.assert_equal([bar.get_width() for bar in precision], [0.25, 0.5, np.nan])
+    np.testing.assert_equal([bar.get_width() for bar in recall], [0.2, 0.1, np.nan])
+    (support,) = axes.child_axes
+    assert [label.get_text() for label in support.get_yticklabels()] == ["1.5", "10", "0"]
+
+
+def test_at_most_100_classes_with_the_lowest_f1_are_shown():
+    names = [str(i) for i in range(250)]
+    falling = np.linspace(1, 0, 250)
+    drawn = per_class_figure(names, falling, falling, falling, np.ones(250))
+    shown = [label.get_text() for label in drawn.axes[0].get_yticklabels()]
+    assert shown == [str(i) for i in range(249, 149, -1)]
+    assert "100 of 250" in drawn.get_suptitle()
+
+
+EDGES = [0.0, 0.25, 0.5, 0.75, 1.0]
+
+
+def figure_reliability():
+    return reliability_figure(EDGES, [0, 10, 20, 70_000], [None, 0.4, 0.6, 0.9], [None, 0.5, 0.6, 0.7], 0.123)
+
+
+def test_texts_do_not_overlap(assert_legible):
+    assert_legible(figure_reliability())
+
+
+def test_bars_show_the_accuracy_and_gaps_extend_to_the_confidence():
+    top, bottom = figure_reliability().axes
+    accuracy, over, under = top.containers
+    np.testing.assert_equal([bar.get_height() for bar in accuracy], [np.nan, 0.5, 0.6, 0.7])
+    for bar, low, high in zip(over[1:], [0.5, 0.6, 0.7], [0.5, 0.6, 0.9], strict=True):
+        assert (bar.get_y(), bar.get_y() + bar.get_height()) == pytest.approx((low, high))
+    for bar, high, low in zip(under[1:], [0.5, 0.6, 0.7], [0.4, 0.6, 0.7], strict=True):
+        assert (bar.get_y(), bar.get_y() + bar.get_height()) == pytest.approx((high, low))
+    assert [bar.get_height() for bar in bottom.containers[0]] == [0, 10, 20, 70_000]
+    assert [bar.get_center()[0] for bar in bottom.containers[0]] == pytest.approx([0.125, 0.375, 0.625, 0.875])
+    assert "12.30 %" in top.get_title()

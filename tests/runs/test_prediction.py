@@ -16,9 +16,10 @@ from tests.thoroughness import only_thorough
 from tfeff import models, runs
 from tfeff.errors import UserError
 from tfeff.runs.prediction import find_images
-from tfeff.runs.predictors import Predictor, Row
+from tfeff.runs.predictors import Predictor
+from tfeff.runs.results import Prediction
 from tfeff.serving import savedmodel
-from tfeff.tasks import Localization
+from tfeff.tasks import LocalizationTask
 
 NAMES = ("cat", "dog", "eel", "fox", "gnu", "hen")
 COUNT = 23
@@ -33,7 +34,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     localizer = models.localizer(models.build("resnet", include_top=False, **options), num_classes=len(NAMES))
     common = {"image_size": (20, 20), "size": (16, 16), "channels": 3}
     savedmodel.export(classifier, NAMES, root / "classifier", **common)
-    savedmodel.export(localizer, NAMES, root / "localizer", task=Localization(), **common)
+    savedmodel.export(localizer, NAMES, root / "localizer", task=LocalizationTask(), **common)
     return {name: root / name for name in ("classifier", "localizer")}
 
 
@@ -63,20 +64,20 @@ class Counting(Predictor):
         self.inner, self.limit, self.names = inner, limit, list[str]()
         self.batch_size, self.draws_boxes = inner.batch_size, inner.draws_boxes
 
-    def predict(self, files: Sequence[tuple[str, bytes]]) -> list[Row | UserError]:
+    def predict(self, files: Sequence[tuple[str, bytes]]) -> list[Prediction | UserError]:
         if len(self.names) + len(files) > self.limit:
             raise KeyboardInterrupt
         self.names += [name for name, _ in files]
         return self.inner.predict(files)
 
-    def draw(self, pixels: np.ndarray, row: Row) -> np.ndarray:
-        return self.inner.draw(pixels, row)
+    def predict_pixels(self, images: Sequence[tuple[str, np.ndarray]]) -> list[Prediction]:
+        return self.inner.predict_pixels(images)
 
 
 def test_rows_are_those_of_the_exported_model(exported: dict[str, Path], photos: Path, tmp_path: Path) -> None:
     paths, out = find_images(photos, tmp_path / "out"), tmp_path / "out"
     predictor = runs.load_predictor(exported["classifier"], batch_size=5)
-    done = runs.predict(predictor, paths, out, key="")
+    done = runs.write_predictions(predictor, paths, out, key="")
     assert list(done.rows) == sorted(paths) == list(paths)
     assert "deeper/ü07.png" in paths
     served = tf.saved_model.load(exported["classifier"]).signatures["serving_bytes"]
@@ -98,7 +99,7 @@ def test_a_localizer_also_returns_boxes_and_draws_each_image(
     exported: dict[str, Path], photos: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    done = runs.predict(runs.load_predictor(exported["localizer"]), find_images(photos, out), out, key="")
+    done = runs.write_predictions(runs.load_predictor(exported["localizer"]), find_images(photos, out), out, key="")
     for name, row in done.rows.items():
         width, height = Image.open(photos / name).size
         assert (np.array(row["box_yxyx"]) <= [height, width, height, width]).all()
@@ -111,7 +112,7 @@ def test_damaged_images_are_listed_and_the_others_predicted(
     exported: dict[str, Path], photos: Path, tmp_path: Path
 ) -> None:
     bad, out = damage(photos), tmp_path / "out"
-    done = runs.predict(
+    done = runs.write_predictions(
         runs.load_predictor(exported["classifier"], batch_size=8), find_images(photos, out), out, key=""
     )
     assert set(done.damaged) == bad
@@ -120,7 +121,7 @@ def test_damaged_images_are_listed_and_the_others_predicted(
     assert {entry["image"] for entry in listed} == bad
     only = {name: photos / name for name in bad}
     with pytest.raises(UserError, match="no image could be read"):
-        runs.predict(runs.load_predictor(exported["classifier"]), only, tmp_path / "none", key="")
+        runs.write_predictions(runs.load_predictor(exported["classifier"]), only, tmp_path / "none", key="")
 
 
 @pytest.mark.parametrize("kind", ["classifier", "localizer"])
@@ -129,17 +130,17 @@ def test_an_interrupted_call_resumes_without_repeating(
 ) -> None:
     predictor = runs.load_predictor(exported[kind], batch_size=4)
     paths = find_images(photos, tmp_path / "out")
-    whole = runs.predict(predictor, paths, tmp_path / "whole", key="")
+    whole = runs.write_predictions(predictor, paths, tmp_path / "whole", key="")
     first = Counting(predictor, limit=10)
     with pytest.raises(KeyboardInterrupt):
-        runs.predict(first, paths, tmp_path / "out", key="")
+        runs.write_predictions(first, paths, tmp_path / "out", key="")
     second = Counting(predictor)
-    resumed = runs.predict(second, paths, tmp_path / "out", key="")
+    resumed = runs.write_predictions(second, paths, tmp_path / "out", key="")
     assert sorted(first.names + second.names) == sorted(paths)
     assert (resumed.known, len(first.names)) == (8, 8)
     assert resumed.rows.keys() == whole.rows.keys()
     third = Counting(predictor)
-    runs.predict(third, paths, tmp_path / "out", key="another model")
+    runs.write_predictions(third, paths, tmp_path / "out", key="another model")
     assert len(third.names) == COUNT
 
 
@@ -149,11 +150,13 @@ def test_a_detector_in_tiles_resumes_without_repeating(tmp_path: Path) -> None:
     for number in range(5):
         Image.fromarray(squares(100, 150, seed=number)).save(images / f"{number}.png")
     paths = find_images(images, out)
-    whole = runs.predict(SquaresPredictor(), paths, tmp_path / "whole", key="")
+    whole = runs.write_predictions(SquaresPredictor(), paths, tmp_path / "whole", key="")
     with pytest.raises(KeyboardInterrupt):
-        runs.predict(SquaresPredictor((100, 90), 20, limit=5), paths, out, key="")  # in the third image's second tile
+        runs.write_predictions(
+            SquaresPredictor((100, 90), 20, limit=5), paths, out, key=""
+        )  # in the third image's second tile
     second, progress = SquaresPredictor((100, 90), 20), list[tuple[int, int]]()
-    resumed = runs.predict(second, paths, out, key="", progress=lambda *given: progress.append(given))
+    resumed = runs.write_predictions(second, paths, out, key="", progress=lambda *given: progress.append(given))
     assert (resumed.known, second.squares.calls) == (2, 3 * 2)
     assert progress == [(3, 1), (4, 2), (5, 3)]
     for name, row in resumed.rows.items():

@@ -8,12 +8,12 @@ from PIL import Image
 
 from tests.runs.bright_squares import SquaresPredictor, squares
 from tfeff.errors import UserError
-from tfeff.runs.predictors import Row
+from tfeff.runs.results import Detection
 
 
-def found(row: Row) -> list[tuple[list[float], str]]:
+def found(detected: Detection) -> list[tuple[list[float], str]]:
     """Boxes and classes, in a fixed order."""
-    return sorted(zip(row["boxes_yxyx"], row["classes"], strict=True))
+    return sorted(zip(detected.boxes_yxyx.tolist(), detected.classes, strict=True))
 
 
 @pytest.mark.parametrize(("tile", "overlap"), [((70, 70), 14), ((50, 200), 12), ((300, 100), 20), ((300, 400), 20)])
@@ -35,8 +35,8 @@ def test_an_object_on_the_border_of_four_tiles_is_found_once() -> None:
 
 
 def test_an_image_without_objects_has_an_empty_row() -> None:
-    row = SquaresPredictor((20, 20), 5).detect(np.zeros((50, 40, 3), np.uint8))
-    assert row == {"labels": [], "classes": [], "scores": [], "boxes_yxyx": []}
+    detected = SquaresPredictor((20, 20), 5).detect(np.zeros((50, 40, 3), np.uint8))
+    assert detected.row == {"labels": [], "classes": [], "scores": [], "boxes_yxyx": []}
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -58,15 +58,15 @@ def test_boxes_refer_to_the_pixels_as_stored() -> None:
         ("rotated.jpg", encoded(image, "JPEG", quality=95, exif=orientation)),
     ]
     predictor = SquaresPredictor((50, 50), 20)
-    for row in predictor.predict(files):
-        assert isinstance(row, dict)
-        assert sorted(row["classes"]) == ["blue", "green", "red"]
-        np.testing.assert_array_equal(row["boxes_yxyx"], [[8, 40, 24, 56]] * 3)
+    for detected in predictor.predict(files):
+        assert isinstance(detected, Detection)
+        assert sorted(detected.classes) == ["blue", "green", "red"]
+        np.testing.assert_array_equal(detected.boxes_yxyx, [[8, 40, 24, 56]] * 3)
 
 
-def test_a_truncated_image_has_an_error_instead_of_a_row() -> None:
+def test_a_truncated_image_has_an_error_instead_of_a_prediction() -> None:
     file = encoded(Image.fromarray(squares(100, 100)), "JPEG")
-    rows = SquaresPredictor((50, 50), 20).predict([("cut.jpg", file[: len(file) // 2]), ("whole.jpg", file)])
-    assert isinstance(rows[0], UserError)
-    assert str(rows[0]).startswith("cut.jpg: ")
-    assert isinstance(rows[1], dict)
+    found = SquaresPredictor((50, 50), 20).predict([("cut.jpg", file[: len(file) // 2]), ("whole.jpg", file)])
+    assert isinstance(found[0], UserError)
+    assert str(found[0]).startswith("cut.jpg: ")
+    assert isinstance(found[1], Detection)

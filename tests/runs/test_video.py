@@ -12,7 +12,7 @@ from PIL import Image
 from tests.runs.bright_squares import SquaresPredictor, squares
 from tfeff.errors import UserError
 from tfeff.runs.predictors import ClassifierPredictor
-from tfeff.runs.video import Video, predict_video
+from tfeff.runs.video import Video, write_video_predictions
 
 FRAMES, RATE = 11, 12.5
 TILES = (60, 60), 16
@@ -33,7 +33,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_frame_has_a_row_with_its_time(root: Path, tmp_path: Path) -> None:
     predictor = SquaresPredictor()
-    done = predict_video(predictor, Video(root / "video.mp4"), tmp_path, key="", every=2)
+    done = write_video_predictions(predictor, Video(root / "video.mp4"), tmp_path, key="", every=2)
     assert [row["frame"] for row in done.rows] == [0, 2, 4, 6, 8, 10]
     assert [row["time"] for row in done.rows] == pytest.approx([0, 0.16, 0.32, 0.48, 0.64, 0.8])
     assert (predictor.squares.calls, done.known, done.warning) == (6, 0, "")
@@ -51,26 +51,29 @@ def test_every_frame_has_a_row_with_its_time(root: Path, tmp_path: Path) -> None
 def test_an_interrupted_call_resumes_without_repeating(root: Path, tmp_path: Path) -> None:
     video = Video(root / "video.mp4")
     with pytest.raises(KeyboardInterrupt):
-        predict_video(SquaresPredictor(*TILES, limit=4 * 4), video, tmp_path, key="")
+        write_video_predictions(SquaresPredictor(*TILES, limit=4 * 4), video, tmp_path, key="")
     assert not (tmp_path / "predictions.mp4").exists()
     (tmp_path / ".partial-predictions.mp4").write_text("of a killed process")
     second = SquaresPredictor(*TILES)
     progress = list[tuple[int, int]]()
-    done = predict_video(second, video, tmp_path, key="", progress=lambda *given: progress.append(given))
+    done = write_video_predictions(second, video, tmp_path, key="", progress=lambda *given: progress.append(given))
     assert (second.squares.calls, done.known, len(done.rows)) == (4 * (FRAMES - 4), 4, FRAMES)
     assert progress[-1] == (FRAMES, FRAMES - 4)
     assert Video(tmp_path / "predictions.mp4").announced == FRAMES
-    assert predict_video(SquaresPredictor(*TILES), video, tmp_path / "again", key="", draw=False).rows == done.rows
+    assert (
+        write_video_predictions(SquaresPredictor(*TILES), video, tmp_path / "again", key="", draw=False).rows
+        == done.rows
+    )
     assert not (tmp_path / "again" / "predictions.mp4").exists()
 
 
 def test_a_changed_video_is_detected_again(root: Path, tmp_path: Path) -> None:
     path = tmp_path / "video.avi"
     path.write_bytes((root / "video.avi").read_bytes())
-    predict_video(SquaresPredictor(), Video(path), tmp_path / "out", key="", draw=False)
+    write_video_predictions(SquaresPredictor(), Video(path), tmp_path / "out", key="", draw=False)
     path.write_bytes((root / "video.mp4").read_bytes())
     predictor = SquaresPredictor()
-    done = predict_video(predictor, Video(path), tmp_path / "out", key="", draw=False)
+    done = write_video_predictions(predictor, Video(path), tmp_path / "out", key="", draw=False)
     assert (predictor.squares.calls, done.known) == (FRAMES, 0)
 
 
@@ -80,14 +83,14 @@ def test_a_stream_without_a_header_has_an_unknown_length(root: Path, tmp_path: P
             stream.write(cv2.imencode(".jpg", squares(72, 96, seed=number))[1].tobytes())
     video = Video(tmp_path / "stream.mjpeg")
     assert video.announced is None
-    done = predict_video(SquaresPredictor(), video, tmp_path / "out", key="", every=3)
+    done = write_video_predictions(SquaresPredictor(), video, tmp_path / "out", key="", every=3)
     assert ([row["frame"] for row in done.rows], done.warning) == ([0, 3], "")
 
 
 def test_the_readable_frames_of_a_truncated_video_are_kept(root: Path, tmp_path: Path) -> None:
     whole = (root / "video.avi").read_bytes()
     (tmp_path / "cut.avi").write_bytes(whole[: len(whole) // 2])
-    done = predict_video(SquaresPredictor(), Video(tmp_path / "cut.avi"), tmp_path / "out", key="")
+    done = write_video_predictions(SquaresPredictor(), Video(tmp_path / "cut.avi"), tmp_path / "out", key="")
     assert 2 < len(done.rows) < FRAMES - 1
     assert f"only {len(done.rows)} of {FRAMES} frames" in done.warning
     assert Video(tmp_path / "out" / "predictions.mp4").announced == len(done.rows)
@@ -119,21 +122,23 @@ def test_a_video_without_readable_frames_is_refused(root: Path, tmp_path: Path) 
     damaged[start : damaged.index(b"moov") - 4] = bytes(damaged.index(b"moov") - 4 - start)
     (tmp_path / "damaged.mp4").write_bytes(damaged)
     with pytest.raises(UserError, match="no frame could be read"):
-        predict_video(SquaresPredictor(), Video(tmp_path / "damaged.mp4"), tmp_path / "out", key="")
+        write_video_predictions(SquaresPredictor(), Video(tmp_path / "damaged.mp4"), tmp_path / "out", key="")
 
 
 def test_an_annotated_video_that_cannot_be_written_is_reported(root: Path, tmp_path: Path) -> None:
     (tmp_path / ".partial-predictions.mp4").symlink_to("/dev/full")
     with pytest.raises(UserError, match=r"predictions\.mp4: the annotated video cannot be written"):
-        predict_video(SquaresPredictor(), Video(root / "video.mp4"), tmp_path, key="")
+        write_video_predictions(SquaresPredictor(), Video(root / "video.mp4"), tmp_path, key="")
     assert not (tmp_path / "predictions.mp4").exists()
-    done = predict_video(SquaresPredictor(), Video(root / "video.mp4"), tmp_path, key="", draw=False)
+    done = write_video_predictions(SquaresPredictor(), Video(root / "video.mp4"), tmp_path, key="", draw=False)
     assert done.known > 0
 
 
 def test_what_cannot_be_done_is_refused(root: Path, tmp_path: Path) -> None:
     (tmp_path / "predictions.mp4").write_bytes((root / "video.mp4").read_bytes())
     with pytest.raises(UserError, match="would replace"):
-        predict_video(SquaresPredictor(), Video(tmp_path / "predictions.mp4"), tmp_path, key="")
+        write_video_predictions(SquaresPredictor(), Video(tmp_path / "predictions.mp4"), tmp_path, key="")
     with pytest.raises(UserError, match="--video requires a detector"):
-        predict_video(ClassifierPredictor.__new__(ClassifierPredictor), Video(root / "video.mp4"), tmp_path, key="")
+        write_video_predictions(
+            ClassifierPredictor.__new__(ClassifierPredictor), Video(root / "video.mp4"), tmp_path, key=""
+        )

@@ -3,13 +3,13 @@
 import numpy as np
 
 from tfeff import config
-from tfeff.reporting.ternary import shares
+from tfeff.reporting.candidates import shares
 from tfeff.scaling.baseline import ScaledNetwork
 
 PEAK = np.array([0.35, 0.2])
 SEARCH = config.Search(
     experiment=config.Experiment(
-        model=config.Model(name="resnet", width=8, stage_blocks=(2, 2), resolution=16),
+        model=config.architecture("resnet", width=8, stage_blocks=(2, 2), resolution=16),
         data=config.Data(source="embedded:digits", channels=1),
         training=config.Training(epochs=4, batch_size=64),
     ),

@@ -10,7 +10,7 @@ from tfeff.errors import UserError
 from tfeff.scaling import candidates
 from tfeff.scaling.baseline import Baseline
 
-SMALL = Baseline(config.Model(name="resnet", width=6, stage_blocks=(1, 2, 1, 1), resolution=12), 10, 3)
+SMALL = Baseline(config.architecture("resnet", width=6, stage_blocks=(1, 2, 1, 1), resolution=12), 10, 3)
 
 
 def identity(network):
@@ -62,9 +62,11 @@ def test_all_networks_within_the_budget_are_found(bounds):
     assert len(expected) >= 5
 
 
-@pytest.mark.parametrize("name", [thorough("mobilenet-v1"), "mobilenet-v2", thorough("efficientnet-b0")])
+@pytest.mark.parametrize(
+    "name", [thorough("mobilenet-v1"), "mobilenet-v2", thorough("efficientnet-b0"), "convnext-tiny"]
+)
 def test_candidates_of_other_baselines_are_distinct(name):
-    baseline = Baseline(config.Model(name=name, resolution=32), 10, 3)
+    baseline = Baseline(config.architecture(name, resolution=32), 10, 3)
     networks = candidates.within_budget(baseline, config.Budget(macs=2.0, tolerance=0.02))
     assert len({network.id for network in networks}) == len(networks) > 10
     for network in networks[:: len(networks) // 5]:
@@ -88,7 +90,7 @@ def test_coefficients_that_round_alike_give_the_same_id():
 
 
 def test_the_baseline_includes_the_coefficients_of_its_config():
-    scaled = Baseline(config.Model(name="resnet", width=6, width_coefficient=2.0, resolution=12), 10, 3)
+    scaled = Baseline(config.architecture("resnet", width=6, width_coefficient=2.0, resolution=12), 10, 3)
     assert scaled.unscaled.widths == (12, 24, 48, 96)
     assert scaled.network(1.0, 1.5, 12).widths == (18, 36, 72, 144)
     assert scaled.network(1.0, 1.5, 12).relative["params"] > 2
@@ -111,7 +113,7 @@ def test_a_spread_subset_has_large_distances():
 
 
 def test_an_impossible_budget_names_the_closest_networks():
-    coarse = Baseline(config.Model(name="resnet", width=1, stage_blocks=(1, 1, 1, 1), resolution=8), 10, 3)
+    coarse = Baseline(config.architecture("resnet", width=1, stage_blocks=(1, 1, 1, 1), resolution=8), 10, 3)
     with pytest.raises(UserError) as error:
         candidates.within_budget(coarse, config.Budget(macs=1.02, tolerance=0.001))
     for word in ("resnet", "1.02 times", "within 0.1 %;", "of the budget", "blocks", "pixels", "tolerance"):

@@ -4,7 +4,7 @@ from tfeff import config
 from tfeff.scaling.baseline import Baseline
 from tfeff.scaling.latency import LatencyModel, samples
 
-BASELINE = Baseline(config.Model(name="resnet", width=8, stage_blocks=(2, 2, 2, 2), resolution=16), 10, 3)
+BASELINE = Baseline(config.architecture("resnet", width=8, stage_blocks=(2, 2, 2, 2), resolution=16), 10, 3)
 
 
 def test_a_fit_recovers_a_law_of_its_form():

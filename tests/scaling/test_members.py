@@ -7,7 +7,7 @@ from tfeff.config.family import Family
 from tfeff.scaling import members
 from tfeff.scaling.baseline import Baseline
 
-BASELINE = Baseline(config.Model(name="resnet", width=8, stage_blocks=(2, 2, 2, 2), resolution=16), 10, 3)
+BASELINE = Baseline(config.architecture("resnet", width=8, stage_blocks=(2, 2, 2, 2), resolution=16), 10, 3)
 FAMILY = Family(baseline=BASELINE.unscaled.model, alpha=1.25, beta=1.125, gamma=1.125)
 
 

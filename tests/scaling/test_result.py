@@ -15,14 +15,14 @@ from tfeff.scaling.result import Result
 from tfeff.scaling.search import Findings
 from tfeff.scaling.study import prepare
 from tfeff.trials.allocation import Elimination
-from tfeff.trials.dunnett import dunnett_quantile
 from tfeff.trials.ranking import rank
 from tfeff.trials.results import Job
 from tfeff.trials.store import Record
+from tfeff.trials.two_way import dunnett_quantile
 
 SEARCH = config.Search(
     experiment=config.Experiment(
-        model=config.Model(name="resnet", width=4, stage_blocks=(1, 1), resolution=8),
+        model=config.architecture("resnet", width=4, stage_blocks=(1, 1), resolution=8),
         data=config.Data(source="embedded:digits", channels=1),
         training=config.Training(epochs=4, batch_size=64),
     ),

@@ -18,8 +18,8 @@ from tfeff.config.search import HELD_OUT_RATES
 from tfeff.scaling import search
 from tfeff.scaling.search import open_store
 from tfeff.scaling.study import prepare
-from tfeff.trials import forecast
-from tfeff.trials.forecast import VALIDATION_SHARE
+from tfeff.trials import progress
+from tfeff.trials.progress import VALIDATION_SHARE
 
 CONFIG = """
 from tfeff.config import *
@@ -27,7 +27,7 @@ from tfeff.config import *
 def get_config():
     return Search(
         experiment=Experiment(
-            model=Model(name="resnet", width=4, stage_blocks=(1, 1), resolution=8),
+            model=architecture("resnet", width=4, stage_blocks=(1, 1), resolution=8),
             data=Data(source="embedded:digits", channels=1),
             training=Training(epochs=2, batch_size=32, precision="float32", deterministic=True),
         ),
@@ -124,13 +124,13 @@ def test_a_member_of_the_family_trains(verbs, whole, tmp_path):
         "def get_config():\n"
         "    return Experiment(data=Data(channels=1, train_examples=200), training=Training(epochs=1, batch_size=50))\n"
     )
-    flags = (f"--config.model.family={whole}", "--config.model.phi=1", "--noevaluate")
+    flags = (f"--config.member.family={whole}", "--config.member.phi=1", "--noevaluate")
     verbs("train", f"--config={experiment}", f"--workdir={tmp_path / 'run'}", *flags).succeeds()
     trained = config.from_json((tmp_path / "run" / "config.json").read_text(), config.Experiment)
     family = json.loads((whole / "coefficients.json").read_text())
     assert trained.model.depth_coefficient == pytest.approx(family["alpha"])
     assert trained.model.resolution == round(8 * family["gamma"])
-    assert (trained.model.width, trained.model.family) == (4, None)
+    assert (trained.model.width, trained.member.family) == (4, None)
 
 
 @only_thorough
@@ -224,7 +224,7 @@ from tfeff.config import *
 def get_config():
     return Search(
         experiment=Experiment(
-            model=Model(name="resnet", width=4, stage_blocks=(1, 1), resolution=8),
+            model=architecture("resnet", width=4, stage_blocks=(1, 1), resolution=8),
             data=Data(source="embedded:digits", channels=1),
             training=Training(epochs=3, batch_size=32, validation_epochs=3, precision="float32", deterministic=True),
         ),
@@ -274,7 +274,7 @@ def test_a_search_cannot_select_by_the_split_of_all_folds(verbs, tmp_path):
 
 GIVEN_COEFFICIENTS = config.Search(
     experiment=config.Experiment(
-        model=config.Model(name="resnet", width=4, stage_blocks=(1, 1), resolution=8),
+        model=config.architecture("resnet", width=4, stage_blocks=(1, 1), resolution=8),
         data=config.Data(source="embedded:digits", channels=1),
         training=config.Training(epochs=7, batch_size=50, validation_epochs=7),
     ),
@@ -287,7 +287,7 @@ GIVEN_COEFFICIENTS = config.Search(
 
 def test_trainings_that_find_learning_rates_are_counted(monkeypatch):
     timing = {"start": 0.0, "image": 1e-3}
-    monkeypatch.setattr(forecast, "collect", lambda executor, calls: dict.fromkeys(calls, timing))
+    monkeypatch.setattr(progress, "collect", lambda executor, calls: dict.fromkeys(calls, timing))
     fixed = dataclasses.replace(GIVEN_COEFFICIENTS, trials=config.Trials(batch_size="fixed", learning_rate="fixed"))
     seconds = [search.forecast(prepare(each), SimpleNamespace(slots=1)).members for each in (fixed, GIVEN_COEFFICIENTS)]
     networks = 3  # the baseline and two members

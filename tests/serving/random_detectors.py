@@ -1,5 +1,6 @@
 """Detectors with random weights."""
 
+import dataclasses
 import math
 
 import keras
@@ -7,10 +8,11 @@ import numpy as np
 
 from tfeff import config, models, tasks
 
-OPTIONS = {"width": 4, "stage_blocks": (1, 1, 1, 1), "levels": ("P3", "P4", "P5"), "neck": "fpn", "neck_channels": 8}
+BACKBONE = config.architecture("resnet", resolution=64, width=4, stage_blocks=(1, 1, 1, 1))
+NETWORK = {"aspect": 1.0, "levels": ("P3", "P4", "P5"), "neck": "fpn", "neck_channels": 8}
 OWN = {
     "fast_rcnn": (
-        "task.member=fast-rcnn-fpn",
+        "task.network.name=fast-rcnn-fpn",
         "task.proposals.max_proposals=40",
         "task.suppression.class_agnostic=true",
     )
@@ -34,7 +36,8 @@ def detector(name: str, image: np.ndarray, *overrides: str) -> tuple[tasks.Image
         ],
     )
     task = tasks.create(settings.task)
-    network = task.network("resnet", num_classes=3, channels=image.shape[-1], resolution=64, **OPTIONS)
+    described = dataclasses.replace(settings.task.describe(BACKBONE), **NETWORK)
+    network = task.network(described, num_classes=3, channels=image.shape[-1])
     for layer in network._flatten_layers():
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.0

@@ -18,7 +18,6 @@ from tfeff import config, runs, tasks, training
 from tfeff.errors import UserError
 from tfeff.serving import openvino, portable
 from tfeff.serving.run import FORMATS
-from tfeff.training import build
 
 CONVERTERS = {"onnx": "tf2onnx", "openvino": "openvino"}
 """Packages of the extras."""
@@ -76,6 +75,19 @@ def test_detectors_return_the_same_detections(format: str, name: str, image: np.
     assert_same_detections(*image_of, box_atol=1e-3)
 
 
+@pytest.mark.parametrize("format", FORMATS)
+def test_gelu_and_layer_normalization_are_exported(format: str, image: np.ndarray, tmp_path: Path) -> None:
+    skip_without_converter(format)
+    sizes = {"width_coefficient": 0.1, "depth_coefficient": 0.3, "layer_scale": 0.5}
+    described = config.architecture("convnext-tiny", resolution=64, **sizes)
+    task = tasks.create(config.ClassificationSettings())
+    network = task.network(described, num_classes=3, channels=3)
+    for file, contents in FORMATS[format].convert(network, task).items():
+        (tmp_path / file).write_bytes(contents)
+    expected = tf.nn.softmax(network(image, training=False))
+    np.testing.assert_allclose(runner(format, tmp_path)(images=image)["probabilities"], expected, atol=1e-5)
+
+
 def test_openvino_keeps_the_order_of_equal_scores_only_for_the_highest_one(image: np.ndarray) -> None:
     # With the order of all, OpenVINO needs seconds for the scores of EfficientDet.
     skip_without_converter("openvino")
@@ -93,12 +105,13 @@ def test_openvino_keeps_the_order_of_equal_scores_only_for_the_highest_one(image
 def test_an_operator_that_a_format_lacks_is_named(format: str) -> None:
     skip_without_converter(format)
 
-    class SingularValues(tasks.Classification):
+    class SingularValues(tasks.ClassificationTask):
         def decode(self, outputs):
             return {"probabilities": tf.linalg.svd(outputs[:, :, None], compute_uv=False)}
 
     task = SingularValues()
-    network = task.network("resnet", num_classes=3, channels=3, resolution=16, width=4, stage_blocks=(1, 1))
+    described = config.architecture("resnet", resolution=16, width=4, stage_blocks=(1, 1))
+    network = task.network(described, num_classes=3, channels=3)
     message = {"litert": "LiteRT cannot run", "onnx": "ONNX cannot express", "openvino": "OpenVINO cannot express"}
     with pytest.raises(UserError, match=rf"{message[format]} this network: (?s:.)*Svd"):
         FORMATS[format].convert(network, task)
@@ -122,8 +135,8 @@ def test_the_extra_of_a_missing_converter_is_named(
 ) -> None:
     for format, package in CONVERTERS.items():
         monkeypatch.setitem(sys.modules, package, None)  # importing it fails
-        with pytest.raises(UserError, match=rf'--format={format} requires .*pip install "tfeff\[{format}\]"'):
-            runs.open_run(run.path).export_portable(tmp_path / format, format)
+        with pytest.raises(UserError, match=rf'format={format} requires .*pip install "tfeff\[{format}\]"'):
+            runs.open_run(run.path).export(tmp_path / format, format)
         assert not (tmp_path / format).exists()
 
 
@@ -131,13 +144,13 @@ def test_the_extra_of_a_missing_converter_is_named(
 def test_an_exported_classifier_predicts_alike(run: training.Workdir, tmp_path: Path, format: str, int8: bool) -> None:
     skip_without_converter(format)
     out = tmp_path / format
-    runs.open_run(run.path).export_portable(out, format, int8=int8)
+    runs.open_run(run.path).export(out, format, int8=int8)
     call = runner(format, out)
     about = json.loads((out / "metadata.json").read_text())
     assert (about["input"], about["fit"], len(about["class_names"])) == ([16, 16, 1], "stretch", 10)
     digits = load_digits().images[-100:, :, :, None].astype(np.float32) * (255 / 16)
     images = tf.image.resize(digits, (16, 16)).numpy()
-    network = build.trained_model(run)
+    network = training.trained_model(run)
     expected = tf.nn.softmax(network(images, training=False)).numpy()
     one_by_one = np.concatenate([call(images=image[None])["probabilities"] for image in images])
     if not int8:
@@ -147,14 +160,14 @@ def test_an_exported_classifier_predicts_alike(run: training.Workdir, tmp_path: 
     if int8:
         # The mean, because a single image near a rounding boundary can differ by much more: 0.0012 in four trainings.
         assert np.abs(one_by_one - expected).mean() < 0.01
-        runs.open_run(run.path).export_portable(tmp_path / "float", "litert")
+        runs.open_run(run.path).export(tmp_path / "float", "litert")
         sizes = [(each / "model.tflite").stat().st_size for each in (out, tmp_path / "float")]
         assert sizes[0] < 0.5 * sizes[1]
 
 
 def test_an_export_is_not_overwritten_by_mistake(run: training.Workdir, tmp_path: Path) -> None:
     opened = runs.open_run(run.path)
-    opened.export_portable(tmp_path / "out", "litert")
+    opened.export(tmp_path / "out", "litert")
     with pytest.raises(UserError, match="is an earlier export"):
-        opened.export_portable(tmp_path / "out", "litert")
-    opened.export_portable(tmp_path / "out", "litert", overwrite=True)
+        opened.export(tmp_path / "out", "litert")
+    opened.export(tmp_path / "out", "litert", overwrite=True)

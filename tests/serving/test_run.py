@@ -10,7 +10,6 @@ import tensorflow as tf
 from tfeff import config, training
 from tfeff.data.images import resizing
 from tfeff.serving import run as serving
-from tfeff.training import build
 
 
 @pytest.fixture(scope="module", params=["stretched", "whole"])
@@ -21,7 +20,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         "whole": ["task.center_crop=0.875", "data.cache=none", "data.image_size=original"],
     }[request.param]
     settings = config.Experiment(
-        model=config.Model(width=2, stage_blocks=(1, 1), resolution=16),
+        model=config.architecture("resnet", width=2, stage_blocks=(1, 1), resolution=16),
         data=config.Data(channels=1, train_examples=64),
         training=config.Training(epochs=1, batch_size=32, precision="float32"),
     )
@@ -45,7 +44,7 @@ def test_a_portable_model_states_the_size_to_which_images_are_fitted_first(
 
 @pytest.mark.parametrize("built", [False, True])
 def test_images_are_fitted_as_in_the_training(run: training.Workdir, built: bool, tmp_path: Path) -> None:
-    network, whole = build.trained_model(run), run.config().task.center_crop is not None
+    network, whole = training.trained_model(run), run.config().task.center_crop is not None
     serving.export(run, tmp_path / "tensorflow", model=network if built else None)
     assert metadata(tmp_path / "tensorflow") == [None if whole else [12, 12], [None, None, 1]]
     image = tf.constant(np.random.default_rng(0).integers(0, 256, (20, 30, 1), np.uint8))

@@ -15,7 +15,7 @@ from tfeff import config
 from tfeff.data.images import graph_decoding, resizing
 from tfeff.errors import UserError
 from tfeff.serving.savedmodel import export
-from tfeff.tasks import Classification
+from tfeff.tasks import ClassificationTask
 
 DIGITS = [str(digit) for digit in range(10)]
 
@@ -72,7 +72,7 @@ def digits(tmp_path_factory):
     ("image_size", "crop"), [(None, False), ((24, 20), False), ((16, 16), False), ((24, 24), True)]
 )
 def test_encoded_images_of_mixed_sizes_match_the_model(image_size, crop, tmp_path):
-    model, task = network(16, 1, 10), Classification(config.Classification(crop=crop))
+    model, task = network(16, 1, 10), ClassificationTask(config.ClassificationSettings(crop=crop))
     export(model, DIGITS, tmp_path / "model", image_size=image_size, size=(16, 16), channels=1, task=task)
     images = list(digit_images(500))
     served = serve(tf.saved_model.load(tmp_path / "model"), [encoded(image, ".png") for image in images])
@@ -86,7 +86,7 @@ def test_encoded_images_of_mixed_sizes_match_the_model(image_size, crop, tmp_pat
 @pytest.mark.parametrize("image_size", [None, (21, 21)])
 def test_the_centers_of_whole_images_match_the_model(image_size, tmp_path):
     model = network(16, 1, 10)
-    task = Classification(config.Classification(center_crop=0.75, interpolation="bicubic"))
+    task = ClassificationTask(config.ClassificationSettings(center_crop=0.75, interpolation="bicubic"))
     export(model, DIGITS, tmp_path / "model", image_size=image_size, size=(16, 16), channels=1, task=task)
     images = list(digit_images(50))
     loaded = tf.saved_model.load(tmp_path / "model")
@@ -106,15 +106,15 @@ def test_the_centers_of_whole_images_match_the_model(image_size, tmp_path):
 @pytest.mark.parametrize(
     ("task", "image_size", "stated"),
     [
-        (config.Classification(), (24, 20), [24, 20]),
-        (config.Classification(), None, [16, 16]),
-        (config.Classification(center_crop=0.75), (24, 24), [24, 24]),
-        (config.Classification(center_crop=0.75), None, None),
+        (config.ClassificationSettings(), (24, 20), [24, 20]),
+        (config.ClassificationSettings(), None, [16, 16]),
+        (config.ClassificationSettings(center_crop=0.75), (24, 24), [24, 24]),
+        (config.ClassificationSettings(center_crop=0.75), None, None),
     ],
 )
 def test_the_metadata_states_the_size_to_which_images_are_fitted_first(task, image_size, stated, tmp_path):
     sizes = {"image_size": image_size, "size": (16, 16), "channels": 1}
-    written = export(network(16, 1, 10), DIGITS, tmp_path / "model", task=Classification(task), **sizes)
+    written = export(network(16, 1, 10), DIGITS, tmp_path / "model", task=ClassificationTask(task), **sizes)
     assert json.loads((written / "metadata.json").read_text())["image_size"] == stated
 
 

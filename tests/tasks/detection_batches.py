@@ -1,12 +1,14 @@
 """Random batches and outputs of small detectors."""
 
+import dataclasses
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfeff.tasks.object_detection import ObjectDetection
+from tfeff import config
+from tfeff.tasks.object_detection import ObjectDetectionTask
 
 
 def batch_of(*, images: int, objects: int, classes: int, seed: int, side: int = 64) -> dict[str, tf.Tensor]:
@@ -28,13 +30,16 @@ def batch_of(*, images: int, objects: int, classes: int, seed: int, side: int = 
 
 
 def outputs_of(
-    task: ObjectDetection, *, classes: int, levels: tuple[str, ...], seed: int, images: int = 4
+    task: ObjectDetectionTask, *, classes: int, levels: tuple[str, ...], seed: int, images: int = 4
 ) -> tuple[keras.Model, dict[str, Any]]:
     """A small network at 64 pixels, and its outputs with random predictions in place of its own."""
-    network = task.network(
-        "resnet", num_classes=classes, channels=3, resolution=64, width=4, stage_blocks=(1, 1, 1, 1), levels=levels,
-        neck="fpn", neck_channels=4, neck_repeats=1, head_repeats=0,
+    assert isinstance(task.section, config.ObjectDetectionSettings)
+    backbone = config.architecture("resnet", resolution=64, width=4, stage_blocks=(1, 1, 1, 1))
+    described = dataclasses.replace(
+        task.section.describe(backbone), aspect=1.0, levels=levels, neck="fpn", neck_channels=4, neck_repeats=1,
+        head_repeats=0,
     )  # fmt: skip
+    network = task.network(described, num_classes=classes, channels=3)
     rng = np.random.default_rng(seed)
     outputs = task.forward(network, {"image": tf.zeros((images, 64, 64, 3))}, training=False)
     random = {name: tf.constant(rng.normal(0, 0.5, outputs[name].shape), tf.float32) for name in network.output}

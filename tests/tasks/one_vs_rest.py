@@ -10,19 +10,20 @@ import tensorflow as tf
 
 from tfeff import models
 from tfeff.config import Augmentation
-from tfeff.config.tasks import Task
+from tfeff.config.tasks import TaskSettings
 from tfeff.data.input.batches import Batches
 from tfeff.data.input.image_transform import ImageTransform
 from tfeff.data.input.reader import Reader
 from tfeff.data.input.transform import Transform
-from tfeff.tasks import Batch, Evaluation, ImageTask
-from tfeff.tasks.task import IMAGES, Predictions
+from tfeff.reports import Evaluation, Evaluator
+from tfeff.tasks import Batch, ImageTask
+from tfeff.tasks.task import IMAGES, PredictionKind, Predictions
 
 POSITIVES = "positives"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Section(Task):
+class Section(TaskSettings):
     """The config section."""
 
     IMPLEMENTATION = f"{__name__}:OneVsRest"
@@ -36,12 +37,12 @@ class OneVsRest(ImageTask):
     """Binary cross-entropy for each class; that of the negatives is weighted, and divided by the positives."""
 
     section: Section
-    annotations = "labels"
+    kind = PredictionKind("one_vs_rest", "labels")
     losses: ClassVar = {"positive_loss": POSITIVES, "negative_loss": POSITIVES}
     metrics: ClassVar = {"exact": IMAGES}
 
-    def network(self, name: str, *, num_classes: int, channels: int, **options: Any) -> keras.Model:
-        backbone = models.build(name, num_classes=num_classes, channels=channels, include_top=False, **options)
+    def network(self, description: models.Architecture, *, num_classes: int, channels: int) -> models.Network:
+        backbone = models.build(description, num_classes=num_classes, channels=channels, include_top=False)
         x = keras.layers.GlobalAveragePooling2D(name="pool")(backbone.outputs[0])
         x = keras.layers.Dense(self.section.hidden, activation="relu", name="hidden")(x)
         scores = keras.layers.Dense(num_classes, name="scores", dtype="float32")(x)
@@ -69,6 +70,10 @@ class OneVsRest(ImageTask):
 
     def dummy_targets(self, batch_size: int, classes: int) -> Batch:
         return {"label": tf.one_hot(tf.zeros(batch_size, tf.int32), classes), "weight": tf.ones(batch_size)}
+
+
+class OneVsRestEvaluator(Evaluator):
+    """The share of images whose most probable class is right."""
 
     def evaluate(self, predictions: Predictions, pipeline: Batches, validated: Mapping[str, float]) -> Evaluation:
         probabilities = predictions["probabilities"]

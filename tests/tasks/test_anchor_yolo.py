@@ -1,16 +1,25 @@
+import dataclasses
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
 from tests.tasks.detection_batches import batch_of, outputs_of
 from tfeff import config
 from tfeff.boxes import iou
-from tfeff.boxes.clustering import shape_iou
+from tfeff.boxes.anchors import shape_iou
 from tfeff.data.sources import catalog
 from tfeff.data.sources.source import Options
-from tfeff.tasks.anchor_yolo import AnchorYolo
+from tfeff.tasks.anchor_yolo import AnchorYoloTask
 
 ANCHORS = (0.1, 0.1, 0.2, 0.1, 0.1, 0.3, 0.3, 0.3, 0.5, 0.3, 0.3, 0.6)
 LEVELS = ("P3", "P4")
+
+
+def settings(**options: Any) -> config.AnchorYoloSettings:
+    """With given anchors."""
+    network = config.detector("anchor-yolo", levels=LEVELS, anchors=ANCHORS)
+    return config.AnchorYoloSettings(network=network, anchors_per_level=None, **options)
 
 
 def cross_entropy(target: float, logit: float) -> float:
@@ -20,7 +29,7 @@ def cross_entropy(target: float, logit: float) -> float:
 
 def test_losses_by_definition() -> None:
     """One anchor after the other, as in darknet's yolo_layer.c."""
-    task = AnchorYolo(config.AnchorYolo(anchors=ANCHORS, ignore_overlap=0.3))
+    task = AnchorYoloTask(settings(ignore_overlap=0.3))
     _, outputs = outputs_of(task, classes=3, levels=LEVELS, seed=0)
     batch = batch_of(images=4, objects=4, classes=3, seed=1)
     totals = task.totals(batch, outputs, training=True)
@@ -65,7 +74,7 @@ def test_losses_by_definition() -> None:
 
 
 def test_candidates_invert_the_targets() -> None:
-    task = AnchorYolo(config.AnchorYolo(anchors=ANCHORS))
+    task = AnchorYoloTask(settings())
     _, outputs = outputs_of(task, classes=2, levels=LEVELS, seed=0, images=1)
     box = np.array([10.0, 20.0, 30.0, 50.0])  # 20 x 30, center (20, 35): anchor 3 (19 x 19) of P4, row 1, column 2
     slot = 8 * 8 * 3 + (1 * 4 + 2) * 3
@@ -80,14 +89,14 @@ def test_candidates_invert_the_targets() -> None:
 
 def test_anchors_come_from_the_training_boxes() -> None:
     images = catalog.open_objects("embedded:placed_digits:64", Options(channels=3, seed=0)).load("test")
-    task = AnchorYolo()
-    described = task.describe("resnet", resolution=96)
-    options, notes = task.measured(images, described)
-    anchors = np.array(options["anchors"]).reshape(9, 2)
+    task = AnchorYoloTask()
+    described = task.section.describe(config.architecture("resnet", resolution=96))
+    fields, notes = task.measured(images, described)
+    anchors = np.array(fields["anchors"]).reshape(9, 2)
     assert (np.diff(anchors.prod(axis=1)) > 0).all()
     sizes = np.concatenate([each.boxes_yxyx[:, 2:] - each.boxes_yxyx[:, :2] for each in images.objects]) / 64
     overlap = shape_iou(sizes, anchors).max(axis=1).mean()
     assert overlap > 0.8
     assert f"{overlap:.3f}" in notes[0]
-    assert task.describe("resnet", resolution=96, **options).anchors == tuple(options["anchors"])
-    assert AnchorYolo(config.AnchorYolo(anchors=ANCHORS)).measured(images, described) == ({}, ())
+    assert dataclasses.replace(described, anchors=tuple(fields["anchors"])).anchors == tuple(fields["anchors"])
+    assert AnchorYoloTask(settings()).measured(images, described) == ({}, ())

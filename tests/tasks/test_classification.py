@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfeff import config, evaluation, tasks, training
+from tfeff import config, evaluation, selection, tasks, training
 from tfeff.errors import UserError
 from tfeff.tasks.classification import cross_entropy
 from tfeff.tasks.task import BatchPredictor
-from tfeff.training import build, checkpoint, selection
+from tfeff.training import checkpoint
 
 SETTINGS = config.Experiment(
-    task=config.Classification(temperature_scaling=True, label_smoothing=0.2),
-    model=config.Model(name="resnet", width=4, stage_blocks=(1, 1), resolution=8),
+    task=config.ClassificationSettings(temperature_scaling=True, label_smoothing=0.2),
+    model=config.architecture("resnet", width=4, stage_blocks=(1, 1), resolution=8),
     data=config.Data(channels=1, validation_fraction=0.3),
     optimizer=config.Optimizer(name="adamw", learning_rate=0.01),
     training=config.Training(epochs=4, batch_size=32, precision="float32", keep="best"),
@@ -37,7 +37,7 @@ def test_the_trained_network_is_calibrated_on_the_validation_images(
     def second_pass(*_: object) -> None:
         raise AssertionError("one device predicts the validation images while it computes their loss")
 
-    caches = selection.read(SETTINGS, lambda *_: None)
+    caches = selection.read(selection.request(SETTINGS), lambda *_: None)
     with monkeypatch.context() as patch:
         patch.setattr(BatchPredictor, "__call__", second_pass)
         workdir = training.train(SETTINGS, tmp_path, caches=caches, tensorboard=False)
@@ -52,8 +52,8 @@ def test_the_trained_network_is_calibrated_on_the_validation_images(
         scaled = np.asarray(getattr(network.layers[-1], name))
         np.testing.assert_allclose(scaled, trained[f"model/head_classifier/{name}"] / value, rtol=1e-6)
 
-    images = selection.choose(SETTINGS, caches).validation
-    pipeline = build.evaluation_pipeline(SETTINGS, images, network.size, (0, 1))
+    images = selection.choose(selection.request(SETTINGS), caches).validation
+    pipeline = training.Plan.of(SETTINGS).evaluation_pipeline(images, network.size)
     predictions = BatchPredictor(network, tasks.create(SETTINGS.task))(pipeline)
     assert evaluation.temperature(images.dataset.labels, predictions["probabilities"]) == pytest.approx(1, abs=1e-3)
     report = evaluation.classification_report(
@@ -64,6 +64,6 @@ def test_the_trained_network_is_calibrated_on_the_validation_images(
 
 def test_what_cannot_be_calibrated_is_refused() -> None:
     with pytest.raises(UserError, match="temperature_scaling"):
-        config.Classification(temperature_scaling=True, tta=config.TTA(mirrored=True))
+        config.ClassificationSettings(temperature_scaling=True, tta=config.TTA(mirrored=True))
     with pytest.raises(UserError, match="validation_fraction"):
         config.override(SETTINGS, ["data.validation_fraction=0", "training.keep=last"])

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfeff import config, tasks
 from tfeff.boxes import iou
-from tfeff.tasks.object_detection import ObjectDetection
+from tfeff.tasks.object_detection import ObjectDetectionTask
 
 SIZE = (64, 96)
 
@@ -29,12 +29,12 @@ def batch() -> dict[str, tf.Tensor]:
     }
 
 
-def task(name: str, *overrides: str) -> tuple[ObjectDetection, Any]:
-    given = [f"task.name={name}", "task.neck.levels=P3,P4", "task.aspect=1.5", *overrides]
+def task(name: str, *overrides: str) -> tuple[ObjectDetectionTask, Any]:
+    given = [f"task.name={name}", "task.network.levels=P3,P4", "task.network.aspect=1.5", *overrides]
     settings = config.override(config.Experiment(), given)
     made = tasks.create(settings.task)
-    assert isinstance(made, ObjectDetection)
-    return made, made.describe("resnet", resolution=96)
+    assert isinstance(made, ObjectDetectionTask)
+    return made, settings.task.describe(config.architecture("resnet", resolution=96))
 
 
 @pytest.mark.parametrize(("name", "overlap"), [("efficientdet", 0.5), ("faster_rcnn", 0.7)])
@@ -55,7 +55,7 @@ def test_anchors(name: str, overlap: float, batch: dict[str, tf.Tensor]) -> None
 
 
 def test_proposals_of_each_image(batch: dict[str, tf.Tensor]) -> None:
-    made, described = task("fast_rcnn", "task.neck.levels=P3", "task.proposals.directory=none-needed")
+    made, described = task("fast_rcnn", "task.network.levels=P3", "task.proposals.directory=none-needed")
     rng = np.random.default_rng(1)
     own = np.concatenate([batch["boxes_yxyx"].numpy()[:, :2] + 1, rng.uniform(0, 30, (3, 4, 4))], axis=1)
     own[..., 2:] = np.maximum(own[..., 2:], own[..., :2] + 1)
@@ -74,7 +74,7 @@ def test_proposals_of_each_image(batch: dict[str, tf.Tensor]) -> None:
 
 
 def test_cells_without_anchors(batch: dict[str, tf.Tensor]) -> None:
-    made, described = task("yolo", "task.bins=3")
+    made, described = task("yolo", "task.network.bins=3")
     covered = made.coverage(batch, made.geometry(described, SIZE))
     centers, strides = described.points.centers(SIZE), described.points.strides(SIZE)
     for image in range(3):
@@ -91,7 +91,10 @@ def test_cells_without_anchors(batch: dict[str, tf.Tensor]) -> None:
 
 @pytest.mark.parametrize("name", ["grid", "anchor_yolo"])
 def test_a_cell_learns_one_object(name: str, batch: dict[str, tf.Tensor]) -> None:
-    made, described = task(name, *(["task.anchors=0.1,0.1,0.4,0.4"] if name == "anchor_yolo" else []))
+    made, described = task(
+        name,
+        *(["task.network.anchors=0.1,0.1,0.4,0.4", "task.anchors_per_level=none"] if name == "anchor_yolo" else []),
+    )
     covered = made.coverage(batch, made.geometry(described, SIZE))
     np.testing.assert_array_equal(covered.learned.numpy() & ~batch["valid"].numpy(), False)
     same = {**batch, "boxes_yxyx": tf.repeat(batch["boxes_yxyx"][:, :1], 5, axis=1)}

@@ -4,13 +4,13 @@ import tensorflow as tf
 from tests.tasks.detection_batches import batch_of, outputs_of
 from tfeff import config, models
 from tfeff.boxes import encode, iou
-from tfeff.tasks.efficientdet import EfficientDet
+from tfeff.tasks.efficientdet import EfficientDetTask
 
 LEVELS = ("P3", "P4")
 
 
 def test_losses_by_definition() -> None:
-    task = EfficientDet(config.EfficientDet(anchor_size=2.0))
+    task = EfficientDetTask(config.EfficientDetSettings(network=config.detector("efficientdet-d0", anchor_size=2.0)))
     network, outputs = outputs_of(task, classes=3, levels=LEVELS, seed=0)
     batch = batch_of(images=4, objects=4, classes=3, seed=1)
     batch["difficult"] = tf.zeros_like(batch["difficult"])
@@ -43,13 +43,15 @@ def test_losses_by_definition() -> None:
     np.testing.assert_allclose(totals["box_loss"], box_loss, rtol=1e-4)
 
 
-def test_defaults_are_those_of_the_published_detector_with_the_backbone() -> None:
-    lite = EfficientDet().describe("efficientnet-lite1", resolution=None)
-    assert lite == models.detector("efficientdet-lite1")
-    assert EfficientDet().describe("efficientnet-b3") == models.detector("efficientdet-d3")
-    member = EfficientDet(config.EfficientDet(member="efficientdet-d7"))
-    assert member.describe("efficientnet-b6").anchor_size == 5
-    other = EfficientDet(config.EfficientDet(neck=config.Neck(name="fpn", channels=32), head_repeats=1))
-    described = other.describe("mobilenet-v2", resolution=256, width_coefficient=0.5)
+def test_the_network_is_the_published_detector_with_the_backbone() -> None:
+    for name, backbone in (("efficientdet-lite1", "efficientnet-lite1"), ("efficientdet-d3", "efficientnet-b3")):
+        published = models.detector(name)
+        settings = config.EfficientDetSettings(network=config.detector(name))
+        assert settings.describe(config.architecture(backbone, resolution=published.resolution)) == published
+    member = config.EfficientDetSettings(network=config.detector("efficientdet-d7"))
+    assert member.describe(config.architecture("efficientnet-b6")).anchor_size == 5
+    network = config.detector("efficientdet-d0", neck="fpn", neck_channels=32, head_repeats=1)
+    backbone = config.architecture("mobilenet-v2", resolution=256, width_coefficient=0.5)
+    described = config.EfficientDetSettings(network=network).describe(backbone)
     assert (described.neck, described.neck_sizes) == ("fpn", (32, 3, 1))
     assert (described.resolution, described.backbone.width_coefficient) == (256, 0.5)

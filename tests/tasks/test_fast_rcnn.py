@@ -10,31 +10,30 @@ from tests.tasks.detection_batches import batch_of
 from tests.tasks.digits_of_many_sizes import write_coco
 from tests.thoroughness import THOROUGH, only_thorough
 from tests.verbs import Verbs
-from tfeff import config, models, runs, tasks, training
+from tfeff import config, models, runs, selection, tasks, training
 from tfeff.boxes import iou
 from tfeff.boxes.assignment import ignored_overlap
 from tfeff.data.images import decoding
 from tfeff.errors import UserError
-from tfeff.proposals import Proposals, ProposalStore
-from tfeff.proposals.records import selective_search
+from tfeff.proposals import ProposalStore, ProposedBoxes
+from tfeff.proposals.records import method
 from tfeff.proposals.store import Writer
-from tfeff.serving import proposals
+from tfeff.serving import interface
 from tfeff.tasks.matching import IGNORED, NEGATIVE, POSITIVE
 from tfeff.tasks.object_detection import detections
 from tfeff.tasks.sampling import noise, sample
 from tfeff.tasks.task import PROPOSED, PROPOSED_VALID, BatchPredictor
-from tfeff.training import build, selection
 
 CLASSES, REGIONS, OBJECTS = 3, 40, 5
 
 
 def setting(**changes):
     own = config.SharedProposals(max_proposals=REGIONS)
-    section = config.FastRCNN(proposals=own, hidden=(16,), sampled_regions=12, **changes)
+    described = config.detector("fast-rcnn", aspect=1.0, levels=("P3",), hidden=(16,))
+    section = config.FastRCNNSettings(network=described, proposals=own, sampled_regions=12, **changes)
     task = tasks.create(section)
-    network = task.network(
-        "resnet", num_classes=CLASSES, channels=3, resolution=64, width=4, stage_blocks=(1, 1, 1, 1), levels=("P3",)
-    )
+    backbone = config.architecture("resnet", resolution=64, width=4, stage_blocks=(1, 1, 1, 1))
+    network = task.network(section.describe(backbone), num_classes=CLASSES, channels=3)
     rng = np.random.default_rng(0)
     for variable in network.trainable_variables:
         if variable.path.startswith("box_head"):
@@ -131,7 +130,7 @@ def test_given_proposals_are_cut_padded_and_scaled() -> None:
     scale = np.array([[0.5, 2.0], [1.0, 0.25]], np.float32)
     for given in (60, REGIONS, 7, 0):
         counts = np.array([given, min(given, 5)], np.int32)
-        found = proposals.network_inputs(task, tf.constant(boxes[:, :given]), tf.constant(counts), scale=scale)
+        found = interface.network_inputs(task, tf.constant(boxes[:, :given]), tf.constant(counts), scale=scale)
         assert found[PROPOSED].shape == (2, REGIONS, 4)
         for image in range(2):
             number = min(counts[image], REGIONS)
@@ -152,7 +151,7 @@ def experiment(digits: Path, store: Path, *overrides: str) -> config.Experiment:
         [
             *("task.name=fast_rcnn", f"data.source=coco:{digits}", f"task.proposals.directory={store}"),
             *("model.name=resnet", "model.width=4", "model.stage_blocks=1,1,1,1", "model.stem=3x3"),
-            *("model.resolution=64", "task.aspect=1.3333", "task.neck.levels=P2", "task.hidden=16"),
+            *("model.resolution=64", "task.network.aspect=1.3333", "task.network.levels=P2", "task.network.hidden=16"),
             *("task.proposals.max_proposals=30", "task.max_objects=6", "task.suppression.minimum_score=0.0"),
             *("task.suppression.detections=10", "data.validation_fraction=0.25", "data.test_split=none"),
             *("training.batch_size=2", "training.precision=float32", "training.epochs=1"),
@@ -163,13 +162,13 @@ def experiment(digits: Path, store: Path, *overrides: str) -> config.Experiment:
 
 def store_objects(settings: config.Experiment) -> None:
     """Stores the objects of each image as its proposals."""
-    images = selection.open_source(settings).load("train")
-    store = ProposalStore.create(settings.task.proposals.store, selective_search(settings.task.proposals).parameters)
+    images = selection.open_source(selection.request(settings)).load("train")
+    store = ProposalStore.create(settings.task.proposals.store, method(settings.task.proposals).parameters)
     with Writer(store) as writer:
         for index, name in enumerate(images.ids):
             size, boxes = tuple(images.sizes[index].tolist()), images.objects[index].boxes_yxyx
             np.testing.assert_array_equal(boxes, boxes.round())
-            writer.add(name, images.images.digest(index), Proposals(boxes.astype(np.uint16), size, size))
+            writer.add(name, images.images.digest(index), ProposedBoxes(boxes.astype(np.uint16), size, size))
 
 
 def test_proposals_follow_the_objects(digits: Path, tmp_path: Path) -> None:
@@ -177,17 +176,19 @@ def test_proposals_follow_the_objects(digits: Path, tmp_path: Path) -> None:
     varied = ("horizontal_flip=true", "vertical_flip=true", "scale_range=0.6,1.5", "mosaic=0.5", "min_share=0.7")
     settings = experiment(digits, tmp_path / "store", *(f"task.augmentation.{value}" for value in varied))
     store_objects(settings)
-    images = selection.choose(settings, selection.read(settings, lambda *_: None)).train
-    size = build.description(settings).size
+    images = selection.choose(
+        selection.request(settings), selection.read(selection.request(settings), lambda *_: None)
+    ).train
+    size = settings.description.size
     objects = extras = 0
-    for batch in build.training_pipeline(settings, images, size, (0, 1)).training_batches(3).as_numpy_iterator():
+    for batch in training.Plan.of(settings).training_pipeline(images, size).training_batches(3).as_numpy_iterator():
         for image in range(2):
             given = batch[PROPOSED][image][batch[PROPOSED_VALID][image]]
             boxes = batch["boxes_yxyx"][image][batch["valid"][image]]
             assert np.abs(given[None] - boxes[:, None]).max(axis=-1).min(axis=1, initial=9).max(initial=0) < 1e-4
             objects, extras = objects + len(boxes), extras + len(given)
     assert extras >= objects > 10
-    evaluated = build.evaluation_pipeline(settings, images, size, (0, 1)).evaluation_batches()
+    evaluated = training.Plan.of(settings).evaluation_pipeline(images, size).evaluation_batches()
     for index, row in enumerate(evaluated.unbatch().take(len(images)).as_numpy_iterator()):
         scale = row["window_yxyx"][2:] / row["image_size"]
         boxes = images.dataset.objects[index].boxes_yxyx
@@ -204,24 +205,29 @@ def test_a_run_from_training_to_prediction(digits: Path, tmp_path: Path) -> None
     if THOROUGH:
         training.train(config.override(settings, ["seed=3"]), tmp_path / "second", tensorboard=False)
 
-    task, model = tasks.create(settings.task), build.trained_model(workdir)
-    dataset = selection.open_source(settings).load("train")
-    images = selection.cache(settings, dataset, selection.image_size(settings, dataset), lambda *_: None)
+    task, model = tasks.create(settings.task), training.trained_model(workdir)
+    dataset = selection.open_source(selection.request(settings)).load("train")
+    images = selection.cache(
+        selection.request(settings),
+        dataset,
+        selection.image_size(selection.request(settings), dataset),
+        lambda *_: None,
+    )
     assert {path: path.read_bytes() for path in (tmp_path / "store").glob("shard*")} == shards
-    pipeline = build.evaluation_pipeline(settings, images, model.size, (0, 1))
+    pipeline = training.Plan.of(settings).evaluation_pipeline(images, model.size)
     expected = detections(BatchPredictor(model, task)(pipeline))
     for freeze in (True, False)[: 1 + (THOROUGH > 0)]:
         out = tmp_path / f"exported{freeze}"
         runs.open_run(workdir.path).export(out, freeze=freeze)
         predictor = runs.load_predictor(out, score=0.0)
         for index in (0, 5):
-            row = predictor.detect(decoding.decode(dataset.encoded(index), dataset.ids[index]))
-            found = (np.array(row[key]) for key in ("boxes_yxyx", "labels", "scores"))
+            detected = predictor.detect(decoding.decode(dataset.encoded(index), dataset.ids[index]))
+            found = detected.boxes_yxyx, detected.labels, detected.scores
             wanted = expected[index]
             assert_same_detections(tuple(found), (wanted.boxes_yxyx, wanted.labels, wanted.scores), box_atol=1e-2)
-    training.conclude(workdir, training.Reporter(quiet=True), model)
+    training.finish_run(workdir, training.Reporter(quiet=True), model)
     result = json.loads((workdir.path / "result.json").read_text())
-    cost = models.estimate(build.description(settings), num_classes=dataset.num_classes)
+    cost = models.estimate(settings.description, num_classes=dataset.num_classes)
     assert (result["regions"], result["macs"]) == (30, cost.macs)
     record = json.loads((out / "assets" / "detector.json").read_text())["proposals"]
     assert record == {"engine": "selective_search", "mode": "fast", "max_proposals": 30, "seed": 0, "version": 3}
@@ -239,8 +245,8 @@ def test_a_run_from_training_to_prediction(digits: Path, tmp_path: Path) -> None
     ("overrides", "message"),
     [
         (("task.proposals.directory=none",), "task.proposals.directory is None; it should be a directory"),
-        (("task.neck.levels=P2,P3",), "pooling max: reads a single level; given P2, P3"),
-        (("task.member=faster-rcnn",), "task.member is 'faster-rcnn'; it should be one of fast-rcnn, fast-rcnn-fpn"),
+        (("task.network.levels=P2,P3",), "task.network.pooling max: reads a single level; given P2, P3"),
+        (("task.network.name=faster-rcnn",), "task.network.name is 'faster-rcnn'; did you mean \"fast-rcnn\""),
     ],
 )
 def test_wrong_settings_are_errors(overrides: tuple[str, ...], message: str, digits: Path, tmp_path: Path) -> None:
@@ -262,7 +268,7 @@ def test_wrong_values_are_errors(override: str, message: str) -> None:
 
 
 def test_a_store_of_other_proposals_is_an_error(digits: Path, tmp_path: Path) -> None:
-    ProposalStore.create(tmp_path / "store", selective_search(config.Proposals(max_proposals=9)).parameters)
+    ProposalStore.create(tmp_path / "store", method(config.Proposals(max_proposals=9)).parameters)
     with pytest.raises(UserError, match=r"store has proposals with other parameters:(?s:.*)max_proposals"):
         training.train(experiment(digits, tmp_path / "store"), tmp_path / "run", tensorboard=False)
 

@@ -14,15 +14,15 @@ CLASSES = 3
 
 
 def setting():
-    section = config.FasterRCNN(
-        hidden=(16,), anchor_size=4, proposals=60, training_proposals=80, sampled_anchors=40, sampled_regions=30,
-        positive_overlap=0.4,
-    )  # fmt: skip
+    described = config.detector(
+        "faster-rcnn", aspect=1.0, levels=("P2", "P3"), neck_channels=8, hidden=(16,), anchor_size=4.0, regions=60
+    )
+    section = config.FasterRCNNSettings(
+        network=described, training_proposals=80, sampled_anchors=40, sampled_regions=30, positive_overlap=0.4
+    )
     task = tasks.create(section)
-    network = task.network(
-        "resnet", num_classes=CLASSES, channels=3, resolution=64, width=4, stage_blocks=(1, 1, 1, 1),
-        levels=("P2", "P3"), neck_channels=8,
-    )  # fmt: skip
+    backbone = config.architecture("resnet", resolution=64, width=4, stage_blocks=(1, 1, 1, 1))
+    network = task.network(section.describe(backbone), num_classes=CLASSES, channels=3)
     rng = np.random.default_rng(0)
     for variable in network.trainable_variables:
         if variable.path.startswith(("rpn", "box_head")):

@@ -4,12 +4,12 @@ import tensorflow as tf
 from tests.tasks.detection_batches import batch_of, outputs_of
 from tfeff import config
 from tfeff.boxes import iou
-from tfeff.tasks.grid import Grid
+from tfeff.tasks.grid import GridTask
 
 
 def test_losses_by_definition() -> None:
     """One cell and one box after the other, as in darknet's detection_layer.c."""
-    task = Grid(config.Grid(boxes=2))
+    task = GridTask(config.GridSettings())
     _, outputs = outputs_of(task, classes=3, levels=("P3", "P4"), seed=0)
     batch = batch_of(images=4, objects=5, classes=3, seed=1)
     totals = task.totals(batch, outputs, training=True)
@@ -52,7 +52,7 @@ def test_losses_by_definition() -> None:
 
 
 def test_perfect_outputs_give_the_objects_and_no_loss() -> None:
-    task = Grid(config.Grid(boxes=1))
+    task = GridTask(config.GridSettings(network=config.detector("grid", boxes=1)))
     _, outputs = outputs_of(task, classes=2, levels=("P3", "P4"), seed=0)
     cells = np.zeros((1, 64, 2 + 5), np.float32)
     box = np.array([10.0, 20.0, 30.0, 50.0])  # center (20, 35): row 2, column 4

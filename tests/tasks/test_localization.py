@@ -16,7 +16,7 @@ from tfeff.boxes import iou, yxyx_from_relative
 from tfeff.data.images import graph_decoding, resizing
 from tfeff.errors import UserError
 from tfeff.serving import run
-from tfeff.tasks import Localization
+from tfeff.tasks import LocalizationTask
 from tfeff.training import checkpoint, optimizers
 from tfeff.training.step import Step
 
@@ -30,7 +30,7 @@ def localizer(**options):
 
 
 def localization(**section):
-    return Localization(config.Localization(**section))
+    return LocalizationTask(config.LocalizationSettings(**section))
 
 
 def batch_of(n, seed=0):
@@ -116,7 +116,7 @@ def test_losses_are_float32_under_mixed_precision(policy):
     keras.mixed_precision.set_dtype_policy(policy)
     network, batch = localizer(), batch_of(8)
     outputs = network(batch["image"])
-    task = Localization()
+    task = LocalizationTask()
     assert {total.dtype for total in task.totals(batch, outputs, training=True).values()} == {tf.float32}
 
 
@@ -133,7 +133,7 @@ def test_label_smoothing_only_in_training():
 
 
 def test_dummy_targets_fit_the_training_step():
-    task = Localization()
+    task = LocalizationTask()
     blank = {"image": tf.zeros((4, 16, 16, 1)), **task.dummy_targets(4, CLASSES)}
     sums = step_of(localizer(), task, 4).train(blank, step=0, learning_rate=0.0).numpy()
     assert np.isfinite(sums).all()
@@ -141,15 +141,17 @@ def test_dummy_targets_fit_the_training_step():
 
 
 CONFIG = """
-from tfeff.config import BoxAugmentation, Data, Experiment, Localization, Model, Optimizer, Schedule, Training
+from tfeff.config import (
+    BoxAugmentation, Data, Experiment, LocalizationSettings, architecture, Optimizer, Schedule, Training
+)
 
 def get_config():
     return Experiment(
-        task=Localization(
+        task=LocalizationSettings(
             hidden=(16,), grid=2,
             augmentation=BoxAugmentation(horizontal_flip=True, scale=0.2, rotation=3, brightness=0.1),
         ),
-        model=Model(name="resnet", width=4, stage_blocks=(1, 1), resolution=24, dropout=0.1),
+        model=architecture("resnet", width=4, stage_blocks=(1, 1), resolution=24, dropout=0.1),
         data=Data(
             source="voc:{data}", channels=1, image_size=32, normalization="dataset",
         ),
@@ -220,9 +222,9 @@ def test_a_run_localizes_rectangles(finished):
 @pytest.mark.usefixtures("without_figures")
 def test_evaluation_repeats_the_results_of_the_run(finished):
     _, workdir, _, _ = finished
-    again = training.assess(workdir, "test", training.Reporter(quiet=True))
+    again = training.evaluate_run(workdir, "test", training.Reporter(quiet=True))
     assert again.report["mean_iou"] == json.loads((workdir.path / "result.json").read_text())["iou"]
-    validation = training.assess(workdir, "validation", training.Reporter(quiet=True))
+    validation = training.evaluate_run(workdir, "validation", training.Reporter(quiet=True))
     kept = json.loads((workdir.path / "result.json").read_text())
     assert validation.report["mean_iou"] == pytest.approx(kept["validation_iou"], abs=1e-5)
 
@@ -295,6 +297,6 @@ def test_constant_loss_is_the_lowest_loss_of_a_constant_prediction():
 
 
 def test_error_if_the_dataset_has_no_boxes(tmp_path):
-    settings = config.Experiment(task=config.Localization())
+    settings = config.Experiment(task=config.LocalizationSettings())
     with pytest.raises(UserError, match="embedded:digits: no such dataset with boxes"):
         training.train(settings, tmp_path / "run", tensorboard=False, reporter=training.Reporter(quiet=True))

@@ -16,35 +16,43 @@ from tests.same_detections import assert_same_detections
 from tests.tasks.digits_of_many_sizes import write_coco
 from tests.thoroughness import THOROUGH, only_thorough, thorough
 from tests.verbs import Verbs
-from tfeff import config, runs, tasks, training
+from tfeff import config, runs, selection, tasks, training
 from tfeff.data.dataset import Dataset
 from tfeff.data.images import decoding
-from tfeff.evaluation.detections import Detections
+from tfeff.evaluation.matching import Detections
 from tfeff.proposals import ProposalStore
 from tfeff.serving import run as serving
 from tfeff.serving.detector import ExportedDetector
 from tfeff.tasks.object_detection import detections
 from tfeff.tasks.task import BatchPredictor
-from tfeff.training import build, checkpoint, selection
+from tfeff.training import checkpoint
 from tfeff.training.assembly import AssemblyCache
 from tfeff.trials.intervals import student_quantile
 
 DETECTORS = {
-    "efficientdet": ("task.anchor_size=3",),
+    "efficientdet": ("task.network.anchor_size=3",),
     "yolo": (),
     "anchor_yolo": (),
-    "grid": ("task.neck.levels=P3,P4",),
+    "grid": ("task.network.levels=P3,P4",),
     "fast_rcnn": (
-        *("task.pooling=align", "task.hidden=64", "task.background_overlap=0"),
+        *("task.network.pooling=align", "task.network.hidden=64", "task.background_overlap=0"),
         *("task.proposals.max_proposals=60", "task.proposals.directory={source}/proposals"),
     ),
-    "faster_rcnn": ("task.hidden=64", "task.anchor_size=3", "task.proposals=50", "task.sampled_regions=64"),
+    "faster_rcnn": (
+        "task.network.hidden=64",
+        "task.network.anchor_size=3",
+        "task.network.regions=50",
+        "task.sampled_regions=64",
+    ),
 }
 SMALL = (
     *("model.name=resnet", "model.width=8", "model.stage_blocks=1,1,1,1", "model.stem=3x3"),
-    *("model.resolution=64", "task.aspect=1.3333"),
-    *("task.neck.levels=P2,P3,P4", "task.neck.name=fpn", "task.neck.channels=16", "task.neck.repeats=1"),
-    *("task.neck.separable=false", "task.head_repeats=1", "task.max_objects=6"),
+    *("model.resolution=64", "task.network.aspect=1.3333"),
+    "task.network.levels=P2,P3,P4",
+    "task.network.neck=fpn",
+    "task.network.neck_channels=16",
+    "task.network.neck_repeats=1",
+    *("task.network.separable=false", "task.network.head_repeats=1", "task.max_objects=6"),
     *("data.validation_fraction=0.5", "data.test_split=train", "data.train_split=train"),
     *("training.batch_size=4", "training.precision=float32", "training.deterministic=true"),
     *("optimizer.name=adamw", "optimizer.learning_rate=0.004", "schedule.name=constant"),
@@ -66,9 +74,9 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def by_heart(experiment: config.Experiment, directory: Path) -> training.Workdir:
     """A run on all images, which are also its validation images."""
-    source = selection.open_source(experiment)
+    source = selection.open_source(selection.request(experiment))
     images = source.load("train")
-    caches = selection.read(experiment, lambda *_: None, given=(images, images))
+    caches = selection.read(selection.request(experiment), lambda *_: None, given=(images, images))
     return training.train(experiment, directory, caches=caches, tensorboard=False)
 
 
@@ -107,10 +115,10 @@ def test_it_learns_its_images(run: training.Workdir) -> None:
 def predicted(run: training.Workdir) -> tuple[Dataset, list[Detections]]:
     """The images of the run, and what its network detects in them."""
     experiment = run.config()
-    task, model = tasks.create(experiment.task), build.trained_model(run)
-    source = selection.open_source(experiment).load("train")
-    caches = selection.read(experiment, lambda *_: None, given=(source, source))
-    pipeline = build.evaluation_pipeline(experiment, caches.train, model.size, (0, 1))
+    task, model = tasks.create(experiment.task), training.trained_model(run)
+    source = selection.open_source(selection.request(experiment)).load("train")
+    caches = selection.read(selection.request(experiment), lambda *_: None, given=(source, source))
+    pipeline = training.Plan.of(experiment).evaluation_pipeline(caches.train, model.size)
     return source, detections(BatchPredictor(model, task)(pipeline))
 
 
@@ -131,7 +139,7 @@ def test_the_export_detects_what_the_evaluation_does(
 
     files = Path(experiment.data.source.removeprefix("coco:")) / "train"
     predictor = runs.load_predictor(tmp_path / "exported", score=0.0)
-    of_verb = runs.predict(predictor, {"a.png": files / "0.png"}, tmp_path / "out", key="")
+    of_verb = runs.write_predictions(predictor, {"a.png": files / "0.png"}, tmp_path / "out", key="")
     np.testing.assert_allclose(of_verb.rows["a.png"]["scores"], expected[0].scores, atol=1e-4)
     serving_bytes = tf.saved_model.load(str(tmp_path / "exported")).signatures["serving_bytes"]
     encoded = [(files / f"{index}.png").read_bytes() for index in range(3)]
@@ -154,7 +162,7 @@ def stored_proposals(task: tasks.ImageTask, ids: Sequence[str]) -> dict[str, tf.
 
 
 def test_a_run_is_evaluated(run: training.Workdir) -> None:
-    evaluated = runs.open_run(run.path).evaluate("train", training.Reporter(quiet=True))
+    evaluated = runs.open_run(run.path).evaluate("train", quiet=True)
     assert evaluated.report["mean_ap"] == pytest.approx(run.rows()[-1]["validation_mean_ap"])
     assert evaluated.report["score_threshold"] == run.rows()[-1]["validation_score_threshold"]
     assert "VOC mAP, IoU 0.5" in evaluated.text
@@ -168,7 +176,7 @@ def test_confusion_precision_and_recall_agree_to_the_last_count(
 ) -> None:
     """With each other, and with a loop over detections at or above the threshold."""
     source, found = predicted
-    report = runs.open_run(run.path).evaluate("train", training.Reporter(quiet=True)).report
+    report = runs.open_run(run.path).evaluate("train", quiet=True).report
     confusion, threshold = np.array(report["confusion"]), report["score_threshold"]
     classes = len(source.class_names)
     true_positives, detected, objects = (np.zeros(classes, int) for _ in range(3))
@@ -242,7 +250,7 @@ def test_a_killed_run_is_bit_identical(name: str, digits: Path, tmp_path: Path, 
 def test_two_devices_and_accumulation_match_one_device(name: str, digits: Path) -> None:
     """In float64, with synchronized batch normalization; images without objects and difficult objects included."""
     script = """
-        import sys
+        import dataclasses, sys
         import keras, numpy as np, tensorflow as tf
         from tests.tasks.test_object_detection import settings
         from tfeff import tasks
@@ -275,9 +283,9 @@ def test_two_devices_and_accumulation_match_one_device(name: str, digits: Path) 
             keras.utils.set_random_seed(0)
             replicas = strategy.num_replicas_in_sync
             task = tasks.create(experiment.task)
-            options = {**experiment.model.options(), "synchronized": replicas > 1}
+            described = experiment.task.describe(dataclasses.replace(experiment.model, synchronized=replicas > 1))
             with strategy.scope():
-                network = task.network("resnet", num_classes=10, channels=3, resolution=64, **options)
+                network = task.network(described, num_classes=10, channels=3)
                 if not batch_norm:
                     for layer in network._flatten_layers():
                         if isinstance(layer, keras.layers.BatchNormalization):

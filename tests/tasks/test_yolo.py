@@ -4,7 +4,7 @@ import tensorflow as tf
 from tests.tasks.detection_batches import batch_of, outputs_of
 from tfeff import config
 from tfeff.tasks.losses import complete_iou
-from tfeff.tasks.yolo import Yolo
+from tfeff.tasks.yolo import YoloTask
 
 LEVELS = ("P3", "P4")
 
@@ -18,7 +18,7 @@ def decoded(distances: np.ndarray, center: np.ndarray, stride: float) -> np.ndar
 
 def test_losses_by_definition() -> None:
     """One cell after the other; the assignment itself is tested in test_task_aligned."""
-    task = Yolo(config.Yolo(bins=8))
+    task = YoloTask(config.YoloSettings(network=config.detector("yolo", bins=8)))
     _, outputs = outputs_of(task, classes=3, levels=LEVELS, seed=0)
     batch = batch_of(images=4, objects=4, classes=3, seed=1)
     totals = task.totals(batch, outputs, training=True)
@@ -82,7 +82,7 @@ def plain_iou(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def test_candidates_invert_the_distances() -> None:
-    task = Yolo(config.Yolo(bins=8))
+    task = YoloTask(config.YoloSettings(network=config.detector("yolo", bins=8)))
     _, outputs = outputs_of(task, classes=2, levels=LEVELS, seed=0, images=1)
     wanted = np.array([1, 2, 3, 5])  # strides from the center of cell (2, 3) of P3, at (20, 28), to its sides
     distances = outputs["distances"].numpy()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tfeff.errors import UserError
-from tfeff.proposals.opencv import OpenCVSelectiveSearch
+from tfeff.proposals.baselines import OpenCVSelectiveSearch
 
 
 def test_scaled_opencv_is_opencvs_mode_at_full_size(import_tool):

@@ -54,17 +54,19 @@ def test_detectors(tmp_path):
     assert (answer["params"], answer["macs"]) == (7, 9)
 
 
-def test_forms_of_r_cnn(tmp_path):
+def test_regions_of_r_cnn(tmp_path):
     scores = ("mean_ap", "coco_ap", "accuracy", "called_background", "background_recall", "proposal_recall")
-    forms = {"joint": dict.fromkeys(scores, 0.75), "sliding_window": dict.fromkeys(scores, 0.5) | {"coco_ap": 0.25}}
-    answer = summarize([write_run(tmp_path / "0", config.RCNN(), {"forms": forms})])
-    assert len(answer["scores"]) == 12
-    assert answer["scores"]["mAP@.5 joint"] == {"mean": 0.75, "interval": None, "runs": [0.75]}
-    assert answer["scores"]["COCO AP sliding_window"] == {"mean": 0.25, "interval": None, "runs": [0.25]}
+    settings = config.Experiment(task=config.RCNNSettings())
+    answer = summarize(
+        [write_run(tmp_path / "0", settings, dict.fromkeys(scores, 0.75) | {"mean_ap_interval": [0.5, 1.0]})]
+    )
+    assert len(answer["scores"]) == 6
+    assert answer["scores"]["mAP@.5"] == {"mean": 0.75, "interval": None, "runs": [0.75]}
+    assert answer["scores"]["background recall"] == {"mean": 0.75, "interval": None, "runs": [0.75]}
 
 
 def test_summaries_are_combined_as_if_all_runs_were_in_one_place(tmp_path):
-    model = config.Model(stage_blocks=(1, 2, 1, 1))
+    model = config.architecture("resnet", stage_blocks=(1, 2, 1, 1))
     runs = [
         write_run(
             tmp_path / str(seed),

@@ -2,13 +2,15 @@ import numpy as np
 import pytest
 
 from tests.thoroughness import thorough
-from tfeff import config, training
-from tfeff.training import checkpoint, selection
+from tfeff import config, selection, training
+from tfeff.training import checkpoint
 from tfeff.training.assembly import AssemblyCache
 
 SETTINGS = config.Experiment(
-    model=config.Model(name="resnet", width=4, stage_blocks=(1, 1), resolution=8, dropout=0.3),
-    data=config.Data(channels=1, train_examples=200, folds=2, mean=(80.0,), std=(90.0,)),
+    model=config.architecture(
+        "resnet", width=4, stage_blocks=(1, 1), resolution=8, dropout=0.3, mean=(80.0,), std=(90.0,)
+    ),
+    data=config.Data(channels=1, train_examples=200, folds=2),
     optimizer=config.Optimizer(name="sgd", learning_rate=0.1),
     training=config.Training(epochs=2, batch_size=50, ema_decay=0.9, precision="float32", deterministic=True),
 )
@@ -35,23 +37,29 @@ def test_reused_graphs_give_bit_identical_weights(tmp_path, optimizer):
         np.testing.assert_array_equal(again[name], alone[name], err_msg=name)
 
 
-def test_settings_that_change_the_graph(tmp_path):
+def planned(*overrides):
+    plan = training.Plan.of(config.override(SETTINGS, overrides))
+    wanted = training.Plan.of(SETTINGS).images
+    return plan.learned(selection.choose(wanted, selection.read(wanted, lambda *_: None)).record())
+
+
+def test_settings_that_change_the_graph():
     strategy = training.distribution.strategy("single")
-    record = selection.choose(SETTINGS, selection.read(SETTINGS, lambda *_: None)).record()
+    plan = planned()
     cache = AssemblyCache(size=3)
-    first = cache.assemble(SETTINGS, record, strategy)
+    first = cache.assemble(plan, strategy)
     for same in OTHERS:
-        assert cache.assemble(config.override(SETTINGS, [same]), record, strategy) is first, same
+        assert cache.assemble(planned(same), strategy) is first, same
     for other in ("model.width=5", "training.batch_size=25", "optimizer.momentum=0.5", "task.label_smoothing=0.1"):
-        assert cache.assemble(config.override(SETTINGS, [other]), record, strategy) is not first, other
-    assert cache.assemble(SETTINGS, record, strategy) is not first  # evicted by three others
+        assert cache.assemble(planned(other), strategy) is not first, other
+    assert cache.assemble(plan, strategy) is not first  # evicted by three others
 
 
 def test_reused_assemblies_are_reset():
     strategy = training.distribution.strategy("single")
-    record = selection.choose(SETTINGS, selection.read(SETTINGS, lambda *_: None)).record()
+    plan = planned()
     cache = AssemblyCache()
-    assembly = cache.assemble(SETTINGS, record, strategy)
+    assembly = cache.assemble(plan, strategy)
 
     def state():
         found = [np.array(v) for v in (*assembly.model.variables, *assembly.optimizer.variables)]
@@ -61,6 +69,6 @@ def test_reused_assemblies_are_reset():
     for variable in (*assembly.model.weights, *assembly.optimizer.variables):
         variable.assign(variable + 1)
     assembly.average.variables[0].assign_add(assembly.average.variables[0] + 1)
-    assert cache.assemble(SETTINGS, record, strategy) is assembly
+    assert cache.assemble(plan, strategy) is assembly
     for old, new in zip(before, state(), strict=True):
         np.testing.assert_array_equal(old, new)

@@ -18,16 +18,16 @@ from tests.thoroughness import THOROUGH, only_thorough
 from tfeff.training import checkpoint
 
 CONFIG = """
-from tfeff.config import Augmentation, Classification, Data, Experiment, Model, Optimizer, Training
+from tfeff.config import Augmentation, ClassificationSettings, Data, Experiment, architecture, Optimizer, Training
 
 def get_config():
     return Experiment(
-        task=Classification(augmentation=Augmentation(shift=0.1), temperature_scaling=True),
-        model=Model(name="resnet", width=4, stage_blocks=(1, 1), resolution=8),
+        task=ClassificationSettings(augmentation=Augmentation(shift=0.1), temperature_scaling=True),
+        model=architecture("resnet", width=4, stage_blocks=(1, 1), resolution=8, synchronized=True),
         data=Data(source="embedded:digits", channels=1),
         optimizer=Optimizer(name="sgd", learning_rate=0.02, weight_decay=1e-3, clip_norm=1.0),
         training=Training(
-            epochs=1, batch_size=32, ema_decay=0.99, synchronized_batch_norm=True, precision="float32",
+            epochs=1, batch_size=32, ema_decay=0.99, precision="float32",
             checkpoint_seconds=0.05,
         ),
     )
@@ -101,7 +101,7 @@ def test_two_devices_match_one():
         import sys
         import keras, numpy as np, tensorflow as tf
         from tfeff import config, models
-        from tfeff.tasks import Classification, Localization
+        from tfeff.tasks import ClassificationTask, LocalizationTask
         from tfeff.training import optimizers
         from tfeff.training.averaging import Average
         from tfeff.training.freezing import freeze
@@ -116,8 +116,8 @@ def test_two_devices_match_one():
             "weight": np.ones(16, np.float32),
             "box": np.sort(rng.uniform(0, 1, (16, 2, 2)), axis=1).reshape(16, 4).astype(np.float32),
         }
-        smooth = config.Classification(label_smoothing=0.1)
-        tasks = {"classification": Classification(smooth), "localization": Localization()}
+        smooth = config.ClassificationSettings(label_smoothing=0.1)
+        tasks = {"classification": ClassificationTask(smooth), "localization": LocalizationTask()}
 
         def weights(strategy, task, batch_norm, parts=1, rematerialize=False, **options):
             replicas = strategy.num_replicas_in_sync

@@ -10,15 +10,15 @@ import pytest
 import tensorflow as tf
 
 from tests.thoroughness import only_thorough
-from tfeff import config, models, training
+from tfeff import config, models, selection, training
 from tfeff.errors import UserError
-from tfeff.training import features, selection
+from tfeff.training import features
 from tfeff.training.features import FeatureBatches, FeatureCache, split
 from tfeff.training.freezing import freeze
 
 FROZEN = ("stem*", "stage1*")
 SETTINGS = config.Experiment(
-    model=config.Model(name="resnet", width=4, stage_blocks=(1, 1), resolution=8),
+    model=config.architecture("resnet", width=4, stage_blocks=(1, 1), resolution=8),
     data=config.Data(channels=1, train_examples=100),
     optimizer=config.Optimizer(learning_rate=0.05, frozen=FROZEN),
     training=config.Training(
@@ -29,7 +29,7 @@ SETTINGS = config.Experiment(
 
 @pytest.fixture(scope="module")
 def caches() -> selection.SplitCaches:
-    return selection.read(SETTINGS, lambda *_: None)
+    return selection.read(selection.request(SETTINGS), lambda *_: None)
 
 
 def run(directory: Path, caches: selection.SplitCaches, *changes: str, until: int | None = None) -> training.Workdir:

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from tfeff import config, training
+from tfeff import config, selection, training
 from tfeff.errors import Interrupted, UserError
-from tfeff.training import build, checkpoint, loop, selection
+from tfeff.training import checkpoint, loop
 from tfeff.training.step import Step
 
 
@@ -22,7 +22,7 @@ def experiment(*overrides, **data):
     """Two epochs of four steps on 144 digits."""
     data = {"source": "embedded:digits", "channels": 1, "train_examples": 144, "validation_fraction": 0.1} | data
     settings = config.Experiment(
-        model=config.Model(width=2, stage_blocks=(1, 1), resolution=8),
+        model=config.architecture("resnet", width=2, stage_blocks=(1, 1), resolution=8),
         data=config.Data(**data),
         training=config.Training(epochs=2, batch_size=32, precision="float32"),
     )
@@ -77,7 +77,7 @@ def test_runs_in_several_calls_match_a_run_in_one_call(tmp_path):
             "task.label_smoothing=0.1",
         ),
     )
-    caches = selection.read(settings, lambda *_: None)
+    caches = selection.read(selection.request(settings), lambda *_: None)
     whole = training.train(settings, tmp_path / "whole", caches=caches, tensorboard=False)
     for until, done in ((1, 1), (3, 3), (2, 3)):
         cut = training.train(settings, tmp_path / "cut", until_epoch=until, caches=caches, tensorboard=False)
@@ -133,7 +133,7 @@ def test_final_weights_are_written_after_a_kill_at_the_end(tmp_path):
 
 
 def test_error_if_stores_were_read_with_other_settings(tmp_path):
-    caches = selection.read(experiment(), lambda *_: None)
+    caches = selection.read(selection.request(experiment()), lambda *_: None)
     with pytest.raises(ValueError, match=r"data\.channels: 1 then, 3 now"):
         training.train(experiment("data.channels=3"), tmp_path, caches=caches)
 
@@ -143,7 +143,7 @@ def test_a_run_without_tensorboard(tmp_path):
     console = Console(file=io.StringIO(), width=120)
     workdir = training.train(settings, tmp_path, reporter=training.Reporter(console), tensorboard=False)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        *(".lock", "checkpoints", "config.json", "dataset.json", "metrics.jsonl")
+        *(".lock", "checkpoints", "config.json", "dataset.json", "images.npz", "metrics.jsonl")
     ]
     assert [row["epoch"] for row in workdir.rows() if "validation_accuracy" in row] == [2, 3]
     head, *lines = console.file.getvalue().splitlines()[-4:]
@@ -226,12 +226,12 @@ def test_transfer_copies_the_normalization(tmp_path, capsys):
     source = training.train(experiment("data.normalization=dataset"), tmp_path / "source")
     weights = shutil.copy(source.final, tmp_path / "weights.npz")
     settings = experiment(f"model.weights={weights}", "optimizer.frozen=stage1*", "training.ema_decay=0.9")
-    network = build.model(settings, source.dataset() | {"mean": [], "std": []})
+    network = training.Plan.of(settings).learned(source.dataset() | {"mean": [], "std": []}).build_network()
     images = np.random.default_rng(0).uniform(0, 255, (5, 8, 8, 1)).astype(np.float32)
-    expected = build.trained_model(source)(images)
+    expected = training.trained_model(source)(images)
     assert np.abs(network(images) - expected).max() > 0.01
-    network = build.model(settings, source.dataset() | {"mean": [], "std": []})
-    build.initial_weights(settings, network)
+    network = training.Plan.of(settings).learned(source.dataset() | {"mean": [], "std": []}).build_network()
+    training.Plan.of(settings).load_weights(network)
     np.testing.assert_allclose(network(images), expected, atol=1e-4)
 
     target = training.train(settings, tmp_path / "target")
@@ -243,7 +243,7 @@ def test_transfer_copies_the_normalization(tmp_path, capsys):
         name for name in end if name.startswith("model/stage1")
     }
     os.remove(weights)  # a finished run does not need them
-    assert training.assess(target, "test", training.Reporter(quiet=True)).report["examples"] == 359
+    assert training.evaluate_run(target, "test", training.Reporter(quiet=True)).report["examples"] == 359
 
 
 def test_error_if_images_changed_before_a_restart(tmp_path):

@@ -4,17 +4,16 @@ import pytest
 from PIL import Image
 
 from tests.thoroughness import only_thorough
-from tfeff import config, training
+from tfeff import config, selection, training
 from tfeff.errors import UserError
-from tfeff.training import selection
 from tfeff.training.assembly import AssemblyCache
 from tfeff.training.range_test import averaged, lowest
 
 
 def experiment(**data):
     return config.Experiment(
-        task=config.Classification(label_smoothing=0.1),
-        model=config.Model(width=4, stage_blocks=(1, 1), resolution=8),
+        task=config.ClassificationSettings(label_smoothing=0.1),
+        model=config.architecture("resnet", width=4, stage_blocks=(1, 1), resolution=8),
         data=config.Data(**{"source": "embedded:digits", "channels": 1, "validation_fraction": 0.0} | data),
         optimizer=config.Optimizer(learning_rate=0.1),
         training=config.Training(
@@ -26,7 +25,7 @@ def experiment(**data):
 
 
 def read(settings):
-    return selection.read(settings, lambda *_: None)
+    return selection.read(selection.request(settings), lambda *_: None)
 
 
 def test_the_lowest_loss_ignores_outliers():
@@ -42,8 +41,8 @@ def test_the_lowest_loss_ignores_outliers():
 def test_the_rate_trains_better_than_distant_rates(tmp_path):
     settings = experiment()
     stores = read(settings)
-    rate = training.range_test(settings, stores).rate
-    assert training.range_test(settings, stores).rate == rate
+    rate = training.range_test(training.Plan.of(settings), stores).rate
+    assert training.range_test(training.Plan.of(settings), stores).rate == rate
     assert keras.mixed_precision.dtype_policy().name == "float32"
     losses, assemblies = {}, AssemblyCache()
     for factor in (0.01, 1, 100):
@@ -60,22 +59,22 @@ def test_error_if_nothing_is_learned(tmp_path):
             Image.new("L", (8, 8), 128).save(tmp_path / name / f"{index}.png")
     settings = experiment(source=f"folder:{tmp_path}")
     with pytest.raises(UserError, match=r"learned nothing in \d+ steps at rates from 0\.001 to .* labels"):
-        training.range_test(settings, read(settings))
+        training.range_test(training.Plan.of(settings), read(settings))
 
 
 def test_rates_grow_from_a_hundredth_to_a_hundred_times_the_configured_rate():
     settings = config.override(experiment(train_examples=320), ["optimizer.learning_rate=1e-9"])
     with pytest.raises(UserError, match="learned nothing in 120 steps at rates from 1e-11 to 1e-07"):
-        training.range_test(settings, read(settings))
+        training.range_test(training.Plan.of(settings), read(settings))
 
 
 def test_error_if_the_loss_diverges_immediately():
     settings = config.override(experiment(), ["optimizer.learning_rate=1e20", "model.batch_norm=false"])
     with pytest.raises(UserError, match="learned nothing"):
-        training.range_test(settings, read(settings))
+        training.range_test(training.Plan.of(settings), read(settings))
 
 
 def test_error_if_the_first_loss_is_not_finite():
-    settings = config.override(experiment(), ["data.mean=0", "data.std=1e-38", "model.batch_norm=false"])
-    with pytest.raises(UserError, match=r"the loss of the first batch is (nan|inf).*data\.std"):
-        training.range_test(settings, read(settings))
+    settings = config.override(experiment(), ["model.mean=0", "model.std=1e-38", "model.batch_norm=false"])
+    with pytest.raises(UserError, match=r"the loss of the first batch is (nan|inf).*model\.std"):
+        training.range_test(training.Plan.of(settings), read(settings))

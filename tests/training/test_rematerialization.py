@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tests.thoroughness import thorough
 from tfeff import models
-from tfeff.models.layers.stochastic_depth import StochasticDepth
+from tfeff.models.layers.residual import StochasticDepth
 from tfeff.training.rematerialization import Rematerialized, divide
 
 L = keras.layers

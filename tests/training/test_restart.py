@@ -15,14 +15,14 @@ from tfeff.training import checkpoint
 KILLS = THOROUGH or 2
 
 CONFIG = """
-from tfeff.config import Augmentation, Classification, Data, Experiment, Model, Optimizer, Schedule, Training
+from tfeff.config import *
 
 def get_config():
     return Experiment(
-        task=Classification(
+        task=ClassificationSettings(
             augmentation=Augmentation(rotation=10, shift=0.1, mixup_alpha=0.2, random_erasing=0.2),
         ),
-        model=Model(name="resnet", width=4, stage_blocks=(1, 1), resolution=16, dropout=0.2),
+        model=architecture("resnet", width=4, stage_blocks=(1, 1), resolution=16, dropout=0.2),
         data=Data(source="embedded:digits", channels=1, class_balanced=True),
         optimizer=Optimizer(
             name="rmsprop", learning_rate=0.003, weight_decay=1e-3, weight_decay_kind="l2", frozen=("stem*",),

@@ -5,8 +5,18 @@ import pytest
 import tensorflow as tf
 
 from tfeff import config
-from tfeff.training import build, schedules
+from tfeff.training import schedules
 from tfeff.training.stopping import EarlyStopping
+
+
+def rates(settings, steps_per_epoch):
+    return schedules.build(
+        settings.schedule,
+        peak=settings.optimizer.learning_rate,
+        epochs=settings.training.epochs,
+        steps_per_epoch=steps_per_epoch,
+        change=settings.training.minimum_change,
+    )
 
 
 def test_efficientnet_decays_by_0_97_every_2_4_epochs():
@@ -34,7 +44,7 @@ def test_the_schedule_of_efficientnet_is_that_of_its_reference_implementation(st
         schedule=config.Schedule(name="exponential", warmup_epochs=5, count_warmup=True),
         training=config.Training(epochs=350),
     )
-    rate = build.schedule(settings, steps_per_epoch)
+    rate = rates(settings, steps_per_epoch)
     warm_up = 5 * steps_per_epoch
     # Our warm-up is one step ahead, so that the first update changes something.
     assert rate(0) == pytest.approx(0.128 / warm_up)
@@ -53,7 +63,7 @@ def test_a_cosine_that_counts_the_warm_up_ends_with_the_training():
         schedule=config.Schedule(name="cosine", warmup_epochs=2, count_warmup=True),
         training=config.Training(epochs=10),
     )
-    rate = build.schedule(settings, 10)
+    rate = rates(settings, 10)
     assert rate(19) == pytest.approx(0.1)
     for step in (20, 50, 99):
         assert rate(step) == pytest.approx(0.05 * (1 + math.cos(math.pi * step / 100)))
@@ -67,7 +77,7 @@ def test_steps_are_at_the_epochs_of_the_training(count_warmup: bool):
             name="step", boundaries=(3, 5), decay_rate=0.5, warmup_epochs=2, count_warmup=count_warmup
         ),
     )
-    rate = build.schedule(settings, 10)
+    rate = rates(settings, 10)
     assert [rate(step) for step in (20, 29, 30, 49, 50)] == pytest.approx([0.1, 0.1, 0.05, 0.05, 0.025])
 
 
@@ -105,5 +115,5 @@ def test_plateau_counts_epochs_between_validations():
 
 
 def test_step_decays_at_boundaries():
-    rate = schedules.Step(0.8, 0.1, (30, 60))
+    rate = schedules.StepDecay(0.8, 0.1, (30, 60))
     assert [rate(step) for step in (0, 29, 30, 59, 60)] == pytest.approx([0.8, 0.8, 0.08, 0.08, 0.008])

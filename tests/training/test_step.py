@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfeff.tasks.classification import Classification, cross_entropy
+from tfeff.tasks.classification import ClassificationTask, cross_entropy
 from tfeff.tasks.task import Task
 from tfeff.training import optimizers
 from tfeff.training.averaging import Average
@@ -39,7 +39,7 @@ def run(model, optimizer, batch, steps=3, **options):
         model,
         optimizer,
         tf.distribute.get_strategy(),
-        task=Classification(),
+        task=ClassificationTask(),
         batch_size=len(batch["weight"]),
         **options,
     )
@@ -105,7 +105,7 @@ def test_update_is_momentum_sgd_on_the_mean_loss():
     model, batch = network(), batch_of(8)
     before = [w.numpy() for w in model.trainable_variables]
     velocity = [np.zeros_like(w) for w in before]
-    step = Step(model, sgd(model), tf.distribute.get_strategy(), task=Classification(), batch_size=8)
+    step = Step(model, sgd(model), tf.distribute.get_strategy(), task=ClassificationTask(), batch_size=8)
     for i in range(3):
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(batch["label"], model(batch["image"])))
@@ -140,7 +140,7 @@ def test_weight_decay_applies_to_kernels_only():
 @pytest.mark.parametrize("name", ["sgd", "rmsprop", "adamw", "muon"])
 def test_every_optimizer_lowers_the_loss(name):
     model, batch = network(), batch_of(32)
-    step = Step(model, sgd(model, name=name), tf.distribute.get_strategy(), task=Classification(), batch_size=32)
+    step = Step(model, sgd(model, name=name), tf.distribute.get_strategy(), task=ClassificationTask(), batch_size=32)
     losses = [step.train(batch, step=i, learning_rate=0.01)[0].numpy() for i in range(30)]
     assert losses[-1] < 0.9 * losses[0]
 
@@ -167,7 +167,7 @@ def test_float16_doubles_the_loss_scale_after_a_number_of_finite_updates():
     optimizer.dynamic_scale.assign(64.0)
     good, bad = batch_of(8), batch_of(8)
     bad["image"] = bad["image"] * 1e6
-    step = Step(model, optimizer, tf.distribute.get_strategy(), task=Classification(), batch_size=8)
+    step = Step(model, optimizer, tf.distribute.get_strategy(), task=ClassificationTask(), batch_size=8)
     scales, moved = [], []
     for index, batch in enumerate((good, good, bad, good, good, good, good)):
         before = [v.numpy() for v in model.trainable_variables]
@@ -187,7 +187,7 @@ def test_label_smoothing_matches_its_definition():
 
 def test_evaluate_ignores_padding():
     model = network()
-    step = Step(model, sgd(model), tf.distribute.get_strategy(), task=Classification(), batch_size=8)
+    step = Step(model, sgd(model), tf.distribute.get_strategy(), task=ClassificationTask(), batch_size=8)
     batch = batch_of(8)
     batch["weight"] = tf.constant([1.0] * 5 + [0.0] * 3)
     first_five = {key: value[:5] for key, value in batch.items()}
@@ -198,7 +198,9 @@ def test_average_matches_its_definition_and_includes_batch_statistics():
     model, batch = network(batch_norm=True), batch_of(8)
     average = Average(model, decay=0.5)
     expected = [w.copy() for w in model.get_weights()]
-    step = Step(model, sgd(model), tf.distribute.get_strategy(), task=Classification(), batch_size=8, average=average)
+    step = Step(
+        model, sgd(model), tf.distribute.get_strategy(), task=ClassificationTask(), batch_size=8, average=average
+    )
     for i in range(12):
         step.train(batch, step=i, learning_rate=0.1)
         decay = min(0.5, (1 + i) / (10 + i))
@@ -225,7 +227,7 @@ def test_graphs_of_trained_networks_are_freed():
     def once():
         model = network()
         step = Step(
-            model, sgd(model, weight_decay=0.1), tf.distribute.get_strategy(), task=Classification(), batch_size=4
+            model, sgd(model, weight_decay=0.1), tf.distribute.get_strategy(), task=ClassificationTask(), batch_size=4
         )
         batch = {"image": tf.zeros((4, 6, 6, 1)), "label": tf.one_hot([0, 1, 2, 0], 3), "weight": tf.ones(4)}
         step.train(batch, step=0, learning_rate=0.1)

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from tests.thoroughness import only_thorough
-from tfeff import config, training
+from tfeff import config, selection, training
 from tfeff.errors import UserError
-from tfeff.training import build, checkpoint, selection
+from tfeff.training import checkpoint
 from tfeff.training.assembly import AssemblyCache
 
 SETTINGS = config.Experiment(
-    model=config.Model(name="resnet", width=4, stage_blocks=(1, 1), resolution=8),
+    model=config.architecture("resnet", width=4, stage_blocks=(1, 1), resolution=8),
     data=config.Data(channels=1, train_examples=160),
     optimizer=config.Optimizer(learning_rate=0.05),
     schedule=config.Schedule(name="constant"),
@@ -24,7 +24,7 @@ SETTINGS = config.Experiment(
 
 @pytest.fixture(scope="module")
 def caches() -> selection.SplitCaches:
-    return selection.read(SETTINGS, lambda *_: None)
+    return selection.read(selection.request(SETTINGS), lambda *_: None)
 
 
 def test_the_result_is_the_mean_over_epochs_with_recomputed_batch_statistics(
@@ -48,8 +48,8 @@ def test_the_result_is_the_mean_over_epochs_with_recomputed_batch_statistics(
     layers = [layer for layer in network._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
     statistics = [(np.array(layer.moving_mean), np.array(layer.moving_variance)) for layer in layers]
     inputs = keras.Model(network.input, [layer.input for layer in layers])
-    images = selection.choose(SETTINGS, caches).train
-    pipeline = build.training_pipeline(SETTINGS, images, network.size, (0, 1))
+    images = selection.choose(selection.request(SETTINGS), caches).train
+    pipeline = training.Plan.of(SETTINGS).training_pipeline(images, network.size)
     found = []
     for batch in pipeline.training_batches(5, 4 * pipeline.steps_per_epoch):
         values = [each.numpy() for each in inputs(batch["image"], training=True)]

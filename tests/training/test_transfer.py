@@ -1,4 +1,4 @@
-"""`model.transfer=auto` on digits, from weights whose information is known."""
+"""`optimizer.transfer=auto` on digits, from weights whose information is known."""
 
 import io
 import json
@@ -11,18 +11,18 @@ import pytest
 from rich.console import Console
 
 from tests.thoroughness import only_thorough, thorough
-from tfeff import config, models, training
+from tfeff import config, models, selection, training
 from tfeff.errors import UserError
 from tfeff.recipes import rules
-from tfeff.training import build, distribution, selection, transfer
+from tfeff.training import distribution, transfer
 from tfeff.training.features import FeatureCache
+from tfeff.training.freezing import matching
 from tfeff.training.interruption import Interruption
-from tfeff.training.patterns import matching
 from tfeff.training.progress import Reporter
 
 # Levels: P1 is stage 2, the last is stage 3 with 64 features, for which 130 images are few.
 SETTINGS = config.Experiment(
-    model=config.Model(name="resnet", width=16, stage_blocks=(1, 1, 1), resolution=8),
+    model=config.architecture("resnet", width=16, stage_blocks=(1, 1, 1), resolution=8),
     data=config.Data(channels=1, train_examples=120),
     optimizer=config.Optimizer(learning_rate=0.05),
     training=config.Training(epochs=2, batch_size=24, precision="float32", deterministic=True),
@@ -33,7 +33,7 @@ WITHOUT_STAGE_3 |= {"optimizer.learning_rate_factors": ("*=0.1", "head_classifie
 
 @pytest.fixture(scope="module")
 def caches() -> selection.SplitCaches:
-    return selection.read(SETTINGS, lambda *_: None)
+    return selection.read(selection.request(SETTINGS), lambda *_: None)
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +60,12 @@ def choose(caches: selection.SplitCaches) -> Callable[..., dict[str, Any]]:
     """`choose(weights, "key=value", ...)`: what is chosen, and the lines that say it under "said"."""
 
     def chosen(weights: Path, *changes: str, cache: FeatureCache | None = None) -> dict[str, Any]:
-        settings = config.override(SETTINGS, ["model.transfer=auto", f"model.weights={weights}", *changes])
+        settings = config.override(SETTINGS, ["optimizer.transfer=auto", f"model.weights={weights}", *changes])
         said = io.StringIO()
-        images = selection.choose(settings, caches)
-        found = transfer.choose(settings, images, cache or FeatureCache(), Reporter(Console(file=said)), Interruption())
+        images = selection.choose(selection.request(settings), caches)
+        found = transfer.choose(
+            training.Plan.of(settings), images, cache or FeatureCache(), Reporter(Console(file=said)), Interruption()
+        )
         return found | {"said": said.getvalue()}
 
     return chosen
@@ -158,7 +160,7 @@ def test_features_are_stored_unless_mixing_or_memory_prevents_it(
 def test_a_run_applies_its_choice_and_resumes_with_it(
     caches: selection.SplitCaches, damaged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = config.override(SETTINGS, ["model.transfer=auto", f"model.weights={damaged}"])
+    settings = config.override(SETTINGS, ["optimizer.transfer=auto", f"model.weights={damaged}"])
     whole = training.train(settings, tmp_path / "whole", caches=caches)
     training.train(settings, tmp_path / "parts", caches=caches, until_epoch=1)
 
@@ -184,14 +186,15 @@ def test_a_run_applies_its_choice_and_resumes_with_it(
 def test_a_range_test_trains_the_chosen_layers(caches: selection.SplitCaches, damaged: Path) -> None:
     start = config.override(SETTINGS, [f"model.weights={damaged}"])
     chosen = config.replaced(start, {**WITHOUT_STAGE_3, "training.feature_variants": None})
-    auto = config.override(start, ["model.transfer=auto"])
-    assert training.range_test(auto, caches).losses == training.range_test(chosen, caches).losses
+    auto = config.override(start, ["optimizer.transfer=auto"])
+    losses = [training.range_test(training.Plan.of(each), caches).losses for each in (auto, chosen)]
+    assert losses[0] == losses[1]
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        *("resnet", "efficientnet-lite0", "mobilenet-v1", "mobilenet-v2"),
+        *("resnet", "efficientnet-lite0", "mobilenet-v1", "mobilenet-v2", "convnext-tiny"),
         *(thorough("resnet50"), thorough("efficientnet-b1"), thorough("efficientnet-lite4")),
     ],
 )
@@ -213,33 +216,35 @@ def test_patterns_match_each_level_and_all_layers_before_it(name: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        (("model.weights=none",), "model.transfer requires model.weights"),
+        (("model.weights=none",), "optimizer.transfer requires model.weights"),
         (("task.name=localization",), "only classification supports it"),
         (("task.name=yolo",), "only classification supports it"),
         (("optimizer.unfreeze=1=stage3*",), "optimizer.unfreeze requires optimizer.frozen"),
-        (("model.transfer=always",), 'it should be "auto" or none'),
+        (("optimizer.transfer=always",), 'it should be "auto" or none'),
     ],
 )
 def test_unsupported_settings_are_errors(changes: tuple[str, ...], words: str) -> None:
     with pytest.raises(UserError, match=words):
-        config.override(SETTINGS, ["model.weights=imagenet", "model.transfer=auto", *changes])
+        config.override(SETTINGS, ["model.weights=imagenet", "optimizer.transfer=auto", *changes])
 
 
 def test_several_workers_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distribution, "worker_count", lambda: 2)
-    settings = config.override(SETTINGS, ["model.weights=imagenet", "model.transfer=auto"])
-    with pytest.raises(UserError, match=r"model.transfer: several workers are not supported"):
-        build.check(settings, 1, afresh=True)
+    settings = config.override(SETTINGS, ["model.weights=imagenet", "optimizer.transfer=auto"])
+    with pytest.raises(UserError, match=r"optimizer.transfer: several workers are not supported"):
+        training.Plan.of(settings).check(1, new_run=True)
 
 
 def test_frozen_layers_are_chosen_or_set_and_not_both() -> None:
-    settings = config.override(SETTINGS, ["model.weights=imagenet", "model.transfer=auto", "optimizer.frozen=stem*"])
-    with pytest.raises(UserError, match=r"optimizer.frozen, which is set too"):
-        build.check(settings, 1, afresh=True)
+    settings = config.override(
+        SETTINGS, ["model.weights=imagenet", "optimizer.transfer=auto", "optimizer.frozen=stem*"]
+    )
+    with pytest.raises(UserError, match=r"optimizer.frozen, which is set"):
+        training.Plan.of(settings).check(1, new_run=True)
 
 
 def test_searches_refuse_an_automatic_choice_of_layers() -> None:
-    changes = ["model.weights=imagenet", "model.transfer=auto", "data.train_examples=none"]
+    changes = ["model.weights=imagenet", "optimizer.transfer=auto", "data.train_examples=none"]
     settings = config.override(SETTINGS, changes)
     with pytest.raises(UserError, match="every network starts from random weights"):
         config.Search(experiment=settings)

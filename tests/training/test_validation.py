@@ -10,14 +10,14 @@ import pytest
 import tensorflow as tf
 
 from tfeff import config, training
-from tfeff.tasks.classification import TEMPERATURE, Classification
+from tfeff.tasks.classification import TEMPERATURE, ClassificationTask
 from tfeff.tasks.task import BatchPredictor, Predictions
 from tfeff.training.validation import Validation
 
 
 @pytest.mark.parametrize("devices", [1, 2])
 def test_only_one_device_predicts_while_it_evaluates(devices: int) -> None:
-    task, passed = Classification(), list[Predictions | None]()
+    task, passed = ClassificationTask(), list[Predictions | None]()
     sums = np.array([2.0, 1.0, 2.0])  # loss, accuracy and number of images
 
     def scoring(predictions: Predictions | None) -> Mapping[str, float]:
@@ -57,8 +57,8 @@ def test_a_run_on_one_device_predicts_its_validation_images_once(
 ) -> None:
     monkeypatch.setattr(BatchPredictor, "__call__", lambda *_: pytest.fail("the images were predicted again"))
     experiment = config.Experiment(
-        task=config.Classification(temperature_scaling=True),
-        model=config.Model(width=2, stage_blocks=(1, 1), resolution=8),
+        task=config.ClassificationSettings(temperature_scaling=True),
+        model=config.architecture("resnet", width=2, stage_blocks=(1, 1), resolution=8),
         data=config.Data(channels=1, train_examples=64),
         training=config.Training(epochs=1, batch_size=32, precision="float32"),
     )

@@ -4,10 +4,8 @@ import math
 import numpy as np
 import pytest
 
-from tests.thoroughness import thorough
 from tfeff.errors import UserError
-from tfeff.trials.allocation import Full, Halving, Racing
-from tfeff.trials.dunnett import dunnett_quantile
+from tfeff.trials.allocation import Full, Halving
 from tfeff.trials.ranking import rank
 from tfeff.trials.results import Job, by_fold
 
@@ -18,8 +16,6 @@ ALLOCATIONS = (
     Halving(epochs=9),
     Halving(epochs=9, minimum_epochs=2, reduction=2),
     Halving(epochs=9, keep_tied=True),
-    Racing(epochs=4),
-    Racing(epochs=4, minimum_blocks=3, confidence=0.5),
 )
 
 
@@ -260,98 +256,6 @@ class TestHalving:
             _, plan = in_stages(Halving(9), names, FOLDS, outcome(means, seed))
             kept.append("c00" not in plan.eliminated)
         assert np.mean(kept) >= 0.95
-
-
-class TestRacing:
-    def test_a_decision_waits_for_all_results_of_the_first_blocks(self):
-        values = {"a": [0.70, 0.74, 0.72], "b": [0.69, 0.735, 0.71], "c": [0.60, 0.638, 0.61], "d": [0.698, 0.741, 0.7]}
-        results = {Job(name, fold, 0, 4): row[fold] for name, row in values.items() for fold in (0, 1)}
-        missing = Job("b", 1, 0, 4)
-        without = {job: value for job, value in results.items() if job != missing}
-        # "c" cannot win any more, but the decision waits for all results.
-        assert Racing(4).plan("abcd", FOLDS, without) == Racing(4).plan("abcd", FOLDS, dict(reversed(without.items())))
-        assert Racing(4).plan("abcd", FOLDS, without).jobs == (missing,)
-        plan = Racing(4).plan("abcd", FOLDS, results)
-        assert set(plan.eliminated) == {"c"}
-        assert plan.jobs == tuple(Job(name, 2, 0, 4) for name in "abd")
-
-    # With 5 folds there are comparisons after 2, 3 and 4 folds.
-    @pytest.mark.parametrize(("folds", "confidence"), [(3, 0.95), (4, 1.0 - 0.05 / 2), (5, 1.0 - 0.05 / 3)])
-    def test_reason_and_interval_computed_by_hand(self, folds, confidence):
-        a, b, c = [0.70, 0.75], [0.69, 0.74], [0.50, 0.552]
-        results = {
-            Job(name, fold, 0, 4): row[fold] for name, row in zip("abc", (a, b, c), strict=True) for fold in (0, 1)
-        }
-        plan = Racing(4).plan("abc", [(fold, 0) for fold in range(folds)], results)
-        # Residuals of the two-way layout: ±0.001/3, ±0.001/3 and ∓0.002/3, with 2 degrees of freedom.
-        variance = 2 * (1 + 1 + 4) * (0.001 / 3) ** 2 / 2
-        half_width = dunnett_quantile(2, 2, 0.5, confidence) * math.sqrt(2 * variance / 2)
-        low, high = 0.199 - half_width, 0.199 + half_width
-        interval = f"95 % CI {low:.3f} to {high:.3f}"
-        assert plan.eliminated["c"].reason == f"mean is 0.199 ({interval}) below the best over 2 folds"
-        assert (plan.eliminated["c"].epochs, plan.eliminated["c"].trials) == (4, 2)
-
-    def test_the_last_remaining_candidate_runs_on_all_folds(self):
-        blocks = [(fold, 0) for fold in range(5)]
-        values = {"a": 0.9, "b": 0.5, "c": 0.4}
-        results, plan = in_turn(Racing(3), "abc", blocks, lambda job: values[job.candidate] + 0.01 * job.fold)
-        assert set(plan.eliminated) == {"b", "c"}
-        assert {job.fold for job in results if job.candidate == "a"} == set(range(5))
-        assert epochs_spent(results) == 27
-
-    def test_no_candidate_is_eliminated_if_that_would_save_no_trial(self):
-        means = dict(zip("abc", (0.9, 0.5, 0.1), strict=True))
-        for blocks in (FOLDS[:1], FOLDS[:2]):
-            results, plan = in_turn(Racing(3), "abc", blocks, outcome(means))
-            assert plan.done
-            assert not plan.eliminated
-            assert len(results) == 3 * len(blocks)
-
-    def test_one_failed_trial_does_not_eliminate_a_candidate(self):
-        means = dict(zip("abcd", (0.9, 0.89, 0.895, 0.5), strict=True))
-        value = outcome(means)
-        failed = [("a", 0), ("d", 1)]
-        _, plan = in_turn(
-            Racing(3), "abcd", FOLDS, lambda job: None if (job.candidate, job.fold) in failed else value(job)
-        )
-        assert "a" not in plan.eliminated
-
-    @pytest.mark.parametrize(
-        ("settings", "message"),
-        [
-            ({"minimum_blocks": 1}, "at least 2"),
-            ({"confidence": 1.0}, "between 0 and 1"),
-            ({"epochs": 0}, "at least 1"),
-        ],
-    )
-    def test_invalid_settings_are_refused(self, settings, message):
-        with pytest.raises(UserError, match=message):
-            Racing(**{"epochs": 3, **settings})
-
-    @pytest.mark.parametrize(("folds", "spread"), [thorough(5, 0.0), thorough(5, 0.06), (3, 0.06)])
-    def test_the_best_candidate_survives_and_racing_saves_work(self, folds, spread):
-        rng = np.random.default_rng(11)
-        blocks = [(fold, 0) for fold in range(folds)]
-        names = [f"c{i:02}" for i in range(12)]
-        true = np.linspace(0.7, 0.7 - spread, 12)
-        kept, saved = [], []
-        for _ in range(100):
-            values = true[:, None] + rng.normal(0.0, 0.03, folds) + rng.normal(0.0, 0.01, (12, folds))
-            results, plan = in_stages(
-                Racing(2), names, blocks, lambda job, rows=values: float(rows[int(job.candidate[1:]), job.fold])
-            )
-            kept.append("c00" not in plan.eliminated)
-            saved.append(1.0 - epochs_spent(results) / (12 * folds * 2))
-            # Each candidate's blocks until its elimination.
-            blocks_run = sum(plan.eliminated[name].trials if name in plan.eliminated else folds for name in names)
-            assert epochs_spent(results) == 2 * blocks_run
-            # The remaining candidates have all folds and can be ranked.
-            remaining = [name for name in names if name not in plan.eliminated]
-            table = by_fold(results, 2, remaining, blocks)
-            assert rank(table, dict.fromkeys(names, 1.0)).best in remaining
-            assert all(len(row) == folds for row in table.values())
-        assert np.mean(kept) >= 0.95
-        assert np.mean(saved) > 0.1 if spread else np.mean(saved) < 0.03
 
 
 def test_seeds_are_averaged_within_folds_before_candidates_are_compared():

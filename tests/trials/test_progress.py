@@ -1,18 +1,18 @@
 """The line that shows the progress of a stage."""
 
 import io
+import math
 
 import pytest
 from rich.console import Console
 
 from tfeff import config
 from tfeff.trials import progress
-from tfeff.trials.allocation import Full, Halving, Racing
-from tfeff.trials.intervals import summary
-from tfeff.trials.progress import Progress
+from tfeff.trials.allocation import Full, Halving
+from tfeff.trials.intervals import interval, summary
+from tfeff.trials.progress import Rate, TrialProgress, core_seconds, remaining_jobs
 from tfeff.trials.results import Job
 from tfeff.trials.trial import Candidate
-from tfeff.trials.wording import interval
 
 EPOCHS = 4
 FULL = Full(EPOCHS)
@@ -30,7 +30,7 @@ def line(monkeypatch):
         now = 1000.0
         monkeypatch.setattr(progress.time, "monotonic", lambda: now)
         file = io.StringIO()
-        shown = Progress(Console(file=file, width=200))
+        shown = TrialProgress(Console(file=file, width=200))
         shown.begin("members", CANDIDATES, BLOCKS, allocation, processes=2)
         plan = allocation.plan(list(CANDIDATES), BLOCKS, results)
         for now in (1000.0, 1000.0 + wait):  # noqa: B007 (the clock reads it)
@@ -60,7 +60,7 @@ def test_trials_of_other_stages_do_not_count(line):
 
 def test_trials_of_another_length_count_only_if_the_allocation_has_this_length(line):
     done = {Job("a", 0, 0, EPOCHS): 0.5, Job("a", 0, 0, 2): 0.9, Job("b", 0, 0, 2 * EPOCHS): 0.9}
-    for allocation, counted in ((FULL, "1/8"), (Racing(EPOCHS), "1/8"), (Halving(EPOCHS, 2, 2), "2/12")):
+    for allocation, counted in ((FULL, "1/8"), (Halving(EPOCHS, 2, 2), "2/12")):
         shown = line(done, {}, allocation=allocation)
         assert shown.startswith(f"members: {counted} trials")
         assert "best so far A: 0.500" in shown
@@ -75,3 +75,46 @@ def test_the_interval_of_the_best_is_over_folds(line):
     values = {(0, 0): 0.5, (0, 1): 0.52, (1, 0): 0.6, (1, 1): 0.62}
     shown = line({Job("b", *block, EPOCHS): value for block, value in values.items()}, {})
     assert f"best so far B: 0.560{interval(summary([0.51, 0.61]))} after {EPOCHS} epochs" in shown
+
+
+NAMES = [f"n{number}" for number in range(9)]
+FOLDS = [(0, 0), (1, 0), (2, 0)]
+
+
+def test_a_full_grid_is_forecast_completely():
+    remaining = remaining_jobs(Full(4), NAMES, FOLDS, {})
+    assert {(job.candidate, job.block) for job in remaining} == {(name, block) for name in NAMES for block in FOLDS}
+    done = {Job("n0", 0, 0, 4): 0.5, Job("n1", 0, 0, 4): None}
+    assert len(remaining_jobs(Full(4), NAMES, FOLDS, done)) == 25
+
+
+def test_halving_is_forecast_to_its_last_rung():
+    remaining = remaining_jobs(Halving(9), NAMES, FOLDS, {})
+    counts = {rung: sum(job.epochs == rung for job in remaining) for rung in (1, 3, 9)}
+    assert counts == {1: 27, 3: 9, 9: 3}
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_trial_without_a_finite_value_is_forecast_as_failed(value):
+    trial = Job("n0", 0, 0, 1)
+    expected = remaining_jobs(Halving(9), NAMES, FOLDS, {trial: None})
+    assert remaining_jobs(Halving(9), NAMES, FOLDS, {trial: value}) == expected
+
+
+def test_rates_are_recovered_from_measurements():
+    true = Rate(start=5.0, per_image=2e-5, per_mac=1e-10)
+    timings = [(macs, 5.0, 2e-5 + 1e-10 * macs) for macs in (10**6, 2 * 10**6, 5 * 10**6)]
+    found = Rate.fit(timings)
+    assert found.per_mac == pytest.approx(true.per_mac)
+    assert found.per_image == pytest.approx(true.per_image)
+    assert found.seconds(10**6, 1000) == pytest.approx(true.seconds(10**6, 1000))
+    assert (
+        min(Rate.fit([(1, 1.0, 0.5), (2, 1.0, 0.1)]).per_mac, Rate.fit([(1, 1.0, 0.1), (2, 1.0, 5.0)]).per_image) >= 0
+    )
+
+
+def test_core_seconds_add_up():
+    rate = Rate(start=1.0, per_image=0.0, per_mac=1e-9)
+    # 2 trials of 10 epochs with 100 training images, and 300 validation images every 5 epochs
+    found = core_seconds(rate, Full(10), {"a": 10**6}, [(0, 0), (1, 0)], (100, 300), 5)
+    assert found == pytest.approx(2 * (1.0 + 1e-3 * (1000 + 2 * 300 / 3)))

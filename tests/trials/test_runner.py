@@ -14,12 +14,11 @@ from tfeff.training.interruption import Interruption
 from tfeff.trials import worker
 from tfeff.trials.allocation import Full, Halving
 from tfeff.trials.learning_rates import RateCall
-from tfeff.trials.objective import Objective
-from tfeff.trials.progress import Progress
-from tfeff.trials.results import Job
+from tfeff.trials.progress import TrialProgress
+from tfeff.trials.results import Job, TrialObjective
 from tfeff.trials.runner import TrialRunner
 from tfeff.trials.store import TrialStore
-from tfeff.trials.trial import Candidate
+from tfeff.trials.trial import Candidate, Trial
 
 EPOCHS = 4
 FOLDS = config.Folds(count=2, examples=100)
@@ -50,12 +49,12 @@ class Recorder:
         if function is worker.range_test:
             return [Outcome(key, 0.125)]
         if function is worker.held_out:
-            rate = arguments[0].optimizer.learning_rate
+            rate = arguments[0].experiment.optimizer.learning_rate
             return [Outcome(key, (0.5 - abs(rate - 0.25), None) if rate < 0.5 else (None, "diverged"))]
         if function is worker.training_statistics:
             return [Outcome(key, ([0.5], [0.25]))]
-        experiment, _, epochs, _ = arguments
-        accuracy = experiment.optimizer.learning_rate
+        trial, _, epochs, _ = arguments
+        accuracy = trial.experiment.optimizer.learning_rate
         rows = [{"epoch": epoch, "validation_accuracy": accuracy} for epoch in range(1, epochs + 1)]
         return [Outcome(key, {"rows": rows, "seconds": 1.0, "peak_bytes": None})]
 
@@ -82,8 +81,8 @@ def make_runner(tmp_path):
     def make(executor, **trials):
         stores.append(TrialStore(tmp_path / "trials.sqlite", config.Search(folds=FOLDS), ("trials.",)))
         settings = config.Trials(**trials)
-        progress = Progress(Console(file=io.StringIO()))
-        return TrialRunner(tmp_path, FOLDS, settings, stores[-1], executor, Objective(), progress, Interruption())
+        progress = TrialProgress(Console(file=io.StringIO()))
+        return TrialRunner(tmp_path, FOLDS, settings, stores[-1], executor, TrialObjective(), progress, Interruption())
 
     yield make
     for store in stores:
@@ -97,8 +96,8 @@ def test_trials_are_stored_and_not_repeated(make_runner):
     assert plan.done
     assert sorted(first.jobs) == [Job(name, fold, 0, EPOCHS) for name in "ab" for fold in (0, 1)]
     assert runner.results == {job: {"a": 0.1, "b": 0.2}[job.candidate] for job in first.jobs}
-    for key, _, (experiment, directory, epochs, _) in first.calls:
-        assert (experiment.data.fold, experiment.data.folds, epochs) == (key.fold, key.fold + 1, EPOCHS)
+    for key, _, (trial, directory, epochs, _) in first.calls:
+        assert (trial.experiment.data.fold, trial.experiment.data.folds, epochs) == (key.fold, key.fold + 1, EPOCHS)
         assert directory.endswith(f"trials/{key.candidate}/fold{key.fold}-seed0")
     resumed = make_runner(second)
     resumed.run([candidate("b", 0.2), candidate("c", 0.3)], Full(EPOCHS), "stage")
@@ -121,8 +120,8 @@ def test_every_rung_of_halving_is_a_complete_training(make_runner, tmp_path):
     assert set(plan.eliminated) == {"a"}
     trained = {(key.candidate, key.epochs): call for key, _, call in executor.calls}
     assert set(trained) == {("a", 2), ("b", 2), ("b", 4)}
-    for (name, epochs), (experiment, directory, until, _) in trained.items():
-        assert experiment.training.epochs == until == epochs  # its schedule ends there
+    for (name, epochs), (trial, directory, until, _) in trained.items():
+        assert trial.experiment.training.epochs == until == epochs  # its schedule ends there
         assert directory.endswith(f"{name}/fold1-seed0" + "-epochs2" * (epochs == 2))
     assert not list(tmp_path.rglob("checkpoints"))
 
@@ -135,11 +134,12 @@ def test_a_held_out_part_chooses_each_learning_rate(make_runner, tmp_path):
     calls = {key: call for key, function, call in executor.calls if function is worker.held_out}
     assert [round(key.rate, 3) for key in calls if key.candidate == "a"] == [0.1, 0.033, 0.3, 0.9]
     assert [round(key.rate, 3) for key in calls if key.candidate == "b"] == [0.2, 0.067, 0.6]
-    experiment, objective, macs, directory = calls[RateCall("b", 0.2 * 3)]
+    trial, objective, macs, directory = calls[RateCall("b", 0.2 * 3)]
+    experiment = trial.experiment
     assert experiment.optimizer.learning_rate == 0.2 * 3
     assert experiment.training.epochs == EPOCHS
     assert (experiment.data.fold, experiment.data.validation_split) == (0, None)
-    assert (objective, macs) == (Objective(), 1000)
+    assert (objective, macs) == (TrialObjective(), 1000)
     assert directory == str(tmp_path / "trials" / "b" / "rate0.6")
     assert not (tmp_path / "trials" / "b" / "rate0.6").exists()
     # The accuracy of a training is its learning rate.
@@ -253,7 +253,7 @@ def test_channel_statistics_are_computed_once_and_written_out(make_runner):
     experiment = config.Experiment(data=data, training=config.Training(precision="float32"))
     executor = Recorder()
     runner = make_runner(executor)
-    resolved = runner.resolve(experiment, experiment)
-    assert (list(resolved.data.mean), list(resolved.data.std)) == ([0.5], [0.25])
-    assert runner.resolve(experiment, experiment) == resolved
+    resolved = runner.resolve(Trial(experiment), Trial(experiment))
+    assert (list(resolved.model.mean), list(resolved.model.std)) == ([0.5], [0.25])
+    assert runner.resolve(Trial(experiment), Trial(experiment)) == resolved
     assert len(executor.calls) == 1

@@ -1,14 +1,14 @@
 import dataclasses
 
 from tfeff import config
-from tfeff.trials.trial import on_fold, result_row
+from tfeff.trials.trial import Trial, result_row
 
 EXPERIMENT = config.Experiment(seed=5, training=config.Training(batch_size=220))
 FOLDS = config.Folds(count=4, examples=100, validation_fraction=0.25, seeds=2)
 
 
 def test_a_trial_is_the_experiment_on_a_fold_with_a_seed():
-    trial = on_fold(EXPERIMENT, FOLDS, fold=2, seed=1)
+    trial = Trial(EXPERIMENT).on_fold(FOLDS, fold=2, seed=1).experiment
     assert (trial.data.folds, trial.data.fold, trial.data.fold_examples) == (3, 2, 100)
     assert trial.data.validation_fraction == 0.25
     assert trial.data.seed == 5
@@ -17,14 +17,14 @@ def test_a_trial_is_the_experiment_on_a_fold_with_a_seed():
 
 
 def test_every_fold_and_seed_has_its_own_initial_weights_and_the_same_folds():
-    trials = [on_fold(EXPERIMENT, FOLDS, fold, seed) for fold, seed in FOLDS.blocks]
+    trials = [Trial(EXPERIMENT).on_fold(FOLDS, fold, seed).experiment for fold, seed in FOLDS.blocks]
     assert len({trial.seed for trial in trials}) == len(trials) == 8
     assert {trial.data.seed for trial in trials} == {EXPERIMENT.seed}
 
 
 def test_classic_folds_share_a_subset():
     folds = config.Folds(kind="classic", count=4, examples=90)
-    trial = on_fold(EXPERIMENT, folds, fold=2, seed=0)
+    trial = Trial(EXPERIMENT).on_fold(folds, fold=2, seed=0).experiment
     assert (trial.data.folds, trial.data.fold_examples, trial.data.train_examples) == (4, None, 90)
 
 

@@ -9,8 +9,8 @@ from tests.tasks.digits_of_many_sizes import write_coco
 from tfeff import config, models, training
 from tfeff.errors import BusyError, DivergedError, UserError
 from tfeff.trials import worker
-from tfeff.trials.objective import Objective
-from tfeff.trials.runner import with_rate
+from tfeff.trials.results import TrialObjective
+from tfeff.trials.trial import Trial
 
 
 def test_the_candidates_of_a_detector_share_their_images(tmp_path):
@@ -19,9 +19,11 @@ def test_the_candidates_of_a_detector_share_their_images(tmp_path):
         config.Experiment(),
         ["task.name=yolo", f"data.source=coco:{source}", "data.image_size=64", "model.resolution=32"],
     )
-    wide = config.override(small, ["task.neck.width_coefficient=2", "task.head_repeats=1", "model.resolution=48"])
-    first = worker.split_caches(small)
-    assert worker.split_caches(wide) is first
+    wide = config.override(
+        small, ["task.network.neck_width_coefficient=2", "task.network.head_repeats=1", "model.resolution=48"]
+    )
+    first = worker.split_caches(Trial(small))
+    assert worker.split_caches(Trial(wide)) is first
     assert len(first.train) == 6
     assert first.train.fit == "letterbox"
     assert first.train.dataset.has_objects
@@ -30,7 +32,7 @@ def test_the_candidates_of_a_detector_share_their_images(tmp_path):
 def test_each_trial_chooses_which_layers_it_trains(tmp_path):
     """The trials of a process share compiled networks and stored features; each keeps to its own choice."""
     base = config.Experiment(
-        model=config.Model(name="resnet", width=16, stage_blocks=(1, 1, 1), resolution=8),
+        model=config.architecture("resnet", width=16, stage_blocks=(1, 1, 1), resolution=8),
         data=config.Data(channels=1, train_examples=200, folds=2, image_size=8),
         training=config.Training(epochs=1, batch_size=20, precision="float32"),
     )
@@ -39,9 +41,9 @@ def test_each_trial_chooses_which_layers_it_trains(tmp_path):
     np.savez(tmp_path / "weights.npz", **weights)
     start = config.override(base, [f"model.weights={tmp_path / 'weights.npz'}"])
     for fold, transfer in ((0, "auto"), (1, "none"), (1, "auto")):
-        trial = config.override(start, [f"model.transfer={transfer}", f"data.fold={fold}"])
+        trial = config.override(start, [f"optimizer.transfer={transfer}", f"data.fold={fold}"])
         directory = tmp_path / f"{fold}_{transfer}"
-        assert len(worker.train(trial, str(directory), 1, str(directory / "events"))["rows"]) == 1
+        assert len(worker.train(Trial(trial), str(directory), 1, str(directory / "events"))["rows"]) == 1
         run = training.Workdir(directory)
         frozen = run.config().optimizer.frozen
         assert bool(frozen) == ("transfer" in run.dataset()) == (transfer == "auto")
@@ -52,15 +54,16 @@ def test_each_trial_chooses_which_layers_it_trains(tmp_path):
 
 
 def test_a_held_out_part_gives_the_objective_or_says_how_the_training_diverged(monkeypatch, tmp_path):
-    def train(experiment, directory, until_epoch, events):
-        if experiment.optimizer.learning_rate > 2:
+    def train(trial, directory, until_epoch, events):
+        if trial.experiment.optimizer.learning_rate > 2:
             raise DivergedError("the loss is not finite")
-        accuracy = float("nan") if experiment.optimizer.learning_rate > 1 else 0.5
+        accuracy = float("nan") if trial.experiment.optimizer.learning_rate > 1 else 0.5
         return {"rows": [{"epoch": until_epoch, "validation_accuracy": accuracy}]}
 
     monkeypatch.setattr(worker, "train", train)
     found = [
-        worker.held_out(with_rate(config.Experiment(), rate), Objective(), 1, str(tmp_path)) for rate in (1.0, 1.5, 3.0)
+        worker.held_out(Trial(config.Experiment()).at_rate(rate), TrialObjective(), 1, str(tmp_path))
+        for rate in (1.0, 1.5, 3.0)
     ]
     assert found == [(0.5, None), (None, "validation_accuracy is nan"), (None, "the loss is not finite")]
 
@@ -69,9 +72,9 @@ def test_a_held_out_part_gives_the_objective_or_says_how_the_training_diverged(m
 def test_other_errors_are_not_taken_for_a_divergence(monkeypatch, tmp_path, kind):
     """A killed search may leave behind a training that still holds its workdir; the executor waits for it."""
 
-    def train(experiment, directory, until_epoch, events):
+    def train(trial, directory, until_epoch, events):
         raise kind("locked")
 
     monkeypatch.setattr(worker, "train", train)
     with pytest.raises(kind):
-        worker.held_out(config.Experiment(), Objective(), 1, str(tmp_path))
+        worker.held_out(Trial(config.Experiment()), TrialObjective(), 1, str(tmp_path))

@@ -4,7 +4,7 @@ They do not call `keras.utils.bounding_boxes` or KerasCV, which would load Tenso
 references in the tests.
 """
 
-from tfeff.boxes.anchors import OCTAVE, Anchors
+from tfeff.boxes.anchors import OCTAVE, Anchors, Points
 from tfeff.boxes.coding import FAST_RCNN_WEIGHTS, decode, encode
 from tfeff.boxes.formats import (
     clip,
@@ -16,7 +16,6 @@ from tfeff.boxes.formats import (
 )
 from tfeff.boxes.nms import nms, nms_per_class
 from tfeff.boxes.overlap import area, intersection, iou, paired_iou
-from tfeff.boxes.points import Points
 from tfeff.boxes.tiling import Tiling
 
 __all__ = [

@@ -1,9 +1,15 @@
-"""Non-maximum suppression: removes boxes that overlap a box with a higher score."""
+"""Non-maximum suppression: removes boxes that overlap a box with a higher score.
+
+Box voting: detections take over the average of all boxes of their object (Gidaris and Komodakis, "Object detection via
+a multi-region & semantic segmentation-aware CNN model", 2015, section 4.3).
+"""
+
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tfeff.boxes.overlap import area
+from tfeff.boxes.overlap import area, paired_iou
 
 
 def nms(
@@ -52,17 +58,9 @@ def nms_per_class(
     *,
     limit: int | None = None,
 ) -> npt.NDArray[np.int64]:
-    """Non-maximum suppression within each class. `limit` applies to all classes combined.
+    """Non-maximum suppression within each class, by `labels` int [n]; otherwise as `nms`.
 
-    Args:
-        boxes_yxyx: float [n, 4].
-        scores: float [n], finite. Of equal scores, the lower index comes first.
-        labels: int [n].
-        threshold: intersection over union, as in `nms`.
-        limit: maximum number of boxes to keep; None keeps all.
-
-    Returns:
-        int64 [kept], indices by descending score.
+    `limit` applies to all classes combined.
     """
     boxes, score, label = np.asarray(boxes_yxyx).reshape(-1, 4), np.asarray(scores), np.asarray(labels)
     kept = [np.zeros(0, np.int64)]
@@ -71,3 +69,28 @@ def nms_per_class(
         kept.append(indices[nms(boxes[indices], score[indices], threshold, limit=limit)])
     all_kept = np.sort(np.concatenate(kept))
     return all_kept[np.argsort(-score[all_kept], kind="stable")][:limit]
+
+
+def voted(
+    kept_yxyx: Any, kept_labels: Any, boxes_yxyx: Any, labels: Any, scores: Any, overlap: float, *, ops: Any = np
+) -> Any:
+    """The kept boxes, each replaced by the average of the candidates of its class that overlap it.
+
+    Args:
+        kept_yxyx: [n, 4], the result of non-maximum suppression.
+        kept_labels: integer [n].
+        boxes_yxyx: [m, 4], the candidates, among them the kept boxes.
+        labels: integer [m].
+        scores: [m], the weights.
+        overlap: minimum IoU with the kept box.
+        ops: module of the arrays, `numpy` or `keras.ops`.
+
+    >>> one, both = np.array([[0.0, 0.0, 8.0, 8.0]]), np.array([[0.0, 0.0, 8.0, 8.0], [0.0, 0.0, 8.0, 12.0]])
+    >>> voted(one, np.array([1]), both, np.array([1, 1]), np.array([0.75, 0.25]), overlap=0.5).tolist()
+    [[0.0, 0.0, 8.0, 9.0]]
+    """
+    near = paired_iou(kept_yxyx[:, None], boxes_yxyx[None], ops=ops) >= overlap
+    weights = ops.where(near & (kept_labels[:, None] == labels[None]), scores[None], 0.0)
+    total = ops.sum(weights, axis=1, keepdims=True)
+    average = ops.matmul(weights, boxes_yxyx) / ops.where(total > 0, total, 1.0)
+    return ops.where(total > 0, average, kept_yxyx)  # a box without area overlaps nothing

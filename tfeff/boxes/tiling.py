@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tfeff.boxes.overlap import paired_iou
+from tfeff.errors import UserError
 
 TOLERANCE = 0.1
 """A detection counts up to this distance of its center from the core, relative to the size of its box: the boxes of an
@@ -119,3 +120,19 @@ def _grid(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
 def _clip(boxes: np.ndarray, limits_yxyx: np.ndarray) -> np.ndarray:
     """The parts of boxes inside other boxes, [n, 4]; their area is 0 if there are none."""
     return np.clip(boxes, np.tile(limits_yxyx[..., :2], 2), np.tile(limits_yxyx[..., 2:], 2))
+
+
+def checked_overlap(tile: tuple[int, int] | None, overlap: int | None) -> int:
+    """The pixels that neighboring tiles share: `overlap`, or a quarter of the shorter side; 0 without tiles.
+
+    Raises:
+        UserError: an overlap without tiles, or one that is not smaller than the tile.
+    """
+    if tile is None:
+        if overlap is not None:
+            raise UserError("--tile_overlap requires --tile; remove it")
+        return 0
+    shared = min(tile) // 4 if overlap is None else overlap
+    if not 0 <= shared < min(tile):
+        raise UserError(f"--tile_overlap={shared}: must be smaller than --tile={tile[0]}x{tile[1]}")
+    return shared

@@ -1,82 +1,71 @@
 """A family of scaled networks: a baseline, its scaling coefficients, and a member for each φ.
 
 Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks" (arXiv:1905.11946), section 3.3.
-`python -m tfeff.search` writes `coefficients.json`; `model.family` and `model.phi` select a member of it.
+`python -m tfeff.search` writes `coefficients.json`; `member.family` and `member.phi` select a member of it.
 """
 
 import dataclasses
 import json
 import math
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from tfeff.config.schema import Experiment, Model
-from tfeff.config.section import Section, from_dict
-from tfeff.config.tasks import Neck, ObjectDetection
+from tfeff.config.schema import Experiment, Member
+from tfeff.config.section import Section, choice, from_dict, keys, to_dict
 from tfeff.errors import UserError
+from tfeff.networks import Architecture, Detector
+from tfeff.networks.catalog import ALL_BACKBONES, ALL_DETECTORS
 
 FILE = "coefficients.json"
-OWN = ("family", "phi", "dropout", "survival_probability", "weights", "transfer")
-"""Keys of `model` that remain configurable with `model.family`."""
+OWN = ("dropout", "survival_probability", "weights")
+"""Keys of `model` that remain configurable with `member.family`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Family(Section):
     """Depth α^φ, width β^φ and resolution γ^φ of a baseline; of a detector, also depth and width of neck and heads."""
 
-    baseline: Model
-    """With explicit coefficients and resolution."""
+    baseline: Architecture = choice(ALL_BACKBONES, "resnet")
+    """The baseline, or the backbone of a detector."""
+    detector: Detector | None = choice(ALL_DETECTORS, None)
+    """The baseline without its backbone, if it is a detector; only then, the coefficients of the neck apply."""
     alpha: float
     beta: float
     gamma: float
-    detector: bool = False
-    """Whether the baseline is a detector; only then, the keys that follow apply."""
     neck_depth: float = 1.0
     neck_width: float = 1.0
-    neck: Neck = field(default_factory=Neck)
-    """The baseline's neck, with explicit coefficients."""
-    head_repeats: int | None = None
-    """The baseline's convolutions of each head, before scaling."""
     finding: str = ""
     """How the coefficients were found, as a sentence."""
 
-    def check(self) -> None:
-        """Validates field values."""
+    def _check(self) -> None:
         for key in ("alpha", "beta", "gamma", "neck_depth", "neck_width"):
             if not getattr(self, key) >= 1:
                 self.wrong(key, "1 or more")
-        for key in ("depth_coefficient", "width_coefficient", "resolution"):
-            if getattr(self.baseline, key) is None:
-                self.wrong("baseline", f"a model with an explicit {key}")
 
     def coefficients(self, phi: float) -> tuple[float, float, int]:
         """(depth, width, resolution) of member φ: two factors relative to the baseline, and pixels."""
-        assert self.baseline.resolution is not None
         resolution = math.floor(self.baseline.resolution * self.gamma**phi + 0.5)
         return self.alpha**phi, self.beta**phi, resolution
 
     def neck_coefficients(self, phi: float) -> dict[str, float]:
         """`neck_depth` and `neck_width` of member φ of a detector, relative to the baseline; empty for classifiers."""
-        if not self.detector:
+        if self.detector is None:
             return {}
         return {"neck_depth": self.neck_depth**phi, "neck_width": self.neck_width**phi}
 
-    def member(self, phi: float) -> Model:
-        """The config of member φ >= 0; φ = 0 is the baseline."""
+    def member(self, phi: float) -> Architecture | Detector:
+        """The description of member φ >= 0; φ = 0 is the baseline."""
         depth, width, resolution = self.coefficients(phi)
-        base = self.baseline
-        assert base.depth_coefficient is not None
-        assert base.width_coefficient is not None
-        return dataclasses.replace(
-            base,
-            depth_coefficient=base.depth_coefficient * depth,
-            width_coefficient=base.width_coefficient * width,
-            resolution=resolution,
-        )
+        scaled = self.baseline.scaled(depth=depth, width=width, resolution=resolution)
+        if self.detector is None:
+            return scaled
+        return dataclasses.replace(self.detector, backbone=scaled).scaled_neck(**self.neck_coefficients(phi))
 
     def to_json(self) -> str:
         """JSON text that `load` reads."""
-        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+        return json.dumps(to_dict(self), indent=2) + "\n"
 
     @classmethod
     def load(cls, directory: str | Path) -> "Family":
@@ -88,7 +77,7 @@ class Family(Section):
         path = Path(directory) / FILE
         if not path.is_file():
             raise UserError(
-                f"config: model.family: no {FILE} in {directory}; expected the workdir of a finished tfeff.search"
+                f"config: member.family: no {FILE} in {directory}; expected the workdir of a finished tfeff.search"
             )
         try:
             values = json.loads(path.read_text())
@@ -98,29 +87,47 @@ class Family(Section):
         return family
 
 
-def resolve_family(experiment: Experiment) -> Experiment:
-    """Replaces `model.family` and `model.phi` by the network that they select, so that the file is not needed any more.
+def resolve_member(experiment: Experiment) -> Experiment:
+    """Replaces `model`, and the `task.network` of a detector, by the network that `member` selects, so that the file of
+    the family is not needed any more.
 
     Raises:
-        UserError: the family cannot be read, or `model` sets a key that the family determines.
+        UserError: the family cannot be read or is not one for this task, or a key is set that the family determines.
     """
-    model = experiment.model
-    if model.family is None:
+    if experiment.member.family is None:
         return experiment
-    for key in dataclasses.fields(model):
-        if key.name not in OWN and key.name != "name" and getattr(model, key.name) != key.default:
-            raise UserError(f"config: model.{key.name}: model.family determines it; remove it or set it to none")
-    family, phi = Family.load(model.family), model.phi or 0.0
-    own = {key: getattr(model, key) for key in OWN[2:] if getattr(model, key) is not None}
-    changed = dataclasses.replace(experiment, model=dataclasses.replace(family.member(phi), **own))
-    task = experiment.task
-    if not family.detector:
-        return changed
-    if not isinstance(task, ObjectDetection):
-        raise UserError("config: model.family is a family of detectors; set task.name to that of its search")
-    given = {f"neck.{key.name}": getattr(task.neck, key.name) for key in dataclasses.fields(Neck)}
-    for name, value in {**given, "head_repeats": task.head_repeats}.items():
-        if value is not None:
-            raise UserError(f"config: task.{name}: model.family determines it; remove it or set it to none")
-    scaled = family.neck.scaled(**family.neck_coefficients(phi))
-    return dataclasses.replace(changed, task=dataclasses.replace(task, neck=scaled, head_repeats=family.head_repeats))
+    if experiment.model.name not in ALL_BACKBONES:
+        raise UserError("config: member.family: the family determines the network; omit the backbone, or member.family")
+    family, model, task = Family.load(experiment.member.family), experiment.model, experiment.task
+    network = getattr(task, "network", None)
+    if (network is None) != (family.detector is None):
+        raise UserError(
+            f"config: member.family is a family of {'classifiers' if family.detector is None else 'detectors'}; set "
+            "task.name to that of its search"
+        )
+    own = {key: value for key, value in _changed(model, ALL_BACKBONES[model.name]).items() if key in OWN}
+    _check("model", _changed(model, ALL_BACKBONES[model.name], family.baseline), OWN)
+    if network is not None:
+        _check("task.network", _changed(network, ALL_DETECTORS[network.name], family.detector))
+    member = family.member(experiment.member.phi or 0.0)
+    return dataclasses.replace(
+        experiment,
+        task=task.with_network(member),
+        model=dataclasses.replace(member.backbone, **own),
+        member=Member(),
+    )
+
+
+def _changed(description: Any, *others: Any) -> dict[str, Any]:
+    """The values that no other description has."""
+    values = {key: getattr(description, key) for key in keys(description)}
+    return {key: value for key, value in values.items() if all(value != getattr(each, key, None) for each in others)}
+
+
+def _check(section: str, changed: Iterable[str], allowed: Sequence[str] = ()) -> None:
+    """Raises UserError if a key is changed that the family determines."""
+    for key in changed:
+        if key not in allowed:
+            raise UserError(
+                f"config: {section}.{key}: member.family determines it; remove it, or set it to its default"
+            )

@@ -1,4 +1,7 @@
-"""Reading and writing configs: Python files with `get_config()`, JSON, and `key=value` overrides."""
+"""Reading and writing configs: Python files with `get_config()`, JSON, and `key=value` overrides.
+
+A recipe is a config that chooses some of its values for the dataset.
+"""
 
 import dataclasses
 import json
@@ -7,22 +10,56 @@ import runpy
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
-from tfeff.config import renamed
-from tfeff.config.rcnn import RCNN
-from tfeff.config.recipe import Choices, Recipe
 from tfeff.config.schema import Experiment
 from tfeff.config.search import Search
-from tfeff.config.section import Section, assign, from_dict
+from tfeff.config.section import VARIANTS, Section, conform, from_dict, keys, parse, put, to_dict
 from tfeff.config.sweep import Sweep
+from tfeff.config.tasks import TASKS, offer
 from tfeff.durable import LOCK, locked, write
 from tfeff.errors import UserError, changes, nearest
 
 Config = TypeVar("Config", bound=Section)
-VERBS = {Experiment: "tfeff.train", RCNN: "tfeff.train", Search: "tfeff.search", Sweep: "tfeff.search"}
+Overrides = Mapping[str, Any] | Iterable[str]
+"""Values by dotted key, or flags `key=value`."""
+VERBS = {Experiment: "tfeff.train", Search: "tfeff.search", Sweep: "tfeff.search"}
 """The verb that runs each kind of config."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A value, and why it was chosen.
+
+    Attributes:
+        value: of the type of its key.
+        why: a few words for the table that `tfeff.train` prints.
+    """
+
+    value: Any
+    why: str
+
+
+Choices = Mapping[str, Choice]
+"""Dotted key -> what was chosen."""
+
+
+@dataclass(frozen=True)
+class Recipe(Generic[Config]):
+    """A config some of whose values depend on the dataset. `get_config()` returns it in place of a config.
+
+    Attributes:
+        base: the other values. Overrides are applied to it first, so that choices can depend on them.
+        choose: returns the choices for the overridden `base`. A value that is overridden itself is not chosen. None:
+            the config is complete.
+        kept: dotted keys of the values that were overridden.
+    """
+
+    base: Config
+    choose: Callable[[Config], Choices] | None = None
+    kept: frozenset[str] = frozenset()
 
 
 def load(path: str | Path, *kinds: type[Config]) -> Config:
@@ -30,7 +67,7 @@ def load(path: str | Path, *kinds: type[Config]) -> Config:
 
     Args:
         path: the file.
-        *kinds: the accepted kinds of config: `Experiment`, `RCNN`, `Search` or `Sweep`.
+        *kinds: the accepted kinds of config: `Experiment`, `Search` or `Sweep`.
 
     Raises:
         UserError: for a missing file, a file without `get_config`, a recipe or a config of another kind, an unknown
@@ -64,6 +101,8 @@ def load_recipe(path: str | Path, *kinds: type[Config]) -> Recipe[Config]:
     recipe = config if isinstance(config, Recipe) else Recipe(config)
     for kind in kinds:
         if isinstance(recipe.base, kind):
+            if isinstance(recipe.base, Experiment):
+                offer(recipe.base.task)
             return Recipe(recipe.base, recipe.choose and _explaining(path, recipe.choose))
     for other, verb in VERBS.items():
         if isinstance(recipe.base, other):
@@ -72,26 +111,24 @@ def load_recipe(path: str | Path, *kinds: type[Config]) -> Recipe[Config]:
     raise UserError(f"{path}: get_config() returns {type(recipe.base).__name__}; it should return {wanted}")
 
 
-def complete(recipe: Recipe[Config], assignments: Sequence[str]) -> tuple[Config, Choices]:
-    """The config that a recipe gives for its dataset.
+def overridden(recipe: Recipe[Config], overrides: Overrides) -> Recipe[Config]:
+    """The recipe with values replaced, see `override`. They come before the choices, which can depend on them, and win
+    over them."""
+    values = dict(_pairs(overrides))
+    return Recipe(override(recipe.base, values), recipe.choose, recipe.kept.union(values))
 
-    Args:
-        recipe: the recipe.
-        assignments: overrides, see `override`. They come before the choices, which can depend on them, and win over
-            them.
 
-    Returns:
-        The config, and the choices in it.
+def complete(recipe: Recipe[Config], overrides: Overrides = ()) -> tuple[Config, Choices]:
+    """The config that a recipe, with overrides, gives for its dataset, and the choices in it.
 
     Raises:
         UserError: for a wrong override or choice, or a dataset that cannot be opened.
     """
-    settings = override(recipe.base, assignments)
+    recipe = overridden(recipe, overrides)
     if recipe.choose is None:
-        return settings, {}
-    given = {assignment.partition("=")[0] for assignment in assignments}
-    choices = {key: choice for key, choice in recipe.choose(settings).items() if key not in given}
-    return replaced(settings, {key: choice.value for key, choice in choices.items()}), choices
+        return recipe.base, {}
+    choices = {key: choice for key, choice in recipe.choose(recipe.base).items() if key not in recipe.kept}
+    return replaced(recipe.base, {key: choice.value for key, choice in choices.items()}), choices
 
 
 def replaced(config: Config, values: Mapping[str, Any]) -> Config:
@@ -100,49 +137,59 @@ def replaced(config: Config, values: Mapping[str, Any]) -> Config:
     Raises:
         UserError: for an unknown key or a value of the wrong type.
     """
-    nested = dataclasses.asdict(config)
-    for key, value in values.items():
-        *sections, last = key.split(".")
-        section = nested
-        for name in sections:
-            section = section.setdefault(name, {})
-        section[last] = value
+    nested = to_dict(config)
+    for key in sorted(values, key=_names_first):
+        put(type(config), nested, key.split("."), values[key])
     changed: Config = from_dict(type(config), nested)
     return changed
 
 
-def override(config: Config, assignments: Iterable[str]) -> Config:
+def override(config: Config, overrides: Overrides) -> Config:
     """Returns `config` with values replaced.
 
     Args:
         config: the config.
-        assignments: `key=value` with dotted keys, such as `training.epochs=3`. Those of a `name` are applied first,
-            because they select what other keys there are. Values are validated after all of them are applied.
+        overrides: dotted key -> value, such as `{"training.epochs": 3}`, or flags, such as `["training.epochs=3"]`.
+            Text is parsed as in a flag. Keys called `name` are applied first, because they select what other keys there
+            are. Values are validated after all of them are applied.
 
     Raises:
         UserError: for an unknown key (the message suggests the nearest one) or a value of the wrong type.
     """
-    values = dataclasses.asdict(config)
-    for assignment in sorted(assignments, key=lambda assignment: assignment.split("=")[0].split(".")[-1] != "name"):
-        key, equals, text = assignment.partition("=")
-        if not equals:
-            raise UserError(f"--config.{key}: write --config.{key}=VALUE")
-        keys = flatten(config)
-        full = [known for known in keys if known.endswith(f".{key}")]
-        if full and key not in keys and key not in values:
+    values = to_dict(config)
+    for key, value in sorted(_pairs(overrides), key=lambda pair: _names_first(pair[0])):
+        known = flatten(config)
+        full = [each for each in known if each.endswith(f".{key}")]
+        if full and key not in known and key not in values:
             raise UserError(f'config: no key "{key}"; did you mean "{full[0]}"?')
-        assign(type(config), values, key.split("."), text)
+        put(type(config), values, key.split("."), value, parse if isinstance(value, str) else conform)
     changed: Config = from_dict(type(config), values)
     return changed
 
 
+def _pairs(overrides: Overrides) -> list[tuple[str, Any]]:
+    if isinstance(overrides, Mapping):
+        return list(overrides.items())
+    parts = [text.partition("=") for text in overrides]
+    for key, equals, _ in parts:
+        if not equals:
+            raise UserError(f"--config.{key}: write --config.{key}=VALUE")
+    return [(key, text) for key, _, text in parts]
+
+
+def _names_first(key: str) -> tuple[bool, int]:
+    """Sorts keys: those of a `name` first, from the top down, because they select what other keys there are."""
+    *sections, last = key.split(".")
+    return last != "name", len(sections)
+
+
 def to_json(config: Section) -> str:
     """The whole config as JSON, including defaults; `from_json` restores an equal config."""
-    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+    return json.dumps(to_dict(config), indent=2) + "\n"
 
 
 def from_json(text: str, *kinds: type[Config], where: str = "config") -> Config:
-    """Restores a config from `to_json`, also of the previous version: renamed keys are translated.
+    """Restores a config from `to_json`.
 
     Args:
         text: JSON.
@@ -156,8 +203,8 @@ def from_json(text: str, *kinds: type[Config], where: str = "config") -> Config:
         values = json.loads(text)
     except json.JSONDecodeError as error:
         raise UserError(f"{where}: not JSON ({error})") from None
-    keys = set(values) if isinstance(values, dict) else set()
-    kind = max(kinds, key=lambda kind: len(keys & {field.name for field in dataclasses.fields(kind)}))
+    given = set(values) if isinstance(values, dict) else set()
+    kind = max(kinds, key=lambda kind: len(given & set(keys(kind))))
     config: Config = from_dict(kind, values, where=where)
     return config
 
@@ -212,7 +259,14 @@ def saved(directory: Path, *kinds: type[Config]) -> Config:
     path = directory / "config.json"
     if not path.is_file():
         raise UserError(f"--workdir={directory}: no config.json there; give the workdir of a tfeff.train run")
-    return from_json(path.read_text(errors="replace"), *kinds, where=str(path))
+    text = path.read_text(errors="replace")
+    task = re.search(r'"task": \{\s*"name": "(\w+)"', text)
+    if task is not None and task[1] not in TASKS:
+        raise UserError(
+            f"{path}: task.name is {task[1]!r}, a task that was given in Python and is not known to this process; give "
+            "its section again: tfeff.train(..., task=...) or tfeff.open(workdir, task=...)"
+        )
+    return from_json(text, *kinds, where=str(path))
 
 
 def refuse_workdir(directory: Path) -> None:
@@ -236,7 +290,7 @@ def differences(first: Config, second: Config) -> list[tuple[str, Any, Any]]:
 
 def flatten(config: Section) -> dict[str, Any]:
     """All values by dotted key."""
-    return _flatten(dataclasses.asdict(config))
+    return _flatten(to_dict(config))
 
 
 def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -259,7 +313,7 @@ def _explained(path: Path) -> Iterator[None]:
     except SyntaxError as error:
         raise UserError(f"{_location(path, error)}: {error.msg}") from None
     except Exception as error:
-        message = renamed.explain(error) or _unknown_argument(error) or f"{type(error).__name__}: {error}"
+        message = _unknown_argument(error) or f"{type(error).__name__}: {error}"
         raise UserError(f"{_location(path, error)}: {message}") from error
 
 
@@ -290,11 +344,11 @@ def _unknown_argument(error: Exception) -> str | None:
     kinds = {kind.__name__: kind for top in VERBS for kind in (top, *_sections(top))}
     if section not in kinds:
         return None
-    names = [field.name for field in dataclasses.fields(kinds[section])]
-    return f'{section} has no key "{key}"; {renamed.hint(section, key) or nearest(key, names)}'
+    return f'{section} has no key "{key}"; {nearest(key, keys(kinds[section]))}'
 
 
 def _sections(kind: Any) -> list[Any]:
-    below: list[Any] = [field.type for field in dataclasses.fields(kind) if dataclasses.is_dataclass(field.type)]
-    below += [each for child in below if issubclass(child, Section) for each in child.variants().values()]
+    """The classes of all sections below a kind of config."""
+    below = [field.type for field in keys(kind).values() if dataclasses.is_dataclass(field.type)]
+    below += [type(each) for field in keys(kind).values() for each in field.metadata.get(VARIANTS, {}).values()]
     return below + [deeper for child in below for deeper in _sections(child)]

@@ -1,74 +1,37 @@
-"""The sections of an `Experiment` and all their keys, except those of its task (`tfeff.config.tasks`).
+"""The sections of an `Experiment` and all their keys, except those of its task (`tfeff.config.tasks`) and its network
+(`tfeff.networks`).
 
 Unknown keys and values of the wrong type are errors that name the key. `None` selects a default that depends on other
-settings: for example, `model.dropout=None` uses the dropout rate of the model family.
+settings.
 """
 
 import math
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
-from tfeff.config.section import Section, at_least, fraction, positive
-from tfeff.config.tasks import Classification, Localization, Task
+from tfeff.config.section import Fraction, NotNegative, Positive, Section, choice
+from tfeff.config.task_parts import Proposals
+from tfeff.config.tasks import TASKS, TaskSettings
 from tfeff.errors import UserError
+from tfeff.networks import Architecture, Detector
+from tfeff.networks.catalog import SECTIONS
+from tfeff.networks.detectors.rcnn import RCNN
+from tfeff.networks.preprocessing import per_channel
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model(Section):
-    """The network, built by `tfeff.models.build`."""
+class Member(Section):
+    """A member of a family of networks, as the network of the experiment."""
 
-    name: str = "resnet"
-    """Name of the network; `python -m tfeff.summary --family=NAME` lists them."""
     family: str | None = None
-    """Workdir of a `tfeff.search`: use the member `phi` of the family found there. The family then determines all other
-    keys except `dropout`, `survival_probability`, `weights` and `transfer`."""
-    phi: float | None = None
+    """Workdir of a `tfeff.search`: use the member `phi` of the family found there. The family then determines the
+    network: of `model`, only `dropout`, `survival_probability` and `weights` can be set."""
+    phi: NotNegative[float] | None = None
     """Scaling exponent φ of the member: depth α^φ, width β^φ, resolution γ^φ. None: 0, the baseline."""
-    resolution: int | None = None
-    """Side of the square input, in pixels."""
-    width_coefficient: float | None = None
-    """Factor on the number of channels."""
-    depth_coefficient: float | None = None
-    """Factor on the number of blocks."""
-    width: int | None = None
-    """Channels of the first stage (`resnet` only)."""
-    stage_blocks: tuple[int, ...] | None = None
-    """Blocks in each stage (`resnet` only)."""
-    stem: str | None = None
-    """`3x3` with stride 1, or `7x7` with stride 2 and max pooling (`resnet` only)."""
-    batch_norm: bool | None = None
-    """Use batch normalization (`resnet` only)."""
-    zero_gamma: bool | None = None
-    """Every residual block starts as the identity, so that deep networks are easier to train (`resnet` only)."""
-    dropout: float | None = None
-    """Dropout rate before the classifier."""
-    survival_probability: float | None = None
-    """Stochastic depth (arXiv:1603.09382): survival probability of the last block; it falls linearly from 1 at the
-    first block."""
-    weights: str | None = None
-    """Initial weights: a weights file, or `imagenet` (published weights). None: random initialization."""
-    transfer: Literal["auto"] | None = None
-    """Which layers to train from `weights` (classification only). `auto` chooses from the number of training images and
-    from linear probes on features of these weights: it sets `optimizer.frozen`, and, if they are not set,
-    `optimizer.learning_rate_factors` and `training.feature_variants`. Factors of frozen layers are dropped, and
-    `feature_variants` if no layer is frozen. `optimizer.learning_rate` is that of the classifier; other layers train at
-    a tenth of it."""
 
-    def check(self) -> None:
-        """Validates field values."""
-        positive(self, "resolution", "width_coefficient", "depth_coefficient", "width")
-        fraction(self, "dropout", "survival_probability")
-        at_least(self, 0, "phi")
+    def _check(self) -> None:
         if self.phi is not None and self.family is None:
-            raise UserError("config: model.phi requires model.family")
-        if self.transfer is not None and self.weights is None:
-            raise UserError("config: model.transfer requires model.weights")
-
-    def options(self) -> dict[str, Any]:
-        """The keyword arguments of `tfeff.models.build` that are set, without name, resolution and weights."""
-        others = ("name", "family", "phi", "resolution", "weights", "transfer")
-        given = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in others}
-        return {key: value for key, value in given.items() if value is not None}
+            raise UserError("config: member.phi requires member.family")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,18 +39,22 @@ class Data(Section):
     """The dataset, its splits, and how images are loaded."""
 
     source: str = "embedded:digits"
-    """The dataset. For classification: `folder:<directory>`, `tfds:<name>`, `embedded:<name>`, or `crops:<source>`:
-    the objects of a dataset with boxes, jittered boxes around them, and background. For localization:
+    """The dataset. For classification: `folder:<directory>`, `csv:<file>`, `tfds:<name>`, `embedded:<name>`, or
+    `crops:<source>`: the objects of a dataset with boxes, jittered boxes around them, and background. For localization:
     `voc:<directory>`, `yolo:<directory>`, `coco:<directory>`, `tfds:<name>` or `embedded:single_digits`."""
-    crop_context: float = 0.0
+    crop_context: NotNegative[float] = 0.0
     """For `crops:` sources: margin around each box, as a fraction of the box's side."""
+    proposals: Proposals = field(default_factory=Proposals)
+    """For `crops:` sources: with a `directory`, crops besides the objects are region proposals from this store: those
+    with an IoU of at least 0.5 with an object have its class, others are background (arXiv:1311.2524, section 2.3).
+    None: random boxes."""
     directory: str | None = None
     """For `tfds:` sources: directory of the prepared datasets. None: TensorFlow Datasets' default."""
     download: bool = False
     """For `tfds:` sources: download and prepare the dataset if it is missing."""
     channels: int = 3
     """3 (RGB) or 1 (gray)."""
-    image_size: int | Literal["original"] | None = None
+    image_size: Positive[int] | Literal["original"] | None = None
     """Images are resized once to this side, in pixels, when they are loaded; batches are resized from there to the
     model's resolution. None: the images' own size if all have the same, else the model's resolution. With
     `task.center_crop`, it is the shorter side, and by default such that the central square of the image has the model's
@@ -99,22 +66,22 @@ class Data(Section):
     of the training split is held out."""
     test_split: str | None = "test"
     """Split to evaluate the trained network on. None: evaluate on the validation images."""
-    validation_fraction: float = 0.1
+    validation_fraction: Fraction = 0.1
     """Fraction of the training split to hold out for validation, stratified by class, if there is no validation split.
     0: hold out nothing."""
-    validation_examples: int | None = None
+    validation_examples: Positive[int] | None = None
     """During training, validate on a random subset of this many validation images, stratified by class. None: all."""
     seed: int | None = None
     """Seed for drawing images: `train_examples`, the held-out part, `validation_examples`, folds, and splits of a
-    folder without splits of its own. None: the experiment's `seed`. Set it to train with other seeds on the same
+    source without splits of its own. None: the experiment's `seed`. Set it to train with other seeds on the same
     images."""
-    train_examples: int | None = None
-    """Train on a random subset of this many images, stratified by class. None: all images."""
+    train_examples: Positive[int] | None = None
+    """Train on a random subset of this many images, stratified by class; of `crops:`, on theirs. None: all images."""
     folds: int | None = None
     """Number of folds for k-fold cross-validation on the training split; fold number `fold` is held out."""
-    fold: int = 0
+    fold: NotNegative[int] = 0
     """Index of the fold, from 0."""
-    fold_examples: int | None = None
+    fold_examples: Positive[int] | None = None
     """Use `folds` disjoint subsets of this many images instead, each with its own held-out `validation_fraction`; fold
     number `fold` is trained on; with `validation_split`, all of it. None: classic k-fold cross-validation, whose
     training parts overlap."""
@@ -124,32 +91,21 @@ class Data(Section):
     """Directory of the `disk` cache."""
     corrupt_images: Literal["error", "skip"] = "error"
     """What to do with images that cannot be decoded: stop with an error that lists them, or skip them."""
+    augment: str | None = None
+    """Name of a function that varies training images after the built-in augmentation, given in Python:
+    `tfeff.train(..., augment=function)` sets it."""
     class_balanced: bool = False
     """Sample each class equally often."""
     normalization: Literal["family", "dataset"] = "family"
-    """Per-channel mean and standard deviation used inside the model: those of the model family, or those of the
-    training images."""
-    mean: tuple[float, ...] | None = None
-    """Per-channel mean in [0, 255]; overrides `normalization`. Requires `std`."""
-    std: tuple[float, ...] | None = None
-    """Per-channel standard deviation; overrides `normalization`. Requires `mean`."""
+    """Per-channel mean and standard deviation used inside the model: `model.mean` and `model.std`, by default those of
+    the model family, or those of the training images."""
 
-    def check(self) -> None:
-        """Validates field values."""
-        at_least(self, 0, "fold", "crop_context")
-        at_least(self, 2 if self.fold_examples is None else 1, "folds")
-        positive(self, "train_examples", "validation_examples", "fold_examples")
-        if self.image_size != "original":
-            positive(self, "image_size")
-        fraction(self, "validation_fraction")
+    def _check(self) -> None:
+        fewest = 2 if self.fold_examples is None else 1
+        if self.folds is not None and self.folds < fewest:
+            self.wrong("folds", f"{fewest} or more")
         if self.channels not in (1, 3):
             self.wrong("channels", "1 (gray) or 3 (RGB)")
-        for key in ("mean", "std"):
-            given = getattr(self, key)
-            if (self.mean is None) != (self.std is None) or (given is not None and len(given) != self.channels):
-                self.wrong(key, f"{self.channels} numbers; set both data.mean and data.std, or neither")
-        if self.std is not None and min(self.std) <= 0:
-            self.wrong("std", "numbers above 0")
         if self.folds is not None and self.fold >= self.folds:
             self.wrong("fold", f"below data.folds = {self.folds}")
         if self.folds is not None and self.fold_examples is None and self.validation_split is not None:
@@ -174,22 +130,22 @@ class Optimizer(Section):
     """
 
     name: Literal["sgd", "rmsprop", "adamw", "muon"] = "sgd"
-    learning_rate: float = 0.1
+    learning_rate: Positive[float] = 0.1
     """Peak learning rate; `schedule` varies it over time."""
-    momentum: float = 0.9
+    momentum: Fraction = 0.9
     """Momentum of SGD, RMSProp and Muon; β1 of AdamW."""
     nesterov: bool = True
     """Nesterov momentum (SGD and Muon)."""
-    decay: float = 0.9
+    decay: Fraction = 0.9
     """Decay of RMSProp's moving average of squared gradients."""
-    beta_2: float = 0.999
+    beta_2: Fraction = 0.999
     """β2 of AdamW, also for the variables that Muon leaves to AdamW."""
-    epsilon: float | None = None
+    epsilon: Positive[float] | None = None
     """None: 1e-3 for RMSProp (as in EfficientNet's training), 1e-7 for AdamW and Muon."""
-    initial_accumulator: float = 0.0
+    initial_accumulator: NotNegative[float] = 0.0
     """Initial value of RMSProp's moving average of squared gradients. TensorFlow 1, with which EfficientNets were
     trained, used 1; then the first updates are small instead of large."""
-    weight_decay: float = 0.0
+    weight_decay: NotNegative[float] = 0.0
     """Weight decay of kernels. Normalization parameters do not decay, and biases only with `weight_decay_biases`."""
     weight_decay_biases: bool = False
     """Decay biases as well, as EfficientNet's training does."""
@@ -197,7 +153,7 @@ class Optimizer(Section):
     """`decoupled` (arXiv:1711.05101): each step subtracts learning_rate × weight_decay × kernel. `l2`: adds
     weight_decay × kernel to the gradient, after clipping, as PyTorch's SGD, RMSprop and Adam do. For SGD with momentum
     m, an L2 penalty λ corresponds to decoupled weight_decay = λ / (1 - m)."""
-    clip_norm: float | None = None
+    clip_norm: Positive[float] | None = None
     """Clip gradients to this global norm, without those of frozen variables."""
     frozen: tuple[str, ...] = ()
     """Patterns of the variables to freeze, such as `("stem*", "stage[12]*")`: they are not updated and do not decay,
@@ -211,6 +167,12 @@ class Optimizer(Section):
     """Factors on the learning rate, and so on decoupled weight decay, as `pattern=factor`, such as
     `("*=0.1", "head*=1")`. If a variable matches several patterns, the last one applies; if it matches none, its factor
     is 1."""
+    transfer: Literal["auto"] | None = None
+    """Which layers to train from `model.weights` (classification only). `auto` chooses from the number of training
+    images and from linear probes on features of these weights: it sets `frozen`, and, if they are not set,
+    `learning_rate_factors` and `training.feature_variants`. Factors of frozen layers are dropped, and
+    `feature_variants` if no layer is frozen. `learning_rate` is that of the classifier; other layers train at a tenth
+    of it."""
 
     def factors(self) -> tuple[tuple[str, float], ...]:
         """`learning_rate_factors` as (pattern, factor)."""
@@ -222,11 +184,7 @@ class Optimizer(Section):
         parts = (item.partition("=") for item in self.unfreeze)
         return tuple((int(epoch), pattern.strip()) for epoch, _, pattern in parts)
 
-    def check(self) -> None:
-        """Validates field values."""
-        positive(self, "learning_rate", "epsilon", "clip_norm")
-        at_least(self, 0, "weight_decay", "initial_accumulator")
-        fraction(self, "momentum", "decay", "beta_2")
+    def _check(self) -> None:
         try:
             valid = all(pattern and 0 < factor < math.inf for pattern, factor in self.factors())
         except ValueError:
@@ -248,26 +206,23 @@ class Schedule(Section):
     """The learning rate over time. Durations are in epochs and may be fractional."""
 
     name: Literal["constant", "cosine", "exponential", "step", "plateau"] = "cosine"
-    warmup_epochs: float = 0.0
+    warmup_epochs: NotNegative[float] = 0.0
     """Increase the learning rate linearly over this many epochs."""
     count_warmup: bool = False
     """Count the epochs of `exponential` and `cosine` from the beginning of training, as EfficientNet's training does:
     warm-up replaces the first part of the schedule. False: the schedule starts after the warm-up."""
-    decay_rate: float = 0.97
+    decay_rate: Positive[float] = 0.97
     """Factor on the learning rate: every `decay_epochs` for `exponential`, at each boundary for `step`, on each plateau
     for `plateau`."""
-    decay_epochs: float = 2.4
+    decay_epochs: Positive[float] = 2.4
     """Epochs between two decays of `exponential`."""
     boundaries: tuple[float, ...] = ()
     """Epochs at which `step` multiplies by `decay_rate`."""
-    patience_epochs: int = 5
+    patience_epochs: Positive[int] = 5
     """Epochs without a better value of `training.monitor` before `plateau` multiplies by `decay_rate`. It is measured
     every `training.validation_epochs`."""
 
-    def check(self) -> None:
-        """Validates field values."""
-        at_least(self, 0, "warmup_epochs")
-        positive(self, "decay_epochs", "decay_rate", "patience_epochs")
+    def _check(self) -> None:
         if list(self.boundaries) != sorted(self.boundaries):
             self.wrong("boundaries", "epochs in increasing order")
 
@@ -276,14 +231,14 @@ class Schedule(Section):
 class Training(Section):
     """Duration, batches, precision and devices."""
 
-    epochs: int = 10
+    epochs: Positive[int] = 10
     """A finished run can be continued with a higher number in the same workdir. Learning rates that depend on the
     number of epochs then follow the new one from there on."""
-    batch_size: int = 128
+    batch_size: Positive[int] = 128
     """Images per update, over all devices and workers."""
-    accumulation_steps: int = 1
+    accumulation_steps: Positive[int] = 1
     """Split each device's batch into this many equal parts and sum their gradients before the update."""
-    feature_variants: int | None = None
+    feature_variants: Positive[int] | None = None
     """Compute the features of the frozen part of the network once, for this many augmented variants of each image, and
     train the rest of the network on them (classification and localization). Requires `optimizer.frozen` for the first
     layers, such as `stem*,stage*`. The frozen part runs in inference mode, without its dropout and stochastic depth.
@@ -291,20 +246,20 @@ class Training(Section):
     rematerialize: bool = False
     """Keep few feature maps for the backward pass and compute the others again (arXiv:1604.06174): less memory, for the
     time of a second forward pass."""
-    ema_decay: float | None = None
+    ema_decay: Fraction | None = None
     """Decay of the exponential moving average of all weights, which is used for evaluation and export. None: off."""
-    ema_images: float | None = None
+    ema_images: Positive[float] | None = None
     """Like `ema_decay`, with a decay of exp(-batch_size / ema_images): the average spans this many images whatever the
     batch size. None: off."""
-    swa_epochs: int | None = None
+    swa_epochs: Positive[int] | None = None
     """Average the weights after each of the last this many epochs and use the average for evaluation and export
     (stochastic weight averaging, arXiv:1803.05407). Its batch statistics are computed from the training images, which
     takes a forward pass per averaged epoch. A constant learning rate in these epochs is usual. Such a run cannot be
     continued with more epochs. None: off."""
-    validation_epochs: int = 1
+    validation_epochs: Positive[int] = 1
     """Validate every this many epochs, and after the last one. Early stopping, the plateau schedule and `keep="best"`
     only see those epochs; their patience still counts all epochs."""
-    early_stopping_epochs: int | None = None
+    early_stopping_epochs: Positive[int] | None = None
     """Stop after this many epochs without a better value of `monitor` and keep the weights of the best epoch. None:
     off."""
     keep: Literal["last", "best"] = "last"
@@ -312,7 +267,7 @@ class Training(Section):
     monitor: str = "loss"
     """What early stopping, `keep="best"` and the plateau schedule watch on the validation images: `loss`, or a metric
     of the task, such as `accuracy`."""
-    minimum_change: float = 0.0
+    minimum_change: NotNegative[float] = 0.0
     """A value of `monitor` is better if it improves the best one by more than this."""
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
     """`auto` times training steps and uses mixed precision only if it is faster on this machine."""
@@ -321,17 +276,12 @@ class Training(Section):
     strategy: Literal["auto", "single", "mirrored", "multi_worker"] = "auto"
     """Train on one device, on all GPUs (`mirrored`), or on the workers of TF_CONFIG (`multi_worker`). `auto`: the
     workers of TF_CONFIG if it is set, else all GPUs, else one device."""
-    synchronized_batch_norm: bool = False
-    """Compute batch statistics over all devices instead of on each device."""
     xla: bool = False
     """Compile the training step with XLA (single device only)."""
-    checkpoint_seconds: float = 300.0
+    checkpoint_seconds: Positive[float] = 300.0
     """Seconds between checkpoints within an epoch. There is also one at the end of each epoch."""
 
-    def check(self) -> None:
-        """Validates field values."""
-        positive(self, "epochs", "batch_size", "accumulation_steps", "validation_epochs")
-        positive(self, "early_stopping_epochs", "checkpoint_seconds", "feature_variants", "swa_epochs", "ema_images")
+    def _check(self) -> None:
         averages = [key for key in ("ema_decay", "ema_images", "swa_epochs") if getattr(self, key) is not None]
         if len(averages) > 1:
             self.wrong(averages[1], f"omitted with training.{averages[0]}")
@@ -339,8 +289,6 @@ class Training(Section):
             self.wrong("swa_epochs", f"at most training.epochs = {self.epochs}")
         if self.swa_epochs is not None and (self.keep == "best" or self.early_stopping_epochs is not None):
             self.wrong("swa_epochs", "omitted with training.keep=best and training.early_stopping_epochs")
-        at_least(self, 0, "minimum_change")
-        fraction(self, "ema_decay")
         if self.batch_size % self.accumulation_steps:
             self.wrong("accumulation_steps", f"a divisor of batch_size = {self.batch_size}")
 
@@ -351,22 +299,32 @@ class Experiment(Section):
 
     seed: int = 0
     """Seed for initial weights, the order of images, augmentation and dropout."""
-    task: Task = field(default_factory=Classification)
-    model: Model = field(default_factory=Model)
+    task: TaskSettings = choice(TASKS, "classification")
+    model: Architecture = choice(SECTIONS, "resnet")
+    """The network; of a detector, its backbone. `python -m tfeff.summary --family=NAME` lists the names."""
+    member: Member = field(default_factory=Member)
     data: Data = field(default_factory=Data)
     optimizer: Optimizer = field(default_factory=Optimizer)
     schedule: Schedule = field(default_factory=Schedule)
     training: Training = field(default_factory=Training)
 
-    def check(self) -> None:
-        """Validates field values and combinations of them."""
+    @property
+    def description(self) -> Architecture | Detector | RCNN:
+        """The description of the network, without what it takes from the training images and its initial weights.
+
+        Raises:
+            UserError: its parts do not fit.
+        """
+        return self.task.describe(replace(self.model, weights=None))
+
+    def _check(self) -> None:
         if not 0 <= self.seed < 2**32:
             self.wrong("seed", "between 0 and 2^32 - 1")
         needs_validation = (
             self.training.early_stopping_epochs is not None
             or self.training.keep == "best"
             or self.schedule.name == "plateau"
-            or (isinstance(self.task, Classification) and self.task.temperature_scaling)
+            or self.task.tunes_on_validation
         )
         held_out = self.data.validation_split or self.data.folds or self.data.validation_fraction > 0
         if needs_validation and not held_out:
@@ -375,19 +333,18 @@ class Experiment(Section):
                 "above 0 (or set data.validation_split): early stopping, keep=best, the plateau schedule and "
                 "temperature scaling need validation images",
             )
-        if self.data.image_size == "original" and not (
-            isinstance(self.task, Classification) and self.task.center_crop is not None
-        ):
+        if self.data.image_size == "original" and not self.task.keeps_image_sizes:
             self.data.wrong("image_size", "a number of pixels; only task.center_crop keeps the sizes of images")
         if self.schedule.warmup_epochs >= self.training.epochs:
             self.schedule.wrong("warmup_epochs", f"below training.epochs = {self.training.epochs}")
-        if self.model.transfer is not None and not isinstance(self.task, Classification):
-            self.model.wrong("transfer", "none: only classification supports it; set optimizer.frozen instead")
-        if self.model.transfer is not None and self.optimizer.unfreeze and not self.optimizer.frozen:
-            raise UserError(
-                "config: optimizer.unfreeze requires optimizer.frozen, which model.transfer=auto chooses; remove one"
-            )
-        if self.training.feature_variants is not None and not isinstance(self.task, Classification | Localization):
+        for key in ("mean", "std"):
+            try:
+                per_channel(getattr(self.model, key), self.data.channels)
+            except UserError as error:
+                raise UserError(f"config: model.{key}: {error}") from None
+        if self.optimizer.transfer is not None:
+            self._check_transfer()
+        if self.training.feature_variants is not None and not self.task.STORES_FEATURES:
             self.training.wrong("feature_variants", "none: only classification and localization support it")
         late = [epoch for epoch, _ in self.optimizer.unfreezing() if epoch >= self.training.epochs]
         if late:
@@ -398,3 +355,13 @@ class Experiment(Section):
             self.task.wrong("plain_epochs", f"at most training.epochs = {self.training.epochs}")
         if self.model.weights is not None and self.data.normalization == "dataset":
             self.data.wrong("normalization", '"family": model.weights come with their own normalization')
+
+    def _check_transfer(self) -> None:
+        if not self.model.starts_trained:
+            raise UserError("config: optimizer.transfer requires model.weights")
+        if not self.task.IS_CLASSIFIER:
+            self.optimizer.wrong("transfer", "none: only classification supports it; set optimizer.frozen instead")
+        if self.optimizer.unfreeze and not self.optimizer.frozen:
+            raise UserError(
+                "config: optimizer.unfreeze requires optimizer.frozen, which optimizer.transfer chooses; remove one"
+            )

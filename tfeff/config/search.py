@@ -4,9 +4,9 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from tfeff.config.schema import Experiment
-from tfeff.config.section import Section, at_least, positive
-from tfeff.config.tasks import Classification, ObjectDetection
+from tfeff.config.section import Positive, Section, TwoOrMore
 from tfeff.errors import UserError
+from tfeff.networks.backbones.given import Given
 
 MEASURES = ("macs", "memory", "params", "latency")
 SINGLE = ("depth", "width", "resolution")
@@ -33,20 +33,17 @@ class Budget(Section):
     """Measured seconds of a prediction of one image."""
     tolerance: float = 0.05
     """Relative deviation of the real cost from a bound."""
-    candidates: int = 20
+    candidates: TwoOrMore = 20
     """Number of networks that are trained, spread evenly over all distinct networks within the budget."""
 
-    def check(self) -> None:
-        """Validates field values."""
-        given = {name: getattr(self, name) for name in MEASURES if getattr(self, name) is not None}
-        if not given:
+    def _check(self) -> None:
+        if not self.bounds:
             self.wrong("macs", "a ratio; set at least one of macs, memory, params and latency")
-        for name, ratio in given.items():
+        for name, ratio in self.bounds.items():
             if not ratio > 1:
                 self.wrong(name, "above 1: a multiple of the baseline's cost")
         if not 0 < self.tolerance < 0.5:
             self.wrong("tolerance", "between 0 and 0.5")
-        at_least(self, 2, "candidates")
 
     @property
     def bounds(self) -> dict[str, float]:
@@ -66,9 +63,9 @@ class Folds(Section):
     kind: Literal["independent", "classic"] = "independent"
     """`independent`: disjoint subsets of the training split, each with its own training and validation part.
     `classic`: k-fold cross-validation, whose training parts overlap."""
-    count: int = 3
+    count: TwoOrMore = 3
     """The number of independent folds can change later: the first ones stay the same."""
-    examples: int | None = 5000
+    examples: Positive[int] | None = 5000
     """Number of images per independent fold, including its validation part, or of all classic folds in total (None: the
     whole split)."""
     validation_fraction: float = 0.5
@@ -76,13 +73,10 @@ class Folds(Section):
     validation_split: str | None = None
     """Split on which all independent folds are validated; each fold is then trained on as a whole. Only for a search
     with given `coefficients`, which selects nothing by the results."""
-    seeds: int = 1
+    seeds: Positive[int] = 1
     """Number of training runs per fold, each with its own initial weights and order of images."""
 
-    def check(self) -> None:
-        """Validates field values."""
-        at_least(self, 2, "count")
-        positive(self, "examples", "seeds")
+    def _check(self) -> None:
         if not 0 < self.validation_fraction < 1:
             self.wrong("validation_fraction", "above 0 and below 1")
         if self.kind == "independent" and self.examples is None:
@@ -115,35 +109,24 @@ class Trials(Section):
     a third of the rate, the rate and three times the rate, and of up to two more, lower or higher by a factor of three,
     while the best is the lowest or the highest. It trains on a part of the first fold and validates on the rest of it
     (`folds.validation_fraction`), so it requires `folds.validation_split`."""
-    attempts: int = 3
+    attempts: Positive[int] = 3
     """Maximum number of attempts of a trial whose process is lost; after that it counts as failed."""
-
-    def check(self) -> None:
-        """Validates field values."""
-        positive(self, "attempts")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Allocation(Section):
     """How epochs are allocated to the candidates."""
 
-    name: Literal["full", "halving", "racing"] = "full"
+    name: Literal["full", "halving"] = "full"
     """`full`: trains every candidate to the last epoch on every fold. `halving`: successive halving over epochs
-    (Jamieson and Talwalkar, arXiv:1502.07943); every training starts afresh and ends its schedule at its rung.
-    `racing`: fold after fold, eliminates candidates that are significantly worse than the best."""
-    reduction: int = 3
+    (Jamieson and Talwalkar, arXiv:1502.07943); every training starts from initial weights and ends its
+    schedule at its rung."""
+    reduction: TwoOrMore = 3
     """For `halving`: factor by which candidates shrink and epochs grow from rung to rung."""
-    minimum_epochs: int = 1
+    minimum_epochs: Positive[int] = 1
     """For `halving`: epochs of the first rung."""
     keep_tied: bool = False
     """For `halving`: also keep candidates that are not separable from the last survivor."""
-    minimum_blocks: int = 2
-    """For `racing`: number of (fold, seed) pairs that every candidate runs on before the first elimination."""
-
-    def check(self) -> None:
-        """Validates field values."""
-        at_least(self, 2, "reduction", "minimum_blocks")
-        positive(self, "minimum_epochs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,14 +135,10 @@ class Objective(Section):
 
     metric: str = "validation_accuracy"
     """A column of metrics.jsonl; losses, errors and times are minimized."""
-    cost_target: float | None = None
+    cost_target: Positive[float] | None = None
     """Multiply-adds, T in MnasNet's objective (arXiv:1807.11626, eq. 2); None: those of the budget."""
     exponent: float = 0.0
     """w in MnasNet's objective, there -0.07; 0 ignores cost."""
-
-    def check(self) -> None:
-        """Validates field values."""
-        positive(self, "cost_target")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,8 +157,7 @@ class Members(Section):
     batch_norm: bool = False
     """Also train the baseline with and without batch normalization, for a figure of both losses."""
 
-    def check(self) -> None:
-        """Validates field values."""
+    def _check(self) -> None:
         for phi in self.phis:
             if not phi > 0:
                 self.wrong("phis", "numbers above 0")
@@ -203,7 +181,7 @@ def check_trials(
         kind: `search` or `sweep`, for the message.
         selects: whether candidates are selected by the results.
     """
-    epochs, blocks = experiment.training.epochs, len(folds.blocks)
+    epochs = experiment.training.epochs
     if allocation.name == "halving" and allocation.minimum_epochs > epochs:
         allocation.wrong("minimum_epochs", f"at most experiment.training.epochs = {epochs}")
     if trials.learning_rate == "held_out" and folds.validation_split is None:
@@ -215,11 +193,6 @@ def check_trials(
             raise UserError(
                 f"{error}; allocation.minimum_epochs leads to trainings of {allocation.minimum_epochs} epochs"
             ) from None
-    if allocation.name == "racing" and allocation.minimum_blocks >= blocks:
-        allocation.wrong(
-            "minimum_blocks",
-            f"less than folds.count x folds.seeds = {blocks}; otherwise no candidate could be eliminated",
-        )
     if selects and folds.validation_split is not None:
         folds.wrong(
             "validation_split", f"omitted: a {kind} that selects by its results needs images of its own for that"
@@ -259,8 +232,7 @@ class Search(Section):
         fresh = self.members.fresh_folds and self.folds.kind == "independent" and self.coefficients is None
         return self.folds.further if fresh else self.folds.blocks
 
-    def check(self) -> None:
-        """Rejects values that contradict each other."""
+    def _check(self) -> None:
         given = self.coefficients
         if len(self.reference) != 3 or min(self.reference) < 1 or max(self.reference) == 1:
             self.wrong("reference", "three numbers, all 1 or more, and not all 1")
@@ -271,7 +243,9 @@ class Search(Section):
             if not (self.members.phis or self.members.ratios):
                 self.members.wrong("phis", "at least one φ (or ratio) with given coefficients: nothing else is trained")
         model, task = self.experiment.model, self.experiment.task
-        if not isinstance(task, Classification | ObjectDetection):
+        if not task.IS_SCALABLE:
             task.wrong("name", "that of a classifier or a detector")
+        if isinstance(model, Given):
+            raise UserError("config: experiment.model.name: a network of the package; others cannot be scaled")
         if model.weights is not None:
-            model.wrong("weights", "omitted; in a search, every network starts from random weights")
+            raise UserError("config: experiment.model.weights: omit them; every network starts from random weights")

@@ -1,39 +1,67 @@
-"""Config sections: frozen dataclasses that check their keys, types and values and convert to and from JSON."""
+"""Config sections: frozen dataclasses that check their keys, types and values and convert to and from JSON.
+
+A section is a `Section`, or a dataclass of a lower layer that checks its own values: an augmentation, or the
+description of a network. A field declared with `choice` holds one of several sections, selected by its key `name`.
+Fields with `HIDDEN` in their metadata are no keys.
+"""
 
 import dataclasses
 import math
+import re
 import types
 import typing
-from collections.abc import Mapping
-from typing import Any, NoReturn
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, NoReturn, TypeVar
 
-from tfeff.config import renamed
 from tfeff.errors import UserError, nearest
+
+HIDDEN, VARIANTS = "hidden", "variants"
+"""Keys of the metadata of fields."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Limit:
+    """The numbers that a field accepts; its annotation contains it.
+
+    Attributes:
+        words: for messages.
+        allows: whether a number is accepted.
+    """
+
+    words: str
+    allows: Callable[[float], bool]
+
+
+Number = TypeVar("Number", int, float)
+Positive = Annotated[Number, Limit("above 0", lambda value: value > 0)]
+NotNegative = Annotated[Number, Limit("0 or more", lambda value: value >= 0)]
+TwoOrMore = Annotated[int, Limit("2 or more", lambda value: value >= 2)]
+Fraction = Annotated[float, Limit("between 0 and 1", lambda value: 0 <= value <= 1)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Section:
-    """Base class of all sections: checks types on creation, then calls `check()` for the values."""
+    """Base class of all sections: checks types and limits on creation, then calls `_check()` for everything else."""
 
     KEY = ""  # not annotated, so it is not a field
     """The section's key in its config, for messages; the lower-case class name if empty."""
 
     def __post_init__(self) -> None:
-        for name, annotation in typing.get_type_hints(type(self)).items():
+        kind = type(self)
+        for name, annotation in typing.get_type_hints(kind).items():
             value = getattr(self, name)
             try:
                 object.__setattr__(self, name, conform(value, annotation))
             except TypeError as error:
                 self.wrong(name, str(error))
-        self.check()
+        for name, annotation in typing.get_type_hints(kind, include_extras=True).items():
+            value = getattr(self, name)
+            for limit in _limits(annotation):
+                if isinstance(value, int | float) and not limit.allows(value):
+                    self.wrong(name, limit.words)
+        self._check()
 
-    @classmethod
-    def variants(cls) -> Mapping[str, type["Section"]]:
-        """The sections that can stand in place of this one, selected by their key `name`; the first one is the default.
-        Empty if there is only this one."""
-        return {}
-
-    def check(self) -> None:
+    def _check(self) -> None:
         """Validates field values; raises UserError."""
 
     def wrong(self, key: str, right: str) -> NoReturn:
@@ -42,74 +70,114 @@ class Section:
         raise UserError(f"config: {section}.{key} is {getattr(self, key)!r}; it should be {right}")
 
 
-def positive(section: Section, *keys: str) -> None:
-    """Checks that the value of each key is positive or None."""
-    for key in keys:
-        value = getattr(section, key)
-        if value is not None and not value > 0:
-            section.wrong(key, "above 0")
+def _limits(annotation: Any) -> list[Limit]:
+    """The limits of a number, such as that of `Positive[int] | None`."""
+    parts = (annotation, *typing.get_args(annotation))
+    return [limit for part in parts for limit in getattr(part, "__metadata__", ())]
 
 
-def at_least(section: Section, minimum: float, *keys: str) -> None:
-    """Checks that the value of each key is `minimum` or more, or None."""
-    for key in keys:
-        value = getattr(section, key)
-        if value is not None and not value >= minimum:
-            section.wrong(key, f"{minimum} or more")
+def choice(variants: Mapping[str, Any], default: str | None) -> Any:
+    """Declares a field that holds one of several sections, selected by its key `name`.
+
+    Args:
+        variants: the sections by name, with their default values.
+        default: a name; None if the field can be None, and is by default.
+    """
+    return dataclasses.field(default=None if default is None else variants[default], metadata={VARIANTS: variants})
 
 
-def fraction(section: Section, *keys: str) -> None:
-    """Checks that the value of each key is in [0, 1] or None."""
-    for key in keys:
-        value = getattr(section, key)
-        if value is not None and not 0 <= value <= 1:
-            section.wrong(key, "between 0 and 1")
+def keys(kind: Any) -> dict[str, dataclasses.Field[Any]]:
+    """The fields of a section that are keys of configs, by name."""
+    return {field.name: field for field in dataclasses.fields(kind) if not field.metadata.get(HIDDEN)}
+
+
+def to_dict(section: Any) -> dict[str, Any]:
+    """The values of a section by key, nested."""
+    values = {key: getattr(section, key) for key in keys(section)}
+    return {key: to_dict(value) if dataclasses.is_dataclass(value) else value for key, value in values.items()}
 
 
 def from_dict(kind: Any, values: Any, *, where: str = "config") -> Any:
-    """Creates the dataclass `kind` from nested plain values, as loaded from JSON. Old keys are translated.
+    """Creates the dataclass `kind` from nested plain values, as loaded from JSON. Missing values are the defaults.
 
     Raises:
         UserError: for an unknown key (the message suggests the nearest one) or a value of the wrong type.
     """
+    return _created(kind, None, values, where)
+
+
+def _created(kind: Any, base: Any, values: Any, where: str, variants: Mapping[str, Any] = {}) -> Any:
+    """As `from_dict`.
+
+    Args:
+        kind: the class.
+        base: an instance with the values for missing keys. None: the defaults of the class.
+        values: by key.
+        where: place of the values, for messages.
+        variants: the sections among which this one was selected.
+    """
     if not isinstance(values, dict):
-        raise UserError(f"{where} is {values!r}; it should be an object with the keys {', '.join(_keys(kind))}")
-    kind = variant(kind, values, where)
-    hints = typing.get_type_hints(kind)
-    arguments = {}
-    for key, value in renamed.translate(kind.__name__, values).items():
-        if key not in hints:
-            raise UserError(f'{where}: no key "{key}"; {_elsewhere(kind, key) or nearest(key, hints)}')
-        if dataclasses.is_dataclass(hints[key]):
-            arguments[key] = from_dict(hints[key], value, where=f"{where}.{key}")
-            continue
-        try:
-            arguments[key] = conform(value, hints[key])
-        except TypeError as error:
-            raise UserError(f"{where}.{key} is {value!r}; it should be {error}") from None
-    return kind(**arguments)
+        raise UserError(f"{where} is {values!r}; it should be an object with the keys {', '.join(keys(kind))}")
+    known, hints, arguments = keys(kind), typing.get_type_hints(kind), {}
+    for key, value in values.items():
+        if key not in known:
+            raise UserError(f'{where}: no key "{key}"; {_elsewhere(variants, key, where) or nearest(key, known)}')
+        current = _default(known[key]) if base is None else getattr(base, key)
+        arguments[key] = _value(known[key], hints[key], current, value, f"{where}.{key}")
+    try:
+        return kind(**arguments) if base is None else dataclasses.replace(base, **arguments)
+    except UserError as error:
+        raise error if issubclass(kind, Section) else UserError(_placed(kind, str(error), where)) from None
 
 
-def variant(kind: Any, values: Mapping[str, Any], where: str) -> Any:
-    """The class of a section with these values: `kind`, or the variant of it that `name` selects.
+def _value(field: dataclasses.Field[Any], hint: Any, current: Any, value: Any, where: str) -> Any:
+    """The value of a field; `current`: the section in which it replaces values."""
+    variants = field.metadata.get(VARIANTS)
+    if variants is not None and not (value is None and field.default is None):
+        if isinstance(value, dict) and ("name" in value or current is None):
+            current = selected(variants, value.get("name"), where)
+        kind = type(current) if current is not None else type(next(iter(variants.values())))
+        return _created(kind, current, value, where, variants)
+    if dataclasses.is_dataclass(hint):
+        return _created(hint, current, value, where)
+    try:
+        return conform(value, hint)
+    except TypeError as error:
+        raise UserError(f"{where} is {value!r}; it should be {error}") from None
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    """The default of a field; None if there is none."""
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return None if field.default is dataclasses.MISSING else field.default
+
+
+def selected(variants: Mapping[str, Any], name: Any, where: str) -> Any:
+    """The section of this name.
 
     Raises:
-        UserError: there is no variant of this name; the message suggests the nearest one.
+        UserError: there is none; the message suggests the nearest name.
     """
-    variants = kind.variants() if issubclass(kind, Section) else {}
-    if not variants:
-        return kind
-    name = values.get("name", next(iter(variants)))
     if name not in variants:
         raise UserError(f"{where}.name is {name!r}; {nearest(str(name), variants)}")
     return variants[name]
 
 
-def _elsewhere(kind: Any, key: str) -> str | None:
-    """Where a key belongs that this variant of a section does not have; None if no other variant has it."""
-    variants = kind.variants() if issubclass(kind, Section) else {}
-    names = [name for name, other in variants.items() if key in typing.get_type_hints(other)]
-    return f"it requires {kind.KEY}.name={' or '.join(names)}" if names else None
+def _elsewhere(variants: Mapping[str, Any], key: str, where: str) -> str | None:
+    """Where a key belongs that this section does not have; None if no other variant has it."""
+    names = [name for name, other in variants.items() if key in keys(other)]
+    listed = " or ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    return f"it requires {where.removeprefix('config.')}.name={listed}" if names else None
+
+
+def _placed(kind: Any, message: str, where: str) -> str:
+    """The message of a section that does not know its place in the config."""
+    path = f"config: {where.removeprefix('config.')}" if where.startswith("config.") else where
+    first = re.match(r"\w*", message)
+    if first is not None and first[0] in keys(kind):
+        return f"{path}.{message}"
+    return message if message.startswith(f"{where.rpartition('.')[2]}.") else f"{path}: {message}"
 
 
 def conform(value: Any, annotation: Any) -> Any:
@@ -201,57 +269,72 @@ def describe(annotation: Any) -> str:
     return words.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 
-def assign(kind: Any, values: dict[str, Any], path: list[str], text: str, *, section: str = "") -> None:
-    """Sets the value at a dotted path from the text of a flag.
+def put(
+    kind: Any,
+    values: dict[str, Any],
+    path: list[str],
+    value: Any,
+    converted: Callable[[Any, Any], Any] = conform,
+    *,
+    section: str = "",
+    variants: Mapping[str, Any] = {},
+) -> None:
+    """Sets the value at a dotted path.
 
     Args:
-        kind: class of the config or section.
-        values: its values, nested as for `from_dict`; changed in place.
-        path: the keys from here down to the value.
-        text: the value as written by the user.
-        section: the dotted path from the config's top to here, for messages.
+        kind: class of the config.
+        values: its values, as of `to_dict`; changed in place.
+        path: the keys from the config down to the value.
+        value: the value, or its text as written by the user.
+        converted: `conform`, or `parse` for a text.
+        section: dotted path from the whole config to this one.
+        variants: the sections among which this one was selected.
 
     Raises:
         UserError: for an unknown key (the message suggests the nearest one) or a value of the wrong type.
     """
-    kind = variant(kind, values, section)
-    hints = typing.get_type_hints(kind)
+    known, hints = keys(kind), typing.get_type_hints(kind)
     key, *rest = path
     name = f"{section}.{key}" if section else key
-    if key not in hints:
-        suggestion = renamed.hint(kind.__name__, key) or _elsewhere(kind, key) or nearest(key, hints)
+    if key not in known:
+        suggestion = _elsewhere(variants, key, section) or nearest(key, known)
         raise UserError(f'config: {section or kind.__name__} has no key "{key}"; {suggestion}')
+    inner = known[key].metadata.get(VARIANTS, {})
+    below = type(inner[values[key]["name"]]) if inner and values[key] is not None else hints[key]
     if rest:
-        if not dataclasses.is_dataclass(hints[key]):
+        if not dataclasses.is_dataclass(below):
             raise UserError(f"config: {name} is a single value; it has no key {'.'.join(rest)!r}")
-        assign(hints[key], values[key], rest, text, section=name)
-        return
-    if dataclasses.is_dataclass(hints[key]):
-        raise UserError(f"config: {name} is a section; set one of its keys: {', '.join(_keys(hints[key]))}")
-    if key == "name" and kind.variants():
-        _select(kind, values, text, section)
-        return
-    try:
-        values[key] = parse(text, hints[key])
-    except TypeError as error:
-        suggestion = renamed.hint(kind.__name__, key, text) or f"it should be {error}"
-        raise UserError(f"config: {name} is {text!r}; {suggestion}") from None
+        put(below, values[key], rest, value, converted, section=name, variants=inner)
+    elif dataclasses.is_dataclass(below):
+        raise UserError(f"config: {name} is a section; set one of its keys: {', '.join(keys(below))}")
+    elif key == "name" and variants:
+        changed = _carried(values, variants, selected(variants, value, section))
+        values.clear()
+        values.update(changed)
+    else:
+        try:
+            values[key] = converted(value, hints[key])
+        except TypeError as error:
+            raise UserError(f"config: {name} is {value!r}; it should be {error}") from None
 
 
-def _select(kind: Any, values: dict[str, Any], name: str, section: str) -> None:
-    """Changes the values of a section to those of another variant. Values that were set are kept if both have them;
-    others get the defaults of the new variant."""
-    new = variant(kind, {"name": name}, section)
-    before, after, unset = typing.get_type_hints(kind), typing.get_type_hints(new), dataclasses.asdict(kind())
-    kept = {
-        key: value
-        for key, value in values.items()
-        if key != "name" and value != unset[key] and before[key] == after.get(key)
-    }
-    defaults = dataclasses.asdict(new())
-    values.clear()
-    values.update(defaults | kept)
+def _carried(values: dict[str, Any], variants: Mapping[str, Any], new: Any) -> dict[str, Any]:
+    """The values of `new`, except those that were set before and that both have.
 
-
-def _keys(kind: Any) -> list[str]:
-    return [field.name for field in dataclasses.fields(kind)]
+    Args:
+        values: the values before.
+        variants: of the section.
+        new: one of them.
+    """
+    old = variants[values["name"]]
+    unset, changed = to_dict(old), to_dict(new)
+    before, after = typing.get_type_hints(type(old)), typing.get_type_hints(type(new))
+    for key, value in values.items():
+        if key == "name" or value == unset[key] or key not in changed:
+            continue
+        fields = keys(old)[key], keys(new)[key]
+        if all(VARIANTS in field.metadata for field in fields) and fields[0].metadata != fields[1].metadata:
+            changed[key] = _carried(value, fields[0].metadata[VARIANTS], getattr(new, key))
+        elif before[key] == after[key]:
+            changed[key] = value
+    return changed

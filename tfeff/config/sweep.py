@@ -8,7 +8,7 @@ from typing import Literal
 
 from tfeff.config.schema import Experiment
 from tfeff.config.search import Allocation, Folds, Objective, Trials, check_trials
-from tfeff.config.section import Section, assign, from_dict, positive
+from tfeff.config.section import Positive, Section, from_dict, parse, put, to_dict
 from tfeff.errors import UserError
 
 SHARED = ("seed", "task.name", "training.epochs", "training.validation_epochs", "training.monitor")
@@ -87,14 +87,10 @@ class Sampler(Section):
     """`grid`: all combinations. `random`: independent draws (Bergstra and Bengio 2012). `bayesian`: the tree-structured
     Parzen estimator (Bergstra et al. 2011), which proposes combinations near the best so far; requires the extra
     `bayesian`."""
-    candidates: int = 20
+    candidates: Positive[int] = 20
     """Combinations to try (not with `grid`)."""
-    batch: int = 4
+    batch: Positive[int] = 4
     """For `bayesian`: combinations that are proposed together, from the results of the earlier ones."""
-
-    def check(self) -> None:
-        """Validates field values."""
-        positive(self, "candidates", "batch")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +110,7 @@ class Sweep(Section):
     allocation: Allocation = field(default_factory=Allocation)
     objective: Objective = field(default_factory=Objective)
 
-    def check(self) -> None:
+    def _check(self) -> None:
         """Rejects values that contradict each other, and values of axes that the experiment does not accept."""
         axes = self.parsed
         for axis in axes:
@@ -155,16 +151,16 @@ class Sweep(Section):
         Raises:
             UserError: an unknown key, or a value that is not accepted.
         """
-        values = dataclasses.asdict(self.experiment)
+        values = to_dict(self.experiment)
         for assignment in assignments:
             key, _, text = assignment.partition("=")
-            assign(Experiment, values, key.split("."), text)
+            put(Experiment, values, key.split("."), text, parse)
         changed: Experiment = from_dict(Experiment, values)
         return changed
 
     def _takes_fractions(self, key: str) -> bool:
         try:
-            assign(Experiment, dataclasses.asdict(self.experiment), key.split("."), "0.5")
+            put(Experiment, to_dict(self.experiment), key.split("."), "0.5", parse)
         except UserError:
             return False
         return True

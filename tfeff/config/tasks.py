@@ -3,81 +3,119 @@
 A task is added here, with its section in `TASKS`; the section names the class that implements it.
 """
 
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal, Self
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, Self, cast
 
-from tfeff.config.proposals import SharedProposals
-from tfeff.config.section import Section, at_least, fraction, positive
-from tfeff.data.augment.box_policy import BoxAugmentation
-from tfeff.data.augment.policy import Augmentation
+from tfeff.config.section import VARIANTS, Fraction, NotNegative, Positive, Section, choice, keys
+from tfeff.config.task_parts import (
+    TTA,
+    Classic,
+    Joint,
+    RegionFeatures,
+    RegionProposals,
+    SharedProposals,
+    Suppression,
+    Windows,
+)
+from tfeff.data.augment.policy import Augmentation, BoxAugmentation
+from tfeff.errors import UserError, nearest
+from tfeff.networks import Architecture, Detector
+from tfeff.networks.detectors import efficientdet, rcnn, yolo
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task(Section):
+class TaskSettings(Section):
     """What the network predicts, how it is trained for that, and the augmentation that suits it.
 
     This is the base of the sections in `TASKS`; each of them sets `IMPLEMENTATION` and the only value of `name`.
     """
 
     KEY = "task"
-    IMPLEMENTATION = ""
-    """The `tfeff.tasks.ImageTask`, as `module:class`. It is created with the section."""
+    # Not annotated, so they are not fields:
+    IMPLEMENTATION = cast("str | type", "")
+    """The `tfeff.tasks.ImageTask`, or `module:class`. It is created with the section."""
+    IS_CLASSIFIER = False
+    """Whether it predicts one class per image."""
+    IS_SCALABLE = False
+    """Whether the whole network is scaled by `tfeff.search`."""
+    STORES_FEATURES = False
+    """Whether it can train on stored features (`training.feature_variants`)."""
+    READING = frozenset[str]()
+    """Keys besides `name` that change how images are read."""
+    CUTS_REGIONS = False
+    """Whether the network sees regions that are cut from images at their original resolution. Images are then neither
+    resized nor kept decoded, and `training.batch_size` counts regions."""
 
     name: str
-    plain_epochs: int = 0
+    plain_epochs: NotNegative[int] = 0
     """Use only plain augmentation in this many last epochs, so that training ends on images like those at test time (Ge
     et al., "YOLOX", arXiv:2107.08430, section 2.1): random crops and flips, with boxes only flips."""
 
-    @classmethod
-    def variants(cls) -> dict[str, type["Task"]]:
-        """See `Section`."""
-        return TASKS
+    @property
+    def keeps_image_sizes(self) -> bool:
+        """Whether images can be loaded at their own sizes."""
+        return False
 
-    def for_reading(self) -> "Task":
+    @property
+    def tunes_on_validation(self) -> bool:
+        """Whether a part of the network is found on the validation images."""
+        return False
+
+    @property
+    def published_resolution(self) -> int | None:
+        """The longer side of the published detector's input; None if the network is a backbone."""
+        return None
+
+    def describe(self, model: Architecture) -> Architecture | Detector | rcnn.RCNN:
+        """The description of the network with a backbone.
+
+        Raises:
+            UserError: they do not fit.
+        """
+        return model
+
+    def with_network(self, description: Architecture | Detector | rcnn.RCNN) -> Self:
+        """The section for which `describe` returns `description`, given its backbone."""
+        return self
+
+    def for_reading(self) -> Self:
         """The same task with defaults for all keys that do not change how images are read."""
-        return type(self)(name=self.name)
+        return type(self)(**{key: getattr(self, key) for key in ("name", *self.READING)})
 
-    def check(self) -> None:
-        """Validates field values."""
-        at_least(self, 0, "plain_epochs")
+    @property
+    def fitted(self) -> bool:
+        """Whether the network is fitted before the first epoch, not trained by gradients."""
+        return False
+
+    def located(self, workdir: Path) -> "TaskSettings":
+        """With the directories inside the workdir that are not set."""
+        return self
+
+    def _check(self) -> None:
         augmentation: Augmentation | BoxAugmentation | None = getattr(self, "augmentation", None)
         if self.plain_epochs and (augmentation is None or augmentation == augmentation.plain):
             self.wrong("plain_epochs", "0, because there is no augmentation except crops and flips")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TTA(Section):
-    """Test-time augmentation, in evaluation and in the exported SavedModel."""
-
-    KEY = "task.tta"
-
-    mirrored: bool = False
-    """Average the probabilities of each image and its mirror image. Doubles the cost."""
-    shift: int = 0
-    """Average the probabilities of each image and two copies shifted diagonally by this many pixels. Triples the
-    cost."""
-
-    def check(self) -> None:
-        """Validates field values."""
-        at_least(self, 0, "shift")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Classification(Task):
+class ClassificationSettings(TaskSettings):
     """The class of an image."""
 
-    IMPLEMENTATION = "tfeff.tasks.classification:Classification"
+    IMPLEMENTATION = "tfeff.tasks.classification:ClassificationTask"
+    IS_CLASSIFIER = IS_SCALABLE = STORES_FEATURES = True
+    READING = frozenset({"crop", "center_crop", "interpolation"})
 
     name: Literal["classification"] = "classification"
     crop: bool = False
     """Keep the aspect ratio of images and crop the center, instead of stretching them to a square."""
-    center_crop: float | None = None
+    center_crop: Fraction | None = None
     """Load whole images with their aspect ratio and evaluate the central square, whose side is this fraction of the
     shorter side: 0.875 is usual for 224 pixels. Training draws `augmentation.crop_area` from the whole image; if that
     is 0, it uses the central square, too. None: images are stretched, or cropped by `crop`."""
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     """How images are resized, always with antialiasing."""
-    label_smoothing: float = 0.0
+    label_smoothing: Fraction = 0.0
     """Fraction of each label spread evenly over all classes (arXiv:1512.00567)."""
     augmentation: Augmentation = field(default_factory=Augmentation)
     """Random variation of training images."""
@@ -87,17 +125,20 @@ class Classification(Task):
     so that its confidences are calibrated (arXiv:1706.04599, section 4.2). Predicted classes do not change. Each
     validation takes a second pass over the validation images."""
 
-    def for_reading(self) -> Task:
-        """See `Task`."""
-        return type(self)(
-            name=self.name, crop=self.crop, center_crop=self.center_crop, interpolation=self.interpolation
-        )
+    @property
+    def keeps_image_sizes(self) -> bool:
+        """With `center_crop`."""
+        return self.center_crop is not None
 
-    def check(self) -> None:
-        """Validates field values."""
-        super().check()
-        fraction(self, "label_smoothing", "center_crop")
-        positive(self, "center_crop")
+    @property
+    def tunes_on_validation(self) -> bool:
+        """With `temperature_scaling`."""
+        return self.temperature_scaling
+
+    def _check(self) -> None:
+        super()._check()
+        if self.center_crop == 0:
+            self.wrong("center_crop", "above 0")
         if self.center_crop is not None and self.crop:
             self.wrong("crop", "false with task.center_crop, which loads whole images")
         if self.center_crop is not None and self.augmentation.crop_padding:
@@ -107,31 +148,28 @@ class Classification(Task):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Localization(Task):
+class LocalizationSettings(TaskSettings):
     """Class and box of the single object in an image."""
 
-    IMPLEMENTATION = "tfeff.tasks.localization:Localization"
+    IMPLEMENTATION = "tfeff.tasks.localization:LocalizationTask"
+    STORES_FEATURES = True
 
     name: Literal["localization"] = "localization"
-    class_weight: float = 1.0
+    class_weight: NotNegative[float] = 1.0
     """α in the loss α × cross-entropy + β × squared error of the box."""
-    box_weight: float = 10.0
+    box_weight: NotNegative[float] = 10.0
     """β. The squared error is summed over the box's four coordinates, relative to the image size."""
-    grid: int = 4
+    grid: Positive[int] = 4
     """The last feature map is average-pooled to at most grid × grid cells before the box head."""
     hidden: tuple[int, ...] = (128,)
     """Units of the box head's hidden layers."""
-    label_smoothing: float = 0.0
+    label_smoothing: Fraction = 0.0
     """Fraction of each label spread evenly over all classes (arXiv:1512.00567)."""
     augmentation: BoxAugmentation = field(default_factory=BoxAugmentation)
     """Random variation of training images and their boxes."""
 
-    def check(self) -> None:
-        """Validates field values."""
-        super().check()
-        at_least(self, 0, "class_weight", "box_weight")
-        positive(self, "grid")
-        fraction(self, "label_smoothing")
+    def _check(self) -> None:
+        super()._check()
         if self.class_weight == 0 and self.box_weight == 0:
             self.wrong("box_weight", "above 0, or class_weight: the loss would always be 0")
         for units in self.hidden:
@@ -141,373 +179,335 @@ class Localization(Task):
             self.wrong("augmentation", "without mosaic: a mosaic shows several objects")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Neck(Section):
-    """The feature pyramid of a detector. None: as in its table of published detectors."""
-
-    KEY = "task.neck"
-
-    name: Literal["fpn", "classic_fpn", "panet", "simplified_panet", "fully_connected", "bifpn", "nas_fpn"] | None = (
-        None
-    )
-    levels: tuple[str, ...] | None = None
-    """Pyramid levels, such as `P3,P4,P5`; level Pn has stride 2^n. Levels beyond the backbone's last are added."""
-    channels: int | None = None
-    repeats: int | None = None
-    """Number of cells, one after the other."""
-    width_coefficient: float | None = None
-    """Factor on the channels of neck and heads."""
-    depth_coefficient: float | None = None
-    """Factor on the cells of the neck and on the convolutions of each head."""
-    fusion: Literal["sum", "unbounded", "softmax", "fast"] | None = None
-    """How nodes add their inputs: with equal weights, or with learned ones (arXiv:1911.09070, section 3.3)."""
-    fusion_per_channel: bool | None = None
-    """Learn a fusion weight for each channel instead of one per input."""
-    separable: bool | None = None
-    """Depthwise-separable convolutions in neck and heads instead of plain ones."""
-
-    def check(self) -> None:
-        """Validates field values."""
-        positive(self, "channels", "repeats", "width_coefficient", "depth_coefficient")
-
-    def scaled(self, *, neck_depth: float = 1.0, neck_width: float = 1.0) -> Self:
-        """With both coefficients, multiplied by these factors."""
-        return replace(
-            self,
-            depth_coefficient=(self.depth_coefficient or 1.0) * neck_depth,
-            width_coefficient=(self.width_coefficient or 1.0) * neck_width,
-        )
-
-    def options(self) -> dict[str, Any]:
-        """The fields of `tfeff.models.Detector` that are set."""
-        own = ("channels", "repeats", "width_coefficient", "depth_coefficient")
-        renamed = {"name": "neck", **{key: f"neck_{key}" for key in own}}
-        given = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {renamed.get(key, key): value for key, value in given.items() if value is not None}
+def _require_own_backbone(network: Detector | rcnn.RCNN, published: Detector | rcnn.RCNN) -> None:
+    """Raises UserError if the section of a detector describes the backbone, too."""
+    if network.backbone != published.backbone:
+        raise UserError("config: task.network: omit its backbone and resolution; the section model describes them")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Suppression(Section):
-    """From predictions to detections: threshold, non-maximum suppression, and limits."""
+class ObjectDetectionSettings(TaskSettings):
+    """Objects in an image. The base of the detectors' sections."""
 
-    KEY = "task.suppression"
+    IS_SCALABLE = True
+    READING = frozenset({"stretch"})
 
-    kind: Literal["hard", "gaussian"] = "hard"
-    """`hard` removes boxes that overlap a better one by more than `overlap`. `gaussian` (soft-NMS, arXiv:1704.04503)
-    lowers their scores by exp(-IoU^2 / sigma)."""
-    overlap: float = 0.5
-    """`hard` removes a box if its IoU with a better one exceeds this."""
-    sigma: float = 0.5
-    """Width of `gaussian`."""
-    class_agnostic: bool = False
-    """Boxes of different classes suppress each other, too."""
-    minimum_score: float = 0.001
-    """Boxes with a lower score are dropped. A low value costs nothing but time, and mean average precision needs it;
-    to show detections, choose a higher threshold for them."""
-    candidates: int = 1000
-    """At most this many boxes, those with the best scores, enter the suppression."""
-    detections: int = 100
-    """At most this many detections per image remain."""
-
-    def check(self) -> None:
-        """Validates field values."""
-        fraction(self, "overlap", "minimum_score")
-        positive(self, "sigma", "candidates", "detections")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ObjectDetection(Task):
-    """Objects in an image. The base of the detectors' sections.
-
-    The network is a published detector with another backbone: `model.name` and the other keys of `model`."""
-
-    NETWORK = tuple[str, ...](("aspect", "head_repeats"))
-    """Keys that are fields of `tfeff.models.Detector`."""
-
-    member: str | None = None
-    """Published detector that gives all values that are None here and in `model`; `python -m tfeff.summary
-    --family=efficientdet` lists them. None: the one that has the backbone `model.name`, else the smallest."""
-    aspect: float = 1.0
-    """Width of the network's input divided by its height; `model.resolution` is the longer side. Images are padded to
-    this aspect ratio, so that of most images saves time: 4/3 saves a quarter on images of 640x480 pixels."""
-    neck: Neck = field(default_factory=Neck)
-    head_repeats: int | None = None
-    """Number of convolutions of each head before its last."""
+    network: Detector
+    """The detector, without its backbone, which is the section `model`. Images are padded to its aspect ratio, so that
+    of most images saves time: 4/3 saves a quarter on images of 640x480 pixels."""
     suppression: Suppression = field(default_factory=Suppression)
-    max_objects: int = 100
+    max_objects: Positive[int] = 100
     """Objects of a training image that are used, the largest ones."""
     stretch: bool = False
     """Stretch images to the network's input instead of padding them."""
     augmentation: BoxAugmentation = field(default_factory=BoxAugmentation)
     """Random variation of training images and their boxes."""
 
-    def for_reading(self) -> Task:
-        """See `Task`."""
-        return type(self)(name=self.name, stretch=self.stretch, aspect=self.aspect)
+    @property
+    def published(self) -> Any:
+        """The published detector from which `network` was derived."""
+        variants = keys(type(self))["network"].metadata[VARIANTS]
+        if self.network.name not in variants:
+            raise UserError(
+                f"config: task.network.name is {self.network.name!r}; {nearest(self.network.name, variants)}"
+            )
+        return variants[self.network.name]
 
-    def check(self) -> None:
-        """Validates field values."""
-        super().check()
-        positive(self, "max_objects", "aspect")
-        at_least(self, 0, "head_repeats")
+    @property
+    def published_resolution(self) -> int:
+        """See `TaskSettings`."""
+        return self.published.resolution
 
-    def options(self) -> dict[str, Any]:
-        """The fields of `tfeff.models.Detector` that are set."""
-        given = {key: getattr(self, key) for key in self.NETWORK}
-        return self.neck.options() | {key: value for key, value in given.items() if value is not None}
+    def describe(self, model: Architecture) -> Detector:
+        """See `TaskSettings`."""
+        return replace(self.network, backbone=model)
+
+    def with_network(self, description: Architecture | Detector | rcnn.RCNN) -> Self:
+        """See `TaskSettings`."""
+        assert isinstance(description, Detector)
+        return replace(self, network=replace(description, backbone=self.published.backbone))
+
+    def for_reading(self) -> Self:
+        """See `TaskSettings`."""
+        return replace(super().for_reading(), network=replace(self.published, aspect=self.network.aspect))
+
+    def _check(self) -> None:
+        super()._check()
+        _require_own_backbone(self.network, self.published)
 
 
 @dataclass(frozen=True, kw_only=True)
-class EfficientDet(ObjectDetection):
+class EfficientDetSettings(ObjectDetectionSettings):
     """EfficientDet (arXiv:1911.09070): anchors, focal loss for classes and Huber loss for boxes. The defaults are those
     of the reference implementation."""
 
-    IMPLEMENTATION = "tfeff.tasks.efficientdet:EfficientDet"
-    NETWORK = (*ObjectDetection.NETWORK, "anchor_size", "anchor_scales", "anchor_aspects")
+    IMPLEMENTATION = "tfeff.tasks.efficientdet:EfficientDetTask"
 
     name: Literal["efficientdet"] = "efficientdet"
-    anchor_size: float | None = None
-    """Side of the smallest square anchor of a level, in strides. None: that of the published detector."""
-    anchor_scales: tuple[float, ...] | None = None
-    """Factors of the side. None: 1, 2^(1/3), 2^(2/3)."""
-    anchor_aspects: tuple[float, ...] | None = None
-    """Width divided by height. None: 1, 2, 1/2."""
-    positive_overlap: float = 0.5
+    network: efficientdet.EfficientDet = choice(efficientdet.D_TABLE | efficientdet.LITE_D_TABLE, "efficientdet-d0")
+    positive_overlap: Fraction = 0.5
     """Anchors with at least this IoU with an object, and the best anchor of each object, are positive."""
-    negative_overlap: float = 0.5
+    negative_overlap: Fraction = 0.5
     """Anchors with a lower IoU with every object are negative; those in between are ignored."""
-    focal_alpha: float = 0.25
+    focal_alpha: Fraction = 0.25
     """Weight of positive examples in the focal loss; 1 - α is that of negative ones (arXiv:1708.02002)."""
-    focal_gamma: float = 1.5
+    focal_gamma: NotNegative[float] = 1.5
     """The focal loss multiplies the cross-entropy by (1 - p)^γ, where p is the probability of the right answer."""
-    huber_delta: float = 0.1
+    huber_delta: Positive[float] = 0.1
     """The loss of a box code is quadratic up to this error and linear beyond it."""
-    box_weight: float = 50.0
+    box_weight: NotNegative[float] = 50.0
     """Factor of the box loss."""
 
-    def check(self) -> None:
-        """Validates field values."""
-        super().check()
-        fraction(self, "positive_overlap", "negative_overlap", "focal_alpha")
-        at_least(self, 0, "focal_gamma", "box_weight")
-        positive(self, "huber_delta")
+    def _check(self) -> None:
+        super()._check()
         if self.negative_overlap > self.positive_overlap:
             self.wrong("negative_overlap", f"at most task.positive_overlap = {self.positive_overlap}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Yolo(ObjectDetection):
+class YoloSettings(ObjectDetectionSettings):
     """YOLO without anchors: task-aligned assignment (TOOD, arXiv:2108.07755) and distances to the sides of a box as
     distributions (arXiv:2006.04388)."""
 
-    IMPLEMENTATION = "tfeff.tasks.yolo:Yolo"
-    NETWORK = (*ObjectDetection.NETWORK, "bins")
+    IMPLEMENTATION = "tfeff.tasks.yolo:YoloTask"
 
     name: Literal["yolo"] = "yolo"
-    bins: int | None = None
-    """Distances are predicted from 0 to `bins` - 1 strides. None: 16."""
-    alpha: float = 1.0
+    network: yolo.Yolo = choice(yolo.TABLE, "yolo")
+    alpha: NotNegative[float] = 1.0
     """Exponent of the class score in the alignment metric."""
-    beta: float = 6.0
+    beta: NotNegative[float] = 6.0
     """Exponent of the overlap."""
-    positives: int = 13
+    positives: Positive[int] = 13
     """Cells per object, those with the largest metric."""
     alignment_overlap: Literal["iou", "ciou"] = "iou"
     """Overlap in the alignment metric; a negative CIoU counts as 0."""
-    class_weight: float = 0.5
+    class_weight: NotNegative[float] = 0.5
     """Factor of the binary cross-entropy."""
-    box_weight: float = 7.5
+    box_weight: NotNegative[float] = 7.5
     """Factor of the loss 1 - CIoU."""
-    distance_weight: float = 1.5
+    distance_weight: NotNegative[float] = 1.5
     """Factor of the distribution focal loss."""
 
-    def check(self) -> None:
-        """Validates field values."""
-        super().check()
-        positive(self, "positives", "bins")
-        at_least(self, 0, "alpha", "beta", "class_weight", "box_weight", "distance_weight")
-
 
 @dataclass(frozen=True, kw_only=True)
-class AnchorYolo(ObjectDetection):
+class AnchorYoloSettings(ObjectDetectionSettings):
     """YOLO with anchors (arXiv:1804.02767): each object is learned by the anchor whose shape fits best."""
 
-    IMPLEMENTATION = "tfeff.tasks.anchor_yolo:AnchorYolo"
-    NETWORK = (*ObjectDetection.NETWORK, "anchors")
+    IMPLEMENTATION = "tfeff.tasks.anchor_yolo:AnchorYoloTask"
 
     name: Literal["anchor_yolo"] = "anchor_yolo"
-    anchors: tuple[float, ...] | None = None
-    """Height, width, height, width, ... relative to the network's input, from small to large; the first ones belong to
-    the finest level. None: k-means on the boxes of the training images."""
-    anchors_per_level: int = 3
-    """Number of anchors of each level, if they come from k-means."""
-    ignore_overlap: float = 0.7
+    network: yolo.AnchorYolo = choice(yolo.ANCHOR_TABLE, "anchor-yolo")
+    anchors_per_level: Positive[int] | None = 3
+    """Anchors of each level, which k-means on the boxes of the training images finds. None: `task.network.anchors`."""
+    ignore_overlap: Fraction = 0.7
     """Predictions that are not positive, but overlap an object by more than this IoU, learn no objectness."""
-    object_weight: float = 1.0
+    object_weight: NotNegative[float] = 1.0
     """Factor of the objectness loss."""
-    class_weight: float = 1.0
+    class_weight: NotNegative[float] = 1.0
     """Factor of the class loss."""
-    box_weight: float = 1.0
+    box_weight: NotNegative[float] = 1.0
     """Factor of the box loss."""
 
-    def check(self) -> None:
-        """Validates field values."""
-        super().check()
-        positive(self, "anchors_per_level")
-        fraction(self, "ignore_overlap")
-        at_least(self, 0, "object_weight", "class_weight", "box_weight")
+    def _check(self) -> None:
+        super()._check()
+        if self.anchors_per_level is not None and self.network.anchors != self.published.anchors:
+            self.wrong("anchors_per_level", "none with task.network.anchors, or omit those: k-means would replace them")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Grid(ObjectDetection):
-    """A grid of cells (YOLO, arXiv:1506.02640). The cells are those of the finest level in `task.neck.levels`."""
+class GridSettings(ObjectDetectionSettings):
+    """A grid of cells (YOLO, arXiv:1506.02640). The cells are those of the finest level in `task.network.levels`."""
 
-    IMPLEMENTATION = "tfeff.tasks.grid:Grid"
-    NETWORK = (*ObjectDetection.NETWORK, "boxes")
+    IMPLEMENTATION = "tfeff.tasks.grid:GridTask"
 
     name: Literal["grid"] = "grid"
-    boxes: int = 2
-    """Boxes per cell; the one that fits the cell's object best learns it."""
-    box_weight: float = 5.0
+    network: yolo.Grid = choice(yolo.GRID_TABLE, "grid")
+    box_weight: NotNegative[float] = 5.0
     """Factor of the box loss."""
-    no_object_weight: float = 0.5
+    no_object_weight: NotNegative[float] = 0.5
     """Factor of the confidence loss of boxes that are not responsible for an object."""
-
-    def check(self) -> None:
-        """Validates field values."""
-        super().check()
-        positive(self, "boxes")
-        at_least(self, 0, "box_weight", "no_object_weight")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TwoStage(ObjectDetection):
+class TwoStageSettings(ObjectDetectionSettings):
     """Detectors whose second stage classifies and refines regions. The defaults are those of torchvision."""
 
-    NETWORK = (*ObjectDetection.NETWORK, "pooling", "pooling_size", "sampling", "aligned", "hidden")
-
-    pooling: Literal["align", "max"] | None = None
-    """How features of a region are read: RoIAlign, or the max-pooling of Fast R-CNN, which reads a single level. None:
-    RoIAlign, except in the published Fast R-CNN."""
-    pooling_size: int | None = None
-    """Bins along each side of a region. None: 7."""
-    sampling: int | None = None
-    """Bilinear samples per bin along each side. None: 2."""
-    aligned: bool | None = None
-    """Move regions by half a pixel of the feature map, as Detectron2 does. None: no."""
-    hidden: tuple[int, ...] | None = None
-    """Units of the dense layers of the second stage. None: 1024, 1024."""
-    region_overlap: float = 0.5
+    region_overlap: Fraction = 0.5
     """Regions with at least this IoU with an object are positive, the others are background."""
-    background_overlap: float = 0.0
+    background_overlap: Fraction = 0.0
     """Only regions with at least this IoU with an object are sampled as background; 0: all."""
-    sampled_regions: int = 512
+    sampled_regions: Positive[int] = 512
     """Regions per image that the second stage learns from; the objects themselves are among the candidates."""
-    positive_regions: float = 0.25
+    positive_regions: Fraction = 0.25
     """At most this share of them is positive."""
-    smooth_l1_beta: float = 1 / 9
+    smooth_l1_beta: NotNegative[float] = 1 / 9
     """Errors of codes count quadratically up to this value; 0 for the absolute error, as in Detectron2."""
     suppression: Suppression = field(default_factory=lambda: Suppression(minimum_score=0.05))
 
-    def check(self) -> None:
-        """Validates field values."""
-        super().check()
-        positive(self, "pooling_size", "sampling", "sampled_regions")
-        fraction(self, "region_overlap", "background_overlap", "positive_regions")
+    def _check(self) -> None:
+        super()._check()
         if self.background_overlap > self.region_overlap:
             self.wrong("background_overlap", f"at most task.region_overlap = {self.region_overlap}")
-        at_least(self, 0, "smooth_l1_beta")
-        for units in self.hidden or ():
-            if units < 1:
-                self.wrong("hidden", "numbers above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
-class FasterRCNN(TwoStage):
+class FasterRCNNSettings(TwoStageSettings):
     """Faster R-CNN (arXiv:1506.01497), with a feature pyramid (arXiv:1612.03144) or on a single level
-    (`task.neck.levels=P4`)."""
+    (`task.network.levels=P4`)."""
 
-    IMPLEMENTATION = "tfeff.tasks.faster_rcnn:FasterRCNN"
-    NETWORK = (*TwoStage.NETWORK, "pooled_level", "anchor_size", "anchor_scales", "anchor_aspects")
+    IMPLEMENTATION = "tfeff.tasks.faster_rcnn:FasterRCNNTask"
 
     name: Literal["faster_rcnn"] = "faster_rcnn"
-    pooled_level: bool | None = None
-    """Also propose regions from the last level, subsampled by 2. None: yes."""
-    anchor_size: float | None = None
-    """Side of the square anchor of a level, in strides. None: 8."""
-    anchor_scales: tuple[float, ...] | None = None
-    """Factors of the side. None: 1."""
-    anchor_aspects: tuple[float, ...] | None = None
-    """Width divided by height. None: 2, 1, 1/2."""
-    positive_overlap: float = 0.7
+    network: rcnn.FasterRCNN = choice(rcnn.FASTER_TABLE, "faster-rcnn")
+    positive_overlap: Fraction = 0.7
     """Anchors with at least this IoU with an object, and the best anchors of each object, are positive."""
-    negative_overlap: float = 0.3
+    negative_overlap: Fraction = 0.3
     """Anchors with a lower IoU with every object are negative; those in between are ignored."""
-    sampled_anchors: int = 256
+    sampled_anchors: Positive[int] = 256
     """Anchors per image that the first stage learns from."""
-    positive_anchors: float = 0.5
+    positive_anchors: Fraction = 0.5
     """At most this share of them is positive."""
-    proposal_overlap: float = 0.7
+    proposal_overlap: Fraction = 0.7
     """A proposal is dropped if its IoU with a better one of its level exceeds this."""
-    proposals_per_level: int = 1000
+    proposals_per_level: Positive[int] = 1000
     """Proposals of a level before suppression."""
-    proposals: int = 1000
-    """Proposals per image that the second stage sees. The multiply-adds of a network are counted for this number."""
-    training_proposals_per_level: int = 2000
+    training_proposals_per_level: Positive[int] = 2000
     """As `proposals_per_level`, in training."""
-    training_proposals: int = 2000
+    training_proposals: Positive[int] = 2000
     """Proposals per image from which the regions for training are sampled."""
 
-    def check(self) -> None:
-        """Validates field values."""
-        super().check()
-        numbers = ("proposals_per_level", "proposals", "training_proposals_per_level", "training_proposals")
-        positive(self, "sampled_anchors", "anchor_size", *numbers)
-        fraction(self, "positive_overlap", "negative_overlap", "positive_anchors", "proposal_overlap")
+    def _check(self) -> None:
+        super()._check()
         if self.negative_overlap > self.positive_overlap:
             self.wrong("negative_overlap", f"at most task.positive_overlap = {self.positive_overlap}")
 
-    def options(self) -> dict[str, Any]:
-        """The fields of `tfeff.models.Detector` that are set."""
-        return super().options() | {"regions": self.proposals}
-
 
 @dataclass(frozen=True, kw_only=True)
-class FastRCNN(TwoStage):
+class FastRCNNSettings(TwoStageSettings):
     """Fast R-CNN (arXiv:1504.08083): regions come from selective search. The defaults of sampling and losses are those
     of the paper, and that of the suppression's overlap is its implementation's."""
 
-    IMPLEMENTATION = "tfeff.tasks.fast_rcnn:FastRCNN"
+    IMPLEMENTATION = "tfeff.tasks.fast_rcnn:FastRCNNTask"
+    READING = frozenset({"stretch", "proposals"})
 
     name: Literal["fast_rcnn"] = "fast_rcnn"
+    network: rcnn.FastRCNN = choice(rcnn.FAST_TABLE, "fast-rcnn")
     proposals: SharedProposals = field(default_factory=SharedProposals)
     """The regions."""
-    background_overlap: float = 0.1
+    background_overlap: Fraction = 0.1
     """Only regions with at least this IoU with an object are sampled as background, because the others are easy; 0:
     all."""
-    sampled_regions: int = 64
+    sampled_regions: Positive[int] = 64
     """Regions per image that the network learns from; the objects themselves are among the candidates."""
-    smooth_l1_beta: float = 1.0
+    smooth_l1_beta: NotNegative[float] = 1.0
     """Errors of codes count quadratically up to this value."""
     suppression: Suppression = field(default_factory=lambda: Suppression(overlap=0.3, minimum_score=0.05))
 
-    def for_reading(self) -> Task:
-        """See `Task`."""
-        return type(self)(name=self.name, stretch=self.stretch, aspect=self.aspect, proposals=self.proposals)
-
-    def options(self) -> dict[str, Any]:
-        """The fields of `tfeff.models.Detector` that are set."""
-        return super().options() | {"regions": self.proposals.max_proposals}
+    def describe(self, model: Architecture) -> Detector:
+        """See `TaskSettings`."""
+        return replace(self.network, backbone=model, regions=self.proposals.max_proposals)
 
 
-TASKS: dict[str, type[Task]] = {
-    "classification": Classification,
-    "localization": Localization,
-    "efficientdet": EfficientDet,
-    "yolo": Yolo,
-    "anchor_yolo": AnchorYolo,
-    "grid": Grid,
-    "fast_rcnn": FastRCNN,
-    "faster_rcnn": FasterRCNN,
+@dataclass(frozen=True, kw_only=True)
+class RCNNSettings(TaskSettings):
+    """R-CNN (arXiv:1311.2524): a head on the features of regions, which a frozen backbone computes once.
+
+    The backbone is `model`, with the weights `model.weights`. Runs with other heads can share proposals and features.
+    """
+
+    IMPLEMENTATION = "tfeff.rcnn.task:RCNNTask"
+    CUTS_REGIONS = True
+    READING = frozenset({"proposals", "windows"})
+
+    name: Literal["rcnn"] = "rcnn"
+    network: rcnn.RCNN = choice(rcnn.TABLE, "rcnn")
+    """Features and head."""
+    proposals: RegionProposals = field(default_factory=RegionProposals)
+    """The regions of the heads `joint` and `classic`."""
+    features: RegionFeatures = field(default_factory=RegionFeatures)
+    joint: Joint = field(default_factory=Joint)
+    classic: Classic = field(default_factory=Classic)
+    windows: Windows = field(default_factory=Windows)
+    """The regions of a sliding window."""
+    suppression: Suppression = field(
+        default_factory=lambda: Suppression(overlap=0.3, minimum_score=0.01, candidates=10_000)
+    )
+    vote_overlap: Fraction | None = None
+    """Box voting (Gidaris and Komodakis 2015): a detection's box is the average, weighted by score, of all boxes of its
+    class whose IoU with it is at least this. It helps if objects are far apart. None: no voting."""
+    missed: Fraction = 0.005
+    """Sets the region threshold: at most this fraction of the validation objects is classified as background."""
+
+    @property
+    def fitted(self) -> bool:
+        """See `TaskSettings`."""
+        return self.network.head != "joint"
+
+    def describe(self, model: Architecture) -> rcnn.RCNN:
+        """See `TaskSettings`."""
+        return replace(self.network, backbone=model)
+
+    def for_reading(self) -> Self:
+        """See `TaskSettings`."""
+        return replace(super().for_reading(), network=rcnn.RCNN(head=self.network.head))
+
+    def located(self, workdir: Path) -> TaskSettings:
+        """See `TaskSettings`."""
+        found = self.proposals.directory or str(workdir / "proposals")
+        return replace(
+            self,
+            proposals=replace(self.proposals, directory=found),
+            windows=replace(self.windows, directory=self.windows.directory or str(Path(found) / "windows")),
+            features=replace(self.features, directory=self.features.directory or str(workdir / "features")),
+        )
+
+    def _check(self) -> None:
+        super()._check()
+        _require_own_backbone(self.network, rcnn.TABLE["rcnn"])
+
+
+TASKS: dict[str, TaskSettings] = {
+    settings.name: settings
+    for settings in (
+        ClassificationSettings(),
+        LocalizationSettings(),
+        EfficientDetSettings(),
+        YoloSettings(),
+        AnchorYoloSettings(),
+        GridSettings(),
+        FastRCNNSettings(),
+        FasterRCNNSettings(),
+        RCNNSettings(),
+    )
 }
-"""Section of each task by its name."""
+"""The section of each task by its name, with its defaults."""
+
+
+_PACKAGE = frozenset(TASKS)
+
+
+def offer(section: TaskSettings) -> TaskSettings:
+    """Makes the section of an own task known to this process, so that configs with its name can be changed and read.
+
+    Returns:
+        the section with its defaults.
+
+    Raises:
+        UserError: its name is that of a task of the package, or it has no defaults.
+    """
+    if type(section) is type(TASKS.get(section.name)):
+        return TASKS[section.name]
+    create: Any = type(section)
+    kind = create.__name__
+    if section.name in _PACKAGE:
+        raise UserError(f'config: task: {kind}.name is "{section.name}", a task of the package; give it another name')
+    try:
+        default: TaskSettings = create()
+    except TypeError as error:
+        raise UserError(f"config: task: {kind} needs a default for each field ({error})") from None
+    if default.name != section.name:
+        raise UserError(
+            f'config: task: {kind}.name should have a single value, such as name: Literal["{default.name}"]'
+        )
+    TASKS[section.name] = default
+    return default

@@ -52,7 +52,7 @@ class Objects:
 
 
 @dataclass(frozen=True, eq=False)
-class Written:
+class RawAnnotations:
     """The n objects of one image as their annotation states them, before any is fixed or dropped.
 
     Attributes:
@@ -107,7 +107,7 @@ class NoImagesError(UserError):
     """A split has no images.
 
     Args:
-        name: of the split.
+        name: name of the split.
         defects: because of which all its images were dropped; none if it was empty.
     """
 
@@ -131,14 +131,15 @@ class Dataset:
         objects: the objects in each image; empty if they are not annotated.
         groups: int32 [n]; images of one group, such as crops of one photograph, are never split between training and
             validation. None: each image is on its own.
+        cropped_images: of crops, the number of images that they are cropped from; groups are indices of these.
         sizes: int32 [n, 2], (height, width) of each image; empty if they are not known without opening files.
         defects: defects found in the annotations.
-        written: the objects in each image as they are written; empty unless the source was opened to keep them.
+        raw_annotations: the objects in each image as they are written; empty unless the source was opened to keep them.
         notes: what the user should know about how the images were chosen, one line each.
 
     Raises:
         NoImagesError: no images.
-        UserError: duplicate ids, or a label outside the classes.
+        UserError: duplicate ids of images with objects, or a label outside the classes.
     """
 
     name: str
@@ -149,9 +150,10 @@ class Dataset:
     labels: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
     objects: Sequence[Objects] = ()
     groups: np.ndarray | None = None
+    cropped_images: int | None = None
     sizes: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.int32))
     defects: Defects = field(default_factory=Defects)
-    written: Sequence[Written] = ()
+    raw_annotations: Sequence[RawAnnotations] = ()
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -163,7 +165,7 @@ class Dataset:
             ("labels", self.labels),
             ("objects", self.objects),
             ("sizes", self.sizes),
-            ("written", self.written),
+            ("raw_annotations", self.raw_annotations),
         ):
             if len(values) not in (0, len(self.ids)):
                 raise ValueError(f"{self.name}: {len(values)} {what} for {len(self.ids)} images")
@@ -258,5 +260,14 @@ class Dataset:
             objects=[self.objects[index] for index in indices] if self.has_objects else (),
             groups=None if self.groups is None else self.groups[indices],
             sizes=self.sizes[indices] if len(self.sizes) else self.sizes,
-            written=[self.written[index] for index in indices] if self.written else (),
+            raw_annotations=[self.raw_annotations[index] for index in indices] if self.raw_annotations else (),
         )
+
+
+def evenly_spaced(count: int, most: int) -> np.ndarray:
+    """At most `most` positions below `count`, evenly spaced.
+
+    >>> evenly_spaced(10, 4).tolist()
+    [0, 3, 6, 9]
+    """
+    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64))

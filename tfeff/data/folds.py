@@ -1,8 +1,10 @@
 """Subsets, hold-outs and folds of a labeled dataset, each a function of its labels and a seed.
 
 All drawn parts are stratified: each holds every class in the proportion of the whole, to within one image. Where images
-belong to groups (crops of one photograph), whole groups are drawn, and sizes and proportions are approximate. Functions
-take integer labels [n] and return sorted int64 arrays of positions.
+belong to groups (crops of one photograph), whole groups are drawn, and sizes and proportions are approximate.
+
+Functions take `labels`, int [n]; `class_names`, for messages (default: numbers); and `groups`, int [n] (images of one
+group stay together; None: each image is on its own). They return sorted int64 arrays of positions.
 """
 
 from collections.abc import Sequence
@@ -49,11 +51,8 @@ def holdout(
     """A stratified part of `fraction` held out for validation, the rest for training.
 
     Args:
-        labels: int [n].
         fraction: Share held out.
         seed: Seed of the draw.
-        class_names: names of the classes for messages; default their numbers.
-        groups: int [n]; images of one group stay together. None: each image is on its own.
 
     Raises:
         UserError: the fraction is outside (0, 1), leaves either part empty, or leaves no image of a class to train on.
@@ -85,11 +84,8 @@ def k_folds(
     """k rounds of cross-validation: the validation parts are disjoint and together the whole.
 
     Args:
-        labels: int [n].
         k: Number of folds.
         seed: Seed of the draw.
-        class_names: names of the classes for messages; default their numbers.
-        groups: int [n]; images of one group stay together. None: each image is on its own.
         every_class: whether every part must hold an image of every class.
 
     Raises:
@@ -131,13 +127,10 @@ def independent_folds(
     the first of as many as there are images for, so that more of them can be drawn later.
 
     Args:
-        labels: int [n].
         k: Number of folds.
         size: Images of one fold, validation included.
         validation_size: Those of them held out for validation; 0 if other images serve for that.
         seed: Seed of the draw.
-        class_names: names of the classes for messages; default their numbers.
-        groups: int [n]; images of one group stay together. None: each image is on its own.
 
     Raises:
         UserError: k * size images are more than there are, a part would be empty, or a class would be missing from
@@ -230,11 +223,10 @@ def require_every_class(
     """Requires that a part of a dataset has images of every class.
 
     Args:
-        labels: int [n], of the set.
+        labels: of the set.
         positions: int [m], of the part.
         part: how messages refer to the part.
         advice: what to do about it, for the message.
-        class_names: names of the classes for messages; default their numbers.
 
     Raises:
         UserError: a class has none; the message names it.

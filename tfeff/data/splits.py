@@ -67,6 +67,32 @@ def drawn_split(names: Sequence[str], split: str, fractions: Mapping[str, float]
     return [names[index] for index in sorted(order[edges[place] : edges[place + 1]])]
 
 
+def stratified_split(labels: np.ndarray, split: str, fractions: Mapping[str, float], seed: int) -> np.ndarray:
+    """The images that a draw by seed assigns to one of the splits of `fractions`: each class is shuffled and cut.
+
+    Args:
+        labels: int [n].
+        split: one of `fractions`.
+        fractions: sizes of the splits.
+        seed: seed of the draw.
+
+    Returns:
+        int64 [m], ascending positions in `labels`.
+
+    Raises:
+        UserError: invalid fractions.
+    """
+    rng = np.random.default_rng(seed)
+    edges = np.concatenate([[0.0], np.cumsum(list(checked_fractions(fractions).values()))])
+    place = list(fractions).index(split)
+    pieces = []
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        start, stop = np.rint(edges[place : place + 2] * len(members)).astype(np.int64)
+        pieces.append(members[start:stop])
+    return np.sort(np.concatenate(pieces))
+
+
 def checked_fractions(fractions: Mapping[str, float]) -> Mapping[str, float]:
     """The same fractions.
 

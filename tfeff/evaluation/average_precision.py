@@ -83,9 +83,7 @@ def precision_recall(matching: Matching, label: int) -> PrecisionRecall:
 def average_precisions(matching: Matching, *, eleven_point: bool = False) -> Floats:
     """float64 [classes], average precision of each class; NaN for classes whose objects are all ignored or absent.
 
-    Args:
-        matching: the matched detections.
-        eleven_point: use the 11-point form of VOC 2007 instead of the area of VOC 2010 and later.
+    With `eleven_point`, in the 11-point form of VOC 2007 instead of the area of VOC 2010 and later.
     """
     curves = [precision_recall(matching, label) for label in range(matching.classes)]
     return np.array([curve.eleven_point if eleven_point else curve.average_precision for curve in curves])

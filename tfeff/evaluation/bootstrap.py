@@ -1,4 +1,4 @@
-"""Bootstrap confidence intervals of a mean, of a share below a quantile, and of mean average precision.
+"""Bootstrap confidence intervals of a mean and of mean average precision.
 
 Source: Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13 (percentile interval). The bootstrap
 resamples images, because detections in the same image are not independent.
@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tfeff.evaluation.average_precision import mean_average_precision
+from tfeff.evaluation.confusion import ratio
 from tfeff.evaluation.matching import Matching
 
 CHUNK = 2**22  # maximum number of elements of a temporary array
@@ -16,15 +17,10 @@ CHUNK = 2**22  # maximum number of elements of a temporary array
 def bootstrap_mean_average_precision(
     matching: Matching, *, resamples: int = 1000, seed: int = 0
 ) -> npt.NDArray[np.float64]:
-    """Mean average precision (all points) of bootstrap resamples of the images.
+    """Mean average precision (all points) of bootstrap resamples of the images, of which there is at least one.
 
     Matching works image by image, so it is not repeated: an image that is drawn k times counts k times. The mean of a
     resample excludes classes that have no objects in it.
-
-    Args:
-        matching: the matched detections of n > 0 images.
-        resamples: number of resamples of n images.
-        seed: seed of the draws.
 
     Returns:
         float64 [resamples]; NaN for resamples without objects.
@@ -33,43 +29,6 @@ def bootstrap_mean_average_precision(
     return mean_average_precision(
         np.stack([_resampled_ap(matching, label, counts) for label in range(matching.classes)], 1)
     )
-
-
-def bootstrap_share_below(
-    values: tuple[npt.ArrayLike, npt.ArrayLike],
-    reference: tuple[npt.ArrayLike, npt.ArrayLike],
-    quantile: float,
-    *,
-    images: int,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> npt.NDArray[np.float64]:
-    """The share of values below a quantile of others, in bootstrap resamples of the images.
-
-    The quantile is that of the resample, so the intervals contain its uncertainty. Images are drawn as by
-    `bootstrap_mean_average_precision` with the same seed.
-
-    Args:
-        values: float [n], and the image of each, int [n].
-        reference: float [m], those with the quantile, and the image of each, int [m].
-        quantile: in [0, 1], with linear interpolation.
-        images: number of images.
-        resamples: number of resamples of so many images.
-        seed: seed of the draws.
-
-    Returns:
-        float64 [resamples]; NaN for resamples without values or without reference.
-    """
-    (value, image), (other, other_image) = ((np.asarray(part) for part in each) for each in (values, reference))
-    order = np.argsort(value, kind="stable")
-    value, image = value[order], image[order]
-    shares = np.full(resamples, np.nan)
-    for index, drawn in enumerate(_draws(images, resamples, seed)):
-        others, weights = np.repeat(other, drawn[other_image]), drawn[image]
-        if len(others) and weights.any():
-            below = np.searchsorted(value, np.quantile(others, quantile))
-            shares[index] = weights[:below].sum() / weights.sum()
-    return shares
 
 
 def percentile_interval(values: npt.NDArray[np.float64], confidence: float = 0.95) -> tuple[float, float]:
@@ -105,16 +64,11 @@ def _resampled_ap(matching: Matching, label: int, drawn: npt.NDArray[np.int32]) 
         precision = np.cumsum(new, axis=1, dtype=np.int32) / np.maximum(detections, 1)
         envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
         areas[part] = np.einsum("rh,rh->r", new, envelope)
-    return np.divide(areas, objects, out=np.full(len(drawn), np.nan), where=objects > 0)
+    return ratio(areas, objects)
 
 
 def bootstrap_mean(values: npt.ArrayLike, *, resamples: int = 1000, seed: int = 0) -> npt.NDArray[np.float64]:
-    """Means of bootstrap resamples of the values.
-
-    Args:
-        values: float [n], n > 0, one per image.
-        resamples: number of resamples of n values.
-        seed: seed of the draws.
+    """Means of bootstrap resamples of the values, float [n], n > 0, one per image.
 
     Returns:
         float64 [resamples].

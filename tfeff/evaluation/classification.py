@@ -1,4 +1,8 @@
-"""Evaluation report of a classifier."""
+"""Evaluation report of a classifier, and its calibration: are 80 % of the predictions with a confidence of 0.8 correct?
+
+Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", sections 2 and 4 (reliability diagrams, expected
+and maximum calibration error).
+"""
 
 import math
 from collections.abc import Sequence
@@ -9,9 +13,93 @@ import numpy as np
 import numpy.typing as npt
 
 from tfeff.errors import UserError
-from tfeff.evaluation.calibration import Calibration, calibration
-from tfeff.evaluation.confusion import PerClass, confusion_matrix, per_class
-from tfeff.evaluation.interval import standard_error, wilson_interval
+from tfeff.evaluation.confusion import PerClass, confusion_matrix, per_class, ratio
+from tfeff.evaluation.paired import standard_error, wilson_interval
+
+TEMPERATURES = 0.05, 20.0
+"""The lowest and the highest temperature."""
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Accuracy against confidence, in bins of equal width over (0, 1].
+
+    Attributes:
+        edges: float64 [bins + 1], from 0 to 1; bin i contains confidences in (edges[i], edges[i + 1]].
+        weight: float64 [bins], number of the examples in each bin.
+        confidence: float64 [bins], mean confidence in each bin; NaN for empty bins.
+        accuracy: float64 [bins], accuracy in each bin; NaN for empty bins.
+        expected_error: expected calibration error (ECE), the mean of |accuracy - confidence| over examples, in [0, 1].
+        maximum_error: maximum calibration error (MCE), the largest |accuracy - confidence| of a bin, in [0, 1].
+    """
+
+    edges: npt.NDArray[np.float64]
+    weight: npt.NDArray[np.float64]
+    confidence: npt.NDArray[np.float64]
+    accuracy: npt.NDArray[np.float64]
+    expected_error: float
+    maximum_error: float
+
+
+def calibration(confidences: npt.ArrayLike, correct: npt.ArrayLike, bins: int = 15) -> Calibration:
+    """Bins predictions by confidence and compares the accuracy of each bin with its mean confidence.
+
+    Args:
+        confidences: float [n], n > 0, probability of the predicted class, in [0, 1].
+        correct: bool [n], whether the predicted class is the true class.
+        bins: number of bins; 15 as in the paper.
+
+    >>> bins = calibration([0.6, 0.6, 0.9, 0.9], [True, False, True, True], bins=10)
+    >>> round(bins.expected_error, 3), round(bins.maximum_error, 3)
+    (0.1, 0.1)
+    """
+    confidence = np.asarray(confidences, np.float64)
+    hit = np.asarray(correct, np.float64)
+
+    edges = np.linspace(0.0, 1.0, bins + 1)
+    # Bins are closed on the right. 0 falls into the first bin, and values rounded to above 1 into the last.
+    index = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
+    in_bin = np.bincount(index, minlength=bins).astype(np.float64)
+    mean_confidence = ratio(np.bincount(index, weights=confidence, minlength=bins), in_bin)
+    accuracy = ratio(np.bincount(index, weights=hit, minlength=bins), in_bin)
+
+    filled = in_bin > 0
+    gap = np.abs(accuracy - mean_confidence)[filled]
+    return Calibration(
+        edges=edges,
+        weight=in_bin,
+        confidence=mean_confidence,
+        accuracy=accuracy,
+        expected_error=float(np.average(gap, weights=in_bin[filled])),
+        maximum_error=float(gap.max()),
+    )
+
+
+def temperature(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> float:
+    """The temperature by which logits should be divided, for the lowest cross-entropy (Guo et al., section 4.2).
+
+    Above 1, predictions were too confident. If the cross-entropy has no minimum from 0.05 to 20, as when all
+    predictions are correct, the examples do not determine a temperature, and the result is 1.
+
+    Args:
+        labels: int [n], the true classes.
+        probabilities: float [n, classes].
+
+    >>> logits = np.log([[0.9, 0.1]] * 4)
+    >>> value = temperature([0, 0, 0, 1], np.array([[0.9, 0.1]] * 4))  # 3 of 4 are correct
+    >>> bool(np.isclose(np.exp(logits[0] / value)[0] / np.exp(logits[0] / value).sum(), 0.75))
+    True
+    """
+    logits = np.log(np.maximum(np.asarray(probabilities, np.float64), np.finfo(np.float32).tiny))
+    of_labels = np.take_along_axis(logits, np.asarray(labels)[:, None], axis=1)[:, 0]
+    low, high = (1 / bound for bound in reversed(TEMPERATURES))
+    while high - low > 1e-9 * high:  # the cross-entropy is a convex function of the inverse temperature
+        middle = (low + high) / 2
+        exponentials = np.exp(middle * (logits - logits.max(axis=1, keepdims=True)))
+        expected = (exponentials * logits).sum(axis=1) / exponentials.sum(axis=1)
+        low, high = (low, middle) if (expected - of_labels).mean() > 0 else (middle, high)
+    found = 2 / (low + high)
+    return found if 1.001 * TEMPERATURES[0] < found < 0.999 * TEMPERATURES[1] else 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,10 +107,6 @@ class ClassificationReport:
     """Metrics of a classifier on a labeled split.
 
     Attributes:
-        class_names: names of the classes.
-        examples: number of examples.
-        top1: top-1 accuracy.
-        top1_standard_error: standard error of `top1`.
         top1_interval: 95 % Wilson interval of `top1`.
         top5: top-5 accuracy; 1 if there are at most five classes.
         balanced_accuracy: mean recall over the classes that have examples.
@@ -30,8 +114,6 @@ class ClassificationReport:
         macro_f1: mean F1 over the classes that have examples or were predicted.
         log_loss: mean of -ln(probability of the true class), in nats.
         confusion: [classes, classes], true classes in rows, predicted classes in columns.
-        per_class: precision, recall, F1 and support.
-        calibration: reliability bins, expected and maximum calibration error.
     """
 
     class_names: tuple[str, ...]
@@ -44,22 +126,17 @@ class ClassificationReport:
     macro_precision: float
     macro_f1: float
     log_loss: float
-    confusion: npt.NDArray[np.int64] | npt.NDArray[np.float64]
+    confusion: npt.NDArray[np.int64]
     per_class: PerClass
     calibration: Calibration
 
     def to_json(self) -> dict[str, Any]:
         """The report as dicts, lists, strings and numbers. Undefined scores are None."""
-        return _plain(asdict(self))
+        return plain(asdict(self))
 
 
 def classification_report(
-    labels: npt.ArrayLike,
-    probabilities: npt.ArrayLike,
-    class_names: Sequence[str],
-    *,
-    weights: npt.ArrayLike | None = None,
-    calibration_bins: int = 15,
+    labels: npt.ArrayLike, probabilities: npt.ArrayLike, class_names: Sequence[str]
 ) -> ClassificationReport:
     """Evaluates a classifier's probabilities against the true labels.
 
@@ -68,37 +145,30 @@ def classification_report(
     Args:
         labels: int [n], true classes in [0, classes).
         probabilities: float [n, classes], one distribution per row.
-        class_names: names of the classes.
-        weights: float [n], weight of each example (>= 0); None means 1 for all. Confidence intervals then use the
-            effective number of examples, (sum w)² / sum w² (Kish 1965).
-        calibration_bins: number of reliability bins.
 
     Raises:
         UserError: there are no examples, labels are out of range, shapes do not match, or rows are not distributions.
     """
     label, score = _checked(labels, probabilities, len(class_names))
-    weight = None if weights is None else _checked_weights(weights, len(label))
-
     rank = _rank(label, score)
     correct = rank == 0
-    top1 = float(np.average(correct, weights=weight))
-    effective = len(label) if weight is None else weight.sum() ** 2 / np.square(weight).sum()
-    matrix = confusion_matrix(label, score.argmax(axis=1), len(class_names), weight)
+    top1 = float(correct.mean())
+    matrix = confusion_matrix(label, score.argmax(axis=1), len(class_names))
     scores = per_class(matrix)
     return ClassificationReport(
         class_names=tuple(class_names),
         examples=len(label),
         top1=top1,
-        top1_standard_error=standard_error(top1, effective),
-        top1_interval=wilson_interval(top1, effective),
-        top5=float(np.average(rank < 5, weights=weight)),
+        top1_standard_error=standard_error(top1, len(label)),
+        top1_interval=wilson_interval(top1, len(label)),
+        top5=float((rank < 5).mean()),
         balanced_accuracy=float(np.nanmean(scores.recall)),
         macro_precision=float(np.nanmean(scores.precision)),
         macro_f1=float(np.nanmean(scores.f1)),
-        log_loss=float(np.average(_negative_log_likelihood(label, score), weights=weight)),
+        log_loss=float(_negative_log_likelihood(label, score).mean()),
         confusion=matrix,
         per_class=scores,
-        calibration=calibration(score.max(axis=1), correct, calibration_bins, weight),
+        calibration=calibration(score.max(axis=1), correct),
     )
 
 
@@ -137,16 +207,6 @@ def _checked(labels: npt.ArrayLike, probabilities: npt.ArrayLike, classes: int) 
     return label, score
 
 
-def _checked_weights(weights: npt.ArrayLike, examples: int) -> npt.NDArray[np.float64]:
-    weight = np.asarray(weights, np.float64)
-    if weight.shape != (examples,):
-        raise UserError(f"weights have shape {weight.shape}; {examples} examples need ({examples},)")
-    _reject(~(weight >= 0.0) | np.isinf(weight), "weights that are negative or not finite", weight)
-    if not weight.sum():
-        raise UserError("all weights are 0; at least one must be positive")
-    return weight
-
-
 def _reject(bad: npt.NDArray[np.bool_], what: str, values: npt.NDArray | None = None) -> None:
     if bad.any():
         first = int(bad.argmax())
@@ -154,12 +214,12 @@ def _reject(bad: npt.NDArray[np.bool_], what: str, values: npt.NDArray | None = 
         raise UserError(f"{int(bad.sum())} of {len(bad)} examples have {what} (first: example {first}{value})")
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Converts arrays, tuples and NumPy scalars to lists and Python numbers, and NaN to None."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return None if isinstance(value, float) and math.isnan(value) else value

@@ -7,7 +7,6 @@ the labels and image ids the positions of the images; both start at 0.
 import contextlib
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,60 +16,23 @@ from pycocotools.cocoeval import COCOeval
 
 from tfeff.boxes import xywh_from_yxyx
 from tfeff.evaluation.average_precision import mean_average_precision
-from tfeff.evaluation.detections import Detections, GroundTruth, validate
+from tfeff.evaluation.matching import Detections, GroundTruth, validate
 
 METRICS = (
     *("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"),
     *("ar1", "ar10", "ar100", "ar_small", "ar_medium", "ar_large"),
 )
-"""The twelve metrics, in the order of pycocotools."""
+"""The twelve metrics, in the order of pycocotools: average precision (AP), the mean over the IoU thresholds .50, .55,
+..., .95 and over classes; AP at an IoU of .5 and of .75, and of small, medium and large objects; average recall (AR),
+the mean over the same thresholds and classes, with at most 1, 10 and 100 detections per image and class; AR of small,
+medium and large objects with at most 100. Sizes are box areas in square pixels: small below 32², large above 96²."""
 
 
-@dataclass(frozen=True, eq=False)
-class CocoScores:
-    """COCO's twelve metrics and the average precision of each class. NaN if no object qualifies.
-
-    Sizes are box areas in square pixels: small below 32², large above 96². For each class and image, the 100 detections
-    with the highest scores are evaluated.
-
-    Attributes:
-        ap: average precision, mean over the IoU thresholds .50, .55, ..., .95 and over classes.
-        ap50: AP at an IoU threshold of .5.
-        ap75: AP at an IoU threshold of .75.
-        ap_small: AP of small objects.
-        ap_medium: AP of medium objects.
-        ap_large: AP of large objects.
-        ar1: average recall, mean over the same thresholds and classes, with at most 1 detection per image and class.
-        ar10: AR with at most 10 detections.
-        ar100: AR with at most 100 detections.
-        ar_small: AR of small objects with at most 100 detections.
-        ar_medium: AR of medium objects with at most 100 detections.
-        ar_large: AR of large objects with at most 100 detections.
-        ap_per_class: float64 [classes], `ap` of each class.
-    """
-
-    ap: float
-    ap50: float
-    ap75: float
-    ap_small: float
-    ap_medium: float
-    ap_large: float
-    ar1: float
-    ar10: float
-    ar100: float
-    ar_small: float
-    ar_medium: float
-    ar_large: float
-    ap_per_class: npt.NDArray[np.float64]
-
-
-def coco_scores(detections: Sequence[Detections], objects: Sequence[GroundTruth], classes: int) -> CocoScores:
+def coco_scores(detections: Sequence[Detections], objects: Sequence[GroundTruth], classes: int) -> dict[str, Any]:
     """Computes COCO's metrics. Crowds are ignored; difficult objects are not, because COCO has no such flag.
 
-    Args:
-        detections: detections of each image.
-        objects: ground truth of each image.
-        classes: number of classes.
+    Returns:
+        METRICS by name, and `ap_per_class`, float64 [classes], `ap` of each class. NaN if no object qualifies.
 
     Raises:
         UserError: as in `detections.validate`.
@@ -96,10 +58,8 @@ def coco_scores(detections: Sequence[Detections], objects: Sequence[GroundTruth]
     # [IoU thresholds, recalls, classes, sizes, maximum detections]; -1 for undefined values.
     precision = evaluation.eval["precision"][:, :, :, 0, -1]
     stats = [value if value >= 0 else np.nan for value in evaluation.stats.tolist()]
-    return CocoScores(
-        **dict(zip(METRICS, stats, strict=True)),
-        ap_per_class=mean_average_precision(np.where(precision < 0, np.nan, precision), axis=(0, 1)),
-    )
+    per_class = mean_average_precision(np.where(precision < 0, np.nan, precision), axis=(0, 1))
+    return {**dict(zip(METRICS, stats, strict=True)), "ap_per_class": per_class}
 
 
 def to_coco_results(
@@ -108,8 +68,6 @@ def to_coco_results(
     """Converts detections to COCO's results format, ready for `json.dump`.
 
     Args:
-        detections: detections of each image.
-        image_ids: id of each image.
         category_ids: the dataset's category id of each class; None uses the labels.
 
     Returns:

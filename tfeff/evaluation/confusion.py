@@ -6,38 +6,26 @@ import numpy as np
 import numpy.typing as npt
 
 
-def confusion_matrix(
-    labels: npt.ArrayLike, predictions: npt.ArrayLike, classes: int, weights: npt.ArrayLike | None = None
-) -> npt.NDArray[np.int64] | npt.NDArray[np.float64]:
+def confusion_matrix(labels: npt.ArrayLike, predictions: npt.ArrayLike, classes: int) -> npt.NDArray[np.int64]:
     """Counts examples by true and predicted class.
 
     Args:
         labels: int [n], true classes in [0, classes).
         predictions: int [n], predicted classes in [0, classes).
-        classes: number of classes.
-        weights: float [n], weight of each example; None means 1 for all.
 
     Returns:
-        [classes, classes], true classes in rows, predicted classes in columns; int64, or float64 with weights.
+        int64 [classes, classes], true classes in rows, predicted classes in columns.
 
     >>> confusion_matrix([0, 0, 1], [0, 1, 1], 2).tolist()
     [[1, 1], [0, 1]]
     """
     cells = np.asarray(labels, np.int64) * classes + np.asarray(predictions, np.int64)
-    weighted = None if weights is None else np.asarray(weights, np.float64)
-    return np.bincount(cells, weighted, minlength=classes * classes).reshape(classes, classes)
+    return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
 
 
 @dataclass(frozen=True)
 class ConfusedPair:
-    """Examples of one class that were predicted as another.
-
-    Attributes:
-        true: the true class.
-        predicted: the predicted class.
-        count: number (or total weight) of these examples.
-        share: `count` divided by all examples of the true class.
-    """
+    """Examples of one class that were predicted as another; `share` of all examples of the true class."""
 
     true: int
     predicted: int
@@ -69,26 +57,27 @@ class PerClass:
         precision: float64 [classes], true positives / predictions; NaN for classes that were never predicted.
         recall: float64 [classes], true positives / examples; NaN for classes without examples.
         f1: float64 [classes], 2 · true positives / (predictions + examples); NaN where both are 0.
-        support: [classes], number (or total weight) of the examples.
+        support: [classes], number of the examples.
     """
 
     precision: npt.NDArray[np.float64]
     recall: npt.NDArray[np.float64]
     f1: npt.NDArray[np.float64]
-    support: npt.NDArray[np.int64] | npt.NDArray[np.float64]
+    support: npt.NDArray[np.int64]
 
 
-def per_class(matrix: npt.NDArray[np.int64] | npt.NDArray[np.float64]) -> PerClass:
+def per_class(matrix: npt.NDArray[np.int64]) -> PerClass:
     """Computes precision, recall, F1 and support of each class from a confusion matrix [true, predicted]."""
     correct, predicted, support = np.diag(matrix), matrix.sum(axis=0), matrix.sum(axis=1)
     return PerClass(
-        precision=_ratio(correct, predicted),
-        recall=_ratio(correct, support),
-        f1=_ratio(2 * correct, predicted + support),
+        precision=ratio(correct, predicted),
+        recall=ratio(correct, support),
+        f1=ratio(2 * correct, predicted + support),
         support=support,
     )
 
 
-def _ratio(numerator: npt.NDArray, denominator: npt.NDArray) -> npt.NDArray[np.float64]:
+def ratio(numerator: npt.NDArray, denominator: npt.NDArray) -> npt.NDArray[np.float64]:
+    """float64, numerator / denominator, element by element; NaN where the denominator is 0."""
     undefined = np.full(denominator.shape, np.nan)
     return np.divide(numerator, denominator, out=undefined, where=denominator > 0)

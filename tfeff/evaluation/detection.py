@@ -1,7 +1,6 @@
 """Evaluation report of a detector."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,14 +15,17 @@ from tfeff.evaluation.average_precision import (
     precision_recall,
 )
 from tfeff.evaluation.bootstrap import bootstrap_mean_average_precision, percentile_interval
-from tfeff.evaluation.coco import METRICS, CocoScores, coco_scores
+from tfeff.evaluation.classification import plain
+from tfeff.evaluation.coco import coco_scores
 from tfeff.evaluation.confusion import PerClass, per_class
-from tfeff.evaluation.detection_confusion import best_f1_threshold, detection_confusion
-from tfeff.evaluation.detection_errors import KINDS, DetectionErrors, detection_errors
-from tfeff.evaluation.detections import Detections, GroundTruth
-from tfeff.evaluation.matching import Matching, match
-from tfeff.reporting import tables
-from tfeff.reporting.detection import error_rows, per_class_rows, summary_rows
+from tfeff.evaluation.detection_errors import (
+    KINDS,
+    DetectionErrors,
+    best_f1_threshold,
+    detection_confusion,
+    detection_errors,
+)
+from tfeff.evaluation.matching import Detections, GroundTruth, Matching, match
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,15 +33,12 @@ class DetectionReport:
     """Metrics of a detector on a split.
 
     Attributes:
-        class_names: names of the classes.
         matching: all detections, matched by VOC's rules.
         mean_ap: VOC mean average precision (all points) at the matching's IoU threshold; NaN without objects.
         mean_ap_interval: 95 % bootstrap interval of `mean_ap` over images.
         mean_ap_eleven_point: mean average precision in the 11-point form of VOC 2007.
         ap: float64 [classes], average precision (all points); NaN for classes without objects.
         ap_eleven_point: float64 [classes], the same in the 11-point form.
-        curves: precision-recall curve of each class.
-        coco: COCO's metrics.
         score_threshold: minimum score of the detections in `at_threshold` and `confusion`.
         at_threshold: precision, recall, F1 and number of objects of each class.
         confusion: int64 [classes + 1, classes + 1], see `detection_confusion`; background is last.
@@ -54,7 +53,7 @@ class DetectionReport:
     ap: npt.NDArray[np.float64]
     ap_eleven_point: npt.NDArray[np.float64]
     curves: tuple[PrecisionRecall, ...]
-    coco: CocoScores
+    coco: Mapping[str, Any]
     score_threshold: float
     at_threshold: PerClass
     confusion: npt.NDArray[np.int64]
@@ -65,42 +64,31 @@ class DetectionReport:
 
         Curves are sampled: the highest precision at recalls 0, 0.01, ..., 1 or above.
         """
-        low, high = self.mean_ap_interval
-        coco = {name: json_number(getattr(self.coco, name)) for name in METRICS}
-        return {
-            "class_names": list(self.class_names),
+        at = self.at_threshold
+        values = {
+            "class_names": self.class_names,
             "images": self.matching.images,
-            "objects": self.matching.objects.tolist(),
-            "detections": np.bincount(self.matching.label, minlength=len(self.class_names)).tolist(),
+            "objects": self.matching.objects,
+            "detections": np.bincount(self.matching.label, minlength=len(self.class_names)),
             "overlap": self.matching.iou_threshold,
-            "mean_ap": json_number(self.mean_ap),
-            "mean_ap_interval": [json_number(low), json_number(high)],
-            "mean_ap_eleven_point": json_number(self.mean_ap_eleven_point),
-            "ap": json_numbers(self.ap),
-            "ap_eleven_point": json_numbers(self.ap_eleven_point),
-            "coco": coco | {"ap_per_class": json_numbers(self.coco.ap_per_class)},
+            "mean_ap": self.mean_ap,
+            "mean_ap_interval": self.mean_ap_interval,
+            "mean_ap_eleven_point": self.mean_ap_eleven_point,
+            "ap": self.ap,
+            "ap_eleven_point": self.ap_eleven_point,
+            "coco": self.coco,
             "score_threshold": self.score_threshold,
-            "precision": json_numbers(self.at_threshold.precision),
-            "recall": json_numbers(self.at_threshold.recall),
-            "f1": json_numbers(self.at_threshold.f1),
-            "confusion": self.confusion.tolist(),
+            "precision": at.precision,
+            "recall": at.recall,
+            "f1": at.f1,
+            "confusion": self.confusion,
             "errors": {
-                kind: {"count": int(counts.sum()), "per_class": counts.tolist(), "gain": json_number(gain)}
-                for kind, counts, gain in zip(KINDS, self.errors.counts, self.errors.gains.tolist(), strict=True)
+                kind: {"count": counts.sum(), "per_class": counts, "gain": gain}
+                for kind, counts, gain in zip(KINDS, self.errors.counts, self.errors.gains, strict=True)
             },
-            "precision_at_recall": [json_numbers(curve.interpolated) for curve in self.curves],
+            "precision_at_recall": [curve.interpolated for curve in self.curves],
         }
-
-    def to_text(self) -> str:
-        """The report as tables for a terminal or a log, without a trailing newline."""
-        report = self.to_dict()
-        found = (
-            f"{self.matching.images:,} images, {self.matching.objects.sum():,} objects, "
-            f"{len(self.matching.score):,} detections"
-        )
-        overall, classes, errors = map(tables.text, (summary_rows(report), per_class_rows(report), error_rows(report)))
-        at = f"Per class (precision, recall and F1 at a score threshold of {self.score_threshold:.4g})"
-        return "\n\n".join([found, overall, f"{at}\n{classes}", errors])
+        return plain(values)
 
 
 def detection_report(
@@ -116,14 +104,9 @@ def detection_report(
     """Evaluates detections against the ground truth.
 
     Args:
-        detections: detections of each image.
-        objects: ground truth of each image.
-        class_names: names of the classes.
         iou_threshold: minimum IoU of a true positive, for all metrics except COCO's.
         score_threshold: minimum score of the detections in precision, recall and the confusion matrix; None uses the
             threshold with the highest F1 on these images, which is optimistic.
-        resamples: number of bootstrap resamples.
-        seed: seed of the bootstrap.
 
     Raises:
         UserError: there are no images, or as in `detections.validate`.
@@ -158,13 +141,3 @@ def detection_report(
         confusion=confusion,
         errors=detection_errors(matching, detections, objects),
     )
-
-
-def json_number(value: float) -> float | None:
-    """Replaces NaN, which JSON lacks, by None."""
-    return None if math.isnan(value) else value
-
-
-def json_numbers(values: npt.NDArray[np.float64]) -> list[float | None]:
-    """Applies `json_number` to each value."""
-    return [json_number(value) for value in values.tolist()]

@@ -12,21 +12,20 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from tfeff.evaluation.confusion import confusion_matrix, ratio
+
 
 @dataclass(frozen=True, eq=False)
 class LabelErrors:
     """What the probabilities of a classifier say about the labels of n examples.
 
     Attributes:
-        thresholds: float64 [classes], mean probability of a class over the examples with that label; NaN for classes
-            without examples.
         confident_joint: int64 [classes, classes], number of examples by given label and confidently predicted class.
         joint: float64 [classes, classes], estimated joint distribution of given and true labels; sums to 1.
         suspects: int64 [m], indices of the examples whose labels are probably wrong, the least probable labels first.
         likely: int64 [m], the class that each of them probably belongs to.
     """
 
-    thresholds: npt.NDArray[np.float64]
     confident_joint: npt.NDArray[np.int64]
     joint: npt.NDArray[np.float64]
     suspects: npt.NDArray[np.int64]
@@ -52,20 +51,19 @@ def label_errors(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> LabelEr
     counts = np.bincount(label, minlength=classes)
     own = score[np.arange(n), label]
     total = np.bincount(label, weights=own, minlength=classes)
-    thresholds = np.divide(total, counts, out=np.full(classes, np.nan), where=counts > 0)
+    thresholds = ratio(total, counts)
 
     confident = score >= thresholds  # never for classes without examples: comparisons with NaN are false
     counted = np.flatnonzero(confident.any(axis=1))
     predicted = np.where(confident, score, -1.0).argmax(axis=1)
-    cells = label[counted] * classes + predicted[counted]
-    confident_joint = np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
+    confident_joint = confusion_matrix(label[counted], predicted[counted], classes)
 
     joint = _joint(confident_joint, counts)
     wrong = _pruned_by_class(label, own, joint)
     likely = score.argmax(axis=1)
     wrong = wrong[likely[wrong] != label[wrong]]
     wrong = wrong[np.argsort(own[wrong], kind="stable")]
-    return LabelErrors(thresholds, confident_joint, joint, wrong, likely[wrong])
+    return LabelErrors(confident_joint, joint, wrong, likely[wrong])
 
 
 def _pruned_by_class(
@@ -85,3 +83,44 @@ def _joint(confident_joint: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]
     # A label without any confident example says nothing about its errors.
     shares = np.divide(confident_joint, rows, out=np.eye(len(counts)), where=rows > 0)
     return shares * counts[:, np.newaxis] / counts.sum()
+
+
+def confident_errors(labels: npt.ArrayLike, probabilities: npt.ArrayLike, count: int) -> npt.NDArray[np.int64]:
+    """Misclassified examples, the most confident first. Label errors often appear at the top.
+
+    Args:
+        labels: int [n], true classes.
+        probabilities: float [n, classes].
+
+    Returns:
+        int64 [at most count], indices into `labels`; examples with equal confidence keep their order.
+    """
+    scores = np.asarray(probabilities, np.float64)
+    errors = np.flatnonzero(scores.argmax(axis=1) != np.asarray(labels))
+    return errors[np.argsort(-scores.max(axis=1)[errors], kind="stable")][:count]
+
+
+def hardest(labels: npt.ArrayLike, probabilities: npt.ArrayLike, count: int) -> npt.NDArray[np.int64]:
+    """Examples with the highest mean loss over several models, correct or not.
+
+    Args:
+        labels: int [n], true classes.
+        probabilities: float [m, n, classes], of m models.
+
+    Returns:
+        int64 [at most count], indices into `labels`, the highest loss first.
+    """
+    scores = np.asarray(probabilities, np.float64)
+    own = np.take_along_axis(scores, np.asarray(labels)[np.newaxis, :, np.newaxis], axis=2)[..., 0]
+    loss = -np.log(np.maximum(own, np.finfo(np.float32).eps)).mean(axis=0)
+    return np.argsort(-loss, kind="stable")[:count]
+
+
+def least_certain(probabilities: npt.ArrayLike, count: int) -> npt.NDArray[np.int64]:
+    """Examples with the smallest margin between the two most probable classes of float [n, classes], classes > 1.
+
+    Returns:
+        int64 [at most count], indices into `probabilities`, the smallest margin first.
+    """
+    top = np.sort(np.asarray(probabilities, np.float64), axis=1)[:, -2:]
+    return np.argsort(top[:, 1] - top[:, 0], kind="stable")[:count]

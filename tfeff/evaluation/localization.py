@@ -5,7 +5,7 @@ arXiv:1409.0575, section 4.2): a prediction is correct if its class is correct a
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,8 @@ import numpy.typing as npt
 from tfeff.boxes import paired_iou
 from tfeff.errors import UserError
 from tfeff.evaluation.bootstrap import bootstrap_mean, percentile_interval
-from tfeff.evaluation.classification import ClassificationReport, classification_report
-from tfeff.evaluation.interval import wilson_interval
+from tfeff.evaluation.classification import ClassificationReport, classification_report, plain
+from tfeff.evaluation.paired import wilson_interval
 
 IOU_THRESHOLD = 0.5
 """Minimum IoU of a correct box."""
@@ -29,15 +29,12 @@ class LocalizationReport:
     Attributes:
         mean_iou: mean IoU of the predicted boxes with the true boxes.
         mean_iou_interval: 95 % bootstrap interval of `mean_iou` over images.
-        median_iou: median IoU.
         box_accuracy: share of boxes with an IoU of at least IOU_THRESHOLD, whatever the class.
-        box_accuracy_interval: 95 % Wilson interval of `box_accuracy`.
         localization_accuracy: share of images with the correct class and such a box.
         localization_accuracy_interval: 95 % Wilson interval of `localization_accuracy`.
         localization_error: 1 - `localization_accuracy`.
         class_iou: float64 [classes], mean IoU of the images of each class; NaN for classes without images.
         iou_counts: int64 [BINS], number of images in IoU bins of equal width from 0 to 1.
-        classification: metrics of the predicted classes.
     """
 
     mean_iou: float
@@ -54,19 +51,8 @@ class LocalizationReport:
 
     def to_json(self) -> dict[str, Any]:
         """The report as dicts, lists and numbers, merged with that of the classification."""
-        return {
-            **self.classification.to_json(),
-            "mean_iou": self.mean_iou,
-            "mean_iou_interval": list(self.mean_iou_interval),
-            "median_iou": self.median_iou,
-            "box_accuracy": self.box_accuracy,
-            "box_accuracy_interval": list(self.box_accuracy_interval),
-            "localization_accuracy": self.localization_accuracy,
-            "localization_accuracy_interval": list(self.localization_accuracy_interval),
-            "localization_error": self.localization_error,
-            "class_iou": [None if np.isnan(value) else float(value) for value in self.class_iou],
-            "iou_counts": self.iou_counts.tolist(),
-        }
+        values = plain(asdict(self))
+        return {**values.pop("classification"), **values}
 
 
 def localization_report(
@@ -83,7 +69,6 @@ def localization_report(
         probabilities: float [n, classes], one distribution per row.
         objects: float [n, 4], true boxes, yxyx in pixels or relative to the image.
         boxes: float [n, 4], predicted boxes, in the same unit.
-        class_names: names of the classes.
 
     Raises:
         UserError: there are no examples, shapes do not match, or predictions are invalid.

@@ -1,4 +1,4 @@
-"""Matches detections to objects by the rules of Pascal VOC.
+"""Detections and ground truth, the inputs of all detection metrics, matched by the rules of Pascal VOC.
 
 Source: Everingham et al. 2010, "The PASCAL Visual Object Classes Challenge", section 4.2, and the development kit's
 `VOCevaldet.m`. The kit treats the bottom and right coordinates as inclusive and adds 1 to each side. Here they are
@@ -9,12 +9,83 @@ D: number of detections in all images. O: number of objects in all images.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from tfeff.boxes import iou
-from tfeff.evaluation.detections import Detections, GroundTruth, validate
+from tfeff.errors import UserError
+from tfeff.evaluation.confusion import ratio
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """The n detections of one image, in any order.
+
+    Attributes:
+        boxes_yxyx: float32 [n, 4], in pixels of the image, bottom and right exclusive.
+        labels: int32 [n], class indices.
+        scores: float32 [n], finite, higher for more confident detections. Without a score threshold, only the order
+            matters.
+    """
+
+    boxes_yxyx: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int32]
+    scores: npt.NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        n = len(self.scores)
+        if self.boxes_yxyx.shape != (n, 4) or self.labels.shape != (n,) or self.scores.shape != (n,):
+            raise UserError(
+                f"boxes, labels and scores must have shapes (n, 4), (n,) and (n,), not {self.boxes_yxyx.shape}, "
+                f"{self.labels.shape} and {self.scores.shape}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def take(self, indices: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> "Detections":
+        """Selects detections by indices, int [m], or by a mask, bool [n]."""
+        return Detections(self.boxes_yxyx[indices], self.labels[indices], self.scores[indices])
+
+
+class GroundTruth(Protocol):
+    """The m objects of one image."""
+
+    @property
+    def boxes_yxyx(self) -> npt.NDArray[np.float32]:
+        """float32 [m, 4]."""
+
+    @property
+    def labels(self) -> npt.NDArray[np.int32]:
+        """int32 [m]."""
+
+    @property
+    def difficult(self) -> npt.NDArray[np.bool_]:
+        """bool [m]; VOC's metrics ignore these objects."""
+
+    @property
+    def crowd(self) -> npt.NDArray[np.bool_]:
+        """bool [m], boxes around groups of objects; all metrics ignore them."""
+
+
+def validate(detections: Sequence[Detections], objects: Sequence[GroundTruth], classes: int) -> None:
+    """Checks that detections can be compared with the ground truth.
+
+    Raises:
+        UserError: the numbers of images differ, a label is out of range, or a box or score is not finite.
+    """
+    if len(detections) != len(objects):
+        raise UserError(f"there are detections for {len(detections)} images but ground truth for {len(objects)}")
+    for image, (predicted, truth) in enumerate(zip(detections, objects, strict=True)):
+        for name, labels in (("a detection", predicted.labels), ("an object", truth.labels)):
+            if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
+                wrong = labels[(labels < 0) | (labels >= classes)][0]
+                raise UserError(f"image {image}: {name} has class {wrong}; classes must be in [0, {classes})")
+        if not (np.isfinite(predicted.scores).all() and np.isfinite(predicted.boxes_yxyx).all()):
+            raise UserError(f"image {image}: a detection has a NaN or infinite box or score: the network has diverged")
+
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -27,8 +98,6 @@ class Matching:
     Detections are sorted by descending score, then by image, then by index in the image.
 
     Attributes:
-        classes: number of classes.
-        images: number of images.
         iou_threshold: minimum IoU of a true positive.
         image: int64 [D], image of each detection.
         index: int64 [D], position of each detection in its image.
@@ -82,12 +151,6 @@ def match(
     In order of descending score, each detection is compared only to the object of its class with the highest IoU (the
     first one, if several tie). If that IoU reaches the threshold, the detection is a true positive, or a false positive
     if the object is matched already. Detections that match a difficult object or a crowd are ignored.
-
-    Args:
-        detections: detections of each image.
-        objects: ground truth of each image.
-        classes: number of classes.
-        iou_threshold: minimum IoU of a match.
 
     Raises:
         UserError: as in `detections.validate`.
@@ -155,3 +218,27 @@ def _positions(lengths: Sequence[int]) -> tuple[Ints, Ints]:
     """(image, index in the image) of each item, given the number of items of each image."""
     image = np.repeat(np.arange(len(lengths)), lengths)
     return image, np.arange(len(image)) - np.repeat(np.cumsum([0, *lengths])[:-1], lengths)
+
+
+def image_quality(matching: Matching, score_threshold: float) -> npt.NDArray[np.float64]:
+    """float64 [images], from 0 (no true positive) to 1 (perfect detections); NaN without detections and objects.
+
+    This is panoptic quality (Kirillov et al. 2019, arXiv:1801.00868, equation 1) of boxes, over all classes: the sum of
+    the true positives' IoUs divided by the mean of the numbers of detections and objects. Like F1, it decreases with
+    each false positive and each missed object; unlike F1, it also measures how well the boxes fit.
+    """
+    accepted = ~matching.ignored & (matching.score >= score_threshold)
+    right = accepted & matching.true_positive
+    overlaps = np.bincount(matching.image[right], matching.best_overlap[right], minlength=matching.images)
+    detections = np.bincount(matching.image[accepted], minlength=matching.images)
+    objects = np.bincount(matching.object_image[matching.object_counted], minlength=matching.images)
+    return ratio(overlaps, (detections + objects) / 2)
+
+
+def worst_first(quality: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Images in order of ascending quality, int64 [images without NaN]; images with equal quality keep their order.
+
+    >>> worst_first(np.array([0.5, np.nan, 0.25, 0.5])).tolist()
+    [2, 0, 3]
+    """
+    return np.argsort(quality, kind="stable")[: np.count_nonzero(~np.isnan(quality))]

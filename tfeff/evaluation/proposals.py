@@ -18,7 +18,7 @@ SIZES = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**
 
 
 @dataclass(frozen=True, eq=False)
-class Coverage:
+class ProposalCoverage:
     """The highest IoU of each object with the first n proposals of its image, for several n.
 
     Attributes:
@@ -54,17 +54,17 @@ class Coverage:
             np.array([self.for_class(label).abo for label in np.unique(self.labels)]).reshape(-1, len(self.counts))
         )
 
-    def for_class(self, label: int) -> "Coverage":
+    def for_class(self, label: int) -> "ProposalCoverage":
         """Coverage of the objects of one class."""
         return self._select(self.labels == label)
 
-    def for_size(self, name: str) -> "Coverage":
+    def for_size(self, name: str) -> "ProposalCoverage":
         """Coverage of the objects of one of SIZES."""
         low, high = SIZES[name]
         return self._select((self.areas >= low) & (self.areas < high))
 
-    def _select(self, rows: np.ndarray) -> "Coverage":
-        return Coverage(self.counts, self.best[rows], self.labels[rows], self.areas[rows])
+    def _select(self, rows: np.ndarray) -> "ProposalCoverage":
+        return ProposalCoverage(self.counts, self.best[rows], self.labels[rows], self.areas[rows])
 
 
 def coverage(
@@ -72,7 +72,7 @@ def coverage(
     objects: Sequence[np.ndarray],
     labels: Sequence[np.ndarray],
     counts: Sequence[int] = COUNTS,
-) -> Coverage:
+) -> ProposalCoverage:
     """Computes how well proposals cover the objects.
 
     Args:
@@ -88,7 +88,7 @@ def coverage(
             running = np.maximum.accumulate(iou(boxes[: counts[-1]], truth), axis=0)
             rows = running[[min(count, len(running)) - 1 for count in counts]].T
         best.append(rows)
-    return Coverage(
+    return ProposalCoverage(
         counts=tuple(counts),
         best=np.concatenate(best),
         labels=np.concatenate([np.zeros(0, np.int64), *labels]),

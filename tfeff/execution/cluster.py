@@ -20,7 +20,8 @@ class RayCluster:
     """Ray tasks with one GPU each, or one core each on a cluster without GPUs.
 
     Args:
-        address: of the cluster; None uses the environment variable RAY_ADDRESS, or else a new cluster on this machine.
+        address: the cluster's address; None uses the environment variable RAY_ADDRESS, or else a new cluster on
+            this machine.
 
     Raises:
         UserError: Ray is not installed, or there is no cluster at the address.

@@ -1,11 +1,18 @@
-"""The interface of executors, and how calls end."""
+"""The interface of executors, and how calls end.
 
+Threads of this process serve work that releases the GIL, such as compiled kernels and OpenCV.
+"""
+
+import contextlib
+import queue
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 from tfeff.errors import BusyError, UserError, is_disk_full
+from tfeff.execution import resources
 
 Function = Callable[..., Any]
 ATTEMPTS = 3
@@ -19,8 +26,6 @@ class Outcome:
     """The end of a call.
 
     Attributes:
-        key: key of the call.
-        value: the return value.
         error: why the call failed; None if it returned.
         retryable: whether another attempt may succeed: the process or machine was lost, or the exception is not a user
             error.
@@ -89,3 +94,37 @@ def collect(
                 raise UserError(f"{name} failed: {outcome.error}")
             executor.submit(name, *calls[name])
     return values
+
+
+class Threads:
+    """A pool of threads that lives as long as its context; without a count, one per core."""
+
+    def __init__(self, count: int | None = None) -> None:
+        self.slots = len(resources.cores()) if count is None else count
+        self._pool = ThreadPoolExecutor(self.slots)
+        self._outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def submit(self, key: Hashable, function: Function, *arguments: Any) -> None:
+        """Queues a call."""
+
+        def ended(call: Future[Any]) -> None:
+            if not call.cancelled():
+                error = call.exception()
+                self._outcomes.put(Outcome(key, *((call.result(),) if error is None else (None, *failure(error)))))
+
+        self._pool.submit(function, *arguments).add_done_callback(ended)
+
+    def wait(self, timeout: float) -> list[Outcome]:
+        """Returns the calls that ended since the last `wait`; waits up to `timeout` seconds for one."""
+        outcomes = []
+        with contextlib.suppress(queue.Empty):
+            outcomes.append(self._outcomes.get(timeout=timeout))
+            while True:
+                outcomes.append(self._outcomes.get_nowait())
+        return outcomes

@@ -34,7 +34,6 @@ class LocalProcesses:
 
     Args:
         processes: number of processes; None: one per GPU or core, as far as the free memory allows.
-        log: file for the output of the processes.
     """
 
     def __init__(self, processes: int | None, log: Path) -> None:

@@ -1,7 +1,7 @@
 """The cores, GPUs and memory that this process may use.
 
-They are determined without TensorFlow, which would allocate the GPUs. The limits of a container (cgroup v2: CPU quota
-and memory) are respected.
+They are determined without TensorFlow, which would allocate the GPUs. The limits of a container (cgroup v2: CPU
+quota and memory) are respected.
 """
 
 import math

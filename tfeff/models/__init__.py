@@ -1,24 +1,20 @@
 """Networks in Keras: backbones, necks, heads, detectors, cost and pretrained weights."""
 
-from tfeff.models.backbones.architecture import Architecture
-from tfeff.models.build import architecture, build, names
+from tfeff.models.build import build, build_detector, initialize
 from tfeff.models.cost import complexity
 from tfeff.models.cost.complexity import Complexity
-from tfeff.models.cost.estimate import estimate
-from tfeff.models.detectors.build import build_detector, detector, detector_names
-from tfeff.models.detectors.detector import Detector
-from tfeff.models.heads.localizer import localizer
-from tfeff.models.layers import preprocessing
-from tfeff.models.necks.pyramid import pyramid
-from tfeff.models.network import Network
-from tfeff.models.tta import averaged
+from tfeff.models.cost.tracer import estimate
+from tfeff.models.derived import averaged, localizer, pyramid
+from tfeff.models.given import Backbone
+from tfeff.models.network import Network, standardization
 from tfeff.models.weights.applications import from_applications
 from tfeff.models.weights.imagenet import imagenet_origin, imagenet_top1, load_imagenet
-from tfeff.models.weights.loading import is_weights_file, load_weights
-from tfeff.models.weights.report import LoadReport
+from tfeff.models.weights.loading import LoadReport, is_weights_file, load_weights
+from tfeff.networks import Architecture, Detector, architecture, detector, detector_names, names
 
 __all__ = [
     "Architecture",
+    "Backbone",
     "Complexity",
     "Detector",
     "LoadReport",
@@ -34,11 +30,12 @@ __all__ = [
     "from_applications",
     "imagenet_origin",
     "imagenet_top1",
+    "initialize",
     "is_weights_file",
     "load_imagenet",
     "load_weights",
     "localizer",
     "names",
-    "preprocessing",
     "pyramid",
+    "standardization",
 ]

@@ -5,6 +5,8 @@ from typing import Any
 
 import keras
 
+from tfeff.networks.preprocessing import STANDARDIZATION
+
 RECURSION_LIMIT = 10_000
 
 
@@ -59,6 +61,15 @@ class Network(keras.Model):
         network = super().from_config(config, custom_objects=custom_objects)
         network.levels = levels
         return network
+
+
+def standardization(model: keras.Model) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Per-channel (mean, std) that a network standardizes its images with, in pixel units. None if it does not."""
+    layer = next((layer for layer in model.layers if layer.name == STANDARDIZATION), None)
+    if layer is None:
+        return None
+    std = tuple(1 / scale for scale in layer.scale)
+    return tuple(-offset * s for offset, s in zip(layer.offset, std, strict=True)), std
 
 
 def allow_deep_graphs() -> None:

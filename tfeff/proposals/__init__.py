@@ -1,13 +1,11 @@
 """Region proposals: selective search, sliding windows, uniform boxes, and a store for the results."""
 
-from tfeff.proposals.completion import complete
-from tfeff.proposals.generation import GenerationCounts, Proposer, generate
-from tfeff.proposals.opencv import OpenCVSelectiveSearch
-from tfeff.proposals.proposals import Proposals
+from tfeff.proposals.baselines import OpenCVSelectiveSearch, SlidingWindows, UniformBoxes
+from tfeff.proposals.generation import GenerationCounts, Proposer, complete, generate
+from tfeff.proposals.proposals import ProposedBoxes
 from tfeff.proposals.selective import SelectiveSearch, selective_search
 from tfeff.proposals.store import ProposalStore
 from tfeff.proposals.strategies import MODES, Mode, Strategy
-from tfeff.proposals.windows import SlidingWindows, UniformBoxes
 
 __all__ = [
     "MODES",
@@ -15,7 +13,7 @@ __all__ = [
     "Mode",
     "OpenCVSelectiveSearch",
     "ProposalStore",
-    "Proposals",
+    "ProposedBoxes",
     "Proposer",
     "SelectiveSearch",
     "SlidingWindows",

@@ -1,17 +1,20 @@
 """Generates the proposals of a dataset in parallel; images that the store already has are not computed again."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import cv2
 import numpy as np
 
+from tfeff.data.dataset import Dataset
 from tfeff.data.images import decoding
 from tfeff.data.images.storage import content_digest
+from tfeff.durable import locked
 from tfeff.errors import UserError
-from tfeff.execution.executor import ATTEMPTS, Executor, Outcome
-from tfeff.proposals.proposals import Proposals
+from tfeff.execution.executor import ATTEMPTS, Executor, Outcome, Threads
+from tfeff.proposals.proposals import ProposedBoxes
 from tfeff.proposals.store import ProposalStore, Writer
 
 QUEUED_PER_SLOT = 4
@@ -25,20 +28,8 @@ class Proposer(Protocol):
     def parameters(self) -> dict[str, Any]:
         """Everything that determines the boxes, as JSON values."""
 
-    def __call__(self, image: np.ndarray) -> Proposals:
+    def __call__(self, image: np.ndarray) -> ProposedBoxes:
         """Returns the proposals of an image uint8 [height, width, 3]."""
-
-
-class EncodedImages(Protocol):
-    """A dataset of encoded images."""
-
-    @property
-    def ids(self) -> Sequence[str]:
-        """One unique id per image."""
-
-    @property
-    def encoded(self) -> Callable[[int], bytes]:
-        """Index -> the bytes of the file."""
 
 
 @dataclass
@@ -74,7 +65,7 @@ class _Pending:
 
 def generate(
     store: ProposalStore,
-    images: EncodedImages,
+    images: Dataset,
     proposer: Proposer,
     executor: Executor,
     *,
@@ -163,7 +154,42 @@ def generate(
     return counts
 
 
-def propose(proposer: Proposer, encoded: bytes, image_id: str) -> Proposals:
+def propose(proposer: Proposer, encoded: bytes, image_id: str) -> ProposedBoxes:
     """Decodes one image and returns its proposals, on one thread."""
     cv2.setNumThreads(1)  # the executor already runs one image per core
     return proposer(decoding.decode(encoded, image_id))
+
+
+def complete(
+    proposer: Proposer,
+    directory: Path,
+    images: Dataset,
+    progress: Callable[[GenerationCounts], None],
+    *,
+    key: str = "proposals.directory",
+    wait: bool = False,
+) -> ProposalStore:
+    """A store with the proposals of all images; those that are missing are computed.
+
+    Args:
+        proposer: computes them.
+        directory: directory of the store.
+        images: the dataset.
+        progress: called with the counts after each image.
+        key: key of the config, which named the directory, for messages.
+        wait: if another process is adding proposals, wait for it; otherwise that is an error.
+
+    Raises:
+        UserError: an image cannot be read, or the store holds proposals made with other settings.
+        BusyError: see `wait`.
+    """
+    with locked(directory, key, wait=wait), Threads() as threads:
+        store = ProposalStore.create(directory, proposer.parameters)
+        counts = generate(store, images, proposer, threads, progress=progress)
+    if counts.failed:
+        name, reason = next(iter(counts.failed.items()))
+        raise UserError(
+            f"{images.name}: {len(counts.failed)} of {len(images)} images cannot be read; the first is {name} "
+            f'({reason}). Replace or remove them, or set data.corrupt_images = "skip"'
+        )
+    return store

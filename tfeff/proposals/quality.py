@@ -11,10 +11,10 @@ from tfeff.data.dataset import Dataset
 from tfeff.data.images import decoding
 from tfeff.durable import write
 from tfeff.errors import UserError
-from tfeff.evaluation.proposals import COUNTS, SIZES, THRESHOLDS, Coverage, coverage
+from tfeff.evaluation.proposals import COUNTS, SIZES, THRESHOLDS, ProposalCoverage, coverage
 from tfeff.proposals.store import ProposalStore
 from tfeff.reporting import figure, tables
-from tfeff.reporting.proposal_curves import proposals_figure
+from tfeff.reporting.detection import proposals_figure
 
 TABLE_COUNTS = (100, 500, 1000, 2000)
 """Numbers of proposals per image in the main table."""
@@ -57,7 +57,7 @@ class Quality:
         labels = [objects.labels[keep] for objects, keep in zip(source.objects, kept, strict=True)]
         if not sum(map(len, boxes)):
             raise UserError(f"{source.name}: no objects to cover (difficult and crowd objects are ignored)")
-        self.coverage: dict[str, Coverage] = {}
+        self.coverage: dict[str, ProposalCoverage] = {}
         self.mean_count: dict[str, float] = {}
         for name, store in stores.items():
             self.coverage[name] = coverage((store[image].boxes_yxyx for image in source.ids), boxes, labels)

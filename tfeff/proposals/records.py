@@ -6,9 +6,9 @@ from dataclasses import asdict
 from typing import Any
 
 from tfeff import config
+from tfeff.proposals.baselines import SlidingWindows
 from tfeff.proposals.generation import Proposer
 from tfeff.proposals.selective import VERSION, SelectiveSearch
-from tfeff.proposals.windows import SlidingWindows
 
 ENGINES: Mapping[str, type[SelectiveSearch] | type[SlidingWindows]] = {
     "selective_search": SelectiveSearch,
@@ -16,9 +16,14 @@ ENGINES: Mapping[str, type[SelectiveSearch] | type[SlidingWindows]] = {
 }
 
 
-def selective_search(settings: config.Proposals, seed: int = 0) -> SelectiveSearch:
-    """The proposal method of a run."""
-    return SelectiveSearch(settings.mode, settings.max_proposals, seed)
+def method(settings: config.StoredProposals, seed: int = 0) -> SelectiveSearch | SlidingWindows:
+    """The proposal method of a section of a config."""
+    match settings:
+        case config.Windows():
+            return SlidingWindows(settings.max_proposals, seed, settings.scales, settings.ratios, settings.overlap)
+        case config.Proposals():
+            return SelectiveSearch(settings.mode, settings.max_proposals, seed)
+    raise TypeError(f"no proposal method for {type(settings).__name__}")
 
 
 def to_record(proposer: SelectiveSearch | SlidingWindows) -> dict[str, Any]:

@@ -1,11 +1,73 @@
-"""Measurements of the R regions of a segmentation: sizes, boxes, neighbors, histograms."""
+"""What selective search measures: color and texture of an image; sizes, boxes, neighbors, histograms of its R regions.
 
+Uijlings et al., IJCV 2013, section 3.2.2.
+"""
+
+import cv2
 import numpy as np
 from numba import njit
 
+SPACES = ("hsv", "lab", "rgi", "gray", "rgb")
 COLOR_BINS = 25
-"""Bins per color channel (Uijlings et al., IJCV 2013, section 3.2.2)."""
+"""Bins per color channel."""
+TEXTURE_BINS, ORIENTATIONS = 10, 8
 _GOLDEN = np.int64(0x1E3779B97F4A7C15)  # golden ratio, for multiplicative hashing
+
+
+def convert(rgb: np.ndarray, space: str) -> np.ndarray:
+    """Converts an RGB image to a color space: uint8 [height, width, C].
+
+    Hue ranges from 0 to 180, all other channels from 0 to 255. `rgi` is normalized red, normalized green and intensity.
+
+    Args:
+        rgb: uint8 [height, width, 3].
+        space: one of SPACES.
+    """
+    match space:
+        case "hsv":
+            return cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV)
+        case "lab":
+            return cv2.cvtColor(rgb, cv2.COLOR_RGB2Lab)
+        case "gray":
+            return cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)[..., np.newaxis]
+        case "rgi":
+            pixels = rgb.astype(np.float32)
+            total = pixels.sum(axis=-1)
+            normalized = pixels[..., :2] * (255 / np.maximum(total, 1))[..., np.newaxis]
+            return np.concatenate([normalized, total[..., np.newaxis] / 3], axis=-1).astype(np.uint8)
+        case "rgb":
+            return rgb
+    raise ValueError(space)
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def texture_bins(luminance: np.ndarray, scale: float) -> np.ndarray:
+    """Bins the positive part of the derivative in each direction: uint8 [height, width, ORIENTATIONS].
+
+    Args:
+        luminance: float32 [height, width].
+        scale: bins per unit of the central difference. The last bin also holds all larger values.
+    """
+    height, width = luminance.shape
+    bins = np.empty((height, width, ORIENTATIONS), np.uint8)
+    factor, diagonal = np.float32(scale), np.float32(np.sqrt(0.5))
+    last_bin = np.float32(TEXTURE_BINS - 1)
+    zero = np.float32(0)
+    for y in range(height):
+        above, below = max(0, y - 1), min(height - 1, y + 1)
+        for x in range(width):
+            right = (luminance[y, min(width - 1, x + 1)] - luminance[y, max(0, x - 1)]) * factor
+            down = (luminance[below, x] - luminance[above, x]) * factor
+            falling, rising = (right + down) * diagonal, (right - down) * diagonal
+            bins[y, x, 0] = np.uint8(min(last_bin, max(zero, right)))
+            bins[y, x, 1] = np.uint8(min(last_bin, max(zero, -right)))
+            bins[y, x, 2] = np.uint8(min(last_bin, max(zero, down)))
+            bins[y, x, 3] = np.uint8(min(last_bin, max(zero, -down)))
+            bins[y, x, 4] = np.uint8(min(last_bin, max(zero, falling)))
+            bins[y, x, 5] = np.uint8(min(last_bin, max(zero, -falling)))
+            bins[y, x, 6] = np.uint8(min(last_bin, max(zero, rising)))
+            bins[y, x, 7] = np.uint8(min(last_bin, max(zero, -rising)))
+    return bins
 
 
 @njit(cache=True, nogil=True)

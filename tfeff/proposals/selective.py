@@ -12,15 +12,12 @@ import cv2
 import numpy as np
 
 from tfeff.errors import UserError
-from tfeff.proposals import color, ranking, regions
+from tfeff.proposals import grouping, regions
+from tfeff.proposals.baselines import OpenCVSelectiveSearch
 from tfeff.proposals.grouping import MAX_REGIONS, TERMS, group
-from tfeff.proposals.opencv import OpenCVSelectiveSearch
-from tfeff.proposals.pixels import as_rgb
-from tfeff.proposals.proposals import Proposals
+from tfeff.proposals.proposals import ProposedBoxes, as_rgb
 from tfeff.proposals.segmentation import segmentations
 from tfeff.proposals.strategies import Mode, Strategy, resolve_mode
-from tfeff.proposals.texture import BINS as TEXTURE_BINS
-from tfeff.proposals.texture import texture_bins
 
 VERSION = 3
 """It changes with the boxes of an image."""
@@ -73,15 +70,15 @@ class SelectiveSearch:
             "seed": self.seed,
         }
 
-    def __call__(self, image: np.ndarray) -> Proposals:
+    def __call__(self, image: np.ndarray) -> ProposedBoxes:
         """Returns the proposals of an image; see `selective_search`."""
         pixels = as_rgb(image)
         size, mode = (pixels.shape[0], pixels.shape[1]), resolve_mode(self.mode)
         pixels, factor = shrink(pixels, mode.side)
         shape = pixels.shape[0], pixels.shape[1]
         boxes = [nodes.astype(np.uint16) for _, nodes, _ in hierarchies(pixels, mode, factor)]
-        cells = ranking.rank_boxes(boxes, max(1, round(max(shape) * DUPLICATE_CELL)), self.seed)
-        return Proposals(cells[: self.max_proposals], shape, size)
+        cells = grouping.rank_boxes(boxes, max(1, round(max(shape) * DUPLICATE_CELL)), self.seed)
+        return ProposedBoxes(cells[: self.max_proposals], shape, size)
 
 
 def shrink(pixels: np.ndarray, side: int) -> tuple[np.ndarray, float]:
@@ -103,12 +100,12 @@ def hierarchies(pixels: np.ndarray, mode: Mode, factor: float) -> Iterable[tuple
         factor: scale factor of the segmentation: applied to sigma and the thresholds, squared to the minimum size.
     """
     luminance = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    texture = texture_bins(luminance, TEXTURE_SCALE)
+    texture = regions.texture_bins(luminance, TEXTURE_SCALE)
     min_size = max(1, round(mode.min_size * factor**2))
     count = pixels.shape[0] * pixels.shape[1]
     for space in dict.fromkeys(strategy.space for strategy in mode.strategies):
         of_space = [strategy for strategy in mode.strategies if strategy.space == space]
-        converted = color.convert(pixels, space)
+        converted = regions.convert(pixels, space)
         channels = np.moveaxis(converted, -1, 0).astype(np.float32)
         planes = np.stack([cv2.GaussianBlur(channel, (0, 0), SIGMA * factor) for channel in channels])
         bins = (converted.astype(np.uint16) * regions.COLOR_BINS >> 8).astype(np.uint8)
@@ -124,7 +121,7 @@ def hierarchies(pixels: np.ndarray, mode: Mode, factor: float) -> Iterable[tuple
                     "raise the thresholds"
                 )
             pairs = regions.neighbors(labels, len(size))
-            histogram = regions.histograms(labels, bins, texture, TEXTURE_BINS, len(size), STRIDE)
+            histogram = regions.histograms(labels, bins, texture, regions.TEXTURE_BINS, len(size), STRIDE)
             for strategy in of_space:
                 if strategy.threshold != threshold:
                     continue

@@ -18,17 +18,18 @@ import mmap
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+import tensorflow as tf
 
 from tfeff.durable import write
 from tfeff.errors import UserError, changes
-from tfeff.proposals.proposals import Proposals
+from tfeff.proposals.proposals import ProposedBoxes
 
 PARAMETERS = "parameters.json"
 _MAGIC = b"tfp1"
@@ -112,7 +113,7 @@ class ProposalStore:
     def __iter__(self) -> Iterator[str]:
         return iter(self._ids)
 
-    def __getitem__(self, name: str) -> Proposals:
+    def __getitem__(self, name: str) -> ProposedBoxes:
         """The latest proposals of an image.
 
         Raises:
@@ -126,7 +127,7 @@ class ProposalStore:
         """Whether the store has proposals of an image with this content (a `digest`)."""
         return name in self._ids and self._ids[name].digest == content
 
-    def by_content(self, content: bytes) -> Proposals | None:
+    def by_content(self, content: bytes) -> ProposedBoxes | None:
         """The proposals of any image with this content (a `digest`), or None."""
         record = self._digests.get(content)
         return None if record is None else self._proposals(record)
@@ -164,9 +165,9 @@ class ProposalStore:
             offset = next_offset
         self._read[shard] = offset
 
-    def _proposals(self, record: _Record) -> Proposals:
+    def _proposals(self, record: _Record) -> ProposedBoxes:
         corners = self._map(record.shard)[record.start : record.start + 8 * record.count].view(np.uint16)
-        return Proposals(corners.reshape(-1, 4), record.grid, record.size)
+        return ProposedBoxes(corners.reshape(-1, 4), record.grid, record.size)
 
     def _map(self, shard: Path) -> np.ndarray:
         needed = self._read[shard]
@@ -192,7 +193,7 @@ class Writer:
             except FileExistsError:
                 number += 1
 
-    def add(self, name: str, content: bytes, proposals: Proposals) -> None:
+    def add(self, name: str, content: bytes, proposals: ProposedBoxes) -> None:
         """Writes the proposals of an image; from then on, they survive a kill of the process.
 
         Args:
@@ -230,3 +231,15 @@ class Writer:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def lookup(store: ProposalStore, names: Sequence[str]) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Returns a function for `Dataset.map`: index (scalar int64) in `names` -> boxes_yxyx, float32 [n, 4], best first.
+
+    The store is read when the function is called. A missing image ends the iteration with an error that names it.
+    """
+
+    def read(index: np.ndarray) -> np.ndarray:
+        return store[names[int(index)]].boxes_yxyx
+
+    return lambda index: tf.ensure_shape(tf.numpy_function(read, [index], tf.float32, stateful=False), (None, 4))

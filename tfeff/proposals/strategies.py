@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tfeff.errors import UserError, nearest
-from tfeff.proposals.color import SPACES
 from tfeff.proposals.grouping import TERMS
+from tfeff.proposals.regions import SPACES
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Strategy:
     """The settings of one hierarchical grouping.
 
     Attributes:
-        space: color space, one of `color.SPACES`.
+        space: color space, one of `regions.SPACES`.
         threshold: threshold k of the segmentation, for an image of full size.
         terms: terms of the similarity: any of color, texture, size, fill.
 

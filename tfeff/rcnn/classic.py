@@ -1,15 +1,14 @@
-"""Trains the classic head on cached features: one linear SVM and one ridge regression per class."""
+"""Fits the classic head to stored features: one linear SVM and one ridge regression per class."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import keras
 import numpy as np
 
 from tfeff import config
 from tfeff.errors import UserError
-from tfeff.models.heads import region
-from tfeff.rcnn.examples import Examples
+from tfeff.rcnn.feature_store import StoredFeatures
+from tfeff.rcnn.regions import RegionSet
 from tfeff.rcnn.ridge import ridge_regression
 from tfeff.rcnn.svm import Mining, linear_svms
 
@@ -36,31 +35,24 @@ class ClassicTraining:
     """Training of classic heads on one set of features.
 
     Args:
-        class_names: C.
         train: the training regions.
-        overlaps: float [n, C], the largest IoU of each region with an object of each class; NaN: ignored.
-        moments: mean and standard deviation of the training features, float [D] each.
         seed: of all random draws.
     """
 
-    def __init__(
-        self,
-        class_names: Sequence[str],
-        train: Examples,
-        overlaps: np.ndarray,
-        moments: tuple[np.ndarray, np.ndarray],
-        seed: int,
-    ) -> None:
-        self._class_names, self._targets, self._overlaps, self._seed = class_names, train.targets, overlaps, seed
-        mean, std = moments
+    def __init__(self, train: RegionSet, seed: int) -> None:
+        self._class_names, self._targets, self._seed = train.images.class_names, train.targets, seed
+        self._overlaps = train.class_overlaps
+        mean, std = train.moments(seed)
         self._mean, self._scale = mean, FEATURE_NORM / np.sqrt(len(std)) / std
         self._features = _ScaledFeatures(train.features, self._mean, self._scale)
 
-    def run(self, settings: config.Classic, report: Callable[[str], None] = lambda text: None) -> keras.Model:
-        """The trained head, a `region.linear_detector`; errors as for `svms`."""
+    def run(
+        self, settings: config.Classic, report: Callable[[str], None] = lambda text: None
+    ) -> tuple[LinearMaps, LinearMaps]:
+        """SVMs and box regressions of unscaled features; errors as for `svms`."""
         svms = self.svms(settings, report)
         (boxes,) = self.box_regressions(settings.box_overlap, [settings.ridge])
-        return self.head(svms, boxes)
+        return self.unscaled(svms, boxes)
 
     def svms(self, settings: config.Classic, report: Callable[[str], None] = lambda text: None) -> LinearMaps:
         """One SVM per class.
@@ -109,21 +101,22 @@ class ClassicTraining:
                 regression.weights[:, label], regression.biases[label] = weights, biases
         return regressions
 
-    def head(self, svms: LinearMaps, boxes: LinearMaps) -> keras.Model:
-        """SVMs and box regression as one Keras model of unscaled features: the scaling is folded into the weights."""
+    def unscaled(self, svms: LinearMaps, boxes: LinearMaps) -> tuple[LinearMaps, LinearMaps]:
+        """SVMs and box regressions with the scaling of the features folded into their weights."""
         mean, scale = self._mean, self._scale
-        return region.linear_detector(
-            svms.weights * scale[:, None],
-            svms.biases - (mean * scale) @ svms.weights,
-            boxes.weights * scale[:, None, None],
-            boxes.biases - np.einsum("d,dct->ct", mean * scale, boxes.weights),
+        return (
+            LinearMaps(svms.weights * scale[:, None], svms.biases - (mean * scale) @ svms.weights),
+            LinearMaps(
+                boxes.weights * scale[:, None, None],
+                boxes.biases - np.einsum("d,dct->ct", mean * scale, boxes.weights),
+            ),
         )
 
 
 class _ScaledFeatures:
     """Features with standard deviation 1 per feature, then scaled to the mean norm FEATURE_NORM; read by rows."""
 
-    def __init__(self, features: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> None:
+    def __init__(self, features: StoredFeatures, mean: np.ndarray, scale: np.ndarray) -> None:
         self._features = features
         self._mean, self._scale = mean.astype(np.float32), scale.astype(np.float32)
         self.shape: tuple[int, ...] = features.shape

@@ -1,40 +1,41 @@
-"""Batches of regions for the training loop, read from cached features."""
+"""The batches of R-CNN: sampled regions, or all regions of one image, with features from a store."""
+
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
 
 from tfeff.boxes.coding import FAST_RCNN_WEIGHTS
-from tfeff.data.input.epochs import rows_of_epochs
-from tfeff.rcnn.examples import Examples
-from tfeff.rcnn.sampling import Sampler
+from tfeff.data.input.batches import rows_of_epochs
+from tfeff.data.input.cache import ImageCache
+from tfeff.rcnn.regions import RegionSet
+from tfeff.rcnn.sampling import RegionSampler
+from tfeff.tasks.task import FEATURES, PROPOSED, PROPOSED_VALID
 
+MAX_VALIDATION_BATCHES = 50
+"""The same batches validate every epoch."""
 _PREFETCHED_BATCHES = 2
 
 
 class RegionBatches:
-    """Training and validation batches for the task `RegionHead`, a function of the sampler's seed and the epoch.
+    """Batches of sampled regions, a function of the sampler's seed and the epoch. In each, the positives come first.
 
-    In each batch, the positives come first.
+    An element holds `features` [b, D]; `label` int32 [b], C for background; `code` float32 [b, 4]; `positive` float32
+    [b], 1 for regions with an object.
 
     Args:
-        examples: the regions.
+        regions: the regions.
         sampler: draws batches from them; its epoch 0 is for validation, training starts at 1.
-        classes: C.
-        most: maximum number of validation batches.
     """
 
-    def __init__(self, examples: Examples, sampler: Sampler, classes: int, *, most: int) -> None:
-        self._examples, self._sampler, self._classes, self._most = examples, sampler, classes, most
-
-    @property
-    def batch_size(self) -> int:
-        """Regions of a batch."""
-        return self._sampler.positives + (self._sampler.negatives if len(self._sampler.negative) else 0)
+    def __init__(self, regions: RegionSet, sampler: RegionSampler) -> None:
+        self.regions, self.sampler = regions, sampler
+        self.batch_size = sampler.positives + sampler.negatives
 
     @property
     def steps_per_epoch(self) -> int:
         """Training batches per epoch."""
-        return self._sampler.batches
+        return self.sampler.batches
 
     def training_batches(self, epochs: int, start_step: int = 0) -> tf.data.Dataset:
         """All batches from `start_step` to the end of the last of `epochs`."""
@@ -46,28 +47,27 @@ class RegionBatches:
     def evaluation_batches(self) -> tf.data.Dataset:
         """The same batches every time."""
         with tf.device("CPU:0"):
-            rows = tf.constant(self.rows(0)[: self._most])
+            rows = tf.constant(self.rows(0)[:MAX_VALIDATION_BATCHES])
         return self._batches(tf.data.Dataset.from_tensor_slices(rows))
 
     def rows(self, epoch: int) -> np.ndarray:
         """Rows of the regions of each batch, int64 [batches, batch_size]; epoch 0 is for validation."""
-        return np.stack(list(self._sampler.epoch(epoch))).astype(np.int64)
+        return np.stack(list(self.sampler.epoch(epoch))).astype(np.int64)
 
     def read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """The batch of these rows."""
-        targets = self._examples.targets.take(rows)
-        positive = np.arange(len(rows)) < self._sampler.positives
+        targets = self.regions.targets.take(rows)
+        positive = np.arange(len(rows)) < self.sampler.positives
         return {
-            "features": self._examples.features[rows],
-            "label": np.where(positive, targets.label, self._classes).astype(np.int32),
+            FEATURES: self.regions.features[rows],
+            "label": np.where(positive, targets.label, self.regions.images.num_classes).astype(np.int32),
             "code": targets.code * np.array(FAST_RCNN_WEIGHTS, np.float32),
             "positive": positive.astype(np.float32),
         }
 
     def _batches(self, rows: tf.data.Dataset) -> tf.data.Dataset:
-        features = self._examples.features
         specs = {
-            "features": (features.dtype.type, (features.shape[1],)),
+            FEATURES: (np.float16, (self.regions.features.shape[1],)),
             "label": (np.int32, ()),
             "code": (np.float32, (4,)),
             "positive": (np.float32, ()),
@@ -91,3 +91,63 @@ class RegionBatches:
         # No Python branch depends on a tensor, and converting the code with AutoGraph would take seconds.
         batches = rows.map(tf.autograph.experimental.do_not_convert(batch))
         return batches.prefetch(_PREFETCHED_BATCHES).with_options(options)
+
+
+class ImageBatches:
+    """All regions of one image after the other, to detect objects among them.
+
+    An element holds, for an image with n regions, padded to the r of the image with the most: `features` [1, r, D];
+    `extra_boxes_yxyx` float32 [1, r, 4]; `extra_valid` bool [1, r], which of them are proposals; and, as those of
+    `BoxTransform`, `weight`, `image_size` and `window_yxyx`.
+
+    Args:
+        images: the images.
+        regions: their regions.
+    """
+
+    batch_size = 1
+
+    def __init__(self, images: ImageCache, regions: RegionSet) -> None:
+        self.images, self.regions = images, regions
+        self._most = int(regions.counts.max(initial=1))
+
+    def evaluation_batches(self) -> tf.data.Dataset:
+        """Every image once, in order."""
+        most, size = self._most, self.regions.features.shape[1]
+        signature = {
+            FEATURES: tf.TensorSpec((1, most, size), tf.float16),
+            PROPOSED: tf.TensorSpec((1, most, 4), tf.float32),
+            PROPOSED_VALID: tf.TensorSpec((1, most), tf.bool),
+            "weight": tf.TensorSpec((1,), tf.float32),
+            "image_size": tf.TensorSpec((1, 2), tf.int32),
+            "window_yxyx": tf.TensorSpec((1, 4), tf.float32),
+        }
+        return tf.data.Dataset.from_generator(self._elements, output_signature=signature)
+
+    def _elements(self) -> Iterator[dict[str, np.ndarray]]:
+        for image in range(len(self.images)):
+            boxes, count = self.regions.boxes(image), int(self.regions.counts[image])
+            missing = self._most - count
+            objects = count - len(self.regions.proposals[image])
+            height, width = self.regions.images.sizes[image].tolist()
+            yield {
+                FEATURES: np.pad(self.regions.features_of(image), [(0, missing), (0, 0)])[None],
+                PROPOSED: np.pad(boxes, [(0, missing), (0, 0)])[None],
+                PROPOSED_VALID: ((np.arange(self._most) >= objects) & (np.arange(self._most) < count))[None],
+                "weight": np.ones(1, np.float32),
+                "image_size": np.array([[height, width]], np.int32),
+                "window_yxyx": np.array([[0, 0, height, width]], np.float32),
+            }
+
+
+class FittedBatches(RegionBatches):
+    """In place of the training batches of a fitted head: an epoch of one step, which changes nothing."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """One."""
+        return 1
+
+    def training_batches(self, epochs: int, start_step: int = 0) -> tf.data.Dataset:
+        """An empty batch for each step."""
+        return tf.data.Dataset.from_tensors({"weight": tf.zeros(1)}).repeat(epochs - start_step)

@@ -1,7 +1,7 @@
-"""The regions of images: boxes of objects, proposals or windows, their training targets and their features."""
+"""The regions of images: boxes of objects and proposals, their training targets and their features."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,19 +10,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfeff import config
 from tfeff.boxes import iou
 from tfeff.boxes.assignment import IGNORED_OVERLAP, Regions, assign, ignored_overlap, region_boxes
 from tfeff.data.dataset import Dataset, Objects
 from tfeff.data.images import decoding, graph_decoding
-from tfeff.durable import locked
-from tfeff.errors import UserError
-from tfeff.proposals import SelectiveSearch, SlidingWindows, complete
-from tfeff.rcnn.feature_cache import CachedFeatures, cached_features
 from tfeff.rcnn.feature_extractor import FeatureExtractor
-from tfeff.reporting.progress import Bar
+from tfeff.rcnn.feature_store import StoredFeatures, stored_features
 
-_SKIP_HINT = 'set data.corrupt_images = "skip"'
+MOMENT_ROWS = 50_000
+"""Maximum number of regions from which mean and standard deviation of the features are computed."""
+CHUNK = 4096
+"""Rows of them in memory at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,28 +31,25 @@ class RegionSet:
 
     Attributes:
         images: with their objects.
-        proposals: boxes_yxyx float32 [n, 4] of each image: proposals, or sliding windows.
-        cached: features of the regions of each image.
+        proposals: boxes_yxyx float32 [n, 4] of each image.
+        features: float16 [R, D].
+        counts: int64 [images], regions of each image.
     """
 
     images: Dataset
     proposals: Sequence[np.ndarray]
-    cached: CachedFeatures
-
-    @property
-    def features(self) -> np.ndarray:
-        """float16 [R, D] of all regions."""
-        return self.cached.features
+    features: StoredFeatures
+    counts: np.ndarray
 
     def boxes(self, image: int) -> np.ndarray:
         """float32 [n, 4]: the regions of an image, objects first."""
         objects = self.images.objects[image]
         return region_boxes(self.proposals[image], objects.boxes_yxyx, objects.ignored)
 
-    def proposal_features(self, image: int) -> np.ndarray:
-        """float16 [n, D] of an image's proposals, without its objects."""
-        features = self.cached.of_image(image)
-        return features[len(features) - len(self.proposals[image]) :]
+    def features_of(self, image: int) -> np.ndarray:
+        """float16 [n, D] of the regions of an image."""
+        end = int(self.counts[: image + 1].sum())
+        return self.features[slice(end - int(self.counts[image]), end)]
 
     @cached_property
     def targets(self) -> Regions:
@@ -83,26 +78,14 @@ class RegionSet:
             parts.append(rows)
         return np.concatenate(parts)
 
-
-def sliding_windows(settings: config.Windows, seed: int) -> SlidingWindows:
-    """The sliding window of a run."""
-    return SlidingWindows(settings.max_windows, seed, settings.scales, settings.ratios, settings.overlap)
-
-
-def propose(search: SelectiveSearch, directory: Path, images: Dataset) -> list[np.ndarray]:
-    """Proposals of each image, boxes_yxyx [n, 4]; those missing from the store are computed.
-
-    Raises:
-        UserError: an image cannot be read, or the store holds proposals made with other settings.
-    """
-    with Bar(f"proposals of {images.name}", len(images), "images") as bar:
-        store = complete(search, directory, images, lambda counts: bar.show(counts.processed, counts.computed))
-    return [store[name].boxes_yxyx for name in images.ids]
-
-
-def window_boxes(windows: SlidingWindows, images: Dataset) -> list[np.ndarray]:
-    """The sliding windows of each image, boxes_yxyx [n, 4]."""
-    return [windows(np.broadcast_to(np.uint8(0), (*size, 3))).boxes_yxyx for size in images.sizes.tolist()]
+    def moments(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of each feature, float64 [D]; 1 for the standard deviation of constant ones."""
+        rows = np.sort(np.random.default_rng(seed).permutation(len(self.features))[:MOMENT_ROWS])
+        parts = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
+        mean = np.sum([np.sum(self.features[part], axis=0, dtype=np.float64) for part in parts], axis=0) / len(rows)
+        squares = [np.sum((self.features[part].astype(np.float64) - mean) ** 2, axis=0) for part in parts]
+        std = np.sqrt(np.sum(squares, axis=0) / len(rows))
+        return mean, np.where(std > 1e-6, std, 1.0)
 
 
 def proposal_recall(objects: Sequence[Objects], proposals: Sequence[np.ndarray], overlap: float = 0.5) -> float:
@@ -113,61 +96,48 @@ def proposal_recall(objects: Sequence[Objects], proposals: Sequence[np.ndarray],
     return float((np.concatenate(best) >= overlap).mean())
 
 
-class CachedExtractor:
-    """Extracts the features of regions with a trained backbone and caches them on disk.
+def region_set(
+    backbone: keras.Model,
+    images: Dataset,
+    proposals: Sequence[np.ndarray],
+    directory: Path,
+    *,
+    context: int,
+    progress: Callable[[int, int], None],
+) -> RegionSet:
+    """Images with the features of their regions, from a store where possible.
 
     Args:
-        model: the backbone with its classifier.
-        directory: of the cache.
-        grid: number of cells along each axis of a region; None: the input of the backbone's classifier.
-        context: margin around the region, in pixels of the backbone's input.
+        backbone: see `FeatureExtractor`.
+        images: with their objects.
+        proposals: boxes_yxyx float32 [n, 4] of each image.
+        directory: of the stores, one for each backbone.
+        context: see `FeatureExtractor`.
+        progress: see `stored_features`.
 
-    Attributes:
-        network: computes the features.
-        backbone_digest: of the backbone's weights.
+    Raises:
+        UserError: a corrupt image.
     """
+    extractor = FeatureExtractor(backbone, context=context)
+    policy = keras.mixed_precision.dtype_policy().name
+    key = hashlib.blake2b(repr((extractor.side, extractor.size, context, policy)).encode(), digest_size=16)
+    for weight in backbone.get_weights():
+        key.update(np.ascontiguousarray(weight).tobytes())
+    signature = [tf.TensorSpec((None, None, extractor.channels), tf.uint8), tf.TensorSpec((None, 4), tf.float32)]
+    run = tf.function(extractor, input_signature=signature, autograph=False, jit_compile=False)
 
-    def __init__(self, model: keras.Model, directory: Path, *, grid: int | None, context: int) -> None:
-        self.network = FeatureExtractor(model, grid=grid, context=context)
-        self._directory = directory
-        weights = hashlib.blake2b(digest_size=16)
-        for weight in model.get_weights():
-            weights.update(np.ascontiguousarray(weight).tobytes())
-        self.backbone_digest = weights.hexdigest()
-        policy = keras.mixed_precision.dtype_policy().name
-        self._network_key = weights.digest() + repr((grid, context, policy)).encode()
-        signature = [tf.TensorSpec((None, None, self.network.channels), tf.uint8), tf.TensorSpec((None, 4), tf.float32)]
-        self._run = tf.function(self.network, input_signature=signature, autograph=False, jit_compile=False)
+    def boxes(image: int) -> np.ndarray:
+        objects = images.objects[image]
+        return region_boxes(proposals[image], objects.boxes_yxyx, objects.ignored)
 
-    def region_set(self, name: str, images: Dataset, proposals: Sequence[np.ndarray]) -> RegionSet:
-        """Images with the features of their regions, from the cache where possible.
+    def compute(image: int) -> np.ndarray:
+        pixels = decoding.decode(images.encoded(image), images.ids[image])
+        return np.asarray(run(graph_decoding.in_channels(pixels, extractor.channels), boxes(image)))
 
-        Args:
-            name: of the split, and of its folder in the cache.
-            images: with their objects.
-            proposals: boxes_yxyx float32 [n, 4] of each image.
+    def digest(image: int) -> str:
+        content = images.images.digest(image) + boxes(image).tobytes()
+        return hashlib.blake2b(content, digest_size=16).hexdigest()
 
-        Raises:
-            UserError: a corrupt image.
-        """
-
-        def boxes(image: int) -> np.ndarray:
-            objects = images.objects[image]
-            return region_boxes(proposals[image], objects.boxes_yxyx, objects.ignored)
-
-        def compute(image: int) -> np.ndarray:
-            try:
-                pixels = decoding.decode(images.encoded(image), images.ids[image])
-            except UserError as error:
-                raise UserError(f"{error}; replace or remove it, or {_SKIP_HINT}") from None
-            return np.asarray(self._run(graph_decoding.in_channels(pixels, self.network.channels), boxes(image)))
-
-        def digest(image: int) -> str:
-            content = self._network_key + images.images.digest(image) + boxes(image).tobytes()
-            return hashlib.blake2b(content, digest_size=16).hexdigest()
-
-        digests = [digest(image) for image in range(len(images))]
-        directory = self._directory / name
-        with locked(directory, "features"), Bar(f"features of {images.name}", len(images), "images") as bar:
-            cached = cached_features(directory, images.ids, digests, self.network.size, compute, bar.show)
-        return RegionSet(images, proposals, cached)
+    digests = [digest(image) for image in range(len(images))]
+    found = stored_features(directory / key.hexdigest(), digests, extractor.size, compute, progress)
+    return RegionSet(images, proposals, *found)

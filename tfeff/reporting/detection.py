@@ -1,92 +1,217 @@
-"""Table rows and figures of a detection report (`tfeff.evaluation.DetectionReport.to_dict`)."""
+"""Figures of detectors: precision-recall curves, number and cost of each type of error, IoU of boxes, proposals."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
-from tfeff.reporting import tables
-from tfeff.reporting.confusion import confusion_figure
-from tfeff.reporting.detection_errors import detection_errors_figure
-from tfeff.reporting.per_class import per_class_figure
-from tfeff.reporting.precision_recall import precision_recall_figure
+from tfeff.reporting.figure import (
+    BLACK,
+    BLUE,
+    GREEN,
+    LIGHT_GRAY,
+    ORANGE,
+    SKY_BLUE,
+    VERMILION,
+    caption,
+    known,
+    legend_below,
+    new,
+    quantity,
+    style,
+)
 
-_COCO_NAMES = {
-    "ap": "COCO AP",
-    "ap50": "COCO AP, IoU 0.5",
-    "ap75": "COCO AP, IoU 0.75",
-    "ap_small": "COCO AP, small objects",
-    "ap_medium": "COCO AP, medium objects",
-    "ap_large": "COCO AP, large objects",
-    "ar1": "COCO AR, 1 detection",
-    "ar10": "COCO AR, 10 detections",
-    "ar100": "COCO AR, 100 detections",
-    "ar_small": "COCO AR, small objects",
-    "ar_medium": "COCO AR, medium objects",
-    "ar_large": "COCO AR, large objects",
+COLORS = (BLUE, VERMILION, GREEN, ORANGE, SKY_BLUE)
+LINES = ("-", "--", "-.")
+MAX_COLORED = len(COLORS) * len(LINES)
+NAME_LENGTH = 28  # characters; longer names are shortened in the middle
+
+
+def precision_recall_figure(
+    class_names: Sequence[str],
+    precision: Sequence[npt.ArrayLike],
+    average_precision: Sequence[float | None],
+    objects: Sequence[int],
+    *,
+    title: str = "Precision-recall curves",
+) -> Figure:
+    """Draws one curve per class, sorted by descending average precision, and their mean.
+
+    With more than 15 classes, the best and worst 7 have colors and a legend entry; the others are gray. Classes without
+    objects have no curve.
+
+    Args:
+        precision: float [n] of each class, at recalls evenly spaced from 0 to 1; None or NaN if undefined.
+        average_precision: average precision of each class; None or NaN if undefined.
+    """
+    defined = [label for label in range(len(class_names)) if known(average_precision[label])]
+    order = sorted(defined, key=lambda label: -(average_precision[label] or 0.0))
+    half = MAX_COLORED // 2
+    named = order if len(order) <= MAX_COLORED else [*order[:half], *order[-half:]]
+
+    figure = new(9.2, 5.2)
+    axes = figure.add_subplot()
+
+    def draw(curve: npt.ArrayLike, **style: Any) -> None:
+        heights = np.asarray(curve, np.float64)
+        axes.plot(np.linspace(0, 1, len(heights)), heights, **style)
+
+    for label in set(order) - set(named):
+        draw(precision[label], color=LIGHT_GRAY, linewidth=0.8, zorder=1)
+    for index, label in enumerate(named):
+        text = f"{caption(class_names[label], NAME_LENGTH)}, {average_precision[label]:.3f} ({objects[label]:,})"
+        color, line = COLORS[index % len(COLORS)], LINES[index // len(COLORS)]
+        draw(precision[label], color=color, linestyle=line, linewidth=1.5, label=text)
+    if len(order) > 1:
+        mean = np.mean([np.asarray(precision[label], np.float64) for label in order], axis=0)
+        value = np.mean([average_precision[label] or 0.0 for label in order])
+        draw(mean, color=BLACK, linewidth=2.2, label=f"mean of {len(order)} classes, {value:.3f}")
+    if not order:
+        axes.text(0.5, 0.5, "no objects", ha="center", va="center")
+    axes.set_xlim(0, 1.01)
+    axes.set_ylim(0, 1.01)
+    quantity(axes.xaxis, "recall", "%")
+    quantity(axes.yaxis, "interpolated precision", "%")
+    style(axes, grid="both")
+    if order:
+        figure.legend(
+            loc="outside right upper", fontsize=8, frameon=False, title="class, AP (objects)", title_fontsize=8
+        )
+    figure.suptitle(caption(title, 90), fontsize=12)
+    return figure
+
+
+NAMES = {
+    "class": "classification",
+    "box": "localization",
+    "both": "classification and localization",
+    "duplicate": "duplicate",
+    "background": "background",
+    "missed": "missed object",
 }
 
 
-def summary_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row per metric over all images: name, value and a note."""
-    interval = [tables.cell(end) for end in report["mean_ap_interval"]]
-    return [
-        {
-            "metric": f"VOC mAP, IoU {report['overlap']:g}",
-            "value": report["mean_ap"],
-            "note": f"95 % interval {' to '.join(interval)}",
-        },
-        {
-            "metric": f"VOC 2007 mAP, IoU {report['overlap']:g}",
-            "value": report["mean_ap_eleven_point"],
-            "note": "11-point",
-        },
-        *({"metric": name, "value": report["coco"][key], "note": ""} for key, name in _COCO_NAMES.items()),
-    ]
+def detection_errors_figure(errors: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Draws two bars per error type: the number of errors, and the increase of mAP if they were fixed.
+
+    Args:
+        errors: type -> `count`, and `gain` in mean average precision, from 0 to 1 (None if undefined). Types that are
+            not in NAMES are labeled with their key.
+    """
+    figure = new(9.0, 0.42 * len(errors) + 1.5)
+    left, right = figure.subplots(1, 2, sharey=True)
+    rows = np.arange(len(errors))
+    counts = [error["count"] for error in errors.values()]
+    gains = [100 * error["gain"] if known(error["gain"]) else np.nan for error in errors.values()]
+    for axes, values, color, form in ((left, counts, BLUE, "{:,.0f}"), (right, gains, ORANGE, "{:.1f}")):
+        bars = axes.barh(rows, np.nan_to_num(np.asarray(values, np.float64)), 0.65, color=color)
+        texts = [form.format(value) if np.isfinite(value) else "–" for value in values]
+        axes.bar_label(bars, texts, padding=3, fontsize=9)
+        axes.margins(x=0.15)
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.set_xlim(left=0)
+        axes.tick_params(axis="y", length=0)
+        style(axes, grid="x")
+    left.set_yticks(rows, [caption(NAMES.get(kind, kind), 32) for kind in errors])
+    left.set_ylim(len(errors) - 0.5, -0.5)
+    left.set_xlabel("errors")
+    right.set_xlabel("mAP gain if fixed (percentage points)")
+    figure.suptitle("Error types", fontsize=12)
+    return figure
 
 
-def per_class_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row per class; precision, recall and F1 are those at the score threshold of the report."""
-    columns = {
-        "class": report["class_names"],
-        "objects": report["objects"],
-        "AP": report["ap"],
-        "AP 2007": report["ap_eleven_point"],
-        "COCO AP": report["coco"]["ap_per_class"],
-        "precision": report["precision"],
-        "recall": report["recall"],
-        "F1": report["f1"],
-    }
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+def iou_figure(counts: Sequence[int], mean: float, threshold: float) -> Figure:
+    """Draws a histogram of the IoU of predicted boxes.
+
+    Args:
+        counts: number of images in bins of equal width from 0 to 1.
+        threshold: minimum IoU of a correct box; bars below have another color.
+    """
+    edges = np.linspace(0, 1, len(counts) + 1)
+    middle = (edges[:-1] + edges[1:]) / 2
+    correct = edges[:-1] >= threshold - 1e-9
+    share = np.sum(counts, where=correct) / max(1, np.sum(counts))
+    figure = new(6.0, 3.8)
+    axes = figure.subplots()
+    for chosen, color, label in (
+        (~correct, VERMILION, f"below {threshold:g}: {100 * (1 - share):.1f} %"),
+        (correct, BLUE, f"{threshold:g} and above: {100 * share:.1f} %"),
+    ):
+        axes.bar(middle[chosen], np.asarray(counts)[chosen], 0.92 / len(counts), color=color, label=label)
+    axes.axvline(mean, color=ORANGE, linestyle="--", linewidth=1.4, label=f"mean {mean:.3f}")
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("IoU (intersection over union)")
+    axes.set_ylabel("images")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_title("IoU of predicted boxes")
+    axes.legend(frameon=False, loc="upper left")
+    style(axes)
+    return figure
 
 
-def error_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row per type of error."""
-    return [
-        {"error type": kind, "count": error["count"], "mAP gain if fixed": error["gain"]}
-        for kind, error in report["errors"].items()
-    ]
+PROPOSAL_COLORS, PROPOSAL_LINES = (*COLORS, BLACK), (*LINES, ":")
+MARKERS = "osD^vP"
 
 
-def detection_figures(report: Mapping[str, Any]) -> dict[str, Figure]:
-    """The figures `precision_recall`, `confusion`, `per_class` and `errors`, by name."""
-    names, at = report["class_names"], f"score threshold {report['score_threshold']:.3g}"
-    return {
-        "precision_recall": precision_recall_figure(
-            names,
-            report["precision_at_recall"],
-            report["ap"],
-            report["objects"],
-            title=f"Precision-recall curves, IoU {report['overlap']:g}",
-        ),
-        "confusion": confusion_figure(report["confusion"], [*names, "background"], title=f"Confusion matrix, {at}"),
-        "per_class": per_class_figure(
-            names,
-            report["precision"],
-            report["recall"],
-            report["f1"],
-            report["objects"],
-            title=f"Precision and recall per class, {at}",
-        ),
-        "errors": detection_errors_figure(report["errors"]),
-    }
+def proposals_figure(
+    curves: Mapping[str, Mapping[str, npt.ArrayLike]],
+    counts: Sequence[int],
+    *,
+    thresholds: Sequence[float],
+    at: int,
+    title: str = "Region proposals",
+) -> Figure:
+    """Plots recall and average best overlap against the number of proposals, and recall against the IoU threshold.
+
+    Args:
+        curves: method -> `recall@.5`, `recall@.7` and `ABO`, each float [counts], in [0, 1]; and `by overlap`, float
+            [thresholds], the recall with `at` proposals.
+        counts: numbers of proposals, ascending.
+    """
+    figure = new(10.5, 7.4)
+    panels = figure.subplots(2, 2)
+    for axes, key, name in zip(
+        panels.flat[:3],
+        ("recall@.5", "recall@.7", "ABO"),
+        ("recall at IoU 0.5", "recall at IoU 0.7", "average best overlap (IoU)"),
+        strict=True,
+    ):
+        for index, (label, curve) in enumerate(curves.items()):
+            _line(axes, counts, curve[key], label, index)
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(10))
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_xlabel("proposals per image")
+        quantity(axes.yaxis, name, "%" if key != "ABO" else "")
+        axes.set_ylim(0, 1)
+        style(axes, grid="both")
+    last = panels.flat[3]
+    for index, (label, curve) in enumerate(curves.items()):
+        _line(last, thresholds, curve["by overlap"], label, index)
+    last.set_xlabel("IoU threshold")
+    quantity(last.yaxis, f"recall with {at:,} proposals", "%")
+    last.set_ylim(0, 1)
+    style(last, grid="both")
+    figure.suptitle(caption(title, 90), fontsize=12)
+    legend_below(figure, last.get_legend_handles_labels()[0], columns=min(4, len(curves)))
+    return figure
+
+
+def _line(axes: Axes, x: Sequence[float], y: npt.ArrayLike, label: str, index: int) -> None:
+    axes.plot(
+        x,
+        np.asarray(y, np.float64),
+        color=PROPOSAL_COLORS[index % len(PROPOSAL_COLORS)],
+        linestyle=PROPOSAL_LINES[index // len(PROPOSAL_COLORS) % len(PROPOSAL_LINES)],
+        marker=MARKERS[index % len(MARKERS)],
+        markersize=4,
+        markeredgecolor="white",
+        markeredgewidth=0.5,
+        linewidth=1.4,
+        label=caption(label, 40),
+    )

@@ -1,4 +1,4 @@
-"""Figures of a diagnosis: objects on images, box sizes against anchors, scores, recall by stage."""
+"""Figures of a diagnosis: box sizes against anchors, scores, recall by stage."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -9,33 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from tfeff.reporting.figure import BLUE, GRAY, ORANGE, SKY_BLUE, VERMILION, caption, new, quantity, style
+from tfeff.reporting.figure import BLUE, GRAY, ORANGE, SKY_BLUE, VERMILION, new, quantity, style
 from tfeff.reporting.tables import percent
 
-CELL = 3.6  # inches per image
-COLUMNS = 3
 SPLIT_COLORS = (BLUE, ORANGE, SKY_BLUE)
-
-
-def examples_figure(pictures: Sequence[npt.NDArray[np.uint8]], titles: Sequence[str]) -> Figure:
-    """Images in a grid, each with a title.
-
-    Args:
-        pictures: uint8 [height, width, 3] each; sizes may differ.
-        titles: one each.
-    """
-    rows = max(1, -(-len(pictures) // COLUMNS))
-    tallest = max((min(each.shape[0] / each.shape[1], 1.3) for each in pictures), default=0.3)
-    figure = new(CELL * COLUMNS, (CELL * tallest + 0.35) * rows + 0.2)
-    grid = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
-    for axes in grid:
-        axes.set_axis_off()
-    if not pictures:
-        grid[0].text(0.5, 0.5, "no readable images", ha="center", va="center")
-    for axes, picture, title in zip(grid, pictures, titles, strict=False):
-        axes.imshow(picture, interpolation="antialiased")
-        axes.set_title(caption(title, 46), fontsize=8, color=GRAY)
-    return figure
 
 
 def assignment_figure(
@@ -53,7 +30,6 @@ def assignment_figure(
         overlap: highest IoU of each object with an anchor, [n].
         learned: whether an anchor or cell learns it, [n].
         sizes_hw: height and width of the anchors or cells, [m, 2].
-        size: (height, width) of the input.
     """
     figure = new(10.5, 4.4)
     left, right = figure.subplots(1, 2)
@@ -92,11 +68,7 @@ def assignment_figure(
 
 
 def stage_figure(recalls: Mapping[str, Mapping[str, float]]) -> Figure:
-    """Plots the recall of each stage, for each split.
-
-    Args:
-        recalls: split -> stage -> recall.
-    """
+    """Plots recalls by split and stage."""
     stages = list(dict.fromkeys(stage for each in recalls.values() for stage in each))
     figure = new(6.8, 0.9 + 0.62 * max(1, len(stages)))
     axes = figure.subplots()

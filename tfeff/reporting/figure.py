@@ -1,5 +1,6 @@
 """Shared by all figures: colors, style, captions and saving. Does not use pyplot, which has global state."""
 
+import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, Literal, TypeGuard
 import matplotlib
 import numpy as np
 import numpy.typing as npt
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -26,9 +28,18 @@ DPI = 150  # of saved figures
 DOT_OFFSET = 4.5  # points between an error bar and the dots of its values
 
 
+class ShownFigure(Figure):
+    """A figure that a notebook shows, although pyplot does not know it."""
+
+    def _repr_png_(self) -> bytes:
+        file = io.BytesIO()
+        self.savefig(file, format="png", dpi=80)
+        return file.getvalue()
+
+
 def new(width: float, height: float) -> Figure:
     """Creates an empty figure with a size in inches and constrained layout."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = ShownFigure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
@@ -72,10 +83,8 @@ def error_bars(
     """Draws error bars from `low` to `high`, and `values` as faint dots next to them.
 
     Args:
-        axes: the axes to draw on.
         positions: positions of the points along the other axis.
         points: mappings with `mean`, and optionally `low` and `high` (limits of an interval) and `values` (of trials).
-        color: color of bars and dots.
         direction: axis of the values.
     """
     dots = [
@@ -110,6 +119,13 @@ def error_bars(
         axes.errorbar(means, across, xerr=reach, fmt="none", ecolor=color, elinewidth=1.4, capsize=3.5, zorder=3)
 
 
+def legend_below(figure: Figure, handles: Sequence[Artist], *, columns: int, note: str = "") -> None:
+    """Adds a legend below all axes, with a note as its title; none without handles."""
+    if handles:
+        place: dict[str, Any] = {"loc": "outside lower center", "ncols": columns, "frameon": False, "fontsize": 9}
+        figure.legend(handles=handles, title=note or None, title_fontsize=8.5, **place)
+
+
 def caption(text: str, length: int) -> str:
     """Formats text for a figure: one line of at most `length` characters, with `$` escaped.
 
@@ -140,12 +156,7 @@ def shrink(figure: Figure, text: Text, inches: float) -> None:
 
 
 def save(figure: Figure, path: str | os.PathLike[str], *, dpi: int = DPI) -> tuple[Path, Path]:
-    """Writes a figure as PNG and SVG. Equal figures give identical files.
-
-    Args:
-        figure: the figure.
-        path: file name without a suffix; .png or .svg is removed. Missing folders are created.
-        dpi: resolution of the PNG in pixels per inch.
+    """Writes a figure as PNG and SVG; the path may end in .png, .svg or neither. Equal figures give identical files.
 
     Returns:
         The paths (PNG, SVG).

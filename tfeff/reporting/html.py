@@ -6,10 +6,10 @@ those of the page or of other figures, and its scripts do not run.
 
 import base64
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
+from typing import NewType
 from xml.etree import ElementTree
 
 from PIL import Image
@@ -86,167 +86,89 @@ pre { margin: 0.8rem 0; padding: 0.7rem 0.9rem; background: var(--code); border:
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
-@dataclass(frozen=True)
-class Paragraph:
+Part = NewType("Part", str)
+"""A part of a page, as HTML."""
+
+
+def paragraph(text: str) -> Part:
     """A paragraph of plain text."""
-
-    text: str
-
-    def html(self) -> str:
-        """The paragraph as HTML."""
-        return f"<p>{_words(self.text)}</p>"
+    return Part(f"<p>{_words(text)}</p>")
 
 
-@dataclass(frozen=True)
-class Command:
+def command(text: str) -> Part:
     """One or more lines of code, shown verbatim."""
-
-    text: str
-
-    def html(self) -> str:
-        """The command as HTML."""
-        return f"<pre><code>{escape(self.text)}</code></pre>"
+    return Part(f"<pre><code>{escape(text)}</code></pre>")
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table, with text aligned left and numbers aligned right.
+def table(rows: Rows, caption: str = "", *, row_headers: bool = False) -> Part:
+    """A table of rows as for `tfeff.reporting.tables`; it scrolls horizontally on a narrow screen.
 
-    Args:
-        rows: one mapping per row, from column to value, as for `tfeff.reporting.tables`.
-        caption: caption of the table.
-        columns: columns and their order; None includes all, in the order of their first appearance.
-        row_headers: whether the first column names the rows.
+    With `row_headers`, the first column names the rows.
     """
-
-    rows: Rows
-    caption: str = ""
-    columns: Sequence[str] | None = None
-    row_headers: bool = False
-
-    def html(self) -> str:
-        """The table as HTML; it scrolls horizontally on a narrow screen."""
-        header, body, numeric = cells(self.rows, self.columns)
-        kinds = [' class="number"' if right else "" for right in numeric]
-        head = "".join(f'<th scope="col"{kind}>{escape(name)}</th>' for name, kind in zip(header, kinds, strict=True))
-        lines = [
-            "<tr>"
-            + "".join(
-                f'<th scope="row"{kind}>{escape(value)}</th>'
-                if self.row_headers and column == 0
-                else f"<td{kind}>{escape(value)}</td>"
-                for column, (value, kind) in enumerate(zip(line, kinds, strict=True))
-            )
-            + "</tr>"
-            for line in body
-        ]
-        caption = f"<caption>{escape(self.caption)}</caption>" if self.caption else ""
-        start = f"{_scroll(self.caption or 'table')}<table>{caption}<thead><tr>{head}</tr></thead><tbody>"
-        return "\n".join([start, *lines, "</tbody></table></div>"])
+    header, body, numeric = cells(rows, None)
+    kinds = [' class="number"' if right else "" for right in numeric]
+    head = "".join(f'<th scope="col"{kind}>{escape(name)}</th>' for name, kind in zip(header, kinds, strict=True))
+    lines = []
+    for line in body:
+        values = [f"<td{kind}>{escape(value)}</td>" for value, kind in zip(line, kinds, strict=True)]
+        if row_headers:
+            values[0] = f'<th scope="row"{kinds[0]}>{escape(line[0])}</th>'
+        lines.append(f"<tr>{''.join(values)}</tr>")
+    shown = f"<caption>{escape(caption)}</caption>" if caption else ""
+    start = f"{_scroll(caption or 'table')}<table>{shown}<thead><tr>{head}</tr></thead><tbody>"
+    return Part("\n".join([start, *lines, "</tbody></table></div>"]))
 
 
-@dataclass(frozen=True)
-class Figure:
-    """A figure from a file.
+def figure(path: Path, caption: str) -> Part:
+    """A figure from a file, as `tfeff.reporting.figure.save` writes it; the caption is also the alternative text.
 
-    Args:
-        path: an .svg, .png or .jpg file, as `tfeff.reporting.figure.save` writes; read when the page is created.
-        caption: caption and alternative text.
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: the file is neither an SVG nor a PNG or JPEG.
     """
-
-    path: Path
-    caption: str
-
-    def html(self) -> str:
-        """The figure as HTML, with the file embedded.
-
-        Raises:
-            OSError: the file cannot be read.
-            ValueError: the file is of another type.
-        """
-        suffix = self.path.suffix.lower()
-        if suffix not in MEDIA_TYPES:
-            raise ValueError(f"{self.path} is neither an .svg nor a .png or .jpg file")
-        content = self.path.read_bytes()
-        size, pixels = "", 0.0
-        if suffix == ".svg":
-            # Matplotlib writes sizes in points. Without a size, browsers scale the figure to the page width.
-            width = ElementTree.fromstring(content).get("width", "")
-            if width.endswith("pt"):
-                pixels = PIXELS_PER_POINT * float(width.removesuffix("pt"))
-        else:
-            with Image.open(io.BytesIO(content)) as image:
-                pixels = image.width * 96 / DPI
-        if pixels:
-            size = f' width="{pixels:.0f}" style="min-width: {MIN_SCALE * pixels:.0f}px"'
-        data = base64.b64encode(content).decode()
-        shown = f'<img src="data:{MEDIA_TYPES[suffix]};base64,{data}" alt="{escape(self.caption)}"{size}>'
-        caption = escape(self.caption)
-        return f"<figure>{_scroll(self.caption)}{shown}</div><figcaption>{caption}</figcaption></figure>"
+    suffix = path.suffix.lower()
+    if suffix not in MEDIA_TYPES:
+        raise ValueError(f"{path} is neither an .svg nor a .png or .jpg file")
+    content = path.read_bytes()
+    size, pixels = "", 0.0
+    if suffix == ".svg":
+        # Matplotlib writes sizes in points. Without a size, browsers scale the figure to the page width.
+        width = ElementTree.fromstring(content).get("width", "")
+        if width.endswith("pt"):
+            pixels = PIXELS_PER_POINT * float(width.removesuffix("pt"))
+    else:
+        with Image.open(io.BytesIO(content)) as image:
+            pixels = image.width * 96 / DPI
+    if pixels:
+        size = f' width="{pixels:.0f}" style="min-width: {MIN_SCALE * pixels:.0f}px"'
+    shown = f'<img src="{_data(content, MEDIA_TYPES[suffix])}" alt="{escape(caption)}"{size}>'
+    return Part(f"<figure>{_scroll(caption)}{shown}</div><figcaption>{escape(caption)}</figcaption></figure>")
 
 
-@dataclass(frozen=True)
-class Picture:
-    """An encoded image of a gallery.
+def picture(content: bytes, lines: Sequence[str], *, small: bool = False) -> Part:
+    """An image of a gallery: a JPEG file, or, if it is small, a PNG file, which is enlarged without interpolation.
 
-    Args:
-        content: the bytes of a JPEG or PNG file.
-        lines: lines of the caption; also the alternative text.
-        media_type: `JPEG` or `PNG`.
-        small: whether it is enlarged without interpolation.
+    The lines of its caption are also the alternative text.
     """
-
-    content: bytes
-    lines: Sequence[str]
-    media_type: str = JPEG
-    small: bool = False
-
-    def html(self) -> str:
-        """The picture as HTML."""
-        data = base64.b64encode(self.content).decode()
-        alternative, kind = escape("; ".join(self.lines)), ' class="small"' if self.small else ""
-        image = f'<img src="data:{self.media_type};base64,{data}" alt="{alternative}"{kind}>'
-        return f"<figure>{image}<figcaption>{'<br>'.join(map(escape, self.lines))}</figcaption></figure>"
+    source, kind = _data(content, PNG if small else JPEG), ' class="small"' if small else ""
+    image = f'<img src="{source}" alt="{escape("; ".join(lines))}"{kind}>'
+    return Part(f"<figure>{image}<figcaption>{'<br>'.join(map(escape, lines))}</figcaption></figure>")
 
 
-@dataclass(frozen=True)
-class Gallery:
+def gallery(title: str, pictures: Sequence[Part]) -> Part:
     """Pictures in as many columns as fit, with a heading."""
-
-    title: str
-    pictures: Sequence[Picture]
-
-    def html(self) -> str:
-        """The gallery as HTML."""
-        items = [f"<li>{picture.html()}</li>" for picture in self.pictures]
-        return "\n".join([f"<h3>{escape(self.title)}</h3>", '<ul class="gallery">', *items, "</ul>"])
+    items = [f"<li>{each}</li>" for each in pictures]
+    return Part("\n".join([f"<h3>{escape(title)}</h3>", '<ul class="gallery">', *items, "</ul>"]))
 
 
-@dataclass(frozen=True)
-class Details:
+def details(title: str, parts: Sequence[Part]) -> Part:
     """Parts that are shown when the reader opens them."""
-
-    title: str
-    parts: "Sequence[Part]"
-
-    def html(self) -> str:
-        """The parts as HTML."""
-        body = "\n".join(part.html() for part in self.parts)
-        return f"<details><summary>{escape(self.title)}</summary>\n{body}\n</details>"
+    return Part("\n".join([f"<details><summary>{escape(title)}</summary>", *parts, "</details>"]))
 
 
-@dataclass(frozen=True)
-class Columns:
+def columns(parts: Sequence[Part]) -> Part:
     """Parts side by side, if the screen is wide enough."""
-
-    parts: "Sequence[Part]"
-
-    def html(self) -> str:
-        """The parts as HTML."""
-        return "\n".join(['<div class="columns">', *(part.html() for part in self.parts), "</div>"])
-
-
-Part = Paragraph | Command | Table | Figure | Gallery | Details | Columns
+    return Part("\n".join(['<div class="columns">', *parts, "</div>"]))
 
 
 def _words(text: str) -> str:
@@ -259,40 +181,30 @@ def _scroll(label: str) -> str:
     return f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(label)}">'
 
 
-@dataclass(frozen=True)
-class Section:
-    """A section of the page with a heading; the table of contents links to it."""
-
-    title: str
-    parts: Sequence[Part]
+def _data(content: bytes, media_type: str) -> str:
+    """A file as a URI."""
+    return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
 
 
-def page(title: str, sections: Sequence[Section], *, summary: str = "") -> str:
-    """A complete HTML document with title, summary, table of contents and sections, for screens, phones and print.
+def page(title: str, sections: Mapping[str, Sequence[Part]], *, summary: str = "") -> str:
+    """A complete HTML document for screens, phones and print: title, summary, table of contents and sections.
 
-    Args:
-        title: title of the page.
-        sections: sections in order.
-        summary: a sentence with the result.
+    Sections are parts by heading; those without parts are omitted.
 
     Returns:
         The text of the file, to be written as UTF-8.
-
-    Raises:
-        OSError: the file of a figure cannot be read.
-        ValueError: the file of a figure is neither an SVG nor a PNG or JPEG.
     """
-    titles = [escape(section.title) for section in sections]
-    contents = [f'<li><a href="#section-{number}">{heading}</a></li>' for number, heading in enumerate(titles, 1)]
+    shown = {escape(heading): parts for heading, parts in sections.items() if parts}
+    contents = [f'<li><a href="#section-{number}">{heading}</a></li>' for number, heading in enumerate(shown, 1)]
     body = [f'<a class="skip" href="#content">Skip to the content</a>\n<header><h1>{escape(title)}</h1>']
     if summary:
         body.append(f'<p class="summary">{_words(summary)}</p>')
     if contents:
         body += ['<nav aria-label="Contents"><ol>', *contents, "</ol></nav>"]
     body += ["</header>", '<main id="content" tabindex="-1">']
-    for number, (heading, section) in enumerate(zip(titles, sections, strict=True), 1):
+    for number, (heading, parts) in enumerate(shown.items(), 1):
         body.append(f'<section id="section-{number}">\n<h2>{heading}</h2>')
-        body += [part.html() for part in section.parts]
+        body += parts
         body.append("</section>")
     body.append("</main>")
     head = [

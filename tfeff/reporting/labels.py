@@ -33,13 +33,11 @@ def place(
     Call it last, because positions depend on the rest of the figure. Texts without a free position are skipped.
 
     Args:
-        axes: the axes of the points.
         points: float [n, 2], in data coordinates. Texts avoid all points, and all texts already on the axes.
         texts: n texts, placed in this order. Empty texts are skipped.
         lines: polylines to avoid, float [m, 2] each, in data coordinates.
         radius: radius of the markers in points.
         fontsize: font size in points.
-        color: color of the texts.
 
     Returns:
         The number of texts written.

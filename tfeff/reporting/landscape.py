@@ -14,10 +14,20 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from tfeff.reporting.candidates import STANDINGS, Candidate, coefficients
-from tfeff.reporting.figure import BLACK, GRAY, SKY_BLUE, VERMILION, error_bars, known, new, quantity, style
+from tfeff.reporting.candidates import CORNERS, STANDINGS, Candidate, coefficients, draw_triangle, positions
+from tfeff.reporting.figure import (
+    BLACK,
+    GRAY,
+    SKY_BLUE,
+    VERMILION,
+    error_bars,
+    known,
+    legend_below,
+    new,
+    quantity,
+    style,
+)
 from tfeff.reporting.labels import place
-from tfeff.reporting.ternary import CORNERS, draw_triangle, positions
 
 COMPLETED = ("winner", "tied", "beaten")  # standings of candidates that were trained to the end
 ROW_HEIGHT = 0.27  # inches per candidate
@@ -42,9 +52,7 @@ def landscape_figure(
     Args:
         rows: candidates with `mean`, `low`, `high` (95 % interval, or None), `values` (one per fold) and `standing`, a
             key of `candidates.STANDINGS`. Candidates without a mean are skipped.
-        metric: name of the metric.
         unit: its unit; "%" formats values in [0, 1] as percentages, "" means no unit.
-        baseline: mean of the unscaled network, drawn as a line.
         region: shares [n, 3] of depth, width and resolution that can be the best, by a surface through the candidates.
         highest: shares [3] of the surface's highest point.
         reference: name and shares [3] of a point to mark.
@@ -68,8 +76,7 @@ def landscape_figure(
     ]
     if baseline is not None and known(baseline):
         handles.append(Line2D([], [], color=GRAY, linewidth=1, linestyle="--", label="baseline"))
-    if handles:
-        figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False, fontsize=9)
+    legend_below(figure, handles, columns=5)
     outline = np.vstack([CORNERS, CORNERS[:1]])
     ranks = [str(rank) for rank in range(1, len(ranked) + 1)]
     place(left, positions(ranked), ranks, lines=[outline], radius=6.0, color=BLACK)

@@ -2,7 +2,6 @@
 
 import time
 from datetime import timedelta
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
@@ -16,7 +15,6 @@ class Bar:
     """Progress of a task, with its speed and the remaining time.
 
     Args:
-        title: title of the task.
         total: number of items, or an estimate; None if unknown.
         unit: plural name of the items.
         console: where to write; default: standard error.
@@ -36,9 +34,7 @@ class Bar:
             self._task = self._bar.add_task(self._title, total=self._total, speed="")
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._bar is not None:
             self._bar.stop()
 
@@ -61,7 +57,5 @@ class Bar:
                 rest = max(0, self._total - done)
                 left = f", {timedelta(seconds=round(rest / speed))} left" if speed else ""
             self._console.print(
-                f"{self._title}: {done:,}{of} {self._unit}, {speed:,.1f}/s{left}",
-                highlight=False,
-                soft_wrap=True,
+                f"{self._title}: {done:,}{of} {self._unit}, {speed:,.1f}/s{left}", highlight=False, soft_wrap=True
             )

@@ -17,7 +17,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator
 from matplotlib.typing import LineStyleType
+from scipy.optimize import isotonic_regression
 
+from tfeff.reporting.comparison import LOG_RATIO, pareto_front, stairs
 from tfeff.reporting.figure import (
     BLACK,
     BLUE,
@@ -30,12 +32,12 @@ from tfeff.reporting.figure import (
     caption,
     error_bars,
     known,
+    legend_below,
     new,
     quantity,
     style,
 )
 from tfeff.reporting.labels import place
-from tfeff.reporting.pareto import LOG_RATIO, pareto_front, stairs
 
 Point = Mapping[str, Any]
 
@@ -73,7 +75,6 @@ def method_figure(points: Sequence[Point], method: str, *, metric: str, unit: st
         points: all points. Only this method and the baseline are drawn, but all points determine the axis limits, so
             that the figures of all methods are comparable.
         method: a key of `METHODS`.
-        metric: name of the metric.
         unit: its unit; "%" formats values in [0, 1] as percentages, "" means no unit.
     """
     figure = new(5.8, 4.4)
@@ -184,17 +185,9 @@ def spread_apart(values: npt.ArrayLike, distance: float) -> npt.NDArray[np.float
     targets = np.asarray(values, np.float64)
     order = np.argsort(targets, kind="stable")
     steps = distance * np.arange(len(targets))
-    # After subtracting the steps, positions must not fall: isotonic regression by pooling adjacent violators.
-    pools: list[tuple[float, int]] = []
-    for value in targets[order] - steps:
-        mean, size = float(value), 1
-        while pools and pools[-1][0] >= mean:
-            other_mean, other_size = pools.pop()
-            mean = (mean * size + other_mean * other_size) / (size + other_size)
-            size += other_size
-        pools.append((mean, size))
     positions = np.empty(len(targets))
-    positions[order] = np.array([mean for mean, size in pools for _ in range(size)]) + steps
+    if len(targets):  # without the steps, positions must not fall
+        positions[order] = isotonic_regression(targets[order] - steps).x + steps
     return positions
 
 
@@ -295,16 +288,7 @@ def _legend(figure: Figure, points: Sequence[Point], note: str = NOTE, more: Seq
     ] + list(more)
     if not all(map(_has_interval, points)):
         note += "; hollow: no interval"
-    if handles:
-        figure.legend(
-            handles=handles,
-            loc="outside lower center",
-            ncols=min(3, len(handles)),
-            frameon=False,
-            fontsize=9,
-            title=note,
-            title_fontsize=8.5,
-        )
+    legend_below(figure, handles, columns=min(3, len(handles)), note=note)
 
 
 def _empty(axes: Axes) -> None:

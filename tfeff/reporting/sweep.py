@@ -11,8 +11,20 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from tfeff.reporting.candidates import STANDINGS
-from tfeff.reporting.figure import BLACK, BLUE, GRAY, caption, error_bars, known, new, quantity, style, with_unit
-from tfeff.reporting.loss_curves import LINES
+from tfeff.reporting.figure import (
+    BLACK,
+    BLUE,
+    GRAY,
+    caption,
+    error_bars,
+    known,
+    legend_below,
+    new,
+    quantity,
+    style,
+    with_unit,
+)
+from tfeff.reporting.training_curves import LINES
 
 ROW_HEIGHT = 0.27
 """Inches per candidate."""
@@ -29,7 +41,6 @@ def ranking_figure(rows: Sequence[Mapping[str, Any]], *, metric: str, unit: str)
     Args:
         rows: candidates with `label`, `mean`, `low`, `high`, `values` (one per fold) and `standing` (a key of
             `candidates.STANDINGS`), in their order. Candidates without a mean are skipped.
-        metric: name of the metric.
         unit: its unit; "%" for values in [0, 1].
     """
     shown = [row for row in rows if known(row["mean"])]
@@ -50,7 +61,7 @@ def ranking_figure(rows: Sequence[Mapping[str, Any]], *, metric: str, unit: str)
     handles = [
         Line2D([], [], linestyle="none", marker=each.marker, color=each.color, label=each.label) for each in present
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    legend_below(figure, handles, columns=4)
     return figure
 
 
@@ -60,8 +71,6 @@ def effects_figure(axes_of_sweep: Sequence[Mapping[str, Any]], *, metric: str, u
     Args:
         axes_of_sweep: mappings with `key`, `log` (whether its scale is logarithmic), `order` (values of a list, empty
             for a range) and `points` (`value` as text, and `mean`).
-        metric: name of the metric.
-        unit: its unit.
     """
     columns = min(COLUMNS, len(axes_of_sweep))
     lines = -(-len(axes_of_sweep) // columns)
@@ -102,8 +111,6 @@ def map_figure(
         rows: candidates with `settings` (key -> value), `mean`, `low`, `high` and `standing`.
         across: the key of the columns: `key` and `order` (its values).
         down: the key of the rows.
-        metric: name of the metric.
-        unit: its unit.
     """
     columns, lines = list(across["order"]), list(down["order"])
     cells = {(row["settings"][down["key"]], row["settings"][across["key"]]): row for row in rows}
@@ -144,13 +151,7 @@ def map_figure(
 
 
 def cost_figure(curves: Mapping[str, Sequence[Mapping[str, Any]]], *, metric: str, unit: str) -> Figure:
-    """Draws the best fully trained candidate so far against the epochs spent.
-
-    Args:
-        curves: name -> points with `epochs` (in total) and `best` (None before the first candidate is complete).
-        metric: name of the metric.
-        unit: its unit.
-    """
+    """Draws curves by name: the `best` mean so far (None before the first candidate is complete) against `epochs`."""
     figure = new(7.0, 3.6)
     axes = figure.add_subplot()
     for number, (name, points) in enumerate(curves.items()):

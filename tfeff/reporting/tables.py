@@ -1,4 +1,4 @@
-"""Tables from rows: plain text and Markdown."""
+"""Tables from rows, as plain text and Markdown, and the names of metrics in them."""
 
 import math
 import shutil
@@ -48,7 +48,6 @@ def text(rows: Rows, columns: Sequence[str] | None = None, *, width: int | None 
     of which starts with the first column.
 
     Args:
-        rows: one mapping per row, from column to value.
         columns: the columns to show, in order; None shows all, in the order of their first appearance.
         width: maximum width in characters; None means the terminal's width if standard output is a terminal, and no
             limit otherwise, so that files and pipes hold whole rows.
@@ -66,7 +65,9 @@ def text(rows: Rows, columns: Sequence[str] | None = None, *, width: int | None 
     widths = [max(map(cell_len, column)) for column in zip(header, *body, strict=True)]
     lines = [header, ["─" * size for size in widths], *body]
     padded = [list(map(_padded, line, widths, numeric)) for line in lines]
-    blocks = _blocks(widths, _terminal_width() if width is None else width)
+    if width is None and sys.stdout.isatty():
+        width = shutil.get_terminal_size().columns
+    blocks = _blocks(widths, width)
     return "\n\n".join("\n".join(GAP.join(line[i] for i in block).rstrip() for line in padded) for block in blocks)
 
 
@@ -108,11 +109,25 @@ def _blocks(widths: Sequence[int], limit: int | None) -> list[list[int]]:
     return blocks
 
 
-def _terminal_width() -> int | None:
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-
-
 def _padded(value: str, width: int, right: bool) -> str:
     # Widths are in terminal cells: an East Asian character takes two.
     space = " " * (width - cell_len(value))
     return space + value if right else value + space
+
+
+def in_words(metric: str) -> str:
+    """The name of a metric as text.
+
+    >>> in_words("validation_mean_ap"), in_words("train_accuracy")
+    ('validation mAP', 'train accuracy')
+    """
+    return metric.replace("mean_ap", "mAP").replace("_", " ")
+
+
+def unit_of(metric: str) -> str:
+    """The unit of a metric, by its name or its name in words: "%" for accuracies, which are in [0, 1]; "" for others.
+
+    >>> unit_of("validation_accuracy"), unit_of("-(validation loss)")
+    ('%', '')
+    """
+    return "%" if metric.endswith("accuracy") else ""

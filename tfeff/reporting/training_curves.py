@@ -1,4 +1,4 @@
-"""Training curves: loss, accuracy, learning rate and speed per epoch."""
+"""Curves of training: a run, ways to train the same network, and a learning-rate range test."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +7,19 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from tfeff.reporting.figure import BLUE, ORANGE, new, style
+from tfeff.reporting.figure import (
+    BLUE,
+    GRAY,
+    GREEN,
+    ORANGE,
+    SKY_BLUE,
+    VERMILION,
+    caption,
+    known,
+    legend_below,
+    new,
+    style,
+)
 
 # One panel per row: label and scale of its y-axis, and the keys of its metrics.
 PANELS = (
@@ -29,7 +41,6 @@ def training_figure(rows: Sequence[Mapping[str, Any]], *, title: str = "Training
             `validation_accuracy`, `train_iou`, `validation_iou`, `validation_mean_ap`, `learning_rate`,
             `images_per_second`. Keys that are missing, None or NaN in some rows leave gaps, which the curve bridges.
             Panels without values are omitted.
-        title: title of the figure.
     """
     panels = [
         (label, scale, curves)
@@ -71,3 +82,81 @@ def training_figure(rows: Sequence[Mapping[str, Any]], *, title: str = "Training
 def _points(rows: Sequence[Mapping[str, Any]], key: str) -> list[tuple[float, float]]:
     present = ((row["epoch"], row.get(key)) for row in rows)
     return [(epoch, value) for epoch, value in present if value is not None and np.isfinite(value)]
+
+
+# Distinguishable in grayscale.
+LINES = ((BLUE, "-"), (VERMILION, "--"), (GREEN, "-."), (ORANGE, ":"), (SKY_BLUE, "-"), (GRAY, "--"))
+LOG_RATIO = 20  # largest over smallest loss above which the axis is logarithmic
+LABEL_LENGTH = 40  # characters; longer labels are shortened in the middle
+
+Curve = Sequence[tuple[float, float]]  # (epoch, loss)
+
+
+def loss_figure(runs: Mapping[str, Sequence[Curve]], *, title: str = "Loss") -> Figure:
+    """Draws the mean loss over the folds and a band from the smallest to the largest fold.
+
+    The axis is logarithmic if the losses differ by more than a factor of 20. Missing and non-finite losses are ignored;
+    the legend counts the folds that diverged.
+
+    Args:
+        runs: label, such as "with batch normalization" -> one list per fold of (epoch, loss in nats).
+    """
+    figure = new(6.4, 4.6)
+    axes = figure.add_subplot()
+    drawn: list[float] = []
+    for index, (label, folds) in enumerate(runs.items()):
+        by_epoch: dict[float, list[float]] = {}
+        for fold in folds:
+            for epoch, value in fold:
+                if known(value):
+                    by_epoch.setdefault(epoch, []).append(value)
+        epochs = sorted(by_epoch)
+        losses = [by_epoch[epoch] for epoch in epochs]
+        drawn += [value for values in losses for value in values]
+        diverged = sum(any(not known(value) for _, value in fold) for fold in folds)
+        notes = [f"{len(folds)} fold{'s' if len(folds) != 1 else ''}", *([f"{diverged} diverged"] if diverged else [])]
+        color, linestyle = LINES[index % len(LINES)]
+        axes.plot(
+            epochs,
+            [float(np.mean(values)) for values in losses],
+            color=color,
+            linestyle=linestyle,
+            marker="o" if len(epochs) <= 20 else None,
+            markersize=3,
+            label=f"{caption(label, LABEL_LENGTH)} ({', '.join(notes)})",
+        )
+        if len(folds) > 1:
+            lowest, highest = list(map(min, losses)), list(map(max, losses))
+            axes.fill_between(epochs, lowest, highest, color=color, alpha=0.2, linewidth=0)
+    if drawn and min(drawn) > 0 and max(drawn) > LOG_RATIO * min(drawn):
+        axes.set_yscale("log")
+    elif drawn:
+        axes.set_ylim(min(0, min(drawn)), 1.05 * max(drawn) or 1)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("training loss (nats)")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.set_title(title, fontsize=11)
+    style(axes)
+    handles, _ = axes.get_legend_handles_labels()
+    legend_below(figure, handles, columns=1, note="lines: mean over folds; bands: smallest to largest fold")
+    return figure
+
+
+def range_test_figure(rates: Sequence[float], losses: Sequence[float], means: Sequence[float], found: float) -> Figure:
+    """Draws the loss of each update, its moving average, and the learning rate that was found.
+
+    Args:
+        rates: learning rate of each update, increasing.
+        means: their moving average; NaN where there is none.
+    """
+    figure = new(6.4, 4.2)
+    axes = figure.add_subplot()
+    axes.plot(rates, losses, "o", color=SKY_BLUE, markersize=3, label="single updates")
+    axes.plot(rates, means, color=BLUE, label="moving average")
+    axes.axvline(found, color=VERMILION, linestyle="--", label=f"lowest: {found:.2g}")
+    axes.set_xscale("log")
+    axes.set_xlabel("learning rate, increasing from update to update")
+    axes.set_ylabel("training loss")
+    style(axes)
+    legend_below(figure, axes.get_legend_handles_labels()[0], columns=3)
+    return figure

@@ -1,9 +1,34 @@
-"""A workdir of any kind, opened to evaluate, predict and export."""
+"""A finished run, opened to evaluate, predict and export."""
 
-from tfeff.runs.opening import open_run
-from tfeff.runs.prediction import predict
+import os
+from pathlib import Path
+
+from tfeff import config
+from tfeff.runs.prediction import write_predictions
 from tfeff.runs.predictors import load_predictor
+from tfeff.runs.results import Classification, Detection, EvaluationResult, Localization, Prediction
 from tfeff.runs.run import Run
-from tfeff.runs.video import predict_video
+from tfeff.runs.video import write_video_predictions
 
-__all__ = ["Run", "load_predictor", "open_run", "predict", "predict_video"]
+__all__ = [
+    "Classification",
+    "Detection",
+    "EvaluationResult",
+    "Localization",
+    "Prediction",
+    "Run",
+    "load_predictor",
+    "open_run",
+    "write_predictions",
+    "write_video_predictions",
+]
+
+
+def open_run(workdir: str | os.PathLike[str]) -> Run:
+    """The run of a workdir.
+
+    Raises:
+        UserError: there is no run.
+    """
+    config.saved(Path(workdir), config.Experiment)
+    return Run(workdir)

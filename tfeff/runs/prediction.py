@@ -12,15 +12,15 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
+from tfeff.data.dataset import evenly_spaced
 from tfeff.data.images import decoding
-from tfeff.data.sample import evenly_spaced
-from tfeff.durable import locked, write
+from tfeff.durable import Journal, locked, write
 from tfeff.errors import UserError
 from tfeff.evaluation import Detections, to_coco_results
-from tfeff.reporting.contact_sheet import contact_sheet, thumbnail
+from tfeff.reporting.gallery import contact_sheet, thumbnail
 from tfeff.reporting.tables import percent
-from tfeff.runs.journal import Journal
-from tfeff.runs.predictors import BOX_COLUMNS, DETECTION_COLUMNS, TOP, Predictor, Row, detection_cells
+from tfeff.runs.predictors import BOX_COLUMNS, Predictor, detections_csv
+from tfeff.runs.results import TOP, Prediction, Row
 
 T = TypeVar("T")
 Files = list[tuple[str, bytes]]
@@ -46,7 +46,7 @@ class Predictions:
     files: list[Path] = field(default_factory=list)
 
 
-def find_images(images: Path, out: Path) -> dict[str, Path]:
+def find_images(images: Path, out: Path | None = None) -> dict[str, Path]:
     """Image files by name (the path inside `images`), sorted, except those in `out`, which an earlier call wrote.
 
     Raises:
@@ -56,18 +56,19 @@ def find_images(images: Path, out: Path) -> dict[str, Path]:
         return {images.name: images}
     if not images.is_dir():
         raise UserError(f"--images={images}: no such file or folder")
-    if out.resolve() == images.resolve():
-        raise UserError(f"--out={out} is the same folder as --images; give another one")
     found = [path for path in sorted(images.rglob("*")) if path.name.lower().endswith(decoding.EXTENSIONS)]
-    if out.resolve().is_relative_to(images.resolve()):
-        found = [path for path in found if not path.resolve().is_relative_to(out.resolve())]
+    if out is not None:
+        if out.resolve() == images.resolve():
+            raise UserError(f"--out={out} is the same folder as --images; give another one")
+        if out.resolve().is_relative_to(images.resolve()):
+            found = [path for path in found if not path.resolve().is_relative_to(out.resolve())]
     paths = {path.relative_to(images).as_posix(): path for path in found if path.is_file()}
     if not paths:
         raise UserError(f"--images={images}: no images found; supported formats are {', '.join(decoding.EXTENSIONS)}")
     return paths
 
 
-def predict(
+def write_predictions(
     predictor: Predictor,
     paths: Mapping[str, Path],
     out: Path,
@@ -81,9 +82,7 @@ def predict(
     A rerun after an interruption keeps the rows that are known, as long as the model and the image files are unchanged.
 
     Args:
-        predictor: the model.
         paths: image name -> file.
-        out: directory of the results.
         key: everything that the rows depend on besides the images.
         draw: write an annotated PNG for each image, or, if the model predicts no boxes, one contact sheet.
         progress: called with the numbers of images done, and of those that were not known.
@@ -104,15 +103,15 @@ def predict(
                 found[name] = known
         result.known = len(found)
 
-        def keep(files: Files, rows: Sequence[Row | UserError]) -> None:
-            for (name, encoded), row in zip(files, rows, strict=True):
-                if isinstance(row, UserError):
-                    result.damaged[name] = str(row)
+        def keep(files: Files, predictions: Sequence[Prediction | UserError]) -> None:
+            for (name, _), predicted in zip(files, predictions, strict=True):
+                if isinstance(predicted, UserError):
+                    result.damaged[name] = str(predicted)
                     continue
                 if draws_each:
-                    _save(_drawing(out, name), predictor.draw(decoding.decode(encoded, name), row))
-                journal.add(name, paths[name], row)
-                found[name] = row
+                    _save(_drawing(out, name), predicted.draw())
+                journal.add(name, paths[name], predicted.row)
+                found[name] = predicted.row
             done = len(found) + len(result.damaged)
             progress(done, done - result.known)
 
@@ -131,9 +130,9 @@ def predict(
 
 
 def _compute(
-    predictor: Predictor, batches: Iterator[Files], keep: Callable[[Files, Sequence[Row | UserError]], None]
+    predictor: Predictor, batches: Iterator[Files], keep: Callable[[Files, Sequence[Prediction | UserError]], None]
 ) -> None:
-    """Passes the rows of each batch to `keep`.
+    """Passes the predictions of each batch to `keep`.
 
     One thread reads the next batch and another keeps the last one meanwhile. The model runs in the calling thread, so
     that Ctrl-C need not wait for a large image.
@@ -141,10 +140,10 @@ def _compute(
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as keeper:
         kept: Future[None] | None = None
         for files in _ahead(batches, reader):
-            rows = predictor.predict(files)
+            predictions = predictor.predict(files)
             if kept is not None:
                 kept.result()
-            kept = keeper.submit(keep, files, rows)
+            kept = keeper.submit(keep, files, predictions)
         if kept is not None:
             kept.result()
 
@@ -198,13 +197,10 @@ def _json_lines(entries: Iterable[Mapping[str, Any]]) -> str:
 def _csv(rows: Mapping[str, Row]) -> str:
     """One line per image, or per detected object."""
     first = next(iter(rows.values()))
+    if "boxes_yxyx" in first:
+        return detections_csv(["image"], (([name], row) for name, row in rows.items()))
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    if "boxes_yxyx" in first:
-        table.writerow(["image", *DETECTION_COLUMNS])
-        for name, row in rows.items():
-            table.writerows([name, *cells] for cells in detection_cells(row))
-        return text.getvalue()
     ranks = range(1, min(TOP, len(first["top"])) + 1)
     box = BOX_COLUMNS if "box_yxyx" in first else ()
     table.writerow(["image", *(f"{what}{rank}" for rank in ranks for what in ("label", "probability")), *box])

@@ -1,83 +1,272 @@
-"""The interface of a finished run, whatever it trained."""
+"""A finished run: evaluate it, predict with it, export it."""
 
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
+import glob
+import os
+import tempfile
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from tfeff.errors import UserError
-from tfeff.training.progress import Reporter
+import numpy as np
+
+from tfeff import training
+from tfeff.config import Experiment
+from tfeff.errors import UserError, in_python, nearest
+from tfeff.runs.prediction import find_images
+from tfeff.runs.predictors import Predictor, batched, load_predictor
+from tfeff.runs.results import EvaluationResult, Prediction
+from tfeff.serving import run as serving
+from tfeff.serving.interface import METADATA
+
+Images = str | os.PathLike[str] | np.ndarray | Iterable[str | os.PathLike[str] | np.ndarray]
+"""A file, a folder or a pattern such as `new/*.jpg`; or images, uint8 [height, width, 3] or [n, height, width, 3]; or
+several of them."""
+FORMATS = {"saved_model": "", "litert": ".tflite", "onnx": ".onnx", "openvino": ".xml"}
+"""Formats of exported models -> ending of the model's file; a SavedModel is a folder."""
 
 
-@dataclass(frozen=True)
-class EvaluationResult:
-    """An evaluation, for people and for programs.
+class Run:
+    """A run in the workdir of `tfeff.train`.
 
     Attributes:
-        text: tables and the paths of the written files.
-        report: all results, JSON-serializable.
+        workdir: its path.
+        evaluation: what `tfeff.train` measured after training; None if it did not, or for a run that was opened.
     """
 
-    text: str
-    report: dict[str, Any]
+    def __init__(self, workdir: str | os.PathLike[str]) -> None:
+        self.workdir = Path(workdir)
+        self.evaluation: EvaluationResult | None = None
+        self._files = training.Workdir(self.workdir)
+        self._models = dict[Path, Any]()
 
-
-class Run(ABC):
-    """A run in its workdir."""
+    def __repr__(self) -> str:
+        return f'tfeff.open("{self.workdir}")'
 
     @property
-    @abstractmethod
-    def forms(self) -> tuple[str, ...]:
-        """The models of the run, the default first; empty if it has only one."""
+    @in_python()
+    def config(self) -> Experiment:
+        """The config of the run, with all values that were chosen for its images."""
+        return self._files.config()
 
-    @abstractmethod
-    def evaluate(self, split: str | None, reporter: Reporter) -> EvaluationResult:
-        """Evaluates the run on a split; None: the test split, or the validation images if there is none.
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The metrics of each epoch."""
+        return self._files.rows()
+
+    @in_python()
+    def evaluate(self, split: str | None = None, *, quiet: bool = False) -> EvaluationResult:
+        """Evaluates the run; writes `evaluation_<split>.json` and figures into the workdir.
+
+        Args:
+            split: a split of its source; `validation` is what the run validated on. None: the test split, or the
+                validation images if there is none.
 
         Raises:
             UserError: the run has not finished, or there is no such split.
         """
+        evaluated = training.evaluate_run(self._files, split, training.Reporter(quiet=quiet))
+        return EvaluationResult(evaluated.split, evaluated.to_text(), evaluated.report, evaluated.figures)
 
-    @abstractmethod
-    def saved_model(self, form: str | None = None) -> Path:
-        """The SavedModel that training wrote.
+    @in_python()
+    def predict(
+        self,
+        images: Images,
+        *,
+        score: float | None = None,
+        tile: tuple[int, int] | None = None,
+        tile_overlap: int | None = None,
+        batch_size: int = 32,
+        corrupt_images: Literal["error", "skip"] = "error",
+    ) -> list[Prediction]:
+        """Predicts for images of any size.
 
-        Raises:
-            UserError: there is no such form.
-        """
+        Args:
+            images: a file, a folder (with all folders in it), or a pattern such as `new/*.jpg`; arrays, uint8
+                [height, width, 3] or [n, height, width, 3]; or a list of these.
+            score: detectors: minimum score of a detection. None: the threshold chosen on the validation images.
+            tile: detectors: detect in tiles of this (height, width) in pixels, for large images.
+            tile_overlap: pixels that neighboring tiles share. None: a quarter of the shorter side.
+            batch_size: classifiers and localizers: images in one call.
+            corrupt_images: `error`, or `skip` with a warning.
 
-    @abstractmethod
-    def export(self, out: Path, *, form: str | None = None, freeze: bool = True, overwrite: bool = False) -> str:
-        """Writes a SavedModel; returns a description of its signatures.
-
-        Raises:
-            UserError: the run has not finished, has no such form, or `out` cannot be written.
-        """
-
-    @abstractmethod
-    def export_portable(self, out: Path, format: str, *, int8: bool = False, overwrite: bool = False) -> str:
-        """Writes a model for LiteRT, ONNX or OpenVINO; returns a description of its files.
-
-        Raises:
-            UserError: the run has not finished, the format cannot express the model, or `out` cannot be written.
-        """
-
-    def measure_sensitivity(self) -> None:
-        """Retrains the heads of R-CNN over a range of settings, and prints the metrics.
-
-        Raises:
-            UserError: it is not a run of R-CNN.
-        """
-        raise UserError("--sensitivity requires the workdir of an R-CNN run; remove it")
-
-    def form(self, wanted: str | None) -> str:
-        """The wanted form, or the default.
+        Returns:
+            A `Classification`, `Localization` or `Detection` for each image, in order.
 
         Raises:
-            UserError: there is no such form.
+            UserError: there are no images, one cannot be read, or the run has not finished.
         """
-        if wanted is not None and not self.forms:
-            raise UserError("--form requires the workdir of an R-CNN run; remove it")
-        if wanted is not None and wanted not in self.forms:
-            raise UserError(f"--form={wanted}: the run has {' and '.join(self.forms)}")
-        return wanted or next(iter(self.forms), "")
+        if corrupt_images not in ("error", "skip"):
+            raise UserError(f'corrupt_images="{corrupt_images}": give "error" or "skip"')
+        predictor = self.predictor(batch_size=batch_size, score=score, tile=tile, tile_overlap=tile_overlap)
+        found, damaged = list[Prediction](), list[str]()
+        for part in batched(_listed(images), max(batch_size, predictor.batch_size)):
+            for predicted in _predicted(predictor, part):
+                if isinstance(predicted, Prediction):
+                    found.append(predicted)
+                elif corrupt_images == "error":
+                    raise predicted
+                else:
+                    damaged.append(str(predicted))
+        if damaged:
+            warnings.warn(f"skipped {len(damaged)} images; the first: {damaged[0]}", stacklevel=2)
+        return found
+
+    @in_python()
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        format: str | None = None,
+        *,
+        int8: bool = False,
+        freeze: bool | None = None,
+        overwrite: bool = False,
+    ) -> Path:
+        """Writes the network, with its decoding, for use elsewhere.
+
+        Args:
+            path: a folder; or, except for SavedModels, a file with the ending of the format, such as `mine.onnx`. How
+                to fit images to the model's input is written to `metadata.json` in the folder, or to `mine.json`.
+            format: `saved_model`, `litert`, `onnx` or `openvino`. None: by the ending of `path`; of a folder,
+                `saved_model`.
+            int8: LiteRT: 8-bit integers, calibrated on training images.
+            freeze: SavedModels: weights as constants, faster on CPUs; False: as variables.
+            overwrite: replace an earlier export.
+
+        Returns:
+            `path`.
+
+        Raises:
+            UserError: the run has not finished, the format cannot express the model, its converter is not installed, or
+                `path` cannot be written.
+        """
+        path = Path(path)
+        endings = {ending: name for name, ending in FORMATS.items() if ending}
+        format = format or endings.get(path.suffix, "saved_model")
+        if format not in FORMATS:
+            raise UserError(f"--format={format}: {nearest(format, FORMATS)}")
+        if int8 and format != "litert":
+            raise UserError("--int8 requires --format=litert")
+        if freeze is not None and format != "saved_model":
+            raise UserError(
+                "--freeze requires --format=saved_model; in the other formats, weights are always constants"
+            )
+        if path.suffix in endings and endings[path.suffix] != format:
+            raise UserError(f"--out={path}: the ending of {endings[path.suffix]}, not of --format={format}")
+        if format == "saved_model":
+            serving.export(self._files, path, freeze=freeze is not False, overwrite=overwrite)
+        elif path.suffix not in endings:
+            serving.export_portable(self._files, path, format, int8=int8, overwrite=overwrite)
+        else:
+            if path.exists() and not overwrite:
+                raise UserError(f"{path} exists; choose another name, or allow overwriting (--overwrite)")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as staging:
+                serving.export_portable(self._files, Path(staging) / "model", format, int8=int8)
+                for file in sorted(Path(staging, "model").iterdir(), key=lambda file: file.suffix == path.suffix):
+                    file.replace(path.with_suffix(".json" if file.name == METADATA else file.suffix))
+        return path
+
+    def predictor(
+        self,
+        *,
+        batch_size: int = 32,
+        score: float | None = None,
+        tile: tuple[int, int] | None = None,
+        tile_overlap: int | None = None,
+    ) -> Predictor:
+        """The exported model of the run, for many calls; it is exported first if it has not been. Arguments and errors
+        as for `predict`."""
+        if not self.saved_model.is_dir():
+            serving.export(self._files, self.saved_model)
+        return load_predictor(
+            self.saved_model,
+            batch_size=batch_size,
+            score=score,
+            tile=tile,
+            tile_overlap=tile_overlap,
+            loaded=self._models,
+        )
+
+    @property
+    def saved_model(self) -> Path:
+        """The folder of the SavedModel that training writes."""
+        return self._files.saved_model
+
+
+def _listed(images: Images) -> Iterable[tuple[str, Path | np.ndarray]]:
+    """(name, file or pixels) of each image.
+
+    Raises:
+        UserError: there are none, or an array is not an image.
+    """
+    if isinstance(images, str | os.PathLike):
+        for path in _files(os.fspath(images)):
+            yield str(path), path
+    elif isinstance(images, np.ndarray):
+        for number, pixels in enumerate(images if images.ndim == 4 else images[None]):
+            yield f"[{number}]", _pixels(pixels)
+    else:
+        number = 0
+        for each in images:
+            if isinstance(each, np.ndarray):
+                for _, pixels in _listed(each):
+                    yield f"[{number}]", pixels
+                    number += 1
+            else:
+                yield from _listed(each)
+
+
+def _pixels(image: np.ndarray) -> np.ndarray:
+    """uint8 [height, width, 3].
+
+    Raises:
+        UserError: it is not an image.
+    """
+    if image.ndim == 2:
+        image = image[..., None]
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3) or not image.size:
+        raise UserError(
+            f"an array of shape {image.shape} and type {image.dtype} is not an image; give uint8 values from 0 to 255, "
+            "[height, width, 3]"
+        )
+    return np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], 3)))
+
+
+def _files(path: str) -> list[Path]:
+    """The image files that a path or a pattern stands for.
+
+    Raises:
+        UserError: there are none.
+    """
+    if Path(path).exists() or not glob.has_magic(path):
+        return list(find_images(Path(path)).values())
+    found = [Path(each) for each in sorted(glob.glob(path, recursive=True)) if os.path.isfile(each)]
+    if not found:
+        raise UserError(f"--images={path}: no file matches")
+    return found
+
+
+def _predicted(predictor: Predictor, images: Sequence[tuple[str, Path | np.ndarray]]) -> list[Prediction | UserError]:
+    """In the order of the images, which are files or arrays."""
+    found = dict[int, Prediction | UserError]()
+    encoded, pixels = dict[int, tuple[str, bytes]](), dict[int, tuple[str, np.ndarray]]()
+    for number, (name, image) in enumerate(images):
+        if isinstance(image, np.ndarray):
+            pixels[number] = name, image
+            continue
+        try:
+            encoded[number] = name, image.read_bytes()
+        except OSError as error:
+            found[number] = UserError(f"{name}: cannot be read ({error.strerror})")
+    if pixels:
+        found |= zip(pixels, predictor.predict_pixels(list(pixels.values())), strict=True)
+    if encoded:
+        found |= zip(encoded, predictor.predict(list(encoded.values())), strict=True)
+    # Files in place of their bytes, so that many predictions need little memory.
+    sources = {number: image for number, (_, image) in enumerate(images)}
+    return [
+        each if isinstance(each, UserError) else replace(each, source=sources[number])
+        for number, each in sorted(found.items())
+    ]

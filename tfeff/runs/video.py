@@ -1,7 +1,5 @@
 """Detects objects in the frames of a video, resumably: rows as JSON lines and CSV, and an annotated video."""
 
-import csv
-import io
 import json
 import math
 import os
@@ -13,10 +11,11 @@ import cv2
 import numpy as np
 
 from tfeff.data.images import decoding
-from tfeff.durable import locked, write
+from tfeff.durable import Journal, locked, write
 from tfeff.errors import UserError
-from tfeff.runs.journal import Journal
-from tfeff.runs.predictors import DETECTION_COLUMNS, DetectorPredictor, Predictor, Row, detection_cells
+from tfeff.reporting.box_drawing import draw_detections
+from tfeff.runs.predictors import DetectorPredictor, Predictor, detections_csv
+from tfeff.runs.results import Row
 
 NAME = "predictions.mp4"
 """The annotated video."""
@@ -27,11 +26,7 @@ UNKNOWN_RATE = 25.0  # of files that do not contain their frame rate
 class Video:
     """The frames of a video file, in the formats of FFmpeg.
 
-    Args:
-        path: the file.
-
     Attributes:
-        path: the file.
         rate: frames per second.
         announced: number of frames according to the file's header, which can be an estimate; None if unknown.
 
@@ -86,7 +81,6 @@ class VideoPredictions:
     Attributes:
         rows: one for each frame: `frame` (number from 0), `time` in seconds, and the detector's.
         known: number of rows that an earlier call had already found.
-        files: all files written.
         warning: what could not be read; empty if the video is complete.
     """
 
@@ -96,7 +90,7 @@ class VideoPredictions:
     warning: str = ""
 
 
-def predict_video(
+def write_video_predictions(
     predictor: Predictor,
     video: Video,
     out: Path,
@@ -112,9 +106,6 @@ def predict_video(
     interruption keeps the rows that are known, as long as the model and the video are unchanged.
 
     Args:
-        predictor: a detector.
-        video: the video.
-        out: directory of the results.
         key: everything that the rows depend on besides the video.
         every: detect in every n-th frame.
         draw: write the annotated video.
@@ -135,19 +126,20 @@ def predict_video(
         for number, seconds, pixels in video.frames(every):
             row = journal.get(str(number), video.path)
             if row is None:
-                row = {"frame": number, "time": round(seconds, 6), **predictor.detect(pixels)}
+                row = {"frame": number, "time": round(seconds, 6), **predictor.detect(pixels).row}
                 journal.add(str(number), video.path, row)
             else:
                 result.known += 1
             result.rows.append(row)
             if annotated:
-                annotated.add(predictor.draw(pixels, row))
+                annotated.add(draw_detections(pixels, row["boxes_yxyx"], row["classes"], row["scores"]))
             progress(len(result.rows), len(result.rows) - result.known)
         if not result.rows:
             raise UserError(f"--video={video.path}: no frame could be read; the file is empty or damaged")
         result.files = [out / "predictions.jsonl", out / "predictions.csv"]
         write(result.files[0], "".join(json.dumps(row) + "\n" for row in result.rows))
-        write(result.files[1], _csv(result.rows))
+        rows = (([row["frame"], f"{row['time']:.3f}"], row) for row in result.rows)
+        write(result.files[1], detections_csv(["frame", "time"], rows))
         if annotated:
             annotated.finish()
             result.files.append(out / NAME)
@@ -191,13 +183,3 @@ class _Writer:
 
     def _error(self) -> UserError:
         return UserError(f"{self._path}: the annotated video cannot be written; check the disk, or use --nodraw")
-
-
-def _csv(rows: list[Row]) -> str:
-    """One line per detected object."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["frame", "time", *DETECTION_COLUMNS])
-    for row in rows:
-        table.writerows([row["frame"], f"{row['time']:.3f}", *cells] for cells in detection_cells(row))
-    return text.getvalue()

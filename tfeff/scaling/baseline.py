@@ -1,14 +1,23 @@
-"""The baseline, and the networks that it becomes when its depth, width and resolution are scaled."""
+"""The baseline, the networks that it becomes when its depth, width and resolution are scaled, and their experiments.
+
+Batch size and learning rate follow the network.
+"""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
-from tfeff import config, models, tasks
+from tfeff import config, models
 from tfeff.config.family import Family
-from tfeff.config.tasks import Task
+from tfeff.config.tasks import TaskSettings
+from tfeff.errors import UserError
 from tfeff.models.cost.complexity import Complexity
+from tfeff.networks.detectors.rcnn import RCNN
+from tfeff.trials.store import TrialStore
+from tfeff.trials.trial import Candidate
 
 
 @dataclass(frozen=True)
@@ -16,7 +25,7 @@ class ScaledNetwork:
     """A baseline scaled by three coefficients, rounded to whole blocks, channels and pixels.
 
     Attributes:
-        model: its config.
+        model: its description; of a detector, that of its backbone.
         task: its task, with the neck of a detector.
         depth: α^φ, factor of the baseline's blocks.
         width: β^φ, factor of the baseline's channels.
@@ -27,12 +36,11 @@ class ScaledNetwork:
         neck: of a detector: channels and cells of the neck, and convolutions of each head; else empty.
         neck_depth: factor of the baseline's cells and of the convolutions of its heads.
         neck_width: factor of the channels of its neck and heads.
-        cost: for one image.
         relative: cost relative to the baseline's, by measure (`macs`, `memory`, `params`).
     """
 
-    model: config.Model
-    task: Task
+    model: models.Architecture
+    task: TaskSettings
     depth: float
     width: float
     resolution: int
@@ -67,41 +75,31 @@ class ScaledNetwork:
         return f"d {self.depth:.2f} w {self.width:.2f} r {self.scale:.2f}{neck}"
 
 
-def peak_memory(cost: Complexity) -> int:
-    """Peak bytes of layer outputs and gradients during a training step, per image."""
-    return cost.training_peak_bytes
-
-
 @dataclass(frozen=True)
 class Baseline:
-    """The network at φ = 0.
+    """The network at φ = 0; of a detector, `model` is its backbone. The coefficients of `model` are part of it."""
 
-    Attributes:
-        model: its config; coefficients set there are part of the baseline.
-        num_classes: outputs of its classifier.
-        channels: channels of the images.
-        task: its task.
-    """
-
-    model: config.Model
+    model: models.Architecture
     num_classes: int
     channels: int
-    task: Task = field(default_factory=config.Classification)
+    task: TaskSettings = field(default_factory=config.ClassificationSettings)
 
     @cached_property
     def description(self) -> models.Architecture | models.Detector:
         """The description of the baseline.
 
         Raises:
-            UserError: the network cannot be built.
+            UserError: the network cannot be built, or only its backbone can be scaled.
         """
-        task, model = tasks.create(self.task), self.model
-        return task.describe(model.name, resolution=model.resolution, **model.options())
+        described = self.task.describe(self.model)
+        if isinstance(described, RCNN):
+            raise UserError("task.name=rcnn: R-CNN has no family; search one of classifiers on crops:SOURCE")
+        return described
 
     @property
     def is_detector(self) -> bool:
         """Whether it has a neck, which is scaled, too."""
-        return isinstance(self.description, models.Detector)
+        return bool(self.description.neck_sizes)
 
     @property
     def resolution(self) -> int:
@@ -114,71 +112,40 @@ class Baseline:
         return self._cost(self.description)
 
     def network(self, depth: float, width: float, resolution: int, **neck: float) -> ScaledNetwork:
-        """The baseline scaled.
-
-        Args:
-            depth: factor of its blocks.
-            width: factor of its channels.
-            resolution: pixels.
-            **neck: of a detector, `neck_depth` and `neck_width`; default 1.
-        """
+        """The baseline scaled; a detector also by `neck_depth` and `neck_width`, by default 1."""
         scaled = self.description.scaled(depth=depth, width=width, resolution=resolution, **neck)
-        task, sizes = self.task, tuple[int, ...]()
-        if isinstance(scaled, models.Detector):
-            assert isinstance(task, config.ObjectDetection)
-            backbone, sizes = scaled.backbone, scaled.neck_sizes
-            task = dataclasses.replace(task, neck=task.neck.scaled(**neck))
-        else:
-            backbone = scaled
         cost = self._cost(scaled)
-        model = dataclasses.replace(
-            self.model,
-            depth_coefficient=backbone.depth_coefficient,
-            width_coefficient=backbone.width_coefficient,
-            resolution=resolution,
-        )
         return ScaledNetwork(
-            model=model,
-            task=task,
+            model=scaled.backbone,
+            task=self.task.with_network(scaled),
             depth=depth,
             width=width,
             resolution=resolution,
             scale=resolution / self.resolution,
-            blocks=backbone.blocks,
-            widths=backbone.widths,
+            blocks=scaled.backbone.blocks,
+            widths=scaled.backbone.widths,
             cost=cost,
             relative={
                 "macs": cost.macs / self.cost.macs,
-                "memory": peak_memory(cost) / peak_memory(self.cost),
+                "memory": cost.training_peak_bytes / self.cost.training_peak_bytes,
                 "params": cost.params / self.cost.params,
             },
-            neck=sizes,
+            neck=scaled.neck_sizes,
             **neck,
         )
 
     def family(self, coefficients: Sequence[float], finding: str = "") -> Family:
-        """The family of this baseline with some coefficients.
-
-        Args:
-            coefficients: growth of depth, width and resolution; of a detector, also of its neck's depth and width.
-            finding: how they were found.
-        """
+        """The family of this baseline with some growth of depth, width and resolution, and of a detector's neck."""
         alpha, beta, gamma, *of_neck = coefficients
         neck_depth, neck_width = of_neck or (1.0, 1.0)
-        task = self.unscaled.task
-        neck, head_repeats = config.Neck(), None
-        if isinstance(task, config.ObjectDetection):
-            neck, head_repeats = task.neck, task.head_repeats
         return Family(
-            baseline=self.unscaled.model,
+            baseline=self.model,
+            detector=getattr(self.task, "network", None),
             alpha=alpha,
             beta=beta,
             gamma=gamma,
             neck_depth=neck_depth,
             neck_width=neck_width,
-            detector=self.is_detector,
-            neck=neck,
-            head_repeats=head_repeats,
             finding=finding,
         )
 
@@ -194,3 +161,82 @@ class Baseline:
 
     def _cost(self, description: models.Architecture | models.Detector) -> Complexity:
         return models.estimate(description, num_classes=self.num_classes, channels=self.channels)
+
+
+COEFFICIENTS = ("depth", "width", "resolution", "neck_depth", "neck_width")
+"""Keys of a stored candidate's settings from which its network is built again."""
+
+
+def experiment(search: config.Search, baseline: Baseline, network: ScaledNetwork) -> config.Experiment:
+    """The baseline's experiment with another network, and the batch size and learning rate that suit it."""
+    base = search.experiment
+    size = batch_size(search, baseline, network)
+    return dataclasses.replace(
+        base,
+        task=network.task,
+        model=dataclasses.replace(network.model, mean=base.model.mean, std=base.model.std),
+        optimizer=dataclasses.replace(base.optimizer, learning_rate=learning_rate(search, size)),
+        training=dataclasses.replace(base.training, batch_size=size),
+    )
+
+
+def candidate(search: config.Search, baseline: Baseline, network: ScaledNetwork) -> Candidate:
+    """A network as a candidate for trials; its settings describe it to readers of the store."""
+    settings: dict[str, Any] = {
+        "depth": network.depth,
+        "width": network.width,
+        "resolution": network.resolution,
+        "scale": network.scale,
+        **({"neck_depth": network.neck_depth, "neck_width": network.neck_width} if network.neck else {}),
+        "blocks": network.blocks,
+        "widths": network.widths,
+        "params": network.cost.params,
+        "macs": network.cost.macs,
+        "memory": network.cost.training_peak_bytes,
+        "relative_macs": network.relative["macs"],
+    }
+    return Candidate(network.id, network.label, experiment(search, baseline, network), network.cost.macs, settings)
+
+
+def stored_networks(store: TrialStore, baseline: Baseline) -> dict[str, ScaledNetwork]:
+    """The networks of a store by id, with the coefficients that they were first trained with.
+
+    Different coefficients may round to the same network. Networks of another baseline are omitted.
+    """
+    networks = {
+        id_: baseline.network(**{key: settings[key] for key in COEFFICIENTS if key in settings})
+        for id_, settings in store.candidates().items()
+    }
+    return {id_: network for id_, network in networks.items() if network.id == id_}
+
+
+def batch_size(search: config.Search, baseline: Baseline, network: ScaledNetwork) -> int:
+    """Images per update, chosen so that every network needs about the baseline's memory.
+
+    Raises:
+        UserError: it would be less than one image.
+    """
+    base = search.experiment.training.batch_size
+    match search.trials.batch_size:
+        case "fixed":
+            return base
+        case "product":
+            factor = network.nominal
+        case _:
+            factor = network.cost.training_peak_bytes / baseline.cost.training_peak_bytes
+    steps = search.experiment.training.accumulation_steps
+    size = math.floor(base / factor / steps + 0.5) * steps
+    if size < 1:
+        raise UserError(
+            f"{network.label}: its batch size would be {base / factor:.2f}; raise training.batch_size (now {base}) or "
+            "set trials.batch_size=fixed"
+        )
+    return size
+
+
+def learning_rate(search: config.Search, size: int) -> float:
+    """The learning rate for a batch size."""
+    base = search.experiment
+    ratio = size / base.training.batch_size
+    factor = {"linear": ratio, "sqrt": math.sqrt(ratio)}.get(search.trials.learning_rate, 1.0)
+    return base.optimizer.learning_rate * factor

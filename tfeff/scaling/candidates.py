@@ -6,6 +6,7 @@ the real cost of a network after rounding, not to α·β²·γ².
 
 import bisect
 import math
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import takewhile
 
@@ -26,19 +27,15 @@ Scaling = Mapping[str, float]
 """Arguments of `Baseline.network` except the resolution."""
 Costs = Callable[[ScaledNetwork], dict[str, float]]
 """Relative cost of a network by measure."""
+ESTIMATED: Costs = operator.attrgetter("relative")
+"""Costs from the description of the network."""
 
 
-def estimated_costs(network: ScaledNetwork) -> dict[str, float]:
-    """Relative costs estimated from the description of the network."""
-    return network.relative
-
-
-def within_budget(baseline: Baseline, budget: config.Budget, costs: Costs = estimated_costs) -> list[ScaledNetwork]:
+def within_budget(baseline: Baseline, budget: config.Budget, costs: Costs = ESTIMATED) -> list[ScaledNetwork]:
     """All distinct networks that satisfy every bound of a budget and exhaust at least one of them.
 
     Args:
         baseline: the network to scale; all coefficients are at least 1.
-        budget: bounds and tolerance.
         costs: relative costs of a network; none may fall with depth, width or resolution.
 
     Returns:
@@ -131,7 +128,6 @@ def coefficients(rounded: Callable[[float], tuple[int, ...]], maximum: float = M
 
     Args:
         rounded: coefficient -> whole numbers, none of which may fall as the coefficient rises.
-        maximum: largest coefficient.
 
     >>> list(coefficients(lambda d: (math.floor(4 * d + 0.5),)))[:3]
     [1.0, 1.25, 1.5]

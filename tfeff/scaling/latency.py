@@ -9,10 +9,11 @@ from scipy import optimize
 
 from tfeff import config
 from tfeff.execution.executor import Executor, collect
-from tfeff.scaling.baseline import Baseline, ScaledNetwork, peak_memory
+from tfeff.scaling.baseline import Baseline, ScaledNetwork
 from tfeff.scaling.members import scaled
 from tfeff.trials import worker
 from tfeff.trials.store import TrialStore
+from tfeff.trials.trial import Trial
 
 SAMPLE_RATIOS = (1.5, 2.0, 3.0)
 """Multiply-adds relative to the baseline's at which each single dimension is timed for the fit."""
@@ -20,25 +21,14 @@ SAMPLE_RATIOS = (1.5, 2.0, 3.0)
 
 @dataclass(frozen=True)
 class Latency:
-    """Latency of a prediction of one image.
-
-    Attributes:
-        seconds: of the network.
-        relative: ratio to the baseline, timed alternately with it.
-    """
+    """Latency of a prediction of one image, and its ratio to the baseline's, timed alternately with it."""
 
     seconds: float
     relative: float
 
 
 class Clock:
-    """Times networks one after the other, so that they do not slow each other down, and each only once per store.
-
-    Args:
-        store: caches the measurements.
-        executor: runs them.
-        say: is called with a message before each measurement.
-    """
+    """Times networks one after the other, so that they do not slow each other down, and each only once per store."""
 
     def __init__(self, store: TrialStore, executor: Executor, say: Callable[[str], None] = lambda text: None) -> None:
         self._store, self._executor, self._say = store, executor, say
@@ -49,11 +39,11 @@ class Clock:
         def time() -> Any:
             name = f"timing {network.label}"
             self._say(name)
-            experiments = (
-                config.Experiment(model=each.model, task=each.task, data=config.Data(channels=baseline.channels))
+            trials = (
+                Trial(config.Experiment(model=each.model, task=each.task, data=config.Data(channels=baseline.channels)))
                 for each in (network, baseline.unscaled)
             )
-            call = worker.latency, *experiments, baseline.num_classes
+            call = worker.latency, *trials, baseline.num_classes
             return collect(self._executor, {name: call}, check)[name]
 
         return Latency(*self._store.cached(f"latency {network.id}", time))
@@ -64,9 +54,6 @@ class LatencyModel:
     """Ratio = a + b · multiply-adds + c · blocks + d · bytes of activations, with non-negative coefficients.
 
     The ratio therefore never falls as a network grows, which the enumeration of candidates requires.
-
-    Attributes:
-        terms: (a, b, c, d).
     """
 
     terms: tuple[float, ...]
@@ -96,4 +83,4 @@ def samples(baseline: Baseline) -> list[ScaledNetwork]:
 
 
 def _features(network: ScaledNetwork) -> tuple[float, ...]:
-    return 1.0, float(network.cost.macs), float(sum(network.blocks)), float(peak_memory(network.cost))
+    return 1.0, float(network.cost.macs), float(sum(network.blocks)), float(network.cost.training_peak_bytes)

@@ -2,13 +2,22 @@
 
 import bisect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
 
 from tfeff import config
 from tfeff.config.family import Family
+from tfeff.config.search import SINGLE
+from tfeff.reporting.scaling_curves import METHODS
 from tfeff.scaling.baseline import Baseline, ScaledNetwork
 from tfeff.scaling.candidates import STEP
+from tfeff.trials.contrasts import Contrasts, contrasts
+from tfeff.trials.intervals import Difference, paired_difference, summary
+from tfeff.trials.results import Block
 
 COMPOUND = "compound"
 PHI_STEP, MAX_PHI = 0.05, 10.0
@@ -22,7 +31,6 @@ class Point:
     Attributes:
         method: `baseline` or one of `config.search.METHODS`.
         phi: φ of the compound member with these multiply-adds; 0 for the baseline.
-        network: the network.
     """
 
     method: str
@@ -59,27 +67,15 @@ def nearest_phi(baseline: Baseline, family: Family, ratio: float) -> float:
 
 
 def scaled(baseline: Baseline, method: str, macs: int) -> ScaledNetwork:
-    """The baseline scaled to about `macs` multiply-adds.
-
-    Args:
-        baseline: the baseline.
-        method: `depth`, `width` or `resolution` alone, or `width+resolution`, both by the same factor.
-        macs: multiply-adds.
-    """
+    """The baseline scaled to about `macs` multiply-adds in `depth`, `width`, `resolution` or `width+resolution`."""
     start = baseline.resolution
     parts = start if "resolution" in method else round(1 / STEP)  # of the grid between two whole factors
 
     def network(step: int) -> ScaledNetwork:
         factor = (parts + step) / parts
-        match method:
-            case "depth":
-                return baseline.network(factor, 1.0, start)
-            case "width":
-                return baseline.network(1.0, factor, start)
-            case "resolution":
-                return baseline.network(1.0, 1.0, start + step)
-            case _:
-                return baseline.network(1.0, factor, start + step)
+        depth = factor if method == "depth" else 1.0
+        width = factor if "width" in method else 1.0
+        return baseline.network(depth, width, start + step if "resolution" in method else start)
 
     end = parts
     while network(end).cost.macs < macs:
@@ -99,3 +95,173 @@ def _nearest(choices: Sequence[int], network: Callable[[int], ScaledNetwork], ma
     below = network(choices[above - 1]).cost.macs
     low = network(choices[bisect.bisect_left(choices, below, key=lambda choice: network(choice).cost.macs)])
     return min(low, high, key=lambda candidate: abs(math.log(candidate.cost.macs / macs)))
+
+
+FOLDS = 2, 4, 6, 8, 12, 16
+"""Numbers of folds in the table of detectable advantages."""
+
+
+class Comparison:
+    """Networks that were scaled by different methods to the same multiply-adds.
+
+    Args:
+        values: network -> fold -> metric, averaged over seeds, without failed trials.
+        losses: network -> final training loss of each of its complete trials.
+    """
+
+    def __init__(
+        self,
+        points: Sequence[Point],
+        values: Mapping[str, Mapping[Block, float]],
+        losses: Mapping[str, Sequence[float]],
+        failed: Collection[str],
+        *,
+        minimized: bool,
+    ) -> None:
+        self._points, self._values, self._losses = points, values, losses
+        self._failed, self._minimized = failed, minimized
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """Compound scaling against the other methods at the same multiply-adds.
+
+        The intervals of depth, width and resolution alone at one φ hold at once, and so do their lower bounds; see
+        `tfeff.trials.contrasts`.
+        """
+        rows = []
+        for compound, other in self._pairs:
+            row: dict[str, Any] = {
+                "φ": compound.phi,
+                "against": METHODS[other.method].label,
+                "compound, x baseline": compound.network.relative["macs"],
+                "other, x baseline": other.network.relative["macs"],
+            }
+            rows.append(row)
+            if other.network.id == compound.network.id:
+                row["verdict"] = "the same network"
+                continue
+            compared = self.compared.get((compound.phi, other.method))
+            if compared is None:
+                row["verdict"] = "not decided: on every fold, a training of one of them failed"
+                continue
+            difference, bound = compared.differences[other.network.id], compared.bounds[other.network.id]
+            row |= {
+                "compound": summary(self._values[compound.network.id].values()).mean,
+                "other": summary(self._values[other.network.id].values()).mean,
+                "advantage": round(difference.mean, 12),  # without rounding errors
+                "95 % from": difference.low,
+                "to": difference.high,
+                "lower bound": bound,
+                "verdict": _verdict(difference, bound),
+                "optimized": other.network.id not in compared.apart,
+            }
+            if not row["optimized"]:
+                row["verdict"] += "; not both optimized"
+        return rows
+
+    @cached_property
+    def _pairs(self) -> list[tuple[Point, Point]]:
+        """Each compound member with each other network at its φ."""
+        points = self._points
+        return [
+            (compound, other)
+            for compound in points
+            if compound.method == COMPOUND
+            for other in points
+            if other.phi == compound.phi and other.method != COMPOUND
+        ]
+
+    @cached_property
+    def compared(self) -> dict[tuple[float, str], Contrasts]:
+        """(φ, other method) -> the comparisons that hold at once with it; failed trials are omitted.
+
+        These are depth, width and resolution alone, and apart from them width and resolution together.
+        """
+        sign = -1.0 if self._minimized else 1.0
+        table = {
+            point.network.id: {block: sign * value for block, value in self._values[point.network.id].items()}
+            for point in self._points
+        }
+        table = {name: row for name, row in table.items() if row}
+        simultaneous: dict[tuple[float, str, bool], list[Point]] = {}
+        for compound, other in self._pairs:
+            name = compound.network.id
+            common = table.get(name, {}).keys() & table.get(other.network.id, {}).keys()
+            if other.network.id != name and common:
+                simultaneous.setdefault((compound.phi, name, other.method in SINGLE), []).append(other)
+        apart = self.not_optimized if table.keys() - self.not_optimized else ()  # someone has to determine the variance
+        found: dict[tuple[float, str], Contrasts] = {}
+        for (phi, name, _), others in simultaneous.items():
+            compared = contrasts(table, name, sorted({other.network.id for other in others}), apart)
+            found |= {(phi, other.method): compared for other in others}
+        return found
+
+    @cached_property
+    def power(self) -> list[dict[str, Any]]:
+        """For each φ and some numbers of folds: the advantage that compound scaling would have to have to be seen.
+
+        Over one dimension, or over all three at once.
+        """
+        by_phi = {phi: compared for (phi, method), compared in self.compared.items() if method in SINGLE}
+        rows = []
+        for phi, compared in by_phi.items():
+            for folds in sorted({*FOLDS, compared.blocks}) if compared.pooled else ():
+                detectable = compared.detectable(folds)
+                if detectable is not None:
+                    rows.append(
+                        {
+                            "φ": phi,
+                            "folds": folds,
+                            "these": "yes" if folds == compared.blocks else "",
+                            "deviation of a fold": compared.deviation,
+                            "degrees of freedom": compared.degrees if folds == compared.blocks else None,
+                            "detectable advantage": detectable,
+                            "over all": compared.detectable(folds, everywhere=True),
+                        }
+                    )
+        return rows
+
+    @cached_property
+    def slopes(self) -> list[dict[str, Any]]:
+        """Growth of the metric when the multiply-adds double, by method: a line through each fold's points."""
+        by_method: dict[str, dict[Block, float]] = {}
+        for method in dict.fromkeys(point.method for point in self._points if point.method != "baseline"):
+            points = [point for point in self._points if point.method in ("baseline", method)]
+            values = [self._values[point.network.id] for point in points]
+            octaves = np.log2([point.network.relative["macs"] for point in points])
+            common = set.intersection(*map(set, values)) if len(set(octaves)) > 1 else set()
+            if common:
+                by_method[method] = {
+                    block: float(np.polyfit(octaves, [row[block] for row in values], 1)[0]) for block in sorted(common)
+                }
+        rows = []
+        for method, slopes in by_method.items():
+            estimate = summary(slopes.values())
+            row = {
+                "method": METHODS[method].label,
+                "growth per doubling": estimate.mean,
+                "95 % from": estimate.low,
+                "to": estimate.high,
+            }
+            if method != COMPOUND and COMPOUND in by_method:
+                difference = paired_difference(by_method[COMPOUND], slopes)
+                row |= {"compound minus it": difference.mean, "from": difference.low, "up to": difference.high}
+            rows.append(row)
+        return rows
+
+    @cached_property
+    def not_optimized(self) -> set[str]:
+        """Networks with a failed trial, or whose final training loss is above the baseline's: more capacity should
+        lower it."""
+        baseline = next((point.network.id for point in self._points if point.method == "baseline"), "")
+        final = {name: np.mean(losses) for name, losses in self._losses.items() if losses}
+        worse = {name for name, loss in final.items() if not loss <= final.get(baseline, np.inf)}
+        return worse | {name for name in self._failed if name != baseline}
+
+
+def _verdict(advantage: Difference, bound: float | None) -> str:
+    if bound is not None and bound > 0:
+        return "compound is better"
+    if advantage.high is not None and advantage.high < 0:
+        return "compound is worse"
+    return "not separable"

@@ -1,13 +1,27 @@
-"""The page that presents a search: `report.html`."""
+"""The figures of a search, and the page that presents it: `report.html`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from tfeff import config
 from tfeff.reporting import html
-from tfeff.reporting.tables import percent
-from tfeff.scaling.figures import MEASURES
+from tfeff.reporting.candidates import allocation_figure, candidates_figure
+from tfeff.reporting.landscape import landscape_figure
+from tfeff.reporting.scaling_curves import (
+    METHODS,
+    OTHERS,
+    latency_figure,
+    method_figure,
+    methods_figure,
+    single_against_compound_figure,
+)
+from tfeff.reporting.tables import percent, unit_of
+from tfeff.reporting.training_curves import loss_figure
 from tfeff.scaling.result import Result
+from tfeff.scaling.study import Study
+from tfeff.trials.intervals import summary
 
 RATES = (
     "Learning rates tried for each network, with the metric on held-out images of the first fold. A rate at the end of "
@@ -19,49 +33,49 @@ def page(result: Result, directory: Path, command: str, captions: Mapping[str, s
     """The HTML page of the report."""
     study, search = result.study, result.search
 
-    def shown(*names: str) -> list[html.Figure]:
+    def shown(*names: str) -> list[html.Part]:
         return [
-            html.Figure(directory / "figures" / f"{name}.svg", captions[name]) for name in names if name in captions
+            html.figure(directory / "figures" / f"{name}.svg", captions[name]) for name in names if name in captions
         ]
 
     coefficients: list[html.Part] = [
-        html.Paragraph(_coefficients(result)),
-        html.Paragraph(_method(result)),
+        html.paragraph(_coefficients(result)),
+        html.paragraph(_method(result)),
         *shown("landscape"),
-        *([html.Table(result.ranking, f"Candidates ranked by {study.objective.title}.")] if result.ranking else []),
+        *([html.table(result.ranking, f"Candidates ranked by {study.objective.title}.")] if result.ranking else []),
     ]
     comparison: list[html.Part] = [
-        html.Paragraph(_comparison(result)),
-        html.Table(result.members, f"The networks, and the mean of their {result.metric_words} over folds."),
-        html.Table(result.comparison.rows, f"Advantage of compound scaling in {result.metric_words}."),
-        html.Table(
+        html.paragraph(_comparison(result)),
+        html.table(result.members, f"The networks, and the mean of their {result.metric_words} over folds."),
+        html.table(result.comparison.rows, f"Advantage of compound scaling in {result.metric_words}."),
+        html.table(
             result.comparison.power,
             "Advantage that gives a lower bound above 0 with a probability of 80 %: over a single dimension, or over "
             "all of them if it is as large over each. Methods that failed to optimize are left out. The rows of other "
             "numbers of folds help to plan: folds can be added later.",
         ),
-        html.Table(
+        html.table(
             result.comparison.slopes,
             f"Growth of {result.metric_words} per doubling of the multiply-adds, within folds. These intervals are not "
             "adjusted for several comparisons.",
         ),
-        *([html.Table(result.rates, RATES)] if result.rates else []),
+        *([html.table(result.rates, RATES)] if result.rates else []),
         *shown(
             "single_against_compound", "methods", *(name for name in captions if name.startswith("method_")), "latency"
         ),
     ]
     family: list[html.Part] = [
-        html.Table(result.family, "Members of the family. Latency: one image, one process."),
-        html.Command(member_command(result, directory)),
+        html.table(result.family, "Members of the family. Latency: one image, one process."),
+        html.command(member_command(result, directory)),
     ]
     memory: list[html.Part] = [
-        html.Paragraph(
+        html.paragraph(
             "Estimated: peak of layer outputs and gradients during a training step, times the batch size. Measured: "
             "peak of TensorFlow's allocator during a trial minus what it held before, the minimum over the network's "
             "trials. Fused operations need less than estimated; prefetched batches and the workspace of operations "
             "add to it."
         ),
-        html.Table(result.memory, "Training memory."),
+        html.table(result.memory, "Training memory."),
     ]
     sections: dict[str, Sequence[html.Part]] = {
         "Coefficients": coefficients,
@@ -70,12 +84,12 @@ def page(result: Result, directory: Path, command: str, captions: Mapping[str, s
         "Family": family,
         "Batch normalization": shown("batch_normalization"),
         "Memory": memory,
-        "Failed trials": [html.Table(result.records.failed, "Trials that failed.")] if result.records.failed else [],
-        "Command and config": [html.Command(command), html.Command(config.to_json(search))],
+        "Failed trials": [html.table(result.records.failed, "Trials that failed.")] if result.records.failed else [],
+        "Command and config": [html.command(command), html.command(config.to_json(search))],
     }
     return html.page(
         f"Compound scaling of {study.baseline.model.name} on {search.experiment.data.source}",
-        [html.Section(title, parts) for title, parts in sections.items() if parts],
+        sections,
         summary=result.findings.family.finding,
     )
 
@@ -84,8 +98,8 @@ def member_command(result: Result, directory: Path) -> str:
     """The command that trains a member of the family."""
     phi = max((point.phi for point in result.findings.points), default=0.0) or 1.0
     return (
-        f"python -m tfeff.train --config=CONFIG --workdir=WORKDIR --config.model.family={directory} "
-        f"--config.model.phi={phi:g}"
+        f"python -m tfeff.train --config=CONFIG --workdir=WORKDIR --config.member.family={directory} "
+        f"--config.member.phi={phi:g}"
     )
 
 
@@ -157,4 +171,87 @@ def _method(result: Result) -> str:
         f"and {folds.seeds} seed{'s' * (folds.seeds != 1)} per fold, for at most {result.epochs} epochs "
         f'({allocation}batch-size rule "{search.trials.batch_size}", learning-rate rule '
         f'"{search.trials.learning_rate}"). The trials took {hours}.'
+    )
+
+
+MEASURES = {"macs": "multiply-adds", "memory": "peak memory", "params": "parameters", "latency": "latency"}
+
+
+def draw(result: Result) -> dict[str, tuple[Figure, str]]:
+    """Name -> (figure, caption)."""
+    rows, points, study = result.candidates, result.points, result.study
+    title, unit = result.metric_words, unit_of(result.metric)
+    axis = {"metric": title, "unit": unit}
+    start = result.values(study.baseline.unscaled, members=True, objective=True)
+    other_folds = "" if result.search.member_blocks == result.search.folds.blocks else ", on the folds of the members"
+    figures = dict[str, tuple[Figure, str]]()
+    if result.findings.choice is not None:
+        optimum = result.findings.choice.optimum
+        figures = {
+            "candidates": (
+                candidates_of(study),
+                "All distinct networks within the budget, with the candidates highlighted.",
+            ),
+            "landscape": (
+                landscape_figure(
+                    rows,
+                    metric=study.objective.title,
+                    unit=unit if not study.objective.exponent else "",
+                    baseline=summary(start.values()).mean if start else None,
+                    region=None if optimum is None else optimum.region,
+                    highest=None if optimum is None else optimum.shares,
+                    reference=None
+                    if optimum is None
+                    else ("reference " + ", ".join(map("{:g}".format, optimum.reference)), optimum.reference_shares),
+                ),
+                "Performance of the candidates by their shares of depth, width and resolution"
+                + (f"; the dashed line is that of the baseline{other_folds}." if start else "."),
+            ),
+            "allocation": (allocation_figure(rows), "Epochs spent on each candidate, and why its training ended."),
+        }
+    methods = [method for method in (*OTHERS, "compound") if any(point["method"] == method for point in points)]
+    for method in methods:
+        label = METHODS[method].label
+        figures[f"method_{label.replace(' ', '_')}"] = (
+            method_figure(points, method, **axis),
+            f"Scaling, {label}: {title} against multiply-adds.",
+        )
+    if points:
+        figures["methods"] = methods_figure(points, **axis), "All scaling methods on the same axes."
+    if "compound" in methods and len(methods) > 1:
+        drawn = single_against_compound_figure(points, **axis)
+        figures["single_against_compound"] = drawn, "Compound scaling compared with each other method."
+    if points:
+        figures["latency"] = latency_figure(points, **axis), "Performance against the measured latency of one image."
+    if result.findings.plain is not None:
+        runs = {
+            "with batch normalization": result.losses(study.baseline.unscaled),
+            "without batch normalization": result.losses(result.findings.plain),
+        }
+        figures["batch_normalization"] = (
+            loss_figure(runs, title="The baseline with and without batch normalization"),
+            "Training loss of the baseline with and without batch normalization.",
+        )
+    return figures
+
+
+def candidates_of(study: Study) -> Figure:
+    """All networks within the budget, with the candidates highlighted."""
+    budget = study.search.budget
+    rows = [
+        {
+            "id": network.id,
+            "depth": network.depth,
+            "width": network.width,
+            "resolution": network.scale,
+            "ratio": network.relative[budget.measure],
+        }
+        for network in study.networks
+    ]
+    return candidates_figure(
+        rows,
+        {network.id for network in study.chosen},
+        cost=MEASURES[budget.measure],
+        target=budget.bounds[budget.measure],
+        tolerance=budget.tolerance,
     )

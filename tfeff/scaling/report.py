@@ -3,7 +3,7 @@
 ```
 search.sqlite      the store: config, candidates, every trial with its metrics per epoch
 candidates.json    all networks within the budget; `tried` marks the candidates
-coefficients.json  α, β, γ and the baseline, read by model.family
+coefficients.json  α, β, γ and the baseline, read by member.family
 result.json        ranking, comparisons and family as numbers
 family.md          the members of the family as a table
 figures/           PNG and SVG
@@ -16,17 +16,16 @@ trials.log         output of the worker processes
 
 import json
 from collections.abc import Sequence
-from datetime import timedelta
 from pathlib import Path
 
 from tfeff.durable import write
 from tfeff.reporting import figure, tables
-from tfeff.scaling import figures, members
-from tfeff.scaling.baseline import peak_memory
-from tfeff.scaling.page import member_command, page
+from tfeff.scaling import members
+from tfeff.scaling.page import candidates_of, draw, member_command, page
 from tfeff.scaling.result import Result, describe
 from tfeff.scaling.search import Findings, Forecast, given_family
 from tfeff.scaling.study import Study
+from tfeff.trials.progress import duration
 from tfeff.trials.store import Record
 
 
@@ -48,13 +47,13 @@ def candidates(study: Study, directory: Path) -> str:
             "pixels": network.resolution,
             "params": network.cost.params,
             "macs": network.cost.macs,
-            "memory": peak_memory(network.cost),
+            "memory": network.cost.training_peak_bytes,
             "tried": network.id in chosen,
         }
         for network in study.networks
     ]
     write(directory / "candidates.json", json.dumps(rows, indent=1) + "\n")
-    figure.save(figures.candidates_of(study), directory / "figures" / "candidates")
+    figure.save(candidates_of(study), directory / "figures" / "candidates")
     text = tables.text([describe(study, network) for network in study.chosen])
     return (
         f"{text}\n\n{len(study.chosen)} candidates selected from {len(study.networks)} distinct networks within the "
@@ -79,33 +78,20 @@ def forecast(study: Study, expected: Forecast, processes: int) -> str:
     images = f"{study.examples[0]:,} training and {study.examples[1]:,} validation images"
     searched = (
         f"{trials} trials with {images} each, {study.search.allocation.name} allocation: "
-        f"{_duration(expected.search, processes)}"
+        f"{duration(expected.search, processes)}"
     )
     parts = [
         *([searched] if trials else []),
-        f"members: {_duration(expected.members, processes)}",
-        f"measured on this machine: {expected.rate.start:.1f} s to start a trial of a new network, then "
-        f"{1e6 * expected.rate.per_image:.0f} µs per image and {1e12 * expected.rate.per_mac:.0f} ps per multiply-add",
+        f"members: {duration(expected.members, processes)}",
+        f"measured on this machine: {expected.rate}",
     ]
     return "\n".join(parts)
 
 
-def _duration(seconds: float, processes: int) -> str:
-    elapsed = timedelta(seconds=round(seconds / processes))
-    return f"{seconds / 3600:.2f} core-hours, {elapsed} with {processes} processes"
-
-
 def write_all(findings: Findings, records: Sequence[Record], directory: Path, command: str) -> str:
-    """Writes all files that present the findings of a search; returns a summary for the terminal.
-
-    Args:
-        findings: from `search.run`.
-        records: all trials of the search.
-        directory: the workdir.
-        command: the command line of the search, for the report.
-    """
+    """Writes all files that present the findings of a search; returns a summary for the terminal."""
     result = Result(findings, records)
-    drawn = figures.draw(result)
+    drawn = draw(result)
     for name, (drawing, _) in drawn.items():
         figure.save(drawing, directory / "figures" / name)
     write(directory / "family.md", tables.markdown(result.family) + "\n")

@@ -9,33 +9,22 @@ from typing import Any
 import numpy as np
 
 from tfeff import config
-from tfeff.reporting.metric import in_words
 from tfeff.reporting.scaling_curves import METHODS
-from tfeff.scaling.baseline import ScaledNetwork, peak_memory
-from tfeff.scaling.comparison import Comparison
-from tfeff.scaling.experiment import batch_size
+from tfeff.reporting.tables import in_words
+from tfeff.scaling.baseline import ScaledNetwork, batch_size
+from tfeff.scaling.members import Comparison
 from tfeff.scaling.search import Findings
 from tfeff.scaling.study import Study
-from tfeff.trials.intervals import summary
+from tfeff.trials.intervals import number, summary
 from tfeff.trials.learning_rates import best_rate
-from tfeff.trials.records import Records
 from tfeff.trials.results import Block, Job
-from tfeff.trials.store import Record
-from tfeff.trials.wording import number
+from tfeff.trials.store import Record, Records
 
 MEGA = 1e6
 
 
 class Result:
-    """The findings of a search as rows.
-
-    Args:
-        findings: from `search.run`.
-        records: all trials of the search.
-
-    Attributes:
-        comparison: of the members with other scaling methods.
-    """
+    """The findings of a search as rows."""
 
     def __init__(self, findings: Findings, records: Sequence[Record]) -> None:
         self.findings, self.study = findings, findings.study
@@ -61,7 +50,6 @@ class Result:
         """Fold -> metric of a network, averaged over seeds; failed and missing trials are omitted.
 
         Args:
-            network: it.
             members: on the folds of the members, not on those of the candidates.
             objective: the objective instead of its metric.
             epochs: of the trainings; None: all.
@@ -124,11 +112,7 @@ class Result:
         order = {id_: index for index, id_ in enumerate(choice.ranking.order)} if choice else {}
         rows = sorted(
             zip(self.study.chosen, self.candidates, strict=True),
-            key=lambda pair: (
-                order.get(pair[0].id, len(order)),
-                pair[1]["mean"] is None,
-                -(pair[1]["mean"] or 0.0),
-            ),
+            key=lambda pair: (order.get(pair[0].id, len(order)), pair[1]["mean"] is None, -(pair[1]["mean"] or 0.0)),
         )
         return [
             {
@@ -230,7 +214,7 @@ class Result:
                     "resolution": network.resolution,
                     "params": network.cost.params,
                     "multiply-adds": network.cost.macs,
-                    "memory, MB an image": peak_memory(network.cost) / MEGA,
+                    "memory, MB an image": network.cost.training_peak_bytes / MEGA,
                     "latency, ms": None if seconds is None else 1e3 * seconds,
                 }
             )
@@ -252,7 +236,7 @@ class Result:
                 {
                     "network": network.label,
                     "batch": size,
-                    "estimated, MB": peak_memory(network.cost) * size / MEGA,
+                    "estimated, MB": network.cost.training_peak_bytes * size / MEGA,
                     "measured, MB": min(peaks) / MEGA if peaks else None,
                 }
             )
@@ -319,7 +303,7 @@ class Result:
             "family": self.family,
             "seconds_of_trials": self.records.seconds,
             "failed_trials": self.records.failed,
-            "images": self.study.fingerprint,
+            "images": self.study.fingerprint.digest,
             "config": json.loads(config.to_json(self.search)),
         }
 

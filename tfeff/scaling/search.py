@@ -15,19 +15,18 @@ from tfeff.durable import write
 from tfeff.errors import UserError
 from tfeff.execution.executor import Executor
 from tfeff.scaling import members
-from tfeff.scaling.baseline import ScaledNetwork
-from tfeff.scaling.choice import Choice, choose, ranking_rule
-from tfeff.scaling.experiment import candidate, experiment, stored_networks
+from tfeff.scaling.baseline import ScaledNetwork, candidate, experiment, stored_networks
+from tfeff.scaling.choice import ScalingChoice, choose
 from tfeff.scaling.latency import Clock, Latency
 from tfeff.scaling.members import Point
 from tfeff.scaling.study import Study, without_batch_norm
-from tfeff.trials.allocation import Allocation, Full, Plan
-from tfeff.trials.forecast import Rate, core_seconds, measured_rate
+from tfeff.trials.allocation import Allocation, Full, JobPlan
 from tfeff.trials.learning_rates import Tried
+from tfeff.trials.progress import Rate, core_seconds, measured_rate
 from tfeff.trials.results import Block
 from tfeff.trials.runner import TrialRunner, running
 from tfeff.trials.store import TrialStore
-from tfeff.trials.trial import Candidate, on_fold
+from tfeff.trials.trial import Candidate, Trial
 
 STORE = "search.sqlite"
 FREE = (
@@ -49,18 +48,14 @@ class Findings:
     """The outcome of a search.
 
     Attributes:
-        study: the search before training.
         choice: the outcome of the candidates' trials; None if the coefficients were given.
-        family: the family with these coefficients.
-        points: networks of the members.
         plain: the baseline without batch normalization, if it was trained.
-        latencies: measured latency by network.
         learning_rates: network -> its learning rate, if a range test or trainings found it.
         tried_rates: network -> learning rates with which it was trained to find its own, with their objective.
     """
 
     study: Study
-    choice: Choice | None
+    choice: ScalingChoice | None
     family: Family
     points: Sequence[Point]
     plain: ScaledNetwork | None
@@ -74,7 +69,6 @@ class Forecast:
     """Expected duration of a search, in seconds summed over all processes.
 
     Attributes:
-        rate: training time on this machine.
         search: the candidates' trials.
         members: the trials of the members and of the networks that they are compared with.
     """
@@ -143,22 +137,14 @@ def given_family(study: Study) -> Family:
 def run(study: Study, directory: Path, store: TrialStore, executor: Executor, console: Console) -> Findings:
     """Runs a search to the end, resuming from the store.
 
-    Args:
-        study: from `prepare`.
-        directory: the workdir, locked by this process.
-        store: results so far.
-        executor: runs the trials.
-        console: shows the progress.
-
     Raises:
         UserError: the images have changed since the first trial, or every candidate failed.
         Interrupted: after Ctrl-C or SIGTERM; finished trials are stored.
     """
     search, baseline = study.search, study.baseline
-    fingerprints = study.fingerprint, study.validation_fingerprint
-    with running(search, fingerprints, study.objective, directory, store, executor, console) as runner:
-        reference = on_fold(experiment(search, baseline, baseline.unscaled), search.folds, fold=0, seed=0)
-        resolved = dataclasses.replace(search, experiment=runner.resolve(search.experiment, reference))
+    with running(search, study.fingerprint, study.objective, directory, store, executor, console) as runner:
+        reference = Trial(experiment(search, baseline, baseline.unscaled)).on_fold(search.folds, fold=0, seed=0)
+        resolved = dataclasses.replace(search, experiment=runner.resolve(Trial(search.experiment), reference))
 
         def as_candidates(networks: Sequence[ScaledNetwork]) -> list[Candidate]:
             stored = stored_networks(store, baseline)
@@ -198,12 +184,13 @@ def run(study: Study, directory: Path, store: TrialStore, executor: Executor, co
     return Findings(study, choice, family, points, plain, latencies, runner.learning_rates, runner.tried_rates)
 
 
-def _choose(study: Study, runner: TrialRunner, plan: Plan) -> Choice:
+def _choose(study: Study, runner: TrialRunner, plan: JobPlan) -> ScalingChoice:
     """The coefficients that follow from the trials of the candidates."""
     search, networks = study.search, study.chosen
     epochs = search.experiment.training.epochs
     costs = {network.id: network.relative[search.budget.measure] for network in networks}
     labels = {network.id: network.label for network in networks}
-    ranking = runner.rank(plan, epochs, labels, costs, ranking_rule(search.choice))
+    rule = "none" if search.choice == "surface" else search.choice
+    ranking = runner.rank(plan, epochs, labels, costs, rule)
     table = runner.table([network.id for network in networks], epochs)
     return choose(search, study.baseline, networks, dict(plan.eliminated), ranking, table, study.objective.title)

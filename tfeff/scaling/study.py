@@ -7,15 +7,16 @@ from dataclasses import dataclass
 
 from tfeff import config, training
 from tfeff.errors import UserError
+from tfeff.networks.backbones.resnet import ResNet
 from tfeff.reporting.tables import percent
 from tfeff.scaling import candidates, members
-from tfeff.scaling.baseline import Baseline, ScaledNetwork
+from tfeff.scaling.baseline import Baseline, ScaledNetwork, batch_size
 from tfeff.scaling.choice import coefficients_of, given
-from tfeff.scaling.experiment import batch_size
 from tfeff.scaling.latency import Latency, LatencyModel, samples
+from tfeff.selection import Fingerprint
 from tfeff.trials.allocation import Allocation, allocation
-from tfeff.trials.images import check_batch_size, open_images
-from tfeff.trials.objective import Objective
+from tfeff.trials.results import TrialObjective
+from tfeff.trials.trial import check_batch_size, open_images
 
 TIMING_ROUNDS = 6
 """Maximum number of times that candidates are reselected because measured latencies differ from the fit."""
@@ -26,22 +27,16 @@ class Study:
     """A search before any training.
 
     Attributes:
-        search: its config.
-        baseline: the network that is scaled.
-        objective: the quantity that is maximized.
         examples: number of training and of validation images of one trial.
-        fingerprint: hash of all images from which folds are drawn.
-        validation_fingerprint: hash of those that all folds are validated on; None if each has its own part.
+        fingerprint: of the images from which folds are drawn, and of those that all folds are validated on.
         networks: all distinct networks within the budget; none if the coefficients are given.
-        chosen: the candidates among them.
     """
 
     search: config.Search
     baseline: Baseline
-    objective: Objective
+    objective: TrialObjective
     examples: tuple[int, int]
-    fingerprint: str
-    validation_fingerprint: str | None
+    fingerprint: Fingerprint
     networks: Sequence[ScaledNetwork]
     chosen: Sequence[ScaledNetwork]
 
@@ -73,8 +68,10 @@ def prepare(search: config.Search, clock: Callable[[Baseline, ScaledNetwork], La
     target = section.cost_target
     if target is None and section.exponent:
         target = baseline.cost.macs * (search.budget.macs or 1.0)
-    objective = Objective(section.metric, target, section.exponent)
-    objective.value(dict.fromkeys(training.metrics(base), 1.0), baseline.cost.macs)  # raises if the metric is unknown
+    objective = TrialObjective(section.metric, target, section.exponent)
+    objective.value(
+        dict.fromkeys(training.metrics(training.Plan.of(base).task), 1.0), baseline.cost.macs
+    )  # raises if the metric is unknown
     networks, chosen = list[ScaledNetwork](), list[ScaledNetwork]()
     if search.coefficients is None:
         networks, chosen = _select(baseline, search.budget, clock)
@@ -87,15 +84,20 @@ def prepare(search: config.Search, clock: Callable[[Baseline, ScaledNetwork], La
         baseline=baseline,
         objective=objective,
         examples=images.examples,
-        fingerprint=images.dataset.fingerprint,
-        validation_fingerprint=images.validation_fingerprint,
+        fingerprint=images.fingerprint,
         networks=networks,
         chosen=chosen,
     )
 
 
 def without_batch_norm(baseline: Baseline) -> Baseline:
-    """The same baseline without batch normalization."""
+    """The same baseline without batch normalization.
+
+    Raises:
+        UserError: its family has no such option.
+    """
+    if not isinstance(baseline.model, ResNet):
+        raise UserError(f'{baseline.model.name} has no option "batch_norm"')
     return dataclasses.replace(baseline, model=dataclasses.replace(baseline.model, batch_norm=False))
 
 

@@ -1,9 +1,10 @@
-"""A detector's SavedModel, loaded: from an image to detections.
+"""SavedModels, loaded; those of detectors: from an image to detections.
 
-Next to the SavedModel's own files, `assets/detector.json` holds the class names and the detection threshold.
+`assets/detector.json` of a detector's SavedModel holds the class names and the detection threshold.
 """
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +12,35 @@ from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from tfeff.data.images import graph_decoding
 from tfeff.errors import UserError
 from tfeff.proposals.records import from_record
-from tfeff.serving.loading import load
 
 DETECTOR_FILE = "detector.json"
 
 
-class Detector(Protocol):
+def load(directory: Path) -> Any:
+    """A SavedModel with the signatures of our exports.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)  # it warns that exported models have no gradients
+    try:
+        model = tf.saved_model.load(os.fspath(directory))
+        for name in ("serving_default", "serving_bytes"):
+            _ = model.signatures[name]
+    except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
+        raise UserError(f"{directory}: cannot read the SavedModel ({error}); export the model again") from error
+    finally:
+        logging.set_verbosity(verbosity)
+    return model
+
+
+class ImageDetector(Protocol):
     """An exported detector of any kind.
 
     Attributes:
@@ -37,10 +57,10 @@ class Detector(Protocol):
 
 
 class ExportedDetector:
-    """The SavedModel of a detector with one network (all except R-CNN); with its proposal method, if it needs one.
+    """The SavedModel of a detector, with its proposal method, if it needs one.
 
     Args:
-        directory: of the SavedModel.
+        directory: directory of the SavedModel.
 
     Attributes:
         class_names: C.
@@ -79,7 +99,7 @@ class DetectorRecord:
     Attributes:
         class_names: C.
         score: the detection threshold.
-        channels: of an image, 1 or 3.
+        channels: channels of an image, 1 or 3.
         proposals: the record of the proposal method (`proposals.records`); None: the detector takes images alone.
     """
 

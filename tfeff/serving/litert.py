@@ -22,8 +22,8 @@ def convert(
     """`model.tflite` and its contents.
 
     Args:
-        model: the network, as `ImageTask.predictor` returns it.
-        task: of the network.
+        model: as for `portable.function`.
+        task: as for `portable.function`.
         examples: the inputs of `portable.function` for single images. With them, weights and activations become 8-bit
             integers wherever an operator allows it; input and output stay float32.
 

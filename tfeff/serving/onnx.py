@@ -1,6 +1,9 @@
 """Export to ONNX: `model.onnx`, by tf2onnx. A detector takes one image at a time, other networks any number."""
 
+from typing import Any
+
 import keras
+import numpy as np
 
 from tfeff.errors import UserError
 from tfeff.serving import portable
@@ -13,10 +16,6 @@ OPSET = 17
 def convert(model: keras.Model, task: ImageTask) -> dict[str, bytes]:
     """`model.onnx` and its contents.
 
-    Args:
-        model: the network, as `ImageTask.predictor` returns it.
-        task: of the network.
-
     Raises:
         UserError: tf2onnx is not installed, or cannot convert an operator of the network.
     """
@@ -25,10 +24,25 @@ def convert(model: keras.Model, task: ImageTask) -> dict[str, bytes]:
         import tf2onnx
     except ImportError:
         raise UserError('--format=onnx requires tf2onnx: pip install "tfeff[onnx]"') from None
-    function = portable.function(model, task, batch_size=1 if task.detects else None)
+    function = portable.function(model, task, batch_size=1 if task.kind.detects else None)
     try:
-        converted, _ = tf2onnx.convert.from_function(function, input_signature=function.input_signature, opset=OPSET)
+        converted, _ = tf2onnx.convert.from_function(
+            function,
+            input_signature=function.input_signature,
+            opset=OPSET,
+            custom_op_handlers={"Erfc": (_complementary_error_function, [])},
+        )
         onnx.checker.check_model(converted)  # tf2onnx only logs which operators it leaves as they are
     except (ValueError, RuntimeError, NotImplementedError, onnx.checker.ValidationError) as error:
         raise UserError(f"ONNX cannot express this network: {error}") from error
     return {FILE: bytes(converted.SerializeToString())}
+
+
+def _complementary_error_function(graph: Any, node: Any, name: str, _: list[str]) -> None:
+    """Replace TensorFlow's Erfc, with which it computes GELU and which ONNX lacks, by 1 - Erf."""
+    shape, dtype = graph.get_shape(node.output[0]), graph.get_dtype(node.output[0])
+    one = graph.make_const(f"{name}_one", np.ones((), np.float32))
+    erf = graph.make_node("Erf", node.input, shapes=[shape], dtypes=[dtype])
+    outputs = list(node.output)
+    graph.remove_node(name)
+    graph.make_node("Sub", [one.output[0], erf.output[0]], name=name, outputs=outputs, shapes=[shape], dtypes=[dtype])

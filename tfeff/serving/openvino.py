@@ -13,7 +13,6 @@ import keras
 
 from tfeff.errors import UserError
 from tfeff.serving import portable
-from tfeff.serving.frozen_graph import freeze
 from tfeff.tasks import ImageTask
 
 FILE, WEIGHTS = "model.xml", "model.bin"
@@ -22,10 +21,6 @@ FILE, WEIGHTS = "model.xml", "model.bin"
 def convert(model: keras.Model, task: ImageTask) -> dict[str, bytes]:
     """`model.xml` and `model.bin`, and their contents.
 
-    Args:
-        model: the network, as `ImageTask.predictor` returns it.
-        task: of the network.
-
     Raises:
         UserError: OpenVINO is not installed, or cannot convert an operator of the network.
     """
@@ -33,9 +28,9 @@ def convert(model: keras.Model, task: ImageTask) -> dict[str, bytes]:
         import openvino
     except ImportError:
         raise UserError('--format=openvino requires OpenVINO: pip install "tfeff[openvino]"') from None
-    function = portable.function(model, task, batch_size=1 if task.detects else None)
+    function = portable.function(model, task, batch_size=1 if task.kind.detects else None)
     names = sorted(function.get_concrete_function().structured_outputs)  # in the order of `tf.nest.flatten`
-    frozen = freeze(function)
+    frozen = portable.freeze(function)
     with tempfile.TemporaryDirectory() as directory:
         graph, file = Path(directory) / "frozen.pb", Path(directory) / FILE
         graph.write_bytes(frozen.graph.as_graph_def().SerializeToString())

@@ -7,11 +7,13 @@ from types import ModuleType
 import keras
 import numpy as np
 
-from tfeff import tasks
+from tfeff import selection
+from tfeff.durable import staged
 from tfeff.errors import UserError
-from tfeff.serving import litert, metadata, onnx, openvino, portable, savedmodel
-from tfeff.serving.staging import staged
-from tfeff.training import build, selection
+from tfeff.serving import interface, litert, onnx, openvino, portable, savedmodel
+from tfeff.tasks.object_detection import detection_threshold
+from tfeff.tasks.task import ImageTask
+from tfeff.training.plan import Plan, trained_model
 from tfeff.training.progress import Reporter
 from tfeff.training.workdir import Workdir
 
@@ -34,17 +36,17 @@ def export(
     Args:
         workdir: workdir of the run.
         directory: directory of the SavedModel.
-        model: `build.trained_model(workdir)`, if it has been built already.
+        model: `trained_model(workdir)`, if it has been built already.
         freeze: see `savedmodel.export`.
         overwrite: replace an existing SavedModel.
 
     Raises:
         UserError: the run has not finished, or the directory cannot be written.
     """
-    settings, record = workdir.config(), workdir.dataset()
-    task = tasks.create(settings.task)
+    plan, record = Plan.opened(workdir), workdir.dataset()
+    task = plan.task
     if model is None:
-        model = build.trained_model(workdir)
+        model = trained_model(workdir, plan=plan)
     image_size = record["image_size"]
     return savedmodel.export(
         task.predictor(model),
@@ -52,9 +54,9 @@ def export(
         directory,
         image_size=image_size and tuple(image_size),
         size=model.size,
-        channels=settings.data.channels,
+        channels=plan.images.data.channels,
         task=task,
-        score=task.threshold(workdir.validated(task.scores)),
+        score=_score(workdir, task),
         freeze=freeze,
         overwrite=overwrite,
     )
@@ -78,35 +80,44 @@ def export_portable(
         UserError: the run has not finished, the format cannot express the network, its converter is not installed, or
             the directory cannot be written.
     """
-    settings, record = workdir.config(), workdir.dataset()
-    task, model = tasks.create(settings.task), build.trained_model(workdir)
+    plan, record = Plan.opened(workdir), workdir.dataset()
+    settings = plan.settings
+    if settings.task.CUTS_REGIONS:
+        raise UserError(
+            f"--format={format}: task.name={settings.task.name} exports only as a SavedModel, because it cuts regions"
+        )
+    task, model = plan.task, trained_model(workdir, plan=plan)
     predictor = task.predictor(model)
     with staged(Path(directory), overwrite=overwrite, marker=FORMATS[format].FILE) as staging:
-        calibration = {"examples": lambda: _examples(workdir, model.size)} if int8 else {}
+        calibration = {"examples": lambda: _examples(plan, model.size)} if int8 else {}
         files = FORMATS[format].convert(predictor, task, **calibration)
         image_size = record["image_size"]
-        about = metadata.text(
+        about = interface.metadata(
             task,
             record["class_names"],
-            task.threshold(workdir.validated(task.scores)),
-            channels=settings.data.channels,
+            _score(workdir, task),
+            channels=plan.images.data.channels,
             image_size=image_size and tuple(image_size),
             size=model.size,
         )
         try:
-            for name, contents in {**files, metadata.FILE: about.encode()}.items():
+            for name, contents in {**files, interface.METADATA: about.encode()}.items():
                 (staging / name).write_bytes(contents)
         except OSError as error:
             raise UserError(f"{directory}: the model could not be written: {error}") from error
     return Path(directory)
 
 
-def _examples(workdir: Workdir, size: tuple[int, int]) -> Iterator[dict[str, np.ndarray]]:
+def _score(workdir: Workdir, task: ImageTask) -> float | None:
+    """Of a detector, the minimum score of the detections to show; else None."""
+    return detection_threshold(workdir.validated(task.scores)) if task.kind.detects else None
+
+
+def _examples(plan: Plan, size: tuple[int, int]) -> Iterator[dict[str, np.ndarray]]:
     """The inputs of `portable.function` for single training images."""
-    settings = workdir.config()
-    images = selection.choose(settings, selection.read(settings, Reporter(quiet=True).reading)).train
+    images = selection.choose(plan.images, selection.read(plan.images, Reporter(quiet=True).reading)).train
     images = images.take(np.arange(min(len(images), CALIBRATION_IMAGES)))
-    for batch in build.evaluation_pipeline(settings, images, size, (0, 1)).evaluation_batches():
+    for batch in plan.evaluation_pipeline(images, size).evaluation_batches():
         inputs = portable.inputs(batch)
         for index in np.flatnonzero(batch["weight"].numpy()):
             yield {name: value[index : index + 1] for name, value in inputs.items()}

@@ -10,10 +10,10 @@ Both return `probabilities` (float32 [batch, classes]) and `label` (string [batc
 localizer also `box` (float32 [batch, 4]), yxyx in pixels of the original image. A detector returns, for d detections,
 `boxes` (float32 [batch, d, 4], yxyx in pixels), `scores`, `labels` and `names` ([batch, d]), and `count` (int32
 [batch]), how many of them are not padding. In general, a task defines its outputs: `ImageTask.decode` and `served`.
-Both signatures of a Fast R-CNN also take region proposals, see `serving.proposals`.
+Both signatures of a Fast R-CNN also take region proposals, see `serving.interface`.
 
 `model.class_names()` returns all names (string [classes]) in the order of the probabilities. The text file
-`assets/classes.txt` lists them too, one per line, as does `metadata.json` (see `serving.metadata`).
+`assets/classes.txt` lists them too, one per line, as does `metadata.json`.
 
 By default, weights are constants of the graph. As variables, they are `model.model_variables`.
 
@@ -30,12 +30,13 @@ import keras
 import tensorflow as tf
 
 from tfeff.data.images import graph_decoding, resizing
+from tfeff.durable import staged
 from tfeff.errors import UserError
-from tfeff.serving import metadata, proposals
+from tfeff.models.derived import LOGITS
+from tfeff.serving import interface
 from tfeff.serving.detector import DETECTOR_FILE, DetectorRecord
-from tfeff.serving.frozen_graph import frozen
-from tfeff.serving.staging import staged
-from tfeff.tasks import Classification, ImageTask
+from tfeff.serving.portable import frozen
+from tfeff.tasks import ClassificationTask, ImageTask
 
 CLASSES_FILE = "classes.txt"
 
@@ -46,13 +47,8 @@ class Served(tf.Module):
     Args:
         model: maps float32 [batch, height, width, channels] in [0, 255] to the outputs of its task.
         task: decodes the outputs.
-        class_names: name of each class.
         files: copied into the SavedModel: `classes.txt`, the names, one per line; for detectors also `detector.json`.
-        image_size: (height, width) to which the training pipeline resizes images when loading; None for the network's
-            size; of whole images, for their own.
-        size: (height, width) of the model's input.
-        channels: channels of an image, 1 or 3.
-        freeze: see `export`.
+        class_names, image_size, size, channels, freeze: see `export`.
     """
 
     def __init__(
@@ -74,25 +70,30 @@ class Served(tf.Module):
         self._names = tf.constant(list(class_names), tf.string)
         self._size = size
         self._image_size = image_size or size
-        self._keeps_size = task.fit == "whole" and image_size is None
+        self._original = task.section.CUTS_REGIONS
+        self._reading = task.reading
+        self._keeps_size = task.reading.fit == "whole" and image_size is None
         self._channels = channels
         # A SavedModel restores variables that are attributes. Keras variables wrap those of TensorFlow.
         self.model_variables = [] if freeze else [variable.value for variable in model.variables]
         self.classes_file, *self.other_files = (tf.saved_model.Asset(os.fspath(file)) for file in files)
 
         # A separate function, so that both signatures share one copy of the network's graph.
-        inputs = {"image": self._batch(), **proposals.network_specs(task)}
+        inputs = {"image": self._batch(), **interface.network_specs(task)}
         predict = tf.function(self._decoded, input_signature=[inputs])
         self._predict = frozen(predict) if freeze else predict
         images = tf.TensorSpec([None, None, None, channels], tf.uint8, "images")
         encoded = tf.TensorSpec([None], tf.string, "encoded")
-        further = proposals.inputs(task)
+        further = interface.inputs(task)
         self.from_images = tf.function(self._from_images, input_signature=[images, *further])
         self.from_bytes = tf.function(self._from_bytes, input_signature=[encoded, *further])
         self.class_names = tf.function(lambda: tf.identity(self._names), input_signature=[])
 
     def _from_images(self, images: tf.Tensor, *given: tf.Tensor) -> dict[str, tf.Tensor]:
         batch = self._batch()
+        if self._original:
+            sizes = tf.broadcast_to(tf.shape(images)[1:3], (tf.shape(images)[0], 2))
+            return self._served(images, sizes, *given)
         fitted = tf.map_fn(self._fit, images, fn_output_signature=tf.TensorSpec(batch.shape[1:], batch.dtype))
         sizes = tf.broadcast_to(tf.shape(images)[1:3], (tf.shape(images)[0], 2))
         return self._served(fitted, sizes, *given)
@@ -102,34 +103,47 @@ class Served(tf.Module):
             image = graph_decoding.decode(file, self._channels)
             return self._fit(image), tf.shape(image)[:2]
 
+        if self._original:
+
+            def single(each: tuple[tf.Tensor, ...]) -> dict[str, tf.Tensor]:
+                image, *others = (
+                    value[tf.newaxis] for value in (graph_decoding.decode(each[0], self._channels), *each[1:])
+                )
+                return {name: value[0] for name, value in self._from_images(image, *others).items()}
+
+            served = self.from_images.get_concrete_function().structured_outputs
+            one = {name: tf.TensorSpec(value.shape[1:], value.dtype) for name, value in served.items()}
+            return tf.map_fn(single, (encoded, *given), fn_output_signature=one)
         batch = self._batch()
         signature = tf.TensorSpec(batch.shape[1:], batch.dtype), tf.TensorSpec((2,), tf.int32)
         fitted, sizes = tf.map_fn(load, encoded, fn_output_signature=signature)
         return self._served(fitted, sizes, *given)
 
     def _served(self, fitted: tf.Tensor, sizes: tf.Tensor, *given: tf.Tensor) -> dict[str, tf.Tensor]:
-        covered = tf.broadcast_to(self._size, tf.shape(sizes))
-        if self._task.fit == "letterbox":
+        covered = sizes if self._original else tf.broadcast_to(self._size, tf.shape(sizes))
+        if self._reading.fit == "letterbox":
             covered = resizing.letterbox_size(resizing.letterbox_size(sizes, self._image_size), self._size)
         scale = tf.cast(covered / sizes, tf.float32)
-        further = proposals.network_inputs(self._task, *given, scale=scale) if given else {}
+        further = interface.network_inputs(self._task, *given, scale=scale) if given else {}
         return self._task.served(self._predict({"image": fitted, **further}), self._names, sizes, covered)
 
     def _fit(self, image: tf.Tensor) -> tf.Tensor:
         """One image as the network's input, or as the image cache holds it if a batch of those can be resized."""
-        interpolation = self._task.interpolation
-        if self._task.center_crop is not None:
+        interpolation = self._reading.interpolation
+        if self._reading.center_crop is not None:
             if not self._keeps_size:
                 image = resizing.whole(image, self._image_size, interpolation)
-            return resizing.center(image, self._size, self._task.center_crop, interpolation)
-        if self._task.fit != "letterbox":
-            return resizing.FITS[self._task.fit](image, self._image_size, interpolation)
+            return resizing.center(image, self._size, self._reading.center_crop, interpolation)
+        if self._reading.fit != "letterbox":
+            return resizing.FITS[self._reading.fit](image, self._image_size, interpolation)
         stored = resizing.letterbox_size(tf.shape(image)[:2], self._image_size)
         return resizing.fit_within(resizing.letterbox(image, self._image_size)[: stored[0], : stored[1]], self._size)
 
     def _batch(self) -> tf.TensorSpec:
-        """What `_fit` returns, stacked."""
-        if self._task.fit in ("stretch", "crop"):
+        """What `_fit` returns, stacked; of regions to be cut, the images themselves."""
+        if self._original:
+            return tf.TensorSpec([None, None, None, self._channels], tf.uint8)
+        if self._reading.fit in ("stretch", "crop"):
             return tf.TensorSpec([None, *self._image_size, self._channels], tf.uint8)
         return tf.TensorSpec([None, *self._size, self._channels], tf.float32)
 
@@ -138,7 +152,8 @@ class Served(tf.Module):
         # TensorFlow's fused CPU kernels reject an empty batch; a black image replaces it.
         added = [0, tf.cast(batch == 0, tf.int32)]
         inputs = {name: tf.pad(value, [added] + [[0, 0]] * (value.shape.rank - 1)) for name, value in inputs.items()}
-        inputs["image"] = resizing.resize(inputs["image"], self._size, self._task.interpolation)
+        if not self._original:
+            inputs["image"] = resizing.resize(inputs["image"], self._size, self._reading.interpolation)
         outputs = self._forward(inputs, training=False)
         return self._task.decode(tf.nest.map_structure(lambda output: output[:batch], outputs))
 
@@ -171,9 +186,9 @@ def export(
         size: (height, width) of the model's input, in pixels.
         channels: channels of an image, 1 or 3.
         task: defines the outputs of the signatures; None: classification.
-        score: of a detector, the minimum score of the detections to show; None if it is not a detector.
+        score: minimum score of the detections to show; None if it is not a detector.
         freeze: store the weights as constants of the graph, which TensorFlow then optimizes (see
-            `serving.frozen_graph`). False: as variables, so that the SavedModel can be trained further; a loaded one
+            `portable.freeze`). False: as variables, so that the SavedModel can be trained further; a loaded one
             also needs less memory.
         overwrite: replace an existing SavedModel.
 
@@ -184,15 +199,15 @@ def export(
         UserError: the class names do not match the model, the model outputs probabilities, the Keras backend is not
             TensorFlow, the directory exists, or it cannot be written (full disk, no permission).
     """
-    task = task or Classification()
-    _check(class_names, task.logits(model))
+    task = task or ClassificationTask()
+    _check(class_names, model, task)
     directory = Path(directory)
     with staged(directory, overwrite=overwrite, marker="saved_model.pb") as staging:
         try:
             files = [staging / CLASSES_FILE]
             files[0].write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
             if score is not None:
-                record = DetectorRecord(tuple(class_names), score, channels, proposals.record(task))
+                record = DetectorRecord(tuple(class_names), score, channels, interface.proposal_record(task))
                 files.append(staging / DETECTOR_FILE)
                 files[1].write_text(record.to_json(), encoding="utf-8")
             served = Served(
@@ -210,15 +225,15 @@ def export(
             tf.saved_model.save(served, os.fspath(staging), signatures, options)
             for file in files:
                 file.unlink()
-            loaded = image_size if task.fit == "whole" else image_size or size
-            about = metadata.text(task, class_names, score, channels=channels, image_size=loaded, size=None)
-            (staging / metadata.FILE).write_text(about, encoding="utf-8")
+            loaded = image_size if task.reading.fit == "whole" else image_size or size
+            about = interface.metadata(task, class_names, score, channels=channels, image_size=loaded, size=None)
+            (staging / interface.METADATA).write_text(about, encoding="utf-8")
         except (OSError, tf.errors.OpError) as error:
             raise UserError(f"{directory}: the SavedModel could not be written: {error}") from error
     return directory
 
 
-def _check(class_names: Sequence[str], logits: keras.layers.Layer | None) -> None:
+def _check(class_names: Sequence[str], model: keras.Model, task: ImageTask) -> None:
     if keras.backend.backend() != "tensorflow":
         raise UserError(f"export requires KERAS_BACKEND=tensorflow; the backend is {keras.backend.backend()}")
     for name in class_names:
@@ -226,10 +241,12 @@ def _check(class_names: Sequence[str], logits: keras.layers.Layer | None) -> Non
             raise UserError(
                 f"class name {name!r} must be a single line (one per line in {CLASSES_FILE}); rename the class"
             )
-    if logits is None:
+    logits = model.output.get(LOGITS) if isinstance(model.output, dict) else model.output
+    if task.kind.detects or logits is None:
         return
-    shape = tuple(logits.output.shape)
+    shape = tuple(logits.shape)
     if shape != (None, len(class_names)):
         raise UserError(f"{len(class_names)} class names for a model with outputs of shape {shape}")
-    if isinstance(logits, keras.layers.Softmax) or getattr(logits, "activation", None) is keras.activations.softmax:
-        raise UserError(f'layer "{logits.name}" outputs probabilities; the model must output logits')
+    layer = logits._keras_history.operation
+    if isinstance(layer, keras.layers.Softmax) or getattr(layer, "activation", None) is keras.activations.softmax:
+        raise UserError(f'layer "{layer.name}" outputs probabilities; the model must output logits')

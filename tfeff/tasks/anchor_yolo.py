@@ -7,42 +7,36 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from tfeff import config
 from tfeff.boxes import paired_iou
-from tfeff.boxes.clustering import anchor_sizes, shape_iou
+from tfeff.boxes.anchors import anchor_sizes, shape_iou
 from tfeff.boxes.coding import LOG_SIZE_LIMIT
 from tfeff.data.dataset import Dataset
-from tfeff.models.detectors.anchor_yolo import CODES, LOGITS, TABLE
+from tfeff.networks.detectors.yolo import CODES, LOGITS
 from tfeff.tasks.cells import containing, owners
 from tfeff.tasks.coverage import Coverage, owned, sizes
-from tfeff.tasks.object_detection import ObjectDetection, relative_objects
-from tfeff.tasks.task import IMAGES, Batch, precise
+from tfeff.tasks.object_detection import DenseDetectionTask, relative_objects
+from tfeff.tasks.task import IMAGES, Batch, to_float32
 
 CORNERS, STRIDES, ANCHORS = "corners", "strides", "anchors"
 
 
-class AnchorYolo(ObjectDetection):
-    """See `config.AnchorYolo`. Outputs: those of the network; for its n anchors, `corners` (top left of the cell),
-    `strides` and `anchors` (height, width), float32 [1, n, 2] in pixels."""
+class AnchorYoloTask(DenseDetectionTask):
+    """See `config.AnchorYoloSettings`. Outputs: those of the network; for its n anchors, `corners` (top left of the
+    cell), `strides` and `anchors` (height, width), float32 [1, n, 2] in pixels."""
 
-    section: config.AnchorYolo
+    section: config.AnchorYoloSettings
     losses: ClassVar = {"object_loss": IMAGES, "class_loss": IMAGES, "box_loss": IMAGES}
-    members: ClassVar = tuple(TABLE)
 
-    def __init__(self, section: config.AnchorYolo | None = None) -> None:
-        super().__init__(section or config.AnchorYolo())
-
-    def member(self, backbone: str) -> str:
-        """The only one."""
-        return next(iter(TABLE))
+    def __init__(self, section: config.AnchorYoloSettings | None = None) -> None:
+        super().__init__(section or config.AnchorYoloSettings())
 
     def measured(self, images: Dataset, description: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
-        """The anchors, unless the section sets them: k-means on the boxes of the training images."""
-        if self.section.anchors is not None:
+        """The anchors, by k-means on the boxes of the training images, unless the config sets them."""
+        if self.section.anchors_per_level is None:
             return {}, ()
         boxes = np.concatenate(relative_objects(images, description.size, stretch=self.section.stretch))
         sizes = boxes[:, 2:] - boxes[:, :2]
@@ -52,11 +46,6 @@ class AnchorYolo(ObjectDetection):
             f"{len(anchors)} anchors by k-means on {len(sizes):,} boxes; mean IoU of a box with the best: {overlap:.3f}"
         )
         return {"anchors": [round(float(side), 5) for side in anchors.ravel()]}, (note,)
-
-    def forward(self, network: keras.Model, batch: Batch, *, training: bool) -> Any:
-        """See the class."""
-        outputs = super().forward(network, batch, training=training)
-        return outputs | self.geometry(network.description, network.size)
 
     def geometry(self, description: Any, size: tuple[int, int]) -> dict[str, tf.Tensor]:
         """`corners`, `strides` and `anchors`."""
@@ -86,7 +75,7 @@ class AnchorYolo(ObjectDetection):
         """Binary cross-entropy of objectness and, of positive anchors, of classes and position; squared error of the
         positive anchors' sizes."""
         section = self.section
-        logits, codes = precise(outputs[LOGITS]), precise(outputs[CODES])
+        logits, codes = to_float32(outputs[LOGITS]), to_float32(outputs[CODES])
         corners, strides, anchors = (tf.cast(outputs[key], codes.dtype) for key in (CORNERS, STRIDES, ANCHORS))
         objects = tf.cast(batch["boxes_yxyx"], codes.dtype)
         ignored = batch["difficult"] | batch["crowd"]
@@ -127,7 +116,7 @@ class AnchorYolo(ObjectDetection):
 
     def _boxes(self, outputs: Any) -> tf.Tensor:
         """The predicted boxes, [b, n, 4], not clipped."""
-        codes = precise(outputs[CODES])
+        codes = to_float32(outputs[CODES])
         corners, strides, anchors = (tf.cast(outputs[key], codes.dtype) for key in (CORNERS, STRIDES, ANCHORS))
         centers = corners + tf.sigmoid(codes[..., :2]) * strides
         halves = anchors * tf.exp(tf.minimum(codes[..., 2:], LOG_SIZE_LIMIT)) / 2

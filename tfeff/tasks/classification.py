@@ -1,59 +1,44 @@
 """Classification: one class per image, trained with cross-entropy."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
 import tensorflow as tf
-from matplotlib.figure import Figure
 
 from tfeff import config, evaluation, models
 from tfeff.data.dataset import Dataset
 from tfeff.data.input.batches import Batches
-from tfeff.data.input.cache import ImageCache
 from tfeff.data.input.image_transform import ImageTransform
 from tfeff.data.input.reader import Reader
 from tfeff.data.input.transform import Transform
 from tfeff.errors import UserError
-from tfeff.reporting.classification import classification_figures, per_class_rows, summary_rows
-from tfeff.reporting.gallery import gallery_figure
-from tfeff.tasks.task import IMAGES, Batch, Evaluation, ImageTask, Predictions, precise
+from tfeff.tasks.task import CLASSIFICATION, IMAGES, Batch, ImageReading, ImageTask, Predictions, to_float32
 
 TEMPERATURE = "temperature"
-GALLERY = 25
-"""Images in the gallery of mistakes."""
 
 
-class Classification(ImageTask):
+class ClassificationTask(ImageTask):
     """One class per image; the network returns logits [b, classes]."""
 
-    section: config.Classification
-    annotations = "labels"
+    section: config.ClassificationSettings
+    kind = CLASSIFICATION
     losses: ClassVar = {"loss": IMAGES}
     metrics: ClassVar = {"accuracy": IMAGES}
     tuned = (TEMPERATURE,)
 
-    def __init__(self, section: config.Classification | None = None) -> None:
-        super().__init__(section or config.Classification())
+    def __init__(self, section: config.ClassificationSettings | None = None) -> None:
+        super().__init__(section or config.ClassificationSettings())
         self.scores = (TEMPERATURE,) if self.section.temperature_scaling else ()
 
     @property
-    def fit(self) -> Literal["stretch", "crop", "letterbox", "whole"]:
+    def reading(self) -> ImageReading:
         """See `ImageTask`."""
-        if self.center_crop is not None:
-            return "whole"
-        return "crop" if self.section.crop else "stretch"
-
-    @property
-    def center_crop(self) -> float | None:
-        """See `ImageTask`."""
-        return self.section.center_crop
-
-    @property
-    def interpolation(self) -> Literal["bilinear", "bicubic"]:
-        """See `ImageTask`."""
-        return self.section.interpolation
+        section = self.section
+        if section.center_crop is not None:
+            return ImageReading("whole", section.interpolation, section.center_crop)
+        return ImageReading("crop" if section.crop else "stretch", section.interpolation)
 
     def dataset(self, split: Dataset) -> Dataset:
         """All images, if there are at least two classes."""
@@ -64,9 +49,9 @@ class Classification(ImageTask):
             )
         return split
 
-    def network(self, name: str, *, num_classes: int, channels: int, **options: Any) -> keras.Model:
+    def network(self, description: models.Architecture, *, num_classes: int, channels: int) -> models.Network:
         """A backbone with its classifier."""
-        return models.build(name, num_classes=num_classes, channels=channels, **options)
+        return models.build(description, num_classes=num_classes, channels=channels)
 
     def transform(self, reader: Reader, size: tuple[int, int], *, seed: int, plain_from: int | None) -> Transform:
         """See `ImageTransform`."""
@@ -76,8 +61,8 @@ class Classification(ImageTask):
             seed=seed,
             augmentation=self.section.augmentation,
             plain_from=plain_from,
-            center_crop=self.center_crop,
-            interpolation=self.interpolation,
+            center_crop=self.section.center_crop,
+            interpolation=self.section.interpolation,
         )
 
     def check(self, resolution: int) -> None:
@@ -91,10 +76,6 @@ class Classification(ImageTask):
         if not (tta.mirrored or tta.shift):
             return network
         return models.averaged(network, mirrored=tta.mirrored, shift=tta.shift)
-
-    def logits(self, network: keras.Model) -> keras.layers.Layer:
-        """The classifier."""
-        return network.layers[-1]
 
     def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:
         """Cross-entropy in nats; accuracy."""
@@ -115,7 +96,7 @@ class Classification(ImageTask):
     def calibrate(self, network: keras.Model, validated: Mapping[str, float]) -> None:
         """Divides the weights that produce the logits by the temperature."""
         if TEMPERATURE in validated:
-            for variable in self.logits(network).weights:
+            for variable in network.layers[-1].weights:
                 variable.assign(variable / validated[TEMPERATURE])
 
     def decode(self, outputs: Any) -> dict[str, tf.Tensor]:
@@ -133,48 +114,10 @@ class Classification(ImageTask):
         """See `ImageTask`."""
         return entropy(targets["label"], self.section.label_smoothing)
 
-    def evaluate(self, predictions: Predictions, pipeline: Batches, validated: Mapping[str, float]) -> Evaluation:
-        """Computes a `ClassificationReport` and its figures."""
-        images, names = pipeline.images, pipeline.images.dataset.class_names
-        labels, probabilities = images.dataset.labels, predictions["probabilities"]
-        report = evaluation.classification_report(labels, probabilities, names).to_json()
-        figures: dict[str, Figure] = classification_figures(report)
-        wrong = evaluation.confident_errors(labels, probabilities, GALLERY)
-        if len(wrong):
-            figures["mistakes"] = gallery_figure(
-                pixels(images, wrong),
-                [names[label] for label in labels[wrong]],
-                [names[label] for label in probabilities[wrong].argmax(axis=1)],
-                probabilities[wrong].max(axis=1),
-                title="The most confident mistakes",
-            )
-        return Evaluation(report, figures)
-
-    def tables(self, report: Mapping[str, Any]) -> Sequence[Sequence[Mapping[str, Any]]]:
-        """Metrics over all images, and per class."""
-        return summary_rows(report), per_class_rows(report)
-
-    def scalars(self, report: Mapping[str, Any]) -> dict[str, float]:
-        """Top-1 and top-5 accuracy, calibration error."""
-        return {
-            "accuracy": report["top1"],
-            "top5": report["top5"],
-            "calibration_error": report["calibration"]["expected_error"],
-        }
-
-    def result(self, report: Mapping[str, Any]) -> dict[str, Any]:
-        """Top-1 accuracy with its interval, top-5 accuracy, calibration error."""
-        return {
-            "accuracy": report["top1"],
-            "accuracy_interval": report["top1_interval"],
-            "top5": report["top5"],
-            "calibration_error": report["calibration"]["expected_error"],
-        }
-
 
 def cross_entropy(labels: tf.Tensor, logits: tf.Tensor, smoothing: float = 0.0) -> tf.Tensor:
     """Cross-entropy [b] of at least float32, with hard or soft labels [b, classes]."""
-    logits = precise(logits)
+    logits = to_float32(logits)
     labels = tf.cast(labels, logits.dtype)
     if smoothing:
         labels = labels * (1 - smoothing) + smoothing / labels.shape[-1]
@@ -190,9 +133,4 @@ def entropy(labels: np.ndarray, smoothing: float = 0.0) -> float:
 def correct(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """1 where the largest logit and the largest label are of the same class, else 0; [b], at least float32."""
     equal = tf.equal(tf.argmax(logits, axis=-1), tf.argmax(labels, axis=-1))
-    return tf.cast(equal, precise(logits).dtype)
-
-
-def pixels(images: ImageCache, positions: np.ndarray) -> list[np.ndarray]:
-    """The images at `positions`, uint8 [height, width, channels] each."""
-    return [image for batch in images.take(positions).chunks(len(positions)) for image in batch]
+    return tf.cast(equal, to_float32(logits).dtype)

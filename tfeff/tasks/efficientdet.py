@@ -11,37 +11,27 @@ import tensorflow as tf
 
 from tfeff import config
 from tfeff.boxes import decode, encode
-from tfeff.models.detectors.efficientdet import CODES, D_TABLE, LITE_D_TABLE, LOGITS, MEMBER
+from tfeff.networks.detectors.efficientdet import CODES, LOGITS
 from tfeff.tasks.coverage import Coverage, best_overlap, owned, sizes
 from tfeff.tasks.losses import focal_loss, huber_loss
 from tfeff.tasks.matching import IGNORED, POSITIVE, Match, match
-from tfeff.tasks.object_detection import ObjectDetection
-from tfeff.tasks.task import Batch, precise
+from tfeff.tasks.object_detection import DenseDetectionTask
+from tfeff.tasks.task import Batch, to_float32
 
 POSITIVES = "positives"
 """The count of both losses: all positive anchors."""
 ANCHORS = "anchors"
 
 
-class EfficientDet(ObjectDetection):
-    """See `config.EfficientDet`. Outputs: those of the network, and `anchors`, float32 [1, n, 4]."""
+class EfficientDetTask(DenseDetectionTask):
+    """See `config.EfficientDetSettings`. Outputs: those of the network, and `anchors`, float32 [1, n, 4]."""
 
-    section: config.EfficientDet
+    section: config.EfficientDetSettings
     losses: ClassVar = {"class_loss": POSITIVES, "box_loss": POSITIVES}
     added: ClassVar = {POSITIVES: 1.0}
-    members: ClassVar = (*D_TABLE, *LITE_D_TABLE)
 
-    def __init__(self, section: config.EfficientDet | None = None) -> None:
-        super().__init__(section or config.EfficientDet())
-
-    def member(self, backbone: str) -> str:
-        """The published detector with this backbone, else the smallest."""
-        return MEMBER.get(backbone, next(iter(D_TABLE)))
-
-    def forward(self, network: keras.Model, batch: Batch, *, training: bool) -> Any:
-        """See the class."""
-        outputs = super().forward(network, batch, training=training)
-        return outputs | self.geometry(network.description, network.size)
+    def __init__(self, section: config.EfficientDetSettings | None = None) -> None:
+        super().__init__(section or config.EfficientDetSettings())
 
     def geometry(self, description: Any, size: tuple[int, int]) -> dict[str, tf.Tensor]:
         """`anchors`."""
@@ -58,7 +48,7 @@ class EfficientDet(ObjectDetection):
         """Focal loss over all classes of all anchors that are not ignored; Huber loss, mean over the four numbers of a
         code, of the positive anchors."""
         section = self.section
-        logits, codes = precise(outputs[LOGITS]), precise(outputs[CODES])
+        logits, codes = to_float32(outputs[LOGITS]), to_float32(outputs[CODES])
         anchors = tf.cast(outputs[ANCHORS], codes.dtype)
         boxes = tf.cast(batch["boxes_yxyx"], codes.dtype)
         matched = self._matched(anchors[0], boxes, batch)

@@ -1,7 +1,7 @@
 """Fast R-CNN: regions are proposals that come with the image (arXiv:1504.08083)."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -9,29 +9,23 @@ import tensorflow as tf
 from tfeff import config
 from tfeff.data.input.reader import Reader
 from tfeff.data.input.transform import Transform
-from tfeff.models.detectors.fast_rcnn import TABLE
 from tfeff.tasks.coverage import Coverage, best_overlap, sizes
 from tfeff.tasks.task import PROPOSED, PROPOSED_VALID, Batch
-from tfeff.tasks.two_stage import TwoStage
+from tfeff.tasks.two_stage import TwoStageTask
 
 
-class FastRCNN(TwoStage):
-    """See `config.FastRCNN`."""
+class FastRCNNTask(TwoStageTask):
+    """See `config.FastRCNNSettings`."""
 
-    section: config.FastRCNN
-    members: ClassVar = tuple(TABLE)
+    section: config.FastRCNNSettings
 
-    def __init__(self, section: config.FastRCNN | None = None) -> None:
-        super().__init__(section or config.FastRCNN())
+    def __init__(self, section: config.FastRCNNSettings | None = None) -> None:
+        super().__init__(section or config.FastRCNNSettings())
 
     @property
     def proposals(self) -> config.SharedProposals:
         """See `ImageTask`."""
         return self.section.proposals
-
-    def member(self, backbone: str) -> str:
-        """That of the paper, which reads a single level."""
-        return next(iter(TABLE))
 
     def check(self, resolution: int) -> None:
         """Requires a directory for the proposals."""

@@ -11,16 +11,15 @@ import tensorflow as tf
 
 from tfeff import config
 from tfeff.boxes import encode
-from tfeff.boxes.points import cells
-from tfeff.models.detectors.faster_rcnn import TABLE
-from tfeff.models.heads.proposal import OBJECTNESS, PROPOSAL_CODES
+from tfeff.boxes.anchors import cells
+from tfeff.networks.heads import OBJECTNESS, PROPOSAL_CODES
 from tfeff.tasks.coverage import Coverage, best_overlap, owned, sizes
 from tfeff.tasks.losses import smooth_l1_loss
 from tfeff.tasks.matching import POSITIVE, Match, match
 from tfeff.tasks.region_proposals import propose
 from tfeff.tasks.sampling import noise, sample
-from tfeff.tasks.task import Batch, precise
-from tfeff.tasks.two_stage import TwoStage
+from tfeff.tasks.task import Batch, to_float32
+from tfeff.tasks.two_stage import TwoStageTask
 
 SAMPLES = "sampled_anchors"
 """The count of both losses of the first stage: all sampled anchors, also those of the background."""
@@ -28,36 +27,31 @@ ANCHORS = "anchors"
 _ANCHOR_STREAM = 0
 
 
-class FasterRCNN(TwoStage):
-    """See `config.FasterRCNN`. Further outputs: those of the first stage, and `anchors`, float32 [1, n, 4]."""
+class FasterRCNNTask(TwoStageTask):
+    """See `config.FasterRCNNSettings`. Further outputs: those of the first stage, and `anchors`, float32 [1, n, 4]."""
 
-    section: config.FasterRCNN
-    losses: ClassVar = {"objectness_loss": SAMPLES, "proposal_loss": SAMPLES, **TwoStage.losses}
-    members: ClassVar = tuple(TABLE)
+    section: config.FasterRCNNSettings
+    losses: ClassVar = {"objectness_loss": SAMPLES, "proposal_loss": SAMPLES, **TwoStageTask.losses}
 
-    def __init__(self, section: config.FasterRCNN | None = None) -> None:
-        super().__init__(section or config.FasterRCNN())
-
-    def member(self, backbone: str) -> str:
-        """The only one."""
-        return next(iter(TABLE))
+    def __init__(self, section: config.FasterRCNNSettings | None = None) -> None:
+        super().__init__(section or config.FasterRCNNSettings())
 
     def regions(
         self, network: keras.Model, batch: Batch, outputs: dict[str, Any], *, training: bool
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """The proposals; adds the anchors to the outputs."""
         section, anchors = self.section, network.description.anchors
-        boxes = tf.constant(anchors.boxes(network.size), precise(outputs[PROPOSAL_CODES]).dtype)
+        boxes = tf.constant(anchors.boxes(network.size), to_float32(outputs[PROPOSAL_CODES]).dtype)
         outputs[ANCHORS] = boxes[tf.newaxis]
         counts = [len(cells(level, network.size)[0]) * anchors.per_position for level in anchors.levels]
         return propose(
-            precise(outputs[OBJECTNESS])[..., 0],
-            precise(outputs[PROPOSAL_CODES]),
+            to_float32(outputs[OBJECTNESS])[..., 0],
+            to_float32(outputs[PROPOSAL_CODES]),
             boxes,
             counts,
             network.size,
             per_level=section.training_proposals_per_level if training else section.proposals_per_level,
-            total=section.training_proposals if training else section.proposals,
+            total=section.training_proposals if training else network.description.regions,
             overlap=section.proposal_overlap,
         )
 
@@ -88,7 +82,7 @@ class FasterRCNN(TwoStage):
         """See `TwoStage`; binary cross-entropy of the sampled anchors; smooth L1 loss of the codes of the positive
         ones."""
         section = self.section
-        logits, codes = precise(outputs[OBJECTNESS])[..., 0], precise(outputs[PROPOSAL_CODES])
+        logits, codes = to_float32(outputs[OBJECTNESS])[..., 0], to_float32(outputs[PROPOSAL_CODES])
         anchors, objects = tf.cast(outputs[ANCHORS][0], codes.dtype), tf.cast(batch["boxes_yxyx"], codes.dtype)
         matched = self._matched(anchors, objects, batch)
         index, drawn = sample(

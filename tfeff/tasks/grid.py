@@ -7,34 +7,29 @@ network predicts the square roots of height and width.
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import keras
 import tensorflow as tf
 
 from tfeff import config
 from tfeff.boxes import paired_iou
 from tfeff.data.dataset import Dataset
-from tfeff.models.detectors.grid import CELLS, TABLE
+from tfeff.networks.detectors.yolo import CELLS
 from tfeff.tasks.cells import containing, images_with_shared_cells, owners
 from tfeff.tasks.coverage import Coverage, owned, sizes
-from tfeff.tasks.object_detection import ObjectDetection, relative_objects
-from tfeff.tasks.task import IMAGES, Batch, precise
+from tfeff.tasks.object_detection import DenseDetectionTask, relative_objects
+from tfeff.tasks.task import IMAGES, Batch, to_float32
 
 CORNERS, STRIDES = "corners", "strides"
 
 
-class Grid(ObjectDetection):
-    """See `config.Grid`. Outputs: that of the network; `corners` and `strides` of its n cells, float32 [1, n, 2]."""
+class GridTask(DenseDetectionTask):
+    """See `config.GridSettings`. Outputs: that of the network; `corners` and `strides` of its n cells, float32
+    [1, n, 2]."""
 
-    section: config.Grid
+    section: config.GridSettings
     losses: ClassVar = {"class_loss": IMAGES, "confidence_loss": IMAGES, "box_loss": IMAGES}
-    members: ClassVar = tuple(TABLE)
 
-    def __init__(self, section: config.Grid | None = None) -> None:
-        super().__init__(section or config.Grid())
-
-    def member(self, backbone: str) -> str:
-        """The only one."""
-        return next(iter(TABLE))
+    def __init__(self, section: config.GridSettings | None = None) -> None:
+        super().__init__(section or config.GridSettings())
 
     def measured(self, images: Dataset, description: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
         """In how many images two objects are in one cell, which can learn only one of them."""
@@ -43,11 +38,6 @@ class Grid(ObjectDetection):
         boxes = relative_objects(images, description.size, stretch=self.section.stretch)
         shared = images_with_shared_cells(boxes, rows, columns)
         return {}, (f"grid of {rows}x{columns}: in {shared:,} of {len(images):,} images, two objects share a cell",)
-
-    def forward(self, network: keras.Model, batch: Batch, *, training: bool) -> Any:
-        """See the class."""
-        outputs = super().forward(network, batch, training=training)
-        return outputs | self.geometry(network.description, network.size)
 
     def geometry(self, description: Any, size: tuple[int, int]) -> dict[str, tf.Tensor]:
         """`corners` and `strides`."""
@@ -116,7 +106,7 @@ class Grid(ObjectDetection):
     def _parts(self, outputs: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         """Classes [b, n, C]; of each box, confidence [b, n, B], position in the cell and roots of the sides
         [b, n, B, 2]."""
-        cells, number = precise(outputs[CELLS]), self.section.boxes
+        cells, number = to_float32(outputs[CELLS]), self.section.network.boxes
         classes, confidence, codes = tf.split(cells, [cells.shape[-1] - 5 * number, number, 4 * number], axis=-1)
         codes = tf.reshape(codes, (-1, cells.shape[1], number, 4))
         return classes, confidence, codes[..., :2], codes[..., 2:]
@@ -130,7 +120,8 @@ class Grid(ObjectDetection):
 
     def _extent(self, outputs: Any) -> tf.Tensor:
         """Height and width of the grid in pixels, [2]."""
-        return tf.reduce_max(tf.cast(outputs[CORNERS] + outputs[STRIDES], precise(outputs[CELLS]).dtype), axis=(0, 1))
+        dtype = to_float32(outputs[CELLS]).dtype
+        return tf.reduce_max(tf.cast(outputs[CORNERS] + outputs[STRIDES], dtype), axis=(0, 1))
 
 
 def _centers(boxes: tf.Tensor) -> tf.Tensor:

@@ -1,9 +1,8 @@
 """What all detectors of objects share, whatever their networks and losses."""
 
-import functools
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -11,20 +10,17 @@ import tensorflow as tf
 
 from tfeff import config, models
 from tfeff.data.dataset import Dataset
-from tfeff.data.images import decoding
 from tfeff.data.input.batches import Batches
 from tfeff.data.input.box_transform import NO_LABEL, BoxTransform
 from tfeff.data.input.reader import Reader
 from tfeff.data.input.transform import Transform
-from tfeff.evaluation import Detections, detection_report
+from tfeff.evaluation import Detections
 from tfeff.evaluation.average_precision import average_precisions, mean_average_precision
-from tfeff.evaluation.detection_confusion import best_f1_threshold
+from tfeff.evaluation.detection_errors import best_f1_threshold
 from tfeff.evaluation.matching import match
-from tfeff.reporting.detection import detection_figures, error_rows, per_class_rows, summary_rows
 from tfeff.tasks.coverage import Coverage
-from tfeff.tasks.detection_galleries import galleries
 from tfeff.tasks.suppression import suppress
-from tfeff.tasks.task import Batch, Evaluation, ImageTask, Predictions
+from tfeff.tasks.task import DETECTION, Batch, ImageReading, ImageTask, Predictions
 
 MEAN_AP, THRESHOLD = "mean_ap", "score_threshold"
 """Validation metrics: VOC's mean average precision at an IoU of 0.5, and the threshold with the highest F1."""
@@ -33,37 +29,23 @@ DEFAULT_THRESHOLD = 0.5
 """Of a run without validation images."""
 
 
-class ObjectDetection(ImageTask):
-    """A detector. Batches are those of `BoxTransform`; boxes are yxyx in pixels of the network's input.
+class ObjectDetectionTask(ImageTask):
+    """A detector. Batches are those of `BoxTransform`; boxes are yxyx in pixels of the network's input."""
 
-    Attributes:
-        members: detectors of `models.detector_names` that the section can be based on.
-    """
-
-    annotations = "objects"
-    detects: ClassVar = True
-    boxes: ClassVar = {"boxes": "yxyx, in pixels of the input"}
-    section: config.ObjectDetection
+    kind = DETECTION
+    section: config.ObjectDetectionSettings
     metrics: ClassVar = {}
-    scores = (MEAN_AP, THRESHOLD)
-    tuned = (THRESHOLD,)
-    members: ClassVar[Sequence[str]]
+    scores: Sequence[str] = (MEAN_AP, THRESHOLD)
+    tuned: Sequence[str] = (THRESHOLD,)
 
     @property
-    def fit(self) -> Literal["stretch", "letterbox"]:
+    def reading(self) -> ImageReading:
         """See `ImageTask`."""
-        return "stretch" if self.section.stretch else "letterbox"
+        return ImageReading("stretch" if self.section.stretch else "letterbox")
 
-    def describe(self, name: str, **options: Any) -> models.Detector:
-        """The published detector of the section, with this backbone and the section's changes."""
-        member = self.section.member or self.member(name)
-        if member not in self.members:
-            self.section.wrong("member", f"one of {', '.join(self.members)}")
-        return models.detector(member, backbone=name, **options, **self.section.options())
-
-    def network(self, name: str, *, num_classes: int, channels: int, **options: Any) -> keras.Model:
+    def network(self, description: models.Detector, *, num_classes: int, channels: int) -> models.Network:
         """The detector; its `description` holds what the losses need."""
-        return models.build_detector(self.describe(name, **options), num_classes=num_classes, channels=channels)
+        return models.build_detector(description, num_classes=num_classes, channels=channels)
 
     def transform(self, reader: Reader, size: tuple[int, int], *, seed: int, plain_from: int | None) -> Transform:
         """See `BoxTransform`."""
@@ -79,10 +61,6 @@ class ObjectDetection(ImageTask):
             augmentation=self.section.augmentation,
             **options,
         )
-
-    @abstractmethod
-    def member(self, backbone: str) -> str:
-        """The one of `members` whose values the section changes, for a backbone's name."""
 
     @abstractmethod
     def candidates(self, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
@@ -132,9 +110,6 @@ class ObjectDetection(ImageTask):
         boxes = tf.clip_by_value(predictions["boxes"] * scale, 0.0, limit)
         return predictions | {"boxes": boxes, "names": tf.gather(names, predictions["labels"])}
 
-    def logits(self, network: keras.Model) -> None:
-        """None: scores are logistic, for each class."""
-
     def dummy_targets(self, batch_size: int, classes: int) -> Batch:
         """An object of 32 x 32 pixels in every image."""
         shape = batch_size, self.section.max_objects
@@ -157,39 +132,24 @@ class ObjectDetection(ImageTask):
             THRESHOLD: best_f1_threshold(matching),
         }
 
-    def threshold(self, validated: Mapping[str, float]) -> float:
-        """The threshold with the highest F1 on the validation images, else DEFAULT_THRESHOLD."""
-        return validated.get(THRESHOLD, DEFAULT_THRESHOLD)
 
-    def evaluate(self, predictions: Predictions, pipeline: Batches, validated: Mapping[str, float]) -> Evaluation:
-        """Computes a `DetectionReport`, with figures and galleries of the best and worst images."""
-        images = pipeline.images.dataset
-        found = detections(predictions)
-        report = detection_report(found, images.objects, images.class_names, score_threshold=validated.get(THRESHOLD))
+class DenseDetectionTask(ObjectDetectionTask):
+    """A detector that predicts at every position of its feature maps. Outputs: those of the network, and `geometry`."""
 
-        @functools.cache
-        def decoded(image: int) -> np.ndarray:
-            return decoding.decode(images.encoded(image), images.ids[image])
+    def forward(self, network: keras.Model, batch: Batch, *, training: bool) -> Any:
+        """See the class."""
+        outputs = super().forward(network, batch, training=training)
+        return outputs | self.geometry(network.description, network.size)
 
-        figures = detection_figures(report.to_dict()) | galleries(report, found, images, decoded)
-        return Evaluation(report.to_dict(), figures)
 
-    def tables(self, report: Mapping[str, Any]) -> Sequence[Sequence[Mapping[str, Any]]]:
-        """Metrics over all images, per class, and types of errors."""
-        return summary_rows(report), per_class_rows(report), error_rows(report)
+def detection_threshold(validated: Mapping[str, float]) -> float:
+    """The minimum score of the detections to show: the threshold with the highest F1 on the validation images, else
+    DEFAULT_THRESHOLD.
 
-    def scalars(self, report: Mapping[str, Any]) -> dict[str, float]:
-        """Mean average precision of VOC and of COCO."""
-        return {MEAN_AP: report["mean_ap"], "coco_ap": report["coco"]["ap"]}
-
-    def result(self, report: Mapping[str, Any]) -> dict[str, Any]:
-        """Mean average precision of VOC, with its interval, and of COCO."""
-        return {
-            MEAN_AP: report["mean_ap"],
-            "mean_ap_interval": report["mean_ap_interval"],
-            "coco_ap": report["coco"]["ap"],
-            THRESHOLD: report["score_threshold"],
-        }
+    Args:
+        validated: the metrics of `scores` on the run's validation images, if it has any.
+    """
+    return validated.get(THRESHOLD, DEFAULT_THRESHOLD)
 
 
 def detections(predictions: Predictions) -> list[Detections]:

@@ -1,40 +1,42 @@
-"""The interface of a task: forward pass, losses and metrics; and, for tasks on images, decoding and evaluation.
+"""The interface of a task: forward pass, losses and metrics; and, for tasks on images, network, images and decoding.
 
-The training loop uses only `Task`, the evaluation of a run only `ImageTask`.
+The training loop uses only `Task`. Evaluation is that of the kind of prediction; see `tfeff.reports`.
 """
 
 import importlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import keras
 import numpy as np
 import tensorflow as tf
-from matplotlib.figure import Figure
 
 from tfeff import models
 from tfeff.config import tasks as sections
-from tfeff.config.proposals import SharedProposals
+from tfeff.config.task_parts import StoredProposals
 from tfeff.data.dataset import Dataset
 from tfeff.data.input.batches import Batches
+from tfeff.data.input.cache import ImageCache
 from tfeff.data.input.reader import Reader
 from tfeff.data.input.transform import Transform
 
 Batch = Mapping[str, tf.Tensor]
 """Tensors by name, [b, ...] each. Batches of images: `image` float32 [b, h, w, c] in [0, 255]; `label` float32
 [b, classes], soft or one-hot; `weight` float32 [b]; further targets by name, such as `box`."""
-Description = models.Architecture | models.Detector
-"""What a network is built from."""
 Predictions = Mapping[str, np.ndarray]
 """Decoded predictions of n images by name, [n, ...] each; and what the batches say about the images, `image_size` and
 `window_yxyx`, if they say it."""
 ABOUT_IMAGES = ("image_size", "window_yxyx")
 PROPOSED, PROPOSED_VALID = "extra_boxes_yxyx", "extra_valid"
-INPUTS = ("image", PROPOSED, PROPOSED_VALID)
-"""What networks read of a batch, if it has it: images, and proposals (see `ImageTask.proposals`)."""
+FEATURES = "features"
+INPUTS = ("image", FEATURES, PROPOSED, PROPOSED_VALID, "image_size")
+"""What networks read of a batch, if it has it: images, or features of them with the sizes of the images, and proposals
+(see `ImageTask.proposals`)."""
+Role = Literal["training", "validation", "evaluation"]
+Progress = Callable[[str, int, int], None]
 IMAGES = "images"
 """The count of most losses and metrics: the sum of the batch's weights."""
 
@@ -103,58 +105,109 @@ class Task(ABC):
         return {"loss": sum(means[name] for name in self.losses)} | means
 
 
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """Results of a network on a split.
+@dataclass(frozen=True)
+class PredictionKind:
+    """What is predicted of an image.
 
     Attributes:
-        report: all results, JSON-serializable.
-        figures: figures by name.
+        name: its evaluator's key in `tfeff.reports.EVALUATORS`.
+        annotations: what must be known about images: a label each, or objects with boxes.
+        boxes: names of the boxes among the predictions -> their format.
+        detects: whether predictions are detections, a varying number per image.
     """
 
-    report: dict[str, Any]
-    figures: dict[str, Figure]
+    name: str
+    annotations: Literal["labels", "objects"]
+    boxes: Mapping[str, str] = field(default_factory=dict)
+    detects: bool = False
+
+
+CLASSIFICATION = PredictionKind("classification", "labels")
+LOCALIZATION = PredictionKind("localization", "objects", {"box": "yxyx, relative to the image"})
+DETECTION = PredictionKind("detection", "objects", {"boxes": "yxyx, in pixels of the input"}, detects=True)
+
+
+@dataclass(frozen=True)
+class ImageReading:
+    """How images are read.
+
+    Attributes:
+        fit: how an image is brought to the size of the network's input; see `tfeff.data.images.resizing`.
+        interpolation: how images are resized.
+        center_crop: of whole images, the central square that the network sees: its side, relative to the shorter side.
+    """
+
+    fit: Literal["stretch", "crop", "letterbox", "whole"] = "stretch"
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    center_crop: float | None = None
+
+
+class StoredTraining(ABC):
+    """Training of a part of a network on features of images that its frozen rest computes once."""
+
+    @abstractmethod
+    def part(self, network: keras.Model) -> keras.Model:
+        """The part of the network that is trained, from features to outputs."""
+
+    @abstractmethod
+    def batches(
+        self, network: keras.Model, images: ImageCache, role: Role, *, seed: int, batch_size: int, progress: Progress
+    ) -> Any:
+        """The batches of a role, as those of `Batches`. Features that are missing in the store are computed here.
+
+        Args:
+            network: with the weights of its frozen part.
+            images: the images.
+            role: what the batches are for: `training`, `validation` in training, or `evaluation` of all images.
+            seed: of the experiment.
+            batch_size: of the experiment.
+            progress: called with the name of what is computed, images done and images in total.
+
+        Raises:
+            UserError: the images do not suffice.
+        """
+
+    @abstractmethod
+    def start(self, network: keras.Model, training: Any, *, seed: int, report: Callable[[str], None]) -> None:
+        """Sets the initial weights of the trained part; those of a network whose section is `fitted` are final.
+
+        Args:
+            network: with its other weights.
+            training: what `batches` returned for training.
+            seed: of the experiment.
+            report: called with messages.
+        """
 
 
 class ImageTask(Task):
-    """A task on images. It defines everything that differs between tasks: the images it reads, the network, the
-    augmentation, the predictions and their evaluation.
+    """A task on images. It defines what differs between tasks: the images it reads, the network, the augmentation and
+    the predictions.
 
     Attributes:
-        annotations: what it needs to know about images: a label each, or objects with boxes.
-        detects: whether its predictions are detections, a varying number per image.
-        boxes: names of the boxes among its predictions -> their format.
-        fit: how an image is brought to the size of the network's input; see `tfeff.data.images.resizing`.
+        kind: what it predicts.
         section: its part of the config.
     """
 
-    annotations: ClassVar[Literal["labels", "objects"]]
-    detects: ClassVar[bool] = False
-    boxes: ClassVar[Mapping[str, str]] = {}
-    section: sections.Task
+    kind: ClassVar[PredictionKind]
+    section: sections.TaskSettings
 
     @property
-    def fit(self) -> Literal["stretch", "crop", "letterbox", "whole"]:
-        """See the class."""
-        return "stretch"
+    def reading(self) -> ImageReading:
+        """How its images are read."""
+        return ImageReading()
 
     @property
-    def center_crop(self) -> float | None:
-        """Of whole images, the central square that the network sees: its side, relative to the shorter side."""
-        return None
-
-    @property
-    def interpolation(self) -> Literal["bilinear", "bicubic"]:
-        """How images are resized."""
-        return "bilinear"
-
-    @property
-    def proposals(self) -> SharedProposals | None:
+    def proposals(self) -> StoredProposals | None:
         """The region proposals that batches hold (`extra_boxes_yxyx` and `extra_valid`, see `BoxTransform`), and that
         the exported model takes as further inputs; None: there are none."""
         return None
 
-    def __init__(self, section: sections.Task) -> None:
+    @property
+    def stored(self) -> StoredTraining | None:
+        """How the network is trained on stored features; None: it is trained on images."""
+        return None
+
+    def __init__(self, section: sections.TaskSettings) -> None:
         self.section = section
 
     def dataset(self, split: Dataset) -> Dataset:
@@ -173,31 +226,18 @@ class ImageTask(Task):
             description: of the network, without it.
 
         Returns:
-            further options of `describe`, JSON-serializable; what the user should know, one line each.
+            fields of the description to replace, JSON-serializable; what the user should know, one line each.
         """
         return {}, ()
 
-    def describe(self, name: str, **options: Any) -> Description:
-        """The description of the network, from which its cost is estimated.
-
-        Args:
-            name: of the backbone.
-            **options: `resolution` and other fields of the backbone; None keeps the default.
-
-        Raises:
-            UserError: unknown name or option, or a value out of range.
-        """
-        return models.architecture(name, **options)
-
     @abstractmethod
-    def network(self, name: str, *, num_classes: int, channels: int, **options: Any) -> keras.Model:
-        """The randomly initialized network, with a `size`.
+    def network(self, description: Any, *, num_classes: int, channels: int) -> models.Network:
+        """The randomly initialized network.
 
         Args:
-            name: of the backbone.
+            description: of the network; see `TaskSettings.describe`.
             num_classes: number of classes.
             channels: channels of an image.
-            **options: as for `describe`.
         """
 
     @abstractmethod
@@ -221,7 +261,7 @@ class ImageTask(Task):
 
         Args:
             network: with its final weights.
-            validated: as for `evaluate`.
+            validated: the metrics of `scores` on the run's validation images, if it has any.
         """
 
     @abstractmethod
@@ -241,10 +281,6 @@ class ImageTask(Task):
         """
         label = tf.gather(names, tf.argmax(predictions["probabilities"], axis=-1))
         return predictions | {"label": label}
-
-    def logits(self, network: keras.Model) -> keras.layers.Layer | None:
-        """The layer that outputs one logit per class, [b, classes]; None if there is no such layer."""
-        return network.layers[-1]
 
     @abstractmethod
     def dummy_targets(self, batch_size: int, classes: int) -> Batch:
@@ -267,44 +303,14 @@ class ImageTask(Task):
         """
         return {}
 
-    def threshold(self, validated: Mapping[str, float]) -> float | None:
-        """Of a detector, the minimum score of the detections to show; else None.
 
-        Args:
-            validated: as for `evaluate`.
-        """
-        return None
-
-    @abstractmethod
-    def evaluate(self, predictions: Predictions, pipeline: Batches, validated: Mapping[str, float]) -> Evaluation:
-        """Evaluates the predictions for all images of a pipeline.
-
-        Args:
-            predictions: for all images of the pipeline, in order.
-            pipeline: the images.
-            validated: the metrics of `scores` on the run's validation images, if it has any.
-
-        Raises:
-            UserError: if an output of the network is not finite.
-        """
-
-    @abstractmethod
-    def tables(self, report: Mapping[str, Any]) -> Sequence[Sequence[Mapping[str, Any]]]:
-        """The tables of a report for the terminal; each is a sequence of rows."""
-
-    @abstractmethod
-    def scalars(self, report: Mapping[str, Any]) -> dict[str, float]:
-        """The main metrics of a report, for TensorBoard."""
-
-    @abstractmethod
-    def result(self, report: Mapping[str, Any]) -> dict[str, Any]:
-        """The part of a report that goes into `result.json`."""
-
-
-def create(section: sections.Task) -> ImageTask:
+def create(section: sections.TaskSettings) -> ImageTask:
     """Creates the task of a config section."""
-    module, _, name = section.IMPLEMENTATION.partition(":")
-    task: ImageTask = getattr(importlib.import_module(module), name)(section)
+    implementation: Any = section.IMPLEMENTATION
+    if isinstance(implementation, str):
+        module, _, name = implementation.partition(":")
+        implementation = getattr(importlib.import_module(module), name)
+    task: ImageTask = implementation(section)
     return task
 
 
@@ -337,7 +343,7 @@ def predictions(decoded: Callable[[Batch], Mapping[str, Any]], pipeline: Batches
     parts = list[Predictions]()
     for batch in pipeline.evaluation_batches():
         parts.append(of_images(batch, decoded({key: batch[key] for key in INPUTS if key in batch})))
-    return joined(parts)
+    return concatenate(parts)
 
 
 def of_images(batch: Batch, decoded: Mapping[str, Any]) -> Predictions:
@@ -352,11 +358,11 @@ def of_images(batch: Batch, decoded: Mapping[str, Any]) -> Predictions:
     return {name: np.asarray(value)[kept] for name, value in {**decoded, **about}.items()}
 
 
-def joined(parts: Sequence[Predictions]) -> Predictions:
-    """The predictions for several batches as one."""
+def concatenate(parts: Sequence[Predictions]) -> Predictions:
+    """Concatenates the predictions for several batches."""
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def precise(values: tf.Tensor) -> tf.Tensor:
-    """Values of float16 or bfloat16 as float32; others unchanged. Losses and metrics are computed at this precision."""
+def to_float32(values: tf.Tensor) -> tf.Tensor:
+    """Casts float16 and bfloat16 to float32, the precision of losses and metrics; others are unchanged."""
     return values if values.dtype in (tf.float32, tf.float64) else tf.cast(values, tf.float32)

@@ -14,12 +14,13 @@ from tfeff import config
 from tfeff.boxes import FAST_RCNN_WEIGHTS, clip, decode, encode
 from tfeff.data.input.reader import Reader
 from tfeff.data.input.transform import Transform
-from tfeff.models.detectors.two_stage import CODES, LOGITS
+from tfeff.models.derived import Stages
+from tfeff.networks.detectors.rcnn import CODES, LOGITS
 from tfeff.tasks.losses import smooth_l1_loss
 from tfeff.tasks.matching import IGNORED, POSITIVE, match
-from tfeff.tasks.object_detection import ObjectDetection
+from tfeff.tasks.object_detection import ObjectDetectionTask
 from tfeff.tasks.sampling import noise, sample
-from tfeff.tasks.task import Batch, precise
+from tfeff.tasks.task import Batch, to_float32
 
 REGIONS = "regions"
 """The count of both losses of the second stage: all sampled regions, also those of the background."""
@@ -32,12 +33,12 @@ SAMPLED_LOGITS, SAMPLED_CODES = "sampled_logits", "sampled_codes"
 SAMPLED_LABEL, SAMPLED_TARGET, SAMPLED = "sampled_label", "sampled_target", "sampled"
 
 
-class TwoStage(ObjectDetection):
+class TwoStageTask(ObjectDetectionTask):
     """A two-stage detector. Outputs: for a batch with targets, those of the sampled regions and their targets; except
     in training, the regions, `proposals` [b, n, 4], and `class_boxes` [b, n, classes, 4] and `class_scores`
     [b, n, classes] of all regions."""
 
-    section: config.TwoStage
+    section: config.TwoStageSettings
     losses: ClassVar = {"class_loss": REGIONS, "box_loss": REGIONS}
 
     def transform(self, reader: Reader, size: tuple[int, int], *, seed: int, plain_from: int | None) -> Transform:
@@ -62,7 +63,7 @@ class TwoStage(ObjectDetection):
 
     def forward(self, network: keras.Model, batch: Batch, *, training: bool) -> Any:
         """See the class."""
-        stages = network.description.stages(network)
+        stages = Stages.of(network)
         outputs = dict(stages.images(batch["image"], training=training))
         maps = outputs.pop("maps")
         boxes, valid = self.regions(network, batch, outputs, training=training)
@@ -114,8 +115,8 @@ class TwoStage(ObjectDetection):
         self, head: dict[str, tf.Tensor], boxes: tf.Tensor, valid: tf.Tensor, size: tuple[int, int]
     ) -> dict[str, tf.Tensor]:
         """A box and a score of each class for each region; those of padding and of empty boxes are 0."""
-        scores = tf.nn.softmax(precise(head[LOGITS]))[..., :-1]
-        codes = precise(head[CODES])
+        scores = tf.nn.softmax(to_float32(head[LOGITS]))[..., :-1]
+        codes = to_float32(head[CODES])
         codes = tf.reshape(codes, (-1, boxes.shape[1], scores.shape[-1], 4))
         regions = tf.cast(boxes, codes.dtype)[:, :, tf.newaxis]
         refined = clip(decode(codes, regions, weights=FAST_RCNN_WEIGHTS, ops=keras.ops), size, ops=keras.ops)
@@ -124,7 +125,7 @@ class TwoStage(ObjectDetection):
 
     def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:
         """Cross-entropy of the sampled regions; smooth L1 loss of the codes of the positive ones."""
-        logits, codes = precise(outputs[SAMPLED_LOGITS]), precise(outputs[SAMPLED_CODES])
+        logits, codes = to_float32(outputs[SAMPLED_LOGITS]), to_float32(outputs[SAMPLED_CODES])
         weight = tf.cast(outputs[SAMPLED], logits.dtype)
         labels, classes = outputs[SAMPLED_LABEL], logits.shape[-1] - 1
         entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.where(labels < 0, classes, labels), logits)

@@ -4,16 +4,15 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar
 
-import keras
 import tensorflow as tf
 
 from tfeff import config
 from tfeff.boxes import paired_iou
-from tfeff.models.detectors.yolo import DISTANCES, LOGITS, TABLE
+from tfeff.networks.detectors.yolo import DISTANCES, LOGITS
 from tfeff.tasks.coverage import Coverage, sizes
 from tfeff.tasks.losses import complete_iou, distribution_focal_loss
-from tfeff.tasks.object_detection import ObjectDetection
-from tfeff.tasks.task import Batch, precise
+from tfeff.tasks.object_detection import DenseDetectionTask
+from tfeff.tasks.task import Batch, to_float32
 from tfeff.tasks.task_aligned import Alignment, align
 
 TARGETS = "targets"
@@ -21,25 +20,15 @@ TARGETS = "targets"
 CENTERS, STRIDES, REACH = "centers", "strides", "reach"
 
 
-class Yolo(ObjectDetection):
-    """See `config.Yolo`. Outputs: those of the network; `centers`, `strides` and `reach`, float32 [1, n, 2]."""
+class YoloTask(DenseDetectionTask):
+    """See `config.YoloSettings`. Outputs: those of the network; `centers`, `strides` and `reach`, float32 [1, n, 2]."""
 
-    section: config.Yolo
+    section: config.YoloSettings
     losses: ClassVar = {"class_loss": TARGETS, "box_loss": TARGETS, "distance_loss": TARGETS}
     added: ClassVar = {TARGETS: 1.0}
-    members: ClassVar = tuple(TABLE)
 
-    def __init__(self, section: config.Yolo | None = None) -> None:
-        super().__init__(section or config.Yolo())
-
-    def member(self, backbone: str) -> str:
-        """The only one."""
-        return next(iter(TABLE))
-
-    def forward(self, network: keras.Model, batch: Batch, *, training: bool) -> Any:
-        """See the class."""
-        outputs = super().forward(network, batch, training=training)
-        return outputs | self.geometry(network.description, network.size)
+    def __init__(self, section: config.YoloSettings | None = None) -> None:
+        super().__init__(section or config.YoloSettings())
 
     def geometry(self, description: Any, size: tuple[int, int]) -> dict[str, tf.Tensor]:
         """`centers` and `strides` of the cells; `reach`, the largest distance to a side that a cell can predict."""
@@ -66,7 +55,7 @@ class Yolo(ObjectDetection):
         """Binary cross-entropy of all classes of all cells; CIoU loss and distribution focal loss of positive cells,
         weighted by their targets."""
         section = self.section
-        logits, distances = precise(outputs[LOGITS]), self._distributions(outputs)
+        logits, distances = to_float32(outputs[LOGITS]), self._distributions(outputs)
         predicted = self._boxes(outputs, distances)
         weight = tf.cast(batch["weight"], logits.dtype)[:, tf.newaxis]
         ignored = batch["difficult"] | batch["crowd"]
@@ -100,7 +89,7 @@ class Yolo(ObjectDetection):
 
     def _distributions(self, outputs: Any) -> tf.Tensor:
         """Logits of the distances to the four sides, [b, n, 4, bins]."""
-        distances = precise(outputs[DISTANCES])
+        distances = to_float32(outputs[DISTANCES])
         return tf.reshape(distances, (-1, distances.shape[1], 4, distances.shape[2] // 4))
 
     def _boxes(self, outputs: Any, distances: tf.Tensor) -> tf.Tensor:

@@ -4,16 +4,16 @@ import dataclasses
 import json
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfeff import config
-from tfeff.training import build
+from tfeff.config.section import to_dict
+from tfeff.training import averaging
 from tfeff.training.averaging import Average
 from tfeff.training.features import split
+from tfeff.training.plan import Plan
 from tfeff.training.step import Step
 
 
@@ -24,7 +24,7 @@ class Assembly:
     Attributes:
         model: randomly initialized with the experiment's seed.
         optimizer: with fresh slot variables.
-        average: of the model's weights, if `build.averaging` asks for one.
+        average: of the model's weights, if `averaging.wanted` asks for one.
         step: compiled training and evaluation steps; traced on the first call.
         features: the frozen part of the model, if the step takes its output; else None.
     """
@@ -36,23 +36,22 @@ class Assembly:
     features: keras.Model | None = None
 
 
-def assemble(settings: config.Experiment, record: dict[str, Any], strategy: tf.distribute.Strategy) -> Assembly:
+def assemble(plan: Plan, strategy: tf.distribute.Strategy) -> Assembly:
     """Builds all parts under the current dtype policy.
 
     Args:
-        settings: the experiment.
-        record: the workdir's `dataset.json`.
+        plan: with what it takes from the training images.
         strategy: the distribution strategy.
     """
     with strategy.scope():
-        model = build.model(settings, record)
-        optimizer = build.optimizer(settings, model, strategy.num_replicas_in_sync)
-        averages, decay = build.averaging(settings)
+        model = plan.build_network()
+        optimizer = plan.build_optimizer(model, strategy.num_replicas_in_sync)
+        averages, decay = averaging.wanted(plan.training)
         average = Average(model, decay) if averages else None
-        features, rest = None, None
-        if settings.training.feature_variants is not None:
+        features, rest = None, None if plan.task.stored is None else plan.task.stored.part(model)
+        if plan.training.feature_variants is not None:
             features, rest = split(model) or (None, None)
-    step = build.step(settings, model, strategy, optimizer, average, rest)
+    step = plan.build_step(model, optimizer, strategy, average, rest)
     return Assembly(model, optimizer, average, step, features)
 
 
@@ -71,15 +70,13 @@ class AssemblyCache:
         self._size = size
         self._assemblies: OrderedDict[str, tuple[Assembly, list[np.ndarray]]] = OrderedDict()
 
-    def assemble(
-        self, settings: config.Experiment, record: dict[str, Any], strategy: tf.distribute.Strategy
-    ) -> Assembly:
+    def assemble(self, plan: Plan, strategy: tf.distribute.Strategy) -> Assembly:
         """Like the function `assemble`. The assembly may be reused, and then reset, by the next call."""
-        key = _graph_key(settings, record)
+        key = _graph_key(plan)
         if key in self._assemblies:
             self._assemblies.move_to_end(key)
             assembly, slots = self._assemblies[key]
-            fresh = build.model(settings, record)
+            fresh = plan.build_network()
             for old, new in zip(assembly.model.variables, fresh.variables, strict=True):
                 old.assign(new)
             for slot, value in zip(assembly.optimizer.variables, slots, strict=True):
@@ -89,24 +86,23 @@ class AssemblyCache:
             return assembly
         while len(self._assemblies) >= self._size:
             self._assemblies.popitem(last=False)
-        assembly = assemble(settings, record, strategy)
+        assembly = assemble(plan, strategy)
         self._assemblies[key] = assembly, [np.array(slot) for slot in assembly.optimizer.variables]
         return assembly
 
 
-def _graph_key(settings: config.Experiment, record: dict[str, Any]) -> str:
+def _graph_key(plan: Plan) -> str:
     """Everything that the graph depends on, as text."""
-    training = dataclasses.asdict(settings.training)
+    settings, training = plan.settings, to_dict(plan.training)
     for key in ("epochs", "checkpoint_seconds", "validation_epochs"):
         del training[key]
     parts = {
-        "task": dataclasses.asdict(settings.task),
-        "model": dataclasses.asdict(settings.model),
+        "task": to_dict(settings.task),
+        "model": to_dict(settings.model),
+        "network": repr(plan.network),  # with what it takes from the training images
         "channels": settings.data.channels,
-        "classes": len(record["class_names"]),
-        "preprocessing": [record["mean"], record["std"]],
-        "options": record.get("options", {}),
-        "optimizer": dataclasses.asdict(dataclasses.replace(settings.optimizer, learning_rate=1.0)),
+        "classes": plan.num_classes,
+        "optimizer": to_dict(dataclasses.replace(settings.optimizer, learning_rate=1.0)),
         "training": training,
         "policy": keras.mixed_precision.dtype_policy().name,
     }

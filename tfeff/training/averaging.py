@@ -1,7 +1,19 @@
 """Averages of a network's weights, including batch statistics: over steps (Polyak & Juditsky, 1992), over epochs."""
 
+import math
+
 import keras
 import tensorflow as tf
+
+from tfeff import config
+
+
+def wanted(training: config.Training) -> tuple[bool, float | None]:
+    """Whether weights are averaged, and the decay of a moving average over steps."""
+    decay = training.ema_decay
+    if training.ema_images is not None:
+        decay = math.exp(-training.batch_size / training.ema_images)
+    return decay is not None or training.swa_epochs is not None, decay
 
 
 class Average:

@@ -1,20 +1,22 @@
 """Trains the network of an experiment: what the loop is given, and the order of its hooks."""
 
-import functools
+import dataclasses
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
 import tensorflow as tf
 
-from tfeff import config, tasks
+from tfeff import config, selection
 from tfeff.data.sources.source import Source
-from tfeff.training import distribution, selection
+from tfeff.tasks.task import ImageTask
+from tfeff.training import distribution
 from tfeff.training.assembly import AssemblyCache
 from tfeff.training.features import FeatureCache
 from tfeff.training.interruption import Interruption
 from tfeff.training.loop import Hook, Loop
-from tfeff.training.preparation import Prepared, prepare, training_images
+from tfeff.training.plan import Plan
+from tfeff.training.preparation import Preparation, Prepared
 from tfeff.training.profiler import Profiler
 from tfeff.training.progress import Progress, Reporter
 from tfeff.training.saving import Saving
@@ -24,9 +26,8 @@ from tfeff.training.validation import Validation
 from tfeff.training.workdir import Workdir
 
 
-def metrics(settings: config.Experiment) -> tuple[str, ...]:
-    """The columns of metrics.jsonl; those of the validation only in validated epochs."""
-    task = tasks.create(settings.task)
+def metrics(task: ImageTask) -> tuple[str, ...]:
+    """The columns of metrics.jsonl for a task; those of the validation only in validated epochs."""
     names = tuple(task.means(task.zero_sums()))
     return (
         *("epoch", "step", *(f"train_{name}" for name in names)),
@@ -58,8 +59,8 @@ def train(
         source: opens the experiment's source; a caller that needs it again passes a function that opens it once.
         caches: the experiment's decoded images (`selection.read`), which several runs can share. Default: decode them.
         assemblies: cache of compiled networks for several runs in this process. Default: build a new one.
-        features: cache of the features of `training.feature_variants`, and of the probes of `model.transfer=auto`, for
-            several runs in this process.
+        features: cache of the features of `training.feature_variants`, and of the probes of `optimizer.transfer=auto`,
+            for several runs in this process.
         reporter: reports progress. Default: on the console, in the first worker only.
         tensorboard: write event files.
         profile: profile a few steps for TensorBoard.
@@ -74,7 +75,7 @@ def train(
         Interrupted: after Ctrl-C or SIGTERM; the state is saved.
         WorkerLostError: if another worker of a distributed run is lost.
     """
-    settings = config.resolve_family(settings)
+    settings = config.resolve_member(settings)
     training, workdir, chief = settings.training, Workdir(directory), distribution.is_chief()
     strategy = distribution.strategy(training.strategy)
     reporter = reporter or Reporter(quiet=not chief)
@@ -87,27 +88,28 @@ def train(
     # With more epochs, others would be averaged; their weights are gone.
     raised = () if training.swa_epochs is not None else ("training.epochs",)
     claimed = config.claimed(workdir.path, settings, raised) if chief else nullcontext()
+    settings = dataclasses.replace(settings, task=settings.task.located(workdir.path))
+    if settings.task.fitted:
+        one = dataclasses.replace(training, epochs=1, keep="last", early_stopping_epochs=None)
+        schedule = dataclasses.replace(settings.schedule, name="constant", warmup_epochs=0.0)
+        training = one
+        settings = dataclasses.replace(settings, training=one, schedule=schedule)
     with claimed, Interruption() as interruption, reporter.bars():
-
-        @functools.cache  # for all phases
-        def images() -> selection.TrainingData:
-            return training_images(settings, caches, source, reporter, interruption)
-
+        preparation = Preparation(
+            plan=Plan.of(settings),
+            workdir=workdir,
+            strategy=strategy,
+            until_epoch=until_epoch,
+            source=source,
+            caches=caches,
+            assemblies=assemblies,
+            features=features,
+            reporter=reporter,
+            interruption=interruption,
+        )
         last = min(until_epoch or training.epochs, training.epochs)
-        while True:  # phases, if optimizer.unfreeze divides the run
-            prepared = prepare(
-                settings,
-                workdir,
-                strategy,
-                until_epoch=until_epoch,
-                images=images,
-                assemblies=assemblies,
-                features=features,
-                reporter=reporter,
-                interruption=interruption,
-            )
-            if prepared is None:
-                break
+        # Phases, if optimizer.unfreeze divides the run.
+        while (prepared := preparation.prepare()) is not None:
             loop = _loop(prepared, workdir, reporter, interruption, events=tensorboard, profile=profile)
             loop.run(prepared.until)
             if prepared.state.stopping.exhausted or prepared.until == last:
@@ -125,7 +127,7 @@ def _loop(
     profile: bool,
 ) -> Loop:
     """The loop of a run, or of one phase of it, with its hooks."""
-    settings, chief = prepared.settings, distribution.is_chief()
+    settings, chief = prepared.plan.settings, distribution.is_chief()
     training, hooks = settings.training, list[Hook]()
     if chief and profile:
         hooks.append(Profiler(workdir.tensorboard, reporter.say))
@@ -133,7 +135,8 @@ def _loop(
         hooks.append(WeightAveraging(training.swa_epochs))
     if prepared.validation is not None:
         batches = prepared.validation.evaluation_batches()
-        hooks.append(Validation(batches, prepared.scoring, monitor=training.monitor, every=training.validation_epochs))
+        monitor, every, sampled = training.monitor, training.validation_epochs, settings.task.CUTS_REGIONS
+        hooks.append(Validation(batches, prepared.scoring, monitor=monitor, every=every, sampled=sampled))
     if chief and events:
         hooks.append(Events(workdir.tensorboard, prepared.state.step, config.flatten(settings)))
     if chief:

@@ -13,10 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from tfeff.data.input.batches import Batches
-from tfeff.data.input.epochs import rows_of_epochs
+from tfeff.data.input.batches import Batches, rows_of_epochs
 from tfeff.errors import UserError
-from tfeff.models.layers.stochastic_depth import StochasticDepth
+from tfeff.models.layers.residual import StochasticDepth
 from tfeff.recipes.transfer import Start
 from tfeff.tasks.task import Batch
 from tfeff.training.progress import Reporter
@@ -69,7 +68,7 @@ class FeatureCache:
         size: bytes of features to keep; the least recently used are dropped.
 
     Attributes:
-        probes: what `model.transfer=auto` found out about features, by `fingerprint`.
+        probes: what `optimizer.transfer=auto` found out about features, by `fingerprint`.
     """
 
     def __init__(self, size: int = LIMIT) -> None:
@@ -192,7 +191,11 @@ class FeatureBatches:
 
     def _key(self, *, augmented: bool) -> str:
         transform = self._batches.transform
-        variation = (transform.seed, transform.augmentation, self._variants) if augmented else self._batches.batch_size
+        variation = (
+            (transform.seed, transform.augmentation, transform.given, self._variants)
+            if augmented
+            else self._batches.batch_size
+        )
         return fingerprint(self._network, self._batches, variation)
 
     def _computed(self, epoch: int | None, advance: Callable[[int], None]) -> dict[str, npt.NDArray[np.generic]]:

@@ -1,13 +1,20 @@
-"""Freezing parts of a network: their variables are not updated, and gradients are not computed for them."""
+"""Freezing parts of a network: their variables are not updated, and gradients are not computed for them.
 
+With gradual unfreezing, a run has phases, in each of which other variables are trained. The last layers are trained
+first, and earlier ones join from epoch to epoch (Howard and Ruder, "Universal Language Model Fine-tuning for Text
+Classification", arXiv:1801.06146, section 3.3).
+"""
+
+import dataclasses
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
 import keras
 
-from tfeff.errors import UserError
-from tfeff.training.patterns import matching
+from tfeff import config
+from tfeff.errors import UserError, nearest
 
 KEY, FREED_KEY = "optimizer.frozen", "optimizer.unfreeze"
 
@@ -20,7 +27,7 @@ def freeze(model: keras.Model, patterns: Sequence[str], freed: Sequence[str] = (
 
     Args:
         model: the network; a second call with the same patterns fails, because they match nothing that is trained.
-        patterns: see `patterns.matching`.
+        patterns: see `matching`.
         freed: patterns of the variables among them that are trained nevertheless.
 
     Raises:
@@ -43,7 +50,7 @@ def freeze(model: keras.Model, patterns: Sequence[str], freed: Sequence[str] = (
 
 
 def frozen_params(model: keras.Model, patterns: Sequence[str], freed: Sequence[str] = ()) -> int:
-    """Number of parameters that `freeze` freezes, including statistics of batch normalization."""
+    """Counts the parameters that `freeze` freezes, including statistics of batch normalization."""
 
     def matches(path: str, patterns: Sequence[str]) -> bool:
         return any(fnmatchcase(path, pattern) for pattern in patterns)
@@ -53,3 +60,49 @@ def frozen_params(model: keras.Model, patterns: Sequence[str], freed: Sequence[s
         for weight in model.weights
         if matches(weight.path, patterns) and not matches(weight.path, freed)
     )
+
+
+def matching(pattern: str, paths: Iterable[str], key: str) -> set[str]:
+    """Returns the paths that `pattern` matches as a whole, such as `stage[12]_*` or `*_bn/gamma`; `*` also matches `/`.
+
+    Args:
+        pattern: as for `fnmatch`: `*`, `?`, `[seq]` and `[!seq]`; case-sensitive.
+        paths: paths of the trained variables, such as `stage1_block1_conv1/kernel`.
+        key: the config key of the pattern, for the message.
+
+    Raises:
+        UserError: if it matches none; the message suggests a pattern.
+    """
+    paths = list(paths)
+    found = {path for path in paths if fnmatchcase(path, pattern)}
+    if not found:
+        # One word of a path is a stage, two are a block: few enough to list.
+        words = [re.split("[_/]", path) for path in paths]
+        known = {f"{'_'.join(parts[:count])}*" for parts in words for count in (1, 2)}
+        raise UserError(f"config: {key}: {pattern!r} matches no variable that is trained; {nearest(pattern, known)}")
+    return found
+
+
+def phase(update: config.Optimizer, epochs: int, done: int, until_epoch: int | None) -> tuple[int, int]:
+    """Returns the first and the last epoch, counted as finished epochs, of the phase that follows after `done` epochs.
+
+    Args:
+        update: says when what is unfrozen.
+        epochs: of the whole run.
+        done: finished epochs.
+        until_epoch: epoch at which the call ends; None: the last one.
+
+    >>> update = config.Optimizer(frozen=("*",), unfreeze=("2=head*", "5=*"))
+    >>> phase(update, 9, 0, None), phase(update, 9, 2, None), phase(update, 9, 4, 4), phase(update, 9, 7, None)
+    ((0, 2), (2, 5), (2, 4), (5, 9))
+    """
+    last = min(until_epoch or epochs, epochs)
+    starts = sorted({epoch for epoch, _ in update.unfreezing() if 0 < epoch < epochs})
+    start = max((epoch for epoch in starts if epoch <= done), default=0)
+    return start, min((last, *(epoch for epoch in starts if epoch > done)))
+
+
+def unfrozen_at(update: config.Optimizer, epoch: int) -> config.Optimizer:
+    """Returns the section as it is after `epoch` epochs: what is unfrozen by then is unfrozen from the beginning."""
+    freed = tuple(f"0={pattern}" for start, pattern in sorted(update.unfreezing()) if start <= epoch)
+    return dataclasses.replace(update, unfreeze=freed)

@@ -4,10 +4,66 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+from keras import ops
 
-from tfeff.training.layerwise import Layerwise
-from tfeff.training.muon import ADAM_RATE, ConvolutionMuon
-from tfeff.training.patterns import matching
+from tfeff.training.freezing import matching
+
+ADAM_RATE = 0.3
+"""Learning rate of AdamW's variables / learning rate of Muon's."""
+
+
+class ConvolutionMuon(keras.optimizers.Muon):
+    """Muon (K. Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024) on convolution kernels.
+
+    A kernel [h, w, in, out] is treated as a matrix [h * w * in, out], whose momentum is orthogonalized before each
+    step. Steps are scaled as in arXiv:2502.16982, section 2.2, so learning rate and weight decay are of the same size
+    as AdamW's. AdamW updates everything else (depthwise kernels, which mix no channels; the classifier; normalization;
+    biases), with the learning rate times ADAM_RATE. Keras' Muon leaves all convolution kernels to AdamW.
+    """
+
+    def _should_use_adamw(self, variable: keras.Variable) -> bool:
+        return len(variable.shape) != 4 or variable.shape[-1] == 1
+
+    def _muon_update_step(
+        self, gradient: keras.KerasTensor, variable: keras.Variable, lr: keras.KerasTensor, m: keras.Variable
+    ) -> None:
+        self.assign_add(m, gradient + m * (self.momentum - 1))
+        step = gradient + self.momentum * m if self.nesterov else m
+        matrix = ops.reshape(step, (-1, variable.shape[-1]))
+        matrix = self.lr_adjust(lr * self.zeropower_via_newtonschulz5(matrix, self.ns_steps))
+        self.assign_sub(variable, ops.reshape(matrix, variable.shape))
+
+
+class Layerwise(keras.optimizers.Optimizer):
+    """Mixed into a Keras optimizer (`class SGD(Layerwise, keras.optimizers.SGD)`), it scales the learning rate and
+    decays the weights of each variable.
+
+    Keras calls `update_step` once for each variable, with its gradient of the whole batch: after unscaling, clipping
+    and the sum over replicas. Keras' own weight decay has one learning rate for all variables, so it stays off.
+
+    Args:
+        factors: factors on the learning rate, in the order of the variables for which the optimizer is built.
+        decays: weight decays, in the same order; 0 for none.
+        l2: add decay × variable to the gradient (an L2 penalty, as in PyTorch's `weight_decay`) instead of subtracting
+            learning rate × decay × variable from the variable (decoupled, Loshchilov & Hutter, arXiv:1711.05101).
+        settings: settings of the Keras optimizer.
+    """
+
+    def __init__(self, *, factors: Sequence[float], decays: Sequence[float], l2: bool, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.factors, self.decays, self.l2 = factors, decays, l2
+
+    def update_step(
+        self, gradient: keras.KerasTensor, variable: keras.Variable, learning_rate: keras.KerasTensor
+    ) -> None:
+        """Updates one variable."""
+        index = self._get_variable_index(variable)
+        rate, decay = ops.cast(learning_rate, variable.dtype) * self.factors[index], self.decays[index]
+        if decay and self.l2:
+            gradient = gradient + variable * decay
+        elif decay:
+            self.assign_sub(variable, variable * decay * rate)
+        super().update_step(gradient, variable, rate)
 
 
 def build(
@@ -38,7 +94,7 @@ def build(
         decay_biases: apply it to biases, too.
         l2: apply the weight decay as an L2 penalty instead of decoupled, see `Layerwise`.
         learning_rate_factors: (pattern over variable paths, factor); the last matching pattern applies, and variables
-            that match none have factor 1. See `patterns.matching`.
+            that match none have factor 1. See `freezing.matching`.
         clip_norm: maximum global norm of the gradient of the whole batch. Each replica passes the batch's mean gradient
             divided by `replicas`, and Keras sums over replicas after clipping, so the bound is divided here too.
         loss_scaling: use dynamic loss scaling, for float16 (Micikevicius et al., arXiv:1710.03740).

@@ -8,9 +8,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfeff import config, tasks
-from tfeff.training import build, distribution
+from tfeff.training import distribution
 from tfeff.training.interruption import Interruption
+from tfeff.training.plan import Plan
 from tfeff.training.progress import Reporter
 
 CALIBRATION_STEPS = 7
@@ -46,26 +46,22 @@ def choose(requested: str, *, may_measure: bool, make_step: Callable[[], Callabl
     return faster("float32", candidate, make_step)
 
 
-def select_policy(
-    settings: config.Experiment, record: dict[str, Any], reporter: Reporter, interruption: Interruption
-) -> str:
+def select_policy(plan: Plan, reporter: Reporter, interruption: Interruption) -> str:
     """Chooses the dtype policy of a new run.
 
     Args:
-        settings: the experiment.
-        record: the workdir's `dataset.json`.
+        plan: with what it takes from the training images.
         reporter: reports the timing.
         interruption: checked between steps.
     """
-    training = settings.training
-    strategy = tf.distribute.get_strategy()
+    training = plan.training
 
     def make_step() -> Any:
         reporter.say(f"precision=auto: timing steps in {keras.mixed_precision.dtype_policy().name}")
-        model = build.model(settings, record)
-        step = build.step(settings, model, strategy, build.optimizer(settings, model, 1))
-        shape = (training.batch_size, *model.size, settings.data.channels)
-        targets = tasks.create(settings.task).dummy_targets(training.batch_size, len(record["class_names"]))
+        model = plan.build_network()
+        step = plan.build_step(model, plan.build_optimizer(model, 1))
+        shape = (training.batch_size, *model.size, plan.images.data.channels)
+        targets = plan.task.dummy_targets(training.batch_size, plan.num_classes)
         batch = {"image": tf.random.uniform(shape, 0, 255), **targets}
 
         def run() -> None:
@@ -76,7 +72,7 @@ def select_policy(
 
     # Each worker would time on its own and might choose another policy.
     may_measure = not training.deterministic and distribution.worker_count() == 1
-    return choose(training.precision, may_measure=may_measure, make_step=make_step)
+    return choose(plan.precision, may_measure=may_measure, make_step=make_step)
 
 
 def faster(first: str, second: str, make_step: Callable[[], Callable[[], None]]) -> str:

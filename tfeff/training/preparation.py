@@ -1,31 +1,35 @@
 """Prepares a run: its images, its network, and the state in which it starts or resumes."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tfeff import config, tasks
+from tfeff import selection
 from tfeff.data.input.batches import Batches
 from tfeff.data.input.cache import ImageCache
 from tfeff.data.sources.source import Source
-from tfeff.errors import UserError
+from tfeff.models import standardization
 from tfeff.tasks.task import BatchPredictor
-from tfeff.training import build, distribution, phases, precision, selection, transfer
-from tfeff.training.assembly import AssemblyCache, assemble
+from tfeff.training import distribution, freezing, precision, schedules, transfer
+from tfeff.training.assembly import Assembly, AssemblyCache, assemble
+from tfeff.training.checkpoint import Saved
 from tfeff.training.features import FeatureBatches, FeatureCache
 from tfeff.training.freezing import frozen_params
 from tfeff.training.interruption import Interruption
 from tfeff.training.loop import Pipeline
+from tfeff.training.plan import Plan, statistics_of
 from tfeff.training.progress import Reporter
 from tfeff.training.resumption import restore, resume
 from tfeff.training.state import State
 from tfeff.training.step import Step
 from tfeff.training.stopping import EarlyStopping
 from tfeff.training.validation import Scoring
-from tfeff.training.workdir import CHOSEN, Workdir
+from tfeff.training.workdir import Workdir
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +37,7 @@ class Prepared:
     """What the loop needs.
 
     Attributes:
-        settings: the experiment, with what `model.transfer=auto` has chosen.
+        plan: with what it takes from the training images.
         state: as at the start of training, or restored.
         step: the compiled steps.
         training: the training batches.
@@ -42,7 +46,7 @@ class Prepared:
         until: epoch at which the phase, or the call, ends.
     """
 
-    settings: config.Experiment
+    plan: Plan
     state: State
     step: Step
     training: Pipeline
@@ -51,172 +55,191 @@ class Prepared:
     until: int
 
 
-def prepare(
-    settings: config.Experiment,
-    workdir: Workdir,
-    strategy: tf.distribute.Strategy,
-    *,
-    until_epoch: int | None,
-    images: Callable[[], selection.TrainingData],
-    assemblies: AssemblyCache | None,
-    features: FeatureCache,
-    reporter: Reporter,
-    interruption: Interruption,
-) -> Prepared | None:
-    """Builds the network, and restores the last checkpoint or loads the initial weights.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Preparation:
+    """Prepares the phases of a run, one after the other.
 
-    Args:
-        settings: the experiment, with `model.family` resolved.
-        workdir: claimed for the experiment.
+    Attributes:
+        plan: of the run, before its images are known.
+        workdir: claimed for the run.
         strategy: of the run.
         until_epoch: see `train`.
-        images: returns `training_images`; called after the config has been checked.
+        source: see `train`.
+        caches: see `train`.
         assemblies: see `train`.
         features: see `train`.
         reporter: reports progress.
-        interruption: checked while features are computed and precisions are timed.
-
-    Returns:
-        None if nothing is left to train.
-
-    Raises:
-        UserError: for invalid images or settings.
-        Interrupted: after Ctrl-C or SIGTERM.
-    """
-    unfinished, saved = resume(
-        workdir,
-        epochs=settings.training.epochs,
-        patience=settings.training.early_stopping_epochs,
-        until_epoch=until_epoch,
-        report=reporter.say,
-    )
-    if not unfinished:
-        return None
-    build.check(settings, strategy.num_replicas_in_sync, afresh=saved is None)
-    selected = images()
-    if saved is None:
-        options, notes = build.measured(settings, selected.train.dataset)
-        record = selected.record() | {"options": options}
-        for note in notes:
-            reporter.say(note)
-        if settings.model.transfer is not None:
-            record |= transfer.choose(settings, selected, features, reporter, interruption)
-    else:
-        record = _recorded(workdir, selected, settings.data.source)
-    settings = config.replaced(settings, record.get(CHOSEN, {}))
-    if saved is None:
-        policy = precision.select_policy(settings, record, reporter, interruption)
-    else:
-        policy = saved.record["precision"]
-    keras.mixed_precision.set_dtype_policy(policy)
-
-    training = settings.training
-    steps_per_epoch = len(selected.train) // training.batch_size
-    done = saved.record["step"] // max(steps_per_epoch, 1) if saved is not None else 0
-    start, until = phases.span(settings, done, until_epoch)
-    phase = phases.at(settings, start)
-    assembly = (assemblies.assemble if assemblies else assemble)(phase, record, strategy)
-    model = assembly.model
-    if saved is None:
-        with strategy.scope():
-            loaded = build.initial_weights(settings, model)
-        if loaded is not None:
-            if assembly.average is not None:
-                assembly.average.restart()
-            reporter.say(f"{settings.model.weights}: {loaded}")
-        if distribution.is_chief():
-            workdir.write_dataset(record | build.preprocessing(model))
-    worker = distribution.worker_index(), distribution.worker_count()
-    pipeline = build.training_pipeline(settings, selected.train, model.size, worker)
-    validation = None
-    if selected.validation is not None:
-        validation = build.evaluation_pipeline(settings, selected.validation, model.size, worker)
-    state = State(
-        model=model,
-        optimizer=assembly.optimizer,
-        average=assembly.average,
-        schedule=build.schedule(settings, pipeline.steps_per_epoch),
-        stopping=EarlyStopping(training.early_stopping_epochs, training.minimum_change),
-        precision=policy,
-        sums=assembly.step.task.zero_sums(),
-    )
-    if saved is not None:
-        begins = 0 < start * steps_per_epoch == saved.record["step"]
-        restore(state, saved, reporter.say, fresh_optimizer=begins)
-    height, width = model.size
-    reporter.say(
-        f"{settings.model.name} at {width}x{height}: {model.count_params():,} parameters, "
-        f"{policy}, {len(selected.train):,} training images, {pipeline.steps_per_epoch:,} steps per epoch"
-    )
-    if settings.optimizer.frozen:
-        freed = [pattern for _, pattern in phase.optimizer.unfreezing()]
-        reporter.say(f"{frozen_params(model, settings.optimizer.frozen, freed):,} parameters are frozen")
-    scoring = _scoring(settings, model, selected.validation)
-    if assembly.features is None or training.feature_variants is None:
-        return Prepared(settings, state, assembly.step, pipeline, validation, scoring, until)
-
-    frozen = assembly.features
-
-    def stored(batches: Batches, variants: int) -> FeatureBatches:
-        return FeatureBatches(batches, frozen, variants, features, reporter)
-
-    validated = None if validation is None else stored(validation, 1)
-    trained = stored(pipeline, training.feature_variants)
-    return Prepared(settings, state, assembly.step, trained, validated, scoring, until)
-
-
-def _scoring(settings: config.Experiment, model: keras.Model, validation: ImageCache | None) -> Scoring | None:
-    """Computes the task's `scores` on all validation images, in each worker."""
-    task = tasks.create(settings.task)
-    if validation is None or not task.scores:
-        return None
-    pipeline = build.evaluation_pipeline(settings, validation, model.size, (0, 1))
-    predictor = BatchPredictor(model, task)
-    return lambda predicted: task.score(predictor(pipeline) if predicted is None else predicted, pipeline)
-
-
-def training_images(
-    settings: config.Experiment,
-    caches: selection.SplitCaches | None,
-    source: Callable[[], Source] | None,
-    reporter: Reporter,
-    interruption: Interruption,
-) -> selection.TrainingData:
-    """The images to train and validate on; says what the user should know about them.
-
-    Args:
-        settings: the experiment.
-        caches: see `train`.
-        source: see `train`.
-        reporter: reports progress.
-        interruption: checked while images are read.
+        interruption: checked while images are read, features are computed and precisions are timed.
     """
 
-    def reading(name: str, done: int, total: int) -> None:
-        interruption.check("training had not started")
-        reporter.reading(name, done, total)
+    plan: Plan
+    workdir: Workdir
+    strategy: tf.distribute.Strategy
+    until_epoch: int | None
+    source: Callable[[], Source] | None
+    caches: selection.SplitCaches | None
+    assemblies: AssemblyCache | None
+    features: FeatureCache
+    reporter: Reporter
+    interruption: Interruption
 
-    if caches is None:
-        opened = source() if source else selection.open_source(settings)
-        selection.check(settings, opened)
-        caches = selection.read(settings, reading, source=opened)
-    images = selection.choose(settings, caches)
-    for note in images.notes:
-        reporter.say(note)
-    if images.skipped:
-        reporter.say(f"skipped {len(images.skipped)} corrupt images, the first is {images.skipped[0]}")
-    return images
+    @cached_property
+    def images(self) -> selection.TrainingData:
+        """The images to train and validate on, the same in all phases; says what the user should know about them."""
+        wanted, caches = self.plan.images, self.caches
+        if caches is None:
+            opened = self.source() if self.source else selection.open_source(wanted)
+            selection.check(wanted, opened)
+            caches = selection.read(wanted, self._reading, source=opened)
+        images = selection.choose(wanted, caches)
+        for note in images.notes:
+            self.reporter.say(note)
+        return images
 
+    def prepare(self) -> Prepared | None:
+        """Prepares the next phase; None if nothing is left to train.
 
-def _recorded(workdir: Workdir, images: selection.TrainingData, source: str) -> dict[str, Any]:
-    """The record that the run wrote when it began.
-
-    Raises:
-        UserError: the images have changed since then.
-    """
-    record = workdir.dataset()
-    if not selection.unchanged(images.fingerprint, record["fingerprint"]):
-        raise UserError(
-            f"the images of {source} have changed since this run began; restore them, or use another --workdir"
+        Raises:
+            UserError: for invalid images or settings.
+            Interrupted: after Ctrl-C or SIGTERM.
+        """
+        plan = self.plan
+        unfinished, saved = resume(
+            self.workdir,
+            epochs=plan.training.epochs,
+            patience=plan.training.early_stopping_epochs,
+            until_epoch=self.until_epoch,
+            report=self.reporter.say,
         )
-    return record
+        if not unfinished:
+            return None
+        plan.check(self.strategy.num_replicas_in_sync, new_run=saved is None)
+        return self._start(plan, self.images) if saved is None else self._resume(plan, self.images, saved)
+
+    def _start(self, plan: Plan, images: selection.TrainingData) -> Prepared:
+        """A new run: what it takes from its images is found and recorded; the initial weights are loaded."""
+        record = self._learn(plan, images)
+        plan = plan.learned(record)
+        plan = dataclasses.replace(plan, precision=precision.select_policy(plan, self.reporter, self.interruption))
+        start, until = self._phase(plan, done=0)
+        assembly = self._assemble(plan.in_phase(start))
+        model, average = assembly.model, assembly.average
+        with self.strategy.scope():
+            loaded = plan.load_weights(model)
+        if loaded is not None:
+            if average is not None:
+                average.restart()
+            self.reporter.say(f"{plan.settings.model.weights}: {loaded}")
+        if distribution.is_chief():
+            self.workdir.write_fingerprint(images.fingerprint)
+            self.workdir.write_dataset(record | _preprocessing(model))
+        prepared = self._prepared(plan, images, assembly, until)
+        if plan.task.stored is not None:
+            plan.task.stored.start(model, prepared.training, seed=plan.settings.seed, report=self.reporter.say)
+            if average is not None:
+                average.restart()
+        return self._announced(prepared, images, assembly, start)
+
+    def _resume(self, plan: Plan, images: selection.TrainingData, saved: Saved) -> Prepared:
+        """A run that has begun, with the same images, in the state of its last checkpoint."""
+        remedy = "Restore them, or use another --workdir"
+        self.workdir.fingerprint().require_unchanged(images.fingerprint, plan.settings.data.source, remedy)
+        plan = plan.learned(self.workdir.dataset())
+        plan = dataclasses.replace(plan, precision=saved.record["precision"])
+        steps_per_epoch, step = len(images.train) // plan.training.batch_size, saved.record["step"]
+        start, until = self._phase(plan, done=step // max(steps_per_epoch, 1))
+        assembly = self._assemble(plan.in_phase(start))
+        if plan.task.stored is not None:  # the frozen part computes the features of the batches
+            for weight in assembly.model.weights:
+                weight.assign(saved.arrays.get(f"model/{weight.path}", weight))
+        prepared = self._prepared(plan, images, assembly, until)
+        restore(prepared.state, saved, self.reporter.say, fresh_optimizer=0 < start * steps_per_epoch == step)
+        return self._announced(prepared, images, assembly, start)
+
+    def _learn(self, plan: Plan, images: selection.TrainingData) -> dict[str, Any]:
+        """What a new run takes from its images, for its `dataset.json`."""
+        fields, notes = plan.task.measured(images.train.dataset, plan.network)
+        record = images.record() | {"measured": fields}
+        for note in notes:
+            self.reporter.say(note)
+        record |= statistics_of(plan.settings.model.weights)
+        if plan.update.transfer is not None:
+            record |= transfer.choose(plan, images, self.features, self.reporter, self.interruption)
+        return record
+
+    def _phase(self, plan: Plan, done: int) -> tuple[int, int]:
+        return freezing.phase(plan.update, plan.training.epochs, done, self.until_epoch)
+
+    def _assemble(self, plan: Plan) -> Assembly:
+        keras.mixed_precision.set_dtype_policy(plan.precision)
+        return (self.assemblies.assemble if self.assemblies else assemble)(plan, self.strategy)
+
+    def _prepared(self, plan: Plan, images: selection.TrainingData, assembly: Assembly, until: int) -> Prepared:
+        """Batches and state, as at the start of training."""
+        model, task, training = assembly.model, plan.task, plan.training
+        worker = distribution.worker_index(), distribution.worker_count()
+        pipeline = plan.batches(images.train, model, "training", self._reading, worker)
+        validation, scoring = None, None
+        if images.validation is not None:
+            validation = plan.batches(images.validation, model, "validation", self._reading, worker)
+            scoring = self._scoring(plan, model, images.validation)
+        state = State(
+            model=model,
+            optimizer=assembly.optimizer,
+            average=assembly.average,
+            schedule=schedules.build(
+                plan.settings.schedule,
+                peak=plan.update.learning_rate,
+                epochs=training.epochs,
+                steps_per_epoch=pipeline.steps_per_epoch,
+                change=training.minimum_change,
+            ),
+            stopping=EarlyStopping(training.early_stopping_epochs, training.minimum_change),
+            precision=plan.precision,
+            sums=task.zero_sums(),
+        )
+        return Prepared(plan, state, assembly.step, pipeline, validation, scoring, until)
+
+    def _announced(
+        self, prepared: Prepared, images: selection.TrainingData, assembly: Assembly, start: int
+    ) -> Prepared:
+        """Says what is trained; batches of stored features replace those of images."""
+        plan, model, steps = prepared.plan, assembly.model, prepared.training.steps_per_epoch
+        height, width = model.size
+        self.reporter.say(
+            f"{plan.settings.model.name} at {width}x{height}: {model.count_params():,} parameters, "
+            f"{plan.precision}, {len(images.train):,} training images, {steps:,} steps per epoch"
+        )
+        if plan.update.frozen:
+            freed = [pattern for _, pattern in plan.in_phase(start).update.unfreezing()]
+            self.reporter.say(f"{frozen_params(model, plan.update.frozen, freed):,} parameters are frozen")
+        frozen, variants = assembly.features, plan.training.feature_variants
+        if frozen is None or variants is None:
+            return prepared
+        extractor: keras.Model = frozen
+
+        def stored(batches: Any, variants: int) -> FeatureBatches:
+            return FeatureBatches(batches, extractor, variants, self.features, self.reporter)
+
+        validation = None if prepared.validation is None else stored(prepared.validation, 1)
+        return dataclasses.replace(prepared, training=stored(prepared.training, variants), validation=validation)
+
+    def _reading(self, name: str, done: int, total: int) -> None:
+        self.interruption.check("training had not started")
+        self.reporter.reading(name, done, total)
+
+    def _scoring(self, plan: Plan, model: keras.Model, validation: ImageCache) -> Scoring | None:
+        """Computes the task's `scores` on all validation images, in each worker."""
+        task = plan.task
+        if not task.scores:
+            return None
+        pipeline = plan.batches(validation, model, "evaluation", self._reading)
+        predictor = BatchPredictor(model, task)
+        return lambda predicted: task.score(predictor(pipeline) if predicted is None else predicted, pipeline)
+
+
+def _preprocessing(network: keras.Model) -> dict[str, Any]:
+    """The network's per-channel `mean` and `std`, for `dataset.json`."""
+    statistics = standardization(network)
+    assert statistics is not None  # every network that takes images has them
+    return {"mean": list(statistics[0]), "std": list(statistics[1])}

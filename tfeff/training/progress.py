@@ -9,8 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from tfeff.reporting.metric import in_words
-from tfeff.reporting.tables import percent
+from tfeff.reporting.tables import in_words, percent
 from tfeff.training.loop import Hook, Loop, Row
 
 MIN_COLUMN_WIDTH = 7

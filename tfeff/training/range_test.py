@@ -4,22 +4,28 @@ Follows Smith (arXiv:1506.01186, section 3.3), except that the rate grows expone
 networks can be decades apart, and that the test looks at the training loss instead of the accuracy.
 """
 
+import json
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfeff import config, tasks
+from tfeff import config, selection
+from tfeff.durable import locked, write
 from tfeff.errors import UserError
-from tfeff.training import build, selection, transfer
+from tfeff.reporting import figure
+from tfeff.reporting.training_curves import range_test_figure
+from tfeff.training import transfer
 from tfeff.training.features import FeatureCache
 from tfeff.training.interruption import Interruption
+from tfeff.training.plan import Plan
 from tfeff.training.progress import Reporter
-from tfeff.training.workdir import CHOSEN
 
 STEPS = 120
 """Number of updates."""
@@ -61,10 +67,8 @@ class RangeTest:
         }
 
 
-def range_test(
-    settings: config.Experiment, caches: selection.SplitCaches, features: FeatureCache | None = None
-) -> RangeTest:
-    """Finds a peak learning rate for an experiment, to be used with a decaying schedule.
+def range_test(plan: Plan, caches: selection.SplitCaches, features: FeatureCache | None = None) -> RangeTest:
+    """Finds a peak learning rate for a run, to be used with a decaying schedule.
 
     The test makes STEPS updates with the run's initial weights, batches and optimizer, each at a higher rate. The loss
     falls until the rate becomes too high, then rises or diverges. The result is the rate at the minimum of the loss,
@@ -74,7 +78,7 @@ def range_test(
     Another seed can change it by a factor of 2 or 3 if batches are small or the network learns slowly.
 
     Args:
-        settings: the experiment. Rates around its learning rate are tried. Its schedule and precision are ignored; the
+        plan: of the run. Rates around its learning rate are tried. Its schedule and precision are ignored; the
             test runs in float32.
         caches: its images.
         features: see `train`.
@@ -85,10 +89,10 @@ def range_test(
     """
     policy = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_dtype_policy("float32")
-    if settings.training.deterministic:
+    if plan.training.deterministic:
         tf.config.experimental.enable_op_determinism()
     try:
-        rates, losses, constant = _losses(settings, caches, features or FeatureCache())
+        rates, losses, constant = _losses(plan, caches, features or FeatureCache())
     finally:
         keras.mixed_precision.set_dtype_policy(policy)
     means = averaged(losses)
@@ -100,6 +104,27 @@ def range_test(
             "the images and their labels, or test around another optimizer.learning_rate"
         )
     return RangeTest(tuple(rates), tuple(losses), means, constant, rate)
+
+
+def write_range_test(settings: config.Experiment, directory: str | os.PathLike[str]) -> tuple[float, list[Path]]:
+    """Finds a learning rate; writes `range_test.json` and its figure into a directory.
+
+    Returns:
+        The learning rate, and the files.
+
+    Raises:
+        UserError: as for `range_test`, and for images or settings that cannot be trained.
+    """
+    plan, directory = Plan.of(config.resolve_member(settings)), Path(directory)
+    plan.check(1, new_run=True)
+    with locked(directory):
+        source = selection.open_source(plan.images)
+        selection.check(plan.images, source)
+        found = range_test(plan, selection.read(plan.images, Reporter().reading, source=source))
+        report = directory / "range_test.json"
+        write(report, json.dumps(found.to_json(), indent=1) + "\n")
+        drawn = range_test_figure(found.rates, found.losses, found.means, found.rate)
+        return found.rate, [report, *figure.save(drawn, directory / "range_test")]
 
 
 def averaged(losses: Sequence[float]) -> tuple[float, ...]:
@@ -120,19 +145,20 @@ def lowest(rates: Sequence[float], means: Sequence[float]) -> tuple[float, float
 
 
 def _losses(
-    settings: config.Experiment, caches: selection.SplitCaches, features: FeatureCache
+    plan: Plan, caches: selection.SplitCaches, features: FeatureCache
 ) -> tuple[list[float], list[float], float]:
     """The rates, the loss before each update, and the loss of the best constant prediction."""
-    dataset = selection.choose(settings, caches)
-    if settings.model.transfer is not None:
-        chosen = transfer.choose(settings, dataset, features, Reporter(quiet=True), Interruption())
-        settings = config.replaced(settings, chosen[CHOSEN])
-    network = build.model(settings, dataset.record())
-    build.initial_weights(settings, network)
-    step = build.step(settings, network, tf.distribute.get_strategy(), build.optimizer(settings, network, 1))
-    pipeline = build.training_pipeline(settings, dataset.train, network.size, (0, 1))
+    dataset = selection.choose(plan.images, caches)
+    record = dataset.record()
+    if plan.update.transfer is not None:
+        record |= transfer.choose(plan, dataset, features, Reporter(quiet=True), Interruption())
+    plan = plan.learned(record)
+    network = plan.build_network()
+    plan.load_weights(network)
+    step = plan.build_step(network, plan.build_optimizer(network, 1))
+    pipeline = plan.training_pipeline(dataset.train, network.size)
     batches = pipeline.training_batches(-(-STEPS // pipeline.steps_per_epoch)).take(STEPS)
-    peak = settings.optimizer.learning_rate
+    peak = plan.update.learning_rate
     rates, losses, targets = list[float](), list[float](), list[dict[str, np.ndarray]]()
     growing = np.geomspace(peak / SPAN, peak * SPAN, STEPS).tolist()
     for index, (batch, rate) in enumerate(zip(batches, growing, strict=True)):
@@ -140,7 +166,7 @@ def _losses(
         if not losses and not math.isfinite(loss):
             raise UserError(
                 f"the learning-rate range test cannot start: the loss of the first batch is {loss}; check "
-                "model.weights, data.mean and data.std"
+                "model.weights, model.mean and model.std"
             )
         if losses and not loss < DIVERGED * losses[0]:
             break
@@ -148,4 +174,4 @@ def _losses(
         losses.append(loss)
         targets.append({name: values.numpy() for name, values in batch.items() if name not in ("image", "weight")})
     stacked = {name: np.concatenate([each[name] for each in targets]) for name in targets[0]}
-    return rates, losses, tasks.create(settings.task).constant_loss(stacked)
+    return rates, losses, plan.task.constant_loss(stacked)

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from tfeff import config
 
-class Schedule(Protocol):
+
+class LearningRate(Protocol):
     """A function from step (from 0) to learning rate."""
 
     def __call__(self, step: int) -> float:
@@ -82,10 +84,10 @@ class Exponential(Stateless):
 
 
 @dataclass(frozen=True)
-class Step(Stateless):
+class StepDecay(Stateless):
     """Multiplies by `rate` at each of the `boundaries` (in steps).
 
-    >>> [Step(1.0, 0.5, (2, 3))(step) for step in range(4)]
+    >>> [StepDecay(1.0, 0.5, (2, 3))(step) for step in range(4)]
     [1.0, 1.0, 0.5, 0.25]
     """
 
@@ -147,11 +149,11 @@ class WarmUp:
 
     >>> [WarmUp(Constant(1.0), 4, 4)(step) for step in range(5)]
     [0.25, 0.5, 0.75, 1.0, 1.0]
-    >>> [WarmUp(Step(1.0, 0.5, (3, 5)), 4, 0)(step) for step in range(6)]
+    >>> [WarmUp(StepDecay(1.0, 0.5, (3, 5)), 4, 0)(step) for step in range(6)]
     [0.25, 0.5, 0.75, 1.0, 0.5, 0.25]
     """
 
-    after: Schedule
+    after: LearningRate
     steps: int
     start: int
 
@@ -172,3 +174,33 @@ class WarmUp:
     def restore(self, state: dict[str, Any]) -> None:
         """Forwards to the schedule after the warm-up."""
         self.after.restore(state)
+
+
+def build(
+    section: config.Schedule, *, peak: float, epochs: int, steps_per_epoch: int, change: float = 0.0
+) -> LearningRate:
+    """Creates a learning-rate schedule.
+
+    Args:
+        section: of the config.
+        peak: the highest learning rate.
+        epochs: of the whole run.
+        steps_per_epoch: of the run.
+        change: smallest improvement that counts for `plateau`.
+    """
+    warm_up, total = round(section.warmup_epochs * steps_per_epoch), epochs * steps_per_epoch
+    start = 0 if section.count_warmup else warm_up  # of the schedule that follows
+    after: LearningRate
+    match section.name:
+        case "constant":
+            after = Constant(peak)
+        case "cosine":
+            after = Cosine(peak, max(1, total - start))
+        case "exponential":
+            after = Exponential(peak, section.decay_rate, section.decay_epochs * steps_per_epoch)
+        case "step":
+            boundaries = tuple(epoch * steps_per_epoch - start for epoch in section.boundaries)
+            after = StepDecay(peak, section.decay_rate, boundaries)
+        case "plateau":
+            after = Plateau(peak, section.decay_rate, section.patience_epochs, change)
+    return WarmUp(after, warm_up, start) if warm_up else after

@@ -8,10 +8,10 @@ import keras
 import numpy as np
 
 from tfeff.errors import UserError
-from tfeff.models.layers import preprocessing
-from tfeff.models.weights.files import PREPROCESSING_MEAN, PREPROCESSING_STD
+from tfeff.models.network import standardization
+from tfeff.models.weights.loading import PREPROCESSING_MEAN, PREPROCESSING_STD
 from tfeff.training.averaging import Average
-from tfeff.training.schedules import Schedule
+from tfeff.training.schedules import LearningRate
 from tfeff.training.stopping import EarlyStopping
 
 
@@ -26,7 +26,7 @@ class State:
     model: keras.Model
     optimizer: keras.optimizers.Optimizer
     average: Average | None
-    schedule: Schedule
+    schedule: LearningRate
     stopping: EarlyStopping
     precision: str
     sums: np.ndarray
@@ -44,9 +44,10 @@ class State:
         named = {
             f"model/{weight.path}": value.numpy() for weight, value in zip(self.model.weights, values, strict=True)
         }
-        if all(layer.name != preprocessing.STANDARDIZATION for layer in self.model.layers):
+        statistics = standardization(self.model)
+        if statistics is None:
             return named
-        mean, std = preprocessing.statistics(self.model.get_layer(preprocessing.STANDARDIZATION))
+        mean, std = statistics
         return named | {PREPROCESSING_MEAN: np.array(mean), PREPROCESSING_STD: np.array(std)}
 
     def arrays(self) -> dict[str, np.ndarray]:

@@ -207,6 +207,14 @@ class Step:
         return self._stacked(self.task.totals(batch, outputs, training=False)), self.task.decode(outputs)
 
 
+class FittedStep(Step):
+    """The steps of a network that is not trained by gradients."""
+
+    def train(self, batch: Batch, *, step: int, learning_rate: float) -> tf.Tensor:
+        """Changes nothing; returns zeros."""
+        return tf.zeros(len(self.task.names))
+
+
 def _regularizes(model: keras.Model) -> bool:
     """Whether a training step adds `model.losses`: activity regularization shows only in a forward pass."""
     return bool(model.losses) or any(layer.activity_regularizer is not None for layer in model._flatten_layers())

@@ -1,4 +1,4 @@
-"""`model.transfer=auto`: chooses which layers to train from pretrained weights.
+"""`optimizer.transfer=auto`: chooses which layers to train from pretrained weights.
 
 The rule is in `recipes/transfer.py`. Here, the network computes the features of the training images, and what the rule
 finds becomes values of the config.
@@ -17,15 +17,16 @@ import tensorflow as tf
 from tfeff import config
 from tfeff.data import folds
 from tfeff.data.input.cache import ImageCache
-from tfeff.models.heads.classifier import CLASSIFIER, POOL
 from tfeff.models.network import Network
+from tfeff.networks.heads import CLASSIFIER, POOL
 from tfeff.recipes import rules, transfer
 from tfeff.reporting import tables
-from tfeff.training import build, features
+from tfeff.selection import TrainingData
+from tfeff.training import features
 from tfeff.training.freezing import freeze
 from tfeff.training.interruption import Interruption
+from tfeff.training.plan import Plan
 from tfeff.training.progress import Reporter
-from tfeff.training.selection import TrainingData
 from tfeff.training.workdir import CHOSEN
 
 LAST = "last"
@@ -37,18 +38,18 @@ EVIDENCE = "transfer"
 
 
 def choose(
-    settings: config.Experiment,
+    plan: Plan,
     images: TrainingData,
     cache: features.FeatureCache,
     reporter: Reporter,
     interruption: Interruption,
 ) -> dict[str, Any]:
-    """What `model.transfer=auto` chooses for the training images of a new run; says it and why.
+    """What `optimizer.transfer=auto` chooses for the training images of a new run; says it and why.
 
     Validation and test images are not used.
 
     Args:
-        settings: the experiment, with `model.transfer` and without `optimizer.frozen`.
+        plan: of a new run, with `optimizer.transfer` and without `optimizer.frozen`.
         images: of the run.
         cache: probes of earlier runs.
         reporter: reports progress, and what is chosen.
@@ -60,21 +61,21 @@ def choose(
     policy = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_dtype_policy("float32")
     try:
-        network = build.model(settings, images.record())
-        build.initial_weights(settings, network)
+        network = plan.learned(images.record()).build_network()
+        plan.load_weights(network)
         starts: Sequence[transfer.Start] = ()
         count, width = len(images.train), network.get_layer(CLASSIFIER).input.shape[-1]
         few = transfer.few(count, width)
         if few:
-            starts = _probed(settings, network, images.train, cache, reporter, interruption)
+            starts = _probed(plan, network, images.train, cache, reporter, interruption)
         form, patterns, why = _form(network, starts) if few else ("all layers", (), "")
-        values = _values(settings, network, patterns, count)
+        values = _values(plan, network, patterns, count)
     finally:
         keras.mixed_precision.set_dtype_policy(policy)
     if starts:
         reporter.say(_table(starts))
     why = f"{_size(images.train, width, few=few)}{why and f'; {why}'}"
-    reporter.say(f"model.transfer=auto trains {form}: {why}")
+    reporter.say(f"optimizer.transfer=auto trains {form}: {why}")
     for key, value in values.items():
         reporter.say(f"  {key}={(','.join(value) or '()') if isinstance(value, tuple) else str(value).lower()}")
     probes = [dataclasses.asdict(each) for each in starts]
@@ -108,7 +109,7 @@ def _shortest(path: str, others: Iterable[str]) -> str:
 
 
 def _probed(
-    settings: config.Experiment,
+    plan: Plan,
     network: Network,
     images: ImageCache,
     cache: features.FeatureCache,
@@ -120,11 +121,11 @@ def _probed(
         images = images.take(folds.subset(images.dataset.labels, transfer.PROBED, seed=0))
     maps, dataset = levels(network), images.dataset
     extractor = keras.Model(network.inputs, list(maps.values()))
-    pipeline = build.evaluation_pipeline(settings, images, network.size, (0, 1))
+    pipeline = plan.evaluation_pipeline(images, network.size)
     key = features.fingerprint(extractor, pipeline, list(maps), dataset.labels.tolist())
     if key in cache.probes:
         return cache.probes[key]
-    reporter.say(f"model.transfer=auto: probing the features of {len(images):,} training images")
+    reporter.say(f"optimizer.transfer=auto: probing the features of {len(images):,} training images")
 
     @tf.function(jit_compile=False)
     def pooled(pixels: tf.Tensor) -> list[tf.Tensor]:
@@ -183,22 +184,22 @@ def _form(network: Network, starts: Sequence[transfer.Start]) -> tuple[str, tupl
     return f"the layers after {chosen.level}", patterns, why
 
 
-def _values(settings: config.Experiment, network: Network, patterns: tuple[str, ...], count: int) -> dict[str, Any]:
+def _values(plan: Plan, network: Network, patterns: tuple[str, ...], count: int) -> dict[str, Any]:
     """The chosen values by dotted key, without those that the config sets. Freezes the network."""
     freeze(network, patterns)
     trained = [variable.path for variable in network.trainable_variables]
     values: dict[str, Any] = {"optimizer.frozen": patterns}
-    factors = settings.optimizer.learning_rate_factors
+    factors = plan.update.learning_rate_factors
     if factors:  # those of frozen variables would match nothing, which is an error
         values["optimizer.learning_rate_factors"] = tuple(each for each in factors if _matches(each, trained))
     elif any(not path.startswith(CLASSIFIER) for path in trained):
         values["optimizer.learning_rate_factors"] = transfer.FACTORS
-    wanted, parts = settings.training.feature_variants, features.split(network) if patterns else None
+    wanted, parts = plan.training.feature_variants, features.split(network) if patterns else None
     if parts is None:
         wanted = None
     elif wanted is None:
-        wanted = _variants(settings, parts[0].output.shape[1:], count)
-    if wanted != settings.training.feature_variants:
+        wanted = _variants(plan, parts[0].output.shape[1:], count)
+    if wanted != plan.training.feature_variants:
         values["training.feature_variants"] = wanted
     return values
 
@@ -208,12 +209,12 @@ def _matches(factor: str, paths: Sequence[str]) -> bool:
     return any(fnmatchcase(path, factor.rpartition("=")[0].strip()) for path in paths)
 
 
-def _variants(settings: config.Experiment, shape: Sequence[int], count: int) -> int | None:
+def _variants(plan: Plan, shape: Sequence[int], count: int) -> int | None:
     """How many augmented variants of each image to store features of; None if they cannot be stored."""
-    task = settings.task
-    assert isinstance(task, config.Classification)
+    task = plan.settings.task
+    assert isinstance(task, config.ClassificationSettings)
     if task.augmentation.mixes or task.plain_epochs:
         return None
-    variants = min(VARIANTS, settings.training.epochs) if task.augmentation.any else 1
+    variants = min(VARIANTS, plan.training.epochs) if task.augmentation.any else 1
     size = math.prod(shape) * count * variants * np.dtype(np.float32).itemsize
     return variants if size <= rules.MEMORY_BYTES else None

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import tensorflow as tf
 
-from tfeff.tasks.task import Predictions, joined, of_images
+from tfeff.tasks.task import Predictions, concatenate, of_images
 from tfeff.training import distribution
 from tfeff.training.loop import Hook, Loop, Row
 from tfeff.training.step import Step
@@ -26,10 +26,19 @@ class Validation(Hook):
         scoring: computes the task's `scores`, if it has any.
         monitor: the loss or metric that decides which epoch is the best.
         every: epochs between two validations. The last epoch of the run is validated, too.
+        sampled: whether the batches hold samples of images, such as regions, not all images in order.
     """
 
-    def __init__(self, batches: tf.data.Dataset, scoring: Scoring | None = None, *, monitor: str, every: int) -> None:
-        self._own, self._scoring = batches, scoring
+    def __init__(
+        self,
+        batches: tf.data.Dataset,
+        scoring: Scoring | None = None,
+        *,
+        monitor: str,
+        every: int,
+        sampled: bool = False,
+    ) -> None:
+        self._own, self._scoring, self._sampled = batches, scoring, sampled
         self._monitor, self._every = monitor, every
 
     def start(self, loop: Loop) -> None:
@@ -69,7 +78,7 @@ class Validation(Hook):
         worker then predicts all images on its own.
         """
         sums, parts = step.task.zero_sums(), list[Predictions]()
-        together = self._scoring is not None and step.strategy.num_replicas_in_sync == 1
+        together = self._scoring is not None and not self._sampled and step.strategy.num_replicas_in_sync == 1
         for batch in self._batches:
             if together:
                 totals, decoded = step.evaluate_and_predict(batch)
@@ -79,4 +88,4 @@ class Validation(Hook):
             sums += np.asarray(totals, np.float64)
         if self._scoring is None:
             return sums, {}
-        return sums, self._scoring(joined(parts) if together else None)
+        return sums, self._scoring(concatenate(parts) if together else None)

@@ -3,7 +3,8 @@
 ```
 config.json      the experiment, including defaults
 dataset.json     class names, counts, per-channel statistics, sizes: what evaluation and export need; `chosen`, values
-                 that model.transfer=auto chose for the images, and `transfer`, why
+                 that optimizer.transfer=auto chose for the images, and `transfer`, why
+images.npz       names and digests of the images with which the run began
 metrics.jsonl    one row per epoch
 divergence.json  where and why training diverged, if it did
 result.json      the metrics of the final weights
@@ -14,6 +15,7 @@ saved_model/     the exported SavedModel
 ```
 """
 
+import dataclasses
 import json
 from collections.abc import Collection
 from pathlib import Path
@@ -22,6 +24,7 @@ from typing import Any
 from tfeff import config
 from tfeff.durable import write
 from tfeff.errors import UserError
+from tfeff.selection import Fingerprint
 from tfeff.training import checkpoint
 from tfeff.training.checkpoint import Checkpoints
 
@@ -46,9 +49,10 @@ class Workdir:
         self._metrics = self.path / "metrics.jsonl"
 
     def config(self) -> config.Experiment:
-        """The saved config of the run, with what was chosen for its images."""
+        """The saved config of the run, with what was chosen for its images, and where it keeps what."""
         record = self.dataset() if (self.path / "dataset.json").is_file() else {}
-        return config.replaced(config.saved(self.path, config.Experiment), record.get(CHOSEN, {}))
+        settings = config.replaced(config.saved(self.path, config.Experiment), record.get(CHOSEN, {}))
+        return dataclasses.replace(settings, task=settings.task.located(self.path))
 
     def write_dataset(self, record: dict[str, Any]) -> None:
         """Saves what evaluation and export need to know about the data."""
@@ -60,6 +64,14 @@ class Workdir:
             return dict(json.loads(self._read("dataset.json")))
         except ValueError as error:
             raise UserError(f"{self.path / 'dataset.json'}: damaged ({error}); train in a new --workdir") from None
+
+    def write_fingerprint(self, images: Fingerprint) -> None:
+        """Saves what later calls compare the images with."""
+        images.save(self.path / "images.npz")
+
+    def fingerprint(self) -> Fingerprint:
+        """The fingerprint saved by `write_fingerprint`."""
+        return Fingerprint.load(self.path / "images.npz")
 
     def write_result(self, record: dict[str, Any]) -> None:
         """Writes the metrics of the final weights."""

@@ -1,8 +1,7 @@
 """Plans which trials run next and which candidates are eliminated early.
 
-Three ways to spend a budget: `Full` trains every candidate on every block to the last epoch. `Halving` trains all
-candidates for a few epochs, and the better ones again for more. `Racing` trains all candidates on a few blocks and
-continues with those that may still win.
+Two ways to spend a budget: `Full` trains every candidate on every block to the last epoch. `Halving` trains all
+candidates for a few epochs, and the better ones again for more.
 
 A plan is a pure function of the results so far; there is no other state, so an interrupted experiment resumes exactly
 where it stopped. Workers finish in any order, so each decision waits for a fixed set of results instead of using those
@@ -16,9 +15,9 @@ from dataclasses import dataclass
 
 from tfeff import config
 from tfeff.errors import UserError
+from tfeff.trials.intervals import number
 from tfeff.trials.results import Block, Job, Results, by_block, by_fold
 from tfeff.trials.two_way import fit_two_way
-from tfeff.trials.wording import fold_count, interval, number
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Elimination:
 
     Attributes:
         reason: a clause without a full stop.
-        epochs: of its last trials.
+        epochs: epochs of its last trials.
         trials: number of its trials that had ended, including failed ones.
     """
 
@@ -37,13 +36,12 @@ class Elimination:
 
 
 @dataclass(frozen=True)
-class Plan:
+class JobPlan:
     """What to do next.
 
     Attributes:
         jobs: jobs without a result that may run now, in the order to start them. Jobs that are already running are
             included.
-        eliminated: candidate -> why it was eliminated.
         done: whether no job remains, now or later.
     """
 
@@ -55,9 +53,6 @@ class Plan:
 @dataclass(frozen=True)
 class Full:
     """Every candidate on every block to the last epoch.
-
-    Attributes:
-        epochs: length of every trial.
 
     Raises:
         UserError: `epochs` is less than 1.
@@ -73,13 +68,8 @@ class Full:
         """Lengths of its trials."""
         return (self.epochs,)
 
-    def plan(self, candidates: Sequence[str], blocks: Sequence[Block], results: Results) -> Plan:
+    def plan(self, candidates: Sequence[str], blocks: Sequence[Block], results: Results) -> JobPlan:
         """Plans block after block, so that all candidates can be compared early.
-
-        Args:
-            candidates: distinct names.
-            blocks: distinct (fold, seed) pairs.
-            results: all results so far.
 
         Raises:
             ValueError: candidates or blocks are empty or repeated.
@@ -89,7 +79,7 @@ class Full:
         jobs = _missing(candidates, blocks, self.epochs, results)
         failed = _failures(candidates, blocks, self.epochs, results)
         _drop_failed(candidates, blocks, self.epochs, failed, eliminated)
-        return Plan(tuple(jobs), eliminated, not jobs)
+        return JobPlan(tuple(jobs), eliminated, not jobs)
 
 
 @dataclass(frozen=True)
@@ -100,9 +90,9 @@ class Halving:
     by mean train for those of the next rung, and so on. Candidates whose mean equals that of the last survivor survive,
     too. A candidate that is certain to survive, for any values of the missing results, goes on before they arrive.
 
-    Every training starts afresh, and its schedule ends at its rung: with a high learning rate in the middle of a
-    schedule, values are noisy, and networks that learn fast look better than they are. Even so, the ranking of short
-    trainings may differ from the final one: choose the first rung long enough.
+    Every training starts from initial weights, and its schedule ends at its rung: with a high learning rate in the
+    middle of a schedule, values are noisy, and networks that learn fast look better than they are. Even so, the ranking
+    of short trainings may differ from the final one: choose the first rung long enough.
 
     Attributes:
         epochs: length of the trials that run to the end.
@@ -142,13 +132,8 @@ class Halving:
             rung *= self.reduction
         return (*rungs, self.epochs)
 
-    def plan(self, candidates: Sequence[str], blocks: Sequence[Block], results: Results) -> Plan:
-        """Plans lower rungs first, because decisions wait for them.
-
-        Args:
-            candidates: distinct names. Their order affects only which jobs run first.
-            blocks: distinct (fold, seed) pairs.
-            results: all results so far.
+    def plan(self, candidates: Sequence[str], blocks: Sequence[Block], results: Results) -> JobPlan:
+        """Plans lower rungs first, because decisions wait for them. The order of candidates affects that of jobs only.
 
         Raises:
             UserError: `keep_tied` is set and there is only one block.
@@ -175,7 +160,7 @@ class Halving:
                 jobs += _missing(sure, blocks, self.rungs[position + 1], results)
                 break
             running = self._survivors(running, blocks, rung, results, entered, eliminated)
-        return Plan(tuple(jobs), eliminated, not jobs)
+        return JobPlan(tuple(jobs), eliminated, not jobs)
 
     def _survivor_count(self, candidates: int) -> int:
         return -(-candidates // self.reduction)
@@ -232,105 +217,14 @@ class Halving:
         return [name for name in complete if failed + worse(name) >= entered - self._survivor_count(entered)]
 
 
-@dataclass(frozen=True)
-class Racing:
-    """Block after block, eliminates candidates that cannot win (Maron & Moore 1997; Birattari et al. 2002, F-race).
-
-    All candidates train to the last epoch on the first blocks. Candidates significantly below the best are eliminated,
-    the others continue to the next block, and so on. The intervals are adjusted for comparing all remaining candidates
-    with the best (`TwoWay.differences_from`) and for the number of these comparisons over the race: with normal
-    residuals of equal variance, the truly best candidate is eliminated with a probability of at most
-    (1 - confidence) / 2. A candidate that remains alone still runs on all blocks, so that its interval is that of the
-    full grid.
-
-    Attributes:
-        epochs: length of every trial.
-        minimum_blocks: blocks that every candidate runs on before the first comparison, at least 2.
-        confidence: simultaneous coverage of all intervals of the race, in (0, 1).
-
-    Raises:
-        UserError: a number is out of range.
-    """
-
-    epochs: int
-    minimum_blocks: int = 2
-    confidence: float = 0.95
-
-    def __post_init__(self) -> None:
-        _check_epochs(self.epochs)
-        if self.minimum_blocks < 2:
-            raise UserError(
-                f"racing: minimum_blocks is {self.minimum_blocks}; expected at least 2, because one block has no spread"
-            )
-        if not 0.0 < self.confidence < 1.0:
-            raise UserError(f"racing: confidence is {self.confidence}; expected a number between 0 and 1")
-
-    @property
-    def rungs(self) -> tuple[int, ...]:
-        """Lengths of its trials."""
-        return (self.epochs,)
-
-    def plan(self, candidates: Sequence[str], blocks: Sequence[Block], results: Results) -> Plan:
-        """Plans the next block; with at most `minimum_blocks` blocks, plans everything.
-
-        Args:
-            candidates: distinct names. Their order affects only which jobs run first.
-            blocks: distinct (fold, seed) pairs, in the order of the race.
-            results: all results so far.
-
-        Raises:
-            ValueError: candidates or blocks are empty or repeated.
-        """
-        _check(candidates, blocks)
-        eliminated: dict[str, Elimination] = {}
-        racing = list(candidates)
-        comparisons = len(blocks) - self.minimum_blocks
-        jobs: list[Job] = []
-        for count in range(min(self.minimum_blocks, len(blocks)), len(blocks) + 1):
-            jobs = _missing(racing, blocks[:count], self.epochs, results)
-            failed = _failures(racing, blocks[:count], self.epochs, results)
-            racing = _drop_failed(racing, blocks[:count], self.epochs, failed, eliminated)
-            if jobs or count == len(blocks):
-                break
-            confidence = 1.0 - (1.0 - self.confidence) / comparisons
-            racing = self._drop_beaten(racing, blocks[:count], results, confidence, eliminated)
-        return Plan(tuple(jobs), eliminated, not jobs)
-
-    def _drop_beaten(
-        self,
-        racing: Sequence[str],
-        blocks: Sequence[Block],
-        results: Results,
-        confidence: float,
-        eliminated: dict[str, Elimination],
-    ) -> list[str]:
-        if len(racing) < 2:
-            return list(racing)
-        table = by_fold(results, self.epochs, racing, blocks)
-        layout = fit_two_way(table)
-        best = layout.ranking[0]
-        lead = layout.differences_from(best, confidence)
-        kept = [name for name in racing if name == best or not lead[name].separable]
-        for name in racing:
-            if name not in kept:
-                difference = f"{number(lead[name].mean)}{interval(lead[name], self.confidence)}"
-                reason = f"mean is {difference} below the best over {fold_count(table[name])}"
-                eliminated[name] = Elimination(reason, self.epochs, len(blocks))
-        return kept
-
-
-Allocation = Full | Halving | Racing
+Allocation = Full | Halving
 
 
 def allocation(section: config.Allocation, epochs: int) -> Allocation:
     """The allocation that a config selects, for trials of `epochs` epochs."""
-    match section.name:
-        case "halving":
-            return Halving(epochs, section.minimum_epochs, section.reduction, section.keep_tied)
-        case "racing":
-            return Racing(epochs, section.minimum_blocks)
-        case _:
-            return Full(epochs)
+    if section.name == "halving":
+        return Halving(epochs, section.minimum_epochs, section.reduction, section.keep_tied)
+    return Full(epochs)
 
 
 def _missing(

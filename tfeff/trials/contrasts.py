@@ -5,14 +5,13 @@ One-sided many-to-one comparisons (Dunnett 1955, JASA 50) in the two-way layout 
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scipy import optimize
 
-from tfeff.trials.dunnett import dunnett_quantile, power
 from tfeff.trials.intervals import Difference, paired_difference
 from tfeff.trials.results import Table, finite
-from tfeff.trials.two_way import fit_two_way
+from tfeff.trials.two_way import dunnett_quantile, fit_two_way, power
 
 POWER = 0.8
 """Probability with which a detectable difference is detected."""
@@ -31,9 +30,6 @@ class Contrasts:
         apart: the others that were compared with a standard error of their own.
         pooled: number of the others that were compared with the pooled standard error.
         deviation: standard deviation of one value in the layout; None if unknown.
-        degrees: its degrees of freedom.
-        blocks: number of blocks.
-        candidates: number of candidates in the layout.
         level: confidence of the bounds by the pooled standard error together.
     """
 
@@ -77,10 +73,9 @@ def contrasts(
     Args:
         table: candidate -> block -> value, higher is better. All of its candidates determine the variance.
         control: the candidate that is claimed to be better.
-        others: those that it is compared with.
         apart: candidates that do not share the variance of the others, because their training failed to optimize; their
             comparisons are by paired differences, at a level that keeps the confidence of all (Bonferroni).
-        confidence: of all intervals, and of all bounds, together.
+        confidence: confidence of all intervals, and of all bounds, together.
 
     Raises:
         ValueError: the control or one of the others has no value, a candidate that stands apart has no block in common
@@ -105,9 +100,7 @@ def contrasts(
             continue
         two, one = (dunnett_quantile(pooled, layout.degrees, EQUAL_CORRELATION, level, sides=sides) for sides in (2, 1))
         half = two * plain.standard_error
-        differences[name] = Difference(
-            plain.n, plain.mean, plain.standard_error, plain.degrees, plain.mean - half, plain.mean + half
-        )
+        differences[name] = replace(plain, low=plain.mean - half, high=plain.mean + half)
         bounds[name] = plain.mean - one * plain.standard_error
     return Contrasts(
         differences=differences,

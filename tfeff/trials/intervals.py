@@ -20,9 +20,8 @@ class Summary:
 
     Attributes:
         n: number of values, > 0.
-        mean: their mean.
         deviation: their standard deviation with divisor n - 1; None if n = 1.
-        standard_error: of the mean, deviation / sqrt(n); None if n = 1.
+        standard_error: standard error of the mean, deviation / sqrt(n); None if n = 1.
         low: lower end of the t interval of the mean; None if n = 1.
         high: upper end; None if n = 1.
     """
@@ -41,8 +40,7 @@ class Difference:
 
     Attributes:
         n: number of blocks with values of both.
-        mean: the difference.
-        standard_error: of the difference; None if unknown.
+        standard_error: standard error of the difference; None if unknown.
         degrees: degrees of freedom of the standard error.
         low: lower end of the interval; None if there is no interval.
         high: upper end; None if there is no interval.
@@ -62,11 +60,7 @@ class Difference:
 
 
 def summary(values: Iterable[float | None], confidence: float = 0.95) -> Summary:
-    """Mean, standard deviation and t interval of one candidate's values.
-
-    Args:
-        values: one per block; None and NaN are ignored.
-        confidence: coverage of the interval, in (0, 1).
+    """Mean, standard deviation and t interval of one candidate's values; None and NaN are ignored.
 
     Raises:
         ValueError: there is no finite value.
@@ -97,7 +91,6 @@ def paired_difference(
     Args:
         first: block -> value.
         second: block -> value.
-        confidence: coverage of the interval, in (0, 1).
 
     Raises:
         ValueError: they have no block in common.
@@ -120,3 +113,26 @@ def paired_difference(
 def student_quantile(degrees: int, probability: float) -> float:
     """Quantile of Student's t distribution."""
     return float(special.stdtrit(degrees, probability))
+
+
+def number(value: float) -> str:
+    """A value or difference with three decimals, or with two significant digits if it is small.
+
+    >>> number(0.71249), number(0.02), number(0.00041), number(-0.0)
+    ('0.712', '0.020', '0.00041', '0.000')
+    """
+    if abs(value) < 1e-12:  # a rounding error, or -0.0
+        value = 0.0
+    return f"{value:.2g}" if 0.0 < abs(value) < 0.01 else f"{value:.3f}"
+
+
+def interval(estimate: Summary | Difference, confidence: float = 0.95) -> str:
+    """A confidence interval in parentheses, to follow a mean; empty if there is none.
+
+    >>> from tfeff.trials.intervals import summary
+    >>> interval(summary([0.70, 0.72, 0.74])), interval(summary([0.7]))
+    (' (95 % CI 0.670 to 0.770)', '')
+    """
+    if estimate.low is None or estimate.high is None:
+        return ""
+    return f" ({100.0 * confidence:g} % CI {number(estimate.low)} to {number(estimate.high)})"

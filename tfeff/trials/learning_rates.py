@@ -16,12 +16,7 @@ Tried = tuple[float, float | None]
 
 @dataclass(frozen=True)
 class RateCall:
-    """A call that helps to find the learning rate of a candidate.
-
-    Attributes:
-        candidate: name of the candidate.
-        rate: to train with; None for a range test.
-    """
+    """A call that helps to find the learning rate of a candidate: a training with a rate, or, without, a range test."""
 
     candidate: str
     rate: float | None = None
@@ -33,7 +28,6 @@ class RateSearch:
     Args:
         rule: `trials.learning_rate`: `range_test` or `held_out`.
         candidate: the candidate; its experiment has the rate in the middle.
-        store: keeps what was found.
     """
 
     def __init__(self, rule: str, candidate: Candidate, store: TrialStore) -> None:
@@ -83,12 +77,7 @@ class RateSearch:
         return json.loads(self._store.fact(self._fact) or "null")
 
     def add(self, call: RateCall, value: float | None) -> None:
-        """Stores what a call has found.
-
-        Args:
-            call: the call.
-            value: the objective at its rate, or the rate that a range test found; None if the training diverged.
-        """
+        """Stores what a call has found: the objective at its rate, None if it diverged, or the rate of a range test."""
         if call.rate is None:
             self._store.write_fact(self._fact, json.dumps(value))
             return

@@ -1,33 +1,148 @@
-"""Progress of an experiment: a live line on a terminal, otherwise a line every 30 seconds."""
+"""The jobs that an allocation will still plan, the time they take, and the progress of an experiment.
+
+Progress is a live line on a terminal, otherwise a line every 30 seconds.
+"""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bars
 
-from tfeff.trials.allocation import Allocation, Plan
-from tfeff.trials.forecast import remaining_jobs
-from tfeff.trials.intervals import summary
+from tfeff import config
+from tfeff.execution.executor import Executor, collect
+from tfeff.trials import worker
+from tfeff.trials.allocation import Allocation, JobPlan
+from tfeff.trials.intervals import interval, number, summary
 from tfeff.trials.results import Block, Job, Results, is_finite, mean_over_seeds
-from tfeff.trials.trial import Candidate
-from tfeff.trials.wording import interval, number
+from tfeff.trials.trial import Candidate, Trial
+
+ASSUMED_VALUE, ASSUMED_DEVIATION = 0.5, 0.02
+"""Mean and standard deviation assumed for unknown results. They must differ a little, or no candidate would be
+eliminated."""
+VALIDATION_SHARE = 1 / 3
+"""Cost of validating an image, a forward pass, relative to training on it."""
+
+
+def remaining_jobs(
+    allocation: Allocation, candidates: Sequence[str], blocks: Sequence[Block], results: Results
+) -> list[Job]:
+    """The jobs left to run, assuming that each missing result resembles the candidate's known ones.
+
+    `Halving` fixes their number but not their candidates.
+    """
+    assumed = dict(results)
+    means: dict[str, list[float]] = {}
+    for job, value in results.items():
+        if is_finite(value) and job.candidate in candidates:
+            means.setdefault(job.candidate, []).append(value)
+    overall = float(np.mean([np.mean(values) for values in means.values()])) if means else ASSUMED_VALUE
+    noise = np.random.default_rng(0)  # the same results give the same forecast
+    jobs: list[Job] = []
+    while not (plan := allocation.plan(candidates, blocks, assumed)).done:
+        jobs += plan.jobs
+        for job in plan.jobs:
+            assumed[job] = float(np.mean(means.get(job.candidate, [overall]))) + noise.normal(0.0, ASSUMED_DEVIATION)
+    return jobs
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Training time on this machine: seconds = start + images · (per_image + per_mac · macs).
+
+    Attributes:
+        start: seconds until the first step is done.
+        per_image: seconds per image, independent of the network.
+        per_mac: seconds per image and multiply-add of the forward pass.
+    """
+
+    start: float
+    per_image: float
+    per_mac: float
+
+    @classmethod
+    def fit(cls, timings: Sequence[tuple[int, float, float]]) -> "Rate":
+        """Fits non-negative terms to (macs, seconds to start, seconds per image) of some networks."""
+        macs, starts, seconds = (np.array(column, np.float64) for column in zip(*timings, strict=True))
+        slope = max(0.0, float(np.polyfit(macs, seconds, 1)[0])) if len(set(macs)) > 1 else 0.0
+        level = float(np.mean(seconds - slope * macs))
+        if level < 0:
+            level, slope = 0.0, float(seconds @ macs / (macs @ macs))
+        return cls(float(starts.mean()), level, slope)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.start:.1f} s to start a trial of a new network, then {1e6 * self.per_image:.0f} µs per image and "
+            f"{1e12 * self.per_mac:.0f} ps per multiply-add"
+        )
+
+    def seconds(self, macs: int, images: float) -> float:
+        """Seconds that one process takes to train on `images` images in total."""
+        return self.start + images * (self.per_image + self.per_mac * macs)
+
+
+def measured_rate(candidates: Sequence[Candidate], folds: config.Folds, executor: Executor) -> Rate:
+    """Times some training steps of some candidates.
+
+    As many run at once as there are processes, because processes slow each other down.
+    """
+    count = max(len(candidates), executor.slots)
+    timed = [candidates[index % len(candidates)] for index in range(count)]
+    calls = {
+        f"calibration {number} ({each.label})": (
+            worker.calibrate,
+            Trial(each.experiment).on_fold(folds, fold=0, seed=0),
+        )
+        for number, each in enumerate(timed, 1)
+    }
+    values = collect(executor, calls)
+    return Rate.fit(
+        [(each.macs, values[name]["start"], values[name]["image"]) for name, each in zip(calls, timed, strict=True)]
+    )
+
+
+def core_seconds(
+    rate: Rate,
+    allocation: Allocation,
+    macs: Mapping[str, int],
+    blocks: Sequence[Block],
+    images: tuple[int, int],
+    validation_epochs: int,
+) -> float:
+    """Total seconds of all trials, each on one process.
+
+    Args:
+        images: number of training and of validation images per epoch.
+        validation_epochs: epochs between two validations.
+    """
+    total = 0.0
+    for job in remaining_jobs(allocation, list(macs), blocks, {}):
+        validations = -(-job.epochs // validation_epochs)
+        count = job.epochs * images[0] + validations * images[1] * VALIDATION_SHARE
+        total += rate.seconds(macs[job.candidate], count)
+    return total
+
+
+def duration(seconds: float, processes: int) -> str:
+    """A duration in words, from the seconds of all trials."""
+    elapsed = timedelta(seconds=round(seconds / processes))
+    return f"{seconds / 3600:.2f} core-hours, {elapsed} with {processes} processes"
+
 
 LINE_SECONDS = 30.0
 """Seconds between lines when the output is not a terminal."""
 
 
-class Progress:
+class TrialProgress:
     """Shows finished, running and remaining trials, the time left, and the best candidate so far with its interval.
 
     The time left is proportional to the multiply-adds of the remaining trainings, at the mean speed of the finished
     trials.
-
-    Args:
-        console: where to write.
     """
 
     def __init__(self, console: Console) -> None:
@@ -58,15 +173,7 @@ class Progress:
         allocation: Allocation,
         processes: int,
     ) -> None:
-        """Starts or resumes a stage.
-
-        Args:
-            stage: its name.
-            candidates: name -> candidate of this stage.
-            blocks: (fold, seed) pairs.
-            allocation: plans the jobs.
-            processes: number of trials that run at once.
-        """
+        """Starts or resumes a stage."""
         self._stage, self._candidates = stage, candidates
         self._blocks, self._allocation = blocks, allocation
         self._processes = processes
@@ -77,7 +184,7 @@ class Progress:
 
     def show(
         self,
-        plan: Plan,
+        plan: JobPlan,
         results: Results,
         running: int,
         seconds: Mapping[Job, float],
@@ -86,10 +193,7 @@ class Progress:
         """Updates the state of the current stage.
 
         Args:
-            plan: of the stage.
             results: results so far, also of other stages and of other allocations.
-            running: number of calls that are running.
-            seconds: those that each finished trial took.
             rate_trainings: candidate without a learning rate -> number of complete trainings that finding it takes.
         """
         done = {
@@ -128,7 +232,7 @@ class Progress:
         """Multiply-adds times epochs."""
         return float(sum(self._candidates[job.candidate].macs * job.epochs for job in jobs))
 
-    def _leader(self, done: Results, plan: Plan) -> str:
+    def _leader(self, done: Results, plan: JobPlan) -> str:
         known = {job: v for job, v in done.items() if is_finite(v) and job.candidate not in plan.eliminated}
         if not known:
             return ""

@@ -1,13 +1,12 @@
 """Ranks candidates: the best, those not separable from it, and the cheapest of both, which is chosen."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tfeff.errors import UserError
-from tfeff.trials.intervals import Difference, Summary, summary
-from tfeff.trials.results import Table, finite
+from tfeff.trials.intervals import Difference, Summary, interval, number, summary
+from tfeff.trials.results import Block, Table, finite
 from tfeff.trials.two_way import fit_two_way
-from tfeff.trials.wording import fold_count, ranking_sentence
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,10 +22,8 @@ class Ranking:
         chosen: by the rule `cheapest`, the cheapest of the best and the tied candidates, if there are intervals; else
             the best.
         order: all candidates with a value, by descending mean.
-        summaries: candidate -> its own mean and interval.
         differences: other candidate -> the best minus it, adjusted for multiple comparisons
             (`TwoWay.differences_from`).
-        sentence: the outcome in words.
     """
 
     best: str
@@ -65,7 +62,6 @@ def rank(
         rule: `cheapest` chooses the cheapest candidate that is not separable from the best, `mean` the best; `none`
             also the best, but does not call it chosen.
         labels: candidate -> name in the sentence; defaults to its key.
-        metric: name of the metric in the sentence.
         eliminated: number of candidates that were eliminated earlier and are not in the table.
 
     Raises:
@@ -110,3 +106,55 @@ def rank(
         eliminated=eliminated,
     )
     return Ranking(best, tied, chosen, order, summaries, differences, sentence)
+
+
+def fold_count(blocks: Iterable[Block]) -> str:
+    """The number of distinct folds.
+
+    >>> fold_count([(0, 0), (1, 0)]), fold_count([(0, 7)])
+    ('2 folds', '1 fold')
+    """
+    folds = len({fold for fold, _ in blocks})
+    return f"{folds} fold{'s' * (folds != 1)}"
+
+
+def ranking_sentence(
+    best: str,
+    estimate: Summary,
+    mean: float,
+    *,
+    others: Sequence[str],
+    tied: Sequence[str],
+    cheaper: str | None,
+    rule: str,
+    has_intervals: bool,
+    metric: str,
+    folds: str,
+    eliminated: int = 0,
+) -> str:
+    """The outcome of a ranking in one or two sentences."""
+    suffix = ""
+    if eliminated:
+        suffix = f" {eliminated} candidate{' was' if eliminated == 1 else 's were'} eliminated earlier."
+    value = f"{number(mean)}{interval(estimate)}"
+    if not others:
+        return f"{best} is the only candidate: mean {metric} {value} over {folds}.{suffix}"
+    lead = f"{best} has the highest mean {metric}, {value}"
+    if not has_intervals:
+        choice = "" if rule == "none" else ", so it is chosen without a test"
+        return f"{lead}; {folds} cannot give an interval{choice}.{suffix}"
+    rest = f"the other candidate, {others[0]}" if len(others) == 1 else f"the other {len(others)} candidates"
+    if not tied:
+        choice = "" if rule == "none" else "; it is chosen"
+        return f"{lead}, significantly above {rest} ({folds}){choice}.{suffix}"
+    if len(tied) < len(others):
+        rest = f"{len(tied)} of {rest}" + (f", {tied[0]}" if len(tied) == 1 else "")
+    if rule != "cheapest":
+        choice = "" if rule == "none" else "; it is chosen"
+    elif len(tied) == 1:
+        choice = "; that candidate is cheaper and is chosen" if cheaper else f"; it is not cheaper, so {best} is chosen"
+    elif cheaper:
+        choice = f"; the cheapest of these, {cheaper}, is chosen"
+    else:
+        choice = f"; none is cheaper, so {best} is chosen"
+    return f"{lead}; not separable from {rest} ({folds}){choice}.{suffix}"

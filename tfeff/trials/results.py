@@ -1,11 +1,20 @@
-"""Jobs, their results, and tables of results by candidate and block."""
+"""Jobs, their results, tables of results by candidate and block, and the objective that results are.
+
+The objective is a metric alone, or a metric weighted by cost, accuracy × (macs / target)^exponent: Tan et al. 2019,
+"MnasNet" (arXiv:1807.11626), equation 2, with exponent -0.07. EfficientNet-B0 was found with the same objective
+(arXiv:1905.11946, section 4).
+"""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import TypeGuard
 
 import numpy as np
+
+from tfeff.errors import UserError, nearest
+from tfeff.reporting.tables import in_words
 
 Block = tuple[int, int]
 """(fold, seed): the conditions that all candidates share."""
@@ -16,14 +25,7 @@ Table = Mapping[str, Mapping[Block, float | None]]
 
 @dataclass(frozen=True, order=True)
 class Job:
-    """Trains one candidate on one block.
-
-    Attributes:
-        candidate: its name.
-        fold: index of the fold.
-        seed: index of the seed.
-        epochs: of the training; the learning rate's schedule ends with them.
-    """
+    """Trains one candidate on one block; the learning rate's schedule ends with the epochs."""
 
     candidate: str
     fold: int
@@ -79,12 +81,95 @@ def by_fold(
     Failed and missing trials are omitted.
 
     Args:
-        results: all known results.
         epochs: selects the jobs of this length.
         candidates: names; each gets a row, possibly empty.
-        blocks: (fold, seed) pairs to include.
 
     >>> by_fold({Job("a", 0, 0, 5): 0.5, Job("a", 1, 0, 5): None}, 5, ["a", "b"], [(0, 0), (1, 0)])
     {'a': {(0, 0): 0.5}, 'b': {}}
     """
     return {name: mean_over_seeds(row) for name, row in by_block(results, epochs, candidates, blocks).items()}
+
+
+_MINIMIZED = ("loss", "error", "seconds", "latency")
+
+
+@dataclass(frozen=True)
+class TrialObjective:
+    """Maps a trial's metrics and its network's multiply-adds to a number to maximize.
+
+    Attributes:
+        metric: name of the metric. Metrics that end in "loss", "error", "seconds" or "latency" are minimized: their
+            value is the negated metric, and cost increases the metric before the negation.
+        cost_target: multiply-adds at which the cost factor is 1; None without a cost factor.
+        exponent: weight of the cost, <= 0; 0 ignores it. With MnasNet's -0.07, doubling the multiply-adds must raise
+            the accuracy by a factor of 2^0.07, 5 %, to pay off.
+
+    Raises:
+        UserError: the exponent is positive, or it is not 0 and the target is not a positive number.
+    """
+
+    metric: str = "validation_accuracy"
+    cost_target: float | None = None
+    exponent: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.exponent <= 0.0:
+            raise UserError(
+                f"objective.exponent is {self.exponent}, which would reward cost; expected 0 or less (MnasNet: -0.07)"
+            )
+        if self.exponent and self.cost_target is None:
+            raise UserError(
+                f"objective.exponent is {self.exponent} but cost_target is not set; set it to the number of "
+                "multiply-adds at which the cost factor is 1"
+            )
+        if self.cost_target is not None and not self.cost_target > 0.0:
+            raise UserError(f"objective.cost_target is {self.cost_target}; expected a positive number")
+
+    @property
+    def minimized(self) -> bool:
+        """Whether a smaller metric is better."""
+        return self.metric.endswith(_MINIMIZED)
+
+    @property
+    def title(self) -> str:
+        """The objective as a formula, for tables and axes.
+
+        >>> TrialObjective().title, TrialObjective("validation_loss").title
+        ('validation accuracy', '-(validation loss)')
+        >>> TrialObjective(cost_target=3e8, exponent=-0.07).title
+        'validation accuracy × (multiply-adds / 3e+08)^-0.07'
+        """
+        words = in_words(self.metric)
+        title = f"-({words})" if self.minimized else words
+        if not self.exponent:
+            return title
+        return f"{title} × (multiply-adds / {self.cost_target:g})^{self._cost_exponent:g}"
+
+    @property
+    def _cost_exponent(self) -> float:
+        # Cost must increase a metric that is minimized.
+        return -self.exponent if self.minimized else self.exponent
+
+    def value(self, row: Mapping[str, object], macs: float) -> float:
+        """The number to maximize for one trial; NaN if the metric is NaN.
+
+        Args:
+            row: metric name -> value, as a run reports them; entries that are not numbers are ignored.
+            macs: multiply-adds of the network, > 0.
+
+        Raises:
+            UserError: the row does not have the metric.
+
+        >>> round(TrialObjective(cost_target=100.0, exponent=-0.07).value({"validation_accuracy": 0.8}, macs=200.0), 4)
+        0.7621
+        >>> TrialObjective("validation_loss").value({"validation_loss": 0.5}, macs=200.0)
+        -0.5
+        """
+        metrics = {name: float(entry) for name, entry in row.items() if isinstance(entry, Real)}
+        if self.metric not in metrics:
+            raise UserError(
+                f'objective.metric: trials have no metric "{self.metric}"; '
+                f"{nearest(self.metric, metrics)} ({', '.join(sorted(metrics)) or 'none'})"
+            )
+        cost = 1.0 if self.cost_target is None else (macs / self.cost_target) ** self._cost_exponent
+        return (-1.0 if self.minimized else 1.0) * metrics[self.metric] * cost

@@ -12,16 +12,16 @@ from rich.console import Console
 from tfeff import config
 from tfeff.errors import UserError
 from tfeff.execution.executor import DISK_FULL, Executor, Function, Outcome, collect
+from tfeff.selection import Fingerprint
 from tfeff.training.interruption import Interruption
 from tfeff.trials import worker
-from tfeff.trials.allocation import Allocation, Plan
+from tfeff.trials.allocation import Allocation, JobPlan
 from tfeff.trials.learning_rates import RateCall, RateSearch, Tried
-from tfeff.trials.objective import Objective
-from tfeff.trials.progress import Progress
+from tfeff.trials.progress import TrialProgress
 from tfeff.trials.ranking import Ranking, rank
-from tfeff.trials.results import Block, Job, by_fold
+from tfeff.trials.results import Block, Job, TrialObjective, by_fold
 from tfeff.trials.store import TrialStore
-from tfeff.trials.trial import Candidate, of_length, on_fold, result_row
+from tfeff.trials.trial import Candidate, Trial, result_row
 
 POLL_SECONDS = 0.5
 
@@ -29,8 +29,8 @@ POLL_SECONDS = 0.5
 @contextmanager
 def running(
     settings: config.Search | config.Sweep,
-    fingerprints: tuple[str, str | None],
-    objective: Objective,
+    images: Fingerprint,
+    objective: TrialObjective,
     directory: Path,
     store: TrialStore,
     executor: Executor,
@@ -38,26 +38,13 @@ def running(
 ) -> Iterator["TrialRunner"]:
     """A runner for all trials of a search or a sweep, while its progress is shown and signals are noticed.
 
-    Args:
-        settings: of the search or the sweep.
-        fingerprints: hashes of the images from which folds are drawn, and of those that all folds are validated on;
-            None if each fold has its own part.
-        objective: maps metrics to the value that candidates are compared by.
-        directory: the workdir, locked by this process.
-        store: results so far.
-        executor: runs the trials.
-        console: shows the progress.
-
     Raises:
         UserError: the images, or the way trials are trained, have changed since the first trial.
     """
     folds, source = settings.folds, settings.experiment.data.source
-    images, validated = fingerprints
-    store.claim_images(images if folds.kind == "classic" else f"{images}, in folds of {folds.examples}", source)
-    if validated is not None:
-        store.claim_images(validated, source, "validation images")
+    store.claim_images(images, source, None if folds.kind == "classic" else folds.examples)
     store.claim_version()
-    progress = Progress(console)
+    progress = TrialProgress(console)
     with Interruption() as interruption, progress.shown():
         yield TrialRunner(
             directory, settings.folds, settings.trials, store, executor, objective, progress, interruption
@@ -69,13 +56,7 @@ class TrialRunner:
 
     Args:
         directory: workdir of the experiment; each trial gets its own workdir below it.
-        folds: folds and seeds of every candidate.
         trials: learning-rate rule and number of attempts.
-        store: results so far.
-        executor: runs the training runs.
-        objective: maps metrics to the value that candidates are compared by.
-        progress: is notified of each change.
-        interruption: is checked between changes.
     """
 
     def __init__(
@@ -85,8 +66,8 @@ class TrialRunner:
         trials: config.Trials,
         store: TrialStore,
         executor: Executor,
-        objective: Objective,
-        progress: Progress,
+        objective: TrialObjective,
+        progress: TrialProgress,
         interruption: Interruption,
     ) -> None:
         self.directory, self.folds, self.trials = directory, folds, trials
@@ -99,31 +80,31 @@ class TrialRunner:
         self._running: set[Job | RateCall] = set()
         self._last = ""
 
-    def resolve(self, experiment: config.Experiment, reference: config.Experiment) -> config.Experiment:
+    def resolve(self, base: Trial, reference: Trial) -> config.Experiment:
         """Writes out what all trials share: the channel statistics of all training images, and the precision.
 
         Args:
-            experiment: of the baseline.
+            base: the training of the baseline, before a fold is set.
             reference: trial on which `precision=auto` is timed.
         """
-        data, training = experiment.data, experiment.training
-        if data.normalization == "dataset" and data.mean is None:
-            mean, std = self._once(f"reading {data.source}", worker.training_statistics, experiment)
-            data = dataclasses.replace(data, mean=mean, std=std)
+        experiment = base.experiment
+        data, model, training = experiment.data, experiment.model, experiment.training
+        if data.normalization == "dataset":
+            mean, std = self._once(f"reading {data.source}", worker.training_statistics, base)
+            data = dataclasses.replace(data, normalization="family")
+            model = dataclasses.replace(model, mean=mean, std=std)
         if training.precision == "auto":
             precision = self._once("timing precision=auto on the baseline", worker.fastest_precision, reference)
             training = dataclasses.replace(training, precision=precision)
-        return dataclasses.replace(experiment, data=data, training=training)
+        return dataclasses.replace(experiment, data=data, model=model, training=training)
 
     def run(
         self, candidates: Sequence[Candidate], allocation: Allocation, stage: str, blocks: Sequence[Block] | None = None
-    ) -> Plan:
+    ) -> JobPlan:
         """Trains candidates as planned by `allocation`; stored results are reused.
 
         Args:
-            candidates: of several with the same name, only the first one ever passed is trained.
-            allocation: plans the jobs.
-            stage: name of this stage, for the progress.
+            candidates: the candidates. If names repeat, only the first candidate is trained.
             blocks: (fold, seed) of the trials; None: all of the folds.
         """
         blocks = self.folds.blocks if blocks is None else blocks
@@ -161,19 +142,12 @@ class TrialRunner:
                 self._handle(outcome)
 
     def rank(
-        self,
-        plan: Plan,
-        epochs: int,
-        labels: Mapping[str, str],
-        costs: Mapping[str, float],
-        rule: str = "cheapest",
+        self, plan: JobPlan, epochs: int, labels: Mapping[str, str], costs: Mapping[str, float], rule: str = "cheapest"
     ) -> Ranking:
         """Ranks the candidates that were trained to the end.
 
         Args:
             plan: what `run` returned.
-            epochs: of a complete training.
-            labels: name -> label of all candidates of the plan.
             costs: name -> cost in any unit.
             rule: as for `tfeff.trials.ranking.rank`.
 
@@ -197,12 +171,11 @@ class TrialRunner:
         """The workdir of a trial."""
         return self.directory / "trials" / job.candidate / self._name(job)
 
-    def experiment(self, job: Job) -> config.Experiment:
-        """The experiment that a job trains."""
-        experiment = on_fold(self._candidates[job.candidate].experiment, self.folds, job.fold, job.seed)
-        experiment = of_length(experiment, job.epochs)
-        rate = self._learning_rates.get(job.candidate)
-        return experiment if rate is None else with_rate(experiment, rate)
+    def trial(self, job: Job) -> Trial:
+        """What a job trains."""
+        trial = Trial(self._candidates[job.candidate].experiment).on_fold(self.folds, job.fold, job.seed)
+        trial, rate = trial.of_length(job.epochs), self._learning_rates.get(job.candidate)
+        return trial if rate is None else trial.at_rate(rate)
 
     @property
     def learning_rates(self) -> dict[str, float]:
@@ -231,12 +204,12 @@ class TrialRunner:
         """Raises Interrupted after Ctrl-C or SIGTERM."""
         self.interruption.check("finished trials are stored, running trials save a checkpoint")
 
-    def _once(self, fact: str, function: Function, experiment: config.Experiment) -> Any:
-        """The value of `function(experiment)`, computed in a worker once per store."""
+    def _once(self, fact: str, function: Function, trial: Trial) -> Any:
+        """The value of `function(trial)`, computed in a worker once per store."""
 
         def compute() -> Any:
             self.progress.say(fact)
-            return collect(self.executor, {fact: (function, experiment)}, self.check)[fact]
+            return collect(self.executor, {fact: (function, trial)}, self.check)[fact]
 
         return self.store.cached(fact, compute)
 
@@ -249,7 +222,7 @@ class TrialRunner:
         self.store.start(job)
         events = self.directory / "tensorboard" / job.candidate / self._name(job)
         self._running.add(job)
-        self.executor.submit(job, worker.train, self.experiment(job), str(self.workdir(job)), job.epochs, str(events))
+        self.executor.submit(job, worker.train, self.trial(job), str(self.workdir(job)), job.epochs, str(events))
 
     def _find_rate(self, search: RateSearch, job: Job) -> None:
         """Starts calls that find the learning rate of a job's candidate, or fails the job."""
@@ -262,11 +235,11 @@ class TrialRunner:
             self._running.add(call)
             if call.rate is None:
                 self.progress.say(f"{candidate.label}: finding its learning rate")
-                self.executor.submit(call, worker.range_test, self.experiment(first))
+                self.executor.submit(call, worker.range_test, self.trial(first))
             else:
                 self.progress.say(f"{candidate.label}: trying the learning rate {call.rate:.3g}")
                 folds = dataclasses.replace(self.folds, validation_split=None)
-                part = with_rate(on_fold(candidate.experiment, folds, first.fold, first.seed), call.rate)
+                part = Trial(candidate.experiment).on_fold(folds, first.fold, first.seed).at_rate(call.rate)
                 directory = str(self._rate_directory(call))
                 self.executor.submit(call, worker.held_out, part, self.objective, candidate.macs, directory)
 
@@ -297,7 +270,7 @@ class TrialRunner:
             self.store.finish(key, value["rows"], value["seconds"], value["peak_bytes"])
             self.results[key] = self._value(key, value["rows"])
             self._seconds[key] = value["seconds"]
-            self._remove_checkpoints(key)
+            shutil.rmtree(self.workdir(key) / "checkpoints", ignore_errors=True)
         elif outcome.retryable and self.store.count_death(key) < self.trials.attempts:
             self._say(key, f"{outcome.error}; restarting the trial")
         else:
@@ -331,20 +304,11 @@ class TrialRunner:
     def _say(self, job: Job, text: str) -> None:
         self.progress.say(f"{self._candidates[job.candidate].label}, fold {job.fold}: {text}")
 
-    def _remove_checkpoints(self, job: Job) -> None:
-        """Removes the checkpoints of a finished trial."""
-        shutil.rmtree(self.workdir(job) / "checkpoints", ignore_errors=True)
-
     def _value(self, job: Job, rows: Sequence[Mapping[str, float]]) -> float:
         candidate = self._candidates[job.candidate]
-        return self.objective.value(result_row(self.experiment(job).training, rows), candidate.macs)
+        return self.objective.value(result_row(self.trial(job).experiment.training, rows), candidate.macs)
 
     def _name(self, job: Job) -> str:
         """The name of a trial's directory."""
         whole = job.epochs == self._candidates[job.candidate].experiment.training.epochs
         return f"fold{job.fold}-seed{job.seed}" + ("" if whole else f"-epochs{job.epochs}")
-
-
-def with_rate(experiment: config.Experiment, rate: float) -> config.Experiment:
-    """An experiment at another learning rate."""
-    return dataclasses.replace(experiment, optimizer=dataclasses.replace(experiment.optimizer, learning_rate=rate))

@@ -4,18 +4,21 @@ A single process writes. Each change is its own transaction in a write-ahead log
 complete rows.
 """
 
+import dataclasses
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from tfeff import config
 from tfeff.config.section import Section
 from tfeff.errors import UserError, changes
-from tfeff.trials.results import Job
-from tfeff.trials.trial import Candidate
+from tfeff.selection import Fingerprint
+from tfeff.trials.results import Block, Job, mean_over_seeds
+from tfeff.trials.trial import Candidate, result_row
 
 VERSION = "2"
 """Changes if trials with the same config are trained differently: with other seeds, schedules or learning rates."""
@@ -40,11 +43,9 @@ class Record:
     """The stored state of one trial.
 
     Attributes:
-        job: the job.
         state: `running` (or killed while running), `done` or `failed`.
         deaths: number of attempts that were lost.
-        error: why it failed.
-        seconds: of its process, including image reading and compilation.
+        seconds: seconds of its process, including image reading and compilation.
         peak_bytes: peak device memory; None if the device does not report it.
         rows: rows of metrics.jsonl, one per epoch.
     """
@@ -62,7 +63,6 @@ class TrialStore:
     """The SQLite file of one experiment.
 
     Args:
-        path: the file.
         settings: config of the experiment; None opens an existing file with any config.
         free: prefixes of config keys that no trial depends on. They may differ from the stored config; all other
             keys must be equal.
@@ -79,7 +79,6 @@ class TrialStore:
         self._file.row_factory = sqlite3.Row
         try:
             self._file.execute("pragma journal_mode = wal")
-            self._migrate()
             for table in (_FACTS, _CANDIDATES, _TRIALS):
                 self._file.execute(table)
             stored = self.fact("config")
@@ -117,23 +116,28 @@ class TrialStore:
             self.write_fact(name, stored)
         return json.loads(stored)
 
-    def claim_images(self, fingerprint: str, source: str, kind: str = "images") -> None:
-        """Stores the images of all trials, given by a hash.
+    def claim_images(self, images: Fingerprint, source: str, fold_examples: int | None) -> None:
+        """Stores the images of all trials.
 
         Args:
-            fingerprint: the hash.
-            source: where they are, for the message.
-            kind: which ones.
+            images: those from which folds are drawn, and those that all folds are validated on, if there are any.
+            fold_examples: number of images of each independent fold; None for classic folds.
 
         Raises:
-            UserError: the images have changed since the first trial.
+            UserError: the images, or the size of the folds, have changed since the first trial.
         """
-        if self.fact(kind) not in (None, fingerprint):
-            raise UserError(
-                f"{source}: the {kind}, or the folds drawn from them, have changed since the trials in {self.path}; "
-                "restore them or choose another --workdir"
-            )
-        self.write_fact(kind, fingerprint)
+        stored, size = self.fact("images"), str(fold_examples)
+        if stored is not None:
+            remedy = f"The trials in {self.path} used them. Restore them, or choose another --workdir"
+            Fingerprint.from_text(stored).require_unchanged(images, source, remedy)
+            if self.fact("fold_examples") != size:
+                raise UserError(
+                    f"config: folds.examples: the folds of the trials in {self.path} had {self.fact('fold_examples')} "
+                    f"images each, not {size}; restore the setting, or choose another --workdir"
+                )
+            return
+        self.write_fact("images", images.to_text())
+        self.write_fact("fold_examples", size)
 
     def claim_version(self) -> None:
         """Stores how trials are trained, as a version.
@@ -165,19 +169,19 @@ class TrialStore:
         self._file.execute(
             "insert into trials (candidate, fold, seed, epochs, state) values (?, ?, ?, ?, 'running')"
             " on conflict do update set state = 'running'",
-            _key(job),
+            astuple(job),
         )
 
     def count_death(self, job: Job) -> int:
         """Counts a lost attempt; returns the number of lost attempts so far."""
-        self._file.execute(f"update trials set deaths = deaths + 1 {_JOB}", _key(job))
-        return int(self._file.execute(f"select deaths from trials {_JOB}", _key(job)).fetchone()["deaths"])
+        self._file.execute(f"update trials set deaths = deaths + 1 {_JOB}", astuple(job))
+        return int(self._file.execute(f"select deaths from trials {_JOB}", astuple(job)).fetchone()["deaths"])
 
     def finish(self, job: Job, rows: Sequence[dict[str, Any]], seconds: float, peak_bytes: int | None) -> None:
         """Stores the result of a job."""
         self._file.execute(
             f"update trials set state = 'done', error = null, seconds = ?, peak_bytes = ?, rows = ? {_JOB}",
-            (seconds, peak_bytes, json.dumps(rows), *_key(job)),
+            (seconds, peak_bytes, json.dumps(rows), *astuple(job)),
         )
 
     def fail(self, job: Job, error: str) -> None:
@@ -185,21 +189,14 @@ class TrialStore:
         self._file.execute(
             "insert into trials (candidate, fold, seed, epochs, state, error) values (?, ?, ?, ?, 'failed', ?)"
             " on conflict do update set state = 'failed', error = excluded.error",
-            (*_key(job), error),
+            (*astuple(job), error),
         )
 
     def records(self) -> list[Record]:
         """All trials, in the order of their first start."""
+        kept = ("state", "deaths", "error", "seconds", "peak_bytes")
         return [
-            Record(
-                job=Job(row["candidate"], row["fold"], row["seed"], row["epochs"]),
-                state=row["state"],
-                deaths=row["deaths"],
-                error=row["error"],
-                seconds=row["seconds"],
-                peak_bytes=row["peak_bytes"],
-                rows=json.loads(row["rows"] or "[]"),
-            )
+            Record(Job(*row[:4]), rows=json.loads(row["rows"] or "[]"), **{name: row[name] for name in kept})
             for row in self._file.execute("select * from trials order by rowid")
         ]
 
@@ -218,29 +215,54 @@ class TrialStore:
         rates = self._file.execute("select 1 from facts where name glob ?", (f"{LEARNING_RATE} *",)).fetchone()
         return bool(rates or self.records() or any(self.path.parent.glob("trials/*/rate*")))
 
-    def _migrate(self) -> None:
-        """Converts a file of an earlier version, which had a table `networks` instead of `candidates`."""
-        if not self._has_networks():
-            return
-        self._file.execute("begin immediate")
-        if self._has_networks():  # no other process has converted it in the meantime
-            self._file.execute(_CANDIDATES)
-            for row in self._file.execute("select * from networks order by rowid").fetchall():
-                settings = {key: row[key] for key in row.keys() if key not in ("id", "label")}  # noqa: SIM118
-                settings |= {key: json.loads(settings[key]) for key in ("blocks", "widths")}
-                self._file.execute(
-                    "insert into candidates values (?, ?, ?)", (row["id"], row["label"], json.dumps(settings))
-                )
-            self._file.execute("alter table trials rename to old_trials")
-            self._file.execute(_TRIALS)
-            self._file.execute("insert into trials select * from old_trials order by rowid")
-            self._file.execute("drop table old_trials")
-            self._file.execute("drop table networks")
-        self._file.execute("commit")
 
-    def _has_networks(self) -> bool:
-        return bool(self._file.execute("select 1 from sqlite_master where name = 'networks'").fetchall())
+class Records:
+    """The trials of a search or a sweep."""
 
+    def __init__(self, records: Sequence[Record]) -> None:
+        self.all = list(records)
 
-def _key(job: Job) -> tuple[str, int, int, int]:
-    return job.candidate, job.fold, job.seed, job.epochs
+    def done(self, candidate: str) -> list[Record]:
+        """The finished trials of a candidate."""
+        return [record for record in self.all if record.job.candidate == candidate and record.state == "done"]
+
+    def values(
+        self,
+        candidate: str,
+        epochs: int,
+        training: config.Training,
+        value: Callable[[Mapping[str, Any]], float],
+        blocks: Collection[Block] | None = None,
+    ) -> dict[Block, float]:
+        """Fold -> value of a candidate after some epochs, averaged over seeds; failed and missing trials are omitted.
+
+        Args:
+            epochs: epochs of the trials to read.
+            training: training of the candidate; it says which row of metrics belongs to the weights that are kept.
+            value: maps this row to the value.
+            blocks: those to read; None: all.
+        """
+        values = {
+            record.job.block: value(result_row(dataclasses.replace(training, epochs=epochs), record.rows))
+            for record in self.done(candidate)
+            if record.job.epochs == epochs and (blocks is None or record.job.block in blocks)
+        }
+        return mean_over_seeds({block: values[block] for block in sorted(values)})
+
+    def epochs(self, candidate: str, blocks: Collection[Block]) -> dict[Block, int]:
+        """Block -> epochs that a candidate was trained for, in all of its trainings on these blocks."""
+        spent = Counter[Block]()
+        for record in self.done(candidate):
+            if record.job.block in blocks:
+                spent[record.job.block] += record.job.epochs
+        return spent
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of all trials, summed over processes."""
+        return sum(record.seconds or 0.0 for record in self.all)
+
+    @property
+    def failed(self) -> list[dict[str, Any]]:
+        """The failed trials."""
+        return [{**asdict(record.job), "error": record.error} for record in self.all if record.state == "failed"]

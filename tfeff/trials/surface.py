@@ -161,10 +161,7 @@ def fit_surface(
 ) -> Surface:
     """Fits a surface to the candidates' means, adjusted for missing blocks (`two_way`).
 
-    Args:
-        table: candidate -> block -> value.
-        points: candidate -> coordinates.
-        covariates: candidate -> what else its value depends on linearly, such as the logarithm of its cost.
+    A covariate is what else a value depends on linearly, such as the logarithm of the cost.
 
     Raises:
         UserError: there are too few candidates, they lie on a line or curve that does not determine the surface, or

@@ -1,11 +1,13 @@
-"""Candidates, and their trials as experiments of `tfeff.train`."""
+"""Candidates, their trials as experiments of `tfeff.train`, and the images that all trials share."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tfeff import config
+from tfeff import config, selection
+from tfeff.data.dataset import Dataset
+from tfeff.errors import UserError
 from tfeff.training.stopping import EarlyStopping, watched
 
 
@@ -15,9 +17,7 @@ class Candidate:
 
     Attributes:
         name: unique, valid as a file name.
-        label: for tables and messages.
         experiment: its training, before a fold and a seed are set.
-        macs: multiply-adds of its network.
         settings: JSON-ready description that the store keeps.
     """
 
@@ -33,22 +33,23 @@ SEEDS_PER_FOLD = 1000
 differences between folds contain those between initial weights."""
 
 
-def on_fold(experiment: config.Experiment, folds: config.Folds, fold: int, seed: int) -> config.Experiment:
-    """The experiment of one trial.
+@dataclass(frozen=True)
+class Trial:
+    """A training, as an experiment of `tfeff.train`."""
 
-    Args:
-        experiment: of the candidate.
-        folds: how the training split is divided.
-        fold: 0 to folds.count - 1; of independent folds also further ones.
-        seed: 0 to folds.seeds - 1. Initial weights and the order of images depend on the fold, this number and the
-            experiment's seed; the folds depend on the experiment's seed alone.
-    """
-    data = experiment.data
-    independent = folds.kind == "independent"
-    return dataclasses.replace(
-        experiment,
-        seed=experiment.seed + SEEDS_PER_FOLD * fold + seed,
-        data=dataclasses.replace(
+    experiment: config.Experiment
+
+    def on_fold(self, folds: config.Folds, fold: int, seed: int) -> "Trial":
+        """The training on a fold.
+
+        Args:
+            fold: 0 to folds.count - 1; of independent folds also further ones.
+            seed: 0 to folds.seeds - 1. Initial weights and the order of images depend on the fold, this number and the
+                experiment's seed; the folds depend on the experiment's seed alone.
+        """
+        data, first = self.experiment.data, self.experiment.seed
+        independent = folds.kind == "independent"
+        part = dataclasses.replace(
             data,
             folds=fold + 1 if independent else folds.count,  # independent folds do not depend on their number
             fold=fold,
@@ -57,20 +58,25 @@ def on_fold(experiment: config.Experiment, folds: config.Folds, fold: int, seed:
             validation_fraction=folds.validation_fraction if independent else data.validation_fraction,
             validation_split=folds.validation_split,
             test_split=None,
-            seed=experiment.seed if data.seed is None else data.seed,
-        ),
-    )
+            seed=first if data.seed is None else data.seed,
+        )
+        return Trial(dataclasses.replace(self.experiment, seed=first + SEEDS_PER_FOLD * fold + seed, data=part))
 
+    def of_length(self, epochs: int) -> "Trial":
+        """The training with another number of epochs.
 
-def of_length(experiment: config.Experiment, epochs: int) -> config.Experiment:
-    """The experiment with another number of epochs.
+        Raises:
+            UserError: another setting of the experiment needs more epochs.
+        """
+        training = self.experiment.training
+        if epochs == training.epochs:
+            return self
+        return Trial(dataclasses.replace(self.experiment, training=dataclasses.replace(training, epochs=epochs)))
 
-    Raises:
-        UserError: another setting of the experiment needs more epochs.
-    """
-    if epochs == experiment.training.epochs:
-        return experiment
-    return dataclasses.replace(experiment, training=dataclasses.replace(experiment.training, epochs=epochs))
+    def at_rate(self, rate: float) -> "Trial":
+        """The training at another learning rate."""
+        update = dataclasses.replace(self.experiment.optimizer, learning_rate=rate)
+        return Trial(dataclasses.replace(self.experiment, optimizer=update))
 
 
 def result_row(training: config.Training, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -88,3 +94,63 @@ def result_row(training: config.Training, rows: Sequence[Mapping[str, Any]]) -> 
         if scheduled and best.observe(watched(row, training.monitor), epochs=training.validation_epochs):
             kept = row
     return kept
+
+
+@dataclass(frozen=True, eq=False)
+class TrialImages:
+    """The images of all trials.
+
+    Attributes:
+        examples: number of training and of validation images of one trial.
+        fingerprint: of the dataset, and of the split that all folds are validated on, if there is one.
+    """
+
+    dataset: Dataset
+    examples: tuple[int, int]
+    fingerprint: selection.Fingerprint
+
+
+def open_images(base: config.Experiment, folds: config.Folds, blocks: Iterable[tuple[int, int]]) -> TrialImages:
+    """The images of all trials.
+
+    Raises:
+        UserError: the data is missing or too small for the folds, or images of different sizes have no common size.
+    """
+    wanted = selection.request(base)
+    source = selection.open_source(wanted)
+    dataset = selection.load(wanted, source, base.data.train_split)
+    whole = wanted.task.reading.center_crop is not None
+    if base.data.image_size is None and (dataset.size is None or whole):
+        why = "with task.center_crop, it depends on the resolution" if whole else "the images differ in size"
+        raise UserError(
+            f"config: experiment.data.image_size is required because {why}; all candidates must start from the same "
+            "images"
+        )
+    # The last fold first, because only that one can ask for more images than there are.
+    trial, numbers = Trial(base), sorted({fold for fold, _ in blocks}, reverse=True)
+    try:
+        parts = [
+            selection.fold(selection.request(trial.on_fold(folds, fold, seed=0).experiment), dataset, validates=False)
+            for fold in numbers
+        ]
+    except UserError as error:
+        further = ""
+        if numbers[0] >= folds.count:
+            further = f" ({folds.count} of them for the members; see members.fresh_folds)"
+        raise UserError(f"config: folds.examples, folds.count{further}: {error}") from None
+    train = min(len(part.train) for part in parts if part is not None)
+    validation = min(len(part.validation) for part in parts if part is not None)
+    if folds.validation_split is None:
+        return TrialImages(dataset, (train, validation), selection.Fingerprint.of({"train": dataset}))
+    shared = selection.load(wanted, source, folds.validation_split)
+    fingerprint = selection.Fingerprint.of({"train": dataset, "validation": shared})
+    return TrialImages(dataset, (train, len(shared)), fingerprint)
+
+
+def check_batch_size(batch_size: int, images: int) -> None:
+    """Rejects a batch that is larger than the training images of a trial."""
+    if batch_size > images:
+        raise UserError(
+            f"config: folds: {images} training images per fold are fewer than one batch of {batch_size}; raise "
+            "folds.examples or lower experiment.training.batch_size"
+        )

@@ -7,20 +7,20 @@ Failed trials (None or NaN) are ignored.
 one that came out best, and adjusts for these comparisons with the two-sided critical value of Dunnett (1955, JASA 50;
 1964, Biometrics 20). The truly best candidate is then ruled out in at most 2.5 % of experiments, however many
 candidates there are and although the same data selected the one it is compared with (the argument of Hsu 1984, Annals
-of Statistics 12(3)). Bonferroni's correction guarantees the same but ignores that all comparisons share a candidate,
-so its intervals are wider. Without adjustment, the truly best of 20 equal candidates would be ruled out in one
-experiment in five.
+of Statistics 12(3)). Bonferroni's correction guarantees the same but ignores that all comparisons share a candidate, so
+its intervals are wider. Without adjustment, the truly best of 20 equal candidates would be ruled out in one experiment
+in five.
 """
 
+import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
+from scipy import optimize, sparse, special
 
-from tfeff.trials.dunnett import dunnett_quantile
 from tfeff.trials.intervals import Difference, student_quantile
 from tfeff.trials.results import Block, Table, finite
 
@@ -68,13 +68,7 @@ class TwoWay:
         return tuple(sorted(self.candidates, key=lambda name: (-round(self.means[name], digits), name)))
 
     def difference(self, first: str, second: str, confidence: float = 0.95) -> Difference:
-        """First minus second with the pooled variance, for two candidates that were not selected by their results.
-
-        Args:
-            first: a candidate with a value.
-            second: another one.
-            confidence: coverage of the interval, in (0, 1).
-        """
+        """First minus second with the pooled variance, for two candidates that were not selected by their results."""
         quantile = student_quantile(self.degrees, 0.5 + confidence / 2.0) if self.degrees else None
         return self._difference(self.candidates.index(first), self.candidates.index(second), quantile)
 
@@ -128,10 +122,7 @@ class TwoWay:
 
 
 def fit_two_way(table: Table) -> TwoWay:
-    """Fits the two-way layout of candidates and blocks.
-
-    Args:
-        table: candidate -> block -> value; candidates without a value are ignored.
+    """Fits the two-way layout of candidates and blocks; candidates without a value are ignored.
 
     Raises:
         ValueError: the table has no value.
@@ -177,3 +168,68 @@ def fit_two_way(table: Table) -> TwoWay:
         covariance=covariance,
         resolution=resolution,
     )
+
+
+Array = npt.NDArray[np.float64]
+
+
+@functools.lru_cache(maxsize=4096)
+def dunnett_quantile(
+    comparisons: int, degrees: int, correlation: float, confidence: float = 0.95, sides: int = 2
+) -> float:
+    """The critical value: all |t| statistics (one-sided: all t statistics) stay below it with probability `confidence`.
+
+    The statistics share a standard error and are equally correlated, as differences from one control are. The
+    correlation is 1/2 if all candidates have the same number of values.
+
+    Args:
+        comparisons: number of statistics, > 0.
+        degrees: degrees of freedom of the standard error, > 0.
+        correlation: between any two statistics, in [0, 1]; capped at 0.9, which is conservative.
+        sides: 1 or 2.
+
+    >>> round(dunnett_quantile(9, 10, 0.5), 2)
+    3.24
+    """
+    single = student_quantile(degrees, 1.0 - (1.0 - confidence) / sides)
+    if comparisons == 1:
+        return single
+    rho = min(correlation, 0.9)
+    own = math.sqrt(1.0 - rho)
+
+    def probability(quantile: float) -> float:
+        def inside(u: Array, shared: Array) -> Array:
+            low = special.ndtr((-quantile * u + shared) / own) if sides == 2 else 0.0
+            return (special.ndtr((quantile * u + shared) / own) - low) ** comparisons
+
+        return _expectation(inside, degrees, rho)
+
+    # Bracketed by the value for a single statistic and by Bonferroni's bound.
+    bound = student_quantile(degrees, 1.0 - (1.0 - confidence) / (sides * comparisons))
+    return float(optimize.brentq(lambda quantile: probability(quantile) - confidence, 0.99 * single, 1.01 * bound))
+
+
+def power(comparisons: int, degrees: int, correlation: float, quantile: float, shift: float) -> float:
+    """The probability that all t statistics exceed a critical value.
+
+    Args:
+        comparisons: number of statistics, > 0.
+        degrees: degrees of freedom of their common standard error, > 0.
+        correlation: between any two statistics, in [0, 1).
+        shift: expectation of every difference, in standard errors.
+    """
+    own = math.sqrt(1.0 - correlation)
+    return _expectation(
+        lambda u, shared: special.ndtr((shift + shared - quantile * u) / own) ** comparisons, degrees, correlation
+    )
+
+
+def _expectation(inside: Callable[[Array, Array], Array], degrees: int, correlation: float) -> float:
+    """The mean of a function of u, the standard error over its expectation, and of what the statistics share.
+
+    Given both, the statistics are independent.
+    """
+    z, z_weight = np.polynomial.hermite_e.hermegauss(64)
+    nodes, u_weight = np.polynomial.legendre.leggauss(128)
+    u = np.sqrt(special.chdtri(degrees, 0.5 - nodes / 2.0) / degrees)[:, None]
+    return float(u_weight @ inside(u, math.sqrt(correlation) * z) @ z_weight) / (2.0 * math.sqrt(2.0 * math.pi))

@@ -11,41 +11,35 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfeff import config, training
+from tfeff import config, selection, training
 from tfeff.data.input.statistics import channel_statistics
 from tfeff.errors import DivergedError
-from tfeff.training import build, selection
 from tfeff.training.assembly import AssemblyCache
 from tfeff.training.features import FeatureCache
 from tfeff.training.interruption import Interruption
 from tfeff.training.latency import latencies
+from tfeff.training.plan import Plan
 from tfeff.training.precision import select_policy
 from tfeff.training.progress import Reporter
 from tfeff.training.tensorboard import Board
-from tfeff.trials.objective import Objective
-from tfeff.trials.trial import result_row
+from tfeff.trials.results import TrialObjective
+from tfeff.trials.trial import Trial, result_row
 
 TIMED_STEPS = 12
 
 
-def train(experiment: config.Experiment, directory: str, until_epoch: int, events: str) -> dict[str, Any]:
-    """Trains one trial up to an epoch, resuming from its last checkpoint.
-
-    Args:
-        experiment: the trial.
-        directory: its workdir.
-        until_epoch: epoch to stop at.
-        events: directory of the TensorBoard event files, written once the last epoch is reached.
+def train(trial: Trial, directory: str, until_epoch: int, events: str) -> dict[str, Any]:
+    """Trains one trial up to an epoch, resuming from its last checkpoint; after the last epoch, writes events files.
 
     Returns:
         `rows`, one mapping per epoch; `seconds`; `peak_bytes`, the peak device memory of TensorFlow's allocator minus
         what it held before, or None if the allocator does not report it.
     """
     started = time.perf_counter()
-    images = split_caches(experiment)
+    images = split_caches(trial)
     before = _reset_peak()
     workdir = training.train(
-        experiment,
+        trial.experiment,
         directory,
         until_epoch=until_epoch,
         caches=images,
@@ -58,7 +52,7 @@ def train(experiment: config.Experiment, directory: str, until_epoch: int, event
     rows = workdir.rows()
     if rows and workdir.final.is_file():
         board = Board(Path(events))
-        board.settings(config.flatten(experiment))
+        board.settings(config.flatten(trial.experiment))
         for row in rows:
             board.epoch(row)
         board.result(rows[-1]["step"], {}, {})
@@ -70,63 +64,60 @@ def train(experiment: config.Experiment, directory: str, until_epoch: int, event
     }
 
 
-def training_statistics(experiment: config.Experiment) -> tuple[list[float], list[float]]:
+def training_statistics(trial: Trial) -> tuple[list[float], list[float]]:
     """Per-channel mean and standard deviation of all training images."""
-    mean, std = channel_statistics(split_caches(experiment).train)
+    mean, std = channel_statistics(split_caches(trial).train)
     return list(map(float, mean)), list(map(float, std))
 
 
-def range_test(experiment: config.Experiment) -> float:
+def range_test(trial: Trial) -> float:
     """The learning rate suggested by a learning-rate range test."""
-    images = split_caches(experiment)
+    images = split_caches(trial)
     keras.backend.clear_session()
-    return training.range_test(experiment, images, _features()).rate
+    return training.range_test(Plan.of(trial.experiment), images, _features()).rate
 
 
-def held_out(
-    experiment: config.Experiment, objective: Objective, macs: int, directory: str
-) -> tuple[float | None, str | None]:
+def held_out(trial: Trial, objective: TrialObjective, macs: int, directory: str) -> tuple[float | None, str | None]:
     """The objective after a training; see `config.Trials.learning_rate`.
 
     Args:
-        experiment: the training, with the learning rate to try.
-        objective: maps metrics to the value that is compared.
-        macs: multiply-adds of the network.
+        trial: the training, with the learning rate to try.
         directory: workdir of the training; an interrupted call resumes from it.
 
     Returns:
         The objective, or None and an error if the training diverged.
     """
     try:
-        rows = train(experiment, directory, experiment.training.epochs, str(Path(directory) / "tensorboard"))["rows"]
+        rows = train(trial, directory, trial.experiment.training.epochs, str(Path(directory) / "tensorboard"))["rows"]
     except DivergedError as error:
         return None, str(error)
-    found = objective.value(result_row(experiment.training, rows), macs)
+    found = objective.value(result_row(trial.experiment.training, rows), macs)
     return (found, None) if math.isfinite(found) else (None, f"{objective.metric} is {found}")
 
 
-def fastest_precision(experiment: config.Experiment) -> str:
+def fastest_precision(trial: Trial) -> str:
     """The precision that `precision=auto` selects on this machine."""
-    images = selection.choose(experiment, split_caches(experiment))
+    plan = Plan.of(trial.experiment)
+    images = selection.choose(plan.images, split_caches(trial))
     keras.backend.clear_session()
-    return select_policy(experiment, images.record(), Reporter(quiet=True), Interruption())
+    return select_policy(plan.learned(images.record()), Reporter(quiet=True), Interruption())
 
 
-def calibrate(experiment: config.Experiment) -> dict[str, float]:
+def calibrate(trial: Trial) -> dict[str, float]:
     """Times a training run on this machine.
 
     Returns:
         `start`: seconds until the first step is done, excluding image reading; `image`: seconds per image after that.
     """
-    images = selection.choose(experiment, split_caches(experiment))
+    plan = Plan.of(trial.experiment)
+    images = selection.choose(plan.images, split_caches(trial))
     keras.backend.clear_session()
-    policy = experiment.training.precision
+    policy = plan.precision
     keras.mixed_precision.set_dtype_policy("float32" if policy == "auto" else policy)
     started = time.perf_counter()
-    model = build.model(experiment, images.record())
-    strategy = tf.distribute.get_strategy()
-    step = build.step(experiment, model, strategy, build.optimizer(experiment, model, 1))
-    pipeline = build.training_pipeline(experiment, images.train, model.size, (0, 1))
+    model = plan.learned(images.record()).build_network()
+    step = plan.build_step(model, plan.build_optimizer(model, 1))
+    pipeline = plan.training_pipeline(images.train, model.size)
     batches = iter(pipeline.training_batches(epochs=TIMED_STEPS + 1))
     step.train(next(batches), step=0, learning_rate=0.0).numpy()
     start = time.perf_counter() - started
@@ -137,18 +128,18 @@ def calibrate(experiment: config.Experiment) -> dict[str, float]:
     return {"start": start, "image": (time.perf_counter() - started) / TIMED_STEPS / pipeline.batch_size}
 
 
-def latency(settings: config.Experiment, reference: config.Experiment, num_classes: int) -> tuple[float, float]:
+def latency(trial: Trial, reference: Trial, num_classes: int) -> tuple[float, float]:
     """Times the prediction of one image, in a compiled graph on the cores of this process.
 
     The two networks are timed alternately, so that other load on the machine slows both.
 
     Returns:
-        Median seconds of the network of `settings`, and the median ratio to `reference`; both in float32, as exported.
+        Median seconds of the network of `trial`, and the median ratio to `reference`; both in float32, as exported.
     """
     keras.backend.clear_session()
     keras.mixed_precision.set_dtype_policy("float32")
     record = {"mean": [], "std": [], "class_names": [str(index) for index in range(num_classes)]}
-    seconds = latencies(*(build.model(each, record) for each in (settings, reference)))
+    seconds = latencies(*(Plan.of(each.experiment).learned(record).build_network() for each in (trial, reference)))
     return float(np.median(seconds[:, 0])), float(np.median(seconds[:, 0] / seconds[:, 1]))
 
 
@@ -163,25 +154,25 @@ def _features() -> FeatureCache:
 
 
 @functools.lru_cache(maxsize=2)  # learning rates may be chosen without the split that trials are validated on
-def _split_caches(experiment: config.Experiment) -> selection.SplitCaches:
-    return selection.read(experiment, lambda name, done, total: None)
+def _split_caches(trial: Trial) -> selection.SplitCaches:
+    return selection.read(selection.request(trial.experiment), lambda name, done, total: None)
 
 
-def split_caches(experiment: config.Experiment) -> selection.SplitCaches:
-    """The images of an experiment, read once per process, independent of fold and network."""
+def split_caches(trial: Trial) -> selection.SplitCaches:
+    """The images of a trial, read once per process, independent of fold and network."""
+    experiment = trial.experiment
     whole = dataclasses.replace(
         experiment.data,
         folds=2,  # trials validate on folds, never on the source's own validation split unless the config names it
         fold=0,
         fold_examples=None if experiment.data.validation_split is None else 1,
         train_examples=None,
-        mean=None,
-        std=None,
         test_split=None,
-        seed=selection.data_seed(experiment),
+        seed=selection.request(experiment).seed,
     )
-    task, model = experiment.task.for_reading(), config.Model(name=experiment.model.name)
-    return _split_caches(config.Experiment(task=task, data=whole, model=model))
+    task = experiment.task.for_reading()
+    model = config.architecture(experiment.model.name, resolution=task.published_resolution)
+    return _split_caches(Trial(config.Experiment(task=task, data=whole, model=model)))
 
 
 def _reset_peak() -> int | None:

@@ -7,8 +7,8 @@ from tests.data.rectangles import draw, draws, find, traced
 from tests.thoroughness import only_thorough
 from tfeff.data.augment import box_geometry
 from tfeff.data.augment.annotated_image import annotated
-from tfeff.data.augment.box_policy import BoxAugmentation
 from tfeff.data.augment.counter_rng import Purpose
+from tfeff.data.augment.policy import BoxAugmentation
 
 FLIPS = {"": (1, 1), "horizontal": (1, -1), "vertical": (-1, 1), "both": (-1, -1)}
 

@@ -1,9 +1,10 @@
+import re
 import subprocess
 import sys
 
 import pytest
 
-from tfeff.data.augment.policy import Augmentation
+from tfeff.data.augment.policy import Augmentation, BoxAugmentation
 from tfeff.errors import UserError
 
 
@@ -24,7 +25,41 @@ def test_everything_is_off_by_default():
     assert Augmentation(hue=0.1).jitters
 
 
-@pytest.mark.parametrize("module", ["augment.policy", "augment.box_policy", "folds", "splits", "input.order"])
+@pytest.mark.parametrize("module", ["augment.policy", "folds", "splits", "input.order"])
 def test_it_does_not_import_tensorflow(module):
     code = f"import sys, tfeff.data.{module}; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("rotation", -1),
+        ("scale", 1),
+        ("aspect", -0.1),
+        ("mosaic", 2),
+        ("min_share", 1.1),
+        ("hue", 0.6),
+        ("scale_range", (2.0, 0.1)),
+    ],
+)
+def test_a_value_out_of_range_is_named_box_policy(field, value):
+    with pytest.raises(UserError, match=rf"augmentation\.{field}: {re.escape(str(value))}"):
+        BoxAugmentation(**{field: value})
+
+
+def test_scale_and_scale_range_exclude_each_other():
+    with pytest.raises(UserError, match="set either scale or scale_range"):
+        BoxAugmentation(scale=0.2, scale_range=(0.1, 2.0))
+    assert BoxAugmentation(scale_range=(0.1, 2.0)).resizes
+
+
+def test_everything_is_off_by_default_box_policy():
+    assert not BoxAugmentation(min_share=0.5).any
+    assert BoxAugmentation(mosaic=0.5).any
+    assert BoxAugmentation(hue=0.1, scale=0.3).color == Augmentation(hue=0.1)
+
+
+def test_it_does_not_import_tensorflow_box_policy():
+    code = "import sys, tfeff.data.augment.policy; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -8,6 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from tfeff.data.images import decoding, graph_decoding
+from tfeff.data.images.decoding import Headers
 from tfeff.data.sources.source import Options
 from tfeff.data.sources.voc import VOC
 from tfeff.errors import UserError
@@ -239,3 +240,15 @@ def test_boxes_of_turned_gray_and_cmyk_photographs(tmp_path):
     for index in range(3):
         assert source.objects[index].boxes_yxyx.tolist() == [[0, 0, 40, 60]]
         assert decoding.decode(source.encoded(index), "").shape == (40, 60, 3)
+
+
+def test_each_header_is_read_once(tmp_path, monkeypatch):
+    image, text = tmp_path / "image.png", tmp_path / "text.png"
+    Image.new("RGB", (60, 40)).save(image)
+    text.write_text("not an image")
+    headers, read, size = Headers(), [], decoding.size
+    monkeypatch.setattr(decoding, "size", lambda path: read.append(path) or size(path))
+    for _ in range(2):
+        assert headers.size(image) == (40, 60)
+        assert isinstance(headers.size(text), UserError)
+    assert read == [image, text]

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tests.thoroughness import thorough
 from tfeff.data.augment.policy import Augmentation
 from tfeff.data.images import resizing
-from tfeff.data.input.batches import Batches
+from tfeff.data.input.batches import Batches, rows_of_epochs
 from tfeff.data.input.cache import ImageCache
 from tfeff.data.input.image_transform import ImageTransform
 from tfeff.data.input.order import ClassBalanced, InOrder, Shuffled
@@ -299,3 +299,14 @@ def test_the_last_epochs_use_crops_and_flips_alone(cache, augmentation, shard):
     assert not np.array_equal(varied[-1]["image"], plain[-1]["image"])
     resumed = training(cache, augmentation=augmentation, plain_from=2, start_step=2 * steps - 1, **options)
     assert_same(resumed, ending[2 * steps - 1 :])
+
+
+@pytest.mark.parametrize("shape", [(4,), (2, 4)])
+@pytest.mark.parametrize("start_step", [0, 1, 2, 3, 5, 6, 9])
+def test_a_start_at_any_step_gives_the_rest_of_the_batches(start_step: int, shape: tuple[int, ...]) -> None:
+    def rows(epoch: int) -> np.ndarray:
+        return np.random.default_rng(epoch).integers(0, 100, (3, *shape))
+
+    whole = np.concatenate([rows(epoch) for epoch in range(3)])
+    found = list(rows_of_epochs(rows, shape, 3, 3, start_step).as_numpy_iterator())
+    np.testing.assert_array_equal(np.reshape(found, (-1, *shape)), whole[start_step:])

@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 
 from tests.thoroughness import THOROUGH, only_thorough, thorough
-from tfeff.data.augment.box_policy import BoxAugmentation
 from tfeff.data.augment.counter_rng import Draws
+from tfeff.data.augment.policy import BoxAugmentation
 from tfeff.data.dataset import Dataset, Objects
 from tfeff.data.images.storage import DrawnImages, ImageFiles
 from tfeff.data.input.batches import Batches

@@ -1,5 +1,6 @@
 import pytest
 
+from tests.verbs import ROOT
 from tfeff.data.sources import catalog
 from tfeff.errors import UserError
 
@@ -39,6 +40,7 @@ def test_invalid_names_of_images_with_objects(name, message):
     [
         ("voc:/no/such/folder", True),
         ("folder:/no/such/folder", False),
+        ("csv:/no/such/file", False),
         ("crops:voc:/no/such/folder", False),
         ("embedded:digits", False),
         ("embedded:cluttered_digits", False),
@@ -69,3 +71,15 @@ def test_aliases_name_the_validation_split(image_folder):
 def test_every_scheme_has_a_kind():
     assert all(scheme.labels or scheme.objects for scheme in catalog.SCHEMES.values())
     assert all(scheme.usage.startswith(f"{name}:") for name, scheme in catalog.SCHEMES.items())
+
+
+def test_every_scheme_is_documented():
+    """In README's table of sources, at the setting `data.source`, and, if users have such data, in the help of
+    `tfeff.analyze --dataset`."""
+    readme, schema, analyze = (
+        (ROOT / name).read_text() for name in ("README.md", "tfeff/config/schema.py", "tfeff/analyze.py")
+    )
+    for scheme in catalog.SCHEMES.keys() - {"python"}:
+        assert f"`{scheme}:" in readme, scheme
+        assert f"`{scheme}:" in schema, scheme
+        assert f"{scheme}:" in analyze or scheme in ("embedded", "crops"), scheme

@@ -51,7 +51,7 @@ def places(made):
 
 
 def test_crops_show_objects_boxes_near_them_and_background(source):
-    made = crops.object_crops(source, copies=4, backgrounds=5)
+    made = crops.object_crops(source, Options(), copies=4, backgrounds=5)
     assert made.class_names == ("a", "b", "background")
     # 3 objects that are not difficult, each with 4 copies; the image without any gets background as one with one.
     assert made.class_counts().tolist() == [10, 5, 20]
@@ -68,17 +68,17 @@ def test_crops_show_objects_boxes_near_them_and_background(source):
 
 
 def test_a_crop_has_the_pixels_of_its_box(source):
-    made = crops.object_crops(source, copies=0, backgrounds=0)
+    made = crops.object_crops(source, Options(), copies=0, backgrounds=0)
     assert made.class_names == ("a", "b")
     expected = [PIXELS[0][5:25, 5:45], PIXELS[0][30:55, 51:80], PIXELS[1][10:70, 10:40]]
     for index, pixels in enumerate(expected):
         np.testing.assert_array_equal(made.read(tf.constant(index, tf.int64)), pixels)
-    gray = crops.object_crops(source, copies=0, backgrounds=0, channels=1).read(tf.constant(0, tf.int64))
+    gray = crops.object_crops(source, Options(channels=1), copies=0, backgrounds=0).read(tf.constant(0, tf.int64))
     np.testing.assert_allclose(gray[..., 0], cv2.cvtColor(expected[0], cv2.COLOR_RGB2GRAY), atol=1)
 
 
 def test_context_shows_the_surroundings_and_the_mean_color_outside(source):
-    made = crops.object_crops(source, copies=0, backgrounds=0, context=0.5)
+    made = crops.object_crops(source, Options(crop_context=0.5), copies=0, backgrounds=0)
     shown = made.read(tf.constant(0, tf.int64)).numpy()
     assert shown.shape == (40, 80, 3)  # box (5, 5, 25, 45) and half of its sides on each side
     np.testing.assert_array_equal(shown[10:30, 20:60], PIXELS[0][5:25, 5:45])
@@ -87,11 +87,11 @@ def test_context_shows_the_surroundings_and_the_mean_color_outside(source):
 
 
 def test_boxes_depend_on_the_image_and_the_seed_only(source):
-    made, same, other = (crops.object_crops(source, seed=seed) for seed in (1, 1, 2))
+    made, same, other = (crops.object_crops(source, Options(seed=seed)) for seed in (1, 1, 2))
     assert list(made.ids) == list(same.ids)
     assert made.fingerprint == same.fingerprint != other.fingerprint
     assert list(made.ids) != list(other.ids)
-    first = crops.object_crops(source.take(np.array([0])), seed=1)
+    first = crops.object_crops(source.take(np.array([0])), Options(seed=1))
     assert list(first.ids) == list(made.ids)[: len(first)]
 
 

@@ -1,10 +1,17 @@
 """Lifetimes of feature maps, compared with hand-computed values and brute force."""
 
 import random
+from collections.abc import Sequence
 
 import keras
 
-from tfeff.models.cost.activation_memory import Call, Reads, lifetimes, live_sizes, peak_size, reads
+from tfeff.models.cost.activation_memory import Call, Interval, lifetimes, peak_size
+from tfeff.models.layers.kinds import Reads, kind_of
+
+
+def reads(layer: type[keras.layers.Layer], activation: str | None = None) -> Reads | None:
+    return kind_of(layer).reading(activation)
+
 
 CONVOLUTION, RELU, SUM = reads(keras.layers.Conv2D), reads(keras.layers.Activation, "relu"), reads(keras.layers.Add)
 
@@ -17,6 +24,12 @@ def residual_block() -> list[Call]:
         Call((2,), (3,), CONVOLUTION),
         Call((0, 3), (4,), SUM),
     ]
+
+
+def live_sizes(intervals: Sequence[Interval], sizes: Sequence[int]) -> list[int]:
+    """Total size of the live maps at each step."""
+    steps = range(1 + max(interval.last for interval in intervals))
+    return [sum(sizes[number] for number, first, last in intervals if first <= step <= last) for step in steps]
 
 
 def test_residual_block() -> None:
@@ -71,6 +84,9 @@ def test_live_maps_equal_brute_force() -> None:
         # Bit n of the total size tells whether map n is live: values in the low bits, gradients in the high ones.
         forward = live_sizes(result.forward, [1 << number for number in range(12)])
         training = live_sizes(result.training, [1 << 2 * number for number in range(12)])
+        random_sizes = [rng.randrange(100) for _ in range(12)]
+        for intervals in (result.forward, result.training):
+            assert peak_size(intervals, random_sizes) == max(live_sizes(intervals, random_sizes))
         for step, live in enumerate(forward[1:], 1):
             needed = {number for call in calls[step - 1 :] for number in call.inputs} | {step, 9, 11}
             assert live == sum(1 << number for number in needed if number <= step)

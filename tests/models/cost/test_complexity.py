@@ -66,12 +66,14 @@ def test_mobilenet_widths_equal_keras_applications(alpha: float) -> None:
         ("efficientnet-b0", {"depth_coefficient": 0.5, "survival_probability": 1.0}),
         thorough("efficientnet-lite0", {"depth_coefficient": 0.5, "survival_probability": 1.0}),
         thorough("mobilenet-v2", {"depth_coefficient": 0.5}),
+        ("convnext-tiny", {"depth_coefficient": 0.3, "survival_probability": 1.0}),
     ],
 )
 def test_activation_bytes_equal_what_tensorflow_keeps(name: str, options: dict[str, Any]) -> None:
     """Compare with the tensors that TensorFlow's forward function passes to its backward function.
 
-    Dropout and stochastic depth are disabled, because their masks are not outputs of layers.
+    Dropout and stochastic depth are disabled, because their masks are not outputs of layers. Maps with one channel are
+    statistics of layer normalization.
     """
     network = models.build(name, resolution=33, num_classes=7, dropout=0.0, **options)
     function = tf.function(lambda x: network(x, training=True), jit_compile=False)
@@ -81,10 +83,11 @@ def test_activation_bytes_equal_what_tensorflow_keeps(name: str, options: dict[s
     others = ("ReadVariableOp", "StopGradient", "Placeholder")  # kernels, batch means, the images themselves
     kept = {}
     for tensor in forward.graph.outputs:
-        while tensor.op.type == "IdentityN":  # how a custom gradient (that of SiLU) passes its arguments
+        # How a custom gradient (that of SiLU) passes its arguments, and dense layers their input.
+        while tensor.op.type in ("IdentityN", "Reshape"):
             tensor = tensor.op.inputs[tensor.value_index]
         activation = tensor.dtype.is_floating and tensor.shape.rank and tensor.shape.rank > 1 and tensor.shape[0] == 1
-        if activation and tensor.op.type not in others:
+        if activation and tensor.shape[-1] > 1 and tensor.op.type not in others:
             kept[tensor.name] = math.prod(tensor.shape) * tensor.dtype.size
     assert count(network).activation_bytes == sum(kept.values())
 
@@ -157,3 +160,22 @@ def test_uncountable_models_raise_errors() -> None:
     free = keras.Input((None, None, 4))
     with pytest.raises(UserError, match="resolution"):
         count(keras.Model(free, layers.Conv2D(1, 1)(free)))
+
+
+@keras.saving.register_keras_serializable("tests")
+class Block(keras.layers.Layer):
+    """Layers inside a layer."""
+
+    def __init__(self, **options) -> None:
+        super().__init__(**options)
+        self.first, self.second = layers.Conv2D(8, 3, padding="same"), layers.Conv2D(4, 1)
+
+    def call(self, inputs, training=None):
+        return keras.ops.relu(self.second(self.first(inputs)) + inputs)
+
+
+def test_layers_inside_a_layer_count() -> None:
+    image = keras.Input((8, 8, 4))
+    counted = count(keras.Model(image, Block()(image)))
+    assert counted.macs == 8 * 8 * (3 * 3 * 4 * 8 + 8 * 4)
+    assert counted.params == 3 * 3 * 4 * 8 + 8 + 8 * 4 + 4

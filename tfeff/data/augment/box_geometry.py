@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from tfeff.data.augment import geometry
 from tfeff.data.augment.annotated_image import AnnotatedImage, clipped
-from tfeff.data.augment.box_policy import BoxAugmentation
 from tfeff.data.augment.counter_rng import Draws, Purpose
+from tfeff.data.augment.policy import BoxAugmentation
 from tfeff.data.images import resizing
 
 FILL = float(resizing.FILL)
@@ -21,7 +21,7 @@ def flip(image: AnnotatedImage, augmentation: BoxAugmentation, draws: Draws) -> 
     """Flips left-right and top-bottom, each with probability 1/2.
 
     Args:
-        image: of any size.
+        image: an image of any size.
         augmentation: uses horizontal_flip and vertical_flip.
         draws: one example.
     """
@@ -58,7 +58,7 @@ def fit(
     is placed at the top left.
 
     Args:
-        image: of any size.
+        image: an image of any size.
         size: (height, width) of the canvas.
         augmentation: uses scale, scale_range, aspect and min_share.
         draws: one example.

@@ -36,6 +36,7 @@ class Purpose(IntEnum):
     MOSAIC = 13
     SAMPLING = 14
     CROP = 15
+    GIVEN = 16
 
 
 @dataclass(frozen=True, eq=False)

@@ -138,7 +138,6 @@ def resample(
     *,
     fill_mode: str,
     fill_value: float = 0.0,
-    interpolation: str = "BILINEAR",
 ) -> tf.Tensor:
     """Resamples the input at c + linear (p - c - shift) for each output pixel p, c being the image's center.
 
@@ -149,7 +148,6 @@ def resample(
         shift: float64 [n, 2], shift of the image in pixels (down, right).
         fill_mode: values outside the image: `REFLECT` or `CONSTANT`.
         fill_value: the constant.
-        interpolation: `BILINEAR` or `NEAREST`.
 
     Returns:
         The same dtype and shape.
@@ -176,7 +174,7 @@ def resample(
         transforms=tf.cast(transforms, tf.float32),
         output_shape=(height, width),
         fill_value=fill_value,
-        interpolation=interpolation,
+        interpolation="BILINEAR",
         fill_mode=fill_mode,
     )
 

@@ -1,13 +1,14 @@
-"""Augmentation of a batch of images with one label each: all steps in order."""
+"""Augmentation of a batch of images with one label each: all steps in order, among them color jitter and erasing."""
 
+import math
+
+import numpy as np
 import tensorflow as tf
 
-from tfeff.data.augment import color, geometry
-from tfeff.data.augment.autoaugment import autoaugment
-from tfeff.data.augment.counter_rng import Draws
-from tfeff.data.augment.erasing import random_erasing
+from tfeff.data.augment import geometry
+from tfeff.data.augment.autoaugment import autoaugment, randaugment
+from tfeff.data.augment.counter_rng import Draws, Purpose
 from tfeff.data.augment.policy import Augmentation
-from tfeff.data.augment.randaugment import randaugment
 from tfeff.data.images import resizing
 
 
@@ -28,7 +29,7 @@ def augment(
         size: (height, width) of the result.
         augmentation: the settings; MixUp and CutMix are ignored here, see `mixing`.
         draws: the examples.
-        interpolation: of the resizing, a key of `resizing.FILTERS`.
+        interpolation: interpolation of the resizing, a key of `resizing.FILTERS`.
 
     Returns:
         float32 [n, *size, channels] in [0, 255].
@@ -42,7 +43,7 @@ def augment(
     if augmentation.warps:
         images = geometry.warp(images, augmentation, draws)
     if augmentation.jitters:
-        images = color.jitter(images, augmentation, draws)
+        images = jitter(images, augmentation, draws)
     if augmentation.autoaugment:
         images = autoaugment(images, draws)
     if augmentation.randaugment_layers:
@@ -50,3 +51,87 @@ def augment(
     if augmentation.random_erasing:
         images = random_erasing(images, augmentation.random_erasing, draws)
     return images
+
+
+_AREA = (0.02, 0.4)  # The paper's s_l and s_h.
+_ASPECT = 0.3  # The paper's r_1: height / width within [r_1, 1 / r_1].
+
+
+def random_erasing(images: tf.Tensor, probability: float, draws: Draws) -> tf.Tensor:
+    """Fills a random rectangle of each image with one random color, with the given probability.
+
+    Its area is uniform in [0.02, 0.4] of the image's, and the logarithm of its aspect ratio is uniform. Sides are
+    clipped to the image's.
+
+    Args:
+        images: float32 [n, height, width, channels], height, width and channels known, in [0, 255].
+        probability: in [0, 1].
+        draws: the n examples.
+
+    Returns:
+        float32 of the same shape.
+    """
+    height, width, channels = images.shape[1:]
+    chance = draws.uniform(Purpose.ERASING, 5 + channels)
+    # In double precision, since the last bit of a float32 exponential depends on the position in the batch.
+    shape = tf.cast(chance[:, 1:3], tf.float64)
+    area = (_AREA[0] + (_AREA[1] - _AREA[0]) * shape[:, 0]) * height * width
+    aspect = tf.exp(math.log(_ASPECT) * (2.0 * shape[:, 1] - 1.0))
+    rows = _interval(tf.sqrt(area * aspect), chance[:, 3], height)
+    columns = _interval(tf.sqrt(area / aspect), chance[:, 4], width)
+    happens = (chance[:, 0] < probability)[:, tf.newaxis, tf.newaxis]
+    erased = happens & rows[:, :, tf.newaxis] & columns[:, tf.newaxis, :]
+    paint = tf.floor(256.0 * chance[:, tf.newaxis, tf.newaxis, 5:])
+    return tf.where(erased[..., tf.newaxis], paint, images)
+
+
+def _interval(side: tf.Tensor, place: tf.Tensor, length: int) -> tf.Tensor:
+    """Which of `length` pixels an interval of `side` pixels at a place in [0, 1) covers: bool [n, length]."""
+    side = tf.cast(tf.clip_by_value(tf.round(side), 1.0, float(length)), tf.float32)
+    start = tf.floor(place * (length - side + 1.0))[:, tf.newaxis]
+    pixel = tf.range(length, dtype=tf.float32)[tf.newaxis]
+    return (start <= pixel) & (pixel < start + side[:, tf.newaxis])
+
+
+LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+_RGB_TO_YIQ = np.array([LUMA, [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]])
+_YIQ_TO_RGB = np.linalg.inv(_RGB_TO_YIQ)
+
+
+def jitter(images: tf.Tensor, augmentation: Augmentation, draws: Draws) -> tf.Tensor:
+    """Color jitter: random brightness, contrast, saturation and hue, in this order, without clipping in between.
+
+    Saturation and hue preserve luma (hue is a rotation in the I-Q plane of YIQ), so all four combine to one matrix and
+    one offset per image. For gray images, saturation and hue do nothing.
+
+    Args:
+        images: float32 [n, height, width, channels], channels known, in [0, 255].
+        augmentation: uses brightness, contrast, saturation and hue.
+        draws: the n examples.
+
+    Returns:
+        float32 of the same shape, clipped to [0, 255].
+    """
+    # In double precision, since the last bit of float32 sums and sines depends on the batch size.
+    chance = 2.0 * tf.cast(draws.uniform(Purpose.COLOR, 4), tf.float64) - 1.0
+    brightness = 1.0 + augmentation.brightness * chance[:, 0]
+    contrast = 1.0 + augmentation.contrast * chance[:, 1]
+    gain = brightness * contrast
+    mean_color = tf.reduce_mean(tf.cast(images, tf.float64), axis=(1, 2))
+    luma = LUMA if images.shape[-1] == 3 else np.ones(1)
+    offset = (brightness - gain) * tf.reduce_sum(mean_color * luma, axis=-1)
+    if images.shape[-1] == 3 and (augmentation.saturation or augmentation.hue):
+        matrix = _turn(1.0 + augmentation.saturation * chance[:, 2], 2 * math.pi * augmentation.hue * chance[:, 3])
+        matrix = tf.cast(matrix, tf.float32)[:, tf.newaxis, tf.newaxis]
+        images = sum(images[..., i : i + 1] * matrix[..., i] for i in range(3))
+    gain, offset = (tf.cast(value, tf.float32)[:, tf.newaxis, tf.newaxis, tf.newaxis] for value in (gain, offset))
+    return tf.clip_by_value(images * gain + offset, 0.0, 255.0)
+
+
+def _turn(saturation: tf.Tensor, angle: tf.Tensor) -> tf.Tensor:
+    """RGB matrices that scale and rotate chroma: float64 [n, 3, 3]."""
+    cosine, sine = saturation * tf.cos(angle), saturation * tf.sin(angle)
+    one, zero = tf.ones_like(cosine), tf.zeros_like(cosine)
+    rows = [one, zero, zero, zero, cosine, -sine, zero, sine, cosine]
+    chroma = tf.reshape(tf.stack(rows, axis=-1), (-1, 3, 3))
+    return _YIQ_TO_RGB @ chroma @ _RGB_TO_YIQ

@@ -80,3 +80,19 @@ def _by_pillow(encoded: bytes, name: str) -> np.ndarray:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0]
+
+
+class Headers:
+    """Reads the header of each file once."""
+
+    def __init__(self) -> None:
+        self._sizes = dict[Path, tuple[int, int] | UserError]()
+
+    def size(self, path: Path) -> tuple[int, int] | UserError:
+        """(height, width) as stored, or why the header cannot be read."""
+        if path not in self._sizes:
+            try:
+                self._sizes[path] = size(path)
+            except UserError as error:
+                self._sizes[path] = error
+        return self._sizes[path]

@@ -1,18 +1,24 @@
 """Resizing, the same in training, evaluation and serving.
 
 An image is resized twice. `fit`, `crop`, `letterbox` or `whole` brings each decoded image to the size of the image
-cache, rounded to uint8 so that cached and freshly decoded pixels are equal. `resize` brings a batch of those to the
-network's resolution, `center` the central square of one of them.
+cache. They take uint8 [height, width, channels], a size (height, width) and an interpolation (a key of `FILTERS`), and
+return uint8, rounded so that cached and freshly decoded pixels are equal; an image of that size is returned unchanged.
+`resize` brings a batch of those to the network's resolution, `center` the central square of one of them.
 
 All resizing has half-pixel centers and antialiasing: to shrink, the filter is widened by the scale factor, as in PIL.
 The filter is a triangle (bilinear interpolation) or, for single labels, optionally Keys' cubic with a = -1/2 (bicubic).
+
+Small images are shrunk by the triangle filter: antialiased bilinear resampling as two matrix products. The filter is
+separable and linear, so one matrix resamples all rows of a batch and another all columns. Weights and intermediate
+values are rounded to so few binary places that all products and partial sums of 8-bit levels are exact in float32. The
+order of summation is then irrelevant: results do not depend on threads, batch size or processor. The rounding error is
+about 0.01 of 255 levels (root mean square), at most about 0.1.
 """
 
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
-
-from tfeff.data.images import triangle_filter
 
 FILL = 128
 """Gray level of padding."""
@@ -22,46 +28,19 @@ _SMALL = 64  # Up to this side, in pixels, matrices shrink a batch at least twic
 
 
 def fit(image: tf.Tensor, size: tuple[int, int], interpolation: str = "bilinear") -> tf.Tensor:
-    """Stretches one image to a size; the aspect ratio is not kept.
-
-    Args:
-        image: uint8 [height, width, channels].
-        size: (height, width).
-        interpolation: a key of `FILTERS`.
-
-    Returns:
-        uint8 [*size, channels], rounded. An image of that size is returned unchanged.
-    """
+    """Stretches one image to a size; the aspect ratio is not kept."""
     return tf.ensure_shape(_resampled(image, tf.constant(size), interpolation), (*size, image.shape[-1]))
 
 
 def crop(image: tf.Tensor, size: tuple[int, int], interpolation: str = "bilinear") -> tf.Tensor:
-    """Scales one image to the smallest size that covers `size`, keeping its aspect ratio, and cuts out the center.
-
-    Args:
-        image: uint8 [height, width, channels].
-        size: (height, width).
-        interpolation: a key of `FILTERS`.
-
-    Returns:
-        uint8 [*size, channels], rounded. An image of that size is returned unchanged.
-    """
+    """Scales one image to the smallest size that covers `size`, keeping its aspect ratio, and cuts out the center."""
     covering = whole(image, size, interpolation)
     top, left = tf.unstack((tf.shape(covering)[:2] - size) // 2)
     return tf.ensure_shape(covering[top : top + size[0], left : left + size[1]], (*size, image.shape[-1]))
 
 
 def whole(image: tf.Tensor, size: tuple[int, int], interpolation: str = "bilinear") -> tf.Tensor:
-    """Scales one image to the smallest size that covers `size`, keeping its aspect ratio.
-
-    Args:
-        image: uint8 [height, width, channels].
-        size: (height, width).
-        interpolation: a key of `FILTERS`.
-
-    Returns:
-        uint8 [*whole_size, channels], rounded. An image of that size is returned unchanged.
-    """
+    """Scales one image to the smallest size that covers `size`, `whole_size`, keeping its aspect ratio."""
     return _resampled(image, whole_size(tf.shape(image)[:2], size), interpolation)
 
 
@@ -106,14 +85,6 @@ def letterbox(image: tf.Tensor, size: tuple[int, int], interpolation: str = "bil
     """Scales one image to the largest size that fits, keeping its aspect ratio, and pads it with gray.
 
     The image is at the top left and covers `letterbox_size` pixels.
-
-    Args:
-        image: uint8 [height, width, channels].
-        size: (height, width) of the canvas.
-        interpolation: a key of `FILTERS`.
-
-    Returns:
-        uint8 [*size, channels], rounded. An image of that size is returned unchanged.
     """
     return _padded(_resampled(image, letterbox_size(tf.shape(image)[:2], size), interpolation), size)
 
@@ -159,7 +130,7 @@ def resize(images: tf.Tensor, size: tuple[int, int], interpolation: str = "bilin
     # Enlarging needs no wider filter, and the kernel without antialiasing is several times faster.
     shrinks = size[0] < height or size[1] < width
     if interpolation == "bilinear" and shrinks and max(height, width, *size) <= _SMALL:
-        return triangle_filter.resample(images, size)
+        return resample(images, size)
     images = tf.cast(images, tf.float32)
     if (height, width) == tuple(size):
         return images
@@ -196,3 +167,46 @@ def _resampled(image: tf.Tensor, size: tf.Tensor, interpolation: str) -> tf.Tens
 
     unchanged = tf.reduce_all(tf.equal(tf.shape(image)[:2], size))
     return tf.cond(unchanged, lambda: image, resampled)
+
+
+_MIDDLE = 128.0  # Minus this, a level takes 7 bits and the sign.
+# Binary places. With those 7 bits, either sum fills the 24 bits of a float32: 7 + 17, and 7 + 5 + 12.
+_ROW_WEIGHT_PLACES = 17
+_BETWEEN_PLACES = 5
+_COLUMN_WEIGHT_PLACES = 12
+
+
+def resample(images: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+    """Resizes a batch. The cost grows with the cube of the sides, so this pays off for small images only.
+
+    Args:
+        images: any real dtype, [batch, height, width, channels], all but batch known; whole numbers in 0..255 are
+            resampled exactly.
+        size: (height, width).
+
+    Returns:
+        float32 [batch, *size, channels].
+    """
+    batch, height, width, channels = images.shape
+    rows = weights(height, size[0], _ROW_WEIGHT_PLACES)
+    columns = np.kron(weights(width, size[1], _COLUMN_WEIGHT_PLACES), np.eye(channels)).T
+    # GPUs may round the factors of a float32 product.
+    with tf.device("CPU:0"):
+        levels = tf.reshape(tf.cast(images, tf.float32) - _MIDDLE, (-1, height, width * channels))
+        between = tf.matmul(tf.constant(rows, tf.float32), levels)
+        between = tf.round(between * 2.0**_BETWEEN_PLACES) / 2.0**_BETWEEN_PLACES
+        levels = tf.matmul(tf.reshape(between, (-1, width * channels)), tf.constant(columns, tf.float32))
+        return tf.ensure_shape(tf.reshape(levels + _MIDDLE, (-1, *size, channels)), (batch, *size, channels))
+
+
+def weights(length: int, target: int, places: int) -> np.ndarray:
+    """The weight of each of `length` pixels in each of `target` pixels: float64 [target, length].
+
+    A triangle of half-width max(1, length / target) about each target's center (as in PIL), truncated at the borders.
+    Each row sums to 1 exactly, in multiples of 2**-places, none of them negative.
+    """
+    step = length / target
+    centers = (np.arange(target)[:, np.newaxis] + 0.5) * step
+    triangles = np.maximum(1.0 - np.abs(np.arange(length) + 0.5 - centers) / max(step, 1.0), 0.0)
+    shares = np.cumsum(triangles, axis=1) / triangles.sum(axis=1, keepdims=True)
+    return np.diff(np.rint(shares * 2.0**places) / 2.0**places, axis=1, prepend=0.0)

@@ -48,13 +48,17 @@ class ImageStorage(ABC):
         """
         return decoding.encoded_size(self.encoded(index), f"image {index}")
 
-    @abstractmethod
     def read(self, index: "tf.Tensor", channels: int) -> "tf.Tensor":
         """One decoded image: scalar int64 -> uint8 [height, width, channels].
 
         Raises:
             tf.errors.OpError: the image cannot be read or decoded.
         """
+        import tensorflow as tf
+
+        from tfeff.data.images.graph_decoding import decode
+
+        return decode(tf.numpy_function(lambda number: self.encoded(int(number)), [index], tf.string), channels)
 
     @abstractmethod
     def fingerprint(self, channels: int) -> str:
@@ -64,6 +68,14 @@ class ImageStorage(ABC):
         """The images at `indices` (int64 [m]), in that order."""
         return _Subset(self, indices)
 
+    def stamp(self, index: int) -> bytes:
+        """8 bytes that change whenever the image may have changed, however it is called; by default from its content.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        return self.digest(index)[:8]
+
     def digest(self, index: int) -> bytes:
         """BLAKE2b of one image file's bytes, 16 bytes; each file is read at most once for it."""
         if index not in self._digests:
@@ -71,7 +83,7 @@ class ImageStorage(ABC):
         return self._digests[index]
 
 
-def _constant(values: Any) -> "tf.Tensor":
+def host_constant(values: Any) -> "tf.Tensor":
     """A tensor in host memory that graphs can share, even if the first use is inside one."""
     import tensorflow as tf
 
@@ -82,6 +94,10 @@ def _constant(values: Any) -> "tf.Tensor":
 def content_digest(encoded: bytes) -> bytes:
     """What two files share if their contents are equal: BLAKE2b, 16 bytes."""
     return hashlib.blake2b(encoded, digest_size=16).digest()
+
+
+def _stamp(*parts: object) -> bytes:
+    return hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
 
 
 class ImageFiles(ImageStorage):
@@ -118,7 +134,7 @@ class ImageFiles(ImageStorage):
 
     @cached_property
     def _path_tensor(self) -> "tf.Tensor":
-        return _constant(self._paths)
+        return host_constant(self._paths)
 
     def fingerprint(self, channels: int) -> str:
         """Digest of names, sizes and modification times."""
@@ -127,6 +143,11 @@ class ImageFiles(ImageStorage):
             status = os.stat(path)
             digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(errors="surrogateescape"))
         return digest.hexdigest()
+
+    def stamp(self, index: int) -> bytes:
+        """From size and modification time."""
+        status = os.stat(self._paths[index])
+        return _stamp(status.st_size, status.st_mtime_ns)
 
 
 class EncodedImages(ImageStorage):
@@ -156,7 +177,7 @@ class EncodedImages(ImageStorage):
 
     @cached_property
     def _tensor(self) -> "tf.Tensor":
-        return _constant(self._contents)
+        return host_constant(self._contents)
 
     def fingerprint(self, channels: int) -> str:
         """The version and the total size."""
@@ -189,17 +210,13 @@ class Segments(ImageStorage):
             raise OSError(f"{self._paths[file]}: ends after {start + len(content)} of {start + length} bytes")
         return content
 
-    def read(self, index: "tf.Tensor", channels: int) -> "tf.Tensor":
-        """See `ImageStorage`."""
-        import tensorflow as tf
-
-        from tfeff.data.images.graph_decoding import decode
-
-        return decode(tf.numpy_function(lambda i: self.encoded(int(i)), [index], tf.string), channels)
-
     def fingerprint(self, channels: int) -> str:
         """The version and the total size."""
         return f"{self._version}/{len(self)}/{self._segments[:, 2].sum()}"
+
+    def stamp(self, index: int) -> bytes:
+        """From the version and the length; reads no file."""
+        return _stamp(self._version, int(self._segments[index, 2]))
 
 
 class PixelArray(ImageStorage):
@@ -234,11 +251,15 @@ class PixelArray(ImageStorage):
 
     @cached_property
     def _tensor(self) -> "tf.Tensor":
-        return _constant(self._pixels)
+        return host_constant(self._pixels)
 
     def fingerprint(self, channels: int) -> str:
         """The version."""
         return self._version
+
+    def stamp(self, index: int) -> bytes:
+        """From the pixels."""
+        return content_digest(self._pixels[index].tobytes())[:8]
 
 
 class DrawnImages(ImageStorage):
@@ -261,17 +282,13 @@ class DrawnImages(ImageStorage):
         """See `ImageStorage`."""
         return self._draw(index)
 
-    def read(self, index: "tf.Tensor", channels: int) -> "tf.Tensor":
-        """See `ImageStorage`."""
-        import tensorflow as tf
-
-        from tfeff.data.images.graph_decoding import decode
-
-        return decode(tf.numpy_function(lambda i: self._draw(int(i)), [index], tf.string), channels)
-
     def fingerprint(self, channels: int) -> str:
         """The version."""
         return f"{self._version}/{self._count}"
+
+    def stamp(self, index: int) -> bytes:
+        """From the version and the position; draws nothing."""
+        return _stamp(self._version, index)
 
 
 class _Subset(ImageStorage):
@@ -298,10 +315,13 @@ class _Subset(ImageStorage):
 
     @cached_property
     def _positions(self) -> "tf.Tensor":
-        return _constant(self._indices)
+        return host_constant(self._indices)
 
     def fingerprint(self, channels: int) -> str:
         return hashlib.sha256(self._whole.fingerprint(channels).encode() + self._indices.tobytes()).hexdigest()
 
     def take(self, indices: np.ndarray) -> ImageStorage:
         return _Subset(self._whole, self._indices[indices])
+
+    def stamp(self, index: int) -> bytes:
+        return self._whole.stamp(int(self._indices[index]))

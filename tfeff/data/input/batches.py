@@ -1,14 +1,14 @@
 """Batches of static shape, in order, in parallel and from any step on."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from tfeff.data.augment.counter_rng import Draws
 from tfeff.data.input.cache import ImageCache
-from tfeff.data.input.epochs import rows_of_epochs
 from tfeff.data.input.order import InOrder, Order
 from tfeff.data.input.transform import Batch, Shard, Transform
 from tfeff.errors import UserError
@@ -283,3 +283,25 @@ def _joined(batch: Batch) -> Batch:
 
 def _draws(transform: Transform, table: Mapping[str, tf.Tensor]) -> Draws:
     return Draws(transform.seed, table["epoch"], tf.maximum(table["index"], 0), table["repeat"])
+
+
+def rows_of_epochs(
+    rows: Callable[[int], npt.NDArray[np.int64]], shape: Sequence[int], steps: int, epochs: int, start_step: int
+) -> tf.data.Dataset:
+    """The rows of each batch, int64 [*shape], from `start_step` to the end of the last of `epochs`.
+
+    Args:
+        rows: epoch, from 0 -> rows of its batches, int64 [steps, *shape]; called when the epoch begins.
+        shape: shape of the rows of a batch, such as (batch size,).
+        steps: batches per epoch.
+        epochs: counted from the beginning of the training, not from `start_step`.
+        start_step: batches to skip, at no cost.
+    """
+    first_epoch, first_step = divmod(start_step, steps)
+
+    def of_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
+        start = tf.where(epoch == first_epoch, tf.constant(first_step, tf.int64), 0)
+        drawn = tf.numpy_function(lambda epoch: rows(int(epoch)), [epoch], tf.int64, stateful=False)
+        return tf.data.Dataset.from_tensor_slices(tf.ensure_shape(drawn, (None, *shape))[start:])
+
+    return tf.data.Dataset.range(first_epoch, max(epochs, first_epoch)).flat_map(of_epoch)

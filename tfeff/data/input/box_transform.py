@@ -1,7 +1,6 @@
 """The transform for images with any number of objects each."""
 
 from collections.abc import Mapping
-from typing import Self
 
 import numpy as np
 import tensorflow as tf
@@ -9,8 +8,8 @@ import tensorflow as tf
 from tfeff.data.augment import boxes as box_augment
 from tfeff.data.augment import mosaic
 from tfeff.data.augment.annotated_image import AnnotatedImage
-from tfeff.data.augment.box_policy import BoxAugmentation
 from tfeff.data.augment.counter_rng import Draws, Purpose
+from tfeff.data.augment.policy import BoxAugmentation
 from tfeff.data.images import resizing
 from tfeff.data.input.reader import Reader
 from tfeff.data.input.transform import Batch, Shard, Transform
@@ -50,14 +49,12 @@ class BoxTransform(Transform):
 
     Args:
         reader: images with objects.
-        size: (height, width) of the batch's images.
-        seed: at least 0.
+        size, seed: see `Transform`.
         max_objects: K.
         max_extra_boxes: M; 0 omits extra boxes.
         stretch: whether images fill `size` instead of keeping their aspect ratio.
         keyed: whether batches have a `key`.
-        augmentation: random variation; default none.
-        plain_from: epoch, from 0, from which on only `augmentation.plain` applies; None for never.
+        augmentation, plain_from: see `Transform`; default no augmentation.
 
     Raises:
         ValueError: images have no objects, or are cached in a form that lost the aspect ratio to keep.
@@ -100,19 +97,6 @@ class BoxTransform(Transform):
             f"(at most {counts.max()}); the largest {self.max_objects} are used",
         )
 
-    def without_augmentation(self) -> Self:
-        """See `Transform`."""
-        return type(self)(
-            self.reader,
-            self.size,
-            seed=self.seed,
-            max_objects=self.max_objects,
-            max_extra_boxes=self.max_extra_boxes,
-            stretch=self.stretch,
-            keyed=self.keyed,
-            augmentation=BoxAugmentation(min_share=self.augmentation.min_share),
-        )
-
     def dependencies(self, draws: Draws) -> tf.Tensor:
         """See `Transform`."""
         if not mosaic.chosen(self.augmentation.mosaic, draws):
@@ -135,12 +119,15 @@ class BoxTransform(Transform):
     def _example(self, draws: Draws, augmentation: BoxAugmentation) -> Batch:
         """The tensors of one augmented example."""
 
-        fixed = None if self.augmentation.any else self.reader.annotated(draws.index[0])
+        varies = self.augmentation.any or self.given is not None
+        fixed = None if varies else self.reader.annotated(draws.index[0])
 
         def read(index: tf.Tensor) -> AnnotatedImage:
             return self.reader.annotated(index)[0] if fixed is None else fixed[0]
 
         image = box_augment.augment(read, len(self.reader), self.size, augmentation, draws, stretch=self.stretch)
+        if self.given is not None and augmentation is self.augmentation:
+            image = self.given.image(image, draws, augmentation.min_share)
         sides = image.boxes_yxyx[:, 2:] - image.boxes_yxyx[:, :2]
         count = tf.shape(sides)[0]
         kept = tf.minimum(count, self.max_objects)
@@ -178,3 +165,52 @@ def _padded(values: tf.Tensor, padding: tf.Tensor, count: int, value: float = 0)
     paddings = [[0, padding]] + [[0, 0]] * (len(values.shape) - 1)
     padded = tf.pad(values, paddings, constant_values=value)
     return tf.ensure_shape(padded, (count, *values.shape[1:]))
+
+
+class SingleObjectTransform(Transform):
+    """Stretches images to one size and augments them together with their boxes.
+
+    A batch holds
+
+    - `image`: float32 [b, height, width, channels], in [0, 255];
+    - `label`: float32 [b, num_classes], one-hot;
+    - `box`: float32 [b, 4], yxyx relative to height and width.
+
+    Args:
+        reader: images of one size, stretched, each with one object.
+        size, seed: see `Transform`.
+        augmentation, plain_from: see `Transform`; default no augmentation.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        size: tuple[int, int],
+        *,
+        seed: int = 0,
+        augmentation: BoxAugmentation | None = None,
+        plain_from: int | None = None,
+    ) -> None:
+        self.reader, self.size, self.seed = reader, size, seed
+        self.augmentation: BoxAugmentation = augmentation or BoxAugmentation()
+        self.plain_from = plain_from
+        self.per_example = not reader.is_cached
+        if reader.cache.fit != "stretch":
+            raise ValueError(f"{reader.dataset.name}: relative boxes need stretched images, not {reader.cache.fit}")
+        with tf.device("CPU:0"):
+            self._boxes = tf.constant(reader.relative_boxes, tf.float32)
+
+    def finish(self, loaded: Batch, table: Mapping[str, tf.Tensor], shard: Shard) -> Batch:
+        """See `Transform`."""
+        return self._in_phases(
+            table["epoch"], lambda augmentation: self._augmented(loaded["image"], table, augmentation)
+        )
+
+    def _augmented(self, images: tf.Tensor, table: Mapping[str, tf.Tensor], augmentation: BoxAugmentation) -> Batch:
+        draws = Draws(self.seed, table["epoch"], table["index"], table["repeat"])
+        labels = tf.one_hot(tf.gather(self.reader.labels, table["index"]), self.reader.dataset.num_classes)
+        boxes = tf.gather(self._boxes, table["index"])
+        images, boxes = box_augment.augment_single_objects(images, boxes, self.size, augmentation, draws)
+        if self.given is not None and augmentation is self.augmentation:
+            images, boxes = self.given.single_objects(images, boxes, draws, augmentation.min_share)
+        return {"image": images, "label": labels, "box": boxes}

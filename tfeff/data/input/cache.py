@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from tfeff.data.dataset import Dataset
 from tfeff.data.images import resizing
+from tfeff.data.images.storage import host_constant
 from tfeff.data.input.disk_cache import DiskCache
 from tfeff.errors import UserError, nearest
 from tfeff.execution.resources import free_memory
@@ -58,7 +59,7 @@ class ImageCache:
         skipped: the corrupt images, which `dataset` lacks.
         fit: how images were brought to `image_size`, a key of `resizing.FITS`.
         interpolation: how they were resized, a key of `resizing.FILTERS`.
-        layout: of cached whole images, int64 [m, 3]: where each starts in `images`, its height and its width.
+        layout: layout of cached whole images, int64 [m, 3]: where each starts in `images`, its height and its width.
     """
 
     dataset: Dataset
@@ -210,15 +211,17 @@ class ImageCache:
         pixels = tf.slice(self.images, [start], [height * width * channels])
         return tf.reshape(pixels, [height, width, channels])
 
+    def gather(self, indices: tf.Tensor) -> tf.Tensor:
+        """Several images of one size that are cached: int64 [n] -> uint8 [n, height, width, channels]."""
+        return tf.gather(self.images, tf.gather(self._rows, indices))
+
     @cached_property
     def _rows(self) -> tf.Tensor:
-        with tf.device("CPU:0"), tf.init_scope():
-            return tf.constant(self.rows)
+        return host_constant(self.rows)
 
     @cached_property
     def _layout(self) -> tf.Tensor:
-        with tf.device("CPU:0"), tf.init_scope():
-            return tf.constant(self.layout)
+        return host_constant(self.layout)
 
     def unreadable(self, candidates: Sequence[int]) -> UserError | None:
         """The error for the first of some images that can no longer be read; reads them to find out."""
@@ -235,7 +238,8 @@ class ImageCache:
     def unstable(self, index: int) -> UserError:
         """The error for a failed read near `index` that does not fail again."""
         return UserError(
-            f"{self.dataset.ids[index]}, or an image soon after it, could once not be read; check the disk"
+            f"reading {self.dataset.ids[index]} or one of the next images failed once and then succeeded; "
+            "check the disk"
         )
 
 
@@ -265,7 +269,7 @@ class _Decoding:
 
         Args:
             array: uint8 [n, height, width, channels]; with a layout, uint8 [bytes].
-            layout: of whole images.
+            layout: layout of whole images.
         """
         n = len(self.dataset)
         done = np.zeros(n, bool)
@@ -315,7 +319,10 @@ class _Decoding:
             return np.array(list(threads.map(size, range(len(self.dataset)))), np.int64)
 
     def _chunks(self, *, with_images: bool) -> Iterator[tuple[np.ndarray, Sequence[np.ndarray]]]:
-        """Indices of readable images, and the images (else numbers, to no purpose), a few at a time in any order."""
+        """Yields (indices, images) of readable images in chunks, in any order.
+
+        Without `with_images`, the second item is a placeholder.
+        """
 
         def element(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             return index, self._read(index) if with_images else tf.size(self.dataset.read(index))

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Self
 
 import tensorflow as tf
 
@@ -27,13 +26,11 @@ class ImageTransform(Transform):
 
     Args:
         reader: images of one size, or whole images, each of its own size.
-        size: (height, width) of the batch's images.
-        seed: at least 0.
-        augmentation: random variation; default none.
-        plain_from: epoch, from 0, from which on only `augmentation.plain` applies; None for never.
+        size, seed: see `Transform`.
+        augmentation, plain_from: see `Transform`; default no augmentation.
         center_crop: use the central square of each image, whose side is this fraction of the shorter side of the
             image, unless the augmentation draws a crop. Required for images of different sizes.
-        interpolation: of all resizing, a key of `resizing.FILTERS`.
+        interpolation: interpolation of all resizing, a key of `resizing.FILTERS`.
     """
 
     def __init__(
@@ -60,16 +57,6 @@ class ImageTransform(Transform):
         """See `Transform`."""
         return self.size, self.center_crop, self.interpolation
 
-    def without_augmentation(self) -> Self:
-        """See `Transform`."""
-        return type(self)(
-            self.reader,
-            self.size,
-            seed=self.seed,
-            center_crop=self.center_crop,
-            interpolation=self.interpolation,
-        )
-
     def load(self, draws: Draws) -> Batch:
         """See `Transform`."""
         if self.center_crop is None:
@@ -95,10 +82,13 @@ class ImageTransform(Transform):
         self, images: tf.Tensor, table: Mapping[str, tf.Tensor], shard: Shard, augmentation: Augmentation
     ) -> Batch:
         draws = Draws(self.seed, table["epoch"], table["index"], table["repeat"])
+        given = self.given if augmentation is self.augmentation else None
         labels = tf.one_hot(tf.gather(self.reader.labels, table["index"]), self.reader.dataset.num_classes)
         if self.center_crop is not None:  # `load` has cropped them
             augmentation = replace(augmentation, crop_area=0.0)
         images = image_augment.augment(images, self.size, augmentation, draws, self.interpolation)
+        if given is not None:
+            images = given.images(images, draws)
         own = slice(0, shard.size)  # partners from other workers' rows follow; they are not part of this batch
         if augmentation.mixes:
             proportions = mixing.proportions(shard.batch_size, augmentation, self.seed, table["step"])

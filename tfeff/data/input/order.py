@@ -9,7 +9,7 @@ _SHUFFLE, _BALANCED_CLASSES, _BALANCED_MEMBERS = range(3)
 
 
 @dataclass(frozen=True, eq=False)
-class Examples:
+class OrderedExamples:
     """The examples of one epoch, in order.
 
     Attributes:
@@ -25,7 +25,7 @@ class Order(ABC):
     """Which examples an epoch takes, and in which order."""
 
     @abstractmethod
-    def examples(self, epoch: int, count: int) -> Examples:
+    def examples(self, epoch: int, count: int) -> OrderedExamples:
         """At least `count` examples of an epoch.
 
         Args:
@@ -40,9 +40,9 @@ class InOrder(Order):
 
     n: int
 
-    def examples(self, epoch: int, count: int) -> Examples:
+    def examples(self, epoch: int, count: int) -> OrderedExamples:
         """See `Order`."""
-        return Examples(np.arange(self.n), np.zeros(self.n, np.int64))
+        return OrderedExamples(np.arange(self.n), np.zeros(self.n, np.int64))
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class Shuffled(Order):
     n: int
     seed: int
 
-    def examples(self, epoch: int, count: int) -> Examples:
+    def examples(self, epoch: int, count: int) -> OrderedExamples:
         """See `Order`."""
-        return Examples(_permutation(self.n, self.seed, _SHUFFLE, epoch), np.zeros(self.n, np.int64))
+        return OrderedExamples(_permutation(self.n, self.seed, _SHUFFLE, epoch), np.zeros(self.n, np.int64))
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +72,7 @@ class ClassBalanced(Order):
     labels: np.ndarray
     seed: int
 
-    def examples(self, epoch: int, count: int) -> Examples:
+    def examples(self, epoch: int, count: int) -> OrderedExamples:
         """See `Order`."""
         labels, seed = np.asarray(self.labels), self.seed
         classes = np.unique(labels)
@@ -93,7 +93,7 @@ class ClassBalanced(Order):
                 order = _permutation(len(members), seed, _BALANCED_MEMBERS, position, number)
                 indices[slots[in_pass]] = members[order[rank[in_pass]]]
             repeats[slots] = passes
-        return Examples(indices, repeats)
+        return OrderedExamples(indices, repeats)
 
 
 def _permutation(n: int, *key: int) -> np.ndarray:

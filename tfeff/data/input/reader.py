@@ -9,6 +9,7 @@ import tensorflow as tf
 from tfeff.data.augment.annotated_image import AnnotatedImage, annotated
 from tfeff.data.dataset import Dataset
 from tfeff.data.images import resizing
+from tfeff.data.images.storage import host_constant
 from tfeff.data.input.cache import ImageCache
 
 ExtraBoxes = Callable[[tf.Tensor], tf.Tensor]
@@ -26,8 +27,6 @@ class Reader:
     def __init__(self, cache: ImageCache, extra_boxes: ExtraBoxes | None = None) -> None:
         self.cache = cache
         self.extra_boxes = extra_boxes
-        with tf.device("CPU:0"):
-            self._rows = tf.constant(cache.rows)
 
     def __len__(self) -> int:
         return len(self.cache)
@@ -48,7 +47,7 @@ class Reader:
 
     def images(self, indices: tf.Tensor) -> tf.Tensor:
         """Several images of a cache: int64 [n] -> uint8 [n, height, width, channels]."""
-        return tf.gather(self.cache.images, tf.gather(self._rows, indices))
+        return self.cache.gather(indices)
 
     def annotated(self, index: tf.Tensor) -> tuple[AnnotatedImage, tf.Tensor]:
         """One image with its objects and extra boxes: scalar int64 -> image, int32 [2].
@@ -86,8 +85,7 @@ class Reader:
         """
         if not self.dataset.has_labels:
             raise ValueError(f"{self.dataset.name}: images have no labels")
-        with tf.device("CPU:0"), tf.init_scope():
-            return tf.constant(self.dataset.labels)
+        return host_constant(self.dataset.labels)
 
     @cached_property
     def relative_boxes(self) -> np.ndarray:
@@ -112,8 +110,7 @@ class Reader:
     @cached_property
     def _starts(self) -> tf.Tensor:
         """Where the objects of each image start in `_objects`: int64 [n + 1]."""
-        with tf.device("CPU:0"), tf.init_scope():
-            return tf.constant(np.concatenate([[0], np.cumsum(self.object_counts)]))
+        return host_constant(np.concatenate([[0], np.cumsum(self.object_counts)]))
 
     @cached_property
     def _objects(self) -> tuple[tf.Tensor, ...]:
@@ -125,13 +122,11 @@ class Reader:
             np.concatenate([np.zeros(0), *(each.difficult for each in objects)]).astype(bool),
             np.concatenate([np.zeros(0), *(each.crowd for each in objects)]).astype(bool),
         )
-        with tf.device("CPU:0"), tf.init_scope():
-            return tuple(tf.constant(column) for column in columns)
+        return tuple(map(host_constant, columns))
 
     @cached_property
     def _sizes(self) -> tf.Tensor:
         """(height, width) of each stored image: int32 [n, 2]."""
         if not len(self.dataset.sizes):
             raise ValueError(f"{self.dataset.name}: unknown image sizes; boxes cannot follow resized images")
-        with tf.device("CPU:0"), tf.init_scope():
-            return tf.constant(self.dataset.sizes, tf.int32)
+        return host_constant(self.dataset.sizes)

@@ -11,7 +11,7 @@ class Histogram:
     """Counts of the values of each channel. The order in which images are added does not matter.
 
     Args:
-        channels: of the images.
+        channels: channels of the images.
     """
 
     def __init__(self, channels: int) -> None:

@@ -1,5 +1,6 @@
 """What happens to examples on their way from the reader to the network."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -7,9 +8,9 @@ from typing import Any, Self
 
 import tensorflow as tf
 
-from tfeff.data.augment.box_policy import BoxAugmentation
 from tfeff.data.augment.counter_rng import Draws
-from tfeff.data.augment.policy import Augmentation
+from tfeff.data.augment.given import GivenAugmentation
+from tfeff.data.augment.policy import Augmentation, BoxAugmentation
 from tfeff.data.input.reader import Reader
 
 Batch = dict[str, tf.Tensor]
@@ -53,6 +54,7 @@ class Transform(ABC):
         plain_from: epoch, from 0, from which on only `augmentation.plain` applies; None for never.
         per_example: whether `load` takes one example at a time, because each has to be decoded or has a size of its
             own; otherwise it takes all examples of a batch.
+        given: varies training images after `augmentation`, except from `plain_from` on.
     """
 
     reader: Reader
@@ -62,6 +64,7 @@ class Transform(ABC):
 
     augmentation: Augmentation | BoxAugmentation
     plain_from: int | None
+    given: GivenAugmentation | None = None
 
     @property
     def form(self) -> tuple[object, ...]:
@@ -86,9 +89,11 @@ class Transform(ABC):
             shard: the worker's part of the global batch.
         """
 
-    @abstractmethod
     def without_augmentation(self) -> Self:
         """The same transform for evaluation."""
+        plain = copy.copy(self)
+        plain.augmentation, plain.plain_from, plain.given = self.augmentation.off, None, None
+        return plain
 
     def partners(self, batch_size: int, step: tf.Tensor) -> tf.Tensor | None:
         """The row of the global batch with which each row is mixed, int32 [batch_size]; None if rows do not mix."""

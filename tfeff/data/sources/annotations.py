@@ -1,10 +1,17 @@
-"""Checks the annotated objects of one image and fixes what can be fixed."""
+"""Collects annotated objects, checks them and fixes what can be fixed; datasets with one object per image."""
 
+import dataclasses
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from tfeff.data.dataset import Defects, Objects, Written
+from tfeff.boxes import area
+from tfeff.data.dataset import Dataset, Defects, Objects, RawAnnotations
+from tfeff.data.images.decoding import Headers
+from tfeff.data.images.storage import ImageStorage
+from tfeff.data.sources.source import Options
+from tfeff.errors import UserError
 
 
 class ObjectCollector:
@@ -23,7 +30,7 @@ class ObjectCollector:
         self._where, (self._height, self._width), self._defects = where, size, defects
         self._origin = origin
         self._rows: list[tuple[tuple[float, float, float, float], int, bool, bool]] = []
-        self._written: list[tuple[tuple[float, float, float, float], int]] = []
+        self._raw: list[tuple[tuple[float, float, float, float], int]] = []
 
     def add(
         self,
@@ -36,7 +43,7 @@ class ObjectCollector:
     ) -> None:
         """Adds object `number` (counted from 1, for messages), unless its box is beyond repair."""
         top, left, bottom, right = yxyx
-        self._written.append((yxyx, label))
+        self._raw.append((yxyx, label))
         if not all(np.isfinite(yxyx)):
             self._defects.add("box that is not finite", f"{self._where}, object {number}: {yxyx}")
             return
@@ -61,17 +68,17 @@ class ObjectCollector:
         self._rows.append((clipped, label, difficult, crowd))
 
     def add_unnamed(self, yxyx: tuple[float, float, float, float], label: int) -> None:
-        """Notes an object whose class is not among the dataset's, which `objects` lacks; see `Written.labels`."""
-        self._written.append((yxyx, label))
+        """Keeps an object of an unknown class, which `objects` lacks; see `RawAnnotations.labels`."""
+        self._raw.append((yxyx, label))
 
-    def written(self, image_size: tuple[int, int] | None = None) -> Written:
+    def raw_annotations(self, image_size: tuple[int, int] | None = None) -> RawAnnotations:
         """All objects of the annotation, also those that `objects` lacks.
 
         Args:
-            image_size: see `Written`.
+            image_size: see `RawAnnotations`.
         """
-        boxes, labels = zip(*self._written, strict=True) if self._written else ((), ())
-        return Written(np.array(boxes, np.float64).reshape(-1, 4), np.array(labels, np.int64), image_size)
+        boxes, labels = zip(*self._raw, strict=True) if self._raw else ((), ())
+        return RawAnnotations(np.array(boxes, np.float64).reshape(-1, 4), np.array(labels, np.int64), image_size)
 
     def objects(self) -> Objects:
         """The objects added so far."""
@@ -82,3 +89,100 @@ class ObjectCollector:
             difficult=np.array(difficult, bool),
             crowd=np.array(crowd, bool),
         )
+
+
+class AnnotatedSplit:
+    """Collects the images of one split with their objects.
+
+    Args:
+        name: of the split's dataset.
+        options: `channels`, `on_defect` and `keep_raw_annotations` apply.
+
+    Attributes:
+        ids: of the images so far.
+        defects: where invalid annotations are counted.
+    """
+
+    def __init__(self, name: str, options: Options) -> None:
+        self._name, self._options = name, options
+        self.ids, self.defects = list[str](), Defects(options.on_defect)
+        self._sizes, self._objects, self._raw = list[tuple[int, int]](), list[Objects](), list[RawAnnotations]()
+
+    def add(
+        self, id_: str, size: tuple[int, int], found: ObjectCollector, written: tuple[int, int] | None = None
+    ) -> None:
+        """Adds an image of a size, (height, width); `written`: the size that its annotation states."""
+        self.ids.append(id_)
+        self._sizes.append(size)
+        self._objects.append(found.objects())
+        if self._options.keep_raw_annotations:
+            self._raw.append(found.raw_annotations(written))
+
+    def header(self, headers: Headers, path: Path) -> tuple[int, int] | None:
+        """(height, width) of an image file. If it cannot be read, that is a defect, and the result is None."""
+        size = headers.size(path)
+        if isinstance(size, UserError):
+            self.defects.add("unreadable image", str(size))
+            return None
+        return size
+
+    def dataset(self, class_names: tuple[str, ...], images: ImageStorage) -> Dataset:
+        """The split, with its images as `ids` lists them.
+
+        Raises:
+            NoImagesError: no images.
+        """
+        return Dataset(
+            name=self._name,
+            class_names=class_names,
+            ids=self.ids,
+            images=images,
+            channels=self._options.channels,
+            objects=self._objects,
+            sizes=np.array(self._sizes, np.int32).reshape(-1, 2),
+            defects=self.defects,
+            raw_annotations=self._raw,
+        )
+
+
+def single_objects(dataset: Dataset) -> Dataset:
+    """Every image with one object, its label and its box.
+
+    If an image has several objects, the largest is used (the first of equal ones). Difficult objects and crowds do not
+    count. Images without an object are skipped. The result's `notes` hold both counts.
+
+    Args:
+        dataset: with objects.
+
+    Raises:
+        UserError: no image has an object.
+    """
+    kept, chosen, several = list[int](), list[Objects](), 0
+    for index, objects in enumerate(dataset.objects):
+        counted = np.flatnonzero(~objects.ignored)
+        if not len(counted):
+            continue
+        several += len(counted) > 1
+        largest = counted[area(objects.boxes_yxyx[counted]).argmax()]
+        kept.append(index)
+        chosen.append(objects.take(np.array([largest])))
+    if not kept:
+        raise UserError(f"{dataset.name}: none of its {len(dataset)} images has an object to localize")
+    return dataclasses.replace(
+        dataset.take(np.array(kept)),
+        name=f"objects:{dataset.name}",
+        objects=chosen,
+        labels=np.array([objects.labels[0] for objects in chosen], np.int32),
+        notes=_notes(dataset, len(dataset) - len(kept), several),
+    )
+
+
+def _notes(dataset: Dataset, empty: int, several: int) -> tuple[str, ...]:
+    notes = []
+    if empty:
+        notes.append(f"{dataset.name}: skipped {empty} of {len(dataset)} images, which have no object")
+    if several:
+        notes.append(f"{dataset.name}: {several} of {len(dataset)} images have several objects; the largest is used")
+    if dataset.defects.counts:
+        notes.append(f"{dataset.name}: annotations fixed or skipped:\n{dataset.defects.text()}")
+    return tuple(notes)

@@ -1,9 +1,10 @@
 """From a dataset's name to a `Source`: the one table of schemes."""
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from tfeff.data.sources import coco, crops, embedded, folder, placed_digits, tfds, tfds_objects, voc, yolo
+from tfeff.data.sources import coco, crops, csv_file, embedded, folder, given, placed_digits, tfds, voc, yolo
 from tfeff.data.sources.source import Options, Source
 from tfeff.errors import UserError, nearest
 
@@ -30,7 +31,8 @@ def open_labels(name: str, options: Options | None = None) -> Source:
     """Opens a source of images with one label each.
 
     Args:
-        name: `embedded:<name>`, `folder:<directory>`, `tfds:<name>`, or `crops:<name of a source with objects>`.
+        name: `embedded:<name>`, `folder:<directory>`, `csv:<file>`, `tfds:<name>`, or
+            `crops:<name of a source with objects>`.
         options: how to read it.
 
     Raises:
@@ -57,7 +59,7 @@ def has_objects(name: str, options: Options | None = None) -> bool:
     """Whether a source has objects. Only sources that may have labels instead are opened to find out.
 
     Args:
-        name: of the source.
+        name: name of the source.
         options: how to read it.
     """
     scheme = SCHEMES.get(name.partition(":")[0])
@@ -79,11 +81,17 @@ def _open_crops(name: str, options: Options) -> Source:
 SCHEMES: Mapping[str, Scheme] = {
     "embedded": Scheme("embedded:<name>", labels=embedded.Embedded, objects=placed_digits.PlacedDigits),
     "folder": Scheme("folder:<directory>", labels=folder.Folder),
-    "tfds": Scheme("tfds:<name>", labels=tfds.LabeledImages, objects=tfds_objects.AnnotatedImages),
+    "csv": Scheme("csv:<file>", labels=csv_file.CSVFile),
+    "tfds": Scheme("tfds:<name>", labels=tfds.TfdsLabeledImages, objects=tfds.TfdsAnnotatedImages),
     "crops": Scheme("crops:<dataset with objects>", labels=_open_crops),
     "voc": Scheme("voc:<directory>", objects=voc.VOC),
     "yolo": Scheme("yolo:<directory>", objects=yolo.YOLO),
     "coco": Scheme("coco:<directory>", objects=coco.COCO),
+    "python": Scheme(
+        "python:<name of images given in Python>",
+        labels=functools.partial(given.GivenImages, objects=False),
+        objects=functools.partial(given.GivenImages, objects=True),
+    ),
 }
 
 

@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from tfeff.data.dataset import Dataset, Defects, Objects, Written
-from tfeff.data.images.headers import Headers
+from tfeff.data.dataset import Dataset, Defects
+from tfeff.data.images.decoding import Headers
 from tfeff.data.images.storage import ImageFiles
-from tfeff.data.sources.annotations import ObjectCollector
+from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector
 from tfeff.data.sources.source import Options, Source
 from tfeff.data.splits import ALL
 from tfeff.errors import UserError
@@ -65,7 +63,8 @@ class COCO(Source):
                 raise UserError(f"{self.name}: all splits cannot be joined; choose one of {', '.join(self._files)}")
             split = next(iter(self._files))
         path = self._files[split]
-        defects = Defects(self.options.on_defect)
+        found = AnnotatedSplit(f"{self.name}/{split}", self.options)
+        defects = found.defects
         categories, images, annotated_sizes, annotations = _parse(path, defects)
         order = sorted(categories)
         of_image: dict[int, list[tuple[int, Any]]] = {id_: [] for id_ in images}
@@ -77,8 +76,7 @@ class COCO(Source):
             of_image[owner].append((number, item))
         folders = (self._root / split, self._root / "images" / split)
         folder = next((each for each in folders if each.is_dir()), self._root / "images")
-        ids, objects, sizes, listed = list[str](), list[Objects](), list[tuple[int, int]](), set[str]()
-        written = list[Written]()
+        listed = set[str]()
         for id_, name in images.items():
             if name in listed:
                 defects.add("image listed twice", f"{path}: {name}")
@@ -87,30 +85,15 @@ class COCO(Source):
             if os.path.isabs(name) or ".." in Path(name).parts:
                 defects.add("name that leaves the folder", f"{path}: {name}")
                 continue
-            size = self._headers.size(folder / name)
-            if isinstance(size, UserError):
-                defects.add("unreadable image", str(size))
+            size = found.header(self._headers, folder / name)
+            if size is None:
                 continue
-            ids.append(name)
-            sizes.append(size)
             annotated = annotated_sizes.get(id_)
             if annotated is not None and annotated != size:
                 defects.add("wrong image size", f"{path}: {name}: {annotated} written, {size} in the image's header")
-            found = _collected(of_image[id_], order, str(path), size, defects)
-            objects.append(found.objects())
-            if self.options.keep_written:
-                written.append(found.written(annotated))
-        return Dataset(
-            name=f"{self.name}/{split}",
-            class_names=tuple(categories[id_] for id_ in order),
-            ids=ids,
-            images=ImageFiles([folder / name for name in ids]),
-            channels=self.options.channels,
-            objects=objects,
-            sizes=np.array(sizes, np.int32).reshape(-1, 2),
-            defects=defects,
-            written=written,
-        )
+            collector = _collected(of_image[id_], order, str(path), size, defects)
+            found.add(name, size, collector, annotated)
+        return found.dataset(tuple(categories[id_] for id_ in order), ImageFiles([folder / name for name in found.ids]))
 
 
 def _parse(

@@ -7,13 +7,14 @@ itself, boxes that overlap it well, and boxes that overlap no object much.
 import functools
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from tfeff.boxes import iou
+from tfeff.boxes.assignment import assign, region_boxes
 from tfeff.data.dataset import Dataset
 from tfeff.data.images import decoding
 from tfeff.data.images.storage import ImageStorage
@@ -32,6 +33,8 @@ BACKGROUNDS = 3
 """Background boxes per object of an image; an image without objects gets as many as one with one object."""
 MAX_OVERLAP = 0.3
 """Maximum intersection over union of a background box with any object."""
+POSITIVE_OVERLAP = 0.5
+"""Minimum IoU of a proposal with an object for its crop to get that object's class."""
 _MIN_SIDE = 0.04
 """Minimum side of a background box, relative to the image's longest side."""
 _ATTEMPTS = 50
@@ -71,35 +74,32 @@ class Crops(Source):
         """Whether no image of the source can belong to two splits."""
         return self._source.disjoint
 
+    def overlap(self, one: str, other: str) -> bool:
+        """Whether splits of the source share images."""
+        return self._source.overlap(one, other)
+
     def _load(self, split: str) -> Dataset:
-        options = self.options
         dataset = self._source.load(split)
-        return object_crops(dataset, channels=options.channels, context=options.crop_context, seed=options.seed)
+        if self.options.crop_proposals is None:
+            return object_crops(dataset, self.options)
+        return proposal_crops(dataset, self.options.crop_proposals(dataset), self.options)
 
 
 def object_crops(
-    dataset: Dataset,
-    *,
-    channels: int = 3,
-    context: float = 0.0,
-    copies: int = COPIES,
-    backgrounds: int = BACKGROUNDS,
-    seed: int = 0,
+    dataset: Dataset, options: Options, *, copies: int = COPIES, backgrounds: int = BACKGROUNDS
 ) -> Dataset:
     """Crops of every image, one image after the other. Difficult objects and crowds are neither object nor background.
 
     Args:
         dataset: with objects.
-        channels: 3 for RGB, 1 for gray.
-        context: what is shown around a box on each side, relative to that side; beyond the image, its mean color.
+        options: `channels`, `seed` and `crop_context` apply; the boxes of an image do not depend on other images.
         copies: boxes around each object besides its own, drawn by the seed.
         backgrounds: background boxes per object; 0 omits that class.
-        seed: seed of the draw; the boxes of an image do not depend on other images.
     """
     owners, boxes, labels = list[int](), list[np.ndarray](), list[int]()
     for index, objects in enumerate(dataset.objects):
         size = int(dataset.sizes[index, 0]), int(dataset.sizes[index, 1])
-        rng = np.random.Generator(np.random.Philox(key=[seed, index]))
+        rng = np.random.Generator(np.random.Philox(key=[options.seed, index]))
         counted = ~objects.ignored
         for box, label in zip(objects.boxes_yxyx[counted], objects.labels[counted], strict=True):
             near = [box, *_nearby_boxes(box, size, copies, rng)]
@@ -116,9 +116,42 @@ def object_crops(
         np.array(owners, np.int32),
         np.array(boxes, np.float32).reshape(-1, 4),
         np.array(labels, np.int32),
-        class_names=(*dataset.class_names, BACKGROUND) if backgrounds else dataset.class_names,
-        channels=channels,
-        context=context,
+        (*dataset.class_names, BACKGROUND) if backgrounds else dataset.class_names,
+        options,
+    )
+
+
+def proposal_crops(images: Dataset, proposals: Sequence[np.ndarray], options: Options) -> Dataset:
+    """Crops of objects, of proposals that overlap one by at least half (up to COPIES per object), and of background
+    proposals (up to BACKGROUNDS per object).
+
+    Args:
+        images: with their objects.
+        proposals: boxes_yxyx float32 [n, 4] of each image.
+        options: as for `object_crops`.
+    """
+    owners, boxes, labels = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
+    background = images.num_classes
+    for image, (objects, proposed) in enumerate(zip(images.objects, proposals, strict=True)):
+        rng = np.random.Generator(np.random.Philox(key=[options.seed, image]))
+        targets = assign(proposed, objects.boxes_yxyx, objects.labels, objects.ignored, image)
+        count = int(targets.is_object.sum())
+        usable = ~targets.ignored & ~targets.is_object
+        near = rng.permutation(np.flatnonzero(usable & (targets.overlap >= POSITIVE_OVERLAP)))
+        near = near[: COPIES * count]
+        far = rng.permutation(np.flatnonzero(usable & (targets.overlap < POSITIVE_OVERLAP)))
+        far = far[: BACKGROUNDS * max(1, count)]
+        chosen = np.concatenate([np.flatnonzero(targets.is_object), near, far])
+        owners.append(np.full(len(chosen), image))
+        boxes.append(region_boxes(proposed, objects.boxes_yxyx, objects.ignored)[chosen])
+        labels.append(np.where(np.arange(len(chosen)) < count + len(near), targets.label[chosen], background))
+    return crop(
+        images,
+        np.concatenate(owners).astype(np.int32),
+        np.concatenate(boxes),
+        np.concatenate(labels).astype(np.int32),
+        (*images.class_names, BACKGROUND),
+        options,
     )
 
 
@@ -127,10 +160,8 @@ def crop(
     owners: np.ndarray,
     boxes_yxyx: np.ndarray,
     labels: np.ndarray,
-    *,
     class_names: tuple[str, ...],
-    channels: int = 3,
-    context: float = 0.0,
+    options: Options,
 ) -> Dataset:
     """Boxes of images as a labeled dataset, in their order.
 
@@ -139,18 +170,18 @@ def crop(
         owners: int [n], the image of each box.
         boxes_yxyx: float32 [n, 4].
         labels: int [n].
-        class_names: of the labels.
-        channels: 3 for RGB, 1 for gray.
-        context: what is shown around a box on each side, relative to that side; beyond the image, its mean color.
+        class_names: names of the labels.
+        options: as for `object_crops`. Beyond the image, the context of a box has the image's mean color.
     """
     return Dataset(
         name=f"crops:{dataset.name}",
         class_names=class_names,
         labels=labels,
         ids=[f"{dataset.ids[owner]} {_coordinates(box)}" for owner, box in zip(owners, boxes_yxyx, strict=True)],
-        images=_CroppedImages(dataset, owners, boxes_yxyx, context),
+        images=_CroppedImages(dataset, owners, boxes_yxyx, options.crop_context),
         groups=owners,
-        channels=channels,
+        cropped_images=len(dataset),
+        channels=options.channels,
     )
 
 
@@ -180,6 +211,11 @@ class _CroppedImages(ImageStorage):
         made = hashlib.sha256(f"{channels} {self._dataset.images.fingerprint(channels)} {self._context}".encode())
         made.update(self._boxes.tobytes() + np.ascontiguousarray(self._owners).tobytes())
         return made.hexdigest()
+
+    def stamp(self, index: int) -> bytes:
+        made = hashlib.blake2b(self._dataset.images.stamp(int(self._owners[index])), digest_size=8)
+        made.update(f"{self._context}".encode() + np.ascontiguousarray(self._boxes[index]).tobytes())
+        return made.digest()
 
     def _decode(self, image: int) -> np.ndarray:
         return decoding.decode(self._dataset.encoded(image), self._dataset.ids[image])

@@ -21,8 +21,8 @@ class Embedded(Source):
 
     - `digits`: the 1,797 handwritten digits of the UCI repository, 8x8 gray (Alpaydin and Kaynak 1998), their 17
       levels (0..16) spread over 0..255. The split is stratified and fixed: 1,438 training and 359 test images.
-    - `cluttered_digits`: canvases of 32x32 that `cluttered_digits.draw` makes of them, three per digit. No digit is
-      used in two splits.
+    - `cluttered_digits`: canvases of 32x32 that `cluttered_digits.draw` makes of them, three per digit. No
+      digit is used in two splits.
 
     Args:
         name: one of NAMES.

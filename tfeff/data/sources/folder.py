@@ -2,7 +2,6 @@
 
 import os
 from collections import Counter
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from tfeff.data.dataset import Dataset, NoImagesError
 from tfeff.data.images import decoding
 from tfeff.data.images.storage import ImageFiles
 from tfeff.data.sources.source import Options, Source
-from tfeff.data.splits import ALL, FRACTIONS, canonical_name, checked_fractions
+from tfeff.data.splits import ALL, FRACTIONS, canonical_name, checked_fractions, stratified_split
 from tfeff.errors import UserError, nearest
 
 
@@ -72,7 +71,7 @@ class Folder(Source):
         else:
             paths, labels, notes = self._listing(self._root)
             if split != ALL:
-                positions = _drawn_positions(labels, self.options.fractions, self.options.seed)[split]
+                positions = stratified_split(labels, split, self.options.fractions, self.options.seed)
                 paths, labels = [paths[i] for i in positions], labels[positions]
         name = f"{self.name}/{split}"
         if not paths:
@@ -142,16 +141,3 @@ def _split_folders(root: Path) -> dict[str, Path]:
                 raise UserError(f"{root}: both {found[split].name} and {name} would be the {split} split; keep one")
             found[split] = root / name
     return {split: found[split] for split in FRACTIONS if split in found}
-
-
-def _drawn_positions(labels: np.ndarray, fractions: Mapping[str, float], seed: int) -> dict[str, np.ndarray]:
-    """Split -> sorted positions: each class is shuffled and cut at the cumulated fractions."""
-    rng = np.random.default_rng(seed)
-    edges = np.concatenate([[0.0], np.cumsum(list(fractions.values()))])
-    parts: dict[str, list[np.ndarray]] = {split: [] for split in fractions}
-    for label in np.unique(labels):
-        members = rng.permutation(np.flatnonzero(labels == label))
-        cuts = np.rint(edges * len(members)).astype(np.int64)
-        for split, start, stop in zip(fractions, cuts[:-1], cuts[1:], strict=True):
-            parts[split].append(members[start:stop])
-    return {split: np.sort(np.concatenate(pieces)) for split, pieces in parts.items()}

@@ -1,11 +1,14 @@
 """A source: a dataset with named splits, opened once per run."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from tfeff.data.dataset import Dataset, OnDefect
+from tfeff.data.images.storage import ImageStorage
 from tfeff.data.splits import ALL, FRACTIONS, find_split, require_split
 
 
@@ -20,8 +23,9 @@ class Options:
         on_defect: what to do with invalid annotations.
         data_dir: where TensorFlow Datasets keeps its prepared data; None for its default.
         download: whether TensorFlow Datasets may download and prepare missing data.
-        keep_written: keep the objects as they are written, see `Dataset.written`.
+        keep_raw_annotations: keep the objects as they are written, see `Dataset.raw_annotations`.
         crop_context: what `crops:` shows around a box on each side, relative to the length of that side.
+        crop_proposals: proposals of each image, boxes_yxyx float32 [n, 4], for `crops:`; None: random boxes.
     """
 
     channels: int = 3
@@ -30,8 +34,9 @@ class Options:
     on_defect: OnDefect = "fix"
     data_dir: str | Path | None = None
     download: bool = False
-    keep_written: bool = False
+    keep_raw_annotations: bool = False
     crop_context: float = 0.0
+    crop_proposals: Callable[[Dataset], Sequence[np.ndarray]] | None = None
 
 
 class Source(ABC):
@@ -90,11 +95,26 @@ class Source(ABC):
         return self._loaded[known]
 
     def overlap(self, one: str, other: str) -> bool:
-        """Whether two splits share images."""
+        """Whether two splits share images: files with the same name and content."""
         if self.find(one) == self.find(other):
             return True
-        return not self.disjoint and not set(self.load(one).ids).isdisjoint(self.load(other).ids)
+        if self.disjoint:
+            return False
+        first, second = self.load(one), self.load(other)
+        places = {name: index for index, name in enumerate(second.ids)}
+        return any(
+            name in places and _same_content(first.images, index, second.images, places[name])
+            for index, name in enumerate(first.ids)
+        )
 
     @abstractmethod
     def _load(self, split: str) -> Dataset:
         """The images of a split, one of `splits` or `all`."""
+
+
+def _same_content(first: ImageStorage, index: int, second: ImageStorage, other: int) -> bool:
+    """Whether two files have the same bytes; assumed if one cannot be read."""
+    try:
+        return first.digest(index) == second.digest(other)
+    except OSError:
+        return True

@@ -1,15 +1,21 @@
-"""Labeled images prepared by TensorFlow Datasets, read once in the order of their files."""
+"""Labeled images prepared by TensorFlow Datasets, read once in the order of their files.
+
+Detection datasets have relative boxes (ymin, xmin, ymax, xmax).
+"""
 
 import os
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfeff.data.dataset import Dataset, NoImagesError
+from tfeff.data.dataset import Dataset, Defects, NoImagesError
+from tfeff.data.images import decoding
 from tfeff.data.images.storage import EncodedImages, ImageStorage, Segments
+from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector
 from tfeff.data.sources.source import Options, Source
 from tfeff.data.splits import ALL, canonical_name
 from tfeff.errors import UserError, nearest
@@ -21,7 +27,7 @@ if TYPE_CHECKING:
 _RECORD_HEADER, _RECORD_FOOTER = struct.Struct("<Q4x"), 4
 
 
-class Prepared(Source):
+class PreparedDataset(Source):
     """A dataset that TensorFlow Datasets has prepared.
 
     Args:
@@ -58,16 +64,16 @@ class Prepared(Source):
         return next(name for name in self._builder.info.splits if canonical_name(name) == split)
 
 
-class LabeledImages(Prepared):
+class TfdsLabeledImages(PreparedDataset):
     """Images with one label each. The images stay in their files, if these are TFRecord files, as is usual; otherwise
     they are held in memory, encoded.
 
     Args:
-        name: as for `Prepared`.
-        options: as for `Prepared`.
+        name: as for `PreparedDataset`.
+        options: as for `PreparedDataset`.
 
     Raises:
-        UserError: as for `Prepared`, or the examples have no image or no class label.
+        UserError: as for `PreparedDataset`, or the examples have no image or no class label.
     """
 
     def __init__(self, name: str, options: Options) -> None:
@@ -188,3 +194,98 @@ def _prepared(name: str, options: Options) -> Any:
         )
     builder.download_and_prepare()
     return builder
+
+
+_DIFFICULT, _CROWD = ("is_difficult",), ("is_crowd", "is_group_of")
+
+
+@dataclass(frozen=True)
+class _Keys:
+    """Names of an example's features. Those of single objects are under `objects`; the flags may be missing."""
+
+    image: str
+    objects: str
+    box: str
+    label: str
+    difficult: str | None
+    crowd: str | None
+
+
+class TfdsAnnotatedImages(PreparedDataset):
+    """Images with objects. The encoded images are held in memory.
+
+    Examples must look like those of `voc`, `coco` and `open_images_v4`: an image, and a sequence of objects with a
+    `BBoxFeature` and a `ClassLabel`. The flags `is_difficult`, `is_crowd` and `is_group_of` are read if present.
+
+    Args:
+        name: as for `PreparedDataset`.
+        options: as for `PreparedDataset`.
+
+    Raises:
+        UserError: as for `PreparedDataset`, or the examples have no boxes.
+    """
+
+    def __init__(self, name: str, options: Options) -> None:
+        super().__init__(name, options)
+        self._keys = self._find_keys()
+
+    def _load(self, split: str) -> Dataset:
+        """Reads one split.
+
+        Raises:
+            UserError: (with `on_defect="error"`) an annotation is invalid.
+        """
+        keys = self._keys
+        class_names = tuple(self._builder.info.features[keys.objects].feature[keys.label].names)
+        found, images = AnnotatedSplit(f"{self.name}/{split}", self.options), list[bytes]()
+        for part in self.splits if split == ALL else (split,):
+            examples = self._examples(part, keys.image).map(
+                lambda example: {"image": example[keys.image], **example[keys.objects]}
+            )
+            for number, example in enumerate(examples.as_numpy_iterator()):
+                where = f"{self.name}/{part}, example {number}"
+                try:
+                    size = decoding.encoded_size(example["image"], where)
+                except UserError as error:
+                    found.defects.add("unreadable image", str(error))
+                    continue
+                images.append(example["image"])
+                collector = _collected(example, keys, where, size, len(class_names), found.defects)
+                found.add(f"{part}[{number}]", size, collector)
+        version = f"tfds/{self._builder.info.full_name}/{split}"
+        return found.dataset(class_names, EncodedImages(images, version))
+
+    def _find_keys(self) -> _Keys:
+        """The first image, and the first sequence that has a box and a class."""
+        from tensorflow_datasets.core.features import BBoxFeature, ClassLabel, Image, Sequence
+
+        features = self._builder.info.features
+        image = next((key for key, feature in features.items() if isinstance(feature, Image)), None)
+        for key, feature in features.items():
+            inner = feature.feature if isinstance(feature, Sequence) and hasattr(feature.feature, "items") else {}
+            box = next((part for part, value in inner.items() if isinstance(value, BBoxFeature)), None)
+            label = next((part for part, value in inner.items() if isinstance(value, ClassLabel)), None)
+            if image is not None and box is not None and label is not None:
+                difficult = next((flag for flag in _DIFFICULT if flag in inner), None)
+                crowd = next((flag for flag in _CROWD if flag in inner), None)
+                return _Keys(image, key, box, label, difficult, crowd)
+        raise UserError(f"{self.name} is not a detection dataset: its features are {', '.join(features)}")
+
+
+def _collected(
+    example: dict[str, np.ndarray], keys: _Keys, where: str, size: tuple[int, int], classes: int, defects: Defects
+) -> ObjectCollector:
+    collector = ObjectCollector(where, size, defects)
+    labels = example[keys.label].tolist()
+    unset = [False] * len(labels)
+    difficult = unset if keys.difficult is None else example[keys.difficult].tolist()
+    crowd = unset if keys.crowd is None else example[keys.crowd].tolist()
+    # Relative coordinates were rounded to single precision; rounding keeps a box that touches the border there.
+    boxes = np.round(example[keys.box].astype(np.float64) * np.tile(size, 2), 3).tolist()
+    for number, (box, label) in enumerate(zip(boxes, labels, strict=True), 1):
+        if not 0 <= label < classes:
+            defects.add("class without a name", f"{where}, object {number}: {label} of {classes}")
+            collector.add_unnamed(tuple(box), label)
+            continue
+        collector.add(number, tuple(box), label, difficult=bool(difficult[number - 1]), crowd=bool(crowd[number - 1]))
+    return collector

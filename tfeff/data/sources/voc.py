@@ -22,11 +22,11 @@ import defusedxml
 import defusedxml.ElementTree
 import numpy as np
 
-from tfeff.data.dataset import Dataset, Defects, Objects, Written
+from tfeff.data.dataset import Dataset, Defects
 from tfeff.data.images import decoding
-from tfeff.data.images.headers import Headers
+from tfeff.data.images.decoding import Headers
 from tfeff.data.images.storage import ImageFiles
-from tfeff.data.sources.annotations import ObjectCollector
+from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector
 from tfeff.data.sources.source import Options, Source
 from tfeff.data.splits import ALL, FRACTIONS, canonical_name, checked_fractions, drawn_split
 from tfeff.errors import UserError
@@ -86,10 +86,8 @@ class VOC(Source):
         return not self._lists
 
     def _load(self, split: str) -> Dataset:
-        defects = Defects(self.options.on_defect)
-        parsed, pictures = self._parsed, self._pictures
-        ids, objects, paths, sizes = list[str](), list[Objects](), list[Path](), list[tuple[int, int]]()
-        written = list[Written]()
+        found = AnnotatedSplit(f"{self.name}/{split}", self.options)
+        defects, parsed, pictures = found.defects, self._parsed, self._pictures
         members = Counter(self._members(split))
         for name, count in members.items():
             if count > 1:
@@ -105,28 +103,12 @@ class VOC(Source):
             if element is None:
                 defects.add("unreadable annotation", str(annotation))
                 continue
-            size = self._headers.size(self._pictures[name])
-            if isinstance(size, UserError):
-                defects.add("unreadable image", str(size))
+            size = found.header(self._headers, pictures[name])
+            if size is None:
                 continue
-            ids.append(name)
-            found = _collected(element, annotation, size, self._class_names, defects)
-            objects.append(found.objects())
-            if self.options.keep_written:
-                written.append(found.written(_annotated_size(element)))
-            paths.append(pictures[name])
-            sizes.append(size)
-        return Dataset(
-            name=f"{self.name}/{split}",
-            class_names=self._class_names,
-            ids=ids,
-            images=ImageFiles(paths),
-            channels=self.options.channels,
-            objects=objects,
-            sizes=np.array(sizes, np.int32).reshape(-1, 2),
-            defects=defects,
-            written=written,
-        )
+            collector = _collected(element, annotation, size, self._class_names, defects)
+            found.add(name, size, collector, _annotated_size(element))
+        return found.dataset(self._class_names, ImageFiles([pictures[name] for name in found.ids]))
 
     def _members(self, split: str) -> Sequence[str]:
         """Ids of the images of a split."""

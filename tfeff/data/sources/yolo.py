@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from tfeff.data.dataset import Dataset, Defects, Objects, Written
+from tfeff.data.dataset import Dataset, Defects
 from tfeff.data.images import decoding
-from tfeff.data.images.headers import Headers
+from tfeff.data.images.decoding import Headers
 from tfeff.data.images.storage import ImageFiles
-from tfeff.data.sources.annotations import ObjectCollector
+from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector
 from tfeff.data.sources.source import Options, Source
 from tfeff.data.splits import ALL, canonical_name, checked_fractions, drawn_split
 from tfeff.errors import UserError
@@ -66,33 +66,14 @@ class YOLO(Source):
         Raises:
             UserError: the class names cannot be read, no images, or (with `on_defect="error"`) an invalid annotation.
         """
-        defects = Defects(self.options.on_defect)
-        class_names = self._class_names
-        ids, objects, sizes = list[str](), list[Objects](), list[tuple[int, int]]()
-        written = list[Written]()
+        found, class_names = AnnotatedSplit(f"{self.name}/{split}", self.options), self._class_names
         for name in self._members(split):
-            lines = _lines(self._labels(name), defects)
-            size = self._headers.size(self._images / name)
-            if isinstance(size, UserError):
-                defects.add("unreadable image", str(size))
-                continue
-            ids.append(name)
-            found = _collected(lines, str(self._labels(name)), size, len(class_names), defects)
-            objects.append(found.objects())
-            if self.options.keep_written:
-                written.append(found.written())
-            sizes.append(size)
-        return Dataset(
-            name=f"{self.name}/{split}",
-            class_names=class_names,
-            ids=ids,
-            images=ImageFiles([self._images / name for name in ids]),
-            channels=self.options.channels,
-            objects=objects,
-            sizes=np.array(sizes, np.int32).reshape(-1, 2),
-            defects=defects,
-            written=written,
-        )
+            lines = _lines(self._labels(name), found.defects)
+            size = found.header(self._headers, self._images / name)
+            if size is not None:
+                collector = _collected(lines, str(self._labels(name)), size, len(class_names), found.defects)
+                found.add(name, size, collector)
+        return found.dataset(class_names, ImageFiles([self._images / name for name in found.ids]))
 
     def _members(self, split: str) -> Sequence[str]:
         if split == ALL:

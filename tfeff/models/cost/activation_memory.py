@@ -6,109 +6,10 @@ reaches that layer. Lifetimes depend on the structure of the graph alone, not on
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import accumulate
 from typing import NamedTuple
 
-import keras
-
-from tfeff.models.layers.fusion import WeightedFusion
-from tfeff.models.layers.nearest_upsampling import NearestUpsampling
-from tfeff.models.layers.roi_align import RoIAlign
-from tfeff.models.layers.stochastic_depth import StochasticDepth
-
-L = keras.layers
-
-# Layers whose output shares the memory of their input.
-_VIEWS = (L.Reshape, L.Flatten, L.Identity, L.ActivityRegularization)
-# Layers whose gradient reads neither input nor output: they are linear with constant factors or with their own mask.
-_READS_NOTHING = (
-    L.Activation,  # the gradient of its function is handled separately
-    L.AdaptiveAveragePooling2D,
-    L.Add,
-    L.Average,
-    L.AveragePooling2D,
-    L.Concatenate,
-    L.Cropping2D,
-    L.Dropout,
-    L.GlobalAveragePooling2D,
-    NearestUpsampling,
-    L.Permute,
-    L.Rescaling,
-    L.Resizing,
-    RoIAlign,  # it reads the boxes, which are small
-    L.SpatialDropout2D,
-    StochasticDepth,
-    L.Subtract,
-    L.UpSampling2D,
-    L.ZeroPadding2D,
-)
-_READS_INPUT = (
-    L.BatchNormalization,
-    L.Conv1D,
-    L.Conv1DTranspose,
-    L.Conv2D,
-    L.Conv2DTranspose,
-    L.Conv3D,
-    L.Conv3DTranspose,
-    L.Dense,
-    L.DepthwiseConv1D,
-    L.DepthwiseConv2D,
-    L.EinsumDense,
-    L.Embedding,
-    L.GroupNormalization,
-    L.LayerNormalization,
-    L.LeakyReLU,
-    L.Multiply,
-    L.Normalization,
-    L.PReLU,
-    L.SeparableConv1D,
-    L.SeparableConv2D,
-    WeightedFusion,
-)
-_READS_OUTPUT = (L.ReLU, L.Softmax)
-# Activations whose gradient is a function of their output. The gradients of all others read their input.
-_ACTIVATIONS_READING_OUTPUT = {"relu", "relu6", "sigmoid", "softmax", "tanh"}
-
-
-class Reads(NamedTuple):
-    """Maps that the gradient of a layer reads.
-
-    Attributes:
-        input: whether it reads the inputs.
-        output: whether it reads the outputs.
-        inside: whether it reads a map inside the layer, of the size of its output: the input of its activation.
-    """
-
-    input: bool
-    output: bool
-    inside: bool = False
-
-
-@cache
-def reads(kind: type[keras.Operation], activation: str | None = None) -> Reads:
-    """Look up what the gradient of a kind of layer reads. Unknown kinds are assumed to read input and output.
-
-    Args:
-        kind: class of the layer.
-        activation: name of the layer's activation, if it has one.
-    """
-    if issubclass(kind, _READS_NOTHING):
-        linear = Reads(False, False)
-    elif issubclass(kind, _READS_OUTPUT):
-        linear = Reads(False, True)
-    else:
-        linear = Reads(True, not issubclass(kind, _READS_INPUT))
-    if activation in (None, "linear"):
-        return linear
-    if activation in _ACTIVATIONS_READING_OUTPUT:
-        return linear._replace(output=True)
-    return linear._replace(input=True) if issubclass(kind, L.Activation) else linear._replace(inside=True)
-
-
-def is_view(kind: type[keras.Operation], activation: str | None = None) -> bool:
-    """Whether the output of a layer shares the memory of its input."""
-    return issubclass(kind, _VIEWS) or (issubclass(kind, L.Activation) and activation == "linear")
+from tfeff.models.layers.kinds import Reads
 
 
 class Call(NamedTuple):
@@ -155,18 +56,25 @@ class Lifetimes:
     training: tuple[Interval, ...]
 
 
-def live_sizes(intervals: Sequence[Interval], sizes: Sequence[int]) -> list[int]:
-    """Total size of the live maps at each step; `sizes` has the size of each map."""
-    changes = [0] * (2 + max([interval.last for interval in intervals]))
-    for number, first, last in intervals:
-        changes[first] += sizes[number]
-        changes[last + 1] -= sizes[number]
-    return list(accumulate(changes))[:-1]
+def changes(intervals: Sequence[Interval]) -> tuple[int, ...]:
+    """The numbers of the maps in the order in which they enter memory (n) and leave it (~n).
+
+    At each step, maps leave before others enter.
+    """
+    enter = [(interval.first, 1, interval.number) for interval in intervals]
+    leave = [(interval.last + 1, 0, ~interval.number) for interval in intervals]
+    return tuple(number for _, _, number in sorted(enter + leave))
+
+
+def peak_of(changes: Sequence[int], sizes: Sequence[int]) -> int:
+    """Largest total size of live maps at any step, from `changes`; `sizes` has the size of each map."""
+    signed = [*sizes, *[-size for size in reversed(sizes)]]  # the negative index ~n finds -sizes[n]
+    return max(accumulate(map(signed.__getitem__, changes)))
 
 
 def peak_size(intervals: Sequence[Interval], sizes: Sequence[int]) -> int:
-    """Largest total size of live maps at any step."""
-    return max(live_sizes(intervals, sizes))
+    """`peak_of` their changes."""
+    return peak_of(changes(intervals), sizes)
 
 
 def lifetimes(
@@ -201,8 +109,7 @@ def lifetimes(
         for number in call.outputs:
             if call.reads.output or number in kept:
                 kept_from.setdefault(number, step)
-            if call.reads.inside:
-                inside.append((number, step))
+            inside += [(number, step)] * call.reads.inside
     end = len(calls)
     backward = 2 * end + 1  # step `backward - i` runs the gradient of layer i
     last_use = {number: last_reader.get(number, first) for number, first in born.items()}

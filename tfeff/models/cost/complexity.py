@@ -5,29 +5,17 @@ Counting propagates shapes for one example; it does not run the network.
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 
 from tfeff.errors import UserError
-from tfeff.models.cost.activation_memory import Call, Lifetimes, is_view, lifetimes, peak_size, reads
-from tfeff.models.layers.fusion import WeightedFusion
+from tfeff.models.cost.activation_memory import Call, Lifetimes, lifetimes, peak_size
+from tfeff.models.graph import graph_of, walk
+from tfeff.models.layers.kinds import UNKNOWN, kind_of
 
-L = keras.layers
-
-_CONVOLUTIONS = (L.Conv1D, L.Conv2D, L.Conv3D, L.DepthwiseConv1D, L.DepthwiseConv2D)
-_SEPARABLE = (L.SeparableConv1D, L.SeparableConv2D)
-_TRANSPOSED = (L.Conv1DTranspose, L.Conv2DTranspose, L.Conv3DTranspose)
-_WITHOUT_MACS = (
-    L.BatchNormalization,
-    L.LayerNormalization,
-    L.GroupNormalization,
-    L.Normalization,
-    L.PReLU,
-    L.Embedding,
-    WeightedFusion,
-)
 # Operations of keras.ops that multiply matrices. Their cost depends on their arguments.
 _MULTIPLYING_OPERATIONS = {
     "Conv",
@@ -56,9 +44,10 @@ class Complexity:
             biases, pooling, resizing and sums are not counted.
         activation_bytes: bytes of the layer outputs that a training step keeps for its backward pass: those that the
             gradients of layers read, and the outputs of the network, which the loss reads. The gradients of
-            convolutions, dense layers, batch normalization, products and SiLU read the inputs; those of ReLU, sigmoid
+            convolutions, dense layers, normalization, products, SiLU and GELU read the inputs; those of ReLU, sigmoid
             and softmax read the outputs; those of max-pooling and of unknown layers read both; those of sums, averages,
-            padding, dropout and rescaling read neither. An activation inside another layer counts like a layer.
+            padding, dropout and rescaling read neither. An activation inside another layer counts like a layer. GELU
+            and layer normalization also count the maps that TensorFlow keeps inside them, four and one.
             Each tensor counts once, in its own dtype. Views (Reshape, Flatten, linear activations) do not count.
         peak_bytes: peak memory of a forward pass: input and layer outputs, in the order in which Keras runs the layers,
             each freed after its last use. Weights are not included.
@@ -96,7 +85,11 @@ def count(model: keras.Model, resolution: int | None = None, *, regions: int | N
         UserError: the model is not a graph of layers, its input shape is not fully defined, or the multiply-adds of a
             layer are unknown.
     """
-    graph = _graph(model)
+    graph = graph_of(model)
+    if graph is None:
+        raise UserError(
+            "complexity can only be counted on built functional and sequential models; this one has no graph"
+        )
     images = [
         keras.KerasTensor((1, *_spatial(tensor, resolution), *tensor.shape[-1:]), dtype=tensor.dtype)
         if len(tensor.shape) == 4
@@ -125,59 +118,71 @@ def _spatial(tensor: keras.KerasTensor, resolution: int | None) -> tuple[int | N
     return tensor.shape[1:-1] if resolution is None else (resolution, resolution)
 
 
-def _graph(model: keras.Model) -> keras.Model:
-    """Functional graph of a model."""
-    if isinstance(model, keras.Sequential):
-        model = model._functional
-    if model is None or not hasattr(model, "_run_through_graph"):
-        raise UserError(
-            "complexity can only be counted on built functional and sequential models; this one has no graph"
-        )
-    return model
-
-
-def _run(graph: keras.Model, inputs: Sequence[keras.KerasTensor], runs: list[_Run]) -> object:
+def _run(graph: Any, inputs: Sequence[keras.KerasTensor], runs: list[_Run]) -> object:
     """Propagate shapes through a graph and record every call of a layer, also inside nested models."""
 
-    def record(operation: keras.Operation) -> Callable[..., object]:
-        def run(*args: object, **kwargs: object) -> object:
-            arguments = [leaf for leaf in keras.tree.flatten((args, kwargs)) if isinstance(leaf, keras.KerasTensor)]
-            if isinstance(operation, keras.Model):
-                return _run(_graph(operation), arguments, runs)
-            results = operation.compute_output_spec(*args, **kwargs)
-            runs.append(_Run(operation, arguments, keras.tree.flatten(results)))
-            return results
+    def record(operation: keras.Operation, *args: Any, **kwargs: Any) -> object:
+        arguments = [leaf for leaf in keras.tree.flatten((args, kwargs)) if isinstance(leaf, keras.KerasTensor)]
+        inside = list[_Run]()
+        if (inner := _inside(operation, args, kwargs)) is not None:
+            results = _run(inner, arguments, inside)
+            if all(map(_is_known, inside)):
+                runs.extend(inside)
+                return results
+        results = operation.compute_output_spec(*args, **kwargs)
+        runs.append(_Run(operation, arguments, keras.tree.flatten(results)))
+        return results
 
-        return run
+    return walk(graph, inputs, record)
 
-    outputs = graph._run_through_graph(inputs, operation_fn=record)
-    leaves = keras.tree.flatten(outputs)
-    return leaves[0] if len(leaves) == 1 else outputs
+
+def _inside(layer: keras.Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> keras.Model | None:
+    """The graph inside a layer of an unknown kind that has weights, such as a block; None if the layer has none, or
+    computes with more than Keras' operations."""
+    if kind_of(layer.__class__) is not UNKNOWN or not getattr(layer, "weights", ()) or not layer.built:
+        return None
+
+    def entered(value: Any) -> Any:
+        is_tensor = isinstance(value, keras.KerasTensor)
+        return keras.Input(batch_shape=value.shape, dtype=value.dtype) if is_tensor else value
+
+    try:
+        args, kwargs = keras.tree.map_structure(entered, (args, kwargs))
+        inputs = [leaf for leaf in keras.tree.flatten((args, kwargs)) if isinstance(leaf, keras.KerasTensor)]
+        return keras.Model(inputs, layer.call(*args, **kwargs))
+    except Exception:  # whatever another package's layer raises for symbolic tensors
+        return None
+
+
+def _is_known(run: _Run) -> bool:
+    """Whether the multiply-adds and the memory of a call are known."""
+    try:
+        _macs(run)
+    except UserError:
+        return False
+    return all(None not in output.shape for output in run.outputs)
 
 
 def _macs(run: _Run) -> int:
     """Multiply-adds of one call of a layer."""
     layer = run.operation
-    if isinstance(layer, _SEPARABLE):
-        positions = _positions(layer, run.outputs[0])
-        return positions * (math.prod(layer.depthwise_kernel.shape) + math.prod(layer.pointwise_kernel.shape))
-    if isinstance(layer, _TRANSPOSED):
-        return _positions(layer, run.inputs[0]) * math.prod(layer.kernel.shape)
-    if isinstance(layer, _CONVOLUTIONS):
-        return _positions(layer, run.outputs[0]) * math.prod(layer.kernel.shape)
-    if isinstance(layer, L.Dense):
-        return math.prod(run.inputs[0].shape[:-1]) * math.prod(layer.kernel.shape)
-    if isinstance(layer, keras.Layer):
-        if layer.weights and not isinstance(layer, _WITHOUT_MACS):
-            raise UserError(f'layer "{layer.name}": the multiply-adds of {type(layer).__name__} are unknown')
-    elif type(layer).__name__ in _MULTIPLYING_OPERATIONS:
-        raise UserError(f'operation "{layer.name}": the multiply-adds of {type(layer).__name__} are unknown')
-    return 0
+    kind = kind_of(layer.__class__)
+    if kind.macs is None:
+        is_layer, name = isinstance(layer, keras.Layer), type(layer).__name__
+        if layer.weights if is_layer else name in _MULTIPLYING_OPERATIONS:
+            noun = "layer" if is_layer else "operation"
+            raise UserError(f'{noun} "{layer.name}": the multiply-adds of {name} are unknown')
+        return 0
+    if kind.macs == "none":
+        return 0
+    positions = _positions(layer, run.outputs[0] if kind.macs == "output" else run.inputs[0])
+    return positions * sum(math.prod(getattr(layer, kernel).shape) for kernel in kind.kernels)
 
 
 def _positions(layer: keras.Layer, tensor: keras.KerasTensor) -> int:
     """Number of spatial positions of a feature map, (1, ...spatial, c) or (1, c, ...spatial)."""
-    return math.prod(tensor.shape[1:-1] if layer.data_format == "channels_last" else tensor.shape[2:])
+    channels_first = getattr(layer, "data_format", None) == "channels_first"
+    return math.prod(tensor.shape[2:] if channels_first else tensor.shape[1:-1])
 
 
 def _lifetimes(
@@ -188,16 +193,15 @@ def _lifetimes(
     sizes = [_bytes(tensor) for tensor in images]
     calls = []
     for run in runs:
-        kind: type = type(run.operation)
-        activation = _activation(run.operation)
+        reads = kind_of(run.operation.__class__).reading(_activation(run.operation))
         sources = tuple(numbers[id(tensor)] for tensor in run.inputs)
-        if is_view(kind, activation):
+        if reads is None:
             numbers[id(run.outputs[0])] = sources[0]
             continue
         results = tuple(range(len(sizes), len(sizes) + len(run.outputs)))
         numbers.update((id(tensor), number) for tensor, number in zip(run.outputs, results, strict=True))
         sizes.extend(map(_bytes, run.outputs))
-        calls.append(Call(sources, results, reads(kind, activation)))
+        calls.append(Call(sources, results, reads))
     last = {numbers[id(tensor)] for tensor in outputs}
     first = range(len(images))
     return lifetimes(calls, inputs=first, outputs=last, kept=last, held=first), sizes

@@ -1,26 +1,59 @@
-"""Layer backends that propagate shapes and count cost instead of building layers."""
+"""Cost of a network, computed from its description: layer backends that propagate shapes instead of building layers."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, NamedTuple
+from functools import lru_cache, partial
+from typing import Any, NoReturn, TypeAlias
 
-import keras
-
-from tfeff.models.cost.activation_memory import Call, Interval, Reads, lifetimes, peak_size, reads
-from tfeff.models.cost.complexity import Complexity
-from tfeff.models.layers.backend import Layers
-from tfeff.models.layers.fusion import WeightedFusion
-from tfeff.models.layers.nearest_upsampling import NearestUpsampling
-from tfeff.models.layers.preprocessing import check_standard_deviations
-from tfeff.models.layers.roi_align import RoIAlign
-from tfeff.models.layers.roi_pool import RoIMaxPool
-from tfeff.models.layers.stochastic_depth import StochasticDepth
-
-L = keras.layers
+from tfeff.models.build import build, build_detector
+from tfeff.models.cost.activation_memory import Call, changes, lifetimes, peak_of, peak_size
+from tfeff.models.cost.complexity import Complexity, count
+from tfeff.models.layers.kinds import NOTHING, Kind, Reads, described
+from tfeff.models.rcnn import build_rcnn
+from tfeff.networks.backbones.architecture import Architecture
+from tfeff.networks.backbones.given import Given
+from tfeff.networks.detectors.detector import Detector
+from tfeff.networks.detectors.rcnn import RCNN
+from tfeff.networks.layers import Layers
 
 FLOAT_BYTES = 4
+
+
+def estimate(architecture: Architecture | Detector | RCNN, *, num_classes: int = 1000, channels: int = 3) -> Complexity:
+    """Compute the cost of a network without building it, equal to `complexity.count` of the built network in float32.
+
+    Takes less than a millisecond for a backbone, and about ten for a detector. An R-CNN, whose cost is that of one
+    region, is built; so is a network with a backbone that was given in Python.
+
+    Args:
+        architecture: description of the network, from `tfeff.models.architecture` or `tfeff.models.detector`.
+        num_classes: outputs of the classifier, or classes of the detector.
+        channels: channels of the images: 3 (RGB) or 1 (gray).
+
+    Raises:
+        UserError: invalid `num_classes` or `channels`, a `mean` or `std` that does not match the channels, or levels
+            that the backbone lacks.
+    """
+    if isinstance(architecture, RCNN):
+        return count(build_rcnn(architecture, num_classes=num_classes, channels=channels))
+    if isinstance(architecture.backbone, Given):
+        return _counted(architecture, num_classes, channels)
+    if isinstance(architecture, Detector):
+        graph = GraphTracer()
+        outputs = architecture.define(graph, num_classes=num_classes, channels=channels).output
+        return graph.total(*(outputs[name] for name in sorted(outputs)))  # the order in which Keras flattens them
+    tracer = CostTracer()
+    architecture.define(tracer, num_classes=num_classes, channels=channels)
+    return tracer.total()
+
+
+def _counted(described: Architecture | Detector, num_classes: int, channels: int) -> Complexity:
+    """The cost of the built network."""
+    if isinstance(described, Detector):
+        network = build_detector(described, num_classes=num_classes, channels=channels)
+        return count(network, regions=network.regions)
+    return count(build(described, num_classes=num_classes, channels=channels))
 
 
 class TracedMap:
@@ -33,18 +66,9 @@ class TracedMap:
         self.number = number
 
 
-class TracedCall(NamedTuple):
-    """A call of a layer. The i-th call computes map i.
-
-    Attributes:
-        inputs: maps that the layer reads; 0 is the input of the network or segment.
-        reads: maps that its gradient reads; None for a view of its input.
-        layer: number of the first call of the layer.
-    """
-
-    inputs: tuple[int, ...]
-    reads: Reads | None
-    layer: int
+TracedCall: TypeAlias = tuple[tuple[int, ...], Reads | None, int]
+"""A call of a layer; the i-th call computes map i. The maps that it reads, where 0 is the input of the network or
+segment; what its gradient reads, or None for a view of its input; the number of the first call of the layer."""
 
 
 class CostTracer(Layers):
@@ -75,156 +99,54 @@ class CostTracer(Layers):
         self._sizes.append(FLOAT_BYTES * math.prod(size) * channels)
         return self._last
 
-    def standardization(self, x: TracedMap, mean: Sequence[float], std: Sequence[float]) -> TracedMap:
-        """Counts the output and validates std."""
-        check_standard_deviations(std)
-        return self._call(x.shape, reads(L.Rescaling), x.number)
-
-    def convolution(
-        self,
-        x: Any,
-        filters: int,
-        kernel_size: int,
-        *,
-        name: str,
-        initializer: str | dict,
-        strides: int = 1,
-        padding: str = "same",
-        bias: bool = True,
-        bias_value: float = 0.0,
-        activation: str | None = None,
-    ) -> Any:
-        """Counts kernel and bias, and one multiply-add per output position and element of the kernel."""
-        margin = kernel_size - 1 if padding == "valid" else 0
-        inputs = (x[0] if isinstance(x, list) else x).shape[-1]
-        kernel = kernel_size * kernel_size * inputs * filters
-        self._add_params(kernel + filters if bias else kernel)
-        return self._convolved(x, filters, kernel, strides, margin, reads(L.Conv2D, activation))
-
-    def depthwise_convolution(
-        self, x: Any, kernel_size: int, *, name: str, initializer: str | dict, strides: int = 1, bias: bool = True
-    ) -> Any:
-        """Counts one kernel per channel, and the bias."""
-        channels = (x[0] if isinstance(x, list) else x).shape[-1]
-        kernel = kernel_size * kernel_size * channels
-        self._add_params(kernel + channels if bias else kernel)
-        return self._convolved(x, channels, kernel, strides, 0, reads(L.DepthwiseConv2D))
-
-    def batch_normalization(
-        self, x: TracedMap, *, name: str, momentum: float, epsilon: float, synchronized: bool, zero: bool = False
-    ) -> TracedMap:
-        """Counts scale and shift, and the two moving statistics, which are not trainable."""
-        channels = x.shape[-1]
-        self._add_params(2 * channels, fixed=2 * channels)
-        return self._call(x.shape, reads(L.BatchNormalization), x.number)
-
-    def activation(self, x: TracedMap, function: str, *, name: str) -> TracedMap:
-        """Counts the output."""
-        return self._call(x.shape, reads(L.Activation, function), x.number)
-
-    def add(self, *maps: TracedMap, name: str) -> TracedMap:
-        """Counts the output."""
-        return self._call(maps[0].shape, reads(L.Add), *(feature_map.number for feature_map in maps))
-
-    def weighted_fusion(self, *maps: TracedMap, method: str, per_channel: bool, name: str) -> TracedMap:
-        """Counts the weights and the output."""
-        self._add_params(len(maps) * (maps[0].shape[-1] if per_channel else 1))
-        return self._call(maps[0].shape, reads(WeightedFusion), *(feature_map.number for feature_map in maps))
-
-    def scale(self, x: TracedMap, gate: TracedMap, *, name: str) -> TracedMap:
-        """Counts the output."""
-        return self._call(x.shape, reads(L.Multiply), x.number, gate.number)
-
-    def zero_padding(self, x: TracedMap, pixels: int, *, name: str) -> TracedMap:
-        """Counts the output."""
-        height, width, channels = x.shape
-        return self._call((height + 2 * pixels, width + 2 * pixels, channels), reads(L.ZeroPadding2D), x.number)
-
-    def max_pooling(self, x: TracedMap, size: int, *, name: str, strides: int, padding: str = "valid") -> TracedMap:
-        """Counts the output."""
-        height, width, channels = x.shape
-        margin = size - 1 if padding == "valid" else 0
-        shape = (-((margin - height) // strides), -((margin - width) // strides), channels)
-        return self._call(shape, reads(L.MaxPooling2D), x.number)
-
-    def subsampling(self, x: TracedMap, strides: int, *, name: str) -> TracedMap:
-        """Counts the output."""
-        height, width, channels = x.shape
-        return self._call((-(-height // strides), -(-width // strides), channels), reads(L.AveragePooling2D), x.number)
-
-    def global_pooling(self, x: TracedMap, *, name: str, keepdims: bool = False) -> TracedMap:
-        """Counts the output."""
-        shape = (1, 1, x.shape[-1]) if keepdims else x.shape[-1:]
-        return self._call(shape, reads(L.GlobalAveragePooling2D), x.number)
-
-    def global_max_pooling(self, x: TracedMap, *, name: str) -> TracedMap:
-        """Counts the output."""
-        return self._call((1, 1, x.shape[-1]), reads(L.GlobalMaxPooling2D), x.number)
-
-    def upsampling(self, x: TracedMap, factor: int, size: tuple[int, int], *, name: str) -> TracedMap:
-        """Counts the output."""
-        return self._call((*size, x.shape[-1]), reads(NearestUpsampling), x.number)
-
-    def stochastic_depth(self, x: TracedMap, survival_probability: float, *, name: str) -> TracedMap:
-        """Counts the output."""
-        return self._call(x.shape, reads(StochasticDepth), x.number)
-
-    def dropout(self, x: TracedMap, rate: float, *, name: str) -> TracedMap:
-        """Counts the output."""
-        return self._call(x.shape, reads(L.Dropout), x.number)
-
-    def dense(
-        self,
-        x: TracedMap,
-        units: int,
-        *,
-        name: str,
-        activation: str | None = None,
-        initializer: str | dict = "glorot_uniform",
-        precise: bool = True,
-    ) -> TracedMap:
-        """Counts kernel and bias, and one multiply-add per row and element of the kernel."""
-        kernel = x.shape[-1] * units
-        self._add_params(kernel + units)
-        self._segment_macs += math.prod(x.shape[:-1]) * kernel
-        return self._call((*x.shape[:-1], units), reads(L.Dense, activation), x.number)
-
     def regions(self, number: int, *, name: str) -> TracedMap:
         """Counts the boxes like an output."""
-        return self._call((number, 4), Reads(False, False))
+        return self._call((number, 4), NOTHING, (), len(self._calls) + 1)
 
-    def roi_align(
-        self,
-        maps: Sequence[TracedMap],
-        boxes: TracedMap,
-        *,
-        levels: Sequence[int],
-        size: int,
-        sampling: int,
-        aligned: bool,
-        name: str,
+    def given(self, images: Any, *, source: str, levels: Mapping[str, str]) -> NoReturn:
+        """Not available: `estimate` builds networks with such a backbone."""
+        raise NotImplementedError("the cost of a given backbone is counted on the built network")
+
+    def __getattr__(self, kind: str) -> Callable[..., Any]:
+        """The method that counts a kind of layer. Kept as an attribute, which Python finds first the next time."""
+        found = described(kind)
+        method = self.__dict__[kind] = partial(self._merged if found.merges else self._applied, found)
+        return method
+
+    def _applied(self, kind: Kind, x: Any, *, name: str, precise: bool = False, **settings: Any) -> Any:
+        """Count a layer on a map, or on each of several that share it: parameters once, multiply-adds for each."""
+        if type(x) is list:
+            layer = len(self._calls) + 1
+            return [self._output(kind, each, settings, layer, first=each is x[0]) for each in x]
+        return self._output(kind, x, settings, len(self._calls) + 1)
+
+    def _output(
+        self, kind: Kind, x: TracedMap, settings: Mapping[str, Any], layer: int, first: bool = True
     ) -> TracedMap:
-        """Counts the output."""
-        shape = (boxes.shape[0], size, size, maps[0].shape[-1])
-        return self._call(shape, reads(RoIAlign), *(each.number for each in maps), boxes.number)
+        """Count a call of a layer; `first`: its parameters, too."""
+        before = x.shape
+        shape = kind.shape(before, settings)
+        if kind.weights is not None:
+            kernel, trainable, fixed = kind.weights(before, settings)
+            if first:
+                self._segment_params += kernel + trainable + fixed
+                self._segment_trainable_params += kernel + trainable
+            if kernel:
+                self._segment_macs += kernel * math.prod((shape if kind.macs == "output" else before)[:-1])
+        reads = kind.reading(settings["activation"]) if "activation" in settings else kind.reads
+        return self._call(shape, reads, (x.number,), layer)
 
-    def roi_max_pooling(self, x: TracedMap, boxes: TracedMap, *, level: int, size: int, name: str) -> TracedMap:
-        """Counts the output."""
-        shape = (boxes.shape[0], size, size, x.shape[-1])
-        return self._call(shape, reads(RoIMaxPool), x.number, boxes.number)
-
-    def flattened(self, x: TracedMap, *, name: str) -> TracedMap:
-        """Counts nothing: a view."""
-        return self._call((x.shape[0], math.prod(x.shape[1:])), None, x.number)
-
-    def predictions(self, maps: Sequence[TracedMap], values: int, *, name: str) -> TracedMap:
-        """Counts the concatenation of views."""
-        rows = [
-            self._call((math.prod(feature_map.shape) // values, values), None, feature_map.number)
-            for feature_map in maps
-        ]
-        shape = (sum(row.shape[0] for row in rows), values)
-        return self._call(shape, reads(L.Concatenate), *(row.number for row in rows))
+    def _merged(self, kind: Kind, *maps: Any, name: str, precise: bool = False, **settings: Any) -> TracedMap:
+        """Count a layer that merges maps."""
+        if type(maps[0]) is list:  # RoIAlign: the maps of all levels, and the boxes
+            maps = (*maps[0], *maps[1:])
+        shapes = [each.shape for each in maps]
+        if kind.weights is not None:
+            _, trainable, fixed = kind.weights(shapes, settings)
+            self._segment_params += trainable + fixed
+            self._segment_trainable_params += trainable
+        numbers = tuple([each.number for each in maps])
+        return self._call(kind.shape(shapes, settings), kind.reads, numbers, len(self._calls) + 1)
 
     def blocks(self, number: int) -> Iterable[int]:
         """The first block, and the second as a stand-in for all others."""
@@ -248,35 +170,13 @@ class CostTracer(Layers):
             training_peak_bytes=self._training_peak_bytes,
         )
 
-    def _add_params(self, trainable: int, fixed: int = 0) -> None:
-        self._segment_params += trainable + fixed
-        self._segment_trainable_params += trainable
-
-    def _convolved(self, x: Any, filters: int, kernel: int, strides: int, margin: int, read: Reads) -> Any:
-        """Applies a convolution to a map or, as one layer, to each of a list.
-
-        Args:
-            x: the map or maps.
-            filters: channels of the result.
-            kernel: multiply-adds per output position.
-            strides: of the convolution.
-            margin: pixels that a side loses before the stride applies.
-            read: what the gradient reads.
-        """
-        layer, results = len(self._calls) + 1, []
-        for feature_map in x if isinstance(x, list) else [x]:
-            height, width, _ = feature_map.shape
-            height, width = -((margin - height) // strides), -((margin - width) // strides)
-            self._segment_macs += height * width * kernel
-            results.append(self._call((height, width, filters), read, feature_map.number, layer=layer))
-        return results if isinstance(x, list) else results[0]
-
-    def _call(self, shape: tuple[int, ...], read: Reads | None, *inputs: int, layer: int | None = None) -> TracedMap:
-        """Record a call; `inputs` are numbers of maps of the current segment."""
-        self._calls.append(TracedCall(inputs, read, layer or len(self._calls) + 1))
+    def _call(self, shape: tuple[int, ...], reads: Reads | None, inputs: tuple[int, ...], layer: int) -> TracedMap:
+        """Record a call; `inputs` are numbers of maps of the current segment, `layer` is as in `TracedCall`."""
+        calls = self._calls
+        calls.append((inputs, reads, layer))
         self._sizes.append(FLOAT_BYTES * math.prod(shape))
-        self._last = TracedMap(shape, len(self._calls))
-        return self._last
+        self._last = result = TracedMap(shape, len(calls))
+        return result
 
     def _end_segment(self, times: int = 1, is_end: bool = False) -> None:
         """Count the current segment, repeated `times`, and start the next one at its output."""
@@ -292,8 +192,8 @@ class CostTracer(Layers):
             kept = sum([sizes[number] for number in segment.kept])
             # Of identical segments, the last one has the most bytes kept before it.
             before = self._images_bytes + self._kept_bytes + (identical - 1) * kept
-            self._peak_bytes = max(self._peak_bytes, peak_size(segment.forward, sizes))
-            self._training_peak_bytes = max(self._training_peak_bytes, before + peak_size(segment.training, sizes))
+            self._peak_bytes = max(self._peak_bytes, peak_of(segment.forward, sizes))
+            self._training_peak_bytes = max(self._training_peak_bytes, before + peak_of(segment.training, sizes))
             self._images_bytes = self._images_bytes or sizes[0]
             self._kept_bytes += identical * kept
             self._begins_kept = segment.ends_kept
@@ -332,15 +232,15 @@ class GraphTracer(CostTracer):
             training_peak_bytes=peak_size(maps.training, sizes),
         )
 
-    def _call(self, shape: tuple[int, ...], read: Reads | None, *inputs: int, layer: int | None = None) -> TracedMap:
+    def _call(self, shape: tuple[int, ...], reads: Reads | None, inputs: tuple[int, ...], layer: int) -> TracedMap:
         self._costs.append((self._segment_params, self._segment_trainable_params, self._segment_macs))
         self._segment_params = self._segment_trainable_params = self._segment_macs = 0
-        return super()._call(shape, read, *inputs, layer=layer)
+        return super()._call(shape, reads, inputs, layer)
 
 
 @dataclass(frozen=True)
 class _Segment:
-    """Lifetimes of the maps of a segment, as in `activation_memory.Lifetimes`.
+    """Lifetimes of the maps of a segment: `activation_memory.changes` of those in `activation_memory.Lifetimes`.
 
     Attributes:
         kept: maps kept for the backward pass, without the output, which the next segment counts.
@@ -351,8 +251,8 @@ class _Segment:
 
     kept: tuple[int, ...]
     ends_kept: bool
-    forward: tuple[Interval, ...]
-    training: tuple[Interval, ...]
+    forward: tuple[int, ...]
+    training: tuple[int, ...]
 
 
 @lru_cache(maxsize=1024)
@@ -373,10 +273,10 @@ def _segment(calls: tuple[TracedCall, ...], is_start: bool, begins_kept: bool, i
         kept=(*((0,) if begins_kept else ()), *((end,) if is_end else ())),
         held=(0,) if is_start else (),
     )
-    kept = list(maps.kept)
-    if ends_kept := end in kept:
+    kept, reads = list(maps.kept), calls[-1][1]
+    if ends_kept := kept.count(end) > (reads.inside if reads else 0):  # maps inside the last layer have its number, too
         kept.remove(end)
-    return _Segment(tuple(kept), ends_kept, maps.forward, maps.training)
+    return _Segment(tuple(kept), ends_kept, changes(maps.forward), changes(maps.training))
 
 
 def _in_execution_order(calls: Sequence[TracedCall], outputs: Iterable[int]) -> list[Call]:
@@ -390,7 +290,7 @@ def _in_execution_order(calls: Sequence[TracedCall], outputs: Iterable[int]) -> 
     for output in outputs:
         path = [output]
         while path:
-            unvisited = (source for source in calls[path[-1] - 1].inputs if source and source not in visited)
+            unvisited = (source for source in calls[path[-1] - 1][0] if source and source not in visited)
             source = next(unvisited, None)
             if source is None:
                 visited[path.pop()] = None
@@ -399,18 +299,18 @@ def _in_execution_order(calls: Sequence[TracedCall], outputs: Iterable[int]) -> 
     distances: dict[int, int] = {}
     farthest: dict[int, int] = {}
     for number in reversed(visited):
-        call = calls[number - 1]
-        distance = max(distances.get(number, 0), farthest.get(call.layer, 0))
-        distances[number] = farthest[call.layer] = distance
-        for source in call.inputs:
+        inputs, _, layer = calls[number - 1]
+        distance = max(distances.get(number, 0), farthest.get(layer, 0))
+        distances[number] = farthest[layer] = distance
+        for source in inputs:
             distances[source] = max(distance + 1, distances.get(source, 0))
     distances.pop(0)
     ordered, viewed = [], dict[int, int]()
     for number in sorted(distances, key=distances.__getitem__, reverse=True):
-        inputs, read, _ = calls[number - 1]
+        inputs, reads, _ = calls[number - 1]
         sources = tuple([viewed.get(source, source) for source in inputs])
-        if read is None:
+        if reads is None:
             viewed[number] = sources[0]
         else:
-            ordered.append(Call(sources, (number,), read))
+            ordered.append(Call(sources, (number,), reads))
     return ordered

@@ -1,6 +1,7 @@
-"""Batch normalization with TensorFlow's fused operators in training."""
+"""Batch normalization with TensorFlow's fused operators in training; standardization with fixed statistics."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -66,3 +67,17 @@ def _compiles_with_xla() -> bool:
     from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext  # there is no public equivalent
 
     return not tf.executing_eagerly() and GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
+
+
+@keras.saving.register_keras_serializable(package="tfeff")
+class Standardize(keras.layers.Layer):
+    """Standardizes features with a fixed mean and standard deviation, weights that are set before training."""
+
+    def build(self, shape: Sequence[int | None]) -> None:
+        """Creates the mean, 0, and the scale, 1 / standard deviation, 1."""
+        self.mean = self.add_weight(name="mean", shape=shape[-1:], initializer="zeros", trainable=False)
+        self.scale = self.add_weight(name="scale", shape=shape[-1:], initializer="ones", trainable=False)
+
+    def call(self, features: keras.KerasTensor) -> keras.KerasTensor:
+        """Standardized features [n, D]."""
+        return (features - self.mean) * self.scale

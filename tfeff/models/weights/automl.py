@@ -1,21 +1,88 @@
-"""Names of EfficientDet's variables in checkpoints of google/automl, compared with the networks of this package.
+"""Checkpoints of google/automl's EfficientDet: TensorFlow's format, and the names of the variables.
 
-Checkpoints of TensorFlow 1 and 2 have the same names. A moving average replaces its variable, as in evaluation there.
+Checkpoints of TensorFlow 1 and 2 have the same names. Those of TensorFlow 2 name tensors by the path of Python
+attributes to them; their object graph has the names of the variables (trackable_object_graph.proto). A moving average
+replaces its variable, as in evaluation there.
 """
 
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
 
-from tfeff.models.heads.dense import BOX_HEAD, CLASS_HEAD
-from tfeff.models.necks.pyramid import level_number
-from tfeff.models.necks.tables import bifpn
+from tfeff.errors import UserError
 from tfeff.models.network import Network
-from tfeff.models.weights.tensorflow_checkpoint import AVERAGE
+from tfeff.networks.backbones.architecture import level_number
+from tfeff.networks.heads import BOX_HEAD, CLASS_HEAD
+from tfeff.networks.necks.tables import bifpn
 
+AVERAGE = "/ExponentialMovingAverage"
+"""Ends the name of a variable's moving average."""
+_STATE_FILE = "checkpoint"  # names the latest checkpoint of a directory
+_OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _HEADS = {CLASS_HEAD: "class", BOX_HEAD: "box"}
 _NORMALIZATION = "tpu_batch_normalization"
+
+
+def find_checkpoint(path: Path) -> Path | None:
+    """The prefix of a checkpoint, such as `folder/model`.
+
+    Args:
+        path: a prefix; its index or data file; or a directory with a `checkpoint` file, which names the latest.
+
+    Returns:
+        The prefix, or None if there is no checkpoint.
+    """
+    if (path / _STATE_FILE).is_file():
+        latest = re.search(r'^model_checkpoint_path: "(.*)"$', (path / _STATE_FILE).read_text(), re.MULTILINE)
+        path = path / latest[1] if latest else path
+    elif path.name:
+        path = path.with_name(re.sub(r"\.(index|data-\d+-of-\d+)$", "", path.name))
+    return path if path.name and path.with_name(f"{path.name}.index").is_file() else None
+
+
+def read_variables(prefix: Path) -> dict[str, np.ndarray]:
+    """The variables of a checkpoint by name, such as "stem/conv2d/kernel".
+
+    Moving averages have the name of their variable and AVERAGE, whether TensorFlow 1 or an optimizer's slot of
+    TensorFlow 2 holds them. Tensors without a variable keep their name in the checkpoint; strings are left out.
+
+    Args:
+        prefix: of `find_checkpoint`.
+
+    Raises:
+        UserError: a file is missing or damaged.
+    """
+    import tensorflow as tf
+
+    try:
+        reader = tf.train.load_checkpoint(str(prefix))
+        kinds = reader.get_variable_to_dtype_map()
+        tensors = {name: reader.get_tensor(name) for name, kind in kinds.items() if kind != tf.string}
+        names = _variable_names(reader.get_tensor(_OBJECT_GRAPH)) if _OBJECT_GRAPH in kinds else {}
+    except (tf.errors.OpError, IndexError, ValueError) as error:
+        raise UserError(f"weights {prefix}: cannot be read ({error})") from error
+    return {names.get(key, key): tensor for key, tensor in tensors.items()}
+
+
+def _variable_names(graph: bytes) -> dict[str, str]:
+    """Names of the variables by key in the checkpoint, from a `TrackableObjectGraph`."""
+    from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
+
+    nodes = TrackableObjectGraph.FromString(graph).nodes
+    keys: dict[int, str] = {}
+    names: dict[int, str] = {}
+    for number, node in enumerate(nodes):
+        for attribute in node.attributes:
+            if attribute.full_name and attribute.checkpoint_key:
+                names[number], keys[number] = attribute.full_name, attribute.checkpoint_key
+    for node in nodes:
+        for slot in node.slot_variables:
+            variable, holder = slot.original_variable_node_id, slot.slot_variable_node_id
+            if slot.slot_name == "average" and variable in names and holder in keys:
+                names[holder] = names[variable] + AVERAGE
+    return {key: names[number] for number, key in keys.items()}
 
 
 def rename(model: Network, variables: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

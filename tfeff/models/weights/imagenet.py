@@ -12,7 +12,7 @@ from tfeff.errors import UserError
 from tfeff.models.network import Network
 from tfeff.models.weights import lite
 from tfeff.models.weights.applications import from_applications
-from tfeff.models.weights.report import LoadReport
+from tfeff.models.weights.loading import LoadReport
 
 # Class of keras.applications for each network with published weights.
 PUBLISHED = {

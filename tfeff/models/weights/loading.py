@@ -1,23 +1,79 @@
 """Loads matching variables from files and other models, and reports the rest."""
 
-from collections.abc import Mapping
+import re
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 
 from tfeff.errors import UserError
-from tfeff.models.layers.preprocessing import STANDARDIZATION, per_channel, set_mean, statistics
-from tfeff.models.network import Network
-from tfeff.models.weights import automl, tensorflow_checkpoint, torchvision
-from tfeff.models.weights.files import PREPROCESSING_MEAN, PREPROCESSING_STD, read
-from tfeff.models.weights.report import LoadReport, Skipped
+from tfeff.models.network import Network, standardization
+from tfeff.models.weights import automl, torchvision
 from tfeff.models.weights.torch_file import read_state_dict
+from tfeff.networks.preprocessing import STANDARDIZATION, per_channel
+
+PREPROCESSING_MEAN, PREPROCESSING_STD = "preprocessing/mean", "preprocessing/std"
+"""Names of the arrays with the network's preprocessing, float64 [channels] in pixel units."""
+CHECKPOINT_PREFIX = "model/"  # prefix of the network's variables in a training checkpoint
+LISTED = 8
+"""Up to this many variables that one side lacks are listed one by one, more by the beginning of their names."""
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A variable that was not loaded.
+
+    Attributes:
+        name: path of the variable, such as "head_classifier/kernel".
+        shape_here: its shape in the network, or None if the network does not have it.
+        shape_there: its shape in the source, or None if the source does not have it.
+    """
+
+    name: str
+    shape_here: tuple[int, ...] | None
+    shape_there: tuple[int, ...] | None
+
+    def __str__(self) -> str:
+        here = "not in the network" if self.shape_here is None else f"{self.shape_here} in the network"
+        there = "not in the source" if self.shape_there is None else f"{self.shape_there} in the source"
+        return f"{self.name}: {here}, {there}"
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """Loaded and skipped variables.
+
+    Attributes:
+        loaded: paths of the network's variables that were set.
+        skipped: all other variables of the network and of the source.
+    """
+
+    loaded: tuple[str, ...]
+    skipped: tuple[Skipped, ...]
+
+    def __str__(self) -> str:
+        lines = [f"{len(self.loaded)} variables loaded, {len(self.skipped)} skipped"]
+        absent = [each for each in self.skipped if each.shape_there is None]
+        surplus = [each for each in self.skipped if each.shape_here is None]
+        differing = [each for each in self.skipped if each not in absent and each not in surplus]
+        for where, group in (("source", absent), ("network", surplus)):
+            if len(group) <= LISTED:
+                lines += map(str, group)
+            else:
+                prefixes = Counter(re.split(r"[/_.]", each.name.lstrip("_"))[0] for each in group)
+                names = ", ".join(f"{count} of {prefix}*" for prefix, count in sorted(prefixes.items()))
+                lines.append(f"not in the {where}: {names}")
+        return "\n  ".join([*lines, *map(str, differing)])
 
 
 def is_weights_file(path: str | Path) -> bool:
     """Whether there is a file or a TensorFlow checkpoint to load weights from."""
-    return Path(path).is_file() or tensorflow_checkpoint.find_checkpoint(Path(path)) is not None
+    return Path(path).is_file() or automl.find_checkpoint(Path(path)) is not None
 
 
 def load_weights(model: keras.Model, source: str | Path | keras.Model | Mapping[str, np.ndarray]) -> LoadReport:
@@ -43,19 +99,19 @@ def load_weights(model: keras.Model, source: str | Path | keras.Model | Mapping[
         UserError: the file does not exist or cannot be read, or no variable matches.
     """
     if isinstance(source, (str, Path)):
-        prefix = tensorflow_checkpoint.find_checkpoint(Path(source))
+        prefix = automl.find_checkpoint(Path(source))
         if prefix is not None and isinstance(model, Network):
-            return assign(model, automl.rename(model, tensorflow_checkpoint.read_variables(prefix)), str(prefix))
+            return assign(model, automl.rename(model, automl.read_variables(prefix)), str(prefix))
         if Path(source).suffix == ".pth" and isinstance(model, Network):
             return assign(model, torchvision.rename(model, read_state_dict(Path(source))), str(source))
-        source = read(model, Path(source))
+        source = _read(model, Path(source))
     origin = "the given weights"
     if isinstance(source, keras.Model):
         origin = source.name
         arrays = {weight.path: keras.ops.convert_to_numpy(weight) for weight in source.weights}
-        layers = {layer.name: layer for layer in source.layers}
-        if STANDARDIZATION in layers:
-            adopt_preprocessing(model, arrays, *statistics(layers[STANDARDIZATION]))
+        statistics = standardization(source)
+        if statistics is not None:
+            adopt_preprocessing(model, arrays, *statistics)
     else:
         arrays = dict(source)
         mean, std = arrays.pop(PREPROCESSING_MEAN, None), arrays.pop(PREPROCESSING_STD, None)
@@ -114,9 +170,12 @@ def adopt_preprocessing(
     """
     layer = model.get_layer(STANDARDIZATION)
     channels = model.inputs[0].shape[-1]
-    own_mean, own_std = statistics(layer)
-    if not np.allclose(own_mean, per_channel(mean, channels), rtol=1e-5):
-        set_mean(layer, per_channel(mean, channels))
+    statistics = standardization(model)
+    assert statistics is not None
+    own_mean, own_std = statistics
+    mean_here = per_channel(mean, channels)
+    if not np.allclose(own_mean, mean_here, rtol=1e-5):
+        layer.offset = [-m * scale for m, scale in zip(mean_here, layer.scale, strict=True)]
         model.train_function = model.test_function = model.predict_function = None
     kernel = arrays.get("stem_conv/kernel")
     if kernel is not None and kernel.shape[2] in (len(std), 1):
@@ -128,3 +187,83 @@ def adopt_preprocessing(
                     arrays[path] = (arrays[path] + sign * shift).astype(arrays[path].dtype)
         own = np.asarray(own_std if len(own_std) == kernel.shape[2] else own_std[:1] * kernel.shape[2])
         arrays["stem_conv/kernel"] = (kernel * (own / np.asarray(std))[:, None]).astype(kernel.dtype)
+
+
+def _read(model: keras.Model, path: Path) -> keras.Model | dict[str, np.ndarray]:
+    """Read a `.npz`, `.weights.h5` or `.keras` file.
+
+    Args:
+        model: the network that the weights are for.
+        path: `.npz`, `.weights.h5` or `.keras`.
+
+    Returns:
+        A model, or arrays by variable path.
+
+    Raises:
+        UserError: the file does not exist or cannot be read, or its extension is unknown.
+    """
+    if not path.is_file():
+        raise UserError(f"weights {path}: no such file")
+    try:
+        if path.suffix == ".npz":
+            return _read_npz(path)
+        if path.name.endswith(".weights.h5"):
+            return _read_h5(model, path)
+        if path.suffix == ".keras":
+            return keras.saving.load_model(path, compile=False)
+    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f"weights {path}: cannot be read ({error})") from error
+    raise UserError(f"weights {path}: unknown extension; must be .npz, .weights.h5 or .keras")
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path) as archive:
+        prefixes = (CHECKPOINT_PREFIX, PREPROCESSING_MEAN, PREPROCESSING_STD)
+        names = [name for name in archive.files if name.startswith(prefixes)] or archive.files
+        return {name.removeprefix(CHECKPOINT_PREFIX): archive[name] for name in names}
+
+
+def _read_h5(model: keras.Model, path: Path) -> dict[str, np.ndarray]:
+    """Read Keras' weights file: each layer is a group of numbered variables.
+
+    The file does not contain the variables' names. They are taken from the same layer of `model`, by number.
+    """
+    own = {layer.name: [weight.path for weight in layer.weights] for layer in model.layers}
+    arrays = {}
+    with h5py.File(path) as file:
+        for group in file["layers"].values():
+            if "vars" not in group:
+                continue
+            layer = group["vars"].attrs.get("name", "")
+            for number, variable in group["vars"].items():
+                paths = own.get(layer, [])
+                name = paths[int(number)] if int(number) < len(paths) else f"{layer}/{number}"
+                arrays[name] = variable[()]
+    return arrays
+
+
+@dataclass(frozen=True, kw_only=True)
+class Naming:
+    """Names of a family's layers in another implementation, such as keras.applications.
+
+    Attributes:
+        ends: maps layers of stem and head to their names there.
+        block: maps (stage, block), both counted from 1, to the name of the block, or to None if it does not exist.
+        units: maps the layers of a block (without the block's name) to their names, where "{block}" is the block.
+        statistics: RGB (mean, std) of the module's `preprocess_input`, or None if preprocessing is part of the network.
+        flipped: whether the stem expects BGR.
+    """
+
+    ends: dict[str, str]
+    block: Callable[[int, int], str | None]
+    units: dict[str, str]
+    statistics: tuple[tuple[float, ...], tuple[float, ...]] | None
+    flipped: bool = False
+
+    def __call__(self, layer: str) -> str | None:
+        """Name of a layer in the other implementation, or None."""
+        parts = re.fullmatch(r"stage(\d+)_block(\d+)_(\w+)", layer)
+        if parts is None:
+            return self.ends.get(layer)
+        block, unit = self.block(int(parts[1]), int(parts[2])), self.units.get(parts[3])
+        return None if block is None or unit is None else unit.format(block=block)

@@ -1,0 +1,50 @@
+"""Ratios and thresholds of R-CNN's joint head on the blood cells of BCCD: a grid on cached features.
+
+The backbone is that of `bccd_crops.py`. It has seen the photographs of all folds, so scores are optimistic; they
+compare settings. A run of `bccd_rcnn.py` shares the features.
+
+Data      voc:<directory> of BCCD (Shenggan/BCCD_Dataset); only the 292 photographs of its trainval list are used
+Command   python -m tfeff.search --config=configs/bccd_rcnn_sweep.py --workdir=runs/bccd_rcnn_sweep \\
+              --config.experiment.data.source=voc:<directory> --config.experiment.model.weights=runs/bccd_crops
+Variants  classic head: --config.experiment.task.network.head=classic \\
+              --config.axes=task.classic.positive_weight=1|2|5|10,task.classic.box_overlap=0.4|0.6|0.8
+Machine   2 CPU cores (AMD EPYC): 3 minutes; classic head about half an hour
+Result    32 positives of 128 and a negative overlap of 0.5: mAP@.5 0.860 (0.804 to 0.915), mean of three folds; not
+          separable from two of the other five (docs/detection.md)
+"""
+
+from tfeff.config import (
+    Data,
+    Experiment,
+    Folds,
+    Objective,
+    Optimizer,
+    RCNNSettings,
+    RegionFeatures,
+    RegionProposals,
+    Schedule,
+    Suppression,
+    Sweep,
+    Training,
+    architecture,
+)
+
+
+def get_config() -> Sweep:
+    return Sweep(
+        experiment=Experiment(
+            task=RCNNSettings(
+                proposals=RegionProposals(directory="runs/bccd_proposals"),
+                features=RegionFeatures(directory="runs/bccd_features"),
+                suppression=Suppression(overlap=0.4, minimum_score=0.01, candidates=10_000),
+            ),
+            model=architecture("resnet", width=16, stage_blocks=(1, 1, 1, 1), resolution=48, weights="runs/bccd_crops"),
+            data=Data(source="voc:data/BCCD", train_split="trainval"),
+            optimizer=Optimizer(learning_rate=1e-2, momentum=0.9, nesterov=False),
+            schedule=Schedule(name="constant"),
+            training=Training(epochs=4, batch_size=128, validation_epochs=4, precision="float32"),
+        ),
+        axes=("task.joint.positives=32|64|100", "task.joint.negative_overlap=0.3|0.5"),
+        folds=Folds(kind="classic", count=3, examples=None),
+        objective=Objective(metric="validation_mean_ap"),
+    )

@@ -1,0 +1,142 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from tfeff import models
+from tfeff.analysis.comparison.insight import Cost, Insight, measure_costs
+from tfeff.analysis.comparison.run import open_runs
+
+
+def insight(accuracies, examples=400, macs=None, classes=4):
+    """Models of known accuracy whose errors are independent."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(examples) % classes
+    probabilities = []
+    for accuracy in accuracies:
+        predicted = np.where(rng.random(examples) < accuracy, labels, (labels + 1) % classes)
+        scores = np.full((examples, classes), 0.01) + rng.uniform(0.5, 2, (examples, 1)) * np.eye(classes)[predicted]
+        probabilities.append(scores / scores.sum(axis=1, keepdims=True))
+    costs = macs or [1000 * (i + 1) for i in range(len(accuracies))]
+    return Insight(
+        split="test",
+        model_names=[f"run{i}" for i in range(len(accuracies))],
+        networks=[("resnet", 32)] * len(accuracies),
+        workdirs=[f"/runs/run{i}" for i in range(len(accuracies))],
+        class_names=[f"class {i}" for i in range(classes)],
+        ids=[f"test[{i}]" for i in range(examples)],
+        labels=labels.astype(np.int32),
+        training_counts=np.full(classes, 10),
+        probabilities=np.array(probabilities, np.float32),
+        costs=[Cost(10, each, 100, 0.01, 0.009, 0.011, None) for each in costs],
+        notes=["a note"],
+    )
+
+
+def test_a_clearly_better_model_leads():
+    result = insight([0.6, 0.95, 0.7])
+    assert result.ranking == [1, 2, 0]
+    assert result.summary.startswith("run1 has the highest accuracy, 9")
+    assert "Its lead over all other models is significant." in result.summary
+    assert [(row["first"], row["second"], row["separable"]) for row in result.differences] == [
+        ("run1", "run2", True),
+        ("run1", "run0", True),
+        ("run2", "run0", True),
+    ]
+
+
+def test_the_cheapest_of_similar_models_is_named():
+    result = insight([0.9, 0.9, 0.5, 0.91], examples=100, macs=[100, 400, 1, 1000])
+    best = result.model_names[result.ranking[0]]
+    assert result.ranking[0] != 0
+    assert f"{best} has the highest accuracy" in result.summary
+    assert "Of these, run0 is the cheapest" in result.summary
+
+
+def test_equally_accurate_models_are_ranked_by_cost():
+    twins = insight([1.0, 1.0, 1.0], macs=[300, 100, 200])
+    assert twins.ranking == [1, 2, 0]
+    assert all(row["p_value"] == 1 and row["difference"] == 0 for row in twins.differences)
+
+
+def test_a_single_model_has_no_differences():
+    single = insight([0.9])
+    assert single.differences == []
+    assert single.summary.startswith("run0 has an accuracy of ")
+    assert single.summary.count(".") == single.summary.count(". ") + 1 + 3  # one sentence with three decimals
+
+
+def test_galleries_hold_the_right_examples():
+    result = insight([0.8, 0.7])
+    correct, confidence = result.matrix.correct, result.probabilities.max(axis=2)
+    galleries = result.examples
+    assert not correct[:, galleries["missed_by_all"]].any()
+    wrong = np.where(correct, 0, confidence).max(axis=0)
+    chosen = galleries["most_confidently_wrong"]
+    assert len(set(chosen.tolist())) == len(chosen) == 24
+    assert wrong[chosen] == pytest.approx(np.sort(wrong)[::-1][:24])
+    explained = result.to_explain
+    misses = result.matrix.misses[explained]
+    assert misses.tolist() == [1] * 4 + [2] * 3 + [0]
+
+
+def test_perfect_models_have_nothing_to_show():
+    perfect = insight([1.0, 1.0])
+    assert not len(perfect.examples["missed_by_all"])
+    assert not len(perfect.examples["most_confidently_wrong"])
+    assert perfect.suspects() == []
+    assert perfect.confused_pairs(0) == []
+
+
+def test_numbers_are_json_and_consistent():
+    result = insight([0.8, 0.7])
+    numbers = json.loads(json.dumps(result.to_json(), allow_nan=False))
+    first = numbers["models"][0]
+    assert first["name"] == "run0"
+    assert first["accuracy"] == pytest.approx(result.matrix.correct[0].mean())
+    assert sum(pair["images"] for pair in numbers["confused_pairs"]["run0"]) == (~result.matrix.correct[0]).sum()
+    matrix = numbers["predictions_matrix"]
+    assert len(matrix["missed"]) == (result.matrix.misses > 0).sum()
+    assert len(matrix["missed_by_all"]) == (result.matrix.misses == 2).sum()
+    by_class = np.mean([each["accuracy"]["run1"] for each in numbers["classes"]])
+    assert by_class == pytest.approx(result.matrix.correct[1].mean())  # classes of equal size
+    pair = numbers["differences"][0]
+    assert pair["difference"] == pytest.approx(first["accuracy"] - numbers["models"][1]["accuracy"])
+
+
+def test_classes_without_examples_have_no_accuracy():
+    result = insight([0.8], examples=3)
+    assert json.loads(json.dumps(result.to_json(), allow_nan=False))["classes"][3]["accuracy"] == {"run0": None}
+
+
+def test_costs_of_a_model(runs, tmp_path):
+    compared = open_runs([run.path for run in runs])
+    measured = measure_costs(compared, tmp_path / "latency.json")
+    for model, cost in zip(compared, measured, strict=True):
+        estimated = models.estimate(model.settings.model, num_classes=10, channels=1)
+        assert (cost.params, cost.macs) == (estimated.params, estimated.macs)
+        assert cost.weights_bytes == len(model.workdir.final.read_bytes())
+        assert 0 < cost.latency_low <= cost.latency <= cost.latency_high
+        assert cost.imagenet_top1 is None
+
+
+def test_latencies_are_measured_once_for_the_same_models(runs, tmp_path):
+    path = tmp_path / "latency.json"
+    compared = open_runs([run.path for run in runs])
+    measure_costs(compared, path)
+    kept = json.loads(path.read_text())
+    path.write_text(json.dumps(kept | {"seconds": [[1.0, 2.0], [3.0, 2.0], [3.0, 2.0]]}))
+    assert [cost.latency for cost in measure_costs(compared, path)] == [3.0, 2.0]
+    assert measure_costs(compared[::-1], path)[0].latency < 1
+    path.write_text("{")
+    assert measure_costs(compared, path)[0].latency < 1
+
+
+def test_published_accuracy_is_shown_for_published_weights(runs, tmp_path, monkeypatch):
+    (model,) = open_runs([runs[0].path])
+    section = dataclasses.replace(model.settings.model, weights="imagenet")
+    monkeypatch.setattr(models, "imagenet_top1", {"resnet": 0.75}.get)
+    settings = dataclasses.replace(model.settings, model=section)
+    monkeypatch.setitem(model.__dict__, "plan", dataclasses.replace(model.plan, settings=settings))
+    assert measure_costs([model], tmp_path / "latency.json")[0].imagenet_top1 == 0.75

@@ -1,0 +1,169 @@
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from tfeff import config, training
+from tfeff.analysis.comparison import run
+from tfeff.analysis.comparison.run import open_runs, read_split, require_same_examples, unique_names
+from tfeff.data.sources import catalog
+from tfeff.data.sources.source import Options
+from tfeff.errors import UserError
+
+QUIET = training.Reporter(quiet=True)
+
+
+def paths(runs):
+    return [run.path for run in runs]
+
+
+def test_models_are_named_by_their_workdirs(runs):
+    models = open_runs(paths(runs))
+    assert [model.name for model in models] == ["small", "large"]
+    assert [model.network.count_params() for model in models] == [
+        training.trained_model(run).count_params() for run in runs
+    ]
+
+
+def test_names_are_unique():
+    assert unique_names([Path("/a/x"), Path("/b/y")]) == ["x", "y"]
+    assert unique_names([Path("/a/x/0"), Path("/a/y/0"), Path("/a/y/1")]) == ["x/0", "y/0", "y/1"]
+
+
+def test_runs_that_cannot_be_compared(runs, tmp_path):
+    small, large = runs
+    with pytest.raises(UserError, match="at least one finished run"):
+        open_runs([])
+    with pytest.raises(UserError, match="is empty"):
+        open_runs([""])
+    with pytest.raises(UserError, match=r"small: given twice"):
+        open_runs([small.path, large.path, large.path / ".." / "small"])
+    with pytest.raises(UserError, match=r"no config\.json there"):
+        open_runs([small.path, tmp_path / "nothing"])
+    for name, other in (("yolo", config.YoloSettings()), ("rcnn", config.RCNNSettings())):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(config.to_json(config.Experiment(task=other)))
+        with pytest.raises(UserError, match=f"a run of {name}, which cannot be compared with classifiers"):
+            open_runs([small.path, tmp_path / name])
+    record = large.dataset()
+    large.write_dataset(record | {"class_names": ["zero", *record["class_names"][1:]]})
+    with pytest.raises(UserError, match=r"different classes \(only one of them has 0, zero\)"):
+        open_runs(paths(runs))
+    large.write_dataset(record | {"class_names": record["class_names"][::-1]})
+    with pytest.raises(UserError, match="in a different order"):
+        open_runs(paths(runs))
+    large.final.unlink()
+    with pytest.raises(UserError, match="large: the run is not finished"):
+        open_runs(paths(runs))
+
+
+def test_a_model_key_changes_with_weights_and_test_time_augmentation(runs):
+    keys = {open_runs([runs[0].path])[0].key}
+    settings = config.override(runs[0].config(), ["task.tta.mirrored=true"])
+    (runs[0].path / "config.json").write_text(config.to_json(settings))
+    keys.add(open_runs([runs[0].path])[0].key)
+    shutil.copy(runs[1].final, runs[0].final)
+    keys.add(open_runs([runs[0].path])[0].key)
+    assert len(keys) == 3
+
+
+def test_training_images_are_pointed_out(runs):
+    (model,) = open_runs([runs[0].path])
+    assert not read_split(model, "test", QUIET).notes
+    (note,) = read_split(model, "train", QUIET).notes
+    assert "small was trained on images of this split" in note
+
+
+def test_examples_are_the_same_by_content(image_folder, tmp_path, runs):
+    model, other = open_runs(paths(runs))
+    folder = image_folder({"test/a": 3, "test/b": 4})
+    copy = shutil.copytree(folder, tmp_path / "copy")
+
+    def load(path):
+        return catalog.open_labels(f"folder:{path}", Options()).load("test")
+
+    first = load(folder)
+    require_same_examples((model, first), (other, load(copy)))
+    relabeled = dataclasses.replace(first, labels=first.labels[::-1].copy())
+    with pytest.raises(UserError, match="the same images have different labels"):
+        require_same_examples((model, first), (other, relabeled))
+    with pytest.raises(UserError, match=r"small and .*large are evaluated on different examples: those of"):
+        require_same_examples((model, first), (other, first.take(np.array([1, 0, 2, 3, 4, 5, 6]))))
+    (copy / "test/a/000.png").unlink()
+    with pytest.raises(UserError, match=r"different examples: 7 of .* and 6 of"):
+        require_same_examples((model, first), (other, load(copy)))
+
+
+def test_validation_images_drawn_differently_are_different_examples(runs):
+    _, large = runs
+    record = json.loads(config.to_json(large.config()))
+    record["data"]["seed"] = 5
+    (large.path / "config.json").write_text(json.dumps(record))
+    models = open_runs(paths(runs))
+    reads = [read_split(model, "validation", QUIET).images.dataset for model in models]
+    with pytest.raises(UserError, match="different examples"):
+        require_same_examples((models[0], reads[0]), (models[1], reads[1]))
+
+
+pytestmark = pytest.mark.usefixtures("without_figures")
+
+
+@pytest.mark.parametrize("index", [0, 1])  # without and with test-time augmentation
+def test_accuracy_is_that_of_the_evaluation(runs, index, tmp_path):
+    (model,) = open_runs([runs[index].path])
+    images = read_split(model, "test", QUIET).images
+    predicted = run.predict(model, images, tmp_path / "p.npz")
+    report = training.evaluate_run(runs[index], "test", QUIET).report
+    assert np.mean(predicted.probabilities.argmax(axis=1) == images.dataset.labels) == report["top1"]
+    own = predicted.probabilities[np.arange(len(images)), images.dataset.labels]
+    assert -np.log(own.astype(np.float64)).mean() == pytest.approx(report["log_loss"], rel=1e-5)
+
+
+def test_features_are_the_means_of_the_last_feature_maps(runs, tmp_path):
+    (model,) = open_runs([runs[1].path])
+    images = read_split(model, "test", QUIET).images.take(np.arange(10))
+    features = run.predict(model, images, tmp_path / "p.npz").features
+    maps = keras.Model(model.network.input, model.network.get_layer("head_pool").input)
+    (batch,) = training.Plan.of(model.settings).evaluation_pipeline(images, model.network.size).evaluation_batches()
+    np.testing.assert_allclose(features, np.asarray(maps(batch["image"][:10])).mean(axis=(1, 2)), atol=1e-5)
+
+
+def test_predictions_are_computed_once_for_the_same_weights_and_images(runs, tmp_path, monkeypatch):
+    path = tmp_path / "folder" / "p.npz"
+    (model,) = open_runs([runs[0].path])
+    images = read_split(model, "test", QUIET).images.take(np.arange(20))
+    first = run.predict(model, images, path)
+    calls = []
+    compute = run._predict
+    monkeypatch.setattr(run, "_predict", lambda *args: calls.append(args) or compute(*args))
+    again = run.predict(model, images, path)
+    np.testing.assert_array_equal(again.probabilities, first.probabilities)
+    np.testing.assert_array_equal(again.features, first.features)
+    assert not calls
+    run.predict(model, images.take(np.arange(19)), path)
+    run.predict(model, images, path)
+    assert len(calls) == 2
+    path.write_bytes(path.read_bytes()[:100])  # of a full disk
+    run.predict(model, images, path)
+    assert len(calls) == 3
+    arrays, record = training.checkpoint.load(runs[0].final)
+    arrays["model/head_classifier/bias"] += 1.0 * np.arange(10, dtype=np.float32)
+    training.checkpoint.save(runs[0].final, arrays, record)
+    (changed,) = open_runs([runs[0].path])
+    other = run.predict(changed, images, path)
+    assert len(calls) == 4
+    assert (other.probabilities[:, 9] > first.probabilities[:, 9]).all()
+
+
+def test_diverged_networks_are_reported(runs, tmp_path):
+    arrays, record = training.checkpoint.load(runs[0].final)
+    arrays["model/head_classifier/bias"][3] = np.nan
+    training.checkpoint.save(runs[0].final, arrays, record)
+    (model,) = open_runs([runs[0].path])
+    images = read_split(model, "test", QUIET).images.take(np.arange(5))
+    with pytest.raises(UserError, match=r"small: probabilities of the network are not finite"):
+        run.predict(model, images, tmp_path / "p.npz")

@@ -1,0 +1,55 @@
+"""The images of a diagnosis are those that the run trained and validated on."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tfeff import config, selection
+from tfeff.analysis import diagnosis
+from tfeff.training import Workdir
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three splits; one training image is corrupt."""
+    rng, root = np.random.default_rng(0), tmp_path_factory.mktemp("images")
+    for split, count in (("train", 12), ("val", 6), ("test", 6)):
+        for name in ("a", "b"):
+            (root / split / name).mkdir(parents=True)
+            for index in range(count):
+                image = rng.integers(0, 255, (8, 8, 3), np.uint8)
+                cv2.imwrite(str(root / split / name / f"{split}{index}.png"), image)
+    (root / "train" / "a" / "train3.png").write_bytes(b"no image")
+    return root
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {},
+        {"train_examples": 10},
+        {"folds": 3, "fold": 1},
+        {"validation_split": "test", "test_split": "val"},
+        {"validation_examples": 3, "folds": 2},
+    ],
+)
+def test_images_of_a_run(data: dict, folder: Path, tmp_path: Path) -> None:
+    settings = config.Experiment(
+        model=config.architecture("resnet", width=2, stage_blocks=(1, 1), resolution=8),
+        data=config.Data(source=f"folder:{folder}", corrupt_images="skip", **data),
+        training=config.Training(batch_size=4),
+    )
+    chosen = selection.choose(selection.request(settings), selection.read(selection.request(settings), lambda *_: None))
+    (tmp_path / "config.json").write_text(config.to_json(settings))
+    workdir = Workdir(tmp_path)
+    workdir.write_dataset(chosen.record())
+    workdir.append_row({"epoch": 1, "step": 1})
+    splits = diagnosis.open_run(tmp_path).splits
+    corrupt = {str(folder / "train" / "a" / "train3.png")}
+    trained, validated = (set(map(str, splits[role].ids)) for role in ("train", "validation"))
+    assert trained - corrupt == set(map(str, chosen.train.dataset.ids))
+    expected = set(map(str, chosen.validation.dataset.ids))
+    assert validated >= expected if "validation_examples" in data else validated == expected
+    assert not trained & validated

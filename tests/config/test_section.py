@@ -1,0 +1,149 @@
+"""Sections that are descriptions of networks: each setting exists once, and is chosen and changed like all others."""
+
+import dataclasses
+import subprocess
+import sys
+import typing
+
+import pytest
+
+from tfeff import config
+from tfeff.config import schema, section, task_parts, tasks
+from tfeff.errors import UserError
+from tfeff.networks import Architecture, Detector
+from tfeff.networks.catalog import BACKBONES, DETECTORS
+from tfeff.networks.detectors.rcnn import RCNN
+
+NEITHER = {
+    "name",  # selects a task, an optimizer, a schedule
+    "hidden",  # layers of the localizer's box head, which is no detector's
+    "grid",  # cells that this head reads; R-CNN's are those of its features
+}
+
+
+def fields(kinds: set[type]) -> set[str]:
+    return {field.name for kind in kinds for field in dataclasses.fields(kind)}
+
+
+def below(kind: type) -> set[type]:
+    return {kind, *(deeper for child in kind.__subclasses__() for deeper in below(child))}
+
+
+def test_what_describes_a_network_is_defined_once() -> None:
+    modules = schema.__name__, tasks.__name__, task_parts.__name__
+    sections = {kind for kind in below(section.Section) if kind.__module__ in modules}
+    assert fields(sections) & fields(below(Architecture) | below(Detector) | {RCNN}) == NEITHER
+
+
+def test_what_describes_a_neck_is_defined_once() -> None:
+    neck = {name for name in fields(below(Detector)) if name.startswith(("neck", "fusion", "anchor"))}
+    sections = {kind for kind in below(section.Section) if kind.__module__ in (tasks.__name__, task_parts.__name__)}
+    words = {word.removeprefix("neck_") for word in neck}
+    assert fields(sections) & (neck | words) == set()
+
+
+def test_a_field_with_another_default_keeps_its_limit() -> None:
+    for kind in below(section.Section):
+        hints = typing.get_type_hints(kind, include_extras=True)
+        for base in kind.__bases__:
+            for name, hint in typing.get_type_hints(base, include_extras=True).items():
+                if getattr(hint, "__metadata__", ()):
+                    assert hints[name] == hint, f"{kind.__name__}.{name}"
+
+
+def test_configs_need_neither_keras_nor_tensorflow() -> None:
+    code = "import tfeff.config, sys; print([name for name in ('keras', 'tensorflow') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", [name for family in BACKBONES.values() for name in family])
+def test_the_name_of_a_backbone_selects_its_description(name: str) -> None:
+    published = config.architecture(name)
+    experiment = config.override(config.Experiment(), [f"model.name={name}"])
+    assert experiment.model == published
+    assert config.from_json(config.to_json(experiment), config.Experiment) == experiment
+    assert config.from_json(f'{{"model": {{"name": "{name}"}}}}', config.Experiment) == experiment
+
+
+@pytest.mark.parametrize("name", [name for family in DETECTORS.values() for name in family])
+def test_the_name_of_a_detector_selects_its_description(name: str) -> None:
+    published = config.detector(name)
+    (task,) = (task.name for task in tasks.TASKS.values() if type(getattr(task, "network", None)) is type(published))
+    experiment = config.override(config.Experiment(), [f"task.network.name={name}", f"task.name={task}"])
+    assert experiment.task.network == published
+    assert not any("backbone" in key or "task.network.resolution" in key for key in config.flatten(experiment))
+    changed = config.override(experiment, ["task.network.head_repeats=7"])
+    assert changed.task.network == config.detector(name, head_repeats=7)
+    assert config.from_json(config.to_json(changed), config.Experiment) == changed
+    described = changed.task.describe(config.architecture("mobilenet-v2", resolution=96))
+    assert (described.backbone.name, described.resolution, described.head_repeats) == ("mobilenet-v2", 96, 7)
+
+
+def test_another_name_keeps_what_was_set_and_what_both_have() -> None:
+    given = ["model.resolution=64", "model.width=5", "model.weights=w.npz"]
+    experiment = config.override(config.Experiment(), given)
+    changed = config.override(experiment, ["model.name=efficientnet-b3"])
+    assert changed.model == config.architecture("efficientnet-b3", resolution=64, weights="w.npz")
+    wide = config.override(experiment, ["model.name=resnet50"])
+    assert wide.model == config.architecture("resnet50", resolution=64, width=5, weights="w.npz")
+
+
+def test_another_task_keeps_what_was_set_of_its_network() -> None:
+    given = ["task.name=yolo", "task.network.aspect=1.5", "task.network.neck=fpn", "task.network.bins=9"]
+    experiment = config.override(config.Experiment(), given)
+    assert experiment.task.network == config.detector("yolo", aspect=1.5, neck="fpn", bins=9)
+    changed = config.override(experiment, ["task.name=efficientdet", "task.network.name=efficientdet-lite2"])
+    assert changed.task.network == config.detector("efficientdet-lite2", aspect=1.5, neck="fpn")
+
+
+def test_json_with_some_keys_changes_the_default_of_the_name() -> None:
+    text = '{"task": {"name": "faster_rcnn", "network": {"aspect": 1}, "suppression": {"overlap": 0.4}}}'
+    task = config.from_json(text, config.Experiment).task
+    assert task.network == config.detector("faster-rcnn", aspect=1.0)
+    assert task.suppression == config.Suppression(overlap=0.4, minimum_score=0.05)  # as in Faster R-CNN
+
+
+@pytest.mark.parametrize(
+    ("assignments", "message"),
+    [
+        (["model.squeeze_ratio=0"], 'model has no key "squeeze_ratio"; it requires model.name=efficientnet-b0 or'),
+        (["model.widht=3"], 'model has no key "widht"; did you mean "width"'),
+        (["model.name=resnet51"], "model.name is 'resnet51'; did you mean \"resnet50\""),
+        (["model.resolution=4"], "config: model.resolution 4: must be an integer, at least 8"),
+        (["model.resolution=x"], "model.resolution is 'x'; it should be an integer"),
+        (["model.std=0"], "config: model.std (0.0,): every standard deviation must be above 0"),
+        (["model.mean=1,2"], "config: model.mean: 2 per-channel statistics for images with 3 channels"),
+        (["task.name=grid", "task.network.bins=3"], 'task.network has no key "bins"'),
+        (["task.name=grid", "task.network.name=yolo"], "task.network.name is 'yolo'"),
+        (["task.name=grid", "task.network.backbone=yolo"], 'task.network has no key "backbone"'),
+        (["task.name=yolo", "task.network.neck=panets"], 'config: task.network: no neck "panets"'),
+        (["task.network.neck=fpn"], 'task has no key "network"; it requires task.name=efficientdet or yolo or'),
+        (["task.network=fpn", "task.name=yolo"], "task.network is a section; set one of its keys: name, aspect"),
+        (["model=resnet"], "model is a section; set one of its keys: name, weights"),
+    ],
+)
+def test_errors_name_the_key(assignments: list[str], message: str) -> None:
+    with pytest.raises(UserError) as error:
+        config.override(config.Experiment(), assignments)
+    assert message in str(error.value)
+
+
+def test_the_backbone_of_a_detector_is_the_section_model() -> None:
+    with pytest.raises(UserError, match=r"task\.network: omit its backbone and resolution"):
+        config.YoloSettings(network=config.detector("yolo", resolution=640))
+    with pytest.raises(UserError, match=r"task\.network\.name is 'mine'"):
+        config.YoloSettings(network=dataclasses.replace(config.detector("yolo"), name="mine"))
+
+
+def test_given_anchors_are_not_replaced() -> None:
+    network = config.detector("anchor-yolo", anchors=(0.1,) * 18)
+    with pytest.raises(UserError, match=r"task\.anchors_per_level is 3; it should be none"):
+        config.AnchorYoloSettings(network=network)
+    assert config.AnchorYoloSettings(network=network, anchors_per_level=None).network == network
+
+
+def test_a_description_takes_its_normalization_from_the_config() -> None:
+    given = ["model.mean=1,2,3", "model.std=4,5,6", "task.name=yolo"]
+    described = config.override(config.Experiment(), given).description
+    assert (described.backbone.mean, described.backbone.std) == ((1.0, 2.0, 3.0), (4.0, 5.0, 6.0))

@@ -1,0 +1,119 @@
+"""CSV files against image folders with the same images; what is refused."""
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tfeff import selection
+from tfeff.data.sources import catalog
+from tfeff.data.sources.source import Options
+from tfeff.errors import UserError
+
+SPLIT_FOLDERS = {"train/bee": 5, "train/ant": 4, "val/bee": 2, "val/ant": 1}
+
+
+def write(path: Path, rows: Iterable[tuple[str, ...]], header: tuple[str, ...] = ("image", "label")) -> str:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+    return f"csv:{path}"
+
+
+@pytest.fixture
+def two_images(image_folder, tmp_path):
+    """A folder with a/000.png and b/000.png; the CSV file is to be next to it."""
+    image_folder({"a": 1, "b": 1})
+    return tmp_path
+
+
+def test_a_list_of_a_folder_is_that_folder(image_folder, tmp_path):
+    root = image_folder(SPLIT_FOLDERS)
+    files = sorted(root.rglob("*.png"))
+    rows = [(str(path.relative_to(tmp_path)), path.parent.name, path.parts[-3]) for path in files]
+    listed = catalog.open_labels(write(tmp_path / "list.csv", rows, ("image", "label", "split")))
+    folder = catalog.open_labels(f"folder:{root}")
+    assert listed.splits == ("train", "val")
+    assert not listed.drawn
+    for split in ("train", "validation", "all"):
+        ours, theirs = listed.load(split), folder.load(split)
+        assert ours.class_names == theirs.class_names == ("ant", "bee")
+        assert list(ours.ids) == list(theirs.ids)
+        np.testing.assert_array_equal(ours.labels, theirs.labels)
+        for index in range(len(ours)):
+            np.testing.assert_array_equal(ours.read(index), theirs.read(index))
+        assert ours.fingerprint == theirs.fingerprint
+
+
+def test_without_a_column_of_splits_they_are_drawn_as_from_a_folder(image_folder, tmp_path):
+    root = image_folder({"a": 20, "b": 40})
+    rows = [(str(path.relative_to(tmp_path)), path.parent.name) for path in sorted(root.rglob("*.png"))]
+    name = write(tmp_path / "list.csv", rows)
+    listed, folder = (catalog.open_labels(each, Options(seed=5)) for each in (name, f"folder:{root}"))
+    assert listed.drawn
+    assert listed.splits == folder.splits
+    for split in folder.splits:
+        assert list(listed.load(split).ids) == list(folder.load(split).ids)
+    other = catalog.open_labels(name, Options(seed=6))
+    assert list(other.load("test").ids) != list(listed.load("test").ids)
+
+
+def test_rows_keep_their_order_and_further_columns_are_ignored(two_images):
+    rows = [("zebra, black", "images/b/000.png", "x"), ("ärger", f"{two_images}/images/a/000.png", "y")]
+    name = write(two_images / "list.csv", rows, ("\ufefflabel", "image", "photographer"))
+    found = catalog.open_labels(name).load("all")
+    assert found.class_names == ("zebra, black", "ärger")
+    assert found.labels.tolist() == [0, 1]
+    assert [path[-9:] for path in found.ids] == ["b/000.png", "a/000.png"]
+
+
+def test_a_changed_label_changes_what_a_run_remembers(two_images):
+    first, second = "images/a/000.png", "images/b/000.png"
+    records = []
+    for labels in ("xy", "yx"):
+        name = write(two_images / "list.csv", zip((first, second), labels, strict=True))
+        records.append(selection.fingerprint.Fingerprint.of({"train": catalog.open_labels(name).load("all")}))
+    assert records[0].changes(records[1]) == [
+        f"labels or boxes of 2 images of train changed: {two_images}/{first}, {two_images}/{second}"
+    ]
+
+
+A, B = "images/a/000.png", "images/b/000.png"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "no column image or label among none"),
+        (f"{A},a\n{B},b\n", "no column image or label among images/a/000.png, a"),
+        ("image;label\n", "no column image or label among image;label"),
+        ("image,label\n", "no images"),
+        (f"image,label\n{A},a\n{B}\n", "line 3: no value for label"),
+        (f"image,label,split\n{A},a,train\n,b, \n", "line 3: no value for image and split"),
+        (f"image,label\n{A},a\nimages/b/001.png,b\n", "line 3: .*images/b/001.png is not a file"),
+        (f"image,label\n{A},a\nimages/b/../a/000.png,b\n", "line 3: .* is also in line 2"),
+        (f"image,label,split\n{A},a,train\n{B},b,test\n", 'no image of the split train has the label "b"'),
+        (f"image,label,split\n{A},a,val\n{B},b,valid\n", "both val and valid"),
+        (f"image,label,split\n{A},a,all\n{B},b,test\n", 'a split "all"'),
+        ("image,label\n\x00,\xff\n", "not a CSV file in UTF-8"),
+    ],
+)
+def test_what_is_refused(two_images, content, message):
+    path = two_images / "list.csv"
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(UserError, match=message):
+        catalog.open_labels(f"csv:{path}")
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"list\.csv does not exist"):
+        catalog.open_labels(f"csv:{tmp_path}/list.csv")
+    with pytest.raises(UserError, match="cannot be read"):
+        catalog.open_labels(f"csv:{tmp_path}")
+
+
+def test_invalid_fractions_are_refused(two_images):
+    name = write(two_images / "list.csv", [(A, "a"), (B, "b")])
+    with pytest.raises(UserError, match="fractions"):
+        catalog.open_labels(name, Options(fractions={"train": 2.0}))

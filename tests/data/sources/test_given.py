@@ -1,0 +1,114 @@
+"""Images from Python: every form gives the same dataset, and what does not fit is refused with its place."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfeff.data.sources import catalog, given
+from tfeff.data.sources.given import Images, offer
+from tfeff.data.sources.source import Options
+from tfeff.errors import UserError
+
+X = np.random.default_rng(0).integers(0, 256, (6, 5, 7, 3), np.uint8)
+Y = np.array([0, 2, 1, 1, 0, 2])
+BOXES = [{"boxes_yxyx": [[0, 1, 4, 6]] * (i % 3), "labels": [0] * (i % 3)} for i in range(6)]
+
+
+def pixels(dataset):
+    return [dataset.read(tf.constant(index)).numpy() for index in range(len(dataset))]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        (X, Y),
+        (list(X), Y.tolist()),
+        ((image, label) for image, label in zip(X, Y, strict=True)),
+        tf.data.Dataset.from_tensor_slices((X, Y)),
+        tf.data.Dataset.from_tensor_slices((X, Y)).batch(4),
+    ],
+    ids=["arrays", "lists", "generator", "tf.data", "batched"],
+)
+def test_every_form_gives_the_same_dataset(form):
+    dataset = catalog.open_labels(offer({"train": form})).load("train")
+    np.testing.assert_array_equal(pixels(dataset), X)
+    np.testing.assert_array_equal(dataset.labels, Y)
+    assert dataset.class_names == ("0", "1", "2")
+    assert dataset.name == offer({"train": (X, Y)}) + "/train"  # the name holds a digest of the contents
+
+
+def test_images_of_several_sizes_and_gray_ones():
+    images = [X[0], X[1, :4], X[2, :, :, 0]]
+    dataset = catalog.open_labels(offer({"train": (images, ["b", "a", "b"])})).load("train")
+    assert dataset.class_names == ("a", "b")
+    np.testing.assert_array_equal(dataset.labels, [1, 0, 1])
+    np.testing.assert_array_equal(dataset.sizes, [[5, 7], [4, 7], [5, 7]])
+    for read, image in zip(pixels(dataset), images, strict=True):
+        np.testing.assert_array_equal(read, image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2))
+
+
+def test_boxes_are_fixed_and_counted_as_in_files():
+    objects = [*BOXES[:5], {"boxes_yxyx": [[1, 1, 9, 3], [2, 2, 2, 4]], "labels": ["cat", "cat"]}]
+    images = Images({"train": (X, objects)}, class_names=["cat"], name="pets")
+    dataset = catalog.open_objects(offer(images)).load("train")
+    assert images.name.startswith("pets-")
+    assert [len(each) for each in dataset.objects] == [0, 1, 2, 0, 1, 1]
+    np.testing.assert_array_equal(dataset.objects[5].boxes_yxyx, [[1, 1, 5, 3]])
+    assert dataset.defects.counts == {"box partly outside": 1, "box without area": 1}
+    with pytest.raises(UserError, match=r"pets-\w+/train\[5\], object 1"):
+        catalog.open_objects(offer(images), Options(on_defect="error")).load("train")
+
+
+@pytest.mark.parametrize("change", ["pixel", "label", "order", "split", "image", "class"])
+def test_the_name_changes_with_the_contents(change):
+    x, y, split, names = X.copy(), Y.copy(), "train", None
+    if change == "pixel":
+        x[3, 2, 2, 1] ^= 1
+    elif change == "label":
+        y[0] = 1
+    elif change == "order":
+        x, y = x[::-1], y[::-1]
+    elif change == "image":
+        x, y = x[:-1], y[:-1]
+    elif change == "split":
+        split = "test"
+    else:
+        names = ["a", "b", "c"]
+    assert Images({split: (x, y)}, class_names=names).name != Images({"train": (X, Y)}).name
+
+
+@pytest.mark.parametrize(
+    ("splits", "options", "message"),
+    [
+        ((X, Y), {}, 'give them by split, such as {"train"'),
+        ({"train": (X, Y[:5])}, {}, "train: 6 images, but 5 labels"),
+        ({"train": X}, {}, r"give \(images, labels\)"),
+        ({"train": (X / 255, Y)}, {}, r"train\[0\]: an array of shape .* type float64; give uint8"),
+        ({"train": (X[..., :2], Y)}, {}, r"train\[0\]: an array of shape \(5, 7, 2\)"),
+        ({"train": iter(())}, {}, "train: no images"),
+        ({"train": [X[0]]}, {}, "each element must be a pair"),
+        ({"train": (X, Y)}, {"class_names": ["a", "b"]}, r"train\[1\]: label 2; give the name of a class, or a number"),
+        ({"train": (X, list("aabbcc"))}, {"class_names": ["a", "b"]}, r'train\[4\]: "c" is not among the classes a, b'),
+        ({"train": (X, np.eye(3)[Y])}, {}, r"train\[0\]: label 1.0"),
+        ({"train": (X, [BOXES[0], *([{"boxes_yxyx": [[0, 0, 1, 1]], "labels": []}] * 5)])}, {}, "0 labels and 1 boxes"),
+    ],
+)
+def test_other_forms_are_refused(splits, options, message):
+    with pytest.raises(UserError, match=message):
+        Images(splits, **options)
+
+
+def test_more_than_the_limit_is_refused(monkeypatch):
+    monkeypatch.setattr(given, "LIMIT", X[:4].nbytes)
+    with pytest.raises(UserError, match="more than 0 GB of pixels; write them to files"):
+        Images({"train": (X, Y)})
+
+
+def test_images_that_were_not_given_are_asked_for():
+    with pytest.raises(UserError, match=r"give the same images again: tfeff\.train"):
+        catalog.open_labels("python:images-0123")
+    name = offer({"train": (X, Y)})
+    with pytest.raises(UserError, match="needs images with boxes; these have labels"):
+        catalog.open_objects(name)
+    with pytest.raises(UserError, match='no split "tests"'):
+        catalog.open_labels(name).load("tests")

@@ -1,0 +1,117 @@
+"""Detectors by name: options of the detector and of its backbone."""
+
+import numpy as np
+import pytest
+
+from tfeff import models
+from tfeff.errors import UserError
+from tfeff.models.layers.kinds import KerasLayers
+
+
+def test_options_belong_to_the_detector_or_else_to_its_backbone() -> None:
+    described = models.detector(
+        "efficientdet-d1", resolution=96, width_coefficient=0.5, depth_coefficient=None, neck_repeats=2
+    )
+    assert (described.resolution, described.backbone.resolution) == (96, 96)
+    assert (described.backbone.width_coefficient, described.backbone.depth_coefficient) == (0.5, 1.1)
+    assert (described.neck_channels, described.neck_repeats) == (88, 2)
+    resnet = models.detector("efficientdet-d1", backbone="resnet", stage_blocks=[1, 2, 3, 4], levels=["P4", "P3"])
+    assert resnet.backbone.blocks == (1, 2, 3, 4)
+    assert resnet.levels == ("P3", "P4")
+
+
+@pytest.mark.parametrize(
+    ("aspect", "size"), [(1.0, (96, 96)), (4 / 3, (72, 96)), (0.5, (96, 48)), (1.9, (51, 96)), (8.0, (12, 96))]
+)
+def test_the_resolution_is_the_longer_side(aspect: float, size: tuple[int, int]) -> None:
+    described = models.detector(
+        "efficientdet-lite0", resolution=96, aspect=aspect, width_coefficient=0.2, neck_repeats=1
+    )
+    assert described.size == size
+    network = models.build_detector(described, num_classes=2)
+    assert (network.size, network.resolution) == (size, 96)
+    assert network.inputs[0].shape[1:] == (*size, 3)
+    for level, features in network.pyramid.items():
+        assert features.shape[1:3] == tuple(-(-side // 2 ** int(level[1])) for side in size)
+    assert network.output["codes"].shape[1] == len(described.anchors.boxes(size))
+
+
+def test_yolo_with_anchors_predicts_objectness_and_classes_for_each_anchor() -> None:
+    network = models.build_detector(
+        "anchor-yolo", num_classes=5, resolution=64, backbone="resnet", width=4, stage_blocks=(1, 1, 1, 1)
+    )
+    count = 3 * (8 * 8 + 4 * 4 + 2 * 2)
+    assert network.output["logits"].shape == (None, count, 1 + 5)
+    assert network.output["codes"].shape == (None, count, 4)
+
+
+def test_the_anchors_of_yolo_are_distributed_over_the_levels() -> None:
+    sides = [side / 20 for side in range(1, 13)]
+    described = models.detector("anchor-yolo", levels=("P3", "P4"), anchors=sides)
+    assert described.anchors == tuple(sides)
+    assert described.per_position == 3
+    assert models.detector("anchor-yolo").per_position == 3
+    # Width and height in pixels at 416 (YOLOv3, section 2.3).
+    published = [(10, 13), (16, 30), (33, 23), (30, 61), (62, 45), (59, 119), (116, 90), (156, 198), (373, 326)]
+    relative = models.detector("anchor-yolo").anchors
+    np.testing.assert_allclose(np.reshape(relative, (9, 2))[:, ::-1] * 416, published)
+
+
+@pytest.mark.parametrize(
+    ("depth", "width", "sizes"), [(1, 1, (64, 3, 3)), (2, 1.4, (88, 6, 6)), (0.5, 0.5, (32, 2, 2))]
+)
+def test_the_neck_and_the_heads_are_scaled(depth: float, width: float, sizes: tuple[int, int, int]) -> None:
+    options = {"neck_depth_coefficient": depth, "neck_width_coefficient": width}
+    assert models.detector("efficientdet-d0", **options).neck_sizes == sizes
+
+
+def test_a_detector_offers_its_stages() -> None:
+    """The neck's maps feed other heads."""
+    described = models.detector(
+        "efficientdet-lite0", resolution=32, width_coefficient=0.2, neck_channels=8, neck_repeats=1, head_repeats=1
+    )
+    network = models.build_detector(described, num_classes=2)
+    outputs = described.predictions(KerasLayers(), network.pyramid, num_classes=5)
+    other = models.Network(network.inputs[0], outputs)
+    assert other.output["logits"].shape[1:] == (network.output["logits"].shape[1], 5)
+    assert other.get_layer("stem_conv") is network.get_layer("stem_conv")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("efficientdet-d9", {}, 'no detector "efficientdet-d9"; did you mean "efficientdet-d'),
+        ("efficientdet-d0", {"backbone": "resnet5"}, 'no network "resnet5"'),
+        ("efficientdet-d0", {"width": 4}, 'no option "width"'),
+        ("efficientdet-d0", {"aspect": 9.0}, "efficientdet-d0: aspect 9.0: must be from 1/8 to 8"),
+        ("efficientdet-d0", {"neck": "fpm"}, 'efficientdet-d0: no neck "fpm"'),
+        ("efficientdet-d0", {"resolution": 4}, "efficientdet-d0: resolution 4"),
+        ("efficientdet-d0", {"width_coefficient": 0}, "efficientdet-d0: width_coefficient 0"),
+        ("efficientdet-d0", {"head_repeats": -1}, "efficientdet-d0: head_repeats -1"),
+        ("efficientdet-d0", {"anchor_size": 0}, "efficientdet-d0: anchors: size 0"),
+        ("anchor-yolo", {"anchors": (0.1, 0.2, 0.3, 0.0, 0.5, 0.6)}, "must be heights and widths above 0"),
+        ("anchor-yolo", {"anchors": (0.1, 0.2)}, "as many pairs for each of the 3 levels"),
+    ],
+)
+def test_wrong_names_and_options_are_errors(name: str, options: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        models.detector(name, **options)
+
+
+def test_errors_of_estimating_equal_those_of_building() -> None:
+    described = models.detector("efficientdet-d0", backbone="mobilenet-v2", levels=("P2", "P3"), resolution=32)
+    for options in ({"num_classes": 0}, {"num_classes": 2, "channels": 2}):
+        with pytest.raises(UserError) as building:
+            models.build_detector(described, **options)
+        with pytest.raises(UserError) as estimating:
+            models.estimate(described, **options)
+        assert str(estimating.value) == str(building.value)
+    with pytest.raises(UserError, match="takes no options; given neck"):
+        models.build_detector(described, num_classes=2, neck="fpn")
+
+
+def test_unknown_families_are_errors() -> None:
+    with pytest.raises(UserError, match='no family "efficientdat"; did you mean "efficientdet"'):
+        models.detector_names("efficientdat")
+    assert len(models.detector_names("efficientdet")) == 9
+    assert models.detector_names("efficientdet-lite")[0] == "efficientdet-lite0"

@@ -1,0 +1,130 @@
+"""The recipes for a user's own images, with labels and with boxes."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.rcnn.voc_digits import write_voc
+from tests.thoroughness import only_thorough
+from tests.verbs import ROOT
+from tfeff import config, training
+from tfeff.models import architecture
+
+PATH = ROOT / "configs" / "own_images.py"
+TINY = (
+    "--config.model.weights=none",
+    *("--config.training.epochs=1", "--config.task.tta.mirrored=false"),
+)
+
+
+@pytest.fixture
+def root(image_folder) -> Path:
+    return image_folder({"train/ant": 20, "train/bee": 20, "test/ant": 4, "test/bee": 4}, size=(40, 48))
+
+
+def test_training_prints_and_saves_what_it_chose_and_resumes_with_it(verbs, root, tmp_path):
+    workdir = tmp_path / "run"
+    command = ("train", f"--config={PATH}", f"--workdir={workdir}", f"--config.data.source=folder:{root}", *TINY)
+    done = verbs(*command).succeeds()
+    table = done.out.split(":\n")[1].partition("\n\n")[0]
+    for row in (["training.batch_size", "8"], ["model.name", "resnet"], ["model.resolution", "32"]):
+        assert any(line.split()[:2] == row for line in table.splitlines()), done.out
+    assert "training.epochs" not in table
+    saved = config.load(workdir / "config.json", config.Experiment)
+    assert (saved.training.batch_size, saved.model.resolution, saved.training.epochs) == (8, 32, 1)
+    assert (workdir / "saved_model").is_dir()
+    assert json.loads((workdir / "result.json").read_text())
+
+    # As if something else had been chosen then, which would not be chosen now.
+    path = workdir / "config.json"
+    assert '"cache": "memory"' in path.read_text()
+    path.write_text(path.read_text().replace('"cache": "memory"', '"cache": "none"'))
+    again = verbs(*command, "--config.training.epochs=2").succeeds()
+    assert "keeping the values that were chosen when this run began" in again.out
+    resumed = config.load(path, config.Experiment)
+    assert (resumed.data.cache, resumed.training.epochs) == ("none", 2)
+    other = verbs(*command, "--config.training.epochs=2", "--config.seed=5")
+    other.fails_with("belongs to another config", "seed: saved 0, now 5")
+
+
+@pytest.mark.parametrize(
+    ("count", "overrides", "expected"),
+    [
+        (30, ("model.weights=none",), {"model.name": "resnet", "training.batch_size": 8, "optimizer.frozen": ()}),
+        (600, ("model.weights=none",), {"training.batch_size": 32, "training.epochs": 56}),
+        (30, ("model.weights=none", "training.batch_size=5"), {"training.batch_size": 5}),
+        (
+            30,
+            ("model.weights=none", "model.name=mobilenet-v2"),
+            {"model.name": "mobilenet-v2"},
+        ),
+        (
+            30,
+            ("model.weights=w.npz", "model.name=resnet"),
+            {"model.weights": "w.npz", "model.width": 12},
+        ),
+        (30, ("model.weights=none", "model.resolution=24"), {"model.resolution": 24, "data.image_size": 24}),
+        (30, ("model.weights=w.npz",), {"optimizer.learning_rate_factors": ("*=0.1", "head_classifier*=1")}),
+        (30, ("model.weights=w.npz", "optimizer.transfer=auto"), {"optimizer.learning_rate_factors": ()}),
+    ],
+)
+def test_choices(image_folder, count, overrides, expected):
+    root = image_folder({f"train/{name}": count // 2 for name in ("ant", "bee")}, size=(8, 8))
+    recipe = config.load_recipe(PATH, config.Experiment)
+    settings, _ = config.complete(recipe, [f"data.source=folder:{root}", *overrides])
+    values = config.flatten(settings)
+    assert {key: values.get(key) for key in expected} == expected
+
+
+def test_a_missing_folder(verbs, tmp_path):
+    done = verbs("train", f"--config={PATH}", f"--workdir={tmp_path / 'run'}", "--config.data.source=folder:nowhere")
+    done.fails_with("own_images.py", "nowhere does not exist")
+    assert not (tmp_path / "run").exists()
+
+
+BOXES_PATH = ROOT / "configs" / "own_boxes.py"
+
+
+@pytest.fixture
+def source(tmp_path) -> str:
+    write_voc(tmp_path / "voc", {"train": range(12), "test": range(12, 15)})
+    return f"voc:{tmp_path / 'voc'}"
+
+
+def test_choices_for_boxes(source):
+    recipe = config.load_recipe(BOXES_PATH, config.Experiment)
+    settings, choices = config.complete(recipe, [f"data.source={source}", "model.weights=none"])
+    assert (settings.model.name, settings.model.resolution) == ("resnet", 48)
+    assert settings.task.proposals.max_proposals in (250, 1000)
+    assert "objects per image" in choices["task.vote_overlap"].why
+
+
+def test_the_backbone_of_a_run_is_adopted(source, tmp_path):
+    model = architecture("resnet", width=5, stage_blocks=(1, 2), resolution=24)
+    (tmp_path / "crops").mkdir()
+    (tmp_path / "crops" / "config.json").write_text(config.to_json(config.Experiment(model=model)))
+    recipe = config.load_recipe(BOXES_PATH, config.Experiment)
+    settings, choices = config.complete(recipe, [f"data.source={source}", f"model.weights={tmp_path / 'crops'}"])
+    assert settings.description.backbone == model
+    assert choices["model.width"].value == 5
+
+
+@only_thorough
+def test_training_a_detector_on_a_backbone_that_was_trained_on_crops(verbs, source, tmp_path):
+    backbone, workdir = tmp_path / "crops", tmp_path / "run"
+    small = "--config.model.width=4", "--config.model.stage_blocks=1,1", "--config.training.epochs=1"
+    verbs(
+        *("train", f"--config={ROOT / 'configs' / 'own_images.py'}", f"--workdir={backbone}"),
+        *(f"--config.data.source=crops:{source}", "--config.model.weights=none", "--config.model.name=resnet", *small),
+    ).succeeds()
+    done = verbs(
+        *("train", f"--config={BOXES_PATH}", f"--workdir={workdir}", f"--config.data.source={source}"),
+        *(f"--config.model.weights={backbone}", "--config.task.proposals.max_proposals=60"),
+        "--config.training.epochs=1",
+    ).succeeds()
+    assert "model.resolution" in done.out
+    saved = config.load(workdir / "config.json", config.Experiment)
+    assert saved.task.proposals.max_proposals == 60
+    assert saved.model.resolution == training.Workdir(backbone).config().model.resolution
+    assert (workdir / "evaluation_test.json").is_file()

@@ -1,0 +1,59 @@
+import json
+
+import numpy as np
+import pytest
+
+from tfeff.evaluation import classification_report, localization_report
+from tfeff.reporting import tables
+from tfeff.reports.classification import (
+    classification_figures,
+    localization_class_rows,
+    localization_rows,
+    per_class_rows,
+    summary_rows,
+)
+
+
+@pytest.fixture(scope="module")
+def report():
+    """Report on four classes, one of them without examples, after a JSON round trip."""
+    labels = np.repeat([0, 1, 2], 20)
+    probabilities = np.random.default_rng(0).dirichlet([0.3] * 4, 60)
+    return json.loads(json.dumps(classification_report(labels, probabilities, ["a", "b", "c", "none"]).to_json()))
+
+
+def test_rows_contain_every_class_and_metric(report):
+    rows = per_class_rows(report)
+    assert [row["class"] for row in rows] == ["a", "b", "c", "none"]
+    assert [row["examples"] for row in rows] == [20, 20, 20, 0]
+    assert rows[3]["recall"] is None
+    np.testing.assert_allclose(np.mean([row["recall"] for row in rows[:3]]), report["balanced_accuracy"])
+    scores = {row["metric"]: row["value"] for row in summary_rows(report)}
+    assert scores["top-1 accuracy"] == report["top1"]
+    assert tables.UNDEFINED in tables.text(rows).splitlines()[-1]
+
+
+def test_figures_of_a_report_from_json_are_legible(report, assert_legible):
+    figures = classification_figures(report)
+    assert set(figures) == {"confusion", "per_class", "reliability"}
+    for figure in figures.values():
+        assert_legible(figure)
+
+
+def localization():
+    rng = np.random.default_rng(0)
+    objects = np.sort(rng.uniform(0, 1, (50, 2, 2)), axis=1).reshape(50, 4)
+    boxes = objects + rng.normal(0, 0.05, (50, 4))
+    return localization_report(rng.integers(0, 2, 50), rng.dirichlet([1, 1, 1], 50), objects, boxes, "abc").to_json()
+
+
+def test_rows_of_localization_contain_the_metrics_and_none_for_undefined_values():
+    data = localization()
+    scores = {row["metric"]: row["value"] for row in localization_rows(data)}
+    assert scores["mean IoU"] == data["mean_iou"]
+    assert scores["localization error"] == 1 - scores["localization accuracy"]
+    assert scores["top-1 accuracy"] == data["top1"]
+    rows = localization_class_rows(data)
+    assert [row["class"] for row in rows] == ["a", "b", "c"]
+    assert rows[2]["mean IoU"] is None
+    assert rows[0]["mean IoU"] == data["class_iou"][0]

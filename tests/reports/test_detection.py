@@ -1,0 +1,89 @@
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.metrics import precision_score, recall_score
+
+from tfeff.evaluation import Detections, detection_report
+from tfeff.reports.detection import BACKGROUND_OVERLAP, detection_figures, region_report, to_text
+
+NAMES = ("red cell", "white cell", "platelet", "absent")
+
+
+class Objects:
+    def __init__(self, boxes, labels):
+        self.boxes_yxyx, self.labels = np.array(boxes, np.float32).reshape(-1, 4), np.array(labels, np.int32)
+        self.difficult = self.crowd = np.zeros(len(labels), bool)
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_all_figures_of_a_report_are_legible(empty, assert_legible):
+    boxes = [[0, 0, 10, 10], [20, 20, 40, 40]]
+    truth = Objects([], []) if empty else Objects(boxes, [0, 1])
+    found = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.int32), np.zeros(0, np.float32))
+    if not empty:
+        found = Detections(np.array(boxes, np.float32), np.array([0, 0], np.int32), np.array([0.5, 0.25], np.float32))
+    report = detection_report([found], [truth], ("red cell", "white cell"), resamples=5)
+    figures = detection_figures(json.loads(json.dumps(report.to_dict())))
+    assert list(figures) == ["precision_recall", "confusion", "per_class", "errors"]
+    for figure in figures.values():
+        assert_legible(figure)
+    cells = figures["confusion"].axes[0].get_yticklabels()
+    assert [cell.get_text() for cell in cells] == ["red cell", "white cell", "background"]
+
+
+def test_the_text_names_every_class_metric_and_error_type(make_case):
+    text = to_text(detection_report(*make_case(0), NAMES, resamples=10, score_threshold=0.5).to_dict())
+    for words in (
+        *NAMES,
+        "VOC 2007 mAP",
+        "COCO AR, large objects",
+        "95 % interval",
+        "duplicate",
+        "score threshold of 0.5",
+    ):
+        assert words in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("has_objects", [True, False])
+def test_the_text_of_no_detections_and_no_objects(has_objects, make_case, make_detections, make_objects):
+    truth = make_case(1)[1] if has_objects else [make_objects()] * 4
+    text = to_text(detection_report([make_detections()] * 4, truth, NAMES, resamples=10).to_dict())
+    assert "missed" in text
+    assert text.startswith(
+        f"4 images, {sum(len(each.labels[~each.difficult]) for each in truth)} objects, 0 detections"
+    )
+
+
+CLASSES, THRESHOLD = 4, 0.5
+
+
+def test_metrics_of_regions_match_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.uniform(0, 0.8, (400, CLASSES))
+    labels = rng.integers(0, 3, 400)  # nothing belongs to the last class
+    scores[np.arange(400), labels] += rng.uniform(0, 0.5, 400)
+    scores[::7] = rng.uniform(0, 0.7, (len(scores[::7]), 1))
+    scores[scores.argmax(axis=1) == 2, 2] = 0.0  # and the third one is never predicted
+    is_object, ignored = np.arange(400) < 150, rng.random(400) < 0.2
+    overlap = np.where(is_object, 1.0, rng.uniform(0, 1, 400))
+    overlap[200:210] = BACKGROUND_OVERLAP
+    targets: Any = SimpleNamespace(is_object=is_object, label=labels, overlap=overlap, ignored=ignored & ~is_object)
+    predicted = np.array([int(row.argmax()) if row.max() >= THRESHOLD else CLASSES for row in scores])
+    report = region_report(predicted, targets, CLASSES)
+
+    own, wanted = predicted[:150], labels[:150]
+    assert report["accuracy"] == pytest.approx(np.mean(own == wanted))
+    assert report["called_background"] == pytest.approx(np.mean(own == CLASSES))
+    assert 0.05 < report["called_background"] < 0.5
+    background = [row for row in range(150, 400) if overlap[row] < BACKGROUND_OVERLAP and not ignored[row]]
+    assert report["background_recall"] == pytest.approx(np.mean([predicted[row] == CLASSES for row in background]))
+    each: Any = {"labels": range(CLASSES), "average": None, "zero_division": np.nan}
+    precision, recall = precision_score(wanted, own, **each), recall_score(wanted, own, **each)
+    assert [value is None for value in report["object_precision"]] == [False, False, True, False]
+    assert [value is None for value in report["object_recall"]] == [False, False, False, True]
+    np.testing.assert_allclose(np.array(report["object_precision"], float), precision)
+    np.testing.assert_allclose(np.array(report["object_recall"], float), recall)

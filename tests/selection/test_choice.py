@@ -1,0 +1,144 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.selection.digit_splits import FOLDERS, QUIET, digits, indices, read
+from tfeff import config, selection
+from tfeff.data.sources import catalog, placed_digits
+from tfeff.errors import UserError
+
+
+def test_held_out_images_are_disjoint_and_stratified():
+    dataset = read(digits(validation_fraction=0.2))
+    assert not indices(dataset.train) & indices(dataset.validation)
+    counts = np.bincount(dataset.validation.dataset.labels)
+    assert counts.max() - counts.min() <= 2
+    assert dataset.record()["train_examples"] + dataset.record()["validation_examples"] == 1438
+
+
+def test_folds_cover_the_training_split_once():
+    held_out = [read(digits(folds=3, fold=fold)).validation for fold in range(3)]
+    sizes = [len(store) for store in held_out]
+    assert sum(sizes) == len(set().union(*map(indices, held_out))) == 1438
+    assert max(sizes) - min(sizes) <= 10
+
+
+def test_the_subset_is_drawn_before_the_hold_out():
+    dataset = read(digits(train_examples=200, validation_fraction=0.25))
+    assert (len(dataset.train), len(dataset.validation)) == (150, 50)
+
+
+def test_independent_folds_are_disjoint_with_their_own_hold_outs():
+    caches = selection.read(selection.request(digits()), QUIET)
+    folds = [
+        selection.choose(
+            selection.request(digits(folds=3, fold=fold, fold_examples=400, validation_fraction=0.25)), caches
+        )
+        for fold in range(3)
+    ]
+    assert [(len(fold.train), len(fold.validation)) for fold in folds] == [(300, 100)] * 3
+    assert len(set().union(*(indices(part) for fold in folds for part in (fold.train, fold.validation)))) == 1200
+
+
+def test_the_data_seed_alone_decides_which_images_are_drawn():
+    def drawn(**seeds):
+        settings = digits(folds=2, fold_examples=300, validation_fraction=0.5, seed=seeds["data"])
+        return indices(read(dataclasses.replace(settings, seed=seeds["run"])).train)
+
+    assert drawn(run=1, data=7) == drawn(run=2, data=7) != drawn(run=1, data=8)
+    assert drawn(run=7, data=None) == drawn(run=1, data=7)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (
+            {"folds": 3, "fold_examples": 500},
+            ["data.fold_examples", "embedded:digits/train", "need 1,500", "there are 1,438", "at most 479 per fold"],
+        ),
+        ({"folds": 100, "fold_examples": 12, "validation_fraction": 0.25}, ["fold 0 has", 'class "']),
+        ({"folds": 200}, ["data.folds", "at least 200 images of each class", 'class "8" has 139']),
+        ({"train_examples": 8}, ["data.train_examples", "8 images and none of class", "draw more"]),
+    ],
+)
+def test_too_few_images_are_counted_in_the_message(data, words):
+    with pytest.raises(UserError) as error:
+        read(digits(**data))
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_a_validation_split_is_read_unless_there_are_folds(tmp_path):
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 12), ("validation", 5)):
+        for name in ("a", "b"):
+            (tmp_path / split / name).mkdir(parents=True)
+            for index in range(count):
+                Image.fromarray(rng.integers(0, 255, (8, 8), np.uint8)).save(tmp_path / split / name / f"{index}.png")
+    settings = config.override(digits(source=f"folder:{tmp_path}", test_split=None), ["training.batch_size=8"])
+    caches = selection.read(selection.request(settings), QUIET)
+    dataset = selection.choose(selection.request(settings), caches)
+    assert (len(dataset.train), len(dataset.validation)) == (24, 10)
+    named = config.override(settings, ["data.validation_split=valid"])
+    assert (
+        len(selection.choose(selection.request(named), selection.read(selection.request(named), QUIET)).validation)
+        == 10
+    )
+    folded = config.override(settings, ["data.folds=2"])
+    with pytest.raises(ValueError, match=r"data\.validation_split: 'validation' then, None now"):
+        selection.choose(selection.request(folded), caches)
+    assert len(read(folded).validation) == 12
+
+
+def test_too_few_images_name_the_key():
+    with pytest.raises(UserError, match=r"config: training.batch_size: .*100 training images .* one batch of 128"):
+        read(digits(train_examples=100, validation_fraction=0.0))
+    with pytest.raises(UserError, match=r"config: data.validation_fraction: embedded:digits/train: cannot hold out"):
+        read(digits(train_examples=20, validation_fraction=0.01))
+
+
+def test_caches_of_another_validation_split_are_refused(image_folder):
+    root = image_folder({**FOLDERS, "test/a": 5, "test/b": 5})
+    settings = config.override(digits(source=f"folder:{root}", channels=3), ["training.batch_size=8"])
+    caches = selection.read(selection.request(settings), QUIET)
+    other = config.override(settings, ["data.validation_split=test", "data.test_split=none"])
+    with pytest.raises(ValueError, match=r"data\.validation_split"):
+        selection.choose(selection.request(other), caches)
+
+
+def test_crops_of_one_photograph_are_not_split_between_training_and_validation():
+    model = config.architecture("resnet", width=2, stage_blocks=(1, 1), resolution=8)
+    dataset = catalog.open_labels("crops:embedded:placed_digits").load("validation")
+    for data in ({"folds": 3}, {"folds": 2, "fold_examples": 3000}, {"train_examples": 300}):
+        settings = config.Experiment(
+            model=model, data=config.Data(source="crops:embedded:placed_digits", validation_fraction=0.4, **data)
+        )
+        fold = selection.fold(selection.request(settings), dataset, validates=False)
+        train, validation = ({dataset.ids[i].split(" [")[0] for i in part} for part in (fold.train, fold.validation))
+        assert validation
+        assert train.isdisjoint(validation)
+
+
+@pytest.mark.parametrize("data", [{}, {"train_examples": 30}, {"train_examples": 30, "validation_fraction": 0.0}])
+def test_crops_are_of_the_images_that_a_detector_trains_on_and_holds_out(monkeypatch, data):
+    monkeypatch.setattr(placed_digits, "COUNTS", {"train": 40, "validation": 10, "test": 5})
+    options = {"validation_fraction": 0.25, "validation_split": None, **data}
+
+    def parts(source, task):
+        settings = config.Experiment(
+            task=task,
+            data=config.Data(source=source, image_size=16, train_split="train", test_split=None, **options),
+            training=config.Training(batch_size=8),
+        )
+        request = selection.request(settings)
+        dataset = selection.load(request, selection.open_source(request), "train")
+        return dataset, selection.fold(request, dataset, validates=False)
+
+    images, of_images = parts("embedded:placed_digits:64", config.YoloSettings())
+    crops, of_crops = parts("crops:embedded:placed_digits:64", config.ClassificationSettings())
+    if of_images is None or of_crops is None:
+        pytest.fail("nothing is held out")
+    for one, other in ((of_images.train, of_crops.train), (of_images.validation, of_crops.validation)):
+        assert {images.ids[index] for index in one} == {crops.ids[index].partition(" [")[0] for index in other}

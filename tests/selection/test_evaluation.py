@@ -1,0 +1,121 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.selection.digit_splits import FOLDERS, QUIET, digits, indices, planned, read
+from tfeff import config, selection
+from tfeff.errors import UserError
+
+
+def unused() -> selection.Fingerprint:
+    raise AssertionError("no fingerprint is needed")
+
+
+def test_the_validation_split_of_a_finished_run_has_its_held_out_images():
+    settings = digits(validation_fraction=0.1)
+    dataset = read(settings)
+    again = selection.evaluation_images(
+        selection.request(settings), "validation", dataset.record(), lambda: dataset.fingerprint, QUIET
+    )
+    np.testing.assert_array_equal(again.rows, dataset.validation.rows)
+
+
+def test_validation_on_a_subset_does_not_shrink_the_evaluation():
+    settings = digits(validation_fraction=0.25)
+    limited = digits(validation_fraction=0.25, validation_examples=60)
+    whole, part = read(settings), read(limited)
+    np.testing.assert_array_equal(part.train.rows, whole.train.rows)
+    assert len(part.validation) == 60
+    assert indices(part.validation) < indices(whole.validation)
+    counts = np.bincount(part.validation.dataset.labels)
+    assert counts.max() - counts.min() <= 1
+    again = selection.evaluation_images(
+        selection.request(limited), "validation", part.record(), lambda: part.fingerprint, QUIET
+    )
+    np.testing.assert_array_equal(again.rows, whole.validation.rows)
+
+
+def test_a_run_without_validation_images_has_no_validation_split():
+    settings = digits(validation_fraction=0.0)
+    with pytest.raises(UserError, match="held out no images"):
+        selection.evaluation_images(selection.request(settings), "validation", read(settings).record(), unused, QUIET)
+
+
+def test_other_classes_are_refused():
+    settings = digits()
+    began, record = unused, read(settings).record() | {"class_names": ["a", "b"]}
+    with pytest.raises(UserError, match="not those that the network was trained on"):
+        selection.evaluation_images(selection.request(settings), "test", record, began, QUIET)
+
+
+@pytest.mark.parametrize("split", ["test", "validation"])
+@pytest.mark.parametrize("own", [False, True])
+def test_splits_drawn_from_changed_images_are_refused(tmp_path, split, own):
+    parts = [tmp_path / "train", tmp_path / "test"] if own else [tmp_path]
+    for folder in (part / name for part in parts for name in "ab"):
+        folder.mkdir(parents=True)
+        for number in range(20):
+            Image.new("RGB", (8, 8)).save(folder / f"{number}.png")
+    changes = ["training.batch_size=8", "data.image_size=8", "data.validation_split=none"]
+    changes += ["data.validation_fraction=0.25"] if own else []
+    settings = config.override(digits(source=f"folder:{tmp_path}", channels=3), changes)
+    dataset = read(settings)
+    record, began = dataset.record(), lambda: dataset.fingerprint
+    before = selection.evaluation_images(selection.request(settings), split, record, began, QUIET).dataset.ids
+    Image.new("RGB", (8, 8)).save(parts[0] / "a" / "new.png")
+    if own and split == "test":  # whatever becomes of the training images
+        assert (
+            selection.evaluation_images(selection.request(settings), split, record, began, QUIET).dataset.ids == before
+        )
+    else:
+        with pytest.raises(UserError, match="have changed since this run began"):
+            selection.evaluation_images(selection.request(settings), split, record, began, QUIET)
+
+
+def test_a_validation_folder_validates_and_is_evaluated_if_there_is_no_test_split(image_folder):
+    settings, source, chosen = planned(image_folder(FOLDERS))
+    assert (chosen.train, chosen.validation, chosen.test) == ("train", "validation", None)
+    split, note = selection.final_split(selection.request(settings), {"validation_examples": 10}, source)
+    assert split == "validation"
+    assert "has no test split: evaluated on the validation images" in note
+
+
+def test_without_held_out_images_there_is_nothing_to_evaluate(image_folder):
+    settings, source, _ = planned(image_folder(FOLDERS), validation_split=None, validation_fraction=0.0)
+    assert selection.final_split(selection.request(settings), {"validation_examples": 0}, source) is None
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "dev", "validation"])
+def test_a_validation_folder_can_be_the_test_split(image_folder, name):
+    settings, source, chosen = planned(image_folder(FOLDERS), test_split=name)
+    assert (chosen.validation, chosen.test) == (None, "validation")
+    assert selection.final_split(selection.request(settings), {"validation_examples": 2}, source) == ("validation", "")
+    dataset = read(settings)
+    record, began = dataset.record(), lambda: dataset.fingerprint
+    assert record["validation_examples"] == 2  # held out of the training split
+    assert len(selection.evaluation_images(selection.request(settings), name, record, began, QUIET, source)) == 10
+
+
+def test_an_overlapping_validation_list_is_not_evaluated(dataset):
+    changes = [
+        "task.name=localization",
+        "data.train_split=trainval",
+        "data.test_split=none",
+        "data.validation_fraction=0",
+    ]
+    settings = config.override(digits(source=f"voc:{dataset('bccd') / 'BCCD'}"), changes)
+    source = selection.open_source(selection.request(settings))
+    assert selection.final_split(selection.request(settings), {"validation_examples": 0}, source) is None
+    with pytest.raises(UserError, match="no validation split apart from the training images"):
+        selection.evaluation_images(
+            selection.request(settings), "val", {"validation_examples": 0}, unused, QUIET, source
+        )
+
+
+def test_a_run_on_given_datasets_is_evaluated_on_splits_of_its_source(dataset):
+    changes = ["data.train_split=trainval", "data.validation_split=validation", "data.image_size=8"]
+    settings = config.override(digits(source=f"crops:voc:{dataset('bccd') / 'BCCD'}", channels=3), changes)
+    record = {"given": True, "validation_examples": 3, "image_size": [8, 8]}
+    record["class_names"] = ["Platelets", "RBC", "WBC", "background"]
+    images = selection.evaluation_images(selection.request(settings), "test", record, unused, QUIET)
+    assert images.dataset.name.endswith("/test")

@@ -1,0 +1,87 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.selection.digit_splits import FOLDERS, QUIET, digits, planned
+from tfeff import config, selection
+from tfeff.data.dataset import Dataset
+from tfeff.data.images.storage import EncodedImages
+from tfeff.data.sources import catalog
+from tfeff.data.sources.source import Options, Source
+from tfeff.errors import UserError
+
+
+def test_without_held_out_images_a_validation_folder_still_validates(image_folder):
+    _, _, chosen = planned(image_folder(FOLDERS), validation_fraction=0.0)
+    assert chosen.validation == "validation"
+
+
+def test_an_unused_fraction_is_noted(image_folder):
+    _, _, chosen = planned(image_folder(FOLDERS), validation_fraction=0.3)
+    assert 'data.validation_fraction is not used, since the source has a split "validation"' in chosen.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"test_split": "tset"}, r'data.test_split: .* has no split "tset"'),
+        ({"validation_split": "held"}, r'data.validation_split: .* has no split "held"'),
+        ({"train_split": "trian"}, r'data.train_split: .* has no split "trian"; did you mean "train"'),
+        ({"test_split": "train"}, r"data.test_split: .* shares images with data.train_split"),
+        ({"validation_split": "train"}, r"data.validation_split: .* shares images"),
+        ({"train_split": "all"}, r'data.train_split: .* has no split "all"'),
+        ({"validation_split": "all"}, r'data.validation_split: .* has no split "all"'),
+        ({"test_split": "all"}, r'data.test_split: .* has no split "all"'),
+    ],
+)
+def test_mistakes_in_splits_are_reported_before_reading(image_folder, data, message):
+    with pytest.raises(UserError, match=message):
+        planned(image_folder(FOLDERS), **data)
+
+
+def test_a_single_class_is_refused(image_folder):
+    with pytest.raises(UserError, match='has a single class, "a"; a classifier needs at least two'):
+        planned(image_folder({"train/a": 12, "val/a": 5}))
+
+
+def test_images_without_objects_are_refused(tmp_path):
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    for number in range(20):
+        Image.new("RGB", (32, 32), (number, 0, 0)).save(tmp_path / "images" / f"{number}.png")
+    settings = config.Experiment(task=config.YoloSettings(), data=config.Data(source=f"yolo:{tmp_path}", image_size=32))
+    wanted = selection.request(config.override(settings, ["training.batch_size=2", "data.test_split=none"]))
+    with pytest.raises(UserError, match="the 16 images to train on have no objects"):
+        selection.choose(wanted, selection.read(wanted, QUIET))
+
+
+def test_classes_in_another_order_are_refused():
+    dataset = catalog.open_objects("embedded:placed_digits").load("validation").take(np.arange(3))
+    turned = dataclasses.replace(dataset, class_names=dataset.class_names[::-1])
+    with pytest.raises(UserError, match="must have the same classes in the same order"):
+        selection.splits.require_same_classes(dataset, turned)
+
+
+@pytest.mark.parametrize("copied", [True, False])
+def test_images_are_shared_only_if_their_content_is_the_same(copied):
+    class Lists(Source):
+        splits = ("train", "test")
+        disjoint = False
+
+        def _load(self, split):
+            contents = [b"x", b"y"] if split == "train" else [b"z", b"y" if copied else b"x"]
+            return Dataset(split, ("a",), ["0", "1"], EncodedImages(contents, "1"))
+
+    assert Lists("lists", Options()).overlap("train", "test") == copied
+
+
+def test_lists_that_overlap_the_training_split_do_not_validate(dataset):
+    settings = config.override(digits(source=f"voc:{dataset('bccd') / 'BCCD'}"), ["task.name=localization"])
+    source = selection.open_source(selection.request(settings))
+    assert selection.assign(selection.request(settings), source).validation == "validation"
+    joined = config.override(settings, ["data.train_split=trainval"])
+    assert selection.assign(selection.request(joined), source).validation is None
+    with pytest.raises(UserError, match="shares images with"):
+        selection.assign(selection.request(config.override(joined, ["data.validation_split=val"])), source)

@@ -1,0 +1,334 @@
+"""The verbs on valid and invalid input: results, or one clear message with exit code 2; never a traceback."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.thoroughness import thorough
+from tests.verbs import ROOT, Done
+
+CONFIG = """
+from tfeff.config import Data, Experiment, architecture, Optimizer, Schedule, Training
+
+def get_config():
+    return Experiment(
+        model=architecture("resnet", width=4, stage_blocks=(1, 1), resolution=16),
+        data=Data(source="folder:nowhere", image_size=16),
+        optimizer=Optimizer(learning_rate=0.05),
+        training=Training(epochs=2, batch_size=16, precision="float32", deterministic=True),
+    )
+"""
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> Callable[..., Path]:
+    """`images("train/a", ...)`: an image folder of two classes without the given folders."""
+    whole = tmp_path_factory.mktemp("whole")
+    rng = np.random.default_rng(0)
+    for part, count in (("train/a", 40), ("train/b", 40), ("test/a", 6), ("test/b", 6)):
+        (whole / part).mkdir(parents=True)
+        for i in range(count):
+            Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8)).save(whole / part / f"{i:03}.jpg")
+
+    def make(*without: str) -> Path:
+        root = tmp_path_factory.mktemp("images") / "set"
+        shutil.copytree(whole, root)
+        for part in without:
+            shutil.rmtree(root / part)
+        return root
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("config") / "tiny.py"
+    path.write_text(CONFIG)
+    return path
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished run, its flags and its output."""
+
+    workdir: Path
+    flags: tuple[str, ...]
+    done: Done
+
+    def copy(self, to: Path) -> Path:
+        shutil.copytree(self.workdir, to)
+        return to
+
+
+@pytest.fixture(scope="module")
+def trained(verbs, images, config, tmp_path_factory) -> Trained:
+    workdir = tmp_path_factory.mktemp("trained") / "run"
+    flags = (f"--config={config}", f"--config.data.source=folder:{images()}")
+    done = verbs("train", *flags, f"--workdir={workdir}")
+    assert done.code == 0, done
+    return Trained(workdir, flags, done)
+
+
+def test_train_evaluates_exports_and_lists_the_files(trained):
+    result = json.loads((trained.workdir / "result.json").read_text())
+    assert result["epochs"] == 2
+    assert result["split"] == "test"
+    assert json.loads((trained.workdir / "evaluation_test.json").read_text())["skipped_images"] == []
+    assert (trained.workdir / "saved_model" / "saved_model.pb").is_file()
+    for line in trained.done.out.splitlines():
+        if line.startswith("wrote "):
+            stem = line.removeprefix("wrote ").split(" (")[0].split(".{")[0]
+            assert list(Path(stem).parent.glob(f"{Path(stem).name}*")), line
+
+
+def test_rerunning_a_finished_run_only_evaluates(trained, verbs, tmp_path):
+    run = trained.copy(tmp_path / "run")
+    (run / "result.json").unlink()
+    again = verbs("train", *trained.flags, f"--workdir={run}")
+    assert again.code == 0
+    assert "already finished" in again.out
+    assert (run / "result.json").read_bytes() == (trained.workdir / "result.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--confg=x.py"], ["confg", "Did you mean: config"]),
+        ([], ["--config=", "--workdir="]),
+        (["--config=nowhere.py", "--workdir=run"], ["nowhere.py", "no such file"]),
+        (["--config={config}", "--workdir=run", "--config.training.epoch=3"], ['"epochs"']),
+        (["--config={config}", "--workdir=run", "--config.batch_size=3"], ['"training.batch_size"']),
+        (["--config={config}", "--workdir=run", "epochs=3"], ["unexpected argument 'epochs=3'"]),
+        (["--config={config}", "--workdir={config}"], ["tiny.py", "a file is in the way"]),
+        (["--config={config}", "--workdir=/proc/run"], ["/proc/run", "cannot be written"]),
+        (["--config={config}", "--workdir="], ["--workdir= is empty"]),
+    ],
+)
+def test_wrong_flags(verbs, config, tmp_path, monkeypatch, flags, words):
+    verbs("train", *(flag.format(config=config) for flag in flags)).fails_with(*words)
+    assert not (ROOT / "run").exists()
+
+
+@pytest.mark.parametrize("modules", ["tfeff.cli, tfeff.config", "tfeff.recipes"])
+def test_config_errors_are_reported_before_tensorflow_loads(modules):
+    code = f"import sys, {modules}; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_help_lists_the_flags(verbs):
+    done = verbs("train", "--help")
+    assert done.code == 0
+    for flag in ("--config", "--workdir", "--[no]profile"):
+        assert flag in done.out
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("data.source=folder:{tmp}/nowhere", ["nowhere", "does not exist"]),
+        ("data.source=folder:{tmp}", ["no class folders"]),
+        ("data.source=digits", ["embedded:<name>", "folder:<directory>"]),
+        ("data.test_split=tset", ["data.test_split", 'did you mean "test"']),
+        ("data.cache_directory={config}", ["{config}"]),
+        ("model.name=resnte", ['"resnet"']),
+        ("model.resolution=2", ["resolution 2", "at least"]),
+        ("model.width=0", ["model.width", "at least 1"]),
+        ("model.weights={tmp}/nowhere.npz", ["model.weights", "nowhere.npz"]),
+        ("training.batch_size=1000", ["one batch of 1000", "at most 72"]),
+        ("training.accumulation_steps=3", ["accumulation_steps", "divisor"]),
+        ("seed=-1", ["seed", "between 0"]),
+        ("training.strategy=multi_worker", ["TF_CONFIG"]),
+    ],
+)
+def test_wrong_settings(verbs, images, config, tmp_path, override, words):
+    names = {"tmp": str(tmp_path / "empty"), "config": str(config)}
+    (tmp_path / "empty").mkdir()
+    flags = [f"--config.data.source=folder:{images()}", f"--config.{override.format(**names)}"]
+    if "cache_directory" in override:
+        flags.append("--config.data.cache=disk")
+    done = verbs("train", f"--config={config}", f"--workdir={tmp_path / 'run'}", *flags)
+    done.fails_with(*(word.format(**names) for word in words))
+
+
+def test_tf_config_must_be_json(verbs, config, tmp_path):
+    done = verbs("train", f"--config={config}", f"--workdir={tmp_path / 'run'}", env={"TF_CONFIG": "{worker"})
+    done.fails_with("TF_CONFIG", "not JSON", "{worker")
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_an_empty_class_is_an_error_before_training(verbs, images, config, tmp_path, split):
+    root = images(f"{split}/b")
+    (root / split / "b").mkdir()
+    done = verbs("train", f"--config={config}", f"--workdir={tmp_path / 'run'}", f"--config.data.source=folder:{root}")
+    done.fails_with(f"{root}/{split}", 'class "b" is empty')
+    assert "epoch" not in done.out
+
+
+def corrupt(root: Path) -> dict[str, Path]:
+    """Corrupts four training images in different ways; a fifth becomes a PNG with the wrong suffix, which is valid."""
+    train = root / "train"
+    files = {"cut off": train / "a/001.jpg", "empty": train / "a/002.jpg", "text": train / "b/003.jpg"}
+    files["cut late"] = train / "b/004.jpg"
+    files["cut off"].write_bytes(files["cut off"].read_bytes()[:200])
+    files["empty"].write_bytes(b"")
+    files["text"].write_text("not an image")
+    files["cut late"].write_bytes(files["cut late"].read_bytes()[:-200])
+    Image.new("RGB", (16, 16)).save(train / "b/005.jpg", "PNG")
+    return files
+
+
+def test_corrupt_images_are_listed(verbs, images, config, tmp_path):
+    root = images()
+    files = corrupt(root)
+    done = verbs("train", f"--config={config}", f"--workdir={tmp_path / 'run'}", f"--config.data.source=folder:{root}")
+    done.fails_with("4 of 80 images", "corrupt_images", *map(str, files.values()))
+    assert "005.jpg" not in done.err
+
+
+def test_corrupt_images_can_be_skipped(verbs, images, config, tmp_path):
+    root = images()
+    files = corrupt(root)
+    flags = [f"--config.data.source=folder:{root}", "--config.data.corrupt_images=skip", "--config.training.epochs=1"]
+    done = verbs("train", f"--config={config}", f"--workdir={tmp_path / 'run'}", "--noevaluate", *flags)
+    assert done.code == 0, done.err
+    assert "skipped 4 corrupt images" in done.out
+    record = json.loads((tmp_path / "run" / "dataset.json").read_text())
+    assert record["skipped_images"] == sorted(map(str, files.values()))
+    assert record["train_examples"] + record["validation_examples"] == 76
+
+
+def test_divergence_keeps_the_last_good_checkpoint(verbs, images, config, tmp_path):
+    flags = [f"--config={config}", f"--workdir={tmp_path / 'run'}", f"--config.data.source=folder:{images()}"]
+    explode = ("name=step", "boundaries=1", "decay_rate=1e30")  # the second epoch's learning rate
+    flags += [f"--config.schedule.{setting}" for setting in explode]
+    for _ in range(2):  # the second time it resumes from the checkpoint
+        done = verbs("train", *flags)
+        done.fails_with("diverged", "epoch 2", "optimizer.learning_rate", "new --workdir", "step_000000004.npz")
+    with np.load(tmp_path / "run" / "checkpoints" / "step_000000004.npz") as file:
+        assert all(np.isfinite(file[name]).all() for name in file.files if name != "record")
+
+
+def test_damaged_checkpoints_are_skipped(trained, verbs, tmp_path):
+    run = trained.copy(tmp_path / "run")
+    (run / "checkpoints" / "final.npz").unlink()
+    last = run / "checkpoints" / "step_000000008.npz"
+    last.write_bytes(last.read_bytes()[:-1000])
+    done = verbs("train", *trained.flags, f"--workdir={run}", "--noevaluate")
+    assert done.code == 0, done.err
+    assert f"{last}: damaged checkpoint; skipped" in done.out
+    assert "resuming from step 4" in done.out
+    with (
+        np.load(run / "checkpoints" / "final.npz") as again,
+        np.load(trained.workdir / "checkpoints" / "final.npz") as whole,
+    ):
+        for name in whole.files:
+            np.testing.assert_array_equal(again[name], whole[name], err_msg=name)
+
+
+def test_error_if_all_checkpoints_are_damaged(trained, verbs, tmp_path):
+    run = trained.copy(tmp_path / "run")
+    (run / "checkpoints" / "final.npz").unlink()
+    for path in (run / "checkpoints").glob("step_*.npz"):
+        path.write_bytes(b"")
+    done = verbs("train", *trained.flags, f"--workdir={run}")
+    done.fails_with("all checkpoints are damaged", str(run / "checkpoints"))
+
+
+@pytest.mark.parametrize("name", ["config.json", "dataset.json", "checkpoints/final.npz"])
+def test_errors_of_damaged_files(trained, verbs, tmp_path, name):
+    run = trained.copy(tmp_path / "run")
+    (run / name).write_text("{")
+    verbs("evaluate", f"--workdir={run}").fails_with(str(run / name))
+
+
+def test_a_full_disk_leaves_no_partial_files(trained, verbs, tmp_path):
+    run = trained.copy(tmp_path / "run")
+    before = (run / "result.json").read_bytes()
+    (run / ".result.json.partial").symlink_to("/dev/full")
+    done = verbs("train", *trained.flags, f"--workdir={run}")
+    done.fails_with("no space left on the disk", str(run / "result.json"))
+    assert (run / "result.json").read_bytes() == before
+    assert not list(run.glob(".*.partial"))
+
+
+@pytest.mark.parametrize("part", ["checkpoints", thorough("tensorboard"), thorough("figures")])
+def test_runs_resume_after_the_disk_was_full(trained, verbs, tmp_path, part):
+    run = tmp_path / "run"
+    flags = [*trained.flags, f"--workdir={run}"]
+    if part == "figures":
+        shutil.rmtree(trained.copy(run) / part)
+    else:
+        flags.append("--noevaluate")
+    (run / part).mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", run / part]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a small file system")
+    try:
+        verbs("train", *flags).fails_with("no space left on the disk", str(run))
+    finally:
+        subprocess.run(["umount", run / part], check=True)
+    again = verbs("train", *flags)
+    assert again.code == 0, again.err
+    assert (run / "checkpoints" / "final.npz").is_file()
+
+
+def test_evaluate_prints_only_json(trained, verbs, tmp_path):
+    run = trained.copy(tmp_path / "run")
+    report = json.loads(verbs("evaluate", f"--workdir={run}", "--json", "--split=validation").out)
+    assert report["split"] == "validation"
+    assert report["examples"] == 8
+
+
+def test_errors_of_evaluate_and_export(trained, verbs, tmp_path):
+    at = f"--workdir={trained.workdir}"
+    verbs("evaluate", at, "--split=tset").fails_with('"tset"', 'did you mean "test"')
+    verbs("evaluate", f"--workdir={tmp_path}").fails_with(str(tmp_path), "no config.json")
+    verbs("export", at, f"--out={trained.workdir / 'saved_model'}").fails_with("saved_model", "overw")
+    wrong = verbs("export", at, f"--out={tmp_path / 'out'}", "--format=litert", "--nofreeze")
+    wrong.fails_with("--freeze requires --format=saved_model")
+    unfinished = trained.copy(tmp_path / "run")
+    (unfinished / "checkpoints" / "final.npz").unlink()
+    verbs("evaluate", f"--workdir={unfinished}").fails_with("is not finished")
+    verbs("export", f"--workdir={unfinished}", f"--out={tmp_path / 'out'}").fails_with("is not finished")
+
+
+def test_ctrl_c(trained, verbs, tmp_path):
+    run = trained.copy(tmp_path / "run")
+    for flags in (("evaluate", f"--workdir={run}"), ("train", *trained.flags, f"--workdir={tmp_path / 'new'}")):
+        process = verbs.start(*flags)
+        time.sleep(0.5)
+        process.signal(signal.SIGINT)
+        done = process.done()
+        assert done.code == 128 + signal.SIGINT, done
+        assert done.err.splitlines()[-1].startswith("interrupted")
+        assert "Traceback" not in done.err
+
+
+def test_a_range_test_writes_its_result_and_trains_nothing(verbs, tmp_path):
+    done = verbs("train", "--config=configs/digits_demo.py", f"--workdir={tmp_path}", "--range_test")
+    done.succeeds()
+    found = json.loads((tmp_path / "range_test.json").read_text())
+    assert found["rates"][0] < found["learning_rate"] < found["rates"][-1]
+    assert f"--config.optimizer.learning_rate={found['learning_rate']:.2g}" in done.out
+    assert {path.name for path in tmp_path.iterdir() if not path.name.startswith(".")} == {
+        "range_test.json", "range_test.png", "range_test.svg",
+    }  # fmt: skip
+    done = verbs("train", "--config=configs/digits_demo.py", f"--workdir={tmp_path}", "--range_test", "--profile")
+    done.fails_with("--profile", "--range_test")
+
+
+def test_statistics_of_a_dataset_are_settings(verbs):
+    done = verbs("analyze", "--dataset=embedded:digits", "--statistics")
+    done.succeeds()
+    assert "--config.data.channels=1 --config.model.mean=" in done.out
+    verbs("analyze", "--dataset=embedded:digits", "--statistics", "--json").fails_with("--json", "--statistics")

@@ -1,0 +1,68 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfeff import config, selection, tasks, training
+from tfeff.serving import run
+
+pytestmark = pytest.mark.usefixtures("without_figures")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    settings = config.Experiment(
+        model=config.architecture("resnet", width=2, stage_blocks=(1, 1), resolution=8),
+        data=config.Data(source="embedded:digits", channels=1, train_examples=144),
+        training=config.Training(epochs=3, batch_size=32, precision="float32", validation_epochs=2),
+    )
+    return training.train(settings, tmp_path_factory.mktemp("run"), tensorboard=False)
+
+
+def test_a_given_network_is_not_rebuilt(finished, monkeypatch, tmp_path):
+    model = training.trained_model(finished)
+    alone = training.evaluate_run(finished, "test", training.Reporter(quiet=True))
+    monkeypatch.setattr(training.Plan, "build_network", None)
+    evaluation = training.finish_run(finished, training.Reporter(quiet=True), model)
+    assert evaluation.report == alone.report
+    assert (run.export(finished, tmp_path / "saved_model", model=model) / "saved_model.pb").is_file()
+
+
+def test_result_has_the_metrics_of_the_kept_epoch(finished):
+    training.finish_run(finished, training.Reporter(quiet=True))
+    result = json.loads((finished.path / "result.json").read_text())
+    assert ["validation_accuracy" in row for row in finished.rows()] == [False, True, True]
+    assert result["kept_epoch"] == 3
+    assert result["validation_accuracy"] == finished.rows()[-1]["validation_accuracy"]
+
+
+def test_tta_in_evaluation_and_export(finished, tmp_path):
+    shutil.copytree(finished.path, tmp_path / "run")
+    several = training.Workdir(tmp_path / "run")
+    settings = config.override(finished.config(), ["task.tta.mirrored=true", "task.tta.shift=1"])
+    (several.path / "config.json").write_text(config.to_json(settings))
+    model = training.trained_model(finished)
+    images = selection.evaluation_images(
+        selection.request(settings), "test", finished.dataset(), finished.fingerprint, lambda *_: None
+    )
+    labels, probabilities = [], []
+    for batch in training.Plan.of(settings).evaluation_pipeline(images, model.size).evaluation_batches():
+        padded = tf.pad(batch["image"], [[0, 0], [1, 1], [1, 1], [0, 0]], mode="REFLECT")
+        corners = (1, 0.5), (0, 0.25), (2, 0.25)  # offset of the shifted view, and its weight
+        views = [
+            weight * tf.nn.softmax(model(padded[:, at : at + 8, at : at + 8][:, :, ::step], training=False))
+            for at, weight in corners
+            for step in (1, -1)
+        ]
+        kept = batch["weight"].numpy() > 0
+        labels.append(batch["label"].numpy().argmax(axis=-1)[kept])
+        probabilities.append((np.sum(views, axis=0) / 2)[kept])
+    labels, probabilities = np.concatenate(labels), np.concatenate(probabilities)
+    report = training.evaluate_run(several, "test", training.Reporter(quiet=True)).report
+    assert report["top1"] == pytest.approx((probabilities.argmax(axis=1) == labels).mean())
+    served = tf.saved_model.load(str(run.export(several, tmp_path / "saved_model"))).signatures["serving_default"]
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1)).astype(np.uint8)
+    asked = tf.nn.softmax(tasks.create(settings.task).predictor(model)(tf.cast(pixels, tf.float32), training=False))
+    np.testing.assert_allclose(served(images=tf.constant(pixels))["probabilities"], asked, atol=1e-5)

@@ -1,0 +1,310 @@
+"""What the predictions of several models for the same examples say about models, classes, examples and labels."""
+
+import itertools
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfeff import evaluation, models
+from tfeff.analysis.comparison.run import ClassifierRun
+from tfeff.durable import write
+from tfeff.reporting.tables import percent
+from tfeff.training.latency import latencies
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The cost of a model.
+
+    Attributes:
+        macs: multiply-adds for one image.
+        weights_bytes: size of the file with the final weights.
+        latency: median time to predict one image, in seconds; of the plain network, without test-time augmentation.
+        latency_low: first quartile.
+        latency_high: third quartile.
+        imagenet_top1: published accuracy on ImageNet of the weights that training started from; None without them.
+    """
+
+    params: int
+    macs: int
+    weights_bytes: int
+    latency: float
+    latency_low: float
+    latency_high: float
+    imagenet_top1: float | None
+
+
+def measure_costs(compared: Sequence[ClassifierRun], path: Path) -> list[Cost]:
+    """Counts and measures the costs of models.
+
+    Args:
+        compared: the models; they are timed alternately.
+        path: a file that keeps the latencies; used again on the same machine for the same models.
+    """
+    key = " ".join([platform.node(), *(run.key for run in compared)])
+    seconds = _kept(path, key)
+    if seconds is None:
+        seconds = latencies(*(run.network for run in compared))
+        write(path, json.dumps({"key": key, "seconds": seconds.tolist()}) + "\n")
+    low, middle, high = np.quantile(seconds, [0.25, 0.5, 0.75], axis=0)
+    costs = []
+    for index, run in enumerate(compared):
+        counted, section = models.complexity.count(run.network), run.settings.model
+        costs.append(
+            Cost(
+                params=counted.params,
+                macs=counted.macs,
+                weights_bytes=run.workdir.final.stat().st_size,
+                latency=float(middle[index]),
+                latency_low=float(low[index]),
+                latency_high=float(high[index]),
+                imagenet_top1=models.imagenet_top1(section.name) if section.weights == "imagenet" else None,
+            )
+        )
+    return costs
+
+
+def _kept(path: Path, key: str) -> np.ndarray | None:
+    try:
+        kept = json.loads(path.read_text())
+        return np.array(kept["seconds"]) if kept["key"] == key else None
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+SHOWN = 24
+"""Examples in a gallery."""
+PAIRS = 20
+"""Confused pairs listed for each model."""
+LEVEL = 0.05
+"""Models with an adjusted p-value below this are separable."""
+
+
+@dataclass(frozen=True, eq=False)
+class Insight:
+    """Results of m models on n examples.
+
+    Attributes:
+        networks: for each model the name of its network and its resolution.
+        labels: int32 [n], their labels.
+        training_counts: [classes], number of training images of each class, of the first model.
+        probabilities: float32 [m, n, classes].
+        notes: what the user should know, one line each.
+    """
+
+    split: str
+    model_names: Sequence[str]
+    networks: Sequence[tuple[str, int]]
+    workdirs: Sequence[str]
+    class_names: Sequence[str]
+    ids: Sequence[str]
+    labels: np.ndarray
+    training_counts: np.ndarray
+    probabilities: np.ndarray
+    costs: Sequence[Cost]
+    notes: Sequence[str]
+
+    @cached_property
+    def reports(self) -> list[dict[str, Any]]:
+        """The `ClassificationReport` of each model, as JSON."""
+        return [
+            evaluation.classification_report(self.labels, each, self.class_names).to_json()
+            for each in self.probabilities
+        ]
+
+    @cached_property
+    def matrix(self) -> evaluation.PredictionsMatrix:
+        """Who errs where."""
+        return evaluation.predictions_matrix(self.labels, self.probabilities)
+
+    @cached_property
+    def mean(self) -> np.ndarray:
+        """float64 [n, classes], probabilities averaged over the models."""
+        return self.probabilities.mean(axis=0, dtype=np.float64)
+
+    @cached_property
+    def label_errors(self) -> evaluation.LabelErrors:
+        """Labels that are probably wrong, by the averaged probabilities."""
+        return evaluation.label_errors(self.labels, self.mean)
+
+    @cached_property
+    def ranking(self) -> list[int]:
+        """Indices of the models, the most accurate first; of equal ones, that with fewer multiply-adds."""
+        return sorted(range(len(self.model_names)), key=lambda i: (-self.reports[i]["top1"], self.costs[i].macs))
+
+    @cached_property
+    def differences(self) -> list[dict[str, Any]]:
+        """Paired comparisons of all pairs of models, with p-values adjusted for their number."""
+        rows = []
+        for first, second in itertools.combinations(self.ranking, 2):
+            compared = evaluation.paired_accuracy(self.matrix.correct[first], self.matrix.correct[second])
+            names = {"first": self.model_names[first], "second": self.model_names[second]}
+            rows.append(names | asdict(compared))
+        adjusted = evaluation.holm([row["p_value"] for row in rows])
+        for row, value in zip(rows, adjusted, strict=True):
+            row |= {"adjusted_p_value": value, "separable": value < LEVEL}
+        return rows
+
+    def separable(self, first: int, second: int) -> bool:
+        """Whether the accuracies of two models differ significantly."""
+        pair = {self.model_names[first], self.model_names[second]}
+        return next(bool(row["separable"]) for row in self.differences if {row["first"], row["second"]} == pair)
+
+    @cached_property
+    def hardest(self) -> np.ndarray:
+        """int64 [n], indices of the examples, the highest mean loss over the models first."""
+        return evaluation.hardest(self.labels, self.probabilities, len(self.labels))
+
+    @cached_property
+    def examples(self) -> dict[str, np.ndarray]:
+        """Galleries: indices of examples by name of the gallery."""
+        n, m = len(self.labels), len(self.model_names)
+        flat = evaluation.confident_errors(np.tile(self.labels, m), self.probabilities.reshape(m * n, -1), count=m * n)
+        confident = np.array(list(dict.fromkeys((flat % n).tolist())), np.int64)
+        all_miss = self.hardest[np.isin(self.hardest, self.matrix.missed_by_all)]
+        return {
+            "missed_by_all": all_miss[:SHOWN],
+            "most_confidently_wrong": confident[:SHOWN],
+            "hardest": self.hardest[:SHOWN],
+            "least_certain": evaluation.least_certain(self.mean, SHOWN),
+        }
+
+    @cached_property
+    def to_explain(self) -> np.ndarray:
+        """int64, examples for class activation maps: those on which models disagree, those that all miss, and one that
+        all classify correctly."""
+        hardest, misses = self.hardest, self.matrix.misses[self.hardest]
+        disputed = hardest[(misses > 0) & (misses < len(self.model_names))][:4]
+        missed = hardest[misses == len(self.model_names)][:3]
+        clear = hardest[::-1][misses[::-1] == 0][:1]
+        return np.concatenate([disputed, missed, clear])
+
+    @property
+    def summary(self) -> str:
+        """The result in two or three sentences."""
+        best, *others = self.ranking
+        report = self.reports[best]
+        low, high = report["top1_interval"]
+        accuracy = (
+            f"{100 * report['top1']:.1f} % on {report['examples']:,} images of {self.split} "
+            f"(95 % interval {100 * low:.1f} to {100 * high:.1f})."
+        )
+        if not others:
+            return f"{self.model_names[best]} has an accuracy of {accuracy}"
+        text = f"{self.model_names[best]} has the highest accuracy, {accuracy}"
+        tied = [i for i in others if not self.separable(best, i)]
+        if not tied:
+            return f"{text} Its lead over all other models is significant."
+        text += f" Not separable from it: {', '.join(self.model_names[i] for i in tied)}."
+        cheaper = [i for i in tied if self.costs[i].macs < self.costs[best].macs]
+        if cheaper:
+            cheapest = min(cheaper, key=lambda i: self.costs[i].macs)
+            share = self.costs[cheapest].macs / self.costs[best].macs
+            name = self.model_names[cheapest]
+            text += f" Of these, {name} is the cheapest, with {percent(share)} of the multiply-adds."
+        return text
+
+    def model_rows(self) -> list[dict[str, Any]]:
+        """The numbers of each model, the most accurate first."""
+        rows = []
+        for i in self.ranking:
+            report, (network, resolution) = self.reports[i], self.networks[i]
+            rows.append(
+                {
+                    "name": self.model_names[i],
+                    "workdir": self.workdirs[i],
+                    "network": network,
+                    "resolution": resolution,
+                    "accuracy": report["top1"],
+                    "accuracy_interval": report["top1_interval"],
+                    "top5": report["top5"],
+                    "balanced_accuracy": report["balanced_accuracy"],
+                    "log_loss": report["log_loss"],
+                    "calibration_error": report["calibration"]["expected_error"],
+                    **asdict(self.costs[i]),
+                    "missed_only_by_it": len(self.matrix.missed_only_by(i)),
+                }
+            )
+        return rows
+
+    def confused_pairs(self, index: int) -> list[dict[str, Any]]:
+        """The most frequent errors of a model."""
+        pairs = evaluation.confused_pairs(np.array(self.reports[index]["confusion"]), PAIRS)
+        return [
+            {
+                "true": self.class_names[pair.true],
+                "predicted": self.class_names[pair.predicted],
+                "images": pair.count,
+                "share": pair.share,
+            }
+            for pair in pairs
+        ]
+
+    def suspects(self) -> list[dict[str, Any]]:
+        """Examples with probably wrong labels, the most suspicious first."""
+        found = self.label_errors
+        return [
+            {
+                "id": self.ids[index],
+                "label": self.class_names[self.labels[index]],
+                "likely": self.class_names[likely],
+                "label_probability": float(self.mean[index, self.labels[index]]),
+                "likely_probability": float(self.mean[index, likely]),
+            }
+            for index, likely in zip(found.suspects, found.likely, strict=True)
+        ]
+
+    def example(self, index: int) -> dict[str, Any]:
+        """An example with the prediction of each model."""
+        return {
+            "id": self.ids[index],
+            "label": self.class_names[self.labels[index]],
+            "predictions": {
+                name: {
+                    "class": self.class_names[self.matrix.predicted[i, index]],
+                    "probability": float(self.probabilities[i, index].max()),
+                    "correct": bool(self.matrix.correct[i, index]),
+                }
+                for i, name in enumerate(self.model_names)
+            },
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """All results, JSON-serializable."""
+        recall = [report["per_class"]["recall"] for report in self.reports]
+        return {
+            "split": self.split,
+            "images": len(self.labels),
+            "summary": self.summary,
+            "notes": list(self.notes),
+            "models": self.model_rows(),
+            "differences": self.differences,
+            "classes": [
+                {
+                    "name": name,
+                    "training_images": int(self.training_counts[c]),
+                    "images": int(np.sum(self.labels == c)),
+                    "accuracy": {model: recall[i][c] for i, model in enumerate(self.model_names)},
+                }
+                for c, name in enumerate(self.class_names)
+            ],
+            "confused_pairs": {name: self.confused_pairs(i) for i, name in enumerate(self.model_names)},
+            "predictions_matrix": {
+                "best_possible_accuracy": self.matrix.best_possible,
+                "agreement": self.matrix.agreement().tolist(),
+                "missed_by_all": [self.ids[i] for i in self.matrix.missed_by_all],
+                "missed": [self.example(i) for i in self.matrix.missed_by_any],
+            },
+            "label_errors": {
+                "estimated_share": self.label_errors.estimated_share,
+                "confident_joint": self.label_errors.confident_joint.tolist(),
+                "suspects": self.suspects(),
+            },
+            "examples": {name: [self.example(i) for i in chosen] for name, chosen in self.examples.items()},
+        }

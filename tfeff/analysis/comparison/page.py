@@ -1,0 +1,241 @@
+"""The page of a comparison: numbers, figures and galleries in one self-contained HTML file."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import Any
+
+from tfeff.analysis.comparison.figures import GALLERIES, Thumbnails, picture
+from tfeff.analysis.comparison.insight import LEVEL, SHOWN, Insight
+from tfeff.reporting import html
+
+LISTED = 200
+"""Examples listed in a table."""
+NAMED = 6
+"""Models whose predictions are listed under a picture."""
+
+
+def comparison_page(
+    insight: Insight, figures: Mapping[str, tuple[Path, str]], thumbnails: Thumbnails, command: str
+) -> str:
+    """The page, with the files and captions of figures by name; those of a single model are `<name>_<index>`."""
+
+    def shown(*names: str) -> list[html.Part]:
+        return [html.figure(*figures[name]) for name in names if name in figures]
+
+    order = insight.ranking
+    sections: dict[str, Sequence[html.Part]] = {
+        "Models": [
+            *(html.paragraph(f"Note: {note}.") for note in insight.notes),
+            html.table(model_table(insight), _table_caption(insight), row_headers=True),
+            html.columns(shown("accuracy_macs", "accuracy_latency")),
+        ],
+        "Differences": [
+            html.paragraph(
+                "All models classified the same examples, so their accuracies are compared example by example: "
+                "McNemar's exact test, with p-values adjusted for the number of pairs by Holm's method. Two models are "
+                f"called separable if the adjusted p-value is below {LEVEL:g}."
+            ),
+            html.table(difference_table(insight), "Accuracy of the first model minus that of the second."),
+            *shown("differences"),
+        ]
+        if insight.differences
+        else [],
+        "Classes": [
+            html.columns(shown("class_distribution", "class_accuracy")),
+            *(
+                html.details(
+                    f"Confusion of {insight.model_names[i]}",
+                    [html.table(_pair_table(insight, i), "The most frequent errors."), *shown(f"confusion_{i}")],
+                )
+                for i in order
+            ),
+        ],
+        "Predictions matrix": [
+            html.paragraph(_matrix_text(insight)),
+            *shown("predictions_matrix"),
+            html.details("Misclassified examples", [html.table(*_missed_table(insight))]),
+        ],
+        "Examples": [
+            html.gallery(title, [_example(insight, thumbnails, int(i)) for i in insight.examples[name]])
+            for name, title in GALLERIES.items()
+            if len(insight.examples[name])
+        ],
+        "Labels that look wrong": _label_section(insight, thumbnails),
+        "Class activation maps": shown("class_activation"),
+        "Calibration": [html.columns(shown(*(f"reliability_{i}" for i in order)))],
+        "Embedding": [
+            html.columns(shown(*(f"embedding_{i}" for i in order))),
+            html.paragraph(
+                "TensorBoard's projector shows the same features in three dimensions, with thumbnails. In the "
+                "directory of this page:"
+            ),
+            html.command("tensorboard --logdir=tensorboard"),
+        ],
+        "Command": [html.command(command)],
+    }
+    count = len(insight.model_names)
+    return html.page(
+        f"Comparison of {count} models" if count > 1 else f"Analysis of {insight.model_names[0]}",
+        sections,
+        summary=insight.summary,
+    )
+
+
+def model_table(insight: Insight) -> list[dict[str, Any]]:
+    """The models as rows of text and numbers for people."""
+    rows = []
+    for row in insight.model_rows():
+        low, high = row["accuracy_interval"]
+        line = {
+            "model": row["name"],
+            "network": f"{row['network']} at {row['resolution']} px",
+            "accuracy (%), 95 % interval": f"{100 * row['accuracy']:.2f} ({100 * low:.1f} to {100 * high:.1f})",
+            "log loss": f"{row['log_loss']:.3f}",
+            "calibration error (%)": f"{100 * row['calibration_error']:.1f}",
+            "parameters (M)": f"{row['params'] / 1e6:.3g}",
+            "multiply-adds (M)": f"{row['macs'] / 1e6:.4g}",
+            "latency (ms), quartiles": f"{1e3 * row['latency']:.1f} ({1e3 * row['latency_low']:.1f} to "
+            f"{1e3 * row['latency_high']:.1f})",
+            "weights (MB)": f"{row['weights_bytes'] / 1e6:.2f}",
+        }
+        published = row["imagenet_top1"]
+        line["ImageNet top-1 (%)"] = None if published is None else f"{100 * published:.1f}"
+        rows.append(line)
+    if all(row["ImageNet top-1 (%)"] is None for row in rows):
+        rows = [{key: value for key, value in row.items() if not key.startswith("ImageNet")} for row in rows]
+    return rows
+
+
+def difference_table(insight: Insight) -> list[dict[str, Any]]:
+    """The pairs of models as rows of text and numbers for people."""
+    return [
+        {
+            "first": row["first"],
+            "second": row["second"],
+            "difference (points)": f"{100 * row['difference']:+.2f}",
+            "95 % interval": f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}",
+            "only first correct": row["only_first"],
+            "only second correct": row["only_second"],
+            "p-value": f"{row['p_value']:.2g}",
+            "adjusted": f"{row['adjusted_p_value']:.2g}",
+            "separable": "yes" if row["separable"] else "no",
+        }
+        for row in insight.differences
+    ]
+
+
+def _table_caption(insight: Insight) -> str:
+    caption = (
+        "The models side by side, the most accurate first. Latency: one image, median and quartiles, on this machine."
+    )
+    if any(cost.imagenet_top1 is not None for cost in insight.costs):
+        caption += " ImageNet top-1: published accuracy of the weights that training started from, at their resolution."
+    return caption
+
+
+def _pair_table(insight: Insight, index: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "true class": row["true"],
+            "predicted as": row["predicted"],
+            "images": row["images"],
+            "share of class (%)": f"{100 * row['share']:.1f}",
+        }
+        for row in insight.confused_pairs(index)
+    ] or [{"true class": "no errors"}]
+
+
+def _matrix_text(insight: Insight) -> str:
+    matrix, count = insight.matrix, len(insight.labels)
+    text = (
+        f"{len(matrix.missed_by_all):,} of {count:,} examples are misclassified by every model; "
+        f"{100 * matrix.best_possible:.1f} % are classified correctly by at least one. "
+    )
+    own = [f"{len(matrix.missed_only_by(i)):,} by {insight.model_names[i]}" for i in insight.ranking]
+    return text + (f"Misclassified by one model alone: {', '.join(own)}." if len(own) > 1 else "")
+
+
+def _missed_table(insight: Insight) -> tuple[list[dict[str, Any]], str]:
+    """The examples of the predictions matrix as rows, and a caption."""
+    missed = insight.matrix.missed_by_any
+    rows = []
+    for index in missed[:LISTED]:
+        example = insight.example(int(index))
+        predictions = _predictions(insight, example)
+        shown = {name: f"{mark} {text}" for name, (mark, text) in predictions.items()}
+        rows.append({"image": example["id"], "label": example["label"], **shown})
+    caption = "In the order of the figure."
+    if len(missed) > LISTED:
+        caption += f" The first {LISTED} of {len(missed):,}; report.json has all."
+    return rows or [{"image": "none"}], caption
+
+
+def _predictions(insight: Insight, example: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """Model -> whether it is right, and its prediction, the most accurate model first."""
+    named = {insight.model_names[i]: example["predictions"][insight.model_names[i]] for i in insight.ranking}
+    return {
+        name: ("✓" if each["correct"] else "✗", f"{each['class']}, {100 * each['probability']:.0f} %")
+        for name, each in named.items()
+    }
+
+
+def _example(insight: Insight, thumbnails: Thumbnails, index: int) -> html.Part:
+    """A picture with its label and the predictions of the models."""
+    example = insight.example(index)
+    predictions = list(_predictions(insight, example).items())[:NAMED]
+    lines = [f"labeled {example['label']}", *(f"{mark} {name}: {text}" for name, (mark, text) in predictions)]
+    if len(insight.model_names) > NAMED:
+        lines.append(f"and {len(insight.model_names) - NAMED} more models")
+    return picture(thumbnails[index], [*lines, file_name(example["id"])])
+
+
+def _label_section(insight: Insight, thumbnails: Thumbnails) -> list[html.Part]:
+    found, rows = insight.label_errors, insight.suspects()
+    count = len(rows)
+    parts: list[html.Part] = [
+        html.paragraph(
+            "Confident learning (Northcutt et al. 2021) on the averaged probabilities of the models: confident "
+            "predictions estimate how many labels of each class are wrong, and as many examples with the least "
+            "probable labels are listed. "
+            f"{count:,} of {len(insight.labels):,} labels are suspicious; estimated share of wrong labels: "
+            f"{100 * found.estimated_share:.1f} %. If the models are weak, many of these are errors of the models: "
+            "look at the images."
+        )
+    ]
+    if count:
+        pictures = [
+            picture(
+                thumbnails[int(index)],
+                [
+                    f"labeled {row['label']}, {100 * row['label_probability']:.0f} %",
+                    f"likely {row['likely']}, {100 * row['likely_probability']:.0f} %",
+                    file_name(row["id"]),
+                ],
+            )
+            for index, row in zip(found.suspects[:SHOWN], rows, strict=False)
+        ]
+        table = [
+            {
+                "image": row["id"],
+                "label": row["label"],
+                "likely": row["likely"],
+                "probability of label": row["label_probability"],
+                "of likely class": row["likely_probability"],
+            }
+            for row in rows[:LISTED]
+        ]
+        note = "" if count <= len(table) else f" The first {len(table)} of {count:,}; report.json has all."
+        parts += [
+            html.gallery("The most suspicious labels", pictures),
+            html.details("List", [html.table(table, f"Suspicious labels, the most suspicious first.{note}")]),
+        ]
+    return parts
+
+
+def file_name(id: str) -> str:
+    """The name of an image file without its folders; other ids are unchanged.
+
+    >>> file_name("/data/test/ants/7.jpg"), file_name("digits[17]")
+    ('7.jpg', 'digits[17]')
+    """
+    return PurePath(id).name

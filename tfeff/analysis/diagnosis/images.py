@@ -1,0 +1,193 @@
+"""The links of the images: whether files can be read, what their pixels are, and whether splits share them."""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from PIL import Image
+
+from tfeff.analysis.diagnosis.finding import Finding, Link, listed, share
+from tfeff.analysis.diagnosis.subject import TRAIN
+from tfeff.analysis.diagnosis.thresholds import limit
+from tfeff.data.dataset import Dataset, Defects, evenly_spaced
+from tfeff.data.images import decoding
+from tfeff.data.images.storage import content_digest
+from tfeff.errors import UserError
+
+EXAMINED = 1000
+"""Images of a split that are decoded, at most, evenly spaced."""
+ORIENTATION = 0x0112
+"""The EXIF tag. 1 is upright; programs that draw boxes usually apply it, and this package's decoders do not."""
+NEARLY_CONSTANT = 3
+"""Gray levels; the noise of a compressed blank image."""
+
+
+@dataclass
+class Survey:
+    """The images of one split that were decoded.
+
+    Attributes:
+        indices: int64 [n], their places in the dataset, without unreadable ones.
+        unreadable: id -> reason.
+        examined: number of images that were opened.
+        digests: digest of the bytes -> ids.
+        orientation: int [n], their EXIF orientation, 1 if it is not stated.
+        lowest: int [n], their lowest value.
+        highest: int [n], their highest value.
+    """
+
+    indices: list[int] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)
+    examined: int = 0
+    digests: dict[bytes, list[str]] = field(default_factory=dict)
+    orientation: list[int] = field(default_factory=list)
+    lowest: list[int] = field(default_factory=list)
+    highest: list[int] = field(default_factory=list)
+
+
+def survey(images: Dataset) -> Survey:
+    """Decodes the images of a split."""
+    found = Survey()
+    for index in evenly_spaced(len(images), EXAMINED).tolist():
+        name = images.ids[index]
+        found.examined += 1
+        try:
+            encoded = images.encoded(index)
+            pixels = decoding.decode(encoded, name)
+        except (UserError, OSError) as error:
+            found.unreadable[name] = str(error)
+            continue
+        found.indices.append(index)
+        found.digests.setdefault(content_digest(encoded), []).append(name)
+        found.orientation.append(_orientation(encoded))
+        found.lowest.append(int(pixels.min()))
+        found.highest.append(int(pixels.max()))
+    return found
+
+
+def check_images(
+    splits: Mapping[str, Dataset], surveys: Mapping[str, Survey], lost: Mapping[str, Defects], *, skips: bool
+) -> Link:
+    """Checks the files.
+
+    Args:
+        lost: splits all images of which were dropped, and why, by role.
+        skips: whether training skips images that cannot be decoded, instead of stopping.
+    """
+    findings = [
+        Finding(
+            role=role,
+            what="no image is left: all were dropped because of defects.",
+            measured=dict(defects.counts),
+            evidence=list(defects.examples.values())[:5],
+            fix="copy or convert these files again",
+        )
+        for role, defects in lost.items()
+    ]
+    examined = sum(each.examined for each in surveys.values())
+    headers = sum(images.defects.counts["unreadable image"] for images in splits.values())
+    reasons = {name: reason for each in surveys.values() for name, reason in each.unreadable.items()}
+    damaged, total = len(reasons) + headers, examined + headers
+    if damaged:
+        examples = [*reasons.values(), *(_example(images, "unreadable image") for images in splits.values())]
+        findings.append(
+            Finding(
+                what=f"{share(damaged, total, 'images')} cannot be read.",
+                broken=damaged > limit("unreadable_images") * total or (bool(reasons) and not skips),
+                measured={"unreadable": damaged, "images": total},
+                evidence=[each for each in examples if each][:5],
+                fix="copy or convert these files again, or delete them; data.corrupt_images=skip trains without them",
+            )
+        )
+    for kind, what, fix in (
+        ("annotation without its image", "annotations have no image of their name", "give both the same file name"),
+        ("unreadable annotation", "annotation files cannot be read", "export the annotations again"),
+        ("unreadable label file", "label files cannot be read", "export the annotations again"),
+        ("object without an image", "objects belong to no image of the list", "let image_id name an entry of images"),
+        ("name that leaves the folder", "names point outside the dataset's folder", "write names inside the folder"),
+    ):
+        count = sum(images.defects.counts[kind] for images in splits.values())
+        if count:
+            findings.append(
+                Finding(
+                    what=f"{count:,} {what}.",
+                    broken=count > limit("orphan_annotations") * total,
+                    measured={"count": count, "images": total},
+                    evidence=[each for each in (_example(images, kind) for images in splits.values()) if each],
+                    fix=fix,
+                )
+            )
+    blank = [
+        splits[role].ids[index]
+        for role, each in surveys.items()
+        for index, low, high in zip(each.indices, each.lowest, each.highest, strict=True)
+        if high - low <= NEARLY_CONSTANT and (high == low or high > NEARLY_CONSTANT)
+    ]
+    if blank:
+        findings.append(
+            Finding(
+                what=f"{share(len(blank), examined, 'images')} are blank: all their pixels are equal.",
+                broken=len(blank) > limit("blank_images") * examined,
+                measured={"blank": len(blank), "images": examined},
+                evidence=[listed(blank)],
+                fix="remove these images, or export them again",
+            )
+        )
+    return Link(
+        name="images",
+        question="can every image and annotation file be read?",
+        findings=findings,
+        measured={"images": {role: len(images) for role, images in splits.items()}, "decoded": examined},
+    )
+
+
+def _example(images: Dataset, kind: str) -> str:
+    return images.defects.examples.get(kind, "")
+
+
+def _orientation(encoded: bytes) -> int:
+    try:
+        with Image.open(io.BytesIO(encoded)) as image:
+            return int(image.getexif().get(ORIENTATION, 1))
+    except (OSError, ValueError, SyntaxError, TypeError):
+        return 1
+
+
+def check_splits(splits: Mapping[str, Dataset], surveys: Mapping[str, Survey]) -> Link:
+    """Compares the bytes of the images of all splits."""
+    findings = list[Finding]()
+    train = surveys[TRAIN].digests
+    inside = [names for names in train.values() if len(names) > 1]
+    for role, survey in surveys.items():
+        if role == TRAIN:
+            continue
+        same = [(train[digest][0], names[0]) for digest, names in survey.digests.items() if digest in train]
+        if same:
+            findings.append(
+                Finding(
+                    what=f"{share(len(same), survey.examined, f'images of {role}')} are also in train: the same bytes.",
+                    broken=len(same) >= limit("duplicate_count")
+                    and len(same) > limit("duplicate_images") * survey.examined,
+                    measured={"images": len(same), "of": survey.examined},
+                    evidence=[f"{one} = {other}" for one, other in same[:3]],
+                    fix=f"remove them from train or {role}: results on known images say nothing about new ones",
+                )
+            )
+    if inside:
+        copies = sum(len(names) - 1 for names in inside)
+        findings.append(
+            Finding(
+                what=f"{share(copies, surveys[TRAIN].examined, 'images of train')} are copies of another one.",
+                broken=False,
+                measured={"images": copies},
+                evidence=[" = ".join(names[:3]) for names in inside[:3]],
+            )
+        )
+    alone = len(splits) == 1
+    return Link(
+        name="splits",
+        question="are the splits disjoint?",
+        findings=findings,
+        measured={role: len(images) for role, images in splits.items()},
+        skipped="there is only one split" if alone and not findings else "",
+    )

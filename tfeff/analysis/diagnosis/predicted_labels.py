@@ -1,0 +1,157 @@
+"""The last link of a classifier: whether its predictions are correct on training and on held-out images."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import linear_sum_assignment
+
+from tfeff.analysis.diagnosis.finding import Finding, Link, listed
+from tfeff.analysis.diagnosis.subject import TRAIN
+from tfeff.analysis.diagnosis.thresholds import limit
+from tfeff.evaluation import confusion_matrix
+from tfeff.reporting.tables import percent
+
+
+@dataclass(frozen=True, eq=False)
+class ClassifierPredictions:
+    """The predictions for some images of a split.
+
+    Attributes:
+        labels: int [n].
+        probabilities: float [n, classes].
+    """
+
+    labels: npt.NDArray[np.int32]
+    probabilities: npt.NDArray[np.float32]
+
+    @property
+    def accuracy(self) -> float:
+        """Share of correct predictions."""
+        return float((self.probabilities.argmax(axis=1) == self.labels).mean())
+
+    @property
+    def constant(self) -> float:
+        """The accuracy of always predicting the most frequent class."""
+        return float(np.bincount(self.labels).max() / len(self.labels))
+
+
+def learned(train: ClassifierPredictions) -> bool:
+    """Whether a classifier predicts its training images better than a constant prediction does."""
+    return train.accuracy > train.constant + limit("low_accuracy") * (1 - train.constant)
+
+
+def check_classifier(predictions: Mapping[str, ClassifierPredictions], names: tuple[str, ...]) -> Link:
+    """Checks the predictions."""
+    findings, train = list[Finding](), predictions[TRAIN]
+    finite = all(np.isfinite(each.probabilities).all() for each in predictions.values())
+    if not finite:
+        findings.append(Finding(what="the network's outputs are not finite.", fix="lower optimizer.learning_rate"))
+    for role, each in predictions.items() if finite else ():
+        found = best_permutation(
+            each.labels.astype(np.int64), each.probabilities.argmax(axis=1).astype(np.int64), len(names)
+        )
+        permuted = finding(role, found, names)
+        if permuted:
+            findings.append(permuted)
+        elif role == TRAIN and not learned(train):
+            findings.append(
+                Finding(
+                    what=f"the network has learned nothing: accuracy {percent(train.accuracy, 1)} on training "
+                    f"images; the most frequent class alone gives {percent(train.constant, 1)}.",
+                    measured={"accuracy": train.accuracy, "constant": train.constant},
+                    fix="train for more updates; try another optimizer.learning_rate; check the links before this one",
+                )
+            )
+        elif role != TRAIN and learned(train) and each.accuracy < limit("generalization") * train.accuracy:
+            findings.append(
+                Finding(
+                    role=role,
+                    what=f"accuracy is {percent(each.accuracy, 1)}, but {percent(train.accuracy, 1)} on training "
+                    "images.",
+                    measured={"accuracy": each.accuracy, "training_accuracy": train.accuracy},
+                    fix="more images, more augmentation (task.augmentation), pretrained weights; draw splits at random",
+                )
+            )
+    return Link(
+        name="predictions",
+        question="are the predictions correct on training and held-out images?",
+        findings=findings,
+        measured={
+            role: {"images": len(each.labels), "accuracy": round(each.accuracy, 4)}
+            for role, each in predictions.items()
+        },
+    )
+
+
+@dataclass(frozen=True)
+class Permutation:
+    """The permutation of the labels that explains predictions best.
+
+    Attributes:
+        agreement: share of correct predictions.
+        explained: the same after the permutation.
+        predicted: the class that the network predicts for each labeled class.
+        shift: what the permutation adds to all labels; 0 if it is no shift.
+    """
+
+    agreement: float
+    explained: float
+    count: int
+    predicted: tuple[int, ...]
+    shift: int
+
+
+def best_permutation(labels: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], classes: int) -> Permutation:
+    """The permutation of the labels that makes most predictions correct.
+
+    Args:
+        labels: int [n].
+        predicted: int [n].
+    """
+    table = confusion_matrix(labels, predicted, classes)
+    rows, columns = linear_sum_assignment(-table)
+    found = np.arange(classes)
+    found[rows] = columns
+    count = max(int(table.sum()), 1)
+    used = [c for c in range(classes) if table[c].sum()]
+    shifts = {(int(found[c]) - c) for c in used}
+    shift = shifts.pop() if len(shifts) == 1 else 0
+    if shift == 0 and len(used) > 1:
+        cyclic = {(int(found[c]) - c) % classes for c in used}
+        if len(cyclic) == 1:
+            shift = cyclic.pop()
+            shift = shift - classes if shift > classes // 2 else shift
+    return Permutation(
+        float(np.trace(table)) / count,
+        float(table[rows, columns].sum()) / count,
+        int(table.sum()),
+        tuple(found.tolist()),
+        shift,
+    )
+
+
+def finding(role: str, found: Permutation, names: Sequence[str]) -> Finding | None:
+    """What a permutation says about the labels of a split; None if they are correct, or nothing is clear."""
+    enough = found.count >= limit("permuted_objects") and len(names) > 1
+    unclear = found.explained < limit("permuted_labels")
+    if not enough or unclear or found.agreement > limit("unpermuted_labels") * found.explained:
+        return None
+    changed = [
+        f"{names[label]} is predicted as {names[other]}"
+        for label, other in enumerate(found.predicted)
+        if label != other
+    ]
+    reason = "are off by one between training and" if abs(found.shift) == 1 else "have different meanings in"
+    return Finding(
+        role=role,
+        what=f"the predictions are correct up to a permutation of the labels: labels {reason} this split.",
+        measured={
+            "correct_as_labeled": found.agreement,
+            "correct_after_permutation": found.explained,
+            "count": found.count,
+        },
+        evidence=[listed(changed)],
+        fix=f"use the class list and the numbers of the training split in {role}",
+    )

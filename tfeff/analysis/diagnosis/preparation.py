@@ -1,0 +1,177 @@
+"""The link between dataset and network: what resizing, augmentation and normalization leave of images and objects."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tfeff import selection
+from tfeff.analysis.diagnosis.finding import Finding, Link, share
+from tfeff.analysis.diagnosis.images import Survey
+from tfeff.analysis.diagnosis.subject import Subject
+from tfeff.analysis.diagnosis.thresholds import limit
+from tfeff.data.dataset import Dataset, evenly_spaced
+from tfeff.data.input.batches import Batches
+from tfeff.data.input.cache import ImageCache
+from tfeff.data.input.statistics import channel_statistics
+from tfeff.errors import UserError
+from tfeff.networks.preprocessing import per_channel
+from tfeff.reporting.tables import percent
+
+IMAGES = 64
+"""Training images that are prepared, at most."""
+BATCH = 8
+EPOCHS = 2
+"""Times that each is augmented."""
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedImages:
+    """Training images as the network gets them.
+
+    Attributes:
+        batches: without augmentation, as NumPy arrays; see `BoxTransform` and `ImageTransform`.
+        survived: objects in augmented images, relative to those in the dataset; None without objects.
+        mean: mean of the network's input after its normalization.
+        std: the same.
+    """
+
+    batches: list[dict[str, npt.NDArray[Any]]]
+    survived: float | None
+    mean: float
+    std: float
+
+
+def prepare(subject: Subject) -> PreparedImages:
+    """Passes training images through resizing, augmentation and normalization.
+
+    Raises:
+        UserError: they cannot be prepared.
+    """
+    settings = subject.settings
+    assert settings is not None
+    images = cached(subject.plan.images, subject.train, IMAGES)
+    size = subject.description.size if subject.detects else (subject.description.resolution,) * 2
+    batches = Batches(subject.plan.transform(images, size), min(BATCH, len(images)))
+    plain = [{name: value.numpy() for name, value in batch.items()} for batch in batches.evaluation_batches()]
+    survived = None
+    if subject.detects:
+        counts = np.array([len(each) for each in images.dataset.objects])
+        expected, left = 0.0, 0
+        augmentation = getattr(settings.task, "augmentation", None)
+        if augmentation is not None and augmentation.any:
+            for batch in batches.training_batches(EPOCHS):
+                expected += float(counts[batch["index"].numpy()].sum()) * (1 + 3 * augmentation.mosaic)
+                left += int(batch["valid"].numpy().sum() + batch["dropped"].numpy().sum())
+        else:
+            expected = float(counts.sum())
+            left = sum(int(each["valid"].sum() + each["dropped"].sum()) for each in plain)
+        survived = left / expected if expected else None
+    mean, std = _normalization(subject, images)
+    pixels = []
+    for batch in plain:
+        kept = batch["weight"] > 0
+        windows = batch.get("window_yxyx")
+        for row in np.flatnonzero(kept):
+            height, width = size if windows is None else windows[row][2:].astype(int)
+            pixels.append(((batch["image"][row][:height, :width] - mean) / std).reshape(-1, len(mean)))
+    together = np.concatenate(pixels)
+    return PreparedImages(plain, survived, float(together.mean()), float(together.std()))
+
+
+def cached(wanted: selection.Request, images: Dataset, count: int) -> ImageCache:
+    """Some images of a split, evenly spaced, decoded at the size at which training loads them.
+
+    Raises:
+        UserError: none can be read.
+    """
+    reading = replace(wanted, data=replace(wanted.data, corrupt_images="skip", cache="memory"))
+    size = selection.image_size(wanted, images)
+    return selection.cache(reading, images.take(evenly_spaced(len(images), count)), size, lambda *_: None)
+
+
+def check_preparation(subject: Subject, prepared: PreparedImages | str, survey: Survey) -> Link:
+    """Checks the input of the network; `prepared` is a text if there is none."""
+    question = "do objects and contrast survive resizing, augmentation and normalization?"
+    findings = list[Finding]()
+    black = [subject.train.ids[i] for i, high in zip(survey.indices, survey.highest, strict=True) if high <= 1]
+    if len(black) > limit("black_images") * len(survey.highest):
+        findings.append(
+            Finding(
+                what=f"{share(len(black), len(survey.highest), 'images')} have no pixel above 1: they were saved in "
+                "[0, 1] instead of [0, 255], and are black for the network.",
+                measured={"images": len(black), "of": len(survey.highest)},
+                evidence=black[:5],
+                fix="multiply by 255 before saving the images",
+            )
+        )
+    if isinstance(prepared, str):
+        return Link(name="preparation", question=question, findings=findings, skipped=prepared)
+    far = abs(prepared.mean) > limit("input_mean")
+    if not findings and (far or not limit("input_std_low") <= prepared.std <= limit("input_std_high")):
+        how = "far from 0" if far else "almost constant" if prepared.std < 1 else "too large"
+        findings.append(
+            Finding(
+                what=f"the network's input is {how} after its normalization: mean {prepared.mean:.2f}, standard "
+                f"deviation {prepared.std:.3f}, instead of about 0 and 1.",
+                measured={"mean": prepared.mean, "std": prepared.std},
+                evidence=[f"{len(prepared.batches)} batches of {subject.train.name}"],
+                fix="images must be in [0, 255]; set data.normalization=dataset, or check model.mean and model.std",
+            )
+        )
+    if subject.detects:
+        findings += _lost(subject, prepared)
+    return Link(
+        name="preparation",
+        question=question,
+        findings=findings,
+        measured={
+            "input_mean": round(prepared.mean, 3),
+            "input_std": round(prepared.std, 3),
+            "surviving_objects": None if prepared.survived is None else round(prepared.survived, 3),
+        },
+    )
+
+
+def _lost(subject: Subject, prepared: PreparedImages) -> Iterator[Finding]:
+    """Objects that training does not see."""
+    assert subject.settings is not None
+    most = getattr(subject.settings.task, "max_objects", None)
+    counts = np.array([len(each) for each in subject.train.objects])
+    if most is not None and (counts > most).any():
+        dropped = int(np.maximum(counts - most, 0).sum())
+        crowded = [subject.train.ids[index] for index in np.argsort(-counts)[:3]]
+        yield Finding(
+            what=f"{share(dropped, int(counts.sum()), 'objects')} are dropped, because "
+            f"{int((counts > most).sum()):,} images have more than task.max_objects={most}.",
+            broken=dropped > limit("dropped_objects") * counts.sum(),
+            measured={"dropped": dropped, "most_in_an_image": int(counts.max())},
+            evidence=crowded,
+            fix=f"set task.max_objects={counts.max()}",
+        )
+    if prepared.survived is not None and prepared.survived < limit("surviving_objects"):
+        yield Finding(
+            what=f"augmentation keeps only {percent(prepared.survived)} of the objects.",
+            measured={"surviving_objects": prepared.survived},
+            fix="reduce task.augmentation.scale_range, scale or rotation, or task.augmentation.min_share",
+        )
+
+
+def _normalization(subject: Subject, images: ImageCache) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Mean and standard deviation that the network subtracts and divides by, [channels]."""
+    settings = subject.settings
+    assert settings is not None
+    channels = settings.data.channels
+    if subject.workdir is not None and subject.workdir.dataset().get("mean"):
+        record = subject.workdir.dataset()
+        return np.array(record["mean"]), np.array(record["std"])
+    if settings.data.normalization == "dataset":
+        try:
+            mean, std = channel_statistics(images)
+        except UserError:  # constant images
+            return np.zeros(channels), np.ones(channels)
+        return np.array(mean), np.array(std)
+    backbone = subject.description.backbone
+    return np.array(per_channel(backbone.mean, channels)), np.array(per_channel(backbone.std, channels))

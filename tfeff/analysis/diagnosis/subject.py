@@ -1,0 +1,176 @@
+"""What is diagnosed: a dataset before training, or a run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfeff import config, selection
+from tfeff.data.dataset import Dataset, Defects, NoImagesError
+from tfeff.data.sources import catalog
+from tfeff.data.sources.source import Options, Source
+from tfeff.data.splits import canonical_name
+from tfeff.errors import UserError
+from tfeff.tasks.task import ImageTask
+from tfeff.training import Plan, Workdir
+
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """The images of a diagnosis, and, if there is one, the run.
+
+    Attributes:
+        splits: images by role: train, validation, test, as far as they exist.
+        lost: splits all images of which were dropped because of defects, by role.
+        settings: the experiment; None for R-CNN, of which only the dataset is examined.
+        workdir: workdir of the run; None before training.
+    """
+
+    name: str
+    source: Source
+    splits: Mapping[str, Dataset]
+    settings: config.Experiment | None
+    workdir: Workdir | None = None
+    lost: Mapping[str, Defects] = field(default_factory=dict)
+
+    @property
+    def train(self) -> Dataset:
+        """The training images."""
+        return self.splits[TRAIN]
+
+    @property
+    def detects(self) -> bool:
+        """Whether images have objects with boxes."""
+        return self.train.has_objects
+
+    @property
+    def is_trained_classifier(self) -> bool:
+        """Whether this is a finished run of a classifier."""
+        finished = self.workdir is not None and self.workdir.final.is_file()
+        return finished and self.settings is not None and self.settings.task.IS_CLASSIFIER
+
+    @cached_property
+    def plan(self) -> Plan:
+        """What the run does, with what it takes from the training images."""
+        assert self.settings is not None
+        return Plan.of(self.settings).learned(self.record)
+
+    @property
+    def task(self) -> ImageTask:
+        """The task of the experiment."""
+        return self.plan.task
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """What the network takes from the training images; see `Plan.learned`."""
+        assert self.settings is not None
+        if self.workdir is not None:
+            return self.workdir.dataset()
+        plan = Plan.of(self.settings)
+        measured, _ = plan.task.measured(self.train, plan.network)
+        return {"mean": [], "std": [], "class_names": list(self.train.class_names), "measured": measured}
+
+    @property
+    def description(self) -> Any:
+        """The description of the network."""
+        return self.plan.network
+
+
+def open_dataset(name: str, overrides: Sequence[str], base: config.Experiment | None = None) -> Subject:
+    """A dataset, with the settings with which it would be trained.
+
+    Args:
+        name: name of the dataset, such as `voc:<directory>`.
+        overrides: config overrides, `key=value`.
+        base: the config; default: YOLO for images with boxes, a classifier for others.
+
+    Raises:
+        UserError: an unknown dataset or key, or no images.
+    """
+    if base is None:
+        data = config.override(config.Experiment(), [each for each in overrides if each.startswith("data.")]).data
+        if catalog.has_objects(name, Options(data_dir=data.directory, download=data.download)):
+            backbone = config.architecture("efficientnet-b0", resolution=320)
+            base = config.Experiment(task=config.YoloSettings(), model=backbone)
+        else:
+            base = config.Experiment()
+    given = {each.partition("=")[0] for each in overrides}
+    settings = config.override(base, [f"data.source={name}", *overrides])
+    wanted = selection.request(settings)
+    source = selection.open_source(wanted, keep_raw_annotations=True)
+    if source.find(settings.data.train_split) is None and "data.train_split" not in given:
+        settings = config.override(settings, [f"data.train_split={source.splits[0]}"])
+        wanted = replace(wanted, data=settings.data)
+    splits, lost = _splits(wanted, source)
+    return Subject(name, source, splits, settings, lost=lost)
+
+
+def open_run(directory: Path) -> Subject:
+    """The run of a workdir, finished or not.
+
+    Raises:
+        UserError: there is no run, or it has not begun to train.
+    """
+    settings = config.saved(directory, config.Experiment)
+    workdir = Workdir(directory)
+    if not (directory / "dataset.json").is_file():
+        raise UserError(
+            f"--workdir={directory}: the run has not begun to train, so there is nothing to analyze. Rerun its "
+            f"tfeff.train command, or analyze the data alone: --dataset={settings.data.source}"
+        )
+    if not workdir.rows() and workdir.divergence() is None:
+        raise UserError(
+            f"--workdir={directory}: the run has not finished its first epoch. Rerun its tfeff.train command, or "
+            f"analyze the data alone: --dataset={settings.data.source}"
+        )
+    settings = config.resolve_member(settings)
+    wanted = selection.request(settings)
+    source = selection.open_source(wanted, keep_raw_annotations=True)
+    (splits, lost), record = _splits(wanted, source), workdir.dataset()
+    if not record.get("given"):
+        splits = _chosen(wanted, source, splits, record.get("skipped_images", ()))
+    return Subject(f"{directory} ({settings.data.source})", source, splits, settings, workdir, lost)
+
+
+def _chosen(
+    wanted: selection.Request, source: Source, splits: Mapping[str, Dataset], skipped: Sequence[str]
+) -> dict[str, Dataset]:
+    """The images that a run trained and validated on; the skipped ones are added to the former, for the report."""
+    chosen, train = dict(splits), splits[TRAIN]
+    validates = selection.assign(wanted, source).validation is not None
+    if not validates:
+        chosen.pop(VALIDATION, None)
+    corrupt = np.isin(train.ids, list(skipped))
+    readable = np.flatnonzero(~corrupt)
+    part = selection.fold(wanted, train.take(readable), validates=validates)
+    if part is not None:
+        chosen[TRAIN] = train.take(np.concatenate([readable[part.train], np.flatnonzero(corrupt)]))
+        if len(part.validation):
+            chosen[VALIDATION] = train.take(readable[part.validation])
+    return {role: chosen[role] for role in (TRAIN, VALIDATION, TEST) if role in chosen}
+
+
+def _splits(asked: selection.Request, source: Source) -> tuple[dict[str, Dataset], dict[str, Defects]]:
+    """Images by role, and the defects of splits without any image left. Splits that share images are kept: that is a
+    finding, not an error."""
+    data = asked.data
+    train = source.find(data.train_split)
+    if train is None:
+        raise UserError(f'config: data.train_split: {source.name} has no split "{data.train_split}"')
+    found, lost = {TRAIN: selection.load(asked, source, train)}, dict[str, Defects]()
+    wanted = {VALIDATION: data.validation_split or VALIDATION, TEST: data.test_split}
+    for role, split in wanted.items():
+        name = None if split is None else source.find(split)
+        if name is None or name == train or (role == VALIDATION and canonical_name(train) == "trainval"):
+            continue
+        try:
+            found[role] = selection.load(asked, source, name)
+        except NoImagesError as error:
+            if error.defects.counts:
+                lost[role] = error.defects
+    return found, lost

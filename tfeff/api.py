@@ -1,0 +1,278 @@
+"""What Python users call: train a network, open a finished run, load a config. The verbs call the same functions.
+
+Errors that a user can fix are `tfeff.errors.UserError`.
+"""
+
+import functools
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tfeff import config
+from tfeff.data.sources import given
+from tfeff.data.sources.given import Images
+from tfeff.errors import UserError, in_python
+from tfeff.execution.startup import load_tensorflow
+
+if TYPE_CHECKING:  # TensorFlow takes seconds to load; mistakes in configs are reported before.
+    from tfeff.runs import Run
+
+Description = config.Experiment | config.Recipe[config.Experiment]
+"""What to train; a recipe chooses some values when the training starts."""
+GivenBackbone = Any
+"""A `keras.Model`, or a `tfeff.Backbone` of one."""
+Given = Images | Mapping[str, Any]
+"""Images by split, see `Images`."""
+
+__all__ = ["Images", "load_config", "open", "own_boxes", "own_images", "train"]
+
+
+@in_python()
+def own_images(source: str | Given, overrides: config.Overrides = ()) -> config.Recipe[config.Experiment]:
+    """A classifier for your images: network, resolution and training are chosen for their number and size.
+
+    Args:
+        source: `folder:DIRECTORY` with `train/<class>/*` and `test/<class>/*`, or just `<class>/*`; another source of
+            images with labels; or the images themselves.
+        overrides: values by dotted key, such as `{"training.epochs": 3}`; they are not chosen.
+
+    Raises:
+        UserError: an unknown key, or a value of the wrong type.
+    """
+    from tfeff.recipes import own
+
+    return config.overridden(own.images(_source(source)), overrides)
+
+
+@in_python()
+def own_boxes(source: str | Given, overrides: config.Overrides = ()) -> config.Recipe[config.Experiment]:
+    """A detector for your images with boxes: network, proposals and training are chosen for their number.
+
+    Args:
+        source: `voc:DIRECTORY`, `yolo:DIRECTORY`, `coco:DIRECTORY`, another source of images with boxes, or the images
+            themselves.
+        overrides: values by dotted key; they are not chosen.
+
+    Raises:
+        UserError: an unknown key, or a value of the wrong type.
+    """
+    from tfeff.recipes import own
+
+    return config.overridden(own.boxes(_source(source)), overrides)
+
+
+@in_python()
+def load_config(path: str | os.PathLike[str], overrides: config.Overrides = ()) -> Description:
+    """The config in a Python file that defines `get_config()`, or in a `config.json`.
+
+    Args:
+        path: the file.
+        overrides: values by dotted key, such as `{"training.epochs": 3}`, as `--config.training.epochs=3` of a verb.
+
+    Raises:
+        UserError: no such file, a mistake in it, an unknown key, or a value of the wrong type.
+    """
+    recipe: config.Recipe[Any] = config.load_recipe(Path(path), config.Experiment)
+    recipe = config.overridden(recipe, overrides)
+    return recipe.base if recipe.choose is None else recipe
+
+
+@in_python()
+def train(
+    experiment: Description,
+    workdir: str | os.PathLike[str],
+    *,
+    images: Given | None = None,
+    augment: Callable[..., Any] | None = None,
+    backbone: GivenBackbone | None = None,
+    task: config.TaskSettings | None = None,
+    evaluate: bool = True,
+    export: bool = True,
+    profile: bool = False,
+    quiet: bool = False,
+) -> "Run":
+    """Trains, evaluates and exports a network; called again, it resumes from the last checkpoint.
+
+    Args:
+        experiment: what to train: of `own_images`, `own_boxes` or `load_config`, or an `Experiment`.
+        workdir: directory for all results of the run.
+        images: your own images in place of the source of the config, by split: `{"train": (images, labels), "test":
+            ...}`; see `tfeff.Images`.
+        augment: varies training images after the built-in augmentation: a function (image, generator) -> image; for
+            images with boxes, (image, boxes_yxyx, generator) -> (image, boxes_yxyx). Images are float32
+            [height, width, channels] in [0, 255]; the generator is a `numpy.random.Generator` of its own for each image
+            and epoch.
+        backbone: your own network in place of the section `model` of the config: a Keras model without classifier, or
+            a `tfeff.Backbone` of it. The training starts from a copy of its weights.
+        task: the section of your own task in place of that of the config. Its fields that have their default are those
+            of the config, if it has them.
+        evaluate: evaluate on the test split, or on the validation images if there is none; `evaluation` of the result.
+        export: write the SavedModel.
+        profile: profile a few steps for TensorBoard.
+        quiet: show neither choices nor progress.
+
+    Returns:
+        The run.
+
+    Raises:
+        UserError: for invalid images or settings, or a workdir of another config.
+        Interrupted: after Ctrl-C or SIGTERM; the state is saved.
+    """
+    load_tensorflow()
+    import tensorflow as tf
+
+    from tfeff import runs, selection, training
+    from tfeff.data.augment import given as augmentation
+    from tfeff.serving import run as serving
+
+    overrides = dict[str, Any]()
+    if images is not None:
+        overrides["data.source"] = given.offer(images)
+    if augment is not None:
+        overrides["data.augment"] = augmentation.offer(augment)
+    if task is not None:
+        overrides |= _own_task(task)
+    if backbone is not None:
+        overrides |= _own_backbone(backbone, experiment)
+    settings = complete(experiment, workdir, overrides, quiet=quiet)
+    settings = config.resolve_member(settings)
+    source = functools.cache(lambda: selection.open_source(selection.request(settings)))  # opened once per run
+    reporter = training.Reporter(quiet=quiet or not training.is_chief())
+    try:
+        files = training.train(settings, Path(workdir), source=source, profile=profile, reporter=reporter)
+    except tf.errors.OpError as error:
+        raise _user_error(error) or error from None
+    run = runs.Run(workdir)
+    if training.is_chief() and (evaluate or export):
+        model = training.trained_model(files)
+        assessed = training.finish_run(files, reporter, model, source) if evaluate else None
+        if assessed is not None:
+            run.evaluation = runs.EvaluationResult(
+                assessed.split, assessed.to_text(), assessed.report, assessed.figures
+            )
+        if export:
+            serving.export(files, files.saved_model, model=model, overwrite=True)
+    return run
+
+
+@in_python()
+def open(
+    workdir: str | os.PathLike[str],
+    *,
+    images: Given | None = None,
+    backbone: GivenBackbone | None = None,
+    task: config.TaskSettings | None = None,
+) -> "Run":
+    """A finished run, to evaluate, predict and export.
+
+    Args:
+        workdir: of the run.
+        images: the images that were given to `train`; only evaluation needs them.
+        backbone: the backbone that was given to `train`, with any weights; those of the run are used.
+        task: the section of the task that was given to `train`, with any values; those of the run are used.
+
+    Raises:
+        UserError: there is no run, or it was trained on other images, with another backbone or for another task.
+    """
+    load_tensorflow()
+    from tfeff import runs
+
+    if task is not None:
+        config.offer_task(task)
+    run = runs.open_run(workdir)
+    if images is not None:
+        source, trained = given.offer(images), config.flatten(run.config)["data.source"]
+        if source != trained:
+            raise UserError(f"{workdir} was trained on {trained}; the given images are {source}")
+    if task is not None and run.config.task.name != task.name:
+        raise UserError(f"{workdir} was trained for the task {run.config.task.name}; the given task is {task.name}")
+    if backbone is not None:
+        from tfeff.models import given as backbones
+
+        source, trained = backbones.offer(backbone).graph, getattr(run.config.model, "graph", run.config.model.name)
+        if source != trained:
+            raise UserError(f"{workdir} was trained with {trained}; the given backbone is {source}")
+    return run
+
+
+def _source(source: str | Given) -> str:
+    return source if isinstance(source, str) else given.offer(source)
+
+
+def _own_task(section: config.TaskSettings) -> dict[str, Any]:
+    """Overrides for an own task."""
+    values, defaults = (config.flatten(each) for each in (section, config.offer_task(section)))
+    changed = {key: value for key, value in values.items() if value != defaults[key]}
+    return {"task.name": section.name} | {f"task.{key}": value for key, value in changed.items()}
+
+
+def _own_backbone(backbone: GivenBackbone, experiment: Description) -> dict[str, Any]:
+    """Overrides for an own backbone.
+
+    Raises:
+        UserError: the resolution is not known, or the config has another one.
+    """
+    from tfeff.models import given as backbones
+
+    described = backbones.offer(backbone)
+    model = (experiment.base if isinstance(experiment, config.Recipe) else experiment).model
+    keys = ("name", "graph", "initial", "levels", "mean", "std", "pretrained")
+    values = {f"model.{key}": getattr(described, key) for key in keys}
+    if model.weights == "imagenet":  # of the network that the backbone replaces
+        values["model.weights"] = None
+    own = model.resolution if model.resolution != config.architecture(model.name).resolution else 0
+    if own and described.resolution and own != described.resolution:
+        raise UserError(
+            f"config: model.resolution is {own}, but the backbone takes images of {described.resolution} pixels; give "
+            f"tfeff.Backbone(model, resolution={own}), or omit model.resolution"
+        )
+    if described.resolution:
+        values["model.resolution"] = described.resolution
+    elif not own and not isinstance(experiment, config.Recipe):
+        raise UserError("config: model.resolution is not set, and the backbone takes images of any size; set it")
+    return values
+
+
+def complete(
+    experiment: Description, workdir: str | os.PathLike[str], overrides: config.Overrides = (), *, quiet: bool = False
+) -> config.Experiment:
+    """The config of a run; says what a recipe has chosen.
+
+    A workdir that has a config already keeps what was chosen when its run began, even if the choice would differ now.
+    """
+    recipe: config.Recipe[Any] = experiment if isinstance(experiment, config.Recipe) else config.Recipe(experiment)
+    config.offer_task(recipe.base.task)
+    recipe = config.overridden(recipe, overrides)
+    path = Path(workdir) / "config.json"
+    if recipe.choose is not None and path.is_file():
+        if not quiet:
+            print(f"{path}: keeping the values that were chosen when this run began", flush=True)
+        saved, values = config.saved(Path(workdir), config.Experiment), config.flatten(recipe.base)
+        recipe = config.Recipe(config.override(saved, {key: values[key] for key in recipe.kept if key in values}))
+    settings, choices = config.complete(recipe)
+    if choices and not quiet:
+        print(f"Chosen for {settings.data.source}:\n{_table(choices)}\n", flush=True)
+    assert isinstance(settings, config.Experiment)
+    return settings
+
+
+def _table(choices: config.Choices) -> str:
+    """Choices with their reasons, values as in --config.KEY=VALUE."""
+    from tfeff.reporting import tables
+
+    return tables.text(
+        [{"key": key, "value": _shown(each.value), "because": each.why} for key, each in choices.items()]
+    )
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value)) or "()"
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
+
+
+def _user_error(error: Exception) -> UserError | None:
+    """The error of a user that TensorFlow passed on as text, such as that of an own augmentation."""
+    message = str(error).partition("UserError: ")[2].partition("\n")[0]
+    return UserError(message) if message else None

@@ -1,0 +1,168 @@
+"""The list of verbs, their common flags, error messages and exit codes.
+
+Exit codes: 0 success; 2 an error that the user can fix, printed as one message without a traceback; 128 + signal number
+if interrupted, after saving the state.
+"""
+
+import errno
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn
+
+from absl import app, flags, logging
+
+from tfeff.errors import Interrupted, UserError, WorkerLostError, is_disk_full
+
+if TYPE_CHECKING:
+    from tfeff.execution.executor import Executor
+
+VERBS = {
+    "train": "train, evaluate and export the classifier, localizer or detector of a config",
+    "search": "find the best scaling coefficients for a baseline and a compute budget, or the best settings of a sweep",
+    "propose": "compute region proposals for a dataset with boxes",
+    "evaluate": "evaluate a trained network or detector on a split, or region proposals on a dataset",
+    "analyze": "explain why a network finds nothing or what is wrong with its images, or compare trained classifiers",
+    "predict": "apply a trained model to image files or a video: classes, boxes, pictures",
+    "export": "export a trained network or detector as a SavedModel, or for LiteRT, ONNX or OpenVINO",
+    "summary": "print parameters, multiply-adds and activation memory of networks",
+}
+
+
+def define_config() -> None:
+    """Defines the flags --config and --config.key=value."""
+    flags.DEFINE_string("config", None, "Python file with get_config(), or a config.json.", required=True)
+    flags.DEFINE_multi_string("override", [], "Override a config value: key=value. Same as --config.key=value")
+
+
+def define_executor(local: str) -> None:
+    """Defines the flags --executor and --ray_address; `local` names what runs locally: "Threads" or "Processes"."""
+    flags.DEFINE_enum("executor", "local", ["local", "ray"], f"{local} on this machine, or a Ray cluster.")
+    flags.DEFINE_string(
+        "ray_address", None, "Address of the Ray cluster. Default: RAY_ADDRESS, or a cluster on this machine."
+    )
+
+
+def check_executor(local_flag: str) -> None:
+    """Checks that no flag of the other executor is given.
+
+    Args:
+        local_flag: the flag of the local executor.
+
+    Raises:
+        UserError: if one is given.
+    """
+    chosen = flags.FLAGS.executor
+    refuse(local_flag if chosen == "ray" else "ray_address", f"--executor={chosen}")
+
+
+def executor(local: Callable[[], "Executor"]) -> "Executor":
+    """Creates the executor chosen by --executor; `local` creates the local one.
+
+    Raises:
+        UserError: if the cluster cannot be reached.
+    """
+    if flags.FLAGS.executor == "local":
+        return local()
+    from tfeff.execution.cluster import RayCluster
+
+    return RayCluster(flags.FLAGS.ray_address)
+
+
+def refuse(name: str, other: str) -> None:
+    """Raises an error if a flag is given that has no effect in combination with `other`.
+
+    Args:
+        name: name of the flag.
+        other: the other flag, as the user writes it.
+
+    Raises:
+        UserError: if the flag is given.
+    """
+    if flags.FLAGS[name].present:
+        raise UserError(f"--{name} has no effect with {other}; remove it")
+
+
+def run(main: Callable[[list[str]], int | None]) -> NoReturn:
+    """Runs a verb: parses the flags, calls `main` and exits the process with the exit code."""
+
+    def guarded(argv: list[str]) -> int:
+        if not flags.FLAGS["verbosity"].present:
+            logging.set_verbosity(logging.WARNING)
+        try:
+            if len(argv) > 1:
+                raise UserError(f"unexpected argument {argv[1]!r}; flags are written --name=value")
+            for name in ("workdir", "out"):  # such as --out=$DIR without a variable DIR; it would be the current folder
+                if name in flags.FLAGS and flags.FLAGS[name].value == "":
+                    raise UserError(f"--{name}= is empty; give a directory (. for the current one)")
+            code = main(argv) or 0
+            sys.stdout.flush()
+            return code
+        except UserError as error:
+            error.in_python = False
+            return _fail(str(error))
+        except Interrupted as stop:
+            print(f"interrupted: {stop}; rerun the same command to resume", file=sys.stderr)
+            return 128 + stop.signal_number
+        except WorkerLostError as error:
+            print(f"{error}; restarting from the last checkpoint", file=sys.stderr, flush=True)
+            # TensorFlow forms the cluster once, at startup, so a process cannot replace a lost worker.
+            os.execv(sys.executable, sys.orig_argv)
+        except KeyboardInterrupt:
+            print("interrupted; completed work is kept, rerun the same command to resume", file=sys.stderr)
+            return 128 + signal.SIGINT
+        except BrokenPipeError:  # the reader of our output has stopped, such as `head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 128 + signal.SIGPIPE
+        except Exception as error:
+            if remedy := _remedy(error):
+                return _fail(remedy)
+            raise
+
+    app.run(guarded, flags_parser=_parse)
+
+
+def _parse(argv: list[str]) -> list[str]:
+    prefix = "--config."
+    overrides = [arg for arg in argv if arg.startswith(prefix)]
+    if overrides and "override" not in flags.FLAGS:
+        sys.exit(_fail(f"{overrides[0]}: this verb has no config (--help lists its flags)"))
+    argv = [f"--override={arg.removeprefix(prefix)}" if arg.startswith(prefix) else arg for arg in argv]
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        missing = re.findall(r"^flag --(\w+)=None", str(error), re.MULTILINE)
+        message = f"give {' and '.join(f'--{name}=...' for name in missing)}" if missing else str(error)
+        sys.exit(_fail(f"{message} (--help lists the flags)"))
+    except SystemExit:  # absl's --help, which exits with 1
+        sys.exit(0)
+
+
+def _remedy(error: Exception) -> str | None:
+    """The message for an error caused by the environment (disk, memory, permissions); None for a bug in the program."""
+    code = error.errno if isinstance(error, OSError) else None
+    first_line = re.sub(r"\{\{.*?\}\} *", "", str(error)).partition("\n")[0]
+    if "UserError: " in first_line:  # raised inside tf.data while reading an image
+        return first_line.partition("UserError: ")[2]
+    if is_disk_full(error):
+        given = (str(flags.FLAGS[name].value or "") for name in ("out", "workdir") if name in flags.FLAGS)
+        directory = next(filter(None, given), "")
+        place = "" if directory in first_line else f", writing to {directory}"  # often missing if the disk is full
+        return f"no space left on the disk ({first_line}{place}). Completed work is kept; free some space and rerun"
+    if code in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"no permission ({first_line}); make it readable and writable, or use another path"
+    if code in (errno.EEXIST, errno.ENOTDIR, errno.EIO):
+        return f"{first_line}; use another path"
+    if isinstance(error, MemoryError) or "OOM when allocating" in str(error):
+        return (
+            f"out of memory ({first_line}); lower training.batch_size, raise training.accumulation_steps, set "
+            "training.rematerialize=true, or do not cache images in memory (data.cache)"
+        )
+    return None
+
+
+def _fail(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 2

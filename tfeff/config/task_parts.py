@@ -1,0 +1,173 @@
+"""The sections inside those of tasks: test-time augmentation, suppression, region proposals, and the parts of R-CNN."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tfeff.config.section import Fraction, NotNegative, Positive, Section
+
+
+@dataclass(frozen=True, kw_only=True)
+class TTA(Section):
+    """Test-time augmentation, in evaluation and in the exported SavedModel."""
+
+    KEY = "task.tta"
+
+    mirrored: bool = False
+    """Average the probabilities of each image and its mirror image. Doubles the cost."""
+    shift: NotNegative[int] = 0
+    """Average the probabilities of each image and two copies shifted diagonally by this many pixels. Triples the
+    cost."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suppression(Section):
+    """From predictions to detections: threshold, non-maximum suppression, and limits."""
+
+    KEY = "task.suppression"
+
+    kind: Literal["hard", "gaussian"] = "hard"
+    """`hard` removes boxes that overlap a better one by more than `overlap`. `gaussian` (soft-NMS, arXiv:1704.04503)
+    lowers their scores by exp(-IoU^2 / sigma)."""
+    overlap: Fraction = 0.5
+    """`hard` removes a box if its IoU with a better one exceeds this."""
+    sigma: Positive[float] = 0.5
+    """Width of `gaussian`."""
+    class_agnostic: bool = False
+    """Boxes of different classes suppress each other, too."""
+    minimum_score: Fraction = 0.001
+    """Boxes with a lower score are dropped. A low value costs nothing but time, and mean average precision needs it;
+    to show detections, choose a higher threshold for them."""
+    candidates: Positive[int] = 1000
+    """At most this many boxes, those with the best scores, enter the suppression."""
+    detections: Positive[int] = 100
+    """At most this many detections per image remain."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredProposals(Section):
+    """Region proposals in a store. The base of the sections for each method."""
+
+    max_proposals: Positive[int] = 1000
+    """Maximum number of proposals per image."""
+    directory: str | None = None
+    """Proposal store of `tfeff.propose`; missing proposals are computed and added. None: a store in the workdir."""
+
+    @property
+    def store(self) -> Path:
+        """The directory.
+
+        Raises:
+            UserError: there is none.
+        """
+        if self.directory is None:
+            self.wrong("directory", "a directory for the proposals; runs on the same images can share it")
+        return Path(self.directory)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposals(StoredProposals):
+    """Region proposals by selective search."""
+
+    KEY = "data.proposals"
+
+    mode: Literal["single", "fast", "quality"] = "fast"
+    """Mode of selective search: the number of color spaces and segmentations that it combines."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionProposals(Proposals):
+    """The regions that a task reads."""
+
+    KEY = "task.proposals"
+
+    max_proposals: Positive[int] = 2000
+    """Maximum number of proposals per image. The multiply-adds of a Fast R-CNN are counted for this number."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedProposals(RegionProposals):
+    """Regions in a store that several runs share."""
+
+    directory: str | None = None
+    """Proposal store of `tfeff.propose`, required; missing proposals are computed and added."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Windows(StoredProposals):
+    """Windows of several sizes and aspect ratios, on a grid."""
+
+    KEY = "task.windows"
+
+    max_proposals: Positive[int] = 2000
+    """Maximum number of windows per image. If there are more, they are sampled evenly over scales and ratios."""
+    directory: str | None = None
+    """Store of the windows. None: the folder `windows` in `task.proposals.directory`."""
+    scales: tuple[float, ...] = (1.0, 0.71, 0.5, 0.35, 0.25, 0.177, 0.125, 0.088, 0.0625)
+    """Square roots of window area / image area."""
+    ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    """Height / width of the windows, relative to the image's own height / width."""
+    overlap: float = 0.75
+    """Overlap of neighboring windows, as a fraction of the window's side."""
+
+    def _check(self) -> None:
+        for key in ("scales", "ratios"):
+            if not getattr(self, key) or min(getattr(self, key)) <= 0:
+                self.wrong(key, "numbers above 0, at least one")
+        if max(self.scales) > 1:
+            self.wrong("scales", "1 or less")
+        if not 0 <= self.overlap < 1:
+            self.wrong("overlap", "0 or more and below 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionFeatures(Section):
+    """The features of a region."""
+
+    KEY = "task.features"
+
+    context: NotNegative[int] = 0
+    """Margin around the region, in pixels of the backbone's input (16 of 227 in arXiv:1311.2524)."""
+    directory: str | None = None
+    """Store of features, which runs with the same backbone and regions can share. None: inside the workdir."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Joint(Section):
+    """The batches of a joint head: softmax over classes and background, and box regression, trained together."""
+
+    KEY = "task.joint"
+
+    positives: Positive[int] = 100
+    """Positive regions per batch, out of `training.batch_size`; the others are background."""
+    positive_overlap: Fraction = 0.5
+    """A region is positive if its IoU with an object is above this."""
+    negative_overlap: Fraction = 0.5
+    """A region is background if its IoU with every object is below this."""
+
+    def _check(self) -> None:
+        if self.negative_overlap > self.positive_overlap:
+            self.wrong("negative_overlap", f"positive_overlap = {self.positive_overlap} or less")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classic(Section):
+    """The classic heads: for each class a linear SVM and ridge regression (arXiv:1311.2524, section 2.3, appendices B
+    and C)."""
+
+    KEY = "task.classic"
+
+    negative_overlap: Fraction = 0.3
+    """A region is a negative of a class if its IoU with every object of the class is below this."""
+    penalty: Positive[float] = 1e-3
+    """C of the SVMs."""
+    positive_weight: Positive[float] = 2.0
+    """Weight of a positive relative to a negative."""
+    mining_rounds: Positive[int] = 6
+    """Rounds of hard negative mining."""
+    hardest: Positive[int] = 4000
+    """Maximum number of negatives added per round of mining."""
+    box_overlap: Fraction = 0.6
+    """Box regression trains on regions whose IoU with their object is above this."""
+    ridge: Positive[float] = 1000.0
+    """Regularization λ of the ridge regression."""

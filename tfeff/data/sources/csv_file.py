@@ -1,0 +1,142 @@
+"""CSV files of labeled images: columns `image` and `label`, and optionally `split`."""
+
+import csv
+import os
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tfeff.data.dataset import Dataset, NoImagesError
+from tfeff.data.images.storage import ImageFiles
+from tfeff.data.sources.source import Options, Source
+from tfeff.data.splits import ALL, canonical_name, checked_fractions, find_split, stratified_split
+from tfeff.errors import UserError
+
+_COLUMNS = ("image", "label")
+_SPLIT = "split"
+
+
+class _Row(NamedTuple):
+    path: str
+    label: str
+    split: str
+
+
+class CSVFile(Source):
+    """A CSV file that lists images, in UTF-8, with a header. Images are in the order of its rows, classes in that of
+    their names. Other columns are ignored.
+
+    Splits are named as in the column `split`; without it, they are drawn by seed.
+
+    Args:
+        path: the file. The paths of its images are relative to its folder.
+        options: `channels`, `fractions` and `seed` apply.
+
+    Raises:
+        UserError: the file is missing, not text, lacks a column or has no rows; a row without a value, or with an image
+            that does not exist or was listed before; several names of one split; a class without training images.
+    """
+
+    def __init__(self, path: str | Path, options: Options) -> None:
+        super().__init__(f"csv:{path}", options)
+        self._path = Path(path)
+        self._rows = list(self._parsed())
+        if not self._rows:
+            raise NoImagesError(self.name)
+        self._labels = np.searchsorted(self._class_names, [row.label for row in self._rows])
+        self._splits = tuple(dict.fromkeys(row.split for row in self._rows if row.split))
+        self._check_splits()
+        if self.drawn:
+            checked_fractions(options.fractions)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Those of the column `split`, in the order of their first rows, or those of `fractions`."""
+        return self._splits or tuple(self.options.fractions)
+
+    @property
+    def drawn(self) -> bool:
+        """Whether the file has no column `split`."""
+        return not self._splits
+
+    @property
+    def lists_cheaply(self) -> bool:
+        """Yes: no image is opened."""
+        return True
+
+    def _load(self, split: str) -> Dataset:
+        """The rows of one split."""
+        if split == ALL:
+            positions = np.arange(len(self._rows))
+        elif self.drawn:
+            positions = stratified_split(self._labels, split, self.options.fractions, self.options.seed)
+        else:
+            positions = np.flatnonzero([row.split == split for row in self._rows])
+        paths = [self._rows[position].path for position in positions]
+        return Dataset(
+            name=f"{self.name}/{split}",
+            class_names=self._class_names,
+            ids=paths,
+            images=ImageFiles(paths),
+            channels=self.options.channels,
+            labels=self._labels[positions],
+        )
+
+    @cached_property
+    def _class_names(self) -> tuple[str, ...]:
+        return tuple(sorted({row.label for row in self._rows}))
+
+    def _parsed(self) -> Iterator[_Row]:
+        """The rows, with the paths of their images as the process can open them."""
+        where, seen = self.name, dict[str, int]()
+        try:
+            with self._path.open(encoding="utf-8-sig", newline="") as file:
+                table = csv.DictReader(file, skipinitialspace=True)
+                header = [name.strip() for name in table.fieldnames or ()]
+                missing = [name for name in _COLUMNS if name not in header]
+                if missing:
+                    raise UserError(
+                        f"{where}: no column {' or '.join(missing)} among {', '.join(header) or 'none'}; the first "
+                        "line must name the columns, separated by commas: image,label or image,label,split"
+                    )
+                table.fieldnames = header
+                wanted = [name for name in (*_COLUMNS, _SPLIT) if name in header]
+                for values in table:
+                    row = _Row(*((values[name] or "").strip() for name in wanted), *("",) * (3 - len(wanted)))
+                    line = f"{where}, line {table.line_num}"
+                    empty = [name for name in wanted if not (values[name] or "").strip()]
+                    if empty:
+                        raise UserError(f"{line}: no value for {' and '.join(empty)}; complete or delete the row")
+                    path = os.path.normpath(self._path.parent / row.path)
+                    if path in seen:
+                        raise UserError(f"{line}: {row.path} is also in line {seen[path]}; list each image once")
+                    if not os.path.isfile(path):
+                        raise UserError(
+                            f"{line}: {path} is not a file; write paths relative to the folder of the CSV file"
+                        )
+                    seen[path] = table.line_num
+                    yield row._replace(path=path)
+        except FileNotFoundError:
+            raise UserError(f"{where}: {self._path} does not exist") from None
+        except OSError as error:
+            raise UserError(f"{where}: {self._path} cannot be read: {error.strerror}") from None
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise UserError(f"{where}: not a CSV file in UTF-8 ({error})") from None
+
+    def _check_splits(self) -> None:
+        """Refuses splits that cannot be told apart, and classes that cannot be learned."""
+        names = dict[str, str]()
+        for split in self._splits:
+            other = names.setdefault(canonical_name(split), split)
+            if other != split or split == ALL:
+                problem = f"both {other} and {split} would be the same split" if other != split else f'a split "{ALL}"'
+                raise UserError(f"{self.name}: {problem}; rename it")
+        train = find_split("train", self._splits)
+        if train is not None:
+            learned = {row.label for row in self._rows if row.split == train}
+            unknown = [name for name in self._class_names if name not in learned]
+            if unknown:
+                raise UserError(f'{self.name}: no image of the split {train} has the label "{unknown[0]}"')

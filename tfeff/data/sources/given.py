@@ -1,0 +1,243 @@
+"""Images that a caller passes from Python: arrays, a generator or a `tf.data.Dataset`.
+
+A config refers to them by a name that contains a digest of their contents, `python:<name>`, so a run that resumes or is
+opened again asks for the same images.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+
+from tfeff.data.dataset import Dataset, Defects
+from tfeff.data.images.storage import DrawnImages, ImageStorage, PixelArray
+from tfeff.data.sources.annotations import ObjectCollector
+from tfeff.data.sources.source import Options, Source
+from tfeff.data.splits import ALL
+from tfeff.errors import UserError
+
+LIMIT = 4 << 30
+"""Bytes of pixels that one `Images` holds at most; more belongs into files, which are read when they are needed."""
+Target = int | str | Mapping[str, Any]
+"""A label, or `boxes_yxyx` [n, 4] in pixels and `labels` [n]."""
+Split = tuple[Any, Any] | Iterable[tuple[np.ndarray, Target]]
+"""(images, targets), or pairs (image, target)."""
+
+
+class Images:
+    """Images with labels or boxes, held in memory.
+
+    Args:
+        splits: name of a split, such as `train`, `validation` or `test` -> its images: `(images, labels)`,
+            `(images, objects)`, or an iterable of pairs, such as a generator or a `tf.data.Dataset`, batched or not,
+            which is read once. Images are uint8 [height, width, 3] or [height, width], of one size or several. A label
+            is a number from 0 or the name of a class. `objects` has a mapping for each image: `boxes_yxyx`, float
+            [n, 4], (top, left, bottom, right) in pixels, and `labels`, [n].
+        class_names: one per class. None: the names among the labels, sorted, or their numbers.
+        name: first part of the name in configs and messages.
+
+    Attributes:
+        name: `<name>-<digest of the contents>`.
+        splits: names of the splits.
+        class_names: one per class.
+        has_objects: whether images have boxes, and not a label each.
+
+    Raises:
+        UserError: images or targets in another form, more pixels than `LIMIT` bytes, or a class that is not named.
+    """
+
+    def __init__(
+        self, splits: Mapping[str, Split], *, class_names: Sequence[str] | None = None, name: str = "images"
+    ) -> None:
+        if not isinstance(splits, Mapping) or not splits:
+            raise UserError('images: give them by split, such as {"train": (images, labels), "test": ...}')
+        parts = {split: _read(split, given) for split, given in splits.items()}
+        self.has_objects = isinstance(next(iter(parts.values()))[1][0], Mapping)
+        values = [value for _, targets in parts.values() for target in targets for value in _labels(target)]
+        self.class_names = tuple(map(str, class_names or _classes(values)))
+        number = {each: index for index, each in enumerate(self.class_names)}
+        self._datasets = dict[str, tuple[ImageStorage, Sequence[Any], np.ndarray]]()
+        digest = hashlib.blake2b(repr(self.class_names).encode(), digest_size=6)
+        for split, (pixels, given) in parts.items():
+            targets = [_numbered(target, number, f"{name}/{split}[{i}]") for i, target in enumerate(given)]
+            version = _digest(split, pixels, targets)
+            digest.update(version.encode())
+            sizes = np.array([each.shape[:2] for each in pixels], np.int32)
+            self._datasets[split] = _storage(pixels, version), targets, sizes
+        self.splits = tuple(parts)
+        self.name = f"{name}-{digest.hexdigest()}"
+
+    def dataset(self, split: str, options: Options) -> Dataset:
+        """The images of a split, as `GivenImages` reads them."""
+        storage, targets, sizes = self._datasets[split]
+        ids, defects = [f"{split}[{number}]" for number in range(len(targets))], Defects(options.on_defect)
+        collected = list[ObjectCollector]()
+        if self.has_objects:
+            for name, size, (boxes, labels) in zip(ids, sizes.tolist(), targets, strict=True):
+                collected.append(ObjectCollector(f"{self.name}/{name}", tuple(size), defects))
+                for number, (box, label) in enumerate(zip(boxes.tolist(), labels, strict=True), start=1):
+                    collected[-1].add(number, tuple(box), label)
+        return Dataset(
+            name=f"python:{self.name}/{split}",
+            class_names=self.class_names,
+            ids=ids,
+            images=storage,
+            channels=options.channels,
+            labels=np.array(() if self.has_objects else targets, np.int32),
+            objects=[each.objects() for each in collected],
+            sizes=sizes,
+            defects=defects,
+            raw_annotations=[each.raw_annotations() for each in collected] if options.keep_raw_annotations else (),
+        )
+
+
+_OFFERED = dict[str, Images]()
+
+
+def offer(images: Images | Mapping[str, Split]) -> str:
+    """Makes images known to this process; returns the name of their source, `python:<name>`."""
+    images = images if isinstance(images, Images) else Images(images)
+    _OFFERED[images.name] = images
+    return f"python:{images.name}"
+
+
+class GivenImages(Source):
+    """Images that were offered.
+
+    Args:
+        name: their name.
+        options: `channels`, `on_defect` and `keep_raw_annotations` apply.
+        objects: whether they must have boxes, or else a label each.
+
+    Raises:
+        UserError: no images of this name were offered, or their targets are of the other kind.
+    """
+
+    def __init__(self, name: str, options: Options, *, objects: bool) -> None:
+        if name not in _OFFERED:
+            raise UserError(
+                f"python:{name}: these images were given in Python and are not known to this process; give the same "
+                "images again: tfeff.train(..., images=...) or tfeff.open(workdir, images=...)"
+            )
+        super().__init__(f"python:{name}", options)
+        self._images = _OFFERED[name]
+        if self._images.has_objects != objects:
+            wanted, found = ("boxes", "labels") if objects else ("labels", "boxes")
+            raise UserError(f"python:{name}: this task needs images with {wanted}; these have {found}")
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """See `Source`."""
+        return self._images.splits
+
+    def _load(self, split: str) -> Dataset:
+        if split == ALL:
+            raise UserError(f'{self.name}: no split "all"; known: {", ".join(self.splits)}')
+        return self._images.dataset(split, self.options)
+
+
+def _read(split: str, given: Any) -> tuple[list[np.ndarray], list[Any]]:
+    """The images of a split, uint8 [height, width, channels], and their targets.
+
+    Raises:
+        UserError: they have another form, or are too large.
+    """
+    if isinstance(given, tuple) and len(given) == 2:
+        images, targets = given
+        if len(images) != len(targets):
+            raise UserError(f"images: {split}: {len(images)} images, but {len(targets)} labels or objects")
+        pairs: Iterable[tuple[Any, Any]] = zip(images, targets, strict=True)
+    elif isinstance(given, Iterable) and not isinstance(given, np.ndarray):
+        pairs = _unbatched(split, given.as_numpy_iterator() if hasattr(given, "as_numpy_iterator") else given)
+    else:
+        raise UserError(f"images: {split}: give (images, labels), (images, objects), or pairs of an image and a target")
+    pixels, kept, size = list[np.ndarray](), list[Any](), 0
+    for image, target in pairs:
+        pixels.append(_image(image, f"images: {split}[{len(pixels)}]"))
+        kept.append(target)
+        size += pixels[-1].nbytes
+        if size > LIMIT:
+            raise UserError(
+                f"images: {split}: more than {LIMIT >> 30} GB of pixels; write them to files and give their folder, "
+                "such as folder:DIRECTORY"
+            )
+    if not pixels:
+        raise UserError(f"images: {split}: no images")
+    return pixels, kept
+
+
+def _unbatched(split: str, elements: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+    """The pairs of an iterable whose elements are pairs or batches of them."""
+    for element in elements:
+        if not isinstance(element, tuple | list) or len(element) != 2:
+            raise UserError(f"images: {split}: each element must be a pair: an image, and its label or objects")
+        image, target = element
+        if np.ndim(image) < 4:
+            yield image, target
+        elif isinstance(target, Mapping):
+            raise UserError(f"images: {split}: images with boxes must not be batched; call .unbatch()")
+        else:
+            yield from zip(image, target, strict=True)
+
+
+def _image(image: Any, where: str) -> np.ndarray:
+    """uint8 [height, width, 1 or 3]."""
+    pixels = np.asarray(image)
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or not pixels.size:
+        raise UserError(
+            f"{where}: an array of shape {np.shape(image)} and type {pixels.dtype}; give uint8 values from 0 to 255, "
+            "[height, width, 3] or [height, width]"
+        )
+    return pixels
+
+
+def _labels(target: Any) -> list[Any]:
+    """The labels of one image: its own, or those of its objects."""
+    values = target["labels"] if isinstance(target, Mapping) else [target]
+    return [value.decode() if isinstance(value, bytes) else value for value in np.asarray(values).reshape(-1).tolist()]
+
+
+def _classes(labels: Sequence[Any]) -> list[str]:
+    """Names of the classes: those among the labels, or the numbers up to the highest."""
+    if any(isinstance(label, str) for label in labels):
+        return sorted({str(label) for label in labels})
+    return [str(number) for number in range(int(max(labels, default=0)) + 1)]
+
+
+def _numbered(target: Any, number: Mapping[str, int], where: str) -> Any:
+    """The class of an image, int; or the boxes of its objects, float32 [n, 4], and their classes, [n]."""
+    labels = list[int]()
+    for label in _labels(target):
+        if isinstance(label, str) and label not in number:
+            raise UserError(f'{where}: "{label}" is not among the classes {", ".join(number)}')
+        if not isinstance(label, str | int) or (isinstance(label, int) and not 0 <= label < len(number)):
+            raise UserError(
+                f"{where}: label {label!r}; give the name of a class, or a number from 0 to {len(number) - 1}"
+            )
+        labels.append(number[label] if isinstance(label, str) else int(label))
+    if not isinstance(target, Mapping):
+        if len(labels) != 1:
+            raise UserError(f"{where}: {len(labels)} labels; give one number or name per image")
+        return labels[0]
+    boxes = np.asarray(target["boxes_yxyx"], np.float32).reshape(-1, 4)
+    if len(boxes) != len(labels):
+        raise UserError(f"{where}: {len(labels)} labels and {len(boxes)} boxes")
+    return boxes, labels
+
+
+def _storage(pixels: Sequence[np.ndarray], version: str) -> ImageStorage:
+    if len({each.shape for each in pixels}) == 1:
+        return PixelArray(np.stack(pixels), version)
+    return DrawnImages(len(pixels), lambda index: cv2.imencode(".png", pixels[index][..., ::-1])[1].tobytes(), version)
+
+
+def _digest(split: str, pixels: Sequence[np.ndarray], targets: Sequence[Any]) -> str:
+    digest = hashlib.sha256(split.encode())
+    for image, target in zip(pixels, targets, strict=True):
+        digest.update(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes())
+        for value in target if isinstance(target, tuple) else (target,):
+            digest.update(np.array(value).tobytes())
+    return digest.hexdigest()

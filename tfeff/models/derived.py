@@ -1,0 +1,172 @@
+"""Networks derived from another one, with which they share their weights.
+
+Pyramid levels of a backbone, a localizer on a backbone, a classifier that averages several views of an image, and the
+two stages of a detector.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import keras
+from keras import ops
+
+from tfeff.errors import UserError
+from tfeff.models.layers.kinds import KerasLayers
+from tfeff.models.network import Network
+from tfeff.networks.backbones.architecture import level_number, level_numbers
+from tfeff.networks.detectors import rcnn
+from tfeff.networks.heads import classifier
+
+
+def pyramid(model: Network, levels: Sequence[str], *, channels: int | None = None) -> Network:
+    """Build a network that outputs the given pyramid levels. Level Pn has stride 2^n.
+
+    Levels of the backbone share their weights with `model`; layers that no level needs are omitted. Each level beyond
+    the backbone's last is a 3x3 convolution of the level before it, with stride 2 and padding "same"
+    (`pyramid_p6_conv`). A ReLU separates two added levels (`pyramid_p7_relu`), as RetinaNet's P6 and P7 (Lin et al.,
+    "Focal Loss for Dense Object Detection", 2017, section 4, footnote 2). Levels that are only needed to compute higher
+    ones are not returned.
+
+    Args:
+        model: the backbone, with or without a classifier.
+        levels: names such as ("P3", "P4", "P5", "P6"), in any order.
+        channels: channels of the added levels. Defaults to those of the backbone's last level.
+
+    Returns:
+        A network from images to {level: (batch, ceil(resolution / 2^n), ceil(resolution / 2^n), channels)}. Its
+        `levels` are the requested ones, from fine to coarse.
+
+    Raises:
+        UserError: no levels, a malformed or repeated name, a level that the backbone lacks and that is not beyond its
+            last, or `channels` below 1.
+    """
+    numbers = level_numbers(levels)
+    if channels is not None and channels < 1:
+        raise UserError(f"channels {channels}: must be at least 1")
+    maps = dict(model.pyramid)
+    last = max(map(level_number, maps))
+    for number in numbers:
+        if number <= last and f"P{number}" not in maps:
+            raise UserError(
+                f'{model.name} has no pyramid level "P{number}"; it has {", ".join(maps)}. '
+                f"Only levels beyond P{last} can be added"
+            )
+    layers = dict(model.levels)
+    x = maps[f"P{last}"]
+    width = channels or x.shape[-1]
+    for number in range(last + 1, numbers[-1] + 1):
+        if layers[f"P{number - 1}"].startswith("pyramid_"):
+            x = keras.layers.ReLU(name=f"pyramid_p{number}_relu")(x)
+        layers[f"P{number}"] = f"pyramid_p{number}_conv"
+        x = maps[f"P{number}"] = keras.layers.Conv2D(width, 3, strides=2, padding="same", name=layers[f"P{number}"])(x)
+    names = [f"P{number}" for number in numbers]
+    network = Network(model.inputs[0], {name: maps[name] for name in names}, name=f"{model.name}_pyramid")
+    network.levels = {name: layers[name] for name in names}
+    return network
+
+
+LOGITS, BOX = "logits", "box"
+"""Names of the outputs of a localizer."""
+
+
+def localizer(
+    backbone: Network, *, num_classes: int, dropout: float = 0.0, grid: int = 4, hidden: Sequence[int] = (128,)
+) -> Network:
+    """Add a classifier and a box regressor to a backbone: the class and the box of one object.
+
+    Sermanet et al., "OverFeat" (arXiv:1312.6229, section 4.1), with one box regressor for all classes. Global pooling
+    discards location, so the box regressor reads a spatial grid.
+
+    Args:
+        backbone: a network of `build` with `include_top=False`.
+        num_classes: outputs of the classifier.
+        dropout: dropout rate at the input of both heads.
+        grid: the box regressor reads the last feature map, pooled to at most grid x grid cells.
+        hidden: units of the dense layers between the grid and the box.
+
+    Returns:
+        A network from images to {"logits": (batch, num_classes), "box": (batch, 4)}, float32 under any precision
+        policy. Boxes are yxyx relative to the image size, in [0, 1]; those of an untrained network may have bottom <
+        top. The classifier has the layers of `build`, so a classifier's weights can be loaded; ConvNeXt's normalization
+        of the pooled features is left out.
+    """
+    features = backbone.outputs[0]
+    logits = classifier(KerasLayers(), features, num_classes, dropout)
+    x = features
+    cells = min(grid, x.shape[1]), min(grid, x.shape[2])
+    if cells != tuple(x.shape[1:3]):
+        x = keras.layers.AdaptiveAveragePooling2D(cells, name="box_pool")(x)
+    x = keras.layers.Flatten(name="box_flatten")(x)
+    if dropout > 0:
+        x = keras.layers.Dropout(dropout, name="box_dropout")(x)
+    for number, units in enumerate(hidden, 1):
+        x = keras.layers.Dense(units, activation="relu", name=f"box_hidden{number}")(x)
+    box = keras.layers.Dense(4, activation="sigmoid", dtype=keras.config.floatx(), name="box_regressor")(x)
+    network = Network(backbone.inputs[0], {LOGITS: logits, BOX: box}, name=f"{backbone.name}_localizer")
+    network.levels = dict(backbone.levels)
+    return network
+
+
+UNSHIFTED_WEIGHT = 0.5
+"""Total weight of the unshifted views if there are shifted ones."""
+
+
+def averaged(model: keras.Model, *, mirrored: bool = True, shift: int = 0) -> keras.Model:
+    """Build a classifier that averages the probabilities of several views of an image.
+
+    It shares its weights with `model`. Views and their weights follow K. Jordan ("94% on CIFAR-10 in 3.29 Seconds on a
+    Single GPU", 2024, section 3.5), who averages logits.
+
+    Args:
+        model: images [batch, resolution, resolution, channels] -> logits [batch, classes].
+        mirrored: adds the horizontal flip of each view, which doubles the cost.
+        shift: adds two views, shifted by this many pixels down and right, and up and left, with reflection padding;
+            three times the cost. 0 adds none. Must be less than the resolution.
+
+    Returns:
+        A model with the same input and a `size`. Its logits are the logarithms of the mean probabilities.
+
+    Raises:
+        UserError: `shift` is not in [0, resolution).
+    """
+    side = model.resolution
+    if not 0 <= shift < side:
+        raise UserError(f"shift {shift}: must be between 0 and {side - 1} for images of {side}x{side} pixels")
+    images = keras.Input(model.input_shape[1:], dtype=model.inputs[0].dtype)
+    views, weights = [images], [1.0]
+    if shift:
+        padded = ops.pad(images, [[0, 0], [shift, shift], [shift, shift], [0, 0]], mode="reflect")
+        views += [padded[:, :side, :side], padded[:, -side:, -side:]]
+        weights = [UNSHIFTED_WEIGHT, (1 - UNSHIFTED_WEIGHT) / 2, (1 - UNSHIFTED_WEIGHT) / 2]
+    if mirrored:
+        views += [ops.flip(view, axis=2) for view in views]
+        weights = [weight / 2 for weight in weights] * 2
+    terms = [ops.log_softmax(model(view)) + math.log(weight) for view, weight in zip(views, weights, strict=True)]
+    averaging = keras.Model(images, ops.logsumexp(ops.stack(terms), axis=0), name=f"averaged_{model.name}")
+    averaging.size = model.size
+    return averaging
+
+
+@dataclass(frozen=True, eq=False)
+class Stages:
+    """A two-stage detector as two networks that share their weights; between them, the task selects regions.
+
+    Attributes:
+        images: images -> "maps", a list of the maps that regions are read from, and what proposes regions.
+        regions: [*maps, boxes_yxyx (batch, n, 4) in pixels, for any n] -> "logits" and "codes".
+    """
+
+    images: keras.Model
+    regions: keras.Model
+
+    @classmethod
+    def of(cls, network: Network) -> "Stages":
+        """The two parts of a network that was built from a `networks.detectors.rcnn.TwoStage`."""
+        maps = [network.pyramid[level] for level in network.description.levels]
+        images, boxes = network.inputs
+        head = {name: network.output[name] for name in (rcnn.LOGITS, rcnn.CODES)}
+        proposed = {name: output for name, output in network.output.items() if name not in head}
+        stages = cls(keras.Model(images, {"maps": maps, **proposed}), keras.Model([*maps, boxes], head))
+        stages.images.autocast = stages.regions.autocast = False  # boxes and pixels need float32
+        return stages

@@ -1,1 +1,0 @@
-"""Heads: from features to predictions."""

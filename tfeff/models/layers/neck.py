@@ -1,0 +1,105 @@
+"""Layers of necks: weighted fusion of feature maps, and upsampling to the size of a finer pyramid level."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from tfeff.errors import UserError
+from tfeff.networks.necks.neck import WEIGHTED
+
+EPSILON = 1e-4
+"""Added to the sum of the weights in fast normalized fusion, as in the paper."""
+
+
+@keras.saving.register_keras_serializable(package="tfeff")
+class WeightedFusion(keras.layers.Layer):
+    """Weighted sum of feature maps of the same shape, with one learned weight per map, or per map and channel.
+
+    Tan et al., "EfficientDet" (arXiv:1911.09070), section 3.3.
+
+    With w initialized to 1, the factors of the maps are
+
+    - "unbounded": w_i;
+    - "softmax": exp(w_i) / Σ exp(w_j);
+    - "fast": relu(w_i) / (Σ relu(w_j) + 1e-4), fast normalized fusion.
+
+    Inputs: n maps (batch, height, width, channels). Output: the same shape.
+
+    Args:
+        method: one of the above.
+        per_channel: a weight for each channel of each map, instead of one per map.
+
+    Raises:
+        UserError: unknown method.
+    """
+
+    def __init__(self, method: str, per_channel: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if method not in WEIGHTED:
+            raise UserError(f"fusion {method!r}: must be one of {', '.join(WEIGHTED)}")
+        self.method = method
+        self.per_channel = per_channel
+
+    def build(self, input_shape: list[tuple[int | None, ...]]) -> None:
+        """Create the weights, [n] or [n, channels]."""
+        count, channels = len(input_shape), input_shape[0][-1]
+        # Without autocast: weights are normalized in full precision under mixed precision too.
+        self.fusion_weights = self.add_weight(
+            shape=(count, channels) if self.per_channel else (count,),
+            initializer="ones",
+            name="weights",
+            autocast=False,
+        )
+
+    def factors(self) -> Any:
+        """The factors of the maps, computed from the weights: [n] or [n, channels]."""
+        if self.method == "softmax":
+            return ops.softmax(self.fusion_weights, axis=0)
+        if self.method == "fast":
+            positive = ops.relu(self.fusion_weights)
+            return positive / (ops.sum(positive, axis=0) + EPSILON)
+        return ops.convert_to_tensor(self.fusion_weights)
+
+    def call(self, inputs: list[Any]) -> Any:
+        """The weighted sum."""
+        factors = ops.cast(self.factors(), self.compute_dtype)
+        total = inputs[0] * factors[0]
+        for index, feature_map in enumerate(inputs[1:], 1):
+            total = total + feature_map * factors[index]
+        return total
+
+    def compute_output_shape(self, input_shape: list[tuple[int | None, ...]]) -> tuple[int | None, ...]:
+        """The shape of one input."""
+        return input_shape[0]
+
+
+@keras.saving.register_keras_serializable(package="tfeff")
+class NearestUpsampling(keras.layers.Layer):
+    """Repeat each pixel `factor` times in both directions and crop to a size.
+
+    Level n of a pyramid has ceil(r / 2^n) pixels, so the repeated map can exceed the finer level by up to factor - 1
+    pixels. Pixel i of the result is pixel i // factor of the input.
+
+    Input: (batch, h, w, channels). Output: (batch, *size, channels), in the layer's compute dtype.
+
+    Args:
+        factor: 2, 4, 8, ...
+        size: (height, width) of the output, at most (factor * h, factor * w).
+    """
+
+    def __init__(self, factor: int, size: tuple[int, int], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.factor = factor
+        self.size = tuple(size)
+        self.built = True
+
+    def call(self, inputs: Any) -> Any:
+        """The upsampled map."""
+        height, width = (side * self.factor for side in inputs.shape[1:3])
+        x = ops.image.resize(inputs, (height, width), interpolation="nearest", data_format="channels_last")
+        return x if (height, width) == self.size else x[:, : self.size[0], : self.size[1]]
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """(batch, *size, channels)."""
+        return (input_shape[0], *self.size, input_shape[-1])

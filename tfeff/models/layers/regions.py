@@ -1,0 +1,259 @@
+"""Features of regions: of boxes on a pyramid (RoIAlign) or a feature map (RoI max-pooling), and of whole crops."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+
+class _RegionFeatures(keras.layers.Layer):
+    """size x size features of each box: (map or maps, boxes (batch, n, 4)) -> (batch, n, size, size, channels)."""
+
+    def __init__(self, size: int, **kwargs: Any) -> None:
+        super().__init__(autocast=False, **kwargs)  # boxes need float32
+        self.size = size
+        self.built = True
+
+    def compute_output_spec(self, inputs: tuple[Any, Any]) -> keras.KerasTensor:
+        """(batch, n, size, size, channels), in the compute dtype."""
+        maps, boxes = inputs
+        channels = keras.tree.flatten(maps)[0].shape[-1]
+        return keras.KerasTensor((*boxes.shape[:2], self.size, self.size, channels), dtype=self.compute_dtype)
+
+
+CANONICAL_LEVEL, CANONICAL_SIDE = 4, 224.0
+"""A box of 224 x 224 pixels, the usual size of ImageNet's images, is read from P4."""
+_LEVEL_MARGIN = 1e-6  # so that rounding errors do not move a box of exactly a canonical side to the finer level
+
+
+@keras.saving.register_keras_serializable(package="tfeff")
+class RoIAlign(_RegionFeatures):
+    """RoIAlign: divides each box into size x size bins and averages sampling x sampling bilinear samples in each.
+
+    He et al., "Mask R-CNN" (arXiv:1703.06870), section 3.
+
+    Input: ([map of each level, (batch, h, w, channels)], boxes_yxyx (batch, n, 4) in pixels of the image).
+    Output: (batch, n, size, size, channels), in the layer's compute dtype. Boxes have no gradient.
+
+    Pixel (0, 0) of a map of stride s lies at (0, 0) of the image, or at (s / 2, s / 2) if `aligned`. Samples up to one
+    pixel outside a map read its border, those beyond are 0.
+
+    Each bin is one row of a matrix product with the 4 * sampling^2 pixels that it reads: n * size^2 * 4 * sampling^2
+    pixels are gathered, whatever the sizes of maps and boxes.
+
+    Args:
+        levels: n of each map, for the stride 2^n.
+        size: bins along each side.
+        sampling: samples per bin along each side.
+        aligned: as in Detectron2, move boxes by half a pixel of the map, and allow boxes smaller than that pixel.
+            Otherwise, as in torchvision's detectors, boxes are at least one pixel of the map high and wide.
+    """
+
+    def __init__(
+        self, levels: Sequence[int], size: int = 7, sampling: int = 2, aligned: bool = False, **kwargs: Any
+    ) -> None:
+        super().__init__(size, **kwargs)
+        self.levels = tuple(levels)
+        self.sampling = sampling
+        self.aligned = aligned
+
+    def call(self, inputs: tuple[Sequence[Any], Any]) -> Any:
+        """Features of the boxes."""
+        maps, boxes = inputs
+        maps, boxes = list(maps), ops.stop_gradient(boxes)
+        shapes = np.array([feature_map.shape[1:3] for feature_map in maps])
+        areas = shapes.prod(axis=1)
+        level, dtype = box_levels(boxes, self.levels), keras.backend.standardize_dtype(boxes.dtype)
+
+        def of_level(values: Any) -> Any:
+            """The value of each box's level, [batch, n]."""
+            return ops.take(ops.convert_to_tensor(values), level, axis=0)
+
+        scale = of_level(np.array([0.5**n for n in self.levels], dtype))
+        rows, row_weights = self._taps(boxes[..., 0], boxes[..., 2], scale, of_level(shapes[:, 0].astype(np.int32)))
+        width = of_level(shapes[:, 1].astype(np.int32))
+        columns, column_weights = self._taps(boxes[..., 1], boxes[..., 3], scale, width)
+
+        # All maps as one table of pixels; the pixels of an image follow each other, level by level.
+        channels = maps[0].shape[-1]
+        table = ops.concatenate(
+            [ops.reshape(each, (-1, int(a), channels)) for each, a in zip(maps, areas, strict=True)], 1
+        )
+        first = of_level(np.concatenate([[0], np.cumsum(areas)[:-1]]).astype(np.int32))
+        batch = ops.shape(boxes)[0]
+        first = first + ops.expand_dims(ops.arange(batch, dtype="int32") * int(areas.sum()), 1)
+        width, first = (ops.reshape(each, (-1, boxes.shape[1], 1, 1, 1, 1)) for each in (width, first))
+        index = first + rows[:, :, :, None, :, None] * width + columns[:, :, None, :, None, :]
+        weight = row_weights[:, :, :, None, :, None] * column_weights[:, :, None, :, None, :]
+
+        taps = (2 * self.sampling) ** 2
+        pixels = ops.take(ops.reshape(table, (-1, channels)), ops.reshape(index, (-1, taps)), axis=0)
+        weight = ops.cast(ops.reshape(weight, (-1, 1, taps)), self.compute_dtype)
+        bins = ops.matmul(weight, ops.cast(pixels, self.compute_dtype))
+        return ops.reshape(bins, (-1, boxes.shape[1], self.size, self.size, channels))
+
+    def _taps(self, start: Any, end: Any, scale: Any, length: Any) -> tuple[Any, Any]:
+        """Pixels that the bins read along one axis, and their weights.
+
+        Args:
+            start: first edge of each box in pixels of the image, [batch, n].
+            end: last edge.
+            scale: pixels of the box's map per pixel of the image.
+            length: pixels of the map along this axis.
+
+        Returns:
+            int32 and float [batch, n, size, 2 * sampling].
+        """
+        shift = 0.5 if self.aligned else 0.0
+        start, end = start * scale - shift, end * scale - shift
+        extent = end - start if self.aligned else ops.maximum(end - start, 1.0)
+        samples = self.size * self.sampling
+        places = (np.arange(samples) + 0.5) / samples
+        position = start[..., None] + extent[..., None] * ops.cast(places, start.dtype)
+        last = ops.expand_dims(length - 1, -1)
+        inside = (position >= -1.0) & (position <= ops.cast(last + 1, position.dtype))
+        position = ops.clip(position, 0.0, ops.cast(last, position.dtype))
+        low = ops.cast(ops.floor(position), "int32")
+        above = position - ops.cast(low, position.dtype)
+        share = ops.cast(inside, position.dtype) / self.sampling
+        pixels = ops.stack([low, ops.minimum(low + 1, last)], axis=-1)
+        weights = ops.stack([(1.0 - above) * share, above * share], axis=-1)
+        shape = (-1, start.shape[1], self.size, 2 * self.sampling)
+        return ops.reshape(pixels, shape), ops.reshape(weights, shape)
+
+
+def box_levels(boxes_yxyx: Any, levels: Sequence[int]) -> Any:
+    """The pyramid level from which the features of each box are read (arXiv:1612.03144, equation 1).
+
+    Args:
+        boxes_yxyx: float [..., 4], in pixels of the image.
+        levels: n of the available levels, in ascending order.
+
+    Returns:
+        int32 [...], positions in `levels`: floor(4 + log2(sqrt(area) / 224)), limited to the available ones.
+    """
+    sides = ops.maximum(boxes_yxyx[..., 2:] - boxes_yxyx[..., :2], 0.0)
+    side = ops.sqrt(sides[..., 0] * sides[..., 1])
+    # A box without area belongs to the finest level; its logarithm would be minus infinity.
+    octave = ops.log(ops.maximum(side, 1e-3) / CANONICAL_SIDE) / math.log(2)
+    level = ops.floor(CANONICAL_LEVEL + octave + _LEVEL_MARGIN)
+    return ops.cast(ops.clip(level, levels[0], levels[-1]) - levels[0], "int32")
+
+
+@keras.saving.register_keras_serializable(package="tfeff")
+class RoIMaxPool(_RegionFeatures):
+    """RoI max-pooling: divides each box into size x size bins of whole pixels and takes the maximum; empty bins are 0.
+
+    Girshick, "Fast R-CNN" (arXiv:1504.08083), section 2.1. RoIAlign replaced it, because rounding moves boxes by up to
+    half a pixel of the map.
+
+    Input: (map (batch, h, w, channels), boxes_yxyx (batch, n, 4) in pixels of the image).
+    Output: (batch, n, size, size, channels), in the layer's compute dtype. Boxes have no gradient.
+
+    Edges are rounded to pixels of the map, and the last one belongs to the box, as in the original implementation.
+
+    The maximum of any window is that of four windows whose sides are powers of two. These are computed once for the
+    whole map, so that the cost of a bin does not depend on its size.
+
+    Args:
+        level: n of the map, for the stride 2^n.
+        size: bins along each side.
+    """
+
+    def __init__(self, level: int, size: int = 7, **kwargs: Any) -> None:
+        super().__init__(size, **kwargs)
+        self.level = level
+
+    def call(self, inputs: tuple[Any, Any]) -> Any:
+        """Features of the boxes."""
+        feature_map, boxes = inputs
+        boxes = ops.stop_gradient(boxes)
+        height, width, channels = feature_map.shape[1:]
+        edges = ops.cast(ops.floor(boxes * 0.5**self.level + 0.5), "int32")
+        rows = self._windows(edges[..., 0], edges[..., 2], height)
+        columns = self._windows(edges[..., 1], edges[..., 3], width)
+
+        powers = [self._powers(side) for side in (height, width)]
+        table = ops.stack(self._maxima(ops.cast(feature_map, self.compute_dtype), *powers), axis=1)
+        batch = ops.reshape(ops.arange(ops.shape(boxes)[0], dtype="int32"), (-1, 1, 1, 1))
+        result: Any = None
+        for y in rows.places:
+            for x in columns.places:
+                kind = rows.power[..., :, None] * powers[1] + columns.power[..., None, :]
+                index = ((batch * (powers[0] * powers[1]) + kind) * height + y[..., :, None]) * width + x[..., None, :]
+                values = ops.take(ops.reshape(table, (-1, channels)), index, axis=0)
+                result = values if result is None else ops.maximum(result, values)
+        filled = ops.logical_not(ops.logical_or(rows.empty[..., :, None], columns.empty[..., None, :]))
+        return ops.where(filled[..., None], result, ops.zeros_like(result))
+
+    def _powers(self, side: int) -> int:
+        """How many powers of two, from 1, fit into the largest bin along a side."""
+        return 1 + int(math.log2(math.ceil(side / self.size) + 1))
+
+    def _maxima(self, x: Any, down: int, across: int) -> list[Any]:
+        """Maxima over windows of 2^i x 2^j pixels whose top left is each pixel, in the order of i * across + j."""
+        maxima = []
+        for i in range(down):
+            x = x if i == 0 else ops.maximum(x, _moved(x, 2 ** (i - 1), axis=1))
+            y = x
+            for j in range(across):
+                y = y if j == 0 else ops.maximum(y, _moved(y, 2 ** (j - 1), axis=2))
+                maxima.append(y)
+        return maxima
+
+    def _windows(self, first: Any, last: Any, side: int) -> "_Windows":
+        """The bins along one axis, from the first and the last pixel of each box, int32 [batch, n]."""
+        length = ops.maximum(last - first + 1, 1)[..., None]
+        bins = np.arange(self.size, dtype=np.int32)
+        start = ops.clip(ops.floor_divide(length * bins, self.size) + first[..., None], 0, side)
+        end = ops.clip(-ops.floor_divide(-length * (bins + 1), self.size) + first[..., None], 0, side)
+        return _Windows(start, end, self._powers(side))
+
+
+class _Windows:
+    """Windows [start, end) along one axis as two that overlap, of 2^power pixels each: int32 [batch, n, size]."""
+
+    def __init__(self, start: Any, end: Any, powers: int) -> None:
+        self.empty = end <= start
+        length = end - start
+        self.power = sum(ops.cast(length >= 2**power, "int32") for power in range(1, powers))
+        side = sum(ops.cast(length >= 2**power, "int32") * 2 ** (power - 1) for power in range(1, powers)) + 1
+        # An empty window may start behind the last pixel; what it reads there is not used.
+        self.places = [ops.maximum(place, 0) for place in (start - ops.cast(self.empty, "int32"), end - side)]
+
+
+def _moved(x: Any, pixels: int, axis: int) -> Any:
+    """The map's values `pixels` further along an axis; at its end, the map's own, which change no maximum of windows
+    within the map."""
+    if pixels >= x.shape[axis]:
+        return x
+    ahead, rest = (slice(None),) * axis + (slice(pixels, None),), (slice(None),) * axis + (slice(-pixels, None),)
+    return ops.concatenate([x[ahead], x[rest]], axis=axis)
+
+
+@keras.saving.register_keras_serializable(package="tfeff")
+class Cells(keras.layers.Layer):
+    """Averages a feature map [n, height, width, channels] over grid x grid cells, as adaptive average pooling does: the
+    cells have equal sizes up to rounding. Returns [n, grid * grid * channels], cell by cell.
+
+    Args:
+        grid: cells along each axis, at most the height and width of the map.
+    """
+
+    def __init__(self, grid: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.grid = grid
+
+    def call(self, feature_map: Any) -> Any:
+        """The averages."""
+        side, grid = feature_map.shape[1], self.grid
+        edges = [(index * side // grid, -(-(index + 1) * side // grid)) for index in range(grid)]
+        cells = [
+            ops.mean(feature_map[:, top:bottom, left:right], axis=(1, 2))
+            for top, bottom in edges
+            for left, right in edges
+        ]
+        return ops.concatenate(cells, axis=-1)

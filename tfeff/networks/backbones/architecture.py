@@ -1,0 +1,233 @@
+"""Base class of all architectures: a frozen description of a network, independent of the layer backend."""
+
+import dataclasses
+import re
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, Self, TypeVar
+
+import numpy as np
+
+from tfeff.errors import UserError
+from tfeff.networks.blocks import ConvolutionUnit
+from tfeff.networks.heads import classifier
+from tfeff.networks.layers import FeatureMap, Layers
+from tfeff.networks.preprocessing import standardized
+
+MINIMUM_RESOLUTION = 8  # smallest images in common use (8x8 digits); below this, features come mostly from padding
+
+
+@dataclass(frozen=True)
+class FeatureMaps:
+    """Outputs of a backbone.
+
+    Attributes:
+        output: the last feature map, the input of the classifier head.
+        levels: "P1", "P2", ... to the last feature map of stride 2, 4, ...; up to the stride of the network.
+    """
+
+    output: FeatureMap
+    levels: dict[str, FeatureMap]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Input and outputs of a complete network.
+
+    Attributes:
+        images: (batch, height, width, channels), raw pixels.
+        output: logits, or the last feature map if the head is omitted; of a detector, a dictionary of its outputs.
+        levels: pyramid levels, as in `FeatureMaps`; of a detector, those of its neck.
+        boxes: second input, (batch, n, 4): regions of the images, in pixels. None if there is none.
+    """
+
+    images: FeatureMap
+    output: FeatureMap
+    levels: dict[str, FeatureMap]
+    boxes: FeatureMap = None
+
+
+class Named(Protocol):
+    """What has a name."""
+
+    @property
+    def name(self) -> str:
+        """The name."""
+
+
+Description = TypeVar("Description", bound=Named)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture(ABC):
+    """Complete description of one network, and the section `model` of a config.
+
+    Attributes:
+        name: that of the published network that it is, or that it was derived from.
+        weights: initial weights: "imagenet" (the published ones), or the path of a weights file; None for random ones.
+        resolution: side of the square input image, in pixels; at least 8.
+        width_coefficient: multiplies the number of channels.
+        depth_coefficient: multiplies the number of blocks.
+        dropout: dropout rate before the classifier.
+        mean: per-channel mean of the preprocessing, in pixel units.
+        std: per-channel standard deviation of the preprocessing, in pixel units.
+        bn_momentum: momentum of batch normalization's moving statistics.
+        bn_epsilon: epsilon of batch normalization.
+        synchronized: computes batch statistics over all devices instead of on each (TensorFlow backend only).
+    """
+
+    name: str
+    weights: str | None = None
+    resolution: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    bn_momentum: float = 0.99
+    bn_epsilon: float = 1e-3
+    width_coefficient: float = 1.0
+    depth_coefficient: float = 1.0
+    dropout: float = 0.0
+    synchronized: bool = False
+
+    def __post_init__(self) -> None:
+        check_integer("resolution", self.resolution, minimum=MINIMUM_RESOLUTION)
+        for name in ("width_coefficient", "depth_coefficient"):
+            if not getattr(self, name) > 0:
+                raise UserError(f"{name} {getattr(self, name)}: must be above 0")
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"dropout {self.dropout}: must be in [0, 1)")
+        if not 0 < self.bn_momentum < 1 or not self.bn_epsilon > 0:
+            raise UserError(f"bn_momentum {self.bn_momentum}: must be in (0, 1); bn_epsilon {self.bn_epsilon}: above 0")
+        if min(self.std) <= 0:
+            raise UserError(f"std {tuple(self.std)}: every standard deviation must be above 0")
+
+    @property
+    def starts_trained(self) -> bool:
+        """Whether its initial weights come from a training."""
+        return self.weights is not None
+
+    @property
+    def backbone(self) -> Self:
+        """This description: a classifier's network is its own backbone."""
+        return self
+
+    @property
+    def neck_sizes(self) -> tuple[int, ...]:
+        """Empty: only detectors have a neck."""
+        return ()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the input image, in pixels."""
+        return self.resolution, self.resolution
+
+    def scaled(self, *, depth: float, width: float, resolution: int) -> Self:
+        """With `depth` times the blocks and `width` times the channels, at another resolution."""
+        return dataclasses.replace(
+            self,
+            depth_coefficient=self.depth_coefficient * depth,
+            width_coefficient=self.width_coefficient * width,
+            resolution=resolution,
+        )
+
+    @property
+    @abstractmethod
+    def blocks(self) -> tuple[int, ...]:
+        """Number of blocks of each stage, after depth scaling."""
+
+    @property
+    @abstractmethod
+    def widths(self) -> tuple[int, ...]:
+        """Number of channels of each stage, after width scaling."""
+
+    def convolution_unit(self, layers: Layers, **settings: Any) -> ConvolutionUnit:
+        """The convolution unit with this network's batch normalization; `settings` are its other fields."""
+        return ConvolutionUnit(
+            layers=layers,
+            momentum=self.bn_momentum,
+            epsilon=self.bn_epsilon,
+            synchronized=self.synchronized,
+            **settings,
+        )
+
+    @abstractmethod
+    def features(self, images: FeatureMap, layers: Layers) -> FeatureMaps:
+        """Define the backbone, without preprocessing and head.
+
+        Args:
+            images: (batch, resolution, resolution, channels), standardized.
+        """
+
+    def define(
+        self,
+        layers: Layers,
+        *,
+        num_classes: int,
+        channels: int = 3,
+        include_top: bool = True,
+    ) -> Graph:
+        """Define the complete network: preprocessing, backbone and, optionally, classifier.
+
+        Args:
+            num_classes: outputs of the classifier.
+            channels: channels of the images: 3 (RGB) or 1 (gray).
+            include_top: False omits the classifier; the output is the last feature map.
+
+        Raises:
+            UserError: invalid `num_classes` or `channels`, or a `mean` or `std` that does not match the channels.
+        """
+        check_channels(channels)
+        check_integer("num_classes", num_classes, minimum=1)
+        images = layers.images(self.size, channels)
+        x = standardized(layers, images, self.mean, self.std)
+        features = self.features(x, layers)
+        output = features.output
+        if include_top:
+            output = classifier(layers, output, num_classes, self.dropout)
+        return Graph(images, output, features.levels)
+
+
+def by_name(*descriptions: Description) -> dict[str, Description]:
+    """A table of descriptions."""
+    return {description.name: description for description in descriptions}
+
+
+def check_integer(name: str, value: object, minimum: int) -> None:
+    """Raises UserError unless an option is an integer of at least `minimum`."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < minimum:
+        raise UserError(f"{name} {value!r}: must be an integer, at least {minimum}")
+
+
+def check_channels(channels: object) -> None:
+    """Raises UserError unless images have 3 channels or 1."""
+    if channels not in (1, 3):
+        raise UserError(f"channels {channels!r}: must be 3 (RGB) or 1 (gray)")
+
+
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raises UserError unless an option is one of `choices`."""
+    if value not in choices:
+        raise UserError(f"{name} {value!r}: must be one of {', '.join(choices)}")
+
+
+def level_numbers(levels: Sequence[str]) -> list[int]:
+    """Numbers of the levels in ascending order.
+
+    Raises:
+        UserError: no levels, or a malformed or repeated name.
+    """
+    if isinstance(levels, str) or not levels:
+        raise UserError(f'pyramid levels {levels!r}: must be a non-empty list such as ["P3", "P4", "P5"]')
+    numbers = sorted(map(level_number, levels))
+    for number, count in Counter(numbers).items():
+        if count > 1:
+            raise UserError(f'pyramid level "P{number}" is given {count} times')
+    return numbers
+
+
+def level_number(level: str) -> int:
+    """The n of "Pn"; raises UserError for a malformed name."""
+    if not re.fullmatch(r"P[1-9][0-9]*", str(level)):
+        raise UserError(f'pyramid level "{level}": must be P1 (stride 2), P2 (stride 4), P3 (stride 8), ...')
+    return int(level[1:])

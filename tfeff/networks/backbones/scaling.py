@@ -1,0 +1,77 @@
+"""Compound scaling rules: how coefficients scale filters, repeats and blocks.
+
+Sources: Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional
+Neural Networks" (2019), section 3, and its reference implementation for the rounding; Sandler et al., "MobileNetV2"
+(2018), for the 10 % rule.
+"""
+
+import math
+from collections.abc import Sequence
+
+
+def round_filters(filters: float, width_coefficient: float = 1.0) -> int:
+    """Scale a number of filters and round it to the nearest multiple of 8.
+
+    Halves round up. The result is at least 8. If rounding down would remove more than 10 %, it rounds up.
+
+    >>> round_filters(32, 1.1)  # 35.2: 32 is less than 10 % lower
+    32
+    >>> round_filters(24, 1.5)  # 36: halfway between 32 and 40
+    40
+    >>> round_filters(3), round_filters(11)  # at least 8; 8 would be 27 % below 11
+    (8, 16)
+    """
+    scaled = filters * width_coefficient
+    rounded = max(8, int(scaled + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * scaled else rounded
+
+
+def round_repeats(repeats: int, depth_coefficient: float = 1.0) -> int:
+    """Scale the repeats of one stage and round up.
+
+    >>> round_repeats(4, 1.1), round_repeats(1, 3.1), round_repeats(3, 1.0)
+    (5, 4, 3)
+    """
+    return math.ceil(depth_coefficient * repeats)
+
+
+def scale_total_blocks(stage_blocks: Sequence[int], depth_coefficient: float = 1.0) -> tuple[int, ...]:
+    """Scale the total number of blocks, then distribute it over the stacks in the original proportions.
+
+    The total is rounded to the nearest integer (halves up), and is at least one block per stack. It is distributed by
+    the largest remainder method: each stack gets the integer part of its share, and the remaining blocks go to the
+    stacks with the largest fractions, the earlier stack first if they are equal. Each stack gets at least one block; if
+    its share is below one, the block is taken from the stack that exceeds its own share the most.
+
+    >>> scale_total_blocks((2, 2, 2, 2), 1.2)  # 9.6 -> 10 blocks, 2.5 per stack: the first two stacks get one more
+    (3, 3, 2, 2)
+    >>> scale_total_blocks((3, 4, 6, 3), 2.0)
+    (6, 8, 12, 6)
+    >>> scale_total_blocks((1, 1, 6, 1), 0.5)  # 4.5 -> 5 blocks
+    (1, 1, 2, 1)
+    """
+    old_total = sum(stage_blocks)
+    total = max(len(stage_blocks), math.floor(depth_coefficient * old_total + 0.5))
+    # Fractions are compared as integers (numerators over old_total), so that ties are exact.
+    blocks = [total * old // old_total for old in stage_blocks]
+    remainders = [total * old % old_total for old in stage_blocks]
+    by_remainder = sorted(range(len(blocks)), key=lambda stack: (-remainders[stack], stack))
+    for stack in by_remainder[: total - sum(blocks)]:
+        blocks[stack] += 1
+    blocks = [max(1, count) for count in blocks]
+    while sum(blocks) > total:
+        above = [count * old_total - total * old for count, old in zip(blocks, stage_blocks, strict=True)]
+        blocks[max((s for s in range(len(blocks)) if blocks[s] > 1), key=lambda stack: above[stack])] -= 1
+    return tuple(blocks)
+
+
+def doubled_widths(width: int, width_coefficient: float = 1.0, stacks: int = 4) -> tuple[int, ...]:
+    """Scale the channels of the first stack, round them (halves up), and double them from stack to stack.
+
+    >>> doubled_widths(12)
+    (12, 24, 48, 96)
+    >>> doubled_widths(12, 1.3)  # 15.6 -> 16
+    (16, 32, 64, 128)
+    """
+    first = max(1, math.floor(width * width_coefficient + 0.5))
+    return tuple(first * 2**stack for stack in range(stacks))

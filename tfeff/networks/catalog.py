@@ -1,0 +1,133 @@
+"""All networks by name: one table of the families of backbones, one of the families of detectors."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from tfeff.errors import UserError, nearest
+from tfeff.networks.backbones import convnext, efficientnet, given, mobilenet, resnet
+from tfeff.networks.backbones.architecture import Architecture
+from tfeff.networks.detectors import efficientdet, rcnn, yolo
+from tfeff.networks.detectors.detector import Detector
+
+BACKBONES: dict[str, dict[str, Architecture]] = {
+    "resnet": {**resnet.TABLE},
+    "efficientnet": {**efficientnet.B_TABLE},
+    "efficientnet-lite": {**efficientnet.LITE_TABLE},
+    "mobilenet": {**mobilenet.TABLE},
+    "convnext": {**convnext.TABLE},
+}
+DETECTORS: dict[str, dict[str, Detector]] = {
+    "efficientdet": {**efficientdet.D_TABLE},
+    "efficientdet-lite": {**efficientdet.LITE_D_TABLE},
+    "rcnn": {**rcnn.FAST_TABLE, **rcnn.FASTER_TABLE},
+    "yolo": {**yolo.TABLE, **yolo.ANCHOR_TABLE, **yolo.GRID_TABLE},
+}
+ALL_BACKBONES: dict[str, Architecture] = {
+    name: member for family in BACKBONES.values() for name, member in family.items()
+}
+ALL_DETECTORS: dict[str, Detector] = {name: member for family in DETECTORS.values() for name, member in family.items()}
+
+
+SECTIONS: dict[str, Architecture] = {**ALL_BACKBONES, given.NAME: given.Given()}
+"""What the section `model` of a config can be."""
+
+
+def names(family: str | None = None) -> tuple[str, ...]:
+    """List the names of networks.
+
+    Args:
+        family: a key of `BACKBONES`, such as "resnet"; None lists all families.
+
+    Raises:
+        UserError: unknown family.
+    """
+    return listed(BACKBONES, family)
+
+
+def architecture(name: str, **options: Any) -> Architecture:
+    """Describe a network by name. `options` replace its fields; None keeps the default of the network.
+
+    Raises:
+        UserError: unknown name, unknown option, or a value out of range.
+    """
+    if name not in SECTIONS:
+        raise UserError(f'no network "{name}"; {nearest(name, ALL_BACKBONES)}')
+    default = SECTIONS[name]
+    _check_options(name, _given(options), _fields(default))
+    try:
+        return dataclasses.replace(default, **_given(options))
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from None
+
+
+def detector_names(family: str | None = None) -> tuple[str, ...]:
+    """List the names of detectors.
+
+    Args:
+        family: a key of `DETECTORS`, such as "yolo"; None lists all families.
+
+    Raises:
+        UserError: unknown family.
+    """
+    return listed(DETECTORS, family)
+
+
+def detector(name: str, *, backbone: str | Architecture | None = None, **options: Any) -> Detector:
+    """Describe a detector by name.
+
+    Args:
+        name: one of `detector_names()`.
+        backbone: a description, or one of `names()`, at the resolution of the published detector. None: that of the
+            published detector.
+        **options: fields of the detector; all others are fields of the backbone, such as `resolution`,
+            `width_coefficient` and `depth_coefficient`. None keeps the default.
+
+    Raises:
+        UserError: unknown name or option, or a value out of range.
+    """
+    if name not in ALL_DETECTORS:
+        raise UserError(f'no detector "{name}"; {nearest(name, ALL_DETECTORS)}')
+    default = ALL_DETECTORS[name]
+    if isinstance(backbone, str):
+        backbone = architecture(backbone, resolution=default.resolution)
+    described, given = backbone or default.backbone, _given(options)
+    fields = _fields(default) - {"backbone"}
+    inner_fields = _fields(described) - {"name", "dropout"}
+    _check_options(name, given, fields | inner_fields)
+    own = {option: value for option, value in given.items() if option in fields}
+    inner = {option: value for option, value in given.items() if option not in fields}
+    try:
+        return dataclasses.replace(default, backbone=dataclasses.replace(described, **inner), **own)
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from None
+
+
+def _fields(description: Any) -> set[str]:
+    return {field.name for field in dataclasses.fields(description)}
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that are not None, lists as tuples."""
+    given = {option: value for option, value in options.items() if value is not None}
+    return {option: tuple(value) if isinstance(value, list) else value for option, value in given.items()}
+
+
+def _check_options(name: str, given: Mapping[str, Any], known: set[str]) -> None:
+    """Raises UserError for an option that is not known."""
+    for option in given:
+        if option not in known:
+            raise UserError(f'{name} has no option "{option}"; its options are {", ".join(sorted(known))}')
+
+
+def listed(families: Mapping[str, Mapping[str, Any]], family: str | None) -> tuple[str, ...]:
+    """The members of a family, or of all.
+
+    Raises:
+        UserError: unknown family.
+    """
+    if family is None:
+        return tuple(name for members in families.values() for name in members)
+    if family not in families:
+        raise UserError(f'no family "{family}"; {nearest(family, families)}')
+    return tuple(families[family])

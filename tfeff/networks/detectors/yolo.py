@@ -1,0 +1,162 @@
+"""YOLO: detectors that predict for the cells of a pyramid, without anchors, with anchors, and on a single grid.
+
+As everywhere in this package, the levels share the head's convolutions; YOLOv3's reference implementation (darknet) has
+a head per level.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tfeff.boxes.anchors import Points
+from tfeff.errors import UserError
+from tfeff.networks.backbones.architecture import by_name, check_integer, level_number
+from tfeff.networks.backbones.resnet import TABLE as RESNETS
+from tfeff.networks.detectors.detector import Detector
+from tfeff.networks.heads import BOX_HEAD, CLASS_HEAD, PRIOR_BIAS
+from tfeff.networks.layers import FeatureMap, Layers
+
+LOGITS, DISTANCES, CODES, CELLS = "logits", "distances", "codes", "cells"
+"""Names of the outputs: `Yolo` has the first two, `AnchorYolo` `CODES`, `Grid` `CELLS`, which is also its head's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Yolo(Detector):
+    """A YOLO without anchors.
+
+    A decoupled head (Ge et al., "YOLOX", arXiv:2107.08430, section 2.1) predicts, for the center of each cell, a logit
+    per class and a distribution of the distance to each side of the box (Li et al., "Generalized Focal Loss",
+    arXiv:2006.04388, section 3.2). The levels share the head's convolutions, as in TOOD (arXiv:2108.07755).
+
+    Outputs, for the n cells of all levels (`points`):
+
+    - "logits": (batch, n, num_classes) float32, one logistic regression per class;
+    - "distances": (batch, n, 4 * bins) float32, logits of the distances from the cell's center to top, left, bottom and
+      right, each distributed over 0, 1, ..., bins - 1 strides.
+
+    Attributes:
+        bins: of each distance; at least 2.
+    """
+
+    bins: int = 16
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_integer("bins", self.bins, minimum=2)
+
+    @property
+    def points(self) -> Points:
+        """The centers of the cells of all levels."""
+        return Points(tuple(map(level_number, self.levels)))
+
+    def predictions(self, layers: Layers, fused: Mapping[str, FeatureMap], num_classes: int) -> dict[str, FeatureMap]:
+        """Define the two heads."""
+        return {
+            LOGITS: self.head(layers, CLASS_HEAD)(fused, boxes=1, values=num_classes, bias_value=PRIOR_BIAS),
+            DISTANCES: self.head(layers, BOX_HEAD)(fused, boxes=1, values=4 * self.bins),
+        }
+
+
+SMALL: dict[str, Any] = {
+    "backbone": dataclasses.replace(RESNETS["resnet"], resolution=320, width=16, stage_blocks=(1, 1, 1, 1), stem="7x7"),
+    "levels": ("P3", "P4", "P5"),
+    "neck": "panet",
+    "neck_channels": 64,
+    "neck_repeats": 1,
+    "fusion": "sum",
+    "head_repeats": 2,
+    "separable": False,
+}
+"""Fields of the detectors of this family."""
+TABLE: dict[str, Yolo] = by_name(Yolo(name="yolo", **SMALL))
+
+
+COCO_ANCHORS = tuple(
+    side / 416
+    for side in (13, 10, 30, 16, 23, 33, 61, 30, 45, 62, 119, 59, 90, 116, 198, 156, 326, 373)
+)  # fmt: skip
+"""The anchors of YOLOv3 (arXiv:1804.02767, section 2.3), by k-means on COCO, at its resolution of 416 pixels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnchorYolo(Detector):
+    """A YOLO with anchors: Redmon and Farhadi, "YOLOv3: An Incremental Improvement" (arXiv:1804.02767).
+
+    Each level predicts relative to its own anchors. Outputs, for n anchors, ordered by level, row, column and anchor of
+    the level:
+
+    - "logits": (batch, n, 1 + num_classes) float32: objectness, then one logistic regression per class;
+    - "codes": (batch, n, 4) float32: ty, tx, th, tw. The center is at (sigmoid(t) + cell), the sides are those of the
+      anchor times exp(t).
+
+    Attributes:
+        anchors: height, width, height, width, ... relative to the image's side, from small to large; the first ones
+            belong to the first level. Their number is a multiple of that of the levels.
+    """
+
+    anchors: tuple[float, ...] = COCO_ANCHORS
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.anchors or len(self.anchors) % (2 * len(self.levels)) or not min(self.anchors) > 0:
+            raise UserError(
+                f"anchors {self.anchors}: must be heights and widths above 0, as many pairs for each of the "
+                f"{len(self.levels)} levels"
+            )
+
+    @property
+    def per_position(self) -> int:
+        """Number of anchors at each position."""
+        return len(self.anchors) // (2 * len(self.levels))
+
+    @property
+    def points(self) -> Points:
+        """The centers of the cells of all levels."""
+        return Points(tuple(map(level_number, self.levels)))
+
+    def predictions(self, layers: Layers, fused: Mapping[str, FeatureMap], num_classes: int) -> dict[str, FeatureMap]:
+        """Define the two heads."""
+        boxes = self.per_position
+        return {
+            LOGITS: self.head(layers, CLASS_HEAD)(fused, boxes=boxes, values=1 + num_classes, bias_value=PRIOR_BIAS),
+            CODES: self.head(layers, BOX_HEAD)(fused, boxes=boxes, values=4),
+        }
+
+
+ANCHOR_TABLE: dict[str, AnchorYolo] = by_name(AnchorYolo(name="anchor-yolo", **SMALL))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid(Detector):
+    """A grid of cells: Redmon et al., "You Only Look Once" (arXiv:1506.02640), section 2.
+
+    The cells are the positions of the finest level. The paper ends in dense layers; here the last layer is a
+    convolution, so that any backbone and resolution fit.
+
+    Output: "cells", (batch, n, num_classes + 5 * boxes) float32, all linear: a value per class; a confidence per box;
+    y, x, square root of the height and of the width of each box. y and x are the center's position in the cell, from 0
+    to 1; height and width are relative to the image.
+
+    Attributes:
+        boxes: per cell.
+    """
+
+    boxes: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_integer("boxes", self.boxes, minimum=1)
+
+    @property
+    def points(self) -> Points:
+        """The centers of the cells."""
+        return Points((level_number(self.levels[0]),))
+
+    def predictions(self, layers: Layers, fused: Mapping[str, FeatureMap], num_classes: int) -> dict[str, FeatureMap]:
+        """Define the head."""
+        finest = {self.levels[0]: fused[self.levels[0]]}
+        return {CELLS: self.head(layers, CELLS)(finest, boxes=1, values=num_classes + 5 * self.boxes)}
+
+
+GRID_TABLE: dict[str, Grid] = by_name(Grid(name="grid", **SMALL | {"levels": ("P4", "P5")}))

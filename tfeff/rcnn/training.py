@@ -1,0 +1,98 @@
+"""Training of R-CNN's heads on stored features of regions."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from tfeff import config
+from tfeff.data.input.cache import ImageCache
+from tfeff.errors import UserError
+from tfeff.models.rcnn import Parts
+from tfeff.proposals import ProposalStore
+from tfeff.rcnn.classic import ClassicTraining
+from tfeff.rcnn.region_batches import FittedBatches, ImageBatches, RegionBatches
+from tfeff.rcnn.regions import region_set
+from tfeff.rcnn.sampling import RegionSampler
+from tfeff.tasks.task import Progress, Role, StoredTraining
+
+FEATURE_NORM = 6.0
+"""Mean norm to which a joint head scales features. Larger norms make box regression unstable at common learning
+rates."""
+
+
+@dataclass(frozen=True)
+class RegionTraining(StoredTraining):
+    """See `StoredTraining`. Training batches are those of `RegionBatches`; evaluation reads `ImageBatches`.
+
+    Attributes:
+        section: of the task.
+        proposals: the regions.
+    """
+
+    section: config.RCNNSettings
+    proposals: config.StoredProposals
+
+    def part(self, network: keras.Model) -> keras.Model:
+        """The head."""
+        return Parts.of(network).head
+
+    def batches(
+        self, network: keras.Model, images: ImageCache, role: Role, *, seed: int, batch_size: int, progress: Progress
+    ) -> RegionBatches | ImageBatches:
+        """See `StoredTraining`."""
+        store, dataset = ProposalStore(self.proposals.store), images.dataset
+        proposals = [store[name].first(self.proposals.max_proposals).boxes_yxyx for name in dataset.ids]
+        regions = region_set(
+            Parts.of(network).features,
+            dataset,
+            proposals,
+            Path(self.section.features.directory or ""),
+            context=self.section.features.context,
+            progress=lambda done, total: progress(f"{dataset.name} (features)", done, total),
+        )
+        if role == "evaluation":
+            return ImageBatches(images, regions)
+        joint = self.section.joint
+        sampler = RegionSampler.by_overlap(
+            regions.targets,
+            positives=joint.positives,
+            batch_size=batch_size,
+            positive_overlap=joint.positive_overlap,
+            negative_overlap=joint.negative_overlap,
+            seed=seed,
+        )
+        if not len(sampler.positive):
+            raise UserError(
+                f"no region of the {role} images overlaps an object by more than {joint.positive_overlap}; lower "
+                f"task.joint.positive_overlap, or raise {self.proposals.KEY}.max_proposals"
+            )
+        return (FittedBatches if role == "training" and self.section.fitted else RegionBatches)(regions, sampler)
+
+    def start(self, network: keras.Model, training: RegionBatches, *, seed: int, report: Callable[[str], None]) -> None:
+        """Initializes a joint head: its standardization of the features, and its kernels by the seed. Fits the SVMs and
+        regressions of a classic head. A sliding window has the classifier of its backbone."""
+        head = self.section.network.head
+        if head == "joint":
+            self._initialize(network, training, seed)
+        elif head == "classic":
+            svms, boxes = ClassicTraining(training.regions, seed).run(self.section.classic, report)
+            network.get_layer("machines").set_weights([svms.weights, svms.biases])
+            regressors = boxes.weights.reshape(len(boxes.weights), -1), boxes.biases.ravel()
+            network.get_layer("regressors").set_weights(list(regressors))
+
+    def _initialize(self, network: keras.Model, training: RegionBatches, seed: int) -> None:
+        described = self.section.network
+        mean, std = training.regions.moments(seed)
+        standardize = network.get_layer("standardize")
+        standardize.mean.assign(mean)
+        standardize.scale.assign(1 / (std * np.sqrt(len(std)) / FEATURE_NORM).astype(np.float32))
+        hidden = [f"hidden_{number}" for number in range(len(described.hidden))]
+        for number, name in enumerate((*hidden, "logits", "codes")):
+            kernel = network.get_layer(name).kernel
+            kernel.assign(keras.initializers.GlorotUniform(seed + number)(kernel.shape))
+        for number in range(len(hidden) + 1 if described.dropout else 0):
+            state = network.get_layer(f"dropout_{number}").seed_generator.state
+            state.assign(keras.ops.array([seed + number, 0], dtype=state.dtype))

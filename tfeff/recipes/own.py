@@ -1,0 +1,126 @@
+"""Recipes for a user's own images: network and training depend on their number and size.
+
+A classifier for images with labels, a detector for images with boxes.
+"""
+
+from pathlib import Path
+
+from tfeff import config
+from tfeff.config import (
+    TTA,
+    Augmentation,
+    Choice,
+    Choices,
+    ClassificationSettings,
+    Data,
+    Experiment,
+    Optimizer,
+    RCNNSettings,
+    Recipe,
+    Schedule,
+    Training,
+    architecture,
+)
+from tfeff.errors import UserError
+from tfeff.recipes import rules
+from tfeff.recipes.image_set import annotated_images, labeled_images
+from tfeff.recipes.rules import WarmStart, warm_start
+
+
+def images(source: str) -> Recipe[Experiment]:
+    """Trains a classifier on the images of a source with labels; `docs/own_images.md` has the rules."""
+    return Recipe(
+        Experiment(
+            task=ClassificationSettings(
+                crop=True,
+                augmentation=Augmentation(
+                    horizontal_flip=True,
+                    rotation=10.0,
+                    shift=0.1,
+                    scale=0.25,
+                    brightness=0.2,
+                    contrast=0.2,
+                    saturation=0.2,
+                ),
+                tta=TTA(mirrored=True),
+            ),
+            # weights=None trains from scratch; weights=FILE, with the network in FILE, starts from your own.
+            model=architecture(rules.NETWORK, weights="imagenet"),
+            data=Data(source=source, validation_fraction=0.0),
+            schedule=Schedule(name="cosine", warmup_epochs=0.5),
+            training=Training(ema_decay=0.98, validation_epochs=5),
+        ),
+        choose_for_images,
+    )
+
+
+def choose_for_images(settings: Experiment) -> Choices:
+    """The values that depend on the images; those that are set with --config.KEY=VALUE are kept."""
+    counted = labeled_images(settings.data, settings.seed)
+    count, model, start = counted.count, settings.model, warm_start(settings.model)
+    if settings.optimizer.transfer is not None and start.kind == "scratch":
+        raise UserError(f"optimizer.transfer=auto needs pretrained weights: {start.why}")
+    resolution = rules.resolution(model, start, count, counted.side)
+    batch_size = rules.batch_size(count)
+    return {
+        **{f"model.{key}": choice for key, choice in rules.network(model, start).items()},
+        "model.resolution": resolution,
+        "data.image_size": Choice(resolution.value, "images are loaded at the network's resolution"),
+        "data.cache": rules.cache(count, resolution.value, settings.data.channels),
+        "data.class_balanced": rules.class_balanced(counted.imbalance),
+        "training.batch_size": batch_size,
+        "training.epochs": rules.epochs(count, batch_size.value, start),
+        "training.precision": rules.precision(count),
+        **{f"optimizer.{key}": choice for key, choice in rules.optimizer(start).items()},
+        **(layers(count, start) if settings.optimizer.transfer is None else {}),
+    }
+
+
+def layers(count: int, start: WarmStart) -> Choices:
+    """Which layers learn, and how fast; with optimizer.transfer=auto, the features of the images decide instead."""
+    return {
+        "optimizer.frozen": rules.frozen(count, start),
+        "optimizer.learning_rate_factors": rules.learning_rate_factors(start),
+    }
+
+
+def boxes(source: str) -> Recipe[Experiment]:
+    """Trains an R-CNN on the images of a source with boxes; its backbone is frozen."""
+    return Recipe(
+        Experiment(
+            task=RCNNSettings(),
+            # weights=WORKDIR of a run on crops:SOURCE is a backbone that has learned your objects.
+            model=architecture(rules.NETWORK, weights="imagenet"),
+            data=Data(source=source, validation_fraction=0.15),
+            optimizer=Optimizer(learning_rate=1e-2, momentum=0.9, nesterov=False),
+            schedule=Schedule(name="constant"),
+            training=Training(epochs=60, batch_size=128, early_stopping_epochs=5, keep="best", precision="float32"),
+        ),
+        choose_for_boxes,
+    )
+
+
+def choose_for_boxes(settings: Experiment) -> Choices:
+    """The values that depend on the images; those that are set with --config.KEY=VALUE are kept."""
+    counted = annotated_images(settings.data, settings.seed)
+    return {
+        "task.proposals.max_proposals": rules.max_proposals(counted.objects / counted.count),
+        "task.vote_overlap": rules.vote_overlap(counted.objects / counted.count),
+        **{f"model.{key}": choice for key, choice in _network(settings).items()},
+    }
+
+
+def _network(settings: Experiment) -> Choices:
+    """The backbone, by key of the section `model`: that of the run whose weights it starts from, if it is a run."""
+    weights = settings.model.weights
+    if weights not in (None, "imagenet") and (Path(weights) / "config.json").is_file():
+        network = config.resolve_member(config.saved(Path(weights), Experiment)).model
+        values, defaults = (config.flatten(Experiment(model=each)) for each in (network, architecture(network.name)))
+        return {
+            key.removeprefix("model."): Choice(value, f"the network of {weights}")
+            for key, value in values.items()
+            if key in ("model.name", "model.resolution")
+            or (key.startswith("model.") and key != "model.weights" and value != defaults[key])
+        }
+    start = warm_start(settings.model)
+    return {**rules.network(settings.model, start), "resolution": rules.region_resolution(settings.model, start)}

@@ -1,0 +1,190 @@
+"""Evaluation of classifiers, also of those that localize.
+
+Reports are `ClassificationReport.to_json` and `LocalizationReport.to_json` of `tfeff.evaluation`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from tfeff import evaluation
+from tfeff.boxes import paired_iou, yxyx_from_relative
+from tfeff.data.input.batches import Batches
+from tfeff.data.input.cache import ImageCache
+from tfeff.evaluation.localization import IOU_THRESHOLD
+from tfeff.reporting.box_drawing import DetectedImage
+from tfeff.reporting.classification import confusion_figure, per_class_figure, reliability_figure
+from tfeff.reporting.detection import iou_figure
+from tfeff.reporting.gallery import detection_gallery_figure, gallery_figure
+from tfeff.reports.evaluator import Evaluation, Evaluator, metric_row
+from tfeff.tasks.task import Predictions
+
+MISTAKES = 25
+"""Images in the gallery of mistakes."""
+
+
+class ClassificationEvaluator(Evaluator):
+    """Evaluates `probabilities`, [n, classes]."""
+
+    def evaluate(self, predictions: Predictions, pipeline: Batches, validated: Mapping[str, float]) -> Evaluation:
+        """Computes a `ClassificationReport` and its figures."""
+        images, names = pipeline.images, pipeline.images.dataset.class_names
+        labels, probabilities = images.dataset.labels, predictions["probabilities"]
+        report = evaluation.classification_report(labels, probabilities, names).to_json()
+        figures: dict[str, Figure] = classification_figures(report)
+        wrong = evaluation.confident_errors(labels, probabilities, MISTAKES)
+        if len(wrong):
+            figures["mistakes"] = gallery_figure(
+                pixels(images, wrong),
+                [names[label] for label in labels[wrong]],
+                [names[label] for label in probabilities[wrong].argmax(axis=1)],
+                probabilities[wrong].max(axis=1),
+                title="The most confident mistakes",
+            )
+        return Evaluation(report, figures)
+
+    def tables(self, report: Mapping[str, Any]) -> Sequence[Sequence[Mapping[str, Any]]]:
+        """Metrics over all images, and per class."""
+        return summary_rows(report), per_class_rows(report)
+
+    def result(self, report: Mapping[str, Any]) -> dict[str, Any]:
+        """Top-1 accuracy with its interval, top-5 accuracy, calibration error."""
+        return {
+            "accuracy": report["top1"],
+            "accuracy_interval": report["top1_interval"],
+            "top5": report["top5"],
+            "calibration_error": report["calibration"]["expected_error"],
+        }
+
+
+def summary_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One row per metric over all examples: name, value and a note."""
+    (low, high), calibration = report["top1_interval"], report["calibration"]
+    return [
+        metric_row("examples", report["examples"], f"{len(report['class_names'])} classes"),
+        metric_row("top-1 accuracy", report["top1"], f"95 % interval {low:.4f} to {high:.4f}"),
+        metric_row("top-5 accuracy", report["top5"]),
+        metric_row("balanced accuracy", report["balanced_accuracy"], "mean recall over classes"),
+        metric_row("macro precision", report["macro_precision"], "mean over classes"),
+        metric_row("macro F1", report["macro_f1"], "mean over classes"),
+        metric_row("log loss", report["log_loss"], "nats"),
+        metric_row(
+            "expected calibration error", calibration["expected_error"], f"maximum {calibration['maximum_error']:.4f}"
+        ),
+    ]
+
+
+def per_class_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One row per class: name, precision, recall, F1 and number of examples."""
+    scores = report["per_class"]
+    columns = (report["class_names"], scores["precision"], scores["recall"], scores["f1"], scores["support"])
+    keys = ("class", "precision", "recall", "F1", "examples")
+    return [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def classification_figures(report: Mapping[str, Any]) -> dict[str, Figure]:
+    """The figures `confusion`, `per_class` and `reliability`, by name."""
+    names, scores, bins = report["class_names"], report["per_class"], report["calibration"]
+    return {
+        "confusion": confusion_figure(report["confusion"], names),
+        "per_class": per_class_figure(names, scores["precision"], scores["recall"], scores["f1"], scores["support"]),
+        "reliability": reliability_figure(
+            bins["edges"], bins["weight"], bins["confidence"], bins["accuracy"], bins["expected_error"]
+        ),
+    }
+
+
+def pixels(images: ImageCache, positions: np.ndarray) -> list[np.ndarray]:
+    """The images at `positions`, uint8 [height, width, channels] each."""
+    return [image for batch in images.take(positions).chunks(len(positions)) for image in batch]
+
+
+BOXES = 9
+"""Images in each gallery of best and worst boxes."""
+
+
+class LocalizationEvaluator(Evaluator):
+    """Evaluates `probabilities` [n, classes] and `box` [n, 4], relative yxyx."""
+
+    def evaluate(self, predictions: Predictions, pipeline: Batches, validated: Mapping[str, float]) -> Evaluation:
+        """Computes a `LocalizationReport`, with figures of classes, IoU, best and worst boxes."""
+        images, names = pipeline.images, pipeline.images.dataset.class_names
+        probabilities, boxes = predictions["probabilities"], predictions["box"]
+        labels, objects = images.dataset.labels, pipeline.transform.reader.relative_boxes
+        report = evaluation.localization_report(labels, probabilities, objects, boxes, names).to_json()
+        figures: dict[str, Figure] = classification_figures(report)
+        figures["overlaps"] = iou_figure(report["iou_counts"], report["mean_iou"], IOU_THRESHOLD)
+        overlap = paired_iou(boxes, objects)
+        order = np.argsort(overlap, kind="stable")
+        for name, chosen in (("worst_boxes", order[:BOXES]), ("best_boxes", order[::-1][:BOXES])):
+            figures[name] = detection_gallery_figure(
+                drawings(images, objects, chosen, probabilities[chosen], boxes[chosen]),
+                [f"{names[labels[index]]}, IoU {overlap[index]:.2f}" for index in chosen],
+                title=name.replace("_", " ").capitalize(),
+            )
+        return Evaluation(report, figures)
+
+    def tables(self, report: Mapping[str, Any]) -> Sequence[Sequence[Mapping[str, Any]]]:
+        """Metrics over all images, and per class."""
+        return localization_rows(report), localization_class_rows(report)
+
+    def result(self, report: Mapping[str, Any]) -> dict[str, Any]:
+        """Accuracy, mean IoU and localization accuracy, with their intervals."""
+        return {
+            "accuracy": report["top1"],
+            "accuracy_interval": report["top1_interval"],
+            "iou": report["mean_iou"],
+            "iou_interval": report["mean_iou_interval"],
+            "localization_accuracy": report["localization_accuracy"],
+            "localization_accuracy_interval": report["localization_accuracy_interval"],
+        }
+
+
+def localization_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One row per metric over all images: name, value and a note."""
+
+    def row(metric: str, key: str, note: str) -> dict[str, Any]:
+        low, high = report[f"{key}_interval"]
+        return metric_row(metric, report[key], f"95 % interval {low:.4f} to {high:.4f}{note}")
+
+    return [
+        row("mean IoU", "mean_iou", f"; median {report['median_iou']:.4f}"),
+        row("box accuracy (IoU >= 0.5)", "box_accuracy", ""),
+        row("localization accuracy", "localization_accuracy", "; correct class and box"),
+        metric_row("localization error", report["localization_error"], "1 - localization accuracy"),
+        *summary_rows(report),
+    ]
+
+
+def localization_class_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One row per class: the classification metrics and the mean IoU of its images."""
+    rows = per_class_rows(report)
+    return [row | {"mean IoU": value} for row, value in zip(rows, report["class_iou"], strict=True)]
+
+
+def drawings(
+    images: ImageCache,
+    objects_rel_yxyx: np.ndarray,
+    positions: np.ndarray,
+    probabilities: np.ndarray,
+    boxes_rel_yxyx: np.ndarray,
+) -> list[DetectedImage]:
+    """Images with their predicted box and class and the ground-truth box, for a gallery.
+
+    Args:
+        images: n images of one size.
+        objects_rel_yxyx: ground-truth boxes, float [n, 4].
+        positions: indices of the images to show, int [m].
+        probabilities: predicted probabilities, float [m, classes].
+        boxes_rel_yxyx: predicted boxes, float [m, 4].
+    """
+    names = images.dataset.class_names
+    assert images.image_size is not None
+    predicted = yxyx_from_relative(boxes_rel_yxyx, images.image_size)
+    truth = yxyx_from_relative(objects_rel_yxyx[positions], images.image_size)
+    return [
+        DetectedImage(image, box[None], [names[row.argmax()]], row.max(keepdims=True), true_box[None])
+        for image, box, row, true_box in zip(pixels(images, positions), predicted, probabilities, truth, strict=True)
+    ]

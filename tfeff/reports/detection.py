@@ -1,0 +1,259 @@
+"""Evaluation of detectors, and of R-CNN's regions. A report is `tfeff.evaluation.DetectionReport.to_dict`."""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from tfeff.boxes.assignment import Regions
+from tfeff.data.dataset import Dataset
+from tfeff.data.images import decoding
+from tfeff.data.input.batches import Batches
+from tfeff.evaluation import DetectionReport, Detections, detection_report
+from tfeff.evaluation.classification import plain
+from tfeff.evaluation.confusion import confusion_matrix
+from tfeff.evaluation.matching import image_quality, worst_first
+from tfeff.rcnn.regions import RegionSet, proposal_recall
+from tfeff.rcnn.task import REGION_THRESHOLD, classified_regions
+from tfeff.reporting import tables
+from tfeff.reporting.box_drawing import DetectedImage
+from tfeff.reporting.classification import confusion_figure, per_class_figure
+from tfeff.reporting.detection import detection_errors_figure, precision_recall_figure
+from tfeff.reporting.gallery import detection_gallery_figure
+from tfeff.reports.evaluator import Evaluation, Evaluator, metric_row
+from tfeff.tasks.object_detection import MEAN_AP, THRESHOLD, detections
+from tfeff.tasks.task import Predictions
+
+GALLERY_IMAGES = 6
+"""Maximum number of images in a gallery."""
+_COCO_NAMES = {
+    "ap": "COCO AP",
+    "ap50": "COCO AP, IoU 0.5",
+    "ap75": "COCO AP, IoU 0.75",
+    "ap_small": "COCO AP, small objects",
+    "ap_medium": "COCO AP, medium objects",
+    "ap_large": "COCO AP, large objects",
+    "ar1": "COCO AR, 1 detection",
+    "ar10": "COCO AR, 10 detections",
+    "ar100": "COCO AR, 100 detections",
+    "ar_small": "COCO AR, small objects",
+    "ar_medium": "COCO AR, medium objects",
+    "ar_large": "COCO AR, large objects",
+}
+
+
+class DetectionEvaluator(Evaluator):
+    """Evaluates what `tfeff.tasks.object_detection.detections` reads."""
+
+    def evaluate(self, predictions: Predictions, pipeline: Batches, validated: Mapping[str, float]) -> Evaluation:
+        """Computes a `DetectionReport`, with figures and galleries of the best and worst images."""
+        return evaluate_detections(detections(predictions), pipeline.images.dataset, validated.get(THRESHOLD))
+
+    def tables(self, report: Mapping[str, Any]) -> Sequence[Sequence[Mapping[str, Any]]]:
+        """Metrics over all images, per class, and types of errors."""
+        return summary_rows(report), per_class_rows(report), error_rows(report)
+
+    def scalars(self, report: Mapping[str, Any]) -> dict[str, float]:
+        """Mean average precision of VOC and of COCO."""
+        return {MEAN_AP: report["mean_ap"], "coco_ap": report["coco"]["ap"]}
+
+    def result(self, report: Mapping[str, Any]) -> dict[str, Any]:
+        """Mean average precision of VOC, with its interval, and of COCO."""
+        return {
+            MEAN_AP: report["mean_ap"],
+            "mean_ap_interval": report["mean_ap_interval"],
+            "coco_ap": report["coco"]["ap"],
+            THRESHOLD: report["score_threshold"],
+        }
+
+
+def evaluate_detections(found: Sequence[Detections], images: Dataset, score_threshold: float | None) -> Evaluation:
+    """Computes a `DetectionReport`, with figures and galleries of the best and worst images.
+
+    Raises:
+        UserError: as in `detection_report`.
+    """
+    report = detection_report(found, images.objects, images.class_names, score_threshold=score_threshold)
+
+    @functools.cache
+    def decoded(image: int) -> np.ndarray:
+        return decoding.decode(images.encoded(image), images.ids[image])
+
+    results = report.to_dict()
+    return Evaluation(results, detection_figures(results) | galleries(report, found, images, decoded))
+
+
+def to_text(report: Mapping[str, Any]) -> str:
+    """A report as tables for a terminal or a log, without a trailing newline."""
+    found = f"{report['images']:,} images, {sum(report['objects']):,} objects, {sum(report['detections']):,} detections"
+    overall, classes, errors = map(tables.text, (summary_rows(report), per_class_rows(report), error_rows(report)))
+    at = f"Per class (precision, recall and F1 at a score threshold of {report['score_threshold']:.4g})"
+    return "\n\n".join([found, overall, f"{at}\n{classes}", errors])
+
+
+def summary_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One row per metric over all images: name, value and a note."""
+    interval = [tables.cell(end) for end in report["mean_ap_interval"]]
+    return [
+        metric_row(f"VOC mAP, IoU {report['overlap']:g}", report["mean_ap"], f"95 % interval {' to '.join(interval)}"),
+        metric_row(f"VOC 2007 mAP, IoU {report['overlap']:g}", report["mean_ap_eleven_point"], "11-point"),
+        *(metric_row(name, report["coco"][key]) for key, name in _COCO_NAMES.items()),
+    ]
+
+
+def per_class_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One row per class; precision, recall and F1 are those at the score threshold of the report."""
+    columns = {
+        "class": report["class_names"],
+        "objects": report["objects"],
+        "AP": report["ap"],
+        "AP 2007": report["ap_eleven_point"],
+        "COCO AP": report["coco"]["ap_per_class"],
+        "precision": report["precision"],
+        "recall": report["recall"],
+        "F1": report["f1"],
+    }
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def error_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One row per type of error."""
+    return [
+        {"error type": kind, "count": error["count"], "mAP gain if fixed": error["gain"]}
+        for kind, error in report["errors"].items()
+    ]
+
+
+def detection_figures(report: Mapping[str, Any]) -> dict[str, Figure]:
+    """The figures `precision_recall`, `confusion`, `per_class` and `errors`, by name."""
+    names, at = report["class_names"], f"score threshold {report['score_threshold']:.3g}"
+    return {
+        "precision_recall": precision_recall_figure(
+            names,
+            report["precision_at_recall"],
+            report["ap"],
+            report["objects"],
+            title=f"Precision-recall curves, IoU {report['overlap']:g}",
+        ),
+        "confusion": confusion_figure(report["confusion"], [*names, "background"], title=f"Confusion matrix, {at}"),
+        "per_class": per_class_figure(
+            names,
+            report["precision"],
+            report["recall"],
+            report["f1"],
+            report["objects"],
+            title=f"Precision and recall per class, {at}",
+        ),
+        "errors": detection_errors_figure(report["errors"]),
+    }
+
+
+def galleries(
+    report: DetectionReport, found: Sequence[Detections], images: Dataset, decoded: Callable[[int], np.ndarray]
+) -> dict[str, Figure]:
+    """Galleries of the best and worst images and of missed objects; `decoded` returns the pixels of an image.
+
+    Returns:
+        `worst`, `best` and, if objects were missed, `missed`.
+    """
+    names = images.class_names
+
+    def detected(image: int) -> DetectedImage:
+        confident = found[image].take(found[image].scores >= report.score_threshold)
+        return DetectedImage(
+            image=decoded(image),
+            boxes_yxyx=confident.boxes_yxyx,
+            names=[names[label] for label in confident.labels],
+            scores=confident.scores,
+            objects_yxyx=images.objects[image].boxes_yxyx,
+        )
+
+    quality = image_quality(report.matching, report.score_threshold)
+    order = worst_first(quality)
+    figures = {}
+    for title, chosen in (("worst", order[:GALLERY_IMAGES]), ("best", order[::-1][:GALLERY_IMAGES])):
+        captions = [f"{images.ids[image]}, quality {quality[image]:.2f}" for image in chosen]
+        figures[title] = detection_gallery_figure(
+            [detected(int(image)) for image in chosen], captions, title=f"{title.capitalize()} images"
+        )
+    matching, views, captions = report.matching, list[DetectedImage](), list[str]()
+    for number in np.flatnonzero(report.errors.missed)[:GALLERY_IMAGES]:
+        image = int(matching.object_image[number])
+        views.append(detected(image).crop(images.objects[image].boxes_yxyx[matching.object_index[number]]))
+        captions.append(f"{names[matching.object_label[number]]} in {images.ids[image]}")
+    if views:
+        figures["missed"] = detection_gallery_figure(views, captions, title="Missed objects")
+    return figures
+
+
+BACKGROUND_OVERLAP = 0.5
+"""In these metrics, proposals with a smaller IoU with every object are background."""
+
+
+class RegionDetectionEvaluator(DetectionEvaluator):
+    """Evaluates an `RCNNTask`. To the report of detections, it adds `proposal_recall`, the share of objects covered by
+    a proposal, which bounds the recall, and `regions`."""
+
+    def evaluate(self, predictions: Predictions, pipeline: Batches, validated: Mapping[str, float]) -> Evaluation:
+        """See the class."""
+        evaluation = super().evaluate(predictions, pipeline, validated)
+        scores, labels, targets = classified_regions(predictions, pipeline)
+        regions: RegionSet = pipeline.regions  # type: ignore[attr-defined]
+        classes = regions.images.num_classes
+        predicted = np.where(scores < validated.get(REGION_THRESHOLD, 0.0), classes, labels)
+        evaluation.report["proposal_recall"] = proposal_recall(regions.images.objects, regions.proposals)
+        evaluation.report["regions"] = region_report(predicted, targets, classes)
+        return evaluation
+
+    def tables(self, report: Mapping[str, Any]) -> Sequence[Sequence[Mapping[str, Any]]]:
+        """Those of detections; and of regions."""
+        regions = report["regions"]
+        overall = {
+            "proposal recall": report["proposal_recall"],
+            "object accuracy": regions["accuracy"],
+            "objects as background": regions["called_background"],
+            "background recall": regions["background_recall"],
+        }
+        columns = report["class_names"], regions["object_precision"], regions["object_recall"]
+        names = "class", "object precision", "object recall"
+        by_class = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+        return *super().tables(report), [overall], by_class
+
+    def scalars(self, report: Mapping[str, Any]) -> dict[str, float]:
+        """Those of detections; and of regions."""
+        regions = report["regions"]
+        own = {"accuracy_of_objects": regions["accuracy"], "background_recall": regions["background_recall"]}
+        return super().scalars(report) | {name: value for name, value in own.items() if value is not None}
+
+    def result(self, report: Mapping[str, Any]) -> dict[str, Any]:
+        """That of detections; and of regions."""
+        return {**super().result(report), "proposal_recall": report["proposal_recall"], **report["regions"]}
+
+
+def region_report(predicted: np.ndarray, targets: Regions, classes: int) -> dict[str, Any]:
+    """Metrics of predicted classes, JSON-ready; None for those without regions.
+
+    Args:
+        predicted: int [n], the class of each region, `classes` for background.
+
+    Returns:
+        `accuracy`: share of objects whose own box gets their class; `called_background`: share of objects whose own box
+        is classified as background; `background_recall`: share of background proposals that are classified as
+        background; `object_precision` and `object_recall` by class, on the objects' own boxes.
+    """
+    objects, labels = predicted[targets.is_object], targets.label[targets.is_object]
+    confusion = confusion_matrix(labels, objects, classes + 1)[:classes]
+    hits = np.diag(confusion)
+    background = (targets.overlap < BACKGROUND_OVERLAP) & ~targets.ignored & ~targets.is_object
+    rejected = predicted[background] == classes
+    with np.errstate(invalid="ignore"):
+        values = {
+            "accuracy": (objects == labels).mean(),
+            "called_background": (objects == classes).mean(),
+            "background_recall": rejected.mean() if len(rejected) else np.nan,
+            "object_precision": hits / confusion[:, :classes].sum(axis=0),
+            "object_recall": hits / confusion.sum(axis=1),
+        }
+    return plain(values)

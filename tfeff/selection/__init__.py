@@ -1,0 +1,34 @@
+"""Which images a run uses, for every kind of run.
+
+`request` says what a run asks of its images. `splits` opens its source and assigns splits to training, validation and
+test; `reading` decodes them; `choice` takes the run's subset, fold or hold-out; `evaluation` finds the images of a
+finished run again; `fingerprint` says what has changed since a run began.
+"""
+
+from tfeff.selection.choice import TrainingData, choose, fold
+from tfeff.selection.evaluation import evaluation_images, final_split
+from tfeff.selection.fingerprint import Fingerprint
+from tfeff.selection.reading import Progress, SplitCaches, cache, image_size, read, skipped_note
+from tfeff.selection.splits import Request, Splits, assign, check, load, open_source, request
+
+__all__ = [
+    "Fingerprint",
+    "Progress",
+    "Request",
+    "SplitCaches",
+    "Splits",
+    "TrainingData",
+    "assign",
+    "cache",
+    "check",
+    "choose",
+    "evaluation_images",
+    "final_split",
+    "fold",
+    "image_size",
+    "load",
+    "open_source",
+    "read",
+    "request",
+    "skipped_note",
+]

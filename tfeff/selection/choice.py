@@ -1,0 +1,194 @@
+"""The images of one run: its subset, fold or hold-out of the decoded splits."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tfeff.data import folds
+from tfeff.data.dataset import Dataset
+from tfeff.data.input.cache import ImageCache
+from tfeff.data.input.statistics import channel_statistics
+from tfeff.data.splits import find_split
+from tfeff.errors import UserError
+from tfeff.selection.fingerprint import Fingerprint
+from tfeff.selection.reading import SplitCaches, reading_settings, skipped_note
+from tfeff.selection.splits import Request, require_objects
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The images of one run, and what its network must know about them.
+
+    Attributes:
+        train: images to train on.
+        validation: images to validate on, if any.
+        class_names: one per class.
+        image_size: (height, width) to which images were resized at loading; None if they were not.
+        mean: per channel, in pixel units; empty for the network family's own.
+        std: per channel, in pixel units; empty for the network family's own.
+        fingerprint: of the `SplitCaches`.
+        given: of the `SplitCaches`.
+        plan_notes: of the `SplitCaches`.
+    """
+
+    train: ImageCache
+    validation: ImageCache | None
+    class_names: tuple[str, ...]
+    image_size: tuple[int, int] | None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    fingerprint: Fingerprint
+    given: bool
+    plan_notes: tuple[str, ...] = ()
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """Ids of the corrupt images that were skipped, in training and validation split."""
+        held_out = self.validation.skipped if self.validation is not None else ()
+        return tuple(dict.fromkeys(image.id for image in (*self.train.skipped, *held_out)))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know about how the images were chosen, one line each."""
+        held_out = self.validation.dataset.notes if self.validation is not None else ()
+        notes = *self.plan_notes, *self.train.dataset.notes, *held_out, *skipped_note(self.skipped)
+        return tuple(dict.fromkeys(notes))
+
+    def record(self) -> dict[str, Any]:
+        """For the workdir: what evaluation and export need without the images."""
+        return {
+            "class_names": list(self.class_names),
+            "image_size": self.image_size and list(self.image_size),
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "given": self.given,
+            "train_examples": len(self.train),
+            "validation_examples": len(self.validation) if self.validation is not None else 0,
+            "train_class_counts": self.train.dataset.class_counts().tolist(),
+            "skipped_images": list(self.skipped),
+            **({"notes": list(self.notes)} if self.notes else {}),
+        }
+
+
+def choose(wanted: Request, caches: SplitCaches) -> TrainingData:
+    """The training and validation images of an experiment: its subset, fold or hold-out of the decoded splits.
+
+    Raises:
+        UserError: folds or subsets that cannot be drawn, or that lack a class; fewer images than a batch.
+        ValueError: the images were read under other settings.
+    """
+    data = wanted.data
+    validation_split = caches.settings["data.validation_split"]
+    if data.folds is not None and data.validation_split is None:
+        validation_split = None
+    elif data.validation_split is not None and find_split(data.validation_split, (validation_split or "",)) is None:
+        validation_split = data.validation_split
+    seeded = caches.settings["data.seed"] is not None
+    now = reading_settings(wanted, caches.train.dataset, validation_split, seeded=seeded)
+    changed = [
+        f"{key}: {caches.settings[key]!r} then, {now[key]!r} now" for key in now if caches.settings[key] != now[key]
+    ]
+    if changed:
+        raise ValueError(f"the images were read under other settings ({'; '.join(changed)}); read them again")
+    part = fold(wanted, caches.train.dataset, validates=caches.validation is not None)
+    train, validation = caches.train, caches.validation
+    if part is not None:
+        train = caches.train.take(part.train)
+        validation = caches.train.take(part.validation) if len(part.validation) else caches.validation
+    limit = data.validation_examples
+    if validation is not None and limit is not None and limit < len(validation):
+        validation = validation.take(folds.subset(_strata(validation.dataset), limit, wanted.seed))
+    if len(train) < wanted.batch_size and not wanted.task.section.CUTS_REGIONS:
+        raise UserError(
+            f"config: training.batch_size: {train.dataset.name}: {len(train)} training images are fewer than one batch "
+            f"of {wanted.batch_size}; use at most {len(train)}"
+        )
+    require_objects(train.dataset, "train on")
+    if validation is not None:
+        require_objects(validation.dataset, "validate on")
+    mean, std = tuple[float, ...](), tuple[float, ...]()
+    if data.normalization == "dataset":
+        mean, std = (tuple(map(float, values)) for values in channel_statistics(train))
+    return TrainingData(
+        train=train,
+        validation=validation,
+        class_names=train.dataset.class_names,
+        image_size=train.image_size,
+        mean=mean,
+        std=std,
+        fingerprint=caches.fingerprint,
+        given=caches.given,
+        plan_notes=caches.notes,
+    )
+
+
+def fold(wanted: Request, dataset: Dataset, *, validates: bool) -> folds.Fold | None:
+    """Which images of the training split to train on, and which to hold out for validation; None: all train.
+
+    Args:
+        wanted: what the run asks of its images.
+        dataset: the training split.
+        validates: whether there is a validation split, so that nothing needs to be held out.
+
+    Raises:
+        UserError: folds or subsets that cannot be drawn, or that lack a class.
+    """
+    if dataset.cropped_images is not None and wanted.data.folds is None:
+        return _fold_of_crops(wanted, dataset, dataset.cropped_images, validates)
+    count, labels = wanted.data.train_examples, _strata(dataset)
+    if count is None:
+        return _fold(wanted, dataset, np.arange(len(labels)), validates)
+    drawn = folds.subset(labels, count, wanted.seed)
+    what = f"config: data.train_examples: the subset of {dataset.name}"
+    folds.require_every_class(labels, drawn, what, "draw more", dataset.class_names)
+    part = _fold(wanted, dataset, drawn, validates)
+    if part is None:
+        return folds.Fold(train=drawn, validation=drawn[:0])
+    return folds.Fold(train=drawn[part.train], validation=drawn[part.validation])
+
+
+def _fold_of_crops(wanted: Request, dataset: Dataset, images: int, validates: bool) -> folds.Fold | None:
+    """The crops of the images that a run on the images themselves would train on and hold out."""
+    data, drawn = wanted.data, np.arange(images)
+    if data.train_examples is not None:
+        drawn = folds.subset(np.zeros(images, np.int32), data.train_examples, wanted.seed)
+    part = folds.Fold(train=drawn, validation=drawn[:0])
+    if data.validation_fraction and not validates:
+        try:
+            part = folds.holdout(np.zeros(len(drawn), np.int32), data.validation_fraction, wanted.seed)
+        except UserError as error:
+            raise UserError(f"config: data.validation_fraction: {dataset.name}: {error}") from None
+        part = folds.Fold(train=drawn[part.train], validation=drawn[part.validation])
+    elif data.train_examples is None:
+        return None
+    assert dataset.groups is not None
+    train, validation = (np.flatnonzero(np.isin(dataset.groups, side)) for side in (part.train, part.validation))
+    return folds.Fold(train=train, validation=validation)
+
+
+def _strata(dataset: Dataset) -> np.ndarray:
+    """int [n], groups of images whose proportions all parts keep: their classes, if they have one each."""
+    return dataset.labels if dataset.has_labels else np.zeros(len(dataset), np.int32)
+
+
+def _fold(wanted: Request, dataset: Dataset, drawn: np.ndarray, validates: bool) -> folds.Fold | None:
+    data, names, seed = wanted.data, dataset.class_names, wanted.seed
+    labels, groups = _strata(dataset)[drawn], None if dataset.groups is None else dataset.groups[drawn]
+    if data.folds is not None:
+        key = "data.folds" if data.fold_examples is None else "data.fold_examples"
+        try:
+            if data.fold_examples is None:
+                return folds.k_folds(labels, data.folds, seed, names, groups)[data.fold]
+            held_out = round(data.fold_examples * data.validation_fraction) if data.validation_split is None else 0
+            return folds.independent_folds(labels, data.folds, data.fold_examples, held_out, seed, names, groups)[
+                data.fold
+            ]
+        except UserError as error:
+            raise UserError(f"config: {key}: {dataset.name}: {error}") from None
+    if data.validation_fraction == 0 or validates:
+        return None
+    try:
+        return folds.holdout(labels, data.validation_fraction, seed, names, groups)
+    except UserError as error:
+        raise UserError(f"config: data.validation_fraction: {dataset.name}: {error}") from None

@@ -1,0 +1,102 @@
+"""The split on which a finished run is evaluated, and its images."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from tfeff.data.input.cache import ImageCache
+from tfeff.data.sources.source import Source
+from tfeff.data.splits import canonical_name
+from tfeff.errors import UserError, nearest
+from tfeff.selection.choice import choose
+from tfeff.selection.fingerprint import Fingerprint
+from tfeff.selection.reading import Progress, cache, read
+from tfeff.selection.splits import Request, Splits, assign, load, open_source, require_objects
+
+
+def final_split(wanted: Request, record: Mapping[str, Any], source: Source) -> tuple[str, str] | None:
+    """The split on which a finished run is evaluated, and a note if it is not the test split; None: there is none."""
+    chosen = _splits_of(wanted, record, source)
+    if chosen.test is not None:
+        return chosen.test, ""
+    named = wanted.data.test_split is not None
+    reason = f"{source.name} has no test split" if named else "data.test_split is None"
+    if record["validation_examples"]:
+        return (
+            "validation",
+            f"{reason}: evaluated on the validation images, which may have been used to choose the weights",
+        )
+    return None
+
+
+def evaluation_images(
+    wanted: Request,
+    split: str,
+    record: Mapping[str, Any],
+    began: Callable[[], Fingerprint],
+    progress: Progress,
+    source: Source | None = None,
+) -> ImageCache:
+    """The images of one split of a finished run.
+
+    Args:
+        wanted: what the run asked of its images.
+        split: a split of its source; `validation` (or an alias) is what the run validated on, however that was chosen,
+            unless the config makes the source's validation split the test split.
+        record: the workdir's `dataset.json`.
+        began: returns the fingerprint of the images with which the run began.
+        progress: called while reading.
+        source: `open_source(wanted)`, if it is open already.
+
+    Raises:
+        UserError: no such split, other classes than the network's, or a split drawn by seed from images that have
+            changed since the run began: it may contain training images.
+    """
+    source = source or open_source(wanted)
+    chosen = _splits_of(wanted, record, source)
+    name = source.find(split)
+    if canonical_name(split) == "validation" and (name is None or name != chosen.test):
+        if chosen.validation is None and record["validation_examples"]:
+            caches = read(wanted, progress, source=source)
+            _require_unchanged(wanted, began(), caches.fingerprint)
+            whole = replace(wanted, data=replace(wanted.data, validation_examples=None))
+            held_out = choose(whole, caches).validation
+            assert held_out is not None
+            return held_out
+        if chosen.validation is None and (name is None or source.overlap(chosen.train, name)):
+            raise UserError(
+                "--split=validation: this run held out no images (data.validation_fraction is 0), and its source has "
+                "no validation split apart from the training images"
+            )
+        if record["validation_examples"] and not record.get("given") and "validation" not in began().splits:
+            new = Fingerprint.of({"validation": load(wanted, source, chosen.validation or name or "")})
+            _require_unchanged(wanted, began(), Fingerprint({**began().splits, **new.splits}))
+        name = chosen.validation or name
+    if name is None:
+        raise UserError(f'--split: {source.name} has no split "{split}"; {nearest(split, source.splits)}')
+    if source.drawn and not record.get("given"):  # given datasets were split elsewhere
+        now = Fingerprint.of({"train": load(wanted, source, chosen.train)})
+        _require_unchanged(wanted, Fingerprint({"train": began().splits["train"]}), now)
+    dataset = load(wanted, source, name)
+    if list(dataset.class_names) != record["class_names"]:
+        raise UserError(f"--split={split}: its classes are not those that the network was trained on")
+    require_objects(dataset, "evaluate on")
+    size = record["image_size"]
+    return cache(wanted, dataset, size and (size[0], size[1]), progress)
+
+
+def _splits_of(wanted: Request, record: Mapping[str, Any], source: Source) -> Splits:
+    """The splits of a finished run; a run on given datasets was not split by its source."""
+    if not record.get("given"):
+        return assign(wanted, source)
+    test = wanted.data.test_split
+    return Splits("", source.find("validation"), None if test is None else source.find(test))
+
+
+def _require_unchanged(wanted: Request, began: Fingerprint, now: Fingerprint) -> None:
+    """Refuses to draw splits again from changed images."""
+    remedy = (
+        "Its splits are drawn from them by the seed, so the split could contain training images. Restore the images, "
+        "or train again in a new --workdir"
+    )
+    began.require_unchanged(now, wanted.data.source, remedy)

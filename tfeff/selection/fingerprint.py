@@ -1,0 +1,235 @@
+"""What a run remembers of its images, so that a later call can say what has changed.
+
+For each image: its name, a stamp of its file (size and modification time; of images in memory, the content), and a
+digest of its label or objects. That is about 30 bytes per image on disk; no file is opened.
+"""
+
+import base64
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from tfeff.data.dataset import Dataset, Objects
+from tfeff.errors import UserError
+
+_LISTED = 5
+
+
+@dataclass(frozen=True, eq=False)
+class SplitRecord:
+    """The n images of one split.
+
+    Attributes:
+        class_names: one per class.
+        ids: names of the images, in order.
+        files: uint64 [n], stamps of the images; see `ImageStorage.stamp`.
+        annotations: uint64 [n], digests of labels or objects.
+    """
+
+    class_names: tuple[str, ...]
+    ids: Sequence[str]
+    files: np.ndarray
+    annotations: np.ndarray
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> "SplitRecord":
+        """The record of a dataset."""
+        files = b"".join(map(dataset.images.stamp, range(len(dataset))))
+        if dataset.has_objects:
+            annotated = np.frombuffer(b"".join(map(_digest, dataset.objects)), np.uint64)
+        else:
+            annotated = dataset.labels.astype(np.uint64) if dataset.has_labels else np.zeros(len(dataset), np.uint64)
+        return cls(dataset.class_names, list(dataset.ids), np.frombuffer(files, np.uint64), annotated)
+
+
+@dataclass(frozen=True, eq=False)
+class Fingerprint:
+    """The images from which a run takes its own.
+
+    Attributes:
+        splits: `train`, and `validation` if the source has a split to validate on.
+    """
+
+    splits: Mapping[str, SplitRecord]
+
+    @classmethod
+    def of(cls, datasets: Mapping[str, Dataset | None]) -> "Fingerprint":
+        """The fingerprint of the datasets that are not None."""
+        return cls({role: SplitRecord.of(each) for role, each in datasets.items() if each is not None})
+
+    def to_bytes(self) -> bytes:
+        """A compressed NumPy archive."""
+        arrays = dict[str, np.ndarray]()
+        for role, split in self.splits.items():
+            arrays[f"{role}/classes"] = _packed(split.class_names)
+            arrays[f"{role}/ids"] = _packed(split.ids)
+            arrays[f"{role}/files"], arrays[f"{role}/annotations"] = split.files, split.annotations
+        written = io.BytesIO()
+        np.savez_compressed(written, allow_pickle=False, **arrays)
+        return written.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> "Fingerprint":
+        """The inverse of `to_bytes`."""
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            roles = dict.fromkeys(key.partition("/")[0] for key in arrays)
+            return cls(
+                {
+                    role: SplitRecord(
+                        tuple(_unpacked(arrays[f"{role}/classes"])),
+                        _unpacked(arrays[f"{role}/ids"]),
+                        arrays[f"{role}/files"],
+                        arrays[f"{role}/annotations"],
+                    )
+                    for role in roles
+                }
+            )
+
+    def to_text(self) -> str:
+        """`to_bytes` in base64."""
+        return base64.b64encode(self.to_bytes()).decode()
+
+    @classmethod
+    def from_text(cls, text: str) -> "Fingerprint":
+        """The inverse of `to_text`."""
+        return cls.from_bytes(base64.b64decode(text))
+
+    def save(self, path: Path) -> None:
+        """Writes a file atomically."""
+        partial = path.with_name(f".{path.name}.partial")
+        partial.write_bytes(self.to_bytes())
+        partial.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> "Fingerprint":
+        """Reads a file.
+
+        Raises:
+            UserError: it is missing or damaged.
+        """
+        try:
+            return cls.from_bytes(path.read_bytes())
+        except FileNotFoundError:
+            raise UserError(f"{path}: missing; train in a new --workdir") from None
+        except Exception as error:  # a damaged archive raises errors of several modules
+            raise UserError(f"{path}: damaged ({error}); train in a new --workdir") from None
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of all, in hexadecimal."""
+        made = hashlib.sha256()
+        for role, split in self.splits.items():
+            for part in (_packed([role]), _packed(split.class_names), _packed(split.ids)):
+                made.update(part.tobytes())
+            made.update(split.files.tobytes() + split.annotations.tobytes())
+        return made.hexdigest()
+
+    def changes(self, now: "Fingerprint") -> list[str]:
+        """What differs now, one phrase each; empty if nothing does."""
+        found = list[str]()
+        for role in dict.fromkeys((*self.splits, *now.splits)):
+            if role not in now.splits:
+                found.append(f"the split {role} is missing")
+            elif role not in self.splits:
+                found.append(f"the split {role} is new; the run did not use it when it began")
+            else:
+                found += _changes(role, self.splits[role], now.splits[role])
+        return found
+
+    def require_unchanged(self, now: "Fingerprint", source: str, remedy: str) -> None:
+        """Refuses changed images.
+
+        Args:
+            now: fingerprint of the images as they are.
+            source: where they are, for the message.
+            remedy: what to do, for the message; ends it.
+
+        Raises:
+            UserError: they differ.
+        """
+        changed = self.changes(now)
+        if changed:
+            listed = "".join(f"\n  {each}" for each in changed)
+            raise UserError(f"the images of {source} have changed since this run began:{listed}\n{remedy}")
+
+
+def _changes(role: str, then: SplitRecord, now: SplitRecord) -> list[str]:
+    found = list[str]()
+    if then.class_names != now.class_names:
+        before, after = (", ".join(each.class_names) for each in (then, now))
+        found.append(f"the class names of {role} changed: {before} then; {after} now")
+    if list(then.ids) == list(now.ids):
+        old = new = np.arange(len(then.ids))
+    else:
+        earlier, later = ({name: index for index, name in enumerate(each.ids)} for each in (then, now))
+        common = [name for name in then.ids if name in later]
+        old, new = (np.array([places[name] for name in common], np.int64) for places in (earlier, later))
+        removed = [name for name in then.ids if name not in later]
+        added = [name for name in now.ids if name not in earlier]
+        renamed = _renamed({name: then.files[earlier[name]] for name in removed},
+                           {name: now.files[later[name]] for name in added})  # fmt: skip
+        pairs = [f"{before} is now {after}" for before, after in renamed.items()]
+        targets = set(renamed.values())
+        found += _phrase(pairs, f"of {role}", "renamed")
+        found += _phrase([name for name in added if name not in targets], f"of {role}", "added")
+        found += _phrase([name for name in removed if name not in renamed], f"of {role}", "removed")
+        if not (added or removed):
+            found.append(f"the images of {role} are in another order, or some are listed several times")
+    names = np.array(then.ids, object)
+    touched = then.files[old] != now.files[new]
+    found += _phrase(list(names[old[touched]]), f"of {role}", "changed (size, modification time or content)")
+    if then.class_names == now.class_names:  # labels are indices of classes
+        annotated = list(names[old[then.annotations[old] != now.annotations[new]]])
+        if annotated:
+            found.append(f"labels or boxes of {_count(annotated)} of {role} changed: {_listed(annotated)}")
+    return found
+
+
+def _renamed(removed: Mapping[str, np.uint64], added: Mapping[str, np.uint64]) -> dict[str, str]:
+    """Old -> new name of the images whose stamp only one removed and one added image have."""
+
+    def by_stamp(stamps: Mapping[str, np.uint64]) -> dict[int, list[str]]:
+        names = dict[int, list[str]]()
+        for name, stamp in stamps.items():
+            names.setdefault(int(stamp), []).append(name)
+        return names
+
+    before, after = by_stamp(removed), by_stamp(added)
+    return {
+        names[0]: after[stamp][0] for stamp, names in before.items() if len(names) == len(after.get(stamp, ())) == 1
+    }
+
+
+def _phrase(names: Sequence[str], where: str, what: str) -> list[str]:
+    verb = "was" if len(names) == 1 else "were"
+    verb = "" if what.startswith("changed") else f"{verb} "
+    return [f"{_count(names)} {where} {verb}{what}: {_listed(names)}"] if names else []
+
+
+def _count(names: Sequence[str]) -> str:
+    return f"{len(names):,} image{'' if len(names) == 1 else 's'}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "")
+
+
+def _digest(objects: Objects) -> bytes:
+    made = hashlib.blake2b(digest_size=8)
+    for key in ("boxes_yxyx", "labels", "difficult", "crowd"):
+        made.update(np.ascontiguousarray(getattr(objects, key)).tobytes())
+    return made.digest()
+
+
+def _packed(texts: Sequence[str]) -> np.ndarray:
+    """Texts as bytes, each ended by a zero: no file name contains one."""
+    return np.frombuffer("".join(f"{text}\0" for text in texts).encode(errors="surrogateescape"), np.uint8)
+
+
+def _unpacked(packed: np.ndarray) -> list[str]:
+    return packed.tobytes().decode(errors="surrogateescape").split("\0")[:-1]

@@ -1,0 +1,142 @@
+"""The decoded splits of a run, with corrupt images refused or skipped."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tfeff.data.dataset import Dataset
+from tfeff.data.input.cache import ImageCache
+from tfeff.data.sources.source import Source
+from tfeff.proposals import complete
+from tfeff.proposals.records import method
+from tfeff.selection.fingerprint import Fingerprint
+from tfeff.selection.splits import Request, assign, load, open_source, require_same_classes
+
+Progress = Callable[[str, int, int], None]
+"""Called with the name of what is being read, images done and images in total."""
+
+
+@dataclass(frozen=True)
+class SplitCaches:
+    """The decoded images of an experiment's training and validation split.
+
+    Reading takes long, so runs that differ in network, training, seed or fold can share it.
+
+    Attributes:
+        train: the whole training split.
+        validation: the whole validation split, if the source has one to validate on.
+        settings: the settings that they were read with, by dotted key.
+        fingerprint: of both splits, to notice changes.
+        given: whether the caller passed other datasets than those of the experiment's source.
+        notes: on the choice of splits.
+    """
+
+    train: ImageCache
+    validation: ImageCache | None
+    settings: Mapping[str, Any]
+    fingerprint: Fingerprint
+    given: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def read(
+    wanted: Request,
+    progress: Progress,
+    given: tuple[Dataset, Dataset] | None = None,
+    source: Source | None = None,
+) -> SplitCaches:
+    """Decodes all images that the experiment trains and validates on.
+
+    Args:
+        wanted: what the run asks of its images.
+        progress: called while reading.
+        given: training and validation dataset in place of the source's.
+        source: `open_source(wanted)`, if it is open already.
+
+    Raises:
+        UserError: the source is missing, or has corrupt images.
+    """
+    notes, seeded = tuple[str, ...](), True
+    validation: str | None
+    held_out: Dataset | None
+    if given:
+        train, held_out = given
+        validation = wanted.data.validation_split
+    else:
+        source = source or open_source(wanted)
+        chosen = assign(wanted, source)
+        validation, notes, seeded = chosen.validation, chosen.notes, source.seeded
+        train = load(wanted, source, chosen.train)
+        held_out = load(wanted, source, validation) if validation is not None else None
+    if held_out is not None:
+        require_same_classes(train, held_out)
+    size = image_size(wanted, train)
+    caches = [None if each is None else cache(wanted, each, size, progress) for each in (train, held_out)]
+    assert caches[0] is not None
+    fingerprint = Fingerprint.of({"train": train, "validation": held_out})
+    reading = reading_settings(wanted, train, validation, seeded=seeded)
+    return SplitCaches(caches[0], caches[1], reading, fingerprint, given is not None, notes)
+
+
+def image_size(wanted: Request, dataset: Dataset) -> tuple[int, int] | None:
+    """(height, width) to which each image is resized at loading; None: images are not resized."""
+    task, side = wanted.task, wanted.data.image_size
+    if side == "original" or task.section.CUTS_REGIONS:
+        return None
+    if side is None and dataset.size is not None and task.reading.center_crop is None:
+        shorter = min(dataset.size)
+        return (shorter, shorter) if task.reading.fit == "crop" else dataset.size
+    height, width = wanted.network_size()
+    scale = 1 / (task.reading.center_crop or 1.0) if side is None else side / max(height, width)
+    return round(height * scale), round(width * scale)
+
+
+def cache(wanted: Request, dataset: Dataset, size: tuple[int, int] | None, progress: Progress) -> ImageCache:
+    """The decoded images of a dataset; stores their missing proposals if the task needs them."""
+    task = wanted.task
+    images = ImageCache.open(
+        dataset,
+        size,
+        fit=task.reading.fit,
+        interpolation=task.reading.interpolation,
+        cache="none" if task.section.CUTS_REGIONS else wanted.data.cache,
+        directory=wanted.data.cache_directory,
+        corrupt_images=wanted.data.corrupt_images,
+        progress=lambda done, total: progress(dataset.name, done, total),
+    )
+    if task.proposals is not None:
+        name, total = f"{dataset.name} (proposals)", len(images)
+        complete(
+            method(task.proposals),
+            task.proposals.store,
+            images.dataset,
+            lambda counts: progress(name, counts.processed, total),
+            key=f"{task.proposals.KEY}.directory",
+            wait=True,
+        )
+    return images
+
+
+def skipped_note(ids: Sequence[str]) -> tuple[str, ...]:
+    """What the user should know about corrupt images that were skipped: one line, or none."""
+    return (f"skipped {len(ids)} corrupt images, the first is {ids[0]}",) if ids else ()
+
+
+def reading_settings(wanted: Request, dataset: Dataset, validation: str | None, *, seeded: bool) -> dict[str, Any]:
+    """The settings that determine how images are read, by dotted key."""
+    data, task = wanted.data, wanted.task
+    return {
+        "task.name": wanted.task.section.name,
+        "task.fit": task.reading.fit,
+        "task.interpolation": task.reading.interpolation,
+        "data.source": data.source,
+        "data.directory": data.directory,
+        "data.channels": data.channels,
+        "data.image_size": image_size(wanted, dataset),
+        "data.train_split": data.train_split,
+        "data.validation_split": validation,
+        "data.corrupt_images": data.corrupt_images,
+        "data.crop_context": data.crop_context,
+        "data.proposals": asdict(data.proposals),
+        "data.seed": wanted.seed if seeded else None,
+    }

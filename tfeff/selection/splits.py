@@ -1,0 +1,200 @@
+"""What a run asks of its images, and which splits of a source it trains, validates and tests on."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from tfeff import config, tasks
+from tfeff.data.dataset import Dataset
+from tfeff.data.sources import catalog
+from tfeff.data.sources.source import Options, Source
+from tfeff.errors import UserError, nearest
+from tfeff.proposals import complete
+from tfeff.proposals.records import method
+from tfeff.reporting.progress import Bar
+from tfeff.tasks.task import ImageTask
+
+_DEFAULT_FRACTION = config.Data.validation_fraction
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a run asks of its images.
+
+    Attributes:
+        data: the section of the config.
+        seed: of everything that is drawn from the images.
+        task: decides what is annotated, and how images are brought to the size of the network's input.
+        network_size: returns (height, width) of the network's input.
+        batch_size: minimum number of training images.
+    """
+
+    data: config.Data
+    seed: int
+    task: ImageTask
+    network_size: Callable[[], tuple[int, int]]
+    batch_size: int
+
+
+def request(settings: config.Experiment) -> Request:
+    """What an experiment asks of its images."""
+    data = settings.data
+    return Request(
+        data=data,
+        seed=settings.seed if data.seed is None else data.seed,
+        task=tasks.create(settings.task),
+        network_size=lambda: settings.description.size,
+        batch_size=settings.training.batch_size,
+    )
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The splits of a source for training, validation and test.
+
+    Attributes:
+        train: the split to train on.
+        validation: the split to validate on; None if a part of the training split is held out, or nothing.
+        test: the split to test on; None if there is none.
+        notes: what the user should know about this choice, one line each.
+    """
+
+    train: str
+    validation: str | None
+    test: str | None
+    notes: tuple[str, ...] = ()
+
+
+def open_source(wanted: Request, *, keep_raw_annotations: bool = False) -> Source:
+    """The source of a run's images.
+
+    Args:
+        wanted: what the run asks of its images.
+        keep_raw_annotations: see `Dataset.raw_annotations`.
+
+    Raises:
+        UserError: an unknown scheme or name, a missing folder, or data that is not prepared.
+    """
+    data = wanted.data
+    options = Options(
+        channels=data.channels,
+        seed=wanted.seed,
+        data_dir=data.directory,
+        download=data.download,
+        crop_context=data.crop_context,
+        crop_proposals=None if data.proposals.directory is None else functools.partial(_proposed, data.proposals),
+        keep_raw_annotations=keep_raw_annotations,
+    )
+    objects = wanted.task.kind.annotations == "objects"
+    return (catalog.open_objects if objects else catalog.open_labels)(data.source, options)
+
+
+def _proposed(section: config.Proposals, images: Dataset) -> list[np.ndarray]:
+    """Proposals of each image, boxes_yxyx float32 [n, 4]; those missing from the store are computed."""
+    with Bar(f"proposals of {images.name}", len(images), "images") as bar:
+        store = complete(
+            method(section),
+            section.store,
+            images,
+            lambda counts: bar.show(counts.processed, counts.computed),
+            key="data.proposals.directory",
+            wait=True,
+        )
+    return [store[name].first(section.max_proposals).boxes_yxyx for name in images.ids]
+
+
+def load(wanted: Request, source: Source, split: str) -> Dataset:
+    """One split of a run's source, as its task needs it.
+
+    Raises:
+        UserError: no such split, no images, or a single class to classify.
+    """
+    return wanted.task.dataset(source.load(split))
+
+
+def assign(wanted: Request, source: Source) -> Splits:
+    """Chooses the splits for training, validation and test.
+
+    The validation split is the one the config names; else, without folds, the source's own one, unless it is the test
+    split or shares images with the training split.
+
+    Raises:
+        UserError: a split that the config names does not exist, or is the training split.
+    """
+    data = wanted.data
+    train = _named(source, "data.train_split", data.train_split)
+    test = source.find(data.test_split) if data.test_split is not None else None
+    if test is None and data.test_split not in (None, config.Data.test_split):
+        test = _named(source, "data.test_split", data.test_split)
+    validation = None
+    if data.validation_split is not None:
+        validation = _named(source, "data.validation_split", data.validation_split)
+    elif data.folds is None:
+        validation = source.find("validation")
+        if validation is not None and (validation == test or source.overlap(train, validation)):
+            validation = None
+    for key, split in (("test_split", test), ("validation_split", validation)):
+        if split is not None and source.overlap(train, split):
+            raise UserError(
+                f'config: data.{key}: "{split}" shares images with data.train_split = "{train}"; choose another split'
+            )
+    notes = []
+    if test is not None and test == validation:
+        notes.append(f'{source.name}: the validation split "{test}" is also the test split')
+    if (
+        validation is not None
+        and data.validation_split is None
+        and data.validation_fraction not in (0, _DEFAULT_FRACTION)
+    ):
+        notes.append(
+            f'{source.name}: data.validation_fraction is not used, since the source has a split "{validation}"'
+        )
+    return Splits(train, validation, test, tuple(notes))
+
+
+def check(wanted: Request, source: Source) -> None:
+    """Reports mistakes in the choice of images before any of them is decoded.
+
+    Raises:
+        UserError: see `assign`; or the classes of the splits differ, if the source lists them without opening
+            files.
+    """
+    chosen = assign(wanted, source)
+    if not source.lists_cheaply:
+        return
+    train = load(wanted, source, chosen.train)
+    for split in (chosen.validation, chosen.test):
+        if split is not None:
+            require_same_classes(train, load(wanted, source, split))
+
+
+def require_same_classes(dataset: Dataset, other: Dataset) -> None:
+    """Requires the same classes in the same order, so that labels mean the same.
+
+    Raises:
+        UserError: they differ.
+    """
+    if dataset.class_names != other.class_names:
+        raise UserError(
+            f"{other.name} has the classes {', '.join(other.class_names)}; {dataset.name} has "
+            f"{', '.join(dataset.class_names)}: all splits must have the same classes in the same order"
+        )
+
+
+def require_objects(dataset: Dataset, purpose: str) -> None:
+    """Requires of images with annotated objects at least one that is neither difficult nor a crowd.
+
+    Raises:
+        UserError: there is none.
+    """
+    if dataset.has_objects and all(objects.ignored.all() for objects in dataset.objects):
+        raise UserError(f"{dataset.name}: the {len(dataset)} images to {purpose} have no objects")
+
+
+def _named(source: Source, key: str, split: str) -> str:
+    found = source.find(split)
+    if found is None:
+        raise UserError(f'config: {key}: {source.name} has no split "{split}"; {nearest(split, source.splits)}')
+    return found

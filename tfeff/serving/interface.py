@@ -1,0 +1,109 @@
+"""What callers of an exported model pass to it, and need to know: `metadata.json`, next to the model in every format.
+
+Region proposals are further inputs of some detectors: `proposals` and `counts`. For b images, `proposals` are float32
+[b, n, 4], yxyx in pixels and best first, padded to any n; `counts`, int32 [b], are their numbers. The network reads at
+most `max_proposals` of an image, the best.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tfeff.proposals.records import method, to_record
+from tfeff.tasks import ImageTask
+from tfeff.tasks.task import PROPOSED, PROPOSED_VALID
+
+METADATA = "metadata.json"
+
+
+def metadata(
+    task: ImageTask,
+    class_names: Sequence[str],
+    score: float | None,
+    *,
+    channels: int,
+    image_size: tuple[int, int] | None,
+    size: tuple[int, int] | None,
+) -> str:
+    """The contents of `metadata.json`.
+
+    Args:
+        task: the network's task.
+        class_names: in the order of the probabilities.
+        score: detection threshold of a detector; else None.
+        channels: channels of an image, 1 or 3.
+        image_size: (height, width) to which images are fitted first, rounded to whole numbers; None: they are not.
+        size: (height, width) of the model's input, to which the fitted images are then resized; None: the model takes
+            images of any size and does both itself. Boxes are then in pixels of the image.
+    """
+    boxes, reading = task.kind.boxes, task.reading
+    if size is None:
+        boxes = dict.fromkeys(boxes, "yxyx, in pixels of the image")
+    record = {
+        "input": [*(size or (None, None)), channels],
+        "fit": reading.fit,
+        "interpolation": reading.interpolation,
+        **({} if reading.center_crop is None else {"center_crop": reading.center_crop}),
+        "image_size": image_size and list(image_size),
+        "class_names": list(class_names),
+        **({} if score is None else {"score": score}),
+        **boxes,
+        **({} if task.proposals is None else {"proposals": proposal_record(task)}),
+    }
+    return json.dumps(record, indent=2) + "\n"
+
+
+def inputs(task: ImageTask, *, batch_size: int | None = None, padded: bool = False) -> list[tf.TensorSpec]:
+    """The further inputs of a task's exported model; none if it reads images alone.
+
+    Args:
+        task: the model's task.
+        batch_size: None: any.
+        padded: whether the caller pads to `max_proposals`, for runtimes that need fixed shapes.
+    """
+    if task.proposals is None:
+        return []
+    number = task.proposals.max_proposals if padded else None
+    boxes = tf.TensorSpec((batch_size, number, 4), tf.float32, "proposals")
+    return [boxes, tf.TensorSpec((batch_size,), tf.int32, "counts")]
+
+
+def network_specs(task: ImageTask) -> dict[str, tf.TensorSpec]:
+    """What `network_inputs` returns; empty if the task has no proposals."""
+    if task.proposals is None:
+        return {}
+    number = None if task.section.CUTS_REGIONS else task.proposals.max_proposals
+    return {
+        PROPOSED: tf.TensorSpec((None, number, 4), tf.float32),
+        PROPOSED_VALID: tf.TensorSpec((None, number), tf.bool),
+    }
+
+
+def network_inputs(
+    task: ImageTask, proposals: tf.Tensor, counts: tf.Tensor, *, scale: tf.Tensor | None = None
+) -> dict[str, tf.Tensor]:
+    """The tensors of a batch, as those of `BoxTransform`.
+
+    Args:
+        task: the model's task; its `proposals` are not None.
+        proposals: float32 [b, n, 4].
+        counts: int32 [b].
+        scale: float32 [b, 2], size of an image in the network's input divided by its own; None: 1.
+    """
+    assert task.proposals is not None
+    number = task.proposals.max_proposals
+    if task.section.CUTS_REGIONS:  # each costs a crop, so there are no more than given, but at least one
+        number = tf.clip_by_value(tf.shape(proposals)[1], 1, number)
+    valid = tf.range(number) < counts[:, tf.newaxis]
+    if proposals.shape[1] is None or proposals.shape[1] != number:
+        proposals = tf.pad(proposals[:, :number], [[0, 0], [0, number], [0, 0]])[:, :number]
+    if scale is not None:
+        proposals *= tf.tile(scale, (1, 2))[:, tf.newaxis]
+    return {PROPOSED: tf.where(valid[..., tf.newaxis], proposals, 0.0), PROPOSED_VALID: valid}
+
+
+def proposal_record(task: ImageTask) -> dict[str, Any] | None:
+    """The proposal method of the training; None if the task has no proposals."""
+    return None if task.proposals is None else to_record(method(task.proposals))

@@ -1,0 +1,336 @@
+"""What a run does: resolved once, where it starts or is opened, and the parts that are built from it."""
+
+import dataclasses
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfeff import config, models, reports, selection
+from tfeff.data.augment import given
+from tfeff.data.input.batches import Batches
+from tfeff.data.input.cache import ImageCache
+from tfeff.data.input.order import ClassBalanced, Shuffled
+from tfeff.data.input.reader import Reader
+from tfeff.data.input.transform import Transform
+from tfeff.errors import UserError, nearest
+from tfeff.models import given as backbones
+from tfeff.networks.backbones.architecture import Architecture
+from tfeff.networks.backbones.given import Given
+from tfeff.networks.detectors.detector import Detector
+from tfeff.networks.detectors.rcnn import RCNN
+from tfeff.proposals import ProposalStore
+from tfeff.proposals.store import lookup
+from tfeff.tasks.task import ImageTask, Progress, Role
+from tfeff.training import checkpoint, distribution, optimizers
+from tfeff.training.averaging import Average
+from tfeff.training.features import split
+from tfeff.training.freezing import freeze, unfrozen_at
+from tfeff.training.step import FittedStep, Step
+from tfeff.training.workdir import CHOSEN, Workdir
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What a run does.
+
+    Attributes:
+        settings: the experiment, with all values that were chosen for its images.
+        images: which images it uses; with its task.
+        network: the description of its network.
+        num_classes: of its images; 1 as long as they are not known.
+        precision: the dtype policy; `auto` as long as none was chosen.
+    """
+
+    settings: config.Experiment
+    images: selection.Request
+    network: Architecture | Detector | RCNN
+    num_classes: int = 1
+    precision: str = "auto"
+
+    @classmethod
+    def of(cls, settings: config.Experiment) -> "Plan":
+        """The plan of an experiment, before its images are known."""
+        return cls(settings, selection.request(settings), settings.description, precision=settings.training.precision)
+
+    @classmethod
+    def opened(cls, workdir: Workdir) -> "Plan":
+        """The plan of a run that has begun."""
+        return cls.of(workdir.config()).learned(workdir.dataset())
+
+    def learned(self, record: dict[str, Any]) -> "Plan":
+        """The plan, with what it takes from the training images.
+
+        Args:
+            record: the workdir's `dataset.json`. Its `mean` and `std`, if any, normalize the network's input; its
+                `measured` replaces fields of the network (`ImageTask.measured`), and `CHOSEN` replaces settings.
+        """
+        settings = config.replaced(self.settings, record.get(CHOSEN, {}))
+        backbone = dataclasses.replace(settings.model, weights=None)
+        if record["mean"]:
+            backbone = dataclasses.replace(backbone, mean=tuple(record["mean"]), std=tuple(record["std"]))
+        measured = record.get("measured", {}).items()
+        fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in measured}
+        network = dataclasses.replace(settings.task.describe(backbone), **fields)
+        return dataclasses.replace(self, settings=settings, network=network, num_classes=len(record["class_names"]))
+
+    def in_phase(self, epoch: int) -> "Plan":
+        """The plan as it is after `epoch` epochs: what is unfrozen by then is unfrozen from the beginning."""
+        update = unfrozen_at(self.update, epoch)
+        return dataclasses.replace(self, settings=dataclasses.replace(self.settings, optimizer=update))
+
+    @property
+    def task(self) -> ImageTask:
+        """What the network is trained for."""
+        return self.images.task
+
+    @property
+    def update(self) -> config.Optimizer:
+        """How weights are updated, and which ones."""
+        return self.settings.optimizer
+
+    @property
+    def training(self) -> config.Training:
+        """Length, batches, validation and what is kept."""
+        return self.settings.training
+
+    def check(self, replicas: int, *, new_run: bool) -> None:
+        """Reports errors that would otherwise occur only after all images are read, or after training.
+
+        Args:
+            replicas: number of devices that share a batch, over all workers.
+            new_run: whether this is a new run; resumed runs do not need the initial weights.
+
+        Raises:
+            UserError: an impossible network, missing weights, an augmentation that is missing, patterns of optimizer
+                settings that match nothing or that `optimizer.transfer` chooses, a shift beyond the image, or a batch
+                that the devices cannot share.
+        """
+        settings, training, update, task = self.settings, self.training, self.update, self.task
+        reports.evaluator(task.kind)
+        task.check(self.network.resolution)
+        if new_run:
+            self._check_weights()
+        if settings.data.augment is not None:
+            given.find(settings.data.augment)
+        if isinstance(settings.model, Given):
+            backbones.find(settings.model.graph)
+        parts = replicas * training.accumulation_steps
+        if training.batch_size % parts:
+            raise UserError(
+                f"config: training.batch_size is {training.batch_size}; it should be a multiple of {parts} "
+                f"({replicas} devices x training.accumulation_steps)"
+            )
+        metrics = *task.means(task.zero_sums()), *(name for name in task.scores if name not in task.tuned)
+        if training.monitor not in metrics:
+            raise UserError(f"config: training.monitor is {training.monitor!r}; {nearest(training.monitor, metrics)}")
+        if training.xla and replicas > 1:
+            raise UserError("config: training.xla supports only a single device; set it to false")
+        if update.unfreeze and distribution.worker_count() > 1:
+            raise UserError("config: optimizer.unfreeze: several workers are not supported; use one")
+        if update.transfer is not None and update.frozen:
+            raise UserError(
+                "config: optimizer.transfer=auto chooses optimizer.frozen, which is set; remove one of them"
+            )
+        if update.transfer is not None and distribution.worker_count() > 1:
+            raise UserError(
+                "config: optimizer.transfer: several workers are not supported; set optimizer.frozen instead"
+            )
+        if new_run and (update.frozen or update.unfreeze or update.learning_rate_factors or training.feature_variants):
+            # The patterns refer to paths, which depend on neither classes nor statistics: those need the data.
+            network = self._frozen_network(replicas)
+            if update.unfreeze:
+                self.in_phase(training.epochs)._frozen_network(replicas)
+            if training.feature_variants is not None and update.transfer is None and split(network) is None:
+                raise UserError(
+                    "config: training.feature_variants: the first layers of the network are trained; freeze them with "
+                    "optimizer.frozen, such as stem*,stage*"
+                )
+
+    def _check_weights(self) -> None:
+        source = self.settings.model.weights
+        if source not in (None, "imagenet"):
+            _ = weights_file(source)
+        if self.settings.task.CUTS_REGIONS and not self.settings.model.starts_trained:
+            raise UserError(
+                "config: model.weights: the backbone is frozen and needs weights. Train it as a classifier of the "
+                "objects, and give its workdir:\n"
+                "  python -m tfeff.train --config=... --workdir=BACKBONE "
+                f"--config.data.source=crops:{self.settings.data.source}\n"
+                "  python -m tfeff.train --config=... --workdir=... --config.model.weights=BACKBONE"
+            )
+
+    def _frozen_network(self, replicas: int) -> keras.Model:
+        """A network for any data, frozen as in the first phase of a run; its optimizer can be created."""
+        network = self.build_network()
+        self.build_optimizer(network, replicas)
+        return network
+
+    def build_network(self) -> models.Network:
+        """Builds the randomly initialized network under the current dtype policy and strategy."""
+        # Keras draws the seeds of initializers and dropout from Python's generator. keras.utils.set_random_seed would
+        # also seed TensorFlow's generator, which is not used here, and cause all functions to be compiled again.
+        random.seed(self.settings.seed)
+        channels = self.settings.data.channels
+        return self.task.network(self.network, num_classes=self.num_classes, channels=channels)
+
+    def load_weights(self, network: keras.Model) -> models.LoadReport | None:
+        """Loads the initial weights, if any; reports what was loaded and what did not fit.
+
+        Raises:
+            UserError: for a missing file, a file in which nothing fits, or a failed download.
+        """
+        model = self.settings.model
+        if model.weights not in (None, "imagenet"):
+            model = dataclasses.replace(model, weights=str(weights_file(model.weights)))
+        return models.initialize(network, model)
+
+    def build_optimizer(self, network: keras.Model, replicas: int) -> keras.optimizers.Optimizer:
+        """Freezes parts of the network, if the config says so, and creates the optimizer of the rest, under the current
+        dtype policy and strategy."""
+        section = self.update
+        freeze(network, section.frozen, [pattern for epoch, pattern in section.unfreezing() if epoch == 0])
+        return optimizers.build(
+            section.name,
+            network,
+            momentum=section.momentum,
+            nesterov=section.nesterov,
+            decay=section.decay,
+            beta_2=section.beta_2,
+            epsilon=section.epsilon,
+            initial_accumulator=section.initial_accumulator,
+            weight_decay=section.weight_decay,
+            decay_biases=section.weight_decay_biases,
+            l2=section.weight_decay_kind == "l2",
+            learning_rate_factors=section.factors(),
+            clip_norm=section.clip_norm,
+            replicas=replicas,
+            loss_scaling=keras.mixed_precision.dtype_policy().name == "mixed_float16",
+        )
+
+    def build_step(
+        self,
+        network: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        strategy: tf.distribute.Strategy | None = None,
+        average: Average | None = None,
+        rest: keras.Model | None = None,
+    ) -> Step:
+        """Creates the compiled training and evaluation steps; with `rest`, on features of the frozen part."""
+        training = self.training
+        return (FittedStep if self.settings.task.fitted else Step)(
+            network,
+            optimizer,
+            strategy or tf.distribute.get_strategy(),
+            task=self.task,
+            batch_size=training.batch_size,
+            accumulation_steps=training.accumulation_steps,
+            rematerialize=training.rematerialize,
+            average=average,
+            xla=training.xla,
+            rest=rest,
+        )
+
+    def batches(
+        self,
+        images: ImageCache,
+        network: keras.Model,
+        role: Role,
+        progress: Progress,
+        worker: tuple[int, int] = (0, 1),
+    ) -> Any:
+        """The batches of a role: of images, or those that the task reads from a store (see `StoredTraining`).
+
+        Args:
+            images: of the role.
+            network: takes them.
+            role: training batches are shuffled and augmented.
+            progress: of a store.
+            worker: (index, count).
+        """
+        seed, batch_size = self.settings.seed, self.training.batch_size
+        stored = self.task.stored
+        if stored is not None:
+            return stored.batches(network, images, role, seed=seed, batch_size=batch_size, progress=progress)
+        pipeline = self.training_pipeline if role == "training" else self.evaluation_pipeline
+        return pipeline(images, network.size, worker)
+
+    def training_pipeline(self, images: ImageCache, size: tuple[int, int], worker: tuple[int, int] = (0, 1)) -> Batches:
+        """Shuffled, augmented batches at the network's `size`; `worker` is (index, count)."""
+        data, seed = self.settings.data, self.settings.seed
+        varied = self.transform(images, size)
+        varied.given = None if data.augment is None else given.find(data.augment)
+        return Batches(
+            varied,
+            self.training.batch_size,
+            order=ClassBalanced(images.dataset.labels, seed) if data.class_balanced else Shuffled(len(images), seed),
+            shard=worker,
+        )
+
+    def evaluation_pipeline(
+        self, images: ImageCache, size: tuple[int, int], worker: tuple[int, int] = (0, 1)
+    ) -> Batches:
+        """Every image once, in order, at the network's `size`."""
+        return Batches(self.transform(images, size), self.training.batch_size, shard=worker)
+
+    def transform(self, images: ImageCache, size: tuple[int, int]) -> Transform:
+        """What happens to images on their way to the network."""
+        plain = self.settings.task.plain_epochs
+        plain_from = self.training.epochs - plain if plain else None
+        proposals = None
+        if self.task.proposals is not None:  # `selection.cache` stored them
+            proposals = lookup(ProposalStore(self.task.proposals.store), images.dataset.ids)
+        return self.task.transform(Reader(images, proposals), size, seed=self.settings.seed, plain_from=plain_from)
+
+
+def weights_file(source: str) -> Path:
+    """The file of `model.weights`: itself, or the final weights of a finished run.
+
+    Raises:
+        UserError: the file does not exist, or the run has not finished.
+    """
+    run = Workdir(source)
+    if (run.path / "config.json").is_file() and not run.final.is_file():
+        raise UserError(f"config: model.weights: the run in {source} is not finished; rerun its tfeff.train command")
+    path = run.final if run.final.is_file() else Path(source)
+    if not models.is_weights_file(path):
+        raise UserError(f"config: model.weights: no file and no finished run {source}")
+    return path
+
+
+def statistics_of(source: str | None) -> dict[str, Any]:
+    """`mean` and `std` of the run whose weights a network starts from; empty if `source` is not a run."""
+    if source in (None, "imagenet") or not Workdir(source).final.is_file():
+        return {}
+    record = Workdir(source).dataset()
+    return {key: record[key] for key in ("mean", "std")}
+
+
+def trained_model(workdir: Workdir, precision: str = "float32", plan: Plan | None = None) -> keras.Model:
+    """Builds the network of a finished run with its final weights.
+
+    Args:
+        workdir: the workdir of the run.
+        precision: dtype policy to set, independent of the policy in training.
+        plan: the plan of the run, if it is already open.
+
+    Raises:
+        UserError: if the run is not finished.
+    """
+    if not workdir.final.is_file():
+        raise UserError(f"--workdir={workdir.path}: the run is not finished; rerun its tfeff.train command")
+    try:
+        arrays, _ = checkpoint.load(workdir.final)
+    except UserError as error:
+        raise UserError(f"{error}; delete it and rerun tfeff.train to restore it from the last checkpoint") from None
+    keras.mixed_precision.set_dtype_policy(precision)
+    plan = plan or Plan.opened(workdir)
+    network = plan.build_network()
+    loaded = models.load_weights(network, {name.removeprefix("model/"): array for name, array in arrays.items()})
+    if loaded.skipped:
+        raise UserError(f"{workdir.final} does not fit the network of config.json: {loaded.skipped[0]}")
+    plan.task.calibrate(network, workdir.validated(plan.task.scores))
+    return network

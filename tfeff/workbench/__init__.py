@@ -1,5 +1,0 @@
-"""Understands data and models: why a network finds nothing, and which settings and classifiers are best."""
-
-from tfeff.workbench import comparison, diagnosis, sweep
-
-__all__ = ["comparison", "diagnosis", "sweep"]
