@@ -41,7 +41,7 @@ def define_flags() -> None:
     cli.define_executor("Threads")
     flags.adopt_module_key_flags(cli)
     flags.DEFINE_enum(
-        "on_defect", "fix", ["fix", "error"], "Invalid annotations: fix or skip and count them, or stop with an error."
+        "on_defect", "report", ["report", "stop"], "Defects of annotations: fix or leave out and report them, or stop."
     )
 
 

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfeff.data.dataset import Dataset, Defects, Objects
+from tfeff.data.dataset import Dataset, Objects
+from tfeff.data.defects import Defects
 from tfeff.data.images.storage import PixelArray
 from tfeff.errors import UserError
 
@@ -90,5 +91,5 @@ def test_defects_are_counted_or_raised():
     defects.add("box without area", "a.xml, object 1")
     defects.add("box without area", "b.xml, object 3")
     assert defects.text() == "2 x box without area, first: a.xml, object 1"
-    with pytest.raises(UserError, match=r"a\.xml: swapped corners; correct the annotation, or set on_defect=fix"):
-        Defects("error").add("swapped corners", "a.xml")
+    with pytest.raises(UserError, match=r"a\.xml: swapped corners; correct it, or set on_defect=report"):
+        Defects("stop").add("swapped corners", "a.xml")

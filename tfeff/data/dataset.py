@@ -10,11 +10,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tfeff.boxes import relative_from_yxyx
+from tfeff.data.defects import Defects
 from tfeff.data.images.storage import ImageStorage
 from tfeff.errors import UserError
 
@@ -67,42 +68,6 @@ class RawAnnotations:
     image_size: tuple[int, int] | None = None
 
 
-OnDefect = Literal["fix", "error"]
-"""What to do with an invalid annotation: fix or skip it and count it, or stop with an error."""
-
-
-@dataclass
-class Defects:
-    """Defects of a dataset's annotations, by kind.
-
-    Attributes:
-        on_defect: what to do with a defect.
-        counts: number of defects of each kind.
-        examples: where the first defect of each kind is.
-    """
-
-    on_defect: OnDefect = "fix"
-    counts: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, str] = field(default_factory=dict)
-
-    def add(self, kind: str, where: str) -> None:
-        """Counts one defect.
-
-        Raises:
-            UserError: if defects are errors.
-        """
-        if self.on_defect == "error":
-            raise UserError(f"{where}: {kind}; correct the annotation, or set on_defect=fix")
-        self.counts[kind] += 1
-        self.examples.setdefault(kind, where)
-
-    def text(self) -> str:
-        """One line per kind; empty without defects."""
-        return "\n".join(
-            f"{count} x {kind}, first: {self.examples[kind]}" for kind, count in sorted(self.counts.items())
-        )
-
-
 class NoImagesError(UserError):
     """A split has no images.
 
@@ -133,7 +98,7 @@ class Dataset:
             validation. None: each image is on its own.
         cropped_images: of crops, the number of images that they are cropped from; groups are indices of these.
         sizes: int32 [n, 2], (height, width) of each image; empty if they are not known without opening files.
-        defects: defects found in the annotations.
+        defects: what was wrong in its files.
         raw_annotations: the objects in each image as they are written; empty unless the source was opened to keep them.
         notes: what the user should know about how the images were chosen, one line each.
 

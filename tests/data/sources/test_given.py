@@ -56,7 +56,7 @@ def test_boxes_are_fixed_and_counted_as_in_files():
     np.testing.assert_array_equal(dataset.objects[5].boxes_yxyx, [[1, 1, 5, 3]])
     assert dataset.defects.counts == {"box partly outside": 1, "box without area": 1}
     with pytest.raises(UserError, match=r"pets-\w+/train\[5\], object 1"):
-        catalog.open_objects(offer(images), Options(on_defect="error")).load("train")
+        catalog.open_objects(offer(images), Options(on_defect="stop")).load("train")
 
 
 @pytest.mark.parametrize("change", ["pixel", "label", "order", "split", "image", "class"])

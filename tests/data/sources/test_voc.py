@@ -101,12 +101,12 @@ def test_defects_are_fixed_and_counted_or_raise(root, xml, kind, kept):
     add("z", OBJECT.format("cat", 1, 1, 5, 5), xml)
     dataset = load(folder)
     assert dataset.defects.counts == collections.Counter({kind: 1})
-    assert "z.xml" in dataset.defects.examples[kind]
+    assert "z.xml" in dataset.defects.first(kind)
     assert len(dataset.objects[2]) == 1 + kept
     boxes = dataset.objects[2].boxes_yxyx
     assert (boxes[:, 2:] > boxes[:, :2]).all()
     with pytest.raises(UserError, match=kind):
-        load(folder, on_defect="error")
+        load(folder, on_defect="stop")
 
 
 def test_unreadable_files_are_skipped_and_counted(root):
@@ -155,7 +155,7 @@ def test_bccd(dataset):
     assert len(dataset) == 364
     assert dataset.class_names == ("Platelets", "RBC", "WBC")
     assert dataset.defects.counts["box without area"] == 2
-    assert "BloodImage_00338" in dataset.defects.examples["box without area"]
+    assert "BloodImage_00338" in dataset.defects.first("box without area")
     boxes = np.concatenate([objects.boxes_yxyx for objects in dataset.objects])
     assert len(boxes) > 4800
     assert (boxes >= 0).all()

@@ -68,7 +68,7 @@ def test_invalid_lines_are_counted(root):
     assert source.defects.counts == {"invalid line": 6}
     assert source.objects[1].labels.tolist() == [1]
     with pytest.raises(UserError, match="line 1"):
-        load(root, on_defect="error")
+        load(root, on_defect="stop")
 
 
 def test_coco128(dataset):

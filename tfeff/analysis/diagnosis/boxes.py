@@ -119,7 +119,7 @@ def _invalid_lines(annotations: Annotations) -> Iterator[Finding]:
                 what=f"{share(count, total, 'objects')}: {kind}.",
                 broken=count > limit("damaged_boxes") * total,
                 measured={"objects": count},
-                evidence=[defects.examples[kind]],
+                evidence=defects.examples[kind],
                 fix=fix,
             )
 

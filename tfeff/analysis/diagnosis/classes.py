@@ -91,7 +91,7 @@ def _unnamed(splits: Mapping[str, Dataset], by_role: Mapping[str, Counts], names
         below, above = int(each[-2]), int(each[-1])
         if not below + above:
             continue
-        example = splits[role].defects.examples.get("class without a name", "")
+        example = splits[role].defects.first("class without a name")
         first_unused, last_unused = not each[0], not each[len(names) - 1]
         shifted = bool((above and not below and first_unused) or (below and not above and last_unused))
         outside = share(below + above, int(each.sum()), "labels")

@@ -9,7 +9,8 @@ from PIL import Image
 from tfeff.analysis.diagnosis.finding import Finding, Link, listed, share
 from tfeff.analysis.diagnosis.subject import TRAIN
 from tfeff.analysis.diagnosis.thresholds import limit
-from tfeff.data.dataset import Dataset, Defects, evenly_spaced
+from tfeff.data.dataset import Dataset, evenly_spaced
+from tfeff.data.defects import Defects
 from tfeff.data.images import decoding
 from tfeff.data.images.storage import content_digest
 from tfeff.errors import UserError
@@ -79,7 +80,7 @@ def check_images(
             role=role,
             what="no image is left: all were dropped because of defects.",
             measured=dict(defects.counts),
-            evidence=list(defects.examples.values())[:5],
+            evidence=[defects.first(kind) for kind in defects.counts][:5],
             fix="copy or convert these files again",
         )
         for role, defects in lost.items()
@@ -142,7 +143,7 @@ def check_images(
 
 
 def _example(images: Dataset, kind: str) -> str:
-    return images.defects.examples.get(kind, "")
+    return images.defects.first(kind)
 
 
 def _orientation(encoded: bytes) -> int:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from tfeff import config, selection
-from tfeff.data.dataset import Dataset, Defects, NoImagesError
+from tfeff.data.dataset import Dataset, NoImagesError
+from tfeff.data.defects import Defects
 from tfeff.data.sources import catalog
 from tfeff.data.sources.source import Options, Source
 from tfeff.data.splits import canonical_name

@@ -7,7 +7,8 @@ from typing import Literal
 import numpy as np
 
 from tfeff.boxes import area
-from tfeff.data.dataset import Dataset, Defects, Objects, RawAnnotations
+from tfeff.data.dataset import Dataset, Objects, RawAnnotations
+from tfeff.data.defects import Defects
 from tfeff.data.images.decoding import Headers
 from tfeff.data.images.storage import ImageStorage
 from tfeff.data.sources.source import Options
@@ -45,7 +46,7 @@ class ObjectCollector:
         top, left, bottom, right = yxyx
         self._raw.append((yxyx, label))
         if not all(np.isfinite(yxyx)):
-            self._defects.add("box that is not finite", f"{self._where}, object {number}: {yxyx}")
+            self._defects.add("box that is not finite", f"{self._where}, object {number}: {yxyx}", lost="objects")
             return
         if bottom < top or right < left:
             self._defects.add("swapped corners", f"{self._where}, object {number}: {yxyx}")
@@ -57,13 +58,17 @@ class ObjectCollector:
         outside = False
         if clipped != (top, left, bottom, right):
             outside = clipped[0] >= clipped[2] or clipped[1] >= clipped[3]
-            kind = "box outside the image" if outside and bottom > top and right > left else "box partly outside"
-            self._defects.add(kind, f"{self._where}, object {number}: {yxyx} in {self._height} x {self._width}")
+            gone = outside and bottom > top and right > left
+            self._defects.add(
+                "box outside the image" if gone else "box partly outside",
+                f"{self._where}, object {number}: {yxyx} in {self._height} x {self._width}",
+                lost="objects" if gone else None,
+            )
         # In single precision, as boxes are stored, a sliver may have no area.
         stored = np.array(clipped, np.float32)
         if (stored[:2] >= stored[2:]).any():
             if not outside or bottom <= top or right <= left:
-                self._defects.add("box without area", f"{self._where}, object {number}: {yxyx}")
+                self._defects.add("box without area", f"{self._where}, object {number}: {yxyx}", lost="objects")
             return
         self._rows.append((clipped, label, difficult, crowd))
 
@@ -122,7 +127,7 @@ class AnnotatedSplit:
         """(height, width) of an image file. If it cannot be read, that is a defect, and the result is None."""
         size = headers.size(path)
         if isinstance(size, UserError):
-            self.defects.add("unreadable image", str(size))
+            self.defects.add("unreadable image", str(size), lost="images")
             return None
         return size
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tfeff.data.dataset import Dataset, Defects
+from tfeff.data.dataset import Dataset
+from tfeff.data.defects import Defects
 from tfeff.data.images.decoding import Headers
 from tfeff.data.images.storage import ImageFiles
 from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector
@@ -55,7 +56,7 @@ class COCO(Source):
         """Reads the annotation file of one split.
 
         Raises:
-            UserError: an invalid annotation file, no images, `all` of several splits, or (with `on_defect="error"`) an
+            UserError: an invalid annotation file, no images, `all` of several splits, or (with `on_defect="stop"`) an
                 invalid annotation.
         """
         if split == ALL:
@@ -71,7 +72,7 @@ class COCO(Source):
         for number, item in enumerate(annotations, 1):
             owner = item.get("image_id") if isinstance(item, dict) else None
             if not isinstance(owner, int) or owner not in of_image:
-                defects.add("object without an image", f"{path}, annotation {number}")
+                defects.add("object without an image", f"{path}, annotation {number}", lost="objects")
                 continue
             of_image[owner].append((number, item))
         folders = (self._root / split, self._root / "images" / split)
@@ -83,7 +84,7 @@ class COCO(Source):
                 continue
             listed.add(name)
             if os.path.isabs(name) or ".." in Path(name).parts:
-                defects.add("name that leaves the folder", f"{path}: {name}")
+                defects.add("name that leaves the folder", f"{path}: {name}", lost="images")
                 continue
             size = found.header(self._headers, folder / name)
             if size is None:
@@ -125,11 +126,11 @@ def _collected(
             left, top, width, height = (float(value) for value in item["bbox"])
             category = int(item["category_id"])
         except (KeyError, TypeError, ValueError, OverflowError):
-            defects.add("object without a box or a class", f"{where}, annotation {number}")
+            defects.add("object without a box or a class", f"{where}, annotation {number}", lost="objects")
             continue
         box = top, left, top + height, left + width
         if category not in order:
-            defects.add("class without a name", f"{where}, annotation {number}: category_id {category}")
+            defects.add("class without a name", f"{where}, annotation {number}: category_id {category}", lost="objects")
             collector.add_unnamed(box, -1 if not order or category < order[0] else len(order))
             continue
         collector.add(

@@ -11,7 +11,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from tfeff.data.dataset import Dataset, Defects
+from tfeff.data.dataset import Dataset
+from tfeff.data.defects import Defects
 from tfeff.data.images.storage import DrawnImages, ImageStorage, PixelArray
 from tfeff.data.sources.annotations import ObjectCollector
 from tfeff.data.sources.source import Options, Source

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tfeff.data.dataset import Dataset, OnDefect
+from tfeff.data.dataset import Dataset
+from tfeff.data.defects import OnDefect
 from tfeff.data.images.storage import ImageStorage
 from tfeff.data.splits import ALL, FRACTIONS, find_split, require_split
 
@@ -20,7 +21,7 @@ class Options:
         channels: 3 for RGB, 1 for gray.
         fractions: sizes of the splits that are drawn from a source without splits of its own.
         seed: seed of that draw, and of the boxes that `crops:` draws.
-        on_defect: what to do with invalid annotations.
+        on_defect: what to do with defects of its files.
         data_dir: where TensorFlow Datasets keeps its prepared data; None for its default.
         download: whether TensorFlow Datasets may download and prepare missing data.
         keep_raw_annotations: keep the objects as they are written, see `Dataset.raw_annotations`.
@@ -31,7 +32,7 @@ class Options:
     channels: int = 3
     fractions: Mapping[str, float] = field(default_factory=lambda: FRACTIONS)
     seed: int = 0
-    on_defect: OnDefect = "fix"
+    on_defect: OnDefect = "report"
     data_dir: str | Path | None = None
     download: bool = False
     keep_raw_annotations: bool = False
@@ -87,7 +88,7 @@ class Source(ABC):
             split: one of `splits` or an alias such as `val`, or `all` for every image.
 
         Raises:
-            UserError: no such split, no images, or (with `on_defect="error"`) an invalid annotation.
+            UserError: no such split, no images, or (with `on_defect="stop"`) an invalid annotation.
         """
         known = require_split(self.name, split, (*self.splits, ALL))
         if known not in self._loaded:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfeff.data.dataset import Dataset, Defects, NoImagesError
+from tfeff.data.dataset import Dataset, NoImagesError
+from tfeff.data.defects import Defects
 from tfeff.data.images import decoding
 from tfeff.data.images.storage import EncodedImages, ImageStorage, Segments
 from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector
@@ -233,7 +234,7 @@ class TfdsAnnotatedImages(PreparedDataset):
         """Reads one split.
 
         Raises:
-            UserError: (with `on_defect="error"`) an annotation is invalid.
+            UserError: (with `on_defect="stop"`) an annotation is invalid.
         """
         keys = self._keys
         class_names = tuple(self._builder.info.features[keys.objects].feature[keys.label].names)
@@ -247,7 +248,7 @@ class TfdsAnnotatedImages(PreparedDataset):
                 try:
                     size = decoding.encoded_size(example["image"], where)
                 except UserError as error:
-                    found.defects.add("unreadable image", str(error))
+                    found.defects.add("unreadable image", str(error), lost="images")
                     continue
                 images.append(example["image"])
                 collector = _collected(example, keys, where, size, len(class_names), found.defects)
@@ -284,7 +285,7 @@ def _collected(
     boxes = np.round(example[keys.box].astype(np.float64) * np.tile(size, 2), 3).tolist()
     for number, (box, label) in enumerate(zip(boxes, labels, strict=True), 1):
         if not 0 <= label < classes:
-            defects.add("class without a name", f"{where}, object {number}: {label} of {classes}")
+            defects.add("class without a name", f"{where}, object {number}: {label} of {classes}", lost="objects")
             collector.add_unnamed(tuple(box), label)
             continue
         collector.add(number, tuple(box), label, difficult=bool(difficult[number - 1]), crowd=bool(crowd[number - 1]))

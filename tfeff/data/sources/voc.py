@@ -22,7 +22,8 @@ import defusedxml
 import defusedxml.ElementTree
 import numpy as np
 
-from tfeff.data.dataset import Dataset, Defects
+from tfeff.data.dataset import Dataset
+from tfeff.data.defects import Defects
 from tfeff.data.images import decoding
 from tfeff.data.images.decoding import Headers
 from tfeff.data.images.storage import ImageFiles
@@ -94,14 +95,14 @@ class VOC(Source):
                 defects.add("image listed twice", f"{self._root}, {split}: {name}")
             annotation = self._annotation(name)
             if annotation is None:
-                defects.add("name that leaves the folder", f"{self._root}, {split}: {name}")
+                defects.add("name that leaves the folder", f"{self._root}, {split}: {name}", lost="images")
                 continue
             if name not in pictures:
-                defects.add("annotation without its image", f"{annotation}: no image {name}")
+                defects.add("annotation without its image", f"{annotation}: no image {name}", lost="images")
                 continue
             element = parsed.get(name)
             if element is None:
-                defects.add("unreadable annotation", str(annotation))
+                defects.add("unreadable annotation", str(annotation), lost="images")
                 continue
             size = found.header(self._headers, pictures[name])
             if size is None:
@@ -260,12 +261,12 @@ def _collected(
     for number, item in enumerate(root.iter("object"), 1):
         name = (item.findtext("name") or "").strip()
         if not name:
-            defects.add("object without a name", f"{path}, object {number}")
+            defects.add("object without a name", f"{path}, object {number}", lost="objects")
             continue
         corners = item.find("bndbox")
         values = [None if corners is None else _number(corners, key) for key in ("ymin", "xmin", "ymax", "xmax")]
         if any(value is None for value in values):
-            defects.add("object without a complete box", f"{path}, object {number}")
+            defects.add("object without a complete box", f"{path}, object {number}", lost="objects")
             continue
         top, left, bottom, right = (value for value in values if value is not None)
         difficult = (item.findtext("difficult") or "0").strip() == "1"

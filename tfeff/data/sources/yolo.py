@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from tfeff.data.dataset import Dataset, Defects
+from tfeff.data.dataset import Dataset
+from tfeff.data.defects import Defects
 from tfeff.data.images import decoding
 from tfeff.data.images.decoding import Headers
 from tfeff.data.images.storage import ImageFiles
@@ -64,7 +65,7 @@ class YOLO(Source):
         """Reads the labels of one split.
 
         Raises:
-            UserError: the class names cannot be read, no images, or (with `on_defect="error"`) an invalid annotation.
+            UserError: the class names cannot be read, no images, or (with `on_defect="stop"`) an invalid annotation.
         """
         found, class_names = AnnotatedSplit(f"{self.name}/{split}", self.options), self._class_names
         for name in self._members(split):
@@ -120,7 +121,7 @@ def _collected(
         if 0 <= label < classes:
             collector.add(number, box, label)
         else:
-            defects.add("class without a name", f"{where}, line {number}: {label} of {classes}")
+            defects.add("class without a name", f"{where}, line {number}: {label} of {classes}", lost="objects")
             collector.add_unnamed(box, label)
     return collector
 
@@ -145,7 +146,7 @@ def _lines(path: Path, defects: Defects) -> list[_Line]:
             if label != int(label) or not label < MAX_CLASSES or not np.isfinite(box).all():
                 raise ValueError(line)
         except (ValueError, OverflowError):
-            defects.add("invalid line", f"{path}, line {number}: {line.strip()[:60]!r}")
+            defects.add("invalid line", f"{path}, line {number}: {line.strip()[:60]!r}", lost="objects")
             continue
         rows.append((number, int(label), (cx, cy, w, h)))
     return rows

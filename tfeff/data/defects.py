@@ -1,0 +1,73 @@
+"""What was wrong in a dataset's files, and what was lost by it."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tfeff.errors import UserError
+
+OnDefect = Literal["report", "stop"]
+"""What to do with a defect: fix or leave out what is concerned and report it, or stop with an error."""
+Lost = Literal["objects", "images"]
+"""What a defect can cost a dataset."""
+
+EXAMPLES = 3
+"""How many places of each kind of defect are kept."""
+
+
+@dataclass
+class Defects:
+    """Defects of a dataset's files, by kind.
+
+    Attributes:
+        on_defect: what to do with a defect.
+        counts: number of defects of each kind.
+        examples: where the first defects of each kind are.
+        lost: of the defects, those by which an object or an image is missing from the dataset.
+    """
+
+    on_defect: OnDefect = "report"
+    counts: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+    lost: Counter[Lost] = field(default_factory=Counter)
+
+    def add(self, kind: str, where: str, *, lost: Lost | None = None, count: int = 1) -> None:
+        """Counts a defect.
+
+        Args:
+            kind: what is wrong, as a noun phrase in the singular, such as `box without area`.
+            where: file, line and value.
+            lost: what the dataset lacks because of it; None: nothing, it was fixed or is only strange.
+            count: how many defects there are at this place.
+
+        Raises:
+            UserError: if defects stop.
+        """
+        if self.on_defect == "stop":
+            raise UserError(f"{where}: {kind}; correct it, or set on_defect=report")
+        self.counts[kind] += count
+        examples = self.examples.setdefault(kind, [])
+        if len(examples) < EXAMPLES:
+            examples.append(where)
+        if lost is not None:
+            self.lost[lost] += count
+
+    def first(self, kind: str) -> str:
+        """Where the first defect of a kind is; "" if there is none."""
+        return next(iter(self.examples.get(kind, ())), "")
+
+    def text(self) -> str:
+        """One line per kind; empty without defects."""
+        return "\n".join(f"{count} x {kind}, first: {self.first(kind)}" for kind, count in sorted(self.counts.items()))
+
+    def joined(self, others: Iterable["Defects"]) -> "Defects":
+        """These defects and those of others."""
+        result = Defects(self.on_defect)
+        for each in (self, *others):
+            result.counts += each.counts
+            result.lost += each.lost
+            for kind, places in each.examples.items():
+                known = result.examples.setdefault(kind, [])
+                known += places[: EXAMPLES - len(known)]
+        return result
