@@ -50,11 +50,6 @@ class Folder(Source):
         """Whether the folder has no splits of its own."""
         return not self._split_folders
 
-    @property
-    def lists_cheaply(self) -> bool:
-        """Yes: no file is opened."""
-        return True
-
     def _load(self, split: str) -> Dataset:
         """Lists the files of one split.
 

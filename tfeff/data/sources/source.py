@@ -74,8 +74,9 @@ class Source(ABC):
 
     @property
     def lists_cheaply(self) -> bool:
-        """Whether loading a split only lists files, so that classes can be compared before anything is read."""
-        return False
+        """Whether loading a split opens no more than annotations and the headers of images, so that all splits can be
+        checked before any image is decoded."""
+        return True
 
     def find(self, split: str) -> str | None:
         """The name under which the source knows a split (`val` finds `validation`), or None; `all` is not a split."""
@@ -94,6 +95,10 @@ class Source(ABC):
         if known not in self._loaded:
             self._loaded[known] = self._load(known)
         return self._loaded[known]
+
+    def annotated(self, split: str) -> Dataset:
+        """The images of one split as they are annotated, before anything is cut from them; see `load`."""
+        return self.load(split)
 
     def overlap(self, one: str, other: str) -> bool:
         """Whether two splits share images: files with the same name and content."""
