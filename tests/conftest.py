@@ -136,12 +136,18 @@ def _seeds_and_precision() -> Iterator[None]:
         keras.config.set_dtype_policy("float32")
 
 
+def pytest_collection_finish() -> None:
+    """What was imported stays; the collector need not look at it again."""
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _memory() -> Iterator[None]:
     """Gives back a file's networks and layer names; after every test, the collector would take half of the time."""
     yield
     if keras := sys.modules.get("keras"):
         keras.backend.clear_session()
+        gc.collect()
 
 
 def _shared(part: str) -> Path:

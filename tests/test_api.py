@@ -69,7 +69,7 @@ def here(photos, monkeypatch):
     monkeypatch.setattr(tfeff, "own_images", lambda source, more=(): api.own_images(source, TINY | dict(more)))
 
 
-def test_the_documented_blocks_run(here):
+def test_the_documented_blocks_run(here, without_figures):
     pytest.importorskip("tf2onnx")
     matplotlib.use("agg", force=True)
     pyplot, scope = "matplotlib.pyplot" in sys.modules, {}
@@ -86,7 +86,7 @@ def test_the_readme_shows_what_is_documented():
     assert blocks("docs/python.md")[0] in blocks("README.md")
 
 
-def test_the_notebook_runs(here, tmp_path, monkeypatch):
+def test_the_notebook_runs(here, without_figures, tmp_path, monkeypatch):
     pytest.importorskip("tf2onnx")
     shown = []
     monkeypatch.setitem(sys.modules, "IPython.display", types.SimpleNamespace(display=shown.append))

@@ -1,5 +1,8 @@
 """Networks with the weights of keras.applications compute the same outputs."""
 
+import gc
+from collections.abc import Iterator
+
 import keras
 import numpy as np
 import pytest
@@ -30,6 +33,14 @@ strided convolutions depends on whether a side is odd, in EfficientNet and in Mo
 """
 # MobileNet of keras.applications rounds odd sides down, networks of this package round up.
 CASES = [(name, side) for name in MODULES for side in (64, 65) if (name, side) != ("mobilenet-v1", 65)]
+
+
+@pytest.fixture(autouse=True)
+def _one_at_a_time() -> Iterator[None]:
+    """Gives back the networks of each test: together they take 8 GB."""
+    yield
+    keras.backend.clear_session()
+    gc.collect()
 
 
 def application(name: str, resolution: int, **options: object) -> keras.Model:
