@@ -75,7 +75,8 @@ def test_coco128(dataset):
     source = load(dataset("coco128"))
     assert len(source) == 128
     assert sum(map(len, source.objects)) == 929
-    assert not source.defects.counts
+    assert source.defects.counts == {"label without an image of its name": 12}  # two label files; their images are gone
+    assert source.defects.lost == {"objects": 12}
 
 
 def test_folders_without_a_yolo_layout_are_refused(tmp_path):

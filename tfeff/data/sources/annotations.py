@@ -1,13 +1,14 @@
 """Collects annotated objects, checks them and fixes what can be fixed; datasets with one object per image."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from tfeff.boxes import area
-from tfeff.data.dataset import Dataset, Objects, RawAnnotations
+from tfeff.data.dataset import Dataset, Id, Objects, RawAnnotations
 from tfeff.data.defects import Defects
 from tfeff.data.images.decoding import Headers
 from tfeff.data.images.storage import ImageStorage
@@ -101,16 +102,18 @@ class AnnotatedSplit:
 
     Args:
         name: of the split's dataset.
-        options: `channels`, `on_defect` and `keep_raw_annotations` apply.
+        options: `channels`, `seed`, `on_defect` and `keep_raw_annotations` apply.
 
     Attributes:
+        name: of the split's dataset.
         ids: of the images so far.
         defects: where invalid annotations are counted.
+        notes: what the user should know, one line each.
     """
 
     def __init__(self, name: str, options: Options) -> None:
-        self._name, self._options = name, options
-        self.ids, self.defects = list[str](), Defects(options.on_defect)
+        self.name, self._options = name, options
+        self.ids, self.defects, self.notes = list[str](), Defects(options.on_defect), list[str]()
         self._sizes, self._objects, self._raw = list[tuple[int, int]](), list[Objects](), list[RawAnnotations]()
 
     def add(
@@ -131,14 +134,20 @@ class AnnotatedSplit:
             return None
         return size
 
-    def dataset(self, class_names: tuple[str, ...], images: ImageStorage) -> Dataset:
+    def describe(self, origin: str, *, drawn: bool) -> None:
+        """Notes the counts so far, from which files they come, and whether the split was drawn by seed."""
+        objects = sum(map(len, self._objects))
+        how = f"; split drawn by seed {self._options.seed}" if drawn else ""
+        self.notes.insert(0, f"{self.name}: {len(self.ids):,} images, {objects:,} objects, from {origin}{how}")
+
+    def dataset(self, class_names: tuple[str, ...], images: ImageStorage, class_ids: Sequence[Id] = ()) -> Dataset:
         """The split, with its images as `ids` lists them.
 
         Raises:
             NoImagesError: no images.
         """
         return Dataset(
-            name=self._name,
+            name=self.name,
             class_names=class_names,
             ids=self.ids,
             images=images,
@@ -147,7 +156,27 @@ class AnnotatedSplit:
             sizes=np.array(self._sizes, np.int32).reshape(-1, 2),
             defects=self.defects,
             raw_annotations=self._raw,
+            notes=tuple(self.notes),
+            class_ids=class_ids,
         )
+
+
+def distinct(names: Sequence[str], where: str, defects: Defects) -> tuple[str, ...]:
+    """Class names, of which repeated ones get a number, since a name stands for one class.
+
+    >>> distinct(["cat", "dog", "cat"], "classes.txt", Defects())
+    ('cat', 'dog', 'cat (2)')
+    """
+    found, numbers = dict[str, None](), dict[str, int]()
+    for name in names:
+        free = name
+        while free in found:
+            numbers[name] = numbers.get(name, 1) + 1
+            free = f"{name} ({numbers[name]})"
+        if free != name:
+            defects.add("class name used twice", f"{where}: {name}, now {free}")
+        found[free] = None
+    return tuple(found)
 
 
 def single_objects(dataset: Dataset) -> Dataset:
@@ -183,7 +212,7 @@ def single_objects(dataset: Dataset) -> Dataset:
 
 
 def _notes(dataset: Dataset, empty: int, several: int) -> tuple[str, ...]:
-    notes = []
+    notes = [*dataset.notes]
     if empty:
         notes.append(f"{dataset.name}: skipped {empty} of {len(dataset)} images, which have no object")
     if several:

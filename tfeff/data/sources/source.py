@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfeff.data.dataset import Dataset
+from tfeff.data.dataset import Dataset, Id
 from tfeff.data.defects import OnDefect
 from tfeff.data.images.storage import ImageStorage
 from tfeff.data.splits import ALL, FRACTIONS, find_split, require_split
@@ -76,6 +76,11 @@ class Source(ABC):
     def lists_cheaply(self) -> bool:
         """Whether loading a split only lists files, so that classes can be compared before anything is read."""
         return False
+
+    @property
+    def image_ids(self) -> Mapping[Path, Id]:
+        """Image file, resolved -> its id in the dataset's own files; empty if these have none."""
+        return {}
 
     def find(self, split: str) -> str | None:
         """The name under which the source knows a split (`val` finds `validation`), or None; `all` is not a split."""
