@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
-from tfeff.data.dataset import evenly_spaced
+from tfeff.data.dataset import Id, evenly_spaced
 from tfeff.data.images import decoding
+from tfeff.data.sources import catalog
 from tfeff.durable import Journal, locked, write
 from tfeff.errors import UserError
 from tfeff.evaluation import Detections, to_coco_results
@@ -38,12 +39,14 @@ class Predictions:
         damaged: image name -> why it has no row.
         known: number of rows that an earlier call had already found.
         files: all files written, except drawn images.
+        ids: which ids `detections.json` has; "" without it.
     """
 
     rows: dict[str, Row] = field(default_factory=dict)
     damaged: dict[str, str] = field(default_factory=dict)
     known: int = 0
     files: list[Path] = field(default_factory=list)
+    ids: str = ""
 
 
 def find_images(images: Path, out: Path | None = None) -> dict[str, Path]:
@@ -74,6 +77,7 @@ def write_predictions(
     out: Path,
     *,
     key: str,
+    image_ids: Mapping[str, Id] | None = None,
     draw: bool = True,
     progress: Callable[[int, int], None] = lambda done, computed: None,
 ) -> Predictions:
@@ -84,6 +88,7 @@ def write_predictions(
     Args:
         paths: image name -> file.
         key: everything that the rows depend on besides the images.
+        image_ids: image name -> its id in the dataset, for `detections.json`; its name if it has none.
         draw: write an annotated PNG for each image, or, if the model predicts no boxes, one contact sheet.
         progress: called with the numbers of images done, and of those that were not known.
 
@@ -121,7 +126,7 @@ def write_predictions(
         if not result.rows:
             reasons = "\n".join(list(result.damaged.values())[:3])
             raise UserError(f"no image could be read:\n{reasons}")
-        _write(result, out)
+        _write(result, out, predictor.class_ids, image_ids or {})
         if draw and not predictor.draws_boxes:
             sheet = out / "contact_sheet.jpg"
             _save(sheet, _sheet(result.rows, paths))
@@ -170,7 +175,22 @@ def _ahead(items: Iterator[T], thread: ThreadPoolExecutor) -> Iterator[T]:
         yield item
 
 
-def _write(result: Predictions, out: Path) -> None:
+def image_ids(dataset: str, paths: Mapping[str, Path]) -> dict[str, Id]:
+    """Image name -> its id in a dataset, of those images that have one.
+
+    Args:
+        dataset: name of a source with objects, such as `coco:DIR`.
+        paths: image name -> file.
+
+    Raises:
+        UserError: the dataset cannot be read.
+    """
+    known = catalog.open_objects(dataset).image_ids
+    found = {name: known.get(path.resolve()) for name, path in paths.items()} if known else {}
+    return {name: id_ for name, id_ in found.items() if id_ is not None}
+
+
+def _write(result: Predictions, out: Path, class_ids: Sequence[Id], image_ids: Mapping[str, Id]) -> None:
     predictions = _json_lines({"image": name, **row} for name, row in result.rows.items())
     damaged = _json_lines({"image": name, "reason": reason} for name, reason in result.damaged.items())
     result.files = [out / "predictions.json", out / "predictions.csv"]
@@ -185,8 +205,15 @@ def _write(result: Predictions, out: Path) -> None:
             )
             for row in result.rows.values()
         ]
+        images = [image_ids.get(name, name) for name in result.rows]
         result.files.append(out / "detections.json")
-        write(result.files[-1], _json_lines(to_coco_results(detections, list(result.rows))) + "\n")
+        write(result.files[-1], _json_lines(to_coco_results(detections, images, class_ids or None)) + "\n")
+        known = sum(name in image_ids for name in result.rows)
+        classes = "is that of the dataset" if class_ids else "counts the classes from 0"
+        paths = "the path relative to the folder of the images"
+        which = f"that of the dataset for {known:,} images" if known else paths
+        rest = f" and {paths} for {len(images) - known:,}" if 0 < known < len(images) else ""
+        result.ids = f"{result.files[-1].name}: category_id {classes}, image_id is {which}{rest}"
 
 
 def _json_lines(entries: Iterable[Mapping[str, Any]]) -> str:

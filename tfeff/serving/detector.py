@@ -48,12 +48,10 @@ class ImageDetector(Protocol):
     Attributes:
         class_names: C.
         score: the detection threshold.
-        class_ids: the dataset's own ids of the classes; empty if it has none.
     """
 
     class_names: tuple[str, ...]
     score: float
-    class_ids: tuple[Id, ...]
 
     def detect(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """boxes_yxyx float32 [m, 4], labels int32 [m], scores float32 [m] in an image, uint8 [height, width, 3]."""

@@ -8,7 +8,7 @@ from tfeff.data.dataset import Dataset, Id
 from tfeff.data.images.decoding import Headers
 from tfeff.data.images.storage import ImageFiles
 from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector, distinct
-from tfeff.data.sources.coco_file import COCOFile, Listed, collect
+from tfeff.data.sources.coco_file import COCOFile, Key, Listed, collect
 from tfeff.data.sources.coco_layout import COCOLayout
 from tfeff.data.sources.listing import Finder
 from tfeff.data.sources.source import Options, Source
@@ -34,7 +34,7 @@ class COCO(Source):
     def __init__(self, root: str | Path, options: Options) -> None:
         super().__init__(f"coco:{root}", options)
         self._layout, self._headers = COCOLayout(Path(root)), Headers()
-        self._read = dict[Path, COCOFile]()
+        self._read, self._found = dict[Path, COCOFile](), dict[str, tuple[Path, Listed]]()
         files = [path for path in self._layout.files if self._layout.usual or self._is_coco(path)]
         if not files:
             raise self._layout.error("has no COCO annotation file among its JSON files")
@@ -95,7 +95,10 @@ class COCO(Source):
         if split in (ALL, self.splits[0]) or not self.drawn:  # counted once
             for problem in (*file.problems, *listed.problems):
                 found.defects.add(problem.kind, f"{path}{problem.where}", lost=problem.lost)
-        labels, masks = {key: label for label, key in enumerate(file.categories)}, 0
+        categories = {
+            key: each for key, each in file.categories.items() if not file.parents or key not in self._parents
+        }
+        labels, masks = {key: label for label, key in enumerate(categories)}, 0
         for name in names:
             size = found.header(self._headers, folder / name)
             if size is None:
@@ -108,15 +111,23 @@ class COCO(Source):
             collector = ObjectCollector(str(path), size, found.defects)
             masks += collect(collector, [file.annotations[key] for key in keys], labels, str(path), found.defects)
             found.add(name, size, collector, annotated)
-        class_names = distinct([each.name for each in file.categories.values()], str(path), found.defects)
+        class_names = distinct([each.name for each in categories.values()], str(path), found.defects)
         found.describe(f"{path}, images in {folder}", drawn=self.drawn and split != ALL)
         found.notes += [f"{found.name}: {note}" for note in listed.notes]
+        if len(categories) < len(file.categories):
+            groups = ", ".join(each.name for key, each in file.categories.items() if key not in categories)
+            found.notes.append(f"{found.name}: without the category {groups}, which only groups others")
         if masks:
             found.notes.append(f"{found.name}: {masks} boxes without bbox are those of their polygons or masks")
         if not self.drawn:
             del self._read[path]  # annotations take much more memory than boxes
         images = ImageFiles([folder / name for name in found.ids])
-        return found.dataset(class_names, images, class_ids=[each.id for each in file.categories.values()])
+        return found.dataset(class_names, images, class_ids=[each.id for each in categories.values()])
+
+    @cached_property
+    def _parents(self) -> frozenset[Key]:
+        """Categories that only group others, in all files."""
+        return frozenset.intersection(*(self._file(split).parents for split in self._files))
 
     def _is_coco(self, path: Path) -> bool:
         """Whether a JSON file that could be anything has annotations."""
@@ -135,7 +146,14 @@ class COCO(Source):
 
     def _listed(self, split: str, file: COCOFile) -> tuple[Path, Listed]:
         """The folder of the images of an annotation file, and which files there are meant."""
-        folders = {each: self._layout.images(each, path)[0] for each, path in self._files.items()}
-        below, files = self._layout.images(split, self._files[split])
-        exclusive = list(folders.values()).count(below) == 1
-        return self._layout.root / below, Listed.of(file, Finder(files), exclusive=exclusive)
+        if split not in self._found:
+            below, files = self._images[split]
+            exclusive = [folder for folder, _ in self._images.values()].count(below) == 1
+            listed = Listed.of(file, Finder(files), exclusive=exclusive)
+            self._found[split] = self._layout.root / below, listed
+        return self._found[split]
+
+    @cached_property
+    def _images(self) -> dict[str, tuple[str, list[str]]]:
+        """Split -> the folder where its images are, and all images there."""
+        return {split: self._layout.images(split, path) for split, path in self._files.items()}

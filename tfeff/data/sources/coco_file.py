@@ -49,6 +49,7 @@ class COCOFile:
         sizes: (height, width) of the images, where they are stated.
         annotations: by the key of their image.
         problems: what is wrong.
+        parents: categories without annotations that only group others, as exporters add them.
     """
 
     categories: dict[Key, Named]
@@ -56,6 +57,7 @@ class COCOFile:
     sizes: dict[Key, tuple[int, int]]
     annotations: defaultdict[Key, list[Row]]
     problems: list[Problem]
+    parents: frozenset[Key]
 
     @classmethod
     def read(cls, path: Path) -> "COCOFile":
@@ -82,7 +84,9 @@ class COCOFile:
             else:
                 by_image[owner].append((number, item))
         order = sorted(named, key=lambda key: (isinstance(key, str), key))
-        return cls({key: named[key] for key in order}, files, _sizes(images), by_image, problems)
+        parents = _parents(categories).intersection(named)
+        parents -= {key_of(row.get("category_id")) for row in annotations if parents and isinstance(row, dict)}
+        return cls({key: named[key] for key in order}, files, _sizes(images), by_image, problems, parents)
 
 
 @dataclass(frozen=True)
@@ -217,6 +221,15 @@ def _is_set(flag: Any) -> bool:
         return float(flag) != 0
     except (TypeError, ValueError, OverflowError):
         return False
+
+
+def _parents(categories: list[Any]) -> frozenset[Key]:
+    """Categories that have no supercategory and are one."""
+    rows = [row for row in categories if isinstance(row, dict)]
+    above = {row.get("supercategory") for row in rows if isinstance(row.get("supercategory"), str)}
+    top = [row for row in rows if row.get("supercategory") in (None, "", "none")]
+    keys = (key_of(row.get("id")) for row in top if isinstance(row.get("name"), str) and row["name"] in above)
+    return frozenset(key for key in keys if key is not None)
 
 
 def _sizes(images: list[Any]) -> dict[Key, tuple[int, int]]:

@@ -4,12 +4,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from tfeff.data.sources.listing import contents, entered, files_below, folded, images_in, joined
+from tfeff.data.sources.listing import IMAGES, contents, entered, files_below, folded, images_in, joined
 from tfeff.data.splits import FRACTIONS, canonical_name
 from tfeff.errors import UserError
 
 _ANNOTATIONS = ("annotations", "annotation", "labels")
-_IMAGES = ("images", "image", "imgs", "img", "jpegimages")
 _USUAL = (r"instances_.+\.json", r"_annotations\.coco\.json", r"result\.json", r".+\.json")
 """Names of annotation files. If a dataset has files of one name, those of the names after it are ignored."""
 EXPECTED = (
@@ -79,10 +78,12 @@ class COCOLayout:
     def images(self, split: str, file: Path) -> tuple[str, list[str]]:
         """The folder, relative to the root, in which a split has its images, and their paths in it."""
         own = self._relative(file.parent)
+        inner = [joined(own, name) for name in IMAGES] + [own] if canonical_name(own) in FRACTIONS else []
+        owned = [folder for name in inner for folder in self._tree if folded(folder) == folded(name)]
         named = [folder for folder in self._tree if _is_of(folder, split)]
         named.sort(key=lambda folder: (folded(folder.rpartition("/")[2]) != folded(split), folder.count("/")))
-        shared = [folder for name in _IMAGES for folder in self._tree if folded(folder) == name]
-        for folder in (*([own] if own and canonical_name(own) in FRACTIONS else []), *named, *shared):
+        shared = [folder for name in IMAGES for folder in self._tree if folded(folder) == name]
+        for folder in (*owned, *named, *shared):
             if found := images_in(self._tree, folder):
                 return folder, [path.removeprefix(f"{folder}/") for path in found]
         return "", images_in(self._tree)
@@ -113,4 +114,4 @@ def _is_of(folder: str, split: str) -> bool:
     """Whether a folder, relative to the root, is named like a split, by itself or in a folder for images."""
     above, _, name = folder.rpartition("/")
     same = folded(name) == folded(split) or canonical_name(name) == canonical_name(split)
-    return same and (not above or folded(above) in _IMAGES)
+    return same and (not above or folded(above) in IMAGES)

@@ -14,6 +14,8 @@ from tfeff.errors import UserError
 
 Tree = Mapping[str, list[str]]
 """Folder, relative to the root with `/` (the root itself is "") -> names of its files, sorted."""
+IMAGES = ("images", "image", "imgs", "img", "jpegimages")
+"""Names of folders for images, in any case."""
 _LEFT_BEHIND = ("__macosx", "thumbs.db", "desktop.ini", "@eadir")
 _SHOWN = 12
 """Folders listed in a message."""

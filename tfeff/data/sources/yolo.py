@@ -14,9 +14,10 @@ from tfeff.data.defects import Defects
 from tfeff.data.images.decoding import Headers
 from tfeff.data.images.storage import ImageFiles
 from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector, distinct
+from tfeff.data.sources.listing import IMAGES
 from tfeff.data.sources.source import Options, Source
 from tfeff.data.sources.yolo_labels import CONFIDENCE, POLYGON, LabelFile, Labels
-from tfeff.data.sources.yolo_layout import IMAGES, Part, find_layout
+from tfeff.data.sources.yolo_layout import Part, find_layout
 from tfeff.data.sources.yolo_names import names_in_lists
 from tfeff.data.splits import ALL, canonical_name, checked_fractions, drawn_split
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from tfeff.data.sources.listing import Tree, folded, joined, visible
-from tfeff.data.sources.yolo_layout import IMAGES
+from tfeff.data.sources.listing import IMAGES, Tree, folded, joined, visible
 from tfeff.data.sources.yolo_names import MAX_CLASSES, NAME_LISTS, is_list
 from tfeff.data.splits import FRACTIONS, canonical_name
 

@@ -9,12 +9,14 @@ A file that names the splits (`train`, `val`, `test`) gives each a folder, a tex
 them. These are looked for inside the dataset if they are not where the file says, since published files rarely fit.
 """
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tfeff.data.sources.listing import (
+    IMAGES,
     Finder,
     Tree,
     contents,
@@ -30,7 +32,6 @@ from tfeff.data.sources.yolo_names import Declaration, declaration
 from tfeff.data.splits import FRACTIONS, canonical_name
 from tfeff.errors import UserError
 
-IMAGES = ("images", "image", "imgs", "img", "jpegimages")
 EXPECTED = (
     "images/ and labels/, each with a folder per split or none; <split>/images/ and <split>/labels/; or a data.yaml "
     "that says where the images are"
@@ -168,7 +169,7 @@ class _Places:
         if not absolute and (part := self._inside(whole)):
             return part
         for base in (*self._bases, self._root):
-            path = base / entry.replace("\\", "/")
+            path = Path(os.path.normpath(base / entry.replace("\\", "/")))
             if path.is_dir() and path.resolve() != self._root.resolve():
                 tree = files_below(path)
                 return Part(str(path), [path / name for name in images_in(tree)])
