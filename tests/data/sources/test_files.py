@@ -71,7 +71,7 @@ def test_images_that_cannot_be_used_are_defects_and_other_files_noted(tmp_path: 
         "image of a format that cannot be read (.psd)": 1,
         "file name that is not UTF-8": 1,
     }
-    assert defects.lost == {"images": 3}
+    assert defects.lost("images") == 3
     assert defects.first("file name that is not UTF-8") == "set/caf\\xe9.jpg"
     assert found.note("set") == (
         "set: ignored 3 entries that are not images (.txt: 2, such as x/more.txt; no ending: 1, such as LICENSE)",

@@ -38,7 +38,7 @@ def test_other_files_are_noted_and_formats_that_cannot_be_read_are_defects(image
         "b/001.png",
     ]
     assert source.defects.counts == {"image of a format that cannot be read (.heic)": 1}
-    assert source.defects.lost == {"images": 1}
+    assert source.defects.lost("images") == 1
     assert source.notes == (
         f"{root}: ignored 1 entries that are not images (.txt: 1, such as a/notes.txt)",
         f"{root}: ignored 1 images outside of class folders, such as lonely.png",
@@ -52,8 +52,8 @@ def test_a_split_counts_the_defects_that_are_drawn_for_it(image_folder):
     for number in range(10):
         (root / "a" / f"{number:03}.png").rename(root / "a" / f"{number:03}.heic")
     parts = [Folder(root, Options()).load(split) for split in ("train", "validation", "test")]
-    assert [len(part) + part.defects.lost["images"] for part in parts] == [32, 4, 4]
-    assert sum(part.defects.lost["images"] for part in parts) == 10
+    assert [len(part) + part.defects.lost("images") for part in parts] == [32, 4, 4]
+    assert sum(part.defects.lost("images") for part in parts) == 10
 
 
 def test_images_in_subfolders_belong_to_the_class(image_folder):

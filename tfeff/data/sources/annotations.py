@@ -188,6 +188,4 @@ def _notes(dataset: Dataset, empty: int, several: int) -> tuple[str, ...]:
         notes.append(f"{dataset.name}: skipped {empty} of {len(dataset)} images, which have no object")
     if several:
         notes.append(f"{dataset.name}: {several} of {len(dataset)} images have several objects; the largest is used")
-    if dataset.defects.counts:
-        notes.append(f"{dataset.name}: annotations fixed or skipped:\n{dataset.defects.text()}")
     return tuple(notes)

@@ -87,11 +87,6 @@ class Folder(Source):
             *((f"{self._root}: ignored folders that are not splits: {listed(others)}",) if others else ()),
         )
 
-    @property
-    def lists_cheaply(self) -> bool:
-        """Yes: no file is opened."""
-        return True
-
     def _load(self, split: str) -> Dataset:
         """Lists the files of one split.
 

@@ -75,8 +75,9 @@ class Source(ABC):
 
     @property
     def lists_cheaply(self) -> bool:
-        """Whether loading a split only lists files, so that classes can be compared before anything is read."""
-        return False
+        """Whether loading a split opens no more than annotations and the headers of images, so that all splits can be
+        checked before any image is decoded."""
+        return True
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -103,6 +104,10 @@ class Source(ABC):
             notes = (*(() if known == ALL else drawn), *self.notes)
             self._loaded[known] = dataclasses.replace(dataset, notes=(*notes, *dataset.notes)) if notes else dataset
         return self._loaded[known]
+
+    def annotated(self, split: str) -> Dataset:
+        """The images of one split as they are annotated, before anything is cut from them; see `load`."""
+        return self.load(split)
 
     def overlap(self, one: str, other: str) -> bool:
         """Whether two splits share images: files with the same name and content."""
