@@ -48,6 +48,7 @@ def define_flags() -> None:
 def main(argv: list[str]) -> None:
     """Computes the proposals of a dataset and stores them."""
     given = flags.FLAGS
+    from tfeff.data.contents import Contents, text
     from tfeff.data.sources import catalog
     from tfeff.data.sources.source import Options
     from tfeff.durable import locked
@@ -57,8 +58,7 @@ def main(argv: list[str]) -> None:
 
     check_flags()
     source = catalog.open_objects(given.dataset, Options(on_defect=given.on_defect)).load(given.split)
-    if source.defects.counts:
-        print(source.defects.text(), file=sys.stderr)
+    print(text({given.split: Contents.of(source)}), file=sys.stderr)
     proposer = build_proposer()  # after the dataset, to report its errors immediately
     directory = Path(given.out)
     with locked(directory, "--out"), cli.executor(partial(Threads, given.threads)) as executor:

@@ -59,6 +59,7 @@ def main(argv: list[str]) -> None:
 def _search(settings: config.Search, directory: Path, processes: "Executor") -> None:
     from rich.console import Console
 
+    from tfeff.data.contents import text
     from tfeff.scaling import report
     from tfeff.scaling.latency import Clock
     from tfeff.scaling.search import forecast, open_store, run
@@ -66,7 +67,7 @@ def _search(settings: config.Search, directory: Path, processes: "Executor") -> 
 
     with open_store(directory, settings) as store:
         study = prepare(settings, Clock(store, processes, lambda text: print(text, flush=True)))
-        print(report.candidates(study, directory), flush=True)
+        print(f"{text(study.found)}\n{report.candidates(study, directory)}", flush=True)
         if flags.FLAGS.dry_run:
             print(report.forecast(study, forecast(study, processes), processes.slots))
             return
@@ -79,10 +80,11 @@ def _sweep(settings: config.Sweep, directory: Path, processes: "Executor") -> No
 
     from tfeff.analysis.sweep import report
     from tfeff.analysis.sweep.study import forecast, open_store, prepare, run
+    from tfeff.data.contents import text
 
     with open_store(directory, settings) as store:
         study = prepare(settings)
-        print(report.candidates(study), flush=True)
+        print(f"{text(study.found)}\n{report.candidates(study)}", flush=True)
         if flags.FLAGS.dry_run:
             print(report.forecast(study, *forecast(study, processes), processes.slots))
             return

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -261,3 +262,22 @@ def test_the_verb(verbs: Callable, exported: dict[str, Path], photos: Path, tmp_
 )
 def test_flags_that_do_not_fit_are_refused(verbs: Callable, flags: tuple[str, ...], message: str) -> None:
     verbs("predict", "--workdir=a", "--out=c", *flags).fails_with(message)
+
+
+def test_images_are_found_as_sources_find_them(photos: Path, tmp_path: Path) -> None:
+    outside, odd, long = tmp_path / "outside", os.fsdecode(b"caf\xe9.png"), "x" * 246 + ".png"
+    outside.mkdir()
+    for name in (odd, long):
+        (photos / "ü01.png").rename(outside / name)
+        (photos / "ü01.png").write_bytes((outside / name).read_bytes())
+    (outside / "scan.heic").write_bytes(b"ftypheic")
+    (photos / "linked").symlink_to(outside)
+    (outside / "back").symlink_to(photos)
+    (photos / "._ü01.png").write_bytes(b"")
+    paths = find_images(photos, tmp_path / "out")
+    assert len(paths) == COUNT + 3
+    assert paths["linked/caf\\xe9.png"] == photos / "linked" / odd
+    done = runs.write_predictions(SquaresPredictor(), paths, tmp_path / "out", key="")
+    assert list(done.damaged) == ["linked/scan.heic"]
+    assert len(done.rows) == COUNT + 2
+    assert len(list((tmp_path / "out").rglob("*.png"))) == COUNT + 2

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import tfeff
 from tests.same_detections import assert_same_detections
 from tests.tasks.digits_of_many_sizes import write_coco
 from tests.thoroughness import THOROUGH, only_thorough, thorough
@@ -19,6 +20,7 @@ from tests.verbs import Verbs
 from tfeff import config, runs, selection, tasks, training
 from tfeff.data.dataset import Dataset
 from tfeff.data.images import decoding
+from tfeff.errors import UserError
 from tfeff.evaluation.matching import Detections
 from tfeff.proposals import ProposalStore
 from tfeff.serving import run as serving
@@ -337,3 +339,33 @@ def test_mixed_precision_is_within_the_spread_of_float32(name: str, digits: Path
         begins, ends = losses(precision, seed=0)
         assert begins == pytest.approx(first[0], rel=0.02), precision
         assert ends == pytest.approx(np.mean(last), abs=half_width), (precision, last)
+
+
+def test_defects_are_said_before_training_and_a_test_split_without_objects_after_it(tmp_path, capsys):
+    source = write_coco(tmp_path / "digits", 8)
+    path = source / "annotations" / "instances_train.json"
+    record = json.loads(path.read_text())
+    for item in record["annotations"][:2]:
+        item["bbox"][2] = 0
+    path.write_text(json.dumps(record))
+    path.with_name("instances_test.json").write_text(json.dumps(record | {"annotations": []}))
+    (write_coco(tmp_path / "larger", 8, scale=2) / "train").rename(source / "test")
+    quick = "data.test_split=test", "data.validation_fraction=0.25", "training.epochs=1"
+
+    experiment = settings("yolo", source, *quick, "data.max_lost=0.01")
+    with pytest.raises(UserError, match=r"2 of \d+ objects are lost .*\n.* 2 x box without area \(object lost\)"):
+        tfeff.train(experiment, tmp_path / "refused", quiet=True)
+    with pytest.raises(UserError, match=r"object 1: .*: box without area; correct it, or set on_defect=report"):
+        tfeff.train(settings("yolo", source, *quick, "data.on_defect=stop"), tmp_path / "stopped", quiet=True)
+
+    run = tfeff.train(settings("yolo", source, *quick), tmp_path / "run")
+    out = capsys.readouterr().out
+    assert 0 < out.index("train: 2 x box without area (object lost)") < out.index("epoch")
+    found = json.loads((tmp_path / "run" / "dataset.json").read_text())["found"]
+    assert found["train"]["lost_objects"] == 2
+    assert found["train"]["objects"] == len(record["annotations"]) - 2
+    assert (found["test"]["images"], found["test"]["objects"]) == (8, 0)
+    assert "not evaluated: " in out
+    assert "have no objects" in json.loads((tmp_path / "run" / "result.json").read_text())["not_evaluated"]
+    assert run.evaluation is None
+    assert (tmp_path / "run" / "saved_model" / "metadata.json").is_file()

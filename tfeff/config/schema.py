@@ -91,6 +91,11 @@ class Data(Section):
     """Directory of the `disk` cache."""
     corrupt_images: Literal["error", "skip"] = "error"
     """What to do with images that cannot be decoded: stop with an error that lists them, or skip them."""
+    on_defect: Literal["report", "stop"] = "report"
+    """What to do with defects of annotations and lists: fix or leave out what is concerned and report it, or stop."""
+    max_lost: Fraction = 0.1
+    """The largest fraction of the images or objects of a split that may be lost to defects, corrupt images or
+    `task.max_objects`; beyond it, training does not start."""
     augment: str | None = None
     """Name of a function that varies training images after the built-in augmentation, given in Python:
     `tfeff.train(..., augment=function)` sets it."""

@@ -24,13 +24,13 @@ class Defects:
         on_defect: what to do with a defect.
         counts: number of defects of each kind.
         examples: where the first defects of each kind are.
-        lost: of the defects, those by which an object or an image is missing from the dataset.
+        costs: what each defect of a kind costs, of those kinds that cost something.
     """
 
     on_defect: OnDefect = "report"
     counts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
-    lost: Counter[Lost] = field(default_factory=Counter)
+    costs: dict[str, Lost] = field(default_factory=dict)
 
     def add(self, kind: str, where: str, *, lost: Lost | None = None, count: int = 1) -> None:
         """Counts a defect.
@@ -38,7 +38,8 @@ class Defects:
         Args:
             kind: what is wrong, as a noun phrase in the singular, such as `box without area`.
             where: file, line and value.
-            lost: what the dataset lacks because of it; None: nothing, it was fixed or is only strange.
+            lost: what the dataset lacks because of it, always the same for a kind; None: nothing, it was fixed or is
+                only strange.
             count: how many defects there are at this place.
 
         Raises:
@@ -51,11 +52,15 @@ class Defects:
         if len(examples) < EXAMPLES:
             examples.append(where)
         if lost is not None:
-            self.lost[lost] += count
+            self.costs[kind] = lost
 
     def first(self, kind: str) -> str:
         """Where the first defect of a kind is; "" if there is none."""
         return next(iter(self.examples.get(kind, ())), "")
+
+    def lost(self, what: Lost) -> int:
+        """How many objects or images the dataset lacks because of defects."""
+        return sum(self.counts[kind] for kind, cost in self.costs.items() if cost == what)
 
     def text(self) -> str:
         """One line per kind; empty without defects."""
@@ -66,7 +71,7 @@ class Defects:
         result = Defects(self.on_defect)
         for each in (self, *others):
             result.counts += each.counts
-            result.lost += each.lost
+            result.costs |= each.costs
             for kind, places in each.examples.items():
                 known = result.examples.setdefault(kind, [])
                 known += places[: EXAMPLES - len(known)]

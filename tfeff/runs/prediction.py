@@ -1,8 +1,10 @@
 """Predicts for many image files, resumably: rows as JSON and CSV, and pictures."""
 
 import csv
+import hashlib
 import io
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,7 +16,8 @@ from PIL import Image
 
 from tfeff.data.dataset import Id, evenly_spaced
 from tfeff.data.images import decoding
-from tfeff.data.sources import catalog
+from tfeff.data.names import is_text, shown
+from tfeff.data.sources import catalog, files
 from tfeff.durable import Journal, locked, write
 from tfeff.errors import UserError
 from tfeff.evaluation import Detections, to_coco_results
@@ -28,6 +31,8 @@ Files = list[tuple[str, bytes]]
 """Names and contents of image files."""
 SHEET = 48
 """Images on the contact sheet of a classifier."""
+NAME_BYTES = 255
+"""Length of a file's name that all usual file systems allow."""
 
 
 @dataclass
@@ -59,15 +64,14 @@ def find_images(images: Path, out: Path | None = None) -> dict[str, Path]:
         return {images.name: images}
     if not images.is_dir():
         raise UserError(f"--images={images}: no such file or folder")
-    found = [path for path in sorted(images.rglob("*")) if path.name.lower().endswith(decoding.EXTENSIONS)]
-    if out is not None:
-        if out.resolve() == images.resolve():
-            raise UserError(f"--out={out} is the same folder as --images; give another one")
-        if out.resolve().is_relative_to(images.resolve()):
-            found = [path for path in found if not path.resolve().is_relative_to(out.resolve())]
-    paths = {path.relative_to(images).as_posix(): path for path in found if path.is_file()}
+    if out is not None and out.resolve() == images.resolve():
+        raise UserError(f"--out={out} is the same folder as --images; give another one")
+    found = files.find(images, skip=out)
+    # Whatever was meant as an image is tried, so that it is predicted for or listed as damaged.
+    paths = {path if is_text(path) else shown(path): images / path for path in sorted([*found.paths, *found.unusable])}
     if not paths:
-        raise UserError(f"--images={images}: no images found; supported formats are {', '.join(decoding.EXTENSIONS)}")
+        known = ", ".join(decoding.EXTENSIONS)
+        raise UserError(f"--images={images}: no images found, {files.contents(images)}; supported formats are {known}")
     return paths
 
 
@@ -248,12 +252,18 @@ def _sheet(rows: Mapping[str, Row], paths: Mapping[str, Path]) -> np.ndarray:
 
 
 def _drawing(out: Path, name: str) -> Path:
-    return out / f"{name}.png"
+    """Where an image is drawn; the longest names of files are cut to leave room for an ending."""
+    path = out / f"{name}.png"
+    encoded = os.fsencode(path.name)
+    if len(encoded) <= NAME_BYTES:
+        return path
+    digest = hashlib.blake2b(encoded, digest_size=6).hexdigest()
+    return path.with_name(f"{encoded[: NAME_BYTES - 20].decode(errors='ignore')}-{digest}.png")
 
 
 def _save(path: Path, pixels: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(".drawing.partial")
     if path.suffix == ".jpg":
         Image.fromarray(pixels).save(partial, "JPEG", quality=90)
     else:  # Level 1 compresses photographs almost as well as the default, level 6, in a fraction of the time.

@@ -2,10 +2,11 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tfeff import config, training
+from tfeff.data.contents import Contents
 from tfeff.errors import UserError
 from tfeff.networks.backbones.resnet import ResNet
 from tfeff.reporting.tables import percent
@@ -29,6 +30,7 @@ class Study:
     Attributes:
         examples: number of training and of validation images of one trial.
         fingerprint: of the images from which folds are drawn, and of those that all folds are validated on.
+        found: what these splits hold, by role.
         networks: all distinct networks within the budget; none if the coefficients are given.
     """
 
@@ -37,6 +39,7 @@ class Study:
     objective: TrialObjective
     examples: tuple[int, int]
     fingerprint: Fingerprint
+    found: Mapping[str, Contents]
     networks: Sequence[ScaledNetwork]
     chosen: Sequence[ScaledNetwork]
 
@@ -85,6 +88,7 @@ def prepare(search: config.Search, clock: Callable[[Baseline, ScaledNetwork], La
         objective=objective,
         examples=images.examples,
         fingerprint=images.fingerprint,
+        found=images.found,
         networks=networks,
         chosen=chosen,
     )

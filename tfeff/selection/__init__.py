@@ -9,10 +9,11 @@ from tfeff.selection.choice import TrainingData, choose, fold
 from tfeff.selection.evaluation import evaluation_images, final_split
 from tfeff.selection.fingerprint import Fingerprint
 from tfeff.selection.reading import Progress, SplitCaches, cache, image_size, read, skipped_note
-from tfeff.selection.splits import Request, Splits, assign, check, load, open_source, request
+from tfeff.selection.splits import NoObjectsError, Request, Splits, assign, check, contents, load, open_source, request
 
 __all__ = [
     "Fingerprint",
+    "NoObjectsError",
     "Progress",
     "Request",
     "SplitCaches",
@@ -22,6 +23,7 @@ __all__ = [
     "cache",
     "check",
     "choose",
+    "contents",
     "evaluation_images",
     "final_split",
     "fold",

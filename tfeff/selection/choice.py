@@ -1,11 +1,13 @@
 """The images of one run: its subset, fold or hold-out of the decoded splits."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from tfeff.data import folds
+from tfeff.data.contents import Contents
 from tfeff.data.dataset import Dataset
 from tfeff.data.input.cache import ImageCache
 from tfeff.data.input.statistics import channel_statistics
@@ -30,6 +32,7 @@ class TrainingData:
         fingerprint: of the `SplitCaches`.
         given: of the `SplitCaches`.
         plan_notes: of the `SplitCaches`.
+        found: of the `SplitCaches`.
     """
 
     train: ImageCache
@@ -41,6 +44,7 @@ class TrainingData:
     fingerprint: Fingerprint
     given: bool
     plan_notes: tuple[str, ...] = ()
+    found: Mapping[str, Contents] = field(default_factory=dict)
 
     @property
     def skipped(self) -> tuple[str, ...]:
@@ -67,6 +71,7 @@ class TrainingData:
             "train_examples": len(self.train),
             "validation_examples": len(self.validation) if self.validation is not None else 0,
             "train_class_counts": self.train.dataset.class_counts().tolist(),
+            "found": {role: each.to_dict() for role, each in self.found.items()},
             "skipped_images": list(self.skipped),
             **({"notes": list(self.notes)} if self.notes else {}),
         }
@@ -121,6 +126,7 @@ def choose(wanted: Request, caches: SplitCaches) -> TrainingData:
         fingerprint=caches.fingerprint,
         given=caches.given,
         plan_notes=caches.notes,
+        found=caches.found,
     )
 
 

@@ -1,16 +1,17 @@
 """The decoded splits of a run, with corrupt images refused or skipped."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from tfeff.data.contents import Contents, require_enough
 from tfeff.data.dataset import Dataset
 from tfeff.data.input.cache import ImageCache
 from tfeff.data.sources.source import Source
 from tfeff.proposals import complete
 from tfeff.proposals.records import method
 from tfeff.selection.fingerprint import Fingerprint
-from tfeff.selection.splits import Request, assign, load, open_source, require_same_classes
+from tfeff.selection.splits import Request, assign, contents, load, open_source, require_same_classes
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of what is being read, images done and images in total."""
@@ -29,6 +30,7 @@ class SplitCaches:
         fingerprint: of both splits, to notice changes.
         given: whether the caller passed other datasets than those of the experiment's source.
         notes: on the choice of splits.
+        found: what the splits hold, by role.
     """
 
     train: ImageCache
@@ -37,6 +39,7 @@ class SplitCaches:
     fingerprint: Fingerprint
     given: bool = False
     notes: tuple[str, ...] = ()
+    found: Mapping[str, Contents] = field(default_factory=dict)
 
 
 def read(
@@ -44,6 +47,7 @@ def read(
     progress: Progress,
     given: tuple[Dataset, Dataset] | None = None,
     source: Source | None = None,
+    checked: Mapping[str, Contents] | None = None,
 ) -> SplitCaches:
     """Decodes all images that the experiment trains and validates on.
 
@@ -52,15 +56,18 @@ def read(
         progress: called while reading.
         given: training and validation dataset in place of the source's.
         source: `open_source(wanted)`, if it is open already.
+        checked: what `check` found.
 
     Raises:
-        UserError: the source is missing, or has corrupt images.
+        UserError: the source is missing, has corrupt images, or has lost too much to defects.
     """
     notes, seeded = tuple[str, ...](), True
     validation: str | None
     held_out: Dataset | None
+    annotated: tuple[Dataset, Dataset | None]
     if given:
         train, held_out = given
+        annotated = given
         validation = wanted.data.validation_split
     else:
         source = source or open_source(wanted)
@@ -68,14 +75,21 @@ def read(
         validation, notes, seeded = chosen.validation, chosen.notes, source.seeded
         train = load(wanted, source, chosen.train)
         held_out = load(wanted, source, validation) if validation is not None else None
+        annotated = source.annotated(chosen.train), source.annotated(validation) if validation is not None else None
     if held_out is not None:
         require_same_classes(train, held_out)
     size = image_size(wanted, train)
     caches = [None if each is None else cache(wanted, each, size, progress) for each in (train, held_out)]
     assert caches[0] is not None
+    found = dict(checked or {}) | {
+        role: contents(wanted, dataset, cached, trained=role == "train")
+        for role, dataset, cached in zip(("train", "validation"), annotated, caches, strict=True)
+        if dataset is not None
+    }
+    require_enough(found, wanted.data.max_lost)
     fingerprint = Fingerprint.of({"train": train, "validation": held_out})
     reading = reading_settings(wanted, train, validation, seeded=seeded)
-    return SplitCaches(caches[0], caches[1], reading, fingerprint, given is not None, notes)
+    return SplitCaches(caches[0], caches[1], reading, fingerprint, given is not None, notes, found)
 
 
 def image_size(wanted: Request, dataset: Dataset) -> tuple[int, int] | None:

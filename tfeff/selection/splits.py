@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from tfeff import config, tasks
+from tfeff.data.contents import Contents, require_enough
 from tfeff.data.dataset import Dataset
+from tfeff.data.input.cache import ImageCache
 from tfeff.data.sources import catalog
 from tfeff.data.sources.source import Options, Source
 from tfeff.errors import UserError, nearest
@@ -83,6 +85,7 @@ def open_source(wanted: Request, *, keep_raw_annotations: bool = False) -> Sourc
         seed=wanted.seed,
         data_dir=data.directory,
         download=data.download,
+        on_defect=data.on_defect,
         crop_context=data.crop_context,
         crop_proposals=None if data.proposals.directory is None else functools.partial(_proposed, data.proposals),
         keep_raw_annotations=keep_raw_annotations,
@@ -154,20 +157,48 @@ def assign(wanted: Request, source: Source) -> Splits:
     return Splits(train, validation, test, tuple(notes))
 
 
-def check(wanted: Request, source: Source) -> None:
-    """Reports mistakes in the choice of images before any of them is decoded.
+def check(wanted: Request, source: Source) -> dict[str, Contents]:
+    """Reports mistakes in the choice of images, and in their annotations, before any image is decoded.
+
+    Returns:
+        What the splits for `train`, `validation` and `test` hold; the latter only if it is known without reading the
+        images.
 
     Raises:
-        UserError: see `assign`; or the classes of the splits differ, if the source lists them without opening
-            files.
+        UserError: see `assign`; too much is lost, there is nothing to train on, or the classes of the splits differ.
     """
     chosen = assign(wanted, source)
+    splits = {"train": chosen.train, "validation": chosen.validation, "test": chosen.test}
     if not source.lists_cheaply:
-        return
-    train = load(wanted, source, chosen.train)
-    for split in (chosen.validation, chosen.test):
-        if split is not None:
-            require_same_classes(train, load(wanted, source, split))
+        splits["test"] = None
+    found = {
+        role: contents(wanted, source.annotated(split), trained=role == "train")
+        for role, split in splits.items()
+        if split is not None
+    }
+    require_enough(found, wanted.data.max_lost)
+    if source.lists_cheaply:
+        train = load(wanted, source, chosen.train)
+        for split in (chosen.validation, chosen.test):
+            if split is not None:
+                require_same_classes(train, load(wanted, source, split))
+    return found
+
+
+def contents(wanted: Request, dataset: Dataset, cache: ImageCache | None = None, *, trained: bool = False) -> Contents:
+    """What a split holds for a run.
+
+    Args:
+        wanted: what the run asks of its images.
+        dataset: the split as it is annotated.
+        cache: its decoded images, without the corrupt ones.
+        trained: whether it is the split to train on, where the task may limit the objects of an image.
+    """
+    corrupt = dict[str, str]()
+    if cache is not None:
+        crops = cache.dataset.cropped_images is not None  # their ids: that of the image, and the box
+        corrupt = {image.id.rpartition(" [")[0] if crops else image.id: image.reason for image in cache.skipped}
+    return Contents.of(dataset, wanted.task.reading.max_objects if trained else None, corrupt)
 
 
 def require_same_classes(dataset: Dataset, other: Dataset) -> None:
@@ -183,14 +214,18 @@ def require_same_classes(dataset: Dataset, other: Dataset) -> None:
         )
 
 
+class NoObjectsError(UserError):
+    """Images without any object to train on or to find."""
+
+
 def require_objects(dataset: Dataset, purpose: str) -> None:
     """Requires of images with annotated objects at least one that is neither difficult nor a crowd.
 
     Raises:
-        UserError: there is none.
+        NoObjectsError: there is none.
     """
     if dataset.has_objects and all(objects.ignored.all() for objects in dataset.objects):
-        raise UserError(f"{dataset.name}: the {len(dataset)} images to {purpose} have no objects")
+        raise NoObjectsError(f"{dataset.name}: the {len(dataset)} images to {purpose} have no objects")
 
 
 def _named(source: Source, key: str, split: str) -> str:

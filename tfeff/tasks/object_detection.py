@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import keras
 import numpy as np
@@ -41,7 +41,8 @@ class ObjectDetectionTask(ImageTask):
     @property
     def reading(self) -> ImageReading:
         """See `ImageTask`."""
-        return ImageReading("stretch" if self.section.stretch else "letterbox")
+        fit: Literal["stretch", "letterbox"] = "stretch" if self.section.stretch else "letterbox"
+        return ImageReading(fit, max_objects=self.section.max_objects)
 
     def network(self, description: models.Detector, *, num_classes: int, channels: int) -> models.Network:
         """The detector; its `description` holds what the losses need."""

@@ -135,11 +135,13 @@ class ImageReading:
         fit: how an image is brought to the size of the network's input; see `tfeff.data.images.resizing`.
         interpolation: how images are resized.
         center_crop: of whole images, the central square that the network sees: its side, relative to the shorter side.
+        max_objects: how many objects of an image are used at most; None: all.
     """
 
     fit: Literal["stretch", "crop", "letterbox", "whole"] = "stretch"
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     center_crop: float | None = None
+    max_objects: int | None = None
 
 
 class StoredTraining(ABC):

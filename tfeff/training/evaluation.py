@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from tfeff import reports, selection
+from tfeff.data.contents import Contents, text
 from tfeff.data.input.cache import ImageCache
 from tfeff.data.sources.source import Source
 from tfeff.durable import write
@@ -57,11 +58,13 @@ class SplitImages:
         split: name of the split.
         images: its images at the size of the run's cache.
         notes: what the user should know about them, one line each.
+        found: what the split holds; None of a part of the training split, which has been said.
     """
 
     split: str
     images: ImageCache
     notes: tuple[str, ...]
+    found: Contents | None
 
 
 def split_images(
@@ -80,8 +83,10 @@ def split_images(
             )
         split, note = final
     images = selection.evaluation_images(wanted, split, record, workdir.fingerprint, reporter.reading, opened)
-    skipped = selection.skipped_note([image.id for image in images.skipped])
-    return SplitImages(split, images, (*([note] if note else []), *images.dataset.notes, *skipped))
+    held_out = images.dataset.name == record["found"]["train"]["name"]
+    found = None if held_out else selection.contents(wanted, images.dataset, images)
+    skipped = selection.skipped_note([image.id for image in images.skipped]) if held_out else ()
+    return SplitImages(split, images, (*([note] if note else []), *images.dataset.notes, *skipped), found)
 
 
 def evaluate_run(
@@ -119,6 +124,9 @@ def evaluate_run(
         predictions = BatchPredictor(task.predictor(model), task)(pipeline)
         evaluation = evaluator.evaluate(predictions, pipeline, workdir.validated(task.scores))
     report = {"split": split, "skipped_images": [image.id for image in images.skipped], **evaluation.report}
+    if read.found is not None:
+        report["found"] = read.found.to_dict()
+        reporter.say(text({split: read.found}))
     if notes:
         report["notes"] = list(notes)
     for line in notes:
@@ -178,7 +186,7 @@ def finish_run(
         source: opens the run's source; default `selection.open_source`.
 
     Returns:
-        The evaluation, or None if there is no test split and no validation set.
+        The evaluation, or None if there is no test split and no validation set, or no object in it.
     """
     plan, rows, row = Plan.opened(workdir), workdir.rows(), workdir.kept_row()
     if row is None:
@@ -188,9 +196,13 @@ def finish_run(
     final = selection.final_split(plan.images, workdir.dataset(), opened)
     if model is None:
         model = trained_model(workdir, plan=plan)
-    evaluation = None
+    evaluation, not_evaluated = None, {}
     if final is not None:
-        evaluation = evaluate_run(workdir, None, reporter, model, plan=plan, source=opened)
+        try:
+            evaluation = evaluate_run(workdir, None, reporter, model, plan=plan, source=opened)
+        except selection.NoObjectsError as error:
+            reporter.say(f"not evaluated: {error}")
+            not_evaluated = {"not_evaluated": str(error)}
     costs = {"params": model.count_params()}
     try:
         counted = complexity.count(model, regions=model.regions)
@@ -207,6 +219,7 @@ def finish_run(
         "training_seconds": sum(row["seconds"] for row in rows),
         "images_per_second": float(np.median([row["images_per_second"] for row in rows])),
         "input_wait": float(np.median([row["input_wait"] for row in rows])),
+        **not_evaluated,
     }
     task = plan.task
     for key in (f"{part}_{name}" for part in ("train", "validation") for name in (*task.metrics, *task.scores)):

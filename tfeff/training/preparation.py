@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from tfeff import selection
+from tfeff.data.contents import text
 from tfeff.data.input.batches import Batches
 from tfeff.data.input.cache import ImageCache
 from tfeff.data.sources.source import Source
@@ -89,8 +90,9 @@ class Preparation:
         wanted, caches = self.plan.images, self.caches
         if caches is None:
             opened = self.source() if self.source else selection.open_source(wanted)
-            selection.check(wanted, opened)
-            caches = selection.read(wanted, self._reading, source=opened)
+            found = selection.check(wanted, opened)
+            self.reporter.say(text(found))
+            caches = selection.read(wanted, self._reading, source=opened, checked=found)
         images = selection.choose(wanted, caches)
         for note in images.notes:
             self.reporter.say(note)

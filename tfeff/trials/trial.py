@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tfeff import config, selection
+from tfeff.data.contents import Contents, require_enough
 from tfeff.data.dataset import Dataset
 from tfeff.errors import UserError
 from tfeff.training.stopping import EarlyStopping, watched
@@ -103,22 +104,29 @@ class TrialImages:
     Attributes:
         examples: number of training and of validation images of one trial.
         fingerprint: of the dataset, and of the split that all folds are validated on, if there is one.
+        found: what these splits hold, by role.
     """
 
     dataset: Dataset
     examples: tuple[int, int]
     fingerprint: selection.Fingerprint
+    found: Mapping[str, Contents]
 
 
 def open_images(base: config.Experiment, folds: config.Folds, blocks: Iterable[tuple[int, int]]) -> TrialImages:
     """The images of all trials.
 
     Raises:
-        UserError: the data is missing or too small for the folds, or images of different sizes have no common size.
+        UserError: the data is missing, has lost too much to defects or is too small for the folds, or images of
+            different sizes have no common size.
     """
     wanted = selection.request(base)
     source = selection.open_source(wanted)
     dataset = selection.load(wanted, source, base.data.train_split)
+    found = {"train": selection.contents(wanted, source.annotated(base.data.train_split), trained=True)}
+    if folds.validation_split is not None:
+        found["validation"] = selection.contents(wanted, source.annotated(folds.validation_split))
+    require_enough(found, base.data.max_lost)
     whole = wanted.task.reading.center_crop is not None
     if base.data.image_size is None and (dataset.size is None or whole):
         why = "with task.center_crop, it depends on the resolution" if whole else "the images differ in size"
@@ -141,10 +149,10 @@ def open_images(base: config.Experiment, folds: config.Folds, blocks: Iterable[t
     train = min(len(part.train) for part in parts if part is not None)
     validation = min(len(part.validation) for part in parts if part is not None)
     if folds.validation_split is None:
-        return TrialImages(dataset, (train, validation), selection.Fingerprint.of({"train": dataset}))
+        return TrialImages(dataset, (train, validation), selection.Fingerprint.of({"train": dataset}), found)
     shared = selection.load(wanted, source, folds.validation_split)
     fingerprint = selection.Fingerprint.of({"train": dataset, "validation": shared})
-    return TrialImages(dataset, (train, len(shared)), fingerprint)
+    return TrialImages(dataset, (train, len(shared)), fingerprint, found)
 
 
 def check_batch_size(batch_size: int, images: int) -> None:

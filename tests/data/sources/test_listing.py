@@ -1,53 +1,28 @@
-import os
-
 import pytest
 
-from tfeff.data.sources.listing import Finder, contents, entered, files_below, images_in
+from tfeff.data.sources.listing import Finder, Tree, entered
 
 
-@pytest.fixture
-def root(tmp_path):
-    for name in (
-        "a/x.jpg",
-        "a/.ipynb_checkpoints/x.jpg",
-        "a/._x.jpg",
-        "__MACOSX/a/x.jpg",
-        "Thumbs.db",
-        "b.PNG",
-        "b.txt",
-    ):
-        (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "set" / name).write_bytes(b"")
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "elsewhere/y.jpg").write_bytes(b"")
-    (tmp_path / "set/c").symlink_to(tmp_path / "elsewhere")
-    return tmp_path / "set"
+def make(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"")
 
 
-def test_hidden_files_are_left_out_and_links_followed(root):
-    assert files_below(root) == {"": ["b.PNG", "b.txt"], "a": ["x.jpg"], "c": ["y.jpg"]}
-    assert images_in(files_below(root)) == ["a/x.jpg", "b.PNG", "c/y.jpg"]
-    assert images_in(files_below(root), "c") == ["c/y.jpg"]
+def test_files_by_folder(tmp_path):
+    make(tmp_path, "a/x.jpg", "a/._x.jpg", "a/y.heic", "__MACOSX/a/x.jpg", "b.PNG", "b.txt", "c/d/z.bmp", "c/n.md")
+    tree = Tree.of(tmp_path)
+    assert tree.folders == {"": ["b.PNG", "b.txt"], "a": ["x.jpg"], "c": [], "c/d": ["z.bmp"]}
+    assert tree.images() == ["a/x.jpg", "b.PNG", "c/d/z.bmp"]
+    assert tree.images("c") == ["c/d/z.bmp"]
+    assert list(tree.unusable) == ["a/y.heic"]
 
 
-def test_a_link_to_a_folder_above_ends(root):
-    (root / "a/up").symlink_to(root)
-    os.symlink(root / "a", root / "a/self")
-    assert "a/up/a" not in files_below(root)
-    assert files_below(root)["a"] == ["x.jpg"]
-
-
-def test_a_single_folder_is_entered(root, tmp_path):
-    (tmp_path / "zip/inner/set").mkdir(parents=True)
-    (tmp_path / "zip/__MACOSX").mkdir()
-    for name in ("a", "b"):
-        (tmp_path / "zip/inner/set" / name).mkdir()
-    assert entered(tmp_path / "zip") == tmp_path / "zip/inner/set"
-    assert entered(root) == root
-
-
-def test_contents_name_folders_and_kinds_of_files(root):
-    assert contents(root) == "  .: b.PNG, b.txt\n  a: x.jpg\n  c: y.jpg"
+def test_a_single_folder_is_entered(tmp_path):
+    make(tmp_path, "__MACOSX/x.jpg", "inner/set/a/x.jpg", "inner/set/b/x.jpg")
+    assert entered(tmp_path) == tmp_path / "inner/set"
+    make(tmp_path, "data.yaml")
+    assert entered(tmp_path) == tmp_path
 
 
 @pytest.mark.parametrize(

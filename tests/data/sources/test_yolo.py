@@ -76,7 +76,7 @@ def test_coco128(dataset):
     assert len(source) == 128
     assert sum(map(len, source.objects)) == 929
     assert source.defects.counts == {"label without an image of its name": 12}  # two label files; their images are gone
-    assert source.defects.lost == {"objects": 12}
+    assert source.defects.lost("objects") == 12
 
 
 def test_folders_without_a_yolo_layout_are_refused(tmp_path):
@@ -164,7 +164,7 @@ def test_label_files_that_fit_no_image(root):
         f"{root}/labels/train/IMG_1.txt",
         f"{root}/labels/val/IMG_3.txt",
     ]
-    assert train.lost == {"objects": 3}
+    assert train.lost("objects") == 3
     assert test.counts == {"label without an image of its name": 1}
 
 
@@ -191,3 +191,12 @@ def test_linked_splits(root, tmp_path):
     source = load(root)
     assert source.ids == ["train/a.png", "train/b.png", "train/c.png"]
     assert [len(objects) for objects in source.objects] == [2, 0, 0]
+
+
+def test_images_of_a_format_that_cannot_be_read(root):
+    (root / "images/train/d.heic").write_bytes(b"")
+    (root / "logo.svg").write_bytes(b"")
+    source = load(root)
+    assert source.ids == ["train/a.png", "train/b.png", "train/c.png"]
+    assert source.defects.counts == {"image of a format that cannot be read (.heic)": 1}
+    assert source.defects.lost("images") == 1

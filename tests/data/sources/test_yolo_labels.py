@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tfeff.data.sources.listing import files_below
+from tfeff.data.sources.listing import Tree
 from tfeff.data.sources.yolo_labels import CONFIDENCE, POLYGON, LabelFile, Labels
 
 BOX = (0.5, 0.5, 0.25, 0.5)
@@ -81,7 +81,7 @@ def test_label_files_of_images(tmp_path, image, label):
     for name in (image, label):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
-    labels = Labels(tmp_path, files_below(tmp_path))
+    labels = Labels(tmp_path, Tree.of(tmp_path))
     assert labels.of([tmp_path / image, Path(tmp_path / image).with_name("other.jpg")]) == [tmp_path / label, None]
     assert labels.all() == [tmp_path / label]
 
@@ -90,7 +90,7 @@ def test_images_outside_the_dataset_have_their_labels_there(tmp_path):
     for name in ("set/x.txt", "photos/images/train/a.jpg", "photos/labels/train/a.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
-    labels = Labels(tmp_path / "set", files_below(tmp_path / "set"))
+    labels = Labels(tmp_path / "set", Tree.of(tmp_path / "set"))
     assert labels.of([tmp_path / "photos/images/train/a.jpg"]) == [tmp_path / "photos/labels/train/a.txt"]
 
 
@@ -98,5 +98,5 @@ def test_the_exact_name_is_preferred(tmp_path):
     for name in ("images/A.jpg", "images/a.jpg", "labels/A.txt", "labels/a.txt", "labels/classes.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
-    found = Labels(tmp_path, files_below(tmp_path)).of([tmp_path / "images/a.jpg", tmp_path / "images/A.jpg"])
+    found = Labels(tmp_path, Tree.of(tmp_path)).of([tmp_path / "images/a.jpg", tmp_path / "images/A.jpg"])
     assert found == [tmp_path / "labels/a.txt", tmp_path / "labels/A.txt"]

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -111,7 +111,7 @@ def read_split(run: ClassifierRun, split: str | None, reporter: training.Reporte
             f"{run.name} was trained on images of this split: its accuracy is too high, and its probabilities "
             "cannot reveal wrong labels"
         )
-        return SplitImages(read.split, read.images, (*read.notes, note))
+        return replace(read, notes=(*read.notes, note))
     return read
 
 

@@ -138,7 +138,7 @@ def check_preparation(subject: Subject, prepared: PreparedImages | str, survey: 
 def _lost(subject: Subject, prepared: PreparedImages) -> Iterator[Finding]:
     """Objects that training does not see."""
     assert subject.settings is not None
-    most = getattr(subject.settings.task, "max_objects", None)
+    most = selection.request(subject.settings).task.reading.max_objects
     counts = np.array([len(each) for each in subject.train.objects])
     if most is not None and (counts > most).any():
         dropped = int(np.maximum(counts - most, 0).sum())

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from tfeff import config, models, training
 from tfeff.analysis.sweep.combinations import Combination, bayesian, listed
+from tfeff.data.contents import Contents
 from tfeff.errors import UserError
 from tfeff.execution.executor import Executor
 from tfeff.selection import Fingerprint
@@ -31,6 +32,7 @@ class SweepStudy:
 
     Attributes:
         examples: number of training and of validation images of one trial.
+        found: what the splits hold, by role.
         combinations: what is tried; empty for a sampler that waits for results.
     """
 
@@ -40,6 +42,7 @@ class SweepStudy:
     num_classes: int
     examples: tuple[int, int]
     fingerprint: Fingerprint
+    found: Mapping[str, Contents]
     combinations: Sequence[Combination]
 
     def candidate(self, combination: Combination, base: config.Experiment) -> Candidate:
@@ -107,6 +110,7 @@ def prepare(sweep: config.Sweep) -> SweepStudy:
         num_classes=len(images.dataset.class_names),
         examples=images.examples,
         fingerprint=images.fingerprint,
+        found=images.found,
         combinations=combinations,
     )
     checked = set[str]()

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-import numpy as np
 import tensorflow as tf
 
 from tfeff.data.augment import boxes as box_augment
@@ -85,17 +84,6 @@ class BoxTransform(Transform):
             raise ValueError(f'{dataset.name}: images were stretched in the cache; open it with fit = "letterbox"')
         if max_extra_boxes and reader.extra_boxes is None:
             raise ValueError(f"{dataset.name}: max_extra_boxes is {max_extra_boxes}, but the reader has no extra boxes")
-        self.notes = self._notes(reader.object_counts)
-
-    def _notes(self, counts: np.ndarray) -> tuple[str, ...]:
-        """What the user should know about `max_objects`, one line each."""
-        crowded = int((counts > self.max_objects).sum())
-        if not crowded:
-            return ()
-        return (
-            f"{self.reader.dataset.name}: {crowded} of {len(counts)} images have more than {self.max_objects} objects "
-            f"(at most {counts.max()}); the largest {self.max_objects} are used",
-        )
 
     def dependencies(self, draws: Draws) -> tf.Tensor:
         """See `Transform`."""

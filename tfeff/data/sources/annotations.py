@@ -102,7 +102,7 @@ class AnnotatedSplit:
 
     Args:
         name: of the split's dataset.
-        options: `channels`, `seed`, `on_defect` and `keep_raw_annotations` apply.
+        options: `channels`, `on_defect` and `keep_raw_annotations` apply.
 
     Attributes:
         name: of the split's dataset.
@@ -133,12 +133,6 @@ class AnnotatedSplit:
             self.defects.add("unreadable image", str(size), lost="images")
             return None
         return size
-
-    def describe(self, origin: str, *, drawn: bool) -> None:
-        """Notes the counts so far, from which files they come, and whether the split was drawn by seed."""
-        objects = sum(map(len, self._objects))
-        how = f"; split drawn by seed {self._options.seed}" if drawn else ""
-        self.notes.insert(0, f"{self.name}: {len(self.ids):,} images, {objects:,} objects, from {origin}{how}")
 
     def dataset(self, class_names: tuple[str, ...], images: ImageStorage, class_ids: Sequence[Id] = ()) -> Dataset:
         """The split, with its images as `ids` lists them.
@@ -217,6 +211,4 @@ def _notes(dataset: Dataset, empty: int, several: int) -> tuple[str, ...]:
         notes.append(f"{dataset.name}: skipped {empty} of {len(dataset)} images, which have no object")
     if several:
         notes.append(f"{dataset.name}: {several} of {len(dataset)} images have several objects; the largest is used")
-    if dataset.defects.counts:
-        notes.append(f"{dataset.name}: annotations fixed or skipped:\n{dataset.defects.text()}")
     return tuple(notes)

@@ -54,6 +54,16 @@ class COCO(Source):
         return self._whole is not None and canonical_name(self._whole) not in FRACTIONS
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """Where annotations and images of each split were found."""
+        root = self._layout.root
+        parts = [
+            f"{split}: {path.relative_to(root)}, images in {self._images[split][0] or '.'}"
+            for split, path in self._files.items()
+        ]
+        return (f"{self.name}: {'; '.join(parts)}",)
+
+    @property
     def disjoint(self) -> bool:
         """Only if splits are drawn: several files may list the same image."""
         return self.drawn
@@ -112,7 +122,6 @@ class COCO(Source):
             masks += collect(collector, [file.annotations[key] for key in keys], labels, str(path), found.defects)
             found.add(name, size, collector, annotated)
         class_names = distinct([each.name for each in categories.values()], str(path), found.defects)
-        found.describe(f"{path}, images in {folder}", drawn=self.drawn and split != ALL)
         found.notes += [f"{found.name}: {note}" for note in listed.notes]
         if len(categories) < len(file.categories):
             groups = ", ".join(each.name for key, each in file.categories.items() if key not in categories)
@@ -149,9 +158,15 @@ class COCO(Source):
         if split not in self._found:
             below, files = self._images[split]
             exclusive = [folder for folder, _ in self._images.values()].count(below) == 1
-            listed = Listed.of(file, Finder(files), exclusive=exclusive)
+            listed = Listed.of(file, Finder(files), self._unusable(below), exclusive=exclusive)
             self._found[split] = self._layout.root / below, listed
         return self._found[split]
+
+    def _unusable(self, below: str) -> dict[str, str]:
+        """What is wrong with images in a folder that cannot be used."""
+        inside = f"{below}/" if below else ""
+        unusable = self._layout.tree.unusable.items()
+        return {path.removeprefix(inside): problem for path, problem in unusable if path.startswith(inside)}
 
     @cached_property
     def _images(self) -> dict[str, tuple[str, list[str]]]:

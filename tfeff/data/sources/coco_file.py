@@ -104,21 +104,24 @@ class Listed:
     notes: list[str]
 
     @classmethod
-    def of(cls, file: COCOFile, finder: Finder, *, exclusive: bool) -> "Listed":
+    def of(cls, file: COCOFile, finder: Finder, unusable: Mapping[str, str], *, exclusive: bool) -> "Listed":
         """Finds the images of a file.
 
         Args:
             finder: of the files in the folder of the images.
+            unusable: what is wrong with other images in that folder, by path.
             exclusive: whether no other annotation file lists images of that folder.
         """
-        found, problems = dict[str, list[Key]](), list[Problem]()
+        found, problems, others = dict[str, list[Key]](), list[Problem](), Finder(unusable)
         for key, image in file.images.items():
             path = finder.find(image.name)
             if path is not None:
                 found.setdefault(path, []).append(key)
                 continue
             leaves = os.path.isabs(image.name) or ".." in re.split(r"[\\/]", image.name)
+            other = others.find(image.name)
             kind = "name that leaves the folder" if leaves else "image without a file"
+            kind = kind if other is None else unusable[other]
             problems.append(Problem(kind, f": {image.name}", "images"))
         for path, keys in [*found.items()]:
             if len(keys) == 1:
@@ -135,12 +138,9 @@ class Listed:
                     del found[path]
             problems += [Problem("image listed twice", f": {path}")] * (len(found.get(path, ())) - 1)
         notes = []
-        other = [file.images[keys[0]].name for path, keys in found.items() if file.images[keys[0]].name != path]
-        if other:
-            path = finder.find(other[0])
-            notes.append(
-                f"{len(other)} of {len(found)} images have another path than written, first: {other[0]}: {path}"
-            )
+        names = {path: file.images[keys[0]].name for path, keys in found.items()}
+        if moved := [f"{name}: {path}" for path, name in names.items() if name != path]:
+            notes.append(f"{len(moved)} of {len(found)} images have another path than written, first: {moved[0]}")
         unlisted = [path for path in finder.files if path not in found]
         if exclusive and unlisted:
             notes.append(f"{len(unlisted)} image files are not listed and not used, first: {unlisted[0]}")
@@ -254,5 +254,5 @@ def _by_id(rows: list[Any], field: str, what: str, problems: list[Problem], lost
         if key is None or not isinstance(name, str) or not name.strip():
             problems.append(Problem(f"row without id or {field}", f", {what} {number}", lost))
         elif found.setdefault(key, Named(row["id"], name)).name != name:
-            problems.append(Problem("id used twice", f", {what} {number}: {key}", lost))
+            problems.append(Problem(f"{what} id used twice", f", {what} {number}: {key}", lost))
     return found

@@ -4,7 +4,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from tfeff.data.sources.listing import IMAGES, contents, entered, files_below, folded, images_in, joined
+from tfeff.data.sources.files import contents
+from tfeff.data.sources.listing import IMAGES, Tree, entered, folded, joined
 from tfeff.data.splits import FRACTIONS, canonical_name
 from tfeff.errors import UserError
 
@@ -26,6 +27,7 @@ class COCOLayout:
     Attributes:
         root: the folder.
         files: candidates for annotation files, the most usual ones; several may belong to one split.
+        tree: the files below it.
         usual: whether their names say that they are annotations.
 
     Raises:
@@ -40,11 +42,16 @@ class COCOLayout:
             inner = folded(given.parent.name) in _ANNOTATIONS
             self.root = given.parent.parent if inner else given.parent
             self.files, self.usual = (given,), True
-            self._tree = files_below(self.root)
+            self.tree = Tree.of(self.root)
             return
         self.root = entered(given)
-        self._tree = files_below(self.root)
-        paths = [joined(folder, name) for folder in self._tree if _may_annotate(folder) for name in self._tree[folder]]
+        self.tree = Tree.of(self.root)
+        paths = [
+            joined(folder, name)
+            for folder, names in self.tree.folders.items()
+            if _may_annotate(folder)
+            for name in names
+        ]
         for place, pattern in enumerate(_USUAL):
             found = [path for path in paths if re.fullmatch(pattern, path.rpartition("/")[2], re.IGNORECASE)]
             if found:
@@ -54,7 +61,7 @@ class COCOLayout:
 
     def error(self, problem: str) -> UserError:
         """The error that says what was expected, and what there is."""
-        return UserError(f"COCO dataset {self.root} {problem}; expected {EXPECTED}; found\n{contents(self.root)}")
+        return UserError(f"COCO dataset {self.root} {problem}; expected {EXPECTED}; {contents(self.root)}")
 
     def splits(self, files: Sequence[Path]) -> dict[str, Path]:
         """Split -> annotation file.
@@ -79,14 +86,14 @@ class COCOLayout:
         """The folder, relative to the root, in which a split has its images, and their paths in it."""
         own = self._relative(file.parent)
         inner = [joined(own, name) for name in IMAGES] + [own] if canonical_name(own) in FRACTIONS else []
-        owned = [folder for name in inner for folder in self._tree if folded(folder) == folded(name)]
-        named = [folder for folder in self._tree if _is_of(folder, split)]
+        owned = [folder for name in inner for folder in self.tree.folders if folded(folder) == folded(name)]
+        named = [folder for folder in self.tree.folders if _is_of(folder, split)]
         named.sort(key=lambda folder: (folded(folder.rpartition("/")[2]) != folded(split), folder.count("/")))
-        shared = [folder for name in IMAGES for folder in self._tree if folded(folder) == name]
+        shared = [folder for name in IMAGES for folder in self.tree.folders if folded(folder) == name]
         for folder in (*owned, *named, *shared):
-            if found := images_in(self._tree, folder):
+            if found := self.tree.images(folder):
                 return folder, [path.removeprefix(f"{folder}/") for path in found]
-        return "", images_in(self._tree)
+        return "", self.tree.images()
 
     def _split(self, path: Path) -> str:
         """The split in the name of an annotation file, or else of its folder; else all of the file's name."""

@@ -74,6 +74,15 @@ class Crops(Source):
         """Whether no image of the source can belong to two splits."""
         return self._source.disjoint
 
+    @property
+    def lists_cheaply(self) -> bool:
+        """No: boxes are drawn, or proposals computed."""
+        return False
+
+    def annotated(self, split: str) -> Dataset:
+        """The images that the crops are cut from."""
+        return self._source.load(split)
+
     def overlap(self, one: str, other: str) -> bool:
         """Whether splits of the source share images."""
         return self._source.overlap(one, other)

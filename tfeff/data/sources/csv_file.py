@@ -62,11 +62,6 @@ class CSVFile(Source):
         """Whether the file has no column `split`."""
         return not self._splits
 
-    @property
-    def lists_cheaply(self) -> bool:
-        """Yes: no image is opened."""
-        return True
-
     def _load(self, split: str) -> Dataset:
         """The rows of one split."""
         if split == ALL:

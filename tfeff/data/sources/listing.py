@@ -1,82 +1,66 @@
-"""The files of a folder, and which of them an annotation file means by a name."""
+"""The files of a dataset by folder, and which of them an annotation file means by a name."""
 
-import os
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
 from tfeff.data.images import decoding
-from tfeff.errors import UserError
+from tfeff.data.sources import files
 
-Tree = Mapping[str, list[str]]
-"""Folder, relative to the root with `/` (the root itself is "") -> names of its files, sorted."""
 IMAGES = ("images", "image", "imgs", "img", "jpegimages")
 """Names of folders for images, in any case."""
-_LEFT_BEHIND = ("__macosx", "thumbs.db", "desktop.ini", "@eadir")
-_SHOWN = 12
-"""Folders listed in a message."""
+_TEXTS = (".txt", ".names", ".data", ".yaml", ".yml", ".json")
 
 
-def is_hidden(name: str) -> bool:
-    """Whether a file or folder is hidden, or left behind by an operating system or archiver."""
-    return name.startswith(".") or name.lower() in _LEFT_BEHIND
+@dataclass(frozen=True)
+class Tree:
+    """The images and annotation files below a folder.
+
+    Attributes:
+        folders: folder, relative to the root with `/` (the root itself is "") -> names of its files, sorted; the
+            folders of these folders, too.
+        unusable: what is wrong with images that cannot be used, by path.
+    """
+
+    folders: Mapping[str, list[str]]
+    unusable: Mapping[str, str]
+
+    @classmethod
+    def of(cls, root: Path) -> "Tree":
+        """The files below a folder.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        found, folders = files.find(root, (*decoding.EXTENSIONS, *_TEXTS)), dict[str, list[str]]({"": []})
+        for path in found.paths:
+            folder, _, name = path.rpartition("/")
+            if folder not in folders:
+                for above in PurePosixPath(folder).parents:
+                    folders.setdefault("" if above.name == "" else str(above), [])
+            folders.setdefault(folder, []).append(name)
+        folders = dict(sorted(folders.items()))
+        return cls(folders, {path: problem for path, problem in found.unusable.items() if not path.endswith(_TEXTS)})
+
+    def images(self, below: str = "") -> list[str]:
+        """Paths of all images in or below a folder, sorted."""
+        inside = f"{below}/" if below else ""
+        return sorted(
+            joined(folder, name)
+            for folder, names in self.folders.items()
+            if folder == below or folder.startswith(inside)
+            for name in names
+            if is_image(name)
+        )
 
 
 def is_image(name: str) -> bool:
-    """Whether a file name has the ending of a known image format."""
+    """Whether a file name has the ending of a format that can be read."""
     return name.lower().endswith(decoding.EXTENSIONS)
-
-
-def files_below(root: Path) -> Tree:
-    """All files below a folder that are not hidden. Links are followed, except to folders that contain them.
-
-    Raises:
-        UserError: a folder cannot be read.
-    """
-    found = dict[str, list[str]]()
-    waiting: list[tuple[str, tuple[str, ...]]] = [("", (os.path.realpath(root),))]
-    while waiting:
-        folder, above = waiting.pop()
-        files, folders = list[str](), list[tuple[str, tuple[str, ...]]]()
-        for entry in visible(root / folder):
-            if not entry.is_dir():
-                files.append(entry.name)
-                continue
-            real = os.path.realpath(entry.path) if entry.is_symlink() else f"{above[-1]}/{entry.name}"
-            if real not in above:
-                folders.append((joined(folder, entry.name), (*above, real)))
-        found[folder] = files
-        waiting += reversed(folders)
-    return found
-
-
-def visible(folder: Path) -> list[os.DirEntry[str]]:
-    """The entries of a folder that are not hidden, sorted.
-
-    Raises:
-        UserError: it cannot be read.
-    """
-    try:
-        entries = [entry for entry in os.scandir(folder) if not is_hidden(entry.name)]
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be read ({error.strerror})") from None
-    return sorted(entries, key=lambda entry: entry.name)
-
-
-def images_in(tree: Tree, below: str = "") -> list[str]:
-    """Paths of all images in or below a folder of a tree, sorted."""
-    inside = f"{below}/" if below else ""
-    return sorted(
-        joined(folder, name)
-        for folder, names in tree.items()
-        if folder == below or folder.startswith(inside)
-        for name in names
-        if is_image(name)
-    )
 
 
 def joined(folder: str, name: str) -> str:
@@ -90,39 +74,27 @@ def folded(name: str) -> str:
 
 
 def entered(root: Path) -> Path:
-    """The folder itself; or, if all that it has is one folder, as after unpacking an archive, that folder."""
-    while True:
-        entries = visible(root)
-        if len(entries) != 1 or not entries[0].is_dir():
-            return root
-        root = root / entries[0].name
+    """The folder itself; or, if all that it has is one folder, as after unpacking an archive, that folder.
 
-
-def contents(root: Path) -> str:
-    """What a folder contains, for messages: each folder with its kinds of files."""
-    tree = files_below(root)
-    lines = []
-    for folder, names in list(tree.items())[:_SHOWN]:
-        kinds = Counter(Path(name).suffix for name in names)
-        single = [name for name in names if kinds[Path(name).suffix] == 1]
-        several = [f"{count} {kind or 'files'}" for kind, count in kinds.items() if count > 1]
-        listed = ", ".join([*single, *several])
-        if listed:
-            lines.append(f"  {folder or '.'}: {listed}")
-    if len(tree) > _SHOWN:
-        lines.append(f"  and {len(tree) - _SHOWN} more folders")
-    return "\n".join(lines) or "  nothing"
+    Raises:
+        UserError: it cannot be read.
+    """
+    while len(inner := files.subfolders(root)) == 1 and not any(
+        path.is_file() and not files.is_clutter(path.name) for path in root.iterdir()
+    ):
+        root = root / inner[0]
+    return root
 
 
 class Finder:
     """Finds files by names as annotation files write them: with backslashes, in another case, in other folders.
 
     Args:
-        files: paths with `/`.
+        paths: of the files, with `/`.
     """
 
-    def __init__(self, files: Iterable[str]) -> None:
-        self.files = dict.fromkeys(files)
+    def __init__(self, paths: Iterable[str]) -> None:
+        self.files = dict.fromkeys(paths)
 
     def find(self, name: str) -> str | None:
         """The only file that a name can mean: the one whose path ends with most of it."""

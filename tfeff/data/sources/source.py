@@ -1,5 +1,6 @@
 """A source: a dataset with named splits, opened once per run."""
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ import numpy as np
 from tfeff.data.dataset import Dataset, Id
 from tfeff.data.defects import OnDefect
 from tfeff.data.images.storage import ImageStorage
-from tfeff.data.splits import ALL, FRACTIONS, find_split, require_split
+from tfeff.data.splits import ALL, FRACTIONS, drawn_note, find_split, require_split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +75,14 @@ class Source(ABC):
 
     @property
     def lists_cheaply(self) -> bool:
-        """Whether loading a split only lists files, so that classes can be compared before anything is read."""
-        return False
+        """Whether loading a split opens no more than annotations and the headers of images, so that all splits can be
+        checked before any image is decoded."""
+        return True
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What users should know about how its files were read, one line each; part of the notes of every split."""
+        return ()
 
     @property
     def image_ids(self) -> Mapping[Path, Id]:
@@ -97,8 +104,15 @@ class Source(ABC):
         """
         known = require_split(self.name, split, (*self.splits, ALL))
         if known not in self._loaded:
-            self._loaded[known] = self._load(known)
+            dataset = self._load(known)
+            drawn = (drawn_note(self.name, self.options.fractions, self.options.seed),) if self.drawn else ()
+            notes = (*(() if known == ALL else drawn), *self.notes)
+            self._loaded[known] = dataclasses.replace(dataset, notes=(*notes, *dataset.notes)) if notes else dataset
         return self._loaded[known]
+
+    def annotated(self, split: str) -> Dataset:
+        """The images of one split as they are annotated, before anything is cut from them; see `load`."""
+        return self.load(split)
 
     def overlap(self, one: str, other: str) -> bool:
         """Whether two splits share images: files with the same name and content."""

@@ -48,6 +48,11 @@ class PreparedDataset(Source):
         """The dataset's splits by their usual names."""
         return tuple(canonical_name(split) for split in self._builder.info.splits)
 
+    @property
+    def lists_cheaply(self) -> bool:
+        """No: annotations and images are read together."""
+        return False
+
     def _examples(self, split: str, image_key: str) -> "tf.data.Dataset":
         """The examples of one split, always in the same order; the image stays encoded."""
         import tensorflow_datasets

@@ -13,6 +13,7 @@ from tfeff.data.dataset import Dataset
 from tfeff.data.defects import Defects
 from tfeff.data.images.decoding import Headers
 from tfeff.data.images.storage import ImageFiles
+from tfeff.data.names import shown
 from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector, distinct
 from tfeff.data.sources.listing import IMAGES
 from tfeff.data.sources.source import Options, Source
@@ -53,6 +54,12 @@ class YOLO(Source):
         """Whether it has no splits of its own."""
         return "" in self._layout.parts
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Where each split was found, and what is strange about that."""
+        parts = ", ".join(f"{split or 'all images'} in {part.origin}" for split, part in self._layout.parts.items())
+        return (f"{self.name}: {parts}", *self._layout.notes)
+
     @cached_property
     def disjoint(self) -> bool:
         """Whether no image is in two splits, as lists of images allow."""
@@ -87,9 +94,7 @@ class YOLO(Source):
         for labels, count in used.items():
             if count > 1:
                 found.defects.add("label file of several images", str(labels))
-        self._check_unused(split, found.defects)
-        found.describe(part.origin, drawn=self.drawn and split != ALL)
-        found.notes += self._layout.notes
+        self._count_unused(split, found.defects)
         for count, what in (
             (kinds[POLYGON], "lines are polygons or rotated boxes; their bounding boxes are used"),
             (kinds[CONFIDENCE], "lines end with a confidence, which is ignored"),
@@ -137,14 +142,23 @@ class YOLO(Source):
             defects.add("invalid line", f"{path}, line {number}: {text[:60]!r}", lost="objects")
         return lines
 
-    def _check_unused(self, split: str, defects: Defects) -> None:
-        """Counts the lines of label files that fit no image of any split, once: in the split they are called by."""
+    def _count_unused(self, split: str, defects: Defects) -> None:
+        """Counts images that cannot be used, and the lines of label files that fit no image, in one split."""
+        folders = {path.parent for part in self._layout.parts.values() for path in part.images}
+        for name, problem in self._layout.tree.unusable.items():
+            path = self._layout.root / name
+            if path.parent in folders and split in (ALL, self._split_of(path)):
+                defects.add(problem, shown(str(path)), lost="images")
         for path in self._unused:
-            named = [canonical_name(part) for part in path.parts if canonical_name(part) in self.splits]
-            if split in (ALL, named[-1] if named and not self.drawn else self.splits[0]):
+            if split in (ALL, self._split_of(path)):
                 count = len(LabelFile.read(path).rows)
                 if count:
                     defects.add("label without an image of its name", str(path), lost="objects", count=count)
+
+    def _split_of(self, path: Path) -> str:
+        """The split that a file is called by which belongs to none; else the first one."""
+        named = [canonical_name(part) for part in path.parts if canonical_name(part) in self.splits]
+        return named[-1] if named and not self.drawn else self.splits[0]
 
     @cached_property
     def _unused(self) -> list[Path]:

@@ -1,13 +1,14 @@
 """The label files of YOLO: which one belongs to an image, and what its lines say."""
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from tfeff.data.sources.listing import IMAGES, Tree, folded, joined, visible
+from tfeff.data.sources.files import find, subfolders
+from tfeff.data.sources.listing import IMAGES, Tree, folded, joined
 from tfeff.data.sources.yolo_names import MAX_CLASSES, NAME_LISTS, is_list
 from tfeff.data.splits import FRACTIONS, canonical_name
 
@@ -116,6 +117,11 @@ class Labels:
     def __init__(self, root: Path, tree: Tree) -> None:
         self._root, self._tree = root, tree
         self._folders = dict[Path, _Folder]()
+        self._inner = defaultdict[str, list[str]](list)
+        for folder in tree.folders:
+            if folder:
+                above, _, name = folder.rpartition("/")
+                self._inner[above].append(name)
 
     def of(self, images: Sequence[Path]) -> list[Path | None]:
         """The label file of each image; None if it has none."""
@@ -132,11 +138,10 @@ class Labels:
 
     def all(self) -> list[Path]:
         """All files below the root that may be label files: in folders for labels, or beside images."""
-        beside = {folder for folder, names in self._tree.items() if any(_may_label(name) for name in names)}
         return [
             self._root / joined(folder, name)
-            for folder in sorted(beside)
-            for name in self._tree[folder]
+            for folder, names in sorted(self._tree.folders.items())
+            for name in names
             if _may_label(name) and (folder or not _names_split(name))
         ]
 
@@ -176,12 +181,16 @@ class Labels:
     def _listing(self, folder: Path) -> _Folder:
         if folder not in self._folders:
             folders, labels = dict[str, str](), dict[str, str]()
-            for entry in visible(folder):
-                if entry.is_dir():
-                    folders.setdefault(canonical_name(entry.name), entry.name)
-                    folders[folded(entry.name)] = folders[f"/{entry.name}"] = entry.name
-                elif _may_label(entry.name):
-                    labels[entry.name[: -len(_SUFFIX)]] = entry.name
+            inside = folder.relative_to(self._root).as_posix() if folder.is_relative_to(self._root) else None
+            inside = "" if inside == "." else inside
+            for name in subfolders(folder) if inside is None else self._inner[inside]:
+                folders.setdefault(canonical_name(name), name)
+                folders[folded(name)] = folders[f"/{name}"] = name
+            for name in (
+                find(folder, (_SUFFIX,), deep=False).paths if inside is None else self._tree.folders.get(inside, ())
+            ):
+                if _may_label(name):
+                    labels[name[: -len(_SUFFIX)]] = name
             self._folders[folder] = _Folder(folders, labels)
         return self._folders[folder]
 

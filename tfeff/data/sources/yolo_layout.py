@@ -15,15 +15,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tfeff.data.sources.files import contents
 from tfeff.data.sources.listing import (
     IMAGES,
     Finder,
     Tree,
-    contents,
     entered,
-    files_below,
     folded,
-    images_in,
     is_image,
     joined,
     path_parts,
@@ -78,7 +76,7 @@ class YOLOLayout:
 
     def error(self, problem: str) -> UserError:
         """The error that says what was expected, and what there is."""
-        return UserError(f"YOLO dataset {self.root} {problem}; expected {EXPECTED}; found\n{contents(self.root)}")
+        return UserError(f"YOLO dataset {self.root} {problem}; expected {EXPECTED}; {contents(self.root)}")
 
 
 def find_layout(given: Path) -> YOLOLayout:
@@ -96,7 +94,7 @@ def find_layout(given: Path) -> YOLOLayout:
     declared = declaration(root, given if given.is_file() else None)
     if given.is_file() and declared.path and (root / declared.path).is_dir():
         root = root / declared.path
-    tree = files_below(root)
+    tree = Tree.of(root)
     notes = [f"{declared.file}: {note}" for note in declared.notes]
     parts = _declared_parts(root, tree, declared, notes)
     used = {path for part in parts.values() for path in part.images}
@@ -118,7 +116,7 @@ def _declared_parts(root: Path, tree: Tree, declared: Declaration, notes: list[s
     splits: Mapping[str, Sequence[str]] = declared.splits
     origin = str(declared.file)
     if not splits:
-        lists = [name for name in tree[""] if folded(name).endswith(".txt") and _split(name[:-4]) in FRACTIONS]
+        lists = [name for name in tree.folders[""] if folded(name).endswith(".txt") and _split(name[:-4]) in FRACTIONS]
         splits, origin = {_split(name[:-4]): [name] for name in lists}, str(root)
     places = _Places(root, tree, declared)
     parts = dict[str, Part]()
@@ -151,9 +149,13 @@ class _Places:
         self._root, self._tree = root, tree
         self._bases = [root / declared.path] if declared.path else []
         self._bases += [declared.file.parent] if declared.file else []
-        self._folders = {folded(folder): folder for folder in tree}
-        self._files = {folded(joined(folder, name)): joined(folder, name) for folder in tree for name in tree[folder]}
-        self._images = Finder(images_in(tree))
+        self._folders = {folded(folder): folder for folder in tree.folders}
+        self._files = {
+            folded(joined(folder, name)): joined(folder, name)
+            for folder in tree.folders
+            for name in tree.folders[folder]
+        }
+        self._images = Finder(tree.images())
         self._known = dict[str, Part | None]()
 
     def part(self, entry: str) -> Part | None:
@@ -171,8 +173,8 @@ class _Places:
         for base in (*self._bases, self._root):
             path = Path(os.path.normpath(base / entry.replace("\\", "/")))
             if path.is_dir() and path.resolve() != self._root.resolve():
-                tree = files_below(path)
-                return Part(str(path), [path / name for name in images_in(tree)])
+                tree = Tree.of(path)
+                return Part(str(path), [path / name for name in tree.images()])
             if path.is_file():
                 return self._list(path, "")
         return next((part for tail in ([whole, *tails] if absolute else tails) if (part := self._inside(tail))), None)
@@ -181,7 +183,7 @@ class _Places:
         """A folder or a list in the dataset."""
         folder, file = self._folders.get(folded(path)), self._files.get(folded(path))
         if folder is not None:
-            return Part(folder or ".", [self._root / name for name in images_in(self._tree, folder)])
+            return Part(folder or ".", [self._root / name for name in self._tree.images(folder)])
         if file is not None and not is_image(file):
             return self._list(self._root / file, file.rpartition("/")[0])
         return None
@@ -210,33 +212,33 @@ class _Places:
 
 def _folder_parts(root: Path, tree: Tree, notes: list[str]) -> dict[str, Part]:
     """The splits of the usual folders, or all images as ""; empty if there are none."""
-    top = {folder for folder in tree if folder and "/" not in folder}
-    base = next(
-        (each for name in IMAGES for each in sorted(top) if folded(each) == name and images_in(tree, each)), None
-    )
+    top = {folder for folder in tree.folders if folder and "/" not in folder}
+    base = next((each for name in IMAGES for each in sorted(top) if folded(each) == name and tree.images(each)), None)
     if base is not None:
-        inner = {folder for folder in tree if folder.rpartition("/")[0] == base and images_in(tree, folder)}
+        inner = {folder for folder in tree.folders if folder.rpartition("/")[0] == base and tree.images(folder)}
         splits = _named(root, inner)
         if not any(split in FRACTIONS for split in splits):
             return {"": _part(root, tree, base)}
-        loose = [name for name in tree[base] if is_image(name)]
+        loose = [name for name in tree.folders[base] if is_image(name)]
         if loose:
             notes.append(
                 f"{root / base}: {len(loose)} images are in no folder of a split and not used, first: {loose[0]}"
             )
         return {split: _part(root, tree, folder) for split, folder in splits.items()}
-    splits = _named(root, {each for each in top if _split(each) in FRACTIONS and images_in(tree, each)})
+    splits = _named(root, {each for each in top if _split(each) in FRACTIONS and tree.images(each)})
     if splits:
         return {split: _part(root, tree, _inner_images(tree, folder)) for split, folder in splits.items()}
-    if any(is_image(name) for name in tree[""]) and any(folded(name).endswith(".txt") for name in tree[""]):
-        return {"": Part(".", [root / name for name in tree[""] if is_image(name)])}
+    if any(is_image(name) for name in tree.folders[""]) and any(
+        folded(name).endswith(".txt") for name in tree.folders[""]
+    ):
+        return {"": Part(".", [root / name for name in tree.folders[""] if is_image(name)])}
     return {}
 
 
 def _inner_images(tree: Tree, folder: str) -> str:
     """The folder for images in the folder of a split, or the latter itself."""
-    inner = (each for name in IMAGES for each in tree if folded(each) == folded(f"{folder}/{name}"))
-    return next((each for each in inner if images_in(tree, each)), folder)
+    inner = (each for name in IMAGES for each in tree.folders if folded(each) == folded(f"{folder}/{name}"))
+    return next((each for each in inner if tree.images(each)), folder)
 
 
 def _named(root: Path, folders: Iterable[str]) -> dict[str, str]:
@@ -264,8 +266,8 @@ def _images_of(root: Path, tree: Tree, folder: Path) -> list[Path]:
     if not folder.is_relative_to(root):
         return []
     inside = folder.relative_to(root).as_posix()
-    return [folder / name for name in tree.get("" if inside == "." else inside, ()) if is_image(name)]
+    return [folder / name for name in tree.folders.get("" if inside == "." else inside, ()) if is_image(name)]
 
 
 def _part(root: Path, tree: Tree, folder: str) -> Part:
-    return Part(folder, [root / name for name in images_in(tree, folder)])
+    return Part(folder, [root / name for name in tree.images(folder)])

@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from tfeff.data.sources.listing import Tree, folded, joined, visible
+from tfeff.data.sources.files import find
+from tfeff.data.sources.listing import Tree, folded, joined
 from tfeff.data.splits import FRACTIONS, canonical_name
 from tfeff.errors import UserError
 
@@ -49,7 +50,7 @@ def declaration(root: Path, given: Path | None) -> Declaration:
     """
     if given is not None:
         return _darknet(given) if given.suffix.lower() == ".data" else _yaml(given, _loaded(given))
-    files = [Path(entry.path) for entry in visible(root) if entry.is_file()]
+    files = [root / name for name in find(root, (*_YAML, ".data"), deep=False).paths]
     for file in files:
         if file.name.lower() in ("data.yaml", "data.yml"):
             return _yaml(file, _loaded(file))
@@ -72,13 +73,18 @@ def names_in_lists(root: Path, tree: Tree) -> tuple[Path, tuple[str, ...]] | Non
         UserError: it cannot be read, or two lists of one name differ.
     """
     for wanted in NAME_LISTS:
-        paths = [root / joined(folder, name) for folder in tree for name in tree[folder] if is_list(name, wanted)]
+        paths = [
+            root / joined(folder, name)
+            for folder, names in tree.folders.items()
+            for name in names
+            if is_list(name, wanted)
+        ]
         lists = {path: _lines(path) for path in paths}
         if len({*lists.values()}) > 1:
             raise UserError(f"{root}: {', '.join(map(str, paths))} differ; keep one list of class names")
         if paths:
             return paths[0], lists[paths[0]]
-    for name in tree[""]:
+    for name in tree.folders[""]:
         if folded(name) == "notes.json":
             try:
                 rows = json.loads((root / name).read_text(encoding="utf-8-sig"))["categories"]

@@ -1,0 +1,108 @@
+import numpy as np
+import pytest
+
+from tfeff.data.contents import Contents, require_enough, text
+from tfeff.data.dataset import Dataset, Objects
+from tfeff.data.defects import Defects
+from tfeff.data.images.storage import EncodedImages
+from tfeff.errors import UserError
+
+
+def split(counts, *, defects=None, difficult=0, name="voc:pets/train"):
+    """Images `0`, `1`, ... with that many objects each, of which the first ones of each image are difficult."""
+    objects = [
+        Objects(
+            np.tile(np.array([0, 0, 4, 4], np.float32), (count, 1)),
+            np.zeros(count, np.int32),
+            np.arange(count) < difficult,
+            np.zeros(count, bool),
+        )
+        for count in counts
+    ]
+    ids = [str(index) for index in range(len(counts))]
+    images = EncodedImages([b""] * len(counts), "1")
+    return Dataset(name, ("cat",), ids, images, objects=objects, defects=defects or Defects())
+
+
+def test_everything_lost_is_counted():
+    defects = Defects()
+    defects.add("box without area", "a.xml, object 2", lost="objects")
+    defects.add("swapped corners", "a.xml, object 3")
+    defects.add("unreadable image", "b.jpg", lost="images")
+    found = Contents.of(split([5, 0, 2, 9], defects=defects, difficult=1), 4, {"2": "2: truncated"})
+    assert found.to_dict() == {
+        "name": "voc:pets/train",
+        "images": 3,
+        "objects": 8,
+        "ignored_objects": 2,
+        "lost_images": 2,
+        "lost_objects": 7,
+        "defects": {
+            "box without area": {"count": 1, "lost": "objects", "examples": ["a.xml, object 2"]},
+            "corrupt image": {"count": 1, "lost": "images", "examples": ["2: truncated"]},
+            "object beyond task.max_objects=4 (9 would keep all)": {
+                "count": 6,
+                "lost": "objects",
+                "examples": ["0: 5 objects", "3: 9 objects"],
+            },
+            "swapped corners": {"count": 1, "lost": None, "examples": ["a.xml, object 3"]},
+            "unreadable image": {"count": 1, "lost": "images", "examples": ["b.jpg"]},
+        },
+    }
+    assert (found.lost("images"), found.lost("objects")) == (2 / 5, 7 / 15)
+
+
+def test_labels_have_no_objects():
+    labels = Dataset(
+        "folder:pets/train", ("a", "b"), ["x", "y"], EncodedImages([b"", b""], "1"), labels=np.array([0, 1])
+    )
+    found = Contents.of(labels)
+    assert (found.images, found.objects) == (2, None)
+    assert text({"train": found}) == "train  2 images from folder:pets/train"
+    require_enough({"train": found}, 0.0)
+
+
+def test_the_table_shows_each_split_and_each_kind():
+    defects = Defects()
+    for number in range(5):
+        defects.add("box without area", f"a.xml, object {number}", lost="objects")
+    found = {
+        "train": Contents.of(split([3, 1], defects=defects, difficult=1)),
+        "validation": Contents.of(split([1], name="voc:pets/val")),
+    }
+    assert text(found).splitlines() == [
+        "train       2 images, 4 objects from voc:pets/train; 5 objects lost",
+        "validation  1 image, 1 object from voc:pets/val",
+        "train: 2 objects are marked difficult or crowds; they are not used",
+        "train: 5 x box without area (object lost)",
+        "    a.xml, object 0",
+        "    a.xml, object 1",
+        "    a.xml, object 2",
+    ]
+
+
+@pytest.mark.parametrize(("kept", "enough"), [(18, True), (17, False)])
+def test_at_most_a_fraction_may_be_lost(kept, enough):
+    defects = Defects()
+    defects.add("invalid line", "a.txt, line 1", lost="objects", count=2)
+    found = {
+        "train": Contents.of(split([9] * 2)),
+        "test": Contents.of(split([kept], defects=defects, name="yolo:pets/test")),
+    }
+    if enough:
+        require_enough(found, 0.1)
+        return
+    message = (
+        r"yolo:pets/test: 2 of 19 objects are lost \(11 %\); data.max_lost allows 10 %.*data.max_lost=0.11\n.*a\.txt"
+    )
+    with pytest.raises(UserError, match=message.replace(".*a", "[^$]*a")):
+        require_enough(found, 0.1)
+    require_enough(found, 0.11)
+
+
+@pytest.mark.parametrize(("counts", "difficult"), [([0, 0], 0), ([1, 1], 1)])
+def test_a_training_split_needs_an_object(counts, difficult):
+    empty = Contents.of(split(counts, difficult=difficult))
+    with pytest.raises(UserError, match="voc:pets/train: the 2 images to train on have no objects"):
+        require_enough({"train": empty}, 0.1)
+    require_enough({"test": empty}, 0.1)

@@ -1,0 +1,147 @@
+"""What was found in the splits of a run, and what of it is lost to defects: said in one form by every verb."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tfeff.data.dataset import Dataset
+from tfeff.data.defects import Defects, Lost
+from tfeff.errors import UserError
+
+EXAMPLE_LENGTH = 160
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a split holds.
+
+    Attributes:
+        name: of its dataset.
+        images: images that can be used.
+        objects: objects that can be used; None if images have a label each.
+        ignored: of the objects, the difficult ones and the crowds: neither trained on nor counted by metrics.
+        defects: what was wrong, including corrupt images that were skipped and objects beyond the task's limit.
+    """
+
+    name: str
+    images: int
+    objects: int | None
+    ignored: int
+    defects: Defects
+
+    @classmethod
+    def of(
+        cls, dataset: Dataset, max_objects: int | None = None, corrupt: Mapping[str, str] | None = None
+    ) -> "Contents":
+        """Counts what a dataset holds.
+
+        Args:
+            dataset: a split, with or without its corrupt images.
+            max_objects: on how many objects of an image is trained at most; None: all.
+            corrupt: id -> reason, its images that could not be decoded and were skipped.
+        """
+        further, absent = Defects(), corrupt or {}
+        for reason in absent.values():
+            further.add("corrupt image", reason, lost="images")
+        kept = [index for index, id_ in enumerate(dataset.ids) if id_ not in absent] if absent else range(len(dataset))
+        objects = [dataset.objects[index] for index in kept] if dataset.has_objects else []
+        counts = np.array([len(each) for each in objects], np.int64)
+        surplus = np.maximum(counts - max_objects, 0) if max_objects is not None else np.zeros_like(counts)
+        for index in np.flatnonzero(surplus):
+            further.add(
+                f"object beyond task.max_objects={max_objects} ({counts.max()} would keep all)",
+                f"{dataset.ids[kept[index]]}: {counts[index]} objects",
+                lost="objects",
+                count=int(surplus[index]),
+            )
+        return cls(
+            name=dataset.name,
+            images=len(kept),
+            objects=int((counts - surplus).sum()) if dataset.has_objects else None,
+            ignored=int(sum(each.ignored.sum() for each in objects)),
+            defects=dataset.defects.joined([further]),
+        )
+
+    def lost(self, what: Lost) -> float:
+        """Which fraction of the objects or images is lost."""
+        lost = self.defects.lost(what)
+        kept = (self.images if what == "images" else self.objects) or 0
+        return lost / (lost + kept) if lost else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        defects = self.defects
+        return {
+            "name": self.name,
+            "images": self.images,
+            "objects": self.objects,
+            "ignored_objects": self.ignored,
+            "lost_images": defects.lost("images"),
+            "lost_objects": defects.lost("objects"),
+            "defects": {
+                kind: {"count": count, "lost": defects.costs.get(kind), "examples": defects.examples[kind]}
+                for kind, count in sorted(defects.counts.items())
+            },
+        }
+
+
+def text(found: Mapping[str, Contents]) -> str:
+    """What the splits of each role hold, one line each, and below it what is wrong in each."""
+    width = max(map(len, found), default=0)
+    summary = [f"{role:{width}}  {_summary(each)}" for role, each in found.items()]
+    return "\n".join([*summary, *(line for role, each in found.items() for line in _lines(role, each))])
+
+
+_LOST: tuple[Lost, ...] = ("images", "objects")
+
+
+def _summary(contents: Contents) -> str:
+    objects = "" if contents.objects is None else f", {_count(contents.objects, 'objects')}"
+    defects = contents.defects
+    lost = " and ".join(_count(defects.lost(what), what) for what in _LOST if defects.lost(what))
+    return f"{_count(contents.images, 'images')}{objects} from {contents.name}" + (f"; {lost} lost" if lost else "")
+
+
+def _count(count: int, what: Lost) -> str:
+    return f"{count:,} {what if count != 1 else what.removesuffix('s')}"
+
+
+def _lines(role: str, contents: Contents) -> list[str]:
+    defects, lines = contents.defects, list[str]()
+    if contents.ignored:
+        lines.append(f"{role}: {contents.ignored:,} objects are marked difficult or crowds; they are not used")
+    for kind, count in sorted(defects.counts.items()):
+        cost = defects.costs.get(kind)
+        lines.append(f"{role}: {count:,} x {kind}" + (f" ({cost.removesuffix('s')} lost)" if cost else ""))
+        lines += [f"    {example[:EXAMPLE_LENGTH]}" for example in defects.examples[kind]]
+    return lines
+
+
+def require_enough(found: Mapping[str, Contents], max_lost: float) -> None:
+    """Refuses splits that have lost too much, and a training split without objects.
+
+    Args:
+        found: by role.
+        max_lost: the largest fraction of images or of objects that may be lost.
+
+    Raises:
+        UserError: there is one; the message lists the defects.
+    """
+    for role, each in found.items():
+        for what in _LOST:
+            share, lost = each.lost(what), each.defects.lost(what)
+            if share > max_lost:
+                kept = (each.images if what == "images" else each.objects) or 0
+                raise UserError(
+                    f"{each.name}: {lost:,} of {lost + kept:,} {what} are lost ({100 * share:.0f} %); data.max_lost "
+                    f"allows {100 * max_lost:.0f} %. Correct what is listed below, or train without "
+                    f"them: data.max_lost={np.ceil(share * 100) / 100:.2f}\n" + "\n".join(_lines(role, each))
+                )
+        if role == "train" and each.objects is not None and each.objects == each.ignored:
+            listed = _lines(role, each)
+            raise UserError(
+                f"{each.name}: the {each.images} images to train on have no objects"
+                + ("; this was found:\n" + "\n".join(listed) if listed else "")
+            )
