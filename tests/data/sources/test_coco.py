@@ -266,7 +266,7 @@ def test_an_image_of_the_same_name_in_another_split_is_not_taken(tmp_path):
 
 
 def test_annotations_under_several_ids_of_an_image_are_joined(root):
-    images = [*CONTENT["images"], {"id": 12, "file_name": "./a.png"}]
+    images = [*CONTENT["images"], {"id": 12, "file_name": ".\\A.png"}]
     extra = [
         {"image_id": 12, "bbox": [1, 2, 3, 4], "category_id": 90},
         {"image_id": 12, "bbox": [0, 0, 5.5, 2], "category_id": 2},

@@ -122,7 +122,7 @@ class COCO(Source):
             masks += collect(collector, [file.annotations[key] for key in keys], labels, str(path), found.defects)
             found.add(name, size, collector, annotated)
         class_names = distinct([each.name for each in categories.values()], str(path), found.defects)
-        found.notes += [f"{found.name}: {note}" for note in listed.notes]
+        found.notes += [f"{self.name if self.drawn else found.name}: {note}" for note in listed.notes]
         if len(categories) < len(file.categories):
             groups = ", ".join(each.name for key, each in file.categories.items() if key not in categories)
             found.notes.append(f"{found.name}: without the category {groups}, which only groups others")

@@ -13,7 +13,7 @@ from tfeff.data.dataset import Id
 from tfeff.data.defects import Defects, Lost
 from tfeff.data.sources.annotations import ObjectCollector
 from tfeff.data.sources.coco_masks import segmentation_box
-from tfeff.data.sources.listing import Finder, path_parts
+from tfeff.data.sources.listing import Finder, folded, path_parts
 from tfeff.errors import UserError
 
 Key = int | str
@@ -126,9 +126,9 @@ class Listed:
         for path, keys in [*found.items()]:
             if len(keys) == 1:
                 continue
-            written = {key: "/".join(path_parts(file.images[key].name)) for key in keys}
+            written = {key: folded("/".join(path_parts(file.images[key].name))) for key in keys}
             if len(set(written.values())) > 1:  # they differ in folders that do not exist
-                kept = [key for key in keys if written[key] == path]
+                kept = [key for key in keys if written[key] == folded(path)]
                 for key in keys:
                     if key not in kept:
                         where = f": {file.images[key].name}: could be {path}, as other names could"
