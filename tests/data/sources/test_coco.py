@@ -328,3 +328,13 @@ def test_images_of_a_format_that_cannot_be_read(root):
     assert found.ids == ["a.png", "b.png"]
     assert found.defects.counts == {"image of a format that cannot be read (.heic)": 1}
     assert found.defects.lost("images") == 1
+
+
+def test_the_current_folder(root, monkeypatch):
+    monkeypatch.chdir(root)
+    for name in (".", "annotations/instances_tiny.json", "../coco"):
+        source = COCO(name, Options())
+        assert source.load("all").ids == ["a.png", "b.png"]
+        assert source.image_ids == {root / "tiny/a.png": 7, root / "tiny/b.png": 3}
+    monkeypatch.chdir("annotations")
+    assert COCO("instances_tiny.json", Options()).load("all").ids == ["a.png", "b.png"]

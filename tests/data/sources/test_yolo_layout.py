@@ -171,3 +171,11 @@ def test_what_is_there_is_listed_if_nothing_fits(make, tmp_path):
         YOLO(root, Options())
     with pytest.raises(UserError, match="does not exist"):
         YOLO(tmp_path / "none", Options())
+
+
+def test_the_current_folder(make, monkeypatch):
+    monkeypatch.chdir(make("images/train/a", "images/val/b", "data.yaml:names: [cat]"))
+    assert found(".") == {"train": ["train/a.png"], "validation": ["val/b.png"]}
+    assert found("data.yaml") == found(".")
+    monkeypatch.chdir("images")
+    assert found("..") == {"train": ["train/a.png"], "validation": ["val/b.png"]}

@@ -1,6 +1,7 @@
 """Collects annotated objects, checks them and fixes what can be fixed; datasets with one object per image."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -46,7 +47,7 @@ class ObjectCollector:
         """Adds object `number` (counted from 1, for messages), unless its box is beyond repair."""
         top, left, bottom, right = yxyx
         self._raw.append((yxyx, label))
-        if not all(np.isfinite(yxyx)):
+        if not all(map(math.isfinite, yxyx)):
             self._defects.add("box that is not finite", f"{self._where}, object {number}: {yxyx}", lost="objects")
             return
         if bottom < top or right < left:
@@ -65,9 +66,7 @@ class ObjectCollector:
                 f"{self._where}, object {number}: {yxyx} in {self._height} x {self._width}",
                 lost="objects" if gone else None,
             )
-        # In single precision, as boxes are stored, a sliver may have no area.
-        stored = np.array(clipped, np.float32)
-        if (stored[:2] >= stored[2:]).any():
+        if _is_empty(clipped):
             if not outside or bottom <= top or right <= left:
                 self._defects.add("box without area", f"{self._where}, object {number}: {yxyx}", lost="objects")
             return
@@ -95,6 +94,14 @@ class ObjectCollector:
             difficult=np.array(difficult, bool),
             crowd=np.array(crowd, bool),
         )
+
+
+def _is_empty(box: tuple[float, float, float, float]) -> bool:
+    """Whether a box has no area in single precision, in which boxes are stored: a sliver may have none."""
+    if box[2] - box[0] >= 1 and box[3] - box[1] >= 1:
+        return False
+    stored = np.array(box, np.float32)
+    return bool((stored[:2] >= stored[2:]).any())
 
 
 class AnnotatedSplit:

@@ -177,7 +177,8 @@ def collect(
             if box is None or category is None:
                 defects.add("object without a box or a class", f"{where}, annotation {number}", lost="objects")
                 continue
-            added.add((category, box))
+            if len(annotations) > 1:
+                added.add((category, box))
             if (category, box) in known:
                 defects.add("object listed under two ids of its image", f"{where}, annotation {number}")
             elif category not in labels:
@@ -199,6 +200,8 @@ def key_of(value: Any) -> Key | None:
     >>> key_of(7), key_of(7.0), key_of("7"), key_of("007"), key_of("a"), key_of(None), key_of(7.5)
     (7, 7, 7, '007', 'a', None, None)
     """
+    if type(value) is int:
+        return value
     if isinstance(value, str):
         text = re.sub(r"(?<=\d)\.0+$", "", value.strip())
         return int(text) if re.fullmatch(r"0|-?[1-9]\d{0,17}", text) else text or None
@@ -217,6 +220,8 @@ def _box(bbox: Any) -> tuple[float, float, float, float] | None:
 
 
 def _is_set(flag: Any) -> bool:
+    if flag is None or type(flag) is int:
+        return bool(flag)
     try:
         return float(flag) != 0
     except (TypeError, ValueError, OverflowError):

@@ -39,6 +39,7 @@ class COCOLayout:
             raise UserError(f"COCO dataset {given} does not exist; expected {EXPECTED}")
         self.files: tuple[Path, ...]
         if given.is_file():
+            given = given.absolute()
             inner = folded(given.parent.name) in _ANNOTATIONS
             self.root = given.parent.parent if inner else given.parent
             self.files, self.usual = (given,), True

@@ -120,17 +120,15 @@ class YOLO(Source):
 
     def _id(self, path: Path) -> str:
         """The path of an image in the folder for images, or in the dataset."""
-        return path.relative_to(self._base).as_posix() if path.is_relative_to(self._base) else path.as_posix()
+        return str(path).removeprefix(_prefix(self._base))
 
     @cached_property
     def _base(self) -> Path:
         """The folder to which ids of images are relative."""
-        inner = {
-            self._layout.root / path.relative_to(self._layout.root).parts[0]
-            for part in self._layout.parts.values()
-            for path in part.images
-            if path.is_relative_to(self._layout.root)
-        }
+        images = (str(path) for part in self._layout.parts.values() for path in part.images)
+        start = _prefix(self._layout.root)
+        names = {path[len(start) :].partition("/")[0] for path in images if path.startswith(start)}
+        inner = {self._layout.root / name for name in names}
         return inner.pop() if len(inner) == 1 and next(iter(inner)).name.lower() in IMAGES else self._layout.root
 
     def _lines(self, path: Path, defects: Defects) -> LabelFile:
@@ -187,6 +185,11 @@ class YOLO(Source):
                 self._read[path] = LabelFile.read(path)
                 last = max(last, *(label for _, label, _ in self._read[path].rows), 0)
         return str(self._layout.root), tuple(map(str, range(1 + last)))
+
+
+def _prefix(folder: Path) -> str:
+    """What the paths of files in a folder start with; "" for the current folder."""
+    return str(folder / "_")[:-1]
 
 
 def _collected(lines: LabelFile, where: str, size: tuple[int, int], classes: int, defects: Defects) -> ObjectCollector:
