@@ -7,8 +7,8 @@ resume.
 
 Detectors write `detections.json` in COCO's format for results. If the run was trained on a COCO dataset, `category_id`
 is that of the dataset, as is `image_id` of images that belong to it (or to `--dataset`), so that COCO's own evaluation
-can read the file. Otherwise, `category_id` counts the classes from 0, and `image_id` is the path relative to
-`--images`.
+can read the file; `--dataset=coco:FILE.json` without `--images` detects in all its images. Otherwise, `category_id`
+counts the classes from 0, and `image_id` is the path relative to `--images`.
 
 `--tile=SIZE` detects in overlapping tiles of large images and merges their detections. Choose about the size of the
 training images, and an overlap at least as large as the objects.
@@ -41,7 +41,8 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "dataset",
         None,
-        "Detectors: COCO dataset of the images, whose ids detections.json gets. Default: that of the run.",
+        "Detectors: COCO dataset of the images, whose ids detections.json gets. Default: that of the run. Without "
+        "--images: all its images.",
     )
     flags.DEFINE_string("video", None, "Detectors: video file, instead of --images.")
     flags.DEFINE_integer("every", 1, "Videos: detect in every n-th frame.", lower_bound=1)
@@ -63,11 +64,9 @@ def main(argv: list[str]) -> None:
     given = flags.FLAGS
     if bool(given.workdir) == bool(given.model):
         raise UserError("give either --workdir=DIR (a finished run) or --model=DIR (its SavedModel)")
-    if bool(given.images) == bool(given.video):
+    if bool(given.images or given.dataset) == bool(given.video):
         raise UserError("give either --images=PATH or --video=FILE")
-    cli.refuse("every" if given.images else "batch_size", "--images" if given.images else "--video")
-    if given.video:
-        cli.refuse("dataset", "--video")
+    cli.refuse("batch_size" if given.video else "every", "--video" if given.video else "--images")
     tile = _tile()
     checked_overlap(tile, given.tile_overlap)
     load_tensorflow()
@@ -78,7 +77,11 @@ def main(argv: list[str]) -> None:
     from tfeff.runs.video import Video, VideoPredictions
 
     out = Path(given.out)
-    source = Video(Path(given.video)) if given.video else find_images(Path(given.images), out)
+    source: Video | Mapping[str, Path]
+    if given.video:
+        source = Video(Path(given.video))
+    else:
+        source = find_images(Path(given.images), out) if given.images else runs.dataset_images(given.dataset)
     options = {
         "batch_size": given.batch_size,
         "score": given.score,
@@ -123,7 +126,7 @@ def main(argv: list[str]) -> None:
         print(f"wrote {path}")
     if isinstance(done, Predictions) and done.ids:
         print(done.ids)
-    if given.images and given.draw and predictor.draws_boxes:
+    if not given.video and given.draw and predictor.draws_boxes:
         print(f"wrote annotated images in {out}")
     print(f"{len(done.rows):,} {unit} ({done.known:,} from an earlier call){damaged}; {speed:,.1f} {unit}/s")
 

@@ -115,6 +115,7 @@ def test_perfect_detections_of_a_coco_dataset_have_an_ap_of_1(
     truth = catalog.open_objects(f"coco:{root}").load("all")
     truth = truth.take(np.argsort(truth.ids))
     paths = find_images(root / "all")
+    assert runs.dataset_images(f"coco:{root}") == paths
     predictor = DetectorPredictor(Perfect(truth), class_ids=tuple(truth.class_ids))
     ids = runs.image_ids(f"coco:{root}", paths)
     done = runs.write_predictions(predictor, paths, tmp_path / "out", key="", image_ids=ids, draw=False)
@@ -143,6 +144,11 @@ def test_ids_of_detections_without_those_of_a_dataset(tmp_path: Path) -> None:
     )
     rows = json.loads((tmp_path / "out/detections.json").read_text())
     assert {row["image_id"] for row in rows} == {7, "b.png"}
+    both = {"a.png": 7, "b.png": 7.0}
+    shared = runs.write_predictions(SquaresPredictor(), paths, tmp_path / "out", key="", image_ids=both, draw=False)
+    rows = json.loads((tmp_path / "out/detections.json").read_text())
+    assert {row["image_id"] for row in rows} == {"a.png", "b.png"}
+    assert shared.ids.endswith("2 share their id, in several annotation files: name one, --dataset=coco:FILE")
     assert again.ids.endswith("dataset for 1 images and the path relative to the folder of the images for 1")
 
 

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -179,6 +180,22 @@ def _ahead(items: Iterator[T], thread: ThreadPoolExecutor) -> Iterator[T]:
         yield item
 
 
+def dataset_images(dataset: str) -> dict[str, Path]:
+    """The image files of a dataset, by their path in the folder that has all of them.
+
+    Args:
+        dataset: name of a source with objects whose images have ids, such as `coco:FILE`.
+
+    Raises:
+        UserError: the dataset cannot be read, or has no ids.
+    """
+    paths = sorted(catalog.open_objects(dataset).image_ids)
+    if not paths:
+        raise UserError(f"--dataset={dataset}: has no images with ids; give the folder of the images, --images=DIR")
+    base = Path(os.path.commonpath([path.parent for path in paths]))
+    return {path.relative_to(base).as_posix(): path for path in paths}
+
+
 def image_ids(dataset: str, paths: Mapping[str, Path]) -> dict[str, Id]:
     """Image name -> its id in a dataset, of those images that have one.
 
@@ -209,15 +226,19 @@ def _write(result: Predictions, out: Path, class_ids: Sequence[Id], image_ids: M
             )
             for row in result.rows.values()
         ]
-        images = [image_ids.get(name, name) for name in result.rows]
+        counts = Counter(image_ids[name] for name in result.rows if name in image_ids)
+        clear = {name: id_ for name, id_ in image_ids.items() if counts[id_] == 1}
+        images = [clear.get(name, name) for name in result.rows]
         result.files.append(out / "detections.json")
         write(result.files[-1], _json_lines(to_coco_results(detections, images, class_ids or None)) + "\n")
-        known = sum(name in image_ids for name in result.rows)
+        known, shared = sum(name in clear for name in result.rows), sum(n for n in counts.values() if n > 1)
         classes = "is that of the dataset" if class_ids else "counts the classes from 0"
         paths = "the path relative to the folder of the images"
         which = f"that of the dataset for {known:,} images" if known else paths
         rest = f" and {paths} for {len(images) - known:,}" if 0 < known < len(images) else ""
         result.ids = f"{result.files[-1].name}: category_id {classes}, image_id is {which}{rest}"
+        if shared:
+            result.ids += f"; {shared:,} share their id, in several annotation files: name one, --dataset=coco:FILE"
 
 
 def _json_lines(entries: Iterable[Mapping[str, Any]]) -> str:
