@@ -115,6 +115,7 @@ def test_lists_of_names_in_any_folder(root, folder, name):
     (root / folder / name).write_text("dog\n\nowl\nemu\n")
     source = load(root)
     assert source.class_names == ("dog", "1", "owl", "emu")
+    assert source.notes[0].endswith(f"; class names in {root / folder / name}")
     assert not source.defects.counts
 
 

@@ -89,7 +89,7 @@ def test_a_yaml_file_says_where_splits_are(make, text, names, file):
     assert found(root / file) == wanted
     assert YOLO(root, Options()).load("train").class_names == ("cat",)
     assert notes(root)[0].startswith("train in ")
-    assert notes(root)[0].endswith(f"({file})")
+    assert notes(root)[0].endswith(f"({file}); class names in {root / file}")
 
 
 def test_a_yaml_file_elsewhere_names_the_folder(make):

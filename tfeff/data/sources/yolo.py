@@ -58,7 +58,9 @@ class YOLO(Source):
     def notes(self) -> tuple[str, ...]:
         """Where each split was found, and what is strange about that."""
         parts = ", ".join(f"{split or 'all images'} in {part.origin}" for split, part in self._layout.parts.items())
-        return (f"{self.name}: {parts}", *self._layout.notes)
+        where = self._class_names[0]
+        named = "no class names, numbers instead" if where == str(self._layout.root) else f"class names in {where}"
+        return (f"{self.name}: {parts}; {named}", *self._layout.notes)
 
     @cached_property
     def disjoint(self) -> bool:
