@@ -2,9 +2,13 @@
 
 `--images` is a file, or a folder that is searched recursively (except `--out`). `--out` receives `predictions.json` and
 `predictions.csv`: the five most probable classes of each image, and boxes if the model finds objects. Detectors and
-localizers also draw each image, classifiers a contact sheet. Detectors write `detections.json` in COCO's format for
-results, where `image_id` is the path relative to `--images`. Damaged images are listed. Rerun the same command to
+localizers also draw each image, classifiers a contact sheet. Damaged images are listed. Rerun the same command to
 resume.
+
+Detectors write `detections.json` in COCO's format for results. If the run was trained on a COCO dataset, `category_id`
+is that of the dataset, as is `image_id` of images that belong to it (or to `--dataset`), so that COCO's own evaluation
+can read the file; `--dataset=coco:FILE.json` without `--images` detects in all its images. Otherwise, `category_id`
+counts the classes from 0, and `image_id` is the path relative to `--images`.
 
 `--tile=SIZE` detects in overlapping tiles of large images and merges their detections. Choose about the size of the
 training images, and an overlap at least as large as the objects.
@@ -17,7 +21,9 @@ frame: `frame`, `time` in seconds, `classes`, `scores`, `boxes_yxyx`), `predicti
 import re
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -32,6 +38,12 @@ def define_flags() -> None:
     flags.DEFINE_string("workdir", None, "Workdir of a finished tfeff.train run.")
     flags.DEFINE_string("model", None, "SavedModel of tfeff.train or tfeff.export, instead of --workdir.")
     flags.DEFINE_string("images", None, "Image file, or folder of images.")
+    flags.DEFINE_string(
+        "dataset",
+        None,
+        "Detectors: COCO dataset of the images, whose ids detections.json gets. Default: that of the run. Without "
+        "--images: all its images.",
+    )
     flags.DEFINE_string("video", None, "Detectors: video file, instead of --images.")
     flags.DEFINE_integer("every", 1, "Videos: detect in every n-th frame.", lower_bound=1)
     flags.DEFINE_string("out", None, "Directory for the results.", required=True)
@@ -52,9 +64,9 @@ def main(argv: list[str]) -> None:
     given = flags.FLAGS
     if bool(given.workdir) == bool(given.model):
         raise UserError("give either --workdir=DIR (a finished run) or --model=DIR (its SavedModel)")
-    if bool(given.images) == bool(given.video):
+    if bool(given.images or given.dataset) == bool(given.video):
         raise UserError("give either --images=PATH or --video=FILE")
-    cli.refuse("every" if given.images else "batch_size", "--images" if given.images else "--video")
+    cli.refuse("batch_size" if given.video else "every", "--video" if given.video else "--images")
     tile = _tile()
     checked_overlap(tile, given.tile_overlap)
     load_tensorflow()
@@ -65,19 +77,25 @@ def main(argv: list[str]) -> None:
     from tfeff.runs.video import Video, VideoPredictions
 
     out = Path(given.out)
-    source = Video(Path(given.video)) if given.video else find_images(Path(given.images), out)
+    source: Video | Mapping[str, Path]
+    if given.video:
+        source = Video(Path(given.video))
+    else:
+        source = find_images(Path(given.images), out) if given.images else runs.dataset_images(given.dataset)
     options = {
         "batch_size": given.batch_size,
         "score": given.score,
         "tile": tile,
         "tile_overlap": given.tile_overlap,
     }
+    dataset = given.dataset
     if given.model:
         model = Path(given.model)
         predictor = runs.load_predictor(model, **options)
     else:
         run = api.open(given.workdir)
         predictor, model = run.predictor(**options), run.saved_model
+        dataset = dataset or (run.config.data.source if predictor.class_ids else None)
     key = f"{state_of(model)} {given.score} {tile} {given.tile_overlap}"
     began = time.perf_counter()
     done: Predictions | VideoPredictions
@@ -90,20 +108,45 @@ def main(argv: list[str]) -> None:
         problems, damaged = [f"warning: {done.warning}"] if done.warning else [], ""
     else:
         unit = "images"
+        ids, problems = _image_ids(dataset, source)
         with Bar("predicting", len(source), unit) as bar:
-            done = runs.write_predictions(predictor, source, out, key=key, draw=given.draw, progress=bar.show)
-        problems = [
+            done = runs.write_predictions(
+                predictor, source, out, key=key, image_ids=ids, draw=given.draw, progress=bar.show
+            )
+        problems += [
             f"skipped: {reason if name in reason else f'{name}: {reason}'}" for name, reason in done.damaged.items()
         ]
+        if given.dataset and not done.ids:
+            problems.append("warning: --dataset has no effect, since the model is not a detector")
         damaged = f", {len(done.damaged):,} damaged"
     speed = (len(done.rows) - done.known) / (time.perf_counter() - began)
     for problem in problems:
         print(problem, file=sys.stderr)
     for path in done.files:
         print(f"wrote {path}")
-    if given.images and given.draw and predictor.draws_boxes:
+    if isinstance(done, Predictions) and done.ids:
+        print(done.ids)
+    if not given.video and given.draw and predictor.draws_boxes:
         print(f"wrote annotated images in {out}")
     print(f"{len(done.rows):,} {unit} ({done.known:,} from an earlier call){damaged}; {speed:,.1f} {unit}/s")
+
+
+def _image_ids(dataset: str | None, paths: Mapping[str, Path]) -> tuple[dict[str, Any], list[str]]:
+    """Image name -> its id in a dataset; and why that of the run cannot be read.
+
+    Raises:
+        UserError: the dataset that the user names cannot be read.
+    """
+    from tfeff import runs
+
+    if dataset is None:
+        return {}, []
+    try:
+        return runs.image_ids(dataset, paths), []
+    except UserError as error:
+        if flags.FLAGS.dataset:
+            raise
+        return {}, [f"warning: without image ids, which need the dataset of the run: {error}"]
 
 
 def _tile() -> tuple[int, int] | None:

@@ -2,21 +2,28 @@
 
 import csv
 import json
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from convert_annotations import convert
 from PIL import Image
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from tests.runs.bright_squares import SquaresPredictor, squares
 from tests.thoroughness import only_thorough
 from tfeff import models, runs
+from tfeff.data.dataset import Dataset
+from tfeff.data.sources import catalog
 from tfeff.errors import UserError
 from tfeff.runs.prediction import find_images
-from tfeff.runs.predictors import Predictor
+from tfeff.runs.predictors import DetectorPredictor, Predictor
 from tfeff.runs.results import Prediction
 from tfeff.serving import savedmodel
 from tfeff.tasks import LocalizationTask
@@ -48,6 +55,101 @@ def photos(tmp_path: Path) -> Path:
         folder = root / "deeper" if number == 7 else root
         Image.fromarray(pixels).save(folder / f"ü{number:02}.{'png' if number % 2 else 'jpg'}")
     return root
+
+
+class Perfect:
+    """Detects the objects of a split, in the order of its images."""
+
+    score = 0.5
+
+    def __init__(self, truth: Dataset) -> None:
+        self.class_names, self.objects = truth.class_names, iter(truth.objects)
+
+    def detect(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        found = next(self.objects)
+        return found.boxes_yxyx, found.labels, np.linspace(0.9, 0.6, len(found), dtype=np.float32)
+
+
+def with_other_ids(source: Dataset, out: Path, kind: Callable[[int], Any]) -> Path:
+    """A dataset as COCO, with ids that are neither ordered nor without gaps."""
+    convert(source, "all", "coco", out)
+    path = out / "annotations/instances_all.json"
+    content = json.loads(path.read_text())
+    rng = np.random.default_rng(0)
+    for part, keys in (("categories", ["category_id"]), ("images", ["image_id"])):
+        new = {
+            row["id"]: kind(int(id_)) for row, id_ in zip(content[part], 5 + 3 * rng.permutation(1000), strict=False)
+        }
+        for row in content[part]:
+            row["id"] = new[row["id"]]
+        for row in content["annotations"]:
+            row |= {key: new[row[key]] for key in keys}
+        rng.shuffle(content[part])
+    path.write_text(json.dumps(content))
+    return out
+
+
+def coco_scores(annotations: Path, detections: Path) -> list[float]:
+    """The metrics of COCO's own evaluation."""
+    truth = COCO(annotations)
+    evaluation = COCOeval(truth, truth.loadRes(str(detections)), "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    return evaluation.stats.tolist()
+
+
+@pytest.mark.parametrize("kind", [int, float, str])
+@pytest.mark.parametrize("name", ["drawn", "yolo:coco128", "voc:bccd/BCCD"])
+def test_perfect_detections_of_a_coco_dataset_have_an_ap_of_1(
+    request: pytest.FixtureRequest, tmp_path: Path, name: str, kind: Callable[[int], Any]
+) -> None:
+    if name == "drawn":
+        source = catalog.open_objects("embedded:placed_digits").load("test").take(np.arange(20))
+    else:
+        scheme, _, archive = name.partition(":")
+        archive, _, inner = archive.partition("/")
+        folder = request.getfixturevalue("dataset")(archive) / inner
+        source = catalog.open_objects(f"{scheme}:{folder}").load("all").take(np.arange(60))
+    root = with_other_ids(source, tmp_path / "coco", kind)
+    truth = catalog.open_objects(f"coco:{root}").load("all")
+    truth = truth.take(np.argsort(truth.ids))
+    paths = find_images(root / "all")
+    assert runs.dataset_images(f"coco:{root}") == paths
+    predictor = DetectorPredictor(Perfect(truth), class_ids=tuple(truth.class_ids))
+    ids = runs.image_ids(f"coco:{root}", paths)
+    done = runs.write_predictions(predictor, paths, tmp_path / "out", key="", image_ids=ids, draw=False)
+    assert done.ids.endswith(
+        f"category_id is that of the dataset, image_id is that of the dataset for {len(paths)} images"
+    )
+    scores = coco_scores(root / "annotations/instances_all.json", tmp_path / "out/detections.json")
+    assert scores[:3] == pytest.approx([1, 1, 1], abs=1e-9)
+
+
+def test_ids_of_detections_without_those_of_a_dataset(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        Image.fromarray(squares(60, 60)).save(tmp_path / f"{name}.png")
+    paths = find_images(tmp_path)
+    assert runs.image_ids("embedded:placed_digits", paths) == {}
+    done = runs.write_predictions(SquaresPredictor(), paths, tmp_path / "out", key="", draw=False)
+    rows = json.loads((tmp_path / "out/detections.json").read_text())
+    assert {row["image_id"] for row in rows} == {"a.png", "b.png"}
+    assert {row["category_id"] for row in rows} == {label for row in done.rows.values() for label in row["labels"]}
+    assert done.ids == (
+        "detections.json: category_id counts the classes from 0, "
+        "image_id is the path relative to the folder of the images"
+    )
+    again = runs.write_predictions(
+        SquaresPredictor(), paths, tmp_path / "out", key="", image_ids={"a.png": 7}, draw=False
+    )
+    rows = json.loads((tmp_path / "out/detections.json").read_text())
+    assert {row["image_id"] for row in rows} == {7, "b.png"}
+    both = {"a.png": 7, "b.png": 7.0}
+    shared = runs.write_predictions(SquaresPredictor(), paths, tmp_path / "out", key="", image_ids=both, draw=False)
+    rows = json.loads((tmp_path / "out/detections.json").read_text())
+    assert {row["image_id"] for row in rows} == {"a.png", "b.png"}
+    assert shared.ids.endswith("2 share their id, in several annotation files: name one, --dataset=coco:FILE")
+    assert again.ids.endswith("dataset for 1 images and the path relative to the folder of the images for 1")
 
 
 def damage(root: Path) -> set[str]:
@@ -261,3 +363,22 @@ def test_the_verb(verbs: Callable, exported: dict[str, Path], photos: Path, tmp_
 )
 def test_flags_that_do_not_fit_are_refused(verbs: Callable, flags: tuple[str, ...], message: str) -> None:
     verbs("predict", "--workdir=a", "--out=c", *flags).fails_with(message)
+
+
+def test_images_are_found_as_sources_find_them(photos: Path, tmp_path: Path) -> None:
+    outside, odd, long = tmp_path / "outside", os.fsdecode(b"caf\xe9.png"), "x" * 246 + ".png"
+    outside.mkdir()
+    for name in (odd, long):
+        (photos / "ü01.png").rename(outside / name)
+        (photos / "ü01.png").write_bytes((outside / name).read_bytes())
+    (outside / "scan.heic").write_bytes(b"ftypheic")
+    (photos / "linked").symlink_to(outside)
+    (outside / "back").symlink_to(photos)
+    (photos / "._ü01.png").write_bytes(b"")
+    paths = find_images(photos, tmp_path / "out")
+    assert len(paths) == COUNT + 3
+    assert paths["linked/caf\\xe9.png"] == photos / "linked" / odd
+    done = runs.write_predictions(SquaresPredictor(), paths, tmp_path / "out", key="")
+    assert list(done.damaged) == ["linked/scan.heic"]
+    assert len(done.rows) == COUNT + 2
+    assert len(list((tmp_path / "out").rglob("*.png"))) == COUNT + 2

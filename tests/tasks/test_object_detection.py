@@ -135,6 +135,8 @@ def test_the_export_detects_what_the_evaluation_does(
     exported = ExportedDetector(tmp_path / "exported")
     assert exported.score == pytest.approx(run.rows()[-1]["validation_score_threshold"])
     assert exported.class_names == source.class_names
+    assert exported.class_ids == tuple(source.class_ids) == tuple(range(10))
+    assert json.loads((tmp_path / "exported/metadata.json").read_text())["class_ids"] == list(source.class_ids)
     for index, wanted in enumerate(expected):
         found = exported.detect(decoding.decode(source.encoded(index), source.ids[index]))
         assert_same_detections(found, (wanted.boxes_yxyx, wanted.labels, wanted.scores), box_atol=1e-2)

@@ -23,6 +23,10 @@ if TYPE_CHECKING:  # Detection datasets can be read without TensorFlow, which ta
     import tensorflow as tf
 
 
+Id = int | float | str
+"""An id of a class or an image in a dataset's own files, as it is written there."""
+
+
 @dataclass(frozen=True, eq=False)
 class Objects:
     """The n objects of one image.
@@ -101,6 +105,7 @@ class Dataset:
         defects: what was wrong in its files.
         raw_annotations: the objects in each image as they are written; empty unless the source was opened to keep them.
         notes: what the user should know about how the images were chosen, one line each.
+        class_ids: the dataset's own id of each class; empty if it has none.
 
     Raises:
         NoImagesError: no images.
@@ -120,6 +125,7 @@ class Dataset:
     defects: Defects = field(default_factory=Defects)
     raw_annotations: Sequence[RawAnnotations] = ()
     notes: tuple[str, ...] = ()
+    class_ids: Sequence[Id] = ()
 
     def __post_init__(self) -> None:
         if not len(self.ids):

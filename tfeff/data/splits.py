@@ -93,6 +93,16 @@ def stratified_split(labels: np.ndarray, split: str, fractions: Mapping[str, flo
     return np.sort(np.concatenate(pieces))
 
 
+def drawn_note(name: str, fractions: Mapping[str, float], seed: int) -> str:
+    """Says that the splits of a dataset were drawn.
+
+    >>> drawn_note("voc:pets", {"train": 0.8, "test": 0.2}, 0)
+    'voc:pets: has no splits of its own; drawn with seed 0: train 80 %, test 20 %'
+    """
+    shares = ", ".join(f"{split} {100 * share:.3g} %" for split, share in fractions.items())
+    return f"{name}: has no splits of its own; drawn with seed {seed}: {shares}"
+
+
 def checked_fractions(fractions: Mapping[str, float]) -> Mapping[str, float]:
     """The same fractions.
 

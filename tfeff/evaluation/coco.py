@@ -63,7 +63,9 @@ def coco_scores(detections: Sequence[Detections], objects: Sequence[GroundTruth]
 
 
 def to_coco_results(
-    detections: Sequence[Detections], image_ids: Sequence[int | str], category_ids: Sequence[int] | None = None
+    detections: Sequence[Detections],
+    image_ids: Sequence[int | float | str],
+    category_ids: Sequence[int | float | str] | None = None,
 ) -> list[dict[str, Any]]:
     """Converts detections to COCO's results format, ready for `json.dump`.
 

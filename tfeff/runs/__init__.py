@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from tfeff import config
-from tfeff.runs.prediction import write_predictions
+from tfeff.runs.prediction import dataset_images, image_ids, write_predictions
 from tfeff.runs.predictors import load_predictor
 from tfeff.runs.results import Classification, Detection, EvaluationResult, Localization, Prediction
 from tfeff.runs.run import Run
@@ -17,6 +17,8 @@ __all__ = [
     "Localization",
     "Prediction",
     "Run",
+    "dataset_images",
+    "image_ids",
     "load_predictor",
     "open_run",
     "write_predictions",

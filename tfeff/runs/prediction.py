@@ -1,8 +1,11 @@
 """Predicts for many image files, resumably: rows as JSON and CSV, and pictures."""
 
 import csv
+import hashlib
 import io
 import json
+import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -12,8 +15,10 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
-from tfeff.data.dataset import evenly_spaced
+from tfeff.data.dataset import Id, evenly_spaced
 from tfeff.data.images import decoding
+from tfeff.data.names import is_text, shown
+from tfeff.data.sources import catalog, files
 from tfeff.durable import Journal, locked, write
 from tfeff.errors import UserError
 from tfeff.evaluation import Detections, to_coco_results
@@ -27,6 +32,8 @@ Files = list[tuple[str, bytes]]
 """Names and contents of image files."""
 SHEET = 48
 """Images on the contact sheet of a classifier."""
+NAME_BYTES = 255
+"""Length of a file's name that all usual file systems allow."""
 
 
 @dataclass
@@ -38,12 +45,14 @@ class Predictions:
         damaged: image name -> why it has no row.
         known: number of rows that an earlier call had already found.
         files: all files written, except drawn images.
+        ids: which ids `detections.json` has; "" without it.
     """
 
     rows: dict[str, Row] = field(default_factory=dict)
     damaged: dict[str, str] = field(default_factory=dict)
     known: int = 0
     files: list[Path] = field(default_factory=list)
+    ids: str = ""
 
 
 def find_images(images: Path, out: Path | None = None) -> dict[str, Path]:
@@ -56,15 +65,14 @@ def find_images(images: Path, out: Path | None = None) -> dict[str, Path]:
         return {images.name: images}
     if not images.is_dir():
         raise UserError(f"--images={images}: no such file or folder")
-    found = [path for path in sorted(images.rglob("*")) if path.name.lower().endswith(decoding.EXTENSIONS)]
-    if out is not None:
-        if out.resolve() == images.resolve():
-            raise UserError(f"--out={out} is the same folder as --images; give another one")
-        if out.resolve().is_relative_to(images.resolve()):
-            found = [path for path in found if not path.resolve().is_relative_to(out.resolve())]
-    paths = {path.relative_to(images).as_posix(): path for path in found if path.is_file()}
+    if out is not None and out.resolve() == images.resolve():
+        raise UserError(f"--out={out} is the same folder as --images; give another one")
+    found = files.find(images, skip=out)
+    # Whatever was meant as an image is tried, so that it is predicted for or listed as damaged.
+    paths = {path if is_text(path) else shown(path): images / path for path in sorted([*found.paths, *found.unusable])}
     if not paths:
-        raise UserError(f"--images={images}: no images found; supported formats are {', '.join(decoding.EXTENSIONS)}")
+        known = ", ".join(decoding.EXTENSIONS)
+        raise UserError(f"--images={images}: no images found, {files.contents(images)}; supported formats are {known}")
     return paths
 
 
@@ -74,6 +82,7 @@ def write_predictions(
     out: Path,
     *,
     key: str,
+    image_ids: Mapping[str, Id] | None = None,
     draw: bool = True,
     progress: Callable[[int, int], None] = lambda done, computed: None,
 ) -> Predictions:
@@ -84,6 +93,7 @@ def write_predictions(
     Args:
         paths: image name -> file.
         key: everything that the rows depend on besides the images.
+        image_ids: image name -> its id in the dataset, for `detections.json`; its name if it has none.
         draw: write an annotated PNG for each image, or, if the model predicts no boxes, one contact sheet.
         progress: called with the numbers of images done, and of those that were not known.
 
@@ -121,7 +131,7 @@ def write_predictions(
         if not result.rows:
             reasons = "\n".join(list(result.damaged.values())[:3])
             raise UserError(f"no image could be read:\n{reasons}")
-        _write(result, out)
+        _write(result, out, predictor.class_ids, image_ids or {})
         if draw and not predictor.draws_boxes:
             sheet = out / "contact_sheet.jpg"
             _save(sheet, _sheet(result.rows, paths))
@@ -170,7 +180,38 @@ def _ahead(items: Iterator[T], thread: ThreadPoolExecutor) -> Iterator[T]:
         yield item
 
 
-def _write(result: Predictions, out: Path) -> None:
+def dataset_images(dataset: str) -> dict[str, Path]:
+    """The image files of a dataset, by their path in the folder that has all of them.
+
+    Args:
+        dataset: name of a source with objects whose images have ids, such as `coco:FILE`.
+
+    Raises:
+        UserError: the dataset cannot be read, or has no ids.
+    """
+    paths = sorted(catalog.open_objects(dataset).image_ids)
+    if not paths:
+        raise UserError(f"--dataset={dataset}: has no images with ids; give the folder of the images, --images=DIR")
+    base = Path(os.path.commonpath([path.parent for path in paths]))
+    return {path.relative_to(base).as_posix(): path for path in paths}
+
+
+def image_ids(dataset: str, paths: Mapping[str, Path]) -> dict[str, Id]:
+    """Image name -> its id in a dataset, of those images that have one.
+
+    Args:
+        dataset: name of a source with objects, such as `coco:DIR`.
+        paths: image name -> file.
+
+    Raises:
+        UserError: the dataset cannot be read.
+    """
+    known = catalog.open_objects(dataset).image_ids
+    found = {name: known.get(path.resolve()) for name, path in paths.items()} if known else {}
+    return {name: id_ for name, id_ in found.items() if id_ is not None}
+
+
+def _write(result: Predictions, out: Path, class_ids: Sequence[Id], image_ids: Mapping[str, Id]) -> None:
     predictions = _json_lines({"image": name, **row} for name, row in result.rows.items())
     damaged = _json_lines({"image": name, "reason": reason} for name, reason in result.damaged.items())
     result.files = [out / "predictions.json", out / "predictions.csv"]
@@ -185,8 +226,19 @@ def _write(result: Predictions, out: Path) -> None:
             )
             for row in result.rows.values()
         ]
+        counts = Counter(image_ids[name] for name in result.rows if name in image_ids)
+        clear = {name: id_ for name, id_ in image_ids.items() if counts[id_] == 1}
+        images = [clear.get(name, name) for name in result.rows]
         result.files.append(out / "detections.json")
-        write(result.files[-1], _json_lines(to_coco_results(detections, list(result.rows))) + "\n")
+        write(result.files[-1], _json_lines(to_coco_results(detections, images, class_ids or None)) + "\n")
+        known, shared = sum(name in clear for name in result.rows), sum(n for n in counts.values() if n > 1)
+        classes = "is that of the dataset" if class_ids else "counts the classes from 0"
+        paths = "the path relative to the folder of the images"
+        which = f"that of the dataset for {known:,} images" if known else paths
+        rest = f" and {paths} for {len(images) - known:,}" if 0 < known < len(images) else ""
+        result.ids = f"{result.files[-1].name}: category_id {classes}, image_id is {which}{rest}"
+        if shared:
+            result.ids += f"; {shared:,} share their id, in several annotation files: name one, --dataset=coco:FILE"
 
 
 def _json_lines(entries: Iterable[Mapping[str, Any]]) -> str:
@@ -221,12 +273,18 @@ def _sheet(rows: Mapping[str, Row], paths: Mapping[str, Path]) -> np.ndarray:
 
 
 def _drawing(out: Path, name: str) -> Path:
-    return out / f"{name}.png"
+    """Where an image is drawn; the longest names of files are cut to leave room for an ending."""
+    path = out / f"{name}.png"
+    encoded = os.fsencode(path.name)
+    if len(encoded) <= NAME_BYTES:
+        return path
+    digest = hashlib.blake2b(encoded, digest_size=6).hexdigest()
+    return path.with_name(f"{encoded[: NAME_BYTES - 20].decode(errors='ignore')}-{digest}.png")
 
 
 def _save(path: Path, pixels: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(".drawing.partial")
     if path.suffix == ".jpg":
         Image.fromarray(pixels).save(partial, "JPEG", quality=90)
     else:  # Level 1 compresses photographs almost as well as the default, level 6, in a fraction of the time.

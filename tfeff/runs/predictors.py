@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from tfeff.boxes import Tiling
 from tfeff.boxes.tiling import checked_overlap
+from tfeff.data.dataset import Id
 from tfeff.data.images import decoding, graph_decoding
 from tfeff.errors import UserError
 from tfeff.runs.results import Classification, Detection, Localization, Prediction, Row
@@ -25,10 +26,17 @@ BOX_COLUMNS = ("top", "left", "bottom", "right")
 
 
 class Predictor(ABC):
-    """A model that predicts; `draws_boxes` says whether its predictions mark objects in the image."""
+    """A model that predicts.
+
+    Attributes:
+        batch_size: images in one call.
+        draws_boxes: whether its predictions mark objects in the image.
+        class_ids: the own ids of the classes in the dataset that it was trained on; empty if that has none.
+    """
 
     batch_size: int
     draws_boxes: bool
+    class_ids: tuple[Id, ...] = ()
 
     @abstractmethod
     def predict(self, files: Sequence[tuple[str, bytes]]) -> list[Prediction | UserError]:
@@ -120,15 +128,21 @@ class DetectorPredictor(Predictor):
         score: detections below it are omitted; None: the threshold that was chosen on the validation images.
         tile: (height, width) in pixels; detect in overlapping tiles of this size. None: in the whole image.
         overlap: pixels that neighboring tiles share.
+        class_ids: see `Predictor`.
     """
 
     batch_size = 1
     draws_boxes = True
 
     def __init__(
-        self, detector: ImageDetector, score: float | None = None, tile: tuple[int, int] | None = None, overlap: int = 0
+        self,
+        detector: ImageDetector,
+        score: float | None = None,
+        tile: tuple[int, int] | None = None,
+        overlap: int = 0,
+        class_ids: tuple[Id, ...] = (),
     ) -> None:
-        self._detector = detector
+        self._detector, self.class_ids = detector, class_ids
         self._score = detector.score if score is None else score
         self._tile, self._overlap = tile, overlap
 
@@ -219,4 +233,5 @@ def load_predictor(
     overlap = checked_overlap(tile, tile_overlap)
     if directory not in models:
         models[directory] = ExportedDetector(directory)
-    return DetectorPredictor(models[directory], score, tile, overlap)
+    detector: ExportedDetector = models[directory]
+    return DetectorPredictor(detector, score, tile, overlap, detector.class_ids)

@@ -63,6 +63,7 @@ class TrainingData:
         """For the workdir: what evaluation and export need without the images."""
         return {
             "class_names": list(self.class_names),
+            **({"class_ids": list(class_ids)} if (class_ids := self.train.dataset.class_ids) else {}),
             "image_size": self.image_size and list(self.image_size),
             "mean": list(self.mean),
             "std": list(self.std),

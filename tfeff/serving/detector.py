@@ -1,6 +1,7 @@
 """SavedModels, loaded; those of detectors: from an image to detections.
 
-`assets/detector.json` of a detector's SavedModel holds the class names and the detection threshold.
+`assets/detector.json` of a detector's SavedModel holds the class names, their ids in the dataset and the detection
+threshold.
 """
 
 import json
@@ -14,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from tfeff.data.dataset import Id
 from tfeff.data.images import graph_decoding
 from tfeff.errors import UserError
 from tfeff.proposals.records import from_record
@@ -65,6 +67,7 @@ class ExportedDetector:
     Attributes:
         class_names: C.
         score: the detection threshold.
+        class_ids: the dataset's own ids of the classes; empty if it has none.
 
     Raises:
         UserError: the SavedModel is damaged.
@@ -73,6 +76,7 @@ class ExportedDetector:
     def __init__(self, directory: Path) -> None:
         record = read_record(directory)
         self.class_names, self.score, self._channels = record.class_names, record.score, record.channels
+        self.class_ids = record.class_ids
         self._model = load(directory)
         self._detect = self._model.signatures["serving_default"]
         try:
@@ -101,18 +105,21 @@ class DetectorRecord:
         score: the detection threshold.
         channels: channels of an image, 1 or 3.
         proposals: the record of the proposal method (`proposals.records`); None: the detector takes images alone.
+        class_ids: the dataset's own ids of the classes; empty if it has none.
     """
 
     class_names: tuple[str, ...]
     score: float
     channels: int
     proposals: Mapping[str, Any] | None = None
+    class_ids: tuple[Id, ...] = ()
 
     def to_json(self) -> str:
         """JSON text that `read_record` reads."""
         proposals = {} if self.proposals is None else {"proposals": dict(self.proposals)}
         fields = {"class_names": list(self.class_names), "score": self.score, "gray": self.channels == 1}
-        return json.dumps(fields | proposals, indent=2) + "\n"
+        class_ids = {"class_ids": list(self.class_ids)} if self.class_ids else {}
+        return json.dumps(fields | class_ids | proposals, indent=2) + "\n"
 
 
 def read_record(directory: Path) -> DetectorRecord:
@@ -128,7 +135,10 @@ def read_record(directory: Path) -> DetectorRecord:
         fields = json.loads(path.read_text())
         proposals = None if fields.get("proposals") is None else dict(fields["proposals"])
         channels = 1 if fields["gray"] else 3
-        return DetectorRecord(tuple(fields["class_names"]), float(fields["score"]), channels, proposals)
+        names, class_ids = tuple(fields["class_names"]), tuple(fields.get("class_ids", ()))
+        if class_ids and len(class_ids) != len(names):
+            raise ValueError(f"{len(class_ids)} ids of {len(names)} classes")
+        return DetectorRecord(names, float(fields["score"]), channels, proposals, class_ids)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise damaged(directory, error) from error
 

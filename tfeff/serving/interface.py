@@ -11,6 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfeff.data.dataset import Id
 from tfeff.proposals.records import method, to_record
 from tfeff.tasks import ImageTask
 from tfeff.tasks.task import PROPOSED, PROPOSED_VALID
@@ -26,6 +27,7 @@ def metadata(
     channels: int,
     image_size: tuple[int, int] | None,
     size: tuple[int, int] | None,
+    class_ids: Sequence[Id] = (),
 ) -> str:
     """The contents of `metadata.json`.
 
@@ -37,6 +39,7 @@ def metadata(
         image_size: (height, width) to which images are fitted first, rounded to whole numbers; None: they are not.
         size: (height, width) of the model's input, to which the fitted images are then resized; None: the model takes
             images of any size and does both itself. Boxes are then in pixels of the image.
+        class_ids: the dataset's own ids of the classes; empty if it has none.
     """
     boxes, reading = task.kind.boxes, task.reading
     if size is None:
@@ -48,6 +51,7 @@ def metadata(
         **({} if reading.center_crop is None else {"center_crop": reading.center_crop}),
         "image_size": image_size and list(image_size),
         "class_names": list(class_names),
+        **({"class_ids": list(class_ids)} if class_ids else {}),
         **({} if score is None else {"score": score}),
         **boxes,
         **({} if task.proposals is None else {"proposals": proposal_record(task)}),

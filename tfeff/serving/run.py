@@ -57,6 +57,7 @@ def export(
         channels=plan.images.data.channels,
         task=task,
         score=_score(workdir, task),
+        class_ids=record.get("class_ids", ()),
         freeze=freeze,
         overwrite=overwrite,
     )
@@ -99,6 +100,7 @@ def export_portable(
             channels=plan.images.data.channels,
             image_size=image_size and tuple(image_size),
             size=model.size,
+            class_ids=record.get("class_ids", ()),
         )
         try:
             for name, contents in {**files, interface.METADATA: about.encode()}.items():

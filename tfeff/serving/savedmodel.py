@@ -29,6 +29,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from tfeff.data.dataset import Id
 from tfeff.data.images import graph_decoding, resizing
 from tfeff.durable import staged
 from tfeff.errors import UserError
@@ -168,6 +169,7 @@ def export(
     channels: int,
     task: ImageTask | None = None,
     score: float | None = None,
+    class_ids: Sequence[Id] = (),
     freeze: bool = True,
     overwrite: bool = False,
 ) -> Path:
@@ -187,6 +189,7 @@ def export(
         channels: channels of an image, 1 or 3.
         task: defines the outputs of the signatures; None: classification.
         score: minimum score of the detections to show; None if it is not a detector.
+        class_ids: the dataset's own ids of the classes; empty if it has none.
         freeze: store the weights as constants of the graph, which TensorFlow then optimizes (see
             `portable.freeze`). False: as variables, so that the SavedModel can be trained further; a loaded one
             also needs less memory.
@@ -207,7 +210,9 @@ def export(
             files = [staging / CLASSES_FILE]
             files[0].write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
             if score is not None:
-                record = DetectorRecord(tuple(class_names), score, channels, interface.proposal_record(task))
+                record = DetectorRecord(
+                    tuple(class_names), score, channels, interface.proposal_record(task), tuple(class_ids)
+                )
                 files.append(staging / DETECTOR_FILE)
                 files[1].write_text(record.to_json(), encoding="utf-8")
             served = Served(
@@ -226,7 +231,9 @@ def export(
             for file in files:
                 file.unlink()
             loaded = image_size if task.reading.fit == "whole" else image_size or size
-            about = interface.metadata(task, class_names, score, channels=channels, image_size=loaded, size=None)
+            about = interface.metadata(
+                task, class_names, score, channels=channels, image_size=loaded, size=None, class_ids=class_ids
+            )
             (staging / interface.METADATA).write_text(about, encoding="utf-8")
         except (OSError, tf.errors.OpError) as error:
             raise UserError(f"{directory}: the SavedModel could not be written: {error}") from error

@@ -131,10 +131,10 @@ def one_sided(root: Path, splits: Splits) -> str:
     return write_voc(root, {"train": splits["train"], "val": wrong})
 
 
-def polygons(root: Path, splits: Splits) -> str:
+def angles(root: Path, splits: Splits) -> str:
     name = write_yolo(root, splits)
     for path in root.glob("labels/*/*.txt"):
-        path.write_text("".join(f"{line} 0.5 0.5\n" for line in path.read_text().splitlines()))
+        path.write_text("".join(f"{line} 45\n" for line in path.read_text().splitlines()))
     return name
 
 
@@ -349,7 +349,7 @@ FAULTS: dict[str, tuple[Write, str, tuple[str, ...]]] = {
         "boxes",
         ("listed twice",),
     ),
-    "polygons in YOLO": (polygons, "boxes", ("invalid line",)),
+    "angles in YOLO": (angles, "boxes", ("invalid line",)),
     "labels from 1 in YOLO": (
         in_yolo(lambda each: each.labels(lambda label: label + 1), convert=True),
         "classes",

@@ -32,7 +32,6 @@ def save(root, content):
 
 
 def test_boxes_classes_and_crowds(root):
-    assert COCO(root, Options()).splits == ("tiny",)
     source = COCO(root, Options()).load("tiny")
     assert source.ids == ["a.png", "b.png"]
     assert source.class_names == ("cat", "owl")
@@ -74,7 +73,7 @@ def test_defects_are_counted(root):
         "swapped corners": 1,
         "box outside the image": 1,
         "name that leaves the folder": 1,
-        "unreadable image": 1,
+        "image without a file": 1,
     }
     assert source.ids == ["a.png", "b.png"]
 
@@ -108,6 +107,234 @@ def test_an_invalid_row_drops_only_itself(root):
     assert source.defects.counts == {
         "row without id or name": 3,
         "row without id or file_name": 2,
-        "id used twice": 2,
+        "category id used twice": 1,
+        "image id used twice": 1,
         "image listed twice": 1,
     }
+
+
+LAYOUTS = {
+    "COCO": ("annotations/instances_{}.json", "{}2017/"),
+    "Roboflow": ("{}/_annotations.coco.json", "{}/"),
+    "CVAT": ("annotations/instances_{}.json", "images/{}/"),
+    "Label Studio per split": ("{}/result.json", "{}/images/"),
+    "one folder for all": ("annotations/instances_{}.json", "images/{}_"),
+    "other names": ("{}_annotations.json", "Images/{}/"),
+    "beside the images": ("{}.json", "{}_"),
+    "unpacked one folder deeper": ("set/Annotations/instances_{}.json", "set/{}/"),
+}
+
+
+def write(folder, file, image, content):
+    """An annotation file, and the images that it lists."""
+    for row in content["images"]:
+        path = folder / f"{image}{row['file_name']}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (100, 80)).save(path)
+        if image.endswith("_"):
+            row["file_name"] = path.name
+    (folder / file).parent.mkdir(parents=True, exist_ok=True)
+    (folder / file).write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(
+    "names", [("train", "val", "test"), ("Train", "valid", "TEST"), ("training", "dev", "testing")]
+)
+def test_layouts_and_names_of_splits(tmp_path, layout, names):
+    file, image = LAYOUTS[layout]
+    for number, name in enumerate(names, 1):
+        images = [{"id": index, "file_name": f"{index}.png"} for index in range(number)]
+        boxes = [{"image_id": index, "bbox": [1, 2, 3, 4], "category_id": 1} for index in range(number)]
+        content = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "cat"}]}
+        write(tmp_path, file.format(name), image.format(name), content)
+    source = COCO(tmp_path, Options())
+    assert source.splits == names
+    assert not source.drawn
+    for split, number in (("train", 1), ("validation", 2), ("test", 3)):
+        found = source.load(source.find(split))
+        assert [each.boxes_yxyx.tolist() for each in found.objects] == [[[2, 1, 6, 4]]] * number
+        assert not found.defects.counts
+        (note,) = found.notes
+        inside = layout.startswith("unpacked")
+        assert f"{names[number - 1]}: {file.format(names[number - 1])[4 * inside :]}, images in " in note
+
+
+@pytest.mark.parametrize(
+    ("file", "image"), [("result.json", "images/"), ("annotations/instances_default.json", "images/"), ("my.json", "")]
+)
+def test_without_splits_they_are_drawn(tmp_path, file, image):
+    images = [{"id": index, "file_name": f"{index}.png"} for index in range(10)]
+    boxes = [{"image_id": index, "bbox": [index, 0, 3, 4], "category_id": 1} for index in range(10)]
+    content = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "cat"}]}
+    write(tmp_path, file, image, content)
+    for root in (tmp_path, tmp_path / file):
+        source = COCO(root, Options())
+        assert source.drawn
+        assert source.disjoint
+        assert source.splits == ("train", "validation", "test")
+        found = [source.load(split) for split in source.splits]
+        assert [len(each) for each in found] == [8, 1, 1]
+        assert sorted(name for each in found for name in each.ids) == [f"{index}.png" for index in range(10)]
+        assert all("drawn with seed 0" in each.notes[0] for each in found)
+        assert len(source.load("all")) == 10
+
+
+def test_what_is_there_is_listed_if_nothing_fits(tmp_path):
+    (tmp_path / "train/labels").mkdir(parents=True)
+    (tmp_path / "train/labels/a.txt").write_text("")
+    (tmp_path / "data.yaml").write_text("")
+    with pytest.raises(UserError, match=r"no annotation file.*result\.json.*it has train/, 1 x \.yaml"):
+        COCO(tmp_path, Options())
+    (tmp_path / "package.json").write_text("{}")
+    with pytest.raises(UserError, match=r"no COCO annotation file among.*1 x \.json"):
+        COCO(tmp_path, Options())
+
+
+def test_two_files_of_one_split_are_refused(tmp_path):
+    for folder in ("annotations", "Annotations"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "instances_train.json").write_text(json.dumps(CONTENT))
+    with pytest.raises(UserError, match="would be the split"):
+        COCO(tmp_path, Options())
+
+
+@pytest.mark.parametrize("kind", [str, float, lambda id_: f"{id_}.0", lambda id_: f"n{id_}"])
+def test_ids_of_any_kind(root, kind):
+    content = json.loads(json.dumps(CONTENT))
+    for row in (*content["images"], *content["categories"]):
+        row["id"] = kind(row["id"])
+    for row in content["annotations"]:
+        row["image_id"], row["category_id"] = kind(row["image_id"]), kind(row["category_id"])
+    save(root, content)
+    source = COCO(root, Options())
+    found = source.load("tiny")
+    names = ("owl", "cat") if kind(90) == "n90" and "n2" > "n90" else ("cat", "owl")
+    assert found.class_names == names
+    assert list(found.class_ids) == [kind({"cat": 2, "owl": 90}[name]) for name in names]
+    assert [each.labels.tolist() for each in found.objects] == [[names.index("cat")], [names.index("owl")]]
+    assert source.image_ids == {root / "tiny/a.png": kind(7), root / "tiny/b.png": kind(3)}
+    assert not found.defects.counts
+
+
+def test_ids_are_compared_by_value_across_kinds(root):
+    content = json.loads(json.dumps(CONTENT))
+    content["annotations"][0] |= {"image_id": "3", "category_id": 90.0}
+    save(root, content)
+    found = COCO(root, Options()).load("tiny")
+    assert [len(each) for each in found.objects] == [1, 1]
+    assert list(found.class_ids) == [2, 90]
+
+
+def test_equal_names_of_categories_stay_two_classes(root):
+    save(root, CONTENT | {"categories": [{"id": 90, "name": "cat"}, {"id": 2, "name": "cat"}]})
+    found = COCO(root, Options()).load("tiny")
+    assert found.class_names == ("cat", "cat (2)")
+    assert found.defects.counts == {"class name used twice": 1}
+    assert not found.defects.costs
+
+
+@pytest.mark.parametrize(
+    "written", ["images\\a.png", "./a.png", "/data/upload/5/a.png", "A.PNG", "https://host/x/tiny/a.png?", "deep/a.png"]
+)
+def test_names_with_other_folders_are_found_and_said(root, written):
+    written = written.removesuffix("?")
+    save(root, CONTENT | {"images": [CONTENT["images"][1], {"id": 7, "file_name": written}]})
+    found = COCO(root, Options()).load("tiny")
+    assert found.ids == ["b.png", "a.png"]
+    assert found.notes[1].endswith(f"1 of 2 images have another path than written, first: {written}: a.png")
+    assert not found.defects.counts
+
+
+def test_names_that_fit_one_file_alike_are_refused(root):
+    images = [{"id": 7, "file_name": "x/a.png"}, {"id": 3, "file_name": "y/a.png"}]
+    save(root, CONTENT | {"images": [*images, {"id": 4, "file_name": "b.png"}]})
+    found = COCO(root, Options()).load("tiny")
+    assert found.ids == ["b.png"]
+    assert found.defects.counts == {"image without a file": 2}
+    assert found.defects.lost("images") == 2
+
+
+def test_an_image_of_the_same_name_in_another_split_is_not_taken(tmp_path):
+    for split, names in (("train", ["a.png", "b.png"]), ("val", ["a.png", "c.png"])):
+        images = [{"id": number, "file_name": name} for number, name in enumerate(names)]
+        write(tmp_path, f"annotations/instances_{split}.json", f"{split}/", CONTENT | {"images": images})
+    (tmp_path / "val/a.png").unlink()
+    found = COCO(tmp_path, Options()).load("val")
+    assert found.ids == ["c.png"]
+    assert found.defects.counts["image without a file"] == 1
+
+
+def test_annotations_under_several_ids_of_an_image_are_joined(root):
+    images = [*CONTENT["images"], {"id": 12, "file_name": ".\\A.png"}]
+    extra = [
+        {"image_id": 12, "bbox": [1, 2, 3, 4], "category_id": 90},
+        {"image_id": 12, "bbox": [0, 0, 5.5, 2], "category_id": 2},
+    ]
+    save(root, CONTENT | {"images": images, "annotations": CONTENT["annotations"] + extra})
+    found = COCO(root, Options()).load("tiny")
+    assert found.objects[0].boxes_yxyx.tolist() == [[0, 0, 2, 5.5], [2, 1, 6, 4]]
+    assert found.defects.counts == {"image listed twice": 1, "object listed under two ids of its image": 1}
+    assert not found.defects.costs
+
+
+def test_boxes_from_polygons_and_masks(root):
+    mask = {"size": [80, 100], "counts": [80 * 10 + 5, 4, 76, 4, 7111]}
+    extra = [
+        {"image_id": 7, "segmentation": [[1, 2, 5, 2, 5, 8]], "category_id": 90},
+        {"image_id": 7, "bbox": [], "segmentation": mask, "category_id": 90},
+        {"image_id": 7, "bbox": None, "segmentation": [], "category_id": 90},
+    ]
+    save(root, CONTENT | {"annotations": extra})
+    found = COCO(root, Options()).load("tiny")
+    assert found.objects[0].boxes_yxyx.tolist() == [[2, 1, 8, 5], [5, 10, 9, 12]]
+    assert found.notes[1].endswith("2 boxes without bbox are those of their polygons or masks")
+    assert found.defects.counts == {"object without a box or a class": 1}
+
+
+def test_a_category_that_only_groups_others_is_no_class(tmp_path):
+    parent, child = {"id": 0, "name": "animals", "supercategory": "none"}, {"id": 5, "name": "cat"}
+    content = {
+        "images": [{"id": 1, "file_name": "a.png"}],
+        "categories": [parent, child | {"supercategory": "animals"}],
+    }
+    box = {"image_id": 1, "bbox": [1, 2, 3, 4]}
+    for split, category in (("train", 5), ("test", 5)):
+        content["annotations"] = [box | {"category_id": category}]
+        write(tmp_path, f"{split}/_annotations.coco.json", f"{split}/", content)
+    found = COCO(tmp_path, Options()).load("train")
+    assert (found.class_names, list(found.class_ids)) == (("cat",), [5])
+    assert found.notes[1].endswith("without the category animals, which only groups others")
+    content["annotations"] = [box | {"category_id": 0}]
+    write(tmp_path, "test/_annotations.coco.json", "test/", content)
+    assert COCO(tmp_path, Options()).load("train").class_names == ("animals", "cat")
+
+
+def test_unlisted_images_are_said(root):
+    Image.new("RGB", (100, 80)).save(root / "tiny/more.png")
+    Image.new("RGB", (100, 80)).save(root / "tiny/._a.png")
+    assert (
+        COCO(root, Options())
+        .load("tiny")
+        .notes[1]
+        .endswith("1 image files are not listed and not used, first: more.png")
+    )
+
+
+def test_images_of_a_format_that_cannot_be_read(root):
+    (root / "tiny/c.heic").write_bytes(b"")
+    save(root, CONTENT | {"images": [*CONTENT["images"], {"id": 5, "file_name": "c.heic"}]})
+    found = COCO(root, Options()).load("tiny")
+    assert found.ids == ["a.png", "b.png"]
+    assert found.defects.counts == {"image of a format that cannot be read (.heic)": 1}
+    assert found.defects.lost("images") == 1
+
+
+def test_the_current_folder(root, monkeypatch):
+    monkeypatch.chdir(root)
+    for name in (".", "annotations/instances_tiny.json", "../coco"):
+        source = COCO(name, Options())
+        assert source.load("all").ids == ["a.png", "b.png"]
+        assert source.image_ids == {root / "tiny/a.png": 7, root / "tiny/b.png": 3}
+    monkeypatch.chdir("annotations")
+    assert COCO("instances_tiny.json", Options()).load("all").ids == ["a.png", "b.png"]

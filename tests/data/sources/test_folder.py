@@ -1,3 +1,6 @@
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -20,18 +23,73 @@ def test_classes_and_files_are_sorted_by_name(image_folder):
         np.testing.assert_array_equal(source.read(tf.constant(i, tf.int64)), np.asarray(Image.open(path)))
 
 
-def test_files_without_an_image_extension_are_skipped(image_folder):
+def test_other_files_are_noted_and_formats_that_cannot_be_read_are_defects(image_folder):
     root = image_folder({"a": 2, "b": 2})
-    for name in (".hidden.png", "notes.txt", "Thumbs.db"):
+    for name in (".hidden.png", "notes.txt", "Thumbs.db", "photo.heic"):
         (root / "a" / name).write_text("x")
     (root / "a" / "000.png").rename(root / "a" / "000.PNG")
     (root / ".git").mkdir()
-    (root / "a" / "more").mkdir()
-    source = Folder(root, Options(fractions={"train": 1.0})).load("train")
-    assert len(source) == 4
-    (note,) = source.notes
-    assert "skipped 3 entries" in note
-    assert ".db: 1, .txt: 1, folder: 1" in note
+    Image.new("RGB", (5, 5)).save(root / "lonely.png")
+    source = Folder(root, Options()).load("all")
+    assert [Path(path).relative_to(root).as_posix() for path in source.ids] == [
+        "a/000.PNG",
+        "a/001.png",
+        "b/000.png",
+        "b/001.png",
+    ]
+    assert source.defects.counts == {"image of a format that cannot be read (.heic)": 1}
+    assert source.defects.lost("images") == 1
+    assert source.notes == (
+        f"{root}: ignored 1 entries that are not images (.txt: 1, such as a/notes.txt)",
+        f"{root}: ignored 1 images outside of class folders, such as lonely.png",
+    )
+    with pytest.raises(UserError, match=r"photo\.heic: image of a format"):
+        Folder(root, Options(on_defect="stop")).load("all")
+
+
+def test_a_split_counts_the_defects_that_are_drawn_for_it(image_folder):
+    root = image_folder({"a": 20, "b": 20})
+    for number in range(10):
+        (root / "a" / f"{number:03}.png").rename(root / "a" / f"{number:03}.heic")
+    parts = [Folder(root, Options()).load(split) for split in ("train", "validation", "test")]
+    assert [len(part) + part.defects.lost("images") for part in parts] == [32, 4, 4]
+    assert sum(part.defects.lost("images") for part in parts) == 10
+
+
+def test_images_in_subfolders_belong_to_the_class(image_folder):
+    root = image_folder({"a": 1, "a/more": 2, "b": 2})
+    (root / "b" / "linked").symlink_to(root / "a" / "more")
+    source = Folder(root, Options()).load("all")
+    assert source.class_names == ("a", "b")
+    assert source.class_counts().tolist() == [3, 2]
+    assert "2 images are in subfolders of class folders, such as a/more/000.png" in source.notes[-1]
+
+
+def test_the_only_folder_in_an_archive_is_read(image_folder):
+    root = image_folder({"pets-master/data/train/cat": 2, "pets-master/data/train/dog": 2})
+    (root / "__MACOSX").mkdir()
+    (root / "pets-master" / "README.md").write_text("x")
+    source = Folder(root, Options())
+    assert source.splits == ("train",)
+    assert source.load("train").class_names == ("cat", "dog")
+    assert source.load("train").notes[0] == f"folder:{root}: reading {root}/pets-master/data"
+
+
+def test_drawn_splits_and_folders_that_are_no_splits_are_said(image_folder):
+    root = image_folder({"a": 20, "b": 20})
+    assert Folder(root, Options(seed=3)).load("train").notes == (
+        f"folder:{root}: has no splits of its own; drawn with seed 3: train 80 %, validation 10 %, test 10 %",
+    )
+    root = image_folder({"pets/Train/a": 2, "pets/Train/b": 2, "pets/extra/a": 1}) / "pets"
+    assert Folder(root, Options()).splits == ("train",)
+    assert Folder(root, Options()).load("train").notes == (f"{root}: ignored folders that are not splits: extra",)
+
+
+def test_a_class_whose_name_is_not_text_is_refused(image_folder):
+    root = image_folder({"a": 2, "b": 2})
+    os.rename(os.fsencode(root / "b"), os.fsencode(root) + b"/caf\xe9")
+    with pytest.raises(UserError, match=r"class folder caf\\xe9 is not UTF-8; rename it"):
+        Folder(root, Options()).load("train")
 
 
 def test_splits_are_drawn_from_a_folder_without_splits(image_folder):
@@ -69,7 +127,7 @@ def test_the_fingerprint_follows_the_files(image_folder):
     ("counts", "extra", "message"),
     [
         ({}, "lonely.png", "has no class folders"),
-        ({"train/a": 2}, "train/b/notes.txt", 'class "b" is empty: 1 files'),
+        ({"train/a": 2}, "train/b/notes.txt", 'class "b" has no images that can be read: it has 1 x .txt'),
         ({"train/bees": 1, "train/ants": 1, "test/ants": 1, "test/bee": 1}, None, 'class "bee" .* did you mean "bees"'),
         ({"val/a": 1, "validation/a": 1}, None, "both val and validation"),
         ({"test/a": 1}, None, 'no split "train"; known: all, test'),

@@ -75,7 +75,8 @@ def test_coco128(dataset):
     source = load(dataset("coco128"))
     assert len(source) == 128
     assert sum(map(len, source.objects)) == 929
-    assert not source.defects.counts
+    assert source.defects.counts == {"label without an image of its name": 12}  # two label files; their images are gone
+    assert source.defects.lost("objects") == 12
 
 
 def test_folders_without_a_yolo_layout_are_refused(tmp_path):
@@ -105,3 +106,98 @@ def test_a_box_that_vanishes_in_single_precision_has_no_area(root):
     source = load(root)
     assert len(source.objects[1]) == 1
     assert source.defects.counts == {"box without area": 2}
+
+
+@pytest.mark.parametrize("folder", ["", "labels", "labels/train", "images/train", "data"])
+@pytest.mark.parametrize("name", ["classes.txt", "Classes.txt", "obj.names", "mine.names"])
+def test_lists_of_names_in_any_folder(root, folder, name):
+    (root / folder).mkdir(exist_ok=True)
+    (root / folder / name).write_text("dog\n\nowl\nemu\n")
+    source = load(root)
+    assert source.class_names == ("dog", "1", "owl", "emu")
+    assert source.notes[0].endswith(f"; class names in {root / folder / name}")
+    assert not source.defects.counts
+
+
+def test_lists_of_names_that_differ_are_refused(root):
+    (root / "labels/classes.txt").write_text("dog\ncat\nowl\n")
+    (root / "labels/train/classes.txt").write_text("cat\ndog\nowl\n")
+    with pytest.raises(UserError, match=r"labels/classes\.txt, .*labels/train/classes\.txt differ"):
+        load(root)
+
+
+def test_names_of_label_studio(root):
+    (root / "notes.json").write_text('{"categories": [{"id": 0, "name": "a"}, {"id": 2, "name": "c"}], "info": {}}')
+    assert load(root).class_names == ("a", "1", "c")
+
+
+def test_equal_names_stay_two_classes(root):
+    (root / "classes.txt").write_text("dog\ndog\nowl\n")
+    source = load(root)
+    assert source.class_names == ("dog", "dog (2)", "owl")
+    assert source.defects.counts == {"class name used twice": 1}
+
+
+def test_polygons_and_confidences_are_said(root):
+    (root / "labels/train/b.txt").write_text("0 0.25 0.5 0.5 0.25 0.75 0.5 0.5 0.75\n0 0.5 0.5 0.5 0.2 0.9\n")
+    source = load(root)
+    assert source.objects[1].boxes_yxyx.tolist() == [[25, 50, 75, 150], [40, 50, 60, 150]]
+    assert [note.partition(": ")[2] for note in source.notes[1:]] == [
+        "1 lines are polygons or rotated boxes; their bounding boxes are used",
+        "1 lines end with a confidence, which is ignored",
+        f"1 of 3 images have no label file and so no objects, first: {root}/images/train/c.png",
+    ]
+    assert not source.defects.counts
+
+
+def test_label_files_that_fit_no_image(root):
+    (root / "images/test").mkdir()
+    Image.new("RGB", (20, 10)).save(root / "images/test/a.png")
+    (root / "labels/test").mkdir()
+    (root / "labels/train/IMG_1.txt").write_text("0 0.5 0.5 0.5 0.2\n1 0.5 0.5 0.5 0.2\nnote\n")
+    (root / "labels/test/IMG_2.txt").write_text("0 0.5 0.5 0.5 0.2\n")
+    (root / "labels/val").mkdir()
+    (root / "labels/val/IMG_3.txt").write_text("0 0.5 0.5 0.5 0.2\n")
+    (root / "labels/README.txt").write_text("Exported on Monday\n")
+    train, test = load(root, "train").defects, load(root, "test").defects
+    assert train.counts == {"label without an image of its name": 3}
+    assert train.examples["label without an image of its name"] == [
+        f"{root}/labels/train/IMG_1.txt",
+        f"{root}/labels/val/IMG_3.txt",
+    ]
+    assert train.lost("objects") == 3
+    assert test.counts == {"label without an image of its name": 1}
+
+
+def test_images_that_share_a_label_file_are_reported(root):
+    Image.new("RGB", (200, 100)).save(root / "images/train/a.jpg")
+    source = load(root)
+    assert [len(objects) for objects in source.objects] == [2, 2, 0, 0]
+    assert source.defects.counts == {"label file of several images": 1}
+
+
+def test_hidden_files_are_ignored(root):
+    for name in ("images/train/._a.png", "labels/train/._a.txt", "images/.ipynb_checkpoints/a.png", "labels/.DS_Store"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_bytes(b"\x00\x05\x16\x07")
+    source = load(root)
+    assert source.ids == ["train/a.png", "train/b.png", "train/c.png"]
+    assert not source.defects.counts
+
+
+def test_linked_splits(root, tmp_path):
+    for folder in ("images", "labels"):
+        (root / folder / "train").rename(tmp_path / folder)
+        (root / folder / "train").symlink_to(tmp_path / folder)
+    source = load(root)
+    assert source.ids == ["train/a.png", "train/b.png", "train/c.png"]
+    assert [len(objects) for objects in source.objects] == [2, 0, 0]
+
+
+def test_images_of_a_format_that_cannot_be_read(root):
+    (root / "images/train/d.heic").write_bytes(b"")
+    (root / "logo.svg").write_bytes(b"")
+    source = load(root)
+    assert source.ids == ["train/a.png", "train/b.png", "train/c.png"]
+    assert source.defects.counts == {"image of a format that cannot be read (.heic)": 1}
+    assert source.defects.lost("images") == 1

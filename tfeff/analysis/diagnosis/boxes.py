@@ -42,10 +42,10 @@ DAMAGES = {
 }
 """Kind of damage -> what is wrong with such boxes, what to do."""
 INVALID = {
-    "invalid line": "write five numbers per line: class, center x, center y, width, height. Lines with more "
-    "numbers are polygons or have a score: convert them to boxes",
+    "invalid line": "write five numbers per line: class, center x, center y, width, height; or a class and a polygon, "
+    "x1 y1 x2 y2 x3 y3 ...; a confidence from 0 to 1 may follow",
     "object without a complete box": "give every object xmin, ymin, xmax and ymax as numbers",
-    "object without a box or a class": "give every object four numbers (bbox) and a category_id",
+    "object without a box or a class": "give every object a category_id and four numbers (bbox), or a segmentation",
 }
 """Defects without a box -> what to do."""
 

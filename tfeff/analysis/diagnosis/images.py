@@ -66,6 +66,10 @@ def survey(images: Dataset) -> Survey:
     return found
 
 
+ORPHAN = "label without an image of its name"
+"""A defect, counted per object."""
+
+
 def check_images(
     splits: Mapping[str, Dataset], surveys: Mapping[str, Survey], lost: Mapping[str, Defects], *, skips: bool
 ) -> Link:
@@ -105,6 +109,7 @@ def check_images(
         ("unreadable annotation", "annotation files cannot be read", "export the annotations again"),
         ("unreadable label file", "label files cannot be read", "export the annotations again"),
         ("object without an image", "objects belong to no image of the list", "let image_id name an entry of images"),
+        ("image without a file", "listed images have no file", "copy the missing images, or correct their names"),
         ("name that leaves the folder", "names point outside the dataset's folder", "write names inside the folder"),
     ):
         count = sum(images.defects.counts[kind] for images in splits.values())
@@ -118,6 +123,17 @@ def check_images(
                     fix=fix,
                 )
             )
+    orphans = sum(images.defects.counts[ORPHAN] for images in splits.values())
+    if orphans:
+        findings.append(
+            Finding(
+                what=f"{orphans:,} objects are in label files that have no image of their name.",
+                broken=False,  # the images that lack them show in the link of the objects
+                measured={"objects": orphans},
+                evidence=[each for each in (_example(images, ORPHAN) for images in splits.values()) if each],
+                fix="give label files and images the same names, or delete the label files of deleted images",
+            )
+        )
     blank = [
         splits[role].ids[index]
         for role, each in surveys.items()

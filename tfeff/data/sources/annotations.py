@@ -1,13 +1,15 @@
 """Collects annotated objects, checks them and fixes what can be fixed; datasets with one object per image."""
 
 import dataclasses
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from tfeff.boxes import area
-from tfeff.data.dataset import Dataset, Objects, RawAnnotations
+from tfeff.data.dataset import Dataset, Id, Objects, RawAnnotations
 from tfeff.data.defects import Defects
 from tfeff.data.images.decoding import Headers
 from tfeff.data.images.storage import ImageStorage
@@ -45,7 +47,7 @@ class ObjectCollector:
         """Adds object `number` (counted from 1, for messages), unless its box is beyond repair."""
         top, left, bottom, right = yxyx
         self._raw.append((yxyx, label))
-        if not all(np.isfinite(yxyx)):
+        if not all(map(math.isfinite, yxyx)):
             self._defects.add("box that is not finite", f"{self._where}, object {number}: {yxyx}", lost="objects")
             return
         if bottom < top or right < left:
@@ -64,9 +66,7 @@ class ObjectCollector:
                 f"{self._where}, object {number}: {yxyx} in {self._height} x {self._width}",
                 lost="objects" if gone else None,
             )
-        # In single precision, as boxes are stored, a sliver may have no area.
-        stored = np.array(clipped, np.float32)
-        if (stored[:2] >= stored[2:]).any():
+        if _is_empty(clipped):
             if not outside or bottom <= top or right <= left:
                 self._defects.add("box without area", f"{self._where}, object {number}: {yxyx}", lost="objects")
             return
@@ -96,6 +96,14 @@ class ObjectCollector:
         )
 
 
+def _is_empty(box: tuple[float, float, float, float]) -> bool:
+    """Whether a box has no area in single precision, in which boxes are stored: a sliver may have none."""
+    if box[2] - box[0] >= 1 and box[3] - box[1] >= 1:
+        return False
+    stored = np.array(box, np.float32)
+    return bool((stored[:2] >= stored[2:]).any())
+
+
 class AnnotatedSplit:
     """Collects the images of one split with their objects.
 
@@ -104,13 +112,15 @@ class AnnotatedSplit:
         options: `channels`, `on_defect` and `keep_raw_annotations` apply.
 
     Attributes:
+        name: of the split's dataset.
         ids: of the images so far.
         defects: where invalid annotations are counted.
+        notes: what the user should know, one line each.
     """
 
     def __init__(self, name: str, options: Options) -> None:
-        self._name, self._options = name, options
-        self.ids, self.defects = list[str](), Defects(options.on_defect)
+        self.name, self._options = name, options
+        self.ids, self.defects, self.notes = list[str](), Defects(options.on_defect), list[str]()
         self._sizes, self._objects, self._raw = list[tuple[int, int]](), list[Objects](), list[RawAnnotations]()
 
     def add(
@@ -131,14 +141,14 @@ class AnnotatedSplit:
             return None
         return size
 
-    def dataset(self, class_names: tuple[str, ...], images: ImageStorage) -> Dataset:
+    def dataset(self, class_names: tuple[str, ...], images: ImageStorage, class_ids: Sequence[Id] = ()) -> Dataset:
         """The split, with its images as `ids` lists them.
 
         Raises:
             NoImagesError: no images.
         """
         return Dataset(
-            name=self._name,
+            name=self.name,
             class_names=class_names,
             ids=self.ids,
             images=images,
@@ -147,7 +157,27 @@ class AnnotatedSplit:
             sizes=np.array(self._sizes, np.int32).reshape(-1, 2),
             defects=self.defects,
             raw_annotations=self._raw,
+            notes=tuple(self.notes),
+            class_ids=class_ids,
         )
+
+
+def distinct(names: Sequence[str], where: str, defects: Defects) -> tuple[str, ...]:
+    """Class names, of which repeated ones get a number, since a name stands for one class.
+
+    >>> distinct(["cat", "dog", "cat"], "classes.txt", Defects())
+    ('cat', 'dog', 'cat (2)')
+    """
+    found, numbers = dict[str, None](), dict[str, int]()
+    for name in names:
+        free = name
+        while free in found:
+            numbers[name] = numbers.get(name, 1) + 1
+            free = f"{name} ({numbers[name]})"
+        if free != name:
+            defects.add("class name used twice", f"{where}: {name}, now {free}")
+        found[free] = None
+    return tuple(found)
 
 
 def single_objects(dataset: Dataset) -> Dataset:
@@ -183,7 +213,7 @@ def single_objects(dataset: Dataset) -> Dataset:
 
 
 def _notes(dataset: Dataset, empty: int, several: int) -> tuple[str, ...]:
-    notes = []
+    notes = [*dataset.notes]
     if empty:
         notes.append(f"{dataset.name}: skipped {empty} of {len(dataset)} images, which have no object")
     if several:

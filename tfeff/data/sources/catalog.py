@@ -45,8 +45,9 @@ def open_objects(name: str, options: Options | None = None) -> Source:
     """Opens a source of images with objects.
 
     Args:
-        name: `voc:<directory>`, `yolo:<directory>`, `coco:<directory>`, `tfds:<name>`, `embedded:placed_digits` or
-            `embedded:single_digits`; the latter two also with the side of their canvas: `embedded:placed_digits:96`.
+        name: `voc:<directory>`, `yolo:<directory or YAML file>`, `coco:<directory or JSON file>`, `tfds:<name>`,
+            `embedded:placed_digits` or `embedded:single_digits`; the latter two also with the side of their canvas:
+            `embedded:placed_digits:96`.
         options: how to read it.
 
     Raises:
@@ -85,8 +86,8 @@ SCHEMES: Mapping[str, Scheme] = {
     "tfds": Scheme("tfds:<name>", labels=tfds.TfdsLabeledImages, objects=tfds.TfdsAnnotatedImages),
     "crops": Scheme("crops:<dataset with objects>", labels=_open_crops),
     "voc": Scheme("voc:<directory>", objects=voc.VOC),
-    "yolo": Scheme("yolo:<directory>", objects=yolo.YOLO),
-    "coco": Scheme("coco:<directory>", objects=coco.COCO),
+    "yolo": Scheme("yolo:<directory or YAML file>", objects=yolo.YOLO),
+    "coco": Scheme("coco:<directory or JSON file>", objects=coco.COCO),
     "python": Scheme(
         "python:<name of images given in Python>",
         labels=functools.partial(given.GivenImages, objects=False),

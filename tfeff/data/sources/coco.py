@@ -1,32 +1,31 @@
-"""COCO JSON: `annotations/instances_<split>.json`; images in `<split>/`, `images/<split>/` or `images/`."""
+"""COCO JSON, as published with COCO and as exported by Roboflow, Label Studio and CVAT; see `coco_layout`."""
 
-import json
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from tfeff.data.dataset import Dataset
-from tfeff.data.defects import Defects
+from tfeff.data.dataset import Dataset, Id
 from tfeff.data.images.decoding import Headers
 from tfeff.data.images.storage import ImageFiles
-from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector
+from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector, distinct
+from tfeff.data.sources.coco_file import COCOFile, Key, Listed, collect
+from tfeff.data.sources.coco_layout import COCOLayout
+from tfeff.data.sources.listing import Finder
 from tfeff.data.sources.source import Options, Source
-from tfeff.data.splits import ALL
+from tfeff.data.splits import ALL, FRACTIONS, canonical_name, checked_fractions, drawn_split
 from tfeff.errors import UserError
-
-_PREFIX = "instances_"
 
 
 class COCO(Source):
     """A COCO dataset, in the order of its lists of images; classes are in the order of their ids.
 
-    Splits are named as in the files (`train2017`); `train` and `val` find them too. An annotation with `ignore` set
-    counts as difficult.
+    Splits are named as in the files (`train2017`); `train` and `val` find them too. If there is only one annotation
+    file, and it is not named like a split, splits are drawn by seed. An annotation with `ignore` set counts as
+    difficult. Without `bbox`, the box is that of `segmentation`.
 
     Args:
-        root: the folder.
-        options: `channels` and `on_defect` apply.
+        root: the folder, or an annotation file.
+        options: `channels`, `fractions`, `seed` and `on_defect` apply.
 
     Raises:
         UserError: the folder is missing, or has no annotation file.
@@ -34,23 +33,59 @@ class COCO(Source):
 
     def __init__(self, root: str | Path, options: Options) -> None:
         super().__init__(f"coco:{root}", options)
-        self._root, self._headers = Path(root), Headers()
-        folder = self._root / "annotations"
-        files = sorted(folder.glob(f"{_PREFIX}*.json")) if folder.is_dir() else []
-        self._files = {path.stem.removeprefix(_PREFIX): path for path in files}
-        if not self._files:
-            problem = "has no annotation file" if self._root.exists() else "does not exist"
-            raise UserError(f"COCO dataset {root} {problem}; expected {folder}/{_PREFIX}<split>.json")
+        self._layout, self._headers = COCOLayout(Path(root)), Headers()
+        self._read, self._found = dict[Path, COCOFile](), dict[str, tuple[Path, Listed]]()
+        files = [path for path in self._layout.files if self._layout.usual or self._is_coco(path)]
+        if not files:
+            raise self._layout.error("has no COCO annotation file among its JSON files")
+        self._files = self._layout.splits(files)
+        self._whole = next(iter(self._files)) if len(self._files) == 1 else None
+        if self.drawn:
+            checked_fractions(options.fractions)
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """One per annotation file."""
-        return tuple(self._files)
+        """One per annotation file, or the splits of `fractions`."""
+        return tuple(self.options.fractions if self.drawn else self._files)
+
+    @property
+    def drawn(self) -> bool:
+        """Whether there is one annotation file, which is not named like a split."""
+        return self._whole is not None and canonical_name(self._whole) not in FRACTIONS
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Where annotations and images of each split were found."""
+        root = self._layout.root
+        parts = [
+            f"{split}: {path.relative_to(root)}, images in {self._images[split][0] or '.'}"
+            for split, path in self._files.items()
+        ]
+        return (f"{self.name}: {'; '.join(parts)}",)
 
     @property
     def disjoint(self) -> bool:
-        """No: several files may list the same image."""
-        return False
+        """Only if splits are drawn: several files may list the same image."""
+        return self.drawn
+
+    def find(self, split: str) -> str | None:
+        """See `Source`; the name of the only annotation file means all images."""
+        return super().find(split) or (ALL if split == self._whole else None)
+
+    def load(self, split: str) -> Dataset:
+        """See `Source` and `find`."""
+        return super().load(ALL if self.drawn and split == self._whole else split)
+
+    @cached_property
+    def image_ids(self) -> Mapping[Path, Id]:
+        """See `Source`; of images that several annotation files list, the id in the first one."""
+        found = dict[Path, Id]()
+        for split in self._files:
+            file = self._file(split)
+            folder, listed = self._listed(split, file)
+            for name, keys in listed.files.items():
+                found.setdefault((folder / name).resolve(), file.images[keys[0]].id)
+        return found
 
     def _load(self, split: str) -> Dataset:
         """Reads the annotation file of one split.
@@ -59,114 +94,81 @@ class COCO(Source):
             UserError: an invalid annotation file, no images, `all` of several splits, or (with `on_defect="stop"`) an
                 invalid annotation.
         """
-        if split == ALL:
-            if len(self._files) > 1:
-                raise UserError(f"{self.name}: all splits cannot be joined; choose one of {', '.join(self._files)}")
-            split = next(iter(self._files))
-        path = self._files[split]
-        found = AnnotatedSplit(f"{self.name}/{split}", self.options)
-        defects = found.defects
-        categories, images, annotated_sizes, annotations = _parse(path, defects)
-        order = sorted(categories)
-        of_image: dict[int, list[tuple[int, Any]]] = {id_: [] for id_ in images}
-        for number, item in enumerate(annotations, 1):
-            owner = item.get("image_id") if isinstance(item, dict) else None
-            if not isinstance(owner, int) or owner not in of_image:
-                defects.add("object without an image", f"{path}, annotation {number}", lost="objects")
-                continue
-            of_image[owner].append((number, item))
-        folders = (self._root / split, self._root / "images" / split)
-        folder = next((each for each in folders if each.is_dir()), self._root / "images")
-        listed = set[str]()
-        for id_, name in images.items():
-            if name in listed:
-                defects.add("image listed twice", f"{path}: {name}")
-                continue
-            listed.add(name)
-            if os.path.isabs(name) or ".." in Path(name).parts:
-                defects.add("name that leaves the folder", f"{path}: {name}", lost="images")
-                continue
+        if split == ALL and self._whole is None:
+            raise UserError(f"{self.name}: all splits cannot be joined; choose one of {', '.join(self._files)}")
+        part = self._whole if self._whole is not None else split
+        path, file = self._files[part], self._file(part)
+        folder, listed = self._listed(part, file)
+        found, names = AnnotatedSplit(f"{self.name}/{split}", self.options), list(listed.files)
+        if self.drawn and split != ALL:
+            names = drawn_split(names, split, self.options.fractions, self.options.seed)
+        if split in (ALL, self.splits[0]) or not self.drawn:  # counted once
+            for problem in (*file.problems, *listed.problems):
+                found.defects.add(problem.kind, f"{path}{problem.where}", lost=problem.lost)
+        categories = {
+            key: each for key, each in file.categories.items() if not file.parents or key not in self._parents
+        }
+        labels, masks = {key: label for label, key in enumerate(categories)}, 0
+        for name in names:
             size = found.header(self._headers, folder / name)
             if size is None:
                 continue
-            annotated = annotated_sizes.get(id_)
+            keys = listed.files[name]
+            annotated = next((file.sizes[key] for key in keys if key in file.sizes), None)
             if annotated is not None and annotated != size:
-                defects.add("wrong image size", f"{path}: {name}: {annotated} written, {size} in the image's header")
-            collector = _collected(of_image[id_], order, str(path), size, defects)
+                where = f"{path}: {name}: {annotated} written, {size} in the image's header"
+                found.defects.add("wrong image size", where)
+            collector = ObjectCollector(str(path), size, found.defects)
+            masks += collect(collector, [file.annotations[key] for key in keys], labels, str(path), found.defects)
             found.add(name, size, collector, annotated)
-        return found.dataset(tuple(categories[id_] for id_ in order), ImageFiles([folder / name for name in found.ids]))
+        class_names = distinct([each.name for each in categories.values()], str(path), found.defects)
+        found.notes += [f"{self.name if self.drawn else found.name}: {note}" for note in listed.notes]
+        if len(categories) < len(file.categories):
+            groups = ", ".join(each.name for key, each in file.categories.items() if key not in categories)
+            found.notes.append(f"{found.name}: without the category {groups}, which only groups others")
+        if masks:
+            found.notes.append(f"{found.name}: {masks} boxes without bbox are those of their polygons or masks")
+        if not self.drawn:
+            del self._read[path]  # annotations take much more memory than boxes
+        images = ImageFiles([folder / name for name in found.ids])
+        return found.dataset(class_names, images, class_ids=[each.id for each in categories.values()])
 
+    @cached_property
+    def _parents(self) -> frozenset[Key]:
+        """Categories that only group others, in all files."""
+        return frozenset.intersection(*(self._file(split).parents for split in self._files))
 
-def _parse(
-    path: Path, defects: Defects
-) -> tuple[dict[int, str], dict[int, str], dict[int, tuple[int, int]], list[Any]]:
-    """Names of the categories and files of the images, by id; sizes of the images, where given; the annotations."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-        categories, images, annotations = (content[part] for part in ("categories", "images", "annotations"))
-        if not all(isinstance(part, list) for part in (categories, images, annotations)):
-            raise TypeError("categories, images and annotations must be lists")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{path}: not a COCO annotation file ({type(error).__name__}: {str(error)[:200]})") from None
-    return (
-        _by_id(categories, "name", f"{path}, category", defects),
-        _by_id(images, "file_name", f"{path}, image", defects),
-        _sizes(images),
-        annotations,
-    )
-
-
-def _collected(
-    items: Sequence[tuple[int, Any]], order: list[int], where: str, size: tuple[int, int], defects: Defects
-) -> ObjectCollector:
-    """The objects of one image."""
-    collector = ObjectCollector(where, size, defects)
-    for number, item in items:
+    def _is_coco(self, path: Path) -> bool:
+        """Whether a JSON file that could be anything has annotations."""
         try:
-            left, top, width, height = (float(value) for value in item["bbox"])
-            category = int(item["category_id"])
-        except (KeyError, TypeError, ValueError, OverflowError):
-            defects.add("object without a box or a class", f"{where}, annotation {number}", lost="objects")
-            continue
-        box = top, left, top + height, left + width
-        if category not in order:
-            defects.add("class without a name", f"{where}, annotation {number}: category_id {category}", lost="objects")
-            collector.add_unnamed(box, -1 if not order or category < order[0] else len(order))
-            continue
-        collector.add(
-            number,
-            box,
-            order.index(category),
-            difficult=bool(item.get("ignore", 0)),
-            crowd=bool(item.get("iscrowd", 0)),
-        )
-    return collector
+            self._read[path] = COCOFile.read(path)
+        except UserError:
+            return False
+        return True
 
+    def _file(self, split: str) -> COCOFile:
+        """An annotation file; read once, until its split is loaded."""
+        path = self._files[split]
+        if path not in self._read:
+            self._read[path] = COCOFile.read(path)
+        return self._read[path]
 
-def _sizes(images: list[Any]) -> dict[int, tuple[int, int]]:
-    """(height, width) of the images by id, of those rows that state it."""
-    found = dict[int, tuple[int, int]]()
-    for row in images:
-        try:
-            id_, size = int(row["id"]), (int(row["height"]), int(row["width"]))
-        except (KeyError, TypeError, ValueError, OverflowError):
-            continue
-        if min(size) > 0:
-            found.setdefault(id_, size)
-    return found
+    def _listed(self, split: str, file: COCOFile) -> tuple[Path, Listed]:
+        """The folder of the images of an annotation file, and which files there are meant."""
+        if split not in self._found:
+            below, files = self._images[split]
+            exclusive = [folder for folder, _ in self._images.values()].count(below) == 1
+            listed = Listed.of(file, Finder(files), self._unusable(below), exclusive=exclusive)
+            self._found[split] = self._layout.root / below, listed
+        return self._found[split]
 
+    def _unusable(self, below: str) -> dict[str, str]:
+        """What is wrong with images in a folder that cannot be used."""
+        inside = f"{below}/" if below else ""
+        unusable = self._layout.tree.unusable.items()
+        return {path.removeprefix(inside): problem for path, problem in unusable if path.startswith(inside)}
 
-def _by_id(rows: list[Any], key: str, where: str, defects: Defects) -> dict[int, str]:
-    """`id` -> the text under a key; of several rows with one id, the first counts."""
-    found = dict[int, str]()
-    for number, row in enumerate(rows, 1):
-        try:
-            id_, name = int(row["id"]), row[key]
-        except (KeyError, TypeError, ValueError, OverflowError):
-            defects.add(f"row without id or {key}", f"{where} {number}")
-            continue
-        if not isinstance(name, str):
-            defects.add(f"row without id or {key}", f"{where} {number}")
-        elif found.setdefault(id_, name) != name:
-            defects.add("id used twice", f"{where} {number}: {id_}")
-    return found
+    @cached_property
+    def _images(self) -> dict[str, tuple[str, list[str]]]:
+        """Split -> the folder where its images are, and all images there."""
+        return {split: self._layout.images(split, path) for split, path in self._files.items()}

@@ -1,18 +1,40 @@
-"""Image folders: `<dir>/<split>/<class>/<image>`, or `<dir>/<class>/<image>` with splits drawn by seed."""
+"""Image folders: `<dir>/<split>/<class>/<image>`, or `<dir>/<class>/<image>` with splits drawn by seed.
 
-import os
+Images in subfolders of a class folder belong to the class. If `<dir>` contains nothing but one folder of folders, as
+many archives do, that one is read.
+"""
+
 from collections import Counter
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from tfeff.data.dataset import Dataset, NoImagesError
-from tfeff.data.images import decoding
+from tfeff.data.defects import Defects
 from tfeff.data.images.storage import ImageFiles
+from tfeff.data.names import is_text, listed, shown
+from tfeff.data.sources import files
 from tfeff.data.sources.source import Options, Source
 from tfeff.data.splits import ALL, FRACTIONS, canonical_name, checked_fractions, stratified_split
 from tfeff.errors import UserError, nearest
+
+
+class _Listing(NamedTuple):
+    """The images of some class folders, those that cannot be used included.
+
+    Attributes:
+        paths: of the images.
+        labels: int64 [n].
+        problems: path -> why the image cannot be used.
+        notes: on other entries of the folders.
+    """
+
+    paths: list[str]
+    labels: np.ndarray
+    problems: dict[str, str]
+    notes: tuple[str, ...]
 
 
 class Folder(Source):
@@ -20,7 +42,7 @@ class Folder(Source):
 
     Args:
         root: the folder.
-        options: `channels`, `fractions` and `seed` apply.
+        options: `channels`, `fractions`, `seed` and `on_defect` apply.
 
     Raises:
         UserError: the folder is missing, or has neither layout.
@@ -28,14 +50,18 @@ class Folder(Source):
 
     def __init__(self, root: str | Path, options: Options) -> None:
         super().__init__(f"folder:{root}", options)
-        self._root = Path(root)
-        if not self._root.is_dir():
-            problem = "is not a folder" if self._root.exists() else "does not exist"
+        root = Path(root)
+        if not root.is_dir():
+            problem = "is not a folder" if root.exists() else "does not exist"
             raise UserError(
                 f"image folder {root} {problem}; expected {root}/<split>/<class>/ or {root}/<class>/ with images"
             )
-        if not _subfolders(self._root):
-            raise UserError(f"image folder {root} has no class folders; expected {root}/<class>/ with images")
+        self._root = _unwrapped(root)
+        if not files.subfolders(self._root):
+            raise UserError(
+                f"image folder {root} has no class folders: {files.contents(root)}; "
+                f"expected {root}/<class>/ with images"
+            )
         self._split_folders = _split_folders(self._root)
         if not self._split_folders:
             checked_fractions(options.fractions)
@@ -50,27 +76,47 @@ class Folder(Source):
         """Whether the folder has no splits of its own."""
         return not self._split_folders
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """See `Source`."""
+        wrapped = () if self.name == f"folder:{self._root}" else (f"{self.name}: reading {self._root}",)
+        read = {folder.name for folder in self._split_folders.values()}
+        others = [name for name in files.subfolders(self._root) if name not in read] if read else []
+        return (
+            *wrapped,
+            *((f"{self._root}: ignored folders that are not splits: {listed(others)}",) if others else ()),
+        )
+
     def _load(self, split: str) -> Dataset:
         """Lists the files of one split.
 
         Raises:
-            UserError: an empty class, a class missing from a split or unknown to the training split, or no images.
+            UserError: an empty class, a class missing from a split or unknown to the training split, a name of a class
+                that is not text, or no images.
         """
-        if split == ALL and self._split_folders:
-            parts = [self._listing(folder) for folder in self._split_folders.values()]
-            paths = [path for part in parts for path in part[0]]
-            labels = np.concatenate([part[1] for part in parts])
-            notes = tuple(note for part in parts for note in part[2])
-        elif self._split_folders:
-            paths, labels, notes = self._listing(self._split_folders[split])
+        folders = self._split_folders
+        if folders and split != ALL:
+            paths, labels, problems, notes = self._listing(folders[split])
+        elif folders:
+            parts = [self._listing(folder) for folder in folders.values()]
+            paths = [path for part in parts for path in part.paths]
+            labels = np.concatenate([part.labels for part in parts])
+            problems = {path: problem for part in parts for path, problem in part.problems.items()}
+            notes = tuple(note for part in parts for note in part.notes)
         else:
-            paths, labels, notes = self._listing(self._root)
+            paths, labels, problems, notes = self._listing(self._root)
             if split != ALL:
                 positions = stratified_split(labels, split, self.options.fractions, self.options.seed)
                 paths, labels = [paths[i] for i in positions], labels[positions]
-        name = f"{self.name}/{split}"
+        name, defects = f"{self.name}/{split}", Defects(self.options.on_defect)
+        if problems:
+            for path in paths:
+                if path in problems:
+                    defects.add(problems[path], shown(path), lost="images")
+            usable = [i for i, path in enumerate(paths) if path not in problems]
+            paths, labels = [paths[i] for i in usable], labels[usable]
         if not paths:
-            raise NoImagesError(name)
+            raise NoImagesError(name, defects)
         return Dataset(
             name=name,
             class_names=self._class_names,
@@ -78,6 +124,7 @@ class Folder(Source):
             images=ImageFiles(paths),
             channels=self.options.channels,
             labels=labels,
+            defects=defects,
             notes=notes,
         )
 
@@ -86,52 +133,83 @@ class Folder(Source):
         """The classes: those of the training split. No other split may have further ones."""
         folders = self._split_folders
         if not folders:
-            return _subfolders(self._root)
+            return _checked(self._root, files.subfolders(self._root))
         reference = "train" if "train" in folders else next(iter(folders))
-        class_names = _subfolders(folders[reference])
+        class_names = _checked(folders[reference], files.subfolders(folders[reference]))
+        known = set(class_names)
         for folder in folders.values():
-            for name in _subfolders(folder):
-                if name not in class_names:
+            for name in files.subfolders(folder):
+                if name not in known:
                     raise UserError(
-                        f'{folder}: class "{name}" is not among the classes of {folders[reference]}; '
+                        f'{folder}: class "{shown(name)}" is not among the classes of {folders[reference]}; '
                         f"{nearest(name, class_names)}"
                     )
         return class_names
 
-    def _listing(self, folder: Path) -> tuple[list[str], np.ndarray, tuple[str, ...]]:
-        """Paths of all images in the class folders, their labels, and a note on other entries."""
-        paths: list[str] = []
-        counts = []
-        others = Counter[str]()
-        known = " ".join(decoding.EXTENSIONS)
+    def _listing(self, folder: Path) -> _Listing:
+        """All images in the class folders of a folder."""
+        found = files.find(folder)
+        numbers = {name: number for number, name in enumerate(self._class_names)}
+        members = sorted([*found.paths, *found.unusable]) if found.unusable else found.paths
+        inside = [path for path in members if "/" in path]
+        owners = [path.partition("/")[0] for path in inside]
+        labels = np.array([numbers[owner] for owner in owners], np.int64)
+        present = set(files.subfolders(folder))
+        usable = Counter(owners)
+        usable.subtract(path.partition("/")[0] for path in found.unusable)
         for name in self._class_names:
-            class_folder = folder / name
-            if not class_folder.is_dir():
+            if name not in present:
                 raise UserError(f'{folder}: no folder for class "{name}"; each split needs every class')
-            entries = sorted((e for e in os.scandir(class_folder) if not e.name.startswith(".")), key=lambda e: e.path)
-            files = [entry.path for entry in entries if entry.is_file()]
-            images = [path for path in files if path.lower().endswith(decoding.EXTENSIONS)]
-            others.update(os.path.splitext(path)[1].lower() or "no extension" for path in set(files).difference(images))
-            others.update("folder" for entry in entries if not entry.is_file())
-            if not images:
-                raise UserError(f'{folder}: class "{name}" is empty: {len(files)} files, none with one of {known}')
-            paths += images
-            counts.append(len(images))
-        kinds = ", ".join(f"{kind}: {count}" for kind, count in sorted(others.items()))
-        note = f"{folder}: skipped {others.total()} entries that are not image files ({kinds}; known: {known})"
-        return paths, np.repeat(np.arange(len(counts)), counts), (note,) if others else ()
+            if usable[name] <= 0:
+                raise UserError(
+                    f'{folder}: class "{name}" has no images that can be read: {files.contents(folder / name)}'
+                )
+        notes = found.note(folder)
+        outside = [path for path in members if "/" not in path] if len(inside) < len(members) else []
+        if outside:
+            notes += (
+                f"{folder}: ignored {len(outside):,} images outside of class folders, such as {shown(outside[0])}",
+            )
+        nested = [path for path in inside if path.count("/") > 1]
+        if nested:
+            notes += (
+                f"{folder}: {len(nested):,} images are in subfolders of class folders, such as {shown(nested[0])}, and "
+                "belong to the class",
+            )
+        paths = [f"{folder}/{path}" for path in inside]
+        problems = {f"{folder}/{path}": problem for path, problem in found.unusable.items()}
+        return _Listing(paths, labels, problems, notes)
 
 
-def _subfolders(folder: Path) -> tuple[str, ...]:
-    return tuple(sorted(e.name for e in os.scandir(folder) if e.is_dir() and not e.name.startswith(".")))
+def _checked(folder: Path, class_names: tuple[str, ...]) -> tuple[str, ...]:
+    """The same names.
+
+    Raises:
+        UserError: one is not text.
+    """
+    for name in class_names:
+        if not is_text(name):
+            raise UserError(f"{folder}: the name of the class folder {shown(name)} is not UTF-8; rename it")
+    return class_names
+
+
+def _unwrapped(root: Path) -> Path:
+    """The folder itself, or the only one in it if that contains folders."""
+    while True:
+        inner = files.subfolders(root)
+        if len(inner) != 1 or canonical_name(inner[0]) in FRACTIONS or not files.subfolders(root / inner[0]):
+            return root
+        if files.find(root, deep=False).paths or files.find(root / inner[0], deep=False).paths:
+            return root
+        root = root / inner[0]
 
 
 def _split_folders(root: Path) -> dict[str, Path]:
     """Split -> folder, if the folder has splits; a class that happens to be called `test` is not a split."""
     found: dict[str, Path] = {}
-    for name in _subfolders(root):
+    for name in files.subfolders(root):
         split = canonical_name(name)
-        if split in FRACTIONS and _subfolders(root / name):
+        if split in FRACTIONS and files.subfolders(root / name):
             if split in found:
                 raise UserError(f"{root}: both {found[split].name} and {name} would be the {split} split; keep one")
             found[split] = root / name

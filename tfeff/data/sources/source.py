@@ -1,5 +1,6 @@
 """A source: a dataset with named splits, opened once per run."""
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tfeff.data.dataset import Dataset
+from tfeff.data.dataset import Dataset, Id
 from tfeff.data.defects import OnDefect
 from tfeff.data.images.storage import ImageStorage
-from tfeff.data.splits import ALL, FRACTIONS, find_split, require_split
+from tfeff.data.splits import ALL, FRACTIONS, drawn_note, find_split, require_split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +79,16 @@ class Source(ABC):
         checked before any image is decoded."""
         return True
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What users should know about how its files were read, one line each; part of the notes of every split."""
+        return ()
+
+    @property
+    def image_ids(self) -> Mapping[Path, Id]:
+        """Image file, resolved -> its id in the dataset's own files; empty if these have none."""
+        return {}
+
     def find(self, split: str) -> str | None:
         """The name under which the source knows a split (`val` finds `validation`), or None; `all` is not a split."""
         return find_split(split, self.splits)
@@ -93,7 +104,10 @@ class Source(ABC):
         """
         known = require_split(self.name, split, (*self.splits, ALL))
         if known not in self._loaded:
-            self._loaded[known] = self._load(known)
+            dataset = self._load(known)
+            drawn = (drawn_note(self.name, self.options.fractions, self.options.seed),) if self.drawn else ()
+            notes = (*(() if known == ALL else drawn), *self.notes)
+            self._loaded[known] = dataclasses.replace(dataset, notes=(*notes, *dataset.notes)) if notes else dataset
         return self._loaded[known]
 
     def annotated(self, split: str) -> Dataset:

@@ -1,65 +1,72 @@
 """YOLO text: one file per image with lines `class cx cy w h`, relative to the image's width and height.
 
-`<dir>/images/` and `<dir>/labels/` mirror each other. Both may be divided into `<split>/`; otherwise splits are drawn
-by seed. Class names come from `data.yaml` (`names`), `classes.txt` or `obj.names`; without these, classes are called by
-their numbers.
+A line with more numbers is a polygon, `class x1 y1 x2 y2 ...` (also the four corners of a rotated box), and becomes its
+bounding box; one more number at the end is a confidence, which is ignored. `yolo_layout` says which layouts are read,
+`yolo_names` where class names come from; without these, classes are called by their numbers.
 """
 
-from collections.abc import Sequence
+from collections import Counter
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-import yaml
-
 from tfeff.data.dataset import Dataset
 from tfeff.data.defects import Defects
-from tfeff.data.images import decoding
 from tfeff.data.images.decoding import Headers
 from tfeff.data.images.storage import ImageFiles
-from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector
+from tfeff.data.names import shown
+from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector, distinct
+from tfeff.data.sources.listing import IMAGES
 from tfeff.data.sources.source import Options, Source
+from tfeff.data.sources.yolo_labels import CONFIDENCE, POLYGON, LabelFile, Labels
+from tfeff.data.sources.yolo_layout import Part, find_layout
+from tfeff.data.sources.yolo_names import names_in_lists
 from tfeff.data.splits import ALL, canonical_name, checked_fractions, drawn_split
-from tfeff.errors import UserError
-
-MAX_CLASSES = 100_000
-_Line = tuple[int, int, tuple[float, float, float, float]]
-"""(line number, class, (cx, cy, w, h))."""
 
 
 class YOLO(Source):
     """A YOLO dataset, in the order of the images' names. An image without a label file has no objects.
 
     Args:
-        root: the folder.
+        root: the folder, or its YAML or `.data` file.
         options: `channels`, `fractions`, `seed` and `on_defect` apply.
 
     Raises:
-        UserError: the folder is missing, or has no images and labels.
+        UserError: the folder is missing, has no known layout, or its class names cannot be read.
     """
 
     def __init__(self, root: str | Path, options: Options) -> None:
         super().__init__(f"yolo:{root}", options)
-        self._root, self._headers = Path(root), Headers()
-        if not (self._root / "images").is_dir() or not (self._root / "labels").is_dir():
-            problem = "has no folders images and labels" if self._root.exists() else "does not exist"
-            raise UserError(f"YOLO dataset {root} {problem}; expected {root}/images/ and {root}/labels/")
-        self._images = self._root / "images"
-        self._folders = {
-            canonical_name(path.name): path.name for path in sorted(self._images.iterdir()) if path.is_dir()
-        }
+        self._layout, self._headers = find_layout(Path(root)), Headers()
+        self._labels = Labels(self._layout.root, self._layout.tree)
+        self._read = dict[Path, LabelFile]()
+        if not any(self._label_files.values()):
+            raise self._layout.error(f"has {self._layout.count:,} images but no label file (.txt) for any of them")
         if self.drawn:
             checked_fractions(options.fractions)
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The dataset's own folders, or the splits of `fractions`."""
-        return tuple(self._folders or self.options.fractions)
+        """The dataset's own splits, or those of `fractions`."""
+        return tuple(self.options.fractions if self.drawn else self._layout.parts)
 
     @property
     def drawn(self) -> bool:
-        """Whether it has no folders of splits."""
-        return not self._folders
+        """Whether it has no splits of its own."""
+        return "" in self._layout.parts
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Where each split was found, and what is strange about that."""
+        parts = ", ".join(f"{split or 'all images'} in {part.origin}" for split, part in self._layout.parts.items())
+        where = self._class_names[0]
+        named = "no class names, numbers instead" if where == str(self._layout.root) else f"class names in {where}"
+        return (f"{self.name}: {parts}; {named}", *self._layout.notes)
+
+    @cached_property
+    def disjoint(self) -> bool:
+        """Whether no image is in two splits, as lists of images allow."""
+        images = [path for part in self._layout.parts.values() for path in part.images]
+        return len(images) == len(set(images))
 
     def _load(self, split: str) -> Dataset:
         """Reads the labels of one split.
@@ -67,51 +74,132 @@ class YOLO(Source):
         Raises:
             UserError: the class names cannot be read, no images, or (with `on_defect="stop"`) an invalid annotation.
         """
-        found, class_names = AnnotatedSplit(f"{self.name}/{split}", self.options), self._class_names
-        for name in self._members(split):
-            lines = _lines(self._labels(name), found.defects)
-            size = found.header(self._headers, self._images / name)
-            if size is not None:
-                collector = _collected(lines, str(self._labels(name)), size, len(class_names), found.defects)
-                found.add(name, size, collector)
-        return found.dataset(class_names, ImageFiles([self._images / name for name in found.ids]))
+        found, (where, class_names) = AnnotatedSplit(f"{self.name}/{split}", self.options), self._class_names
+        class_names = distinct(class_names, where, found.defects)
+        part, kinds = self._part(split), Counter[str]()
+        for name in part.missing:
+            found.defects.add("image without a file", f"{part.origin}: {name}", lost="images")
+        used, files, unlabeled = Counter[Path](), list[Path](), list[Path]()
+        for path in part.images:
+            labels = self._label_files[path]
+            size = found.header(self._headers, path)
+            if size is None:
+                continue
+            lines = LabelFile() if labels is None else self._lines(labels, found.defects)
+            found.add(self._id(path), size, _collected(lines, str(labels), size, len(class_names), found.defects))
+            files.append(path)
+            kinds.update(lines.kinds)
+            if labels is None:
+                unlabeled.append(path)
+            else:
+                used[labels] += 1
+        for labels, count in used.items():
+            if count > 1:
+                found.defects.add("label file of several images", str(labels))
+        self._count_unused(split, found.defects)
+        for count, what in (
+            (kinds[POLYGON], "lines are polygons or rotated boxes; their bounding boxes are used"),
+            (kinds[CONFIDENCE], "lines end with a confidence, which is ignored"),
+            (
+                len(unlabeled),
+                f"of {len(files)} images have no label file and so no objects, first: {[*unlabeled, ''][0]}",
+            ),
+        ):
+            if count:
+                found.notes.append(f"{found.name}: {count:,} {what}")
+        return found.dataset(class_names, ImageFiles(files))
 
-    def _members(self, split: str) -> Sequence[str]:
-        if split == ALL:
-            return self._names
-        if self._folders:
-            return [name for name in self._names if name.startswith(f"{self._folders[split]}/")]
-        return drawn_split(self._names, split, self.options.fractions, self.options.seed)
+    def _part(self, split: str) -> Part:
+        parts = self._layout.parts
+        if split in parts:
+            return parts[split]
+        paths = {str(path): path for part in parts.values() for path in part.images}
+        names = list(paths)
+        if split != ALL:
+            names = drawn_split(names, split, self.options.fractions, self.options.seed)
+        missing = [name for part in parts.values() for name in part.missing] if split in (ALL, self.splits[0]) else []
+        return Part(", ".join(part.origin for part in parts.values()), [paths[name] for name in names], missing)
 
-    def _labels(self, name: str) -> Path:
-        return self._root / "labels" / Path(name).with_suffix(".txt")
+    def _id(self, path: Path) -> str:
+        """The path of an image in the folder for images, or in the dataset."""
+        return str(path).removeprefix(_prefix(self._base))
 
     @cached_property
-    def _names(self) -> list[str]:
-        return sorted(
-            path.relative_to(self._images).as_posix()
-            for path in self._images.rglob("*")
-            if path.name.lower().endswith(decoding.EXTENSIONS)
-        )
+    def _base(self) -> Path:
+        """The folder to which ids of images are relative."""
+        images = (str(path) for part in self._layout.parts.values() for path in part.images)
+        start = _prefix(self._layout.root)
+        names = {path[len(start) :].partition("/")[0] for path in images if path.startswith(start)}
+        inner = {self._layout.root / name for name in names}
+        return inner.pop() if len(inner) == 1 and next(iter(inner)).name.lower() in IMAGES else self._layout.root
+
+    def _lines(self, path: Path, defects: Defects) -> LabelFile:
+        """The lines of a label file; its defects are counted."""
+        lines = self._read.get(path) or LabelFile.read(path)
+        if lines.error:
+            defects.add("unreadable label file", f"{path}: {lines.error}")
+        for number, text in lines.invalid:
+            defects.add("invalid line", f"{path}, line {number}: {text[:60]!r}", lost="objects")
+        return lines
+
+    def _count_unused(self, split: str, defects: Defects) -> None:
+        """Counts images that cannot be used, and the lines of label files that fit no image, in one split."""
+        folders = {path.parent for part in self._layout.parts.values() for path in part.images}
+        for name, problem in self._layout.tree.unusable.items():
+            path = self._layout.root / name
+            if path.parent in folders and split in (ALL, self._split_of(path)):
+                defects.add(problem, shown(str(path)), lost="images")
+        for path in self._unused:
+            if split in (ALL, self._split_of(path)):
+                count = len(LabelFile.read(path).rows)
+                if count:
+                    defects.add("label without an image of its name", str(path), lost="objects", count=count)
+
+    def _split_of(self, path: Path) -> str:
+        """The split that a file is called by which belongs to none; else the first one."""
+        named = [canonical_name(part) for part in path.parts if canonical_name(part) in self.splits]
+        return named[-1] if named and not self.drawn else self.splits[0]
 
     @cached_property
-    def _class_names(self) -> tuple[str, ...]:
-        """The given names, or as many numbers as all splits together have classes."""
-        given = _given_names(self._root)
-        if given is not None:
-            return given
-        labels = (label for name in self._names for _, label, _ in _lines(self._labels(name), Defects()))
-        return tuple(str(number) for number in range(1 + max(labels, default=0)))
+    def _unused(self) -> list[Path]:
+        """Label files that belong to no image."""
+        used = set(self._label_files.values())
+        return [path for path in self._labels.all() if path not in used]
+
+    @cached_property
+    def _label_files(self) -> dict[Path, Path | None]:
+        """Image -> its label file, of all splits."""
+        images = [path for part in self._layout.parts.values() for path in part.images]
+        return dict(zip(images, self._labels.of(images), strict=True))
+
+    @cached_property
+    def _class_names(self) -> tuple[str, tuple[str, ...]]:
+        """Where the class names are, and they; without any, as many numbers as all splits together have classes."""
+        declared = self._layout.declared
+        if declared.names is not None:
+            return str(declared.file), declared.names
+        listed = names_in_lists(self._layout.root, self._layout.tree)
+        if listed is not None:
+            return str(listed[0]), listed[1]
+        last = 0
+        for path in dict.fromkeys(self._label_files.values()):
+            if path is not None:
+                self._read[path] = LabelFile.read(path)
+                last = max(last, *(label for _, label, _ in self._read[path].rows), 0)
+        return str(self._layout.root), tuple(map(str, range(1 + last)))
 
 
-def _collected(
-    lines: Sequence[_Line], where: str, size: tuple[int, int], classes: int, defects: Defects
-) -> ObjectCollector:
+def _prefix(folder: Path) -> str:
+    """What the paths of files in a folder start with; "" for the current folder."""
+    return str(folder / "_")[:-1]
+
+
+def _collected(lines: LabelFile, where: str, size: tuple[int, int], classes: int, defects: Defects) -> ObjectCollector:
     """The objects of one file."""
     collector = ObjectCollector(where, size, defects)
     limits = (0.0, 0.0, float(size[0]), float(size[1]))
     slack = 1e-5 * max(size)  # coordinates usually have six digits: rounding must not push a box outside
-    for number, label, (cx, cy, w, h) in lines:
+    for number, label, (cx, cy, w, h) in lines.rows:
         top, left = (cy - h / 2) * size[0], (cx - w / 2) * size[1]
         yxyx = [top, left, (cy + h / 2) * size[0], (cx + w / 2) * size[1]]
         for side, limit in enumerate(limits):
@@ -124,55 +212,3 @@ def _collected(
             defects.add("class without a name", f"{where}, line {number}: {label} of {classes}", lost="objects")
             collector.add_unnamed(box, label)
     return collector
-
-
-def _lines(path: Path, defects: Defects) -> list[_Line]:
-    """The valid lines of one label file."""
-    try:
-        # An invalid byte invalidates its line, not the file.
-        text = path.read_text(encoding="utf-8-sig", errors="replace")
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        defects.add("unreadable label file", f"{path}: {error}")
-        return []
-    rows = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            label, *box = (float(word) for word in line.split())
-            cx, cy, w, h = box
-            if label != int(label) or not label < MAX_CLASSES or not np.isfinite(box).all():
-                raise ValueError(line)
-        except (ValueError, OverflowError):
-            defects.add("invalid line", f"{path}, line {number}: {line.strip()[:60]!r}", lost="objects")
-            continue
-        rows.append((number, int(label), (cx, cy, w, h)))
-    return rows
-
-
-def _given_names(root: Path) -> tuple[str, ...] | None:
-    for path in (root / "data.yaml", root / "data.yml"):
-        if path.is_file():
-            try:
-                names = yaml.safe_load(path.read_text(encoding="utf-8-sig"))["names"]
-                numbered = (
-                    names if isinstance(names, dict) else dict(enumerate(names if isinstance(names, list) else ()))
-                )
-                last = max(map(int, numbered))
-                if not 0 <= min(map(int, numbered)) <= last < MAX_CLASSES:
-                    raise ValueError(f"numbers from {min(numbered)} to {last}")
-                if any(isinstance(name, list | dict) for name in numbered.values()):
-                    raise TypeError("a name is a list")  # its text could be endless: a YAML list may contain itself
-                return tuple(str(numbered.get(number, number)) for number in range(last + 1))
-            except (yaml.YAMLError, KeyError, TypeError, ValueError, OverflowError, RecursionError, OSError) as error:
-                raise UserError(f"{path}: has no valid list of names ({str(error).partition(chr(10))[0]})") from None
-    for path in (root / "classes.txt", root / "obj.names"):
-        if path.is_file():
-            try:
-                lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
-            except (OSError, UnicodeError) as error:
-                raise UserError(f"{path}: cannot be read ({error})") from None
-            return tuple(line.strip() or str(number) for number, line in enumerate(lines))
-    return None

@@ -1,0 +1,52 @@
+import pytest
+
+from tfeff.data.sources.listing import Finder, Tree, entered
+
+
+def make(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"")
+
+
+def test_files_by_folder(tmp_path):
+    make(tmp_path, "a/x.jpg", "a/._x.jpg", "a/y.heic", "__MACOSX/a/x.jpg", "b.PNG", "b.txt", "c/d/z.bmp", "c/n.md")
+    tree = Tree.of(tmp_path)
+    assert tree.folders == {"": ["b.PNG", "b.txt"], "a": ["x.jpg"], "c": [], "c/d": ["z.bmp"]}
+    assert tree.images() == ["a/x.jpg", "b.PNG", "c/d/z.bmp"]
+    assert tree.images("c") == ["c/d/z.bmp"]
+    assert list(tree.unusable) == ["a/y.heic"]
+
+
+def test_a_single_folder_is_entered(tmp_path):
+    make(tmp_path, "__MACOSX/x.jpg", "inner/set/a/x.jpg", "inner/set/b/x.jpg")
+    assert entered(tmp_path) == tmp_path / "inner/set"
+    make(tmp_path, "data.yaml")
+    assert entered(tmp_path) == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [
+        ("a/x.jpg", "a/x.jpg"),
+        ("./a/x.jpg", "a/x.jpg"),
+        ("a\\x.jpg", "a/x.jpg"),
+        ("A/X.JPG", "a/x.jpg"),
+        ("/data/upload/1/a/x.jpg", "a/x.jpg"),
+        ("http://host/set/a/x.jpg", "a/x.jpg"),
+        ("/data/local-files/?d=set/a/x.jpg", "a/x.jpg"),
+        ("images/a b.jpg", "a b.jpg"),
+        ("upload/a%20b.jpg", "a b.jpg"),
+        ("only.jpg", "deep/only.jpg"),
+        ("x.jpg", None),  # two files have this name
+        ("c/x.jpg", None),
+        ("none.jpg", None),
+        ("", None),
+    ],
+)
+def test_names_as_annotation_files_write_them(written, found):
+    assert Finder(["a/x.jpg", "b/x.jpg", "a b.jpg", "deep/only.jpg"]).find(written) == found
+
+
+def test_composed_and_decomposed_accents_are_one_name():
+    assert Finder(["cafe\u0301.jpg"]).find("caf\u00e9.jpg") == "cafe\u0301.jpg"

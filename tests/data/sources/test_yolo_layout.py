@@ -1,0 +1,181 @@
+import pytest
+from PIL import Image
+
+from tfeff.data.sources.source import Options
+from tfeff.data.sources.yolo import YOLO
+from tfeff.errors import UserError
+
+YAML = "names: [cat]\n"
+DARKNET = "classes = 1\ntrain = data/train.txt\nvalid = data/valid.txt\nnames = data/obj.names\nbackup = backup/\n"
+
+
+@pytest.fixture
+def make(tmp_path):
+    """`make("images/train/a", "train/b.txt:text", ...)`: images with their labels, and files with a text."""
+
+    def made(*names, root="set"):
+        for name in names:
+            name, colon, text = name.partition(":")
+            path = tmp_path / root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if colon:
+                path.write_text(text)
+                continue
+            Image.new("RGB", (20, 10)).save(f"{path}.png")
+            label = tmp_path / root / name.replace("images", "labels")
+            label.parent.mkdir(parents=True, exist_ok=True)
+            label.with_name(f"{label.name}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+        return tmp_path / root
+
+    return made
+
+
+def found(root):
+    """Split -> ids of its images, each of which has one object."""
+    source = YOLO(root, Options())
+    loaded = {split: source.load(split) for split in source.splits}
+    assert all(len(objects) == 1 for each in loaded.values() for objects in each.objects)
+    assert not any(each.defects.counts for each in loaded.values())
+    return {split: list(each.ids) for split, each in loaded.items()}
+
+
+def notes(root, split="train"):
+    return [note.partition(": ")[2] for note in YOLO(root, Options()).load(split).notes]
+
+
+@pytest.mark.parametrize(
+    "names", [("train", "val", "test"), ("Train", "valid", "TEST"), ("training", "dev", "testing")]
+)
+@pytest.mark.parametrize(
+    "layout", ["images/{}/a", "{}/images/a", "{}/a", "obj_{}_data/a", "set/images/{}/a", "Images/{}/deep/a"]
+)
+def test_folders_of_splits(make, layout, names):
+    root = make(*(layout.format(name) for name in names))
+    assert {split: len(ids) for split, ids in found(root).items()} == {"train": 1, "validation": 1, "test": 1}
+    assert not YOLO(root, Options()).drawn
+
+
+@pytest.mark.parametrize("layout", ["images/{}", "{}", "set/images/{}", "images/day/{}"])
+def test_without_splits_they_are_drawn(make, layout):
+    root = make(*(layout.format(name) for name in "abcdefghij"))
+    assert sorted(map(len, found(root).values())) == [1, 1, 8]
+    assert YOLO(root, Options()).drawn
+    assert notes(root)[0].startswith("has no splits of its own; drawn with seed 0")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "train: images/one\nval: images/two\n",
+        "train: ../images/one\nval: ../images/two\n",
+        "path: .\ntrain: ./images/one\nvalid: images/two/\n",
+        "path: /content/drive/set\ntrain: images/one\nvalidation: images/two\n",
+        "train: /content/drive/set/images/one\nval: /content/drive/set/images/two\n",
+        "train: C:\\data\\set\\images\\one\nval: images\\two\n",
+        "train: [images/one]\nval: [images/two]\n",
+        "train: Images/ONE\ndev: images/Two\n",
+        "train: one.txt\nval: lists/two.txt\n",
+    ],
+)
+@pytest.mark.parametrize(
+    "names", ["names: [cat]\n", "names: {0: cat}\n", "names:\n  0: cat\n", "nc: 1\nnames: ['cat']\n"]
+)
+@pytest.mark.parametrize("file", ["data.yaml", "mine.yml"])
+def test_a_yaml_file_says_where_splits_are(make, text, names, file):
+    lists = "one.txt:./images/one/a.png\n\nimages/one/b.png\n", "lists/two.txt:/content/set/images/two/c.png\r\n"
+    root = make("images/one/a", "images/one/b", "images/two/c", f"{file}:{text}{names}", *lists)
+    wanted = {"train": ["one/a.png", "one/b.png"], "validation": ["two/c.png"]}
+    assert found(root) == wanted
+    assert found(root / file) == wanted
+    assert YOLO(root, Options()).load("train").class_names == ("cat",)
+    assert notes(root)[0].startswith("train in ")
+    assert notes(root)[0].endswith(f"({file}); class names in {root / file}")
+
+
+def test_a_yaml_file_elsewhere_names_the_folder(make):
+    make("images/train/a", "images/val/b", root="photos")
+    root = make(f"mine.yaml:path: ../photos\ntrain: images/train\nval: images/val\n{YAML}")
+    assert found(root / "mine.yaml") == {"train": ["train/a.png"], "validation": ["val/b.png"]}
+
+
+def test_folders_outside_the_dataset(make):
+    photos = make("images/a", root="photos")
+    root = make("images/train/b", f"data.yaml:train: images/train\nval: ../photos/images\n{YAML}")
+    assert found(root) == {"train": ["train/b.png"], "validation": [f"{photos}/images/a.png"]}
+
+
+def test_several_folders_are_joined(make):
+    root = make(
+        "images/a/1", "images/b/2", "images/c/3", f"data.yaml:train: [images/a, images/b]\nval: images/c\n{YAML}"
+    )
+    assert found(root) == {"train": ["a/1.png", "b/2.png"], "validation": ["c/3.png"]}
+
+
+def test_cvat_keeps_images_and_labels_together(make):
+    lists = "train.txt:data/obj_train_data/a.png\n", "valid.txt:data/obj_valid_data/deep/b.png\n"
+    root = make("obj_train_data/a", "obj_valid_data/deep/b", f"obj.data:{DARKNET}", "obj.names:cat\n", *lists)
+    assert found(root) == {"train": ["obj_train_data/a.png"], "validation": ["obj_valid_data/deep/b.png"]}
+    assert found(root / "obj.data") == found(root)
+    assert YOLO(root, Options()).load("train").class_names == ("cat",)
+
+
+def test_lists_without_a_file_that_names_them(make):
+    root = make("images/a", "images/b", "images/c", "train.txt:images/a.png\nimages/b.png", "Val.txt:c.png")
+    assert found(root) == {"train": ["a.png", "b.png"], "validation": ["c.png"]}
+
+
+def test_listed_images_without_a_file_and_unlisted_ones(make):
+    root = make("images/a", "images/b", "images/c", "train.txt:images/a.png\nimages/gone.png", "val.txt:images/c.png")
+    source = YOLO(root, Options()).load("train")
+    assert source.defects.counts == {"image without a file": 1, "label without an image of its name": 1}
+    assert (source.defects.lost("images"), source.defects.lost("objects")) == (1, 1)
+    assert notes(root)[1] == f"1 images belong to no split and are not used, first: {root}/images/b.png"
+
+
+def test_what_a_yaml_file_says_and_is_not_there(make):
+    root = make("images/train/a", "images/test/b", f"data.yaml:train: images/train\nval: images/val\nnc: 2\n{YAML}")
+    assert found(root) == {"train": ["train/a.png"], "test": ["test/b.png"]}
+    assert notes(root)[1:] == ["nc is 2, but there are 1 names", "validation: images/val does not exist"]
+
+
+def test_a_validation_split_that_is_the_training_split_is_ignored(make):
+    root = make("images/train/a", f"data.yaml:train: images/train\nval: images/train\n{YAML}")
+    assert found(root) == {"train": ["train/a.png"]}
+    assert notes(root)[1] == "validation has the images of train; it is ignored"
+
+
+def test_splits_of_lists_may_share_images(make):
+    root = make("images/a", "images/b", "train.txt:images/a.png", "test.txt:images/a.png\nimages/b.png")
+    assert not YOLO(root, Options()).disjoint
+    assert YOLO(root, Options()).overlap("train", "test")
+
+
+def test_two_folders_of_one_split_are_refused(make):
+    with pytest.raises(UserError, match=r"both images/val and images/valid would be the validation split"):
+        YOLO(make("images/val/a", "images/valid/b"), Options())
+
+
+def test_images_outside_of_splits_are_said(make):
+    root = make("images/train/a", "images/b")
+    assert "1 images are in no folder of a split and not used, first: b.png" in notes(root)[1]
+
+
+def test_what_is_there_is_listed_if_nothing_fits(make, tmp_path):
+    root = make("a/x.xml:", "b/y.txt:")
+    with pytest.raises(UserError, match=r"(?s)expected images/ and labels/.*it has a/, b/"):
+        YOLO(root, Options())
+    Image.new("RGB", (20, 10)).save(root / "a/x.png")
+    (root / "a").rename(root / "images")
+    (root / "b/y.txt").unlink()
+    with pytest.raises(UserError, match=r"has 1 images but no label file .*it has b/, images/"):
+        YOLO(root, Options())
+    with pytest.raises(UserError, match="does not exist"):
+        YOLO(tmp_path / "none", Options())
+
+
+def test_the_current_folder(make, monkeypatch):
+    monkeypatch.chdir(make("images/train/a", "images/val/b", "data.yaml:names: [cat]"))
+    assert found(".") == {"train": ["train/a.png"], "validation": ["val/b.png"]}
+    assert found("data.yaml") == found(".")
+    monkeypatch.chdir("images")
+    assert found("..") == {"train": ["train/a.png"], "validation": ["val/b.png"]}

@@ -1,0 +1,39 @@
+"""Names of files and classes as text: which can be used, and how messages show the others."""
+
+from collections.abc import Collection
+
+
+def is_text(name: str) -> bool:
+    """Whether a name can be written to files and shown: TensorFlow, JSON and CSV take UTF-8 alone."""
+    try:
+        return name.isascii() or bool(name.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def shown(name: str) -> str:
+    """A name as one line of text: bytes that are not UTF-8, and control characters such as line breaks, as escapes.
+
+    >>> shown("line\\nbreak"), shown("caf\\udce9"), shown("пчёлы")
+    ('line\\\\nbreak', 'caf\\\\xe9', 'пчёлы')
+    """
+    return name if name.isprintable() else "".join(map(_escaped, name))
+
+
+def listed(names: Collection[str], most: int = 3) -> str:
+    """The first of some names as messages show them, and how many more there are.
+
+    >>> listed(["a", "b", "c"], 2)
+    'a, b and 1 more'
+    """
+    first = ", ".join(shown(name) for name in list(names)[:most])
+    return f"{first} and {len(names) - most:,} more" if len(names) > most else first
+
+
+def _escaped(character: str) -> str:
+    if character.isprintable():
+        return character
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # how Python represents a byte that is not UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape", "surrogatepass").decode()

@@ -1,0 +1,263 @@
+"""The contents of a COCO annotation file."""
+
+import json
+import os
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tfeff.data.dataset import Id
+from tfeff.data.defects import Defects, Lost
+from tfeff.data.sources.annotations import ObjectCollector
+from tfeff.data.sources.coco_masks import segmentation_box
+from tfeff.data.sources.listing import Finder, folded, path_parts
+from tfeff.errors import UserError
+
+Key = int | str
+"""An id as it is compared: 7, 7.0 and "7" are one."""
+Row = tuple[int, dict[str, Any]]
+"""Number of an annotation, counted from 1, and its row."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A defect that is counted where the file is used: its kind, where it is in the file, and what is lost."""
+
+    kind: str
+    where: str
+    lost: Lost | None = None
+
+
+@dataclass(frozen=True)
+class Named:
+    """A category or an image: its id as it is written, and its name."""
+
+    id: Id
+    name: str
+
+
+@dataclass(frozen=True)
+class COCOFile:
+    """An annotation file.
+
+    Attributes:
+        categories: in the order of their keys.
+        images: in the order of the file.
+        sizes: (height, width) of the images, where they are stated.
+        annotations: by the key of their image.
+        problems: what is wrong.
+        parents: categories without annotations that only group others, as exporters add them.
+    """
+
+    categories: dict[Key, Named]
+    images: dict[Key, Named]
+    sizes: dict[Key, tuple[int, int]]
+    annotations: defaultdict[Key, list[Row]]
+    problems: list[Problem]
+    parents: frozenset[Key]
+
+    @classmethod
+    def read(cls, path: Path) -> "COCOFile":
+        """Reads a file.
+
+        Raises:
+            UserError: it is not a COCO annotation file.
+        """
+        try:
+            content = json.loads(path.read_text(encoding="utf-8-sig"))
+            categories, images, annotations = (content[part] for part in ("categories", "images", "annotations"))
+            if not all(isinstance(part, list) for part in (categories, images, annotations)):
+                raise TypeError("categories, images and annotations must be lists")
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            what = f"{type(error).__name__}: {str(error)[:200]}"
+            raise UserError(f"{path}: not a COCO annotation file ({what})") from None
+        problems, by_image = list[Problem](), defaultdict[Key, list[Row]](list)
+        named = _by_id(categories, "name", "category", problems, None)
+        files = _by_id(images, "file_name", "image", problems, "images")
+        for number, item in enumerate(annotations, 1):
+            owner = key_of(item.get("image_id")) if isinstance(item, dict) else None
+            if owner is None or owner not in files:
+                problems.append(Problem("object without an image", f", annotation {number}", "objects"))
+            else:
+                by_image[owner].append((number, item))
+        order = sorted(named, key=lambda key: (isinstance(key, str), key))
+        parents = _parents(categories).intersection(named)
+        parents -= {key_of(row.get("category_id")) for row in annotations if parents and isinstance(row, dict)}
+        return cls({key: named[key] for key in order}, files, _sizes(images), by_image, problems, parents)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """The images of an annotation file that exist.
+
+    Attributes:
+        files: path of an image in the folder of the images -> its keys; several, if it is listed several times.
+        problems: what is wrong.
+        notes: what the user should know.
+    """
+
+    files: dict[str, list[Key]]
+    problems: list[Problem]
+    notes: list[str]
+
+    @classmethod
+    def of(cls, file: COCOFile, finder: Finder, unusable: Mapping[str, str], *, exclusive: bool) -> "Listed":
+        """Finds the images of a file.
+
+        Args:
+            finder: of the files in the folder of the images.
+            unusable: what is wrong with other images in that folder, by path.
+            exclusive: whether no other annotation file lists images of that folder.
+        """
+        found, problems, others = dict[str, list[Key]](), list[Problem](), Finder(unusable)
+        for key, image in file.images.items():
+            path = finder.find(image.name)
+            if path is not None:
+                found.setdefault(path, []).append(key)
+                continue
+            leaves = os.path.isabs(image.name) or ".." in re.split(r"[\\/]", image.name)
+            other = others.find(image.name)
+            kind = "name that leaves the folder" if leaves else "image without a file"
+            kind = kind if other is None else unusable[other]
+            problems.append(Problem(kind, f": {image.name}", "images"))
+        for path, keys in [*found.items()]:
+            if len(keys) == 1:
+                continue
+            written = {key: folded("/".join(path_parts(file.images[key].name))) for key in keys}
+            if len(set(written.values())) > 1:  # they differ in folders that do not exist
+                kept = [key for key in keys if written[key] == folded(path)]
+                for key in keys:
+                    if key not in kept:
+                        where = f": {file.images[key].name}: could be {path}, as other names could"
+                        problems.append(Problem("image without a file", where, "images"))
+                found[path] = kept
+                if not kept:
+                    del found[path]
+            problems += [Problem("image listed twice", f": {path}")] * (len(found.get(path, ())) - 1)
+        notes = []
+        names = {path: file.images[keys[0]].name for path, keys in found.items()}
+        if moved := [f"{name}: {path}" for path, name in names.items() if name != path]:
+            notes.append(f"{len(moved)} of {len(found)} images have another path than written, first: {moved[0]}")
+        unlisted = [path for path in finder.files if path not in found]
+        if exclusive and unlisted:
+            notes.append(f"{len(unlisted)} image files are not listed and not used, first: {unlisted[0]}")
+        return cls(found, problems, notes)
+
+
+def collect(
+    collector: ObjectCollector,
+    annotations: Sequence[Sequence[Row]],
+    labels: Mapping[Key, int],
+    where: str,
+    defects: Defects,
+) -> int:
+    """Adds the objects of one image.
+
+    Args:
+        collector: of the image.
+        annotations: under each of the image's ids; what is repeated under another id is added once.
+        labels: label of each category.
+        where: the annotation file.
+        defects: where defects are counted.
+
+    Returns:
+        Number of boxes that come from polygons or masks.
+    """
+    masks, known = 0, set[tuple[Any, ...]]()
+    for rows in annotations:
+        added = set[tuple[Any, ...]]()
+        for number, item in rows:
+            box, category = _box(item.get("bbox")), key_of(item.get("category_id"))
+            if box is None and category is not None:
+                box = segmentation_box(item.get("segmentation"))
+                masks += box is not None
+            if box is None or category is None:
+                defects.add("object without a box or a class", f"{where}, annotation {number}", lost="objects")
+                continue
+            if len(annotations) > 1:
+                added.add((category, box))
+            if (category, box) in known:
+                defects.add("object listed under two ids of its image", f"{where}, annotation {number}")
+            elif category not in labels:
+                first = next(iter(labels), None)
+                below = isinstance(category, int) and isinstance(first, int) and category < first
+                text = f"{where}, annotation {number}: category_id {category}"
+                defects.add("class without a name", text, lost="objects")
+                collector.add_unnamed(box, -1 if below or not labels else len(labels))
+            else:
+                difficult, crowd = _is_set(item.get("ignore")), _is_set(item.get("iscrowd"))
+                collector.add(number, box, labels[category], difficult=difficult, crowd=crowd)
+        known |= added
+    return masks
+
+
+def key_of(value: Any) -> Key | None:
+    """An id as it is compared; None if it is none.
+
+    >>> key_of(7), key_of(7.0), key_of("7"), key_of("007"), key_of("a"), key_of(None), key_of(7.5)
+    (7, 7, 7, '007', 'a', None, None)
+    """
+    if type(value) is int:
+        return value
+    if isinstance(value, str):
+        text = re.sub(r"(?<=\d)\.0+$", "", value.strip())
+        return int(text) if re.fullmatch(r"0|-?[1-9]\d{0,17}", text) else text or None
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value or abs(value) == float("inf"):
+        return None
+    return int(value) if value == int(value) else None
+
+
+def _box(bbox: Any) -> tuple[float, float, float, float] | None:
+    """(top, left, bottom, right) of (left, top, width, height)."""
+    try:
+        left, top, width, height = (float(value) for value in bbox)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return top, left, top + height, left + width
+
+
+def _is_set(flag: Any) -> bool:
+    if flag is None or type(flag) is int:
+        return bool(flag)
+    try:
+        return float(flag) != 0
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
+def _parents(categories: list[Any]) -> frozenset[Key]:
+    """Categories that have no supercategory and are one."""
+    rows = [row for row in categories if isinstance(row, dict)]
+    above = {row.get("supercategory") for row in rows if isinstance(row.get("supercategory"), str)}
+    top = [row for row in rows if row.get("supercategory") in (None, "", "none")]
+    keys = (key_of(row.get("id")) for row in top if isinstance(row.get("name"), str) and row["name"] in above)
+    return frozenset(key for key in keys if key is not None)
+
+
+def _sizes(images: list[Any]) -> dict[Key, tuple[int, int]]:
+    """(height, width) of the images, of those rows that state it."""
+    found = dict[Key, tuple[int, int]]()
+    for row in images:
+        try:
+            key, size = key_of(row["id"]), (int(float(row["height"])), int(float(row["width"])))
+        except (KeyError, TypeError, ValueError, OverflowError):
+            continue
+        if key is not None and min(size) > 0:
+            found.setdefault(key, size)
+    return found
+
+
+def _by_id(rows: list[Any], field: str, what: str, problems: list[Problem], lost: Lost | None) -> dict[Key, Named]:
+    """What has an id and a name; of several rows with one id, the first counts."""
+    found = dict[Key, Named]()
+    for number, row in enumerate(rows, 1):
+        key = key_of(row.get("id")) if isinstance(row, dict) else None
+        name = row.get(field) if isinstance(row, dict) else None
+        if key is None or not isinstance(name, str) or not name.strip():
+            problems.append(Problem(f"row without id or {field}", f", {what} {number}", lost))
+        elif found.setdefault(key, Named(row["id"], name)).name != name:
+            problems.append(Problem(f"{what} id used twice", f", {what} {number}: {key}", lost))
+    return found

@@ -1,0 +1,172 @@
+"""Lists files below folders, alike for every source and for predictions.
+
+Ignored is what computers leave behind: hidden files and folders (`.ipynb_checkpoints`, `._photo.jpg`, `.DS_Store`),
+`__MACOSX`, `Thumbs.db` and the like. Symbolic links to files and folders are followed. A folder that is reached twice,
+as in a cycle of links, is listed once.
+"""
+
+import os
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tfeff.data.defects import Defects
+from tfeff.data.images import decoding
+from tfeff.data.names import is_text, listed, shown
+from tfeff.errors import UserError
+
+_IMAGE = re.compile(
+    r"\.(apng|arw|avifs?|bmp|cr[23]|dib|dng|exr|gif|hdr|hei[cf]|hif|ico|j2k|jfif|jp2|jpe|jpe?g|jpx|jxl|mpo|nef|orf"
+    r"|p[bgnp]m|pcx|png|psd|raf|rw2|svg|tga|tiff?|webp)"
+)
+"""Endings of files that people mean as images, whether they can be read or not."""
+_CLUTTER = frozenset({"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "$recycle.bin"})
+
+
+@dataclass
+class Files:
+    """What was found below a folder. Paths are relative to it, with `/` between their parts.
+
+    Attributes:
+        paths: the wanted files, sorted.
+        unusable: what is wrong with images and wanted files that cannot be used, by path, sorted.
+        others: number of other files by ending, and of folders that were not listed.
+        examples: the first of each of `others`.
+    """
+
+    paths: list[str] = field(default_factory=list)
+    unusable: dict[str, str] = field(default_factory=dict)
+    others: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
+
+    def report(self, defects: Defects, folder: str | Path) -> None:
+        """Counts the images that cannot be used."""
+        for path, problem in self.unusable.items():
+            defects.add(problem, shown(os.path.join(folder, path)), lost="images")
+
+    def note(self, folder: str | Path) -> tuple[str, ...]:
+        """A line about the other files, if there are any."""
+        if not self.others:
+            return ()
+        kinds = "; ".join(f"{kind}: {n:,}, such as {self.examples[kind]}" for kind, n in sorted(self.others.items()))
+        return (f"{folder}: ignored {self.others.total():,} entries that are not images ({kinds})",)
+
+    def _other(self, kind: str, path: str) -> None:
+        self.others[kind] += 1
+        self.examples.setdefault(kind, shown(path))
+
+
+def find(
+    folder: str | Path,
+    endings: tuple[str, ...] = decoding.EXTENSIONS,
+    *,
+    deep: bool = True,
+    skip: str | Path | None = None,
+) -> Files:
+    """The files below a folder that have one of some endings, in any case.
+
+    Args:
+        folder: where to search.
+        endings: of the wanted files, in lower case, with their dots.
+        deep: search its subfolders, too.
+        skip: a folder that is not searched.
+
+    Raises:
+        UserError: the folder cannot be read.
+    """
+    found, root = Files(), os.fspath(folder)
+    images = any(map(_IMAGE.fullmatch, endings))
+    seen, left_out, pending = set[tuple[int, int]](), _identity(skip), [""]
+    while pending:
+        prefix = pending.pop()
+        try:
+            identity = _identity(os.path.join(root, prefix))
+            entries = sorted(os.scandir(os.path.join(root, prefix)), key=lambda entry: entry.name)
+        except OSError as error:
+            if not prefix:
+                raise UserError(f"{shown(root)}: cannot be read ({error.strerror})") from None
+            found.unusable[prefix] = "folder that cannot be read"
+            continue
+        if identity is None or identity == left_out:
+            continue
+        if identity in seen:
+            found._other("folder linked before", prefix)
+            continue
+        seen.add(identity)
+        folders = list[str]()
+        for entry in entries:
+            if is_clutter(entry.name):
+                continue
+            path, low = prefix + entry.name, entry.name.lower()
+            ending = os.path.splitext(low)[1]
+            if _is_folder(entry):
+                folders.append(f"{path}/")
+            elif low.endswith(endings):
+                if not _is_file(entry):
+                    found.unusable[path] = "link to a missing file"
+                elif not is_text(path):
+                    found.unusable[path] = "file name that is not UTF-8"
+                else:
+                    found.paths.append(path)
+            elif images and _IMAGE.fullmatch(ending):
+                found.unusable[path] = f"image of a format that cannot be read ({ending})"
+            else:
+                found._other(shown(ending) or "no ending", path)
+        if deep:
+            pending += reversed(folders)
+        else:
+            for each in folders:
+                found._other("folder", each)
+    found.paths.sort()
+    found.unusable = dict(sorted(found.unusable.items()))
+    return found
+
+
+def subfolders(folder: str | Path) -> tuple[str, ...]:
+    """Names of the folders in a folder, and of links to folders, sorted.
+
+    Raises:
+        UserError: the folder cannot be read.
+    """
+    try:
+        return tuple(sorted(each.name for each in os.scandir(folder) if not is_clutter(each.name) and _is_folder(each)))
+    except OSError as error:
+        raise UserError(f"{shown(str(folder))}: cannot be read ({error.strerror})") from None
+
+
+def contents(folder: str | Path) -> str:
+    """What is in a folder, for messages: its subfolders, and the number of its files by ending."""
+    folders, endings = subfolders(folder), Counter[str]()
+    for entry in os.scandir(folder):
+        if not is_clutter(entry.name) and not _is_folder(entry):
+            endings[os.path.splitext(entry.name.lower())[1] or "no ending"] += 1
+    parts = [f"{name}/" for name in folders] + [f"{n:,} x {ending}" for ending, n in sorted(endings.items())]
+    return f"it has {listed(parts, 8)}" if parts else "it is empty"
+
+
+def is_clutter(name: str) -> bool:
+    """Whether a file or folder is hidden, or is one that programs leave behind."""
+    return name.startswith(".") or name.lower() in _CLUTTER
+
+
+def _identity(folder: str | Path | None) -> tuple[int, int] | None:
+    """What a folder and all links to it share; None if there is no such folder."""
+    if folder is None or not os.path.isdir(folder):
+        return None
+    status = os.stat(folder)
+    return status.st_dev, status.st_ino
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
+        return False

@@ -1,0 +1,138 @@
+"""The files of a dataset by folder, and which of them an annotation file means by a name."""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
+
+from tfeff.data.images import decoding
+from tfeff.data.sources import files
+
+IMAGES = ("images", "image", "imgs", "img", "jpegimages")
+"""Names of folders for images, in any case."""
+_TEXTS = (".txt", ".names", ".data", ".yaml", ".yml", ".json")
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The images and annotation files below a folder.
+
+    Attributes:
+        folders: folder, relative to the root with `/` (the root itself is "") -> names of its files, sorted; the
+            folders of these folders, too.
+        unusable: what is wrong with images that cannot be used, by path.
+    """
+
+    folders: Mapping[str, list[str]]
+    unusable: Mapping[str, str]
+
+    @classmethod
+    def of(cls, root: Path) -> "Tree":
+        """The files below a folder.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        found, folders = files.find(root, (*decoding.EXTENSIONS, *_TEXTS)), dict[str, list[str]]({"": []})
+        for path in found.paths:
+            folder, _, name = path.rpartition("/")
+            if folder not in folders:
+                for above in PurePosixPath(folder).parents:
+                    folders.setdefault("" if above.name == "" else str(above), [])
+            folders.setdefault(folder, []).append(name)
+        folders = dict(sorted(folders.items()))
+        return cls(folders, {path: problem for path, problem in found.unusable.items() if not path.endswith(_TEXTS)})
+
+    def images(self, below: str = "") -> list[str]:
+        """Paths of all images in or below a folder, sorted."""
+        inside = f"{below}/" if below else ""
+        return sorted(
+            joined(folder, name)
+            for folder, names in self.folders.items()
+            if folder == below or folder.startswith(inside)
+            for name in names
+            if is_image(name)
+        )
+
+
+def is_image(name: str) -> bool:
+    """Whether a file name has the ending of a format that can be read."""
+    return name.lower().endswith(decoding.EXTENSIONS)
+
+
+def joined(folder: str, name: str) -> str:
+    """The path of a file in a folder, which may be "", the root."""
+    return f"{folder}/{name}" if folder else name
+
+
+def folded(name: str) -> str:
+    """A name without the differences that some file systems ignore: upper and lower case, composed accents."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def entered(root: Path) -> Path:
+    """The folder itself; or, if all that it has is one folder, as after unpacking an archive, that folder.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    while len(inner := files.subfolders(root)) == 1 and not any(
+        path.is_file() and not files.is_clutter(path.name) for path in root.iterdir()
+    ):
+        root = root / inner[0]
+    return root
+
+
+class Finder:
+    """Finds files by names as annotation files write them: with backslashes, in another case, in other folders.
+
+    Args:
+        paths: of the files, with `/`.
+    """
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self.files = dict.fromkeys(paths)
+
+    def find(self, name: str) -> str | None:
+        """The only file that a name can mean: the one whose path ends with most of it."""
+        if name in self.files:
+            return name
+        for written in dict.fromkeys((name, unquote(name))):
+            parts = path_parts(written)
+            for start in range(len(parts)):
+                tail = "/".join(parts[start:])
+                if tail in self.files:
+                    return tail
+                if found := self._folded.get(folded(tail)):
+                    return found
+            if parts and (found := self._by_name.get(folded(parts[-1]))):
+                return found
+        return None
+
+    @cached_property
+    def _folded(self) -> dict[str, str]:
+        return _unique((folded(path), path) for path in self.files)
+
+    @cached_property
+    def _by_name(self) -> dict[str, str]:
+        return _unique((folded(path.rpartition("/")[2]), path) for path in self.files)
+
+
+def path_parts(name: str) -> list[str]:
+    r"""The folders and the file of a written path or address.
+
+    >>> path_parts(r".\images\a.jpg"), path_parts("/data/local-files/?d=cats/b.jpg")
+    (['images', 'a.jpg'], ['data', 'local-files', 'cats', 'b.jpg'])
+    """
+    return [part for part in re.split(r"[\\/]|\?d=", name.strip()) if part not in ("", ".", "..")]
+
+
+def _unique(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Those keys that belong to one value alone."""
+    found = dict[str, str | None]()
+    for key, value in pairs:
+        found[key] = None if key in found else value
+    return {key: value for key, value in found.items() if value is not None}

@@ -1,0 +1,273 @@
+"""Where a YOLO dataset has its images: in folders, or as a YAML file, Darknet's `.data` file or lists of images say.
+
+Folders, in any case, with `labels` where `images` stands, or with the label files beside the images:
+
+- `images/<split>/`, or `<split>/images/` (Roboflow), or `<split>/`; CVAT's `obj_<split>_data/`;
+- without splits: `images/`, or the folder itself.
+
+A file that names the splits (`train`, `val`, `test`) gives each a folder, a text file that lists images, or a list of
+them. These are looked for inside the dataset if they are not where the file says, since published files rarely fit.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tfeff.data.sources.files import contents
+from tfeff.data.sources.listing import (
+    IMAGES,
+    Finder,
+    Tree,
+    entered,
+    folded,
+    is_image,
+    joined,
+    path_parts,
+)
+from tfeff.data.sources.yolo_names import Declaration, declaration
+from tfeff.data.splits import FRACTIONS, canonical_name
+from tfeff.errors import UserError
+
+EXPECTED = (
+    "images/ and labels/, each with a folder per split or none; <split>/images/ and <split>/labels/; or a data.yaml "
+    "that says where the images are"
+)
+
+
+@dataclass
+class Part:
+    """The images of one split, or of all.
+
+    Attributes:
+        origin: folder or list where they were found, for messages.
+        images: their files.
+        missing: what a list names without a file.
+    """
+
+    origin: str
+    images: list[Path]
+    missing: list[str] = field(default_factory=list)
+
+
+@dataclass
+class YOLOLayout:
+    """The images of a YOLO dataset.
+
+    Attributes:
+        root: its folder.
+        tree: the files below it.
+        declared: what its YAML or `.data` file says.
+        parts: split -> its images; "" if there are no splits.
+        notes: what the user should know, one line each.
+    """
+
+    root: Path
+    tree: Tree
+    declared: Declaration
+    parts: dict[str, Part]
+    notes: list[str]
+
+    @property
+    def count(self) -> int:
+        """Number of images."""
+        return sum(len(part.images) for part in self.parts.values())
+
+    def error(self, problem: str) -> UserError:
+        """The error that says what was expected, and what there is."""
+        return UserError(f"YOLO dataset {self.root} {problem}; expected {EXPECTED}; {contents(self.root)}")
+
+
+def find_layout(given: Path) -> YOLOLayout:
+    """Finds the images.
+
+    Args:
+        given: the folder of the dataset, or its YAML or `.data` file.
+
+    Raises:
+        UserError: it is missing, has no known layout, or two folders would be the same split.
+    """
+    if not given.exists():
+        raise UserError(f"YOLO dataset {given} does not exist; expected {EXPECTED}")
+    root = given.parent if given.is_file() else entered(given)
+    declared = declaration(root, given if given.is_file() else None)
+    if given.is_file() and declared.path and (root / declared.path).is_dir():
+        root = root / declared.path
+    tree = Tree.of(root)
+    notes = [f"{declared.file}: {note}" for note in declared.notes]
+    parts = _declared_parts(root, tree, declared, notes)
+    used = {path for part in parts.values() for path in part.images}
+    for split, part in _folder_parts(root, tree, notes).items():
+        if not parts or (split and split not in parts and used.isdisjoint(part.images)):
+            parts[split] = part
+    beside = {path for folder in {path.parent for path in used} for path in _images_of(root, tree, folder)}
+    if unused := sorted(beside.difference(*(part.images for part in parts.values()))):
+        notes.append(f"{root}: {len(unused)} images belong to no split and are not used, first: {unused[0]}")
+    order = sorted(parts, key=lambda split: [*FRACTIONS, split].index(split))
+    layout = YOLOLayout(root, tree, declared, {split: parts[split] for split in order}, notes)
+    if not layout.count:
+        raise layout.error("has no folders images and labels, or they have no images")
+    return layout
+
+
+def _declared_parts(root: Path, tree: Tree, declared: Declaration, notes: list[str]) -> dict[str, Part]:
+    """The splits that a file declares, as far as they are found."""
+    splits: Mapping[str, Sequence[str]] = declared.splits
+    origin = str(declared.file)
+    if not splits:
+        lists = [name for name in tree.folders[""] if folded(name).endswith(".txt") and _split(name[:-4]) in FRACTIONS]
+        splits, origin = {_split(name[:-4]): [name] for name in lists}, str(root)
+    places = _Places(root, tree, declared)
+    parts = dict[str, Part]()
+    for split, entries in splits.items():
+        found = [part for entry in entries if (part := places.part(entry)) is not None and part.images]
+        for entry in entries if declared.splits else ():
+            if (part := places.part(entry)) is None or not part.images:
+                notes.append(f"{origin}: {split}: {entry} {'does not exist' if part is None else 'has no images'}")
+        if not found:
+            continue
+        images = dict.fromkeys(path for part in found for path in part.images)
+        where = f" ({declared.file.name})" if declared.file else ""
+        part = Part(
+            ", ".join(part.origin for part in found) + where,
+            [*images],
+            [each for part in found for each in part.missing],
+        )
+        same = next((other for other, its in parts.items() if set(its.images) == set(images)), None)
+        if same is not None:
+            notes.append(f"{origin}: {split} has the images of {same}; it is ignored")
+        else:
+            parts[split] = part
+    return parts
+
+
+class _Places:
+    """Finds what the entries of a file that declares splits mean."""
+
+    def __init__(self, root: Path, tree: Tree, declared: Declaration) -> None:
+        self._root, self._tree = root, tree
+        self._bases = [root / declared.path] if declared.path else []
+        self._bases += [declared.file.parent] if declared.file else []
+        self._folders = {folded(folder): folder for folder in tree.folders}
+        self._files = {
+            folded(joined(folder, name)): joined(folder, name)
+            for folder in tree.folders
+            for name in tree.folders[folder]
+        }
+        self._images = Finder(tree.images())
+        self._known = dict[str, Part | None]()
+
+    def part(self, entry: str) -> Part | None:
+        """The images of an entry: a folder, or a list of images; None if it does not exist."""
+        if entry not in self._known:
+            self._known[entry] = self._part(entry)
+        return self._known[entry]
+
+    def _part(self, entry: str) -> Part | None:
+        parts = path_parts(entry)
+        whole, tails = "/".join(parts), ["/".join(parts[start:]) for start in range(1, len(parts))]
+        absolute = Path(entry).is_absolute()
+        if not absolute and (part := self._inside(whole)):
+            return part
+        for base in (*self._bases, self._root):
+            path = Path(os.path.normpath(base / entry.replace("\\", "/")))
+            if path.is_dir() and path.resolve() != self._root.resolve():
+                tree = Tree.of(path)
+                return Part(str(path), [path / name for name in tree.images()])
+            if path.is_file():
+                return self._list(path, "")
+        return next((part for tail in ([whole, *tails] if absolute else tails) if (part := self._inside(tail))), None)
+
+    def _inside(self, path: str) -> Part | None:
+        """A folder or a list in the dataset."""
+        folder, file = self._folders.get(folded(path)), self._files.get(folded(path))
+        if folder is not None:
+            return Part(folder or ".", [self._root / name for name in self._tree.images(folder)])
+        if file is not None and not is_image(file):
+            return self._list(self._root / file, file.rpartition("/")[0])
+        return None
+
+    def _list(self, path: Path, folder: str) -> Part:
+        """The images that a text file lists, relative to the dataset or to a folder in it, where the file is."""
+        try:
+            lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+        images, missing = list[Path](), list[str]()
+        for line in filter(None, map(str.strip, lines)):
+            beside = joined(folder, line.removeprefix("./"))
+            found = beside if beside in self._images.files else self._images.find(line)
+            if Path(line).is_absolute() and is_image(line) and Path(line).is_file():
+                images.append(Path(line))
+            elif found is not None:
+                images.append(self._root / found)
+            elif is_image(line) and (path.parent / line).is_file():
+                images.append(path.parent / line)
+            else:
+                missing.append(line)
+        name = joined(folder, path.name) if path.is_relative_to(self._root) else str(path)
+        return Part(name, [*dict.fromkeys(images)], missing)
+
+
+def _folder_parts(root: Path, tree: Tree, notes: list[str]) -> dict[str, Part]:
+    """The splits of the usual folders, or all images as ""; empty if there are none."""
+    top = {folder for folder in tree.folders if folder and "/" not in folder}
+    base = next((each for name in IMAGES for each in sorted(top) if folded(each) == name and tree.images(each)), None)
+    if base is not None:
+        inner = {folder for folder in tree.folders if folder.rpartition("/")[0] == base and tree.images(folder)}
+        splits = _named(root, inner)
+        if not any(split in FRACTIONS for split in splits):
+            return {"": _part(root, tree, base)}
+        loose = [name for name in tree.folders[base] if is_image(name)]
+        if loose:
+            notes.append(
+                f"{root / base}: {len(loose)} images are in no folder of a split and not used, first: {loose[0]}"
+            )
+        return {split: _part(root, tree, folder) for split, folder in splits.items()}
+    splits = _named(root, {each for each in top if _split(each) in FRACTIONS and tree.images(each)})
+    if splits:
+        return {split: _part(root, tree, _inner_images(tree, folder)) for split, folder in splits.items()}
+    if any(is_image(name) for name in tree.folders[""]) and any(
+        folded(name).endswith(".txt") for name in tree.folders[""]
+    ):
+        return {"": Part(".", [root / name for name in tree.folders[""] if is_image(name)])}
+    return {}
+
+
+def _inner_images(tree: Tree, folder: str) -> str:
+    """The folder for images in the folder of a split, or the latter itself."""
+    inner = (each for name in IMAGES for each in tree.folders if folded(each) == folded(f"{folder}/{name}"))
+    return next((each for each in inner if tree.images(each)), folder)
+
+
+def _named(root: Path, folders: Iterable[str]) -> dict[str, str]:
+    """Split -> folder.
+
+    Raises:
+        UserError: two folders would be the same split.
+    """
+    found = dict[str, str]()
+    for folder in sorted(folders):
+        split = _split(folder.rpartition("/")[2])
+        if split in found:
+            raise UserError(f"{root}: both {found[split]} and {folder} would be the {split} split; keep one")
+        found[split] = folder
+    return found
+
+
+def _split(name: str) -> str:
+    """The split that a folder or list is called by, also in CVAT's `obj_train_data`."""
+    return canonical_name(re.sub(r"^obj_(.+)_data$", r"\1", name, flags=re.IGNORECASE))
+
+
+def _images_of(root: Path, tree: Tree, folder: Path) -> list[Path]:
+    """The images in a folder, if it belongs to the dataset; not those in folders in it."""
+    if not folder.is_relative_to(root):
+        return []
+    inside = folder.relative_to(root).as_posix()
+    return [folder / name for name in tree.folders.get("" if inside == "." else inside, ()) if is_image(name)]
+
+
+def _part(root: Path, tree: Tree, folder: str) -> Part:
+    return Part(folder, [root / name for name in tree.images(folder)])
