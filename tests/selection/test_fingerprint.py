@@ -85,8 +85,9 @@ def change(data: Path, what: str) -> None:
                 if label.exists():
                     (label.parent / f"new{number}.txt").write_text("0 0.5 0.5 0.4 0.4\n")
         case "removed":
-            first.unlink()
-            second.unlink()
+            for path in (first, second):
+                path.unlink()
+                (data / "labels/train" / path.name).with_suffix(".txt").unlink(missing_ok=True)
         case "renamed":
             first.rename(train / "other.png")
             if label.exists():

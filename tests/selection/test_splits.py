@@ -51,6 +51,7 @@ def test_images_without_objects_are_refused(tmp_path):
         (tmp_path / folder).mkdir()
     for number in range(20):
         Image.new("RGB", (32, 32), (number, 0, 0)).save(tmp_path / "images" / f"{number}.png")
+        (tmp_path / "labels" / f"{number}.txt").touch()
     settings = config.Experiment(task=config.YoloSettings(), data=config.Data(source=f"yolo:{tmp_path}", image_size=32))
     wanted = selection.request(config.override(settings, ["training.batch_size=2", "data.test_split=none"]))
     with pytest.raises(UserError, match="the 16 images to train on have no objects"):

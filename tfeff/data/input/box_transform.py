@@ -80,6 +80,8 @@ class BoxTransform(Transform):
         self.augmentation: BoxAugmentation = augmentation or BoxAugmentation()
         self.plain_from = plain_from
         cache, dataset = reader.cache, reader.dataset
+        if not dataset.has_objects:
+            raise ValueError(f"{dataset.name}: images have no objects")
         if cache.fit == "stretch" and not stretch and dataset.size != cache.image_size:
             raise ValueError(f'{dataset.name}: images were stretched in the cache; open it with fit = "letterbox"')
         if max_extra_boxes and reader.extra_boxes is None:
