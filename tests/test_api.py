@@ -232,7 +232,7 @@ def test_layers_of_an_own_backbone_are_frozen_by_their_names(tmp_path):
     assert np.abs(trained["model/head_classifier/bias"]).max() > 0
 
 
-@pytest.mark.parametrize("task", ["yolo", thorough("faster_rcnn"), thorough("efficientdet")])
+@pytest.mark.parametrize("task", [*map(thorough, ("yolo", "faster_rcnn", "efficientdet"))])
 def test_a_detector_on_an_own_backbone(task, tmp_path, monkeypatch):
     monkeypatch.setattr(placed_digits, "COUNTS", {"train": 32, "validation": 16, "test": 16})
     settings = config.override(config.Experiment(), {

@@ -36,6 +36,9 @@ MODELS = {
 }
 
 
+EACH = pytest.mark.parametrize("make", [thorough(make) if make is keras_cv_darknet else make for make in MODELS])
+
+
 def described(model, size=64, **options):
     return dataclasses.replace(given.offer(Backbone(model, **options)), resolution=size)
 
@@ -48,7 +51,7 @@ def last(outputs):
     return np.asarray(outputs["P3"] if isinstance(outputs, dict) else outputs)
 
 
-@pytest.mark.parametrize("make", MODELS)
+@EACH
 @pytest.mark.parametrize("training", [False, True])
 def test_a_copy_computes_what_the_model_computes(make, training):
     if training and make is sequential:
@@ -64,7 +67,7 @@ def test_a_copy_computes_what_the_model_computes(make, training):
         assert all(np.array_equal(*pair) for pair in zip(before, model.weights, strict=True))
 
 
-@pytest.mark.parametrize("make", MODELS)
+@EACH
 def test_level_n_has_stride_two_to_the_n(make):
     network = models.build(described(made(make)), num_classes=3)
     assert network.output.shape == (None, 3)
@@ -73,7 +76,7 @@ def test_level_n_has_stride_two_to_the_n(make):
     }
 
 
-@pytest.mark.parametrize("make", MODELS)
+@EACH
 def test_names_do_not_depend_on_what_was_built_before(make):
     first = described(made(make))
     paths = [weight.path for weight in models.build(first).weights]

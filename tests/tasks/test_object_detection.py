@@ -343,6 +343,7 @@ def test_mixed_precision_is_within_the_spread_of_float32(name: str, digits: Path
         assert ends == pytest.approx(np.mean(last), abs=half_width), (precision, last)
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_defects_are_said_before_training_and_a_test_split_without_objects_after_it(tmp_path, capsys):
     source = write_coco(tmp_path / "digits", 8)
     path = source / "annotations" / "instances_train.json"
