@@ -12,9 +12,9 @@ TEXT = f"<annotation><object><name>小熊</name>{BOX}</object></annotation>"
 
 def read(path: Path, content: str | bytes) -> list[voc_xml.Annotated]:
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    root = voc_xml.parse(path)
-    assert not isinstance(root, str), root
-    return list(voc_xml.objects(root))
+    found = voc_xml.parse(path)
+    assert isinstance(found, voc_xml.Annotation), found
+    return found.objects
 
 
 @pytest.mark.parametrize(

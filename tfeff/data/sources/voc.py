@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from xml.etree.ElementTree import Element
 
 from tfeff.data.dataset import Dataset
 from tfeff.data.defects import Defects
@@ -28,6 +27,7 @@ from tfeff.data.sources.source import Options, Source
 from tfeff.data.sources.split_lists import Names, SplitLists
 from tfeff.data.sources.voc_layout import Layout
 from tfeff.data.sources.voc_matching import Match, matches
+from tfeff.data.sources.voc_xml import Annotation
 from tfeff.data.splits import ALL, FRACTIONS, canonical_name, checked_fractions, drawn_split
 
 
@@ -90,9 +90,9 @@ class VOC(Source):
         for name, count in members.items():
             if count > 1:
                 defects.add("image listed twice", f"{self.name}, {split}: {shown(name)}", count=count - 1)
-            annotation, element, matched = annotations[name], self._parsed[name], self._matches[name]
-            if isinstance(element, str):
-                defects.add("unreadable annotation", f"{shown(str(annotation))}: {element}", lost="images")
+            path, annotation, matched = annotations[name], self._parsed[name], self._matches[name]
+            if isinstance(annotation, str):
+                defects.add("unreadable annotation", f"{shown(str(path))}: {annotation}", lost="images")
                 continue
             if matched.problem:
                 defects.add(matched.problem, matched.where, lost="images")
@@ -103,8 +103,7 @@ class VOC(Source):
             size = found.header(self._headers, matched.image)
             if size is None:
                 continue
-            collector = _collected(element, annotation, size, self._labels, defects)
-            found.add(name, size, collector, voc_xml.image_size(element))
+            found.add(name, size, _collected(annotation, path, size, self._labels, defects), annotation.image_size)
         images = [image for name in found.ids if (image := self._matches[name].image)]
         return found.dataset(tuple(self._labels), ImageFiles(images))
 
@@ -155,8 +154,8 @@ class VOC(Source):
         return Names(id_.rpartition(".")[0] for id_ in self._layout.images)
 
     @cached_property
-    def _parsed(self) -> dict[str, Element | str]:
-        """Id -> root element of its XML file, or why it cannot be read; each file is parsed once."""
+    def _parsed(self) -> dict[str, Annotation | str]:
+        """Id -> what its XML file says, or why it cannot be read; each file is read once."""
         problems = self._layout.problems
         return {
             name: problems[path] if path in problems else voc_xml.parse(path)
@@ -189,20 +188,20 @@ class VOC(Source):
     @cached_property
     def _labels(self) -> dict[str, int]:
         """The classes of all splits, so that labels mean the same in each: name -> number, in the order of names."""
-        elements = (element for element in self._parsed.values() if not isinstance(element, str))
-        found = {name for element in elements for each in voc_xml.objects(element) if (name := each.name)}
+        readable = (each for each in self._parsed.values() if not isinstance(each, str))
+        found = {item.name for each in readable for item in each.objects} - {""}
         return {name: number for number, name in enumerate(sorted(found))}
 
 
 def _collected(
-    root: Element, path: Path, size: tuple[int, int], labels: Mapping[str, int], defects: Defects
+    annotation: Annotation, path: Path, size: tuple[int, int], labels: Mapping[str, int], defects: Defects
 ) -> ObjectCollector:
     """The objects of one file."""
-    written = voc_xml.image_size(root)
+    written = annotation.image_size
     if written is not None and written != size:
         defects.add("wrong image size", f"{path}: {written} written, {size} in the image's header")
     collector = ObjectCollector(str(path), size, defects, origin=1)
-    for number, each in enumerate(voc_xml.objects(root), 1):
+    for number, each in enumerate(annotation.objects, 1):
         where = f"{path}, object {number}"
         if not each.name:
             defects.add("object without a name", where, lost="objects")

@@ -4,13 +4,12 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree.ElementTree import Element
 
 from tfeff.data.images import decoding
 from tfeff.data.images.decoding import Headers
 from tfeff.data.names import listed, shown
-from tfeff.data.sources import voc_xml
 from tfeff.data.sources.voc_layout import Layout
+from tfeff.data.sources.voc_xml import Annotation
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Match:
     where: str = ""
 
 
-def matches(layout: Layout, parsed: Mapping[str, Element | str], headers: Headers) -> dict[str, Match]:
+def matches(layout: Layout, parsed: Mapping[str, Annotation | str], headers: Headers) -> dict[str, Match]:
     """Finds the images of all annotations.
 
     An image belongs to the annotation that has its name. If several images have the name, `<filename>` decides, then
@@ -38,18 +37,18 @@ def matches(layout: Layout, parsed: Mapping[str, Element | str], headers: Header
 
     Args:
         layout: of the dataset.
-        parsed: id -> root element, or why the file cannot be read.
+        parsed: id -> what the file says, or why it cannot be read.
         headers: of the images.
     """
     index = _Images(layout)
     found, owners = dict[str, Match](), dict[Path, str]()
     # Annotations that have an image's name have the better claim.
     for name in sorted(parsed, key=lambda name: not index.same(name)):
-        annotation, element, same = layout.annotations[name], parsed[name], index.same(name)
+        path, annotation, same = layout.annotations[name], parsed[name], index.same(name)
         if same:
-            found[name] = _among(name, annotation, element, same, index, headers)
+            found[name] = _among(name, path, annotation, same, index, headers)
         else:
-            found[name] = _named(name, annotation, element, index)
+            found[name] = _named(name, path, annotation, index)
         if (image := found[name].image) is not None:
             owners.setdefault(image, name)
     result = dict[str, Match]()
@@ -98,11 +97,11 @@ class _Images:
 
 
 def _among(
-    id_: str, annotation: Path, element: Element | str, same: Sequence[Path], index: _Images, headers: Headers
+    id_: str, path: Path, annotation: Annotation | str, same: Sequence[Path], index: _Images, headers: Headers
 ) -> Match:
     """The image of an annotation among those of its name."""
-    written = "" if isinstance(element, str) else voc_xml.file_name(element)
-    where = f"{shown(str(annotation))}: <filename> is {shown(written) or 'missing'}"
+    written = "" if isinstance(annotation, str) else annotation.file_name
+    where = f"{shown(str(path))}: <filename> is {shown(written) or 'missing'}"
     if len(same) == 1:
         if not written or _stem(written).lower() == same[0].stem.lower() or written.lower() == same[0].stem.lower():
             return Match(same[0])
@@ -114,7 +113,7 @@ def _among(
     ]
     if len(named) == 1:
         return Match(named[0])
-    size = None if isinstance(element, str) else voc_xml.image_size(element)
+    size = None if isinstance(annotation, str) else annotation.image_size
     fitting = [path for path in same if headers.size(path) == size]
     where += f"; it could be {listed([path.name for path in same])}"
     if len(fitting) == 1:
@@ -123,16 +122,16 @@ def _among(
     return Match(None, problem="annotation that fits several images", where=where)
 
 
-def _named(id_: str, annotation: Path, element: Element | str, index: _Images) -> Match:
+def _named(id_: str, path: Path, annotation: Annotation | str, index: _Images) -> Match:
     """The image that an annotation names, if no image has the name of the annotation."""
-    written = "" if isinstance(element, str) else voc_xml.file_name(element)
+    written = "" if isinstance(annotation, str) else annotation.file_name
     candidates = index.named(id_, written)
-    where = f"{shown(str(annotation))}: <filename> is {shown(written) or 'missing'}"
+    where = f"{shown(str(path))}: <filename> is {shown(written) or 'missing'}"
     if len(candidates) == 1:
         return Match(candidates[0], remark="image found by <filename> alone", where=where)
     if candidates:
         return Match(None, problem="annotation that fits several images", where=where)
-    return Match(None, problem="annotation without its image", where=f"{where}; no image {shown(annotation.stem)}")
+    return Match(None, problem="annotation without its image", where=f"{where}; no image {shown(path.stem)}")
 
 
 def _stem(name: str) -> str:

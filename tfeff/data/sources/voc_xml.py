@@ -8,10 +8,9 @@ radians, as of roLabelImg) or its polygon is read as the box around it.
 import codecs
 import math
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+import sys
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
@@ -25,8 +24,7 @@ _SUPERSETS = {"gb2312": "gb18030", "gbk": "gb18030", "big5": "big5hkscs", "shift
 Box = tuple[float, float, float, float]
 
 
-@dataclass(frozen=True)
-class Annotated:
+class Annotated(NamedTuple):
     """An object as it is annotated.
 
     Attributes:
@@ -44,8 +42,22 @@ class Annotated:
     remarks: tuple[str, ...]
 
 
-def parse(path: Path) -> Element | str:
-    """The root element of a file, its tags in lower case and without namespaces; or why it cannot be read."""
+class Annotation(NamedTuple):
+    """What a file says. (Elements themselves would keep the garbage collector busy.)
+
+    Attributes:
+        file_name: name of the image, without folders; "" if missing.
+        image_size: (height, width) of the image; None if missing.
+        objects: those that LabelMe does not mark as deleted.
+    """
+
+    file_name: str
+    image_size: tuple[int, int] | None
+    objects: list[Annotated]
+
+
+def parse(path: Path) -> Annotation | str:
+    """Reads a file; the result is text if it cannot be read, and says why."""
     try:
         text = _text(path.read_bytes()).strip()
         if "<!DOCTYPE" in text:  # only document types define entities
@@ -64,36 +76,21 @@ def parse(path: Path) -> Element | str:
             element.tag = tag.rpartition("}")[2].lower()
     if root.tag != "annotation" and root.find(".//object") is None:
         return f"its root is <{root.tag}>, not <annotation>"
-    return root
+    file_name = (root.findtext("filename") or "").strip().replace("\\", "/").rpartition("/")[2]
+    objects = [_annotated(item) for item in root.iter("object") if (item.findtext("deleted") or "").strip() != "1"]
+    return Annotation(file_name, _image_size(root.find("size")), objects)
 
 
-def file_name(root: Element) -> str:
-    """The name of the image, without folders; "" if the annotation does not say."""
-    return (root.findtext("filename") or "").strip().replace("\\", "/").rpartition("/")[2]
+def _annotated(item: Element) -> Annotated:
+    name = " ".join((item.findtext("name") or "").split())
+    difficult = (item.findtext("difficult") or "").strip().lower() in ("1", "true", "yes")
+    box, origin, remarks = _box(item)
+    return Annotated(sys.intern(name), box, origin, difficult, remarks)
 
 
-def image_size(root: Element) -> tuple[int, int] | None:
-    """(height, width) of the image according to its annotation; None if it does not say."""
-    annotated = root.find("size")
-    if annotated is None:
-        return None
-    height, width = _number(annotated.findtext("height")), _number(annotated.findtext("width"))
+def _image_size(size: Element | None) -> tuple[int, int] | None:
+    height, width = (None if size is None else _number(size.findtext(side)) for side in ("height", "width"))
     return None if not height or not width else (int(height), int(width))
-
-
-def class_name(item: Element) -> str:
-    """The class of an object; "" if missing."""
-    return " ".join((item.findtext("name") or "").split())
-
-
-def objects(root: Element) -> Iterator[Annotated]:
-    """The objects of a file, without those that LabelMe marks as deleted."""
-    for item in root.iter("object"):
-        if (item.findtext("deleted") or "0").strip() == "1":
-            continue
-        box, origin, remarks = _box(item)
-        difficult = (item.findtext("difficult") or "").strip().lower() in ("1", "true", "yes")
-        yield Annotated(class_name(item), box, origin, difficult, remarks)
 
 
 def _text(content: bytes) -> str:
@@ -117,12 +114,13 @@ def _box(item: Element) -> tuple[Box | None, Literal[0, 1], tuple[str, ...]]:
     """The box of an object, its origin, and remarks."""
     corners = item.find("bndbox")
     if corners is not None:
-        remarks = ("decimal comma",) if any("," in (each.text or "") for each in corners) else ()
-        values = [_number(corners.findtext(key)) for key in ("ymin", "xmin", "ymax", "xmax")]
+        texts = {each.tag: each.text for each in corners}
+        values = [_number(texts.get(key)) for key in ("ymin", "xmin", "ymax", "xmax")]
         complete = [value for value in values if value is not None]
         if len(complete) == 4:
             top, left, bottom, right = complete
             angle = _rotation(item)
+            remarks = ("decimal comma",) if any("," in (text or "") for text in texts.values()) else ()
             if not angle:
                 return (top, left, bottom, right), 1, remarks
             center, size = ((top + bottom) / 2, (left + right) / 2), (bottom - top, right - left)
