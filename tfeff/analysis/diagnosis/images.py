@@ -107,7 +107,7 @@ def check_images(
         (
             "listed image without an annotation",
             "listed images have no annotation",
-            "annotate them, or correct the lists",
+            "annotate them",
         ),
         ("unreadable annotation", "annotation files cannot be read", "export the annotations again"),
         ("unreadable label file", "label files cannot be read", "export the annotations again"),
