@@ -170,7 +170,7 @@ def test_an_empty_class_is_an_error_before_training(verbs, images, config, tmp_p
     root = images(f"{split}/b")
     (root / split / "b").mkdir()
     done = verbs("train", f"--config={config}", f"--workdir={tmp_path / 'run'}", f"--config.data.source=folder:{root}")
-    done.fails_with(f"{root}/{split}", 'class "b" is empty')
+    done.fails_with(f"{root}/{split}", 'class "b" has no images that can be read: it is empty')
     assert "epoch" not in done.out
 
 

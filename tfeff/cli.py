@@ -5,6 +5,7 @@ if interrupted, after saving the state.
 """
 
 import errno
+import locale
 import os
 import re
 import signal
@@ -87,6 +88,9 @@ def refuse(name: str, other: str) -> None:
 
 def run(main: Callable[[list[str]], int | None]) -> NoReturn:
     """Runs a verb: parses the flags, calls `main` and exits the process with the exit code."""
+    if locale.getencoding().lower().replace("-", "") != "utf8" and not sys.flags.utf8_mode:
+        # Names of classes and files can have any characters, and so has every file that is written.
+        os.execve(sys.executable, sys.orig_argv, {**os.environ, "PYTHONUTF8": "1"})
 
     def guarded(argv: list[str]) -> int:
         if not flags.FLAGS["verbosity"].present:

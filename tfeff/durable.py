@@ -19,7 +19,7 @@ def write(path: Path, text: str) -> None:
     """Writes a text file atomically: after a crash, `path` has either the old content or the new."""
     partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.write_text(text)
+        partial.write_text(text, encoding="utf-8")
         partial.replace(path)
     except OSError as error:
         error.filename = error.filename or str(path)  # not set when the disk is full

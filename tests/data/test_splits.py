@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import pytest
 
@@ -80,3 +82,33 @@ def test_a_missing_split_names_the_candidates():
 def test_canonical_names_are_stable():
     for name in ("train", "validation", "test", "trainval", "all"):
         assert canonical_name(name) == name
+
+
+@pytest.mark.parametrize("size", [3, 4, 5, 6])
+def test_small_classes_fill_all_splits(size):
+    labels = np.random.default_rng(1).permutation(np.repeat(np.arange(100 // size), size))
+    parts = {split: stratified_split(labels, split, FRACTIONS, seed=5) for split in FRACTIONS}
+    assert sorted(np.concatenate(list(parts.values()))) == list(range(len(labels)))
+    for split, share in FRACTIONS.items():
+        assert abs(len(parts[split]) - share * len(labels)) <= 1
+    counts = np.bincount(labels[parts["train"]])
+    assert set(counts) <= {int(0.8 * size), int(0.8 * size) + 1}
+
+
+@pytest.mark.parametrize(
+    ("n", "sizes"), [(3, [1, 1, 1]), (4, [2, 1, 1]), (5, [3, 1, 1]), (6, [4, 1, 1]), (2, [1, 1, 0])]
+)
+def test_few_images_leave_no_split_empty(n, sizes):
+    assert [len(drawn_split(NAMES[:n], split, FRACTIONS, 0)) for split in FRACTIONS] == sizes
+
+
+def test_each_class_is_trained_on():
+    labels = np.repeat(np.arange(300), [1, 2, 3] * 100)
+    assert set(labels[stratified_split(labels, "train", FRACTIONS, 0)]) == set(range(300))
+
+
+def test_draws_take_time_in_proportion_to_the_images():
+    labels = np.repeat(np.arange(50_000), 4)
+    began = time.perf_counter()
+    assert len(stratified_split(labels, "test", FRACTIONS, 0)) == 20_000
+    assert time.perf_counter() - began < 20  # comparing all labels with each class would take minutes

@@ -17,6 +17,7 @@ import numpy as np
 from tfeff.boxes import relative_from_yxyx
 from tfeff.data.defects import Defects
 from tfeff.data.images.storage import ImageStorage
+from tfeff.data.names import problem, shown
 from tfeff.errors import UserError
 
 if TYPE_CHECKING:  # Detection datasets can be read without TensorFlow, which takes seconds to import.
@@ -109,7 +110,8 @@ class Dataset:
 
     Raises:
         NoImagesError: no images.
-        UserError: duplicate ids of images with objects, or a label outside the classes.
+        UserError: duplicate ids of images with objects, a label outside the classes, or a class name that cannot be
+            written on one line.
     """
 
     name: str
@@ -142,6 +144,9 @@ class Dataset:
                 raise ValueError(f"{self.name}: {len(values)} {what} for {len(self.ids)} images")
         if self.channels not in (1, 3):
             raise UserError(f"{self.name}: channels must be 1 (gray) or 3 (RGB), not {self.channels}")
+        for name in self.class_names:
+            if reason := problem(name):
+                raise UserError(f'{self.name}: the class name "{shown(name)}" {reason}; rename the class')
         labels = np.asarray(self.labels)
         wrong = np.flatnonzero((labels < 0) | (labels >= len(self.class_names)))
         if len(wrong):

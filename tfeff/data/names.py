@@ -1,5 +1,6 @@
 """Names of files and classes as text: which can be used, and how messages show the others."""
 
+import unicodedata
 from collections.abc import Collection
 
 
@@ -9,6 +10,23 @@ def is_text(name: str) -> bool:
         return name.isascii() or bool(name.encode())
     except UnicodeEncodeError:
         return False
+
+
+def problem(name: str) -> str:
+    """Why a name cannot be that of a class, which is written to tables and lists, one class per line; "" if it can be.
+
+    >>> problem("пчёлы 🐝"), problem("a" + chr(10))
+    ('', 'contains a line break or another control character')
+    """
+    if name.isprintable() and name.strip():
+        return ""
+    if not name.strip():
+        return "is empty"
+    if not is_text(name):
+        return "is not UTF-8"
+    if any(unicodedata.category(each) in ("Cc", "Zl", "Zp") for each in name):
+        return "contains a line break or another control character"
+    return ""
 
 
 def shown(name: str) -> str:

@@ -61,14 +61,14 @@ def drawn_split(names: Sequence[str], split: str, fractions: Mapping[str, float]
     Raises:
         UserError: invalid fractions.
     """
-    order = np.random.default_rng(seed).permutation(len(names))
-    edges = np.rint(np.cumsum([0.0, *checked_fractions(fractions).values()]) * len(names)).astype(int)
-    place = list(fractions).index(split)
-    return [names[index] for index in sorted(order[edges[place] : edges[place + 1]])]
+    return [names[index] for index in stratified_split(np.zeros(len(names), np.int64), split, fractions, seed)]
 
 
 def stratified_split(labels: np.ndarray, split: str, fractions: Mapping[str, float], seed: int) -> np.ndarray:
     """The images that a draw by seed assigns to one of the splits of `fractions`: each class is shuffled and cut.
+
+    Each split has its share of each class to within one image, and its share of all images as closely as that allows.
+    The largest split has an image of each class; no split is empty if a class has images to spare.
 
     Args:
         labels: int [n].
@@ -82,15 +82,48 @@ def stratified_split(labels: np.ndarray, split: str, fractions: Mapping[str, flo
     Raises:
         UserError: invalid fractions.
     """
-    rng = np.random.default_rng(seed)
-    edges = np.concatenate([[0.0], np.cumsum(list(checked_fractions(fractions).values()))])
-    place = list(fractions).index(split)
-    pieces = []
-    for label in np.unique(labels):
-        members = rng.permutation(np.flatnonzero(labels == label))
-        start, stop = np.rint(edges[place : place + 2] * len(members)).astype(np.int64)
-        pieces.append(members[start:stop])
+    rng, place = np.random.default_rng(seed), list(fractions).index(split)
+    shares = list(checked_fractions(fractions).values())
+    by_class = np.argsort(labels, kind="stable")
+    counts = np.unique(labels, return_counts=True)[1]
+    quotas, starts, pieces = _quotas(counts, shares), np.cumsum(counts) - counts, [np.zeros(0, np.int64)]
+    for quota, start, count in zip(quotas, starts.tolist(), counts.tolist(), strict=True):
+        members, first = rng.permutation(by_class[start : start + count]), sum(quota[:place])
+        pieces.append(members[first : first + quota[place]])
     return np.sort(np.concatenate(pieces))
+
+
+def _quotas(counts: np.ndarray, shares: Sequence[float]) -> list[list[int]]:
+    """How many images of each class each split gets.
+
+    Exact shares are rounded down. What is left of a class goes to the splits that lack most so far, so that small
+    classes, all rounded alike, do not leave a split empty.
+
+    Args:
+        counts: int [classes], images of each class.
+        shares: sizes of the splits; what they leave of 1 goes to no split.
+    """
+    everything = [*shares, max(0.0, 1.0 - sum(shares))]
+    largest, places = int(np.argmax(shares)), range(len(everything))
+    lacking, quotas = [0.0] * len(everything), list[list[int]]()
+    for count in counts.tolist():
+        exact = [share * count for share in everything]
+        quota = [int(value + 1e-9) for value in exact]
+        lacking = [missing + value - given for missing, value, given in zip(lacking, exact, quota, strict=True)]
+        candidates = sorted(
+            (place for place in places if exact[place] > quota[place] + 1e-9),
+            key=lambda place: (quota[place] > 0 or place != largest, -lacking[place]),
+        )
+        for place in candidates[: count - sum(quota)]:
+            quota[place] += 1
+            lacking[place] -= 1
+        quotas.append(quota)
+    for place in range(len(shares) if len(quotas) else 0):
+        richest = max(quotas, key=lambda quota: quota[largest])
+        if richest[largest] > 1 and not any(quota[place] for quota in quotas):
+            richest[largest] -= 1
+            richest[place] += 1
+    return quotas
 
 
 def drawn_note(name: str, fractions: Mapping[str, float], seed: int) -> str:

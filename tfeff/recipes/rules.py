@@ -76,7 +76,8 @@ HEAD_CONVOLUTION = ("efficientnet", "mobilenet-v2")
 MEMORY_BYTES = 2e9
 """Decoded images are kept in memory up to this size."""
 IMBALANCE = 3.0
-"""From this ratio of the largest to the smallest class on, all classes are sampled equally often."""
+"""From this ratio of the largest to the smallest class on, all classes are sampled equally often, and `analyze` says
+so."""
 
 
 def network(model: Architecture, start: WarmStart) -> Choices:

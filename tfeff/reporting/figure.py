@@ -2,6 +2,7 @@
 
 import io
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeGuard
@@ -17,6 +18,9 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import PercentFormatter
 from matplotlib.transforms import offset_copy
+
+# Names can have characters that no installed font has; a figure shows boxes in their place.
+warnings.filterwarnings("ignore", message="Glyph .* missing from font")
 
 # Okabe & Ito 2008: a palette for all types of color vision.
 BLUE, SKY_BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#56B4E9", "#E69F00", "#009E73", "#D55E00"

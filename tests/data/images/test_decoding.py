@@ -234,9 +234,9 @@ def test_boxes_of_turned_gray_and_cmyk_photographs(tmp_path):
         text = f"<annotation><filename>another.png</filename><object><name>x</name>{box}</object></annotation>"
         (tmp_path / "Annotations" / f"{name}.xml").write_text(text)
     source = VOC(tmp_path, Options()).load("all")
-    # The file's own name decides, whatever stands in <filename>.
+    # The file's own name decides if no image has that in <filename>.
     assert source.ids == ["cmyk", "gray", "turned"]
-    assert not source.defects.counts
+    assert source.defects.counts == {"annotation that names another image than its own": 3}
     for index in range(3):
         assert source.objects[index].boxes_yxyx.tolist() == [[0, 0, 40, 60]]
         assert decoding.decode(source.encoded(index), "").shape == (40, 60, 3)

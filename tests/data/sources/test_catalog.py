@@ -24,7 +24,10 @@ def test_invalid_names_of_labeled_images(name, message):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("folder:somewhere", "does not have objects with boxes; write one of embedded:<name>, tfds:<name>, voc:"),
+        (
+            "folder:somewhere",
+            "does not have objects with boxes; write one of embedded:<name>, csv:<file>, tfds:",
+        ),
         ("embedded:single_digits:large", '"large" is not a size in pixels'),
         ("embedded:digits", 'no such dataset with boxes; did you mean "single_digits"|known'),
         ("vco:somewhere", 'did you mean "voc"|did you mean "coco"'),

@@ -87,7 +87,7 @@ A, B = "images/a/000.png", "images/b/000.png"
     [
         ("", "no column image or label among none"),
         (f"{A},a\n{B},b\n", "no column image or label among images/a/000.png, a"),
-        ("image;label\n", "no column image or label among image;label"),
+        ("photo;label\n", "no column image among photo, label"),
         ("image,label\n", "no images"),
         (f"image,label\n{A},a\n{B}\n", "line 3: no value for label"),
         (f"image,label,split\n{A},a,train\n,b, \n", "line 3: no value for image and split"),
@@ -109,7 +109,8 @@ def test_what_is_refused(two_images, content, message):
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"list\.csv does not exist"):
         catalog.open_labels(f"csv:{tmp_path}/list.csv")
-    with pytest.raises(UserError, match="cannot be read"):
+    (tmp_path / "other.csv").write_text("")
+    with pytest.raises(UserError, match=r"the folder has no CSV file of a split.*: it has 1 x \.csv"):
         catalog.open_labels(f"csv:{tmp_path}")
 
 
@@ -117,3 +118,21 @@ def test_invalid_fractions_are_refused(two_images):
     name = write(two_images / "list.csv", [(A, "a"), (B, "b")])
     with pytest.raises(UserError, match="fractions"):
         catalog.open_labels(name, Options(fractions={"train": 2.0}))
+
+
+@pytest.mark.parametrize("header", ["filename;class", "Path\tCategory", "image,class,name"])
+def test_columns_and_separators_of_other_programs(two_images, header):
+    delimiter = next(each for each in ";\t," if each in header)
+    rows = "".join(f"{path}{delimiter}{label}{delimiter}x\n" for path, label in ((A, "zoe"), (B, "amy")))
+    (two_images / "list.csv").write_text(f"{header}\r\n{rows}\n")
+    found = catalog.open_labels(f"csv:{two_images}/list.csv").load("all")
+    assert found.class_names == ("amy", "zoe")
+    assert found.labels.tolist() == [1, 0]
+
+
+def test_a_folder_has_a_file_for_each_split(two_images):
+    for split, path in (("train", A), ("valid", B)):
+        (two_images / f"{split}_labels.csv").write_text(f"image,label\n{path},a\n")
+    source = catalog.open_labels(f"csv:{two_images}")
+    assert source.splits == ("train", "validation")
+    assert [path[-9:] for path in source.load("val").ids] == ["b/000.png"]

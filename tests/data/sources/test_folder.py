@@ -87,9 +87,11 @@ def test_drawn_splits_and_folders_that_are_no_splits_are_said(image_folder):
 
 def test_a_class_whose_name_is_not_text_is_refused(image_folder):
     root = image_folder({"a": 2, "b": 2})
-    os.rename(os.fsencode(root / "b"), os.fsencode(root) + b"/caf\xe9")
-    with pytest.raises(UserError, match=r"class folder caf\\xe9 is not UTF-8; rename it"):
-        Folder(root, Options()).load("train")
+    for name, message in ((b"caf\xe9", r"caf\\xe9"), (b"a\nb", r'"a\\nb" contains a line break'), (b" ", "is empty")):
+        os.rename(os.fsencode(root / "b"), os.fsencode(root) + b"/" + name)
+        with pytest.raises(UserError, match=message):
+            Folder(root, Options()).load("all")
+        os.rename(os.fsencode(root) + b"/" + name, os.fsencode(root / "b"))
 
 
 def test_splits_are_drawn_from_a_folder_without_splits(image_folder):

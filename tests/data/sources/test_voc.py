@@ -1,11 +1,11 @@
 import collections
 
-import defusedxml.ElementTree
 import numpy as np
 import pytest
 from PIL import Image
 
 from tfeff.data.images import decoding
+from tfeff.data.sources import voc_xml
 from tfeff.data.sources.source import Options
 from tfeff.data.sources.voc import VOC
 from tfeff.errors import UserError
@@ -133,7 +133,7 @@ def test_lists_cannot_name_files_outside_the_folder(root):
     (root[0] / "ImageSets/Main/train.txt").write_text("../../secret\na\n")
     dataset = load(root[0], "train")
     assert dataset.ids == ["a"]
-    assert dataset.defects.counts == {"name that leaves the folder": 1}
+    assert dataset.defects.counts == {"listed name without an image": 1}
 
 
 def test_folders_without_a_voc_layout_are_refused(tmp_path, root):
@@ -217,14 +217,151 @@ def test_split_folders_are_splits(tmp_path, nested):
 
 def test_each_header_and_annotation_is_read_once(root, monkeypatch):
     read = collections.Counter()
-    size, parse = decoding.size, defusedxml.ElementTree.parse
+    size, parse = decoding.size, voc_xml.parse
     monkeypatch.setattr(decoding, "size", lambda path: read.update([path.name]) or size(path))
-    monkeypatch.setattr(
-        defusedxml.ElementTree, "parse", lambda path, **options: read.update([path.name]) or parse(path, **options)
-    )
+    monkeypatch.setattr(voc_xml, "parse", lambda path: read.update([path.name]) or parse(path))
     (root[0] / "ImageSets/Main/train.txt").write_text("a\nb\n")
     (root[0] / "ImageSets/Main/val.txt").write_text("b\n")
     source = VOC(root[0], Options())
     for split in ("train", "val", "all", "train"):
         source.load(split)
     assert read == {"a.png": 1, "b.png": 1, "a.xml": 1, "b.xml": 1}
+
+
+def add(root, annotation, image, *, filename="", size=(40, 60), written=None, name="dog"):
+    """An annotation with one object of a class, and an image; each only if it is named."""
+    if annotation:
+        (root / annotation).parent.mkdir(parents=True, exist_ok=True)
+        text = f"<filename>{filename}</filename>" if filename else ""
+        if written:
+            text += f"<size><width>{written[1]}</width><height>{written[0]}</height></size>"
+        (root / annotation).write_text(f"<annotation>{text}{OBJECT.format(name, 1, 1, 5, 5)}</annotation>")
+    if image:
+        (root / image).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (size[1], size[0])).save(root / image, "PNG")
+
+
+def test_an_image_of_the_same_name_is_chosen_by_the_annotation(tmp_path):
+    add(tmp_path, "Annotations/7.xml", "JPEGImages/7.png", filename="7.png")
+    add(tmp_path, "Annotations/8.xml", "JPEGImages/8.JPG", filename="8.jpg", size=(50, 50))
+    add(tmp_path, "Annotations/9.xml", "JPEGImages/9.jpg", written=(40, 60))
+    add(tmp_path, "Annotations/10.xml", "JPEGImages/10.jpg", filename="other.jpg")
+    for name in ("7.jpg", "8.png", "9.png", "10.png"):
+        add(tmp_path, "", f"JPEGImages/{name}", size=(30, 30))
+    dataset = load(tmp_path)
+    assert dataset.ids == ["7", "8", "9"]
+    assert dataset.sizes.tolist() == [[40, 60], [50, 50], [40, 60]]
+    assert dataset.defects.counts == {
+        "annotation that fits several images by its name": 1,
+        "annotation that fits several images": 1,
+    }
+    assert dataset.defects.lost("images") == 1
+    assert "10.jpg, 10.png" in dataset.defects.first("annotation that fits several images")
+    assert "5 images without an annotation are not used: JPEGImages/10.jpg, JPEGImages/10.png" in dataset.notes[-1]
+
+
+def test_file_names_that_name_other_images_are_followed_or_said(tmp_path):
+    add(tmp_path, "Annotations/a.xml", "JPEGImages/a.png", filename="b.png")
+    add(tmp_path, "Annotations/b.xml", "JPEGImages/b.png", filename="b")
+    add(tmp_path, "Annotations/0001.xml", "JPEGImages/photo 1.png", filename="C:\\me\\photo 1.png")
+    add(tmp_path, "Annotations/0002.xml", "", filename="b.png")
+    add(tmp_path, "Annotations/0003.xml", "", filename="gone.png")
+    dataset = load(tmp_path)
+    assert dataset.ids == ["0001", "a", "b"]
+    assert dataset.defects.counts == {
+        "image found by <filename> alone": 1,
+        "annotation that names another image than its own": 1,
+        "annotation of an image that has another one": 1,
+        "annotation without its image": 1,
+    }
+    assert dataset.defects.lost("images") == 2
+    first = dataset.defects.first("annotation that names another image than its own")
+    assert first.endswith("a.xml: <filename> is b.png, which exists as well; a.png is used")
+
+
+def test_images_that_cannot_be_used_are_lost(tmp_path):
+    add(tmp_path, "Annotations/a.xml", "JPEGImages/a.png")
+    add(tmp_path, "Annotations/b.xml", "JPEGImages/b.heic")
+    add(tmp_path, "Annotations/._a.xml", "JPEGImages/._a.png")
+    add(tmp_path, "Annotations/.ipynb_checkpoints/a-checkpoint.xml", "JPEGImages/__MACOSX/a.png")
+    dataset = load(tmp_path)
+    assert dataset.ids == ["a"]
+    assert dataset.defects.counts == {"image of a format that cannot be read (.heic)": 1}
+    assert dataset.defects.lost("images") == 1
+
+
+def test_class_names_are_trimmed(tmp_path):
+    add(tmp_path, "Annotations/b.xml", "JPEGImages/b.png", name=" Street\n  sign ")
+    add(tmp_path, "Annotations/a.xml", "JPEGImages/a.png", name="<![CDATA[salt & pepper]]>")
+    dataset = load(tmp_path)
+    assert dataset.class_names == ("Street sign", "salt & pepper")
+    assert [each.labels.tolist() for each in dataset.objects] == [[1], [0]]
+
+
+@pytest.mark.parametrize(
+    ("annotations", "images", "splits", "ids"),
+    [
+        ("Annotations", "JPEGImages/{}", ("train", "validation"), ["atrain", "aval"]),
+        ("Annotations/{}", "JPEGImages", ("train", "validation"), ["train/atrain", "val/aval"]),
+        ("{}/Annotations", "{}/JPEGImages", ("train", "validation"), ["train/atrain", "val/aval"]),
+        ("VOCdevkit/VOC2007/Annotations", "VOCdevkit/VOC2007/JPEGImages/{}", ("train", "validation"), None),
+        ("boxes", "frames", tuple(FRACTIONS), ["atrain", "aval"]),
+        ("Annotations/sub", "JPEGImages/sub", tuple(FRACTIONS), ["atrain", "aval"]),
+    ],
+)
+def test_layouts_and_splits_by_folder(tmp_path, annotations, images, splits, ids):
+    for split in ("train", "val"):
+        add(tmp_path, f"{annotations}/a{split}.xml".format(split), f"{images}/a{split}.png".format(split))
+    source = VOC(tmp_path, Options())
+    assert source.splits == splits
+    assert source.load("all").ids == (ids or ["atrain", "aval"])
+    assert not source.load("all").defects.counts
+    if "{}" in annotations + images:
+        assert not source.drawn
+        assert source.load("val").ids[0].endswith("aval")
+
+
+def test_what_is_not_read_is_said(tmp_path):
+    add(tmp_path, "Annotations/a.xml", "JPEGImages/a.png")
+    add(tmp_path, "more/b.xml", "more/b.png")
+    add(tmp_path, "", "JPEGImages/c.png")
+    (tmp_path / "ImageSets/Main").mkdir(parents=True)
+    (tmp_path / "ImageSets/Main/default.txt").write_text("a\n")
+    assert VOC(tmp_path, Options(seed=7)).load("train").notes == (
+        f"voc:{tmp_path}: has no splits of its own; drawn with seed 7: train 80 %, validation 10 %, test 10 %",
+        f"voc:{tmp_path}: annotations in other folders are not read: more",
+        f"{tmp_path}: ignored lists: ImageSets/Main/default.txt; lists of splits are called train.txt, val.txt, "
+        "test.txt",
+        f"voc:{tmp_path}: 1 images without an annotation are not used: JPEGImages/c.png",
+    )
+
+
+def test_if_nothing_fits_the_message_says_what_is_there(tmp_path):
+    for name in ("VOC2007/a.txt", "VOC2012/a.txt", "x.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
+    with pytest.raises(UserError, match=r"no folder with XML annotations: it has VOC2007/, VOC2012/, 1 x \.json;"):
+        load(tmp_path)
+
+
+def test_lists_name_images_in_many_ways(tmp_path):
+    for name in ("WhatsApp Image 001", "b.rf.12", "c", "d 1", "Über"):
+        add(tmp_path, f"Annotations/{name}.xml", f"JPEGImages/{name}.png")
+    add(tmp_path, "", "JPEGImages/unlabeled.png")
+    lists = tmp_path / "imagesets" / "main"
+    lists.mkdir(parents=True)
+    lines = "WhatsApp Image 001\r\nb.rf.12.png\r\n./JPEGImages/c.png  -1\r\n\r\nd 1\r\n/home/me/JPEGImages/Über.png"
+    (lists / "Train.txt").write_bytes(b"\xef\xbb\xbf" + lines.encode())
+    (lists / "dev.txt").write_text("gone\nC\nunlabeled\nc\n")
+    source = VOC(tmp_path, Options())
+    assert source.splits == ("train", "validation")
+    assert source.load("train").ids == ["WhatsApp Image 001", "b.rf.12", "c", "d 1", "Über"]
+    assert not source.load("train").defects.counts
+    validation = source.load("val")
+    assert validation.ids == ["c"]
+    assert validation.defects.counts == {
+        "listed name without an image": 1,
+        "listed image without an annotation": 1,
+        "image listed twice": 1,
+    }
+    assert validation.defects.lost("images") == 2

@@ -106,6 +106,13 @@ def check_images(
         )
     for kind, what, fix in (
         ("annotation without its image", "annotations have no image of their name", "give both the same file name"),
+        ("annotation that fits several images", "annotations fit several images", "let <filename> name one of them"),
+        ("listed name without an image", "names in lists of splits fit no image", "correct the lists"),
+        (
+            "listed image without an annotation",
+            "listed images have no annotation",
+            "annotate them",
+        ),
         ("unreadable annotation", "annotation files cannot be read", "export the annotations again"),
         ("unreadable label file", "label files cannot be read", "export the annotations again"),
         ("object without an image", "objects belong to no image of the list", "let image_id name an entry of images"),

@@ -38,7 +38,7 @@ def check_objects(splits: Mapping[str, Dataset]) -> Link:
             part = len(images) / (len(images) + len(train))
             missing_here = (1 - part) ** (total - images_of[role]).astype(float)
             findings += _only_in(TRAIN, role, by_role, missing_here, names, note=False)
-    findings += [*_rare(by_role[TRAIN], names), *_imbalanced(by_role[TRAIN], names)]
+    findings += [*_rare(by_role[TRAIN], names), *_imbalanced(by_role[TRAIN], names, labeled=train.has_labels)]
     return Link(
         name="objects",
         question="are there enough objects of every class in every split?",
@@ -106,16 +106,20 @@ def _rare(train: Counts, names: Sequence[str]) -> Iterator[Finding]:
     )
 
 
-def _imbalanced(train: Counts, names: Sequence[str]) -> Iterator[Finding]:
+def _imbalanced(train: Counts, names: Sequence[str], *, labeled: bool) -> Iterator[Finding]:
     """A class that is far more frequent than another."""
-    present = train[train > 0]
-    if len(present) < 2 or present.max() <= limit("class_imbalance") * present.min():
+    present = np.flatnonzero(train)
+    if len(present) < 2 or train.max() < limit("class_imbalance") * train[present].min():
         return
+    most, least = int(train.argmax()), int(present[train[present].argmin()])
     yield Finding(
-        what=f"the most frequent class ({names[int(train.argmax())]}) has more than "
-        f"{limit('class_imbalance'):.0f} times the examples of the rarest.",
+        what=f"the most frequent class ({names[most]}) has {train[most] / train[least]:.1f} times the examples of the "
+        f"rarest ({names[least]}).",
         broken=False,
-        measured={"most": int(train.max()), "least": int(present.min())},
+        measured={"most": int(train[most]), "least": int(train[least])},
+        fix="set data.class_balanced=true, as tfeff.own_images does, to sample all classes equally often"
+        if labeled
+        else "expect fewer detections of rare classes, or collect more",
     )
 
 

@@ -3,6 +3,8 @@
 How something is measured, such as the width of the frame around a box, is defined where it is measured.
 """
 
+from tfeff.recipes import rules
+
 THRESHOLDS = {
     # images
     "unreadable_images": 0.01,  # a stray damaged file is common; more means a broken copy
@@ -59,7 +61,7 @@ THRESHOLDS = {
     "gap_rate": 0.8,  # of comparable images that have the class; rarer ones may be absent from a whole scene
     "split_chance": 1e-4,  # probability that a random split puts all images of a class on one side
     "few_objects": 10,  # a class with fewer objects is rarely learned
-    "class_imbalance": 100,  # times the rarest class; then it hardly contributes to the loss
+    "class_imbalance": rules.IMBALANCE,  # times the rarest class; recipes then sample all classes equally often
     # splits
     "duplicate_images": 0.01,  # published datasets contain copies (raccoon: 1 of 20)
     "duplicate_count": 3,  # images; fewer hardly change a result

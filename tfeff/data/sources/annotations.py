@@ -43,8 +43,19 @@ class ObjectCollector:
         *,
         difficult: bool = False,
         crowd: bool = False,
+        origin: Literal[0, 1] | None = None,
     ) -> None:
-        """Adds object `number` (counted from 1, for messages), unless its box is beyond repair."""
+        """Adds object `number` (counted from 1, for messages), unless its box is beyond repair.
+
+        Args:
+            number: of the object.
+            yxyx: its box.
+            label: its class.
+            difficult: whether it is marked as difficult.
+            crowd: whether the box is around a group of objects.
+            origin: of this box, if it differs from that of the others.
+        """
+        first = self._origin if origin is None else origin
         top, left, bottom, right = yxyx
         self._raw.append((yxyx, label))
         if not all(map(math.isfinite, yxyx)):
@@ -55,7 +66,7 @@ class ObjectCollector:
             top, bottom = min(top, bottom), max(top, bottom)
             left, right = min(left, right), max(left, right)
         if bottom > top and right > left:
-            top, left = top - self._origin, left - self._origin
+            top, left = top - first, left - first
         clipped = max(top, 0.0), max(left, 0.0), min(bottom, float(self._height)), min(right, float(self._width))
         outside = False
         if clipped != (top, left, bottom, right):

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from tfeff.data.sources import coco, crops, csv_file, embedded, folder, given, placed_digits, tfds, voc, yolo
+from tfeff.data.sources import coco, crops, csv_boxes, csv_file, embedded, folder, given, placed_digits, tfds, voc, yolo
 from tfeff.data.sources.source import Options, Source
 from tfeff.errors import UserError, nearest
 
@@ -45,9 +45,9 @@ def open_objects(name: str, options: Options | None = None) -> Source:
     """Opens a source of images with objects.
 
     Args:
-        name: `voc:<directory>`, `yolo:<directory or YAML file>`, `coco:<directory or JSON file>`, `tfds:<name>`,
-            `embedded:placed_digits` or `embedded:single_digits`; the latter two also with the side of their canvas:
-            `embedded:placed_digits:96`.
+        name: `voc:<directory>`, `yolo:<directory or YAML file>`, `coco:<directory or JSON file>`, `csv:<file>`,
+            `tfds:<name>`, `embedded:placed_digits` or `embedded:single_digits`; the latter two also with the side of
+            their canvas: `embedded:placed_digits:96`.
         options: how to read it.
 
     Raises:
@@ -82,7 +82,7 @@ def _open_crops(name: str, options: Options) -> Source:
 SCHEMES: Mapping[str, Scheme] = {
     "embedded": Scheme("embedded:<name>", labels=embedded.Embedded, objects=placed_digits.PlacedDigits),
     "folder": Scheme("folder:<directory>", labels=folder.Folder),
-    "csv": Scheme("csv:<file>", labels=csv_file.CSVFile),
+    "csv": Scheme("csv:<file>", labels=csv_file.CSVFile, objects=csv_boxes.CSVBoxes),
     "tfds": Scheme("tfds:<name>", labels=tfds.TfdsLabeledImages, objects=tfds.TfdsAnnotatedImages),
     "crops": Scheme("crops:<dataset with objects>", labels=_open_crops),
     "voc": Scheme("voc:<directory>", objects=voc.VOC),

@@ -1,6 +1,5 @@
-"""CSV files of labeled images: columns `image` and `label`, and optionally `split`."""
+"""CSV files of labeled images: columns `image` and `label`, and optionally `split`; see `csv_table` for their names."""
 
-import csv
 import os
 from collections.abc import Iterator
 from functools import cached_property
@@ -11,6 +10,7 @@ import numpy as np
 
 from tfeff.data.dataset import Dataset, NoImagesError
 from tfeff.data.images.storage import ImageFiles
+from tfeff.data.sources import csv_table
 from tfeff.data.sources.source import Options, Source
 from tfeff.data.splits import ALL, canonical_name, checked_fractions, find_split, stratified_split
 from tfeff.errors import UserError
@@ -86,40 +86,21 @@ class CSVFile(Source):
 
     def _parsed(self) -> Iterator[_Row]:
         """The rows, with the paths of their images as the process can open them."""
-        where, seen = self.name, dict[str, int]()
-        try:
-            with self._path.open(encoding="utf-8-sig", newline="") as file:
-                table = csv.DictReader(file, skipinitialspace=True)
-                header = [name.strip() for name in table.fieldnames or ()]
-                missing = [name for name in _COLUMNS if name not in header]
-                if missing:
-                    raise UserError(
-                        f"{where}: no column {' or '.join(missing)} among {', '.join(header) or 'none'}; the first "
-                        "line must name the columns, separated by commas: image,label or image,label,split"
-                    )
-                table.fieldnames = header
-                wanted = [name for name in (*_COLUMNS, _SPLIT) if name in header]
-                for values in table:
-                    row = _Row(*((values[name] or "").strip() for name in wanted), *("",) * (3 - len(wanted)))
-                    line = f"{where}, line {table.line_num}"
-                    empty = [name for name in wanted if not (values[name] or "").strip()]
-                    if empty:
-                        raise UserError(f"{line}: no value for {' and '.join(empty)}; complete or delete the row")
-                    path = os.path.normpath(self._path.parent / row.path)
-                    if path in seen:
-                        raise UserError(f"{line}: {row.path} is also in line {seen[path]}; list each image once")
-                    if not os.path.isfile(path):
-                        raise UserError(
-                            f"{line}: {path} is not a file; write paths relative to the folder of the CSV file"
-                        )
-                    seen[path] = table.line_num
-                    yield row._replace(path=path)
-        except FileNotFoundError:
-            raise UserError(f"{where}: {self._path} does not exist") from None
-        except OSError as error:
-            raise UserError(f"{where}: {self._path} cannot be read: {error.strerror}") from None
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise UserError(f"{where}: not a CSV file in UTF-8 ({error})") from None
+        seen = dict[str, str]()
+        for row in csv_table.rows(self.name, self._path, _COLUMNS):
+            empty = [name for name, value in row.values.items() if name in (*_COLUMNS, _SPLIT) and not value]
+            if empty:
+                raise UserError(f"{row.where}: no value for {' and '.join(empty)}; complete or delete the row")
+            given = row.values["image"]
+            path = os.path.normpath(row.folder / given)
+            if path in seen:
+                raise UserError(f"{row.where}: {given} is also in {seen[path]}; list each image once")
+            if not os.path.isfile(path):
+                raise UserError(
+                    f"{row.where}: {path} is not a file; write paths relative to the folder of the CSV file"
+                )
+            seen[path] = row.where.removeprefix(f"{self.name}, ")
+            yield _Row(path, row.values["label"], row.values.get(_SPLIT, ""))
 
     def _check_splits(self) -> None:
         """Refuses splits that cannot be told apart, and classes that cannot be learned."""

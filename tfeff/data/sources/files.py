@@ -73,9 +73,11 @@ def find(
         skip: a folder that is not searched.
 
     Raises:
-        UserError: the folder cannot be read.
+        UserError: the folder cannot be read, or its name is not text.
     """
     found, root = Files(), os.fspath(folder)
+    if not is_text(root):
+        raise UserError(f"{shown(root)}: the name is not UTF-8; rename the folder")
     images = any(map(_IMAGE.fullmatch, endings))
     seen, left_out, pending = set[tuple[int, int]](), _identity(skip), [""]
     while pending:

@@ -14,7 +14,7 @@ import numpy as np
 from tfeff.data.dataset import Dataset, NoImagesError
 from tfeff.data.defects import Defects
 from tfeff.data.images.storage import ImageFiles
-from tfeff.data.names import is_text, listed, shown
+from tfeff.data.names import listed, shown
 from tfeff.data.sources import files
 from tfeff.data.sources.source import Options, Source
 from tfeff.data.splits import ALL, FRACTIONS, canonical_name, checked_fractions, stratified_split
@@ -91,8 +91,7 @@ class Folder(Source):
         """Lists the files of one split.
 
         Raises:
-            UserError: an empty class, a class missing from a split or unknown to the training split, a name of a class
-                that is not text, or no images.
+            UserError: an empty class, a class missing from a split or unknown to the training split, or no images.
         """
         folders = self._split_folders
         if folders and split != ALL:
@@ -133,9 +132,9 @@ class Folder(Source):
         """The classes: those of the training split. No other split may have further ones."""
         folders = self._split_folders
         if not folders:
-            return _checked(self._root, files.subfolders(self._root))
+            return files.subfolders(self._root)
         reference = "train" if "train" in folders else next(iter(folders))
-        class_names = _checked(folders[reference], files.subfolders(folders[reference]))
+        class_names = files.subfolders(folders[reference])
         known = set(class_names)
         for folder in folders.values():
             for name in files.subfolders(folder):
@@ -159,10 +158,10 @@ class Folder(Source):
         usable.subtract(path.partition("/")[0] for path in found.unusable)
         for name in self._class_names:
             if name not in present:
-                raise UserError(f'{folder}: no folder for class "{name}"; each split needs every class')
+                raise UserError(f'{folder}: no folder for class "{shown(name)}"; each split needs every class')
             if usable[name] <= 0:
                 raise UserError(
-                    f'{folder}: class "{name}" has no images that can be read: {files.contents(folder / name)}'
+                    f'{folder}: class "{shown(name)}" has no images that can be read: {files.contents(folder / name)}'
                 )
         notes = found.note(folder)
         outside = [path for path in members if "/" not in path] if len(inside) < len(members) else []
@@ -179,18 +178,6 @@ class Folder(Source):
         paths = [f"{folder}/{path}" for path in inside]
         problems = {f"{folder}/{path}": problem for path, problem in found.unusable.items()}
         return _Listing(paths, labels, problems, notes)
-
-
-def _checked(folder: Path, class_names: tuple[str, ...]) -> tuple[str, ...]:
-    """The same names.
-
-    Raises:
-        UserError: one is not text.
-    """
-    for name in class_names:
-        if not is_text(name):
-            raise UserError(f"{folder}: the name of the class folder {shown(name)} is not UTF-8; rename it")
-    return class_names
 
 
 def _unwrapped(root: Path) -> Path:

@@ -1,55 +1,34 @@
 """Pascal VOC: one XML file per image.
 
 The official layout is `<dir>/Annotations/*.xml` and `<dir>/JPEGImages/*`, with splits as lists in
-`<dir>/ImageSets/Main/<split>.txt`. Published datasets vary it, so these are found as well, in any case:
+`<dir>/ImageSets/Main/<split>.txt`. Published datasets vary it; `voc_layout` says what is found as well, `split_lists`
+where lists may be. Without lists, splits are folders: each with both (`train/`, `valid/`, `test/`), or those in which
+annotations or images are sorted (`JPEGImages/train/`); otherwise splits are drawn by seed.
 
-- annotations in `annotations`, `annots`, `labels` or `xml` (also one folder deeper), or next to the images;
-- images in `JPEGImages`, `images`, `image`, `imgs` or `img`, or next to the annotations;
-- splits as folders, each with both: `train/`, `valid/`, `test/`; otherwise splits are drawn by seed.
+An image belongs to the annotation of its name. If several images have the name, or none, `<filename>` decides.
 
 Corners are counted from 1 and belong to the box (VOC2012 development kit, section 3.2): xmin = 1 and xmax = width span
 the whole width. A box whose two corners coincide is an annotation mistake and has no area.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from xml.etree.ElementTree import Element, ParseError
-
-import defusedxml
-import defusedxml.ElementTree
-import numpy as np
 
 from tfeff.data.dataset import Dataset
 from tfeff.data.defects import Defects
-from tfeff.data.images import decoding
 from tfeff.data.images.decoding import Headers
 from tfeff.data.images.storage import ImageFiles
+from tfeff.data.names import listed, shown
+from tfeff.data.sources import voc_xml
 from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector
 from tfeff.data.sources.source import Options, Source
+from tfeff.data.sources.split_lists import Names, SplitLists
+from tfeff.data.sources.voc_layout import Layout
+from tfeff.data.sources.voc_matching import Match, matches
+from tfeff.data.sources.voc_xml import Annotation
 from tfeff.data.splits import ALL, FRACTIONS, canonical_name, checked_fractions, drawn_split
-from tfeff.errors import UserError
-
-_ANNOTATIONS = ("annotations", "annots", "labels", "xml", "xmls")
-_IMAGES = ("jpegimages", "images", "image", "imgs", "img")
-_LISTS = ("train", "val", "trainval", "test")  # lists of single classes, such as `car_train.txt`, are not splits
-
-
-@dataclass(frozen=True)
-class _Part:
-    """The files of one split folder, or of the whole dataset.
-
-    Attributes:
-        prefix: what its images' ids start with.
-        annotations: folder of the XML files.
-        images: folder of the images.
-    """
-
-    prefix: str
-    annotations: Path
-    images: Path
 
 
 class VOC(Source):
@@ -65,227 +44,171 @@ class VOC(Source):
 
     def __init__(self, root: str | Path, options: Options) -> None:
         super().__init__(f"voc:{root}", options)
-        self._root, self._headers = Path(root), Headers()
-        self._parts = _parts(self._root)
-        self._lists = _lists(self._root)
+        self._headers = Headers()
+        self._layout = Layout.of(Path(root))
+        self._lists = None if self._layout.split_folders else SplitLists(self._layout.root)
         if self.drawn:
             checked_fractions(options.fractions)
 
     @property
     def splits(self) -> tuple[str, ...]:
         """The splits of its lists or folders, or those of `fractions`."""
-        return tuple(self._lists or [name for name in self._parts if name] or self.options.fractions)
+        if self._listed:
+            return tuple(self._listed.files)
+        return tuple(self._by_folder or self.options.fractions)
 
     @property
     def drawn(self) -> bool:
-        """Whether it has neither lists nor split folders."""
-        return not self._lists and "" in self._parts
+        """Whether it has neither lists nor folders of splits."""
+        return not self._listed and not self._by_folder
 
     @property
     def disjoint(self) -> bool:
         """No, if splits are lists: `trainval` contains `train`."""
-        return not self._lists
+        return not self._listed
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """See `Source`."""
+        notes = [*self._layout.notes, *(self._lists.notes if self._lists else ())]
+        used = {found.image for found in self._matches.values()}
+        spare = sorted(set(self._layout.images.values()) - used)
+        if spare:
+            names = [path.relative_to(self._layout.root).as_posix() for path in spare]
+            notes.append(f"{self.name}: {len(spare):,} images without an annotation are not used: {listed(names)}")
+        if self._listed:
+            members = {name for split in self._listed.files for name, _ in self._entries(split)}
+            left = [name for name in self._layout.annotations if name not in members]
+            if left:
+                notes.append(f"{self.name}: {len(left):,} annotated images are in no list: {listed(left)}")
+        return tuple(notes)
 
     def _load(self, split: str) -> Dataset:
         found = AnnotatedSplit(f"{self.name}/{split}", self.options)
-        defects, parsed, pictures = found.defects, self._parsed, self._pictures
-        members = Counter(self._members(split))
+        defects, annotations = found.defects, self._layout.annotations
+        members = Counter(self._members(split, defects))
         for name, count in members.items():
             if count > 1:
-                defects.add("image listed twice", f"{self._root}, {split}: {name}")
-            annotation = self._annotation(name)
-            if annotation is None:
-                defects.add("name that leaves the folder", f"{self._root}, {split}: {name}", lost="images")
+                defects.add("image listed twice", f"{self.name}, {split}: {shown(name)}", count=count - 1)
+            path, annotation, matched = annotations[name], self._parsed[name], self._matches[name]
+            if isinstance(annotation, str):
+                defects.add("unreadable annotation", f"{shown(str(path))}: {annotation}", lost="images")
                 continue
-            if name not in pictures:
-                defects.add("annotation without its image", f"{annotation}: no image {name}", lost="images")
+            if matched.problem:
+                defects.add(matched.problem, matched.where, lost="images")
                 continue
-            element = parsed.get(name)
-            if element is None:
-                defects.add("unreadable annotation", str(annotation), lost="images")
-                continue
-            size = found.header(self._headers, pictures[name])
+            assert matched.image is not None
+            if matched.remark:
+                defects.add(matched.remark, matched.where)
+            size = found.header(self._headers, matched.image)
             if size is None:
                 continue
-            collector = _collected(element, annotation, size, self._class_names, defects)
-            found.add(name, size, collector, _annotated_size(element))
-        return found.dataset(self._class_names, ImageFiles([pictures[name] for name in found.ids]))
+            found.add(name, size, _collected(annotation, path, size, self._labels, defects), annotation.image_size)
+        images = [image for name in found.ids if (image := self._matches[name].image)]
+        return found.dataset(tuple(self._labels), ImageFiles(images))
 
-    def _members(self, split: str) -> Sequence[str]:
+    @property
+    def _listed(self) -> SplitLists | None:
+        """The lists of its splits, if it has any."""
+        return self._lists if self._lists and self._lists.files else None
+
+    def _members(self, split: str, defects: Defects) -> Sequence[str]:
         """Ids of the images of a split."""
+        names = list(self._layout.annotations)
         if split == ALL:
-            return list(self._annotations)
-        if self._lists:
-            return _listed(self._lists[split])
-        if not self.drawn:
-            return [name for name in self._annotations if name.startswith(self._parts[split].prefix)]
-        return drawn_split(list(self._annotations), split, self.options.fractions, self.options.seed)
+            return names
+        if self._listed:
+            found = list[str]()
+            for name, problem in self._entries(split):
+                if problem:
+                    where = ", ".join(map(str, self._listed.files[split][:1]))
+                    defects.add(problem, f"{where}: {shown(name)}", lost="images")
+                else:
+                    found.append(name)
+            return found
+        if self.drawn:
+            return drawn_split(names, split, self.options.fractions, self.options.seed)
+        return self._by_folder[split]
 
-    def _annotation(self, name: str) -> Path | None:
-        """The XML file of an id; None if the id, read from a list, points outside the folder."""
-        if name in self._annotations:
-            return self._annotations[name]
-        part = self._parts.get("")
-        return part.annotations / f"{name}.xml" if part and Path(name).name == name else None
+    def _entries(self, split: str) -> list[tuple[str, str]]:
+        """The lines of a list: id and "", or the line and what is wrong with it."""
+        assert self._listed is not None
+        rows = list[tuple[str, str]]()
+        for line in self._listed.entries(split):
+            fitting = self._names.find(line)
+            if len(fitting) == 1:
+                rows.append((fitting[0], ""))
+            elif fitting:
+                rows.append((line, "listed name that fits several images"))
+            else:
+                known = self._image_names.find(line)
+                rows.append((line, "listed image without an annotation" if known else "listed name without an image"))
+        return rows
 
     @cached_property
-    def _annotations(self) -> dict[str, Path]:
-        """Id -> XML file, in the order of the files' names."""
+    def _names(self) -> Names:
+        return Names(self._layout.annotations)
+
+    @cached_property
+    def _image_names(self) -> Names:
+        return Names(id_.rpartition(".")[0] for id_ in self._layout.images)
+
+    @cached_property
+    def _parsed(self) -> dict[str, Annotation | str]:
+        """Id -> what its XML file says, or why it cannot be read; each file is read once."""
+        problems = self._layout.problems
         return {
-            part.prefix + path.stem: path
-            for part in self._parts.values()
-            for path in sorted(part.annotations.iterdir(), key=lambda path: path.stem)
-            if path.suffix.lower() == ".xml"
+            name: problems[path] if path in problems else voc_xml.parse(path)
+            for name, path in self._layout.annotations.items()
         }
 
     @cached_property
-    def _pictures(self) -> dict[str, Path]:
-        """Id -> image file."""
-        return {
-            part.prefix + path.stem: path
-            for part in self._parts.values()
-            for path in sorted(part.images.iterdir())
-            if path.name.lower().endswith(decoding.EXTENSIONS)
-        }
+    def _matches(self) -> dict[str, Match]:
+        """Id -> its image."""
+        return matches(self._layout, self._parsed, self._headers)
 
     @cached_property
-    def _parsed(self) -> dict[str, Element | None]:
-        """Id -> root element of its XML file, None if the file is invalid; each file is parsed once."""
-        return {name: _parse(path) for name, path in self._annotations.items()}
+    def _by_folder(self) -> dict[str, list[str]]:
+        """Split -> ids, if every image is in a folder of a split, or is annotated in one."""
+        annotations, images = self._layout.annotations, self._layout.images
+        if not any("/" in name for name in annotations) and not any("/" in name for name in images):
+            return {}
+        places = {path: name for name, path in images.items()}
+        found = dict[str, list[str]]()
+        for name in annotations:
+            image = self._matches[name].image
+            folders = (each.partition("/")[0] for each in (name, places[image] if image else "") if "/" in each)
+            split = next((split for folder in folders if (split := canonical_name(folder)) in FRACTIONS), None)
+            if split is not None:
+                found.setdefault(split, []).append(name)
+            elif image is not None:
+                return {}
+        return {split: found[split] for split in FRACTIONS if split in found}
 
     @cached_property
-    def _class_names(self) -> tuple[str, ...]:
-        """The classes of all splits, so that labels mean the same in each."""
-        found = set()
-        for element in self._parsed.values():
-            for item in () if element is None else element.iter("object"):
-                if text := (item.findtext("name") or "").strip():
-                    found.add(text)
-        return tuple(sorted(found))
-
-
-def _parts(root: Path) -> dict[str, _Part]:
-    """Split folders by split; the whole dataset as "" if there are none."""
-    if not root.is_dir():
-        problem = "is not a folder" if root.exists() else "does not exist"
-        raise UserError(f"VOC dataset {root} {problem}; expected {root}/Annotations/*.xml and {root}/JPEGImages/")
-    whole = _part(root, "")
-    if whole is not None:
-        return {"": whole}
-    annotations, images = _named(root, _ANNOTATIONS), _named(root, _IMAGES)
-    found = dict[str, _Part]()
-    for folder in _folders(annotations[0] if annotations else root):
-        split = canonical_name(folder.name)
-        if split not in FRACTIONS:
-            continue
-        pictures = next((each for base in images for each in _folders(base) if each.name == folder.name), None)
-        part = _part(folder, f"{folder.name}/", images=pictures)
-        if part is not None:
-            if split in found:
-                raise UserError(f"{root}: two folders would be the {split} split, one is {folder.name}; keep one")
-            found[split] = part
-    if not found:
-        raise UserError(
-            f"VOC dataset {root} has no folder with XML annotations; expected {root}/Annotations/*.xml and "
-            f"{root}/JPEGImages/ (also annotations, annots, labels or xml, and images)"
-        )
-    return {split: found[split] for split in FRACTIONS if split in found}
-
-
-def _part(folder: Path, prefix: str, images: Path | None = None) -> _Part | None:
-    """The XML files and images in or below a folder, or None if there are no XML files."""
-    named = _named(folder, _ANNOTATIONS)
-    nested = [deeper for each in named for deeper in _named(each, _ANNOTATIONS)]
-    pictures = _named(folder, _IMAGES)
-    annotations = next((each for each in (*named, *nested, folder, *pictures) if _has(each, (".xml",))), None)
-    if annotations is None:
-        return None
-    candidates = [each for each in (images, *pictures, annotations, folder) if each is not None]
-    found = next((each for each in candidates if _has(each, decoding.EXTENSIONS)), None)
-    if found is None:
-        raise UserError(
-            f"VOC dataset {folder} has annotations in {annotations} but no images; expected {folder}/JPEGImages/ or "
-            f"{folder}/images/"
-        )
-    return _Part(prefix, annotations, found)
-
-
-def _folders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir())
-
-
-def _named(folder: Path, names: Sequence[str]) -> list[Path]:
-    """The subfolders with one of these names in any case, in the order of the names."""
-    found = [(names.index(path.name.lower()), path) for path in _folders(folder) if path.name.lower() in names]
-    return [path for _, path in sorted(found)]
-
-
-def _has(folder: Path, extensions: tuple[str, ...]) -> bool:
-    return any(path.name.lower().endswith(extensions) for path in _files(folder))
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.iterdir() if path.is_file())
-
-
-def _lists(root: Path) -> dict[str, Path]:
-    """Split -> file with its list of images."""
-    folder = root / "ImageSets" / "Main"
-    files = sorted(folder.glob("*.txt")) if folder.is_dir() else []
-    return {canonical_name(path.stem): path for path in files if path.stem in _LISTS}
-
-
-def _listed(path: Path) -> list[str]:
-    """The names in a list of images: the first word of each line."""
-    try:
-        return [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
-    except (OSError, UnicodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from None
-
-
-def _parse(path: Path) -> Element | None:
-    try:
-        return defusedxml.ElementTree.parse(path, forbid_dtd=True).getroot()
-    except (ParseError, defusedxml.DefusedXmlException, OSError, UnicodeError, ValueError, LookupError):
-        return None
+    def _labels(self) -> dict[str, int]:
+        """The classes of all splits, so that labels mean the same in each: name -> number, in the order of names."""
+        readable = (each for each in self._parsed.values() if not isinstance(each, str))
+        found = {item.name for each in readable for item in each.objects} - {""}
+        return {name: number for number, name in enumerate(sorted(found))}
 
 
 def _collected(
-    root: Element, path: Path, size: tuple[int, int], class_names: tuple[str, ...], defects: Defects
+    annotation: Annotation, path: Path, size: tuple[int, int], labels: Mapping[str, int], defects: Defects
 ) -> ObjectCollector:
     """The objects of one file."""
-    written = _annotated_size(root)
+    written = annotation.image_size
     if written is not None and written != size:
         defects.add("wrong image size", f"{path}: {written} written, {size} in the image's header")
     collector = ObjectCollector(str(path), size, defects, origin=1)
-    for number, item in enumerate(root.iter("object"), 1):
-        name = (item.findtext("name") or "").strip()
-        if not name:
-            defects.add("object without a name", f"{path}, object {number}", lost="objects")
-            continue
-        corners = item.find("bndbox")
-        values = [None if corners is None else _number(corners, key) for key in ("ymin", "xmin", "ymax", "xmax")]
-        if any(value is None for value in values):
-            defects.add("object without a complete box", f"{path}, object {number}", lost="objects")
-            continue
-        top, left, bottom, right = (value for value in values if value is not None)
-        difficult = (item.findtext("difficult") or "0").strip() == "1"
-        collector.add(number, (top, left, bottom, right), class_names.index(name), difficult=difficult)
+    for number, each in enumerate(annotation.objects, 1):
+        where = f"{path}, object {number}"
+        if not each.name:
+            defects.add("object without a name", where, lost="objects")
+        elif each.box_yxyx is None:
+            defects.add("object without a complete box", where, lost="objects")
+        else:
+            for remark in each.remarks:
+                defects.add(remark, where)
+            collector.add(number, each.box_yxyx, labels[each.name], difficult=each.difficult, origin=each.origin)
     return collector
-
-
-def _annotated_size(root: Element) -> tuple[int, int] | None:
-    """(height, width) of the image according to its annotation; None if it does not say."""
-    annotated = root.find("size")
-    if annotated is None:
-        return None
-    height, width = _number(annotated, "height"), _number(annotated, "width")
-    return None if not height or not width else (int(height), int(width))
-
-
-def _number(element: Element, key: str) -> float | None:
-    try:
-        value = float(element.findtext(key) or "")
-    except ValueError:
-        return None
-    return value if np.isfinite(value) else None

@@ -1,0 +1,139 @@
+"""Rows of CSV files by the meaning of their columns, whatever the columns are called."""
+
+import csv
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from tfeff.data.names import listed
+from tfeff.data.sources import files
+from tfeff.data.splits import FRACTIONS, canonical_name
+from tfeff.errors import UserError
+
+NAMES: Mapping[str, tuple[str, ...]] = {
+    "image": ("image", "filename", "file_name", "file", "path", "image_path", "filepath", "image_name"),
+    "label": ("label", "class", "class_name", "category", "name"),
+    "split": ("split", "set", "subset"),
+    "xmin": ("xmin", "x_min", "x1", "left"),
+    "ymin": ("ymin", "y_min", "y1", "top"),
+    "xmax": ("xmax", "x_max", "x2", "right"),
+    "ymax": ("ymax", "y_max", "y2", "bottom"),
+}
+"""What a column means -> how it may be called, in any case; the first name that occurs counts."""
+HEADERLESS = ("image", "xmin", "ymin", "xmax", "ymax", "label")
+"""Columns of files without a header, as RetinaNet reads them."""
+
+
+class Row(NamedTuple):
+    """A row of a table.
+
+    Attributes:
+        where: file and line, for messages.
+        folder: of the file; paths of images are relative to it.
+        values: by meaning of the column.
+    """
+
+    where: str
+    folder: Path
+    values: Mapping[str, str]
+
+
+def rows(name: str, path: Path, needed: Sequence[str]) -> Iterator[Row]:
+    """The rows of a CSV file, or of those of a folder.
+
+    Values are separated by commas, semicolons or tabs. A folder has a file for each split: `train/*.csv`,
+    `train.csv` or `train_labels.csv`.
+
+    Args:
+        name: of the source, for messages.
+        path: the file or folder.
+        needed: meanings of the columns that must exist. Files without a header are accepted if these are in
+            `HEADERLESS` and include corners.
+
+    Raises:
+        UserError: a file is missing, not text, or lacks a column.
+    """
+    for file, split in _files(name, path).items():
+        where = name if file == path else f"{name}, {file.relative_to(path)}"
+        try:
+            with file.open(encoding="utf-8-sig", newline="") as content:
+                for line, values in _parsed(where, content.readline(), content, needed):
+                    if split:
+                        values["split"] = split
+                    yield Row(f"{where}, line {line}", file.parent, values)
+        except FileNotFoundError:
+            raise UserError(f"{where}: {file} does not exist") from None
+        except OSError as error:
+            raise UserError(f"{where}: {file} cannot be read: {error.strerror}") from None
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise UserError(f"{where}: not a CSV file in UTF-8 ({error})") from None
+
+
+def _parsed(where: str, first: str, rest: Iterator[str], needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line number and values of each row that is not empty."""
+    delimiter = max(",;\t", key=first.count)
+    # A quoted value of the first line may contain a line break; reading goes on in the rest.
+    table = csv.reader(_chained(first, rest), delimiter=delimiter, skipinitialspace=True)
+    header = [cell.strip() for cell in next(table, [])]
+    places = _places(header)
+    if "xmin" in needed and _is_box(header):
+        places = {meaning: place for place, meaning in enumerate(HEADERLESS)}
+        yield 1, {meaning: header[place] for meaning, place in places.items()}
+    missing = [meaning for meaning in needed if meaning not in places]
+    if missing:
+        example = "image,xmin,ymin,xmax,ymax,label" if "xmin" in needed else "image,label or image,label,split"
+        raise UserError(
+            f"{where}: no column {' or '.join(missing)} among {listed(header, 20) or 'none'}; the first line must name "
+            f"the columns, separated by commas: {example}"
+        )
+    for cells in table:
+        if any(cell.strip() for cell in cells):
+            yield (
+                table.line_num,
+                {meaning: cells[place].strip() if place < len(cells) else "" for meaning, place in places.items()},
+            )
+
+
+def _chained(first: str, rest: Iterator[str]) -> Iterator[str]:
+    yield first
+    yield from rest
+
+
+def _places(header: Sequence[str]) -> dict[str, int]:
+    """Meaning -> position of its column."""
+    lower = [cell.lower() for cell in header]
+    found = {}
+    for meaning, names in NAMES.items():
+        place = next((lower.index(each) for each in names if each in lower), None)
+        if place is not None:
+            found[meaning] = place
+    return found
+
+
+def _is_box(cells: Sequence[str]) -> bool:
+    """Whether a line is a row of a file without a header: path, four corners, class; or a path alone."""
+    if len(cells) != len(HEADERLESS) or not cells[0]:
+        return False
+    corners = cells[1:5]
+    return not any(cells[1:]) or all(each.replace(".", "", 1).replace("-", "", 1).isdigit() for each in corners)
+
+
+def _files(name: str, path: Path) -> dict[Path, str]:
+    """The file, or the files of a folder with their splits."""
+    if not path.is_dir():
+        return {path: ""}
+    found = dict[Path, str]()
+    for each in files.find(path, (".csv",)).paths:
+        if each.count("/") > 1:
+            continue
+        folder, stem = os.path.split(os.path.splitext(each)[0])
+        split = next((s for part in (folder, *stem.split("_")) if (s := canonical_name(part)) in FRACTIONS), None)
+        if split is not None:
+            found[path / each] = split
+    if not found:
+        raise UserError(
+            f"{name}: the folder has no CSV file of a split, such as train/labels.csv or train_labels.csv: "
+            f"{files.contents(path)}; name one file: csv:{path}/FILE"
+        )
+    return found
