@@ -5,6 +5,7 @@ attributes to them; their object graph has the names of the variables (trackable
 replaces its variable, as in evaluation there.
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -35,7 +36,8 @@ def find_checkpoint(path: Path) -> Path | None:
         The prefix, or None if there is no checkpoint.
     """
     if (path / _STATE_FILE).is_file():
-        latest = re.search(r'^model_checkpoint_path: "(.*)"$', (path / _STATE_FILE).read_text(), re.MULTILINE)
+        state = (path / _STATE_FILE).read_text(encoding="utf-8", errors="replace")
+        latest = re.search(r'^model_checkpoint_path: "([^\0]*)"$', state, re.MULTILINE)
         path = path / latest[1] if latest else path
     elif path.name:
         path = path.with_name(re.sub(r"\.(index|data-\d+-of-\d+)$", "", path.name))
@@ -55,15 +57,93 @@ def read_variables(prefix: Path) -> dict[str, np.ndarray]:
         UserError: a file is missing or damaged.
     """
     import tensorflow as tf
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     try:
+        _require_sound(prefix)
         reader = tf.train.load_checkpoint(str(prefix))
         kinds = reader.get_variable_to_dtype_map()
         tensors = {name: reader.get_tensor(name) for name, kind in kinds.items() if kind != tf.string}
         names = _variable_names(reader.get_tensor(_OBJECT_GRAPH)) if _OBJECT_GRAPH in kinds else {}
-    except (tf.errors.OpError, IndexError, ValueError) as error:
-        raise UserError(f"weights {prefix}: cannot be read ({error})") from error
+    except (tf.errors.OpError, OSError, LookupError, ValueError, TypeError, DecodeError) as error:
+        raise UserError(f"weights {prefix}: cannot be read ({str(error)[:300]})") from error
     return {names.get(key, key): tensor for key, tensor in tensors.items()}
+
+
+_FOOTER, _MAGIC = 48, 0xDB4775248B80FB57
+_BLOCK_TRAILER = 5  # its compression and its checksum
+
+
+def _require_sound(prefix: Path) -> None:
+    """Checks the index: TensorFlow compares checksums, but aborts the process if an entry cannot be parsed.
+
+    Raises:
+        ValueError, OSError, DecodeError: the index is damaged, or states more than its files hold.
+    """
+    import tensorflow as tf
+    from tensorflow.core.protobuf.tensor_bundle_pb2 import BundleEntryProto, BundleHeaderProto
+
+    index = prefix.with_name(f"{prefix.name}.index").read_bytes()
+    footer = index[-_FOOTER:]
+    if len(footer) < _FOOTER or int.from_bytes(footer[-8:], "little") != _MAGIC:
+        raise ValueError("its index is truncated, or of another format")
+    _, place = _varint(footer, 0)
+    _, place = _varint(footer, place)
+    start, place = _varint(footer, place)
+    length, _ = _varint(footer, place)
+    sizes = dict[int, int]()
+    shards = 1
+    for _, handle in _entries(index, start, length):
+        start, place = _varint(handle, 0)
+        length, _ = _varint(handle, place)
+        for key, value in _entries(index, start, length):
+            if not key:
+                shards = BundleHeaderProto.FromString(value).num_shards
+                continue
+            name, entry = key.decode(), BundleEntryProto.FromString(value)
+            shape = [dimension.size for dimension in entry.shape.dim]
+            number = entry.shard_id
+            if number not in sizes:
+                sizes[number] = prefix.with_name(f"{prefix.name}.data-{number:05d}-of-{shards:05d}").stat().st_size
+            if min(entry.offset, entry.size, *shape, 0) < 0 or entry.offset + entry.size > sizes[number]:
+                raise ValueError(f"{name} reaches beyond its file")
+            kind = tf.dtypes.as_dtype(entry.dtype)
+            # A string has a byte for its length at least.
+            if math.prod(shape) * (kind.size if kind.is_numpy_compatible and kind != tf.string else 1) > entry.size:
+                raise ValueError(f"{name} has {entry.size} bytes for the shape {shape}")
+
+
+def _entries(index: bytes, start: int, length: int) -> Iterator[tuple[bytes, bytes]]:
+    """The keys and values of a block of a table; keys share prefixes."""
+    block = index[start : start + length + 1]
+    if len(block) <= length or start + length + _BLOCK_TRAILER > len(index) or length < 4:
+        raise ValueError("its index is truncated")
+    if block[length]:
+        raise ValueError("its index is compressed")
+    end = length - 4 - 4 * int.from_bytes(block[length - 4 : length], "little")
+    place, key = 0, b""
+    while place < end:
+        shared, place = _varint(block, place)
+        added, place = _varint(block, place)
+        size, place = _varint(block, place)
+        if shared > len(key) or place + added + size > end:
+            raise ValueError("its index is damaged")
+        key = key[:shared] + block[place : place + added]
+        yield key, block[place + added : place + added + size]
+        place += added + size
+
+
+def _varint(data: bytes, place: int) -> tuple[int, int]:
+    """A number of at most 64 bits, and where it ends."""
+    value = 0
+    for shift in range(0, 64, 7):
+        if place >= len(data):
+            break
+        byte = data[place]
+        value, place = value | (byte & 127) << shift, place + 1
+        if byte < 128:
+            return value, place
+    raise ValueError("its index is damaged")
 
 
 def _variable_names(graph: bytes) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Loads matching variables from files and other models, and reports the rest."""
 
+import math
 import re
 import zipfile
 from collections import Counter
@@ -7,13 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import keras
 import numpy as np
 
 from tfeff.errors import UserError
 from tfeff.models.network import Network, standardization
-from tfeff.models.weights import automl, torchvision
+from tfeff.models.weights import automl, hdf5, torchvision
+from tfeff.models.weights.safetensors_file import read_tensors
 from tfeff.models.weights.torch_file import read_state_dict
 from tfeff.networks.preprocessing import STANDARDIZATION, per_channel
 
@@ -93,21 +94,29 @@ def load_weights(model: keras.Model, source: str | Path | keras.Model | Mapping[
         source: a network; arrays by variable path; or a file: `.npz` (arrays by variable path, or a training
             checkpoint, whose paths start with "model/"), `.weights.h5` or `.keras`; or a TensorFlow checkpoint of
             google/automl's EfficientDet, for an EfficientDet with the preprocessing of its table; or `.pth`, a state
-            dict of torchvision's `fasterrcnn_resnet50_fpn`, for the detector "faster-rcnn".
+            dict of torchvision's `fasterrcnn_resnet50_fpn`, for the detector "faster-rcnn"; or `.safetensors`, with
+            either the names of that state dict or the paths of the variables.
 
     Raises:
-        UserError: the file does not exist or cannot be read, or no variable matches.
+        UserError: the file does not exist or cannot be read, no variable matches, or a value is not finite.
     """
     if isinstance(source, (str, Path)):
         prefix = automl.find_checkpoint(Path(source))
         if prefix is not None and isinstance(model, Network):
             return assign(model, automl.rename(model, automl.read_variables(prefix)), str(prefix))
+        origin = f"weights {source}"
         if Path(source).suffix == ".pth" and isinstance(model, Network):
-            return assign(model, torchvision.rename(model, read_state_dict(Path(source))), str(source))
+            return assign(model, torchvision.rename(model, read_state_dict(Path(source))), origin)
+        if Path(source).suffix == ".safetensors":
+            tensors = read_tensors(Path(source))
+            if isinstance(model, Network) and torchvision.is_known(tensors):
+                tensors = torchvision.rename(model, tensors)
+            return assign(model, tensors, origin)
         source = _read(model, Path(source))
-    origin = "the given weights"
+    else:
+        origin = "the given weights"
     if isinstance(source, keras.Model):
-        origin = source.name
+        origin = source.name if origin == "the given weights" else origin
         arrays = {weight.path: keras.ops.convert_to_numpy(weight) for weight in source.weights}
         statistics = standardization(source)
         if statistics is not None:
@@ -129,9 +138,9 @@ def assign(model: keras.Model, arrays: Mapping[str, np.ndarray], origin: str) ->
         origin: description of the source, for the error message.
 
     Raises:
-        UserError: no variable matches.
+        UserError: no variable matches, or a value of one that does is not finite; the network is then unchanged.
     """
-    loaded, skipped = [], []
+    matching, skipped = {}, []
     channels = model.inputs[0].shape[-1]
     for weight in model.weights:
         if weight.path not in arrays:
@@ -141,15 +150,23 @@ def assign(model: keras.Model, arrays: Mapping[str, np.ndarray], origin: str) ->
         if weight.path == "stem_conv/kernel" and channels == 1 and array.ndim == 4:
             array = array.sum(axis=2, keepdims=True)
         if array.shape == tuple(weight.shape):
-            weight.assign(array)
-            loaded.append(weight.path)
+            matching[weight.path] = array
         else:
             skipped.append(Skipped(weight.path, tuple(weight.shape), array.shape))
     known = {weight.path for weight in model.weights}
     skipped.extend(Skipped(path, None, np.shape(array)) for path, array in arrays.items() if path not in known)
-    if not loaded:
+    if not matching:
         raise UserError(f"{origin}: no variable matches {model.name}; are these the weights of another network?")
-    return LoadReport(tuple(loaded), tuple(skipped))
+    broken = [path for path, array in matching.items() if not np.isfinite(array).all()]
+    if broken:
+        raise UserError(
+            f"{origin}: {len(broken)} of {len(matching)} variables have values that are not finite (NaN or infinite), "
+            f"first {broken[0]}; the file is damaged, or its training diverged: use an earlier checkpoint"
+        )
+    for weight in model.weights:
+        if weight.path in matching:
+            weight.assign(matching[weight.path])
+    return LoadReport(tuple(matching), tuple(skipped))
 
 
 def adopt_preprocessing(
@@ -210,17 +227,32 @@ def _read(model: keras.Model, path: Path) -> keras.Model | dict[str, np.ndarray]
         if path.name.endswith(".weights.h5"):
             return _read_h5(model, path)
         if path.suffix == ".keras":
+            hdf5.require_plain_archive(path)
             return keras.saving.load_model(path, compile=False)
-    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(f"weights {path}: cannot be read ({error})") from error
-    raise UserError(f"weights {path}: unknown extension; must be .npz, .weights.h5 or .keras")
+    except Exception as error:  # Keras builds what the file describes, and any layer may fail
+        reason = (str(error).strip() or type(error).__name__).partition("\n")[0][:300]
+        raise UserError(f"weights {path}: cannot be read ({reason})") from error
+    raise UserError(f"weights {path}: unknown extension; must be .npz, .weights.h5, .keras, .pth or .safetensors")
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    with zipfile.ZipFile(path) as zipped:
+        for info in zipped.infolist():
+            _require_complete(zipped, info)
     with np.load(path) as archive:
         prefixes = (CHECKPOINT_PREFIX, PREPROCESSING_MEAN, PREPROCESSING_STD)
         names = [name for name in archive.files if name.startswith(prefixes)] or archive.files
         return {name.removeprefix(CHECKPOINT_PREFIX): archive[name] for name in names}
+
+
+def _require_complete(zipped: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
+    """Checks that an array is as large as its file: NumPy allocates what the header states."""
+    with zipped.open(info) as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+        if dtype.hasobject or info.file_size - file.tell() != math.prod(shape) * dtype.itemsize:
+            raise ValueError(f"{info.filename} is not an array of {shape}")
 
 
 def _read_h5(model: keras.Model, path: Path) -> dict[str, np.ndarray]:
@@ -230,15 +262,11 @@ def _read_h5(model: keras.Model, path: Path) -> dict[str, np.ndarray]:
     """
     own = {layer.name: [weight.path for weight in layer.weights] for layer in model.layers}
     arrays = {}
-    with h5py.File(path) as file:
-        for group in file["layers"].values():
-            if "vars" not in group:
-                continue
-            layer = group["vars"].attrs.get("name", "")
-            for number, variable in group["vars"].items():
-                paths = own.get(layer, [])
-                name = paths[int(number)] if int(number) < len(paths) else f"{layer}/{number}"
-                arrays[name] = variable[()]
+    for layer, variables in hdf5.read_layers(path).items():
+        paths = own.get(layer, [])
+        for number, value in variables.items():
+            known = number.isdecimal() and int(number) < len(paths)
+            arrays[paths[int(number)] if known else f"{layer}/{number}"] = value
     return arrays
 
 

@@ -3,15 +3,21 @@
 Since version 1.6, `torch.save` writes a zip archive with one pickle and a file for each storage. Before, a file was a
 sequence of pickles: a magic number, the version, the byte order, the state dict, and the keys of its storages; the
 storages' contents follow, each after its length. Unpickling can run code, so only what a state dict consists of is
-admitted: ordered dictionaries and tensors.
+admitted: ordered dictionaries and tensors. Unpickling only describes tensors. Arrays are made afterwards, from
+contents whose length was checked, so no pickle can change or free the memory of an array.
 """
 
 import collections
 import io
+import math
+import mmap
 import pickle
+import struct
 import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
@@ -19,14 +25,53 @@ from tfeff.errors import UserError
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _VERSION = 1001
-_DAMAGE = (EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError)
-_DTYPES = {
+_DAMAGE = (
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    RuntimeError,
+    struct.error,
+    pickle.PickleError,
+    zipfile.BadZipFile,
+)
+_DTYPES: dict[str, np.dtype] = {
     "FloatStorage": np.dtype("<f4"),
     "DoubleStorage": np.dtype("<f8"),
     "HalfStorage": np.dtype("<f2"),
     "LongStorage": np.dtype("<i8"),
     "IntStorage": np.dtype("<i4"),
 }
+_MAX_DIMENSIONS = 32
+
+
+@dataclass(frozen=True)
+class _Storage:
+    """A storage: where its contents are, and what they are."""
+
+    key: str
+    dtype: np.dtype
+    count: int
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    """A view of a storage; offset and strides are counted in elements."""
+
+    storage: _Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def array(self, contents: np.ndarray) -> np.ndarray:
+        """The tensor, from the contents of its storage."""
+        if 0 in self.shape:
+            return np.empty(self.shape, contents.dtype)
+        steps = [stride * contents.itemsize for stride in self.strides]
+        return np.lib.stride_tricks.as_strided(contents[self.offset :], self.shape, steps, writeable=False)
 
 
 def read_state_dict(path: Path) -> dict[str, np.ndarray]:
@@ -42,52 +87,76 @@ def read_state_dict(path: Path) -> dict[str, np.ndarray]:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 return _read_archive(archive)
-        with path.open("rb") as file:
-            return _read(file)
+        # Mapped, because reads of a mapping end where the file does, whatever length a pickle states.
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return _read(content)
     except OSError as error:
         raise UserError(f"weights {path}: cannot be read ({error.strerror})") from error
-    except (*_DAMAGE, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise UserError(f"weights {path}: not a state dict of PyTorch, or damaged ({error})") from error
+    except _DAMAGE as error:
+        reason = str(error)[:200]
+        raise UserError(f"weights {path}: not a state dict of PyTorch, or damaged ({reason})") from error
 
 
 def _read_archive(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
-    (pickled,) = (name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl")
+    names = archive.namelist()
+    (pickled,) = (name for name in names if name.rpartition("/")[2] == "data.pkl")
     folder = pickled.removesuffix("data.pkl")
-    if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != b"little":
+    if f"{folder}byteorder" in names and _stored(archive, f"{folder}byteorder") != b"little":
         raise ValueError("unknown byte order")
-    unpickler = _Unpickler(io.BytesIO(archive.read(pickled)))
+    unpickler = _Unpickler(io.BytesIO(_stored(archive, pickled)))
     state = unpickler.load()
-    for key, storage in unpickler.storages.items():
-        contents = archive.read(f"{folder}data/{key}")
-        storage[:] = np.frombuffer(contents, storage.dtype, len(storage))
-    return {name: array for name, array in state.items() if isinstance(array, np.ndarray)}
+    return _arrays(state, unpickler.storages, lambda storage: _stored(archive, f"{folder}data/{storage.key}"))
 
 
-def _read(file: BinaryIO) -> dict[str, np.ndarray]:
+def _stored(archive: zipfile.ZipFile, name: str) -> bytes:
+    """A file of the archive. PyTorch does not compress, and a compressed file may be of any size."""
+    if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"{name} is compressed")
+    return archive.read(name)
+
+
+def _read(file: Any) -> dict[str, np.ndarray]:
     magic, version, system = (_Unpickler(file).load() for _ in range(3))
     if (magic, version) != (_MAGIC, _VERSION) or not system["little_endian"]:
         raise ValueError("unknown magic number, version or byte order")
     unpickler = _Unpickler(file)
     state = unpickler.load()
     keys = _Unpickler(file).load()
-    if set(keys) != set(unpickler.storages):
+    if sorted(keys) != sorted(unpickler.storages):
         raise ValueError("storages without contents")
+    contents = dict[str, bytes]()
     for key in keys:
         storage = unpickler.storages[key]
         count = int(np.frombuffer(file.read(8), "<i8")[0])
-        if count != len(storage):
-            raise ValueError(f"storage {key} has {count} elements instead of {len(storage)}")
-        contents = file.read(storage.nbytes)
-        storage[:] = np.frombuffer(contents, storage.dtype, count)
-    return {name: array for name, array in state.items() if isinstance(array, np.ndarray)}
+        if count != storage.count:
+            raise ValueError(f"storage {key} has {count} elements instead of {storage.count}")
+        contents[key] = file.read(count * storage.dtype.itemsize)
+    return _arrays(state, unpickler.storages, lambda storage: contents[storage.key])
 
 
-class _Unpickler(pickle.Unpickler):
+def _arrays(state: Any, storages: dict[str, _Storage], contents: Callable[[_Storage], bytes]) -> dict[str, np.ndarray]:
+    """The tensors of a state dict, with the contents of their storages."""
+    if not isinstance(state, dict):
+        raise TypeError("no dictionary of tensors")
+    tensors = {name: each for name, each in state.items() if isinstance(name, str) and isinstance(each, _Tensor)}
+    needed = {each.storage.key for each in tensors.values()}
+    filled = dict[str, np.ndarray]()
+    for key in needed:
+        storage, content = storages[key], contents(storages[key])
+        if len(content) != storage.count * storage.dtype.itemsize:
+            raise ValueError(f"storage {key} has {len(content)} bytes for {storage.count} elements")
+        filled[key] = np.frombuffer(content, storage.dtype)
+    return {name: each.array(filled[each.storage.key]) for name, each in tensors.items()}
+
+
+class _Unpickler(pickle._Unpickler):
     """Admits ordered dictionaries and tensors."""
+
+    dispatch: ClassVar[dict] = dict(pickle._Unpickler.dispatch)
 
     def __init__(self, file: BinaryIO) -> None:
         super().__init__(file)
-        self.storages = dict[str, np.ndarray]()
+        self.storages = dict[str, _Storage]()
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
@@ -95,21 +164,38 @@ class _Unpickler(pickle.Unpickler):
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
             return _tensor
         if module == "torch" and name in _DTYPES:
-            return _DTYPES[name]
+            return name
         raise pickle.UnpicklingError(f"{module}.{name} is not part of a state dict")
 
-    def persistent_load(self, reference: Any) -> np.ndarray:
+    def persistent_load(self, reference: Any) -> _Storage:
         """The storage of a reference, without its contents, which are elsewhere."""
-        kind, dtype, key, _, count, *view = reference
-        if kind != "storage" or any(view):
+        kind, name, key, _, count, *view = reference
+        if kind != "storage" or any(view) or name not in _DTYPES or not isinstance(key, str):
             raise pickle.UnpicklingError(f"unknown reference {kind}")
-        return self.storages.setdefault(key, np.zeros(count, dtype))
+        if type(count) is not int or count < 0:
+            raise ValueError(f"a storage of {count} elements")
+        storage = _Storage(key, _DTYPES[name], count)
+        if self.storages.setdefault(key, storage) != storage:
+            raise ValueError(f"storage {key} is described twice")
+        return storage
+
+    def load_build(self) -> None:
+        """Drops the attributes of a dictionary (`_metadata`, the modules' versions); nothing else may have a state."""
+        self.stack.pop()  # type: ignore[attr-defined]
+        if type(self.stack[-1]) is not collections.OrderedDict:  # type: ignore[attr-defined]
+            raise pickle.UnpicklingError("an object with a state is not part of a state dict")
+
+    dispatch[pickle.BUILD[0]] = load_build
 
 
-def _tensor(storage: np.ndarray, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: Any) -> np.ndarray:
+def _tensor(storage: _Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: Any) -> _Tensor:
     """A view of a storage."""
+    if not isinstance(storage, _Storage) or len(shape) > _MAX_DIMENSIONS:
+        raise ValueError("a tensor without a storage, or of too many dimensions")
+    if any(type(value) is not int or value < 0 for value in (offset, *shape)):
+        raise ValueError("a tensor of negative size")
     last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
-    if min(strides, default=0) < 0 or (min(shape, default=1) > 0 and not 0 <= offset <= last < len(storage)):
+    inside = 0 not in shape and last < storage.count and math.prod(shape) <= storage.count
+    if min(strides, default=0) < 0 or not (inside or (0 in shape and offset <= storage.count)):
         raise ValueError("a tensor reaches beyond its storage")
-    steps = [stride * storage.itemsize for stride in strides]
-    return np.lib.stride_tricks.as_strided(storage[offset:], shape, steps)
+    return _Tensor(storage, offset, tuple(shape), tuple(strides))

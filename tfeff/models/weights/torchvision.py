@@ -39,6 +39,11 @@ _PATTERNS: tuple[tuple[str, Callable[[re.Match], str]], ...] = (
 )
 
 
+def is_known(arrays: Mapping[str, np.ndarray]) -> bool:
+    """Whether these are the names of such a state dict."""
+    return any(name.startswith("rpn.head.") for name in arrays)
+
+
 def rename(model: Network, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The arrays of a state dict, by the paths and in the layouts of our variables.
 
@@ -53,7 +58,7 @@ def rename(model: Network, arrays: Mapping[str, np.ndarray]) -> dict[str, np.nda
     Raises:
         UserError: it is not the state dict of such a network.
     """
-    if not any(name.startswith("rpn.head.") for name in arrays):
+    if not is_known(arrays):
         raise UserError("the file has no rpn.head: only torchvision's fasterrcnn_resnet50_fpn can be read")
     frozen = not any(name.endswith("num_batches_tracked") for name in arrays)
     size = model.description.pooling_size
