@@ -97,6 +97,7 @@ def print_statistics(given: flags.FlagValues) -> None:
 def diagnose(given: flags.FlagValues) -> str | None:
     """Writes and prints a diagnosis; the workdir, if it is that of a finished classifier."""
     from tfeff.analysis import diagnosis
+    from tfeff.data.contents import Contents, text
     from tfeff.data.splits import canonical_name
 
     if given.workdir:
@@ -106,8 +107,10 @@ def diagnose(given: flags.FlagValues) -> str | None:
         subject = diagnosis.open_dataset(given.dataset, given.override, base)
     out = Path(given.out or (Path(given.workdir[0]) / DEFAULT_OUT if given.workdir else DEFAULT_OUT))
     split = None if given.split is None else canonical_name(given.split)
-    report = diagnosis.diagnose(subject, split, lambda text: None if given.json else print(f"{text} ...", flush=True))
+    report = diagnosis.diagnose(subject, split, lambda what: None if given.json else print(f"{what} ...", flush=True))
     files = report.save(out)
+    if not given.json:
+        print(text({role: Contents.of(images) for role, images in subject.splits.items()}))
     print(json.dumps(report.diagnosis.to_dict(), indent=2) if given.json else f"\n{report.diagnosis.to_text()}\n")
     if not given.json:
         print("\n".join(f"wrote {path}" for path in files))

@@ -1,5 +1,7 @@
 """Data sets with one fault each: it is the first broken link. Data sets without a fault: nothing is broken."""
 
+import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +22,7 @@ from tests.analysis.diagnosis.drawn_objects import (
 )
 from tests.thoroughness import thorough
 from tfeff.analysis import diagnosis
-from tfeff.analysis.diagnosis import chain, images
+from tfeff.analysis.diagnosis import chain, images, preparation
 from tfeff.data.sources.catalog import SCHEMES
 
 Splits = dict[str, list[Drawing]]
@@ -429,3 +431,21 @@ def test_every_format_of_boxes_is_a_scheme() -> None:
     from tfeff.analysis.diagnosis.alternatives import DECLARED
 
     assert set(DECLARED) <= set(SCHEMES)
+
+
+def test_defects_that_no_link_explains_are_notes(tmp_path: Path) -> None:
+    name = write_voc(tmp_path, pictures())
+    path = min((tmp_path / "Annotations").iterdir())
+    text = path.read_text()
+    path.write_text(re.sub(r"<xmin>(\d+)[^<]*</xmin>", r"<xmin>\1,0</xmin>", text, count=1))
+    (link, *_) = examined(name).links
+    assert [note.what for note in link.notes] == ["1 x decimal comma."]
+    assert str(path) in link.notes[0].evidence[0]
+
+
+def test_dropped_objects_break_the_preparation_and_are_json(tmp_path: Path) -> None:
+    subject = diagnosis.open_dataset(write_voc(tmp_path, pictures()), ["task.max_objects=1", "model.resolution=64"])
+    surveys = {role: images.survey(each) for role, each in subject.splits.items()}
+    link = preparation.check_preparation(subject, preparation.prepare(subject), surveys["train"])
+    (finding,) = (each for each in link.findings if "task.max_objects=1" in each.what)
+    assert json.loads(json.dumps(finding.to_dict()))["broken"] is True

@@ -40,7 +40,7 @@ class Finding:
         """For JSON."""
         return {
             "what": self.sentence,
-            "broken": self.broken,
+            "broken": bool(self.broken),
             "measured": dict(self.measured),
             "evidence": list(self.evidence),
             "fix": self.fix,

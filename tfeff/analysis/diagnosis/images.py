@@ -1,7 +1,7 @@
 """The links of the images: whether files can be read, what their pixels are, and whether splits share them."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from PIL import Image
@@ -66,6 +66,28 @@ def survey(images: Dataset) -> Survey:
     return found
 
 
+FILES = (
+    ("annotation without its image", "annotations have no image of their name", "give both the same file name"),
+    ("annotation that fits several images", "annotations fit several images", "let <filename> name one of them"),
+    ("listed name without an image", "names in lists of splits fit no image", "correct the lists"),
+    (
+        "listed image without an annotation",
+        "listed images have no annotation",
+        "annotate them",
+    ),
+    ("unreadable annotation", "annotation files cannot be read", "export the annotations again"),
+    ("unreadable label file", "label files cannot be read", "export the annotations again"),
+    ("object without an image", "objects belong to no image of the list", "let image_id name an entry of images"),
+    ("image without a file", "listed images have no file", "copy the missing images, or correct their names"),
+    ("name that leaves the folder", "names point outside the dataset's folder", "write names inside the folder"),
+)
+"""Defects of files and lists: kind, what is wrong, what to do."""
+SEEN_ELSEWHERE = (
+    *("unreadable image", "class without a name", "invalid line", "object without a complete box"),
+    *("object without a box or a class", "box that is not finite", "swapped corners", "box outside the image"),
+    *("box partly outside", "box without area", "wrong image size"),
+)
+"""Defects that this link counts with damaged images, or that the links of boxes and classes explain."""
 ORPHAN = "label without an image of its name"
 """A defect, counted per object."""
 
@@ -104,21 +126,7 @@ def check_images(
                 fix="copy or convert these files again, or delete them; data.corrupt_images=skip trains without them",
             )
         )
-    for kind, what, fix in (
-        ("annotation without its image", "annotations have no image of their name", "give both the same file name"),
-        ("annotation that fits several images", "annotations fit several images", "let <filename> name one of them"),
-        ("listed name without an image", "names in lists of splits fit no image", "correct the lists"),
-        (
-            "listed image without an annotation",
-            "listed images have no annotation",
-            "annotate them",
-        ),
-        ("unreadable annotation", "annotation files cannot be read", "export the annotations again"),
-        ("unreadable label file", "label files cannot be read", "export the annotations again"),
-        ("object without an image", "objects belong to no image of the list", "let image_id name an entry of images"),
-        ("image without a file", "listed images have no file", "copy the missing images, or correct their names"),
-        ("name that leaves the folder", "names point outside the dataset's folder", "write names inside the folder"),
-    ):
+    for kind, what, fix in FILES:
         count = sum(images.defects.counts[kind] for images in splits.values())
         if count:
             findings.append(
@@ -141,6 +149,7 @@ def check_images(
                 fix="give label files and images the same names, or delete the label files of deleted images",
             )
         )
+    findings += _other_defects(splits, total)
     blank = [
         splits[role].ids[index]
         for role, each in surveys.items()
@@ -163,6 +172,22 @@ def check_images(
         findings=findings,
         measured={"images": {role: len(images) for role, images in splits.items()}, "decoded": examined},
     )
+
+
+def _other_defects(splits: Mapping[str, Dataset], images: int) -> Iterator[Finding]:
+    """Each further kind of defect: nothing that a reader found stays unsaid."""
+    explained = {*SEEN_ELSEWHERE, ORPHAN, *(kind for kind, _, _ in FILES)}
+    found = Defects().joined(each.defects for each in splits.values())
+    for kind, count in sorted(found.counts.items()):
+        if kind not in explained:
+            cost = found.costs.get(kind)
+            yield Finding(
+                what=f"{count:,} x {kind}" + (f"; these {cost} are left out." if cost else "."),
+                broken=cost == "images" and count > limit("orphan_annotations") * images,
+                measured={"count": count},
+                evidence=found.examples[kind],
+                fix="correct these places" if cost else "check these places; they are read as said here",
+            )
 
 
 def _example(images: Dataset, kind: str) -> str:
