@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfeff.data.images import decoding
+from tfeff.data.images import header
 from tfeff.data.sources.source import Options
 from tfeff.data.sources.voc import VOC
 from tfeff.errors import UserError
@@ -217,8 +217,8 @@ def test_split_folders_are_splits(tmp_path, nested):
 
 def test_each_header_and_annotation_is_read_once(root, monkeypatch):
     read = collections.Counter()
-    size, parse = decoding.size, defusedxml.ElementTree.parse
-    monkeypatch.setattr(decoding, "size", lambda path: read.update([path.name]) or size(path))
+    read_header, parse = header.read, defusedxml.ElementTree.parse
+    monkeypatch.setattr(header, "read", lambda path, name: read.update([path.name]) or read_header(path, name))
     monkeypatch.setattr(
         defusedxml.ElementTree, "parse", lambda path, **options: read.update([path.name]) or parse(path, **options)
     )

@@ -86,14 +86,18 @@ class COCO(Source):
             if os.path.isabs(name) or ".." in Path(name).parts:
                 defects.add("name that leaves the folder", f"{path}: {name}", lost="images")
                 continue
-            size = found.header(self._headers, folder / name)
-            if size is None:
+            header = found.header(self._headers, folder / name)
+            if header is None:
                 continue
-            annotated = annotated_sizes.get(id_)
-            if annotated is not None and annotated != size:
-                defects.add("wrong image size", f"{path}: {name}: {annotated} written, {size} in the image's header")
-            collector = _collected(of_image[id_], order, str(path), size, defects)
-            found.add(name, size, collector, annotated)
+            collector = ObjectCollector(
+                f"{path}, {name}",
+                header.size,
+                defects,
+                orientation=header.orientation,
+                written=annotated_sizes.get(id_),
+            )
+            _collect(collector, of_image[id_], order, str(path), defects)
+            found.add(name, header.size, collector)
         return found.dataset(tuple(categories[id_] for id_ in order), ImageFiles([folder / name for name in found.ids]))
 
 
@@ -116,11 +120,10 @@ def _parse(
     )
 
 
-def _collected(
-    items: Sequence[tuple[int, Any]], order: list[int], where: str, size: tuple[int, int], defects: Defects
-) -> ObjectCollector:
-    """The objects of one image."""
-    collector = ObjectCollector(where, size, defects)
+def _collect(
+    collector: ObjectCollector, items: Sequence[tuple[int, Any]], order: list[int], where: str, defects: Defects
+) -> None:
+    """Adds the objects of one image."""
     for number, item in items:
         try:
             left, top, width, height = (float(value) for value in item["bbox"])
@@ -140,7 +143,6 @@ def _collected(
             difficult=bool(item.get("ignore", 0)),
             crowd=bool(item.get("iscrowd", 0)),
         )
-    return collector
 
 
 def _sizes(images: list[Any]) -> dict[int, tuple[int, int]]:

@@ -26,6 +26,7 @@ from tfeff.data.dataset import Dataset
 from tfeff.data.defects import Defects
 from tfeff.data.images import decoding
 from tfeff.data.images.decoding import Headers
+from tfeff.data.images.header import Header
 from tfeff.data.images.storage import ImageFiles
 from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector
 from tfeff.data.sources.source import Options, Source
@@ -104,11 +105,11 @@ class VOC(Source):
             if element is None:
                 defects.add("unreadable annotation", str(annotation), lost="images")
                 continue
-            size = found.header(self._headers, pictures[name])
-            if size is None:
+            header = found.header(self._headers, pictures[name])
+            if header is None:
                 continue
-            collector = _collected(element, annotation, size, self._class_names, defects)
-            found.add(name, size, collector, _annotated_size(element))
+            collector = _collected(element, annotation, header, self._class_names, defects)
+            found.add(name, header.size, collector)
         return found.dataset(self._class_names, ImageFiles([pictures[name] for name in found.ids]))
 
     def _members(self, split: str) -> Sequence[str]:
@@ -251,13 +252,11 @@ def _parse(path: Path) -> Element | None:
 
 
 def _collected(
-    root: Element, path: Path, size: tuple[int, int], class_names: tuple[str, ...], defects: Defects
+    root: Element, path: Path, header: Header, class_names: tuple[str, ...], defects: Defects
 ) -> ObjectCollector:
     """The objects of one file."""
-    written = _annotated_size(root)
-    if written is not None and written != size:
-        defects.add("wrong image size", f"{path}: {written} written, {size} in the image's header")
-    collector = ObjectCollector(str(path), size, defects, origin=1)
+    written, turned = _annotated_size(root), header.orientation
+    collector = ObjectCollector(str(path), header.size, defects, origin=1, orientation=turned, written=written)
     for number, item in enumerate(root.iter("object"), 1):
         name = (item.findtext("name") or "").strip()
         if not name:

@@ -2,7 +2,8 @@
 
 `<dir>/images/` and `<dir>/labels/` mirror each other. Both may be divided into `<split>/`; otherwise splits are drawn
 by seed. Class names come from `data.yaml` (`names`), `classes.txt` or `obj.names`; without these, classes are called by
-their numbers.
+their numbers. The files state no sizes; boxes belong to the upright image (EXIF orientation applied), which labeling
+tools show.
 """
 
 from collections.abc import Sequence
@@ -70,10 +71,10 @@ class YOLO(Source):
         found, class_names = AnnotatedSplit(f"{self.name}/{split}", self.options), self._class_names
         for name in self._members(split):
             lines = _lines(self._labels(name), found.defects)
-            size = found.header(self._headers, self._images / name)
-            if size is not None:
-                collector = _collected(lines, str(self._labels(name)), size, len(class_names), found.defects)
-                found.add(name, size, collector)
+            header = found.header(self._headers, self._images / name)
+            if header is not None:
+                collector = _collected(lines, str(self._labels(name)), header.size, len(class_names), found.defects)
+                found.add(name, header.size, collector)
         return found.dataset(class_names, ImageFiles([self._images / name for name in found.ids]))
 
     def _members(self, split: str) -> Sequence[str]:
