@@ -19,7 +19,6 @@ from tfeff.analysis.diagnosis.annotations import (
 )
 from tfeff.analysis.diagnosis.finding import Finding, Link, listed, share
 from tfeff.analysis.diagnosis.image_evidence import Preference, prefer
-from tfeff.analysis.diagnosis.images import Survey
 from tfeff.analysis.diagnosis.thresholds import limit
 from tfeff.boxes import relative_from_yxyx, yxyx_from_relative
 from tfeff.data.dataset import Dataset, evenly_spaced
@@ -50,13 +49,13 @@ INVALID = {
 """Defects without a box -> what to do."""
 
 
-def check_boxes(source: str, splits: Mapping[str, Dataset], surveys: Mapping[str, Survey]) -> Link:
+def check_boxes(source: str, splits: Mapping[str, Dataset]) -> Link:
     """Checks the boxes. The name of the source says in which format it reads them."""
     by_role = {role: Annotations.of(images) for role, images in splits.items()}
     found: dict[str, Finding] = {}
     reading = declared(source)
     for role, annotations in by_role.items():
-        for finding in _findings(annotations, reading, surveys[role]):
+        for finding in _findings(annotations, reading):
             found.setdefault(finding.what, replace(finding, role=role))  # not again for each split
     findings = list(found.values())
     if not any(finding.broken for finding in findings):
@@ -76,7 +75,7 @@ def check_boxes(source: str, splits: Mapping[str, Dataset], surveys: Mapping[str
     )
 
 
-def _findings(annotations: Annotations, reading: Reading, survey: Survey) -> list[Finding]:
+def _findings(annotations: Annotations, reading: Reading) -> list[Finding]:
     findings = list(_invalid_lines(annotations))
     if not annotations.count:
         return findings
