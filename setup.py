@@ -43,6 +43,8 @@ EXTRAS = {
     "onnx": ["onnx>=1.17", "tf2onnx>=1.17"],
     # `tfeff.export --format=openvino`, and the runtime for such models.
     "openvino": ["openvino>=2026.0"],
+    # HEIC photographs, as telephones write them.
+    "heif": ["pillow-heif>=1"],
     # The other Keras backend (KERAS_BACKEND=jax), for the networks only.
     "jax": ["jax>=0.7"],
     # `sampler.name=bayesian` of a sweep.

@@ -27,7 +27,7 @@ from PIL import (  # Pillow knows the formats whose modules are loaded
 from tfeff.errors import UserError
 
 try:
-    import pillow_heif  # type: ignore[import-not-found,unused-ignore]
+    import pillow_heif
 except ImportError:  # the extra `heif`
     HEIF = False
 else:
