@@ -20,6 +20,7 @@ REQUIRED = [
     "numpy>=2.0",
     "opencv-contrib-python>=4.10",
     "pillow>=11.0",
+    "protobuf>=5.0",
     "pycocotools>=2.0.8",
     "pyyaml>=6.0",
     "rich>=13.7",
@@ -43,6 +44,8 @@ EXTRAS = {
     "onnx": ["onnx>=1.17", "tf2onnx>=1.17"],
     # `tfeff.export --format=openvino`, and the runtime for such models.
     "openvino": ["openvino>=2026.0"],
+    # HEIC photographs, as telephones write them.
+    "heif": ["pillow-heif>=1"],
     # The other Keras backend (KERAS_BACKEND=jax), for the networks only.
     "jax": ["jax>=0.7"],
     # `sampler.name=bayesian` of a sweep.

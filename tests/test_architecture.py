@@ -21,6 +21,7 @@ RUN_LOCK, DEV_LOCK = "requirements.lock", "requirements-dev.lock"
 # Tests that cover several files do not mirror one.
 WITHOUT_MIRROR = {
     "tests/models/test_jax_backend.py",
+    "tests/models/weights/test_crafted_files.py",
     "tests/rcnn/test_runs.py",
     "tests/test_architecture.py",
     "tests/training/test_restart.py",
@@ -148,6 +149,7 @@ def test_setup_requires_what_the_package_imports() -> None:
         "tfeff/serving/onnx.py": "onnx",
         "tfeff/serving/openvino.py": "openvino",
         "tfeff/analysis/sweep/combinations.py": "bayesian",
+        "tfeff/data/images/header.py": "heif",
     }
     distributions = packages_distributions()
     undeclared = set()

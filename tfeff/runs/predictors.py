@@ -5,10 +5,12 @@ import io
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import cv2
 import numpy as np
 import tensorflow as tf
 
@@ -65,10 +67,13 @@ class ClassifierPredictor(Predictor):
         self.draws_boxes = "box" in self._of_bytes.structured_outputs
 
     def predict(self, files: Sequence[tuple[str, bytes]]) -> list[Prediction | UserError]:
-        """See `Predictor`. One damaged file fails a whole call, so files that look damaged are tried alone."""
-        complete = [decoding.looks_complete(encoded) for _, encoded in files]
-        found = iter(self._predict(list(itertools.compress(files, complete))))
-        return [next(found) if good else self._predict([file])[0] for file, good in zip(files, complete, strict=True)]
+        """See `Predictor`. Files are decoded as in training, and passed on as bitmaps, which cost little to read."""
+        with ThreadPoolExecutor() as threads:
+            bitmaps = list(threads.map(_bitmap, files))
+        good = [(name, each) for (name, _), each in zip(files, bitmaps, strict=True) if isinstance(each, bytes)]
+        sources = [encoded for (_, encoded), each in zip(files, bitmaps, strict=True) if isinstance(each, bytes)]
+        found = iter(replace(each, source=source) for each, source in zip(self._predict(good), sources, strict=True))
+        return [each if isinstance(each, UserError) else next(found) for each in bitmaps]
 
     def predict_pixels(self, images: Sequence[tuple[str, np.ndarray]]) -> list[Prediction]:
         """See `Predictor`. Images of one size share a call."""
@@ -80,18 +85,10 @@ class ClassifierPredictor(Predictor):
                 found += self._predictions(part, outputs)
         return found
 
-    def _predict(self, files: Sequence[tuple[str, bytes]]) -> list[Prediction | UserError]:
-        """If the call fails, the halves of the files are tried."""
+    def _predict(self, files: Sequence[tuple[str, bytes]]) -> list[Prediction]:
         if not files:
             return []
-        try:
-            outputs = self._of_bytes(encoded=tf.constant([encoded for _, encoded in files]))
-        except tf.errors.InvalidArgumentError as error:
-            if len(files) > 1:
-                half = len(files) // 2
-                return self._predict(files[:half]) + self._predict(files[half:])
-            return [UserError(f"{files[0][0]}: not an image, or damaged ({_reason(error)})")]
-        return [*self._predictions(files, outputs)]
+        return self._predictions(files, self._of_bytes(encoded=tf.constant([encoded for _, encoded in files])))
 
     def _predictions(
         self, images: Sequence[tuple[str, bytes | np.ndarray]], outputs: dict[str, tf.Tensor]
@@ -110,15 +107,14 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield part
 
 
-def _reason(error: tf.errors.OpError) -> str:
-    """The reason within an error of a SavedModel, whose message also says in which node it occurred.
-
-    >>> text = "Graph execution error:\\n\\nDetected at node x:\\nInput is empty.\\n\\t [[{{node x}}]] [Op:y]"
-    >>> _reason(tf.errors.InvalidArgumentError(None, None, text))
-    'Input is empty.'
-    """
-    lines = [line for line in str(error.message).splitlines() if line.strip() and not line.startswith("\t")]
-    return lines[-1] if lines else type(error).__name__
+def _bitmap(file: tuple[str, bytes]) -> bytes | UserError:
+    """An image file as BMP; or why it cannot be used."""
+    name, encoded = file
+    try:
+        pixels = decoding.decode(encoded, name)
+    except UserError as error:
+        return error
+    return cv2.imencode(".bmp", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1].tobytes()
 
 
 class DetectorPredictor(Predictor):

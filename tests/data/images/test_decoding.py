@@ -1,14 +1,16 @@
 """Photographs of all kinds, written by Pillow and read back; damaged ones are named."""
 
 import io
+import zlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
+from PIL import Image, ImageOps
 
-from tfeff.data.images import decoding, graph_decoding
+from tfeff.data.images import decoding, graph_decoding, header
 from tfeff.data.images.decoding import Headers
+from tfeff.data.images.storage import ImageFiles
 from tfeff.data.sources.source import Options
 from tfeff.data.sources.voc import VOC
 from tfeff.errors import UserError
@@ -82,12 +84,73 @@ def test_palettes_become_their_colors():
         assert np.array_equal(decoding.decode(encoded(image, form), "x"), colors[indices])
 
 
-def test_transparency_is_dropped_and_hidden_pixels_stay(scene):
+def test_transparent_pixels_are_composed_over_white(scene):
     alpha = np.linspace(0, 255, HEIGHT * WIDTH).astype(np.uint8).reshape(HEIGHT, WIDTH, 1)
-    pixels = decoding.decode(encoded(Image.fromarray(np.concatenate([scene, alpha], axis=-1)), "PNG"), "x")
-    assert np.array_equal(pixels, scene)
-    gray = Image.fromarray(np.concatenate([scene[..., :1], alpha], axis=-1), "LA")
-    assert np.array_equal(decoding.decode(encoded(gray, "PNG"), "x"), np.repeat(scene[..., :1], 3, axis=-1))
+    exact = scene * (alpha / 255) + 255 * (1 - alpha / 255)
+    for form, options in (("PNG", {}), ("WEBP", {"lossless": True, "exact": True}), ("TIFF", {})):
+        content = encoded(Image.fromarray(np.concatenate([scene, alpha], axis=-1)), form, **options)
+        assert np.array_equal(decoding.decode(content, "x"), np.round(exact).astype(np.uint8)), form
+    gray = encoded(Image.fromarray(np.concatenate([scene[..., :1], alpha], axis=-1), "LA"), "PNG")
+    assert np.array_equal(decoding.decode(gray, "x"), np.repeat(np.round(exact[..., :1]), 3, axis=-1))
+
+
+def test_a_transparent_color_of_a_palette_is_white():
+    image = Image.fromarray(np.arange(8, dtype=np.uint8).reshape(2, 4) % 2, "P")
+    image.putpalette([10, 20, 30, 40, 50, 60])
+    for form in ("PNG", "GIF"):
+        pixels = decoding.decode(encoded(image, form, transparency=0), "x")
+        assert pixels[0].tolist() == [[255, 255, 255], [40, 50, 60]] * 2
+
+
+def test_formats_that_opencv_does_not_read_alike(scene):
+    picture, other = Image.fromarray(scene), Image.fromarray(255 - scene)
+    for form, options in (("TIFF", {}), ("GIF", {}), ("PNG", {}), ("WEBP", {"lossless": True})):
+        content = encoded(picture, form, save_all=True, append_images=[other], **options)
+        expected = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+        assert np.array_equal(decoding.decode(content, "x"), expected), form
+        assert np.abs(expected.astype(int) - scene).max() < 60, "the first frame or page"
+    for form in ("AVIF", "JPEG2000", "MPO"):
+        options = {"save_all": True, "append_images": [other]} if form == "MPO" else {}
+        pixels = decoding.decode(encoded(picture, form, quality=95, **options), "x").astype(int)
+        assert np.abs(pixels - scene).mean() < 6, form
+    deep = Image.fromarray(scene[..., 0].astype(np.uint16) * 256 + 77)
+    pixels = decoding.decode(encoded(deep, "TIFF"), "x")
+    assert np.array_equal(pixels, np.repeat(scene[..., :1], 3, axis=-1))
+
+
+@pytest.mark.parametrize(
+    ("content", "advice"),
+    [
+        (b"\0\0\0\x18ftypheic" + bytes(500), "HEIC|corrupt"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        (b"<!DOCTYPE html><html>", "a web page"),
+        (b"", "the file is empty"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "not an image"),
+        (b"II*\0" + bytes(50), "not an image"),
+    ],
+)
+def test_files_that_are_no_images_get_advice(content, advice):
+    with pytest.raises(UserError, match=rf"^photo\.jpg: .*({advice})"):
+        decoding.decode(content, "photo.jpg")
+
+
+def test_samples_that_are_floats_are_named(scene):
+    content = encoded(Image.fromarray(scene[..., 0].astype(np.float32)), "TIFF")
+    with pytest.raises(UserError, match="floating-point numbers; convert"):
+        decoding.decode(content, "x.tif")
+
+
+def test_too_many_pixels_are_refused_before_they_are_decoded(tmp_path):
+    """A PNG of 50 bytes that states 40,000 x 40,000 pixels."""
+    content = encoded(Image.new("L", (9, 9)), "PNG")
+    chunk = b"IHDR" + (40_000).to_bytes(4, "big") * 2 + content[24:29]
+    huge = content[:12] + chunk + zlib.crc32(chunk).to_bytes(4, "big") + content[33:]
+    (tmp_path / "scene.png").write_bytes(huge)
+    message = r"40,000 x 40,000 pixels are more than the limit of .* TFEFF_MAX_PIXELS=1600000000"
+    with pytest.raises(UserError, match=message):
+        decoding.decode(huge, "scene.png")
+    with pytest.raises(UserError, match=message):
+        decoding.size(tmp_path / "scene.png")
 
 
 def test_cmyk_has_the_colors_of_its_inks():
@@ -97,15 +160,6 @@ def test_cmyk_has_the_colors_of_its_inks():
         pixels = decoding.decode(encoded(Image.new("CMYK", (WIDTH, HEIGHT), ink), "JPEG", quality=95), "x")
         assert pixels.shape == (HEIGHT, WIDTH, 3)
         assert np.abs(pixels.astype(int) - color).max() < 12
-
-
-def test_exif_orientation_is_ignored(scene, tmp_path):
-    turned = encoded(Image.fromarray(scene), "JPEG", quality=95, exif=rotated())
-    plain = encoded(Image.fromarray(scene), "JPEG", quality=95)
-    assert Image.open(io.BytesIO(turned)).getexif()[0x0112] == ROTATED
-    assert np.array_equal(decoding.decode(turned, "x"), decoding.decode(plain, "x"))
-    (tmp_path / "turned.jpg").write_bytes(turned)
-    assert decoding.size(tmp_path / "turned.jpg") == (HEIGHT, WIDTH)
 
 
 @pytest.mark.parametrize(
@@ -132,9 +186,10 @@ def test_exif_orientation_is_ignored(scene, tmp_path):
 def test_the_size_in_the_header_is_that_of_the_pixels(tmp_path, mode, form, options):
     path = tmp_path / f"x.{form.lower()}"
     path.write_bytes(encoded(Image.new(mode, (WIDTH, HEIGHT)), form, **options))
-    assert decoding.size(path) == (HEIGHT, WIDTH)
+    expected = (WIDTH, HEIGHT) if "exif" in options else (HEIGHT, WIDTH)
+    assert decoding.size(path) == decoding.encoded_size(path.read_bytes(), "x") == expected
     pixels = decoding.decode(path.read_bytes(), "x")
-    assert (pixels.shape, pixels.dtype) == ((HEIGHT, WIDTH, 3), np.uint8)
+    assert (pixels.shape, pixels.dtype) == ((*expected, 3), np.uint8)
     assert pixels.flags.c_contiguous
 
 
@@ -215,20 +270,84 @@ def jpeg(mode="RGB", orientation=1):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_ignored_everywhere(tmp_path, orientation):
-    """Boxes refer to pixels as they are stored; so do sizes, and what proposers and networks see."""
+def test_images_are_upright_everywhere(tmp_path, orientation):
+    """As Pillow turns them; sizes, and what proposers, networks and exported models see."""
     encoded = jpeg(orientation=orientation)
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(encoded))))
     (tmp_path / "turned.jpg").write_bytes(encoded)
-    assert decoding.size(tmp_path / "turned.jpg") == decoding.encoded_size(encoded, "") == (40, 60)
-    plain = decoding.decode(jpeg(), "")
-    np.testing.assert_array_equal(decoding.decode(encoded, ""), plain)
-    np.testing.assert_allclose(graph_decoding.decode(tf.constant(encoded), 3), plain, atol=4)
+    assert decoding.size(tmp_path / "turned.jpg") == decoding.encoded_size(encoded, "") == upright.shape[:2]
+    np.testing.assert_allclose(decoding.decode(encoded, "").astype(int), upright, atol=4)
+    np.testing.assert_allclose(graph_decoding.decode(tf.constant(encoded), 3).numpy().astype(int), upright, atol=4)
+    read = ImageFiles([tmp_path / "turned.jpg"]).read(tf.constant(0, tf.int64), 3)
+    np.testing.assert_array_equal(read, decoding.decode(encoded, ""))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("form", ["PNG", "WEBP", "TIFF"])
+def test_other_formats_are_upright(tmp_path, form, orientation):
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    file = io.BytesIO()
+    smooth("RGB").save(file, form, exif=exif, **({"lossless": True} if form == "WEBP" else {}))
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(file)))
+    (tmp_path / "x").write_bytes(file.getvalue())
+    assert decoding.size(tmp_path / "x") == expected.shape[:2]
+    np.testing.assert_array_equal(decoding.decode(file.getvalue(), ""), expected)
+
+
+@pytest.mark.parametrize(
+    "content", [b"II*\0", b"MM\0*\xff\xff\xff\xff", b"II*\0\x08\0\0\0\xff\xff", b"II*\0" * 30, b""]
+)
+def test_a_damaged_exif_block_states_no_orientation(content):
+    head = b"\xff\xd8\xff\xe1" + (len(content) + 8).to_bytes(2, "big") + b"Exif\0\0" + content
+    encoded = head + jpeg()[2:]
+    assert decoding.encoded_size(encoded, "x") == (40, 60)
+    assert graph_decoding.decode(tf.constant(encoded), 3).shape == (40, 60, 3)
+
+
+def annotated(folder, box, size=None):
+    """A photograph that is stored 40 high and 60 wide, and is 60 high and 40 wide."""
+    (folder / "Annotations").mkdir()
+    (folder / "JPEGImages").mkdir()
+    (folder / "JPEGImages" / "x.jpg").write_bytes(jpeg(orientation=6))
+    written = "" if size is None else f"<size><height>{size[0]}</height><width>{size[1]}</width></size>"
+    corners = "".join(
+        f"<{key}>{value}</{key}>" for key, value in zip(("ymin", "xmin", "ymax", "xmax"), box, strict=True)
+    )
+    text = f"<annotation>{written}<object><name>x</name><bndbox>{corners}</bndbox></object></annotation>"
+    (folder / "Annotations" / "x.xml").write_text(text)
+    return VOC(folder, Options(keep_raw_annotations=True)).load("all")
+
+
+TURNED = "boxes drawn on the image before its EXIF orientation was applied"
+
+
+@pytest.mark.parametrize(
+    ("box", "size", "expected", "kind"),
+    [
+        ((11, 1, 50, 30), (60, 40), (10, 0, 50, 30), None),
+        ((11, 1, 40, 30), (40, 60), (0, 0, 30, 30), TURNED),
+        ((1, 41, 10, 60), (40, 60), (40, 30, 60, 40), TURNED),
+        ((1, 41, 10, 60), None, (40, 30, 60, 40), TURNED),
+        ((1, 1, 10, 20), None, (0, 0, 10, 20), None),
+        ((1, 1, 10, 20), (50, 50), (0, 0, 10, 20), "wrong image size"),
+    ],
+)
+def test_boxes_belong_to_the_upright_image_unless_only_the_stored_one_fits(tmp_path, box, size, expected, kind):
+    dataset = annotated(tmp_path, box, size)
+    assert dataset.sizes.tolist() == [[60, 40]]
+    assert dataset.objects[0].boxes_yxyx.tolist() == [list(expected)]
+    assert dict(dataset.defects.counts) == ({} if kind is None else {kind: 1})
+    if kind == TURNED:
+        raw = dataset.raw_annotations[0]
+        assert raw.boxes_yxyx.tolist() == [[expected[0] + 1, expected[1] + 1, *expected[2:]]]
+        assert raw.image_size == (None if size is None else (60, 40))
 
 
 def test_boxes_of_turned_gray_and_cmyk_photographs(tmp_path):
     (tmp_path / "Annotations").mkdir()
     (tmp_path / "JPEGImages").mkdir()
-    box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>60</xmax><ymax>40</ymax></bndbox>"
+    box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>40</xmax><ymax>40</ymax></bndbox>"
     for name, encoded in {"turned": jpeg(orientation=6), "gray": jpeg("L"), "cmyk": jpeg("CMYK")}.items():
         (tmp_path / "JPEGImages" / f"{name}.jpg").write_bytes(encoded)
         text = f"<annotation><filename>another.png</filename><object><name>x</name>{box}</object></annotation>"
@@ -238,17 +357,19 @@ def test_boxes_of_turned_gray_and_cmyk_photographs(tmp_path):
     assert source.ids == ["cmyk", "gray", "turned"]
     assert source.defects.counts == {"annotation that names another image than its own": 3}
     for index in range(3):
-        assert source.objects[index].boxes_yxyx.tolist() == [[0, 0, 40, 60]]
-        assert decoding.decode(source.encoded(index), "").shape == (40, 60, 3)
+        assert source.objects[index].boxes_yxyx.tolist() == [[0, 0, 40, 40]]
+        assert decoding.decode(source.encoded(index), "").shape == ((60, 40, 3) if index == 2 else (40, 60, 3))
 
 
 def test_each_header_is_read_once(tmp_path, monkeypatch):
     image, text = tmp_path / "image.png", tmp_path / "text.png"
     Image.new("RGB", (60, 40)).save(image)
     text.write_text("not an image")
-    headers, read, size = Headers(), [], decoding.size
-    monkeypatch.setattr(decoding, "size", lambda path: read.append(path) or size(path))
+    headers, read_files, read = Headers(), [], header.read
+    monkeypatch.setattr(header, "read", lambda path, name: read_files.append(path) or read(path, name))
     for _ in range(2):
-        assert headers.size(image) == (40, 60)
-        assert isinstance(headers.size(text), UserError)
-    assert read == [image, text]
+        found = headers.header(image)
+        assert isinstance(found, header.Header)
+        assert found.size == (40, 60)
+        assert isinstance(headers.header(text), UserError)
+    assert read_files == [image, text]

@@ -79,7 +79,7 @@ def test_corrupt_images_are_all_found_and_named(source, cache, tmp_path):
         ImageCache.open(source, (7, 8), cache=cache, directory=tmp_path / "cache")
     for i, path in enumerate(source.ids):
         assert (path in str(caught.value)) == (i in corrupt)
-    assert "Input is empty" in str(caught.value)
+    assert "the file is empty" in str(caught.value)
     assert "node" not in str(caught.value)
 
 

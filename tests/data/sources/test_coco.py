@@ -322,11 +322,11 @@ def test_unlisted_images_are_said(root):
 
 
 def test_images_of_a_format_that_cannot_be_read(root):
-    (root / "tiny/c.heic").write_bytes(b"")
-    save(root, CONTENT | {"images": [*CONTENT["images"], {"id": 5, "file_name": "c.heic"}]})
+    (root / "tiny/c.raf").write_bytes(b"")
+    save(root, CONTENT | {"images": [*CONTENT["images"], {"id": 5, "file_name": "c.raf"}]})
     found = COCO(root, Options()).load("tiny")
     assert found.ids == ["a.png", "b.png"]
-    assert found.defects.counts == {"image of a format that cannot be read (.heic)": 1}
+    assert found.defects.counts == {"image of a format that cannot be read (.raf)": 1}
     assert found.defects.lost("images") == 1
 
 

@@ -61,13 +61,13 @@ def test_many_links_between_folders_take_no_time(tmp_path: Path) -> None:
 
 
 def test_images_that_cannot_be_used_are_defects_and_other_files_noted(tmp_path: Path) -> None:
-    touch(tmp_path, "a.jpg", "IMG_1.HEIC", "scan.psd", "x/notes.txt", "x/more.txt", "LICENSE")
+    touch(tmp_path, "a.jpg", "IMG_1.RAF", "scan.psd", "x/notes.txt", "x/more.txt", "LICENSE")
     touch(tmp_path, os.fsdecode(b"caf\xe9.jpg"))
     found, defects = files.find(tmp_path), Defects()
     assert found.paths == ["a.jpg"]
     found.report(defects, "set")
     assert defects.counts == {
-        "image of a format that cannot be read (.heic)": 1,
+        "image of a format that cannot be read (.raf)": 1,
         "image of a format that cannot be read (.psd)": 1,
         "file name that is not UTF-8": 1,
     }

@@ -25,7 +25,7 @@ def test_classes_and_files_are_sorted_by_name(image_folder):
 
 def test_other_files_are_noted_and_formats_that_cannot_be_read_are_defects(image_folder):
     root = image_folder({"a": 2, "b": 2})
-    for name in (".hidden.png", "notes.txt", "Thumbs.db", "photo.heic"):
+    for name in (".hidden.png", "notes.txt", "Thumbs.db", "photo.raf"):
         (root / "a" / name).write_text("x")
     (root / "a" / "000.png").rename(root / "a" / "000.PNG")
     (root / ".git").mkdir()
@@ -37,20 +37,20 @@ def test_other_files_are_noted_and_formats_that_cannot_be_read_are_defects(image
         "b/000.png",
         "b/001.png",
     ]
-    assert source.defects.counts == {"image of a format that cannot be read (.heic)": 1}
+    assert source.defects.counts == {"image of a format that cannot be read (.raf)": 1}
     assert source.defects.lost("images") == 1
     assert source.notes == (
         f"{root}: ignored 1 entries that are not images (.txt: 1, such as a/notes.txt)",
         f"{root}: ignored 1 images outside of class folders, such as lonely.png",
     )
-    with pytest.raises(UserError, match=r"photo\.heic: image of a format"):
+    with pytest.raises(UserError, match=r"photo\.raf: image of a format"):
         Folder(root, Options(on_defect="stop")).load("all")
 
 
 def test_a_split_counts_the_defects_that_are_drawn_for_it(image_folder):
     root = image_folder({"a": 20, "b": 20})
     for number in range(10):
-        (root / "a" / f"{number:03}.png").rename(root / "a" / f"{number:03}.heic")
+        (root / "a" / f"{number:03}.png").rename(root / "a" / f"{number:03}.raf")
     parts = [Folder(root, Options()).load(split) for split in ("train", "validation", "test")]
     assert [len(part) + part.defects.lost("images") for part in parts] == [32, 4, 4]
     assert sum(part.defects.lost("images") for part in parts) == 10

@@ -10,12 +10,12 @@ def make(folder, *names):
 
 
 def test_files_by_folder(tmp_path):
-    make(tmp_path, "a/x.jpg", "a/._x.jpg", "a/y.heic", "__MACOSX/a/x.jpg", "b.PNG", "b.txt", "c/d/z.bmp", "c/n.md")
+    make(tmp_path, "a/x.jpg", "a/._x.jpg", "a/y.raf", "__MACOSX/a/x.jpg", "b.PNG", "b.txt", "c/d/z.bmp", "c/n.md")
     tree = Tree.of(tmp_path)
     assert tree.folders == {"": ["b.PNG", "b.txt"], "a": ["x.jpg"], "c": [], "c/d": ["z.bmp"]}
     assert tree.images() == ["a/x.jpg", "b.PNG", "c/d/z.bmp"]
     assert tree.images("c") == ["c/d/z.bmp"]
-    assert list(tree.unusable) == ["a/y.heic"]
+    assert list(tree.unusable) == ["a/y.raf"]
 
 
 def test_a_single_folder_is_entered(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfeff.data.images import decoding
+from tfeff.data.images import header
 from tfeff.data.sources import voc_xml
 from tfeff.data.sources.source import Options
 from tfeff.data.sources.voc import VOC
@@ -217,8 +217,8 @@ def test_split_folders_are_splits(tmp_path, nested):
 
 def test_each_header_and_annotation_is_read_once(root, monkeypatch):
     read = collections.Counter()
-    size, parse = decoding.size, voc_xml.parse
-    monkeypatch.setattr(decoding, "size", lambda path: read.update([path.name]) or size(path))
+    read_header, parse = header.read, voc_xml.parse
+    monkeypatch.setattr(header, "read", lambda path, name: read.update([path.name]) or read_header(path, name))
     monkeypatch.setattr(voc_xml, "parse", lambda path: read.update([path.name]) or parse(path))
     (root[0] / "ImageSets/Main/train.txt").write_text("a\nb\n")
     (root[0] / "ImageSets/Main/val.txt").write_text("b\n")
@@ -281,12 +281,12 @@ def test_file_names_that_name_other_images_are_followed_or_said(tmp_path):
 
 def test_images_that_cannot_be_used_are_lost(tmp_path):
     add(tmp_path, "Annotations/a.xml", "JPEGImages/a.png")
-    add(tmp_path, "Annotations/b.xml", "JPEGImages/b.heic")
+    add(tmp_path, "Annotations/b.xml", "JPEGImages/b.raf")
     add(tmp_path, "Annotations/._a.xml", "JPEGImages/._a.png")
     add(tmp_path, "Annotations/.ipynb_checkpoints/a-checkpoint.xml", "JPEGImages/__MACOSX/a.png")
     dataset = load(tmp_path)
     assert dataset.ids == ["a"]
-    assert dataset.defects.counts == {"image of a format that cannot be read (.heic)": 1}
+    assert dataset.defects.counts == {"image of a format that cannot be read (.raf)": 1}
     assert dataset.defects.lost("images") == 1
 
 

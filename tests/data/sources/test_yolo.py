@@ -195,9 +195,9 @@ def test_linked_splits(root, tmp_path):
 
 
 def test_images_of_a_format_that_cannot_be_read(root):
-    (root / "images/train/d.heic").write_bytes(b"")
+    (root / "images/train/d.raf").write_bytes(b"")
     (root / "logo.svg").write_bytes(b"")
     source = load(root)
     assert source.ids == ["train/a.png", "train/b.png", "train/c.png"]
-    assert source.defects.counts == {"image of a format that cannot be read (.heic)": 1}
+    assert source.defects.counts == {"image of a format that cannot be read (.raf)": 1}
     assert source.defects.lost("images") == 1

@@ -119,14 +119,12 @@ class Alternative:
         what: what is wrong if they have this meaning, as a sentence without its period.
         transform: from the boxes as they were read to the correct ones.
         same_unit: whether the numbers have the unit in which they were read.
-        rotated: whether the boxes were drawn on rotated images.
     """
 
     what: str
     transform: Transform
     fix: str
     same_unit: bool = True
-    rotated: bool = False
 
 
 def readings(annotations: Annotations, reading: Reading) -> list[Alternative]:
@@ -162,7 +160,6 @@ def readings(annotations: Annotations, reading: Reading) -> list[Alternative]:
             f"the boxes were drawn on images rotated by 90 degrees {direction}",
             annotations.by_size(turned),
             "save the images upright, or rotate the boxes",
-            rotated=True,
         )
         for direction, turned in ROTATIONS.items()
     ]

@@ -19,7 +19,6 @@ from tfeff.analysis.diagnosis.annotations import (
 )
 from tfeff.analysis.diagnosis.finding import Finding, Link, listed, share
 from tfeff.analysis.diagnosis.image_evidence import Preference, prefer
-from tfeff.analysis.diagnosis.images import Survey
 from tfeff.analysis.diagnosis.thresholds import limit
 from tfeff.boxes import relative_from_yxyx, yxyx_from_relative
 from tfeff.data.dataset import Dataset, evenly_spaced
@@ -50,13 +49,13 @@ INVALID = {
 """Defects without a box -> what to do."""
 
 
-def check_boxes(source: str, splits: Mapping[str, Dataset], surveys: Mapping[str, Survey]) -> Link:
+def check_boxes(source: str, splits: Mapping[str, Dataset]) -> Link:
     """Checks the boxes. The name of the source says in which format it reads them."""
     by_role = {role: Annotations.of(images) for role, images in splits.items()}
     found: dict[str, Finding] = {}
     reading = declared(source)
     for role, annotations in by_role.items():
-        for finding in _findings(annotations, reading, surveys[role]):
+        for finding in _findings(annotations, reading):
             found.setdefault(finding.what, replace(finding, role=role))  # not again for each split
     findings = list(found.values())
     if not any(finding.broken for finding in findings):
@@ -76,34 +75,20 @@ def check_boxes(source: str, splits: Mapping[str, Dataset], surveys: Mapping[str
     )
 
 
-def _findings(annotations: Annotations, reading: Reading, survey: Survey) -> list[Finding]:
+def _findings(annotations: Annotations, reading: Reading) -> list[Finding]:
     findings = list(_invalid_lines(annotations))
     if not annotations.count:
         return findings
-    turned = [
-        annotations.images.ids[index] for index, tag in zip(survey.indices, survey.orientation, strict=True) if tag != 1
-    ]
-    exif = f"{share(len(turned), survey.examined, 'images')} have an EXIF orientation" if turned else ""
     findings += _sideways(annotations)
     if not any(finding.broken for finding in findings) and annotations.valid < 1:
         wrong = annotations.valid < limit("valid_reading")
-        findings += (_wrong_format(annotations, reading, exif) if wrong else []) or _damaged(annotations)
+        findings += (_wrong_format(annotations, reading) if wrong else []) or _damaged(annotations)
     if not any(finding.broken for finding in findings):
         # Plausible boxes that do not fit the pixels, or only use a corner of the images.
         findings += (
             _on_padding(annotations)
-            or list(_better_alternative(annotations, reading, exif))
+            or list(_better_alternative(annotations, reading))
             or [*_wrong_sizes(annotations), *_in_a_corner(annotations)]
-        )
-    if turned and not any(finding.broken for finding in findings):
-        findings.append(
-            Finding(
-                what=f"{exif}, which training ignores: the pixels are used as stored.",
-                broken=False,
-                measured={"images": len(turned)},
-                evidence=[listed(turned)],
-                fix="if the boxes were drawn on upright images, save the images upright",
-            )
         )
     return [*findings, *_placeholders(annotations), *_listed_twice(annotations)]
 
@@ -165,7 +150,7 @@ def _sideways(annotations: Annotations) -> Iterator[Finding]:
     )
 
 
-def _wrong_format(annotations: Annotations, reading: Reading, exif: str) -> list[Finding]:
+def _wrong_format(annotations: Annotations, reading: Reading) -> list[Finding]:
     """Another format in which practically all boxes lie inside their images; or all boxes of the images in which some
     do not."""
     as_read = annotations.plausible()
@@ -194,7 +179,7 @@ def _wrong_format(annotations: Annotations, reading: Reading, exif: str) -> list
     best, found = good[max(range(len(good)), key=rank)]
     return [
         Finding(
-            what=f"{part}{best.what}.{f' {exif}.' if exif and best.rotated else ''}",
+            what=f"{part}{best.what}.",
             measured={
                 "plausible_as_read": round(annotations.valid, 4),
                 "plausible_as_explained": round(float(found.sum()) / annotations.count, 4),
@@ -232,7 +217,7 @@ def _damaged(annotations: Annotations) -> list[Finding]:
     return findings
 
 
-def _better_alternative(annotations: Annotations, reading: Reading, exif: str) -> Iterator[Finding]:
+def _better_alternative(annotations: Annotations, reading: Reading) -> Iterator[Finding]:
     """Another meaning of the boxes that fits the pixels better."""
     enough = (annotations.valid - limit("valid_loss")) * annotations.count
     alternatives = axis_changes(annotations) + [
@@ -251,7 +236,7 @@ def _better_alternative(annotations: Annotations, reading: Reading, exif: str) -
         return
     best, preference = max(winners, key=lambda winner: winner[1].z)
     yield Finding(
-        what=f"{best.what}.{f' {exif}.' if exif and best.rotated else ''}",
+        what=f"{best.what}.",
         measured={
             "boxes_that_fit_better": round(preference.wins, 3),
             "boxes_compared": preference.count,

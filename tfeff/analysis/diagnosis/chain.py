@@ -130,7 +130,7 @@ def examine_images(subject: Subject, surveys: Mapping[str, Survey]) -> list[Link
     skips = settings is not None and settings.data.corrupt_images == "skip"
     links = [check_images(by_role, surveys, subject.lost, skips=skips)]
     if subject.detects:
-        links.append(check_boxes(subject.source.name, by_role, surveys))
+        links.append(check_boxes(subject.source.name, by_role))
     return [*links, check_classes(by_role), check_objects(by_role), check_splits(by_role, surveys)]
 
 

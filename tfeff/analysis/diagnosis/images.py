@@ -1,10 +1,7 @@
 """The links of the images: whether files can be read, what their pixels are, and whether splits share them."""
 
-import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-
-from PIL import Image
 
 from tfeff.analysis.diagnosis.finding import Finding, Link, listed, share
 from tfeff.analysis.diagnosis.subject import TRAIN
@@ -17,8 +14,6 @@ from tfeff.errors import UserError
 
 EXAMINED = 1000
 """Images of a split that are decoded, at most, evenly spaced."""
-ORIENTATION = 0x0112
-"""The EXIF tag. 1 is upright; programs that draw boxes usually apply it, and this package's decoders do not."""
 NEARLY_CONSTANT = 3
 """Gray levels; the noise of a compressed blank image."""
 
@@ -32,7 +27,6 @@ class Survey:
         unreadable: id -> reason.
         examined: number of images that were opened.
         digests: digest of the bytes -> ids.
-        orientation: int [n], their EXIF orientation, 1 if it is not stated.
         lowest: int [n], their lowest value.
         highest: int [n], their highest value.
     """
@@ -41,7 +35,6 @@ class Survey:
     unreadable: dict[str, str] = field(default_factory=dict)
     examined: int = 0
     digests: dict[bytes, list[str]] = field(default_factory=dict)
-    orientation: list[int] = field(default_factory=list)
     lowest: list[int] = field(default_factory=list)
     highest: list[int] = field(default_factory=list)
 
@@ -60,7 +53,6 @@ def survey(images: Dataset) -> Survey:
             continue
         found.indices.append(index)
         found.digests.setdefault(content_digest(encoded), []).append(name)
-        found.orientation.append(_orientation(encoded))
         found.lowest.append(int(pixels.min()))
         found.highest.append(int(pixels.max()))
     return found
@@ -166,6 +158,17 @@ def check_images(
                 fix="remove these images, or export them again",
             )
         )
+    brightest = max((value for each in surveys.values() for value in each.highest), default=255)
+    if NEARLY_CONSTANT < brightest < limit("dark_value"):
+        findings.append(
+            Finding(
+                what=f"all images are nearly black: the brightest of their pixels is {brightest} of 255.",
+                broken=True,
+                measured={"brightest": brightest, "images": examined},
+                fix="16-bit images lose their lower byte, so samples of 12 bits (0 to 4095), as thermal and X-ray "
+                "cameras write them, leave 15: multiply them by 16, or scale them to 8 bits",
+            )
+        )
     return Link(
         name="images",
         question="can every image and annotation file be read?",
@@ -192,14 +195,6 @@ def _other_defects(splits: Mapping[str, Dataset], images: int) -> Iterator[Findi
 
 def _example(images: Dataset, kind: str) -> str:
     return images.defects.first(kind)
-
-
-def _orientation(encoded: bytes) -> int:
-    try:
-        with Image.open(io.BytesIO(encoded)) as image:
-            return int(image.getexif().get(ORIENTATION, 1))
-    except (OSError, ValueError, SyntaxError, TypeError):
-        return 1
 
 
 def check_splits(splits: Mapping[str, Dataset], surveys: Mapping[str, Survey]) -> Link:

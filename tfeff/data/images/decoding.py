@@ -1,41 +1,39 @@
-"""Reading the size and the pixels of encoded images without TensorFlow."""
+"""Reading the size and the pixels of encoded images without TensorFlow: the one decoder of all verbs and tasks.
 
-import io
+Images are upright: EXIF orientation is applied. Exported models decode files themselves (`graph_decoding`).
+"""
+
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
 
+from tfeff.data.images import header
+from tfeff.data.images.header import EXTENSIONS, Header
 from tfeff.errors import UserError
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
+__all__ = ["EXTENSIONS", "Headers", "decode", "encoded_size", "looks_complete", "luma", "size"]
+_LUMA_WEIGHTS = np.array((19595, 38470, 7471), np.int32)
+"""ITU-R BT.601 in 1/65536, as in Pillow's and OpenCV's conversion to gray."""
+_DEEP = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 
 
 def size(path: Path) -> tuple[int, int]:
-    """(height, width) as stored, from the file's header alone.
+    """(height, width) of the upright image, from the file's header alone.
 
     Raises:
-        UserError: not an image, or missing.
+        UserError: not an image, missing, or of too many pixels.
     """
-    return _size(path, str(path))
+    return header.read(path, str(path)).size
 
 
 def encoded_size(encoded: bytes, name: str) -> tuple[int, int]:
-    """(height, width) as stored, of an encoded image, from its header alone.
+    """(height, width) of an encoded image, upright, from its header alone.
 
     Raises:
-        UserError: not an image; the message starts with `name`.
+        UserError: not an image, or of too many pixels; the message starts with `name`.
     """
-    return _size(io.BytesIO(encoded), name)
-
-
-def _size(file: Path | io.BytesIO, name: str) -> tuple[int, int]:
-    try:
-        with Image.open(file) as image:
-            return image.height, image.width
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{name}: not an image ({_first_line(error)})") from None
+    return header.read(encoded, name).size
 
 
 def looks_complete(encoded: bytes) -> bool:
@@ -49,50 +47,70 @@ def looks_complete(encoded: bytes) -> bool:
 
 
 def decode(encoded: bytes, name: str) -> np.ndarray:
-    """Decodes an image to uint8 [height, width, 3], RGB; EXIF orientation is ignored.
+    """Decodes an image to uint8 [height, width, 3], RGB, upright.
 
-    Gray, palette and CMYK images become RGB, transparency is dropped, 16-bit samples lose their lower byte.
+    Gray, palette and CMYK images become RGB, transparent pixels are composed over white, 16-bit samples lose their
+    lower byte. Of several frames or pages, the first is used.
 
     Raises:
-        UserError: not an image, or a corrupt one; the message starts with `name`.
+        UserError: not an image, a corrupt one, or one of too many pixels; the message starts with `name`.
     """
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    try:
-        pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags) if encoded else None
-    except cv2.error as error:
-        raise UserError(f"{name}: not an image ({_first_line(error)})") from None
+    found = header.read(encoded, name)
+    pixels = None
+    if found.plain and found.kind in ("JPEG", "PNG", "BMP", "WEBP"):
+        flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+        try:
+            pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
+        except cv2.error as error:
+            raise UserError(f"{name}: {header.reason(encoded, error)}") from None
     if pixels is None:
         pixels = _by_pillow(encoded, name)
-    elif encoded[:2] == b"\xff\xd8" and not looks_complete(encoded):
+    elif found.kind == "JPEG" and not looks_complete(encoded):
         # OpenCV pads truncated JPEGs and only prints a warning; Pillow raises.
         _by_pillow(encoded, name)
-    return np.ascontiguousarray(pixels[..., ::-1])
+    return np.ascontiguousarray(header.turned(pixels, found.orientation))
 
 
 def _by_pillow(encoded: bytes, name: str) -> np.ndarray:
-    """BGR pixels."""
+    """RGB pixels as stored; those of a TIFF upright."""
     try:
-        with Image.open(io.BytesIO(encoded)) as image:
-            return np.asarray(image.convert("RGB"))[..., ::-1]
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{name}: not an image, or a corrupt one ({_first_line(error)})") from None
+        with header.opened(encoded) as image:
+            if image.mode == "F":
+                raise UserError(f"{name}: its samples are floating-point numbers; convert it to 8 or 16 bits")
+            if image.mode in _DEEP:
+                gray = np.asarray(image).astype(np.int64) >> 8
+                return np.repeat(gray.clip(0, 255).astype(np.uint8)[..., None], 3, axis=-1)
+            if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+                return _composed(np.asarray(image.convert("RGBA")))
+            return np.asarray(image.convert("RGB"))
+    except UserError:
+        raise
+    except Exception as error:  # Pillow's readers raise errors of any kind for damaged files
+        raise UserError(f"{name}: {header.reason(encoded, error)}") from None
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
+def _composed(pixels: np.ndarray) -> np.ndarray:
+    """RGBA pixels over white: uint8 [..., 4] -> uint8 [..., 3]."""
+    color, alpha = pixels[..., :3].astype(np.uint16), pixels[..., 3:].astype(np.uint16)
+    return ((color * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+
+
+def luma(pixels: np.ndarray) -> np.ndarray:
+    """ITU-R BT.601 luma of RGB pixels, rounded: uint8 [..., 3] -> uint8 [..., 1]."""
+    return ((pixels @ _LUMA_WEIGHTS + 0x8000) >> 16).astype(np.uint8)[..., None]
 
 
 class Headers:
     """Reads the header of each file once."""
 
     def __init__(self) -> None:
-        self._sizes = dict[Path, tuple[int, int] | UserError]()
+        self._found = dict[Path, Header | UserError]()
 
-    def size(self, path: Path) -> tuple[int, int] | UserError:
-        """(height, width) as stored, or why the header cannot be read."""
-        if path not in self._sizes:
+    def header(self, path: Path) -> Header | UserError:
+        """The header, or why it cannot be read."""
+        if path not in self._found:
             try:
-                self._sizes[path] = size(path)
+                self._found[path] = header.read(path, str(path))
             except UserError as error:
-                self._sizes[path] = error
-        return self._sizes[path]
+                self._found[path] = error
+        return self._found[path]

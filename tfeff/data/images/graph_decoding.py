@@ -1,4 +1,7 @@
-"""Decoding inside TensorFlow graphs, the same in training, evaluation and serving."""
+"""Decoding inside the graphs of exported models, which have no other decoder.
+
+Pixels are those of `decoding.decode`, which all verbs use, for JPEG, PNG, BMP, GIF and WebP. (JPEG: up to rounding.)
+"""
 
 import numpy as np
 import tensorflow as tf
@@ -10,8 +13,8 @@ def decode(encoded: tf.Tensor, channels: int) -> tf.Tensor:
     """Decodes one image.
 
     The format (JPEG, PNG, BMP, the first frame of a GIF, WebP) is detected by content, not by file name. Gray and
-    palette images become RGB, transparency is dropped, 16-bit samples lose their lower byte. EXIF orientation is
-    ignored: pixels stay as stored.
+    palette images become RGB, transparent pixels of PNG are composed over white, 16-bit samples lose their lower byte.
+    The EXIF orientation of JPEG is applied.
 
     Args:
         encoded: scalar string.
@@ -29,13 +32,89 @@ def decode(encoded: tf.Tensor, channels: int) -> tf.Tensor:
 
 def _decode_jpeg(encoded: tf.Tensor) -> tf.Tensor:
     # The default DCT is no faster, and differs from PIL and OpenCV by up to a dozen levels.
-    return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
+    image = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
+    number = orientation(encoded)
+    image = tf.cond(number >= 5, lambda: tf.transpose(image, (1, 0, 2)), lambda: image)
+    image = tf.cond(_is_any(number, 3, 4, 7, 8), lambda: image[::-1], lambda: image)
+    return tf.cond(_is_any(number, 2, 3, 6, 7), lambda: image[:, ::-1], lambda: image)
+
+
+def _is_any(number: tf.Tensor, *values: int) -> tf.Tensor:
+    return tf.reduce_any(number == values)
 
 
 def _decode_other(encoded: tf.Tensor) -> tf.Tensor:
+    header = tf.strings.length(encoded) > _COLOR_TYPE
+    is_png = tf.cond(header, lambda: tf.strings.substr(encoded, 1, 3) == "PNG", lambda: tf.constant(False))
+    return tf.cond(is_png, lambda: _decode_png(encoded), lambda: _decode_third(encoded))
+
+
+_COLOR_TYPE = 25
+"""Position in a PNG: 0 gray, 2 RGB, 3 palette, 4 gray with alpha, 6 RGB with alpha."""
+
+
+def _decode_png(encoded: tf.Tensor) -> tf.Tensor:
+    opaque = tf.strings.regex_full_match(tf.strings.substr(encoded, _COLOR_TYPE, 1), r"[\x00\x02]")
+    return tf.cond(opaque, lambda: tf.io.decode_png(encoded, channels=3), lambda: _composed(encoded))
+
+
+def _composed(encoded: tf.Tensor) -> tf.Tensor:
+    image = tf.cast(tf.io.decode_png(encoded, channels=4), tf.int32)
+    color, alpha = image[..., :3], image[..., 3:]
+    return tf.cast((color * alpha + 255 * (255 - alpha) + 127) // 255, tf.uint8)
+
+
+def _decode_third(encoded: tf.Tensor) -> tf.Tensor:
     image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
     image.set_shape((None, None, 3))
     return tf.cond(has_palette(encoded), lambda: colors(encoded, image[..., 0]), lambda: image)
+
+
+_METADATA_BYTES = 1 << 17
+"""EXIF is looked for at the beginning of a file, in segments of at most 64 kB."""
+
+
+def orientation(encoded: tf.Tensor) -> tf.Tensor:
+    """The EXIF orientation of a JPEG (scalar string): scalar int32, 1 to 8; 1 if it states none."""
+    data = tf.cast(tf.io.decode_raw(tf.strings.substr(encoded, 0, _METADATA_BYTES), tf.uint8), tf.int32)
+    data = tf.pad(data, [(0, 12)])  # so that reads near the end stay inside
+    end = tf.size(data) - 12
+
+    def length(place: tf.Tensor) -> tf.Tensor:
+        return data[place + 2] * 256 + data[place + 3]
+
+    def is_exif(place: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_all(data[place + 4 : place + 10] == list(b"Exif\0\0")) & (data[place + 1] == 0xE1)
+
+    def goes_on(place: tf.Tensor) -> tf.Tensor:
+        inside = (place + 12 < end) & (data[tf.minimum(place, end)] == 0xFF)
+        marker = data[tf.minimum(place + 1, end)]
+        metadata = ((marker >= 0xE0) & (marker < 0xF0)) | (marker == 0xFE) | (marker == 0xDB) | (marker == 0xC4)
+        return inside & metadata & ~is_exif(tf.minimum(place, end))
+
+    (place,) = tf.while_loop(goes_on, lambda place: (place + 2 + length(place),), (tf.constant(2),))
+    found = (place + 22 < end) & is_exif(tf.minimum(place, end))
+    return tf.cond(found, lambda: _orientation(data, place + 10, end), lambda: tf.constant(1))
+
+
+def _orientation(data: tf.Tensor, start: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
+    """The orientation in an EXIF block at `start` of bytes, int32 [n]."""
+    little = data[start] == ord("I")
+
+    def number(place: tf.Tensor, count: int) -> tf.Tensor:
+        values = data[place : place + count]
+        ordered = tf.cond(little, lambda: values[::-1], lambda: values)
+        return tf.reduce_sum(ordered * [256**power for power in reversed(range(count))])
+
+    distance = number(start + 4, 4)
+    entries = tf.where((distance >= 8) & (distance < end - start - 2), start + distance, end)
+    count = tf.minimum(number(entries, 2), (end - entries) // 12)
+    rows = tf.reshape(data[entries + 2 : entries + 2 + 12 * count], (-1, 12))
+    first, second = tf.unstack(tf.where(little, rows[:, 1::-1], rows[:, :2]), axis=1)
+    values = tf.where(little, rows[:, 8] + 256 * rows[:, 9], rows[:, 9] + 256 * rows[:, 8])
+    matching = values[:8192][(first == 0x01) & (second == 0x12)]
+    value = tf.concat([matching, [1]], axis=0)[0]
+    return tf.where((value >= 1) & (value <= 8), value, 1)
 
 
 def luma(image: tf.Tensor) -> tf.Tensor:

@@ -1,7 +1,7 @@
 """Storage of a dataset's images: files, memory, or images drawn on demand.
 
 Every storage returns an image in two forms: as encoded bytes, without TensorFlow, for code that works image by image;
-and decoded inside a TensorFlow graph, for input pipelines.
+and decoded, as an operation of a TensorFlow graph, for input pipelines.
 """
 
 import hashlib
@@ -56,9 +56,18 @@ class ImageStorage(ABC):
         """
         import tensorflow as tf
 
-        from tfeff.data.images.graph_decoding import decode
+        def decode(number: np.ndarray) -> np.ndarray:
+            pixels = decoding.decode(self._content(int(number)), f"image {number}")
+            return pixels if channels == 3 else decoding.luma(pixels)
 
-        return decode(tf.numpy_function(lambda number: self.encoded(int(number)), [index], tf.string), channels)
+        # The decoder of all verbs, so that training, evaluation and prediction see and refuse the same images.
+        image = tf.numpy_function(decode, [index], tf.uint8)
+        image.set_shape((None, None, channels))
+        return image
+
+    def _content(self, index: int) -> bytes:
+        """As `encoded`, without keeping its digest."""
+        return self.encoded(index)
 
     @abstractmethod
     def fingerprint(self, channels: int) -> str:
@@ -124,17 +133,8 @@ class ImageFiles(ImageStorage):
         """See `ImageStorage`; reads no more than the header."""
         return decoding.size(Path(self._paths[index]))
 
-    def read(self, index: "tf.Tensor", channels: int) -> "tf.Tensor":
-        """See `ImageStorage`."""
-        import tensorflow as tf
-
-        from tfeff.data.images.graph_decoding import decode
-
-        return decode(tf.io.read_file(self._path_tensor[index]), channels)
-
-    @cached_property
-    def _path_tensor(self) -> "tf.Tensor":
-        return host_constant(self._paths)
+    def _content(self, index: int) -> bytes:
+        return Path(self._paths[index]).read_bytes()
 
     def fingerprint(self, channels: int) -> str:
         """Digest of names, sizes and modification times."""
@@ -168,16 +168,6 @@ class EncodedImages(ImageStorage):
     def encoded(self, index: int) -> bytes:
         """See `ImageStorage`."""
         return self._contents[index]
-
-    def read(self, index: "tf.Tensor", channels: int) -> "tf.Tensor":
-        """See `ImageStorage`."""
-        from tfeff.data.images.graph_decoding import decode
-
-        return decode(self._tensor[index], channels)
-
-    @cached_property
-    def _tensor(self) -> "tf.Tensor":
-        return host_constant(self._contents)
 
     def fingerprint(self, channels: int) -> str:
         """The version and the total size."""

@@ -30,6 +30,7 @@ WHOLE = "whole"
 CORRUPT_IMAGES = ("error", "skip")
 Progress = Callable[[int, int], None]
 _CHUNK = 256  # Images that the decoding threads pass to Python at a time.
+_DECODER = "upright"  # Changes with what files are decoded to, so that older caches on disk are not used.
 _LISTED = 10  # Corrupt files listed in a message.
 
 
@@ -195,7 +196,7 @@ class ImageCache:
             while chunk := list(itertools.islice(elements, count)):
                 yield np.stack(chunk) if self.uniform else chunk
                 done += len(chunk)
-        except tf.errors.OpError as error:
+        except (tf.errors.OpError, UserError) as error:
             candidates = range(done, min(done + count, len(self)))
             raise self.unreadable(candidates) or self.unstable(candidates[0]) from error
 
@@ -228,7 +229,7 @@ class ImageCache:
         for index in candidates:
             try:
                 self.read(tf.constant(index, tf.int64))
-            except (tf.errors.OpError, OSError, ValueError) as error:
+            except (tf.errors.OpError, UserError, OSError, ValueError) as error:
                 return UserError(
                     f"{self.dataset.ids[index]} can no longer be read: {_reason(error)}; "
                     "restore it, and do not change images in use without a cache"
@@ -298,7 +299,7 @@ class _Decoding:
         for index in np.flatnonzero(~done):
             try:
                 store(int(index), self._read(tf.constant(index)).numpy())
-            except (tf.errors.OpError, OSError, ValueError) as error:
+            except (tf.errors.OpError, UserError, OSError, ValueError) as error:
                 corrupt[int(index)] = _reason(error)
         report(n, n)
         return corrupt
@@ -388,12 +389,14 @@ def _memory_mapped(path: Path, shape: tuple[int, ...]) -> tf.Tensor:
 def _key(dataset: Dataset, size: tuple[int, int] | None, fit: str, interpolation: str) -> str:
     form = "" if fit == "stretch" else f" {fit}"
     form += "" if interpolation == "bilinear" else f" {interpolation}"
-    return hashlib.sha256(f"{dataset.fingerprint} {size} {dataset.channels}{form}".encode()).hexdigest()[:20]
+    return hashlib.sha256(f"{_DECODER} {dataset.fingerprint} {size} {dataset.channels}{form}".encode()).hexdigest()[:20]
 
 
 def _reason(error: Exception) -> str:
     """The decoder's message without the names of graph nodes."""
     message = error.message if isinstance(error, tf.errors.OpError) else str(error)
+    if found := re.search(r"^(?:.*UserError: )?image \d+: (.*)", message):
+        return found[1]
     return re.sub(r"\{\{.*?\}\}|\[Op:.*", "", message).strip().split("\n")[0]
 
 

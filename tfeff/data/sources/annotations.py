@@ -12,9 +12,13 @@ from tfeff.boxes import area
 from tfeff.data.dataset import Dataset, Id, Objects, RawAnnotations
 from tfeff.data.defects import Defects
 from tfeff.data.images.decoding import Headers
+from tfeff.data.images.header import Header, turned_box
 from tfeff.data.images.storage import ImageStorage
 from tfeff.data.sources.source import Options
 from tfeff.errors import UserError
+
+Box = tuple[float, float, float, float]
+"""(top, left, bottom, right)."""
 
 
 class ObjectCollector:
@@ -27,13 +31,31 @@ class ObjectCollector:
         origin: index of the first row and column. 0: corners are edges, with right and bottom exclusive. 1: corners are
             pixels that belong to the box, as in VOC files; two corners in one row or column are a mistake, so such a
             box has no area.
+        orientation: of the image as stored, if boxes may have been drawn on that (`Header.orientation`).
+        written: the size that the annotation states; None if it does not say.
+
+    Labeling tools show images upright, so boxes are taken to belong to the upright image. They belong to the pixels as
+    stored if the annotation states their size, or if it states none and boxes leave the upright image but not the
+    stored one. Such boxes are turned with the image, which is a defect that costs nothing.
     """
 
-    def __init__(self, where: str, size: tuple[int, int], defects: Defects, *, origin: Literal[0, 1] = 0) -> None:
+    def __init__(
+        self,
+        where: str,
+        size: tuple[int, int],
+        defects: Defects,
+        *,
+        origin: Literal[0, 1] = 0,
+        orientation: int = 1,
+        written: tuple[int, int] | None = None,
+    ) -> None:
         self._where, (self._height, self._width), self._defects = where, size, defects
-        self._origin = origin
+        self._origin, self._orientation, self._written = origin, orientation, written
+        self._pending: list[tuple[int, Box, int, bool, bool, Literal[0, 1]]] = []
         self._rows: list[tuple[tuple[float, float, float, float], int, bool, bool]] = []
-        self._raw: list[tuple[tuple[float, float, float, float], int]] = []
+        self._raw: list[tuple[Box, int]] = []
+        self._unnamed: list[tuple[Box, int]] = []
+        self._finished = False
 
     def add(
         self,
@@ -55,7 +77,46 @@ class ObjectCollector:
             crowd: whether the box is around a group of objects.
             origin: of this box, if it differs from that of the others.
         """
-        first = self._origin if origin is None else origin
+        self._pending.append((number, yxyx, label, difficult, crowd, self._origin if origin is None else origin))
+
+    def _finish(self) -> None:
+        """Checks the objects, all of them together, once."""
+        if self._finished:
+            return
+        self._finished = True
+        size = self._height, self._width
+        stored = self._drawn_as_stored([box for _, box, *_ in self._pending])
+        if stored:
+            self._defects.add(
+                "boxes drawn on the image before its EXIF orientation was applied",
+                f"{self._where}: (height, width) {size[::-1]} as stored, {size} upright; the boxes are turned with it",
+            )
+            self._written = size if self._written else None
+        elif self._written is not None and self._written != size:
+            where = f"{self._where}: {self._written} written, {size} in the image's header"
+            self._defects.add("wrong image size", where)
+        for number, box, label, difficult, crowd, start in self._pending:
+            self._check(number, self._turned(box, start) if stored else box, label, difficult, crowd, start)
+        self._raw += [(self._turned(box, self._origin) if stored else box, label) for box, label in self._unnamed]
+
+    def _drawn_as_stored(self, boxes: Sequence[Box]) -> bool:
+        if self._orientation < 5 or self._height == self._width:
+            return False
+        if self._written is not None:
+            return self._written == (self._width, self._height)
+        reach = np.array(boxes, float).reshape(-1, 4)[:, 2:]
+        if not len(reach) or not np.isfinite(reach).all():
+            return False
+        slack = 1 + 0.01 * max(self._height, self._width)
+        fits_upright = (reach <= np.array([self._height, self._width]) + slack).all()
+        return not fits_upright and bool((reach <= np.array([self._width, self._height]) + slack).all())
+
+    def _turned(self, box: Box, start: int) -> Box:
+        edges = box[0] - start, box[1] - start, box[2], box[3]
+        top, left, bottom, right = turned_box(edges, (self._height, self._width), self._orientation)
+        return top + start, left + start, bottom, right
+
+    def _check(self, number: int, yxyx: Box, label: int, difficult: bool, crowd: bool, first: int) -> None:
         top, left, bottom, right = yxyx
         self._raw.append((yxyx, label))
         if not all(map(math.isfinite, yxyx)):
@@ -85,19 +146,17 @@ class ObjectCollector:
 
     def add_unnamed(self, yxyx: tuple[float, float, float, float], label: int) -> None:
         """Keeps an object of an unknown class, which `objects` lacks; see `RawAnnotations.labels`."""
-        self._raw.append((yxyx, label))
+        self._unnamed.append((yxyx, label))
 
-    def raw_annotations(self, image_size: tuple[int, int] | None = None) -> RawAnnotations:
-        """All objects of the annotation, also those that `objects` lacks.
-
-        Args:
-            image_size: see `RawAnnotations`.
-        """
+    def raw_annotations(self) -> RawAnnotations:
+        """All objects of the annotation, also those that `objects` lacks."""
+        self._finish()
         boxes, labels = zip(*self._raw, strict=True) if self._raw else ((), ())
-        return RawAnnotations(np.array(boxes, np.float64).reshape(-1, 4), np.array(labels, np.int64), image_size)
+        return RawAnnotations(np.array(boxes, np.float64).reshape(-1, 4), np.array(labels, np.int64), self._written)
 
     def objects(self) -> Objects:
-        """The objects added so far."""
+        """The objects added so far; their defects are counted now."""
+        self._finish()
         boxes, labels, difficult, crowd = zip(*self._rows, strict=True) if self._rows else ((), (), (), ())
         return Objects(
             boxes_yxyx=np.array(boxes, np.float32).reshape(-1, 4),
@@ -134,23 +193,21 @@ class AnnotatedSplit:
         self.ids, self.defects, self.notes = list[str](), Defects(options.on_defect), list[str]()
         self._sizes, self._objects, self._raw = list[tuple[int, int]](), list[Objects](), list[RawAnnotations]()
 
-    def add(
-        self, id_: str, size: tuple[int, int], found: ObjectCollector, written: tuple[int, int] | None = None
-    ) -> None:
-        """Adds an image of a size, (height, width); `written`: the size that its annotation states."""
+    def add(self, id_: str, size: tuple[int, int], found: ObjectCollector) -> None:
+        """Adds an image of a size, (height, width)."""
         self.ids.append(id_)
         self._sizes.append(size)
         self._objects.append(found.objects())
         if self._options.keep_raw_annotations:
-            self._raw.append(found.raw_annotations(written))
+            self._raw.append(found.raw_annotations())
 
-    def header(self, headers: Headers, path: Path) -> tuple[int, int] | None:
-        """(height, width) of an image file. If it cannot be read, that is a defect, and the result is None."""
-        size = headers.size(path)
-        if isinstance(size, UserError):
-            self.defects.add("unreadable image", str(size), lost="images")
+    def header(self, headers: Headers, path: Path) -> Header | None:
+        """The header of an image file. If it cannot be read, that is a defect, and the result is None."""
+        header = headers.header(path)
+        if isinstance(header, UserError):
+            self.defects.add("unreadable image", str(header), lost="images")
             return None
-        return size
+        return header
 
     def dataset(self, class_names: tuple[str, ...], images: ImageStorage, class_ids: Sequence[Id] = ()) -> Dataset:
         """The split, with its images as `ids` lists them.

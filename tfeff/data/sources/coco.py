@@ -110,17 +110,19 @@ class COCO(Source):
         }
         labels, masks = {key: label for label, key in enumerate(categories)}, 0
         for name in names:
-            size = found.header(self._headers, folder / name)
-            if size is None:
+            header = found.header(self._headers, folder / name)
+            if header is None:
                 continue
             keys = listed.files[name]
-            annotated = next((file.sizes[key] for key in keys if key in file.sizes), None)
-            if annotated is not None and annotated != size:
-                where = f"{path}: {name}: {annotated} written, {size} in the image's header"
-                found.defects.add("wrong image size", where)
-            collector = ObjectCollector(str(path), size, found.defects)
+            collector = ObjectCollector(
+                f"{path}, {name}",
+                header.size,
+                found.defects,
+                orientation=header.orientation,
+                written=next((file.sizes[key] for key in keys if key in file.sizes), None),
+            )
             masks += collect(collector, [file.annotations[key] for key in keys], labels, str(path), found.defects)
-            found.add(name, size, collector, annotated)
+            found.add(name, header.size, collector)
         class_names = distinct([each.name for each in categories.values()], str(path), found.defects)
         found.notes += [f"{self.name if self.drawn else found.name}: {note}" for note in listed.notes]
         if len(categories) < len(file.categories):

@@ -16,6 +16,7 @@ from pathlib import Path
 from tfeff.data.dataset import Dataset, NoImagesError
 from tfeff.data.defects import Defects
 from tfeff.data.images.decoding import Headers
+from tfeff.data.images.header import Header
 from tfeff.data.images.storage import ImageFiles
 from tfeff.data.names import shown
 from tfeff.data.sources import csv_table, files
@@ -78,10 +79,10 @@ class CSVBoxes(Source):
             if path is None:
                 found.defects.add("image that does not exist", f"{rows[0].where}: {shown(name)}", lost="images")
                 continue
-            size = found.header(self._headers, path)
-            if size is not None:
+            header = found.header(self._headers, path)
+            if header is not None:
                 paths.append(path)
-                found.add(name, size, self._collected(rows, size, found.defects))
+                found.add(name, header.size, self._collected(rows, header, found.defects))
         return found.dataset(tuple(self._labels), ImageFiles(paths))
 
     def _members(self, split: str) -> list[str]:
@@ -124,10 +125,11 @@ class CSVBoxes(Source):
         sides = [side for box in boxes if box is not None for side in box]
         return bool(sides) and max(sides) <= 1
 
-    def _collected(self, rows: list[Row], size: tuple[int, int], defects: Defects) -> ObjectCollector:
+    def _collected(self, rows: list[Row], header: Header, defects: Defects) -> ObjectCollector:
         """The objects of an image."""
-        collector = ObjectCollector(rows[0].where, size, defects)
-        scale = (*size, *size) if self._relative else (1, 1, 1, 1)
+        turned = 1 if self._relative else header.orientation  # relative boxes never leave the image
+        collector = ObjectCollector(rows[0].where, header.size, defects, orientation=turned)
+        scale = (*header.size, *header.size) if self._relative else (1, 1, 1, 1)
         for number, row in enumerate(rows, 1):
             label, box = row.values["label"], _box(row.values)
             if not label and not any(row.values[side] for side in _CORNERS):

@@ -19,6 +19,7 @@ from pathlib import Path
 from tfeff.data.dataset import Dataset
 from tfeff.data.defects import Defects
 from tfeff.data.images.decoding import Headers
+from tfeff.data.images.header import Header
 from tfeff.data.images.storage import ImageFiles
 from tfeff.data.names import listed, shown
 from tfeff.data.sources import voc_xml
@@ -100,10 +101,10 @@ class VOC(Source):
             assert matched.image is not None
             if matched.remark:
                 defects.add(matched.remark, matched.where)
-            size = found.header(self._headers, matched.image)
-            if size is None:
+            header = found.header(self._headers, matched.image)
+            if header is None:
                 continue
-            found.add(name, size, _collected(annotation, path, size, self._labels, defects), annotation.image_size)
+            found.add(name, header.size, _collected(annotation, path, header, self._labels, defects))
         images = [image for name in found.ids if (image := self._matches[name].image)]
         return found.dataset(tuple(self._labels), ImageFiles(images))
 
@@ -194,13 +195,12 @@ class VOC(Source):
 
 
 def _collected(
-    annotation: Annotation, path: Path, size: tuple[int, int], labels: Mapping[str, int], defects: Defects
+    annotation: Annotation, path: Path, header: Header, labels: Mapping[str, int], defects: Defects
 ) -> ObjectCollector:
     """The objects of one file."""
-    written = annotation.image_size
-    if written is not None and written != size:
-        defects.add("wrong image size", f"{path}: {written} written, {size} in the image's header")
-    collector = ObjectCollector(str(path), size, defects, origin=1)
+    collector = ObjectCollector(
+        str(path), header.size, defects, origin=1, orientation=header.orientation, written=annotation.image_size
+    )
     for number, each in enumerate(annotation.objects, 1):
         where = f"{path}, object {number}"
         if not each.name:

@@ -10,6 +10,7 @@ from tfeff.data.images.decoding import Headers
 from tfeff.data.names import listed, shown
 from tfeff.data.sources.voc_layout import Layout
 from tfeff.data.sources.voc_xml import Annotation
+from tfeff.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def _among(
     if len(named) == 1:
         return Match(named[0])
     size = None if isinstance(annotation, str) else annotation.image_size
-    fitting = [path for path in same if headers.size(path) == size]
+    fitting = [path for path in same if _size(headers, path) == size]
     where += f"; it could be {listed([path.name for path in same])}"
     if len(fitting) == 1:
         where += f"; {shown(fitting[0].name)} is used, which has the size written"
@@ -132,6 +133,11 @@ def _named(id_: str, path: Path, annotation: Annotation | str, index: _Images) -
     if candidates:
         return Match(None, problem="annotation that fits several images", where=where)
     return Match(None, problem="annotation without its image", where=f"{where}; no image {shown(path.stem)}")
+
+
+def _size(headers: Headers, path: Path) -> tuple[int, int] | UserError:
+    header = headers.header(path)
+    return header if isinstance(header, UserError) else header.size
 
 
 def _stem(name: str) -> str:

@@ -2,7 +2,8 @@
 
 A line with more numbers is a polygon, `class x1 y1 x2 y2 ...` (also the four corners of a rotated box), and becomes its
 bounding box; one more number at the end is a confidence, which is ignored. `yolo_layout` says which layouts are read,
-`yolo_names` where class names come from; without these, classes are called by their numbers.
+`yolo_names` where class names come from; without these, classes are called by their numbers. The files state no sizes;
+boxes belong to the upright image (EXIF orientation applied), which labeling tools show.
 """
 
 from collections import Counter
@@ -82,9 +83,10 @@ class YOLO(Source):
         used, files, unlabeled = Counter[Path](), list[Path](), list[Path]()
         for path in part.images:
             labels = self._label_files[path]
-            size = found.header(self._headers, path)
-            if size is None:
+            header = found.header(self._headers, path)
+            if header is None:
                 continue
+            size = header.size
             lines = LabelFile() if labels is None else self._lines(labels, found.defects)
             found.add(self._id(path), size, _collected(lines, str(labels), size, len(class_names), found.defects))
             files.append(path)

@@ -1,0 +1,214 @@
+"""What the header of an image file says: format, size, EXIF orientation, transparency.
+
+Images are used upright, as viewers and labeling tools show them: `turned` applies the orientation to pixels,
+`turned_box` to boxes that were drawn on the pixels as stored.
+"""
+
+import io
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import (  # Pillow knows the formats whose modules are loaded
+    AvifImagePlugin,  # noqa: F401
+    BmpImagePlugin,  # noqa: F401
+    GifImagePlugin,  # noqa: F401
+    Image,
+    Jpeg2KImagePlugin,  # noqa: F401
+    JpegImagePlugin,  # noqa: F401
+    MpoImagePlugin,  # noqa: F401
+    PngImagePlugin,  # noqa: F401
+    TiffImagePlugin,  # noqa: F401
+    WebPImagePlugin,  # noqa: F401
+)
+
+from tfeff.errors import UserError
+
+try:
+    import pillow_heif
+except ImportError:  # the extra `heif`
+    HEIF = False
+else:
+    pillow_heif.register_heif_opener()
+    HEIF = True
+
+EXTENSIONS = (
+    ".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".mpo", ".avif", ".heic", ".heif",
+)  # fmt: skip
+"""Of files that count as images; what they are is decided by their content."""
+FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "AVIF", "JPEG2000", *(["HEIF"] if HEIF else []))
+"""What Pillow may open. Others start programs (EPS) or are hardly tested."""
+MAX_PIXELS = int(os.environ.get("TFEFF_MAX_PIXELS", 2**27))
+"""Larger images are refused before anything is decoded. 134 million pixels take 400 MB."""
+Image.MAX_IMAGE_PIXELS = None  # this module's limit replaces Pillow's, which warns first
+ORIENTATION = 0x0112
+"""The EXIF tag."""
+_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
+
+@dataclass(frozen=True)
+class Header:
+    """A header.
+
+    Attributes:
+        kind: the format, as Pillow calls it.
+        stored: (height, width) of the pixels in the file.
+        orientation: 1 (upright) to 8, as EXIF numbers them.
+        plain: whether the image has one frame and no transparency.
+    """
+
+    kind: str
+    stored: tuple[int, int]
+    orientation: int = 1
+    plain: bool = True
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the upright image."""
+        return self.stored[::-1] if self.orientation >= 5 else self.stored
+
+
+def read(content: bytes | Path, name: str) -> Header:
+    """The header of an encoded image or of a file.
+
+    Raises:
+        UserError: not an image, or one of too many pixels; the message starts with `name`.
+    """
+    header = (_jpeg(content) or _png(content)) if isinstance(content, bytes) else None
+    if header is None:
+        header = _by_pillow(content, name)
+    height, width = header.stored
+    if height * width > MAX_PIXELS:
+        raise UserError(
+            f"{name}: {width:,} x {height:,} pixels are more than the limit of {MAX_PIXELS:,}; cut it into tiles or "
+            f"reduce it, or set the environment variable TFEFF_MAX_PIXELS={height * width}"
+        )
+    return header
+
+
+def _jpeg(content: bytes) -> Header | None:
+    """The header of a JPEG; None if it is none, or one that is damaged."""
+    if not content.startswith(b"\xff\xd8"):
+        return None
+    place, orientation, end = 2, 1, len(content)
+    while place + 9 < end:
+        if content[place] != 0xFF:
+            return None
+        marker = content[place + 1]
+        if marker == 0xFF:  # fill byte
+            place += 1
+            continue
+        length = content[place + 2] << 8 | content[place + 3]
+        if marker in _FRAME_MARKERS:
+            height, width = struct.unpack_from(">HH", content, place + 5)
+            return Header("JPEG", (height, width), orientation) if height and width else None
+        if marker in (0xD9, 0xDA) or length < 2:
+            return None
+        if marker == 0xE1 and orientation == 1 and content.startswith(b"Exif\0\0", place + 4):
+            orientation = orientation_in(content[place + 10 : place + 2 + length])
+        place += 2 + length
+    return None
+
+
+def _png(content: bytes) -> Header | None:
+    """The header of a PNG; None if it is none, or one that is damaged."""
+    if not content.startswith(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR") or len(content) < 33:
+        return None
+    width, height, _, color = struct.unpack_from(">IIBB", content, 16)
+    place, orientation, plain = 33, 1, color in (0, 2, 3)
+    while place + 8 <= len(content):
+        length, kind = struct.unpack_from(">I4s", content, place)
+        if kind == b"IDAT":
+            return Header("PNG", (height, width), orientation, plain) if height and width else None
+        if kind == b"tRNS":
+            plain = False
+        elif kind == b"eXIf":
+            orientation = orientation_in(content[place + 8 : place + 8 + length])
+        place += 12 + length
+    return None
+
+
+def orientation_in(exif: bytes) -> int:
+    """The orientation in an EXIF block, which starts with its byte order; 1 if it states none."""
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
+    try:
+        if order is None:
+            return 1
+        (start,) = struct.unpack_from(f"{order}I", exif, 4)
+        (count,) = struct.unpack_from(f"{order}H", exif, start)
+        for place in range(start + 2, start + 2 + 12 * count, 12):
+            tag, _, _, value = struct.unpack_from(f"{order}HHIH", exif, place)
+            if tag == ORIENTATION:
+                return value if 1 <= value <= 8 else 1
+    except struct.error:
+        pass
+    return 1
+
+
+def _by_pillow(content: bytes | Path, name: str) -> Header:
+    try:
+        with opened(content) as image:
+            exif = image.info.get("exif", b"").removeprefix(b"Exif\0\0")
+            # Pillow turns TIFF itself; HEIF and AVIF state their rotation elsewhere, which their decoders apply.
+            tag = 1 if image.format in ("TIFF", "HEIF", "AVIF") else orientation_in(exif)
+            plain = image.mode not in ("RGBA", "LA", "PA", "RGBa", "La") and "transparency" not in image.info
+            single = getattr(image, "n_frames", 1) == 1 if image.format in ("WEBP", "PNG") else True
+            kind = "JPEG" if image.format == "MPO" else str(image.format)
+            return Header(kind, (image.height, image.width), tag, plain and single)
+    except Exception as error:  # Pillow's readers raise errors of any kind for damaged files
+        raise UserError(f"{name}: {reason(content, error)}") from None
+
+
+def opened(content: bytes | Path) -> Image.Image:
+    """An image file, opened by Pillow; only its header is read."""
+    return Image.open(content if isinstance(content, Path) else io.BytesIO(content), formats=FORMATS)
+
+
+def reason(content: bytes | Path, error: Exception) -> str:
+    """Why a file cannot be used, and what to do if that is known."""
+    try:
+        head = content[:32] if isinstance(content, bytes) else _head(content)
+    except OSError as failure:
+        return f"not an image (cannot be read: {failure.strerror})"
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS and not HEIF:
+        return "a HEIC image, which needs the extra heif (pip install tfeff[heif]); or convert it to JPEG"
+    if head.startswith(b"version https://git-lfs"):
+        return "not an image but a Git LFS pointer; run git lfs pull"
+    if head.lstrip().lower().startswith((b"<!doctype", b"<html")):
+        return "not an image but a web page; download it again"
+    if not head:
+        return "not an image: the file is empty"
+    text = str(error).strip().partition("\n")[0]
+    return f"not an image, or a corrupt one ({text if 'BytesIO' not in text else 'unknown format'})"
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(32)
+
+
+def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Pixels as stored, [height, width, channels], as an upright image."""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return pixels[:, ::-1] if orientation in (2, 3, 6, 7) else pixels
+
+
+def turned_box(
+    yxyx: tuple[float, float, float, float], size: tuple[int, int], orientation: int
+) -> tuple[float, float, float, float]:
+    """A box of the pixels as stored in the upright image of a size, (height, width)."""
+    top, left, bottom, right = yxyx
+    height, width = size
+    if orientation >= 5:
+        top, left, bottom, right = left, top, right, bottom
+    if orientation in (3, 4, 7, 8):
+        top, bottom = height - bottom, height - top
+    if orientation in (2, 3, 6, 7):
+        left, right = width - right, width - left
+    return top, left, bottom, right
