@@ -153,6 +153,18 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(tmp_path):
         decoding.size(tmp_path / "scene.png")
 
 
+def test_the_limit_of_pixels_is_a_setting(monkeypatch):
+    content = encoded(Image.new("L", (9, 9)), "PNG")
+    monkeypatch.setenv("TFEFF_MAX_PIXELS", "80")
+    with pytest.raises(UserError, match="9 x 9 pixels are more than the limit of 80"):
+        decoding.decode(content, "x.png")
+    monkeypatch.setenv("TFEFF_MAX_PIXELS", "81")
+    assert decoding.decode(content, "x.png").shape == (9, 9, 3)
+    monkeypatch.setenv("TFEFF_MAX_PIXELS", "2e8")
+    with pytest.raises(UserError, match="TFEFF_MAX_PIXELS=2e8: write a number of pixels"):
+        decoding.decode(content, "x.png")
+
+
 def test_cmyk_has_the_colors_of_its_inks():
     inks = {(255, 0, 0, 0): (0, 255, 255), (0, 255, 0, 0): (255, 0, 255), (0, 0, 255, 0): (255, 255, 0)}
     inks |= {(0, 0, 0, 255): (0, 0, 0), (0, 0, 0, 0): (255, 255, 255), (0, 0, 0, 128): (127, 127, 127)}

@@ -40,8 +40,9 @@ EXTENSIONS = (
 """Of files that count as images; what they are is decided by their content."""
 FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "AVIF", "JPEG2000", *(["HEIF"] if HEIF else []))
 """What Pillow may open. Others start programs (EPS) or are hardly tested."""
-MAX_PIXELS = int(os.environ.get("TFEFF_MAX_PIXELS", 2**27))
-"""Larger images are refused before anything is decoded. 134 million pixels take 400 MB."""
+MAX_PIXELS = 2**27
+"""Larger images are refused before anything is decoded; the environment variable TFEFF_MAX_PIXELS sets another limit.
+134 million pixels take 400 MB."""
 Image.MAX_IMAGE_PIXELS = None  # this module's limit replaces Pillow's, which warns first
 ORIENTATION = 0x0112
 """The EXIF tag."""
@@ -81,12 +82,19 @@ def read(content: bytes | Path, name: str) -> Header:
     if header is None:
         header = _by_pillow(content, name)
     height, width = header.stored
-    if height * width > MAX_PIXELS:
+    if height * width > (most := _most_pixels()):
         raise UserError(
-            f"{name}: {width:,} x {height:,} pixels are more than the limit of {MAX_PIXELS:,}; cut it into tiles or "
+            f"{name}: {width:,} x {height:,} pixels are more than the limit of {most:,}; cut it into tiles or "
             f"reduce it, or set the environment variable TFEFF_MAX_PIXELS={height * width}"
         )
     return header
+
+
+def _most_pixels() -> int:
+    text = os.environ.get("TFEFF_MAX_PIXELS", str(MAX_PIXELS))
+    if not text.isdecimal():
+        raise UserError(f"TFEFF_MAX_PIXELS={text}: write a number of pixels, such as {MAX_PIXELS}")
+    return int(text)
 
 
 def _jpeg(content: bytes) -> Header | None:
