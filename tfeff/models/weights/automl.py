@@ -37,7 +37,7 @@ def find_checkpoint(path: Path) -> Path | None:
     """
     if (path / _STATE_FILE).is_file():
         state = (path / _STATE_FILE).read_text(encoding="utf-8", errors="replace")
-        latest = re.search(r'^model_checkpoint_path: "([^\0]*)"$', state, re.MULTILINE)
+        latest = re.search(r'^model_checkpoint_path: "([^"\0\n]*)"$', state, re.MULTILINE)
         path = path / latest[1] if latest else path
     elif path.name:
         path = path.with_name(re.sub(r"\.(index|data-\d+-of-\d+)$", "", path.name))
