@@ -40,8 +40,9 @@ class Data(Section):
 
     source: str = "embedded:digits"
     """The dataset. For classification: `folder:<directory>`, `csv:<file>`, `tfds:<name>`, `embedded:<name>`, or
-    `crops:<source>`: the objects of a dataset with boxes, jittered boxes around them, and background. For localization:
-    `voc:<directory>`, `yolo:<directory>`, `coco:<directory>`, `tfds:<name>` or `embedded:single_digits`."""
+    `crops:<source>`: the objects of a dataset with boxes, jittered boxes around them, and background. For localization
+    and detection: `voc:<directory>`, `yolo:<directory>`, `coco:<directory>`, `csv:<file>`, `tfds:<name>` or
+    `embedded:<name>`."""
     crop_context: NotNegative[float] = 0.0
     """For `crops:` sources: margin around each box, as a fraction of the box's side."""
     proposals: Proposals = field(default_factory=Proposals)

@@ -12,7 +12,7 @@ from tfeff.data.images import header
 from tfeff.data.images.header import EXTENSIONS, Header
 from tfeff.errors import UserError
 
-__all__ = ["EXTENSIONS", "Headers", "decode", "encoded_size", "looks_complete", "luma", "size"]
+__all__ = ["EXTENSIONS", "Headers", "decode", "encoded_size", "luma", "size"]
 _LUMA_WEIGHTS = np.array((19595, 38470, 7471), np.int32)
 """ITU-R BT.601 in 1/65536, as in Pillow's and OpenCV's conversion to gray."""
 _DEEP = ("I", "I;16", "I;16L", "I;16B", "I;16N")
@@ -36,7 +36,7 @@ def encoded_size(encoded: bytes, name: str) -> tuple[int, int]:
     return header.read(encoded, name).size
 
 
-def looks_complete(encoded: bytes) -> bool:
+def _looks_complete(encoded: bytes) -> bool:
     """Whether a file starts like an image and, if it is a JPEG or PNG, also ends like one. Takes a microsecond."""
     tail = encoded[-64:]  # some programs append a few bytes
     if encoded.startswith(b"\xff\xd8"):
@@ -65,7 +65,7 @@ def decode(encoded: bytes, name: str) -> np.ndarray:
             raise UserError(f"{name}: {header.reason(encoded, error)}") from None
     if pixels is None:
         pixels = _by_pillow(encoded, name)
-    elif found.kind == "JPEG" and not looks_complete(encoded):
+    elif found.kind == "JPEG" and not _looks_complete(encoded):
         # OpenCV pads truncated JPEGs and only prints a warning; Pillow raises.
         _by_pillow(encoded, name)
     return np.ascontiguousarray(header.turned(pixels, found.orientation))
@@ -80,7 +80,7 @@ def _by_pillow(encoded: bytes, name: str) -> np.ndarray:
             if image.mode in _DEEP:
                 gray = np.asarray(image).astype(np.int64) >> 8
                 return np.repeat(gray.clip(0, 255).astype(np.uint8)[..., None], 3, axis=-1)
-            if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+            if header.is_transparent(image):
                 return _composed(np.asarray(image.convert("RGBA")))
             return np.asarray(image.convert("RGB"))
     except UserError:

@@ -1,6 +1,7 @@
 """Decoding inside the graphs of exported models, which have no other decoder.
 
-Pixels are those of `decoding.decode`, which all verbs use, for JPEG, PNG, BMP, GIF and WebP. (JPEG: up to rounding.)
+Pixels are those of `decoding.decode`, which all verbs use (JPEG: up to rounding), with two exceptions: the EXIF
+orientation is applied in JPEG alone; transparency is composed in PNG alone, if it has an alpha channel or a palette.
 """
 
 import numpy as np

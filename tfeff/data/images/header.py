@@ -162,10 +162,9 @@ def _by_pillow(content: bytes | Path, name: str) -> Header:
             exif = image.info.get("exif", b"").removeprefix(b"Exif\0\0")
             # Pillow turns TIFF itself; HEIF and AVIF state their rotation elsewhere, which their decoders apply.
             tag = 1 if image.format in ("TIFF", "HEIF", "AVIF") else orientation_in(exif)
-            plain = image.mode not in ("RGBA", "LA", "PA", "RGBa", "La") and "transparency" not in image.info
             single = getattr(image, "n_frames", 1) == 1 if image.format in ("WEBP", "PNG") else True
             kind = "JPEG" if image.format == "MPO" else str(image.format)
-            return Header(kind, (image.height, image.width), tag, plain and single)
+            return Header(kind, (image.height, image.width), tag, single and not is_transparent(image))
     except Exception as error:  # Pillow's readers raise errors of any kind for damaged files
         raise UserError(f"{name}: {reason(content, error)}") from None
 
@@ -173,6 +172,11 @@ def _by_pillow(content: bytes | Path, name: str) -> Header:
 def opened(content: bytes | Path) -> Image.Image:
     """An image file, opened by Pillow; only its header is read."""
     return Image.open(content if isinstance(content, Path) else io.BytesIO(content), formats=FORMATS)
+
+
+def is_transparent(image: Image.Image) -> bool:
+    """Whether an opened image can have transparent pixels."""
+    return image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
 
 
 def reason(content: bytes | Path, error: Exception) -> str:
