@@ -7,6 +7,8 @@ python -m tfeff.analyze --workdir=DIR --workdir=DIR ... --out=DIR [--split=test]
 """
 
 import json
+import shlex
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from tfeff.errors import UserError
 from tfeff.execution.startup import load_tensorflow
 
 DEFAULT_OUT = "analysis"
+EXAMINED = 20_000
+"""Images of each split that are examined by default."""
 
 
 def define_flags() -> None:
@@ -40,6 +44,7 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "out", None, "Directory for the results. Default: analysis, inside the workdir if there is one."
     )
+    flags.DEFINE_integer("images", EXAMINED, "Images of each split that are examined, at most.", lower_bound=1)
     flags.DEFINE_bool("json", False, "Print the full report as JSON.")
     flags.DEFINE_bool(
         "statistics", False, "With --dataset: only print mean and standard deviation of the training images."
@@ -96,6 +101,7 @@ def print_statistics(given: flags.FlagValues) -> None:
 
 def diagnose(given: flags.FlagValues) -> str | None:
     """Writes and prints a diagnosis; the workdir, if it is that of a finished classifier."""
+    from tfeff import training
     from tfeff.analysis import diagnosis
     from tfeff.data.contents import Contents, text
     from tfeff.data.splits import canonical_name
@@ -107,11 +113,11 @@ def diagnose(given: flags.FlagValues) -> str | None:
         subject = diagnosis.open_dataset(given.dataset, given.override, base)
     out = Path(given.out or (Path(given.workdir[0]) / DEFAULT_OUT if given.workdir else DEFAULT_OUT))
     split = None if given.split is None else canonical_name(given.split)
-    report = diagnosis.diagnose(subject, split, lambda what: None if given.json else print(f"{what} ...", flush=True))
-    files = report.save(out)
+    report = diagnosis.diagnose(subject, split, training.Reporter(quiet=given.json), most=given.images)
+    files = report.save(out, shlex.join(["python", "-m", "tfeff.analyze", *sys.argv[1:]]))
     if not given.json:
         print(text({role: Contents.of(images) for role, images in subject.splits.items()}))
-    print(json.dumps(report.diagnosis.to_dict(), indent=2) if given.json else f"\n{report.diagnosis.to_text()}\n")
+    print(json.dumps(report.to_dict(), indent=2) if given.json else f"\n{report.diagnosis.to_text()}\n")
     if not given.json:
         print("\n".join(f"wrote {path}" for path in files))
     return given.workdir[0] if subject.is_trained_classifier else None

@@ -1,9 +1,13 @@
 import base64
+import io
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tfeff.reporting.figure import new, save
 from tfeff.reporting.html import columns, command, details, figure, gallery, page, paragraph, picture, table
@@ -121,16 +125,43 @@ def test_other_file_types_are_refused(tmp_path):
 
 
 def test_galleries_details_and_columns(files):
-    shown = picture(b"pixels", ["labeled ant", HOSTILE], small=True)
+    shown = picture(np.zeros((4, 4, 3), np.uint8), ["labeled ant", HOSTILE])
     parts = [gallery(HOSTILE, [shown, shown]), details(HOSTILE, [columns([figure(files[0], "a figure")])])]
     document = Document(page("t", {"s": parts}))
     assert document.text("h3") == document.text("summary") == [HOSTILE]
     first, second, drawn = document.all("img")
     assert first == second
     assert first["alt"] == f"labeled ant; {HOSTILE}"
-    assert first["src"] == f"data:image/png;base64,{base64.b64encode(b'pixels').decode()}"
     assert drawn["width"] == "384"  # like the SVG
     assert not document.all("script")
+
+
+def content_of(part: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(part.split("base64,")[1].split('"')[0])))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_small_pictures_are_lossless(channels: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, channels), np.uint8)
+    small = picture(pixels, ["a"])
+    assert small.startswith('<figure><img src="data:image/png;base64,')
+    np.testing.assert_array_equal(np.asarray(content_of(small)).reshape(pixels.shape), pixels)
+    large = picture(np.repeat(pixels, 8, axis=0), ["a"])
+    assert large.startswith('<figure><img src="data:image/jpeg;base64,')
+    assert content_of(large).format == "JPEG"
+
+
+def test_large_pngs_are_embedded_as_jpeg(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (600, 600, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "photograph.png")
+    shown = figure(tmp_path / "photograph.png", "a photograph")
+    assert 'src="data:image/jpeg;base64,' in shown
+    assert content_of(shown).format == "JPEG"
+
+
+def test_details_can_be_open() -> None:
+    assert details("t", []).startswith("<details><summary>")
+    assert details("t", [], opened=True).startswith("<details open><summary>")
 
 
 def test_every_scrolling_element_can_be_reached_with_the_keyboard_and_has_a_name(report):

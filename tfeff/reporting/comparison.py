@@ -18,6 +18,7 @@ from tfeff.reporting.figure import (
     GRAY,
     LIGHT_GRAY,
     ORANGE,
+    SKY_BLUE,
     VERMILION,
     caption,
     captions,
@@ -130,13 +131,16 @@ def class_accuracy_figure(class_names: Sequence[str], model_names: Sequence[str]
 MAX_NUMBERED = 20  # with more classes, numbers no longer fit next to the bars
 
 
-def class_distribution_figure(class_names: Sequence[str], counts: dict[str, npt.ArrayLike]) -> Figure:
-    """Draws each class's share of the examples, for one or two sets of examples, in the order of the first.
+def class_distribution_figure(
+    class_names: Sequence[str], counts: Mapping[str, npt.ArrayLike], *, noun: str = "images"
+) -> Figure:
+    """Draws each class's share of the examples, for one to three sets of examples, in the order of the first.
 
     With up to 20 classes, the numbers stand next to the bars; with more than 100, every n-th class is shown.
 
     Args:
         counts: name of a set -> number of its examples of each class, [classes].
+        noun: what an example is.
     """
     values = {name: np.asarray(count, np.float64) for name, count in counts.items()}
     order = np.argsort(-next(iter(values.values())), kind="stable")
@@ -145,9 +149,9 @@ def class_distribution_figure(class_names: Sequence[str], counts: dict[str, npt.
     rows, height = np.arange(len(order)), 0.8 / len(values)
     figure = new(5.5 + 0.08 * max(map(len, names)), float(np.clip(6.0 / len(order), 0.18, 0.5)) * len(order) + 1.3)
     axes = figure.add_subplot()
-    for number, ((name, count), color) in enumerate(zip(values.items(), (BLUE, ORANGE), strict=False)):
+    for number, ((name, count), color) in enumerate(zip(values.items(), (BLUE, ORANGE, SKY_BLUE), strict=False)):
         offset = (number - (len(values) - 1) / 2) * height
-        label = f"{name} ({count.sum():,.0f} images)"
+        label = f"{name} ({count.sum():,.0f} {noun})"
         bars = axes.barh(rows + offset, count[order] / max(count.sum(), 1), height, color=color, label=label)
         if len(order) <= MAX_NUMBERED:
             axes.bar_label(bars, [f" {each:,.0f}" for each in count[order]], fontsize=8)
@@ -155,7 +159,7 @@ def class_distribution_figure(class_names: Sequence[str], counts: dict[str, npt.
     axes.set_ylim(len(order) - 0.5, -0.5)
     axes.margins(x=0.08)
     axes.tick_params(axis="y", length=0)
-    quantity(axes.xaxis, "share of the images", "%")
+    quantity(axes.xaxis, f"share of the {noun}", "%")
     style(axes, grid="x")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     return figure

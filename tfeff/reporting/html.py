@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import NewType
 from xml.etree import ElementTree
 
+import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from tfeff.reporting.figure import DPI
@@ -19,6 +21,8 @@ from tfeff.reporting.tables import Rows, cells
 
 JPEG, PNG = "image/jpeg", "image/png"
 MEDIA_TYPES = {".svg": "image/svg+xml", ".png": PNG, ".jpg": JPEG}
+SMALL = 64  # pixels; images up to this side are shown pixel by pixel
+LARGE = 500_000  # bytes; larger PNGs are embedded as JPEG
 MIN_SCALE = 0.62  # figures shrink to this factor on a narrow screen; below it they scroll
 PIXELS_PER_POINT = 96 / 72  # CSS
 
@@ -139,20 +143,31 @@ def figure(path: Path, caption: str) -> Part:
     else:
         with Image.open(io.BytesIO(content)) as image:
             pixels = image.width * 96 / DPI
+            if len(content) > LARGE:  # photographs
+                buffer, suffix = io.BytesIO(), ".jpg"
+                image.convert("RGB").save(buffer, "JPEG", quality=85)
+                content = buffer.getvalue()
     if pixels:
         size = f' width="{pixels:.0f}" style="min-width: {MIN_SCALE * pixels:.0f}px"'
     shown = f'<img src="{_data(content, MEDIA_TYPES[suffix])}" alt="{escape(caption)}"{size}>'
     return Part(f"<figure>{_scroll(caption)}{shown}</div><figcaption>{escape(caption)}</figcaption></figure>")
 
 
-def picture(content: bytes, lines: Sequence[str], *, small: bool = False) -> Part:
-    """An image of a gallery: a JPEG file, or, if it is small, a PNG file, which is enlarged without interpolation.
+def picture(pixels: npt.NDArray[np.uint8], lines: Sequence[str]) -> Part:
+    """An image of a gallery, uint8 [height, width, 1 or 3]: a JPEG, or, up to SMALL pixels a side, a PNG, which is
+    enlarged without interpolation.
 
     The lines of its caption are also the alternative text.
     """
-    source, kind = _data(content, PNG if small else JPEG), ' class="small"' if small else ""
-    image = f'<img src="{source}" alt="{escape("; ".join(lines))}"{kind}>'
-    return Part(f"<figure>{image}<figcaption>{'<br>'.join(map(escape, lines))}</figcaption></figure>")
+    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    buffer, small = io.BytesIO(), max(image.size) <= SMALL
+    if small:
+        image.save(buffer, "PNG")
+    else:
+        image.save(buffer, "JPEG", quality=85)
+    source, kind = _data(buffer.getvalue(), PNG if small else JPEG), ' class="small"' if small else ""
+    shown = f'<img src="{source}" alt="{escape("; ".join(lines))}"{kind}>'
+    return Part(f"<figure>{shown}<figcaption>{'<br>'.join(map(escape, lines))}</figcaption></figure>")
 
 
 def gallery(title: str, pictures: Sequence[Part]) -> Part:
@@ -161,9 +176,10 @@ def gallery(title: str, pictures: Sequence[Part]) -> Part:
     return Part("\n".join([f"<h3>{escape(title)}</h3>", '<ul class="gallery">', *items, "</ul>"]))
 
 
-def details(title: str, parts: Sequence[Part]) -> Part:
-    """Parts that are shown when the reader opens them."""
-    return Part("\n".join([f"<details><summary>{escape(title)}</summary>", *parts, "</details>"]))
+def details(title: str, parts: Sequence[Part], *, opened: bool = False) -> Part:
+    """Parts that the reader can open and close."""
+    start = "<details open>" if opened else "<details>"
+    return Part("\n".join([f"{start}<summary>{escape(title)}</summary>", *parts, "</details>"]))
 
 
 def columns(parts: Sequence[Part]) -> Part:

@@ -1,12 +1,9 @@
-import base64
-import io
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 
-from tfeff.analysis.comparison.figures import Thumbnails, fitted, picture, resized
+from tfeff.analysis.comparison.figures import Thumbnails, fitted, resized
 from tfeff.data.sources import catalog
 from tfeff.data.sources.source import Options
 
@@ -18,19 +15,6 @@ def test_thumbnails_keep_the_aspect_ratio_and_small_images(image_folder):
         dataset = catalog.open_labels(f"folder:{folder}", Options()).load("train")
         assert Thumbnails(dataset)[1].shape == (*size, 3)
     np.testing.assert_array_equal(Thumbnails(dataset)[0], np.asarray(Image.open(Path(dataset.ids[0]))))
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_small_pictures_are_lossless(channels):
-    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, channels), np.uint8)
-    small = picture(pixels, ["a"])
-    assert small.startswith('<figure><img src="data:image/png;base64,')
-    content = base64.b64decode(small.split("base64,")[1].split('"')[0])
-    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(content))).reshape(pixels.shape), pixels)
-    large = picture(np.repeat(pixels, 8, axis=0), ["a"])
-    assert large.startswith('<figure><img src="data:image/jpeg;base64,')
-    content = base64.b64decode(large.split("base64,")[1].split('"')[0])
-    assert Image.open(io.BytesIO(content)).format == "JPEG"
 
 
 def test_scaling():

@@ -22,7 +22,8 @@ from tests.analysis.diagnosis.drawn_objects import (
 )
 from tests.thoroughness import thorough
 from tfeff.analysis import diagnosis
-from tfeff.analysis.diagnosis import chain, images, preparation
+from tfeff.analysis.diagnosis import chain, preparation
+from tfeff.analysis.quality import examine, survey
 from tfeff.data.sources.catalog import SCHEMES
 
 Splits = dict[str, list[Drawing]]
@@ -36,15 +37,15 @@ def pictures(size: tuple[int, int] = (96, 128)) -> Splits:
 def examined(name: str, *overrides: str) -> diagnosis.Diagnosis:
     """The links of the dataset."""
     subject = diagnosis.open_dataset(name, overrides)
-    surveys = {role: images.survey(each) for role, each in subject.splits.items()}
-    return diagnosis.Diagnosis(subject=name, links=chain.examine_images(subject, surveys))
+    quality = examine({role: survey(each, 1000) for role, each in subject.splits.items()})
+    return diagnosis.Diagnosis(subject=name, links=chain.examine_images(subject, quality))
 
 
 @pytest.mark.parametrize("write", [write_voc, write_yolo, write_coco])
 def test_nothing_is_wrong_with_healthy_data(write: Write, tmp_path: Path) -> None:
     found = examined(write(tmp_path, pictures()))
     assert found.broken == []
-    assert [link.name for link in found.links] == ["images", "boxes", "classes", "objects", "splits"]
+    assert [link.name for link in found.links] == ["images", "quality", "boxes", "classes", "objects", "splits"]
 
 
 def test_sizes_that_are_only_stated_in_swapped_order_are_a_note(tmp_path: Path) -> None:
@@ -441,7 +442,6 @@ def test_defects_that_no_link_explains_are_notes(tmp_path: Path) -> None:
 
 def test_dropped_objects_break_the_preparation_and_are_json(tmp_path: Path) -> None:
     subject = diagnosis.open_dataset(write_voc(tmp_path, pictures()), ["task.max_objects=1", "model.resolution=64"])
-    surveys = {role: images.survey(each) for role, each in subject.splits.items()}
-    link = preparation.check_preparation(subject, preparation.prepare(subject), surveys["train"])
+    link = preparation.check_preparation(subject, preparation.prepare(subject), survey(subject.train, 1000))
     (finding,) = (each for each in link.findings if "task.max_objects=1" in each.what)
     assert json.loads(json.dumps(finding.to_dict()))["broken"] is True

@@ -119,7 +119,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def diagnosed(path: Path) -> diagnosis.Diagnosis:
-    return diagnosis.diagnose(diagnosis.open_run(path), None, lambda _: None).diagnosis
+    return diagnosis.diagnose(diagnosis.open_run(path), None, training.Reporter(quiet=True), most=1000).diagnosis
 
 
 @pytest.fixture
@@ -198,6 +198,6 @@ def test_anchors_that_do_not_fit(tmp_path: Path) -> None:
     name = write_coco(tmp_path / "data", {"train": drawings(20, 1)})
     given = [*SMALL, "task.name=efficientdet", "task.network.anchor_size=16", "data.train_split=train"]
     subject = diagnosis.open_dataset(name, given)
-    found = diagnosis.diagnose(subject, None, lambda _: None).diagnosis
+    found = diagnosis.diagnose(subject, None, training.Reporter(quiet=True), most=1000).diagnosis
     assert found.broken[0].name == "assignment"
     assert "task.network.anchor_size" in found.broken[0].faults[0].fix

@@ -1,6 +1,5 @@
 """The figures of a comparison."""
 
-import io
 from collections.abc import Iterable
 
 import numpy as np
@@ -11,7 +10,7 @@ from PIL import Image
 from tfeff import evaluation
 from tfeff.analysis.comparison.insight import SHOWN, Insight
 from tfeff.data.dataset import Dataset
-from tfeff.reporting import figure, html
+from tfeff.reporting import figure
 from tfeff.reporting.classification import confusion_figure, reliability_figure
 from tfeff.reporting.comparison import (
     accuracy_cost_figure,
@@ -25,8 +24,6 @@ from tfeff.reporting.gallery import contact_sheet
 
 SIDE = 224
 """Maximum side of a thumbnail, in pixels."""
-SMALL = 64
-"""Images up to this side are shown pixel by pixel."""
 
 
 class Thumbnails:
@@ -60,17 +57,6 @@ def fitted(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """An image stretched to (height, width), uint8 [h, w, 1 or 3]."""
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     return np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR)).reshape(*size, pixels.shape[2])
-
-
-def picture(pixels: np.ndarray, lines: list[str]) -> html.Part:
-    """A thumbnail as a picture of a page: JPEG, or PNG for small images."""
-    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-    buffer, small = io.BytesIO(), max(image.size) <= SMALL
-    if small:
-        image.save(buffer, "PNG")
-    else:
-        image.save(buffer, "JPEG", quality=85)
-    return html.picture(buffer.getvalue(), lines, small=small)
 
 
 CaptionedFigure = tuple[Figure, str]

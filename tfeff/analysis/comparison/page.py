@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
-from tfeff.analysis.comparison.figures import GALLERIES, Thumbnails, picture
+from tfeff.analysis.comparison.figures import GALLERIES, Thumbnails
 from tfeff.analysis.comparison.insight import LEVEL, SHOWN, Insight
 from tfeff.reporting import html
 
@@ -186,7 +186,7 @@ def _example(insight: Insight, thumbnails: Thumbnails, index: int) -> html.Part:
     lines = [f"labeled {example['label']}", *(f"{mark} {name}: {text}" for name, (mark, text) in predictions)]
     if len(insight.model_names) > NAMED:
         lines.append(f"and {len(insight.model_names) - NAMED} more models")
-    return picture(thumbnails[index], [*lines, file_name(example["id"])])
+    return html.picture(thumbnails[index], [*lines, file_name(example["id"])])
 
 
 def _label_section(insight: Insight, thumbnails: Thumbnails) -> list[html.Part]:
@@ -204,7 +204,7 @@ def _label_section(insight: Insight, thumbnails: Thumbnails) -> list[html.Part]:
     ]
     if count:
         pictures = [
-            picture(
+            html.picture(
                 thumbnails[int(index)],
                 [
                     f"labeled {row['label']}, {100 * row['label_probability']:.0f} %",

@@ -129,11 +129,7 @@ def _write(
     saved = {}
     for name, (each, caption) in drawn.items():
         png, svg = figure.save(each, directory / "figures" / name)
-        saved[name] = (png if name.startswith("embedding") else svg), caption
-    if "class_activation" in saved:  # photographs: several times as large in the other formats
-        path = directory / "figures" / "class_activation.jpg"
-        Image.open(path.with_suffix(".png")).convert("RGB").save(path, quality=85)
-        saved["class_activation"] = path, explanation.CAPTION
+        saved[name] = (png if name.startswith(("embedding", "class_activation")) else svg), caption
     images = {name: np.asarray(Image.open(directory / "figures" / f"{name}.png").convert("RGB")) for name in drawn}
     for name, sheet in figures.galleries(insight, thumbnails).items():
         Image.fromarray(sheet).save(directory / "figures" / f"gallery_{name}.png")

@@ -1,51 +1,60 @@
 """The chain of a diagnosis: which links are checked, in which order, and what is drawn."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import keras
+import numpy as np
 from matplotlib.figure import Figure
 
 from tfeff import models
 from tfeff.analysis.diagnosis import (
     assignment,
     classes,
-    images,
     predicted_labels,
     predicted_objects,
     preparation,
     saliency,
+    suspects,
 )
 from tfeff.analysis.diagnosis.assignment import check_assignment
 from tfeff.analysis.diagnosis.boxes import check_boxes
 from tfeff.analysis.diagnosis.classes import check_classes
 from tfeff.analysis.diagnosis.finding import Diagnosis, Link
-from tfeff.analysis.diagnosis.images import Survey, check_images, check_splits
+from tfeff.analysis.diagnosis.images import check_images, check_quality
 from tfeff.analysis.diagnosis.objects import check_objects
+from tfeff.analysis.diagnosis.page import write_page
 from tfeff.analysis.diagnosis.predicted_labels import check_classifier
 from tfeff.analysis.diagnosis.predicted_objects import check_detector
 from tfeff.analysis.diagnosis.preparation import check_preparation
+from tfeff.analysis.diagnosis.splits import check_splits
 from tfeff.analysis.diagnosis.subject import TEST, TRAIN, VALIDATION, Subject
+from tfeff.analysis.diagnosis.suspects import Suspects
 from tfeff.analysis.diagnosis.training_curve import check_training_curve
 from tfeff.analysis.pixel_statistics import pixels_of
+from tfeff.analysis.quality import Quality, examine, survey
 from tfeff.data.dataset import Dataset, evenly_spaced
 from tfeff.data.input.batches import Batches
 from tfeff.durable import write
 from tfeff.errors import UserError
 from tfeff.reporting.box_drawing import draw_detections
+from tfeff.reporting.comparison import class_distribution_figure
+from tfeff.reporting.dataset import box_figures
 from tfeff.reporting.diagnosis import assignment_figure, score_figure, stage_figure
 from tfeff.reporting.figure import save_png
 from tfeff.reporting.gallery import pictures_figure
 from tfeff.reporting.training_curves import training_figure
 from tfeff.tasks.object_detection import ObjectDetectionTask, detection_threshold
 from tfeff.tasks.task import BatchPredictor
-from tfeff.training import Plan, Workdir, trained_model
+from tfeff.training import Plan, Reporter, Workdir, trained_model
 from tfeff.training.freezing import frozen_params
 from tfeff.training.state import weights_for_evaluation
 
-PREDICTED = 64
+PREDICTED = 256
 """Images of a split for which the network predicts, at most."""
 DRAWN = 6
 """Images of a split that are drawn."""
@@ -56,28 +65,67 @@ DPI = 130
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """A diagnosis with its figures by name."""
+    """A diagnosis with its figures by name, and what it was made from.
+
+    Attributes:
+        suspects: labels and boxes that the run's network contradicts.
+    """
 
     diagnosis: Diagnosis
-    figures: dict[str, Figure]
+    figures: Mapping[str, Figure]
+    splits: Mapping[str, Dataset]
+    quality: Quality
+    suspects: Suspects
 
-    def save(self, out: Path) -> list[Path]:
-        """Writes `analysis.json` and the figures as PNG; returns their paths."""
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: the links, and the images that the page shows, all by name."""
+        name = self.quality.id_of
+        return self.diagnosis.to_dict() | {
+            "near_duplicates": [
+                [[role, name((role, index))] for role, index in each] for each in self.quality.copies.groups
+            ],
+            "odd_images": {kind: [*map(name, each.places)] for kind, each in self.quality.odd.items()},
+            "separated_groups": {
+                each.what: {key: [*map(name, group)] for key, group in each.across.items()}
+                for each in self.quality.groupings
+            },
+            "suspects": {
+                kind: [
+                    {
+                        "split": one.split,
+                        "image": self.suspects.images[one.split].ids[one.image],
+                        "text": one.text,
+                        "suspicion": round(one.suspicion, 4),
+                    }
+                    for one in found
+                ]
+                for kind, found in self.suspects.found.items()
+            },
+        }
+
+    def save(self, out: Path, command: str) -> list[Path]:
+        """Writes `analysis.html`, `analysis.json` and the figures as PNG; returns their paths.
+
+        Args:
+            command: the command line, for the page.
+        """
         out.mkdir(parents=True, exist_ok=True)
-        paths = [out / "analysis.json"]
-        write(paths[0], json.dumps(self.diagnosis.to_dict(), indent=2) + "\n")
-        for name, drawn in self.figures.items():
-            paths.append(out / f"{name}.png")
-            save_png(drawn, paths[-1], dpi=DPI)
-        return paths
+        figures = {name: out / f"{name}.png" for name in self.figures}
+        for name, path in figures.items():
+            save_png(self.figures[name], path, dpi=DPI)
+        page, numbers = out / "analysis.html", out / "analysis.json"
+        write(numbers, json.dumps(self.to_dict(), indent=2) + "\n")
+        write(page, write_page(self.diagnosis, self.splits, self.quality, self.suspects, figures, command))
+        return [page, numbers, *figures.values()]
 
 
-def diagnose(subject: Subject, split: str | None, say: Callable[[str], None]) -> Report:
+def diagnose(subject: Subject, split: str | None, reporter: Reporter, *, most: int) -> Report:
     """Checks all links of a subject.
 
     Args:
         split: role of the images that are compared with the training images: `validation` or `test`. None: the
             validation images, else those of the test split.
+        most: images of a split that are decoded, at most.
 
     Raises:
         UserError: there is no such split.
@@ -85,28 +133,46 @@ def diagnose(subject: Subject, split: str | None, say: Callable[[str], None]) ->
     if split is not None and split not in subject.splits:
         known = ", ".join(role for role in subject.splits if role != TRAIN) or "none"
         raise UserError(f"--split={split}: there is no such split besides the training images; known: {known}")
-    settings, figures = subject.settings, dict[str, Figure]()
-    say("reading images")
-    surveys = {role: images.survey(each) for role, each in subject.splits.items()}
-    say("checking annotations")
-    links = examine_images(subject, surveys)
+    with reporter.bars():
+        surveys = {
+            role: survey(each, most, partial(reporter.reading, each.name)) for role, each in subject.splits.items()
+        }
+        for role, each in surveys.items():
+            if each.examined < len(each.images):
+                reporter.say(f"{role}: {each.examined:,} of {len(each.images):,} images are examined; see --images")
+        quality = examine(surveys)
+        links, figures, suspected = _examined(subject, quality, split, reporter)
+    name = subject.name if subject.settings is None else _title(subject)
+    return Report(Diagnosis(subject=name, links=links), figures, subject.splits, quality, suspected)
+
+
+def _examined(
+    subject: Subject, quality: Quality, split: str | None, reporter: Reporter
+) -> tuple[list[Link], dict[str, Figure], Suspects]:
+    """The links, the figures by name, and the suspects of a trained network."""
+    settings, figures, suspected = subject.settings, _dataset_figures(subject.splits), Suspects()
+    reporter.say("checking annotations ...")
+    links = examine_images(subject, quality)
     if subject.detects:
         figures["objects"] = _drawn(subject.splits)
     if settings is None:
-        reason = "R-CNN's stages have their own report (tfeff.evaluate)"
-        return Report(Diagnosis(subject=subject.name, links=[*links, _predictions_skipped(reason)]), figures)
-    say("preparing training images")
+        return (
+            [*links, _predictions_skipped("R-CNN's stages have their own report (tfeff.evaluate)")],
+            figures,
+            suspected,
+        )
+    reporter.say("preparing training images ...")
     prepared: preparation.PreparedImages | str
     try:
         prepared = preparation.prepare(subject)
     except UserError as error:
         prepared = str(error)
-    links.append(check_preparation(subject, prepared, surveys[TRAIN]))
+    links.append(check_preparation(subject, prepared, quality.surveys[TRAIN]))
     task = subject.task
     if isinstance(task, ObjectDetectionTask):
         assigned = None
         if not isinstance(prepared, str):
-            say("assigning objects")
+            reporter.say("assigning objects ...")
             assigned = assignment.assign(task, subject.description, prepared)
             if len(assigned.sides):
                 shown = evenly_spaced(len(assigned.sides), PLOTTED)
@@ -119,55 +185,78 @@ def diagnose(subject: Subject, split: str | None, say: Callable[[str], None]) ->
                 )
         links.append(check_assignment(subject, assigned, prepared))
     if subject.workdir is not None:
-        trained, drawn = _trained(subject, subject.workdir, split, say)
+        trained, drawn, suspected = _trained(subject, subject.workdir, split, reporter)
         links, figures = links + trained, figures | drawn
-    return Report(Diagnosis(subject=_title(subject), links=links), figures)
+    return links, figures, suspected
 
 
-def examine_images(subject: Subject, surveys: Mapping[str, Survey]) -> list[Link]:
-    """The links of the dataset: images, boxes, classes, objects, splits."""
+def examine_images(subject: Subject, quality: Quality) -> list[Link]:
+    """The links of the dataset: images, their quality, boxes, classes, objects, splits."""
     settings, by_role = subject.settings, subject.splits
     skips = settings is not None and settings.data.corrupt_images == "skip"
-    links = [check_images(by_role, surveys, subject.lost, skips=skips)]
+    links = [check_images(by_role, quality.surveys, subject.lost, skips=skips), check_quality(quality)]
     if subject.detects:
         links.append(check_boxes(subject.source.name, by_role))
-    return [*links, check_classes(by_role), check_objects(by_role), check_splits(by_role, surveys)]
+    return [*links, check_classes(by_role), check_objects(by_role), check_splits(by_role, quality)]
 
 
-_Predictions = tuple[Link, bool | None, dict[str, Figure]]
-"""The link of the predictions, whether the network has learned the training images (None: unknown), and figures."""
+def _dataset_figures(splits: Mapping[str, Dataset]) -> dict[str, Figure]:
+    """Classes and boxes of the splits with the classes of the training split."""
+    train = splits[TRAIN]
+    alike = {role: images for role, images in splits.items() if images.class_names == train.class_names}
+    figures = dict[str, Figure]()
+    if train.has_labels or train.has_objects:
+        noun = "objects" if train.has_objects else "images"
+        numbers = {role: classes.counts(images)[:-2] for role, images in alike.items()}
+        figures["class_counts"] = class_distribution_figure(train.class_names, numbers, noun=noun)
+    boxes = {role: images for role, images in splits.items() if any(map(len, images.objects)) and len(images.sizes)}
+    if boxes:
+        figures |= box_figures(
+            {role: np.concatenate([each.boxes_yxyx for each in images.objects]) for role, images in boxes.items()},
+            {
+                role: np.repeat(images.sizes, [len(each) for each in images.objects], axis=0)
+                for role, images in boxes.items()
+            },
+        )
+    return figures
+
+
+_Predictions = tuple[Link, bool | None, dict[str, Figure], Suspects]
+"""The link of the predictions, whether the network has learned the training images (None: unknown), figures, and
+suspects."""
 
 
 def _trained(
-    subject: Subject, workdir: Workdir, split: str | None, say: Callable[[str], None]
-) -> tuple[list[Link], dict[str, Figure]]:
-    """The links of training and predictions, and their figures by name."""
+    subject: Subject, workdir: Workdir, split: str | None, reporter: Reporter
+) -> tuple[list[Link], dict[str, Figure], Suspects]:
+    """The links of training and predictions, their figures by name, and suspects."""
     assert subject.settings is not None
     settings, task = subject.settings, subject.task
     figures = dict[str, Figure]()
     if workdir.rows():
         figures["training"] = training_figure(workdir.rows(), title=settings.model.name)
     network, frozen = _network(workdir, subject.plan), None
-    found: _Predictions = _predictions_skipped("the run has no checkpoint"), None, {}
+    found: _Predictions = _predictions_skipped("the run has no checkpoint"), None, {}, Suspects()
     if network is not None:
         if settings.optimizer.frozen:
             frozen = frozen_params(network, settings.optimizer.frozen) / max(network.count_params(), 1)
-        say("predicting")
+        reporter.say(f"predicting up to {PREDICTED} images of each split ...")
         other = split or next((role for role in (VALIDATION, TEST) if role in subject.splits), None)
         pipelines = {
             role: subject.plan.evaluation_pipeline(
                 preparation.cached(subject.plan.images, subject.splits[role], PREDICTED), network.size
             )
-            for role in (TRAIN, *([other] if other else []))
+            for role in subject.splits
         }
+        compared = [role for role in (TRAIN, other) if role]
         if isinstance(task, ObjectDetectionTask):
-            found = _predict_objects(subject, workdir, task, network, pipelines)
+            found = _predict_objects(subject, workdir, task, network, pipelines, compared)
         elif task.kind.annotations == "labels":
-            found = _predict_labels(subject, network, pipelines)
+            found = _predict_labels(subject, network, pipelines, compared)
         else:
-            found = _predictions_skipped(f"task.name={settings.task.name} has no stages"), None, {}
-    link, learned, drawn = found
-    return [check_training_curve(subject, learned=learned, frozen=frozen), link], figures | drawn
+            found = _predictions_skipped(f"task.name={settings.task.name} has no stages"), None, {}, Suspects()
+    link, learned, drawn, suspected = found
+    return [check_training_curve(subject, learned=learned, frozen=frozen), link], figures | drawn, suspected
 
 
 def _predict_objects(
@@ -176,11 +265,13 @@ def _predict_objects(
     task: ObjectDetectionTask,
     network: keras.Model,
     pipelines: Mapping[str, Batches],
+    compared: list[str],
 ) -> _Predictions:
-    """Detections of some images of the training split and, last, of the other split."""
+    """Detections of some images of each split; the training split and, last, another one are compared."""
     names = subject.train.class_names
     threshold = detection_threshold(workdir.validated(task.scores) if workdir.final.is_file() else {})
-    predictions = {role: predicted_objects.predict(task, network, each, threshold) for role, each in pipelines.items()}
+    predicted = {role: predicted_objects.predict(task, network, each, threshold) for role, each in pipelines.items()}
+    predictions = {role: predicted[role] for role in compared}
     figures = {
         "recall": stage_figure(
             {role: {stage.value: value for stage, value in each.recall().items()} for role, each in predictions.items()}
@@ -198,18 +289,26 @@ def _predict_objects(
             explained = saliency.explain(task, network, pipelines[role], found.detections, chosen, names)
             figures["saliency"] = pictures_figure(*explained)
     link = check_detector(task, predictions, names, classes.counts(subject.train)[:-2])
-    return link, predicted_objects.learned(predictions[TRAIN]), figures
+    learned, suspected = predicted_objects.learned(predictions[TRAIN]), Suspects()
+    if learned and all(each.finite for each in predicted.values()):
+        suspected = suspects.of_boxes({role: each.images.dataset for role, each in pipelines.items()}, predicted)
+    return link, learned, figures, suspected
 
 
-def _predict_labels(subject: Subject, network: keras.Model, pipelines: Mapping[str, Batches]) -> _Predictions:
-    """Predictions of a classifier for some images of the training split and the other split."""
+def _predict_labels(
+    subject: Subject, network: keras.Model, pipelines: Mapping[str, Batches], compared: list[str]
+) -> _Predictions:
+    """Predictions of a classifier for some images of each split."""
     predictor = BatchPredictor(subject.task.predictor(network), subject.task)
-    predictions = {
+    predicted = {
         role: predicted_labels.ClassifierPredictions(each.images.dataset.labels, predictor(each)["probabilities"])
         for role, each in pipelines.items()
     }
-    link = check_classifier(predictions, subject.train.class_names)
-    return link, predicted_labels.learned(predictions[TRAIN]), {}
+    link = check_classifier({role: predicted[role] for role in compared}, subject.train.class_names)
+    learned, suspected = predicted_labels.learned(predicted[TRAIN]), Suspects()
+    if learned:
+        suspected = suspects.of_labels({role: each.images.dataset for role, each in pipelines.items()}, predicted)
+    return link, learned, {}, suspected
 
 
 def _network(workdir: Workdir, plan: Plan) -> keras.Model | None:

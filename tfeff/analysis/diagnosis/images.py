@@ -1,61 +1,15 @@
-"""The links of the images: whether files can be read, what their pixels are, and whether splits share them."""
+"""The links of the images: whether files can be read, and what their pixels are like."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 
 from tfeff.analysis.diagnosis.finding import Finding, Link, listed, share
-from tfeff.analysis.diagnosis.subject import TRAIN
 from tfeff.analysis.diagnosis.thresholds import limit
-from tfeff.data.dataset import Dataset, evenly_spaced
+from tfeff.analysis.quality import Quality, Survey
+from tfeff.data.dataset import Dataset
 from tfeff.data.defects import Defects
-from tfeff.data.images import decoding
-from tfeff.data.images.storage import content_digest
-from tfeff.errors import UserError
 
-EXAMINED = 1000
-"""Images of a split that are decoded, at most, evenly spaced."""
 NEARLY_CONSTANT = 3
 """Gray levels; the noise of a compressed blank image."""
-
-
-@dataclass
-class Survey:
-    """The images of one split that were decoded.
-
-    Attributes:
-        indices: int64 [n], their places in the dataset, without unreadable ones.
-        unreadable: id -> reason.
-        examined: number of images that were opened.
-        digests: digest of the bytes -> ids.
-        lowest: int [n], their lowest value.
-        highest: int [n], their highest value.
-    """
-
-    indices: list[int] = field(default_factory=list)
-    unreadable: dict[str, str] = field(default_factory=dict)
-    examined: int = 0
-    digests: dict[bytes, list[str]] = field(default_factory=dict)
-    lowest: list[int] = field(default_factory=list)
-    highest: list[int] = field(default_factory=list)
-
-
-def survey(images: Dataset) -> Survey:
-    """Decodes the images of a split."""
-    found = Survey()
-    for index in evenly_spaced(len(images), EXAMINED).tolist():
-        name = images.ids[index]
-        found.examined += 1
-        try:
-            encoded = images.encoded(index)
-            pixels = decoding.decode(encoded, name)
-        except (UserError, OSError) as error:
-            found.unreadable[name] = str(error)
-            continue
-        found.indices.append(index)
-        found.digests.setdefault(content_digest(encoded), []).append(name)
-        found.lowest.append(int(pixels.min()))
-        found.highest.append(int(pixels.max()))
-    return found
 
 
 FILES = (
@@ -143,10 +97,10 @@ def check_images(
         )
     findings += _other_defects(splits, total)
     blank = [
-        splits[role].ids[index]
-        for role, each in surveys.items()
-        for index, low, high in zip(each.indices, each.lowest, each.highest, strict=True)
-        if high - low <= NEARLY_CONSTANT and (high == low or high > NEARLY_CONSTANT)
+        name
+        for each in surveys.values()
+        for name, one in zip(each.ids, each.measured, strict=True)
+        if one.highest - one.lowest <= NEARLY_CONSTANT and (one.highest == one.lowest or one.highest > NEARLY_CONSTANT)
     ]
     if blank:
         findings.append(
@@ -158,7 +112,7 @@ def check_images(
                 fix="remove these images, or export them again",
             )
         )
-    brightest = max((value for each in surveys.values() for value in each.highest), default=255)
+    brightest = max((one.highest for each in surveys.values() for one in each.measured), default=255)
     if NEARLY_CONSTANT < brightest < limit("dark_value"):
         findings.append(
             Finding(
@@ -197,41 +151,29 @@ def _example(images: Dataset, kind: str) -> str:
     return images.defects.first(kind)
 
 
-def check_splits(splits: Mapping[str, Dataset], surveys: Mapping[str, Survey]) -> Link:
-    """Compares the bytes of the images of all splits."""
-    findings = list[Finding]()
-    train = surveys[TRAIN].digests
-    inside = [names for names in train.values() if len(names) > 1]
-    for role, survey in surveys.items():
-        if role == TRAIN:
-            continue
-        same = [(train[digest][0], names[0]) for digest, names in survey.digests.items() if digest in train]
-        if same:
-            findings.append(
-                Finding(
-                    what=f"{share(len(same), survey.examined, f'images of {role}')} are also in train: the same bytes.",
-                    broken=len(same) >= limit("duplicate_count")
-                    and len(same) > limit("duplicate_images") * survey.examined,
-                    measured={"images": len(same), "of": survey.examined},
-                    evidence=[f"{one} = {other}" for one, other in same[:3]],
-                    fix=f"remove them from train or {role}: results on known images say nothing about new ones",
-                )
-            )
-    if inside:
-        copies = sum(len(names) - 1 for names in inside)
-        findings.append(
-            Finding(
-                what=f"{share(copies, surveys[TRAIN].examined, 'images of train')} are copies of another one.",
-                broken=False,
-                measured={"images": copies},
-                evidence=[" = ".join(names[:3]) for names in inside[:3]],
-            )
+def check_quality(quality: Quality) -> Link:
+    """Checks what images look like; odd images are notes."""
+    examined = sum(map(len, quality.surveys.values()))
+    findings = [
+        Finding(
+            what=f"{share(len(each.places), examined, 'images')} {each.what}"
+            + ("; this is usual here." if each.usual else "."),
+            broken=False,
+            measured={"images": len(each.places), "of": examined},
+            evidence=[] if each.usual else [listed([quality.id_of(place) for place in each.places])],
+            fix=""
+            if each.usual
+            else "look at them in analysis.html; leave out those in which the object cannot be seen",
         )
-    alone = len(splits) == 1
+        for each in quality.odd.values()
+    ]
     return Link(
-        name="splits",
-        question="are the splits disjoint?",
+        name="quality",
+        question="are images sharp, well exposed and different?",
         findings=findings,
-        measured={role: len(images) for role, images in splits.items()},
-        skipped="there is only one split" if alone and not findings else "",
+        measured={
+            "examined": examined,
+            "near_duplicates": sum(map(len, quality.copies.groups)),
+            "groups_of_near_duplicates": len(quality.copies.groups),
+        },
     )

@@ -102,6 +102,7 @@ class DetectorPredictions:
         on_background: highest score of each box on the background.
         detections: detections of each image, in pixels of the network's input.
         objects: the same.
+        sizes: (height, width) of each image in the network's input.
         silent: number of images without detections.
     """
 
@@ -115,6 +116,7 @@ class DetectorPredictions:
     on_background: list[float] = field(default_factory=list)
     detections: list[Detections] = field(default_factory=list)
     objects: list[Objects] = field(default_factory=list)
+    sizes: list[tuple[int, int]] = field(default_factory=list)
     images: int = 0
     silent: int = 0
     finite: bool = True
@@ -144,6 +146,7 @@ class DetectorPredictions:
             return
         self.detections.append(detections)
         self.objects.append(objects)
+        self.sizes.append(size)
         counted = objects.take(~objects.ignored)
         self._add_scores(counted, boxes, scores)
         self._add_stages(counted, boxes, scores, detections, proposals)

@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from tfeff import selection
 from tfeff.analysis.diagnosis.finding import Finding, Link, share
-from tfeff.analysis.diagnosis.images import Survey
 from tfeff.analysis.diagnosis.subject import Subject
 from tfeff.analysis.diagnosis.thresholds import limit
+from tfeff.analysis.quality import Survey
 from tfeff.data.dataset import Dataset, evenly_spaced
 from tfeff.data.input.batches import Batches
 from tfeff.data.input.cache import ImageCache
@@ -96,13 +96,13 @@ def check_preparation(subject: Subject, prepared: PreparedImages | str, survey: 
     """Checks the input of the network; `prepared` is a text if there is none."""
     question = "do objects and contrast survive resizing, augmentation and normalization?"
     findings = list[Finding]()
-    black = [subject.train.ids[i] for i, high in zip(survey.indices, survey.highest, strict=True) if high <= 1]
-    if len(black) > limit("black_images") * len(survey.highest):
+    black = [name for name, one in zip(survey.ids, survey.measured, strict=True) if one.highest <= 1]
+    if len(black) > limit("black_images") * len(survey):
         findings.append(
             Finding(
-                what=f"{share(len(black), len(survey.highest), 'images')} have no pixel above 1: they were saved in "
+                what=f"{share(len(black), len(survey), 'images')} have no pixel above 1: they were saved in "
                 "[0, 1] instead of [0, 255], and are black for the network.",
-                measured={"images": len(black), "of": len(survey.highest)},
+                measured={"images": len(black), "of": len(survey)},
                 evidence=black[:5],
                 fix="multiply by 255 before saving the images",
             )

@@ -1,0 +1,105 @@
+"""Images that belong together are found by their names and times."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.analysis.quality.test_near_duplicates import scene
+from tests.analysis.quality.test_survey import photograph
+from tfeff.analysis.quality import groups, survey
+from tfeff.data.sources import catalog
+
+
+def found(root: Path, images: Mapping[str, np.ndarray | bytes]) -> dict[str, dict[str, list[str]]]:
+    """What a group is -> name of each group with images of several splits -> `split/name` of its images."""
+    for name, image in images.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(image if isinstance(image, bytes) else cv2.imencode(".png", image)[1].tobytes())
+    source = catalog.open_labels(f"folder:{root}")
+    surveys = {split: survey(source.load(split), 1000) for split in source.splits}
+    return {
+        each.what: {
+            key: [f"{role}/{Path(surveys[role].ids[index]).name}" for role, index in group]
+            for key, group in each.across.items()
+        }
+        for each in groups.find(surveys)
+    }
+
+
+def different(*names: str) -> dict[str, np.ndarray]:
+    return {name: scene(seed, (40, 40)) for seed, name in enumerate(names)}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "group"),
+    [
+        ("cat_jpg.rf.0a1b2c.jpg", "cat_jpg.rf.99ff00.jpg", "a/cat"),
+        ("IMG_7.png", "IMG_7_flip.png", "a/IMG_7"),
+        ("IMG_7-rot90.png", "IMG_7-aug_2.png", "a/IMG_7"),
+        ("holiday.png", "holiday (1).png", "a/holiday"),
+        ("holiday.png", "holiday copy 2.png", "a/holiday"),
+        ("holiday - Copy.png", "holiday - Copy (3).png", "a/holiday"),
+    ],
+)
+def test_names_that_say_it(one: str, other: str, group: str, tmp_path: Path) -> None:
+    images = different(f"train/a/{one}", "train/a/x.png", "train/b/y.png", f"test/a/{other}", "test/b/z.png")
+    result = found(tmp_path, images)
+    assert list(result.values()) == [{group: [f"train/{one}", f"test/{other}"]}]
+
+
+def test_equal_names_in_different_class_folders_are_no_group(tmp_path: Path) -> None:
+    names = [
+        f"{split}/{label}/{number:03}.png" for split in ("train", "test") for label in "ab" for number in range(12)
+    ]
+    assert found(tmp_path, different(*names)) == {}
+
+
+def film(split_of_frame, *, alike: bool) -> dict[str, np.ndarray]:
+    """Five films of 12 frames; the frames of one show the same scene, if they are alike."""
+    images = {}
+    for number in range(5):
+        for frame in range(12):
+            seed = number if alike else 100 * number + frame
+            image = np.clip(scene(seed, (40, 40)) + 6.0 * frame, 0, 255)
+            images[f"{split_of_frame(number, frame)}/a/film{number}_{frame:04}.png"] = image
+    return images
+
+
+def test_frames_of_films_are_groups_if_they_look_alike(tmp_path: Path) -> None:
+    mixed = found(tmp_path / "mixed", film(lambda _, frame: "test" if frame % 4 == 0 else "train", alike=True))
+    (across,) = mixed.values()
+    assert {key: len(each) for key, each in across.items()} == {f"a/film{number}": 12 for number in range(5)}
+    apart = found(tmp_path / "apart", film(lambda number, _: "test" if number > 3 else "train", alike=True))
+    assert list(apart.values()) in ([], [{}])
+    numbered = found(tmp_path / "numbered", film(lambda _, frame: "test" if frame % 4 == 0 else "train", alike=False))
+    assert numbered == {}
+
+
+def test_numbered_images_of_a_class_are_no_group(tmp_path: Path) -> None:
+    names = [
+        f"{split}/{label}/{label}_{number:03}.png"
+        for split in ("train", "test")
+        for label in ("cat", "dog")
+        for number in range(30)
+    ]
+    images = {
+        name: np.clip(scene("cat" in name, (40, 40)) + np.random.default_rng(seed).normal(0, 20, (40, 40, 3)), 0, 255)
+        for seed, name in enumerate(names)
+    }
+    assert found(tmp_path, images) == {}
+
+
+def test_photographs_of_one_burst_are_a_group(tmp_path: Path) -> None:
+    times = ("10:00:00", "10:00:07", "10:00:15", "11:00:00", "11:00:05")
+    cameras = ("A", "A", "A", "A", "B")
+    splits = ("train", "test", "train", "train", "test")
+    images = {
+        f"{split}/a/{number}{'x' * number}.jpg": photograph(f"2024:01:01 {time}", camera)
+        for number, (split, time, camera) in enumerate(zip(splits, times, cameras, strict=True))
+    }
+    (across,) = found(tmp_path, images).values()
+    assert list(across.values()) == [["train/0.jpg", "train/2xx.jpg", "test/1x.jpg"]]

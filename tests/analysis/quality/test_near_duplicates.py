@@ -1,0 +1,108 @@
+"""Copies are found, within and across splits; different images are not."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tfeff.analysis.quality import near_duplicates, survey
+from tfeff.analysis.quality.near_duplicates import Copies
+from tfeff.data.sources import catalog
+
+Image = np.ndarray
+
+
+def scene(seed: int, size: tuple[int, int] = (120, 160)) -> Image:
+    """Colored disks on a gradient."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[: size[0], : size[1]]
+    slopes, offset = rng.uniform(-0.6, 0.6, (2, 3)), rng.uniform(90, 160, 3)
+    image = offset + y[..., None] * slopes[0] + x[..., None] * slopes[1]
+    for _ in range(8):
+        center, radius = rng.uniform(0, 1, 2) * size, rng.uniform(8, 40)
+        image[(y - center[0]) ** 2 + (x - center[1]) ** 2 < radius**2] = rng.uniform(0, 255, 3)
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
+def found(root: Path, images: dict[str, Image]) -> Copies:
+    """The copies among images, given as `split/class/name`."""
+    for name, image in images.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        assert cv2.imwrite(str(path), image, [cv2.IMWRITE_JPEG_QUALITY, 90])
+    source = catalog.open_labels(f"folder:{root}")
+    surveys = {split: survey(source.load(split), 1000) for split in source.splits}
+    copies = near_duplicates.find(surveys)
+    named = [[(role, Path(surveys[role].ids[index]).name) for role, index in each] for each in copies.groups]
+    return Copies(named, copies.alike)
+
+
+CHANGES: dict[str, Callable[[Image], Image]] = {
+    "same": lambda image: image,
+    "encoded again": lambda image: cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 40])[1], 1),
+    "halved": lambda image: cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA),
+    "stretched": lambda image: cv2.resize(image, (200, 200)),
+    "brighter": lambda image: np.clip(image * 1.15 + 8, 0, 255).astype(np.uint8),
+    "mirrored": lambda image: image[:, ::-1],
+    "mirrored and halved": lambda image: cv2.resize(image[:, ::-1], None, fx=0.5, fy=0.5),
+    "cropped": lambda image: image[2:-2, 2:-2],
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_copy_in_another_split_is_found(change: str, tmp_path: Path) -> None:
+    images = {f"train/a/{seed}.jpg": scene(seed) for seed in range(12)}
+    images |= {f"val/a/{seed}.jpg": scene(seed) for seed in range(12, 18)}
+    images["val/a/copy.jpg"] = CHANGES[change](scene(5))
+    copies = found(tmp_path, images)
+    assert copies.groups == [[("train", "5.jpg"), ("validation", "copy.jpg")]]
+    assert copies.across == copies.groups
+    assert not copies.alike
+
+
+def test_different_images_are_no_copies(tmp_path: Path) -> None:
+    images = {f"train/a/{seed}.jpg": scene(seed) for seed in range(150)}
+    assert found(tmp_path, images).groups == []
+
+
+def test_copies_of_copies_are_one_group_and_groups_across_splits_come_first(tmp_path: Path) -> None:
+    images = {f"train/a/{seed}.jpg": scene(seed) for seed in range(10)}
+    images |= {f"train/a/one-{number}.jpg": np.clip(scene(1) + 3.0 * number, 0, 255) for number in range(4)}
+    images |= {"test/a/two.png": scene(2)}
+    assert found(tmp_path, images).groups == [
+        [("train", "2.jpg"), ("test", "two.png")],
+        [("train", name) for name in ("1.jpg", "one-0.jpg", "one-1.jpg", "one-2.jpg", "one-3.jpg")],
+    ]
+
+
+def test_blank_and_tiny_images_are_left_out(tmp_path: Path) -> None:
+    images = {f"train/a/{number}.png": np.full((64, 64, 3), number, np.uint8) for number in range(40)}
+    images |= {f"train/b/{number}.png": cv2.resize(scene(1), (28, 28)) for number in range(40)}
+    assert found(tmp_path, images).groups == []
+
+
+def test_if_all_images_look_alike_there_are_no_copies(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    images = {
+        f"train/a/{number}.png": np.clip(scene(1) + rng.normal(0, 12, (120, 160, 3)), 0, 255) for number in range(60)
+    }
+    copies = found(tmp_path, images)
+    assert copies.alike
+    assert copies.groups == []
+
+
+@pytest.mark.parametrize("bits", [0, 1, 6, 10])
+def test_all_close_pairs_of_hashes_are_found(bits: int) -> None:
+    rng = np.random.default_rng(bits)
+    known = rng.integers(0, 2**63, 300, np.uint64)
+    queries = known.copy()
+    for index in range(len(queries)):
+        for bit in rng.permutation(64)[:bits]:
+            queries[index] ^= np.uint64(1) << np.uint64(bit)
+    one, other = near_duplicates._close(queries, known)
+    distances = np.bitwise_count(queries[:, None] ^ known[None])
+    expected = np.argwhere(distances <= near_duplicates.BITS)
+    np.testing.assert_array_equal(np.stack([one, other], axis=1), expected)
+    assert len(expected) >= 300

@@ -1,0 +1,357 @@
+"""The page of a diagnosis: what is wrong, and what the images, classes, boxes, copies and suspects look like."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from tfeff.analysis.diagnosis.classes import counts
+from tfeff.analysis.diagnosis.finding import Diagnosis, Finding
+from tfeff.analysis.diagnosis.suspects import SECTIONS, Suspects
+from tfeff.analysis.pixel_statistics import pixels_of
+from tfeff.analysis.quality import Quality
+from tfeff.boxes import relative_from_yxyx
+from tfeff.data.dataset import Dataset, evenly_spaced
+from tfeff.data.names import shown
+from tfeff.reporting import html
+
+SIDE = 224
+"""Pixels of the longest side of a thumbnail."""
+CLASSES = 60
+"""Classes with pictures, at most: the most frequent ones and the rarest ones."""
+SAMPLES = 6
+"""Pictures of a class."""
+SHOWN = 24
+"""Pictures of a gallery."""
+GROUPS = 12
+"""Groups of copies with pictures."""
+CONTEXT = 0.5
+"""Margin around an object, relative to its longer side."""
+ANNOTATED, DETECTED = (0, 150, 0), (225, 0, 0)
+"""Colors of boxes."""
+
+FIGURES = {
+    "boxes": "Sizes of the training objects at the network's resolution, against its anchors or cells.",
+    "training": "The training.",
+    "recall": "Share of the objects that reach each stage of the detector.",
+    "scores": "Scores of boxes on objects and on the background.",
+    "saliency": "The pixels on which the scores of some detections depend most.",
+}
+"""Captions of the figures of a diagnosis."""
+BOX_FIGURES = {
+    "box_sizes": "Sizes of the boxes of each split.",
+    "box_shapes": "Shapes of the boxes of each split.",
+    "box_centers": "Where the centers of the boxes lie, all splits together.",
+}
+"""Captions of the figures of boxes."""
+
+
+def write_page(
+    diagnosis: Diagnosis,
+    splits: Mapping[str, Dataset],
+    quality: Quality,
+    suspects: Suspects,
+    figures: Mapping[str, Path],
+    command: str,
+) -> str:
+    """The page as HTML.
+
+    Args:
+        figures: files of the diagnosis' figures and of those of the dataset, by name.
+    """
+
+    def drawn(*names: str) -> list[html.Part]:
+        return [html.figure(figures[name], FIGURES[name]) for name in names if name in figures]
+
+    sections: dict[str, Sequence[html.Part]] = {
+        "What is wrong": [*_links(diagnosis)],
+        "Images and classes": [*_annotated(splits), *_classes(splits, quality, figures)],
+        "Boxes": _boxes(splits, figures),
+        "Copies": [*_copies(quality)],
+        "Odd images": [*_odd(quality)],
+        "Groups that splits separate": [*_groups(quality)],
+        "Labels and boxes that look wrong": [*_suspects(suspects)],
+        "Network": drawn("boxes", "training", "recall", "scores", "saliency"),
+        "Command": [html.command(command)],
+    }
+    return html.page(f"Analysis of {shown(diagnosis.subject)}", sections, summary=_summary(diagnosis))
+
+
+def _summary(diagnosis: Diagnosis) -> str:
+    if not diagnosis.broken:
+        return "Nothing is wrong with the links that were checked."
+    first = diagnosis.broken[0]
+    return f"First broken link: {first.name}. {first.faults[0].sentence}"
+
+
+def _links(diagnosis: Diagnosis) -> Iterator[html.Part]:
+    yield html.table(
+        [
+            {
+                "link": link.name,
+                "result": link.status,
+                "question": link.question + (f" ({link.skipped})" if link.skipped else ""),
+            }
+            for link in diagnosis.links
+        ],
+        "The links of the chain, in order: a broken one also harms those after it.",
+        row_headers=True,
+    )
+    for link in diagnosis.broken:
+        yield html.details(
+            f"{link.name}: broken", [part for each in link.faults for part in _finding(each)], opened=True
+        )
+    for link in diagnosis.links:
+        if link.notes:
+            title = f"{link.name}: {len(link.notes)} notes" if len(link.notes) > 1 else f"{link.name}: 1 note"
+            yield html.details(title, [part for each in link.notes for part in _finding(each)], opened=True)
+
+
+def _finding(finding: Finding) -> Iterator[html.Part]:
+    yield html.paragraph(finding.sentence)
+    for name, text in (("Where", "; ".join(map(str, finding.evidence))), ("What to do", finding.fix)):
+        if text:
+            yield html.paragraph(f"{name}: {text}")
+
+
+def _annotated(splits: Mapping[str, Dataset]) -> Iterator[html.Part]:
+    """Some images of each split with their boxes."""
+    pictures = list[html.Part]()
+    for role, images in splits.items():
+        for index in evenly_spaced(len(images), SAMPLES).tolist() if images.has_objects else ():
+            names = Counter(images.class_names[label] for label in images.objects[index].labels)
+            text = ", ".join(f"{number} {shown(name)}" for name, number in names.most_common(3)) or "no objects"
+            boxes = [(box, ANNOTATED) for box in _relative(images, index)]
+            pictures += [
+                html.picture(pixels, [f"{role}: {name}", text + (", …" if len(names) > 3 else "")])
+                for pixels, name in _thumbnail(images, index, boxes=boxes)
+            ]
+    if pictures:
+        yield html.gallery("Are the boxes on the objects?", pictures)
+
+
+def _classes(splits: Mapping[str, Dataset], quality: Quality, figures: Mapping[str, Path]) -> Iterator[html.Part]:
+    train = next(iter(splits.values()))
+    alike = {role: images for role, images in splits.items() if images.class_names == train.class_names}
+    sizes = {role: np.array([one.size for one in quality.surveys[role].measured] or [(0, 0)]) for role in splits}
+    yield html.table(
+        [
+            {
+                "split": role,
+                "images": len(images),
+                **({"objects": sum(map(len, images.objects))} if images.has_objects else {}),
+                "examined": quality.surveys[role].examined,
+                "unreadable": len(quality.surveys[role].unreadable),
+                "median size": "{:.0f} x {:.0f}".format(*np.median(sizes[role], axis=0)[::-1]),
+            }
+            for role, images in splits.items()
+        ],
+        "Sizes are width x height in pixels.",
+        row_headers=True,
+    )
+    if not (train.has_labels or train.has_objects):
+        return
+    if "class_counts" in figures:
+        noun = "Objects" if train.has_objects else "Images"
+        yield html.figure(figures["class_counts"], f"{noun} of each class, by split.")
+    by_role = {role: counts(images)[:-2] for role, images in alike.items()}
+    total = np.sum(list(by_role.values()), axis=0)
+    order = np.argsort(-total, kind="stable").tolist()
+    chosen = order if len(order) <= CLASSES else [*order[: CLASSES // 2], *order[-CLASSES // 2 :]]
+    if len(chosen) < len(order):
+        yield html.paragraph(
+            f"Of {len(order):,} classes, the {CLASSES // 2} most frequent and the {CLASSES // 2} rarest have pictures."
+        )
+    examples = _examples(train, set(chosen))
+    for label in chosen:
+        numbers = ", ".join(f"{role} {int(each[label]):,}" for role, each in by_role.items())
+        pictures = [
+            html.picture(pixels, [name])
+            for index, box in examples.get(label, [])
+            for pixels, name in _thumbnail(train, index, crop=box)
+        ]
+        title = f"{shown(train.class_names[label])}: {numbers}"
+        yield html.gallery(title, pictures) if pictures else html.paragraph(f"{title}; no training image shows it.")
+
+
+def _examples(images: Dataset, classes: set[int]) -> dict[int, list[tuple[int, npt.NDArray[np.float64] | None]]]:
+    """Images of each class, evenly spaced, and the boxes of their objects, relative to the image."""
+    places = dict[int, list[tuple[int, int | None]]]({label: [] for label in classes})
+    if images.has_labels:
+        for index, label in enumerate(images.labels.tolist()):
+            if label in classes:
+                places[label].append((index, None))
+    else:
+        for index, objects in enumerate(images.objects):
+            for number, label in enumerate(objects.labels.tolist()):
+                if label in classes:
+                    places[label].append((index, number))
+    found = dict[int, list[tuple[int, npt.NDArray[np.float64] | None]]]()
+    for label, each in places.items():
+        for place in evenly_spaced(len(each), SAMPLES).tolist() if each else ():
+            index, number = each[place]
+            box = None if number is None else _relative(images, index)[number]
+            found.setdefault(label, []).append((index, box))
+    return found
+
+
+def _relative(images: Dataset, index: int) -> npt.NDArray[np.float64]:
+    height, width = images.sizes[index].tolist()
+    return relative_from_yxyx(images.objects[index].boxes_yxyx.astype(np.float64), (height, width))
+
+
+def _boxes(splits: Mapping[str, Dataset], figures: Mapping[str, Path]) -> list[html.Part]:
+    train = next(iter(splits.values()))
+    if not train.has_objects or "box_sizes" not in figures:
+        return []
+    parts = [
+        html.columns([html.figure(figures[name], text) for name, text in BOX_FIGURES.items()]),
+    ]
+    areas = [
+        (float(area), index, box)
+        for index in range(len(train))
+        for box in _relative(train, index)
+        for area in [max(box[2] - box[0], 0) * max(box[3] - box[1], 0)]
+    ]
+    areas.sort(key=lambda each: each[0])
+    for title, part in (("The smallest objects", areas[:SAMPLES]), ("The largest objects", areas[::-1][:SAMPLES])):
+        pictures = [
+            html.picture(pixels, [f"{100 * area:.2g} % of the image", name])
+            for area, index, box in part
+            for pixels, name in _thumbnail(train, index, crop=box)
+        ]
+        parts.append(html.gallery(title, pictures))
+    return parts
+
+
+def _copies(quality: Quality) -> Iterator[html.Part]:
+    copies = quality.copies
+    if copies.alike:
+        yield html.paragraph(
+            "All images look alike, so near duplicates cannot be told from other images. Equal files are listed above."
+        )
+        return
+    if not copies.groups:
+        yield html.paragraph("No copies were found, neither equal files nor near duplicates.")
+        return
+    yield html.paragraph(
+        f"{sum(map(len, copies.groups)):,} images are in {len(copies.groups):,} groups of copies: equal, encoded "
+        f"again, resized, brightened, mirrored or slightly cropped. {len(copies.across):,} groups have images of "
+        "several splits."
+    )
+    yield from _group_galleries(quality, {f"copies {n}": each for n, each in enumerate(copies.groups, 1)})
+
+
+def _group_galleries(quality: Quality, groups: Mapping[str, Sequence[tuple[str, int]]]) -> Iterator[html.Part]:
+    for name, group in list(groups.items())[:GROUPS]:
+        roles = ", ".join(dict.fromkeys(role for role, _ in group))
+        pictures = _pictures(quality, list(group)[:SAMPLES])
+        yield html.gallery(f"{shown(name)} ({roles}): {len(group)} images", pictures)
+    if len(groups) > GROUPS:
+        yield html.paragraph(f"The first {GROUPS} of {len(groups):,} groups; analysis.json lists all.")
+
+
+def _pictures(quality: Quality, places: Sequence[tuple[str, int]]) -> list[html.Part]:
+    found = list[html.Part]()
+    for role, index in places:
+        survey = quality.surveys[role]
+        for pixels, name in _thumbnail(survey.images, survey.indices[index]):
+            found.append(html.picture(pixels, [role, name]))
+    return found
+
+
+def _odd(quality: Quality) -> Iterator[html.Part]:
+    for name, each in quality.odd.items():
+        count = f"{len(each.places):,} images {each.what}."
+        if each.usual:
+            yield html.paragraph(f"{count} This is usual here, so they are not shown.")
+            continue
+        yield html.gallery(f"{name.capitalize()}: {len(each.places):,} images", _pictures(quality, each.places[:SHOWN]))
+        yield html.paragraph(f"These {each.what}." + ("" if len(each.places) <= SHOWN else f" The first {SHOWN}."))
+
+
+def _groups(quality: Quality) -> Iterator[html.Part]:
+    for grouping in quality.groupings:
+        if not grouping.across:
+            continue
+        yield html.paragraph(
+            f"{grouping.what[0].upper()}{grouping.what[1:]}: {len(grouping.across):,} of {len(grouping.groups):,} "
+            "groups have images of several splits."
+        )
+        yield from _group_galleries(quality, grouping.across)
+
+
+def _suspects(suspects: Suspects) -> Iterator[html.Part]:
+    if not suspects.images:
+        return
+    number = ", ".join(f"{len(images):,} of {split}" for split, images in suspects.images.items())
+    yield html.paragraph(
+        f"The network predicted images: {number}. Green: annotated; red: detected. If the network is weak, many of "
+        "these are its own errors: look at the images."
+    )
+    for kind, found in suspects.found.items():
+        pictures = [
+            html.picture(pixels, [suspect.text, f"{suspect.split}: {name}"])
+            for suspect in found[:SHOWN]
+            for pixels, name in _thumbnail(
+                suspects.images[suspect.split],
+                suspect.image,
+                crop=_around(suspect.annotated, suspect.detected),
+                boxes=[(suspect.annotated, ANNOTATED), (suspect.detected, DETECTED)],
+            )
+        ]
+        what = f"{SECTIONS[kind][0].upper()}{SECTIONS[kind][1:]}"
+        if pictures:
+            yield html.gallery(f"{what}: {len(found):,}", pictures)
+        else:
+            yield html.paragraph(f"{what}: none.")
+
+
+def _around(*boxes: npt.NDArray[np.float64] | None) -> npt.NDArray[np.float64] | None:
+    known = np.array([box for box in boxes if box is not None])
+    return np.concatenate([known[:, :2].min(axis=0), known[:, 2:].max(axis=0)]) if len(known) else None
+
+
+def _thumbnail(
+    images: Dataset,
+    index: int,
+    *,
+    crop: npt.NDArray[np.float64] | None = None,
+    boxes: Sequence[tuple[npt.NDArray[np.float64] | None, tuple[int, int, int]]] = (),
+) -> Iterator[tuple[npt.NDArray[np.uint8], str]]:
+    """A small picture of an image and its file name; nothing if it is unreadable.
+
+    Args:
+        crop: box relative to the image, yxyx; shown with CONTEXT around it, and drawn if `boxes` are empty.
+        boxes: relative boxes and their colors.
+    """
+    pixels = pixels_of(images, index)
+    if pixels is None:
+        return
+    top, left, scale = 0, 0, 1.0
+    height, width = pixels.shape[:2]
+    if crop is not None:
+        box = crop * (height, width, height, width)
+        side = max(32.0, (1 + 2 * CONTEXT) * max(box[2] - box[0], box[3] - box[1]))
+        middle = (box[:2] + box[2:]) / 2
+        top, left = (
+            int(np.clip(center - side / 2, 0, max(whole - side, 0)))
+            for center, whole in zip(middle, (height, width), strict=True)
+        )
+        pixels = pixels[top : top + round(side), left : left + round(side)]
+        boxes = boxes or [(crop, ANNOTATED)]
+    scale = SIDE / max(pixels.shape[:2])
+    if scale > 1 and crop is None:
+        scale = 1.0
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    small = np.asarray(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=how), np.uint8)
+    for own, color in boxes:
+        if own is not None:
+            y0, x0, y1, x1 = (
+                ((own * (height, width, height, width) - (top, left, top, left)) * scale).round().astype(int).tolist()
+            )
+            cv2.rectangle(small, (x0, y0), (x1 - 1, y1 - 1), color, 2)
+    yield small, shown(str(images.ids[index]).rpartition("/")[2])

@@ -1,0 +1,107 @@
+"""The link of the splits: whether images of the training split, or images like them, are also in the others."""
+
+from collections.abc import Iterator, Mapping
+
+from tfeff.analysis.diagnosis.finding import Finding, Link, listed, share
+from tfeff.analysis.diagnosis.subject import TRAIN
+from tfeff.analysis.diagnosis.thresholds import limit
+from tfeff.analysis.quality import Quality, Survey
+from tfeff.data.dataset import Dataset
+
+
+def check_splits(splits: Mapping[str, Dataset], quality: Quality) -> Link:
+    """Looks for images of the training split in the others: equal files, near duplicates, members of one group."""
+    findings, surveys = list[Finding](), quality.surveys
+    train = surveys[TRAIN].digests
+    inside = [names for names in train.values() if len(names) > 1]
+    for role, survey in surveys.items():
+        if role == TRAIN:
+            continue
+        same = [(train[digest][0], names[0]) for digest, names in survey.digests.items() if digest in train]
+        if same:
+            findings.append(
+                Finding(
+                    what=f"{share(len(same), survey.examined, f'images of {role}')} are also in train: the same bytes.",
+                    broken=_many(len(same), survey),
+                    measured={"images": len(same), "of": survey.examined},
+                    evidence=[f"{one} = {other}" for one, other in same[:3]],
+                    fix=f"remove them from train or {role}: results on known images say nothing about new ones",
+                )
+            )
+        findings += [*_near_duplicates(role, quality), *_separated_groups(role, quality)]
+    if inside:
+        copies = sum(len(names) - 1 for names in inside)
+        findings.append(
+            Finding(
+                what=f"{share(copies, surveys[TRAIN].examined, 'images of train')} are copies of another one.",
+                broken=False,
+                measured={"images": copies},
+                evidence=[" = ".join(names[:3]) for names in inside[:3]],
+            )
+        )
+    within = [group for group in quality.copies.groups if group not in quality.copies.across]
+    if within:
+        findings.append(
+            Finding(
+                what=f"{sum(map(len, within)):,} images have near duplicates in their own split, in "
+                f"{len(within):,} groups.",
+                broken=False,
+                measured={"images": sum(map(len, within)), "groups": len(within)},
+                evidence=[" = ".join(map(quality.id_of, group[:3])) for group in within[:3]],
+                fix="cross-validation and drawn splits can separate them: keep one of each group",
+            )
+        )
+    alone = len(splits) == 1
+    return Link(
+        name="splits",
+        question="are the splits disjoint?",
+        findings=findings,
+        measured={role: len(images) for role, images in splits.items()},
+        skipped="there is only one split" if alone and not findings else "",
+    )
+
+
+def _many(count: int, survey: Survey) -> bool:
+    return count >= limit("duplicate_count") and count > limit("duplicate_images") * survey.examined
+
+
+def _near_duplicates(role: str, quality: Quality) -> Iterator[Finding]:
+    """Images of a split that nearly equal one of the training split, but not byte by byte."""
+    survey, train = quality.surveys[role], quality.surveys[TRAIN]
+    near = list[tuple[str, str]]()
+    for group in quality.copies.across:
+        known = [train.ids[index] for other, index in group if other == TRAIN]
+        own = [index for other, index in group if other == role and survey.measured[index].digest not in train.digests]
+        near += [(known[0], survey.ids[index]) for index in own if known]
+    if near:
+        yield Finding(
+            what=f"{share(len(near), survey.examined, f'images of {role}')} are near duplicates of images in train.",
+            broken=_many(len(near), survey),
+            measured={"images": len(near), "of": survey.examined},
+            evidence=[f"{one} ~ {other}" for one, other in near[:3]],
+            fix=f"remove them from train or {role}: results on known images say nothing about new ones",
+        )
+
+
+def _separated_groups(role: str, quality: Quality) -> Iterator[Finding]:
+    """Groups with images in the training split and in another one."""
+    survey = quality.surveys[role]
+    for grouping in quality.groupings:
+        both = {
+            name: group for name, group in grouping.across.items() if {TRAIN, role} <= {other for other, _ in group}
+        }
+        count = sum(other == role for group in both.values() for other, _ in group)
+        if not both:
+            continue
+        alike = (
+            "" if grouping.likeness is None else f" (more alike than others with probability {grouping.likeness:.2f})"
+        )
+        name, group = next(iter(both.items()))
+        yield Finding(
+            what=f"{share(count, survey.examined, f'images of {role}')} belong to groups that are also in train: "
+            f"{grouping.what}{alike}.",
+            broken=_many(count, survey),
+            measured={"images": count, "of": survey.examined, "groups": len(both)},
+            evidence=[f"{name}: " + listed([quality.id_of(place) for place in group], 4)],
+            fix="put all images of a group into the same split: results on known groups say little about new ones",
+        )

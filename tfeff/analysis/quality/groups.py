@@ -1,0 +1,214 @@
+"""Groups of images that belong together, such as the frames of a video, the photographs of one patient or the augmented
+copies of one original, by their names and by the time at which they were taken.
+
+If images of one group are in the training and in the test images, the test measures memory.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import PurePath
+
+import numpy as np
+import numpy.typing as npt
+
+from tfeff.analysis.quality.near_duplicates import correlation, joined
+from tfeff.analysis.quality.survey import Survey
+from tfeff.data.images.header import EXTENSIONS
+
+Place = tuple[str, int]
+"""An image: (split, position in the survey)."""
+BURST = 10.0
+"""Seconds between photographs of one burst, at most."""
+LARGEST = 0.5
+"""Share of all images in one group, at most: a name that most images have names no group."""
+FEW = 20
+"""Images; smaller groups name no class or split, however small these are."""
+PAIRS = 2000
+"""Pairs of images whose likeness is compared, at most."""
+MIN_PAIRS = 20
+LIKENESS = 0.65
+"""Probability that two images of one group are more alike than two of different groups, at least; chance is 0.5."""
+Z = 4.0
+"""Standard deviations from chance."""
+
+_ENDINGS = "|".join(each[1:] for each in EXTENSIONS)
+_EXPORTED = re.compile(rf"^(.+?)[_.](?:{_ENDINGS})\.rf\.\w+$", re.IGNORECASE)
+_CHANGES = "aug|augmented|flip|flipped|hflip|vflip|rot|rotated|crop|cropped|mirror|mirrored|blur|blurred|noise|noisy"
+_AUGMENTED = re.compile(rf"^(.+?)(?:[_-](?:{_CHANGES}|bright|dark|orig|original)[_-]?\d*)+$", re.IGNORECASE)
+_COPIED = re.compile(r"^(.+?)(?:[ _-]+copy|[ _]?\(\d+\))+(?: \d+)?$", re.IGNORECASE)
+_NUMBERED = re.compile(r"^(.*[A-Za-z0-9])[ _.-]+\D{0,8}\d+$")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How groups are recognized.
+
+    Attributes:
+        what: what a group is.
+        key: id of an image -> name of its group, and whether the id says that there are others; None: in no group.
+        certain: whether names say it; otherwise, images of one group must also look more alike than others.
+    """
+
+    what: str
+    key: Callable[[str], tuple[str, bool] | None]
+    certain: bool
+
+
+def _by(pattern: re.Pattern[str], *, originals: bool = False) -> Callable[[str], tuple[str, bool] | None]:
+    """The first group of a pattern; with `originals`, other images are in the group of their own name."""
+
+    def key(name: str) -> tuple[str, bool] | None:
+        own = stem(name)
+        found = pattern.match(own)
+        return (found[1], True) if found else (own, False) if originals else None
+
+    return key
+
+
+def _folder(name: str) -> tuple[str, bool] | None:
+    parent = PurePath(name).parent.name
+    return (parent, True) if parent else None
+
+
+RULES = (
+    Rule("exports of one original (NAME_jpg.rf.CODE)", _by(_EXPORTED), certain=True),
+    Rule("augmented copies of one original (NAME_flip, NAME_rot90)", _by(_AUGMENTED, originals=True), certain=True),
+    Rule("copies of one file (NAME (1), NAME copy)", _by(_COPIED, originals=True), certain=True),
+    Rule("numbered images of one name (NAME_0001, NAME_0002)", _by(_NUMBERED), certain=False),
+    Rule("images of one folder", _folder, certain=False),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Grouping:
+    """Groups of one kind.
+
+    Attributes:
+        what: what a group is.
+        groups: name -> images; two or more each.
+        likeness: probability that two images of one group are more alike than two of different groups; None if it was
+            not compared.
+    """
+
+    what: str
+    groups: Mapping[str, Sequence[Place]]
+    likeness: float | None = None
+
+    @property
+    def across(self) -> dict[str, Sequence[Place]]:
+        """The groups with images of several splits, the largest first."""
+        found = {name: each for name, each in self.groups.items() if len({role for role, _ in each}) > 1}
+        return dict(sorted(found.items(), key=lambda item: -len(item[1])))
+
+
+def stem(name: str) -> str:
+    """The name of an image file without folders and ending.
+
+    >>> stem("/data/train/ants/colony_7.JPG"), stem("a.b_jpg.rf.0a1b.jpg"), stem("train[3]")
+    ('colony_7', 'a.b_jpg.rf.0a1b', 'train[3]')
+    """
+    last = PurePath(name).name
+    head, dot, ending = last.rpartition(".")
+    return head if dot and f".{ending.lower()}" in EXTENSIONS else last
+
+
+def find(surveys: Mapping[str, Survey]) -> list[Grouping]:
+    """The groupings that names and times show; each is examined on its own, and images can be in several."""
+    places = [(role, index) for role, each in surveys.items() for index in range(len(each))]
+    names = [surveys[role].ids[index] for role, index in places]
+    classes = {name for each in surveys.values() for name in each.images.class_names}
+    rng, found = np.random.default_rng(0), list[Grouping]()
+    for rule in RULES:
+        groups, marked = dict[str, list[int]](), set[str]()
+        for number, name in enumerate(names):
+            if (key := rule.key(name)) is None:
+                continue
+            folder = PurePath(name).parent.name
+            # Class folders have files of equal names.
+            group = f"{folder}/{key[0]}" if folder in classes and rule.key is not _folder else key[0]
+            groups.setdefault(group, []).append(number)
+            if key[1]:
+                marked.add(group)
+        groups = {key: each for key, each in groups.items() if len(each) > 1 and key in marked}
+        groups = _without_classes(groups, places, surveys)
+        if not groups or max(map(len, groups.values())) > LARGEST * len(places):
+            continue
+        likeness = None
+        if not rule.certain:
+            pixels = np.stack([surveys[role].measured[index].thumbnail for role, index in places])
+            measured = _likeness(list(groups.values()), pixels, _labels(places, surveys), rng)
+            if measured is None or measured[0] < LIKENESS or measured[1] < Z:
+                continue
+            likeness = measured[0]
+        found.append(Grouping(rule.what, {key: [places[n] for n in each] for key, each in groups.items()}, likeness))
+    bursts = _bursts(places, surveys)
+    return [*found, Grouping(f"photographs taken within {BURST:.0f} seconds", bursts)] if bursts else found
+
+
+def _labels(places: Sequence[Place], surveys: Mapping[str, Survey]) -> npt.NDArray[np.int64]:
+    """The class of each image; 0 if images have none."""
+    return np.array(
+        [
+            split.images.labels[split.indices[index]] if (split := surveys[role]).images.has_labels else 0
+            for role, index in places
+        ]
+    )
+
+
+def _without_classes(
+    groups: dict[str, list[int]], places: Sequence[Place], surveys: Mapping[str, Survey]
+) -> dict[str, list[int]]:
+    """The groups that neither have most images of a class, whose name it is then, nor most of a split."""
+    labels, roles = _labels(places, surveys), [role for role, _ in places]
+    labeled = any(each.images.has_labels for each in surveys.values())
+    of_class, of_split = np.bincount(labels), Counter(roles)
+
+    def general(group: list[int]) -> bool:
+        own, splits = np.bincount(labels[group], minlength=len(of_class)), Counter(roles[number] for number in group)
+        return bool(labeled and (own > LARGEST * of_class).any()) or any(
+            count > LARGEST * of_split[role] for role, count in splits.items()
+        )
+
+    return {key: each for key, each in groups.items() if len(each) <= FEW or not general(each)}
+
+
+def _likeness(
+    groups: Sequence[Sequence[int]],
+    thumbnails: npt.NDArray[np.uint8],
+    labels: npt.NDArray[np.int64],
+    rng: np.random.Generator,
+) -> tuple[float, float] | None:
+    """Probability that a pair within a group correlates more than a pair of one class and two groups, and its distance
+    from chance in standard deviations (Mann and Whitney); None with fewer than MIN_PAIRS pairs."""
+    # Neighbors in a group count: the ends of a video differ.
+    inside = np.array([pair for group in groups for pair in pairwise(group)])
+    if len(inside) < MIN_PAIRS:
+        return None
+    inside = inside[rng.permutation(len(inside))[:PAIRS]]
+    owner = np.full(len(thumbnails), -1)
+    for place, group in enumerate(groups):
+        owner[group] = place
+    order = np.argsort(labels, kind="stable")
+    starts = np.searchsorted(labels[order], labels[inside[:, 0]])
+    ends = np.searchsorted(labels[order], labels[inside[:, 0]], "right")
+    others = order[starts + (rng.random(len(inside)) * (ends - starts)).astype(np.int64)]
+    between = np.stack([inside[:, 0], others], axis=1)[owner[others] != owner[inside[:, 0]]]
+    if len(between) < MIN_PAIRS:
+        return None
+    one, other = (np.sort(correlation(thumbnails[e[:, 0]], thumbnails[e[:, 1]])) for e in (inside, between))
+    wins = np.searchsorted(other, one, "left") + np.searchsorted(other, one, "right")
+    probability = float(wins.mean() / 2 / len(other))
+    deviation = np.sqrt((len(one) + len(other) + 1) / (12 * len(one) * len(other)))
+    return probability, float((probability - 0.5) / deviation)
+
+
+def _bursts(places: Sequence[Place], surveys: Mapping[str, Survey]) -> dict[str, list[Place]]:
+    """Photographs of one camera, each within BURST seconds of the next, by the name of the first."""
+    taken = [(one.camera, one.time, number) for number, one in enumerate(surveys[r].measured[i] for r, i in places)]
+    known = sorted(each for each in taken if np.isfinite(each[1]))
+    near = [(one[2], other[2]) for one, other in pairwise(known) if one[0] == other[0] and other[1] - one[1] <= BURST]
+    groups = [[places[number] for number in group] for group in joined(len(places), near)]
+    return {stem(surveys[group[0][0]].ids[group[0][1]]): group for group in groups}

@@ -1,0 +1,113 @@
+"""Boxes that are probably annotated wrongly, by the detections of a trained detector.
+
+After Tkachenko et al. 2023, "ObjectLab: Automated Diagnosis of Mislabeled Images in Object Detection Data"
+(arXiv:2309.00832), section 3: objects that were overlooked, badly located or given another class. Here, objects that no
+detection confirms are a fourth kind, and each suspect is ranked on its own, not each image.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tfeff.boxes import iou
+from tfeff.evaluation.matching import Detections, GroundTruth
+
+MISSING, CLASS, BOX, UNCONFIRMED = "missing", "class", "box", "unconfirmed"
+KINDS = {
+    MISSING: "a confident detection where nothing is annotated: the object may be missing",
+    CLASS: "a confident detection of another class on the object: the class may be wrong",
+    BOX: "a confident detection of its class that fits the box poorly: the box may be misplaced",
+    UNCONFIRMED: "no detection near the object: there may be nothing",
+}
+SAME, APART, NEAR = 0.5, 0.1, 0.3
+"""IoU of boxes around one object, at least; of boxes without relation, at most; of a poor box, at least."""
+
+
+@dataclass(frozen=True)
+class BoxSuspect:
+    """A suspicious object, or the place of one that is missing.
+
+    Attributes:
+        kind: key of KINDS.
+        image: index of the image.
+        annotated: index of the object in the image; None if it is missing.
+        detected: index of the detection in the image that contradicts it; None if there is none.
+        suspicion: in [0, 1], for ranking within a kind.
+    """
+
+    kind: str
+    image: int
+    annotated: int | None
+    detected: int | None
+    suspicion: float
+
+
+def box_errors(
+    detections: Sequence[Detections], objects: Sequence[GroundTruth], *, threshold: float
+) -> dict[str, list[BoxSuspect]]:
+    """Suspicious objects by kind, the most suspicious first.
+
+    Args:
+        detections: of each image, also those with low scores, in [0, 1].
+        objects: of each image. Difficult objects and crowds are never suspicious, and explain detections on them.
+        threshold: minimum score of a detection that contradicts an annotation.
+    """
+    found = dict[str, list[BoxSuspect]]({kind: [] for kind in KINDS})
+    for image, (predicted, truth) in enumerate(zip(detections, objects, strict=True)):
+        overlaps = iou(predicted.boxes_yxyx, truth.boxes_yxyx).reshape(len(predicted), len(truth.labels))
+        found[MISSING] += _missing(image, predicted, overlaps, threshold)
+        for number in np.flatnonzero(~(truth.difficult | truth.crowd)).tolist():
+            same = predicted.labels == truth.labels[number]
+            suspect = _contradicted(image, number, predicted, overlaps[:, number], same, threshold)
+            if suspect is not None:
+                found[suspect.kind].append(suspect)
+    misplaced = {(each.image, each.detected) for each in found[BOX]}
+    found[MISSING] = [each for each in found[MISSING] if (each.image, each.detected) not in misplaced]
+    return {kind: sorted(each, key=lambda suspect: -suspect.suspicion) for kind, each in found.items()}
+
+
+def _missing(
+    image: int, predicted: Detections, overlaps: npt.NDArray[np.floating], threshold: float
+) -> list[BoxSuspect]:
+    """Detections on nothing; of several at one place, the one with the highest score."""
+    suspects, kept = list[BoxSuspect](), list[int]()
+    nothing = overlaps.max(axis=1, initial=0.0) < NEAR
+    for index in np.argsort(-predicted.scores, kind="stable").tolist():
+        if not nothing[index] or predicted.scores[index] < threshold:
+            continue
+        boxes = predicted.boxes_yxyx
+        if kept and iou(boxes[index : index + 1], boxes[kept]).max() >= SAME:
+            continue
+        kept.append(index)
+        suspects.append(BoxSuspect(MISSING, image, None, index, float(predicted.scores[index])))
+    return suspects
+
+
+def _contradicted(
+    image: int,
+    number: int,
+    predicted: Detections,
+    overlaps: npt.NDArray[np.floating],
+    same: npt.NDArray[np.bool_],
+    threshold: float,
+) -> BoxSuspect | None:
+    """What contradicts one object most, if anything does."""
+    scores = predicted.scores.astype(np.float64)
+    on = overlaps >= SAME
+    own = float(scores[on & same].max(initial=0.0))
+    other = np.where(on & ~same, scores, 0.0)
+    if other.max(initial=0.0) >= threshold and other.max() > own:
+        index = int(other.argmax())
+        return BoxSuspect(CLASS, image, number, index, float(other[index] - own))
+    if own >= threshold:
+        return None
+    poor = np.where(same & (overlaps >= APART) & ~on, scores, 0.0)
+    if poor.max(initial=0.0) >= threshold:
+        index = int(poor.argmax())
+        return BoxSuspect(BOX, image, number, index, float(poor[index] * (1 - overlaps[index])))
+    near = scores[overlaps >= NEAR]
+    if near.max(initial=0.0) < threshold:
+        return BoxSuspect(UNCONFIRMED, image, number, None, float(1 - near.max(initial=0.0)))
+    return None
