@@ -49,9 +49,15 @@ def suspects(found: Detections, present: Objects, threshold: float = 0.5) -> dic
         (detections(), objects((HERE, 0)), {UNCONFIRMED: [(0, None, 1.0)]}),
         (detections((HERE, 0, 0.3)), objects((HERE, 0)), {UNCONFIRMED: [(0, None, 0.7)]}),
         # a detection that shows that a box is misplaced is not also a missing object
-        (detections(((38, 10, 78, 50), 0, 0.9)), objects((HERE, 0)), {BOX: [(0, 0, 0.741)]}),
+        (detections(((34, 10, 74, 50), 0, 0.9)), objects((HERE, 0)), {BOX: [(0, 0, 0.675)]}),
         (detections((HERE, 0, 0.9)), objects((HERE, 1), ignored=True), {}),
         (detections(), objects(), {}),
+        # a neighbor says nothing about the object
+        (
+            detections(((45, 10, 85, 50), 0, 0.9)),
+            objects((HERE, 0)),
+            {MISSING: [(None, 0, 0.9)], UNCONFIRMED: [(0, None, 1.0)]},
+        ),
     ],
 )
 def test_what_contradicts_an_annotation(found: Detections, present: Objects, expected: dict) -> None:
@@ -76,7 +82,7 @@ def test_injected_mistakes_of_each_kind_come_first() -> None:
         if kind == MISSING:
             own = []
         elif kind == BOX:
-            own = [(tuple(box + 20), label)]
+            own = [(tuple(box + 12), label)]
         elif kind == CLASS:
             own = [(tuple(box), (label + 2) % 3)]
         elif kind == UNCONFIRMED:

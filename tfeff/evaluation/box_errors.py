@@ -21,8 +21,9 @@ KINDS = {
     BOX: "a confident detection of its class that fits the box poorly: the box may be misplaced",
     UNCONFIRMED: "no detection near the object: there may be nothing",
 }
-SAME, APART, NEAR = 0.5, 0.1, 0.3
-"""IoU of boxes around one object, at least; of boxes without relation, at most; of a poor box, at least."""
+SAME, POOR, NEAR = 0.5, 0.2, 0.3
+"""IoU of boxes around one object; of a misplaced box and its object (neighbors overlap less); of a detection that an
+object explains, or that confirms one: at least."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def _contradicted(
         return BoxSuspect(CLASS, image, number, index, float(other[index] - own))
     if own >= threshold:
         return None
-    poor = np.where(same & (overlaps >= APART) & ~on, scores, 0.0)
+    poor = np.where(same & (overlaps >= POOR) & ~on, scores, 0.0)
     if poor.max(initial=0.0) >= threshold:
         index = int(poor.argmax())
         return BoxSuspect(BOX, image, number, index, float(poor[index] * (1 - overlaps[index])))

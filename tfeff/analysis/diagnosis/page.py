@@ -238,9 +238,9 @@ def _copies(quality: Quality) -> Iterator[html.Part]:
         yield html.paragraph("No copies were found, neither equal files nor near duplicates.")
         return
     yield html.paragraph(
-        f"{sum(map(len, copies.groups)):,} images are in {len(copies.groups):,} groups of copies: equal, encoded "
-        f"again, resized, brightened, mirrored or slightly cropped. {len(copies.across):,} groups have images of "
-        "several splits."
+        f"Images that are equal, encoded again, resized, brightened, mirrored or slightly cropped: "
+        f"{sum(map(len, copies.groups)):,}. Groups of them: {len(copies.groups):,}, of which {len(copies.across):,} "
+        "have images of several splits."
     )
     yield from _group_galleries(quality, {f"copies {n}": each for n, each in enumerate(copies.groups, 1)})
 

@@ -43,8 +43,8 @@ def check_splits(splits: Mapping[str, Dataset], quality: Quality) -> Link:
     if within:
         findings.append(
             Finding(
-                what=f"{sum(map(len, within)):,} images have near duplicates in their own split, in "
-                f"{len(within):,} groups.",
+                what=f"{sum(map(len, within)):,} images have near duplicates in their own split "
+                f"({len(within):,} {'group' if len(within) == 1 else 'groups'}).",
                 broken=False,
                 measured={"images": sum(map(len, within)), "groups": len(within)},
                 evidence=[" = ".join(map(quality.id_of, group[:3])) for group in within[:3]],
