@@ -1,0 +1,174 @@
+"""Kills a command at random moments, reruns it to the end, and compares its results with those of an unbroken run.
+
+    python tools/kill_and_rerun.py --kills=10 --out=/tmp/kills -- python -m tfeff.propose --dataset=voc:DIR --out={out}
+
+`{out}` in the command stands for the directory of its results. The command is run once without interruption in
+OUT/unbroken, and once in OUT/killed: there it is killed (SIGKILL, with all its children) that often, each time after a
+random share of the unbroken run's time, and finally runs to its end. Files must then be equal, except for measured
+times and speeds, logs, TensorBoard's events and SavedModels. Exit code 1: a difference, or a run that failed.
+"""
+
+import argparse
+import json
+import os
+import random
+import re
+import shlex
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import command_line
+import numpy as np
+
+from tfeff.errors import UserError
+from tfeff.proposals.store import ProposalStore
+
+MEASURED = re.compile(r"second|latency|input_wait|time|speed|duration|memory|began|finished|/s\b")
+"""Names of values that differ from run to run."""
+NAMES_ALONE = {"tensorboard", "saved_model", "trace"}
+"""Folders that are not compared: their files' names and contents contain times."""
+SKIPPED = re.compile(r"\.lock$|\.log$|-wal$|-shm$|\.crc")
+
+
+def main() -> None:
+    """Runs both and compares."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, required=True, help="Directory for both results; must not exist.")
+    parser.add_argument("command", nargs="+", help="The command, after --.")
+    given = parser.parse_args()
+    if not any("{out}" in part for part in given.command):
+        raise UserError("the command does not contain {out}, the directory of its results")
+    if given.out.exists():
+        raise UserError(f"--out={given.out} exists; choose another directory")
+    given.out.mkdir(parents=True)
+    unbroken, killed = given.out / "unbroken", given.out / "killed"
+    began = time.monotonic()
+    run(given.command, unbroken, given.out / "unbroken.log")
+    whole = time.monotonic() - began
+    rng = random.Random(given.seed)
+    for number in range(given.kills):
+        after = rng.uniform(0.05, 0.95) * whole
+        ended = kill(given.command, killed, given.out / f"kill{number}.log", after)
+        print(f"{'ended' if ended else 'killed'} after {after:.1f} of {whole:.1f} s", flush=True)
+    run(given.command, killed, given.out / "rerun.log")
+    found = list(differences(unbroken, killed))
+    print("\n".join(found) or f"equal: {sum(path.is_file() for path in unbroken.rglob('*'))} files")
+    sys.exit(bool(found))
+
+
+def start(command: list[str], out: Path, log: Path) -> subprocess.Popen[bytes]:
+    """Starts a command in a process group of its own."""
+    words = [part.replace("{out}", str(out)) for part in command]
+    with log.open("wb") as file:
+        return subprocess.Popen(words, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
+
+
+def run(command: list[str], out: Path, log: Path) -> None:
+    """Runs a command to its end.
+
+    Raises:
+        UserError: it fails.
+    """
+    code = start(command, out, log).wait()
+    if code:
+        raise UserError(f"exit code {code} of {shlex.join(command)}; see {log}")
+
+
+def kill(command: list[str], out: Path, log: Path, after: float) -> bool:
+    """Kills a command after some seconds; whether it had ended before.
+
+    Raises:
+        UserError: it fails by itself.
+    """
+    process = start(command, out, log)
+    try:
+        code = process.wait(after)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return False
+    if code:
+        raise UserError(f"exit code {code} after an earlier kill; see {log}")
+    return True
+
+
+def differences(one: Path, other: Path) -> Iterator[str]:
+    """Files that only one directory has, and those with other contents."""
+    files = [
+        {path.relative_to(root) for path in root.rglob("*") if path.is_file() and not SKIPPED.search(path.name)}
+        for root in (one, other)
+    ]
+    files = [{path for path in each if not (NAMES_ALONE & {*path.parts})} for each in files]
+    shards = [{path.parent for path in each if path.name.startswith("shard-")} for each in files]
+    files = [{path for path in each if not path.name.startswith("shard-")} for each in files]
+    for folder in sorted(shards[0] | shards[1]):
+        first, second = (
+            {name: store[name].boxes_yxyx.tobytes() for name in store}
+            for store in (ProposalStore(root / folder) for root in (one, other))
+        )
+        if first != second:
+            yield f"different: proposals in {folder}"
+    yield from (f"only without kills: {path}" for path in sorted(files[0] - files[1]))
+    yield from (f"only after kills: {path}" for path in sorted(files[1] - files[0]))
+    for path in sorted(files[0] & files[1]):
+        first, second = contents(one / path, one), contents(other / path, other)
+        if first != second:
+            yield f"different: {path}"
+
+
+def contents(path: Path, root: Path) -> Any:
+    """What is compared: values without measured ones."""
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as arrays:
+            return {
+                name: (str(arrays[name].dtype), arrays[name].tobytes())
+                if arrays[name].dtype.kind != "U"
+                else without_measured(json.loads(str(arrays[name])), root)
+                for name in arrays
+            }
+    if path.suffix == ".json":
+        return without_measured(json.loads(path.read_text()), root)
+    if path.suffix == ".jsonl":
+        return [without_measured(json.loads(line), root) for line in path.read_text().splitlines()]
+    if path.suffix == ".sqlite":
+        with sqlite3.connect(path) as database:
+            tables = [name for (name,) in database.execute("select name from sqlite_master where type = 'table'")]
+            return {name: rows(database, name, root) for name in sorted(tables)}
+    if path.suffix in (".html", ".md", ".csv", ".txt", ".svg"):
+        return re.sub(r"\d+(\.\d+)?", "#", path.read_text(errors="replace").replace(str(root), ""))
+    return path.read_bytes() if path.suffix != ".png" else len(path.name)
+
+
+def rows(database: sqlite3.Connection, table: str, root: Path) -> list[Any]:
+    """The rows of a table, sorted, without measured values."""
+    cursor = database.execute(f"select * from {table}")
+    names = [each[0] for each in cursor.description]
+    found = []
+    for row in cursor:
+        values = {name: value for name, value in zip(names, row, strict=True) if not MEASURED.search(name)}
+        for name, value in values.items():
+            if isinstance(value, str) and value[:1] in "[{":
+                values[name] = without_measured(json.loads(value), root)
+        found.append(json.dumps(values, sort_keys=True, default=repr))
+    return sorted(found)
+
+
+def without_measured(value: Any, root: Path) -> Any:
+    """A JSON value without the values that differ from run to run and the directory's name."""
+    if isinstance(value, dict):
+        return {key: without_measured(each, root) for key, each in value.items() if not MEASURED.search(key)}
+    if isinstance(value, list):
+        return [without_measured(each, root) for each in value]
+    return value.replace(str(root), "") if isinstance(value, str) else value
+
+
+if __name__ == "__main__":
+    command_line.run(main)
