@@ -445,3 +445,15 @@ def test_dropped_objects_break_the_preparation_and_are_json(tmp_path: Path) -> N
     link = preparation.check_preparation(subject, preparation.prepare(subject), survey(subject.train, 1000))
     (finding,) = (each for each in link.findings if "task.max_objects=1" in each.what)
     assert json.loads(json.dumps(finding.to_dict()))["broken"] is True
+
+
+def test_samples_of_12_bits_in_16_are_nearly_black(tmp_path: Path) -> None:
+    name = write_voc(tmp_path, pictures())
+    for path in (tmp_path / "JPEGImages").iterdir():
+        gray = np.asarray(Image.open(path).convert("L")).astype(np.uint16) * 16
+        gray[0, 0] = 4095
+        Image.fromarray(gray).save(path)
+    (link, *_) = examined(name).links
+    (fault,) = link.faults
+    assert fault.what == "all images are nearly black: the brightest of their pixels is 15 of 255."
+    assert "multiply them by 16" in fault.fix
