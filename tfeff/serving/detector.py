@@ -4,7 +4,6 @@
 threshold.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from tfeff import checked
 from tfeff.data.dataset import Id
 from tfeff.data.images import graph_decoding
 from tfeff.errors import UserError
@@ -119,7 +119,7 @@ class DetectorRecord:
         proposals = {} if self.proposals is None else {"proposals": dict(self.proposals)}
         fields = {"class_names": list(self.class_names), "score": self.score, "gray": self.channels == 1}
         class_ids = {"class_ids": list(self.class_ids)} if self.class_ids else {}
-        return json.dumps(fields | class_ids | proposals, indent=2) + "\n"
+        return checked.to_json(fields | class_ids | proposals)
 
 
 def read_record(directory: Path) -> DetectorRecord:
@@ -132,7 +132,7 @@ def read_record(directory: Path) -> DetectorRecord:
     if not path.is_file():
         raise UserError(f"{directory}: not a detector; it must be a SavedModel from tfeff.train or tfeff.export")
     try:
-        fields = json.loads(path.read_text())
+        fields = checked.read_json(path, "export the detector again")
         proposals = None if fields.get("proposals") is None else dict(fields["proposals"])
         channels = 1 if fields["gray"] else 3
         names, class_ids = tuple(fields["class_names"]), tuple(fields.get("class_ids", ()))
