@@ -123,6 +123,35 @@ def test_a_failed_write_leaves_the_old_content(tmp_path):
     assert os.listdir(tmp_path) == ["file"]
 
 
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from tfeff.durable import staged, write
+from tfeff.errors import is_disk_full
+
+folder = Path(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+for work in (lambda: write(folder / "file", "x" * 2000), lambda: export(folder / "target")):
+    def export(target):
+        with staged(target, overwrite=True, marker="done") as made:
+            (made / "done").write_text("x" * 2000)
+    try:
+        work()
+    except OSError as error:
+        print(is_disk_full(error), error.filename)
+"""
+
+
+def test_a_full_disk_changes_nothing(tmp_path):
+    write(tmp_path / "file", "old")
+    write_result(tmp_path / "target", "old")
+    done = subprocess.run([sys.executable, "-c", LIMITED, tmp_path], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [f"True {tmp_path / 'file'}", "True None"]
+    assert (tmp_path / "file").read_text() == "old"
+    assert (tmp_path / "target" / "done").read_text() == "old"
+    assert sorted(os.listdir(tmp_path)) == ["file", "target"]
+
+
 def test_contents_are_on_the_disk_before_they_are_renamed(tmp_path, monkeypatch):
     calls = list[str]()
     fsync, replace = os.fsync, os.replace

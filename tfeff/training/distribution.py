@@ -91,10 +91,10 @@ def _tf_config() -> dict:
     form = '{"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": "worker", "index": N}}'
     try:
         workers, index = given.get("cluster", {}).get("worker", []), given.get("task", {}).get("index", 0)
-        wrong = not isinstance(workers, list) or not all(isinstance(each, str) for each in workers)
-        wrong |= type(index) is not int or not 0 <= index < max(1, len(workers))
+        right = isinstance(workers, list) and all(isinstance(each, str) for each in workers)
+        right = right and type(index) is int and 0 <= index < max(1, len(workers))
     except AttributeError:
-        wrong = True
-    if wrong:
+        right = False
+    if not right:
         raise UserError(f"TF_CONFIG: expected {form}, with 0 <= N < number of workers; it is {text}")
     return given

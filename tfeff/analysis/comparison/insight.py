@@ -74,10 +74,10 @@ def stored_latencies(path: Path, key: str) -> np.ndarray | None:
     if not path.is_file():
         return None
     try:
-        kept = checked.read_json(path, "the latencies are measured again", {"key": str, "seconds": list})
+        kept = checked.read_json(path, "they are measured again", {"key": str, "seconds": list})
         return np.array(kept["seconds"], float) if kept["key"] == key else None
     except (UserError, ValueError, TypeError) as error:
-        checked.warn(f"{path}: damaged, measured again ({error})")
+        checked.warn(f"latencies: {error}")
         return None
 
 
