@@ -18,6 +18,7 @@ from tfeff.durable import write
 from tfeff.errors import UserError
 
 KEY = "crc32"
+_CHUNK = 1 << 24
 _LOG = logging.getLogger(__name__)
 
 
@@ -25,6 +26,15 @@ def checksum(record: Mapping[str, Any]) -> str:
     """CRC-32 of a JSON-serializable record without its own checksum, as 8 hexadecimal digits."""
     values = {key: value for key, value in json.loads(json.dumps(record)).items() if key != KEY}
     return f"{zlib.crc32(json.dumps(values, sort_keys=True).encode()):08x}"
+
+
+def file_crc32(path: Path) -> int:
+    """CRC-32 of the content of a file."""
+    found = 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            found = zlib.crc32(chunk, found)
+    return found
 
 
 def to_json(record: Mapping[str, Any]) -> str:

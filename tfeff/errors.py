@@ -74,6 +74,11 @@ def is_disk_full(error: BaseException) -> bool:
     return any(words in str(error) for words in ("No space left on device", "disk is full", "File too large"))
 
 
+def brief(error: BaseException) -> str:
+    """The first line of an error, without the names of TensorFlow's nodes."""
+    return re.sub(r"\{\{.*?\}\} *", "", str(error)).partition("\n")[0]
+
+
 def changes(values: Iterable[tuple[str, object, object]]) -> str:
     """Formats settings that differ from saved ones, one per line.
 

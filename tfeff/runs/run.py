@@ -162,7 +162,10 @@ class Run:
             if path.exists() and not overwrite:
                 raise UserError(f"{path} exists; choose another name, or allow overwriting (--overwrite)")
             with staging(path.with_suffix("")) as made:
-                serving.export_portable(self._files, made / "model", format, int8=int8)
+                try:
+                    serving.export_portable(self._files, made / "model", format, int8=int8)
+                except UserError as error:
+                    raise UserError(str(error).replace(str(made / "model"), str(path))) from error
                 for file in sorted((made / "model").iterdir(), key=lambda file: file.suffix == path.suffix):
                     file.replace(path.with_suffix(".json" if file.name == METADATA else file.suffix))
                 sync(path.parent)

@@ -21,6 +21,8 @@ from tfeff.errors import UserError
 from tfeff.proposals.records import from_record
 
 DETECTOR_FILE = "detector.json"
+CHECKSUMS = "checksums.json"
+"""CRC-32 of each file of a SavedModel, by its path, except JSON, which has its own."""
 
 
 def load(directory: Path) -> Any:
@@ -29,6 +31,13 @@ def load(directory: Path) -> Any:
     Raises:
         UserError: it is damaged.
     """
+    if (directory / CHECKSUMS).is_file():  # as damaged weights would predict something else
+        expected = checked.read_json(directory / CHECKSUMS, "export the model again")
+        found = file_checksums(directory)
+        if damaged := [name for name, crc in expected.items() if found.get(name) != crc]:
+            raise UserError(
+                f"{directory / damaged[0]}: damaged, edited or missing; export the model again, or delete {CHECKSUMS}"
+            )
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)  # it warns that exported models have no gradients
     try:
@@ -40,6 +49,12 @@ def load(directory: Path) -> Any:
     finally:
         logging.set_verbosity(verbosity)
     return model
+
+
+def file_checksums(directory: Path) -> dict[str, str]:
+    """The contents of `CHECKSUMS`."""
+    files = sorted(path for path in directory.rglob("*") if path.is_file() and path.suffix != ".json")
+    return {path.relative_to(directory).as_posix(): f"{checked.file_crc32(path):08x}" for path in files}
 
 
 class ImageDetector(Protocol):

@@ -93,6 +93,14 @@ class TrialStore:
         self._file.row_factory = sqlite3.Row
         self._file.text_factory = lambda text: text.decode(errors="replace")
         self._file.create_function("crc", -1, _crc, deterministic=True)
+        try:
+            self._open(settings, free)
+        except BaseException:
+            self._file.close()  # else it would remain locked
+            raise
+
+    def _open(self, settings: Section | None, free: tuple[str, ...]) -> None:
+        """Checks the file and the config; see the class."""
         self._run("pragma journal_mode = wal")
         self._run("pragma synchronous = full")
         if (found := self._run("pragma integrity_check(1)")[0][0]) != "ok":
@@ -106,7 +114,7 @@ class TrialStore:
         for table, checksum in _CHECKSUMS.items():
             self._run(f"delete from {table} where crc is not {checksum}")
         if stored is not None:
-            previous = config.from_json(stored, type(settings), where=str(path))
+            previous = config.from_json(stored, type(settings), where=str(self.path))
             changed = [change for change in config.differences(previous, settings) if not change[0].startswith(free)]
             if changed and not self._has_trainings():
                 # Only a list of candidates and a forecast so far: nothing to keep.
@@ -114,7 +122,7 @@ class TrialStore:
                 self._run("delete from candidates")
             elif changed:
                 raise UserError(
-                    f"{path} holds the results of another config:\n{changes(changed)}\n"
+                    f"{self.path} holds the results of another config:\n{changes(changed)}\n"
                     "choose another --workdir, or restore these values to resume"
                 )
         self.write_fact("config", config.to_json(settings))

@@ -8,7 +8,6 @@ import re
 import shutil
 import socket
 import tempfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from tfeff import checked
+from tfeff.checked import file_crc32
 from tfeff.durable import sync
 from tfeff.errors import UserError
 
@@ -53,7 +53,7 @@ class DiskCache:
         """The note of a complete and intact cache, or None. A damaged cache is removed."""
         try:
             index = checked.read_json(self.folder / _INDEX, "it is rebuilt", {"shape": list, "array_crc32": int})
-            if self.shape in (None, tuple(index["shape"])) and index["array_crc32"] == _crc32(self.array_path):
+            if self.shape in (None, tuple(index["shape"])) and index["array_crc32"] == file_crc32(self.array_path):
                 return index["note"]
         except (OSError, KeyError, UserError):
             if not self.folder.exists():
@@ -83,7 +83,7 @@ class DiskCache:
             kept: dict[str, Any] = {"note": None}
             yield array, kept
             array.flush()
-            index = {"shape": self.shape, "array_crc32": _crc32(partial / _ARRAY), "note": kept["note"]}
+            index = {"shape": self.shape, "array_crc32": file_crc32(partial / _ARRAY), "note": kept["note"]}
             checked.write_json(partial / _INDEX, index)
             sync(partial / _ARRAY)
             try:
@@ -132,11 +132,3 @@ def _runs(process: int) -> bool:
     except PermissionError:  # It runs as another user.
         return True
     return True
-
-
-def _crc32(path: Path) -> int:
-    checksum = 0
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            checksum = zlib.crc32(chunk, checksum)
-    return checksum
