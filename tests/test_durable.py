@@ -1,14 +1,14 @@
-"""Staged directories are complete or absent; a journal survives a kill and drops rows of changed models or images."""
+"""Files and directories are complete or absent, also if a process is killed or two write at once."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
-from tfeff.durable import Journal, staged, state_of
-from tfeff.errors import UserError
+from tfeff.durable import replacing, staged, write
+from tfeff.errors import BusyError, UserError
 
 
 def write_result(target, text, **options):
@@ -51,11 +51,124 @@ def test_an_interrupted_block_changes_nothing(tmp_path):
 def test_leftovers_of_a_killed_process_are_removed(tmp_path):
     (tmp_path / ".target.partial").mkdir()
     (tmp_path / ".target.partial" / "half").touch()
-    (tmp_path / ".target.replaced").mkdir()
-    (tmp_path / ".target.replaced" / "old").touch()
+    (tmp_path / ".target.partial" / "deep").mkdir()
+    (tmp_path / ".target.partial" / "deep" / "half").touch()
     write_result(tmp_path / "target", "new")
     assert os.listdir(tmp_path) == ["target"]
     assert os.listdir(tmp_path / "target") == ["done"]
+
+
+def test_a_result_that_was_about_to_be_replaced_is_found_again(tmp_path):
+    write_result(tmp_path / "target", "old")
+    (tmp_path / "target").rename(tmp_path / ".target.replaced")  # a kill between the two renames
+    with pytest.raises(UserError, match="is an earlier export"):
+        write_result(tmp_path / "target", "new")
+    assert (tmp_path / "target" / "done").read_text() == "old"
+    (tmp_path / "target").rename(tmp_path / ".target.replaced")
+    write_result(tmp_path / "target", "new", overwrite=True)
+    assert (tmp_path / "target" / "done").read_text() == "new"
+    assert os.listdir(tmp_path) == ["target"]
+
+
+def test_of_two_that_write_a_directory_the_second_is_refused(tmp_path):
+    with staged(tmp_path / "target", overwrite=True, marker="done") as first:
+        (first / "done").write_text("first")
+        with pytest.raises(BusyError, match="another process is writing it"):
+            write_result(tmp_path / "target", "second", overwrite=True)
+    assert (tmp_path / "target" / "done").read_text() == "first"
+    assert os.listdir(tmp_path) == ["target"]
+    assert os.listdir(tmp_path / "target") == ["done"]
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from tfeff.durable import staged, write
+from tfeff.errors import BusyError
+
+folder, me = Path(sys.argv[1]), sys.argv[2]
+for _ in range(100):
+    write(folder / "file", me * 100_000)
+    try:
+        with staged(folder / "target", overwrite=True, marker="a") as made:
+            for name in "abc":
+                (made / name).write_text(me)
+    except BusyError:
+        pass
+"""
+
+
+def test_processes_that_write_the_same_never_mix(tmp_path):
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, tmp_path, me]) for me in "xyz"]
+    while any(writer.poll() is None for writer in writers):
+        try:
+            text = (tmp_path / "file").read_text()
+        except FileNotFoundError:  # not written yet
+            continue
+        assert text in (me * 100_000 for me in "xyz")
+    assert [writer.wait() for writer in writers] == [0, 0, 0]
+    assert len({(tmp_path / "target" / name).read_text() for name in "abc"}) == 1
+    assert sorted(os.listdir(tmp_path)) == ["file", "target"]
+    assert sorted(os.listdir(tmp_path / "target")) == ["a", "b", "c"]
+
+
+def test_a_failed_write_leaves_the_old_content(tmp_path):
+    write(tmp_path / "file", "old")
+    with pytest.raises(TypeError), replacing(tmp_path / "file") as file:
+        file.writelines([b"half", None])
+    (tmp_path / ".file.partial").write_text("longer than what comes, of a killed process")
+    assert (tmp_path / "file").read_text() == "old"
+    write(tmp_path / "file", "new")
+    assert (tmp_path / "file").read_text() == "new"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from tfeff.durable import staged, write
+from tfeff.errors import is_disk_full
+
+folder = Path(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+for work in (lambda: write(folder / "file", "x" * 2000), lambda: export(folder / "target")):
+    def export(target):
+        with staged(target, overwrite=True, marker="done") as made:
+            (made / "done").write_text("x" * 2000)
+    try:
+        work()
+    except OSError as error:
+        print(is_disk_full(error), error.filename)
+"""
+
+
+def test_a_full_disk_changes_nothing(tmp_path):
+    write(tmp_path / "file", "old")
+    write_result(tmp_path / "target", "old")
+    done = subprocess.run([sys.executable, "-c", LIMITED, tmp_path], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [f"True {tmp_path / 'file'}", "True None"]
+    assert (tmp_path / "file").read_text() == "old"
+    assert (tmp_path / "target" / "done").read_text() == "old"
+    assert sorted(os.listdir(tmp_path)) == ["file", "target"]
+
+
+def test_contents_are_on_the_disk_before_they_are_renamed(tmp_path, monkeypatch):
+    calls = list[str]()
+    fsync, replace = os.fsync, os.replace
+
+    def noted(descriptor):
+        calls.append(f"sync {os.path.basename(os.readlink(f'/proc/self/fd/{descriptor}'))}")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(Path, "replace", lambda self, to: (calls.append(f"rename {to.name}"), replace(self, to))[1])
+    monkeypatch.setattr(Path, "rename", lambda self, to: (calls.append(f"rename {to.name}"), os.rename(self, to))[1])
+    write(tmp_path / "file", "text")
+    assert calls == ["sync .file.partial", "rename file", f"sync {tmp_path.name}"]
+    calls.clear()
+    write_result(tmp_path / "target", "new")
+    assert calls[-3:] == ["sync .target.partial", "rename target", f"sync {tmp_path.name}"]
+    assert "sync done" in calls
 
 
 def test_other_directories_are_never_replaced(tmp_path):
@@ -72,63 +185,3 @@ def test_a_target_below_a_file_is_an_error(tmp_path):
         write_result(tmp_path / "file" / "target", "new")
     with pytest.raises(UserError, match="not an earlier export"):
         write_result(tmp_path / "file", "new", overwrite=True)
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> list[Path]:
-    paths = [tmp_path / f"{number}.jpg" for number in range(3)]
-    for path in paths:
-        path.write_bytes(b"image")
-    return paths
-
-
-def row(number: int) -> dict[str, Any]:
-    return {"label": f"ü{number}", "boxes_yxyx": np.random.default_rng(number).random((number, 4)).tolist()}
-
-
-def test_a_truncated_line_is_dropped_and_written_again(tmp_path: Path, files: list[Path]) -> None:
-    path = tmp_path / "journal"
-    journal = Journal(path, "model")
-    for number, file in enumerate(files):
-        journal.add(file.name, file, row(number))
-    whole = path.read_bytes()
-    for length in range(len(whole) - 40, len(whole)):
-        path.write_bytes(whole[:length])
-        again = Journal(path, "model")
-        assert again.get("0.jpg", files[0]) == row(0)
-        assert again.get("1.jpg", files[1]) == row(1)
-        assert again.get("2.jpg", files[2]) is None
-        again.add("2.jpg", files[2], row(2))
-        assert path.read_bytes() == whole
-        assert Journal(path, "model").get("2.jpg", files[2]) == row(2)
-
-
-@pytest.mark.parametrize("damage", [b"\0" * 20, b"{}", b"[]", b'{"image": "1.jpg", "file"', b"\xff"])
-def test_lines_from_a_damaged_one_on_are_dropped(tmp_path: Path, files: list[Path], damage: bytes) -> None:
-    path = tmp_path / "journal"
-    journal = Journal(path, "model")
-    for number, file in enumerate(files):
-        journal.add(file.name, file, row(number))
-    lines = path.read_bytes().splitlines()
-    path.write_bytes(b"\n".join([*lines[:2], damage, *lines[3:]]) + b"\n")
-    again = Journal(path, "model")
-    assert [again.get(file.name, file) for file in files] == [row(0), None, None]
-    assert path.read_bytes().splitlines() == lines[:2]
-
-
-def test_changed_models_and_files_are_detected_again(tmp_path: Path, files: list[Path]) -> None:
-    path = tmp_path / "journal"
-    Journal(path, "model").add("0.jpg", files[0], row(2))
-    assert Journal(path, "other").get("0.jpg", files[0]) is None
-    Journal(path, "model").add("0.jpg", files[0], row(2))
-    files[0].write_bytes(b"another image")
-    assert Journal(path, "model").get("0.jpg", files[0]) is None
-
-
-def test_the_state_of_a_directory_covers_all_files(tmp_path: Path) -> None:
-    (tmp_path / "deep").mkdir()
-    (tmp_path / "deep" / "one").write_bytes(b"1")
-    before = state_of(tmp_path)
-    assert state_of(tmp_path) == before
-    (tmp_path / "deep" / "one").write_bytes(b"12")
-    assert state_of(tmp_path) != before

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from absl import app, flags, logging
 
-from tfeff.errors import Interrupted, UserError, WorkerLostError, is_disk_full
+from tfeff.errors import Interrupted, UserError, WorkerLostError, brief, is_disk_full
 
 if TYPE_CHECKING:
     from tfeff.execution.executor import Executor
@@ -147,7 +147,7 @@ def _parse(argv: list[str]) -> list[str]:
 def _remedy(error: Exception) -> str | None:
     """The message for an error caused by the environment (disk, memory, permissions); None for a bug in the program."""
     code = error.errno if isinstance(error, OSError) else None
-    first_line = re.sub(r"\{\{.*?\}\} *", "", str(error)).partition("\n")[0]
+    first_line = brief(error)
     if "UserError: " in first_line:  # raised inside tf.data while reading an image
         return first_line.partition("UserError: ")[2]
     if is_disk_full(error):

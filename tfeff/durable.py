@@ -1,13 +1,13 @@
-"""Atomic writes of files and directories, directory locks, and journals of rows that an interrupted command keeps."""
+"""Atomic writes of files and directories, which a power cut does not damage, and locks of directories."""
 
+import errno
 import fcntl
-import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 from tfeff.errors import BusyError, UserError
 
@@ -15,16 +15,76 @@ LOCK = ".lock"
 """Name of the lock file in a directory."""
 
 
-def write(path: Path, text: str) -> None:
-    """Writes a text file atomically: after a crash, `path` has either the old content or the new."""
+def write(path: Path, content: str | bytes) -> None:
+    """Writes a file atomically, text as UTF-8: after a crash, `path` has either the old content or the new."""
+    with replacing(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Yields a file that replaces `path` when the block succeeds; if it fails, `path` is unchanged.
+
+    The file is on the disk before it is renamed, so that a power cut leaves the old content or the new. Processes that
+    write the same file wait for each other.
+
+    Raises:
+        OSError: with the name of the file, which the system leaves out if the disk is full.
+    """
     partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        with _open_locked(partial, wait=True) as file:
+            try:
+                if os.fstat(file.fileno()).st_size:  # of a killed process
+                    file.truncate()
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                partial.replace(path)
+            except BaseException:
+                partial.unlink(missing_ok=True)
+                raise
+        sync(path.parent)
     except OSError as error:
-        error.filename = error.filename or str(path)  # not set when the disk is full
-        partial.unlink(missing_ok=True)
+        error.filename = error.filename or str(path)
         raise
+
+
+def sync(path: Path) -> None:
+    """Waits until a file, or the names of the files in a directory, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # directories of some file systems
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _open_locked(path: Path, *, wait: bool) -> IO[bytes]:
+    """Opens or creates a file, for this process alone until it is closed; its content is kept.
+
+    Raises:
+        BlockingIOError: another process has opened it, unless `wait`.
+    """
+    while True:
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            if _is_at(file, path):
+                return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()  # meanwhile, another process has renamed or removed it
+
+
+def _is_at(file: IO[bytes], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager
@@ -45,7 +105,9 @@ def locked(directory: Path, flag: str = "--workdir", *, wait: bool = False) -> I
         lock = (directory / LOCK).open("a")
     except (FileExistsError, NotADirectoryError):
         raise UserError(f"{flag}={directory}: a file is in the way; give a directory") from None
-    except (FileNotFoundError, PermissionError) as error:
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
         raise UserError(f"{flag}={directory}: cannot be written ({error.strerror}); give another directory") from None
     with lock:  # the system releases the lock when the process ends, for whatever reason
         try:
@@ -59,9 +121,7 @@ def locked(directory: Path, flag: str = "--workdir", *, wait: bool = False) -> I
 def staged(directory: str | os.PathLike[str], *, overwrite: bool, marker: str) -> Iterator[Path]:
     """Writes a directory atomically: yields an empty one, which replaces `directory` when the block succeeds.
 
-    The empty directory is next to the target, on the same file system, so that the last step is a rename. If the
-    block fails (an exception, a full disk, a kill), an existing target is unchanged. The next call removes what a
-    killed process left behind.
+    If the block fails (an exception, a full disk, a kill), an existing target is unchanged.
 
     Args:
         directory: the target. Its parents are created; it may be an existing empty directory.
@@ -70,20 +130,56 @@ def staged(directory: str | os.PathLike[str], *, overwrite: bool, marker: str) -
 
     Raises:
         UserError: the target exists, or the staging directory cannot be created.
+        BusyError: another process is writing the target.
     """
     target = Path(directory).absolute()
-    _check_target(target, overwrite, marker)
-    staging = target.with_name(f".{target.name}.partial")
+    replaced = target.with_name(f".{target.name}.replaced")
+    with staging(target) as made:
+        if replaced.exists() and not target.exists():  # a process was killed between the two renames below
+            replaced.rename(target)
+        _check_target(target, overwrite, marker)
+        yield made
+        for folder, _, files in os.walk(made):
+            for name in files:
+                sync(Path(folder, name))
+            sync(Path(folder))
+        shutil.rmtree(replaced, ignore_errors=True)
+        if target.exists():
+            target.rename(replaced)
+        made.rename(target)
+        sync(target.parent)
+        shutil.rmtree(replaced, ignore_errors=True)
+
+
+@contextmanager
+def staging(target: Path) -> Iterator[Path]:
+    """Yields an empty directory next to `target`, on the same file system, so that what it contains can be renamed.
+
+    It is removed at the end; what a killed process left in it is removed first.
+
+    Raises:
+        UserError: it cannot be created.
+        BusyError: another process uses it.
+    """
+    made, lock = (target.with_name(f".{target.name}.{ending}") for ending in ("partial", "lock"))
     try:
-        shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir(parents=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        opened = _open_locked(lock, wait=False)
+    except BlockingIOError:
+        raise BusyError(f"{target}: another process is writing it; wait for it, or choose another name") from None
     except OSError as error:
         raise UserError(f"{target}: cannot be written ({error.strerror}); choose another directory") from error
-    try:
-        yield staging
-        _move(staging, target)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    with opened:
+        try:
+            shutil.rmtree(made, ignore_errors=True)
+            try:
+                made.mkdir()
+            except OSError as error:
+                raise UserError(f"{target}: cannot be written ({error.strerror}); choose another directory") from error
+            yield made
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+            lock.unlink(missing_ok=True)
 
 
 def _check_target(target: Path, overwrite: bool, marker: str) -> None:
@@ -95,59 +191,3 @@ def _check_target(target: Path, overwrite: bool, marker: str) -> None:
         )
     if not overwrite:
         raise UserError(f"{target} is an earlier export; choose another directory, or allow overwriting (--overwrite)")
-
-
-def _move(staging: Path, target: Path) -> None:
-    replaced = target.with_name(f".{target.name}.replaced")
-    shutil.rmtree(replaced, ignore_errors=True)
-    if target.exists():
-        target.rename(replaced)
-    staging.rename(target)
-    shutil.rmtree(replaced, ignore_errors=True)
-
-
-class Journal:
-    """A file with one line per image, appended as soon as its row is known; damaged lines and those after are dropped.
-
-    Args:
-        path: the file. It starts empty if it was written with another key.
-        key: everything that the rows depend on besides the image.
-    """
-
-    def __init__(self, path: Path, key: str) -> None:
-        self._path, self._rows = path, dict[str, tuple[list[int], dict[str, Any]]]()
-        lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
-        first = json.dumps({"rows_of": key}).encode() + b"\n"
-        kept = [first]
-        if lines[:1] == kept:
-            for line in lines[1:]:
-                if not line.endswith(b"\n"):
-                    break
-                try:
-                    entry = json.loads(line)
-                    self._rows[entry["image"]] = entry["file"], entry["row"]
-                except (ValueError, KeyError, TypeError):
-                    break
-                kept.append(line)
-        write(path, b"".join(kept).decode())
-
-    def get(self, name: str, file: Path) -> dict[str, Any] | None:
-        """The row of an image; None if it is not known or the file has changed."""
-        state, row = self._rows.get(name, (None, None))
-        return row if state == _state(file) else None
-
-    def add(self, name: str, file: Path, row: dict[str, Any]) -> None:
-        """Saves the row of an image, JSON-serializable."""
-        with self._path.open("a") as lines:
-            lines.write(json.dumps({"image": name, "file": _state(file), "row": row}) + "\n")
-
-
-def state_of(directory: Path) -> str:
-    """Sizes and modification times of all files in a directory, to detect changed contents."""
-    files = sorted(path for path in directory.rglob("*") if path.is_file())
-    return json.dumps([[path.relative_to(directory).as_posix(), *_state(path)] for path in files])
-
-
-def _state(file: Path) -> list[int]:
-    status = os.stat(file)
-    return [status.st_size, status.st_mtime_ns]

@@ -68,10 +68,15 @@ class WorkerLostError(Exception):
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether the disk is full. TensorFlow and SQLite report this only in the text of their errors."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    """Whether a disk is full, or a quota or limit reached. TensorFlow and SQLite say so only in the text of errors."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return True
-    return any(words in str(error) for words in ("No space left on device", "disk is full"))
+    return any(words in str(error) for words in ("No space left on device", "disk is full", "File too large"))
+
+
+def brief(error: BaseException) -> str:
+    """The first line of an error, without the names of TensorFlow's nodes."""
+    return re.sub(r"\{\{.*?\}\} *", "", str(error)).partition("\n")[0]
 
 
 def changes(values: Iterable[tuple[str, object, object]]) -> str:

@@ -1,4 +1,3 @@
-import json
 import os
 import random
 import signal
@@ -11,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from tests.thoroughness import only_thorough
+from tfeff import checked
 from tfeff.data.images.storage import content_digest
 from tfeff.errors import UserError
 from tfeff.proposals.proposals import ProposedBoxes
@@ -104,14 +104,6 @@ def test_a_store_of_another_proposer_is_rejected(tmp_path):
         _ = ProposalStore(tmp_path / "s")["y"]
 
 
-def test_a_store_in_the_earlier_spelling_is_still_valid(tmp_path):
-    parameters = {"engine": "selective search", "strategies": [["hsv", 200, "color+size"]]}
-    ProposalStore.create(tmp_path / "s", parameters)
-    path = tmp_path / "s" / "parameters.json"
-    path.write_text(path.read_text().replace("color", "colour"))
-    assert ProposalStore.create(tmp_path / "s", parameters).parameters == parameters
-
-
 @only_thorough
 def test_a_killed_writer_leaves_complete_records(tmp_path):
     script = (
@@ -143,7 +135,34 @@ def test_a_killed_writer_leaves_complete_records(tmp_path):
             assert len(store[name]) == int(name) % 5000
             assert (store[name].cells == int(name) % 65536).all()
     assert seen > 100
-    assert json.loads((tmp_path / "s" / "parameters.json").read_text()) == {"engine": "x"}
+    assert store.parameters == {"engine": "x"}
+
+
+def test_a_damaged_record_is_dropped_alone(tmp_path, caplog):
+    checked.warn.cache_clear()
+    store = ProposalStore.create(tmp_path / "s", PARAMETERS)
+    with Writer(store) as writer:
+        for number in range(4):
+            writer.add(f"{number}", content_digest(b"%d" % number), random_proposals(number))
+    shard = tmp_path / "s" / "shard-00000.bin"
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 4 + 60] ^= 4  # a coordinate in the second of four records
+    shard.write_bytes(content)
+    again = ProposalStore(tmp_path / "s")
+    assert sorted(again) == ["0", "2", "3"]
+    assert same(again["3"], random_proposals(3))
+    assert caplog.messages == [f"{shard}: has damaged or incomplete records; their proposals are computed again"]
+    with Writer(again) as writer:
+        writer.add("1", content_digest(b"1"), random_proposals(1))
+    assert same(ProposalStore(tmp_path / "s")["1"], random_proposals(1))
+
+
+def test_changed_parameters_are_an_error(tmp_path):
+    ProposalStore.create(tmp_path / "s", PARAMETERS | {"max_proposals": 200})
+    path = tmp_path / "s" / "parameters.json"
+    path.write_text(path.read_text().replace("200", "300"))
+    with pytest.raises(UserError, match=r"parameters\.json: damaged or edited.*delete the store"):
+        ProposalStore(tmp_path / "s")
 
 
 def test_lookup_in_a_pipeline(tmp_path):

@@ -81,3 +81,18 @@ def test_a_complete_store_is_read_while_another_process_adds_to_it(tmp_path: Pat
     check(tmp_path, Compute())
     with locked(tmp_path, "task.features.directory"):
         check(tmp_path, Compute(stop_at=0))
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "again"),
+    [("features.bin", 2 * SIZE * 4, [2]), ("index.jsonl", 5, [0]), ("index.jsonl", -30, [5])],
+)
+def test_only_damaged_features_are_computed_again(tmp_path: Path, name: str, place: int, again: list[int]) -> None:
+    check(tmp_path, Compute())
+    content = bytearray((tmp_path / name).read_bytes())
+    content[place] ^= 1
+    (tmp_path / name).write_bytes(content)
+    repaired, third = Compute(), Compute()
+    check(tmp_path, repaired)
+    check(tmp_path, third)
+    assert (repaired.computed, third.computed) == (again, [])

@@ -1,8 +1,10 @@
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import keras
@@ -14,6 +16,7 @@ from sklearn.datasets import load_digits
 from tfeff import config
 from tfeff.data.images import graph_decoding, resizing
 from tfeff.errors import UserError
+from tfeff.serving.detector import load
 from tfeff.serving.savedmodel import export
 from tfeff.tasks import ClassificationTask
 
@@ -168,6 +171,7 @@ def variables(digits, tmp_path_factory):
 
 SERVER = """
 import sys
+from pathlib import Path
 sys.modules["tfeff"] = None  # importing it fails
 import numpy as np
 import tensorflow as tf
@@ -247,6 +251,7 @@ def test_variables_and_constants_give_the_same_predictions(digits, variables):
 def test_the_metadata_describes_the_images(digits):
     about = json.loads((digits[1] / "metadata.json").read_text())
     fit = {"fit": "stretch", "interpolation": "bilinear", "image_size": [24, 20]}
+    assert about.pop("crc32")
     assert about == {"input": [None, None, 1], **fit, "class_names": DIGITS}
 
 
@@ -321,3 +326,17 @@ def test_a_model_with_softmax_is_rejected(tmp_path):
     model = keras.Model(model.input, keras.layers.Softmax()(model.output))
     with pytest.raises(UserError, match="outputs probabilities"):
         export(model, ["a", "b", "c"], tmp_path / "model", image_size=None, size=(16, 16), channels=1)
+
+
+@pytest.mark.parametrize("name", ["saved_model.pb", "assets/classes.txt", "variables/variables.index"])
+def test_damaged_files_are_errors(digits, tmp_path, name):
+    directory = Path(shutil.copytree(digits[1], tmp_path / "copy"))
+    assert load(directory).signatures
+    content = bytearray((directory / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (directory / name).write_bytes(content)
+    with pytest.raises(UserError, match=f"{directory / name}: damaged, edited or missing; export the model again"):
+        load(directory)
+    (directory / name).unlink()
+    with pytest.raises(UserError, match=f"{name}: damaged, edited or missing"):
+        load(directory)

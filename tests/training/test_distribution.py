@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from tests.thoroughness import THOROUGH, only_thorough
-from tfeff.training import checkpoint
+from tfeff.errors import UserError
+from tfeff.training import checkpoint, distribution
 
 CONFIG = """
 from tfeff.config import Augmentation, ClassificationSettings, Data, Experiment, architecture, Optimizer, Training
@@ -192,3 +193,22 @@ def test_two_devices_match_one():
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("[]", "3", "{", "[" * 100_000, '{"cluster": []}', '{"task": 1}', '{"cluster": {"worker": 3}}'),
+        *(
+            '{"cluster": {"worker": [1]}}',
+            '{"task": {"index": "0"}}',
+            '{"task": {"index": 1}}',
+            '{"task": {"index": -1}}',
+        ),
+        '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 2}}',
+    ],
+)
+def test_a_wrong_tf_config_is_an_error(monkeypatch, text):
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(UserError, match=r"^TF_CONFIG(:| is not JSON)"):
+        distribution.worker_index()

@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from tfeff import config
+from tfeff import checked, config
 from tfeff.errors import UserError
 from tfeff.training import checkpoint
 from tfeff.training.workdir import Workdir
@@ -44,12 +44,10 @@ def test_incomplete_rows_and_rewind(tmp_path):
 
 def test_validation_metrics_are_those_of_the_kept_epoch(tmp_path):
     workdir = Workdir(tmp_path)
-    for epoch, accuracy in ((1, 0.5), (2, 0.75), (3, 0.625)):
-        workdir.append_row({"epoch": epoch, "step": epoch, "validation_accuracy": accuracy})
     workdir.final.parent.mkdir()
-    checkpoint.save(workdir.final, {}, {"epoch": 2})
+    checkpoint.save(workdir.final, {}, {"epoch": 2, "step": 20, "validation_accuracy": 0.75})
     assert workdir.validated(["accuracy", "mean_ap"]) == {"accuracy": 0.75}
-    checkpoint.save(workdir.final, {}, {"epoch": 4})
+    checkpoint.save(workdir.final, {}, {"epoch": 4})  # its metrics were damaged before the run finished
     assert workdir.validated(["accuracy"]) == {}
 
 
@@ -64,3 +62,35 @@ def test_the_saved_config_is_complete(tmp_path):
     text = (tmp_path / "config.json").read_text()
     for section in dataclasses.fields(config.Experiment):
         assert f'"{section.name}"' in text
+
+
+def test_damaged_and_missing_metrics_are_said_and_reordered_ones_are_not_mistaken(tmp_path, caplog):
+    checked.warn.cache_clear()
+    workdir, path = Workdir(tmp_path), tmp_path / "metrics.jsonl"
+    rows = [{"epoch": epoch, "step": 10 * epoch, "loss": 0.5} for epoch in (1, 2, 3, 4)]
+    for row in rows:
+        workdir.append_row(row)
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([lines[3], lines[0], lines[1].replace("0.5", "0.4"), lines[2], lines[0]]))
+    assert workdir.rows() == [rows[0], *rows[2:]]
+    assert caplog.messages == [
+        f"{path}: line 3 is damaged; the metrics of its epoch are lost",
+        f"{path}: the metrics of epochs 2 are lost",
+    ]
+
+
+def test_changed_records_are_errors(tmp_path):
+    workdir = Workdir(tmp_path)
+    workdir.write_dataset({"class_names": ["a", "b"], "mean": [0.25], "std": [0.5], "validation_examples": 3})
+    path = tmp_path / "dataset.json"
+    whole = path.read_text()
+    for text, words in ((whole.replace("0.25", "0.75"), "checksum"), ('{"class_names": ["a"]}', "mean is missing")):
+        path.write_text(text)
+        with pytest.raises(UserError, match=rf"dataset\.json: damaged.*{words}.*new --workdir"):
+            workdir.dataset()
+    claim(workdir, config.Experiment())
+    path = tmp_path / "config.json"
+    path.write_text(path.read_text().replace('"epochs": 10', '"epochs": 18'))
+    for read in (workdir.config, lambda: claim(workdir, config.Experiment())):
+        with pytest.raises(UserError, match=r"(?s)(config\.json: damaged or edited|dataset\.json)"):
+            read()

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tfeff import config
+from tfeff import checked, config
 from tfeff.errors import UserError
 from tfeff.trials.results import Job
 from tfeff.trials.store import TrialStore
@@ -195,3 +195,75 @@ def test_trials_of_another_version_are_not_continued(tmp_path):
     store.write_fact("version", "1")
     with pytest.raises(UserError, match="trials of another version"):
         store.claim_version()
+
+
+def damage(path, statement, *values):
+    with sqlite3.connect(path) as file:
+        file.execute(statement, values)
+    file.close()
+
+
+def test_damaged_trials_and_facts_are_dropped_and_said(tmp_path, caplog):
+    checked.warn.cache_clear()
+    path, other = tmp_path / "s", Job("b4-p100-r16", 1, 0, 3)
+    with open_store(path) as store:
+        for job in (JOB, other):
+            store.start(job)
+            store.finish(job, ROWS, seconds=2.5, peak_bytes=None)
+        store.cached("latency x", lambda: 0.25)
+        store.add_candidates([Candidate("x", "X", config.Experiment(), 7, {"depth": 2.0})])
+    damage(path, "update trials set rows = replace(rows, '0.625', '0.825') where fold = 0")
+    damage(path, "update facts set value = '0.75' where name = 'latency x'")
+    damage(path, """update candidates set settings = '{"depth": 3.0}'""")
+    with open_store(path, None) as store:  # a reader changes nothing
+        assert [record.job for record in store.records()] == [other]
+    with open_store(path) as store:
+        assert [record.job for record in store.records()] == [other]
+        assert store.cached("latency x", lambda: 0.5) == 0.5
+        assert store.candidates() == {}
+        store.start(JOB)
+        assert [(record.job, record.state) for record in store.records()] == [(other, "done"), (JOB, "running")]
+    assert caplog.messages == [
+        f"{path}: 1 of its {table} are damaged; what they held is computed again"
+        for table in ("facts", "candidates", "trials")
+    ]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "update facts set value = replace(value, '10', '11') where name = 'config'",
+        "update facts set name = 'cnfig' where name = 'config'",
+        "update facts set value = 'x' where name = 'images'",
+        "alter table trials rename column epochs to epocs",
+    ],
+)
+def test_a_file_that_lost_the_config_of_its_trials_is_an_error(tmp_path, statement):
+    with open_store(tmp_path / "s") as store:
+        store.write_fact("images", "y")
+        store.start(JOB)
+    damage(tmp_path / "s", statement)
+    with pytest.raises(UserError, match=r"damaged.*delete it and rerun the command"):
+        open_store(tmp_path / "s")
+
+
+def test_damaged_pages_are_an_error(tmp_path):
+    path = tmp_path / "s"
+    with open_store(path) as store:
+        for fold in range(40):
+            store.start(Job("x" * 50, fold, 0, 3))
+    content = bytearray(path.read_bytes())
+    content[5 * 4096 : 5 * 4096 + 64] = bytes(64)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=f"{path}: damaged"):
+        open_store(path)
+
+
+def test_a_read_only_file_is_an_error(tmp_path):
+    store = open_store(tmp_path / "s")
+    store._run("pragma query_only = on")
+    with pytest.raises(UserError, match="readonly database; make it writable"):
+        store.start(JOB)
+    store._run("pragma query_only = off")
+    store.start(JOB)
+    assert len(store.records()) == 1

@@ -5,13 +5,13 @@ Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Net
 """
 
 import dataclasses
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tfeff import checked
 from tfeff.config.schema import Experiment, Member
 from tfeff.config.section import Section, choice, from_dict, keys, to_dict
 from tfeff.errors import UserError
@@ -65,7 +65,7 @@ class Family(Section):
 
     def to_json(self) -> str:
         """JSON text that `load` reads."""
-        return json.dumps(to_dict(self), indent=2) + "\n"
+        return checked.to_json(to_dict(self))
 
     @classmethod
     def load(cls, directory: str | Path) -> "Family":
@@ -79,11 +79,11 @@ class Family(Section):
             raise UserError(
                 f"config: member.family: no {FILE} in {directory}; expected the workdir of a finished tfeff.search"
             )
+        values = checked.read_json(path, "rerun the tfeff.search command, which writes it again")
         try:
-            values = json.loads(path.read_text())
-        except ValueError as error:
-            raise UserError(f"{path}: not JSON ({error})") from None
-        family: Family = from_dict(cls, values, where=str(path))
+            family: Family = from_dict(cls, values, where=str(path))
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
         return family
 
 

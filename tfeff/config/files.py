@@ -4,7 +4,6 @@ A recipe is a config that chooses some of its values for the dataset.
 """
 
 import dataclasses
-import json
 import re
 import runpy
 import traceback
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from tfeff import checked
 from tfeff.config.schema import Experiment
 from tfeff.config.search import Search
 from tfeff.config.section import VARIANTS, Section, conform, from_dict, keys, parse, put, to_dict
@@ -27,6 +27,7 @@ Overrides = Mapping[str, Any] | Iterable[str]
 """Values by dotted key, or flags `key=value`."""
 VERBS = {Experiment: "tfeff.train", Search: "tfeff.search", Sweep: "tfeff.search"}
 """The verb that runs each kind of config."""
+_ADVICE = "delete it and rerun the command of the run, which writes it again"
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def load_recipe(path: str | Path, *kinds: type[Config]) -> Recipe[Config]:
     if not path.is_file():
         raise UserError(f"--config={path}: {'is a directory; give a file' if path.is_dir() else 'no such file'}")
     if path.suffix == ".json":
-        return Recipe(from_json(path.read_text(errors="replace"), *kinds, where=str(path)))
+        return Recipe(from_json(path.read_text(errors="replace"), *kinds, where=str(path), edited=True))
     with _explained(path):
         get_config = runpy.run_path(str(path)).get("get_config")
         if get_config is None:
@@ -184,27 +185,27 @@ def _names_first(key: str) -> tuple[bool, int]:
 
 
 def to_json(config: Section) -> str:
-    """The whole config as JSON, including defaults; `from_json` restores an equal config."""
-    return json.dumps(to_dict(config), indent=2) + "\n"
+    """The whole config as JSON, including defaults, with a checksum; `from_json` restores an equal config."""
+    return checked.to_json(to_dict(config))
 
 
-def from_json(text: str, *kinds: type[Config], where: str = "config") -> Config:
+def from_json(
+    text: str, *kinds: type[Config], where: str = "config", advice: str = "correct it", edited: bool = False
+) -> Config:
     """Restores a config from `to_json`.
 
     Args:
         text: JSON.
         *kinds: the accepted kinds of config; the one that shares the most keys with the JSON is created.
         where: origin of the text, for messages.
+        advice: what to do if it is damaged, for messages.
+        edited: accept, with a warning, values that do not fit the checksum.
 
     Raises:
-        UserError: for invalid JSON, an unknown key or a value of the wrong type.
+        UserError: for invalid JSON, values that do not fit the checksum, an unknown key or a value of the wrong type.
     """
-    try:
-        values = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{where}: not JSON ({error})") from None
-    given = set(values) if isinstance(values, dict) else set()
-    kind = max(kinds, key=lambda kind: len(given & set(keys(kind))))
+    values = checked.from_json(text, where, advice, edited=edited)
+    kind = max(kinds, key=lambda kind: len(values.keys() & set(keys(kind))))
     config: Config = from_dict(kind, values, where=where)
     return config
 
@@ -230,7 +231,8 @@ def claimed(directory: Path, config: Section, raised: Sequence[str] = ()) -> Ite
         fresh = not path.exists()
         changed = []
         if not fresh:
-            changed = differences(from_json(path.read_text(errors="replace"), type(config), where=str(path)), config)
+            text = path.read_text(errors="replace")
+            changed = differences(from_json(text, type(config), where=str(path), advice=_ADVICE), config)
         if not all(key in raised and now > saved for key, saved, now in changed):
             raise UserError(
                 f"{directory} belongs to another config:\n{changes(changed)}\n"
@@ -266,7 +268,7 @@ def saved(directory: Path, *kinds: type[Config]) -> Config:
             f"{path}: task.name is {task[1]!r}, a task that was given in Python and is not known to this process; give "
             "its section again: tfeff.train(..., task=...) or tfeff.open(workdir, task=...)"
         )
-    return from_json(text, *kinds, where=str(path))
+    return from_json(text, *kinds, where=str(path), advice=_ADVICE)
 
 
 def refuse_workdir(directory: Path) -> None:

@@ -6,8 +6,9 @@ shard-00000.bin ...  records, append-only; each writer has its own shard
 .lock                locked by the command that writes to the store
 ```
 
-Each record has its length and a checksum, so a record truncated by a killed writer is ignored. Records are never
-rewritten, so readers may use the store while it grows.
+Each record has its length and a checksum, so a record truncated by a killed writer, or damaged, is ignored with a
+warning; reading continues at the next intact one. Records are never rewritten, so readers may use the store while it
+grows.
 
 A record is a header (`_HEADER`), the image id as bytes (`os.fsencode`), and the box corners, uint16 [n, 4]. The header
 holds a digest of the encoded image: changed files are detected, and equal files are computed once.
@@ -27,7 +28,8 @@ from typing import Any, Self
 import numpy as np
 import tensorflow as tf
 
-from tfeff.durable import write
+from tfeff import checked
+from tfeff.durable import sync
 from tfeff.errors import UserError, changes
 from tfeff.proposals.proposals import ProposedBoxes
 
@@ -65,11 +67,7 @@ class ProposalStore:
         path = self.directory / PARAMETERS
         if not path.is_file():
             raise UserError(f"{self.directory}: no {PARAMETERS} found; expected a directory written by tfeff.propose")
-        try:
-            # Stores written before the US spelling was adopted remain valid.
-            self.parameters: dict[str, Any] = json.loads(path.read_text().replace("colour", "color"))
-        except ValueError as error:
-            raise UserError(f"{path}: not JSON ({error})") from None
+        self.parameters = checked.read_json(path, "delete the store; tfeff.propose computes the proposals again")
         self._ids: dict[str, _Record] = {}
         self._digests: dict[bytes, _Record] = {}
         self._read: dict[Path, int] = {}
@@ -87,7 +85,7 @@ class ProposalStore:
         wanted = json.loads(json.dumps(parameters))
         if not (directory / PARAMETERS).is_file():
             directory.mkdir(parents=True, exist_ok=True)
-            write(directory / PARAMETERS, json.dumps(wanted, indent=2) + "\n")
+            checked.write_json(directory / PARAMETERS, wanted)
         store = cls(directory)
         existing = store.parameters
         changed = [(key, existing.get(key), wanted.get(key)) for key in {**existing, **wanted}]
@@ -144,26 +142,18 @@ class ProposalStore:
                     self._scan(shard, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
     def _scan(self, shard: Path, content: mmap.mmap) -> None:
-        offset, end = self._read.get(shard, 0), len(content)
-        while offset + _HEADER.size <= end:
-            magic, checksum, image, height, width, rows, columns, count, length, revision = _HEADER.unpack_from(
-                content, offset
-            )
-            start = offset + _HEADER.size + length
-            next_offset = start + 8 * count
-            if (
-                magic != _MAGIC
-                or next_offset > end
-                or zlib.crc32(memoryview(content)[offset + 8 : next_offset]) != checksum
-            ):
-                break
-            name = os.fsdecode(content[offset + _HEADER.size : start])
-            record = _Record(shard, start, count, (height, width), (rows, columns), image, revision)
-            if name not in self._ids or self._ids[name].revision <= revision:
+        offset = self._read.get(shard, 0)
+        while 0 <= offset < len(content):
+            found = _record(shard, content, offset)
+            if found is None:  # damaged, or of a killed process
+                checked.warn(f"{shard}: has damaged or incomplete records; their proposals are computed again")
+                offset = content.find(_MAGIC, offset + 1)
+                continue
+            name, record = found
+            if name not in self._ids or self._ids[name].revision <= record.revision:
                 self._ids[name] = record
-            self._digests[image] = record
-            offset = next_offset
-        self._read[shard] = offset
+            self._digests[record.digest] = record
+            offset = self._read[shard] = record.start + 8 * record.count
 
     def _proposals(self, record: _Record) -> ProposedBoxes:
         corners = self._map(record.shard)[record.start : record.start + 8 * record.count].view(np.uint16)
@@ -174,6 +164,19 @@ class ProposalStore:
         if shard not in self._maps or len(self._maps[shard]) < needed:
             self._maps[shard] = np.memmap(shard, np.uint8, mode="r")
         return self._maps[shard]
+
+
+def _record(shard: Path, content: mmap.mmap, offset: int) -> tuple[str, _Record] | None:
+    """Image id and record at an offset of a shard; None if there is no intact one."""
+    if offset + _HEADER.size > len(content):
+        return None
+    magic, checksum, image, height, width, rows, columns, count, length, revision = _HEADER.unpack_from(content, offset)
+    start = offset + _HEADER.size + length
+    end = start + 8 * count
+    if magic != _MAGIC or end > len(content) or zlib.crc32(memoryview(content)[offset + 8 : end]) != checksum:
+        return None
+    name = os.fsdecode(content[offset + _HEADER.size : start])
+    return name, _Record(shard, start, count, (height, width), (rows, columns), image, revision)
 
 
 class Writer:
@@ -218,11 +221,14 @@ class Writer:
             raise OSError(28, "No space left on device", self._file.name)
 
     def close(self) -> None:
-        """Closes the shard; an empty shard is removed."""
+        """Closes the shard; an empty shard is removed. Then, a power cut does not harm what was written."""
         empty = self._file.tell() == 0
+        if not empty:
+            os.fsync(self._file.fileno())
         self._file.close()
         if empty:
             os.unlink(self._file.name)
+        sync(self._store.directory)
 
     def __enter__(self) -> Self:
         return self

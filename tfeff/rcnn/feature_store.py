@@ -2,23 +2,41 @@
 
 ```
 features.bin   float16 [regions, D], image by image
-index.jsonl    one line per image: a digest of everything that its features were computed from, and their number
+index.jsonl    one line per image: a digest of everything that its features were computed from, their first row, their
+               number, and the checksums of the features and of the line
 ```
 
 The line of an image is written after its features. Lines of a killed process without features, and features without a
-line, are dropped.
+line, are dropped; so are damaged lines and features, which are computed again.
 """
 
-import json
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from tfeff import checked
 from tfeff.durable import locked
 
 Compute = Callable[[int], np.ndarray]
 """Index of an image -> features [n, D]."""
+
+
+class _Place(NamedTuple):
+    """Rows of the file that hold the features of an image, and their checksum."""
+
+    start: int
+    regions: int
+    checksum: int
+
+    @property
+    def end(self) -> int:
+        return self.start + self.regions
+
+    def to_dict(self, digest: str) -> dict[str, Any]:
+        return {"of": digest, "start": self.start, "regions": self.regions, "features_crc32": self.checksum}
 
 
 class StoredFeatures:
@@ -58,12 +76,12 @@ def stored_features(
         progress: called with the number of images done, and of all.
     """
     index_path, features_path = directory / "index.jsonl", directory / "features.bin"
-    known = _read(index_path, features_path, size)[0]
+    known = _read(index_path, features_path, size)
     if not known.keys() >= set(digests):
         with locked(directory, "task.features.directory", wait=True):
             known = _completed(index_path, features_path, digests, size, compute, progress)
-    end = max((start + count for start, count in known.values()), default=0)
-    found = np.array([known[digest] for digest in digests], np.int64).reshape(-1, 2)
+    end = max((place.end for place in known.values()), default=0)
+    found = np.array([known[digest][:2] for digest in digests], np.int64).reshape(-1, 2)
     rows = [np.arange(start, start + count) for start, count in found]
     file = np.memmap(features_path, np.float16, mode="r", shape=(end, size)) if end else np.zeros((0, size), np.float16)
     return StoredFeatures(file, np.concatenate([*rows, np.zeros(0, np.int64)])), found[:, 1]
@@ -76,14 +94,13 @@ def _completed(
     size: int,
     compute: Compute,
     progress: Callable[[int, int], None],
-) -> dict[str, tuple[int, int]]:
+) -> dict[str, _Place]:
     """Adds what is missing to a locked store; returns what `_read` returns."""
-    row_bytes = 2 * size
-    known, text = _read(index_path, features_path, size)
-    end = max((start + count for start, count in known.values()), default=0)
+    known = _read(index_path, features_path, size)
+    end = max((place.end for place in known.values()), default=0)
+    checked.write_lines(index_path, (place.to_dict(digest) for digest, place in known.items()))
     with features_path.open("ab") as features, index_path.open("a") as index:
-        features.truncate(end * row_bytes)
-        index.truncate(len(text.encode()))
+        features.truncate(end * 2 * size)
         for image, digest in enumerate(digests):
             progress(image, len(digests))
             if digest in known:
@@ -91,26 +108,28 @@ def _completed(
             computed = np.ascontiguousarray(compute(image), np.float16)
             features.write(computed.tobytes())
             features.flush()
-            index.write(json.dumps({"of": digest, "regions": len(computed)}) + "\n")
+            known[digest] = _Place(end, len(computed), zlib.crc32(computed.data))
+            index.write(checked.to_line(known[digest].to_dict(digest)))
             index.flush()
-            known[digest] = end, len(computed)
             end += len(computed)
     progress(len(digests), len(digests))
     return known
 
 
-def _read(path: Path, features_path: Path, size: int) -> tuple[dict[str, tuple[int, int]], str]:
-    """Start and number of the rows of each complete image, by digest; the text of the complete lines."""
-    known, kept, start = dict[str, tuple[int, int]](), list[str](), 0
+def _read(path: Path, features_path: Path, size: int) -> dict[str, _Place]:
+    """The places of the features of each image, by digest. All features are read once, to find damaged ones."""
+    places, damaged = dict[str, _Place](), 0
+    lines = checked.read_lines(path, "the features of its image are computed again")
     rows = features_path.stat().st_size // (2 * size) if features_path.exists() else 0
-    for line in path.read_text().splitlines(keepends=True) if path.exists() else ():
-        try:
-            record = json.loads(line)
-        except ValueError:
-            break
-        if not line.endswith("\n") or start + record["regions"] > rows:
-            break
-        known[record["of"]] = start, record["regions"]
-        start += record["regions"]
-        kept.append(line)
-    return known, "".join(kept)
+    features = np.memmap(features_path, np.float16, mode="r", shape=(rows, size)) if rows else np.zeros((0, size))
+    for line in lines:
+        place = _Place(line["start"], line["regions"], line["features_crc32"])
+        if place.end > rows:  # of a killed process
+            continue
+        if zlib.crc32(features[place.start : place.end].tobytes()) == place.checksum:
+            places[line["of"]] = place
+        else:
+            damaged += 1
+    if damaged:
+        checked.warn(f"{features_path}: the features of {damaged:,} images are damaged; they are computed again")
+    return places

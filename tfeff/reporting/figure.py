@@ -19,6 +19,8 @@ from matplotlib.text import Text
 from matplotlib.ticker import PercentFormatter
 from matplotlib.transforms import offset_copy
 
+from tfeff.durable import replacing
+
 # Names can have characters that no installed font has; a figure shows boxes in their place.
 warnings.filterwarnings("ignore", message="Glyph .* missing from font")
 
@@ -171,15 +173,16 @@ def save(figure: Figure, path: str | os.PathLike[str], *, dpi: int = DPI) -> tup
     png, svg = (stem.with_name(f"{stem.name}.{suffix}") for suffix in FORMATS)
     save_png(figure, png, dpi=dpi)
     figure.set_layout_engine("none")  # keeps the layout: computing it takes a third of each drawing
-    with matplotlib.rc_context({"svg.hashsalt": stem.name}):
-        figure.savefig(svg, metadata={"Date": None, "Creator": None})
+    with matplotlib.rc_context({"svg.hashsalt": stem.name}), replacing(svg) as file:
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     return png, svg
 
 
 def save_png(figure: Figure, path: Path, *, dpi: int = DPI) -> None:
     """Writes a figure as PNG alone; otherwise as `save`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=dpi, metadata={"Software": None})
+    with replacing(path) as file:
+        figure.savefig(file, format="png", dpi=dpi, metadata={"Software": None})
 
 
 def rgb(figure: Figure, *, dpi: int = 100) -> npt.NDArray[np.uint8]:

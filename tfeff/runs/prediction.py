@@ -15,11 +15,12 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
+from tfeff.checked import Journal
 from tfeff.data.dataset import Id, evenly_spaced
 from tfeff.data.images import decoding
 from tfeff.data.names import is_text, shown
 from tfeff.data.sources import catalog, files
-from tfeff.durable import Journal, locked, write
+from tfeff.durable import locked, write
 from tfeff.errors import UserError
 from tfeff.evaluation import Detections, to_coco_results
 from tfeff.reporting.gallery import contact_sheet, thumbnail

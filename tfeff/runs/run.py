@@ -2,7 +2,6 @@
 
 import glob
 import os
-import tempfile
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -13,6 +12,7 @@ import numpy as np
 
 from tfeff import training
 from tfeff.config import Experiment
+from tfeff.durable import staging, sync
 from tfeff.errors import UserError, in_python, nearest
 from tfeff.runs.prediction import find_images
 from tfeff.runs.predictors import Predictor, batched, load_predictor
@@ -161,11 +161,14 @@ class Run:
         else:
             if path.exists() and not overwrite:
                 raise UserError(f"{path} exists; choose another name, or allow overwriting (--overwrite)")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as staging:
-                serving.export_portable(self._files, Path(staging) / "model", format, int8=int8)
-                for file in sorted(Path(staging, "model").iterdir(), key=lambda file: file.suffix == path.suffix):
+            with staging(path.with_suffix("")) as made:
+                try:
+                    serving.export_portable(self._files, made / "model", format, int8=int8)
+                except UserError as error:
+                    raise UserError(str(error).replace(str(made / "model"), str(path))) from error
+                for file in sorted((made / "model").iterdir(), key=lambda file: file.suffix == path.suffix):
                     file.replace(path.with_suffix(".json" if file.name == METADATA else file.suffix))
+                sync(path.parent)
         return path
 
     def predictor(

@@ -1,6 +1,5 @@
 """The findings of a search as rows for tables, figures and result.json."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
@@ -8,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tfeff import config
+from tfeff.config.section import to_dict
 from tfeff.reporting.scaling_curves import METHODS
 from tfeff.reporting.tables import in_words
 from tfeff.scaling.baseline import ScaledNetwork, batch_size
@@ -304,7 +303,7 @@ class Result:
             "seconds_of_trials": self.records.seconds,
             "failed_trials": self.records.failed,
             "images": self.study.fingerprint.digest,
-            "config": json.loads(config.to_json(self.search)),
+            "config": to_dict(self.search),
         }
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from tfeff.data.dataset import Dataset, Objects
+from tfeff.durable import write
 from tfeff.errors import UserError
 
 _LISTED = 5
@@ -101,9 +102,7 @@ class Fingerprint:
 
     def save(self, path: Path) -> None:
         """Writes a file atomically."""
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_bytes(self.to_bytes())
-        partial.replace(path)
+        write(path, self.to_bytes())
 
     @classmethod
     def load(cls, path: Path) -> "Fingerprint":

@@ -4,7 +4,6 @@
 threshold.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,12 +14,15 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from tfeff import checked
 from tfeff.data.dataset import Id
 from tfeff.data.images import graph_decoding
 from tfeff.errors import UserError
 from tfeff.proposals.records import from_record
 
 DETECTOR_FILE = "detector.json"
+CHECKSUMS = "checksums.json"
+"""CRC-32 of each file of a SavedModel, by its path, except JSON, which has its own."""
 
 
 def load(directory: Path) -> Any:
@@ -29,6 +31,13 @@ def load(directory: Path) -> Any:
     Raises:
         UserError: it is damaged.
     """
+    if (directory / CHECKSUMS).is_file():  # as damaged weights would predict something else
+        expected = checked.read_json(directory / CHECKSUMS, "export the model again")
+        found = file_checksums(directory)
+        if damaged := [name for name, crc in expected.items() if found.get(name) != crc]:
+            raise UserError(
+                f"{directory / damaged[0]}: damaged, edited or missing; export the model again, or delete {CHECKSUMS}"
+            )
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)  # it warns that exported models have no gradients
     try:
@@ -40,6 +49,12 @@ def load(directory: Path) -> Any:
     finally:
         logging.set_verbosity(verbosity)
     return model
+
+
+def file_checksums(directory: Path) -> dict[str, str]:
+    """The contents of `CHECKSUMS`."""
+    files = sorted(path for path in directory.rglob("*") if path.is_file() and path.suffix != ".json")
+    return {path.relative_to(directory).as_posix(): f"{checked.file_crc32(path):08x}" for path in files}
 
 
 class ImageDetector(Protocol):
@@ -119,7 +134,7 @@ class DetectorRecord:
         proposals = {} if self.proposals is None else {"proposals": dict(self.proposals)}
         fields = {"class_names": list(self.class_names), "score": self.score, "gray": self.channels == 1}
         class_ids = {"class_ids": list(self.class_ids)} if self.class_ids else {}
-        return json.dumps(fields | class_ids | proposals, indent=2) + "\n"
+        return checked.to_json(fields | class_ids | proposals)
 
 
 def read_record(directory: Path) -> DetectorRecord:
@@ -132,7 +147,7 @@ def read_record(directory: Path) -> DetectorRecord:
     if not path.is_file():
         raise UserError(f"{directory}: not a detector; it must be a SavedModel from tfeff.train or tfeff.export")
     try:
-        fields = json.loads(path.read_text())
+        fields = checked.read_json(path, "export the detector again")
         proposals = None if fields.get("proposals") is None else dict(fields["proposals"])
         channels = 1 if fields["gray"] else 3
         names, class_ids = tuple(fields["class_names"]), tuple(fields.get("class_ids", ()))

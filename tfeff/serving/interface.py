@@ -5,12 +5,12 @@ Region proposals are further inputs of some detectors: `proposals` and `counts`.
 most `max_proposals` of an image, the best.
 """
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
+from tfeff import checked
 from tfeff.data.dataset import Id
 from tfeff.proposals.records import method, to_record
 from tfeff.tasks import ImageTask
@@ -56,7 +56,7 @@ def metadata(
         **boxes,
         **({} if task.proposals is None else {"proposals": proposal_record(task)}),
     }
-    return json.dumps(record, indent=2) + "\n"
+    return checked.to_json(record)
 
 
 def inputs(task: ImageTask, *, batch_size: int | None = None, padded: bool = False) -> list[tf.TensorSpec]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tfeff import selection
 from tfeff.durable import staged
-from tfeff.errors import UserError
+from tfeff.errors import UserError, brief
 from tfeff.serving import interface, litert, onnx, openvino, portable, savedmodel
 from tfeff.tasks.object_detection import detection_threshold
 from tfeff.tasks.task import ImageTask
@@ -106,7 +106,7 @@ def export_portable(
             for name, contents in {**files, interface.METADATA: about.encode()}.items():
                 (staging / name).write_bytes(contents)
         except OSError as error:
-            raise UserError(f"{directory}: the model could not be written: {error}") from error
+            raise UserError(f"{directory}: the model could not be written: {brief(error)}") from error
     return Path(directory)
 
 

@@ -29,13 +29,14 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from tfeff import checked
 from tfeff.data.dataset import Id
 from tfeff.data.images import graph_decoding, resizing
 from tfeff.durable import staged
-from tfeff.errors import UserError
+from tfeff.errors import UserError, brief
 from tfeff.models.derived import LOGITS
 from tfeff.serving import interface
-from tfeff.serving.detector import DETECTOR_FILE, DetectorRecord
+from tfeff.serving.detector import CHECKSUMS, DETECTOR_FILE, DetectorRecord, file_checksums
 from tfeff.serving.portable import frozen
 from tfeff.tasks import ClassificationTask, ImageTask
 
@@ -235,8 +236,9 @@ def export(
                 task, class_names, score, channels=channels, image_size=loaded, size=None, class_ids=class_ids
             )
             (staging / interface.METADATA).write_text(about, encoding="utf-8")
+            (staging / CHECKSUMS).write_text(checked.to_json(file_checksums(staging)), encoding="utf-8")
         except (OSError, tf.errors.OpError) as error:
-            raise UserError(f"{directory}: the SavedModel could not be written: {error}") from error
+            raise UserError(f"{directory}: the SavedModel could not be written: {brief(error)}") from error
     return directory
 
 

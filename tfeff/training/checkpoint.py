@@ -4,10 +4,9 @@ A checkpoint is an uncompressed `.npz` file of named arrays and a JSON record. I
 flushed to disk and renamed: if the process is killed at any moment, either the old or the new state is on disk.
 """
 
+import io
 import json
-import os
 import re
-import struct
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tfeff import durable
 from tfeff.errors import UserError
 
 RECORD = "record"
@@ -26,18 +26,8 @@ def save(path: Path, arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]
     Raises:
         OSError: if the disk is full; `path` is unchanged then.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            np.savez(file, **{RECORD: np.array(json.dumps(record)), **arrays})  # type: ignore[arg-type]
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        error.filename = error.filename or str(path)  # not set when the disk is full
-        raise
-    finally:
-        partial.unlink(missing_ok=True)
+    with durable.replacing(path) as file:
+        np.savez(file, **{RECORD: np.array(json.dumps(record)), **arrays})  # type: ignore[arg-type]
 
 
 def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -47,12 +37,14 @@ def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         UserError: if the file is missing or damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        return arrays, json.loads(str(arrays.pop(RECORD)))
-    except OSError as error:
+        with zipfile.ZipFile(path) as file:
+            # Each array is checked before NumPy reads it: of a damaged one, it would allocate what the header states.
+            content = {info.filename.removesuffix(".npy"): io.BytesIO(file.read(info)) for info in file.infolist()}
+        arrays = {name: np.load(each, allow_pickle=False) for name, each in content.items()}
+        return arrays, dict(json.loads(str(arrays.pop(RECORD))))
+    except FileNotFoundError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, KeyError, EOFError, RuntimeError, struct.error, zipfile.BadZipFile):
+    except Exception:  # a damaged archive raises errors of several modules
         raise UserError(f"{path}: damaged checkpoint") from None
 
 

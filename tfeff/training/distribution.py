@@ -66,7 +66,7 @@ def is_chief() -> bool:
 
 def worker_index() -> int:
     """Index of this worker."""
-    return int(_tf_config().get("task", {}).get("index", 0))
+    return _tf_config().get("task", {}).get("index", 0)
 
 
 def worker_count() -> int:
@@ -76,7 +76,7 @@ def worker_count() -> int:
 
 def _workers() -> list[str]:
     cluster = dict(_tf_config().get("cluster", {}))
-    workers = list(cluster.pop("worker", []))
+    workers = cluster.pop("worker", [])
     if cluster:
         raise UserError(f'TF_CONFIG: has tasks of type {", ".join(cluster)}; list all of them under "worker"')
     return workers
@@ -85,6 +85,16 @@ def _workers() -> list[str]:
 def _tf_config() -> dict:
     text = os.environ.get("TF_CONFIG", "{}")
     try:
-        return dict(json.loads(text))
-    except ValueError as error:
+        given = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise UserError(f"TF_CONFIG is not JSON ({error}): {text}") from None
+    form = '{"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": "worker", "index": N}}'
+    try:
+        workers, index = given.get("cluster", {}).get("worker", []), given.get("task", {}).get("index", 0)
+        right = isinstance(workers, list) and all(isinstance(each, str) for each in workers)
+        right = right and type(index) is int and 0 <= index < max(1, len(workers))
+    except AttributeError:
+        right = False
+    if not right:
+        raise UserError(f"TF_CONFIG: expected {form}, with 0 <= N < number of workers; it is {text}")
+    return given

@@ -135,7 +135,7 @@ def evaluate_run(
     write(path, json.dumps(report, indent=2) + "\n")
 
     board = Board(workdir.tensorboard)
-    last, scalars = workdir.rows()[-1]["step"], evaluator.scalars(report)
+    last, scalars = max((row["step"] for row in workdir.rows()), default=0), evaluator.scalars(report)
     files = [path, *publish(board, workdir.figures, (split,), scalars, evaluation.figures, step=last)]
     board.close()
     return RunEvaluation(report, evaluation.figures, split, evaluator, files)
@@ -189,8 +189,8 @@ def finish_run(
         The evaluation, or None if there is no test split and no validation set, or no object in it.
     """
     plan, rows, row = Plan.opened(workdir), workdir.rows(), workdir.kept_row()
-    if row is None:
-        raise UserError(f"{workdir.path}: metrics.jsonl has no row of the kept epoch")
+    if not rows:
+        raise UserError(f"{workdir.path / 'metrics.jsonl'}: no metrics are left of any epoch; train in a new --workdir")
     curves = figure.save(training_figure(rows, title=plan.settings.model.name), workdir.figures / "training")
     opened = source() if source else selection.open_source(plan.images)
     final = selection.final_split(plan.images, workdir.dataset(), opened)
@@ -221,6 +221,8 @@ def finish_run(
         "input_wait": float(np.median([row["input_wait"] for row in rows])),
         **not_evaluated,
     }
+    if lost := sorted(set(range(1, rows[-1]["epoch"])) - {each["epoch"] for each in rows}):
+        result["epochs_without_metrics"] = lost  # their seconds are missing in the sum
     task = plan.task
     for key in (f"{part}_{name}" for part in ("train", "validation") for name in (*task.metrics, *task.scores)):
         if key in row:

@@ -29,7 +29,7 @@ def resume(
         UserError: all checkpoints are damaged.
     """
     finished, saved = workdir.final.is_file(), None
-    if not finished or len(workdir.rows()) < epochs:
+    if not finished or max((row["epoch"] for row in workdir.rows()), default=0) < epochs:
         saved = workdir.checkpoints.load_latest(report)
     if finished and (saved is None or _has_stopped_early(saved, patience)):
         report(f"{workdir.path}: this run is already finished")

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from tfeff.checked import warn
 from tfeff.training import checkpoint
 from tfeff.training.loop import Hook, Loop, Row
 
@@ -20,7 +21,10 @@ class Saving(Hook):
 
     def start(self, loop: Loop) -> None:
         """Drops the metrics of epochs after the checkpoint from which the run resumes."""
-        loop.workdir.rewind(loop.state.step)
+        rows = loop.workdir.rewind(loop.state.step)
+        kept, done = rows[-1]["epoch"] if rows else 0, loop.state.step // loop.pipeline.steps_per_epoch
+        if kept < done:
+            warn(f"{loop.workdir.path / 'metrics.jsonl'}: the metrics of epochs {kept + 1} to {done} are lost")
 
     def save(self, loop: Loop) -> None:
         """Writes a checkpoint.
@@ -52,4 +56,5 @@ class Saving(Hook):
             arrays, record = checkpoint.load(workdir.checkpoints.best)
         else:
             arrays, record = state.weights(), {"epoch": state.step // loop.pipeline.steps_per_epoch}
-        checkpoint.save(workdir.final, arrays, record)
+        row = next((row for row in workdir.rows() if row["epoch"] == record["epoch"]), {})
+        checkpoint.save(workdir.final, arrays, record | row)

@@ -5,7 +5,7 @@ config.json      the experiment, including defaults
 dataset.json     class names, counts, per-channel statistics, sizes: what evaluation and export need; `chosen`, values
                  that optimizer.transfer=auto chose for the images, and `transfer`, why
 images.npz       names and digests of the images with which the run began
-metrics.jsonl    one row per epoch
+metrics.jsonl    one row per epoch; `crc32` is the checksum of its line
 divergence.json  where and why training diverged, if it did
 result.json      the metrics of the final weights
 checkpoints/     step_*.npz, best.npz; after training final.npz, the weights to evaluate
@@ -17,11 +17,12 @@ saved_model/     the exported SavedModel
 
 import dataclasses
 import json
-from collections.abc import Collection
+import os
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from tfeff import config
+from tfeff import checked, config
 from tfeff.durable import write
 from tfeff.errors import UserError
 from tfeff.selection import Fingerprint
@@ -30,6 +31,13 @@ from tfeff.training.checkpoint import Checkpoints
 
 CHOSEN = "chosen"
 """Key of `dataset.json`: values that were chosen for the training images, by dotted key of the config."""
+_DATASET: Mapping[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("class_names", "mean", "std"), list),
+    **dict.fromkeys((CHOSEN, "measured", "found"), (dict, type(None))),
+    **dict.fromkeys(("image_size", "class_ids", "skipped_images"), (list, type(None))),
+    "validation_examples": (int, type(None)),
+}
+"""Types of the values of `dataset.json` that are read."""
 
 
 class Workdir:
@@ -56,14 +64,14 @@ class Workdir:
 
     def write_dataset(self, record: dict[str, Any]) -> None:
         """Saves what evaluation and export need to know about the data."""
-        write(self.path / "dataset.json", json.dumps(record, indent=2) + "\n")
+        checked.write_json(self.path / "dataset.json", record)
 
     def dataset(self) -> dict[str, Any]:
         """The record saved by `write_dataset`."""
-        try:
-            return dict(json.loads(self._read("dataset.json")))
-        except ValueError as error:
-            raise UserError(f"{self.path / 'dataset.json'}: damaged ({error}); train in a new --workdir") from None
+        path = self.path / "dataset.json"
+        if not path.is_file():
+            raise UserError(f"--workdir={self.path}: no {path.name} there; give the workdir of a tfeff.train run")
+        return checked.read_json(path, "restore it from a backup, or train in a new --workdir", _DATASET)
 
     def write_fingerprint(self, images: Fingerprint) -> None:
         """Saves what later calls compare the images with."""
@@ -79,37 +87,39 @@ class Workdir:
 
     def write_divergence(self, record: dict[str, Any]) -> None:
         """Saves at which step training diverged, and why."""
-        write(self.path / "divergence.json", json.dumps(record, indent=2) + "\n")
+        checked.write_json(self.path / "divergence.json", record)
 
     def divergence(self) -> dict[str, Any] | None:
         """The record saved by `write_divergence`; None if the run has not diverged, or has passed that step since."""
         path = self.path / "divergence.json"
         if not path.is_file():
             return None
-        record = dict(json.loads(path.read_text()))
+        record = checked.read_json(path, "delete it", {"step": int})
         return record if max((row["step"] for row in self.rows()), default=0) <= record["step"] else None
 
     def validated(self, names: Collection[str]) -> dict[str, float]:
         """Validation metrics of the final weights, by name, as far as the run has them."""
-        row = (self.kept_row() if names else None) or {}
+        row = self.kept_row() if names else {}
         return {name: row[f"validation_{name}"] for name in names if f"validation_{name}" in row}
 
-    def kept_row(self) -> dict[str, Any] | None:
-        """The metrics of the epoch whose weights are the final ones; None if they are lost."""
-        _, kept = checkpoint.load(self.final)
-        return next((row for row in self.rows() if row["epoch"] == kept["epoch"]), None)
+    def kept_row(self) -> dict[str, Any]:
+        """The metrics of the epoch whose weights are the final ones, as saved with them; if they were lost before, only
+        its number, `epoch`."""
+        return checkpoint.load(self.final)[1]
 
     def rows(self) -> list[dict[str, Any]]:
-        """The metrics of all epochs so far; an incomplete last line of a killed process is ignored."""
-        if not self._metrics.exists():
-            return []
-        rows = []
-        for line in self._metrics.read_text().splitlines():
-            try:
-                rows.append(json.loads(line))
-            except ValueError:
-                break
-        return rows
+        """The metrics of all epochs so far, in order, as far as they are not damaged."""
+        rows = {row["epoch"]: row for row in checked.read_lines(self._metrics, "the metrics of its epoch are lost")}
+        if lost := sorted(set(range(1, max(rows, default=0))) - set(rows)):
+            checked.warn(f"{self._metrics}: the metrics of epochs {', '.join(map(str, lost))} are lost")
+        return [rows[epoch] for epoch in sorted(rows)]
+
+    def has_all_rows(self) -> bool:
+        """Whether the metrics of all epochs up to the last checkpoint are there."""
+        rows, latest = self.rows(), self.checkpoints.latest()
+        step = 0 if latest is None else int(latest.stem.removeprefix("step_"))
+        last = rows[-1]["step"] if rows else 0
+        return [row["epoch"] for row in rows] == list(range(1, len(rows) + 1)) and last == step
 
     def epochs(self, step: int) -> int:
         """Number of epochs that were finished at `step`."""
@@ -118,17 +128,13 @@ class Workdir:
     def append_row(self, row: dict[str, Any]) -> None:
         """Appends the metrics of an epoch."""
         with self._metrics.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+            file.write(checked.to_line(row))
+            file.flush()
+            os.fsync(file.fileno())
 
     def rewind(self, step: int) -> list[dict[str, Any]]:
         """Drops the rows of epochs that ended after `step` and returns the others."""
         rows = [row for row in self.rows() if row["step"] <= step]
         if self._metrics.exists():
-            write(self._metrics, "".join(json.dumps(row) + "\n" for row in rows))
+            checked.write_lines(self._metrics, rows)
         return rows
-
-    def _read(self, name: str) -> str:
-        path = self.path / name
-        if not path.is_file():
-            raise UserError(f"--workdir={self.path}: no {name} there; give the workdir of a tfeff.train run")
-        return path.read_text()

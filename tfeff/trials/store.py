@@ -1,21 +1,24 @@
 """The results of an experiment: one SQLite file that can be read while it is written.
 
-A single process writes. Each change is its own transaction in a write-ahead log, so a kill at any moment leaves only
-complete rows.
+A single process writes. Each change is its own transaction in a write-ahead log, which is on the disk before the next
+one, so a kill or a power cut at any moment leaves only complete rows. Each row has a checksum.
 """
 
 import dataclasses
 import json
 import sqlite3
+import zlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from tfeff import config
+from tfeff.checked import warn
 from tfeff.config.section import Section
-from tfeff.errors import UserError, changes
+from tfeff.errors import UserError, changes, is_disk_full
 from tfeff.selection import Fingerprint
 from tfeff.trials.results import Block, Job, mean_over_seeds
 from tfeff.trials.trial import Candidate, result_row
@@ -24,18 +27,27 @@ VERSION = "2"
 """Changes if trials with the same config are trained differently: with other seeds, schedules or learning rates."""
 LEARNING_RATE = "learning_rate"
 """First word of the facts that hold the learning rates found for a candidate."""
-_FACTS = "create table if not exists facts (name text primary key, value text not null)"
+_FACTS = "create table if not exists facts (name text primary key, value text not null, crc integer)"
 _CANDIDATES = (
-    "create table if not exists candidates (name text primary key, label text not null, settings text not null)"
+    "create table if not exists candidates "
+    "(name text primary key, label text not null, settings text not null, crc integer)"
 )
 _TRIALS = """
 create table if not exists trials (
     candidate text not null, fold integer not null, seed integer not null, epochs integer not null,
     state text not null check (state in ('running', 'done', 'failed')),
-    deaths integer not null default 0, error text, seconds real, peak_bytes integer, rows text,
+    deaths integer not null default 0, error text, seconds real, peak_bytes integer, rows text, crc integer,
     primary key (candidate, fold, seed, epochs)
 )"""
-_JOB = "where candidate = ? and fold = ? and seed = ? and epochs = ?"
+_JOB = "candidate = ? and fold = ? and seed = ? and epochs = ?"
+_CHECKSUMS = {
+    "facts": "crc(name, value)",
+    "candidates": "crc(name, label, settings)",
+    "trials": "crc(candidate, fold, seed, epochs, state, deaths, error, seconds, peak_bytes, rows)",
+}
+"""The checksum of a row of each table, in SQL."""
+_ESSENTIAL = ("config", "images", "fold_examples", "version")
+"""Facts that cannot be computed again: trials must fit them."""
 
 
 @dataclass(frozen=True)
@@ -75,38 +87,54 @@ class TrialStore:
         self.path = path
         if settings is None and not path.is_file():
             raise UserError(f"--workdir={path.parent}: no {path.name} in it; expected the workdir of a search")
+        if path.is_file() and not path.stat().st_size:
+            warn(f"{path}: empty, so no trial is known; all are trained again")
         self._file = sqlite3.connect(path, timeout=60, isolation_level=None)
         self._file.row_factory = sqlite3.Row
+        self._file.text_factory = lambda text: text.decode(errors="replace")
+        self._file.create_function("crc", -1, _crc, deterministic=True)
         try:
-            self._file.execute("pragma journal_mode = wal")
-            for table in (_FACTS, _CANDIDATES, _TRIALS):
-                self._file.execute(table)
-            stored = self.fact("config")
-        except sqlite3.DatabaseError as error:
-            raise UserError(f"{path}: {error}; remove the file or choose another --workdir") from None
+            self._open(settings, free)
+        except BaseException:
+            self._file.close()  # else it would remain locked
+            raise
+
+    def _open(self, settings: Section | None, free: tuple[str, ...]) -> None:
+        """Checks the file and the config; see the class."""
+        self._run("pragma journal_mode = wal")
+        self._run("pragma synchronous = full")
+        if (found := self._run("pragma integrity_check(1)")[0][0]) != "ok":
+            raise self._damaged(found)
+        for table in (_FACTS, _CANDIDATES, _TRIALS):
+            self._run(table)
+        self._check()
+        stored = self.fact("config")
         if settings is None:
             return
+        for table, checksum in _CHECKSUMS.items():
+            self._run(f"delete from {table} where crc is not {checksum}")
         if stored is not None:
-            previous = config.from_json(stored, type(settings), where=str(path))
+            previous = config.from_json(stored, type(settings), where=str(self.path))
             changed = [change for change in config.differences(previous, settings) if not change[0].startswith(free)]
             if changed and not self._has_trainings():
                 # Only a list of candidates and a forecast so far: nothing to keep.
-                self._file.executescript("delete from facts; delete from candidates;")
+                self._run("delete from facts")
+                self._run("delete from candidates")
             elif changed:
                 raise UserError(
-                    f"{path} holds the results of another config:\n{changes(changed)}\n"
+                    f"{self.path} holds the results of another config:\n{changes(changed)}\n"
                     "choose another --workdir, or restore these values to resume"
                 )
         self.write_fact("config", config.to_json(settings))
 
     def fact(self, name: str) -> str | None:
         """The text stored under a name."""
-        row = self._file.execute("select value from facts where name = ?", (name,)).fetchone()
-        return None if row is None else str(row["value"])
+        rows = self._intact("facts", "where name = ?", name)
+        return str(rows[0]["value"]) if rows else None
 
     def write_fact(self, name: str, value: str) -> None:
         """Stores a text under a name."""
-        self._file.execute("insert or replace into facts values (?, ?)", (name, value))
+        self._run("insert or replace into facts values (?1, ?2, crc(?1, ?2))", name, value)
 
     def cached(self, name: str, compute: Callable[[], Any]) -> Any:
         """The JSON-ready value of `compute`, which is called only if nothing is stored under the name."""
@@ -154,42 +182,44 @@ class TrialStore:
 
     def add_candidates(self, candidates: Iterable[Candidate]) -> None:
         """Stores the label and the settings of each candidate that is not stored yet."""
-        rows = [(candidate.name, candidate.label, json.dumps(candidate.settings)) for candidate in candidates]
-        self._file.execute("begin")
-        self._file.executemany("insert or ignore into candidates values (?, ?, ?)", rows)
-        self._file.execute("commit")
+        with self._transaction():
+            for each in candidates:
+                row = each.name, each.label, json.dumps(each.settings)
+                self._run("insert or ignore into candidates values (?1, ?2, ?3, crc(?1, ?2, ?3))", *row)
 
     def candidates(self) -> dict[str, Mapping[str, Any]]:
         """Settings of all stored candidates by name, in the order in which they were added."""
-        rows = self._file.execute("select name, settings from candidates order by rowid")
-        return {row["name"]: json.loads(row["settings"]) for row in rows}
+        return {row["name"]: json.loads(row["settings"]) for row in self._intact("candidates")}
 
     def start(self, job: Job) -> None:
         """Marks a job as running."""
-        self._file.execute(
+        self._change(
+            job,
             "insert into trials (candidate, fold, seed, epochs, state) values (?, ?, ?, ?, 'running')"
             " on conflict do update set state = 'running'",
-            astuple(job),
+            *astuple(job),
         )
 
     def count_death(self, job: Job) -> int:
         """Counts a lost attempt; returns the number of lost attempts so far."""
-        self._file.execute(f"update trials set deaths = deaths + 1 {_JOB}", astuple(job))
-        return int(self._file.execute(f"select deaths from trials {_JOB}", astuple(job)).fetchone()["deaths"])
+        self._change(job, f"update trials set deaths = deaths + 1 where {_JOB}", *astuple(job))
+        return int(self._run(f"select deaths from trials where {_JOB}", *astuple(job))[0]["deaths"])
 
     def finish(self, job: Job, rows: Sequence[dict[str, Any]], seconds: float, peak_bytes: int | None) -> None:
         """Stores the result of a job."""
-        self._file.execute(
-            f"update trials set state = 'done', error = null, seconds = ?, peak_bytes = ?, rows = ? {_JOB}",
-            (seconds, peak_bytes, json.dumps(rows), *astuple(job)),
+        self._change(
+            job,
+            f"update trials set state = 'done', error = null, seconds = ?, peak_bytes = ?, rows = ? where {_JOB}",
+            *(seconds, peak_bytes, json.dumps(rows), *astuple(job)),
         )
 
     def fail(self, job: Job, error: str) -> None:
         """Stores that a job failed for good, even if it was never started."""
-        self._file.execute(
+        self._change(
+            job,
             "insert into trials (candidate, fold, seed, epochs, state, error) values (?, ?, ?, ?, 'failed', ?)"
             " on conflict do update set state = 'failed', error = excluded.error",
-            (*astuple(job), error),
+            *(*astuple(job), error),
         )
 
     def records(self) -> list[Record]:
@@ -197,7 +227,7 @@ class TrialStore:
         kept = ("state", "deaths", "error", "seconds", "peak_bytes")
         return [
             Record(Job(*row[:4]), rows=json.loads(row["rows"] or "[]"), **{name: row[name] for name in kept})
-            for row in self._file.execute("select * from trials order by rowid")
+            for row in self._intact("trials")
         ]
 
     def close(self) -> None:
@@ -212,8 +242,73 @@ class TrialStore:
 
     def _has_trainings(self) -> bool:
         """Whether trials have started, or trainings that find learning rates."""
-        rates = self._file.execute("select 1 from facts where name glob ?", (f"{LEARNING_RATE} *",)).fetchone()
+        rates = self._intact("facts", "where name glob ?", f"{LEARNING_RATE} *")
         return bool(rates or self.records() or any(self.path.parent.glob("trials/*/rate*")))
+
+    def _run(self, statement: str, *values: Any) -> list[sqlite3.Row]:
+        """Runs a statement and returns its rows.
+
+        Raises:
+            UserError: the file is damaged, or cannot be read or written.
+        """
+        try:
+            return self._file.execute(statement, values).fetchall()
+        except sqlite3.OperationalError as error:
+            if is_disk_full(error):
+                raise
+            if any(words in str(error) for words in ("locked", "readonly", "unable to open", "disk I/O")):
+                raise UserError(f"{self.path}: {error}; make it writable, or choose another --workdir") from None
+            raise self._damaged(str(error)) from None
+        except sqlite3.DatabaseError as error:
+            raise self._damaged(str(error)) from None
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Makes one change of several statements."""
+        self._run("begin immediate")
+        try:
+            yield
+            self._run("commit")
+        except BaseException:
+            if self._file.in_transaction:
+                self._file.rollback()
+            raise
+
+    def _change(self, job: Job, statement: str, *values: Any) -> None:
+        """Changes the row of a job, and its checksum."""
+        with self._transaction():
+            self._run(statement, *values)
+            self._run(f"update trials set crc = {_CHECKSUMS['trials']} where {_JOB}", *astuple(job))
+
+    def _intact(self, table: str, where: str = "", *values: Any) -> list[sqlite3.Row]:
+        """Rows that fit their checksum, in the order in which they were added."""
+        condition = f"{where} and" if where else "where"
+        return self._run(f"select * from {table} {condition} crc is {_CHECKSUMS[table]} order by rowid", *values)
+
+    def _check(self) -> None:
+        """Reports damaged rows.
+
+        Raises:
+            UserError: among them are facts that cannot be computed again.
+        """
+        for table, checksum in _CHECKSUMS.items():
+            damaged = self._run(f"select count(*) from {table} where crc is not {checksum}")[0][0]
+            if damaged:
+                warn(f"{self.path}: {damaged} of its {table} are damaged; what they held is computed again")
+        facts = {row[0]: bool(row[1]) for row in self._run("select name, crc is crc(name, value) from facts")}
+        lost = any(not facts.get(name, True) for name in _ESSENTIAL)
+        if lost or ("config" not in facts and self._run("select 1 from trials limit 1")):
+            raise self._damaged("the config or the images of its trials")
+
+    def _damaged(self, what: str) -> UserError:
+        return UserError(
+            f"{self.path}: damaged ({what}); delete it and rerun the command, which trains again, or choose another "
+            "--workdir"
+        )
+
+
+def _crc(*values: str | float | bytes | None) -> int:
+    return zlib.crc32(repr(values).encode(errors="surrogatepass"))
 
 
 class Records:

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -38,16 +39,23 @@ def train(trial: Trial, directory: str, until_epoch: int, events: str) -> dict[s
     started = time.perf_counter()
     images = split_caches(trial)
     before = _reset_peak()
-    workdir = training.train(
-        trial.experiment,
-        directory,
-        until_epoch=until_epoch,
-        caches=images,
-        assemblies=_assemblies(),
-        features=_features(),
-        reporter=Reporter(quiet=True),
-        tensorboard=False,
-    )
+
+    def trained() -> training.Workdir:
+        return training.train(
+            trial.experiment,
+            directory,
+            until_epoch=until_epoch,
+            caches=images,
+            assemblies=_assemblies(),
+            features=_features(),
+            reporter=Reporter(quiet=True),
+            tensorboard=False,
+        )
+
+    workdir = trained()
+    if not workdir.has_all_rows():  # damaged after an interruption; the best epoch could be among those that are lost
+        shutil.rmtree(directory)
+        workdir = trained()
     peak = _device_memory("peak")
     rows = workdir.rows()
     if rows and workdir.final.is_file():

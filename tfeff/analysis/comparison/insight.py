@@ -1,7 +1,6 @@
 """What the predictions of several models for the same examples say about models, classes, examples and labels."""
 
 import itertools
-import json
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -11,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from tfeff import evaluation, models
+from tfeff import checked, evaluation, models
 from tfeff.analysis.comparison.run import ClassifierRun
-from tfeff.durable import write
+from tfeff.errors import UserError
 from tfeff.reporting.tables import percent
 from tfeff.training.latency import latencies
 
@@ -48,10 +47,10 @@ def measure_costs(compared: Sequence[ClassifierRun], path: Path) -> list[Cost]:
         path: a file that keeps the latencies; used again on the same machine for the same models.
     """
     key = " ".join([platform.node(), *(run.key for run in compared)])
-    seconds = _kept(path, key)
+    seconds = stored_latencies(path, key)
     if seconds is None:
         seconds = latencies(*(run.network for run in compared))
-        write(path, json.dumps({"key": key, "seconds": seconds.tolist()}) + "\n")
+        checked.write_json(path, {"key": key, "seconds": seconds.tolist()})
     low, middle, high = np.quantile(seconds, [0.25, 0.5, 0.75], axis=0)
     costs = []
     for index, run in enumerate(compared):
@@ -70,11 +69,15 @@ def measure_costs(compared: Sequence[ClassifierRun], path: Path) -> list[Cost]:
     return costs
 
 
-def _kept(path: Path, key: str) -> np.ndarray | None:
+def stored_latencies(path: Path, key: str) -> np.ndarray | None:
+    """The latencies that `measure_costs` kept for the same models; None if there are none, or if they are damaged."""
+    if not path.is_file():
+        return None
     try:
-        kept = json.loads(path.read_text())
-        return np.array(kept["seconds"]) if kept["key"] == key else None
-    except (OSError, ValueError, KeyError):
+        kept = checked.read_json(path, "they are measured again", {"key": str, "seconds": list})
+        return np.array(kept["seconds"], float) if kept["key"] == key else None
+    except (UserError, ValueError, TypeError) as error:
+        checked.warn(f"latencies: {error}")
         return None
 
 

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfeff import config, runs, selection, training
+from tfeff import checked, config, runs, selection, training
 from tfeff.data.dataset import Dataset
 from tfeff.data.images.storage import content_digest
 from tfeff.data.input.cache import ImageCache
@@ -187,12 +187,13 @@ def predict(run: ClassifierRun, images: ImageCache, path: Path) -> SplitPredicti
         UserError: an output of the network is not finite.
     """
     key = _key(run, images)
-    try:
-        arrays, record = checkpoint.load(path)
-        if record["key"] == key:
-            return SplitPredictions(arrays["probabilities"], arrays["features"])
-    except (UserError, KeyError):
-        pass
+    if path.is_file():
+        try:
+            arrays, record = checkpoint.load(path)
+            if record["key"] == key:
+                return SplitPredictions(arrays["probabilities"], arrays["features"])
+        except (UserError, KeyError) as error:
+            checked.warn(f"{path}: damaged, computed again ({error})")
     predicted = _predict(run, images)
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {"probabilities": predicted.probabilities, "features": predicted.features}

@@ -1,7 +1,6 @@
 """An array on disk that is either complete and intact, or absent."""
 
 import errno
-import json
 import logging
 import math
 import os
@@ -9,7 +8,6 @@ import re
 import shutil
 import socket
 import tempfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from tfeff import checked
+from tfeff.checked import file_crc32
+from tfeff.durable import sync
 from tfeff.errors import UserError
 
 _LOG = logging.getLogger(__name__)
@@ -51,14 +52,12 @@ class DiskCache:
     def note(self) -> Any | None:
         """The note of a complete and intact cache, or None. A damaged cache is removed."""
         try:
-            index = json.loads((self.folder / _INDEX).read_text())
-            if self.shape in (None, tuple(index["shape"])) and index["crc32"] == _crc32(self.array_path):
+            index = checked.read_json(self.folder / _INDEX, "it is rebuilt", {"shape": list, "array_crc32": int})
+            if self.shape in (None, tuple(index["shape"])) and index["array_crc32"] == file_crc32(self.array_path):
                 return index["note"]
-        except FileNotFoundError:
+        except (OSError, KeyError, UserError):
             if not self.folder.exists():
                 return None
-        except (OSError, ValueError, KeyError, TypeError):
-            pass
         _LOG.warning("%s is damaged and will be rebuilt", self.folder)
         shutil.rmtree(self.folder, ignore_errors=True)
         return None
@@ -84,12 +83,12 @@ class DiskCache:
             kept: dict[str, Any] = {"note": None}
             yield array, kept
             array.flush()
-            index = {"shape": self.shape, "crc32": _crc32(partial / _ARRAY), "note": kept["note"]}
-            (partial / _INDEX).write_text(json.dumps(index))
-            for name in (_ARRAY, _INDEX):
-                _sync(partial / name)
+            index = {"shape": self.shape, "array_crc32": file_crc32(partial / _ARRAY), "note": kept["note"]}
+            checked.write_json(partial / _INDEX, index)
+            sync(partial / _ARRAY)
             try:
                 partial.rename(self.folder)
+                sync(parent)
             except OSError:
                 # Another process completed the same content first.
                 if not self.folder.exists():
@@ -133,16 +132,3 @@ def _runs(process: int) -> bool:
     except PermissionError:  # It runs as another user.
         return True
     return True
-
-
-def _crc32(path: Path) -> int:
-    checksum = 0
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            checksum = zlib.crc32(chunk, checksum)
-    return checksum
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
