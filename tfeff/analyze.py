@@ -27,7 +27,7 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "dataset",
         None,
-        "Dataset to analyze before training: voc:DIR, yolo:DIR, coco:DIR, folder:DIR, csv:FILE, tfds:NAME.",
+        "Dataset to analyze before training: voc:DIR, yolo:DIR, coco:DIR, folder:DIR, csv:FILE, tfds:NAME, hf:DIR.",
     )
     flags.DEFINE_string(
         "split",

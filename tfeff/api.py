@@ -22,8 +22,8 @@ Description = config.Experiment | config.Recipe[config.Experiment]
 """What to train; a recipe chooses some values when the training starts."""
 GivenBackbone = Any
 """A `keras.Model`, or a `tfeff.Backbone` of one."""
-Given = Images | Mapping[str, Any]
-"""Images by split, see `Images`."""
+Given = Images | Mapping[str, Any] | Any
+"""Images by split, see `Images`; or a data frame that lists files, or one for each split."""
 
 __all__ = ["Images", "load_config", "open", "own_boxes", "own_images", "train"]
 
@@ -98,7 +98,7 @@ def train(
         experiment: what to train: of `own_images`, `own_boxes` or `load_config`, or an `Experiment`.
         workdir: directory for all results of the run.
         images: your own images in place of the source of the config, by split: `{"train": (images, labels), "test":
-            ...}`; see `tfeff.Images`.
+            ...}`; see `tfeff.Images`. Or a data frame that lists files, with the columns of `csv:`.
         augment: varies training images after the built-in augmentation: a function (image, generator) -> image; for
             images with boxes, (image, boxes_yxyx, generator) -> (image, boxes_yxyx). Images are float32
             [height, width, channels] in [0, 255]; the generator is a `numpy.random.Generator` of its own for each image

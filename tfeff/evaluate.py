@@ -20,7 +20,7 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "dataset",
         None,
-        "With --proposals: dataset with the ground-truth boxes: voc:DIR, yolo:DIR, coco:DIR, tfds:NAME or "
+        "With --proposals: dataset with the ground-truth boxes: voc:DIR, yolo:DIR, coco:DIR, tfds:NAME, hf:DIR or "
         "embedded:placed_digits.",
     )
     flags.DEFINE_string("split", None, "Split to evaluate. Default: the test split of a run; all images of a dataset.")
