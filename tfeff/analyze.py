@@ -15,6 +15,7 @@ from absl import flags
 from tfeff import cli, config
 from tfeff.errors import UserError
 from tfeff.execution.startup import load_tensorflow
+from tfeff.reporting.terminal import say
 
 DEFAULT_OUT = "analysis"
 
@@ -69,7 +70,7 @@ def main(argv: list[str]) -> None:
     from tfeff.analysis import comparison
 
     if len(given.workdir) > 1:
-        print(comparison.write(given.workdir, given.out, given.split))
+        say(comparison.write(given.workdir, given.out, given.split))
         return
     classifier = diagnose(given)
     if classifier is not None and not given.json:
@@ -77,7 +78,7 @@ def main(argv: list[str]) -> None:
             page = comparison.write([classifier], given.out or Path(classifier) / DEFAULT_OUT, given.split)
         except UserError as error:  # what is wrong with a run must not prevent its diagnosis
             page = f"The page about this classifier was not written: {error}"
-        print(f"\n{page}")
+        say(f"\n{page}")
 
 
 def print_statistics(given: flags.FlagValues) -> None:
@@ -91,7 +92,7 @@ def print_statistics(given: flags.FlagValues) -> None:
     subject, reporter = diagnosis.open_dataset(given.dataset, given.override, base), training.Reporter()
     with reporter.bars():
         found = pixel_statistics.measure(subject.train, partial(reporter.reading, subject.train.name))
-    print(found.to_text())
+    say(found.to_text())
 
 
 def diagnose(given: flags.FlagValues) -> str | None:
@@ -107,13 +108,13 @@ def diagnose(given: flags.FlagValues) -> str | None:
         subject = diagnosis.open_dataset(given.dataset, given.override, base)
     out = Path(given.out or (Path(given.workdir[0]) / DEFAULT_OUT if given.workdir else DEFAULT_OUT))
     split = None if given.split is None else canonical_name(given.split)
-    report = diagnosis.diagnose(subject, split, lambda what: None if given.json else print(f"{what} ...", flush=True))
+    report = diagnosis.diagnose(subject, split, lambda what: None if given.json else say(f"{what} ..."))
     files = report.save(out)
     if not given.json:
-        print(text({role: Contents.of(images) for role, images in subject.splits.items()}))
-    print(json.dumps(report.diagnosis.to_dict(), indent=2) if given.json else f"\n{report.diagnosis.to_text()}\n")
+        say(text({role: Contents.of(images) for role, images in subject.splits.items()}))
+    say(json.dumps(report.diagnosis.to_dict(), indent=2) if given.json else f"\n{report.diagnosis.to_text()}\n")
     if not given.json:
-        print("\n".join(f"wrote {path}" for path in files))
+        say("\n".join(f"wrote {path}" for path in files))
     return given.workdir[0] if subject.is_trained_classifier else None
 
 

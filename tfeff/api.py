@@ -14,6 +14,7 @@ from tfeff.data.sources import given
 from tfeff.data.sources.given import Images
 from tfeff.errors import UserError, in_python
 from tfeff.execution.startup import load_tensorflow
+from tfeff.reporting.terminal import say
 
 if TYPE_CHECKING:  # TensorFlow takes seconds to load; mistakes in configs are reported before.
     from tfeff.runs import Run
@@ -247,12 +248,12 @@ def complete(
     path = Path(workdir) / "config.json"
     if recipe.choose is not None and path.is_file():
         if not quiet:
-            print(f"{path}: keeping the values that were chosen when this run began", flush=True)
+            say(f"{path}: keeping the values that were chosen when this run began")
         saved, values = config.saved(Path(workdir), config.Experiment), config.flatten(recipe.base)
         recipe = config.Recipe(config.override(saved, {key: values[key] for key in recipe.kept if key in values}))
     settings, choices = config.complete(recipe)
     if choices and not quiet:
-        print(f"Chosen for {settings.data.source}:\n{_table(choices)}\n", flush=True)
+        say(f"Chosen for {settings.data.source}:\n{_table(choices)}\n")
     assert isinstance(settings, config.Experiment)
     return settings
 

@@ -11,6 +11,7 @@ from absl import flags
 
 from tfeff import api, cli
 from tfeff.errors import UserError
+from tfeff.reporting.terminal import say
 
 
 def define_flags() -> None:
@@ -41,7 +42,7 @@ def main(argv: list[str]) -> None:
             raise UserError(f"--{name} requires --proposals; remove it")
     run = api.open(given.workdir)
     evaluated = run.evaluate(given.split, quiet=given.json)
-    print(evaluated.to_json() if given.json else evaluated)
+    say(evaluated.to_json() if given.json else evaluated)
 
 
 def _evaluate_proposals() -> None:
@@ -61,10 +62,10 @@ def _evaluate_proposals() -> None:
             raise UserError(f'--proposals: two stores have the name "{name}"; name them with --proposals=NAME=DIR')
         stores[name] = ProposalStore(directory)
     quality = Quality(stores, catalog.open_objects(given.dataset).load(given.split or splits.ALL))
-    print(json.dumps(quality.to_dict(), indent=2) if given.json else quality.to_text())
+    say(json.dumps(quality.to_dict(), indent=2) if given.json else quality.to_text())
     if given.out:
         for path in quality.save(Path(given.out)):
-            print(f"wrote {path}")
+            say(f"wrote {path}")
 
 
 if __name__ == "__main__":

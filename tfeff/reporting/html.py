@@ -137,7 +137,7 @@ def figure(path: Path, caption: str) -> Part:
         if width.endswith("pt"):
             pixels = PIXELS_PER_POINT * float(width.removesuffix("pt"))
     else:
-        with Image.open(io.BytesIO(content)) as image:
+        with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
             pixels = image.width * 96 / DPI
     if pixels:
         size = f' width="{pixels:.0f}" style="min-width: {MIN_SCALE * pixels:.0f}px"'

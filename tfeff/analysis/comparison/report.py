@@ -33,6 +33,7 @@ from tfeff.analysis.comparison.run import (
     read_split,
     require_same_examples,
 )
+from tfeff.data.images import header
 from tfeff.data.input.cache import ImageCache
 from tfeff.reporting import figure, tables
 from tfeff.training.tensorboard import Board
@@ -132,9 +133,9 @@ def _write(
         saved[name] = (png if name.startswith("embedding") else svg), caption
     if "class_activation" in saved:  # photographs: several times as large in the other formats
         path = directory / "figures" / "class_activation.jpg"
-        Image.open(path.with_suffix(".png")).convert("RGB").save(path, quality=85)
+        header.opened(path.with_suffix(".png")).convert("RGB").save(path, quality=85)
         saved["class_activation"] = path, explanation.CAPTION
-    images = {name: np.asarray(Image.open(directory / "figures" / f"{name}.png").convert("RGB")) for name in drawn}
+    images = {name: np.asarray(header.opened(directory / "figures" / f"{name}.png").convert("RGB")) for name in drawn}
     for name, sheet in figures.galleries(insight, thumbnails).items():
         Image.fromarray(sheet).save(directory / "figures" / f"gallery_{name}.png")
         images[f"gallery/{name}"] = sheet
