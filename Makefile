@@ -27,7 +27,7 @@ define install
 		echo "Installing $(1) into $(VENV). This takes some minutes, but only once."; \
 		$(PYTHON) -m venv --clear $(VENV); \
 	}
-	$(BIN)/python -m pip install --disable-pip-version-check --requirement $(1)
+	$(BIN)/python -m pip install --disable-pip-version-check --require-hashes --requirement $(1)
 	$(BIN)/python -m pip install --disable-pip-version-check --no-index --no-deps --no-build-isolation --editable .
 endef
 
@@ -65,9 +65,9 @@ format: $(DEV_STAMP) ## apply the automatic fixes and the formatter of ruff
 	@$(BIN)/ruff format
 
 lock: $(DEV_STAMP) ## resolve both lock files again [UPGRADE=--upgrade for the newest versions]
-	@$(BIN)/uv pip compile --universal --python-version 3.11 --quiet $(UPGRADE) \
+	@$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --quiet $(UPGRADE) \
 		setup.py --extra bayesian --extra imagenet --extra jax --extra onnx --extra openvino --extra ray --extra dev -o requirements-dev.lock
-	@$(BIN)/uv pip compile --universal --python-version 3.11 --quiet $(UPGRADE) \
+	@$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --quiet $(UPGRADE) \
 		setup.py -c requirements-dev.lock -o requirements.lock
 
 build: $(DEV_STAMP) ## build sdist and wheel in dist/

@@ -176,9 +176,9 @@ def pinned(lock: str, python: str) -> dict[str, str]:
     environment |= {"os_name": "posix", "platform_python_implementation": "CPython"}
     pins: dict[str, str] = {}
     for line in (ROOT / lock).read_text().splitlines():
-        if not line or line.lstrip().startswith("#"):
+        if not line or line.lstrip().startswith(("#", "--hash=")):
             continue
-        requirement = Requirement(line)
+        requirement = Requirement(line.removesuffix("\\"))
         if requirement.marker is None or requirement.marker.evaluate(environment):
             (pin,) = requirement.specifier
             name = canonicalize_name(requirement.name)
@@ -202,6 +202,15 @@ def test_lock_holds_what_setup_requires(lock: str, extras: tuple[str, ...], pyth
 @pytest.mark.parametrize("python", PYTHONS)
 def test_development_lock_holds_the_other_one(python: str) -> None:
     assert pinned(RUN_LOCK, python).items() <= pinned(DEV_LOCK, python).items()
+
+
+@pytest.mark.parametrize("lock", [RUN_LOCK, DEV_LOCK])
+def test_every_pin_of_a_lock_has_hashes(lock: str) -> None:
+    """pip refuses other files of the same version, wherever they come from."""
+    lines = [line for line in (ROOT / lock).read_text().splitlines() if not line.lstrip().startswith("#")]
+    pins = [place for place, line in enumerate(lines) if line and not line.startswith(" ")]
+    assert len(pins) > 60
+    assert not [lines[place] for place in pins if not lines[place + 1].startswith("    --hash=sha256:")]
 
 
 @pytest.mark.parametrize("lock", [RUN_LOCK, DEV_LOCK])

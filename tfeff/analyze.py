@@ -17,6 +17,7 @@ from absl import flags
 from tfeff import cli, config
 from tfeff.errors import UserError
 from tfeff.execution.startup import load_tensorflow
+from tfeff.reporting.terminal import say
 
 DEFAULT_OUT = "analysis"
 EXAMINED = 20_000
@@ -31,7 +32,7 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "dataset",
         None,
-        "Dataset to analyze before training: voc:DIR, yolo:DIR, coco:DIR, folder:DIR, csv:FILE, tfds:NAME.",
+        "Dataset to analyze before training: voc:DIR, yolo:DIR, coco:DIR, folder:DIR, csv:FILE, tfds:NAME, hf:DIR.",
     )
     flags.DEFINE_string(
         "split",
@@ -74,7 +75,7 @@ def main(argv: list[str]) -> None:
     from tfeff.analysis import comparison
 
     if len(given.workdir) > 1:
-        print(comparison.write(given.workdir, given.out, given.split))
+        say(comparison.write(given.workdir, given.out, given.split))
         return
     classifier = diagnose(given)
     if classifier is not None and not given.json:
@@ -82,7 +83,7 @@ def main(argv: list[str]) -> None:
             page = comparison.write([classifier], given.out or Path(classifier) / DEFAULT_OUT, given.split)
         except UserError as error:  # what is wrong with a run must not prevent its diagnosis
             page = f"The page about this classifier was not written: {error}"
-        print(f"\n{page}")
+        say(f"\n{page}")
 
 
 def print_statistics(given: flags.FlagValues) -> None:
@@ -96,7 +97,7 @@ def print_statistics(given: flags.FlagValues) -> None:
     subject, reporter = diagnosis.open_dataset(given.dataset, given.override, base), training.Reporter()
     with reporter.bars():
         found = pixel_statistics.measure(subject.train, partial(reporter.reading, subject.train.name))
-    print(found.to_text())
+    say(found.to_text())
 
 
 def diagnose(given: flags.FlagValues) -> str | None:
@@ -116,10 +117,10 @@ def diagnose(given: flags.FlagValues) -> str | None:
     report = diagnosis.diagnose(subject, split, training.Reporter(quiet=given.json), most=given.images)
     files = report.save(out, shlex.join(["python", "-m", "tfeff.analyze", *sys.argv[1:]]))
     if not given.json:
-        print(text({role: Contents.of(images) for role, images in subject.splits.items()}))
-    print(json.dumps(report.to_dict(), indent=2) if given.json else f"\n{report.diagnosis.to_text()}\n")
+        say(text({role: Contents.of(images) for role, images in subject.splits.items()}))
+    say(json.dumps(report.to_dict(), indent=2) if given.json else f"\n{report.diagnosis.to_text()}\n")
     if not given.json:
-        print("\n".join(f"wrote {path}" for path in files))
+        say("\n".join(f"wrote {path}" for path in files))
     return given.workdir[0] if subject.is_trained_classifier else None
 
 

@@ -14,6 +14,7 @@ from tfeff.data.sources import given
 from tfeff.data.sources.given import Images
 from tfeff.errors import UserError, in_python
 from tfeff.execution.startup import load_tensorflow
+from tfeff.reporting.terminal import say
 
 if TYPE_CHECKING:  # TensorFlow takes seconds to load; mistakes in configs are reported before.
     from tfeff.runs import Run
@@ -22,8 +23,8 @@ Description = config.Experiment | config.Recipe[config.Experiment]
 """What to train; a recipe chooses some values when the training starts."""
 GivenBackbone = Any
 """A `keras.Model`, or a `tfeff.Backbone` of one."""
-Given = Images | Mapping[str, Any]
-"""Images by split, see `Images`."""
+Given = Images | Mapping[str, Any] | Any
+"""Images by split, see `Images`; or a data frame that lists files, or one for each split."""
 
 __all__ = ["Images", "load_config", "open", "own_boxes", "own_images", "train"]
 
@@ -98,7 +99,7 @@ def train(
         experiment: what to train: of `own_images`, `own_boxes` or `load_config`, or an `Experiment`.
         workdir: directory for all results of the run.
         images: your own images in place of the source of the config, by split: `{"train": (images, labels), "test":
-            ...}`; see `tfeff.Images`.
+            ...}`; see `tfeff.Images`. Or a data frame that lists files, with the columns of `csv:`.
         augment: varies training images after the built-in augmentation: a function (image, generator) -> image; for
             images with boxes, (image, boxes_yxyx, generator) -> (image, boxes_yxyx). Images are float32
             [height, width, channels] in [0, 255]; the generator is a `numpy.random.Generator` of its own for each image
@@ -247,12 +248,12 @@ def complete(
     path = Path(workdir) / "config.json"
     if recipe.choose is not None and path.is_file():
         if not quiet:
-            print(f"{path}: keeping the values that were chosen when this run began", flush=True)
+            say(f"{path}: keeping the values that were chosen when this run began")
         saved, values = config.saved(Path(workdir), config.Experiment), config.flatten(recipe.base)
         recipe = config.Recipe(config.override(saved, {key: values[key] for key in recipe.kept if key in values}))
     settings, choices = config.complete(recipe)
     if choices and not quiet:
-        print(f"Chosen for {settings.data.source}:\n{_table(choices)}\n", flush=True)
+        say(f"Chosen for {settings.data.source}:\n{_table(choices)}\n")
     assert isinstance(settings, config.Experiment)
     return settings
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 from absl import app, flags, logging
 
 from tfeff.errors import Interrupted, UserError, WorkerLostError, brief, is_disk_full
+from tfeff.reporting.terminal import say
 
 if TYPE_CHECKING:
     from tfeff.execution.executor import Executor
@@ -108,14 +109,14 @@ def run(main: Callable[[list[str]], int | None]) -> NoReturn:
             error.in_python = False
             return _fail(str(error))
         except Interrupted as stop:
-            print(f"interrupted: {stop}; rerun the same command to resume", file=sys.stderr)
+            say(f"interrupted: {stop}; rerun the same command to resume", error=True)
             return 128 + stop.signal_number
         except WorkerLostError as error:
-            print(f"{error}; restarting from the last checkpoint", file=sys.stderr, flush=True)
+            say(f"{error}; restarting from the last checkpoint", error=True)
             # TensorFlow forms the cluster once, at startup, so a process cannot replace a lost worker.
             os.execv(sys.executable, sys.orig_argv)
         except KeyboardInterrupt:
-            print("interrupted; completed work is kept, rerun the same command to resume", file=sys.stderr)
+            say("interrupted; completed work is kept, rerun the same command to resume", error=True)
             return 128 + signal.SIGINT
         except BrokenPipeError:  # the reader of our output has stopped, such as `head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -168,5 +169,5 @@ def _remedy(error: Exception) -> str | None:
 
 
 def _fail(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    say(f"error: {message}", error=True)
     return 2

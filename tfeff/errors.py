@@ -6,6 +6,8 @@ import errno
 import re
 from collections.abc import Iterable, Iterator
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Characters that terminals obey or cannot print, and those that reorder text; but not line breaks and tabs."""
 _FLAG = re.compile(r"(?<![\w-])--(config\.)?(?=[a-z])")
 
 
@@ -22,8 +24,25 @@ class UserError(Exception):
     in_python = False
 
     def __str__(self) -> str:
-        text = super().__str__()
+        text = printable(super().__str__())
         return _FLAG.sub("", text) if self.in_python else text
+
+
+def printable(text: str) -> str:
+    """The text with escapes in place of control characters, such as those of names of files.
+
+    >>> printable("a\\x1b[31mb\\udce9")
+    'a\\\\x1b[31mb\\\\xe9'
+    """
+    return text if text.isascii() and text.isprintable() else _CONTROL.sub(lambda match: escape(match[0]), text)
+
+
+def escape(character: str) -> str:
+    """A character as an escape; a byte that is not UTF-8, as Python represents it in names of files, as a byte."""
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape", "surrogatepass").decode()
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from absl import flags
 
 from tfeff import api, cli
 from tfeff.errors import UserError
+from tfeff.reporting.terminal import say
 
 
 def define_flags() -> None:
@@ -20,7 +21,7 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "dataset",
         None,
-        "With --proposals: dataset with the ground-truth boxes: voc:DIR, yolo:DIR, coco:DIR, tfds:NAME or "
+        "With --proposals: dataset with the ground-truth boxes: voc:DIR, yolo:DIR, coco:DIR, tfds:NAME, hf:DIR or "
         "embedded:placed_digits.",
     )
     flags.DEFINE_string("split", None, "Split to evaluate. Default: the test split of a run; all images of a dataset.")
@@ -41,7 +42,7 @@ def main(argv: list[str]) -> None:
             raise UserError(f"--{name} requires --proposals; remove it")
     run = api.open(given.workdir)
     evaluated = run.evaluate(given.split, quiet=given.json)
-    print(evaluated.to_json() if given.json else evaluated)
+    say(evaluated.to_json() if given.json else evaluated)
 
 
 def _evaluate_proposals() -> None:
@@ -61,10 +62,10 @@ def _evaluate_proposals() -> None:
             raise UserError(f'--proposals: two stores have the name "{name}"; name them with --proposals=NAME=DIR')
         stores[name] = ProposalStore(directory)
     quality = Quality(stores, catalog.open_objects(given.dataset).load(given.split or splits.ALL))
-    print(json.dumps(quality.to_dict(), indent=2) if given.json else quality.to_text())
+    say(json.dumps(quality.to_dict(), indent=2) if given.json else quality.to_text())
     if given.out:
         for path in quality.save(Path(given.out)):
-            print(f"wrote {path}")
+            say(f"wrote {path}")
 
 
 if __name__ == "__main__":

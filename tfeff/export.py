@@ -7,6 +7,7 @@ take images that fit the network's input. `metadata.json` says how to fit them.
 from absl import flags
 
 from tfeff import api, cli
+from tfeff.reporting.terminal import say
 
 
 def define_flags() -> None:
@@ -35,7 +36,7 @@ def main(argv: list[str]) -> None:
         freeze=given.freeze if given["freeze"].present else None,
         overwrite=given.overwrite,
     )
-    print(f"wrote {path}")
+    say(f"wrote {path}")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ frame: `frame`, `time` in seconds, `classes`, `scores`, `boxes_yxyx`), `predicti
 """
 
 import re
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,6 +30,7 @@ from tfeff import api, cli
 from tfeff.boxes.tiling import checked_overlap
 from tfeff.errors import UserError
 from tfeff.execution.startup import load_tensorflow
+from tfeff.reporting.terminal import say
 
 
 def define_flags() -> None:
@@ -121,14 +121,14 @@ def main(argv: list[str]) -> None:
         damaged = f", {len(done.damaged):,} damaged"
     speed = (len(done.rows) - done.known) / (time.perf_counter() - began)
     for problem in problems:
-        print(problem, file=sys.stderr)
+        say(problem, error=True)
     for path in done.files:
-        print(f"wrote {path}")
+        say(f"wrote {path}")
     if isinstance(done, Predictions) and done.ids:
-        print(done.ids)
+        say(done.ids)
     if not given.video and given.draw and predictor.draws_boxes:
-        print(f"wrote annotated images in {out}")
-    print(f"{len(done.rows):,} {unit} ({done.known:,} from an earlier call){damaged}; {speed:,.1f} {unit}/s")
+        say(f"wrote annotated images in {out}")
+    say(f"{len(done.rows):,} {unit} ({done.known:,} from an earlier call){damaged}; {speed:,.1f} {unit}/s")
 
 
 def _image_ids(dataset: str | None, paths: Mapping[str, Path]) -> tuple[dict[str, Any], list[str]]:

@@ -3,7 +3,6 @@
 Rerun the same command to resume an interrupted run. Images that cannot be decoded are listed and skipped.
 """
 
-import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from absl import flags
 
 from tfeff import cli
 from tfeff.errors import UserError
+from tfeff.reporting.terminal import say
 
 if TYPE_CHECKING:
     from tfeff.proposals import Proposer
@@ -25,8 +25,8 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "dataset",
         None,
-        "Dataset: voc:DIR, yolo:DIR, coco:DIR, tfds:NAME or embedded:placed_digits. Unreadable images are listed on "
-        "stderr and skipped. The exit code is still 0, or 2 if no image has proposals.",
+        "Dataset: voc:DIR, yolo:DIR, coco:DIR, tfds:NAME, hf:DIR or embedded:placed_digits. Unreadable images are "
+        "listed on stderr and skipped. The exit code is still 0, or 2 if no image has proposals.",
         required=True,
     )
     flags.DEFINE_string("split", "all", "Split of the dataset.")
@@ -58,7 +58,7 @@ def main(argv: list[str]) -> None:
 
     check_flags()
     source = catalog.open_objects(given.dataset, Options(on_defect=given.on_defect)).load(given.split)
-    print(text({given.split: Contents.of(source)}), file=sys.stderr)
+    say(text({given.split: Contents.of(source)}), error=True)
     proposer = build_proposer()  # after the dataset, to report its errors immediately
     directory = Path(given.out)
     with locked(directory, "--out"), cli.executor(partial(Threads, given.threads)) as executor:
@@ -68,10 +68,10 @@ def main(argv: list[str]) -> None:
                 store, source, proposer, executor, progress=lambda counts: bar.show(counts.processed, counts.computed)
             )
     for image_id, message in counts.failed.items():
-        print(f"skipped: {image_id}: {message}", file=sys.stderr)
+        say(f"skipped: {image_id}: {message}", error=True)
     if not len(store):
         raise UserError(f"{source.name}: no proposals, because no image could be read; see above")
-    print(
+    say(
         f"{directory}: proposals of {len(store)} images. {counts.computed} computed, {counts.existing} already stored, "
         f"{counts.copied} copied from identical images, {len(counts.failed)} unreadable and skipped"
     )
@@ -100,7 +100,7 @@ def build_proposer() -> "Proposer":
         case "uniform":
             return proposals.UniformBoxes(given.max_proposals, given.seed)
     search = proposals.SelectiveSearch(given.mode, given.max_proposals, given.seed)
-    print("loading the kernels; the first run compiles them, which takes up to a minute", file=sys.stderr)
+    say("loading the kernels; the first run compiles them, which takes up to a minute", error=True)
     search(np.zeros((8, 8, 3), np.uint8))
     return search
 

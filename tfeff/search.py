@@ -15,6 +15,7 @@ from absl import flags
 
 from tfeff import cli, config
 from tfeff.execution.startup import load_tensorflow
+from tfeff.reporting.terminal import say
 
 if TYPE_CHECKING:
     from tfeff.execution.executor import Executor
@@ -66,13 +67,13 @@ def _search(settings: config.Search, directory: Path, processes: "Executor") -> 
     from tfeff.scaling.study import prepare
 
     with open_store(directory, settings) as store:
-        study = prepare(settings, Clock(store, processes, lambda text: print(text, flush=True)))
-        print(f"{text(study.found)}\n{report.candidates(study, directory)}", flush=True)
+        study = prepare(settings, Clock(store, processes, say))
+        say(f"{text(study.found)}\n{report.candidates(study, directory)}")
         if flags.FLAGS.dry_run:
-            print(report.forecast(study, forecast(study, processes), processes.slots))
+            say(report.forecast(study, forecast(study, processes), processes.slots))
             return
         findings = run(study, directory, store, processes, Console())
-        print(report.write_all(findings, store.records(), directory, _command()))
+        say(report.write_all(findings, store.records(), directory, _command()))
 
 
 def _sweep(settings: config.Sweep, directory: Path, processes: "Executor") -> None:
@@ -84,12 +85,12 @@ def _sweep(settings: config.Sweep, directory: Path, processes: "Executor") -> No
 
     with open_store(directory, settings) as store:
         study = prepare(settings)
-        print(f"{text(study.found)}\n{report.candidates(study)}", flush=True)
+        say(f"{text(study.found)}\n{report.candidates(study)}")
         if flags.FLAGS.dry_run:
-            print(report.forecast(study, *forecast(study, processes), processes.slots))
+            say(report.forecast(study, *forecast(study, processes), processes.slots))
             return
         findings = run(study, directory, store, processes, Console())
-        print(report.write_all(findings, store.records(), directory, _command()))
+        say(report.write_all(findings, store.records(), directory, _command()))
 
 
 def _command() -> str:

@@ -11,6 +11,7 @@ from tfeff import cli
 from tfeff.errors import UserError, nearest
 from tfeff.execution.startup import load_tensorflow
 from tfeff.reporting import tables
+from tfeff.reporting.terminal import say
 
 FLAGS = flags.FLAGS
 COLUMNS = {
@@ -65,9 +66,9 @@ def main(argv: list[str]) -> None:
             raise UserError(f'no network "{name}"; {nearest(name, known)}')
     summaries = [summary(name) for name in (families[FLAGS.family] if FLAGS.family else (FLAGS.model,))]
     if FLAGS.json:
-        print(json.dumps(summaries if FLAGS.family else summaries[0], indent=2))
+        say(json.dumps(summaries if FLAGS.family else summaries[0], indent=2))
     else:
-        print(tables.text([{COLUMNS[key]: value for key, value in row.items()} for row in summaries]))
+        say(tables.text([{COLUMNS[key]: value for key, value in row.items()} for row in summaries]))
 
 
 def summary(name: str) -> dict[str, str | int | float]:

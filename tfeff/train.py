@@ -9,6 +9,7 @@ from pathlib import Path
 from absl import flags
 
 from tfeff import api, cli
+from tfeff.reporting.terminal import say
 
 FILES = "config.json", "dataset.json", "metrics.jsonl", "result.json", "checkpoints", "saved_model", "tensorboard"
 
@@ -34,10 +35,10 @@ def main(argv: list[str]) -> None:
     from tfeff import training
 
     if given.evaluate and training.is_chief():
-        print(run.evaluation or "not evaluated: there is neither a test split nor a validation set")
+        say(run.evaluation or "not evaluated: there is neither a test split nor a validation set")
         for path in filter(Path.exists, map(run.workdir.joinpath, FILES)):
-            print(f"wrote {path}")
-        print(f"view the training: tensorboard --logdir={run.workdir}")
+            say(f"wrote {path}")
+        say(f"view the training: tensorboard --logdir={run.workdir}")
 
 
 def _test_learning_rates(experiment: api.Description) -> None:
@@ -47,8 +48,8 @@ def _test_learning_rates(experiment: api.Description) -> None:
 
     settings = api.complete(experiment, flags.FLAGS.workdir)
     rate, files = write_range_test(settings, flags.FLAGS.workdir)
-    print(f"The loss is lowest at --config.optimizer.learning_rate={rate:.2g}")
-    print("\n".join(f"wrote {path}" for path in files))
+    say(f"The loss is lowest at --config.optimizer.learning_rate={rate:.2g}")
+    say("\n".join(f"wrote {path}" for path in files))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ two pixels are widened to two.
 """
 
 import argparse
-import io
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,10 +14,9 @@ from typing import Any
 from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
 import command_line
-from PIL import Image
 
 from tfeff.data.dataset import Dataset, Objects
-from tfeff.data.images import decoding
+from tfeff.data.images import decoding, header
 from tfeff.data.sources import catalog
 from tfeff.errors import UserError
 
@@ -81,7 +79,7 @@ def named_images(source: Dataset) -> Iterator[NamedImage]:
             raise UserError(f"{source.name}: two images would get the name {stem}; rename one of them")
     for index, stem in enumerate(stems):
         encoded = source.encoded(index)
-        with Image.open(io.BytesIO(encoded)) as image:
+        with header.opened(encoded) as image:
             suffix = (image.format or "png").lower()
         size = decoding.encoded_size(encoded, source.ids[index])
         yield f"{stem}.{SUFFIXES.get(suffix, suffix)}", encoded, size, source.objects[index]

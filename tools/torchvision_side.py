@@ -53,7 +53,9 @@ def random_model(*, frozen: bool) -> FasterRCNN:
 def photographs(folder: Path, count: int) -> np.ndarray:
     """The first images of a folder, stretched, uint8 [count, HEIGHT, WIDTH, 3]."""
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png"))[:count]
-    return np.stack([np.asarray(Image.open(file).convert("RGB").resize((WIDTH, HEIGHT))) for file in files])
+    return np.stack(
+        [np.asarray(Image.open(file, formats=("JPEG", "PNG")).convert("RGB").resize((WIDTH, HEIGHT))) for file in files]
+    )
 
 
 def random_objects(count: int) -> list[dict[str, torch.Tensor]]:

@@ -4,7 +4,9 @@ import sys
 import cv2
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
+from tfeff.reporting import classification, gallery, training_curves
 from tfeff.reporting.figure import caption, new, rgb, save
 
 
@@ -61,3 +63,26 @@ def test_pyplot_and_tensorflow_are_not_imported():
         "sys.exit('matplotlib.pyplot' in sys.modules or 'tensorflow' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+NAMES = ["$x_1$", "a$b$c", r"\$y$", "US$", "<b>&"]
+
+
+def test_dollars_are_no_formulas():
+    """As text of figures and as titles, which may be names of models."""
+    title, matrix, ones = "$runs$/a_1", np.eye(5, dtype=int), np.ones(5)
+    figures = [
+        classification.confusion_figure(matrix, NAMES, title=title),
+        classification.per_class_figure(NAMES, ones, ones, ones, ones, title=title),
+        gallery.gallery_figure([np.zeros((4, 4))] * 5, NAMES, NAMES[::-1], ones, title=title),
+        gallery.pictures_figure([np.zeros((4, 4, 3), np.uint8)] * 5, NAMES, title=title),
+        training_curves.training_figure([{"epoch": 1, "step": 1, "train_loss": 1.0}], title=title),
+    ]
+    for each in figures:
+        rgb(each)
+        drawn = [Text(text=text.get_text())._preprocess_math(text.get_text()) for text in each.findobj(Text)]
+        assert not [text for text, formula in drawn if formula]
+        shown = [text for text, _ in drawn]
+        assert title in shown
+        if len(shown) > 12 and each is not figures[-1]:
+            assert all(any(name in text for text in shown) for name in NAMES), shown

@@ -3,6 +3,8 @@
 import unicodedata
 from collections.abc import Collection
 
+from tfeff.errors import escape
+
 
 def is_text(name: str) -> bool:
     """Whether a name can be written to files and shown: TensorFlow, JSON and CSV take UTF-8 alone."""
@@ -35,7 +37,7 @@ def shown(name: str) -> str:
     >>> shown("line\\nbreak"), shown("caf\\udce9"), shown("пчёлы")
     ('line\\\\nbreak', 'caf\\\\xe9', 'пчёлы')
     """
-    return name if name.isprintable() else "".join(map(_escaped, name))
+    return name if name.isprintable() else "".join(each if each.isprintable() else escape(each) for each in name)
 
 
 def listed(names: Collection[str], most: int = 3) -> str:
@@ -46,12 +48,3 @@ def listed(names: Collection[str], most: int = 3) -> str:
     """
     first = ", ".join(shown(name) for name in list(names)[:most])
     return f"{first} and {len(names) - most:,} more" if len(names) > most else first
-
-
-def _escaped(character: str) -> str:
-    if character.isprintable():
-        return character
-    code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:  # how Python represents a byte that is not UTF-8
-        return f"\\x{code - 0xDC00:02x}"
-    return character.encode("unicode_escape", "surrogatepass").decode()

@@ -3,7 +3,7 @@
 import warnings
 from typing import Any
 
-from tfeff.errors import UserError
+from tfeff.errors import UserError, printable
 from tfeff.models.layers.kinds import KerasLayers
 from tfeff.models.network import Network, allow_deep_graphs
 from tfeff.models.weights.imagenet import load_imagenet
@@ -57,7 +57,7 @@ def build(
     report = initialize(network, described)
     # Without a classifier, additional variables of the source are expected.
     if report is not None and any(include_top or skipped.shape_here is not None for skipped in report.skipped):
-        warnings.warn(f"{described.weights}: {report}", stacklevel=2)
+        warnings.warn(printable(f"{described.weights}: {report}"), stacklevel=2)
     return network
 
 
@@ -120,5 +120,5 @@ def build_detector(
     if weights is not None:
         report = load_weights(network, weights)
         if report.skipped:
-            warnings.warn(f"{weights}: {report}", stacklevel=2)
+            warnings.warn(printable(f"{weights}: {report}"), stacklevel=2)
     return network

@@ -8,7 +8,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from tfeff.reporting.figure import BLUE, GRAY, LIGHT_GRAY, ORANGE, SKY_BLUE, VERMILION, captions, new, style
+from tfeff.reporting.figure import BLUE, GRAY, LIGHT_GRAY, ORANGE, SKY_BLUE, VERMILION, captions, literal, new, style
 
 MAX_NUMBERED = 30  # with more classes, numbers no longer fit into the cells
 MAX_NAMED = 100  # with more classes, only every n-th class is named
@@ -42,7 +42,7 @@ def confusion_figure(matrix: npt.ArrayLike, class_names: Sequence[str], *, title
     axes.set_yticks(shown, names[::step], fontsize=size)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
-    axes.set_title(title)
+    axes.set_title(literal(title))
     axes.tick_params(length=0)
     if classes <= MAX_NAMED:
         axes.set_xticks(np.arange(0.5, classes - 1), minor=True)
@@ -110,7 +110,7 @@ def per_class_figure(
     examples.spines["right"].set_visible(False)
     examples.set_ylabel("examples")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
-    figure.suptitle(title, fontsize=12)
+    figure.suptitle(literal(title), fontsize=12)
     return figure
 
 
@@ -152,7 +152,7 @@ def reliability_figure(
     top.set_xlim(0, 1)
     top.set_ylim(0, 1)
     top.set_ylabel("accuracy")
-    top.set_title(f"{title} (expected calibration error {100 * expected_error:.2f} %)")
+    top.set_title(f"{literal(title)} (expected calibration error {100 * expected_error:.2f} %)")
     top.legend(loc="upper left", frameon=True, framealpha=0.9, edgecolor="none")
     style(top)
 

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from matplotlib.ticker import PercentFormatter
 from matplotlib.transforms import offset_copy
 
 from tfeff.durable import replacing
+from tfeff.errors import printable
 
 # Names can have characters that no installed font has; a figure shows boxes in their place.
 warnings.filterwarnings("ignore", message="Glyph .* missing from font")
@@ -142,11 +144,16 @@ def caption(text: str, length: int) -> str:
     >>> caption("US$", 15)
     'US\\\\$'
     """
-    line = " ".join(text.split())
+    line = " ".join(printable(text).split())
     if len(line) > length:
         tail = (length - 1) // 2
         line = f"{line[: length - 1 - tail]}…{line[len(line) - tail :]}"
     return line.replace("$", r"\$")
+
+
+def literal(text: str) -> str:
+    """A title with each `$` escaped that is not yet (see `caption`): Matplotlib reads formulas between two of them."""
+    return re.sub(r"(?<!\\)\$", r"\\$", text)
 
 
 def captions(texts: Sequence[str], length: int) -> list[str]:

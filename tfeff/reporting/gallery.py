@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 from tfeff.reporting.box_drawing import DetectedImage
-from tfeff.reporting.figure import GRAY, GREEN, VERMILION, caption, new, shrink
+from tfeff.reporting.figure import GRAY, GREEN, VERMILION, caption, literal, new, shrink
 
 CELL = 2.0  # inches per image
 NAME_LENGTH = 20  # characters; longer names are shortened in the middle
@@ -34,7 +34,7 @@ def gallery_figure(
     columns = max(1, min(columns, len(images)))
     rows = max(1, -(-len(images) // columns))
     figure = new(max(CELL * columns, 0.12 * len(title)), 2.35 * rows + (0.4 if title else 0.1))
-    figure.suptitle(title)
+    figure.suptitle(literal(title))
     grid = _grid(figure, rows, columns, len(images))
     for axes, image, label, prediction, probability in zip(grid, images, true, predicted, confidence, strict=False):
         correct = label == prediction
@@ -70,7 +70,7 @@ def pictures_figure(
     # Rows of landscape images need less height.
     tallest = max((min(picture.shape[0] / picture.shape[1], 1.2) for picture in pictures), default=0.3)
     figure = new(max(OBJECT_CELL * columns, 4.5), (OBJECT_CELL * tallest + 0.35) * rows + 0.5)
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(literal(title), fontsize=10)
     for axes, picture, text in zip(_grid(figure, rows, columns, len(pictures)), pictures, captions, strict=False):
         axes.imshow(picture, interpolation="antialiased")
         drawn = axes.set_title(caption(text, CAPTION_LENGTH), fontsize=8, color=GRAY)

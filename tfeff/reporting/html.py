@@ -141,7 +141,7 @@ def figure(path: Path, caption: str) -> Part:
         if width.endswith("pt"):
             pixels = PIXELS_PER_POINT * float(width.removesuffix("pt"))
     else:
-        with Image.open(io.BytesIO(content)) as image:
+        with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
             pixels = image.width * 96 / DPI
             if len(content) > LARGE:  # photographs
                 buffer, suffix = io.BytesIO(), ".jpg"

@@ -5,7 +5,10 @@ from datetime import timedelta
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+from tfeff.errors import printable
+from tfeff.reporting.terminal import column, say_on
 
 LINE_SECONDS = 30.0
 """Time between lines if the output is not a terminal."""
@@ -28,10 +31,10 @@ class Bar:
     def __enter__(self) -> Self:
         self._began = self._last = time.monotonic()
         if self._console.is_terminal:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            self._bar = Progress(*columns, TextColumn("{task.fields[speed]}"), console=self._console)
+            columns = (column("description"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._bar = Progress(*columns, column("fields[speed]"), console=self._console)
             self._bar.start()
-            self._task = self._bar.add_task(self._title, total=self._total, speed="")
+            self._task = self._bar.add_task(printable(self._title), total=self._total, speed="")
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -56,6 +59,4 @@ class Bar:
                 of = f" of {self._total:,}"
                 rest = max(0, self._total - done)
                 left = f", {timedelta(seconds=round(rest / speed))} left" if speed else ""
-            self._console.print(
-                f"{self._title}: {done:,}{of} {self._unit}, {speed:,.1f}/s{left}", highlight=False, soft_wrap=True
-            )
+            say_on(self._console, f"{self._title}: {done:,}{of} {self._unit}, {speed:,.1f}/s{left}")

@@ -8,6 +8,8 @@ from typing import Any
 
 from rich.cells import cell_len
 
+from tfeff.errors import printable
+
 Rows = Sequence[Mapping[str, Any]]
 UNDEFINED = "–"
 GAP = "  "  # between columns
@@ -29,7 +31,7 @@ def cell(value: object) -> str:
         if value and abs(value) < 1e-3:
             return f"{value:.3e}"
         return f"{value:,.4f}" if abs(value) < 100 else f"{value:,.1f}"
-    return " ".join(str(value).split())
+    return " ".join(printable(str(value)).split())
 
 
 def percent(value: float, digits: int = 0) -> str:

@@ -17,6 +17,7 @@ from tfeff.reporting.figure import (
     caption,
     known,
     legend_below,
+    literal,
     new,
     style,
 )
@@ -50,7 +51,7 @@ def training_figure(rows: Sequence[Mapping[str, Any]], *, title: str = "Training
     columns = min(2, max(1, len(panels)))
     lines = max(1, -(-len(panels) // columns))
     figure = new(5.0 * columns, 3.2 * lines + 0.4)
-    figure.suptitle(title)
+    figure.suptitle(literal(title))
     for index, (label, scale, curves) in enumerate(panels):
         axes = figure.add_subplot(lines, columns, index + 1)
         for key, points in curves.items():
@@ -135,7 +136,7 @@ def loss_figure(runs: Mapping[str, Sequence[Curve]], *, title: str = "Loss") -> 
     axes.set_xlabel("epoch")
     axes.set_ylabel("training loss (nats)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.set_title(title, fontsize=11)
+    axes.set_title(literal(title), fontsize=11)
     style(axes)
     handles, _ = axes.get_legend_handles_labels()
     legend_below(figure, handles, columns=1, note="lines: mean over folds; bands: smallest to largest fold")

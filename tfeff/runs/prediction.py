@@ -1,8 +1,6 @@
 """Predicts for many image files, resumably: rows as JSON and CSV, and pictures."""
 
-import csv
 import hashlib
-import io
 import json
 import os
 from collections import Counter
@@ -24,6 +22,7 @@ from tfeff.durable import locked, write
 from tfeff.errors import UserError
 from tfeff.evaluation import Detections, to_coco_results
 from tfeff.reporting.gallery import contact_sheet, thumbnail
+from tfeff.reporting.spreadsheet import csv_text
 from tfeff.reporting.tables import percent
 from tfeff.runs.predictors import BOX_COLUMNS, Predictor, detections_csv
 from tfeff.runs.results import TOP, Prediction, Row
@@ -252,15 +251,15 @@ def _csv(rows: Mapping[str, Row]) -> str:
     first = next(iter(rows.values()))
     if "boxes_yxyx" in first:
         return detections_csv(["image"], (([name], row) for name, row in rows.items()))
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
     ranks = range(1, min(TOP, len(first["top"])) + 1)
     box = BOX_COLUMNS if "box_yxyx" in first else ()
-    table.writerow(["image", *(f"{what}{rank}" for rank in ranks for what in ("label", "probability")), *box])
+    lines: list[list[object]] = [
+        ["image", *(f"{what}{rank}" for rank in ranks for what in ("label", "probability")), *box]
+    ]
     for name, row in rows.items():
         cells = [cell for label, probability in row["top"] for cell in (label, f"{probability:.6g}")]
-        table.writerow([name, *cells, *(f"{side:.2f}" for side in row.get("box_yxyx", ()))])
-    return text.getvalue()
+        lines.append([name, *cells, *(f"{side:.2f}" for side in row.get("box_yxyx", ()))])
+    return csv_text(lines)
 
 
 def _sheet(rows: Mapping[str, Row], paths: Mapping[str, Path]) -> np.ndarray:

@@ -1,7 +1,5 @@
 """Exported models behind one interface: images -> predictions."""
 
-import csv
-import io
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,6 +17,7 @@ from tfeff.boxes.tiling import checked_overlap
 from tfeff.data.dataset import Id
 from tfeff.data.images import decoding, graph_decoding
 from tfeff.errors import UserError
+from tfeff.reporting.spreadsheet import csv_text
 from tfeff.runs.results import Classification, Detection, Localization, Prediction, Row
 from tfeff.serving.detector import DETECTOR_FILE, ExportedDetector, ImageDetector, load
 from tfeff.serving.savedmodel import CLASSES_FILE
@@ -180,13 +179,11 @@ def detections_csv(columns: Sequence[str], rows: Iterable[tuple[Sequence[object]
         columns: titles of the columns before those of the object.
         rows: what stands there, and the row of a `Detection`.
     """
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow([*columns, "label", "score", *BOX_COLUMNS])
+    lines: list[list[object]] = [[*columns, "label", "score", *BOX_COLUMNS]]
     for start, row in rows:
         for label, score, sides in zip(row["classes"], row["scores"], row["boxes_yxyx"], strict=True):
-            table.writerow([*start, label, f"{score:.6g}", *(f"{side:.2f}" for side in sides)])
-    return text.getvalue()
+            lines.append([*start, label, f"{score:.6g}", *(f"{side:.2f}" for side in sides)])
+    return csv_text(lines)
 
 
 def load_predictor(

@@ -13,7 +13,7 @@ import numpy as np
 from tfeff import training
 from tfeff.config import Experiment
 from tfeff.durable import staging, sync
-from tfeff.errors import UserError, in_python, nearest
+from tfeff.errors import UserError, in_python, nearest, printable
 from tfeff.runs.prediction import find_images
 from tfeff.runs.predictors import Predictor, batched, load_predictor
 from tfeff.runs.results import EvaluationResult, Prediction
@@ -110,7 +110,7 @@ class Run:
                 else:
                     damaged.append(str(predicted))
         if damaged:
-            warnings.warn(f"skipped {len(damaged)} images; the first: {damaged[0]}", stacklevel=2)
+            warnings.warn(printable(f"skipped {len(damaged)} images; the first: {damaged[0]}"), stacklevel=2)
         return found
 
     @in_python()

@@ -6,10 +6,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from tfeff.errors import printable
 from tfeff.reporting.tables import in_words, percent
+from tfeff.reporting.terminal import column, say_on
 from tfeff.training.loop import Hook, Loop, Row
 
 MIN_COLUMN_WIDTH = 7
@@ -37,11 +39,11 @@ class Reporter:
             yield
             return
         columns = (
-            TextColumn("{task.description}"),
+            column("description"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(elapsed_when_finished=True),
-            TextColumn("{task.fields[note]}"),
+            column("fields[note]"),
         )
         try:
             with Bars(*columns, console=self.console) as self._bar:
@@ -51,7 +53,7 @@ class Reporter:
 
     def say(self, text: str) -> None:
         """Writes a line, above the bars."""
-        self.console.print(text, highlight=False, soft_wrap=True)
+        say_on(self.console, text)
 
     def reading(self, name: str, done: int, total: int) -> None:
         """Updates the bar for reading images."""
@@ -61,7 +63,7 @@ class Reporter:
                 self.say(f"read {total:,} images of {name}")
             return
         if name not in self._reading:
-            self._reading[name] = self._bar.add_task(f"reading {name}", total=total, note="")
+            self._reading[name] = self._bar.add_task(printable(f"reading {name}"), total=total, note="")
         self._bar.update(self._reading[name], completed=done)
 
     @contextmanager

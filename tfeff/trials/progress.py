@@ -11,11 +11,12 @@ from datetime import timedelta
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn
+from rich.progress import BarColumn
 from rich.progress import Progress as Bars
 
 from tfeff import config
 from tfeff.execution.executor import Executor, collect
+from tfeff.reporting.terminal import column, say_on
 from tfeff.trials import worker
 from tfeff.trials.allocation import Allocation, JobPlan
 from tfeff.trials.intervals import interval, number, summary
@@ -155,15 +156,13 @@ class TrialProgress:
         if not self.console.is_terminal:
             yield
             return
-        with Bars(
-            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), console=self.console
-        ) as self._bars:
+        with Bars(column("description"), BarColumn(), column("fields[note]"), console=self.console) as self._bars:
             yield
         self._bars = None
 
     def say(self, text: str) -> None:
         """Prints a line."""
-        self.console.print(text, highlight=False, soft_wrap=True)
+        say_on(self.console, text)
 
     def begin(
         self,

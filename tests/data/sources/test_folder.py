@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_datasets
 from PIL import Image
 
 from tfeff.data.sources.folder import Folder
@@ -21,6 +22,19 @@ def test_classes_and_files_are_sorted_by_name(image_folder):
     ]
     for i, path in enumerate(source.ids):
         np.testing.assert_array_equal(source.read(tf.constant(i, tf.int64)), np.asarray(Image.open(path)))
+
+
+def test_it_reads_what_tfds_reads_as_an_image_folder(image_folder):
+    root = image_folder({"train/cat": 3, "train/ant": 2, "test/cat": 1, "test/ant": 1})
+    other = tensorflow_datasets.ImageFolder(str(root))
+    assert {*Folder(root, Options()).splits} == {*other.info.splits}
+    for split in other.info.splits:
+        ours, names = Folder(root, Options()).load(split), other.info.features["label"].names
+        theirs = {
+            example["image/filename"].decode(): names[example["label"]]
+            for example in other.as_dataset(split).as_numpy_iterator()
+        }
+        assert {name: ours.class_names[label] for name, label in zip(ours.ids, ours.labels, strict=True)} == theirs
 
 
 def test_other_files_are_noted_and_formats_that_cannot_be_read_are_defects(image_folder):

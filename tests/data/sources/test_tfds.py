@@ -120,6 +120,71 @@ def test_missing_datasets_are_reported(prepared, tmp_path):
         catalog.open_labels("tfds:tiny_shapes", Options(data_dir=prepared)).load("trian")
 
 
+class ArrangedPets(tfds.core.GeneratorBasedBuilder):
+    """A builder with configurations and an argument, as a Python config may define one."""
+
+    __module__ = "__main__"
+    VERSION = tfds.core.Version("1.0.0")
+    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name="few"), tfds.core.BuilderConfig(name="many")]  # noqa: RUF012
+
+    def __init__(self, *, side=4, **arguments):
+        self.side = side
+        super().__init__(**arguments)
+
+    def _info(self):
+        image, label = tfds.features.Image(shape=(None, None, 3)), tfds.features.ClassLabel(names=["a", "b"])
+        return tfds.core.DatasetInfo(
+            builder=self, features=tfds.features.FeaturesDict({"image": image, "label": label})
+        )
+
+    def _split_generators(self, _):
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        for number in range(4 if self.builder_config.name == "few" else 6):
+            yield number, {"image": np.zeros((self.side, 5, 3), np.uint8), "label": number % 2}
+
+
+def test_configurations_versions_and_arguments(tmp_path):
+    options = Options(data_dir=tmp_path, download=True)
+
+    def load(name):
+        return catalog.open_labels(f"tfds:{name}", options).load("train")
+
+    default = load("arranged_pets")
+    assert len(default) == 4
+    assert default.notes == (
+        "tfds:arranged_pets: read as arranged_pets/few/1.0.0; other configurations: tfds:arranged_pets/CONFIGURATION",
+    )
+    many = load("arranged_pets/many:1.0.0/side=9")
+    assert len(many) == 6
+    assert not many.notes
+    assert decoding.decode(many.encoded(0), "").shape == (9, 5, 3)
+    again = load("arranged_pets/many/side=7")
+    assert decoding.decode(again.encoded(0), "").shape == (9, 5, 3)
+    assert "prepared before in" in again.notes[0]
+    for name, message in (
+        ("few:2.0.0", "cannot be loaded at version 2.0.0, only: 1.0.0"),
+        ("some", "BuilderConfig some not found"),
+        ("few/width=3", "unexpected keyword argument 'width'"),
+        ("few/data_dir=x", "multiple values for keyword argument 'data_dir'"),
+    ):
+        with pytest.raises(UserError, match=message):
+            load(f"arranged_pets/{name}")
+
+
+def test_a_failure_to_prepare_is_a_message(tmp_path, monkeypatch):
+    monkeypatch.setattr(ArrangedPets, "_generate_examples", lambda _: 1 / 0)
+    with pytest.raises(UserError, match=r"could not prepare it: .*division by zero"):
+        catalog.open_labels("tfds:arranged_pets", Options(data_dir=tmp_path, download=True))
+
+
+def test_code_from_the_network_is_refused(tmp_path):
+    for name in ("huggingface:mnist", "kaggle:a/b"):
+        with pytest.raises(UserError, match="would load code from the network; see hf:DIRECTORY"):
+            catalog.open_labels(f"tfds:{name}", Options(data_dir=tmp_path, download=True))
+
+
 RNG = np.random.default_rng(0)
 OBJECT_COUNTS = {"train": 11, "validation": 4}
 SIZES = [(int(height), int(width)) for height, width in RNG.integers(20, 700, (15, 2))]

@@ -33,6 +33,7 @@ from tfeff.analysis.comparison.run import (
     read_split,
     require_same_examples,
 )
+from tfeff.data.images import header
 from tfeff.data.input.cache import ImageCache
 from tfeff.reporting import figure, tables
 from tfeff.training.tensorboard import Board
@@ -130,7 +131,7 @@ def _write(
     for name, (each, caption) in drawn.items():
         png, svg = figure.save(each, directory / "figures" / name)
         saved[name] = (png if name.startswith(("embedding", "class_activation")) else svg), caption
-    images = {name: np.asarray(Image.open(directory / "figures" / f"{name}.png").convert("RGB")) for name in drawn}
+    images = {name: np.asarray(header.opened(directory / "figures" / f"{name}.png").convert("RGB")) for name in drawn}
     for name, sheet in figures.galleries(insight, thumbnails).items():
         Image.fromarray(sheet).save(directory / "figures" / f"gallery_{name}.png")
         images[f"gallery/{name}"] = sheet

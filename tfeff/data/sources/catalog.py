@@ -4,7 +4,20 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from tfeff.data.sources import coco, crops, csv_boxes, csv_file, embedded, folder, given, placed_digits, tfds, voc, yolo
+from tfeff.data.sources import (
+    coco,
+    crops,
+    csv_boxes,
+    csv_file,
+    embedded,
+    folder,
+    given,
+    hub,
+    placed_digits,
+    tfds,
+    voc,
+    yolo,
+)
 from tfeff.data.sources.source import Options, Source
 from tfeff.errors import UserError, nearest
 
@@ -31,7 +44,7 @@ def open_labels(name: str, options: Options | None = None) -> Source:
     """Opens a source of images with one label each.
 
     Args:
-        name: `embedded:<name>`, `folder:<directory>`, `csv:<file>`, `tfds:<name>`, or
+        name: `embedded:<name>`, `folder:<directory>`, `csv:<file>`, `tfds:<name>`, `hf:<directory>`, or
             `crops:<name of a source with objects>`.
         options: how to read it.
 
@@ -46,8 +59,8 @@ def open_objects(name: str, options: Options | None = None) -> Source:
 
     Args:
         name: `voc:<directory>`, `yolo:<directory or YAML file>`, `coco:<directory or JSON file>`, `csv:<file>`,
-            `tfds:<name>`, `embedded:placed_digits` or `embedded:single_digits`; the latter two also with the side of
-            their canvas: `embedded:placed_digits:96`.
+            `tfds:<name>`, `hf:<directory>`, `embedded:placed_digits` or `embedded:single_digits`; the latter two also
+            with the side of their canvas: `embedded:placed_digits:96`.
         options: how to read it.
 
     Raises:
@@ -84,14 +97,15 @@ SCHEMES: Mapping[str, Scheme] = {
     "folder": Scheme("folder:<directory>", labels=folder.Folder),
     "csv": Scheme("csv:<file>", labels=csv_file.CSVFile, objects=csv_boxes.CSVBoxes),
     "tfds": Scheme("tfds:<name>", labels=tfds.TfdsLabeledImages, objects=tfds.TfdsAnnotatedImages),
+    "hf": Scheme("hf:<directory>", labels=hub.HubLabeledImages, objects=hub.HubAnnotatedImages),
     "crops": Scheme("crops:<dataset with objects>", labels=_open_crops),
     "voc": Scheme("voc:<directory>", objects=voc.VOC),
     "yolo": Scheme("yolo:<directory or YAML file>", objects=yolo.YOLO),
     "coco": Scheme("coco:<directory or JSON file>", objects=coco.COCO),
     "python": Scheme(
         "python:<name of images given in Python>",
-        labels=functools.partial(given.GivenImages, objects=False),
-        objects=functools.partial(given.GivenImages, objects=True),
+        labels=functools.partial(given.open_given, objects=False),
+        objects=functools.partial(given.open_given, objects=True),
     ),
 }
 

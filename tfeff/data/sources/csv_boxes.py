@@ -9,7 +9,7 @@ Images are searched relative to the file, and otherwise by their names in the fo
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -28,22 +28,24 @@ from tfeff.data.splits import ALL, canonical_name, checked_fractions, drawn_spli
 _CORNERS = ("ymin", "xmin", "ymax", "xmax")
 
 
-class CSVBoxes(Source):
+class BoxTable(Source):
     """Images with objects, in the order in which the rows name them first; classes in the order of their names.
 
     Args:
-        path: the file, or a folder with a file for each split.
+        name: of the source.
+        rows: one per object.
+        folder: where images are searched by their names.
         options: `channels`, `fractions`, `seed` and `on_defect` apply.
 
     Raises:
-        UserError: a file is missing, not text or lacks a column, or there are no rows.
+        UserError: no rows.
     """
 
-    def __init__(self, path: str | Path, options: Options) -> None:
-        super().__init__(f"csv:{path}", options)
-        self._path, self._headers = Path(path), Headers()
+    def __init__(self, name: str, rows: Iterable[Row], folder: Path, options: Options) -> None:
+        super().__init__(name, options)
+        self._folder, self._headers = folder, Headers()
         self._rows = dict[str, list[Row]]()
-        for row in csv_table.rows(self.name, self._path, csv_table.HEADERLESS):
+        for row in rows:
             self._rows.setdefault(self._id(row), []).append(row)
         if not self._rows:
             raise NoImagesError(self.name)
@@ -98,10 +100,6 @@ class CSVBoxes(Source):
         written = row.values["image"].replace("\\", "/")
         return os.path.relpath(row.folder / written, self._folder) if written else ""
 
-    @cached_property
-    def _folder(self) -> Path:
-        return self._path if self._path.is_dir() else self._path.parent
-
     def _image(self, name: str) -> Path | None:
         """The file of an image; None if there is none, or if several have its name."""
         path = self._folder / name
@@ -142,6 +140,23 @@ class CSVBoxes(Source):
                 top, left, bottom, right = (side * factor for side, factor in zip(box, scale, strict=True))
                 collector.add(number, (top, left, bottom, right), self._labels[label])
         return collector
+
+
+class CSVBoxes(BoxTable):
+    """A CSV file of objects.
+
+    Args:
+        path: the file, or a folder with a file for each split.
+        options: as for `BoxTable`.
+
+    Raises:
+        UserError: a file is missing, not text or lacks a column, or there are no rows.
+    """
+
+    def __init__(self, path: str | Path, options: Options) -> None:
+        name, path = f"csv:{path}", Path(path)
+        rows = csv_table.rows(name, path, csv_table.HEADERLESS)
+        super().__init__(name, rows, path if path.is_dir() else path.parent, options)
 
 
 def _box(values: Mapping[str, str]) -> tuple[float, float, float, float] | None:

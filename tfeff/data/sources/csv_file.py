@@ -1,7 +1,7 @@
 """CSV files of labeled images: columns `image` and `label`, and optionally `split`; see `csv_table` for their names."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -11,39 +11,39 @@ import numpy as np
 from tfeff.data.dataset import Dataset, NoImagesError
 from tfeff.data.images.storage import ImageFiles
 from tfeff.data.sources import csv_table
+from tfeff.data.sources.csv_table import Row
 from tfeff.data.sources.source import Options, Source
 from tfeff.data.splits import ALL, canonical_name, checked_fractions, find_split, stratified_split
 from tfeff.errors import UserError
 
-_COLUMNS = ("image", "label")
+COLUMNS = ("image", "label")
 _SPLIT = "split"
 
 
-class _Row(NamedTuple):
+class _Image(NamedTuple):
     path: str
     label: str
     split: str
 
 
-class CSVFile(Source):
-    """A CSV file that lists images, in UTF-8, with a header. Images are in the order of its rows, classes in that of
-    their names. Other columns are ignored.
+class LabelTable(Source):
+    """Rows that list images. Images are in the order of the rows, classes in that of their names.
 
     Splits are named as in the column `split`; without it, they are drawn by seed.
 
     Args:
-        path: the file. The paths of its images are relative to its folder.
+        name: of the source.
+        rows: with `image` and `label`.
         options: `channels`, `fractions` and `seed` apply.
 
     Raises:
-        UserError: the file is missing, not text, lacks a column or has no rows; a row without a value, or with an image
-            that does not exist or was listed before; several names of one split; a class without training images.
+        UserError: no rows; a row without a value, or with an image that does not exist or was listed before; several
+            names of one split; a class without training images.
     """
 
-    def __init__(self, path: str | Path, options: Options) -> None:
-        super().__init__(f"csv:{path}", options)
-        self._path = Path(path)
-        self._rows = list(self._parsed())
+    def __init__(self, name: str, rows: Iterable[Row], options: Options) -> None:
+        super().__init__(name, options)
+        self._rows = list(self._parsed(rows))
         if not self._rows:
             raise NoImagesError(self.name)
         self._labels = np.searchsorted(self._class_names, [row.label for row in self._rows])
@@ -59,7 +59,7 @@ class CSVFile(Source):
 
     @property
     def drawn(self) -> bool:
-        """Whether the file has no column `split`."""
+        """Whether there is no column `split`."""
         return not self._splits
 
     def _load(self, split: str) -> Dataset:
@@ -84,11 +84,11 @@ class CSVFile(Source):
     def _class_names(self) -> tuple[str, ...]:
         return tuple(sorted({row.label for row in self._rows}))
 
-    def _parsed(self) -> Iterator[_Row]:
+    def _parsed(self, rows: Iterable[Row]) -> Iterator[_Image]:
         """The rows, with the paths of their images as the process can open them."""
         seen = dict[str, str]()
-        for row in csv_table.rows(self.name, self._path, _COLUMNS):
-            empty = [name for name, value in row.values.items() if name in (*_COLUMNS, _SPLIT) and not value]
+        for row in rows:
+            empty = [name for name, value in row.values.items() if name in (*COLUMNS, _SPLIT) and not value]
             if empty:
                 raise UserError(f"{row.where}: no value for {' and '.join(empty)}; complete or delete the row")
             given = row.values["image"]
@@ -96,11 +96,9 @@ class CSVFile(Source):
             if path in seen:
                 raise UserError(f"{row.where}: {given} is also in {seen[path]}; list each image once")
             if not os.path.isfile(path):
-                raise UserError(
-                    f"{row.where}: {path} is not a file; write paths relative to the folder of the CSV file"
-                )
+                raise UserError(f"{row.where}: {path} is not a file; paths are relative to {row.folder.resolve()}")
             seen[path] = row.where.removeprefix(f"{self.name}, ")
-            yield _Row(path, row.values["label"], row.values.get(_SPLIT, ""))
+            yield _Image(path, row.values["label"], row.values.get(_SPLIT, ""))
 
     def _check_splits(self) -> None:
         """Refuses splits that cannot be told apart, and classes that cannot be learned."""
@@ -116,3 +114,19 @@ class CSVFile(Source):
             unknown = [name for name in self._class_names if name not in learned]
             if unknown:
                 raise UserError(f'{self.name}: no image of the split {train} has the label "{unknown[0]}"')
+
+
+class CSVFile(LabelTable):
+    """A CSV file that lists images, in UTF-8, with a header. Other columns are ignored.
+
+    Args:
+        path: the file. The paths of its images are relative to its folder.
+        options: as for `LabelTable`.
+
+    Raises:
+        UserError: as for `LabelTable`, or the file is missing, not text or lacks a column.
+    """
+
+    def __init__(self, path: str | Path, options: Options) -> None:
+        name = f"csv:{path}"
+        super().__init__(name, csv_table.rows(name, Path(path), COLUMNS), options)

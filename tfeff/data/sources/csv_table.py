@@ -30,7 +30,7 @@ class Row(NamedTuple):
 
     Attributes:
         where: file and line, for messages.
-        folder: of the file; paths of images are relative to it.
+        folder: to which paths of images are relative: that of the file.
         values: by meaning of the column.
     """
 
@@ -76,7 +76,7 @@ def _parsed(where: str, first: str, rest: Iterator[str], needed: Sequence[str]) 
     # A quoted value of the first line may contain a line break; reading goes on in the rest.
     table = csv.reader(_chained(first, rest), delimiter=delimiter, skipinitialspace=True)
     header = [cell.strip() for cell in next(table, [])]
-    places = _places(header)
+    places = columns(header)
     if "xmin" in needed and _is_box(header):
         places = {meaning: place for place, meaning in enumerate(HEADERLESS)}
         yield 1, {meaning: header[place] for meaning, place in places.items()}
@@ -100,7 +100,7 @@ def _chained(first: str, rest: Iterator[str]) -> Iterator[str]:
     yield from rest
 
 
-def _places(header: Sequence[str]) -> dict[str, int]:
+def columns(header: Sequence[str]) -> dict[str, int]:
     """Meaning -> position of its column."""
     lower = [cell.lower() for cell in header]
     found = {}

@@ -1,4 +1,4 @@
-"""Images that a caller passes from Python: arrays, a generator or a `tf.data.Dataset`.
+"""Images that a caller passes from Python: arrays, a generator, a `tf.data.Dataset`, or data frames that list files.
 
 A config refers to them by a name that contains a digest of their contents, `python:<name>`, so a run that resumes or is
 opened again asks for the same images.
@@ -14,7 +14,9 @@ import numpy as np
 from tfeff.data.dataset import Dataset
 from tfeff.data.defects import Defects
 from tfeff.data.images.storage import DrawnImages, ImageStorage, PixelArray
+from tfeff.data.sources import data_frame
 from tfeff.data.sources.annotations import ObjectCollector
+from tfeff.data.sources.data_frame import ListedImages
 from tfeff.data.sources.source import Options, Source
 from tfeff.data.splits import ALL
 from tfeff.errors import UserError
@@ -71,7 +73,7 @@ class Images:
         self.name = f"{name}-{digest.hexdigest()}"
 
     def dataset(self, split: str, options: Options) -> Dataset:
-        """The images of a split, as `GivenImages` reads them."""
+        """The images of a split, as `open_given` reads them."""
         storage, targets, sizes = self._datasets[split]
         ids, defects = [f"{split}[{number}]" for number in range(len(targets))], Defects(options.on_defect)
         collected = list[ObjectCollector]()
@@ -94,39 +96,54 @@ class Images:
         )
 
 
-_OFFERED = dict[str, Images]()
+_OFFERED = dict[str, Images | ListedImages]()
 
 
-def offer(images: Images | Mapping[str, Split]) -> str:
-    """Makes images known to this process; returns the name of their source, `python:<name>`."""
-    images = images if isinstance(images, Images) else Images(images)
+def offer(images: Images | Mapping[str, Any] | Any) -> str:
+    """Makes images known to this process; returns the name of their source, `python:<name>`.
+
+    Args:
+        images: by split, see `Images`; or a data frame, or one for each split, see `ListedImages`.
+
+    Raises:
+        UserError: as for `Images` and `ListedImages`.
+    """
+    if not isinstance(images, Images):
+        each = next(iter(images.values()), None) if isinstance(images, Mapping) else images
+        images = ListedImages(images) if data_frame.is_frame(each) else Images(images)
     _OFFERED[images.name] = images
     return f"python:{images.name}"
 
 
-class GivenImages(Source):
-    """Images that were offered.
+def open_given(name: str, options: Options, *, objects: bool) -> Source:
+    """The source of images that were offered.
 
     Args:
         name: their name.
-        options: `channels`, `on_defect` and `keep_raw_annotations` apply.
+        options: how to read them.
         objects: whether they must have boxes, or else a label each.
 
     Raises:
         UserError: no images of this name were offered, or their targets are of the other kind.
     """
+    if name not in _OFFERED:
+        raise UserError(
+            f"python:{name}: these images were given in Python and are not known to this process; give the same "
+            "images again: tfeff.train(..., images=...) or tfeff.open(workdir, images=...)"
+        )
+    images = _OFFERED[name]
+    if images.has_objects != objects:
+        wanted, found = ("boxes", "labels") if objects else ("labels", "boxes")
+        raise UserError(f"python:{name}: this task needs images with {wanted}; these have {found}")
+    if isinstance(images, ListedImages):
+        return images.source(f"python:{name}", options)
+    return _GivenImages(f"python:{name}", images, options)
 
-    def __init__(self, name: str, options: Options, *, objects: bool) -> None:
-        if name not in _OFFERED:
-            raise UserError(
-                f"python:{name}: these images were given in Python and are not known to this process; give the same "
-                "images again: tfeff.train(..., images=...) or tfeff.open(workdir, images=...)"
-            )
-        super().__init__(f"python:{name}", options)
-        self._images = _OFFERED[name]
-        if self._images.has_objects != objects:
-            wanted, found = ("boxes", "labels") if objects else ("labels", "boxes")
-            raise UserError(f"python:{name}: this task needs images with {wanted}; these have {found}")
+
+class _GivenImages(Source):
+    def __init__(self, name: str, images: Images, options: Options) -> None:
+        super().__init__(name, options)
+        self._images = images
 
     @property
     def splits(self) -> tuple[str, ...]:

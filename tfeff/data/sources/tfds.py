@@ -4,6 +4,7 @@ Detection datasets have relative boxes (ymin, xmin, ymax, xmax).
 """
 
 import os
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,7 +33,9 @@ class PreparedDataset(Source):
     """A dataset that TensorFlow Datasets has prepared.
 
     Args:
-        name: as TensorFlow Datasets writes it: `cifar10`, `cifar10:3.0.2`.
+        name: as TensorFlow Datasets writes it: name, configuration, version and arguments, such as `cifar10`,
+            `voc/2007:4.0.0` or `pets/small/count=6,crop=True`. Names with a namespace (`huggingface:mnist`), which
+            would download code, are refused.
         options: `channels`, `on_defect`, `data_dir` and `download` apply.
 
     Raises:
@@ -41,7 +44,12 @@ class PreparedDataset(Source):
 
     def __init__(self, name: str, options: Options) -> None:
         super().__init__(f"tfds:{name}", options)
-        self._builder = _prepared(name, options)
+        self._builder, self._notes = _prepared(name, options)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """See `Source`."""
+        return self._notes
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -174,14 +182,16 @@ def _located(paths: list[str], image_key: str, label_key: str) -> Iterator[tuple
                 yield number, start + record.index(image), len(image), label
 
 
-def _prepared(name: str, options: Options) -> Any:
-    """The builder of a prepared dataset.
+def _prepared(name: str, options: Options) -> tuple[Any, tuple[str, ...]]:
+    """The builder of a prepared dataset, and what the user should know about it.
 
     Raises:
         UserError: the dataset is unknown, or neither prepared nor allowed to be downloaded.
     """
     import tensorflow_datasets
 
+    if re.match(r"[\w-]+:[^\d*]", name):
+        raise UserError(f"tfds:{name}: names with a namespace would load code from the network; see hf:DIRECTORY")
     try:
         builder = tensorflow_datasets.builder(name, data_dir=options.data_dir)
     except tensorflow_datasets.core.registered.DatasetNotFoundError as error:
@@ -189,17 +199,29 @@ def _prepared(name: str, options: Options) -> Any:
         close = nearest(base, tensorflow_datasets.list_builders(with_community_datasets=False))
         hint = close if close.startswith("did you mean") else "https://www.tensorflow.org/datasets lists them"
         raise UserError(f"tfds:{name}: TensorFlow Datasets has no such dataset; {hint}") from error
-    except (AssertionError, ImportError, ValueError) as error:
+    except (AssertionError, ImportError, OSError, TypeError, ValueError) as error:
         raise UserError(f"tfds:{name}: {error}") from error
+    notes = list[str]()
+    if builder.builder_config is not None and "/" not in name:
+        notes.append(f"tfds:{name}: read as {builder.info.full_name}; other configurations: tfds:{name}/CONFIGURATION")
     if builder.info.splits:
-        return builder
+        if "=" in name:
+            notes.append(
+                f"tfds:{name}: prepared before in {builder.data_dir}, perhaps with other arguments; delete that folder "
+                "to prepare it with these"
+            )
+        return builder, tuple(notes)
     if not options.download:
         raise UserError(
             f"tfds:{name} is not prepared in {builder.data_dir}; name the directory of prepared data "
             "(--config.data.directory=DIR), or allow the download (--config.data.download=true)"
         )
-    builder.download_and_prepare()
-    return builder
+    try:
+        builder.download_and_prepare()
+    except Exception as error:  # of the network, of the disk, or of the builder's code
+        reason = str(error).strip() or type(error).__name__
+        raise UserError(f"tfds:{name}: TensorFlow Datasets could not prepare it: {reason}") from error
+    return builder, tuple(notes)
 
 
 _DIFFICULT, _CROWD = ("is_difficult",), ("is_crowd", "is_group_of")

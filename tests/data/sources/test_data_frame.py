@@ -1,0 +1,97 @@
+"""Data frames that list files, against CSV files with the same rows. A stand-in takes the place of pandas, which is no
+dependency: columns by name, values with its missing ones."""
+
+import math
+
+import pytest
+from PIL import Image
+
+from tfeff.data.sources import catalog
+from tfeff.data.sources.given import offer
+from tfeff.errors import UserError
+
+
+class Frame:
+    def __init__(self, **columns):
+        self._columns, self.columns = columns, list(columns)
+
+    def __getitem__(self, name):
+        return self._columns[name]
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = [f"{name}.png" for name in "abcd"]
+    for name in names:
+        Image.new("RGB", (60, 40)).save(tmp_path / name)
+    return names
+
+
+def test_labels_are_read_as_from_a_csv_file(files, tmp_path):
+    frame = Frame(path=files, Label=["dog", "cat", "cat", "dog"], subset=["train", "train", "val", "val"])
+    (tmp_path / "list.csv").write_text(
+        "path,label,subset\n" + "".join(map("{},{},{}\n".format, files, frame["Label"], frame["subset"]))
+    )
+    ours, theirs = catalog.open_labels(offer(frame)), catalog.open_labels("csv:list.csv")
+    assert ours.splits == theirs.splits == ("train", "val")
+    for split in ours.splits:
+        assert ours.load(split).labels.tolist() == theirs.load(split).labels.tolist()
+        assert list(ours.load(split).ids) == list(theirs.load(split).ids)
+    assert ours.load("val").labels.tolist() == [0, 1]
+    assert ours.load("val").class_names == ("cat", "dog")
+
+
+def test_one_frame_for_each_split_and_numbers_as_labels(files):
+    frames = {"train": Frame(image=files[:3], label=[3, 10, 3]), "test": Frame(image=files[3:], label=[10.0])}
+    source = catalog.open_labels(offer(frames))
+    assert source.splits == ("train", "test")
+    assert source.load("train").class_names == ("10", "3")
+    assert source.load("test").labels.tolist() == [0]
+
+
+def test_boxes_and_images_without_objects(files):
+    missing = math.nan
+    frame = Frame(
+        filename=["a.png", "a.png", "b.png"],
+        label=["dog", "cat", None],
+        xmin=[1.0, 5.5, missing],
+        ymin=[2, 6, missing],
+        xmax=[30, 70, missing],
+        ymax=[20, 8, missing],
+    )
+    dataset = catalog.open_objects(offer(frame)).load("all")
+    assert dataset.class_names == ("cat", "dog")
+    assert [each.boxes_yxyx.tolist() for each in dataset.objects] == [[[2, 1, 20, 30], [6, 5.5, 8, 60]], []]
+    assert dataset.defects.counts == {"box partly outside": 1}
+
+
+def test_the_name_changes_with_the_values(files):
+    first, second = (offer(Frame(image=files, label=labels)) for labels in ("aabb", "abab"))
+    assert first != second
+    assert first == offer(Frame(image=files, label="aabb"))
+    assert first.startswith("python:files-")
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (Frame(photo=["a.png"], label=["x"]), "no column image among photo, label; name them image and label"),
+        (Frame(image=["a.png"], xmin=[1], label=["x"]), "no column ymin or xmax or ymax"),
+        (Frame(image=[], label=[]), "the data frame has no rows"),
+        (Frame(image=["a.png", "e.png"], label=["x", "y"]), r"images, row 1: .*e\.png is not a file"),
+        (Frame(image=["a.png", "b.png"], label=["x", math.nan]), "images, row 1: no value for label"),
+        (
+            {"train": Frame(image=["a.png", "a.png"], label=["x", "y"])},
+            "train, row 1: a.png is also in images: train, row 0",
+        ),
+    ],
+)
+def test_what_is_refused(files, frame, message):
+    with pytest.raises(UserError, match=message):
+        catalog.open_labels(offer(frame))
+
+
+def test_labels_are_not_boxes(files):
+    with pytest.raises(UserError, match="needs images with boxes; these have labels"):
+        catalog.open_objects(offer(Frame(image=files, label=list("aabb"))))

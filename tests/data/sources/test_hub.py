@@ -1,0 +1,377 @@
+"""Hugging Face datasets on disk, in the files that `datasets` 5.2 writes; here, pyarrow writes them."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from tfeff.data.images import decoding
+from tfeff.data.images.storage import Segments
+from tfeff.data.sources import catalog
+from tfeff.data.sources.source import Options
+from tfeff.errors import UserError
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (12, 6, 7, 3), np.uint8)
+IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+LABELS = {"image": {"_type": "Image"}, "label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}
+BOX = {"feature": {"dtype": "float32", "_type": "Value"}, "length": 4, "_type": "List"}
+CATEGORY = {"names": ["mask", "glove"], "_type": "ClassLabel"}
+
+
+def png(pixels):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def encoded(numbers):
+    return [{"bytes": png(PIXELS[number]), "path": f"{number}.png"} for number in numbers]
+
+
+def table(columns, features, kinds=None):
+    kinds = {"image": IMAGE, "label": pa.int64()} | (kinds or {})
+    schema = pa.schema([(name, kinds[name]) for name in columns])
+    if features is not None:
+        schema = schema.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    return pa.table(columns, schema=schema)
+
+
+def labeled(numbers, labels=None, features=LABELS):
+    labels = [number % 2 for number in numbers] if labels is None else labels
+    return table({"image": encoded(numbers), "label": labels}, features)
+
+
+def save(folder, tables, split=None):
+    """As `Dataset.save_to_disk`: one Arrow stream for each table."""
+    folder.mkdir(parents=True)
+    names = [f"data-{number:05}-of-{len(tables):05}.arrow" for number in range(len(tables))]
+    for name, each in zip(names, tables, strict=True):
+        with pa.OSFile(str(folder / name), "wb") as file, pa.ipc.new_stream(file, each.schema) as stream:
+            stream.write_table(each, max_chunksize=3)
+    state = {"_data_files": [{"filename": name} for name in names], "_split": split}
+    (folder / "state.json").write_text(json.dumps(state))
+    return folder
+
+
+def save_splits(root, tables):
+    """As `DatasetDict.save_to_disk`."""
+    for split, each in tables.items():
+        save(root / split, [each], split)
+    (root / "dataset_dict.json").write_text(json.dumps({"splits": list(tables)}))
+    return root
+
+
+def write(path, content, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(content, path, **options)
+    return path
+
+
+def labels_of(root, split="train", **options):
+    return catalog.open_labels(f"hf:{root}", Options(**options)).load(split)
+
+
+def pixels_of(dataset):
+    return [decoding.decode(dataset.encoded(index), "") for index in range(len(dataset))]
+
+
+def test_saved_splits_are_read_and_the_images_stay_in_their_files(tmp_path):
+    root = save_splits(tmp_path / "pets", {"train": labeled(range(8)), "valid": labeled(range(8, 12))})
+    source = catalog.open_labels(f"hf:{root}")
+    assert source.splits == ("train", "valid")
+    assert not source.drawn
+    train = source.load("train")
+    assert train.class_names == ("cat", "dog")
+    assert train.labels.tolist() == [0, 1] * 4
+    assert list(train.ids) == [f"train[{row}]" for row in range(8)]
+    np.testing.assert_array_equal(pixels_of(train), PIXELS[:8])
+    np.testing.assert_array_equal(pixels_of(source.load("validation")), PIXELS[8:])
+    np.testing.assert_array_equal(pixels_of(source.load("all")), PIXELS)
+    assert isinstance(train.images._whole, Segments)
+    (root / "train" / "data-00000-of-00001.arrow").unlink()
+    with pytest.raises(OSError, match=r"data-00000-of-00001\.arrow"):
+        train.encoded(3)
+
+
+def test_several_tables_without_splits_are_drawn(tmp_path):
+    root = save(tmp_path / "pets", [labeled(range(5)), labeled(range(5, 12))])
+    source = catalog.open_labels(f"hf:{root}", Options(seed=3))
+    assert source.drawn
+    found = {split: list(source.load(split).ids) for split in source.splits}
+    assert {*found} == {"train", "validation", "test"}
+    assert sorted(name for names in found.values() for name in names) == sorted(f"all[{row}]" for row in range(12))
+    whole = source.load("all")
+    np.testing.assert_array_equal(pixels_of(whole), PIXELS)
+    rows = [int(name[4:-1]) for name in found["train"]]
+    np.testing.assert_array_equal(pixels_of(source.load("train")), PIXELS[rows])
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "test"),
+    [
+        ("data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet", "data/test-00000-of-00001.parquet"),
+        ("data/train-00000-of-00002-0a1b2c.parquet", "data/train-00001-of-00002-3d4e5f.parquet", "data/test.parquet"),
+        ("default/train/0000.parquet", "default/train/0001.parquet", "default/test/0000.parquet"),
+        ("Train/a.parquet", "Train/b.parquet", "Test/a.parquet"),
+        ("train-00000-of-00002.parquet", "train-00001-of-00002.parquet", "test-00000-of-00001.parquet"),
+    ],
+)
+def test_parquet_files_are_found_by_the_names_of_their_splits(tmp_path, first, second, test):
+    write(tmp_path / first, labeled(range(5)), row_group_size=2)
+    write(tmp_path / second, labeled(range(5, 8)), row_group_size=2)
+    write(tmp_path / test, labeled(range(8, 12)))
+    source = catalog.open_labels(f"hf:{tmp_path}")
+    assert [source.find(split) is not None for split in ("train", "test", "validation")] == [True, True, False]
+    train = source.load("train")
+    np.testing.assert_array_equal(pixels_of(train), PIXELS[:8])
+    np.testing.assert_array_equal(pixels_of(train.take(np.array([7, 0, 5])))[0], PIXELS[7])
+    np.testing.assert_array_equal(pixels_of(source.load("test")), PIXELS[8:])
+
+
+def test_arrow_files_of_the_cache_are_read_without_computed_ones(tmp_path):
+    for name, numbers in (("pets-train", range(8)), ("pets-test", range(8, 12)), ("cache-0a1b2c", range(3))):
+        each = save(tmp_path / name, [labeled(numbers)]) / "data-00000-of-00001.arrow"
+        each.rename(tmp_path / f"{name}.arrow")
+    for path in tmp_path.glob("*/*"):
+        path.unlink()
+    assert len(labels_of(tmp_path)) == 8
+    assert len(labels_of(tmp_path, "test")) == 4
+
+
+def test_without_features_columns_are_found_by_their_names(tmp_path):
+    content = pa.table({"image": pa.array(encoded(range(4)), IMAGE), "Label": ["dog", "cat", "ant", "dog"]})
+    path = write(tmp_path / "train.parquet", content)
+    dataset = labels_of(path)
+    assert dataset.class_names == ("ant", "cat", "dog")
+    assert dataset.labels.tolist() == [2, 1, 0, 2]
+    numbers = pa.table({"image": [png(PIXELS[i]) for i in range(3)], "label": [7, 10, 7]})
+    dataset = labels_of(write(tmp_path / "plain" / "train.parquet", numbers))
+    assert dataset.class_names == ("7", "10")
+    np.testing.assert_array_equal(pixels_of(dataset), PIXELS[:3])
+
+
+def test_rows_without_label_or_image_are_counted(tmp_path):
+    content = table(
+        {"image": [*encoded(range(4)), {"bytes": None, "path": "/etc/passwd"}], "label": [0, 1, -1, None, 1]}, LABELS
+    )
+    for root in (
+        save_splits(tmp_path / "arrow", {"train": content}),
+        write(tmp_path / "parquet" / "train.parquet", content),
+    ):
+        dataset = labels_of(root)
+        assert list(dataset.ids) == ["train[0]", "train[1]"]
+        np.testing.assert_array_equal(pixels_of(dataset), PIXELS[:2])
+        assert dataset.defects.counts == {
+            "image without a label": 2,
+            "image that is not in the tables, which only name its file": 1,
+        }
+        assert dataset.defects.lost("images") == 3
+
+
+def test_a_split_without_labels_is_left_out_and_said(tmp_path):
+    root = save_splits(tmp_path / "pets", {"train": labeled(range(4)), "test": labeled(range(4, 8), [-1] * 4)})
+    source = catalog.open_labels(f"hf:{root}")
+    assert source.splits == ("train",)
+    assert source.load("train").notes == (f"hf:{root}: ignored the split test, which has no labels",)
+
+
+def test_other_columns_of_classes_are_said(tmp_path):
+    features = {"image": {"_type": "Image"}, "coarse_label": CATEGORY, "label": LABELS["label"]}
+    content = table(
+        {"image": encoded(range(2)), "coarse_label": [1, 1], "label": [0, 1]}, features, {"coarse_label": pa.int64()}
+    )
+    dataset = labels_of(write(tmp_path / "train.parquet", content))
+    assert dataset.class_names == ("cat", "dog")
+    assert "labels are those of label, not of coarse_label" in dataset.notes[0]
+
+
+def objects_of(root, **options):
+    return catalog.open_objects(f"hf:{root}", Options(**options)).load("all")
+
+
+def mapping_of_lists(boxes, labels):
+    fields = {"bbox": BOX, "category": CATEGORY}
+    features = {
+        "image": {"_type": "Image"},
+        "objects": {key: {"feature": f, "_type": "List"} for key, f in fields.items()},
+    }
+    kind = pa.struct([("bbox", pa.list_(pa.list_(pa.float32(), 4))), ("category", pa.list_(pa.int64()))])
+    rows = [{"bbox": box, "category": label} for box, label in zip(boxes, labels, strict=True)]
+    return table({"image": encoded(range(len(rows))), "objects": rows}, features, {"objects": kind})
+
+
+def list_of_mappings(boxes, labels):
+    features = {
+        "image": {"_type": "Image"},
+        "objects": {"feature": {"bbox": BOX, "category": CATEGORY}, "_type": "List"},
+    }
+    kind = pa.list_(pa.struct([("bbox", pa.list_(pa.float32())), ("category", pa.int64())]))
+    rows = [
+        [{"bbox": box, "category": label} for box, label in zip(*each, strict=True)]
+        for each in zip(boxes, labels, strict=True)
+    ]
+    return table({"image": encoded(range(len(rows))), "objects": rows}, features, {"objects": kind})
+
+
+def sequence(boxes, labels):
+    content = mapping_of_lists(boxes, labels)
+    old = {"feature": {"bbox": BOX | {"_type": "Sequence"}, "category": CATEGORY}, "_type": "Sequence"}
+    features = {"image": {"_type": "Image"}, "objects": old}
+    return content.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+
+
+@pytest.mark.parametrize("form", [mapping_of_lists, list_of_mappings, sequence])
+@pytest.mark.parametrize("corners", [False, True])
+def test_boxes_are_read_in_the_form_that_fits_the_images(tmp_path, form, corners):
+    boxes = [[[1, 2, 4, 3], [5, 0, 2, 6]], [], [[0, 3, 7, 3]]]  # x, y, width, height in images of 6 x 7
+    if corners:
+        boxes = [[[x, y, x + w, y + h] for x, y, w, h in row] for row in boxes]
+    root = save(tmp_path / "boxes", [form(boxes, [[1, 0], [], [1]])])
+    dataset = objects_of(root)
+    assert dataset.class_names == ("mask", "glove")
+    assert list(dataset.class_ids) == [0, 1]
+    assert [each.boxes_yxyx.tolist() for each in dataset.objects] == [
+        [[2, 1, 5, 5], [0, 5, 6, 7]],
+        [],
+        [[3, 0, 6, 7]],
+    ]
+    assert [each.labels.tolist() for each in dataset.objects] == [[1, 0], [], [1]]
+    assert not dataset.defects.counts
+    said = "corners [xmin, ymin, xmax, ymax]" if corners else "[x, y, width, height]"
+    assert dataset.notes[-1] == f"hf:{root}: boxes are read as {said}"
+
+
+def test_defects_of_objects_are_counted(tmp_path):
+    boxes = [[[1, 2, 4, 9], [1, 1, 2, 0]], [[0, 0, 2, 2], [5, 1, 1, 1]], [[1, 1, 1, 1]]]
+    content = mapping_of_lists(boxes, [[1, 0], [-1, 1], [0, 1]])
+    images = [*encoded(range(2)), {"bytes": b"no image", "path": None}]
+    path = write(tmp_path / "train.parquet", content.set_column(0, content.schema.field(0), [pa.array(images, IMAGE)]))
+    dataset = objects_of(path)
+    assert [each.boxes_yxyx.tolist() for each in dataset.objects] == [[[2, 1, 6, 5]], [[1, 5, 2, 6]]]
+    assert dataset.defects.counts == {
+        "box partly outside": 1,
+        "box without area": 1,
+        "class without a name": 1,
+        "unreadable image": 1,
+    }
+    with pytest.raises(UserError, match=r"train\[0\], object 1"):
+        objects_of(path, on_defect="stop")
+
+
+def test_relative_boxes_are_refused(tmp_path):
+    content = mapping_of_lists([[[0.1, 0.1, 0.5, 0.5]]], [[0]])
+    with pytest.raises(UserError, match="boxes are relative to the size of their image"):
+        objects_of(write(tmp_path / "train.parquet", content))
+
+
+def _lfs(root: Path) -> None:
+    (root / "train.parquet").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n")
+
+
+def _shard(root: Path) -> None:
+    write(root / "data/train-00001-of-00002.parquet", labeled(range(4)))
+
+
+def _configurations(root: Path) -> None:
+    for name in ("large", "small"):
+        write(root / name / "train-00000-of-00001.parquet", labeled(range(4)))
+
+
+def _outside(root: Path) -> None:
+    save(root / "data", [labeled(range(4))])
+    (root / "data/data-00000-of-00001.arrow").rename(root / "secret.arrow")
+    (root / "data/state.json").write_text(json.dumps({"_data_files": [{"filename": "../secret.arrow"}]}))
+    for each in (root / "data").iterdir():
+        each.rename(root / each.name)
+    (root / "data").rmdir()
+
+
+def _split_outside(root: Path) -> None:
+    (root / "dataset_dict.json").write_text(json.dumps({"splits": ["../other"]}))
+
+
+def _indices(root: Path) -> None:
+    (root / "state.json").write_text(json.dumps({"_data_files": [], "_indices_data_files": [{"filename": "i.arrow"}]}))
+
+
+def _damaged(root: Path) -> None:
+    path = write(root / "train.parquet", labeled(range(4)))
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def _classes(root: Path) -> None:
+    write(root / "train.parquet", labeled(range(4)))
+    other = LABELS | {"label": {"names": ["dog", "cat"], "_type": "ClassLabel"}}
+    write(root / "test.parquet", labeled(range(4), features=other))
+
+
+def _unlearned(root: Path) -> None:
+    write(root / "train.parquet", labeled(range(3), [0, 0, 0]))
+    write(root / "test.parquet", labeled(range(3), [0, 1, 0]))
+
+
+def _twice(root: Path) -> None:
+    for name in ("train", "val", "valid"):
+        write(root / f"{name}.parquet", labeled(range(4)))
+
+
+def _texts(root: Path) -> None:
+    write(root / "train.parquet", pa.table({"text": ["a"], "label": [1]}))
+
+
+def _no_labels(root: Path) -> None:
+    write(root / "train.parquet", pa.table({"image": [png(PIXELS[0])], "size": [1]}))
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        (lambda root: None, r"no tables .*it is empty"),
+        (_lfs, r"train\.parquet: not a table but a Git LFS pointer; run git lfs pull"),
+        (_shard, "train: 1 of 2 tables are there, such as data/train-00001-of-00002.parquet"),
+        (_configurations, "several configurations: large, small; name"),
+        (_outside, r"state\.json: no table \.\./secret\.arrow in this folder"),
+        (_split_outside, r"no folder for the split \.\./other"),
+        (_indices, "rows are chosen by a table of indices"),
+        (_damaged, r"train\.parquet: damaged, or not a table"),
+        (_classes, "columns or classes of test are not those of the other splits"),
+        (_unlearned, 'no image of the split train has the label "dog"'),
+        (_twice, "both val and valid would be the same split"),
+        (_texts, "no column has images; there are text, label"),
+        (_no_labels, "is not a classification dataset: .*there are image, size"),
+    ],
+)
+def test_what_is_refused(tmp_path, prepare, message):
+    prepare(tmp_path)
+    with pytest.raises(UserError, match=message):
+        labels_of(tmp_path)
+
+
+def test_every_damage_of_a_table_is_a_message_or_a_count(tmp_path):
+    """Cut, with changed bytes, and with bytes of any value at any place."""
+    rng = np.random.default_rng(0)
+    arrow = save(tmp_path / "saved", [mapping_of_lists([[[1, 2, 4, 3]]] * 3, [[1]] * 3)]) / "data-00000-of-00001.arrow"
+    parquet = write(tmp_path / "one.parquet", mapping_of_lists([[[1, 2, 4, 3]]] * 3, [[1]] * 3))
+    for original in (arrow, parquet):
+        content = original.read_bytes()
+        for number in range(150):
+            damaged = bytearray(content)
+            if number % 3 == 0:
+                del damaged[rng.integers(len(damaged)) :]
+            for place in rng.integers(len(damaged), size=3) if damaged else ():
+                damaged[place] = rng.integers(256)
+            path = tmp_path / f"damaged{original.suffix}"
+            path.write_bytes(damaged)
+            try:
+                dataset = objects_of(path)
+                for index in range(len(dataset)):
+                    dataset.encoded(index)
+            except UserError as error:
+                assert "damaged" in str(error)  # noqa: PT017
+            except OSError as error:
+                assert "damaged" in str(error)  # noqa: PT017

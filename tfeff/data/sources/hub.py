@@ -1,0 +1,302 @@
+"""Hugging Face datasets on disk, without the package `datasets`: see `hub_layout` for their files.
+
+Labels and classes are those of the features that the files state; without these, columns are found by their usual
+names. Nothing is downloaded, and no code of a dataset runs.
+"""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfeff.data.dataset import Dataset, NoImagesError
+from tfeff.data.defects import Defects
+from tfeff.data.images import header
+from tfeff.data.names import listed, shown
+from tfeff.data.sources import hub_features as features
+from tfeff.data.sources import hub_layout
+from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector
+from tfeff.data.sources.hub_tables import Tables
+from tfeff.data.sources.source import Options, Source
+from tfeff.data.splits import ALL, checked_fractions, drawn_split, find_split, stratified_split
+from tfeff.errors import UserError
+
+_LABELS = ("label", "labels", "class", "category", "target")
+_NOT_INSIDE = "image that is not in the tables, which only name its file"
+
+
+class HubDataset(Source):
+    """A Hugging Face dataset.
+
+    Args:
+        root: its folder, or one of its tables.
+        options: `channels`, `fractions`, `seed` and `on_defect` apply.
+
+    Raises:
+        UserError: no dataset, or one without images.
+    """
+
+    def __init__(self, root: str | Path, options: Options) -> None:
+        super().__init__(f"hf:{root}", options)
+        layout = hub_layout.find(self.name, Path(root))
+        self._paths, self._layout_notes = layout.splits, layout.notes
+        self._columns = dict[tuple[str, str], list[Any]]()
+        self._tables = {split: Tables(paths) for split, paths in layout.splits.items()}
+        self._features = next(iter(self._tables.values())).features
+        for split, tables in self._tables.items():
+            if tables.features != self._features:
+                raise UserError(f"{self.name}: the columns or classes of {split} are not those of the other splits")
+        images = [key for key, feature in self._features.items() if features.kind(feature) == "Image"]
+        if not images:
+            raise UserError(f"{self.name}: no column has images; there are {listed(list(self._features), 20)}")
+        self._image = images[0]
+        if self.drawn:
+            checked_fractions(options.fractions)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Those of the dataset, or those of `fractions`."""
+        return tuple(self.options.fractions if self.drawn else self._tables)
+
+    @property
+    def drawn(self) -> bool:
+        """Whether the dataset has no splits."""
+        return list(self._tables) == [ALL]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """See `Source`."""
+        others = [
+            key for key, feature in self._features.items() if features.kind(feature) == "Image" and key != self._image
+        ]
+        ignored = (f"{self.name}: images are those of {self._image}, not of {listed(others)}",) if others else ()
+        return (*self._layout_notes, *ignored)
+
+    def _rows(self, column: str, split: str) -> tuple[Tables, list[str], list[Any]]:
+        """The tables of a split, an id of each of their rows, and the values of a column."""
+        parts = [split] if split in self._tables else list(self._tables)
+        tables = self._tables[parts[0]] if len(parts) == 1 else Tables([p for part in parts for p in self._paths[part]])
+        values = [self._column(part, column) for part in parts]
+        ids = [f"{part}[{row}]" for part, found in zip(parts, values, strict=True) for row in range(len(found))]
+        return tables, ids, [value for found in values for value in found]
+
+    def _column(self, part: str, column: str) -> list[Any]:
+        """The values of a column; read once."""
+        key = part, column
+        if key not in self._columns:
+            self._columns[key] = self._tables[part].column(column)
+        return self._columns[key]
+
+
+class HubLabeledImages(HubDataset):
+    """Images with one label each, in the order of their rows. Rows without label, such as those of a test split whose
+    labels are secret, are left out.
+
+    The label is a `ClassLabel`, or else a column of texts or whole numbers with a usual name, such as `label`.
+
+    Args:
+        root: as for `HubDataset`.
+        options: as for `HubDataset`.
+
+    Raises:
+        UserError: as for `HubDataset`, or there is no label, or a class that the training split lacks.
+    """
+
+    def __init__(self, root: str | Path, options: Options) -> None:
+        super().__init__(root, options)
+        classes = [key for key, feature in self._features.items() if features.kind(feature) == "ClassLabel"]
+        candidates = classes or [key for key, feature in self._features.items() if features.is_label(feature)]
+        usual = [key for name in _LABELS for key in candidates if key.lower() == name]
+        if not usual and not classes:
+            raise UserError(
+                f"{self.name} is not a classification dataset: no column is a ClassLabel or is called label; there are "
+                f"{listed(list(self._features), 20)}"
+            )
+        self._label = (usual or classes)[0]
+        self._others = [key for key in classes if key != self._label]
+        columns = {part: self._column(part, self._label) for part in self._tables}
+        self._classes = features.Classes.of(
+            self._features[self._label], [v for found in columns.values() for v in found]
+        )
+        learned = {part: {*map(self._classes.number, found)} - {-1} for part, found in columns.items()}
+        self._unlabeled = [part for part, found in learned.items() if not found and any(learned.values())]
+        for part in self._unlabeled:
+            del self._tables[part]
+        train = find_split("train", list(self._tables))
+        if train is not None:
+            unknown = sorted(set[int]().union(*learned.values()) - learned[train])
+            if unknown:
+                name = shown(self._classes.names[unknown[0]])
+                raise UserError(f'{self.name}: no image of the split {train} has the label "{name}"')
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """See `Source`."""
+        others = f"{self.name}: labels are those of {self._label}, not of {listed(self._others)}"
+        unlabeled = (f"{self.name}: ignored the split {part}, which has no labels" for part in self._unlabeled)
+        return (*super().notes, *((others,) if self._others else ()), *unlabeled)
+
+    def _load(self, split: str) -> Dataset:
+        """Reads one split; only the labels.
+
+        Raises:
+            NoImagesError: no row has both image and label.
+        """
+        tables, ids, values = self._rows(self._label, split)
+        labels, rows = np.array([self._classes.number(value) for value in values], np.int64), np.arange(len(ids))
+        if self.drawn and split != ALL:
+            rows = stratified_split(labels, split, self.options.fractions, self.options.seed)
+        images, places = tables.images(self._image)
+        place = np.full(len(ids), -1)
+        place[places] = np.arange(len(places))
+        defects = Defects(self.options.on_defect)
+        for row in rows[(labels[rows] < 0) | (place[rows] < 0)].tolist():
+            where = f"{self.name}, {ids[row]}"
+            if place[row] < 0:
+                defects.add(_NOT_INSIDE, where, lost="images")
+            else:
+                value = values[row]
+                kind = "image without a label" if value in features.UNLABELED else "class without a name"
+                defects.add(kind, f"{where}: {shown(str(value))}", lost="images")
+        rows = rows[(labels[rows] >= 0) & (place[rows] >= 0)]
+        if not len(rows):
+            raise NoImagesError(f"{self.name}/{split}", defects)
+        return Dataset(
+            name=f"{self.name}/{split}",
+            class_names=self._classes.names,
+            ids=[ids[row] for row in rows],
+            images=images.take(place[rows]),
+            channels=self.options.channels,
+            labels=labels[rows],
+            defects=defects,
+        )
+
+
+class HubAnnotatedImages(HubDataset):
+    """Images with objects, in the order of their rows.
+
+    A column has the objects of an image: boxes in pixels, and their classes, as in `objects: {bbox, category}`. Boxes
+    are [x, y, width, height] as in COCO, unless only corners [xmin, ymin, xmax, ymax] fit the images.
+
+    Args:
+        root: as for `HubDataset`.
+        options: as for `HubDataset`.
+
+    Raises:
+        UserError: as for `HubDataset`, or there are no boxes with classes.
+    """
+
+    def __init__(self, root: str | Path, options: Options) -> None:
+        super().__init__(root, options)
+        found = [
+            keys for key, feature in self._features.items() if (keys := features.object_keys(key, feature)) is not None
+        ]
+        if not found:
+            raise UserError(
+                f"{self.name} is not a detection dataset: no column has boxes (bbox) and classes (category); there are "
+                f"{listed(list(self._features), 20)}"
+            )
+        self._keys = found[0]
+        fields = features.fields_of(self._features[self._keys.objects])
+        used = [
+            label
+            for part in self._tables
+            for row in self._column(part, self._keys.objects)
+            for label in features.values_of(row, self._keys.label)
+        ]
+        self._classes = features.Classes.of(fields[self._keys.label], used)
+
+    @property
+    def lists_cheaply(self) -> bool:
+        """No: the headers of the images are inside the tables."""
+        return False
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """See `Source`."""
+        form = "corners [xmin, ymin, xmax, ymax]" if self._corners else "[x, y, width, height]"
+        return (*super().notes, f"{self.name}: boxes are read as {form}")
+
+    @cached_property
+    def _corners(self) -> bool:
+        """Whether boxes are corners: more of them contradict the other form than this one.
+
+        Raises:
+            UserError: boxes are relative to the size of the image.
+        """
+        part = next(iter(self._tables))
+        images, rows = self._tables[part].images(self._image)
+        place = {row: index for index, row in enumerate(rows.tolist())}
+        not_sizes, not_corners, largest = 0, 0, 0.0
+        for row, objects in enumerate(self._column(part, self._keys.objects)):
+            boxes = [box for box in features.values_of(objects, self._keys.box) if features.is_box(box)]
+            if not boxes or row not in place:
+                continue
+            not_corners += sum(c <= a or d <= b for a, b, c, d in boxes)
+            largest = max(largest, *(max(box) for box in boxes))
+            try:
+                height, width = images.size(place[row])
+            except (UserError, OSError):
+                continue
+            slack = 1 + 0.01 * max(height, width)
+            not_sizes += sum(a + c > width + slack or b + d > height + slack for a, b, c, d in boxes)
+        if 0 < largest <= 1:
+            raise UserError(f"{self.name}: boxes are relative to the size of their image; write them in pixels")
+        return not_sizes > not_corners
+
+    def _load(self, split: str) -> Dataset:
+        """Reads one split.
+
+        Raises:
+            UserError: no images, or (with `on_defect="stop"`) an invalid annotation.
+        """
+        keys, found = self._keys, AnnotatedSplit(f"{self.name}/{split}", self.options)
+        tables, ids, annotations = self._rows(keys.objects, split)
+        images, rows = tables.images(self._image)
+        place, kept = {row: index for index, row in enumerate(rows.tolist())}, list[int]()
+        chosen = {*drawn_split(ids, split, self.options.fractions, self.options.seed)} if self._draws(split) else None
+        for row, (name, objects) in enumerate(zip(ids, annotations, strict=True)):
+            where = f"{self.name}, {name}"
+            if chosen is not None and name not in chosen:
+                continue
+            if row not in place:
+                found.defects.add(_NOT_INSIDE, where, lost="images")
+                continue
+            try:
+                head = header.read(images.encoded(place[row]), where)
+            except (UserError, OSError) as error:
+                found.defects.add("unreadable image", str(error), lost="images")
+                continue
+            collector = ObjectCollector(where, head.size, found.defects, orientation=head.orientation)
+            self._collect(collector, where, objects, found.defects)
+            found.add(name, head.size, collector)
+            kept.append(place[row])
+        return found.dataset(self._classes.names, images.take(np.array(kept, np.int64)), self._classes.ids)
+
+    def _draws(self, split: str) -> bool:
+        return self.drawn and split != ALL
+
+    def _collect(self, collector: ObjectCollector, where: str, objects: Any, defects: Defects) -> None:
+        """Adds the objects of an image."""
+        keys = self._keys
+        boxes, labels = features.values_of(objects, keys.box), features.values_of(objects, keys.label)
+        if len(boxes) != len(labels):
+            defects.add("objects whose boxes and classes differ in number", where, lost="objects", count=len(boxes))
+            return
+        flags = [[bool(each) for each in features.values_of(objects, key)] for key in (keys.difficult, keys.crowd)]
+        difficult, crowd = (each if len(each) == len(boxes) else [False] * len(boxes) for each in flags)
+        for number, (box, label) in enumerate(zip(boxes, labels, strict=True), 1):
+            if not features.is_box(box):
+                defects.add("object without a complete box", f"{where}, object {number}: {box}", lost="objects")
+                continue
+            left, top, right, bottom = box if self._corners else (box[0], box[1], box[0] + box[2], box[1] + box[3])
+            known = self._classes.number(label)
+            if known < 0:
+                place = f"{where}, object {number}: {shown(str(label))}"
+                defects.add("class without a name", place, lost="objects")
+                collector.add_unnamed((top, left, bottom, right), -1)
+                continue
+            collector.add(
+                number, (top, left, bottom, right), known, difficult=difficult[number - 1], crowd=crowd[number - 1]
+            )
