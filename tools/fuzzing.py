@@ -71,20 +71,23 @@ class Row:
     megabytes: int
 
 
-def main(description: str | None, prepare: Callable[[Path], Make], count: int) -> None:
+def main(description: str | None, prepare: Callable[[Path], Make], count: int, *, needs_data: bool = True) -> None:
     """Tries the files of a tool, prints a table, and exits with code 1 if anything failed.
 
     Args:
         description: of the tool.
         prepare: folder of the undamaged data -> what makes the cases; called in the worker.
         count: number of files by default.
+        needs_data: whether there is undamaged data.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="Folder of the undamaged data.")
+    if needs_data:
+        parser.add_argument("--data", type=Path, required=True, help="Folder of the undamaged data.")
     parser.add_argument("--count", type=int, default=count, help="Number of files.")
     parser.add_argument("--seed", type=int, default=0, help="Seed of the damage.")
     parser.add_argument("--journal", type=Path, help="Where results are kept; rerun to try the files that it lacks.")
     parser.add_argument("--only", type=int, help="Number of a file, which is tried in this process and kept.")
+    parser.set_defaults(data=Path())
     arguments = parser.parse_args()
     if arguments.only is not None:
         folder = Path(tempfile.mkdtemp())
