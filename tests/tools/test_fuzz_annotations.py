@@ -1,43 +1,64 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import damaged_annotations
+import damaged_voc
+import fuzz_annotations
+import fuzzing
+import numpy as np
 import pytest
 
-from tests.thoroughness import THOROUGH, only_thorough
-from tools import fuzz_annotations
+from tests.thoroughness import THOROUGH
+from tfeff.data.sources import voc
+from tfeff.errors import UserError
 
-COUNT = 2_000 if THOROUGH else 200
+COUNT = 5_000 if THOROUGH else 200
 """Number of files; the tool's default is 10,000."""
 
 
 @pytest.fixture(scope="module")
-def data(dataset):
+def data(dataset: Callable[..., Path]) -> Path:
     return {dataset(name).parent for name in ("bccd", "raccoon", "coco128")}.pop()
 
 
-@only_thorough
-def test_readers_survive_damaged_files_and_keep_undamaged_objects(data, tmp_path):
-    failures = []
-    outcomes = fuzz_annotations.run(data, tmp_path, COUNT, seed=1, failures=failures)
-    assert not failures
-    assert sum(outcomes.values()) == COUNT
-    assert {outcome for _, _, outcome in outcomes} == {"read", "read, defects reported", "UserError"}
+def test_readers_survive_damaged_files_and_keep_undamaged_objects(data: Path) -> None:
+    rows = list(fuzzing.run(fuzz_annotations.prepare, data, range(COUNT), seed=1))
+    assert len(rows) == COUNT
+    assert not [row for row in rows if row.failure]
+    assert {row.result for row in rows} == {"read", "read, defects reported", "UserError"}
+    assert {row.kind for row in rows} == {"voc", "yolo", "coco", "csv, boxes", "csv, labels", "voc, list"}
 
 
-def test_readers_that_lose_objects_crash_or_hang_fail_the_check(data, tmp_path, monkeypatch):
-    load = fuzz_annotations.voc.VOC.load
+def test_readers_that_lose_objects_fail_the_check(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load, make_case = voc.VOC.load, damaged_voc.voc_case(data)
 
-    def forgetful(*arguments, **options):
-        source = load(*arguments, **options)
-        return source.take([i for i, name in enumerate(source.ids) if name == "damaged"] or [0])
+    def forgetful(*arguments: Any) -> Any:
+        source = load(*arguments)
+        return source.take(np.array([i for i, name in enumerate(source.ids) if name == "damaged"] or [0]))
 
-    def broken(*arguments, **options):
-        raise KeyError("size")
+    def refusing(*_: Any) -> Any:
+        raise UserError("not today")
 
-    def endless(*arguments, **options):
-        while True:
-            pass
+    for reader, failure in (
+        (forgetful, "silent: undamaged objects lost"),
+        (refusing, "undamaged objects lost by UserE"),
+    ):
+        case = make_case(np.random.default_rng(0), tmp_path)
+        monkeypatch.setattr(voc.VOC, "load", reader)
+        assert case.check()[1].startswith(failure)
+        monkeypatch.undo()
 
-    monkeypatch.setattr(fuzz_annotations, "SECONDS", 0.2)
-    make_case = fuzz_annotations.voc_case(data)
-    for reader, outcome in ((forgetful, "undamaged objects lost"), (broken, "KeyError"), (endless, "not finished")):
-        monkeypatch.setattr(fuzz_annotations.voc.VOC, "load", reader)
-        case = make_case(tmp_path, fuzz_annotations.np.random.default_rng(0))
-        assert fuzz_annotations.check(case)[1].startswith(outcome)
+
+def test_a_loss_with_a_word_is_allowed_where_damage_reaches_everything(data: Path, tmp_path: Path) -> None:
+    make_case = damaged_voc.voc_case(data)
+    make_case(np.random.default_rng(0), tmp_path)
+    lost = {("damaged", "unicorn", (0.0, 0.0, 1.0, 1.0)): 1}
+    expected = damaged_annotations.ObjectCounts(lost)
+    source = voc.VOC(tmp_path, voc.Options()).load("all")
+    source.defects.counts.clear()
+    for defects, failure in ((False, "silent"), (True, "")):
+        if defects:
+            source.defects.add("object without a name", "damaged.xml", lost="objects")
+        annotations = damaged_annotations.Annotations("tags", lambda: source, expected, may_lose=True)
+        assert annotations.check()[1].partition(":")[0] == failure

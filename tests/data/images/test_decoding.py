@@ -1,6 +1,8 @@
 """Photographs of all kinds, written by Pillow and read back; damaged ones are named."""
 
 import io
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -151,6 +153,46 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(tmp_path):
         decoding.decode(huge, "scene.png")
     with pytest.raises(UserError, match=message):
         decoding.size(tmp_path / "scene.png")
+
+
+def test_a_png_with_a_wrong_checksum_is_corrupt(scene):
+    """libpng decodes the last part before it has read its checksum, and then does not look at it."""
+    content = encoded(Image.fromarray(scene), "PNG", exif=rotated())
+    for kind in (b"IDAT", b"eXIf"):
+        end = content.index(kind) + 4 + int.from_bytes(content[content.index(kind) - 4 :][:4], "big")
+        broken = content[:end] + bytes(4) + content[end + 4 :]
+        with pytest.raises(UserError, match=rf"x\.png: a corrupt image .*{kind.decode()}"):
+            decoding.decode(broken, "x.png")
+    noted = content.replace(b"IDAT", b"tEXt", 1)  # no part of the pixels: its checksum does not matter
+    with pytest.raises(UserError, match=r"x\.png: not an image, or a corrupt one"):
+        decoding.decode(noted, "x.png")
+
+
+def test_headers_of_files_are_those_of_their_contents(scene, tmp_path):
+    """Also of JPEGs whose header is after long metadata, and of those that end before Pillow is content."""
+    plain = encoded(Image.fromarray(scene), "JPEG")
+    long = plain[:2] + (b"\xff\xe2\xff\xff" + bytes(65_533)) * 3 + plain[2:]
+    frame = plain.index(b"\xff\xc0")
+    for number, content in enumerate((plain, long, plain[: frame + 12], encoded(Image.fromarray(scene), "PNG"))):
+        (tmp_path / f"{number}.jpg").write_bytes(content)
+        assert decoding.size(tmp_path / f"{number}.jpg") == decoding.encoded_size(content, "x") == (HEIGHT, WIDTH)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_large_images_are_not_kept_in_memory_several_times(tmp_path):
+    """100 million pixels, in a process of its own."""
+    script = (
+        "import sys; from pathlib import Path; from tfeff.data.images import decoding\n"
+        "peak = lambda: int(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0]) // 1000\n"
+        "before = peak()\n"
+        "print(decoding.decode(Path(sys.argv[1]).read_bytes(), 'x').shape, peak() - before)"
+    )
+    Image.new("L", (10_000, 10_000)).save(tmp_path / "scene.tif", compression="tiff_lzw")
+    shape, megabytes = subprocess.check_output(
+        [sys.executable, "-c", script, tmp_path / "scene.tif"], text=True
+    ).rsplit(" ", 1)
+    assert shape == "(10000, 10000, 3)"
+    assert 300 <= int(megabytes) < 600, "100 MB as stored, 300 MB as RGB"
 
 
 def test_the_limit_of_pixels_is_a_setting(monkeypatch):

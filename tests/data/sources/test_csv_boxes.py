@@ -7,6 +7,7 @@ from PIL import Image
 
 from tfeff.data.dataset import Dataset
 from tfeff.data.sources import catalog
+from tfeff.data.sources.csv_boxes import CSVBoxes
 from tfeff.data.sources.source import Options
 from tfeff.errors import UserError
 
@@ -98,3 +99,36 @@ def test_a_list_of_labels_has_no_boxes(images: Path) -> None:
     assert not catalog.has_objects(f"csv:{images}/boxes.csv")
     load(images, "images/a.png,1,2,3,4,x\n")
     assert catalog.has_objects(f"csv:{images}/boxes.csv")
+
+
+def test_a_row_with_more_values_than_columns_is_lost(image_folder):
+    """As decimal commas make them: all corners would be those of others."""
+    folder = image_folder({"cat": 2}, size=(50, 60))
+    rows = ["cat/000.png,cat,12,5,7,5,40,5,30,5", "cat/001.png,cat,10,20,30,40"]
+    (folder / "boxes.csv").write_text("\n".join(["image,label,xmin,ymin,xmax,ymax", *rows]))
+    dataset = CSVBoxes(folder / "boxes.csv", Options()).load("all")
+    assert [each.boxes_yxyx.tolist() for each in dataset.objects] == [[], [[20, 10, 40, 30]]]
+    assert dataset.defects.counts == {"row with more values than columns": 1}
+    assert dataset.defects.lost("objects") == 1
+
+
+def test_a_quotation_mark_too_much_swallows_no_rows(image_folder):
+    folder = image_folder({"cat": 3})
+    rows = ['"cat/000.png,cat,1,2,3,4', "cat/001.png,cat,1,2,3,4", 'cat/002.png,cat,1,2,3,"4']
+    (folder / "boxes.csv").write_text("\n".join(["image,label,xmin,ymin,xmax,ymax", *rows]))
+    with pytest.raises(
+        UserError, match=r"line 2: a value has a line break; is a quotation mark missing|not a CSV file"
+    ):
+        CSVBoxes(folder / "boxes.csv", Options())
+    rows[2] = 'cat/002.png,cat,1,2,3",4'
+    (folder / "boxes.csv").write_text("\n".join(["image,label,xmin,ymin,xmax,ymax", *rows]))
+    with pytest.raises(UserError, match="line 2: a value has a line break"):
+        CSVBoxes(folder / "boxes.csv", Options())
+
+
+def test_a_name_that_is_too_long_for_a_file_is_an_image_that_does_not_exist(image_folder):
+    folder = image_folder({"cat": 1}, size=(50, 60))
+    rows = [f"{'a' * 5000}.png,cat,1,2,3,4", "cat/000.png,cat,10,20,30,40"]
+    (folder / "boxes.csv").write_text("\n".join(["image,label,xmin,ymin,xmax,ymax", *rows]))
+    dataset = CSVBoxes(folder / "boxes.csv", Options()).load("all")
+    assert dataset.defects.counts == {"image that does not exist": 1}

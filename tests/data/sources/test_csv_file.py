@@ -123,7 +123,8 @@ def test_invalid_fractions_are_refused(two_images):
 @pytest.mark.parametrize("header", ["filename;class", "Path\tCategory", "image,class,name"])
 def test_columns_and_separators_of_other_programs(two_images, header):
     delimiter = next(each for each in ";\t," if each in header)
-    rows = "".join(f"{path}{delimiter}{label}{delimiter}x\n" for path, label in ((A, "zoe"), (B, "amy")))
+    width = header.count(delimiter) + 1
+    rows = "".join(f"{delimiter.join((*each, 'x')[:width])}\n" for each in ((A, "zoe"), (B, "amy")))
     (two_images / "list.csv").write_text(f"{header}\r\n{rows}\n")
     found = catalog.open_labels(f"csv:{two_images}/list.csv").load("all")
     assert found.class_names == ("amy", "zoe")
@@ -136,3 +137,12 @@ def test_a_folder_has_a_file_for_each_split(two_images):
     source = catalog.open_labels(f"csv:{two_images}")
     assert source.splits == ("train", "validation")
     assert [path[-9:] for path in source.load("val").ids] == ["b/000.png"]
+
+
+def test_a_row_with_more_values_than_columns_is_refused(two_images):
+    """A comma in a value would make another value the label."""
+    (two_images / "list.csv").write_text(f"image,label\n{A},b,c\n")
+    with pytest.raises(UserError, match=r"line 2: more values than columns; write values with commas in quotation"):
+        catalog.open_labels(f"csv:{two_images}/list.csv")
+    (two_images / "list.csv").write_text(f'image,label\n{A},"b,c",,\n')
+    assert catalog.open_labels(f"csv:{two_images}/list.csv").load("all").class_names == ("b,c",)

@@ -3,10 +3,13 @@
 Images are upright: EXIF orientation is applied. Exported models decode files themselves (`graph_decoding`).
 """
 
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from tfeff.data.images import header
 from tfeff.data.images.header import EXTENSIONS, Header
@@ -56,6 +59,10 @@ def decode(encoded: bytes, name: str) -> np.ndarray:
         UserError: not an image, a corrupt one, or one of too many pixels; the message starts with `name`.
     """
     found = header.read(encoded, name)
+    if found.kind == "PNG" and (broken := _broken_chunk(encoded)):
+        raise UserError(f"{name}: a corrupt image (the checksum of its part {broken} is wrong)")
+    if found.kind == "JPEG" and not _looks_complete(encoded):
+        _require_complete(encoded, name)
     pixels = None
     if found.plain and found.kind in ("JPEG", "PNG", "BMP", "WEBP"):
         flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
@@ -65,10 +72,40 @@ def decode(encoded: bytes, name: str) -> np.ndarray:
             raise UserError(f"{name}: {header.reason(encoded, error)}") from None
     if pixels is None:
         pixels = _by_pillow(encoded, name)
-    elif found.kind == "JPEG" and not _looks_complete(encoded):
-        # OpenCV pads truncated JPEGs and only prints a warning; Pillow raises.
-        _by_pillow(encoded, name)
     return np.ascontiguousarray(header.turned(pixels, found.orientation))
+
+
+_CHECKED = (b"IHDR", b"PLTE", b"IDAT", b"tRNS", b"eXIf", b"acTL", b"fcTL")
+"""The parts of a PNG that determine its pixels."""
+
+
+def _broken_chunk(encoded: bytes) -> str:
+    """The first part of a PNG with a wrong checksum; "" if there is none. Decoders do not check the last one."""
+    place = 8
+    while place + 12 <= len(encoded):
+        length, kind = struct.unpack_from(">I4s", encoded, place)
+        end = place + 8 + length
+        if kind == b"IEND" or end + 4 > len(encoded):  # decoders notice what is missing
+            break
+        if kind in _CHECKED and zlib.crc32(memoryview(encoded)[place + 4 : end]) != int.from_bytes(
+            encoded[end : end + 4]
+        ):
+            return kind.decode()
+        place = end + 4
+    return ""
+
+
+def _require_complete(encoded: bytes, name: str) -> None:
+    """Requires that Pillow can decode an image: OpenCV pads truncated JPEGs and only prints a warning."""
+    try:
+        with header.opened(encoded) as image:
+            image.load()
+    except Exception as error:  # Pillow's readers raise errors of any kind for damaged files
+        raise UserError(f"{name}: {header.reason(encoded, error)}") from None
+
+
+_BAND = 1 << 22
+"""Pixels that are converted at a time, so that a large image is not in memory several times."""
 
 
 def _by_pillow(encoded: bytes, name: str) -> np.ndarray:
@@ -77,16 +114,25 @@ def _by_pillow(encoded: bytes, name: str) -> np.ndarray:
         with header.opened(encoded) as image:
             if image.mode == "F":
                 raise UserError(f"{name}: its samples are floating-point numbers; convert it to 8 or 16 bits")
-            if image.mode in _DEEP:
-                gray = np.asarray(image).astype(np.int64) >> 8
-                return np.repeat(gray.clip(0, 255).astype(np.uint8)[..., None], 3, axis=-1)
-            if header.is_transparent(image):
-                return _composed(np.asarray(image.convert("RGBA")))
-            return np.asarray(image.convert("RGB"))
+            transparent = header.is_transparent(image)
+            image.load()
+            pixels = np.empty((image.height, image.width, 3), np.uint8)
+            rows = max(1, _BAND // image.width)
+            for top in range(0, image.height, rows):
+                band = image.crop((0, top, image.width, min(top + rows, image.height)))
+                pixels[top : top + rows] = _rgb(band, transparent)
+            return pixels
     except UserError:
         raise
     except Exception as error:  # Pillow's readers raise errors of any kind for damaged files
         raise UserError(f"{name}: {header.reason(encoded, error)}") from None
+
+
+def _rgb(image: Image.Image, transparent: bool) -> np.ndarray:
+    """uint8 [height, width, 3]; or [height, width, 1], if all samples of a pixel are equal."""
+    if image.mode in _DEEP:
+        return (np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)[..., None]
+    return _composed(np.asarray(image.convert("RGBA"))) if transparent else np.asarray(image.convert("RGB"))
 
 
 def _composed(pixels: np.ndarray) -> np.ndarray:

@@ -40,13 +40,16 @@ EXTENSIONS = (
 """Of files that count as images; what they are is decided by their content."""
 FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "AVIF", "JPEG2000", *(["HEIF"] if HEIF else []))
 """What Pillow may open. Others start programs (EPS) or are hardly tested."""
-MAX_PIXELS = 2**27
+MAX_PIXELS = 120_000_000
 """Larger images are refused before anything is decoded; the environment variable TFEFF_MAX_PIXELS sets another limit.
-134 million pixels take 400 MB."""
+Decoding takes up to 8 bytes of memory per pixel."""
+_HUNGRY = {"AVIF": 2, "HEIF": 2, "WEBP": 2, "JPEG2000": 4}
+"""Formats whose decoders take more memory, and by how much smaller their limit is."""
 Image.MAX_IMAGE_PIXELS = None  # this module's limit replaces Pillow's, which warns first
 ORIENTATION = 0x0112
 """The EXIF tag."""
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+_JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
@@ -78,14 +81,13 @@ def read(content: bytes | Path, name: str) -> Header:
     Raises:
         UserError: not an image, or one of too many pixels; the message starts with `name`.
     """
-    header = (_jpeg(content) or _png(content)) if isinstance(content, bytes) else None
-    if header is None:
-        header = _by_pillow(content, name)
+    header = (_quick(content) if isinstance(content, bytes) else _quick_of(content)) or _by_pillow(content, name)
     height, width = header.stored
-    if height * width > (most := _most_pixels()):
+    share = _HUNGRY.get(header.kind, 1)
+    if height * width * share > (most := _most_pixels()):
         raise UserError(
-            f"{name}: {width:,} x {height:,} pixels are more than the limit of {most:,}; cut it into tiles or "
-            f"reduce it, or set the environment variable TFEFF_MAX_PIXELS={height * width}"
+            f"{name}: {width:,} x {height:,} pixels are more than the limit of {most // share:,}; cut it into tiles or "
+            f"reduce it, or set the environment variable TFEFF_MAX_PIXELS={height * width * share}"
         )
     return header
 
@@ -97,9 +99,33 @@ def _most_pixels() -> int:
     return int(text)
 
 
+_BEGINNINGS = (1 << 12, 1 << 17)
+"""Bytes that are enough for the headers of most files: of plain ones, and of those with a thumbnail."""
+
+
+def _quick_of(path: Path) -> Header | None:
+    """As `_quick` of the whole file, of which no more is read than needed."""
+    try:
+        with path.open("rb") as file:
+            content = b""
+            for size in (*_BEGINNINGS, os.fstat(file.fileno()).st_size):
+                content += file.read(max(0, size - len(content)))
+                header = _quick(content)
+                if header is not None or not content.startswith((_JPEG, _PNG)) or len(content) < size:
+                    return header
+    except OSError:
+        pass  # Pillow's attempt gives the message
+    return None
+
+
+def _quick(content: bytes) -> Header | None:
+    """The header of a JPEG or PNG; None if it is none, or one that is damaged."""
+    return _jpeg(content) or _png(content)
+
+
 def _jpeg(content: bytes) -> Header | None:
     """The header of a JPEG; None if it is none, or one that is damaged."""
-    if not content.startswith(b"\xff\xd8"):
+    if not content.startswith(_JPEG):
         return None
     place, orientation, end = 2, 1, len(content)
     while place + 9 < end:
@@ -123,7 +149,7 @@ def _jpeg(content: bytes) -> Header | None:
 
 def _png(content: bytes) -> Header | None:
     """The header of a PNG; None if it is none, or one that is damaged."""
-    if not content.startswith(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR") or len(content) < 33:
+    if not content.startswith(_PNG + b"\0\0\0\rIHDR") or len(content) < 33:
         return None
     width, height, _, color = struct.unpack_from(">IIBB", content, 16)
     place, orientation, plain = 33, 1, color in (0, 2, 3)
@@ -131,7 +157,7 @@ def _png(content: bytes) -> Header | None:
         length, kind = struct.unpack_from(">I4s", content, place)
         if kind == b"IDAT":
             return Header("PNG", (height, width), orientation, plain) if height and width else None
-        if kind == b"tRNS":
+        if kind in (b"tRNS", b"acTL"):
             plain = False
         elif kind == b"eXIf":
             orientation = orientation_in(content[place + 8 : place + 8 + length])

@@ -103,7 +103,7 @@ class BoxTable(Source):
     def _image(self, name: str) -> Path | None:
         """The file of an image; None if there is none, or if several have its name."""
         path = self._folder / name
-        if path.is_file():
+        if os.path.isfile(path):  # unlike `is_file`, also without an error for a name that is too long
             return path
         found = self._by_name.get(os.path.basename(name), [])
         return self._folder / found[0] if len(found) == 1 else None
@@ -130,9 +130,11 @@ class BoxTable(Source):
         scale = (*header.size, *header.size) if self._relative else (1, 1, 1, 1)
         for number, row in enumerate(rows, 1):
             label, box = row.values["label"], _box(row.values)
-            if not label and not any(row.values[side] for side in _CORNERS):
+            if row.surplus:
+                defects.add("row with more values than columns", row.where, lost="objects")
+            elif not label and not any(row.values[side] for side in _CORNERS):
                 continue
-            if not label:
+            elif not label:
                 defects.add("object without a name", row.where, lost="objects")
             elif box is None:
                 defects.add("object without a complete box", row.where, lost="objects")

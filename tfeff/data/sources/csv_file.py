@@ -91,6 +91,8 @@ class LabelTable(Source):
             empty = [name for name, value in row.values.items() if name in (*COLUMNS, _SPLIT) and not value]
             if empty:
                 raise UserError(f"{row.where}: no value for {' and '.join(empty)}; complete or delete the row")
+            if row.surplus:
+                raise UserError(f"{row.where}: more values than columns; write values with commas in quotation marks")
             given = row.values["image"]
             path = os.path.normpath(row.folder / given)
             if path in seen:

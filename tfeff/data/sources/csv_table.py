@@ -32,11 +32,13 @@ class Row(NamedTuple):
         where: file and line, for messages.
         folder: to which paths of images are relative: that of the file.
         values: by meaning of the column.
+        surplus: whether there are more values than columns, so that a value may be in the place of another.
     """
 
     where: str
     folder: Path
     values: Mapping[str, str]
+    surplus: bool
 
 
 def rows(name: str, path: Path, needed: Sequence[str]) -> Iterator[Row]:
@@ -58,10 +60,10 @@ def rows(name: str, path: Path, needed: Sequence[str]) -> Iterator[Row]:
         where = name if file == path else f"{name}, {file.relative_to(path)}"
         try:
             with file.open(encoding="utf-8-sig", newline="") as content:
-                for line, values in _parsed(where, content.readline(), content, needed):
+                for line, values, surplus in _parsed(where, content.readline(), content, needed):
                     if split:
                         values["split"] = split
-                    yield Row(f"{where}, line {line}", file.parent, values)
+                    yield Row(f"{where}, line {line}", file.parent, values, surplus)
         except FileNotFoundError:
             raise UserError(f"{where}: {file} does not exist") from None
         except OSError as error:
@@ -70,16 +72,18 @@ def rows(name: str, path: Path, needed: Sequence[str]) -> Iterator[Row]:
             raise UserError(f"{where}: not a CSV file in UTF-8 ({error})") from None
 
 
-def _parsed(where: str, first: str, rest: Iterator[str], needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line number and values of each row that is not empty."""
+def _parsed(
+    where: str, first: str, rest: Iterator[str], needed: Sequence[str]
+) -> Iterator[tuple[int, dict[str, str], bool]]:
+    """Line number and values of each row that is not empty, and whether it has more values than columns."""
     delimiter = max(",;\t", key=first.count)
     # A quoted value of the first line may contain a line break; reading goes on in the rest.
-    table = csv.reader(_chained(first, rest), delimiter=delimiter, skipinitialspace=True)
+    table = csv.reader(_chained(first, rest), delimiter=delimiter, skipinitialspace=True, strict=True)
     header = [cell.strip() for cell in next(table, [])]
     places = columns(header)
     if "xmin" in needed and _is_box(header):
         places = {meaning: place for place, meaning in enumerate(HEADERLESS)}
-        yield 1, {meaning: header[place] for meaning, place in places.items()}
+        yield 1, {meaning: header[place] for meaning, place in places.items()}, False
     missing = [meaning for meaning in needed if meaning not in places]
     if missing:
         example = "image,xmin,ymin,xmax,ymax,label" if "xmin" in needed else "image,label or image,label,split"
@@ -87,12 +91,16 @@ def _parsed(where: str, first: str, rest: Iterator[str], needed: Sequence[str]) 
             f"{where}: no column {' or '.join(missing)} among {listed(header, 20) or 'none'}; the first line must name "
             f"the columns, separated by commas: {example}"
         )
+    last = table.line_num
     for cells in table:
-        if any(cell.strip() for cell in cells):
-            yield (
-                table.line_num,
-                {meaning: cells[place].strip() if place < len(cells) else "" for meaning, place in places.items()},
+        if table.line_num > last + 1:
+            raise UserError(
+                f"{where}, line {last + 1}: a value has a line break; is a quotation mark missing or too much?"
             )
+        last = table.line_num
+        if any(cell.strip() for cell in cells):
+            values = {meaning: cells[place].strip() if place < len(cells) else "" for meaning, place in places.items()}
+            yield last, values, any(cell.strip() for cell in cells[len(header) :])
 
 
 def _chained(first: str, rest: Iterator[str]) -> Iterator[str]:

@@ -92,7 +92,7 @@ def find_layout(given: Path) -> YOLOLayout:
         raise UserError(f"YOLO dataset {given} does not exist; expected {EXPECTED}")
     root = given.parent if given.is_file() else entered(given)
     declared = declaration(root, given if given.is_file() else None)
-    if given.is_file() and declared.path and (root / declared.path).is_dir():
+    if given.is_file() and declared.path and os.path.isdir(root / declared.path):
         root = root / declared.path
     tree = Tree.of(root)
     notes = [f"{declared.file}: {note}" for note in declared.notes]
@@ -172,10 +172,10 @@ class _Places:
             return part
         for base in (*self._bases, self._root):
             path = Path(os.path.normpath(base / entry.replace("\\", "/")))
-            if path.is_dir() and path.resolve() != self._root.resolve():
+            if os.path.isdir(path) and path.resolve() != self._root.resolve():
                 tree = Tree.of(path)
                 return Part(str(path), [path / name for name in tree.images()])
-            if path.is_file():
+            if os.path.isfile(path):  # unlike `is_file`, also without an error for a name that is too long
                 return self._list(path, "")
         return next((part for tail in ([whole, *tails] if absolute else tails) if (part := self._inside(tail))), None)
 
@@ -198,11 +198,11 @@ class _Places:
         for line in filter(None, map(str.strip, lines)):
             beside = joined(folder, line.removeprefix("./"))
             found = beside if beside in self._images.files else self._images.find(line)
-            if Path(line).is_absolute() and is_image(line) and Path(line).is_file():
+            if Path(line).is_absolute() and is_image(line) and os.path.isfile(line):
                 images.append(Path(line))
             elif found is not None:
                 images.append(self._root / found)
-            elif is_image(line) and (path.parent / line).is_file():
+            elif is_image(line) and os.path.isfile(path.parent / line):
                 images.append(path.parent / line)
             else:
                 missing.append(line)
