@@ -55,7 +55,7 @@ EXTRAS = {
     # Shows the traces of `--profile` in TensorBoard.
     "profile": ["xprof>=2.20"],
     # Runs a search or proposals on several machines.
-    "ray": ["ray>=2.40"],
+    "ray": ["ray>=2.52"],
     "dev": [
         "ai-edge-litert>=2.0",
         "backports-strenum<1.3",  # of ai-edge-litert; later versions refuse the Python versions that need no backport

@@ -1,6 +1,8 @@
 """Calls on a Ray cluster of two nodes on this machine."""
 
 import math
+import subprocess
+import sys
 import time
 
 import pytest
@@ -57,3 +59,26 @@ def test_outcomes_are_those_of_local_processes_and_survive_the_loss_of_a_node(cl
         assert outcomes.keys() == {"one", "two", "again"} - {lost}
         assert all(outcome.error is None for outcome in outcomes.values())
         assert outcomes["again"].value == 2.0
+
+
+@only_thorough
+def test_its_own_cluster_is_closed_to_others_and_reports_nothing():
+    """In a process of its own; another one, without the token, tries to join."""
+    pytest.importorskip("ray")
+    code = """
+import math, os, subprocess, sys
+from tfeff.execution.cluster import RayCluster
+with RayCluster() as cluster:
+    import ray
+    cluster.submit("six", math.factorial, 3)
+    print(cluster.wait(60)[0].value, os.environ["RAY_USAGE_STATS_ENABLED"])
+    join = f"import ray; ray.init('{ray.get_runtime_context().gcs_address}', logging_level='ERROR'); print('joined')"
+    others = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    for environment in (others, os.environ):
+        done = subprocess.run([sys.executable, "-c", join], env=environment, capture_output=True, text=True)
+        print("joined" in done.stdout, "Authentication" in done.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=500)
+    lines = done.stdout.splitlines()
+    assert lines[0] == "6 0", done.stdout + done.stderr
+    assert lines[-2:] == ["False True", "True False"], done.stdout + done.stderr

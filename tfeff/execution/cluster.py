@@ -5,6 +5,8 @@ The workdir must be on a disk that all machines share, so that a training can re
 
 import os
 import pickle
+import secrets
+import sys
 from collections.abc import Hashable
 from typing import Any, Self
 
@@ -28,6 +30,12 @@ class RayCluster:
     """
 
     def __init__(self, address: str | None = None) -> None:
+        address = address or os.environ.get("RAY_ADDRESS")
+        own = address in (None, "", "local")
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report its use to its makers
+        if own and "RAY_AUTH_MODE" not in os.environ and "ray" not in sys.modules:  # which reads this when it is loaded
+            # Ray listens on the network, and whoever may talk to it can run programs.
+            os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         try:
             import ray
         except ImportError:
@@ -36,10 +44,11 @@ class RayCluster:
         try:
             ray.init(
                 # Without an address, Ray would join any cluster that runs on this machine, such as another user's.
-                address=address or os.environ.get("RAY_ADDRESS") or "local",
+                address="local" if own else address,
                 logging_level="WARNING",
                 log_to_driver=False,
                 ignore_reinit_error=True,
+                **({"include_dashboard": False} if own else {}),
                 runtime_env={"env_vars": ONE_THREAD},
             )
         except (ConnectionError, ValueError, RuntimeError) as error:

@@ -11,7 +11,8 @@ Kernels that call each other are in one file, because numba's cache only notices
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
+
+from tfeff.proposals.kernels import kernel
 
 COLOR, TEXTURE, SIZE, FILL = 1, 2, 4, 8
 TERMS = {"color": COLOR, "texture": TEXTURE, "size": SIZE, "fill": FILL}
@@ -22,7 +23,7 @@ SIMILARITY_STEPS = np.float32(1 << 20)
 """Resolution of similarities in a heap key: a sum of four terms of at most 1 and two nodes fill one 64-bit integer."""
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@kernel(fastmath=True)
 def similarity(
     one: int,
     other: int,
@@ -64,7 +65,7 @@ def similarity(
     return total
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def group(
     size: np.ndarray, box: np.ndarray, pairs: np.ndarray, histogram: np.ndarray, colors: int, pixels: int, terms: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -170,7 +171,7 @@ def group(
     return boxes[:new], parent[:new]
 
 
-@njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _key(score: np.float32, one: int, other: int) -> np.int64:
     """Encodes a pair as one integer. More similar pairs have larger keys; among equals, older pairs do."""
     return (
@@ -180,13 +181,13 @@ def _key(score: np.float32, one: int, other: int) -> np.int64:
     )
 
 
-@njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _pair(key: np.int64) -> tuple[np.int64, np.int64]:
     """Decodes the pair of a key."""
     return LAST_NODE - ((key >> NODE_BITS) & LAST_NODE), LAST_NODE - (key & LAST_NODE)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _sift_up(heap: np.ndarray, place: int) -> None:
     """Moves a key of the heap up to its place."""
     key = heap[place]
@@ -196,7 +197,7 @@ def _sift_up(heap: np.ndarray, place: int) -> None:
     heap[place] = key
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _sift_down(heap: np.ndarray, place: int, count: int) -> None:
     """Moves a key of the heap down to its place."""
     key = heap[place]
@@ -211,7 +212,7 @@ def _sift_down(heap: np.ndarray, place: int, count: int) -> None:
     heap[place] = key
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _remove_stale(heap: np.ndarray, count: int, parent: np.ndarray) -> int:
     """Removes the pairs with a merged region; returns the number of pairs left."""
     kept = 0

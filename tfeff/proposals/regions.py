@@ -5,7 +5,8 @@ Uijlings et al., IJCV 2013, section 3.2.2.
 
 import cv2
 import numpy as np
-from numba import njit
+
+from tfeff.proposals.kernels import kernel
 
 SPACES = ("hsv", "lab", "rgi", "gray", "rgb")
 COLOR_BINS = 25
@@ -40,7 +41,7 @@ def convert(rgb: np.ndarray, space: str) -> np.ndarray:
     raise ValueError(space)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@kernel(fastmath=True)
 def texture_bins(luminance: np.ndarray, scale: float) -> np.ndarray:
     """Bins the positive part of the derivative in each direction: uint8 [height, width, ORIENTATIONS].
 
@@ -70,7 +71,7 @@ def texture_bins(luminance: np.ndarray, scale: float) -> np.ndarray:
     return bins
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def measure(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Measures labels int32 [height, width]: pixels int32 [R] and boxes int32 [R, 4] (top, left, bottom, right)."""
     height, width = labels.shape
@@ -93,7 +94,7 @@ def measure(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return size, box
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def neighbors(labels: np.ndarray, regions: int) -> np.ndarray:
     """Pairs of 4-connected regions, int32 [P, 2]: the smaller label first, pairs in raster order."""
     height, width = labels.shape
@@ -133,7 +134,7 @@ def neighbors(labels: np.ndarray, regions: int) -> np.ndarray:
     return pairs
 
 
-@njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _find(table: np.ndarray, key: np.int64) -> np.int64:
     """The slot of a key in a hash table with linear probing, or the free slot where it belongs."""
     slot = ((key * _GOLDEN) >> 20) & (len(table) - 1)
@@ -142,7 +143,7 @@ def _find(table: np.ndarray, key: np.int64) -> np.int64:
     return slot
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def histograms(
     labels: np.ndarray, color: np.ndarray, texture: np.ndarray, texture_bins: int, regions: int, stride: int
 ) -> np.ndarray:

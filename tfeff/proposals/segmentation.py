@@ -11,7 +11,8 @@ as nodes.
 """
 
 import numpy as np
-from numba import njit
+
+from tfeff.proposals.kernels import kernel
 
 NO_EDGE = np.uint16(65535)
 """Weight of an edge that would leave the image."""
@@ -39,7 +40,7 @@ def segmentations(
     return labels
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@kernel(fastmath=True)
 def _weigh(planes: np.ndarray, steps: np.float32, weights: np.ndarray) -> np.int64:
     """Writes the weights of the edges to the right, below, below right and below left; returns the largest."""
     channels, height, width = planes.shape
@@ -67,7 +68,7 @@ def _weigh(planes: np.ndarray, steps: np.float32, weights: np.ndarray) -> np.int
     return heaviest
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _sort(weights: np.ndarray, heaviest: np.int64) -> tuple[np.ndarray, np.ndarray]:
     """Sorts the edges by weight: the pixels at their ends, int32 [edges, 2], and their weights, uint16."""
     directions, _, width = weights.shape
@@ -97,7 +98,7 @@ def _sort(weights: np.ndarray, heaviest: np.int64) -> tuple[np.ndarray, np.ndarr
     return ends, by_weight
 
 
-@njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _root(parent: np.ndarray, node: int) -> int:
     """The root of a node's tree, with path halving. The entry of a root is minus its size.
 
@@ -113,7 +114,7 @@ def _root(parent: np.ndarray, node: int) -> int:
     return node
 
 
-@njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _join(parent: np.ndarray, one: int, other: int) -> int:
     """Merges two trees by size; returns the root."""
     if parent[one] > parent[other]:
@@ -123,7 +124,7 @@ def _join(parent: np.ndarray, one: int, other: int) -> int:
     return one
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _segment(ends: np.ndarray, weights: np.ndarray, thresholds: np.ndarray, min_size: int, labels: np.ndarray) -> None:
     """Writes labels int32 [K, pixels]. Overwrites `ends` and `weights`."""
     pixels = labels.shape[1]
@@ -144,7 +145,7 @@ def _segment(ends: np.ndarray, weights: np.ndarray, thresholds: np.ndarray, min_
             labels[index, pixel] = number[np.uint32(component[pixel])]
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _grow(
     parent: np.ndarray, internal: np.ndarray, ends: np.ndarray, weights: np.ndarray, count: int, threshold: float
 ) -> int:
@@ -174,7 +175,7 @@ def _grow(
     return kept
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _finish(parent: np.ndarray, ends: np.ndarray, count: int, min_size: int) -> np.ndarray:
     """Merges small components over the rejected edges; returns the final component of each node, int32 [nodes]."""
     final = parent.copy()
@@ -185,7 +186,7 @@ def _finish(parent: np.ndarray, ends: np.ndarray, count: int, min_size: int) -> 
     return _number(final)[0]
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _number(parent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Numbers the components in the order of their first nodes.
 

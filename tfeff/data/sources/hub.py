@@ -147,7 +147,7 @@ class HubLabeledImages(HubDataset):
         labels, rows = np.array([self._classes.number(value) for value in values], np.int64), np.arange(len(ids))
         if self.drawn and split != ALL:
             rows = stratified_split(labels, split, self.options.fractions, self.options.seed)
-        images, places = tables.images(self._image)
+        images, places = tables.images(self._image, len(ids))
         place = np.full(len(ids), -1)
         place[places] = np.arange(len(places))
         defects = Defects(self.options.on_defect)
@@ -226,10 +226,11 @@ class HubAnnotatedImages(HubDataset):
             UserError: boxes are relative to the size of the image.
         """
         part = next(iter(self._tables))
-        images, rows = self._tables[part].images(self._image)
+        annotations = self._column(part, self._keys.objects)
+        images, rows = self._tables[part].images(self._image, len(annotations))
         place = {row: index for index, row in enumerate(rows.tolist())}
         not_sizes, not_corners, largest = 0, 0, 0.0
-        for row, objects in enumerate(self._column(part, self._keys.objects)):
+        for row, objects in enumerate(annotations):
             boxes = [box for box in features.values_of(objects, self._keys.box) if features.is_box(box)]
             if not boxes or row not in place:
                 continue
@@ -253,7 +254,7 @@ class HubAnnotatedImages(HubDataset):
         """
         keys, found = self._keys, AnnotatedSplit(f"{self.name}/{split}", self.options)
         tables, ids, annotations = self._rows(keys.objects, split)
-        images, rows = tables.images(self._image)
+        images, rows = tables.images(self._image, len(ids))
         place, kept = {row: index for index, row in enumerate(rows.tolist())}, list[int]()
         chosen = {*drawn_split(ids, split, self.options.fractions, self.options.seed)} if self._draws(split) else None
         for row, (name, objects) in enumerate(zip(ids, annotations, strict=True)):

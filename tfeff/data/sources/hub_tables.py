@@ -53,14 +53,22 @@ class Tables:
                     values += part[name].to_pylist()
         return values
 
-    def images(self, column: str) -> tuple[ImageStorage, np.ndarray]:
-        """The images of a column, and in which rows they are (int64 [n]); other rows have none."""
+    def images(self, column: str, count: int) -> tuple[ImageStorage, np.ndarray]:
+        """The images of a column, and in which rows they are (int64 [n]); other rows have none.
+
+        Args:
+            column: its name.
+            count: rows of the other columns.
+        """
         digest = hashlib.sha256()
         for path in self._paths:
             status = path.stat()
             digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
         version = f"hf/{digest.hexdigest()}"
-        return self._in_groups(column, version) if self._parquet else self._in_streams(column, version)
+        images, rows = (self._in_groups if self._parquet else self._in_streams)(column, version)
+        if len(rows) and rows[-1] >= count:
+            raise UserError(f"{self._paths[0]}: damaged: {rows[-1] + 1} rows of {column}, {count} of other columns")
+        return images, rows
 
     def _read_features(self, path: Path) -> dict[str, Any]:
         with _reported(path):
@@ -123,15 +131,18 @@ class Tables:
         groups, rows, first = list[tuple[int, int, int]](), list[np.ndarray](), 0
         for number, path in enumerate(self._paths):
             with _reported(path), pq.ParquetFile(path) as file:
+                complete = False
                 for group in range(file.num_row_groups):
-                    metadata = file.metadata.row_group(group)
-                    present = np.arange(metadata.num_rows)
-                    if _may_lack(metadata, column):
+                    # Not from `file.metadata`, whose accessors end the process if it is damaged (pyarrow 26).
+                    count = file.read_row_group(group, columns=[]).num_rows
+                    present = np.arange(count)
+                    if not complete:  # files have all of their images or none; the others are found when they are read
                         values = _bytes(_group(file, group, column))
                         present = np.flatnonzero(values.is_valid().to_numpy(zero_copy_only=False))
+                        complete = len(present) == count
                     groups.append((number, group, first))
                     rows.append(present + first)
-                    first += metadata.num_rows
+                    first += count
         found = np.concatenate([np.zeros(0, np.int64), *rows])
         return _RowGroups(self._paths, column, groups, found, version), found
 
@@ -167,7 +178,8 @@ class _RowGroups(ImageStorage):
         """See `ImageStorage`."""
         row = int(self._rows[index])
         place = int(np.searchsorted(self._firsts, row, side="right")) - 1
-        value = self._values(place)[row - self._groups[place][2]].as_py()
+        values, inside = self._values(place), row - self._groups[place][2]
+        value = values[inside].as_py() if inside < len(values) else None
         if value is None:
             raise OSError(f"{self._paths[self._groups[place][0]]}: row {row} has no image")
         return bytes(value)
@@ -208,16 +220,6 @@ def _bytes(values: Any) -> Any:
     if not pa.types.is_binary(values.type) and not pa.types.is_large_binary(values.type):
         raise ValueError(f"a column of {values.type} where images were announced")
     return values
-
-
-def _may_lack(metadata: Any, column: str) -> bool:
-    """Whether a group of rows may have rows without image, as far as its statistics say."""
-    for number in range(metadata.num_columns):
-        found = metadata.column(number)
-        if found.path_in_schema in (column, f"{column}.bytes"):
-            statistics = found.statistics
-            return bool(statistics is not None and statistics.has_null_count and statistics.null_count)
-    return False
 
 
 @contextlib.contextmanager

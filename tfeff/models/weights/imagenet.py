@@ -108,7 +108,7 @@ def load_imagenet(model: Network, name: str) -> LoadReport:
 
 def _is_cached(application: str) -> bool:
     """Whether Keras has downloaded weights of this class before."""
-    home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
+    home = Path(os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras"))  # ~ stays without a home
     files = (home / "models").glob("*.h5")
     return any(path.name.replace("_", "").lower().startswith(application.lower()) for path in files)
 

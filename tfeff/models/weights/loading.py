@@ -228,7 +228,7 @@ def _read(model: keras.Model, path: Path) -> keras.Model | dict[str, np.ndarray]
             return _read_h5(model, path)
         if path.suffix == ".keras":
             hdf5.require_plain_archive(path)
-            return keras.saving.load_model(path, compile=False)
+            return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras builds what the file describes, and any layer may fail
         reason = (str(error).strip() or type(error).__name__).partition("\n")[0][:300]
         raise UserError(f"weights {path}: cannot be read ({reason})") from error
