@@ -6,8 +6,8 @@ Then sets with many boxes or classes: `coco boxes` and `yolo boxes` have ten tim
 and `coco classes` have as many images as the others and ten times as many classes, a quarter and a half of it.
 
 --before=DIR is a checkout of an earlier version, which reads the largest set in turn with this one. Each reading is a
-new process, whose CPU time counts. Growth is the exponent of the time as a function of the size, by the smallest and the
-largest size: 1 is linear.
+new process, whose CPU time counts. Growth is the exponent of the time as a function of the size, by the smallest and
+the largest size: 1 is linear.
 """
 
 import argparse
