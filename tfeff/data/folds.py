@@ -203,17 +203,21 @@ def _deal_groups(
     """
     classes, label_codes = np.unique(labels, return_inverse=True)
     names, owners = np.unique(groups, return_inverse=True)
-    counts = np.zeros((len(names), len(classes)))
-    np.add.at(counts, (owners, label_codes), 1)
-    totals = counts.sum(axis=0)
+    # A group has few of the classes, so its counts are kept for these alone.
+    pairs, images = np.unique(owners * len(classes) + label_codes, return_counts=True)
+    starts = np.searchsorted(pairs, np.arange(len(names) + 1) * len(classes))
+    members, sizes = pairs % len(classes), np.bincount(owners, minlength=len(names))
+    totals = np.bincount(label_codes, minlength=len(classes)).astype(float)
     targets = np.outer(shares, totals)
     missing = targets.copy()
     part_of = np.empty(len(names), np.int64)
     order = rng.permutation(len(names))
-    for group in order[np.argsort(-counts[order].sum(axis=1), kind="stable")]:
-        gains = ((2 * missing - counts[group]) * counts[group] / (targets * totals)).sum(axis=1)
+    for group in order[np.argsort(-sizes[order], kind="stable")]:
+        own = slice(starts[group], starts[group + 1])
+        here, counts = members[own], images[own]
+        gains = ((2 * missing[:, here] - counts) * counts / (targets[:, here] * totals[here])).sum(axis=1)
         part_of[group] = gains.argmax()
-        missing[part_of[group]] -= counts[group]
+        missing[part_of[group], here] -= counts
     return [np.flatnonzero(part_of[owners] == part) for part in range(len(shares))]
 
 

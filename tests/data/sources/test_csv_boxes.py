@@ -116,9 +116,7 @@ def test_a_quotation_mark_too_much_swallows_no_rows(image_folder):
     folder = image_folder({"cat": 3})
     rows = ['"cat/000.png,cat,1,2,3,4', "cat/001.png,cat,1,2,3,4", 'cat/002.png,cat,1,2,3,"4']
     (folder / "boxes.csv").write_text("\n".join(["image,label,xmin,ymin,xmax,ymax", *rows]))
-    with pytest.raises(
-        UserError, match=r"line 2: a value has a line break; is a quotation mark missing|not a CSV file"
-    ):
+    with pytest.raises(UserError, match=r"line 2: a value has a line break|not a CSV file"):
         CSVBoxes(folder / "boxes.csv", Options())
     rows[2] = 'cat/002.png,cat,1,2,3",4'
     (folder / "boxes.csv").write_text("\n".join(["image,label,xmin,ymin,xmax,ymax", *rows]))

@@ -7,6 +7,7 @@ one class have the sizes that the other class has elsewhere.
 
 import difflib
 import itertools
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -20,6 +21,10 @@ from tfeff.data.dataset import Dataset
 from tfeff.reporting.tables import percent
 
 Counts = npt.NDArray[np.int64]
+LONGEST_NAME = 100
+"""Letters; longer names are only compared with equal ones."""
+ALIKE = 10
+"""With how many names that are alike a name is compared: class names that are numbered are all alike."""
 BACKGROUND = ("background", "__background__", "_background_", "bg", "none", "nothing", "unlabeled")
 
 
@@ -150,8 +155,9 @@ def _unused(total: Counts, names: Sequence[str]) -> Iterator[Finding]:
 def _spellings(total: Counts, names: Sequence[str]) -> Iterator[Finding]:
     """Names that are probably the same class."""
     plain = ["".join(letter for letter in name.casefold() if letter.isalnum()) for name in names]
-    classes = zip(names, plain, total[: len(names)].tolist(), strict=True)
-    for (first, one, count), (second, other, others) in itertools.combinations(classes, 2):
+    for here, there in _differing_by_a_letter(plain):
+        first, one, count = names[here], plain[here], int(total[here])
+        second, other, others = names[there], plain[there], int(total[there])
         few, many = sorted((count, others))
         near = (
             min(len(one), len(other)) >= limit("long_name")
@@ -165,6 +171,18 @@ def _spellings(total: Counts, names: Sequence[str]) -> Iterator[Finding]:
                 measured={first: count, second: others},
                 fix="use one spelling in all annotations",
             )
+
+
+def _differing_by_a_letter(names: Sequence[str]) -> list[tuple[int, int]]:
+    """Pairs of names that are equal, or equal without one letter of each, in order; thousands of names are compared."""
+    places, pairs = defaultdict[str, list[int]](list), set[tuple[int, int]]()
+    for place, name in enumerate(names):
+        shortened = {name[:at] + name[at + 1 :] for at in range(len(name))} if len(name) <= LONGEST_NAME else set[str]()
+        for key in {name, *shortened}:
+            alike = places[key]
+            pairs.update((other, place) for other in alike[:ALIKE])
+            alike.append(place)
+    return sorted(pairs)
 
 
 def _shifted(by_role: Mapping[str, Counts], names: Sequence[str]) -> list[Finding]:
@@ -201,6 +219,8 @@ def _shifted(by_role: Mapping[str, Counts], names: Sequence[str]) -> list[Findin
     return findings
 
 
+SWAPPED_CLASSES = 80
+"""How many classes are compared with each other; as many as COCO has."""
 SPREAD = 1.4826
 """Standard deviation of a normal distribution per median absolute deviation."""
 LARGEST = 8.0
@@ -208,7 +228,7 @@ LARGEST = 8.0
 
 
 def swapped_classes(splits: Mapping[str, Dataset]) -> Iterator[Finding]:
-    """Swapped pairs of classes in all splits together; these have objects, and the same classes."""
+    """Swapped pairs of the most frequent classes in all splits together; these have objects, and the same classes."""
     images = in_order(splits)
     objects = [split.objects[index] for _, split, index in images]
     class_names = next(iter(splits.values())).class_names
@@ -216,10 +236,11 @@ def swapped_classes(splits: Mapping[str, Dataset]) -> Iterator[Finding]:
     labels = np.concatenate([each.labels for each in objects])
     boxes = np.concatenate([each.boxes_yxyx.astype(np.float64) for each in objects])
     sides = np.log(np.maximum(boxes[:, 2:] - boxes[:, :2], 1.0))
-    known = [label for label in range(len(class_names)) if (labels == label).sum() >= limit("swapped_objects")]
-
-    for one, other in itertools.combinations(known, 2):
-        chosen = (labels == one) | (labels == other)
+    frequent = np.bincount(labels, minlength=len(class_names))
+    known = [label for label in np.argsort(-frequent, kind="stable") if frequent[label] >= limit("swapped_objects")]
+    members = {label: np.flatnonzero(labels == label) for label in sorted(known[:SWAPPED_CLASSES])}
+    for one, other in itertools.combinations(members, 2):
+        chosen = np.sort(np.concatenate([members[one], members[other]]))
         stretch = _swapped(labels[chosen] == one, sides[chosen])
         if stretch is None:
             continue

@@ -126,9 +126,12 @@ def _imbalanced(train: Counts, names: Sequence[str], *, labeled: bool) -> Iterat
 def _images_of_classes(images: Dataset) -> Counts:
     """Images in which each class occurs, int64 [classes]."""
     found = np.zeros(images.num_classes, np.int64)
-    for each in labels(images):
-        found[[c for c in np.unique(each) if 0 <= c < len(found)]] += 1
-    return found
+    written = labels(images)
+    every = np.concatenate([np.zeros(0, np.int64), *written])
+    owners = np.repeat(np.arange(len(written)), [len(each) for each in written])
+    named = (every >= 0) & (every < len(found))
+    pairs = np.unique(owners[named] * len(found) + every[named])
+    return np.bincount(pairs % len(found), minlength=len(found))
 
 
 def missing_annotations(splits: Mapping[str, Dataset]) -> Iterator[Finding]:
@@ -136,28 +139,43 @@ def missing_annotations(splits: Mapping[str, Dataset]) -> Iterator[Finding]:
     images = in_order(splits)
     names = [name for name, _, _ in images]
     class_names = next(iter(splits.values())).class_names
-    present = np.zeros((len(images), len(class_names)), bool)
-    for row, (_, split, index) in enumerate(images):
-        own = split.objects[index].labels
-        present[row, own[(own >= 0) & (own < len(class_names))]] = True
-    yield from _unlabeled_classes(names, present, class_names)
-    yield from _last_without_objects(names, present)
+    own = [split.objects[index].labels for _, split, index in images]
+    found = np.concatenate(own)
+    owners = np.repeat(np.arange(len(images)), [len(each) for each in own])
+    yield from _unlabeled_classes(names, owners, found, class_names)
+    yield from _last_without_objects(names, np.bincount(owners, minlength=len(images)) == 0)
+
+
+COMPARED_CLASSES = 200
+"""How many classes are looked for in gaps of the annotations: the most frequent ones."""
 
 
 def _unlabeled_classes(
-    names: Sequence[str], present: npt.NDArray[np.bool_], class_names: Sequence[str]
+    names: Sequence[str], owners: npt.NDArray[np.int64], found: npt.NDArray[np.int32], class_names: Sequence[str]
 ) -> Iterator[Finding]:
-    """Classes that occur in nearly every image with certain other classes, but in none of a long stretch of images."""
-    for label in np.flatnonzero(present.sum(axis=0)).tolist():
-        start, end = longest(~present[:, label])
+    """Classes that occur in nearly every image with certain other classes, but in none of a long stretch of images.
+
+    Args:
+        names: of the images, in order.
+        owners: image of each object, ascending.
+        found: class of each object.
+        class_names: of the classes.
+    """
+    counts = np.bincount(found, minlength=len(class_names))
+    for label in sorted(np.argsort(-counts, kind="stable")[: min(COMPARED_CLASSES, np.count_nonzero(counts))].tolist()):
+        present = np.zeros(len(names), bool)
+        present[owners[found == label]] = True
+        start, end = longest(~present)
         inside = np.zeros(len(names), bool)
         inside[start:end] = True
-        company = present[inside].any(axis=0)
-        alike = present[:, company].any(axis=1)
+        company = np.zeros(len(class_names), bool)
+        company[found[inside[owners]]] = True
+        alike = np.zeros(len(names), bool)
+        alike[owners[company[found]]] = True
         missing, elsewhere = int((alike & inside).sum()), alike & ~inside
         if missing < max(limit("gap_images"), limit("gap_share") * len(names)) or not elsewhere.any():
             continue
-        rate = float(present[elsewhere, label].mean())
+        rate = float(present[elsewhere].mean())
         if rate < limit("gap_rate") or elsewhere.sum() < limit("gap_images"):
             continue
         name = class_names[label]
@@ -171,9 +189,8 @@ def _unlabeled_classes(
         )
 
 
-def _last_without_objects(names: Sequence[str], present: npt.NDArray[np.bool_]) -> Iterator[Finding]:
+def _last_without_objects(names: Sequence[str], empty: npt.NDArray[np.bool_]) -> Iterator[Finding]:
     """Images without objects that are exactly the last ones of a numbering."""
-    empty: npt.NDArray[np.bool_] = ~np.any(present, axis=1)
     count = int(empty.sum())
     numbers = [re.findall(r"\d+", name.rpartition("/")[2]) for name in names]
     numbered = all(numbers) and len({(name.rpartition(".")[0] or name).rstrip("0123456789") for name in names}) == 1

@@ -98,10 +98,11 @@ def find(
         seen.add(identity)
         folders = list[str]()
         for entry in entries:
-            if is_clutter(entry.name):
+            name = entry.name
+            low = name.lower()
+            if name[0] == "." or low in _CLUTTER:
                 continue
-            path, low = prefix + entry.name, entry.name.lower()
-            ending = os.path.splitext(low)[1]
+            path = prefix + name
             if _is_folder(entry):
                 folders.append(f"{path}/")
             elif low.endswith(endings):
@@ -111,10 +112,10 @@ def find(
                     found.unusable[path] = "file name that is not UTF-8"
                 else:
                     found.paths.append(path)
-            elif images and _IMAGE.fullmatch(ending):
+            elif images and _IMAGE.fullmatch(ending := os.path.splitext(low)[1]):
                 found.unusable[path] = f"image of a format that cannot be read ({ending})"
             else:
-                found._other(shown(ending) or "no ending", path)
+                found._other(shown(os.path.splitext(low)[1]) or "no ending", path)
         if deep:
             pending += reversed(folders)
         else:
