@@ -38,7 +38,7 @@ class Row(NamedTuple):
     where: str
     folder: Path
     values: Mapping[str, str]
-    surplus: bool
+    surplus: bool = False
 
 
 def rows(name: str, path: Path, needed: Sequence[str]) -> Iterator[Row]:
