@@ -39,7 +39,7 @@ def file_crc32(path: Path) -> int:
 
 def to_json(record: Mapping[str, Any]) -> str:
     """The contents of a JSON file with a checksum."""
-    return json.dumps({KEY: checksum(record), **record}, indent=2) + "\n"
+    return json.dumps({KEY: "", **record} | {KEY: checksum(record)}, indent=2) + "\n"
 
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:

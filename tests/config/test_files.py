@@ -275,3 +275,10 @@ def test_only_training_takes_recipes(tmp_path):
     loaded(tmp_path)
     with pytest.raises(UserError, match=r"chooses values for a dataset.*config\.json"):
         config.load(tmp_path / "recipe.py", config.Experiment)
+
+
+def test_a_wrong_value_in_a_file_is_reported_with_the_file(tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text('{"training": {"batch_size": 8, "accumulation_steps": 3}}')
+    with pytest.raises(UserError, match=r"mine\.json: config: .*accumulation_steps"):
+        config.load(path, config.Experiment)

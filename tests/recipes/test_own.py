@@ -8,7 +8,7 @@ import pytest
 from tests.rcnn.voc_digits import write_voc
 from tests.thoroughness import only_thorough
 from tests.verbs import ROOT
-from tfeff import config, training
+from tfeff import checked, config, training
 from tfeff.models import architecture
 
 PATH = ROOT / "configs" / "own_images.py"
@@ -39,7 +39,8 @@ def test_training_prints_and_saves_what_it_chose_and_resumes_with_it(verbs, root
     # As if something else had been chosen then, which would not be chosen now.
     path = workdir / "config.json"
     assert '"cache": "memory"' in path.read_text()
-    path.write_text(path.read_text().replace('"cache": "memory"', '"cache": "none"'))
+    record = checked.read_json(path, "")
+    checked.write_json(path, record | {"data": record["data"] | {"cache": "none"}})
     again = verbs(*command, "--config.training.epochs=2").succeeds()
     assert "keeping the values that were chosen when this run began" in again.out
     resumed = config.load(path, config.Experiment)

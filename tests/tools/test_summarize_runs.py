@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from tfeff import config
+from tfeff import checked, config
 from tools.summarize_runs import combined, summarize
 
 
@@ -28,7 +28,7 @@ def test_classifiers(tmp_path):
     ]
     for run in runs:
         rows = [{"epoch": epoch, "train_accuracy": accuracy} for epoch, accuracy in ((6, 0.5), (7, 0.75))]
-        (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        (run / "metrics.jsonl").write_text("".join(map(checked.to_line, rows)))
     answer = summarize(runs)
     assert answer["training_accuracy"] == [0.75] * 3
     assert answer["scores"]["accuracy"]["runs"] == [0.8, 0.9, 1.0]

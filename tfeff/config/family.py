@@ -80,10 +80,7 @@ class Family(Section):
                 f"config: member.family: no {FILE} in {directory}; expected the workdir of a finished tfeff.search"
             )
         values = checked.read_json(path, "rerun the tfeff.search command, which writes it again")
-        try:
-            family: Family = from_dict(cls, values, where=str(path))
-        except UserError as error:
-            raise UserError(f"{path}: {error}") from None
+        family: Family = from_dict(cls, values, where=str(path))
         return family
 
 

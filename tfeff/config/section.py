@@ -103,7 +103,10 @@ def from_dict(kind: Any, values: Any, *, where: str = "config") -> Any:
     Raises:
         UserError: for an unknown key (the message suggests the nearest one) or a value of the wrong type.
     """
-    return _created(kind, None, values, where)
+    try:
+        return _created(kind, None, values, where)
+    except UserError as error:  # those of a section's own checks do not know the file
+        raise error if where in str(error) else UserError(f"{where}: {error}") from None
 
 
 def _created(kind: Any, base: Any, values: Any, where: str, variants: Mapping[str, Any] = {}) -> Any:

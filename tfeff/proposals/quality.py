@@ -9,7 +9,7 @@ import numpy as np
 
 from tfeff.data.dataset import Dataset
 from tfeff.data.images import decoding
-from tfeff.durable import write
+from tfeff.durable import locked, write
 from tfeff.errors import UserError
 from tfeff.evaluation.proposals import COUNTS, SIZES, THRESHOLDS, ProposalCoverage, coverage
 from tfeff.proposals.store import ProposalStore
@@ -147,8 +147,6 @@ class Quality:
 
     def save(self, directory: Path) -> list[Path]:
         """Writes `proposals.json` and the figure; returns their paths."""
-        directory.mkdir(parents=True, exist_ok=True)
-        write(directory / "proposals.json", json.dumps(self.to_dict(), indent=2) + "\n")
         curves = {
             name: {
                 "recall@.5": result.recall(0.5),
@@ -162,7 +160,9 @@ class Quality:
         }
         title = f"Proposals on {self.source.name}"
         drawn = proposals_figure(curves, COUNTS, thresholds=THRESHOLDS, at=BREAKDOWN_COUNT, title=title)
-        return [directory / "proposals.json", *figure.save(drawn, directory / "proposals")]
+        with locked(directory, "--out"):
+            write(directory / "proposals.json", json.dumps(self.to_dict(), indent=2) + "\n")
+            return [directory / "proposals.json", *figure.save(drawn, directory / "proposals")]
 
 
 def _is_readable(source: Dataset, index: int) -> bool:

@@ -25,6 +25,8 @@ SECONDS_BETWEEN_LOGS = 1.0
 """Interval for fetching the loss from the device, checking and logging it. In between, steps run asynchronously."""
 Row = dict[str, Any]
 """The metrics of an epoch."""
+TIMES = ("images_per_second", "input_wait", "seconds")
+"""The metrics that differ between equal runs."""
 
 
 class Hook:

@@ -4,7 +4,7 @@ import numpy as np
 
 from tfeff.checked import warn
 from tfeff.training import checkpoint
-from tfeff.training.loop import Hook, Loop, Row
+from tfeff.training.loop import TIMES, Hook, Loop, Row
 
 
 class Saving(Hook):
@@ -57,4 +57,5 @@ class Saving(Hook):
         else:
             arrays, record = state.weights(), {"epoch": state.step // loop.pipeline.steps_per_epoch}
         row = next((row for row in workdir.rows() if row["epoch"] == record["epoch"]), {})
-        checkpoint.save(workdir.final, arrays, record | row)
+        metrics = {key: value for key, value in row.items() if key not in TIMES}  # so that equal runs have equal files
+        checkpoint.save(workdir.final, arrays, record | metrics)

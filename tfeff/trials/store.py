@@ -257,7 +257,8 @@ class TrialStore:
             if is_disk_full(error):
                 raise
             if any(words in str(error) for words in ("locked", "readonly", "unable to open", "disk I/O")):
-                raise UserError(f"{self.path}: {error}; make it writable, or choose another --workdir") from None
+                advice = "see whether the disk is full and the file can be written, or choose another --workdir"
+                raise UserError(f"{self.path}: {error}; {advice}") from None
             raise self._damaged(str(error)) from None
         except sqlite3.DatabaseError as error:
             raise self._damaged(str(error)) from None

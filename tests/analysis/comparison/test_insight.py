@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from tfeff import models
+from tfeff import checked, models
 from tfeff.analysis.comparison.insight import Cost, Insight, measure_costs
 from tfeff.analysis.comparison.run import open_runs
 
@@ -125,8 +125,8 @@ def test_latencies_are_measured_once_for_the_same_models(runs, tmp_path):
     path = tmp_path / "latency.json"
     compared = open_runs([run.path for run in runs])
     measure_costs(compared, path)
-    kept = json.loads(path.read_text())
-    path.write_text(json.dumps(kept | {"seconds": [[1.0, 2.0], [3.0, 2.0], [3.0, 2.0]]}))
+    kept = checked.read_json(path, "")
+    checked.write_json(path, kept | {"seconds": [[1.0, 2.0], [3.0, 2.0], [3.0, 2.0]]})
     assert [cost.latency for cost in measure_costs(compared, path)] == [3.0, 2.0]
     assert measure_costs(compared[::-1], path)[0].latency < 1
     path.write_text("{")

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from tfeff import config, training
+from tfeff import checked, config, training
 from tfeff.analysis.comparison import run
 from tfeff.analysis.comparison.run import open_runs, read_split, require_same_examples, unique_names
 from tfeff.data.sources import catalog
@@ -102,7 +102,7 @@ def test_validation_images_drawn_differently_are_different_examples(runs):
     _, large = runs
     record = json.loads(config.to_json(large.config()))
     record["data"]["seed"] = 5
-    (large.path / "config.json").write_text(json.dumps(record))
+    checked.write_json(large.path / "config.json", record)
     models = open_runs(paths(runs))
     reads = [read_split(model, "validation", QUIET).images.dataset for model in models]
     with pytest.raises(UserError, match="different examples"):

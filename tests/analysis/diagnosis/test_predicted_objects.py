@@ -10,7 +10,7 @@ import pytest
 
 from tests.analysis.diagnosis.drawn_objects import drawings, write_coco
 from tests.thoroughness import only_thorough
-from tfeff import config, tasks, training
+from tfeff import checked, config, tasks, training
 from tfeff.analysis import diagnosis
 from tfeff.analysis.diagnosis import predicted_objects
 from tfeff.analysis.diagnosis.predicted_objects import DetectionStage, DetectorPredictions
@@ -165,7 +165,7 @@ def test_boxes_that_are_mirrored_after_training(restored: Path) -> None:
 def test_a_minimum_score_above_all_scores(restored: Path) -> None:
     record = json.loads((restored / "config.json").read_text())
     record["task"]["suppression"]["minimum_score"] = 0.9999
-    (restored / "config.json").write_text(json.dumps(record))
+    checked.write_json(restored / "config.json", record)
     first = diagnosed(restored).broken[0]
     assert first.name == "predictions"
     assert "above all scores" in first.faults[0].what

@@ -1,12 +1,11 @@
 """Curves of runs that went wrong."""
 
-import json
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from tfeff import config
+from tfeff import checked, config
 from tfeff.analysis.diagnosis import training_curve
 from tfeff.training import Workdir
 
@@ -54,7 +53,7 @@ def test_a_divergence_counts_until_the_run_has_passed_it(tmp_path: Path) -> None
     workdir = Workdir(tmp_path)
     record = {"step": 30, "epoch": 2, "reason": "the loss is nan"}
     workdir.write_divergence(record)
-    assert workdir.divergence() == json.loads((tmp_path / "divergence.json").read_text()) == record
+    assert workdir.divergence() == checked.read_json(tmp_path / "divergence.json", "") == record
     workdir.append_row({"epoch": 1, "step": 20, "train_loss": 1.0})
     subject = SimpleNamespace(workdir=workdir, settings=config.Experiment())
     found = training_curve.check_training_curve(subject, learned=None, frozen=None)
