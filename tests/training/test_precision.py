@@ -1,5 +1,3 @@
-import time
-
 import keras
 import pytest
 import tensorflow as tf
@@ -7,12 +5,24 @@ import tensorflow as tf
 from tfeff.training import precision
 
 
-def steps_of(seconds):
+@pytest.fixture(autouse=True)
+def clock(monkeypatch):
+    """A clock that only steps advance."""
+    now = [0.0]
+    monkeypatch.setattr(precision.time, "perf_counter", lambda: now[0])
+    return now
+
+
+def steps_of(seconds, clock):
     """Makes steps that take `seconds[policy]` under the current dtype policy."""
 
     def make_step():
         duration = seconds[keras.mixed_precision.dtype_policy().name]
-        return lambda: time.sleep(duration)
+
+        def step():
+            clock[0] += duration
+
+        return step
 
     return make_step
 
@@ -21,8 +31,8 @@ def steps_of(seconds):
     ("float32", "bfloat16", "chosen"),
     [(0.02, 0.01, "mixed_bfloat16"), (0.01, 0.02, "float32"), (0.02, 0.02, "float32")],
 )
-def test_the_faster_policy_is_chosen_float32_on_ties(float32, bfloat16, chosen):
-    make_step = steps_of({"float32": float32, "mixed_bfloat16": bfloat16})
+def test_the_faster_policy_is_chosen_float32_on_ties(float32, bfloat16, chosen, clock):
+    make_step = steps_of({"float32": float32, "mixed_bfloat16": bfloat16}, clock)
     assert precision.faster("float32", "mixed_bfloat16", make_step) == chosen
     assert keras.mixed_precision.dtype_policy().name == "float32"
 
@@ -38,12 +48,12 @@ def test_a_named_policy_is_not_timed():
 @pytest.mark.parametrize(
     ("capability", "candidate"), [((9, 0), "mixed_bfloat16"), ((7, 5), "mixed_float16"), ((6, 1), "float32")]
 )
-def test_gpu_candidates_by_compute_capability(monkeypatch, capability, candidate):
+def test_gpu_candidates_by_compute_capability(monkeypatch, capability, candidate, clock):
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["GPU:0"])
     details = {"compute_capability": capability}
     monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: details)
-    fast = steps_of({"float32": 0.02, "mixed_bfloat16": 0.005, "mixed_float16": 0.005})
-    slow = steps_of({"float32": 0.005, "mixed_bfloat16": 0.02, "mixed_float16": 0.02})
+    fast = steps_of({"float32": 0.02, "mixed_bfloat16": 0.005, "mixed_float16": 0.005}, clock)
+    slow = steps_of({"float32": 0.005, "mixed_bfloat16": 0.02, "mixed_float16": 0.02}, clock)
     assert precision.choose("auto", may_measure=True, make_step=fast) == candidate
     assert precision.choose("auto", may_measure=True, make_step=slow) == "float32"
     assert precision.choose("auto", may_measure=False, make_step=slow) == candidate

@@ -39,7 +39,7 @@ from tfeff.analysis.pixel_statistics import pixels_of
 from tfeff.analysis.quality import Quality, examine, survey
 from tfeff.data.dataset import Dataset, evenly_spaced
 from tfeff.data.input.batches import Batches
-from tfeff.durable import write
+from tfeff.durable import locked, write
 from tfeff.errors import UserError
 from tfeff.reporting.box_drawing import draw_detections
 from tfeff.reporting.comparison import class_distribution_figure
@@ -109,13 +109,13 @@ class Report:
         Args:
             command: the command line, for the page.
         """
-        out.mkdir(parents=True, exist_ok=True)
         figures = {name: out / f"{name}.png" for name in self.figures}
-        for name, path in figures.items():
-            save_png(self.figures[name], path, dpi=DPI)
         page, numbers = out / "analysis.html", out / "analysis.json"
-        write(numbers, json.dumps(self.to_dict(), indent=2) + "\n")
-        write(page, write_page(self.diagnosis, self.splits, self.quality, self.suspects, figures, command))
+        with locked(out, "--out"):
+            for name, path in figures.items():
+                save_png(self.figures[name], path, dpi=DPI)
+            write(numbers, json.dumps(self.to_dict(), indent=2) + "\n")
+            write(page, write_page(self.diagnosis, self.splits, self.quality, self.suspects, figures, command))
         return [page, numbers, *figures.values()]
 
 
