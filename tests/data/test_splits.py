@@ -7,7 +7,6 @@ from tfeff.data.splits import (
     FRACTIONS,
     canonical_name,
     checked_fractions,
-    drawn_split,
     find_split,
     require_split,
     stratified_split,
@@ -15,6 +14,11 @@ from tfeff.data.splits import (
 from tfeff.errors import UserError
 
 NAMES = [f"{number:03}" for number in range(97)]
+
+
+def drawn_split(names, split, fractions, seed):
+    """The names that a draw of images of one class assigns to a split."""
+    return [names[place] for place in stratified_split(np.zeros(len(names), np.int64), split, fractions, seed)]
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 9, 10, 97, 1000])
@@ -112,3 +116,23 @@ def test_draws_take_time_in_proportion_to_the_images():
     began = time.perf_counter()
     assert len(stratified_split(labels, "test", FRACTIONS, 0)) == 20_000
     assert time.perf_counter() - began < 20  # comparing all labels with each class would take minutes
+
+
+def test_groups_are_never_separated_and_classes_keep_their_shares():
+    rng = np.random.default_rng(0)
+    groups = rng.integers(0, 120, 1000)
+    labels = groups % 3
+    parts = {split: stratified_split(labels, split, FRACTIONS, 0, groups) for split in FRACTIONS}
+    assert np.array_equal(np.sort(np.concatenate(list(parts.values()))), np.arange(1000))
+    owners = [set(groups[part].tolist()) for part in parts.values()]
+    assert sum(map(len, owners)) == len(set.union(*owners))
+    for split, part in parts.items():
+        shares = np.bincount(labels[part], minlength=3) / np.bincount(labels)
+        np.testing.assert_allclose(shares, FRACTIONS[split], atol=0.03)
+
+
+def test_groups_with_shares_below_one_leave_images_out():
+    groups = np.repeat(np.arange(100), 5)
+    train = stratified_split(np.zeros(500, np.int64), "train", {"train": 0.5}, 0, groups)
+    assert len(train) == 250
+    assert len(set(groups[train])) == 50

@@ -6,6 +6,7 @@ settings.
 """
 
 import math
+import re
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -76,6 +77,10 @@ class Data(Section):
     """Seed for drawing images: `train_examples`, the held-out part, `validation_examples`, folds, and splits of a
     source without splits of its own. None: the experiment's `seed`. Set it to train with other seeds on the same
     images."""
+    groups: str | None = None
+    """Regular expression. Images whose ids (paths, with `/`) it matches with equal groups, such as the frames of one
+    video with `(video\\d+)_`, are never separated by folds, held-out parts and splits that are drawn. None: each image
+    is on its own."""
     train_examples: Positive[int] | None = None
     """Train on a random subset of this many images, stratified by class; of `crops:`, on theirs. None: all images."""
     folds: int | None = None
@@ -122,6 +127,13 @@ class Data(Section):
             self.wrong("validation_fraction", "above 0 and below 1: the fraction of each fold to hold out")
         if self.seed is not None and not 0 <= self.seed < 2**32:
             self.wrong("seed", "between 0 and 2^32 - 1")
+        if self.groups is not None:
+            try:
+                parts = re.compile(self.groups).groups
+            except re.error as error:
+                self.wrong("groups", f"a regular expression ({error})")
+            if not parts:
+                self.wrong("groups", "a regular expression with a group in parentheses, such as (video\\d+)_")
         if self.cache == "disk" and self.cache_directory is None:
             self.wrong("cache_directory", 'a directory: data.cache="disk" requires it')
 

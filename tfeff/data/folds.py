@@ -65,7 +65,7 @@ def holdout(
     if groups is None:
         validation, train = _draw(labels, held, rng)
     else:
-        validation, train = _deal_groups(labels, groups, [fraction, 1 - fraction], rng)
+        validation, train = deal_groups(labels, groups, [fraction, 1 - fraction], rng)
         if not len(validation) or not len(train):
             raise UserError(f"cannot hold out a fraction of {fraction} of {len(np.unique(groups))} groups of images")
     require_every_class(labels, train, f"the training part of a hold-out of {fraction}", "add images", class_names)
@@ -104,7 +104,7 @@ def k_folds(
     if groups is None:
         parts = _deal(labels, np.arange(len(labels)), k, rng)
     else:
-        parts = _deal_groups(labels, groups, [1 / k] * k, rng)
+        parts = deal_groups(labels, groups, [1 / k] * k, rng)
         for i, part in enumerate(parts if every_class else ()):
             require_every_class(labels, part, f"the validation part of fold {i}", "use fewer folds", class_names)
     return [
@@ -156,7 +156,7 @@ def independent_folds(
     else:
         sizes = np.array([[size - validation_size, validation_size]] * possible)
         everything = [*sizes.flat, len(labels) - sizes.sum()]
-        dealt = iter(_deal_groups(labels, groups, [n / len(labels) for n in everything if n], rng))
+        dealt = iter(deal_groups(labels, groups, [n / len(labels) for n in everything if n], rng))
         none = np.zeros(0, np.int64)
         folds = [Fold(*(next(dealt) if n else none for n in parts)) for parts in sizes[:k]]
     advice = f"use larger or fewer folds ({k} of {size} images now, {validation_size} of them for validation)"
@@ -194,7 +194,7 @@ def _deal(labels: np.ndarray, positions: np.ndarray, k: int, rng: np.random.Gene
     return [np.sort(order[i::k]) for i in range(k)]
 
 
-def _deal_groups(
+def deal_groups(
     labels: np.ndarray, groups: np.ndarray, shares: Sequence[float], rng: np.random.Generator
 ) -> list[np.ndarray]:
     """Deals whole groups out to sorted parts of the given shares, whose sum is 1.

@@ -1,7 +1,10 @@
 """Names of files and classes as text: which can be used, and how messages show the others."""
 
+import re
 import unicodedata
 from collections.abc import Collection
+
+import numpy as np
 
 from tfeff.errors import escape
 
@@ -29,6 +32,24 @@ def problem(name: str) -> str:
     if any(unicodedata.category(each) in ("Cc", "Zl", "Zp") for each in name):
         return "contains a line break or another control character"
     return ""
+
+
+def groups(names: Collection[str], pattern: str) -> tuple[np.ndarray, int]:
+    """Groups of names that match a regular expression with equal groups, anywhere in the name.
+
+    Returns:
+        int32 [n], the group of each name, from 0; names that do not match are groups of their own. And how many match.
+
+    >>> groups(["a/film1_02.jpg", "b/film2_01.jpg", "b/film1_01.jpg", "x.jpg"], r"(film\\d+)_")
+    (array([0, 1, 0, 2], dtype=int32), 3)
+    """
+    places, found, matched = dict[tuple[str, ...], int](), list[int](), 0
+    for name in names:
+        match = re.search(pattern, name)
+        matched += match is not None
+        key = ("", name) if match is None else ("group", *(part or "" for part in match.groups()))
+        found.append(places.setdefault(key, len(places)))
+    return np.array(found, np.int32), matched
 
 
 def shown(name: str) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
+from tfeff.data.folds import deal_groups
 from tfeff.errors import UserError, nearest
 
 ALL = "all"
@@ -55,26 +56,21 @@ def require_split(name: str, split: str, known: Collection[str]) -> str:
     return found
 
 
-def drawn_split(names: Sequence[str], split: str, fractions: Mapping[str, float], seed: int) -> list[str]:
-    """The `names` that a draw by seed assigns to one of the splits of `fractions`, in their order.
-
-    Raises:
-        UserError: invalid fractions.
-    """
-    return [names[index] for index in stratified_split(np.zeros(len(names), np.int64), split, fractions, seed)]
-
-
-def stratified_split(labels: np.ndarray, split: str, fractions: Mapping[str, float], seed: int) -> np.ndarray:
+def stratified_split(
+    labels: np.ndarray, split: str, fractions: Mapping[str, float], seed: int, groups: np.ndarray | None = None
+) -> np.ndarray:
     """The images that a draw by seed assigns to one of the splits of `fractions`: each class is shuffled and cut.
 
     Each split has its share of each class to within one image, and its share of all images as closely as that allows.
-    The largest split has an image of each class; no split is empty if a class has images to spare.
+    The largest split has an image of each class; no split is empty if a class has images to spare. With groups, whole
+    groups are drawn, and shares are approximate.
 
     Args:
         labels: int [n].
         split: one of `fractions`.
         fractions: sizes of the splits.
         seed: seed of the draw.
+        groups: int [n]; images of one group are in one split. None: each image is on its own.
 
     Returns:
         int64 [m], ascending positions in `labels`.
@@ -84,6 +80,9 @@ def stratified_split(labels: np.ndarray, split: str, fractions: Mapping[str, flo
     """
     rng, place = np.random.default_rng(seed), list(fractions).index(split)
     shares = list(checked_fractions(fractions).values())
+    if groups is not None:
+        rest = 1.0 - sum(shares)
+        return deal_groups(labels, groups, [*shares, rest] if rest > 1e-9 else shares, rng)[place]
     by_class = np.argsort(labels, kind="stable")
     counts = np.unique(labels, return_counts=True)[1]
     quotas, starts, pieces = _quotas(counts, shares), np.cumsum(counts) - counts, [np.zeros(0, np.int64)]

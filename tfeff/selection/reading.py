@@ -152,5 +152,6 @@ def reading_settings(wanted: Request, dataset: Dataset, validation: str | None, 
         "data.corrupt_images": data.corrupt_images,
         "data.crop_context": data.crop_context,
         "data.proposals": asdict(data.proposals),
+        "data.groups": data.groups,
         "data.seed": wanted.seed if seeded else None,
     }

@@ -83,6 +83,7 @@ def open_source(wanted: Request, *, keep_raw_annotations: bool = False) -> Sourc
     options = Options(
         channels=data.channels,
         seed=wanted.seed,
+        groups=data.groups,
         data_dir=data.directory,
         download=data.download,
         on_defect=data.on_defect,

@@ -10,6 +10,7 @@ import pytest
 from tests.analysis.quality.test_near_duplicates import scene
 from tests.analysis.quality.test_survey import photograph
 from tfeff.analysis.quality import groups, survey
+from tfeff.data import names
 from tfeff.data.sources import catalog
 
 
@@ -49,6 +50,22 @@ def test_names_that_say_it(one: str, other: str, group: str, tmp_path: Path) -> 
     images = different(f"train/a/{one}", "train/a/x.png", "train/b/y.png", f"test/a/{other}", "test/b/z.png")
     result = found(tmp_path, images)
     assert list(result.values()) == [{group: [f"train/{one}", f"test/{other}"]}]
+
+
+@pytest.mark.parametrize("rule", groups.RULES, ids=lambda rule: rule.what)
+def test_the_suggested_setting_keeps_the_groups_together(rule: groups.Rule) -> None:
+    ids = [
+        *("train/a_jpg.rf.01.jpg", "test/a_jpg.rf.02.jpg", "train/b_jpg.rf.03.jpg", "train/c.jpg", "test/c_flip.jpg"),
+        *("train/c-rot90_aug2.JPG", "train/d.png", "test/d (1).png", "test/d - Copy (2).png", "train/film_0001.png"),
+        *("test/film_0002.png", "test/reel-frame7.png", "train/reel-frame_12.png", "no_folder", "train/sub/7.png"),
+    ]
+    own = [rule.key(name) for name in ids]
+    together, matched = names.groups(ids, rule.setting)
+    assert matched
+    for one, first in zip(own, together, strict=True):
+        for other, second in zip(own, together, strict=True):
+            if one is not None and other is not None:
+                assert (one[0] == other[0]) == (first == second), (one, other)
 
 
 def test_equal_names_in_different_class_folders_are_no_group(tmp_path: Path) -> None:

@@ -103,5 +103,10 @@ def _separated_groups(role: str, quality: Quality) -> Iterator[Finding]:
             broken=_many(count, survey),
             measured={"images": count, "of": survey.examined, "groups": len(both)},
             evidence=[f"{name}: " + listed([quality.id_of(place) for place in group], 4)],
-            fix="put all images of a group into the same split: results on known groups say little about new ones",
+            fix="put all images of a group into the same split: results on known groups say little about new ones"
+            + (
+                f"; --config.data.groups='{grouping.setting}' keeps them together in drawn splits and folds"
+                if grouping.setting
+                else ""
+            ),
         )

@@ -37,8 +37,11 @@ Z = 4.0
 _ENDINGS = "|".join(each[1:] for each in EXTENSIONS)
 _EXPORTED = re.compile(rf"^(.+?)[_.](?:{_ENDINGS})\.rf\.\w+$", re.IGNORECASE)
 _CHANGES = "aug|augmented|flip|flipped|hflip|vflip|rot|rotated|crop|cropped|mirror|mirrored|blur|blurred|noise|noisy"
-_AUGMENTED = re.compile(rf"^(.+?)(?:[_-](?:{_CHANGES}|bright|dark|orig|original)[_-]?\d*)+$", re.IGNORECASE)
-_COPIED = re.compile(r"^(.+?)(?:[ _-]+copy|[ _]?\(\d+\))+(?: \d+)?$", re.IGNORECASE)
+_CHANGED = rf"(?:[_-](?:{_CHANGES}|bright|dark|orig|original)[_-]?\d*)"
+_COPY = r"(?:[ _-]+copy|[ _]?\(\d+\))"
+_ENDING = r"(?:\.\w+)?"
+_AUGMENTED = re.compile(rf"^(.+?){_CHANGED}+$", re.IGNORECASE)
+_COPIED = re.compile(rf"^(.+?){_COPY}+(?: \d+)?$", re.IGNORECASE)
 _NUMBERED = re.compile(r"^(.*[A-Za-z0-9])[ _.-]+\D{0,8}\d+$")
 
 
@@ -50,11 +53,13 @@ class Rule:
         what: what a group is.
         key: id of an image -> name of its group, and whether the id says that there are others; None: in no group.
         certain: whether names say it; otherwise, images of one group must also look more alike than others.
+        setting: `data.groups` that keeps these groups together.
     """
 
     what: str
     key: Callable[[str], tuple[str, bool] | None]
     certain: bool
+    setting: str
 
 
 def _by(pattern: re.Pattern[str], *, originals: bool = False) -> Callable[[str], tuple[str, bool] | None]:
@@ -74,11 +79,26 @@ def _folder(name: str) -> tuple[str, bool] | None:
 
 
 RULES = (
-    Rule("exports of one original (NAME_jpg.rf.CODE)", _by(_EXPORTED), certain=True),
-    Rule("augmented copies of one original (NAME_flip, NAME_rot90)", _by(_AUGMENTED, originals=True), certain=True),
-    Rule("copies of one file (NAME (1), NAME copy)", _by(_COPIED, originals=True), certain=True),
-    Rule("numbered images of one name (NAME_0001, NAME_0002)", _by(_NUMBERED), certain=False),
-    Rule("images of one folder", _folder, certain=False),
+    Rule("exports of one original (NAME_jpg.rf.CODE)", _by(_EXPORTED), certain=True, setting=r"([^/]+)\.rf\."),
+    Rule(
+        "augmented copies of one original (NAME_flip, NAME_rot90)",
+        _by(_AUGMENTED, originals=True),
+        certain=True,
+        setting=rf"(?i)([^/]+?){_CHANGED}*{_ENDING}$",
+    ),
+    Rule(
+        "copies of one file (NAME (1), NAME copy)",
+        _by(_COPIED, originals=True),
+        certain=True,
+        setting=rf"(?i)([^/]+?){_COPY}*(?: \d+)?{_ENDING}$",
+    ),
+    Rule(
+        "numbered images of one name (NAME_0001, NAME_0002)",
+        _by(_NUMBERED),
+        certain=False,
+        setting=rf"([^/]*[A-Za-z0-9])[ _.-]+\D{{0,8}}\d+{_ENDING}$",
+    ),
+    Rule("images of one folder", _folder, certain=False, setting="([^/]+)/[^/]+$"),
 )
 
 
@@ -91,11 +111,13 @@ class Grouping:
         groups: name -> images; two or more each.
         likeness: probability that two images of one group are more alike than two of different groups; None if it was
             not compared.
+        setting: `data.groups` that keeps them together; empty if names do not tell them.
     """
 
     what: str
     groups: Mapping[str, Sequence[Place]]
     likeness: float | None = None
+    setting: str = ""
 
     @property
     def across(self) -> dict[str, Sequence[Place]]:
@@ -143,7 +165,11 @@ def find(surveys: Mapping[str, Survey]) -> list[Grouping]:
             if measured is None or measured[0] < LIKENESS or measured[1] < Z:
                 continue
             likeness = measured[0]
-        found.append(Grouping(rule.what, {key: [places[n] for n in each] for key, each in groups.items()}, likeness))
+        found.append(
+            Grouping(
+                rule.what, {key: [places[n] for n in each] for key, each in groups.items()}, likeness, rule.setting
+            )
+        )
     bursts = _bursts(places, surveys)
     return [*found, Grouping(f"photographs taken within {BURST:.0f} seconds", bursts)] if bursts else found
 

@@ -12,7 +12,7 @@ from tfeff.data.sources.coco_file import COCOFile, Key, Listed, collect
 from tfeff.data.sources.coco_layout import COCOLayout
 from tfeff.data.sources.listing import Finder
 from tfeff.data.sources.source import Options, Source
-from tfeff.data.splits import ALL, FRACTIONS, canonical_name, checked_fractions, drawn_split
+from tfeff.data.splits import ALL, FRACTIONS, canonical_name, checked_fractions
 from tfeff.errors import UserError
 
 
@@ -101,7 +101,7 @@ class COCO(Source):
         folder, listed = self._listed(part, file)
         found, names = AnnotatedSplit(f"{self.name}/{split}", self.options), list(listed.files)
         if self.drawn and split != ALL:
-            names = drawn_split(names, split, self.options.fractions, self.options.seed)
+            names = self._drawn_names(names, split)
         if split in (ALL, self.splits[0]) or not self.drawn:  # counted once
             for problem in (*file.problems, *listed.problems):
                 found.defects.add(problem.kind, f"{path}{problem.where}", lost=problem.lost)

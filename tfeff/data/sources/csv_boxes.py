@@ -23,7 +23,7 @@ from tfeff.data.sources import csv_table, files
 from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector
 from tfeff.data.sources.csv_table import Row
 from tfeff.data.sources.source import Options, Source
-from tfeff.data.splits import ALL, canonical_name, checked_fractions, drawn_split
+from tfeff.data.splits import ALL, canonical_name, checked_fractions
 
 _CORNERS = ("ymin", "xmin", "ymax", "xmax")
 
@@ -92,7 +92,7 @@ class BoxTable(Source):
         if split == ALL:
             return names
         if self.drawn:
-            return drawn_split(names, split, self.options.fractions, self.options.seed)
+            return self._drawn_names(names, split)
         return [name for name in names if canonical_name(self._rows[name][0].values.get("split", "")) == split]
 
     def _id(self, row: Row) -> str:

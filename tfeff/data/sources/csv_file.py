@@ -13,7 +13,7 @@ from tfeff.data.images.storage import ImageFiles
 from tfeff.data.sources import csv_table
 from tfeff.data.sources.csv_table import Row
 from tfeff.data.sources.source import Options, Source
-from tfeff.data.splits import ALL, canonical_name, checked_fractions, find_split, stratified_split
+from tfeff.data.splits import ALL, canonical_name, checked_fractions, find_split
 from tfeff.errors import UserError
 
 COLUMNS = ("image", "label")
@@ -67,7 +67,7 @@ class LabelTable(Source):
         if split == ALL:
             positions = np.arange(len(self._rows))
         elif self.drawn:
-            positions = stratified_split(self._labels, split, self.options.fractions, self.options.seed)
+            positions = self._draw([str(row.path) for row in self._rows], split, self._labels)
         else:
             positions = np.flatnonzero([row.split == split for row in self._rows])
         paths = [self._rows[position].path for position in positions]

@@ -17,7 +17,7 @@ from tfeff.data.images.storage import ImageFiles
 from tfeff.data.names import listed, shown
 from tfeff.data.sources import files
 from tfeff.data.sources.source import Options, Source
-from tfeff.data.splits import ALL, FRACTIONS, canonical_name, checked_fractions, stratified_split
+from tfeff.data.splits import ALL, FRACTIONS, canonical_name, checked_fractions
 from tfeff.errors import UserError, nearest
 
 
@@ -105,7 +105,7 @@ class Folder(Source):
         else:
             paths, labels, problems, notes = self._listing(self._root)
             if split != ALL:
-                positions = stratified_split(labels, split, self.options.fractions, self.options.seed)
+                positions = self._draw([str(path) for path in paths], split, labels)
                 paths, labels = [paths[i] for i in positions], labels[positions]
         name, defects = f"{self.name}/{split}", Defects(self.options.on_defect)
         if problems:

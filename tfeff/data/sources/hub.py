@@ -19,7 +19,7 @@ from tfeff.data.sources import hub_layout
 from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector
 from tfeff.data.sources.hub_tables import Tables
 from tfeff.data.sources.source import Options, Source
-from tfeff.data.splits import ALL, checked_fractions, drawn_split, find_split, stratified_split
+from tfeff.data.splits import ALL, checked_fractions, find_split
 from tfeff.errors import UserError
 
 _LABELS = ("label", "labels", "class", "category", "target")
@@ -146,7 +146,7 @@ class HubLabeledImages(HubDataset):
         tables, ids, values = self._rows(self._label, split)
         labels, rows = np.array([self._classes.number(value) for value in values], np.int64), np.arange(len(ids))
         if self.drawn and split != ALL:
-            rows = stratified_split(labels, split, self.options.fractions, self.options.seed)
+            rows = self._draw(ids, split, labels)
         images, places = tables.images(self._image, len(ids))
         place = np.full(len(ids), -1)
         place[places] = np.arange(len(places))
@@ -256,7 +256,7 @@ class HubAnnotatedImages(HubDataset):
         tables, ids, annotations = self._rows(keys.objects, split)
         images, rows = tables.images(self._image, len(ids))
         place, kept = {row: index for index, row in enumerate(rows.tolist())}, list[int]()
-        chosen = {*drawn_split(ids, split, self.options.fractions, self.options.seed)} if self._draws(split) else None
+        chosen = {*self._drawn_names(ids, split)} if self._draws(split) else None
         for row, (name, objects) in enumerate(zip(ids, annotations, strict=True)):
             where = f"{self.name}, {name}"
             if chosen is not None and name not in chosen:

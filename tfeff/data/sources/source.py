@@ -11,7 +11,9 @@ import numpy as np
 from tfeff.data.dataset import Dataset, Id
 from tfeff.data.defects import OnDefect
 from tfeff.data.images.storage import ImageStorage
-from tfeff.data.splits import ALL, FRACTIONS, drawn_note, find_split, require_split
+from tfeff.data.names import groups
+from tfeff.data.splits import ALL, FRACTIONS, drawn_note, find_split, require_split, stratified_split
+from tfeff.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +24,8 @@ class Options:
         channels: 3 for RGB, 1 for gray.
         fractions: sizes of the splits that are drawn from a source without splits of its own.
         seed: seed of that draw, and of the boxes that `crops:` draws.
+        groups: regular expression; images whose ids it matches with equal groups stay in one split. None: each image is
+            on its own.
         on_defect: what to do with defects of its files.
         data_dir: where TensorFlow Datasets keeps its prepared data; None for its default.
         download: whether TensorFlow Datasets may download and prepare missing data.
@@ -33,6 +37,7 @@ class Options:
     channels: int = 3
     fractions: Mapping[str, float] = field(default_factory=lambda: FRACTIONS)
     seed: int = 0
+    groups: str | None = None
     on_defect: OnDefect = "report"
     data_dir: str | Path | None = None
     download: bool = False
@@ -106,9 +111,36 @@ class Source(ABC):
         if known not in self._loaded:
             dataset = self._load(known)
             drawn = (drawn_note(self.name, self.options.fractions, self.options.seed),) if self.drawn else ()
-            notes = (*(() if known == ALL else drawn), *self.notes)
+            dataset, grouped = self._grouped(dataset)
+            notes = (*(() if known == ALL else drawn), *grouped, *self.notes)
             self._loaded[known] = dataclasses.replace(dataset, notes=(*notes, *dataset.notes)) if notes else dataset
         return self._loaded[known]
+
+    def _draw(self, ids: Sequence[str], split: str, labels: np.ndarray | None = None) -> np.ndarray:
+        """The images of a drawn split: int64 [m], places in `ids`, those of all images; classes keep their shares."""
+        together = None if self.options.groups is None else groups(ids, self.options.groups)[0]
+        classes = np.zeros(len(ids), np.int64) if labels is None else labels
+        return stratified_split(classes, split, self.options.fractions, self.options.seed, together)
+
+    def _drawn_names(self, ids: Sequence[str], split: str) -> list[str]:
+        """The ids of a split that is drawn from all images."""
+        return [ids[place] for place in self._draw(ids, split)]
+
+    def _grouped(self, dataset: Dataset) -> tuple[Dataset, tuple[str, ...]]:
+        """The images with their groups, and what to say about these."""
+        if self.options.groups is None:
+            return dataset, ()
+        if dataset.groups is not None:
+            raise UserError(f"config: data.groups: {self.name} has groups of its own; remove the key")
+        found, matched = groups(dataset.ids, self.options.groups)
+        if not matched:
+            raise UserError(
+                f"config: data.groups: {self.options.groups!r} matches none of the {len(found):,} images of "
+                f"{dataset.name}, such as {dataset.ids[0]}; write a regular expression that matches a part of them"
+            )
+        alone = f"; {len(found) - matched:,} images do not match and are on their own" if matched < len(found) else ""
+        note = f"{dataset.name}: data.groups: {len(found):,} images in {int(found.max()) + 1:,} groups{alone}"
+        return dataclasses.replace(dataset, groups=found), (note,)
 
     def annotated(self, split: str) -> Dataset:
         """The images of one split as they are annotated, before anything is cut from them; see `load`."""

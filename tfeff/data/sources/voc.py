@@ -29,7 +29,7 @@ from tfeff.data.sources.split_lists import Names, SplitLists
 from tfeff.data.sources.voc_layout import Layout
 from tfeff.data.sources.voc_matching import Match, matches
 from tfeff.data.sources.voc_xml import Annotation
-from tfeff.data.splits import ALL, FRACTIONS, canonical_name, checked_fractions, drawn_split
+from tfeff.data.splits import ALL, FRACTIONS, canonical_name, checked_fractions
 
 
 class VOC(Source):
@@ -128,7 +128,7 @@ class VOC(Source):
                     found.append(name)
             return found
         if self.drawn:
-            return drawn_split(names, split, self.options.fractions, self.options.seed)
+            return self._drawn_names(names, split)
         return self._by_folder[split]
 
     def _entries(self, split: str) -> list[tuple[str, str]]:

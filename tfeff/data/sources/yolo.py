@@ -21,7 +21,7 @@ from tfeff.data.sources.source import Options, Source
 from tfeff.data.sources.yolo_labels import CONFIDENCE, POLYGON, LabelFile, Labels
 from tfeff.data.sources.yolo_layout import Part, find_layout
 from tfeff.data.sources.yolo_names import names_in_lists
-from tfeff.data.splits import ALL, canonical_name, checked_fractions, drawn_split
+from tfeff.data.splits import ALL, canonical_name, checked_fractions
 
 
 class YOLO(Source):
@@ -118,7 +118,7 @@ class YOLO(Source):
         paths = {str(path): path for part in parts.values() for path in part.images}
         names = list(paths)
         if split != ALL:
-            names = drawn_split(names, split, self.options.fractions, self.options.seed)
+            names = self._drawn_names(names, split)
         missing = [name for part in parts.values() for name in part.missing] if split in (ALL, self.splits[0]) else []
         return Part(", ".join(part.origin for part in parts.values()), [paths[name] for name in names], missing)
 
