@@ -23,6 +23,7 @@ WITHOUT_MIRROR = {
     "tests/models/test_jax_backend.py",
     "tests/models/weights/test_crafted_files.py",
     "tests/rcnn/test_runs.py",
+    "tests/runs/test_corrupt_images.py",
     "tests/test_architecture.py",
     "tests/training/test_restart.py",
 }
