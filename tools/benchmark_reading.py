@@ -207,7 +207,7 @@ def measured(kind: str, place: Path, images: int, rounds: int, before: Path | No
         "growth": float(np.log2(medians[2] / medians[0]) / 2),
         "before, s": statistics.median(earlier) if earlier else math.nan,
         "before / now": statistics.median(ratios),
-        "range": f"{ratios[0]:.2f} to {ratios[-1]:.2f}",
+        "range": "–" if math.isnan(ratios[0]) else f"{ratios[0]:.2f} to {ratios[-1]:.2f}",
     }
 
 

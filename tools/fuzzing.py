@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-SECONDS = 20.0
+SECONDS = 60.0
 """Time limit per file. Generous, because other programs may use the processor."""
 MEGABYTES = 1000
 """How much the files may add to the worker's memory."""

@@ -60,7 +60,7 @@ def decode(encoded: bytes, name: str) -> np.ndarray:
     """
     found = header.read(encoded, name)
     if found.kind == "PNG" and (broken := _broken_chunk(encoded)):
-        raise UserError(f"{name}: a corrupt image (the checksum of its part {broken} is wrong)")
+        raise UserError(f"{name}: a corrupt image (its part {broken} is incomplete or has a wrong checksum)")
     if found.kind == "JPEG" and not _looks_complete(encoded):
         _require_complete(encoded, name)
     pixels = None
@@ -80,19 +80,21 @@ _CHECKED = (b"IHDR", b"PLTE", b"IDAT", b"tRNS", b"eXIf", b"acTL", b"fcTL")
 
 
 def _broken_chunk(encoded: bytes) -> str:
-    """The first part of a PNG with a wrong checksum; "" if there is none. Decoders do not check the last one."""
+    """The first part of a PNG that is incomplete or has a wrong checksum; "" if there is none.
+
+    Decoders do not check the last part of the pixels, and some fill up what is missing.
+    """
     place = 8
     while place + 12 <= len(encoded):
         length, kind = struct.unpack_from(">I4s", encoded, place)
         end = place + 8 + length
-        if kind == b"IEND" or end + 4 > len(encoded):  # decoders notice what is missing
-            break
-        if kind in _CHECKED and zlib.crc32(memoryview(encoded)[place + 4 : end]) != int.from_bytes(
-            encoded[end : end + 4]
-        ):
+        if kind == b"IEND":
+            return ""
+        checksum = int.from_bytes(encoded[end : end + 4], "big")
+        if kind in _CHECKED and zlib.crc32(memoryview(encoded)[place + 4 : end]) != checksum:
             return kind.decode()
         place = end + 4
-    return ""
+    return "IEND"
 
 
 def _require_complete(encoded: bytes, name: str) -> None:

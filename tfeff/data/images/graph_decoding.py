@@ -143,7 +143,8 @@ def has_palette(encoded: tf.Tensor) -> tf.Tensor:
 def colors(encoded: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
     """Looks up color indices in the palette of such a file: uint8 [...] -> uint8 [..., 3] (RGB)."""
     data_start = _integer(encoded, 10)
-    palette_start = _FILE_HEADER_BYTES + _integer(encoded, _FILE_HEADER_BYTES)
+    # Positions beyond the end would be errors whose message contains the bytes, which is not text.
+    palette_start = tf.minimum(_FILE_HEADER_BYTES + _integer(encoded, _FILE_HEADER_BYTES), tf.strings.length(encoded))
     palette = tf.io.decode_raw(tf.strings.substr(encoded, palette_start, data_start - palette_start), tf.uint8)
     blue_green_red = tf.reshape(palette, (-1, 4))[:, :3]
     return tf.gather(blue_green_red[:, ::-1], tf.cast(numbers, tf.int32))

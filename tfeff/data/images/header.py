@@ -44,7 +44,7 @@ MAX_PIXELS = 120_000_000
 """Larger images are refused before anything is decoded; the environment variable TFEFF_MAX_PIXELS sets another limit.
 Decoding takes up to 8 bytes of memory per pixel."""
 _HUNGRY = {"AVIF": 2, "HEIF": 2, "WEBP": 2, "JPEG2000": 4}
-"""Formats whose decoders take more memory, and by how much smaller their limit is."""
+"""Formats whose decoders take more memory, and by how much smaller their limit is; 2 for a TIFF that Pillow turns."""
 Image.MAX_IMAGE_PIXELS = None  # this module's limit replaces Pillow's, which warns first
 ORIENTATION = 0x0112
 """The EXIF tag."""
@@ -62,12 +62,14 @@ class Header:
         stored: (height, width) of the pixels in the file.
         orientation: 1 (upright) to 8, as EXIF numbers them.
         plain: whether the image has one frame and no transparency.
+        share: which part of the limit of pixels applies, 1 / share, because decoding takes more memory than usual.
     """
 
     kind: str
     stored: tuple[int, int]
     orientation: int = 1
     plain: bool = True
+    share: int = 1
 
     @property
     def size(self) -> tuple[int, int]:
@@ -83,7 +85,7 @@ def read(content: bytes | Path, name: str) -> Header:
     """
     header = (_quick(content) if isinstance(content, bytes) else _quick_of(content)) or _by_pillow(content, name)
     height, width = header.stored
-    share = _HUNGRY.get(header.kind, 1)
+    share = header.share
     if height * width * share > (most := _most_pixels()):
         raise UserError(
             f"{name}: {width:,} x {height:,} pixels are more than the limit of {most // share:,}; cut it into tiles or "
@@ -190,7 +192,9 @@ def _by_pillow(content: bytes | Path, name: str) -> Header:
             tag = 1 if image.format in ("TIFF", "HEIF", "AVIF") else orientation_in(exif)
             single = getattr(image, "n_frames", 1) == 1 if image.format in ("WEBP", "PNG") else True
             kind = "JPEG" if image.format == "MPO" else str(image.format)
-            return Header(kind, (image.height, image.width), tag, single and not is_transparent(image))
+            turned = image.format == "TIFF" and image.getexif().get(ORIENTATION, 1) != 1
+            share = 2 if turned else _HUNGRY.get(kind, 1)
+            return Header(kind, (image.height, image.width), tag, single and not is_transparent(image), share)
     except Exception as error:  # Pillow's readers raise errors of any kind for damaged files
         raise UserError(f"{name}: {reason(content, error)}") from None
 

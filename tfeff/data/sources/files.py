@@ -103,7 +103,9 @@ def find(
             if name[0] == "." or low in _CLUTTER:
                 continue
             path = prefix + name
-            if _is_folder(entry):
+            if low.endswith(endings) and path.isascii() and entry.is_file(follow_symlinks=False):  # nearly always
+                found.paths.append(path)
+            elif _is_folder(entry):
                 folders.append(f"{path}/")
             elif low.endswith(endings):
                 if not _is_file(entry):

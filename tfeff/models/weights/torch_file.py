@@ -93,7 +93,7 @@ def read_state_dict(path: Path) -> dict[str, np.ndarray]:
     except OSError as error:
         raise UserError(f"weights {path}: cannot be read ({error.strerror})") from error
     except _DAMAGE as error:
-        reason = str(error)[:200]
+        reason = str(error)[:200] or type(error).__name__
         raise UserError(f"weights {path}: not a state dict of PyTorch, or damaged ({reason})") from error
 
 
