@@ -94,6 +94,13 @@ def test_an_invalid_byte_drops_only_its_line(root):
     assert source.defects.counts == {"invalid line": 1}
 
 
+def test_names_that_yaml_takes_for_values_stay_text(root):
+    (root / "data.yaml").write_text("nc: 6\nnames: [no, yes, off, null, 1.0, 0x10]\n")
+    dataset = load(root)
+    assert dataset.class_names == ("no", "yes", "off", "null", "1.0", "0x10")
+    assert not any("nc" in note for note in dataset.notes)
+
+
 @pytest.mark.parametrize("text", ["names: &a [*a]", "names: " + "[" * 2000, "names: [[a], b]"])
 def test_lists_as_class_names_are_refused(root, text):
     (root / "data.yaml").write_text(text)

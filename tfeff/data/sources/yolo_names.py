@@ -101,7 +101,8 @@ def is_list(name: str, ending: str) -> bool:
 
 def _loaded(file: Path) -> Any:
     try:
-        return yaml.safe_load(file.read_text(encoding="utf-8-sig"))
+        # Everything stays text: `no`, `off` and `null` are names of classes, not values.
+        return yaml.load(file.read_text(encoding="utf-8-sig"), yaml.BaseLoader)
     except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:
         raise UserError(f"{file}: has no valid list of names ({_first_line(error)})") from None
 
@@ -119,7 +120,7 @@ def _yaml(file: Path, content: Any) -> Declaration:
         if isinstance(key, str) and canonical_name(key) in FRACTIONS and entries:
             splits.setdefault(canonical_name(key), []).extend(entries)
     path, count = content.get("path"), content.get("nc")
-    notes = (f"nc is {count}, but there are {len(given)} names",) if count not in (None, len(given)) else ()
+    notes = (f"nc is {count}, but there are {len(given)} names",) if count not in (None, "", str(len(given))) else ()
     return Declaration(file, given, splits, path if isinstance(path, str) else "", notes)
 
 
