@@ -8,7 +8,7 @@ from PIL import Image
 from tfeff.data.dataset import Dataset
 from tfeff.data.sources import catalog
 from tfeff.data.sources.csv_boxes import CSVBoxes
-from tfeff.data.sources.source import Options
+from tfeff.data.sources.source import Options, Source
 from tfeff.errors import UserError
 
 ROWS = "{0},60,40,dog,1,2,30,20\n{1},60,40,cat,10,20,60,40\n{0},60,40,cat,5,6,7,8\n"
@@ -45,7 +45,8 @@ def test_columns_of_other_programs(images: Path, content: str) -> None:
     assert dataset.objects[0].boxes_yxyx.tolist() == [[2, 1, 20, 30], [6, 5, 8, 7]]
     assert dataset.objects[0].labels.tolist() == [1, 0]
     assert dataset.objects[1].boxes_yxyx.tolist() == [[20, 10, 40, 60]]
-    assert not dataset.defects.counts
+    assert {*dataset.defects.counts} <= {"image found in another folder"}
+    assert not dataset.defects.costs
     assert dataset.encoded(1).startswith(b"\x89PNG")
 
 
@@ -57,11 +58,11 @@ def test_relative_corners_and_images_without_objects(images: Path) -> None:
 
 
 def test_defects_are_counted(images: Path) -> None:
-    (images / "text.png").write_text("no image")
+    (images / "images" / "text.png").write_text("no image")
     content = (
         HEADER
         + "images/a.png,60,40,dog,x,2,30,20\nimages/a.png,60,40,,1,2,30,20\nimages/a.png,60,40,dog,50,2,90,20\n"
-        + "gone.png,60,40,dog,1,2,30,20\ntext.png,60,40,dog,1,2,30,20\n"
+        + ",60,40,dog,1,2,30,20\ngone.png,60,40,dog,1,2,30,20\nimages/text.png,60,40,dog,1,2,30,20\n"
     )
     dataset = load(images, content)
     assert dataset.ids == ["images/a.png"]
@@ -69,11 +70,12 @@ def test_defects_are_counted(images: Path) -> None:
         "object without a complete box": 1,
         "object without a name": 1,
         "box partly outside": 1,
-        "image that does not exist": 1,
+        "row without an image": 1,
+        "image without a file": 1,
         "unreadable image": 1,
     }
     assert dataset.defects.first("object without a complete box") == f"csv:{images}/boxes.csv, line 2"
-    assert (dataset.defects.lost("objects"), dataset.defects.lost("images")) == (2, 2)
+    assert (dataset.defects.lost("objects"), dataset.defects.lost("images")) == (2, 3)
     with pytest.raises(UserError, match="line 2: object without a complete box"):
         load(images, content, on_defect="stop")
 
@@ -129,4 +131,74 @@ def test_a_name_that_is_too_long_for_a_file_is_an_image_that_does_not_exist(imag
     rows = [f"{'a' * 5000}.png,cat,1,2,3,4", "cat/000.png,cat,10,20,30,40"]
     (folder / "boxes.csv").write_text("\n".join(["image,label,xmin,ymin,xmax,ymax", *rows]))
     dataset = CSVBoxes(folder / "boxes.csv", Options()).load("all")
-    assert dataset.defects.counts == {"image that does not exist": 1}
+    assert dataset.defects.counts == {"image without a file": 1}
+
+
+SPLITS = "split,image,xmin,ymin,xmax,ymax,label\n"
+
+
+def split_source(root: Path, rows: str) -> Source:
+    (root / "boxes.csv").write_text(SPLITS + rows)
+    return catalog.open_objects(f"csv:{root / 'boxes.csv'}")
+
+
+def test_an_image_without_a_split_is_lost_in_all_of_them(images: Path) -> None:
+    rows = "train,images/a.png,1,2,3,4,x\ntest,images/b.png,1,2,3,4,x\n,images/c.png,1,2,3,4,x\n"
+    source = split_source(images, rows)
+    assert source.splits == ("train", "test")
+    for split, name in (("train", "a"), ("test", "b")):
+        dataset = source.load(split)
+        assert dataset.ids == [f"images/{name}.png"]
+        assert dataset.defects.counts == {"image without a split": 1}
+        assert dataset.defects.lost("images") == 1
+        assert dataset.defects.first("image without a split") == f"csv:{images}/boxes.csv, line 4"
+    assert len(source.load("all")) == 3
+    assert not source.load("all").defects.counts
+
+
+def test_an_image_whose_rows_name_different_splits_is_in_the_first_one(images: Path) -> None:
+    rows = "train,images/a.png,1,2,3,4,x\nval,images/b.png,1,2,3,4,x\nval,images/a.png,5,6,7,8,x\n"
+    source = split_source(images, rows + ",images/b.png,5,6,7,8,x\n")
+    kind, where = "image whose rows name different splits", f"csv:{images}/boxes.csv, line"
+    train, validation = source.load("train"), source.load("validation")
+    assert (train.ids, validation.ids) == (["images/a.png"], ["images/b.png"])
+    assert [len(each.objects[0]) for each in (train, validation)] == [2, 2]
+    assert train.defects.counts == {kind: 1}
+    assert train.defects.examples[kind] == [f"{where} 2: train, validation; used in train"]
+    assert validation.defects.examples[kind] == [
+        f"{where} 2: train, validation; used in train",
+        f"{where} 3: validation, none; used in validation",
+    ]
+    assert train.defects.lost("images") == validation.defects.lost("images") == 0
+
+
+def test_a_file_that_another_row_names_takes_the_place_of_no_missing_one(images: Path) -> None:
+    for split in ("train", "val"):
+        (images / split).mkdir()
+    (images / "images" / "a.png").rename(images / "train" / "7.png")
+    (images / "images" / "b.png").rename(images / "val" / "8.png")
+    rows = "train,train/7.png,1,2,3,4,x\nval,val/7.png,1,2,3,4,x\nval,val/8.png,1,2,3,4,x\n"
+    validation = split_source(images, rows).load("val")
+    assert validation.ids == ["val/8.png"]
+    assert validation.defects.counts == {"image without a file": 1}
+    assert validation.defects.first("image without a file") == f"csv:{images}/boxes.csv, line 3: val/7.png"
+    assert validation.defects.lost("images") == 1
+
+
+def test_an_image_is_found_by_its_name_alone_if_that_is_unique(images: Path) -> None:
+    (images / "more").mkdir()
+    Image.new("RGB", (60, 40)).save(images / "more" / "b.png")
+    for name in ("x/a.png", "b.png", "y/c.png", "z/c.png"):
+        (images / "rows.csv").open("a").write(f"{name},1,2,3,4,x\n")
+    dataset = catalog.open_objects(f"csv:{images}/rows.csv").load("all")
+    assert dataset.ids == ["x/a.png"]
+    where = f"csv:{images}/rows.csv, line"
+    assert dataset.defects.examples == {
+        "image found in another folder": [f"{where} 1: x/a.png; reading images/a.png"],
+        "image without a file": [
+            f"{where} 2: b.png; it could be images/b.png, more/b.png",
+            f"{where} 3: y/c.png",
+            f"{where} 4: z/c.png",
+        ],
+    }
+    assert dataset.defects.lost("images") == 3

@@ -89,10 +89,6 @@ A, B = "images/a/000.png", "images/b/000.png"
         (f"{A},a\n{B},b\n", "no column image or label among images/a/000.png, a"),
         ("photo;label\n", "no column image among photo, label"),
         ("image,label\n", "no images"),
-        (f"image,label\n{A},a\n{B}\n", "line 3: no value for label"),
-        (f"image,label,split\n{A},a,train\n,b, \n", "line 3: no value for image and split"),
-        (f"image,label\n{A},a\nimages/b/001.png,b\n", "line 3: .*images/b/001.png is not a file"),
-        (f"image,label\n{A},a\nimages/b/../a/000.png,b\n", "line 3: .* is also in line 2"),
         (f"image,label,split\n{A},a,train\n{B},b,test\n", 'no image of the split train has the label "b"'),
         (f"image,label,split\n{A},a,val\n{B},b,valid\n", "both val and valid"),
         (f"image,label,split\n{A},a,all\n{B},b,test\n", 'a split "all"'),
@@ -139,10 +135,82 @@ def test_a_folder_has_a_file_for_each_split(two_images):
     assert [path[-9:] for path in source.load("val").ids] == ["b/000.png"]
 
 
-def test_a_row_with_more_values_than_columns_is_refused(two_images):
-    """A comma in a value would make another value the label."""
-    (two_images / "list.csv").write_text(f"image,label\n{A},b,c\n")
-    with pytest.raises(UserError, match=r"line 2: more values than columns; write values with commas in quotation"):
-        catalog.open_labels(f"csv:{two_images}/list.csv")
+def test_values_with_commas_are_quoted(two_images):
     (two_images / "list.csv").write_text(f'image,label\n{A},"b,c",,\n')
     assert catalog.open_labels(f"csv:{two_images}/list.csv").load("all").class_names == ("b,c",)
+
+
+@pytest.mark.parametrize(
+    ("row", "kind", "where"),
+    [
+        ("images/a/001.png", "image without a label", "line 3: {0}/images/a/001.png"),
+        (",b", "row without an image", "line 3"),
+        ("images/a/002.png,b", "image without a file", "line 3: {0}/images/a/002.png"),
+        ("images/a/001.png,b,c", "row with more values than columns", "line 3: {0}/images/a/001.png"),
+        (
+            "images/a/001.png,a\nimages/b/../a/001.png,b",
+            "image with different labels",
+            "line 3 (a) and csv:{0}/list.csv, line 4 (b): {0}/images/a/001.png",
+        ),
+    ],
+)
+def test_a_row_that_cannot_be_used_loses_its_image_alone(image_folder, tmp_path, row, kind, where):
+    image_folder({"a": 2, "b": 1})
+    (tmp_path / "list.csv").write_text(f"image,label\n{A},a\n{row}\n{B},b\n")
+    dataset = catalog.open_labels(f"csv:{tmp_path}/list.csv").load("all")
+    assert [path[-9:] for path in dataset.ids] == ["a/000.png", "b/000.png"]
+    assert dataset.labels.tolist() == [0, 1]
+    assert dataset.class_names == ("a", "b")
+    assert dataset.defects.counts == {kind: 1}
+    assert dataset.defects.first(kind) == f"csv:{tmp_path}/list.csv, {where.format(tmp_path)}"
+    assert dataset.defects.lost("images") == 1
+    with pytest.raises(UserError, match=f"line 3.*{kind}"):
+        catalog.open_labels(f"csv:{tmp_path}/list.csv", Options(on_defect="stop")).load("all")
+
+
+def test_a_repeated_row_costs_nothing(two_images):
+    (two_images / "list.csv").write_text(f"image,label\n{A},a\nimages/b/../a/000.png,a\n{B},b\n")
+    dataset = catalog.open_labels(f"csv:{two_images}/list.csv").load("all")
+    assert dataset.labels.tolist() == [0, 1]
+    assert dataset.defects.counts == {"image listed twice": 1}
+    assert dataset.defects.lost("images") == 0
+
+
+def test_rows_without_a_split_or_with_different_ones_are_counted(image_folder, tmp_path):
+    image_folder({"a": 3, "b": 1})
+    rows = [(A, "a", "train"), (B, "b", "train"), (A, "a", "val"), ("images/a/001.png", "a", "")]
+    name = write(tmp_path / "list.csv", [*rows, ("images/a/002.png", "a", "val")], ("image", "label", "split"))
+    train, validation, whole = (catalog.open_labels(name).load(split) for split in ("train", "val", "all"))
+    assert [[path[-9:] for path in each.ids] for each in (train, validation)] == [
+        ["a/000.png", "b/000.png"],
+        ["a/002.png"],
+    ]
+    for dataset in (train, validation):
+        assert dataset.defects.examples == {
+            "image whose rows name different splits": [f"{name}, line 2: train, val; used in train"],
+            "image without a split": [f"{name}, line 5"],
+        }
+        assert dataset.defects.lost("images") == 1
+    assert len(whole) == 4
+    assert not whole.defects.counts
+
+
+def test_images_that_cannot_be_used_do_not_move_others_to_other_drawn_splits(image_folder, tmp_path):
+    root = image_folder({"a": 20, "b": 20})
+    name = write(tmp_path / "list.csv", [(str(p.relative_to(tmp_path)), p.parent.name) for p in root.rglob("*.png")])
+    before = {split: list(catalog.open_labels(name).load(split).ids) for split in ("train", "validation", "test")}
+    lost = before["train"][3]
+    Path(lost).unlink()
+    after = {split: catalog.open_labels(name).load(split) for split in before}
+    assert {split: list(each.ids) for split, each in after.items()} == {
+        split: [path for path in ids if path != lost] for split, ids in before.items()
+    }
+    assert [each.defects.lost("images") for each in after.values()] == [1, 0, 0]
+
+
+def test_a_list_without_a_usable_image_says_why(two_images):
+    name = write(two_images / "list.csv", [("gone.png", "a")])
+    with pytest.raises(
+        UserError, match=rf"no images, because of defects:\n1 x image without a file.*{two_images}/gone"
+    ):
+        catalog.open_labels(name).load("train")

@@ -79,17 +79,39 @@ def test_the_name_changes_with_the_values(files):
         (Frame(photo=["a.png"], label=["x"]), "no column image among photo, label; name them image and label"),
         (Frame(image=["a.png"], xmin=[1], label=["x"]), "no column ymin or xmax or ymax"),
         (Frame(image=[], label=[]), "the data frame has no rows"),
-        (Frame(image=["a.png", "e.png"], label=["x", "y"]), r"images, row 1: .*e\.png is not a file"),
-        (Frame(image=["a.png", "b.png"], label=["x", math.nan]), "images, row 1: no value for label"),
-        (
-            {"train": Frame(image=["a.png", "a.png"], label=["x", "y"])},
-            "train, row 1: a.png is also in images: train, row 0",
-        ),
     ],
 )
 def test_what_is_refused(files, frame, message):
     with pytest.raises(UserError, match=message):
         catalog.open_labels(offer(frame))
+
+
+def test_rows_that_cannot_be_used_are_counted(files, tmp_path):
+    frame = Frame(image=["a.png", "e.png", "b.png", "c.png", "c.png"], label=["x", "y", math.nan, "x", "x"])
+    dataset = catalog.open_labels(offer(frame)).load("all")
+    assert dataset.ids == ["a.png", "c.png"]
+    assert {kind: places[0].partition(", ")[2] for kind, places in dataset.defects.examples.items()} == {
+        "image without a file": f"row 1: {tmp_path}/e.png",
+        "image without a label": f"row 2: {tmp_path}/b.png",
+        "image listed twice": "row 4: c.png",
+    }
+    assert dataset.defects.lost("images") == 2
+
+
+def test_splits_that_are_missing_in_rows_with_boxes_are_counted(files):
+    sides = {"xmin": [1] * 3, "ymin": [1] * 3, "xmax": [9] * 3, "ymax": [9] * 3, "label": list("xxx")}
+    source = catalog.open_objects(offer(Frame(image=files[:3], split=["train", None, "test"], **sides)))
+    assert [source.load(split).defects.lost("images") for split in ("train", "test")] == [1, 1]
+    assert source.load("test").ids == ["c.png"]
+
+
+def test_the_current_folder_is_not_searched(files, tmp_path):
+    (tmp_path / "below").mkdir()
+    (tmp_path / "b.png").rename(tmp_path / "below" / "b.png")
+    sides = {"xmin": [1] * 2, "ymin": [1] * 2, "xmax": [9] * 2, "ymax": [9] * 2, "label": list("xx")}
+    dataset = catalog.open_objects(offer(Frame(image=files[:2], **sides))).load("all")
+    assert dataset.ids == ["a.png"]
+    assert dataset.defects.counts == {"image without a file": 1}
 
 
 def test_labels_are_not_boxes(files):

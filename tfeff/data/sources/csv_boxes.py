@@ -4,7 +4,8 @@ TensorFlow's object detection API and Roboflow write such files (`filename,width
 reads them without a header (`path,x1,y1,x2,y2,class`). Corners are edges in pixels; if none is above 1, they are
 relative to width and height. A row without corners and class lists an image without objects.
 
-Images are searched relative to the file, and otherwise by their names in the folders next to it.
+Images are searched relative to the file. Those that are not there are searched by their names in the folders next to
+the file; each one found is counted as a defect. A file that another row names is not used.
 """
 
 import math
@@ -18,7 +19,7 @@ from tfeff.data.defects import Defects
 from tfeff.data.images.decoding import Headers
 from tfeff.data.images.header import Header
 from tfeff.data.images.storage import ImageFiles
-from tfeff.data.names import shown
+from tfeff.data.names import listed, shown
 from tfeff.data.sources import csv_table, files
 from tfeff.data.sources.annotations import AnnotatedSplit, ObjectCollector
 from tfeff.data.sources.csv_table import Row
@@ -32,28 +33,29 @@ class BoxTable(Source):
     """Images with objects, in the order in which the rows name them first; classes in the order of their names.
 
     Args:
-        name: of the source.
+        name: source name.
         rows: one per object.
-        folder: where images are searched by their names.
+        folder: to which ids of images are relative.
         options: `channels`, `fractions`, `seed` and `on_defect` apply.
+        search: whether images that are not where rows say are searched below the folder.
 
     Raises:
         UserError: no rows.
     """
 
-    def __init__(self, name: str, rows: Iterable[Row], folder: Path, options: Options) -> None:
+    def __init__(self, name: str, rows: Iterable[Row], folder: Path, options: Options, *, search: bool = False) -> None:
         super().__init__(name, options)
-        self._folder, self._headers = folder, Headers()
+        self._folder, self._headers, self._search = folder, Headers(), search
         self._rows = dict[str, list[Row]]()
         for row in rows:
-            self._rows.setdefault(self._id(row), []).append(row)
+            self._rows.setdefault(self._id(row) or row.where, []).append(row)
         if not self._rows:
             raise NoImagesError(self.name)
         every = (row.values for found in self._rows.values() for row in found)
         names = {values["label"] for values in every} - {""}
         self._labels = {name: number for number, name in enumerate(sorted(names))}
-        splits = (canonical_name(rows[0].values.get("split", "")) for rows in self._rows.values())
-        self._splits = tuple(dict.fromkeys(split for split in splits if split))
+        self._named_splits = {name: list(dict.fromkeys(map(_split, rows))) for name, rows in self._rows.items()}
+        self._splits = tuple(dict.fromkeys(split for found in self._named_splits.values() for split in found if split))
         if self.drawn:
             checked_fractions(options.fractions)
 
@@ -75,12 +77,22 @@ class BoxTable(Source):
     def _load(self, split: str) -> Dataset:
         found = AnnotatedSplit(f"{self.name}/{split}", self.options)
         paths = list[Path]()
+        if not self.drawn and split != ALL:
+            images = ((self._rows[name][0].where, splits) for name, splits in self._named_splits.items())
+            csv_table.report_splits(images, split, found.defects)
         for name in self._members(split):
-            rows = self._rows[name]
-            path = self._image(name)
-            if path is None:
-                found.defects.add("image that does not exist", f"{rows[0].where}: {shown(name)}", lost="images")
+            rows, path = self._rows[name], self._folder / name
+            if not rows[0].values["image"]:
+                found.defects.add("row without an image", rows[0].where, lost="images")
                 continue
+            if not os.path.isfile(path):  # unlike `is_file`, without an error for a name that is too long
+                where, others = f"{rows[0].where}: {shown(name)}", self._elsewhere.get(name, [])
+                if len(others) != 1:
+                    text = f"{where}; it could be {listed(others)}" if others else where
+                    found.defects.add("image without a file", text, lost="images")
+                    continue
+                path = self._folder / others[0]
+                found.defects.add("image found in another folder", f"{where}; reading {shown(others[0])}")
             header = found.header(self._headers, path)
             if header is not None:
                 paths.append(path)
@@ -93,27 +105,27 @@ class BoxTable(Source):
             return names
         if self.drawn:
             return self._drawn_names(names, split)
-        return [name for name in names if canonical_name(self._rows[name][0].values.get("split", "")) == split]
+        return [name for name in names if next(filter(None, self._named_splits[name]), "") == split]
 
     def _id(self, row: Row) -> str:
-        """The path of an image, relative to the folder of the source if it is inside."""
+        """The path of an image, relative to the folder of the source if it is inside; "" without one."""
         written = row.values["image"].replace("\\", "/")
         return os.path.relpath(row.folder / written, self._folder) if written else ""
 
-    def _image(self, name: str) -> Path | None:
-        """The file of an image; None if there is none, or if several have its name."""
-        path = self._folder / name
-        if os.path.isfile(path):  # unlike `is_file`, also without an error for a name that is too long
-            return path
-        found = self._by_name.get(os.path.basename(name), [])
-        return self._folder / found[0] if len(found) == 1 else None
-
     @cached_property
-    def _by_name(self) -> dict[str, list[str]]:
-        """Name -> image files below the folder."""
+    def _elsewhere(self) -> dict[str, list[str]]:
+        """Image without a file -> image files of its name that no row names, if no other missing image has its name."""
+        if not self._search:
+            return {}
+        missing = dict[str, list[str]]()
+        for name in self._rows:
+            if not os.path.isfile(self._folder / name):
+                missing.setdefault(os.path.basename(name), []).append(name)
         found = dict[str, list[str]]()
         for path in files.find(self._folder).paths:
-            found.setdefault(os.path.basename(path), []).append(path)
+            names = missing.get(os.path.basename(path), [])
+            if len(names) == 1 and path not in self._rows:
+                found.setdefault(names[0], []).append(path)
         return found
 
     @cached_property
@@ -158,7 +170,13 @@ class CSVBoxes(BoxTable):
     def __init__(self, path: str | Path, options: Options) -> None:
         name, path = f"csv:{path}", Path(path)
         rows = csv_table.rows(name, path, csv_table.HEADERLESS)
-        super().__init__(name, rows, path if path.is_dir() else path.parent, options)
+        super().__init__(name, rows, path if path.is_dir() else path.parent, options, search=True)
+
+
+def _split(row: Row) -> str:
+    """The split that a row names; "" if it is none of its own."""
+    split = canonical_name(row.values.get("split", ""))
+    return "" if split == ALL else split
 
 
 def _box(values: Mapping[str, str]) -> tuple[float, float, float, float] | None:

@@ -1,15 +1,16 @@
 """CSV files of labeled images: columns `image` and `label`, and optionally `split`; see `csv_table` for their names."""
 
 import os
-from collections.abc import Iterable, Iterator
-from functools import cached_property
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from tfeff.data.dataset import Dataset, NoImagesError
+from tfeff.data.defects import Defects
 from tfeff.data.images.storage import ImageFiles
+from tfeff.data.names import shown
 from tfeff.data.sources import csv_table
 from tfeff.data.sources.csv_table import Row
 from tfeff.data.sources.source import Options, Source
@@ -20,34 +21,54 @@ COLUMNS = ("image", "label")
 _SPLIT = "split"
 
 
-class _Image(NamedTuple):
+@dataclass(slots=True)
+class _Image:
+    """An image that rows list.
+
+    Attributes:
+        path: as the process can open it; "" without one.
+        where: the first of its rows, for messages.
+        label: name of its class.
+        splits: those that its rows name; "" for none.
+        problem: why it cannot be used; "" if it can.
+        repeated: its further rows.
+    """
+
     path: str
+    where: str
     label: str
-    split: str
+    splits: list[str]
+    problem: str
+    repeated: list[str] = field(default_factory=list)
+
+    @property
+    def split(self) -> str:
+        return next(filter(None, self.splits), "")
 
 
 class LabelTable(Source):
     """Rows that list images. Images are in the order of the rows, classes in that of their names.
 
-    Splits are named as in the column `split`; without it, they are drawn by seed.
+    Splits are named as in the column `split`; without it, they are drawn by seed. Images that cannot be used, such as
+    those without a file or with several labels, are left out and counted.
 
     Args:
-        name: of the source.
+        name: source name.
         rows: with `image` and `label`.
-        options: `channels`, `fractions` and `seed` apply.
+        options: `channels`, `fractions`, `seed` and `on_defect` apply.
 
     Raises:
-        UserError: no rows; a row without a value, or with an image that does not exist or was listed before; several
-            names of one split; a class without training images.
+        UserError: no rows; several names of one split; a class without training images.
     """
 
     def __init__(self, name: str, rows: Iterable[Row], options: Options) -> None:
         super().__init__(name, options)
-        self._rows = list(self._parsed(rows))
-        if not self._rows:
+        self._images = _listed(rows)
+        if not self._images:
             raise NoImagesError(self.name)
-        self._labels = np.searchsorted(self._class_names, [row.label for row in self._rows])
-        self._splits = tuple(dict.fromkeys(row.split for row in self._rows if row.split))
+        self._class_names = tuple(sorted({image.label for image in self._images if not image.problem}))
+        self._labels = np.searchsorted(self._class_names, [image.label for image in self._images])
+        self._splits = tuple(dict.fromkeys(split for image in self._images for split in image.splits if split))
         self._check_splits()
         if self.drawn:
             checked_fractions(options.fractions)
@@ -63,44 +84,40 @@ class LabelTable(Source):
         return not self._splits
 
     def _load(self, split: str) -> Dataset:
-        """The rows of one split."""
+        """The rows of one split.
+
+        Raises:
+            NoImagesError: no images.
+        """
+        name, defects = f"{self.name}/{split}", Defects(self.options.on_defect)
         if split == ALL:
-            positions = np.arange(len(self._rows))
+            positions = np.arange(len(self._images))
         elif self.drawn:
-            positions = self._draw([str(row.path) for row in self._rows], split, self._labels)
+            positions = self._draw([image.path for image in self._images], split, self._labels)
         else:
-            positions = np.flatnonzero([row.split == split for row in self._rows])
-        paths = [self._rows[position].path for position in positions]
+            positions = np.flatnonzero([image.split == split for image in self._images])
+            csv_table.report_splits(((image.where, image.splits) for image in self._images), split, defects)
+        kept = list[int]()
+        for position in positions.tolist():
+            image = self._images[position]
+            if image.problem:
+                defects.add(image.problem, _place(image), lost="images")
+                continue
+            for where in image.repeated:
+                defects.add("image listed twice", f"{where}: {shown(image.path)}")
+            kept.append(position)
+        if not kept:
+            raise NoImagesError(name, defects)
+        paths = [self._images[position].path for position in kept]
         return Dataset(
-            name=f"{self.name}/{split}",
+            name=name,
             class_names=self._class_names,
             ids=paths,
             images=ImageFiles(paths),
             channels=self.options.channels,
-            labels=self._labels[positions],
+            labels=self._labels[kept],
+            defects=defects,
         )
-
-    @cached_property
-    def _class_names(self) -> tuple[str, ...]:
-        return tuple(sorted({row.label for row in self._rows}))
-
-    def _parsed(self, rows: Iterable[Row]) -> Iterator[_Image]:
-        """The rows, with the paths of their images as the process can open them."""
-        seen = dict[str, str]()
-        for row in rows:
-            empty = [name for name, value in row.values.items() if name in (*COLUMNS, _SPLIT) and not value]
-            if empty:
-                raise UserError(f"{row.where}: no value for {' and '.join(empty)}; complete or delete the row")
-            if row.surplus:
-                raise UserError(f"{row.where}: more values than columns; write values with commas in quotation marks")
-            given = row.values["image"]
-            path = os.path.normpath(row.folder / given)
-            if path in seen:
-                raise UserError(f"{row.where}: {given} is also in {seen[path]}; list each image once")
-            if not os.path.isfile(path):
-                raise UserError(f"{row.where}: {path} is not a file; paths are relative to {row.folder.resolve()}")
-            seen[path] = row.where.removeprefix(f"{self.name}, ")
-            yield _Image(path, row.values["label"], row.values.get(_SPLIT, ""))
 
     def _check_splits(self) -> None:
         """Refuses splits that cannot be told apart, and classes that cannot be learned."""
@@ -112,10 +129,46 @@ class LabelTable(Source):
                 raise UserError(f"{self.name}: {problem}; rename it")
         train = find_split("train", self._splits)
         if train is not None:
-            learned = {row.label for row in self._rows if row.split == train}
+            learned = {image.label for image in self._images if image.split == train and not image.problem}
             unknown = [name for name in self._class_names if name not in learned]
             if unknown:
                 raise UserError(f'{self.name}: no image of the split {train} has the label "{unknown[0]}"')
+
+
+def _listed(rows: Iterable[Row]) -> list[_Image]:
+    """The images that rows list, each once."""
+    found = dict[str, _Image]()
+    for row in rows:
+        written, label, split = (row.values.get(key, "") for key in ("image", "label", _SPLIT))
+        path = os.path.normpath(row.folder / written) if written else ""
+        known = found.get(path or row.where)
+        if known is None:
+            found[path or row.where] = _Image(path, row.where, label, [split], _problem(row, path))
+            continue
+        if label != known.label and not known.problem:
+            known.problem = "image with different labels"
+            known.where += f" ({shown(known.label)}) and {row.where} ({shown(label) or 'none'})"
+        if split in known.splits:
+            known.repeated.append(row.where)
+        else:
+            known.splits.append(split)
+    return list(found.values())
+
+
+def _place(image: _Image) -> str:
+    """Where an image is listed, and which file is meant: paths are often relative to another folder."""
+    return f"{image.where}: {shown(os.path.abspath(image.path))}" if image.path else image.where
+
+
+def _problem(row: Row, path: str) -> str:
+    """Why an image cannot be used; "" if it can."""
+    if not row.values["image"]:
+        return "row without an image"
+    if row.surplus:
+        return "row with more values than columns"
+    if not row.values["label"]:
+        return "image without a label"
+    return "" if os.path.isfile(path) else "image without a file"
 
 
 class CSVFile(LabelTable):

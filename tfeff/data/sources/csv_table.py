@@ -2,10 +2,11 @@
 
 import csv
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tfeff.data.defects import Defects
 from tfeff.data.names import listed
 from tfeff.data.sources import files
 from tfeff.data.splits import FRACTIONS, canonical_name
@@ -48,7 +49,7 @@ def rows(name: str, path: Path, needed: Sequence[str]) -> Iterator[Row]:
     `train.csv` or `train_labels.csv`.
 
     Args:
-        name: of the source, for messages.
+        name: source name, for messages.
         path: the file or folder.
         needed: meanings of the columns that must exist. Files without a header are accepted if these are in
             `HEADERLESS` and include corners.
@@ -117,6 +118,24 @@ def columns(header: Sequence[str]) -> dict[str, int]:
         if place is not None:
             found[meaning] = place
     return found
+
+
+def report_splits(images: Iterable[tuple[str, Sequence[str]]], split: str, defects: Defects) -> None:
+    """Counts, for one split, images without a split, and images that are in another split, too.
+
+    Args:
+        images: where each image is listed, and the splits that its rows name; "" for none. The first one that is not
+            empty is that of the image.
+        split: the split that is loaded.
+        defects: where they are counted.
+    """
+    for where, names in images:
+        if not any(names):
+            defects.add("image without a split", where, lost="images")
+        elif len(names) > 1 and split in names:
+            used = next(filter(None, names))
+            text = f"{where}: {', '.join(name or 'none' for name in names)}; used in {used}"
+            defects.add("image whose rows name different splits", text)
 
 
 def _is_box(cells: Sequence[str]) -> bool:
