@@ -51,7 +51,7 @@ class LiveFeatures:
     Args:
         regions: whose features.
         extractor: computes them.
-        backbone: of the extractor.
+        backbone: backbone of the extractor.
     """
 
     def __init__(self, regions: RegionSet, extractor: FeatureExtractor, backbone: keras.Model) -> None:
@@ -117,11 +117,11 @@ class Side:
 
     Attributes:
         step: the training step of the head.
-        pipeline: of the training batches.
-        validation: of the validation batches.
+        pipeline: pipeline of the training batches.
+        validation: pipeline of the validation batches.
         batches: the training batches of all epochs.
-        losses: of the training batches.
-        seconds: of each training and each validation batch.
+        losses: losses of the training batches.
+        seconds: duration of each training and each validation batch.
     """
 
     step: Step
@@ -173,7 +173,7 @@ def whole_training(
         live: the other side.
         extraction: seconds and number of regions of each extracted image, float [rounds, 2].
         regions: number of regions whose features are cached.
-        epochs: of the training.
+        epochs: number of training epochs.
         rng: draws the resamples.
     """
 

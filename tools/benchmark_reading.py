@@ -55,7 +55,7 @@ class Images:
     """Writes images: links to a few files.
 
     Args:
-        folder: of these files.
+        folder: folder of these files.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -42,7 +42,7 @@ class Side:
         runtime: name and, if it is not float32, precision.
         settings: what it is given and how it runs, besides the number of threads.
         predict: images [b, height, width, 3], of `dtype`, in [0, 255] -> probabilities [b, classes].
-        dtype: of the images.
+        dtype: dtype of the images.
     """
 
     network: str

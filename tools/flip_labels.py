@@ -54,8 +54,8 @@ def flip(source: Path, out: Path, split: str, number: int, seed: int) -> None:
         source: folder with <split>/<class>/<image>.
         out: the folder to write, new.
         split: whose labels are flipped.
-        number: of labels to flip.
-        seed: of the draws.
+        number: number of labels to flip.
+        seed: seed of the draws.
 
     Raises:
         UserError: the split has too few images or classes, or `out` exists.
@@ -100,7 +100,7 @@ def count(out: Path, ids: list[str]) -> tuple[int, int]:
 
     Args:
         out: what `flip` wrote.
-        ids: of the suspects: paths that end with <class>/<image>.
+        ids: ids of the suspects: paths that end with <class>/<image>.
     """
     flipped = {row["image"] for row in json.loads((out / LIST).read_text())}
     return len(flipped & {"/".join(Path(each).parts[-2:]) for each in ids}), len(flipped)

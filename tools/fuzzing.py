@@ -75,7 +75,7 @@ def main(description: str | None, prepare: Callable[[Path], Make], count: int, *
     """Tries the files of a tool, prints a table, and exits with code 1 if anything failed.
 
     Args:
-        description: of the tool.
+        description: description of the tool.
         prepare: folder of the undamaged data -> what makes the cases; called in the worker.
         count: number of files by default.
         needs_data: whether there is undamaged data.
@@ -112,7 +112,7 @@ def _journaled(path: Path | None) -> list[Row]:
 
 
 def table(rows: Iterable[Row]) -> str:
-    """How often what came of which damage; the failures; the slowest file and the peak memory."""
+    """Counts of each kind of file, damage and result; the failures; the slowest file and the peak memory."""
     rows = list(rows)
     counts = Counter((row.kind, row.damage, row.result) for row in rows)
     lines = [f"{count:6}  {kind:16} {damage:30} {result}" for (kind, damage, result), count in sorted(counts.items())]
@@ -136,7 +136,7 @@ def run(
     Args:
         prepare: see `main`.
         data: folder of the undamaged data.
-        numbers: of the files; file i is a function of (seed, i).
+        numbers: numbers of the files; file i is a function of (seed, i).
         seed: seed of the damage.
         seconds: time limit per file; None: `SECONDS`.
     """
@@ -251,7 +251,7 @@ def damaged(content: bytes, rng: np.random.Generator, other: bytes = b"") -> tup
     """Damages a file as disks, networks, programs and attackers do.
 
     Args:
-        content: of the file.
+        content: content of the file.
         rng: which damage, and where.
         other: another file, of which pieces may be mixed in.
 

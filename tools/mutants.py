@@ -158,8 +158,8 @@ class Copy:
     """A temporary copy of the repository, in which tests run.
 
     Args:
-        root: of the repository.
-        directory: of the copy.
+        root: root of the repository.
+        directory: directory of the copy.
     """
 
     def __init__(self, root: Path, directory: Path) -> None:
@@ -249,11 +249,11 @@ def run(root: Path, folders: Sequence[str], out: Path, *, count: int, seed: int,
     """Tests drawn mutants and earlier survivors, and records them in `out`; returns their rows.
 
     Args:
-        root: of the repository.
+        root: root of the repository.
         folders: below `tfeff/`.
         out: JSON lines, one per mutant. Of the mutants in it, only survivors are tested again.
         count: number of drawn mutants per folder; fewer if there are no more.
-        seed: of the draw.
+        seed: seed of the draw.
         seconds: time limit of a mutant.
 
     Raises:

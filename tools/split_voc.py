@@ -29,10 +29,10 @@ def split(root: Path, names: list[str], folds: int, seed: int, out: Path) -> Non
     """Writes one dataset per fold.
 
     Args:
-        root: of a VOC dataset without split folders.
+        root: root of a VOC dataset without split folders.
         names: ids of its images.
         folds: number of folds.
-        seed: of the draw.
+        seed: seed of the draw.
         out: the output directory.
     """
     order = np.random.default_rng(seed).permutation(len(names))

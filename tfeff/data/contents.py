@@ -18,10 +18,10 @@ class Contents:
     """What a split holds.
 
     Attributes:
-        name: of its dataset.
+        name: name of its dataset.
         images: images that can be used.
         objects: objects that can be used; None if images have a label each.
-        ignored: of the objects, the difficult ones and the crowds: neither trained on nor counted by metrics.
+        ignored: number of difficult objects and crowds: neither trained on nor counted by metrics.
         defects: what was wrong, including corrupt images that were skipped and objects beyond the task's limit.
     """
 

@@ -227,7 +227,7 @@ def require_every_class(
     """Requires that a part of a dataset has images of every class.
 
     Args:
-        labels: of the set.
+        labels: labels of the set.
         positions: int [m], of the part.
         part: how messages refer to the part.
         advice: what to do about it, for the message.

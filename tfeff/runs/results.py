@@ -34,7 +34,7 @@ class Prediction(ABC):
     """What a model predicts for one image.
 
     Attributes:
-        name: of the image: its path, or its number among arrays.
+        name: name of the image: its path, or its number among arrays.
         source: where the image is: its pixels, the bytes of its file, or its file.
     """
 

@@ -173,6 +173,32 @@ def test_rows_without_label_or_image_are_counted(tmp_path):
         assert dataset.defects.lost("images") == 3
 
 
+@pytest.mark.parametrize("missing", [None, {"bytes": None, "path": "5.png"}])
+def test_images_that_are_missing_in_later_groups_of_rows_are_counted(tmp_path, missing):
+    images = [*encoded(range(5)), missing]
+    kind = "image that is not in the tables, which only name its file"
+    content = table({"image": images, "label": [0, 1] * 3}, LABELS)
+    dataset = labels_of(write(tmp_path / "labels" / "train.parquet", content, row_group_size=2))
+    boxes = mapping_of_lists([[[1, 1, 2, 2]]] * 6, [[0]] * 6).set_column(0, "image", [pa.array(images, IMAGE)])
+    objects = objects_of(write(tmp_path / "boxes" / "train.parquet", boxes, row_group_size=2))
+    for found in (dataset, objects):
+        assert list(found.ids) == [f"train[{row}]" for row in range(5)]
+        assert found.defects.counts == {kind: 1}
+        np.testing.assert_array_equal(pixels_of(found), PIXELS[:5])
+
+
+def test_a_damaged_group_of_rows_costs_its_images_alone(tmp_path):
+    content = mapping_of_lists([[[1, 1, 2, 2]]] * 6, [[0]] * 6)
+    path = write(tmp_path / "train.parquet", content, row_group_size=2, compression="gzip", write_statistics=False)
+    place = pq.ParquetFile(path).metadata.row_group(1).column(0).dictionary_page_offset
+    with path.open("r+b") as file:
+        file.seek(place + 40)
+        file.write(bytes(60))
+    dataset = objects_of(path)
+    assert list(dataset.ids) == ["train[0]", "train[1]", "train[4]", "train[5]"]
+    assert dataset.defects.counts == {"unreadable image": 2}
+
+
 def test_a_split_without_labels_is_left_out_and_said(tmp_path):
     root = save_splits(tmp_path / "pets", {"train": labeled(range(4)), "test": labeled(range(4, 8), [-1] * 4)})
     source = catalog.open_labels(f"hf:{root}")
@@ -261,6 +287,22 @@ def test_defects_of_objects_are_counted(tmp_path):
     }
     with pytest.raises(UserError, match=r"train\[0\], object 1"):
         objects_of(path, on_defect="stop")
+
+
+@pytest.mark.parametrize("corners", [False, True])
+def test_boxes_that_fit_only_as_the_other_form_are_counted(tmp_path, corners):
+    sizes, edges = [5, 0, 2, 6], [4, 3, 7, 6]  # in images of 6 x 7; each fits in one form alone
+    boxes = [[edges, sizes, edges]] if corners else [[sizes, edges, sizes]]
+    root = save(tmp_path / "boxes", [mapping_of_lists(boxes, [[0, 1, 0]])])
+    dataset = objects_of(root)
+    said = ("corners [xmin, ymin, xmax, ymax]", "[x, y, width, height]")
+    assert dataset.notes[-1] == f"hf:{root}: boxes are read as {said[not corners]}"
+    kind = f"box that fits only as {said[corners]}"
+    assert dataset.defects.counts[kind] == 1
+    assert (
+        dataset.defects.first(kind)
+        == f"hf:{root}, all[0], object 2: {[5.0, 0.0, 2.0, 6.0] if corners else [4.0, 3.0, 7.0, 6.0]}"
+    )
 
 
 def test_relative_boxes_are_refused(tmp_path):

@@ -48,7 +48,7 @@ class GivenAugmentation:
     """A function that varies training images.
 
     Attributes:
-        name: of the function, for messages.
+        name: name of the function, for messages.
         function: see `Function`.
     """
 

@@ -121,12 +121,12 @@ def _quick_of(path: Path) -> Header | None:
 
 
 def _quick(content: bytes) -> Header | None:
-    """The header of a JPEG or PNG; None if it is none, or one that is damaged."""
+    """The header of a JPEG or PNG; None for other and damaged files."""
     return _jpeg(content) or _png(content)
 
 
 def _jpeg(content: bytes) -> Header | None:
-    """The header of a JPEG; None if it is none, or one that is damaged."""
+    """The header of a JPEG; None for other and damaged files."""
     if not content.startswith(_JPEG):
         return None
     place, orientation, end = 2, 1, len(content)
@@ -150,7 +150,7 @@ def _jpeg(content: bytes) -> Header | None:
 
 
 def _png(content: bytes) -> Header | None:
-    """The header of a PNG; None if it is none, or one that is damaged."""
+    """The header of a PNG; None for other and damaged files."""
     if not content.startswith(_PNG + b"\0\0\0\rIHDR") or len(content) < 33:
         return None
     width, height, _, color = struct.unpack_from(">IIBB", content, 16)

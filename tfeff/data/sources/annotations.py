@@ -70,7 +70,7 @@ class ObjectCollector:
         """Adds object `number` (counted from 1, for messages), unless its box is beyond repair.
 
         Args:
-            number: of the object.
+            number: number of the object.
             yxyx: its box.
             label: its class.
             difficult: whether it is marked as difficult.
@@ -178,12 +178,12 @@ class AnnotatedSplit:
     """Collects the images of one split with their objects.
 
     Args:
-        name: of the split's dataset.
+        name: name of the split's dataset.
         options: `channels`, `on_defect` and `keep_raw_annotations` apply.
 
     Attributes:
-        name: of the split's dataset.
-        ids: of the images so far.
+        name: name of the split's dataset.
+        ids: ids of the images so far.
         defects: where invalid annotations are counted.
         notes: what the user should know, one line each.
     """

@@ -108,7 +108,7 @@ class Listed:
         """Finds the images of a file.
 
         Args:
-            finder: of the files in the folder of the images.
+            finder: finds files in the folder of the images.
             unusable: what is wrong with other images in that folder, by path.
             exclusive: whether no other annotation file lists images of that folder.
         """
@@ -157,7 +157,7 @@ def collect(
     """Adds the objects of one image.
 
     Args:
-        collector: of the image.
+        collector: collector of the image's objects.
         annotations: under each of the image's ids; what is repeated under another id is added once.
         labels: label of each category.
         where: the annotation file.

@@ -68,7 +68,7 @@ def find(
 
     Args:
         folder: where to search.
-        endings: of the wanted files, in lower case, with their dots.
+        endings: endings of the wanted files, in lower case, with their dots.
         deep: search its subfolders, too.
         skip: a folder that is not searched.
 

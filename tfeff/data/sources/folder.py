@@ -25,7 +25,7 @@ class _Listing(NamedTuple):
     """The images of some class folders, those that cannot be used included.
 
     Attributes:
-        paths: of the images.
+        paths: paths of the images.
         labels: int64 [n].
         problems: path -> why the image cannot be used.
         notes: on other entries of the folders.

@@ -4,6 +4,7 @@ Labels and classes are those of the features that the files state; without these
 names. Nothing is downloaded, and no code of a dataset runs.
 """
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,10 @@ from tfeff.errors import UserError
 
 _LABELS = ("label", "labels", "class", "category", "target")
 _NOT_INSIDE = "image that is not in the tables, which only name its file"
+
+
+_FORMS = ("[x, y, width, height]", "corners [xmin, ymin, xmax, ymax]")
+"""Forms of boxes."""
 
 
 class HubDataset(Source):
@@ -177,7 +182,8 @@ class HubAnnotatedImages(HubDataset):
     """Images with objects, in the order of their rows.
 
     A column has the objects of an image: boxes in pixels, and their classes, as in `objects: {bbox, category}`. Boxes
-    are [x, y, width, height] as in COCO, unless only corners [xmin, ymin, xmax, ymax] fit the images.
+    are [x, y, width, height] as in COCO, or corners [xmin, ymin, xmax, ymax] if more of them fit the images as these.
+    Boxes that fit as the other form alone are counted as a defect.
 
     Args:
         root: as for `HubDataset`.
@@ -215,12 +221,11 @@ class HubAnnotatedImages(HubDataset):
     @property
     def notes(self) -> tuple[str, ...]:
         """See `Source`."""
-        form = "corners [xmin, ymin, xmax, ymax]" if self._corners else "[x, y, width, height]"
-        return (*super().notes, f"{self.name}: boxes are read as {form}")
+        return (*super().notes, f"{self.name}: boxes are read as {_FORMS[self._corners]}")
 
     @cached_property
     def _corners(self) -> bool:
-        """Whether boxes are corners: more of them contradict the other form than this one.
+        """Whether boxes are corners: more of them fit the images of the first split as these.
 
         Raises:
             UserError: boxes are relative to the size of the image.
@@ -229,22 +234,20 @@ class HubAnnotatedImages(HubDataset):
         annotations = self._column(part, self._keys.objects)
         images, rows = self._tables[part].images(self._image, len(annotations))
         place = {row: index for index, row in enumerate(rows.tolist())}
-        not_sizes, not_corners, largest = 0, 0, 0.0
+        fitting, largest = np.zeros(2, np.int64), 0.0
         for row, objects in enumerate(annotations):
             boxes = [box for box in features.values_of(objects, self._keys.box) if features.is_box(box)]
             if not boxes or row not in place:
                 continue
-            not_corners += sum(c <= a or d <= b for a, b, c, d in boxes)
             largest = max(largest, *(max(box) for box in boxes))
             try:
-                height, width = images.size(place[row])
+                size = images.size(place[row])
             except (UserError, OSError):
                 continue
-            slack = 1 + 0.01 * max(height, width)
-            not_sizes += sum(a + c > width + slack or b + d > height + slack for a, b, c, d in boxes)
+            fitting += np.sum([_fits(box, size) for box in boxes], axis=0)
         if 0 < largest <= 1:
             raise UserError(f"{self.name}: boxes are relative to the size of their image; write them in pixels")
-        return not_sizes > not_corners
+        return bool(fitting[1] > fitting[0])
 
     def _load(self, split: str) -> Dataset:
         """Reads one split.
@@ -270,7 +273,7 @@ class HubAnnotatedImages(HubDataset):
                 found.defects.add("unreadable image", str(error), lost="images")
                 continue
             collector = ObjectCollector(where, head.size, found.defects, orientation=head.orientation)
-            self._collect(collector, where, objects, found.defects)
+            self._collect(collector, where, objects, head.size, found.defects)
             found.add(name, head.size, collector)
             kept.append(place[row])
         return found.dataset(self._classes.names, images.take(np.array(kept, np.int64)), self._classes.ids)
@@ -278,8 +281,10 @@ class HubAnnotatedImages(HubDataset):
     def _draws(self, split: str) -> bool:
         return self.drawn and split != ALL
 
-    def _collect(self, collector: ObjectCollector, where: str, objects: Any, defects: Defects) -> None:
-        """Adds the objects of an image."""
+    def _collect(
+        self, collector: ObjectCollector, where: str, objects: Any, size: tuple[int, int], defects: Defects
+    ) -> None:
+        """Adds the objects of an image of a size, (height, width)."""
         keys = self._keys
         boxes, labels = features.values_of(objects, keys.box), features.values_of(objects, keys.label)
         if len(boxes) != len(labels):
@@ -291,6 +296,9 @@ class HubAnnotatedImages(HubDataset):
             if not features.is_box(box):
                 defects.add("object without a complete box", f"{where}, object {number}: {box}", lost="objects")
                 continue
+            fits = _fits(box, size)
+            if fits[not self._corners] and not fits[self._corners]:
+                defects.add(f"box that fits only as {_FORMS[not self._corners]}", f"{where}, object {number}: {box}")
             left, top, right, bottom = box if self._corners else (box[0], box[1], box[0] + box[2], box[1] + box[3])
             known = self._classes.number(label)
             if known < 0:
@@ -301,3 +309,13 @@ class HubAnnotatedImages(HubDataset):
             collector.add(
                 number, (top, left, bottom, right), known, difficult=difficult[number - 1], crowd=crowd[number - 1]
             )
+
+
+def _fits(box: Sequence[float], size: tuple[int, int]) -> tuple[bool, bool]:
+    """Whether a box fits an image of a size, (height, width), in each of `_FORMS`. A little may be outside."""
+    (a, b, c, d), (height, width) = box, size
+    slack = 1 + 0.01 * max(height, width)
+    return (
+        c >= 0 <= d and a + c <= width + slack and b + d <= height + slack,
+        c > a and d > b and c <= width + slack and d <= height + slack,
+    )

@@ -59,7 +59,7 @@ class ObjectKeys(NamedTuple):
 
 
 def object_keys(column: str, feature: Any) -> ObjectKeys | None:
-    """Where the objects of a column have what; None if it has no objects."""
+    """Which fields of a column describe its objects; None if the column has no objects."""
     fields = fields_of(feature)
     low = {key.lower(): key for key in fields}
     box = next((low[name] for name in _BOXES if name in low and _item(fields[low[name]]) is not None), None)
@@ -74,20 +74,20 @@ def object_keys(column: str, feature: Any) -> ObjectKeys | None:
 
 
 def kind(feature: Any) -> str:
-    """The type of a feature, such as `Image`, `ClassLabel` or `Value`; "" if it is none."""
+    """The type of a feature, such as `Image`, `ClassLabel` or `Value`; "" if it has none."""
     name = feature.get("_type") if isinstance(feature, dict) else None
     return name if isinstance(name, str) else ""
 
 
 def _item(feature: Any) -> Any:
-    """What a list has; None if it is none."""
+    """The feature of the elements of a list; None if the feature is not a list."""
     if isinstance(feature, list):
         return feature[0] if feature else None
     return feature.get("feature") if kind(feature) in ("List", "LargeList", "Sequence") else None
 
 
 def fields_of(feature: Any) -> Mapping[str, Any]:
-    """What each object of a column has: of a list of objects, or of an object of lists; empty if it is neither."""
+    """The fields of the objects of a column, which is a list of mappings or a mapping of lists; else empty."""
     inner = _item(feature)
     if isinstance(inner, dict) and not kind(inner):
         return inner

@@ -1,8 +1,9 @@
 """Which tables of a Hugging Face dataset on disk hold which split.
 
-Read are what `save_to_disk` of the package `datasets` writes (`dataset_dict.json`, `state.json`), and Parquet and Arrow
-files that are named after their splits, as in clones of the hub (`data/train-00000-of-00002.parquet`, also in a folder
-for each configuration) and in the cache of `datasets`. Nothing outside the folder is read, whatever its files say.
+Two layouts are read: what `save_to_disk` of the package `datasets` writes (`dataset_dict.json`, `state.json`), and
+Parquet and Arrow files that are named after their splits, as in clones of the hub
+(`data/train-00000-of-00002.parquet`, also in a folder for each configuration) and in the cache of `datasets`. Nothing
+outside the folder is read, whatever its files say, except through symbolic links.
 """
 
 import json
@@ -39,7 +40,7 @@ def find(name: str, root: Path) -> Layout:
     """The tables in a folder, or a single one.
 
     Args:
-        name: of the source, for messages.
+        name: source name, for messages.
         root: the folder or file.
 
     Raises:

@@ -37,7 +37,7 @@ class Tables:
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        self._paths = paths
+        self._paths, self._images = paths, dict[str, tuple[ImageStorage, np.ndarray]]()
         self._parquet = paths[0].name.endswith(".parquet")
         self.features = self._read_features(paths[0])
         for path in paths[1:]:
@@ -54,18 +54,20 @@ class Tables:
         return values
 
     def images(self, column: str, count: int) -> tuple[ImageStorage, np.ndarray]:
-        """The images of a column, and in which rows they are (int64 [n]); other rows have none.
+        """The images of a column, and in which rows they are (int64 [n]); other rows have none. Found once.
 
         Args:
             column: its name.
             count: rows of the other columns.
         """
-        digest = hashlib.sha256()
-        for path in self._paths:
-            status = path.stat()
-            digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
-        version = f"hf/{digest.hexdigest()}"
-        images, rows = (self._in_groups if self._parquet else self._in_streams)(column, version)
+        if column not in self._images:
+            digest = hashlib.sha256()
+            for path in self._paths:
+                status = path.stat()
+                digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+            find = self._in_groups if self._parquet else self._in_streams
+            self._images[column] = find(column, f"hf/{digest.hexdigest()}")
+        images, rows = self._images[column]
         if len(rows) and rows[-1] >= count:
             raise UserError(f"{self._paths[0]}: damaged: {rows[-1] + 1} rows of {column}, {count} of other columns")
         return images, rows
@@ -131,15 +133,14 @@ class Tables:
         groups, rows, first = list[tuple[int, int, int]](), list[np.ndarray](), 0
         for number, path in enumerate(self._paths):
             with _reported(path), pq.ParquetFile(path) as file:
-                complete = False
                 for group in range(file.num_row_groups):
                     # Not from `file.metadata`, whose accessors end the process if it is damaged (pyarrow 26).
                     count = file.read_row_group(group, columns=[]).num_rows
-                    present = np.arange(count)
-                    if not complete:  # files have all of their images or none; the others are found when they are read
+                    try:
                         values = _bytes(_group(file, group, column))
                         present = np.flatnonzero(values.is_valid().to_numpy(zero_copy_only=False))
-                        complete = len(present) == count
+                    except (pa.ArrowException, OSError):  # reported for each of its images when these are read
+                        present = np.arange(count)
                     groups.append((number, group, first))
                     rows.append(present + first)
                     first += count
@@ -152,8 +153,8 @@ class _RowGroups(ImageStorage):
 
     Args:
         paths: the files.
-        column: of the images.
-        groups: of rows: index of the file, number in the file, first row.
+        column: name of the column of images.
+        groups: for each group of rows: index of the file, number in the file, first row.
         rows: int64 [n], where the images are, counted over all groups.
         version: names the contents; a new one invalidates caches.
     """

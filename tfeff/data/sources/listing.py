@@ -90,7 +90,7 @@ class Finder:
     """Finds files by names as annotation files write them: with backslashes, in another case, in other folders.
 
     Args:
-        paths: of the files, with `/`.
+        paths: paths of the files, with `/`.
     """
 
     def __init__(self, paths: Iterable[str]) -> None:

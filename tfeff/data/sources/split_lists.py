@@ -62,7 +62,7 @@ class Names:
     """Finds the image that a line of a list means.
 
     Args:
-        ids: of all images: paths without their endings.
+        ids: ids of all images: paths without their endings.
     """
 
     def __init__(self, ids: Iterable[str]) -> None:

@@ -139,7 +139,7 @@ def _part(folder: Path, prefix: str, named: Sequence[Path], *, deep: bool = True
 
     Args:
         folder: the folder.
-        prefix: of its ids.
+        prefix: prefix of its ids.
         named: folders in which annotations are usual.
         deep: whether annotations may be in subfolders of these.
     """

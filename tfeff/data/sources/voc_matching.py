@@ -37,9 +37,9 @@ def matches(layout: Layout, parsed: Mapping[str, Annotation | str], headers: Hea
     the size that is written; if none has it, the image that `<filename>` names. An image belongs to one annotation.
 
     Args:
-        layout: of the dataset.
+        layout: layout of the dataset.
         parsed: id -> what the file says, or why it cannot be read.
-        headers: of the images.
+        headers: headers of the images.
     """
     index = _Images(layout)
     found, owners = dict[str, Match](), dict[Path, str]()
