@@ -122,8 +122,14 @@ def checksums_fit(png: bytes) -> bool:
     return True
 
 
-_SIZES = ((1, 1), (11_500, 11_600), (3, 40_000_000), (65_535, 2_040), (65_535, 65_535), (2**31 - 1, 2**31 - 1))
-"""(width, height); the second one and the two after it are just below the limit."""
+AT_THE_LIMIT = tuple(
+    (width, header.MAX_PIXELS // width // share)
+    for share in (1, 2, 4)  # each format has one of these parts of the limit
+    for width in (math.isqrt(header.MAX_PIXELS), 3, 65_535)
+)
+"""(width, height) of images that are just below the limit, or a part of it."""
+_SIZES = ((1, 1), *AT_THE_LIMIT, (65_535, 65_535), (2**31 - 1, 2**31 - 1))
+"""(width, height)."""
 
 
 def enlarged(content: bytes, rng: np.random.Generator) -> bytes:

@@ -195,9 +195,6 @@ def _state_dict(arrays: Arrays, *, old: bool) -> bytes:
     return content + b"u."
 
 
-_FLOATS = b"ctorch\nFloatStorage\n"
-
-
 def _tuple(*items: bytes) -> bytes:
     return b"(" + b"".join(items) + b"t"
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.thoroughness import THOROUGH
+from tfeff.data.images.header import MAX_PIXELS
 
 COUNT = 3_000 if THOROUGH else 300
 
@@ -25,5 +26,17 @@ def test_other_pixels_in_spite_of_checksums_are_a_failure(
     make = fuzz_images.prepare(dataset("hymenoptera", per_folder=2))
     monkeypatch.setattr(fuzz_images.decoding, "decode", lambda encoded, name: np.zeros((64, 96, 3), np.uint8))
     rng, failures = np.random.default_rng(0), set[str]()
-    while not {"silent: other pixels, in spite of the checksums", "decoded without a header"} <= failures:
+    expected = {"silent: other pixels, in spite of the checksums", "decoded without a header"}
+    for _ in range(500):
         failures.add(make(rng, tmp_path).check()[1])
+        if expected <= failures:
+            break
+    assert expected <= failures
+
+
+@pytest.mark.parametrize("share", [1, 2, 4])
+def test_sizes_at_the_limit_of_each_format_are_just_below_it(share: int) -> None:
+    most = MAX_PIXELS // share
+    pixels = [width * height for width, height in fuzz_images.AT_THE_LIMIT]
+    assert sum(0.998 * most < each <= most for each in pixels) == 3
+    assert max(pixels) <= MAX_PIXELS
