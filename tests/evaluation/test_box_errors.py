@@ -64,6 +64,13 @@ def test_what_contradicts_an_annotation(found: Detections, present: Objects, exp
     assert suspects(found, present) == expected
 
 
+def test_a_crowd_explains_detections_inside_it() -> None:
+    crowd = objects(((0, 0, 100, 100), 0))
+    crowd = Objects(crowd.boxes_yxyx, crowd.labels, crowd.difficult, np.array([True]))
+    assert suspects(detections(((10, 10, 20, 20), 0, 0.9)), crowd) == {}
+    assert suspects(detections(((95, 95, 115, 115), 0, 0.9)), crowd) == {MISSING: [(None, 0, 0.9)]}
+
+
 def test_injected_mistakes_of_each_kind_come_first() -> None:
     """A noisy detector of 200 objects, of which ten each are removed, moved, given another class, or invented."""
     rng = np.random.default_rng(0)

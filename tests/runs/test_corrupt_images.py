@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import tfeff
-from tfeff.analysis.diagnosis.images import survey
+from tfeff.analysis.quality import survey
 from tfeff.config import ClassificationSettings, Data, Experiment, Training, architecture
 from tfeff.data.sources import catalog
 from tfeff.execution.executor import Threads
@@ -102,7 +102,7 @@ def test_the_same_images_are_corrupt_everywhere(
     everything = names(folder.glob("train/*/*"))
     assert everything - names(each.name for each in predictions) == expected
     train = catalog.open_labels(f"folder:{folder}").load("train")
-    assert names(survey(train).unreadable) == expected
+    assert names(survey(train, 1000).unreadable) == expected
     store = ProposalStore.create(tmp_path / "store", UniformBoxes(5, 0).parameters)
     with Threads() as threads:
         counts = generate(store, train, UniformBoxes(5, 0), threads)
@@ -127,4 +127,4 @@ def test_boxes_of_corrupt_images_are_lost(folder: Path, expected: set[str], tmp_
     everything = names(folder.glob("train/*/*"))
     headless = everything - names(images.ids)
     assert images.defects.counts == {"unreadable image": len(headless)}
-    assert headless | names(survey(images).unreadable) == expected
+    assert headless | names(survey(images, 1000).unreadable) == expected

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tfeff.boxes import iou
+from tfeff.boxes import area, intersection, iou
 from tfeff.evaluation.matching import Detections, GroundTruth
 
 MISSING, CLASS, BOX, UNCONFIRMED = "missing", "class", "box", "unconfirmed"
@@ -19,7 +19,7 @@ KINDS = {
     MISSING: "a confident detection where nothing is annotated: the object may be missing",
     CLASS: "a confident detection of another class on the object: the class may be wrong",
     BOX: "a confident detection of its class that fits the box poorly: the box may be misplaced",
-    UNCONFIRMED: "no detection near the object: there may be nothing",
+    UNCONFIRMED: "no confident detection near the object: there may be nothing",
 }
 SAME, POOR, NEAR = 0.5, 0.2, 0.3
 """IoU of boxes around one object; of a misplaced box and its object (neighbors overlap less); of a detection that an
@@ -51,14 +51,19 @@ def box_errors(
     """Suspicious objects by kind, the most suspicious first.
 
     Args:
-        detections: of each image, also those with low scores, in [0, 1].
-        objects: of each image. Difficult objects and crowds are never suspicious, and explain detections on them.
+        detections: detections of each image, also those with low scores, in [0, 1].
+        objects: objects of each image. Difficult objects and crowds are never suspicious, and explain detections on
+            them.
         threshold: minimum score of a detection that contradicts an annotation.
     """
     found = dict[str, list[BoxSuspect]]({kind: [] for kind in KINDS})
     for image, (predicted, truth) in enumerate(zip(detections, objects, strict=True)):
         overlaps = iou(predicted.boxes_yxyx, truth.boxes_yxyx).reshape(len(predicted), len(truth.labels))
-        found[MISSING] += _missing(image, predicted, overlaps, threshold)
+        # A crowd explains every detection inside it.
+        inside = (
+            intersection(predicted.boxes_yxyx, truth.boxes_yxyx) / np.maximum(area(predicted.boxes_yxyx), 1e-9)[:, None]
+        )
+        found[MISSING] += _missing(image, predicted, np.where(truth.crowd, inside, overlaps), threshold)
         for number in np.flatnonzero(~(truth.difficult | truth.crowd)).tolist():
             same = predicted.labels == truth.labels[number]
             suspect = _contradicted(image, number, predicted, overlaps[:, number], same, threshold)

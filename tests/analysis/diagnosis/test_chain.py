@@ -447,6 +447,15 @@ def test_dropped_objects_break_the_preparation_and_are_json(tmp_path: Path) -> N
     assert json.loads(json.dumps(finding.to_dict()))["broken"] is True
 
 
+def test_every_copy_in_another_split_counts(tmp_path: Path) -> None:
+    splits = {"train": drawings(20, 1), "val": drawings(20, 2)}
+    name = write_voc(tmp_path, splits)
+    for path in [tmp_path / "JPEGImages" / f"{each.name}.png" for each in splits["val"][:9]]:
+        path.write_bytes((tmp_path / "JPEGImages" / f"{splits['train'][3].name}.png").read_bytes())
+    link = examined(name).links[-1]
+    assert link.faults[0].what == "9 of 20 images of validation (45.0 %) are also in train: the same bytes."
+
+
 def test_samples_of_12_bits_in_16_are_nearly_black(tmp_path: Path) -> None:
     name = write_voc(tmp_path, pictures())
     for path in (tmp_path / "JPEGImages").iterdir():

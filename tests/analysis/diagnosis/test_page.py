@@ -70,7 +70,7 @@ def test_pictures_of_each_class_of_copies_and_of_odd_images(labeled: tuple[Docum
     assert "<b>ees: train 12, test 4" in headings
     assert "copies 1 (train, test): 2 images" in headings
     assert "Dark: 1 images" in headings
-    assert "a/6" not in headings
+    assert not any(each.startswith("a/") for each in headings)
     assert "ants/6 (train, test): 2 images" in headings
     shown = captions(document)
     assert "train; 4.png" in shown

@@ -57,7 +57,15 @@ def test_the_suggested_setting_keeps_the_groups_together(rule: groups.Rule) -> N
     ids = [
         *("train/a_jpg.rf.01.jpg", "test/a_jpg.rf.02.jpg", "train/b_jpg.rf.03.jpg", "train/c.jpg", "test/c_flip.jpg"),
         *("train/c-rot90_aug2.JPG", "train/d.png", "test/d (1).png", "test/d - Copy (2).png", "train/film_0001.png"),
-        *("test/film_0002.png", "test/reel-frame7.png", "train/reel-frame_12.png", "no_folder", "train/sub/7.png"),
+        *(
+            "train/photo 1.jpg",
+            "train/photo 2.jpg",
+            "test/film_0002.png",
+            "test/reel-frame7.png",
+            "train/reel-frame_12.png",
+            "no_folder",
+            "train/sub/7.png",
+        ),
     ]
     own = [rule.key(name) for name in ids]
     together, matched = names.groups(ids, rule.setting)
@@ -110,13 +118,24 @@ def test_numbered_images_of_a_class_are_no_group(tmp_path: Path) -> None:
     assert found(tmp_path, images) == {}
 
 
-def test_photographs_of_one_burst_are_a_group(tmp_path: Path) -> None:
-    times = ("10:00:00", "10:00:07", "10:00:15", "11:00:00", "11:00:05")
-    cameras = ("A", "A", "A", "A", "B")
-    splits = ("train", "test", "train", "train", "test")
-    images = {
-        f"{split}/a/{number}{'x' * number}.jpg": photograph(f"2024:01:01 {time}", camera)
-        for number, (split, time, camera) in enumerate(zip(splits, times, cameras, strict=True))
-    }
-    (across,) = found(tmp_path, images).values()
-    assert list(across.values()) == [["train/0.jpg", "train/2xx.jpg", "test/1x.jpg"]]
+def bursts(camera: str, *, alike: bool) -> dict[str, bytes]:
+    """Thirty bursts of three photographs each, five seconds apart, a minute between bursts."""
+    images = {}
+    for burst in range(30):
+        for number in range(3):
+            time = f"2024:01:01 {10 + burst // 60}:{burst % 60:02}:{5 * number:02}"
+            seed = burst if alike else 100 + 3 * burst + number
+            name = f"{'test' if number == 1 else 'train'}/a/{chr(97 + burst % 26)}{burst}{'x' * number}.jpg"
+            images[name] = photograph(time, camera, seed)
+    return images
+
+
+def test_photographs_of_bursts_are_groups(tmp_path: Path) -> None:
+    (across,) = found(tmp_path, bursts("Brownie", alike=True)).values()
+    assert len(across) == 30
+    assert across["b1"] == ["train/b1.jpg", "train/b1xx.jpg", "test/b1x.jpg"]
+
+
+@pytest.mark.parametrize(("camera", "alike"), [("", True), ("Brownie", False)])
+def test_without_a_camera_or_likeness_times_say_nothing(camera: str, alike: bool, tmp_path: Path) -> None:
+    assert found(tmp_path, bursts(camera, alike=alike)) == {}

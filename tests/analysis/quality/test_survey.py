@@ -36,14 +36,14 @@ def test_blur_lowers_sharpness_whatever_the_contrast(seed: int) -> None:
     assert blurred < 0.08
 
 
-def photograph(time: str | None, camera: str = "") -> bytes:
+def photograph(time: str | None, camera: str = "", seed: int = 1) -> bytes:
     exif = Image.Exif()
     if time is not None:
         exif.get_ifd(0x8769)[0x9003] = time
     if camera:
         exif[0x0110] = camera
     buffer = io.BytesIO()
-    Image.fromarray(scene(1)).save(buffer, "JPEG", exif=exif)
+    Image.fromarray(scene(seed)).save(buffer, "JPEG", exif=exif)
     return buffer.getvalue()
 
 
@@ -51,6 +51,14 @@ def test_time_and_camera_are_those_of_exif() -> None:
     found = measure(photograph("2024:05:06 07:08:09", "Brownie"), scene(1))
     assert found.time == datetime(2024, 5, 6, 7, 8, 9).timestamp()
     assert found.camera == "Brownie"
+
+
+def test_when_a_file_was_changed_is_not_when_it_was_taken() -> None:
+    exif = Image.Exif()
+    exif[0x0132] = "2024:05:06 07:08:09"
+    buffer = io.BytesIO()
+    Image.fromarray(scene(1)).save(buffer, "JPEG", exif=exif)
+    assert np.isnan(measure(buffer.getvalue(), scene(1)).time)
 
 
 @pytest.mark.parametrize("time", [None, "", "yesterday", "0000:00:00 00:00:00"])

@@ -120,6 +120,26 @@ def test_formats_that_opencv_does_not_read_alike(scene):
     assert np.array_equal(pixels, np.repeat(scene[..., :1], 3, axis=-1))
 
 
+def test_heic_is_upright_whatever_its_exif_says(scene):
+    """Its container states the rotation, which the decoder applies."""
+    pytest.importorskip("pillow_heif")
+    large = np.kron(scene, np.ones((8, 8, 1), np.uint8))
+    for orientation in (1, 6):
+        exif = Image.Exif()
+        exif[header.ORIENTATION] = orientation
+        content = encoded(Image.fromarray(large), "HEIF", quality=95, exif=exif.tobytes())
+        found = decoding.decode(content, "x").astype(int)
+        upright = large if orientation == 1 else np.rot90(large, -1)
+        assert found.shape == upright.shape == (*decoding.encoded_size(content, "x"), 3)
+        assert np.abs(found - upright).mean() < 8
+
+
+def test_heic_without_its_extra_gets_advice(monkeypatch):
+    monkeypatch.setattr(header, "HEIF", False)
+    with pytest.raises(UserError, match=r"a HEIC image, which needs the extra heif \(pip install tfeff\[heif\]\)"):
+        decoding.decode(b"\0\0\0\x18ftypheic" + bytes(500), "photo.heic")
+
+
 @pytest.mark.parametrize(
     ("content", "advice"),
     [

@@ -211,7 +211,7 @@ def shifted_pairs(splits: Mapping[str, Dataset]) -> Iterator[Finding]:
         what=f"from {names[start]} to {names[end - 1]}, the boxes {where} fit each image better than its own: "
         "images and annotations were probably numbered separately, and a file is missing in one of the folders.",
         measured={"shift": shift, "images": end - start, "times_the_largest_chance": round(ratio, 1)},
-        evidence=["see objects.png"],
+        evidence=["see the boxes in analysis.html"],
         fix="pair the original files by their common names again; deleting or adding files at the end does not help",
     )
 

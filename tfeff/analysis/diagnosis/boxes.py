@@ -348,7 +348,7 @@ def _of_other_images(annotations: Annotations) -> list[Finding]:
         Finding(
             what="the boxes fit their images no better than the boxes of other images do.",
             measured={"boxes_that_fit_better": round(own.wins, 3), "boxes_compared": own.count},
-            evidence=["see objects.png"],
+            evidence=["see the boxes in analysis.html"],
             fix="check that annotations and images belong together (names, order of lists), and the coordinates",
         )
     ]

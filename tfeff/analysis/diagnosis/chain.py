@@ -7,57 +7,37 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 from matplotlib.figure import Figure
 
-from tfeff import models
 from tfeff.analysis.diagnosis import (
     assignment,
     classes,
-    predicted_labels,
-    predicted_objects,
     preparation,
-    saliency,
-    suspects,
 )
 from tfeff.analysis.diagnosis.assignment import check_assignment
 from tfeff.analysis.diagnosis.boxes import check_boxes
 from tfeff.analysis.diagnosis.classes import check_classes
 from tfeff.analysis.diagnosis.finding import Diagnosis, Link
 from tfeff.analysis.diagnosis.images import check_images, check_quality
+from tfeff.analysis.diagnosis.network import examine_network, predictions_skipped
 from tfeff.analysis.diagnosis.objects import check_objects
 from tfeff.analysis.diagnosis.page import write_page
-from tfeff.analysis.diagnosis.predicted_labels import check_classifier
-from tfeff.analysis.diagnosis.predicted_objects import check_detector
 from tfeff.analysis.diagnosis.preparation import check_preparation
 from tfeff.analysis.diagnosis.splits import check_splits
-from tfeff.analysis.diagnosis.subject import TEST, TRAIN, VALIDATION, Subject
+from tfeff.analysis.diagnosis.subject import TRAIN, Subject
 from tfeff.analysis.diagnosis.suspects import Suspects
-from tfeff.analysis.diagnosis.training_curve import check_training_curve
-from tfeff.analysis.pixel_statistics import pixels_of
 from tfeff.analysis.quality import Quality, examine, survey
 from tfeff.data.dataset import Dataset, evenly_spaced
-from tfeff.data.input.batches import Batches
 from tfeff.durable import locked, write
 from tfeff.errors import UserError
-from tfeff.reporting.box_drawing import draw_detections
 from tfeff.reporting.comparison import class_distribution_figure
 from tfeff.reporting.dataset import box_figures
-from tfeff.reporting.diagnosis import assignment_figure, score_figure, stage_figure
+from tfeff.reporting.diagnosis import assignment_figure
 from tfeff.reporting.figure import save_png
-from tfeff.reporting.gallery import pictures_figure
-from tfeff.reporting.training_curves import training_figure
-from tfeff.tasks.object_detection import ObjectDetectionTask, detection_threshold
-from tfeff.tasks.task import BatchPredictor
-from tfeff.training import Plan, Reporter, Workdir, trained_model
-from tfeff.training.freezing import frozen_params
-from tfeff.training.state import weights_for_evaluation
+from tfeff.tasks.object_detection import ObjectDetectionTask
+from tfeff.training import Reporter
 
-PREDICTED = 256
-"""Images of a split for which the network predicts, at most."""
-DRAWN = 6
-"""Images of a split that are drawn."""
 PLOTTED = 4000
 """Training objects in a scatter plot, at most."""
 DPI = 130
@@ -153,11 +133,9 @@ def _examined(
     settings, figures, suspected = subject.settings, _dataset_figures(subject.splits), Suspects()
     reporter.say("checking annotations ...")
     links = examine_images(subject, quality)
-    if subject.detects:
-        figures["objects"] = _drawn(subject.splits)
     if settings is None:
         return (
-            [*links, _predictions_skipped("R-CNN's stages have their own report (tfeff.evaluate)")],
+            [*links, predictions_skipped("R-CNN's stages have their own report (tfeff.evaluate)")],
             figures,
             suspected,
         )
@@ -185,7 +163,7 @@ def _examined(
                 )
         links.append(check_assignment(subject, assigned, prepared))
     if subject.workdir is not None:
-        trained, drawn, suspected = _trained(subject, subject.workdir, split, reporter)
+        trained, drawn, suspected = examine_network(subject, subject.workdir, split, reporter)
         links, figures = links + trained, figures | drawn
     return links, figures, suspected
 
@@ -219,128 +197,6 @@ def _dataset_figures(splits: Mapping[str, Dataset]) -> dict[str, Figure]:
             },
         )
     return figures
-
-
-_Predictions = tuple[Link, bool | None, dict[str, Figure], Suspects]
-"""The link of the predictions, whether the network has learned the training images (None: unknown), figures, and
-suspects."""
-
-
-def _trained(
-    subject: Subject, workdir: Workdir, split: str | None, reporter: Reporter
-) -> tuple[list[Link], dict[str, Figure], Suspects]:
-    """The links of training and predictions, their figures by name, and suspects."""
-    assert subject.settings is not None
-    settings, task = subject.settings, subject.task
-    figures = dict[str, Figure]()
-    if workdir.rows():
-        figures["training"] = training_figure(workdir.rows(), title=settings.model.name)
-    network, frozen = _network(workdir, subject.plan), None
-    found: _Predictions = _predictions_skipped("the run has no checkpoint"), None, {}, Suspects()
-    if network is not None:
-        if settings.optimizer.frozen:
-            frozen = frozen_params(network, settings.optimizer.frozen) / max(network.count_params(), 1)
-        reporter.say(f"predicting up to {PREDICTED} images of each split ...")
-        other = split or next((role for role in (VALIDATION, TEST) if role in subject.splits), None)
-        pipelines = {
-            role: subject.plan.evaluation_pipeline(
-                preparation.cached(subject.plan.images, subject.splits[role], PREDICTED), network.size
-            )
-            for role in subject.splits
-        }
-        compared = [role for role in (TRAIN, other) if role]
-        if isinstance(task, ObjectDetectionTask):
-            found = _predict_objects(subject, workdir, task, network, pipelines, compared)
-        elif task.kind.annotations == "labels":
-            found = _predict_labels(subject, network, pipelines, compared)
-        else:
-            found = _predictions_skipped(f"task.name={settings.task.name} has no stages"), None, {}, Suspects()
-    link, learned, drawn, suspected = found
-    return [check_training_curve(subject, learned=learned, frozen=frozen), link], figures | drawn, suspected
-
-
-def _predict_objects(
-    subject: Subject,
-    workdir: Workdir,
-    task: ObjectDetectionTask,
-    network: keras.Model,
-    pipelines: Mapping[str, Batches],
-    compared: list[str],
-) -> _Predictions:
-    """Detections of some images of each split; the training split and, last, another one are compared."""
-    names = subject.train.class_names
-    threshold = detection_threshold(workdir.validated(task.scores) if workdir.final.is_file() else {})
-    predicted = {role: predicted_objects.predict(task, network, each, threshold) for role, each in pipelines.items()}
-    predictions = {role: predicted[role] for role in compared}
-    figures = {
-        "recall": stage_figure(
-            {role: {stage.value: value for stage, value in each.recall().items()} for role, each in predictions.items()}
-        ),
-        "scores": score_figure(
-            {role: (each.on_objects, each.on_background) for role, each in predictions.items()},
-            minimum=task.section.suppression.minimum_score,
-            threshold=threshold,
-        ),
-    }
-    if all(each.finite for each in predictions.values()):
-        role, found = list(predictions.items())[-1]
-        chosen = saliency.choose(found.detections, found.objects, DRAWN)
-        if chosen:
-            explained = saliency.explain(task, network, pipelines[role], found.detections, chosen, names)
-            figures["saliency"] = pictures_figure(*explained)
-    link = check_detector(task, predictions, names, classes.counts(subject.train)[:-2])
-    learned, suspected = predicted_objects.learned(predictions[TRAIN]), Suspects()
-    if learned and all(each.finite for each in predicted.values()):
-        suspected = suspects.of_boxes({role: each.images.dataset for role, each in pipelines.items()}, predicted)
-    return link, learned, figures, suspected
-
-
-def _predict_labels(
-    subject: Subject, network: keras.Model, pipelines: Mapping[str, Batches], compared: list[str]
-) -> _Predictions:
-    """Predictions of a classifier for some images of each split."""
-    predictor = BatchPredictor(subject.task.predictor(network), subject.task)
-    predicted = {
-        role: predicted_labels.ClassifierPredictions(each.images.dataset.labels, predictor(each)["probabilities"])
-        for role, each in pipelines.items()
-    }
-    link = check_classifier({role: predicted[role] for role in compared}, subject.train.class_names)
-    learned, suspected = predicted_labels.learned(predicted[TRAIN]), Suspects()
-    if learned:
-        suspected = suspects.of_labels({role: each.images.dataset for role, each in pipelines.items()}, predicted)
-    return link, learned, {}, suspected
-
-
-def _network(workdir: Workdir, plan: Plan) -> keras.Model | None:
-    """The trained network; of an unfinished run, that of its last checkpoint; None if it has none."""
-    if workdir.final.is_file():
-        return trained_model(workdir, plan=plan)
-    saved = workdir.checkpoints.load_latest(lambda _: None)
-    if saved is None:
-        return None
-    keras.mixed_precision.set_dtype_policy("float32")
-    network = plan.build_network()
-    models.load_weights(network, weights_for_evaluation(saved.arrays))
-    return network
-
-
-def _drawn(by_role: Mapping[str, Dataset]) -> Figure:
-    """Some images of each split with their objects and the names of their classes."""
-    pictures, titles = [], []
-    for role, each in by_role.items():
-        for index in evenly_spaced(len(each), DRAWN).tolist():
-            image = pixels_of(each, index)
-            if image is None:
-                continue
-            present = each.objects[index]
-            names = [each.class_names[label] for label in present.labels]
-            pictures.append(draw_detections(image, [], [], objects_yxyx=present.boxes_yxyx, object_names=names))
-            titles.append(f"{role}: {each.ids[index]}, {len(present)} objects")
-    return pictures_figure(pictures, titles)
-
-
-def _predictions_skipped(reason: str) -> Link:
-    return Link(name="predictions", question="are the predictions correct?", skipped=reason)
 
 
 def _title(subject: Subject) -> str:

@@ -141,7 +141,7 @@ def _unused(total: Counts, names: Sequence[str]) -> Iterator[Finding]:
             evidence=[f"class list: {listed(names)}"],
             fix="remove the class from the list and subtract 1 from all labels"
             if background
-            else "compare a few labels with objects.png; if they are counted from 1, subtract 1",
+            else "compare a few labels with the boxes in analysis.html; if they are counted from 1, subtract 1",
         )
         return
     yield Finding(

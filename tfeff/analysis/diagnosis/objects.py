@@ -204,5 +204,6 @@ def _last_without_objects(names: Sequence[str], empty: npt.NDArray[np.bool_]) ->
         broken=False,
         measured={"images": count},
         evidence=[listed(list(names[-count:]))],
-        fix="look at objects.png; if boxes and objects do not match, rename the originals by their common names",
+        fix="look at the boxes in analysis.html; if they are not on the objects, rename the originals by their common "
+        "names",
     )

@@ -4,22 +4,19 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from tfeff.analysis.diagnosis.classes import counts
 from tfeff.analysis.diagnosis.finding import Diagnosis, Finding
 from tfeff.analysis.diagnosis.suspects import SECTIONS, Suspects
-from tfeff.analysis.pixel_statistics import pixels_of
+from tfeff.analysis.diagnosis.thumbnails import ANNOTATED, DETECTED, relative_boxes, thumbnail
 from tfeff.analysis.quality import Quality
-from tfeff.boxes import relative_from_yxyx
+from tfeff.analysis.quality.near_duplicates import BITS
 from tfeff.data.dataset import Dataset, evenly_spaced
 from tfeff.data.names import shown
 from tfeff.reporting import html
 
-SIDE = 224
-"""Pixels of the longest side of a thumbnail."""
 CLASSES = 60
 """Classes with pictures, at most: the most frequent ones and the rarest ones."""
 SAMPLES = 6
@@ -28,10 +25,6 @@ SHOWN = 24
 """Pictures of a gallery."""
 GROUPS = 12
 """Groups of copies with pictures."""
-CONTEXT = 0.5
-"""Margin around an object, relative to its longer side."""
-ANNOTATED, DETECTED = (0, 150, 0), (225, 0, 0)
-"""Colors of boxes."""
 
 FIGURES = {
     "boxes": "Sizes of the training objects at the network's resolution, against its anchors or cells.",
@@ -124,10 +117,10 @@ def _annotated(splits: Mapping[str, Dataset]) -> Iterator[html.Part]:
         for index in evenly_spaced(len(images), SAMPLES).tolist() if images.has_objects else ():
             names = Counter(images.class_names[label] for label in images.objects[index].labels)
             text = ", ".join(f"{number} {shown(name)}" for name, number in names.most_common(3)) or "no objects"
-            boxes = [(box, ANNOTATED) for box in _relative(images, index)]
+            boxes = [(box, ANNOTATED) for box in relative_boxes(images, index)]
             pictures += [
                 html.picture(pixels, [f"{role}: {name}", text + (", …" if len(names) > 3 else "")])
-                for pixels, name in _thumbnail(images, index, boxes=boxes)
+                for pixels, name in thumbnail(images, index, boxes=boxes)
             ]
     if pictures:
         yield html.gallery("Are the boxes on the objects?", pictures)
@@ -171,7 +164,7 @@ def _classes(splits: Mapping[str, Dataset], quality: Quality, figures: Mapping[s
         pictures = [
             html.picture(pixels, [name])
             for index, box in examples.get(label, [])
-            for pixels, name in _thumbnail(train, index, crop=box)
+            for pixels, name in thumbnail(train, index, crop=box)
         ]
         title = f"{shown(train.class_names[label])}: {numbers}"
         yield html.gallery(title, pictures) if pictures else html.paragraph(f"{title}; no training image shows it.")
@@ -193,14 +186,9 @@ def _examples(images: Dataset, classes: set[int]) -> dict[int, list[tuple[int, n
     for label, each in places.items():
         for place in evenly_spaced(len(each), SAMPLES).tolist() if each else ():
             index, number = each[place]
-            box = None if number is None else _relative(images, index)[number]
+            box = None if number is None else relative_boxes(images, index)[number]
             found.setdefault(label, []).append((index, box))
     return found
-
-
-def _relative(images: Dataset, index: int) -> npt.NDArray[np.float64]:
-    height, width = images.sizes[index].tolist()
-    return relative_from_yxyx(images.objects[index].boxes_yxyx.astype(np.float64), (height, width))
 
 
 def _boxes(splits: Mapping[str, Dataset], figures: Mapping[str, Path]) -> list[html.Part]:
@@ -213,7 +201,7 @@ def _boxes(splits: Mapping[str, Dataset], figures: Mapping[str, Path]) -> list[h
     areas = [
         (float(area), index, box)
         for index in range(len(train))
-        for box in _relative(train, index)
+        for box in relative_boxes(train, index)
         for area in [max(box[2] - box[0], 0) * max(box[3] - box[1], 0)]
     ]
     areas.sort(key=lambda each: each[0])
@@ -221,7 +209,7 @@ def _boxes(splits: Mapping[str, Dataset], figures: Mapping[str, Path]) -> list[h
         pictures = [
             html.picture(pixels, [f"{100 * area:.2g} % of the image", name])
             for area, index, box in part
-            for pixels, name in _thumbnail(train, index, crop=box)
+            for pixels, name in thumbnail(train, index, crop=box)
         ]
         parts.append(html.gallery(title, pictures))
     return parts
@@ -231,11 +219,16 @@ def _copies(quality: Quality) -> Iterator[html.Part]:
     copies = quality.copies
     if copies.alike:
         yield html.paragraph(
-            "All images look alike, so near duplicates cannot be told from other images. Equal files are listed above."
+            f"{copies.alike:,} images look so much alike that near duplicates cannot be told among them; of these, "
+            "only equal files are listed."
         )
-        return
+    if copies.bits < BITS:
+        yield html.paragraph(
+            "So many images look alike that only those whose perceptual hashes differ in at most "
+            f"{copies.bits} of 64 bits were compared."
+        )
     if not copies.groups:
-        yield html.paragraph("No copies were found, neither equal files nor near duplicates.")
+        yield html.paragraph("No copies were found.")
         return
     yield html.paragraph(
         f"Images that are equal, encoded again, resized, brightened, mirrored or slightly cropped: "
@@ -258,7 +251,7 @@ def _pictures(quality: Quality, places: Sequence[tuple[str, int]]) -> list[html.
     found = list[html.Part]()
     for role, index in places:
         survey = quality.surveys[role]
-        for pixels, name in _thumbnail(survey.images, survey.indices[index]):
+        for pixels, name in thumbnail(survey.images, survey.indices[index]):
             found.append(html.picture(pixels, [role, name]))
     return found
 
@@ -296,7 +289,7 @@ def _suspects(suspects: Suspects) -> Iterator[html.Part]:
         pictures = [
             html.picture(pixels, [suspect.text, f"{suspect.split}: {name}"])
             for suspect in found[:SHOWN]
-            for pixels, name in _thumbnail(
+            for pixels, name in thumbnail(
                 suspects.images[suspect.split],
                 suspect.image,
                 crop=_around(suspect.annotated, suspect.detected),
@@ -313,45 +306,3 @@ def _suspects(suspects: Suspects) -> Iterator[html.Part]:
 def _around(*boxes: npt.NDArray[np.float64] | None) -> npt.NDArray[np.float64] | None:
     known = np.array([box for box in boxes if box is not None])
     return np.concatenate([known[:, :2].min(axis=0), known[:, 2:].max(axis=0)]) if len(known) else None
-
-
-def _thumbnail(
-    images: Dataset,
-    index: int,
-    *,
-    crop: npt.NDArray[np.float64] | None = None,
-    boxes: Sequence[tuple[npt.NDArray[np.float64] | None, tuple[int, int, int]]] = (),
-) -> Iterator[tuple[npt.NDArray[np.uint8], str]]:
-    """A small picture of an image and its file name; nothing if it is unreadable.
-
-    Args:
-        crop: box relative to the image, yxyx; shown with CONTEXT around it, and drawn if `boxes` are empty.
-        boxes: relative boxes and their colors.
-    """
-    pixels = pixels_of(images, index)
-    if pixels is None:
-        return
-    top, left, scale = 0, 0, 1.0
-    height, width = pixels.shape[:2]
-    if crop is not None:
-        box = crop * (height, width, height, width)
-        side = max(32.0, (1 + 2 * CONTEXT) * max(box[2] - box[0], box[3] - box[1]))
-        middle = (box[:2] + box[2:]) / 2
-        top, left = (
-            int(np.clip(center - side / 2, 0, max(whole - side, 0)))
-            for center, whole in zip(middle, (height, width), strict=True)
-        )
-        pixels = pixels[top : top + round(side), left : left + round(side)]
-        boxes = boxes or [(crop, ANNOTATED)]
-    scale = SIDE / max(pixels.shape[:2])
-    if scale > 1 and crop is None:
-        scale = 1.0
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    small = np.asarray(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=how), np.uint8)
-    for own, color in boxes:
-        if own is not None:
-            y0, x0, y1, x1 = (
-                ((own * (height, width, height, width) - (top, left, top, left)) * scale).round().astype(int).tolist()
-            )
-            cv2.rectangle(small, (x0, y0), (x1 - 1, y1 - 1), color, 2)
-    yield small, shown(str(images.ids[index]).rpartition("/")[2])

@@ -388,7 +388,7 @@ def _on_split(
                 what=f"recall is {percent(theirs)}, but {percent(ours)} on training images: the network has memorized "
                 "those, or this split is different.",
                 measured={"recall": theirs, "training_recall": ours, "objects": total},
-                evidence=["see recall.png, and compare train and " + role + " in objects.png"],
+                evidence=["see recall.png, and compare train and " + role + " in analysis.html"],
                 fix="more images, more augmentation (task.augmentation), pretrained weights; draw the splits at random",
             )
         )
@@ -413,5 +413,5 @@ def _per_class(train: DetectorPredictions, names: tuple[str, ...], counts: npt.N
         what=f"classes that are never detected, not even in training images: {listed([names[c] for c in never])}.",
         measured={names[c]: int(counts[c]) for c in never[:5]},
         evidence=[f"0 of {int((labels == c).sum())} examined objects of {names[c]}" for c in never[:5]],
-        fix="check their boxes in objects.png and their sizes in boxes.png; collect more of them, or train longer",
+        fix="check their boxes in analysis.html and their sizes in boxes.png; collect more of them, or train longer",
     )

@@ -17,7 +17,9 @@ def check_splits(splits: Mapping[str, Dataset], quality: Quality) -> Link:
     for role, survey in surveys.items():
         if role == TRAIN:
             continue
-        same = [(train[digest][0], names[0]) for digest, names in survey.digests.items() if digest in train]
+        same = [
+            (train[digest][0], name) for digest, names in survey.digests.items() if digest in train for name in names
+        ]
         if same:
             findings.append(
                 Finding(
@@ -39,7 +41,7 @@ def check_splits(splits: Mapping[str, Dataset], quality: Quality) -> Link:
                 evidence=[" = ".join(names[:3]) for names in inside[:3]],
             )
         )
-    within = [group for group in quality.copies.groups if group not in quality.copies.across]
+    within = [group for group in quality.copies.groups if len({role for role, _ in group}) == 1]
     if within:
         findings.append(
             Finding(

@@ -61,7 +61,7 @@ def of_labels(splits: Mapping[str, Dataset], predictions: Mapping[str, Classifie
     found, examined = list[Suspect](), dict[str, Dataset]()
     for split, each in predictions.items():
         if split == TRAIN or not np.isfinite(each.probabilities).all():
-            continue  # a classifier knows the labels of its training images by heart
+            continue  # a classifier memorizes the labels of its training images
         images, errors = splits[split], label_errors(each.labels, each.probabilities)
         examined[split] = images
         for index, likely in zip(errors.suspects.tolist(), errors.likely.tolist(), strict=True):

@@ -38,7 +38,7 @@ KINDS = {
     ),
 }
 USUAL = 0.2
-"""If a larger share of the images is of a kind, images of this dataset are so, and none of them is odd."""
+"""If a larger share of the images is of a kind, it is usual for this dataset, and they are not listed."""
 
 
 @dataclass(frozen=True, eq=False)

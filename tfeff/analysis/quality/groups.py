@@ -84,13 +84,13 @@ RULES = (
         "augmented copies of one original (NAME_flip, NAME_rot90)",
         _by(_AUGMENTED, originals=True),
         certain=True,
-        setting=rf"(?i)([^/]+?){_CHANGED}*{_ENDING}$",
+        setting=rf"([^/]+?)(?i:{_CHANGED}*){_ENDING}$",
     ),
     Rule(
         "copies of one file (NAME (1), NAME copy)",
         _by(_COPIED, originals=True),
         certain=True,
-        setting=rf"(?i)([^/]+?){_COPY}*(?: \d+)?{_ENDING}$",
+        setting=rf"([^/]+?)(?i:{_COPY}+(?: \d+)?)?{_ENDING}$",
     ),
     Rule(
         "numbered images of one name (NAME_0001, NAME_0002)",
@@ -142,6 +142,7 @@ def find(surveys: Mapping[str, Survey]) -> list[Grouping]:
     places = [(role, index) for role, each in surveys.items() for index in range(len(each))]
     names = [surveys[role].ids[index] for role, index in places]
     classes = {name for each in surveys.values() for name in each.images.class_names}
+    prefixed = any(PurePath(name).parent.name in classes for name in names)
     rng, found = np.random.default_rng(0), list[Grouping]()
     for rule in RULES:
         groups, marked = dict[str, list[int]](), set[str]()
@@ -158,20 +159,20 @@ def find(surveys: Mapping[str, Survey]) -> list[Grouping]:
         groups = _without_classes(groups, places, surveys)
         if not groups or max(map(len, groups.values())) > LARGEST * len(places):
             continue
-        likeness = None
-        if not rule.certain:
-            pixels = np.stack([surveys[role].measured[index].thumbnail for role, index in places])
-            measured = _likeness(list(groups.values()), pixels, _labels(places, surveys), rng)
-            if measured is None or measured[0] < LIKENESS or measured[1] < Z:
-                continue
-            likeness = measured[0]
+        likeness = None if rule.certain else _likeness(list(groups.values()), places, surveys, rng)
+        if not rule.certain and likeness is None:
+            continue
+        setting = rf"([^/]+)/{rule.setting}" if prefixed and rule.key is not _folder else rule.setting
+        named = {key: [places[number] for number in each] for key, each in groups.items()}
+        found.append(Grouping(rule.what, named, likeness, setting))
+    bursts = _without_classes(_bursts(places, surveys), places, surveys)
+    likeness = _likeness(list(bursts.values()), places, surveys, rng) if bursts else None
+    if likeness is not None:
+        named = {key: [places[number] for number in each] for key, each in bursts.items()}
         found.append(
-            Grouping(
-                rule.what, {key: [places[n] for n in each] for key, each in groups.items()}, likeness, rule.setting
-            )
+            Grouping(f"photographs of one camera, each within {BURST:.0f} seconds of the next", named, likeness)
         )
-    bursts = _bursts(places, surveys)
-    return [*found, Grouping(f"photographs taken within {BURST:.0f} seconds", bursts)] if bursts else found
+    return found
 
 
 def _labels(places: Sequence[Place], surveys: Mapping[str, Survey]) -> npt.NDArray[np.int64]:
@@ -202,13 +203,14 @@ def _without_classes(
 
 
 def _likeness(
-    groups: Sequence[Sequence[int]],
-    thumbnails: npt.NDArray[np.uint8],
-    labels: npt.NDArray[np.int64],
-    rng: np.random.Generator,
-) -> tuple[float, float] | None:
-    """Probability that a pair within a group correlates more than a pair of one class and two groups, and its distance
-    from chance in standard deviations (Mann and Whitney); None with fewer than MIN_PAIRS pairs."""
+    groups: Sequence[Sequence[int]], places: Sequence[Place], surveys: Mapping[str, Survey], rng: np.random.Generator
+) -> float | None:
+    """Probability that a pair within a group correlates more than a pair of one class and two groups.
+
+    None if it is not above chance (LIKENESS, and Z standard deviations of Mann and Whitney's statistic), or with fewer
+    than MIN_PAIRS pairs.
+    """
+    thumbnails, labels = np.stack([surveys[role].measured[i].thumbnail for role, i in places]), _labels(places, surveys)
     # Neighbors in a group count: the ends of a video differ.
     inside = np.array([pair for group in groups for pair in pairwise(group)])
     if len(inside) < MIN_PAIRS:
@@ -228,13 +230,13 @@ def _likeness(
     wins = np.searchsorted(other, one, "left") + np.searchsorted(other, one, "right")
     probability = float(wins.mean() / 2 / len(other))
     deviation = np.sqrt((len(one) + len(other) + 1) / (12 * len(one) * len(other)))
-    return probability, float((probability - 0.5) / deviation)
+    return probability if probability >= LIKENESS and probability - 0.5 >= Z * deviation else None
 
 
-def _bursts(places: Sequence[Place], surveys: Mapping[str, Survey]) -> dict[str, list[Place]]:
+def _bursts(places: Sequence[Place], surveys: Mapping[str, Survey]) -> dict[str, list[int]]:
     """Photographs of one camera, each within BURST seconds of the next, by the name of the first."""
     taken = [(one.camera, one.time, number) for number, one in enumerate(surveys[r].measured[i] for r, i in places)]
-    known = sorted(each for each in taken if np.isfinite(each[1]))
+    known = sorted(each for each in taken if each[0] and np.isfinite(each[1]))
     near = [(one[2], other[2]) for one, other in pairwise(known) if one[0] == other[0] and other[1] - one[1] <= BURST]
-    groups = [[places[number] for number in group] for group in joined(len(places), near)]
-    return {stem(surveys[group[0][0]].ids[group[0][1]]): group for group in groups}
+    groups = joined(len(places), np.array(near, np.int64).reshape(-1, 2))
+    return {stem(surveys[places[group[0]][0]].ids[places[group[0]][1]]): group for group in groups}

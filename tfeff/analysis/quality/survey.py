@@ -31,7 +31,7 @@ class Measurements(NamedTuple):
     """What is measured on one image.
 
     Attributes:
-        digest: of its bytes.
+        digest: digest of the file's bytes.
         size: (height, width).
         lowest: its lowest value, in [0, 255].
         highest: its highest value.
@@ -43,8 +43,8 @@ class Measurements(NamedTuple):
         hashes: perceptual hashes of the image and of its mirror image, uint64 [2] (OpenCV's pHash: signs of low
             frequencies of the cosine transform).
         thumbnail: uint8 [THUMBNAIL, THUMBNAIL, 3].
-        time: when it was taken, in seconds, according to EXIF; NaN if it does not say.
-        camera: which camera took it, according to EXIF.
+        time: when it was taken, in seconds, according to EXIF (`DateTimeOriginal`); NaN if EXIF does not say.
+        camera: model and serial number of the camera according to EXIF; empty if EXIF does not say.
     """
 
     digest: bytes
@@ -84,10 +84,6 @@ class Survey:
     def ids(self) -> list[str]:
         """Their ids."""
         return [self.images.ids[index] for index in self.indices]
-
-    def column(self, name: str) -> npt.NDArray:
-        """One measurement of all images, [n, ...]."""
-        return np.array([getattr(each, name) for each in self.measured])
 
     @cached_property
     def digests(self) -> dict[bytes, list[str]]:
@@ -170,7 +166,7 @@ def _hash(gray: npt.NDArray) -> np.uint64:
     return cv2.img_hash.pHash(gray).ravel().view(np.uint64)[0]
 
 
-_EXIF_BLOCK, _ORIGINAL_TIME, _TIME, _CAMERA = 0x8769, 0x9003, 0x0132, 0x0110
+_EXIF_BLOCK, _ORIGINAL_TIME, _MODEL, _SERIAL_NUMBER = 0x8769, 0x9003, 0x0110, 0xA431
 
 
 def _exif(encoded: bytes) -> tuple[float, str]:
@@ -180,8 +176,10 @@ def _exif(encoded: bytes) -> tuple[float, str]:
     try:
         with header.opened(encoded) as image:
             tags = image.getexif()
-            text = tags.get_ifd(_EXIF_BLOCK).get(_ORIGINAL_TIME) or tags.get(_TIME) or ""
-            camera = str(tags.get(_CAMERA) or "").strip("\0 ")
+            block = tags.get_ifd(_EXIF_BLOCK)
+            text = block.get(_ORIGINAL_TIME) or ""
+            names = (str(each or "").strip("\0 ") for each in (tags.get(_MODEL), block.get(_SERIAL_NUMBER)))
+            camera = " ".join(name for name in names if name)
             return datetime.strptime(str(text).strip("\0 "), "%Y:%m:%d %H:%M:%S").timestamp(), camera
     except Exception:  # Pillow's readers raise errors of any kind for damaged blocks; an image without time is fine
         return float("nan"), ""

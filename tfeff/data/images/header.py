@@ -187,7 +187,7 @@ def orientation_in(exif: bytes) -> int:
 def _by_pillow(content: bytes | Path, name: str) -> Header:
     try:
         with opened(content) as image:
-            exif = image.info.get("exif", b"").removeprefix(b"Exif\0\0")
+            exif = (image.info.get("exif") or b"").removeprefix(b"Exif\0\0")
             # Pillow turns TIFF itself; HEIF and AVIF state their rotation elsewhere, which their decoders apply.
             tag = 1 if image.format in ("TIFF", "HEIF", "AVIF") else orientation_in(exif)
             single = getattr(image, "n_frames", 1) == 1 if image.format in ("WEBP", "PNG") else True
