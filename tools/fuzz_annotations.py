@@ -1,9 +1,11 @@
 """Tests the annotation readers with damaged files: `python tools/fuzz_annotations.py --data=DIR`.
 
-DIR contains `bccd`, `raccoon` and `coco128`. The damage is what disks, editors, scripts and attackers cause: flipped
-and lost bytes; missing, duplicated, reordered or deeply nested tags; invalid numbers; entity bombs; names with paths. A
-reader must finish within a time limit, raise nothing but `UserError`, return only boxes inside their images, and keep
-every undamaged object. Where damage reaches all objects, as that of class names does, lost ones must be counted.
+DIR contains `bccd`, `raccoon` and `coco128`; CSV files and tables of Hugging Face datasets are made by the tool. The
+damage is what disks, editors, scripts and attackers cause: flipped and lost bytes; missing, duplicated, reordered or
+deeply nested tags; invalid numbers; entity bombs; names with paths. A reader must finish within a time limit, raise
+nothing but `UserError`, return only boxes inside their images, and keep every undamaged object. Where damage reaches
+all objects, as that of class names does, lost ones must be counted. Tables of Hugging Face datasets have no checksums;
+none of their images may be lost without a message or a count.
 """
 
 from pathlib import Path
@@ -12,6 +14,7 @@ import command_line
 import fuzzing
 import numpy as np
 from damaged_coco import coco_case
+from damaged_hub import hub_case
 from damaged_tables import boxes_case, labels_case, lists_case
 from damaged_voc import voc_case
 from damaged_yolo import yolo_case
@@ -22,7 +25,7 @@ def prepare(data: Path) -> fuzzing.Make:
     kinds = (voc_case(data), yolo_case(data), coco_case(data))
 
     def make(rng: np.random.Generator, folder: Path) -> fuzzing.Case:
-        return fuzzing.pick(rng, (*kinds, *kinds, boxes_case, labels_case, lists_case))(rng, folder)
+        return fuzzing.pick(rng, (*kinds, *kinds, boxes_case, labels_case, lists_case, hub_case, hub_case))(rng, folder)
 
     return make
 

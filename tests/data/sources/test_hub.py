@@ -187,6 +187,19 @@ def test_images_that_are_missing_in_later_groups_of_rows_are_counted(tmp_path, m
         np.testing.assert_array_equal(pixels_of(found), PIXELS[:5])
 
 
+@pytest.mark.parametrize("damage", ["cut", "zeros"])
+def test_a_stream_that_ends_too_early_is_refused(tmp_path, damage):
+    """Between two batches, where pyarrow sees an ordinary end."""
+    path = save(tmp_path / "pets", [labeled(range(8))]) / "data-00000-of-00001.arrow"
+    content = path.read_bytes()
+    last = content.rindex(b"\xff\xff\xff\xff", 0, len(content) - 8)
+    path.write_bytes(content[:last] + (bytes(len(content) - last) if damage == "zeros" else b""))
+    with pa.memory_map(str(path)) as file:
+        assert pa.ipc.open_stream(file).read_all().num_rows == 6
+    with pytest.raises(UserError, match=r"arrow: damaged, or not a table \(rows are missing at its end\)"):
+        labels_of(tmp_path / "pets", "all")
+
+
 def test_a_damaged_group_of_rows_costs_its_images_alone(tmp_path):
     content = mapping_of_lists([[[1, 1, 2, 2]]] * 6, [[0]] * 6)
     path = write(tmp_path / "train.parquet", content, row_group_size=2, compression="gzip", write_statistics=False)

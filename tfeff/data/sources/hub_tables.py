@@ -21,6 +21,8 @@ from tfeff.data.images.storage import EncodedImages, ImageStorage, Segments
 from tfeff.errors import UserError
 
 _GROUPS_KEPT = 4
+_END = b"\xff\xff\xff\xff\0\0\0\0"
+"""Of an Arrow stream: the mark that begins each of its messages, and a length of 0."""
 
 
 class Tables:
@@ -88,7 +90,7 @@ class Tables:
                     yield part
         else:
             with pa.memory_map(str(path)) as file:
-                for part in pa.ipc.open_stream(file.read_buffer()):
+                for part in _batches(file.read_buffer()):
                     chosen = part.select([column])
                     chosen.validate(full=True)
                     yield chosen
@@ -99,7 +101,7 @@ class Tables:
             size = path.stat().st_size
             with _reported(path), pa.memory_map(str(path)) as file:
                 content = file.read_buffer()
-                for part in pa.ipc.open_stream(content):
+                for part in _batches(content):
                     values = part.column(column)
                     values.validate(full=True)
                     encoded = _bytes(values)
@@ -206,6 +208,19 @@ class _RowGroups(ImageStorage):
     def stamp(self, index: int) -> bytes:
         """From the version and the row; reads no file."""
         return hashlib.blake2b(f"{self._version}/{self._rows[index]}".encode(), digest_size=8).digest()
+
+
+def _batches(content: pa.Buffer) -> Iterator[pa.RecordBatch]:
+    """The batches of an Arrow stream. pyarrow takes zeros or a missing rest for its end.
+
+    Raises:
+        ValueError: the stream ends before its end.
+    """
+    source = pa.BufferReader(content)
+    yield from pa.ipc.open_stream(source)
+    modern = content[:4].to_pybytes() == _END[:4]  # before Arrow 0.15, the end could not be told from padding
+    if source.tell() < len(content) or (modern and content[-8:].to_pybytes() != _END):
+        raise ValueError("rows are missing at its end")
 
 
 def _group(file: pq.ParquetFile, group: int, column: str) -> Any:
