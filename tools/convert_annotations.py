@@ -1,11 +1,13 @@
 """Converts a dataset with boxes: `python tools/convert_annotations.py --dataset=voc:DIR --to=yolo --out=DIR2`.
 
 Image files are copied unchanged. Attributes that the target format lacks are dropped and counted: `difficult` and
-`crowd` in YOLO, `difficult` in COCO, `crowd` in VOC. VOC corners are rounded to whole pixels, and boxes thinner than
-two pixels are widened to two.
+`crowd` in YOLO and CSV, `difficult` in COCO, `crowd` in VOC; Hugging Face datasets (`hf`) keep both, but not the names
+of images. VOC corners are rounded to whole pixels, and boxes thinner than two pixels are widened to two.
 """
 
 import argparse
+import csv
+import io
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,6 +16,9 @@ from typing import Any
 from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
 import command_line
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from tfeff.data.dataset import Dataset, Objects
 from tfeff.data.images import decoding, header
@@ -30,7 +35,9 @@ NamedImage = tuple[str, bytes, tuple[int, int], Objects]  # file name, encoded i
 def main() -> None:
     """Converts the dataset that the flags name."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", required=True, help="voc:DIR, yolo:DIR, coco:DIR, tfds:NAME or embedded:NAME.")
+    parser.add_argument(
+        "--dataset", required=True, help="voc:DIR, yolo:DIR, coco:DIR, csv:FILE, hf:DIR, tfds:NAME or embedded:NAME."
+    )
     parser.add_argument("--split", default="all", help="One or more splits: train,validation,test.")
     parser.add_argument("--to", choices=list(WRITERS), required=True, help="Target format.")
     parser.add_argument("--out", type=Path, required=True, help="Output directory.")
@@ -51,7 +58,7 @@ def convert(source: Dataset, split: str, target: str, out: Path) -> Counter[str]
     Args:
         source: the images and objects of the split.
         split: its name in the output; `all` writes a dataset without splits.
-        target: `voc`, `yolo` or `coco`.
+        target: a key of `WRITERS`.
         out: the output directory.
 
     Returns:
@@ -149,10 +156,62 @@ def write_coco(source: Dataset, split: str, out: Path) -> Counter[str]:
     return +dropped
 
 
+def write_csv(source: Dataset, split: str, out: Path) -> Counter[str]:
+    """Writes `<split>.csv`, a row per object or empty image, and the images in `<split>/`."""
+    dropped, rows = Counter[str](), [("image", "label", "xmin", "ymin", "xmax", "ymax")]
+    for name, encoded, _, objects in named_images(source):
+        path = f"{split}/{name}"
+        for (top, left, bottom, right), label, difficult, crowd in _rows(objects):
+            corners = (str(round(value, 4)) for value in (left, top, right, bottom))
+            rows.append((path, source.class_names[label], *corners))
+            dropped["difficult"] += difficult
+            dropped["crowd"] += crowd
+        if not len(objects):
+            rows.append((path, "", "", "", "", ""))
+        _copy(out / path, encoded)
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    _write(out / f"{split}.csv", text.getvalue().encode())
+    return +dropped
+
+
+def write_hf(source: Dataset, split: str, out: Path) -> Counter[str]:
+    """Writes `data/<split>-00000-of-00001.parquet`, with the images."""
+    flag = {"_type": "Value", "dtype": "bool"}
+    kinds = {
+        "bbox": {"_type": "List", "feature": {"_type": "Value", "dtype": "float32"}, "length": 4},
+        "category": {"_type": "ClassLabel", "names": list(source.class_names)},
+        "difficult": flag,
+        "iscrowd": flag,
+    }
+    lists = {key: {"_type": "List", "feature": kind} for key, kind in kinds.items()}
+    types = (pa.list_(pa.float32(), 4), pa.int64(), pa.bool_(), pa.bool_())
+    objects_type = pa.struct([(key, pa.list_(each)) for key, each in zip(kinds, types, strict=True)])
+    image_type = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    information = {"info": {"features": {"image": {"_type": "Image"}, "objects": lists}}}
+    schema = pa.schema([("image", image_type), ("objects", objects_type)], {"huggingface": json.dumps(information)})
+    path = out / "data" / f"{split}-00000-of-00001.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with pq.ParquetWriter(path, schema) as file:
+        for start in range(0, len(source), 100):  # images of a group of rows, as `datasets` writes them
+            rows = []
+            for name, encoded, _, objects in named_images(source.take(np.arange(len(source))[start : start + 100])):
+                top, left, bottom, right = objects.boxes_yxyx.T
+                boxes = np.stack([left, top, right - left, bottom - top], axis=1)
+                values = (each.tolist() for each in (boxes, objects.labels, objects.difficult, objects.crowd))
+                rows.append(
+                    {"image": {"bytes": encoded, "path": name}, "objects": dict(zip(kinds, values, strict=True))}
+                )
+            file.write_table(pa.Table.from_pylist(rows, schema))
+    return Counter()
+
+
 WRITERS: dict[str, Callable[[Dataset, str, Path], Counter[str]]] = {
     "voc": write_voc,
     "yolo": write_yolo,
     "coco": write_coco,
+    "csv": write_csv,
+    "hf": write_hf,
 }
 
 

@@ -5,7 +5,14 @@ from tfeff.data.sources import catalog
 from tfeff.errors import UserError
 from tools import convert_annotations
 
-FORMATS = ("voc", "yolo", "coco")
+FORMATS = ("voc", "yolo", "coco", "csv")
+"""Those that keep the names of images."""
+
+
+def load(target, out, split):
+    """A converted split, as its format is read."""
+    path = out / "all.csv" if (target, split) == ("csv", "all") else out
+    return catalog.open_objects(f"{target}:{path}").load(split)
 
 
 def by_name(source):
@@ -30,7 +37,7 @@ def test_two_conversions_keep_whole_pixel_boxes(digits, tmp_path, first, second)
     source = digits
     for step, target in enumerate((first, second)):
         assert not convert_annotations.convert(source, "train", target, tmp_path / str(step))
-        source = catalog.open_objects(f"{target}:{tmp_path / str(step)}").load("train")
+        source = load(target, tmp_path / str(step), "train")
         assert not source.defects.counts
     assert source.class_names == digits.class_names
     result = by_name(source)
@@ -46,7 +53,7 @@ def test_two_conversions_keep_whole_pixel_boxes(digits, tmp_path, first, second)
 def test_fractional_boxes_change_by_rounding_only(dataset, tmp_path, target):
     source = catalog.open_objects(f"yolo:{dataset('coco128')}").load("all")
     convert_annotations.convert(source, "all", target, tmp_path)
-    converted = catalog.open_objects(f"{target}:{tmp_path}").load("all")
+    converted = load(target, tmp_path, "all")
     before, after = by_name(source), by_name(converted)
     assert before.keys() == after.keys()
     for name, (encoded, classes, objects) in before.items():
@@ -66,7 +73,7 @@ def test_round_trips_keep_real_voc_boxes(dataset, tmp_path):
         for step, target in enumerate(targets):
             out = tmp_path / "-".join(targets) / str(step)
             convert_annotations.convert(converted, "test", target, out)
-            converted = catalog.open_objects(f"{target}:{out}").load("test")
+            converted = load(target, out, "test")
         before, after = by_name(source), by_name(converted)
         for name, (_, classes, objects) in before.items():
             np.testing.assert_array_equal(after[name][2].boxes_yxyx, objects.boxes_yxyx)
@@ -82,12 +89,30 @@ def test_attributes_that_a_format_lacks_are_counted(digits, tmp_path):
     dropped = {
         target: dict(convert_annotations.convert(source, "train", target, tmp_path / target)) for target in FORMATS
     }
-    assert dropped == {"voc": {"crowd": 1}, "yolo": {"crowd": 1, "difficult": 1}, "coco": {"difficult": 1}}
-    loaded = {
-        target: catalog.open_objects(f"{target}:{tmp_path / target}").load("train").objects[0] for target in FORMATS
-    }
+    both = {"crowd": 1, "difficult": 1}
+    assert dropped == {"voc": {"crowd": 1}, "yolo": both, "coco": {"difficult": 1}, "csv": both}
+    loaded = {target: load(target, tmp_path / target, "train").objects[0] for target in FORMATS}
     assert loaded["voc"].difficult.tolist() == flags.tolist()
     assert loaded["coco"].crowd.tolist() == flags.tolist()
+
+
+@pytest.mark.parametrize("split", ["train", "all"])
+def test_a_hugging_face_dataset_keeps_everything_but_names(tmp_path, split):
+    source = catalog.open_objects("embedded:placed_digits:64").load("test").take(np.arange(120))
+    first = source.objects[0]
+    flags = np.arange(len(first)) == 0
+    source.objects[0] = type(first)(first.boxes_yxyx, first.labels, flags, ~flags)
+    assert not convert_annotations.convert(source, split, "hf", tmp_path)
+    result = load("hf", tmp_path, split)
+    assert result.ids == [f"{split}[{index}]" for index in range(120)]
+    assert result.class_names == source.class_names
+    assert not result.defects.counts
+    for index in (0, 99, 100, 119):
+        assert result.encoded(index) == source.encoded(index)
+    for before, after in zip(source.objects, result.objects, strict=True):
+        np.testing.assert_allclose(after.boxes_yxyx, before.boxes_yxyx, atol=1e-4)
+        for key in ("labels", "difficult", "crowd"):
+            np.testing.assert_array_equal(getattr(after, key), getattr(before, key))
 
 
 def test_thin_boxes_keep_an_area_in_voc():
