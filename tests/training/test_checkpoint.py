@@ -1,4 +1,3 @@
-import errno
 import os
 import signal
 import subprocess
@@ -36,14 +35,8 @@ def test_error_of_a_truncated_file(tmp_path, cut):
         checkpoint.load(path)
 
 
-@pytest.mark.parametrize(
-    ("error", "words"),
-    [
-        (PermissionError(13, "Permission denied"), "Permission denied"),
-        (OSError(5, "Input/output error"), "Input/output"),
-    ],
-)
-def test_a_checkpoint_that_cannot_be_read_is_not_skipped(tmp_path, monkeypatch, error, words):
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(5, "Input/output error")])
+def test_a_checkpoint_that_cannot_be_read_is_not_skipped(tmp_path, monkeypatch, error):
     checkpoints = checkpoint.Checkpoints(tmp_path)
     checkpoints.save(1, {"a": np.array(1)}, {})
     checkpoints.save(2, {"a": np.array(2)}, {})
