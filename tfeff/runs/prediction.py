@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
-from tfeff.checked import Journal
 from tfeff.data.dataset import Id, evenly_spaced
 from tfeff.data.images import decoding
 from tfeff.data.names import is_text, shown
@@ -24,6 +23,7 @@ from tfeff.evaluation import Detections, to_coco_results
 from tfeff.reporting.gallery import contact_sheet, thumbnail
 from tfeff.reporting.spreadsheet import csv_text
 from tfeff.reporting.tables import percent
+from tfeff.runs.journal import Journal
 from tfeff.runs.predictors import BOX_COLUMNS, Predictor, detections_csv
 from tfeff.runs.results import TOP, Prediction, Row
 

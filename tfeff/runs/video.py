@@ -10,11 +10,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tfeff.checked import Journal
 from tfeff.data.images import decoding
 from tfeff.durable import locked, write
 from tfeff.errors import UserError
 from tfeff.reporting.box_drawing import draw_detections
+from tfeff.runs.journal import Journal
 from tfeff.runs.predictors import DetectorPredictor, Predictor, detections_csv
 from tfeff.runs.results import Row
 
